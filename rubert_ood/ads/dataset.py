@@ -1,0 +1,159 @@
+"""Labelled ads: read, split, learn the city names, clean, number the labels."""
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from rubert_ood.ads.schema import as_text, decoded, resolve_columns
+from rubert_ood.ads.tables import inspect, list_tables, read_rows
+from rubert_ood.ads.text import TextCleaner, ad_text
+from rubert_ood.errors import InputError, SchemaError
+from rubert_ood.settings import CleanerSettings, ColumnSettings, SplitSettings, TrainSettings
+
+log = logging.getLogger(__name__)
+
+RESERVED_LABEL = "Other"
+ROLES = ("title", "description", "category", "city")
+
+
+@dataclass(frozen=True)
+class LabelledAds:
+    """Cleaned texts with their class, in input order."""
+
+    texts: list[str]
+    labels_N: np.ndarray
+    """int64 (N,), an index into the label vocabulary."""
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    labels: list[str]
+    """The vocabulary, sorted by name."""
+    cleaner: TextCleaner
+    train: LabelledAds
+    valid: LabelledAds
+    test: LabelledAds
+
+    def num_test_texts_seen_in_train(self) -> int:
+        """Count test ads whose cleaned text is also a training text (re-posts): they flatter every figure."""
+        seen = set(self.train.texts)
+        return sum(text in seen for text in self.test.texts)
+
+
+def load_dataset(settings: TrainSettings) -> Dataset:
+    """Read the labelled ads of a training job, split or given apart.
+
+    Raises SchemaError or InputError that names file, column, class or row.
+    """
+    if settings.input_uri:
+        whole = read_labelled(settings.input_uri, settings.columns)
+        parts = split(whole, settings.split)
+    else:
+        uris = (settings.train_uri, settings.valid_uri, settings.test_uri)
+        parts = [read_labelled(str(uri), settings.columns) for uri in uris]
+    train, valid, test = parts
+    labels = sorted(set(train["category"].to_pylist()))
+    if len(labels) < 2:
+        raise SchemaError(f"training needs at least 2 classes, found {len(labels)}: {labels}")
+    cleaner = build_cleaner(train, settings.cleaner)
+    dataset = Dataset(labels, cleaner, *(clean_labelled(part, cleaner, labels) for part in (train, valid, test)))
+    counts = np.bincount(dataset.train.labels_N, minlength=len(labels))
+    if counts.min() == 0:
+        raise SchemaError(f"class {labels[int(counts.argmin())]!r} has no training ad with text; add some or drop it")
+    return dataset
+
+
+def read_labelled(uri: str, columns: ColumnSettings) -> pa.Table:
+    """Read labelled ads into text columns title, description, category, city (absent ones null)."""
+    tables = []
+    for file in list_tables(uri):
+        found = resolve_columns(file.uri, inspect(file.uri).schema, columns, ROLES)
+        table = read_rows(file.uri, list(dict.fromkeys(found.values())))
+        _check_labels(file.uri, found["category"], table)
+        absent = pa.nulls(table.num_rows, pa.string())
+        tables.append(pa.table({role: as_text(table[found[role]]) if role in found else absent for role in ROLES}))
+    joined = pa.concat_tables(tables)
+    if joined.num_rows == 0:
+        raise InputError(f"{uri}: the table has no rows")
+    return joined
+
+
+def _check_labels(uri: str, name: str, table: pa.Table) -> None:
+    values = decoded(as_text(table[name]))
+    for row, value in enumerate(values):
+        if not isinstance(value, str) or not value.strip():
+            raise SchemaError(f"{uri}: row {row + 1}: column {name!r} has no label; fill it in or drop the row")
+        if value == RESERVED_LABEL:
+            raise SchemaError(
+                f"{uri}: row {row + 1}: the label {RESERVED_LABEL!r} is reserved for doubtful ads; rename it"
+            )
+
+
+def split(table: pa.Table, settings: SplitSettings) -> list[pa.Table]:
+    """Split into train, valid, test, stratified by category; seeded. 10,000 balanced ads give 7200, 800, 2000."""
+    from sklearn.model_selection import train_test_split
+
+    category = np.array(table["category"].to_pylist(), dtype=object)
+    rows = np.arange(table.num_rows)
+    smallest, count = min(Counter(category.tolist()).items(), key=lambda item: item[1])
+    try:
+        rest, test = train_test_split(
+            rows, test_size=settings.test_fraction, stratify=category, random_state=settings.seed
+        )
+        train, valid = train_test_split(
+            rest, test_size=settings.valid_fraction, stratify=category[rest], random_state=settings.seed
+        )
+    except ValueError as error:
+        raise SchemaError(
+            f"no stratified split of {len(rows)} ads is possible; the smallest class {smallest!r} has {count}: {error}"
+        ) from error
+    return [table.take(part) for part in (train, valid, test)]
+
+
+def build_cleaner(train: pa.Table, settings: CleanerSettings) -> TextCleaner:
+    """Make the cleaner that knows the cities of the training ads."""
+    cities = set(train["city"].to_pylist()) - {None} if settings.remove_cities else set()
+    return TextCleaner(phone_pattern=settings.phone_pattern, noise_words=settings.noise_words, cities=cities)
+
+
+def clean_labelled(table: pa.Table, cleaner: TextCleaner, labels: list[str]) -> LabelledAds:
+    """Clean and number the ads; ads without text are dropped with a notice, an unknown label is a SchemaError."""
+    index = {label: number for number, label in enumerate(labels)}
+    texts, numbers, num_empty = [], [], 0
+    columns = (decoded(table[role]) for role in ("title", "description", "category"))
+    for title, description, category in zip(*columns, strict=True):
+        if category not in index:
+            raise SchemaError(f"label {category!r} does not occur among the training labels")
+        text = "" if isinstance(title, bytes) or isinstance(description, bytes) else ad_text(title, description)
+        text = cleaner.clean(text)
+        if text:
+            texts.append(text)
+            numbers.append(index[category])
+        else:
+            num_empty += 1
+    if num_empty:
+        log.warning("%d of %d labelled ads have no readable text after cleaning: left out", num_empty, table.num_rows)
+    return LabelledAds(texts, np.array(numbers, dtype=np.int64))
+
+
+def read_texts(uri: str, group: str, cleaner: TextCleaner) -> list[tuple[str, str, str]]:
+    """Read a table with the columns text and `group`: (text, cleaned text, group) per row with text."""
+    rows = []
+    for file in list_tables(uri):
+        names = inspect(file.uri).schema.names
+        for name in ("text", group):
+            if name not in names:
+                raise SchemaError(f"{file.uri}: no column {name!r}; it has: {', '.join(names)}")
+        table = read_rows(file.uri, ["text", group])
+        for text, value in zip(*(decoded(as_text(table[name])) for name in ("text", group)), strict=True):
+            if isinstance(text, str) and isinstance(value, str) and (cleaned := cleaner.clean(text)):
+                rows.append((text, cleaned, value))
+    if not rows:
+        raise InputError(f"{uri}: no row with text and {group}")
+    return rows

@@ -1,0 +1,109 @@
+"""Read Parquet and CSV tables, whole or by a range of rows, local or s3://."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from rubert_ood import storage
+from rubert_ood.errors import InputError, SchemaError
+
+SUFFIXES = (".parquet", ".csv")
+READ_BATCH_ROWS = 16_384
+
+
+@dataclass(frozen=True)
+class TableInfo:
+    schema: pa.Schema
+    row_groups: list[int]
+    """Rows of each row group; a CSV file is one group."""
+
+
+def list_tables(uri: str) -> list[storage.FileInfo]:
+    """List the Parquet and CSV files under a URI; InputError when there are none."""
+    files = storage.list_files(uri, SUFFIXES)
+    if not files:
+        raise InputError(f"{uri}: no .parquet or .csv file here")
+    return files
+
+
+def inspect(uri: str) -> TableInfo:
+    """Read what can be known without the rows: the schema, and the rows of each row group (CSV is read through)."""
+    with _opened(uri) as file:
+        if _is_csv(uri):
+            table = _read_csv(uri, file, None)
+            return TableInfo(table.schema, [table.num_rows] if table.num_rows else [])
+        footer = pq.ParquetFile(file)
+        groups = footer.metadata
+        return TableInfo(footer.schema_arrow, [groups.row_group(i).num_rows for i in range(groups.num_row_groups)])
+
+
+def read_rows(uri: str, columns: Sequence[str], *, start: int = 0, stop: int | None = None) -> pa.Table:
+    """Read the columns of rows [start, stop); of Parquet only the row groups that hold them, in bounded memory."""
+    with _opened(uri) as file:
+        if _is_csv(uri):
+            return _read_csv(uri, file, columns).slice(start, None if stop is None else stop - start)
+        parquet = pq.ParquetFile(file)
+        stop = parquet.metadata.num_rows if stop is None else stop
+        groups, first_row = _row_groups(parquet.metadata, start, stop)
+        pieces, position = [], first_row
+        for batch in parquet.iter_batches(READ_BATCH_ROWS, row_groups=groups, columns=list(columns)):
+            low, high = max(start - position, 0), min(stop - position, batch.num_rows)
+            if low < high:
+                pieces.append(batch.slice(low, high - low))
+            position += batch.num_rows
+            if position >= stop:
+                break
+        schema = pa.schema([parquet.schema_arrow.field(name) for name in columns])
+        return pa.Table.from_batches([piece.select(columns) for piece in pieces], schema)
+
+
+def _row_groups(metadata: pq.FileMetaData, start: int, stop: int) -> tuple[list[int], int]:
+    """Find the row groups that overlap [start, stop), and the row at which the first of them begins."""
+    groups, first_row, position = [], 0, 0
+    for index in range(metadata.num_row_groups):
+        end = position + metadata.row_group(index).num_rows
+        if position < stop and end > start:
+            if not groups:
+                first_row = position
+            groups.append(index)
+        position = end
+    return groups, first_row
+
+
+def _is_csv(uri: str) -> bool:
+    return uri.lower().endswith(".csv")
+
+
+@contextmanager
+def _opened(uri: str) -> Iterator[Any]:
+    """Open a file for reading; a failure while it is read becomes one line that names it."""
+    fs, path = storage.filesystem(uri)
+    with storage.explained(uri), fs.open(path, "rb") as file:
+        try:
+            yield file
+        except pa.ArrowException as error:
+            kind = "CSV" if _is_csv(uri) else "Parquet"
+            raise InputError(f"{uri}: not readable as {kind}: {' '.join(str(error).split())}") from error
+
+
+def _read_csv(uri: str, file: Any, columns: Sequence[str] | None) -> pa.Table:
+    """Read a CSV file, every column as text, so that `007` stays `007`."""
+    header = file.readline().decode("utf-8-sig", "replace")
+    file.seek(0)
+    names = next(csv.reader([header]), [])
+    repeated = {name for name in names if names.count(name) > 1}
+    if repeated:
+        raise SchemaError(f"{uri}: the column name {sorted(repeated)[0]!r} stands in the header twice")
+    return pyarrow.csv.read_csv(
+        file,
+        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
+        convert_options=pyarrow.csv.ConvertOptions(
+            column_types={name: pa.string() for name in names}, include_columns=list(columns) if columns else None
+        ),
+    )

@@ -1,0 +1,84 @@
+"""From an ad to the text that the model reads. Neither torch nor Ray is needed here."""
+
+import re
+from collections.abc import Iterable
+from hashlib import blake2b
+from typing import Any
+
+from rubert_ood.errors import SettingsError
+from rubert_ood.settings import NOISE_WORDS, PHONE_PATTERN
+
+
+class TextCleaner:
+    """Remove phone numbers, city names and noise words; lower-case; collapse white space.
+
+    Words are removed whole, in any case, the longest name at the leftmost place first. All city names share one
+    prefix tree in one regular expression, so that the time does not grow with their number.
+    """
+
+    def __init__(
+        self,
+        *,
+        phone_pattern: str = PHONE_PATTERN,
+        noise_words: Iterable[str] = NOISE_WORDS,
+        cities: Iterable[str] = (),
+    ) -> None:
+        self.phone_pattern = phone_pattern
+        self.noise_words = _normalised(noise_words)
+        self.cities = _normalised(cities)
+        try:
+            self._phone = re.compile(phone_pattern)
+        except re.error as error:
+            raise SettingsError(f"cleaner.phone_pattern: no regular expression: {error}") from error
+        self._city = _whole_words(self.cities)
+        self._noise = _whole_words(self.noise_words)
+
+    def clean(self, text: str) -> str:
+        text = self._phone.sub(" ", text).lower()
+        if self._city:
+            text = self._city.sub(" ", text)
+        if self._noise:
+            text = self._noise.sub(" ", text)
+        return " ".join(text.split())
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"phone_pattern": self.phone_pattern, "noise_words": self.noise_words, "cities": self.cities}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> "TextCleaner":
+        return cls(**content)
+
+
+def ad_text(title: str | None, description: str | None) -> str:
+    """Join title and description, of which either may be missing."""
+    return f"{title or ''} {description or ''}"
+
+
+def text_key(text: str) -> str:
+    """Return a 128-bit hex key of a cleaned text: the same text has the same key in every run."""
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def _normalised(words: Iterable[str]) -> list[str]:
+    return sorted({word.strip().lower() for word in words if word and word.strip()})
+
+
+def _whole_words(words: list[str]) -> re.Pattern[str] | None:
+    if not words:
+        return None
+    tree: dict[str, Any] = {}
+    for word in words:
+        node = tree
+        for letter in word:
+            node = node.setdefault(letter, {})
+        node[""] = {}  # a word ends here
+    return re.compile(rf"(?<!\w){_alternatives(tree)}(?!\w)")
+
+
+def _alternatives(node: dict[str, Any]) -> str:
+    """Write a prefix tree as a pattern that prefers the longer word."""
+    branches = [re.escape(letter) + _alternatives(child) for letter, child in node.items() if letter]
+    if not branches:
+        return ""
+    pattern = branches[0] if len(branches) == 1 and "" not in node else f"(?:{'|'.join(branches)})"
+    return f"{pattern}?" if "" in node else pattern

@@ -1,0 +1,198 @@
+"""A bundle: one folder, local or s3://, that is one model version and holds all that scoring needs.
+
+config.json, model.safetensors, tokenizer*   HF layout; AutoModelForSequenceClassification loads the folder as it is
+label_mapping.json                           {"labels": [...]}
+temperature.json, ood_threshold.json         T and the decision rule
+ood_statistics.safetensors                   class means, precision, sorted d2 of valid; float64
+text.json                                    the cleaner and max_length
+evaluation.json, evaluation.html, README.md  how good it is, for programs and for people
+manifest.json                                sha256 of every other file and a fingerprint over all; written last
+
+Nothing in it is ever unpickled or executed. A bundle that exists is never changed.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from safetensors.numpy import load_file, save_file
+
+from rubert_ood import __version__, storage
+from rubert_ood.ads.text import TextCleaner
+from rubert_ood.errors import BundleError, InputError
+from rubert_ood.ood.decision import Thresholds
+from rubert_ood.ood.fit import FittedModel
+from rubert_ood.ood.mahalanobis import MahalanobisStatistics
+from rubert_ood.ood.temperature import TemperatureFit
+from rubert_ood.settings import DecisionSettings
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+STATISTICS = "ood_statistics.safetensors"
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    uri: str
+    folder: str
+    """Local copy; the model and the tokenizer load from here."""
+    version: str
+    fingerprint: str
+    fitted: FittedModel
+    cleaner: TextCleaner
+    max_length: int
+
+
+def write_bundle(
+    uri: str,
+    *,
+    checkpoint_dir: str,
+    fitted: FittedModel,
+    cleaner: TextCleaner,
+    max_length: int,
+    documents: Mapping[str, str],
+) -> Bundle:
+    """Write a bundle, whole or not at all. An existing one is refused: versions never change.
+
+    `documents` are texts by file name: the evaluation, the report, the model card.
+    """
+    if storage.exists(storage.join(uri, MANIFEST)):
+        raise BundleError(f"{uri}: this bundle exists; give another version")
+    temperature, thresholds = fitted.temperature, fitted.thresholds
+    fitted_files: dict[str, Any] = {
+        "label_mapping.json": {"labels": fitted.labels},
+        "temperature.json": asdict(temperature),
+        "ood_threshold.json": {
+            "threshold": thresholds.threshold,
+            "mu": thresholds.mu,
+            "sigma": thresholds.sigma,
+            "shrinkage": fitted.statistics.shrinkage,
+            **fitted.decision.model_dump(),
+        },
+        "text.json": {"cleaner": cleaner.to_dict(), "max_length": max_length},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        for name in os.listdir(checkpoint_dir):
+            shutil.copyfile(os.path.join(checkpoint_dir, name), os.path.join(folder, name))
+        for name, content in fitted_files.items():
+            _write_text(folder, name, json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False))
+        for name, text in documents.items():
+            _write_text(folder, name, text)
+        arrays = {
+            "means": fitted.statistics.means_CH,
+            "precision": fitted.statistics.precision_HH,
+            "calibration_d2": thresholds.calibration_d2,
+        }
+        save_file(arrays, os.path.join(folder, STATISTICS))
+        files = {name: _describe(os.path.join(folder, name)) for name in sorted(os.listdir(folder))}
+        manifest = {
+            "format": FORMAT,
+            "version": uri.rstrip("/").rpartition("/")[2],
+            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "code_version": __version__,
+            "fingerprint": _fingerprint(files),
+            "files": files,
+        }
+        _write_text(folder, MANIFEST, json.dumps(manifest, indent=1))
+        storage.put_folder(folder, uri, last=MANIFEST)
+    return load_bundle(uri)
+
+
+def load_bundle(uri: str, *, fingerprint: str | None = None) -> Bundle:
+    """Fetch a bundle to this node, once, and check every file against the manifest.
+
+    With the fingerprint of a bundle that this job has checked already, its files are not hashed again.
+    Raises BundleError that names the file which is missing or differs.
+    """
+    uri = storage.absolute(uri.rstrip("/"))
+    manifest = _read_manifest(uri)
+    if fingerprint is not None and manifest["fingerprint"] != fingerprint:
+        raise BundleError(f"{uri}: the bundle changed during the job; start again")
+    if storage.is_s3(uri):
+        folder = os.path.join(storage.CACHE_DIR, "bundles", manifest["fingerprint"])
+        storage.fetch_folder(uri, folder, list(manifest["files"]))
+    else:
+        folder = uri
+    if fingerprint is None:
+        _check_files(uri, folder, manifest["files"])
+    return Bundle(
+        uri=uri,
+        folder=folder,
+        version=manifest["version"],
+        fingerprint=manifest["fingerprint"],
+        fitted=_read_fitted(folder),
+        cleaner=TextCleaner.from_dict(_read_json(folder, "text.json")["cleaner"]),
+        max_length=_read_json(folder, "text.json")["max_length"],
+    )
+
+
+def _read_manifest(uri: str) -> dict[str, Any]:
+    try:
+        manifest = json.loads(storage.read_bytes(storage.join(uri, MANIFEST)))
+    except InputError as error:
+        raise BundleError(f"{uri}: no bundle here ({error})") from error
+    except ValueError as error:
+        raise BundleError(f"{uri}: {MANIFEST} is no JSON; restore it or train again") from error
+    try:
+        files, kind = manifest["files"], manifest["format"]
+        fingerprint = _fingerprint(files)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BundleError(f"{uri}: {MANIFEST} is no manifest of a bundle") from error
+    if kind != FORMAT:
+        raise BundleError(f"{uri}: bundle format {kind}, this version of rubert_ood reads {FORMAT}")
+    for name in files:
+        if not PLAIN_NAME.fullmatch(name):
+            raise BundleError(f"{uri}: {MANIFEST} names {name!r}, which is no plain file name; refused")
+    if fingerprint != manifest.get("fingerprint"):
+        raise BundleError(f"{uri}: {MANIFEST} does not match its own fingerprint; restore it or train again")
+    return manifest
+
+
+def _check_files(uri: str, folder: str, files: dict[str, Any]) -> None:
+    for name, expected in files.items():
+        path = os.path.join(folder, name)
+        if not os.path.isfile(path):
+            raise BundleError(f"{uri}: {name} is missing; restore it or train again")
+        if _describe(path) != expected:
+            raise BundleError(f"{uri}: {name} differs from the manifest; restore it or train again")
+
+
+def _read_fitted(folder: str) -> FittedModel:
+    arrays = load_file(os.path.join(folder, STATISTICS))
+    rule = _read_json(folder, "ood_threshold.json")
+    return FittedModel(
+        labels=_read_json(folder, "label_mapping.json")["labels"],
+        temperature=TemperatureFit(**_read_json(folder, "temperature.json")),
+        statistics=MahalanobisStatistics(arrays["means"], arrays["precision"], rule["shrinkage"]),
+        thresholds=Thresholds(rule["threshold"], rule["mu"], rule["sigma"], arrays["calibration_d2"]),
+        decision=DecisionSettings(**{name: rule[name] for name in DecisionSettings.model_fields}),
+    )
+
+
+def _describe(path: str) -> dict[str, Any]:
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"sha256": digest, "size": os.path.getsize(path)}
+
+
+def _fingerprint(files: Mapping[str, Mapping[str, Any]]) -> str:
+    lines = "".join(f"{name} {files[name]['sha256']}\n" for name in sorted(files))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _read_json(folder: str, name: str) -> Any:
+    with open(os.path.join(folder, name), encoding="utf-8") as file:
+        return json.load(file)
+
+
+def _write_text(folder: str, name: str, text: str) -> None:
+    with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+        file.write(text)

@@ -1,0 +1,151 @@
+"""The classifier: one forward pass turns tokens into logits (N, C) and the CLS vector (N, H) of the last layer.
+
+Shapes: N ads, L tokens, C classes, H hidden.
+"""
+
+import hashlib
+import logging
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from rubert_ood import storage
+from rubert_ood.classifier.tokens import length_batches, num_tokens, pad
+from rubert_ood.errors import BundleError, SettingsError
+
+log = logging.getLogger(__name__)
+
+TRAINING_STATE = (".pt", "state.json")
+"""Files of a training checkpoint that only training reads."""
+
+transformers_logging.set_verbosity_error()
+transformers_logging.disable_progress_bar()
+
+
+@dataclass(frozen=True)
+class Device:
+    device: torch.device
+    autocast: torch.dtype | None
+    """bf16 on GPUs that have it; None is plain fp32."""
+    reason: str
+
+    def context(self) -> torch.autocast:
+        return torch.autocast(
+            self.device.type, dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None
+        )
+
+
+def choose_device(use_gpu: bool) -> Device:
+    if not use_gpu:
+        return Device(torch.device("cpu"), None, "cpu, fp32: use_gpu is false")
+    if not torch.cuda.is_available():
+        raise SettingsError("use_gpu is true, but torch sees no GPU here")
+    if torch.cuda.is_bf16_supported():
+        return Device(torch.device("cuda"), torch.bfloat16, "cuda, bf16 autocast")
+    return Device(torch.device("cuda"), None, "cuda, fp32: this GPU has no bf16")
+
+
+def local_checkpoint(uri: str) -> str:
+    """Return a folder or hub name that transformers can load; an s3:// checkpoint is copied to this node once."""
+    if not storage.is_s3(uri):
+        return uri
+    files = storage.list_files(uri)
+    files = [f for f in files if "/" not in f.uri[len(uri.rstrip("/")) + 1 :] and not f.uri.endswith(TRAINING_STATE)]
+    if not files:
+        raise BundleError(f"{uri}: no checkpoint here")
+    state = hashlib.sha256("".join(f"{f.uri}{f.size}{f.version}" for f in files).encode()).hexdigest()[:16]
+    folder = os.path.join(storage.CACHE_DIR, "checkpoints", state)
+    storage.fetch_folder(uri, folder, [file.uri.rpartition("/")[2] for file in files])
+    return folder
+
+
+def load_tokenizer(uri: str) -> Any:
+    """Load the tokenizer of a checkpoint; it must put a CLS token first."""
+    tokenizer = _load(AutoTokenizer, uri)
+    if tokenizer.cls_token_id is None or tokenizer("а")["input_ids"][0] != tokenizer.cls_token_id:
+        raise BundleError(f"{uri}: its tokenizer puts no CLS token first; use a BERT-type checkpoint")
+    return tokenizer
+
+
+def load_network(uri: str, labels: list[str] | None = None, **overrides: Any) -> Any:
+    """Load a sequence classifier; with `labels`, on an encoder whose head is new or has other classes."""
+    if labels is not None:
+        names = dict(enumerate(labels))
+        overrides |= {"num_labels": len(labels), "id2label": names, "label2id": {v: k for k, v in names.items()}}
+        overrides |= {"ignore_mismatched_sizes": True}
+    return _load(AutoModelForSequenceClassification, uri, dtype=torch.float32, **overrides)
+
+
+def max_positions(uri: str) -> int:
+    """Return the longest input of a checkpoint, in tokens."""
+    config = _load(AutoConfig, uri)
+    limit = int(getattr(config, "max_position_embeddings", 512))
+    # RoBERTa numbers its positions from pad_token_id + 1
+    return limit - 2 if config.model_type in ("roberta", "xlm-roberta", "camembert") else limit
+
+
+def _load(loader: Any, uri: str, **options: Any) -> Any:
+    try:
+        return loader.from_pretrained(local_checkpoint(uri), trust_remote_code=False, **options)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise BundleError(f"{uri}: no checkpoint that loads (hub name, folder or s3:// URI): {reason}") from error
+
+
+class ClsTap:
+    """Keep the CLS vector of the last layer, before any pooler, as a forward pass computes it."""
+
+    def __init__(self, network: Any) -> None:
+        self.cls_NH: torch.Tensor | None = None
+        network.base_model.register_forward_hook(self._keep)
+
+    def _keep(self, _module: Any, _inputs: Any, output: Any) -> None:
+        self.cls_NH = output[0][:, 0]
+
+
+class Classifier:
+    """A network and its tokenizer, ready to score."""
+
+    def __init__(self, network: Any, tokenizer: Any, device: Device) -> None:
+        self.network = network.to(device.device).eval()
+        self.tokenizer = tokenizer
+        self.device = device
+        self._tap = ClsTap(network)
+
+    @classmethod
+    def load(cls, uri: str, *, use_gpu: bool = False) -> "Classifier":
+        return cls(load_network(uri), load_tokenizer(uri), choose_device(use_gpu))
+
+    @torch.inference_mode()
+    def forward(self, ids_NL: torch.Tensor, mask_NL: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return float32 logits (N, C) and CLS (N, H)."""
+        with self.device.context():
+            logits_NC = self.network(input_ids=ids_NL, attention_mask=mask_NL).logits
+        assert self._tap.cls_NH is not None
+        return logits_NC.float(), self._tap.cls_NH.float()
+
+    def run(self, ids: pa.ListArray, *, token_budget: int) -> tuple[np.ndarray, np.ndarray]:
+        """Score unpadded token ids in length-ordered batches; the rows come back in input order.
+
+        Returns float32 logits (N, C) and CLS (N, H).
+        """
+        config = self.network.config
+        logits_NC = np.empty((len(ids), config.num_labels), np.float32)
+        cls_NH = np.empty((len(ids), config.hidden_size), np.float32)
+        for rows in length_batches(num_tokens(ids), token_budget):
+            batch = [self._to_device(array) for array in pad(ids, rows, self.tokenizer.pad_token_id)]
+            logits, cls = self.forward(*batch)
+            logits_NC[rows], cls_NH[rows] = logits.cpu().numpy(), cls.cpu().numpy()
+        return logits_NC, cls_NH
+
+    def _to_device(self, array: np.ndarray) -> torch.Tensor:
+        tensor = torch.from_numpy(array)
+        if self.device.device.type == "cuda":
+            return tensor.pin_memory().to(self.device.device, non_blocking=True)
+        return tensor

@@ -1,0 +1,133 @@
+"""Fine-tune with Ray Train: the driver's side. The loop of the workers is in ddp_loop.py."""
+
+import logging
+import os
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+import ray.data
+import ray.train
+import ray.train.torch
+from ray.util.queue import Queue
+
+from rubert_ood import storage
+from rubert_ood.ads.dataset import Dataset, LabelledAds
+from rubert_ood.classifier.ddp_loop import PADDING_LABEL, read_state, train_worker
+from rubert_ood.classifier.model import TRAINING_STATE, load_tokenizer, max_positions
+from rubert_ood.classifier.tokens import tokenize
+from rubert_ood.errors import RubertOodError, SettingsError
+from rubert_ood.settings import TrainSettings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    checkpoint_uri: str
+    """The checkpoint with the best macro-F1, where every node can read it."""
+    checkpoint_dir: str
+    """Local copy in HF layout, without the training state."""
+    epoch: int
+    history: list[dict[str, float]]
+    """One entry per epoch: epoch, train_loss, valid_loss, valid_accuracy, valid_macro_f1."""
+
+
+def fine_tune(dataset: Dataset, settings: TrainSettings, *, run_name: str, work_dir: str) -> TrainedModel:
+    """Train on the workers and copy the best checkpoint into work_dir. The same run_name resumes a stopped run."""
+    base_model = settings.base_model
+    limit = max_positions(base_model)
+    if settings.optimiser.max_length > limit:
+        raise SettingsError(f"optimiser.max_length: {settings.optimiser.max_length} is over the model's {limit} tokens")
+    workers = settings.workers
+    if len(dataset.train) < workers.num_workers * settings.optimiser.batch_size:
+        raise SettingsError(f"{len(dataset.train)} training ads do not fill one batch of every worker")
+    tokenizer = load_tokenizer(base_model)
+    fs, path = storage.arrow_filesystem(storage.join(settings.output_uri, "training"))
+    lines: Queue = Queue(actor_options={"num_cpus": 0})
+    printer = threading.Thread(target=_print_lines, args=(lines,), daemon=True)
+    printer.start()
+    trainer = ray.train.torch.TorchTrainer(
+        train_worker,
+        train_loop_config={
+            "base_model": storage.absolute(base_model) if os.path.isdir(base_model) else base_model,
+            "labels": dataset.labels,
+            "optimiser": settings.optimiser.model_dump(),
+            "use_gpu": workers.use_gpu,
+            "num_threads": int(max(1, workers.cpus_per_worker)),
+            "num_train": len(dataset.train) // workers.num_workers,
+        },
+        datasets={
+            "train": _token_dataset(dataset.train, tokenizer, settings, shuffle=True),
+            "valid": _token_dataset(dataset.valid, tokenizer, settings, shuffle=False),
+        },
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=workers.num_workers,
+            use_gpu=workers.use_gpu,
+            resources_per_worker={"CPU": workers.cpus_per_worker} | ({"GPU": 1} if workers.use_gpu else {}),
+        ),
+        run_config=ray.train.RunConfig(
+            name=run_name,
+            storage_path=path,
+            storage_filesystem=fs,
+            failure_config=ray.train.FailureConfig(max_failures=workers.max_failures),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2, checkpoint_score_attribute="valid_macro_f1"),
+            callbacks=[_LineCallback(lines)],
+            logging_config=ray.train.LoggingConfig(log_level="ERROR"),
+        ),
+        torch_config=ray.train.torch.TorchConfig(backend="nccl" if workers.use_gpu else "gloo"),
+    )
+    try:
+        result = trainer.fit()
+    finally:
+        lines.put(None)
+        printer.join(timeout=10)
+    return _best_checkpoint(result, settings.output_uri, work_dir)
+
+
+def _token_dataset(ads: LabelledAds, tokenizer: Any, settings: TrainSettings, *, shuffle: bool) -> ray.data.Dataset:
+    """Tokenize once. Rows are filled up to a multiple of the workers, so that equal shards lose none."""
+    ids = tokenize(tokenizer, ads.texts, settings.optimiser.max_length)
+    table = pa.table({"ids": ids, "label": ads.labels_N})
+    if shuffle:
+        table = table.take(np.random.default_rng(settings.optimiser.seed).permutation(len(ads)))
+        table = table.slice(0, len(ads) // settings.workers.num_workers * settings.workers.num_workers)
+    else:
+        missing = np.zeros(-len(ads) % settings.workers.num_workers, np.int64)
+        filler = pa.table({"ids": ids.take(missing), "label": np.full_like(missing, PADDING_LABEL)})
+        table = pa.concat_tables([table, filler])
+    return ray.data.from_arrow(table.combine_chunks()).materialize()
+
+
+def _best_checkpoint(result: Any, output_uri: str, work_dir: str) -> TrainedModel:
+    checkpoints = result.best_checkpoints or []
+    if not checkpoints:
+        raise RubertOodError(f"training at {result.path} reported no checkpoint")
+    best, metrics = max(checkpoints, key=lambda item: (item[1]["valid_macro_f1"], -item[1]["epoch"]))
+    newest, _ = max(checkpoints, key=lambda item: item[1]["epoch"])
+    with newest.as_directory() as folder:
+        history = read_state(folder)["history"]
+    folder = best.to_directory(os.path.join(work_dir, "best_checkpoint"))
+    for name in os.listdir(folder):
+        if name.endswith(TRAINING_STATE):
+            os.unlink(os.path.join(folder, name))
+    uri = f"s3://{best.path}" if storage.is_s3(output_uri) else best.path
+    return TrainedModel(uri, folder, metrics["epoch"], history)
+
+
+class _LineCallback(ray.train.UserCallback):
+    """Send each report's line from the Train controller to the driver, where the user reads it."""
+
+    def __init__(self, lines: Queue) -> None:
+        self.lines = lines
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        self.lines.put(metrics[0]["line"])
+
+
+def _print_lines(lines: Queue) -> None:
+    while (line := lines.get()) is not None:
+        log.info(line)

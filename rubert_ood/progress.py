@@ -1,0 +1,27 @@
+"""Progress lines for long steps: plain log lines, so that they read the same in a terminal and in a CI log."""
+
+import logging
+import time
+
+log = logging.getLogger(__name__)
+
+INTERVAL_S = 5.0
+
+
+class Progress:
+    """Count finished units and log, at most every 5 s and at the end, how many, how fast, and how long still."""
+
+    def __init__(self, step: str, total: int, unit: str, *, done: int = 0) -> None:
+        self.step, self.total, self.unit = step, total, unit
+        self.done = self._done_before = done
+        self._started = self._logged = time.monotonic()
+
+    def add(self, count: int) -> None:
+        self.done += count
+        now = time.monotonic()
+        if self.done >= self.total or now - self._logged >= INTERVAL_S:
+            self._logged = now
+            rate = (self.done - self._done_before) / max(now - self._started, 1e-9)
+            left_s = int((self.total - self.done) / rate) if rate else 0
+            end = f"  {left_s // 60}:{left_s % 60:02d} left" if self.done < self.total else ""
+            log.info(f"{self.step:<9} {self.done:,}/{self.total:,} {self.unit}  {rate:,.0f} {self.unit}/s{end}")

@@ -1,0 +1,103 @@
+"""The Ray Data graph of a run: encode -> score -> write, one block per shard all the way.
+
+Neighbouring stages ask for different num_cpus on purpose: Ray fuses stages that ask for the same, and encoding would
+then run inside the actor that should be computing.
+"""
+
+import json
+import logging
+import os
+
+import ray
+import ray.data
+import ray.exceptions
+
+from rubert_ood.errors import PartialRunError, RubertOodError, SettingsError
+from rubert_ood.progress import Progress
+from rubert_ood.scoring.ledger import read_receipts
+from rubert_ood.scoring.plan import Plan
+from rubert_ood.scoring.stages import Scorer, ScoringJob, encode, shard_item, write
+from rubert_ood.settings import ScoreSettings
+
+log = logging.getLogger(__name__)
+
+ENCODE_CPUS = 0.5
+WRITE_CPUS = 0.25
+RETRIES = 3
+"""Restarts of a task or actor whose process dies; Ray's default has no end."""
+
+
+def score_shards(plan: Plan, settings: ScoreSettings) -> None:
+    """Score the shards that have no receipt yet.
+
+    Raises PartialRunError when it stops half-way; what is done stays done, and the same call goes on from there.
+    """
+    receipts = read_receipts(plan.run_uri, plan.fingerprint)
+    todo = [shard for shard in plan.shards if shard.shard_id not in receipts]
+    if receipts:
+        log.info("score     %d of %d shards are done already", len(plan.shards) - len(todo), len(plan.shards))
+    if not todo:
+        return
+    num_actors, actor_cpus, num_threads = _size_actors(settings, len(todo))
+    job = ScoringJob.of(plan, token_budget=settings.token_budget, num_threads=num_threads)
+    log.info("score     %d actor(s) of %d thread(s), %d shards", num_actors, num_threads, len(todo))
+    task = {"fn_kwargs": {"job": job}, "max_retries": RETRIES}
+    actor = {"num_gpus": 1} if settings.use_gpu else {}
+    shards = ray.data.from_items([shard_item(shard) for shard in todo], override_num_blocks=len(todo))
+    results = (
+        shards.map(encode, num_cpus=ENCODE_CPUS, **task)
+        .map(
+            Scorer,
+            fn_constructor_args=(job,),
+            compute=ray.data.ActorPoolStrategy(size=num_actors),
+            num_cpus=actor_cpus,
+            max_restarts=RETRIES,
+            max_task_retries=RETRIES,
+            **actor,
+        )
+        .map(write, num_cpus=WRITE_CPUS, **task)
+    )
+    progress = Progress("score", plan.num_rows, "ads", done=plan.num_rows - sum(shard.num_rows for shard in todo))
+    num_done = len(plan.shards) - len(todo)
+    try:
+        for result in results.iter_rows():
+            num_done += 1
+            progress.add(json.loads(result["receipt"])["rows_in"])
+    except (ray.exceptions.RayError, RubertOodError) as error:
+        raise PartialRunError(
+            f"stopped with {num_done} of {len(plan.shards)} shards scored; the same command goes on from there: "
+            f"{_reason(error)}"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Find the user's line in what a worker raised."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, RubertOodError):
+            return str(cause)
+        cause = getattr(cause, "cause", None) or cause.__cause__
+    return " ".join(str(error).split())[-500:]
+
+
+def _size_actors(settings: ScoreSettings, num_shards: int) -> tuple[int, float, int]:
+    """Return the number of actors, the logical CPUs of each, and the torch threads of each.
+
+    One actor per node with all its threads beats several with fewer; its logical CPUs leave room on the node for
+    encode and write, without which the run would wait for ever.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if settings.use_gpu:
+        num_gpus = int(sum(node.get("GPU", 0) for node in nodes))
+        if num_gpus == 0:
+            raise SettingsError("use_gpu is true, but no node of the cluster has a GPU")
+        return min(settings.num_actors or num_gpus, num_gpus, num_shards), 1, 1
+    workers = [node["CPU"] for node in nodes if node.get("CPU", 0) >= 1]
+    if not workers:
+        raise SettingsError("no node of the cluster has a CPU for work")
+    num_actors = min(settings.num_actors or len(workers), num_shards)
+    per_node = -(-num_actors // len(workers))
+    room = min(workers) - ENCODE_CPUS - WRITE_CPUS
+    actor_cpus = min(room, min(workers) - 1 or room) / per_node
+    num_threads = max(1, (os.cpu_count() or 1) // per_node)
+    return num_actors, round(actor_cpus, 2), num_threads

@@ -1,0 +1,208 @@
+"""Input files -> checked, set aside with a reason, or cut into shards. The plan is on storage before any work starts.
+
+A shard is a range of rows in one file. Its id depends on nothing but that range, and the part that it becomes has its
+name from the id: a shard that is scored twice writes the same object twice.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import Any
+
+import pyarrow as pa
+
+from rubert_ood import __version__, storage
+from rubert_ood.ads.schema import resolve_columns
+from rubert_ood.ads.tables import TableInfo, inspect, list_tables
+from rubert_ood.bundle import Bundle
+from rubert_ood.errors import InputError, SchemaError, SettingsError
+from rubert_ood.progress import Progress
+from rubert_ood.settings import ScoreSettings
+
+ROLES = ("ad_id", "title", "description")
+INSPECT_THREADS = 32
+PLAN_FILE = "plan.json"
+
+
+@dataclass(frozen=True)
+class Shard:
+    shard_id: str
+    uri: str
+    columns: dict[str, str]
+    """Role -> column of this file."""
+    start: int
+    stop: int
+
+    @property
+    def num_rows(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def part_name(self) -> str:
+        return f"part-{self.shard_id}.parquet"
+
+
+@dataclass(frozen=True)
+class Plan:
+    run_uri: str
+    run_id: str
+    run_date: str
+    fingerprint: str
+    """Digest of all that changes results: input files, bundle, settings."""
+    identity: dict[str, str]
+    """The digests that went into the fingerprint, so that a difference can be named."""
+    bundle: dict[str, str]
+    input_uri: str
+    output_uri: str
+    carry_columns: list[str]
+    embedding: bool
+    use_gpu: bool
+    shards: list[Shard]
+    quarantined: list[dict[str, str]]
+
+    @property
+    def num_rows(self) -> int:
+        return sum(shard.num_rows for shard in self.shards)
+
+
+def make_plan(settings: ScoreSettings, bundle: Bundle) -> Plan:
+    """Check every input file and cut the good ones.
+
+    Raises InputError when there is nothing to score, and the first bad file's own error under `on_bad_file: fail`.
+    """
+    files = list_tables(storage.absolute(settings.input_uri))
+    tables, quarantined = _inspect_all(files, settings)
+    shards = [shard for file in files if file.uri in tables for shard in _cut(file.uri, *tables[file.uri], settings)]
+    shards = [
+        Shard(f"{number:05d}-{shard.shard_id}", shard.uri, shard.columns, shard.start, shard.stop)
+        for number, shard in enumerate(shards)
+    ]
+    if not shards:
+        reasons = "; ".join(f"{item['uri']}: {item['reason']}" for item in quarantined[:3])
+        raise InputError(f"{settings.input_uri}: no rows to score in {len(files)} file(s) {reasons}".rstrip())
+    identity = {
+        "input files": _digest([asdict(file) for file in files]),
+        "bundle": bundle.fingerprint,
+        "columns": _digest([settings.columns.model_dump(), settings.carry_columns]),
+        "shards": _digest([asdict(shard) for shard in shards]),
+        "embedding": str(settings.embedding),
+        "precision": "bf16" if settings.use_gpu else "fp32",
+        "run_date": settings.run_date.isoformat(),
+        "code version": __version__,
+    }
+    fingerprint = _digest(identity)
+    run_id = settings.run_id or fingerprint[:12]
+    output_uri = storage.absolute(settings.output_uri)
+    return Plan(
+        run_uri=run_folder(output_uri, settings.run_date, run_id),
+        run_id=run_id,
+        run_date=settings.run_date.isoformat(),
+        fingerprint=fingerprint,
+        identity=identity,
+        bundle={"uri": bundle.uri, "version": bundle.version, "fingerprint": bundle.fingerprint},
+        input_uri=settings.input_uri,
+        output_uri=output_uri,
+        carry_columns=list(settings.carry_columns),
+        embedding=settings.embedding,
+        use_gpu=settings.use_gpu,
+        shards=shards,
+        quarantined=quarantined,
+    )
+
+
+def run_folder(output_uri: str, run_date: date, run_id: str) -> str:
+    return storage.join(output_uri, f"run_date={run_date.isoformat()}", f"run_id={run_id}")
+
+
+def save_plan(plan: Plan) -> None:
+    """Write the plan into its run folder; a folder that belongs to other work is refused."""
+    uri = storage.join(plan.run_uri, "_run", PLAN_FILE)
+    if storage.exists(uri):
+        older = load_plan(plan.run_uri)
+        if older.fingerprint != plan.fingerprint:
+            changed = [name for name, value in plan.identity.items() if older.identity.get(name) != value]
+            raise SettingsError(
+                f"{plan.run_uri} holds a run with other {', '.join(changed)}; give another run_id, or what it had before"
+            )
+        return
+    storage.put_bytes(uri, json.dumps(asdict(plan), ensure_ascii=False, indent=1).encode())
+
+
+def load_plan(run_uri: str) -> Plan:
+    """Read the plan of a run folder; InputError when there is none."""
+    content = json.loads(storage.read_bytes(storage.join(run_uri, "_run", PLAN_FILE)))
+    shards = [Shard(**shard) for shard in content.pop("shards")]
+    return Plan(shards=shards, **content)
+
+
+def _inspect_all(
+    files: list[storage.FileInfo], settings: ScoreSettings
+) -> tuple[dict[str, tuple[TableInfo, dict[str, str]]], list[dict[str, str]]]:
+    """Read all footers in parallel: good tables by URI, and the bad files with their reasons."""
+    tables: dict[str, tuple[TableInfo, dict[str, str]]] = {}
+    quarantined = []
+    carry_types: dict[str, pa.DataType] = {}
+    progress = Progress("plan", len(files), "files")
+    with ThreadPoolExecutor(INSPECT_THREADS) as pool:
+        for file, outcome in zip(files, pool.map(lambda file: _inspect(file, settings), files), strict=True):
+            progress.add(1)
+            error = (
+                outcome
+                if isinstance(outcome, Exception)
+                else _other_carry_type(file.uri, outcome[0], carry_types, settings)
+            )
+            if error is None:
+                assert not isinstance(outcome, Exception)
+                tables[file.uri] = outcome
+            elif settings.on_bad_file == "fail":
+                raise error
+            else:
+                quarantined.append({"uri": file.uri, "reason": str(error)})
+    return tables, quarantined
+
+
+def _inspect(
+    file: storage.FileInfo, settings: ScoreSettings
+) -> tuple[TableInfo, dict[str, str]] | SchemaError | InputError:
+    try:
+        info = inspect(file.uri)
+        return info, resolve_columns(file.uri, info.schema, settings.columns, ROLES, carry=settings.carry_columns)
+    except (SchemaError, InputError) as error:
+        return error
+
+
+def _other_carry_type(
+    uri: str, info: TableInfo, carry_types: dict[str, pa.DataType], settings: ScoreSettings
+) -> SchemaError | None:
+    """All parts of a run have one schema: a carried column must have one type in all files."""
+    for name in settings.carry_columns:
+        expected = carry_types.setdefault(name, info.schema.field(name).type)
+        if info.schema.field(name).type != expected:
+            return SchemaError(f"{uri}: column {name!r} holds {info.schema.field(name).type}, other files {expected}")
+    return None
+
+
+def _cut(uri: str, info: TableInfo, columns: dict[str, str], settings: ScoreSettings) -> Iterator[Shard]:
+    """Cut a file by whole row groups of about shard_rows together; a larger row group is cut inside."""
+    start = end = 0
+    for rows in info.row_groups:
+        if end > start and end + rows - start > settings.shard_rows:
+            yield _shard(uri, columns, start, end)
+            start = end
+        end += rows
+        while end - start >= 2 * settings.shard_rows:
+            yield _shard(uri, columns, start, start + settings.shard_rows)
+            start += settings.shard_rows
+    if end > start:
+        yield _shard(uri, columns, start, end)
+
+
+def _shard(uri: str, columns: dict[str, str], start: int, stop: int) -> Shard:
+    return Shard(_digest([uri, start, stop])[:8], uri, columns, start, stop)
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

@@ -1,0 +1,88 @@
+"""The acceptance gate and the pointer. Readers follow OUTPUT/latest.json; it is swapped in one put, last.
+
+Nothing that was published is overwritten or deleted.
+"""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from scipy.spatial.distance import jensenshannon
+
+from rubert_ood import storage
+from rubert_ood.errors import ErrorRateError, InputError, PublicationRefusedError
+from rubert_ood.scoring.ledger import put_manifest, read_manifest
+from rubert_ood.settings import GateSettings
+
+POINTER_FILE = "latest.json"
+
+
+def read_pointer(output_uri: str) -> dict[str, Any] | None:
+    """Return the pointer, or None when nothing was published yet."""
+    try:
+        return json.loads(storage.read_bytes(storage.join(output_uri, POINTER_FILE)))
+    except InputError:
+        return None
+
+
+def published_manifest(output_uri: str, *, other_than: str) -> dict[str, Any] | None:
+    """Return the manifest of the last published run, unless that is the given run_uri itself."""
+    pointer = read_pointer(output_uri)
+    if pointer is None:
+        return None
+    run_uri = storage.join(output_uri, pointer["path"])
+    return None if run_uri == other_than else read_manifest(run_uri)
+
+
+def check_gate(
+    manifest: dict[str, Any], previous: dict[str, Any] | None, settings: GateSettings
+) -> list[dict[str, Any]]:
+    """Compare a run with the limits: one entry {check, value, limit, ok} each."""
+    counts = manifest["counts"]
+    scored = max(counts["rows_scored"], 1)
+    checks = [
+        ("max_error_rate", counts["rows_rejected"] / max(counts["rows_in"], 1), settings.max_error_rate),
+        ("max_ood_rate", counts["rows_ood"] / scored, settings.max_ood_rate),
+        ("max_other_rate", counts["rows_other"] / scored, settings.max_other_rate),
+    ]
+    if previous is not None:
+        checks.append(("max_class_shift", class_shift(manifest, previous), settings.max_class_shift))
+    gate = [{"check": name, "value": value, "limit": limit, "ok": value <= limit} for name, value, limit in checks]
+    if previous is not None:
+        ratio = counts["rows_scored"] / max(previous["counts"]["rows_scored"], 1)
+        limit = settings.min_rows_ratio
+        gate.append({"check": "min_rows_ratio", "value": ratio, "limit": limit, "ok": ratio >= limit})
+    return gate
+
+
+def class_shift(manifest: dict[str, Any], previous: dict[str, Any]) -> float:
+    """Return the Jensen-Shannon distance (base 2, in [0, 1]) between the label shares of two runs. Lin 1991, eq. 4.1."""
+    names = sorted(set(manifest["classes"]) | set(previous["classes"]))
+    now, before = ([run["classes"].get(name, 0) for name in names] for run in (manifest, previous))
+    return float(np.nan_to_num(jensenshannon(now, before, base=2)))
+
+
+def publish_run(manifest: dict[str, Any], settings: GateSettings) -> dict[str, Any]:
+    """Apply the gate and swap the pointer; return the manifest with gate and outcome, as it is now on storage.
+
+    Raises ErrorRateError or PublicationRefusedError; the output is kept, and the manifest says why.
+    """
+    output_uri = manifest["output_uri"]
+    gate = check_gate(manifest, published_manifest(output_uri, other_than=manifest["run_uri"]), settings)
+    failed = [check for check in gate if not check["ok"]]
+    manifest = manifest | {"gate": gate, "outcome": "refused" if failed else "published"}
+    put_manifest(manifest)
+    if failed:
+        reasons = "; ".join(f"gate.{c['check']}: {c['value']:.4f} against {c['limit']:g}" for c in failed)
+        kind = ErrorRateError if failed[0]["check"] == "max_error_rate" else PublicationRefusedError
+        raise kind(f"{manifest['run_uri']}: not published, output kept: {reasons}")
+    pointer = {
+        "path": manifest["run_uri"][len(output_uri) :].strip("/"),
+        "run_id": manifest["run_id"],
+        "run_date": manifest["run_date"],
+        "bundle": manifest["bundle"]["fingerprint"],
+        "published_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    storage.put_bytes(storage.join(output_uri, POINTER_FILE), json.dumps(pointer, indent=1).encode())
+    return manifest

@@ -1,0 +1,50 @@
+"""What scoring writes: the schema of a part, of the rejected rows, and the order-free digest of ad ids."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+STATUS_OK = "ok"
+STATUS_EMPTY = "empty"
+"""The ad has no text after cleaning: labelled Other, no scores."""
+DIGEST_MODULUS = 2**64
+
+SCORE_FIELDS = [
+    pa.field("label", pa.string()),
+    pa.field("confidence", pa.float32()),
+    pa.field("topk_labels", pa.list_(pa.string())),
+    pa.field("topk_scores", pa.list_(pa.float32())),
+    pa.field("is_ood", pa.bool_()),
+    pa.field("ood_distance", pa.float64()),
+    pa.field("ood_z", pa.float64()),
+    pa.field("ood_p", pa.float64()),
+]
+"""What a text gets from the model."""
+
+ERROR_SCHEMA = pa.schema(
+    [
+        pa.field("file", pa.string()),
+        pa.field("row", pa.int64()),
+        pa.field("ad_id", pa.string()),
+        pa.field("reason", pa.string()),
+    ]
+)
+
+
+def part_schema(carried: list[pa.Field], hidden_size: int | None, metadata: dict[str, str]) -> pa.Schema:
+    """Return the fixed schema of a part; hidden_size adds the embedding column."""
+    fields = [pa.field("ad_id", pa.string(), nullable=False), *SCORE_FIELDS]
+    fields += [pa.field("status", pa.string()), pa.field("num_tokens", pa.int32()), pa.field("text_key", pa.string())]
+    if hidden_size is not None:
+        fields.append(pa.field("embedding", pa.list_(pa.float16(), hidden_size)))
+    return pa.schema([*fields, *carried], {f"rubert_ood.{name}": value for name, value in metadata.items()})
+
+
+def ids_digest(ids: pa.ChunkedArray | pa.Array) -> int:
+    """Sum a 64-bit hash over the ids, modulo 2**64; nulls count nothing.
+
+    The sum does not depend on the order, adds up over parts, and (unlike XOR) sees a doubled id.
+    """
+    values = np.array(ids.drop_null().to_pylist(), dtype=object)
+    hashes = pd.util.hash_array(values, categorize=False)
+    return int(np.add.reduce(hashes, dtype=np.uint64)) if len(hashes) else 0

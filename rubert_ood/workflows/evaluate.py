@@ -1,0 +1,39 @@
+"""Measure a bundle on labelled ads."""
+
+import logging
+from typing import Any
+
+from rubert_ood import storage
+from rubert_ood.ads.dataset import clean_labelled, read_labelled
+from rubert_ood.bundle import load_bundle
+from rubert_ood.classifier.features import gather_features
+from rubert_ood.cluster import ray_session
+from rubert_ood.settings import EvaluateSettings, WorkerSettings
+from rubert_ood.workflows.evaluation import evaluation_documents, load_extra_texts
+
+log = logging.getLogger(__name__)
+
+
+def evaluate_bundle(settings: EvaluateSettings) -> dict[str, Any]:
+    """Run the evaluation job; return the evaluation."""
+    bundle = load_bundle(settings.bundle_uri)
+    ads = clean_labelled(read_labelled(settings.input_uri, settings.columns), bundle.cleaner, bundle.fitted.labels)
+    log.info(f"data      {len(ads):,} labelled ads, bundle {bundle.version}")
+    extra = load_extra_texts(settings.evaluation, bundle.cleaner)
+    with ray_session(settings):
+        features = gather_features(
+            {"test": ads, **extra.parts}, bundle.uri, max_length=bundle.max_length, workers=WorkerSettings()
+        )
+    evaluation, documents = evaluation_documents(
+        bundle.fitted,
+        features,
+        extra=extra,
+        test=ads,
+        baseline=None,
+        context={"version": bundle.version, "fingerprint": bundle.fingerprint, "num_test": len(ads)},
+    )
+    for name, text in documents.items():
+        storage.put_bytes(storage.join(settings.output_uri, name), text.encode())
+    log.info("evaluate  accuracy %(accuracy).4f  macro-F1 %(macro_f1).4f", evaluation["headline"])
+    log.info("report    %s", storage.join(settings.output_uri, "evaluation.html"))
+    return evaluation

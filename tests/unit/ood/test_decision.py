@@ -1,0 +1,112 @@
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from rubert_ood.errors import SchemaError
+from rubert_ood.ood.decision import Thresholds, conformal_p, decide, fit_thresholds
+from rubert_ood.ood.mahalanobis import MahalanobisStatistics
+from rubert_ood.settings import DecisionSettings
+
+LABELS = ["А", "Б", "В", "Г"]
+STATISTICS = MahalanobisStatistics(np.zeros((4, 1)), np.eye(1), 0.0)  # d2 = x * x
+
+
+def _decide(logits, d2, *, temperature=1.0, thresholds=None, **settings):
+    thresholds = thresholds or Thresholds(10.0, 5.0, 2.0, np.arange(10.0))
+    cls = np.sqrt(np.asarray(d2, float))[:, None]
+    return decide(
+        np.asarray(logits, float).reshape(len(cls), 4),
+        cls,
+        labels=LABELS,
+        temperature=temperature,
+        statistics=STATISTICS,
+        thresholds=thresholds,
+        settings=DecisionSettings(**settings),
+    )
+
+
+def test_agrees_with_the_rule_written_out_ad_by_ad():
+    rng = np.random.default_rng(0)
+    logits, d2 = rng.normal(size=(500, 4)) * 2, rng.uniform(0, 40, 500)
+    calibration = np.sort(rng.uniform(0, 20, 99))
+    thresholds = Thresholds(9.0, 5.0, 1.5, calibration)
+    got = _decide(logits, d2, temperature=1.7, thresholds=thresholds)
+    num_ood = 0
+    for i in range(500):
+        e = [math.exp(v / 1.7) for v in logits[i]]
+        p = [v / sum(e) for v in e]
+        best = sorted(range(4), key=lambda c: (-p[c], c))
+        z = (d2[i] - 5.0) / (1.5 + 1e-9)
+        ood = d2[i] > 1.10 * 9.0 and z > 4.0 and max(p) < 0.75
+        num_ood += ood
+        assert got.is_ood[i] == ood
+        assert got.label[i] == (LABELS[best[0]] if not ood and max(p) >= 0.35 else "Other")
+        assert got.predicted_N[i] == best[0]
+        assert got.topk_labels[i].tolist() == [LABELS[c] for c in best]
+        np.testing.assert_allclose(got.topk_scores[i], [p[c] for c in best], rtol=1e-12)
+        assert got.confidence_N[i] == pytest.approx(max(p), rel=1e-12)
+        assert got.ood_z_N[i] == pytest.approx(z, rel=1e-9, abs=1e-12)
+        assert got.ood_distance_N[i] == pytest.approx(d2[i], rel=1e-12)
+        assert got.ood_p_N[i] == (1 + sum(c >= got.ood_distance_N[i] for c in calibration)) / 100
+    assert 50 < num_ood < 450
+
+
+FLAT = [0.0, 0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("d2", "settings", "ood"),
+    [
+        (16.0, {"alpha": 1.6, "z_thr": 0}, False),  # exactly at alpha * threshold
+        (16.0, {"alpha": 1.5, "z_thr": 0}, True),
+        (16.0, {"alpha": 1.0, "z_thr": 5.5}, False),  # z just below 5.5: sigma has 1e-9 added
+        (16.0, {"alpha": 1.0, "z_thr": 5.4999}, True),
+        (16.0, {"alpha": 1.0, "z_thr": 0, "ood_conf_gate": 0.25}, False),  # exactly at the gate
+        (16.0, {"alpha": 1.0, "z_thr": 0, "ood_conf_gate": 0.2501}, True),
+    ],
+)
+def test_every_threshold_is_strict(d2, settings, ood):
+    assert _decide([FLAT], [d2], **settings).is_ood.tolist() == [ood]
+
+
+def test_confidence_at_tau_other_is_trusted():
+    assert _decide([FLAT], [0.0], tau_other=0.25).label.tolist() == ["А"]
+    assert _decide([FLAT], [0.0], tau_other=0.2501).label.tolist() == ["Other"]
+
+
+def test_ties_take_the_smaller_class_number_and_top_k_is_cut():
+    got = _decide([[1, 2, 2, 0]], [0.0], top_k=3)
+    assert got.topk_labels.tolist() == [["Б", "В", "А"]]
+    assert _decide([FLAT], [0.0], top_k=9).topk_labels.shape == (1, 4)
+
+
+def test_no_ads():
+    got = _decide(np.zeros((0, 4)), [])
+    assert got.label.shape == got.is_ood.shape == got.ood_p_N.shape == (0,)
+    assert got.topk_scores.shape == (0, 4)
+
+
+def test_thresholds():
+    d2 = np.random.default_rng(0).uniform(0, 9, 801)
+    got = fit_thresholds(d2, quantile=0.995)
+    ordered = sorted(d2)
+    assert got.threshold == pytest.approx(ordered[796], rel=1e-12)  # 0.995 * 800 = 796
+    assert got.mu == pytest.approx(sum(d2) / 801)
+    assert got.sigma == pytest.approx(math.sqrt(sum((v - got.mu) ** 2 for v in d2) / 800))
+    assert got.calibration_d2.tolist() == ordered
+    with pytest.raises(SchemaError, match="found 1"):
+        fit_thresholds(np.ones(1))
+
+
+def test_conformal_p_counts_ties():
+    calibration = np.array([1.0, 2.0, 2.0, 3.0])
+    assert conformal_p(np.array([0.0, 2.0, 3.0, 3.1]), calibration).tolist() == [1.0, 0.8, 0.4, 0.2]
+
+
+def test_ood_and_text_import_neither_torch_nor_ray():
+    modules = "rubert_ood.ood.fit, rubert_ood.ood.metrics, rubert_ood.ads.text, rubert_ood.ads.synthetic"
+    code = f"import sys, {modules}; print([m for m in ('torch', 'ray') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+from rubert_ood.errors import SchemaError
+from rubert_ood.ood.temperature import fit_temperature, nll
+
+
+def _sample(seed: int, true_temperature: float, num_ads: int = 4000, num_classes: int = 7):
+    """Labels drawn from softmax(logits / T): T is then the best temperature, up to sampling noise."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(num_ads, num_classes)) * 4
+    p = softmax(logits / true_temperature, axis=1)
+    labels = (p.cumsum(1) > rng.random((num_ads, 1))).argmax(1)
+    return logits, labels
+
+
+def _direct_nll(logits, labels, t):
+    p = softmax(logits / t, axis=1)
+    return -np.mean([np.log(p[i, y]) for i, y in enumerate(labels)])
+
+
+@pytest.mark.parametrize("true_temperature", [0.7, 1.0, 2.5, 6.0])
+def test_agrees_with_a_grid_search(true_temperature):
+    logits, labels = _sample(3, true_temperature)
+    grid = np.exp(np.linspace(np.log(0.5), np.log(10), 4001))
+    best = grid[np.argmin([_direct_nll(logits, labels, t) for t in grid[::10]]) * 10]
+    fit = fit_temperature(logits, labels)
+    assert fit.temperature == pytest.approx(best, rel=0.01)
+    assert fit.nll_after == pytest.approx(_direct_nll(logits, labels, fit.temperature), rel=1e-12)
+    assert fit.nll_after <= min(_direct_nll(logits, labels, t) for t in grid[::50]) + 1e-12
+    assert not fit.at_bound
+
+
+def test_without_an_error_t_ends_exactly_at_the_lower_bound():
+    logits = np.eye(5)[np.arange(50) % 5] * 3.0
+    fit = fit_temperature(logits, np.arange(50) % 5)
+    assert fit.temperature == 0.5
+    assert fit.at_bound
+    assert fit.nll_after < fit.nll_before
+
+
+def test_upper_bound():
+    logits, _ = _sample(1, 1.0)
+    fit = fit_temperature(logits * 10, np.random.default_rng(0).integers(0, 7, len(logits)))
+    assert fit.temperature == 10.0
+    assert fit.at_bound
+
+
+def test_stays_one_when_nothing_improves():
+    fit = fit_temperature(np.zeros((10, 3)), np.zeros(10, int))
+    assert fit.temperature == 1.0
+    assert fit.nll_after == fit.nll_before == pytest.approx(np.log(3))
+    assert not fit.at_bound
+
+
+def test_nll_is_the_mean_over_ads():
+    logits, labels = _sample(5, 2.0, num_ads=50)
+    assert nll(logits, labels, 1.7) == pytest.approx(_direct_nll(logits, labels, 1.7), rel=1e-12)
+
+
+def test_no_rows_is_an_error():
+    with pytest.raises(SchemaError, match="no valid row"):
+        fit_temperature(np.zeros((0, 3)), np.zeros(0, int))
