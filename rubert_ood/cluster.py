@@ -2,12 +2,17 @@
 
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rubert_ood.settings import RayJobSettings
 
 log = logging.getLogger(__name__)
+
+TASK_RETRIES = {"max_retries": 3}
+ACTOR_RETRIES = {"max_restarts": 3, "max_task_retries": 3}
+"""Ray's defaults have no end: a batch that kills its process would be tried for ever."""
 
 
 @contextmanager
@@ -17,6 +22,10 @@ def ray_session(settings: RayJobSettings) -> Iterator[None]:
     Worker output stays in Ray's own log folder: what a user must know comes back as results and errors.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the new behaviour; unset, Ray warns of it
+    # Ray's C++ side reports harmless things as errors on the driver's terminal; set to info to see them
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    # Ray 2.60 deprecates the retry options above and has no others yet
+    warnings.filterwarnings("ignore", message=".*ray_remote_args.*")
     import ray
     import ray.data
 
@@ -32,12 +41,9 @@ def ray_session(settings: RayJobSettings) -> Iterator[None]:
     for name in ("ray.data", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     resources = ray.cluster_resources()
-    log.info(
-        "ray       %d node(s), %g CPU, %g GPU",
-        len([node for node in ray.nodes() if node["Alive"]]),
-        resources.get("CPU", 0),
-        resources.get("GPU", 0),
-    )
+    if joined:
+        num_nodes = sum(node["Alive"] for node in ray.nodes())
+        log.info("ray       %d node(s), %g CPU, %g GPU", num_nodes, resources.get("CPU", 0), resources.get("GPU", 0))
     try:
         yield
     finally:

@@ -341,7 +341,7 @@ def load_settings(model: type[Settings], arguments: list[str], *, program: str) 
     """
     configured = type(model.__name__, (model,), {"__doc__": model.__doc__}, cli_prog_name=program)
     try:
-        return CliApp.run(configured, cli_args=arguments)  # type: ignore[return-value]
+        return CliApp.run(configured, cli_args=arguments)
     except ValidationError as error:
         raise SettingsError("; ".join(_line(problem) for problem in error.errors())) from error
     except SourceError as error:

@@ -57,12 +57,16 @@ def load_dataset(settings: TrainSettings) -> Dataset:
     else:
         uris = (settings.train_uri, settings.valid_uri, settings.test_uri)
         parts = [read_labelled(str(uri), settings.columns) for uri in uris]
-    train, valid, test = parts
+    train = parts[0]
     labels = sorted(set(train["category"].to_pylist()))
     if len(labels) < 2:
         raise SchemaError(f"training needs at least 2 classes, found {len(labels)}: {labels}")
     cleaner = build_cleaner(train, settings.cleaner)
-    dataset = Dataset(labels, cleaner, *(clean_labelled(part, cleaner, labels) for part in (train, valid, test)))
+    cleaned = [clean_labelled(part, cleaner, labels) for part in parts]
+    num_empty = sum(part.num_rows for part in parts) - sum(len(part) for part in cleaned)
+    if num_empty:
+        log.warning("data      %d labelled ads have no readable text after cleaning: left out", num_empty)
+    dataset = Dataset(labels, cleaner, *cleaned)
     counts = np.bincount(dataset.train.labels_N, minlength=len(labels))
     if counts.min() == 0:
         raise SchemaError(f"class {labels[int(counts.argmin())]!r} has no training ad with text; add some or drop it")
@@ -123,9 +127,9 @@ def build_cleaner(train: pa.Table, settings: CleanerSettings) -> TextCleaner:
 
 
 def clean_labelled(table: pa.Table, cleaner: TextCleaner, labels: list[str]) -> LabelledAds:
-    """Clean and number the ads; ads without text are dropped with a notice, an unknown label is a SchemaError."""
+    """Clean and number the ads; ads without text are dropped, an unknown label is a SchemaError."""
     index = {label: number for number, label in enumerate(labels)}
-    texts, numbers, num_empty = [], [], 0
+    texts, numbers = [], []
     columns = (decoded(table[role]) for role in ("title", "description", "category"))
     for title, description, category in zip(*columns, strict=True):
         if category not in index:
@@ -135,10 +139,6 @@ def clean_labelled(table: pa.Table, cleaner: TextCleaner, labels: list[str]) -> 
         if text:
             texts.append(text)
             numbers.append(index[category])
-        else:
-            num_empty += 1
-    if num_empty:
-        log.warning("%d of %d labelled ads have no readable text after cleaning: left out", num_empty, table.num_rows)
     return LabelledAds(texts, np.array(numbers, dtype=np.int64))
 
 

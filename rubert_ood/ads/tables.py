@@ -65,7 +65,8 @@ def read_rows(uri: str, columns: Sequence[str], *, start: int = 0, stop: int | N
 
 def _row_groups(metadata: pq.FileMetaData, start: int, stop: int) -> tuple[list[int], int]:
     """Find the row groups that overlap [start, stop), and the row at which the first of them begins."""
-    groups, first_row, position = [], 0, 0
+    groups: list[int] = []
+    first_row = position = 0
     for index in range(metadata.num_row_groups):
         end = position + metadata.row_group(index).num_rows
         if position < stop and end > start:

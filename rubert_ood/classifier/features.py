@@ -5,7 +5,6 @@ Shapes: N ads, C classes, H hidden.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +14,7 @@ import torch
 from rubert_ood.ads.dataset import LabelledAds
 from rubert_ood.classifier.model import Classifier
 from rubert_ood.classifier.tokens import tokenize
+from rubert_ood.cluster import ACTOR_RETRIES
 from rubert_ood.errors import RubertOodError
 from rubert_ood.progress import Progress
 from rubert_ood.settings import WorkerSettings
@@ -51,9 +51,7 @@ def gather_features(
     """Score every part; each row once, in the order given. The checkpoint must be readable on every node."""
     texts = [text for ads in parts.values() for text in ads.texts]
     table = pa.table({"row": np.arange(len(texts)), "text": pa.array(texts, pa.string())})
-    options: dict[str, Any] = {"num_cpus": workers.cpus_per_worker}
-    if workers.use_gpu:
-        options["num_gpus"] = 1
+    options = ACTOR_RETRIES | {"num_cpus": workers.cpus_per_worker, "num_gpus": int(workers.use_gpu)}
     batches = ray.data.from_arrow(_cut(table)).map_batches(
         _FeatureActor,
         fn_constructor_args=(checkpoint_uri, max_length, workers.use_gpu, int(max(1, workers.cpus_per_worker))),

@@ -12,6 +12,7 @@ import ray
 import ray.data
 import ray.exceptions
 
+from rubert_ood.cluster import ACTOR_RETRIES, TASK_RETRIES
 from rubert_ood.errors import PartialRunError, RubertOodError, SettingsError
 from rubert_ood.progress import Progress
 from rubert_ood.scoring.ledger import read_receipts
@@ -23,8 +24,6 @@ log = logging.getLogger(__name__)
 
 ENCODE_CPUS = 0.5
 WRITE_CPUS = 0.25
-RETRIES = 3
-"""Restarts of a task or actor whose process dies; Ray's default has no end."""
 
 
 def score_shards(plan: Plan, settings: ScoreSettings) -> None:
@@ -41,18 +40,17 @@ def score_shards(plan: Plan, settings: ScoreSettings) -> None:
     num_actors, actor_cpus, num_threads = _size_actors(settings, len(todo))
     job = ScoringJob.of(plan, token_budget=settings.token_budget, num_threads=num_threads)
     log.info("score     %d actor(s) of %d thread(s), %d shards", num_actors, num_threads, len(todo))
-    task = {"fn_kwargs": {"job": job}, "max_retries": RETRIES}
-    actor = {"num_gpus": 1} if settings.use_gpu else {}
-    shards = ray.data.from_items([shard_item(shard) for shard in todo], override_num_blocks=len(todo))
+    items = [shard_item(shard) for shard in todo]
+    task = {"fn_kwargs": {"job": job}, **TASK_RETRIES}
+    actor = ACTOR_RETRIES | ({"num_gpus": 1} if settings.use_gpu else {})
     results = (
-        shards.map(encode, num_cpus=ENCODE_CPUS, **task)
+        ray.data.from_items(items, override_num_blocks=len(items))
+        .map(encode, num_cpus=ENCODE_CPUS, **task)
         .map(
             Scorer,
             fn_constructor_args=(job,),
             compute=ray.data.ActorPoolStrategy(size=num_actors),
             num_cpus=actor_cpus,
-            max_restarts=RETRIES,
-            max_task_retries=RETRIES,
             **actor,
         )
         .map(write, num_cpus=WRITE_CPUS, **task)

@@ -125,7 +125,7 @@ def save_plan(plan: Plan) -> None:
         if older.fingerprint != plan.fingerprint:
             changed = [name for name, value in plan.identity.items() if older.identity.get(name) != value]
             raise SettingsError(
-                f"{plan.run_uri} holds a run with other {', '.join(changed)}; give another run_id, or what it had before"
+                f"{plan.run_uri} holds a run with other {', '.join(changed)}; give another run_id, or what that run had"
             )
         return
     storage.put_bytes(uri, json.dumps(asdict(plan), ensure_ascii=False, indent=1).encode())

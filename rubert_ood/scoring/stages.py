@@ -97,7 +97,7 @@ def encode_table(
     status, reasons, text_indices = [], [], []
     for ad_id, title, description in zip(decoded(ad_ids), *parts, strict=True):
         reason = _reject_reason(ad_id, title, description)
-        text = "" if reason else bundle.cleaner.clean(ad_text(title, description))  # type: ignore[arg-type]
+        text = "" if reason else bundle.cleaner.clean(ad_text(title, description))
         reasons.append(reason)
         status.append(STATUS_OK if text else STATUS_EMPTY)
         text_indices.append(index.setdefault(text, len(index)) if text else None)
@@ -140,7 +140,7 @@ class Scorer:
 
     def score(self, texts: pa.Table) -> pa.Table:
         """Replace the token ids of each text by what the model says of it."""
-        ids = pa.concat_arrays(texts["ids"].chunks) if texts.num_rows else tokenize(None, [], 0)  # type: ignore[arg-type]
+        ids = pa.concat_arrays(texts["ids"].chunks) if texts.num_rows else tokenize(None, [], 0)
         logits_NC, cls_NH = self.classifier.run(ids, token_budget=self.job.token_budget)
         decisions = self.bundle.fitted.decide(logits_NC, cls_NH)
         columns: dict[str, Any] = {

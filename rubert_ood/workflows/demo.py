@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from rubert_ood import storage
-from rubert_ood.ads.dataset import load_dataset
+from rubert_ood.ads.dataset import build_cleaner, read_labelled
 from rubert_ood.ads.synthetic import hard_cases, out_of_domain_texts, write_catalogue
+from rubert_ood.ads.text import ad_text
 from rubert_ood.classifier.small_bert import build_small_bert
 from rubert_ood.cluster import ray_session
 from rubert_ood.scoring.stages import to_parquet
@@ -113,8 +114,11 @@ def _generate(settings: DemoSettings, root: str, training: TrainSettings) -> Non
         f"generate  {settings.num_train:,} labelled ads, {settings.num_score:,} to score"
         f"  {time.monotonic() - started:.0f} s"
     )
-    dataset = load_dataset(training)
-    build_small_bert(dataset.train.texts, training.base_model, seed=settings.seed)
+    labelled = read_labelled(str(training.input_uri), training.columns)
+    cleaner = build_cleaner(labelled, training.cleaner)
+    columns = (labelled[name].to_pylist() for name in ("title", "description"))
+    texts = [cleaner.clean(ad_text(*pair)) for pair in zip(*columns, strict=True)]
+    build_small_bert(texts, training.base_model, seed=settings.seed)
     log.info("model     small BERT of 2 layers x 128 with random weights: %s", training.base_model)
 
 

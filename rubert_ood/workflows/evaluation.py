@@ -63,7 +63,7 @@ def evaluation_documents(
         hard_cases=(extra.hard_cases, features["hard_cases"]) if extra.hard_cases else None,
         ood={name.partition("/")[2]: part for name, part in features.items() if name.startswith("ood/")} or None,
         baseline=baseline,
-        texts={"test": test.texts},
+        test_texts=test.texts,
         context=context,
     )
     data = json.dumps(evaluation, ensure_ascii=False, indent=1, allow_nan=False)

@@ -55,9 +55,9 @@ def train(settings: TrainSettings) -> tuple[Bundle, dict[str, Any]]:
             decision=settings.decision,
         )
         log.info(
-            f"fit       T {fitted.temperature.temperature:.3f}{' (at its bound)' if fitted.temperature.at_bound else ''}"
-            f"  d2 threshold {fitted.thresholds.threshold:,.1f}  valid d2 {fitted.thresholds.mu:,.1f}"
-            f" +- {fitted.thresholds.sigma:,.1f}"
+            f"fit       T {fitted.temperature.temperature:.3f}{' at its bound' if fitted.temperature.at_bound else ''}"
+            f"  d2 threshold {fitted.thresholds.threshold:,.1f}"
+            f"  valid d2 {fitted.thresholds.mu:,.1f} +- {fitted.thresholds.sigma:,.1f}"
         )
         evaluation, documents = evaluation_documents(
             fitted,

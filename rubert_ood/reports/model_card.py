@@ -1,0 +1,41 @@
+"""The model card of a bundle: README.md with the YAML head that model hubs read."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+
+def model_card(evaluation: Mapping[str, Any]) -> str:
+    """Write the card from the evaluation."""
+    context, headline = evaluation["context"], evaluation["headline"]
+    head = {
+        "language": "ru",
+        "library_name": "transformers",
+        "pipeline_tag": "text-classification",
+        "base_model": context["base_model"],
+        "metrics": ["accuracy", "f1"],
+        "tags": ["classified-ads", "out-of-distribution-detection", "mahalanobis"],
+    }
+    findings = "\n".join(f"- {'' if item['ok'] else 'CAUTION: '}{item['text']}" for item in evaluation["verdict"])
+    return f"""---
+{yaml.safe_dump(head, allow_unicode=True, sort_keys=False)}---
+
+# Classifier of Russian private ads, version {context["version"]}
+
+Fine-tuned from `{context["base_model"]}` on {context["num_train"]:,} ads of {context["num_classes"]} classes.
+Text is `clean(title + " " + description)`; `text.json` holds what the cleaner removes.
+
+{findings}
+
+| | |
+|---|---|
+| accuracy | {headline["accuracy"]:.4f} |
+| macro-F1 | {headline["macro_f1"]:.4f} |
+| temperature T | {headline["temperature"]:.4f} |
+| ECE after T | {headline["ece_after"]:.4f} |
+| d2 threshold (valid) | {headline["threshold"]:,.2f} |
+
+`AutoModelForSequenceClassification.from_pretrained` loads this folder for plain labels. Labels with temperature, OOD
+flag and "Other" come from `rubert-ood predict` and `rubert-ood score`. The whole evaluation is in `evaluation.html`.
+"""
