@@ -1,0 +1,1 @@
+"""When to distrust a prediction: arrays in, arrays out."""

@@ -1,72 +1,81 @@
-"""From logits and CLS features to the decision: label, confidence, top-k, OOD flag. A pure function.
+"""From logits and CLS vectors to a label, an OOD flag and the top classes; thresholds come from the valid split.
 
-Shapes: N ads, C classes, H hidden, K = min(top_k, C).
+Larger d2, larger z and smaller p mean more out of domain.
+Shapes: N ads, C classes, H hidden, k best classes. Everything is computed in float64.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import softmax
+from numpy.typing import ArrayLike, NDArray
 
-from rubert_ood.errors import SchemaError
+from rubert_ood.errors import BundleError, SchemaError
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
+from rubert_ood.ood.temperature import softmax
 from rubert_ood.settings import DecisionSettings
 
 OTHER = "Other"
-SIGMA_FLOOR = 1e-9
+SIGMA_FLOOR = 1e-9  # keeps z finite when every valid ad has the same d2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Thresholds:
+    """The distribution of d2 on valid. Raises BundleError unless finite, with at least two sorted distances."""
+
     threshold: float
-    """Quantile of d2 on valid."""
+    """Quantile of d2."""
     mu: float
     sigma: float
-    """Mean and standard deviation (ddof = 1) of d2 on valid."""
-    calibration_d2: np.ndarray
-    """float64, sorted: every d2 of valid, for the conformal p-value."""
+    """Standard deviation with ddof = 1."""
+    calibration_d2: NDArray[np.float64]
+    """Every d2 of valid, ascending."""
+
+    def __post_init__(self) -> None:
+        d2 = np.asarray(self.calibration_d2, dtype=np.float64)
+        object.__setattr__(self, "calibration_d2", d2)
+        if not np.isfinite([self.threshold, self.mu, self.sigma]).all() or self.sigma < 0:
+            raise BundleError(
+                f"threshold {self.threshold}, mu {self.mu}, sigma {self.sigma}: not finite or negative; fit again"
+            )
+        if d2.ndim != 1 or len(d2) < 2 or not np.isfinite(d2).all() or (np.diff(d2) < 0).any():
+            raise BundleError("calibration_d2 must be two or more finite distances in ascending order: fit again")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Decisions:
-    label: np.ndarray
-    """object (N,): a class, or "Other"."""
-    predicted_N: np.ndarray
-    """int64 (N,): the most probable class, whatever the label."""
-    confidence_N: np.ndarray
-    """float64 (N,): its probability."""
-    topk_labels: np.ndarray
-    """object (N, K), most probable first; of equals the one with the smaller class number first."""
-    topk_scores: np.ndarray
-    """float64 (N, K)."""
-    is_ood: np.ndarray
-    """bool (N,)."""
-    ood_distance_N: np.ndarray
-    """float64 (N,): d2 to the nearest class mean."""
-    ood_z_N: np.ndarray
-    """float64 (N,): d2 in standard deviations above the mean of valid."""
-    ood_p_N: np.ndarray
-    """float64 (N,): conformal p-value; small means unlike every valid ad."""
+    """One entry per ad, in input order."""
+
+    label: NDArray[np.object_]
+    """(N,) str: the best class, or OTHER if the ad is out of domain or the confidence is too low."""
+    confidence_N: NDArray[np.float64]
+    """Probability of the best class."""
+    topk_labels: NDArray[np.object_]
+    """(N, k) str: the best classes, whatever the label; by score, then by class index."""
+    topk_scores: NDArray[np.float64]
+    """(N, k) their probabilities, descending."""
+    is_ood: NDArray[np.bool_]
+    ood_distance_N: NDArray[np.float64]
+    """d2, squared Mahalanobis distance to the nearest class."""
+    ood_z_N: NDArray[np.float64]
+    """d2 in standard deviations above the mean of valid."""
+    ood_p_N: NDArray[np.float64]
+    """Conformal p-value, in (0, 1]: the share of valid ads at least as far away, this ad included."""
+    predicted_N: NDArray[np.int64]
+    """Index of the best class, before OTHER."""
 
 
-def fit_thresholds(d2_N: np.ndarray, *, quantile: float = 0.995) -> Thresholds:
-    """Take quantile, mean and standard deviation of d2 on valid."""
-    d2_N = np.sort(np.asarray(d2_N, np.float64))
-    if len(d2_N) < 2:
-        raise SchemaError(f"thresholds need at least 2 valid rows, found {len(d2_N)}")
-    return Thresholds(float(np.quantile(d2_N, quantile)), float(d2_N.mean()), float(d2_N.std(ddof=1)), d2_N)
-
-
-def conformal_p(d2_N: np.ndarray, calibration_d2: np.ndarray) -> np.ndarray:
-    """Return (1 + #{calibration d2 >= d2}) / (n + 1). Vovk et al. 2005; Bates et al. 2023, eq. 2."""
-    at_least_N = len(calibration_d2) - np.searchsorted(calibration_d2, d2_N, side="left")
-    return (1.0 + at_least_N) / (len(calibration_d2) + 1.0)
+def fit_thresholds(d2_N: ArrayLike, *, quantile: float = 0.995) -> Thresholds:
+    """Describe the distances of valid. Raises SchemaError on fewer than two, BundleError on a non-finite one."""
+    d2 = np.sort(np.asarray(d2_N, dtype=np.float64))
+    if len(d2) < 2:
+        raise SchemaError(f"thresholds need at least 2 valid rows, found {len(d2)}: give more valid rows")
+    return Thresholds(float(np.quantile(d2, quantile)), float(d2.mean()), float(d2.std(ddof=1)), d2)
 
 
 def decide(
-    logits_NC: np.ndarray,
-    cls_NH: np.ndarray,
+    logits_NC: ArrayLike,
+    cls_NH: ArrayLike,
     *,
     labels: Sequence[str],
     temperature: float,
@@ -74,32 +83,65 @@ def decide(
     thresholds: Thresholds,
     settings: DecisionSettings,
 ) -> Decisions:
-    """Decide each ad.
+    """Decide on every ad: out of domain, too uncertain, or one of `labels` (class order).
 
-    ood = d2 > alpha * threshold and z > z_thr and confidence < ood_conf_gate; the label is the most probable class
-    unless the ad is OOD or its confidence is below tau_other.
+    Out of domain = far away (d2 and z) and not confident. Every comparison is strict, save confidence >= tau_other.
+    Raises BundleError if logits, features, labels and statistics do not fit each other or hold non-finite numbers.
     """
-    p_NC = softmax(np.asarray(logits_NC, np.float64) / temperature, axis=1)
-    order_NK = np.argsort(-p_NC, axis=1, kind="stable")[:, : settings.top_k]
-    topk_scores = np.take_along_axis(p_NC, order_NK, axis=1)
-    confidence_N = topk_scores[:, 0]
+    probabilities_NC = softmax(_checked_logits(logits_NC, labels, statistics), temperature)
     d2_N, _ = statistics.distance(cls_NH)
+    if len(d2_N) != len(probabilities_NC):
+        raise BundleError(f"{len(probabilities_NC)} rows of logits but {len(d2_N)} of features: use one forward pass")
+
+    num_top = min(settings.top_k, len(labels))
+    top_Nk = np.argsort(-probabilities_NC, axis=1, kind="stable")[:, :num_top]  # stable: lower class first on ties
+    scores_Nk = np.take_along_axis(probabilities_NC, top_Nk, axis=1)
+    predicted_N = top_Nk[:, 0].astype(np.int64)
+    confidence_N = scores_Nk[:, 0].copy()
+
     z_N = (d2_N - thresholds.mu) / (thresholds.sigma + SIGMA_FLOOR)
-    is_ood = (
+    is_ood_N = (
         (d2_N > settings.alpha * thresholds.threshold)
         & (z_N > settings.z_thr)
         & (confidence_N < settings.ood_conf_gate)
     )
-    names = np.array(labels, dtype=object)
-    trusted = ~is_ood & (confidence_N >= settings.tau_other)
+    names_C = np.array(labels, dtype=object)
+    trusted_N = ~is_ood_N & (confidence_N >= settings.tau_other)
     return Decisions(
-        label=np.where(trusted, names[order_NK[:, 0]], OTHER),
-        predicted_N=order_NK[:, 0].astype(np.int64),
+        label=np.where(trusted_N, names_C[predicted_N], OTHER),
         confidence_N=confidence_N,
-        topk_labels=names[order_NK],
-        topk_scores=topk_scores,
-        is_ood=is_ood,
+        topk_labels=names_C[top_Nk],
+        topk_scores=scores_Nk,
+        is_ood=is_ood_N,
         ood_distance_N=d2_N,
         ood_z_N=z_N,
         ood_p_N=conformal_p(d2_N, thresholds.calibration_d2),
+        predicted_N=predicted_N,
     )
+
+
+def conformal_p(d2_N: NDArray[np.float64], calibration_d2: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (1 + #{calibration d2 >= d2}) / (n + 1); calibration_d2 ascending.
+
+    Source: Laxhammar and Falkman 2010, conformal anomaly detection; Bates et al. 2023, equation 2.
+    """
+    num_calibration = len(calibration_d2)
+    num_at_least_N = num_calibration - np.searchsorted(calibration_d2, d2_N, side="left")
+    return np.asarray((1.0 + num_at_least_N) / (num_calibration + 1.0))
+
+
+def _checked_logits(
+    logits_NC: ArrayLike, labels: Sequence[str], statistics: MahalanobisStatistics
+) -> NDArray[np.float64]:
+    logits = np.asarray(logits_NC, dtype=np.float64)
+    num_fitted = len(statistics.means_CH)
+    if logits.ndim != 2 or not logits.shape[1] == len(labels) == num_fitted:
+        raise BundleError(
+            f"logits have shape {logits.shape}, but there are {len(labels)} labels and {num_fitted} fitted classes: "
+            "use the parts of one bundle"
+        )
+    finite_N = np.isfinite(logits).all(axis=1)
+    if not finite_N.all():
+        row = int(np.argmin(finite_N))
+        raise BundleError(f"logits of row {row} are not finite: the checkpoint is damaged or diverged; train again")
+    return logits

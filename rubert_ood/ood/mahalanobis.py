@@ -1,89 +1,175 @@
-"""Mahalanobis distance to the nearest class mean, with one precision matrix for all classes.
+"""Mahalanobis distance of a CLS vector to the nearest class: large means unlike every class of the training set.
 
-Source: Lee et al. 2018, "A Simple Unified Framework for Detecting Out-of-Distribution Samples", eq. 1 and 2; the shared
-covariance is estimated as in Ledoit and Wolf 2004.
-
-Shapes: N ads, C classes, H hidden.
+Source: Lee et al. 2018, "A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial
+Attacks", equations 1 and 2, with the shrunk covariance of Ledoit and Wolf 2004.
+Shapes: N ads, n ads of one chunk, C classes, H hidden. Everything is computed in float64.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.covariance import LedoitWolf
 
-from rubert_ood.errors import BundleError, SchemaError
+from rubert_ood.errors import BundleError, RubertOodError, SchemaError
 
-CHUNK_ROWS = 8192
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+SYMMETRY_TOLERANCE = 1e-9  # relative to the largest entry
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MahalanobisStatistics:
-    means_CH: np.ndarray
-    """float64 (C, H)."""
-    precision_HH: np.ndarray
-    """float64 (H, H), symmetric positive definite."""
+    """Class means, one shared precision, and the shrinkage that LedoitWolf chose.
+
+    Raises BundleError unless the arrays are finite, fit each other, and the precision is symmetric positive-definite.
+    """
+
+    means_CH: Floats
+    precision_HH: Floats
     shrinkage: float
-    """Of LedoitWolf, in [0, 1]."""
 
     def __post_init__(self) -> None:
+        for name in ("means_CH", "precision_HH"):
+            array = np.asarray(getattr(self, name), dtype=np.float64)
+            object.__setattr__(self, name, array)
+            if array.ndim != 2 or array.size == 0:
+                raise BundleError(f"Mahalanobis {name} has shape {array.shape}, expected a non-empty matrix: fit again")
+            if not np.isfinite(array).all():
+                raise BundleError(
+                    f"Mahalanobis {name} holds numbers that are not finite: the bundle is damaged; fit again"
+                )
         hidden = self.means_CH.shape[1]
         if self.precision_HH.shape != (hidden, hidden):
-            raise BundleError(f"precision is {self.precision_HH.shape}, the means have H = {hidden}")
-        if not (np.isfinite(self.means_CH).all() and np.isfinite(self.precision_HH).all()):
-            raise BundleError("the Mahalanobis statistics hold values that are not finite")
-
-    @cached_property
-    def _factor_HH(self) -> np.ndarray:
-        """L with P = L L': the distance is Euclidean after x -> x L."""
+            raise BundleError(
+                f"Mahalanobis precision_HH has shape {self.precision_HH.shape}, means_CH has H = {hidden}: fit again"
+            )
+        asymmetry = np.abs(self.precision_HH - self.precision_HH.T).max()
+        if asymmetry > SYMMETRY_TOLERANCE * np.abs(self.precision_HH).max():
+            raise BundleError(f"Mahalanobis precision_HH is not symmetric (off by {asymmetry:.3g}): fit again")
         try:
-            return np.linalg.cholesky(self.precision_HH)
-        except np.linalg.LinAlgError as error:
-            raise BundleError("the precision matrix is not positive definite") from error
+            _ = self._factor_HH
+        except np.linalg.LinAlgError:
+            raise BundleError("Mahalanobis precision_HH is not positive definite: fit again") from None
 
-    @cached_property
-    def _origin_H(self) -> np.ndarray:
-        return self.means_CH.mean(axis=0)
+    def distance(self, cls_NH: ArrayLike, chunk_rows: int = 2048) -> tuple[Floats, Integers]:
+        """Return the squared distance to the nearest class mean, float64 (N,), and that class, int64 (N,).
 
-    @cached_property
-    def _whitened_means_CH(self) -> np.ndarray:
-        return (self.means_CH - self._origin_H) @ self._factor_HH
-
-    def distance(self, cls_NH: np.ndarray, chunk_rows: int = CHUNK_ROWS) -> tuple[np.ndarray, np.ndarray]:
-        """Return d2 to the nearest class, float64 (N,), and that class, int64 (N,).
-
-        The nearest class comes from expanded squares (one GEMM); its distance is then computed from the difference
-        itself, which loses no digits. Never more than chunk_rows x max(C, H) values at a time.
+        Memory beyond the input: a few (chunk_rows, H) arrays. Among classes at the same distance the lowest index
+        wins. Raises BundleError if H differs from the statistics' or a feature is not finite.
         """
-        cls_NH = np.asarray(cls_NH)
-        if cls_NH.ndim != 2 or cls_NH.shape[1] != self.means_CH.shape[1]:
-            raise BundleError(f"features are {cls_NH.shape}, the statistics have H = {self.means_CH.shape[1]}")
-        d2_N, nearest_N = np.empty(len(cls_NH)), np.empty(len(cls_NH), np.int64)
-        means_CH = self._whitened_means_CH
-        norms_C = np.einsum("ch,ch->c", means_CH, means_CH)
-        for start in range(0, len(cls_NH), chunk_rows):
+        cls = np.asarray(cls_NH)
+        hidden = self.means_CH.shape[1]
+        if cls.ndim != 2 or cls.shape[1] != hidden:
+            raise BundleError(
+                f"features have shape {cls.shape}, but the Mahalanobis statistics were fitted on H = {hidden}: "
+                "use the statistics of this model"
+            )
+        d2_N = np.empty(len(cls), dtype=np.float64)
+        nearest_N = np.empty(len(cls), dtype=np.int64)
+        for start in range(0, len(cls), chunk_rows):
             rows = slice(start, start + chunk_rows)
-            z_NH = (cls_NH[rows].astype(np.float64) - self._origin_H) @ self._factor_HH
-            nearest_N[rows] = (norms_C - 2.0 * (z_NH @ means_CH.T)).argmin(axis=1)
-            z_NH -= means_CH[nearest_N[rows]]
-            d2_N[rows] = np.einsum("nh,nh->n", z_NH, z_NH)
+            d2_N[rows], nearest_N[rows] = self._chunk_distance(_finite_features(cls[rows], start))
         return d2_N, nearest_N
 
+    def own_class_distance(self, cls_NH: ArrayLike, labels_N: Integers) -> Floats:
+        """Return the squared distance of each ad to the mean of its own class, float64 (N,)."""
+        return self._exact(_finite_features(np.asarray(cls_NH), 0), labels_N)
 
-def fit_mahalanobis(cls_NH: np.ndarray, labels_N: np.ndarray, num_classes: int) -> MahalanobisStatistics:
-    """Fit class means and one LedoitWolf precision, scaled so that the mean squared distance of train is H."""
-    x_NH = np.asarray(cls_NH, np.float64)
-    if not np.isfinite(x_NH).all():
-        raise SchemaError("some training features are not finite: the training diverged; lower the learning rate")
-    counts_C = np.bincount(labels_N, minlength=num_classes)
-    if counts_C.min() == 0:
-        raise SchemaError(f"class number {int(counts_C.argmin())} has no training row")
-    means_CH = np.zeros((num_classes, x_NH.shape[1]))
-    np.add.at(means_CH, labels_N, x_NH)
-    means_CH /= counts_C[:, None]
-    residuals_NH = x_NH - means_CH[labels_N]
+    @cached_property
+    def _factor_HH(self) -> Floats:
+        """L of P = L L': whitening, |(x - mu) L|^2 = (x - mu)' P (x - mu)."""
+        return np.asarray(np.linalg.cholesky((self.precision_HH + self.precision_HH.T) / 2), dtype=np.float64)
+
+    @cached_property
+    def _centre_H(self) -> Floats:
+        return np.asarray(self.means_CH.mean(axis=0))
+
+    @cached_property
+    def _directions_CH(self) -> Floats:
+        return np.asarray((self.means_CH - self._centre_H) @ self.precision_HH)
+
+    @cached_property
+    def _offsets_C(self) -> Floats:
+        return np.asarray(((self.means_CH - self._centre_H) * self._directions_CH).sum(axis=1) / 2)
+
+    @cached_property
+    def _scale(self) -> tuple[float, float]:
+        """Norms that bound the rounding error of the search: of the precision, and of the longest centred mean."""
+        longest = np.linalg.norm(self.means_CH - self._centre_H, axis=1).max()
+        return float(np.linalg.norm(self.precision_HH)), float(longest)
+
+    def _chunk_distance(self, x_nH: Floats) -> tuple[Floats, Integers]:
+        # Half of d2 is (x'Px)/2 - x'P mu + (mu'P mu)/2 on centred vectors. Only the last two terms depend on the
+        # class, so the search for the nearest costs n*H*C, and the exact distance is taken for the winner alone.
+        centred_nH = x_nH - self._centre_H
+        halves_nC = self._offsets_C - centred_nH @ self._directions_CH.T
+        nearest_n = np.argmin(halves_nC, axis=1)
+        d2_n = self._exact(x_nH, nearest_n)
+
+        # The expanded square cancels: classes within its rounding error of the best are compared exactly.
+        norm, longest = self._scale
+        unit = 4 * x_nH.shape[1] * np.finfo(np.float64).eps
+        slack_n = unit * norm * longest * (np.linalg.norm(centred_nH, axis=1) + longest)
+        near_nC = halves_nC <= (halves_nC.min(axis=1) + slack_n)[:, None]
+        near_nC[np.arange(len(x_nH)), nearest_n] = False
+        for rival in np.flatnonzero(near_nC.any(axis=0)):
+            rows = np.flatnonzero(near_nC[:, rival])
+            rival_d2 = self._exact(x_nH[rows], np.full(len(rows), rival))
+            wins = (rival_d2 < d2_n[rows]) | ((rival_d2 == d2_n[rows]) & (rival < nearest_n[rows]))
+            d2_n[rows[wins]] = rival_d2[wins]
+            nearest_n[rows[wins]] = rival
+        return d2_n, nearest_n
+
+    def _exact(self, x_nH: Floats, classes_n: Integers) -> Floats:
+        whitened_nH = (x_nH - self.means_CH[classes_n]) @ self._factor_HH
+        return np.einsum("nh,nh->n", whitened_nH, whitened_nH)
+
+
+def fit_mahalanobis(cls_NH: ArrayLike, labels_N: ArrayLike, num_classes: int) -> MahalanobisStatistics:
+    """Fit class means and the shared LedoitWolf precision on the train split.
+
+    The precision is scaled so that the mean squared distance of the train ads to their own class mean is H.
+    Raises SchemaError without rows, on a class without a row, a label outside 0..num_classes-1, non-finite features,
+    or a split where every ad equals its class mean.
+    """
+    x_NH = _finite_features(np.asarray(cls_NH), 0, SchemaError)
+    labels = np.asarray(labels_N)
+    _check_labels(labels, len(x_NH), num_classes)
+    means_CH = np.stack([x_NH[labels == index].mean(axis=0) for index in range(num_classes)])
+    residuals_NH = x_NH - means_CH[labels]
+    if not residuals_NH.any():
+        raise SchemaError("every train ad equals its class mean, so there is no covariance: give more ads per class")
     estimate = LedoitWolf().fit(residuals_NH)
-    precision_HH = estimate.precision_
-    mean_d2 = np.einsum("nh,nh->", residuals_NH @ precision_HH, residuals_NH) / len(residuals_NH)
-    precision_HH = precision_HH * (x_NH.shape[1] / mean_d2)
-    return MahalanobisStatistics(means_CH, (precision_HH + precision_HH.T) / 2, float(estimate.shrinkage_))
+    precision_HH = (estimate.precision_ + estimate.precision_.T) / 2
+    # mean(r' P r) as the trace of P times the second moment: no (N, H) product.
+    mean_d2 = np.vdot(precision_HH, residuals_NH.T @ residuals_NH) / len(residuals_NH)
+    hidden = x_NH.shape[1]
+    return MahalanobisStatistics(means_CH, precision_HH * (hidden / mean_d2), float(estimate.shrinkage_))
+
+
+def _finite_features(cls_nH: NDArray[np.floating], first_row: int, error: type[RubertOodError] = BundleError) -> Floats:
+    x_nH = cls_nH.astype(np.float64)
+    finite_n = np.isfinite(x_nH).all(axis=1)
+    if not finite_n.all():
+        row = first_row + int(np.argmin(finite_n))
+        raise error(f"CLS features of row {row} are not finite: the checkpoint is damaged or diverged; train again")
+    return x_nH
+
+
+def _check_labels(labels: NDArray[np.integer], num_rows: int, num_classes: int) -> None:
+    if num_rows == 0:
+        raise SchemaError("no training row to fit the Mahalanobis statistics on: give train rows")
+    if len(labels) != num_rows:
+        raise SchemaError(f"{num_rows} rows of features for {len(labels)} labels: they must come from the same split")
+    if labels.min() < 0 or labels.max() >= num_classes:
+        raise SchemaError(
+            f"labels {labels.min()}..{labels.max()} do not fit {num_classes} classes: 0..{num_classes - 1}"
+        )
+    empty = np.flatnonzero(np.bincount(labels, minlength=num_classes) == 0)
+    if len(empty):
+        raise SchemaError(
+            f"class number {empty[0]} has no training row ({len(empty)} such): give it rows or drop the label"
+        )

@@ -1,99 +1,178 @@
-"""Metrics of classification, calibration and out-of-domain detection. A larger score means more OOD, everywhere.
+"""How good predictions, probabilities and OOD scores are.
 
-Shapes: N ads, C classes.
+Shapes: N ads, C classes. Labels and predictions are class indices, in the order of `class_names`.
+Every function raises InputError when it is given no rows.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Sequence, Sized
+from typing import Any, TypedDict
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import (
     accuracy_score,
     average_precision_score,
     confusion_matrix,
-    f1_score,
     precision_recall_fscore_support,
     roc_auc_score,
     roc_curve,
 )
 
-CAUGHT_SHARE = 0.95
+from rubert_ood.errors import InputError, SchemaError
+from rubert_ood.ood.temperature import nll
+
+__all__ = [
+    "ConfusionPair",
+    "ReliabilityBin",
+    "classification_metrics",
+    "confusion_pairs",
+    "ece",
+    "nll",
+    "ood_metrics",
+    "reliability_bins",
+]
 
 
-def classification_metrics(labels_N: np.ndarray, predicted_N: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
-    """Return accuracy, macro_f1 (over classes that occur) and per_class: label, precision, recall, f1, support."""
-    numbers = np.arange(len(class_names))
-    columns = precision_recall_fscore_support(labels_N, predicted_N, labels=numbers, zero_division=0)
+class ReliabilityBin(TypedDict):
+    """Ads whose confidence lies in (lower, upper]; confidence and accuracy are means, None in an empty bin."""
+
+    lower: float
+    upper: float
+    count: int
+    confidence: float | None
+    accuracy: float | None
+
+
+class ConfusionPair(TypedDict):
+    """Ads of class `true` that were taken for `predicted`."""
+
+    true: str
+    predicted: str
+    count: int
+    share_of_true: float
+
+
+def classification_metrics(labels_N: ArrayLike, predicted_N: ArrayLike, class_names: Sequence[str]) -> dict[str, Any]:
+    """Return {"accuracy", "macro_f1", "per_class": [{"label", "precision", "recall", "f1", "support"}]}.
+
+    per_class lists every class; an undefined ratio counts as 0. macro_f1 is the mean over the classes that occur in
+    labels or predictions, as in sklearn.
+    """
+    labels, predicted = _class_indices(labels_N, predicted_N, len(class_names))
+    precision_C, recall_C, f1_C, support_C = precision_recall_fscore_support(
+        labels, predicted, labels=np.arange(len(class_names)), zero_division=0
+    )
     per_class = [
-        {"label": name, "precision": float(p), "recall": float(r), "f1": float(f), "support": int(n)}
-        for name, p, r, f, n in zip(class_names, *columns, strict=True)
+        {"label": name, "precision": float(p), "recall": float(r), "f1": float(f1), "support": int(support)}
+        for name, p, r, f1, support in zip(class_names, precision_C, recall_C, f1_C, support_C, strict=True)
     ]
     return {
-        "accuracy": float(accuracy_score(labels_N, predicted_N)),
-        "macro_f1": float(f1_score(labels_N, predicted_N, average="macro", zero_division=0)),
+        "accuracy": float(accuracy_score(labels, predicted)),
+        "macro_f1": float(f1_C[np.union1d(labels, predicted)].mean()),
         "per_class": per_class,
     }
 
 
 def confusion_pairs(
-    labels_N: np.ndarray, predicted_N: np.ndarray, class_names: Sequence[str], *, top: int = 15
-) -> list[dict[str, Any]]:
-    """Return the most frequent mistakes: true, predicted, count, share_of_true."""
-    matrix_CC = confusion_matrix(labels_N, predicted_N, labels=np.arange(len(class_names)))
-    support_C = matrix_CC.sum(axis=1)
-    np.fill_diagonal(matrix_CC, 0)
-    pairs = []
-    for flat in np.argsort(-matrix_CC, axis=None, kind="stable")[:top]:
-        true, predicted = divmod(int(flat), len(class_names))
-        count = int(matrix_CC[true, predicted])
-        if count:
-            share = count / int(support_C[true])
-            pairs.append(
-                {"true": class_names[true], "predicted": class_names[predicted], "count": count, "share_of_true": share}
-            )
-    return pairs
-
-
-def reliability_bins(p_NC: np.ndarray, labels_N: np.ndarray, *, num_bins: int = 15) -> list[dict[str, Any]]:
-    """Return, per bin (lower, upper] of the top probability: count, mean confidence, accuracy (None when empty)."""
-    confidence_N, correct_N = p_NC.max(axis=1), p_NC.argmax(axis=1) == labels_N
-    edges = np.linspace(0.0, 1.0, num_bins + 1)
-    bin_N = np.clip(np.searchsorted(edges, confidence_N, side="left") - 1, 0, num_bins - 1)
-    bins = []
-    for number in range(num_bins):
-        inside = bin_N == number
-        count = int(inside.sum())
-        bins.append(
-            {
-                "lower": float(edges[number]),
-                "upper": float(edges[number + 1]),
-                "count": count,
-                "confidence": float(confidence_N[inside].mean()) if count else None,
-                "accuracy": float(correct_N[inside].mean()) if count else None,
-            }
+    labels_N: ArrayLike, predicted_N: ArrayLike, class_names: Sequence[str], top: int = 15
+) -> list[ConfusionPair]:
+    """Return the most frequent confusions, at most `top`; most frequent first, then by class order."""
+    labels, predicted = _class_indices(labels_N, predicted_N, len(class_names))
+    counts_CC = confusion_matrix(labels, predicted, labels=np.arange(len(class_names)))
+    support_C = counts_CC.sum(axis=1)
+    errors_CC = counts_CC - np.diag(np.diag(counts_CC))
+    order = np.argsort(-errors_CC, axis=None, kind="stable")[:top]
+    pairs = [divmod(int(flat), len(class_names)) for flat in order]
+    return [
+        ConfusionPair(
+            true=class_names[true],
+            predicted=class_names[wrong],
+            count=int(errors_CC[true, wrong]),
+            share_of_true=float(errors_CC[true, wrong] / support_C[true]),
         )
-    return bins
+        for true, wrong in pairs
+        if errors_CC[true, wrong] > 0
+    ]
 
 
-def ece(p_NC: np.ndarray, labels_N: np.ndarray, *, num_bins: int = 15) -> float:
-    """Return the expected calibration error over bins of equal width. Guo et al. 2017, eq. 3."""
-    bins = reliability_bins(p_NC, labels_N, num_bins=num_bins)
-    gaps = [item["count"] * abs(item["accuracy"] - item["confidence"]) for item in bins if item["count"]]
-    return float(sum(gaps) / len(labels_N))
+def reliability_bins(probabilities_NC: ArrayLike, labels_N: ArrayLike, num_bins: int = 15) -> list[ReliabilityBin]:
+    """Cut the ads by confidence (largest probability) into bins of equal width over (0, 1].
 
-
-def ood_metrics(scores_in: np.ndarray, scores_out: np.ndarray) -> dict[str, float]:
-    """Compare the scores of in-domain ads and of OOD texts.
-
-    auroc; aupr_out (OOD is the positive class); aupr_in (in-domain is the positive class, scores negated);
-    fpr95: the share of in-domain ads flagged at the highest threshold that catches at least 95 % of the OOD texts.
+    Source: Guo et al. 2017, section 2.
     """
-    truth = np.r_[np.zeros(len(scores_in)), np.ones(len(scores_out))]
-    scores = np.r_[scores_in, scores_out]
-    false_positive, true_positive, _ = roc_curve(truth, scores, drop_intermediate=False)
+    probabilities = np.asarray(probabilities_NC, dtype=np.float64)
+    labels = np.asarray(labels_N)
+    _require_rows(labels)
+    confidence_N = probabilities.max(axis=1)
+    correct_N = probabilities.argmax(axis=1) == labels
+    edges = np.linspace(0.0, 1.0, num_bins + 1)
+    # side="left" puts a value that equals an upper edge below it; inner edges only, so rounding above 1 stays inside.
+    bin_N = np.searchsorted(edges[1:-1], confidence_N, side="left")
+    count_B = np.bincount(bin_N, minlength=num_bins)
+    confidence_B = np.bincount(bin_N, weights=confidence_N, minlength=num_bins)
+    correct_B = np.bincount(bin_N, weights=correct_N, minlength=num_bins)
+    return [
+        ReliabilityBin(
+            lower=float(edges[index]),
+            upper=float(edges[index + 1]),
+            count=int(count),
+            confidence=float(confidence_B[index] / count) if count else None,
+            accuracy=float(correct_B[index] / count) if count else None,
+        )
+        for index, count in enumerate(count_B)
+    ]
+
+
+def ece(probabilities_NC: ArrayLike, labels_N: ArrayLike, num_bins: int = 15) -> float:
+    """Return the expected calibration error: mean |accuracy - confidence| over the bins, weighted by count.
+
+    Source: Guo et al. 2017, equation 3.
+    """
+    gap = 0.0
+    total = 0
+    for reliability in reliability_bins(probabilities_NC, labels_N, num_bins):
+        accuracy, confidence = reliability["accuracy"], reliability["confidence"]
+        if accuracy is not None and confidence is not None:
+            gap += reliability["count"] * abs(accuracy - confidence)
+            total += reliability["count"]
+    return gap / total
+
+
+def ood_metrics(scores_in: ArrayLike, scores_out: ArrayLike) -> dict[str, float]:
+    """Compare OOD scores (larger = more OOD) of in-domain and out-of-domain ads.
+
+    auroc, aupr_out and fpr95 take OOD as the positive class; aupr_in takes in-domain, with negated scores. fpr95 is
+    the smallest share of in-domain ads flagged by a threshold that catches at least 95 % of the OOD ads.
+    Source: Hendrycks and Gimpel 2017, section 2; FPR95 from Liang et al. 2018, section 4.2.
+    """
+    inside = np.asarray(scores_in, dtype=np.float64)
+    outside = np.asarray(scores_out, dtype=np.float64)
+    _require_rows(inside)
+    _require_rows(outside)
+    scores = np.concatenate([inside, outside])
+    is_out = np.concatenate([np.zeros(len(inside), dtype=bool), np.ones(len(outside), dtype=bool)])
+    false_positive, true_positive, _ = roc_curve(is_out, scores, drop_intermediate=False)
     return {
-        "auroc": float(roc_auc_score(truth, scores)),
-        "aupr_out": float(average_precision_score(truth, scores)),
-        "aupr_in": float(average_precision_score(1 - truth, -scores)),
-        "fpr95": float(false_positive[np.argmax(true_positive >= CAUGHT_SHARE)]),
+        "auroc": float(roc_auc_score(is_out, scores)),
+        "aupr_out": float(average_precision_score(is_out, scores)),
+        "aupr_in": float(average_precision_score(~is_out, -scores)),
+        "fpr95": float(false_positive[np.argmax(true_positive >= 0.95)]),
     }
+
+
+def _class_indices(
+    labels_N: ArrayLike, predicted_N: ArrayLike, num_classes: int
+) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+    labels, predicted = np.asarray(labels_N), np.asarray(predicted_N)
+    _require_rows(labels)
+    for name, indices in (("labels", labels), ("predictions", predicted)):
+        if len(indices) != len(labels):
+            raise SchemaError(f"{len(labels)} labels for {len(indices)} {name}: they must belong to the same ads")
+        if indices.min() < 0 or indices.max() >= num_classes:
+            raise SchemaError(f"{name} {indices.min()}..{indices.max()} do not fit {num_classes} class names")
+    return labels, predicted
+
+
+def _require_rows(rows: Sized) -> None:
+    if len(rows) == 0:
+        raise InputError("no ads to measure: the split or one side of the comparison is empty; give it rows")

@@ -1,56 +1,92 @@
-"""Softmax temperature: one number T that makes probabilities honest without changing any label.
+"""Temperature scaling: one number T that makes softmax(logits / T) honest.
 
-Shapes: N ads, C classes.
+Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", section 4.2.
+Shapes: N ads, C classes. Everything is computed in float64.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+from scipy.special import logsumexp
+from scipy.special import softmax as unscaled_softmax
 
-from rubert_ood.errors import SchemaError
-
-BOUND_TOLERANCE = 1e-4
-"""On log T: an optimum this close to a bound lies on it."""
+from rubert_ood.errors import BundleError, SchemaError, SettingsError
 
 
 @dataclass(frozen=True)
 class TemperatureFit:
+    """The fitted T, and the mean NLL (nats per ad) at T = 1 and at the fitted T."""
+
     temperature: float
     nll_before: float
-    """Mean NLL at T = 1."""
     nll_after: float
     at_bound: bool
-    """T ended at a bound: on rows without a single error NLL has no minimum and falls with T."""
+    """T equals a bound of the search: the best T lies beyond it, or NLL has no minimum (no errors on valid)."""
 
 
-def nll(logits_NC: np.ndarray, labels_N: np.ndarray, temperature: float = 1.0) -> float:
-    """Return the mean negative log-likelihood of the labels, in nats."""
-    log_p_NC = log_softmax(np.asarray(logits_NC, np.float64) / temperature, axis=1)
-    return float(-log_p_NC[np.arange(len(labels_N)), labels_N].mean())
+def softmax(logits_NC: ArrayLike, temperature: float = 1.0) -> NDArray[np.float64]:
+    """Return softmax(logits / temperature) over the classes, (N, C)."""
+    return np.asarray(unscaled_softmax(np.asarray(logits_NC, dtype=np.float64) / temperature, axis=1))
+
+
+def nll(logits_NC: ArrayLike, labels_N: ArrayLike, temperature: float = 1.0) -> float:
+    """Return the mean negative log-likelihood of softmax(logits / temperature), nats per ad.
+
+    Raises SchemaError without rows or on a label outside 0..C-1, BundleError on non-finite logits.
+    """
+    return _mean_nll(_relative_logits(logits_NC, labels_N), temperature)
 
 
 def fit_temperature(
-    logits_NC: np.ndarray, labels_N: np.ndarray, *, lower: float = 0.5, upper: float = 10.0
+    logits_NC: ArrayLike, labels_N: ArrayLike, *, lower: float = 0.5, upper: float = 10.0
 ) -> TemperatureFit:
-    """Minimise the NLL of logits / T over T in [lower, upper], by a bounded search on log T.
+    """Find the T within [lower, upper] that minimises the mean NLL.
 
-    T stays 1 if that does not improve the NLL. Source: Guo et al. 2017, "On Calibration of Modern Neural Networks",
-    section 4.2.
+    NLL is convex in 1/T, so it has one minimum over log T as well; a bounded search finds it. T stays 1 if NLL
+    does not improve. Raises as `nll` does, and SettingsError unless 0 < lower < upper.
     """
-    if len(labels_N) == 0:
-        raise SchemaError("no valid row to fit the temperature on")
-    bounds = np.log([lower, upper])
-    result = minimize_scalar(
-        lambda log_t: nll(logits_NC, labels_N, np.exp(log_t)), bounds=bounds, method="bounded", options={"xatol": 1e-8}
+    if not 0 < lower < upper:
+        raise SettingsError(
+            f"fit.temperature_min {lower:g} must be above 0 and below fit.temperature_max {upper:g}: change one"
+        )
+    relative_NC = _relative_logits(logits_NC, labels_N)
+    search = minimize_scalar(
+        lambda log_t: _mean_nll(relative_NC, math.exp(log_t)),
+        bounds=(math.log(lower), math.log(upper)),
+        method="bounded",
+        options={"xatol": 1e-7},
     )
-    candidates = [float(np.exp(result.x)), lower, upper]
-    best = min(candidates, key=lambda t: nll(logits_NC, labels_N, t))
-    near = [bound for bound in (lower, upper) if abs(np.log(best / bound)) < BOUND_TOLERANCE]
-    if near:
-        best = near[0]
-    before, after = nll(logits_NC, labels_N), nll(logits_NC, labels_N, best)
-    if after >= before:
-        return TemperatureFit(1.0, before, before, at_bound=False)
-    return TemperatureFit(best, before, after, at_bound=bool(near))
+    # The search never evaluates its bounds; they come first, so that a bound as good as the inner point wins.
+    candidates = [lower, upper, min(max(math.exp(search.x), lower), upper)]
+    nll_after, temperature = min(((_mean_nll(relative_NC, t), t) for t in candidates), key=lambda pair: pair[0])
+    nll_before = _mean_nll(relative_NC, 1.0)
+    if nll_after >= nll_before:
+        return TemperatureFit(1.0, nll_before, nll_before, at_bound=False)
+    return TemperatureFit(temperature, nll_before, nll_after, at_bound=temperature in (lower, upper))
+
+
+def _relative_logits(logits_NC: ArrayLike, labels_N: ArrayLike) -> NDArray[np.float64]:
+    """Return the logits minus that of the true class: the NLL is their logsumexp, at any T."""
+    logits = np.asarray(logits_NC, dtype=np.float64)
+    labels = np.asarray(labels_N)
+    if len(logits) == 0:
+        raise SchemaError("no valid row to measure the NLL on: give valid rows")
+    if len(logits) != len(labels):
+        raise SchemaError(f"{len(logits)} rows of logits for {len(labels)} labels: they must come from the same split")
+    finite_N = np.isfinite(logits).all(axis=1)
+    if not finite_N.all():
+        row = int(np.argmin(finite_N))
+        raise BundleError(f"logits of row {row} are not finite: the checkpoint is damaged or diverged; train again")
+    num_classes = logits.shape[1]
+    if labels.min() < 0 or labels.max() >= num_classes:
+        raise SchemaError(
+            f"labels {labels.min()}..{labels.max()} do not fit {num_classes} classes: 0..{num_classes - 1}"
+        )
+    return logits - logits[np.arange(len(labels)), labels][:, None]
+
+
+def _mean_nll(relative_NC: NDArray[np.float64], temperature: float) -> float:
+    return float(np.mean(logsumexp(relative_NC / temperature, axis=1)))

@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from rubert_ood.classifier.features import Features
 from rubert_ood.ood.decision import OTHER, Decisions
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.metrics import classification_metrics, confusion_pairs, ece, ood_metrics, reliability_bins
-from rubert_ood.ood.temperature import nll
+from rubert_ood.ood.temperature import nll, softmax
 from rubert_ood.reports.verdict import verdict
 
 CURVE_POINTS = 200
@@ -41,7 +40,7 @@ def evaluate(
     test = splits["test"]
     decisions = fitted.decide(test.logits_NC, test.cls_NH)
     temperature = fitted.temperature.temperature
-    p_raw_NC, p_NC = (softmax(test.logits_NC.astype(np.float64) / t, axis=1) for t in (1.0, temperature))
+    p_raw_NC, p_NC = (softmax(test.logits_NC, t) for t in (1.0, temperature))
     metrics = classification_metrics(test.labels_N, decisions.predicted_N, fitted.labels)
     d2 = {name: fitted.statistics.distance(part.cls_NH)[0] for name, part in splits.items()}
     d2 |= {f"OOD: {kind}": fitted.statistics.distance(part.cls_NH)[0] for kind, part in (ood or {}).items()}
@@ -60,6 +59,7 @@ def evaluate(
             "ece_before": ece(p_raw_NC, test.labels_N),
             "ece_after": ece(p_NC, test.labels_N),
             "mean_d2": {name: float(d2[name].mean()) for name in splits},
+            "mean_d2_own_class": _mean_d2_own_class(fitted, splits),
             "threshold": fitted.thresholds.threshold,
             "mu": fitted.thresholds.mu,
             "sigma": fitted.thresholds.sigma,
@@ -80,16 +80,24 @@ def evaluate(
     return evaluation | {"verdict": verdict(evaluation)}
 
 
+def _mean_d2_own_class(fitted: FittedModel, splits: Mapping[str, Features]) -> float | None:
+    """Return the mean d2 of train to the own class of each ad: H, by the scale of the precision."""
+    if "train" not in splits:
+        return None
+    train = splits["train"]
+    return float(fitted.statistics.own_class_distance(train.cls_NH, train.labels_N).mean())
+
+
 def _confusions(test: Features, decisions: Decisions, labels: list[str], texts: Sequence[str]) -> list[dict[str, Any]]:
     """List the most frequent mistakes with the ads that the model is most sure of."""
     numbers = {label: number for number, label in enumerate(labels)}
-    pairs = confusion_pairs(test.labels_N, decisions.predicted_N, labels)
-    for pair in pairs:
+    confusions = []
+    for pair in confusion_pairs(test.labels_N, decisions.predicted_N, labels):
         true, predicted = numbers[pair["true"]], numbers[pair["predicted"]]
         rows = np.flatnonzero((test.labels_N == true) & (decisions.predicted_N == predicted))
         rows = rows[np.argsort(-decisions.confidence_N[rows])][:EXAMPLES_PER_PAIR]
-        pair["examples"] = [texts[int(row)][:EXAMPLE_CHARACTERS] for row in rows]
-    return pairs
+        confusions.append({**pair, "examples": [texts[int(row)][:EXAMPLE_CHARACTERS] for row in rows]})
+    return confusions
 
 
 def _curves(p_NC: np.ndarray, labels_N: np.ndarray) -> dict[str, list[list[float]]]:

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from rubert_ood.errors import SchemaError
+from rubert_ood.errors import BundleError, SchemaError
 from rubert_ood.ood.decision import Thresholds, conformal_p, decide, fit_thresholds
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
 from rubert_ood.settings import DecisionSettings
@@ -110,3 +110,33 @@ def test_ood_and_text_import_neither_torch_nor_ray():
     modules = "rubert_ood.ood.fit, rubert_ood.ood.metrics, rubert_ood.ads.text, rubert_ood.ads.synthetic"
     code = f"import sys, {modules}; print([m for m in ('torch', 'ray') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("logits", "cls", "message"),
+    [
+        (np.zeros((2, 4)), np.zeros((3, 1)), "2 rows of logits but 3"),
+        (np.zeros((2, 3)), np.zeros((2, 1)), "4 labels"),
+        (np.zeros((2, 5)), np.zeros((2, 1)), "4 labels"),
+        (np.array([[0.0] * 4, [np.nan] * 4]), np.zeros((2, 1)), "logits of row 1"),
+        (np.zeros((2, 4)), np.array([[0.0], [np.nan]]), "features of row 1"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(logits, cls, message):
+    with pytest.raises(BundleError, match=message):
+        decide(
+            logits,
+            cls,
+            labels=LABELS,
+            temperature=1.0,
+            statistics=STATISTICS,
+            thresholds=Thresholds(10.0, 5.0, 2.0, np.arange(10.0)),
+            settings=DecisionSettings(),
+        )
+
+
+def test_thresholds_that_would_misjudge_are_refused():
+    with pytest.raises(BundleError, match="ascending"):
+        Thresholds(1.0, 1.0, 1.0, np.array([3.0, 1.0]))
+    with pytest.raises(BundleError, match="finite"):
+        fit_thresholds([1.0, np.nan, 2.0])

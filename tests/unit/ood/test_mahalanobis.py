@@ -105,3 +105,40 @@ def test_a_precision_that_is_none_is_refused():
         MahalanobisStatistics(np.zeros((2, 2)), np.full((2, 2), np.nan), 0.0)
     with pytest.raises(BundleError, match="H = 2"):
         MahalanobisStatistics(np.zeros((2, 2)), np.eye(3), 0.0)
+
+
+def test_twin_classes_far_from_a_third_are_told_apart():
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=16)
+    twin = 1e-3 * rng.normal(size=16)
+    means = np.stack([base + twin, base, base - twin, base + 1e6])
+    x = base + 1e-2 * rng.normal(size=(300, 16))
+    direct = ((x[:, None] - means) ** 2).sum(2)
+    d2, nearest = MahalanobisStatistics(means, np.eye(16), 0.0).distance(x)
+    np.testing.assert_allclose(d2, direct.min(1), rtol=1e-9)
+    np.testing.assert_array_equal(nearest, direct.argmin(1))
+
+
+def test_a_row_that_is_not_finite_is_named_across_chunks():
+    x, labels = _features()
+    statistics = fit_mahalanobis(x, labels, 5)
+    x[7, 2] = np.inf
+    with pytest.raises(BundleError, match="row 7 "):
+        statistics.distance(x, chunk_rows=4)
+
+
+@pytest.mark.parametrize("labels", [np.arange(20) % 6, np.arange(20) % 6 - 1])
+def test_labels_outside_the_classes_are_refused(labels):
+    with pytest.raises(SchemaError, match="do not fit 5 classes"):
+        fit_mahalanobis(np.random.default_rng(0).normal(size=(20, 3)), labels, 5)
+
+
+def test_ads_that_equal_their_class_mean_are_refused():
+    with pytest.raises(SchemaError, match="no covariance"):
+        fit_mahalanobis(np.eye(4), np.arange(4), 4)
+
+
+def test_a_bad_precision_is_refused_at_construction():
+    for precision, message in ((np.diag([1.0, -1.0]), "positive definite"), (np.triu(np.ones((2, 2))), "symmetric")):
+        with pytest.raises(BundleError, match=message):
+            MahalanobisStatistics(np.zeros((2, 2)), precision, 0.0)

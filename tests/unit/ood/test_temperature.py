@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from rubert_ood.errors import SchemaError
+from rubert_ood.errors import BundleError, SchemaError, SettingsError
 from rubert_ood.ood.temperature import fit_temperature, nll
 
 
@@ -62,3 +62,21 @@ def test_nll_is_the_mean_over_ads():
 def test_no_rows_is_an_error():
     with pytest.raises(SchemaError, match="no valid row"):
         fit_temperature(np.zeros((0, 3)), np.zeros(0, int))
+
+
+def test_an_optimum_just_inside_a_bound_is_not_at_it():
+    logits, labels = _sample(3, 2.5)
+    best = fit_temperature(logits, labels).temperature
+    fit = fit_temperature(logits, labels, lower=best * (1 - 5e-5))
+    assert fit.temperature == pytest.approx(best, rel=1e-6)
+    assert not fit.at_bound
+
+
+def test_unusable_input_is_refused():
+    logits = np.zeros((3, 2))
+    with pytest.raises(BundleError, match="row 0"):
+        fit_temperature(np.full((3, 2), np.nan), np.zeros(3, int))
+    with pytest.raises(SchemaError, match="do not fit 2 classes"):
+        fit_temperature(logits, np.full(3, -1))
+    with pytest.raises(SettingsError, match="temperature_min 3"):
+        fit_temperature(logits, np.zeros(3, int), lower=3, upper=2)
