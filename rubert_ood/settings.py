@@ -4,12 +4,20 @@ Order, strongest first: flag (`--fit.threshold_quantile 0.99`), environment (`RU
 the YAML file of `--config`, the default. Secrets have no place here: S3 credentials come from the AWS environment.
 """
 
+import json
 from datetime import date
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, CliApp, CliPositionalArg, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    CliApp,
+    CliPositionalArg,
+    CliSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 from rubert_ood import storage
@@ -309,7 +317,7 @@ class PredictSettings(JobSettings):
     bundle_uri: str
     """The bundle."""
     json_lines: bool = False
-    """Print one JSON object a line instead of a table."""
+    """Print one JSON object a line, for programs."""
     texts: CliPositionalArg[list[str]] = []
     """Texts to classify."""
 
@@ -331,6 +339,15 @@ class DemoSettings(RayJobSettings):
     """Seed of everything."""
 
 
+class WholeTexts(CliSettingsSource[Any]):
+    """Flags, with the positional texts as they are: the base class would cut them at commas."""
+
+    def _merge_parsed_list(self, parsed_list: list[str], field_name: str) -> str:
+        if field_name == "texts":
+            return json.dumps(parsed_list, ensure_ascii=False)
+        return super()._merge_parsed_list(parsed_list, field_name)
+
+
 Settings = TypeVar("Settings", bound=JobSettings)
 
 
@@ -341,7 +358,7 @@ def load_settings(model: type[Settings], arguments: list[str], *, program: str) 
     """
     configured = type(model.__name__, (model,), {"__doc__": model.__doc__}, cli_prog_name=program)
     try:
-        return CliApp.run(configured, cli_args=arguments)
+        return CliApp.run(configured, cli_args=arguments, cli_settings_source=WholeTexts(configured))
     except ValidationError as error:
         raise SettingsError("; ".join(_line(problem) for problem in error.errors())) from error
     except SourceError as error:

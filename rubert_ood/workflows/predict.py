@@ -2,9 +2,7 @@
 
 import json
 import sys
-
-from rich.console import Console
-from rich.table import Table
+from typing import Any
 
 from rubert_ood.bundle import Bundle, load_bundle
 from rubert_ood.classifier.model import Classifier
@@ -15,8 +13,8 @@ from rubert_ood.settings import PredictSettings
 TOKEN_BUDGET = 4096
 
 
-def predict(settings: PredictSettings) -> list[dict[str, object]]:
-    """Classify the texts of the settings, or the lines of standard input; print a table or JSON lines."""
+def predict(settings: PredictSettings) -> list[dict[str, Any]]:
+    """Classify the texts of the settings, or the lines of standard input; print paragraphs or JSON lines."""
     texts = settings.texts or [line.strip() for line in sys.stdin if line.strip()]
     if not texts:
         raise InputError("no text: give texts as arguments, or one a line on standard input")
@@ -25,18 +23,18 @@ def predict(settings: PredictSettings) -> list[dict[str, object]]:
         for result in results:
             print(json.dumps(result, ensure_ascii=False))
     else:
-        Console().print(_table(results))
+        print("\n".join(_paragraph(result) for result in results), end="")
     return results
 
 
-def predict_texts(bundle: Bundle, texts: list[str]) -> list[dict[str, object]]:
+def predict_texts(bundle: Bundle, texts: list[str]) -> list[dict[str, Any]]:
     """Decide each text as scoring would: one dict per text, in order."""
     classifier = Classifier.load(bundle.folder)
     cleaned = [bundle.cleaner.clean(text) for text in texts]
     filled = [number for number, text in enumerate(cleaned) if text]
     ids = tokenize(classifier.tokenizer, [cleaned[number] for number in filled], bundle.max_length)
     decisions = bundle.fitted.decide(*classifier.run(ids, token_budget=TOKEN_BUDGET))
-    results: list[dict[str, object]] = [
+    results: list[dict[str, Any]] = [
         {"text": text, "cleaned": clean, "label": "Other", "status": "empty"}
         for text, clean in zip(texts, cleaned, strict=True)
     ]
@@ -56,22 +54,13 @@ def predict_texts(bundle: Bundle, texts: list[str]) -> list[dict[str, object]]:
     return results
 
 
-def _table(results: list[dict[str, object]]) -> Table:
-    table = Table(show_lines=True)
-    for name in ("text", "label", "confidence", "OOD", "d2", "z", "top-k"):
-        table.add_column(name, overflow="fold", justify="right" if name in ("confidence", "d2", "z") else "left")
-    for result in results:
-        if result["status"] == "empty":
-            table.add_row(str(result["text"]), "Other", "", "", "", "", "no text after cleaning")
-            continue
-        best = zip(result["topk_labels"], result["topk_scores"], strict=True)  # type: ignore[call-overload]
-        table.add_row(
-            str(result["text"]),
-            str(result["label"]),
-            f"{result['confidence']:.3f}",
-            "yes" if result["is_ood"] else "no",
-            f"{result['ood_distance']:,.1f}",
-            f"{result['ood_z']:.2f}",
-            "\n".join(f"{score:.3f} {label}" for label, score in best),
-        )
-    return table
+def _paragraph(result: dict[str, Any]) -> str:
+    """Lay one result out for reading."""
+    if result["status"] == "empty":
+        return f"{result['text']}\n  Other: no text is left after cleaning\n"
+    best = "  |  ".join(
+        f"{score:.3f} {label}" for label, score in zip(result["topk_labels"], result["topk_scores"], strict=True)
+    )
+    numbers = f"confidence {result['confidence']:.3f}  d2 {result['ood_distance']:,.1f}  z {result['ood_z']:.2f}"
+    ood = "OUT OF DOMAIN" if result["is_ood"] else "in domain"
+    return f"{result['text']}\n  {result['label']}  ({numbers}  p {result['ood_p']:.3f}, {ood})\n  {best}\n"

@@ -128,6 +128,10 @@ def test_nothing_bulky_or_private_is_copied(config: dict[str, Any]) -> None:
     assert {"/demo", "/output"} <= set(config["rsync_exclude"])
     mounted = {local for local in config["file_mounts"].values() if not local.startswith("~")}
     assert mounted == {"pyproject.toml", "constraints.txt", "README.md", "rubert_ood"}
+
+
+def test_what_is_mounted_exists(config: dict[str, Any]) -> None:
+    mounted = [local for local in config["file_mounts"].values() if not local.startswith("~")]
     assert [local for local in mounted if not (ROOT / local).exists()] == []
 
 
