@@ -21,7 +21,7 @@ from pydantic_settings import (
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 from rubert_ood import storage
-from rubert_ood.errors import SettingsError
+from rubert_ood.errors import InputError, SettingsError
 
 ENV_PREFIX = "RUBERT_OOD_"
 PHONE_PATTERN = r"(\+?\d[\d\-\s]{6,}\d)"
@@ -31,7 +31,7 @@ NOISE_WORDS = ("продам", "куплю", "обмен", "торг", "дого
 class Group(BaseModel):
     """Settings that belong together."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class ColumnSettings(Group):
@@ -117,6 +117,12 @@ class FitSettings(Group):
     threshold_quantile: float = Field(0.995, gt=0, lt=1)
     """Quantile of d2 on valid that becomes the threshold."""
 
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> "FitSettings":
+        if self.temperature_min >= self.temperature_max:
+            raise ValueError("temperature_min must be below temperature_max")
+        return self
+
 
 class DecisionSettings(Group):
     """When an ad is out of domain, and when a label is trusted. Kept in the bundle."""
@@ -173,6 +179,8 @@ class ConfigFile(PydanticBaseSettingsSource):
 
         try:
             content = yaml.safe_load(storage.read_bytes(uri)) or {}
+        except InputError as error:
+            raise SettingsError(f"config: {error}") from error
         except yaml.YAMLError as error:
             raise SettingsError(f"{uri}: not YAML: {' '.join(str(error).split())}") from error
         if not isinstance(content, dict):
@@ -253,9 +261,9 @@ class TrainSettings(RayJobSettings):
 class EvaluateSettings(RayJobSettings):
     """Measure a bundle on labelled ads and write the report."""
 
-    bundle_uri: str
+    bundle_uri: str = Field(min_length=1)
     """The bundle."""
-    input_uri: str
+    input_uri: str = Field(min_length=1)
     """Labelled ads, CSV or Parquet; rows that the bundle was trained on make the report too good."""
     output_uri: str = "output/evaluation"
     """Where evaluation.json and evaluation.html go."""
@@ -266,11 +274,11 @@ class EvaluateSettings(RayJobSettings):
 class ScoreSettings(RayJobSettings):
     """Score a catalogue: plan, score, verify, publish, report. The same command resumes a stopped run."""
 
-    input_uri: str
+    input_uri: str = Field(min_length=1)
     """Ads, Parquet or CSV (file, folder or glob)."""
-    bundle_uri: str
+    bundle_uri: str = Field(min_length=1)
     """The bundle."""
-    output_uri: str
+    output_uri: str = Field(min_length=1)
     """Root of the published output: OUTPUT/run_date=.../run_id=.../part-*.parquet and OUTPUT/latest.json."""
     run_date: date = Field(default_factory=date.today)
     """Day that the run belongs to. Default: today."""
@@ -299,14 +307,14 @@ class ScoreSettings(RayJobSettings):
 class VerifySettings(JobSettings):
     """Re-read a run folder and check its parts against its receipts."""
 
-    run_uri: str
+    run_uri: str = Field(min_length=1)
     """The run folder, OUTPUT/run_date=.../run_id=..."""
 
 
 class PublishSettings(JobSettings):
     """Publish a verified run: apply the gate, then swap the pointer."""
 
-    run_uri: str
+    run_uri: str = Field(min_length=1)
     """The run folder, OUTPUT/run_date=.../run_id=..."""
     gate: GateSettings = GateSettings()
 
@@ -314,7 +322,7 @@ class PublishSettings(JobSettings):
 class PredictSettings(JobSettings):
     """Classify texts, given as arguments or one a line on standard input, and print the decision."""
 
-    bundle_uri: str
+    bundle_uri: str = Field(min_length=1)
     """The bundle."""
     json_lines: bool = False
     """Print one JSON object a line, for programs."""
@@ -357,8 +365,10 @@ def load_settings(model: type[Settings], arguments: list[str], *, program: str) 
     Raises SettingsError with one line per wrong setting; `--help` prints every setting and exits.
     """
     configured = type(model.__name__, (model,), {"__doc__": model.__doc__}, cli_prog_name=program)
+    source = WholeTexts(configured)
+    source.root_parser.usage = "%(prog)s [--SETTING VALUE ...]" + " [TEXTS ...]" * ("texts" in model.model_fields)
     try:
-        return CliApp.run(configured, cli_args=arguments, cli_settings_source=WholeTexts(configured))
+        return CliApp.run(configured, cli_args=arguments, cli_settings_source=source)
     except ValidationError as error:
         raise SettingsError("; ".join(_line(problem) for problem in error.errors())) from error
     except SourceError as error:

@@ -7,6 +7,7 @@ settings. Every process builds its own filesystem, so no key is ever pickled.
 import contextlib
 import os
 import posixpath
+import re
 import shutil
 import tempfile
 import uuid
@@ -84,10 +85,10 @@ def explained(uri: str) -> Iterator[None]:
     except PermissionError as error:
         raise InputError(f"{uri}: access denied; check the credentials and the policy of the bucket") from error
     except OSError as error:
-        raise InputError(f"{uri}: {error}") from error
+        raise InputError(f"{uri}: {' '.join(str(error).split())}") from error
     except Exception as error:
         if type(error).__module__.startswith("botocore."):  # botocore's own errors are no OSErrors
-            raise InputError(f"{uri}: {error}") from error
+            raise InputError(f"{uri}: {' '.join(str(error).split())}") from error
         raise
 
 
@@ -132,8 +133,9 @@ def list_files(uri: str, suffixes: tuple[str, ...] = ()) -> list[FileInfo]:
     fs, path = filesystem(uri)
     with explained(uri):
         fs.invalidate_cache()
-        if any(mark in path for mark in "*?["):
-            found, root = fs.glob(path, detail=True), path.split("*")[0].rpartition("/")[0]
+        plain = re.split(r"[*?\[]", path)[0]
+        if plain != path:
+            found, root = fs.glob(path, detail=True), plain.rpartition("/")[0]
         else:
             found, root = fs.find(path, detail=True), path
             if not found:

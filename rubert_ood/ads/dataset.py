@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from rubert_ood.ads.schema import as_text, decoded, resolve_columns
+from rubert_ood.ads.schema import as_text, check_type, decoded, resolve_columns
 from rubert_ood.ads.tables import inspect, list_tables, read_rows
 from rubert_ood.ads.text import TextCleaner, ad_text
 from rubert_ood.errors import InputError, SchemaError
@@ -70,6 +70,9 @@ def load_dataset(settings: TrainSettings) -> Dataset:
     counts = np.bincount(dataset.train.labels_N, minlength=len(labels))
     if counts.min() == 0:
         raise SchemaError(f"class {labels[int(counts.argmin())]!r} has no training ad with text; add some or drop it")
+    for name, part in (("valid", dataset.valid), ("test", dataset.test)):
+        if not len(part):
+            raise InputError(f"no {name} ad has text after cleaning; give more {name} ads")
     return dataset
 
 
@@ -91,7 +94,9 @@ def read_labelled(uri: str, columns: ColumnSettings) -> pa.Table:
 def _check_labels(uri: str, name: str, table: pa.Table) -> None:
     values = decoded(as_text(table[name]))
     for row, value in enumerate(values):
-        if not isinstance(value, str) or not value.strip():
+        if isinstance(value, bytes):
+            raise SchemaError(f"{uri}: row {row + 1}: column {name!r} holds a label that is not UTF-8")
+        if value is None or not value.strip():
             raise SchemaError(f"{uri}: row {row + 1}: column {name!r} has no label; fill it in or drop the row")
         if value == RESERVED_LABEL:
             raise SchemaError(
@@ -122,7 +127,8 @@ def split(table: pa.Table, settings: SplitSettings) -> list[pa.Table]:
 
 def build_cleaner(train: pa.Table, settings: CleanerSettings) -> TextCleaner:
     """Make the cleaner that knows the cities of the training ads."""
-    cities = set(train["city"].to_pylist()) - {None} if settings.remove_cities else set()
+    known = decoded(train["city"]) if settings.remove_cities else []
+    cities = {city for city in known if isinstance(city, str)}
     return TextCleaner(phone_pattern=settings.phone_pattern, noise_words=settings.noise_words, cities=cities)
 
 
@@ -146,10 +152,11 @@ def read_texts(uri: str, group: str, cleaner: TextCleaner) -> list[tuple[str, st
     """Read a table with the columns text and `group`: (text, cleaned text, group) per row with text."""
     rows = []
     for file in list_tables(uri):
-        names = inspect(file.uri).schema.names
+        schema = inspect(file.uri).schema
         for name in ("text", group):
-            if name not in names:
-                raise SchemaError(f"{file.uri}: no column {name!r}; it has: {', '.join(names)}")
+            if name not in schema.names:
+                raise SchemaError(f"{file.uri}: no column {name!r}; it has: {', '.join(schema.names)}")
+            check_type(file.uri, schema, name, allow_integer=name == group)
         table = read_rows(file.uri, ["text", group])
         for text, value in zip(*(decoded(as_text(table[name])) for name in ("text", group)), strict=True):
             if isinstance(text, str) and isinstance(value, str) and (cleaned := cleaner.clean(text)):

@@ -27,15 +27,24 @@ def resolve_columns(
             if role in OPTIONAL and role not in columns.model_fields_set:
                 continue
             raise SchemaError(f"{uri}: no column {name!r} (setting columns.{role}); it has: {', '.join(schema.names)}")
-        _check_type(uri, schema.field(name), allow_integer=role in ("ad_id", "category"))
+        check_type(uri, schema, name, allow_integer=role in ("ad_id", "category"))
         found[role] = name
     for name in carry:
         if name not in schema.names:
             raise SchemaError(f"{uri}: no column {name!r} (carry_columns); it has: {', '.join(schema.names)}")
+        _check_once(uri, schema, name)
     return found
 
 
-def _check_type(uri: str, field: pa.Field, *, allow_integer: bool) -> None:
+def _check_once(uri: str, schema: pa.Schema, name: str) -> None:
+    if schema.names.count(name) > 1:
+        raise SchemaError(f"{uri}: there are two columns {name!r}; rename or drop one")
+
+
+def check_type(uri: str, schema: pa.Schema, name: str, *, allow_integer: bool) -> None:
+    """Raise SchemaError unless the table has one column of this name, of text (or integers)."""
+    _check_once(uri, schema, name)
+    field = schema.field(name)
     kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
     text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
     if not (text or pa.types.is_null(kind) or (allow_integer and pa.types.is_integer(kind))):

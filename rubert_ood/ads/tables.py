@@ -1,6 +1,7 @@
 """Read Parquet and CSV tables, whole or by a range of rows, local or s3://."""
 
 import csv
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,16 +89,17 @@ def _opened(uri: str) -> Iterator[Any]:
     with storage.explained(uri), fs.open(path, "rb") as file:
         try:
             yield file
-        except pa.ArrowException as error:
+        except (pa.ArrowException, OSError) as error:
+            if getattr(error, "errno", None) is not None:  # storage failed; Arrow's own errors have no number
+                raise
             kind = "CSV" if _is_csv(uri) else "Parquet"
-            raise InputError(f"{uri}: not readable as {kind}: {' '.join(str(error).split())}") from error
+            fix = "; save it as UTF-8" if "invalid UTF8" in str(error) else ""
+            raise InputError(f"{uri}: not readable as {kind}: {' '.join(str(error).split())}{fix}") from error
 
 
 def _read_csv(uri: str, file: Any, columns: Sequence[str] | None) -> pa.Table:
     """Read a CSV file, every column as text, so that `007` stays `007`."""
-    header = file.readline().decode("utf-8-sig", "replace")
-    file.seek(0)
-    names = next(csv.reader([header]), [])
+    names = _header(uri, file)
     repeated = {name for name in names if names.count(name) > 1}
     if repeated:
         raise SchemaError(f"{uri}: the column name {sorted(repeated)[0]!r} stands in the header twice")
@@ -108,3 +110,17 @@ def _read_csv(uri: str, file: Any, columns: Sequence[str] | None) -> pa.Table:
             column_types={name: pa.string() for name in names}, include_columns=list(columns) if columns else None
         ),
     )
+
+
+def _header(uri: str, file: Any) -> list[str]:
+    """Read the column names and go back to the start."""
+    text = io.TextIOWrapper(file, "utf-8-sig", newline="")
+    try:
+        return next((row for row in csv.reader(text) if row), [])
+    except UnicodeDecodeError as error:
+        raise InputError(f"{uri}: not readable as CSV: the text is not UTF-8; save it as UTF-8") from error
+    except csv.Error as error:
+        raise InputError(f"{uri}: not readable as CSV: {error}") from error
+    finally:
+        text.detach()
+        file.seek(0)

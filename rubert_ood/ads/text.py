@@ -77,8 +77,12 @@ def _whole_words(words: list[str]) -> re.Pattern[str] | None:
 
 def _alternatives(node: dict[str, Any]) -> str:
     """Write a prefix tree as a pattern that prefers the longer word."""
+    prefix = ""
+    while len(node) == 1 and "" not in node:  # one way on: a loop, so that a long name does not recurse
+        ((letter, node),) = node.items()
+        prefix += re.escape(letter)
     branches = [re.escape(letter) + _alternatives(child) for letter, child in node.items() if letter]
     if not branches:
-        return ""
+        return prefix
     pattern = branches[0] if len(branches) == 1 and "" not in node else f"(?:{'|'.join(branches)})"
-    return f"{pattern}?" if "" in node else pattern
+    return f"{prefix}{pattern}?" if "" in node else prefix + pattern

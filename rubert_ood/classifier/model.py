@@ -7,11 +7,13 @@ import hashlib
 import logging
 import os
 from dataclasses import dataclass
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
@@ -93,7 +95,7 @@ def max_positions(uri: str) -> int:
 def _load(loader: Any, uri: str, **options: Any) -> Any:
     try:
         return loader.from_pretrained(local_checkpoint(uri), trust_remote_code=False, **options)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, EOFError, UnpicklingError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]
         raise BundleError(f"{uri}: no checkpoint that loads (hub name, folder or s3:// URI): {reason}") from error
 

@@ -6,7 +6,6 @@ then run inside the actor that should be computing.
 
 import json
 import logging
-import os
 
 import ray
 import ray.data
@@ -37,9 +36,9 @@ def score_shards(plan: Plan, settings: ScoreSettings) -> None:
         log.info("score     %d of %d shards are done already", len(plan.shards) - len(todo), len(plan.shards))
     if not todo:
         return
-    num_actors, actor_cpus, num_threads = _size_actors(settings, len(todo))
-    job = ScoringJob.of(plan, token_budget=settings.token_budget, num_threads=num_threads)
-    log.info("score     %d actor(s) of %d thread(s), %d shards", num_actors, num_threads, len(todo))
+    num_actors, actor_cpus, per_node = _size_actors(settings, len(todo))
+    job = ScoringJob.of(plan, token_budget=settings.token_budget, actors_per_node=per_node)
+    log.info("score     %d actor(s), %d shards", num_actors, len(todo))
     items = [shard_item(shard) for shard in todo]
     task = {"fn_kwargs": {"job": job}, **TASK_RETRIES}
     actor = ACTOR_RETRIES | ({"num_gpus": 1} if settings.use_gpu else {})
@@ -79,17 +78,17 @@ def _reason(error: Exception) -> str:
 
 
 def _size_actors(settings: ScoreSettings, num_shards: int) -> tuple[int, float, int]:
-    """Return the number of actors, the logical CPUs of each, and the torch threads of each.
+    """Return the number of actors, the logical CPUs of each, and how many share a node.
 
     One actor per node with all its threads beats several with fewer; its logical CPUs leave room on the node for
     encode and write, without which the run would wait for ever.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if settings.use_gpu:
-        num_gpus = int(sum(node.get("GPU", 0) for node in nodes))
+        num_gpus = settings.num_actors or int(sum(node.get("GPU", 0) for node in nodes))
         if num_gpus == 0:
-            raise SettingsError("use_gpu is true, but no node of the cluster has a GPU")
-        return min(settings.num_actors or num_gpus, num_gpus, num_shards), 1, 1
+            raise SettingsError("use_gpu: no GPU in the cluster yet; give num_actors, then the autoscaler starts them")
+        return min(num_gpus, num_shards), 1, 1
     workers = [node["CPU"] for node in nodes if node.get("CPU", 0) >= 1]
     if not workers:
         raise SettingsError("no node of the cluster has a CPU for work")
@@ -97,5 +96,4 @@ def _size_actors(settings: ScoreSettings, num_shards: int) -> tuple[int, float, 
     per_node = -(-num_actors // len(workers))
     room = min(workers) - ENCODE_CPUS - WRITE_CPUS
     actor_cpus = min(room, min(workers) - 1 or room) / per_node
-    num_threads = max(1, (os.cpu_count() or 1) // per_node)
-    return num_actors, round(actor_cpus, 2), num_threads
+    return num_actors, round(actor_cpus, 2), per_node

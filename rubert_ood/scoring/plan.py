@@ -20,6 +20,7 @@ from rubert_ood.ads.tables import TableInfo, inspect, list_tables
 from rubert_ood.bundle import Bundle
 from rubert_ood.errors import InputError, SchemaError, SettingsError
 from rubert_ood.progress import Progress
+from rubert_ood.scoring.records import part_schema
 from rubert_ood.settings import ScoreSettings
 
 ROLES = ("ad_id", "title", "description")
@@ -73,6 +74,7 @@ def make_plan(settings: ScoreSettings, bundle: Bundle) -> Plan:
 
     Raises InputError when there is nothing to score, and the first bad file's own error under `on_bad_file: fail`.
     """
+    _check_carry_columns(settings.carry_columns)
     files = list_tables(storage.absolute(settings.input_uri))
     tables, quarantined = _inspect_all(files, settings)
     shards = [shard for file in files if file.uri in tables for shard in _cut(file.uri, *tables[file.uri], settings)]
@@ -111,6 +113,14 @@ def make_plan(settings: ScoreSettings, bundle: Bundle) -> Plan:
         shards=shards,
         quarantined=quarantined,
     )
+
+
+def _check_carry_columns(names: tuple[str, ...]) -> None:
+    """Two columns of a part cannot have one name."""
+    taken = part_schema([], 1, {}).names
+    for position, name in enumerate(names):
+        if name in taken or name in names[:position]:
+            raise SettingsError(f"carry_columns: {name!r} would stand in the output twice; leave it out or rename it")
 
 
 def run_folder(output_uri: str, run_date: date, run_id: str) -> str:

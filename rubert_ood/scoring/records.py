@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from rubert_ood.ads.schema import decoded
+
 STATUS_OK = "ok"
 STATUS_EMPTY = "empty"
 """The ad has no text after cleaning: labelled Other, no scores."""
@@ -41,10 +43,10 @@ def part_schema(carried: list[pa.Field], hidden_size: int | None, metadata: dict
 
 
 def ids_digest(ids: pa.ChunkedArray | pa.Array) -> int:
-    """Sum a 64-bit hash over the ids, modulo 2**64; nulls count nothing.
+    """Sum a 64-bit hash over the ids, modulo 2**64; nulls, and ids that are not UTF-8, count nothing.
 
     The sum does not depend on the order, adds up over parts, and (unlike XOR) sees a doubled id.
     """
-    values = np.array(ids.drop_null().to_pylist(), dtype=object)
+    values = np.array([value for value in decoded(ids) if isinstance(value, str)], dtype=object)
     hashes = pd.util.hash_array(values, categorize=False)
     return int(np.add.reduce(hashes, dtype=np.uint64)) if len(hashes) else 0

@@ -9,6 +9,7 @@ neither be split nor merged on the way, and one without a scorable row still arr
 """
 
 import json
+import os
 import time
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -46,11 +47,11 @@ class ScoringJob:
     embedding: bool
     use_gpu: bool
     token_budget: int
-    num_threads: int
-    """torch threads of a scoring actor."""
+    actors_per_node: int
+    """Scoring actors that share the cores of a node."""
 
     @classmethod
-    def of(cls, plan: Plan, *, token_budget: int, num_threads: int) -> "ScoringJob":
+    def of(cls, plan: Plan, *, token_budget: int, actors_per_node: int) -> "ScoringJob":
         return cls(
             run_uri=plan.run_uri,
             run_id=plan.run_id,
@@ -61,7 +62,7 @@ class ScoringJob:
             embedding=plan.embedding,
             use_gpu=plan.use_gpu,
             token_budget=token_budget,
-            num_threads=num_threads,
+            actors_per_node=actors_per_node,
         )
 
 
@@ -130,7 +131,7 @@ class Scorer:
 
         from rubert_ood.classifier.model import Classifier
 
-        torch.set_num_threads(job.num_threads)
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // job.actors_per_node))
         self.job = job
         self.bundle = _bundle(job.bundle_uri, job.bundle_fingerprint)
         self.classifier = Classifier.load(self.bundle.folder, use_gpu=job.use_gpu)

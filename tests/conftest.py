@@ -1,0 +1,87 @@
+"""What the slower tests share: labelled ads of ten classes, a tiny BERT, one local Ray of four logical CPUs."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from rubert_ood.ads.synthetic import categories, generate_ads
+from rubert_ood.settings import OptimiserSettings, SplitSettings, TrainSettings, WorkerSettings
+from rubert_ood.storage import put_bytes
+
+NUM_CLASSES = 10
+ADS_PER_CLASS = 200
+
+
+@pytest.fixture(scope="session")
+def ray_local() -> Iterator[None]:
+    """One Ray for all tests that only need one; started as the jobs start it."""
+    import ray
+
+    from rubert_ood.cluster import ray_session
+
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    with ray_session(TrainSettings(input_uri="unused")):
+        yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def labelled_ads() -> pa.Table:
+    """Ads of ten classes, 200 each, in random order."""
+    chosen = categories()[::5]
+    table = pa.Table.from_batches(list(generate_ads(50 * ADS_PER_CLASS, seed=7, balanced=True)))
+    rows = [row for row, category in enumerate(table["category"].to_pylist()) if category in chosen]
+    table = table.take(rows)
+    assert table.num_rows == NUM_CLASSES * ADS_PER_CLASS
+    return table
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory, labelled_ads: pa.Table) -> str:
+    """A checkpoint of one layer x 64 with random weights."""
+    from rubert_ood.classifier.small_bert import build_small_bert
+
+    folder = tmp_path_factory.mktemp("tiny_bert")
+    texts = labelled_ads["description"].to_pylist()
+    return build_small_bert(texts, str(folder), vocab_size=3000, hidden_size=64, num_layers=1, num_heads=2)
+
+
+@pytest.fixture(scope="session")
+def train_settings(tmp_path_factory: pytest.TempPathFactory, labelled_ads: pa.Table, tiny_bert: str) -> TrainSettings:
+    """A training job that takes seconds."""
+    folder = tmp_path_factory.mktemp("training")
+    write_parquet(folder / "labelled.parquet", labelled_ads)
+    return TrainSettings(
+        input_uri=str(folder / "labelled.parquet"),
+        output_uri=str(folder),
+        base_model=tiny_bert,
+        split=SplitSettings(test_fraction=0.1, valid_fraction=0.25),
+        optimiser=OptimiserSettings(
+            num_epochs=8, learning_rate=3e-3, batch_size=16, max_length=48, warmup_fraction=0.1
+        ),
+        workers=WorkerSettings(num_workers=2),
+    )
+
+
+def write_parquet(path: Path | str, table: pa.Table, **options: object) -> str:
+    """Write a Parquet file through the storage layer; returns its path."""
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, **options)
+    put_bytes(str(path), sink.getvalue().to_pybytes())
+    return str(path)
+
+
+def same_rows(left: pa.Table, right: pa.Table) -> None:
+    """Assert that two tables of predictions agree: labels exactly, scores to 1e-5, d2 to 1e-4 relative."""
+    assert left.schema.names == right.schema.names
+    for name in ("ad_id", "label", "is_ood", "status", "num_tokens", "text_key"):
+        assert left[name].to_pylist() == right[name].to_pylist(), name
+    for name, rtol, atol in (("confidence", 0, 1e-5), ("ood_distance", 1e-4, 0)):
+        first, second = (table[name].to_numpy().astype(float) for table in (left, right))
+        np.testing.assert_allclose(first, second, rtol=rtol, atol=atol)

@@ -1,0 +1,160 @@
+"""DDP training on a real local Ray: exact metrics, agreement over worker counts, survival of a killed worker."""
+
+import dataclasses
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import ray.train
+import ray.train.torch
+from sklearn.metrics import accuracy_score, f1_score, log_loss
+
+from rubert_ood.ads.dataset import LabelledAds, load_dataset
+from rubert_ood.classifier.ddp_loop import Trainer
+from rubert_ood.classifier.features import gather_features
+from rubert_ood.classifier.training import fine_tune
+from rubert_ood.errors import SettingsError
+from rubert_ood.ood.temperature import softmax
+from rubert_ood.settings import TrainSettings, WorkerSettings
+
+pytestmark = pytest.mark.usefixtures("ray_local")
+
+
+@pytest.fixture(scope="module")
+def dataset(train_settings):
+    whole = load_dataset(train_settings)
+    odd = LabelledAds(whole.valid.texts[:449], whole.valid.labels_N[:449])  # no multiple of the workers
+    return dataclasses.replace(whole, valid=odd)
+
+
+@pytest.fixture(scope="module")
+def two_workers(train_settings, dataset, tmp_path_factory):
+    work_dir = str(tmp_path_factory.mktemp("two_workers"))
+    return fine_tune(dataset, train_settings, run_name="two-workers", work_dir=work_dir)
+
+
+def _with(settings: TrainSettings, **groups: dict) -> TrainSettings:
+    return settings.model_copy(
+        update={name: getattr(settings, name).model_copy(update=change) for name, change in groups.items()}
+    )
+
+
+def test_history_has_every_epoch_and_every_valid_row_once(two_workers, dataset):
+    assert [entry["epoch"] for entry in two_workers.history] == list(range(1, 9))
+    assert {entry["valid_rows"] for entry in two_workers.history} == {len(dataset.valid)}
+
+
+def test_valid_metrics_equal_a_recomputation_from_the_kept_checkpoint(two_workers, dataset):
+    features = gather_features(
+        {"valid": dataset.valid}, two_workers.checkpoint_uri, max_length=48, workers=WorkerSettings()
+    )["valid"]
+    predicted = features.logits_NC.argmax(1)
+    best = two_workers.history[two_workers.epoch - 1]
+    assert best["valid_accuracy"] == accuracy_score(dataset.valid.labels_N, predicted)
+    assert best["valid_macro_f1"] == f1_score(dataset.valid.labels_N, predicted, average="macro")
+    expected = log_loss(dataset.valid.labels_N, softmax(features.logits_NC), labels=range(10))
+    assert best["valid_loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_kept_checkpoint_has_the_best_macro_f1(two_workers):
+    scores = [entry["valid_macro_f1"] for entry in two_workers.history]
+    assert scores[two_workers.epoch - 1] == max(scores)
+    assert max(scores) > 0.9  # it did learn
+    assert not [name for name in os.listdir(two_workers.checkpoint_dir) if name.endswith((".pt", "state.json"))]
+
+
+def test_one_worker_agrees_at_the_same_global_batch(two_workers, dataset, train_settings, tmp_path):
+    settings = _with(train_settings, workers={"num_workers": 1}, optimiser={"batch_size": 32})
+    one = fine_tune(dataset, settings, run_name="one-worker", work_dir=str(tmp_path))
+    final = [run.history[-1]["valid_macro_f1"] for run in (one, two_workers)]
+    assert final[0] == pytest.approx(final[1], abs=0.02)
+
+
+def test_a_killed_worker_costs_at_most_an_epoch(dataset, train_settings, tmp_path):
+    settings = train_settings.model_copy(update={"output_uri": str(tmp_path)})
+    killed = []
+
+    def kill_after_first_checkpoint() -> None:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not killed:
+            if list(Path(tmp_path).glob("training/killed/checkpoint_*/state.json")):
+                for process in psutil.process_iter(["cmdline"]):
+                    if any("RayTrainWorker" in part for part in process.info["cmdline"] or []):
+                        os.kill(process.pid, signal.SIGKILL)
+                        killed.append(process.pid)
+                        return
+            time.sleep(0.05)
+
+    killer = threading.Thread(target=kill_after_first_checkpoint)
+    killer.start()
+    trained = fine_tune(dataset, settings, run_name="killed", work_dir=str(tmp_path / "work"))
+    killer.join()
+    assert killed
+    assert [entry["epoch"] for entry in trained.history] == list(range(1, 9))
+
+
+def _train_from(config: dict) -> None:
+    """Go on from a given checkpoint, whatever Ray Train would have offered."""
+    trainer = Trainer(config, ray.train.Checkpoint.from_directory(config["checkpoint"]))
+    assert trainer.epoch == 1
+    while trainer.epoch < trainer.settings.num_epochs:
+        loss = trainer.train_epoch()
+        trainer.report_epoch({"epoch": trainer.epoch + 1, "train_loss": loss, **trainer.validate()})
+    rates = [group["lr"] for group in trainer.optimiser.param_groups]
+    Path(config["result"]).write_text(json.dumps({"rates": rates, "history": trainer.history}))
+
+
+def test_resumes_from_an_earlier_checkpoint_with_its_schedule(dataset, train_settings, tmp_path, monkeypatch):
+    """The newest checkpoint may be lost: epoch 1 of 2 must do, and the learning rate must still end at 0."""
+    settings = _with(train_settings, workers={"num_workers": 1}, optimiser={"num_epochs": 2})
+    settings = settings.model_copy(update={"output_uri": str(tmp_path)})
+    fine_tune(dataset, settings, run_name="whole", work_dir=str(tmp_path / "w1"))
+    first = next(
+        folder
+        for folder in sorted(Path(tmp_path).glob("training/whole/checkpoint_*"))
+        if json.loads((folder / "state.json").read_text())["epoch"] == 1
+    )
+    result = tmp_path / "result.json"
+    monkeypatch.setattr(
+        "rubert_ood.classifier.training.train_worker",
+        lambda config: _train_from(config | {"checkpoint": str(first), "result": str(result)}),
+    )
+    fine_tune(dataset, settings, run_name="resumed", work_dir=str(tmp_path / "w2"))
+    content = json.loads(result.read_text())
+    assert content["rates"] == [0.0, 0.0]
+    assert [entry["epoch"] for entry in content["history"]] == [1, 2]
+
+
+def test_valid_is_no_multiple_of_the_workers(dataset, train_settings):
+    """Otherwise the tests above would not see a lost or doubled row."""
+    assert len(dataset.valid) % train_settings.workers.num_workers == 1
+
+
+def test_too_long_and_too_few_are_named(dataset, train_settings, tmp_path):
+    with pytest.raises(SettingsError, match=r"optimiser.max_length: 4000 is over the model's 512"):
+        fine_tune(dataset, _with(train_settings, optimiser={"max_length": 4000}), run_name="x", work_dir=str(tmp_path))
+    with pytest.raises(SettingsError, match="do not fill one batch"):
+        fine_tune(dataset, _with(train_settings, optimiser={"batch_size": 4000}), run_name="x", work_dir=str(tmp_path))
+
+
+def test_features_come_in_order_each_row_once(two_workers, dataset):
+    from rubert_ood.classifier.model import Classifier
+    from rubert_ood.classifier.tokens import tokenize
+
+    workers = WorkerSettings(num_workers=2)
+    parts = {"test": dataset.test, "valid": dataset.valid}
+    features = gather_features(parts, two_workers.checkpoint_uri, max_length=48, workers=workers)
+    classifier = Classifier.load(two_workers.checkpoint_uri)
+    for name, ads in parts.items():
+        for row in range(0, len(ads), 17):
+            ids = tokenize(classifier.tokenizer, [ads.texts[row]], 48)
+            logits, cls = classifier.run(ids, token_budget=48)
+            np.testing.assert_allclose(features[name].logits_NC[row], logits[0], atol=1e-5)
+            np.testing.assert_allclose(features[name].cls_NH[row], cls[0], atol=1e-5)
+        assert features[name].labels_N is ads.labels_N

@@ -1,0 +1,390 @@
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn.model_selection import train_test_split
+
+from rubert_ood.ads.dataset import (
+    Dataset,
+    LabelledAds,
+    build_cleaner,
+    clean_labelled,
+    load_dataset,
+    read_labelled,
+    read_texts,
+    split,
+)
+from rubert_ood.ads.synthetic import generate_ads
+from rubert_ood.ads.text import TextCleaner
+from rubert_ood.errors import InputError, RubertOodError, SchemaError
+from rubert_ood.settings import CleanerSettings, ColumnSettings, SplitSettings, TrainSettings
+
+COLUMNS = ColumnSettings()
+CP1251 = "Мебель".encode("cp1251")
+
+
+def put_csv(path: Path, *lines: str) -> str:
+    path.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    return str(path)
+
+
+def put_parquet(path: Path, **columns: object) -> str:
+    pq.write_table(pa.table(columns), path)
+    return str(path)
+
+
+def not_utf8(*values: bytes) -> pa.Array:
+    return pa.array(values, pa.binary()).view(pa.string())
+
+
+def message(error: type[RubertOodError], function, *arguments) -> str:
+    """Return the one line of the error that the call must raise."""
+    with pytest.raises(error) as caught:
+        function(*arguments)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def labelled(*rows: tuple[str | None, str | None, str, str | None]) -> pa.Table:
+    names = ("title", "description", "category", "city")
+    return pa.table({name: pa.array(column, pa.string()) for name, column in zip(names, zip(*rows), strict=True)})
+
+
+# read_labelled
+
+
+def test_columns_are_mapped_and_files_joined_in_order(tmp_path: Path) -> None:
+    put_csv(tmp_path / "b.csv", "рубрика,текст,лишнее", '007,"два, ""три""', 'строки",1')
+    put_parquet(tmp_path / "a.parquet", текст=["раз"], рубрика=pa.array([5]).dictionary_encode())
+    table = read_labelled(str(tmp_path), ColumnSettings(description="текст", category="рубрика"))
+    assert table.to_pydict() == {
+        "title": [None, None],
+        "description": ["раз", 'два, "три"\nстроки'],
+        "category": ["5", "007"],
+        "city": [None, None],
+    }
+    assert set(table.schema.types) == {pa.string()}
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        pa.array(["шины", None, "шины"]),
+        pa.array(["шины", None, "шины"], pa.large_string()),
+        pa.array(["шины", None, "шины"], pa.string_view()),
+        pa.array(["шины", None, "шины"]).dictionary_encode(),
+    ],
+    ids=lambda column: str(column.type).replace("\n", " "),
+)
+def test_every_kind_of_text_column(tmp_path: Path, texts: pa.Array) -> None:
+    uri = put_parquet(tmp_path / "a.parquet", title=texts, description=texts, city=texts, category=[3, 1, 2])
+    values = ["шины", None, "шины"]
+    expected = {"title": values, "description": values, "category": ["3", "1", "2"], "city": values}
+    assert read_labelled(uri, COLUMNS).to_pydict() == expected
+
+
+def test_a_null_typed_column_is_a_column_of_nulls(tmp_path: Path) -> None:
+    uri = put_parquet(tmp_path / "a.parquet", title=["а", "б"], description=pa.nulls(2), category=["x", "y"])
+    assert read_labelled(uri, COLUMNS)["description"].to_pylist() == [None, None]
+
+
+def test_one_column_may_play_two_roles(tmp_path: Path) -> None:
+    uri = put_csv(tmp_path / "a.csv", "text,category", "шины,А")
+    table = read_labelled(uri, ColumnSettings(title="text", description="text"))
+    assert table.select(["title", "description"]).to_pylist() == [{"title": "шины", "description": "шины"}]
+
+
+def test_title_null_reads_no_title(tmp_path: Path) -> None:
+    uri = put_csv(tmp_path / "a.csv", "title,description,category,city", "a,b,c,d")
+    table = read_labelled(uri, ColumnSettings(title=None, city=None))
+    assert table.to_pylist() == [{"title": None, "description": "b", "category": "c", "city": None}]
+
+
+@pytest.mark.parametrize("name", ["title", "city"])
+def test_an_explicit_name_must_exist(tmp_path: Path, name: str) -> None:
+    uri = put_csv(tmp_path / "a.csv", "description,category", "b,c")
+    line = message(SchemaError, read_labelled, uri, ColumnSettings(**{name: name}))
+    assert line == f"{uri}: no column '{name}' (setting columns.{name}); it has: description, category"
+
+
+def test_a_column_missing_in_the_second_file_names_that_file(tmp_path: Path) -> None:
+    put_csv(tmp_path / "a.csv", "description,category", "b,c")
+    put_csv(tmp_path / "b.csv", "description,label", "b,c")
+    line = message(SchemaError, read_labelled, str(tmp_path), COLUMNS)
+    assert line == f"{tmp_path}/b.csv: no column 'category' (setting columns.category); it has: description, label"
+
+
+def test_a_column_of_a_wrong_type_is_named(tmp_path: Path) -> None:
+    uri = put_parquet(tmp_path / "a.parquet", description=[1.5], category=["x"])
+    line = message(SchemaError, read_labelled, uri, COLUMNS)
+    assert line == f"{uri}: column 'description' holds double, expected text"
+
+
+def test_two_columns_of_one_name_are_named(tmp_path: Path) -> None:
+    uri = str(tmp_path / "a.parquet")
+    pq.write_table(pa.table([["x"], ["a"], ["b"]], names=["description", "category", "category"]), uri)
+    assert message(SchemaError, read_labelled, uri, COLUMNS).startswith(f"{uri}: there are two columns 'category'")
+
+
+@pytest.mark.parametrize("label", ["", "   "])
+def test_an_empty_csv_label_is_named_with_its_row(tmp_path: Path, label: str) -> None:
+    uri = put_csv(tmp_path / "a.csv", "description,category", "a,А", "b,Б", f"c,{label}")
+    line = message(SchemaError, read_labelled, uri, COLUMNS)
+    assert line == f"{uri}: row 3: column 'category' has no label; fill it in or drop the row"
+
+
+def test_a_null_label_is_named_with_its_row_across_row_groups(tmp_path: Path) -> None:
+    uri = str(tmp_path / "a.parquet")
+    labels = ["x"] * 99 + [None]
+    pq.write_table(pa.table({"description": ["т"] * 100, "метка": labels}), uri, row_group_size=7)
+    line = message(SchemaError, read_labelled, uri, ColumnSettings(category="метка"))
+    assert line == f"{uri}: row 100: column 'метка' has no label; fill it in or drop the row"
+
+
+def test_the_reserved_label_is_named_with_its_row(tmp_path: Path) -> None:
+    uri = put_csv(tmp_path / "a.csv", "description,category", "a,Others", "b,other", "c,Other")
+    line = message(SchemaError, read_labelled, uri, COLUMNS)
+    assert line == f"{uri}: row 3: the label 'Other' is reserved for doubtful ads; rename it"
+
+
+def test_a_label_that_is_not_utf8_is_named_with_its_row(tmp_path: Path) -> None:
+    uri = put_parquet(tmp_path / "a.parquet", description=["a", "b"], category=not_utf8(b"x", CP1251))
+    line = message(SchemaError, read_labelled, uri, COLUMNS)
+    assert line == f"{uri}: row 2: column 'category' holds a label that is not UTF-8"
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_table_without_rows_is_named(tmp_path: Path, kind: str) -> None:
+    uri = str(tmp_path / f"a.{kind}")
+    if kind == "csv":
+        put_csv(tmp_path / "a.csv", "description,category")
+    else:
+        put_parquet(tmp_path / "a.parquet", description=pa.array([], pa.string()), category=pa.array([], pa.string()))
+    assert message(InputError, read_labelled, uri, COLUMNS) == f"{uri}: the table has no rows"
+
+
+def test_an_empty_file_beside_a_full_one_does_not_matter(tmp_path: Path) -> None:
+    put_csv(tmp_path / "a.csv", "description,category")
+    put_csv(tmp_path / "b.csv", "description,category", "b,c")
+    assert read_labelled(str(tmp_path), COLUMNS).num_rows == 1
+
+
+def test_a_place_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    assert message(InputError, read_labelled, f"{tmp_path}/x", COLUMNS) == f"{tmp_path}/x: no such file, folder or bucket"
+
+
+# split
+
+
+@pytest.fixture(scope="module")
+def ten_thousand() -> pa.Table:
+    """10,000 ads of 50 classes, 200 each, in random order; the description is the row number."""
+    categories = np.random.default_rng(3).permutation(np.repeat([f"класс {number:02}" for number in range(50)], 200))
+    empty = pa.nulls(10_000, pa.string())
+    numbers = pa.array([str(row) for row in range(10_000)])
+    return pa.table({"title": empty, "description": numbers, "category": categories.tolist(), "city": empty})
+
+
+def rows_of(part: pa.Table) -> list[int]:
+    return [int(number) for number in part["description"].to_pylist()]
+
+
+def test_ten_thousand_balanced_ads_give_7200_800_2000(ten_thousand: pa.Table) -> None:
+    parts = split(ten_thousand, SplitSettings())
+    assert [part.num_rows for part in parts] == [7200, 800, 2000]
+    for part, per_class in zip(parts, (144, 16, 40), strict=True):
+        counts = Counter(part["category"].to_pylist())
+        assert len(counts) == 50
+        assert set(counts.values()) == {per_class}
+    train, valid, test = (set(rows_of(part)) for part in parts)
+    assert train | valid | test == set(range(10_000))
+    assert len(train) + len(valid) + len(test) == 10_000
+
+
+def test_rows_stay_whole(ten_thousand: pa.Table) -> None:
+    category = ten_thousand["category"].to_pylist()
+    for part in split(ten_thousand, SplitSettings()):
+        assert part["category"].to_pylist() == [category[row] for row in rows_of(part)]
+
+
+@pytest.mark.parametrize("seed", [42, 7])
+def test_split_equals_sklearn_on_the_rows(ten_thousand: pa.Table, seed: int) -> None:
+    frame = ten_thousand.to_pandas()
+    rest, test = train_test_split(frame, test_size=0.2, stratify=frame["category"], random_state=seed)
+    train, valid = train_test_split(rest, test_size=0.1, stratify=rest["category"], random_state=seed)
+    ours = split(ten_thousand, SplitSettings(seed=seed))
+    assert [rows_of(part) for part in ours] == [part.index.tolist() for part in (train, valid, test)]
+
+
+def test_the_seed_decides_the_split(ten_thousand: pa.Table) -> None:
+    first, again, other = (split(ten_thousand, SplitSettings(seed=seed)) for seed in (1, 1, 2))
+    assert first == again
+    assert rows_of(first[2]) != rows_of(other[2])
+
+
+def test_fractions_are_settings(ten_thousand: pa.Table) -> None:
+    parts = split(ten_thousand, SplitSettings(test_fraction=0.5, valid_fraction=0.2))
+    assert [part.num_rows for part in parts] == [4000, 1000, 5000]
+
+
+@pytest.mark.parametrize(
+    ("counts", "count"),
+    [({"Мебель": 100, "Шины": 1}, 1), ({"Мебель": 100, "Шины": 2}, 2), ({"Мебель": 3, "Шины": 2}, 2)],
+)
+def test_a_class_too_small_to_split_is_named(counts: dict[str, int], count: int) -> None:
+    table = labelled(*[(None, "т", name, None) for name, number in counts.items() for _ in range(number)])
+    line = message(SchemaError, split, table, SplitSettings())
+    start = f"no stratified split of {table.num_rows} ads is possible; the smallest class 'Шины' has {count}: "
+    assert line.startswith(start)
+
+
+# cleaning and numbering
+
+
+def test_cities_of_the_training_ads_are_learnt() -> None:
+    train = labelled((None, "a", "x", "Уфа"), (None, "b", "x", None), (None, "c", "x", " Нижний Новгород "))
+    assert build_cleaner(train, CleanerSettings()).cities == ["нижний новгород", "уфа"]
+    assert build_cleaner(train, CleanerSettings(remove_cities=False)).cities == []
+    cleaner = build_cleaner(train, CleanerSettings(phone_pattern=r"\d+", noise_words=("срочно",)))
+    assert cleaner.clean("Срочно торг 12 в Уфа") == "торг в"
+
+
+def test_a_city_that_is_not_utf8_is_no_city() -> None:
+    train = pa.table({"city": not_utf8("Уфа".encode(), CP1251)})
+    assert build_cleaner(train, CleanerSettings()).cities == ["уфа"]
+
+
+def test_ads_are_cleaned_and_numbered_and_those_without_text_dropped() -> None:
+    table = labelled(
+        ("Продам диван", "Уфа, 89161234567", "Мебель", "Уфа"),
+        (None, "Зимние ШИНЫ", "Шины", None),
+        ("Торг", "уфа", "Шины", None),
+        (None, None, "Мебель", None),
+        ("Кот", None, "Животные", None),
+    )
+    ads = clean_labelled(table, TextCleaner(cities=["Уфа"]), ["Животные", "Мебель", "Шины"])
+    assert ads.texts == ["диван ,", "зимние шины", "кот"]
+    assert ads.labels_N.tolist() == [1, 2, 0]
+    assert ads.labels_N.dtype == np.int64
+    assert len(ads) == 3
+
+
+def test_a_text_that_is_not_utf8_is_dropped() -> None:
+    texts = not_utf8("да".encode(), CP1251)
+    table = pa.table({"title": ["а", "б"], "description": texts, "category": ["x", "x"]})
+    assert clean_labelled(table, TextCleaner(), ["x"]).texts == ["а да"]
+
+
+def test_an_unknown_label_is_named() -> None:
+    line = message(SchemaError, clean_labelled, labelled((None, "т", "Лодки", None)), TextCleaner(), ["Мебель"])
+    assert line == "label 'Лодки' does not occur among the training labels"
+
+
+# load_dataset
+
+
+def write_ads(path: Path, *rows: tuple[str, str]) -> str:
+    return put_parquet(path, description=[text for text, _ in rows], category=[label for _, label in rows])
+
+
+def test_one_table_is_split_numbered_and_cleaned(tmp_path: Path) -> None:
+    table = pa.Table.from_batches(list(generate_ads(1_000, seed=5, balanced=True)))
+    uri = str(tmp_path / "ads.parquet")
+    pq.write_table(table, uri)
+    dataset = load_dataset(TrainSettings(input_uri=uri))
+
+    frame = table.to_pandas()
+    rest, test = train_test_split(frame, test_size=0.2, stratify=frame["category"], random_state=42)
+    train, valid = train_test_split(rest, test_size=0.1, stratify=rest["category"], random_state=42)
+    assert dataset.labels == sorted(frame["category"].unique())
+    assert dataset.cleaner.cities == sorted(name.lower() for name in train["city"].unique())
+    cleaner = TextCleaner(cities=train["city"])
+    for part, rows in ((dataset.train, train), (dataset.valid, valid), (dataset.test, test)):
+        cleaned = (rows["title"] + " " + rows["description"]).map(cleaner.clean)
+        assert part.texts == cleaned[cleaned != ""].tolist()
+        numbers = np.searchsorted(dataset.labels, rows["category"][cleaned != ""].tolist())
+        np.testing.assert_array_equal(part.labels_N, numbers)
+    assert dataset.num_test_texts_seen_in_train() == sum(text in dataset.train.texts for text in dataset.test.texts)
+
+
+def separate(tmp_path: Path, **parts: list[tuple[str, str]]) -> TrainSettings:
+    rows = {"train": [("диван", "Мебель"), ("кот", "Животные")]} | parts
+    for name in ("train", "valid", "test"):
+        write_ads(tmp_path / f"{name}.parquet", *rows.get(name, rows["train"]))
+    return TrainSettings(**{f"{name}_uri": str(tmp_path / f"{name}.parquet") for name in ("train", "valid", "test")})
+
+
+def test_separate_tables_are_taken_as_they_are(tmp_path: Path) -> None:
+    valid, test = [("кровать", "Мебель")], [("пёс", "Животные"), ("ПЁС!", "Животные")]
+    dataset = load_dataset(separate(tmp_path, valid=valid, test=test))
+    assert dataset.labels == ["Животные", "Мебель"]
+    assert (dataset.train.texts, dataset.train.labels_N.tolist()) == (["диван", "кот"], [1, 0])
+    assert (dataset.valid.texts, dataset.valid.labels_N.tolist()) == (["кровать"], [1])
+    assert (dataset.test.texts, dataset.test.labels_N.tolist()) == (["пёс", "пёс!"], [0, 0])
+
+
+@pytest.mark.parametrize("part", ["valid", "test"])
+def test_an_unknown_label_outside_train_is_named(tmp_path: Path, part: str) -> None:
+    settings = separate(tmp_path, **{part: [("лодка", "Лодки")]})
+    assert message(SchemaError, load_dataset, settings) == "label 'Лодки' does not occur among the training labels"
+
+
+@pytest.mark.parametrize("part", ["valid", "test"])
+def test_a_part_without_text_is_named(tmp_path: Path, part: str) -> None:
+    settings = separate(tmp_path, **{part: [("торг", "Мебель")]})
+    assert message(InputError, load_dataset, settings) == f"no {part} ad has text after cleaning; give more {part} ads"
+
+
+def test_one_class_is_not_enough(tmp_path: Path) -> None:
+    uri = write_ads(tmp_path / "ads.parquet", *[(f"диван {row}", "Мебель") for row in range(50)])
+    line = message(SchemaError, load_dataset, TrainSettings(input_uri=uri))
+    assert line == "training needs at least 2 classes, found 1: ['Мебель']"
+
+
+def test_a_class_without_text_is_named(tmp_path: Path) -> None:
+    settings = separate(tmp_path, train=[("диван", "Мебель"), ("кот", "Животные"), ("торг", "Шины"), ("", "Шины")])
+    line = message(SchemaError, load_dataset, settings)
+    assert line == "class 'Шины' has no training ad with text; add some or drop it"
+
+
+def test_ads_without_text_are_counted_in_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    load_dataset(separate(tmp_path, test=[("диван", "Мебель"), ("торг", "Мебель"), ("", "Животные")]))
+    assert [record.getMessage() for record in caplog.records] == [
+        "data      2 labelled ads have no readable text after cleaning: left out"
+    ]
+
+
+def test_test_texts_seen_in_train_are_counted() -> None:
+    train, test = (LabelledAds(list(texts), np.zeros(len(texts), np.int64)) for texts in ("абв", "ббгд"))
+    dataset = Dataset(["x"], TextCleaner(), train, train, test)
+    assert dataset.num_test_texts_seen_in_train() == 2
+
+
+# read_texts
+
+
+def test_texts_are_read_with_their_group(tmp_path: Path) -> None:
+    put_csv(tmp_path / "a.csv", "label,text", "Мебель,Продам ДИВАН", "Мебель,торг", "Шины,")
+    put_parquet(tmp_path / "b.parquet", text=["Шины", None, "x"], label=["Шины", "Шины", None])
+    found = read_texts(str(tmp_path), "label", TextCleaner())
+    assert found == [("Продам ДИВАН", "диван", "Мебель"), ("Шины", "шины", "Шины")]
+
+
+def test_texts_without_a_column_name_it(tmp_path: Path) -> None:
+    uri = put_csv(tmp_path / "a.csv", "text,label", "a,b")
+    assert message(SchemaError, read_texts, uri, "kind", TextCleaner()) == f"{uri}: no column 'kind'; it has: text, label"
+
+
+@pytest.mark.parametrize("text", [[["x"]], [1], [1.5]], ids=["list", "integer", "float"])
+def test_texts_of_a_wrong_type_name_the_column(tmp_path: Path, text: list[object]) -> None:
+    uri = put_parquet(tmp_path / "a.parquet", text=text, kind=["x"])
+    assert message(SchemaError, read_texts, uri, "kind", TextCleaner()).startswith(f"{uri}: column 'text' holds ")
+
+
+def test_no_text_at_all_is_an_error(tmp_path: Path) -> None:
+    uri = put_csv(tmp_path / "a.csv", "text,kind", "торг,news")
+    assert message(InputError, read_texts, uri, "kind", TextCleaner()) == f"{uri}: no row with text and kind"

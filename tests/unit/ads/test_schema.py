@@ -1,0 +1,141 @@
+import pyarrow as pa
+import pytest
+
+from rubert_ood.ads.schema import as_text, check_type, decoded, resolve_columns
+from rubert_ood.errors import SchemaError
+from rubert_ood.settings import ColumnSettings
+
+ROLES = ("ad_id", "title", "description", "category", "city")
+FULL = pa.schema([(role, pa.string()) for role in ROLES])
+
+
+def not_utf8(kind: pa.DataType = pa.string()) -> pa.Array:
+    """`да`, null, and a text in CP1251, as a careless program writes it."""
+    values = pa.array(["да".encode(), None, "нет".encode("cp1251")], pa.binary())
+    binary = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}[kind]
+    return values.cast(binary).view(kind)
+
+
+def test_default_names_are_found() -> None:
+    assert resolve_columns("ads.csv", FULL, ColumnSettings(), ROLES) == {role: role for role in ROLES}
+
+
+def test_own_names_are_found_and_only_the_asked_roles() -> None:
+    schema = pa.schema([("текст", pa.string()), ("id", pa.int64()), ("price", pa.int64())])
+    columns = ColumnSettings(ad_id="id", description="текст")
+    found = resolve_columns("ads.csv", schema, columns, ("ad_id", "title", "description"), carry=("price", "id"))
+    assert found == {"ad_id": "id", "description": "текст"}
+
+
+@pytest.mark.parametrize("role", ["title", "city"])
+def test_an_optional_column_may_be_absent_under_its_default_name(role: str) -> None:
+    schema = FULL.remove(FULL.get_field_index(role))
+    assert role not in resolve_columns("ads.csv", schema, ColumnSettings(), ROLES)
+
+
+@pytest.mark.parametrize("role", ["title", "city"])
+@pytest.mark.parametrize("name", ["elsewhere", None])
+def test_an_optional_column_named_explicitly_must_exist(role: str, name: str | None) -> None:
+    schema = FULL.remove(FULL.get_field_index(role))
+    name = name or role  # the default name, but written down by the user
+    with pytest.raises(SchemaError) as caught:
+        resolve_columns("ads.csv", schema, ColumnSettings(**{role: name}), ROLES)
+    rest = ", ".join(schema.names)
+    assert str(caught.value) == f"ads.csv: no column '{name}' (setting columns.{role}); it has: {rest}"
+
+
+@pytest.mark.parametrize("role", ["title", "city"])
+def test_null_switches_an_optional_column_off(role: str) -> None:
+    assert role not in resolve_columns("ads.csv", FULL, ColumnSettings(**{role: None}), ROLES)
+
+
+@pytest.mark.parametrize("role", ["ad_id", "description", "category"])
+def test_a_missing_column_is_named_with_what_the_table_has(role: str) -> None:
+    with pytest.raises(SchemaError) as caught:
+        resolve_columns("s3://b/ads.csv", pa.schema([("a", pa.string()), ("b", pa.null())]), ColumnSettings(), [role])
+    assert str(caught.value) == f"s3://b/ads.csv: no column '{role}' (setting columns.{role}); it has: a, b"
+
+
+def test_a_missing_carried_column_is_named() -> None:
+    with pytest.raises(SchemaError, match=r"^f: no column 'price' \(carry_columns\); it has: ad_id, "):
+        resolve_columns("f", FULL, ColumnSettings(), ["ad_id"], carry=["city", "price"])
+
+
+@pytest.mark.parametrize("carry", [(), ("price",)])
+def test_two_columns_of_one_name_are_an_error_if_they_are_read(carry: tuple[str, ...]) -> None:
+    names = ["ad_id", "price", "price"] if carry else ["ad_id", "ad_id"]
+    schema = pa.schema([(name, pa.string()) for name in names])
+    with pytest.raises(SchemaError, match=rf"^f: there are two columns '{names[-1]}'"):
+        resolve_columns("f", schema, ColumnSettings(), ["ad_id"], carry=carry)
+
+
+def test_two_columns_of_one_name_that_nobody_reads_do_not_matter() -> None:
+    schema = pa.schema([(name, pa.string()) for name in ("ad_id", "x", "x")])
+    assert resolve_columns("f", schema, ColumnSettings(), ["ad_id"]) == {"ad_id": "ad_id"}
+
+
+TEXT_TYPES = [pa.string(), pa.large_string(), pa.string_view(), pa.null(), pa.dictionary(pa.int8(), pa.string())]
+INTEGER_TYPES = [pa.int64(), pa.uint8(), pa.dictionary(pa.int32(), pa.int16())]
+OTHER_TYPES = [pa.float64(), pa.bool_(), pa.date32(), pa.binary(), pa.list_(pa.string()), pa.decimal128(5)]
+
+
+@pytest.mark.parametrize("role", ["title", "description", "city"])
+@pytest.mark.parametrize("kind", INTEGER_TYPES + OTHER_TYPES, ids=str)
+def test_a_text_column_of_another_type_is_named(role: str, kind: pa.DataType) -> None:
+    with pytest.raises(SchemaError) as caught:
+        resolve_columns("f", pa.schema([(role, kind)]), ColumnSettings(), [role])
+    assert str(caught.value) == f"f: column '{role}' holds {kind}, expected text"
+
+
+@pytest.mark.parametrize("role", ["ad_id", "category"])
+@pytest.mark.parametrize("kind", OTHER_TYPES, ids=str)
+def test_an_id_or_label_is_text_or_an_integer(role: str, kind: pa.DataType) -> None:
+    with pytest.raises(SchemaError) as caught:
+        resolve_columns("f", pa.schema([(role, kind)]), ColumnSettings(), [role])
+    assert str(caught.value) == f"f: column '{role}' holds {kind}, expected text or integers"
+    for good in TEXT_TYPES + INTEGER_TYPES:
+        check_type("f", pa.schema([(role, good)]), role, allow_integer=True)
+
+
+def test_optional_columns_are_checked_too() -> None:
+    with pytest.raises(SchemaError, match="column 'title' holds double"):
+        resolve_columns("f", pa.schema([("title", pa.float64())]), ColumnSettings(), ["title"])
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array(["шины", None, "", "шины"]),
+        pa.array(["шины", None, "", "шины"], pa.large_string()),
+        pa.array(["шины", None, "", "шины"], pa.string_view()),
+        pa.array(["шины", None, "", "шины"]).dictionary_encode(),
+        pa.array(["шины", None, "", "шины"], pa.large_string()).dictionary_encode(),
+    ],
+    ids=lambda column: str(column.type).replace("\n", " "),
+)
+def test_as_text_keeps_texts_of_every_kind(column: pa.Array) -> None:
+    text = as_text(pa.chunked_array([column, column[2:]]))
+    assert text.type == pa.string()
+    assert text.to_pylist() == ["шины", None, "", "шины", "", "шины"]
+
+
+def test_as_text_writes_integers_and_nulls() -> None:
+    assert as_text(pa.chunked_array([[7, None, -1]])).to_pylist() == ["7", None, "-1"]
+    assert as_text(pa.chunked_array([pa.array([7, None, 7]).dictionary_encode()])).to_pylist() == ["7", None, "7"]
+    assert as_text(pa.chunked_array([pa.nulls(2)])).to_pylist() == [None, None]
+    assert as_text(pa.chunked_array([], pa.int64())).to_pylist() == []
+
+
+def test_as_text_joins_chunks_with_different_dictionaries() -> None:
+    chunks = [pa.array(["а", "б"]).dictionary_encode(), pa.array(["б", "в"]).dictionary_encode()]
+    assert as_text(pa.chunked_array(chunks)).to_pylist() == ["а", "б", "б", "в"]
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()], ids=str)
+def test_what_is_not_utf8_stays_bytes_and_the_rest_text(kind: pa.DataType) -> None:
+    column = as_text(pa.chunked_array([not_utf8(kind), pa.array(["ещё"], kind)]))
+    assert decoded(column) == ["да", None, "нет".encode("cp1251"), "ещё"]
+
+
+def test_decoded_texts() -> None:
+    assert decoded(pa.chunked_array([["да", None, ""]])) == ["да", None, ""]

@@ -1,0 +1,248 @@
+import csv
+import io
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rubert_ood.ads import tables
+from rubert_ood.ads.tables import TableInfo, inspect, list_tables, read_rows
+from rubert_ood.errors import InputError, RubertOodError, SchemaError
+
+
+def put(path: Path, content: str | bytes) -> str:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return str(path)
+
+
+def message(error: type[RubertOodError], function, *arguments) -> str:
+    """Return the one line of the error that the call must raise."""
+    with pytest.raises(error) as caught:
+        function(*arguments)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def write_groups(uri: str, groups: list[pa.Table]) -> pa.Table:
+    """Write one row group per table; return all rows."""
+    with pq.ParquetWriter(uri, groups[0].schema) as writer:
+        for group in groups:
+            writer.write_table(group, row_group_size=max(group.num_rows, 1))
+    return pa.concat_tables(groups)
+
+
+# listing
+
+
+def test_only_tables_are_listed(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    for name in ("b.parquet", "a.CSV", "notes.txt", "_SUCCESS", ".hidden.csv", "sub/c.Parquet"):
+        put(tmp_path / name, "x")
+    found = [file.uri for file in list_tables(str(tmp_path))]
+    assert found == [str(tmp_path / name) for name in ("a.CSV", "b.parquet", "sub/c.Parquet")]
+
+
+def test_a_place_without_tables_is_named(tmp_path: Path) -> None:
+    put(tmp_path / "notes.txt", "x")
+    assert message(InputError, list_tables, str(tmp_path)) == f"{tmp_path}: no .parquet or .csv file here"
+    pattern = str(tmp_path / "*.csv")
+    assert message(InputError, list_tables, pattern) == f"{pattern}: no .parquet or .csv file here"
+
+
+def test_a_place_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    uri = str(tmp_path / "absent")
+    assert message(InputError, list_tables, uri) == f"{uri}: no such file, folder or bucket"
+    assert message(InputError, inspect, f"{uri}.csv") == f"{uri}.csv: no such file, folder or bucket"
+    assert message(InputError, read_rows, f"{uri}.parquet", ["a"]).startswith(f"{uri}.parquet: no such file")
+
+
+# Parquet
+
+
+def test_inspect_reads_schema_and_row_groups(tmp_path: Path) -> None:
+    uri = str(tmp_path / "a.parquet")
+    whole = pa.table({"id": range(10), "text": ["т"] * 10})
+    write_groups(uri, [whole[:3], whole[3:4], whole[4:]])
+    assert inspect(uri) == TableInfo(whole.schema, [3, 1, 6])
+
+
+def test_inspect_of_a_table_without_rows(tmp_path: Path) -> None:
+    uri = str(tmp_path / "a.parquet")
+    empty = pa.table({"id": pa.array([], pa.int64())})
+    pq.write_table(empty, uri)
+    info = inspect(uri)
+    assert info.schema == empty.schema
+    assert sum(info.row_groups) == 0
+    assert read_rows(uri, ["id"]) == empty
+
+
+@settings(max_examples=60, deadline=None)
+@given(sizes=st.lists(st.integers(0, 40), min_size=1, max_size=8), batch_rows=st.integers(1, 50), data=st.data())
+def test_every_range_equals_a_slice_of_the_whole_table(
+    sizes: list[int], batch_rows: int, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    uri = str(tmp_path_factory.mktemp("ranges") / "a.parquet")
+    num_rows = sum(sizes)
+    rows = pa.table({"id": range(num_rows), "text": [f"объявление {row}" for row in range(num_rows)], "x": [0] * num_rows})
+    bounds = [sum(sizes[:index]) for index in range(len(sizes))]
+    whole = write_groups(uri, [rows.slice(start, size) for start, size in zip(bounds, sizes, strict=True)])
+    start = data.draw(st.integers(0, num_rows))
+    stop = data.draw(st.one_of(st.none(), st.integers(start, num_rows + 5)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "READ_BATCH_ROWS", batch_rows)
+        assert read_rows(uri, ["text", "id"], start=start, stop=stop) == whole.select(["text", "id"])[start:stop]
+
+
+def test_all_ranges_of_a_small_file(tmp_path: Path) -> None:
+    uri = str(tmp_path / "a.parquet")
+    rows = pa.table({"id": range(9)})
+    write_groups(uri, [rows[:1], rows[1:1], rows[1:6], rows[6:]])
+    for start in range(10):
+        for stop in range(start, 11):
+            assert read_rows(uri, ["id"], start=start, stop=stop) == rows[start:stop], (start, stop)
+
+
+def test_only_the_row_groups_of_the_range_are_read(tmp_path: Path) -> None:
+    """The first group is destroyed: reading the second must not notice."""
+    uri = tmp_path / "a.parquet"
+    rows = pa.table({"id": pa.array(range(2_000), pa.int64())})
+    write_groups(str(uri), [rows[:1_000], rows[1_000:]])
+    first = pq.read_metadata(uri).row_group(0).column(0)
+    content = bytearray(uri.read_bytes())
+    start = first.dictionary_page_offset or first.data_page_offset
+    content[start : start + first.total_compressed_size] = b"\xff" * first.total_compressed_size
+    uri.write_bytes(content)
+    assert read_rows(str(uri), ["id"], start=1_000, stop=1_500) == rows[1_000:1_500]
+    assert message(InputError, read_rows, str(uri), ["id"]).startswith(f"{uri}: not readable as Parquet: ")
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array(["а", None, "б"] * 5).dictionary_encode(),
+        pa.array(["а", None, "б"] * 5, pa.large_string()),
+        pa.array(["а", None, "б"] * 5, pa.string_view()),
+        pa.nulls(15),
+        pa.array([7, None, 8] * 5, pa.int32()),
+        pa.array([{"x": 1}, None, {"x": 2}] * 5),
+    ],
+    ids=lambda column: str(column.type).replace("\n", " "),
+)
+def test_column_types_survive(tmp_path: Path, column: pa.Array) -> None:
+    uri = str(tmp_path / "a.parquet")
+    whole = pa.table({"a.b": column, "x": column})
+    pq.write_table(whole, uri, row_group_size=4)
+    assert inspect(uri).schema.types == whole.schema.types
+    part = read_rows(uri, ["a.b"], start=3, stop=11)
+    assert part.schema.types == [column.type]
+    assert part["a.b"].to_pylist() == column.to_pylist()[3:11]
+
+
+@pytest.mark.parametrize("content", [b"", b"ad_id,text\n1,x\n", b"PAR1" + b"\0" * 50 + b"PAR1"])
+def test_a_file_that_is_no_parquet_is_named(tmp_path: Path, content: bytes) -> None:
+    uri = put(tmp_path / "a.parquet", content)
+    assert message(InputError, inspect, uri).startswith(f"{uri}: not readable as Parquet: ")
+    assert message(InputError, read_rows, uri, ["text"]).startswith(f"{uri}: not readable as Parquet: ")
+
+
+def test_a_truncated_parquet_file_is_named(tmp_path: Path) -> None:
+    uri = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"a": range(1_000)}), uri)
+    uri.write_bytes(uri.read_bytes()[:-200])
+    assert message(InputError, inspect, str(uri)).startswith(f"{uri}: not readable as Parquet: ")
+
+
+# CSV
+
+
+def test_every_csv_value_is_text_as_written(tmp_path: Path) -> None:
+    uri = put(tmp_path / "a.csv", "id,text,price\n007,true,1e5\n010,2026-01-01,\n,NA,NULL\n")
+    info = inspect(uri)
+    assert info == TableInfo(pa.schema([(name, pa.string()) for name in ("id", "text", "price")]), [3])
+    assert read_rows(uri, ["price", "id", "text"]).to_pydict() == {
+        "price": ["1e5", "", "NULL"],
+        "id": ["007", "010", ""],
+        "text": ["true", "2026-01-01", "NA"],
+    }
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("blank", ["", "blank"])
+def test_line_ends_byte_order_mark_and_blank_first_lines(tmp_path: Path, newline: str, mark: str, blank: str) -> None:
+    lines = [""] * bool(blank) + ["id,text", "007,да", "008,нет", ""]
+    uri = put(tmp_path / "a.csv", mark * (not blank) + newline.join(lines))
+    assert read_rows(uri, ["id", "text"]).to_pydict() == {"id": ["007", "008"], "text": ["да", "нет"]}
+    assert inspect(uri).schema.names == ["id", "text"]
+
+
+def test_a_quoted_header_after_a_byte_order_mark(tmp_path: Path) -> None:
+    uri = put(tmp_path / "a.csv", '\ufeff"id","a, ""b""\nc"\n"007","1"\n')
+    assert read_rows(uri, ["id", 'a, "b"\nc']).to_pydict() == {"id": ["007"], 'a, "b"\nc': ["1"]}
+
+
+csv_value = st.text("аб 07,\"'\n\r;\\#", max_size=6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=st.lists(st.tuples(csv_value, csv_value), min_size=1, max_size=8), data=st.data())
+def test_csv_equals_the_reader_of_python(
+    rows: list[tuple[str, str]], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Line breaks, quotes, commas in quoted fields; and every range equals a slice."""
+    file = io.StringIO()
+    csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows([("id", "text"), *rows])
+    uri = put(tmp_path_factory.mktemp("csv") / "a.csv", file.getvalue())
+    _, *parsed = csv.reader(io.StringIO(file.getvalue(), newline=""))
+    assert parsed == [list(row) for row in rows]
+    assert inspect(uri).row_groups == [len(rows)]
+    start = data.draw(st.integers(0, len(rows)))
+    stop = data.draw(st.one_of(st.none(), st.integers(start, len(rows) + 2)))
+    table = read_rows(uri, ["text", "id"], start=start, stop=stop)
+    assert list(zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True)) == rows[start:stop]
+
+
+def test_a_long_csv_is_cut_like_a_slice(tmp_path: Path) -> None:
+    """More than one block of the CSV reader (1 MiB)."""
+    texts = [f"объявление {row} " + "х" * 100 for row in range(20_000)]
+    uri = put(tmp_path / "a.csv", "id,text\n" + "".join(f'{row:06},"{text}\n"\n' for row, text in enumerate(texts)))
+    part = read_rows(uri, ["id", "text"], start=9_990, stop=15_000)
+    assert part["id"].to_pylist() == [f"{row:06}" for row in range(9_990, 15_000)]
+    assert part["text"].to_pylist() == [f"{text}\n" for text in texts[9_990:15_000]]
+
+
+def test_a_csv_with_a_header_alone_has_no_row_group(tmp_path: Path) -> None:
+    uri = put(tmp_path / "a.csv", "id,text\n")
+    assert inspect(uri) == TableInfo(pa.schema([("id", pa.string()), ("text", pa.string())]), [])
+    assert read_rows(uri, ["text"]).num_rows == 0
+
+
+@pytest.mark.parametrize("header", ["id,text,id", "\ufeffid,text,id", 'text,"id","id"', '"a\nb",id,id', "\nid,id"])
+def test_a_repeated_csv_column_is_named(tmp_path: Path, header: str) -> None:
+    uri = put(tmp_path / "a.csv", f"{header}\n1,2,3\n")
+    assert message(SchemaError, inspect, uri) == f"{uri}: the column name 'id' stands in the header twice"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "Empty CSV file"),
+        (b"id,text\n1,x\n2\n", "Expected 2 columns, got 1: 2"),
+        (b"id,text\n1,x\n2,y,z\n", "Expected 2 columns, got 3: 2,y,z"),
+        ("id,text\n1,шины\n".encode("cp1251"), "the text is not UTF-8; save it as UTF-8"),
+        ("номер,текст\n1,x\n".encode("cp1251"), "the text is not UTF-8; save it as UTF-8"),
+        ("id,text\n1,x\n".encode("utf-16"), "the text is not UTF-8; save it as UTF-8"),
+        (b"id,text\n" + b"1,x\n" * 5_000 + "2,шины\n".encode("cp1251"), "save it as UTF-8"),
+        (b'"id,text\n' + b"x" * 200_000, "field larger than field limit"),
+    ],
+    ids=["empty", "short row", "long row", "CP1251", "CP1251 header", "UTF-16", "late CP1251", "header"],
+)
+def test_a_csv_that_cannot_be_read_is_named_with_the_reason(tmp_path: Path, content: bytes, reason: str) -> None:
+    uri = put(tmp_path / "a.csv", content)
+    for line in (message(InputError, inspect, uri), message(InputError, read_rows, uri, ["text"])):
+        assert line.startswith(f"{uri}: not readable as CSV: ")
+        assert reason in line

@@ -1,0 +1,215 @@
+import json
+import os
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification, BertModel, RobertaConfig
+
+from rubert_ood.classifier.model import Classifier, choose_device, load_network, load_tokenizer, max_positions
+from rubert_ood.classifier.tokens import length_batches, num_tokens, tokenize
+from rubert_ood.errors import BundleError, SettingsError
+
+
+@pytest.fixture
+def checkpoint(small_checkpoint, tmp_path) -> str:
+    """A copy that a test may damage."""
+    return shutil.copytree(small_checkpoint, tmp_path / "checkpoint", dirs_exist_ok=True).as_posix()
+
+
+@pytest.fixture(scope="module")
+def texts(ad_texts) -> list[str]:
+    return [*ad_texts[:70], "", "диван", "слово " * 400]
+
+
+@pytest.fixture(scope="module")
+def expected(small_checkpoint, one_by_one, texts):
+    return one_by_one(small_checkpoint, texts, 196)
+
+
+@pytest.mark.parametrize("token_budget", [1, 300, 4096, 10**6])
+def test_any_batching_equals_one_ad_at_a_time(small_checkpoint, texts, expected, token_budget):
+    classifier = Classifier.load(small_checkpoint)
+    ids = tokenize(classifier.tokenizer, texts, 196)
+    logits_NC, cls_NH = classifier.run(ids, token_budget=token_budget)
+    assert logits_NC.dtype == cls_NH.dtype == np.float32
+    np.testing.assert_array_equal(logits_NC.argmax(1), expected[0].argmax(1))
+    np.testing.assert_allclose(logits_NC, expected[0], atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(cls_NH, expected[1], atol=1e-5, rtol=1e-5)
+    assert len(set(expected[0].argmax(1))) > 2
+    assert expected[0].std(axis=0).min() > 0.1
+
+
+def test_the_network_runs_once_per_batch(small_checkpoint, texts):
+    classifier = Classifier.load(small_checkpoint)
+    calls = {"network": 0, "encoder": 0}
+
+    def count(name):
+        def hook(*_):
+            calls[name] += 1
+
+        return hook
+
+    classifier.network.register_forward_hook(count("network"))
+    classifier.network.bert.register_forward_hook(count("encoder"))
+    ids = tokenize(classifier.tokenizer, texts, 196)
+    classifier.run(ids, token_budget=700)
+    num_batches = len(length_batches(num_tokens(ids), 700))
+    assert num_batches > 3
+    assert calls == {"network": num_batches, "encoder": num_batches}
+
+
+def test_no_texts_give_empty_arrays(small_checkpoint):
+    classifier = Classifier.load(small_checkpoint)
+    logits_NC, cls_NH = classifier.run(tokenize(classifier.tokenizer, [], 196), token_budget=100)
+    assert logits_NC.shape == (0, 5)
+    assert cls_NH.shape == (0, 32)
+
+
+def test_scoring_leaves_no_gradient_and_no_dropout(small_checkpoint):
+    classifier = Classifier(load_network(small_checkpoint).train(), load_tokenizer(small_checkpoint), choose_device(False))
+    assert not classifier.network.training
+    ids_NL = torch.tensor([[2, 5, 3]])
+    logits_NC, cls_NH = classifier.forward(ids_NL, torch.ones_like(ids_NL))
+    assert not logits_NC.requires_grad
+    assert not cls_NH.requires_grad
+
+
+def test_pytorch_bin_and_safetensors_are_the_same_model(checkpoint, texts, expected):
+    weights = os.path.join(checkpoint, "model.safetensors")
+    torch.save(load_file(weights), os.path.join(checkpoint, "pytorch_model.bin"))
+    os.unlink(weights)
+    classifier = Classifier.load(checkpoint)
+    logits_NC, cls_NH = classifier.run(tokenize(classifier.tokenizer, texts, 196), token_budget=4096)
+    np.testing.assert_allclose(logits_NC, expected[0], atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(cls_NH, expected[1], atol=1e-5, rtol=1e-5)
+
+
+class Planted:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.mkdir, (self.marker,)
+
+
+def test_a_pickle_with_code_is_not_executed(checkpoint, tmp_path):
+    marker = str(tmp_path / "executed")
+    os.unlink(os.path.join(checkpoint, "model.safetensors"))
+    with open(os.path.join(checkpoint, "pytorch_model.bin"), "wb") as file:
+        pickle.dump(Planted(marker), file, protocol=2)
+    with pytest.raises(BundleError, match="checkpoint"):
+        Classifier.load(checkpoint)
+    torch.save({"weight": Planted(marker)}, os.path.join(checkpoint, "pytorch_model.bin"))
+    with pytest.raises(BundleError, match="checkpoint"):
+        Classifier.load(checkpoint)
+    assert not os.path.exists(marker)
+
+
+@pytest.mark.parametrize("model_type", ["bert", "planted"])
+def test_code_inside_a_checkpoint_is_not_executed(checkpoint, tmp_path, model_type):
+    marker = tmp_path / "executed"
+    code = f"open({str(marker)!r}, 'w').close()\nclass Planted: pass\n"
+    for name in ("modeling_planted.py", "configuration_planted.py", "tokenization_planted.py"):
+        with open(os.path.join(checkpoint, name), "w") as file:
+            file.write(code)
+    _edit(
+        os.path.join(checkpoint, "config.json"),
+        model_type=model_type,
+        auto_map={
+            "AutoConfig": "configuration_planted.Planted",
+            "AutoModelForSequenceClassification": "modeling_planted.Planted",
+        },
+    )
+    _edit(
+        os.path.join(checkpoint, "tokenizer_config.json"),
+        auto_map={"AutoTokenizer": ["tokenization_planted.Planted", "tokenization_planted.Planted"]},
+    )
+    if model_type == "bert":
+        assert type(Classifier.load(checkpoint).network).__name__ == "BertForSequenceClassification"
+    else:
+        with pytest.raises(BundleError, match="checkpoint"):
+            Classifier.load(checkpoint)
+    assert not marker.exists()
+
+
+def test_a_missing_folder_is_one_clear_line(tmp_path):
+    folder = str(tmp_path / "nothing")
+    for load in (load_network, load_tokenizer, max_positions):
+        with pytest.raises(BundleError) as error:
+            load(folder)
+        assert str(error.value).startswith(f"{folder}: no checkpoint that loads")
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "noise"])
+def test_damaged_weights_are_a_bundle_error(checkpoint, damage):
+    path = os.path.join(checkpoint, "model.safetensors")
+    with open(path, "rb") as file:
+        data = file.read()
+    with open(path, "wb") as file:
+        file.write({"cut": data[:-1000], "empty": b"", "noise": b"\xff" * 64}[damage])
+    with pytest.raises(BundleError, match="no checkpoint that loads"):
+        load_network(checkpoint)
+
+
+def test_a_tokenizer_without_cls_first_is_refused(checkpoint):
+    path = os.path.join(checkpoint, "tokenizer.json")
+    _edit(path, post_processor=None)
+    tokenizer_class = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    _edit(os.path.join(checkpoint, "tokenizer_config.json"), **tokenizer_class)
+    with pytest.raises(BundleError, match="puts no CLS token first"):
+        load_tokenizer(checkpoint)
+
+
+def test_max_positions(small_checkpoint, tmp_path):
+    assert max_positions(small_checkpoint) == 512
+    RobertaConfig(max_position_embeddings=514).save_pretrained(tmp_path)
+    assert max_positions(str(tmp_path)) == 512
+
+
+def test_other_labels_get_a_new_head_on_the_same_encoder(small_checkpoint):
+    labels = ["а", "б", "в"]
+    network = load_network(small_checkpoint, labels)
+    older = AutoModelForSequenceClassification.from_pretrained(small_checkpoint)
+    assert network.classifier.weight.shape == (3, 32)
+    assert network.config.id2label == dict(enumerate(labels))
+    assert network.config.label2id == {"а": 0, "б": 1, "в": 2}
+    for name, weight in older.bert.state_dict().items():
+        assert torch.equal(weight, network.bert.state_dict()[name]), name
+
+
+def test_a_bare_encoder_gets_a_head(small_checkpoint, tmp_path):
+    BertModel.from_pretrained(small_checkpoint).save_pretrained(tmp_path)
+    network = load_network(str(tmp_path), ["а", "б"])
+    assert network.classifier.weight.shape == (2, 32)
+    word_embeddings = load_file(os.path.join(small_checkpoint, "model.safetensors"))[
+        "bert.embeddings.word_embeddings.weight"
+    ]
+    assert torch.equal(network.bert.embeddings.word_embeddings.weight, word_embeddings)
+
+
+def test_labels_of_a_saved_head_come_back(small_checkpoint):
+    assert load_network(small_checkpoint).config.id2label[1] == "Квартиры"
+
+
+def test_device():
+    device = choose_device(False)
+    assert (device.device.type, device.autocast) == ("cpu", None)
+    assert "use_gpu is false" in device.reason
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_a_gpu_that_is_not_there_is_a_settings_error():
+    with pytest.raises(SettingsError, match="use_gpu"):
+        choose_device(True)
+
+
+def _edit(path: str, **changes) -> None:
+    with open(path, encoding="utf-8") as file:
+        content = json.load(file)
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(content | changes, file, ensure_ascii=False)

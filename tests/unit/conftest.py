@@ -1,0 +1,134 @@
+"""A tiny BERT, a bundle made from it, and the plain one-ad-at-a-time computation that both are compared with."""
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+LABELS = ["Животные", "Квартиры", "Мебель", "Одежда", "Шины и диски"]
+MAX_LENGTH = 64
+
+
+@pytest.fixture(scope="session")
+def ads() -> pa.Table:
+    """500 generated ads of all 50 categories."""
+    from rubert_ood.ads.synthetic import generate_ads
+
+    return pa.Table.from_batches(generate_ads(500, seed=7, balanced=True))
+
+
+@pytest.fixture(scope="session")
+def ad_texts(ads) -> list[str]:
+    from rubert_ood.ads.text import TextCleaner, ad_text
+
+    cleaner = TextCleaner(cities=set(ads["city"].to_pylist()))
+    pairs = zip(ads["title"].to_pylist(), ads["description"].to_pylist(), strict=True)
+    return [cleaner.clean(ad_text(*pair)) for pair in pairs]
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint(ad_texts, tmp_path_factory) -> str:
+    """A random BERT (H 32, 1000 word pieces) with a head of 5 classes, centred so that its answers differ by ad."""
+    import torch
+
+    from rubert_ood.classifier.model import load_network, load_tokenizer
+    from rubert_ood.classifier.small_bert import build_small_bert
+
+    folder = str(tmp_path_factory.mktemp("checkpoint"))
+    build_small_bert(ad_texts, folder, vocab_size=1000, hidden_size=32)
+    torch.manual_seed(0)
+    network = load_network(folder, LABELS).eval()
+    inputs = load_tokenizer(folder)(
+        ad_texts, truncation=True, max_length=MAX_LENGTH, padding=True, return_tensors="pt"
+    )
+    with torch.no_grad():
+        for name, weight in network.bert.named_parameters():
+            if weight.ndim == 2:
+                weight.mul_(16 if "encoder" in name else 2)
+        pooled_NH = network.bert(**inputs).pooler_output
+        network.classifier.weight.normal_().mul_(0.2 / pooled_NH.std(0))
+        network.classifier.bias.copy_(-network.classifier.weight @ pooled_NH.mean(0))
+    network.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def one_by_one() -> Callable[[str, list[str], int], tuple[np.ndarray, np.ndarray]]:
+    """Return logits (N, C) and CLS (N, H) as plain transformers gives them, one text at a time, without padding."""
+
+    def run(folder: str, texts: list[str], max_length: int) -> tuple[np.ndarray, np.ndarray]:
+        import torch
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        network = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        logits, cls = [], []
+        for text in texts:
+            inputs = tokenizer(text, truncation=True, max_length=max_length, return_tensors="pt")
+            with torch.no_grad():
+                output = network(**inputs, output_hidden_states=True)
+            logits.append(output.logits[0].numpy())
+            cls.append(output.hidden_states[-1][0, 0].numpy())
+        return np.array(logits), np.array(cls)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def fitted(small_checkpoint, ad_texts, one_by_one):
+    """A fit on the checkpoint's own features; its rule is loose, so that every kind of decision occurs."""
+    from scipy.special import softmax
+
+    from rubert_ood.ood.fit import fit
+    from rubert_ood.settings import DecisionSettings, FitSettings
+
+    logits_NC, cls_NH = one_by_one(small_checkpoint, ad_texts, MAX_LENGTH)
+    rng = np.random.default_rng(0)
+    labels_N = np.array([rng.choice(5, p=p) for p in softmax(logits_NC / 1.5, axis=1)])
+    return fit(
+        train_cls_NH=cls_NH[:400],
+        train_labels_N=labels_N[:400],
+        valid_logits_NC=logits_NC[400:],
+        valid_cls_NH=cls_NH[400:],
+        valid_labels_N=labels_N[400:],
+        labels=LABELS,
+        settings=FitSettings(threshold_quantile=0.8),
+        decision=DecisionSettings(alpha=1.0, z_thr=0.5, ood_conf_gate=0.9, tau_other=0.36, top_k=3),
+    )
+
+
+@pytest.fixture(scope="session")
+def bundle(small_checkpoint, fitted, ads, tmp_path_factory):
+    from rubert_ood.ads.text import TextCleaner
+    from rubert_ood.bundle import write_bundle
+
+    return write_bundle(
+        os.path.join(tmp_path_factory.mktemp("bundles"), "v1"),
+        checkpoint_dir=small_checkpoint,
+        fitted=fitted,
+        cleaner=TextCleaner(cities=set(ads["city"].to_pylist())),
+        max_length=MAX_LENGTH,
+        documents={"README.md": "Карточка\n", "evaluation.json": "{}"},
+    )
+
+
+@pytest.fixture(scope="session")
+def score_plan() -> Callable:
+    """Take a plan through encode, score and write, shard by shard, without Ray; return the receipts in plan order."""
+
+    def run(plan, *, token_budget: int = 2048) -> list[dict]:
+        import json
+
+        from rubert_ood.scoring.plan import save_plan
+        from rubert_ood.scoring.stages import Scorer, ScoringJob, encode, shard_item, write
+
+        save_plan(plan)
+        job = ScoringJob.of(plan, token_budget=token_budget, actors_per_node=2)
+        scorer = Scorer(job)
+        return [
+            json.loads(write(scorer(encode(shard_item(shard), job)), job)["receipt"]) for shard in plan.shards
+        ]
+
+    return run
