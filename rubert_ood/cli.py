@@ -61,3 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         logging.exception("internal error, please report it")
         return 1
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,7 +4,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from rubert_ood.settings import RayJobSettings
 
@@ -23,20 +23,16 @@ def ray_session(settings: RayJobSettings) -> Iterator[None]:
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the new behaviour; unset, Ray warns of it
     # Ray's C++ side reports harmless things as errors on the driver's terminal; set to info to see them
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    # Ray 2.60 deprecates the retry options above and has no others yet
-    warnings.filterwarnings("ignore", message=".*ray_remote_args.*")
+    quiet = os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal") == "fatal"
     import ray
     import ray.data
 
+    # Ray 2.60 deprecates the retry options above and has no others yet
+    warnings.filterwarnings("ignore", message=".*ray_remote_args")
     joined = not ray.is_initialized()
     if joined:
-        ray.init(
-            address=settings.ray_address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            include_dashboard=False if settings.ray_address is None and "RAY_ADDRESS" not in os.environ else None,
-        )
+        with _no_stderr() if quiet else nullcontext():
+            ray.init(address=settings.ray_address, log_to_driver=False, logging_level=logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
     for name in ("ray.data", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -49,3 +45,16 @@ def ray_session(settings: RayJobSettings) -> Iterator[None]:
     finally:
         if joined:
             ray.shutdown()
+
+
+@contextmanager
+def _no_stderr() -> Iterator[None]:
+    """Drop what this process writes to file descriptor 2: Ray announces its log level there. Exceptions still rise."""
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

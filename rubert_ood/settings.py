@@ -23,6 +23,7 @@ from pydantic_settings.exceptions import SettingsError as SourceError
 from rubert_ood import storage
 from rubert_ood.errors import InputError, SettingsError
 
+PLAIN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 ENV_PREFIX = "RUBERT_OOD_"
 PHONE_PATTERN = r"(\+?\d[\d\-\s]{6,}\d)"
 NOISE_WORDS = ("продам", "куплю", "обмен", "торг", "договор", "в наличии")
@@ -38,7 +39,7 @@ class ColumnSettings(Group):
     """Names of the columns in the ads table."""
 
     ad_id: str = "ad_id"
-    """Unique id of an ad, text or integer. Training numbers the rows when the column is missing."""
+    """Unique id of an ad, text or integer; scoring only."""
     title: str | None = "title"
     """Title. Used if the table has it; a name given here explicitly must exist."""
     description: str = "description"
@@ -200,6 +201,7 @@ class JobSettings(BaseSettings):
         cli_implicit_flags=True,
         cli_hide_none_type=True,
         cli_avoid_json=True,
+        cli_parse_none_str="null",
     )
 
     config: str | None = None
@@ -239,7 +241,7 @@ class TrainSettings(RayJobSettings):
     """Where bundles/VERSION and the training checkpoints go."""
     base_model: str = "DeepPavlov/rubert-base-cased"
     """BERT-type checkpoint: hub name, folder or s3:// URI. Code inside a checkpoint is never run."""
-    version: str | None = None
+    version: str | None = Field(None, pattern=PLAIN_NAME)
     """Name of the bundle, and of the training run: the same name resumes it. Default: UTC time of the start."""
     columns: ColumnSettings = ColumnSettings()
     cleaner: CleanerSettings = CleanerSettings()
@@ -282,7 +284,7 @@ class ScoreSettings(RayJobSettings):
     """Root of the published output: OUTPUT/run_date=.../run_id=.../part-*.parquet and OUTPUT/latest.json."""
     run_date: date = Field(default_factory=date.today)
     """Day that the run belongs to. Default: today."""
-    run_id: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    run_id: str | None = Field(None, pattern=PLAIN_NAME)
     """Name of the run. Default: the head of the run fingerprint, so the same work has the same name."""
     columns: ColumnSettings = ColumnSettings()
     carry_columns: tuple[str, ...] = ()

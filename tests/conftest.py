@@ -85,3 +85,68 @@ def same_rows(left: pa.Table, right: pa.Table) -> None:
     for name, rtol, atol in (("confidence", 0, 1e-5), ("ood_distance", 1e-4, 0)):
         first, second = (table[name].to_numpy().astype(float) for table in (left, right))
         np.testing.assert_allclose(first, second, rtol=rtol, atol=atol)
+
+
+@pytest.fixture(scope="session")
+def trained_bundle(tmp_path_factory: pytest.TempPathFactory, labelled_ads: pa.Table, tiny_bert: str) -> str:
+    """A real bundle: the tiny BERT trained in plain torch for a few seconds, fitted on its own features."""
+    import torch
+
+    from rubert_ood.ads.dataset import build_cleaner, clean_labelled, split
+    from rubert_ood.bundle import write_bundle
+    from rubert_ood.classifier.model import Classifier, choose_device, load_network, load_tokenizer
+    from rubert_ood.classifier.tokens import pad, tokenize
+    from rubert_ood.ood.fit import fit
+    from rubert_ood.settings import CleanerSettings, DecisionSettings, FitSettings, SplitSettings
+
+    parts = split(labelled_ads, SplitSettings(valid_fraction=0.2))
+    labels = sorted(set(labelled_ads["category"].to_pylist()))
+    cleaner = build_cleaner(parts[0], CleanerSettings())
+    train, valid, _ = (clean_labelled(part, cleaner, labels) for part in parts)
+    torch.manual_seed(0)
+    tokenizer, network = load_tokenizer(tiny_bert), load_network(tiny_bert, labels)
+    ids = tokenize(tokenizer, train.texts, 48)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3)
+    order = np.random.default_rng(0)
+    for _ in range(6):
+        for rows in np.array_split(order.permutation(len(train)), len(train) // 32):
+            ids_NL, mask_NL = (torch.from_numpy(array) for array in pad(ids, rows, tokenizer.pad_token_id))
+            logits_NC = network(input_ids=ids_NL, attention_mask=mask_NL).logits
+            loss = torch.nn.functional.cross_entropy(logits_NC, torch.from_numpy(train.labels_N[rows]))
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    folder = tmp_path_factory.mktemp("trained")
+    network.save_pretrained(folder / "checkpoint")
+    tokenizer.save_pretrained(folder / "checkpoint")
+    classifier = Classifier(network, tokenizer, choose_device(False))
+    (_, train_cls), (valid_logits, valid_cls) = (
+        classifier.run(tokenize(tokenizer, part.texts, 48), token_budget=4096) for part in (train, valid)
+    )
+    fitted = fit(
+        train_cls_NH=train_cls,
+        train_labels_N=train.labels_N,
+        valid_logits_NC=valid_logits,
+        valid_cls_NH=valid_cls,
+        valid_labels_N=valid.labels_N,
+        labels=labels,
+        settings=FitSettings(),
+        decision=DecisionSettings(),
+    )
+    uri = str(folder / "bundle")
+    write_bundle(
+        uri,
+        checkpoint_dir=str(folder / "checkpoint"),
+        fitted=fitted,
+        cleaner=cleaner,
+        max_length=48,
+        documents={"README.md": "# tiny"},
+    )
+    return uri
+
+
+def read_parts(run_uri: str) -> pa.Table:
+    """Read all parts of a run, in the order of their names."""
+    import pyarrow.parquet as pq
+
+    return pa.concat_tables([pq.read_table(path) for path in sorted(Path(run_uri).glob("part-*.parquet"))])

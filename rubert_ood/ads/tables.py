@@ -103,8 +103,11 @@ def _read_csv(uri: str, file: Any, columns: Sequence[str] | None) -> pa.Table:
     repeated = {name for name in names if names.count(name) > 1}
     if repeated:
         raise SchemaError(f"{uri}: the column name {sorted(repeated)[0]!r} stands in the header twice")
+    content = file.read()
+    if content.count(b'"') % 2:  # pyarrow would take the rest of the file for one value, and say nothing
+        raise InputError(f"{uri}: not readable as CSV: a quote is opened and never closed")
     return pyarrow.csv.read_csv(
-        file,
+        pa.BufferReader(content),
         parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
         convert_options=pyarrow.csv.ConvertOptions(
             column_types={name: pa.string() for name in names}, include_columns=list(columns) if columns else None

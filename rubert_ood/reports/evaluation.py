@@ -4,17 +4,19 @@ Shapes: N ads, C classes, H hidden.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from rubert_ood.classifier.features import Features
 from rubert_ood.ood.decision import OTHER, Decisions
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.metrics import classification_metrics, confusion_pairs, ece, ood_metrics, reliability_bins
 from rubert_ood.ood.temperature import nll, softmax
 from rubert_ood.reports.verdict import verdict
+
+if TYPE_CHECKING:  # its module loads torch and Ray
+    from rubert_ood.classifier.features import Features
 
 CURVE_POINTS = 200
 HISTOGRAM_BINS = 60
@@ -24,10 +26,10 @@ EXAMPLE_CHARACTERS = 200
 
 def evaluate(
     fitted: FittedModel,
-    splits: Mapping[str, Features],
+    splits: Mapping[str, "Features"],
     *,
-    hard_cases: tuple[Sequence[tuple[str, str]], Features] | None,
-    ood: Mapping[str, Features] | None,
+    hard_cases: tuple[Sequence[tuple[str, str]], "Features"] | None,
+    ood: Mapping[str, "Features"] | None,
     baseline: Mapping[str, float] | None,
     test_texts: Sequence[str],
     context: Mapping[str, Any],
@@ -42,8 +44,9 @@ def evaluate(
     temperature = fitted.temperature.temperature
     p_raw_NC, p_NC = (softmax(test.logits_NC, t) for t in (1.0, temperature))
     metrics = classification_metrics(test.labels_N, decisions.predicted_N, fitted.labels)
+    kinds = sorted((ood or {}).items())
     d2 = {name: fitted.statistics.distance(part.cls_NH)[0] for name, part in splits.items()}
-    d2 |= {f"OOD: {kind}": fitted.statistics.distance(part.cls_NH)[0] for kind, part in (ood or {}).items()}
+    d2 |= {f"OOD: {kind}": fitted.statistics.distance(part.cls_NH)[0] for kind, part in kinds}
     evaluation: dict[str, Any] = {
         "context": dict(context),
         "labels": fitted.labels,
@@ -75,12 +78,12 @@ def evaluate(
         "d2_histograms": _histograms(d2),
         "d2_limit": fitted.decision.alpha * fitted.thresholds.threshold,
         "hard_cases": _hard_cases(fitted, *hard_cases) if hard_cases else [],
-        "ood_kinds": [_ood_kind(fitted, kind, part, decisions) for kind, part in sorted((ood or {}).items())],
+        "ood_kinds": [_ood_kind(fitted, kind, part, decisions) for kind, part in kinds],
     }
     return evaluation | {"verdict": verdict(evaluation)}
 
 
-def _mean_d2_own_class(fitted: FittedModel, splits: Mapping[str, Features]) -> float | None:
+def _mean_d2_own_class(fitted: FittedModel, splits: Mapping[str, "Features"]) -> float | None:
     """Return the mean d2 of train to the own class of each ad: H, by the scale of the precision."""
     if "train" not in splits:
         return None
@@ -88,15 +91,18 @@ def _mean_d2_own_class(fitted: FittedModel, splits: Mapping[str, Features]) -> f
     return float(fitted.statistics.own_class_distance(train.cls_NH, train.labels_N).mean())
 
 
-def _confusions(test: Features, decisions: Decisions, labels: list[str], texts: Sequence[str]) -> list[dict[str, Any]]:
+def _confusions(
+    test: "Features", decisions: Decisions, labels: list[str], texts: Sequence[str]
+) -> list[dict[str, Any]]:
     """List the most frequent mistakes with the ads that the model is most sure of."""
     numbers = {label: number for number, label in enumerate(labels)}
     confusions = []
     for pair in confusion_pairs(test.labels_N, decisions.predicted_N, labels):
         true, predicted = numbers[pair["true"]], numbers[pair["predicted"]]
         rows = np.flatnonzero((test.labels_N == true) & (decisions.predicted_N == predicted))
-        rows = rows[np.argsort(-decisions.confidence_N[rows])][:EXAMPLES_PER_PAIR]
-        confusions.append({**pair, "examples": [texts[int(row)][:EXAMPLE_CHARACTERS] for row in rows]})
+        rows = rows[np.argsort(-decisions.confidence_N[rows], kind="stable")]
+        distinct = list(dict.fromkeys(texts[int(row)] for row in rows))[:EXAMPLES_PER_PAIR]
+        confusions.append({**pair, "examples": [text[:EXAMPLE_CHARACTERS] for text in distinct]})
     return confusions
 
 
@@ -109,7 +115,9 @@ def _curves(p_NC: np.ndarray, labels_N: np.ndarray) -> dict[str, list[list[float
 
 
 def _thinned(x: np.ndarray, y: np.ndarray) -> list[list[float]]:
-    rows = np.unique(np.linspace(0, len(x) - 1, CURVE_POINTS).astype(int))
+    """Keep about CURVE_POINTS points, evenly spaced along the curve: by index, a steep stretch would get none."""
+    length = np.r_[0.0, np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))]
+    rows = np.unique(np.searchsorted(length, np.linspace(0, length[-1], CURVE_POINTS)))
     return [[float(x[row]), float(y[row])] for row in rows]
 
 
@@ -122,7 +130,7 @@ def _histograms(d2: Mapping[str, np.ndarray]) -> dict[str, Any]:
     return {"edges": edges.tolist(), "counts": counts}
 
 
-def _hard_cases(fitted: FittedModel, cases: Sequence[tuple[str, str]], features: Features) -> list[dict[str, Any]]:
+def _hard_cases(fitted: FittedModel, cases: Sequence[tuple[str, str]], features: "Features") -> list[dict[str, Any]]:
     decisions = fitted.decide(features.logits_NC, features.cls_NH)
     return [
         {
@@ -139,7 +147,7 @@ def _hard_cases(fitted: FittedModel, cases: Sequence[tuple[str, str]], features:
     ]
 
 
-def _ood_kind(fitted: FittedModel, kind: str, features: Features, test: Decisions) -> dict[str, Any]:
+def _ood_kind(fitted: FittedModel, kind: str, features: "Features", test: Decisions) -> dict[str, Any]:
     """Tell how far a kind of text is kept apart from the test ads, by d2 and by 1 - confidence (MSP)."""
     decisions = fitted.decide(features.logits_NC, features.cls_NH)
     by_d2 = ood_metrics(test.ood_distance_N, decisions.ood_distance_N)

@@ -1,97 +1,127 @@
-"""Figures as SVG that read on white and on black paper: no background, mid-tone ink."""
+"""Figures as SVG that read on white and on black paper: no background, ink that follows the colour scheme."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 INK = "#8a8f98"
-COLOURS = ("#3b82c4", "#e08a2e", "#4aa564", "#c94f6d", "#8a6fc9", "#2fa3a3", "#b39b2e", "#d06fb4", "#7d8b99", "#a0623d")
+LIMIT = "#d2504b"
+NO_METADATA = ("Date", "Creator", "Format", "Type")
+COLOURS = ("#3b82c4", "#d9822b", "#43a060", "#d0527a", "#8f75d1", "#2a9d9d", "#a08a2c", "#c466ab", "#7d8b99", "#ad6c45")
+CURVE_HEIGHT = 3.2
+NARROW = 1000
+"""Largest d2 over smallest up to which the log axis has room for 1, 2, 5, 10, ...; beyond it, powers of ten."""
+SCHEME = "<style>svg{--ink:#5b6472}@media screen and (prefers-color-scheme:dark){svg{--ink:#a8b1bf}}</style>"
+"""An <img> has no access to the styles of its page, but it does know the reader's colour scheme."""
 STYLE: Any = {  # matplotlib's stubs want every key as a literal
-    "svg.fonttype": "none",
+    "svg.fonttype": "none",  # a tenth of the size of outlines, and every script that the reader has fonts for
     "svg.hashsalt": "rubert_ood",
     "font.family": "sans-serif",
     "font.size": 9,
     "text.color": INK,
+    "text.parse_math": False,  # names of kinds are the user's, and may hold a $
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "axes.prop_cycle": cycler(linestyle=["-", "--", ":"]) * cycler(color=COLOURS),
     "xtick.color": INK,
     "ytick.color": INK,
     "legend.frameon": False,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.color": INK,
     "grid.alpha": 0.2,
     "lines.linewidth": 1.6,
 }
 
 
-def _svg(draw: Callable[[Axes], None], *, width: float = 5.2, height: float = 3.4) -> str:
+def _svg(draw: Callable[[Axes], None], *, width: float, height: float) -> str:
+    """Draw one pair of axes; width and height in inches."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.add_subplot()
-        axes.set_prop_cycle(color=COLOURS)
-        draw(axes)
+        draw(figure.add_subplot())
         text = io.StringIO()
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return text.getvalue()
+        figure.savefig(text, format="svg", transparent=True, metadata=dict.fromkeys(NO_METADATA))
+    return text.getvalue().replace("<defs>", f"{SCHEME}<defs>", 1).replace(INK, f"var(--ink,{INK})")
 
 
 def curve(points: Sequence[Sequence[float]], x_name: str, y_name: str, *, diagonal: bool = False) -> str:
     return curves({"": points}, x_name, y_name, diagonal=diagonal)
 
 
-def curves(lines: Mapping[str, Sequence[Sequence[float]]], x_name: str, y_name: str, *, diagonal: bool = False) -> str:
+def curves(
+    lines: Mapping[str, Sequence[Sequence[float]]],
+    x_name: str,
+    y_name: str,
+    *,
+    diagonal: bool = False,
+    height: float = CURVE_HEIGHT,
+) -> str:
     """Draw named lines of (x, y) in the unit square."""
 
     def draw(axes: Axes) -> None:
         for name, points in lines.items():
             axes.plot([p[0] for p in points], [p[1] for p in points], label=name or None)
         if diagonal:
-            axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":")
+            _diagonal(axes)
         axes.set(xlabel=x_name, ylabel=y_name, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
         if any(lines):
             axes.legend(loc="lower right")
 
-    return _svg(draw)
+    return _svg(draw, width=4.0, height=height)
 
 
 def reliability(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> str:
-    """Draw accuracy against confidence, with and without the temperature."""
-    lines = {
-        name: [(item["confidence"], item["accuracy"]) for item in bins if item["count"]]
-        for name, bins in (("T = 1", before), ("fitted T", after))
-    }
+    """Draw accuracy against confidence, with and without the temperature; the area of a dot is its share of the ads."""
 
     def draw(axes: Axes) -> None:
-        for (name, points), mark in zip(lines.items(), "os", strict=True):
-            axes.plot([p[0] for p in points], [p[1] for p in points], marker=mark, markersize=4, label=name)
-        axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":")
-        axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.01), ylim=(0, 1.02))
-        axes.legend(loc="upper left")
+        for name, bins, colour in (("T = 1", before, COLOURS[1]), ("fitted T", after, COLOURS[0])):
+            filled = [item for item in bins if item["count"]]
+            total = sum(item["count"] for item in filled)
+            x, y = [item["confidence"] for item in filled], [item["accuracy"] for item in filled]
+            axes.plot(x, y, color=colour, linestyle="-", linewidth=0.8, alpha=0.5)
+            areas = [6 + 160 * item["count"] / total for item in filled]
+            axes.scatter(x, y, s=areas, color=colour, alpha=0.8, linewidth=0, zorder=3)
+            axes.plot([], [], "o", color=colour, label=name)
+        _diagonal(axes)
+        axes.set(xlabel="confidence", ylabel="accuracy", xlim=(-0.02, 1.03), ylim=(-0.03, 1.05))
+        axes.legend(loc="lower right")
 
-    return _svg(draw)
+    return _svg(draw, width=4.0, height=CURVE_HEIGHT)
 
 
 def d2_histograms(histograms: Mapping[str, Any], limit: float) -> str:
-    """Draw the density of d2 of each set on a log axis, with the distance above which an ad may be flagged."""
+    """Draw one ridge per set on a shared log axis of d2, with the distance above which an ad may be flagged."""
+    edges, sets = histograms["edges"], histograms["counts"]
 
     def draw(axes: Axes) -> None:
-        for name, counts in histograms["counts"].items():
-            total = max(sum(counts), 1)
-            dashed = "--" if name.startswith("OOD") else "-"
-            axes.stairs([c / total for c in counts], histograms["edges"], label=name, linestyle=dashed, linewidth=1.4)
-        axes.axvline(limit, color="#c94f4f", linewidth=1.2)
-        axes.annotate("alpha x threshold", (limit, 0.97), xycoords=("data", "axes fraction"), ha="left", va="top",
-                      xytext=(4, 0), textcoords="offset points", color="#c94f4f")  # fmt: skip
-        axes.set(xscale="log", xlabel="d2 to the nearest class", ylabel="share of the set")
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        for row, counts in enumerate(sets.values()):
+            heights = [0.85 * count / max(max(counts), 1) - row for count in counts]
+            colour = COLOURS[1] if list(sets)[row].startswith("OOD: ") else COLOURS[0]
+            axes.stairs(heights, edges, baseline=-row, fill=True, color=colour, alpha=0.75)
+        axes.axvline(limit, color=LIMIT, linewidth=1.2, linestyle="-")
+        axes.annotate(f"limit {limit:,.0f}", (limit, 1.0), xycoords=("data", "axes fraction"), ha="left", va="top",
+                      xytext=(4, 0), textcoords="offset points", color=LIMIT)  # fmt: skip
+        axes.set(xscale="log", xlabel="d2 to the nearest class", ylim=(0.1 - len(sets), 1.3))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if edges[-1] < NARROW * edges[0] else (1,)))
+        axes.xaxis.set_major_formatter("{x:,g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_yticks([-row for row in range(len(sets))], list(sets))
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
 
-    return _svg(draw, width=9.0, height=3.8)
+    return _svg(draw, width=7.0, height=ridges_height(len(sets)))
+
+
+def ridges_height(num_sets: int) -> float:
+    return 1.0 + 0.36 * num_sets
 
 
 def confidence(counts: Sequence[int]) -> str:
@@ -100,16 +130,24 @@ def confidence(counts: Sequence[int]) -> str:
     def draw(axes: Axes) -> None:
         edges = [i / len(counts) for i in range(len(counts) + 1)]
         axes.stairs(counts, edges, fill=True, color=COLOURS[0], alpha=0.75)
+        axes.yaxis.set_major_formatter("{x:,.0f}")
         axes.set(xlabel="confidence", ylabel="ads", xlim=(0, 1))
 
-    return _svg(draw)
+    return _svg(draw, width=5.2, height=3.0)
 
 
-def throughput(seconds: Sequence[float], rows: Sequence[int]) -> str:
-    """Draw finished ads against time; the slope is the speed."""
+def throughput(edges_s: Sequence[float], ads_per_s: Sequence[float]) -> str:
+    """Draw the speed in each stretch of time; edges in seconds since the start."""
+    unit, seconds = next(((u, s) for u, s in (("hours", 3600), ("minutes", 60)) if edges_s[-1] > 3 * s), ("seconds", 1))
 
     def draw(axes: Axes) -> None:
-        axes.step([0, *seconds], [0, *rows], where="post")
-        axes.set(xlabel="seconds since the first shard ended", ylabel="ads finished")
+        axes.stairs(ads_per_s, [edge / seconds for edge in edges_s], fill=True, color=COLOURS[0], alpha=0.75)
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+        axes.set(xlabel=f"{unit} since the first shard began", ylabel="ads per second", ylim=(0, None))
+        axes.set_xlim(0, edges_s[-1] / seconds)
 
-    return _svg(draw)
+    return _svg(draw, width=5.2, height=3.0)
+
+
+def _diagonal(axes: Axes) -> None:
+    axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":")

@@ -192,13 +192,10 @@ def verify_run(plan: Plan) -> dict[str, dict[str, Any]]:
 
 def _check_part(plan: Plan, shard: Shard, receipt: dict[str, Any]) -> None:
     uri = storage.join(plan.run_uri, shard.part_name)
-    fs, path = storage.arrow_filesystem(uri)
-    with storage.explained(uri):
-        parquet = pq.ParquetFile(path, filesystem=fs)
-        metadata = parquet.schema_arrow.metadata or {}
-        part = parquet.read(PART_COLUMNS)
-    if metadata.get(b"rubert_ood.bundle", b"").decode() != plan.bundle["fingerprint"]:
-        raise VerificationError(f"{uri}: written by another bundle")
+    metadata, part = _read_part(uri)
+    for name, key, expected in (("bundle", "bundle", plan.bundle["fingerprint"]), ("run", "run_id", plan.run_id)):
+        if metadata.get(f"rubert_ood.{key}".encode(), b"").decode() != expected:
+            raise VerificationError(f"{uri}: written by another {name}")
     for name, value in part_counts(part).items():
         if receipt[name] != value:
             raise VerificationError(f"{uri}: {name} is {value}, its receipt says {receipt[name]}")
@@ -208,3 +205,18 @@ def _check_part(plan: Plan, shard: Shard, receipt: dict[str, Any]) -> None:
         )
     if receipt["ids_in"] != (receipt["ids_out"] + receipt["ids_rejected"]) % DIGEST_MODULUS:
         raise VerificationError(f"{uri}: its ad ids are not those of the input")
+
+
+def _read_part(uri: str) -> tuple[dict[bytes, bytes], pa.Table]:
+    """Return the metadata of a part, and the columns that are counted."""
+    fs, path = storage.arrow_filesystem(uri)
+    try:
+        with storage.explained(uri):
+            parquet = pq.ParquetFile(path, filesystem=fs)
+            metadata, part = parquet.schema_arrow.metadata or {}, parquet.read(PART_COLUMNS)
+    except pa.ArrowException as error:
+        raise VerificationError(f"{uri}: not readable as Parquet: {' '.join(str(error).split())}") from error
+    lacking = [name for name in PART_COLUMNS if name not in part.schema.names]
+    if lacking:
+        raise VerificationError(f"{uri}: no column {lacking[0]!r}")
+    return metadata, part

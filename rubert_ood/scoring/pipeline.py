@@ -4,15 +4,15 @@ Neighbouring stages ask for different num_cpus on purpose: Ray fuses stages that
 then run inside the actor that should be computing.
 """
 
-import json
 import logging
+import re
 
 import ray
 import ray.data
 import ray.exceptions
 
 from rubert_ood.cluster import ACTOR_RETRIES, TASK_RETRIES
-from rubert_ood.errors import PartialRunError, RubertOodError, SettingsError
+from rubert_ood.errors import PartialRunError, SettingsError
 from rubert_ood.progress import Progress
 from rubert_ood.scoring.ledger import read_receipts
 from rubert_ood.scoring.plan import Plan
@@ -21,6 +21,7 @@ from rubert_ood.settings import ScoreSettings
 
 log = logging.getLogger(__name__)
 
+ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 ENCODE_CPUS = 0.5
 WRITE_CPUS = 0.25
 
@@ -55,26 +56,20 @@ def score_shards(plan: Plan, settings: ScoreSettings) -> None:
         .map(write, num_cpus=WRITE_CPUS, **task)
     )
     progress = Progress("score", plan.num_rows, "ads", done=plan.num_rows - sum(shard.num_rows for shard in todo))
-    num_done = len(plan.shards) - len(todo)
+    num_done, failures = len(plan.shards) - len(todo), []
     try:
         for result in results.iter_rows():
-            num_done += 1
-            progress.add(json.loads(result["receipt"])["rows_in"])
-    except (ray.exceptions.RayError, RubertOodError) as error:
+            if result["failure"]:
+                failures.append(result["failure"])
+                log.warning("score     shard failed: %s", result["failure"])
+            num_done += not result["failure"]
+            progress.add(result["rows"])
+    except ray.exceptions.RayError as error:
+        failures.append(" ".join(ANSI_COLOUR.sub("", str(error)).split())[-500:])
+    if failures:
         raise PartialRunError(
-            f"stopped with {num_done} of {len(plan.shards)} shards scored; the same command goes on from there: "
-            f"{_reason(error)}"
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    """Find the user's line in what a worker raised."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, RubertOodError):
-            return str(cause)
-        cause = getattr(cause, "cause", None) or cause.__cause__
-    return " ".join(str(error).split())[-500:]
+            f"{num_done} of {len(plan.shards)} shards are scored; the same command goes on from there: {failures[0]}"
+        )
 
 
 def _size_actors(settings: ScoreSettings, num_shards: int) -> tuple[int, float, int]:

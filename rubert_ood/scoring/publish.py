@@ -60,6 +60,8 @@ def class_shift(manifest: dict[str, Any], previous: dict[str, Any]) -> float:
     """Return the Jensen-Shannon distance (base 2, in [0, 1]) of the label shares of two runs. Lin 1991, eq. 4.1."""
     names = sorted(set(manifest["classes"]) | set(previous["classes"]))
     now, before = ([run["classes"].get(name, 0) for name in names] for run in (manifest, previous))
+    if not sum(now) or not sum(before):
+        return 0.0  # a run without rows has no shares; min_rows_ratio judges it
     return float(np.nan_to_num(jensenshannon(now, before, base=2)))
 
 

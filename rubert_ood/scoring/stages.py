@@ -1,7 +1,8 @@
 """The three stages of scoring, each a function of one shard: encode -> score -> write.
 
-A shard travels between stages as one row: its description and one or two tables as Arrow IPC bytes. So a shard can
-neither be split nor merged on the way, and one without a scorable row still arrives.
+A shard travels between stages as one row: its description and two tables as Arrow IPC bytes. So a shard can neither be
+split nor merged on the way, and one without a scorable row still arrives. A shard that fails for a reason that the user
+can mend (a damaged file, say) travels on with that reason in `failure`: it does not stop the others.
 
     encode   rows: ad_id, carried columns, status, text_index    texts: text_key, ids   (each different text once)
     score    rows unchanged                                      texts: SCORE_FIELDS, num_tokens, text_key
@@ -26,6 +27,7 @@ from rubert_ood.ads.tables import read_rows
 from rubert_ood.ads.text import ad_text, text_key
 from rubert_ood.bundle import Bundle, load_bundle
 from rubert_ood.classifier.tokens import num_tokens, tokenize
+from rubert_ood.errors import RubertOodError
 from rubert_ood.ood.decision import OTHER
 from rubert_ood.scoring.ledger import make_receipt, put_receipt
 from rubert_ood.scoring.plan import Plan, Shard
@@ -71,17 +73,23 @@ class ScoringJob:
 
 def encode(item: dict[str, Any], job: ScoringJob) -> dict[str, Any]:
     """Read a shard, set bad rows aside, clean, fold equal texts, tokenize."""
+    started = time.time()
+    try:
+        rows, texts = _encode_shard(Shard(**json.loads(item["shard"])), job)
+    except RubertOodError as error:
+        return item | {"started": started, "rows": b"", "texts": b"", "failure": str(error)}
+    return item | {"started": started, "rows": to_ipc(rows), "texts": to_ipc(texts), "failure": ""}
+
+
+def _encode_shard(shard: Shard, job: ScoringJob) -> tuple[pa.Table, pa.Table]:
     from rubert_ood.classifier.model import load_tokenizer
 
-    shard = Shard(**json.loads(item["shard"]))
     bundle = _bundle(job.bundle_uri, job.bundle_fingerprint)
     wanted = list(dict.fromkeys([*shard.columns.values(), *job.carry_columns]))
     table = read_rows(shard.uri, wanted, start=shard.start, stop=shard.stop)
-    started = time.time()
     rows, texts = encode_table(table, shard.columns, job.carry_columns, bundle)
     ids = tokenize(_tokenizer(bundle.folder, load_tokenizer), texts, bundle.max_length)
-    text_table = pa.table({"text_key": pa.array([text_key(text) for text in texts], pa.string()), "ids": ids})
-    return {"shard": item["shard"], "started": started, "rows": to_ipc(rows), "texts": to_ipc(text_table)}
+    return rows, pa.table({"text_key": pa.array([text_key(text) for text in texts], pa.string()), "ids": ids})
 
 
 def encode_table(
@@ -114,6 +122,8 @@ def encode_table(
 def _reject_reason(ad_id: Any, title: Any, description: Any) -> str | None:
     if ad_id is None:
         return "ad_id is null"
+    if ad_id == "":  # what a missing id in a CSV file reads as
+        return "ad_id is empty"
     for name, value in (("ad_id", ad_id), ("title", title), ("description", description)):
         if isinstance(value, bytes):
             return f"{name} is not UTF-8"
@@ -137,6 +147,8 @@ class Scorer:
         self.classifier = Classifier.load(self.bundle.folder, use_gpu=job.use_gpu)
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+        if item["failure"]:
+            return item
         return item | {"texts": to_ipc(self.score(from_ipc(item["texts"])))}
 
     def score(self, texts: pa.Table) -> pa.Table:
@@ -166,19 +178,26 @@ class Scorer:
 
 
 def write(item: dict[str, Any], job: ScoringJob) -> dict[str, Any]:
-    """Put the rejected rows, the part, and last the receipt; return the receipt."""
+    """Put the rejected rows, the part, and last the receipt; return the number of rows done, or the failure."""
     shard = Shard(**json.loads(item["shard"]))
-    rows, texts = from_ipc(item["rows"]), from_ipc(item["texts"])
+    failure = item["failure"]
+    if not failure:
+        try:
+            _write_shard(shard, from_ipc(item["rows"]), from_ipc(item["texts"]), item["started"], job)
+        except RubertOodError as error:
+            failure = str(error)
+    return {"rows": 0 if failure else shard.num_rows, "failure": failure}
+
+
+def _write_shard(shard: Shard, rows: pa.Table, texts: pa.Table, started: float, job: ScoringJob) -> None:
     errors = rejected_rows(shard, rows)
     if errors.num_rows:
         storage.put_bytes(storage.join(job.run_uri, "_errors", shard.part_name), to_parquet(errors))
     part = part_table(rows, texts, job)
     storage.put_bytes(storage.join(job.run_uri, shard.part_name), to_parquet(part))
-    receipt = make_receipt(
-        shard, part, errors, ids_in=ids_digest(rows["ad_id"]), fingerprint=job.run_fingerprint, started=item["started"]
-    )
+    ids_in = ids_digest(rows["ad_id"])
+    receipt = make_receipt(shard, part, errors, ids_in=ids_in, fingerprint=job.run_fingerprint, started=started)
     put_receipt(job.run_uri, receipt)
-    return {"receipt": json.dumps(receipt)}
 
 
 def rejected_rows(shard: Shard, rows: pa.Table) -> pa.Table:

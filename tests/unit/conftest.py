@@ -40,9 +40,7 @@ def small_checkpoint(ad_texts, tmp_path_factory) -> str:
     build_small_bert(ad_texts, folder, vocab_size=1000, hidden_size=32)
     torch.manual_seed(0)
     network = load_network(folder, LABELS).eval()
-    inputs = load_tokenizer(folder)(
-        ad_texts, truncation=True, max_length=MAX_LENGTH, padding=True, return_tensors="pt"
-    )
+    inputs = load_tokenizer(folder)(ad_texts, truncation=True, max_length=MAX_LENGTH, padding=True, return_tensors="pt")
     with torch.no_grad():
         for name, weight in network.bert.named_parameters():
             if weight.ndim == 2:
@@ -115,20 +113,21 @@ def bundle(small_checkpoint, fitted, ads, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def score_plan() -> Callable:
+def score_plan() -> Callable[..., list[dict]]:
     """Take a plan through encode, score and write, shard by shard, without Ray; return the receipts in plan order."""
 
     def run(plan, *, token_budget: int = 2048) -> list[dict]:
-        import json
-
+        from rubert_ood.scoring.ledger import read_receipts
         from rubert_ood.scoring.plan import save_plan
         from rubert_ood.scoring.stages import Scorer, ScoringJob, encode, shard_item, write
 
         save_plan(plan)
         job = ScoringJob.of(plan, token_budget=token_budget, actors_per_node=2)
         scorer = Scorer(job)
-        return [
-            json.loads(write(scorer(encode(shard_item(shard), job)), job)["receipt"]) for shard in plan.shards
-        ]
+        for shard in plan.shards:
+            result = write(scorer(encode(shard_item(shard), job)), job)
+            assert result == {"rows": shard.num_rows, "failure": ""}
+        receipts = read_receipts(plan.run_uri, plan.fingerprint)
+        return [receipts[shard.shard_id] for shard in plan.shards]
 
     return run

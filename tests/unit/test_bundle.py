@@ -136,9 +136,7 @@ def test_nothing_in_it_is_a_pickle_or_an_archive(bundle):
 
 def test_the_same_content_has_the_same_fingerprint(bundle, small_checkpoint, tmp_path):
     assert _write(bundle, tmp_path / "v2", small_checkpoint).fingerprint == bundle.fingerprint
-    loose = dataclasses.replace(
-        bundle.fitted, decision=bundle.fitted.decision.model_copy(update={"tau_other": 0.51})
-    )
+    loose = dataclasses.replace(bundle.fitted, decision=bundle.fitted.decision.model_copy(update={"tau_other": 0.51}))
     other = _write(dataclasses.replace(bundle, fitted=loose), tmp_path / "v3", small_checkpoint)
     assert other.fingerprint != bundle.fingerprint
 

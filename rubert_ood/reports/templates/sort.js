@@ -1,5 +1,5 @@
 for (const table of document.querySelectorAll("table.sortable")) {
-  const heads = [...table.tHead.rows[0].cells];
+  const heads = [...table.tHead.rows[table.tHead.rows.length - 1].cells];
   heads.forEach((head, column) => {
     const sort = () => {
       const ascending = head.getAttribute("aria-sort") !== "ascending";
@@ -7,16 +7,18 @@ for (const table of document.querySelectorAll("table.sortable")) {
       head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
       const value = (row) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
       const number = (text) => (text === "" ? -Infinity : Number(text));
-      const numeric = head.classList.contains("n");
+      const compare = head.classList.contains("n")
+        ? (a, b) => number(value(a)) - number(value(b)) || 0
+        : (a, b) => value(a).localeCompare(value(b), "ru");
       const body = table.tBodies[0];
-      const rows = [...body.rows].sort((a, b) => {
-        const [x, y] = [value(a), value(b)];
-        return numeric ? number(x) - number(y) : x.localeCompare(y, "ru");
-      });
-      body.append(...(ascending ? rows : rows.reverse()));
+      body.append(...[...body.rows].sort((a, b) => (ascending ? compare(a, b) : compare(b, a))));
     };
     head.tabIndex = 0;
     head.addEventListener("click", sort);
-    head.addEventListener("keydown", (event) => event.key === "Enter" && sort());
+    head.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" && event.key !== " ") return;
+      event.preventDefault();
+      sort();
+    });
   });
 }

@@ -51,7 +51,9 @@ def message(error: type[RubertOodError], function, *arguments) -> str:
 
 def labelled(*rows: tuple[str | None, str | None, str, str | None]) -> pa.Table:
     names = ("title", "description", "category", "city")
-    return pa.table({name: pa.array(column, pa.string()) for name, column in zip(names, zip(*rows), strict=True)})
+    return pa.Table.from_pylist(
+        [dict(zip(names, row, strict=True)) for row in rows], pa.schema([(name, pa.string()) for name in names])
+    )
 
 
 # read_labelled
@@ -174,7 +176,9 @@ def test_an_empty_file_beside_a_full_one_does_not_matter(tmp_path: Path) -> None
 
 
 def test_a_place_that_does_not_exist_is_named(tmp_path: Path) -> None:
-    assert message(InputError, read_labelled, f"{tmp_path}/x", COLUMNS) == f"{tmp_path}/x: no such file, folder or bucket"
+    assert (
+        message(InputError, read_labelled, f"{tmp_path}/x", COLUMNS) == f"{tmp_path}/x: no such file, folder or bucket"
+    )
 
 
 # split
@@ -233,7 +237,7 @@ def test_fractions_are_settings(ten_thousand: pa.Table) -> None:
 
 @pytest.mark.parametrize(
     ("counts", "count"),
-    [({"Мебель": 100, "Шины": 1}, 1), ({"Мебель": 100, "Шины": 2}, 2), ({"Мебель": 3, "Шины": 2}, 2)],
+    [({"Мебель": 100, "Шины": 1}, 1), ({"Мебель": 3, "Шины": 2}, 2)],
 )
 def test_a_class_too_small_to_split_is_named(counts: dict[str, int], count: int) -> None:
     table = labelled(*[(None, "т", name, None) for name, number in counts.items() for _ in range(number)])
@@ -327,6 +331,16 @@ def test_separate_tables_are_taken_as_they_are(tmp_path: Path) -> None:
     assert (dataset.test.texts, dataset.test.labels_N.tolist()) == (["пёс", "пёс!"], [0, 0])
 
 
+def test_only_cities_of_train_are_removed(tmp_path: Path) -> None:
+    for name, city in (("train", "Уфа"), ("valid", "Орск"), ("test", "Шуя")):
+        put_csv(tmp_path / f"{name}.csv", "description,category,city", f"дом Уфа Орск Шуя,А,{city}", f"кот,Б,{city}")
+    uris = {f"{name}_uri": str(tmp_path / f"{name}.csv") for name in ("train", "valid", "test")}
+    dataset = load_dataset(TrainSettings(**uris))
+    assert dataset.cleaner.cities == ["уфа"]
+    for part in (dataset.train, dataset.valid, dataset.test):
+        assert part.texts == ["дом орск шуя", "кот"]
+
+
 @pytest.mark.parametrize("part", ["valid", "test"])
 def test_an_unknown_label_outside_train_is_named(tmp_path: Path, part: str) -> None:
     settings = separate(tmp_path, **{part: [("лодка", "Лодки")]})
@@ -376,7 +390,9 @@ def test_texts_are_read_with_their_group(tmp_path: Path) -> None:
 
 def test_texts_without_a_column_name_it(tmp_path: Path) -> None:
     uri = put_csv(tmp_path / "a.csv", "text,label", "a,b")
-    assert message(SchemaError, read_texts, uri, "kind", TextCleaner()) == f"{uri}: no column 'kind'; it has: text, label"
+    assert (
+        message(SchemaError, read_texts, uri, "kind", TextCleaner()) == f"{uri}: no column 'kind'; it has: text, label"
+    )
 
 
 @pytest.mark.parametrize("text", [[["x"]], [1], [1.5]], ids=["list", "integer", "float"])

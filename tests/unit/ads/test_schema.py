@@ -9,7 +9,7 @@ ROLES = ("ad_id", "title", "description", "category", "city")
 FULL = pa.schema([(role, pa.string()) for role in ROLES])
 
 
-def not_utf8(kind: pa.DataType = pa.string()) -> pa.Array:
+def not_utf8(kind: pa.DataType) -> pa.Array:
     """`да`, null, and a text in CP1251, as a careless program writes it."""
     values = pa.array(["да".encode(), None, "нет".encode("cp1251")], pa.binary())
     binary = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}[kind]

@@ -87,7 +87,9 @@ def test_every_range_equals_a_slice_of_the_whole_table(
 ) -> None:
     uri = str(tmp_path_factory.mktemp("ranges") / "a.parquet")
     num_rows = sum(sizes)
-    rows = pa.table({"id": range(num_rows), "text": [f"объявление {row}" for row in range(num_rows)], "x": [0] * num_rows})
+    rows = pa.table(
+        {"id": range(num_rows), "text": [f"объявление {row}" for row in range(num_rows)], "x": [0] * num_rows}
+    )
     bounds = [sum(sizes[:index]) for index in range(len(sizes))]
     whole = write_groups(uri, [rows.slice(start, size) for start, size in zip(bounds, sizes, strict=True)])
     start = data.draw(st.integers(0, num_rows))
@@ -246,3 +248,10 @@ def test_a_csv_that_cannot_be_read_is_named_with_the_reason(tmp_path: Path, cont
     for line in (message(InputError, inspect, uri), message(InputError, read_rows, uri, ["text"])):
         assert line.startswith(f"{uri}: not readable as CSV: ")
         assert reason in line
+
+
+def test_an_unclosed_quote_is_named_and_loses_no_rows(tmp_path):
+    path = tmp_path / "ads.csv"
+    path.write_text('ad_id,description\n1,"диван\n2,стол\n3,стул\n', encoding="utf-8")
+    with pytest.raises(InputError, match=r"ads\.csv: not readable as CSV: a quote is opened and never closed"):
+        read_rows(str(path), ["ad_id"])

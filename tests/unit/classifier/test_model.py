@@ -70,7 +70,9 @@ def test_no_texts_give_empty_arrays(small_checkpoint):
 
 
 def test_scoring_leaves_no_gradient_and_no_dropout(small_checkpoint):
-    classifier = Classifier(load_network(small_checkpoint).train(), load_tokenizer(small_checkpoint), choose_device(False))
+    classifier = Classifier(
+        load_network(small_checkpoint).train(), load_tokenizer(small_checkpoint), choose_device(False)
+    )
     assert not classifier.network.training
     ids_NL = torch.tensor([[2, 5, 3]])
     logits_NC, cls_NH = classifier.forward(ids_NL, torch.ones_like(ids_NL))

@@ -101,7 +101,8 @@ def test_the_same_input_gives_the_same_plan(bundle, catalogue):
 def test_the_place_of_the_output_and_the_gate_are_no_part_of_the_work(bundle, catalogue):
     base = make_plan(_settings(catalogue), bundle)
     same = make_plan(
-        _settings(catalogue, output_uri="elsewhere", run_id="mine", publish=False, token_budget=99, num_actors=3), bundle
+        _settings(catalogue, output_uri="elsewhere", run_id="mine", publish=False, token_budget=99, num_actors=3),
+        bundle,
     )
     assert same.fingerprint == base.fingerprint
     assert same.run_id == "mine"

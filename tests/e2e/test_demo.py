@@ -1,0 +1,144 @@
+"""What `make demo` promises."""
+
+import json
+import re
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from transformers import AutoModelForSequenceClassification
+
+from tests.conftest import read_parts
+from tests.e2e.conftest import rubert_ood
+
+
+@pytest.fixture(scope="module")
+def evaluation(demo):
+    return json.loads((demo.bundle / "evaluation.json").read_text())
+
+
+def test_the_catalogue_is_neither_trivial_nor_hopeless(evaluation):
+    assert 0.92 <= evaluation["baseline"]["accuracy"] <= 0.98
+
+
+def test_the_model_is_within_3_points_of_the_baseline(evaluation):
+    assert evaluation["headline"]["accuracy"] >= evaluation["baseline"]["accuracy"] - 0.03
+
+
+def test_the_split_is_7200_800_2000_less_the_empty_ads(evaluation):
+    context = evaluation["context"]
+    sizes = np.array([context["num_train"], context["num_valid"], context["num_test"]])
+    missing = np.array([7200, 800, 2000]) - sizes
+    assert (missing >= 0).all()
+    assert missing.sum() < 30
+
+
+def test_the_table_says_what_the_files_say(demo, evaluation):
+    headline = evaluation["headline"]
+    manifest = json.loads((demo.run / "_run" / "manifest.json").read_text())
+    for text in (
+        f"{headline['accuracy']:.4f} ({evaluation['baseline']['accuracy']:.4f})",
+        f"{headline['temperature']:.3f}",
+        f"{headline['mean_d2_own_class']:,.1f}",
+        f"{manifest['counts']['rows_ood'] / manifest['counts']['rows_scored']:.2%}",
+        "20,000",
+    ):
+        assert text in demo.output
+    assert str(demo.bundle / "evaluation.html") in demo.output
+    assert str(demo.run / "_run" / "report.html") in demo.output
+
+
+def test_every_long_step_has_its_lines_and_ray_is_quiet(demo):
+    for step in ("generate", "baseline", "train", "features", "fit", "bundle", "plan", "score", "verify", "published"):
+        assert re.search(rf"^\d\d:\d\d:\d\d  {step}\b", demo.log, re.MULTILINE), step
+    assert len(re.findall(r"epoch \d/4  train loss", demo.log)) == 4
+    lines = [line for line in demo.log.splitlines() if line.strip()]
+    assert [line for line in lines if not re.match(r"\d\d:\d\d:\d\d  ", line)] == []
+
+
+def test_everything_is_published_and_counts_agree(demo):
+    manifest = json.loads((demo.run / "_run" / "manifest.json").read_text())
+    pointer = json.loads((demo.folder / "scored" / "latest.json").read_text())
+    assert manifest["outcome"] == "published"
+    assert demo.folder / "scored" / pointer["path"] == demo.run
+    parts = read_parts(demo.run)
+    catalogue = pq.read_table(demo.folder / "ads" / "catalogue")
+    assert parts.num_rows == manifest["counts"]["rows_scored"] == 20_000
+    assert sorted(parts["ad_id"].to_pylist()) == sorted(catalogue["ad_id"].to_pylist())
+    assert parts["is_ood"].to_pylist().count(True) == manifest["counts"]["rows_ood"]
+    labels = parts["label"].to_pylist()
+    assert {label: labels.count(label) for label in set(labels)} == manifest["classes"]
+
+
+def test_the_catalogue_is_labelled_as_well_as_the_test_split(demo, evaluation):
+    """The generator's own category is a truth that scoring never saw."""
+    truth = dict(
+        zip(*pq.read_table(demo.folder / "ads" / "catalogue").select(["ad_id", "category"]).to_pydict().values())
+    )
+    parts = read_parts(demo.run).select(["ad_id", "topk_labels"]).to_pylist()
+    right = np.mean([truth[row["ad_id"]] == (row["topk_labels"] or [None])[0] for row in parts])
+    assert right > evaluation["headline"]["accuracy"] - 0.04
+
+
+def test_the_bundle_is_a_plain_hugging_face_model(demo, evaluation):
+    model = AutoModelForSequenceClassification.from_pretrained(demo.bundle)
+    assert [model.config.id2label[number] for number in range(50)] == evaluation["labels"]
+    card = (demo.bundle / "README.md").read_text()
+    assert card.startswith("---\nlanguage: ru\n")
+    assert f"{evaluation['headline']['accuracy']:.4f}" in card
+
+
+def test_predict(demo):
+    texts = ["Продам диван б/у, самовывоз", "Планшет Apple iPad Pro 2021, 11 дюймов", "+7 900 123-45-67"]
+    result = rubert_ood("predict", "--bundle_uri", demo.bundle, "--json_lines", *texts)
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["text"] for row in rows] == texts
+    assert [row["label"] for row in rows] == ["Мебель", "Планшеты", "Other"]
+    assert rows[0]["topk_labels"][0] == "Мебель"
+    assert len(rows[0]["topk_scores"]) == 5
+    assert rows[2]["status"] == "empty"
+    piped = rubert_ood("predict", "--bundle_uri", demo.bundle, "--json_lines", input="\n".join(texts) + "\n")
+    assert piped.stdout == result.stdout
+    people = rubert_ood("predict", "--bundle_uri", demo.bundle, texts[0])
+    assert f"d2 {rows[0]['ood_distance']:,.1f}" in people.stdout
+    nothing = rubert_ood("predict", "--bundle_uri", demo.bundle, input="")
+    assert nothing.returncode == 3
+    assert nothing.stderr.startswith("error: no text")
+
+
+def test_evaluate_on_new_ads(demo, tmp_path):
+    result = rubert_ood(
+        "evaluate", "--bundle_uri", demo.bundle, "--input_uri", demo.folder / "ads" / "train",
+        "--output_uri", tmp_path, "--evaluation.hard_cases_uri", demo.folder / "ads" / "hard_cases.parquet",
+        "--ray_address", "local",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    evaluation = json.loads((tmp_path / "evaluation.json").read_text())
+    assert 0.95 < evaluation["headline"]["accuracy"] < 1  # mostly its own training ads
+    assert len(evaluation["hard_cases"]) >= 55
+    assert (tmp_path / "evaluation.html").read_text().startswith("<!doctype html>")
+
+
+def test_plan_verify_publish_one_by_one(demo, tmp_path):
+    arguments = [
+        "--input_uri",
+        demo.folder / "ads" / "catalogue",
+        "--bundle_uri",
+        demo.bundle,
+        "--output_uri",
+        tmp_path,
+    ]
+    planned = rubert_ood("plan", *arguments)
+    assert planned.returncode == 0
+    assert "20,000 ads in 2 shards" in planned.stderr
+    assert list(tmp_path.iterdir()) == []
+    verified = rubert_ood("verify", "--run_uri", demo.run)
+    assert verified.returncode == 0
+    assert "2 parts, 20,000 ads" in verified.stderr
+    refused = rubert_ood("publish", "--run_uri", demo.run, "--gate.max_other_rate", "0")
+    assert refused.returncode == 5
+    assert "gate.max_other_rate" in refused.stderr
+    assert rubert_ood("publish", "--run_uri", demo.run).returncode == 0
+    no_run = rubert_ood("verify", "--run_uri", tmp_path)
+    assert no_run.returncode == 3
+    assert no_run.stderr.startswith("error: ")

@@ -1,0 +1,278 @@
+"""Both reports, opened from disk in a real Chromium: quiet, offline, sortable, readable."""
+
+import os
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from playwright.sync_api import Error as PlaywrightError
+
+from rubert_ood.ads.synthetic import categories
+from rubert_ood.ood.fit import fit
+from rubert_ood.reports.evaluation import evaluate
+from rubert_ood.reports.html import evaluation_html, run_html
+from rubert_ood.settings import DecisionSettings, FitSettings
+
+ATTACK = '<script>window.attacked = 1</script><img src="x" onerror="window.attacked = 2">'
+LAUNCH = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+NUM_CLASSES, NUM_DIMENSIONS = 50, 60
+LONG_WORD = "длинноеслово" * 15
+
+
+def launch(playwright: Playwright) -> Browser:
+    """Start the system's Chromium or Chrome, else playwright's own; without any, skip, but fail in CI."""
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    try:
+        return playwright.chromium.launch(executable_path=path, args=list(LAUNCH))
+    except PlaywrightError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"no browser: {str(error).splitlines()[0]}")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        yield browser
+        browser.close()
+
+
+def features(num: int, seed: int, *, noise: float = 1.0, off: float = 0.0) -> SimpleNamespace:
+    """Ads around one corner per class; `off` moves them away along axes that no class uses."""
+    rng = np.random.default_rng(seed)
+    labels_N = np.arange(num) % NUM_CLASSES
+    cls_NH = 4.0 * np.eye(NUM_CLASSES, NUM_DIMENSIONS)[labels_N] + noise * rng.normal(size=(num, NUM_DIMENSIONS))
+    cls_NH[:, NUM_CLASSES:] += off
+    logits_NC = 1.5 * cls_NH[:, :NUM_CLASSES] / (1 + off)
+    return SimpleNamespace(logits_NC=logits_NC, cls_NH=cls_NH, labels_N=labels_N)
+
+
+def evaluation() -> dict[str, Any]:
+    """An evaluation as large as a real one."""
+    labels = categories()
+    train, valid, test = features(2000, 1), features(500, 2), features(1000, 3)
+    model = fit(
+        train_cls_NH=train.cls_NH,
+        train_labels_N=train.labels_N,
+        valid_logits_NC=valid.logits_NC,
+        valid_cls_NH=valid.cls_NH,
+        valid_labels_N=valid.labels_N,
+        labels=labels,
+        settings=FitSettings(),
+        decision=DecisionSettings(),
+    )
+    epochs = [
+        {"epoch": n, "train_loss": 2 / n, "valid_loss": 1.5 / n, "valid_accuracy": 0.8 + n / 50, "valid_macro_f1": 0.8}
+        for n in (1, 2, 3)
+    ]
+    return evaluate(
+        model,
+        {"train": train, "valid": valid, "test": test},
+        hard_cases=([(f"{ATTACK} {LONG_WORD} {row}", labels[row % 7]) for row in range(60)], features(60, 4, noise=2)),
+        ood={
+            kind: features(100, number, off=off)
+            for number, (kind, off) in enumerate(
+                {"news": 2.0, "talk": 2.5, "code": 4.0, "english": 3.0, "gibberish": 6.0, "other_goods": 1.0}.items()
+            )
+        },
+        baseline={"accuracy": 0.95, "macro_f1": 0.95},
+        test_texts=[f"{ATTACK} {LONG_WORD} объявление {row}" for row in range(1000)],
+        context={
+            "version": "2026-11-24T101441",
+            "base_model": "DeepPavlov/rubert-base-cased",
+            "created_at": "2026-11-24T10:17:30+00:00",
+            "num_train": 2000,
+            "best_epoch": 2,
+            "history": epochs,
+            "settings": {"optimiser": {"learning_rate": 2e-5, "batch_size": 16}, "split": {"seed": 42}},
+        },
+    )
+
+
+def manifest(seed: int) -> dict[str, Any]:
+    """A run of 150 shards that the gate refused."""
+    rng = np.random.default_rng(seed)
+    counts = {label: int(count) for label, count in zip(categories(), rng.integers(5_000, 100_000, 50), strict=True)}
+    scored = sum(counts.values())
+    shards = [
+        {
+            "shard_id": f"{number:05d}-ab12cd34",
+            "uri": f"s3://marketplace-catalogue/exports/2026-11-24/{LONG_WORD}/part-{number:05d}.parquet",
+            "rows_in": 20_000,
+            "seconds": float(rng.uniform(5, 40)),
+            "finished_at": f"2026-11-24T{1 + number // 60:02d}:{number % 60:02d}:{rng.integers(60):02d}.000+00:00",
+        }
+        for number in range(150)
+    ]
+    return {
+        "run_id": f"run{seed}",
+        "run_date": "2026-11-24",
+        "run_uri": "s3://marketplace-output/run_date=2026-11-24/run_id=run1",
+        "input_uri": "s3://marketplace-catalogue/exports/2026-11-24",
+        "code_version": "0.1.0",
+        "outcome": "refused",
+        "started_at": "2026-11-24T00:59:30+00:00",
+        "finished_at": "2026-11-24T03:30:00+00:00",
+        "elapsed_s": 9030.0,
+        "rows_per_s": 332.0,
+        "bundle": {"uri": "s3://b", "version": "2026-11-24T101441", "fingerprint": "d44037a38ccc6d4f"},
+        "counts": {
+            "rows_in": scored + 1200,
+            "rows_scored": scored,
+            "rows_rejected": 1200,
+            "rows_empty": 35,
+            "rows_ood": int(scored * rng.uniform(0.01, 0.03)),
+            "rows_other": int(scored * rng.uniform(0.03, 0.06)),
+            "unique_texts": int(scored * 0.86),
+            "tokens": scored * 50,
+        },
+        "classes": counts,
+        "rejected_reasons": {f"{ATTACK} title is not text": 800, "ad_id is null": 400},
+        "quarantined": [{"uri": "s3://marketplace-catalogue/bad.parquet", "reason": "no column description"}],
+        "confidence_histogram": (np.linspace(0, 1, 20) ** 6 * 800_000).astype(int).tolist(),
+        "shards": shards,
+        "gate": [
+            {"check": "max_error_rate", "value": 0.0004, "limit": 0.01, "ok": True},
+            {"check": "max_class_shift", "value": 0.3301, "limit": 0.3, "ok": False},
+        ],
+    }
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("reports")
+    pages = {"evaluation": evaluation_html(evaluation()), "run": run_html(manifest(1), manifest(2))}
+    for name, html in pages.items():
+        (folder / f"{name}.html").write_text(html, encoding="utf-8")
+    return {name: folder / f"{name}.html" for name in pages}
+
+
+def numbers(page: Page, table: int, column: int) -> list[float]:
+    """Read a column as a person does: from the text, not from what the script sorts by."""
+    cells = page.locator("table.sortable").nth(table).locator(f"tbody tr > :nth-child({column + 1})").all_inner_texts()
+    return [float(cell.rstrip("%").replace(",", "")) for cell in cells]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 800, 390])
+@pytest.mark.parametrize("name", ["evaluation", "run"])
+def test_page_is_quiet_offline_and_fits(browser, reports, name, width, scheme):
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    noise, requests = [], []
+    page.on("console", lambda message: noise.append(message.text))
+    page.on("pageerror", lambda error: noise.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(reports[name].as_uri())
+    page.wait_for_load_state("networkidle")
+
+    assert noise == []
+    assert {url.split(":")[0] for url in requests} <= {"file", "data"}
+    assert [url for url in requests if url.startswith("file")] == [reports[name].as_uri()]
+    assert page.evaluate("window.attacked") is None
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+    figures = page.locator("img, svg[role=img]")
+    assert figures.count() == {"evaluation": 5, "run": 2}[name]
+    for figure in figures.all():
+        assert (figure.get_attribute("alt") or figure.get_attribute("aria-label") or "").strip()
+        assert figure.evaluate("image => image.complete && image.naturalWidth > 100")
+    luminance = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)[0]")
+    assert (luminance > 200) is (scheme == "light")
+    page.close()
+
+
+@pytest.mark.parametrize("name", ["evaluation", "run"])
+def test_every_numeric_column_sorts_as_numbers_both_ways(browser, reports, name):
+    page = browser.new_page()
+    page.goto(reports[name].as_uri())
+    tables = page.locator("table.sortable")
+    columns_that_moved = 0
+    for table in range(tables.count()):
+        heads = tables.nth(table).locator("thead tr").last.locator("th")
+        for column in range(heads.count()):
+            head = heads.nth(column)
+            if head.get_attribute("class") != "n" or head.inner_text() == "ok":
+                continue
+            before = numbers(page, table, column)
+            head.click()
+            assert numbers(page, table, column) == sorted(before)
+            assert head.get_attribute("aria-sort") == "ascending"
+            head.click()
+            assert numbers(page, table, column) == sorted(before, reverse=True)
+            assert head.get_attribute("aria-sort") == "descending"
+            assert tables.nth(table).locator("[aria-sort]").count() == 1
+            columns_that_moved += len(set(before)) > 1
+    assert columns_that_moved >= {"evaluation": 10, "run": 5}[name]
+    page.close()
+
+
+def test_rows_move_whole_and_names_sort_as_words_by_keyboard(browser, reports):
+    page = browser.new_page()
+    page.goto(reports["run"].as_uri())
+    labels = page.locator("table", has=page.locator("th", has_text="change"))
+    rows = set(labels.locator("tbody tr").all_inner_texts())
+    head = labels.locator("th", has_text="label")
+    head.focus()
+    page.keyboard.press("Enter")
+    names = labels.locator("tbody tr > :first-child").all_inner_texts()
+    assert names == sorted(names) != list(manifest(1)["classes"].values())
+    page.keyboard.press("Space")
+    assert labels.locator("tbody tr > :first-child").all_inner_texts() == names[::-1]
+    assert set(labels.locator("tbody tr").all_inner_texts()) == rows
+    page.close()
+
+
+def test_hard_cases_sort_by_mark(browser, reports):
+    page = browser.new_page()
+    page.goto(reports["evaluation"].as_uri())
+    cases = page.locator("#hard + .scroll table")
+    marks = cases.locator("tbody tr > :first-child").all_inner_texts()
+    assert marks == sorted(marks)  # what is wrong comes first
+    assert set(marks) == {"!", "✓"}
+    head = cases.locator("th", has_text="ok")
+    head.click()
+    head.click()
+    assert cases.locator("tbody tr > :first-child").all_inner_texts() == marks[::-1]
+    page.close()
+
+
+def test_figures_follow_the_colour_scheme_and_print_is_light(browser, reports):
+    """The ink inside an <img> is lighter on black paper than on white paper; paper from a printer is white."""
+    page = browser.new_page()
+    page.goto(reports["evaluation"].as_uri())
+    ink = {}
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        ink[scheme] = page.evaluate(
+            """async () => {
+                const image = document.querySelector("figure img");
+                const canvas = document.createElement("canvas");
+                [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+                const context = canvas.getContext("2d");
+                context.drawImage(image, 0, 0);
+                const pixels = context.getImageData(0, 0, canvas.width, canvas.height).data;
+                let [sum, count] = [0, 0];
+                for (let i = 0; i < pixels.length; i += 4) {
+                    const grey = Math.abs(pixels[i] - pixels[i + 2]) < 40;
+                    if (pixels[i + 3] === 255 && grey) { sum += pixels[i]; count += 1; }
+                }
+                return sum / count;
+            }"""
+        )
+    assert ink["light"] < 120 < 140 < ink["dark"]
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    page.close()

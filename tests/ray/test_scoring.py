@@ -1,0 +1,187 @@
+"""The scoring job on a real Ray: right for every ad, the same for any number of actors, exactly once over kills."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from rubert_ood.ads.synthetic import generate_ads
+from rubert_ood.bundle import load_bundle
+from rubert_ood.errors import PartialRunError, PublicationRefusedError
+from rubert_ood.settings import GateSettings, ScoreSettings
+from rubert_ood.workflows.predict import predict_texts
+from rubert_ood.workflows.score import score
+from tests.conftest import read_parts, same_rows, write_parquet
+
+NUM_ADS = 3000
+SHARD_ROWS = 250
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory):
+    """Ads in two files, with what real tables have: nulls, empty texts, other row groups."""
+    table = pa.Table.from_batches(list(generate_ads(NUM_ADS, seed=11)))
+    titles, descriptions, ids = (table[name].to_pylist() for name in ("title", "description", "ad_id"))
+    titles[5], descriptions[5] = "", "  +7 900 123-45-67 "
+    titles[6], descriptions[6] = None, None
+    ids[7] = None
+    for name, values in (("title", titles), ("description", descriptions), ("ad_id", ids)):
+        table = table.set_column(table.schema.get_field_index(name), name, pa.array(values, pa.string()))
+    folder = tmp_path_factory.mktemp("catalogue")
+    write_parquet(folder / "a.parquet", table.slice(0, 1700), row_group_size=100)
+    write_parquet(folder / "b.parquet", table.slice(1700), row_group_size=2000)
+    return str(folder), table
+
+
+def _settings(catalogue, trained_bundle, output, **changes) -> ScoreSettings:
+    wide_open = GateSettings(max_ood_rate=1, max_other_rate=1)
+    values = {"input_uri": catalogue[0], "bundle_uri": trained_bundle, "output_uri": str(output), "gate": wide_open}
+    return ScoreSettings(**{**values, "shard_rows": SHARD_ROWS, **changes})
+
+
+@pytest.fixture(scope="module")
+def undisturbed(ray_local, catalogue, trained_bundle, tmp_path_factory):
+    output = tmp_path_factory.mktemp("undisturbed")
+    manifest = score(_settings(catalogue, trained_bundle, output, carry_columns=("city", "price"), num_actors=1))
+    return manifest, read_parts(manifest["run_uri"])
+
+
+def test_every_ad_as_if_it_were_scored_alone(undisturbed, catalogue, trained_bundle):
+    _, parts = undisturbed
+    table = catalogue[1].filter(pa.compute.is_valid(catalogue[1]["ad_id"]))
+    assert parts["ad_id"].to_pylist() == table["ad_id"].to_pylist()
+    assert parts["city"].to_pylist() == table["city"].to_pylist()
+    assert parts["price"].to_pylist() == table["price"].to_pylist()
+    rows = [*range(0, 40), *range(40, len(table), 37)]
+    texts = [f"{table['title'][row].as_py() or ''} {table['description'][row].as_py() or ''}" for row in rows]
+    bundle = load_bundle(trained_bundle)
+    for row, text in zip(rows, texts, strict=True):
+        (alone,) = predict_texts(bundle, [text])
+        got = parts.slice(row, 1).to_pylist()[0]
+        assert (got["label"], got["status"]) == (alone["label"], alone["status"])
+        if alone["status"] == "ok":
+            assert got["topk_labels"] == alone["topk_labels"]
+            np.testing.assert_allclose(got["topk_scores"], alone["topk_scores"], atol=1e-5)
+            assert got["ood_distance"] == pytest.approx(alone["ood_distance"], rel=1e-4)
+            assert got["is_ood"] == alone["is_ood"]
+
+
+def test_manifest_counts_and_report(undisturbed):
+    manifest, parts = undisturbed
+    counts = manifest["counts"]
+    assert manifest["outcome"] == "published"
+    assert (counts["rows_in"], counts["rows_scored"], counts["rows_rejected"]) == (NUM_ADS, NUM_ADS - 1, 1)
+    assert counts["rows_empty"] == parts["status"].to_pylist().count("empty") >= 2
+    assert manifest["rejected_reasons"] == {"ad_id is null": 1}
+    errors = pq.read_table(next(Path(manifest["run_uri"]).glob("_errors/*.parquet"))).to_pylist()
+    assert [(Path(row["file"]).name, row["row"], row["reason"]) for row in errors] == [
+        ("a.parquet", 7, "ad_id is null")
+    ]
+    pointer = json.loads((Path(manifest["output_uri"]) / "latest.json").read_text())
+    assert Path(manifest["output_uri"], pointer["path"]) == Path(manifest["run_uri"])
+    assert "Published" in Path(manifest["run_uri"], "_run", "report.html").read_text()
+
+
+def test_two_actors_give_the_same_result(undisturbed, catalogue, trained_bundle, tmp_path):
+    settings = _settings(catalogue, trained_bundle, tmp_path, carry_columns=("city", "price"), num_actors=2)
+    same_rows(read_parts(score(settings)["run_uri"]), undisturbed[1])
+
+
+def test_other_shards_and_batches_give_the_same_rows(undisturbed, catalogue, trained_bundle, tmp_path):
+    settings = _settings(
+        catalogue, trained_bundle, tmp_path, carry_columns=("city", "price"), shard_rows=900, token_budget=200
+    )
+    same_rows(read_parts(score(settings)["run_uri"]), undisturbed[1])
+
+
+def test_a_finished_run_is_not_scored_again(undisturbed, catalogue, trained_bundle):
+    manifest, _ = undisturbed
+    before = {path: path.stat().st_mtime_ns for path in Path(manifest["run_uri"]).glob("part-*")}
+    settings = _settings(catalogue, trained_bundle, manifest["output_uri"], carry_columns=("city", "price"))
+    again = score(settings)
+    assert again["outcome"] == "published"
+    assert {path: path.stat().st_mtime_ns for path in Path(manifest["run_uri"]).glob("part-*")} == before
+
+
+def test_a_refused_run_is_kept_and_the_pointer_stays(undisturbed, catalogue, trained_bundle, tmp_path):
+    strict = GateSettings(max_ood_rate=1, max_other_rate=0)
+    with pytest.raises(PublicationRefusedError, match=r"gate.max_other_rate"):
+        score(_settings(catalogue, trained_bundle, tmp_path, gate=strict, run_id="refused"))
+    run_dir = next(Path(tmp_path).glob("run_date=*/run_id=refused"))
+    assert json.loads((run_dir / "_run" / "manifest.json").read_text())["outcome"] == "refused"
+    assert not (Path(tmp_path) / "latest.json").exists()
+    assert read_parts(run_dir).num_rows == NUM_ADS - 1
+
+
+def _start(catalogue, trained_bundle, output) -> subprocess.Popen:
+    command = [sys.executable, "-m", "rubert_ood.cli", "score", "--input_uri", catalogue[0], "--ray_address", "local"]
+    command += ["--bundle_uri", trained_bundle, "--output_uri", str(output), "--shard_rows", str(SHARD_ROWS)]
+    command += ["--carry_columns", "city,price", "--gate.max_ood_rate", "1", "--gate.max_other_rate", "1"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def _wait_for_receipts(output: Path, count: int, process: subprocess.Popen) -> list[Path]:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        receipts = list(output.glob("run_date=*/run_id=*/_run/receipts/*.json"))
+        if len(receipts) >= count:
+            return receipts
+        time.sleep(0.02)
+    raise AssertionError(f"no {count} receipts: {process.communicate(timeout=5)[0]}")
+
+
+def test_a_killed_run_goes_on_where_it_stopped(undisturbed, catalogue, trained_bundle, tmp_path):
+    process = _start(catalogue, trained_bundle, tmp_path)
+    receipts = _wait_for_receipts(tmp_path, 2, process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    num_shards = undisturbed[0]["counts"]["rows_in"] // SHARD_ROWS
+    receipts = list(receipts[0].parent.glob("*.json"))
+    assert 2 <= len(receipts) < num_shards
+    run_dir = receipts[0].parents[2]
+    done = {path: (run_dir / f"part-{path.stem}.parquet").stat().st_mtime_ns for path in receipts}
+    resumed = _start(catalogue, trained_bundle, tmp_path)
+    output = resumed.communicate(timeout=180)[0]
+    assert resumed.returncode == 0, output
+    assert f"of {len(list(receipts[0].parent.glob('*.json')))} shards are done already" in output
+    assert {path: (run_dir / f"part-{path.stem}.parquet").stat().st_mtime_ns for path in receipts} == done
+    same_rows(read_parts(run_dir), undisturbed[1])
+
+
+def test_a_killed_scoring_actor_loses_nothing(undisturbed, catalogue, trained_bundle, tmp_path):
+    process = _start(catalogue, trained_bundle, tmp_path)
+    _wait_for_receipts(tmp_path, 1, process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    actors = [child for child in family if "MapWorker" in " ".join(child.cmdline())]
+    assert actors
+    actors[0].kill()
+    output = process.communicate(timeout=180)[0]
+    assert process.returncode == 0, output
+    run_dir = next(Path(tmp_path).glob("run_date=*/run_id=*"))
+    same_rows(read_parts(run_dir), undisturbed[1])
+
+
+def test_a_file_that_breaks_during_the_run_ends_partial_and_names_it(catalogue, trained_bundle, tmp_path, ray_local):
+    source = tmp_path / "in"
+    table = catalogue[1].slice(100, 500)
+    write_parquet(source / "a.parquet", table, row_group_size=250)
+    path = source / "broken.parquet"
+    write_parquet(path, table, row_group_size=250, compression="none")
+    data = bytearray(path.read_bytes())
+    data[200:2000] = b"\xff" * 1800  # the footer stays whole: planning sees nothing
+    path.write_bytes(data)
+    settings = _settings((str(source), None), trained_bundle, tmp_path / "out")
+    with pytest.raises(PartialRunError, match=r"[23] of 4 shards are scored.*broken\.parquet: not readable as Parquet"):
+        score(settings)
+    manifest = json.loads(next((tmp_path / "out").glob("run_date=*/run_id=*/_run/manifest.json")).read_text())
+    assert manifest["outcome"] == "partial"
+    assert not (tmp_path / "out" / "latest.json").exists()

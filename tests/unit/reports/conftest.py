@@ -1,0 +1,97 @@
+"""A model of four classes in six dimensions, whose features say something, and what the scoring job says of a run."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rubert_ood.ood.fit import FittedModel, fit
+from rubert_ood.settings import DecisionSettings, FitSettings
+
+LABELS = ["Гаражи", "Книги", "Кошки", "Обувь"]
+NUM_DIMENSIONS = 6
+CENTRES_CH = np.eye(4, NUM_DIMENSIONS) * 4
+
+
+@dataclass(frozen=True)
+class Part:
+    """Stands for classifier.features.Features, whose module loads torch."""
+
+    logits_NC: np.ndarray
+    cls_NH: np.ndarray
+    labels_N: np.ndarray
+
+
+def part(cls_NH: np.ndarray, labels_N: np.ndarray) -> Part:
+    """Classify by the nearest centre, with too much confidence."""
+    logits_NC = -((cls_NH[:, None] - CENTRES_CH) ** 2).sum(axis=2)
+    return Part(logits_NC.astype(np.float32), cls_NH.astype(np.float32), labels_N)
+
+
+def ads(num: int, seed: int) -> Part:
+    rng = np.random.default_rng(seed)
+    labels_N = np.arange(num) % 4
+    return part(CENTRES_CH[labels_N] + rng.normal(size=(num, NUM_DIMENSIONS)) * 1.6, labels_N)
+
+
+def foreign(num: int, seed: int, *, distance: float) -> Part:
+    """Texts off the classes' plane, between them: far away and not confident."""
+    rng = np.random.default_rng(seed)
+    cls_NH = CENTRES_CH.mean(axis=0) + rng.normal(size=(num, NUM_DIMENSIONS))
+    cls_NH[:, 4:] += distance
+    return part(cls_NH, np.full(num, -1))
+
+
+@pytest.fixture(scope="session")
+def splits() -> dict[str, Part]:
+    return {"train": ads(400, 1), "valid": ads(120, 2), "test": ads(200, 3)}
+
+
+@pytest.fixture(scope="session")
+def ood() -> dict[str, Part]:
+    return {"talk": foreign(40, 5, distance=9.0), "news": foreign(50, 4, distance=3.0)}
+
+
+@pytest.fixture(scope="session")
+def hard_cases() -> tuple[list[tuple[str, str]], Part]:
+    """One ad of each class at its centre, and one text from far away, which should be Other."""
+    cases = [(f"трудный случай: {label.lower()}", label) for label in LABELS] + [("ни о чём", "Other")]
+    far_NH = CENTRES_CH.mean(axis=0, keepdims=True) + np.r_[np.zeros(4), 20, 20]
+    return cases, part(np.r_[CENTRES_CH, far_NH], np.full(5, -1))
+
+
+@pytest.fixture(scope="session")
+def model(splits: dict[str, Part]) -> FittedModel:
+    train, valid = splits["train"], splits["valid"]
+    return fit(
+        train_cls_NH=train.cls_NH,
+        train_labels_N=train.labels_N,
+        valid_logits_NC=valid.logits_NC,
+        valid_cls_NH=valid.cls_NH,
+        valid_labels_N=valid.labels_N,
+        labels=LABELS,
+        settings=FitSettings(),
+        decision=DecisionSettings(tau_other=0.5),
+    )
+
+
+@pytest.fixture
+def manifest() -> dict[str, Any]:
+    """The least that a manifest must hold."""
+    return {
+        "run_id": "abc123",
+        "run_date": "2026-11-24",
+        "outcome": "published",
+        "counts": {
+            "rows_in": 1000,
+            "rows_scored": 990,
+            "rows_rejected": 10,
+            "rows_empty": 3,
+            "rows_ood": 33,
+            "rows_other": 66,
+            "unique_texts": 792,
+            "tokens": 45_000,
+        },
+        "classes": {"Книги": 700, "Кошки": 224, "Other": 66},
+    }

@@ -1,0 +1,274 @@
+"""Every number of the evaluation against scikit-learn, scipy or a plain loop."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import mahalanobis
+from scipy.special import softmax
+from sklearn import metrics
+
+from rubert_ood.ood.decision import Thresholds
+from rubert_ood.ood.fit import FittedModel
+from rubert_ood.ood.mahalanobis import MahalanobisStatistics
+from rubert_ood.ood.temperature import TemperatureFit
+from rubert_ood.reports.evaluation import CURVE_POINTS, EXAMPLE_CHARACTERS, evaluate
+from rubert_ood.reports.verdict import verdict
+from rubert_ood.settings import DecisionSettings
+
+BASELINE = {"accuracy": 0.9, "macro_f1": 0.89}
+
+
+@pytest.fixture(scope="module")
+def texts(splits):
+    return [f"объявление {row // 2}" for row in range(len(splits["test"].labels_N))]  # every text twice
+
+
+@pytest.fixture(scope="module")
+def evaluation(model, splits, hard_cases, ood, texts):
+    context = {"version": "v1", "base_model": "small", "num_train": 400}
+    return evaluate(model, splits, hard_cases=hard_cases, ood=ood, baseline=BASELINE, test_texts=texts, context=context)
+
+
+def d2_by_hand(model, cls_NH):
+    """Squared Mahalanobis distance to the nearest class mean, one ad and one class at a time."""
+    means_CH, precision_HH = model.statistics.means_CH, model.statistics.precision_HH
+    rows = np.asarray(cls_NH, dtype=np.float64)
+    return np.array([min(mahalanobis(row, mean, precision_HH) ** 2 for mean in means_CH) for row in rows])
+
+
+def decide_by_hand(model, part):
+    """Return (label, is_ood, confidence, d2) of each ad by the rule of the documentation."""
+    p_NC = softmax(part.logits_NC.astype(np.float64) / model.temperature.temperature, axis=1)
+    rule, fitted = model.decision, model.thresholds
+    decisions = []
+    for p_C, d2 in zip(p_NC, d2_by_hand(model, part.cls_NH), strict=True):
+        far = d2 > rule.alpha * fitted.threshold and (d2 - fitted.mu) / (fitted.sigma + 1e-9) > rule.z_thr
+        is_ood = bool(far and p_C.max() < rule.ood_conf_gate)
+        trusted = not is_ood and p_C.max() >= rule.tau_other
+        decisions.append((model.labels[p_C.argmax()] if trusted else "Other", is_ood, p_C.max(), d2))
+    return decisions
+
+
+def ece_by_hand(p_NC, labels_N, num_bins=15):
+    confidence_N, correct_N = p_NC.max(axis=1), p_NC.argmax(axis=1) == labels_N
+    total = 0.0
+    for number in range(num_bins):
+        inside = (confidence_N > number / num_bins) & (confidence_N <= (number + 1) / num_bins)
+        if inside.any():
+            total += inside.mean() * abs(correct_N[inside].mean() - confidence_N[inside].mean())
+    return total
+
+
+def test_headline(evaluation, model, splits):
+    headline, test = evaluation["headline"], splits["test"]
+    logits_NC, labels_N = test.logits_NC.astype(np.float64), test.labels_N
+    p_NC, scaled_NC = softmax(logits_NC, axis=1), softmax(logits_NC / model.temperature.temperature, axis=1)
+    predicted_N = logits_NC.argmax(axis=1)
+    decided = decide_by_hand(model, test)
+    valid_d2_N = d2_by_hand(model, splits["valid"].cls_NH)
+    expected = {
+        "num_test": 200,
+        "accuracy": metrics.accuracy_score(labels_N, predicted_N),
+        "macro_f1": metrics.f1_score(labels_N, predicted_N, average="macro"),
+        "temperature": model.temperature.temperature,
+        "nll_before": metrics.log_loss(labels_N, p_NC),
+        "nll_after": metrics.log_loss(labels_N, scaled_NC),
+        "ece_before": ece_by_hand(p_NC, labels_N),
+        "ece_after": ece_by_hand(scaled_NC, labels_N),
+        "threshold": np.quantile(valid_d2_N, 0.995),
+        "mu": valid_d2_N.mean(),
+        "sigma": valid_d2_N.std(ddof=1),
+        "ood_rate": np.mean([is_ood for _, is_ood, _, _ in decided]),
+        "other_rate": np.mean([label == "Other" for label, _, _, _ in decided]),
+        "mean_d2_own_class": splits["train"].cls_NH.shape[1],  # H: that is how the precision is scaled
+    }
+    assert {name: headline[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+    mean_d2 = {name: d2_by_hand(model, part.cls_NH).mean() for name, part in splits.items()}
+    assert headline["mean_d2"] == pytest.approx(mean_d2)
+    assert headline["at_bound"] is False
+    assert 0 < headline["other_rate"] < 0.2 < 0.7 < headline["accuracy"] < 1  # the data says something
+    assert evaluation["d2_limit"] == pytest.approx(1.1 * expected["threshold"])
+
+
+def test_per_class(evaluation, model, splits):
+    test = splits["test"]
+    report = metrics.classification_report(
+        test.labels_N, test.logits_NC.argmax(axis=1), target_names=model.labels, output_dict=True
+    )
+    assert [row["label"] for row in evaluation["per_class"]] == model.labels
+    for row in evaluation["per_class"]:
+        expected = report[row["label"]]
+        assert (row["precision"], row["recall"], row["f1"], row["support"]) == pytest.approx(
+            (expected["precision"], expected["recall"], expected["f1-score"], expected["support"])
+        )
+
+
+def test_confusions_come_with_the_surest_distinct_ads(evaluation, model, splits, texts):
+    test = splits["test"]
+    predicted_N, confidence_N = test.logits_NC.argmax(axis=1), softmax(test.logits_NC, axis=1).max(axis=1)
+    matrix = metrics.confusion_matrix(test.labels_N, predicted_N)
+    assert sum(pair["count"] for pair in evaluation["confusions"]) == matrix.sum() - np.trace(matrix) > 0
+    for pair in evaluation["confusions"]:
+        true, predicted = model.labels.index(pair["true"]), model.labels.index(pair["predicted"])
+        rows = [row for row in range(200) if test.labels_N[row] == true and predicted_N[row] == predicted]
+        assert pair["count"] == len(rows) == matrix[true, predicted]
+        assert pair["share_of_true"] == pytest.approx(len(rows) / 50)
+        by_confidence = sorted(rows, key=lambda row: -confidence_N[row])
+        distinct = list(dict.fromkeys(texts[row] for row in by_confidence))
+        assert pair["examples"] == distinct[:2]
+
+
+def test_an_example_ad_is_not_repeated_and_is_cut(model, splits):
+    long_texts = ["длинное " * 100] * 200
+    evaluation = evaluate(model, splits, hard_cases=None, ood=None, baseline=None, test_texts=long_texts, context={})
+    assert {tuple(map(len, pair["examples"])) for pair in evaluation["confusions"]} == {(EXAMPLE_CHARACTERS,)}
+
+
+def test_curves_follow_the_whole_curve_however_many_classes_there_are():
+    """With 60 classes, nearly every threshold lies beyond the interesting part; it must not be thinned away."""
+    rng = np.random.default_rng(0)
+    labels_N = np.arange(900) % 60
+    logits_NC = rng.normal(size=(900, 60)) + 4 * np.eye(60)[labels_N]
+    model = FittedModel(
+        [f"класс {number}" for number in range(60)],
+        TemperatureFit(1.0, 1.0, 1.0, at_bound=False),
+        MahalanobisStatistics(np.zeros((60, 2)), np.eye(2), 0.0),
+        Thresholds(10.0, 5.0, 2.0, np.arange(10.0)),
+        DecisionSettings(),
+    )
+    test = type("Part", (), {"logits_NC": logits_NC, "cls_NH": rng.normal(size=(900, 2)), "labels_N": labels_N})
+    curves = evaluate(
+        model, {"test": test}, hard_cases=None, ood=None, baseline=None, test_texts=["x"] * 900, context={}
+    )["curves"]
+
+    truth, scores = np.eye(60)[labels_N].ravel(), softmax(logits_NC, axis=1).ravel()
+    precision, recall, _ = metrics.precision_recall_curve(truth, scores)
+    false_positive, true_positive, _ = metrics.roc_curve(truth, scores)
+    for points, x, y in ((curves["pr"], recall, precision), (curves["roc"], false_positive, true_positive)):
+        points = np.array(points)
+        assert len(points) <= CURVE_POINTS
+        assert set(map(tuple, points)) <= set(zip(x, y, strict=True))
+        jumps = np.abs(np.diff(x)) + np.abs(np.diff(y))  # of the curve itself
+        assert np.abs(np.diff(points, axis=0)).sum(axis=1).max() < jumps.max() + 0.05
+        assert metrics.auc(*points.T) == pytest.approx(metrics.auc(x, y), abs=0.005)
+
+
+def test_histograms_count_every_ad_once(evaluation, model, splits, ood):
+    histograms = evaluation["d2_histograms"]
+    edges = np.array(histograms["edges"])
+    assert np.diff(np.log(edges)) == pytest.approx(np.full(60, np.log(edges[-1] / edges[0]) / 60))
+    parts = splits | {f"OOD: {kind}": part for kind, part in ood.items()}
+    assert list(histograms["counts"]) == ["train", "valid", "test", "OOD: news", "OOD: talk"]
+    for name, counts in histograms["counts"].items():
+        d2_N = d2_by_hand(model, parts[name].cls_NH)
+        assert sum(counts) == len(d2_N)
+        below = [sum(counts[:number]) for number in range(1, 60)]
+        assert below == [int((d2_N < edge).sum()) for edge in edges[1:-1]]
+
+
+def test_hard_cases(evaluation, model, hard_cases):
+    cases, part = hard_cases
+    for row, (text, expected), (label, is_ood, confidence, d2) in zip(
+        evaluation["hard_cases"], cases, decide_by_hand(model, part), strict=True
+    ):
+        assert (row["text"], row["expected"], row["label"], row["is_ood"]) == (text, expected, label, is_ood)
+        assert (row["confidence"], row["d2"]) == pytest.approx((confidence, d2))
+        assert row["ok"] is (label == expected)
+    assert [row["ok"] for row in evaluation["hard_cases"]] == [True] * 5
+    assert evaluation["hard_cases"][-1]["best"] in model.labels
+
+
+@pytest.mark.parametrize("kind", ["news", "talk"])
+def test_ood_kinds_stay_apart(evaluation, model, splits, ood, kind):
+    row = next(row for row in evaluation["ood_kinds"] if row["kind"] == kind)
+    inside, outside = decide_by_hand(model, splits["test"]), decide_by_hand(model, ood[kind])
+    assert row["num_texts"] == len(outside)
+    assert row["flagged"] == pytest.approx(np.mean([is_ood for _, is_ood, _, _ in outside]))
+    assert row["caught"] == pytest.approx(np.mean([label == "Other" for label, _, _, _ in outside]))
+    truth = np.r_[np.zeros(len(inside)), np.ones(len(outside))]
+    for by, scores in (
+        ("d2", np.array([d2 for _, _, _, d2 in inside + outside])),
+        ("msp", np.array([1 - confidence for _, _, confidence, _ in inside + outside])),
+    ):
+        assert row[by]["auroc"] == pytest.approx(metrics.roc_auc_score(truth, scores))
+        assert row[by]["aupr_out"] == pytest.approx(metrics.average_precision_score(truth, scores))
+        caught = [np.mean(scores[truth == 1] >= threshold) for threshold in scores]
+        flagged = [np.mean(scores[truth == 0] >= threshold) for threshold in scores]
+        fpr95 = min(f for f, c in zip(flagged, caught, strict=True) if c >= 0.95)
+        assert row[by]["fpr95"] == pytest.approx(fpr95)
+    assert metrics.auc(*np.array(row["roc"]).T) == pytest.approx(row["d2"]["auroc"], abs=0.01)
+
+
+def test_kinds_are_sorted_and_never_averaged(evaluation):
+    assert [row["kind"] for row in evaluation["ood_kinds"]] == ["news", "talk"]
+    assert evaluation["ood_kinds"][0]["flagged"] < evaluation["ood_kinds"][1]["flagged"]
+
+
+def test_json_round_trip(evaluation):
+    assert json.loads(json.dumps(evaluation, allow_nan=False)) == evaluation
+
+
+def test_test_split_alone_is_enough(model, splits, texts):
+    evaluation = evaluate(
+        model, {"test": splits["test"]}, hard_cases=None, ood=None, baseline=None, test_texts=texts, context={}
+    )
+    assert json.loads(json.dumps(evaluation, allow_nan=False)) == evaluation
+    assert evaluation["baseline"] is None
+    assert evaluation["headline"]["mean_d2_own_class"] is None
+    assert evaluation["hard_cases"] == evaluation["ood_kinds"] == []
+    assert list(evaluation["d2_histograms"]["counts"]) == ["test"]
+    assert len(evaluation["verdict"]) == 4
+
+
+def good_evaluation() -> dict:
+    return {
+        "headline": {
+            "num_test": 100,
+            "accuracy": 0.95,
+            "macro_f1": 0.94,
+            "temperature": 1.2,
+            "at_bound": False,
+            "ece_before": 0.04,
+            "ece_after": 0.02,
+            "ood_rate": 0.002,
+            "other_rate": 0.01,
+        },
+        "baseline": {"accuracy": 0.9, "macro_f1": 0.9},
+        "per_class": [{"label": "Кошки", "f1": 0.81, "support": 9}, {"label": "Книги", "f1": 0.0, "support": 0}],
+        "ood_kinds": [{"kind": "news", "caught": 0.9}, {"kind": "code", "caught": 0.6}],
+        "hard_cases": [{"ok": True}] * 10,
+    }
+
+
+def test_verdict_on_a_good_model():
+    assert [item["ok"] for item in verdict(good_evaluation())] == [True] * 6
+
+
+@pytest.mark.parametrize(
+    ("spoil", "finding", "says"),
+    [
+        (lambda e: e["baseline"].update(accuracy=0.97), 0, "2.0 points below TF-IDF"),
+        (lambda e: e["headline"].update(ece_after=0.08), 1, "8.0%"),
+        (lambda e: e["headline"].update(at_bound=True, temperature=0.5), 1, "ended at its bound"),
+        (lambda e: e["headline"].update(ood_rate=0.03), 2, "3.00%"),
+        (lambda e: e["per_class"][0].update(f1=0.79), 3, "Кошки (0.79)"),
+        (lambda e: e["ood_kinds"][1].update(caught=0.4), 4, "code (40%)"),
+        (lambda e: e.update(hard_cases=[{"ok": True}] * 7 + [{"ok": False}] * 3), 5, "7 of 10"),
+    ],
+)
+def test_verdict_names_what_is_wrong(spoil, finding, says):
+    evaluation = good_evaluation()
+    spoil(evaluation)
+    findings = verdict(evaluation)
+    assert [number for number, item in enumerate(findings) if not item["ok"]] == [finding]
+    assert says in findings[finding]["text"]
+
+
+def test_import_needs_neither_torch_nor_ray():
+    code = (
+        "import sys, rubert_ood.reports.evaluation, rubert_ood.reports.html; print({'torch', 'ray'} & set(sys.modules))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"

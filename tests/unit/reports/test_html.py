@@ -1,0 +1,251 @@
+import base64
+import copy
+import hashlib
+import re
+from html.parser import HTMLParser
+
+import pytest
+from jinja2 import UndefinedError
+
+from rubert_ood.reports.evaluation import evaluate
+from rubert_ood.reports.html import _speed, evaluation_html, run_html
+
+ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'"
+MAX_BYTES = 5_000_000
+
+
+class Page(HTMLParser):
+    """Tables as rows of cell texts, by heading; every tag with its attributes."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tables: dict[str, list[list[str]]] = {}
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag == "h2":
+            self.heading, self.in_heading = "", True
+        elif tag == "tr":
+            self.tables.setdefault(self.heading, []).append([])
+        elif tag in ("td", "th"):
+            self.tables[self.heading][-1].append("")
+            self.in_cell = True
+
+    def handle_endtag(self, tag):
+        if tag == "h2":
+            self.in_heading = False
+        elif tag in ("td", "th"):
+            self.in_cell = False
+
+    def handle_data(self, data):
+        self.text.append(data)
+        if getattr(self, "in_heading", False):
+            self.heading += data
+        elif getattr(self, "in_cell", False):
+            self.tables[self.heading][-1][-1] += data
+
+    def says(self, phrase: str) -> bool:
+        return phrase in " ".join(" ".join(self.text).split())
+
+
+@pytest.fixture(scope="module")
+def evaluation(model, splits, hard_cases, ood):
+    cases, part = hard_cases
+    return evaluate(
+        model,
+        splits,
+        hard_cases=([(ATTACK, label) for _, label in cases], part),
+        ood={ATTACK: ood["news"], "talk": ood["talk"]},
+        baseline={"accuracy": 0.9, "macro_f1": 0.89},
+        test_texts=[f"{ATTACK} {row}" for row in range(200)],
+        context={
+            "version": "v1",
+            "base_model": ATTACK,
+            "created_at": "2026-11-24T10:00:00+00:00",
+            "num_train": 400,
+            "best_epoch": 1,
+            "history": [
+                {"epoch": 1, "train_loss": 1.5, "valid_loss": 1.25, "valid_accuracy": 0.5, "valid_macro_f1": 0.4}
+            ],
+            "settings": {"optimiser": {"seed": 42}},
+        },
+    )
+
+
+@pytest.fixture
+def full_manifest(manifest):
+    shards = [
+        {
+            "shard_id": f"{number:05d}",
+            "uri": f"s3://ads/{ATTACK}.parquet",
+            "rows_in": 10,
+            "seconds": 2.0 + number % 3,
+            "finished_at": f"2026-11-24T10:{number // 60:02d}:{number % 60:02d}.500+00:00",
+        }
+        for number in range(90)
+    ]
+    return manifest | {
+        "outcome": "refused",
+        "run_uri": "s3://ads/run_id=abc123",
+        "input_uri": "s3://ads/in",
+        "output_uri": "s3://ads/out",
+        "fingerprint": "f" * 64,
+        "code_version": "0.1.0",
+        "bundle": {"uri": "s3://b", "version": "v1", "fingerprint": "b" * 64},
+        "started_at": "2026-11-24T12:59:55+03:00",
+        "finished_at": "2026-11-24T13:01:30+03:00",
+        "elapsed_s": 95.0,
+        "rows_per_s": 10.5,
+        "rejected_reasons": {ATTACK: 7, "null ad_id": 3},
+        "quarantined": [{"uri": "s3://ads/bad.parquet", "reason": ATTACK}],
+        "confidence_histogram": [0] * 10 + list(range(10)),
+        "shards": shards,
+        "gate": [
+            {"check": "max_error_rate", "value": 0.01, "limit": 0.02, "ok": True},
+            {"check": "max_ood_rate", "value": 0.0333, "limit": 0.02, "ok": False},
+        ],
+    }
+
+
+def assert_self_contained(html: str) -> None:
+    """One document that loads nothing, runs one script, and labels its figures."""
+    assert html.startswith('<!doctype html>\n<html lang="en">')
+    assert len(html.encode()) < MAX_BYTES
+    page = Page(html)
+    for tag, attributes in page.tags:
+        assert not any(name.startswith("on") for name in attributes), (tag, attributes)
+        assert attributes.get("src", "data:").startswith("data:")
+        assert attributes.get("href", "#").startswith(("#", "data:"))
+        assert tag != "img" or attributes["alt"]
+    assert [tag for tag, _ in page.tags].count("script") == 1
+    script = re.search(r"<script>(.*?)</script>", html, re.DOTALL).group(1)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    (policy,) = [a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    assert f"script-src 'sha256-{digest}';" in policy
+    assert "http" not in policy
+
+
+def test_hostile_texts_are_inert(evaluation, full_manifest):
+    previous = copy.deepcopy(full_manifest) | {"classes": {ATTACK: 5}}
+    for html in (evaluation_html(evaluation), run_html(full_manifest, previous)):
+        assert_self_contained(html)
+        assert Page(html).says(" ".join(ATTACK.split()))
+
+
+def test_evaluation_tables_and_facts(evaluation):
+    page = Page(evaluation_html(evaluation))
+    assert set(page.tables) == {"Out of domain", "Classes", "Confusions", "Hard cases", "Training"}
+    assert page.tables["Out of domain"][1] == [
+        "kind of text",
+        "texts",
+        "flagged",
+        "caught",
+        *["AUROC", "AUPR", "FPR95"] * 2,
+    ]
+    talk = next(row for row in evaluation["ood_kinds"] if row["kind"] == "talk")
+    by_measure = [f"{talk[by][name]:.3f}" for by in ("d2", "msp") for name in ("auroc", "aupr_out", "fpr95")]
+    rates = [f"{talk['flagged']:.1%}", f"{talk['caught']:.1%}"]
+    assert page.tables["Out of domain"][3] == ["talk", "40", *rates, *by_measure]
+    classes = page.tables["Classes"][1:]
+    assert sorted(row[0] for row in classes) == evaluation["labels"]
+    assert [float(row[3]) for row in classes] == sorted(float(row[3]) for row in classes)  # the weakest first
+    assert page.tables["Training"][1] == ["1", "1.5000", "1.2500", "0.5000", "0.4000", "kept"]
+    headline = evaluation["headline"]
+    assert page.says(f"{headline['accuracy']:.4f} baseline 0.9000")
+    assert page.says(f"{headline['ece_after']:.4f} before {headline['ece_before']:.4f}")
+    assert page.says("2026-11-24 10:00:00 UTC")
+    assert not page.says("Not measured")
+
+
+def test_evaluation_of_the_test_split_alone(model, splits):
+    minimal = evaluate(
+        model,
+        {"test": splits["test"]},
+        hard_cases=None,
+        ood=None,
+        baseline=None,
+        test_texts=["текст"] * 200,
+        context={},
+    )
+    html = evaluation_html(minimal)
+    assert_self_contained(html)
+    page = Page(html)
+    assert set(page.tables) == {"Classes", "Confusions"}
+    assert page.says("Not measured: the TF-IDF baseline, out-of-domain texts (evaluation.ood_uri), hard cases")
+
+
+def test_verdict_comes_first_and_counts(evaluation):
+    good = [{"ok": True, "text": "fine one"}, {"ok": True, "text": "fine two"}]
+    html = evaluation_html(evaluation | {"verdict": good})
+    assert Page(html).says("This model can be trusted on everything that was measured.")
+    html = evaluation_html(evaluation | {"verdict": [*good, {"ok": False, "text": "bad one"}]})
+    assert Page(html).says("Trust this model with care: 1 of 3 checks calls for attention.")
+    assert html.index("bad one") < html.index("fine one") < html.index("Accuracy")
+
+
+def test_a_missing_number_is_an_error_not_a_blank(evaluation):
+    broken = evaluation | {"headline": {k: v for k, v in evaluation["headline"].items() if k != "threshold"}}
+    with pytest.raises((UndefinedError, TypeError)):
+        evaluation_html(broken)
+
+
+def test_run_report(full_manifest):
+    previous = copy.deepcopy(full_manifest) | {"run_id": "before", "classes": {"Книги": 300, "Обувь": 100}}
+    previous["counts"] |= {"rows_scored": 400, "rows_ood": 4, "rows_other": 8}
+    page = Page(run_html(full_manifest, previous))
+    assert page.says("Not published: the gate refused this run.")
+    assert page.says("max_ood_rate: 0.0333 against the limit 0.02.")
+    assert page.says("1 input file was set aside")
+    assert page.says("OOD 3.33% 33 ads, before 1.00%")
+    assert page.says("Other 6.67% 66 ads, before 2.00%")
+    assert page.says("Rejected 1.00% 10 ads")
+    assert page.says("Folded 20.00%")  # 1 - 792 / 990
+    assert page.says("Started 2026-11-24 09:59:55 UTC, ended 2026-11-24 10:01:30 UTC.")
+    assert page.tables["Labels"] == [
+        ["label", "ads", "share", "before", "change"],
+        ["Книги", "700", "70.71%", "75.00%", "-4.29"],
+        ["Кошки", "224", "22.63%", "0.00%", "+22.63"],
+        ["Other", "66", "6.67%", "0.00%", "+6.67"],
+        ["Обувь", "0", "0.00%", "25.00%", "-25.00"],
+    ]
+    assert page.tables["Gate"][2] == ["!", "max_ood_rate", "0.0333", "0.02"]
+    assert page.tables["Rejected rows"][2] == ["null ad_id", "3"]
+    assert [row[3] for row in page.tables["Slowest shards"][1:]] == ["4.0"] * 10
+
+
+def test_run_report_of_the_least_manifest(manifest):
+    html = run_html(manifest, None)
+    assert_self_contained(html)
+    page = Page(html)
+    assert page.says("Published: readers of latest.json see this run.")
+    assert page.tables == {
+        "Labels": [
+            ["label", "ads", "share"],
+            ["Книги", "700", "70.71%"],
+            ["Кошки", "224", "22.63%"],
+            ["Other", "66", "6.67%"],
+        ]
+    }
+
+
+def test_run_report_before_the_first_shard(manifest):
+    manifest |= {"outcome": "partial", "classes": {}, "shards": [], "confidence_histogram": [0] * 20, "gate": []}
+    manifest["counts"] = dict.fromkeys(manifest["counts"], 0) | {"rows_planned": 5000}
+    page = Page(run_html(manifest, None))
+    assert page.says("Partial: 0 of 5,000 ads are done. The same command goes on from there.")
+    assert page.says("OOD –")
+
+
+def test_speed_counts_every_ad_in_the_stretch_in_which_its_shard_ended():
+    ends = [3, 4, 5, 6, 9, 11, 14, 15, 16, 20]
+    shards = [
+        {"rows_in": 100 * (number + 1), "seconds": 3.0, "finished_at": f"2026-11-24T10:00:{end:02d}+00:00"}
+        for number, end in enumerate(ends)
+    ]
+    edges_s, ads_per_s = _speed(shards)
+    assert edges_s == pytest.approx([0.0, 10.0, 20.0])  # the first shard began at :00
+    assert ads_per_s == pytest.approx([(100 + 200 + 300 + 400 + 500) / 10, (600 + 700 + 800 + 900 + 1000) / 10])

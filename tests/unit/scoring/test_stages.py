@@ -1,0 +1,323 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from transformers import AutoTokenizer
+
+from rubert_ood import __version__
+from rubert_ood.ads.text import text_key
+from rubert_ood.errors import PartialRunError
+from rubert_ood.scoring.ledger import read_receipts, verify_run
+from rubert_ood.scoring.plan import make_plan, save_plan
+from rubert_ood.scoring.records import ids_digest
+from rubert_ood.scoring.stages import Scorer, ScoringJob, encode, from_ipc, rejected_rows, shard_item, write
+from rubert_ood.settings import ScoreSettings
+
+REASONS = {
+    0: "ad_id is null",
+    17: "ad_id is null",
+    18: "ad_id is not UTF-8",
+    19: "title is not UTF-8",
+    40: "description is not UTF-8",
+    41: "ad_id is null",
+    64: "ad_id is null",
+    **dict.fromkeys(range(110, 120), "ad_id is null"),
+}
+EMPTY = {5, 6, 7, 8, 9, *range(70, 80)}
+
+
+def _cleaned(bundle, row) -> str:
+    return bundle.cleaner.clean(f"{row['title'] or ''} {row['description'] or ''}")
+
+
+@pytest.fixture(scope="module")
+def accepted(messy_rows) -> list[int]:
+    return [n for n in range(120) if n not in REASONS]
+
+
+@pytest.fixture(scope="module")
+def output(full_run) -> pa.Table:
+    """The parts of the run, one after the other."""
+    return pa.concat_tables(pq.read_table(full_run.part(n)) for n in range(len(full_run.plan.shards)))
+
+
+def test_every_accepted_ad_has_one_row_in_input_order(output, messy_rows, accepted):
+    assert output["ad_id"].to_pylist() == [messy_rows[n]["ad_id"] for n in accepted]
+
+
+def test_each_row_equals_the_prediction_of_this_ad_alone(output, messy_rows, accepted, bundle, by_the_rule):
+    filled = [n for n in accepted if n not in EMPTY]
+    tokenizer = AutoTokenizer.from_pretrained(bundle.folder)
+    expected = dict(zip(filled, by_the_rule([_cleaned(bundle, messy_rows[n]) for n in filled]), strict=True))
+    num_clear, labels = 0, set()
+    for n, row in zip(accepted, output.to_pylist(), strict=True):
+        if n in EMPTY:
+            continue
+        want = expected[n]
+        assert row["status"] == "ok"
+        assert row["confidence"] == pytest.approx(want["confidence"], abs=1e-5)
+        assert row["ood_distance"] == pytest.approx(want["ood_distance"], rel=1e-4)
+        assert row["ood_z"] == pytest.approx(want["ood_z"], abs=1e-3)
+        np.testing.assert_allclose(row["topk_scores"], want["topk_scores"], atol=1e-5)
+        np.testing.assert_allclose(np.array(row["embedding"], float), want["embedding"], atol=2e-3, rtol=1e-3)
+        text = _cleaned(bundle, messy_rows[n])
+        assert row["num_tokens"] == min(len(tokenizer.tokenize(text)) + 2, 64)
+        assert row["text_key"] == text_key(text)
+        if not want["close_call"]:
+            num_clear += 1
+            labels.add(row["label"])
+            for name in ("label", "is_ood", "topk_labels", "ood_p"):
+                assert row[name] == want[name], (n, name)
+    assert num_clear > 0.9 * len(filled)
+    assert "Other" in labels
+    assert len(labels) > 3
+    assert {want["is_ood"] for want in expected.values()} == {True, False}
+
+
+def test_an_ad_without_text_is_other_and_has_no_scores(output, accepted):
+    rows = [row for n, row in zip(accepted, output.to_pylist(), strict=True) if n in EMPTY]
+    assert len(rows) == len(EMPTY)
+    for row in rows:
+        assert (row["status"], row["label"], row["is_ood"], row["num_tokens"]) == ("empty", "Other", False, 0)
+        assert row["text_key"] == text_key("")
+        for name in ("confidence", "topk_labels", "topk_scores", "ood_distance", "ood_z", "ood_p", "embedding"):
+            assert row[name] is None, name
+
+
+def test_only_empty_ads_have_a_null(output):
+    for name in output.schema.names:
+        if name not in ("price", "tags"):
+            nulls = output["status"].filter(pc.is_null(output[name]))
+            assert set(nulls.to_pylist()) <= {"empty"}, name
+
+
+def test_carried_columns_are_those_of_the_ad(output, messy_rows, accepted):
+    for name in ("price", "city", "tags"):
+        assert output[name].to_pylist() == [messy_rows[n][name] for n in accepted]
+    assert output.schema.field("tags").type == pa.list_(pa.string())
+
+
+def test_rejected_rows_name_file_row_and_reason(full_run, messy_rows):
+    rows = []
+    for path in sorted((full_run.folder / "_errors").iterdir()):
+        rows += pq.read_table(path).to_pylist()
+    folder = Path(full_run.plan.input_uri)
+    expected = []
+    for n, reason in REASONS.items():
+        ad_id = messy_rows[n]["ad_id"]
+        file, row = ("a.parquet", n) if n < 80 else ("b.parquet", n - 80)
+        text_id = ad_id if isinstance(ad_id, str) else None
+        expected.append({"file": str(folder / file), "row": row, "ad_id": text_id, "reason": reason})
+    assert rows == expected
+
+
+def test_a_shard_without_rejected_rows_has_no_error_file(full_run):
+    with_errors = {path.name for path in (full_run.folder / "_errors").iterdir()}
+    for shard, receipt in zip(full_run.plan.shards, full_run.receipts, strict=True):
+        assert (shard.part_name in with_errors) == (receipt["rows_rejected"] > 0)
+
+
+def test_the_schema_of_a_part_is_the_same_for_every_shard(full_run):
+    expected = pa.schema(
+        [
+            pa.field("ad_id", pa.string(), nullable=False),
+            ("label", pa.string()),
+            ("confidence", pa.float32()),
+            ("topk_labels", pa.list_(pa.string())),
+            ("topk_scores", pa.list_(pa.float32())),
+            ("is_ood", pa.bool_()),
+            ("ood_distance", pa.float64()),
+            ("ood_z", pa.float64()),
+            ("ood_p", pa.float64()),
+            ("status", pa.string()),
+            ("num_tokens", pa.int32()),
+            ("text_key", pa.string()),
+            ("embedding", pa.list_(pa.float16(), 32)),
+            ("price", pa.int64()),
+            ("city", pa.dictionary(pa.int32(), pa.string())),
+            ("tags", pa.list_(pa.string())),
+        ]
+    )
+    for number in range(len(full_run.plan.shards)):
+        parquet = pq.ParquetFile(full_run.part(number))
+        assert parquet.schema_arrow.remove_metadata().equals(expected), number
+        metadata = parquet.schema_arrow.metadata
+        assert metadata[b"rubert_ood.bundle"].decode() == full_run.plan.bundle["fingerprint"]
+        assert metadata[b"rubert_ood.run_id"].decode() == full_run.plan.run_id
+        assert metadata[b"rubert_ood.code_version"].decode() == __version__
+        if parquet.metadata.num_row_groups:
+            assert parquet.metadata.row_group(0).column(0).compression == "ZSTD"
+
+
+def test_without_embedding_and_carried_columns(make_run, output):
+    run = make_run()
+    plain = pa.concat_tables(pq.read_table(run.part(n)) for n in range(len(run.plan.shards)))
+    names = [name for name in output.schema.names if name not in ("embedding", "price", "city", "tags")]
+    assert plain.schema.names == names
+    assert plain.equals(output.select(names))
+
+
+def test_identical_texts_are_scored_once(full_run, messy_rows, bundle):
+    job = ScoringJob.of(full_run.plan, token_budget=300, actors_per_node=1)
+    scorer = Scorer(job)
+    scored = []
+    scorer.classifier.network.register_forward_hook(
+        lambda _module, _args, kwargs, _output: scored.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    for shard in full_run.plan.shards:
+        offset = 0 if shard.uri.endswith("a.parquet") else 80
+        numbers = [n for n in range(offset + shard.start, offset + shard.stop) if n not in REASONS]
+        texts = {_cleaned(bundle, messy_rows[n]) for n in numbers} - {""}
+        scored.clear()
+        scorer(encode(shard_item(shard), job))
+        assert sum(scored) == len(texts)
+
+
+def test_the_model_sees_nothing_when_no_row_can_be_scored(full_run):
+    rejected = full_run.receipts[-1]
+    assert (rejected["rows_in"], rejected["rows_scored"], rejected["rows_rejected"]) == (10, 0, 10)
+    assert rejected["rejected_reasons"] == {"ad_id is null": 10}
+    assert pq.read_table(full_run.part(len(full_run.receipts) - 1)).num_rows == 0
+    empty = full_run.receipts[7]
+    assert (empty["rows_in"], empty["rows_scored"], empty["rows_empty"], empty["tokens"]) == (10, 10, 10, 0)
+    assert empty["confidence_histogram"] == [0] * 20
+
+
+def test_each_receipt_names_its_shard_and_the_ids_it_read(full_run, messy_rows):
+    for shard, receipt in zip(full_run.plan.shards, full_run.receipts, strict=True):
+        path = full_run.folder / "_run" / "receipts" / f"{shard.shard_id}.json"
+        assert json.loads(path.read_text("utf-8")) == receipt
+        assert receipt["fingerprint"] == full_run.plan.fingerprint
+        assert (receipt["uri"], receipt["start"], receipt["stop"]) == (shard.uri, shard.start, shard.stop)
+        offset = 0 if shard.uri.endswith("a.parquet") else 80
+        ids = [messy_rows[n]["ad_id"] for n in range(offset + shard.start, offset + shard.stop)]
+        assert receipt["ids_in"] == ids_digest(pa.array([value for value in ids if isinstance(value, str)]))
+
+
+def test_a_shard_scored_twice_is_the_same_object(make_run):
+    run = make_run(embedding=True)
+    job = ScoringJob.of(run.plan, token_budget=500, actors_per_node=2)  # as make_run has it: the same torch threads
+    scorer = Scorer(job)
+    for number in (2, 7, len(run.receipts) - 1):
+        before, names = run.part(number).read_bytes(), sorted(run.folder.rglob("*"))
+        shard = run.plan.shards[number]
+        write(scorer(encode(shard_item(shard), job)), job)
+        receipt = read_receipts(run.plan.run_uri, run.plan.fingerprint)[shard.shard_id]
+        assert run.part(number).read_bytes() == before
+        assert sorted(run.folder.rglob("*")) == names
+        for name in set(receipt) - {"seconds", "finished_at"}:
+            assert receipt[name] == run.receipts[number][name], name
+
+
+def test_the_token_budget_does_not_change_the_answers(make_run, output):
+    run = make_run(token_budget=64, carry_columns=("price", "city", "tags"), embedding=True)
+    other = pa.concat_tables(pq.read_table(run.part(n)) for n in range(len(run.plan.shards)))
+    for name in ("ad_id", "status", "text_key", "num_tokens"):
+        assert other[name].equals(output[name])
+    for name in ("confidence", "ood_distance"):
+        np.testing.assert_allclose(other[name].to_pandas(), output[name].to_pandas(), rtol=1e-4)
+
+
+def _plain_ads() -> dict[str, list]:
+    texts = [f"Диван номер {n}" for n in range(12)]
+    return {"ad_id": [str(n) for n in range(12)], "title": texts, "description": ["угловой"] * 12}
+
+
+@pytest.mark.parametrize("kind", ["large_string", "dictionary", "integers", "string_view"])
+def test_other_column_types_give_the_same_part(make_run, kind):
+    ads = _plain_ads()
+    expected = make_run(pa.table(ads))
+    table = pa.table(ads)
+    if kind == "integers":
+        table = table.set_column(0, "ad_id", pa.array(range(12), pa.int32()))
+    else:
+        types = {
+            "large_string": pa.large_string(),
+            "string_view": pa.string_view(),
+            "dictionary": pa.dictionary(pa.int32(), pa.string()),
+        }
+        table = pa.table({name: pa.array(values).cast(types[kind]) for name, values in ads.items()})
+    got = make_run(table)
+    assert pq.read_table(got.part(0)).equals(pq.read_table(expected.part(0)))
+
+
+def test_a_csv_shard_keeps_its_ids_as_they_are_written(bundle, score_plan, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    lines = ['007,"Диван, угловой",5', "1e3,Кошка,", ",Кошка,7", '010,"",8', "12,Кошка,9"]
+    (folder / "ads.csv").write_text("\n".join(["ad_id,description,price", *lines]), "utf-8")
+    settings = ScoreSettings(
+        input_uri=str(folder), bundle_uri=bundle.uri, output_uri=str(tmp_path / "out"), carry_columns=("price",)
+    )
+    plan = make_plan(settings, bundle)
+    score_plan(plan)
+    part = pq.read_table(Path(plan.run_uri) / plan.shards[0].part_name)
+    got = list(zip(*(part[name].to_pylist() for name in ("ad_id", "status", "price")), strict=True))
+    assert got == [("007", "ok", "5"), ("1e3", "ok", ""), ("010", "empty", "8"), ("12", "ok", "9")]
+    errors = pq.read_table(Path(plan.run_uri) / "_errors" / plan.shards[0].part_name).to_pylist()
+    assert [(error["row"], error["reason"]) for error in errors] == [(2, "ad_id is empty")]
+
+
+def test_rejected_rows_count_from_the_start_of_the_file(full_run):
+    job = ScoringJob.of(full_run.plan, token_budget=500, actors_per_node=1)
+    shard = full_run.plan.shards[4]
+    rows = from_ipc(encode(shard_item(shard), job)["rows"])
+    assert shard.start == 40
+    assert rejected_rows(shard, rows)["row"].to_pylist() == [40, 41]
+
+
+def _damage(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[4 : len(data) // 2] = b"\xff" * (len(data) // 2 - 4)  # the footer stays whole
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("spoil", [_damage, Path.unlink])
+def test_a_file_that_goes_bad_after_planning_fails_its_own_shards_only(bundle, tmp_path, spoil):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a", "b", "c"):
+        pq.write_table(pa.table(_plain_ads()), folder / f"{name}.parquet")
+    settings = ScoreSettings(input_uri=str(folder), bundle_uri=bundle.uri, output_uri=str(tmp_path / "out"))
+    plan = make_plan(settings, bundle)
+    save_plan(plan)
+    job = ScoringJob.of(plan, token_budget=500, actors_per_node=1)
+    scorer = Scorer(job)
+    spoil(folder / "b.parquet")
+    results = [write(scorer(encode(shard_item(shard), job)), job) for shard in plan.shards]
+    assert [result["rows"] for result in results] == [12, 0, 12]
+    assert [bool(result["failure"]) for result in results] == [False, True, False]
+    assert results[1]["failure"].startswith(f"{folder}/b.parquet: ")
+    written = {path.name for path in Path(plan.run_uri).glob("part-*")}
+    assert written == {plan.shards[0].part_name, plan.shards[2].part_name}
+    assert set(read_receipts(plan.run_uri, plan.fingerprint)) == {plan.shards[n].shard_id for n in (0, 2)}
+    with pytest.raises(PartialRunError, match="1 of 3 shards are not scored"):
+        verify_run(plan)
+
+
+def test_a_part_that_cannot_be_written_leaves_no_receipt(make_run, monkeypatch):
+    run = make_run(pa.table(_plain_ads()))
+    shard = run.plan.shards[0]
+    job = ScoringJob.of(run.plan, token_budget=500, actors_per_node=1)
+    item = Scorer(job)(encode(shard_item(shard), job))
+    receipt = run.folder / "_run" / "receipts" / f"{shard.shard_id}.json"
+    receipt.unlink()
+    run.part(0).unlink()
+
+    def no_space(*_):
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("rubert_ood.storage.os.replace", no_space)
+        result = write(item, job)
+    assert result["rows"] == 0
+    assert "no space left" in result["failure"]
+    assert not receipt.exists()
+    assert not run.part(0).exists()
+    assert not list(run.folder.rglob("*.tmp"))
+    assert write(item, job) == {"rows": 10, "failure": ""}
+    assert receipt.exists()

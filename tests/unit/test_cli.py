@@ -1,0 +1,261 @@
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from rubert_ood import __version__, cli, errors
+from rubert_ood.cli import main
+from rubert_ood.settings import VerifySettings
+
+SURFACE = Path(__file__).parent / "cli_surface.txt"
+UPDATE = os.environ.get("RUBERT_OOD_UPDATE") == "1"
+PROGRAM = Path(sys.executable).parent / "rubert-ood"
+VERBS = ["demo", "evaluate", "plan", "predict", "publish", "score", "train", "verify"]
+HEAVY = ["torch", "ray", "transformers", "tokenizers", "pandas", "pyarrow", "sklearn", "scipy", "matplotlib"]
+SCORE = ["--input_uri", "in", "--bundle_uri", "b", "--output_uri", "out"]
+
+
+@pytest.fixture(autouse=True)
+def _plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.upper().startswith("RUBERT_OOD_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("COLUMNS", "1000")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, list[str]]]:
+    """Run the command line in this process; return the exit code, the output and the lines of errors."""
+
+    def call(*arguments: str) -> tuple[int, str, list[str]]:
+        try:
+            code = main(list(arguments))
+        except SystemExit as stop:
+            code = stop.code
+        output, error = capsys.readouterr()
+        assert "Traceback" not in error
+        return code, output, error.splitlines()
+
+    return call
+
+
+@pytest.fixture
+def workflow(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Any], Any]], None]:
+    """Put a function in the place of the workflow of `verify`."""
+
+    def put(function: Callable[[Any], Any]) -> None:
+        monkeypatch.setitem(cli.VERBS, "verify", cli.Verb(VerifySettings, "replaced:function", ""))
+        monkeypatch.setitem(sys.modules, "rubert_ood.workflows.replaced", SimpleNamespace(function=function))
+
+    return put
+
+
+# the surface
+
+
+def flags(help_text: str) -> list[str]:
+    """Return the settings of a help page, one `--name type: default` a line, sorted."""
+    found = []
+    options = help_text[help_text.index("\n\n") :]
+    for option in re.split(r"\n  (?=\S)", options):
+        name, _, description = option.partition("  ")
+        default = re.search(r"\((?:(required)|default(?: factory)?: (.*))\)\s*$", description.split("\n\n")[0])
+        if default:
+            found.append(f"  {name.strip()}: {default[1] or default[2]}")
+    return sorted(found)
+
+
+def test_the_surface_is_the_recorded_one(run) -> None:
+    """Scripts and job files depend on every name and default; RUBERT_OOD_UPDATE=1 records an intended change."""
+    lines = []
+    for verb in VERBS:
+        code, help_text, _ = run(verb, "--help")
+        assert code == 0
+        lines += [verb, *flags(help_text), ""]
+    surface = "\n".join(lines)
+    if UPDATE:
+        SURFACE.write_text(surface, encoding="utf-8")
+    assert surface == SURFACE.read_text(encoding="utf-8")
+
+
+def test_the_recorded_surface_lists_every_setting() -> None:
+    """The help pages are parsed as text; the models must have as many leaves."""
+
+    def leaves(model: type) -> int:
+        kinds = [field.annotation for field in model.model_fields.values()]
+        return sum(leaves(kind) if hasattr(kind, "model_fields") else 1 for kind in kinds)
+
+    blocks = [block.splitlines() for block in SURFACE.read_text(encoding="utf-8").strip().split("\n\n")]
+    recorded = {verb: len(lines) for verb, *lines in blocks}
+    assert recorded == {verb: leaves(cli.VERBS[verb].settings) for verb in VERBS}
+
+
+def test_help_lists_every_verb(run) -> None:
+    code, output, _ = run("--help")
+    assert code == 0
+    assert sorted(re.findall(r"^    (\w+) ", output, flags=re.MULTILINE)) == VERBS
+    for verb in cli.VERBS.values():
+        assert verb.summary in output
+
+
+def test_version(run) -> None:
+    assert run("--version")[:2] == (0, f"rubert_ood {__version__}\n")
+
+
+def test_help_of_a_verb_begins_with_a_short_usage_and_what_it_does(run) -> None:
+    code, output, _ = run("predict", "--help")
+    assert code == 0
+    assert output.splitlines()[:3] == [
+        "usage: rubert-ood predict [--SETTING VALUE ...] [TEXTS ...]",
+        "",
+        "Classify texts, given as arguments or one a line on standard input, and print the decision.",
+    ]
+    assert run("verify", "--help")[1].startswith("usage: rubert-ood verify [--SETTING VALUE ...]\n\n")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([verb, "--help"] for verb in VERBS)], ids=" ".join)
+def test_help_starts_within_a_second(arguments: list[str]) -> None:
+    times = []
+    while len(times) < 3 and min(times, default=1.0) >= 1.0:
+        started = time.perf_counter()
+        result = subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, check=True)
+        times.append(time.perf_counter() - started)
+        assert result.stdout.startswith(f"usage: rubert-ood {'' if len(arguments) == 1 else arguments[0]}")
+    assert min(times) < 1.0
+
+
+@pytest.mark.parametrize("module", ["rubert_ood", "rubert_ood.cli", "rubert_ood.ads.text"])
+def test_the_import_is_light(module: str) -> None:
+    code = f"import sys, {module}; print([name for name in {HEAVY} if name in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
+
+
+# errors
+
+
+def argparse_lines(lines: list[str], usage: str, error: str) -> None:
+    assert len(lines) == 2
+    assert lines[0].startswith(f"usage: {usage}")
+    assert lines[1].startswith(error)
+
+
+def test_an_unknown_verb(run) -> None:
+    code, _, lines = run("classify")
+    assert code == 2
+    argparse_lines(lines, "rubert-ood ", "rubert-ood: error: argument VERB: invalid choice: 'classify' (choose from ")
+
+
+def test_no_verb(run) -> None:
+    code, _, lines = run()
+    assert code == 2
+    argparse_lines(lines, "rubert-ood ", "rubert-ood: error: the following arguments are required: VERB")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_an_unknown_flag(run, verb: str) -> None:
+    code, _, lines = run(verb, "--nope", "1")
+    assert code == 2
+    argparse_lines(lines, f"rubert-ood {verb} ", f"rubert-ood {verb}: error: unrecognized arguments: --nope")
+
+
+def test_a_shortened_flag_is_unknown(run) -> None:
+    code, _, lines = run("train", "--input", "x")
+    assert code == 2
+    argparse_lines(lines, "rubert-ood train ", "rubert-ood train: error: unrecognized arguments: --input x")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lines"),
+    [
+        (["train", "--input_uri", "x", "--split.seed", "x"], "split.seed: "),
+        (["train", "--input_uri", "x", "--optimiser.learning_rate", "fast"], "optimiser.learning_rate: "),
+        (["score", *SCORE, "--run_date", "tomorrow"], "run_date: "),
+        (["plan", *SCORE, "--on_bad_file", "ignore"], "on_bad_file: "),
+        (["publish", "--run_uri", "x", "--gate.max_ood_rate", "2"], "gate.max_ood_rate: "),
+        (["demo", "--num_train", "10"], "num_train: "),
+        (["verify"], "run_uri: missing; give --run_uri or set it in the YAML file"),
+        (["predict", "текст"], "bundle_uri: missing; give --bundle_uri or set it in the YAML file"),
+        (["evaluate", "--bundle_uri", "b"], "input_uri: missing; give --input_uri or set it in the YAML file"),
+        (["train"], "give either input_uri, or all of train_uri, valid_uri and test_uri"),
+    ],
+)
+def test_a_bad_setting_is_one_line(run, arguments: list[str], lines: str) -> None:
+    code, output, (line,) = run(*arguments)
+    assert (code, output) == (2, "")
+    assert line.startswith(f"error: {lines}")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("input_uri: x\noptimizer: {seed: 1}\n", "optimizer: no such setting; `--help` lists them"),
+        ("input_uri: x\noptimiser: {sead: 1}\n", "optimiser.sead: no such setting; `--help` lists them"),
+        ("input_uri: [x\n: }\n", "{uri}: not YAML: "),
+        ("- input_uri\n", "{uri}: expected `setting: value` lines, found list"),
+        (None, "config: {uri}: no such file, folder or bucket"),
+    ],
+)
+def test_a_bad_file_is_one_line(run, tmp_path: Path, content: str | None, reason: str) -> None:
+    path = tmp_path / "job.yaml"
+    if content is not None:
+        path.write_text(content)
+    code, output, (line,) = run("train", "--config", str(path))
+    assert (code, output) == (2, "")
+    assert line.startswith("error: " + reason.format(uri=path))
+
+
+# outcomes
+
+ERRORS = [getattr(errors, name) for name in dir(errors) if name.endswith("Error")]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_an_error_of_ours_is_one_line_with_its_exit_code(run, workflow, error: type[errors.RubertOodError]) -> None:
+    def fail(_settings: VerifySettings) -> None:
+        raise error("ads.csv: no column 'x'")
+
+    workflow(fail)
+    assert run("verify", "--run_uri", "x") == (error.exit_code, "", ["error: ads.csv: no column 'x'"])
+
+
+def test_success_is_0_and_the_workflow_gets_the_settings(run, workflow) -> None:
+    given = []
+    workflow(given.append)
+    assert run("verify", "--run_uri", "x") == (0, "", [])
+    assert [settings.run_uri for settings in given] == ["x"]
+
+
+def test_an_interrupt_is_130(run, workflow) -> None:
+    def interrupt(_settings: VerifySettings) -> None:
+        raise KeyboardInterrupt
+
+    workflow(interrupt)
+    code, _, lines = run("verify", "--run_uri", "x")
+    assert (code, lines) == (130, ["interrupted; the same command goes on from here"])
+
+
+def test_a_fault_of_the_program_is_1_and_keeps_its_trace(workflow, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(_settings: VerifySettings) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    workflow(fail)
+    assert main(["verify", "--run_uri", "x"]) == 1
+    (record,) = caplog.records
+    assert record.getMessage() == "internal error, please report it"
+    assert record.exc_info[0] is ZeroDivisionError
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_workflow_exists(verb: str) -> None:
+    """The module is not imported (it may need torch): its file must define the function."""
+    module, function = cli.VERBS[verb].workflow.split(":")
+    source = Path(cli.__file__).parent / "workflows" / f"{module}.py"
+    assert re.search(rf"^def {function}\(settings: ", source.read_text(encoding="utf-8"), flags=re.MULTILINE)

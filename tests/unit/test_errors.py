@@ -1,0 +1,33 @@
+import inspect
+import re
+
+import pytest
+
+from rubert_ood import errors
+
+EXIT_CODES = {
+    "RubertOodError": 1,
+    "VerificationError": 1,
+    "SettingsError": 2,
+    "SchemaError": 2,
+    "BundleError": 2,
+    "InputError": 3,
+    "ErrorRateError": 4,
+    "PublicationRefusedError": 5,
+    "PartialRunError": 6,
+}
+
+
+@pytest.mark.parametrize(("name", "code"), EXIT_CODES.items())
+def test_exit_codes(name: str, code: int) -> None:
+    error = getattr(errors, name)("ads.csv: no column 'x'")
+    assert isinstance(error, errors.RubertOodError)
+    assert error.exit_code == code
+    assert str(error) == "ads.csv: no column 'x'"
+
+
+def test_the_tree_in_the_docstring_is_the_tree() -> None:
+    classes = {name for name, _ in inspect.getmembers(errors, inspect.isclass)}
+    assert classes == EXIT_CODES.keys()
+    documented = dict(re.findall(r"(\w+Error) +(\d)", errors.__doc__))
+    assert documented == {name: str(code) for name, code in EXIT_CODES.items()}

@@ -1,0 +1,367 @@
+import errno
+import os
+import threading
+from pathlib import Path
+
+import pyarrow.fs
+import pytest
+
+from rubert_ood import storage
+from rubert_ood.errors import InputError, RubertOodError
+
+
+def message(function, *arguments, **named) -> str:
+    """Return the one line of the InputError that the call must raise."""
+    with pytest.raises(InputError) as caught:
+        function(*arguments, **named)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def fill(folder: Path, *names: str) -> Path:
+    """Write files whose content is their name."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    return folder
+
+
+def listed(uri: str | Path, *suffixes: str) -> list[str]:
+    return [file.uri for file in storage.list_files(str(uri), suffixes)]
+
+
+def everything(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def no_space(*_arguments: object, **_named: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+# addresses
+
+
+def test_local_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for uri in ("data/a.csv", "./data/../data/a.csv", f"{tmp_path}/data/a.csv", f"file://{tmp_path}/data/a.csv"):
+        assert storage.filesystem(uri)[1] == f"{tmp_path}/data/a.csv"
+        assert storage.absolute(uri) == f"{tmp_path}/data/a.csv"
+    assert storage.absolute("s3://bucket/data") == "s3://bucket/data"
+
+
+@pytest.mark.parametrize("uri", ["gs://bucket/ads", "http://host/ads.csv", "hdfs://host/ads"])
+@pytest.mark.parametrize(
+    "function", [storage.filesystem, storage.arrow_filesystem, storage.list_files, storage.read_bytes, storage.exists]
+)
+def test_other_storage_is_refused(uri: str, function) -> None:
+    assert message(function, uri) == f"{uri}: storage is a local path or s3://BUCKET/KEY"
+
+
+def test_other_storage_is_refused_for_writing(tmp_path: Path) -> None:
+    expected = "gs://b/x: storage is a local path or s3://BUCKET/KEY"
+    assert message(storage.put_bytes, "gs://b/x", b"") == expected
+    assert message(storage.put_folder, str(tmp_path), "gs://b/x", last="m") == expected
+    assert message(storage.fetch_folder, "gs://b/x", str(tmp_path / "cache"), ["m"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("uri", "parts", "joined"),
+    [("s3://b/x", ("y", "z.json"), "s3://b/x/y/z.json"), ("s3://b/x/", ("y",), "s3://b/x/y"), ("out", ("a",), "out/a")],
+)
+def test_join(uri: str, parts: tuple[str, ...], joined: str) -> None:
+    assert storage.join(uri, *parts) == joined
+
+
+def test_only_s3_is_s3() -> None:
+    assert [storage.is_s3(uri) for uri in ("s3://b/x", "s3a://b/x", "s3", "/s3://b", "S3x://b")] == [True, True] + [
+        False
+    ] * 3
+
+
+def test_pyarrow_sees_the_same_file(tmp_path: Path) -> None:
+    fill(tmp_path, "a.csv")
+    fs, path = storage.arrow_filesystem(str(tmp_path / "a.csv"))
+    assert isinstance(fs, pyarrow.fs.LocalFileSystem)
+    assert fs.open_input_stream(path).read() == b"a.csv"
+
+
+# one object
+
+
+@pytest.mark.parametrize("data", [b"", b"\0\xff" * 100_000])
+def test_bytes_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    monkeypatch.chdir(tmp_path)
+    storage.put_bytes("new/folder/a.bin", data)
+    assert (tmp_path / "new/folder/a.bin").read_bytes() == data
+    assert storage.read_bytes("new/folder/a.bin") == data
+    storage.put_bytes("new/folder/a.bin", b"newer")
+    assert storage.read_bytes(str(tmp_path / "new/folder/a.bin")) == b"newer"
+    assert everything(tmp_path) == {"new", "new/folder", "new/folder/a.bin"}
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+@pytest.mark.parametrize("before", [None, b"old"])
+def test_a_failed_write_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, before: bytes | None
+) -> None:
+    path = tmp_path / "a.bin"
+    if before is not None:
+        path.write_bytes(before)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, no_space)
+        assert message(storage.put_bytes, str(path), b"new") == f"{path}: [Errno 28] No space left on device"
+    assert everything(tmp_path) == ({"a.bin"} if before else set())
+    assert not before or path.read_bytes() == before
+
+
+def test_an_interrupted_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_descriptor: int) -> None:
+        assert (tmp_path / "a.bin").read_bytes() == b"old"  # half-way, readers still see the old content
+        raise KeyboardInterrupt
+
+    storage.put_bytes(str(tmp_path / "a.bin"), b"old")
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        storage.put_bytes(str(tmp_path / "a.bin"), b"new")
+    assert everything(tmp_path) == {"a.bin"}
+    assert (tmp_path / "a.bin").read_bytes() == b"old"
+
+
+def test_concurrent_writers_never_mix(tmp_path: Path) -> None:
+    uri = str(tmp_path / "a.bin")
+    contents = [bytes([number]) * 200_000 for number in range(6)]
+    threads = [threading.Thread(target=storage.put_bytes, args=(uri, content)) for content in contents]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        if storage.exists(uri):
+            assert storage.read_bytes(uri) in contents
+    assert everything(tmp_path) == {"a.bin"}
+    assert storage.read_bytes(uri) in contents
+
+
+def test_a_file_where_a_folder_is_needed_is_named(tmp_path: Path) -> None:
+    fill(tmp_path, "a")
+    assert message(storage.put_bytes, f"{tmp_path}/a/b", b"").startswith(f"{tmp_path}/a/b: ")
+    (tmp_path / "folder").mkdir()
+    assert message(storage.put_bytes, f"{tmp_path}/folder", b"").startswith(f"{tmp_path}/folder: ")
+    assert everything(tmp_path) == {"a", "folder"}
+
+
+def test_reading_what_is_not_there(tmp_path: Path) -> None:
+    assert message(storage.read_bytes, f"{tmp_path}/a") == f"{tmp_path}/a: no such file, folder or bucket"
+    assert message(storage.read_bytes, str(tmp_path)).startswith(f"{tmp_path}: ")
+    assert not storage.exists(f"{tmp_path}/a")
+    assert storage.exists(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (FileNotFoundError("x"), "u: no such file, folder or bucket"),
+        (PermissionError("x"), "u: access denied; check the credentials and the policy of the bucket"),
+        (OSError("two\n  lines"), "u: two lines"),
+        (
+            type("EndpointConnectionError", (Exception,), {"__module__": "botocore.exceptions"})("no\nhost"),
+            "u: no host",
+        ),
+    ],
+)
+def test_failures_become_one_line(error: Exception, line: str) -> None:
+    with pytest.raises(InputError) as caught, storage.explained("u"):
+        raise error
+    assert str(caught.value) == line
+    assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), RubertOodError("x"), KeyboardInterrupt()])
+def test_other_errors_pass(error: BaseException) -> None:
+    with pytest.raises(type(error)) as caught, storage.explained("u"):
+        raise error
+    assert caught.value is error
+
+
+# listing
+
+
+def test_a_folder_is_listed_in_order_without_private_names(tmp_path: Path) -> None:
+    fill(
+        tmp_path,
+        *(
+            "b.csv",
+            "a.parquet",
+            "sub/deep/c.CSV",
+            "notes.txt",
+            "_SUCCESS",
+            ".hidden.csv",
+            "_run/d.csv",
+            "sub/.git/e.csv",
+        ),
+        *("sub/_f.csv", "x_/y_.csv", "x.d/z.csv"),
+    )
+    names = ["a.parquet", "b.csv", "notes.txt", "sub/deep/c.CSV", "x.d/z.csv", "x_/y_.csv"]
+    assert listed(tmp_path) == [f"{tmp_path}/{name}" for name in names]
+    names.remove("notes.txt")
+    assert listed(tmp_path, ".csv", ".parquet") == [f"{tmp_path}/{name}" for name in names]
+    assert listed(f"{tmp_path}/") == listed(tmp_path)
+
+
+def test_private_names_above_the_listed_folder_do_not_matter(tmp_path: Path) -> None:
+    fill(tmp_path, ".cache/_x/a.csv", ".cache/_x/_b.csv")
+    for uri in (f"{tmp_path}/.cache/_x", f"{tmp_path}/.cache/_x/*", f"{tmp_path}/.cache/_x/?.csv"):
+        assert listed(uri) == [f"{tmp_path}/.cache/_x/a.csv"], uri
+
+
+def test_a_single_file_is_itself_whatever_its_name(tmp_path: Path) -> None:
+    fill(tmp_path, "_notes.txt")
+    (file,) = storage.list_files(f"{tmp_path}/_notes.txt", (".csv",))
+    assert (file.uri, file.size) == (f"{tmp_path}/_notes.txt", len("_notes.txt"))
+
+
+def test_a_relative_folder_gives_absolute_uris(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path, "data/a.csv")
+    monkeypatch.chdir(tmp_path)
+    for uri in ("data", "./data/", "data/a.csv", "data/*.csv", "*/a.csv", f"file://{tmp_path}/data"):
+        assert listed(uri) == [f"{tmp_path}/data/a.csv"], uri
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("*.csv", ["part-0.csv", "part-1.csv"]),
+        ("part-?.csv", ["part-0.csv", "part-1.csv"]),
+        ("part-[01].*", ["part-0.csv", "part-1.csv"]),
+        ("part-[!0].csv", ["part-1.csv"]),
+        ("day=*/a.csv", ["day=1/a.csv", "day=2/a.csv"]),
+        ("day=[123]/*.csv", ["day=1/a.csv", "day=2/a.csv"]),
+        ("day=?/a.csv", ["day=1/a.csv", "day=2/a.csv"]),
+        ("**/a.csv", ["_run/a.csv", "day=1/a.csv", "day=2/a.csv"][1:]),
+        ("nothing*", []),
+    ],
+)
+def test_globs(tmp_path: Path, pattern: str, names: list[str]) -> None:
+    fill(tmp_path, "part-0.csv", "part-1.csv", "_part.csv", "day=1/a.csv", "day=2/a.csv", "day=1/_b.csv", "_run/a.csv")
+    assert listed(tmp_path / pattern) == [f"{tmp_path}/{name}" for name in names]
+    assert listed(tmp_path / pattern, ".parquet") == []
+
+
+def test_an_empty_folder_has_no_files_and_an_absent_one_is_an_error(tmp_path: Path) -> None:
+    assert listed(tmp_path) == []
+    assert message(storage.list_files, f"{tmp_path}/x") == f"{tmp_path}/x: no such file, folder or bucket"
+
+
+def test_the_version_changes_with_the_content(tmp_path: Path) -> None:
+    path = fill(tmp_path, "a.csv") / "a.csv"
+    (first,) = storage.list_files(str(path))
+    assert storage.list_files(str(tmp_path)) == [first]
+    assert first.version == str(path.stat().st_mtime_ns)
+    path.write_text("b.csv")
+    os.utime(path, ns=(1, path.stat().st_mtime_ns + 1))
+    (second,) = storage.list_files(str(path))
+    assert first.version != second.version
+
+
+# folders
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return fill(tmp_path / "work" / "bundle", "manifest.json", "model.bin", "vocab.txt")
+
+
+def test_a_folder_travels_whole(tmp_path: Path, bundle: Path) -> None:
+    target = tmp_path / "out" / "deep" / "v1"
+    storage.put_folder(str(bundle), str(target), last="manifest.json")
+    assert {path.name: path.read_text() for path in target.iterdir()} == {
+        name: name for name in ("manifest.json", "model.bin", "vocab.txt")
+    }
+    assert target.stat().st_mode & 0o777 == 0o755
+    assert everything(target.parent) == {"v1", "v1/manifest.json", "v1/model.bin", "v1/vocab.txt"}
+
+    cache = tmp_path / "cache" / "v1"
+    storage.fetch_folder(str(target), str(cache), ["manifest.json", "vocab.txt"])
+    assert {path.name: path.read_text() for path in cache.iterdir()} == {
+        name: name for name in ("manifest.json", "vocab.txt")
+    }
+    assert os.listdir(cache.parent) == ["v1"]
+
+
+@pytest.mark.parametrize("fail_at", ["model.bin", "manifest.json"])
+def test_a_folder_that_cannot_be_copied_does_not_appear(
+    tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, fail_at: str
+) -> None:
+    copy = storage.shutil.copyfile
+
+    def copyfile(source: str, target: str) -> None:
+        assert not (tmp_path / "out" / "v1").exists()
+        if source.endswith(fail_at):
+            no_space()
+        copy(source, target)
+
+    monkeypatch.setattr(storage.shutil, "copyfile", copyfile)
+    target = tmp_path / "out" / "v1"
+    line = message(storage.put_folder, str(bundle), str(target), last="manifest.json")
+    assert line == f"{target}: [Errno 28] No space left on device"
+    assert os.listdir(target.parent) == []
+
+
+def test_the_last_file_is_copied_last(tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copied = []
+    copy = storage.shutil.copyfile
+    monkeypatch.setattr(
+        storage.shutil, "copyfile", lambda source, target: copied.append(Path(source).name) or copy(source, target)
+    )
+    storage.put_folder(str(bundle), str(tmp_path / "v1"), last="manifest.json")
+    assert copied == ["model.bin", "vocab.txt", "manifest.json"]
+
+
+def test_a_folder_without_its_last_file_is_not_put(tmp_path: Path, bundle: Path) -> None:
+    (bundle / "manifest.json").unlink()
+    assert message(storage.put_folder, str(bundle), str(tmp_path / "out" / "v1"), last="manifest.json")
+    assert os.listdir(tmp_path / "out") == []
+
+
+def test_an_existing_folder_is_not_overwritten(tmp_path: Path, bundle: Path) -> None:
+    fill(tmp_path / "out" / "v1", "old.txt")
+    line = message(storage.put_folder, str(bundle), str(tmp_path / "out" / "v1"), last="manifest.json")
+    assert line.startswith(f"{tmp_path}/out/v1: ")
+    assert everything(tmp_path / "out") == {"v1", "v1/old.txt"}
+
+
+def test_a_folder_with_a_missing_file_is_not_fetched(tmp_path: Path, bundle: Path) -> None:
+    cache = tmp_path / "cache" / "v1"
+    line = message(storage.fetch_folder, str(bundle), str(cache), ["manifest.json", "absent.bin"])
+    assert line == f"{bundle}: no such file, folder or bucket"
+    assert os.listdir(cache.parent) == []
+
+
+def test_a_fetched_folder_is_not_fetched_again(tmp_path: Path, bundle: Path) -> None:
+    cache = tmp_path / "cache" / "v1"
+    storage.fetch_folder(str(bundle), str(cache), ["model.bin"])
+    (bundle / "model.bin").unlink()
+    storage.fetch_folder(str(bundle), str(cache), ["model.bin"])
+    assert (cache / "model.bin").read_text() == "model.bin"
+
+
+def test_a_second_process_that_fetches_at_the_same_time_wins_or_loses_whole(tmp_path: Path, bundle: Path) -> None:
+    cache = tmp_path / "cache" / "v1"
+    names = ["manifest.json", "model.bin", "vocab.txt"]
+    barrier = threading.Barrier(4)
+    failures = []
+
+    def fetch() -> None:
+        barrier.wait()
+        try:
+            storage.fetch_folder(str(bundle), str(cache), names)
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=fetch) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert everything(cache.parent) == {"v1"} | {f"v1/{name}" for name in names}
