@@ -157,6 +157,9 @@ def _read_manifest(uri: str) -> dict[str, Any]:
 
 
 def _check_files(uri: str, folder: str, files: dict[str, Any]) -> None:
+    unlisted = sorted(set(os.listdir(folder)) - {*files, MANIFEST})
+    if unlisted:  # transformers would read some names, adapter_config.json for one, without being asked
+        raise BundleError(f"{uri}: {unlisted[0]} is not in the manifest; remove it")
     for name, expected in files.items():
         path = os.path.join(folder, name)
         if not os.path.isfile(path):

@@ -155,7 +155,7 @@ class GateSettings(Group):
     """What a run must satisfy to be published."""
 
     max_error_rate: float = Field(0.01, ge=0, le=1)
-    """Rejected rows (and rows of quarantined files, where known) over all rows."""
+    """Rejected rows over all rows that were read."""
     max_ood_rate: float = Field(0.2, ge=0, le=1)
     """OOD ads over scored ads."""
     max_other_rate: float = Field(0.5, ge=0, le=1)

@@ -25,7 +25,10 @@ def build_small_bert(
     dropout: float = 0.1,
     seed: int = 42,
 ) -> str:
-    """Write a checkpoint that `AutoModel.from_pretrained(folder)` loads; seeded. Returns the folder."""
+    """Write a checkpoint that `AutoModel.from_pretrained(folder)` loads. Returns the folder.
+
+    The weights are seeded. The vocabulary is not wholly: `tokenizers` breaks ties between word pieces at random.
+    """
     wordpiece = BertWordPieceTokenizer(lowercase=True, strip_accents=False)
     wordpiece.train_from_iterator(texts, vocab_size=vocab_size, min_frequency=2, show_progress=False)
     os.makedirs(folder, exist_ok=True)

@@ -4,6 +4,8 @@ A receipt counts rows in, scored and rejected, and carries an order-free digest 
 them up; `verify_run` recomputes them from the parts.
 """
 
+import hashlib
+import io
 import json
 import time
 from collections import Counter
@@ -26,12 +28,23 @@ from rubert_ood.scoring.records import DIGEST_MODULUS, STATUS_EMPTY, ids_digest
 STORAGE_THREADS = 16
 CONFIDENCE_BINS = 20
 MANIFEST_FILE = "manifest.json"
+COUNTED = (
+    "rows_in",
+    "rows_scored",
+    "rows_rejected",
+    "rows_empty",
+    "rows_ood",
+    "unique_texts",
+    "tokens",
+    "unique_tokens",
+)
+"""What the manifest adds up over the receipts."""
 
 
 def make_receipt(
-    shard: Shard, part: pa.Table, errors: pa.Table, *, ids_in: int, fingerprint: str, started: float
+    shard: Shard, part: pa.Table, errors: pa.Table, *, part_data: bytes, ids_in: int, fingerprint: str, started: float
 ) -> dict[str, Any]:
-    """Count what a shard became. `started` is in seconds since the epoch."""
+    """Count what a shard became. part_data is the part as written; `started` is in seconds since the epoch."""
     finished = time.time()
     return {
         "shard_id": shard.shard_id,
@@ -45,6 +58,7 @@ def make_receipt(
         "ids_in": ids_in,
         "ids_rejected": ids_digest(errors["ad_id"]),
         **part_counts(part),
+        "part_sha256": hashlib.sha256(part_data).hexdigest(),
         "seconds": round(finished - started, 3),
         "finished_at": datetime.fromtimestamp(finished, UTC).isoformat(timespec="milliseconds"),
     }
@@ -98,17 +112,7 @@ def make_manifest(
 ) -> dict[str, Any]:
     """Add the receipts of a run up. started_at is an ISO time; elapsed_s covers this start only."""
     done = [receipts[shard.shard_id] for shard in plan.shards if shard.shard_id in receipts]
-    names = (
-        "rows_in",
-        "rows_scored",
-        "rows_rejected",
-        "rows_empty",
-        "rows_ood",
-        "unique_texts",
-        "tokens",
-        "unique_tokens",
-    )
-    counts = {name: sum(receipt[name] for receipt in done) for name in names}
+    counts = {name: sum(receipt[name] for receipt in done) for name in COUNTED}
     classes = _add(receipt["classes"] for receipt in done)
     now = datetime.now(UTC)
     elapsed_s = (now - datetime.fromisoformat(started_at)).total_seconds()
@@ -192,7 +196,8 @@ def verify_run(plan: Plan) -> dict[str, dict[str, Any]]:
 
 def _check_part(plan: Plan, shard: Shard, receipt: dict[str, Any]) -> None:
     uri = storage.join(plan.run_uri, shard.part_name)
-    metadata, part = _read_part(uri)
+    data = storage.read_bytes(uri)
+    metadata, part = _parse_part(uri, data)
     for name, key, expected in (("bundle", "bundle", plan.bundle["fingerprint"]), ("run", "run_id", plan.run_id)):
         if metadata.get(f"rubert_ood.{key}".encode(), b"").decode() != expected:
             raise VerificationError(f"{uri}: written by another {name}")
@@ -205,16 +210,16 @@ def _check_part(plan: Plan, shard: Shard, receipt: dict[str, Any]) -> None:
         )
     if receipt["ids_in"] != (receipt["ids_out"] + receipt["ids_rejected"]) % DIGEST_MODULUS:
         raise VerificationError(f"{uri}: its ad ids are not those of the input")
+    if receipt["part_sha256"] != hashlib.sha256(data).hexdigest():
+        raise VerificationError(f"{uri}: changed since it was written: its sha256 is not that of its receipt")
 
 
-def _read_part(uri: str) -> tuple[dict[bytes, bytes], pa.Table]:
+def _parse_part(uri: str, data: bytes) -> tuple[dict[bytes, bytes], pa.Table]:
     """Return the metadata of a part, and the columns that are counted."""
-    fs, path = storage.arrow_filesystem(uri)
     try:
-        with storage.explained(uri):
-            parquet = pq.ParquetFile(path, filesystem=fs)
-            metadata, part = parquet.schema_arrow.metadata or {}, parquet.read(PART_COLUMNS)
-    except pa.ArrowException as error:
+        parquet = pq.ParquetFile(io.BytesIO(data))
+        metadata, part = parquet.schema_arrow.metadata or {}, parquet.read(PART_COLUMNS)
+    except (pa.ArrowException, OSError) as error:
         raise VerificationError(f"{uri}: not readable as Parquet: {' '.join(str(error).split())}") from error
     lacking = [name for name in PART_COLUMNS if name not in part.schema.names]
     if lacking:

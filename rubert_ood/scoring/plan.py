@@ -142,10 +142,12 @@ def save_plan(plan: Plan) -> None:
 
 
 def load_plan(run_uri: str) -> Plan:
-    """Read the plan of a run folder; InputError when there is none."""
+    """Read the plan of a run folder, which may have been moved since; InputError when there is none."""
+    run_uri = storage.absolute(run_uri.rstrip("/"))
     content = json.loads(storage.read_bytes(storage.join(run_uri, "_run", PLAN_FILE)))
     shards = [Shard(**shard) for shard in content.pop("shards")]
-    return Plan(shards=shards, **content)
+    output_uri = run_uri.rsplit("/", 2)[0]
+    return Plan(shards=shards, **(content | {"run_uri": run_uri, "output_uri": output_uri}))
 
 
 def _inspect_all(

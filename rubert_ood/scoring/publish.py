@@ -70,21 +70,35 @@ def publish_run(manifest: dict[str, Any], settings: GateSettings) -> dict[str, A
 
     Raises ErrorRateError or PublicationRefusedError; the output is kept, and the manifest says why.
     """
-    output_uri = manifest["output_uri"]
-    gate = check_gate(manifest, published_manifest(output_uri, other_than=manifest["run_uri"]), settings)
+    output_uri, run_uri = manifest["output_uri"], manifest["run_uri"]
+    gate = check_gate(manifest, published_manifest(output_uri, other_than=run_uri), settings)
     failed = [check for check in gate if not check["ok"]]
-    manifest = manifest | {"gate": gate, "outcome": "refused" if failed else "published"}
-    put_manifest(manifest)
     if failed:
+        if not is_published(manifest):
+            put_manifest(manifest | {"gate": gate, "outcome": "refused"})
         reasons = "; ".join(f"gate.{c['check']}: {c['value']:.4f} against {c['limit']:g}" for c in failed)
         kind = ErrorRateError if failed[0]["check"] == "max_error_rate" else PublicationRefusedError
-        raise kind(f"{manifest['run_uri']}: not published, output kept: {reasons}")
+        raise kind(f"{run_uri}: not published, output kept: {reasons}")
     pointer = {
-        "path": manifest["run_uri"][len(output_uri) :].strip("/"),
+        "path": _relative(manifest),
         "run_id": manifest["run_id"],
         "run_date": manifest["run_date"],
         "bundle": manifest["bundle"]["fingerprint"],
         "published_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+    manifest = manifest | {"gate": gate}
+    put_manifest(manifest)  # a reader who follows the pointer finds everything
     storage.put_bytes(storage.join(output_uri, POINTER_FILE), json.dumps(pointer, indent=1).encode())
+    manifest = manifest | {"outcome": "published"}
+    put_manifest(manifest)  # after the pointer, which is the truth: it never claims what is not so
     return manifest
+
+
+def is_published(manifest: dict[str, Any]) -> bool:
+    """Say whether the pointer names this run."""
+    pointer = read_pointer(manifest["output_uri"])
+    return pointer is not None and pointer["path"] == _relative(manifest)
+
+
+def _relative(manifest: dict[str, Any]) -> str:
+    return manifest["run_uri"][len(manifest["output_uri"]) :].strip("/")

@@ -194,9 +194,17 @@ def _write_shard(shard: Shard, rows: pa.Table, texts: pa.Table, started: float, 
     if errors.num_rows:
         storage.put_bytes(storage.join(job.run_uri, "_errors", shard.part_name), to_parquet(errors))
     part = part_table(rows, texts, job)
-    storage.put_bytes(storage.join(job.run_uri, shard.part_name), to_parquet(part))
-    ids_in = ids_digest(rows["ad_id"])
-    receipt = make_receipt(shard, part, errors, ids_in=ids_in, fingerprint=job.run_fingerprint, started=started)
+    data = to_parquet(part)
+    storage.put_bytes(storage.join(job.run_uri, shard.part_name), data)
+    receipt = make_receipt(
+        shard,
+        part,
+        errors,
+        part_data=data,
+        ids_in=ids_digest(rows["ad_id"]),
+        fingerprint=job.run_fingerprint,
+        started=started,
+    )
     put_receipt(job.run_uri, receipt)
 
 

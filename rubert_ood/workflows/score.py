@@ -7,7 +7,7 @@ from typing import Any
 from rubert_ood import storage
 from rubert_ood.bundle import load_bundle
 from rubert_ood.cluster import ray_session
-from rubert_ood.errors import PartialRunError
+from rubert_ood.errors import InputError, PartialRunError
 from rubert_ood.reports.html import run_html
 from rubert_ood.scoring.ledger import make_manifest, put_manifest, read_manifest, read_receipts, verify_run
 from rubert_ood.scoring.plan import Plan, load_plan, make_plan, save_plan
@@ -47,10 +47,11 @@ def score(settings: ScoreSettings) -> dict[str, Any]:
     receipts = verify_run(run_plan)
     manifest = make_manifest(run_plan, receipts, outcome="complete", started_at=started_at)
     previous = published_manifest(run_plan.output_uri, other_than=run_plan.run_uri)
-    put_manifest(manifest | {"gate": check_gate(manifest, previous, settings.gate)})
     try:
         if settings.publish:
-            manifest = publish_run(manifest, settings.gate)
+            publish_run(manifest, settings.gate)
+        else:
+            put_manifest(manifest | {"gate": check_gate(manifest, previous, settings.gate)})
     finally:
         manifest = read_manifest(run_plan.run_uri)
         report_uri = storage.join(run_plan.run_uri, "_run", "report.html")
@@ -62,16 +63,23 @@ def score(settings: ScoreSettings) -> dict[str, Any]:
 
 def verify(settings: VerifySettings) -> None:
     """Check the parts of a run against its receipts."""
-    run_plan = load_plan(storage.absolute(settings.run_uri))
-    receipts = verify_run(run_plan)
+    receipts = verify_run(load_plan(settings.run_uri))
     rows = sum(receipt["rows_scored"] for receipt in receipts.values())
     log.info(f"verified  {len(receipts):,} parts, {rows:,} ads: all as the receipts say")
 
 
 def publish(settings: PublishSettings) -> dict[str, Any]:
-    """Verify a run, apply the gate, swap the pointer."""
-    run_plan = load_plan(storage.absolute(settings.run_uri))
-    verify_run(run_plan)
-    manifest = publish_run(read_manifest(run_plan.run_uri), settings.gate)
+    """Verify a run, apply the gate, swap the pointer. What is published is counted from the receipts again."""
+    run_plan = load_plan(settings.run_uri)
+    receipts = verify_run(run_plan)
+    try:
+        older = read_manifest(run_plan.run_uri)
+    except InputError:  # the run was killed before its first manifest
+        older = {}
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    manifest = make_manifest(run_plan, receipts, outcome="complete", started_at=older.get("started_at", now))
+    if older.get("outcome") != "partial":
+        manifest |= {name: older[name] for name in ("finished_at", "elapsed_s", "rows_per_s") if name in older}
+    manifest = publish_run(manifest, settings.gate)
     log.info("published %s", run_plan.run_uri)
     return manifest

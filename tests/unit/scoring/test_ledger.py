@@ -292,3 +292,9 @@ def test_digests_that_wrap_round_still_agree(make_run):
     run = make_run(pa.table({"ad_id": ids, "title": broken, "description": ["диван", "диван"]}))
     assert (run.receipts[0]["rows_rejected"], run.receipts[0]["rows_scored"]) == (1, 1)
     verify_run(run.plan)
+
+
+def test_an_edited_score_is_found_though_no_count_changes(run):
+    _change(run, 1, "ood_distance", 0, 1.5)
+    with pytest.raises(VerificationError, match="changed since it was written"):
+        verify_run(run.plan)

@@ -198,14 +198,14 @@ def test_an_older_run_can_be_published_again(out):
     }
 
 
-def test_the_pointer_is_swapped_after_the_manifest(out, monkeypatch):
+def test_the_pointer_is_swapped_between_the_whole_manifest_and_its_outcome(out, monkeypatch):
     from rubert_ood import storage
 
     puts = []
     whole = storage.put_bytes
     monkeypatch.setattr(storage, "put_bytes", lambda uri, data: (puts.append(os.path.basename(uri)), whole(uri, data)))
     _publish(_manifest(out))
-    assert puts[-2:] == ["manifest.json", "latest.json"]
+    assert puts[-3:] == ["manifest.json", "latest.json", "manifest.json"]
 
 
 def test_a_real_run_is_found_through_the_pointer(full_run, tmp_path):

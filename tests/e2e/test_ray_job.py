@@ -1,0 +1,88 @@
+"""`ray job submit` on a cluster started by `ray start --head`, with token authentication as Ray has it by default."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import read_parts
+
+ROOT = Path(__file__).parents[2]
+RAY = str(Path(sys.executable).with_name("ray"))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def cluster(tmp_path_factory):
+    """Yield the environment and the address for `ray job submit`."""
+    folder = tmp_path_factory.mktemp("ray", numbered=True)
+    (folder / "token").write_text("0123456789abcdef" * 4)
+    port, dashboard = _free_port(), _free_port()
+    environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(folder / "token")}
+    environment.pop("RAY_ADDRESS", None)
+    start = [RAY, "start", "--head", f"--port={port}", "--num-cpus=2", "--node-ip-address=127.0.0.1"]
+    start += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", "--disable-usage-stats"]
+    before = _ray_processes()
+    started = subprocess.run(
+        [*start, f"--temp-dir={folder}"], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert started.returncode == 0, started.stdout + started.stderr
+    try:
+        yield environment, f"http://127.0.0.1:{dashboard}"
+    finally:
+        for process in _ray_processes() - before:  # `ray stop` would end the clusters of other tests as well
+            process.kill()
+
+
+def _ray_processes() -> set:
+    import psutil
+
+    found = set()
+    for process in psutil.process_iter(["cmdline"]):
+        line = " ".join(process.info["cmdline"] or [])
+        if "ray" in line and ("site-packages/ray" in line or line.startswith("ray::")):
+            found.add(process)
+    return found
+
+
+def test_score_by_ray_job_submit(demo, cluster, tmp_path):
+    environment, address = cluster
+    config = tmp_path / "score.yaml"
+    settings = {
+        "input_uri": str(demo.folder / "ads" / "catalogue" / "part-00000.parquet"),
+        "bundle_uri": str(demo.bundle),
+        "output_uri": str(tmp_path / "scored"),
+        "shard_rows": 4000,
+    }
+    config.write_text(json.dumps(settings))
+    submit = [RAY, "job", "submit", "--address", address, "--working-dir", str(ROOT)]
+    result = subprocess.run(
+        [*submit, "--", sys.executable, "jobs/score.py", "--config", str(config)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "10,000/10,000 ads" in result.stdout
+    assert json.loads((tmp_path / "scored" / "latest.json").read_text())["run_id"]
+    assert read_parts(next((tmp_path / "scored").glob("run_date=*/run_id=*"))).num_rows == 10_000
+    config.write_text(json.dumps(settings | {"input_uri": str(tmp_path / "nothing")}))
+    failed = subprocess.run(
+        [*submit, "--", sys.executable, "jobs/score.py", "--config", str(config)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert failed.returncode == 1
+    assert f"error: {tmp_path / 'nothing'}: no such file" in failed.stdout
