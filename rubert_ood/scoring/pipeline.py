@@ -14,9 +14,12 @@ import ray.exceptions
 from rubert_ood.cluster import ACTOR_RETRIES, TASK_RETRIES
 from rubert_ood.errors import PartialRunError, SettingsError
 from rubert_ood.progress import Progress
+from rubert_ood.scoring.encode import encode
 from rubert_ood.scoring.ledger import read_receipts
+from rubert_ood.scoring.payload import ScoringJob, shard_item
 from rubert_ood.scoring.plan import Plan
-from rubert_ood.scoring.stages import Scorer, ScoringJob, encode, shard_item, write
+from rubert_ood.scoring.scorer import Scorer
+from rubert_ood.scoring.write import write
 from rubert_ood.settings import ScoreSettings
 
 log = logging.getLogger(__name__)

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from rubert_ood.ads.schema import decoded
 
@@ -50,3 +51,10 @@ def ids_digest(ids: pa.ChunkedArray | pa.Array) -> int:
     values = np.array([value for value in decoded(ids) if isinstance(value, str)], dtype=object)
     hashes = pd.util.hash_array(values, categorize=False)
     return int(np.add.reduce(hashes, dtype=np.uint64)) if len(hashes) else 0
+
+
+def to_parquet(table: pa.Table) -> bytes:
+    """Return the table as the bytes of one Parquet file."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue().to_pybytes()

@@ -14,7 +14,7 @@ from rubert_ood.ads.synthetic import hard_cases, out_of_domain_texts, write_cata
 from rubert_ood.ads.text import ad_text
 from rubert_ood.classifier.small_bert import build_small_bert
 from rubert_ood.cluster import ray_session
-from rubert_ood.scoring.stages import to_parquet
+from rubert_ood.scoring.records import to_parquet
 from rubert_ood.settings import (
     DemoSettings,
     EvaluationSettings,

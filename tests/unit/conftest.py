@@ -117,9 +117,12 @@ def score_plan() -> Callable[..., list[dict]]:
     """Take a plan through encode, score and write, shard by shard, without Ray; return the receipts in plan order."""
 
     def run(plan, *, token_budget: int = 2048) -> list[dict]:
+        from rubert_ood.scoring.encode import encode
         from rubert_ood.scoring.ledger import read_receipts
+        from rubert_ood.scoring.payload import ScoringJob, shard_item
         from rubert_ood.scoring.plan import save_plan
-        from rubert_ood.scoring.stages import Scorer, ScoringJob, encode, shard_item, write
+        from rubert_ood.scoring.scorer import Scorer
+        from rubert_ood.scoring.write import write
 
         save_plan(plan)
         job = ScoringJob.of(plan, token_budget=token_budget, actors_per_node=2)

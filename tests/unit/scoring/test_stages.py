@@ -11,10 +11,13 @@ from transformers import AutoTokenizer
 from rubert_ood import __version__
 from rubert_ood.ads.text import text_key
 from rubert_ood.errors import PartialRunError
+from rubert_ood.scoring.encode import encode
 from rubert_ood.scoring.ledger import read_receipts, verify_run
+from rubert_ood.scoring.payload import ScoringJob, from_ipc, shard_item
 from rubert_ood.scoring.plan import make_plan, save_plan
 from rubert_ood.scoring.records import ids_digest
-from rubert_ood.scoring.stages import Scorer, ScoringJob, encode, from_ipc, rejected_rows, shard_item, write
+from rubert_ood.scoring.scorer import Scorer
+from rubert_ood.scoring.write import rejected_rows, write
 from rubert_ood.settings import ScoreSettings
 
 REASONS = {

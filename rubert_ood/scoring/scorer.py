@@ -1,0 +1,51 @@
+"""The second stage: the actor that holds the model."""
+
+import os
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from rubert_ood.classifier.tokens import num_tokens, tokenize
+from rubert_ood.scoring.payload import ScoringJob, from_ipc, job_bundle, to_ipc
+
+
+class Scorer:
+    """The actor that holds the model."""
+
+    def __init__(self, job: ScoringJob) -> None:
+        import torch
+
+        from rubert_ood.classifier.model import Classifier
+
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // job.actors_per_node))
+        self.job = job
+        self.bundle = job_bundle(job.bundle_uri, job.bundle_fingerprint)
+        self.classifier = Classifier.load(self.bundle.folder, use_gpu=job.use_gpu)
+
+    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+        if item["failure"]:
+            return item
+        return item | {"texts": to_ipc(self.score(from_ipc(item["texts"])))}
+
+    def score(self, texts: pa.Table) -> pa.Table:
+        """Replace the token ids of each text by what the model says of it."""
+        ids = pa.concat_arrays(texts["ids"].chunks) if texts.num_rows else tokenize(None, [], 0)
+        logits_NC, cls_NH = self.classifier.run(ids, token_budget=self.job.token_budget)
+        decisions = self.bundle.fitted.decide(logits_NC, cls_NH)
+        columns: dict[str, Any] = {
+            "label": pa.array(list(decisions.label), pa.string()),
+            "confidence": pa.array(decisions.confidence_N, pa.float32()),
+            "topk_labels": pa.array(decisions.topk_labels.tolist(), pa.list_(pa.string())),
+            "topk_scores": pa.array(decisions.topk_scores.tolist(), pa.list_(pa.float32())),
+            "is_ood": pa.array(decisions.is_ood, pa.bool_()),
+            "ood_distance": pa.array(decisions.ood_distance_N, pa.float64()),
+            "ood_z": pa.array(decisions.ood_z_N, pa.float64()),
+            "ood_p": pa.array(decisions.ood_p_N, pa.float64()),
+            "num_tokens": pa.array(num_tokens(ids), pa.int32()),
+            "text_key": texts["text_key"],
+        }
+        if self.job.embedding:
+            flat = pa.array(cls_NH.astype(np.float16).ravel(), pa.float16())
+            columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, cls_NH.shape[1])
+        return pa.table(columns)

@@ -1,0 +1,59 @@
+"""Frozen settings, one model per job: one YAML file is one job; environment and flags override it.
+
+Order, strongest first: flag (`--fit.threshold_quantile 0.99`), environment (`RUBERT_OOD_FIT__THRESHOLD_QUANTILE`),
+the YAML file of `--config`, the default. Secrets have no place here: S3 credentials come from the AWS environment.
+"""
+
+from rubert_ood.settings.groups import (
+    NOISE_WORDS,
+    PHONE_PATTERN,
+    CleanerSettings,
+    ColumnSettings,
+    DecisionSettings,
+    EvaluationSettings,
+    FitSettings,
+    GateSettings,
+    Group,
+    OptimiserSettings,
+    SplitSettings,
+    WorkerSettings,
+)
+from rubert_ood.settings.jobs import (
+    DemoSettings,
+    EvaluateSettings,
+    JobSettings,
+    PredictSettings,
+    PublishSettings,
+    RayJobSettings,
+    ScoreSettings,
+    TrainSettings,
+    VerifySettings,
+)
+from rubert_ood.settings.load import (
+    load_settings,
+)
+
+__all__ = [
+    "NOISE_WORDS",
+    "PHONE_PATTERN",
+    "CleanerSettings",
+    "ColumnSettings",
+    "DecisionSettings",
+    "DemoSettings",
+    "EvaluateSettings",
+    "EvaluationSettings",
+    "FitSettings",
+    "GateSettings",
+    "Group",
+    "JobSettings",
+    "OptimiserSettings",
+    "PredictSettings",
+    "PublishSettings",
+    "RayJobSettings",
+    "ScoreSettings",
+    "SplitSettings",
+    "TrainSettings",
+    "VerifySettings",
+    "WorkerSettings",
+    "load_settings",
+]

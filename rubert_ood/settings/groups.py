@@ -1,0 +1,143 @@
+"""Groups of settings that several jobs share."""
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+PHONE_PATTERN = r"(\+?\d[\d\-\s]{6,}\d)"
+NOISE_WORDS = ("продам", "куплю", "обмен", "торг", "договор", "в наличии")
+
+
+class Group(BaseModel):
+    """Settings that belong together."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class ColumnSettings(Group):
+    """Names of the columns in the ads table."""
+
+    ad_id: str = "ad_id"
+    """Unique id of an ad, text or integer; scoring only."""
+    title: str | None = "title"
+    """Title. Used if the table has it; a name given here explicitly must exist."""
+    description: str = "description"
+    """Description: the one text column that must exist."""
+    category: str = "category"
+    """Label; training and evaluation only."""
+    city: str | None = "city"
+    """City, whose names are removed from the text; training only. Used if the table has it."""
+
+
+class CleanerSettings(Group):
+    """What is removed from an ad before the model reads it. The bundle keeps it: scoring cleans as training did."""
+
+    phone_pattern: str = PHONE_PATTERN
+    """Regular expression of phone numbers."""
+    noise_words: tuple[str, ...] = NOISE_WORDS
+    """Words of every ad, removed as whole words, in any case."""
+    remove_cities: bool = True
+    """Remove the names of the cities seen in training."""
+
+
+class SplitSettings(Group):
+    """How one labelled table becomes train, valid and test."""
+
+    test_fraction: float = Field(0.2, gt=0, lt=1)
+    """Share of all rows held out for the evaluation report."""
+    valid_fraction: float = Field(0.1, gt=0, lt=1)
+    """Share of the remaining rows that picks the checkpoint and fits T and the thresholds."""
+    seed: int = 42
+    """Seed of the stratified split."""
+
+
+class OptimiserSettings(Group):
+    """The fine-tuning loop: AdamW with linear decay."""
+
+    learning_rate: float = Field(2e-5, gt=0)
+    """Peak learning rate; 2e-5 suits a pretrained BERT, a model from scratch needs 1e-3 or so."""
+    weight_decay: float = Field(0.01, ge=0)
+    """AdamW weight decay; biases and layer norms are exempt."""
+    batch_size: int = Field(16, gt=0)
+    """Ads per worker and step."""
+    eval_batch_size: int = Field(32, gt=0)
+    """Ads per worker and step on valid."""
+    num_epochs: int = Field(3, gt=0)
+    """Passes over train; valid is measured after each."""
+    warmup_fraction: float = Field(0.0, ge=0, lt=1)
+    """Share of the steps in which the learning rate rises from 0."""
+    max_length: int = Field(196, ge=8)
+    """Tokens per ad, special tokens included; longer ads are cut."""
+    max_grad_norm: float = Field(1.0, gt=0)
+    """Gradient norm to which each step is clipped."""
+    seed: int = 42
+    """Seed of initialisation, shuffling and dropout."""
+
+
+class WorkerSettings(Group):
+    """The Ray Train workers."""
+
+    num_workers: int = Field(1, gt=0)
+    """DDP workers. The global batch is num_workers x batch_size."""
+    use_gpu: bool = False
+    """One GPU per worker with NCCL and bf16 autocast; otherwise gloo on CPU in fp32."""
+    cpus_per_worker: float = Field(1, gt=0)
+    """Logical CPUs, and torch threads, of each worker."""
+    max_failures: int = Field(3, ge=0)
+    """Restarts of the worker group, each from the newest checkpoint."""
+
+
+class FitSettings(Group):
+    """What the driver fits on the gathered features."""
+
+    temperature_min: float = Field(0.5, gt=0)
+    """Lower bound of the softmax temperature T."""
+    temperature_max: float = Field(10.0, gt=0)
+    """Upper bound of T."""
+    threshold_quantile: float = Field(0.995, gt=0, lt=1)
+    """Quantile of d2 on valid that becomes the threshold."""
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> "FitSettings":
+        if self.temperature_min >= self.temperature_max:
+            raise ValueError("temperature_min must be below temperature_max")
+        return self
+
+
+class DecisionSettings(Group):
+    """When an ad is out of domain, and when a label is trusted. Kept in the bundle."""
+
+    alpha: float = Field(1.10, gt=0)
+    """Factor on the d2 threshold."""
+    z_thr: float = 4.0
+    """Standard deviations above the mean d2 of valid."""
+    ood_conf_gate: float = Field(0.75, ge=0, le=1.01)
+    """An ad classified with at least this confidence is never OOD."""
+    tau_other: float = Field(0.35, ge=0, le=1)
+    """Below this confidence the label is Other."""
+    top_k: int = Field(5, gt=0)
+    """Best classes kept per ad."""
+
+
+class EvaluationSettings(Group):
+    """Optional extra material of the evaluation report."""
+
+    hard_cases_uri: str | None = None
+    """Table with columns text, label: hand-written ads and the label that you expect."""
+    ood_uri: str | None = None
+    """Table with columns text, kind: texts that are no ads of your taxonomy."""
+    baseline: bool = True
+    """Train TF-IDF + LinearSVC on the same split and print it beside the model."""
+
+
+class GateSettings(Group):
+    """What a run must satisfy to be published."""
+
+    max_error_rate: float = Field(0.01, ge=0, le=1)
+    """Rejected rows over all rows that were read."""
+    max_ood_rate: float = Field(0.2, ge=0, le=1)
+    """OOD ads over scored ads."""
+    max_other_rate: float = Field(0.5, ge=0, le=1)
+    """Ads labelled Other over scored ads."""
+    max_class_shift: float = Field(0.3, ge=0, le=1)
+    """Jensen-Shannon distance (base 2) between the label shares of this run and of the last published one."""
+    min_rows_ratio: float = Field(0.5, ge=0)
+    """Scored ads over those of the last published run."""

@@ -1,0 +1,183 @@
+"""The settings of each job."""
+
+from datetime import date
+from typing import Literal
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, CliPositionalArg, PydanticBaseSettingsSource, SettingsConfigDict
+
+from rubert_ood.settings.groups import (
+    CleanerSettings,
+    ColumnSettings,
+    DecisionSettings,
+    EvaluationSettings,
+    FitSettings,
+    GateSettings,
+    OptimiserSettings,
+    SplitSettings,
+    WorkerSettings,
+)
+from rubert_ood.settings.sources import ConfigFile
+
+PLAIN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+ENV_PREFIX = "RUBERT_OOD_"
+
+
+class JobSettings(BaseSettings):
+    """Base of the settings of a job."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        use_attribute_docstrings=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+        cli_parse_none_str="null",
+    )
+
+    config: str | None = None
+    """YAML file with the settings of this job."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, ConfigFile(settings_cls)
+
+
+class RayJobSettings(JobSettings):
+    """Base of the jobs that run on Ray."""
+
+    ray_address: str | None = None
+    """Cluster to join (`auto`, `ray://HOST:10001`). Default: RAY_ADDRESS, else a cluster on this machine."""
+
+
+class TrainSettings(RayJobSettings):
+    """Fine-tune a BERT-type model, fit T and the OOD statistics, evaluate, and write one bundle."""
+
+    input_uri: str | None = None
+    """Labelled ads, CSV or Parquet (file, folder or glob), split by `split`. Or give the next three."""
+    train_uri: str | None = None
+    """Labelled ads to train on."""
+    valid_uri: str | None = None
+    """Labelled ads that pick the checkpoint and fit T and the thresholds."""
+    test_uri: str | None = None
+    """Labelled ads of the evaluation report."""
+    output_uri: str = "output"
+    """Where bundles/VERSION and the training checkpoints go."""
+    base_model: str = "DeepPavlov/rubert-base-cased"
+    """BERT-type checkpoint: hub name, folder or s3:// URI. Code inside a checkpoint is never run."""
+    version: str | None = Field(None, pattern=PLAIN_NAME)
+    """Name of the bundle, and of the training run: the same name resumes it. Default: UTC time of the start."""
+    columns: ColumnSettings = ColumnSettings()
+    cleaner: CleanerSettings = CleanerSettings()
+    split: SplitSettings = SplitSettings()
+    optimiser: OptimiserSettings = OptimiserSettings()
+    workers: WorkerSettings = WorkerSettings()
+    fit: FitSettings = FitSettings()
+    decision: DecisionSettings = DecisionSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+    @model_validator(mode="after")
+    def _one_kind_of_input(self) -> "TrainSettings":
+        separate = [self.train_uri, self.valid_uri, self.test_uri]
+        if bool(self.input_uri) == any(separate) or (any(separate) and not all(separate)):
+            raise ValueError("give either input_uri, or all of train_uri, valid_uri and test_uri")
+        return self
+
+
+class EvaluateSettings(RayJobSettings):
+    """Measure a bundle on labelled ads and write the report."""
+
+    bundle_uri: str = Field(min_length=1)
+    """The bundle."""
+    input_uri: str = Field(min_length=1)
+    """Labelled ads, CSV or Parquet; rows that the bundle was trained on make the report too good."""
+    output_uri: str = "output/evaluation"
+    """Where evaluation.json and evaluation.html go."""
+    columns: ColumnSettings = ColumnSettings()
+    evaluation: EvaluationSettings = EvaluationSettings(baseline=False)
+
+
+class ScoreSettings(RayJobSettings):
+    """Score a catalogue: plan, score, verify, publish, report. The same command resumes a stopped run."""
+
+    input_uri: str = Field(min_length=1)
+    """Ads, Parquet or CSV (file, folder or glob)."""
+    bundle_uri: str = Field(min_length=1)
+    """The bundle."""
+    output_uri: str = Field(min_length=1)
+    """Root of the published output: OUTPUT/run_date=.../run_id=.../part-*.parquet and OUTPUT/latest.json."""
+    run_date: date = Field(default_factory=date.today)
+    """Day that the run belongs to. Default: today."""
+    run_id: str | None = Field(None, pattern=PLAIN_NAME)
+    """Name of the run. Default: the head of the run fingerprint, so the same work has the same name."""
+    columns: ColumnSettings = ColumnSettings()
+    carry_columns: tuple[str, ...] = ()
+    """Input columns copied to the output."""
+    embedding: bool = False
+    """Write the CLS vector as a float16 list."""
+    on_bad_file: Literal["fail", "quarantine"] = "fail"
+    """A file that can't be read or lacks a column ends the job, or is set aside with its reason."""
+    shard_rows: int = Field(20_000, gt=0)
+    """Ads per shard: the unit of work, of retry and of one output part."""
+    token_budget: int = Field(4096, gt=0)
+    """Tokens per forward pass, padding included."""
+    num_actors: int | None = Field(None, gt=0)
+    """Actors that hold the model. Default: one per GPU, without GPUs one per node."""
+    use_gpu: bool = False
+    """Score on GPU in bf16 autocast; otherwise on CPU in fp32."""
+    gate: GateSettings = GateSettings()
+    publish: bool = True
+    """Swap the pointer when the gate agrees."""
+
+
+class VerifySettings(JobSettings):
+    """Re-read a run folder and check its parts against its receipts."""
+
+    run_uri: str = Field(min_length=1)
+    """The run folder, OUTPUT/run_date=.../run_id=..."""
+
+
+class PublishSettings(JobSettings):
+    """Publish a verified run: apply the gate, then swap the pointer."""
+
+    run_uri: str = Field(min_length=1)
+    """The run folder, OUTPUT/run_date=.../run_id=..."""
+    gate: GateSettings = GateSettings()
+
+
+class PredictSettings(JobSettings):
+    """Classify texts, given as arguments or one a line on standard input, and print the decision."""
+
+    bundle_uri: str = Field(min_length=1)
+    """The bundle."""
+    json_lines: bool = False
+    """Print one JSON object a line, for programs."""
+    texts: CliPositionalArg[list[str]] = []
+    """Texts to classify."""
+
+
+class DemoSettings(RayJobSettings):
+    """Run everything on a generated catalogue: generate, build a small BERT, train, fit, evaluate, score, publish."""
+
+    output_uri: str = "demo"
+    """Where the demo keeps its data, bundles and output."""
+    num_train: int = Field(10_000, ge=2_000)
+    """Labelled ads, before the split."""
+    num_score: int = Field(20_000, gt=0)
+    """Ads in the catalogue to score."""
+    num_workers: int = Field(2, gt=0)
+    """DDP workers, one CPU each."""
+    num_epochs: int = Field(4, gt=0)
+    """Passes over train."""
+    seed: int = 42
+    """Seed of everything."""
