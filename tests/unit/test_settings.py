@@ -8,7 +8,6 @@ import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from rubert_ood import settings
 from rubert_ood.errors import SettingsError
 from rubert_ood.settings import (
     DemoSettings,
