@@ -32,7 +32,12 @@ def ray_session(settings: RayJobSettings) -> Iterator[None]:
     joined = not ray.is_initialized()
     if joined:
         with _no_stderr() if quiet else nullcontext():
-            ray.init(address=settings.ray_address, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(
+                address=settings.ray_address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                include_dashboard=False,  # for a cluster of our own; one that is joined keeps what it has
+            )
     ray.data.DataContext.get_current().enable_progress_bars = False
     for name in ("ray.data", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -19,7 +19,7 @@ from rubert_ood.ads.dataset import Dataset, LabelledAds
 from rubert_ood.classifier.ddp_loop import PADDING_LABEL, read_state, train_worker
 from rubert_ood.classifier.model import TRAINING_STATE, load_tokenizer, max_positions
 from rubert_ood.classifier.tokens import tokenize
-from rubert_ood.errors import RubertOodError, SettingsError
+from rubert_ood.errors import PartialRunError, RubertOodError, SettingsError
 from rubert_ood.settings import TrainSettings
 
 log = logging.getLogger(__name__)
@@ -82,10 +82,21 @@ def fine_tune(dataset: Dataset, settings: TrainSettings, *, run_name: str, work_
     )
     try:
         result = trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        raise PartialRunError(
+            f"training {run_name} stopped, the same version goes on from its newest checkpoint: {_reason(error)}"
+        ) from error
     finally:
         lines.put(None)
         printer.join(timeout=10)
     return _best_checkpoint(result, settings.output_uri, work_dir)
+
+
+def _reason(error: ray.train.TrainingFailedError) -> str:
+    """Return the last line of what the first failed worker said."""
+    failures = getattr(error, "worker_failures", None) or {0: error}
+    lines = str(next(iter(failures.values()))).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__
 
 
 def _token_dataset(ads: LabelledAds, tokenizer: Any, settings: TrainSettings, *, shuffle: bool) -> ray.data.Dataset:

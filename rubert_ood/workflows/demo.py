@@ -29,6 +29,8 @@ from rubert_ood.workflows.train import train
 log = logging.getLogger(__name__)
 
 OOD_TEXTS_PER_KIND = 100
+SHARD_ROWS = 4_000
+"""Small, so that the demo shows several shards on their way."""
 
 
 def demo(settings: DemoSettings) -> None:
@@ -45,6 +47,7 @@ def demo(settings: DemoSettings) -> None:
                 bundle_uri=bundle.uri,
                 output_uri=storage.join(root, "scored"),
                 carry_columns=("city", "price"),
+                shard_rows=SHARD_ROWS,
             )
         )
     headline, counts = evaluation["headline"], manifest["counts"]

@@ -133,7 +133,7 @@ def test_plan_verify_publish_one_by_one(demo, tmp_path):
     assert list(tmp_path.iterdir()) == []
     verified = rubert_ood("verify", "--run_uri", demo.run)
     assert verified.returncode == 0
-    assert "2 parts, 20,000 ads" in verified.stderr
+    assert "4 parts, 20,000 ads" in verified.stderr
     refused = rubert_ood("publish", "--run_uri", demo.run, "--gate.max_other_rate", "0")
     assert refused.returncode == 5
     assert "gate.max_other_rate" in refused.stderr

@@ -19,7 +19,7 @@ from rubert_ood.ads.dataset import LabelledAds, load_dataset
 from rubert_ood.classifier.ddp_loop import Trainer
 from rubert_ood.classifier.features import gather_features
 from rubert_ood.classifier.training import fine_tune
-from rubert_ood.errors import SettingsError
+from rubert_ood.errors import PartialRunError, SettingsError
 from rubert_ood.ood.temperature import softmax
 from rubert_ood.settings import TrainSettings, WorkerSettings
 
@@ -129,6 +129,18 @@ def test_resumes_from_an_earlier_checkpoint_with_its_schedule(dataset, train_set
     content = json.loads(result.read_text())
     assert content["rates"] == [0.0, 0.0]
     assert [entry["epoch"] for entry in content["history"]] == [1, 2]
+
+
+def _raise(config: dict) -> None:
+    raise RuntimeError(f"no luck with {config['base_model']}")
+
+
+def test_a_training_that_fails_for_good_is_one_line(dataset, train_settings, tmp_path, monkeypatch):
+    monkeypatch.setattr("rubert_ood.classifier.training.train_worker", _raise)
+    settings = _with(train_settings, workers={"max_failures": 0}).model_copy(update={"output_uri": str(tmp_path)})
+    with pytest.raises(PartialRunError, match=r"training fails stopped.*no luck with") as caught:
+        fine_tune(dataset, settings, run_name="fails", work_dir=str(tmp_path / "work"))
+    assert "\n" not in str(caught.value)
 
 
 def test_valid_is_no_multiple_of_the_workers(dataset, train_settings):
