@@ -118,8 +118,7 @@ def _best_checkpoint(result: Any, output_uri: str, work_dir: str) -> TrainedMode
     if not checkpoints:
         raise RubertOodError(f"training at {result.path} reported no checkpoint")
     best, metrics = max(checkpoints, key=lambda item: (item[1]["valid_macro_f1"], -item[1]["epoch"]))
-    newest, _ = max(checkpoints, key=lambda item: item[1]["epoch"])
-    with newest.as_directory() as folder:
+    with result.checkpoint.as_directory() as folder:  # the newest, which need not be among the best that were kept
         history = read_state(folder)["history"]
     folder = best.to_directory(os.path.join(work_dir, "best_checkpoint"))
     for name in os.listdir(folder):
