@@ -45,7 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
     for name, verb in VERBS.items():
         verbs.add_parser(name, help=verb.summary, add_help=False)
     chosen, rest = parser.parse_known_args(arguments)
-    logging.basicConfig(format="%(asctime)s  %(message)s", datefmt="%H:%M:%S", level=logging.INFO, stream=sys.stderr)
+    logging.basicConfig(format="%(asctime)s  %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    logging.getLogger("rubert_ood").setLevel(logging.INFO)  # of libraries only warnings
     verb = VERBS[chosen.verb]
     try:
         loaded = settings.load_settings(verb.settings, rest, program=f"rubert-ood {chosen.verb}")

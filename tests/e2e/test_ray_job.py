@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -64,25 +65,24 @@ def test_score_by_ray_job_submit(demo, cluster, tmp_path):
         "shard_rows": 4000,
     }
     config.write_text(json.dumps(settings))
-    submit = [RAY, "job", "submit", "--address", address, "--working-dir", str(ROOT)]
-    result = subprocess.run(
-        [*submit, "--", sys.executable, "jobs/score.py", "--config", str(config)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    result = _submit(environment, address, config)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "10,000/10,000 ads" in result.stdout
     assert json.loads((tmp_path / "scored" / "latest.json").read_text())["run_id"]
     assert read_parts(next((tmp_path / "scored").glob("run_date=*/run_id=*"))).num_rows == 10_000
     config.write_text(json.dumps(settings | {"input_uri": str(tmp_path / "nothing")}))
-    failed = subprocess.run(
-        [*submit, "--", sys.executable, "jobs/score.py", "--config", str(config)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    failed = _submit(environment, address, config)
     assert failed.returncode == 1
     assert f"error: {tmp_path / 'nothing'}: no such file" in failed.stdout
+
+
+def _submit(environment: dict[str, str], address: str, config: Path) -> subprocess.CompletedProcess[str]:
+    """Submit the scoring job; a cluster that has just started may have no agent for a while."""
+    command = [RAY, "job", "submit", "--address", address, "--working-dir", str(ROOT)]
+    command += ["--", sys.executable, "jobs/score.py", "--config", str(config)]
+    deadline = time.monotonic() + 180
+    while True:
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
+        if "No available agent" not in result.stderr or time.monotonic() > deadline:
+            return result
+        time.sleep(2)
