@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
+        print("interrupted; `score`, and `train` with the same --version, go on from here", file=sys.stderr)
         return INTERRUPTED
     except Exception:
         logging.exception("internal error, please report it")

@@ -2,14 +2,17 @@
 
 import logging
 import os
+import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
+from rubert_ood.errors import SettingsError
 from rubert_ood.settings import RayJobSettings
 
 log = logging.getLogger(__name__)
 
+CONNECT_TIMEOUT_S = 10
 TASK_RETRIES = {"max_retries": 3}
 ACTOR_RETRIES = {"max_restarts": 3, "max_task_retries": 3}
 """Ray's defaults have no end: a batch that kills its process would be tried for ever."""
@@ -31,6 +34,7 @@ def ray_session(settings: RayJobSettings) -> Iterator[None]:
     warnings.filterwarnings("ignore", message=".*ray_remote_args")
     joined = not ray.is_initialized()
     if joined:
+        _check_reachable(settings.ray_address or os.environ.get("RAY_ADDRESS"))
         with _no_stderr() if quiet else nullcontext():
             ray.init(
                 address=settings.ray_address,
@@ -50,6 +54,16 @@ def ray_session(settings: RayJobSettings) -> Iterator[None]:
     finally:
         if joined:
             ray.shutdown()
+
+
+def _check_reachable(address: str | None) -> None:
+    """Refuse HOST:PORT where nobody answers: Ray itself would wait for many minutes and say nothing."""
+    host, _, port = (address or "").rpartition("://")[2].rpartition(":")
+    if host and port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
+        except OSError as error:
+            raise SettingsError(f"ray_address: nobody answers at {address}: {error}") from error
 
 
 @contextmanager

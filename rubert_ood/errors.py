@@ -6,7 +6,7 @@ RubertOodError                 1  a fault of ours
 |- SchemaError                 2  a table lacks a column, or a column has the wrong type or content
 |- BundleError                 2  a bundle or checkpoint is missing, damaged or does not fit
 |- InputError                  3  the input is missing, unreadable or empty
-|- ErrorRateError              4  more rows or files were rejected than the settings allow
+|- ErrorRateError              4  more rows were rejected than the settings allow
 |- PublicationRefusedError     5  the acceptance gate said no; the output is kept
 |- PartialRunError             6  the run stopped half-way; the same command resumes it
 """

@@ -5,6 +5,7 @@ settings. Every process builds its own filesystem, so no key is ever pickled.
 """
 
 import contextlib
+import json
 import os
 import posixpath
 import re
@@ -52,7 +53,10 @@ def filesystem(uri: str) -> tuple[Any, str]:
     import fsspec
 
     if is_s3(uri):
-        return _s3(), uri.split("://", 1)[1].rstrip("/")
+        path = uri.split("://", 1)[1].strip("/")
+        if not path:
+            raise InputError(f"{uri}: name a bucket")
+        return _s3(), path
     if "://" in uri and not uri.startswith("file://"):
         raise InputError(f"{uri}: storage is a local path or s3://BUCKET/KEY")
     return fsspec.filesystem("file"), os.path.abspath(uri.removeprefix("file://"))
@@ -103,6 +107,14 @@ def read_bytes(uri: str) -> bytes:
     fs, path = filesystem(uri)
     with explained(uri):
         return fs.cat_file(path)
+
+
+def read_json(uri: str) -> Any:
+    """Read a JSON object that this package wrote; InputError when it is damaged."""
+    try:
+        return json.loads(read_bytes(uri))
+    except ValueError as error:
+        raise InputError(f"{uri}: damaged, it holds no JSON; restore or delete it") from error
 
 
 def put_bytes(uri: str, data: bytes) -> None:

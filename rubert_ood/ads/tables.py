@@ -16,6 +16,7 @@ from rubert_ood.errors import InputError, SchemaError
 
 SUFFIXES = (".parquet", ".csv")
 READ_BATCH_ROWS = 16_384
+csv.field_size_limit(2**31 - 1)
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,7 @@ def _read_csv(uri: str, file: Any, columns: Sequence[str] | None) -> pa.Table:
     if repeated:
         raise SchemaError(f"{uri}: the column name {sorted(repeated)[0]!r} stands in the header twice")
     content = file.read()
-    if content.count(b'"') % 2:  # pyarrow would take the rest of the file for one value, and say nothing
-        raise InputError(f"{uri}: not readable as CSV: a quote is opened and never closed")
+    _check_quotes(uri, content)
     return pyarrow.csv.read_csv(
         pa.BufferReader(content),
         parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
@@ -113,6 +113,18 @@ def _read_csv(uri: str, file: Any, columns: Sequence[str] | None) -> pa.Table:
             column_types={name: pa.string() for name in names}, include_columns=list(columns) if columns else None
         ),
     )
+
+
+def _check_quotes(uri: str, content: bytes) -> None:
+    """Refuse a quote that is never closed, or closed in the middle of a value: pyarrow would swallow rows silently."""
+    text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", errors="replace", newline="")
+    rows = csv.reader(text, strict=True)
+    line = 1
+    try:
+        for _ in rows:
+            line = rows.line_num + 1
+    except csv.Error as error:
+        raise InputError(f"{uri}: not readable as CSV: the row that begins in line {line}: {error}") from error
 
 
 def _header(uri: str, file: Any) -> list[str]:

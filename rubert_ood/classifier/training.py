@@ -1,5 +1,7 @@
 """Fine-tune with Ray Train: the driver's side. The loop of the workers is in ddp_loop.py."""
 
+import hashlib
+import json
 import logging
 import os
 import threading
@@ -20,7 +22,7 @@ from rubert_ood.classifier.ddp_loop import PADDING_LABEL, read_state, train_work
 from rubert_ood.classifier.model import TRAINING_STATE, load_tokenizer, max_positions
 from rubert_ood.classifier.tokens import tokenize
 from rubert_ood.errors import PartialRunError, RubertOodError, SettingsError
-from rubert_ood.settings import TrainSettings
+from rubert_ood.settings import TrainSettings, WorkerSettings
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +47,8 @@ def fine_tune(dataset: Dataset, settings: TrainSettings, *, run_name: str, work_
     workers = settings.workers
     if len(dataset.train) < workers.num_workers * settings.optimiser.batch_size:
         raise SettingsError(f"{len(dataset.train)} training ads do not fill one batch of every worker")
+    _claim_run(dataset, settings, run_name)
+    _warn_of_waiting(workers)
     tokenizer = load_tokenizer(base_model)
     fs, path = storage.arrow_filesystem(storage.join(settings.output_uri, "training"))
     lines: Queue = Queue(actor_options={"num_cpus": 0})
@@ -86,10 +90,45 @@ def fine_tune(dataset: Dataset, settings: TrainSettings, *, run_name: str, work_
         raise PartialRunError(
             f"training {run_name} stopped, the same version goes on from its newest checkpoint: {_reason(error)}"
         ) from error
+    except SystemExit as error:  # Ray Train's own answer to Ctrl-C
+        raise KeyboardInterrupt from error
     finally:
         lines.put(None)
         printer.join(timeout=10)
     return _best_checkpoint(result, settings.output_uri, work_dir)
+
+
+def _claim_run(dataset: Dataset, settings: TrainSettings, run_name: str) -> None:
+    """Note what this run trains on; a run of that name with other data or settings is refused, not resumed."""
+    data = hashlib.sha256()
+    for part in (dataset.train, dataset.valid):
+        data.update(json.dumps([part.texts, part.labels_N.tolist()]).encode())
+    identity = {
+        "labelled ads": data.hexdigest(),
+        "labels": dataset.labels,
+        "base_model": settings.base_model,
+        "optimiser": settings.optimiser.model_dump(),
+        "num_workers": settings.workers.num_workers,
+    }
+    uri = storage.join(settings.output_uri, "training", f"{run_name}.json")
+    if storage.exists(uri):
+        older = storage.read_json(uri)
+        changed = [name for name, value in identity.items() if older.get(name) != value]
+        if changed:
+            raise SettingsError(f"version {run_name!r} began with other {', '.join(changed)}; give another version")
+    else:
+        storage.put_bytes(uri, json.dumps(identity, ensure_ascii=False).encode())
+
+
+def _warn_of_waiting(workers: WorkerSettings) -> None:
+    wanted = {"CPU": workers.num_workers * workers.cpus_per_worker, "GPU": workers.num_workers * workers.use_gpu}
+    there = ray.cluster_resources()
+    for name, count in wanted.items():
+        if count > there.get(name, 0):
+            log.warning(
+                f"train     waits for {count:g} {name}, the cluster has {there.get(name, 0):g}: "
+                "an autoscaler may add some; otherwise stop and ask for less"
+            )
 
 
 def _reason(error: ray.train.TrainingFailedError) -> str:

@@ -103,7 +103,7 @@ def read_receipts(run_uri: str, fingerprint: str) -> dict[str, dict[str, Any]]:
     except InputError:
         return {}
     with ThreadPoolExecutor(STORAGE_THREADS) as pool:
-        receipts = [json.loads(data) for data in pool.map(storage.read_bytes, [file.uri for file in files])]
+        receipts = list(pool.map(storage.read_json, [file.uri for file in files]))
     return {receipt["shard_id"]: receipt for receipt in receipts if receipt["fingerprint"] == fingerprint}
 
 
@@ -168,7 +168,7 @@ def put_manifest(manifest: dict[str, Any]) -> None:
 
 
 def read_manifest(run_uri: str) -> dict[str, Any]:
-    return json.loads(storage.read_bytes(manifest_uri(run_uri)))
+    return storage.read_json(manifest_uri(run_uri))
 
 
 def verify_run(plan: Plan) -> dict[str, dict[str, Any]]:

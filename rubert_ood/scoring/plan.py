@@ -144,7 +144,7 @@ def save_plan(plan: Plan) -> None:
 def load_plan(run_uri: str) -> Plan:
     """Read the plan of a run folder, which may have been moved since; InputError when there is none."""
     run_uri = storage.absolute(run_uri.rstrip("/"))
-    content = json.loads(storage.read_bytes(storage.join(run_uri, "_run", PLAN_FILE)))
+    content = storage.read_json(storage.join(run_uri, "_run", PLAN_FILE))
     shards = [Shard(**shard) for shard in content.pop("shards")]
     output_uri = run_uri.rsplit("/", 2)[0]
     return Plan(shards=shards, **(content | {"run_uri": run_uri, "output_uri": output_uri}))

@@ -4,6 +4,7 @@ Nothing that was published is overwritten or deleted.
 """
 
 import json
+import logging
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,15 +16,15 @@ from rubert_ood.errors import ErrorRateError, InputError, PublicationRefusedErro
 from rubert_ood.scoring.ledger import put_manifest, read_manifest
 from rubert_ood.settings import GateSettings
 
+log = logging.getLogger(__name__)
+
 POINTER_FILE = "latest.json"
 
 
 def read_pointer(output_uri: str) -> dict[str, Any] | None:
     """Return the pointer, or None when nothing was published yet."""
-    try:
-        return json.loads(storage.read_bytes(storage.join(output_uri, POINTER_FILE)))
-    except InputError:
-        return None
+    uri = storage.join(output_uri, POINTER_FILE)
+    return storage.read_json(uri) if storage.exists(uri) else None
 
 
 def published_manifest(output_uri: str, *, other_than: str) -> dict[str, Any] | None:
@@ -32,7 +33,13 @@ def published_manifest(output_uri: str, *, other_than: str) -> dict[str, Any] | 
     if pointer is None:
         return None
     run_uri = storage.join(output_uri, pointer["path"])
-    return None if run_uri == other_than else read_manifest(run_uri)
+    if run_uri == other_than:
+        return None
+    try:
+        return read_manifest(run_uri)
+    except InputError as error:  # removed by retention, say: nothing to be compared with
+        log.warning("gate      the last published run cannot be read, so nothing is compared with it: %s", error)
+        return None
 
 
 def check_gate(

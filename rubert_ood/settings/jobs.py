@@ -117,7 +117,7 @@ class ScoreSettings(RayJobSettings):
     output_uri: str = Field(min_length=1)
     """Root of the published output: OUTPUT/run_date=.../run_id=.../part-*.parquet and OUTPUT/latest.json."""
     run_date: date = Field(default_factory=date.today)
-    """Day that the run belongs to. Default: today."""
+    """Day that the run belongs to. Default: today; give it where a run may pass midnight, or it cannot be resumed."""
     run_id: str | None = Field(None, pattern=PLAIN_NAME)
     """Name of the run. Default: the head of the run fingerprint, so the same work has the same name."""
     columns: ColumnSettings = ColumnSettings()

@@ -16,6 +16,7 @@ TOKEN_BUDGET = 4096
 def predict(settings: PredictSettings) -> list[dict[str, Any]]:
     """Classify the texts of the settings, or the lines of standard input; print paragraphs or JSON lines."""
     texts = settings.texts or [line.strip() for line in sys.stdin if line.strip()]
+    texts = [text.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for text in texts]
     if not texts:
         raise InputError("no text: give texts as arguments, or one a line on standard input")
     results = predict_texts(load_bundle(settings.bundle_uri), texts)

@@ -11,7 +11,7 @@ from rubert_ood.errors import InputError, PartialRunError
 from rubert_ood.reports.html import run_html
 from rubert_ood.scoring.ledger import make_manifest, put_manifest, read_manifest, read_receipts, verify_run
 from rubert_ood.scoring.plan import Plan, load_plan, make_plan, save_plan
-from rubert_ood.scoring.publish import check_gate, publish_run, published_manifest
+from rubert_ood.scoring.publish import check_gate, is_published, publish_run, published_manifest
 from rubert_ood.settings import PublishSettings, ScoreSettings, VerifySettings
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,10 @@ def score(settings: ScoreSettings) -> dict[str, Any]:
             raise
     receipts = verify_run(run_plan)
     manifest = make_manifest(run_plan, receipts, outcome="complete", started_at=started_at)
+    older = _older_manifest(run_plan)
+    if older.get("outcome") == "published" and is_published(older) and older["counts"] == manifest["counts"]:
+        log.info("published %s: already, nothing to do", run_plan.run_uri)
+        return older
     previous = published_manifest(run_plan.output_uri, other_than=run_plan.run_uri)
     try:
         if settings.publish:
@@ -72,10 +76,7 @@ def publish(settings: PublishSettings) -> dict[str, Any]:
     """Verify a run, apply the gate, swap the pointer. What is published is counted from the receipts again."""
     run_plan = load_plan(settings.run_uri)
     receipts = verify_run(run_plan)
-    try:
-        older = read_manifest(run_plan.run_uri)
-    except InputError:  # the run was killed before its first manifest
-        older = {}
+    older = _older_manifest(run_plan)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     manifest = make_manifest(run_plan, receipts, outcome="complete", started_at=older.get("started_at", now))
     if older.get("outcome") != "partial":
@@ -83,3 +84,11 @@ def publish(settings: PublishSettings) -> dict[str, Any]:
     manifest = publish_run(manifest, settings.gate)
     log.info("published %s", run_plan.run_uri)
     return manifest
+
+
+def _older_manifest(run_plan: Plan) -> dict[str, Any]:
+    """Return the manifest of the run as an earlier start left it; empty if none got that far."""
+    try:
+        return read_manifest(run_plan.run_uri)
+    except InputError:
+        return {}

@@ -170,3 +170,13 @@ def test_features_come_in_order_each_row_once(two_workers, dataset):
             np.testing.assert_allclose(features[name].logits_NC[row], logits[0], atol=1e-5)
             np.testing.assert_allclose(features[name].cls_NH[row], cls[0], atol=1e-5)
         assert features[name].labels_N is ads.labels_N
+
+
+def test_a_version_that_began_with_other_data_is_refused(two_workers, dataset, train_settings, tmp_path):
+    """Resuming would go on from weights that saw other ads, and label them with the names of other classes."""
+    fewer = dataclasses.replace(dataset, train=LabelledAds(dataset.train.texts[:500], dataset.train.labels_N[:500]))
+    with pytest.raises(SettingsError, match=r"version 'two-workers' began with other labelled ads; give another"):
+        fine_tune(fewer, train_settings, run_name="two-workers", work_dir=str(tmp_path))
+    other = _with(train_settings, optimiser={"num_epochs": 40})
+    with pytest.raises(SettingsError, match=r"other optimiser"):
+        fine_tune(dataset, other, run_name="two-workers", work_dir=str(tmp_path))

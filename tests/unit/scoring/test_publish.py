@@ -220,3 +220,22 @@ def test_a_real_run_is_found_through_the_pointer(full_run, tmp_path):
     path = json.loads((out / "latest.json").read_text())["path"]
     assert (out / path) == folder
     assert len(list((out / path).glob("part-*.parquet"))) == 12
+
+
+def test_a_pointer_to_a_run_that_is_gone_blocks_nothing(out, caplog):
+    from rubert_ood.scoring.publish import published_manifest
+    from rubert_ood.storage import put_bytes
+
+    put_bytes(os.path.join(out, "latest.json"), b'{"path": "run_date=2026-01-01/run_id=gone"}')
+    assert published_manifest(out, other_than="x") is None
+    assert "run_id=gone" in caplog.text
+
+
+def test_a_damaged_pointer_is_one_line(out):
+    from rubert_ood.errors import InputError
+    from rubert_ood.scoring.publish import read_pointer
+    from rubert_ood.storage import put_bytes
+
+    put_bytes(os.path.join(out, "latest.json"), b"{")
+    with pytest.raises(InputError, match=r"latest\.json: damaged"):
+        read_pointer(out)
