@@ -31,13 +31,11 @@ def encode(item: dict[str, Any], job: ScoringJob) -> dict[str, Any]:
 
 
 def _encode_shard(shard: Shard, job: ScoringJob) -> tuple[pa.Table, pa.Table]:
-    from rubert_ood.classifier.model import load_tokenizer
-
     bundle = job_bundle(job.bundle_uri, job.bundle_fingerprint)
     wanted = list(dict.fromkeys([*shard.columns.values(), *job.carry_columns]))
     table = read_rows(shard.uri, wanted, start=shard.start, stop=shard.stop)
     rows, texts = encode_table(table, shard.columns, job.carry_columns, bundle)
-    ids = tokenize(_tokenizer(bundle.folder, load_tokenizer), texts, bundle.max_length)
+    ids = tokenize(_tokenizer(bundle.folder), texts, bundle.max_length)
     return rows, pa.table({"text_key": pa.array([text_key(text) for text in texts], pa.string()), "ids": ids})
 
 
@@ -80,5 +78,7 @@ def _reject_reason(ad_id: Any, title: Any, description: Any) -> str | None:
 
 
 @lru_cache(maxsize=1)
-def _tokenizer(folder: str, load: Any) -> Any:
-    return load(folder)
+def _tokenizer(folder: str) -> Any:
+    from rubert_ood.classifier.model import load_tokenizer
+
+    return load_tokenizer(folder)

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from rubert_ood import __version__, storage
 from rubert_ood.errors import InputError, PartialRunError, VerificationError
+from rubert_ood.ood.decision import OTHER
 from rubert_ood.progress import Progress
 from rubert_ood.scoring.plan import Plan, Shard
 from rubert_ood.scoring.records import DIGEST_MODULUS, STATUS_EMPTY, ids_digest
@@ -131,7 +132,7 @@ def make_manifest(
         "bundle": plan.bundle,
         "input_uri": plan.input_uri,
         "output_uri": plan.output_uri,
-        "counts": {**counts, "rows_other": classes.get("Other", 0), "rows_planned": plan.num_rows},
+        "counts": {**counts, "rows_other": classes.get(OTHER, 0), "rows_planned": plan.num_rows},
         "ids_in": sum(receipt["ids_in"] for receipt in done) % DIGEST_MODULUS,
         "ids_out": sum(receipt["ids_out"] for receipt in done) % DIGEST_MODULUS,
         "ids_rejected": sum(receipt["ids_rejected"] for receipt in done) % DIGEST_MODULUS,

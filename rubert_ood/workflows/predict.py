@@ -8,6 +8,7 @@ from rubert_ood.bundle import Bundle, load_bundle
 from rubert_ood.classifier.model import Classifier
 from rubert_ood.classifier.tokens import num_tokens, tokenize
 from rubert_ood.errors import InputError
+from rubert_ood.ood.decision import OTHER
 from rubert_ood.settings import PredictSettings
 
 TOKEN_BUDGET = 4096
@@ -36,7 +37,7 @@ def predict_texts(bundle: Bundle, texts: list[str]) -> list[dict[str, Any]]:
     ids = tokenize(classifier.tokenizer, [cleaned[number] for number in filled], bundle.max_length)
     decisions = bundle.fitted.decide(*classifier.run(ids, token_budget=TOKEN_BUDGET))
     results: list[dict[str, Any]] = [
-        {"text": text, "cleaned": clean, "label": "Other", "status": "empty"}
+        {"text": text, "cleaned": clean, "label": OTHER, "status": "empty"}
         for text, clean in zip(texts, cleaned, strict=True)
     ]
     for row, number in enumerate(filled):
