@@ -24,7 +24,7 @@ from typing import Any
 
 from safetensors.numpy import load_file, save_file
 
-from rubert_ood import __version__, storage
+from rubert_ood import __version__, folders, storage
 from rubert_ood.ads.text import TextCleaner
 from rubert_ood.errors import BundleError, InputError
 from rubert_ood.ood.decision import Thresholds
@@ -102,27 +102,31 @@ def write_bundle(
             "files": files,
         }
         _write_text(folder, MANIFEST, json.dumps(manifest, indent=1))
-        storage.put_folder(folder, uri, last=MANIFEST)
+        folders.put_folder(folder, uri, last=MANIFEST)
     return load_bundle(uri)
 
 
 def load_bundle(uri: str, *, fingerprint: str | None = None) -> Bundle:
     """Fetch a bundle to this node, once, and check every file against the manifest.
 
-    With the fingerprint of a bundle that this job has checked already, its files are not hashed again.
+    A copy from S3 is checked before it takes its place. With the fingerprint of a bundle that this job has checked
+    already, files that lie here are not hashed again.
     Raises BundleError that names the file which is missing or differs.
     """
     uri = storage.absolute(uri.rstrip("/"))
     manifest = _read_manifest(uri)
     if fingerprint is not None and manifest["fingerprint"] != fingerprint:
         raise BundleError(f"{uri}: the bundle changed during the job; start again")
-    if storage.is_s3(uri):
-        folder = os.path.join(storage.CACHE_DIR, "bundles", manifest["fingerprint"])
-        storage.fetch_folder(uri, folder, list(manifest["files"]))
-    else:
-        folder = uri
+    files = manifest["files"]
+    folder = _fetch(uri, manifest) if storage.is_s3(uri) else uri
     if fingerprint is None:
-        _check_files(uri, folder, manifest["files"])
+        try:
+            _check_files(uri, folder, files)
+        except BundleError:
+            if not storage.is_s3(uri):
+                raise
+            shutil.rmtree(folder, ignore_errors=True)  # the copy on this node went bad; the bundle may be whole
+            folder = _fetch(uri, manifest)
     return Bundle(
         uri=uri,
         folder=folder,
@@ -131,6 +135,13 @@ def load_bundle(uri: str, *, fingerprint: str | None = None) -> Bundle:
         fitted=_read_fitted(folder),
         cleaner=TextCleaner.from_dict(_read_json(folder, "text.json")["cleaner"]),
         max_length=_read_json(folder, "text.json")["max_length"],
+    )
+
+
+def _fetch(uri: str, manifest: dict[str, Any]) -> str:
+    files = manifest["files"]
+    return folders.fetch_folder(
+        uri, "bundles", manifest["fingerprint"], list(files), lambda folder: _check_files(uri, folder, files)
     )
 
 

@@ -28,6 +28,7 @@ VERBS = {
     "score": Verb(settings.ScoreSettings, "score:score", "score a catalogue, verify, publish, report; or resume"),
     "verify": Verb(settings.VerifySettings, "score:verify", "check the parts of a run against its receipts"),
     "publish": Verb(settings.PublishSettings, "score:publish", "apply the gate to a run and swap the pointer"),
+    "rollback": Verb(settings.RollbackSettings, "score:rollback", "publish the run before the present one again"),
     "predict": Verb(settings.PredictSettings, "predict:predict", "classify texts and print the decision"),
 }
 

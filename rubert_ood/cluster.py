@@ -13,8 +13,8 @@ from rubert_ood.settings import RayJobSettings
 log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10
-TASK_RETRIES = {"max_retries": 3}
-ACTOR_RETRIES = {"max_restarts": 3, "max_task_retries": 3}
+TASK_RETRIES = {"max_retries": 2}
+ACTOR_RETRIES = {"max_restarts": 2, "max_task_retries": 2}
 """Ray's defaults have no end: a batch that kills its process would be tried for ever."""
 
 
@@ -27,6 +27,7 @@ def ray_session(settings: RayJobSettings) -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the new behaviour; unset, Ray warns of it
     # Ray's C++ side reports harmless things as errors on the driver's terminal; set to info to see them
     quiet = os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal") == "fatal"
+    os.environ.setdefault("RAY_task_oom_retries", "2")  # Ray's default is without end, also here
     import ray
     import ray.data
 
@@ -43,8 +44,10 @@ def ray_session(settings: RayJobSettings) -> Iterator[None]:
                 include_dashboard=False,  # for a cluster of our own; one that is joined keeps what it has
             )
     ray.data.DataContext.get_current().enable_progress_bars = False
-    for name in ("ray.data", "ray.train"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("ray.train").setLevel(logging.ERROR)
+    for handler in logging.getLogger("ray.data").handlers:
+        if handler.name == "console":  # its log file keeps everything; failures come back as data
+            handler.setLevel(logging.CRITICAL)
     resources = ray.cluster_resources()
     if joined:
         num_nodes = sum(node["Alive"] for node in ray.nodes())

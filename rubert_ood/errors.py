@@ -5,10 +5,12 @@ RubertOodError                 1  a fault of ours
 |- SettingsError               2  a setting is wrong or missing
 |- SchemaError                 2  a table lacks a column, or a column has the wrong type or content
 |- BundleError                 2  a bundle or checkpoint is missing, damaged or does not fit
+|- OutputError                 2  the output cannot be written: denied, no such bucket, disk full
 |- InputError                  3  the input is missing, unreadable or empty
 |- ErrorRateError              4  more rows were rejected than the settings allow
 |- PublicationRefusedError     5  the acceptance gate said no; the output is kept
 |- PartialRunError             6  the run stopped half-way; the same command resumes it
+   `- StorageUnavailableError  6  storage did not answer, also not after many attempts
 """
 
 
@@ -34,6 +36,10 @@ class BundleError(RubertOodError):
     exit_code = 2
 
 
+class OutputError(RubertOodError):
+    exit_code = 2
+
+
 class InputError(RubertOodError):
     exit_code = 3
 
@@ -48,3 +54,7 @@ class PublicationRefusedError(RubertOodError):
 
 class PartialRunError(RubertOodError):
     exit_code = 6
+
+
+class StorageUnavailableError(PartialRunError):
+    """Storage did not answer; what is done stays done."""

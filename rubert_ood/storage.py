@@ -1,31 +1,29 @@
 """One way to files: a URI (a local path or s3://bucket/key) leads to an fsspec filesystem.
 
 S3 endpoint, region and credentials come from the standard AWS environment, profile or instance role, never from
-settings. Every process builds its own filesystem, so no key is ever pickled.
+settings. Every process builds its own filesystem, so no key is ever pickled. A failure that may pass is tried again.
 """
 
 import contextlib
+import fcntl
+import hashlib
 import json
 import os
 import posixpath
 import re
-import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from rubert_ood.errors import InputError
+from rubert_ood.errors import InputError, OutputError
+from rubert_ood.retry import explained, retried
 
 if TYPE_CHECKING:
     import pyarrow.fs
 
-UPLOAD_THREADS = 8
-CACHE_DIR = os.path.join(tempfile.gettempdir(), f"rubert_ood-{os.getuid()}")
-"""Where a node keeps what it fetched once: bundles and checkpoints."""
+CONDITION_FAILED = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,11 @@ def is_s3(uri: str) -> bool:
 def _s3() -> Any:
     import fsspec
 
-    return fsspec.filesystem("s3", config_kwargs={"retries": {"mode": "standard", "max_attempts": 6}})
+    # quick attempts by botocore and s3fs, for one lost packet; `retried` goes on when that does not help
+    config = {"retries": {"mode": "standard", "total_max_attempts": 3}, "connect_timeout": 10, "read_timeout": 20}
+    fs = fsspec.filesystem("s3", config_kwargs=config, use_listings_cache=False)
+    fs.retries = 2
+    return fs
 
 
 def filesystem(uri: str) -> tuple[Any, str]:
@@ -79,30 +81,14 @@ def absolute(uri: str) -> str:
     return uri if is_s3(uri) else filesystem(uri)[1]
 
 
-@contextlib.contextmanager
-def explained(uri: str) -> Iterator[None]:
-    """Turn a storage failure into one line that names the URI."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise InputError(f"{uri}: no such file, folder or bucket") from error
-    except PermissionError as error:
-        raise InputError(f"{uri}: access denied; check the credentials and the policy of the bucket") from error
-    except OSError as error:
-        raise InputError(f"{uri}: {' '.join(str(error).split())}") from error
-    except Exception as error:
-        if type(error).__module__.startswith("botocore."):  # botocore's own errors are no OSErrors
-            raise InputError(f"{uri}: {' '.join(str(error).split())}") from error
-        raise
-
-
+@retried
 def exists(uri: str) -> bool:
     fs, path = filesystem(uri)
     with explained(uri):
-        fs.invalidate_cache()
         return fs.exists(path)
 
 
+@retried
 def read_bytes(uri: str) -> bytes:
     fs, path = filesystem(uri)
     with explained(uri):
@@ -117,10 +103,11 @@ def read_json(uri: str) -> Any:
         raise InputError(f"{uri}: damaged, it holds no JSON; restore or delete it") from error
 
 
+@retried
 def put_bytes(uri: str, data: bytes) -> None:
-    """Write one object that appears whole or not at all, also over an older one."""
+    """Write one object that appears whole or not at all, also over an older one. OutputError when it cannot be."""
     fs, path = filesystem(uri)
-    with explained(uri):
+    with explained(uri, OutputError):
         if is_s3(uri):
             fs.pipe_file(path, data)
             return
@@ -137,20 +124,66 @@ def put_bytes(uri: str, data: bytes) -> None:
                 os.unlink(staged)
 
 
-def list_files(uri: str, suffixes: tuple[str, ...] = ()) -> list[FileInfo]:
+def read_versioned(uri: str) -> tuple[bytes | None, str]:
+    """Return an object, or None when there is none, and its version for `swap_bytes`."""
+    if not exists(uri):
+        return None, ""
+    fs, path = filesystem(uri)
+    with explained(uri):
+        version = fs.info(path)["ETag"] if is_s3(uri) else ""  # before the content: a change in between is seen
+    data = read_bytes(uri)
+    return data, version or hashlib.sha256(data).hexdigest()
+
+
+@retried
+def swap_bytes(uri: str, data: bytes, version: str) -> bool:
+    """Replace an object if it still is of this version ("": if there still is none); say whether it was.
+
+    After a lost answer it may say no although it has written: read the object again to be sure.
+    """
+    fs, path = filesystem(uri)
+    if not is_s3(uri):
+        with explained(uri, OutputError), locked(path):
+            if read_versioned(uri)[1] != version:
+                return False
+            put_bytes(uri, data)
+            return True
+    condition = {"IfMatch": version} if version else {"IfNoneMatch": "*"}
+    with explained(uri, OutputError):
+        try:
+            fs.pipe_file(path, data, **condition)
+        except OSError as error:
+            if getattr(error.__cause__, "response", {}).get("Error", {}).get("Code") in CONDITION_FAILED:
+                return False
+            raise
+    return True
+
+
+@contextlib.contextmanager
+def locked(path: str) -> Iterator[None]:
+    """Hold a lock that the processes of this machine share."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    folder, name = os.path.split(path)
+    with open(os.path.join(folder, f".{name}.lock"), "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # ends with the file, also when the process is killed
+        yield
+
+
+@retried
+def list_files(uri: str, suffixes: tuple[str, ...] = (), *, missing_ok: bool = False) -> list[FileInfo]:
     """List a file, a folder (recursively) or a glob, sorted by URI; names with a leading `_` or `.` are skipped.
 
-    Raises InputError when there is no such file or folder. An empty list means that it holds no matching file.
+    Raises InputError when there is no such file or folder, unless it may be missing. An empty list means that it holds
+    no matching file.
     """
     fs, path = filesystem(uri)
     with explained(uri):
-        fs.invalidate_cache()
         plain = re.split(r"[*?\[]", path)[0]
         if plain != path:
             found, root = fs.glob(path, detail=True), plain.rpartition("/")[0]
         else:
             found, root = fs.find(path, detail=True), path
-            if not found:
+            if not found and not missing_ok:
                 fs.info(path)  # raises when there is nothing at all
     files = []
     for name, info in sorted(found.items()):
@@ -162,44 +195,3 @@ def list_files(uri: str, suffixes: tuple[str, ...] = ()) -> list[FileInfo]:
         version = str(info.get("ETag") or os.stat(name).st_mtime_ns).strip('"')
         files.append(FileInfo(f"s3://{name}" if is_s3(uri) else name, int(info["size"]), version))
     return files
-
-
-def put_folder(local_dir: str, uri: str, *, last: str) -> None:
-    """Copy a flat folder to a URI, the file named `last` after all others: its presence says that all is there.
-
-    On disk the whole folder appears in one rename.
-    """
-    names = sorted(name for name in os.listdir(local_dir) if name != last)
-    fs, path = filesystem(uri)
-    with explained(uri):
-        if is_s3(uri):
-            with ThreadPoolExecutor(UPLOAD_THREADS) as pool:
-                list(pool.map(lambda name: fs.put_file(os.path.join(local_dir, name), f"{path}/{name}"), names))
-            fs.put_file(os.path.join(local_dir, last), f"{path}/{last}")
-            return
-        parent = os.path.dirname(path)
-        os.makedirs(parent, exist_ok=True)
-        staged = tempfile.mkdtemp(prefix=".staged-", dir=parent)
-        try:
-            for name in [*names, last]:
-                shutil.copyfile(os.path.join(local_dir, name), os.path.join(staged, name))
-            os.chmod(staged, 0o755)
-            os.rename(staged, path)
-        finally:
-            shutil.rmtree(staged, ignore_errors=True)
-
-
-def fetch_folder(uri: str, cache_dir: str, names: list[str]) -> None:
-    """Copy the named files of a folder into a local folder that appears whole; a second caller finds it there."""
-    if os.path.isdir(cache_dir):
-        return
-    fs, path = filesystem(uri)
-    os.makedirs(os.path.dirname(cache_dir), exist_ok=True)
-    staged = tempfile.mkdtemp(prefix=".fetch-", dir=os.path.dirname(cache_dir))
-    try:
-        with explained(uri), ThreadPoolExecutor(UPLOAD_THREADS) as pool:
-            list(pool.map(lambda name: fs.get_file(f"{path}/{name}", os.path.join(staged, name)), names))
-        with contextlib.suppress(OSError):  # another process was first: its copy is as good
-            os.rename(staged, cache_dir)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from rubert_ood import storage
 from rubert_ood.errors import InputError, SchemaError
+from rubert_ood.retry import explained, retried
 
 SUFFIXES = (".parquet", ".csv")
 READ_BATCH_ROWS = 16_384
@@ -34,6 +35,7 @@ def list_tables(uri: str) -> list[storage.FileInfo]:
     return files
 
 
+@retried
 def inspect(uri: str) -> TableInfo:
     """Read what can be known without the rows: the schema, and the rows of each row group (CSV is read through)."""
     with _opened(uri) as file:
@@ -45,6 +47,7 @@ def inspect(uri: str) -> TableInfo:
         return TableInfo(footer.schema_arrow, [groups.row_group(i).num_rows for i in range(groups.num_row_groups)])
 
 
+@retried
 def read_rows(uri: str, columns: Sequence[str], *, start: int = 0, stop: int | None = None) -> pa.Table:
     """Read the columns of rows [start, stop); of Parquet only the row groups that hold them, in bounded memory."""
     with _opened(uri) as file:
@@ -87,12 +90,12 @@ def _is_csv(uri: str) -> bool:
 def _opened(uri: str) -> Iterator[Any]:
     """Open a file for reading; a failure while it is read becomes one line that names it."""
     fs, path = storage.filesystem(uri)
-    with storage.explained(uri), fs.open(path, "rb") as file:
+    with explained(uri), fs.open(path, "rb") as file:
         try:
             yield file
         except (pa.ArrowException, OSError) as error:
-            if getattr(error, "errno", None) is not None:  # storage failed; Arrow's own errors have no number
-                raise
+            if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
+                raise  # storage failed; Arrow's own errors are plain and have no number
             kind = "CSV" if _is_csv(uri) else "Parquet"
             fix = "; save it as UTF-8" if "invalid UTF8" in str(error) else ""
             raise InputError(f"{uri}: not readable as {kind}: {' '.join(str(error).split())}{fix}") from error

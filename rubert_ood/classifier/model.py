@@ -5,7 +5,6 @@ Shapes: N ads, L tokens, C classes, H hidden.
 
 import hashlib
 import logging
-import os
 from dataclasses import dataclass
 from pickle import UnpicklingError
 from typing import Any
@@ -17,7 +16,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from rubert_ood import storage
+from rubert_ood import folders, storage
 from rubert_ood.classifier.tokens import length_batches, num_tokens, pad
 from rubert_ood.errors import BundleError, SettingsError
 
@@ -62,9 +61,7 @@ def local_checkpoint(uri: str) -> str:
     if not files:
         raise BundleError(f"{uri}: no checkpoint here")
     state = hashlib.sha256("".join(f"{f.uri}{f.size}{f.version}" for f in files).encode()).hexdigest()[:16]
-    folder = os.path.join(storage.CACHE_DIR, "checkpoints", state)
-    storage.fetch_folder(uri, folder, [file.uri.rpartition("/")[2] for file in files])
-    return folder
+    return folders.fetch_folder(uri, "checkpoints", state, [file.uri.rpartition("/")[2] for file in files])
 
 
 def load_tokenizer(uri: str) -> Any:

@@ -12,8 +12,7 @@ from rubert_ood.ads.tables import read_rows
 from rubert_ood.ads.text import ad_text, text_key
 from rubert_ood.bundle import Bundle
 from rubert_ood.classifier.tokens import tokenize
-from rubert_ood.errors import RubertOodError
-from rubert_ood.scoring.payload import ScoringJob, job_bundle, to_ipc
+from rubert_ood.scoring.payload import ScoringJob, attempt, job_bundle, to_ipc
 from rubert_ood.scoring.plan import Shard
 from rubert_ood.scoring.records import STATUS_EMPTY, STATUS_OK
 
@@ -22,21 +21,18 @@ TEXT_ROLES = ("title", "description")
 
 def encode(item: dict[str, Any], job: ScoringJob) -> dict[str, Any]:
     """Read a shard, set bad rows aside, clean, fold equal texts, tokenize."""
+    return attempt(lambda item: _encode_shard(Shard(**json.loads(item["shard"])), job), item)
+
+
+def _encode_shard(shard: Shard, job: ScoringJob) -> dict[str, Any]:
     started = time.time()
-    try:
-        rows, texts = _encode_shard(Shard(**json.loads(item["shard"])), job)
-    except RubertOodError as error:
-        return item | {"started": started, "rows": b"", "texts": b"", "failure": str(error)}
-    return item | {"started": started, "rows": to_ipc(rows), "texts": to_ipc(texts), "failure": ""}
-
-
-def _encode_shard(shard: Shard, job: ScoringJob) -> tuple[pa.Table, pa.Table]:
     bundle = job_bundle(job.bundle_uri, job.bundle_fingerprint)
     wanted = list(dict.fromkeys([*shard.columns.values(), *job.carry_columns]))
     table = read_rows(shard.uri, wanted, start=shard.start, stop=shard.stop)
     rows, texts = encode_table(table, shard.columns, job.carry_columns, bundle)
     ids = tokenize(_tokenizer(bundle.folder), texts, bundle.max_length)
-    return rows, pa.table({"text_key": pa.array([text_key(text) for text in texts], pa.string()), "ids": ids})
+    keys = pa.array([text_key(text) for text in texts], pa.string())
+    return {"started": started, "rows": to_ipc(rows), "texts": to_ipc(pa.table({"text_key": keys, "ids": ids}))}
 
 
 def encode_table(

@@ -1,11 +1,10 @@
-"""Receipts, and what they prove. A shard is done when its receipt is there; the receipt is put after the part.
+"""Receipts and the manifest. A shard is done when its receipt is there; the receipt is put after the part.
 
 A receipt counts rows in, scored and rejected, and carries an order-free digest of ad ids in and out; the manifest adds
-them up; `verify_run` recomputes them from the parts.
+them up. A shard that cannot be scored has a quarantine record with the reason instead, until it has a receipt.
 """
 
 import hashlib
-import io
 import json
 import time
 from collections import Counter
@@ -17,18 +16,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from rubert_ood import __version__, storage
-from rubert_ood.errors import InputError, PartialRunError, VerificationError
 from rubert_ood.ood.decision import OTHER
-from rubert_ood.progress import Progress
 from rubert_ood.scoring.plan import Plan, Shard
 from rubert_ood.scoring.records import DIGEST_MODULUS, STATUS_EMPTY, ids_digest
 
 STORAGE_THREADS = 16
 CONFIDENCE_BINS = 20
 MANIFEST_FILE = "manifest.json"
+RECEIPTS, QUARANTINE = "receipts", "quarantine"
 COUNTED = (
     "rows_in",
     "rows_scored",
@@ -40,6 +37,23 @@ COUNTED = (
     "unique_tokens",
 )
 """What the manifest adds up over the receipts."""
+PER_SHARD = (
+    "shard_id",
+    "uri",
+    "start",
+    "stop",
+    "rows_in",
+    "rows_scored",
+    "rows_rejected",
+    "ids_in",
+    "ids_out",
+    "ids_rejected",
+    "classes",
+    "part_sha256",
+    "seconds",
+    "finished_at",
+)
+"""What the manifest repeats of each receipt."""
 
 
 def make_receipt(
@@ -55,7 +69,7 @@ def make_receipt(
         "stop": shard.stop,
         "rows_in": shard.num_rows,
         "rows_rejected": errors.num_rows,
-        "rejected_reasons": _counts(errors["reason"]),
+        "rejected_reasons": reason_counts(errors),
         "ids_in": ids_in,
         "ids_rejected": ids_digest(errors["ad_id"]),
         **part_counts(part),
@@ -87,31 +101,57 @@ PART_COLUMNS = ["ad_id", "label", "confidence", "is_ood", "status", "num_tokens"
 """What part_counts reads."""
 
 
+def reason_counts(errors: pa.Table) -> dict[str, int]:
+    return _counts(errors["reason"])
+
+
 def _counts(column: pa.ChunkedArray) -> dict[str, int]:
     return {item["values"]: item["counts"] for item in pc.value_counts(column).to_pylist()}
 
 
 def put_receipt(run_uri: str, receipt: dict[str, Any]) -> None:
-    name = f"{receipt['shard_id']}.json"
-    storage.put_bytes(storage.join(run_uri, "_run", "receipts", name), json.dumps(receipt, ensure_ascii=False).encode())
+    _put_record(run_uri, RECEIPTS, receipt)
+
+
+def put_quarantine(plan: Plan, shard: Shard, reason: str) -> None:
+    """Set a shard aside: note why it cannot be scored."""
+    record = {"shard_id": shard.shard_id, "fingerprint": plan.fingerprint, "uri": shard.uri, "start": shard.start}
+    _put_record(plan.run_uri, QUARANTINE, record | {"stop": shard.stop, "rows_in": shard.num_rows, "reason": reason})
 
 
 def read_receipts(run_uri: str, fingerprint: str) -> dict[str, dict[str, Any]]:
     """Read the receipts of this fingerprint by shard id; there may be none yet."""
-    folder = storage.join(run_uri, "_run", "receipts")
-    try:
-        files = storage.list_files(folder, (".json",))
-    except InputError:
-        return {}
+    return _read_records(run_uri, RECEIPTS, fingerprint)
+
+
+def read_quarantine(run_uri: str, fingerprint: str) -> dict[str, dict[str, Any]]:
+    """Read the records of the shards that were set aside, by shard id; a receipt of the same shard annuls one."""
+    return _read_records(run_uri, QUARANTINE, fingerprint)
+
+
+def _put_record(run_uri: str, folder: str, record: dict[str, Any]) -> None:
+    uri = storage.join(run_uri, "_run", folder, f"{record['shard_id']}.json")
+    storage.put_bytes(uri, json.dumps(record, ensure_ascii=False).encode())
+
+
+def _read_records(run_uri: str, folder: str, fingerprint: str) -> dict[str, dict[str, Any]]:
+    files = storage.list_files(storage.join(run_uri, "_run", folder), (".json",), missing_ok=True)
     with ThreadPoolExecutor(STORAGE_THREADS) as pool:
-        receipts = list(pool.map(storage.read_json, [file.uri for file in files]))
-    return {receipt["shard_id"]: receipt for receipt in receipts if receipt["fingerprint"] == fingerprint}
+        records = list(pool.map(storage.read_json, [file.uri for file in files]))
+    return {record["shard_id"]: record for record in records if record["fingerprint"] == fingerprint}
 
 
 def make_manifest(
-    plan: Plan, receipts: Mapping[str, dict[str, Any]], *, outcome: str, started_at: str
+    plan: Plan,
+    receipts: Mapping[str, dict[str, Any]],
+    *,
+    outcome: str,
+    started_at: str,
+    quarantined_shards: Mapping[str, dict[str, Any]] | None = None,
+    duplicates: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Add the receipts of a run up. started_at is an ISO time; elapsed_s covers this start only."""
+    aside = [record for name, record in sorted((quarantined_shards or {}).items()) if name not in receipts]
     done = [receipts[shard.shard_id] for shard in plan.shards if shard.shard_id in receipts]
     counts = {name: sum(receipt[name] for receipt in done) for name in COUNTED}
     classes = _add(receipt["classes"] for receipt in done)
@@ -132,22 +172,29 @@ def make_manifest(
         "bundle": plan.bundle,
         "input_uri": plan.input_uri,
         "output_uri": plan.output_uri,
-        "counts": {**counts, "rows_other": classes.get(OTHER, 0), "rows_planned": plan.num_rows},
+        "counts": {
+            **counts,
+            "rows_other": classes.get(OTHER, 0),
+            "rows_planned": plan.num_rows,
+            "rows_quarantined": sum(record["rows_in"] for record in aside),
+            "bytes_in": plan.input_bytes,
+            "bytes_quarantined": sum(item["size"] for item in plan.quarantined),
+        },
         "ids_in": sum(receipt["ids_in"] for receipt in done) % DIGEST_MODULUS,
         "ids_out": sum(receipt["ids_out"] for receipt in done) % DIGEST_MODULUS,
         "ids_rejected": sum(receipt["ids_rejected"] for receipt in done) % DIGEST_MODULUS,
         "classes": classes,
         "rejected_reasons": _add(receipt["rejected_reasons"] for receipt in done),
         "quarantined": plan.quarantined,
+        "quarantined_shards": [{k: v for k, v in record.items() if k != "fingerprint"} for record in aside],
+        "empty_files": plan.empty_files,
+        "duplicates": duplicates,
         "confidence_histogram": np.sum([receipt["confidence_histogram"] for receipt in done], axis=0)
         .astype(int)
         .tolist()
         if done
         else [0] * CONFIDENCE_BINS,
-        "shards": [
-            {name: receipt[name] for name in ("shard_id", "uri", "rows_in", "seconds", "finished_at")}
-            for receipt in done
-        ],
+        "shards": [{name: receipt[name] for name in PER_SHARD} for receipt in done],
         "gate": [],
     }
 
@@ -170,59 +217,3 @@ def put_manifest(manifest: dict[str, Any]) -> None:
 
 def read_manifest(run_uri: str) -> dict[str, Any]:
     return storage.read_json(manifest_uri(run_uri))
-
-
-def verify_run(plan: Plan) -> dict[str, dict[str, Any]]:
-    """Check parts against receipts and receipts against the plan; return the receipts.
-
-    Raises PartialRunError when shards are missing, and VerificationError that names the part which is missing, foreign
-    or differs from its receipt.
-    """
-    receipts = read_receipts(plan.run_uri, plan.fingerprint)
-    missing = [shard for shard in plan.shards if shard.shard_id not in receipts]
-    if missing:
-        raise PartialRunError(f"{plan.run_uri}: {len(missing)} of {len(plan.shards)} shards are not scored; run again")
-    expected = {shard.part_name for shard in plan.shards}
-    present = {file.uri.rpartition("/")[2] for file in storage.list_files(plan.run_uri, (".parquet",))}
-    for problem, names in (("is missing", expected - present), ("is no part of this run", present - expected)):
-        if names:
-            raise VerificationError(f"{plan.run_uri}: {sorted(names)[0]} {problem} ({len(names)} such)")
-    progress = Progress("verify", plan.num_rows, "ads")
-    with ThreadPoolExecutor(STORAGE_THREADS) as pool:
-        checks = pool.map(lambda shard: _check_part(plan, shard, receipts[shard.shard_id]), plan.shards)
-        for shard, _ in zip(plan.shards, checks, strict=True):
-            progress.add(shard.num_rows)
-    return receipts
-
-
-def _check_part(plan: Plan, shard: Shard, receipt: dict[str, Any]) -> None:
-    uri = storage.join(plan.run_uri, shard.part_name)
-    data = storage.read_bytes(uri)
-    metadata, part = _parse_part(uri, data)
-    for name, key, expected in (("bundle", "bundle", plan.bundle["fingerprint"]), ("run", "run_id", plan.run_id)):
-        if metadata.get(f"rubert_ood.{key}".encode(), b"").decode() != expected:
-            raise VerificationError(f"{uri}: written by another {name}")
-    for name, value in part_counts(part).items():
-        if receipt[name] != value:
-            raise VerificationError(f"{uri}: {name} is {value}, its receipt says {receipt[name]}")
-    if receipt["rows_in"] != shard.num_rows or receipt["rows_in"] != receipt["rows_scored"] + receipt["rows_rejected"]:
-        raise VerificationError(
-            f"{uri}: {receipt['rows_in']} rows in, {part.num_rows} scored: rows were lost or doubled"
-        )
-    if receipt["ids_in"] != (receipt["ids_out"] + receipt["ids_rejected"]) % DIGEST_MODULUS:
-        raise VerificationError(f"{uri}: its ad ids are not those of the input")
-    if receipt["part_sha256"] != hashlib.sha256(data).hexdigest():
-        raise VerificationError(f"{uri}: changed since it was written: its sha256 is not that of its receipt")
-
-
-def _parse_part(uri: str, data: bytes) -> tuple[dict[bytes, bytes], pa.Table]:
-    """Return the metadata of a part, and the columns that are counted."""
-    try:
-        parquet = pq.ParquetFile(io.BytesIO(data))
-        metadata, part = parquet.schema_arrow.metadata or {}, parquet.read(PART_COLUMNS)
-    except (pa.ArrowException, OSError) as error:
-        raise VerificationError(f"{uri}: not readable as Parquet: {' '.join(str(error).split())}") from error
-    lacking = [name for name in PART_COLUMNS if name not in part.schema.names]
-    if lacking:
-        raise VerificationError(f"{uri}: no column {lacking[0]!r}")
-    return metadata, part

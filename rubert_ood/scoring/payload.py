@@ -1,8 +1,12 @@
 """What travels through the pipeline: the job, and one shard as one row.
 
 A shard is one row of its description and two tables as Arrow IPC bytes. So it can neither be split nor merged on the
-way, and one without a scorable row still arrives. A shard that fails for a reason that the user can mend (a damaged
-file, say) travels on with that reason in `failure`: it does not stop the others.
+way, and one without a scorable row still arrives. A shard that fails travels on with its reason in `failure`, and does
+not stop the others; `fault` says what the driver shall make of it:
+
+    shard    its rows cannot be read: set it aside (or end the run, by on_bad_file)
+    run      storage or the bundle is gone: the other shards would fail as well, stop
+    unknown  any other exception: try it once more, then set it aside
 
     encode   rows: ad_id, carried columns, status, text_index    texts: text_key, ids   (each different text once)
     score    rows unchanged                                      texts: SCORE_FIELDS, num_tokens, text_key
@@ -10,6 +14,8 @@ file, say) travels on with that reason in `failure`: it does not stop the others
 """
 
 import json
+import logging
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,7 +23,12 @@ from typing import Any
 import pyarrow as pa
 
 from rubert_ood.bundle import Bundle, load_bundle
+from rubert_ood.errors import InputError, RubertOodError, SchemaError
 from rubert_ood.scoring.plan import Plan, Shard
+
+log = logging.getLogger(__name__)
+
+FAULT_SHARD, FAULT_RUN, FAULT_UNKNOWN = "shard", "run", "unknown"
 
 
 @dataclass(frozen=True)
@@ -54,7 +65,31 @@ class ScoringJob:
 
 def shard_item(shard: Shard) -> dict[str, Any]:
     """Describe a shard as the one row that enters the first stage."""
-    return {"shard": json.dumps(asdict(shard), ensure_ascii=False)}
+    return {
+        "shard_id": shard.shard_id,
+        "shard": json.dumps(asdict(shard), ensure_ascii=False),
+        "started": 0.0,
+        "rows": b"",
+        "texts": b"",
+        "failure": "",
+        "fault": "",
+    }
+
+
+def attempt(stage: Callable[[dict[str, Any]], dict[str, Any]], item: dict[str, Any]) -> dict[str, Any]:
+    """Run a stage on a shard that has not failed yet; a failure becomes data: through Ray it would lose its class."""
+    if item["failure"]:
+        return item
+    try:
+        return item | stage(item)
+    except (InputError, SchemaError) as error:
+        return item | {"failure": str(error), "fault": FAULT_SHARD}
+    except RubertOodError as error:
+        return item | {"failure": str(error), "fault": FAULT_RUN}
+    except Exception as error:  # the boundary of this process: the driver decides
+        log.exception("shard failed")  # Ray keeps this in the log of the worker
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        return item | {"failure": reason, "fault": FAULT_UNKNOWN}
 
 
 def to_ipc(table: pa.Table) -> bytes:

@@ -6,18 +6,21 @@ then run inside the actor that should be computing.
 
 import logging
 import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import ray
 import ray.data
 import ray.exceptions
+from ray.data.exceptions import ExecutionTimeoutError
 
 from rubert_ood.cluster import ACTOR_RETRIES, TASK_RETRIES
 from rubert_ood.errors import PartialRunError, SettingsError
 from rubert_ood.progress import Progress
 from rubert_ood.scoring.encode import encode
-from rubert_ood.scoring.ledger import read_receipts
-from rubert_ood.scoring.payload import ScoringJob, shard_item
-from rubert_ood.scoring.plan import Plan
+from rubert_ood.scoring.ledger import put_quarantine
+from rubert_ood.scoring.payload import FAULT_RUN, FAULT_SHARD, FAULT_UNKNOWN, ScoringJob, shard_item
+from rubert_ood.scoring.plan import Plan, Shard
 from rubert_ood.scoring.scorer import Scorer
 from rubert_ood.scoring.write import write
 from rubert_ood.settings import ScoreSettings
@@ -27,52 +30,113 @@ log = logging.getLogger(__name__)
 ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 ENCODE_CPUS = 0.5
 WRITE_CPUS = 0.25
+LOST = "its process died each time that it was tried: out of memory, or a crash in native code"
 
 
-def score_shards(plan: Plan, settings: ScoreSettings) -> None:
-    """Score the shards that have no receipt yet.
+@dataclass
+class Round:
+    """What became of the shards of one pass."""
 
-    Raises PartialRunError when it stops half-way; what is done stays done, and the same call goes on from there.
+    done: set[str] = field(default_factory=set)
+    faults: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """shard id -> (fault, reason)"""
+    stalled: str = ""
+    """Why the pass ended before its shards did."""
+
+
+def score_shards(plan: Plan, todo: list[Shard], settings: ScoreSettings, check: Callable[[], None]) -> None:
+    """Score shards in passes, until each has its receipt or is set aside with its reason.
+
+    A shard that gets lost with its process (out of memory, a crash in native code, a dead node) enters the next pass;
+    lost in two passes, it is set aside. `check` is called between shards and may raise. Raises PartialRunError when the
+    run stops half-way; what is done stays done, and the same call goes on from there.
     """
-    receipts = read_receipts(plan.run_uri, plan.fingerprint)
-    todo = [shard for shard in plan.shards if shard.shard_id not in receipts]
-    if receipts:
-        log.info("score     %d of %d shards are done already", len(plan.shards) - len(todo), len(plan.shards))
-    if not todo:
-        return
+    num_shards = len(plan.shards)
+    if len(todo) < num_shards:
+        log.info("score     %d of %d shards are done already", num_shards - len(todo), num_shards)
+    progress = Progress("score", plan.num_rows, "ads", done=plan.num_rows - sum(shard.num_rows for shard in todo))
+    suspects, unreadable, num_aside = set[str](), list[str](), 0
+    while todo:
+        outcome = _score_once(plan, todo, settings, progress, check)
+        todo = [shard for shard in todo if shard.shard_id not in outcome.done]
+        given_up = {}
+        for shard in todo:
+            fault, reason = outcome.faults.get(shard.shard_id, (FAULT_UNKNOWN, f"{shard.uri}: {LOST}"))
+            if fault == FAULT_SHARD and settings.on_bad_file == "fail":
+                unreadable.append(reason)
+                given_up[shard.shard_id] = reason
+            elif fault == FAULT_SHARD or (shard.shard_id in suspects and not outcome.stalled):
+                given_up[shard.shard_id] = reason
+                put_quarantine(plan, shard, reason)
+                log.warning("score     shard %s is set aside: %s", shard.shard_id, reason)
+                num_aside += 1
+                if num_aside > settings.max_failed_shards:
+                    raise PartialRunError(
+                        f"more than max_failed_shards ({settings.max_failed_shards}) failed: {reason}"
+                    )
+        if outcome.stalled and not outcome.done and not given_up:
+            raise PartialRunError(f"{plan.run_uri}: {outcome.stalled}; the same command goes on from there")
+        progress.add(sum(shard.num_rows for shard in todo if shard.shard_id in given_up))
+        todo = [shard for shard in todo if shard.shard_id not in given_up]
+        if todo:
+            suspects |= set() if outcome.stalled else {shard.shard_id for shard in todo}
+            log.warning("score     %d shard(s) did not come back, tried again  %s", len(todo), outcome.stalled)
+    if unreadable:
+        num_done = num_shards - len(unreadable) - num_aside
+        raise PartialRunError(
+            f"{num_done} of {num_shards} shards are scored; mend the file, or set on_bad_file to quarantine, and the "
+            f"same command goes on from there: {unreadable[0]}"
+        )
+
+
+def _score_once(
+    plan: Plan, todo: list[Shard], settings: ScoreSettings, progress: Progress, check: Callable[[], None]
+) -> Round:
+    """Send shards through the graph once. Raises PartialRunError when a fault will meet the others as well."""
+    context = ray.data.DataContext.get_current()
+    context.max_errored_blocks = -1  # a shard that is lost with its process stops no other; receipts tell which it was
+    context.execution_no_progress_timeout_s = settings.no_progress_timeout_s
     num_actors, actor_cpus, per_node = _size_actors(settings, len(todo))
     job = ScoringJob.of(plan, token_budget=settings.token_budget, actors_per_node=per_node)
     log.info("score     %d actor(s), %d shards", num_actors, len(todo))
     items = [shard_item(shard) for shard in todo]
     task = {"fn_kwargs": {"job": job}, **TASK_RETRIES}
-    actor = ACTOR_RETRIES | ({"num_gpus": 1} if settings.use_gpu else {})
+    # restarts have no end, but each shard may kill the actor only so often
+    actor = ACTOR_RETRIES | {"max_restarts": -1} | ({"num_gpus": 1} if settings.use_gpu else {})
     results = (
         ray.data.from_items(items, override_num_blocks=len(items))
         .map(encode, num_cpus=ENCODE_CPUS, **task)
         .map(
             Scorer,
             fn_constructor_args=(job,),
-            compute=ray.data.ActorPoolStrategy(size=num_actors),
+            # one at a time: a shard that kills the actor must not take another with it
+            compute=ray.data.ActorPoolStrategy(size=num_actors, max_tasks_in_flight_per_actor=1),
             num_cpus=actor_cpus,
             **actor,
         )
         .map(write, num_cpus=WRITE_CPUS, **task)
     )
-    progress = Progress("score", plan.num_rows, "ads", done=plan.num_rows - sum(shard.num_rows for shard in todo))
-    num_done, failures = len(plan.shards) - len(todo), []
+    outcome = Round()
+    rows = {shard.shard_id: shard.num_rows for shard in todo}
     try:
         for result in results.iter_rows():
-            if result["failure"]:
-                failures.append(result["failure"])
-                log.warning("score     shard failed: %s", result["failure"])
-            num_done += not result["failure"]
-            progress.add(result["rows"])
-    except ray.exceptions.RayError as error:
-        failures.append(" ".join(ANSI_COLOUR.sub("", str(error)).split())[-500:])
-    if failures:
-        raise PartialRunError(
-            f"{num_done} of {len(plan.shards)} shards are scored; the same command goes on from there: {failures[0]}"
+            name, fault = result["shard_id"], result["fault"]
+            if fault == FAULT_RUN:
+                raise PartialRunError(f"the run stops, the same command goes on from there: {result['failure']}")
+            if fault:
+                outcome.faults[name] = (fault, result["failure"])
+            else:
+                outcome.done.add(name)
+                progress.add(rows[name])
+            check()
+    except ExecutionTimeoutError:
+        outcome.stalled = (
+            f"no shard moved for {settings.no_progress_timeout_s:g} s (no_progress_timeout_s): storage or a node does "
+            "not answer, the cluster lacks what the actors ask for, or one shard takes longer (shard_rows)"
         )
+    except ray.exceptions.RayError as error:
+        outcome.stalled = " ".join(ANSI_COLOUR.sub("", str(error)).split())[-500:]
+    return outcome
 
 
 def _size_actors(settings: ScoreSettings, num_shards: int) -> tuple[int, float, int]:

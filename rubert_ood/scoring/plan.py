@@ -25,6 +25,8 @@ from rubert_ood.settings import ScoreSettings
 
 ROLES = ("ad_id", "title", "description")
 INSPECT_THREADS = 32
+SHARD_ROWS = {True: 20_000, False: 2_000}
+"""By use_gpu: some minutes of work of a BERT-base, or less, so that a run shows progress and loses little."""
 PLAN_FILE = "plan.json"
 
 
@@ -62,7 +64,11 @@ class Plan:
     embedding: bool
     use_gpu: bool
     shards: list[Shard]
-    quarantined: list[dict[str, str]]
+    quarantined: list[dict[str, Any]]
+    """Files that were set aside: uri, reason, size in bytes."""
+    empty_files: list[str]
+    """Files without a row."""
+    input_bytes: int
 
     @property
     def num_rows(self) -> int:
@@ -77,13 +83,14 @@ def make_plan(settings: ScoreSettings, bundle: Bundle) -> Plan:
     _check_carry_columns(settings.carry_columns)
     files = list_tables(storage.absolute(settings.input_uri))
     tables, quarantined = _inspect_all(files, settings)
-    shards = [shard for file in files if file.uri in tables for shard in _cut(file.uri, *tables[file.uri], settings)]
+    shard_rows = settings.shard_rows or SHARD_ROWS[settings.use_gpu]
+    shards = [shard for file in files if file.uri in tables for shard in _cut(file.uri, *tables[file.uri], shard_rows)]
     shards = [
         Shard(f"{number:05d}-{shard.shard_id}", shard.uri, shard.columns, shard.start, shard.stop)
         for number, shard in enumerate(shards)
     ]
     if not shards:
-        reasons = "; ".join(f"{item['uri']}: {item['reason']}" for item in quarantined[:3])
+        reasons = "; ".join(item["reason"] for item in quarantined[:3])  # each names its file
         raise InputError(f"{settings.input_uri}: no rows to score in {len(files)} file(s) {reasons}".rstrip())
     identity = {
         "input files": _digest([asdict(file) for file in files]),
@@ -112,6 +119,8 @@ def make_plan(settings: ScoreSettings, bundle: Bundle) -> Plan:
         use_gpu=settings.use_gpu,
         shards=shards,
         quarantined=quarantined,
+        empty_files=[uri for uri, (info, _) in tables.items() if not sum(info.row_groups)],
+        input_bytes=sum(file.size for file in files),
     )
 
 
@@ -152,7 +161,7 @@ def load_plan(run_uri: str) -> Plan:
 
 def _inspect_all(
     files: list[storage.FileInfo], settings: ScoreSettings
-) -> tuple[dict[str, tuple[TableInfo, dict[str, str]]], list[dict[str, str]]]:
+) -> tuple[dict[str, tuple[TableInfo, dict[str, str]]], list[dict[str, Any]]]:
     """Read all footers in parallel: good tables by URI, and the bad files with their reasons."""
     tables: dict[str, tuple[TableInfo, dict[str, str]]] = {}
     quarantined = []
@@ -172,7 +181,7 @@ def _inspect_all(
             elif settings.on_bad_file == "fail":
                 raise error
             else:
-                quarantined.append({"uri": file.uri, "reason": str(error)})
+                quarantined.append({"uri": file.uri, "reason": str(error), "size": file.size})
     return tables, quarantined
 
 
@@ -197,17 +206,17 @@ def _other_carry_type(
     return None
 
 
-def _cut(uri: str, info: TableInfo, columns: dict[str, str], settings: ScoreSettings) -> Iterator[Shard]:
+def _cut(uri: str, info: TableInfo, columns: dict[str, str], shard_rows: int) -> Iterator[Shard]:
     """Cut a file by whole row groups of about shard_rows together; a larger row group is cut inside."""
     start = end = 0
     for rows in info.row_groups:
-        if end > start and end + rows - start > settings.shard_rows:
+        if end > start and end + rows - start > shard_rows:
             yield _shard(uri, columns, start, end)
             start = end
         end += rows
-        while end - start >= 2 * settings.shard_rows:
-            yield _shard(uri, columns, start, start + settings.shard_rows)
-            start += settings.shard_rows
+        while end - start >= 2 * shard_rows:
+            yield _shard(uri, columns, start, start + shard_rows)
+            start += shard_rows
     if end > start:
         yield _shard(uri, columns, start, end)
 

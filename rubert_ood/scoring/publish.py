@@ -1,4 +1,4 @@
-"""The acceptance gate and the pointer. Readers follow OUTPUT/latest.json; it is swapped in one put, last.
+"""The acceptance gate and the pointer. Readers follow OUTPUT/latest.json; it is swapped in one conditional put, last.
 
 Nothing that was published is overwritten or deleted.
 """
@@ -12,27 +12,42 @@ import numpy as np
 from scipy.spatial.distance import jensenshannon
 
 from rubert_ood import storage
-from rubert_ood.errors import ErrorRateError, InputError, PublicationRefusedError
+from rubert_ood.errors import ErrorRateError, InputError, PartialRunError, PublicationRefusedError
 from rubert_ood.scoring.ledger import put_manifest, read_manifest
 from rubert_ood.settings import GateSettings
 
 log = logging.getLogger(__name__)
 
 POINTER_FILE = "latest.json"
+MAX_HISTORY = 30
+"""Runs that the pointer remembers, for `rollback`."""
+SWAP_ATTEMPTS = 5
 
 
 def read_pointer(output_uri: str) -> dict[str, Any] | None:
     """Return the pointer, or None when nothing was published yet."""
+    return _pointer(output_uri)[0]
+
+
+def _pointer(output_uri: str) -> tuple[dict[str, Any] | None, str]:
+    """Return the pointer and its version on storage."""
     uri = storage.join(output_uri, POINTER_FILE)
-    return storage.read_json(uri) if storage.exists(uri) else None
+    data, version = storage.read_versioned(uri)
+    if data is None:
+        return None, version
+    try:
+        return json.loads(data), version
+    except ValueError as error:
+        raise InputError(f"{uri}: damaged, it holds no JSON; restore or delete it") from error
 
 
 def published_manifest(output_uri: str, *, other_than: str) -> dict[str, Any] | None:
     """Return the manifest of the last published run, unless that is the given run_uri itself."""
-    pointer = read_pointer(output_uri)
-    if pointer is None:
-        return None
-    run_uri = storage.join(output_uri, pointer["path"])
+    return _manifest_of(read_pointer(output_uri), output_uri, other_than)
+
+
+def _manifest_of(pointer: dict[str, Any] | None, output_uri: str, other_than: str) -> dict[str, Any] | None:
+    run_uri = storage.join(output_uri, pointer["path"]) if pointer else other_than
     if run_uri == other_than:
         return None
     try:
@@ -49,7 +64,17 @@ def check_gate(
     counts = manifest["counts"]
     scored = max(counts["rows_scored"], 1)
     checks = [
-        ("max_error_rate", counts["rows_rejected"] / max(counts["rows_in"], 1), settings.max_error_rate),
+        (
+            "max_error_rate",
+            (counts["rows_rejected"] + counts["rows_quarantined"]) / max(counts["rows_planned"], 1),
+            settings.max_error_rate,
+        ),
+        (
+            "max_quarantined_share",
+            counts["bytes_quarantined"] / max(counts["bytes_in"], 1),
+            settings.max_quarantined_share,
+        ),
+        ("max_duplicate_rate", (manifest["duplicates"] or {"rows": 0})["rows"] / scored, settings.max_duplicate_rate),
         ("max_ood_rate", counts["rows_ood"] / scored, settings.max_ood_rate),
         ("max_other_rate", counts["rows_other"] / scored, settings.max_other_rate),
     ]
@@ -72,33 +97,86 @@ def class_shift(manifest: dict[str, Any], previous: dict[str, Any]) -> float:
     return float(np.nan_to_num(jensenshannon(now, before, base=2)))
 
 
-def publish_run(manifest: dict[str, Any], settings: GateSettings) -> dict[str, Any]:
+def publish_run(manifest: dict[str, Any], settings: GateSettings, *, force: str | None = None) -> dict[str, Any]:
     """Apply the gate and swap the pointer; return the manifest with gate and outcome, as it is now on storage.
 
-    Raises ErrorRateError or PublicationRefusedError; the output is kept, and the manifest says why.
+    `force` is the reason to publish although the gate says no. The gate compares with the very run that the swap
+    replaces: when another publisher is faster, it is applied again. Raises ErrorRateError or PublicationRefusedError;
+    the output is kept, and the manifest says why.
     """
     output_uri, run_uri = manifest["output_uri"], manifest["run_uri"]
-    gate = check_gate(manifest, published_manifest(output_uri, other_than=run_uri), settings)
-    failed = [check for check in gate if not check["ok"]]
-    if failed:
-        if not is_published(manifest):
-            put_manifest(manifest | {"gate": gate, "outcome": "refused"})
-        reasons = "; ".join(f"gate.{c['check']}: {c['value']:.4f} against {c['limit']:g}" for c in failed)
-        kind = ErrorRateError if failed[0]["check"] == "max_error_rate" else PublicationRefusedError
-        raise kind(f"{run_uri}: not published, output kept: {reasons}")
-    pointer = {
-        "path": _relative(manifest),
-        "run_id": manifest["run_id"],
-        "run_date": manifest["run_date"],
-        "bundle": manifest["bundle"]["fingerprint"],
-        "published_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    manifest = manifest | {"gate": gate}
-    put_manifest(manifest)  # a reader who follows the pointer finds everything
-    storage.put_bytes(storage.join(output_uri, POINTER_FILE), json.dumps(pointer, indent=1).encode())
-    manifest = manifest | {"outcome": "published"}
-    put_manifest(manifest)  # after the pointer, which is the truth: it never claims what is not so
-    return manifest
+    for _ in range(SWAP_ATTEMPTS):
+        older, version = _pointer(output_uri)
+        gate = check_gate(manifest, _manifest_of(older, output_uri, run_uri), settings)
+        failed = [check for check in gate if not check["ok"]]
+        if failed and not force:
+            if not is_published(manifest):
+                put_manifest(manifest | {"gate": gate, "outcome": "refused"})
+            reasons = "; ".join(f"gate.{c['check']}: {c['value']:.4f} against {c['limit']:g}" for c in failed)
+            kind = ErrorRateError if failed[0]["check"] == "max_error_rate" else PublicationRefusedError
+            raise kind(f"{run_uri}: not published, output kept: {reasons}")
+        manifest = manifest | {"gate": gate, "forced": force}
+        put_manifest(manifest)  # a reader who follows the pointer finds everything
+        pointer = {
+            "path": _relative(manifest),
+            "run_id": manifest["run_id"],
+            "run_date": manifest["run_date"],
+            "bundle": manifest["bundle"]["fingerprint"],
+            "published_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "history": _history(older, _relative(manifest)),
+        }
+        if _swap(output_uri, pointer, version):
+            manifest = manifest | {"outcome": "published"}
+            put_manifest(manifest)  # after the pointer, which is the truth: it never claims what is not so
+            return manifest
+    raise PartialRunError(f"{output_uri}: other publishers swap {POINTER_FILE} all the time; publish again")
+
+
+def roll_back(output_uri: str, reason: str) -> dict[str, Any]:
+    """Let the pointer name the run that was published before; return the new pointer.
+
+    Raises InputError when there is none, or when it is no longer whole enough to be read.
+    """
+    for _ in range(SWAP_ATTEMPTS):
+        older, version = _pointer(output_uri)
+        if older is None or not older.get("history"):
+            raise InputError(
+                f"{output_uri}: {'no run' if older is None else 'only one run'} was published; no way back"
+            )
+        bad_uri = storage.join(output_uri, older["path"])
+        target = read_manifest(storage.join(output_uri, older["history"][0]))
+        pointer = {
+            "path": older["history"][0],
+            "run_id": target["run_id"],
+            "run_date": target["run_date"],
+            "bundle": target["bundle"]["fingerprint"],
+            "published_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "history": older["history"][1:],
+            "rolled_back": {"path": older["path"], "reason": reason},
+        }
+        if _swap(output_uri, pointer, version):
+            try:
+                put_manifest(read_manifest(bad_uri) | {"outcome": "rolled_back", "rollback_reason": reason})
+            except InputError as error:
+                log.warning("rollback  the manifest of the run that was taken back cannot be read: %s", error)
+            return pointer
+    raise PartialRunError(f"{output_uri}: other publishers swap {POINTER_FILE} all the time; roll back again")
+
+
+def _swap(output_uri: str, pointer: dict[str, Any], version: str) -> bool:
+    """Swap the pointer if it still is of this version; say whether this pointer now is in place."""
+    uri = storage.join(output_uri, POINTER_FILE)
+    if storage.swap_bytes(uri, json.dumps(pointer, indent=1).encode(), version):
+        return True
+    return read_pointer(output_uri) == pointer  # written, and only the answer got lost
+
+
+def _history(older: dict[str, Any] | None, path: str) -> list[str]:
+    """Return the runs that were published before this one, newest first."""
+    if older is None:
+        return []
+    runs = [older["path"], *older.get("history", [])]
+    return [run for run in runs if run != path][:MAX_HISTORY]
 
 
 def is_published(manifest: dict[str, Any]) -> bool:

@@ -1,32 +1,42 @@
 """The second stage: the actor that holds the model."""
 
 import os
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
+from rubert_ood.bundle import Bundle
 from rubert_ood.classifier.tokens import num_tokens, tokenize
-from rubert_ood.scoring.payload import ScoringJob, from_ipc, job_bundle, to_ipc
+from rubert_ood.scoring.payload import ScoringJob, attempt, from_ipc, job_bundle, to_ipc
+
+if TYPE_CHECKING:
+    from rubert_ood.classifier.model import Classifier
 
 
 class Scorer:
     """The actor that holds the model."""
 
     def __init__(self, job: ScoringJob) -> None:
+        self.job = job
+
+    @cached_property
+    def bundle(self) -> Bundle:
+        return job_bundle(self.job.bundle_uri, self.job.bundle_fingerprint)
+
+    @cached_property
+    def classifier(self) -> "Classifier":
+        """Loaded with the first shard, not before: a failure is then the failure of a shard, and has its reason."""
         import torch
 
         from rubert_ood.classifier.model import Classifier
 
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // job.actors_per_node))
-        self.job = job
-        self.bundle = job_bundle(job.bundle_uri, job.bundle_fingerprint)
-        self.classifier = Classifier.load(self.bundle.folder, use_gpu=job.use_gpu)
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // self.job.actors_per_node))
+        return Classifier.load(self.bundle.folder, use_gpu=self.job.use_gpu)
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
-        if item["failure"]:
-            return item
-        return item | {"texts": to_ipc(self.score(from_ipc(item["texts"])))}
+        return attempt(lambda item: {"texts": to_ipc(self.score(from_ipc(item["texts"])))}, item)
 
     def score(self, texts: pa.Table) -> pa.Table:
         """Replace the token ids of each text by what the model says of it."""

@@ -10,24 +10,23 @@ import pyarrow.compute as pc
 from rubert_ood import __version__, storage
 from rubert_ood.ads.schema import decoded
 from rubert_ood.ads.text import text_key
-from rubert_ood.errors import RubertOodError
 from rubert_ood.ood.decision import OTHER
 from rubert_ood.scoring.ledger import make_receipt, put_receipt
-from rubert_ood.scoring.payload import ScoringJob, from_ipc
+from rubert_ood.scoring.payload import ScoringJob, attempt, from_ipc
 from rubert_ood.scoring.plan import Shard
 from rubert_ood.scoring.records import ERROR_SCHEMA, STATUS_EMPTY, ids_digest, part_schema, to_parquet
 
 
 def write(item: dict[str, Any], job: ScoringJob) -> dict[str, Any]:
-    """Put the rejected rows, the part, and last the receipt; return the number of rows done, or the failure."""
+    """Put the rejected rows, the part, and last the receipt; return what became of the shard, without its rows."""
     shard = Shard(**json.loads(item["shard"]))
-    failure = item["failure"]
-    if not failure:
-        try:
-            _write_shard(shard, from_ipc(item["rows"]), from_ipc(item["texts"]), item["started"], job)
-        except RubertOodError as error:
-            failure = str(error)
-    return {"rows": 0 if failure else shard.num_rows, "failure": failure}
+
+    def put(item: dict[str, Any]) -> dict[str, Any]:
+        _write_shard(shard, from_ipc(item["rows"]), from_ipc(item["texts"]), item["started"], job)
+        return {}
+
+    item = attempt(put, item)
+    return {name: item[name] for name in ("shard_id", "failure", "fault")}
 
 
 def _write_shard(shard: Shard, rows: pa.Table, texts: pa.Table, started: float, job: ScoringJob) -> None:

@@ -132,7 +132,11 @@ class GateSettings(Group):
     """What a run must satisfy to be published."""
 
     max_error_rate: float = Field(0.01, ge=0, le=1)
-    """Rejected rows over all rows that were read."""
+    """Rows that were rejected, or lie in shards that were set aside, over all planned rows."""
+    max_quarantined_share: float = Field(0.01, ge=0, le=1)
+    """Bytes of the input files that were set aside over the bytes of all input files."""
+    max_duplicate_rate: float = Field(0.01, ge=0, le=1)
+    """Ads whose id another ad has as well, over scored ads, counting each id once less than it occurs."""
     max_ood_rate: float = Field(0.2, ge=0, le=1)
     """OOD ads over scored ads."""
     max_other_rate: float = Field(0.5, ge=0, le=1)

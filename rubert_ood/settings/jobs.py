@@ -127,8 +127,12 @@ class ScoreSettings(RayJobSettings):
     """Write the CLS vector as a float16 list."""
     on_bad_file: Literal["fail", "quarantine"] = "fail"
     """A file that can't be read or lacks a column ends the job, or is set aside with its reason."""
-    shard_rows: int = Field(20_000, gt=0)
-    """Ads per shard: the unit of work, of retry and of one output part."""
+    max_failed_shards: int = Field(10, ge=0)
+    """Shards that may be set aside during the run (damaged page, a text that kills its process) before it stops."""
+    no_progress_timeout_s: float = Field(300, gt=0)
+    """The run stops, resumable, when no shard moves for so long. More than one shard takes, and than the autoscaler."""
+    shard_rows: int | None = Field(None, gt=0)
+    """Ads per shard: the unit of work, of retry and of one output part. Default: 20,000 on GPU, 2,000 on CPU."""
     token_budget: int = Field(4096, gt=0)
     """Tokens per forward pass, padding included."""
     num_actors: int | None = Field(None, gt=0)
@@ -153,6 +157,17 @@ class PublishSettings(JobSettings):
     run_uri: str = Field(min_length=1)
     """The run folder, OUTPUT/run_date=.../run_id=..."""
     gate: GateSettings = GateSettings()
+    force: str | None = Field(None, min_length=1)
+    """Publish although the gate refuses, or after a rollback, for this reason; the manifest keeps it."""
+
+
+class RollbackSettings(JobSettings):
+    """Let the pointer name the run that was published before the present one."""
+
+    output_uri: str = Field(min_length=1)
+    """Root of the published output, where latest.json lies."""
+    reason: str = "no reason given"
+    """Why; the manifest of the run that is taken back keeps it."""
 
 
 class PredictSettings(JobSettings):

@@ -1,4 +1,4 @@
-"""Plan, score, verify, publish, report: the nightly job, and its steps one by one."""
+"""Plan, score, verify, publish, report, roll back: the nightly job, and its steps one by one."""
 
 import logging
 from datetime import UTC, datetime
@@ -7,12 +7,14 @@ from typing import Any
 from rubert_ood import storage
 from rubert_ood.bundle import load_bundle
 from rubert_ood.cluster import ray_session
-from rubert_ood.errors import InputError, PartialRunError
+from rubert_ood.errors import InputError, PartialRunError, PublicationRefusedError
 from rubert_ood.reports.html import run_html
-from rubert_ood.scoring.ledger import make_manifest, put_manifest, read_manifest, read_receipts, verify_run
-from rubert_ood.scoring.plan import Plan, load_plan, make_plan, save_plan
-from rubert_ood.scoring.publish import check_gate, is_published, publish_run, published_manifest
-from rubert_ood.settings import PublishSettings, ScoreSettings, VerifySettings
+from rubert_ood.scoring.ledger import make_manifest, put_manifest, read_manifest, read_quarantine, read_receipts
+from rubert_ood.scoring.plan import Plan, Shard, load_plan, make_plan, save_plan
+from rubert_ood.scoring.publish import check_gate, is_published, publish_run, published_manifest, roll_back
+from rubert_ood.scoring.runner import Runner
+from rubert_ood.scoring.verify import PartMismatchError, VerifiedRun, check_manifest, verify_run
+from rubert_ood.settings import PublishSettings, RollbackSettings, ScoreSettings, VerifySettings
 
 log = logging.getLogger(__name__)
 
@@ -26,30 +28,64 @@ def plan(settings: ScoreSettings) -> Plan:
     )
     for item in run_plan.quarantined:
         log.warning("plan      set aside: %s", item["reason"])
+    for uri in run_plan.empty_files:
+        log.warning("plan      %s: has no rows", uri)
     log.info("run       %s", run_plan.run_uri)
     return run_plan
 
 
 def score(settings: ScoreSettings) -> dict[str, Any]:
     """Run the scoring job to its end, or go on with a stopped one; return the manifest."""
-    started_at = datetime.now(UTC).isoformat(timespec="seconds")
+    started_at = _now()
     run_plan = plan(settings)
     save_plan(run_plan)
-    with ray_session(settings):
-        from rubert_ood.scoring.pipeline import score_shards
-
-        try:
-            score_shards(run_plan, settings)
-        except PartialRunError:
-            receipts = read_receipts(run_plan.run_uri, run_plan.fingerprint)
-            put_manifest(make_manifest(run_plan, receipts, outcome="partial", started_at=started_at))
-            raise
-    receipts = verify_run(run_plan)
-    manifest = make_manifest(run_plan, receipts, outcome="complete", started_at=started_at)
     older = _older_manifest(run_plan)
-    if older.get("outcome") == "published" and is_published(older) and older["counts"] == manifest["counts"]:
-        log.info("published %s: already, nothing to do", run_plan.run_uri)
-        return older
+    if older.get("outcome") == "rolled_back":
+        raise PublicationRefusedError(
+            f"{run_plan.run_uri}: was rolled back ({older['rollback_reason']}); `publish --force` publishes it again"
+        )
+    if older.get("outcome") == "published":  # readers may hold it: nothing in it changes any more
+        verified = verify_run(run_plan)
+        if is_published(older):
+            log.info("published %s: already, nothing to do", run_plan.run_uri)
+            return older
+        return _publish(run_plan, verified, settings, started_at)
+    runner = Runner(run_plan.run_uri)
+    _note(run_plan, "running", started_at)
+    try:
+        verified = _score_and_verify(run_plan, settings, runner)
+        runner.check(now=True)
+        manifest = _publish(run_plan, verified, settings, started_at)
+    except (PartialRunError, KeyboardInterrupt) as stop:
+        _note_stop(run_plan, runner, "partial" if isinstance(stop, PartialRunError) else "interrupted", started_at)
+        raise
+    runner.release()
+    return manifest
+
+
+def _score_and_verify(run_plan: Plan, settings: ScoreSettings, runner: Runner) -> VerifiedRun:
+    """Score what has no receipt; a part that is not what its receipt says is scored again, once."""
+    receipts = read_receipts(run_plan.run_uri, run_plan.fingerprint)
+    _score([shard for shard in run_plan.shards if shard.shard_id not in receipts], run_plan, settings, runner)
+    try:
+        return verify_run(run_plan)
+    except PartMismatchError as error:
+        log.warning("verify    %d part(s) are scored again: %s", len(error.shard_ids), error)
+        _score([shard for shard in run_plan.shards if shard.shard_id in error.shard_ids], run_plan, settings, runner)
+        return verify_run(run_plan)
+
+
+def _score(todo: list[Shard], run_plan: Plan, settings: ScoreSettings, runner: Runner) -> None:
+    if todo:
+        with ray_session(settings):
+            from rubert_ood.scoring.pipeline import score_shards
+
+            score_shards(run_plan, todo, settings, runner.check)
+
+
+def _publish(run_plan: Plan, verified: VerifiedRun, settings: ScoreSettings, started_at: str) -> dict[str, Any]:
+    """Publish a verified run if the settings and the gate agree, and write its report in any case."""
+    manifest = _complete(run_plan, verified, started_at)
     previous = published_manifest(run_plan.output_uri, other_than=run_plan.run_uri)
     try:
         if settings.publish:
@@ -66,24 +102,67 @@ def score(settings: ScoreSettings) -> dict[str, Any]:
 
 
 def verify(settings: VerifySettings) -> None:
-    """Check the parts of a run against its receipts."""
-    receipts = verify_run(load_plan(settings.run_uri))
-    rows = sum(receipt["rows_scored"] for receipt in receipts.values())
-    log.info(f"verified  {len(receipts):,} parts, {rows:,} ads: all as the receipts say")
+    """Check the parts of a run against its receipts, and its manifest against both."""
+    run_plan = load_plan(settings.run_uri)
+    verified = verify_run(run_plan)
+    older = _older_manifest(run_plan)
+    if older.get("outcome") in ("complete", "refused", "published", "rolled_back"):
+        check_manifest(older, _complete(run_plan, verified, older["started_at"]))
+    rows = sum(receipt["rows_scored"] for receipt in verified.receipts.values())
+    log.info(f"verified  {len(verified.receipts):,} parts, {rows:,} ads: all as the receipts say")
 
 
 def publish(settings: PublishSettings) -> dict[str, Any]:
     """Verify a run, apply the gate, swap the pointer. What is published is counted from the receipts again."""
     run_plan = load_plan(settings.run_uri)
-    receipts = verify_run(run_plan)
+    verified = verify_run(run_plan)
     older = _older_manifest(run_plan)
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    manifest = make_manifest(run_plan, receipts, outcome="complete", started_at=older.get("started_at", now))
-    if older.get("outcome") != "partial":
-        manifest |= {name: older[name] for name in ("finished_at", "elapsed_s", "rows_per_s") if name in older}
-    manifest = publish_run(manifest, settings.gate)
+    if older.get("outcome") == "rolled_back" and not settings.force:
+        raise PublicationRefusedError(
+            f"{run_plan.run_uri}: was rolled back ({older['rollback_reason']}); give --force REASON to publish it again"
+        )
+    manifest = _complete(run_plan, verified, older.get("started_at", _now()))
+    if older.get("outcome") in ("complete", "refused", "published", "rolled_back"):
+        manifest |= {name: older[name] for name in ("finished_at", "elapsed_s", "rows_per_s")}
+    manifest = publish_run(manifest, settings.gate, force=settings.force)
     log.info("published %s", run_plan.run_uri)
     return manifest
+
+
+def rollback(settings: RollbackSettings) -> dict[str, Any]:
+    """Let the pointer name the run that was published before the present one."""
+    pointer = roll_back(storage.absolute(settings.output_uri.rstrip("/")), settings.reason)
+    log.info("rollback  %s is taken back; published is %s", pointer["rolled_back"]["path"], pointer["path"])
+    return pointer
+
+
+def _complete(run_plan: Plan, verified: VerifiedRun, started_at: str) -> dict[str, Any]:
+    return make_manifest(
+        run_plan,
+        verified.receipts,
+        outcome="complete",
+        started_at=started_at,
+        quarantined_shards=verified.quarantined,
+        duplicates=verified.duplicates,
+    )
+
+
+def _note(run_plan: Plan, outcome: str, started_at: str) -> None:
+    """Write the manifest of a run that is not complete."""
+    receipts, quarantined = (read(run_plan.run_uri, run_plan.fingerprint) for read in (read_receipts, read_quarantine))
+    put_manifest(
+        make_manifest(run_plan, receipts, outcome=outcome, started_at=started_at, quarantined_shards=quarantined)
+    )
+
+
+def _note_stop(run_plan: Plan, runner: Runner, outcome: str, started_at: str) -> None:
+    """Note how a run stopped, if it still is ours and storage answers; the error that stopped it is what matters."""
+    try:
+        if runner.holds():
+            _note(run_plan, outcome, started_at)
+            runner.release()
+    except PartialRunError as error:
+        log.warning("run       its manifest could not be written: %s", error)
 
 
 def _older_manifest(run_plan: Plan) -> dict[str, Any]:
@@ -92,3 +171,7 @@ def _older_manifest(run_plan: Plan) -> dict[str, Any]:
         return read_manifest(run_plan.run_uri)
     except InputError:
         return {}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

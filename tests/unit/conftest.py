@@ -129,7 +129,7 @@ def score_plan() -> Callable[..., list[dict]]:
         scorer = Scorer(job)
         for shard in plan.shards:
             result = write(scorer(encode(shard_item(shard), job)), job)
-            assert result == {"rows": shard.num_rows, "failure": ""}
+            assert result == {"shard_id": shard.shard_id, "failure": "", "fault": ""}
         receipts = read_receipts(plan.run_uri, plan.fingerprint)
         return [receipts[shard.shard_id] for shard in plan.shards]
 

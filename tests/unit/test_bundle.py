@@ -11,9 +11,9 @@ import torch
 from safetensors.numpy import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from rubert_ood import __version__, storage
+from rubert_ood import __version__, folders
 from rubert_ood.bundle import load_bundle, write_bundle
-from rubert_ood.errors import BundleError, InputError
+from rubert_ood.errors import BundleError, OutputError
 
 FILES = {
     "README.md",
@@ -247,8 +247,8 @@ def test_a_write_that_fails_half_way_leaves_no_bundle(bundle, small_checkpoint, 
         return whole(source, target, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(storage.os if function == "rename" else storage.shutil, function, fail)
-        with pytest.raises(InputError, match="disk full"):
+        patch.setattr(folders.os if function == "rename" else folders.shutil, function, fail)
+        with pytest.raises(OutputError, match="disk full"):
             _write(bundle, uri, small_checkpoint)
     assert list(uri.parent.iterdir()) == []
     with pytest.raises(BundleError, match="no bundle here"):

@@ -11,10 +11,12 @@ EXIT_CODES = {
     "SettingsError": 2,
     "SchemaError": 2,
     "BundleError": 2,
+    "OutputError": 2,
     "InputError": 3,
     "ErrorRateError": 4,
     "PublicationRefusedError": 5,
     "PartialRunError": 6,
+    "StorageUnavailableError": 6,
 }
 
 

@@ -107,7 +107,7 @@ def test_defaults_of_scoring() -> None:
     assert loaded.model_dump(include={"run_id", "on_bad_file", "shard_rows", "num_actors", "publish"}) == {
         "run_id": None,
         "on_bad_file": "fail",
-        "shard_rows": 20_000,
+        "shard_rows": None,
         "num_actors": None,
         "publish": True,
     }

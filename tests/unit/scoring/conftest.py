@@ -1,6 +1,8 @@
 """A messy catalogue and one run over it."""
 
+import dataclasses
 import json
+import shutil
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -164,3 +166,10 @@ def by_the_rule(bundle, one_by_one):
         return results
 
     return decide
+
+
+@pytest.fixture
+def run(full_run, tmp_path):
+    """A copy of the run that a test may damage."""
+    folder = shutil.copytree(full_run.folder, tmp_path / "run")
+    return dataclasses.replace(full_run, plan=dataclasses.replace(full_run.plan, run_uri=str(folder)))

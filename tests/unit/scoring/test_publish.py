@@ -21,7 +21,8 @@ from rubert_ood.settings import GateSettings
 def _manifest(output_uri: str = "/out", run_id: str = "r1", classes: dict | None = None, **counts) -> dict:
     classes = {"Мебель": 60, "Шины": 30, "Other": 10} if classes is None else classes
     scored = sum(classes.values())
-    numbers = {"rows_in": scored, "rows_scored": scored, "rows_rejected": 0, "rows_ood": 5}
+    numbers = {"rows_in": scored, "rows_scored": scored, "rows_rejected": 0, "rows_ood": 5, "rows_quarantined": 0}
+    numbers |= {"bytes_in": 1000, "bytes_quarantined": 0, "rows_planned": counts.get("rows_in", scored)}
     return {
         "output_uri": output_uri,
         "run_uri": f"{output_uri}/run_date=2026-11-24/run_id={run_id}",
@@ -30,6 +31,7 @@ def _manifest(output_uri: str = "/out", run_id: str = "r1", classes: dict | None
         "bundle": {"uri": "/b/v1", "version": "v1", "fingerprint": "f" * 64},
         "classes": classes,
         "counts": {**numbers, "rows_other": classes.get("Other", 0), **counts},
+        "duplicates": {"ids": 0, "rows": 0, "examples": []},
         "outcome": "complete",
         "gate": [],
     }
@@ -75,6 +77,8 @@ def test_the_gate_of_a_first_run_by_hand():
     gate = check_gate(manifest, None, GateSettings(max_error_rate=0.2, max_ood_rate=0.19, max_other_rate=0.1))
     assert gate == [
         {"check": "max_error_rate", "value": 0.2, "limit": 0.2, "ok": True},
+        {"check": "max_quarantined_share", "value": 0, "limit": 0.01, "ok": True},
+        {"check": "max_duplicate_rate", "value": 0, "limit": 0.01, "ok": True},
         {"check": "max_ood_rate", "value": 0.2, "limit": 0.19, "ok": False},
         {"check": "max_other_rate", "value": 0.1, "limit": 0.1, "ok": True},
     ]
@@ -84,19 +88,19 @@ def test_the_gate_against_the_last_published_run_by_hand():
     previous = _manifest(classes={"Мебель": 200})
     now = _manifest(classes={"Мебель": 50, "Шины": 50})
     limits = GateSettings(max_class_shift=0.56, min_rows_ratio=0.5)
-    shift, ratio = check_gate(now, previous, limits)[3:]
+    shift, ratio = check_gate(now, previous, limits)[5:]
     assert shift["check"] == "max_class_shift"
     assert shift["value"] == pytest.approx(0.5579, abs=1e-4)
     assert shift["ok"]
     assert ratio == {"check": "min_rows_ratio", "value": 0.5, "limit": 0.5, "ok": True}
     fewer = _manifest(classes={"Мебель": 99})
-    assert [check["ok"] for check in check_gate(fewer, previous, limits)] == [True, True, True, True, False]
+    assert [check["ok"] for check in check_gate(fewer, previous, limits)] == [True] * 6 + [False]
 
 
 def test_a_run_without_a_row_divides_by_nothing():
     empty = _manifest(classes={}, rows_ood=0)
     gate = check_gate(empty, _manifest(), GateSettings())
-    assert [check["value"] for check in gate] == [0, 0, 0, 0, 0]
+    assert [check["value"] for check in gate] == [0] * 7
     assert not gate[-1]["ok"]
     assert check_gate(_manifest(), empty, GateSettings())[-1]["ok"]
 
@@ -116,9 +120,11 @@ def test_a_published_run_is_what_the_pointer_names(out):
         "run_id": "r1",
         "run_date": "2026-11-24",
         "bundle": "f" * 64,
+        "history": [],
     }
     assert manifest["outcome"] == "published"
-    assert [check["check"] for check in manifest["gate"]] == ["max_error_rate", "max_ood_rate", "max_other_rate"]
+    checks = ["max_error_rate", "max_quarantined_share", "max_duplicate_rate", "max_ood_rate", "max_other_rate"]
+    assert [check["check"] for check in manifest["gate"]] == checks
     assert read_manifest(os.path.join(out, pointer["path"])) == manifest
     assert published_manifest(out, other_than="x") == manifest
 
@@ -167,9 +173,9 @@ def test_the_second_run_is_compared_with_the_first(out):
     with pytest.raises(PublicationRefusedError, match=r"max_class_shift: 1\.0000 against 0\.3"):
         _publish(_manifest(out, "r2", {"Шины": 100}))
     second = _publish(_manifest(out, "r3", {"Мебель": 90, "Шины": 10}))
-    assert len(second["gate"]) == 5
+    assert len(second["gate"]) == 7
     third = _publish(_manifest(out, "r4", {"Мебель": 90, "Шины": 10}))
-    shift = third["gate"][3]
+    shift = third["gate"][5]
     assert shift["value"] == pytest.approx(0, abs=1e-9)  # compared with r3, the last published one, not with r1
     assert read_pointer(out)["run_id"] == "r4"
     with pytest.raises(PublicationRefusedError, match=r"min_rows_ratio: 0\.4900 against 0\.5"):
@@ -180,7 +186,7 @@ def test_publishing_the_same_run_again_does_not_compare_it_with_itself(out):
     first = _publish(_manifest(out))
     again = publish_run(read_manifest(first["run_uri"]), GateSettings())
     assert again == first
-    assert len(again["gate"]) == 3
+    assert len(again["gate"]) == 5
     assert read_pointer(out)["run_id"] == "r1"
 
 
@@ -190,7 +196,7 @@ def test_an_older_run_can_be_published_again(out):
     _publish(_manifest(out, "r2"))
     publish_run(read_manifest(first["run_uri"]), GateSettings())
     assert read_pointer(out)["run_id"] == "r1"
-    assert read_manifest(first["run_uri"])["gate"][4] == {
+    assert read_manifest(first["run_uri"])["gate"][6] == {
         "check": "min_rows_ratio",
         "value": 1,
         "limit": 0.5,

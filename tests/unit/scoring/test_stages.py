@@ -12,11 +12,12 @@ from rubert_ood import __version__
 from rubert_ood.ads.text import text_key
 from rubert_ood.errors import PartialRunError
 from rubert_ood.scoring.encode import encode
-from rubert_ood.scoring.ledger import read_receipts, verify_run
+from rubert_ood.scoring.ledger import read_receipts
 from rubert_ood.scoring.payload import ScoringJob, from_ipc, shard_item
 from rubert_ood.scoring.plan import make_plan, save_plan
 from rubert_ood.scoring.records import ids_digest
 from rubert_ood.scoring.scorer import Scorer
+from rubert_ood.scoring.verify import verify_run
 from rubert_ood.scoring.write import rejected_rows, write
 from rubert_ood.settings import ScoreSettings
 
@@ -292,8 +293,7 @@ def test_a_file_that_goes_bad_after_planning_fails_its_own_shards_only(bundle, t
     scorer = Scorer(job)
     spoil(folder / "b.parquet")
     results = [write(scorer(encode(shard_item(shard), job)), job) for shard in plan.shards]
-    assert [result["rows"] for result in results] == [12, 0, 12]
-    assert [bool(result["failure"]) for result in results] == [False, True, False]
+    assert [result["fault"] for result in results] == ["", "shard", ""]
     assert results[1]["failure"].startswith(f"{folder}/b.parquet: ")
     written = {path.name for path in Path(plan.run_uri).glob("part-*")}
     assert written == {plan.shards[0].part_name, plan.shards[2].part_name}
@@ -317,10 +317,10 @@ def test_a_part_that_cannot_be_written_leaves_no_receipt(make_run, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("rubert_ood.storage.os.replace", no_space)
         result = write(item, job)
-    assert result["rows"] == 0
+    assert result["fault"] == "run"
     assert "no space left" in result["failure"]
     assert not receipt.exists()
     assert not run.part(0).exists()
     assert not list(run.folder.rglob("*.tmp"))
-    assert write(item, job) == {"rows": 10, "failure": ""}
+    assert write(item, job) == {"shard_id": shard.shard_id, "failure": "", "fault": ""}
     assert receipt.exists()

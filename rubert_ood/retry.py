@@ -1,0 +1,98 @@
+"""What a storage failure means: one translation into an error that names the URI, and one bounded retry."""
+
+import functools
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Concatenate, ParamSpec, TypeVar
+
+import tenacity
+
+from rubert_ood.errors import InputError, RubertOodError, StorageUnavailableError
+
+log = logging.getLogger(__name__)
+
+RETRY_VARIABLE = "RUBERT_OOD_RETRY_S"
+DEFAULT_RETRY_S = 120.0
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 15.0
+NOT_IMPLEMENTED = 501
+PASSING_CODES = frozenset(("SlowDown", "RequestTimeout", "IncompleteBody", "OperationAborted", "TooManyRequests"))
+"""S3 error codes that come with another HTTP status than 429 or 5xx and pass all the same."""
+PASSING_BOTOCORE = ("HTTPClientError", "ConnectionError", "IncompleteReadError", "ResponseParserError")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def retry_s() -> float:
+    """Return for how long, in seconds, a storage operation is tried again."""
+    return float(os.environ.get(RETRY_VARIABLE, DEFAULT_RETRY_S))
+
+
+def retried(operation: Callable[Concatenate[str, P], T]) -> Callable[Concatenate[str, P], T]:
+    """Repeat a storage operation, whose first argument is the URI, while its failure is one that passes.
+
+    Waits between attempts grow exponentially and are random (full jitter). What is denied or missing is not repeated.
+    """
+
+    @functools.wraps(operation)
+    def call(uri: str, *args: P.args, **kwargs: P.kwargs) -> T:
+        limit_s = retry_s()
+        attempts = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(StorageUnavailableError),
+            wait=tenacity.wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S),
+            stop=tenacity.stop_before_delay(limit_s),
+            before_sleep=_announce,
+            reraise=True,
+        )
+        try:
+            return attempts(operation, uri, *args, **kwargs)
+        except StorageUnavailableError as error:
+            raise StorageUnavailableError(f"{error} (tried for {limit_s:g} s)") from error
+
+    return call
+
+
+def _announce(state: tenacity.RetryCallState) -> None:
+    """Say that storage is slow to answer, once a retry takes long enough for somebody to wonder."""
+    if state.outcome is not None and state.upcoming_sleep >= LONGEST_WAIT_S / 3:
+        log.warning("storage   %s; tried again in %.0f s", state.outcome.exception(), state.upcoming_sleep)
+
+
+@contextmanager
+def explained(uri: str, kind: type[RubertOodError] = InputError) -> Iterator[None]:
+    """Turn a storage failure into one line with the URI: StorageUnavailableError when it may pass, else `kind`."""
+    try:
+        yield
+    except RubertOodError:
+        raise
+    except Exception as error:
+        if not isinstance(error, OSError) and not _is_of(error, "botocore", "aiohttp"):
+            raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if _passes(error):
+            raise StorageUnavailableError(f"{uri}: storage does not answer: {reason}") from error
+        if isinstance(error, FileNotFoundError):
+            reason = "no such file, folder or bucket"
+        elif isinstance(error, PermissionError):
+            reason = "access denied; check the credentials and the policy of the bucket"
+        raise kind(f"{uri}: {reason}") from error
+
+
+def _passes(error: BaseException) -> bool:
+    """Say whether the same request may succeed later: throttling, a fault of the server, a broken connection."""
+    if isinstance(error, ConnectionError | TimeoutError) or _is_of(error, "aiohttp"):
+        return True
+    if any(kind.__name__ in PASSING_BOTOCORE for kind in type(error).__mro__ if kind.__module__.startswith("botocore")):
+        return True
+    response = getattr(error.__cause__, "response", None)  # s3fs keeps botocore's ClientError as the cause
+    if not isinstance(response, dict):
+        return False
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    code = response.get("Error", {}).get("Code", "")
+    return (status >= 500 and status != NOT_IMPLEMENTED) or status == 429 or code in PASSING_CODES
+
+
+def _is_of(error: BaseException, *packages: str) -> bool:
+    return type(error).__module__.partition(".")[0] in packages

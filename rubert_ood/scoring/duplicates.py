@@ -1,0 +1,44 @@
+"""Find ad ids that occur more than once in a run, with DuckDB: memory stays bounded, the ids lie on disk meanwhile."""
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+MEMORY_LIMIT = "512MB"
+NUM_EXAMPLES = 20
+IDS_SCHEMA = pa.schema([pa.field("ad_id", pa.string()), pa.field("shard", pa.int64())])
+
+
+def find_duplicates(ids: Iterator[pa.Table], shard_uris: Sequence[str]) -> dict[str, Any]:
+    """Count the ids that occur more than once in tables of IDS_SCHEMA, and name some of them with their files.
+
+    Returns {ids: different ids that repeat, rows: rows beyond the first of each, examples: [{ad_id, copies, files}]}.
+    `shard` is a position in shard_uris; of each id the first and the last file are named.
+    """
+    with tempfile.TemporaryDirectory() as folder, duckdb.connect(os.path.join(folder, "ids.duckdb")) as database:
+        database.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
+        database.execute("CREATE TABLE ads (ad_id VARCHAR, shard BIGINT)")
+        for table in ids:
+            database.register("next_ads", table)
+            database.execute("INSERT INTO ads FROM next_ads")
+            database.unregister("next_ads")
+        database.execute(
+            "CREATE TEMP TABLE repeated AS SELECT ad_id, count(*) AS copies, min(shard) AS one, max(shard) AS other "
+            "FROM ads GROUP BY ad_id HAVING count(*) > 1"
+        )
+        num_ids, num_rows = database.execute("SELECT count(*), sum(copies - 1) FROM repeated").fetchall()[0]
+        examples = database.execute(
+            f"SELECT ad_id, copies, one, other FROM repeated ORDER BY copies DESC, ad_id LIMIT {NUM_EXAMPLES}"
+        ).fetchall()
+    return {
+        "ids": num_ids,
+        "rows": int(num_rows or 0),
+        "examples": [
+            {"ad_id": ad_id, "copies": copies, "files": sorted({shard_uris[one], shard_uris[other]})}
+            for ad_id, copies, one, other in examples
+        ],
+    }
