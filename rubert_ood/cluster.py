@@ -28,6 +28,8 @@ def ray_session(settings: RayJobSettings) -> Iterator[None]:
     # Ray's C++ side reports harmless things as errors on the driver's terminal; set to info to see them
     quiet = os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal") == "fatal"
     os.environ.setdefault("RAY_task_oom_retries", "2")  # Ray's default is without end, also here
+    # hold a stage back when it is ahead of the next one, not only when half of the object store is full
+    os.environ.setdefault("RAY_DATA_DOWNSTREAM_CAPACITY_OBJECT_STORE_BUDGET_UTIL_THRESHOLD", "0")
     import ray
     import ray.data
 

@@ -46,6 +46,12 @@ def published_manifest(output_uri: str, *, other_than: str) -> dict[str, Any] | 
     return _manifest_of(read_pointer(output_uri), output_uri, other_than)
 
 
+def published_before(output_uri: str) -> dict[str, Any] | None:
+    """Return the manifest of the run that was published before the present one."""
+    history = (read_pointer(output_uri) or {}).get("history", [])
+    return _manifest_of({"path": history[0]} if history else None, output_uri, "")
+
+
 def _manifest_of(pointer: dict[str, Any] | None, output_uri: str, other_than: str) -> dict[str, Any] | None:
     run_uri = storage.join(output_uri, pointer["path"]) if pointer else other_than
     if run_uri == other_than:

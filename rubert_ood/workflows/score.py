@@ -11,7 +11,14 @@ from rubert_ood.errors import InputError, PartialRunError, PublicationRefusedErr
 from rubert_ood.reports.html import run_html
 from rubert_ood.scoring.ledger import make_manifest, put_manifest, read_manifest, read_quarantine, read_receipts
 from rubert_ood.scoring.plan import Plan, Shard, load_plan, make_plan, save_plan
-from rubert_ood.scoring.publish import check_gate, is_published, publish_run, published_manifest, roll_back
+from rubert_ood.scoring.publish import (
+    check_gate,
+    is_published,
+    publish_run,
+    published_before,
+    published_manifest,
+    roll_back,
+)
 from rubert_ood.scoring.runner import Runner
 from rubert_ood.scoring.verify import PartMismatchError, VerifiedRun, check_manifest, verify_run
 from rubert_ood.settings import PublishSettings, RollbackSettings, ScoreSettings, VerifySettings
@@ -47,6 +54,8 @@ def score(settings: ScoreSettings) -> dict[str, Any]:
     if older.get("outcome") == "published":  # readers may hold it: nothing in it changes any more
         verified = verify_run(run_plan)
         if is_published(older):
+            if not storage.exists(_report_uri(run_plan)):
+                _write_report(run_plan, older, published_before(run_plan.output_uri))
             log.info("published %s: already, nothing to do", run_plan.run_uri)
             return older
         return _publish(run_plan, verified, settings, started_at)
@@ -94,11 +103,21 @@ def _publish(run_plan: Plan, verified: VerifiedRun, settings: ScoreSettings, sta
             put_manifest(manifest | {"gate": check_gate(manifest, previous, settings.gate)})
     finally:
         manifest = read_manifest(run_plan.run_uri)
-        report_uri = storage.join(run_plan.run_uri, "_run", "report.html")
-        storage.put_bytes(report_uri, run_html(manifest, previous).encode())
-        log.info("report    %s", report_uri)
+        _write_report(run_plan, manifest, previous)
+    aside = len(manifest["quarantined"]), len(manifest["quarantined_shards"]), manifest["duplicates"]["rows"]
+    if any(aside):
+        log.warning("run       without %d file(s) and %d shard(s) that were set aside; %d ids too many", *aside)
     log.info("%-9s %s", manifest["outcome"], run_plan.run_uri)
     return manifest
+
+
+def _report_uri(run_plan: Plan) -> str:
+    return storage.join(run_plan.run_uri, "_run", "report.html")
+
+
+def _write_report(run_plan: Plan, manifest: dict[str, Any], previous: dict[str, Any] | None) -> None:
+    storage.put_bytes(_report_uri(run_plan), run_html(manifest, previous).encode())
+    log.info("report    %s", _report_uri(run_plan))
 
 
 def verify(settings: VerifySettings) -> None:

@@ -3,6 +3,7 @@ import json
 import math
 import os
 import shutil
+import threading
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -12,9 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import entropy
 
-from rubert_ood.errors import ErrorRateError, PublicationRefusedError
+from rubert_ood import storage
+from rubert_ood.errors import ErrorRateError, InputError, PartialRunError, PublicationRefusedError
 from rubert_ood.scoring.ledger import make_manifest, put_manifest, read_manifest, read_receipts
-from rubert_ood.scoring.publish import check_gate, class_shift, publish_run, published_manifest, read_pointer
+from rubert_ood.scoring.publish import (
+    MAX_HISTORY,
+    check_gate,
+    class_shift,
+    publish_run,
+    published_manifest,
+    read_pointer,
+    roll_back,
+)
 from rubert_ood.settings import GateSettings
 
 
@@ -205,8 +215,6 @@ def test_an_older_run_can_be_published_again(out):
 
 
 def test_the_pointer_is_swapped_between_the_whole_manifest_and_its_outcome(out, monkeypatch):
-    from rubert_ood import storage
-
     puts = []
     whole = storage.put_bytes
     monkeypatch.setattr(storage, "put_bytes", lambda uri, data: (puts.append(os.path.basename(uri)), whole(uri, data)))
@@ -229,7 +237,6 @@ def test_a_real_run_is_found_through_the_pointer(full_run, tmp_path):
 
 
 def test_a_pointer_to_a_run_that_is_gone_blocks_nothing(out, caplog):
-    from rubert_ood.scoring.publish import published_manifest
     from rubert_ood.storage import put_bytes
 
     put_bytes(os.path.join(out, "latest.json"), b'{"path": "run_date=2026-01-01/run_id=gone"}')
@@ -238,10 +245,148 @@ def test_a_pointer_to_a_run_that_is_gone_blocks_nothing(out, caplog):
 
 
 def test_a_damaged_pointer_is_one_line(out):
-    from rubert_ood.errors import InputError
-    from rubert_ood.scoring.publish import read_pointer
     from rubert_ood.storage import put_bytes
 
     put_bytes(os.path.join(out, "latest.json"), b"{")
     with pytest.raises(InputError, match=r"latest\.json: damaged"):
         read_pointer(out)
+
+
+def test_a_forced_publication_keeps_its_reason_and_the_failed_checks(out):
+    bad = _manifest(out, rows_ood=90)
+    put_manifest(bad)
+    manifest = publish_run(bad, GateSettings(), force="the new bundle is stricter, checked by hand")
+    assert read_pointer(out)["run_id"] == "r1"
+    stored = read_manifest(bad["run_uri"])
+    assert stored == manifest
+    assert (stored["outcome"], stored["forced"]) == ("published", "the new bundle is stricter, checked by hand")
+    assert [check["check"] for check in stored["gate"] if not check["ok"]] == ["max_ood_rate"]
+
+
+def test_files_set_aside_and_repeated_ids_are_judged(out):
+    manifest = _manifest(out, bytes_in=1000, bytes_quarantined=11)
+    with pytest.raises(PublicationRefusedError, match=r"gate\.max_quarantined_share: 0\.0110 against 0\.01"):
+        _publish(manifest)
+    _publish(manifest, max_quarantined_share=0.011)
+    twice = _manifest(out, "r2") | {"duplicates": {"ids": 1, "rows": 2, "examples": []}}
+    with pytest.raises(PublicationRefusedError, match=r"gate\.max_duplicate_rate: 0\.0200 against 0\.01"):
+        _publish(twice)
+    aside = _manifest(out, "r3", rows_planned=105, rows_quarantined=5)
+    with pytest.raises(ErrorRateError, match=r"gate\.max_error_rate: 0\.0476 against 0\.01"):
+        _publish(aside)
+
+
+def test_rolling_back_goes_from_run_to_run(out):
+    runs = [_publish(_manifest(out, name)) for name in ("r1", "r2", "r3")]
+    assert read_pointer(out)["history"] == ["run_date=2026-11-24/run_id=r2", "run_date=2026-11-24/run_id=r1"]
+    for current, before in ((2, 1), (1, 0)):
+        pointer = roll_back(out, "wrong labels")
+        assert pointer == read_pointer(out)
+        assert pointer["run_id"] == runs[before]["run_id"]
+        assert pointer["rolled_back"] == {
+            "path": f"run_date=2026-11-24/run_id=r{current + 1}",
+            "reason": "wrong labels",
+        }
+        stored = read_manifest(runs[current]["run_uri"])
+        assert (stored["outcome"], stored["rollback_reason"]) == ("rolled_back", "wrong labels")
+    with pytest.raises(InputError, match="only one run was published; no way back"):
+        roll_back(out, "again")
+    assert read_pointer(out)["run_id"] == "r1"
+    _publish(_manifest(out, "r4"))
+    assert read_pointer(out)["history"] == ["run_date=2026-11-24/run_id=r1"]
+
+
+def test_nothing_to_roll_back(out):
+    with pytest.raises(InputError, match="no run was published"):
+        roll_back(out, "x")
+
+
+def test_a_rollback_to_a_run_that_is_gone_changes_nothing(out):
+    first = _publish(_manifest(out, "r1"))
+    _publish(_manifest(out, "r2"))
+    pointer = Path(out, "latest.json").read_bytes()
+    shutil.rmtree(first["run_uri"])
+    with pytest.raises(InputError, match="run_id=r1"):
+        roll_back(out, "x")
+    assert Path(out, "latest.json").read_bytes() == pointer
+
+
+def test_the_pointer_remembers_so_many_runs_and_no_more(out):
+    for number in range(MAX_HISTORY + 3):
+        _publish(_manifest(out, f"r{number}"))
+    history = read_pointer(out)["history"]
+    assert [path.rpartition("=")[2] for path in history] == [f"r{n}" for n in range(MAX_HISTORY + 1, 1, -1)]
+
+
+def test_many_publishers_at_once_lose_none_of_them(out):
+    names = [f"r{number}" for number in range(8)]
+    failures = []
+
+    def publish(name: str) -> None:
+        try:
+            _publish(_manifest(out, name))
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=publish, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not [error for error in failures if not isinstance(error, PartialRunError)]
+    pointer = read_pointer(out)
+    seen = [path.rpartition("=")[2] for path in [pointer["path"], *pointer["history"]]]
+    assert len(seen) == len(set(seen)) == len(names) - len(failures)
+
+
+def test_the_gate_judges_against_the_run_that_the_swap_replaces(out, monkeypatch):
+    """Another publisher is faster, between the look at the pointer and the swap."""
+    _publish(_manifest(out, "r1"))
+    swap, rivals = storage.swap_bytes, [_manifest(out, "rival", {"Шины": 100})]
+
+    def late(uri, data, version):
+        if rivals:
+            rival = rivals.pop()
+            put_manifest(rival)
+            publish_run(rival, GateSettings(max_class_shift=1))
+        return swap(uri, data, version)
+
+    monkeypatch.setattr(storage, "swap_bytes", late)
+    with pytest.raises(PublicationRefusedError, match="max_class_shift"):
+        _publish(_manifest(out, "r2"))
+    assert read_pointer(out)["run_id"] == "rival"
+
+
+def test_a_swap_whose_answer_got_lost_counts(out, monkeypatch):
+    swap = storage.swap_bytes
+    monkeypatch.setattr(storage, "swap_bytes", lambda *arguments: swap(*arguments) and False)
+    assert _publish(_manifest(out))["outcome"] == "published"
+    assert read_pointer(out)["run_id"] == "r1"
+
+
+def test_a_reader_never_sees_a_run_that_is_not_whole(out):
+    """Readers follow the pointer while runs are published and rolled back."""
+    runs = [_manifest(out, f"r{number}") for number in range(20)]
+    stop, seen, torn = threading.Event(), set(), []
+
+    def read() -> None:
+        while not stop.is_set():
+            pointer = read_pointer(out)
+            if pointer is not None:
+                manifest = read_manifest(os.path.join(out, pointer["path"]))
+                seen.add(pointer["run_id"])
+                if manifest["run_id"] != pointer["run_id"] or not manifest["gate"]:
+                    torn.append(manifest)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for number, manifest in enumerate(runs):
+            _publish(manifest)
+            if number % 5 == 4:
+                roll_back(out, "x")
+    finally:
+        stop.set()
+        reader.join()
+    assert torn == []
+    assert len(seen) > 3

@@ -1,0 +1,176 @@
+"""Peak memory of a scoring run must not depend on the number of ads: python benchmarks/memory.py
+
+Scores two generated catalogues with a stub-sized model on a cluster whose object store is smaller than the larger one,
+reads the peak RSS (VmHWM) of the driver and of every worker from /proc, and prints both and their ratio as JSON.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import ray
+import torch
+
+from rubert_ood.ads.dataset import build_cleaner, clean_labelled, split
+from rubert_ood.ads.synthetic import generate_ads, write_catalogue
+from rubert_ood.bundle import write_bundle
+from rubert_ood.classifier.model import Classifier, choose_device, load_network, load_tokenizer
+from rubert_ood.classifier.small_bert import build_small_bert
+from rubert_ood.classifier.tokens import tokenize
+from rubert_ood.ood.fit import fit
+from rubert_ood.settings import CleanerSettings, DecisionSettings, FitSettings, SplitSettings
+
+KINDS = {"MapWorker": "scoring actor", "ray::": "encode and write workers"}
+PORT = 6399
+SAMPLE_S = 0.5
+HEAD_START_S = 120
+
+
+def build_stub_bundle(folder: Path) -> str:
+    """Write a bundle of one layer x 32 with random weights, fitted as usual: right in form, quick, knows nothing."""
+    ads = pa.Table.from_batches(list(generate_ads(4000, seed=1, balanced=True)))
+    labels = sorted(set(ads["category"].to_pylist()))
+    parts = split(ads, SplitSettings())
+    cleaner = build_cleaner(parts[0], CleanerSettings())
+    train, valid, _ = (clean_labelled(part, cleaner, labels) for part in parts)
+    size = {"vocab_size": 3000, "hidden_size": 32, "num_layers": 1, "num_heads": 2}
+    base = build_small_bert(train.texts, str(folder / "base"), **size)
+    tokenizer, network = load_tokenizer(base), load_network(base, labels)
+    network.save_pretrained(folder / "checkpoint")
+    tokenizer.save_pretrained(folder / "checkpoint")
+    classifier = Classifier(network, tokenizer, choose_device(False))
+    (_, train_cls), (valid_logits, valid_cls) = (
+        classifier.run(tokenize(tokenizer, part.texts, 48), token_budget=4096) for part in (train, valid)
+    )
+    fitted = fit(
+        train_cls_NH=train_cls,
+        train_labels_N=train.labels_N,
+        valid_logits_NC=valid_logits,
+        valid_cls_NH=valid_cls,
+        valid_labels_N=valid.labels_N,
+        labels=labels,
+        settings=FitSettings(),
+        decision=DecisionSettings(),
+    )
+    uri = str(folder / "bundle")
+    write_bundle(
+        uri,
+        checkpoint_dir=str(folder / "checkpoint"),
+        fitted=fitted,
+        cleaner=cleaner,
+        max_length=48,
+        documents={"README.md": "stub"},
+    )
+    return uri
+
+
+def peak_rss(pid: int) -> int:
+    """Return the peak RSS of a living process in bytes, 0 when it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
+
+
+def watch(driver: subprocess.Popen, head: psutil.Process, peaks: dict[str, int]) -> None:
+    """Note the highest peak of each kind of process until the driver ends."""
+    while driver.poll() is None:
+        peaks["driver"] = max(peaks.get("driver", 0), peak_rss(driver.pid))
+        for worker in head.children(recursive=True):
+            try:
+                title = " ".join(worker.cmdline())
+            except psutil.Error:
+                continue
+            kind = next((kind for mark, kind in KINDS.items() if mark in title), None)
+            if kind and "ray::IDLE" not in title:
+                peaks[kind] = max(peaks.get(kind, 0), peak_rss(worker.pid))
+        time.sleep(SAMPLE_S)
+
+
+@contextmanager
+def cluster(store_mb: int) -> Iterator[psutil.Process]:
+    """Run a Ray head with two logical CPUs and a small object store; nothing of it is left behind."""
+    command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus=2"]
+    command += [f"--object-store-memory={store_mb * 2**20}", f"--port={PORT}", "--include-dashboard=false"]
+    head = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield head
+    finally:
+        family = [*head.children(recursive=True), head]
+        for process in family:
+            with suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(family, timeout=30)
+
+
+def wait_for_head() -> None:
+    """Return as soon as the head answers."""
+    status = [str(Path(sys.executable).with_name("ray")), "status", "--address", f"127.0.0.1:{PORT}"]
+    deadline = time.monotonic() + HEAD_START_S
+    while subprocess.run(status, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode != 0:
+        if time.monotonic() > deadline:
+            raise SystemExit("the Ray head did not start")
+
+
+def measure(folder: Path, bundle_uri: str, num_ads: int, store_mb: int) -> dict[str, object]:
+    """Score `num_ads` ads on a fresh cluster; return the peaks in MB."""
+    source = folder / f"ads-{num_ads}"
+    if not source.exists():
+        write_catalogue(str(source), num_ads, seed=5)
+    source_mb = sum(path.stat().st_size for path in source.rglob("*.parquet")) / 2**20
+    log = folder / f"log-{num_ads}"
+    command = [sys.executable, "-m", "rubert_ood.cli", "score", "--ray_address", f"127.0.0.1:{PORT}"]
+    command += [
+        "--input_uri",
+        str(source),
+        "--bundle_uri",
+        bundle_uri,
+    ]
+    command += ["--shard_rows", "20000", "--no-publish"]
+    peaks = dict[str, int]()
+    with cluster(store_mb) as head, open(log, "w") as stderr, tempfile.TemporaryDirectory(dir=folder) as out:
+        wait_for_head()
+        started = time.monotonic()
+        driver = subprocess.Popen([*command, "--output_uri", out], stderr=stderr)
+        watch(driver, head, peaks)
+    if driver.returncode != 0:
+        raise SystemExit(log.read_text())
+    megabytes = {kind: round(peak / 2**20, 1) for kind, peak in sorted(peaks.items())}
+    seconds = round(time.monotonic() - started, 1)
+    return {"ads": num_ads, "source_mb": round(source_mb, 1), "seconds": seconds, "peak_rss_mb": megabytes}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--small", type=int, default=200_000)
+    parser.add_argument("--large", type=int, default=2_000_000)
+    parser.add_argument("--store_mb", type=int, default=100, help="Ray's object store")
+    parser.add_argument("--folder", help="keep the catalogues here, for another run")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(arguments.folder or temporary)
+        bundle_uri = str(folder / "bundle") if (folder / "bundle").exists() else build_stub_bundle(folder)
+        runs = [measure(folder, bundle_uri, num, arguments.store_mb) for num in (arguments.small, arguments.large)]
+    small, large = (run["peak_rss_mb"] for run in runs)
+    assert isinstance(small, dict)
+    assert isinstance(large, dict)
+    versions = {"python": platform.python_version(), "ray": ray.__version__, "torch": torch.__version__}
+    machine = {"cpus": os.cpu_count(), "numpy": np.__version__, **versions}
+    ratio = {kind: round(large[kind] / small[kind], 3) for kind in small}
+    print(json.dumps({"machine": machine, "store_mb": arguments.store_mb, "runs": runs, "ratio": ratio}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
