@@ -76,7 +76,8 @@ def score_shards(plan: Plan, todo: list[Shard], settings: ScoreSettings, check: 
                     )
         if outcome.stalled and not outcome.done and not given_up:
             raise PartialRunError(f"{plan.run_uri}: {outcome.stalled}; the same command goes on from there")
-        progress.add(sum(shard.num_rows for shard in todo if shard.shard_id in given_up))
+        if given_up:
+            progress.add(sum(shard.num_rows for shard in todo if shard.shard_id in given_up))
         todo = [shard for shard in todo if shard.shard_id not in given_up]
         if todo:
             suspects |= set() if outcome.stalled else {shard.shard_id for shard in todo}

@@ -7,11 +7,17 @@ import sys
 
 import pyarrow.parquet as pq
 import pytest
+import s3fs
 
 from rubert_ood import storage
+from rubert_ood.bundle import load_bundle
+from rubert_ood.scoring.payload import ScoringJob
+from rubert_ood.scoring.plan import make_plan
 from rubert_ood.scoring.publish import read_pointer
+from rubert_ood.scoring.scorer import Scorer
+from rubert_ood.settings import ScoreSettings
 from tests.conftest import write_parquet
-from tests.s3.conftest import SECRET
+from tests.s3.conftest import KEY, SECRET
 
 
 def _run(s3_env, verb, *arguments):
@@ -58,20 +64,76 @@ def test_train_and_score_with_everything_on_s3(s3, s3_env, labelled_ads, tiny_be
 
 
 @pytest.mark.parametrize(
-    ("changes", "code", "message"),
+    ("changes", "environment", "code", "message"),
     [
-        (["--input_uri", "s3://marketplace/nothing/"], 3, "s3://marketplace/nothing"),
-        (["--bundle_uri", "s3://marketplace/no-bundle"], 2, "s3://marketplace/no-bundle: no bundle here"),
-        (["--input_uri", "s3://no-such-bucket/ads"], 3, "s3://no-such-bucket/ads"),
+        (
+            {"input_uri": "s3://marketplace/nothing/"},
+            {},
+            3,
+            "s3://marketplace/nothing/: no such file, folder or bucket",
+        ),
+        ({"input_uri": "s3://no-such-bucket/ads"}, {}, 3, "s3://no-such-bucket/ads: no such file, folder or bucket"),
+        ({"bundle_uri": "s3://marketplace/no-bundle"}, {}, 2, "s3://marketplace/no-bundle: no bundle here"),
+        ({}, {"AWS_SECRET_ACCESS_KEY": "wrong-secret"}, 3, "s3://marketplace/ads: access denied"),
+        ({}, {"AWS_ACCESS_KEY_ID": "nobody"}, 3, "s3://marketplace/ads: access denied"),
+        (
+            {},
+            {"AWS_ACCESS_KEY_ID": "read-key", "AWS_SECRET_ACCESS_KEY": "read-secret"},
+            2,
+            "/_run/plan.json: access denied; check the credentials and the policy of the bucket",
+        ),
+        ({}, {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, 3, "s3://marketplace/ads: Unable to locate cred"),
     ],
+    ids=["prefix", "bucket", "bundle", "wrong secret", "wrong key", "read-only", "no key"],
 )
-def test_what_is_missing_on_s3_is_one_line(s3, s3_env, trained_bundle, changes, code, message):
+def test_what_is_wrong_on_s3_is_one_line_before_any_actor(
+    s3, s3_env, trained_bundle, changes, environment, code, message
+):
     storage.put_bytes(f"{s3}/ads/a.csv", "ad_id,description\n1,диван\n".encode())
-    values = {"--input_uri": f"{s3}/ads", "--bundle_uri": trained_bundle, "--output_uri": f"{s3}/elsewhere"}
-    values |= dict(zip(changes[::2], changes[1::2], strict=True))
-    result = _run(s3_env, "plan", *[part for pair in values.items() for part in pair])
+    values = {"input_uri": f"{s3}/ads", "bundle_uri": trained_bundle, "output_uri": f"{s3}/elsewhere", **changes}
+    arguments = [part for name, value in values.items() for part in (f"--{name}", value)]
+    result = _run({**s3_env, **environment}, "score", *arguments)
     assert result.returncode == code, result.stderr
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("error: ")
     assert message in last
     assert "Traceback" not in result.stderr
+    assert "  ray  " not in result.stderr  # the line of a session that has begun
+    assert "wrong-secret" not in result.stderr
+
+
+def test_credentials_that_expire_are_fetched_again(s3, s3_env, tmp_path, monkeypatch):
+    """A profile whose credentials come from a process, as those of a role do, and are old within seconds."""
+    calls = tmp_path / "calls"
+    script = tmp_path / "credentials.py"
+    script.write_text(
+        "import datetime as d, json\n"
+        f"open({str(calls)!r}, 'a').write('x')\n"
+        "until = (d.datetime.now(d.UTC) + d.timedelta(seconds=30)).isoformat()\n"
+        f"key = {{'AccessKeyId': {KEY!r}, 'SecretAccessKey': {SECRET!r}}}\n"
+        "print(json.dumps({'Version': 1, 'Expiration': until, **key}))"
+    )
+    (tmp_path / "config").write_text(f"[profile role]\ncredential_process = {sys.executable} {script}\n")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_PROFILE", "role")
+    storage._s3.cache_clear()
+    s3fs.S3FileSystem.clear_instance_cache()
+    storage.put_bytes(f"{s3}/role/a", b"1")
+    before = len(calls.read_text())
+    assert storage.read_bytes(f"{s3}/role/a") == b"1"
+    assert len(calls.read_text()) > before >= 1
+
+
+def test_no_key_travels_with_a_job(s3, trained_bundle):
+    import ray.cloudpickle
+
+    storage.put_bytes(f"{s3}/ads/a.csv", "ad_id,description\n1,диван\n".encode())
+    settings = ScoreSettings(input_uri=f"{s3}/ads", bundle_uri=trained_bundle, output_uri=f"{s3}/out")
+    plan = make_plan(settings, load_bundle(trained_bundle))
+    job = ScoringJob.of(plan, token_budget=1, actors_per_node=1)
+    travels = ray.cloudpickle.dumps([settings, plan, job, Scorer(job), storage.arrow_filesystem(f"{s3}/out")[0]])
+    assert b"marketplace" in travels
+    assert KEY.encode() not in travels
+    assert SECRET.encode() not in travels

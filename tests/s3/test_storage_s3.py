@@ -1,10 +1,15 @@
 """storage.py against a real S3 server."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import pytest
 
-from rubert_ood import storage
+from rubert_ood import folders, storage
 from rubert_ood.bundle import load_bundle
-from rubert_ood.errors import InputError
+from rubert_ood.errors import BundleError, InputError
+from rubert_ood.scoring.publish import read_pointer
 
 
 def test_put_read_list(s3):
@@ -22,26 +27,72 @@ def test_put_read_list(s3):
     assert not storage.exists(f"{s3}/list/z.parquet")
 
 
-def test_a_folder_goes_there_and_back(s3, tmp_path):
+def test_a_folder_goes_there_and_back(s3, tmp_path, monkeypatch):
     for name in ("one", "two", "manifest.json"):
         (tmp_path / "from" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "from" / name).write_text(name)
-    storage.put_folder(str(tmp_path / "from"), f"{s3}/folder", last="manifest.json")
-    storage.fetch_folder(f"{s3}/folder", str(tmp_path / "to" / "copy"), ["one", "two"])
-    assert {path.name: path.read_text() for path in (tmp_path / "to" / "copy").iterdir()} == {
+    monkeypatch.setattr(folders, "CACHE_DIR", str(tmp_path / "to"))
+    folders.put_folder(str(tmp_path / "from"), f"{s3}/folder", last="manifest.json")
+    copy = Path(folders.fetch_folder(f"{s3}/folder", "bundles", "copy", ["one", "two"]))
+    assert {path.name: path.read_text() for path in copy.iterdir()} == {
         "one": "one",
         "two": "two",
     }
 
 
 def test_a_bundle_loads_from_s3_through_the_cache(s3, trained_bundle, tmp_path, monkeypatch):
-    monkeypatch.setattr(storage, "CACHE_DIR", str(tmp_path))
-    storage.put_folder(trained_bundle, f"{s3}/bundles/one", last="manifest.json")
+    monkeypatch.setattr(folders, "CACHE_DIR", str(tmp_path))
+    folders.put_folder(trained_bundle, f"{s3}/bundles/one", last="manifest.json")
     bundle = load_bundle(f"{s3}/bundles/one")
     local = load_bundle(trained_bundle)
     assert bundle.fingerprint == local.fingerprint
     assert bundle.folder == str(tmp_path / "bundles" / local.fingerprint)
     assert (bundle.fitted.statistics.precision_HH == local.fitted.statistics.precision_HH).all()
+
+    with open(f"{bundle.folder}/model.safetensors", "ab") as file:  # the copy on this node goes bad
+        file.write(b"x")
+    again = load_bundle(f"{s3}/bundles/one")
+    assert (again.folder, again.fingerprint) == (bundle.folder, bundle.fingerprint)
+    assert Path(again.folder, "model.safetensors").read_bytes() == Path(local.folder, "model.safetensors").read_bytes()
+
+
+def test_a_bundle_that_was_changed_on_s3_is_refused_by_every_node(s3, trained_bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr(folders, "CACHE_DIR", str(tmp_path))
+    folders.put_folder(trained_bundle, f"{s3}/bundles/two", last="manifest.json")
+    fingerprint = load_bundle(trained_bundle).fingerprint
+    storage.put_bytes(f"{s3}/bundles/two/temperature.json", b"{}")
+    for known in (None, fingerprint):  # the driver, and a worker that knows what the driver has checked
+        with pytest.raises(BundleError, match=r"two: temperature\.json differs from the manifest"):
+            load_bundle(f"{s3}/bundles/two", fingerprint=known)
+    assert not (tmp_path / "bundles" / fingerprint).exists()
+
+
+def test_a_swap_replaces_only_the_version_that_was_read(s3):
+    uri = f"{s3}/swap/pointer.json"
+    assert storage.read_versioned(uri) == (None, "")
+    assert storage.swap_bytes(uri, b"1", "")
+    assert not storage.swap_bytes(uri, b"2", "")
+    data, version = storage.read_versioned(uri)
+    assert data == b"1"
+    assert storage.swap_bytes(uri, b"3", version)
+    assert not storage.swap_bytes(uri, b"4", version)
+    assert storage.read_bytes(uri) == b"3"
+
+
+def test_two_publishers_on_s3_lose_neither(s3):
+    from tests.unit.scoring.test_publish import _manifest, _publish
+
+    barrier = threading.Barrier(4)
+
+    def publish(name: str) -> None:
+        barrier.wait()
+        _publish(_manifest(f"{s3}/published", name))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(publish, ["r1", "r2", "r3", "r4"]))
+    pointer = read_pointer(f"{s3}/published")
+    seen = [path.rpartition("=")[2] for path in [pointer["path"], *pointer["history"]]]
+    assert sorted(seen) == ["r1", "r2", "r3", "r4"]
 
 
 @pytest.mark.parametrize(
