@@ -1,11 +1,12 @@
 # make demo    the whole job on a generated catalogue      make check   lint, types, import floors
 # make test    the whole test suite                         make install the environment alone
+# make chaos   kill -9 of everything, 30 times              make memory  peak memory of 200,000 and of 2,000,000 ads
 VENV := .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test unit check format install lock clean
+.PHONY: demo test unit chaos memory check format install lock clean
 .DEFAULT_GOAL := demo
 
 demo: install
@@ -16,6 +17,12 @@ test: install
 
 unit: install
 	$(BIN)/pytest tests/unit
+
+chaos: install
+	$(BIN)/pytest tests/chaos --chaos-trials 30
+
+memory: install
+	$(BIN)/python benchmarks/memory.py
 
 check: install
 	$(BIN)/ruff format --check .

@@ -4,6 +4,7 @@ import os
 import shutil
 import stat
 import tempfile
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -31,11 +32,11 @@ def put_folder(local_dir: str, uri: str, *, last: str) -> None:
     with explained(uri, OutputError):
         parent = os.path.dirname(path)
         os.makedirs(parent, exist_ok=True)
-        staged = tempfile.mkdtemp(prefix=".staged-", dir=parent)
+        staged = os.path.join(parent, f".staged-{uuid.uuid4().hex}")
+        os.mkdir(staged)  # by the umask, as the files: mkdtemp would make a folder for this user alone
         try:
             for name in [*names, last]:
                 shutil.copyfile(os.path.join(local_dir, name), os.path.join(staged, name))
-            os.chmod(staged, 0o755)
             os.rename(staged, path)
         finally:
             shutil.rmtree(staged, ignore_errors=True)

@@ -34,8 +34,8 @@ LOST = "its process died each time that it was tried: out of memory, or a crash 
 
 
 @dataclass
-class Round:
-    """What became of the shards of one pass."""
+class Pass:
+    """What became of the shards of one pass over the graph."""
 
     done: set[str] = field(default_factory=set)
     faults: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -92,11 +92,8 @@ def score_shards(plan: Plan, todo: list[Shard], settings: ScoreSettings, check: 
 
 def _score_once(
     plan: Plan, todo: list[Shard], settings: ScoreSettings, progress: Progress, check: Callable[[], None]
-) -> Round:
+) -> Pass:
     """Send shards through the graph once. Raises PartialRunError when a fault will meet the others as well."""
-    context = ray.data.DataContext.get_current()
-    context.max_errored_blocks = -1  # a shard that is lost with its process stops no other; receipts tell which it was
-    context.execution_no_progress_timeout_s = settings.no_progress_timeout_s
     num_actors, actor_cpus, per_node = _size_actors(settings, len(todo))
     job = ScoringJob.of(plan, token_budget=settings.token_budget, actors_per_node=per_node)
     log.info("score     %d actor(s), %d shards", num_actors, len(todo))
@@ -117,7 +114,9 @@ def _score_once(
         )
         .map(write, num_cpus=WRITE_CPUS, **task)
     )
-    outcome = Round()
+    results.context.max_errored_blocks = -1  # a shard that is lost with its process stops no other
+    results.context.execution_no_progress_timeout_s = settings.no_progress_timeout_s
+    outcome = Pass()
     rows = {shard.shard_id: shard.num_rows for shard in todo}
     try:
         for result in results.iter_rows():

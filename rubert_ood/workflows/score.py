@@ -52,13 +52,12 @@ def score(settings: ScoreSettings) -> dict[str, Any]:
             f"{run_plan.run_uri}: was rolled back ({older['rollback_reason']}); `publish --force` publishes it again"
         )
     if older.get("outcome") == "published":  # readers may hold it: nothing in it changes any more
-        verified = verify_run(run_plan)
-        if is_published(older):
-            if not storage.exists(_report_uri(run_plan)):
-                _write_report(run_plan, older, published_before(run_plan.output_uri))
-            log.info("published %s: already, nothing to do", run_plan.run_uri)
-            return older
-        return _publish(run_plan, verified, settings, started_at)
+        verify_run(run_plan)
+        if not storage.exists(_report_uri(run_plan)):
+            _write_report(run_plan, older, published_before(run_plan.output_uri))
+        now = "" if is_published(older) else "; readers see a later run, `publish` would go back to this one"
+        log.info("published %s: already, nothing to do%s", run_plan.run_uri, now)
+        return older
     runner = Runner(run_plan.run_uri)
     _note(run_plan, "running", started_at)
     try:

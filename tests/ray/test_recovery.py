@@ -167,6 +167,15 @@ def test_a_run_that_was_rolled_back_is_not_published_by_the_next_start(undisturb
     verify(VerifySettings(run_uri=second["run_uri"]))
 
 
+def test_an_old_command_does_not_take_readers_back(undisturbed, source, trained_bundle, tmp_path, caplog):
+    first = score(_settings(source, trained_bundle, tmp_path, run_id="first"))
+    score(_settings(source, trained_bundle, tmp_path, run_id="second"))
+    caplog.set_level("INFO", logger="rubert_ood")
+    assert score(_settings(source, trained_bundle, tmp_path, run_id="first")) == first
+    assert json.loads((tmp_path / "latest.json").read_text())["run_id"] == "second"
+    assert "already, nothing to do; readers see a later run" in caplog.text
+
+
 def test_a_run_that_the_gate_refused_is_published_by_force(undisturbed, source, trained_bundle, tmp_path):
     strict = WIDE_OPEN.model_copy(update={"max_other_rate": 0.0})
     with pytest.raises(PublicationRefusedError):
