@@ -19,7 +19,7 @@ unit: install
 	$(BIN)/pytest tests/unit
 
 chaos: install
-	$(BIN)/pytest tests/chaos --chaos-trials 30
+	CHAOS_TRIALS=30 $(BIN)/pytest tests/chaos
 
 memory: install
 	$(BIN)/python benchmarks/memory.py

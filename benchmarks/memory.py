@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ import psutil
 import pyarrow as pa
 import ray
 import torch
+from ray.cluster_utils import Cluster
 
 from rubert_ood.ads.dataset import build_cleaner, clean_labelled, split
 from rubert_ood.ads.synthetic import generate_ads, write_catalogue
@@ -32,9 +33,7 @@ from rubert_ood.ood.fit import fit
 from rubert_ood.settings import CleanerSettings, DecisionSettings, FitSettings, SplitSettings
 
 KINDS = {"MapWorker": "scoring actor", "ray::": "encode and write workers"}
-PORT = 6399
 SAMPLE_S = 0.5
-HEAD_START_S = 120
 
 
 def build_stub_bundle(folder: Path) -> str:
@@ -84,11 +83,11 @@ def peak_rss(pid: int) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
 
 
-def watch(driver: subprocess.Popen, head: psutil.Process, peaks: dict[str, int]) -> None:
+def watch(driver: subprocess.Popen, raylet: psutil.Process, peaks: dict[str, int]) -> None:
     """Note the highest peak of each kind of process until the driver ends."""
     while driver.poll() is None:
         peaks["driver"] = max(peaks.get("driver", 0), peak_rss(driver.pid))
-        for worker in head.children(recursive=True):
+        for worker in raylet.children():
             try:
                 title = " ".join(worker.cmdline())
             except psutil.Error:
@@ -100,28 +99,15 @@ def watch(driver: subprocess.Popen, head: psutil.Process, peaks: dict[str, int])
 
 
 @contextmanager
-def cluster(store_mb: int) -> Iterator[psutil.Process]:
-    """Run a Ray head with two logical CPUs and a small object store; nothing of it is left behind."""
-    command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus=2"]
-    command += [f"--object-store-memory={store_mb * 2**20}", f"--port={PORT}", "--include-dashboard=false"]
-    head = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def cluster(store_mb: int) -> Iterator[tuple[str, psutil.Process]]:
+    """Run a Ray head with two logical CPUs and a small object store; yields its address and its raylet."""
+    options = {"num_cpus": 2, "object_store_memory": store_mb * 2**20, "include_dashboard": False}
+    head = Cluster(initialize_head=True, head_node_args=options)
     try:
-        yield head
+        (raylet,) = head.head_node.all_processes["raylet"]
+        yield head.address, psutil.Process(raylet.process.pid)
     finally:
-        family = [*head.children(recursive=True), head]
-        for process in family:
-            with suppress(psutil.Error):
-                process.kill()
-        psutil.wait_procs(family, timeout=30)
-
-
-def wait_for_head() -> None:
-    """Return as soon as the head answers."""
-    status = [str(Path(sys.executable).with_name("ray")), "status", "--address", f"127.0.0.1:{PORT}"]
-    deadline = time.monotonic() + HEAD_START_S
-    while subprocess.run(status, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode != 0:
-        if time.monotonic() > deadline:
-            raise SystemExit("the Ray head did not start")
+        head.shutdown()
 
 
 def measure(folder: Path, bundle_uri: str, num_ads: int, store_mb: int) -> dict[str, object]:
@@ -131,20 +117,17 @@ def measure(folder: Path, bundle_uri: str, num_ads: int, store_mb: int) -> dict[
         write_catalogue(str(source), num_ads, seed=5)
     source_mb = sum(path.stat().st_size for path in source.rglob("*.parquet")) / 2**20
     log = folder / f"log-{num_ads}"
-    command = [sys.executable, "-m", "rubert_ood.cli", "score", "--ray_address", f"127.0.0.1:{PORT}"]
-    command += [
-        "--input_uri",
-        str(source),
-        "--bundle_uri",
-        bundle_uri,
-    ]
-    command += ["--shard_rows", "20000", "--no-publish"]
+    command = [sys.executable, "-m", "rubert_ood.cli", "score", "--no-publish", "--shard_rows", "20000"]
+    command += ["--input_uri", str(source), "--bundle_uri", bundle_uri]
     peaks = dict[str, int]()
-    with cluster(store_mb) as head, open(log, "w") as stderr, tempfile.TemporaryDirectory(dir=folder) as out:
-        wait_for_head()
+    with (
+        cluster(store_mb) as (address, raylet),
+        open(log, "w") as stderr,
+        tempfile.TemporaryDirectory(dir=folder) as out,
+    ):
         started = time.monotonic()
-        driver = subprocess.Popen([*command, "--output_uri", out], stderr=stderr)
-        watch(driver, head, peaks)
+        driver = subprocess.Popen([*command, "--ray_address", address, "--output_uri", out], stderr=stderr)
+        watch(driver, raylet, peaks)
     if driver.returncode != 0:
         raise SystemExit(log.read_text())
     megabytes = {kind: round(peak / 2**20, 1) for kind, peak in sorted(peaks.items())}

@@ -43,8 +43,8 @@ def is_s3(uri: str) -> bool:
 def _s3() -> Any:
     import fsspec
 
-    # quick attempts by botocore and s3fs, for one lost packet; `retried` goes on when that does not help
-    config = {"retries": {"mode": "standard", "total_max_attempts": 3}, "connect_timeout": 10, "read_timeout": 20}
+    # few attempts by botocore and s3fs, for a lost packet, or a silent server takes long; `retried` does the rest
+    config = {"retries": {"mode": "standard", "total_max_attempts": 2}, "connect_timeout": 10, "read_timeout": 20}
     fs = fsspec.filesystem("s3", config_kwargs=config, use_listings_cache=False)
     fs.retries = 2
     return fs

@@ -6,6 +6,7 @@ then run inside the actor that should be computing.
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -14,7 +15,7 @@ import ray.data
 import ray.exceptions
 from ray.data.exceptions import ExecutionTimeoutError
 
-from rubert_ood.cluster import ACTOR_RETRIES, TASK_RETRIES
+from rubert_ood.cluster import TASK_RETRIES
 from rubert_ood.errors import PartialRunError, SettingsError
 from rubert_ood.progress import Progress
 from rubert_ood.scoring.encode import encode
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 ENCODE_CPUS = 0.5
 WRITE_CPUS = 0.25
+MAX_LOSSES = 3
 LOST = "its process died each time that it was tried: out of memory, or a crash in native code"
 
 
@@ -48,14 +50,14 @@ def score_shards(plan: Plan, todo: list[Shard], settings: ScoreSettings, check: 
     """Score shards in passes, until each has its receipt or is set aside with its reason.
 
     A shard that gets lost with its process (out of memory, a crash in native code, a dead node) enters the next pass;
-    lost in two passes, it is set aside. `check` is called between shards and may raise. Raises PartialRunError when the
-    run stops half-way; what is done stays done, and the same call goes on from there.
+    lost in three passes, it is set aside. `check` is called between shards and may raise. Raises PartialRunError when
+    the run stops half-way; what is done stays done, and the same call goes on from there.
     """
     num_shards = len(plan.shards)
     if len(todo) < num_shards:
         log.info("score     %d of %d shards are done already", num_shards - len(todo), num_shards)
     progress = Progress("score", plan.num_rows, "ads", done=plan.num_rows - sum(shard.num_rows for shard in todo))
-    suspects, unreadable, num_aside = set[str](), list[str](), 0
+    losses, unreadable, num_aside = Counter[str](), list[str](), 0
     while todo:
         outcome = _score_once(plan, todo, settings, progress, check)
         todo = [shard for shard in todo if shard.shard_id not in outcome.done]
@@ -65,7 +67,7 @@ def score_shards(plan: Plan, todo: list[Shard], settings: ScoreSettings, check: 
             if fault == FAULT_SHARD and settings.on_bad_file == "fail":
                 unreadable.append(reason)
                 given_up[shard.shard_id] = reason
-            elif fault == FAULT_SHARD or (shard.shard_id in suspects and not outcome.stalled):
+            elif fault == FAULT_SHARD or (losses[shard.shard_id] == MAX_LOSSES - 1 and not outcome.stalled):
                 given_up[shard.shard_id] = reason
                 put_quarantine(plan, shard, reason)
                 log.warning("score     shard %s is set aside: %s", shard.shard_id, reason)
@@ -80,7 +82,7 @@ def score_shards(plan: Plan, todo: list[Shard], settings: ScoreSettings, check: 
             progress.add(sum(shard.num_rows for shard in todo if shard.shard_id in given_up))
         todo = [shard for shard in todo if shard.shard_id not in given_up]
         if todo:
-            suspects |= set() if outcome.stalled else {shard.shard_id for shard in todo}
+            losses.update(() if outcome.stalled else [shard.shard_id for shard in todo])
             log.warning("score     %d shard(s) did not come back, tried again  %s", len(todo), outcome.stalled)
     if unreadable:
         num_done = num_shards - len(unreadable) - num_aside
@@ -99,8 +101,8 @@ def _score_once(
     log.info("score     %d actor(s), %d shards", num_actors, len(todo))
     items = [shard_item(shard) for shard in todo]
     task = {"fn_kwargs": {"job": job}, **TASK_RETRIES}
-    # restarts have no end, but each shard may kill the actor only so often
-    actor = ACTOR_RETRIES | {"max_restarts": -1} | ({"num_gpus": 1} if settings.use_gpu else {})
+    # A shard whose actor dies waits for the next pass, not for an actor that may find no node to restart on.
+    actor = {"max_restarts": -1, "max_task_retries": 0} | ({"num_gpus": 1} if settings.use_gpu else {})
     results = (
         ray.data.from_items(items, override_num_blocks=len(items))
         .map(encode, num_cpus=ENCODE_CPUS, **task)
