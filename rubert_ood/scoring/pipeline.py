@@ -19,7 +19,7 @@ from rubert_ood.cluster import TASK_RETRIES
 from rubert_ood.errors import PartialRunError, SettingsError
 from rubert_ood.progress import Progress
 from rubert_ood.scoring.encode import encode
-from rubert_ood.scoring.ledger import put_quarantine
+from rubert_ood.scoring.ledger import put_quarantine, read_receipts
 from rubert_ood.scoring.payload import FAULT_RUN, FAULT_SHARD, FAULT_UNKNOWN, ScoringJob, shard_item
 from rubert_ood.scoring.plan import Plan, Shard
 from rubert_ood.scoring.scorer import Scorer
@@ -57,35 +57,33 @@ def score_shards(plan: Plan, todo: list[Shard], settings: ScoreSettings, check: 
     if len(todo) < num_shards:
         log.info("score     %d of %d shards are done already", num_shards - len(todo), num_shards)
     progress = Progress("score", plan.num_rows, "ads", done=plan.num_rows - sum(shard.num_rows for shard in todo))
-    losses, unreadable, num_aside = Counter[str](), list[str](), 0
+    losses, unreadable, aside = Counter[str](), list[str](), list[str]()
     while todo:
         outcome = _score_once(plan, todo, settings, progress, check)
-        todo = [shard for shard in todo if shard.shard_id not in outcome.done]
-        given_up = {}
-        for shard in todo:
+        left = [shard for shard in todo if shard.shard_id not in outcome.done]
+        if left:  # a receipt may be there although its message was lost on the way
+            receipts = read_receipts(plan.run_uri, plan.fingerprint)
+            left = [shard for shard in left if shard.shard_id not in receipts]
+        todo = []
+        for shard in left:
             fault, reason = outcome.faults.get(shard.shard_id, (FAULT_UNKNOWN, f"{shard.uri}: {LOST}"))
+            losses[shard.shard_id] += not outcome.stalled
             if fault == FAULT_SHARD and settings.on_bad_file == "fail":
                 unreadable.append(reason)
-                given_up[shard.shard_id] = reason
-            elif fault == FAULT_SHARD or (losses[shard.shard_id] == MAX_LOSSES - 1 and not outcome.stalled):
-                given_up[shard.shard_id] = reason
+            elif fault == FAULT_SHARD or losses[shard.shard_id] == MAX_LOSSES:
                 put_quarantine(plan, shard, reason)
                 log.warning("score     shard %s is set aside: %s", shard.shard_id, reason)
-                num_aside += 1
-                if num_aside > settings.max_failed_shards:
-                    raise PartialRunError(
-                        f"more than max_failed_shards ({settings.max_failed_shards}) failed: {reason}"
-                    )
-        if outcome.stalled and not outcome.done and not given_up:
+                aside.append(reason)
+            else:
+                todo.append(shard)
+        if len(aside) > settings.max_failed_shards:
+            raise PartialRunError(f"more than max_failed_shards ({settings.max_failed_shards}) failed: {aside[-1]}")
+        if outcome.stalled and not outcome.done and len(todo) == len(left):
             raise PartialRunError(f"{plan.run_uri}: {outcome.stalled}; the same command goes on from there")
-        if given_up:
-            progress.add(sum(shard.num_rows for shard in todo if shard.shard_id in given_up))
-        todo = [shard for shard in todo if shard.shard_id not in given_up]
         if todo:
-            losses.update(() if outcome.stalled else [shard.shard_id for shard in todo])
             log.warning("score     %d shard(s) did not come back, tried again  %s", len(todo), outcome.stalled)
     if unreadable:
-        num_done = num_shards - len(unreadable) - num_aside
+        num_done = num_shards - len(unreadable) - len(aside)
         raise PartialRunError(
             f"{num_done} of {num_shards} shards are scored; mend the file, or set on_bad_file to quarantine, and the "
             f"same command goes on from there: {unreadable[0]}"

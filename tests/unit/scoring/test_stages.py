@@ -10,10 +10,17 @@ from transformers import AutoTokenizer
 
 from rubert_ood import __version__
 from rubert_ood.ads.text import text_key
-from rubert_ood.errors import PartialRunError
+from rubert_ood.errors import (
+    BundleError,
+    InputError,
+    OutputError,
+    PartialRunError,
+    SchemaError,
+    StorageUnavailableError,
+)
 from rubert_ood.scoring.encode import encode
 from rubert_ood.scoring.ledger import read_receipts
-from rubert_ood.scoring.payload import ScoringJob, from_ipc, shard_item
+from rubert_ood.scoring.payload import ScoringJob, attempt, from_ipc, shard_item
 from rubert_ood.scoring.plan import make_plan, save_plan
 from rubert_ood.scoring.records import ids_digest
 from rubert_ood.scoring.scorer import Scorer
@@ -324,3 +331,26 @@ def test_a_part_that_cannot_be_written_leaves_no_receipt(make_run, monkeypatch):
     assert not list(run.folder.rglob("*.tmp"))
     assert write(item, job) == {"shard_id": shard.shard_id, "failure": "", "fault": ""}
     assert receipt.exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "fault", "reason"),
+    [
+        (InputError("a.parquet: damaged"), "shard", "a.parquet: damaged"),
+        (SchemaError("a.parquet: no column 'x'"), "shard", "a.parquet: no column 'x'"),
+        (StorageUnavailableError("s3://b/k: gone"), "run", "s3://b/k: gone"),
+        (BundleError("b: differs"), "run", "b: differs"),
+        (OutputError("out: denied"), "run", "out: denied"),
+        (KeyError("x"), "unknown", "KeyError: 'x'"),
+        (MemoryError("a\n b"), "unknown", "MemoryError: a b"),
+    ],
+)
+def test_a_failure_travels_on_as_data(error, fault, reason):
+    item = {"shard_id": "1", "failure": "", "fault": ""}
+
+    def stage(_):
+        raise error
+
+    failed = attempt(stage, item)
+    assert failed == {"shard_id": "1", "failure": reason, "fault": fault}
+    assert attempt(lambda _: pytest.fail("a failed shard entered the next stage"), failed) == failed
