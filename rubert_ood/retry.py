@@ -9,7 +9,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import tenacity
 
-from rubert_ood.errors import InputError, RubertOodError, StorageUnavailableError
+from rubert_ood.errors import InputError, RubertOodError, SettingsError, StorageUnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,11 @@ T = TypeVar("T")
 
 def retry_s() -> float:
     """Return for how long, in seconds, a storage operation is tried again."""
-    return float(os.environ.get(RETRY_VARIABLE, DEFAULT_RETRY_S))
+    text = os.environ.get(RETRY_VARIABLE, str(DEFAULT_RETRY_S))
+    try:
+        return max(float(text), 0.0)
+    except ValueError as error:
+        raise SettingsError(f"{RETRY_VARIABLE}: {text!r} is no number of seconds") from error
 
 
 def retried(operation: Callable[Concatenate[str, P], T]) -> Callable[Concatenate[str, P], T]:

@@ -7,7 +7,7 @@ import botocore.exceptions
 import pytest
 from s3fs.errors import translate_boto_error
 
-from rubert_ood.errors import InputError, OutputError, RubertOodError, StorageUnavailableError
+from rubert_ood.errors import InputError, OutputError, RubertOodError, SettingsError, StorageUnavailableError
 from rubert_ood.retry import explained, retried
 
 
@@ -137,3 +137,9 @@ def test_what_does_not_pass_is_tried_once(error: Exception) -> None:
     with pytest.raises(InputError):
         operation("u", 1)
     assert len(calls) == 1
+
+
+def test_a_limit_that_is_no_number_is_named(monkeypatch) -> None:
+    monkeypatch.setenv("RUBERT_OOD_RETRY_S", "2 min")
+    with pytest.raises(SettingsError, match="RUBERT_OOD_RETRY_S: '2 min' is no number of seconds"):
+        retried(lambda uri: None)("u")
