@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import s3fs
 
+from tests.s3.proxy import Proxy
+
 KEY, SECRET, BUCKET = "test-key", "test-secret", "marketplace"
 
 
@@ -49,7 +51,7 @@ def s3_env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
     command = [str(Path(sys.executable).with_name("weed")), "server", f"-dir={folder}", "-ip=127.0.0.1", "-s3"]
     command += [f"-{name}.port={port}" for name, port in ports.items()]
     command += [f"-s3.config={folder}/s3.json", "-master.volumeSizeLimitMB=64", "-volume.max=50"]
-    command += ["-master.telemetry=false"]
+    command += ["-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
     with open(folder / "log", "w") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log)
     env = {
@@ -95,3 +97,24 @@ def s3(s3_env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]
     yield f"s3://{BUCKET}"
     storage._s3.cache_clear()
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def proxy(s3: str, s3_env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """Put a proxy between this process and the server; `direct` goes round it."""
+    proxy = Proxy(int(s3_env["AWS_ENDPOINT_URL"].rpartition(":")[2]))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def direct(s3_env: dict[str, str]) -> s3fs.S3FileSystem:
+    """The server as it is, without rubert_ood and without faults."""
+    return s3fs.S3FileSystem(
+        key=KEY,
+        secret=SECRET,
+        endpoint_url=s3_env["AWS_ENDPOINT_URL"],
+        skip_instance_cache=True,
+        use_listings_cache=False,
+    )
