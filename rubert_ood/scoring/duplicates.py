@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-MEMORY_LIMIT = "512MB"
+MEMORY_LIMIT = "64MB"
 NUM_EXAMPLES = 20
 IDS_SCHEMA = pa.schema([pa.field("ad_id", pa.string()), pa.field("shard", pa.int64())])
 
@@ -21,6 +21,8 @@ def find_duplicates(ids: Iterator[pa.Table], shard_uris: Sequence[str]) -> dict[
     """
     with tempfile.TemporaryDirectory() as folder, duckdb.connect(os.path.join(folder, "ids.duckdb")) as database:
         database.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
+        database.execute("SET threads = 1")  # several could not share so little memory when there are millions of ids
+        database.execute("SET preserve_insertion_order = false")
         database.execute("CREATE TABLE ads (ad_id VARCHAR, shard BIGINT)")
         for table in ids:
             database.register("next_ads", table)
