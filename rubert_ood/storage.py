@@ -46,7 +46,7 @@ def _s3() -> Any:
     # few attempts by botocore and s3fs, for a lost packet, or a silent server takes long; `retried` does the rest
     config = {"retries": {"mode": "standard", "total_max_attempts": 2}, "connect_timeout": 10, "read_timeout": 20}
     fs = fsspec.filesystem("s3", config_kwargs=config, use_listings_cache=False)
-    fs.retries = 2
+    fs.retries = 1
     return fs
 
 

@@ -6,6 +6,7 @@ then run inside the actor that should be computing.
 
 import logging
 import re
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -145,17 +146,25 @@ def _size_actors(settings: ScoreSettings, num_shards: int) -> tuple[int, float, 
     One actor per node with all its threads beats several with fewer; its logical CPUs leave room on the node for
     encode and write, without which the run would wait for ever.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = _living_nodes()
     if settings.use_gpu:
         num_gpus = settings.num_actors or int(sum(node.get("GPU", 0) for node in nodes))
         if num_gpus == 0:
             raise SettingsError("use_gpu: no GPU in the cluster yet; give num_actors, then the autoscaler starts them")
         return min(num_gpus, num_shards), 1, 1
-    workers = [node["CPU"] for node in nodes if node.get("CPU", 0) >= 1]
-    if not workers:
-        raise SettingsError("no node of the cluster has a CPU for work")
+    deadline = time.monotonic() + settings.no_progress_timeout_s
+    while not (workers := [node["CPU"] for node in nodes if node.get("CPU", 0) >= 1]):  # all died, or none came yet
+        if time.monotonic() > deadline:
+            raise PartialRunError("no node of the cluster has a CPU for work; the same command goes on from there")
+        time.sleep(1)
+        nodes = _living_nodes()
     num_actors = min(settings.num_actors or len(workers), num_shards)
     per_node = -(-num_actors // len(workers))
     room = min(workers) - ENCODE_CPUS - WRITE_CPUS
     actor_cpus = min(room, min(workers) - 1 or room) / per_node
     return num_actors, round(actor_cpus, 2), per_node
+
+
+def _living_nodes() -> list[dict[str, float]]:
+    """Return the resources of each node that lives."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]

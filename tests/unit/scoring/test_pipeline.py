@@ -103,3 +103,35 @@ def test_a_shard_whose_message_got_lost_but_whose_receipt_is_there_is_done(play,
 
     assert play(lost_message) == {}
     assert play.passes == [[0, 1, 2, 3, 4]]
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """A cluster whose nodes a test makes up, one list of CPUs each time that somebody looks."""
+    looks: list[list[float]] = []
+
+    def nodes():
+        cpus = looks.pop(0) if len(looks) > 1 else looks[0]
+        return [{"Alive": True, "Resources": {"CPU": count} if count else {}} for count in cpus]
+
+    monkeypatch.setattr(pipeline.ray, "nodes", nodes)
+    monkeypatch.setattr(pipeline.time, "sleep", lambda _: None)
+    return looks
+
+
+def _size(**options):
+    settings = ScoreSettings(input_uri="in", bundle_uri="b", output_uri="out", **options)
+    return pipeline._size_actors(settings, 100)
+
+
+def test_a_cluster_whose_nodes_have_just_died_is_waited_for(cluster):
+    cluster += [[0], [0], [0, 4, 2]]
+    num_actors, actor_cpus, per_node = _size()
+    assert (num_actors, per_node) == (2, 1)
+    assert actor_cpus <= 2 - pipeline.ENCODE_CPUS - pipeline.WRITE_CPUS
+
+
+def test_a_cluster_without_a_cpu_ends_the_run_resumable(cluster):
+    cluster += [[0]]
+    with pytest.raises(PartialRunError, match="no node of the cluster has a CPU for work"):
+        _size(no_progress_timeout_s=0.01)
