@@ -46,7 +46,7 @@ def put_folder(local_dir: str, uri: str, *, last: str) -> None:
 def _upload(uri: str, local_path: str) -> None:
     fs, path = storage.filesystem(uri)
     with explained(uri, OutputError):
-        fs.put_file(local_path, path)
+        storage.upload(fs._put_file, local_path, path, size=os.path.getsize(local_path))
 
 
 @retried

@@ -23,6 +23,7 @@ from rubert_ood.retry import explained, retried
 if TYPE_CHECKING:
     import pyarrow.fs
 
+UPLOAD_START_S, SLOWEST_UPLOAD_BYTES_PER_S = 40, 2**20
 CONDITION_FAILED = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
 
 
@@ -48,6 +49,17 @@ def _s3() -> Any:
     fs = fsspec.filesystem("s3", config_kwargs=config, use_listings_cache=False)
     fs.retries = 1
     return fs
+
+
+def upload(operation: Any, *arguments: Any, size: int, **options: Any) -> None:
+    """Run an upload of s3fs within a time that its size in bytes allows; TimeoutError after it.
+
+    aiobotocore waits without end for a server that never says `100 Continue`: read_timeout does not count there.
+    """
+    from fsspec.asyn import sync
+
+    limit_s = UPLOAD_START_S + size / SLOWEST_UPLOAD_BYTES_PER_S
+    sync(_s3().loop, operation, *arguments, timeout=limit_s, **options)
 
 
 def filesystem(uri: str) -> tuple[Any, str]:
@@ -109,7 +121,7 @@ def put_bytes(uri: str, data: bytes) -> None:
     fs, path = filesystem(uri)
     with explained(uri, OutputError):
         if is_s3(uri):
-            fs.pipe_file(path, data)
+            upload(fs._pipe_file, path, data, size=len(data))
             return
         os.makedirs(os.path.dirname(path), exist_ok=True)
         staged = os.path.join(os.path.dirname(path), f".{uuid.uuid4().hex}.tmp")
@@ -151,7 +163,7 @@ def swap_bytes(uri: str, data: bytes, version: str) -> bool:
     condition = {"IfMatch": version} if version else {"IfNoneMatch": "*"}
     with explained(uri, OutputError):
         try:
-            fs.pipe_file(path, data, **condition)
+            upload(fs._pipe_file, path, data, size=len(data), **condition)
         except OSError as error:
             if getattr(error.__cause__, "response", {}).get("Error", {}).get("Code") in CONDITION_FAILED:
                 return False

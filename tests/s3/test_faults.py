@@ -182,7 +182,6 @@ def test_a_server_that_says_nothing_is_asked_again(s3, proxy, direct):
     assert time.monotonic() - started < 40
 
 
-@pytest.mark.xfail(run=False, reason="one of these operations takes longer than 100 s; issue 3 is open for it")
 def test_a_server_that_stays_silent_is_given_up(s3, proxy, direct, monkeypatch):
     direct.pipe_file(f"{s3}/silence/table.parquet", write_table())
     monkeypatch.setenv("RUBERT_OOD_RETRY_S", "2")
