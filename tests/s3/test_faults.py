@@ -391,7 +391,7 @@ OPEN_GATE = ["--gate.max_ood_rate", "1", "--gate.max_other_rate", "1"]
 
 
 class Outage:
-    """A rule: all is well until the so-manieth receipt; after it nothing is answered, for so many seconds."""
+    """A rule: all is well until so many receipts are put; then nothing is answered, for so many seconds."""
 
     def __init__(self, receipts, seconds=float("inf")):
         self.began = threading.Event()
@@ -480,7 +480,6 @@ def test_a_run_under_random_faults_is_right(undisturbed, job, proxy, direct):
     code, stderr = finish(run())
     assert code == 0, stderr
     assert_published(output, direct, undisturbed)
-    print(proxy.faults, len(proxy.requests))
     assert sum(proxy.faults.values()) > 10
     assert len({fault.kind for fault in proxy.faults}) > 4
 
@@ -504,7 +503,6 @@ def test_a_permanent_outage_ends_the_run_and_the_same_command_finishes_it(undist
     code, stderr = finish(process)
     assert code == 6, stderr
     assert time.monotonic() - began < 120
-    print(time.monotonic() - began, stderr)
     assert [line for line in stderr.splitlines() if line.startswith("error:")] == stderr.splitlines()[-1:]
     assert "s3://" in stderr.splitlines()[-1]
     receipts = direct.cat(f"{output}/run_date=2026-11-24/run_id=night/_run/receipts/*.json")
