@@ -5,6 +5,7 @@ then run inside the actor that should be computing.
 """
 
 import logging
+import math
 import re
 import time
 from collections import Counter
@@ -30,8 +31,8 @@ from rubert_ood.settings import ScoreSettings
 log = logging.getLogger(__name__)
 
 ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-ENCODE_CPUS = 0.5
-WRITE_CPUS = 0.25
+ENCODE_CPUS = 0.25
+WRITE_CPUS = 0.2
 MAX_LOSSES = 3
 LOST = "its process died each time that it was tried: out of memory, or a crash in native code"
 
@@ -143,8 +144,9 @@ def _score_once(
 def _size_actors(settings: ScoreSettings, num_shards: int) -> tuple[int, float, int]:
     """Return the number of actors, the logical CPUs of each, and how many share a node.
 
-    One actor per node with all its threads beats several with fewer; its logical CPUs leave room on the node for
-    encode and write, without which the run would wait for ever.
+    One actor per node with all its threads beats several with fewer. It asks for all logical CPUs of the node but those
+    of one encode and one write: with less, a second actor that lost its own node could move in and take their room, and
+    the run would wait for ever.
     """
     nodes = _living_nodes()
     if settings.use_gpu:
@@ -160,9 +162,8 @@ def _size_actors(settings: ScoreSettings, num_shards: int) -> tuple[int, float, 
         nodes = _living_nodes()
     num_actors = min(settings.num_actors or len(workers), num_shards)
     per_node = -(-num_actors // len(workers))
-    room = min(workers) - ENCODE_CPUS - WRITE_CPUS
-    actor_cpus = min(room, min(workers) - 1 or room) / per_node
-    return num_actors, round(actor_cpus, 2), per_node
+    actor_cpus = (min(workers) - ENCODE_CPUS - WRITE_CPUS) / per_node
+    return num_actors, math.floor(100 * actor_cpus) / 100, per_node
 
 
 def _living_nodes() -> list[dict[str, float]]:

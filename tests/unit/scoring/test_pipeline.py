@@ -131,6 +131,16 @@ def test_a_cluster_whose_nodes_have_just_died_is_waited_for(cluster):
     assert actor_cpus <= 2 - pipeline.ENCODE_CPUS - pipeline.WRITE_CPUS
 
 
+@pytest.mark.parametrize(("cpus", "num_actors"), [(1, 4), (2, 1), (2, 4), (2, 8), (3, 8), (4, 12), (16, 4), (96, 32)])
+def test_actors_that_crowd_on_one_node_leave_room_for_encode_and_write(cluster, cpus, num_actors):
+    """After the loss of a node its actor starts again wherever it fits."""
+    cluster += [[0, cpus, cpus, cpus, cpus]]
+    _, actor_cpus, per_node = _size(num_actors=num_actors)
+    fit = int(cpus / actor_cpus)
+    assert fit == per_node == max(1, num_actors / 4)
+    assert round(cpus - fit * actor_cpus, 9) >= pipeline.ENCODE_CPUS + pipeline.WRITE_CPUS
+
+
 def test_a_cluster_without_a_cpu_ends_the_run_resumable(cluster):
     cluster += [[0]]
     with pytest.raises(PartialRunError, match="no node of the cluster has a CPU for work"):
