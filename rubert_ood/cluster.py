@@ -17,6 +17,20 @@ TASK_RETRIES = {"max_retries": 2}
 ACTOR_RETRIES = {"max_restarts": 2, "max_task_retries": 2}
 """Ray's defaults have no end: a batch that kills its process would be tried for ever."""
 
+RAY_ENV = {
+    # the new behaviour; unset, Ray warns of it
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Ray's C++ side reports harmless things as errors on the driver's terminal; set to info to see them
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    # Ray's default is without end, also here
+    "RAY_task_oom_retries": "2",
+    # hold a stage back when it is ahead of the next one, not only when half of the object store is full
+    "RAY_DATA_DOWNSTREAM_CAPACITY_OBJECT_STORE_BUDGET_UTIL_THRESHOLD": "0",
+    # Ray ends a worker that waits for a second; the next shard would wait 5 s for its successor to import everything
+    "RAY_idle_worker_killing_time_threshold_ms": "600000",
+}
+"""What Ray reads when it starts, unless the environment says otherwise."""
+
 
 @contextmanager
 def ray_session(settings: RayJobSettings) -> Iterator[None]:
@@ -24,12 +38,9 @@ def ray_session(settings: RayJobSettings) -> Iterator[None]:
 
     Worker output stays in Ray's own log folder: what a user must know comes back as results and errors.
     """
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the new behaviour; unset, Ray warns of it
-    # Ray's C++ side reports harmless things as errors on the driver's terminal; set to info to see them
-    quiet = os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal") == "fatal"
-    os.environ.setdefault("RAY_task_oom_retries", "2")  # Ray's default is without end, also here
-    # hold a stage back when it is ahead of the next one, not only when half of the object store is full
-    os.environ.setdefault("RAY_DATA_DOWNSTREAM_CAPACITY_OBJECT_STORE_BUDGET_UTIL_THRESHOLD", "0")
+    for name, value in RAY_ENV.items():
+        os.environ.setdefault(name, value)
+    quiet = os.environ["RAY_BACKEND_LOG_LEVEL"] == RAY_ENV["RAY_BACKEND_LOG_LEVEL"]
     import ray
     import ray.data
 

@@ -1,6 +1,7 @@
 """What the slower tests share: labelled ads of ten classes, a tiny BERT, one local Ray of four logical CPUs."""
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,9 +20,10 @@ ADS_PER_CLASS = 200
 @pytest.fixture(scope="session")
 def ray_local() -> Iterator[None]:
     """One Ray for all tests that only need one; started as the jobs start it."""
-    import ray
+    from rubert_ood.cluster import RAY_ENV, ray_session
 
-    from rubert_ood.cluster import ray_session
+    os.environ.update(RAY_ENV)
+    import ray
 
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     with ray_session(TrainSettings(input_uri="unused")):

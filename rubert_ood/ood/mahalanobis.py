@@ -10,7 +10,6 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.covariance import LedoitWolf
 
 from rubert_ood.errors import BundleError, RubertOodError, SchemaError
 
@@ -135,6 +134,8 @@ def fit_mahalanobis(cls_NH: ArrayLike, labels_N: ArrayLike, num_classes: int) ->
     Raises SchemaError without rows, on a class without a row, a label outside 0..num_classes-1, non-finite features,
     or a split where every ad equals its class mean.
     """
+    from sklearn.covariance import LedoitWolf  # a second and a half, which scoring need not wait for
+
     x_NH = _finite_features(np.asarray(cls_NH), 0, SchemaError)
     labels = np.asarray(labels_N)
     _check_labels(labels, len(x_NH), num_classes)

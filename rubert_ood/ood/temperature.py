@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 from scipy.special import softmax as unscaled_softmax
 
@@ -48,6 +47,8 @@ def fit_temperature(
     NLL is convex in 1/T, so it has one minimum over log T as well; a bounded search finds it. T stays 1 if NLL
     does not improve. Raises as `nll` does, and SettingsError unless 0 < lower < upper.
     """
+    from scipy.optimize import minimize_scalar
+
     if not 0 < lower < upper:
         raise SettingsError(
             f"fit.temperature_min {lower:g} must be above 0 and below fit.temperature_max {upper:g}: change one"

@@ -1,7 +1,8 @@
 """The second stage: the actor that holds the model."""
 
 import os
-from functools import cached_property
+from contextlib import suppress
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,20 +21,30 @@ class Scorer:
 
     def __init__(self, job: ScoringJob) -> None:
         self.job = job
+        self._loading = Lock()
+        self._classifier: Classifier | None = None
+        Thread(target=self._warm_up, daemon=True).start()
 
-    @cached_property
+    def _warm_up(self) -> None:
+        """Load while the first shard is encoded. A failure comes again with each shard, which can report its reason."""
+        with suppress(Exception):
+            self.classifier()
+
+    def classifier(self) -> "Classifier":
+        """Return the loaded model."""
+        with self._loading:
+            if self._classifier is None:
+                import torch
+
+                from rubert_ood.classifier.model import Classifier
+
+                torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // self.job.actors_per_node))
+                self._classifier = Classifier.load(self.bundle.folder, use_gpu=self.job.use_gpu)
+            return self._classifier
+
+    @property
     def bundle(self) -> Bundle:
         return job_bundle(self.job.bundle_uri, self.job.bundle_fingerprint)
-
-    @cached_property
-    def classifier(self) -> "Classifier":
-        """Loaded with the first shard, not before: a failure is then the failure of a shard, and has its reason."""
-        import torch
-
-        from rubert_ood.classifier.model import Classifier
-
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // self.job.actors_per_node))
-        return Classifier.load(self.bundle.folder, use_gpu=self.job.use_gpu)
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
         return attempt(lambda item: {"texts": to_ipc(self.score(from_ipc(item["texts"])))}, item)
@@ -41,7 +52,7 @@ class Scorer:
     def score(self, texts: pa.Table) -> pa.Table:
         """Replace the token ids of each text by what the model says of it."""
         ids = pa.concat_arrays(texts["ids"].chunks) if texts.num_rows else tokenize(None, [], 0)
-        logits_NC, cls_NH = self.classifier.run(ids, token_budget=self.job.token_budget)
+        logits_NC, cls_NH = self.classifier().run(ids, token_budget=self.job.token_budget)
         decisions = self.bundle.fitted.decide(logits_NC, cls_NH)
         columns: dict[str, Any] = {
             "label": pa.array(list(decisions.label), pa.string()),

@@ -1,4 +1,5 @@
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -176,7 +177,7 @@ def test_identical_texts_are_scored_once(full_run, messy_rows, bundle):
     job = ScoringJob.of(full_run.plan, token_budget=300, actors_per_node=1)
     scorer = Scorer(job)
     scored = []
-    scorer.classifier.network.register_forward_hook(
+    scorer.classifier().network.register_forward_hook(
         lambda _module, _args, kwargs, _output: scored.append(len(kwargs["input_ids"])), with_kwargs=True
     )
     for shard in full_run.plan.shards:
@@ -186,6 +187,28 @@ def test_identical_texts_are_scored_once(full_run, messy_rows, bundle):
         scored.clear()
         scorer(encode(shard_item(shard), job))
         assert sum(scored) == len(texts)
+
+
+def test_the_model_is_loaded_before_a_shard_comes_and_a_failure_is_not_remembered(full_run, monkeypatch):
+    from rubert_ood.classifier.model import Classifier
+
+    load, calls = Classifier.load, []
+
+    def flaky(folder, **options):
+        calls.append(folder)
+        if len(calls) == 1:
+            raise StorageUnavailableError("not now")
+        return load(folder, **options)
+
+    monkeypatch.setattr(Classifier, "load", flaky)
+    job = ScoringJob.of(full_run.plan, token_budget=300, actors_per_node=1)
+    scorer = Scorer(job)
+    deadline = time.monotonic() + 10
+    while not calls:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    scored = scorer(encode(shard_item(full_run.plan.shards[0]), job))
+    assert (scored["failure"], len(calls)) == ("", 2)
 
 
 def test_the_model_sees_nothing_when_no_row_can_be_scored(full_run):
