@@ -79,6 +79,13 @@ def write_parquet(path: Path | str, table: pa.Table, **options: object) -> str:
     return str(path)
 
 
+def damage_first_page(path: Path) -> None:
+    """Spoil a page of the first row group of a file without compression; its footer stays whole, so planning passes."""
+    data = bytearray(path.read_bytes())
+    data[200:2000] = b"\xff" * 1800
+    path.write_bytes(data)
+
+
 def same_rows(left: pa.Table, right: pa.Table) -> None:
     """Assert that two tables of predictions agree: labels exactly, scores to 1e-5, d2 to 1e-4 relative."""
     assert left.schema.names == right.schema.names

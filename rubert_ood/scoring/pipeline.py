@@ -9,8 +9,9 @@ import math
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import ray
 import ray.data
@@ -96,6 +97,31 @@ def _score_once(
     plan: Plan, todo: list[Shard], settings: ScoreSettings, progress: Progress, check: Callable[[], None]
 ) -> Pass:
     """Send shards through the graph once. Raises PartialRunError when a fault will meet the others as well."""
+    outcome = Pass()
+    rows = {shard.shard_id: shard.num_rows for shard in todo}
+    try:
+        for result in _results(plan, todo, settings):
+            name, fault = result["shard_id"], result["fault"]
+            if fault == FAULT_RUN:
+                raise PartialRunError(f"the run stops, the same command goes on from there: {result['failure']}")
+            if fault:
+                outcome.faults[name] = (fault, result["failure"])
+            else:
+                outcome.done.add(name)
+                progress.add(rows[name])
+            check()
+    except ExecutionTimeoutError:
+        outcome.stalled = (
+            f"no shard moved for {settings.no_progress_timeout_s:g} s (no_progress_timeout_s): storage or a node does "
+            "not answer, the cluster lacks what the actors ask for, or one shard takes longer (shard_rows)"
+        )
+    except ray.exceptions.RayError as error:
+        outcome.stalled = " ".join(ANSI_COLOUR.sub("", str(error)).split())[-500:]
+    return outcome
+
+
+def _results(plan: Plan, todo: list[Shard], settings: ScoreSettings) -> Iterator[dict[str, Any]]:
+    """Build the graph; yield what it says of each shard as it comes out."""
     num_actors, actor_cpus, per_node = _size_actors(settings, len(todo))
     job = ScoringJob.of(plan, token_budget=settings.token_budget, actors_per_node=per_node)
     log.info("score     %d actor(s), %d shards", num_actors, len(todo))
@@ -118,27 +144,7 @@ def _score_once(
     )
     results.context.max_errored_blocks = -1  # a shard that is lost with its process stops no other
     results.context.execution_no_progress_timeout_s = settings.no_progress_timeout_s
-    outcome = Pass()
-    rows = {shard.shard_id: shard.num_rows for shard in todo}
-    try:
-        for result in results.iter_rows():
-            name, fault = result["shard_id"], result["fault"]
-            if fault == FAULT_RUN:
-                raise PartialRunError(f"the run stops, the same command goes on from there: {result['failure']}")
-            if fault:
-                outcome.faults[name] = (fault, result["failure"])
-            else:
-                outcome.done.add(name)
-                progress.add(rows[name])
-            check()
-    except ExecutionTimeoutError:
-        outcome.stalled = (
-            f"no shard moved for {settings.no_progress_timeout_s:g} s (no_progress_timeout_s): storage or a node does "
-            "not answer, the cluster lacks what the actors ask for, or one shard takes longer (shard_rows)"
-        )
-    except ray.exceptions.RayError as error:
-        outcome.stalled = " ".join(ANSI_COLOUR.sub("", str(error)).split())[-500:]
-    return outcome
+    yield from results.iter_rows()
 
 
 def _size_actors(settings: ScoreSettings, num_shards: int) -> tuple[int, float, int]:

@@ -129,7 +129,7 @@ def test_plan_verify_publish_one_by_one(demo, tmp_path):
     ]
     planned = rubert_ood("plan", *arguments)
     assert planned.returncode == 0
-    assert "20,000 ads in 2 shards" in planned.stderr
+    assert "20,000 ads in 10 shards" in planned.stderr
     assert list(tmp_path.iterdir()) == []
     verified = rubert_ood("verify", "--run_uri", demo.run)
     assert verified.returncode == 0

@@ -252,10 +252,10 @@ def test_hard_cases_sort_by_mark(browser, reports):
 def test_figures_follow_the_colour_scheme_and_print_is_light(browser, reports):
     """The ink inside an <img> is lighter on black paper than on white paper; paper from a printer is white."""
     page = browser.new_page()
-    page.goto(reports["evaluation"].as_uri())
     ink = {}
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
+        page.goto(reports["evaluation"].as_uri())  # an open page draws its images again at some later time
         ink[scheme] = page.evaluate(
             """async () => {
                 const image = document.querySelector("figure img");

@@ -16,7 +16,7 @@ import pytest
 
 from rubert_ood.ads.synthetic import generate_ads
 from rubert_ood.bundle import load_bundle
-from rubert_ood.errors import PartialRunError, PublicationRefusedError
+from rubert_ood.errors import PartialRunError
 from rubert_ood.settings import GateSettings, ScoreSettings
 from rubert_ood.workflows.predict import predict_texts
 from rubert_ood.workflows.score import score
@@ -110,16 +110,6 @@ def test_a_finished_run_is_not_scored_again(undisturbed, catalogue, trained_bund
     again = score(settings)
     assert again["outcome"] == "published"
     assert {path: path.stat().st_mtime_ns for path in Path(manifest["run_uri"]).glob("part-*")} == before
-
-
-def test_a_refused_run_is_kept_and_the_pointer_stays(undisturbed, catalogue, trained_bundle, tmp_path):
-    strict = GateSettings(max_ood_rate=1, max_other_rate=0)
-    with pytest.raises(PublicationRefusedError, match=r"gate.max_other_rate"):
-        score(_settings(catalogue, trained_bundle, tmp_path, gate=strict, run_id="refused"))
-    run_dir = next(Path(tmp_path).glob("run_date=*/run_id=refused"))
-    assert json.loads((run_dir / "_run" / "manifest.json").read_text())["outcome"] == "refused"
-    assert not (Path(tmp_path) / "latest.json").exists()
-    assert read_parts(run_dir).num_rows == NUM_ADS - 1
 
 
 def _start(catalogue, trained_bundle, output) -> subprocess.Popen:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 import pyarrow as pa
@@ -134,3 +135,23 @@ def score_plan() -> Callable[..., list[dict]]:
         return [receipts[shard.shard_id] for shard in plan.shards]
 
     return run
+
+
+@pytest.fixture
+def without_ray(monkeypatch) -> None:
+    """Jobs score in this process, one shard after the other, by the same stages, as Ray would with one worker."""
+    from rubert_ood.scoring import pipeline
+    from rubert_ood.scoring.encode import encode
+    from rubert_ood.scoring.payload import ScoringJob, shard_item
+    from rubert_ood.scoring.scorer import Scorer
+    from rubert_ood.scoring.write import write
+    from rubert_ood.workflows import score as workflow
+
+    def results(plan, todo, settings):
+        job = ScoringJob.of(plan, token_budget=settings.token_budget, actors_per_node=1)
+        scorer = Scorer(job)
+        for shard in todo:
+            yield write(scorer(encode(shard_item(shard), job)), job)
+
+    monkeypatch.setattr(pipeline, "_results", results)
+    monkeypatch.setattr(workflow, "ray_session", nullcontext)

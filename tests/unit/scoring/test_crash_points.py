@@ -13,11 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rubert_ood import storage
-from rubert_ood.scoring.encode import encode
-from rubert_ood.scoring.payload import ScoringJob, shard_item
 from rubert_ood.scoring.publish import read_pointer
-from rubert_ood.scoring.scorer import Scorer
-from rubert_ood.scoring.write import write
 from rubert_ood.settings import GateSettings, ScoreSettings
 from rubert_ood.workflows import score as workflow
 
@@ -81,15 +77,6 @@ class Writes:
         self.names, self.die_at, self.dead = [], None, False
 
 
-def _in_process(todo, plan, settings, runner) -> None:
-    job = ScoringJob.of(plan, token_budget=settings.token_budget, actors_per_node=1)
-    scorer = Scorer(job)
-    for shard in todo:
-        result = write(scorer(encode(shard_item(shard), job)), job)
-        assert result["fault"] == ""
-        runner.check()
-
-
 @pytest.fixture(scope="module")
 def source(messy_table, tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("in")
@@ -101,8 +88,7 @@ def source(messy_table, tmp_path_factory) -> str:
 
 
 @pytest.fixture
-def job(bundle, source, tmp_path, monkeypatch):
-    monkeypatch.setattr(workflow, "_score", _in_process)
+def job(bundle, source, tmp_path, monkeypatch, without_ray):
     monkeypatch.setattr(workflow, "run_html", lambda manifest, _: manifest["outcome"])  # drawing takes a second
     return ScoreSettings(
         input_uri=source,

@@ -1,0 +1,207 @@
+"""The night's outcomes, one process without Ray: set aside, taken over, refused, forced, rolled back, repaired."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from rubert_ood.errors import ErrorRateError, PartialRunError, PublicationRefusedError, VerificationError
+from rubert_ood.scoring.runner import Runner
+from rubert_ood.settings import GateSettings, PublishSettings, RollbackSettings, ScoreSettings, VerifySettings
+from rubert_ood.workflows import score as workflow
+from rubert_ood.workflows.score import publish, rollback, score, verify
+from tests.conftest import damage_first_page, read_parts, write_parquet
+
+WIDE_OPEN = GateSettings(
+    max_error_rate=1, max_ood_rate=1, max_other_rate=1, max_quarantined_share=1, max_duplicate_rate=1, max_class_shift=1
+)
+NUM_ADS, SHARD_ROWS = 120, 20
+
+pytestmark = pytest.mark.usefixtures("without_ray")
+
+
+@pytest.fixture(autouse=True)
+def no_drawing(monkeypatch):
+    monkeypatch.setattr(workflow, "run_html", lambda manifest, _: manifest["outcome"])
+
+
+@pytest.fixture(scope="module")
+def source(ads, tmp_path_factory) -> Path:
+    return _write_source(ads, tmp_path_factory.mktemp("source"))
+
+
+def _write_source(ads: pa.Table, folder: Path) -> Path:
+    for name, start in (("a", 0), ("b", NUM_ADS // 2)):
+        table = ads.slice(start, NUM_ADS // 2)
+        write_parquet(folder / f"{name}.parquet", table, row_group_size=SHARD_ROWS, compression="none")
+    return folder
+
+
+@pytest.fixture
+def settings(source, bundle, tmp_path) -> ScoreSettings:
+    return ScoreSettings(
+        input_uri=str(source),
+        bundle_uri=bundle.uri,
+        output_uri=str(tmp_path / "out"),
+        gate=WIDE_OPEN,
+        shard_rows=SHARD_ROWS,
+    )
+
+
+@pytest.fixture
+def damaged(settings, source, tmp_path) -> ScoreSettings:
+    """One shard of each file cannot be read."""
+    copy = Path(shutil.copytree(source, tmp_path / "in"))
+    for path in copy.iterdir():
+        damage_first_page(path)
+    return settings.model_copy(update={"input_uri": str(copy), "on_bad_file": "quarantine"})
+
+
+def _with(settings: ScoreSettings, **changes) -> ScoreSettings:
+    return settings.model_copy(update=changes)
+
+
+def _gate(**changes) -> GateSettings:
+    return WIDE_OPEN.model_copy(update=changes)
+
+
+def _run_dir(settings: ScoreSettings) -> Path:
+    (run_dir,) = Path(settings.output_uri).glob("run_date=*/run_id=*")
+    return run_dir
+
+
+def _manifest(run_dir: Path) -> dict:
+    return json.loads((run_dir / "_run" / "manifest.json").read_text())
+
+
+def _pointer(settings: ScoreSettings) -> dict:
+    return json.loads(Path(settings.output_uri, "latest.json").read_text())
+
+
+def test_the_gate_counts_shards_that_were_set_aside(damaged):
+    with pytest.raises(ErrorRateError, match=r"gate\.max_error_rate: 0\.3333 against 0\.3"):
+        score(_with(damaged, gate=_gate(max_error_rate=0.3)))
+    assert not Path(damaged.output_uri, "latest.json").exists()
+
+
+def test_more_than_so_many_bad_shards_stop_the_run(damaged):
+    with pytest.raises(PartialRunError, match=r"more than max_failed_shards \(1\) failed: .*\.parquet: not readable"):
+        score(_with(damaged, max_failed_shards=1))
+    manifest = _manifest(_run_dir(damaged))
+    assert (manifest["outcome"], len(manifest["quarantined_shards"])) == ("partial", 2)
+    finished = score(_with(damaged, max_failed_shards=2))
+    assert finished["outcome"] == "published"
+    assert finished["counts"]["rows_scored"] == NUM_ADS - 2 * SHARD_ROWS
+
+
+def test_a_part_that_was_damaged_is_scored_again_before_publication(settings):
+    run_dir = Path(score(_with(settings, publish=False))["run_uri"])
+    undisturbed = read_parts(run_dir)
+    first, second, third, *others = sorted(run_dir.glob("part-*.parquet"))
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:-200])
+    shutil.copy(others[0], third)
+    times = {path: path.stat().st_mtime_ns for path in others}
+    with pytest.raises(VerificationError, match=r"\(3 such\)"):
+        verify(VerifySettings(run_uri=str(run_dir)))
+    assert score(settings)["outcome"] == "published"
+    assert read_parts(run_dir).equals(undisturbed)
+    assert {path: path.stat().st_mtime_ns for path in others} == times
+
+    third.unlink()  # now that it is published, nothing is mended silently
+    with pytest.raises(VerificationError, match=f"{third.name} is missing"):
+        score(settings)
+    assert not third.exists()
+
+
+def test_a_start_that_was_taken_over_stops_and_harms_nothing(settings, monkeypatch):
+    rivals: list[Runner] = []
+
+    class TakenOver(Runner):
+        """A second start comes when the first shard is done."""
+
+        def check(self, *, now: bool = False) -> None:
+            if not rivals:
+                rivals.append(Runner(self._uri.removesuffix("/_run/runner.json")))
+            super().check(now=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workflow, "Runner", TakenOver)
+        with pytest.raises(PartialRunError, match="this run was taken over by process"):
+            score(settings)
+    run_dir = _run_dir(settings)
+    assert len(list(run_dir.glob("_run/receipts/*"))) == 1
+    assert _manifest(run_dir)["outcome"] == "running"  # it is the other's now to write
+    assert not Path(settings.output_uri, "latest.json").exists()
+    assert score(settings)["counts"]["rows_scored"] == NUM_ADS
+
+
+def test_a_run_that_was_rolled_back_is_not_published_by_the_next_start(settings):
+    first, second = (score(_with(settings, run_id=name)) for name in ("first", "second"))
+    rollback(RollbackSettings(output_uri=settings.output_uri, reason="wrong labels"))
+    pointer = _pointer(settings)
+    assert Path(settings.output_uri, pointer["path"]) == Path(first["run_uri"])
+    with pytest.raises(PublicationRefusedError, match=r"was rolled back \(wrong labels\)"):
+        score(_with(settings, run_id="second"))
+    with pytest.raises(PublicationRefusedError, match="give --force REASON"):
+        publish(PublishSettings(run_uri=second["run_uri"], gate=WIDE_OPEN))
+    assert _pointer(settings) == pointer
+    verify(VerifySettings(run_uri=second["run_uri"]))
+    publish(PublishSettings(run_uri=second["run_uri"], gate=WIDE_OPEN, force="they were right"))
+    assert _pointer(settings)["run_id"] == "second"
+    verify(VerifySettings(run_uri=second["run_uri"]))
+
+
+def test_an_old_command_does_not_take_readers_back(settings, caplog):
+    first, _ = (score(_with(settings, run_id=name)) for name in ("first", "second"))
+    caplog.set_level("INFO", logger="rubert_ood")
+    assert score(_with(settings, run_id="first")) == first
+    assert _pointer(settings)["run_id"] == "second"
+    assert "already, nothing to do; readers see a later run" in caplog.text
+
+
+def test_a_run_that_the_gate_refused_is_kept_and_published_by_force(settings):
+    strict = _gate(max_class_shift=0.0, max_other_rate=0.0)
+    with pytest.raises(PublicationRefusedError, match=r"gate\.max_other_rate"):
+        score(_with(settings, gate=strict))
+    run_dir = _run_dir(settings)
+    assert _manifest(run_dir)["outcome"] == "refused"
+    assert read_parts(run_dir).num_rows == NUM_ADS
+    assert not Path(settings.output_uri, "latest.json").exists()
+    publish(PublishSettings(run_uri=str(run_dir), gate=strict, force="seen by hand"))
+    manifest = _manifest(run_dir)
+    assert (manifest["outcome"], manifest["forced"]) == ("published", "seen by hand")
+    assert _pointer(settings)["path"] == str(run_dir.relative_to(settings.output_uri))
+
+
+def test_an_edited_manifest_is_found(settings):
+    run_dir = Path(score(settings)["run_uri"])
+    manifest = _manifest(run_dir)
+    manifest["counts"]["rows_ood"] += 1
+    (run_dir / "_run" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(VerificationError, match=r"manifest\.json: counts is not what the receipts add up to"):
+        verify(VerifySettings(run_uri=str(run_dir)))
+
+
+def test_ids_that_repeat_within_and_across_files_are_named(settings, ads, tmp_path):
+    half = NUM_ADS // 2
+    ids = ads["ad_id"].to_pylist()[:NUM_ADS]
+    ids[1], ids[half], ids[-1] = ids[0], ids[2], ids[2]
+    table = ads.slice(0, NUM_ADS)
+    table = table.set_column(table.schema.get_field_index("ad_id"), "ad_id", pa.array(ids))
+    source = _write_source(table, tmp_path / "in")
+    manifest = score(_with(settings, input_uri=str(source)))
+    a, b = (str(source / f"{name}.parquet") for name in "ab")
+    assert manifest["duplicates"] == {
+        "ids": 2,
+        "rows": 3,
+        "examples": [
+            {"ad_id": ids[2], "copies": 3, "files": [a, b]},
+            {"ad_id": ids[0], "copies": 2, "files": [a]},
+        ],
+    }
+    assert read_parts(manifest["run_uri"])["ad_id"].to_pylist() == ids  # all are scored
+    with pytest.raises(PublicationRefusedError, match=r"gate\.max_duplicate_rate: 0\.0250 against 0\.001"):
+        publish(PublishSettings(run_uri=manifest["run_uri"], gate=_gate(max_duplicate_rate=0.001)))
