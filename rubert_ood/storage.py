@@ -23,7 +23,8 @@ from rubert_ood.retry import explained, retried
 if TYPE_CHECKING:
     import pyarrow.fs
 
-UPLOAD_START_S, SLOWEST_UPLOAD_BYTES_PER_S = 40, 2**20
+CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10, 20
+UPLOAD_START_S, SLOWEST_UPLOAD_BYTES_PER_S = 40, 2**18
 CONDITION_FAILED = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
 
 
@@ -45,7 +46,8 @@ def _s3() -> Any:
     import fsspec
 
     # few attempts by botocore and s3fs, for a lost packet, or a silent server takes long; `retried` does the rest
-    config = {"retries": {"mode": "standard", "total_max_attempts": 2}, "connect_timeout": 10, "read_timeout": 20}
+    config = {"retries": {"mode": "standard", "total_max_attempts": 2}}
+    config |= {"connect_timeout": CONNECT_TIMEOUT_S, "read_timeout": READ_TIMEOUT_S}
     fs = fsspec.filesystem("s3", config_kwargs=config, use_listings_cache=False)
     fs.retries = 1
     return fs

@@ -11,10 +11,11 @@ import pytest
 from tests.chaos.conftest import NUM_SHARDS, RUN_TIMEOUT_S, NewRun, Place
 from tests.chaos.machines import Machines
 from tests.chaos.runs import PARTIAL, RUN_PATH, ScoreRun
+from tests.chaos.test_kills import NUM_TRIALS
 from tests.conftest import same_rows
 
 
-@pytest.mark.parametrize("head_start_s", [0, 3])
+@pytest.mark.parametrize("head_start_s", [0, 3] if NUM_TRIALS > 4 else [0])
 def test_two_starts_of_one_run_do_no_harm(
     head_start_s: float, machines: Machines, new_run: NewRun, undisturbed: ScoreRun, local: Place
 ) -> None:

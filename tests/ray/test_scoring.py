@@ -1,15 +1,9 @@
 """The scoring job on a real Ray: right for every ad, the same for any number of actors, exactly once over kills."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -110,54 +104,6 @@ def test_a_finished_run_is_not_scored_again(undisturbed, catalogue, trained_bund
     again = score(settings)
     assert again["outcome"] == "published"
     assert {path: path.stat().st_mtime_ns for path in Path(manifest["run_uri"]).glob("part-*")} == before
-
-
-def _start(catalogue, trained_bundle, output) -> subprocess.Popen:
-    command = [sys.executable, "-m", "rubert_ood.cli", "score", "--input_uri", catalogue[0], "--ray_address", "local"]
-    command += ["--bundle_uri", trained_bundle, "--output_uri", str(output), "--shard_rows", str(SHARD_ROWS)]
-    command += ["--carry_columns", "city,price", "--gate.max_ood_rate", "1", "--gate.max_other_rate", "1"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def _wait_for_receipts(output: Path, count: int, process: subprocess.Popen) -> list[Path]:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        receipts = list(output.glob("run_date=*/run_id=*/_run/receipts/*.json"))
-        if len(receipts) >= count:
-            return receipts
-        time.sleep(0.02)
-    raise AssertionError(f"no {count} receipts: {process.communicate(timeout=5)[0]}")
-
-
-def test_a_killed_run_goes_on_where_it_stopped(undisturbed, catalogue, trained_bundle, tmp_path):
-    process = _start(catalogue, trained_bundle, tmp_path)
-    receipts = _wait_for_receipts(tmp_path, 2, process)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    num_shards = undisturbed[0]["counts"]["rows_in"] // SHARD_ROWS
-    receipts = list(receipts[0].parent.glob("*.json"))
-    assert 2 <= len(receipts) < num_shards
-    run_dir = receipts[0].parents[2]
-    done = {path: (run_dir / f"part-{path.stem}.parquet").stat().st_mtime_ns for path in receipts}
-    resumed = _start(catalogue, trained_bundle, tmp_path)
-    output = resumed.communicate(timeout=180)[0]
-    assert resumed.returncode == 0, output
-    assert f"of {len(list(receipts[0].parent.glob('*.json')))} shards are done already" in output
-    assert {path: (run_dir / f"part-{path.stem}.parquet").stat().st_mtime_ns for path in receipts} == done
-    same_rows(read_parts(run_dir), undisturbed[1])
-
-
-def test_a_killed_scoring_actor_loses_nothing(undisturbed, catalogue, trained_bundle, tmp_path):
-    process = _start(catalogue, trained_bundle, tmp_path)
-    _wait_for_receipts(tmp_path, 1, process)
-    family = psutil.Process(process.pid).children(recursive=True)
-    actors = [child for child in family if "MapWorker" in " ".join(child.cmdline())]
-    assert actors
-    actors[0].kill()
-    output = process.communicate(timeout=180)[0]
-    assert process.returncode == 0, output
-    run_dir = next(Path(tmp_path).glob("run_date=*/run_id=*"))
-    same_rows(read_parts(run_dir), undisturbed[1])
 
 
 def test_a_file_that_breaks_during_the_run_ends_partial_and_names_it(catalogue, trained_bundle, tmp_path, ray_local):

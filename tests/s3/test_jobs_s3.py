@@ -14,7 +14,6 @@ from rubert_ood.bundle import load_bundle
 from rubert_ood.scoring.payload import ScoringJob
 from rubert_ood.scoring.plan import make_plan
 from rubert_ood.scoring.publish import read_pointer
-from rubert_ood.scoring.scorer import Scorer
 from rubert_ood.settings import ScoreSettings
 from tests.conftest import write_parquet
 from tests.s3.conftest import KEY, SECRET
@@ -133,7 +132,7 @@ def test_no_key_travels_with_a_job(s3, trained_bundle):
     settings = ScoreSettings(input_uri=f"{s3}/ads", bundle_uri=trained_bundle, output_uri=f"{s3}/out")
     plan = make_plan(settings, load_bundle(trained_bundle))
     job = ScoringJob.of(plan, token_budget=1, actors_per_node=1)
-    travels = ray.cloudpickle.dumps([settings, plan, job, Scorer(job), storage.arrow_filesystem(f"{s3}/out")[0]])
+    travels = ray.cloudpickle.dumps([settings, plan, job, storage.arrow_filesystem(f"{s3}/out")[0]])
     assert b"marketplace" in travels
     assert KEY.encode() not in travels
     assert SECRET.encode() not in travels
