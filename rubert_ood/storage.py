@@ -46,8 +46,11 @@ def _s3() -> Any:
     import fsspec
 
     # few attempts by botocore and s3fs, for a lost packet, or a silent server takes long; `retried` does the rest
-    config = {"retries": {"mode": "standard", "total_max_attempts": 2}}
-    config |= {"connect_timeout": CONNECT_TIMEOUT_S, "read_timeout": READ_TIMEOUT_S}
+    config = {
+        "retries": {"mode": "standard", "total_max_attempts": 2},
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "read_timeout": READ_TIMEOUT_S,
+    }
     fs = fsspec.filesystem("s3", config_kwargs=config, use_listings_cache=False)
     fs.retries = 1
     return fs
