@@ -17,7 +17,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from transformers.utils import logging as transformers_logging
 
 from rubert_ood import folders, storage
-from rubert_ood.classifier.tokens import length_batches, num_tokens, pad
+from rubert_ood.classifier import packed
+from rubert_ood.classifier.tokens import length_batches, num_tokens, pack, pad
 from rubert_ood.errors import BundleError, SettingsError
 
 log = logging.getLogger(__name__)
@@ -116,6 +117,7 @@ class Classifier:
         self.tokenizer = tokenizer
         self.device = device
         self._tap = ClsTap(network)
+        self._packs = device.device.type == "cpu" and packed.can_pack(network)
 
     @classmethod
     def load(cls, uri: str, *, use_gpu: bool = False) -> "Classifier":
@@ -138,10 +140,16 @@ class Classifier:
         logits_NC = np.empty((len(ids), config.num_labels), np.float32)
         cls_NH = np.empty((len(ids), config.hidden_size), np.float32)
         for rows in length_batches(num_tokens(ids), token_budget):
-            batch = [self._to_device(array) for array in pad(ids, rows, self.tokenizer.pad_token_id)]
-            logits, cls = self.forward(*batch)
+            logits, cls = self._forward_packed(ids, rows) if self._packs else self._forward_padded(ids, rows)
             logits_NC[rows], cls_NH[rows] = logits.cpu().numpy(), cls.cpu().numpy()
         return logits_NC, cls_NH
+
+    @torch.inference_mode()
+    def _forward_packed(self, ids: pa.ListArray, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        return packed.forward(self.network, *(torch.from_numpy(array) for array in pack(ids, rows)))
+
+    def _forward_padded(self, ids: pa.ListArray, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.forward(*(self._to_device(array) for array in pad(ids, rows, self.tokenizer.pad_token_id)))
 
     def _to_device(self, array: np.ndarray) -> torch.Tensor:
         tensor = torch.from_numpy(array)

@@ -41,12 +41,18 @@ def length_batches(lengths_N: np.ndarray, token_budget: int) -> list[np.ndarray]
     return batches
 
 
+def pack(ids: pa.ListArray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lay the chosen ads out one after another: int64 ids (T,), and the length of each ad, int64 (n,)."""
+    offsets, values = np.asarray(ids.offsets), np.asarray(ids.values)
+    starts, lengths = offsets[rows], (offsets[rows + 1] - offsets[rows]).astype(np.int64)
+    chosen = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
+    return values[chosen].astype(np.int64), lengths
+
+
 def pad(ids: pa.ListArray, rows: np.ndarray, pad_id: int) -> tuple[np.ndarray, np.ndarray]:
     """Lay the chosen ads out as a matrix: int64 ids (n, L) filled up with pad_id, int64 attention mask (n, L)."""
-    offsets, values = np.asarray(ids.offsets), np.asarray(ids.values)
-    starts, lengths = offsets[rows], offsets[rows + 1] - offsets[rows]
+    ids_T, lengths = pack(ids, rows)
     mask_NL = np.arange(lengths.max(initial=0))[None, :] < lengths[:, None]
     ids_NL = np.full(mask_NL.shape, pad_id, dtype=np.int64)
-    flat = np.repeat(starts - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths) + np.arange(lengths.sum())
-    ids_NL[mask_NL] = values[flat]
+    ids_NL[mask_NL] = ids_T
     return ids_NL, mask_NL.astype(np.int64)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification, BertModel, RobertaConfig
+from transformers import AutoModelForSequenceClassification, BertModel, RobertaConfig, RobertaForSequenceClassification
 
 from rubert_ood.classifier.model import Classifier, choose_device, load_network, load_tokenizer, max_positions
 from rubert_ood.classifier.tokens import length_batches, num_tokens, tokenize
@@ -43,23 +43,51 @@ def test_any_batching_equals_one_ad_at_a_time(small_checkpoint, texts, expected,
     assert expected[0].std(axis=0).min() > 0.1
 
 
-def test_the_network_runs_once_per_batch(small_checkpoint, texts):
+@pytest.fixture
+def padded(small_checkpoint) -> Classifier:
+    """The way of GPUs and of other architectures."""
     classifier = Classifier.load(small_checkpoint)
-    calls = {"network": 0, "encoder": 0}
+    classifier._packs = False
+    return classifier
 
-    def count(name):
-        def hook(*_):
-            calls[name] += 1
 
-        return hook
+@pytest.mark.parametrize("token_budget", [1, 300, 10**6])
+def test_padded_batches_give_the_same(padded, texts, expected, token_budget):
+    ids = tokenize(padded.tokenizer, texts, 196)
+    for got, wanted in zip(padded.run(ids, token_budget=token_budget), expected, strict=True):
+        np.testing.assert_allclose(got, wanted, atol=1e-5, rtol=1e-5)
 
-    classifier.network.register_forward_hook(count("network"))
-    classifier.network.bert.register_forward_hook(count("encoder"))
+
+def test_other_architectures_are_padded(small_checkpoint, texts):
+    config = RobertaConfig(vocab_size=1000, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_labels=5)
+    tokenizer = load_tokenizer(small_checkpoint)
+    network = RobertaForSequenceClassification(config)
+    classifier = Classifier(network, tokenizer, choose_device(False))
+    ids = tokenize(tokenizer, texts[:20], 196)
+    logits_NC, cls_NH = classifier.run(ids, token_budget=500)
+    for row, one in enumerate(ids.to_pylist()):
+        with torch.no_grad():
+            output = network(input_ids=torch.tensor([one]), output_hidden_states=True)
+        np.testing.assert_allclose(logits_NC[row], output.logits[0].numpy(), atol=1e-5)
+        np.testing.assert_allclose(cls_NH[row], output.hidden_states[-1][0, 0].numpy(), atol=1e-5)
+
+
+def test_each_layer_runs_once_per_batch_and_the_last_feed_forward_on_cls_alone(small_checkpoint, texts):
+    classifier = Classifier.load(small_checkpoint)
+    rows: dict[str, list[int]] = {}
+    *_, before, last = classifier.network.bert.encoder.layer
+    for name, module in (
+        ("before", before.intermediate),
+        ("last", last.intermediate),
+        ("pooler", classifier.network.bert.pooler),
+    ):
+        module.register_forward_hook(lambda _, inputs, __, name=name: rows.setdefault(name, []).append(len(inputs[0])))
     ids = tokenize(classifier.tokenizer, texts, 196)
     classifier.run(ids, token_budget=700)
-    num_batches = len(length_batches(num_tokens(ids), 700))
-    assert num_batches > 3
-    assert calls == {"network": num_batches, "encoder": num_batches}
+    batches = length_batches(num_tokens(ids), 700)
+    assert len(batches) > 3
+    assert rows["before"] == [num_tokens(ids)[batch].sum() for batch in batches]
+    assert rows["last"] == rows["pooler"] == [len(batch) for batch in batches]
 
 
 def test_no_texts_give_empty_arrays(small_checkpoint):

@@ -177,9 +177,7 @@ def test_identical_texts_are_scored_once(full_run, messy_rows, bundle):
     job = ScoringJob.of(full_run.plan, token_budget=300, actors_per_node=1)
     scorer = Scorer(job)
     scored = []
-    scorer.classifier().network.register_forward_hook(
-        lambda _module, _args, kwargs, _output: scored.append(len(kwargs["input_ids"])), with_kwargs=True
-    )
+    scorer.classifier().network.bert.pooler.register_forward_hook(lambda _, inputs, __: scored.append(len(inputs[0])))
     for shard in full_run.plan.shards:
         offset = 0 if shard.uri.endswith("a.parquet") else 80
         numbers = [n for n in range(offset + shard.start, offset + shard.stop) if n not in REASONS]
