@@ -16,7 +16,6 @@ from rubert_ood.progress import Progress
 from rubert_ood.scoring.duplicates import IDS_SCHEMA, find_duplicates
 from rubert_ood.scoring.ledger import (
     PART_COLUMNS,
-    STORAGE_THREADS,
     manifest_uri,
     part_counts,
     read_quarantine,
@@ -26,6 +25,8 @@ from rubert_ood.scoring.ledger import (
 from rubert_ood.scoring.plan import Plan, Shard
 from rubert_ood.scoring.records import DIGEST_MODULUS, ERROR_SCHEMA, ids_digest
 
+PARTS_AT_ONCE = 4
+"""Reading a part hides behind checking another; more of them would only fill memory."""
 COMPARED = (
     "counts",
     "ids_in",
@@ -113,9 +114,9 @@ def _checked_ids(
         except VerificationError as error:
             return str(error)
 
-    with ThreadPoolExecutor(STORAGE_THREADS) as pool:
-        for start in range(0, len(shards), STORAGE_THREADS):
-            window = shards[start : start + STORAGE_THREADS]
+    with ThreadPoolExecutor(PARTS_AT_ONCE) as pool:
+        for start in range(0, len(shards), PARTS_AT_ONCE):
+            window = shards[start : start + PARTS_AT_ONCE]
             for shard, outcome in zip(window, pool.map(check, window), strict=True):
                 progress.add(shard.num_rows)
                 if isinstance(outcome, str):
