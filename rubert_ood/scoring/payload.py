@@ -46,9 +46,11 @@ class ScoringJob:
     token_budget: int
     actors_per_node: int
     """Scoring actors that share the cores of a node."""
+    runner: str
+    """Token of the start that must hold the run when a part is written; "" asks for none."""
 
     @classmethod
-    def of(cls, plan: Plan, *, token_budget: int, actors_per_node: int) -> "ScoringJob":
+    def of(cls, plan: Plan, *, token_budget: int, actors_per_node: int, runner: str = "") -> "ScoringJob":
         return cls(
             run_uri=plan.run_uri,
             run_id=plan.run_id,
@@ -60,6 +62,7 @@ class ScoringJob:
             use_gpu=plan.use_gpu,
             token_budget=token_budget,
             actors_per_node=actors_per_node,
+            runner=runner,
         )
 
 

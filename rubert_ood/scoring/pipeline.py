@@ -9,7 +9,7 @@ import math
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ from rubert_ood.scoring.encode import encode
 from rubert_ood.scoring.ledger import put_quarantine, read_receipts
 from rubert_ood.scoring.payload import FAULT_RUN, FAULT_SHARD, FAULT_UNKNOWN, ScoringJob, shard_item
 from rubert_ood.scoring.plan import Plan, Shard
+from rubert_ood.scoring.runner import Runner
 from rubert_ood.scoring.scorer import Scorer
 from rubert_ood.scoring.write import write
 from rubert_ood.settings import ScoreSettings
@@ -49,12 +50,12 @@ class Pass:
     """Why the pass ended before its shards did."""
 
 
-def score_shards(plan: Plan, todo: list[Shard], settings: ScoreSettings, check: Callable[[], None]) -> None:
+def score_shards(plan: Plan, todo: list[Shard], settings: ScoreSettings, runner: Runner) -> None:
     """Score shards in passes, until each has its receipt or is set aside with its reason.
 
     A shard that gets lost with its process (out of memory, a crash in native code, a dead node) enters the next pass;
-    lost in three passes, it is set aside. `check` is called between shards and may raise. Raises PartialRunError when
-    the run stops half-way; what is done stays done, and the same call goes on from there.
+    lost in three passes, it is set aside. Raises PartialRunError when the run stops half-way, or when another start
+    holds it by now; what is done stays done, and the same call goes on from there.
     """
     num_shards = len(plan.shards)
     if len(todo) < num_shards:
@@ -62,7 +63,7 @@ def score_shards(plan: Plan, todo: list[Shard], settings: ScoreSettings, check: 
     progress = Progress("score", plan.num_rows, "ads", done=plan.num_rows - sum(shard.num_rows for shard in todo))
     losses, unreadable, aside = Counter[str](), list[str](), list[str]()
     while todo:
-        outcome = _score_once(plan, todo, settings, progress, check)
+        outcome = _score_once(plan, todo, settings, progress, runner)
         left = [shard for shard in todo if shard.shard_id not in outcome.done]
         if left:  # a receipt may be there although its message was lost on the way
             receipts = read_receipts(plan.run_uri, plan.fingerprint)
@@ -93,23 +94,22 @@ def score_shards(plan: Plan, todo: list[Shard], settings: ScoreSettings, check: 
         )
 
 
-def _score_once(
-    plan: Plan, todo: list[Shard], settings: ScoreSettings, progress: Progress, check: Callable[[], None]
-) -> Pass:
+def _score_once(plan: Plan, todo: list[Shard], settings: ScoreSettings, progress: Progress, runner: Runner) -> Pass:
     """Send shards through the graph once. Raises PartialRunError when a fault will meet the others as well."""
     outcome = Pass()
     rows = {shard.shard_id: shard.num_rows for shard in todo}
     try:
-        for result in _results(plan, todo, settings):
+        for result in _results(plan, todo, settings, runner):
             name, fault = result["shard_id"], result["fault"]
             if fault == FAULT_RUN:
+                runner.check(now=True)  # the plainer words, if that is the fault
                 raise PartialRunError(f"the run stops, the same command goes on from there: {result['failure']}")
             if fault:
                 outcome.faults[name] = (fault, result["failure"])
             else:
                 outcome.done.add(name)
                 progress.add(rows[name])
-            check()
+            runner.check()
     except ExecutionTimeoutError:
         outcome.stalled = (
             f"no shard moved for {settings.no_progress_timeout_s:g} s (no_progress_timeout_s): storage or a node does "
@@ -120,10 +120,10 @@ def _score_once(
     return outcome
 
 
-def _results(plan: Plan, todo: list[Shard], settings: ScoreSettings) -> Iterator[dict[str, Any]]:
+def _results(plan: Plan, todo: list[Shard], settings: ScoreSettings, runner: Runner) -> Iterator[dict[str, Any]]:
     """Build the graph; yield what it says of each shard as it comes out."""
     num_actors, actor_cpus, per_node = _size_actors(settings, len(todo))
-    job = ScoringJob.of(plan, token_budget=settings.token_budget, actors_per_node=per_node)
+    job = ScoringJob.of(plan, token_budget=settings.token_budget, actors_per_node=per_node, runner=runner.token)
     log.info("score     %d actor(s), %d shards", num_actors, len(todo))
     items = [shard_item(shard) for shard in todo]
     task = {"fn_kwargs": {"job": job}, **TASK_RETRIES}

@@ -1,7 +1,8 @@
 """Who works on a run: the newest start holds it, an older one that still lives stops and says so.
 
-Two runners do no harm (each writes the same objects), but the older one wastes its machines and must not publish.
-A start never waits for a lease to end: the runner before it may be dead, and mostly is.
+Two runners do little harm (each writes the same rows), but the older one wastes its machines and must not publish, nor
+write into what the newer one has published by now: its workers ask before each part (`check_holder`). A start never
+waits for a lease to end: the runner before it may be dead, and mostly is.
 """
 
 import json
@@ -26,15 +27,16 @@ class Runner:
     """This process as the holder of a run."""
 
     def __init__(self, run_uri: str) -> None:
-        self._uri = storage.join(run_uri, "_run", RUNNER_FILE)
+        self._run_uri = run_uri
+        self.token = uuid.uuid4().hex
         self._me = {
-            "runner": uuid.uuid4().hex,
+            "runner": self.token,
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         self._checked = time.monotonic()
-        older = self._holder()
+        older = _holder(run_uri)
         if older:
             log.warning("run       taken over from %s, which had not finished", _name(older))
         self._put(self._me)
@@ -44,28 +46,38 @@ class Runner:
         if not now and time.monotonic() - self._checked < CHECK_INTERVAL_S:
             return
         self._checked = time.monotonic()
-        if not self.holds():
-            raise PartialRunError(
-                f"{self._uri}: this run was taken over by {_name(self._holder())}; this start ends, nothing is lost or "
-                "doubled"
-            )
+        check_holder(self._run_uri, self.token)
 
     def holds(self) -> bool:
-        return self._holder().get("runner") == self._me["runner"]
+        return _holder(self._run_uri).get("runner") == self.token
 
     def release(self) -> None:
         """Say that nobody works on the run any more, unless somebody else does by now."""
         if self.holds():
             self._put({})
 
-    def _holder(self) -> dict[str, Any]:
-        try:
-            return storage.read_json(self._uri)
-        except InputError:
-            return {}  # nobody yet
-
     def _put(self, holder: dict[str, Any]) -> None:
-        storage.put_bytes(self._uri, json.dumps(holder, indent=1).encode())
+        storage.put_bytes(_uri(self._run_uri), json.dumps(holder, indent=1).encode())
+
+
+def check_holder(run_uri: str, token: str) -> None:
+    """Raise PartialRunError when the run is not held by the start with this token."""
+    holder = _holder(run_uri)
+    if holder.get("runner") != token:
+        raise PartialRunError(
+            f"{_uri(run_uri)}: this run was taken over by {_name(holder)}; this start ends, nothing is lost or doubled"
+        )
+
+
+def _holder(run_uri: str) -> dict[str, Any]:
+    try:
+        return storage.read_json(_uri(run_uri))
+    except InputError:
+        return {}  # nobody yet
+
+
+def _uri(run_uri: str) -> str:
+    return storage.join(run_uri, "_run", RUNNER_FILE)
 
 
 def _name(holder: dict[str, Any]) -> str:

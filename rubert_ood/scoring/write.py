@@ -15,6 +15,7 @@ from rubert_ood.scoring.ledger import make_receipt, put_receipt
 from rubert_ood.scoring.payload import ScoringJob, attempt, from_ipc
 from rubert_ood.scoring.plan import Shard
 from rubert_ood.scoring.records import ERROR_SCHEMA, STATUS_EMPTY, ids_digest, part_schema, to_parquet
+from rubert_ood.scoring.runner import check_holder
 
 
 def write(item: dict[str, Any], job: ScoringJob) -> dict[str, Any]:
@@ -30,11 +31,12 @@ def write(item: dict[str, Any], job: ScoringJob) -> dict[str, Any]:
 
 
 def _write_shard(shard: Shard, rows: pa.Table, texts: pa.Table, started: float, job: ScoringJob) -> None:
-    errors = rejected_rows(shard, rows)
+    errors, part = rejected_rows(shard, rows), part_table(rows, texts, job)
+    data = to_parquet(part)
+    if job.runner:  # a start that was taken over writes into nothing that the newer one may have published
+        check_holder(job.run_uri, job.runner)
     if errors.num_rows:
         storage.put_bytes(storage.join(job.run_uri, "_errors", shard.part_name), to_parquet(errors))
-    part = part_table(rows, texts, job)
-    data = to_parquet(part)
     storage.put_bytes(storage.join(job.run_uri, shard.part_name), data)
     receipt = make_receipt(
         shard,

@@ -88,7 +88,7 @@ def _score(todo: list[Shard], run_plan: Plan, settings: ScoreSettings, runner: R
         with ray_session(settings):
             from rubert_ood.scoring.pipeline import score_shards
 
-            score_shards(run_plan, todo, settings, runner.check)
+            score_shards(run_plan, todo, settings, runner)
 
 
 def _publish(run_plan: Plan, verified: VerifiedRun, settings: ScoreSettings, started_at: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from rubert_ood.scoring import pipeline
 from rubert_ood.scoring.ledger import read_quarantine
 from rubert_ood.scoring.payload import FAULT_SHARD, FAULT_UNKNOWN
 from rubert_ood.scoring.pipeline import MAX_LOSSES, Pass, score_shards
+from rubert_ood.scoring.runner import Runner
 from rubert_ood.settings import ScoreSettings
 
 
@@ -21,7 +22,7 @@ def play(run, monkeypatch):
     def play(outcome_of, **options):
         numbers = {shard.shard_id: number for number, shard in enumerate(shards)}
 
-        def score_once(plan, todo, settings, progress, check):
+        def score_once(plan, todo, settings, progress, runner):
             passes.append([numbers[shard.shard_id] for shard in todo])
             done, faults, stalled = outcome_of(len(passes), passes[-1])
             return Pass(
@@ -32,7 +33,7 @@ def play(run, monkeypatch):
 
         monkeypatch.setattr(pipeline, "_score_once", score_once)
         settings = ScoreSettings(input_uri="in", bundle_uri="b", output_uri="out", **options)
-        score_shards(run.plan, list(shards), settings, lambda: None)
+        score_shards(run.plan, list(shards), settings, Runner(run.plan.run_uri))
         return {
             numbers[name]: record for name, record in read_quarantine(run.plan.run_uri, run.plan.fingerprint).items()
         }

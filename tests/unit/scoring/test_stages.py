@@ -24,6 +24,7 @@ from rubert_ood.scoring.ledger import read_receipts
 from rubert_ood.scoring.payload import ScoringJob, attempt, from_ipc, shard_item
 from rubert_ood.scoring.plan import make_plan, save_plan
 from rubert_ood.scoring.records import ids_digest
+from rubert_ood.scoring.runner import Runner
 from rubert_ood.scoring.scorer import Scorer
 from rubert_ood.scoring.verify import verify_run
 from rubert_ood.scoring.write import rejected_rows, write
@@ -243,6 +244,21 @@ def test_a_shard_scored_twice_is_the_same_object(make_run):
         assert sorted(run.folder.rglob("*")) == names
         for name in set(receipt) - {"seconds", "finished_at"}:
             assert receipt[name] == run.receipts[number][name], name
+
+
+def test_a_start_that_was_taken_over_writes_no_part_any_more(make_run):
+    run = make_run(pa.table(_plain_ads()))
+    older = Runner(run.plan.run_uri)
+    job = ScoringJob.of(run.plan, token_budget=500, actors_per_node=1, runner=older.token)
+    item = Scorer(job)(encode(shard_item(run.plan.shards[0]), job))
+    newer = Runner(run.plan.run_uri)
+    before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*") if path.is_file()}
+    result = write(item, job)
+    assert (result["fault"], "taken over by process" in result["failure"]) == ("run", True)
+    newer.release()  # and none after the newer one has ended
+    assert "taken over by another start, which has ended" in write(item, job)["failure"]
+    after = {path: path.stat().st_mtime_ns for path in before}
+    assert {path.name for path in before if before[path] != after[path]} == {"runner.json"}
 
 
 def test_the_token_budget_does_not_change_the_answers(make_run, output):

@@ -283,3 +283,13 @@ def test_an_edited_manifest_is_found(run, edit):
     edit(stored)
     with pytest.raises(VerificationError, match=r"manifest\.json: \w+ is not what the receipts add up to"):
         check_manifest(stored, manifest)
+
+
+def test_a_receipt_written_twice_at_two_times_is_no_edit(run):
+    manifest = make_manifest(run.plan, verify_run(run.plan).receipts, outcome="complete", started_at=STARTED)
+    path = run.folder / "_run" / "receipts" / f"{run.plan.shards[2].shard_id}.json"
+    receipt = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps(receipt | {"seconds": 99.0, "finished_at": "2026-01-02T00:00:00.000+00:00"}), "utf-8")
+    again = make_manifest(run.plan, verify_run(run.plan).receipts, outcome="complete", started_at=STARTED)
+    assert again["shards"] != manifest["shards"]
+    check_manifest(manifest, again)

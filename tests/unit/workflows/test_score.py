@@ -124,7 +124,7 @@ def test_a_start_that_was_taken_over_stops_and_harms_nothing(settings, monkeypat
 
         def check(self, *, now: bool = False) -> None:
             if not rivals:
-                rivals.append(Runner(self._uri.removesuffix("/_run/runner.json")))
+                rivals.append(Runner(self._run_uri))
             super().check(now=True)
 
     with monkeypatch.context() as patch:
