@@ -18,60 +18,16 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-import pyarrow as pa
 import ray
 import torch
 from ray.cluster_utils import Cluster
+from stub import build_bundle
 
-from rubert_ood.ads.dataset import build_cleaner, clean_labelled, split
-from rubert_ood.ads.synthetic import generate_ads, write_catalogue
-from rubert_ood.bundle import write_bundle
-from rubert_ood.classifier.model import Classifier, choose_device, load_network, load_tokenizer
-from rubert_ood.classifier.small_bert import build_small_bert
-from rubert_ood.classifier.tokens import tokenize
-from rubert_ood.ood.fit import fit
-from rubert_ood.settings import CleanerSettings, DecisionSettings, FitSettings, SplitSettings
+from rubert_ood.ads.synthetic import write_catalogue
 
+STUB = {"max_length": 48, "vocab_size": 3000, "hidden_size": 32, "num_layers": 1, "num_heads": 2}
 KINDS = {"MapWorker": "scoring actor", "ray::": "encode and write workers"}
 SAMPLE_S = 0.5
-
-
-def build_stub_bundle(folder: Path) -> str:
-    """Write a bundle of one layer x 32 with random weights, fitted as usual: right in form, quick, knows nothing."""
-    ads = pa.Table.from_batches(list(generate_ads(4000, seed=1, balanced=True)))
-    labels = sorted(set(ads["category"].to_pylist()))
-    parts = split(ads, SplitSettings())
-    cleaner = build_cleaner(parts[0], CleanerSettings())
-    train, valid, _ = (clean_labelled(part, cleaner, labels) for part in parts)
-    size = {"vocab_size": 3000, "hidden_size": 32, "num_layers": 1, "num_heads": 2}
-    base = build_small_bert(train.texts, str(folder / "base"), **size)
-    tokenizer, network = load_tokenizer(base), load_network(base, labels)
-    network.save_pretrained(folder / "checkpoint")
-    tokenizer.save_pretrained(folder / "checkpoint")
-    classifier = Classifier(network, tokenizer, choose_device(False))
-    (_, train_cls), (valid_logits, valid_cls) = (
-        classifier.run(tokenize(tokenizer, part.texts, 48), token_budget=4096) for part in (train, valid)
-    )
-    fitted = fit(
-        train_cls_NH=train_cls,
-        train_labels_N=train.labels_N,
-        valid_logits_NC=valid_logits,
-        valid_cls_NH=valid_cls,
-        valid_labels_N=valid.labels_N,
-        labels=labels,
-        settings=FitSettings(),
-        decision=DecisionSettings(),
-    )
-    uri = str(folder / "bundle")
-    write_bundle(
-        uri,
-        checkpoint_dir=str(folder / "checkpoint"),
-        fitted=fitted,
-        cleaner=cleaner,
-        max_length=48,
-        documents={"README.md": "stub"},
-    )
-    return uri
 
 
 def peak_rss(pid: int) -> int:
@@ -144,7 +100,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(arguments.folder or temporary)
-        bundle_uri = str(folder / "bundle") if (folder / "bundle").exists() else build_stub_bundle(folder)
+        bundle_uri = str(folder / "bundle") if (folder / "bundle").exists() else build_bundle(folder, **STUB)
         runs = [measure(folder, bundle_uri, num, arguments.store_mb) for num in (arguments.small, arguments.large)]
     small, large = (run["peak_rss_mb"] for run in runs)
     assert isinstance(small, dict)

@@ -5,6 +5,7 @@ label_mapping.json                           {"labels": [...]}
 temperature.json, ood_threshold.json         T and the decision rule
 ood_statistics.safetensors                   class means, precision, sorted d2 of valid; float64
 text.json                                    the cleaner and max_length
+precision.json                               the numbers that it was fitted in and is scored in; int8: against fp32
 evaluation.json, evaluation.html, README.md  how good it is, for programs and for people
 manifest.json                                sha256 of every other file and a fingerprint over all; written last
 
@@ -31,9 +32,9 @@ from rubert_ood.ood.decision import Thresholds
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
 from rubert_ood.ood.temperature import TemperatureFit
-from rubert_ood.settings import DecisionSettings
+from rubert_ood.settings import DecisionSettings, Precision
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 STATISTICS = "ood_statistics.safetensors"
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
@@ -49,6 +50,8 @@ class Bundle:
     fitted: FittedModel
     cleaner: TextCleaner
     max_length: int
+    precision: Precision
+    """What T, statistics and thresholds were fitted in; scoring computes in the same."""
 
 
 def write_bundle(
@@ -59,10 +62,13 @@ def write_bundle(
     cleaner: TextCleaner,
     max_length: int,
     documents: Mapping[str, str],
+    precision: Precision = "fp32",
+    agreement: Mapping[str, float] | None = None,
 ) -> Bundle:
     """Write a bundle, whole or not at all. An existing one is refused: versions never change.
 
-    `documents` are texts by file name: the evaluation, the report, the model card.
+    `documents` are texts by file name: the evaluation, the report, the model card. `agreement` is what `int8_agreement`
+    measured, for int8.
     """
     if storage.exists(storage.join(uri, MANIFEST)):
         raise BundleError(f"{uri}: this bundle exists; give another version")
@@ -78,6 +84,7 @@ def write_bundle(
             **fitted.decision.model_dump(),
         },
         "text.json": {"cleaner": cleaner.to_dict(), "max_length": max_length},
+        "precision.json": {"precision": precision, "agreement": dict(agreement) if agreement else None},
     }
     with tempfile.TemporaryDirectory() as folder:
         for name in os.listdir(checkpoint_dir):
@@ -135,6 +142,7 @@ def load_bundle(uri: str, *, fingerprint: str | None = None) -> Bundle:
         fitted=_read_fitted(folder),
         cleaner=TextCleaner.from_dict(_read_json(folder, "text.json")["cleaner"]),
         max_length=_read_json(folder, "text.json")["max_length"],
+        precision=_read_json(folder, "precision.json")["precision"],
     )
 
 

@@ -103,7 +103,8 @@ def trained_bundle(tmp_path_factory: pytest.TempPathFactory, labelled_ads: pa.Ta
 
     from rubert_ood.ads.dataset import build_cleaner, clean_labelled, split
     from rubert_ood.bundle import write_bundle
-    from rubert_ood.classifier.model import Classifier, choose_device, load_network, load_tokenizer
+    from rubert_ood.classifier.device import choose_device
+    from rubert_ood.classifier.model import Classifier, load_network, load_tokenizer
     from rubert_ood.classifier.tokens import pad, tokenize
     from rubert_ood.ood.fit import fit
     from rubert_ood.settings import CleanerSettings, DecisionSettings, FitSettings, SplitSettings

@@ -20,7 +20,8 @@ import torch
 import torch.distributed
 from sklearn.metrics import accuracy_score, f1_score
 
-from rubert_ood.classifier.model import choose_device, load_network, load_tokenizer
+from rubert_ood.classifier.device import choose_device
+from rubert_ood.classifier.model import load_network, load_tokenizer
 from rubert_ood.classifier.tokens import num_tokens, pad
 from rubert_ood.settings import OptimiserSettings
 

@@ -17,7 +17,7 @@ from rubert_ood.classifier.tokens import tokenize
 from rubert_ood.cluster import ACTOR_RETRIES
 from rubert_ood.errors import RubertOodError
 from rubert_ood.progress import Progress
-from rubert_ood.settings import WorkerSettings
+from rubert_ood.settings import Precision, WorkerSettings
 
 BATCH_ADS = 512
 TOKEN_BUDGET = 4096
@@ -34,9 +34,11 @@ class Features:
 
 
 class _FeatureActor:
-    def __init__(self, checkpoint_uri: str, max_length: int, use_gpu: bool, num_threads: int) -> None:
+    def __init__(
+        self, checkpoint_uri: str, max_length: int, use_gpu: bool, precision: Precision, num_threads: int
+    ) -> None:
         torch.set_num_threads(num_threads)
-        self.classifier = Classifier.load(checkpoint_uri, use_gpu=use_gpu)
+        self.classifier = Classifier.load(checkpoint_uri, use_gpu=use_gpu, precision=precision)
         self.max_length = max_length
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -46,15 +48,24 @@ class _FeatureActor:
 
 
 def gather_features(
-    parts: Mapping[str, LabelledAds], checkpoint_uri: str, *, max_length: int, workers: WorkerSettings
+    parts: Mapping[str, LabelledAds],
+    checkpoint_uri: str,
+    *,
+    max_length: int,
+    workers: WorkerSettings,
+    precision: Precision,
 ) -> dict[str, Features]:
-    """Score every part; each row once, in the order given. The checkpoint must be readable on every node."""
+    """Score every part; each row once, in the order given. The checkpoint must be readable on every node.
+
+    int8 is computed on CPU, also by workers that have a GPU.
+    """
+    use_gpu = workers.use_gpu and precision != "int8"
     texts = [text for ads in parts.values() for text in ads.texts]
     table = pa.table({"row": np.arange(len(texts)), "text": pa.array(texts, pa.string())})
-    options = ACTOR_RETRIES | {"num_cpus": workers.cpus_per_worker, "num_gpus": int(workers.use_gpu)}
+    options = ACTOR_RETRIES | {"num_cpus": workers.cpus_per_worker, "num_gpus": int(use_gpu)}
     batches = ray.data.from_arrow(_cut(table)).map_batches(
         _FeatureActor,
-        fn_constructor_args=(checkpoint_uri, max_length, workers.use_gpu, int(max(1, workers.cpus_per_worker))),
+        fn_constructor_args=(checkpoint_uri, max_length, use_gpu, precision, int(max(1, workers.cpus_per_worker))),
         batch_size=None,
         batch_format="numpy",
         compute=ray.data.ActorPoolStrategy(size=workers.num_workers),

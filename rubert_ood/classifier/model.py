@@ -5,7 +5,6 @@ Shapes: N ads, L tokens, C classes, H hidden.
 
 import hashlib
 import logging
-from dataclasses import dataclass
 from pickle import UnpicklingError
 from typing import Any
 
@@ -18,8 +17,10 @@ from transformers.utils import logging as transformers_logging
 
 from rubert_ood import folders, storage
 from rubert_ood.classifier import packed
+from rubert_ood.classifier.device import Device, choose_device
 from rubert_ood.classifier.tokens import length_batches, num_tokens, pack, pad
-from rubert_ood.errors import BundleError, SettingsError
+from rubert_ood.errors import BundleError
+from rubert_ood.settings import Precision
 
 log = logging.getLogger(__name__)
 
@@ -28,29 +29,6 @@ TRAINING_STATE = (".pt", "state.json")
 
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
-
-
-@dataclass(frozen=True)
-class Device:
-    device: torch.device
-    autocast: torch.dtype | None
-    """bf16 on GPUs that have it; None is plain fp32."""
-    reason: str
-
-    def context(self) -> torch.autocast:
-        return torch.autocast(
-            self.device.type, dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None
-        )
-
-
-def choose_device(use_gpu: bool) -> Device:
-    if not use_gpu:
-        return Device(torch.device("cpu"), None, "cpu, fp32: use_gpu is false")
-    if not torch.cuda.is_available():
-        raise SettingsError("use_gpu is true, but torch sees no GPU here")
-    if torch.cuda.is_bf16_supported():
-        return Device(torch.device("cuda"), torch.bfloat16, "cuda, bf16 autocast")
-    return Device(torch.device("cuda"), None, "cuda, fp32: this GPU has no bf16")
 
 
 def local_checkpoint(uri: str) -> str:
@@ -113,15 +91,15 @@ class Classifier:
     """A network and its tokenizer, ready to score."""
 
     def __init__(self, network: Any, tokenizer: Any, device: Device) -> None:
-        self.network = network.to(device.device).eval()
+        self.network = device.prepare(network)
         self.tokenizer = tokenizer
         self.device = device
-        self._tap = ClsTap(network)
-        self._packs = device.device.type == "cpu" and packed.can_pack(network)
+        self._tap = ClsTap(self.network)
+        self._packs = device.device.type == "cpu" and packed.can_pack(self.network)
 
     @classmethod
-    def load(cls, uri: str, *, use_gpu: bool = False) -> "Classifier":
-        return cls(load_network(uri), load_tokenizer(uri), choose_device(use_gpu))
+    def load(cls, uri: str, *, use_gpu: bool = False, precision: Precision | None = None) -> "Classifier":
+        return cls(load_network(uri), load_tokenizer(uri), choose_device(use_gpu, precision))
 
     @torch.inference_mode()
     def forward(self, ids_NL: torch.Tensor, mask_NL: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -146,7 +124,9 @@ class Classifier:
 
     @torch.inference_mode()
     def _forward_packed(self, ids: pa.ListArray, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        return packed.forward(self.network, *(torch.from_numpy(array) for array in pack(ids, rows)))
+        with self.device.context():
+            logits_NC, cls_NH = packed.forward(self.network, *(torch.from_numpy(array) for array in pack(ids, rows)))
+        return logits_NC.float(), cls_NH.float()
 
     def _forward_padded(self, ids: pa.ListArray, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         return self.forward(*(self._to_device(array) for array in pad(ids, rows, self.tokenizer.pad_token_id)))

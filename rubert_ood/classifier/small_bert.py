@@ -22,10 +22,13 @@ def build_small_bert(
     hidden_size: int = 128,
     num_layers: int = 2,
     num_heads: int = 2,
+    intermediate_size: int | None = None,
     dropout: float = 0.1,
     seed: int = 42,
 ) -> str:
     """Write a checkpoint that `AutoModel.from_pretrained(folder)` loads. Returns the folder.
+
+    intermediate_size: width of the feed-forward layers; four times hidden_size by default.
 
     The weights are seeded. The vocabulary is not wholly: `tokenizers` breaks ties between word pieces at random.
     """
@@ -42,7 +45,7 @@ def build_small_bert(
         hidden_size=hidden_size,
         num_hidden_layers=num_layers,
         num_attention_heads=num_heads,
-        intermediate_size=4 * hidden_size,
+        intermediate_size=intermediate_size or 4 * hidden_size,
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
         pad_token_id=tokenizer.pad_token_id,

@@ -25,6 +25,7 @@ import pyarrow as pa
 from rubert_ood.bundle import Bundle, load_bundle
 from rubert_ood.errors import InputError, RubertOodError, SchemaError
 from rubert_ood.scoring.plan import Plan, Shard
+from rubert_ood.settings import Precision
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class ScoringJob:
     carry_columns: list[str]
     embedding: bool
     use_gpu: bool
+    precision: Precision
     token_budget: int
     actors_per_node: int
     """Scoring actors that share the cores of a node."""
@@ -60,6 +62,7 @@ class ScoringJob:
             carry_columns=plan.carry_columns,
             embedding=plan.embedding,
             use_gpu=plan.use_gpu,
+            precision=plan.precision,
             token_budget=token_budget,
             actors_per_node=actors_per_node,
             runner=runner,

@@ -6,6 +6,7 @@ name from the id: a shard that is scored twice writes the same object twice.
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -21,7 +22,9 @@ from rubert_ood.bundle import Bundle
 from rubert_ood.errors import InputError, SchemaError, SettingsError
 from rubert_ood.progress import Progress
 from rubert_ood.scoring.records import part_schema
-from rubert_ood.settings import ScoreSettings
+from rubert_ood.settings import Precision, ScoreSettings
+
+log = logging.getLogger(__name__)
 
 ROLES = ("ad_id", "title", "description")
 INSPECT_THREADS = 32
@@ -63,6 +66,7 @@ class Plan:
     carry_columns: list[str]
     embedding: bool
     use_gpu: bool
+    precision: Precision
     shards: list[Shard]
     quarantined: list[dict[str, Any]]
     """Files that were set aside: uri, reason, size in bytes."""
@@ -81,6 +85,7 @@ def make_plan(settings: ScoreSettings, bundle: Bundle) -> Plan:
     Raises InputError when there is nothing to score, and the first bad file's own error under `on_bad_file: fail`.
     """
     _check_carry_columns(settings.carry_columns)
+    _check_precision(settings, bundle)
     files = list_tables(storage.absolute(settings.input_uri))
     tables, quarantined = _inspect_all(files, settings)
     shard_rows = settings.shard_rows or SHARD_ROWS[settings.use_gpu]
@@ -98,7 +103,7 @@ def make_plan(settings: ScoreSettings, bundle: Bundle) -> Plan:
         "columns": _digest([settings.columns.model_dump(), settings.carry_columns]),
         "shards": _digest([asdict(shard) for shard in shards]),
         "embedding": str(settings.embedding),
-        "precision": "bf16" if settings.use_gpu else "fp32",
+        "precision": f"{bundle.precision} on {'GPU' if settings.use_gpu else 'CPU'}",
         "run_date": settings.run_date.isoformat(),
         "code version": __version__,
     }
@@ -117,11 +122,24 @@ def make_plan(settings: ScoreSettings, bundle: Bundle) -> Plan:
         carry_columns=list(settings.carry_columns),
         embedding=settings.embedding,
         use_gpu=settings.use_gpu,
+        precision=bundle.precision,
         shards=shards,
         quarantined=quarantined,
         empty_files=[uri for uri, (info, _) in tables.items() if not sum(info.row_groups)],
         input_bytes=sum(file.size for file in files),
     )
+
+
+def _check_precision(settings: ScoreSettings, bundle: Bundle) -> None:
+    if settings.precision not in (None, bundle.precision):
+        raise SettingsError(
+            f"precision: the bundle {bundle.version} was fitted in {bundle.precision}, and is scored in nothing else; "
+            f"leave the setting out, or train with precision {settings.precision}"
+        )
+    if settings.use_gpu and bundle.precision == "int8":
+        raise SettingsError(f"use_gpu: the bundle {bundle.version} was fitted in int8, which is for CPU")
+    if bundle.precision == "bf16" and not settings.use_gpu:
+        log.warning("plan      bundle %s was fitted in bf16: slow on CPU; train with precision fp32", bundle.version)
 
 
 def _check_carry_columns(names: tuple[str, ...]) -> None:

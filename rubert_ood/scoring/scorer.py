@@ -39,7 +39,9 @@ class Scorer:
                 from rubert_ood.classifier.model import Classifier
 
                 torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // self.job.actors_per_node))
-                self._classifier = Classifier.load(self.bundle.folder, use_gpu=self.job.use_gpu)
+                self._classifier = Classifier.load(
+                    self.bundle.folder, use_gpu=self.job.use_gpu, precision=self.job.precision
+                )
             return self._classifier
 
     @property

@@ -15,6 +15,7 @@ from rubert_ood.settings.groups import (
     GateSettings,
     Group,
     OptimiserSettings,
+    Precision,
     SplitSettings,
     WorkerSettings,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "Group",
     "JobSettings",
     "OptimiserSettings",
+    "Precision",
     "PredictSettings",
     "PublishSettings",
     "RayJobSettings",

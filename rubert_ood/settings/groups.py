@@ -1,9 +1,14 @@
 """Groups of settings that several jobs share."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 PHONE_PATTERN = r"(\+?\d[\d\-\s]{6,}\d)"
 NOISE_WORDS = ("продам", "куплю", "обмен", "торг", "договор", "в наличии")
+
+
+Precision = Literal["fp32", "bf16", "int8"]
 
 
 class Group(BaseModel):

@@ -14,6 +14,7 @@ from rubert_ood.settings.groups import (
     FitSettings,
     GateSettings,
     OptimiserSettings,
+    Precision,
     SplitSettings,
     WorkerSettings,
 )
@@ -82,6 +83,9 @@ class TrainSettings(RayJobSettings):
     split: SplitSettings = SplitSettings()
     optimiser: OptimiserSettings = OptimiserSettings()
     workers: WorkerSettings = WorkerSettings()
+    precision: Precision | None = None
+    """Numbers that scoring computes in; T, statistics and thresholds are fitted in them. Default: bf16 with
+    workers.use_gpu, else fp32. int8 (CPU) is faster, and the bundle is refused if it answers otherwise than fp32."""
     fit: FitSettings = FitSettings()
     decision: DecisionSettings = DecisionSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
@@ -138,7 +142,9 @@ class ScoreSettings(RayJobSettings):
     num_actors: int | None = Field(None, gt=0)
     """Actors that hold the model. Default: one per GPU, without GPUs one per node."""
     use_gpu: bool = False
-    """Score on GPU in bf16 autocast; otherwise on CPU in fp32."""
+    """Score on GPU."""
+    precision: Precision | None = None
+    """Numbers to compute in: those that the bundle was fitted in, others are refused. Default: the bundle's."""
     gate: GateSettings = GateSettings()
     publish: bool = True
     """Swap the pointer when the gate agrees."""

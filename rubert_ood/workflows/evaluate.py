@@ -22,7 +22,11 @@ def evaluate_bundle(settings: EvaluateSettings) -> dict[str, Any]:
     extra = load_extra_texts(settings.evaluation, bundle.cleaner)
     with ray_session(settings):
         features = gather_features(
-            {"test": ads, **extra.parts}, bundle.uri, max_length=bundle.max_length, workers=WorkerSettings()
+            {"test": ads, **extra.parts},
+            bundle.uri,
+            max_length=bundle.max_length,
+            workers=WorkerSettings(),
+            precision=bundle.precision,
         )
     evaluation, documents = evaluation_documents(
         bundle.fitted,

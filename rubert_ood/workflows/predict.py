@@ -31,7 +31,7 @@ def predict(settings: PredictSettings) -> list[dict[str, Any]]:
 
 def predict_texts(bundle: Bundle, texts: list[str]) -> list[dict[str, Any]]:
     """Decide each text as scoring would: one dict per text, in order."""
-    classifier = Classifier.load(bundle.folder)
+    classifier = Classifier.load(bundle.folder, precision=bundle.precision)
     cleaned = [bundle.cleaner.clean(text) for text in texts]
     filled = [number for number, text in enumerate(cleaned) if text]
     ids = tokenize(classifier.tokenizer, [cleaned[number] for number in filled], bundle.max_length)

@@ -6,7 +6,8 @@ import torch
 
 from rubert_ood.ads.dataset import load_dataset
 from rubert_ood.bundle import load_bundle
-from rubert_ood.classifier.model import Classifier, choose_device
+from rubert_ood.classifier.device import choose_device
+from rubert_ood.classifier.model import Classifier
 from rubert_ood.classifier.tokens import tokenize
 from rubert_ood.errors import SettingsError
 

@@ -52,7 +52,11 @@ def test_history_has_every_epoch_and_every_valid_row_once(two_workers, dataset):
 
 def test_valid_metrics_equal_a_recomputation_from_the_kept_checkpoint(two_workers, dataset):
     features = gather_features(
-        {"valid": dataset.valid}, two_workers.checkpoint_uri, max_length=48, workers=WorkerSettings()
+        {"valid": dataset.valid},
+        two_workers.checkpoint_uri,
+        max_length=48,
+        workers=WorkerSettings(),
+        precision="fp32",
     )["valid"]
     predicted = features.logits_NC.argmax(1)
     best = two_workers.history[two_workers.epoch - 1]
@@ -161,7 +165,7 @@ def test_features_come_in_order_each_row_once(two_workers, dataset):
 
     workers = WorkerSettings(num_workers=2)
     parts = {"test": dataset.test, "valid": dataset.valid}
-    features = gather_features(parts, two_workers.checkpoint_uri, max_length=48, workers=workers)
+    features = gather_features(parts, two_workers.checkpoint_uri, max_length=48, workers=workers, precision="fp32")
     classifier = Classifier.load(two_workers.checkpoint_uri)
     for name, ads in parts.items():
         for row in range(0, len(ads), 17):

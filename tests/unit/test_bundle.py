@@ -23,6 +23,7 @@ FILES = {
     "model.safetensors",
     "ood_statistics.safetensors",
     "ood_threshold.json",
+    "precision.json",
     "temperature.json",
     "text.json",
     "tokenizer.json",
@@ -36,7 +37,7 @@ def copy(bundle, tmp_path) -> Path:
     return Path(shutil.copytree(bundle.folder, tmp_path / "v1"))
 
 
-def _write(bundle, uri, checkpoint_dir):
+def _write(bundle, uri, checkpoint_dir, **options):
     return write_bundle(
         str(uri),
         checkpoint_dir=checkpoint_dir,
@@ -44,7 +45,18 @@ def _write(bundle, uri, checkpoint_dir):
         cleaner=bundle.cleaner,
         max_length=bundle.max_length,
         documents={"README.md": "Карточка\n", "evaluation.json": "{}"},
+        **options,
     )
+
+
+def test_the_precision_comes_back(bundle, small_checkpoint, tmp_path):
+    assert bundle.precision == "fp32"
+    agreement = {"argmax_agreement": 0.995}
+    uri = str(tmp_path / "v2")
+    quantised = _write(bundle, uri, small_checkpoint, precision="int8", agreement=agreement)
+    assert quantised.precision == "int8"
+    assert json.loads((tmp_path / "v2" / "precision.json").read_text()) == {"precision": "int8", "agreement": agreement}
+    assert quantised.fingerprint != bundle.fingerprint
 
 
 def _edit_manifest(folder: Path, change) -> None:
@@ -121,7 +133,7 @@ def test_the_manifest_describes_every_file(bundle):
         data = (folder / name).read_bytes()
         assert entry == {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
     assert manifest["fingerprint"] == bundle.fingerprint == _fingerprint(manifest["files"])
-    assert (manifest["version"], manifest["code_version"], manifest["format"]) == ("v1", __version__, 1)
+    assert (manifest["version"], manifest["code_version"], manifest["format"]) == ("v1", __version__, 2)
 
 
 def test_nothing_in_it_is_a_pickle_or_an_archive(bundle):
@@ -172,9 +184,9 @@ def test_a_longer_file_is_named(copy):
         ("{", "is no JSON"),
         ("[]", "is no manifest"),
         ("{}", "is no manifest"),
-        ('{"format": 1, "files": {"a": 1}}', "is no manifest"),
-        ('{"format": 2, "files": {}}', "bundle format 2"),
-        ('{"format": 1, "files": {}}', "own fingerprint"),
+        ('{"format": 2, "files": {"a": 1}}', "is no manifest"),
+        ('{"format": 1, "files": {}}', "bundle format 1, this version of rubert_ood reads 2"),
+        ('{"format": 2, "files": {}}', "own fingerprint"),
     ],
 )
 def test_a_folder_without_a_proper_manifest_is_no_bundle(copy, content, message):

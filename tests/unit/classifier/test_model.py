@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, BertModel, RobertaConfig, RobertaForSequenceClassification
 
-from rubert_ood.classifier.model import Classifier, choose_device, load_network, load_tokenizer, max_positions
+from rubert_ood.classifier.device import choose_device
+from rubert_ood.classifier.model import Classifier, load_network, load_tokenizer, max_positions
 from rubert_ood.classifier.tokens import length_batches, num_tokens, tokenize
-from rubert_ood.errors import BundleError, SettingsError
+from rubert_ood.errors import BundleError
 
 
 @pytest.fixture
@@ -224,18 +225,6 @@ def test_a_bare_encoder_gets_a_head(small_checkpoint, tmp_path):
 
 def test_labels_of_a_saved_head_come_back(small_checkpoint):
     assert load_network(small_checkpoint).config.id2label[1] == "Квартиры"
-
-
-def test_device():
-    device = choose_device(False)
-    assert (device.device.type, device.autocast) == ("cpu", None)
-    assert "use_gpu is false" in device.reason
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
-def test_a_gpu_that_is_not_there_is_a_settings_error():
-    with pytest.raises(SettingsError, match="use_gpu"):
-        choose_device(True)
 
 
 def _edit(path: str, **changes) -> None:

@@ -226,6 +226,27 @@ def test_a_bad_file_ends_the_job_or_is_set_aside(bundle, catalogue, spoil, error
     assert plan.num_rows == 15 + 12
 
 
+@pytest.mark.parametrize(
+    ("fitted_in", "options", "reason"),
+    [
+        ("fp32", {"precision": "int8"}, r"bundle v1 was fitted in fp32, .* or train with precision int8"),
+        ("int8", {"precision": "fp32"}, r"bundle v1 was fitted in int8, .* or train with precision fp32"),
+        ("int8", {"use_gpu": True}, r"use_gpu: the bundle v1 was fitted in int8, which is for CPU"),
+    ],
+)
+def test_a_precision_that_the_bundle_was_not_fitted_in_is_refused(bundle, catalogue, fitted_in, options, reason):
+    bundle = dataclasses.replace(bundle, precision=fitted_in)
+    with pytest.raises(SettingsError, match=reason):
+        make_plan(_settings(catalogue, **options), bundle)
+
+
+def test_the_precision_of_the_bundle_is_the_plan_s(bundle, catalogue):
+    plain = make_plan(_settings(catalogue), bundle)
+    quantised = make_plan(_settings(catalogue, precision="int8"), dataclasses.replace(bundle, precision="int8"))
+    assert (plain.precision, quantised.precision) == ("fp32", "int8")
+    assert plain.fingerprint != quantised.fingerprint
+
+
 def test_a_carried_column_has_one_type_in_all_files(bundle, tmp_path):
     folder = tmp_path / "in"
     for name, kind in (("a", pa.int64()), ("b", pa.string()), ("c", pa.int64())):

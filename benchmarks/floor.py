@@ -1,0 +1,52 @@
+"""What the machine could do at best: FLOP/s of the matrix products that a model is made of.
+
+Shapes: R rows of one product, H hidden, F feed-forward width.
+"""
+
+import time
+from collections.abc import Callable
+from statistics import median
+
+import torch
+from torch.nn.functional import linear
+
+ROWS = 4096
+PEAK_SIZE = 2048
+PRODUCT_S = 0.15
+
+
+def linear_flops(config: object) -> int:
+    """Return the FLOPs of one token in all linear layers of a BERT: what a full pass without padding must pay."""
+    return config.num_hidden_layers * sum(2 * rows * columns for rows, columns in _products(config))
+
+
+def gemm_rates(config: object) -> dict[str, float]:
+    """Return FLOP/s: `peak` of a large square product, `model` of the model's own products, weighted by their FLOPs."""
+    flops = [2 * rows * columns for rows, columns in _products(config)]
+    seconds = [_seconds(ROWS, rows, columns) for rows, columns in _products(config)]
+    peak = 2 * PEAK_SIZE**3 / _seconds(PEAK_SIZE, PEAK_SIZE, PEAK_SIZE)
+    return {"peak": peak, "model": ROWS * sum(flops) / sum(seconds)}
+
+
+def _products(config: object) -> list[tuple[int, int]]:
+    """Inputs and outputs of the linear layers of one encoder layer: query, key, value, output, up, down."""
+    hidden, wide = config.hidden_size, config.intermediate_size
+    return [(hidden, hidden)] * 4 + [(hidden, wide), (wide, hidden)]
+
+
+@torch.inference_mode()
+def _seconds(rows: int, inputs: int, outputs: int) -> float:
+    """Median time of one product; repeated for PRODUCT_S."""
+    data, weight = torch.randn(rows, inputs), torch.randn(outputs, inputs)
+    return timed(lambda: linear(data, weight), PRODUCT_S)
+
+
+def timed(call: Callable[[], object], for_s: float) -> float:
+    """Return the median seconds of a call, repeated for so long, at least three times after a warm-up."""
+    call()
+    times: list[float] = []
+    while len(times) < 3 or sum(times) < for_s:
+        started = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - started)
+    return median(times)

@@ -1,0 +1,94 @@
+"""Parquet to Parquet on Ray: our pipeline, and the usual recipe. Rates are taken after start-up.
+
+Start-up ends when the first shard (or batch) is done; the rate is what is done after that, over the time that it takes.
+"""
+
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import ray
+import ray.data
+import torch
+from ways import PIPELINE_BATCH, make_pipeline
+
+from rubert_ood.bundle import Bundle
+from rubert_ood.classifier.tokens import num_tokens, tokenize
+from rubert_ood.scoring.ledger import read_receipts
+from rubert_ood.scoring.pipeline import score_shards
+from rubert_ood.scoring.plan import make_plan, save_plan
+from rubert_ood.scoring.runner import Runner
+from rubert_ood.settings import ScoreSettings
+
+
+@dataclass
+class JobRate:
+    ads_per_s: float
+    tokens_per_s: float
+    start_up_s: float
+    folded_share: float = 0.0
+    """Tokens that were not computed because another ad of the shard has the same text."""
+
+
+def our_pipeline(input_uri: str, bundle: Bundle, *, shard_rows: int, token_budget: int) -> JobRate:
+    with tempfile.TemporaryDirectory() as output:
+        settings = ScoreSettings(
+            input_uri=input_uri,
+            bundle_uri=bundle.uri,
+            output_uri=output,
+            shard_rows=shard_rows,
+            token_budget=token_budget,
+        )
+        plan = make_plan(settings, bundle)
+        save_plan(plan)
+        started = time.time()
+        score_shards(plan, plan.shards, settings, Runner(plan.run_uri))
+        receipts = list(read_receipts(plan.run_uri, plan.fingerprint).values())
+    receipts.sort(key=lambda receipt: receipt["finished_at"])
+    finished = [datetime.fromisoformat(receipt["finished_at"]).timestamp() for receipt in receipts]
+    window = finished[-1] - finished[0]
+    rows, tokens = (sum(receipt[name] for receipt in receipts[1:]) for name in ("rows_in", "tokens"))
+    folded = 1 - sum(receipt["unique_tokens"] for receipt in receipts) / sum(receipt["tokens"] for receipt in receipts)
+    return JobRate(rows / window, tokens / window, finished[0] - started, folded)
+
+
+class _PipelineActor:
+    """The usual recipe: an actor around transformers.pipeline. It gets all threads of the node."""
+
+    def __init__(self, bundle: Bundle, num_threads: int) -> None:
+        torch.set_num_threads(num_threads)
+        self.bundle = bundle
+        self.run = make_pipeline(bundle.folder, bundle.max_length)
+
+    def __call__(self, batch: pd.DataFrame) -> pd.DataFrame:
+        titles, descriptions = batch["title"].fillna(""), batch["description"].fillna("")
+        texts = [self.bundle.cleaner.clean(f"{title} {body}") for title, body in zip(titles, descriptions, strict=True)]
+        logits_NC = self.run(texts)
+        columns = {"ad_id": batch["ad_id"], "label": logits_NC.argmax(1), "finished": time.time(), "text": texts}
+        return pd.DataFrame(columns)
+
+
+def usual_recipe(input_uri: str, bundle: Bundle, num_ads: int) -> JobRate:
+    """ray.data.read_parquet, map_batches with an actor around an HF pipeline, write_parquet."""
+    started = time.time()
+    with tempfile.TemporaryDirectory() as output:
+        ray.data.read_parquet(input_uri).limit(num_ads).map_batches(
+            _PipelineActor,
+            fn_constructor_args=(bundle, torch.get_num_threads()),
+            batch_size=PIPELINE_BATCH,
+            batch_format="pandas",
+            compute=ray.data.ActorPoolStrategy(size=1),
+            num_cpus=1,
+        ).write_parquet(output)
+        rows: Any = pq.read_table(output).to_pandas()
+    first = rows["finished"].min()
+    later = rows[rows["finished"] > first]
+    window = rows["finished"].max() - first
+    from rubert_ood.classifier.model import load_tokenizer
+
+    tokens = int(num_tokens(tokenize(load_tokenizer(bundle.folder), later["text"].tolist(), bundle.max_length)).sum())
+    return JobRate(len(later) / window, tokens / window, first - started)

@@ -1,0 +1,253 @@
+"""How fast, against the floor and against what people use instead: make bench, or python benchmarks/speed.py --help
+
+For each model shape, interleaved, median of the rounds: the GEMM rate of the machine, our forward pass on token ids
+(packed, and as transformers has it), our pipeline from Parquet to Parquet, the usual Ray recipe, and other engines.
+Rates are real tokens a second: padding does not count, an ad that is folded away does. Every way must give the same
+numbers, or the benchmark fails. Writes a dated Markdown and JSON.
+"""
+
+import argparse
+import json
+import logging
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ways
+from floor import gemm_rates, linear_flops
+from ray_jobs import JobRate, our_pipeline, usual_recipe
+from stages import stage_shares
+from stub import build_bundle
+
+from rubert_ood.ads.synthetic import generate_ads
+from rubert_ood.ads.tables import list_tables, read_rows
+from rubert_ood.ads.text import ad_text
+from rubert_ood.bundle import Bundle, load_bundle
+from rubert_ood.classifier.model import Classifier
+from rubert_ood.classifier.tokens import length_batches, num_tokens, tokenize
+from rubert_ood.cluster import ray_session
+from rubert_ood.settings import ScoreSettings
+
+VOCABULARY, MAX_LENGTH = 30_000, 196
+SHAPES = {
+    "base": {"hidden_size": 768, "num_layers": 12, "num_heads": 12, "intermediate_size": 3072},
+    "small": {"hidden_size": 312, "num_layers": 3, "num_heads": 12, "intermediate_size": 600},
+}
+TOLERANCE = 1e-4
+VERSIONS = ("torch", "transformers", "tokenizers", "ray", "pyarrow", "numpy", "onnxruntime", "openvino")
+
+
+class Sample:
+    """Ads as texts and as token ids, cut into pieces of equal size; every way takes pieces from the first on."""
+
+    def __init__(self, table: pa.Table, bundle: Bundle) -> None:
+        pairs = zip(table["title"].to_pylist(), table["description"].to_pylist(), strict=True)
+        self.texts = [text for pair in pairs if (text := bundle.cleaner.clean(ad_text(*pair)))]
+        self.ids = tokenize(Classifier.load(bundle.folder).tokenizer, self.texts, MAX_LENGTH)
+        self.lengths = num_tokens(self.ids)
+
+
+def rate(run: Callable[[Any], ways.Output], inputs: Any, lengths: np.ndarray, piece: int, for_s: float) -> float:
+    """Run piece after piece, at least one, for about so many seconds; return real tokens a second."""
+    started, start = time.perf_counter(), 0
+    while start == 0 or (time.perf_counter() - started < for_s and start + piece <= len(lengths)):
+        run(inputs[start : start + piece])
+        start += piece
+    return float(lengths[:start].sum()) / (time.perf_counter() - started)
+
+
+def check(name: str, got: ways.Output, expected: ways.Output) -> None:
+    for mine, theirs in zip(got, expected, strict=True):
+        if mine is not None and not np.allclose(mine, theirs, atol=TOLERANCE):
+            raise SystemExit(f"{name}: its numbers differ by {np.abs(mine - theirs).max():.2g}")
+
+
+def measure(name: str, bundle: Bundle, table: pa.Table, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measure one shape; return the figures of the report."""
+    shard_rows = arguments.shard_rows[name]
+    sample = Sample(table, bundle)
+    input_uri = str(folder / "catalogue")
+    os.makedirs(input_uri)
+    pq.write_table(table, f"{input_uri}/ads.parquet", row_group_size=shard_rows)
+    packed, padded = (make(bundle, arguments.token_budget) for make in (ways.bare_model, ways.padded_model))
+    peers = {} if arguments.skip_peers else {n: make(bundle, arguments.token_budget) for n, make in ways.PEERS.items()}
+    few = min(ways.PIPELINE_BATCH, len(sample.texts))
+    expected = packed(sample.ids[:few])
+    check("padded", padded(sample.ids[:few]), expected)
+    for peer, run in peers.items():
+        check(peer, run(sample.texts[:few]), expected)
+    config = Classifier.load(bundle.folder).network.config
+    gemm: list[dict[str, float]] = []
+    rates: dict[str, list[float]] = {}
+    jobs: dict[str, list[JobRate]] = {}
+    for number in range(arguments.rounds):
+        gemm.append(gemm_rates(config))
+        for way, run in {"ours, packed": packed, "ours, padded": padded}.items():
+            tokens_per_s = rate(run, sample.ids, sample.lengths, shard_rows, arguments.seconds)
+            rates.setdefault(f"forward: {way}", []).append(tokens_per_s)
+        for way, run in peers.items():
+            rates.setdefault(way, []).append(rate(run, sample.texts, sample.lengths, few, arguments.seconds))
+        job = our_pipeline(input_uri, bundle, shard_rows=shard_rows, token_budget=arguments.token_budget)
+        jobs.setdefault("ours, Parquet to Parquet", []).append(job)
+        if not arguments.skip_peers:
+            num_ads = ways.PIPELINE_BATCH * (
+                2 + max(1, round(arguments.seconds * arguments.recipe_ads_per_s[name] / 64))
+            )
+            jobs.setdefault("usual Ray recipe, Parquet to Parquet", []).append(usual_recipe(input_uri, bundle, num_ads))
+        print(f"{name}: round {number + 1} of {arguments.rounds}", flush=True)
+    limit = statistics.median(rate["model"] for rate in gemm) / linear_flops(config)
+    for job_name, runs in jobs.items():
+        rates[job_name] = [run.tokens_per_s for run in runs]
+    ours = statistics.median(rates["ours, Parquet to Parquet"])
+    bare = statistics.median(rates["forward: ours, packed"])
+    batches = length_batches(sample.lengths[:shard_rows], arguments.token_budget)
+    padded_tokens = sum(len(rows) * int(sample.lengths[rows].max()) for rows in batches)
+    return {
+        "ads": len(sample.texts),
+        "shard_rows": shard_rows,
+        "mean_tokens": float(sample.lengths.mean()),
+        "gemm_gflops": {kind: statistics.median(rate[kind] for rate in gemm) / 1e9 for kind in ("peak", "model")},
+        "limit_tokens_per_s": limit,
+        "ways": {
+            way: {
+                "tokens_per_s": statistics.median(values),
+                "lowest": min(values),
+                "highest": max(values),
+                "share_of_limit": statistics.median(values) / limit,
+                "ours_is_faster_by": ours / statistics.median(values),
+            }
+            for way, values in rates.items()
+        },
+        "ads_per_s": statistics.median(run.ads_per_s for run in jobs["ours, Parquet to Parquet"]),
+        "start_up_s": statistics.median(run.start_up_s for run in jobs["ours, Parquet to Parquet"]),
+        "overhead_over_bare_model": bare / ours - 1,
+        "folded_share": jobs["ours, Parquet to Parquet"][0].folded_share,
+        "padding_share": {
+            "packed": 0.0,
+            "length order, padded": 1 - float(sample.lengths[:shard_rows].sum()) / padded_tokens,
+            "file order, batch 32": _file_order_padding(sample.lengths, 32),
+        },
+        "stages": stage_shares(input_uri, bundle, shard_rows=shard_rows, token_budget=arguments.token_budget),
+        "jobs": {job_name: [asdict(run) for run in runs] for job_name, runs in jobs.items()},
+    }
+
+
+def _file_order_padding(lengths: np.ndarray, batch: int) -> float:
+    batches = [lengths[start : start + batch] for start in range(0, len(lengths), batch)]
+    return 1 - float(lengths.sum()) / sum(len(rows) * int(rows.max()) for rows in batches)
+
+
+def read_ads(arguments: argparse.Namespace, num_ads: int) -> pa.Table:
+    """Return ads with ad_id, title, description: generated ones, or the first of a table that was given."""
+    if not arguments.input_uri:
+        return pa.Table.from_batches(list(generate_ads(num_ads, seed=7)))
+    table = pa.concat_tables(
+        read_rows(file.uri, ["ad_id", "title", "description"], stop=num_ads)
+        for file in list_tables(arguments.input_uri)
+    )
+    return table.slice(0, num_ads)
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """Lay the figures out as tables."""
+    lines = [f"# Speed, {report['date']}", "", f"`{report['command']}`", ""]
+    lines += [", ".join(f"{key} {value}" for key, value in report["machine"].items()), ""]
+    for name, shape in report["shapes"].items():
+        gemm = shape["gemm_gflops"]
+        lines += [
+            f"## {name}",
+            "",
+            f"GEMM {gemm['model']:.0f} GFLOP/s at the model's shapes ({gemm['peak']:.0f} at its peak): "
+            f"{shape['limit_tokens_per_s']:,.0f} tokens/s. {shape['ads']:,} ads of {shape['mean_tokens']:.1f} tokens, "
+            f"shards of {shape['shard_rows']:,}.",
+            "",
+            "| way | tokens/s (lowest-highest) | share of the GEMM limit | our pipeline is faster by |",
+            "|---|---|---|---|",
+        ]
+        for way, figures in shape["ways"].items():
+            lines.append(
+                f"| {way} | {figures['tokens_per_s']:,.0f} ({figures['lowest']:,.0f}-{figures['highest']:,.0f}) "
+                f"| {figures['share_of_limit']:.0%} | {figures['ours_is_faster_by']:.2f} |"
+            )
+        padding = ", ".join(f"{key} {value:.1%}" for key, value in shape["padding_share"].items())
+        stages = ", ".join(f"{key} {value:.1%}" for key, value in shape["stages"].items())
+        lines += [
+            "",
+            f"Pipeline: {shape['ads_per_s']:,.1f} ads/s, {shape['overhead_over_bare_model']:+.1%} over the bare model, "
+            f"{shape['start_up_s']:.1f} s to the first shard, {shape['folded_share']:.1%} of the tokens folded.",
+            f"Padding: {padding}. Stages, one after the other: {stages}.",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=5, help="of each way and round")
+    parser.add_argument("--base_ads", type=int, default=600)
+    parser.add_argument("--small_ads", type=int, default=20_000)
+    parser.add_argument("--base_shard_rows", type=int, default=100)
+    parser.add_argument("--small_shard_rows", type=int, default=2_000)
+    parser.add_argument("--token_budget", type=int, default=4096)
+    parser.add_argument("--input_uri", help="CSV or Parquet with ad_id, title, description instead of generated ads")
+    parser.add_argument("--output_dir", default="benchmarks/results")
+    parser.add_argument("--skip_peers", action="store_true", help="our own ways alone; without the extra `bench`")
+    arguments = parser.parse_args()
+    arguments.shard_rows = {"base": arguments.base_shard_rows, "small": arguments.small_shard_rows}
+    arguments.recipe_ads_per_s = {"base": 3, "small": 90}
+    logging.getLogger("rubert_ood").setLevel(logging.WARNING)
+    started, now = time.monotonic(), datetime.now().strftime("%Y-%m-%dT%H%M")
+    shapes = {}
+    with ray_session(ScoreSettings(input_uri="-", bundle_uri="-", output_uri="-")):
+        for name in arguments.shapes:
+            with tempfile.TemporaryDirectory() as temporary:
+                folder = Path(temporary)
+                uri = build_bundle(folder, max_length=MAX_LENGTH, vocab_size=VOCABULARY, **SHAPES[name])
+                table = read_ads(arguments, {"base": arguments.base_ads, "small": arguments.small_ads}[name])
+                shapes[name] = measure(name, load_bundle(uri), table, folder, arguments)
+    report = {
+        "date": now,
+        "command": "python benchmarks/speed.py "
+        + " ".join(
+            f"--{k} {v}"
+            for k, v in sorted(vars(arguments).items())
+            if k in ("rounds", "seconds", "base_ads", "small_ads", "input_uri", "token_budget") and v is not None
+        ),
+        "machine": _machine(),
+        "minutes": (time.monotonic() - started) / 60,
+        "shapes": shapes,
+    }
+    output = Path(arguments.output_dir)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / f"speed-{now}.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    (output / f"speed-{now}.md").write_text(markdown(report))
+    print(markdown(report))
+
+
+def _machine() -> dict[str, Any]:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if os.path.exists("/proc/cpuinfo") else []
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    versions = {}
+    for name in VERSIONS:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {"cpu": model, "cores": len(os.sched_getaffinity(0)), "python": platform.python_version(), **versions}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""What each stage of the shards costs: the real stages in this process, one after the other, with clocks inside."""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from rubert_ood.bundle import Bundle
+from rubert_ood.classifier.model import Classifier
+from rubert_ood.ood.mahalanobis import MahalanobisStatistics
+from rubert_ood.scoring import encode as encode_module
+from rubert_ood.scoring.encode import encode
+from rubert_ood.scoring.ledger import read_receipts
+from rubert_ood.scoring.payload import ScoringJob, shard_item
+from rubert_ood.scoring.plan import make_plan, save_plan
+from rubert_ood.scoring.scorer import Scorer
+from rubert_ood.scoring.write import write
+from rubert_ood.settings import ScoreSettings
+
+INNER = {
+    "read": (encode_module, "read_rows"),
+    "clean and fold": (encode_module, "encode_table"),
+    "tokenise": (encode_module, "tokenize"),
+    "forward": (Classifier, "run"),
+    "distance": (MahalanobisStatistics, "distance"),
+}
+
+
+def stage_shares(input_uri: str, bundle: Bundle, *, shard_rows: int, token_budget: int) -> dict[str, float]:
+    """Return the share of time of each stage. `other` is what lies between the clocks: decisions, Arrow, hashes."""
+    seconds = dict.fromkeys([*INNER, "write", "other"], 0.0)
+    with tempfile.TemporaryDirectory() as output:
+        settings = ScoreSettings(input_uri=input_uri, bundle_uri=bundle.uri, output_uri=output, shard_rows=shard_rows)
+        plan = make_plan(settings, bundle)
+        save_plan(plan)
+        job = ScoringJob.of(plan, token_budget=token_budget, actors_per_node=1)
+        scorer = Scorer(job)
+        scorer.classifier()
+        write(scorer(encode(shard_item(plan.shards[0]), job)), job)  # warm: the tokenizer is loaded, memory is there
+        with ExitStack() as clocks:
+            for stage, place in INNER.items():
+                clocks.enter_context(_clock(*place, stage, seconds))
+            started = time.perf_counter()
+            for shard in plan.shards:
+                item = scorer(encode(shard_item(shard), job))
+                before = time.perf_counter()
+                write(item, job)
+                seconds["write"] += time.perf_counter() - before
+            total = time.perf_counter() - started
+        assert len(read_receipts(plan.run_uri, plan.fingerprint)) == len(plan.shards)
+    seconds["other"] = total - sum(seconds.values())
+    return {stage: value / total for stage, value in seconds.items()}
+
+
+@contextmanager
+def _clock(owner: Any, name: str, stage: str, seconds: dict[str, float]) -> Iterator[None]:
+    """Add the time of every call of owner.name to seconds[stage]."""
+    function: Callable[..., Any] = getattr(owner, name)
+
+    def clocked(*args: Any, **kwargs: Any) -> Any:
+        started = time.perf_counter()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            seconds[stage] += time.perf_counter() - started
+
+    with patch.object(owner, name, clocked):
+        yield

@@ -1,0 +1,80 @@
+"""The driver's part of training: the fine-tuning and the gathering are replaced by a checkpoint in this process."""
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from rubert_ood.bundle import load_bundle
+from rubert_ood.classifier.features import Features
+from rubert_ood.classifier.model import Classifier
+from rubert_ood.classifier.tokens import tokenize
+from rubert_ood.classifier.training import TrainedModel
+from rubert_ood.errors import PublicationRefusedError
+from rubert_ood.settings import EvaluationSettings, TrainSettings
+from rubert_ood.workflows import train as workflow
+from tests.unit.conftest import LABELS
+
+
+@pytest.fixture
+def settings(ads, tmp_path) -> TrainSettings:
+    labels = pa.array([LABELS[number % len(LABELS)] for number in range(ads.num_rows)])
+    ads = ads.set_column(ads.schema.names.index("category"), "category", labels)
+    pq.write_table(ads, tmp_path / "ads.parquet")
+    return TrainSettings(
+        input_uri=str(tmp_path / "ads.parquet"),
+        output_uri=str(tmp_path),
+        version="v1",
+        evaluation=EvaluationSettings(baseline=False),
+    )
+
+
+@pytest.fixture
+def gathered(small_checkpoint, monkeypatch) -> list[str]:
+    """Train nothing, gather in this process; returns the precisions that were gathered, in order."""
+    precisions = []
+
+    def gather(parts, checkpoint_uri, *, max_length, workers, precision):
+        precisions.append(precision)
+        classifier = Classifier.load(checkpoint_uri, precision=precision)
+        features = {}
+        for name, part in parts.items():
+            ids = tokenize(classifier.tokenizer, part.texts, max_length)
+            features[name] = Features(*classifier.run(ids, token_budget=4096), part.labels_N)
+        return features
+
+    trained = TrainedModel(small_checkpoint, small_checkpoint, 1, [])
+    monkeypatch.setattr(workflow, "fine_tune", lambda *_, **__: trained)
+    monkeypatch.setattr(workflow, "gather_features", gather)
+    monkeypatch.setattr(workflow, "ray_session", lambda _: nullcontext())
+    return precisions
+
+
+def test_a_bundle_is_fitted_in_fp32_by_default(settings, gathered):
+    bundle, evaluation = workflow.train(settings)
+    assert gathered == ["fp32"]
+    assert (bundle.precision, evaluation["context"]["settings"]["precision"]) == ("fp32", "fp32")
+
+
+def test_int8_is_fitted_in_int8_and_compared_with_fp32(settings, gathered, monkeypatch):
+    monkeypatch.setattr(workflow, "check_agreement", lambda agreement: None)  # the random model may not pass
+    plain, _ = workflow.train(settings)
+    quantised, _ = workflow.train(settings.model_copy(update={"version": "v2", "precision": "int8"}))
+    assert gathered == ["fp32", "int8", "fp32"]
+    assert load_bundle(quantised.uri).precision == "int8"
+    means = [bundle.fitted.statistics.means_CH for bundle in (plain, quantised)]
+    assert 0 < np.abs(means[0] - means[1]).max() < 0.2
+
+
+def test_a_bundle_that_int8_would_spoil_is_not_written(settings, gathered, monkeypatch):
+    monkeypatch.setattr(
+        workflow,
+        "int8_agreement",
+        lambda *_: dict.fromkeys(("flag_rate", "flag_rate_fp32", "mean_d2_ratio"), 0.0) | {"argmax_agreement": 0.98},
+    )
+    with pytest.raises(PublicationRefusedError, match=r"precision int8: on valid 0.9800 .* \(limit 0.99\)"):
+        workflow.train(settings.model_copy(update={"precision": "int8"}))
+    assert not Path(settings.output_uri, "bundles").exists()
