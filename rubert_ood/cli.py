@@ -24,7 +24,9 @@ VERBS = {
     "demo": Verb(settings.DemoSettings, "demo:demo", "run everything on a generated catalogue and a small BERT"),
     "train": Verb(settings.TrainSettings, "train:train", "fine-tune, fit, evaluate, write a bundle"),
     "evaluate": Verb(settings.EvaluateSettings, "evaluate:evaluate_bundle", "measure a bundle on labelled ads"),
-    "plan": Verb(settings.ScoreSettings, "score:plan", "check the input of a scoring job; write nothing"),
+    "plan": Verb(
+        settings.PlanSettings, "plan:plan", "check the input of a scoring job, estimate its time; write nothing"
+    ),
     "score": Verb(settings.ScoreSettings, "score:score", "score a catalogue, verify, publish, report; or resume"),
     "verify": Verb(settings.VerifySettings, "score:verify", "check the parts of a run against its receipts"),
     "publish": Verb(settings.PublishSettings, "score:publish", "apply the gate to a run and swap the pointer"),

@@ -9,6 +9,7 @@ Shapes: N ads, L tokens, C classes.
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,8 +40,8 @@ def train_worker(config: dict[str, Any]) -> None:
     torch.set_num_threads(config["num_threads"])
     trainer = Trainer(config, ray.train.get_checkpoint())
     while trainer.epoch < trainer.settings.num_epochs:
-        train_loss = trainer.train_epoch()
-        trainer.report_epoch({"epoch": trainer.epoch + 1, "train_loss": train_loss, **trainer.validate()})
+        trained = trainer.train_epoch()
+        trainer.report_epoch({"epoch": trainer.epoch + 1, **trained, **trainer.validate()})
 
 
 class Trainer:
@@ -75,19 +76,28 @@ class Trainer:
         """Finished epochs."""
         return len(self.history)
 
-    def train_epoch(self) -> float:
-        """Take every step of one epoch; return the mean loss of this worker's batches."""
+    def train_epoch(self) -> dict[str, float]:
+        """Take every step of one epoch; return the mean loss of this worker's batches, and the tokens of all."""
         self.model.train()
         seed = self.settings.seed + 1000 * (self.epoch + 1)
         torch.manual_seed(seed + ray.train.get_context().get_world_rank())
         milestones = {round(self.steps_per_epoch * k / REPORTS_PER_EPOCH) for k in range(1, REPORTS_PER_EPOCH)}
-        losses = []
+        losses, num_read, started = [], 0, time.monotonic()
         for batch in _batches("train", self.settings.batch_size, shuffle_seed=seed):
             losses.append(self._step(batch))
+            num_read += int(num_tokens(_ids(batch)).sum())
             if len(losses) in milestones:
                 share, loss = len(losses) / self.steps_per_epoch, float(torch.stack(losses).mean())
                 ray.train.report({"line": f"{self._epoch_name()}  {share:4.0%}  train loss {loss:.3f}"})
-        return float(torch.stack(losses).mean())
+        train_loss = float(torch.stack(losses).mean())
+        seconds = time.monotonic() - started
+        counts: list[Any] = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(counts, num_read)
+        return {
+            "train_loss": train_loss,
+            "train_tokens": sum(counts),
+            "train_tokens_per_s": sum(counts) / seconds,
+        }
 
     def _step(self, batch: pa.Table) -> torch.Tensor:
         ids_NL, mask_NL, labels_N = self._tensors(batch)
@@ -132,6 +142,7 @@ class Trainer:
             f"{self._epoch_name(done=True)}  train loss {metrics['train_loss']:.3f}"
             f"  valid loss {metrics['valid_loss']:.3f}"
             f"  accuracy {metrics['valid_accuracy']:.4f}  macro-F1 {metrics['valid_macro_f1']:.4f}"
+            f"  {metrics['train_tokens_per_s']:,.0f} tokens/s"
         )
         if ray.train.get_context().get_world_rank() != 0:
             ray.train.report({**metrics, "line": line})

@@ -35,7 +35,8 @@ class TrainedModel:
     """Local copy in HF layout, without the training state."""
     epoch: int
     history: list[dict[str, float]]
-    """One entry per epoch: epoch, train_loss, valid_loss, valid_accuracy, valid_macro_f1."""
+    """One entry per epoch: epoch, train_loss, train_tokens, train_tokens_per_s (all workers, without padding),
+    valid_loss, valid_accuracy, valid_macro_f1."""
 
 
 def fine_tune(dataset: Dataset, settings: TrainSettings, *, run_name: str, work_dir: str) -> TrainedModel:

@@ -35,7 +35,7 @@ def check_agreement(agreement: Mapping[str, float]) -> None:
     same, shift = agreement["argmax_agreement"], abs(agreement["flag_rate"] - agreement["flag_rate_fp32"])
     if same < MIN_ARGMAX_AGREEMENT or shift > MAX_FLAG_RATE_SHIFT:
         raise PublicationRefusedError(
-            f"precision int8: on valid {same:.4f} of the best classes are those of fp32 (limit {MIN_ARGMAX_AGREEMENT:g})"
+            f"precision int8: on valid {same:.4f} of the best classes are as in fp32 (limit {MIN_ARGMAX_AGREEMENT:g})"
             f" and the OOD rate moves by {shift:.4f} (limit {MAX_FLAG_RATE_SHIFT:g}); no bundle is written, the same "
             "version with precision fp32 goes on from the trained checkpoint"
         )

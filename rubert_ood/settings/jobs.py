@@ -150,6 +150,13 @@ class ScoreSettings(RayJobSettings):
     """Swap the pointer when the gate agrees."""
 
 
+class PlanSettings(ScoreSettings):
+    """Check the input of a scoring job and estimate its time. The settings are those of `score`; nothing is written."""
+
+    calibration_s: float = Field(10, ge=0)
+    """Seconds of scoring, on this machine, that the estimate rests on; loading comes on top. 0: no estimate."""
+
+
 class VerifySettings(JobSettings):
     """Re-read a run folder and check its parts against its receipts."""
 

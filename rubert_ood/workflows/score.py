@@ -1,16 +1,15 @@
-"""Plan, score, verify, publish, report, roll back: the nightly job, and its steps one by one."""
+"""Score, verify, publish, report, roll back: the nightly job, and its steps one by one."""
 
 import logging
 from datetime import UTC, datetime
 from typing import Any
 
 from rubert_ood import storage
-from rubert_ood.bundle import load_bundle
 from rubert_ood.cluster import ray_session
 from rubert_ood.errors import InputError, PartialRunError, PublicationRefusedError
 from rubert_ood.reports.html import run_html
 from rubert_ood.scoring.ledger import make_manifest, put_manifest, read_manifest, read_quarantine, read_receipts
-from rubert_ood.scoring.plan import Plan, Shard, load_plan, make_plan, save_plan
+from rubert_ood.scoring.plan import Plan, Shard, load_plan, save_plan
 from rubert_ood.scoring.publish import (
     check_gate,
     is_published,
@@ -22,29 +21,15 @@ from rubert_ood.scoring.publish import (
 from rubert_ood.scoring.runner import Runner
 from rubert_ood.scoring.verify import PartMismatchError, VerifiedRun, check_manifest, verify_run
 from rubert_ood.settings import PublishSettings, RollbackSettings, ScoreSettings, VerifySettings
+from rubert_ood.workflows.plan import check_input
 
 log = logging.getLogger(__name__)
-
-
-def plan(settings: ScoreSettings) -> Plan:
-    """Check the input and say what a run would do; nothing is written."""
-    run_plan = make_plan(settings, load_bundle(settings.bundle_uri))
-    log.info(
-        f"plan      {run_plan.num_rows:,} ads in {len(run_plan.shards):,} shards, "
-        f"{len(run_plan.quarantined):,} file(s) set aside, bundle {run_plan.bundle['version']}"
-    )
-    for item in run_plan.quarantined:
-        log.warning("plan      set aside: %s", item["reason"])
-    for uri in run_plan.empty_files:
-        log.warning("plan      %s: has no rows", uri)
-    log.info("run       %s", run_plan.run_uri)
-    return run_plan
 
 
 def score(settings: ScoreSettings) -> dict[str, Any]:
     """Run the scoring job to its end, or go on with a stopped one; return the manifest."""
     started_at = _now()
-    run_plan = plan(settings)
+    run_plan, _ = check_input(settings)
     save_plan(run_plan)
     older = _older_manifest(run_plan)
     if older.get("outcome") == "rolled_back":

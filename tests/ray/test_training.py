@@ -14,6 +14,7 @@ import pytest
 import ray.train
 import ray.train.torch
 from sklearn.metrics import accuracy_score, f1_score, log_loss
+from transformers import AutoTokenizer
 
 from rubert_ood.ads.dataset import LabelledAds, load_dataset
 from rubert_ood.classifier.ddp_loop import Trainer
@@ -66,6 +67,14 @@ def test_valid_metrics_equal_a_recomputation_from_the_kept_checkpoint(two_worker
     assert best["valid_loss"] == pytest.approx(expected, rel=1e-4)
 
 
+def test_every_token_of_every_epoch_is_counted(two_workers, dataset):
+    tokenizer = AutoTokenizer.from_pretrained(two_workers.checkpoint_dir)
+    tokens = sum(len(ids) for ids in tokenizer(dataset.train.texts, truncation=True, max_length=48)["input_ids"])
+    assert len(dataset.train) % 2 == 0  # no row is left out
+    assert {entry["train_tokens"] for entry in two_workers.history} == {tokens}
+    assert all(entry["train_tokens_per_s"] > 0 for entry in two_workers.history)
+
+
 def test_the_kept_checkpoint_has_the_best_macro_f1(two_workers):
     scores = [entry["valid_macro_f1"] for entry in two_workers.history]
     assert scores[two_workers.epoch - 1] == max(scores)
@@ -108,8 +117,8 @@ def _train_from(config: dict) -> None:
     trainer = Trainer(config, ray.train.Checkpoint.from_directory(config["checkpoint"]))
     assert trainer.epoch == 1
     while trainer.epoch < trainer.settings.num_epochs:
-        loss = trainer.train_epoch()
-        trainer.report_epoch({"epoch": trainer.epoch + 1, "train_loss": loss, **trainer.validate()})
+        trained = trainer.train_epoch()
+        trainer.report_epoch({"epoch": trainer.epoch + 1, **trained, **trainer.validate()})
     rates = [group["lr"] for group in trainer.optimiser.param_groups]
     Path(config["result"]).write_text(json.dumps({"rates": rates, "history": trainer.history}))
 

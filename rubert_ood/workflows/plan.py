@@ -1,0 +1,55 @@
+"""Check the input of a scoring job and say what a run would do, and how long it would take; nothing is written."""
+
+import logging
+import os
+
+from rubert_ood.bundle import Bundle, load_bundle
+from rubert_ood.scoring.plan import Plan, make_plan
+from rubert_ood.settings import PlanSettings, ScoreSettings
+
+log = logging.getLogger(__name__)
+
+
+def plan(settings: PlanSettings) -> Plan:
+    """Print the plan of a run and an estimate of its time."""
+    run_plan, bundle = check_input(settings)
+    if settings.calibration_s:
+        _estimate(run_plan, bundle, settings)
+    return run_plan
+
+
+def check_input(settings: ScoreSettings) -> tuple[Plan, Bundle]:
+    """Load the bundle, make the plan, and say what is in it."""
+    bundle = load_bundle(settings.bundle_uri)
+    run_plan = make_plan(settings, bundle)
+    log.info(
+        f"plan      {run_plan.num_rows:,} ads in {len(run_plan.shards):,} shards, "
+        f"{len(run_plan.quarantined):,} file(s) set aside, bundle {run_plan.bundle['version']}"
+    )
+    for item in run_plan.quarantined:
+        log.warning("plan      set aside: %s", item["reason"])
+    for uri in run_plan.empty_files:
+        log.warning("plan      %s: has no rows", uri)
+    log.info("run       %s", run_plan.run_uri)
+    return run_plan, bundle
+
+
+def _estimate(run_plan: Plan, bundle: Bundle, settings: PlanSettings) -> None:
+    from rubert_ood.scoring.estimate import calibrate  # torch, which a run's driver does without
+
+    estimate = calibrate(run_plan, bundle, token_budget=settings.token_budget, for_s=settings.calibration_s)
+    if estimate is None:
+        log.warning("estimate  none: no row could be read")
+        return
+    device = "GPU" if run_plan.use_gpu else f"{len(os.sched_getaffinity(0))} cores"
+    log.info(
+        f"estimate  {estimate.ads_per_s:,.1f} ads/s in {run_plan.precision} on this machine ({device}), measured on "
+        f"{estimate.num_ads:,} ads of {estimate.tokens_per_ad:.1f} tokens"
+    )
+    num_nodes = settings.num_actors or 1
+    hours = estimate.hours(run_plan.num_rows, num_nodes=num_nodes)
+    log.info(
+        f"estimate  {run_plan.num_rows:,} ads, about {run_plan.num_rows * estimate.tokens_per_ad:,.0f} tokens, "
+        f"{len(run_plan.shards):,} parts: {hours:,.2f} h on {num_nodes} such node(s), "
+        f"{estimate.hours(run_plan.num_rows, num_nodes=10 * num_nodes):,.2f} h on {10 * num_nodes}"
+    )

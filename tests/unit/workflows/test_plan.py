@@ -1,0 +1,85 @@
+import logging
+import re
+
+import pytest
+
+from rubert_ood.ads.text import ad_text
+from rubert_ood.classifier.model import load_tokenizer
+from rubert_ood.scoring import estimate as estimate_module
+from rubert_ood.scoring.estimate import PIECE_ROWS, Estimate, calibrate
+from rubert_ood.scoring.plan import make_plan
+from rubert_ood.settings import PlanSettings
+from rubert_ood.workflows.plan import plan
+from tests.conftest import damage_first_page, write_parquet
+
+NUM_ADS = 300
+
+
+@pytest.fixture
+def settings(ads, bundle, tmp_path) -> PlanSettings:
+    for name, start, stop in (("a", 0, 200), ("b", 200, NUM_ADS)):
+        write_parquet(
+            tmp_path / "in" / f"{name}.parquet", ads.slice(start, stop - start), row_group_size=50, compression="none"
+        )
+    return PlanSettings(
+        input_uri=str(tmp_path / "in"),
+        bundle_uri=bundle.uri,
+        output_uri=str(tmp_path / "out"),
+        shard_rows=100,
+        num_actors=2,
+    )
+
+
+def test_an_estimate_is_printed_and_nothing_is_written(settings, caplog, tmp_path, monkeypatch):
+    caplog.set_level(logging.INFO)
+    rates = {"num_ads": 500, "ads_per_s": 0.05, "tokens_per_ad": 30.0}
+    monkeypatch.setattr(estimate_module, "calibrate", lambda *_, **__: Estimate(**rates))
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    plan(settings)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    assert "0.1 ads/s in fp32 on this machine" in caplog.text
+    # 300 ads at 0.05 ads/s are 6,000 s of one node
+    assert "300 ads, about 9,000 tokens, 3 parts: 0.83 h on 2 such node(s), 0.08 h on 20" in caplog.text
+
+
+def test_without_calibration_no_model_is_loaded(settings, caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(estimate_module, "calibrate", lambda *_, **__: pytest.fail("calibrated"))
+    plan(settings.model_copy(update={"calibration_s": 0}))
+    assert "300 ads in 3 shards" in caplog.text
+    assert "estimate" not in caplog.text
+
+
+def test_a_long_calibration_scores_every_ad_once(settings, bundle, ads):
+    run_plan = make_plan(settings, bundle)
+    estimate = calibrate(run_plan, bundle, token_budget=2048, for_s=1e9)
+    pairs = zip(ads["title"].to_pylist(), ads["description"].to_pylist(), strict=True)
+    texts = [bundle.cleaner.clean(ad_text(*pair)) for pair in pairs][:NUM_ADS]
+    ids = load_tokenizer(bundle.folder)(texts, truncation=True, max_length=bundle.max_length)["input_ids"]
+    # shards of 100 rows are pieces of their own, and a text is computed once in each
+    folded = sum(
+        len(dict(zip(texts[start : start + 100], ids[start : start + 100], strict=True))[text])
+        for start in range(0, NUM_ADS, 100)
+        for text in {text for text in texts[start : start + 100] if text}
+    )
+    assert PIECE_ROWS > 100
+    assert estimate.num_ads == NUM_ADS
+    assert estimate.tokens_per_ad == folded / NUM_ADS
+    assert estimate.ads_per_s > 1
+
+
+def test_a_short_calibration_stops_after_a_piece(settings, bundle):
+    assert calibrate(make_plan(settings, bundle), bundle, token_budget=2048, for_s=1e-9).num_ads == 100
+
+
+def test_what_cannot_be_read_is_named_and_left_out(settings, bundle, tmp_path, caplog):
+    run_plan = make_plan(settings, bundle)
+    damage_first_page(tmp_path / "in" / "b.parquet")
+    assert calibrate(run_plan, bundle, token_budget=2048, for_s=1e9).num_ads == 200
+    assert re.search(r"estimate .*/b\.parquet: not readable as Parquet", caplog.text)
+
+
+def test_without_a_row_that_can_be_read_there_is_no_estimate(settings, caplog, monkeypatch):
+    monkeypatch.setattr(estimate_module, "calibrate", lambda *_, **__: None)
+    plan(settings)
+    assert "estimate  none: no row could be read" in caplog.text
