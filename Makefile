@@ -22,7 +22,7 @@ chaos: install
 	CHAOS_TRIALS=30 $(BIN)/pytest tests/chaos
 
 memory: install
-	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python -m benchmarks.memory
 
 check: install
 	$(BIN)/ruff format --check .

@@ -1,11 +1,16 @@
-"""What the machine could do at best: FLOP/s of the matrix products that a model is made of.
+"""What the machine is, and what it could do at best: FLOP/s of the matrix products that a model is made of.
 
 Shapes: R rows of one product, H hidden, F feed-forward width.
 """
 
+import os
+import platform
 import time
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from torch.nn.functional import linear
@@ -13,6 +18,7 @@ from torch.nn.functional import linear
 ROWS = 4096
 PEAK_SIZE = 2048
 PRODUCT_S = 0.15
+VERSIONS = ("torch", "transformers", "tokenizers", "ray", "pyarrow", "numpy", "onnxruntime", "openvino")
 
 
 def linear_flops(config: object) -> int:
@@ -50,3 +56,16 @@ def timed(call: Callable[[], object], for_s: float) -> float:
         call()
         times.append(time.perf_counter() - started)
     return median(times)
+
+
+def machine() -> dict[str, Any]:
+    """Return processor, cores and versions."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if os.path.exists("/proc/cpuinfo") else []
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    versions = {}
+    for name in VERSIONS:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {"cpu": model, "cores": len(os.sched_getaffinity(0)), "python": platform.python_version(), **versions}

@@ -1,4 +1,4 @@
-"""Peak memory of a scoring run must not depend on the number of ads: python benchmarks/memory.py
+"""Peak memory of a scoring run must not depend on the number of ads: python -m benchmarks.memory
 
 Scores two generated catalogues with a stub-sized model on a cluster whose object store is smaller than the larger one,
 reads the peak RSS (VmHWM) of the driver and of every worker from /proc, and prints both and their ratio as JSON.
@@ -21,11 +21,10 @@ import psutil
 import ray
 import torch
 from ray.cluster_utils import Cluster
-from stub import build_bundle
 
+from benchmarks.stub import STUB, build_bundle
 from rubert_ood.ads.synthetic import write_catalogue
 
-STUB = {"max_length": 48, "vocab_size": 3000, "hidden_size": 32, "num_layers": 1, "num_heads": 2}
 KINDS = {"MapWorker": "scoring actor", "ray::": "encode and write workers"}
 SAMPLE_S = 0.5
 

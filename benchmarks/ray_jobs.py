@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 import ray
 import ray.data
 import torch
-from ways import PIPELINE_BATCH, make_pipeline
 
+from benchmarks.ways import PIPELINE_BATCH, make_pipeline
 from rubert_ood.bundle import Bundle
+from rubert_ood.classifier.model import load_tokenizer
 from rubert_ood.classifier.tokens import num_tokens, tokenize
 from rubert_ood.scoring.ledger import read_receipts
 from rubert_ood.scoring.pipeline import score_shards
@@ -47,13 +48,29 @@ def our_pipeline(input_uri: str, bundle: Bundle, *, shard_rows: int, token_budge
         save_plan(plan)
         started = time.time()
         score_shards(plan, plan.shards, settings, Runner(plan.run_uri))
-        receipts = list(read_receipts(plan.run_uri, plan.fingerprint).values())
-    receipts.sort(key=lambda receipt: receipt["finished_at"])
-    finished = [datetime.fromisoformat(receipt["finished_at"]).timestamp() for receipt in receipts]
-    window = finished[-1] - finished[0]
-    rows, tokens = (sum(receipt[name] for receipt in receipts[1:]) for name in ("rows_in", "tokens"))
-    folded = 1 - sum(receipt["unique_tokens"] for receipt in receipts) / sum(receipt["tokens"] for receipt in receipts)
-    return JobRate(rows / window, tokens / window, finished[0] - started, folded)
+        receipts = read_receipts(plan.run_uri, plan.fingerprint)
+    window = after_start_up(receipts)
+    computed, counted = (sum(receipt[name] for receipt in receipts.values()) for name in ("unique_tokens", "tokens"))
+    rates = window.ads / window.seconds, window.tokens / window.seconds
+    return JobRate(*rates, start_up_s=window.first - started, folded_share=1 - computed / counted)
+
+
+@dataclass
+class Window:
+    """What was done after the first shard, and in which time."""
+
+    first: float
+    """When the first shard was done, in seconds since the epoch."""
+    seconds: float
+    ads: int
+    tokens: int
+
+
+def after_start_up(receipts: dict[str, dict[str, Any]]) -> Window:
+    first, *others = sorted(receipts.values(), key=lambda receipt: receipt["finished_at"])
+    begin, end = (datetime.fromisoformat(receipt["finished_at"]).timestamp() for receipt in (first, others[-1]))
+    ads, tokens = (sum(receipt[name] for receipt in others) for name in ("rows_in", "tokens"))
+    return Window(begin, end - begin, ads, tokens)
 
 
 class _PipelineActor:
@@ -88,7 +105,5 @@ def usual_recipe(input_uri: str, bundle: Bundle, num_ads: int) -> JobRate:
     first = rows["finished"].min()
     later = rows[rows["finished"] > first]
     window = rows["finished"].max() - first
-    from rubert_ood.classifier.model import load_tokenizer
-
     tokens = int(num_tokens(tokenize(load_tokenizer(bundle.folder), later["text"].tolist(), bundle.max_length)).sum())
     return JobRate(len(later) / window, tokens / window, first - started)

@@ -1,4 +1,4 @@
-"""How fast, against the floor and against what people use instead: make bench, or python benchmarks/speed.py --help
+"""How fast, against the floor and against what people use instead: make bench, or python -m benchmarks.speed --help
 
 For each model shape, interleaved, median of the rounds: the GEMM rate of the machine, our forward pass on token ids
 (packed, and as transformers has it), our pipeline from Parquet to Parquet, the usual Ray recipe, and other engines.
@@ -10,26 +10,24 @@ import argparse
 import json
 import logging
 import os
-import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import ways
-from floor import gemm_rates, linear_flops
-from ray_jobs import JobRate, our_pipeline, usual_recipe
-from stages import stage_shares
-from stub import build_bundle
 
+from benchmarks import ways
+from benchmarks.floor import gemm_rates, linear_flops, machine
+from benchmarks.ray_jobs import JobRate, our_pipeline, usual_recipe
+from benchmarks.stages import stage_shares
+from benchmarks.stub import MAX_LENGTH, SHAPES, VOCABULARY, build_bundle
 from rubert_ood.ads.synthetic import generate_ads
 from rubert_ood.ads.tables import list_tables, read_rows
 from rubert_ood.ads.text import ad_text
@@ -39,13 +37,9 @@ from rubert_ood.classifier.tokens import length_batches, num_tokens, tokenize
 from rubert_ood.cluster import ray_session
 from rubert_ood.settings import ScoreSettings
 
-VOCABULARY, MAX_LENGTH = 30_000, 196
-SHAPES = {
-    "base": {"hidden_size": 768, "num_layers": 12, "num_heads": 12, "intermediate_size": 3072},
-    "small": {"hidden_size": 312, "num_layers": 3, "num_heads": 12, "intermediate_size": 600},
-}
 TOLERANCE = 1e-4
-VERSIONS = ("torch", "transformers", "tokenizers", "ray", "pyarrow", "numpy", "onnxruntime", "openvino")
+RECIPE_ADS_PER_S = {"base": 3, "small": 90}
+"""About; only to give the usual recipe as much as it can do in the time."""
 
 
 class Sample:
@@ -75,7 +69,7 @@ def check(name: str, got: ways.Output, expected: ways.Output) -> None:
 
 def measure(name: str, bundle: Bundle, table: pa.Table, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Measure one shape; return the figures of the report."""
-    shard_rows = arguments.shard_rows[name]
+    shard_rows = {"base": arguments.base_shard_rows, "small": arguments.small_shard_rows}[name]
     sample = Sample(table, bundle)
     input_uri = str(folder / "catalogue")
     os.makedirs(input_uri)
@@ -192,6 +186,12 @@ def markdown(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _command(arguments: argparse.Namespace) -> str:
+    given = {name: value for name, value in vars(arguments).items() if value is not None and name != "output_dir"}
+    flags = (f"--{name} {' '.join(value) if isinstance(value, list) else value}" for name, value in given.items())
+    return f"python -m benchmarks.speed {' '.join(flags)}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES))
@@ -206,8 +206,6 @@ def main() -> None:
     parser.add_argument("--output_dir", default="benchmarks/results")
     parser.add_argument("--skip_peers", action="store_true", help="our own ways alone; without the extra `bench`")
     arguments = parser.parse_args()
-    arguments.shard_rows = {"base": arguments.base_shard_rows, "small": arguments.small_shard_rows}
-    arguments.recipe_ads_per_s = {"base": 3, "small": 90}
     logging.getLogger("rubert_ood").setLevel(logging.WARNING)
     started, now = time.monotonic(), datetime.now().strftime("%Y-%m-%dT%H%M")
     shapes = {}
@@ -220,13 +218,8 @@ def main() -> None:
                 shapes[name] = measure(name, load_bundle(uri), table, folder, arguments)
     report = {
         "date": now,
-        "command": "python benchmarks/speed.py "
-        + " ".join(
-            f"--{k} {v}"
-            for k, v in sorted(vars(arguments).items())
-            if k in ("rounds", "seconds", "base_ads", "small_ads", "input_uri", "token_budget") and v is not None
-        ),
-        "machine": _machine(),
+        "command": _command(arguments),
+        "machine": machine(),
         "minutes": (time.monotonic() - started) / 60,
         "shapes": shapes,
     }
@@ -235,18 +228,6 @@ def main() -> None:
     (output / f"speed-{now}.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     (output / f"speed-{now}.md").write_text(markdown(report))
     print(markdown(report))
-
-
-def _machine() -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if os.path.exists("/proc/cpuinfo") else []
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    versions = {}
-    for name in VERSIONS:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return {"cpu": model, "cores": len(os.sched_getaffinity(0)), "python": platform.python_version(), **versions}
 
 
 if __name__ == "__main__":

@@ -15,6 +15,12 @@ from rubert_ood.classifier.tokens import tokenize
 from rubert_ood.ood.fit import fit
 from rubert_ood.settings import CleanerSettings, DecisionSettings, FitSettings
 
+VOCABULARY, MAX_LENGTH = 30_000, 196
+SHAPES = {
+    "base": {"hidden_size": 768, "num_layers": 12, "num_heads": 12, "intermediate_size": 3072},
+    "small": {"hidden_size": 312, "num_layers": 3, "num_heads": 12, "intermediate_size": 600},
+}
+STUB = {"max_length": 48, "vocab_size": 3000, "hidden_size": 32, "num_layers": 1, "num_heads": 2}
 NUM_ADS, NUM_SCORED, ROWS_PER_CLASS = 10_000, 200, 20
 
 

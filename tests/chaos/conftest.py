@@ -14,7 +14,8 @@ from rubert_ood.ads.synthetic import generate_ads
 from tests.chaos.machines import Machines
 from tests.chaos.runs import ScoreRun
 from tests.conftest import write_parquet
-from tests.s3.conftest import BUCKET, KEY, SECRET, s3_env
+from tests.s3.conftest import s3_env
+from tests.s3.server import BUCKET, KEY, SECRET
 
 __all__ = ["s3_env"]
 

@@ -16,7 +16,7 @@ from rubert_ood.scoring.plan import make_plan
 from rubert_ood.scoring.publish import read_pointer
 from rubert_ood.settings import ScoreSettings
 from tests.conftest import write_parquet
-from tests.s3.conftest import KEY, SECRET
+from tests.s3.server import KEY, SECRET
 
 
 def _run(s3_env, verb, *arguments):
