@@ -117,8 +117,11 @@ class Classifier:
         config = self.network.config
         logits_NC = np.empty((len(ids), config.num_labels), np.float32)
         cls_NH = np.empty((len(ids), config.hidden_size), np.float32)
-        for rows in length_batches(num_tokens(ids), token_budget):
-            logits, cls = self._forward_packed(ids, rows) if self._packs else self._forward_padded(ids, rows)
+        forward = self._forward_packed if self._packs else self._forward_padded
+        batches = length_batches(num_tokens(ids), token_budget)
+        # a GPU gets all batches before the first result is asked for, so that it never waits for this process
+        outputs = [forward(ids, rows) for rows in batches]
+        for rows, (logits, cls) in zip(batches, outputs, strict=True):
             logits_NC[rows], cls_NH[rows] = logits.cpu().numpy(), cls.cpu().numpy()
         return logits_NC, cls_NH
 

@@ -33,7 +33,7 @@ class Estimate:
         return num_ads / self.ads_per_s / num_nodes / 3600
 
 
-def calibrate(plan: Plan, bundle: Bundle, *, token_budget: int, for_s: float) -> Estimate | None:
+def calibrate(plan: Plan, bundle: Bundle, *, for_s: float) -> Estimate | None:
     """Score ads from all over the input for about so many seconds; nothing is written. None if none can be scored.
 
     What Ray does side by side on the cores of a node is done one after the other here, on all of them. Loading does not
@@ -47,7 +47,7 @@ def calibrate(plan: Plan, bundle: Bundle, *, token_budget: int, for_s: float) ->
         table = read_rows(shard.uri, list(shard.columns.values()), start=start, stop=stop)
         _, texts = encode_table(table, shard.columns, [], bundle)
         ids = tokenize(classifier.tokenizer, texts, bundle.max_length)
-        bundle.fitted.decide(*classifier.run(ids, token_budget=token_budget))
+        bundle.fitted.decide(*classifier.run(ids, token_budget=plan.token_budget))
         return table.num_rows, int(num_tokens(ids).sum())
 
     num_ads = tokens = 0

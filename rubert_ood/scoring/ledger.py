@@ -51,15 +51,30 @@ PER_SHARD = (
     "classes",
     "part_sha256",
     "seconds",
+    "scorer_busy_s",
+    "scorer_idle_s",
     "finished_at",
 )
 """What the manifest repeats of each receipt."""
 
 
 def make_receipt(
-    shard: Shard, part: pa.Table, errors: pa.Table, *, part_data: bytes, ids_in: int, fingerprint: str, started: float
+    shard: Shard,
+    part: pa.Table,
+    errors: pa.Table,
+    *,
+    part_data: bytes,
+    ids_in: int,
+    fingerprint: str,
+    started: float,
+    busy_s: float,
+    idle_s: float,
 ) -> dict[str, Any]:
-    """Count what a shard became. part_data is the part as written; `started` is in seconds since the epoch."""
+    """Count what a shard became.
+
+    part_data is the part as written; `started` is in seconds since the epoch; busy_s and idle_s: how long the scoring
+    actor worked on the shard, and how long it had waited for it.
+    """
     finished = time.time()
     return {
         "shard_id": shard.shard_id,
@@ -75,6 +90,8 @@ def make_receipt(
         **part_counts(part),
         "part_sha256": hashlib.sha256(part_data).hexdigest(),
         "seconds": round(finished - started, 3),
+        "scorer_busy_s": round(busy_s, 3),
+        "scorer_idle_s": round(idle_s, 3),
         "finished_at": datetime.fromtimestamp(finished, UTC).isoformat(timespec="milliseconds"),
     }
 
@@ -157,6 +174,7 @@ def make_manifest(
     classes = _add(receipt["classes"] for receipt in done)
     now = datetime.now(UTC)
     elapsed_s = (now - datetime.fromisoformat(started_at)).total_seconds()
+    idle_s = sum(receipt["scorer_idle_s"] for receipt in done)
     rows_now = sum(receipt["rows_in"] for receipt in done if receipt["finished_at"] >= started_at)
     return {
         "run_id": plan.run_id,
@@ -169,6 +187,7 @@ def make_manifest(
         "finished_at": now.isoformat(timespec="seconds"),
         "elapsed_s": elapsed_s,
         "rows_per_s": rows_now / max(elapsed_s, 1e-9),
+        "scorer_idle_share": idle_s / max(idle_s + sum(receipt["scorer_busy_s"] for receipt in done), 1e-9),
         "bundle": plan.bundle,
         "input_uri": plan.input_uri,
         "output_uri": plan.output_uri,

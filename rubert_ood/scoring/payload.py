@@ -10,6 +10,7 @@ not stop the others; `fault` says what the driver shall make of it:
 
     encode   rows: ad_id, carried columns, status, text_index    texts: text_key, ids   (each different text once)
     score    rows unchanged                                      texts: SCORE_FIELDS, num_tokens, text_key
+             busy_s, idle_s: what the actor spent on the shard, and how long it had waited for it
     write    one Parquet part, the rejected rows, one receipt
 """
 
@@ -75,6 +76,8 @@ def shard_item(shard: Shard) -> dict[str, Any]:
         "shard_id": shard.shard_id,
         "shard": json.dumps(asdict(shard), ensure_ascii=False),
         "started": 0.0,
+        "busy_s": 0.0,
+        "idle_s": 0.0,
         "rows": b"",
         "texts": b"",
         "failure": "",

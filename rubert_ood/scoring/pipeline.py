@@ -123,7 +123,7 @@ def _score_once(plan: Plan, todo: list[Shard], settings: ScoreSettings, progress
 def _results(plan: Plan, todo: list[Shard], settings: ScoreSettings, runner: Runner) -> Iterator[dict[str, Any]]:
     """Build the graph; yield what it says of each shard as it comes out."""
     num_actors, actor_cpus, per_node = _size_actors(settings, len(todo))
-    job = ScoringJob.of(plan, token_budget=settings.token_budget, actors_per_node=per_node, runner=runner.token)
+    job = ScoringJob.of(plan, token_budget=plan.token_budget, actors_per_node=per_node, runner=runner.token)
     log.info("score     %d actor(s), %d shards", num_actors, len(todo))
     items = [shard_item(shard) for shard in todo]
     task = {"fn_kwargs": {"job": job}, **TASK_RETRIES}

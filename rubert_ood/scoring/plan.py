@@ -30,6 +30,8 @@ ROLES = ("ad_id", "title", "description")
 INSPECT_THREADS = 32
 SHARD_ROWS = {True: 20_000, False: 2_000}
 """By use_gpu: some minutes of work of a BERT-base, or less, so that a run shows progress and loses little."""
+TOKEN_BUDGET = {True: 65_536, False: 4_096}
+"""By use_gpu: a GPU wants large products, a CPU batches that stay in its cache (docs/performance.md)."""
 PLAN_FILE = "plan.json"
 
 
@@ -67,6 +69,7 @@ class Plan:
     embedding: bool
     use_gpu: bool
     precision: Precision
+    token_budget: int
     shards: list[Shard]
     quarantined: list[dict[str, Any]]
     """Files that were set aside: uri, reason, size in bytes."""
@@ -97,13 +100,14 @@ def make_plan(settings: ScoreSettings, bundle: Bundle) -> Plan:
     if not shards:
         reasons = "; ".join(item["reason"] for item in quarantined[:3])  # each names its file
         raise InputError(f"{settings.input_uri}: no rows to score in {len(files)} file(s) {reasons}".rstrip())
+    token_budget = settings.token_budget or TOKEN_BUDGET[settings.use_gpu]
     identity = {
         "input files": _digest([asdict(file) for file in files]),
         "bundle": bundle.fingerprint,
         "columns": _digest([settings.columns.model_dump(), settings.carry_columns]),
         "shards": _digest([asdict(shard) for shard in shards]),
         "embedding": str(settings.embedding),
-        "precision": f"{bundle.precision} on {'GPU' if settings.use_gpu else 'CPU'}",
+        "precision": _precision(bundle.precision, settings.use_gpu, token_budget),
         "run_date": settings.run_date.isoformat(),
         "code version": __version__,
     }
@@ -123,6 +127,7 @@ def make_plan(settings: ScoreSettings, bundle: Bundle) -> Plan:
         embedding=settings.embedding,
         use_gpu=settings.use_gpu,
         precision=bundle.precision,
+        token_budget=token_budget,
         shards=shards,
         quarantined=quarantined,
         empty_files=[uri for uri, (info, _) in tables.items() if not sum(info.row_groups)],
@@ -140,6 +145,12 @@ def _check_precision(settings: ScoreSettings, bundle: Bundle) -> None:
         raise SettingsError(f"use_gpu: the bundle {bundle.version} was fitted in int8, which is for CPU")
     if bundle.precision == "bf16" and not settings.use_gpu:
         log.warning("plan      bundle %s was fitted in bf16: slow on CPU; train with precision fp32", bundle.version)
+
+
+def _precision(precision: Precision, use_gpu: bool, token_budget: int) -> str:
+    """Name what the last digits of a score depend on; in int8 these are also the ads of its batch."""
+    batches = f" in batches of {token_budget} tokens" if precision == "int8" else ""
+    return f"{precision} on {'GPU' if use_gpu else 'CPU'}{batches}"
 
 
 def _check_carry_columns(names: tuple[str, ...]) -> None:

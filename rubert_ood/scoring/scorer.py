@@ -1,6 +1,7 @@
 """The second stage: the actor that holds the model."""
 
 import os
+import time
 from contextlib import suppress
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ class Scorer:
 
     def __init__(self, job: ScoringJob) -> None:
         self.job = job
+        self._idle_since: float | None = None
         self._loading = Lock()
         self._classifier: Classifier | None = None
         Thread(target=self._warm_up, daemon=True).start()
@@ -49,7 +51,16 @@ class Scorer:
         return job_bundle(self.job.bundle_uri, self.job.bundle_fingerprint)
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
-        return attempt(lambda item: {"texts": to_ipc(self.score(from_ipc(item["texts"])))}, item)
+        return attempt(self._score_shard, item)
+
+    def _score_shard(self, item: dict[str, Any]) -> dict[str, Any]:
+        self.classifier()  # loading is neither work nor waiting
+        started = time.perf_counter()
+        texts = to_ipc(self.score(from_ipc(item["texts"])))
+        ended = time.perf_counter()
+        idle_s = 0.0 if self._idle_since is None else started - self._idle_since
+        self._idle_since = ended
+        return {"texts": texts, "busy_s": ended - started, "idle_s": idle_s}
 
     def score(self, texts: pa.Table) -> pa.Table:
         """Replace the token ids of each text by what the model says of it."""

@@ -38,7 +38,7 @@ COMPARED = (
     "shards",
 )
 """What a manifest must say alike when it is made again from the receipts."""
-TIMINGS = ("seconds", "finished_at")
+TIMINGS = ("seconds", "scorer_busy_s", "scorer_idle_s", "finished_at")
 """What may differ of a shard: two starts at once write the same receipt at two times."""
 
 

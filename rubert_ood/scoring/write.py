@@ -23,14 +23,15 @@ def write(item: dict[str, Any], job: ScoringJob) -> dict[str, Any]:
     shard = Shard(**json.loads(item["shard"]))
 
     def put(item: dict[str, Any]) -> dict[str, Any]:
-        _write_shard(shard, from_ipc(item["rows"]), from_ipc(item["texts"]), item["started"], job)
+        timings = {name: item[name] for name in ("started", "busy_s", "idle_s")}
+        _write_shard(shard, from_ipc(item["rows"]), from_ipc(item["texts"]), timings, job)
         return {}
 
     item = attempt(put, item)
     return {name: item[name] for name in ("shard_id", "failure", "fault")}
 
 
-def _write_shard(shard: Shard, rows: pa.Table, texts: pa.Table, started: float, job: ScoringJob) -> None:
+def _write_shard(shard: Shard, rows: pa.Table, texts: pa.Table, timings: dict[str, float], job: ScoringJob) -> None:
     errors, part = rejected_rows(shard, rows), part_table(rows, texts, job)
     data = to_parquet(part)
     if job.runner:  # a start that was taken over writes into nothing that the newer one may have published
@@ -45,7 +46,7 @@ def _write_shard(shard: Shard, rows: pa.Table, texts: pa.Table, started: float, 
         part_data=data,
         ids_in=ids_digest(rows["ad_id"]),
         fingerprint=job.run_fingerprint,
-        started=started,
+        **timings,
     )
     put_receipt(job.run_uri, receipt)
 

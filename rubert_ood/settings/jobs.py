@@ -137,8 +137,9 @@ class ScoreSettings(RayJobSettings):
     """The run stops, resumable, when no shard moves for so long. More than one shard takes, and than the autoscaler."""
     shard_rows: int | None = Field(None, gt=0)
     """Ads per shard: the unit of work, of retry and of one output part. Default: 20,000 on GPU, 2,000 on CPU."""
-    token_budget: int = Field(4096, gt=0)
-    """Tokens per forward pass, padding included."""
+    token_budget: int | None = Field(None, gt=0)
+    """Tokens per forward pass, padding included. Default: 65,536 on GPU, 4,096 on CPU, where a batch should fit the
+    cache."""
     num_actors: int | None = Field(None, gt=0)
     """Actors that hold the model. Default: one per GPU, without GPUs one per node."""
     use_gpu: bool = False

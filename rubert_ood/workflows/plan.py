@@ -37,7 +37,7 @@ def check_input(settings: ScoreSettings) -> tuple[Plan, Bundle]:
 def _estimate(run_plan: Plan, bundle: Bundle, settings: PlanSettings) -> None:
     from rubert_ood.scoring.estimate import calibrate  # torch, which a run's driver does without
 
-    estimate = calibrate(run_plan, bundle, token_budget=settings.token_budget, for_s=settings.calibration_s)
+    estimate = calibrate(run_plan, bundle, for_s=settings.calibration_s)
     if estimate is None:
         log.warning("estimate  none: no row could be read")
         return

@@ -148,7 +148,7 @@ def without_ray(monkeypatch) -> None:
     from rubert_ood.workflows import score as workflow
 
     def results(plan, todo, settings, runner):
-        job = ScoringJob.of(plan, token_budget=settings.token_budget, actors_per_node=1, runner=runner.token)
+        job = ScoringJob.of(plan, token_budget=plan.token_budget, actors_per_node=1, runner=runner.token)
         scorer = Scorer(job)
         for shard in todo:
             yield write(scorer(encode(shard_item(shard), job)), job)

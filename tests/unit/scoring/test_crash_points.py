@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from rubert_ood import storage
+from rubert_ood.bundle import load_bundle
+from rubert_ood.scoring.plan import make_plan
 from rubert_ood.scoring.publish import read_pointer
 from rubert_ood.settings import GateSettings, ScoreSettings
 from rubert_ood.workflows import score as workflow
@@ -111,7 +113,7 @@ def _files(run_dir: Path) -> dict[str, int]:
 def test_the_writes_of_a_run_are_these(job, monkeypatch):
     writes = Writes(monkeypatch)
     workflow.score(job)
-    shards = [shard.shard_id for shard in workflow.make_plan(job, workflow.load_bundle(job.bundle_uri)).shards]
+    shards = [shard.shard_id for shard in make_plan(job, load_bundle(job.bundle_uri)).shards]
 
     def name(uri: str) -> str:
         file = uri.rpartition("/")[2]

@@ -20,13 +20,13 @@ from rubert_ood.errors import (
     StorageUnavailableError,
 )
 from rubert_ood.scoring.encode import encode
-from rubert_ood.scoring.ledger import read_receipts
+from rubert_ood.scoring.ledger import make_manifest, read_receipts
 from rubert_ood.scoring.payload import ScoringJob, attempt, from_ipc, shard_item
 from rubert_ood.scoring.plan import make_plan, save_plan
 from rubert_ood.scoring.records import ids_digest
 from rubert_ood.scoring.runner import Runner
 from rubert_ood.scoring.scorer import Scorer
-from rubert_ood.scoring.verify import verify_run
+from rubert_ood.scoring.verify import TIMINGS, verify_run
 from rubert_ood.scoring.write import rejected_rows, write
 from rubert_ood.settings import ScoreSettings
 
@@ -242,8 +242,30 @@ def test_a_shard_scored_twice_is_the_same_object(make_run):
         receipt = read_receipts(run.plan.run_uri, run.plan.fingerprint)[shard.shard_id]
         assert run.part(number).read_bytes() == before
         assert sorted(run.folder.rglob("*")) == names
-        for name in set(receipt) - {"seconds", "finished_at"}:
+        for name in set(receipt) - set(TIMINGS):
             assert receipt[name] == run.receipts[number][name], name
+
+
+def test_an_actor_that_waits_for_its_next_shard_is_idle(make_run):
+    run = make_run(pa.concat_tables([pa.table(_plain_ads())] * 2))
+    job = ScoringJob.of(run.plan, token_budget=500, actors_per_node=1)
+    scorer = Scorer(job)
+    items = [encode(shard_item(shard), job) for shard in run.plan.shards]
+    assert len(items) > 1
+    started = time.perf_counter()
+    results = []
+    for item in items:
+        results.append(scorer(item))
+        time.sleep(0.2)
+        write(results[-1], job)
+    total = time.perf_counter() - started
+    assert results[0]["idle_s"] == 0
+    assert all(0.2 <= result["idle_s"] < 1 for result in results[1:])
+    busy, idle = (sum(result[name] for result in results) for name in ("busy_s", "idle_s"))
+    assert 0 < busy < total - 0.2 * len(items)
+    receipts = read_receipts(run.plan.run_uri, run.plan.fingerprint)
+    manifest = make_manifest(run.plan, receipts, outcome="complete", started_at="2026-01-01T00:00:00+00:00")
+    assert manifest["scorer_idle_share"] == pytest.approx(idle / (idle + busy), abs=0.02)
 
 
 def test_a_start_that_was_taken_over_writes_no_part_any_more(make_run):

@@ -52,7 +52,7 @@ def test_without_calibration_no_model_is_loaded(settings, caplog, monkeypatch):
 
 def test_a_long_calibration_scores_every_ad_once(settings, bundle, ads):
     run_plan = make_plan(settings, bundle)
-    estimate = calibrate(run_plan, bundle, token_budget=2048, for_s=1e9)
+    estimate = calibrate(run_plan, bundle, for_s=1e9)
     pairs = zip(ads["title"].to_pylist(), ads["description"].to_pylist(), strict=True)
     texts = [bundle.cleaner.clean(ad_text(*pair)) for pair in pairs][:NUM_ADS]
     ids = load_tokenizer(bundle.folder)(texts, truncation=True, max_length=bundle.max_length)["input_ids"]
@@ -69,13 +69,13 @@ def test_a_long_calibration_scores_every_ad_once(settings, bundle, ads):
 
 
 def test_a_short_calibration_stops_after_a_piece(settings, bundle):
-    assert calibrate(make_plan(settings, bundle), bundle, token_budget=2048, for_s=1e-9).num_ads == 100
+    assert calibrate(make_plan(settings, bundle), bundle, for_s=1e-9).num_ads == 100
 
 
 def test_what_cannot_be_read_is_named_and_left_out(settings, bundle, tmp_path, caplog):
     run_plan = make_plan(settings, bundle)
     damage_first_page(tmp_path / "in" / "b.parquet")
-    assert calibrate(run_plan, bundle, token_budget=2048, for_s=1e9).num_ads == 200
+    assert calibrate(run_plan, bundle, for_s=1e9).num_ads == 200
     assert re.search(r"estimate .*/b\.parquet: not readable as Parquet", caplog.text)
 
 
