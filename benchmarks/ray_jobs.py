@@ -1,6 +1,7 @@
 """Parquet to Parquet on Ray: our pipeline, and the usual recipe. Rates are taken after start-up.
 
-Start-up ends when the first shard (or batch) is done; the rate is what is done after that, over the time that it takes.
+Start-up ends when the actor has done its first shard (or batch); the rate is what it does after that, waiting included,
+over the time that it takes.
 """
 
 import tempfile
@@ -49,28 +50,24 @@ def our_pipeline(input_uri: str, bundle: Bundle, *, shard_rows: int, token_budge
         started = time.time()
         score_shards(plan, plan.shards, settings, Runner(plan.run_uri))
         receipts = read_receipts(plan.run_uri, plan.fingerprint)
-    window = after_start_up(receipts)
-    computed, counted = (sum(receipt[name] for receipt in receipts.values()) for name in ("unique_tokens", "tokens"))
-    rates = window.ads / window.seconds, window.tokens / window.seconds
-    return JobRate(*rates, start_up_s=window.first - started, folded_share=1 - computed / counted)
-
-
-@dataclass
-class Window:
-    """What was done after the first shard, and in which time."""
-
-    first: float
-    """When the first shard was done, in seconds since the epoch."""
-    seconds: float
-    ads: int
-    tokens: int
-
-
-def after_start_up(receipts: dict[str, dict[str, Any]]) -> Window:
-    first, *others = sorted(receipts.values(), key=lambda receipt: receipt["finished_at"])
-    begin, end = (datetime.fromisoformat(receipt["finished_at"]).timestamp() for receipt in (first, others[-1]))
+    first, *others = sorted(receipts.values(), key=lambda receipt: receipt["scorer_idle_s"] > 0)
+    if any(receipt["scorer_idle_s"] == 0 for receipt in others):
+        raise SystemExit("more than one actor, or one that never waits: the rate needs the clock of one actor")
+    seconds = sum(receipt["scorer_busy_s"] + receipt["scorer_idle_s"] for receipt in others)
     ads, tokens = (sum(receipt[name] for receipt in others) for name in ("rows_in", "tokens"))
-    return Window(begin, end - begin, ads, tokens)
+    computed, counted = (sum(receipt[name] for receipt in receipts.values()) for name in ("unique_tokens", "tokens"))
+    return JobRate(ads / seconds, tokens / seconds, _finished(first) - started, 1 - computed / counted)
+
+
+def _finished(receipt: dict[str, Any]) -> float:
+    """Return when a shard was written, in seconds since the epoch."""
+    return datetime.fromisoformat(receipt["finished_at"]).timestamp()
+
+
+def after_start_up(receipts: dict[str, dict[str, Any]]) -> float:
+    """Return the seconds from the first part to the last."""
+    finished = [_finished(receipt) for receipt in receipts.values()]
+    return max(finished) - min(finished)
 
 
 class _PipelineActor:

@@ -38,6 +38,7 @@ from rubert_ood.cluster import ray_session
 from rubert_ood.settings import ScoreSettings
 
 TOLERANCE = 1e-4
+ARGUMENTS = ("shapes", "rounds", "seconds", "base_ads", "small_ads", "base_shard_rows", "small_shard_rows", "input_uri")
 RECIPE_ADS_PER_S = {"base": 3, "small": 90}
 """About; only to give the usual recipe as much as it can do in the time."""
 
@@ -75,11 +76,16 @@ def measure(name: str, bundle: Bundle, table: pa.Table, folder: Path, arguments:
     os.makedirs(input_uri)
     pq.write_table(table, f"{input_uri}/ads.parquet", row_group_size=shard_rows)
     packed, padded = (make(bundle, arguments.token_budget) for make in (ways.bare_model, ways.padded_model))
-    peers = {} if arguments.skip_peers else {n: make(bundle, arguments.token_budget) for n, make in ways.PEERS.items()}
+    forwards = {"ours, packed": packed, "ours, padded": padded}
+    forwards["ours, packed, int8"] = ways.bare_model(bundle, arguments.token_budget, "int8")
+    peers: dict[str, tuple[ways.Way, int]] = {}
+    if not arguments.skip_peers:
+        for makers, piece in ((ways.FILE_ORDER, ways.PIPELINE_BATCH), (ways.LENGTH_ORDER, arguments.piece[name])):
+            peers |= {way: (make(bundle, arguments.token_budget), piece) for way, make in makers.items()}
     few = min(ways.PIPELINE_BATCH, len(sample.texts))
     expected = packed(sample.ids[:few])
     check("padded", padded(sample.ids[:few]), expected)
-    for peer, run in peers.items():
+    for peer, (run, _) in peers.items():
         check(peer, run(sample.texts[:few]), expected)
     config = Classifier.load(bundle.folder).network.config
     gemm: list[dict[str, float]] = []
@@ -87,17 +93,16 @@ def measure(name: str, bundle: Bundle, table: pa.Table, folder: Path, arguments:
     jobs: dict[str, list[JobRate]] = {}
     for number in range(arguments.rounds):
         gemm.append(gemm_rates(config))
-        for way, run in {"ours, packed": packed, "ours, padded": padded}.items():
-            tokens_per_s = rate(run, sample.ids, sample.lengths, shard_rows, arguments.seconds)
+        for way, run in forwards.items():
+            tokens_per_s = rate(run, sample.ids, sample.lengths, arguments.piece[name], arguments.seconds)
             rates.setdefault(f"forward: {way}", []).append(tokens_per_s)
-        for way, run in peers.items():
-            rates.setdefault(way, []).append(rate(run, sample.texts, sample.lengths, few, arguments.seconds))
+        for way, (run, piece) in peers.items():
+            rates.setdefault(way, []).append(rate(run, sample.texts, sample.lengths, piece, arguments.seconds))
         job = our_pipeline(input_uri, bundle, shard_rows=shard_rows, token_budget=arguments.token_budget)
         jobs.setdefault("ours, Parquet to Parquet", []).append(job)
         if not arguments.skip_peers:
-            num_ads = ways.PIPELINE_BATCH * (
-                2 + max(1, round(arguments.seconds * arguments.recipe_ads_per_s[name] / 64))
-            )
+            batches = 1 + max(1, round(arguments.seconds * RECIPE_ADS_PER_S[name] / ways.PIPELINE_BATCH))
+            num_ads = batches * ways.PIPELINE_BATCH
             jobs.setdefault("usual Ray recipe, Parquet to Parquet", []).append(usual_recipe(input_uri, bundle, num_ads))
         print(f"{name}: round {number + 1} of {arguments.rounds}", flush=True)
     limit = statistics.median(rate["model"] for rate in gemm) / linear_flops(config)
@@ -187,7 +192,7 @@ def markdown(report: dict[str, Any]) -> str:
 
 
 def _command(arguments: argparse.Namespace) -> str:
-    given = {name: value for name, value in vars(arguments).items() if value is not None and name != "output_dir"}
+    given = {name: value for name, value in vars(arguments).items() if name in ARGUMENTS and value is not None}
     flags = (f"--{name} {' '.join(value) if isinstance(value, list) else value}" for name, value in given.items())
     return f"python -m benchmarks.speed {' '.join(flags)}"
 
@@ -206,6 +211,7 @@ def main() -> None:
     parser.add_argument("--output_dir", default="benchmarks/results")
     parser.add_argument("--skip_peers", action="store_true", help="our own ways alone; without the extra `bench`")
     arguments = parser.parse_args()
+    arguments.piece = {"base": 2 * arguments.base_shard_rows, "small": arguments.small_shard_rows}
     logging.getLogger("rubert_ood").setLevel(logging.WARNING)
     started, now = time.monotonic(), datetime.now().strftime("%Y-%m-%dT%H%M")
     shapes = {}

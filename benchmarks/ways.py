@@ -16,15 +16,16 @@ import torch
 from rubert_ood.bundle import Bundle
 from rubert_ood.classifier.model import Classifier
 from rubert_ood.classifier.tokens import length_batches, num_tokens, pad, tokenize
+from rubert_ood.settings import Precision
 
 Output = tuple[np.ndarray | None, np.ndarray | None]
 Way = Callable[[list[str]], Output]
 NOTEBOOK_BATCH, PIPELINE_BATCH = 32, 64
 
 
-def bare_model(bundle: Bundle, token_budget: int) -> Callable[[pa.ListArray], Output]:
+def bare_model(bundle: Bundle, token_budget: int, precision: Precision = "fp32") -> Callable[[pa.ListArray], Output]:
     """Our forward pass, on token ids: what the pipeline would do if everything else were free."""
-    classifier = Classifier.load(bundle.folder)
+    classifier = Classifier.load(bundle.folder, precision=precision)
     return lambda ids: classifier.run(ids, token_budget=token_budget)
 
 
@@ -178,10 +179,12 @@ def _in_length_order(
     return run
 
 
-PEERS: dict[str, Callable[[Bundle, int], Way]] = {
+FILE_ORDER: dict[str, Callable[[Bundle, int], Way]] = {
     "notebook: two passes, file order": notebook,
     "HF pipeline, batch 64, file order": hf_pipeline,
-    "sentence-transformers (CLS alone)": sentence_transformers,
+}
+LENGTH_ORDER: dict[str, Callable[[Bundle, int], Way]] = {
+    "sentence-transformers (CLS alone), length order": sentence_transformers,
     "ONNX Runtime fp32, length order": onnx_runtime,
     "OpenVINO fp32, length order": openvino,
 }
