@@ -32,7 +32,7 @@ from rubert_ood.ads.synthetic import generate_ads
 from rubert_ood.ads.tables import list_tables, read_rows
 from rubert_ood.ads.text import ad_text
 from rubert_ood.bundle import Bundle, load_bundle
-from rubert_ood.classifier.model import Classifier
+from rubert_ood.classifier.model import load_network, load_tokenizer
 from rubert_ood.classifier.tokens import length_batches, num_tokens, tokenize
 from rubert_ood.cluster import ray_session
 from rubert_ood.settings import ScoreSettings
@@ -49,7 +49,7 @@ class Sample:
     def __init__(self, table: pa.Table, bundle: Bundle) -> None:
         pairs = zip(table["title"].to_pylist(), table["description"].to_pylist(), strict=True)
         self.texts = [text for pair in pairs if (text := bundle.cleaner.clean(ad_text(*pair)))]
-        self.ids = tokenize(Classifier.load(bundle.folder).tokenizer, self.texts, MAX_LENGTH)
+        self.ids = tokenize(load_tokenizer(bundle.folder), self.texts, MAX_LENGTH)
         self.lengths = num_tokens(self.ids)
 
 
@@ -87,7 +87,7 @@ def measure(name: str, bundle: Bundle, table: pa.Table, folder: Path, arguments:
     check("padded", padded(sample.ids[:few]), expected)
     for peer, (run, _) in peers.items():
         check(peer, run(sample.texts[:few]), expected)
-    config = Classifier.load(bundle.folder).network.config
+    config = load_network(bundle.folder).config
     gemm: list[dict[str, float]] = []
     rates: dict[str, list[float]] = {}
     jobs: dict[str, list[JobRate]] = {}

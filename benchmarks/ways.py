@@ -14,7 +14,7 @@ import pyarrow as pa
 import torch
 
 from rubert_ood.bundle import Bundle
-from rubert_ood.classifier.model import Classifier
+from rubert_ood.classifier.model import Classifier, ClsTap, load_network, load_tokenizer
 from rubert_ood.classifier.tokens import length_batches, num_tokens, pad, tokenize
 from rubert_ood.settings import Precision
 
@@ -32,14 +32,14 @@ def bare_model(bundle: Bundle, token_budget: int, precision: Precision = "fp32")
 def padded_model(bundle: Bundle, token_budget: int) -> Callable[[pa.ListArray], Output]:
     """The model as transformers has it, in length-ordered batches under the same token budget."""
     classifier = Classifier.load(bundle.folder)
-    classifier._packs = False
+    classifier.network, classifier._packs = load_network(bundle.folder).eval(), False
+    classifier._tap = ClsTap(classifier.network)
     return lambda ids: classifier.run(ids, token_budget=token_budget)
 
 
 def notebook(bundle: Bundle, _token_budget: int) -> Way:
     """Batches of 32 in file order, padded, one pass for the logits and another for CLS; without its distances."""
-    classifier = Classifier.load(bundle.folder)
-    network, tokenizer = classifier.network, classifier.tokenizer
+    network, tokenizer = load_network(bundle.folder).eval(), load_tokenizer(bundle.folder)
 
     @torch.inference_mode()
     def run(texts: list[str]) -> Output:
@@ -155,7 +155,7 @@ def openvino(bundle: Bundle, token_budget: int) -> Way:
 
 
 def _exportable(bundle: Bundle) -> torch.nn.Module:
-    network = Classifier.load(bundle.folder).network
+    network = load_network(bundle.folder)
     network.set_attn_implementation("eager")
     return _Both(network).eval()
 
@@ -164,7 +164,7 @@ def _in_length_order(
     bundle: Bundle, token_budget: int, engine: Callable[[np.ndarray, np.ndarray], list[np.ndarray]]
 ) -> Way:
     """Feed an engine the padded batches that our own padded pass would take."""
-    tokenizer = Classifier.load(bundle.folder).tokenizer
+    tokenizer = load_tokenizer(bundle.folder)
 
     def run(texts: list[str]) -> Output:
         ids = tokenize(tokenizer, texts, bundle.max_length)

@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from transformers.utils import logging as transformers_logging
 
 from rubert_ood import folders, storage
-from rubert_ood.classifier import packed
+from rubert_ood.classifier import onednn, packed
 from rubert_ood.classifier.device import Device, choose_device
 from rubert_ood.classifier.tokens import length_batches, num_tokens, pack, pad
 from rubert_ood.errors import BundleError
@@ -88,7 +88,7 @@ class ClsTap:
 
 
 class Classifier:
-    """A network and its tokenizer, ready to score."""
+    """A network and its tokenizer, ready to score. The network is the classifier's from now on: it may be rebuilt."""
 
     def __init__(self, network: Any, tokenizer: Any, device: Device) -> None:
         self.network = device.prepare(network)
@@ -96,6 +96,8 @@ class Classifier:
         self.device = device
         self._tap = ClsTap(self.network)
         self._packs = device.device.type == "cpu" and packed.can_pack(self.network)
+        if self._packs and device.precision == "fp32" and onednn.can_use():
+            onednn.use_onednn(self.network)
 
     @classmethod
     def load(cls, uri: str, *, use_gpu: bool = False, precision: Precision | None = None) -> "Classifier":
