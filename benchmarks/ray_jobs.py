@@ -34,6 +34,8 @@ class JobRate:
     start_up_s: float
     folded_share: float = 0.0
     """Tokens that were not computed because another ad of the shard has the same text."""
+    idle_share: float = 0.0
+    """Time in which the actor waited for its next shard."""
 
 
 def our_pipeline(input_uri: str, bundle: Bundle, *, shard_rows: int, token_budget: int) -> JobRate:
@@ -56,7 +58,9 @@ def our_pipeline(input_uri: str, bundle: Bundle, *, shard_rows: int, token_budge
     seconds = sum(receipt["scorer_busy_s"] + receipt["scorer_idle_s"] for receipt in others)
     ads, tokens = (sum(receipt[name] for receipt in others) for name in ("rows_in", "tokens"))
     computed, counted = (sum(receipt[name] for receipt in receipts.values()) for name in ("unique_tokens", "tokens"))
-    return JobRate(ads / seconds, tokens / seconds, _finished(first) - started, 1 - computed / counted)
+    idle_s = sum(receipt["scorer_idle_s"] for receipt in others)
+    start_up_s = _finished(first) - started
+    return JobRate(ads / seconds, tokens / seconds, start_up_s, 1 - computed / counted, idle_s / seconds)
 
 
 def _finished(receipt: dict[str, Any]) -> float:

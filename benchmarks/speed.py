@@ -35,6 +35,7 @@ from rubert_ood.bundle import Bundle, load_bundle
 from rubert_ood.classifier.model import load_network, load_tokenizer
 from rubert_ood.classifier.tokens import length_batches, num_tokens, tokenize
 from rubert_ood.cluster import ray_session
+from rubert_ood.scoring.plan import TOKEN_BUDGET
 from rubert_ood.settings import ScoreSettings
 
 TOLERANCE = 1e-4
@@ -131,6 +132,7 @@ def measure(name: str, bundle: Bundle, table: pa.Table, folder: Path, arguments:
         "ads_per_s": statistics.median(run.ads_per_s for run in jobs["ours, Parquet to Parquet"]),
         "start_up_s": statistics.median(run.start_up_s for run in jobs["ours, Parquet to Parquet"]),
         "overhead_over_bare_model": bare / ours - 1,
+        "idle_share": statistics.median(run.idle_share for run in jobs["ours, Parquet to Parquet"]),
         "folded_share": jobs["ours, Parquet to Parquet"][0].folded_share,
         "padding_share": {
             "packed": 0.0,
@@ -184,7 +186,8 @@ def markdown(report: dict[str, Any]) -> str:
         lines += [
             "",
             f"Pipeline: {shape['ads_per_s']:,.1f} ads/s, {shape['overhead_over_bare_model']:+.1%} over the bare model, "
-            f"{shape['start_up_s']:.1f} s to the first shard, {shape['folded_share']:.1%} of the tokens folded.",
+            f"{shape['start_up_s']:.1f} s to the first shard, {shape['folded_share']:.1%} of the tokens folded, "
+            f"the actor waits {shape['idle_share']:.1%} of the time.",
             f"Padding: {padding}. Stages, one after the other: {stages}.",
             "",
         ]
@@ -206,7 +209,7 @@ def main() -> None:
     parser.add_argument("--small_ads", type=int, default=20_000)
     parser.add_argument("--base_shard_rows", type=int, default=100)
     parser.add_argument("--small_shard_rows", type=int, default=2_000)
-    parser.add_argument("--token_budget", type=int, default=4096)
+    parser.add_argument("--token_budget", type=int, default=TOKEN_BUDGET[False])
     parser.add_argument("--input_uri", help="CSV or Parquet with ad_id, title, description instead of generated ads")
     parser.add_argument("--output_dir", default="benchmarks/results")
     parser.add_argument("--skip_peers", action="store_true", help="our own ways alone; without the extra `bench`")

@@ -5,6 +5,9 @@ Shapes: N ads, L tokens, C classes, H hidden.
 
 import hashlib
 import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pickle import UnpicklingError
 from typing import Any
 
@@ -24,11 +27,28 @@ from rubert_ood.settings import Precision
 
 log = logging.getLogger(__name__)
 
+Outputs = tuple[torch.Tensor, torch.Tensor]
+"""Logits (n, C) and CLS (n, H) of a batch."""
+
 TRAINING_STATE = (".pt", "state.json")
 """Files of a training checkpoint that only training reads."""
 
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
+
+
+def _one_batch_per_thread(forward: Callable[[np.ndarray], Outputs], batches: list[np.ndarray]) -> list[Outputs]:
+    """Run batches side by side, each on one of torch's threads: threads that share one wait for each other at every
+    product, and wait long where another process takes a core now and then."""
+    num_threads = torch.get_num_threads()
+    if num_threads == 1 or len(batches) < num_threads:
+        return [forward(rows) for rows in batches]
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(num_threads) as pool:
+            return list(pool.map(forward, batches))
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 def local_checkpoint(uri: str) -> str:
@@ -104,7 +124,7 @@ class Classifier:
         return cls(load_network(uri), load_tokenizer(uri), choose_device(use_gpu, precision))
 
     @torch.inference_mode()
-    def forward(self, ids_NL: torch.Tensor, mask_NL: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, ids_NL: torch.Tensor, mask_NL: torch.Tensor) -> Outputs:
         """Return float32 logits (N, C) and CLS (N, H)."""
         with self.device.context():
             logits_NC = self.network(input_ids=ids_NL, attention_mask=mask_NL).logits
@@ -119,21 +139,22 @@ class Classifier:
         config = self.network.config
         logits_NC = np.empty((len(ids), config.num_labels), np.float32)
         cls_NH = np.empty((len(ids), config.hidden_size), np.float32)
-        forward = self._forward_packed if self._packs else self._forward_padded
         batches = length_batches(num_tokens(ids), token_budget)
-        # a GPU gets all batches before the first result is asked for, so that it never waits for this process
-        outputs = [forward(ids, rows) for rows in batches]
+        if self._packs:
+            outputs = _one_batch_per_thread(partial(self._forward_packed, ids), batches)
+        else:  # a GPU gets all batches before the first result is asked for, so that it never waits for this process
+            outputs = [self._forward_padded(ids, rows) for rows in batches]
         for rows, (logits, cls) in zip(batches, outputs, strict=True):
             logits_NC[rows], cls_NH[rows] = logits.cpu().numpy(), cls.cpu().numpy()
         return logits_NC, cls_NH
 
     @torch.inference_mode()
-    def _forward_packed(self, ids: pa.ListArray, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    def _forward_packed(self, ids: pa.ListArray, rows: np.ndarray) -> Outputs:
         with self.device.context():
             logits_NC, cls_NH = packed.forward(self.network, *(torch.from_numpy(array) for array in pack(ids, rows)))
         return logits_NC.float(), cls_NH.float()
 
-    def _forward_padded(self, ids: pa.ListArray, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    def _forward_padded(self, ids: pa.ListArray, rows: np.ndarray) -> Outputs:
         return self.forward(*(self._to_device(array) for array in pad(ids, rows, self.tokenizer.pad_token_id)))
 
     def _to_device(self, array: np.ndarray) -> torch.Tensor:

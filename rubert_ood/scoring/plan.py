@@ -30,7 +30,7 @@ ROLES = ("ad_id", "title", "description")
 INSPECT_THREADS = 32
 SHARD_ROWS = {True: 20_000, False: 2_000}
 """By use_gpu: some minutes of work of a BERT-base, or less, so that a run shows progress and loses little."""
-TOKEN_BUDGET = {True: 65_536, False: 4_096}
+TOKEN_BUDGET = {True: 65_536, False: 2_048}
 """By use_gpu: a GPU wants large products, a CPU batches that stay in its cache (docs/performance.md)."""
 PLAN_FILE = "plan.json"
 

@@ -138,8 +138,8 @@ class ScoreSettings(RayJobSettings):
     shard_rows: int | None = Field(None, gt=0)
     """Ads per shard: the unit of work, of retry and of one output part. Default: 20,000 on GPU, 2,000 on CPU."""
     token_budget: int | None = Field(None, gt=0)
-    """Tokens per forward pass, padding included. Default: 65,536 on GPU, 4,096 on CPU, where a batch should fit the
-    cache."""
+    """Tokens per forward pass, padding included. Default: 65,536 on GPU, 2,048 on CPU, where each thread has a
+    batch of its own."""
     num_actors: int | None = Field(None, gt=0)
     """Actors that hold the model. Default: one per GPU, without GPUs one per node."""
     use_gpu: bool = False
