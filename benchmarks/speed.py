@@ -33,7 +33,7 @@ from rubert_ood.ads.tables import list_tables, read_rows
 from rubert_ood.ads.text import ad_text
 from rubert_ood.bundle import Bundle, load_bundle
 from rubert_ood.classifier.model import load_network, load_tokenizer
-from rubert_ood.classifier.tokens import length_batches, num_tokens, tokenize
+from rubert_ood.classifier.tokens import length_batches, num_tokens, pack, pad, tokenize
 from rubert_ood.cluster import ray_session
 from rubert_ood.scoring.plan import TOKEN_BUDGET
 from rubert_ood.settings import ScoreSettings
@@ -111,8 +111,6 @@ def measure(name: str, bundle: Bundle, table: pa.Table, folder: Path, arguments:
         rates[job_name] = [run.tokens_per_s for run in runs]
     ours = statistics.median(rates["ours, Parquet to Parquet"])
     bare = statistics.median(rates["forward: ours, packed"])
-    batches = length_batches(sample.lengths[:shard_rows], arguments.token_budget)
-    padded_tokens = sum(len(rows) * int(sample.lengths[rows].max()) for rows in batches)
     return {
         "ads": len(sample.texts),
         "shard_rows": shard_rows,
@@ -134,19 +132,23 @@ def measure(name: str, bundle: Bundle, table: pa.Table, folder: Path, arguments:
         "overhead_over_bare_model": bare / ours - 1,
         "idle_share": statistics.median(run.idle_share for run in jobs["ours, Parquet to Parquet"]),
         "folded_share": jobs["ours, Parquet to Parquet"][0].folded_share,
-        "padding_share": {
-            "packed": 0.0,
-            "length order, padded": 1 - float(sample.lengths[:shard_rows].sum()) / padded_tokens,
-            "file order, batch 32": _file_order_padding(sample.lengths, 32),
-        },
+        "padding_share": _padding_shares(sample, shard_rows, arguments.token_budget),
         "stages": stage_shares(input_uri, bundle, shard_rows=shard_rows, token_budget=arguments.token_budget),
         "jobs": {job_name: [asdict(run) for run in runs] for job_name, runs in jobs.items()},
     }
 
 
-def _file_order_padding(lengths: np.ndarray, batch: int) -> float:
-    batches = [lengths[start : start + batch] for start in range(0, len(lengths), batch)]
-    return 1 - float(lengths.sum()) / sum(len(rows) * int(rows.max()) for rows in batches)
+def _padding_shares(sample: Sample, shard_rows: int, token_budget: int) -> dict[str, float]:
+    """Return the share of the positions that are computed for nothing, over the first shard."""
+    ids, lengths = sample.ids[:shard_rows], sample.lengths[:shard_rows]
+    in_length_order = length_batches(lengths, token_budget)
+    in_file_order = [np.arange(start, min(start + 32, len(lengths))) for start in range(0, len(lengths), 32)]
+    positions = {
+        "packed": sum(len(pack(ids, rows)[0]) for rows in in_length_order),
+        "length order, padded": sum(pad(ids, rows, 0)[0].size for rows in in_length_order),
+        "file order, batch 32": sum(pad(ids, rows, 0)[0].size for rows in in_file_order),
+    }
+    return {way: 1 - float(lengths.sum()) / count for way, count in positions.items()}
 
 
 def read_ads(arguments: argparse.Namespace, num_ads: int) -> pa.Table:
