@@ -29,9 +29,6 @@ class Estimate:
     ads_per_s: float
     tokens_per_ad: float
 
-    def hours(self, num_ads: int, *, num_nodes: int) -> float:
-        return num_ads / self.ads_per_s / num_nodes / 3600
-
 
 def calibrate(plan: Plan, bundle: Bundle, *, for_s: float) -> Estimate | None:
     """Score ads from all over the input for about so many seconds; nothing is written. None if none can be scored.

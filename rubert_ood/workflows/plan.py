@@ -47,9 +47,15 @@ def _estimate(run_plan: Plan, bundle: Bundle, settings: PlanSettings) -> None:
         f"{estimate.num_ads:,} ads of {estimate.tokens_per_ad:.1f} tokens"
     )
     num_nodes = settings.num_actors or 1
-    hours = estimate.hours(run_plan.num_rows, num_nodes=num_nodes)
+    hours = run_plan.num_rows / estimate.ads_per_s / num_nodes / 3600
     log.info(
         f"estimate  {run_plan.num_rows:,} ads, about {run_plan.num_rows * estimate.tokens_per_ad:,.0f} tokens, "
-        f"{len(run_plan.shards):,} parts: {hours:,.2f} h on {num_nodes} such node(s), "
-        f"{estimate.hours(run_plan.num_rows, num_nodes=10 * num_nodes):,.2f} h on {10 * num_nodes}"
+        f"{len(run_plan.shards):,} parts: {_duration(hours)} on {num_nodes} such node(s), "
+        f"{_duration(hours / 10)} on {10 * num_nodes}"
     )
+
+
+def _duration(hours: float) -> str:
+    if hours < 0.1:
+        return f"{hours * 3600:,.0f} s"
+    return f"{hours * 60:,.0f} min" if hours < 2 else f"{hours:,.1f} h"

@@ -9,7 +9,7 @@ from rubert_ood.scoring import estimate as estimate_module
 from rubert_ood.scoring.estimate import PIECE_ROWS, Estimate, calibrate
 from rubert_ood.scoring.plan import make_plan
 from rubert_ood.settings import PlanSettings
-from rubert_ood.workflows.plan import plan
+from rubert_ood.workflows.plan import _duration, plan
 from tests.conftest import damage_first_page, write_parquet
 
 NUM_ADS = 300
@@ -39,7 +39,12 @@ def test_an_estimate_is_printed_and_nothing_is_written(settings, caplog, tmp_pat
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
     assert "0.1 ads/s in fp32 on this machine" in caplog.text
     # 300 ads at 0.05 ads/s are 6,000 s of one node
-    assert "300 ads, about 9,000 tokens, 3 parts: 0.83 h on 2 such node(s), 0.08 h on 20" in caplog.text
+    assert "300 ads, about 9,000 tokens, 3 parts: 50 min on 2 such node(s), 300 s on 20" in caplog.text
+
+
+@pytest.mark.parametrize(("hours", "text"), [(0.01, "36 s"), (0.5, "30 min"), (1.99, "119 min"), (1234.5, "1,234.5 h")])
+def test_durations_are_readable(hours, text):
+    assert _duration(hours) == text
 
 
 def test_without_calibration_no_model_is_loaded(settings, caplog, monkeypatch):
