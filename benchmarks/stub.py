@@ -10,9 +10,11 @@ from rubert_ood.ads.synthetic import generate_ads
 from rubert_ood.bundle import write_bundle
 from rubert_ood.classifier.device import choose_device
 from rubert_ood.classifier.model import Classifier, load_network, load_tokenizer
+from rubert_ood.classifier.outputs import Outputs
 from rubert_ood.classifier.small_bert import build_small_bert
 from rubert_ood.classifier.tokens import tokenize
 from rubert_ood.ood.fit import fit
+from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
 from rubert_ood.settings import CleanerSettings, DecisionSettings, FitSettings
 
 VOCABULARY, MAX_LENGTH = 30_000, 196
@@ -45,11 +47,8 @@ def build_bundle(folder: Path, *, max_length: int, **shape: int) -> str:
     chosen = rng.integers(0, NUM_SCORED, len(labels_N))
     noisy_NH = cls_NH[chosen] + rng.normal(scale=cls_NH.std(), size=(len(labels_N), cls_NH.shape[1]))
     fitted = fit(
-        train_cls_NH=noisy_NH,
-        train_labels_N=labels_N,
-        valid_logits_NC=logits_NC[chosen],
-        valid_cls_NH=noisy_NH,
-        valid_labels_N=labels_N,
+        fit_mahalanobis(noisy_NH, labels_N, len(labels)),
+        Outputs(logits_NC[chosen], noisy_NH, labels_N),
         labels=labels,
         settings=FitSettings(),
         decision=DecisionSettings(),

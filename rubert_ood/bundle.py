@@ -3,7 +3,8 @@
 config.json, model.safetensors, tokenizer*   HF layout; AutoModelForSequenceClassification loads the folder as it is
 label_mapping.json                           {"labels": [...]}
 temperature.json, ood_threshold.json         T and the decision rule
-ood_statistics.safetensors                   class means, precision, sorted d2 of valid; float64
+ood_statistics.safetensors                   class means, precision, sorted d2 of the calibration rows; float64
+reference.safetensors                        features of a sample of train and calibration, to compare detectors
 text.json                                    the cleaner and max_length
 precision.json                               the numbers that it was fitted in and is scored in; int8: against fp32
 evaluation.json, evaluation.html, README.md  how good it is, for programs and for people
@@ -19,24 +20,30 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from rubert_ood import __version__, folders, storage
 from rubert_ood.ads.text import TextCleaner
+from rubert_ood.classifier.outputs import Outputs
 from rubert_ood.errors import BundleError, InputError
+from rubert_ood.ood.comparison import Reference
 from rubert_ood.ood.decision import Thresholds
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
 from rubert_ood.ood.temperature import TemperatureFit
 from rubert_ood.settings import DecisionSettings, Precision
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
 STATISTICS = "ood_statistics.safetensors"
+REFERENCE = "reference.safetensors"
+OUTPUT_KINDS = ("logits", "cls", "labels")
+"""Arrays of `Outputs`, in its order."""
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
@@ -64,6 +71,7 @@ def write_bundle(
     documents: Mapping[str, str],
     precision: Precision = "fp32",
     agreement: Mapping[str, float] | None = None,
+    reference: Reference | None = None,
 ) -> Bundle:
     """Write a bundle, whole or not at all. An existing one is refused: versions never change.
 
@@ -81,6 +89,7 @@ def write_bundle(
             "mu": thresholds.mu,
             "sigma": thresholds.sigma,
             "shrinkage": fitted.statistics.shrinkage,
+            "calibrated_on": fitted.calibrated_on,
             **fitted.decision.model_dump(),
         },
         "text.json": {"cleaner": cleaner.to_dict(), "max_length": max_length},
@@ -99,6 +108,8 @@ def write_bundle(
             "calibration_d2": thresholds.calibration_d2,
         }
         save_file(arrays, os.path.join(folder, STATISTICS))
+        if reference:
+            save_file(_reference_arrays(reference), os.path.join(folder, REFERENCE))
         files = {name: _describe(os.path.join(folder, name)) for name in sorted(os.listdir(folder))}
         manifest = {
             "format": FORMAT,
@@ -144,6 +155,25 @@ def load_bundle(uri: str, *, fingerprint: str | None = None) -> Bundle:
         max_length=_read_json(folder, "text.json")["max_length"],
         precision=_read_json(folder, "precision.json")["precision"],
     )
+
+
+def load_reference(bundle: Bundle) -> Reference | None:
+    """Read the features that detectors are fitted on; None if the bundle was written without."""
+    path = os.path.join(bundle.folder, REFERENCE)
+    if not os.path.exists(path):
+        return None
+    arrays = load_file(path)
+    return Reference(
+        *(Outputs(*(arrays[f"{part}_{kind}"] for kind in OUTPUT_KINDS)) for part in ("train", "calibration"))
+    )
+
+
+def _reference_arrays(reference: Reference) -> dict[str, np.ndarray]:
+    return {
+        f"{part}_{kind}": np.ascontiguousarray(array)
+        for part in ("train", "calibration")
+        for kind, array in zip(OUTPUT_KINDS, astuple(getattr(reference, part)), strict=True)
+    }
 
 
 def _fetch(uri: str, manifest: dict[str, Any]) -> str:
@@ -196,6 +226,7 @@ def _read_fitted(folder: str) -> FittedModel:
         statistics=MahalanobisStatistics(arrays["means"], arrays["precision"], rule["shrinkage"]),
         thresholds=Thresholds(rule["threshold"], rule["mu"], rule["sigma"], arrays["calibration_d2"]),
         decision=DecisionSettings(**{name: rule[name] for name in DecisionSettings.model_fields}),
+        calibrated_on=rule["calibrated_on"],
     )
 
 

@@ -105,8 +105,10 @@ def trained_bundle(tmp_path_factory: pytest.TempPathFactory, labelled_ads: pa.Ta
     from rubert_ood.bundle import write_bundle
     from rubert_ood.classifier.device import choose_device
     from rubert_ood.classifier.model import Classifier, load_network, load_tokenizer
+    from rubert_ood.classifier.outputs import Outputs
     from rubert_ood.classifier.tokens import pad, tokenize
     from rubert_ood.ood.fit import fit
+    from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
     from rubert_ood.settings import CleanerSettings, DecisionSettings, FitSettings, SplitSettings
 
     parts = split(labelled_ads, SplitSettings(valid_fraction=0.2))
@@ -134,11 +136,8 @@ def trained_bundle(tmp_path_factory: pytest.TempPathFactory, labelled_ads: pa.Ta
         classifier.run(tokenize(tokenizer, part.texts, 48), token_budget=4096) for part in (train, valid)
     )
     fitted = fit(
-        train_cls_NH=train_cls,
-        train_labels_N=train.labels_N,
-        valid_logits_NC=valid_logits,
-        valid_cls_NH=valid_cls,
-        valid_labels_N=valid.labels_N,
+        fit_mahalanobis(train_cls, train.labels_N, len(labels)),
+        Outputs(valid_logits, valid_cls, valid.labels_N),
         labels=labels,
         settings=FitSettings(),
         decision=DecisionSettings(),

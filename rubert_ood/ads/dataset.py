@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +10,7 @@ import pyarrow as pa
 from rubert_ood.ads.schema import as_text, check_type, decoded, resolve_columns
 from rubert_ood.ads.tables import inspect, list_tables, read_rows
 from rubert_ood.ads.text import TextCleaner, ad_text
+from rubert_ood.ads.traits import ad_traits, city_slices
 from rubert_ood.errors import InputError, SchemaError
 from rubert_ood.settings import CleanerSettings, ColumnSettings, SplitSettings, TrainSettings
 
@@ -17,6 +18,8 @@ log = logging.getLogger(__name__)
 
 RESERVED_LABEL = "Other"
 ROLES = ("title", "description", "category", "city")
+TEST = 2
+"""Place of test among the parts: train, valid, test, and calibration if there is one."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class LabelledAds:
     texts: list[str]
     labels_N: np.ndarray
     """int64 (N,), an index into the label vocabulary."""
+    traits: dict[str, list[str]] = field(default_factory=dict)
+    """By trait, the slice of the evaluation that each ad lies in; of test ads only."""
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -39,6 +44,8 @@ class Dataset:
     train: LabelledAds
     valid: LabelledAds
     test: LabelledAds
+    calibration: LabelledAds | None = None
+    """Rows of their own for T and the thresholds; without them valid serves."""
 
     def num_test_texts_seen_in_train(self) -> int:
         """Count test ads whose cleaned text is also a training text (re-posts): they flatter every figure."""
@@ -55,14 +62,14 @@ def load_dataset(settings: TrainSettings) -> Dataset:
         whole = read_labelled(settings.input_uri, settings.columns)
         parts = split(whole, settings.split)
     else:
-        uris = (settings.train_uri, settings.valid_uri, settings.test_uri)
-        parts = [read_labelled(str(uri), settings.columns) for uri in uris]
+        uris = (settings.train_uri, settings.valid_uri, settings.test_uri, settings.calibration_uri)
+        parts = [read_labelled(uri, settings.columns) for uri in uris if uri]
     train = parts[0]
     labels = sorted(set(train["category"].to_pylist()))
     if len(labels) < 2:
         raise SchemaError(f"training needs at least 2 classes, found {len(labels)}: {labels}")
     cleaner = build_cleaner(train, settings.cleaner)
-    cleaned = [clean_labelled(part, cleaner, labels) for part in parts]
+    cleaned = [clean_labelled(part, cleaner, labels, traits=part is parts[TEST]) for part in parts]
     num_empty = sum(part.num_rows for part in parts) - sum(len(part) for part in cleaned)
     if num_empty:
         log.warning("data      %d labelled ads have no readable text after cleaning: left out", num_empty)
@@ -70,8 +77,8 @@ def load_dataset(settings: TrainSettings) -> Dataset:
     counts = np.bincount(dataset.train.labels_N, minlength=len(labels))
     if counts.min() == 0:
         raise SchemaError(f"class {labels[int(counts.argmin())]!r} has no training ad with text; add some or drop it")
-    for name, part in (("valid", dataset.valid), ("test", dataset.test)):
-        if not len(part):
+    for name, part in (("valid", dataset.valid), ("test", dataset.test), ("calibration", dataset.calibration)):
+        if part is not None and not len(part):
             raise InputError(f"no {name} ad has text after cleaning; give more {name} ads")
     return dataset
 
@@ -105,24 +112,34 @@ def _check_labels(uri: str, name: str, table: pa.Table) -> None:
 
 
 def split(table: pa.Table, settings: SplitSettings) -> list[pa.Table]:
-    """Split into train, valid, test, stratified by category; seeded. 10,000 balanced ads give 7200, 800, 2000."""
+    """Split into train, valid, test, and calibration if asked for; stratified by category, seeded.
+
+    10,000 balanced ads give 7200, 800, 2000.
+    """
     from sklearn.model_selection import train_test_split
 
     category = np.array(table["category"].to_pylist(), dtype=object)
-    rows = np.arange(table.num_rows)
+    rest = np.arange(table.num_rows)
     smallest, count = min(Counter(category.tolist()).items(), key=lambda item: item[1])
+    held_out = {}
+    fractions = {
+        "test": settings.test_fraction,
+        "calibration": settings.calibration_fraction,
+        "valid": settings.valid_fraction,
+    }
     try:
-        rest, test = train_test_split(
-            rows, test_size=settings.test_fraction, stratify=category, random_state=settings.seed
-        )
-        train, valid = train_test_split(
-            rest, test_size=settings.valid_fraction, stratify=category[rest], random_state=settings.seed
-        )
+        for name, fraction in fractions.items():
+            if fraction:
+                rest, held_out[name] = train_test_split(
+                    rest, test_size=fraction, stratify=category[rest], random_state=settings.seed
+                )
     except ValueError as error:
         raise SchemaError(
-            f"no stratified split of {len(rows)} ads is possible; the smallest class {smallest!r} has {count}: {error}"
+            f"no stratified split of {table.num_rows} ads is possible; the smallest class {smallest!r} has {count}: "
+            f"{error}"
         ) from error
-    return [table.take(part) for part in (train, valid, test)]
+    parts = [rest, *(held_out[name] for name in ("valid", "test", "calibration") if name in held_out)]
+    return [table.take(part) for part in parts]
 
 
 def build_cleaner(train: pa.Table, settings: CleanerSettings) -> TextCleaner:
@@ -132,20 +149,29 @@ def build_cleaner(train: pa.Table, settings: CleanerSettings) -> TextCleaner:
     return TextCleaner(phone_pattern=settings.phone_pattern, noise_words=settings.noise_words, cities=cities)
 
 
-def clean_labelled(table: pa.Table, cleaner: TextCleaner, labels: list[str]) -> LabelledAds:
+def clean_labelled(table: pa.Table, cleaner: TextCleaner, labels: list[str], *, traits: bool = False) -> LabelledAds:
     """Clean and number the ads; ads without text are dropped, an unknown label is a SchemaError."""
     index = {label: number for number, label in enumerate(labels)}
-    texts, numbers = [], []
-    columns = (decoded(table[role]) for role in ("title", "description", "category"))
-    for title, description, category in zip(*columns, strict=True):
+    texts, numbers, cities = [], [], []
+    slices: dict[str, list[str]] = {}
+    columns = (decoded(table[role]) for role in ("title", "description", "category", "city"))
+    for title, description, category, city in zip(*columns, strict=True):
         if category not in index:
             raise SchemaError(f"label {category!r} does not occur among the training labels")
-        text = "" if isinstance(title, bytes) or isinstance(description, bytes) else ad_text(title, description)
-        text = cleaner.clean(text)
-        if text:
-            texts.append(text)
-            numbers.append(index[category])
-    return LabelledAds(texts, np.array(numbers, dtype=np.int64))
+        if isinstance(title, bytes) or isinstance(description, bytes):
+            continue
+        text = cleaner.clean(ad_text(title, description))
+        if not text:
+            continue
+        texts.append(text)
+        numbers.append(index[category])
+        if traits:
+            cities.append(city if isinstance(city, str) else None)
+            for name, value in ad_traits(title, description, text).items():
+                slices.setdefault(name, []).append(value)
+    if any(cities):
+        slices["city"] = city_slices(cities)
+    return LabelledAds(texts, np.array(numbers, dtype=np.int64), slices)
 
 
 def read_texts(uri: str, group: str, cleaner: TextCleaner) -> list[tuple[str, str, str]]:

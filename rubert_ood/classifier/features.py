@@ -1,36 +1,36 @@
-"""Gather logits and CLS features of many texts on the driver, in one Ray Data pass.
+"""Compute logits and CLS features of many texts in one Ray Data pass, and keep them in the object store.
 
 Shapes: N ads, C classes, H hidden.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
+import ray
 import ray.data
 import torch
 
 from rubert_ood.ads.dataset import LabelledAds
 from rubert_ood.classifier.model import Classifier
+from rubert_ood.classifier.outputs import Outputs
 from rubert_ood.classifier.tokens import tokenize
-from rubert_ood.cluster import ACTOR_RETRIES
+from rubert_ood.cluster import ACTOR_RETRIES, TASK_RETRIES
 from rubert_ood.errors import RubertOodError
 from rubert_ood.progress import Progress
 from rubert_ood.settings import Precision, WorkerSettings
 
 BATCH_ADS = 512
+SUM_ADS = 8192
+"""Ads of one partial sum: large, since each sum of H x H numbers travels to the driver."""
 TOKEN_BUDGET = 4096
+SAMPLE_SEED = 0
 
-
-@dataclass(frozen=True)
-class Features:
-    logits_NC: np.ndarray
-    """float32 (N, C)."""
-    cls_NH: np.ndarray
-    """float32 (N, H), CLS of the last layer."""
-    labels_N: np.ndarray
-    """int64 (N,); -1 where no label is known."""
+Sums = TypeVar("Sums")
 
 
 class _FeatureActor:
@@ -44,24 +44,75 @@ class _FeatureActor:
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         ids = tokenize(self.classifier.tokenizer, batch["text"].tolist(), self.max_length)
         logits_NC, cls_NH = self.classifier.run(ids, token_budget=TOKEN_BUDGET)
-        return {"row": batch["row"], "logits": logits_NC, "cls": cls_NH}
+        return {"row": batch["row"], "label": batch["label"], "logits": logits_NC, "cls": cls_NH}
 
 
-def gather_features(
+@dataclass(frozen=True)
+class StoredFeatures:
+    """Outputs of several parts in the object store of the cluster, which spills to disk: the driver holds none."""
+
+    dataset: ray.data.Dataset
+    """Columns row, label, logits, cls."""
+    spans: dict[str, range]
+    """Rows of each part."""
+
+    def gather(self, max_rows: Mapping[str, int] | None = None) -> dict[str, Outputs]:
+        """Bring every part to the driver, in the order given; of the parts in max_rows a seeded sample of so many."""
+        chosen = {name: _sample(span, (max_rows or {}).get(name, len(span))) for name, span in self.spans.items()}
+        wanted = np.zeros(max((span.stop for span in self.spans.values()), default=0), dtype=bool)
+        for rows in chosen.values():
+            wanted[rows] = True
+        kept = []
+        for batch in self.dataset.iter_batches(batch_size=None, batch_format="numpy"):
+            mask = wanted[batch["row"]]
+            kept.append({name: column[mask] for name, column in batch.items()})
+        columns = {name: np.concatenate([batch[name] for batch in kept]) for name in kept[0]}
+        order = np.argsort(columns["row"])
+        columns = {name: column[order] for name, column in columns.items()}
+        features = {}
+        for name, rows in chosen.items():
+            here = slice(*np.searchsorted(columns["row"], [rows[0], rows[-1] + 1])) if len(rows) else slice(0, 0)
+            features[name] = Outputs(columns["logits"][here], columns["cls"][here], columns["label"][here])
+        return features
+
+    def sum_up(self, name: str, summarise: Callable[[np.ndarray, np.ndarray], Sums]) -> Sums:
+        """Add up what `summarise`, on the workers, makes of CLS (n, H) and labels (n,) of each batch of a part."""
+        span = self.spans[name]
+
+        def partial_sum(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            inside = (batch["row"] >= span.start) & (batch["row"] < span.stop)
+            sums = np.empty(1, dtype=object)
+            sums[0] = summarise(batch["cls"][inside], batch["label"][inside])
+            return {"sums": sums}
+
+        sums = self.dataset.map_batches(partial_sum, batch_size=SUM_ADS, batch_format="numpy", **TASK_RETRIES)
+        return reduce(add, (row["sums"] for row in sums.iter_rows()))
+
+
+def _sample(span: range, max_rows: int) -> np.ndarray:
+    """Choose rows of a span, ascending."""
+    rows = np.arange(span.start, span.stop)
+    if len(rows) <= max_rows:
+        return rows
+    return np.sort(np.random.default_rng(SAMPLE_SEED).choice(rows, max_rows, replace=False))
+
+
+def compute_features(
     parts: Mapping[str, LabelledAds],
     checkpoint_uri: str,
     *,
     max_length: int,
     workers: WorkerSettings,
     precision: Precision,
-) -> dict[str, Features]:
-    """Score every part; each row once, in the order given. The checkpoint must be readable on every node.
+) -> StoredFeatures:
+    """Run every part through the model, each row once. The checkpoint must be readable on every node.
 
-    int8 is computed on CPU, also by workers that have a GPU.
+    int8 is computed on CPU, also by workers that have a GPU. Raises RubertOodError when rows get lost.
     """
     use_gpu = workers.use_gpu and precision != "int8"
     texts = [text for ads in parts.values() for text in ads.texts]
-    table = pa.table({"row": np.arange(len(texts)), "text": pa.array(texts, pa.string())})
+    labels_N = np.concatenate([ads.labels_N for ads in parts.values()])
+    table = pa.table({"row": np.arange(len(texts)), "label": labels_N, "text": pa.array(texts, pa.string())})
     options = ACTOR_RETRIES | {"num_cpus": workers.cpus_per_worker, "num_gpus": int(use_gpu)}
     batches = ray.data.from_arrow(_cut(table)).map_batches(
         _FeatureActor,
@@ -72,29 +123,21 @@ def gather_features(
         **options,
     )
     progress = Progress("features", len(texts), "ads")
-    gathered = []
-    for batch in batches.iter_batches(batch_size=None, batch_format="numpy"):
-        gathered.append(batch)
-        progress.add(len(batch["row"]))
-    return _in_order(gathered, parts, len(texts))
+    seen = np.zeros(len(texts), dtype=np.uint8)
+    blocks = []
+    for batch in batches.iter_batches(batch_size=None, batch_format="pyarrow"):
+        seen[np.asarray(batch["row"])] += 1
+        blocks.append(ray.put(batch))
+        progress.add(batch.num_rows)
+    if not (seen == 1).all():
+        raise RubertOodError(f"features of {len(texts)} ads: {(seen != 1).sum()} rows were lost or doubled")
+    return StoredFeatures(ray.data.from_arrow_refs(blocks), _spans(parts))
 
 
 def _cut(table: pa.Table) -> list[pa.Table]:
     return [table.slice(start, BATCH_ADS) for start in range(0, table.num_rows, BATCH_ADS)]
 
 
-def _in_order(
-    batches: Sequence[dict[str, np.ndarray]], parts: Mapping[str, LabelledAds], total: int
-) -> dict[str, Features]:
-    rows_N = np.concatenate([batch["row"] for batch in batches])
-    order_N = np.argsort(rows_N)
-    if not np.array_equal(rows_N[order_N], np.arange(total)):
-        raise RubertOodError(f"gathered {len(rows_N)} feature rows for {total} ads: rows were lost or doubled")
-    logits_NC = np.concatenate([batch["logits"] for batch in batches])[order_N]
-    cls_NH = np.concatenate([batch["cls"] for batch in batches])[order_N]
-    features, start = {}, 0
-    for name, ads in parts.items():
-        stop = start + len(ads)
-        features[name] = Features(logits_NC[start:stop], cls_NH[start:stop], ads.labels_N)
-        start = stop
-    return features
+def _spans(parts: Mapping[str, LabelledAds]) -> dict[str, range]:
+    stops = np.cumsum([len(ads) for ads in parts.values()]).tolist()
+    return {name: range(stop - len(ads), stop) for (name, ads), stop in zip(parts.items(), stops, strict=True)}

@@ -1,16 +1,18 @@
-"""From logits and CLS vectors to a label, an OOD flag and the top classes; thresholds come from the valid split.
+"""From logits and CLS vectors to a label, an OOD flag and the top classes.
 
-Larger d2, larger z and smaller p mean more out of domain.
+Thresholds come from the calibration rows: the calibration split, or valid where there is none. Larger d2, larger z and
+smaller p mean more out of domain.
 Shapes: N ads, C classes, H hidden, k best classes. Everything is computed in float64.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rubert_ood.errors import BundleError, SchemaError
+from rubert_ood.errors import BundleError, SchemaError, SettingsError
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
 from rubert_ood.ood.temperature import softmax
 from rubert_ood.settings import DecisionSettings
@@ -21,7 +23,10 @@ SIGMA_FLOOR = 1e-9  # keeps z finite when every valid ad has the same d2
 
 @dataclass(frozen=True, eq=False)
 class Thresholds:
-    """The distribution of d2 on valid. Raises BundleError unless finite, with at least two sorted distances."""
+    """The distribution of d2 on the calibration rows.
+
+    Raises BundleError unless finite, with at least two sorted distances.
+    """
 
     threshold: float
     """Quantile of d2."""
@@ -29,7 +34,7 @@ class Thresholds:
     sigma: float
     """Standard deviation with ddof = 1."""
     calibration_d2: NDArray[np.float64]
-    """Every d2 of valid, ascending."""
+    """Every d2, ascending."""
 
     def __post_init__(self) -> None:
         d2 = np.asarray(self.calibration_d2, dtype=np.float64)
@@ -54,19 +59,25 @@ class Decisions:
     """(N, k) str: the best classes, whatever the label; by score, then by class index."""
     topk_scores: NDArray[np.float64]
     """(N, k) their probabilities, descending."""
+    is_far_N: NDArray[np.bool_]
+    """What the rule says of d2 alone, before the confidence gate."""
     is_ood: NDArray[np.bool_]
+    """Far, and not confident."""
     ood_distance_N: NDArray[np.float64]
     """d2, squared Mahalanobis distance to the nearest class."""
     ood_z_N: NDArray[np.float64]
-    """d2 in standard deviations above the mean of valid."""
+    """d2 in standard deviations above the mean of the calibration rows."""
     ood_p_N: NDArray[np.float64]
-    """Conformal p-value, in (0, 1]: the share of valid ads at least as far away, this ad included."""
+    """Conformal p-value, in (0, 1]: the share of calibration ads at least as far away, this ad included."""
     predicted_N: NDArray[np.int64]
     """Index of the best class, before OTHER."""
 
 
 def fit_thresholds(d2_N: ArrayLike, *, quantile: float = 0.995) -> Thresholds:
-    """Describe the distances of valid. Raises SchemaError on fewer than two, BundleError on a non-finite one."""
+    """Describe the distances of the calibration rows.
+
+    Raises SchemaError on fewer than two, BundleError on a non-finite one.
+    """
     d2 = np.sort(np.asarray(d2_N, dtype=np.float64))
     if len(d2) < 2:
         raise SchemaError(f"thresholds need at least 2 valid rows, found {len(d2)}: give more valid rows")
@@ -85,7 +96,8 @@ def decide(
 ) -> Decisions:
     """Decide on every ad: out of domain, too uncertain, or one of `labels` (class order).
 
-    Out of domain = far away (d2 and z) and not confident. Every comparison is strict, save confidence >= tau_other.
+    Out of domain = far away (by settings.rule) and not confident. Every comparison is strict, save
+    ood_p <= conformal_alpha and confidence >= tau_other.
     Raises BundleError if logits, features, labels and statistics do not fit each other or hold non-finite numbers.
     """
     probabilities_NC = softmax(_checked_logits(logits_NC, labels, statistics), temperature)
@@ -100,11 +112,12 @@ def decide(
     confidence_N = scores_Nk[:, 0].copy()
 
     z_N = (d2_N - thresholds.mu) / (thresholds.sigma + SIGMA_FLOOR)
-    is_ood_N = (
-        (d2_N > settings.alpha * thresholds.threshold)
-        & (z_N > settings.z_thr)
-        & (confidence_N < settings.ood_conf_gate)
-    )
+    p_N = conformal_p(d2_N, thresholds.calibration_d2)
+    if settings.rule == "conformal":
+        is_far_N = p_N <= settings.conformal_alpha
+    else:
+        is_far_N = (d2_N > settings.alpha * thresholds.threshold) & (z_N > settings.z_thr)
+    is_ood_N = is_far_N & (confidence_N < settings.ood_conf_gate)
     names_C = np.array(labels, dtype=object)
     trusted_N = ~is_ood_N & (confidence_N >= settings.tau_other)
     return Decisions(
@@ -112,12 +125,32 @@ def decide(
         confidence_N=confidence_N,
         topk_labels=names_C[top_Nk],
         topk_scores=scores_Nk,
+        is_far_N=is_far_N,
         is_ood=is_ood_N,
         ood_distance_N=d2_N,
         ood_z_N=z_N,
-        ood_p_N=conformal_p(d2_N, thresholds.calibration_d2),
+        ood_p_N=p_N,
         predicted_N=predicted_N,
     )
+
+
+def check_rule(settings: DecisionSettings, num_calibration: int) -> None:
+    """Raise SettingsError when the rule cannot flag anything: the smallest p-value of n rows is 1 / (n + 1)."""
+    if settings.rule == "conformal" and settings.conformal_alpha * (num_calibration + 1) < 1:
+        needed = math.ceil(1 / settings.conformal_alpha) - 1
+        raise SettingsError(
+            f"decision.conformal_alpha: {settings.conformal_alpha:g} needs at least {needed} calibration rows, found "
+            f"{num_calibration}; give more, or a larger alpha"
+        )
+
+
+def d2_limit(settings: DecisionSettings, thresholds: Thresholds) -> float:
+    """Return the d2 above which an ad is far by the rule of the settings."""
+    if settings.rule == "conformal":
+        d2 = thresholds.calibration_d2  # far if at most this many calibration rows are as far
+        allowed = math.floor(settings.conformal_alpha * (len(d2) + 1) * (1 + 1e-12)) - 1
+        return float(d2[len(d2) - 1 - min(max(allowed, 0), len(d2) - 1)])
+    return max(settings.alpha * thresholds.threshold, thresholds.mu + settings.z_thr * thresholds.sigma)
 
 
 def conformal_p(d2_N: NDArray[np.float64], calibration_d2: NDArray[np.float64]) -> NDArray[np.float64]:

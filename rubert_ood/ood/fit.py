@@ -5,13 +5,17 @@ Shapes: N ads, C classes, H hidden.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from rubert_ood.ood.decision import Decisions, Thresholds, decide, fit_thresholds
-from rubert_ood.ood.mahalanobis import MahalanobisStatistics, fit_mahalanobis
+from rubert_ood.classifier.outputs import Outputs
+from rubert_ood.ood.decision import Decisions, Thresholds, check_rule, decide, fit_thresholds
+from rubert_ood.ood.mahalanobis import MahalanobisStatistics
 from rubert_ood.ood.temperature import TemperatureFit, fit_temperature
 from rubert_ood.settings import DecisionSettings, FitSettings
+
+CalibratedOn = Literal["valid", "calibration"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,8 @@ class FittedModel:
     statistics: MahalanobisStatistics
     thresholds: Thresholds
     decision: DecisionSettings
+    calibrated_on: CalibratedOn = "valid"
+    """The rows of T and thresholds: valid, which chose the checkpoint as well, or rows of their own."""
 
     def decide(self, logits_NC: np.ndarray, cls_NH: np.ndarray) -> Decisions:
         return decide(
@@ -35,21 +41,22 @@ class FittedModel:
 
 
 def fit(
+    statistics: MahalanobisStatistics,
+    calibration: Outputs,
     *,
-    train_cls_NH: np.ndarray,
-    train_labels_N: np.ndarray,
-    valid_logits_NC: np.ndarray,
-    valid_cls_NH: np.ndarray,
-    valid_labels_N: np.ndarray,
     labels: Sequence[str],
     settings: FitSettings,
     decision: DecisionSettings,
+    calibrated_on: CalibratedOn = "valid",
 ) -> FittedModel:
-    """Fit T and the thresholds on valid, the Mahalanobis statistics on train."""
+    """Fit T and the thresholds on the calibration rows.
+
+    Raises SettingsError when they are too few for the decision rule.
+    """
+    check_rule(decision, len(calibration))
     temperature = fit_temperature(
-        valid_logits_NC, valid_labels_N, lower=settings.temperature_min, upper=settings.temperature_max
+        calibration.logits_NC, calibration.labels_N, lower=settings.temperature_min, upper=settings.temperature_max
     )
-    statistics = fit_mahalanobis(train_cls_NH, train_labels_N, len(labels))
-    valid_d2_N, _ = statistics.distance(valid_cls_NH)
-    thresholds = fit_thresholds(valid_d2_N, quantile=settings.threshold_quantile)
-    return FittedModel(list(labels), temperature, statistics, thresholds, decision)
+    d2_N, _ = statistics.distance(calibration.cls_NH)
+    thresholds = fit_thresholds(d2_N, quantile=settings.threshold_quantile)
+    return FittedModel(list(labels), temperature, statistics, thresholds, decision, calibrated_on)

@@ -1,7 +1,7 @@
 """Mahalanobis distance of a CLS vector to the nearest class: large means unlike every class of the training set.
 
 Source: Lee et al. 2018, "A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial
-Attacks", equations 1 and 2, with the shrunk covariance of Ledoit and Wolf 2004.
+Attacks", equations 1 and 2. Means and precision are fitted in ledoit_wolf.py.
 Shapes: N ads, n ads of one chunk, C classes, H hidden. Everything is computed in float64.
 """
 
@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rubert_ood.errors import BundleError, RubertOodError, SchemaError
+from rubert_ood.errors import BundleError, RubertOodError
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -70,12 +70,12 @@ class MahalanobisStatistics:
         nearest_N = np.empty(len(cls), dtype=np.int64)
         for start in range(0, len(cls), chunk_rows):
             rows = slice(start, start + chunk_rows)
-            d2_N[rows], nearest_N[rows] = self._chunk_distance(_finite_features(cls[rows], start))
+            d2_N[rows], nearest_N[rows] = self._chunk_distance(finite_features(cls[rows], start))
         return d2_N, nearest_N
 
     def own_class_distance(self, cls_NH: ArrayLike, labels_N: Integers) -> Floats:
         """Return the squared distance of each ad to the mean of its own class, float64 (N,)."""
-        return self._exact(_finite_features(np.asarray(cls_NH), 0), labels_N)
+        return self._exact(finite_features(np.asarray(cls_NH)), labels_N)
 
     @cached_property
     def _factor_HH(self) -> Floats:
@@ -127,50 +127,13 @@ class MahalanobisStatistics:
         return np.einsum("nh,nh->n", whitened_nH, whitened_nH)
 
 
-def fit_mahalanobis(cls_NH: ArrayLike, labels_N: ArrayLike, num_classes: int) -> MahalanobisStatistics:
-    """Fit class means and the shared LedoitWolf precision on the train split.
-
-    The precision is scaled so that the mean squared distance of the train ads to their own class mean is H.
-    Raises SchemaError without rows, on a class without a row, a label outside 0..num_classes-1, non-finite features,
-    or a split where every ad equals its class mean.
-    """
-    from sklearn.covariance import LedoitWolf  # a second and a half, which scoring need not wait for
-
-    x_NH = _finite_features(np.asarray(cls_NH), 0, SchemaError)
-    labels = np.asarray(labels_N)
-    _check_labels(labels, len(x_NH), num_classes)
-    means_CH = np.stack([x_NH[labels == index].mean(axis=0) for index in range(num_classes)])
-    residuals_NH = x_NH - means_CH[labels]
-    if not residuals_NH.any():
-        raise SchemaError("every train ad equals its class mean, so there is no covariance: give more ads per class")
-    estimate = LedoitWolf().fit(residuals_NH)
-    precision_HH = (estimate.precision_ + estimate.precision_.T) / 2
-    # mean(r' P r) as the trace of P times the second moment: no (N, H) product.
-    mean_d2 = np.vdot(precision_HH, residuals_NH.T @ residuals_NH) / len(residuals_NH)
-    hidden = x_NH.shape[1]
-    return MahalanobisStatistics(means_CH, precision_HH * (hidden / mean_d2), float(estimate.shrinkage_))
-
-
-def _finite_features(cls_nH: NDArray[np.floating], first_row: int, error: type[RubertOodError] = BundleError) -> Floats:
+def finite_features(
+    cls_nH: NDArray[np.floating], first_row: int = 0, error: type[RubertOodError] = BundleError
+) -> Floats:
+    """Return the features as float64; a row that is not finite raises `error`, counted from first_row."""
     x_nH = cls_nH.astype(np.float64)
     finite_n = np.isfinite(x_nH).all(axis=1)
     if not finite_n.all():
         row = first_row + int(np.argmin(finite_n))
         raise error(f"CLS features of row {row} are not finite: the checkpoint is damaged or diverged; train again")
     return x_nH
-
-
-def _check_labels(labels: NDArray[np.integer], num_rows: int, num_classes: int) -> None:
-    if num_rows == 0:
-        raise SchemaError("no training row to fit the Mahalanobis statistics on: give train rows")
-    if len(labels) != num_rows:
-        raise SchemaError(f"{num_rows} rows of features for {len(labels)} labels: they must come from the same split")
-    if labels.min() < 0 or labels.max() >= num_classes:
-        raise SchemaError(
-            f"labels {labels.min()}..{labels.max()} do not fit {num_classes} classes: 0..{num_classes - 1}"
-        )
-    empty = np.flatnonzero(np.bincount(labels, minlength=num_classes) == 0)
-    if len(empty):
-        raise SchemaError(
-            f"class number {empty[0]} has no training row ({len(empty)} such): give it rows or drop the label"
-        )

@@ -4,44 +4,45 @@ Shapes: N ads, C classes, H hidden.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from sklearn.metrics import precision_recall_curve, roc_curve
 
-from rubert_ood.ood.decision import OTHER, Decisions
+from rubert_ood.ads.dataset import LabelledAds
+from rubert_ood.classifier.outputs import Outputs
+from rubert_ood.ood.comparison import Reference, compare_detectors, compare_rules
+from rubert_ood.ood.decision import OTHER, Decisions, d2_limit
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.metrics import classification_metrics, confusion_pairs, ece, ood_metrics, reliability_bins
 from rubert_ood.ood.temperature import nll, softmax
+from rubert_ood.reports.curves import class_curves, histograms, ood_roc, risk_coverage
 from rubert_ood.reports.verdict import verdict
 
-if TYPE_CHECKING:  # its module loads torch and Ray
-    from rubert_ood.classifier.features import Features
-
-CURVE_POINTS = 200
-HISTOGRAM_BINS = 60
 EXAMPLES_PER_PAIR = 2
 EXAMPLE_CHARACTERS = 200
 
 
 def evaluate(
     fitted: FittedModel,
-    splits: Mapping[str, "Features"],
+    splits: Mapping[str, Outputs],
     *,
-    hard_cases: tuple[Sequence[tuple[str, str]], "Features"] | None,
-    ood: Mapping[str, "Features"] | None,
+    hard_cases: tuple[Sequence[tuple[str, str]], Outputs] | None,
+    ood: Mapping[str, Outputs] | None,
     baseline: Mapping[str, float] | None,
-    test_texts: Sequence[str],
+    reference: Reference | None,
+    test_ads: LabelledAds,
     context: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Measure `test`, and what else is given.
 
     splits: `test`, and `train` and `valid` where they are known. hard_cases: (text, expected label) with the features
-    of the texts. ood: features by kind; kinds are never averaged. Numbers that have no value are null.
+    of the texts. ood: features by kind; kinds are never averaged. reference: what detectors are fitted on; without it
+    they are not compared. Numbers that have no value are null.
     """
     test = splits["test"]
     decisions = fitted.decide(test.logits_NC, test.cls_NH)
     temperature = fitted.temperature.temperature
+    correct_N = decisions.predicted_N == test.labels_N
     p_raw_NC, p_NC = (softmax(test.logits_NC, t) for t in (1.0, temperature))
     metrics = classification_metrics(test.labels_N, decisions.predicted_N, fitted.labels)
     kinds = sorted((ood or {}).items())
@@ -66,24 +67,31 @@ def evaluate(
             "threshold": fitted.thresholds.threshold,
             "mu": fitted.thresholds.mu,
             "sigma": fitted.thresholds.sigma,
+            "calibrated_on": fitted.calibrated_on,
+            "num_calibration": len(fitted.thresholds.calibration_d2),
+            "far_rate": float(decisions.is_far_N.mean()),
             "ood_rate": float(decisions.is_ood.mean()),
             "other_rate": float((decisions.label == OTHER).mean()),
         },
         "baseline": dict(baseline) if baseline else None,
         "per_class": metrics["per_class"],
-        "confusions": _confusions(test, decisions, fitted.labels, test_texts),
+        "confusions": _confusions(test, decisions, fitted.labels, test_ads.texts),
         "reliability_before": reliability_bins(p_raw_NC, test.labels_N),
         "reliability_after": reliability_bins(p_NC, test.labels_N),
-        "curves": _curves(p_NC, test.labels_N),
-        "d2_histograms": _histograms(d2),
-        "d2_limit": fitted.decision.alpha * fitted.thresholds.threshold,
+        "curves": class_curves(p_NC, test.labels_N),
+        "risk_coverage": risk_coverage(decisions.confidence_N, correct_N),
+        "d2_histograms": histograms(d2),
+        "d2_limit": d2_limit(fitted.decision, fitted.thresholds),
+        "rules": compare_rules(fitted, test=test, kinds=dict(kinds)),
+        "detectors": compare_detectors(fitted, reference, test=test, kinds=dict(kinds)) if reference else [],
+        "slices": _slices(test_ads.traits, decisions, correct_N),
         "hard_cases": _hard_cases(fitted, *hard_cases) if hard_cases else [],
         "ood_kinds": [_ood_kind(fitted, kind, part, decisions) for kind, part in kinds],
     }
     return evaluation | {"verdict": verdict(evaluation)}
 
 
-def _mean_d2_own_class(fitted: FittedModel, splits: Mapping[str, "Features"]) -> float | None:
+def _mean_d2_own_class(fitted: FittedModel, splits: Mapping[str, Outputs]) -> float | None:
     """Return the mean d2 of train to the own class of each ad: H, by the scale of the precision."""
     if "train" not in splits:
         return None
@@ -91,9 +99,7 @@ def _mean_d2_own_class(fitted: FittedModel, splits: Mapping[str, "Features"]) ->
     return float(fitted.statistics.own_class_distance(train.cls_NH, train.labels_N).mean())
 
 
-def _confusions(
-    test: "Features", decisions: Decisions, labels: list[str], texts: Sequence[str]
-) -> list[dict[str, Any]]:
+def _confusions(test: Outputs, decisions: Decisions, labels: list[str], texts: Sequence[str]) -> list[dict[str, Any]]:
     """List the most frequent mistakes with the ads that the model is most sure of."""
     numbers = {label: number for number, label in enumerate(labels)}
     confusions = []
@@ -106,31 +112,28 @@ def _confusions(
     return confusions
 
 
-def _curves(p_NC: np.ndarray, labels_N: np.ndarray) -> dict[str, list[list[float]]]:
-    """PR and ROC over all (ad, class) pairs: micro-averaged, one class against the rest."""
-    truth = (np.arange(p_NC.shape[1]) == labels_N[:, None]).ravel()
-    precision, recall, _ = precision_recall_curve(truth, p_NC.ravel())
-    false_positive, true_positive, _ = roc_curve(truth, p_NC.ravel())
-    return {"pr": _thinned(recall[::-1], precision[::-1]), "roc": _thinned(false_positive, true_positive)}
+def _slices(traits: Mapping[str, Sequence[str]], decisions: Decisions, correct_N: np.ndarray) -> list[dict[str, Any]]:
+    """Measure each slice of the test ads, by trait."""
+    slices = []
+    for trait, values in traits.items():
+        values_N = np.array(values, dtype=object)
+        for value in sorted(set(values)):
+            rows = values_N == value
+            slices.append(
+                {
+                    "trait": trait,
+                    "value": value,
+                    "num_test": int(rows.sum()),
+                    "accuracy": float(correct_N[rows].mean()),
+                    "confidence": float(decisions.confidence_N[rows].mean()),
+                    "ood_rate": float(decisions.is_ood[rows].mean()),
+                    "other_rate": float((decisions.label[rows] == OTHER).mean()),
+                }
+            )
+    return slices
 
 
-def _thinned(x: np.ndarray, y: np.ndarray) -> list[list[float]]:
-    """Keep about CURVE_POINTS points, evenly spaced along the curve: by index, a steep stretch would get none."""
-    length = np.r_[0.0, np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))]
-    rows = np.unique(np.searchsorted(length, np.linspace(0, length[-1], CURVE_POINTS)))
-    return [[float(x[row]), float(y[row])] for row in rows]
-
-
-def _histograms(d2: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Count every set over the same log-spaced bins of d2."""
-    values = np.concatenate(list(d2.values()))
-    low = max(float(values.min()), 1e-3)
-    edges = np.geomspace(low, max(float(values.max()), 2 * low), HISTOGRAM_BINS + 1)
-    counts = {name: np.histogram(np.clip(part, edges[0], edges[-1]), edges)[0].tolist() for name, part in d2.items()}
-    return {"edges": edges.tolist(), "counts": counts}
-
-
-def _hard_cases(fitted: FittedModel, cases: Sequence[tuple[str, str]], features: "Features") -> list[dict[str, Any]]:
+def _hard_cases(fitted: FittedModel, cases: Sequence[tuple[str, str]], features: Outputs) -> list[dict[str, Any]]:
     decisions = fitted.decide(features.logits_NC, features.cls_NH)
     return [
         {
@@ -147,13 +150,11 @@ def _hard_cases(fitted: FittedModel, cases: Sequence[tuple[str, str]], features:
     ]
 
 
-def _ood_kind(fitted: FittedModel, kind: str, features: "Features", test: Decisions) -> dict[str, Any]:
+def _ood_kind(fitted: FittedModel, kind: str, features: Outputs, test: Decisions) -> dict[str, Any]:
     """Tell how far a kind of text is kept apart from the test ads, by d2 and by 1 - confidence (MSP)."""
     decisions = fitted.decide(features.logits_NC, features.cls_NH)
     by_d2 = ood_metrics(test.ood_distance_N, decisions.ood_distance_N)
     by_msp = ood_metrics(1 - test.confidence_N, 1 - decisions.confidence_N)
-    truth = np.r_[np.zeros(len(test.is_ood)), np.ones(len(decisions.is_ood))]
-    roc = roc_curve(truth, np.r_[test.ood_distance_N, decisions.ood_distance_N])
     return {
         "kind": kind,
         "num_texts": len(decisions.is_ood),
@@ -161,5 +162,5 @@ def _ood_kind(fitted: FittedModel, kind: str, features: "Features", test: Decisi
         "caught": float((decisions.label == OTHER).mean()),
         "d2": by_d2,
         "msp": by_msp,
-        "roc": _thinned(roc[0], roc[1]),
+        "roc": ood_roc(test.ood_distance_N, decisions.ood_distance_N),
     }

@@ -48,8 +48,11 @@ class SplitSettings(Group):
 
     test_fraction: float = Field(0.2, gt=0, lt=1)
     """Share of all rows held out for the evaluation report."""
+    calibration_fraction: float = Field(0.0, ge=0, lt=1)
+    """Share of the remaining rows that fits T and the thresholds. 0: valid fits them, although it chose the checkpoint
+    and so looks better than new ads will. 0.1 is recommended where there are ads enough."""
     valid_fraction: float = Field(0.1, gt=0, lt=1)
-    """Share of the remaining rows that picks the checkpoint and fits T and the thresholds."""
+    """Share of the rows then remaining that picks the checkpoint."""
     seed: int = 42
     """Seed of the stratified split."""
 
@@ -98,7 +101,7 @@ class FitSettings(Group):
     temperature_max: float = Field(10.0, gt=0)
     """Upper bound of T."""
     threshold_quantile: float = Field(0.995, gt=0, lt=1)
-    """Quantile of d2 on valid that becomes the threshold."""
+    """Quantile of d2 on the calibration rows that becomes the threshold."""
 
     @model_validator(mode="after")
     def _bounds_in_order(self) -> "FitSettings":
@@ -110,12 +113,17 @@ class FitSettings(Group):
 class DecisionSettings(Group):
     """When an ad is out of domain, and when a label is trusted. Kept in the bundle."""
 
+    rule: Literal["notebook", "conformal"] = "notebook"
+    """notebook: far is d2 > alpha * threshold and z > z_thr, with whatever false-alarm rate that has. conformal: far is
+    ood_p <= conformal_alpha, which bounds the false-alarm rate on ads like the calibration rows."""
     alpha: float = Field(1.10, gt=0)
-    """Factor on the d2 threshold."""
+    """Factor on the d2 threshold; notebook rule."""
     z_thr: float = 4.0
-    """Standard deviations above the mean d2 of valid."""
+    """Standard deviations above the mean d2 of the calibration rows; notebook rule."""
+    conformal_alpha: float = Field(0.01, gt=0, lt=1)
+    """Share of ordinary ads that may be taken for far, before the confidence gate; conformal rule."""
     ood_conf_gate: float = Field(0.75, ge=0, le=1.01)
-    """An ad classified with at least this confidence is never OOD."""
+    """An ad classified with at least this confidence is never OOD, whatever the rule; above 1 there is no gate."""
     tau_other: float = Field(0.35, ge=0, le=1)
     """Below this confidence the label is Other."""
     top_k: int = Field(5, gt=0)

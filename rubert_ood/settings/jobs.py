@@ -69,9 +69,12 @@ class TrainSettings(RayJobSettings):
     train_uri: str | None = None
     """Labelled ads to train on."""
     valid_uri: str | None = None
-    """Labelled ads that pick the checkpoint and fit T and the thresholds."""
+    """Labelled ads that pick the checkpoint, and fit T and the thresholds unless calibration_uri does."""
     test_uri: str | None = None
     """Labelled ads of the evaluation report."""
+    calibration_uri: str | None = None
+    """Labelled ads that fit T and the thresholds: recommended, since valid, which chose the checkpoint, looks better
+    than new ads will. With input_uri it is split.calibration_fraction instead."""
     output_uri: str = "output"
     """Where bundles/VERSION and the training checkpoints go."""
     base_model: str = "DeepPavlov/rubert-base-cased"
@@ -95,6 +98,8 @@ class TrainSettings(RayJobSettings):
         separate = [self.train_uri, self.valid_uri, self.test_uri]
         if bool(self.input_uri) == any(separate) or (any(separate) and not all(separate)):
             raise ValueError("give either input_uri, or all of train_uri, valid_uri and test_uri")
+        if self.calibration_uri and self.input_uri:
+            raise ValueError("calibration_uri goes with train_uri; with input_uri give split.calibration_fraction")
         return self
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from rubert_ood import storage
 from rubert_ood.ads.dataset import clean_labelled, read_labelled
-from rubert_ood.bundle import load_bundle
-from rubert_ood.classifier.features import gather_features
+from rubert_ood.bundle import load_bundle, load_reference
+from rubert_ood.classifier.features import compute_features
 from rubert_ood.cluster import ray_session
 from rubert_ood.settings import EvaluateSettings, WorkerSettings
 from rubert_ood.workflows.evaluation import evaluation_documents, load_extra_texts
@@ -17,22 +17,24 @@ log = logging.getLogger(__name__)
 def evaluate_bundle(settings: EvaluateSettings) -> dict[str, Any]:
     """Run the evaluation job; return the evaluation."""
     bundle = load_bundle(settings.bundle_uri)
-    ads = clean_labelled(read_labelled(settings.input_uri, settings.columns), bundle.cleaner, bundle.fitted.labels)
+    table = read_labelled(settings.input_uri, settings.columns)
+    ads = clean_labelled(table, bundle.cleaner, bundle.fitted.labels, traits=True)
     log.info(f"data      {len(ads):,} labelled ads, bundle {bundle.version}")
     extra = load_extra_texts(settings.evaluation, bundle.cleaner)
     with ray_session(settings):
-        features = gather_features(
+        outputs = compute_features(
             {"test": ads, **extra.parts},
             bundle.uri,
             max_length=bundle.max_length,
             workers=WorkerSettings(),
             precision=bundle.precision,
-        )
+        ).gather()
     evaluation, documents = evaluation_documents(
         bundle.fitted,
-        features,
+        outputs,
         extra=extra,
         test=ads,
+        reference=load_reference(bundle),
         baseline=None,
         context={"version": bundle.version, "fingerprint": bundle.fingerprint, "num_test": len(ads)},
     )

@@ -9,13 +9,14 @@ import numpy as np
 
 from rubert_ood.ads.dataset import LabelledAds, read_texts
 from rubert_ood.ads.text import TextCleaner
-from rubert_ood.classifier.features import Features
+from rubert_ood.classifier.outputs import Outputs
+from rubert_ood.ood.comparison import Reference
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.reports.evaluation import evaluate
 from rubert_ood.reports.html import evaluation_html
 from rubert_ood.settings import EvaluationSettings
 
-SPLITS = ("train", "valid", "test")
+SPLITS = ("train", "valid", "calibration", "test")
 
 
 @dataclass(frozen=True)
@@ -49,21 +50,23 @@ def _unlabelled(texts: list[str]) -> LabelledAds:
 
 def evaluation_documents(
     fitted: FittedModel,
-    features: Mapping[str, Features],
+    outputs: Mapping[str, Outputs],
     *,
     extra: ExtraTexts,
     test: LabelledAds,
+    reference: Reference | None,
     baseline: Mapping[str, float] | None,
     context: Mapping[str, Any],
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the evaluation, and evaluation.json and evaluation.html as texts by file name."""
     evaluation = evaluate(
         fitted,
-        {name: features[name] for name in SPLITS if name in features},
-        hard_cases=(extra.hard_cases, features["hard_cases"]) if extra.hard_cases else None,
-        ood={name.partition("/")[2]: part for name, part in features.items() if name.startswith("ood/")} or None,
+        {name: outputs[name] for name in SPLITS if name in outputs},
+        hard_cases=(extra.hard_cases, outputs["hard_cases"]) if extra.hard_cases else None,
+        ood={name.partition("/")[2]: part for name, part in outputs.items() if name.startswith("ood/")} or None,
         baseline=baseline,
-        test_texts=test.texts,
+        reference=reference,
+        test_ads=test,
         context=context,
     )
     data = json.dumps(evaluation, ensure_ascii=False, indent=1, allow_nan=False)

@@ -10,15 +10,18 @@ from rubert_ood import storage
 from rubert_ood.ads.dataset import Dataset, LabelledAds, load_dataset
 from rubert_ood.bundle import MANIFEST, Bundle, write_bundle
 from rubert_ood.classifier.baseline import baseline_metrics
-from rubert_ood.classifier.features import Features, gather_features
+from rubert_ood.classifier.features import StoredFeatures, compute_features
+from rubert_ood.classifier.outputs import Outputs
 from rubert_ood.classifier.training import TrainedModel, fine_tune
 from rubert_ood.cluster import ray_session
 from rubert_ood.errors import BundleError
 from rubert_ood.ood.agreement import check_agreement, int8_agreement
-from rubert_ood.ood.fit import FittedModel, fit
+from rubert_ood.ood.comparison import MAX_REFERENCE_ROWS, make_reference
+from rubert_ood.ood.fit import FittedModel
 from rubert_ood.reports.model_card import model_card
 from rubert_ood.settings import Precision, TrainSettings
 from rubert_ood.workflows.evaluation import evaluation_documents, load_extra_texts
+from rubert_ood.workflows.fitting import fit_features
 
 log = logging.getLogger(__name__)
 
@@ -41,20 +44,22 @@ def train(settings: TrainSettings) -> tuple[Bundle, dict[str, Any]]:
         log.info("baseline  TF-IDF + LinearSVC  accuracy %(accuracy).4f  macro-F1 %(macro_f1).4f", baseline)
     with ray_session(settings), tempfile.TemporaryDirectory() as work_dir:
         trained = fine_tune(dataset, settings, run_name=version, work_dir=work_dir)
-        parts = {"train": dataset.train, "valid": dataset.valid, "test": dataset.test, **extra.parts}
-        features = _gather(parts, trained, settings, precision)
-        fitted = _fit(features, dataset.labels, settings)
+        features = _compute({**_splits(dataset), "test": dataset.test, **extra.parts}, trained, settings, precision)
+        outputs = features.gather({"train": MAX_REFERENCE_ROWS})
+        fitted = _fit(features, outputs, dataset.labels, settings)
         log.info(
             f"fit       T {fitted.temperature.temperature:.3f}{' at its bound' if fitted.temperature.at_bound else ''}"
             f"  d2 threshold {fitted.thresholds.threshold:,.1f}"
-            f"  valid d2 {fitted.thresholds.mu:,.1f} +- {fitted.thresholds.sigma:,.1f}  in {precision}"
+            f"  {fitted.calibrated_on} d2 {fitted.thresholds.mu:,.1f} +- {fitted.thresholds.sigma:,.1f}  in {precision}"
         )
-        agreement = _compare_int8(fitted, features, dataset, trained, settings) if precision == "int8" else None
+        reference = make_reference(outputs["train"], outputs[fitted.calibrated_on])
+        agreement = _compare_int8(fitted, outputs, dataset, trained, settings) if precision == "int8" else None
         evaluation, documents = evaluation_documents(
             fitted,
-            features,
+            outputs,
             extra=extra,
             test=dataset.test,
+            reference=reference,
             baseline=baseline,
             context=_context(version, settings, dataset, trained, precision),
         )
@@ -68,16 +73,23 @@ def train(settings: TrainSettings) -> tuple[Bundle, dict[str, Any]]:
             documents=documents,
             precision=precision,
             agreement=agreement,
+            reference=reference,
         )
     log.info("bundle    %s  fingerprint %s", bundle.uri, bundle.fingerprint[:12])
     log.info("report    %s", storage.join(bundle.uri, "evaluation.html"))
     return bundle, evaluation
 
 
-def _gather(
+def _splits(dataset: Dataset) -> dict[str, LabelledAds]:
+    """Return the parts that are fitted on."""
+    calibration = {} if dataset.calibration is None else {"calibration": dataset.calibration}
+    return {"train": dataset.train, "valid": dataset.valid, **calibration}
+
+
+def _compute(
     parts: Mapping[str, LabelledAds], trained: TrainedModel, settings: TrainSettings, precision: Precision
-) -> dict[str, Features]:
-    return gather_features(
+) -> StoredFeatures:
+    return compute_features(
         parts,
         trained.checkpoint_uri,
         max_length=settings.optimiser.max_length,
@@ -86,34 +98,27 @@ def _gather(
     )
 
 
-def _fit(features: Mapping[str, Features], labels: list[str], settings: TrainSettings) -> FittedModel:
-    return fit(
-        train_cls_NH=features["train"].cls_NH,
-        train_labels_N=features["train"].labels_N,
-        valid_logits_NC=features["valid"].logits_NC,
-        valid_cls_NH=features["valid"].cls_NH,
-        valid_labels_N=features["valid"].labels_N,
-        labels=labels,
-        settings=settings.fit,
-        decision=settings.decision,
-    )
+def _fit(
+    features: StoredFeatures, outputs: Mapping[str, Outputs], labels: list[str], settings: TrainSettings
+) -> FittedModel:
+    return fit_features(features, outputs, labels, settings=settings.fit, decision=settings.decision)
 
 
 def _compare_int8(
     fitted: FittedModel,
-    features: Mapping[str, Features],
+    outputs: Mapping[str, Outputs],
     dataset: Dataset,
     trained: TrainedModel,
     settings: TrainSettings,
 ) -> dict[str, float]:
     """Fit in fp32 as well, and refuse the bundle when int8 answers otherwise on valid."""
-    plain = _gather({"train": dataset.train, "valid": dataset.valid}, trained, settings, "fp32")
-    valid, plain_valid = features["valid"], plain["valid"]
+    features = _compute(_splits(dataset), trained, settings, "fp32")
+    plain = features.gather({"train": 0})
     agreement = int8_agreement(
         fitted,
-        (valid.logits_NC, valid.cls_NH),
-        _fit(plain, dataset.labels, settings),
-        (plain_valid.logits_NC, plain_valid.cls_NH),
+        (outputs["valid"].logits_NC, outputs["valid"].cls_NH),
+        _fit(features, plain, dataset.labels, settings),
+        (plain["valid"].logits_NC, plain["valid"].cls_NH),
     )
     log.info(
         "int8      argmax as in fp32 %(argmax_agreement).4f  OOD rate %(flag_rate).4f (fp32 %(flag_rate_fp32).4f)"
@@ -134,6 +139,7 @@ def _context(
         "num_train": len(dataset.train),
         "num_valid": len(dataset.valid),
         "num_test": len(dataset.test),
+        "num_calibration": len(dataset.calibration or ()),
         "num_classes": len(dataset.labels),
         "num_test_texts_seen_in_train": dataset.num_test_texts_seen_in_train(),
         "best_epoch": trained.epoch,

@@ -3,7 +3,6 @@
 import os
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,11 @@ import pytest
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 
+from rubert_ood.ads.dataset import LabelledAds
 from rubert_ood.ads.synthetic import categories
+from rubert_ood.classifier.outputs import Outputs
 from rubert_ood.ood.fit import fit
+from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
 from rubert_ood.reports.evaluation import evaluate
 from rubert_ood.reports.html import evaluation_html, run_html
 from rubert_ood.settings import DecisionSettings, FitSettings
@@ -50,14 +52,14 @@ def browser():
         browser.close()
 
 
-def features(num: int, seed: int, *, noise: float = 1.0, off: float = 0.0) -> SimpleNamespace:
+def features(num: int, seed: int, *, noise: float = 1.0, off: float = 0.0) -> Outputs:
     """Ads around one corner per class; `off` moves them away along axes that no class uses."""
     rng = np.random.default_rng(seed)
     labels_N = np.arange(num) % NUM_CLASSES
     cls_NH = 4.0 * np.eye(NUM_CLASSES, NUM_DIMENSIONS)[labels_N] + noise * rng.normal(size=(num, NUM_DIMENSIONS))
     cls_NH[:, NUM_CLASSES:] += off
     logits_NC = 1.5 * cls_NH[:, :NUM_CLASSES] / (1 + off)
-    return SimpleNamespace(logits_NC=logits_NC, cls_NH=cls_NH, labels_N=labels_N)
+    return Outputs(logits_NC, cls_NH, labels_N)
 
 
 def evaluation() -> dict[str, Any]:
@@ -65,11 +67,8 @@ def evaluation() -> dict[str, Any]:
     labels = categories()
     train, valid, test = features(2000, 1), features(500, 2), features(1000, 3)
     model = fit(
-        train_cls_NH=train.cls_NH,
-        train_labels_N=train.labels_N,
-        valid_logits_NC=valid.logits_NC,
-        valid_cls_NH=valid.cls_NH,
-        valid_labels_N=valid.labels_N,
+        fit_mahalanobis(train.cls_NH, train.labels_N, len(labels)),
+        valid,
         labels=labels,
         settings=FitSettings(),
         decision=DecisionSettings(),
@@ -89,7 +88,8 @@ def evaluation() -> dict[str, Any]:
             )
         },
         baseline={"accuracy": 0.95, "macro_f1": 0.95},
-        test_texts=[f"{ATTACK} {LONG_WORD} объявление {row}" for row in range(1000)],
+        reference=None,
+        test_ads=LabelledAds([f"{ATTACK} {LONG_WORD} объявление {row}" for row in range(1000)], test.labels_N),
         context={
             "version": "2026-11-24T101441",
             "base_model": "DeepPavlov/rubert-base-cased",

@@ -18,7 +18,7 @@ from transformers import AutoTokenizer
 
 from rubert_ood.ads.dataset import LabelledAds, load_dataset
 from rubert_ood.classifier.ddp_loop import Trainer
-from rubert_ood.classifier.features import gather_features
+from rubert_ood.classifier.features import compute_features
 from rubert_ood.classifier.training import fine_tune
 from rubert_ood.errors import PartialRunError, SettingsError
 from rubert_ood.ood.temperature import softmax
@@ -52,13 +52,13 @@ def test_history_has_every_epoch_and_every_valid_row_once(two_workers, dataset):
 
 
 def test_valid_metrics_equal_a_recomputation_from_the_kept_checkpoint(two_workers, dataset):
-    features = gather_features(
+    features = compute_features(
         {"valid": dataset.valid},
         two_workers.checkpoint_uri,
         max_length=48,
         workers=WorkerSettings(),
         precision="fp32",
-    )["valid"]
+    ).gather()["valid"]
     predicted = features.logits_NC.argmax(1)
     best = two_workers.history[two_workers.epoch - 1]
     assert best["valid_accuracy"] == accuracy_score(dataset.valid.labels_N, predicted)
@@ -175,7 +175,8 @@ def test_features_come_in_order_each_row_once(two_workers, dataset):
 
     workers = WorkerSettings(num_workers=2)
     parts = {"test": dataset.test, "valid": dataset.valid}
-    features = gather_features(parts, two_workers.checkpoint_uri, max_length=48, workers=workers, precision="fp32")
+    stored = compute_features(parts, two_workers.checkpoint_uri, max_length=48, workers=workers, precision="fp32")
+    features = stored.gather()
     classifier = Classifier.load(two_workers.checkpoint_uri)
     for name, ads in parts.items():
         for row in range(0, len(ads), 17):
@@ -183,7 +184,36 @@ def test_features_come_in_order_each_row_once(two_workers, dataset):
             logits, cls = classifier.run(ids, token_budget=48)
             np.testing.assert_allclose(features[name].logits_NC[row], logits[0], atol=1e-5)
             np.testing.assert_allclose(features[name].cls_NH[row], cls[0], atol=1e-5)
-        assert features[name].labels_N is ads.labels_N
+        np.testing.assert_array_equal(features[name].labels_N, ads.labels_N)
+    sample = stored.gather({"test": 50})  # of all parts the same rows, but of test only so many
+    np.testing.assert_array_equal(sample["valid"].cls_NH, features["valid"].cls_NH)
+    rows = [int(np.flatnonzero((features["test"].cls_NH == cls).all(axis=1))[0]) for cls in sample["test"].cls_NH]
+    assert len(set(rows)) == 50
+    assert rows == sorted(rows)
+
+
+def test_statistics_are_fitted_on_stored_features_without_gathering_them(two_workers, dataset, monkeypatch):
+    """Two passes over batches on the workers against sklearn on all rows at once."""
+    from sklearn.covariance import LedoitWolf
+
+    from rubert_ood.classifier import features as module
+    from rubert_ood.workflows.fitting import fit_statistics
+
+    monkeypatch.setattr(module, "SUM_ADS", 300)  # several sums, and one that two parts share
+    parts = {"valid": dataset.valid, "train": dataset.train, "test": dataset.test}
+    stored = compute_features(
+        parts, two_workers.checkpoint_uri, max_length=48, workers=WorkerSettings(), precision="fp32"
+    )
+    statistics = fit_statistics(stored, dataset.labels)
+    train = stored.gather()["train"]
+    x_NH = train.cls_NH.astype(np.float64)
+    means_CH = np.stack([x_NH[train.labels_N == c].mean(0) for c in range(len(dataset.labels))])
+    estimate = LedoitWolf().fit(x_NH - means_CH[train.labels_N])
+    np.testing.assert_allclose(statistics.means_CH, means_CH, rtol=1e-9, atol=1e-12)
+    assert statistics.shrinkage == pytest.approx(estimate.shrinkage_, rel=1e-8)
+    ratio = statistics.precision_HH / statistics.precision_HH[0, 0]
+    expected = estimate.precision_ / estimate.precision_[0, 0]
+    np.testing.assert_allclose(ratio, expected, rtol=1e-8, atol=1e-8 * np.abs(expected).max())
 
 
 def test_a_version_that_began_with_other_data_is_refused(two_workers, dataset, train_settings, tmp_path):

@@ -80,18 +80,17 @@ def fitted(small_checkpoint, ad_texts, one_by_one):
     """A fit on the checkpoint's own features; its rule is loose, so that every kind of decision occurs."""
     from scipy.special import softmax
 
+    from rubert_ood.classifier.outputs import Outputs
     from rubert_ood.ood.fit import fit
+    from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
     from rubert_ood.settings import DecisionSettings, FitSettings
 
     logits_NC, cls_NH = one_by_one(small_checkpoint, ad_texts, MAX_LENGTH)
     rng = np.random.default_rng(0)
     labels_N = np.array([rng.choice(5, p=p) for p in softmax(logits_NC / 1.5, axis=1)])
     return fit(
-        train_cls_NH=cls_NH[:400],
-        train_labels_N=labels_N[:400],
-        valid_logits_NC=logits_NC[400:],
-        valid_cls_NH=cls_NH[400:],
-        valid_labels_N=labels_N[400:],
+        fit_mahalanobis(cls_NH[:400], labels_N[:400], len(LABELS)),
+        Outputs(logits_NC[400:], cls_NH[400:], labels_N[400:]),
         labels=LABELS,
         settings=FitSettings(threshold_quantile=0.8),
         decision=DecisionSettings(alpha=1.0, z_thr=0.5, ood_conf_gate=0.9, tau_other=0.36, top_k=3),

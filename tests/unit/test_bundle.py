@@ -12,8 +12,11 @@ from safetensors.numpy import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rubert_ood import __version__, folders
-from rubert_ood.bundle import load_bundle, write_bundle
+from rubert_ood.bundle import load_bundle, load_reference, write_bundle
+from rubert_ood.classifier.outputs import Outputs
 from rubert_ood.errors import BundleError, OutputError
+from rubert_ood.ood.comparison import Reference
+from rubert_ood.settings import DecisionSettings
 
 FILES = {
     "README.md",
@@ -57,6 +60,22 @@ def test_the_precision_comes_back(bundle, small_checkpoint, tmp_path):
     assert quantised.precision == "int8"
     assert json.loads((tmp_path / "v2" / "precision.json").read_text()) == {"precision": "int8", "agreement": agreement}
     assert quantised.fingerprint != bundle.fingerprint
+
+
+def test_the_reference_comes_back_exactly(bundle, small_checkpoint, tmp_path):
+    assert load_reference(bundle) is None
+    rng = np.random.default_rng(0)
+    parts = [
+        Outputs(
+            rng.normal(size=(n, 5)).astype(np.float32), rng.normal(size=(n, 8)).astype(np.float32), np.arange(n) % 5
+        )
+        for n in (7, 3)
+    ]
+    got = load_reference(_write(bundle, tmp_path / "v2", small_checkpoint, reference=Reference(*parts)))
+    for ours, theirs in zip((got.train, got.calibration), parts, strict=True):
+        for name in ("logits_NC", "cls_NH", "labels_N"):
+            np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
+            assert getattr(ours, name).dtype == getattr(theirs, name).dtype
 
 
 def _edit_manifest(folder: Path, change) -> None:
@@ -113,8 +132,8 @@ def test_the_files_and_their_keys(bundle, fitted):
     assert set(temperature) == {"temperature", "nll_before", "nll_after", "at_bound"}
     assert temperature["temperature"] == fitted.temperature.temperature
     rule = json.loads((folder / "ood_threshold.json").read_text())
-    numbers = {"threshold", "mu", "sigma", "shrinkage"}
-    assert set(rule) == numbers | {"alpha", "z_thr", "ood_conf_gate", "tau_other", "top_k"}
+    fitted_on = {"threshold", "mu", "sigma", "shrinkage", "calibrated_on"}
+    assert set(rule) == fitted_on | set(DecisionSettings.model_fields)
     assert (rule["threshold"], rule["z_thr"], rule["top_k"]) == (fitted.thresholds.threshold, 0.5, 3)
     arrays = load_file(folder / "ood_statistics.safetensors")
     assert {name: array.shape for name, array in arrays.items()} == {
@@ -133,7 +152,7 @@ def test_the_manifest_describes_every_file(bundle):
         data = (folder / name).read_bytes()
         assert entry == {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
     assert manifest["fingerprint"] == bundle.fingerprint == _fingerprint(manifest["files"])
-    assert (manifest["version"], manifest["code_version"], manifest["format"]) == ("v1", __version__, 2)
+    assert (manifest["version"], manifest["code_version"], manifest["format"]) == ("v1", __version__, 3)
 
 
 def test_nothing_in_it_is_a_pickle_or_an_archive(bundle):
@@ -184,9 +203,9 @@ def test_a_longer_file_is_named(copy):
         ("{", "is no JSON"),
         ("[]", "is no manifest"),
         ("{}", "is no manifest"),
-        ('{"format": 2, "files": {"a": 1}}', "is no manifest"),
-        ('{"format": 1, "files": {}}', "bundle format 1, this version of rubert_ood reads 2"),
-        ('{"format": 2, "files": {}}', "own fingerprint"),
+        ('{"format": 3, "files": {"a": 1}}', "is no manifest"),
+        ('{"format": 1, "files": {}}', "bundle format 1, this version of rubert_ood reads 3"),
+        ('{"format": 3, "files": {}}', "own fingerprint"),
     ],
 )
 def test_a_folder_without_a_proper_manifest_is_no_bundle(copy, content, message):

@@ -235,6 +235,33 @@ def test_fractions_are_settings(ten_thousand: pa.Table) -> None:
     assert [part.num_rows for part in parts] == [4000, 1000, 5000]
 
 
+def test_calibration_rows_are_taken_before_valid(ten_thousand: pa.Table) -> None:
+    frame = ten_thousand.to_pandas()
+    rest, test = train_test_split(frame, test_size=0.2, stratify=frame["category"], random_state=42)
+    rest, calibration = train_test_split(rest, test_size=0.1, stratify=rest["category"], random_state=42)
+    train, valid = train_test_split(rest, test_size=0.1, stratify=rest["category"], random_state=42)
+    ours = split(ten_thousand, SplitSettings(calibration_fraction=0.1))
+    assert [rows_of(part) for part in ours] == [part.index.tolist() for part in (train, valid, test, calibration)]
+
+
+def test_test_ads_know_their_slices() -> None:
+    rows = [
+        ("ПРОДАМ ДИВАН", "б/у", "Мебель", "Уфа"),
+        (None, "Кот " * 30, "Животные", None),
+        (" ", "Кот", "Животные", ""),
+        (None, "продам", "Мебель", "Уфа"),  # nothing is left of it
+    ]
+    ads = clean_labelled(labelled(*rows), TextCleaner(), ["Животные", "Мебель"], traits=True)
+    assert len(ads) == 3
+    assert ads.traits == {
+        "length": ["up to 5 words", "21 to 60 words", "up to 5 words"],
+        "title": ["with a title", "without a title", "without a title"],
+        "capitals": ["mostly capitals", "ordinary letters", "ordinary letters"],
+        "city": ["Уфа", "no city", "no city"],
+    }
+    assert clean_labelled(labelled(*rows), TextCleaner(), ["Животные", "Мебель"]).traits == {}
+
+
 @pytest.mark.parametrize(
     ("counts", "count"),
     [({"Мебель": 100, "Шины": 1}, 1), ({"Мебель": 3, "Шины": 2}, 2)],
@@ -279,7 +306,7 @@ def test_ads_are_cleaned_and_numbered_and_those_without_text_dropped() -> None:
 
 def test_a_text_that_is_not_utf8_is_dropped() -> None:
     texts = not_utf8("да".encode(), CP1251)
-    table = pa.table({"title": ["а", "б"], "description": texts, "category": ["x", "x"]})
+    table = pa.table({"title": ["а", "б"], "description": texts, "category": ["x", "x"], "city": ["Уфа", ""]})
     assert clean_labelled(table, TextCleaner(), ["x"]).texts == ["а да"]
 
 
@@ -315,6 +342,21 @@ def test_one_table_is_split_numbered_and_cleaned(tmp_path: Path) -> None:
     assert dataset.num_test_texts_seen_in_train() == sum(text in dataset.train.texts for text in dataset.test.texts)
 
 
+def test_a_split_may_set_calibration_rows_aside(tmp_path: Path) -> None:
+    pq.write_table(pa.Table.from_batches(list(generate_ads(1_000, seed=5, balanced=True))), tmp_path / "ads.parquet")
+    uri = str(tmp_path / "ads.parquet")
+    plain, split_off = (
+        load_dataset(TrainSettings(input_uri=uri, split=SplitSettings(calibration_fraction=fraction)))
+        for fraction in (0.0, 0.2)
+    )
+    assert plain.calibration is None
+    assert split_off.calibration is not None
+    assert [len(part) for part in (split_off.test, split_off.calibration, split_off.valid)] == [200, 160, 64]
+    assert split_off.test.texts == plain.test.texts
+    assert set(split_off.test.traits) == {"length", "title", "capitals", "city"}
+    assert split_off.train.traits == split_off.calibration.traits == {}
+
+
 def separate(tmp_path: Path, **parts: list[tuple[str, str]]) -> TrainSettings:
     rows = {"train": [("диван", "Мебель"), ("кот", "Животные")]} | parts
     for name in ("train", "valid", "test"):
@@ -329,6 +371,17 @@ def test_separate_tables_are_taken_as_they_are(tmp_path: Path) -> None:
     assert (dataset.train.texts, dataset.train.labels_N.tolist()) == (["диван", "кот"], [1, 0])
     assert (dataset.valid.texts, dataset.valid.labels_N.tolist()) == (["кровать"], [1])
     assert (dataset.test.texts, dataset.test.labels_N.tolist()) == (["пёс", "пёс!"], [0, 0])
+
+
+def test_separate_calibration_rows(tmp_path: Path) -> None:
+    uri = str(tmp_path / "calibration.parquet")
+    write_ads(tmp_path / "calibration.parquet", ("кот", "Животные"), ("диван", "Мебель"), ("стол", "Мебель"))
+    with_uri = separate(tmp_path).model_copy(update={"calibration_uri": uri})
+    dataset = load_dataset(with_uri)
+    assert dataset.calibration is not None
+    assert dataset.calibration.texts == ["кот", "диван", "стол"]
+    with pytest.raises(ValueError, match=r"split\.calibration_fraction"):
+        TrainSettings(input_uri="ads", calibration_uri="more")
 
 
 def test_only_cities_of_train_are_removed(tmp_path: Path) -> None:

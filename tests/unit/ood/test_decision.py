@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from rubert_ood.errors import BundleError, SchemaError
-from rubert_ood.ood.decision import Thresholds, conformal_p, decide, fit_thresholds
+from rubert_ood.errors import BundleError, SchemaError, SettingsError
+from rubert_ood.ood.decision import Thresholds, check_rule, conformal_p, d2_limit, decide, fit_thresholds
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
 from rubert_ood.settings import DecisionSettings
 
@@ -140,3 +140,52 @@ def test_thresholds_that_would_misjudge_are_refused():
         Thresholds(1.0, 1.0, 1.0, np.array([3.0, 1.0]))
     with pytest.raises(BundleError, match="finite"):
         fit_thresholds([1.0, np.nan, 2.0])
+
+
+def test_the_conformal_rule_counts_calibration_rows_that_are_as_far():
+    rng = np.random.default_rng(1)
+    calibration, d2 = np.sort(rng.uniform(0, 20, 99)), rng.uniform(15, 25, 300)
+    thresholds = Thresholds(9.0, 5.0, 1.5, calibration)
+    logits = rng.normal(size=(300, 4)) * 2
+    got = _decide(logits, d2, thresholds=thresholds, rule="conformal", conformal_alpha=0.05)
+    assert 0 < got.is_far_N.sum() < 300
+    for i in range(300):
+        far = (1 + sum(c >= got.ood_distance_N[i] for c in calibration)) / 100 <= 0.05
+        assert got.is_far_N[i] == far
+        assert got.is_ood[i] == (far and got.confidence_N[i] < 0.75)
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.05, 0.1])
+def test_the_conformal_rule_bounds_false_alarms_on_ads_like_the_calibration_rows(alpha):
+    """Heavy-tailed distances, cut into calibration and new ads 2,000 times: the mean rate is alpha or just below."""
+    rng = np.random.default_rng(int(1000 * alpha))
+    num_calibration, num_new, rates = 199, 50, []
+    for _ in range(2000):
+        d2 = rng.permutation(rng.pareto(1.5, num_calibration + num_new))
+        thresholds = fit_thresholds(d2[:num_calibration])
+        decisions = _decide(
+            [FLAT] * num_new, d2[num_calibration:], thresholds=thresholds, rule="conformal", conformal_alpha=alpha
+        )
+        rates.append(decisions.is_far_N.mean())
+    error = np.std(rates) / len(rates) ** 0.5
+    assert alpha - 1 / (num_calibration + 1) - 4 * error <= np.mean(rates) <= alpha + 4 * error
+
+
+@pytest.mark.parametrize("rule", ["notebook", "conformal"])
+def test_the_limit_is_where_far_begins(rule):
+    rng = np.random.default_rng(2)
+    thresholds = fit_thresholds(rng.gamma(4, 30, 400))
+    for alpha, z_thr in ((1.1, 1.0), (0.5, 2.5)):
+        settings = DecisionSettings(rule=rule, conformal_alpha=alpha / 50, alpha=alpha, z_thr=z_thr)
+        limit = d2_limit(settings, thresholds)
+        d2 = np.array([limit * (1 - 1e-6), limit * (1 + 1e-6)])
+        far = _decide([FLAT] * 2, d2, thresholds=thresholds, **settings.model_dump()).is_far_N
+        assert far.tolist() == [False, True]
+
+
+def test_a_rule_that_can_flag_nothing_is_refused():
+    settings = DecisionSettings(rule="conformal", conformal_alpha=0.01)
+    check_rule(settings, 99)
+    with pytest.raises(SettingsError, match=r"conformal_alpha: 0\.01 needs at least 99 calibration rows, found 98"):
+        check_rule(settings, 98)
+    check_rule(DecisionSettings(), 2)

@@ -5,7 +5,8 @@ import pytest
 from sklearn.covariance import LedoitWolf
 
 from rubert_ood.errors import BundleError, SchemaError
-from rubert_ood.ood.mahalanobis import MahalanobisStatistics, fit_mahalanobis
+from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
+from rubert_ood.ood.mahalanobis import MahalanobisStatistics
 
 
 def _features(seed=0, num_ads=600, num_classes=5, hidden=24, shift=30.0):

@@ -1,12 +1,13 @@
 """A model of four classes in six dimensions, whose features say something, and what the scoring job says of a run."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 
+from rubert_ood.classifier.outputs import Outputs
 from rubert_ood.ood.fit import FittedModel, fit
+from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
 from rubert_ood.settings import DecisionSettings, FitSettings
 
 LABELS = ["Гаражи", "Книги", "Кошки", "Обувь"]
@@ -14,28 +15,19 @@ NUM_DIMENSIONS = 6
 CENTRES_CH = np.eye(4, NUM_DIMENSIONS) * 4
 
 
-@dataclass(frozen=True)
-class Part:
-    """Stands for classifier.features.Features, whose module loads torch."""
-
-    logits_NC: np.ndarray
-    cls_NH: np.ndarray
-    labels_N: np.ndarray
-
-
-def part(cls_NH: np.ndarray, labels_N: np.ndarray) -> Part:
+def part(cls_NH: np.ndarray, labels_N: np.ndarray) -> Outputs:
     """Classify by the nearest centre, with too much confidence."""
     logits_NC = -((cls_NH[:, None] - CENTRES_CH) ** 2).sum(axis=2)
-    return Part(logits_NC.astype(np.float32), cls_NH.astype(np.float32), labels_N)
+    return Outputs(logits_NC.astype(np.float32), cls_NH.astype(np.float32), labels_N)
 
 
-def ads(num: int, seed: int) -> Part:
+def ads(num: int, seed: int) -> Outputs:
     rng = np.random.default_rng(seed)
     labels_N = np.arange(num) % 4
     return part(CENTRES_CH[labels_N] + rng.normal(size=(num, NUM_DIMENSIONS)) * 1.6, labels_N)
 
 
-def foreign(num: int, seed: int, *, distance: float) -> Part:
+def foreign(num: int, seed: int, *, distance: float) -> Outputs:
     """Texts off the classes' plane, between them: far away and not confident."""
     rng = np.random.default_rng(seed)
     cls_NH = CENTRES_CH.mean(axis=0) + rng.normal(size=(num, NUM_DIMENSIONS))
@@ -44,17 +36,17 @@ def foreign(num: int, seed: int, *, distance: float) -> Part:
 
 
 @pytest.fixture(scope="session")
-def splits() -> dict[str, Part]:
+def splits() -> dict[str, Outputs]:
     return {"train": ads(400, 1), "valid": ads(120, 2), "test": ads(200, 3)}
 
 
 @pytest.fixture(scope="session")
-def ood() -> dict[str, Part]:
+def ood() -> dict[str, Outputs]:
     return {"talk": foreign(40, 5, distance=9.0), "news": foreign(50, 4, distance=3.0)}
 
 
 @pytest.fixture(scope="session")
-def hard_cases() -> tuple[list[tuple[str, str]], Part]:
+def hard_cases() -> tuple[list[tuple[str, str]], Outputs]:
     """One ad of each class at its centre, and one text from far away, which should be Other."""
     cases = [(f"трудный случай: {label.lower()}", label) for label in LABELS] + [("ни о чём", "Other")]
     far_NH = CENTRES_CH.mean(axis=0, keepdims=True) + np.r_[np.zeros(4), 20, 20]
@@ -62,14 +54,11 @@ def hard_cases() -> tuple[list[tuple[str, str]], Part]:
 
 
 @pytest.fixture(scope="session")
-def model(splits: dict[str, Part]) -> FittedModel:
+def model(splits: dict[str, Outputs]) -> FittedModel:
     train, valid = splits["train"], splits["valid"]
     return fit(
-        train_cls_NH=train.cls_NH,
-        train_labels_N=train.labels_N,
-        valid_logits_NC=valid.logits_NC,
-        valid_cls_NH=valid.cls_NH,
-        valid_labels_N=valid.labels_N,
+        fit_mahalanobis(train.cls_NH, train.labels_N, len(LABELS)),
+        valid,
         labels=LABELS,
         settings=FitSettings(),
         decision=DecisionSettings(tau_other=0.5),

@@ -10,11 +10,14 @@ from scipy.spatial.distance import mahalanobis
 from scipy.special import softmax
 from sklearn import metrics
 
+from rubert_ood.ads.dataset import LabelledAds
+from rubert_ood.classifier.outputs import Outputs
 from rubert_ood.ood.decision import Thresholds
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
 from rubert_ood.ood.temperature import TemperatureFit
-from rubert_ood.reports.evaluation import CURVE_POINTS, EXAMPLE_CHARACTERS, evaluate
+from rubert_ood.reports.curves import CURVE_POINTS
+from rubert_ood.reports.evaluation import EXAMPLE_CHARACTERS, evaluate
 from rubert_ood.reports.verdict import verdict
 from rubert_ood.settings import DecisionSettings
 
@@ -29,7 +32,16 @@ def texts(splits):
 @pytest.fixture(scope="module")
 def evaluation(model, splits, hard_cases, ood, texts):
     context = {"version": "v1", "base_model": "small", "num_train": 400}
-    return evaluate(model, splits, hard_cases=hard_cases, ood=ood, baseline=BASELINE, test_texts=texts, context=context)
+    return evaluate(
+        model,
+        splits,
+        hard_cases=hard_cases,
+        ood=ood,
+        baseline=BASELINE,
+        reference=None,
+        test_ads=LabelledAds(texts, splits["test"].labels_N),
+        context=context,
+    )
 
 
 def d2_by_hand(model, cls_NH):
@@ -90,7 +102,8 @@ def test_headline(evaluation, model, splits):
     assert headline["mean_d2"] == pytest.approx(mean_d2)
     assert headline["at_bound"] is False
     assert 0 < headline["other_rate"] < 0.2 < 0.7 < headline["accuracy"] < 1  # the data says something
-    assert evaluation["d2_limit"] == pytest.approx(1.1 * expected["threshold"])
+    limits = (1.1 * expected["threshold"], expected["mu"] + 4 * expected["sigma"])  # both must be passed
+    assert evaluation["d2_limit"] == pytest.approx(max(limits), rel=1e-5)
 
 
 def test_per_class(evaluation, model, splits):
@@ -123,7 +136,16 @@ def test_confusions_come_with_the_surest_distinct_ads(evaluation, model, splits,
 
 def test_an_example_ad_is_not_repeated_and_is_cut(model, splits):
     long_texts = ["длинное " * 100] * 200
-    evaluation = evaluate(model, splits, hard_cases=None, ood=None, baseline=None, test_texts=long_texts, context={})
+    evaluation = evaluate(
+        model,
+        splits,
+        hard_cases=None,
+        ood=None,
+        baseline=None,
+        reference=None,
+        test_ads=LabelledAds(long_texts, splits["test"].labels_N),
+        context={},
+    )
     assert {tuple(map(len, pair["examples"])) for pair in evaluation["confusions"]} == {(EXAMPLE_CHARACTERS,)}
 
 
@@ -139,9 +161,16 @@ def test_curves_follow_the_whole_curve_however_many_classes_there_are():
         Thresholds(10.0, 5.0, 2.0, np.arange(10.0)),
         DecisionSettings(),
     )
-    test = type("Part", (), {"logits_NC": logits_NC, "cls_NH": rng.normal(size=(900, 2)), "labels_N": labels_N})
+    test = Outputs(logits_NC, rng.normal(size=(900, 2)), labels_N)
     curves = evaluate(
-        model, {"test": test}, hard_cases=None, ood=None, baseline=None, test_texts=["x"] * 900, context={}
+        model,
+        {"test": test},
+        hard_cases=None,
+        ood=None,
+        baseline=None,
+        reference=None,
+        test_ads=LabelledAds(["x"] * 900, labels_N),
+        context={},
     )["curves"]
 
     truth, scores = np.eye(60)[labels_N].ravel(), softmax(logits_NC, axis=1).ravel()
@@ -213,7 +242,14 @@ def test_json_round_trip(evaluation):
 
 def test_test_split_alone_is_enough(model, splits, texts):
     evaluation = evaluate(
-        model, {"test": splits["test"]}, hard_cases=None, ood=None, baseline=None, test_texts=texts, context={}
+        model,
+        {"test": splits["test"]},
+        hard_cases=None,
+        ood=None,
+        baseline=None,
+        reference=None,
+        test_ads=LabelledAds(texts, splits["test"].labels_N),
+        context={},
     )
     assert json.loads(json.dumps(evaluation, allow_nan=False)) == evaluation
     assert evaluation["baseline"] is None

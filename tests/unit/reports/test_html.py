@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import pytest
 from jinja2 import UndefinedError
 
+from rubert_ood.ads.dataset import LabelledAds
 from rubert_ood.reports.evaluation import evaluate
 from rubert_ood.reports.html import _speed, evaluation_html, run_html
 
@@ -60,7 +61,8 @@ def evaluation(model, splits, hard_cases, ood):
         hard_cases=([(ATTACK, label) for _, label in cases], part),
         ood={ATTACK: ood["news"], "talk": ood["talk"]},
         baseline={"accuracy": 0.9, "macro_f1": 0.89},
-        test_texts=[f"{ATTACK} {row}" for row in range(200)],
+        reference=None,
+        test_ads=LabelledAds([f"{ATTACK} {row}" for row in range(200)], splits["test"].labels_N),
         context={
             "version": "v1",
             "base_model": ATTACK,
@@ -168,7 +170,8 @@ def test_evaluation_of_the_test_split_alone(model, splits):
         hard_cases=None,
         ood=None,
         baseline=None,
-        test_texts=["текст"] * 200,
+        reference=None,
+        test_ads=LabelledAds(["текст"] * 200, splits["test"].labels_N),
         context={},
     )
     html = evaluation_html(minimal)

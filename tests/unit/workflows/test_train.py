@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from rubert_ood.bundle import load_bundle
-from rubert_ood.classifier.features import Features
 from rubert_ood.classifier.model import Classifier
+from rubert_ood.classifier.outputs import Outputs
 from rubert_ood.classifier.tokens import tokenize
 from rubert_ood.classifier.training import TrainedModel
 from rubert_ood.errors import PublicationRefusedError
@@ -32,23 +32,36 @@ def settings(ads, tmp_path) -> TrainSettings:
     )
 
 
-@pytest.fixture
-def gathered(small_checkpoint, monkeypatch) -> list[str]:
-    """Train nothing, gather in this process; returns the precisions that were gathered, in order."""
-    precisions = []
+class InThisProcess:
+    """Stands for StoredFeatures."""
 
-    def gather(parts, checkpoint_uri, *, max_length, workers, precision):
-        precisions.append(precision)
+    def __init__(self, parts, checkpoint_uri, *, max_length, workers, precision):
         classifier = Classifier.load(checkpoint_uri, precision=precision)
-        features = {}
+        self.outputs = {}
         for name, part in parts.items():
             ids = tokenize(classifier.tokenizer, part.texts, max_length)
-            features[name] = Features(*classifier.run(ids, token_budget=4096), part.labels_N)
-        return features
+            self.outputs[name] = Outputs(*classifier.run(ids, token_budget=4096), part.labels_N)
+
+    def gather(self, max_rows):
+        return self.outputs
+
+    def sum_up(self, name, summarise):
+        part = self.outputs[name]
+        return summarise(part.cls_NH, part.labels_N)
+
+
+@pytest.fixture
+def gathered(small_checkpoint, monkeypatch) -> list[str]:
+    """Train nothing, compute in this process; returns the precisions that were computed in, in order."""
+    precisions = []
+
+    def compute(parts, checkpoint_uri, **options):
+        precisions.append(options["precision"])
+        return InThisProcess(parts, checkpoint_uri, **options)
 
     trained = TrainedModel(small_checkpoint, small_checkpoint, 1, [])
     monkeypatch.setattr(workflow, "fine_tune", lambda *_, **__: trained)
-    monkeypatch.setattr(workflow, "gather_features", gather)
+    monkeypatch.setattr(workflow, "compute_features", compute)
     monkeypatch.setattr(workflow, "ray_session", lambda _: nullcontext())
     return precisions
 
