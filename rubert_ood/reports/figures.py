@@ -14,6 +14,7 @@ INK = "#8a8f98"
 LIMIT = "#d2504b"
 NO_METADATA = ("Date", "Creator", "Format", "Type")
 COLOURS = ("#3b82c4", "#d9822b", "#43a060", "#d0527a", "#8f75d1", "#2a9d9d", "#a08a2c", "#c466ab", "#7d8b99", "#ad6c45")
+MARKERS = ("D", "o", "s", "^", "v", "<", ">", "P", "X", "*")
 CURVE_HEIGHT = 3.2
 NARROW = 1000
 """Largest d2 over smallest up to which the log axis has room for 1, 2, 5, 10, ...; beyond it, powers of ten."""
@@ -78,6 +79,18 @@ def curves(
     return _svg(draw, width=4.0, height=height)
 
 
+def risk_coverage(points: Sequence[Sequence[float]]) -> str:
+    """Draw the error rate among the surest ads against their share."""
+
+    def draw(axes: Axes) -> None:
+        axes.plot([p[0] for p in points], [p[1] for p in points])
+        axes.yaxis.set_major_formatter("{x:.1%}")
+        axes.set(xlabel="coverage: share of ads that keep their label", ylabel="risk: wrong among them")
+        axes.set(xlim=(-0.01, 1.01), ylim=(0, None))
+
+    return _svg(draw, width=4.0, height=CURVE_HEIGHT)
+
+
 def reliability(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> str:
     """Draw accuracy against confidence, with and without the temperature; the area of a dot is its share of the ads."""
 
@@ -122,6 +135,24 @@ def d2_histograms(histograms: Mapping[str, Any], limit: float) -> str:
 
 def ridges_height(num_sets: int) -> float:
     return 1.0 + 0.36 * num_sets
+
+
+def detectors(aurocs: Mapping[str, Mapping[str, float]]) -> str:
+    """Draw AUROC by kind, one mark per detector: {detector: {kind: AUROC}}."""
+    kinds = list(dict.fromkeys(kind for by_kind in aurocs.values() for kind in by_kind))
+
+    def draw(axes: Axes) -> None:
+        for (name, by_kind), marker, colour in zip(aurocs.items(), MARKERS, COLOURS, strict=False):
+            rows = [-kinds.index(kind) for kind in by_kind]
+            axes.plot(list(by_kind.values()), rows, marker, color=colour, label=name, alpha=0.85, linestyle="none")
+        lowest = min(auroc for by_kind in aurocs.values() for auroc in by_kind.values())
+        axes.set(xlabel="AUROC (OOD is the positive class)", xlim=(min(lowest - 0.03, 0.45), 1.02))
+        axes.axvline(0.5, color=INK, linewidth=0.8, linestyle=":")
+        axes.set_yticks([-row for row in range(len(kinds))], kinds)
+        axes.set_ylim(0.6 - len(kinds), 0.6)
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+    return _svg(draw, width=7.0, height=max(1.0 + 0.36 * len(kinds), 2.4))
 
 
 def confidence(counts: Sequence[int]) -> str:

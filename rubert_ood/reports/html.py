@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from rubert_ood.reports import figures
 from rubert_ood.reports.verdict import WEAK_F1
 
+LEFT_OUT = "classes left out"
 SLOWEST_SHARDS = 10
 SHARDS_PER_STRETCH = 5
 """Shards that end in one stretch of the speed figure, about: fewer, and the bars show chance."""
@@ -50,15 +51,30 @@ def evaluation_html(evaluation: Mapping[str, Any]) -> str:
         "reliability": figures.reliability(evaluation["reliability_before"], evaluation["reliability_after"]),
         "pr": figures.curve(evaluation["curves"]["pr"], "recall", "precision"),
         "roc": figures.curve(evaluation["curves"]["roc"], "false positive rate", "true positive rate", diagonal=True),
+        "risk": figures.risk_coverage(evaluation["risk_coverage"]["curve"]),
         "d2": figures.d2_histograms(evaluation["d2_histograms"], evaluation["d2_limit"]),
     }
+    if evaluation["detectors"] and (kinds or evaluation["detectors"][0]["left_out"]):
+        drawn["detectors"] = figures.detectors(_aurocs(evaluation["detectors"]))
     if kinds:
         lines = {kind["kind"]: kind["roc"] for kind in kinds}
         height = figures.ridges_height(len(evaluation["d2_histograms"]["counts"]))
         drawn["ood_roc"] = figures.curves(
             lines, "share of test ads", "share of OOD texts", diagonal=True, height=height
         )
-    return _environment().get_template("evaluation.html.j2").render(e=evaluation, figures=drawn)
+    detectors = [dict(entry) | {"kinds": _kinds(entry)} for entry in evaluation["detectors"]]
+    return _environment().get_template("evaluation.html.j2").render(e=evaluation, figures=drawn, detectors=detectors)
+
+
+def _aurocs(detectors: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return AUROC by detector and kind; classes that are left out are a kind as well."""
+    return {
+        entry["detector"]: {kind: metrics["auroc"] for kind, metrics in _kinds(entry).items()} for entry in detectors
+    }
+
+
+def _kinds(entry: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    return dict(entry["kinds"]) | ({LEFT_OUT: entry["left_out"]} if entry["left_out"] else {})
 
 
 def run_html(manifest: Mapping[str, Any], previous: Mapping[str, Any] | None) -> str:

@@ -1,6 +1,6 @@
 """The first lines of the evaluation report: can this model be trusted, and where not."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 GOOD_ECE = 0.05
@@ -10,12 +10,21 @@ GOOD_CAUGHT = 0.5
 """Share of OOD texts that end as Other."""
 WEAK_F1 = 0.8
 GOOD_HARD_CASES = 0.8
+GOOD_FAR_RATE = 1.5
+"""Ads called far over those that the conformal rule was asked for."""
+BETTER_AUROC = 0.05
+"""Lead of another detector that is worth telling."""
 
 
 def verdict(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return findings, each {"ok": bool, "text": str}, from the numbers alone."""
     headline = evaluation["headline"]
-    findings = [_accuracy(headline, evaluation["baseline"]), _calibration(headline), _false_alarms(headline)]
+    findings = [
+        _accuracy(headline, evaluation["baseline"]),
+        _calibration(headline),
+        _calibration_rows(headline),
+        _false_alarms(headline, evaluation["decision"]),
+    ]
     weak = [row for row in evaluation["per_class"] if row["support"] and row["f1"] < WEAK_F1]
     if weak:
         names = ", ".join(f"{row['label']} ({row['f1']:.2f})" for row in sorted(weak, key=lambda row: row["f1"])[:5])
@@ -28,6 +37,7 @@ def verdict(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
         findings.append(_finding(False, f"Most texts of these foreign kinds get an ordinary label (caught): {names}."))
     elif evaluation["ood_kinds"]:
         findings.append(_finding(True, f"At least {GOOD_CAUGHT:.0%} of every foreign kind is kept out of the classes."))
+    findings += _better_detectors(evaluation["detectors"])
     wrong = [case for case in evaluation["hard_cases"] if not case["ok"]]
     if evaluation["hard_cases"]:
         total = len(evaluation["hard_cases"])
@@ -60,12 +70,44 @@ def _calibration(headline: Mapping[str, Any]) -> dict[str, Any]:
     return _finding(headline["ece_after"] <= GOOD_ECE, f"{text}; T = {headline['temperature']:.3f}.")
 
 
-def _false_alarms(headline: Mapping[str, Any]) -> dict[str, Any]:
-    ok = headline["ood_rate"] <= GOOD_OOD_RATE
-    return _finding(
-        ok,
-        f"{headline['ood_rate']:.2%} of ordinary test ads are flagged OOD, {headline['other_rate']:.2%} end as Other.",
+def _calibration_rows(headline: Mapping[str, Any]) -> dict[str, Any]:
+    count = f"{headline['num_calibration']:,}"
+    if headline["calibrated_on"] == "valid":
+        return _finding(
+            False,
+            f"T and the thresholds rest on the {count} valid ads, which also chose the checkpoint: they look better "
+            "than new ads will, so more of these are flagged. Set split.calibration_fraction, or give calibration_uri.",
+        )
+    return _finding(True, f"T and the thresholds rest on {count} ads that neither trained nor chose the checkpoint.")
+
+
+def _false_alarms(headline: Mapping[str, Any], decision: Mapping[str, Any]) -> dict[str, Any]:
+    text = (
+        f"Of the ordinary test ads {headline['far_rate']:.2%} lie far by the {decision['rule']} rule, and "
+        f"{headline['ood_rate']:.2%} are flagged OOD, since they are not confident either; "
+        f"{headline['other_rate']:.2%} end as Other."
     )
+    ok = headline["ood_rate"] <= GOOD_OOD_RATE
+    if decision["rule"] == "conformal":
+        meant = decision["conformal_alpha"]
+        return _finding(headline["far_rate"] <= GOOD_FAR_RATE * meant, f"{text} Meant were {meant:.2%} far ones.")
+    return _finding(ok, text)
+
+
+def _better_detectors(detectors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Name the kinds that some other detector keeps apart clearly better than the one that decides."""
+    if not detectors or not detectors[0]["kinds"]:
+        return []
+    ours, *others = detectors
+    better = []
+    for kind, metrics in ours["kinds"].items():
+        best = max(others, key=lambda other: other["kinds"][kind]["auroc"])
+        if best["kinds"][kind]["auroc"] >= metrics["auroc"] + BETTER_AUROC:
+            leads = f"{best['detector']} {best['kinds'][kind]['auroc']:.2f} against {metrics['auroc']:.2f}"
+            better.append(f"{kind} ({leads})")
+    if better:
+        return [_finding(False, f"Other detectors tell these kinds apart better (AUROC): {', '.join(better)}.")]
+    return [_finding(True, f"No other detector is clearly better than {ours['detector']}, which decides.")]
 
 
 def _finding(ok: bool, text: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from sklearn import metrics
 
 from rubert_ood.ads.dataset import LabelledAds
 from rubert_ood.classifier.outputs import Outputs
+from rubert_ood.ood.comparison import Reference
 from rubert_ood.ood.decision import Thresholds
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
@@ -21,6 +22,7 @@ from rubert_ood.reports.evaluation import EXAMPLE_CHARACTERS, evaluate
 from rubert_ood.reports.verdict import verdict
 from rubert_ood.settings import DecisionSettings
 
+LENGTHS = ["long" if row % 7 else "short" for row in range(200)]
 BASELINE = {"accuracy": 0.9, "macro_f1": 0.89}
 
 
@@ -38,8 +40,8 @@ def evaluation(model, splits, hard_cases, ood, texts):
         hard_cases=hard_cases,
         ood=ood,
         baseline=BASELINE,
-        reference=None,
-        test_ads=LabelledAds(texts, splits["test"].labels_N),
+        reference=Reference(splits["train"], splits["valid"]),
+        test_ads=LabelledAds(texts, splits["test"].labels_N, {"length": LENGTHS}),
         context=context,
     )
 
@@ -218,17 +220,34 @@ def test_ood_kinds_stay_apart(evaluation, model, splits, ood, kind):
     assert row["flagged"] == pytest.approx(np.mean([is_ood for _, is_ood, _, _ in outside]))
     assert row["caught"] == pytest.approx(np.mean([label == "Other" for label, _, _, _ in outside]))
     truth = np.r_[np.zeros(len(inside)), np.ones(len(outside))]
-    for by, scores in (
-        ("d2", np.array([d2 for _, _, _, d2 in inside + outside])),
-        ("msp", np.array([1 - confidence for _, _, confidence, _ in inside + outside])),
+    detectors = {entry["detector"]: entry["kinds"][kind] for entry in evaluation["detectors"]}
+    for name, scores in (
+        ("Mahalanobis", np.array([d2 for _, _, _, d2 in inside + outside])),
+        ("MSP", np.array([1 - confidence for _, _, confidence, _ in inside + outside])),
     ):
-        assert row[by]["auroc"] == pytest.approx(metrics.roc_auc_score(truth, scores))
-        assert row[by]["aupr_out"] == pytest.approx(metrics.average_precision_score(truth, scores))
+        assert detectors[name]["auroc"] == pytest.approx(metrics.roc_auc_score(truth, scores))
+        assert detectors[name]["aupr_out"] == pytest.approx(metrics.average_precision_score(truth, scores))
         caught = [np.mean(scores[truth == 1] >= threshold) for threshold in scores]
         flagged = [np.mean(scores[truth == 0] >= threshold) for threshold in scores]
         fpr95 = min(f for f, c in zip(flagged, caught, strict=True) if c >= 0.95)
-        assert row[by]["fpr95"] == pytest.approx(fpr95)
-    assert metrics.auc(*np.array(row["roc"]).T) == pytest.approx(row["d2"]["auroc"], abs=0.01)
+        assert detectors[name]["fpr95"] == pytest.approx(fpr95)
+    assert metrics.auc(*np.array(row["roc"]).T) == pytest.approx(detectors["Mahalanobis"]["auroc"], abs=0.01)
+    notebook = evaluation["rules"][0]
+    assert (notebook["rule"], notebook["chosen"]) == ("notebook", True)
+    assert notebook["kinds"][kind]["flagged"] == row["flagged"]
+
+
+def test_slices_add_up_to_the_whole(evaluation, model, splits):
+    decided = decide_by_hand(model, splits["test"])
+    correct_N = splits["test"].logits_NC.argmax(axis=1) == splits["test"].labels_N
+    assert [(row["trait"], row["value"]) for row in evaluation["slices"]] == [("length", "long"), ("length", "short")]
+    for row in evaluation["slices"]:
+        rows = [number for number, value in enumerate(LENGTHS) if value == row["value"]]
+        assert row["num_test"] == len(rows)
+        assert row["accuracy"] == np.mean(correct_N[rows])
+        assert row["confidence"] == pytest.approx(np.mean([decided[n][2] for n in rows]))
+        assert row["ood_rate"] == np.mean([decided[n][1] for n in rows])
+        assert row["other_rate"] == np.mean([decided[n][0] == "Other" for n in rows])
 
 
 def test_kinds_are_sorted_and_never_averaged(evaluation):
@@ -256,7 +275,8 @@ def test_test_split_alone_is_enough(model, splits, texts):
     assert evaluation["headline"]["mean_d2_own_class"] is None
     assert evaluation["hard_cases"] == evaluation["ood_kinds"] == []
     assert list(evaluation["d2_histograms"]["counts"]) == ["test"]
-    assert len(evaluation["verdict"]) == 4
+    assert evaluation["detectors"] == evaluation["slices"] == []
+    assert len(evaluation["verdict"]) == 5
 
 
 def good_evaluation() -> dict:
@@ -269,10 +289,18 @@ def good_evaluation() -> dict:
             "at_bound": False,
             "ece_before": 0.04,
             "ece_after": 0.02,
+            "calibrated_on": "calibration",
+            "num_calibration": 720,
+            "far_rate": 0.004,
             "ood_rate": 0.002,
             "other_rate": 0.01,
         },
+        "decision": {"rule": "notebook", "conformal_alpha": 0.01},
         "baseline": {"accuracy": 0.9, "macro_f1": 0.9},
+        "detectors": [
+            {"detector": "Mahalanobis", "kinds": {"news": {"auroc": 0.9}, "code": {"auroc": 0.97}}},
+            {"detector": "MSP", "kinds": {"news": {"auroc": 0.94}, "code": {"auroc": 0.7}}},
+        ],
         "per_class": [{"label": "Кошки", "f1": 0.81, "support": 9}, {"label": "Книги", "f1": 0.0, "support": 0}],
         "ood_kinds": [{"kind": "news", "caught": 0.9}, {"kind": "code", "caught": 0.6}],
         "hard_cases": [{"ok": True}] * 10,
@@ -280,7 +308,16 @@ def good_evaluation() -> dict:
 
 
 def test_verdict_on_a_good_model():
-    assert [item["ok"] for item in verdict(good_evaluation())] == [True] * 6
+    assert [item["ok"] for item in verdict(good_evaluation())] == [True] * 8
+
+
+def test_the_conformal_rule_is_held_to_its_promise():
+    evaluation = good_evaluation()
+    evaluation["decision"]["rule"] = "conformal"
+    assert "Meant were 1.00% far ones" in verdict(evaluation)[3]["text"]
+    for far_rate, ok in ((0.0149, True), (0.0151, False)):
+        evaluation["headline"]["far_rate"] = far_rate
+        assert verdict(evaluation)[3]["ok"] is ok
 
 
 @pytest.mark.parametrize(
@@ -289,10 +326,12 @@ def test_verdict_on_a_good_model():
         (lambda e: e["baseline"].update(accuracy=0.97), 0, "2.0 points below TF-IDF"),
         (lambda e: e["headline"].update(ece_after=0.08), 1, "8.0%"),
         (lambda e: e["headline"].update(at_bound=True, temperature=0.5), 1, "ended at its bound"),
-        (lambda e: e["headline"].update(ood_rate=0.03), 2, "3.00%"),
-        (lambda e: e["per_class"][0].update(f1=0.79), 3, "Кошки (0.79)"),
-        (lambda e: e["ood_kinds"][1].update(caught=0.4), 4, "code (40%)"),
-        (lambda e: e.update(hard_cases=[{"ok": True}] * 7 + [{"ok": False}] * 3), 5, "7 of 10"),
+        (lambda e: e["headline"].update(calibrated_on="valid"), 2, "720 valid ads, which also chose the checkpoint"),
+        (lambda e: e["headline"].update(ood_rate=0.03), 3, "3.00%"),
+        (lambda e: e["per_class"][0].update(f1=0.79), 4, "Кошки (0.79)"),
+        (lambda e: e["ood_kinds"][1].update(caught=0.4), 5, "code (40%)"),
+        (lambda e: e["detectors"][1]["kinds"]["news"].update(auroc=0.951), 6, "news (MSP 0.95 against 0.90)"),
+        (lambda e: e.update(hard_cases=[{"ok": True}] * 7 + [{"ok": False}] * 3), 7, "7 of 10"),
     ],
 )
 def test_verdict_names_what_is_wrong(spoil, finding, says):

@@ -8,6 +8,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from rubert_ood.ads.dataset import LabelledAds
+from rubert_ood.ood.comparison import Reference
 from rubert_ood.reports.evaluation import evaluate
 from rubert_ood.reports.html import _speed, evaluation_html, run_html
 
@@ -61,8 +62,12 @@ def evaluation(model, splits, hard_cases, ood):
         hard_cases=([(ATTACK, label) for _, label in cases], part),
         ood={ATTACK: ood["news"], "talk": ood["talk"]},
         baseline={"accuracy": 0.9, "macro_f1": 0.89},
-        reference=None,
-        test_ads=LabelledAds([f"{ATTACK} {row}" for row in range(200)], splits["test"].labels_N),
+        reference=Reference(splits["train"], splits["valid"]),
+        test_ads=LabelledAds(
+            [f"{ATTACK} {row}" for row in range(200)],
+            splits["test"].labels_N,
+            {"city": [ATTACK if row % 3 else "Уфа" for row in range(200)]},
+        ),
         context={
             "version": "v1",
             "base_model": ATTACK,
@@ -140,18 +145,26 @@ def test_hostile_texts_are_inert(evaluation, full_manifest):
 
 def test_evaluation_tables_and_facts(evaluation):
     page = Page(evaluation_html(evaluation))
-    assert set(page.tables) == {"Out of domain", "Classes", "Confusions", "Hard cases", "Training"}
-    assert page.tables["Out of domain"][1] == [
-        "kind of text",
-        "texts",
-        "flagged",
-        "caught",
-        *["AUROC", "AUPR", "FPR95"] * 2,
-    ]
-    talk = next(row for row in evaluation["ood_kinds"] if row["kind"] == "talk")
-    by_measure = [f"{talk[by][name]:.3f}" for by in ("d2", "msp") for name in ("auroc", "aupr_out", "fpr95")]
-    rates = [f"{talk['flagged']:.1%}", f"{talk['caught']:.1%}"]
-    assert page.tables["Out of domain"][3] == ["talk", "40", *rates, *by_measure]
+    assert set(page.tables) == {
+        "Out of domain",
+        "Detectors",
+        "Classes",
+        "Slices",
+        "Confusions",
+        "Hard cases",
+        "Training",
+    }
+    rules = page.tables["Out of domain"]
+    assert rules[0] == ["", "", "notebook (in use)", "conformal"]
+    assert rules[1] == ["texts", "number", *["far", "flagged", "Other"] * 2]
+    by_rule = [rule["kinds"]["talk"] for rule in evaluation["rules"]]
+    rates = [f"{rates[name]:.1%}" for rates in by_rule for name in ("far", "flagged", "other")]
+    assert rules[4] == ["talk", "40", *rates]
+    energy = evaluation["detectors"][-1]
+    measures = [f"{energy['kinds']['talk'][name]:.3f}" for name in ("auroc", "aupr_out", "aupr_in", "fpr95")]
+    caught = [f"{energy['kinds']['talk']['caught']:.1%}", f"{energy['flagged']:.2%}"]
+    assert page.tables["Detectors"][-1] == ["energy", "talk", *measures, *caught]
+    assert [row[:2] for row in page.tables["Slices"][1:]] == [["city", " ".join(ATTACK.split())], ["city", "Уфа"]]
     classes = page.tables["Classes"][1:]
     assert sorted(row[0] for row in classes) == evaluation["labels"]
     assert [float(row[3]) for row in classes] == sorted(float(row[3]) for row in classes)  # the weakest first
@@ -177,7 +190,7 @@ def test_evaluation_of_the_test_split_alone(model, splits):
     html = evaluation_html(minimal)
     assert_self_contained(html)
     page = Page(html)
-    assert set(page.tables) == {"Classes", "Confusions"}
+    assert set(page.tables) == {"Out of domain", "Classes", "Confusions"}
     assert page.says("Not measured: the TF-IDF baseline, out-of-domain texts (evaluation.ood_uri), hard cases")
 
 
