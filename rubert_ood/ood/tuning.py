@@ -1,0 +1,151 @@
+"""Choose the thresholds of the decision for a stated target, on labelled ads and perhaps on foreign texts.
+
+Every combination of three things is tried: how far is far (the strength of the rule), the confidence gate, and
+tau_other. An ad is kept when it gets one of the classes; foreign texts should not be kept.
+Shapes: N ads, C classes, T values of tau_other.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy.stats import binomtest
+
+from rubert_ood.classifier.outputs import Outputs
+from rubert_ood.errors import PublicationRefusedError
+from rubert_ood.ood.decision import OTHER
+from rubert_ood.ood.fit import FittedModel
+from rubert_ood.settings import DecisionSettings
+
+TAUS_T = np.round(np.arange(0.0, 1.0, 0.01), 2)
+GATES = (0.0, *np.round(np.arange(0.3, 1.0, 0.05), 2).tolist(), 0.99, 1.01)
+"""0 flags nothing, 1.01 has no gate."""
+FAR_SHARES = (0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2)
+"""Share of the calibration ads that the rule calls far."""
+
+
+@dataclass(frozen=True)
+class _Curves:
+    """What each tau_other gives, (T,)."""
+
+    precision_T: np.ndarray
+    coverage_T: np.ndarray
+    macro_f1_T: np.ndarray
+
+
+def choose_decision(
+    model: FittedModel, ads: Outputs, foreign: Outputs | None, *, min_precision: float | None
+) -> DecisionSettings:
+    """Return the settings with the largest coverage at such a precision; without one, with the largest macro-F1.
+
+    The rule stays the model's own. On ties the largest coverage, then the smallest tau_other. Raises PublicationRefusedError when none reaches it.
+    """
+    best: tuple[Any, ...] = ()
+    best_precision = 0.0
+    for settings in _candidates(model):
+        curves = _curves(replace(model, decision=settings), ads, foreign, TAUS_T)
+        kept_T = curves.coverage_T > 0
+        best_precision = max(best_precision, float(curves.precision_T[kept_T].max(initial=0.0)))
+        if min_precision is None:
+            values_T = curves.macro_f1_T
+        else:
+            values_T = np.where(kept_T & (curves.precision_T >= min_precision), curves.coverage_T, -1.0)
+        row = int(np.lexsort((TAUS_T, -curves.coverage_T, -values_T))[0])
+        rank = (values_T[row], curves.coverage_T[row], -TAUS_T[row])
+        if values_T[row] >= 0 and (not best or rank > best[0]):
+            best = (rank, settings.model_copy(update={"tau_other": float(TAUS_T[row])}))
+    if not best:
+        raise PublicationRefusedError(
+            f"min_precision: no threshold reaches {min_precision:g}, the best precision is {best_precision:.4f}; "
+            "lower the target or train a better model"
+        )
+    return best[1]
+
+
+def measure(model: FittedModel, ads: Outputs, foreign: Outputs | None) -> dict[str, Any]:
+    """Return what the model's decision reaches.
+
+    precision: right over kept, foreign texts among the kept; precision_low: lower end of its 95 % interval (Wilson).
+    coverage: share of the ads that are kept; accuracy: share that is kept and right; macro_f1: over the classes, and
+    over Other if there are foreign texts; foreign_kept: their share that gets one of the classes.
+    """
+    decisions = model.decide(ads.logits_NC, ads.cls_NH)
+    kept_N = decisions.label != OTHER
+    right = int((kept_N & (decisions.predicted_N == ads.labels_N)).sum())
+    foreign_kept = 0
+    if foreign is not None:
+        foreign_kept = int((model.decide(foreign.logits_NC, foreign.cls_NH).label != OTHER).sum())
+    kept = int(kept_N.sum()) + foreign_kept
+    interval = binomtest(right, kept).proportion_ci(method="wilson") if kept else None
+    curves = _curves(model, ads, foreign, np.array([model.decision.tau_other]))
+    return {
+        "precision": right / kept if kept else None,
+        "precision_low": float(interval.low) if interval else None,
+        "coverage": float(kept_N.mean()),
+        "accuracy": right / len(ads),
+        "macro_f1": float(curves.macro_f1_T[0]),
+        "foreign_kept": foreign_kept / len(foreign) if foreign else None,
+    }
+
+
+def _candidates(model: FittedModel) -> Iterator[DecisionSettings]:
+    """Yield every strength of the rule with every gate; where nothing is flagged the strength says nothing."""
+    decision = model.decision
+    strengths = [_strength(model, share) for share in FAR_SHARES if share * len(model.thresholds.calibration_d2) >= 1]
+    yield decision.model_copy(update={"ood_conf_gate": 0.0})
+    for strength in [{}, *strengths]:  # the present one as well
+        for gate in GATES[1:]:
+            yield decision.model_copy(update=strength | {"ood_conf_gate": gate})
+
+
+def _strength(model: FittedModel, share: float) -> dict[str, float]:
+    """Return the settings by which about this share of the calibration ads is far."""
+    if model.decision.rule == "conformal":
+        return {"conformal_alpha": share}
+    thresholds = model.thresholds
+    limit = float(np.quantile(thresholds.calibration_d2, 1 - share))
+    # both conditions of the rule become the same limit
+    return {
+        "alpha": limit / thresholds.threshold,
+        "z_thr": (limit - thresholds.mu) / thresholds.sigma if thresholds.sigma else model.decision.z_thr,
+    }
+
+
+def _curves(model: FittedModel, ads: Outputs, foreign: Outputs | None, taus_T: np.ndarray) -> _Curves:
+    """Count, for every tau_other at once, what is kept and what of it is right."""
+    num_classes = len(model.labels)
+    decisions = model.decide(ads.logits_NC, ads.cls_NH)
+    kept_TC = _kept(decisions.predicted_N, decisions.confidence_N, ~decisions.is_ood, taus_T, num_classes)
+    right_N = ~decisions.is_ood & (decisions.predicted_N == ads.labels_N)
+    right_TC = _kept(decisions.predicted_N, decisions.confidence_N, right_N, taus_T, num_classes)
+    support_C = np.bincount(ads.labels_N, minlength=num_classes)
+    kept_ads_T, all_kept_TC = kept_TC.sum(axis=1), kept_TC
+    if foreign is not None:
+        other = model.decide(foreign.logits_NC, foreign.cls_NH)
+        all_kept_TC = kept_TC + _kept(other.predicted_N, other.confidence_N, ~other.is_ood, taus_T, num_classes)
+    f1_TC = _f1(right_TC, all_kept_TC, support_C)
+    occurs_TC = (all_kept_TC > 0) | (support_C > 0)
+    sum_T, count_T = np.where(occurs_TC, f1_TC, 0).sum(axis=1), occurs_TC.sum(axis=1)
+    all_kept_T = all_kept_TC.sum(axis=1)
+    if foreign is not None:
+        foreign_out_T = len(foreign) - (all_kept_T - kept_ads_T)
+        out_T = len(ads) + len(foreign) - all_kept_T
+        sum_T, count_T = sum_T + _f1(foreign_out_T, out_T, np.array(len(foreign))), count_T + 1
+    precision_T = np.divide(right_TC.sum(axis=1), all_kept_T, out=np.zeros(len(taus_T)), where=all_kept_T > 0)
+    return _Curves(precision_T, kept_ads_T / len(ads), sum_T / np.maximum(count_T, 1))
+
+
+def _kept(
+    predicted_N: np.ndarray, confidence_N: np.ndarray, mask_N: np.ndarray, taus_T: np.ndarray, num_classes: int
+) -> np.ndarray:
+    """Count the masked ads with confidence >= tau by predicted class: int64 (T, C). taus_T ascend."""
+    passed_N = np.searchsorted(taus_T, confidence_N[mask_N], side="right")  # taus that the ad passes: the first so many
+    cells = passed_N * num_classes + predicted_N[mask_N]
+    counts = np.bincount(cells, minlength=(len(taus_T) + 1) * num_classes).reshape(-1, num_classes)
+    return np.asarray(counts[::-1].cumsum(axis=0)[::-1][1:])
+
+
+def _f1(right: np.ndarray, predicted: np.ndarray, support: np.ndarray) -> np.ndarray:
+    total = predicted + support
+    return np.divide(2 * right, total, out=np.zeros(np.shape(total)), where=total > 0)
