@@ -42,6 +42,21 @@ FORMAT = 3
 MANIFEST = "manifest.json"
 STATISTICS = "ood_statistics.safetensors"
 REFERENCE = "reference.safetensors"
+OWN_FILES = (
+    "label_mapping.json",
+    "temperature.json",
+    "ood_threshold.json",
+    "text.json",
+    "precision.json",
+    "evaluation.json",
+    "evaluation.html",
+    "tuning.json",
+    "README.md",
+    STATISTICS,
+    REFERENCE,
+    MANIFEST,
+)
+"""How the names of files end that are not the checkpoint's."""
 OUTPUT_KINDS = ("logits", "cls", "labels")
 """Arrays of `Outputs`, in its order."""
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
@@ -122,6 +137,32 @@ def write_bundle(
         _write_text(folder, MANIFEST, json.dumps(manifest, indent=1))
         folders.put_folder(folder, uri, last=MANIFEST)
     return load_bundle(uri)
+
+
+def derive_bundle(
+    bundle: Bundle,
+    uri: str,
+    *,
+    fitted: FittedModel,
+    documents: Mapping[str, str],
+    reference: Reference | None,
+) -> Bundle:
+    """Write a new version with the same network, cleaner and precision, and another fit."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in os.listdir(bundle.folder):
+            if not name.endswith(OWN_FILES):
+                os.symlink(os.path.join(bundle.folder, name), os.path.join(folder, name))
+        return write_bundle(
+            uri,
+            checkpoint_dir=folder,
+            fitted=fitted,
+            cleaner=bundle.cleaner,
+            max_length=bundle.max_length,
+            documents=documents,
+            precision=bundle.precision,
+            agreement=_read_json(bundle.folder, "precision.json")["agreement"],
+            reference=reference,
+        )
 
 
 def load_bundle(uri: str, *, fingerprint: str | None = None) -> Bundle:

@@ -24,6 +24,7 @@ VERBS = {
     "demo": Verb(settings.DemoSettings, "demo:demo", "run everything on a generated catalogue and a small BERT"),
     "train": Verb(settings.TrainSettings, "train:train", "fine-tune, fit, evaluate, write a bundle"),
     "evaluate": Verb(settings.EvaluateSettings, "evaluate:evaluate_bundle", "measure a bundle on labelled ads"),
+    "tune": Verb(settings.TuneSettings, "tune:tune", "choose thresholds for a target, write a new bundle version"),
     "plan": Verb(
         settings.PlanSettings, "plan:plan", "check the input of a scoring job, estimate its time; write nothing"
     ),

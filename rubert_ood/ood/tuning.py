@@ -5,6 +5,7 @@ tau_other. An ad is kept when it gets one of the classes; foreign texts should n
 Shapes: N ads, C classes, T values of tau_other.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,6 +30,8 @@ FAR_SHARES = (0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2)
 class _Curves:
     """What each tau_other gives, (T,)."""
 
+    kept_T: np.ndarray
+    """Ads and foreign texts that get one of the classes."""
     precision_T: np.ndarray
     coverage_T: np.ndarray
     macro_f1_T: np.ndarray
@@ -39,28 +42,34 @@ def choose_decision(
 ) -> DecisionSettings:
     """Return the settings with the largest coverage at such a precision; without one, with the largest macro-F1.
 
-    The rule stays the model's own. On ties the largest coverage, then the smallest tau_other. Raises PublicationRefusedError when none reaches it.
+    The rule stays the model's own. On ties the largest coverage, then the smallest tau_other. Raises
+    PublicationRefusedError when no combination reaches the precision, on 1 / (1 - min_precision) kept ads at least.
     """
     best: tuple[Any, ...] = ()
     best_precision = 0.0
     for settings in _candidates(model):
         curves = _curves(replace(model, decision=settings), ads, foreign, TAUS_T)
-        kept_T = curves.coverage_T > 0
-        best_precision = max(best_precision, float(curves.precision_T[kept_T].max(initial=0.0)))
+        enough_T = curves.kept_T >= _few(min_precision)
+        best_precision = max(best_precision, float(curves.precision_T[enough_T].max(initial=0.0)))
         if min_precision is None:
             values_T = curves.macro_f1_T
         else:
-            values_T = np.where(kept_T & (curves.precision_T >= min_precision), curves.coverage_T, -1.0)
+            values_T = np.where(enough_T & (curves.precision_T >= min_precision), curves.coverage_T, -1.0)
         row = int(np.lexsort((TAUS_T, -curves.coverage_T, -values_T))[0])
         rank = (values_T[row], curves.coverage_T[row], -TAUS_T[row])
         if values_T[row] >= 0 and (not best or rank > best[0]):
             best = (rank, settings.model_copy(update={"tau_other": float(TAUS_T[row])}))
     if not best:
         raise PublicationRefusedError(
-            f"min_precision: no threshold reaches {min_precision:g}, the best precision is {best_precision:.4f}; "
-            "lower the target or train a better model"
+            f"min_precision: no threshold reaches {min_precision:g} on {_few(min_precision):,} or more kept ads, the "
+            f"best precision on so many is {best_precision:.4f}; lower it, give more ads, or train a better model"
         )
     return best[1]
+
+
+def _few(min_precision: float | None) -> int:
+    """Return how many ads must be kept: among fewer, no mistake is mere chance and one breaks the promise."""
+    return 1 if min_precision is None else math.ceil(round(1 / (1 - min_precision), 6))
 
 
 def measure(model: FittedModel, ads: Outputs, foreign: Outputs | None) -> dict[str, Any]:
@@ -133,7 +142,7 @@ def _curves(model: FittedModel, ads: Outputs, foreign: Outputs | None, taus_T: n
         out_T = len(ads) + len(foreign) - all_kept_T
         sum_T, count_T = sum_T + _f1(foreign_out_T, out_T, np.array(len(foreign))), count_T + 1
     precision_T = np.divide(right_TC.sum(axis=1), all_kept_T, out=np.zeros(len(taus_T)), where=all_kept_T > 0)
-    return _Curves(precision_T, kept_ads_T / len(ads), sum_T / np.maximum(count_T, 1))
+    return _Curves(all_kept_T, precision_T, kept_ads_T / len(ads), sum_T / np.maximum(count_T, 1))
 
 
 def _kept(

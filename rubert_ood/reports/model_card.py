@@ -13,7 +13,7 @@ def model_card(evaluation: Mapping[str, Any]) -> str:
         "language": "ru",
         "library_name": "transformers",
         "pipeline_tag": "text-classification",
-        "base_model": context["base_model"],
+        **({"base_model": context["base_model"]} if "base_model" in context else {}),
         "metrics": ["accuracy", "f1"],
         "tags": ["classified-ads", "out-of-distribution-detection", "mahalanobis"],
     }
@@ -23,7 +23,7 @@ def model_card(evaluation: Mapping[str, Any]) -> str:
 
 # Classifier of Russian private ads, version {context["version"]}
 
-Fine-tuned from `{context["base_model"]}` on {context["num_train"]:,} ads of {context["num_classes"]} classes.
+{_origin(context)}
 Text is `clean(title + " " + description)`; `text.json` holds what the cleaner removes.
 
 {findings}
@@ -39,3 +39,14 @@ Text is `clean(title + " " + description)`; `text.json` holds what the cleaner r
 `AutoModelForSequenceClassification.from_pretrained` loads this folder for plain labels. Labels with temperature, OOD
 flag and "Other" come from `rubert-ood predict` and `rubert-ood score`. The whole evaluation is in `evaluation.html`.
 """
+
+
+def _origin(context: Mapping[str, Any]) -> str:
+    parts = []
+    if "base_model" in context:
+        parts.append(f"Fine-tuned from `{context['base_model']}` on {context['num_train']:,} ads.")
+    if "tuned_from" in context:
+        parts.append(
+            f"Thresholds tuned from version `{context['tuned_from']}`; the figures are of the ads that chose them."
+        )
+    return " ".join(parts)

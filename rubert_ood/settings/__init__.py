@@ -30,6 +30,7 @@ from rubert_ood.settings.jobs import (
     RollbackSettings,
     ScoreSettings,
     TrainSettings,
+    TuneSettings,
     VerifySettings,
 )
 from rubert_ood.settings.load import (
@@ -59,6 +60,7 @@ __all__ = [
     "ScoreSettings",
     "SplitSettings",
     "TrainSettings",
+    "TuneSettings",
     "VerifySettings",
     "WorkerSettings",
     "load_settings",

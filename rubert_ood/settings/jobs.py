@@ -116,6 +116,29 @@ class EvaluateSettings(RayJobSettings):
     evaluation: EvaluationSettings = EvaluationSettings(baseline=False)
 
 
+class TuneSettings(RayJobSettings):
+    """Choose tau_other, the confidence gate and the strength of the OOD rule for a target; write a new bundle."""
+
+    bundle_uri: str = Field(min_length=1)
+    """The bundle to start from; it stays as it is."""
+    input_uri: str = Field(min_length=1)
+    """Labelled ads that neither trained the bundle nor chose its checkpoint. One half fits T and thresholds anew, the
+    other half chooses."""
+    version: str | None = Field(None, pattern=PLAIN_NAME)
+    """Name of the new bundle, which lies beside the old one. Default: UTC time of the start."""
+    min_precision: float | None = Field(None, gt=0, lt=1)
+    """Keep as many ads as possible with at least this share of right labels among the kept. Default: the largest
+    macro-F1 instead, Other being a class where evaluation.ood_uri is given."""
+    rule: Literal["notebook", "conformal"] | None = None
+    """OOD rule of the new bundle. Default: that of the old one."""
+    seed: int = 42
+    """Seed of the halves."""
+    columns: ColumnSettings = ColumnSettings()
+    workers: WorkerSettings = WorkerSettings()
+    fit: FitSettings = FitSettings()
+    evaluation: EvaluationSettings = EvaluationSettings(baseline=False)
+
+
 class ScoreSettings(RayJobSettings):
     """Score a catalogue: plan, score, verify, publish, report. The same command resumes a stopped run."""
 

@@ -51,6 +51,7 @@ def by_hand(fitted, foreign) -> dict[str, float]:
         num_kept += sum(p != "Other" for p in others)
     return {
         "precision": right / num_kept if num_kept else 0.0,
+        "kept": num_kept,
         "coverage": float(np.mean(kept)),
         "macro_f1": f1_score(true, predicted, labels=labels, average="macro", zero_division=0),
     }
@@ -65,13 +66,13 @@ def test_the_measures_are_those_of_sklearn(rule, foreign):
         )
         fitted = replace(model(rule), decision=decision)
         got, expected = measure(fitted, ADS, foreign), by_hand(fitted, foreign)
+        del expected["kept"]
         assert {name: got[name] for name in expected} == pytest.approx(expected)
         assert got["precision_low"] < got["precision"]
 
 
 @pytest.mark.parametrize("rule", ["notebook", "conformal"])
-@pytest.mark.parametrize("min_precision", [None, 0.87])
-@pytest.mark.parametrize("foreign", [None, FOREIGN])
+@pytest.mark.parametrize(("foreign", "min_precision"), [(None, None), (None, 0.93), (FOREIGN, None), (FOREIGN, 0.8)])
 def test_no_other_combination_is_better(rule, min_precision, foreign, monkeypatch):
     monkeypatch.setattr(tuning, "TAUS_T", np.array([0.0, 0.4, 0.6, 0.8, 0.95]))
     monkeypatch.setattr(tuning, "GATES", (0.0, 0.7, 0.9, 1.01))
@@ -83,10 +84,12 @@ def test_no_other_combination_is_better(rule, min_precision, foreign, monkeypatc
     tried = 0
     for settings, tau in product(tuning._candidates(fitted), tuning.TAUS_T):
         theirs = by_hand(replace(fitted, decision=settings.model_copy(update={"tau_other": float(tau)})), foreign)
-        if min_precision is None or theirs["precision"] >= min_precision:
+        enough = min_precision is None or theirs["kept"] >= 1 / (1 - min_precision)
+        if enough and theirs["precision"] >= (min_precision or 0):
             tried += 1
             assert theirs[name] <= ours[name] + 1e-12
     assert tried > 3
+    assert min_precision is None or ours["kept"] >= 1 / (1 - min_precision)
     assert min_precision is None or ours["precision"] >= min_precision
     assert chosen.rule == rule
 
@@ -110,5 +113,7 @@ def test_foreign_texts_make_the_choice_stricter():
 def test_a_target_that_nothing_reaches_is_refused():
     rng = np.random.default_rng(0)
     noise = Outputs(rng.normal(size=(100, C)), rng.normal(size=(100, H)), rng.integers(0, C, 100))
-    with pytest.raises(PublicationRefusedError, match="no threshold reaches 0.999, the best precision is"):
+    with pytest.raises(PublicationRefusedError, match=r"reaches 0\.95 on 20 or more kept .* so many is 0\.[1-5]"):
+        choose_decision(model("notebook"), noise, None, min_precision=0.95)
+    with pytest.raises(PublicationRefusedError, match="on 1,000 or more kept ads"):  # there are only 100
         choose_decision(model("notebook"), noise, None, min_precision=0.999)

@@ -9,14 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from rubert_ood.bundle import load_bundle
-from rubert_ood.classifier.model import Classifier
-from rubert_ood.classifier.outputs import Outputs
-from rubert_ood.classifier.tokens import tokenize
 from rubert_ood.classifier.training import TrainedModel
 from rubert_ood.errors import PublicationRefusedError
 from rubert_ood.settings import EvaluationSettings, TrainSettings
 from rubert_ood.workflows import train as workflow
 from tests.unit.conftest import LABELS
+from tests.unit.workflows.conftest import InThisProcess
 
 
 @pytest.fixture
@@ -30,24 +28,6 @@ def settings(ads, tmp_path) -> TrainSettings:
         version="v1",
         evaluation=EvaluationSettings(baseline=False),
     )
-
-
-class InThisProcess:
-    """Stands for StoredFeatures."""
-
-    def __init__(self, parts, checkpoint_uri, *, max_length, workers, precision):
-        classifier = Classifier.load(checkpoint_uri, precision=precision)
-        self.outputs = {}
-        for name, part in parts.items():
-            ids = tokenize(classifier.tokenizer, part.texts, max_length)
-            self.outputs[name] = Outputs(*classifier.run(ids, token_budget=4096), part.labels_N)
-
-    def gather(self, max_rows):
-        return self.outputs
-
-    def sum_up(self, name, summarise):
-        part = self.outputs[name]
-        return summarise(part.cls_NH, part.labels_N)
 
 
 @pytest.fixture

@@ -1,0 +1,117 @@
+"""Tuning from bundle to bundle, without Ray: what it promises is measured again through `predict`."""
+
+import json
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from scipy.special import softmax
+from sklearn.model_selection import train_test_split
+
+from rubert_ood.ads.text import ad_text
+from rubert_ood.bundle import load_bundle
+from rubert_ood.errors import BundleError, InputError, PublicationRefusedError, SettingsError
+from rubert_ood.settings import EvaluationSettings, FitSettings, TuneSettings
+from rubert_ood.workflows import tune as workflow
+from rubert_ood.workflows.predict import predict_texts
+from tests.conftest import write_parquet
+from tests.unit.conftest import LABELS, MAX_LENGTH
+from tests.unit.workflows.conftest import InThisProcess
+
+
+@pytest.fixture(autouse=True)
+def without_ray(monkeypatch):
+    monkeypatch.setattr(workflow, "compute_features", InThisProcess)
+    monkeypatch.setattr(workflow, "ray_session", lambda _: nullcontext())
+
+
+@pytest.fixture
+def labelled(ads, ad_texts, small_checkpoint, one_by_one, tmp_path) -> pa.Table:
+    """Ads whose labels are as sure as the model is: the more confident it is, the more often it is right."""
+    logits_NC, _ = one_by_one(small_checkpoint, ad_texts, MAX_LENGTH)
+    rng = np.random.default_rng(1)
+    labels = [LABELS[rng.choice(5, p=p)] for p in softmax(logits_NC, axis=1)]
+    table = ads.set_column(ads.schema.names.index("category"), "category", pa.array(labels))
+    write_parquet(tmp_path / "ads.parquet", table)
+    return table
+
+
+def _settings(bundle, tmp_path, **changes) -> TuneSettings:
+    return TuneSettings(
+        **{"bundle_uri": bundle.uri, "input_uri": str(tmp_path / "ads.parquet"), "fit": FitSettings(), **changes}
+    )
+
+
+def _choosing_half(table: pa.Table) -> pa.Table:
+    _, rows = train_test_split(
+        np.arange(table.num_rows), test_size=0.5, random_state=42, stratify=table["category"].to_pylist()
+    )
+    return table.take(rows)
+
+
+def test_the_new_bundle_keeps_its_promise_and_the_old_one_its_bytes(bundle, labelled, tmp_path, request):
+    version = request.node.name
+    tuned = workflow.tune(_settings(bundle, tmp_path, version=version, min_precision=0.6))
+    assert load_bundle(bundle.uri).fingerprint == bundle.fingerprint
+    assert Path(tuned.uri).parent == Path(bundle.uri).parent
+    assert (tuned.version, tuned.fitted.calibrated_on) == (version, "calibration")
+    old, new = (json.loads(Path(folder, "manifest.json").read_text())["files"] for folder in (bundle.uri, tuned.uri))
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "text.json", "precision.json"):
+        assert new[name] == old[name]
+    assert set(new) - set(old) == {"evaluation.html", "tuning.json"}
+
+    half = _choosing_half(labelled)
+    texts = [ad_text(*pair) for pair in zip(half["title"].to_pylist(), half["description"].to_pylist(), strict=True)]
+    results = predict_texts(tuned, texts)
+    pairs = zip([result["label"] for result in results], half["category"].to_pylist(), strict=True)
+    kept = [pair for pair in pairs if pair[0] != "Other"]
+    precision = np.mean([ours == theirs for ours, theirs in kept])
+    assert precision >= 0.6
+    choice = json.loads(Path(tuned.uri, "tuning.json").read_text())
+    assert choice["after"]["precision"] == pytest.approx(precision)
+    assert choice["after"]["coverage"] == pytest.approx(len(kept) / len(results))
+    assert choice["before"]["precision"] < 0.6
+    assert (choice["target"], choice["from"]) == ({"min_precision": 0.6}, bundle.fingerprint)
+    again = workflow.tune(_settings(tuned, tmp_path, version=f"{version}-again", min_precision=0.6))
+    assert again.fitted.decision == tuned.fitted.decision
+    with pytest.raises(BundleError, match="this bundle exists"):
+        workflow.tune(_settings(bundle, tmp_path, version=version))
+
+
+def test_foreign_texts_and_the_other_rule(bundle, labelled, tmp_path, request):
+    write_parquet(
+        tmp_path / "ood.parquet", pa.table({"text": [f"zzz {n} qqq" for n in range(40)], "kind": ["код", "шум"] * 20})
+    )
+    tuned = workflow.tune(
+        _settings(
+            bundle,
+            tmp_path,
+            version=request.node.name,
+            rule="conformal",
+            evaluation=EvaluationSettings(baseline=False, ood_uri=str(tmp_path / "ood.parquet")),
+        )
+    )
+    assert tuned.fitted.decision.rule == "conformal"
+    choice = json.loads(Path(tuned.uri, "tuning.json").read_text())
+    assert choice["target"] == {"maximise": "macro_f1"}
+    assert choice["after"]["macro_f1"] >= choice["before"]["macro_f1"]
+    results = predict_texts(tuned, [f"zzz {n} qqq" for n in range(40)])
+    assert choice["after"]["foreign_kept"] == np.mean([result["label"] != "Other" for result in results])
+
+
+def test_a_target_out_of_reach_writes_nothing(bundle, labelled, tmp_path, request):
+    before = sorted(Path(bundle.uri).parent.iterdir())
+    with pytest.raises(PublicationRefusedError, match="lower it, give more ads"):
+        workflow.tune(_settings(bundle, tmp_path, version=request.node.name, min_precision=0.9999))
+    assert sorted(Path(bundle.uri).parent.iterdir()) == before
+
+
+def test_too_few_ads_are_named(bundle, labelled, tmp_path, request):
+    write_parquet(tmp_path / "ads.parquet", labelled.slice(0, 3))
+    with pytest.raises(InputError, match=r"ads\.parquet: 3 ads with text are too few"):
+        workflow.tune(_settings(bundle, tmp_path, version=request.node.name))
+    write_parquet(tmp_path / "ads.parquet", labelled.slice(0, 60))
+    with pytest.raises(SettingsError, match=r"conformal_alpha: 0\.01 needs at least 99 calibration rows, found 30"):
+        workflow.tune(_settings(bundle, tmp_path, version=request.node.name, rule="conformal"))
