@@ -12,7 +12,7 @@ import numpy as np
 
 from rubert_ood.classifier.outputs import Outputs
 from rubert_ood.errors import SettingsError
-from rubert_ood.ood.decision import OTHER, check_rule
+from rubert_ood.ood.decision import OTHER, check_rule, conformal_p
 from rubert_ood.ood.detectors import Detector, fit_detectors
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
@@ -50,8 +50,8 @@ def compare_detectors(
 ) -> list[dict[str, Any]]:
     """Return one entry per detector: {"detector", "flagged", "kinds": {kind: {**ood_metrics, "caught"}}, "left_out"}.
 
-    A detector flags what lies above the 1 - conformal_alpha quantile of its scores on the calibration ads: flagged is
-    the share of test ads, caught that of foreign texts. left_out is what `leave_classes_out` says of it, or None.
+    A detector flags what has a conformal p of at most conformal_alpha among its own scores of the calibration ads:
+    flagged is the share of test ads, caught that of foreign texts, before any confidence gate. left_out is what `leave_classes_out` says of it, or None.
     """
     alpha, train = fitted.decision.conformal_alpha, reference.train
     detectors = fit_detectors(
@@ -60,16 +60,18 @@ def compare_detectors(
     left_out = leave_classes_out(train, test, temperature=fitted.temperature.temperature)
     entries = []
     for name, detector in detectors.items():
-        threshold = float(np.quantile(_score(detector, reference.calibration), 1 - alpha))
+        calibration = np.sort(_score(detector, reference.calibration))
         inside_N = _score(detector, test)
         caught = {}
         for kind, outputs in kinds.items():
             scores_N = _score(detector, outputs)
-            caught[kind] = ood_metrics(inside_N, scores_N) | {"caught": float(np.mean(scores_N > threshold))}
+            caught[kind] = ood_metrics(inside_N, scores_N) | {
+                "caught": float(np.mean(conformal_p(scores_N, calibration) <= alpha))
+            }
         entries.append(
             {
                 "detector": name,
-                "flagged": float(np.mean(inside_N > threshold)),
+                "flagged": float(np.mean(conformal_p(inside_N, calibration) <= alpha)),
                 "kinds": caught,
                 "left_out": left_out.get(name),
             }

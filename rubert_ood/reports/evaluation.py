@@ -3,6 +3,7 @@
 Shapes: N ads, C classes, H hidden.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -113,11 +114,12 @@ def _confusions(test: Outputs, decisions: Decisions, labels: list[str], texts: S
 
 
 def _slices(traits: Mapping[str, Sequence[str]], decisions: Decisions, correct_N: np.ndarray) -> list[dict[str, Any]]:
-    """Measure each slice of the test ads, by trait."""
+    """Measure each slice of the test ads, by trait, the largest first; a trait that all share says nothing."""
     slices = []
     for trait, values in traits.items():
         values_N = np.array(values, dtype=object)
-        for value in sorted(set(values)):
+        frequent = Counter(values).most_common()
+        for value, _ in frequent if len(frequent) > 1 else []:
             rows = values_N == value
             slices.append(
                 {

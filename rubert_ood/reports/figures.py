@@ -15,6 +15,8 @@ LIMIT = "#d2504b"
 NO_METADATA = ("Date", "Creator", "Format", "Type")
 COLOURS = ("#3b82c4", "#d9822b", "#43a060", "#d0527a", "#8f75d1", "#2a9d9d", "#a08a2c", "#c466ab", "#7d8b99", "#ad6c45")
 MARKERS = ("D", "o", "s", "^", "v", "<", ">", "P", "X", "*")
+COIN = 0.5
+"""AUROC of a guess."""
 CURVE_HEIGHT = 3.2
 NARROW = 1000
 """Largest d2 over smallest up to which the log axis has room for 1, 2, 5, 10, ...; beyond it, powers of ten."""
@@ -146,8 +148,9 @@ def detectors(aurocs: Mapping[str, Mapping[str, float]]) -> str:
             rows = [-kinds.index(kind) for kind in by_kind]
             axes.plot(list(by_kind.values()), rows, marker, color=colour, label=name, alpha=0.85, linestyle="none")
         lowest = min(auroc for by_kind in aurocs.values() for auroc in by_kind.values())
-        axes.set(xlabel="AUROC (OOD is the positive class)", xlim=(min(lowest - 0.03, 0.45), 1.02))
-        axes.axvline(0.5, color=INK, linewidth=0.8, linestyle=":")
+        axes.set(xlabel="AUROC (OOD is the positive class)", xlim=(lowest - 0.03, 1.01))
+        if lowest < COIN:
+            axes.axvline(COIN, color=INK, linewidth=0.8, linestyle=":")
         axes.set_yticks([-row for row in range(len(kinds))], kinds)
         axes.set_ylim(0.6 - len(kinds), 0.6)
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))

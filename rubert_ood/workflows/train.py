@@ -36,7 +36,8 @@ def train(settings: TrainSettings) -> tuple[Bundle, dict[str, Any]]:
     dataset = load_dataset(settings)
     log.info(
         f"data      {len(dataset.labels)} classes, {len(dataset.train):,} train, {len(dataset.valid):,} valid, "
-        f"{len(dataset.test):,} test ads, {len(dataset.cleaner.cities):,} cities"
+        f"{len(dataset.test):,} test, {len(dataset.calibration or ()):,} calibration ads, "
+        f"{len(dataset.cleaner.cities):,} cities"
     )
     extra = load_extra_texts(settings.evaluation, dataset.cleaner)
     baseline = baseline_metrics(dataset.train, dataset.test) if settings.evaluation.baseline else None

@@ -49,10 +49,8 @@ def test_every_detector_is_measured_on_the_same_ads(fitted):
     assert [entry["detector"] for entry in entries] == list(detectors)
     for entry in entries:
         score = detectors[entry["detector"]]
-        inside_N, threshold = (
-            score(TEST.logits_NC, TEST.cls_NH),
-            np.quantile(score(VALID.logits_NC, VALID.cls_NH), 0.95),
-        )
+        inside_N = score(TEST.logits_NC, TEST.cls_NH)
+        threshold = np.sort(score(VALID.logits_NC, VALID.cls_NH))[-15]  # 15 of 301 are 5 %, this ad among them
         assert entry["flagged"] == np.mean(inside_N > threshold)
         for kind, outside in KINDS.items():
             outside_N = score(outside.logits_NC, outside.cls_NH)
