@@ -250,7 +250,7 @@ def test_run_report_of_drift_and_of_single_ads(full_manifest):
     assert page.says("2 of 6 measures moved since run before of 2026-11-23, the last published one: OOD rate, unseen c")
     assert page.says("That run had another bundle, v0: what moved may be the model, not the ads.")
     assert page.tables["Drift"] == [
-        ["ok", "measure", "now", "before", "change", "distance"],
+        ["steady", "measure", "now", "before", "change", "distance"],
         ["✓", "label shares", "", "", "", "0.0000"],
         ["!", "OOD rate", "3.33%", "1.01%", "+2.32", ""],
         ["✓", "Other rate", "6.67%", "6.67%", "+0.00", ""],
