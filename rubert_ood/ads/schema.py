@@ -36,6 +36,14 @@ def resolve_columns(
     return found
 
 
+def city_column(schema: pa.Schema, columns: ColumnSettings) -> dict[str, str]:
+    """Return {"city": its column} if this table has one of text; only the report counts it, so none is no fault."""
+    try:
+        return resolve_columns("", schema, columns, ["city"])
+    except SchemaError:
+        return {}
+
+
 def _check_once(uri: str, schema: pa.Schema, name: str) -> None:
     if schema.names.count(name) > 1:
         raise SchemaError(f"{uri}: there are two columns {name!r}; rename or drop one")

@@ -24,8 +24,8 @@ class TextCleaner:
         cities: Iterable[str] = (),
     ) -> None:
         self.phone_pattern = phone_pattern
-        self.noise_words = _normalised(noise_words)
-        self.cities = _normalised(cities)
+        self.noise_words = _all_normalised(noise_words)
+        self.cities = _all_normalised(cities)
         try:
             self._phone = re.compile(phone_pattern)
         except re.error as error:
@@ -59,8 +59,13 @@ def text_key(text: str) -> str:
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-def _normalised(words: Iterable[str]) -> list[str]:
-    return sorted({word.strip().lower() for word in words if word and word.strip()})
+def normalised(word: str) -> str:
+    """Return a word, or a name of several, as the cleaner keeps it; "" if nothing is left."""
+    return word.strip().lower()
+
+
+def _all_normalised(words: Iterable[str]) -> list[str]:
+    return sorted({normalised(word) for word in words if word} - {""})
 
 
 def _whole_words(words: list[str]) -> re.Pattern[str] | None:

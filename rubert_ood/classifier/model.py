@@ -21,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 from rubert_ood import folders, storage
 from rubert_ood.classifier import onednn, packed
 from rubert_ood.classifier.device import Device, choose_device
-from rubert_ood.classifier.tokens import length_batches, num_tokens, pack, pad
+from rubert_ood.classifier.tokens import length_batches, num_padding, num_tokens, pack, pad
 from rubert_ood.errors import BundleError
 from rubert_ood.settings import Precision
 
@@ -147,6 +147,10 @@ class Classifier:
         for rows, (logits, cls) in zip(batches, outputs, strict=True):
             logits_NC[rows], cls_NH[rows] = logits.cpu().numpy(), cls.cpu().numpy()
         return logits_NC, cls_NH
+
+    def padded_tokens(self, ids: pa.ListArray, *, token_budget: int) -> int:
+        """Count the padding that `run` computes beside the tokens; none where ads are packed."""
+        return 0 if self._packs else num_padding(num_tokens(ids), token_budget)
 
     @torch.inference_mode()
     def _forward_packed(self, ids: pa.ListArray, rows: np.ndarray) -> Outputs:

@@ -41,6 +41,12 @@ def length_batches(lengths_N: np.ndarray, token_budget: int) -> list[np.ndarray]
     return batches
 
 
+def num_padding(lengths_N: np.ndarray, token_budget: int) -> int:
+    """Count the padding tokens in length_batches of texts of these lengths."""
+    batches = [lengths_N[rows] for rows in length_batches(lengths_N, token_budget)]
+    return sum(int(lengths.max() * len(lengths) - lengths.sum()) for lengths in batches)
+
+
 def pack(ids: pa.ListArray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Lay the chosen ads out one after another: int64 ids (T,), and the length of each ad, int64 (n,)."""
     offsets, values = np.asarray(ids.offsets), np.asarray(ids.values)

@@ -51,7 +51,8 @@ def compare_detectors(
     """Return one entry per detector: {"detector", "flagged", "kinds": {kind: {**ood_metrics, "caught"}}, "left_out"}.
 
     A detector flags what has a conformal p of at most conformal_alpha among its own scores of the calibration ads:
-    flagged is the share of test ads, caught that of foreign texts, before any confidence gate. left_out is what `leave_classes_out` says of it, or None.
+    flagged is the share of test ads, caught that of foreign texts, before any confidence gate. left_out is what
+    `leave_classes_out` says of it, or None.
     """
     alpha, train = fitted.decision.conformal_alpha, reference.train
     detectors = fit_detectors(

@@ -158,16 +158,43 @@ def detectors(aurocs: Mapping[str, Mapping[str, float]]) -> str:
     return _svg(draw, width=7.0, height=max(1.0 + 0.36 * len(kinds), 2.4))
 
 
-def confidence(counts: Sequence[int]) -> str:
-    """Draw the histogram of confidence over [0, 1]."""
+def confidence(counts: Sequence[int], before: Sequence[int] | None = None) -> str:
+    """Draw the histogram of confidence over [0, 1], and that of the run before as a line."""
 
     def draw(axes: Axes) -> None:
-        edges = [i / len(counts) for i in range(len(counts) + 1)]
-        axes.stairs(counts, edges, fill=True, color=COLOURS[0], alpha=0.75)
-        axes.yaxis.set_major_formatter("{x:,.0f}")
-        axes.set(xlabel="confidence", ylabel="ads", xlim=(0, 1))
+        _two_runs(axes, [i / len(counts) for i in range(len(counts) + 1)], counts, before)
+        axes.set(xlabel="confidence", xlim=(0, 1))
 
     return _svg(draw, width=5.2, height=3.0)
+
+
+def lengths(edges: Sequence[int], counts: Sequence[int], before: Sequence[int] | None = None) -> str:
+    """Draw the histogram of tokens per ad, one bar per bin; edges: lower ends of the bins, the last without end."""
+    used = [i for i, both in enumerate(zip(counts, before or counts, strict=True)) if any(both)]
+    bins = slice(used[0], used[-1] + 1)
+    names = [f"{edge:,}" for edge in edges[bins]]
+
+    def draw(axes: Axes) -> None:
+        _two_runs(axes, list(range(len(names) + 1)), counts[bins], before[bins] if before else None)
+        step = -(-len(names) // 12)
+        axes.set_xticks(range(0, len(names), step), names[::step])
+        axes.set(xlabel="tokens per ad, from", xlim=(0, len(names)))
+
+    return _svg(draw, width=5.2, height=3.0)
+
+
+def _two_runs(axes: Axes, edges: Sequence[float], counts: Sequence[int], before: Sequence[int] | None) -> None:
+    """Draw two histograms as shares: this run filled, the one before as a line."""
+    axes.stairs(_shares(counts), edges, fill=True, color=COLOURS[0], alpha=0.75, label="this run")
+    if before:
+        axes.stairs(_shares(before), edges, color=COLOURS[1], linewidth=1.6, label="before", linestyle="-")
+        axes.legend(loc="best")
+    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
+    axes.set(ylabel="share of ads", ylim=(0, None))
+
+
+def _shares(counts: Sequence[int]) -> list[float]:
+    return [count / max(sum(counts), 1) for count in counts]
 
 
 def throughput(edges_s: Sequence[float], ads_per_s: Sequence[float]) -> str:

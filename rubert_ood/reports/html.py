@@ -11,10 +11,15 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rubert_ood.reports import figures
+from rubert_ood.reports.drift import drift, label_shares, rates
 from rubert_ood.reports.verdict import WEAK_F1
+from rubert_ood.scoring.ledger import TOKEN_EDGES
+from rubert_ood.scoring.top_ood import EXCERPT_CHARACTERS
 
 LEFT_OUT = "classes left out"
 SLOWEST_SHARDS = 10
+REJECTING_FILES = 10
+CHANGED_PAIRS = 50
 SHARDS_PER_STRETCH = 5
 """Shards that end in one stretch of the speed figure, about: fewer, and the bars show chance."""
 MAX_STRETCHES = 60
@@ -33,6 +38,7 @@ def _environment() -> Environment:
     script = environment.get_template("sort.js").render()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment.globals |= {"script": script, "script_hash": f"sha256-{digest}", "WEAK_F1": WEAK_F1}
+    environment.globals |= {"CHANGED_PAIRS": CHANGED_PAIRS, "EXCERPT_CHARACTERS": EXCERPT_CHARACTERS}
     return environment
 
 
@@ -77,11 +83,20 @@ def _kinds(entry: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return dict(entry["kinds"]) | ({LEFT_OUT: entry["left_out"]} if entry["left_out"] else {})
 
 
-def run_html(manifest: Mapping[str, Any], previous: Mapping[str, Any] | None) -> str:
-    """Render a scoring run from its manifest, beside the last published run where there is one."""
+def run_html(
+    manifest: Mapping[str, Any], previous: Mapping[str, Any] | None, changes: Mapping[str, Any] | None = None
+) -> str:
+    """Render a scoring run from its manifest, beside the last published run where there is one.
+
+    changes: what became of the ads that both runs have: num_both, churn_rate (share of them whose label changed), and
+    pairs, most frequent first, each {from, to, count, examples (ad ids)}.
+    """
     drawn = {}
-    if any(manifest.get("confidence_histogram", ())):
-        drawn["confidence"] = figures.confidence(manifest["confidence_histogram"])
+    before = previous or {}
+    if any(confidence := manifest.get("confidence_histogram") or []):
+        drawn["confidence"] = figures.confidence(confidence, _same_bins(confidence, before.get("confidence_histogram")))
+    if any(lengths := manifest.get("token_histogram") or []):
+        drawn["lengths"] = figures.lengths(TOKEN_EDGES, lengths, _same_bins(lengths, before.get("token_histogram")))
     shards = manifest.get("shards", [])
     if shards:
         drawn["throughput"] = figures.throughput(*_speed(shards))
@@ -91,26 +106,33 @@ def run_html(manifest: Mapping[str, Any], previous: Mapping[str, Any] | None) ->
         .render(
             m=manifest,
             figures=drawn,
+            drift=drift(manifest, previous) if previous else None,
+            changes=changes,
             classes=_class_rows(manifest, previous),
-            rates=_rates(manifest["counts"]),
-            rates_before=_rates(previous["counts"]) if previous else {},
+            rates=rates(manifest["counts"]),
+            rates_before=rates(previous["counts"]) if previous else {},
             previous=previous,
+            rejecting=_rejecting_files(shards),
             slowest=sorted(shards, key=lambda shard: -shard["seconds"])[:SLOWEST_SHARDS],
             failed=[check for check in manifest.get("gate", ()) if not check["ok"]],
         )
     )
 
 
-def _rates(counts: Mapping[str, int]) -> dict[str, float | None]:
-    """Return the shares that tell how a run went; None without rows to take a share of."""
-    rows_in, scored = counts["rows_in"], counts["rows_scored"]
-    rates: dict[str, float | None] = {
-        "ood": counts["rows_ood"] / scored if scored else None,
-        "other": counts["rows_other"] / scored if scored else None,
-        "rejected": counts["rows_rejected"] / rows_in if rows_in else None,
-        "folded": 1 - counts["unique_texts"] / scored if scored else None,
-    }
-    return rates
+def _same_bins(now: list[int], before: list[int] | None) -> list[int] | None:
+    """Return the histogram of the run before, if that version counted one, and in the same bins."""
+    return before if before and len(before) == len(now) else None
+
+
+def _rejecting_files(shards: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the files with most rejected rows, each {uri, rejected, rows}."""
+    files: dict[str, dict[str, Any]] = {}
+    for shard in shards:
+        file = files.setdefault(shard["uri"], {"uri": shard["uri"], "rejected": 0, "rows": 0})
+        file["rejected"] += shard["rows_rejected"]
+        file["rows"] += shard["rows_in"]
+    worst = sorted(files.values(), key=lambda file: (-file["rejected"], file["uri"]))[:REJECTING_FILES]
+    return [file for file in worst if file["rejected"]]
 
 
 def _speed(shards: Sequence[Mapping[str, Any]]) -> tuple[list[float], list[float]]:
@@ -126,7 +148,7 @@ def _speed(shards: Sequence[Mapping[str, Any]]) -> tuple[list[float], list[float
 
 def _class_rows(manifest: Mapping[str, Any], previous: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """Give each label its count and share, its share in the previous run and the difference; most frequent first."""
-    now, before = _shares(manifest["classes"]), _shares(previous["classes"]) if previous else {}
+    now, before = label_shares(manifest), label_shares(previous) if previous else {}
     rows = []
     for label in sorted(set(now) | set(before)):
         share, share_before = now.get(label, 0.0), before.get(label, 0.0)
@@ -134,8 +156,3 @@ def _class_rows(manifest: Mapping[str, Any], previous: Mapping[str, Any] | None)
         count = manifest["classes"].get(label, 0)
         rows.append({"label": label, "count": count, "share": share, "share_before": share_before, "change": change})
     return sorted(rows, key=lambda row: -row["count"])
-
-
-def _shares(counts: Mapping[str, int]) -> dict[str, float]:
-    total = max(sum(counts.values()), 1)
-    return {label: count / total for label, count in counts.items()}

@@ -6,15 +6,18 @@ from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from rubert_ood.ads.schema import as_text, decoded
 from rubert_ood.ads.tables import read_rows
 from rubert_ood.ads.text import ad_text, text_key
 from rubert_ood.bundle import Bundle
 from rubert_ood.classifier.tokens import tokenize
+from rubert_ood.scoring.cities import count_cities
 from rubert_ood.scoring.payload import ScoringJob, attempt, job_bundle, to_ipc
 from rubert_ood.scoring.plan import Shard
 from rubert_ood.scoring.records import STATUS_EMPTY, STATUS_OK
+from rubert_ood.scoring.top_ood import EXCERPT_CHARACTERS
 
 TEXT_ROLES = ("title", "description")
 
@@ -31,8 +34,14 @@ def _encode_shard(shard: Shard, job: ScoringJob) -> dict[str, Any]:
     table = read_rows(shard.uri, wanted, start=shard.start, stop=shard.stop)
     rows, texts = encode_table(table, shard.columns, job.carry_columns, bundle)
     ids = tokenize(_tokenizer(bundle.folder), texts, bundle.max_length)
-    keys = pa.array([text_key(text) for text in texts], pa.string())
-    return {"started": started, "rows": to_ipc(rows), "texts": to_ipc(pa.table({"text_key": keys, "ids": ids}))}
+    encoded = {"text_key": pa.array([text_key(text) for text in texts], pa.string()), "ids": ids}
+    if job.report_texts:
+        encoded["excerpt"] = pa.array([text[:EXCERPT_CHARACTERS] for text in texts], pa.string())
+    cities = ""
+    if "city" in shard.columns:
+        accepted = table[shard.columns["city"]].filter(pc.is_null(rows["reason"]))
+        cities = json.dumps(count_cities(accepted, bundle.cleaner))
+    return {"started": started, "rows": to_ipc(rows), "texts": to_ipc(pa.table(encoded)), "cities": cities}
 
 
 def encode_table(

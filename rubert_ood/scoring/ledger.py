@@ -19,11 +19,15 @@ import pyarrow.compute as pc
 
 from rubert_ood import __version__, storage
 from rubert_ood.ood.decision import OTHER
+from rubert_ood.scoring.cities import add_cities
 from rubert_ood.scoring.plan import Plan, Shard
 from rubert_ood.scoring.records import DIGEST_MODULUS, STATUS_EMPTY, ids_digest
+from rubert_ood.scoring.top_ood import merge_top
 
 STORAGE_THREADS = 16
 CONFIDENCE_BINS = 20
+TOKEN_EDGES = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+"""Lower ends of the bins of text length, two to an octave; 0 tokens: the ad has no text."""
 MANIFEST_FILE = "manifest.json"
 RECEIPTS, QUARANTINE = "receipts", "quarantine"
 COUNTED = (
@@ -69,11 +73,15 @@ def make_receipt(
     started: float,
     busy_s: float,
     idle_s: float,
+    padded_tokens: int,
+    cities: dict[str, Any] | None,
+    top_ood: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """Count what a shard became.
 
     part_data is the part as written; `started` is in seconds since the epoch; busy_s and idle_s: how long the scoring
-    actor worked on the shard, and how long it had waited for it.
+    actor worked on the shard, and how long it had waited for it; padded_tokens: what it computed beside the tokens;
+    cities and top_ood: what the report says of cities and of the farthest ads, which the part alone does not tell.
     """
     finished = time.time()
     return {
@@ -87,6 +95,9 @@ def make_receipt(
         "rejected_reasons": reason_counts(errors),
         "ids_in": ids_in,
         "ids_rejected": ids_digest(errors["ad_id"]),
+        "cities": cities,
+        "top_ood": top_ood,
+        "padded_tokens": padded_tokens,
         **part_counts(part),
         "part_sha256": hashlib.sha256(part_data).hexdigest(),
         "seconds": round(finished - started, 3),
@@ -110,8 +121,15 @@ def part_counts(part: pa.Table) -> dict[str, Any]:
         "unique_texts": len(first),
         "tokens": int(tokens.sum()),
         "unique_tokens": int(tokens[first].sum()),
+        "token_histogram": token_histogram(tokens),
         "ids_out": ids_digest(part["ad_id"]),
     }
+
+
+def token_histogram(num_tokens_N: np.ndarray) -> list[int]:
+    """Count ads by length: TOKEN_EDGES[i] <= tokens < TOKEN_EDGES[i + 1], the last bin without end."""
+    bins_N = np.searchsorted(TOKEN_EDGES, num_tokens_N, side="right") - 1
+    return np.bincount(bins_N, minlength=len(TOKEN_EDGES)).tolist()
 
 
 PART_COLUMNS = ["ad_id", "label", "confidence", "is_ood", "status", "num_tokens", "text_key"]
@@ -175,6 +193,7 @@ def make_manifest(
     now = datetime.now(UTC)
     elapsed_s = (now - datetime.fromisoformat(started_at)).total_seconds()
     idle_s = sum(receipt["scorer_idle_s"] for receipt in done)
+    padded = sum(receipt.get("padded_tokens", 0) for receipt in done)
     rows_now = sum(receipt["rows_in"] for receipt in done if receipt["finished_at"] >= started_at)
     return {
         "run_id": plan.run_id,
@@ -208,14 +227,20 @@ def make_manifest(
         "quarantined_shards": [{k: v for k, v in record.items() if k != "fingerprint"} for record in aside],
         "empty_files": plan.empty_files,
         "duplicates": duplicates,
-        "confidence_histogram": np.sum([receipt["confidence_histogram"] for receipt in done], axis=0)
-        .astype(int)
-        .tolist()
-        if done
-        else [0] * CONFIDENCE_BINS,
+        "confidence_histogram": _sum_histograms(done, "confidence_histogram") or [0] * CONFIDENCE_BINS,
+        "token_histogram": _sum_histograms(done, "token_histogram"),
+        "padding_share": padded / max(padded + counts["unique_tokens"], 1),
+        "cities": add_cities(receipt.get("cities") for receipt in done),
+        "top_ood": merge_top(receipt.get("top_ood", []) for receipt in done) or None,
         "shards": [{name: receipt[name] for name in PER_SHARD} for receipt in done],
         "gate": [],
     }
+
+
+def _sum_histograms(receipts: list[dict[str, Any]], name: str) -> list[int] | None:
+    """Add histograms up; None without receipts, and where an older version counted none."""
+    found = [receipt[name] for receipt in receipts if name in receipt]
+    return np.sum(found, axis=0).tolist() if found and len(found) == len(receipts) else None
 
 
 def _add(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

@@ -9,8 +9,11 @@ not stop the others; `fault` says what the driver shall make of it:
     unknown  any other exception: try it once more, then set it aside
 
     encode   rows: ad_id, carried columns, status, text_index    texts: text_key, ids   (each different text once)
+             cities: what count_cities found, as JSON; "" if it had nothing to look at
+             with report_texts, `excerpt` of each text travels in texts to the last stage, for top_ood
     score    rows unchanged                                      texts: SCORE_FIELDS, num_tokens, text_key
              busy_s, idle_s: what the actor spent on the shard, and how long it had waited for it
+             padded_tokens: what it computed beside the tokens of the texts
     write    one Parquet part, the rejected rows, one receipt
 """
 
@@ -47,6 +50,7 @@ class ScoringJob:
     use_gpu: bool
     precision: Precision
     token_budget: int
+    report_texts: bool
     actors_per_node: int
     """Scoring actors that share the cores of a node."""
     runner: str
@@ -65,6 +69,7 @@ class ScoringJob:
             use_gpu=plan.use_gpu,
             precision=plan.precision,
             token_budget=token_budget,
+            report_texts=plan.report_texts,
             actors_per_node=actors_per_node,
             runner=runner,
         )
@@ -78,6 +83,8 @@ def shard_item(shard: Shard) -> dict[str, Any]:
         "started": 0.0,
         "busy_s": 0.0,
         "idle_s": 0.0,
+        "padded_tokens": 0,
+        "cities": "",
         "rows": b"",
         "texts": b"",
         "failure": "",

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from rubert_ood import __version__, storage
-from rubert_ood.ads.schema import resolve_columns
+from rubert_ood.ads.schema import city_column, resolve_columns
 from rubert_ood.ads.tables import TableInfo, inspect, list_tables
 from rubert_ood.bundle import Bundle
 from rubert_ood.errors import InputError, SchemaError, SettingsError
@@ -76,6 +76,8 @@ class Plan:
     empty_files: list[str]
     """Files without a row."""
     input_bytes: int
+    report_texts: bool = True
+    """Whether texts of ads may stand in the records of the run; older plans do not say."""
 
     @property
     def num_rows(self) -> int:
@@ -90,7 +92,7 @@ def make_plan(settings: ScoreSettings, bundle: Bundle) -> Plan:
     _check_carry_columns(settings.carry_columns)
     _check_precision(settings, bundle)
     files = list_tables(storage.absolute(settings.input_uri))
-    tables, quarantined = _inspect_all(files, settings)
+    tables, quarantined = _inspect_all(files, settings, count_cities=bool(bundle.cleaner.cities))
     shard_rows = settings.shard_rows or SHARD_ROWS[settings.use_gpu]
     shards = [shard for file in files if file.uri in tables for shard in _cut(file.uri, *tables[file.uri], shard_rows)]
     shards = [
@@ -108,6 +110,7 @@ def make_plan(settings: ScoreSettings, bundle: Bundle) -> Plan:
         "shards": _digest([asdict(shard) for shard in shards]),
         "embedding": str(settings.embedding),
         "precision": _precision(bundle.precision, settings.use_gpu, token_budget),
+        "report_texts": str(settings.report_texts),
         "run_date": settings.run_date.isoformat(),
         "code version": __version__,
     }
@@ -132,6 +135,7 @@ def make_plan(settings: ScoreSettings, bundle: Bundle) -> Plan:
         quarantined=quarantined,
         empty_files=[uri for uri, (info, _) in tables.items() if not sum(info.row_groups)],
         input_bytes=sum(file.size for file in files),
+        report_texts=settings.report_texts,
     )
 
 
@@ -189,7 +193,7 @@ def load_plan(run_uri: str) -> Plan:
 
 
 def _inspect_all(
-    files: list[storage.FileInfo], settings: ScoreSettings
+    files: list[storage.FileInfo], settings: ScoreSettings, *, count_cities: bool
 ) -> tuple[dict[str, tuple[TableInfo, dict[str, str]]], list[dict[str, Any]]]:
     """Read all footers in parallel: good tables by URI, and the bad files with their reasons."""
     tables: dict[str, tuple[TableInfo, dict[str, str]]] = {}
@@ -197,7 +201,9 @@ def _inspect_all(
     carry_types: dict[str, pa.DataType] = {}
     progress = Progress("plan", len(files), "files")
     with ThreadPoolExecutor(INSPECT_THREADS) as pool:
-        for file, outcome in zip(files, pool.map(lambda file: _inspect(file, settings), files), strict=True):
+        for file, outcome in zip(
+            files, pool.map(lambda file: _inspect(file, settings, count_cities), files), strict=True
+        ):
             progress.add(1)
             error = (
                 outcome
@@ -215,11 +221,12 @@ def _inspect_all(
 
 
 def _inspect(
-    file: storage.FileInfo, settings: ScoreSettings
+    file: storage.FileInfo, settings: ScoreSettings, count_cities: bool
 ) -> tuple[TableInfo, dict[str, str]] | SchemaError | InputError:
     try:
         info = inspect(file.uri)
-        return info, resolve_columns(file.uri, info.schema, settings.columns, ROLES, carry=settings.carry_columns)
+        columns = resolve_columns(file.uri, info.schema, settings.columns, ROLES, carry=settings.carry_columns)
+        return info, columns | (city_column(info.schema, settings.columns) if count_cities else {})
     except (SchemaError, InputError) as error:
         return error
 

@@ -5,6 +5,7 @@ Nothing that was published is overwritten or deleted.
 
 import json
 import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -98,6 +99,11 @@ def class_shift(manifest: dict[str, Any], previous: dict[str, Any]) -> float:
     """Return the Jensen-Shannon distance (base 2, in [0, 1]) of the label shares of two runs. Lin 1991, eq. 4.1."""
     names = sorted(set(manifest["classes"]) | set(previous["classes"]))
     now, before = ([run["classes"].get(name, 0) for name in names] for run in (manifest, previous))
+    return shift(now, before)
+
+
+def shift(now: Sequence[int], before: Sequence[int]) -> float:
+    """Return the Jensen-Shannon distance (base 2, in [0, 1]) of two histograms over the same bins, as shares."""
     if not sum(now) or not sum(before):
         return 0.0  # a run without rows has no shares; min_rows_ratio judges it
     return float(np.nan_to_num(jensenshannon(now, before, base=2)))

@@ -56,15 +56,17 @@ class Scorer:
     def _score_shard(self, item: dict[str, Any]) -> dict[str, Any]:
         self.classifier()  # loading is neither work nor waiting
         started = time.perf_counter()
-        texts = to_ipc(self.score(from_ipc(item["texts"])))
+        texts = from_ipc(item["texts"])
+        scores = to_ipc(self.score(texts))
+        padded_tokens = self.classifier().padded_tokens(_ids(texts), token_budget=self.job.token_budget)
         ended = time.perf_counter()
         idle_s = 0.0 if self._idle_since is None else started - self._idle_since
         self._idle_since = ended
-        return {"texts": texts, "busy_s": ended - started, "idle_s": idle_s}
+        return {"texts": scores, "busy_s": ended - started, "idle_s": idle_s, "padded_tokens": padded_tokens}
 
     def score(self, texts: pa.Table) -> pa.Table:
         """Replace the token ids of each text by what the model says of it."""
-        ids = pa.concat_arrays(texts["ids"].chunks) if texts.num_rows else tokenize(None, [], 0)
+        ids = _ids(texts)
         logits_NC, cls_NH = self.classifier().run(ids, token_budget=self.job.token_budget)
         decisions = self.bundle.fitted.decide(logits_NC, cls_NH)
         columns: dict[str, Any] = {
@@ -79,7 +81,13 @@ class Scorer:
             "num_tokens": pa.array(num_tokens(ids), pa.int32()),
             "text_key": texts["text_key"],
         }
+        if self.job.report_texts:
+            columns["excerpt"] = texts["excerpt"]
         if self.job.embedding:
             flat = pa.array(cls_NH.astype(np.float16).ravel(), pa.float16())
             columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, cls_NH.shape[1])
         return pa.table(columns)
+
+
+def _ids(texts: pa.Table) -> pa.ListArray:
+    return pa.concat_arrays(texts["ids"].chunks) if texts.num_rows else tokenize(None, [], 0)

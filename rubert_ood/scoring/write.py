@@ -16,6 +16,7 @@ from rubert_ood.scoring.payload import ScoringJob, attempt, from_ipc
 from rubert_ood.scoring.plan import Shard
 from rubert_ood.scoring.records import ERROR_SCHEMA, STATUS_EMPTY, ids_digest, part_schema, to_parquet
 from rubert_ood.scoring.runner import check_holder
+from rubert_ood.scoring.top_ood import top_ood
 
 
 def write(item: dict[str, Any], job: ScoringJob) -> dict[str, Any]:
@@ -23,15 +24,16 @@ def write(item: dict[str, Any], job: ScoringJob) -> dict[str, Any]:
     shard = Shard(**json.loads(item["shard"]))
 
     def put(item: dict[str, Any]) -> dict[str, Any]:
-        timings = {name: item[name] for name in ("started", "busy_s", "idle_s")}
-        _write_shard(shard, from_ipc(item["rows"]), from_ipc(item["texts"]), timings, job)
+        measured = {name: item[name] for name in ("started", "busy_s", "idle_s", "padded_tokens")}
+        measured["cities"] = json.loads(item["cities"] or "null")
+        _write_shard(shard, from_ipc(item["rows"]), from_ipc(item["texts"]), measured, job)
         return {}
 
     item = attempt(put, item)
     return {name: item[name] for name in ("shard_id", "failure", "fault")}
 
 
-def _write_shard(shard: Shard, rows: pa.Table, texts: pa.Table, timings: dict[str, float], job: ScoringJob) -> None:
+def _write_shard(shard: Shard, rows: pa.Table, texts: pa.Table, measured: dict[str, Any], job: ScoringJob) -> None:
     errors, part = rejected_rows(shard, rows), part_table(rows, texts, job)
     data = to_parquet(part)
     if job.runner:  # a start that was taken over writes into nothing that the newer one may have published
@@ -46,7 +48,8 @@ def _write_shard(shard: Shard, rows: pa.Table, texts: pa.Table, timings: dict[st
         part_data=data,
         ids_in=ids_digest(rows["ad_id"]),
         fingerprint=job.run_fingerprint,
-        **timings,
+        top_ood=top_ood(shard, part, texts),
+        **measured,
     )
     put_receipt(job.run_uri, receipt)
 
@@ -66,7 +69,9 @@ def rejected_rows(shard: Shard, rows: pa.Table) -> pa.Table:
 def part_table(rows: pa.Table, texts: pa.Table, job: ScoringJob) -> pa.Table:
     """Give each accepted ad, in input order, the result of its text."""
     rows = rows.filter(pc.is_null(rows["reason"]))
-    scores = texts.take(rows["text_index"])  # a null index gives a row of nulls
+    scores = texts.select([name for name in texts.schema.names if name != "excerpt"]).take(
+        rows["text_index"]
+    )  # a null index gives a row of nulls
     empty = pc.equal(rows["status"], STATUS_EMPTY)
     columns = {name: scores[name] for name in scores.schema.names}
     columns["ad_id"], columns["status"] = rows["ad_id"], rows["status"]

@@ -29,7 +29,8 @@ class ColumnSettings(Group):
     category: str = "category"
     """Label; training and evaluation only."""
     city: str | None = "city"
-    """City, whose names are removed from the text; training only. Used if the table has it."""
+    """City. Training learns the names that are removed from the text; scoring counts ads of cities that training has
+    not seen, for the report. Used if the table has it."""
 
 
 class CleanerSettings(Group):

@@ -177,6 +177,9 @@ class ScoreSettings(RayJobSettings):
     gate: GateSettings = GateSettings()
     publish: bool = True
     """Swap the pointer when the gate agrees."""
+    report_texts: bool = True
+    """Keep the first 200 characters of the cleaned text of the ads farthest from every class, some per shard, in
+    receipts, manifest and report. Phone numbers and city names are not in it; what else is personal may be."""
 
 
 class PlanSettings(ScoreSettings):

@@ -17,6 +17,7 @@ from rubert_ood.ood.fit import fit
 from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
 from rubert_ood.reports.evaluation import evaluate
 from rubert_ood.reports.html import evaluation_html, run_html
+from rubert_ood.scoring.ledger import token_histogram
 from rubert_ood.settings import DecisionSettings, FitSettings
 
 ATTACK = '<script>window.attacked = 1</script><img src="x" onerror="window.attacked = 2">'
@@ -112,6 +113,7 @@ def manifest(seed: int) -> dict[str, Any]:
             "shard_id": f"{number:05d}-ab12cd34",
             "uri": f"s3://marketplace-catalogue/exports/2026-11-24/{LONG_WORD}/part-{number:05d}.parquet",
             "rows_in": 20_000,
+            "rows_rejected": int(rng.integers(0, 16)),
             "seconds": float(rng.uniform(5, 40)),
             "finished_at": f"2026-11-24T{1 + number // 60:02d}:{number % 60:02d}:{rng.integers(60):02d}.000+00:00",
         }
@@ -142,7 +144,29 @@ def manifest(seed: int) -> dict[str, Any]:
         "classes": counts,
         "rejected_reasons": {f"{ATTACK} title is not text": 800, "ad_id is null": 400},
         "quarantined": [{"uri": "s3://marketplace-catalogue/bad.parquet", "reason": "no column description"}],
-        "confidence_histogram": (np.linspace(0, 1, 20) ** 6 * 800_000).astype(int).tolist(),
+        "confidence_histogram": (np.linspace(0, 1, 20) ** (5 + seed) * 800_000).astype(int).tolist(),
+        "token_histogram": token_histogram(np.exp(rng.normal(3.6 + seed / 5, 0.6, 100_000)).astype(int)),
+        "padding_share": 0.031,
+        "cities": {
+            "rows": scored - 5000,
+            "rows_unseen": 31_000 * seed,
+            "unseen": {f"{ATTACK} {LONG_WORD}": 900} | {f"посёлок № {n}": 800 // n for n in range(1, 20)},
+        },
+        "top_ood": [
+            {
+                "ad_id": f"{ATTACK}-{n}",
+                "text_key": f"{n:032x}",
+                "confidence": 0.74 - n / 50,
+                "is_ood": n < 15,
+                "ood_distance": 337_690.0 / (1 + n),
+                "ood_z": 900.0 / (1 + n),
+                "ood_p": 0.0013,
+                "label": "Ремонт и строительство",
+                "text": f"{ATTACK} {LONG_WORD} куплю гараж, звоните по вечерам, торг уместен {n} "[:200],
+                "uri": f"s3://marketplace-catalogue/exports/2026-11-24/part-{n:05d}.parquet",
+            }
+            for n in range(20)
+        ],
         "shards": shards,
         "gate": [
             {"check": "max_error_rate", "value": 0.0004, "limit": 0.01, "ok": True},
@@ -151,10 +175,25 @@ def manifest(seed: int) -> dict[str, Any]:
     }
 
 
+def changes() -> dict[str, Any]:
+    """What a comparison by ad id says."""
+    names = categories()
+    pairs = [
+        {
+            "from": names[n],
+            "to": names[-1 - n % 7],
+            "count": 9000 // (1 + n),
+            "examples": [f"{ATTACK}{n}", str(10**9 + n)],
+        }
+        for n in range(40)
+    ]
+    return {"num_both": 2_400_000, "churn_rate": 0.0213, "pairs": pairs}
+
+
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("reports")
-    pages = {"evaluation": evaluation_html(evaluation()), "run": run_html(manifest(1), manifest(2))}
+    pages = {"evaluation": evaluation_html(evaluation()), "run": run_html(manifest(1), manifest(2), changes())}
     for name, html in pages.items():
         (folder / f"{name}.html").write_text(html, encoding="utf-8")
     return {name: folder / f"{name}.html" for name in pages}
@@ -185,7 +224,7 @@ def test_page_is_quiet_offline_and_fits(browser, reports, name, width, scheme):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
     figures = page.locator("img, svg[role=img]")
-    assert figures.count() == {"evaluation": 5, "run": 2}[name]
+    assert figures.count() == {"evaluation": 5, "run": 3}[name]
     for figure in figures.all():
         assert (figure.get_attribute("alt") or figure.get_attribute("aria-label") or "").strip()
         assert figure.evaluate("image => image.complete && image.naturalWidth > 100")
@@ -215,14 +254,14 @@ def test_every_numeric_column_sorts_as_numbers_both_ways(browser, reports, name)
             assert head.get_attribute("aria-sort") == "descending"
             assert tables.nth(table).locator("[aria-sort]").count() == 1
             columns_that_moved += len(set(before)) > 1
-    assert columns_that_moved >= {"evaluation": 10, "run": 5}[name]
+    assert columns_that_moved >= {"evaluation": 10, "run": 11}[name]
     page.close()
 
 
 def test_rows_move_whole_and_names_sort_as_words_by_keyboard(browser, reports):
     page = browser.new_page()
     page.goto(reports["run"].as_uri())
-    labels = page.locator("table", has=page.locator("th", has_text="change"))
+    labels = page.get_by_role("region", name="Labels", exact=True).locator("table")
     rows = set(labels.locator("tbody tr").all_inner_texts())
     head = labels.locator("th", has_text="label")
     head.focus()

@@ -59,6 +59,20 @@ def test_padded_batches_give_the_same(padded, texts, expected, token_budget):
         np.testing.assert_allclose(got, wanted, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("token_budget", [1, 300, 10**6])
+def test_padding_is_what_the_network_sees_beside_the_tokens(padded, small_checkpoint, texts, token_budget):
+    masks = []
+    padded.network.register_forward_pre_hook(
+        lambda _, __, inputs: masks.append(inputs["attention_mask"]), with_kwargs=True
+    )
+    ids = tokenize(padded.tokenizer, texts, 196)
+    padded.run(ids, token_budget=token_budget)
+    assert padded.padded_tokens(ids, token_budget=token_budget) == sum(int((mask == 0).sum()) for mask in masks)
+    assert sum(int(mask.sum()) for mask in masks) == num_tokens(ids).sum()
+    assert Classifier.load(small_checkpoint).padded_tokens(ids, token_budget=token_budget) == 0
+    assert padded.padded_tokens(tokenize(padded.tokenizer, [], 196), token_budget=token_budget) == 0
+
+
 def test_other_architectures_are_padded(small_checkpoint, texts):
     config = RobertaConfig(vocab_size=1000, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_labels=5)
     tokenizer = load_tokenizer(small_checkpoint)

@@ -17,6 +17,9 @@ DRAWINGS = {
     "reliability": lambda: figures.reliability(BINS, BINS),
     "d2_histograms": lambda: figures.d2_histograms(HISTOGRAMS, 50.0),
     "confidence": lambda: figures.confidence([0, 2, 8]),
+    "confidence of two runs": lambda: figures.confidence([0, 2, 8], [5, 5, 0]),
+    "lengths": lambda: figures.lengths([0, 1, 2, 3, 4, 6], [0, 0, 5, 0, 3, 0]),
+    "lengths of two runs": lambda: figures.lengths([0, 1, 2, 3, 4, 6], [0, 0, 5, 0, 3, 0], [1, 0, 0, 0, 0, 0]),
     "throughput": lambda: figures.throughput([0.0, 10.0, 20.0], [5.0, 7.0]),
 }
 
@@ -41,6 +44,17 @@ def test_figure_is_small_repeatable_and_fits_both_colour_schemes(name):
 def test_names_are_drawn_as_they_are():
     assert {"новости", "cost $5 & <b>$6"} <= words(DRAWINGS["curves"]())
     assert {"test", "OOD: болтовня", "limit 50"} <= words(DRAWINGS["d2_histograms"]())
+
+
+def test_lengths_show_the_bins_that_are_used_by_either_run():
+    assert {"2", "3", "4"} <= words(DRAWINGS["lengths"]())
+    assert not {"0", "1", "6"} & words(DRAWINGS["lengths"]())
+    assert {"0", "1", "2", "3", "4", "before"} <= words(DRAWINGS["lengths of two runs"]())
+    assert "before" not in words(DRAWINGS["lengths"]())
+
+
+def test_shares_have_the_height_that_they_say():
+    assert {"0%", "20%", "80%"} <= words(DRAWINGS["confidence"]())  # 8 of 10 in the last bin
 
 
 @pytest.mark.parametrize(

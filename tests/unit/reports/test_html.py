@@ -89,6 +89,7 @@ def full_manifest(manifest):
             "shard_id": f"{number:05d}",
             "uri": f"s3://ads/{ATTACK}.parquet",
             "rows_in": 10,
+            "rows_rejected": number % 2,
             "seconds": 2.0 + number % 3,
             "finished_at": f"2026-11-24T10:{number // 60:02d}:{number % 60:02d}.500+00:00",
         }
@@ -109,6 +110,24 @@ def full_manifest(manifest):
         "rejected_reasons": {ATTACK: 7, "null ad_id": 3},
         "quarantined": [{"uri": "s3://ads/bad.parquet", "reason": ATTACK}],
         "confidence_histogram": [0] * 10 + list(range(10)),
+        "token_histogram": [3, 0, 0, 10, 20, *[0] * 16],
+        "padding_share": 0.0312,
+        "cities": {"rows": 900, "rows_unseen": 18, "unseen": {ATTACK: 10, "тверь": 3}},
+        "top_ood": [
+            {
+                "ad_id": f"{ATTACK}{n}",
+                "text_key": f"{n:032x}",
+                "label": "Книги",
+                "confidence": 0.5,
+                "is_ood": n == 0,
+                "ood_distance": 1234.4 - n,
+                "ood_z": 40.25,
+                "ood_p": 0.0125,
+                "text": f"{ATTACK} текст",
+                "uri": "s3://ads/a.parquet",
+            }
+            for n in range(2)
+        ],
         "shards": shards,
         "gate": [
             {"check": "max_error_rate", "value": 0.01, "limit": 0.02, "ok": True},
@@ -136,9 +155,14 @@ def assert_self_contained(html: str) -> None:
     assert "http" not in policy
 
 
+def _pair(before: str, now: str, count: int, examples: list[str]) -> dict:
+    return {"from": before, "to": now, "count": count, "examples": examples}
+
+
 def test_hostile_texts_are_inert(evaluation, full_manifest):
     previous = copy.deepcopy(full_manifest) | {"classes": {ATTACK: 5}}
-    for html in (evaluation_html(evaluation), run_html(full_manifest, previous)):
+    changes = {"num_both": 5, "churn_rate": 0.2, "pairs": [_pair(ATTACK, ATTACK, 1, [ATTACK])]}
+    for html in (evaluation_html(evaluation), run_html(full_manifest, previous, changes)):
         assert_self_contained(html)
         assert Page(html).says(" ".join(ATTACK.split()))
 
@@ -231,6 +255,71 @@ def test_run_report(full_manifest):
     assert page.tables["Gate"][2] == ["!", "max_ood_rate", "0.0333", "0.02"]
     assert page.tables["Rejected rows"][2] == ["null ad_id", "3"]
     assert [row[3] for row in page.tables["Slowest shards"][1:]] == ["4.0"] * 10
+
+
+def test_run_report_of_drift_and_of_single_ads(full_manifest):
+    previous = copy.deepcopy(full_manifest) | {"run_id": "before", "run_date": "2026-11-23"}
+    previous["bundle"] = previous["bundle"] | {"version": "v0", "fingerprint": "a" * 64}
+    previous["counts"] |= {"rows_ood": 10}
+    previous["cities"] = {"rows": 100, "rows_unseen": 1, "unseen": {}}
+    page = Page(run_html(full_manifest, previous))
+    assert page.says("2 of 6 measures moved since run before of 2026-11-23, the last published one: OOD rate, unseen c")
+    assert page.says("That run had another bundle, v0: what moved may be the model, not the ads.")
+    assert page.tables["Drift"] == [
+        ["steady", "measure", "now", "before", "change", "distance"],
+        ["✓", "label shares", "", "", "", "0.0000"],
+        ["!", "OOD rate", "3.33%", "1.01%", "+2.32", ""],
+        ["✓", "Other rate", "6.67%", "6.67%", "+0.00", ""],
+        ["✓", "confidence of 0.95 or more", "20.00%", "20.00%", "+0.00", "0.0000"],
+        ["✓", "tokens per ad", "45.6", "45.6", "+0.0%", "0.0000"],
+        ["!", "unseen cities", "2.00%", "1.00%", "+1.00", ""],
+    ]
+    assert page.says("Padding 3.1%")
+    assert page.says("18 of 900 ads with a city (2.00%)")
+    assert page.tables["Unseen cities"][1:] == [[ATTACK, "10"], ["тверь", "3"]]
+    ad = f"{ATTACK} текст{ATTACK}0 in s3://ads/a.parquet"
+    assert page.tables["Top OOD ads"][1] == ["yes", "1,234", "40.2", "0.0125", "Книги", "0.500", ad]
+    assert [row[0] for row in page.tables["Top OOD ads"][1:]] == ["yes", "no"]
+    assert [f"s3://ads/{ATTACK}.parquet", "45", "900"] in page.tables["Rejected rows"]
+
+
+def test_run_report_after_a_run_of_an_earlier_version(full_manifest):
+    previous = copy.deepcopy(full_manifest) | {"run_id": "before"}
+    for name in ("token_histogram", "padding_share", "cities", "top_ood"):
+        del previous[name]
+    page = Page(run_html(full_manifest, previous))
+    assert page.says("Nothing moved since run before of 2026-11-24, the last published one.")
+    assert page.tables["Drift"][5] == ["✓", "tokens per ad", "45.6", "45.6", "+0.0%", ""]
+    assert page.tables["Drift"][6] == ["✓", "unseen cities", "2.00%", "", "", ""]
+    for name in ("token_histogram", "padding_share", "cities", "top_ood"):
+        full_manifest[name] = None  # what a manifest of now says when its receipts do not tell
+    page = Page(run_html(full_manifest, previous))
+    assert len(page.tables["Drift"]) == 6
+    assert not page.says("Padding")
+    assert {"Unseen cities", "Top OOD ads"}.isdisjoint(page.tables)
+
+
+def test_run_report_without_texts_of_ads(full_manifest):
+    full_manifest["top_ood"] = [ad | {"text": None} for ad in full_manifest["top_ood"]]
+    page = Page(run_html(full_manifest, None))
+    assert page.says("Texts are left out (setting report_texts )")
+    assert page.tables["Top OOD ads"][1][-1] == f"{ATTACK}0 in s3://ads/a.parquet"
+
+
+def test_run_report_of_changed_labels(full_manifest):
+    pairs = [_pair("Книги", f"класс {n}", 2000 - n, [f"id{n}", "007"]) for n in range(60)]
+    changes = {"num_both": 123_456, "churn_rate": 0.0213, "pairs": pairs}
+    page = Page(run_html(full_manifest, full_manifest, changes))
+    assert page.says("123,456 ads are in this run and in the last published one; 2.13% of them have another label now.")
+    assert page.tables["Changed labels"][:2] == [
+        ["before", "now", "ads", "examples (ad ids)"],
+        ["Книги", "класс 0", "2,000", "id0, 007"],
+    ]
+    assert len(page.tables["Changed labels"]) == 51
+    assert page.says("The 50 most frequent of 60 pairs.")
+    none = {"num_both": 5, "churn_rate": 0.0, "pairs": []}
+    assert "Changed labels" not in Page(run_html(full_manifest, full_manifest, none)).tables
+    assert not Page(run_html(full_manifest, full_manifest)).says("Changed labels")
 
 
 def test_run_report_of_the_least_manifest(manifest):

@@ -4,16 +4,19 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from rubert_ood import __version__
 from rubert_ood.scoring.ledger import (
+    TOKEN_EDGES,
     make_manifest,
     put_manifest,
     read_manifest,
     read_receipts,
 )
+from tests.unit.scoring.test_stages import REASONS
 
 STARTED = "2026-11-24T03:00:00+00:00"
 
@@ -39,6 +42,7 @@ def test_the_counts_of_a_receipt_by_brute_force(full_run):
             "unique_texts": len(texts),
             "tokens": sum(row["num_tokens"] for row in rows),
             "unique_tokens": sum(texts.values()),
+            "token_histogram": np.histogram([row["num_tokens"] for row in rows], [*TOKEN_EDGES, np.inf])[0].tolist(),
             "ids_out": _digest(row["ad_id"] for row in rows),
         }
         assert {name: receipt[name] for name in expected} == expected
@@ -73,6 +77,10 @@ def test_the_manifest_adds_up_to_the_whole_catalogue(full_run, messy_rows):
     assert list(manifest["classes"].values()) == sorted(labels.values(), reverse=True)
     assert manifest["rejected_reasons"] == dict(Counter(error["reason"] for error in errors))
     assert sum(manifest["confidence_histogram"]) == len(rows) - 15
+    lengths = [row["num_tokens"] for row in rows]
+    assert manifest["token_histogram"] == np.histogram(lengths, [*TOKEN_EDGES, np.inf])[0].tolist()
+    assert manifest["token_histogram"][0] == 15
+    assert manifest["padding_share"] == 0  # on CPU ads are packed
     ids = [row["ad_id"] for row in messy_rows if isinstance(row["ad_id"], str)]
     rejected = [error["ad_id"] for error in errors if error["ad_id"] is not None]
     assert (manifest["ids_in"], manifest["ids_rejected"]) == (_digest(ids), _digest(rejected))
@@ -84,6 +92,62 @@ def test_the_manifest_adds_up_to_the_whole_catalogue(full_run, messy_rows):
     for name in ("run_id", "run_date", "run_uri", "fingerprint", "bundle", "input_uri", "output_uri", "quarantined"):
         assert manifest[name] == getattr(plan, name)
     assert (manifest["outcome"], manifest["code_version"], manifest["gate"]) == ("complete", __version__, [])
+
+
+def test_the_farthest_ads_of_the_catalogue_come_with_their_cleaned_text(full_run, messy_rows, bundle):
+    plan = full_run.plan
+    manifest = make_manifest(
+        plan, read_receipts(plan.run_uri, plan.fingerprint), outcome="complete", started_at=STARTED
+    )
+    parts = pd.concat(pq.read_table(full_run.part(n)).to_pandas() for n in range(len(plan.shards)))
+    assert parts["is_ood"].sum() > 3
+    texts = parts[parts["status"] == "ok"].drop_duplicates("text_key")
+    ordered = texts.sort_values(["is_ood", "ood_distance"], ascending=[False, False])
+    top = manifest["top_ood"]
+    # no shard of ten ads is cut, so these are the farthest of all; a text of two shards has two nearly equal distances
+    assert [ad["text_key"] for ad in top] == ordered["text_key"].tolist()[:20]
+    by_id = {row["ad_id"]: row for row in messy_rows}
+    for ad in top:
+        row = by_id[ad["ad_id"]]
+        assert ad["text"] == bundle.cleaner.clean(f"{row['title'] or ''} {row['description'] or ''}")[:200]
+        assert ad["label"] == texts.set_index("ad_id").loc[ad["ad_id"], "topk_labels"][0]
+    assert max(len(ad["text"]) for ad in top) == 200
+
+
+def test_cities_are_those_of_the_accepted_ads(make_run, messy_table, messy_rows, bundle):
+    cities = [None if n % 5 == 0 else f" {row['city'].upper()}" for n, row in enumerate(messy_rows)]
+    for n in (1, 2, 111):  # 111 is rejected
+        cities[n] = "Новый Город"
+    position = messy_table.schema.get_field_index("city")
+    run = make_run(messy_table.set_column(position, "city", pa.array(cities)))
+    receipts = read_receipts(run.plan.run_uri, run.plan.fingerprint)
+    manifest = make_manifest(run.plan, receipts, outcome="complete", started_at=STARTED)
+    accepted = [city for n, city in enumerate(cities) if n not in REASONS and city]
+    assert manifest["cities"] == {"rows": len(accepted), "rows_unseen": 2, "unseen": {"новый город": 2}}
+
+    without = make_run(messy_table.drop_columns(["city"]))
+    receipts = read_receipts(without.plan.run_uri, without.plan.fingerprint)
+    assert make_manifest(without.plan, receipts, outcome="complete", started_at=STARTED)["cities"] is None
+
+
+def test_without_report_texts_no_record_of_the_run_holds_one(make_run, full_run):
+    run = make_run(report_texts=False)
+    assert run.plan.report_texts is False
+    for receipt, other in zip(run.receipts, full_run.receipts, strict=True):
+        assert [ad["ad_id"] for ad in receipt["top_ood"]] == [ad["ad_id"] for ad in other["top_ood"]]
+        assert {ad["text"] for ad in receipt["top_ood"]} <= {None}
+    assert any(ad["text"] for receipt in full_run.receipts for ad in receipt["top_ood"])
+
+
+def test_the_manifest_of_receipts_of_an_earlier_version(full_run):
+    later = ("token_histogram", "padded_tokens", "cities", "top_ood")
+    old = {r["shard_id"]: {k: v for k, v in r.items() if k not in later} for r in full_run.receipts}
+    manifest = make_manifest(full_run.plan, old, outcome="complete", started_at=STARTED)
+    assert (manifest["token_histogram"], manifest["cities"], manifest["top_ood"]) == (None, None, None)
+    new = make_manifest(
+        full_run.plan, {r["shard_id"]: r for r in full_run.receipts}, outcome="complete", started_at=STARTED
+    )
+    assert manifest["counts"] == new["counts"]
 
 
 def test_the_manifest_of_a_part_of_the_shards(full_run):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rubert_ood.ads.text import TextCleaner
 from rubert_ood.errors import InputError, SchemaError, SettingsError
 from rubert_ood.scoring.plan import load_plan, make_plan, save_plan
 from rubert_ood.settings import ScoreSettings
@@ -129,6 +130,7 @@ def _add(folder):
         ({"carry_columns": ("description",)}, None, {"columns"}),
         ({"run_date": date(2026, 11, 25)}, None, {"run_date"}),
         ({"embedding": True}, None, {"embedding"}),
+        ({"report_texts": False}, None, {"report_texts"}),
         ({"use_gpu": True}, None, {"precision"}),
         ({"shard_rows": 5}, None, {"shards"}),
         ({}, _touch, {"input files"}),
@@ -148,6 +150,38 @@ def test_what_changes_the_result_changes_the_fingerprint(bundle, catalogue, opti
 def test_another_bundle_changes_the_fingerprint(bundle, catalogue):
     other = dataclasses.replace(bundle, fingerprint="f" * 64)
     assert make_plan(_settings(catalogue), other).fingerprint != make_plan(_settings(catalogue), bundle).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("city", "columns", "expected"),
+    [
+        (["Омск"], {}, {"city": "city"}),
+        (["Омск"], {"city": None}, {}),
+        ([7], {}, {}),
+        ([7], {"city": "city"}, {}),
+        (["Омск"], {"city": "town"}, {}),
+    ],
+)
+def test_the_city_column_is_used_if_there_is_one_of_text_and_never_a_fault(bundle, tmp_path, city, columns, expected):
+    (tmp_path / "in").mkdir()
+    pq.write_table(_ads(1, city=city), tmp_path / "in" / "a.parquet")
+    plan = make_plan(_settings(tmp_path / "in", columns=columns), bundle)
+    always = {"ad_id": "ad_id", "description": "description"}
+    assert plan.shards[0].columns == always | expected
+    cityless = dataclasses.replace(bundle, cleaner=TextCleaner())
+    assert make_plan(_settings(tmp_path / "in", columns=columns), cityless).shards[0].columns == always
+
+
+def test_a_plan_of_an_earlier_version_says_nothing_of_texts(bundle, catalogue):
+    plan = make_plan(_settings(catalogue, run_id="r"), bundle)
+    save_plan(plan)
+    path = os.path.join(plan.run_uri, "_run", "plan.json")
+    with open(path, encoding="utf-8") as file:
+        content = json.load(file)
+    del content["report_texts"]
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(content, file)
+    assert load_plan(plan.run_uri) == plan
 
 
 def test_a_saved_plan_comes_back(bundle, catalogue):

@@ -24,6 +24,7 @@ from rubert_ood.scoring.publish import (
     published_manifest,
     read_pointer,
     roll_back,
+    shift,
 )
 from rubert_ood.settings import GateSettings
 
@@ -190,6 +191,23 @@ def test_the_second_run_is_compared_with_the_first(out):
     assert read_pointer(out)["run_id"] == "r4"
     with pytest.raises(PublicationRefusedError, match=r"min_rows_ratio: 0\.4900 against 0\.5"):
         _publish(_manifest(out, "r5", {"Мебель": 44, "Шины": 5}))
+
+
+def test_the_gate_compares_with_a_run_of_an_earlier_version_and_with_a_later_one(out):
+    """What drift is made of does not stand in older manifests, and more may stand in later ones."""
+    later = {"token_histogram": [1, 2], "cities": {"rows": 1, "rows_unseen": 1, "unseen": {"омск": 1}}, "top_ood": []}
+    old, new = _manifest(out), _manifest(out, "r2") | later
+    checks = [check_gate(run, other, GateSettings()) for run, other in ((old, new), (new, old), (old, old))]
+    assert checks[0] == checks[1] == checks[2]
+
+
+def test_shift_is_that_of_the_class_shares():
+    assert shift([3, 0, 1], [1, 2, 1]) == class_shift(
+        {"classes": {"a": 3, "c": 1}}, {"classes": {"a": 1, "b": 2, "c": 1}}
+    )
+    assert shift([5, 5, 0], [100, 100, 0]) == pytest.approx(0, abs=1e-7)
+    assert shift([5, 0], [0, 5]) == pytest.approx(1)
+    assert shift([0, 0], [0, 5]) == 0
 
 
 def test_publishing_the_same_run_again_does_not_compare_it_with_itself(out):

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -266,6 +267,24 @@ def test_an_actor_that_waits_for_its_next_shard_is_idle(make_run):
     receipts = read_receipts(run.plan.run_uri, run.plan.fingerprint)
     manifest = make_manifest(run.plan, receipts, outcome="complete", started_at="2026-01-01T00:00:00+00:00")
     assert manifest["scorer_idle_share"] == pytest.approx(idle / (idle + busy), abs=0.02)
+
+
+def test_padding_goes_into_the_manifest(full_run, tmp_path):
+    """As a GPU computes it, in batches that are filled up."""
+    plan = dataclasses.replace(full_run.plan, run_uri=str(tmp_path))
+    job = ScoringJob.of(plan, token_budget=300, actors_per_node=1)
+    scorer = Scorer(job)
+    scorer.classifier()._packs = False
+    shapes = []
+    scorer.classifier().network.bert.embeddings.register_forward_hook(lambda _, __, out: shapes.append(out.shape[:2]))
+    for shard in plan.shards:
+        assert not write(scorer(encode(shard_item(shard), job)), job)["failure"]
+    manifest = make_manifest(
+        plan, read_receipts(plan.run_uri, plan.fingerprint), outcome="complete", started_at="2026-01-01T00:00:00+00:00"
+    )
+    computed = sum(rows * length for rows, length in shapes)
+    assert manifest["padding_share"] == pytest.approx(1 - manifest["counts"]["unique_tokens"] / computed)
+    assert 0.01 < manifest["padding_share"] < 0.9
 
 
 def test_a_start_that_was_taken_over_writes_no_part_any_more(make_run):

@@ -132,6 +132,27 @@ def test_a_changed_value_is_found(run, column, value, named):
         verify_run(run.plan)
 
 
+def test_text_lengths_are_counted_again(run):
+    """The sum of the tokens stays, the lengths of two ads change."""
+    lengths = pq.read_table(run.part(1))["num_tokens"].to_pylist()
+    _change(run, 1, "num_tokens", 0, lengths[0] + lengths[1] - 2)
+    _change(run, 1, "num_tokens", 1, 2)
+    with pytest.raises(VerificationError, match=rf"{run.part(1).name}: token_histogram is .* its receipt says"):
+        verify_run(run.plan)
+
+
+def test_receipts_and_a_manifest_of_an_earlier_version_pass(run):
+    for shard in run.plan.shards:
+        path = run.folder / "_run" / "receipts" / f"{shard.shard_id}.json"
+        receipt = json.loads(path.read_text("utf-8"))
+        for name in ("token_histogram", "padded_tokens", "cities", "top_ood"):
+            del receipt[name]
+        path.write_text(json.dumps(receipt), "utf-8")
+    manifest = make_manifest(run.plan, verify_run(run.plan).receipts, outcome="complete", started_at=STARTED)
+    later = ("token_histogram", "padding_share", "cities", "top_ood")
+    check_manifest({name: value for name, value in manifest.items() if name not in later}, manifest)
+
+
 def test_a_flipped_ood_flag_is_found(run):
     flag = pq.read_table(run.part(0))["is_ood"][0].as_py()
     _change(run, 0, "is_ood", 0, not flag)
@@ -274,6 +295,9 @@ def test_repeated_ids_are_counted_and_named_with_their_files(run, messy_rows):
         lambda manifest: manifest["shards"][4].update(rows_rejected=0),
         lambda manifest: manifest["shards"].pop(),
         lambda manifest: manifest.update(ids_out=1),
+        lambda manifest: manifest["token_histogram"].reverse(),
+        lambda manifest: manifest["cities"].update(rows_unseen=99),
+        lambda manifest: manifest["top_ood"].pop(),
     ],
 )
 def test_an_edited_manifest_is_found(run, edit):

@@ -7,7 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from rubert_ood.ads.text import ad_text
 from rubert_ood.errors import ErrorRateError, PartialRunError, PublicationRefusedError, VerificationError
+from rubert_ood.reports.html import run_html
 from rubert_ood.scoring.runner import Runner
 from rubert_ood.settings import GateSettings, PublishSettings, RollbackSettings, ScoreSettings, VerifySettings
 from rubert_ood.workflows import score as workflow
@@ -205,3 +207,38 @@ def test_ids_that_repeat_within_and_across_files_are_named(settings, ads, tmp_pa
     assert read_parts(manifest["run_uri"])["ad_id"].to_pylist() == ids  # all are scored
     with pytest.raises(PublicationRefusedError, match=r"gate\.max_duplicate_rate: 0\.0250 against 0\.001"):
         publish(PublishSettings(run_uri=manifest["run_uri"], gate=_gate(max_duplicate_rate=0.001)))
+
+
+def test_the_report_compares_two_real_runs(settings, ads, bundle, tmp_path):
+    """The second catalogue is the first one with longer texts, half of it from a city that training has not seen."""
+    first = score(settings)
+    table = ads.slice(0, NUM_ADS)
+    longer = pa.array([f"{text} {text}" for text in table["description"].to_pylist()])
+    cities = pa.array(["Новый Город" if n % 2 else city for n, city in enumerate(table["city"].to_pylist())])
+    for name, column in (("description", longer), ("city", cities)):
+        table = table.set_column(table.schema.get_field_index(name), name, column)
+    second = score(_with(settings, input_uri=str(_write_source(table, tmp_path / "in"))))
+    assert second["cities"] == {"rows": NUM_ADS, "rows_unseen": NUM_ADS // 2, "unseen": {"новый город": NUM_ADS // 2}}
+    html = run_html(second, first)
+    for heading in ("Drift", "Top OOD ads", "Unseen cities"):
+        assert f"<h2>{heading}</h2>" in html
+    assert "tokens per ad, unseen cities" in html  # what moved
+    texts = {
+        bundle.cleaner.clean(ad_text(*pair))[:200]
+        for pair in zip(table["title"].to_pylist(), longer.to_pylist(), strict=True)
+    }
+    assert len(second["top_ood"]) == 20
+    assert {ad["text"] for ad in second["top_ood"]} <= texts
+
+
+def test_a_run_without_report_texts_keeps_no_text(settings, ads, bundle):
+    run_dirs = [Path(score(_with(settings, report_texts=value))["run_uri"]) for value in (True, False)]
+    pairs = zip(ads["title"].to_pylist()[:NUM_ADS], ads["description"].to_pylist()[:NUM_ADS], strict=True)
+    texts = {bundle.cleaner.clean(ad_text(*pair))[:40] for pair in pairs}
+    found = []
+    for run_dir in run_dirs:
+        records = "".join(path.read_text("utf-8") for path in (run_dir / "_run").rglob("*.json"))
+        found.append(sum(text in records for text in texts))
+    assert found[0] > 20
+    assert found[1] == 0
+    assert read_parts(run_dirs[0])["label"].equals(read_parts(run_dirs[1])["label"])
