@@ -8,6 +8,7 @@ import matplotlib
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, NullFormatter
 
 INK = "#8a8f98"
@@ -15,6 +16,8 @@ LIMIT = "#d2504b"
 NO_METADATA = ("Date", "Creator", "Format", "Type")
 COLOURS = ("#3b82c4", "#d9822b", "#43a060", "#d0527a", "#8f75d1", "#2a9d9d", "#a08a2c", "#c466ab", "#7d8b99", "#ad6c45")
 CURVE_HEIGHT = 3.2
+NAME_CHARACTERS = 28
+"""Longer labels are cut where they stand along an axis."""
 NARROW = 1000
 """Largest d2 over smallest up to which the log axis has room for 1, 2, 5, 10, ...; beyond it, powers of ten."""
 SCHEME = "<style>svg{--ink:#5b6472}@media screen and (prefers-color-scheme:dark){svg{--ink:#a8b1bf}}</style>"
@@ -147,6 +150,28 @@ def throughput(edges_s: Sequence[float], ads_per_s: Sequence[float]) -> str:
         axes.set_xlim(0, edges_s[-1] / seconds)
 
     return _svg(draw, width=5.2, height=3.0)
+
+
+def transition_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
+    """Draw how many ads went from each label (rows) to each other one (columns), darker for more."""
+    size = len(labels)
+    names = [label if len(label) <= NAME_CHARACTERS else f"{label[: NAME_CHARACTERS - 1]}…" for label in labels]
+    most = max(max(row) for row in counts) or 1
+
+    def draw(axes: Axes) -> None:
+        for row, numbers in enumerate(counts):
+            for column, count in enumerate(numbers):
+                if count:
+                    shade = 0.12 + 0.88 * (count / most) ** 0.5
+                    axes.add_patch(
+                        Rectangle((column - 0.5, row - 0.5), 1, 1, color=COLOURS[0], alpha=shade, linewidth=0)
+                    )
+        axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), xlabel="label in B", ylabel="label in A")
+        axes.set_xticks(range(size), names, rotation=60, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(size), names)
+        axes.set_aspect("equal")
+
+    return _svg(draw, width=3.0 + 0.27 * size, height=2.4 + 0.27 * size)
 
 
 def _diagonal(axes: Axes) -> None:

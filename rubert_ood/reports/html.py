@@ -11,12 +11,16 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rubert_ood.reports import figures
+from rubert_ood.reports.diff import diff_findings, most_churned, transition_counts
 from rubert_ood.reports.verdict import WEAK_F1
 
 SLOWEST_SHARDS = 10
 SHARDS_PER_STRETCH = 5
 """Shards that end in one stretch of the speed figure, about: fewer, and the bars show chance."""
 MAX_STRETCHES = 60
+MAX_TRANSITIONS = 300
+"""Pairs of labels on the page of a diff; diff.json has them all."""
+MAX_MATRIX_LABELS = 20
 
 
 @lru_cache(maxsize=1)
@@ -81,6 +85,24 @@ def run_html(manifest: Mapping[str, Any], previous: Mapping[str, Any] | None) ->
             previous=previous,
             slowest=sorted(shards, key=lambda shard: -shard["seconds"])[:SLOWEST_SHARDS],
             failed=[check for check in manifest.get("gate", ()) if not check["ok"]],
+        )
+    )
+
+
+def diff_html(document: Mapping[str, Any]) -> str:
+    """Render the differences of two runs, as `workflows.diff.compare_runs` made them."""
+    transitions = document["transitions"]
+    labels = most_churned(transitions, MAX_MATRIX_LABELS)
+    drawn = {"transitions": figures.transition_matrix(*transition_counts(transitions, labels))} if labels else {}
+    return (
+        _environment()
+        .get_template("diff.html.j2")
+        .render(
+            d=document,
+            figures=drawn,
+            findings=diff_findings(document),
+            transitions=transitions[:MAX_TRANSITIONS],
+            num_labels_drawn=len(labels),
         )
     )
 
