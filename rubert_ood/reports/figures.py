@@ -16,7 +16,7 @@ LIMIT = "#d2504b"
 NO_METADATA = ("Date", "Creator", "Format", "Type")
 COLOURS = ("#3b82c4", "#d9822b", "#43a060", "#d0527a", "#8f75d1", "#2a9d9d", "#a08a2c", "#c466ab", "#7d8b99", "#ad6c45")
 CURVE_HEIGHT = 3.2
-NAME_CHARACTERS = 28
+NAME_CHARACTERS = 22
 """Longer labels are cut where they stand along an axis."""
 NARROW = 1000
 """Largest d2 over smallest up to which the log axis has room for 1, 2, 5, 10, ...; beyond it, powers of ten."""
@@ -171,7 +171,7 @@ def transition_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]]) ->
         axes.set_yticks(range(size), names)
         axes.set_aspect("equal")
 
-    return _svg(draw, width=3.0 + 0.27 * size, height=2.4 + 0.27 * size)
+    return _svg(draw, width=3.4 + 0.3 * size, height=3.0 + 0.3 * size)
 
 
 def _diagonal(axes: Axes) -> None:

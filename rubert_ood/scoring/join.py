@@ -29,6 +29,8 @@ PARTITION_ROWS = 200_000
 """Rows of both runs in one partition, about: some 20 MB, and a few times that while they are compared."""
 READ_ROWS = 100_000
 """Rows that one task reads: parts are much smaller on CPU."""
+SHUFFLE_BYTES = 2**27
+"""What one task of the shuffle holds, about; Ray's default is a GiB."""
 WHOLE = ("complete", "refused", "published", "rolled_back")
 FAILURE = "failure"
 SHUFFLED_SCHEMA = ROW_SCHEMA.append(pa.field(FAILURE, pa.string()))
@@ -94,6 +96,7 @@ def partitions(a: Run, b: Run) -> Iterator[dict[str, Any]]:
         .repartition(num_partitions, keys=["ad_id"])
         .map_batches(_count, batch_size=None, batch_format="pyarrow", **TASK_RETRIES)
     )
+    results.context.shuffle_input_batch_bytes = SHUFFLE_BYTES
     try:
         for result in results.iter_rows():
             if result[FAILURE]:

@@ -17,6 +17,7 @@ DRAWINGS = {
     "reliability": lambda: figures.reliability(BINS, BINS),
     "d2_histograms": lambda: figures.d2_histograms(HISTOGRAMS, 50.0),
     "confidence": lambda: figures.confidence([0, 2, 8]),
+    "transition_matrix": lambda: figures.transition_matrix(["Шины", "Other"], [[0, 7], [2, 0]]),
     "throughput": lambda: figures.throughput([0.0, 10.0, 20.0], [5.0, 7.0]),
 }
 
@@ -41,6 +42,18 @@ def test_figure_is_small_repeatable_and_fits_both_colour_schemes(name):
 def test_names_are_drawn_as_they_are():
     assert {"новости", "cost $5 & <b>$6"} <= words(DRAWINGS["curves"]())
     assert {"test", "OOD: болтовня", "limit 50"} <= words(DRAWINGS["d2_histograms"]())
+
+
+def test_cells_of_the_matrix_lie_at_their_labels_and_are_darker_for_more():
+    svg = figures.transition_matrix(["Шины", "ж" * 50, "Other"], [[0, 8, 0], [2, 0, 0], [0, 0, 0]])
+    assert {"Шины", "Other", "ж" * 21 + "…", "label in A", "label in B"} <= words(svg)
+    corners = r'<path d="M ([\d.]+) ([\d.]+)\s+L ([\d.]+) [^"]*" clip-path="[^"]*" '
+    cells = re.findall(corners + r'style="fill: #3b82c4(?:; opacity: ([\d.]+))?"', svg)
+    (x_most, y_most, end, most), (x_least, y_least, _, least) = cells
+    assert (most, float(least)) == ("", pytest.approx(0.12 + 0.88 * 0.5))  # no opacity: full colour
+    assert float(x_most) == pytest.approx(float(x_least) + float(end) - float(x_most), abs=0.01)
+    assert float(y_most) < float(y_least)  # SVG counts from the top
+    assert float(end) - float(x_most) > 8  # points: wide enough to be seen
 
 
 @pytest.mark.parametrize(
