@@ -34,12 +34,9 @@ def diff_findings(document: Mapping[str, Any]) -> list[dict[str, Any]]:
         )
     )
     if repeated["ids"]:
+        ids = f"{repeated['ids']:,} ad {'id occurs' if repeated['ids'] == 1 else 'ids occur'}"
         rows = f"{repeated['rows_a']:,} rows of A and {repeated['rows_b']:,} of B"
-        findings.append(
-            _finding(
-                False, f"{repeated['ids']:,} ad ids occur more than once in a run: {rows} are left out of this page."
-            )
-        )
+        findings.append(_finding(False, f"{ids} more than once in a run: {rows} are left out of this page."))
     return findings
 
 

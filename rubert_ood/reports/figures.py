@@ -153,7 +153,7 @@ def throughput(edges_s: Sequence[float], ads_per_s: Sequence[float]) -> str:
 
 
 def transition_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
-    """Draw how many ads went from each label (rows) to each other one (columns), darker for more."""
+    """Draw how many ads went from each label (rows) to each other one (columns), in a stronger colour for more."""
     size = len(labels)
     names = [label if len(label) <= NAME_CHARACTERS else f"{label[: NAME_CHARACTERS - 1]}…" for label in labels]
     most = max(max(row) for row in counts) or 1

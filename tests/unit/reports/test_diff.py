@@ -51,7 +51,7 @@ def test_the_verdict_comes_first_in_plain_words(document):
     page = Page(html)
     assert page.says("3.1% of 20,000 ads changed their label.")
     assert page.says("620 labels changed, 1.0% among ads whose text is the same; 430 of them are of ads")
-    assert page.says("1 ad ids occur more than once in a run: 3 rows of A and 2 of B are left out of this page.")
+    assert page.says("1 ad id occurs more than once in a run: 3 rows of A and 2 of B are left out of this page.")
     assert html.index("changed their label.") < html.index("<table")
     assert [finding["ok"] for finding in diff_findings(document)] == [True, False, True, False]
 
