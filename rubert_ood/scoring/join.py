@@ -13,11 +13,12 @@ from typing import Any
 import pyarrow as pa
 import ray.data
 import ray.exceptions
+from ray.data.exceptions import ExecutionTimeoutError
 
 from rubert_ood import storage
 from rubert_ood.ads.tables import read_rows
 from rubert_ood.cluster import TASK_RETRIES
-from rubert_ood.errors import InputError, PartialRunError, StorageUnavailableError, VerificationError
+from rubert_ood.errors import InputError, PartialRunError, RubertOodError, StorageUnavailableError, VerificationError
 from rubert_ood.progress import Progress
 from rubert_ood.scoring.diff import ROW_SCHEMA, add_partition, count_partition, summary
 from rubert_ood.scoring.ledger import read_manifest, read_receipts
@@ -103,7 +104,7 @@ def partitions(a: Run, b: Run) -> Iterator[dict[str, Any]]:
                 kind, _, reason = result[FAILURE].partition(": ")
                 raise (StorageUnavailableError if kind == "storage" else InputError)(reason)
             yield json.loads(result["counts"])
-    except ray.exceptions.RayError as error:
+    except (ray.exceptions.RayError, ExecutionTimeoutError) as error:
         raise PartialRunError(
             f"the comparison stopped, the same command repeats it: {' '.join(str(error).split())[-500:]}"
         ) from error
@@ -131,7 +132,7 @@ def _read(batch: pa.Table) -> Iterator[pa.Table]:
                 table = read_rows(uri, columns)
                 table = table.append_column("in_b", pa.repeat(pa.scalar(read["in_b"]), table.num_rows))
                 yield table.append_column(FAILURE, pa.nulls(table.num_rows, pa.string())).cast(SHUFFLED_SCHEMA)
-            except (InputError, PartialRunError, KeyError) as error:
+            except (RubertOodError, KeyError) as error:
                 kind = "storage" if isinstance(error, PartialRunError) else "input"
                 reason = f"{kind}: {uri}: no column {error}" if isinstance(error, KeyError) else f"{kind}: {error}"
                 failed = {name: [None] for name in ROW_SCHEMA.names} | {"ad_id": [""], FAILURE: [reason]}
