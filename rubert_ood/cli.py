@@ -29,6 +29,8 @@ VERBS = {
         settings.PlanSettings, "plan:plan", "check the input of a scoring job, estimate its time; write nothing"
     ),
     "score": Verb(settings.ScoreSettings, "score:score", "score a catalogue, verify, publish, report; or resume"),
+    "diff": Verb(settings.DiffSettings, "diff:diff", "compare two runs, or two bundles on the same ads"),
+    "backfill": Verb(settings.BackfillSettings, "backfill:backfill", "score past days again, compare, publish by gate"),
     "verify": Verb(settings.VerifySettings, "score:verify", "check the parts of a run against its receipts"),
     "publish": Verb(settings.PublishSettings, "score:publish", "apply the gate to a run and swap the pointer"),
     "rollback": Verb(settings.RollbackSettings, "score:rollback", "publish the run before the present one again"),

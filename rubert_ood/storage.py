@@ -212,3 +212,13 @@ def list_files(uri: str, suffixes: tuple[str, ...] = (), *, missing_ok: bool = F
         version = str(info.get("ETag") or os.stat(name).st_mtime_ns).strip('"')
         files.append(FileInfo(f"s3://{name}" if is_s3(uri) else name, int(info["size"]), version))
     return files
+
+
+@retried
+def list_folders(uri: str) -> list[str]:
+    """List the folders right under a folder, sorted; InputError when there is no such folder."""
+    fs, path = filesystem(uri)
+    with explained(uri):
+        found = fs.ls(path, detail=True)
+    names = sorted(info["name"].rstrip("/").rpartition("/")[2] for info in found if info["type"] == "directory")
+    return [join(uri, name) for name in names]

@@ -8,6 +8,7 @@ import matplotlib
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, NullFormatter
 
 INK = "#8a8f98"
@@ -18,6 +19,8 @@ MARKERS = ("D", "o", "s", "^", "v", "<", ">", "P", "X", "*")
 COIN = 0.5
 """AUROC of a guess."""
 CURVE_HEIGHT = 3.2
+NAME_CHARACTERS = 22
+"""Longer labels are cut where they stand along an axis."""
 NARROW = 1000
 """Largest d2 over smallest up to which the log axis has room for 1, 2, 5, 10, ...; beyond it, powers of ten."""
 SCHEME = "<style>svg{--ink:#5b6472}@media screen and (prefers-color-scheme:dark){svg{--ink:#a8b1bf}}</style>"
@@ -208,6 +211,28 @@ def throughput(edges_s: Sequence[float], ads_per_s: Sequence[float]) -> str:
         axes.set_xlim(0, edges_s[-1] / seconds)
 
     return _svg(draw, width=5.2, height=3.0)
+
+
+def transition_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
+    """Draw how many ads went from each label (rows) to each other one (columns), in a stronger colour for more."""
+    size = len(labels)
+    names = [label if len(label) <= NAME_CHARACTERS else f"{label[: NAME_CHARACTERS - 1]}…" for label in labels]
+    most = max(max(row) for row in counts) or 1
+
+    def draw(axes: Axes) -> None:
+        for row, numbers in enumerate(counts):
+            for column, count in enumerate(numbers):
+                if count:
+                    shade = 0.12 + 0.88 * (count / most) ** 0.5
+                    axes.add_patch(
+                        Rectangle((column - 0.5, row - 0.5), 1, 1, color=COLOURS[0], alpha=shade, linewidth=0)
+                    )
+        axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), xlabel="label in B", ylabel="label in A")
+        axes.set_xticks(range(size), names, rotation=60, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(size), names)
+        axes.set_aspect("equal")
+
+    return _svg(draw, width=3.4 + 0.3 * size, height=3.0 + 0.3 * size)
 
 
 def _diagonal(axes: Axes) -> None:

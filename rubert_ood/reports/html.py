@@ -11,6 +11,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rubert_ood.reports import figures
+from rubert_ood.reports.diff import diff_findings, most_churned, transition_counts
 from rubert_ood.reports.drift import drift, label_shares, rates
 from rubert_ood.reports.verdict import WEAK_F1
 from rubert_ood.scoring.ledger import TOKEN_EDGES
@@ -23,6 +24,9 @@ CHANGED_PAIRS = 50
 SHARDS_PER_STRETCH = 5
 """Shards that end in one stretch of the speed figure, about: fewer, and the bars show chance."""
 MAX_STRETCHES = 60
+MAX_TRANSITIONS = 300
+"""Pairs of labels on the page of a diff; diff.json has them all."""
+MAX_MATRIX_LABELS = 20
 
 
 @lru_cache(maxsize=1)
@@ -133,6 +137,24 @@ def _rejecting_files(shards: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
         file["rows"] += shard["rows_in"]
     worst = sorted(files.values(), key=lambda file: (-file["rejected"], file["uri"]))[:REJECTING_FILES]
     return [file for file in worst if file["rejected"]]
+
+
+def diff_html(document: Mapping[str, Any]) -> str:
+    """Render the differences of two runs, as `workflows.diff.compare_runs` made them."""
+    transitions = document["transitions"]
+    labels = most_churned(transitions, MAX_MATRIX_LABELS)
+    drawn = {"transitions": figures.transition_matrix(*transition_counts(transitions, labels))} if labels else {}
+    return (
+        _environment()
+        .get_template("diff.html.j2")
+        .render(
+            d=document,
+            figures=drawn,
+            findings=diff_findings(document),
+            transitions=transitions[:MAX_TRANSITIONS],
+            num_labels_drawn=len(labels),
+        )
+    )
 
 
 def _speed(shards: Sequence[Mapping[str, Any]]) -> tuple[list[float], list[float]]:

@@ -20,7 +20,9 @@ from rubert_ood.settings.groups import (
     WorkerSettings,
 )
 from rubert_ood.settings.jobs import (
+    BackfillSettings,
     DemoSettings,
+    DiffSettings,
     EvaluateSettings,
     JobSettings,
     PlanSettings,
@@ -40,10 +42,12 @@ from rubert_ood.settings.load import (
 __all__ = [
     "NOISE_WORDS",
     "PHONE_PATTERN",
+    "BackfillSettings",
     "CleanerSettings",
     "ColumnSettings",
     "DecisionSettings",
     "DemoSettings",
+    "DiffSettings",
     "EvaluateSettings",
     "EvaluationSettings",
     "FitSettings",

@@ -159,3 +159,5 @@ class GateSettings(Group):
     """Jensen-Shannon distance (base 2) between the label shares of this run and of the last published one."""
     min_rows_ratio: float = Field(0.5, ge=0)
     """Scored ads over those of the last published run."""
+    max_churn: float = Field(0.3, ge=0, le=1)
+    """`backfill` only: ads whose label is another than in the run of that date before, over the ads in both."""

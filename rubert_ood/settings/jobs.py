@@ -189,6 +189,53 @@ class PlanSettings(ScoreSettings):
     """Seconds of scoring, on this machine, that the estimate rests on; loading comes on top. 0: no estimate."""
 
 
+class BackfillSettings(ScoreSettings):
+    """Score a range of past days again, compare each with its run before, publish by gate. Settings as for `score`."""
+
+    from_date: date
+    """First day to score again."""
+    to_date: date
+    """Last day, inclusive."""
+    input_uri: str = Field(min_length=1)
+    """Ads of a day; {run_date} stands for the day, as in s3://BUCKET/ads/{run_date}/."""
+
+    @model_validator(mode="after")
+    def _a_range_of_days(self) -> "BackfillSettings":
+        if "run_date" in self.model_fields_set:
+            raise ValueError("run_date: a backfill takes from_date and to_date instead")
+        if self.to_date < self.from_date:
+            raise ValueError(f"to_date {self.to_date} is before from_date {self.from_date}")
+        if self.to_date > self.from_date and "{run_date}" not in self.input_uri:
+            raise ValueError("input_uri: several days with one input; write {run_date} where the day stands in it")
+        return self
+
+
+class DiffSettings(RayJobSettings):
+    """Compare two runs ad by ad, or two bundles on the same ads; write diff.json and diff.html."""
+
+    a_uri: CliPositionalArg[str] = ""
+    """What was before: a run folder, a root of published output (its published run), or a bundle."""
+    b_uri: CliPositionalArg[str] = ""
+    """What it is compared with, of the same kind."""
+    input_uri: str | None = None
+    """Ads that both bundles score, Parquet or CSV; only for bundles."""
+    output_uri: str = "output/diff"
+    """Where diff.json and diff.html go, and with bundles their runs, under a/ and b/."""
+    columns: ColumnSettings = ColumnSettings()
+    on_bad_file: Literal["fail", "quarantine"] = "fail"
+    """With bundles: a file that can't be read ends the job, or is set aside with its reason."""
+    num_actors: int | None = Field(None, gt=0)
+    """With bundles: actors that hold the model. Default: one per GPU, without GPUs one per node."""
+    use_gpu: bool = False
+    """With bundles: score on GPU."""
+
+    @model_validator(mode="after")
+    def _two_things(self) -> "DiffSettings":
+        if not self.a_uri or not self.b_uri:
+            raise ValueError("name two runs or two bundles: `diff A B`, or a_uri and b_uri in the YAML file")
+        return self
+
+
 class VerifySettings(JobSettings):
     """Re-read a run folder and check its parts against its receipts."""
 

@@ -20,13 +20,18 @@ def load_settings(model: type[Settings], arguments: list[str], *, program: str) 
     """
     configured = type(model.__name__, (model,), {"__doc__": model.__doc__}, cli_prog_name=program)
     source = WholeTexts(configured)
-    source.root_parser.usage = "%(prog)s [--SETTING VALUE ...]" + " [TEXTS ...]" * ("texts" in model.model_fields)
+    source.root_parser.usage = f"%(prog)s [--SETTING VALUE ...]{_positional(model)}"
     try:
         return CliApp.run(configured, cli_args=arguments, cli_settings_source=source)
     except ValidationError as error:
         raise SettingsError("; ".join(_line(problem) for problem in error.errors())) from error
     except SourceError as error:
         raise SettingsError(str(error)) from error
+
+
+def _positional(model: type[JobSettings]) -> str:
+    """Say what stands on the command line without a flag."""
+    return " [TEXTS ...]" * ("texts" in model.model_fields) + " A B" * ("a_uri" in model.model_fields)
 
 
 def _line(problem: Any) -> str:

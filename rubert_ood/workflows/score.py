@@ -38,8 +38,8 @@ def score(settings: ScoreSettings) -> dict[str, Any]:
         )
     if older.get("outcome") == "published":  # readers may hold it: nothing in it changes any more
         verify_run(run_plan)
-        if not storage.exists(_report_uri(run_plan)):
-            _write_report(run_plan, older, published_before(run_plan.output_uri))
+        if not storage.exists(_report_uri(run_plan.run_uri)):
+            write_report(run_plan.run_uri, older, published_before(run_plan.output_uri))
         now = "" if is_published(older) else "; readers see a later run, `publish` would go back to this one"
         log.info("published %s: already, nothing to do%s", run_plan.run_uri, now)
         return older
@@ -87,7 +87,7 @@ def _publish(run_plan: Plan, verified: VerifiedRun, settings: ScoreSettings, sta
             put_manifest(manifest | {"gate": check_gate(manifest, previous, settings.gate)})
     finally:
         manifest = read_manifest(run_plan.run_uri)
-        _write_report(run_plan, manifest, previous)
+        write_report(run_plan.run_uri, manifest, previous)
     aside = len(manifest["quarantined"]), len(manifest["quarantined_shards"]), manifest["duplicates"]["rows"]
     if any(aside):
         log.warning("run       without %d file(s) and %d shard(s) that were set aside; %d ids too many", *aside)
@@ -95,13 +95,15 @@ def _publish(run_plan: Plan, verified: VerifiedRun, settings: ScoreSettings, sta
     return manifest
 
 
-def _report_uri(run_plan: Plan) -> str:
-    return storage.join(run_plan.run_uri, "_run", "report.html")
+def _report_uri(run_uri: str) -> str:
+    return storage.join(run_uri, "_run", "report.html")
 
 
-def _write_report(run_plan: Plan, manifest: dict[str, Any], previous: dict[str, Any] | None) -> None:
-    storage.put_bytes(_report_uri(run_plan), run_html(manifest, previous).encode())
-    log.info("report    %s", _report_uri(run_plan))
+def write_report(run_uri: str, manifest: dict[str, Any], previous: dict[str, Any] | None) -> None:
+    """Write the report of a run, beside the run that it is compared with."""
+    uri = _report_uri(run_uri)
+    storage.put_bytes(uri, run_html(manifest, previous).encode())
+    log.info("report    %s", uri)
 
 
 def verify(settings: VerifySettings) -> None:

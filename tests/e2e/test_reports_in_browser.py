@@ -1,4 +1,4 @@
-"""Both reports, opened from disk in a real Chromium: quiet, offline, sortable, readable."""
+"""All reports, opened from disk in a real Chromium: quiet, offline, sortable, readable."""
 
 import os
 import shutil
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
@@ -13,10 +14,13 @@ from playwright.sync_api import Error as PlaywrightError
 from rubert_ood.ads.dataset import LabelledAds
 from rubert_ood.ads.synthetic import categories
 from rubert_ood.classifier.outputs import Outputs
+from rubert_ood.ood.comparison import Reference
 from rubert_ood.ood.fit import fit
 from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
+from rubert_ood.reports.diff import compare_evaluations
 from rubert_ood.reports.evaluation import evaluate
-from rubert_ood.reports.html import evaluation_html, run_html
+from rubert_ood.reports.html import diff_html, evaluation_html, run_html
+from rubert_ood.scoring.diff import ROW_SCHEMA, add_partition, count_partition, summary
 from rubert_ood.scoring.ledger import token_histogram
 from rubert_ood.settings import DecisionSettings, FitSettings
 
@@ -89,8 +93,12 @@ def evaluation() -> dict[str, Any]:
             )
         },
         baseline={"accuracy": 0.95, "macro_f1": 0.95},
-        reference=None,
-        test_ads=LabelledAds([f"{ATTACK} {LONG_WORD} объявление {row}" for row in range(1000)], test.labels_N),
+        reference=Reference(train, valid),
+        test_ads=LabelledAds(
+            [f"{ATTACK} {LONG_WORD} объявление {row}" for row in range(1000)],
+            test.labels_N,
+            {"city": [f"{ATTACK} {LONG_WORD}" if row % 3 else "Уфа" for row in range(1000)]},
+        ),
         context={
             "version": "2026-11-24T101441",
             "base_model": "DeepPavlov/rubert-base-cased",
@@ -190,10 +198,40 @@ def changes() -> dict[str, Any]:
     return {"num_both": 2_400_000, "churn_rate": 0.0213, "pairs": pairs}
 
 
+def difference() -> dict[str, Any]:
+    """Two runs of 6,000 hostile ids and 50 labels, of which most pairs occur."""
+    rng = np.random.default_rng(9)
+    labels = [*categories()[:48], f"{ATTACK} {LONG_WORD}", "Other"]
+    rows = []
+    for in_b in (False, True):
+        for number in range(6000):
+            label = labels[number % 50] if rng.random() < 0.7 else labels[rng.integers(50)]
+            rows.append(
+                {
+                    "ad_id": f"{ATTACK}{LONG_WORD}{number + 100 * in_b}",
+                    "label": label,
+                    "confidence": float(rng.random()),
+                    "is_ood": bool(rng.random() < 0.05),
+                    "ood_distance": float(rng.random() * 5000),
+                    "text_key": str(rng.integers(2)),
+                    "in_b": in_b,
+                }
+            )
+    counts = summary(add_partition({}, count_partition(pa.Table.from_pylist([*rows, rows[0]], schema=ROW_SCHEMA))))
+    measured = evaluation()
+    side = {key: manifest(1)[key] for key in ("run_uri", "run_id", "run_date", "bundle", "outcome")} | {"rows": 6000}
+    fewer = measured | {"labels": measured["labels"][1:], "per_class": measured["per_class"][1:]}
+    return {"a": side, "b": side, **counts, "evaluations": compare_evaluations(measured, fewer)}
+
+
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("reports")
-    pages = {"evaluation": evaluation_html(evaluation()), "run": run_html(manifest(1), manifest(2), changes())}
+    pages = {
+        "evaluation": evaluation_html(evaluation()),
+        "run": run_html(manifest(1), manifest(2), changes()),
+        "diff": diff_html(difference()),
+    }
     for name, html in pages.items():
         (folder / f"{name}.html").write_text(html, encoding="utf-8")
     return {name: folder / f"{name}.html" for name in pages}
@@ -202,12 +240,12 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def numbers(page: Page, table: int, column: int) -> list[float]:
     """Read a column as a person does: from the text, not from what the script sorts by."""
     cells = page.locator("table.sortable").nth(table).locator(f"tbody tr > :nth-child({column + 1})").all_inner_texts()
-    return [float(cell.rstrip("%").replace(",", "")) for cell in cells]
+    return [float(cell.rstrip("%").replace(",", "") or "-inf") for cell in cells]  # a blank sorts below all numbers
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 800, 390])
-@pytest.mark.parametrize("name", ["evaluation", "run"])
+@pytest.mark.parametrize("name", ["evaluation", "run", "diff"])
 def test_page_is_quiet_offline_and_fits(browser, reports, name, width, scheme):
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     noise, requests = [], []
@@ -224,7 +262,7 @@ def test_page_is_quiet_offline_and_fits(browser, reports, name, width, scheme):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
     figures = page.locator("img, svg[role=img]")
-    assert figures.count() == {"evaluation": 5, "run": 3}[name]
+    assert figures.count() == {"evaluation": 7, "run": 3, "diff": 1}[name]
     for figure in figures.all():
         assert (figure.get_attribute("alt") or figure.get_attribute("aria-label") or "").strip()
         assert figure.evaluate("image => image.complete && image.naturalWidth > 100")
@@ -233,7 +271,7 @@ def test_page_is_quiet_offline_and_fits(browser, reports, name, width, scheme):
     page.close()
 
 
-@pytest.mark.parametrize("name", ["evaluation", "run"])
+@pytest.mark.parametrize("name", ["evaluation", "run", "diff"])
 def test_every_numeric_column_sorts_as_numbers_both_ways(browser, reports, name):
     page = browser.new_page()
     page.goto(reports[name].as_uri())
@@ -254,7 +292,7 @@ def test_every_numeric_column_sorts_as_numbers_both_ways(browser, reports, name)
             assert head.get_attribute("aria-sort") == "descending"
             assert tables.nth(table).locator("[aria-sort]").count() == 1
             columns_that_moved += len(set(before)) > 1
-    assert columns_that_moved >= {"evaluation": 10, "run": 11}[name]
+    assert columns_that_moved >= {"evaluation": 20, "run": 11, "diff": 10}[name]
     page.close()
 
 

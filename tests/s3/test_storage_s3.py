@@ -20,6 +20,7 @@ def test_put_read_list(s3):
     assert [file.uri for file in files] == [f"{s3}/list/{n}" for n in ("a.parquet", "b.parquet", "sub/c.parquet")]
     assert [file.size for file in files] == [9, 9, 13]
     assert [file.uri for file in storage.list_files(f"{s3}/list/*.txt")] == [f"{s3}/list/note.txt"]
+    assert storage.list_folders(f"{s3}/list") == [f"{s3}/list/sub"]
     before = files[0].version
     storage.put_bytes(f"{s3}/list/a.parquet", b"other")
     assert storage.list_files(f"{s3}/list/a.parquet")[0].version != before

@@ -4,18 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from rubert_ood.settings import ScoreSettings, TrainSettings, load_settings
+from rubert_ood.settings import BackfillSettings, ScoreSettings, TrainSettings, load_settings
 
 JOBS = Path(__file__).parents[2] / "jobs"
 
 
-@pytest.mark.parametrize(("name", "model"), [("train", TrainSettings), ("score", ScoreSettings)])
+@pytest.mark.parametrize(
+    ("name", "model"), [("train", TrainSettings), ("score", ScoreSettings), ("backfill", BackfillSettings)]
+)
 def test_the_job_file_loads(name, model):
     settings = load_settings(model, ["--config", str(JOBS / f"{name}.yaml")], program=name)
     assert settings.input_uri.startswith("s3://marketplace/")
     assert settings.model_dump(exclude_defaults=True)["output_uri"].startswith("s3://marketplace/")
 
 
-@pytest.mark.parametrize("name", ["train", "score"])
+@pytest.mark.parametrize("name", ["train", "score", "backfill"])
 def test_the_entry_point_runs_the_verb_of_its_name(name):
     assert f'main(["{name}", *sys.argv[1:]])' in (JOBS / f"{name}.py").read_text()

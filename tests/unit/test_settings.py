@@ -10,7 +10,9 @@ from pydantic import BaseModel, ValidationError
 
 from rubert_ood.errors import SettingsError
 from rubert_ood.settings import (
+    BackfillSettings,
     DemoSettings,
+    DiffSettings,
     EvaluateSettings,
     PredictSettings,
     PublishSettings,
@@ -24,6 +26,7 @@ ROOT = Path(__file__).parents[2]
 SCORE = ["--input_uri", "in", "--bundle_uri", "b", "--output_uri", "out"]
 TRAIN = ["--input_uri", "in"]
 JOBS = [DemoSettings, TrainSettings, EvaluateSettings, ScoreSettings, VerifySettings, PublishSettings, PredictSettings]
+JOBS += [BackfillSettings, DiffSettings]
 
 
 @pytest.fixture(autouse=True)
@@ -402,3 +405,35 @@ def test_a_version_is_a_plain_name(version):
 def test_null_on_the_command_line_switches_a_column_off():
     loaded = load_settings(TrainSettings, ["--input_uri", "x", "--columns.title", "null"], program="train")
     assert loaded.columns.title is None
+
+
+def test_a_diff_names_two_things_by_place_or_in_its_file(config, monkeypatch) -> None:
+    by_place = load_settings(DiffSettings, ["--output_uri", "o", "s3://a,b/x", "y"], program="rubert-ood diff")
+    assert (by_place.a_uri, by_place.b_uri, by_place.output_uri) == ("s3://a,b/x", "y", "o")
+    by_file = load_settings(DiffSettings, ["--config", config("a_uri: x\nb_uri: y\n")], program="rubert-ood diff")
+    assert (by_file.a_uri, by_file.b_uri) == ("x", "y")
+    for arguments in ([], ["x"]):
+        with pytest.raises(SettingsError, match="name two runs or two bundles"):
+            load_settings(DiffSettings, arguments, program="rubert-ood diff")
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"--to_date": "2026-11-17"}, "to_date 2026-11-17 is before from_date 2026-11-18"),
+        ({"--input_uri": "in"}, r"several days with one input; write \{run_date\}"),
+        ({"--run_date": "2026-11-18"}, "run_date: a backfill takes from_date and to_date"),
+    ],
+)
+def test_a_backfill_is_a_range_of_days(changes, complaint) -> None:
+    flags = {"--from_date": "2026-11-18", "--to_date": "2026-11-20", "--input_uri": "in/{run_date}"}
+    flags |= {"--bundle_uri": "b", "--output_uri": "out"}
+
+    def load(flags: dict[str, str]) -> BackfillSettings:
+        return load_settings(BackfillSettings, [word for pair in flags.items() for word in pair], program="backfill")
+
+    loaded = load(flags)
+    assert (loaded.from_date, loaded.to_date) == (date(2026, 11, 18), date(2026, 11, 20))
+    assert load(flags | {"--to_date": "2026-11-18", "--input_uri": "in"}).input_uri == "in"
+    with pytest.raises(SettingsError, match=complaint):
+        load(flags | changes)

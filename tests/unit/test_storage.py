@@ -282,3 +282,9 @@ def test_the_version_changes_with_the_content(tmp_path: Path) -> None:
     os.utime(path, ns=(1, path.stat().st_mtime_ns + 1))
     (second,) = storage.list_files(str(path))
     assert first.version != second.version
+
+
+def test_folders_right_under_a_folder(tmp_path) -> None:
+    fill(tmp_path, "run_id=b/part.parquet", "run_id=a/_run/manifest.json", "latest.json", ".latest.json.lock")
+    assert storage.list_folders(str(tmp_path)) == [f"{tmp_path}/run_id=a", f"{tmp_path}/run_id=b"]
+    assert "gone" in message(storage.list_folders, str(tmp_path / "gone"))

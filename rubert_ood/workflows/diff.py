@@ -1,0 +1,117 @@
+"""Compare two runs ad by ad, or two bundles on the same ads: how many labels changed, which, and of which ads."""
+
+import json
+import logging
+import os
+from typing import TYPE_CHECKING, Any
+
+from rubert_ood import storage
+from rubert_ood.bundle import MANIFEST, Bundle, load_bundle
+from rubert_ood.cluster import ray_session
+from rubert_ood.errors import InputError, SettingsError
+from rubert_ood.reports.diff import compare_evaluations
+from rubert_ood.reports.html import diff_html
+from rubert_ood.scoring.ledger import manifest_uri
+from rubert_ood.scoring.publish import POINTER_FILE, read_pointer
+from rubert_ood.settings import DiffSettings, GateSettings, ScoreSettings
+from rubert_ood.workflows.score import score
+
+if TYPE_CHECKING:  # its module loads Ray
+    from rubert_ood.scoring.join import Run
+
+log = logging.getLogger(__name__)
+
+
+def diff(settings: DiffSettings) -> dict[str, Any]:
+    """Write diff.json and diff.html; return what is in the first."""
+    (a_uri, a_is_run), (b_uri, b_is_run) = (_recognised(uri) for uri in (settings.a_uri, settings.b_uri))
+    if a_is_run != b_is_run:
+        raise InputError(f"{settings.a_uri} and {settings.b_uri}: one is a run, the other a bundle; name two of a kind")
+    if not a_is_run and not settings.input_uri:
+        raise SettingsError("input_uri: two bundles are compared on ads that both score; give --input_uri ADS")
+    with ray_session(settings):
+        document = compare_runs(a_uri, b_uri) if a_is_run else _compare_bundles(a_uri, b_uri, settings)
+    write_diff(document, settings.output_uri)
+    return document
+
+
+def _recognised(uri: str) -> tuple[str, bool]:
+    """Return the run folder or the bundle that a URI means, and whether it is a run; InputError when it is neither."""
+    uri = storage.absolute(uri.rstrip("/"))
+    if storage.exists(manifest_uri(uri)):
+        return uri, True
+    if storage.exists(storage.join(uri, POINTER_FILE)):
+        pointer = read_pointer(uri)
+        assert pointer is not None
+        return storage.join(uri, pointer["path"]), True
+    if storage.exists(storage.join(uri, MANIFEST)):
+        return uri, False
+    raise InputError(
+        f"{uri}: neither a run folder (OUTPUT/run_date=.../run_id=...), nor a root of published output "
+        f"(with {POINTER_FILE}), nor a bundle"
+    )
+
+
+def compare_runs(a_uri: str, b_uri: str) -> dict[str, Any]:
+    """Return the differences of two runs, with what each of them is; Ray must have been started."""
+    from rubert_ood.scoring.join import diff_runs, read_run
+
+    a, b = read_run(a_uri), read_run(b_uri)
+    document = {"a": _side(a), "b": _side(b), **diff_runs(a, b), "evaluations": None}
+    ads = document["ads"]
+    churn = (
+        "no ad is in both" if document["churn_rate"] is None else f"{document['churn_rate']:.2%} changed their label"
+    )
+    log.info(
+        f"diff      {ads['both']:,} ads in both, {ads['only_a']:,} only in A, {ads['only_b']:,} only in B: {churn}"
+    )
+    return document
+
+
+def _side(run: "Run") -> dict[str, Any]:
+    names = ("run_uri", "run_id", "run_date", "bundle", "outcome")
+    return {"rows": run.num_rows, **{name: run.manifest[name] for name in names}}
+
+
+def _compare_bundles(a_uri: str, b_uri: str, settings: DiffSettings) -> dict[str, Any]:
+    """Score the same ads with both bundles, then compare the runs, and what the bundles say of themselves."""
+    runs, evaluations = [], []
+    for name, uri in (("a", a_uri), ("b", b_uri)):
+        bundle = load_bundle(uri)
+        log.info("diff      %s is bundle %s", name.upper(), bundle.version)
+        evaluations.append(_evaluation(bundle))
+        runs.append(score(_score_settings(settings, uri, name))["run_uri"])
+    return compare_runs(*runs) | {"evaluations": compare_evaluations(*evaluations)}
+
+
+def _score_settings(settings: DiffSettings, bundle_uri: str, name: str) -> ScoreSettings:
+    shared = ("input_uri", "columns", "on_bad_file", "num_actors", "use_gpu")
+    nothing_refused = GateSettings(
+        max_error_rate=1, max_quarantined_share=1, max_duplicate_rate=1, max_ood_rate=1, max_other_rate=1
+    )
+    return ScoreSettings(
+        config=None,
+        bundle_uri=bundle_uri,
+        output_uri=storage.join(settings.output_uri, name),
+        publish=False,
+        gate=nothing_refused,
+        **{name: getattr(settings, name) for name in shared},
+    )
+
+
+def _evaluation(bundle: Bundle) -> dict[str, Any]:
+    """Return what a bundle says of itself; empty when it was written without an evaluation."""
+    path = os.path.join(bundle.folder, "evaluation.json")
+    if not os.path.isfile(path):
+        return {}
+    with open(path, encoding="utf-8") as file:
+        content = json.load(file)
+    return content if isinstance(content, dict) else {}
+
+
+def write_diff(document: dict[str, Any], output_uri: str) -> None:
+    """Write diff.json, for programs, and diff.html, for people."""
+    data = json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False)
+    storage.put_bytes(storage.join(output_uri, "diff.json"), data.encode())
+    storage.put_bytes(storage.join(output_uri, "diff.html"), diff_html(document).encode())
+    log.info("report    %s", storage.join(output_uri, "diff.html"))
