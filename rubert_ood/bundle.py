@@ -4,7 +4,7 @@ config.json, model.safetensors, tokenizer*   HF layout; AutoModelForSequenceClas
 label_mapping.json                           {"labels": [...]}
 temperature.json, ood_threshold.json         T and the decision rule
 ood_statistics.safetensors                   class means, precision, sorted d2 of valid; float64
-text.json                                    the cleaner and max_length
+text.json                                    the cleaner, max_length, and how longer texts are read
 precision.json                               the numbers that it was fitted in and is scored in; int8: against fp32
 evaluation.json, evaluation.html, README.md  how good it is, for programs and for people
 manifest.json                                sha256 of every other file and a fingerprint over all; written last
@@ -32,7 +32,7 @@ from rubert_ood.ood.decision import Thresholds
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
 from rubert_ood.ood.temperature import TemperatureFit
-from rubert_ood.settings import DecisionSettings, Precision
+from rubert_ood.settings import DecisionSettings, LongTextSettings, Precision
 
 FORMAT = 2
 MANIFEST = "manifest.json"
@@ -50,6 +50,7 @@ class Bundle:
     fitted: FittedModel
     cleaner: TextCleaner
     max_length: int
+    long_text: LongTextSettings
     precision: Precision
     """What T, statistics and thresholds were fitted in; scoring computes in the same."""
 
@@ -62,13 +63,14 @@ def write_bundle(
     cleaner: TextCleaner,
     max_length: int,
     documents: Mapping[str, str],
+    long_text: LongTextSettings | None = None,
     precision: Precision = "fp32",
     agreement: Mapping[str, float] | None = None,
 ) -> Bundle:
     """Write a bundle, whole or not at all. An existing one is refused: versions never change.
 
     `documents` are texts by file name: the evaluation, the report, the model card. `agreement` is what `int8_agreement`
-    measured, for int8.
+    measured, for int8. Without `long_text` texts are truncated.
     """
     if storage.exists(storage.join(uri, MANIFEST)):
         raise BundleError(f"{uri}: this bundle exists; give another version")
@@ -83,7 +85,11 @@ def write_bundle(
             "shrinkage": fitted.statistics.shrinkage,
             **fitted.decision.model_dump(),
         },
-        "text.json": {"cleaner": cleaner.to_dict(), "max_length": max_length},
+        "text.json": {
+            "cleaner": cleaner.to_dict(),
+            "max_length": max_length,
+            "long_text": (long_text or LongTextSettings()).model_dump(),
+        },
         "precision.json": {"precision": precision, "agreement": dict(agreement) if agreement else None},
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -134,14 +140,16 @@ def load_bundle(uri: str, *, fingerprint: str | None = None) -> Bundle:
                 raise
             shutil.rmtree(folder, ignore_errors=True)  # the copy on this node went bad; the bundle may be whole
             folder = _fetch(uri, manifest)
+    text = _read_json(folder, "text.json")
     return Bundle(
         uri=uri,
         folder=folder,
         version=manifest["version"],
         fingerprint=manifest["fingerprint"],
         fitted=_read_fitted(folder),
-        cleaner=TextCleaner.from_dict(_read_json(folder, "text.json")["cleaner"]),
-        max_length=_read_json(folder, "text.json")["max_length"],
+        cleaner=TextCleaner.from_dict(text["cleaner"]),
+        max_length=text["max_length"],
+        long_text=LongTextSettings(**text.get("long_text", {})),  # older bundles have none: they truncate
         precision=_read_json(folder, "precision.json")["precision"],
     )
 

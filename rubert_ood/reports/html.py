@@ -92,6 +92,7 @@ def _rates(counts: Mapping[str, int]) -> dict[str, float | None]:
         "ood": counts["rows_ood"] / scored if scored else None,
         "other": counts["rows_other"] / scored if scored else None,
         "rejected": counts["rows_rejected"] / rows_in if rows_in else None,
+        "cut": counts["rows_cut"] / scored if scored and "rows_cut" in counts else None,
         "folded": 1 - counts["unique_texts"] / scored if scored else None,
     }
     return rates

@@ -1,4 +1,4 @@
-"""The first stage: read a shard, set bad rows aside, clean, fold equal texts, tokenize."""
+"""The first stage: read a shard, set bad rows aside, clean, fold equal texts, tokenize and cut into windows."""
 
 import json
 import time
@@ -11,7 +11,7 @@ from rubert_ood.ads.schema import as_text, decoded
 from rubert_ood.ads.tables import read_rows
 from rubert_ood.ads.text import ad_text, text_key
 from rubert_ood.bundle import Bundle
-from rubert_ood.classifier.tokens import tokenize
+from rubert_ood.classifier.windows import cut
 from rubert_ood.scoring.payload import ScoringJob, attempt, job_bundle, to_ipc
 from rubert_ood.scoring.plan import Shard
 from rubert_ood.scoring.records import STATUS_EMPTY, STATUS_OK
@@ -20,7 +20,7 @@ TEXT_ROLES = ("title", "description")
 
 
 def encode(item: dict[str, Any], job: ScoringJob) -> dict[str, Any]:
-    """Read a shard, set bad rows aside, clean, fold equal texts, tokenize."""
+    """Read a shard, set bad rows aside, clean, fold equal texts, tokenize and cut into windows."""
     return attempt(lambda item: _encode_shard(Shard(**json.loads(item["shard"])), job), item)
 
 
@@ -30,9 +30,13 @@ def _encode_shard(shard: Shard, job: ScoringJob) -> dict[str, Any]:
     wanted = list(dict.fromkeys([*shard.columns.values(), *job.carry_columns]))
     table = read_rows(shard.uri, wanted, start=shard.start, stop=shard.stop)
     rows, texts = encode_table(table, shard.columns, job.carry_columns, bundle)
-    ids = tokenize(_tokenizer(bundle.folder), texts, bundle.max_length)
+    windows = cut(_tokenizer(bundle.folder), texts, max_length=bundle.max_length, long_text=bundle.long_text)
     keys = pa.array([text_key(text) for text in texts], pa.string())
-    return {"started": started, "rows": to_ipc(rows), "texts": to_ipc(pa.table({"text_key": keys, "ids": ids}))}
+    return {
+        "started": started,
+        "rows": to_ipc(rows),
+        "texts": to_ipc(pa.table({"text_key": keys, **windows.columns()})),
+    }
 
 
 def encode_table(

@@ -32,6 +32,7 @@ COUNTED = (
     "rows_rejected",
     "rows_empty",
     "rows_ood",
+    "rows_cut",
     "unique_texts",
     "tokens",
     "unique_tokens",
@@ -105,6 +106,7 @@ def part_counts(part: pa.Table) -> dict[str, Any]:
         "rows_scored": part.num_rows,
         "rows_empty": pc.sum(pc.equal(part["status"], STATUS_EMPTY)).as_py() or 0,
         "rows_ood": pc.sum(part["is_ood"]).as_py() or 0,
+        "rows_cut": pc.sum(part["is_cut"]).as_py() or 0,
         "classes": _counts(part["label"]),
         "confidence_histogram": np.histogram(confidence, CONFIDENCE_BINS, (0.0, 1.0))[0].tolist(),
         "unique_texts": len(first),
@@ -114,7 +116,7 @@ def part_counts(part: pa.Table) -> dict[str, Any]:
     }
 
 
-PART_COLUMNS = ["ad_id", "label", "confidence", "is_ood", "status", "num_tokens", "text_key"]
+PART_COLUMNS = ["ad_id", "label", "confidence", "is_ood", "status", "num_tokens", "is_cut", "text_key"]
 """What part_counts reads."""
 
 

@@ -8,8 +8,9 @@ not stop the others; `fault` says what the driver shall make of it:
     run      storage or the bundle is gone: the other shards would fail as well, stop
     unknown  any other exception: try it once more, then set it aside
 
-    encode   rows: ad_id, carried columns, status, text_index    texts: text_key, ids   (each different text once)
-    score    rows unchanged                                      texts: SCORE_FIELDS, num_tokens, text_key
+    encode   rows: ad_id, carried columns, status, text_index    texts: text_key, windows, num_tokens, is_cut
+                                                         (each different text once)
+    score    rows unchanged                                      texts: SCORE_FIELDS, LENGTH_FIELDS, text_key
              busy_s, idle_s: what the actor spent on the shard, and how long it had waited for it
     write    one Parquet part, the rejected rows, one receipt
 """

@@ -23,6 +23,12 @@ SCORE_FIELDS = [
     pa.field("ood_p", pa.float64()),
 ]
 """What a text gets from the model."""
+LENGTH_FIELDS = [
+    pa.field("num_tokens", pa.int32()),
+    pa.field("num_chunks", pa.int32()),
+    pa.field("is_cut", pa.bool_()),
+]
+"""What was read of a text: tokens (special tokens once, overlaps once), windows, and whether its end was left out."""
 
 ERROR_SCHEMA = pa.schema(
     [
@@ -37,7 +43,7 @@ ERROR_SCHEMA = pa.schema(
 def part_schema(carried: list[pa.Field], hidden_size: int | None, metadata: dict[str, str]) -> pa.Schema:
     """Return the fixed schema of a part; hidden_size adds the embedding column."""
     fields = [pa.field("ad_id", pa.string(), nullable=False), *SCORE_FIELDS]
-    fields += [pa.field("status", pa.string()), pa.field("num_tokens", pa.int32()), pa.field("text_key", pa.string())]
+    fields += [pa.field("status", pa.string()), *LENGTH_FIELDS, pa.field("text_key", pa.string())]
     if hidden_size is not None:
         fields.append(pa.field("embedding", pa.list_(pa.float16(), hidden_size)))
     return pa.schema([*fields, *carried], {f"rubert_ood.{name}": value for name, value in metadata.items()})

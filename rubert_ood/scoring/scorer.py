@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from rubert_ood.bundle import Bundle
-from rubert_ood.classifier.tokens import num_tokens, tokenize
+from rubert_ood.classifier import windows
 from rubert_ood.scoring.payload import ScoringJob, attempt, from_ipc, job_bundle, to_ipc
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ class Scorer:
 
     def score(self, texts: pa.Table) -> pa.Table:
         """Replace the token ids of each text by what the model says of it."""
-        ids = pa.concat_arrays(texts["ids"].chunks) if texts.num_rows else tokenize(None, [], 0)
-        logits_NC, cls_NH = self.classifier().run(ids, token_budget=self.job.token_budget)
+        read = windows.Windows.of(texts)
+        logits_NC, cls_NH = windows.run(self.classifier(), read, token_budget=self.job.token_budget)
         decisions = self.bundle.fitted.decide(logits_NC, cls_NH)
         columns: dict[str, Any] = {
             "label": pa.array(list(decisions.label), pa.string()),
@@ -76,7 +76,9 @@ class Scorer:
             "ood_distance": pa.array(decisions.ood_distance_N, pa.float64()),
             "ood_z": pa.array(decisions.ood_z_N, pa.float64()),
             "ood_p": pa.array(decisions.ood_p_N, pa.float64()),
-            "num_tokens": pa.array(num_tokens(ids), pa.int32()),
+            "num_tokens": texts["num_tokens"],
+            "num_chunks": pa.array(read.num_chunks_N, pa.int32()),
+            "is_cut": texts["is_cut"],
             "text_key": texts["text_key"],
         }
         if self.job.embedding:

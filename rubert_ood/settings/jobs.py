@@ -13,6 +13,7 @@ from rubert_ood.settings.groups import (
     EvaluationSettings,
     FitSettings,
     GateSettings,
+    LongTextSettings,
     OptimiserSettings,
     Precision,
     SplitSettings,
@@ -83,6 +84,7 @@ class TrainSettings(RayJobSettings):
     split: SplitSettings = SplitSettings()
     optimiser: OptimiserSettings = OptimiserSettings()
     workers: WorkerSettings = WorkerSettings()
+    long_text: LongTextSettings = LongTextSettings()
     precision: Precision | None = None
     """Numbers that scoring computes in; T, statistics and thresholds are fitted in them. Default: bf16 with
     workers.use_gpu, else fp32. int8 (CPU) is faster, and the bundle is refused if it answers otherwise than fp32."""
@@ -95,6 +97,16 @@ class TrainSettings(RayJobSettings):
         separate = [self.train_uri, self.valid_uri, self.test_uri]
         if bool(self.input_uri) == any(separate) or (any(separate) and not all(separate)):
             raise ValueError("give either input_uri, or all of train_uri, valid_uri and test_uri")
+        return self
+
+    @model_validator(mode="after")
+    def _windows_advance(self) -> "TrainSettings":
+        stride, max_length = self.long_text.stride, self.optimiser.max_length
+        if self.long_text.mode == "chunk" and 2 * stride > max_length:
+            raise ValueError(
+                f"long_text.stride: {stride} is more than half of optimiser.max_length ({max_length}), so that most of "
+                "an ad would be read twice; lower it"
+            )
         return self
 
 

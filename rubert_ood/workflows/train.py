@@ -66,6 +66,7 @@ def train(settings: TrainSettings) -> tuple[Bundle, dict[str, Any]]:
             cleaner=dataset.cleaner,
             max_length=settings.optimiser.max_length,
             documents=documents,
+            long_text=settings.long_text,
             precision=precision,
             agreement=agreement,
         )
@@ -81,6 +82,7 @@ def _gather(
         parts,
         trained.checkpoint_uri,
         max_length=settings.optimiser.max_length,
+        long_text=settings.long_text,
         workers=settings.workers,
         precision=precision,
     )
@@ -138,6 +140,8 @@ def _context(
         "num_test_texts_seen_in_train": dataset.num_test_texts_seen_in_train(),
         "best_epoch": trained.epoch,
         "history": trained.history,
-        "settings": settings.model_dump(mode="json", include={"optimiser", "workers", "split", "fit", "decision"})
+        "settings": settings.model_dump(
+            mode="json", include={"optimiser", "long_text", "workers", "split", "fit", "decision"}
+        )
         | {"precision": precision},
     }

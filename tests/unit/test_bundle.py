@@ -14,6 +14,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from rubert_ood import __version__, folders
 from rubert_ood.bundle import load_bundle, write_bundle
 from rubert_ood.errors import BundleError, OutputError
+from rubert_ood.settings import LongTextSettings
 
 FILES = {
     "README.md",
@@ -59,6 +60,13 @@ def test_the_precision_comes_back(bundle, small_checkpoint, tmp_path):
     assert quantised.fingerprint != bundle.fingerprint
 
 
+def test_how_long_texts_are_read_is_part_of_the_bundle(bundle, small_checkpoint, tmp_path):
+    long_text = LongTextSettings(mode="chunk", stride=10, max_chunks=3)
+    chunked = _write(bundle, tmp_path / "v2", small_checkpoint, long_text=long_text)
+    assert chunked.long_text == long_text
+    assert chunked.fingerprint != bundle.fingerprint
+
+
 def _edit_manifest(folder: Path, change) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     change(manifest)
@@ -89,6 +97,7 @@ def test_every_number_comes_back_exactly(bundle, fitted):
 def test_the_text_settings_come_back(bundle, ads):
     got = load_bundle(bundle.uri)
     assert got.max_length == 64
+    assert got.long_text == LongTextSettings()
     assert got.cleaner.to_dict() == bundle.cleaner.to_dict()
     assert got.cleaner.cities == sorted({city.lower() for city in ads["city"].to_pylist()})
     assert got == dataclasses.replace(bundle, fitted=got.fitted, cleaner=got.cleaner)

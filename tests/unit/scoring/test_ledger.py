@@ -34,6 +34,7 @@ def test_the_counts_of_a_receipt_by_brute_force(full_run):
             "rows_scored": len(rows),
             "rows_empty": sum(row["status"] == "empty" for row in rows),
             "rows_ood": sum(row["is_ood"] for row in rows),
+            "rows_cut": sum(row["is_cut"] for row in rows),
             "classes": dict(Counter(row["label"] for row in rows)),
             "confidence_histogram": histogram,
             "unique_texts": len(texts),
@@ -59,6 +60,7 @@ def test_the_manifest_adds_up_to_the_whole_catalogue(full_run, messy_rows):
         "rows_empty": 15,
         "rows_ood": sum(row["is_ood"] for row in rows),
         "rows_other": labels["Other"],
+        "rows_cut": sum(row["is_cut"] for row in rows),
         "unique_texts": sum(receipt["unique_texts"] for receipt in full_run.receipts),
         "tokens": sum(row["num_tokens"] for row in rows),
         "unique_tokens": sum(receipt["unique_tokens"] for receipt in full_run.receipts),
@@ -68,6 +70,7 @@ def test_the_manifest_adds_up_to_the_whole_catalogue(full_run, messy_rows):
     }
     assert len(rows) + len(errors) == 120
     assert labels["Other"] > 15
+    assert manifest["counts"]["rows_cut"] >= 3
     assert manifest["counts"]["unique_texts"] < len(rows)
     assert manifest["classes"] == dict(labels)
     assert list(manifest["classes"].values()) == sorted(labels.values(), reverse=True)

@@ -80,6 +80,8 @@ def test_the_schema_of_a_part(hidden_size):
         "ood_p": pa.float64(),
         "status": pa.string(),
         "num_tokens": pa.int32(),
+        "num_chunks": pa.int32(),
+        "is_cut": pa.bool_(),
         "text_key": pa.string(),
     }
     if hidden_size:

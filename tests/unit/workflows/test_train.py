@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from rubert_ood.bundle import load_bundle
+from rubert_ood.classifier import windows
 from rubert_ood.classifier.features import Features
 from rubert_ood.classifier.model import Classifier
-from rubert_ood.classifier.tokens import tokenize
 from rubert_ood.classifier.training import TrainedModel
 from rubert_ood.errors import PublicationRefusedError
 from rubert_ood.settings import EvaluationSettings, TrainSettings
@@ -37,13 +37,13 @@ def gathered(small_checkpoint, monkeypatch) -> list[str]:
     """Train nothing, gather in this process; returns the precisions that were gathered, in order."""
     precisions = []
 
-    def gather(parts, checkpoint_uri, *, max_length, workers, precision):
+    def gather(parts, checkpoint_uri, *, max_length, long_text, workers, precision):
         precisions.append(precision)
         classifier = Classifier.load(checkpoint_uri, precision=precision)
         features = {}
         for name, part in parts.items():
-            ids = tokenize(classifier.tokenizer, part.texts, max_length)
-            features[name] = Features(*classifier.run(ids, token_budget=4096), part.labels_N)
+            read = windows.cut(classifier.tokenizer, part.texts, max_length=max_length, long_text=long_text)
+            features[name] = Features(*windows.run(classifier, read, token_budget=4096), part.labels_N)
         return features
 
     trained = TrainedModel(small_checkpoint, small_checkpoint, 1, [])
