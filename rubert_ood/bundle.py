@@ -5,6 +5,7 @@ label_mapping.json                           {"labels": [...]}
 temperature.json, ood_threshold.json         T and the decision rule
 ood_statistics.safetensors                   class means, precision, sorted d2 of valid; float64
 text.json                                    the cleaner, max_length, and how longer texts are read
+subheads.json, subheads.safetensors          finer classes inside a class, where they were trained
 precision.json                               the numbers that it was fitted in and is scored in; int8: against fp32
 evaluation.json, evaluation.html, README.md  how good it is, for programs and for people
 manifest.json                                sha256 of every other file and a fingerprint over all; written last
@@ -23,10 +24,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from rubert_ood import __version__, folders, storage
 from rubert_ood.ads.text import TextCleaner
+from rubert_ood.classifier.subheads import SubHeads, from_arrays, to_arrays
 from rubert_ood.errors import BundleError, InputError
 from rubert_ood.ood.decision import Thresholds
 from rubert_ood.ood.fit import FittedModel
@@ -37,6 +40,7 @@ from rubert_ood.settings import DecisionSettings, LongTextSettings, Precision
 FORMAT = 2
 MANIFEST = "manifest.json"
 STATISTICS = "ood_statistics.safetensors"
+SUBHEADS, SUBHEAD_ARRAYS = "subheads.json", "subheads.safetensors"
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
@@ -53,6 +57,7 @@ class Bundle:
     long_text: LongTextSettings
     precision: Precision
     """What T, statistics and thresholds were fitted in; scoring computes in the same."""
+    subheads: SubHeads | None = None
 
 
 def write_bundle(
@@ -72,19 +77,8 @@ def write_bundle(
     `documents` are texts by file name: the evaluation, the report, the model card. `agreement` is what `int8_agreement`
     measured, for int8. Without `long_text` texts are truncated.
     """
-    if storage.exists(storage.join(uri, MANIFEST)):
-        raise BundleError(f"{uri}: this bundle exists; give another version")
-    temperature, thresholds = fitted.temperature, fitted.thresholds
-    fitted_files: dict[str, Any] = {
-        "label_mapping.json": {"labels": fitted.labels},
-        "temperature.json": asdict(temperature),
-        "ood_threshold.json": {
-            "threshold": thresholds.threshold,
-            "mu": thresholds.mu,
-            "sigma": thresholds.sigma,
-            "shrinkage": fitted.statistics.shrinkage,
-            **fitted.decision.model_dump(),
-        },
+    check_new(uri)
+    settings: dict[str, Any] = {
         "text.json": {
             "cleaner": cleaner.to_dict(),
             "max_length": max_length,
@@ -95,27 +89,82 @@ def write_bundle(
     with tempfile.TemporaryDirectory() as folder:
         for name in os.listdir(checkpoint_dir):
             shutil.copyfile(os.path.join(checkpoint_dir, name), os.path.join(folder, name))
-        for name, content in fitted_files.items():
-            _write_text(folder, name, json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False))
+        for name, content in settings.items():
+            _write_json(folder, name, content)
+        _write_fitted(folder, fitted)
         for name, text in documents.items():
             _write_text(folder, name, text)
-        arrays = {
-            "means": fitted.statistics.means_CH,
-            "precision": fitted.statistics.precision_HH,
-            "calibration_d2": thresholds.calibration_d2,
-        }
-        save_file(arrays, os.path.join(folder, STATISTICS))
-        files = {name: _describe(os.path.join(folder, name)) for name in sorted(os.listdir(folder))}
-        manifest = {
-            "format": FORMAT,
-            "version": uri.rstrip("/").rpartition("/")[2],
-            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "code_version": __version__,
-            "fingerprint": _fingerprint(files),
-            "files": files,
-        }
-        _write_text(folder, MANIFEST, json.dumps(manifest, indent=1))
-        folders.put_folder(folder, uri, last=MANIFEST)
+        return _put(folder, uri)
+
+
+def derive_bundle(
+    bundle: Bundle,
+    uri: str,
+    *,
+    fitted: FittedModel | None = None,
+    subheads: SubHeads | None = None,
+    documents: Mapping[str, str] | None = None,
+) -> Bundle:
+    """Write a new version of a bundle: its files, with what is given here instead of, or beside, its own.
+
+    The bundle stays as it is; the manifest of the new one names it.
+    """
+    check_new(uri)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in os.listdir(bundle.folder):
+            if name != MANIFEST:
+                shutil.copyfile(os.path.join(bundle.folder, name), os.path.join(folder, name))
+        if fitted is not None:
+            _write_fitted(folder, fitted)
+        if subheads is not None:
+            arrays, description = to_arrays(subheads)
+            _write_arrays(folder, SUBHEAD_ARRAYS, arrays)
+            _write_json(folder, SUBHEADS, description)
+        for name, text in (documents or {}).items():
+            _write_text(folder, name, text)
+        return _put(folder, uri, derived_from={"version": bundle.version, "fingerprint": bundle.fingerprint})
+
+
+def check_new(uri: str) -> None:
+    """Raise BundleError when a bundle is there already."""
+    if storage.exists(storage.join(uri, MANIFEST)):
+        raise BundleError(f"{uri}: this bundle exists; give another version")
+
+
+def _write_fitted(folder: str, fitted: FittedModel) -> None:
+    thresholds = fitted.thresholds
+    _write_json(folder, "label_mapping.json", {"labels": fitted.labels})
+    _write_json(folder, "temperature.json", asdict(fitted.temperature))
+    rule = {
+        "threshold": thresholds.threshold,
+        "mu": thresholds.mu,
+        "sigma": thresholds.sigma,
+        "shrinkage": fitted.statistics.shrinkage,
+        **fitted.decision.model_dump(),
+    }
+    _write_json(folder, "ood_threshold.json", rule)
+    arrays = {
+        "means": fitted.statistics.means_CH,
+        "precision": fitted.statistics.precision_HH,
+        "calibration_d2": thresholds.calibration_d2,
+    }
+    _write_arrays(folder, STATISTICS, arrays)
+
+
+def _put(folder: str, uri: str, **origin: Any) -> Bundle:
+    """Describe every file in the manifest, put the folder, and load what is there now."""
+    files = {name: _describe(os.path.join(folder, name)) for name in sorted(os.listdir(folder))}
+    manifest = {
+        "format": FORMAT,
+        "version": uri.rstrip("/").rpartition("/")[2],
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "code_version": __version__,
+        **origin,
+        "fingerprint": _fingerprint(files),
+        "files": files,
+    }
+    _write_text(folder, MANIFEST, json.dumps(manifest, indent=1))
+    folders.put_folder(folder, uri, last=MANIFEST)
     return load_bundle(uri)
 
 
@@ -151,6 +200,7 @@ def load_bundle(uri: str, *, fingerprint: str | None = None) -> Bundle:
         max_length=text["max_length"],
         long_text=LongTextSettings(**text.get("long_text", {})),  # older bundles have none: they truncate
         precision=_read_json(folder, "precision.json")["precision"],
+        subheads=_read_subheads(folder) if SUBHEADS in files else None,
     )
 
 
@@ -207,6 +257,10 @@ def _read_fitted(folder: str) -> FittedModel:
     )
 
 
+def _read_subheads(folder: str) -> SubHeads:
+    return from_arrays(load_file(os.path.join(folder, SUBHEAD_ARRAYS)), _read_json(folder, SUBHEADS))
+
+
 def _describe(path: str) -> dict[str, Any]:
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -221,6 +275,16 @@ def _fingerprint(files: Mapping[str, Mapping[str, Any]]) -> str:
 def _read_json(folder: str, name: str) -> Any:
     with open(os.path.join(folder, name), encoding="utf-8") as file:
         return json.load(file)
+
+
+def _write_arrays(folder: str, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write row by row: safetensors would store the bytes of another memory layout as if they were rows."""
+    rows = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
+    save_file(rows, os.path.join(folder, name))
+
+
+def _write_json(folder: str, name: str, content: Any) -> None:
+    _write_text(folder, name, json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False))
 
 
 def _write_text(folder: str, name: str, text: str) -> None:

@@ -24,6 +24,9 @@ VERBS = {
     "demo": Verb(settings.DemoSettings, "demo:demo", "run everything on a generated catalogue and a small BERT"),
     "train": Verb(settings.TrainSettings, "train:train", "fine-tune, fit, evaluate, write a bundle"),
     "evaluate": Verb(settings.EvaluateSettings, "evaluate:evaluate_bundle", "measure a bundle on labelled ads"),
+    "subheads": Verb(
+        settings.SubheadsSettings, "subheads:subheads", "train finer classes on a bundle, as a new version"
+    ),
     "plan": Verb(
         settings.PlanSettings, "plan:plan", "check the input of a scoring job, estimate its time; write nothing"
     ),

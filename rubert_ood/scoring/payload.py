@@ -10,7 +10,8 @@ not stop the others; `fault` says what the driver shall make of it:
 
     encode   rows: ad_id, carried columns, status, text_index    texts: text_key, windows, num_tokens, is_cut
                                                          (each different text once)
-    score    rows unchanged                                      texts: SCORE_FIELDS, LENGTH_FIELDS, text_key
+    score    rows unchanged                                      texts: SCORE_FIELDS, LENGTH_FIELDS, text_key,
+                                                         SUBHEAD_FIELDS and embedding where there are any
              busy_s, idle_s: what the actor spent on the shard, and how long it had waited for it
     write    one Parquet part, the rejected rows, one receipt
 """

@@ -81,6 +81,10 @@ class Scorer:
             "is_cut": texts["is_cut"],
             "text_key": texts["text_key"],
         }
+        if self.bundle.subheads:
+            sub_label_N, sub_confidence_N = self.bundle.subheads.predict(cls_NH, decisions.label.tolist())
+            columns["sub_label"] = pa.array(sub_label_N.tolist(), pa.string())
+            columns["sub_confidence"] = pa.array(sub_confidence_N, pa.float32(), from_pandas=True)  # NaN is null
         if self.job.embedding:
             flat = pa.array(cls_NH.astype(np.float16).ravel(), pa.float16())
             columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, cls_NH.shape[1])

@@ -79,5 +79,5 @@ def part_table(rows: pa.Table, texts: pa.Table, job: ScoringJob) -> pa.Table:
     columns |= {name: rows[f"carry.{name}"] for name in job.carry_columns}
     hidden_size = texts.schema.field("embedding").type.list_size if job.embedding else None
     metadata = {"bundle": job.bundle_fingerprint, "run_id": job.run_id, "code_version": __version__}
-    schema = part_schema(carried, hidden_size, metadata)
+    schema = part_schema(carried, hidden_size, metadata, subheads="sub_label" in texts.schema.names)
     return pa.table([columns[name] for name in schema.names], names=schema.names).cast(schema)

@@ -30,6 +30,8 @@ from rubert_ood.settings.jobs import (
     RayJobSettings,
     RollbackSettings,
     ScoreSettings,
+    SubheadColumnSettings,
+    SubheadsSettings,
     TrainSettings,
     VerifySettings,
 )
@@ -60,6 +62,8 @@ __all__ = [
     "RollbackSettings",
     "ScoreSettings",
     "SplitSettings",
+    "SubheadColumnSettings",
+    "SubheadsSettings",
     "TrainSettings",
     "VerifySettings",
     "WorkerSettings",

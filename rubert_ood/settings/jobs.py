@@ -123,6 +123,35 @@ class EvaluateSettings(RayJobSettings):
     evaluation: EvaluationSettings = EvaluationSettings(baseline=False)
 
 
+class SubheadColumnSettings(ColumnSettings):
+    """Names of the columns in the ads table."""
+
+    subcategory: str = "subcategory"
+    """Finer class inside the category; ads without one are left out."""
+
+
+class SubheadsSettings(RayJobSettings):
+    """Train sub-heads, a finer class inside each category, on the CLS features of a bundle, and write a new version."""
+
+    bundle_uri: str = Field(min_length=1)
+    """The bundle; it stays as it is."""
+    input_uri: str = Field(min_length=1)
+    """Ads with category and sub-category, CSV or Parquet."""
+    output_uri: str | None = None
+    """Folder in which the new version is written. Default: beside the bundle."""
+    version: str | None = Field(None, pattern=PLAIN_NAME)
+    """Name of the new version. Default: UTC time of the start."""
+    columns: SubheadColumnSettings = SubheadColumnSettings()
+    min_rows_per_class: int = Field(20, ge=2)
+    """Sub-categories with fewer ads are left out; with less than that, the accuracy says nothing."""
+    test_fraction: float = Field(0.2, gt=0, lt=1)
+    """Share of the ads of each category held out to measure its sub-head."""
+    regularisation: float = Field(1.0, gt=0)
+    """Inverse strength of the L2 penalty of the logistic regression (C of sklearn), on standardised features."""
+    seed: int = 42
+    """Seed of the stratified split."""
+
+
 class ScoreSettings(RayJobSettings):
     """Score a catalogue: plan, score, verify, publish, report. The same command resumes a stopped run."""
 

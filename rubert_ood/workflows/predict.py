@@ -40,7 +40,8 @@ def predict_texts(bundle: Bundle, texts: list[str]) -> list[dict[str, Any]]:
         max_length=bundle.max_length,
         long_text=bundle.long_text,
     )
-    decisions = bundle.fitted.decide(*windows.run(classifier, read, token_budget=TOKEN_BUDGET))
+    logits_NC, cls_NH = windows.run(classifier, read, token_budget=TOKEN_BUDGET)
+    decisions = bundle.fitted.decide(logits_NC, cls_NH)
     results: list[dict[str, Any]] = [
         {"text": text, "cleaned": clean, "label": OTHER, "status": "empty"}
         for text, clean in zip(texts, cleaned, strict=True)
@@ -60,6 +61,14 @@ def predict_texts(bundle: Bundle, texts: list[str]) -> list[dict[str, Any]]:
             "num_chunks": int(read.num_chunks_N[row]),
             "is_cut": bool(read.is_cut_N[row]),
         }
+    if bundle.subheads:
+        sub_labels, sub_confidence_N = bundle.subheads.predict(cls_NH, decisions.label.tolist())
+        for row, number in enumerate(filled):
+            known = sub_labels[row] is not None
+            results[number] |= {
+                "sub_label": sub_labels[row],
+                "sub_confidence": float(sub_confidence_N[row]) if known else None,
+            }
     return results
 
 
@@ -74,5 +83,7 @@ def _paragraph(result: dict[str, Any]) -> str:
     ood = "OUT OF DOMAIN" if result["is_ood"] else "in domain"
     length = f"  {result['num_chunks']} windows\n" if result["num_chunks"] > 1 else ""
     length += f"  cut: only the first {result['num_tokens']:,} tokens were read\n" if result["is_cut"] else ""
+    if result.get("sub_label"):
+        length = f"  sub-category {result['sub_label']}  {result['sub_confidence']:.3f}\n{length}"
     lines = f"{result['label']}  ({numbers}  p {result['ood_p']:.3f}, {ood})\n  {best}\n{length}"
     return f"{result['text']}\n  {lines}"

@@ -17,7 +17,7 @@ from rubert_ood.settings import VerifySettings
 SURFACE = Path(__file__).parent / "cli_surface.txt"
 UPDATE = os.environ.get("RUBERT_OOD_UPDATE") == "1"
 PROGRAM = Path(sys.executable).parent / "rubert-ood"
-VERBS = ["demo", "evaluate", "plan", "predict", "publish", "rollback", "score", "train", "verify"]
+VERBS = ["demo", "evaluate", "plan", "predict", "publish", "rollback", "score", "subheads", "train", "verify"]
 HEAVY = ["torch", "ray", "transformers", "tokenizers", "pandas", "pyarrow", "sklearn", "scipy", "matplotlib"]
 SCORE = ["--input_uri", "in", "--bundle_uri", "b", "--output_uri", "out"]
 

@@ -162,12 +162,16 @@ def test_a_run_reads_ads_as_prediction_does_and_counts_what_it_cut(bundles, late
     plan = make_plan(settings, bundle)
     (receipt,) = score_plan(plan)
     part = pq.read_table(Path(plan.run_uri) / plan.shards[0].part_name).to_pylist()
-    for row, alone in zip(part, predict_texts(bundle, texts), strict=True):
+    classifier = Classifier.load(bundle.folder)
+    read = windows.cut(classifier.tokenizer, texts, max_length=MAX_LENGTH, long_text=bundle.long_text)
+    _, cls_NH = windows.run(classifier, read, token_budget=4096)
+    for row, alone, cls in zip(part, predict_texts(bundle, texts), cls_NH, strict=True):
         if alone["status"] == "empty":
             assert (row["num_chunks"], row["num_tokens"], row["is_cut"]) == (0, 0, False)
             continue
         for name in ("label", "topk_labels", "is_ood", "num_chunks", "num_tokens", "is_cut"):
             assert row[name] == alone[name], name
+        np.testing.assert_allclose(np.array(row["embedding"], float), cls, atol=2e-3, rtol=1e-3)
         assert row["confidence"] == pytest.approx(alone["confidence"], abs=1e-5)
         assert row["ood_distance"] == pytest.approx(alone["ood_distance"], rel=1e-3)
     num_chunks = {"truncate": [1, 1, 0, 1, 1, 1, 1, 1], "chunk": [2, 1, 0, 3, 2, 1, 1, 3]}[mode]
