@@ -58,6 +58,7 @@ class Bundle:
     precision: Precision
     """What T, statistics and thresholds were fitted in; scoring computes in the same."""
     subheads: SubHeads | None = None
+    """Finer classes; parts have the columns sub_label and sub_confidence only where there are some."""
 
 
 def write_bundle(

@@ -91,7 +91,7 @@ def fit_subheads(
         for name in sorted(counts.keys() - set(names)):
             log.warning("subheads  %s / %s: left out, it has only %d ad(s)", category, name, counts[name])
         if len(names) < 2:
-            log.warning("subheads  %s: no sub-head, it has %d sub-categories with enough ads", category, len(names))
+            log.warning("subheads  %s: no sub-head, sub-categories with enough ads: %d", category, len(names))
             continue
         rows = rows[np.isin(sub_N[rows], names)]
         heads[category] = _fit_one(cls_NH[rows].astype(np.float64), sub_N[rows], names, settings)

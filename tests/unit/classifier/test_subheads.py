@@ -73,7 +73,7 @@ def test_what_has_too_few_ads_is_named_and_left_out(ads, caplog):
     assert list(fit_subheads(*ads, SETTINGS).heads) == ["Животные", "Мебель"]
     assert "Мебель / Пуфы: left out, it has only 3 ad(s)" in caplog.text
     assert "Книги / Атласы: left out, it has only 5 ad(s)" in caplog.text
-    assert "Книги: no sub-head, it has 1 sub-categories with enough ads" in caplog.text
+    assert "Книги: no sub-head, sub-categories with enough ads: 1" in caplog.text
 
 
 def test_ads_without_a_head_get_nothing(ads, fitted):
