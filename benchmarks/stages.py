@@ -22,7 +22,7 @@ from rubert_ood.settings import ScoreSettings
 INNER = {
     "read": (encode_module, "read_rows"),
     "clean and fold": (encode_module, "encode_table"),
-    "tokenise": (encode_module, "tokenize"),
+    "tokenise": (encode_module, "cut"),
     "forward": (Classifier, "run"),
     "distance": (MahalanobisStatistics, "distance"),
 }

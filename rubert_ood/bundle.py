@@ -5,7 +5,8 @@ label_mapping.json                           {"labels": [...]}
 temperature.json, ood_threshold.json         T and the decision rule
 ood_statistics.safetensors                   class means, precision, sorted d2 of the calibration rows; float64
 reference.safetensors                        features of a sample of train and calibration, to compare detectors
-text.json                                    the cleaner and max_length
+text.json                                    the cleaner, max_length, and how longer texts are read
+subheads.json, subheads.safetensors          finer classes inside a class, where they were trained
 precision.json                               the numbers that it was fitted in and is scored in; int8: against fp32
 evaluation.json, evaluation.html, README.md  how good it is, for programs and for people
 manifest.json                                sha256 of every other file and a fingerprint over all; written last
@@ -30,35 +31,22 @@ from safetensors.numpy import load_file, save_file
 from rubert_ood import __version__, folders, storage
 from rubert_ood.ads.text import TextCleaner
 from rubert_ood.classifier.outputs import Outputs
+from rubert_ood.classifier.subheads import SubHeads, from_arrays, to_arrays
 from rubert_ood.errors import BundleError, InputError
 from rubert_ood.ood.comparison import Reference
 from rubert_ood.ood.decision import Thresholds
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
 from rubert_ood.ood.temperature import TemperatureFit
-from rubert_ood.settings import DecisionSettings, Precision
+from rubert_ood.settings import DecisionSettings, LongTextSettings, Precision
 
 FORMAT = 3
 MANIFEST = "manifest.json"
 STATISTICS = "ood_statistics.safetensors"
 REFERENCE = "reference.safetensors"
-OWN_FILES = (
-    "label_mapping.json",
-    "temperature.json",
-    "ood_threshold.json",
-    "text.json",
-    "precision.json",
-    "evaluation.json",
-    "evaluation.html",
-    "tuning.json",
-    "README.md",
-    STATISTICS,
-    REFERENCE,
-    MANIFEST,
-)
-"""How the names of files end that are not the checkpoint's."""
 OUTPUT_KINDS = ("logits", "cls", "labels")
 """Arrays of `Outputs`, in its order."""
+SUBHEADS, SUBHEAD_ARRAYS = "subheads.json", "subheads.safetensors"
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
@@ -72,8 +60,11 @@ class Bundle:
     fitted: FittedModel
     cleaner: TextCleaner
     max_length: int
+    long_text: LongTextSettings
     precision: Precision
     """What T, statistics and thresholds were fitted in; scoring computes in the same."""
+    subheads: SubHeads | None = None
+    """Finer classes; parts have the columns sub_label and sub_confidence only where there are some."""
 
 
 def write_bundle(
@@ -84,6 +75,7 @@ def write_bundle(
     cleaner: TextCleaner,
     max_length: int,
     documents: Mapping[str, str],
+    long_text: LongTextSettings | None = None,
     precision: Precision = "fp32",
     agreement: Mapping[str, float] | None = None,
     reference: Reference | None = None,
@@ -91,78 +83,103 @@ def write_bundle(
     """Write a bundle, whole or not at all. An existing one is refused: versions never change.
 
     `documents` are texts by file name: the evaluation, the report, the model card. `agreement` is what `int8_agreement`
-    measured, for int8.
+    measured, for int8. Without `long_text` texts are truncated.
     """
-    if storage.exists(storage.join(uri, MANIFEST)):
-        raise BundleError(f"{uri}: this bundle exists; give another version")
-    temperature, thresholds = fitted.temperature, fitted.thresholds
-    fitted_files: dict[str, Any] = {
-        "label_mapping.json": {"labels": fitted.labels},
-        "temperature.json": asdict(temperature),
-        "ood_threshold.json": {
-            "threshold": thresholds.threshold,
-            "mu": thresholds.mu,
-            "sigma": thresholds.sigma,
-            "shrinkage": fitted.statistics.shrinkage,
-            "calibrated_on": fitted.calibrated_on,
-            **fitted.decision.model_dump(),
+    check_new(uri)
+    settings: dict[str, Any] = {
+        "text.json": {
+            "cleaner": cleaner.to_dict(),
+            "max_length": max_length,
+            "long_text": (long_text or LongTextSettings()).model_dump(),
         },
-        "text.json": {"cleaner": cleaner.to_dict(), "max_length": max_length},
         "precision.json": {"precision": precision, "agreement": dict(agreement) if agreement else None},
     }
     with tempfile.TemporaryDirectory() as folder:
         for name in os.listdir(checkpoint_dir):
             shutil.copyfile(os.path.join(checkpoint_dir, name), os.path.join(folder, name))
-        for name, content in fitted_files.items():
-            _write_text(folder, name, json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False))
+        for name, content in settings.items():
+            _write_json(folder, name, content)
+        _write_fitted(folder, fitted)
         for name, text in documents.items():
             _write_text(folder, name, text)
-        arrays = {
-            "means": fitted.statistics.means_CH,
-            "precision": fitted.statistics.precision_HH,
-            "calibration_d2": thresholds.calibration_d2,
-        }
-        save_file(arrays, os.path.join(folder, STATISTICS))
         if reference:
-            save_file(_reference_arrays(reference), os.path.join(folder, REFERENCE))
-        files = {name: _describe(os.path.join(folder, name)) for name in sorted(os.listdir(folder))}
-        manifest = {
-            "format": FORMAT,
-            "version": uri.rstrip("/").rpartition("/")[2],
-            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "code_version": __version__,
-            "fingerprint": _fingerprint(files),
-            "files": files,
-        }
-        _write_text(folder, MANIFEST, json.dumps(manifest, indent=1))
-        folders.put_folder(folder, uri, last=MANIFEST)
-    return load_bundle(uri)
+            _write_arrays(folder, REFERENCE, _reference_arrays(reference))
+        return _put(folder, uri)
 
 
 def derive_bundle(
     bundle: Bundle,
     uri: str,
     *,
-    fitted: FittedModel,
-    documents: Mapping[str, str],
-    reference: Reference | None,
+    fitted: FittedModel | None = None,
+    reference: Reference | None = None,
+    subheads: SubHeads | None = None,
+    documents: Mapping[str, str] | None = None,
 ) -> Bundle:
-    """Write a new version with the same network, cleaner and precision, and another fit."""
+    """Write a new version of a bundle: its files, with what is given here instead of, or beside, its own.
+
+    The bundle stays as it is; the manifest of the new one names it.
+    """
+    check_new(uri)
     with tempfile.TemporaryDirectory() as folder:
         for name in os.listdir(bundle.folder):
-            if not name.endswith(OWN_FILES):
-                os.symlink(os.path.join(bundle.folder, name), os.path.join(folder, name))
-        return write_bundle(
-            uri,
-            checkpoint_dir=folder,
-            fitted=fitted,
-            cleaner=bundle.cleaner,
-            max_length=bundle.max_length,
-            documents=documents,
-            precision=bundle.precision,
-            agreement=_read_json(bundle.folder, "precision.json")["agreement"],
-            reference=reference,
-        )
+            if name != MANIFEST:
+                shutil.copyfile(os.path.join(bundle.folder, name), os.path.join(folder, name))
+        if fitted is not None:
+            _write_fitted(folder, fitted)
+        if reference is not None:
+            _write_arrays(folder, REFERENCE, _reference_arrays(reference))
+        if subheads is not None:
+            arrays, description = to_arrays(subheads)
+            _write_arrays(folder, SUBHEAD_ARRAYS, arrays)
+            _write_json(folder, SUBHEADS, description)
+        for name, text in (documents or {}).items():
+            _write_text(folder, name, text)
+        return _put(folder, uri, derived_from={"version": bundle.version, "fingerprint": bundle.fingerprint})
+
+
+def check_new(uri: str) -> None:
+    """Raise BundleError when a bundle is there already."""
+    if storage.exists(storage.join(uri, MANIFEST)):
+        raise BundleError(f"{uri}: this bundle exists; give another version")
+
+
+def _write_fitted(folder: str, fitted: FittedModel) -> None:
+    thresholds = fitted.thresholds
+    _write_json(folder, "label_mapping.json", {"labels": fitted.labels})
+    _write_json(folder, "temperature.json", asdict(fitted.temperature))
+    rule = {
+        "threshold": thresholds.threshold,
+        "mu": thresholds.mu,
+        "sigma": thresholds.sigma,
+        "shrinkage": fitted.statistics.shrinkage,
+        "calibrated_on": fitted.calibrated_on,
+        **fitted.decision.model_dump(),
+    }
+    _write_json(folder, "ood_threshold.json", rule)
+    arrays = {
+        "means": fitted.statistics.means_CH,
+        "precision": fitted.statistics.precision_HH,
+        "calibration_d2": thresholds.calibration_d2,
+    }
+    _write_arrays(folder, STATISTICS, arrays)
+
+
+def _put(folder: str, uri: str, **origin: Any) -> Bundle:
+    """Describe every file in the manifest, put the folder, and load what is there now."""
+    files = {name: _describe(os.path.join(folder, name)) for name in sorted(os.listdir(folder))}
+    manifest = {
+        "format": FORMAT,
+        "version": uri.rstrip("/").rpartition("/")[2],
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "code_version": __version__,
+        **origin,
+        "fingerprint": _fingerprint(files),
+        "files": files,
+    }
+    _write_text(folder, MANIFEST, json.dumps(manifest, indent=1))
+    folders.put_folder(folder, uri, last=MANIFEST)
+    return load_bundle(uri)
 
 
 def load_bundle(uri: str, *, fingerprint: str | None = None) -> Bundle:
@@ -186,15 +203,18 @@ def load_bundle(uri: str, *, fingerprint: str | None = None) -> Bundle:
                 raise
             shutil.rmtree(folder, ignore_errors=True)  # the copy on this node went bad; the bundle may be whole
             folder = _fetch(uri, manifest)
+    text = _read_json(folder, "text.json")
     return Bundle(
         uri=uri,
         folder=folder,
         version=manifest["version"],
         fingerprint=manifest["fingerprint"],
         fitted=_read_fitted(folder),
-        cleaner=TextCleaner.from_dict(_read_json(folder, "text.json")["cleaner"]),
-        max_length=_read_json(folder, "text.json")["max_length"],
+        cleaner=TextCleaner.from_dict(text["cleaner"]),
+        max_length=text["max_length"],
+        long_text=LongTextSettings(**text["long_text"]),
         precision=_read_json(folder, "precision.json")["precision"],
+        subheads=_read_subheads(folder) if SUBHEADS in files else None,
     )
 
 
@@ -211,7 +231,7 @@ def load_reference(bundle: Bundle) -> Reference | None:
 
 def _reference_arrays(reference: Reference) -> dict[str, np.ndarray]:
     return {
-        f"{part}_{kind}": np.ascontiguousarray(array)
+        f"{part}_{kind}": array
         for part in ("train", "calibration")
         for kind, array in zip(OUTPUT_KINDS, astuple(getattr(reference, part)), strict=True)
     }
@@ -271,6 +291,10 @@ def _read_fitted(folder: str) -> FittedModel:
     )
 
 
+def _read_subheads(folder: str) -> SubHeads:
+    return from_arrays(load_file(os.path.join(folder, SUBHEAD_ARRAYS)), _read_json(folder, SUBHEADS))
+
+
 def _describe(path: str) -> dict[str, Any]:
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -285,6 +309,16 @@ def _fingerprint(files: Mapping[str, Mapping[str, Any]]) -> str:
 def _read_json(folder: str, name: str) -> Any:
     with open(os.path.join(folder, name), encoding="utf-8") as file:
         return json.load(file)
+
+
+def _write_arrays(folder: str, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write row by row: safetensors would store the bytes of another memory layout as if they were rows."""
+    rows = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
+    save_file(rows, os.path.join(folder, name))
+
+
+def _write_json(folder: str, name: str, content: Any) -> None:
+    _write_text(folder, name, json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False))
 
 
 def _write_text(folder: str, name: str, text: str) -> None:

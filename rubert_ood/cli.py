@@ -25,6 +25,9 @@ VERBS = {
     "train": Verb(settings.TrainSettings, "train:train", "fine-tune, fit, evaluate, write a bundle"),
     "evaluate": Verb(settings.EvaluateSettings, "evaluate:evaluate_bundle", "measure a bundle on labelled ads"),
     "tune": Verb(settings.TuneSettings, "tune:tune", "choose thresholds for a target, write a new bundle version"),
+    "subheads": Verb(
+        settings.SubheadsSettings, "subheads:subheads", "train finer classes on a bundle, as a new version"
+    ),
     "plan": Verb(
         settings.PlanSettings, "plan:plan", "check the input of a scoring job, estimate its time; write nothing"
     ),

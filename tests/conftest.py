@@ -89,7 +89,7 @@ def damage_first_page(path: Path) -> None:
 def same_rows(left: pa.Table, right: pa.Table) -> None:
     """Assert that two tables of predictions agree: labels exactly, scores to 1e-5, d2 to 1e-4 relative."""
     assert left.schema.names == right.schema.names
-    for name in ("ad_id", "label", "is_ood", "status", "num_tokens", "text_key"):
+    for name in ("ad_id", "label", "is_ood", "status", "num_tokens", "num_chunks", "is_cut", "text_key"):
         assert left[name].to_pylist() == right[name].to_pylist(), name
     for name, rtol, atol in (("confidence", 0, 1e-5), ("ood_distance", 1e-4, 0)):
         first, second = (table[name].to_numpy().astype(float) for table in (left, right))

@@ -83,15 +83,16 @@ def load_dataset(settings: TrainSettings) -> Dataset:
     return dataset
 
 
-def read_labelled(uri: str, columns: ColumnSettings) -> pa.Table:
-    """Read labelled ads into text columns title, description, category, city (absent ones null)."""
+def read_labelled(uri: str, columns: ColumnSettings, *, extra: tuple[str, ...] = ()) -> pa.Table:
+    """Read labelled ads into text columns title, description, category, city (absent ones null), and extra roles."""
+    roles = (*ROLES, *extra)
     tables = []
     for file in list_tables(uri):
-        found = resolve_columns(file.uri, inspect(file.uri).schema, columns, ROLES)
+        found = resolve_columns(file.uri, inspect(file.uri).schema, columns, roles)
         table = read_rows(file.uri, list(dict.fromkeys(found.values())))
         _check_labels(file.uri, found["category"], table)
         absent = pa.nulls(table.num_rows, pa.string())
-        tables.append(pa.table({role: as_text(table[found[role]]) if role in found else absent for role in ROLES}))
+        tables.append(pa.table({role: as_text(table[found[role]]) if role in found else absent for role in roles}))
     joined = pa.concat_tables(tables)
     if joined.num_rows == 0:
         raise InputError(f"{uri}: the table has no rows")
@@ -172,6 +173,28 @@ def clean_labelled(table: pa.Table, cleaner: TextCleaner, labels: list[str], *, 
     if any(cities):
         slices["city"] = city_slices(cities)
     return LabelledAds(texts, np.array(numbers, dtype=np.int64), slices)
+
+
+def clean_subcategories(
+    table: pa.Table, cleaner: TextCleaner, labels: list[str]
+) -> tuple[LabelledAds, list[tuple[str, str]]]:
+    """Clean the ads that have a text and a sub-category, and number their (category, sub-category) pairs.
+
+    Ads without a sub-category (null, blank, not UTF-8) are dropped; a category that is not among the labels is a
+    SchemaError.
+    """
+    values = zip(decoded(table["category"]), decoded(table["subcategory"]), strict=True)
+    numbers: dict[tuple[str, str], int] = {}
+    kept, pairs = [], []
+    for row, (category, subcategory) in enumerate(values):
+        if category not in labels:
+            raise SchemaError(f"label {category!r} (ad {row + 1}) is not a class of the bundle: rename or drop it")
+        if isinstance(subcategory, str) and subcategory.strip():
+            kept.append(row)
+            pairs.append(str(numbers.setdefault((category, subcategory), len(numbers))))
+    chosen = table.take(pa.array(kept, pa.int64()))
+    chosen = chosen.set_column(chosen.schema.names.index("category"), "category", pa.array(pairs, pa.string()))
+    return clean_labelled(chosen, cleaner, [str(number) for number in range(len(numbers))]), list(numbers)
 
 
 def read_texts(uri: str, group: str, cleaner: TextCleaner) -> list[tuple[str, str, str]]:

@@ -27,7 +27,7 @@ def resolve_columns(
             if role in OPTIONAL and role not in columns.model_fields_set:
                 continue
             raise SchemaError(f"{uri}: no column {name!r} (setting columns.{role}); it has: {', '.join(schema.names)}")
-        check_type(uri, schema, name, allow_integer=role in ("ad_id", "category"))
+        check_type(uri, schema, name, allow_integer=role in ("ad_id", "category", "subcategory"))
         found[role] = name
     for name in carry:
         if name not in schema.names:

@@ -16,13 +16,13 @@ import ray.data
 import torch
 
 from rubert_ood.ads.dataset import LabelledAds
+from rubert_ood.classifier import windows
 from rubert_ood.classifier.model import Classifier
 from rubert_ood.classifier.outputs import Outputs
-from rubert_ood.classifier.tokens import tokenize
 from rubert_ood.cluster import ACTOR_RETRIES, TASK_RETRIES
 from rubert_ood.errors import RubertOodError
 from rubert_ood.progress import Progress
-from rubert_ood.settings import Precision, WorkerSettings
+from rubert_ood.settings import LongTextSettings, Precision, WorkerSettings
 
 BATCH_ADS = 512
 SUM_ADS = 8192
@@ -35,15 +35,24 @@ Sums = TypeVar("Sums")
 
 class _FeatureActor:
     def __init__(
-        self, checkpoint_uri: str, max_length: int, use_gpu: bool, precision: Precision, num_threads: int
+        self,
+        checkpoint_uri: str,
+        max_length: int,
+        long_text: LongTextSettings,
+        use_gpu: bool,
+        precision: Precision,
+        num_threads: int,
     ) -> None:
         torch.set_num_threads(num_threads)
         self.classifier = Classifier.load(checkpoint_uri, use_gpu=use_gpu, precision=precision)
         self.max_length = max_length
+        self.long_text = long_text
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        ids = tokenize(self.classifier.tokenizer, batch["text"].tolist(), self.max_length)
-        logits_NC, cls_NH = self.classifier.run(ids, token_budget=TOKEN_BUDGET)
+        texts = windows.cut(
+            self.classifier.tokenizer, batch["text"].tolist(), max_length=self.max_length, long_text=self.long_text
+        )
+        logits_NC, cls_NH = windows.run(self.classifier, texts, token_budget=TOKEN_BUDGET)
         return {"row": batch["row"], "label": batch["label"], "logits": logits_NC, "cls": cls_NH}
 
 
@@ -102,6 +111,7 @@ def compute_features(
     checkpoint_uri: str,
     *,
     max_length: int,
+    long_text: LongTextSettings,
     workers: WorkerSettings,
     precision: Precision,
 ) -> StoredFeatures:
@@ -116,7 +126,14 @@ def compute_features(
     options = ACTOR_RETRIES | {"num_cpus": workers.cpus_per_worker, "num_gpus": int(use_gpu)}
     batches = ray.data.from_arrow(_cut(table)).map_batches(
         _FeatureActor,
-        fn_constructor_args=(checkpoint_uri, max_length, use_gpu, precision, int(max(1, workers.cpus_per_worker))),
+        fn_constructor_args=(
+            checkpoint_uri,
+            max_length,
+            long_text,
+            use_gpu,
+            precision,
+            int(max(1, workers.cpus_per_worker)),
+        ),
         batch_size=None,
         batch_format="numpy",
         compute=ray.data.ActorPoolStrategy(size=workers.num_workers),

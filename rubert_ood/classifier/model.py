@@ -64,8 +64,10 @@ def local_checkpoint(uri: str) -> str:
 
 
 def load_tokenizer(uri: str) -> Any:
-    """Load the tokenizer of a checkpoint; it must put a CLS token first."""
+    """Load the tokenizer of a checkpoint; it must put a CLS token first, and be one that can cut into windows."""
     tokenizer = _load(AutoTokenizer, uri)
+    if not tokenizer.is_fast:
+        raise BundleError(f"{uri}: its tokenizer is written in Python and cannot cut texts into windows; use another")
     if tokenizer.cls_token_id is None or tokenizer("а")["input_ids"][0] != tokenizer.cls_token_id:
         raise BundleError(f"{uri}: its tokenizer puts no CLS token first; use a BERT-type checkpoint")
     return tokenizer

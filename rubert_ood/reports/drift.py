@@ -24,6 +24,7 @@ def rates(counts: Mapping[str, int]) -> dict[str, float | None]:
         "ood": _share(counts["rows_ood"], scored),
         "other": _share(counts["rows_other"], scored),
         "rejected": _share(counts["rows_rejected"], counts["rows_in"]),
+        "cut": _share(counts["rows_cut"], scored) if "rows_cut" in counts else None,
         "folded": 1 - counts["unique_texts"] / scored if scored else None,
     }
 

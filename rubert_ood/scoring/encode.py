@@ -1,4 +1,4 @@
-"""The first stage: read a shard, set bad rows aside, clean, fold equal texts, tokenize."""
+"""The first stage: read a shard, set bad rows aside, clean, fold equal texts, tokenize and cut into windows."""
 
 import json
 import time
@@ -12,7 +12,7 @@ from rubert_ood.ads.schema import as_text, decoded
 from rubert_ood.ads.tables import read_rows
 from rubert_ood.ads.text import ad_text, text_key
 from rubert_ood.bundle import Bundle
-from rubert_ood.classifier.tokens import tokenize
+from rubert_ood.classifier.windows import cut
 from rubert_ood.scoring.cities import count_cities
 from rubert_ood.scoring.payload import ScoringJob, attempt, job_bundle, to_ipc
 from rubert_ood.scoring.plan import Shard
@@ -23,7 +23,7 @@ TEXT_ROLES = ("title", "description")
 
 
 def encode(item: dict[str, Any], job: ScoringJob) -> dict[str, Any]:
-    """Read a shard, set bad rows aside, clean, fold equal texts, tokenize."""
+    """Read a shard, set bad rows aside, clean, fold equal texts, tokenize and cut into windows."""
     return attempt(lambda item: _encode_shard(Shard(**json.loads(item["shard"])), job), item)
 
 
@@ -33,8 +33,8 @@ def _encode_shard(shard: Shard, job: ScoringJob) -> dict[str, Any]:
     wanted = list(dict.fromkeys([*shard.columns.values(), *job.carry_columns]))
     table = read_rows(shard.uri, wanted, start=shard.start, stop=shard.stop)
     rows, texts = encode_table(table, shard.columns, job.carry_columns, bundle)
-    ids = tokenize(_tokenizer(bundle.folder), texts, bundle.max_length)
-    encoded = {"text_key": pa.array([text_key(text) for text in texts], pa.string()), "ids": ids}
+    windows = cut(_tokenizer(bundle.folder), texts, max_length=bundle.max_length, long_text=bundle.long_text)
+    encoded = {"text_key": pa.array([text_key(text) for text in texts], pa.string()), **windows.columns()}
     if job.report_texts:
         encoded["excerpt"] = pa.array([text[:EXCERPT_CHARACTERS] for text in texts], pa.string())
     cities = ""

@@ -10,8 +10,9 @@ import numpy as np
 
 from rubert_ood.ads.tables import read_rows
 from rubert_ood.bundle import Bundle
+from rubert_ood.classifier import windows
 from rubert_ood.classifier.model import Classifier
-from rubert_ood.classifier.tokens import num_tokens, tokenize
+from rubert_ood.classifier.tokens import num_tokens
 from rubert_ood.errors import InputError
 from rubert_ood.scoring.encode import encode_table
 from rubert_ood.scoring.plan import Plan, Shard
@@ -28,6 +29,7 @@ class Estimate:
     """Ads that were scored for it."""
     ads_per_s: float
     tokens_per_ad: float
+    """Tokens that the network reads; overlaps of windows count twice."""
 
 
 def calibrate(plan: Plan, bundle: Bundle, *, for_s: float) -> Estimate | None:
@@ -43,9 +45,9 @@ def calibrate(plan: Plan, bundle: Bundle, *, for_s: float) -> Estimate | None:
         stop = min(shard.stop, start + PIECE_ROWS)
         table = read_rows(shard.uri, list(shard.columns.values()), start=start, stop=stop)
         _, texts = encode_table(table, shard.columns, [], bundle)
-        ids = tokenize(classifier.tokenizer, texts, bundle.max_length)
-        bundle.fitted.decide(*classifier.run(ids, token_budget=plan.token_budget))
-        return table.num_rows, int(num_tokens(ids).sum())
+        read = windows.cut(classifier.tokenizer, texts, max_length=bundle.max_length, long_text=bundle.long_text)
+        bundle.fitted.decide(*windows.run(classifier, read, token_budget=plan.token_budget))
+        return table.num_rows, int(num_tokens(read.ids).sum())
 
     num_ads = tokens = 0
     seconds = 0.0

@@ -36,6 +36,7 @@ COUNTED = (
     "rows_rejected",
     "rows_empty",
     "rows_ood",
+    "rows_cut",
     "unique_texts",
     "tokens",
     "unique_tokens",
@@ -116,6 +117,7 @@ def part_counts(part: pa.Table) -> dict[str, Any]:
         "rows_scored": part.num_rows,
         "rows_empty": pc.sum(pc.equal(part["status"], STATUS_EMPTY)).as_py() or 0,
         "rows_ood": pc.sum(part["is_ood"]).as_py() or 0,
+        "rows_cut": pc.sum(part["is_cut"]).as_py() or 0,
         "classes": _counts(part["label"]),
         "confidence_histogram": np.histogram(confidence, CONFIDENCE_BINS, (0.0, 1.0))[0].tolist(),
         "unique_texts": len(first),
@@ -132,7 +134,7 @@ def token_histogram(num_tokens_N: np.ndarray) -> list[int]:
     return np.bincount(bins_N, minlength=len(TOKEN_EDGES)).tolist()
 
 
-PART_COLUMNS = ["ad_id", "label", "confidence", "is_ood", "status", "num_tokens", "text_key"]
+PART_COLUMNS = ["ad_id", "label", "confidence", "is_ood", "status", "num_tokens", "is_cut", "text_key"]
 """What part_counts reads."""
 
 

@@ -8,10 +8,12 @@ not stop the others; `fault` says what the driver shall make of it:
     run      storage or the bundle is gone: the other shards would fail as well, stop
     unknown  any other exception: try it once more, then set it aside
 
-    encode   rows: ad_id, carried columns, status, text_index    texts: text_key, ids   (each different text once)
+    encode   rows: ad_id, carried columns, status, text_index    texts: text_key, windows, num_tokens, is_cut
+                                                         (each different text once)
              cities: what count_cities found, as JSON; "" if it had nothing to look at
              with report_texts, `excerpt` of each text travels in texts to the last stage, for top_ood
-    score    rows unchanged                                      texts: SCORE_FIELDS, num_tokens, text_key
+    score    rows unchanged                                      texts: SCORE_FIELDS, LENGTH_FIELDS, text_key,
+                                                         SUBHEAD_FIELDS and embedding where there are any
              busy_s, idle_s: what the actor spent on the shard, and how long it had waited for it
              padded_tokens: what it computed beside the tokens of the texts
     write    one Parquet part, the rejected rows, one receipt

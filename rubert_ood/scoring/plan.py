@@ -89,7 +89,7 @@ def make_plan(settings: ScoreSettings, bundle: Bundle) -> Plan:
 
     Raises InputError when there is nothing to score, and the first bad file's own error under `on_bad_file: fail`.
     """
-    _check_carry_columns(settings.carry_columns)
+    _check_carry_columns(settings.carry_columns, bundle)
     _check_precision(settings, bundle)
     files = list_tables(storage.absolute(settings.input_uri))
     tables, quarantined = _inspect_all(files, settings, count_cities=bool(bundle.cleaner.cities))
@@ -157,9 +157,9 @@ def _precision(precision: Precision, use_gpu: bool, token_budget: int) -> str:
     return f"{precision} on {'GPU' if use_gpu else 'CPU'}{batches}"
 
 
-def _check_carry_columns(names: tuple[str, ...]) -> None:
+def _check_carry_columns(names: tuple[str, ...], bundle: Bundle) -> None:
     """Two columns of a part cannot have one name."""
-    taken = part_schema([], 1, {}).names
+    taken = part_schema([], 1, {}, subheads=bundle.subheads is not None).names
     for position, name in enumerate(names):
         if name in taken or name in names[:position]:
             raise SettingsError(f"carry_columns: {name!r} would stand in the output twice; leave it out or rename it")

@@ -23,6 +23,15 @@ SCORE_FIELDS = [
     pa.field("ood_p", pa.float64()),
 ]
 """What a text gets from the model."""
+LENGTH_FIELDS = [
+    pa.field("num_tokens", pa.int32()),
+    pa.field("num_chunks", pa.int32()),
+    pa.field("is_cut", pa.bool_()),
+]
+"""What was read of a text: tokens (special tokens once, overlaps once), windows, and whether its end was left out."""
+
+SUBHEAD_FIELDS = [pa.field("sub_label", pa.string()), pa.field("sub_confidence", pa.float32())]
+"""The finer class inside the label and its probability; only where the bundle has sub-heads."""
 
 ERROR_SCHEMA = pa.schema(
     [
@@ -34,10 +43,13 @@ ERROR_SCHEMA = pa.schema(
 )
 
 
-def part_schema(carried: list[pa.Field], hidden_size: int | None, metadata: dict[str, str]) -> pa.Schema:
-    """Return the fixed schema of a part; hidden_size adds the embedding column."""
+def part_schema(
+    carried: list[pa.Field], hidden_size: int | None, metadata: dict[str, str], *, subheads: bool = False
+) -> pa.Schema:
+    """Return the schema of a part, fixed by bundle and settings; hidden_size adds the embedding column."""
     fields = [pa.field("ad_id", pa.string(), nullable=False), *SCORE_FIELDS]
-    fields += [pa.field("status", pa.string()), pa.field("num_tokens", pa.int32()), pa.field("text_key", pa.string())]
+    fields += [pa.field("status", pa.string()), *LENGTH_FIELDS, pa.field("text_key", pa.string())]
+    fields += SUBHEAD_FIELDS if subheads else []
     if hidden_size is not None:
         fields.append(pa.field("embedding", pa.list_(pa.float16(), hidden_size)))
     return pa.schema([*fields, *carried], {f"rubert_ood.{name}": value for name, value in metadata.items()})

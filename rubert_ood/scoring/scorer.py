@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from rubert_ood.bundle import Bundle
-from rubert_ood.classifier.tokens import num_tokens, tokenize
+from rubert_ood.classifier import windows
 from rubert_ood.scoring.payload import ScoringJob, attempt, from_ipc, job_bundle, to_ipc
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ class Scorer:
         started = time.perf_counter()
         texts = from_ipc(item["texts"])
         scores = to_ipc(self.score(texts))
-        padded_tokens = self.classifier().padded_tokens(_ids(texts), token_budget=self.job.token_budget)
+        ids = windows.Windows.of(texts).ids
+        padded_tokens = self.classifier().padded_tokens(ids, token_budget=self.job.token_budget)
         ended = time.perf_counter()
         idle_s = 0.0 if self._idle_since is None else started - self._idle_since
         self._idle_since = ended
@@ -66,8 +67,8 @@ class Scorer:
 
     def score(self, texts: pa.Table) -> pa.Table:
         """Replace the token ids of each text by what the model says of it."""
-        ids = _ids(texts)
-        logits_NC, cls_NH = self.classifier().run(ids, token_budget=self.job.token_budget)
+        read = windows.Windows.of(texts)
+        logits_NC, cls_NH = windows.run(self.classifier(), read, token_budget=self.job.token_budget)
         decisions = self.bundle.fitted.decide(logits_NC, cls_NH)
         columns: dict[str, Any] = {
             "label": pa.array(list(decisions.label), pa.string()),
@@ -78,16 +79,18 @@ class Scorer:
             "ood_distance": pa.array(decisions.ood_distance_N, pa.float64()),
             "ood_z": pa.array(decisions.ood_z_N, pa.float64()),
             "ood_p": pa.array(decisions.ood_p_N, pa.float64()),
-            "num_tokens": pa.array(num_tokens(ids), pa.int32()),
+            "num_tokens": texts["num_tokens"],
+            "num_chunks": pa.array(read.num_chunks_N, pa.int32()),
+            "is_cut": texts["is_cut"],
             "text_key": texts["text_key"],
         }
         if self.job.report_texts:
             columns["excerpt"] = texts["excerpt"]
+        if self.bundle.subheads:
+            sub_label_N, sub_confidence_N = self.bundle.subheads.predict(cls_NH, decisions.label.tolist())
+            columns["sub_label"] = pa.array(sub_label_N.tolist(), pa.string())
+            columns["sub_confidence"] = pa.array(sub_confidence_N, pa.float32(), from_pandas=True)  # NaN is null
         if self.job.embedding:
             flat = pa.array(cls_NH.astype(np.float16).ravel(), pa.float16())
             columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, cls_NH.shape[1])
         return pa.table(columns)
-
-
-def _ids(texts: pa.Table) -> pa.ListArray:
-    return pa.concat_arrays(texts["ids"].chunks) if texts.num_rows else tokenize(None, [], 0)

@@ -14,7 +14,7 @@ from rubert_ood.ood.decision import OTHER
 from rubert_ood.scoring.ledger import make_receipt, put_receipt
 from rubert_ood.scoring.payload import ScoringJob, attempt, from_ipc
 from rubert_ood.scoring.plan import Shard
-from rubert_ood.scoring.records import ERROR_SCHEMA, STATUS_EMPTY, ids_digest, part_schema, to_parquet
+from rubert_ood.scoring.records import ERROR_SCHEMA, LENGTH_FIELDS, STATUS_EMPTY, ids_digest, part_schema, to_parquet
 from rubert_ood.scoring.runner import check_holder
 from rubert_ood.scoring.top_ood import top_ood
 
@@ -77,11 +77,12 @@ def part_table(rows: pa.Table, texts: pa.Table, job: ScoringJob) -> pa.Table:
     columns["ad_id"], columns["status"] = rows["ad_id"], rows["status"]
     columns["label"] = pc.if_else(empty, OTHER, scores["label"])
     columns["is_ood"] = pc.if_else(empty, False, scores["is_ood"])
-    columns["num_tokens"] = pc.if_else(empty, pa.scalar(0, pa.int32()), scores["num_tokens"])
+    for field in LENGTH_FIELDS:
+        columns[field.name] = pc.if_else(empty, pa.scalar(0).cast(field.type), scores[field.name])
     columns["text_key"] = pc.if_else(empty, text_key(""), scores["text_key"])
     carried = [rows.schema.field(f"carry.{name}").with_name(name) for name in job.carry_columns]
     columns |= {name: rows[f"carry.{name}"] for name in job.carry_columns}
     hidden_size = texts.schema.field("embedding").type.list_size if job.embedding else None
     metadata = {"bundle": job.bundle_fingerprint, "run_id": job.run_id, "code_version": __version__}
-    schema = part_schema(carried, hidden_size, metadata)
+    schema = part_schema(carried, hidden_size, metadata, subheads="sub_label" in texts.schema.names)
     return pa.table([columns[name] for name in schema.names], names=schema.names).cast(schema)

@@ -81,6 +81,19 @@ class OptimiserSettings(Group):
     """Seed of initialisation, shuffling and dropout."""
 
 
+class LongTextSettings(Group):
+    """What is read of a text of more than optimiser.max_length tokens. Kept in the bundle: T, statistics and thresholds
+    are fitted on texts that are read as in scoring. Fine-tuning itself always takes the first max_length tokens."""
+
+    mode: Literal["truncate", "chunk"] = "truncate"
+    """truncate: the first max_length tokens. chunk: overlapping windows of max_length tokens; logits and CLS of an ad
+    are the means over its windows, weighted by their tokens. The time grows with the tokens."""
+    stride: int = Field(48, ge=0)
+    """chunk: tokens that neighbouring windows share, at most half of max_length. A word at the seam is read whole."""
+    max_chunks: int = Field(8, gt=0)
+    """chunk: windows per ad; what lies behind is cut, and counted as such. 8 windows of 196 are about 1,200 tokens."""
+
+
 class WorkerSettings(Group):
     """The Ray Train workers."""
 

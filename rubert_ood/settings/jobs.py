@@ -13,6 +13,7 @@ from rubert_ood.settings.groups import (
     EvaluationSettings,
     FitSettings,
     GateSettings,
+    LongTextSettings,
     OptimiserSettings,
     Precision,
     SplitSettings,
@@ -86,6 +87,7 @@ class TrainSettings(RayJobSettings):
     split: SplitSettings = SplitSettings()
     optimiser: OptimiserSettings = OptimiserSettings()
     workers: WorkerSettings = WorkerSettings()
+    long_text: LongTextSettings = LongTextSettings()
     precision: Precision | None = None
     """Numbers that scoring computes in; T, statistics and thresholds are fitted in them. Default: bf16 with
     workers.use_gpu, else fp32. int8 (CPU) is faster, and the bundle is refused if it answers otherwise than fp32."""
@@ -100,6 +102,16 @@ class TrainSettings(RayJobSettings):
             raise ValueError("give either input_uri, or all of train_uri, valid_uri and test_uri")
         if self.calibration_uri and self.input_uri:
             raise ValueError("calibration_uri goes with train_uri; with input_uri give split.calibration_fraction")
+        return self
+
+    @model_validator(mode="after")
+    def _windows_advance(self) -> "TrainSettings":
+        stride, max_length = self.long_text.stride, self.optimiser.max_length
+        if self.long_text.mode == "chunk" and 2 * stride > max_length:
+            raise ValueError(
+                f"long_text.stride: {stride} is more than half of optimiser.max_length ({max_length}), so that most of "
+                "an ad would be read twice; lower it"
+            )
         return self
 
 
@@ -137,6 +149,35 @@ class TuneSettings(RayJobSettings):
     workers: WorkerSettings = WorkerSettings()
     fit: FitSettings = FitSettings()
     evaluation: EvaluationSettings = EvaluationSettings(baseline=False)
+
+
+class SubheadColumnSettings(ColumnSettings):
+    """Names of the columns in the ads table."""
+
+    subcategory: str = "subcategory"
+    """Finer class inside the category; ads without one are left out."""
+
+
+class SubheadsSettings(RayJobSettings):
+    """Train sub-heads, a finer class inside each category, on the CLS features of a bundle, and write a new version."""
+
+    bundle_uri: str = Field(min_length=1)
+    """The bundle; it stays as it is."""
+    input_uri: str = Field(min_length=1)
+    """Ads with category and sub-category, CSV or Parquet."""
+    output_uri: str | None = None
+    """Folder in which the new version is written. Default: beside the bundle."""
+    version: str | None = Field(None, pattern=PLAIN_NAME)
+    """Name of the new version. Default: UTC time of the start."""
+    columns: SubheadColumnSettings = SubheadColumnSettings()
+    min_rows_per_class: int = Field(20, ge=2)
+    """Sub-categories with fewer ads are left out; with less than that, the accuracy says nothing."""
+    test_fraction: float = Field(0.2, gt=0, lt=1)
+    """Share of the ads of each category held out to measure its sub-head."""
+    regularisation: float = Field(1.0, gt=0)
+    """Inverse strength of the L2 penalty of the logistic regression (C of sklearn), on standardised features."""
+    seed: int = 42
+    """Seed of the stratified split."""
 
 
 class ScoreSettings(RayJobSettings):

@@ -26,6 +26,7 @@ def evaluate_bundle(settings: EvaluateSettings) -> dict[str, Any]:
             {"test": ads, **extra.parts},
             bundle.uri,
             max_length=bundle.max_length,
+            long_text=bundle.long_text,
             workers=WorkerSettings(),
             precision=bundle.precision,
         ).gather()

@@ -5,8 +5,8 @@ import sys
 from typing import Any
 
 from rubert_ood.bundle import Bundle, load_bundle
+from rubert_ood.classifier import windows
 from rubert_ood.classifier.model import Classifier
-from rubert_ood.classifier.tokens import num_tokens, tokenize
 from rubert_ood.errors import InputError
 from rubert_ood.ood.decision import OTHER
 from rubert_ood.settings import PredictSettings
@@ -34,8 +34,14 @@ def predict_texts(bundle: Bundle, texts: list[str]) -> list[dict[str, Any]]:
     classifier = Classifier.load(bundle.folder, precision=bundle.precision)
     cleaned = [bundle.cleaner.clean(text) for text in texts]
     filled = [number for number, text in enumerate(cleaned) if text]
-    ids = tokenize(classifier.tokenizer, [cleaned[number] for number in filled], bundle.max_length)
-    decisions = bundle.fitted.decide(*classifier.run(ids, token_budget=TOKEN_BUDGET))
+    read = windows.cut(
+        classifier.tokenizer,
+        [cleaned[number] for number in filled],
+        max_length=bundle.max_length,
+        long_text=bundle.long_text,
+    )
+    logits_NC, cls_NH = windows.run(classifier, read, token_budget=TOKEN_BUDGET)
+    decisions = bundle.fitted.decide(logits_NC, cls_NH)
     results: list[dict[str, Any]] = [
         {"text": text, "cleaned": clean, "label": OTHER, "status": "empty"}
         for text, clean in zip(texts, cleaned, strict=True)
@@ -51,8 +57,18 @@ def predict_texts(bundle: Bundle, texts: list[str]) -> list[dict[str, Any]]:
             "ood_p": float(decisions.ood_p_N[row]),
             "topk_labels": decisions.topk_labels[row].tolist(),
             "topk_scores": decisions.topk_scores[row].tolist(),
-            "num_tokens": int(num_tokens(ids)[row]),
+            "num_tokens": int(read.num_tokens_N[row]),
+            "num_chunks": int(read.num_chunks_N[row]),
+            "is_cut": bool(read.is_cut_N[row]),
         }
+    if bundle.subheads:
+        sub_labels, sub_confidence_N = bundle.subheads.predict(cls_NH, decisions.label.tolist())
+        for row, number in enumerate(filled):
+            known = sub_labels[row] is not None
+            results[number] |= {
+                "sub_label": sub_labels[row],
+                "sub_confidence": float(sub_confidence_N[row]) if known else None,
+            }
     return results
 
 
@@ -65,4 +81,9 @@ def _paragraph(result: dict[str, Any]) -> str:
     )
     numbers = f"confidence {result['confidence']:.3f}  d2 {result['ood_distance']:,.1f}  z {result['ood_z']:.2f}"
     ood = "OUT OF DOMAIN" if result["is_ood"] else "in domain"
-    return f"{result['text']}\n  {result['label']}  ({numbers}  p {result['ood_p']:.3f}, {ood})\n  {best}\n"
+    length = f"  {result['num_chunks']} windows\n" if result["num_chunks"] > 1 else ""
+    length += f"  cut: only the first {result['num_tokens']:,} tokens were read\n" if result["is_cut"] else ""
+    if result.get("sub_label"):
+        length = f"  sub-category {result['sub_label']}  {result['sub_confidence']:.3f}\n{length}"
+    lines = f"{result['label']}  ({numbers}  p {result['ood_p']:.3f}, {ood})\n  {best}\n{length}"
+    return f"{result['text']}\n  {lines}"

@@ -8,13 +8,12 @@ from typing import Any
 
 from rubert_ood import storage
 from rubert_ood.ads.dataset import Dataset, LabelledAds, load_dataset
-from rubert_ood.bundle import MANIFEST, Bundle, write_bundle
+from rubert_ood.bundle import Bundle, check_new, write_bundle
 from rubert_ood.classifier.baseline import baseline_metrics
 from rubert_ood.classifier.features import StoredFeatures, compute_features
 from rubert_ood.classifier.outputs import Outputs
 from rubert_ood.classifier.training import TrainedModel, fine_tune
 from rubert_ood.cluster import ray_session
-from rubert_ood.errors import BundleError
 from rubert_ood.ood.agreement import check_agreement, int8_agreement
 from rubert_ood.ood.comparison import MAX_REFERENCE_ROWS, make_reference
 from rubert_ood.ood.fit import FittedModel
@@ -30,8 +29,7 @@ def train(settings: TrainSettings) -> tuple[Bundle, dict[str, Any]]:
     """Run the training job; return the bundle and its evaluation."""
     version = settings.version or datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S")
     bundle_uri = storage.join(storage.absolute(settings.output_uri), "bundles", version)
-    if storage.exists(storage.join(bundle_uri, MANIFEST)):
-        raise BundleError(f"{bundle_uri}: this bundle exists; give another version")
+    check_new(bundle_uri)
     precision = settings.precision or ("bf16" if settings.workers.use_gpu else "fp32")
     dataset = load_dataset(settings)
     log.info(
@@ -72,6 +70,7 @@ def train(settings: TrainSettings) -> tuple[Bundle, dict[str, Any]]:
             cleaner=dataset.cleaner,
             max_length=settings.optimiser.max_length,
             documents=documents,
+            long_text=settings.long_text,
             precision=precision,
             agreement=agreement,
             reference=reference,
@@ -94,6 +93,7 @@ def _compute(
         parts,
         trained.checkpoint_uri,
         max_length=settings.optimiser.max_length,
+        long_text=settings.long_text,
         workers=settings.workers,
         precision=precision,
     )
@@ -145,6 +145,8 @@ def _context(
         "num_test_texts_seen_in_train": dataset.num_test_texts_seen_in_train(),
         "best_epoch": trained.epoch,
         "history": trained.history,
-        "settings": settings.model_dump(mode="json", include={"optimiser", "workers", "split", "fit", "decision"})
+        "settings": settings.model_dump(
+            mode="json", include={"optimiser", "long_text", "workers", "split", "fit", "decision"}
+        )
         | {"precision": precision},
     }

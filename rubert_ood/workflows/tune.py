@@ -11,11 +11,11 @@ import numpy as np
 
 from rubert_ood import storage
 from rubert_ood.ads.dataset import LabelledAds, clean_labelled, read_labelled
-from rubert_ood.bundle import MANIFEST, Bundle, derive_bundle, load_bundle, load_reference
+from rubert_ood.bundle import Bundle, check_new, derive_bundle, load_bundle, load_reference
 from rubert_ood.classifier.features import compute_features
 from rubert_ood.classifier.outputs import Outputs
 from rubert_ood.cluster import ray_session
-from rubert_ood.errors import BundleError, InputError
+from rubert_ood.errors import InputError
 from rubert_ood.ood.comparison import Reference, make_reference
 from rubert_ood.ood.fit import FittedModel, fit
 from rubert_ood.ood.tuning import choose_decision, measure
@@ -31,8 +31,7 @@ def tune(settings: TuneSettings) -> Bundle:
     version = settings.version or datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S")
     bundle = load_bundle(settings.bundle_uri)
     uri = storage.join(bundle.uri.rpartition("/")[0], version)
-    if storage.exists(storage.join(uri, MANIFEST)):
-        raise BundleError(f"{uri}: this bundle exists; give another version")
+    check_new(uri)
     table = read_labelled(settings.input_uri, settings.columns)
     ads = clean_labelled(table, bundle.cleaner, bundle.fitted.labels, traits=True)
     halves = _halves(ads, settings)
@@ -43,6 +42,7 @@ def tune(settings: TuneSettings) -> Bundle:
             {**halves, **extra.parts},
             bundle.uri,
             max_length=bundle.max_length,
+            long_text=bundle.long_text,
             workers=settings.workers,
             precision=bundle.precision,
         ).gather()

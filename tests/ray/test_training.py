@@ -22,7 +22,7 @@ from rubert_ood.classifier.features import compute_features
 from rubert_ood.classifier.training import fine_tune
 from rubert_ood.errors import PartialRunError, SettingsError
 from rubert_ood.ood.temperature import softmax
-from rubert_ood.settings import TrainSettings, WorkerSettings
+from rubert_ood.settings import LongTextSettings, TrainSettings, WorkerSettings
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
@@ -56,6 +56,7 @@ def test_valid_metrics_equal_a_recomputation_from_the_kept_checkpoint(two_worker
         {"valid": dataset.valid},
         two_workers.checkpoint_uri,
         max_length=48,
+        long_text=LongTextSettings(),
         workers=WorkerSettings(),
         precision="fp32",
     ).gather()["valid"]
@@ -175,7 +176,14 @@ def test_features_come_in_order_each_row_once(two_workers, dataset):
 
     workers = WorkerSettings(num_workers=2)
     parts = {"test": dataset.test, "valid": dataset.valid}
-    stored = compute_features(parts, two_workers.checkpoint_uri, max_length=48, workers=workers, precision="fp32")
+    stored = compute_features(
+        parts,
+        two_workers.checkpoint_uri,
+        max_length=48,
+        long_text=LongTextSettings(),
+        workers=workers,
+        precision="fp32",
+    )
     features = stored.gather()
     classifier = Classifier.load(two_workers.checkpoint_uri)
     for name, ads in parts.items():
@@ -202,7 +210,12 @@ def test_statistics_are_fitted_on_stored_features_without_gathering_them(two_wor
     monkeypatch.setattr(module, "SUM_ADS", 300)  # several sums, and one that two parts share
     parts = {"valid": dataset.valid, "train": dataset.train, "test": dataset.test}
     stored = compute_features(
-        parts, two_workers.checkpoint_uri, max_length=48, workers=WorkerSettings(), precision="fp32"
+        parts,
+        two_workers.checkpoint_uri,
+        max_length=48,
+        long_text=LongTextSettings(),
+        workers=WorkerSettings(),
+        precision="fp32",
     )
     statistics = fit_statistics(stored, dataset.labels)
     train = stored.gather()["train"]
@@ -214,6 +227,28 @@ def test_statistics_are_fitted_on_stored_features_without_gathering_them(two_wor
     ratio = statistics.precision_HH / statistics.precision_HH[0, 0]
     expected = estimate.precision_ / estimate.precision_[0, 0]
     np.testing.assert_allclose(ratio, expected, rtol=1e-8, atol=1e-8 * np.abs(expected).max())
+
+
+def test_features_of_long_texts_are_pooled_over_their_windows(two_workers, dataset):
+    from rubert_ood.classifier import windows
+    from rubert_ood.classifier.model import Classifier
+
+    texts = [" ".join(dataset.test.texts[n : n + 1 + n % 4]) for n in range(0, 60, 5)]
+    chunk = LongTextSettings(mode="chunk", stride=10, max_chunks=4)
+    features = compute_features(
+        {"long": LabelledAds(texts, np.zeros(len(texts), np.int64))},
+        two_workers.checkpoint_uri,
+        max_length=48,
+        long_text=chunk,
+        workers=WorkerSettings(),
+        precision="fp32",
+    ).gather()["long"]
+    classifier = Classifier.load(two_workers.checkpoint_uri)
+    read = windows.cut(classifier.tokenizer, texts, max_length=48, long_text=chunk)
+    assert set(read.num_chunks_N) >= {1, 4}
+    logits_NC, cls_NH = windows.run(classifier, read, token_budget=4096)
+    np.testing.assert_allclose(features.logits_NC, logits_NC, atol=1e-5)
+    np.testing.assert_allclose(features.cls_NH, cls_NH, atol=1e-5)
 
 
 def test_a_version_that_began_with_other_data_is_refused(two_workers, dataset, train_settings, tmp_path):

@@ -16,7 +16,7 @@ from rubert_ood.bundle import load_bundle, load_reference, write_bundle
 from rubert_ood.classifier.outputs import Outputs
 from rubert_ood.errors import BundleError, OutputError
 from rubert_ood.ood.comparison import Reference
-from rubert_ood.settings import DecisionSettings
+from rubert_ood.settings import DecisionSettings, LongTextSettings
 
 FILES = {
     "README.md",
@@ -78,6 +78,13 @@ def test_the_reference_comes_back_exactly(bundle, small_checkpoint, tmp_path):
             assert getattr(ours, name).dtype == getattr(theirs, name).dtype
 
 
+def test_how_long_texts_are_read_is_part_of_the_bundle(bundle, small_checkpoint, tmp_path):
+    long_text = LongTextSettings(mode="chunk", stride=10, max_chunks=3)
+    chunked = _write(bundle, tmp_path / "v2", small_checkpoint, long_text=long_text)
+    assert chunked.long_text == long_text
+    assert chunked.fingerprint != bundle.fingerprint
+
+
 def _edit_manifest(folder: Path, change) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     change(manifest)
@@ -108,6 +115,7 @@ def test_every_number_comes_back_exactly(bundle, fitted):
 def test_the_text_settings_come_back(bundle, ads):
     got = load_bundle(bundle.uri)
     assert got.max_length == 64
+    assert got.long_text == LongTextSettings()
     assert got.cleaner.to_dict() == bundle.cleaner.to_dict()
     assert got.cleaner.cities == sorted({city.lower() for city in ads["city"].to_pylist()})
     assert got == dataclasses.replace(bundle, fitted=got.fitted, cleaner=got.cleaner)

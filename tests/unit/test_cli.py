@@ -18,18 +18,8 @@ SURFACE = Path(__file__).parent / "cli_surface.txt"
 UPDATE = os.environ.get("RUBERT_OOD_UPDATE") == "1"
 PROGRAM = Path(sys.executable).parent / "rubert-ood"
 VERBS = [
-    "backfill",
-    "demo",
-    "diff",
-    "evaluate",
-    "plan",
-    "predict",
-    "publish",
-    "rollback",
-    "score",
-    "train",
-    "tune",
-    "verify",
+    *("backfill", "demo", "diff", "evaluate", "plan", "predict", "publish"),
+    *("rollback", "score", "subheads", "train", "tune", "verify"),
 ]
 HEAVY = ["torch", "ray", "transformers", "tokenizers", "pandas", "pyarrow", "sklearn", "scipy", "matplotlib"]
 SCORE = ["--input_uri", "in", "--bundle_uri", "b", "--output_uri", "out"]

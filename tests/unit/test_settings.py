@@ -82,7 +82,12 @@ def test_defaults_are_the_method() -> None:
         "noise_words": ("продам", "куплю", "обмен", "торг", "договор", "в наличии"),
         "remove_cities": True,
     }
-    assert loaded.split.model_dump() == {"test_fraction": 0.2, "valid_fraction": 0.1, "seed": 42}
+    assert loaded.split.model_dump() == {
+        "test_fraction": 0.2,
+        "calibration_fraction": 0.0,
+        "valid_fraction": 0.1,
+        "seed": 42,
+    }
     assert loaded.optimiser.model_dump() == {
         "learning_rate": 2e-5,
         "weight_decay": 0.01,
@@ -96,6 +101,8 @@ def test_defaults_are_the_method() -> None:
     }
     assert loaded.fit.model_dump() == {"temperature_min": 0.5, "temperature_max": 10.0, "threshold_quantile": 0.995}
     assert loaded.decision.model_dump() == {
+        "rule": "notebook",
+        "conformal_alpha": 0.01,
         "alpha": 1.10,
         "z_thr": 4.0,
         "ood_conf_gate": 0.75,
@@ -229,6 +236,9 @@ def test_settings_are_frozen() -> None:
         ("optimiser.warmup_fraction", "1", "less than 1"),
         ("optimiser.max_length", "7", "greater than or equal to 8"),
         ("optimiser.max_grad_norm", "0", "greater than 0"),
+        ("long_text.mode", "chunks", "'truncate' or 'chunk'"),
+        ("long_text.stride", "-1", "greater than or equal to 0"),
+        ("long_text.max_chunks", "0", "greater than 0"),
         ("workers.num_workers", "0", "greater than 0"),
         ("workers.cpus_per_worker", "0", "greater than 0"),
         ("workers.max_failures", "-1", "greater than or equal to 0"),
@@ -312,10 +322,18 @@ def test_a_bad_value_of_the_file_names_the_setting(config: Callable[[str], str],
     assert message(train, "--config", config(f"{start}{content}\n")).startswith(line)
 
 
+def test_windows_that_mostly_overlap_are_refused() -> None:
+    chunk = (*TRAIN, "--long_text.mode", "chunk", "--optimiser.max_length", "64")
+    line = message(train, *chunk, "--long_text.stride", "33")
+    assert line.startswith("long_text.stride: 33 is more than half of optimiser.max_length (64)")
+    assert train(*chunk, "--long_text.stride", "32").long_text.stride == 32
+    assert train(*TRAIN, "--optimiser.max_length", "64").long_text.mode == "truncate"  # the stride has no effect
+
+
 def test_every_group_refuses_unknown_names(config: Callable[[str], str]) -> None:
     found = dict(groups(TrainSettings))
     assert found.keys() == {
-        *("columns", "cleaner", "split", "optimiser", "workers", "fit", "decision", "evaluation"),
+        *("columns", "cleaner", "split", "optimiser", "workers", "long_text", "fit", "decision", "evaluation"),
     }
     for name in found:
         line = message(train, "--config", config(f"input_uri: in\n{name}: {{nope: 1}}\n"))

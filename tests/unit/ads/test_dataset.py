@@ -12,6 +12,7 @@ from rubert_ood.ads.dataset import (
     LabelledAds,
     build_cleaner,
     clean_labelled,
+    clean_subcategories,
     load_dataset,
     read_labelled,
     read_texts,
@@ -20,7 +21,7 @@ from rubert_ood.ads.dataset import (
 from rubert_ood.ads.synthetic import generate_ads
 from rubert_ood.ads.text import TextCleaner
 from rubert_ood.errors import InputError, RubertOodError, SchemaError
-from rubert_ood.settings import CleanerSettings, ColumnSettings, SplitSettings, TrainSettings
+from rubert_ood.settings import CleanerSettings, ColumnSettings, SplitSettings, SubheadColumnSettings, TrainSettings
 
 COLUMNS = ColumnSettings()
 CP1251 = "Мебель".encode("cp1251")
@@ -457,3 +458,33 @@ def test_texts_of_a_wrong_type_name_the_column(tmp_path: Path, text: list[object
 def test_no_text_at_all_is_an_error(tmp_path: Path) -> None:
     uri = put_csv(tmp_path / "a.csv", "text,kind", "торг,news")
     assert message(InputError, read_texts, uri, "kind", TextCleaner()) == f"{uri}: no row with text and kind"
+
+
+# clean_subcategories
+
+
+def test_ads_with_text_and_sub_category_are_numbered_by_pair():
+    rows = [
+        ("Стол", "дубовый", "Мебель", None),
+        ("Кот", "рыжий", "Животные", None),
+        ("Диван", "угловой", "Мебель", None),
+        (None, "  ", "Мебель", None),  # no text
+        ("Шкаф", "новый", "Мебель", None),
+        ("Пёс", "добрый", "Животные", None),
+    ]
+    subs = not_utf8("Столы".encode(), "Коты".encode(), CP1251, "Столы".encode(), b" ", "Столы".encode())
+    table = labelled(*rows).append_column("subcategory", subs)
+    ads, pairs = clean_subcategories(table, TextCleaner(), ["Животные", "Мебель", "Шины"])
+    assert list(zip(ads.texts, [pairs[number] for number in ads.labels_N], strict=True)) == [
+        ("стол дубовый", ("Мебель", "Столы")),
+        ("кот рыжий", ("Животные", "Коты")),
+        ("пёс добрый", ("Животные", "Столы")),
+    ]
+
+
+def test_sub_categories_may_be_integers(tmp_path):
+    uri = put_parquet(tmp_path / "a.parquet", description=["а", "б"], category=["x", "y"], subcategory=[7, None])
+    table = read_labelled(uri, SubheadColumnSettings(), extra=("subcategory",))
+    ads, pairs = clean_subcategories(table, TextCleaner(), ["x", "y"])
+    assert (ads.texts, pairs) == (["а"], [("x", "7")])
+    assert "subcategory" not in read_labelled(uri, COLUMNS).schema.names

@@ -233,6 +233,14 @@ def test_a_missing_number_is_an_error_not_a_blank(evaluation):
         evaluation_html(broken)
 
 
+def test_ads_that_were_cut_are_shown_with_their_share(full_manifest):
+    cut = copy.deepcopy(full_manifest)
+    cut["counts"]["rows_cut"] = 99
+    assert Page(run_html(cut, None)).says("Cut 10.00% 99 ads: too long, read in part")
+    assert Page(run_html(cut, cut)).says("Cut 10.00% 99 ads, before 10.00%: too long, read in part")
+    assert not Page(run_html(full_manifest, None)).says("Cut")  # runs of older versions did not count them
+
+
 def test_run_report(full_manifest):
     previous = copy.deepcopy(full_manifest) | {"run_id": "before", "classes": {"Книги": 300, "Обувь": 100}}
     previous["counts"] |= {"rows_scored": 400, "rows_ood": 4, "rows_other": 8}

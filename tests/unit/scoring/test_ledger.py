@@ -37,6 +37,7 @@ def test_the_counts_of_a_receipt_by_brute_force(full_run):
             "rows_scored": len(rows),
             "rows_empty": sum(row["status"] == "empty" for row in rows),
             "rows_ood": sum(row["is_ood"] for row in rows),
+            "rows_cut": sum(row["is_cut"] for row in rows),
             "classes": dict(Counter(row["label"] for row in rows)),
             "confidence_histogram": histogram,
             "unique_texts": len(texts),
@@ -63,6 +64,7 @@ def test_the_manifest_adds_up_to_the_whole_catalogue(full_run, messy_rows):
         "rows_empty": 15,
         "rows_ood": sum(row["is_ood"] for row in rows),
         "rows_other": labels["Other"],
+        "rows_cut": sum(row["is_cut"] for row in rows),
         "unique_texts": sum(receipt["unique_texts"] for receipt in full_run.receipts),
         "tokens": sum(row["num_tokens"] for row in rows),
         "unique_tokens": sum(receipt["unique_tokens"] for receipt in full_run.receipts),
@@ -72,6 +74,7 @@ def test_the_manifest_adds_up_to_the_whole_catalogue(full_run, messy_rows):
     }
     assert len(rows) + len(errors) == 120
     assert labels["Other"] > 15
+    assert manifest["counts"]["rows_cut"] >= 3
     assert manifest["counts"]["unique_texts"] < len(rows)
     assert manifest["classes"] == dict(labels)
     assert list(manifest["classes"].values()) == sorted(labels.values(), reverse=True)
@@ -105,13 +108,15 @@ def test_the_farthest_ads_of_the_catalogue_come_with_their_cleaned_text(full_run
     ordered = texts.sort_values(["is_ood", "ood_distance"], ascending=[False, False])
     top = manifest["top_ood"]
     # no shard of ten ads is cut, so these are the farthest of all; a text of two shards has two nearly equal distances
-    assert [ad["text_key"] for ad in top] == ordered["text_key"].tolist()[:20]
-    by_id = {row["ad_id"]: row for row in messy_rows}
+    farthest = ordered[:20]
+    assert [ad["is_ood"] for ad in top] == farthest["is_ood"].tolist()
+    np.testing.assert_allclose([ad["ood_distance"] for ad in top], farthest["ood_distance"].to_numpy(), rtol=1e-4)
+    assert len({ad["text_key"] for ad in top}) == 20
     for ad in top:
-        row = by_id[ad["ad_id"]]
-        assert ad["text"] == bundle.cleaner.clean(f"{row['title'] or ''} {row['description'] or ''}")[:200]
-        assert ad["label"] == texts.set_index("ad_id").loc[ad["ad_id"], "topk_labels"][0]
-    assert max(len(ad["text"]) for ad in top) == 200
+        rows = [row for row in messy_rows if row["ad_id"] == ad["ad_id"]]  # an id may occur twice
+        cleaned = [bundle.cleaner.clean(f"{row['title'] or ''} {row['description'] or ''}") for row in rows]
+        assert ad["text"] in [text[:200] for text in cleaned]
+        assert ad["label"] == texts.set_index("text_key").loc[ad["text_key"], "topk_labels"][0]
 
 
 def test_cities_are_those_of_the_accepted_ads(make_run, messy_table, messy_rows, bundle):

@@ -64,10 +64,11 @@ def test_the_digest_of_many_ids_is_exact():
     assert _digest(values[::-1]) == _digest(values) != _digest(values[1:])
 
 
+@pytest.mark.parametrize("subheads", [False, True])
 @pytest.mark.parametrize("hidden_size", [None, 32])
-def test_the_schema_of_a_part(hidden_size):
+def test_the_schema_of_a_part(hidden_size, subheads):
     carried = [pa.field("price", pa.int64()), pa.field("tags", pa.list_(pa.string()))]
-    schema = part_schema(carried, hidden_size, {"run_id": "r", "bundle": "b"})
+    schema = part_schema(carried, hidden_size, {"run_id": "r", "bundle": "b"}, subheads=subheads)
     expected = {
         "ad_id": pa.string(),
         "label": pa.string(),
@@ -80,8 +81,12 @@ def test_the_schema_of_a_part(hidden_size):
         "ood_p": pa.float64(),
         "status": pa.string(),
         "num_tokens": pa.int32(),
+        "num_chunks": pa.int32(),
+        "is_cut": pa.bool_(),
         "text_key": pa.string(),
     }
+    if subheads:
+        expected |= {"sub_label": pa.string(), "sub_confidence": pa.float32()}
     if hidden_size:
         expected["embedding"] = pa.list_(pa.float16(), 32)
     expected |= {"price": pa.int64(), "tags": pa.list_(pa.string())}

@@ -79,7 +79,8 @@ def test_each_row_equals_the_prediction_of_this_ad_alone(output, messy_rows, acc
         np.testing.assert_allclose(row["topk_scores"], want["topk_scores"], atol=1e-5)
         np.testing.assert_allclose(np.array(row["embedding"], float), want["embedding"], atol=2e-3, rtol=1e-3)
         text = _cleaned(bundle, messy_rows[n])
-        assert row["num_tokens"] == min(len(tokenizer.tokenize(text)) + 2, 64)
+        length = len(tokenizer.tokenize(text)) + 2
+        assert (row["num_tokens"], row["num_chunks"], row["is_cut"]) == (min(length, 64), 1, length > 64)
         assert row["text_key"] == text_key(text)
         if not want["close_call"]:
             num_clear += 1
@@ -97,6 +98,7 @@ def test_an_ad_without_text_is_other_and_has_no_scores(output, accepted):
     assert len(rows) == len(EMPTY)
     for row in rows:
         assert (row["status"], row["label"], row["is_ood"], row["num_tokens"]) == ("empty", "Other", False, 0)
+        assert (row["num_chunks"], row["is_cut"]) == (0, False)
         assert row["text_key"] == text_key("")
         for name in ("confidence", "topk_labels", "topk_scores", "ood_distance", "ood_z", "ood_p", "embedding"):
             assert row[name] is None, name
@@ -149,6 +151,8 @@ def test_the_schema_of_a_part_is_the_same_for_every_shard(full_run):
             ("ood_p", pa.float64()),
             ("status", pa.string()),
             ("num_tokens", pa.int32()),
+            ("num_chunks", pa.int32()),
+            ("is_cut", pa.bool_()),
             ("text_key", pa.string()),
             ("embedding", pa.list_(pa.float16(), 32)),
             ("price", pa.int64()),
@@ -305,7 +309,7 @@ def test_a_start_that_was_taken_over_writes_no_part_any_more(make_run):
 def test_the_token_budget_does_not_change_the_answers(make_run, output):
     run = make_run(token_budget=64, carry_columns=("price", "city", "tags"), embedding=True)
     other = pa.concat_tables(pq.read_table(run.part(n)) for n in range(len(run.plan.shards)))
-    for name in ("ad_id", "status", "text_key", "num_tokens"):
+    for name in ("ad_id", "status", "text_key", "num_tokens", "num_chunks", "is_cut"):
         assert other[name].equals(output[name])
     for name in ("confidence", "ood_distance"):
         np.testing.assert_allclose(other[name].to_pandas(), output[name].to_pandas(), rtol=1e-4)

@@ -122,6 +122,7 @@ def test_lost_and_doubled_rows_are_found(run, change, named):
         ("confidence", 0.001, "confidence_histogram"),
         ("status", "empty", "rows_empty"),
         ("num_tokens", 1, "tokens"),
+        ("is_cut", True, "rows_cut"),
         ("text_key", "0" * 32, "unique_tokens|unique_texts"),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from rubert_ood.bundle import load_bundle
 from rubert_ood.classifier.training import TrainedModel
 from rubert_ood.errors import PublicationRefusedError
-from rubert_ood.settings import EvaluationSettings, TrainSettings
+from rubert_ood.settings import EvaluationSettings, LongTextSettings, OptimiserSettings, TrainSettings
 from rubert_ood.workflows import train as workflow
 from tests.unit.conftest import LABELS
 from tests.unit.workflows.conftest import InThisProcess
@@ -50,6 +50,19 @@ def test_a_bundle_is_fitted_in_fp32_by_default(settings, gathered):
     bundle, evaluation = workflow.train(settings)
     assert gathered == ["fp32"]
     assert (bundle.precision, evaluation["context"]["settings"]["precision"]) == ("fp32", "fp32")
+
+
+def test_a_bundle_reads_long_ads_as_its_fit_did(settings, gathered):
+    plain, _ = workflow.train(settings)
+    short = OptimiserSettings(max_length=16)
+    chunk = LongTextSettings(mode="chunk", stride=4)
+    changes = {"version": "v2", "optimiser": short, "long_text": chunk}
+    chunked, evaluation = workflow.train(settings.model_copy(update=changes))
+    truncated, _ = workflow.train(settings.model_copy(update=changes | {"version": "v3", "long_text": plain.long_text}))
+    assert (chunked.long_text, truncated.long_text) == (chunk, LongTextSettings())
+    assert evaluation["context"]["settings"]["long_text"] == chunk.model_dump()
+    difference = np.abs(chunked.fitted.statistics.means_CH - truncated.fitted.statistics.means_CH)
+    assert difference.max() > 0.01  # the windows were averaged before the fit
 
 
 def test_int8_is_fitted_in_int8_and_compared_with_fp32(settings, gathered, monkeypatch):

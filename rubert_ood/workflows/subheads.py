@@ -1,0 +1,48 @@
+"""Train sub-heads on the fixed features of a bundle; the bundle with them is a new version."""
+
+import logging
+from datetime import UTC, datetime
+
+from rubert_ood import storage
+from rubert_ood.ads.dataset import clean_subcategories, read_labelled
+from rubert_ood.bundle import Bundle, check_new, derive_bundle, load_bundle
+from rubert_ood.classifier.features import compute_features
+from rubert_ood.classifier.subheads import fit_subheads
+from rubert_ood.cluster import ray_session
+from rubert_ood.errors import SchemaError
+from rubert_ood.settings import SubheadsSettings, WorkerSettings
+
+log = logging.getLogger(__name__)
+
+
+def subheads(settings: SubheadsSettings) -> Bundle:
+    """Run the job; return the new bundle. The old one stays as it is."""
+    bundle = load_bundle(settings.bundle_uri)
+    version = settings.version or datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S")
+    uri = storage.join(storage.absolute(settings.output_uri or bundle.uri.rpartition("/")[0]), version)
+    check_new(uri)
+    table = read_labelled(settings.input_uri, settings.columns, extra=("subcategory",))
+    ads, pairs = clean_subcategories(table, bundle.cleaner, bundle.fitted.labels)
+    if not len(ads):
+        raise SchemaError(f"{settings.input_uri}: no ad has a text and a sub-category ({settings.columns.subcategory})")
+    log.info(f"data      {len(ads):,} of {table.num_rows:,} ads have text and a sub-category, bundle {bundle.version}")
+    with ray_session(settings):
+        features = compute_features(
+            {"subheads": ads},
+            bundle.uri,
+            max_length=bundle.max_length,
+            long_text=bundle.long_text,
+            workers=WorkerSettings(),
+            precision=bundle.precision,
+        ).gather()["subheads"]
+    categories, names = ([pairs[number][k] for number in ads.labels_N] for k in (0, 1))
+    fitted = fit_subheads(features.cls_NH, categories, names, settings)
+    for category, head in fitted.heads.items():
+        log.info(
+            f"subheads  {category}: {len(head.names)} sub-categories, accuracy {head.measured['accuracy']:.4f} on "
+            f"{head.measured['num_test']:,} held-out ads (the most frequent one: "
+            f"{head.measured['majority_accuracy']:.4f})"
+        )
+    derived = derive_bundle(bundle, uri, subheads=fitted)
+    log.info("bundle    %s  fingerprint %s", derived.uri, derived.fingerprint[:12])
+    return derived

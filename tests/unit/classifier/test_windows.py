@@ -1,0 +1,156 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoModelForSequenceClassification
+
+from rubert_ood.classifier import windows
+from rubert_ood.classifier.model import Classifier, load_tokenizer
+from rubert_ood.classifier.tokens import num_tokens, tokenize
+from rubert_ood.classifier.windows import COLUMNS, Windows, cut, pool
+from rubert_ood.settings import LongTextSettings
+
+TRUNCATE = LongTextSettings()
+
+
+@pytest.fixture(scope="module")
+def classifier(small_checkpoint) -> Classifier:
+    return Classifier.load(small_checkpoint)
+
+
+@pytest.fixture(scope="module")
+def texts(ad_texts) -> list[str]:
+    """Short and long, with none and one in the middle: 0 to about 1,500 tokens."""
+    long = [" ".join(ad_texts[n : n + size]) for n, size in ((0, 2), (7, 5), (20, 12), (40, 30))]
+    return [*ad_texts[:20], "", long[0], "диван", *long[1:], *ad_texts[20:30]]
+
+
+def _by_hand(tokenizer, text: str, max_length: int, stride: int, max_chunks: int) -> tuple[list[list[int]], int, bool]:
+    """Cut the word pieces with a loop: the windows, the tokens that were read, and whether the end is missing."""
+    pieces = tokenizer.convert_tokens_to_ids(tokenizer.tokenize(text))
+    cls_id, sep_id = tokenizer.convert_tokens_to_ids(["[CLS]", "[SEP]"])
+    chunks, start = [], 0
+    while True:
+        chunks.append(pieces[start : start + max_length - 2])
+        if start + max_length - 2 >= len(pieces) or len(chunks) == max_chunks:
+            break
+        start += max_length - 2 - stride
+    read = start + len(chunks[-1])
+    return [[cls_id, *chunk, sep_id] for chunk in chunks], read + 2, read < len(pieces)
+
+
+@given(st.integers(8, 200), st.integers(0, 100), st.integers(1, 10))
+@settings(max_examples=25, deadline=None)
+def test_windows_are_those_of_a_loop(small_checkpoint, texts, max_length, stride, max_chunks):
+    tokenizer = load_tokenizer(small_checkpoint)
+    stride = min(stride, max_length // 2)
+    long_text = LongTextSettings(mode="chunk", stride=stride, max_chunks=max_chunks)
+    read = cut(tokenizer, texts, max_length=max_length, long_text=long_text)
+    expected = [_by_hand(tokenizer, text, max_length, stride, max_chunks) for text in texts]
+    assert read.ids.to_pylist() == [ids for chunks, _, _ in expected for ids in chunks]
+    assert read.num_chunks_N.tolist() == [len(chunks) for chunks, _, _ in expected]
+    assert read.num_tokens_N.tolist() == [num_read for _, num_read, _ in expected]
+    assert read.is_cut_N.tolist() == [is_cut for _, _, is_cut in expected]
+
+
+@pytest.mark.parametrize("max_length", [8, 64, 196])
+def test_truncate_is_the_plain_tokenizer(small_checkpoint, texts, max_length):
+    tokenizer = load_tokenizer(small_checkpoint)
+    read = cut(tokenizer, texts, max_length=max_length, long_text=TRUNCATE)
+    plain = tokenize(tokenizer, texts, max_length)
+    assert read.ids.equals(plain)
+    assert set(read.num_chunks_N) == {1}
+    np.testing.assert_array_equal(read.num_tokens_N, num_tokens(plain))
+    lengths = [len(tokenizer.tokenize(text)) + 2 for text in texts]
+    assert read.is_cut_N.tolist() == [length > max_length for length in lengths]
+
+
+@pytest.mark.parametrize("packs", [True, False])
+def test_an_ad_is_the_weighted_mean_of_its_windows_one_at_a_time(small_checkpoint, texts, packs):
+    classifier = Classifier.load(small_checkpoint)
+    classifier._packs = packs
+    long_text = LongTextSettings(mode="chunk", stride=12, max_chunks=5)
+    read = cut(classifier.tokenizer, texts, max_length=64, long_text=long_text)
+    logits_NC, cls_NH = windows.run(classifier, read, token_budget=500)
+    network = AutoModelForSequenceClassification.from_pretrained(small_checkpoint).eval()
+    num_long = 0
+    for row, text in enumerate(texts):
+        chunks, _, _ = _by_hand(classifier.tokenizer, text, 64, 12, 5)
+        total, logits, cls = 0, 0.0, 0.0
+        for ids in chunks:
+            with torch.no_grad():
+                output = network(input_ids=torch.tensor([ids]), output_hidden_states=True)
+            total += len(ids)
+            logits += len(ids) * output.logits[0].double().numpy()
+            cls += len(ids) * output.hidden_states[-1][0, 0].double().numpy()
+        np.testing.assert_allclose(logits_NC[row], logits / total, atol=1e-5)
+        np.testing.assert_allclose(cls_NH[row], cls / total, atol=1e-5)
+        num_long += len(chunks) > 1
+    assert 4 <= num_long < len(texts)
+    assert logits_NC.dtype == cls_NH.dtype == np.float32
+
+
+def test_short_ads_have_the_same_bits_as_without_windows(classifier, ad_texts):
+    short = [text for text in ad_texts if len(classifier.tokenizer.tokenize(text)) <= 194]
+    assert len(short) > 400
+    read = cut(classifier.tokenizer, short, max_length=196, long_text=LongTextSettings(mode="chunk"))
+    assert set(read.num_chunks_N) == {1}
+    plain = classifier.run(tokenize(classifier.tokenizer, short, 196), token_budget=1000)
+    for ours, theirs in zip(windows.run(classifier, read, token_budget=1000), plain, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=20), st.integers(0, 2**32 - 1))
+def test_pooling_is_a_weighted_mean_and_leaves_single_windows_alone(num_chunks, seed):
+    rng = np.random.default_rng(seed)
+    lengths = [rng.integers(1, 60, size=count) for count in num_chunks]
+    ids = pa.array([[1] * length for text in lengths for length in text], pa.list_(pa.int32()))
+    outputs_WX = rng.normal(size=(sum(num_chunks), 7)).astype(np.float32) * 100
+    before = outputs_WX.copy()
+    rows = np.array(num_chunks, np.int32)
+    pooled_NX = pool(outputs_WX, Windows(ids, rows, np.zeros_like(rows), np.zeros(len(rows), bool)))
+    assert pooled_NX.dtype == np.float32
+    start = 0
+    for row, text in enumerate(lengths):
+        of_text = before[start : start + len(text)].astype(np.float64)
+        mean = sum(length * output for length, output in zip(text, of_text, strict=True)) / text.sum()
+        np.testing.assert_allclose(pooled_NX[row], mean, rtol=1e-6, atol=1e-6)
+        if len(text) == 1:
+            np.testing.assert_array_equal(pooled_NX[row], before[start])
+        start += len(text)
+
+
+def test_the_network_reads_each_token_once_and_each_overlap_twice(small_checkpoint, texts):
+    classifier = Classifier.load(small_checkpoint)
+    seen: list[int] = []
+    classifier.network.bert.encoder.layer[0].intermediate.register_forward_hook(
+        lambda _, inputs, __: seen.append(len(inputs[0]))
+    )
+    long_text = LongTextSettings(mode="chunk", stride=12, max_chunks=100)
+    read = cut(classifier.tokenizer, texts, max_length=64, long_text=long_text)
+    windows.run(classifier, read, token_budget=500)
+    lengths = [len(classifier.tokenizer.tokenize(text)) for text in texts]
+    assert max(lengths) > 1000
+    num_windows = [max(1, -(-(length - 12) // 50)) for length in lengths]  # 62 tokens, each 50 further on
+    expected = sum(length + 2 * count + 12 * (count - 1) for length, count in zip(lengths, num_windows, strict=True))
+    assert sum(seen) == expected
+
+
+def test_windows_survive_a_table(classifier, texts):
+    read = cut(classifier.tokenizer, texts, max_length=64, long_text=LongTextSettings(mode="chunk", stride=5))
+    table = pa.table(read.columns())
+    assert dict(zip(table.schema.names, table.schema.types, strict=True)) == COLUMNS
+    back = Windows.of(table)
+    assert back.ids.equals(read.ids)
+    for name in ("num_chunks_N", "num_tokens_N", "is_cut_N"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(read, name))
+
+
+@pytest.mark.parametrize("mode", ["truncate", "chunk"])
+def test_no_texts(classifier, mode):
+    read = cut(classifier.tokenizer, [], max_length=64, long_text=LongTextSettings(mode=mode))
+    assert Windows.of(pa.table(read.columns())).ids.equals(read.ids)
+    logits_NC, cls_NH = windows.run(classifier, read, token_budget=100)
+    assert (logits_NC.shape, cls_NH.shape) == ((0, 5), (0, 32))

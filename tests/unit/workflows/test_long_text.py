@@ -1,0 +1,183 @@
+"""Long ads from training to the run report, with a small BERT that looks for two words."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from rubert_ood.ads.text import TextCleaner
+from rubert_ood.bundle import load_bundle, write_bundle
+from rubert_ood.classifier import windows
+from rubert_ood.classifier.device import choose_device
+from rubert_ood.classifier.model import Classifier, load_network, load_tokenizer
+from rubert_ood.classifier.outputs import Outputs
+from rubert_ood.classifier.small_bert import build_small_bert
+from rubert_ood.ood.fit import fit
+from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
+from rubert_ood.scoring.ledger import make_manifest
+from rubert_ood.scoring.plan import make_plan
+from rubert_ood.scoring.verify import verify_run
+from rubert_ood.settings import DecisionSettings, FitSettings, LongTextSettings, PredictSettings, ScoreSettings
+from rubert_ood.workflows.predict import predict, predict_texts
+
+LABELS = ["Животные", "Мебель"]
+BEARING = ["кошка", "диван"]
+FILLER = [
+    "в",
+    "хорошем",
+    "состоянии",
+    "самовывоз",
+    "звоните",
+    "пишите",
+    "центр",
+    "города",
+    "недорого",
+    "срочно",
+    "рядом",
+    "метро",
+    "вечером",
+]
+MAX_LENGTH = 196
+NUM_ADS = 320
+CHUNK = LongTextSettings(mode="chunk", stride=48, max_chunks=3)
+
+
+def _ad(rng: np.random.Generator, length: int, word: str | None, position: int = 0) -> str:
+    words = rng.choice(FILLER, size=length).tolist()
+    if word:
+        words[position] = word
+    return " ".join(words)
+
+
+@pytest.fixture(scope="module")
+def ads() -> tuple[list[str], np.ndarray]:
+    """Short ads, each with the word of its class somewhere among the filler; every fourth pair has none."""
+    rng = np.random.default_rng(0)
+    labels_N = np.arange(NUM_ADS) % 2
+    lengths = rng.integers(5, 190, size=NUM_ADS)
+    words = [None if n % 8 > 5 else BEARING[n % 2] for n in range(NUM_ADS)]
+    return [_ad(rng, n, word, rng.integers(n)) for n, word in zip(lengths, words, strict=True)], labels_N
+
+
+@pytest.fixture(scope="module")
+def checkpoint(ads, tmp_path_factory) -> str:
+    """A BERT of one layer that attends to all tokens alike and looks for the two words; for filler it says the first
+    class, by its bias."""
+    folder = str(tmp_path_factory.mktemp("long"))
+    build_small_bert(ads[0], folder, vocab_size=300, hidden_size=32, num_layers=1, num_heads=1)
+    tokenizer, network = load_tokenizer(folder), load_network(folder, LABELS)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for weight in network.parameters():
+            if weight.ndim == 2:
+                weight.zero_()
+        words = network.bert.embeddings.word_embeddings.weight
+        words[:, 3:] = torch.randn_like(words[:, 3:])
+        for number, token in enumerate([*BEARING, tokenizer.cls_token]):
+            words[tokenizer.convert_tokens_to_ids(token)] = 10 * torch.eye(32)[number]
+        attention = network.bert.encoder.layer[0].attention
+        attention.self.value.weight.copy_(torch.eye(32))
+        attention.self.value.weight[:2, :2] = torch.tensor([[50.0, -50.0], [-50.0, 50.0]])  # filler has both alike
+        attention.output.dense.weight.copy_(torch.eye(32))
+        network.bert.pooler.dense.weight.copy_(torch.eye(32))
+        network.classifier.weight[0, :2] = torch.tensor([3.0, -3.0])
+        network.classifier.bias.copy_(torch.tensor([0.5, 0.0]))
+    network.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundles(ads, checkpoint, tmp_path_factory) -> dict[str, str]:
+    """The same model fitted and written both ways; by mode."""
+    texts, labels_N = ads
+    classifier = Classifier(load_network(checkpoint), load_tokenizer(checkpoint), choose_device(False))
+    uris = {}
+    for long_text in (LongTextSettings(), CHUNK):
+        read = windows.cut(classifier.tokenizer, texts, max_length=MAX_LENGTH, long_text=long_text)
+        logits_NC, cls_NH = windows.run(classifier, read, token_budget=4096)
+        fitted = fit(
+            fit_mahalanobis(cls_NH[:200], labels_N[:200], len(LABELS)),
+            Outputs(logits_NC[200:], cls_NH[200:], labels_N[200:]),
+            labels=LABELS,
+            settings=FitSettings(),
+            decision=DecisionSettings(ood_conf_gate=0, tau_other=0),
+        )
+        uris[long_text.mode] = write_bundle(
+            str(tmp_path_factory.mktemp("bundle") / long_text.mode),
+            checkpoint_dir=shutil.copytree(checkpoint, tmp_path_factory.mktemp("copy"), dirs_exist_ok=True),
+            fitted=fitted,
+            cleaner=TextCleaner(),
+            max_length=MAX_LENGTH,
+            long_text=long_text,
+            documents={"README.md": "long"},
+        ).uri
+    return uris
+
+
+@pytest.fixture(scope="module")
+def late(checkpoint) -> str:
+    """An ad whose word, of the second class, stands behind token 196."""
+    rng = np.random.default_rng(5)
+    text = f"{_ad(rng, 230, None)} {BEARING[1]} {_ad(rng, 60, None)}"
+    assert AutoTokenizer.from_pretrained(checkpoint).tokenize(text).index(BEARING[1]) > 196
+    return text
+
+
+def test_a_word_behind_token_196_changes_the_label_with_chunk_only(bundles, late):
+    (truncated,), (chunked,) = (predict_texts(load_bundle(bundles[mode]), [late]) for mode in ("truncate", "chunk"))
+    assert (truncated["label"], chunked["label"]) == tuple(LABELS)
+    assert (truncated["num_chunks"], truncated["is_cut"], truncated["num_tokens"]) == (1, True, 196)
+    assert (chunked["num_chunks"], chunked["is_cut"]) == (2, False)
+    assert chunked["num_tokens"] > 196
+
+
+def test_prediction_says_what_it_read(bundles, late, capsys):
+    def lines(mode: str, text: str) -> list[str]:
+        predict(PredictSettings(bundle_uri=bundles[mode], texts=[text]))
+        return [line.strip() for line in capsys.readouterr().out.splitlines() if "window" in line or "cut:" in line]
+
+    assert lines("chunk", "кошка") == []
+    assert lines("chunk", late) == ["2 windows"]
+    assert lines("chunk", f"{late} " * 5) == ["3 windows", "cut: only the first 488 tokens were read"]
+    assert lines("truncate", late) == ["cut: only the first 196 tokens were read"]
+
+
+@pytest.mark.parametrize("mode", ["truncate", "chunk"])
+def test_a_run_reads_ads_as_prediction_does_and_counts_what_it_cut(bundles, late, score_plan, tmp_path, mode):
+    rng = np.random.default_rng(1)
+    texts = [late, "кошка", "", f"{late} " * 5, late, *(_ad(rng, n, "диван", n - 1) for n in (3, 180, 400))]
+    (tmp_path / "in").mkdir()
+    table = pa.table({"ad_id": [str(n) for n in range(len(texts))], "description": texts})
+    pq.write_table(table, tmp_path / "in" / "ads.parquet")
+    bundle = load_bundle(bundles[mode])
+    settings = ScoreSettings(
+        input_uri=str(tmp_path / "in"), bundle_uri=bundle.uri, output_uri=str(tmp_path / "out"), embedding=True
+    )
+    plan = make_plan(settings, bundle)
+    (receipt,) = score_plan(plan)
+    part = pq.read_table(Path(plan.run_uri) / plan.shards[0].part_name).to_pylist()
+    classifier = Classifier.load(bundle.folder)
+    read = windows.cut(classifier.tokenizer, texts, max_length=MAX_LENGTH, long_text=bundle.long_text)
+    _, cls_NH = windows.run(classifier, read, token_budget=4096)
+    for row, alone, cls in zip(part, predict_texts(bundle, texts), cls_NH, strict=True):
+        if alone["status"] == "empty":
+            assert (row["num_chunks"], row["num_tokens"], row["is_cut"]) == (0, 0, False)
+            continue
+        for name in ("label", "topk_labels", "is_ood", "num_chunks", "num_tokens", "is_cut"):
+            assert row[name] == alone[name], name
+        np.testing.assert_allclose(np.array(row["embedding"], float), cls, atol=2e-3, rtol=1e-3)
+        assert row["confidence"] == pytest.approx(alone["confidence"], abs=1e-5)
+        assert row["ood_distance"] == pytest.approx(alone["ood_distance"], rel=1e-3)
+    num_chunks = {"truncate": [1, 1, 0, 1, 1, 1, 1, 1], "chunk": [2, 1, 0, 3, 2, 1, 1, 3]}[mode]
+    assert [row["num_chunks"] for row in part] == num_chunks
+    is_cut = {"truncate": [0, 3, 4, 7], "chunk": [3]}[mode]
+    assert [n for n, row in enumerate(part) if row["is_cut"]] == is_cut
+    manifest = make_manifest(
+        plan, verify_run(plan).receipts, outcome="complete", started_at="2026-01-01T00:00:00+00:00"
+    )
+    assert receipt["rows_cut"] == manifest["counts"]["rows_cut"] == len(is_cut)
