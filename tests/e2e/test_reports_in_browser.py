@@ -196,7 +196,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def numbers(page: Page, table: int, column: int) -> list[float]:
     """Read a column as a person does: from the text, not from what the script sorts by."""
     cells = page.locator("table.sortable").nth(table).locator(f"tbody tr > :nth-child({column + 1})").all_inner_texts()
-    return [float(cell.rstrip("%").replace(",", "")) for cell in cells]
+    return [float(cell.rstrip("%").replace(",", "") or "-inf") for cell in cells]  # no value comes before all others
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
