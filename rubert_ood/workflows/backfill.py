@@ -10,7 +10,7 @@ from rubert_ood.errors import RubertOodError
 from rubert_ood.scoring.ledger import read_manifest
 from rubert_ood.scoring.past_day import publish_day, run_before
 from rubert_ood.settings import BackfillSettings, ScoreSettings
-from rubert_ood.workflows.diff import compare_runs, write_diff
+from rubert_ood.workflows.compare import changed_labels, compare_runs, write_diff
 from rubert_ood.workflows.score import score, write_report
 
 log = logging.getLogger(__name__)
@@ -65,19 +65,19 @@ def _score_day(settings: BackfillSettings, day: date) -> dict[str, Any]:
         churn = [check["value"] for check in manifest["gate"] if check["check"] == "max_churn"]
         return {"outcome": "published", "run_uri": manifest["run_uri"], "churn_rate": churn[0] if churn else None}
     before = run_before(manifest)
-    churn_rate = None
+    churn_rate, changes = None, None
     if before is None:
         log.info("diff      none: %s had no run before", day)
     else:
         document = compare_runs(before["run_uri"], manifest["run_uri"])
         write_diff(document, storage.join(manifest["run_uri"], "_run"))
-        churn_rate = document["churn_rate"]
+        churn_rate, changes = document["churn_rate"], changed_labels(document)
     if settings.publish:
         try:
             publish_day(manifest, settings.gate, before=before, churn_rate=churn_rate)
         finally:
             manifest = read_manifest(manifest["run_uri"])
-            write_report(manifest["run_uri"], manifest, before)
+            write_report(manifest["run_uri"], manifest, before, changes)
     return {"outcome": manifest["outcome"], "run_uri": manifest["run_uri"], "churn_rate": churn_rate}
 
 
@@ -85,4 +85,5 @@ def _score_settings(settings: BackfillSettings, day: date) -> ScoreSettings:
     """Return the settings of one day's run; they have been checked, so no source is read again."""
     values = {name: getattr(settings, name) for name in ScoreSettings.model_fields}
     input_uri = settings.input_uri.replace("{run_date}", day.isoformat())
-    return ScoreSettings.model_construct(**values | {"input_uri": input_uri, "run_date": day, "publish": False})
+    own = {"input_uri": input_uri, "run_date": day, "publish": False, "report_changes": False}
+    return ScoreSettings.model_construct(**values | own)

@@ -3,21 +3,18 @@
 import json
 import logging
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rubert_ood import storage
 from rubert_ood.bundle import MANIFEST, Bundle, load_bundle
 from rubert_ood.cluster import ray_session
 from rubert_ood.errors import InputError, SettingsError
 from rubert_ood.reports.diff import compare_evaluations
-from rubert_ood.reports.html import diff_html
 from rubert_ood.scoring.ledger import manifest_uri
 from rubert_ood.scoring.publish import POINTER_FILE, read_pointer
 from rubert_ood.settings import DiffSettings, GateSettings, ScoreSettings
+from rubert_ood.workflows.compare import compare_runs, write_diff
 from rubert_ood.workflows.score import score
-
-if TYPE_CHECKING:  # its module loads Ray
-    from rubert_ood.scoring.join import Run
 
 log = logging.getLogger(__name__)
 
@@ -52,27 +49,6 @@ def _recognised(uri: str) -> tuple[str, bool]:
     )
 
 
-def compare_runs(a_uri: str, b_uri: str) -> dict[str, Any]:
-    """Return the differences of two runs, with what each of them is; Ray must have been started."""
-    from rubert_ood.scoring.join import diff_runs, read_run
-
-    a, b = read_run(a_uri), read_run(b_uri)
-    document = {"a": _side(a), "b": _side(b), **diff_runs(a, b), "evaluations": None}
-    ads = document["ads"]
-    churn = (
-        "no ad is in both" if document["churn_rate"] is None else f"{document['churn_rate']:.2%} changed their label"
-    )
-    log.info(
-        f"diff      {ads['both']:,} ads in both, {ads['only_a']:,} only in A, {ads['only_b']:,} only in B: {churn}"
-    )
-    return document
-
-
-def _side(run: "Run") -> dict[str, Any]:
-    names = ("run_uri", "run_id", "run_date", "bundle", "outcome")
-    return {"rows": run.num_rows, **{name: run.manifest[name] for name in names}}
-
-
 def _compare_bundles(a_uri: str, b_uri: str, settings: DiffSettings) -> dict[str, Any]:
     """Score the same ads with both bundles, then compare the runs, and what the bundles say of themselves."""
     runs, evaluations = [], []
@@ -94,6 +70,7 @@ def _score_settings(settings: DiffSettings, bundle_uri: str, name: str) -> Score
         bundle_uri=bundle_uri,
         output_uri=storage.join(settings.output_uri, name),
         publish=False,
+        report_changes=False,
         gate=nothing_refused,
         **{name: getattr(settings, name) for name in shared},
     )
@@ -107,11 +84,3 @@ def _evaluation(bundle: Bundle) -> dict[str, Any]:
     with open(path, encoding="utf-8") as file:
         content = json.load(file)
     return content if isinstance(content, dict) else {}
-
-
-def write_diff(document: dict[str, Any], output_uri: str) -> None:
-    """Write diff.json, for programs, and diff.html, for people."""
-    data = json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False)
-    storage.put_bytes(storage.join(output_uri, "diff.json"), data.encode())
-    storage.put_bytes(storage.join(output_uri, "diff.html"), diff_html(document).encode())
-    log.info("report    %s", storage.join(output_uri, "diff.html"))

@@ -6,7 +6,7 @@ from typing import Any
 
 from rubert_ood import storage
 from rubert_ood.cluster import ray_session
-from rubert_ood.errors import InputError, PartialRunError, PublicationRefusedError
+from rubert_ood.errors import ErrorRateError, InputError, PartialRunError, PublicationRefusedError, RubertOodError
 from rubert_ood.reports.html import run_html
 from rubert_ood.scoring.ledger import make_manifest, put_manifest, read_manifest, read_quarantine, read_receipts
 from rubert_ood.scoring.plan import Plan, Shard, load_plan, save_plan
@@ -21,6 +21,7 @@ from rubert_ood.scoring.publish import (
 from rubert_ood.scoring.runner import Runner
 from rubert_ood.scoring.verify import PartMismatchError, VerifiedRun, check_manifest, verify_run
 from rubert_ood.settings import PublishSettings, RollbackSettings, ScoreSettings, VerifySettings
+from rubert_ood.workflows.compare import changed_labels, compare_runs, write_diff
 from rubert_ood.workflows.plan import check_input
 
 log = logging.getLogger(__name__)
@@ -80,14 +81,18 @@ def _publish(run_plan: Plan, verified: VerifiedRun, settings: ScoreSettings, sta
     """Publish a verified run if the settings and the gate agree, and write its report in any case."""
     manifest = _complete(run_plan, verified, started_at)
     previous = published_manifest(run_plan.output_uri, other_than=run_plan.run_uri)
+    refused: RubertOodError | None = None
     try:
         if settings.publish:
             publish_run(manifest, settings.gate)
         else:
             put_manifest(manifest | {"gate": check_gate(manifest, previous, settings.gate)})
-    finally:
-        manifest = read_manifest(run_plan.run_uri)
-        write_report(run_plan.run_uri, manifest, previous)
+    except (ErrorRateError, PublicationRefusedError) as error:
+        refused = error
+    manifest = read_manifest(run_plan.run_uri)
+    write_report(run_plan.run_uri, manifest, previous, _changes(manifest, previous, settings))
+    if refused:
+        raise refused
     aside = len(manifest["quarantined"]), len(manifest["quarantined_shards"]), manifest["duplicates"]["rows"]
     if any(aside):
         log.warning("run       without %d file(s) and %d shard(s) that were set aside; %d ids too many", *aside)
@@ -95,14 +100,35 @@ def _publish(run_plan: Plan, verified: VerifiedRun, settings: ScoreSettings, sta
     return manifest
 
 
+def _changes(
+    manifest: dict[str, Any], previous: dict[str, Any] | None, settings: ScoreSettings
+) -> dict[str, Any] | None:
+    """Compare with the last published run, ad by ad. The run itself is done: a failure here spoils nothing."""
+    if previous is None or not settings.report_changes:
+        return None
+    try:
+        with ray_session(settings):
+            document = compare_runs(previous["run_uri"], manifest["run_uri"])
+        write_diff(document, storage.join(manifest["run_uri"], "_run"))
+    except RubertOodError as error:
+        log.warning("diff      the report does not say which labels changed: %s", error)
+        return None
+    return changed_labels(document)
+
+
 def _report_uri(run_uri: str) -> str:
     return storage.join(run_uri, "_run", "report.html")
 
 
-def write_report(run_uri: str, manifest: dict[str, Any], previous: dict[str, Any] | None) -> None:
+def write_report(
+    run_uri: str,
+    manifest: dict[str, Any],
+    previous: dict[str, Any] | None,
+    changes: dict[str, Any] | None = None,
+) -> None:
     """Write the report of a run, beside the run that it is compared with."""
     uri = _report_uri(run_uri)
-    storage.put_bytes(uri, run_html(manifest, previous).encode())
+    storage.put_bytes(uri, run_html(manifest, previous, changes).encode())
     log.info("report    %s", uri)
 
 

@@ -138,8 +138,10 @@ def score_plan() -> Callable[..., list[dict]]:
 
 @pytest.fixture
 def without_ray(monkeypatch) -> None:
-    """Jobs score in this process, one shard after the other, by the same stages, as Ray would with one worker."""
-    from rubert_ood.scoring import pipeline
+    """Jobs score and compare in this process, shard after shard, by the same stages, as Ray would with one worker."""
+    from rubert_ood.ads.tables import read_rows
+    from rubert_ood.scoring import join, pipeline
+    from rubert_ood.scoring.diff import ROW_SCHEMA, count_partition
     from rubert_ood.scoring.encode import encode
     from rubert_ood.scoring.payload import ScoringJob, shard_item
     from rubert_ood.scoring.scorer import Scorer
@@ -152,5 +154,14 @@ def without_ray(monkeypatch) -> None:
         for shard in todo:
             yield write(scorer(encode(shard_item(shard), job)), job)
 
+    def partitions(a, b):
+        tables = [
+            read_rows(uri, ROW_SCHEMA.names[:-1]).append_column("in_b", pa.array([run is b] * rows))
+            for run in (a, b)
+            for uri, rows in run.parts
+        ]
+        yield count_partition(pa.concat_tables(tables).cast(ROW_SCHEMA))
+
     monkeypatch.setattr(pipeline, "_results", results)
+    monkeypatch.setattr(join, "partitions", partitions)
     monkeypatch.setattr(workflow, "ray_session", nullcontext)

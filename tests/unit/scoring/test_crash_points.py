@@ -91,7 +91,7 @@ def source(messy_table, tmp_path_factory) -> str:
 
 @pytest.fixture
 def job(bundle, source, tmp_path, monkeypatch, without_ray):
-    monkeypatch.setattr(workflow, "run_html", lambda manifest, _: manifest["outcome"])  # drawing takes a second
+    monkeypatch.setattr(workflow, "run_html", lambda manifest, *_: manifest["outcome"])  # drawing takes a second
     return ScoreSettings(
         input_uri=source,
         bundle_uri=bundle.uri,

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from rubert_ood.reports.html import run_html
 from rubert_ood.scoring.runner import Runner
 from rubert_ood.settings import GateSettings, PublishSettings, RollbackSettings, ScoreSettings, VerifySettings
 from rubert_ood.workflows import score as workflow
+from rubert_ood.workflows.compare import changed_labels
 from rubert_ood.workflows.score import publish, rollback, score, verify
 from tests.conftest import damage_first_page, read_parts, write_parquet
 
@@ -26,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("without_ray")
 
 @pytest.fixture(autouse=True)
 def no_drawing(monkeypatch):
-    monkeypatch.setattr(workflow, "run_html", lambda manifest, _: manifest["outcome"])
+    monkeypatch.setattr(workflow, "run_html", lambda manifest, *_: manifest["outcome"])
 
 
 @pytest.fixture(scope="module")
@@ -219,8 +221,17 @@ def test_the_report_compares_two_real_runs(settings, ads, bundle, tmp_path):
         table = table.set_column(table.schema.get_field_index(name), name, column)
     second = score(_with(settings, input_uri=str(_write_source(table, tmp_path / "in"))))
     assert second["cities"] == {"rows": NUM_ADS, "rows_unseen": NUM_ADS // 2, "unseen": {"новый город": NUM_ADS // 2}}
-    html = run_html(second, first)
-    for heading in ("Drift", "Top OOD ads", "Unseen cities"):
+    before, after = (read_parts(run["run_uri"]).to_pandas().set_index("ad_id")["label"] for run in (first, second))
+    changed = before[before != after]
+    document = json.loads(Path(second["run_uri"], "_run", "diff.json").read_text("utf-8"))
+    assert document["churn_rate"] == pytest.approx(len(changed) / NUM_ADS)
+    changes = changed_labels(document)
+    assert changes["num_both"] == NUM_ADS
+    counts = Counter(zip(changed, after[changed.index], strict=True))
+    assert {(pair["from"], pair["to"]): pair["count"] for pair in changes["pairs"]} == counts
+    assert all(before[ad] == pair["from"] for pair in changes["pairs"] for ad in pair["examples"])
+    html = run_html(second, first, changes)
+    for heading in ("Drift", "Changed labels", "Top OOD ads", "Unseen cities"):
         assert f"<h2>{heading}</h2>" in html
     assert "tokens per ad, unseen cities" in html  # what moved
     texts = {
@@ -229,6 +240,17 @@ def test_the_report_compares_two_real_runs(settings, ads, bundle, tmp_path):
     }
     assert len(second["top_ood"]) == 20
     assert {ad["text"] for ad in second["top_ood"]} <= texts
+
+
+def test_a_comparison_that_fails_spoils_nothing(settings, ads, tmp_path, caplog):
+    first = score(settings)
+    next(Path(first["run_uri"]).glob("part-*")).unlink()
+    source = str(_write_source(ads.slice(NUM_ADS, NUM_ADS), tmp_path / "in"))
+    second = score(_with(settings, input_uri=source))
+    assert second["outcome"] == "published"
+    assert "the report does not say which labels changed" in caplog.text
+    third = score(_with(settings, input_uri=source, run_id="quiet", report_changes=False))
+    assert not (Path(third["run_uri"]) / "_run" / "diff.json").exists()
 
 
 def test_a_run_without_report_texts_keeps_no_text(settings, ads, bundle):
