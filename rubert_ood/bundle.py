@@ -14,40 +14,44 @@ manifest.json                                sha256 of every other file and a fi
 Nothing in it is ever unpickled or executed. A bundle that exists is never changed.
 """
 
-import hashlib
-import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, astuple, dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
-from rubert_ood import __version__, folders, storage
+from rubert_ood import storage
 from rubert_ood.ads.text import TextCleaner
+from rubert_ood.bundle_files import (
+    MANIFEST,
+    check_files,
+    fetch,
+    put_files,
+    read_json,
+    read_manifest,
+    write_arrays,
+    write_json,
+    write_text,
+)
 from rubert_ood.classifier.outputs import Outputs
 from rubert_ood.classifier.subheads import SubHeads, from_arrays, to_arrays
-from rubert_ood.errors import BundleError, InputError
-from rubert_ood.ood.comparison import Reference
+from rubert_ood.errors import BundleError
 from rubert_ood.ood.decision import Thresholds
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
+from rubert_ood.ood.reference import Reference
 from rubert_ood.ood.temperature import TemperatureFit
 from rubert_ood.settings import DecisionSettings, LongTextSettings, Precision
 
-FORMAT = 3
-MANIFEST = "manifest.json"
 STATISTICS = "ood_statistics.safetensors"
 REFERENCE = "reference.safetensors"
 OUTPUT_KINDS = ("logits", "cls", "labels")
 """Arrays of `Outputs`, in its order."""
 SUBHEADS, SUBHEAD_ARRAYS = "subheads.json", "subheads.safetensors"
-PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True)
@@ -98,13 +102,14 @@ def write_bundle(
         for name in os.listdir(checkpoint_dir):
             shutil.copyfile(os.path.join(checkpoint_dir, name), os.path.join(folder, name))
         for name, content in settings.items():
-            _write_json(folder, name, content)
+            write_json(folder, name, content)
         _write_fitted(folder, fitted)
         for name, text in documents.items():
-            _write_text(folder, name, text)
+            write_text(folder, name, text)
         if reference:
-            _write_arrays(folder, REFERENCE, _reference_arrays(reference))
-        return _put(folder, uri)
+            write_arrays(folder, REFERENCE, _reference_arrays(reference))
+        put_files(folder, uri)
+    return load_bundle(uri)
 
 
 def derive_bundle(
@@ -128,14 +133,15 @@ def derive_bundle(
         if fitted is not None:
             _write_fitted(folder, fitted)
         if reference is not None:
-            _write_arrays(folder, REFERENCE, _reference_arrays(reference))
+            write_arrays(folder, REFERENCE, _reference_arrays(reference))
         if subheads is not None:
             arrays, description = to_arrays(subheads)
-            _write_arrays(folder, SUBHEAD_ARRAYS, arrays)
-            _write_json(folder, SUBHEADS, description)
+            write_arrays(folder, SUBHEAD_ARRAYS, arrays)
+            write_json(folder, SUBHEADS, description)
         for name, text in (documents or {}).items():
-            _write_text(folder, name, text)
-        return _put(folder, uri, derived_from={"version": bundle.version, "fingerprint": bundle.fingerprint})
+            write_text(folder, name, text)
+        put_files(folder, uri, derived_from={"version": bundle.version, "fingerprint": bundle.fingerprint})
+    return load_bundle(uri)
 
 
 def check_new(uri: str) -> None:
@@ -146,8 +152,8 @@ def check_new(uri: str) -> None:
 
 def _write_fitted(folder: str, fitted: FittedModel) -> None:
     thresholds = fitted.thresholds
-    _write_json(folder, "label_mapping.json", {"labels": fitted.labels})
-    _write_json(folder, "temperature.json", asdict(fitted.temperature))
+    write_json(folder, "label_mapping.json", {"labels": fitted.labels})
+    write_json(folder, "temperature.json", asdict(fitted.temperature))
     rule = {
         "threshold": thresholds.threshold,
         "mu": thresholds.mu,
@@ -156,30 +162,13 @@ def _write_fitted(folder: str, fitted: FittedModel) -> None:
         "calibrated_on": fitted.calibrated_on,
         **fitted.decision.model_dump(),
     }
-    _write_json(folder, "ood_threshold.json", rule)
+    write_json(folder, "ood_threshold.json", rule)
     arrays = {
         "means": fitted.statistics.means_CH,
         "precision": fitted.statistics.precision_HH,
         "calibration_d2": thresholds.calibration_d2,
     }
-    _write_arrays(folder, STATISTICS, arrays)
-
-
-def _put(folder: str, uri: str, **origin: Any) -> Bundle:
-    """Describe every file in the manifest, put the folder, and load what is there now."""
-    files = {name: _describe(os.path.join(folder, name)) for name in sorted(os.listdir(folder))}
-    manifest = {
-        "format": FORMAT,
-        "version": uri.rstrip("/").rpartition("/")[2],
-        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "code_version": __version__,
-        **origin,
-        "fingerprint": _fingerprint(files),
-        "files": files,
-    }
-    _write_text(folder, MANIFEST, json.dumps(manifest, indent=1))
-    folders.put_folder(folder, uri, last=MANIFEST)
-    return load_bundle(uri)
+    write_arrays(folder, STATISTICS, arrays)
 
 
 def load_bundle(uri: str, *, fingerprint: str | None = None) -> Bundle:
@@ -190,20 +179,20 @@ def load_bundle(uri: str, *, fingerprint: str | None = None) -> Bundle:
     Raises BundleError that names the file which is missing or differs.
     """
     uri = storage.absolute(uri.rstrip("/"))
-    manifest = _read_manifest(uri)
+    manifest = read_manifest(uri)
     if fingerprint is not None and manifest["fingerprint"] != fingerprint:
         raise BundleError(f"{uri}: the bundle changed during the job; start again")
     files = manifest["files"]
-    folder = _fetch(uri, manifest) if storage.is_s3(uri) else uri
+    folder = fetch(uri, manifest) if storage.is_s3(uri) else uri
     if fingerprint is None:
         try:
-            _check_files(uri, folder, files)
+            check_files(uri, folder, files)
         except BundleError:
             if not storage.is_s3(uri):
                 raise
             shutil.rmtree(folder, ignore_errors=True)  # the copy on this node went bad; the bundle may be whole
-            folder = _fetch(uri, manifest)
-    text = _read_json(folder, "text.json")
+            folder = fetch(uri, manifest)
+    text = read_json(folder, "text.json")
     return Bundle(
         uri=uri,
         folder=folder,
@@ -213,7 +202,7 @@ def load_bundle(uri: str, *, fingerprint: str | None = None) -> Bundle:
         cleaner=TextCleaner.from_dict(text["cleaner"]),
         max_length=text["max_length"],
         long_text=LongTextSettings(**text["long_text"]),
-        precision=_read_json(folder, "precision.json")["precision"],
+        precision=read_json(folder, "precision.json")["precision"],
         subheads=_read_subheads(folder) if SUBHEADS in files else None,
     )
 
@@ -237,53 +226,12 @@ def _reference_arrays(reference: Reference) -> dict[str, np.ndarray]:
     }
 
 
-def _fetch(uri: str, manifest: dict[str, Any]) -> str:
-    files = manifest["files"]
-    return folders.fetch_folder(
-        uri, "bundles", manifest["fingerprint"], list(files), lambda folder: _check_files(uri, folder, files)
-    )
-
-
-def _read_manifest(uri: str) -> dict[str, Any]:
-    try:
-        manifest = json.loads(storage.read_bytes(storage.join(uri, MANIFEST)))
-    except InputError as error:
-        raise BundleError(f"{uri}: no bundle here ({error})") from error
-    except ValueError as error:
-        raise BundleError(f"{uri}: {MANIFEST} is no JSON; restore it or train again") from error
-    try:
-        files, kind = manifest["files"], manifest["format"]
-        fingerprint = _fingerprint(files)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise BundleError(f"{uri}: {MANIFEST} is no manifest of a bundle") from error
-    if kind != FORMAT:
-        raise BundleError(f"{uri}: bundle format {kind}, this version of rubert_ood reads {FORMAT}")
-    for name in files:
-        if not PLAIN_NAME.fullmatch(name):
-            raise BundleError(f"{uri}: {MANIFEST} names {name!r}, which is no plain file name; refused")
-    if fingerprint != manifest.get("fingerprint"):
-        raise BundleError(f"{uri}: {MANIFEST} does not match its own fingerprint; restore it or train again")
-    return manifest
-
-
-def _check_files(uri: str, folder: str, files: dict[str, Any]) -> None:
-    unlisted = sorted(set(os.listdir(folder)) - {*files, MANIFEST})
-    if unlisted:  # transformers would read some names, adapter_config.json for one, without being asked
-        raise BundleError(f"{uri}: {unlisted[0]} is not in the manifest; remove it")
-    for name, expected in files.items():
-        path = os.path.join(folder, name)
-        if not os.path.isfile(path):
-            raise BundleError(f"{uri}: {name} is missing; restore it or train again")
-        if _describe(path) != expected:
-            raise BundleError(f"{uri}: {name} differs from the manifest; restore it or train again")
-
-
 def _read_fitted(folder: str) -> FittedModel:
     arrays = load_file(os.path.join(folder, STATISTICS))
-    rule = _read_json(folder, "ood_threshold.json")
+    rule = read_json(folder, "ood_threshold.json")
     return FittedModel(
-        labels=_read_json(folder, "label_mapping.json")["labels"],
-        temperature=TemperatureFit(**_read_json(folder, "temperature.json")),
+        labels=read_json(folder, "label_mapping.json")["labels"],
+        temperature=TemperatureFit(**read_json(folder, "temperature.json")),
         statistics=MahalanobisStatistics(arrays["means"], arrays["precision"], rule["shrinkage"]),
         thresholds=Thresholds(rule["threshold"], rule["mu"], rule["sigma"], arrays["calibration_d2"]),
         decision=DecisionSettings(**{name: rule[name] for name in DecisionSettings.model_fields}),
@@ -292,35 +240,4 @@ def _read_fitted(folder: str) -> FittedModel:
 
 
 def _read_subheads(folder: str) -> SubHeads:
-    return from_arrays(load_file(os.path.join(folder, SUBHEAD_ARRAYS)), _read_json(folder, SUBHEADS))
-
-
-def _describe(path: str) -> dict[str, Any]:
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"sha256": digest, "size": os.path.getsize(path)}
-
-
-def _fingerprint(files: Mapping[str, Mapping[str, Any]]) -> str:
-    lines = "".join(f"{name} {files[name]['sha256']}\n" for name in sorted(files))
-    return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def _read_json(folder: str, name: str) -> Any:
-    with open(os.path.join(folder, name), encoding="utf-8") as file:
-        return json.load(file)
-
-
-def _write_arrays(folder: str, name: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write row by row: safetensors would store the bytes of another memory layout as if they were rows."""
-    rows = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
-    save_file(rows, os.path.join(folder, name))
-
-
-def _write_json(folder: str, name: str, content: Any) -> None:
-    _write_text(folder, name, json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False))
-
-
-def _write_text(folder: str, name: str, text: str) -> None:
-    with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
-        file.write(text)
+    return from_arrays(load_file(os.path.join(folder, SUBHEAD_ARRAYS)), read_json(folder, SUBHEADS))

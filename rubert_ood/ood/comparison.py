@@ -5,7 +5,7 @@ Shapes: N ads, C classes, H hidden.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,32 +17,10 @@ from rubert_ood.ood.detectors import Detector, fit_detectors
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
 from rubert_ood.ood.metrics import ood_metrics
+from rubert_ood.ood.reference import Reference, rows_of
 
-MAX_REFERENCE_ROWS = 20_000
 NUM_FOLDS = 5
 RULES = ("notebook", "conformal")
-
-
-@dataclass(frozen=True)
-class Reference:
-    """Ads that detectors are fitted on and get their thresholds from; at most MAX_REFERENCE_ROWS of each."""
-
-    train: Outputs
-    calibration: Outputs
-
-
-def make_reference(train: Outputs, calibration: Outputs, seed: int = 0) -> Reference:
-    return Reference(_sample(train, seed), _sample(calibration, seed))
-
-
-def _sample(outputs: Outputs, seed: int) -> Outputs:
-    if len(outputs) <= MAX_REFERENCE_ROWS:
-        return outputs
-    return _rows(outputs, np.sort(np.random.default_rng(seed).choice(len(outputs), MAX_REFERENCE_ROWS, replace=False)))
-
-
-def _rows(outputs: Outputs, rows: np.ndarray) -> Outputs:
-    return Outputs(outputs.logits_NC[rows], outputs.cls_NH[rows], outputs.labels_N[rows])
 
 
 def compare_detectors(
@@ -95,7 +73,7 @@ def leave_classes_out(train: Outputs, test: Outputs, *, temperature: float) -> d
         foreign_N = fold_C[test.labels_N] == fold
         if foreign_N.all() or not foreign_N.any():
             continue
-        known = _rows(train, np.flatnonzero(fold_C[train.labels_N] != fold))
+        known = rows_of(train, np.flatnonzero(fold_C[train.labels_N] != fold))
         classes, numbers_N = np.unique(known.labels_N, return_inverse=True)
         statistics = fit_mahalanobis(known.cls_NH, numbers_N, len(classes))
         logits_NC = test.logits_NC[:, fold_C != fold]

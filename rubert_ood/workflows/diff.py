@@ -6,7 +6,8 @@ import os
 from typing import Any
 
 from rubert_ood import storage
-from rubert_ood.bundle import MANIFEST, Bundle, load_bundle
+from rubert_ood.bundle import Bundle, load_bundle
+from rubert_ood.bundle_files import MANIFEST
 from rubert_ood.cluster import ray_session
 from rubert_ood.errors import InputError, SettingsError
 from rubert_ood.reports.diff import compare_evaluations

@@ -10,8 +10,8 @@ import numpy as np
 from rubert_ood.ads.dataset import LabelledAds, read_texts
 from rubert_ood.ads.text import TextCleaner
 from rubert_ood.classifier.outputs import Outputs
-from rubert_ood.ood.comparison import Reference
 from rubert_ood.ood.fit import FittedModel
+from rubert_ood.ood.reference import Reference
 from rubert_ood.reports.evaluation import evaluate
 from rubert_ood.reports.html import evaluation_html
 from rubert_ood.settings import EvaluationSettings

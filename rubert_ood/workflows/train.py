@@ -15,8 +15,8 @@ from rubert_ood.classifier.outputs import Outputs
 from rubert_ood.classifier.training import TrainedModel, fine_tune
 from rubert_ood.cluster import ray_session
 from rubert_ood.ood.agreement import check_agreement, int8_agreement
-from rubert_ood.ood.comparison import MAX_REFERENCE_ROWS, make_reference
 from rubert_ood.ood.fit import FittedModel
+from rubert_ood.ood.reference import MAX_REFERENCE_ROWS, make_reference
 from rubert_ood.reports.model_card import model_card
 from rubert_ood.settings import Precision, TrainSettings
 from rubert_ood.workflows.evaluation import evaluation_documents, load_extra_texts

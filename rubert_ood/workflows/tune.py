@@ -16,8 +16,8 @@ from rubert_ood.classifier.features import compute_features
 from rubert_ood.classifier.outputs import Outputs
 from rubert_ood.cluster import ray_session
 from rubert_ood.errors import InputError
-from rubert_ood.ood.comparison import Reference, make_reference
 from rubert_ood.ood.fit import FittedModel, fit
+from rubert_ood.ood.reference import Reference, make_reference
 from rubert_ood.ood.tuning import choose_decision, measure
 from rubert_ood.reports.model_card import model_card
 from rubert_ood.settings import TuneSettings

@@ -14,9 +14,9 @@ from playwright.sync_api import Error as PlaywrightError
 from rubert_ood.ads.dataset import LabelledAds
 from rubert_ood.ads.synthetic import categories
 from rubert_ood.classifier.outputs import Outputs
-from rubert_ood.ood.comparison import Reference
 from rubert_ood.ood.fit import fit
 from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
+from rubert_ood.ood.reference import Reference
 from rubert_ood.reports.diff import compare_evaluations
 from rubert_ood.reports.evaluation import evaluate
 from rubert_ood.reports.html import diff_html, evaluation_html, run_html

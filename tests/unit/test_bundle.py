@@ -15,7 +15,7 @@ from rubert_ood import __version__, folders
 from rubert_ood.bundle import load_bundle, load_reference, write_bundle
 from rubert_ood.classifier.outputs import Outputs
 from rubert_ood.errors import BundleError, OutputError
-from rubert_ood.ood.comparison import Reference
+from rubert_ood.ood.reference import Reference
 from rubert_ood.settings import DecisionSettings, LongTextSettings
 
 FILES = {

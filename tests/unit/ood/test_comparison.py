@@ -6,10 +6,11 @@ from sklearn.metrics import roc_auc_score
 
 from rubert_ood.classifier.outputs import Outputs
 from rubert_ood.ood import comparison
-from rubert_ood.ood.comparison import Reference, compare_detectors, compare_rules, leave_classes_out, make_reference
+from rubert_ood.ood.comparison import compare_detectors, compare_rules, leave_classes_out
 from rubert_ood.ood.detectors import MAHALANOBIS, fit_detectors
 from rubert_ood.ood.fit import fit
 from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
+from rubert_ood.ood.reference import Reference
 from rubert_ood.settings import DecisionSettings, FitSettings
 
 C, H = 10, 14
@@ -88,16 +89,6 @@ def test_a_class_without_a_reference_row_does_no_harm(fitted):
     partly = Outputs(TRAIN.logits_NC[rows], TRAIN.cls_NH[rows], TRAIN.labels_N[rows])
     entries = compare_detectors(fitted, Reference(partly, VALID), test=TEST, kinds=KINDS)
     assert all(0 <= entry["left_out"]["auroc"] <= 1 for entry in entries)
-
-
-def test_the_reference_is_bounded_and_repeatable(monkeypatch):
-    monkeypatch.setattr(comparison, "MAX_REFERENCE_ROWS", 350)
-    reference, again = make_reference(TRAIN, VALID), make_reference(TRAIN, VALID)
-    assert (len(reference.train), len(reference.calibration)) == (350, 300)
-    np.testing.assert_array_equal(reference.train.cls_NH, again.train.cls_NH)
-    rows = [int(np.flatnonzero((TRAIN.cls_NH == row).all(axis=1))[0]) for row in reference.train.cls_NH]
-    assert rows == sorted(set(rows))
-    np.testing.assert_array_equal(reference.train.labels_N, TRAIN.labels_N[rows])
 
 
 def test_both_rules_report_their_rates_before_and_after_the_gate(fitted):

@@ -12,10 +12,10 @@ from sklearn import metrics
 
 from rubert_ood.ads.dataset import LabelledAds
 from rubert_ood.classifier.outputs import Outputs
-from rubert_ood.ood.comparison import Reference
 from rubert_ood.ood.decision import Thresholds
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
+from rubert_ood.ood.reference import Reference
 from rubert_ood.ood.temperature import TemperatureFit
 from rubert_ood.reports.curves import CURVE_POINTS
 from rubert_ood.reports.evaluation import EXAMPLE_CHARACTERS, evaluate

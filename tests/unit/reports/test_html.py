@@ -8,7 +8,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from rubert_ood.ads.dataset import LabelledAds
-from rubert_ood.ood.comparison import Reference
+from rubert_ood.ood.reference import Reference
 from rubert_ood.reports.evaluation import evaluate
 from rubert_ood.reports.html import _speed, evaluation_html, run_html
 
