@@ -31,7 +31,7 @@ from rubert_ood.classifier.model import Classifier
 from rubert_ood.classifier.tokens import tokenize
 from rubert_ood.cluster import ray_session
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
-from rubert_ood.scoring.ledger import make_manifest
+from rubert_ood.scoring.manifest import make_manifest
 from rubert_ood.scoring.pipeline import score_shards
 from rubert_ood.scoring.plan import Plan, make_plan, save_plan
 from rubert_ood.scoring.runner import Runner

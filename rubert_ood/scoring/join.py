@@ -21,7 +21,8 @@ from rubert_ood.cluster import TASK_RETRIES
 from rubert_ood.errors import InputError, PartialRunError, RubertOodError, StorageUnavailableError, VerificationError
 from rubert_ood.progress import Progress
 from rubert_ood.scoring.diff import ROW_SCHEMA, add_partition, count_partition, summary
-from rubert_ood.scoring.ledger import read_manifest, read_receipts
+from rubert_ood.scoring.ledger import read_receipts
+from rubert_ood.scoring.manifest import read_manifest
 from rubert_ood.scoring.plan import load_plan
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from typing import Any
 
 from rubert_ood import storage
 from rubert_ood.errors import InputError, PartialRunError
-from rubert_ood.scoring.ledger import put_manifest, read_manifest
+from rubert_ood.scoring.manifest import put_manifest, read_manifest
 from rubert_ood.scoring.publish import (
     POINTER_FILE,
     SWAP_ATTEMPTS,

@@ -16,7 +16,7 @@ from scipy.spatial.distance import jensenshannon
 
 from rubert_ood import storage
 from rubert_ood.errors import ErrorRateError, InputError, PartialRunError, PublicationRefusedError, RubertOodError
-from rubert_ood.scoring.ledger import put_manifest, read_manifest
+from rubert_ood.scoring.manifest import put_manifest, read_manifest
 from rubert_ood.settings import GateSettings
 
 log = logging.getLogger(__name__)

@@ -10,18 +10,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rubert_ood import storage
+from rubert_ood import __version__, storage
 from rubert_ood.errors import InputError, PartialRunError, VerificationError
 from rubert_ood.progress import Progress
 from rubert_ood.scoring.duplicates import IDS_SCHEMA, find_duplicates
-from rubert_ood.scoring.ledger import (
-    PART_COLUMNS,
-    manifest_uri,
-    part_counts,
-    read_quarantine,
-    read_receipts,
-    reason_counts,
-)
+from rubert_ood.scoring.ledger import PART_COLUMNS, part_counts, read_quarantine, read_receipts, reason_counts
+from rubert_ood.scoring.manifest import manifest_uri
 from rubert_ood.scoring.plan import Plan, Shard
 from rubert_ood.scoring.records import DIGEST_MODULUS, ERROR_SCHEMA, ids_digest
 
@@ -196,5 +190,7 @@ def _parse(uri: str, data: bytes, columns: list[str]) -> tuple[dict[bytes, bytes
         raise VerificationError(f"{uri}: not readable as Parquet: {' '.join(str(error).split())}") from error
     lacking = [name for name in columns if name not in part.schema.names]
     if lacking:
-        raise VerificationError(f"{uri}: no column {lacking[0]!r}")
+        written_by = metadata.get(b"rubert_ood.code_version", b"?").decode()
+        hint = "" if written_by == __version__ else f"; rubert_ood {written_by} wrote it, verify it with that version"
+        raise VerificationError(f"{uri}: no column {lacking[0]!r}{hint}")
     return metadata, part

@@ -4,6 +4,10 @@ Order, strongest first: flag (`--fit.threshold_quantile 0.99`), environment (`RU
 the YAML file of `--config`, the default. Secrets have no place here: S3 credentials come from the AWS environment.
 """
 
+from rubert_ood.settings.base import (
+    JobSettings,
+    RayJobSettings,
+)
 from rubert_ood.settings.groups import (
     NOISE_WORDS,
     PHONE_PATTERN,
@@ -20,26 +24,26 @@ from rubert_ood.settings.groups import (
     SplitSettings,
     WorkerSettings,
 )
-from rubert_ood.settings.jobs import (
-    BackfillSettings,
+from rubert_ood.settings.load import (
+    load_settings,
+)
+from rubert_ood.settings.models import (
     DemoSettings,
-    DiffSettings,
     EvaluateSettings,
-    JobSettings,
-    PlanSettings,
     PredictSettings,
-    PublishSettings,
-    RayJobSettings,
-    RollbackSettings,
-    ScoreSettings,
     SubheadColumnSettings,
     SubheadsSettings,
     TrainSettings,
     TuneSettings,
-    VerifySettings,
 )
-from rubert_ood.settings.load import (
-    load_settings,
+from rubert_ood.settings.runs import (
+    BackfillSettings,
+    DiffSettings,
+    PlanSettings,
+    PublishSettings,
+    RollbackSettings,
+    ScoreSettings,
+    VerifySettings,
 )
 
 __all__ = [

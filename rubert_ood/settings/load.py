@@ -7,7 +7,7 @@ from pydantic_settings import CliApp
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 from rubert_ood.errors import SettingsError
-from rubert_ood.settings.jobs import JobSettings
+from rubert_ood.settings.base import JobSettings
 from rubert_ood.settings.sources import WholeTexts
 
 Settings = TypeVar("Settings", bound=JobSettings)

@@ -7,7 +7,7 @@ from typing import Any
 from rubert_ood import storage
 from rubert_ood.cluster import ray_session
 from rubert_ood.errors import RubertOodError
-from rubert_ood.scoring.ledger import read_manifest
+from rubert_ood.scoring.manifest import read_manifest
 from rubert_ood.scoring.past_day import publish_day, run_before
 from rubert_ood.settings import BackfillSettings, ScoreSettings
 from rubert_ood.workflows.compare import changed_labels, compare_runs, write_diff

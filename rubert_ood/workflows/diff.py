@@ -11,7 +11,7 @@ from rubert_ood.bundle_files import MANIFEST
 from rubert_ood.cluster import ray_session
 from rubert_ood.errors import InputError, SettingsError
 from rubert_ood.reports.diff import compare_evaluations
-from rubert_ood.scoring.ledger import manifest_uri
+from rubert_ood.scoring.manifest import manifest_uri
 from rubert_ood.scoring.publish import POINTER_FILE, read_pointer
 from rubert_ood.settings import DiffSettings, GateSettings, ScoreSettings
 from rubert_ood.workflows.compare import compare_runs, write_diff

@@ -8,7 +8,8 @@ from rubert_ood import storage
 from rubert_ood.cluster import ray_session
 from rubert_ood.errors import ErrorRateError, InputError, PartialRunError, PublicationRefusedError, RubertOodError
 from rubert_ood.reports.html import run_html
-from rubert_ood.scoring.ledger import make_manifest, put_manifest, read_manifest, read_quarantine, read_receipts
+from rubert_ood.scoring.ledger import read_quarantine, read_receipts
+from rubert_ood.scoring.manifest import make_manifest, put_manifest, read_manifest
 from rubert_ood.scoring.plan import Plan, Shard, load_plan, save_plan
 from rubert_ood.scoring.publish import (
     check_gate,

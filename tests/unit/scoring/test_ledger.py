@@ -9,13 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from rubert_ood import __version__
-from rubert_ood.scoring.ledger import (
-    TOKEN_EDGES,
-    make_manifest,
-    put_manifest,
-    read_manifest,
-    read_receipts,
-)
+from rubert_ood.scoring.ledger import TOKEN_EDGES, read_receipts
+from rubert_ood.scoring.manifest import make_manifest, put_manifest, read_manifest
 from tests.unit.scoring.test_stages import REASONS
 
 STARTED = "2026-11-24T03:00:00+00:00"

@@ -8,7 +8,7 @@ import pytest
 from rubert_ood import storage
 from rubert_ood.errors import PartialRunError, PublicationRefusedError
 from rubert_ood.scoring import past_day
-from rubert_ood.scoring.ledger import put_manifest, read_manifest
+from rubert_ood.scoring.manifest import put_manifest, read_manifest
 from rubert_ood.scoring.past_day import publish_day, run_before
 from rubert_ood.scoring.publish import is_published, publish_run, read_pointer, roll_back
 from rubert_ood.settings import GateSettings

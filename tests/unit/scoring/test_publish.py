@@ -15,7 +15,8 @@ from scipy.stats import entropy
 
 from rubert_ood import storage
 from rubert_ood.errors import ErrorRateError, InputError, PartialRunError, PublicationRefusedError
-from rubert_ood.scoring.ledger import make_manifest, put_manifest, read_manifest, read_receipts
+from rubert_ood.scoring.ledger import read_receipts
+from rubert_ood.scoring.manifest import make_manifest, put_manifest, read_manifest
 from rubert_ood.scoring.publish import (
     MAX_HISTORY,
     check_gate,

@@ -21,7 +21,8 @@ from rubert_ood.errors import (
     StorageUnavailableError,
 )
 from rubert_ood.scoring.encode import encode
-from rubert_ood.scoring.ledger import make_manifest, read_receipts
+from rubert_ood.scoring.ledger import read_receipts
+from rubert_ood.scoring.manifest import make_manifest
 from rubert_ood.scoring.payload import ScoringJob, attempt, from_ipc, shard_item
 from rubert_ood.scoring.plan import make_plan, save_plan
 from rubert_ood.scoring.records import ids_digest

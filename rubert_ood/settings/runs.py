@@ -1,0 +1,140 @@
+"""The settings of the jobs that score a catalogue, publish it, or compare what was scored."""
+
+from datetime import date
+from typing import Literal
+
+from pydantic import Field, model_validator
+from pydantic_settings import CliPositionalArg
+
+from rubert_ood.settings.base import PLAIN_NAME, JobSettings, RayJobSettings
+from rubert_ood.settings.groups import (
+    ColumnSettings,
+    GateSettings,
+    Precision,
+)
+
+
+class ScoreSettings(RayJobSettings):
+    """Score a catalogue: plan, score, verify, publish, report. The same command resumes a stopped run."""
+
+    input_uri: str = Field(min_length=1)
+    """Ads, Parquet or CSV (file, folder or glob)."""
+    bundle_uri: str = Field(min_length=1)
+    """The bundle."""
+    output_uri: str = Field(min_length=1)
+    """Root of the published output: OUTPUT/run_date=.../run_id=.../part-*.parquet and OUTPUT/latest.json."""
+    run_date: date = Field(default_factory=date.today)
+    """Day that the run belongs to. Default: today; give it where a run may pass midnight, or it cannot be resumed."""
+    run_id: str | None = Field(None, pattern=PLAIN_NAME)
+    """Name of the run. Default: the head of the run fingerprint, so the same work has the same name."""
+    columns: ColumnSettings = ColumnSettings()
+    carry_columns: tuple[str, ...] = ()
+    """Input columns copied to the output."""
+    embedding: bool = False
+    """Write the CLS vector as a float16 list."""
+    on_bad_file: Literal["fail", "quarantine"] = "fail"
+    """A file that can't be read or lacks a column ends the job, or is set aside with its reason."""
+    max_failed_shards: int = Field(10, ge=0)
+    """Shards that may be set aside during the run (damaged page, a text that kills its process) before it stops."""
+    no_progress_timeout_s: float = Field(300, gt=0)
+    """The run stops, resumable, when no shard moves for so long. More than one shard takes, and than the autoscaler."""
+    shard_rows: int | None = Field(None, gt=0)
+    """Ads per shard: the unit of work, of retry and of one output part. Default: 20,000 on GPU, 2,000 on CPU."""
+    token_budget: int | None = Field(None, gt=0)
+    """Tokens per forward pass, padding included. Default: 65,536 on GPU, 2,048 on CPU, where each thread has a
+    batch of its own."""
+    num_actors: int | None = Field(None, gt=0)
+    """Actors that hold the model. Default: one per GPU, without GPUs one per node."""
+    use_gpu: bool = False
+    """Score on GPU."""
+    precision: Precision | None = None
+    """Numbers to compute in: those that the bundle was fitted in, others are refused. Default: the bundle's."""
+    gate: GateSettings = GateSettings()
+    publish: bool = True
+    """Swap the pointer when the gate agrees."""
+    report_texts: bool = True
+    """Keep the first 200 characters of the cleaned text of the ads farthest from every class, some per shard, in
+    receipts, manifest and report. Phone numbers and city names are not in it; what else is personal may be."""
+    report_changes: bool = True
+    """Compare with the last published run ad by ad, after publication, and show in the report which labels changed; see
+    also _run/diff.html. Takes about 15 s per million ads on 2 cores. A backfill compares in any case."""
+
+
+class PlanSettings(ScoreSettings):
+    """Check the input of a scoring job and estimate its time. The settings are those of `score`; nothing is written."""
+
+    calibration_s: float = Field(10, ge=0)
+    """Seconds of scoring, on this machine, that the estimate rests on; loading comes on top. 0: no estimate."""
+
+
+class BackfillSettings(ScoreSettings):
+    """Score a range of past days again, compare each with its run before, publish by gate. Settings as for `score`."""
+
+    from_date: date
+    """First day to score again."""
+    to_date: date
+    """Last day, inclusive."""
+    input_uri: str = Field(min_length=1)
+    """Ads of a day; {run_date} stands for the day, as in s3://BUCKET/ads/{run_date}/."""
+
+    @model_validator(mode="after")
+    def _a_range_of_days(self) -> "BackfillSettings":
+        if "run_date" in self.model_fields_set:
+            raise ValueError("run_date: a backfill takes from_date and to_date instead")
+        if self.to_date < self.from_date:
+            raise ValueError(f"to_date {self.to_date} is before from_date {self.from_date}")
+        if self.to_date > self.from_date and "{run_date}" not in self.input_uri:
+            raise ValueError("input_uri: several days with one input; write {run_date} where the day stands in it")
+        return self
+
+
+class DiffSettings(RayJobSettings):
+    """Compare two runs ad by ad, or two bundles on the same ads; write diff.json and diff.html."""
+
+    a_uri: CliPositionalArg[str] = ""
+    """What was before: a run folder, a root of published output (its published run), or a bundle."""
+    b_uri: CliPositionalArg[str] = ""
+    """What it is compared with, of the same kind."""
+    input_uri: str | None = None
+    """Ads that both bundles score, Parquet or CSV; only for bundles."""
+    output_uri: str = "output/diff"
+    """Where diff.json and diff.html go, and with bundles their runs, under a/ and b/."""
+    columns: ColumnSettings = ColumnSettings()
+    on_bad_file: Literal["fail", "quarantine"] = "fail"
+    """With bundles: a file that can't be read ends the job, or is set aside with its reason."""
+    num_actors: int | None = Field(None, gt=0)
+    """With bundles: actors that hold the model. Default: one per GPU, without GPUs one per node."""
+    use_gpu: bool = False
+    """With bundles: score on GPU."""
+
+    @model_validator(mode="after")
+    def _two_things(self) -> "DiffSettings":
+        if not self.a_uri or not self.b_uri:
+            raise ValueError("name two runs or two bundles: `diff A B`, or a_uri and b_uri in the YAML file")
+        return self
+
+
+class VerifySettings(JobSettings):
+    """Re-read a run folder and check its parts against its receipts."""
+
+    run_uri: str = Field(min_length=1)
+    """The run folder, OUTPUT/run_date=.../run_id=..."""
+
+
+class PublishSettings(JobSettings):
+    """Publish a verified run: apply the gate, then swap the pointer."""
+
+    run_uri: str = Field(min_length=1)
+    """The run folder, OUTPUT/run_date=.../run_id=..."""
+    gate: GateSettings = GateSettings()
+    force: str | None = Field(None, min_length=1)
+    """Publish although the gate refuses, or after a rollback, for this reason; the manifest keeps it."""
+
+
+class RollbackSettings(JobSettings):
+    """Let the pointer name the run that was published before the present one."""
+
+    output_uri: str = Field(min_length=1)
+    """Root of the published output, where latest.json lies."""
+    reason: str = "no reason given"
+    """Why; the manifest of the run that is taken back keeps it."""
