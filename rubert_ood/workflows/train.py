@@ -18,7 +18,7 @@ from rubert_ood.ood.agreement import check_agreement, int8_agreement
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.reference import MAX_REFERENCE_ROWS, make_reference
 from rubert_ood.reports.model_card import model_card
-from rubert_ood.settings import Precision, TrainSettings
+from rubert_ood.settings import Precision, SplitSettings, TrainSettings
 from rubert_ood.workflows.evaluation import evaluation_documents, load_extra_texts
 from rubert_ood.workflows.fitting import fit_features
 
@@ -30,6 +30,7 @@ def train(settings: TrainSettings) -> tuple[Bundle, dict[str, Any]]:
     version = settings.version or datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S")
     bundle_uri = storage.join(storage.absolute(settings.output_uri), "bundles", version)
     check_new(bundle_uri)
+    _warn_of_idle_settings(settings)
     precision = settings.precision or ("bf16" if settings.workers.use_gpu else "fp32")
     dataset = load_dataset(settings)
     log.info(
@@ -78,6 +79,18 @@ def train(settings: TrainSettings) -> tuple[Bundle, dict[str, Any]]:
     log.info("bundle    %s  fingerprint %s", bundle.uri, bundle.fingerprint[:12])
     log.info("report    %s", storage.join(bundle.uri, "evaluation.html"))
     return bundle, evaluation
+
+
+def _warn_of_idle_settings(settings: TrainSettings) -> None:
+    """Name what was set and changes nothing."""
+    idle = [
+        ("long_text", {"stride", "max_chunks"}, "mode truncate", settings.long_text.mode == "truncate"),
+        ("decision", {"alpha", "z_thr"}, "rule conformal", settings.decision.rule == "conformal"),
+        ("split", {*SplitSettings.model_fields}, "train_uri", settings.input_uri is None),
+    ]
+    for group, names, reason, is_idle in idle:
+        for name in sorted(names & getattr(settings, group).model_fields_set) if is_idle else []:
+            log.warning("settings  %s.%s: no effect with %s", group, name, reason)
 
 
 def _splits(dataset: Dataset) -> dict[str, LabelledAds]:

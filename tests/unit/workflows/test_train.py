@@ -84,3 +84,18 @@ def test_a_bundle_that_int8_would_spoil_is_not_written(settings, gathered, monke
     with pytest.raises(PublicationRefusedError, match=r"precision int8: on valid 0.9800 .* \(limit 0.99\)"):
         workflow.train(settings.model_copy(update={"precision": "int8"}))
     assert not Path(settings.output_uri, "bundles").exists()
+
+
+def test_settings_that_change_nothing_are_named(settings, gathered, caplog):
+    from rubert_ood.settings import load_settings
+
+    arguments = ["--long_text.stride", "10", "--decision.alpha", "1.2", "--decision.rule", "conformal"]
+    loaded = load_settings(TrainSettings, ["--input_uri", str(settings.input_uri), *arguments], program="train")
+    workflow._warn_of_idle_settings(loaded)
+    assert [record.getMessage() for record in caplog.records] == [
+        "settings  long_text.stride: no effect with mode truncate",
+        "settings  decision.alpha: no effect with rule conformal",
+    ]
+    caplog.clear()
+    workflow.train(settings)
+    assert "no effect" not in caplog.text
