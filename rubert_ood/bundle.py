@@ -192,6 +192,17 @@ def load_bundle(uri: str, *, fingerprint: str | None = None) -> Bundle:
                 raise
             shutil.rmtree(folder, ignore_errors=True)  # the copy on this node went bad; the bundle may be whole
             folder = fetch(uri, manifest)
+    try:
+        return _read(uri, folder, manifest)
+    except (KeyError, TypeError, ValueError) as error:  # pydantic's errors are ValueErrors
+        what = f"it lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
+        version = manifest.get("code_version", "?")
+        raise BundleError(
+            f"{uri}: rubert_ood {version} wrote it otherwise than this version reads it ({what}); train again"
+        ) from error
+
+
+def _read(uri: str, folder: str, manifest: dict[str, Any]) -> Bundle:
     text = read_json(folder, "text.json")
     return Bundle(
         uri=uri,
@@ -203,7 +214,7 @@ def load_bundle(uri: str, *, fingerprint: str | None = None) -> Bundle:
         max_length=text["max_length"],
         long_text=LongTextSettings(**text["long_text"]),
         precision=read_json(folder, "precision.json")["precision"],
-        subheads=_read_subheads(folder) if SUBHEADS in files else None,
+        subheads=_read_subheads(folder) if SUBHEADS in manifest["files"] else None,
     )
 
 

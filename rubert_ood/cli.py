@@ -10,6 +10,11 @@ from rubert_ood import __version__, settings
 from rubert_ood.errors import RubertOodError
 
 INTERRUPTED = 130
+GOES_ON = {
+    "score": "; the same command goes on from here",
+    "backfill": "; the same command goes on from here",
+    "train": "; with the same --version it goes on from its newest checkpoint",
+}
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("interrupted; `score`, and `train` with the same --version, go on from here", file=sys.stderr)
+        print(f"interrupted{GOES_ON.get(chosen.verb, '; the same command starts anew')}", file=sys.stderr)
         return INTERRUPTED
     except Exception:
         logging.exception("internal error, please report it")

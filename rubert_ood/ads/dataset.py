@@ -156,9 +156,9 @@ def clean_labelled(table: pa.Table, cleaner: TextCleaner, labels: list[str], *, 
     texts, numbers, cities = [], [], []
     slices: dict[str, list[str]] = {}
     columns = (decoded(table[role]) for role in ("title", "description", "category", "city"))
-    for title, description, category, city in zip(*columns, strict=True):
+    for row, (title, description, category, city) in enumerate(zip(*columns, strict=True)):
         if category not in index:
-            raise SchemaError(f"label {category!r} does not occur among the training labels")
+            raise SchemaError(f"row {row + 1}: label {category!r} does not occur among the training labels")
         if isinstance(title, bytes) or isinstance(description, bytes):
             continue
         text = cleaner.clean(ad_text(title, description))

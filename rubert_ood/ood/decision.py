@@ -139,8 +139,8 @@ def check_rule(settings: DecisionSettings, num_calibration: int) -> None:
     if settings.rule == "conformal" and settings.conformal_alpha * (num_calibration + 1) < 1:
         needed = math.ceil(1 / settings.conformal_alpha) - 1
         raise SettingsError(
-            f"decision.conformal_alpha: {settings.conformal_alpha:g} needs at least {needed} calibration rows, found "
-            f"{num_calibration}; give more, or a larger alpha"
+            f"conformal_alpha {settings.conformal_alpha:g} of the conformal rule needs at least {needed} calibration "
+            f"rows, found {num_calibration}; give more, a larger conformal_alpha, or rule notebook"
         )
 
 

@@ -1,7 +1,8 @@
 """Choose the thresholds of the decision for a stated target, on labelled ads and perhaps on foreign texts.
 
 Every combination of three things is tried: how far is far (the strength of the rule), the confidence gate, and
-tau_other. An ad is kept when it gets one of the classes; foreign texts should not be kept.
+tau_other. Without foreign texts only tau_other: nothing then speaks for flagging anything. An ad is kept when it gets
+one of the classes; foreign texts should not be kept.
 Shapes: N ads, C classes, T values of tau_other.
 """
 
@@ -47,9 +48,9 @@ def choose_decision(
     """
     best: tuple[Any, ...] = ()
     best_precision = 0.0
-    for settings in _candidates(model):
+    for settings in _candidates(model) if foreign is not None else [model.decision]:
         curves = _curves(replace(model, decision=settings), ads, foreign, TAUS_T)
-        enough_T = curves.kept_T >= _few(min_precision)
+        enough_T = curves.kept_T >= ads_needed(min_precision)
         best_precision = max(best_precision, float(curves.precision_T[enough_T].max(initial=0.0)))
         if min_precision is None:
             values_T = curves.macro_f1_T
@@ -61,13 +62,13 @@ def choose_decision(
             best = (rank, settings.model_copy(update={"tau_other": float(TAUS_T[row])}))
     if not best:
         raise PublicationRefusedError(
-            f"min_precision: no threshold reaches {min_precision:g} on {_few(min_precision):,} or more kept ads, the "
-            f"best precision on so many is {best_precision:.4f}; lower it, give more ads, or train a better model"
+            f"min_precision: no threshold reaches {min_precision:g} on {ads_needed(min_precision):,} or more kept ads, "
+            f"the best precision on so many is {best_precision:.4f}; lower it, give more ads, or train a better model"
         )
     return best[1]
 
 
-def _few(min_precision: float | None) -> int:
+def ads_needed(min_precision: float | None) -> int:
     """Return how many ads must be kept: among fewer, no mistake is mere chance and one breaks the promise."""
     return 1 if min_precision is None else math.ceil(round(1 / (1 - min_precision), 6))
 
@@ -101,11 +102,12 @@ def measure(model: FittedModel, ads: Outputs, foreign: Outputs | None) -> dict[s
 def _candidates(model: FittedModel) -> Iterator[DecisionSettings]:
     """Yield every strength of the rule with every gate; where nothing is flagged the strength says nothing."""
     decision = model.decision
+    yield decision
     strengths = [_strength(model, share) for share in FAR_SHARES if share * len(model.thresholds.calibration_d2) >= 1]
-    yield decision.model_copy(update={"ood_conf_gate": 0.0})
     for strength in [{}, *strengths]:  # the present one as well
         for gate in GATES[1:]:
             yield decision.model_copy(update=strength | {"ood_conf_gate": gate})
+    yield decision.model_copy(update={"ood_conf_gate": GATES[0]})  # last: on a tie something is flagged
 
 
 def _strength(model: FittedModel, share: float) -> dict[str, float]:

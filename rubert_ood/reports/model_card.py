@@ -34,7 +34,7 @@ Text is `clean(title + " " + description)`; `text.json` holds what the cleaner r
 | macro-F1 | {headline["macro_f1"]:.4f} |
 | temperature T | {headline["temperature"]:.4f} |
 | ECE after T | {headline["ece_after"]:.4f} |
-| d2 threshold (valid) | {headline["threshold"]:,.2f} |
+| d2 threshold ({headline["calibrated_on"]}) | {headline["threshold"]:,.2f} |
 
 `AutoModelForSequenceClassification.from_pretrained` loads this folder for plain labels. Labels with temperature, OOD
 flag and "Other" come from `rubert-ood predict` and `rubert-ood score`. The whole evaluation is in `evaluation.html`.
@@ -46,7 +46,6 @@ def _origin(context: Mapping[str, Any]) -> str:
     if "base_model" in context:
         parts.append(f"Fine-tuned from `{context['base_model']}` on {context['num_train']:,} ads.")
     if "tuned_from" in context:
-        parts.append(
-            f"Thresholds tuned from version `{context['tuned_from']}`; the figures are of the ads that chose them."
-        )
+        parts.append(f"Thresholds tuned from version `{context['tuned_from']}`, measured on the ads that chose them.")
+        parts.append(context["tuned_for"])
     return " ".join(parts)

@@ -12,6 +12,13 @@ WEAK_F1 = 0.8
 GOOD_HARD_CASES = 0.8
 GOOD_FAR_RATE = 1.5
 """Ads called far over those that the conformal rule was asked for."""
+GOOD_CONFORMAL_OOD_RATE = 0.05
+"""In-domain ads flagged as OOD by a rule whose alpha somebody chose."""
+GOOD_OTHER_RATE = 0.1
+"""In-domain ads that get no class."""
+FEW_ADS = 100
+"""Fewer test or calibration ads tell little, whatever they say."""
+NAMED_CLASSES = 5
 BETTER_AUROC = 0.05
 """Lead of another detector that is worth telling."""
 
@@ -25,12 +32,7 @@ def verdict(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
         _calibration_rows(headline),
         _false_alarms(headline, evaluation["decision"]),
     ]
-    weak = [row for row in evaluation["per_class"] if row["support"] and row["f1"] < WEAK_F1]
-    if weak:
-        names = ", ".join(f"{row['label']} ({row['f1']:.2f})" for row in sorted(weak, key=lambda row: row["f1"])[:5])
-        findings.append(_finding(False, f"{len(weak)} class(es) have F1 below {WEAK_F1:g}: {names}."))
-    else:
-        findings.append(_finding(True, f"Every class has F1 of at least {WEAK_F1:g}."))
+    findings.append(_classes(evaluation["per_class"]))
     missed = [kind for kind in evaluation["ood_kinds"] if kind["caught"] < GOOD_CAUGHT]
     if missed:
         names = ", ".join(f"{kind['kind']} ({kind['caught']:.0%})" for kind in missed)
@@ -49,10 +51,23 @@ def verdict(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
     return findings
 
 
+def _classes(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    measured = [row for row in rows if row["support"]]
+    weak = sorted((row for row in measured if row["f1"] < WEAK_F1), key=lambda row: row["f1"])
+    unknown = f" {len(rows) - len(measured)} class(es) have no test ad." if len(measured) < len(rows) else ""
+    if not weak:
+        return _finding(not unknown, f"Every class that was measured has F1 of at least {WEAK_F1:g}.{unknown}")
+    names = ", ".join(f"{row['label']} ({row['f1']:.2f})" for row in weak[:NAMED_CLASSES])
+    more = f" and {len(weak) - NAMED_CLASSES} more" if len(weak) > NAMED_CLASSES else ""
+    return _finding(False, f"{len(weak)} class(es) have F1 below {WEAK_F1:g}: {names}{more}.{unknown}")
+
+
 def _accuracy(headline: Mapping[str, Any], baseline: Mapping[str, float] | None) -> dict[str, Any]:
     text = (
         f"Accuracy {headline['accuracy']:.1%}, macro-F1 {headline['macro_f1']:.1%} on {headline['num_test']:,} test ads"
     )
+    if headline["num_test"] < FEW_ADS:
+        return _finding(False, f"{text}: too few to tell.")
     if baseline is None:
         return _finding(True, f"{text}.")
     ahead = headline["accuracy"] - baseline["accuracy"]
@@ -78,7 +93,10 @@ def _calibration_rows(headline: Mapping[str, Any]) -> dict[str, Any]:
             f"T and the thresholds rest on the {count} valid ads, which also chose the checkpoint: they look better "
             "than new ads will, so more of these are flagged. Set split.calibration_fraction, or give calibration_uri.",
         )
-    return _finding(True, f"T and the thresholds rest on {count} ads that neither trained nor chose the checkpoint.")
+    text = f"T and the thresholds rest on {count} ads that neither trained nor chose the checkpoint"
+    if headline["num_calibration"] < FEW_ADS:
+        return _finding(False, f"{text}: too few, give some hundred.")
+    return _finding(True, f"{text}.")
 
 
 def _false_alarms(headline: Mapping[str, Any], decision: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,11 +105,12 @@ def _false_alarms(headline: Mapping[str, Any], decision: Mapping[str, Any]) -> d
         f"{headline['ood_rate']:.2%} are flagged OOD, since they are not confident either; "
         f"{headline['other_rate']:.2%} end as Other."
     )
-    ok = headline["ood_rate"] <= GOOD_OOD_RATE
+    kept = headline["other_rate"] <= GOOD_OTHER_RATE
     if decision["rule"] == "conformal":
         meant = decision["conformal_alpha"]
-        return _finding(headline["far_rate"] <= GOOD_FAR_RATE * meant, f"{text} Meant were {meant:.2%} far ones.")
-    return _finding(ok, text)
+        ok = headline["far_rate"] <= GOOD_FAR_RATE * meant and headline["ood_rate"] <= GOOD_CONFORMAL_OOD_RATE
+        return _finding(ok and kept, f"{text} Meant were {meant:.2%} far ones.")
+    return _finding(headline["ood_rate"] <= GOOD_OOD_RATE and kept, text)
 
 
 def _better_detectors(detectors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

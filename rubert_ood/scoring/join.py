@@ -64,7 +64,12 @@ def read_run(run_uri: str) -> Run:
         for shard in plan.shards
         if shard.shard_id in receipts
     ]
-    return Run(plan.run_uri, manifest, parts)
+    run, expected = Run(plan.run_uri, manifest, parts), manifest["counts"]["rows_scored"]
+    if run.num_rows != expected:
+        raise VerificationError(
+            f"{plan.run_uri}: its receipts have {run.num_rows} rows, its manifest {expected}: run verify on it"
+        )
+    return run
 
 
 def diff_runs(a: Run, b: Run) -> dict[str, Any]:

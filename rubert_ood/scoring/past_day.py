@@ -98,7 +98,7 @@ def publish_day(
             raise refusal(run_uri, failed)
         manifest = manifest | {"gate": gate, "forced": None}
         put_manifest(manifest)  # a reader who follows a pointer finds everything
-        if not swap_pointer(root_uri, make_pointer(root_uri, manifest, day), day_version):
+        if not swap_pointer(root_uri, make_pointer(root_uri, manifest, day or _first_of(root_uri, now)), day_version):
             continue
         if moves and not swap_pointer(output_uri, make_pointer(output_uri, manifest, catalogue), version):
             continue
@@ -106,6 +106,13 @@ def publish_day(
         put_manifest(manifest)  # after the pointers, which are the truth: it never claims what is not so
         return manifest
     raise PartialRunError(f"{root_uri}: other publishers swap {POINTER_FILE} all the time; start again")
+
+
+def _first_of(root_uri: str, before: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Stand for the pointer of a day that has none yet, so that `rollback` finds the run that the day had published."""
+    if before is None or before["outcome"] != "published":
+        return None
+    return {"path": before["run_uri"][len(root_uri) :].strip("/"), "history": []}
 
 
 def _check_churn(churn_rate: float | None, settings: GateSettings) -> list[dict[str, Any]]:

@@ -27,6 +27,8 @@ def diff(settings: DiffSettings) -> dict[str, Any]:
         raise InputError(f"{settings.a_uri} and {settings.b_uri}: one is a run, the other a bundle; name two of a kind")
     if not a_is_run and not settings.input_uri:
         raise SettingsError("input_uri: two bundles are compared on ads that both score; give --input_uri ADS")
+    if a_is_run and settings.input_uri:
+        log.warning("diff      input_uri: no effect, two runs are compared as they are")
     with ray_session(settings):
         document = compare_runs(a_uri, b_uri) if a_is_run else _compare_bundles(a_uri, b_uri, settings)
     write_diff(document, settings.output_uri)

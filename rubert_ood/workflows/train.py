@@ -15,6 +15,7 @@ from rubert_ood.classifier.outputs import Outputs
 from rubert_ood.classifier.training import TrainedModel, fine_tune
 from rubert_ood.cluster import ray_session
 from rubert_ood.ood.agreement import check_agreement, int8_agreement
+from rubert_ood.ood.decision import check_rule
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.reference import MAX_REFERENCE_ROWS, make_reference
 from rubert_ood.reports.model_card import model_card
@@ -38,6 +39,7 @@ def train(settings: TrainSettings) -> tuple[Bundle, dict[str, Any]]:
         f"{len(dataset.test):,} test, {len(dataset.calibration or ()):,} calibration ads, "
         f"{len(dataset.cleaner.cities):,} cities"
     )
+    check_rule(settings.decision, len(dataset.valid if dataset.calibration is None else dataset.calibration))
     extra = load_extra_texts(settings.evaluation, dataset.cleaner)
     baseline = baseline_metrics(dataset.train, dataset.test) if settings.evaluation.baseline else None
     if baseline:

@@ -15,15 +15,19 @@ from rubert_ood.bundle import Bundle, check_new, derive_bundle, load_bundle, loa
 from rubert_ood.classifier.features import compute_features
 from rubert_ood.classifier.outputs import Outputs
 from rubert_ood.cluster import ray_session
-from rubert_ood.errors import InputError
+from rubert_ood.errors import InputError, SettingsError
+from rubert_ood.ood.decision import check_rule
 from rubert_ood.ood.fit import FittedModel, fit
 from rubert_ood.ood.reference import Reference, make_reference
-from rubert_ood.ood.tuning import choose_decision, measure
+from rubert_ood.ood.tuning import ads_needed, choose_decision, measure
 from rubert_ood.reports.model_card import model_card
-from rubert_ood.settings import TuneSettings
-from rubert_ood.workflows.evaluation import evaluation_documents, load_extra_texts
+from rubert_ood.settings import DecisionSettings, GateSettings, TuneSettings
+from rubert_ood.workflows.evaluation import ExtraTexts, evaluation_documents, load_extra_texts
 
 log = logging.getLogger(__name__)
+
+MIN_ADS = 100
+"""Half of them fits T and thresholds, half chooses: with fewer, both are chance."""
 
 
 def tune(settings: TuneSettings) -> Bundle:
@@ -35,7 +39,13 @@ def tune(settings: TuneSettings) -> Bundle:
     table = read_labelled(settings.input_uri, settings.columns)
     ads = clean_labelled(table, bundle.cleaner, bundle.fitted.labels, traits=True)
     halves = _halves(ads, settings)
+    decision = _starting_decision(bundle, settings)
+    check_rule(decision, len(halves["calibration"]))
     extra = load_extra_texts(settings.evaluation, bundle.cleaner)
+    _check_target(
+        settings,
+        len(halves["test"]) + sum(len(texts) for name, texts in extra.parts.items() if name.startswith("ood/")),
+    )
     log.info(f"data      {len(ads):,} labelled ads: one half fits T and thresholds, the other chooses")
     with ray_session(settings):
         outputs = compute_features(
@@ -46,13 +56,21 @@ def tune(settings: TuneSettings) -> Bundle:
             workers=settings.workers,
             precision=bundle.precision,
         ).gather()
-    fitted = _refit(bundle, outputs["calibration"], settings)
+    fitted = fit(
+        bundle.fitted.statistics,  # class means and precision stay those of the training
+        outputs["calibration"],
+        labels=bundle.fitted.labels,
+        settings=settings.fit,
+        decision=decision,
+        calibrated_on="calibration",
+    )
     foreign = _foreign(outputs)
-    decision = choose_decision(fitted, outputs["test"], foreign, min_precision=settings.min_precision)
-    tuned = replace(fitted, decision=decision)
+    tuned_decision = choose_decision(fitted, outputs["test"], foreign, min_precision=settings.min_precision)
+    tuned = replace(fitted, decision=tuned_decision)
     before, after = (measure(model, outputs["test"], foreign) for model in (bundle.fitted, tuned))
     _log("before", bundle.fitted, before)
     _log("after", tuned, after)
+    _warn(tuned, after)
     reference = _reference(bundle, outputs["calibration"])
     evaluation, documents = evaluation_documents(
         tuned,
@@ -61,11 +79,11 @@ def tune(settings: TuneSettings) -> Bundle:
         test=halves["test"],
         reference=reference,
         baseline=None,
-        context=_context(version, bundle, settings, ads),
+        context=_context(version, bundle, settings, ads) | {"tuned_for": _in_words(settings, after)},
     )
     target = {"min_precision": settings.min_precision} if settings.min_precision else {"maximise": "macro_f1"}
     choice = {"target": target, "from": bundle.fingerprint, "before": before, "after": after}
-    documents["tuning.json"] = json.dumps(choice | {"decision": decision.model_dump()}, indent=1)
+    documents["tuning.json"] = json.dumps(choice | {"decision": tuned_decision.model_dump()}, indent=1)
     documents["README.md"] = model_card(evaluation)
     derived = derive_bundle(bundle, uri, fitted=tuned, documents=documents, reference=reference)
     log.info("bundle    %s  fingerprint %s", derived.uri, derived.fingerprint[:12])
@@ -78,8 +96,10 @@ def _halves(ads: LabelledAds, settings: TuneSettings) -> dict[str, LabelledAds]:
     from sklearn.model_selection import train_test_split
 
     counts = np.bincount(ads.labels_N)
-    if len(ads) < 4:
-        raise InputError(f"{settings.input_uri}: {len(ads)} ads with text are too few to tune on; give some hundred")
+    if len(ads) < MIN_ADS:
+        raise InputError(
+            f"{settings.input_uri}: {len(ads)} ads with text are too few to tune on; give at least {MIN_ADS}"
+        )
     stratify = ads.labels_N if counts[counts > 0].min() > 1 and (counts > 0).sum() <= len(ads) // 2 else None
     rows = train_test_split(np.arange(len(ads)), test_size=0.5, random_state=settings.seed, stratify=stratify)
     return {
@@ -92,17 +112,22 @@ def _halves(ads: LabelledAds, settings: TuneSettings) -> dict[str, LabelledAds]:
     }
 
 
-def _refit(bundle: Bundle, calibration: Outputs, settings: TuneSettings) -> FittedModel:
-    """Fit T and the thresholds anew; the class means and the precision stay those of the training."""
-    rule = settings.rule or bundle.fitted.decision.rule
-    return fit(
-        bundle.fitted.statistics,
-        calibration,
-        labels=bundle.fitted.labels,
-        settings=settings.fit,
-        decision=bundle.fitted.decision.model_copy(update={"rule": rule}),
-        calibrated_on="calibration",
-    )
+def _starting_decision(bundle: Bundle, settings: TuneSettings) -> DecisionSettings:
+    return bundle.fitted.decision.model_copy(update={"rule": settings.rule or bundle.fitted.decision.rule})
+
+
+def _num_foreign(extra: ExtraTexts) -> int:
+    return sum(len(texts) for name, texts in extra.parts.items() if name.startswith("ood/"))
+
+
+def _check_target(settings: TuneSettings, num_texts: int) -> None:
+    """Raise SettingsError when so few ads cannot show such a precision."""
+    needed = ads_needed(settings.min_precision)
+    if needed > num_texts:
+        raise SettingsError(
+            f"min_precision: {settings.min_precision:g} can be told from {needed:,} kept ads or more, there are only "
+            f"{num_texts:,} to choose on; give more, or a lower target"
+        )
 
 
 def _foreign(outputs: Mapping[str, Outputs]) -> Outputs | None:
@@ -128,6 +153,23 @@ def _log(name: str, model: FittedModel, measures: Mapping[str, Any]) -> None:
     log.info(
         f"{name:<9} {'  '.join(parts)}  (tau_other {decision.tau_other:g}, gate {decision.ood_conf_gate:g}, "
         f"{decision.rule} rule)"
+    )
+
+
+def _warn(tuned: FittedModel, measures: Mapping[str, Any]) -> None:
+    if tuned.decision.ood_conf_gate == 0:
+        log.warning("tune      the gate is 0: no ad will be flagged OOD; on these texts flagging did not pay")
+    other = 1 - measures["coverage"]
+    if other > GateSettings().max_other_rate:
+        log.warning(f"tune      {other:.0%} of ads will end as Other: a run needs gate.max_other_rate above that")
+
+
+def _in_words(settings: TuneSettings, measures: Mapping[str, Any]) -> str:
+    target = f"precision of {settings.min_precision:g}" if settings.min_precision else "the largest macro-F1"
+    return (
+        f"Tuned for {target}: {measures['precision']:.3f} of the kept ads are right (95 % interval from "
+        f"{measures['precision_low']:.3f}), {measures['coverage']:.1%} of the ads are kept, macro-F1 with Other "
+        f"{measures['macro_f1']:.3f}."
     )
 
 

@@ -196,6 +196,21 @@ def test_a_missing_file_is_named(copy, name):
         load_bundle(str(copy))
 
 
+def test_a_bundle_that_an_earlier_version_wrote_is_one_line(copy):
+    text = json.loads((copy / "text.json").read_text("utf-8"))
+    del text["long_text"]
+    (copy / "text.json").write_text(json.dumps(text))
+    data = (copy / "text.json").read_bytes()
+
+    def describe(manifest):
+        manifest["files"]["text.json"] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+        manifest |= {"fingerprint": _fingerprint(manifest["files"]), "code_version": "0.1.9"}
+
+    _edit_manifest(copy, describe)
+    with pytest.raises(BundleError, match=r"rubert_ood 0\.1\.9 wrote it otherwise .*it lacks 'long_text'.*train again"):
+        load_bundle(str(copy))
+
+
 def test_a_longer_file_is_named(copy):
     with (copy / "text.json").open("a") as file:
         file.write("\n")

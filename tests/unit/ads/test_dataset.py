@@ -313,7 +313,7 @@ def test_a_text_that_is_not_utf8_is_dropped() -> None:
 
 def test_an_unknown_label_is_named() -> None:
     line = message(SchemaError, clean_labelled, labelled((None, "т", "Лодки", None)), TextCleaner(), ["Мебель"])
-    assert line == "label 'Лодки' does not occur among the training labels"
+    assert line == "row 1: label 'Лодки' does not occur among the training labels"
 
 
 # load_dataset
@@ -398,7 +398,9 @@ def test_only_cities_of_train_are_removed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("part", ["valid", "test"])
 def test_an_unknown_label_outside_train_is_named(tmp_path: Path, part: str) -> None:
     settings = separate(tmp_path, **{part: [("лодка", "Лодки")]})
-    assert message(SchemaError, load_dataset, settings) == "label 'Лодки' does not occur among the training labels"
+    assert (
+        message(SchemaError, load_dataset, settings) == "row 1: label 'Лодки' does not occur among the training labels"
+    )
 
 
 @pytest.mark.parametrize("part", ["valid", "test"])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rubert_ood import storage
-from rubert_ood.errors import PartialRunError, PublicationRefusedError
+from rubert_ood.errors import InputError, PartialRunError, PublicationRefusedError
 from rubert_ood.scoring import past_day
 from rubert_ood.scoring.manifest import put_manifest, read_manifest
 from rubert_ood.scoring.past_day import publish_day, run_before
@@ -108,6 +108,19 @@ def test_the_run_before_is_the_published_one_else_the_newest_complete_one(out):
     assert run_before(new)["run_id"] == "first_backfill"
 
 
+def test_a_day_that_was_published_before_its_first_backfill_can_be_taken_back(out):
+    publish_run(_run(out, "2026-11-20", "night20"), OPEN)
+    publish_run(_run(out, "2026-11-24", "night24"), OPEN)
+    bad = _publish_day(_run(out, "2026-11-20", "again"))
+    roll_back(f"{out}/run_date=2026-11-20", "wrong labels")
+    assert _named(out, "2026-11-20") == "night20"
+    assert read_manifest(bad["run_uri"])["outcome"] == "rolled_back"
+    _run(out, "2026-11-21", "never_published")
+    _publish_day(_run(out, "2026-11-21", "first"))
+    with pytest.raises(InputError, match="only one run was published"):
+        roll_back(f"{out}/run_date=2026-11-21", "wrong labels")
+
+
 def test_churn_over_the_limit_is_refused_and_said(out):
     publish_run(_run(out, "2026-11-20", "night"), OPEN)
     manifest = _run(out, "2026-11-20", "again")
@@ -156,7 +169,7 @@ def test_a_start_that_dies_at_a_write_is_repeated(out, monkeypatch, dies_at, aft
     for root in (out, f"{out}/run_date=2026-11-24"):
         pointer = json.loads(Path(root, "latest.json").read_text())
         assert pointer["run_id"] == "again"
-        assert len(pointer["history"]) == (root == out)
+        assert pointer["history"] == (["run_date=2026-11-24/run_id=night"] if root == out else ["run_id=night"])
 
 
 def test_a_run_that_came_in_between_is_not_overwritten_unseen(out, monkeypatch):

@@ -242,6 +242,18 @@ def test_the_report_compares_two_real_runs(settings, ads, bundle, tmp_path):
     assert {ad["text"] for ad in second["top_ood"]} <= texts
 
 
+def test_a_run_whose_receipts_are_gone_is_not_compared(settings):
+    from rubert_ood.scoring.join import read_run
+
+    run_uri = score(settings)["run_uri"]
+    assert read_run(run_uri).num_rows == NUM_ADS
+    next(Path(run_uri, "_run", "receipts").iterdir()).unlink()
+    with pytest.raises(
+        VerificationError, match=f"have {NUM_ADS - SHARD_ROWS} rows, its manifest {NUM_ADS}: run verify"
+    ):
+        read_run(run_uri)
+
+
 def test_a_comparison_that_fails_spoils_nothing(settings, ads, tmp_path, caplog):
     first = score(settings)
     next(Path(first["run_uri"]).glob("part-*")).unlink()

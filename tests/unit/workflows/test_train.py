@@ -10,7 +10,7 @@ import pytest
 
 from rubert_ood.bundle import load_bundle
 from rubert_ood.classifier.training import TrainedModel
-from rubert_ood.errors import PublicationRefusedError
+from rubert_ood.errors import PublicationRefusedError, SettingsError
 from rubert_ood.settings import EvaluationSettings, LongTextSettings, OptimiserSettings, TrainSettings
 from rubert_ood.workflows import train as workflow
 from tests.unit.conftest import LABELS
@@ -99,3 +99,10 @@ def test_settings_that_change_nothing_are_named(settings, gathered, caplog):
     caplog.clear()
     workflow.train(settings)
     assert "no effect" not in caplog.text
+
+
+def test_too_few_ads_for_the_rule_are_named_before_anything_is_trained(settings, gathered):
+    strict = settings.decision.model_copy(update={"rule": "conformal", "conformal_alpha": 0.001})
+    with pytest.raises(SettingsError, match="needs at least 999 calibration rows, found 40"):
+        workflow.train(settings.model_copy(update={"decision": strict}))
+    assert gathered == []

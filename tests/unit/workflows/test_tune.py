@@ -109,14 +109,19 @@ def test_foreign_texts_and_the_other_rule(bundle, labelled, tmp_path, request):
 def test_a_target_out_of_reach_writes_nothing(bundle, labelled, tmp_path, request):
     before = sorted(Path(bundle.uri).parent.iterdir())
     with pytest.raises(PublicationRefusedError, match="lower it, give more ads"):
-        workflow.tune(_settings(bundle, tmp_path, version=request.node.name, min_precision=0.9999))
+        workflow.tune(_settings(bundle, tmp_path, version=request.node.name, min_precision=0.98))
     assert sorted(Path(bundle.uri).parent.iterdir()) == before
 
 
 def test_too_few_ads_are_named(bundle, labelled, tmp_path, request):
-    write_parquet(tmp_path / "ads.parquet", labelled.slice(0, 3))
-    with pytest.raises(InputError, match=r"ads\.parquet: 3 ads with text are too few"):
+    write_parquet(tmp_path / "ads.parquet", labelled.slice(0, 99))
+    with pytest.raises(InputError, match=r"ads\.parquet: 99 ads with text are too few"):
         workflow.tune(_settings(bundle, tmp_path, version=request.node.name))
-    write_parquet(tmp_path / "ads.parquet", labelled.slice(0, 60))
-    with pytest.raises(SettingsError, match=r"conformal_alpha: 0\.01 needs at least 99 calibration rows, found 30"):
+    write_parquet(tmp_path / "ads.parquet", labelled.slice(0, 120))
+    with pytest.raises(SettingsError, match=r"conformal_alpha 0\.01 .* needs at least 99 calibration rows, found 60"):
         workflow.tune(_settings(bundle, tmp_path, version=request.node.name, rule="conformal"))
+
+
+def test_a_target_that_so_few_ads_cannot_show_is_refused_before_the_work(bundle, labelled, tmp_path, request):
+    with pytest.raises(SettingsError, match=r"0\.999 can be told from 1,000 kept ads or more, there are only 250"):
+        workflow.tune(_settings(bundle, tmp_path, version=request.node.name, min_precision=0.999))
