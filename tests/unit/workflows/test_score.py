@@ -248,9 +248,7 @@ def test_a_run_whose_receipts_are_gone_is_not_compared(settings):
     run_uri = score(settings)["run_uri"]
     assert read_run(run_uri).num_rows == NUM_ADS
     next(Path(run_uri, "_run", "receipts").iterdir()).unlink()
-    with pytest.raises(
-        VerificationError, match=f"have {NUM_ADS - SHARD_ROWS} rows, its manifest {NUM_ADS}: run verify"
-    ):
+    with pytest.raises(VerificationError, match=f"have {NUM_ADS - SHARD_ROWS} rows, .* {NUM_ADS}: run verify"):
         read_run(run_uri)
 
 
