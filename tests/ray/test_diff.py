@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from rubert_ood.ads.synthetic import generate_ads
@@ -225,30 +224,6 @@ def test_backfill_goes_on_over_bad_days_and_never_turns_the_catalogue_back(
     rollback(RollbackSettings(output_uri=str(out), reason="wrong labels"))
     now = json.loads((out / "run_date=2026-11-22" / run_id / "_run" / "manifest.json").read_text())
     assert (now["outcome"], now["pointers"]) == ("published", ["run_date=2026-11-22/latest.json"])
-
-
-def test_too_much_churn_is_refused_and_the_rest_goes_on(ads, trained_bundle, retrained_bundle, tmp_path):
-    out, source = tmp_path / "out", tmp_path / "in"
-    write_parquet(source / "2026-11-20" / "a.parquet", ads.slice(0, 100))
-    shared = {"output_uri": str(out), "gate": WIDE_OPEN.model_copy(update={"max_churn": 0.0})}
-    night = score(
-        ScoreSettings(**shared, bundle_uri=trained_bundle, input_uri=str(source), run_date=date(2026, 11, 20))
-    )
-    pointer = (out / "latest.json").read_text()
-    settings = BackfillSettings(
-        **shared,
-        bundle_uri=retrained_bundle,
-        input_uri=str(source / "{run_date}"),
-        from_date=date(2026, 11, 19),
-        to_date=date(2026, 11, 20),
-    )
-    with pytest.raises(RubertOodError, match=r"2 of 2 day\(s\) failed, the worst: .*gate\.max_churn") as failure:
-        backfill(settings)
-    assert failure.value.exit_code == 5
-    assert (out / "latest.json").read_text() == pointer
-    (refused,) = [path for path in out.glob("run_date=2026-11-20/run_id=*") if path != Path(night["run_uri"])]
-    assert json.loads((refused / "_run" / "manifest.json").read_text())["outcome"] == "refused"
-    assert pq.read_table(refused / next(refused.glob("part-*.parquet")).name).num_rows == 100
 
 
 def test_a_cluster_that_fails_is_said_in_one_line(two_runs, monkeypatch):
