@@ -13,11 +13,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from rubert_ood.reports import figures
 from rubert_ood.reports.diff import diff_findings, most_churned, transition_counts
 from rubert_ood.reports.drift import drift, label_shares, rates
-from rubert_ood.reports.verdict import WEAK_F1
+from rubert_ood.reports.verdict import WEAK_F1, measured_kinds
 from rubert_ood.scoring.ledger import TOKEN_EDGES
 from rubert_ood.scoring.top_ood import EXCERPT_CHARACTERS
 
-LEFT_OUT = "classes left out"
 SLOWEST_SHARDS = 10
 REJECTING_FILES = 10
 CHANGED_PAIRS = 50
@@ -72,19 +71,14 @@ def evaluation_html(evaluation: Mapping[str, Any]) -> str:
         drawn["ood_roc"] = figures.curves(
             lines, "share of test ads", "share of OOD texts", diagonal=True, height=height
         )
-    detectors = [dict(entry) | {"kinds": _kinds(entry)} for entry in evaluation["detectors"]]
+    detectors = [dict(entry) | {"kinds": measured_kinds(entry)} for entry in evaluation["detectors"]]
     return _environment().get_template("evaluation.html.j2").render(e=evaluation, figures=drawn, detectors=detectors)
 
 
 def _aurocs(detectors: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     """Return AUROC by detector and kind; classes that are left out are a kind as well."""
-    return {
-        entry["detector"]: {kind: metrics["auroc"] for kind, metrics in _kinds(entry).items()} for entry in detectors
-    }
-
-
-def _kinds(entry: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    return dict(entry["kinds"]) | ({LEFT_OUT: entry["left_out"]} if entry["left_out"] else {})
+    measured = {entry["detector"]: measured_kinds(entry) for entry in detectors}
+    return {name: {kind: metrics["auroc"] for kind, metrics in kinds.items()} for name, kinds in measured.items()}
 
 
 def run_html(

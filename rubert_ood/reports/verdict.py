@@ -19,6 +19,7 @@ GOOD_OTHER_RATE = 0.1
 FEW_ADS = 100
 """Fewer test or calibration ads tell little, whatever they say."""
 NAMED_CLASSES = 5
+LEFT_OUT = "classes left out"
 BETTER_AUROC = 0.05
 """Lead of another detector that is worth telling."""
 
@@ -115,18 +116,23 @@ def _false_alarms(headline: Mapping[str, Any], decision: Mapping[str, Any]) -> d
 
 def _better_detectors(detectors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Name the kinds that some other detector keeps apart clearly better than the one that decides."""
-    if not detectors or not detectors[0]["kinds"]:
+    if not detectors or not measured_kinds(detectors[0]):
         return []
-    ours, *others = detectors
+    (ours, kinds), *others = ((entry["detector"], measured_kinds(entry)) for entry in detectors)
     better = []
-    for kind, metrics in ours["kinds"].items():
-        best = max(others, key=lambda other: other["kinds"][kind]["auroc"])
-        if best["kinds"][kind]["auroc"] >= metrics["auroc"] + BETTER_AUROC:
-            leads = f"{best['detector']} {best['kinds'][kind]['auroc']:.2f} against {metrics['auroc']:.2f}"
-            better.append(f"{kind} ({leads})")
+    for kind, metrics in kinds.items():
+        name, theirs = max(others, key=lambda other: other[1][kind]["auroc"])
+        auroc = theirs[kind]["auroc"]
+        if auroc >= metrics["auroc"] + BETTER_AUROC:
+            better.append(f"{kind} ({name} {auroc:.2f} against {metrics['auroc']:.2f})")
     if better:
         return [_finding(False, f"Other detectors tell these kinds apart better (AUROC): {', '.join(better)}.")]
-    return [_finding(True, f"No other detector is clearly better than {ours['detector']}, which decides.")]
+    return [_finding(True, f"No other detector is clearly better than {ours}, which decides.")]
+
+
+def measured_kinds(entry: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return what a detector was measured on, by kind; classes that are left out are a kind as well."""
+    return dict(entry["kinds"]) | ({LEFT_OUT: entry["left_out"]} if entry["left_out"] else {})
 
 
 def _finding(ok: bool, text: str) -> dict[str, Any]:

@@ -298,8 +298,8 @@ def good_evaluation() -> dict:
         "decision": {"rule": "notebook", "conformal_alpha": 0.01},
         "baseline": {"accuracy": 0.9, "macro_f1": 0.9},
         "detectors": [
-            {"detector": "Mahalanobis", "kinds": {"news": {"auroc": 0.9}, "code": {"auroc": 0.97}}},
-            {"detector": "MSP", "kinds": {"news": {"auroc": 0.94}, "code": {"auroc": 0.7}}},
+            {"detector": "Mahalanobis", "kinds": {"news": {"auroc": 0.9}, "code": {"auroc": 0.97}}, "left_out": None},
+            {"detector": "MSP", "kinds": {"news": {"auroc": 0.94}, "code": {"auroc": 0.7}}, "left_out": None},
         ],
         "per_class": [{"label": "Кошки", "f1": 0.81, "support": 9}, {"label": "Книги", "f1": 0.9, "support": 9}],
         "ood_kinds": [{"kind": "news", "caught": 0.9}, {"kind": "code", "caught": 0.6}],
@@ -336,6 +336,13 @@ def test_the_conformal_rule_is_held_to_its_promise():
         (lambda e: e.update(per_class=[{"label": "К", "f1": 0.5, "support": 1}] * 7), 4, "К (0.50) and 2 more"),
         (lambda e: e["ood_kinds"][1].update(caught=0.4), 5, "code (40%)"),
         (lambda e: e["detectors"][1]["kinds"]["news"].update(auroc=0.951), 6, "news (MSP 0.95 against 0.90)"),
+        (
+            lambda e: [
+                d.update(left_out={"auroc": auroc}) for d, auroc in zip(e["detectors"], (0.85, 0.91), strict=True)
+            ],
+            6,
+            "classes left out (MSP 0.91 against 0.85)",
+        ),
         (lambda e: e.update(hard_cases=[{"ok": True}] * 7 + [{"ok": False}] * 3), 7, "7 of 10"),
     ],
 )
