@@ -18,7 +18,7 @@ import torch
 from rubert_ood.ads.dataset import LabelledAds
 from rubert_ood.classifier import windows
 from rubert_ood.classifier.model import Classifier
-from rubert_ood.classifier.outputs import Outputs
+from rubert_ood.classifier.outputs import Outputs, sample_rows
 from rubert_ood.cluster import ACTOR_RETRIES, TASK_RETRIES
 from rubert_ood.errors import RubertOodError
 from rubert_ood.progress import Progress
@@ -28,7 +28,6 @@ BATCH_ADS = 512
 SUM_ADS = 8192
 """Ads of one partial sum: large, since each sum of H x H numbers travels to the driver."""
 TOKEN_BUDGET = 4096
-SAMPLE_SEED = 0
 
 Sums = TypeVar("Sums")
 
@@ -67,7 +66,8 @@ class StoredFeatures:
 
     def gather(self, max_rows: Mapping[str, int] | None = None) -> dict[str, Outputs]:
         """Bring every part to the driver, in the order given; of the parts in max_rows a seeded sample of so many."""
-        chosen = {name: _sample(span, (max_rows or {}).get(name, len(span))) for name, span in self.spans.items()}
+        limits = {name: len(span) for name, span in self.spans.items()} | dict(max_rows or {})
+        chosen = {name: span.start + sample_rows(len(span), limits[name]) for name, span in self.spans.items()}
         wanted = np.zeros(max((span.stop for span in self.spans.values()), default=0), dtype=bool)
         for rows in chosen.values():
             wanted[rows] = True
@@ -96,14 +96,6 @@ class StoredFeatures:
 
         sums = self.dataset.map_batches(partial_sum, batch_size=SUM_ADS, batch_format="numpy", **TASK_RETRIES)
         return reduce(add, (row["sums"] for row in sums.iter_rows()))
-
-
-def _sample(span: range, max_rows: int) -> np.ndarray:
-    """Choose rows of a span, ascending."""
-    rows = np.arange(span.start, span.stop)
-    if len(rows) <= max_rows:
-        return rows
-    return np.sort(np.random.default_rng(SAMPLE_SEED).choice(rows, max_rows, replace=False))
 
 
 def compute_features(

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+SAMPLE_SEED = 0
+
 
 @dataclass(frozen=True)
 class Outputs:
@@ -16,3 +18,13 @@ class Outputs:
 
     def __len__(self) -> int:
         return len(self.labels_N)
+
+    def take(self, rows: np.ndarray) -> "Outputs":
+        return Outputs(self.logits_NC[rows], self.cls_NH[rows], self.labels_N[rows])
+
+
+def sample_rows(num_rows: int, max_rows: int) -> np.ndarray:
+    """Choose row numbers, ascending: all, or a repeatable random sample of max_rows."""
+    if num_rows <= max_rows:
+        return np.arange(num_rows)
+    return np.sort(np.random.default_rng(SAMPLE_SEED).choice(num_rows, max_rows, replace=False))

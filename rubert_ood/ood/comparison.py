@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 
 from rubert_ood.classifier.outputs import Outputs
-from rubert_ood.errors import SettingsError
-from rubert_ood.ood.decision import OTHER, check_rule, conformal_p
+from rubert_ood.ood.decision import OTHER, can_flag, conformal_p
 from rubert_ood.ood.detectors import Detector, fit_detectors
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
 from rubert_ood.ood.metrics import ood_metrics
-from rubert_ood.ood.reference import Reference, rows_of
+from rubert_ood.ood.reference import Reference
 
 NUM_FOLDS = 5
 RULES = ("notebook", "conformal")
@@ -73,7 +72,7 @@ def leave_classes_out(train: Outputs, test: Outputs, *, temperature: float) -> d
         foreign_N = fold_C[test.labels_N] == fold
         if foreign_N.all() or not foreign_N.any():
             continue
-        known = rows_of(train, np.flatnonzero(fold_C[train.labels_N] != fold))
+        known = train.take(np.flatnonzero(fold_C[train.labels_N] != fold))
         classes, numbers_N = np.unique(known.labels_N, return_inverse=True)
         statistics = fit_mahalanobis(known.cls_NH, numbers_N, len(classes))
         logits_NC = test.logits_NC[:, fold_C != fold]
@@ -101,20 +100,12 @@ def compare_rules(fitted: FittedModel, *, test: Outputs, kinds: Mapping[str, Out
             {
                 "rule": rule,
                 "chosen": rule == fitted.decision.rule,
-                "possible": _is_possible(model),
+                "possible": can_flag(model.decision, len(fitted.thresholds.calibration_d2)),
                 "test": _rates(model, test),
                 "kinds": {kind: _rates(model, outputs) for kind, outputs in kinds.items()},
             }
         )
     return entries
-
-
-def _is_possible(model: FittedModel) -> bool:
-    try:
-        check_rule(model.decision, len(model.thresholds.calibration_d2))
-    except SettingsError:
-        return False
-    return True
 
 
 def _rates(model: FittedModel, outputs: Outputs) -> dict[str, float]:

@@ -113,10 +113,7 @@ def decide(
 
     z_N = (d2_N - thresholds.mu) / (thresholds.sigma + SIGMA_FLOOR)
     p_N = conformal_p(d2_N, thresholds.calibration_d2)
-    if settings.rule == "conformal":
-        is_far_N = p_N <= settings.conformal_alpha
-    else:
-        is_far_N = (d2_N > settings.alpha * thresholds.threshold) & (z_N > settings.z_thr)
+    is_far_N = is_far(d2_N, z_N, p_N, threshold=thresholds.threshold, settings=settings)
     is_ood_N = is_far_N & (confidence_N < settings.ood_conf_gate)
     names_C = np.array(labels, dtype=object)
     trusted_N = ~is_ood_N & (confidence_N >= settings.tau_other)
@@ -134,9 +131,28 @@ def decide(
     )
 
 
+def is_far(
+    d2_N: NDArray[np.float64],
+    z_N: NDArray[np.float64],
+    p_N: NDArray[np.float64],
+    *,
+    threshold: float,
+    settings: DecisionSettings,
+) -> NDArray[np.bool_]:
+    """Apply the rule of the settings to d2, its z and its conformal p: bool (N,)."""
+    if settings.rule == "conformal":
+        return np.asarray(p_N <= settings.conformal_alpha)
+    return np.asarray((d2_N > settings.alpha * threshold) & (z_N > settings.z_thr))
+
+
+def can_flag(settings: DecisionSettings, num_calibration: int) -> bool:
+    """Say whether the rule can call anything far: the smallest p-value of n rows is 1 / (n + 1)."""
+    return settings.rule != "conformal" or settings.conformal_alpha * (num_calibration + 1) >= 1
+
+
 def check_rule(settings: DecisionSettings, num_calibration: int) -> None:
-    """Raise SettingsError when the rule cannot flag anything: the smallest p-value of n rows is 1 / (n + 1)."""
-    if settings.rule == "conformal" and settings.conformal_alpha * (num_calibration + 1) < 1:
+    """Raise SettingsError when the rule can flag nothing."""
+    if not can_flag(settings, num_calibration):
         needed = math.ceil(1 / settings.conformal_alpha) - 1
         raise SettingsError(
             f"conformal_alpha {settings.conformal_alpha:g} of the conformal rule needs at least {needed} calibration "

@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from rubert_ood.classifier.outputs import Outputs
+from rubert_ood.classifier.outputs import Outputs, sample_rows
 
 MAX_REFERENCE_ROWS = 20_000
 
@@ -17,17 +15,7 @@ class Reference:
     calibration: Outputs
 
 
-def make_reference(train: Outputs, calibration: Outputs, seed: int = 0) -> Reference:
-    return Reference(_sample(train, seed), _sample(calibration, seed))
-
-
-def _sample(outputs: Outputs, seed: int) -> Outputs:
-    if len(outputs) <= MAX_REFERENCE_ROWS:
-        return outputs
-    return rows_of(
-        outputs, np.sort(np.random.default_rng(seed).choice(len(outputs), MAX_REFERENCE_ROWS, replace=False))
+def make_reference(train: Outputs, calibration: Outputs) -> Reference:
+    return Reference(
+        *(part.take(sample_rows(len(part), MAX_REFERENCE_ROWS)) for part in (train, calibration)),
     )
-
-
-def rows_of(outputs: Outputs, rows: np.ndarray) -> Outputs:
-    return Outputs(outputs.logits_NC[rows], outputs.cls_NH[rows], outputs.labels_N[rows])

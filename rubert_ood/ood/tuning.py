@@ -8,7 +8,7 @@ Shapes: N ads, C classes, T values of tau_other.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from scipy.stats import binomtest
 
 from rubert_ood.classifier.outputs import Outputs
 from rubert_ood.errors import PublicationRefusedError
-from rubert_ood.ood.decision import OTHER
+from rubert_ood.ood.decision import OTHER, Decisions, is_far
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.settings import DecisionSettings
 
@@ -48,8 +48,9 @@ def choose_decision(
     """
     best: tuple[Any, ...] = ()
     best_precision = 0.0
+    decided = _decide(model, ads, foreign)
     for settings in _candidates(model) if foreign is not None else [model.decision]:
-        curves = _curves(replace(model, decision=settings), ads, foreign, TAUS_T)
+        curves = _curves(model, settings, ads.labels_N, *decided, TAUS_T)
         enough_T = curves.kept_T >= ads_needed(min_precision)
         best_precision = max(best_precision, float(curves.precision_T[enough_T].max(initial=0.0)))
         if min_precision is None:
@@ -80,15 +81,14 @@ def measure(model: FittedModel, ads: Outputs, foreign: Outputs | None) -> dict[s
     coverage: share of the ads that are kept; accuracy: share that is kept and right; macro_f1: over the classes, and
     over Other if there are foreign texts; foreign_kept: their share that gets one of the classes.
     """
-    decisions = model.decide(ads.logits_NC, ads.cls_NH)
+    decisions, other = _decide(model, ads, foreign)
     kept_N = decisions.label != OTHER
     right = int((kept_N & (decisions.predicted_N == ads.labels_N)).sum())
-    foreign_kept = 0
-    if foreign is not None:
-        foreign_kept = int((model.decide(foreign.logits_NC, foreign.cls_NH).label != OTHER).sum())
+    foreign_kept = 0 if other is None else int((other.label != OTHER).sum())
     kept = int(kept_N.sum()) + foreign_kept
     interval = binomtest(right, kept).proportion_ci(method="wilson") if kept else None
-    curves = _curves(model, ads, foreign, np.array([model.decision.tau_other]))
+    taus_T = np.array([model.decision.tau_other])
+    curves = _curves(model, model.decision, ads.labels_N, decisions, other, taus_T)
     return {
         "precision": right / kept if kept else None,
         "precision_low": float(interval.low) if interval else None,
@@ -123,36 +123,54 @@ def _strength(model: FittedModel, share: float) -> dict[str, float]:
     }
 
 
-def _curves(model: FittedModel, ads: Outputs, foreign: Outputs | None, taus_T: np.ndarray) -> _Curves:
-    """Count, for every tau_other at once, what is kept and what of it is right."""
-    num_classes = len(model.labels)
-    decisions = model.decide(ads.logits_NC, ads.cls_NH)
-    kept_TC = _kept(decisions.predicted_N, decisions.confidence_N, ~decisions.is_ood, taus_T, num_classes)
-    right_N = ~decisions.is_ood & (decisions.predicted_N == ads.labels_N)
-    right_TC = _kept(decisions.predicted_N, decisions.confidence_N, right_N, taus_T, num_classes)
-    support_C = np.bincount(ads.labels_N, minlength=num_classes)
+def _decide(model: FittedModel, ads: Outputs, foreign: Outputs | None) -> tuple[Decisions, Decisions | None]:
+    """Decide on both once: what the settings change follows from distances and confidences."""
+    ours = model.decide(ads.logits_NC, ads.cls_NH)
+    return ours, None if foreign is None else model.decide(foreign.logits_NC, foreign.cls_NH)
+
+
+def _curves(
+    model: FittedModel,
+    settings: DecisionSettings,
+    labels_N: np.ndarray,
+    ads: Decisions,
+    foreign: Decisions | None,
+    taus_T: np.ndarray,
+) -> _Curves:
+    """Count, for every tau_other at once, what is kept under these settings and what of it is right."""
+    num_classes, num_ads = len(model.labels), len(labels_N)
+    in_domain_N = ~_is_ood(model, settings, ads)
+    kept_TC = _kept(ads, in_domain_N, taus_T, num_classes)
+    right_TC = _kept(ads, in_domain_N & (ads.predicted_N == labels_N), taus_T, num_classes)
+    support_C = np.bincount(labels_N, minlength=num_classes)
     kept_ads_T, all_kept_TC = kept_TC.sum(axis=1), kept_TC
     if foreign is not None:
-        other = model.decide(foreign.logits_NC, foreign.cls_NH)
-        all_kept_TC = kept_TC + _kept(other.predicted_N, other.confidence_N, ~other.is_ood, taus_T, num_classes)
+        all_kept_TC = kept_TC + _kept(foreign, ~_is_ood(model, settings, foreign), taus_T, num_classes)
     f1_TC = _f1(right_TC, all_kept_TC, support_C)
     occurs_TC = (all_kept_TC > 0) | (support_C > 0)
     sum_T, count_T = np.where(occurs_TC, f1_TC, 0).sum(axis=1), occurs_TC.sum(axis=1)
     all_kept_T = all_kept_TC.sum(axis=1)
     if foreign is not None:
-        foreign_out_T = len(foreign) - (all_kept_T - kept_ads_T)
-        out_T = len(ads) + len(foreign) - all_kept_T
-        sum_T, count_T = sum_T + _f1(foreign_out_T, out_T, np.array(len(foreign))), count_T + 1
+        num_foreign = len(foreign.predicted_N)
+        foreign_out_T = num_foreign - (all_kept_T - kept_ads_T)
+        out_T = num_ads + num_foreign - all_kept_T
+        sum_T, count_T = sum_T + _f1(foreign_out_T, out_T, np.array(num_foreign)), count_T + 1
     precision_T = np.divide(right_TC.sum(axis=1), all_kept_T, out=np.zeros(len(taus_T)), where=all_kept_T > 0)
-    return _Curves(all_kept_T, precision_T, kept_ads_T / len(ads), sum_T / np.maximum(count_T, 1))
+    return _Curves(all_kept_T, precision_T, kept_ads_T / num_ads, sum_T / np.maximum(count_T, 1))
 
 
-def _kept(
-    predicted_N: np.ndarray, confidence_N: np.ndarray, mask_N: np.ndarray, taus_T: np.ndarray, num_classes: int
-) -> np.ndarray:
+def _is_ood(model: FittedModel, settings: DecisionSettings, decisions: Decisions) -> np.ndarray:
+    """Say what these settings would have flagged."""
+    measures = decisions.ood_distance_N, decisions.ood_z_N, decisions.ood_p_N
+    far_N = is_far(*measures, threshold=model.thresholds.threshold, settings=settings)
+    return far_N & (decisions.confidence_N < settings.ood_conf_gate)
+
+
+def _kept(decisions: Decisions, mask_N: np.ndarray, taus_T: np.ndarray, num_classes: int) -> np.ndarray:
     """Count the masked ads with confidence >= tau by predicted class: int64 (T, C). taus_T ascend."""
-    passed_N = np.searchsorted(taus_T, confidence_N[mask_N], side="right")  # taus that the ad passes: the first so many
-    cells = passed_N * num_classes + predicted_N[mask_N]
+    # taus that the ad passes: the first so many
+    passed_N = np.searchsorted(taus_T, decisions.confidence_N[mask_N], side="right")
+    cells = passed_N * num_classes + decisions.predicted_N[mask_N]
     counts = np.bincount(cells, minlength=(len(taus_T) + 1) * num_classes).reshape(-1, num_classes)
     return np.asarray(counts[::-1].cumsum(axis=0)[::-1][1:])
 

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rubert_ood.reports.verdict import finding
+
 HEADLINES = ("accuracy", "macro_f1", "ece_after", "ood_rate", "other_rate")
 SMALL_CHURN = 0.05
 LARGE_SHARE = 0.01
@@ -19,29 +21,25 @@ def diff_findings(document: Mapping[str, Any]) -> list[dict[str, Any]]:
         same = texts["same_churn_rate"]
         of_same = f", {same:.1%} among ads whose text is the same" if same is not None and texts["changed"] else ""
         findings.append(
-            _finding(
+            finding(
                 document["churn_rate"] <= SMALL_CHURN,
                 f"{document['changed']:,} labels changed{of_same}; {texts['changed_label_changed']:,} of them are of "
                 "ads whose text changed.",
             )
         )
         moved = f"{ood['became']:,} ads became OOD, {ood['no_longer']:,} no longer are, {ood['both']:,} are in both."
-        findings.append(_finding(ood["became"] <= LARGE_SHARE * both, moved))
+        findings.append(finding(ood["became"] <= LARGE_SHARE * both, moved))
     alone = ads["only_a"] + ads["only_b"]
     findings.append(
-        _finding(
+        finding(
             alone <= LARGE_SHARE * (both + alone), f"{ads['only_a']:,} ads are only in A, {ads['only_b']:,} only in B."
         )
     )
     if repeated["ids"]:
         ids = f"{repeated['ids']:,} ad {'id occurs' if repeated['ids'] == 1 else 'ids occur'}"
         rows = f"{repeated['rows_a']:,} rows of A and {repeated['rows_b']:,} of B"
-        findings.append(_finding(False, f"{ids} more than once in a run: {rows} are left out of this page."))
+        findings.append(finding(False, f"{ids} more than once in a run: {rows} are left out of this page."))
     return findings
-
-
-def _finding(ok: bool, text: str) -> dict[str, Any]:
-    return {"ok": bool(ok), "text": text}
 
 
 def most_churned(transitions: Sequence[Mapping[str, Any]], num_labels: int) -> list[str]:

@@ -63,22 +63,21 @@ def evaluation_html(evaluation: Mapping[str, Any]) -> str:
         "risk": figures.risk_coverage(evaluation["risk_coverage"]["curve"]),
         "d2": figures.d2_histograms(evaluation["d2_histograms"], evaluation["d2_limit"]),
     }
-    if evaluation["detectors"] and (kinds or evaluation["detectors"][0]["left_out"]):
-        drawn["detectors"] = figures.detectors(_aurocs(evaluation["detectors"]))
+    detectors = [dict(entry) | {"kinds": measured_kinds(entry)} for entry in evaluation["detectors"]]
+    if detectors and detectors[0]["kinds"]:
+        drawn["detectors"] = figures.detectors(
+            {
+                entry["detector"]: {kind: metrics["auroc"] for kind, metrics in entry["kinds"].items()}
+                for entry in detectors
+            }
+        )
     if kinds:
         lines = {kind["kind"]: kind["roc"] for kind in kinds}
         height = figures.ridges_height(len(evaluation["d2_histograms"]["counts"]))
         drawn["ood_roc"] = figures.curves(
             lines, "share of test ads", "share of OOD texts", diagonal=True, height=height
         )
-    detectors = [dict(entry) | {"kinds": measured_kinds(entry)} for entry in evaluation["detectors"]]
     return _environment().get_template("evaluation.html.j2").render(e=evaluation, figures=drawn, detectors=detectors)
-
-
-def _aurocs(detectors: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Return AUROC by detector and kind; classes that are left out are a kind as well."""
-    measured = {entry["detector"]: measured_kinds(entry) for entry in detectors}
-    return {name: {kind: metrics["auroc"] for kind, metrics in kinds.items()} for name, kinds in measured.items()}
 
 
 def run_html(
@@ -134,7 +133,7 @@ def _rejecting_files(shards: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
 
 
 def diff_html(document: Mapping[str, Any]) -> str:
-    """Render the differences of two runs, as `workflows.diff.compare_runs` made them."""
+    """Render the differences of two runs, as `workflows.compare.compare_runs` made them."""
     transitions = document["transitions"]
     labels = most_churned(transitions, MAX_MATRIX_LABELS)
     drawn = {"transitions": figures.transition_matrix(*transition_counts(transitions, labels))} if labels else {}

@@ -37,15 +37,15 @@ def verdict(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
     missed = [kind for kind in evaluation["ood_kinds"] if kind["caught"] < GOOD_CAUGHT]
     if missed:
         names = ", ".join(f"{kind['kind']} ({kind['caught']:.0%})" for kind in missed)
-        findings.append(_finding(False, f"Most texts of these foreign kinds get an ordinary label (caught): {names}."))
+        findings.append(finding(False, f"Most texts of these foreign kinds get an ordinary label (caught): {names}."))
     elif evaluation["ood_kinds"]:
-        findings.append(_finding(True, f"At least {GOOD_CAUGHT:.0%} of every foreign kind is kept out of the classes."))
+        findings.append(finding(True, f"At least {GOOD_CAUGHT:.0%} of every foreign kind is kept out of the classes."))
     findings += _better_detectors(evaluation["detectors"])
     wrong = [case for case in evaluation["hard_cases"] if not case["ok"]]
     if evaluation["hard_cases"]:
         total = len(evaluation["hard_cases"])
         findings.append(
-            _finding(
+            finding(
                 total - len(wrong) >= GOOD_HARD_CASES * total, f"{total - len(wrong)} of {total} hard cases are right."
             )
         )
@@ -57,10 +57,10 @@ def _classes(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     weak = sorted((row for row in measured if row["f1"] < WEAK_F1), key=lambda row: row["f1"])
     unknown = f" {len(rows) - len(measured)} class(es) have no test ad." if len(measured) < len(rows) else ""
     if not weak:
-        return _finding(not unknown, f"Every class that was measured has F1 of at least {WEAK_F1:g}.{unknown}")
+        return finding(not unknown, f"Every class that was measured has F1 of at least {WEAK_F1:g}.{unknown}")
     names = ", ".join(f"{row['label']} ({row['f1']:.2f})" for row in weak[:NAMED_CLASSES])
     more = f" and {len(weak) - NAMED_CLASSES} more" if len(weak) > NAMED_CLASSES else ""
-    return _finding(False, f"{len(weak)} class(es) have F1 below {WEAK_F1:g}: {names}{more}.{unknown}")
+    return finding(False, f"{len(weak)} class(es) have F1 below {WEAK_F1:g}: {names}{more}.{unknown}")
 
 
 def _accuracy(headline: Mapping[str, Any], baseline: Mapping[str, float] | None) -> dict[str, Any]:
@@ -68,36 +68,36 @@ def _accuracy(headline: Mapping[str, Any], baseline: Mapping[str, float] | None)
         f"Accuracy {headline['accuracy']:.1%}, macro-F1 {headline['macro_f1']:.1%} on {headline['num_test']:,} test ads"
     )
     if headline["num_test"] < FEW_ADS:
-        return _finding(False, f"{text}: too few to tell.")
+        return finding(False, f"{text}: too few to tell.")
     if baseline is None:
-        return _finding(True, f"{text}.")
+        return finding(True, f"{text}.")
     ahead = headline["accuracy"] - baseline["accuracy"]
     side = "above" if ahead >= 0 else "below"
     points = f"{abs(ahead) * 100:.1f} points"
-    return _finding(ahead >= 0, f"{text}: {points} {side} TF-IDF + LinearSVC ({baseline['accuracy']:.1%}).")
+    return finding(ahead >= 0, f"{text}: {points} {side} TF-IDF + LinearSVC ({baseline['accuracy']:.1%}).")
 
 
 def _calibration(headline: Mapping[str, Any]) -> dict[str, Any]:
     text = f"Confidence is off by {headline['ece_after']:.1%} on average (ECE; {headline['ece_before']:.1%} before T)"
     if headline["at_bound"]:
-        return _finding(
+        return finding(
             False, f"{text}; T = {headline['temperature']:g} ended at its bound: confidence cannot be trusted."
         )
-    return _finding(headline["ece_after"] <= GOOD_ECE, f"{text}; T = {headline['temperature']:.3f}.")
+    return finding(headline["ece_after"] <= GOOD_ECE, f"{text}; T = {headline['temperature']:.3f}.")
 
 
 def _calibration_rows(headline: Mapping[str, Any]) -> dict[str, Any]:
     count = f"{headline['num_calibration']:,}"
     if headline["calibrated_on"] == "valid":
-        return _finding(
+        return finding(
             False,
             f"T and the thresholds rest on the {count} valid ads, which also chose the checkpoint: they look better "
             "than new ads will, so more of these are flagged. Set split.calibration_fraction, or give calibration_uri.",
         )
     text = f"T and the thresholds rest on {count} ads that neither trained nor chose the checkpoint"
     if headline["num_calibration"] < FEW_ADS:
-        return _finding(False, f"{text}: too few, give some hundred.")
-    return _finding(True, f"{text}.")
+        return finding(False, f"{text}: too few, give some hundred.")
+    return finding(True, f"{text}.")
 
 
 def _false_alarms(headline: Mapping[str, Any], decision: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,8 +110,8 @@ def _false_alarms(headline: Mapping[str, Any], decision: Mapping[str, Any]) -> d
     if decision["rule"] == "conformal":
         meant = decision["conformal_alpha"]
         ok = headline["far_rate"] <= GOOD_FAR_RATE * meant and headline["ood_rate"] <= GOOD_CONFORMAL_OOD_RATE
-        return _finding(ok and kept, f"{text} Meant were {meant:.2%} far ones.")
-    return _finding(headline["ood_rate"] <= GOOD_OOD_RATE and kept, text)
+        return finding(ok and kept, f"{text} Meant were {meant:.2%} far ones.")
+    return finding(headline["ood_rate"] <= GOOD_OOD_RATE and kept, text)
 
 
 def _better_detectors(detectors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -126,8 +126,8 @@ def _better_detectors(detectors: Sequence[Mapping[str, Any]]) -> list[dict[str, 
         if auroc >= metrics["auroc"] + BETTER_AUROC:
             better.append(f"{kind} ({name} {auroc:.2f} against {metrics['auroc']:.2f})")
     if better:
-        return [_finding(False, f"Other detectors tell these kinds apart better (AUROC): {', '.join(better)}.")]
-    return [_finding(True, f"No other detector is clearly better than {ours}, which decides.")]
+        return [finding(False, f"Other detectors tell these kinds apart better (AUROC): {', '.join(better)}.")]
+    return [finding(True, f"No other detector is clearly better than {ours}, which decides.")]
 
 
 def measured_kinds(entry: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -135,5 +135,5 @@ def measured_kinds(entry: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return dict(entry["kinds"]) | ({LEFT_OUT: entry["left_out"]} if entry["left_out"] else {})
 
 
-def _finding(ok: bool, text: str) -> dict[str, Any]:
+def finding(ok: bool, text: str) -> dict[str, Any]:
     return {"ok": ok, "text": text}
