@@ -1,12 +1,10 @@
 """Compare two runs ad by ad, or two bundles on the same ads: how many labels changed, which, and of which ads."""
 
-import json
 import logging
-import os
 from typing import Any
 
 from rubert_ood import storage
-from rubert_ood.bundle import Bundle, load_bundle
+from rubert_ood.bundle import load_bundle
 from rubert_ood.bundle_files import MANIFEST
 from rubert_ood.cluster import ray_session
 from rubert_ood.errors import InputError, SettingsError
@@ -14,6 +12,7 @@ from rubert_ood.reports.diff import compare_evaluations
 from rubert_ood.scoring.manifest import manifest_uri
 from rubert_ood.scoring.publish import POINTER_FILE, read_pointer
 from rubert_ood.settings import DiffSettings, GateSettings, ScoreSettings
+from rubert_ood.workflows.bundles import read_evaluation
 from rubert_ood.workflows.compare import compare_runs, write_diff
 from rubert_ood.workflows.score import score
 
@@ -58,7 +57,7 @@ def _compare_bundles(a_uri: str, b_uri: str, settings: DiffSettings) -> dict[str
     for name, uri in (("a", a_uri), ("b", b_uri)):
         bundle = load_bundle(uri)
         log.info("diff      %s is bundle %s", name.upper(), bundle.version)
-        evaluations.append(_evaluation(bundle))
+        evaluations.append(read_evaluation(bundle))
         runs.append(score(_score_settings(settings, uri, name))["run_uri"])
     return compare_runs(*runs) | {"evaluations": compare_evaluations(*evaluations)}
 
@@ -77,13 +76,3 @@ def _score_settings(settings: DiffSettings, bundle_uri: str, name: str) -> Score
         gate=nothing_refused,
         **{name: getattr(settings, name) for name in shared},
     )
-
-
-def _evaluation(bundle: Bundle) -> dict[str, Any]:
-    """Return what a bundle says of itself; empty when it was written without an evaluation."""
-    path = os.path.join(bundle.folder, "evaluation.json")
-    if not os.path.isfile(path):
-        return {}
-    with open(path, encoding="utf-8") as file:
-        content = json.load(file)
-    return content if isinstance(content, dict) else {}

@@ -6,9 +6,9 @@ from typing import Any
 from rubert_ood import storage
 from rubert_ood.ads.dataset import clean_labelled, read_labelled
 from rubert_ood.bundle import load_bundle, load_reference
-from rubert_ood.classifier.features import compute_features
 from rubert_ood.cluster import ray_session
 from rubert_ood.settings import EvaluateSettings, WorkerSettings
+from rubert_ood.workflows.bundles import bundle_outputs
 from rubert_ood.workflows.evaluation import evaluation_documents, load_extra_texts
 
 log = logging.getLogger(__name__)
@@ -22,14 +22,7 @@ def evaluate_bundle(settings: EvaluateSettings) -> dict[str, Any]:
     log.info(f"data      {len(ads):,} labelled ads, bundle {bundle.version}")
     extra = load_extra_texts(settings.evaluation, bundle.cleaner)
     with ray_session(settings):
-        outputs = compute_features(
-            {"test": ads, **extra.parts},
-            bundle.uri,
-            max_length=bundle.max_length,
-            long_text=bundle.long_text,
-            workers=WorkerSettings(),
-            precision=bundle.precision,
-        ).gather()
+        outputs = bundle_outputs(bundle, {"test": ads, **extra.parts}, WorkerSettings())
     evaluation, documents = evaluation_documents(
         bundle.fitted,
         outputs,

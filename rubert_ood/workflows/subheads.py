@@ -1,16 +1,15 @@
 """Train sub-heads on the fixed features of a bundle; the bundle with them is a new version."""
 
 import logging
-from datetime import UTC, datetime
 
 from rubert_ood import storage
 from rubert_ood.ads.dataset import clean_subcategories, read_labelled
 from rubert_ood.bundle import Bundle, check_new, derive_bundle, load_bundle
-from rubert_ood.classifier.features import compute_features
 from rubert_ood.classifier.subheads import fit_subheads
 from rubert_ood.cluster import ray_session
 from rubert_ood.errors import SchemaError
 from rubert_ood.settings import SubheadsSettings, WorkerSettings
+from rubert_ood.workflows.bundles import bundle_outputs, version_name
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +17,7 @@ log = logging.getLogger(__name__)
 def subheads(settings: SubheadsSettings) -> Bundle:
     """Run the job; return the new bundle. The old one stays as it is."""
     bundle = load_bundle(settings.bundle_uri)
-    version = settings.version or datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S")
+    version = version_name(settings.version)
     uri = storage.join(storage.absolute(settings.output_uri or bundle.uri.rpartition("/")[0]), version)
     check_new(uri)
     table = read_labelled(settings.input_uri, settings.columns, extra=("subcategory",))
@@ -27,14 +26,7 @@ def subheads(settings: SubheadsSettings) -> Bundle:
         raise SchemaError(f"{settings.input_uri}: no ad has a text and a sub-category ({settings.columns.subcategory})")
     log.info(f"data      {len(ads):,} of {table.num_rows:,} ads have text and a sub-category, bundle {bundle.version}")
     with ray_session(settings):
-        features = compute_features(
-            {"subheads": ads},
-            bundle.uri,
-            max_length=bundle.max_length,
-            long_text=bundle.long_text,
-            workers=WorkerSettings(),
-            precision=bundle.precision,
-        ).gather()["subheads"]
+        features = bundle_outputs(bundle, {"subheads": ads}, WorkerSettings())["subheads"]
     categories, names = ([pairs[number][k] for number in ads.labels_N] for k in (0, 1))
     fitted = fit_subheads(features.cls_NH, categories, names, settings)
     for category, head in fitted.heads.items():

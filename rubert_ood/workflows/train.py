@@ -20,6 +20,7 @@ from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.reference import MAX_REFERENCE_ROWS, make_reference
 from rubert_ood.reports.model_card import model_card
 from rubert_ood.settings import Precision, SplitSettings, TrainSettings
+from rubert_ood.workflows.bundles import version_name
 from rubert_ood.workflows.evaluation import evaluation_documents, load_extra_texts
 from rubert_ood.workflows.fitting import fit_features
 
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 
 def train(settings: TrainSettings) -> tuple[Bundle, dict[str, Any]]:
     """Run the training job; return the bundle and its evaluation."""
-    version = settings.version or datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S")
+    version = version_name(settings.version)
     bundle_uri = storage.join(storage.absolute(settings.output_uri), "bundles", version)
     check_new(bundle_uri)
     _warn_of_idle_settings(settings)

@@ -12,7 +12,6 @@ import numpy as np
 from rubert_ood import storage
 from rubert_ood.ads.dataset import LabelledAds, clean_labelled, read_labelled
 from rubert_ood.bundle import Bundle, check_new, derive_bundle, load_bundle, load_reference
-from rubert_ood.classifier.features import compute_features
 from rubert_ood.classifier.outputs import Outputs
 from rubert_ood.cluster import ray_session
 from rubert_ood.errors import InputError, SettingsError
@@ -22,6 +21,7 @@ from rubert_ood.ood.reference import Reference, make_reference
 from rubert_ood.ood.tuning import ads_needed, choose_decision, measure
 from rubert_ood.reports.model_card import model_card
 from rubert_ood.settings import DecisionSettings, GateSettings, TuneSettings
+from rubert_ood.workflows.bundles import bundle_outputs, read_evaluation, version_name
 from rubert_ood.workflows.evaluation import ExtraTexts, evaluation_documents, load_extra_texts
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ MIN_ADS = 100
 
 def tune(settings: TuneSettings) -> Bundle:
     """Run the tuning job; return the new bundle."""
-    version = settings.version or datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S")
+    version = version_name(settings.version)
     bundle = load_bundle(settings.bundle_uri)
     uri = storage.join(bundle.uri.rpartition("/")[0], version)
     check_new(uri)
@@ -48,14 +48,7 @@ def tune(settings: TuneSettings) -> Bundle:
     )
     log.info(f"data      {len(ads):,} labelled ads: one half fits T and thresholds, the other chooses")
     with ray_session(settings):
-        outputs = compute_features(
-            {**halves, **extra.parts},
-            bundle.uri,
-            max_length=bundle.max_length,
-            long_text=bundle.long_text,
-            workers=settings.workers,
-            precision=bundle.precision,
-        ).gather()
+        outputs = bundle_outputs(bundle, {**halves, **extra.parts}, settings.workers)
     fitted = fit(
         bundle.fitted.statistics,  # class means and precision stay those of the training
         outputs["calibration"],
@@ -174,7 +167,7 @@ def _in_words(settings: TuneSettings, measures: Mapping[str, Any]) -> str:
 
 
 def _context(version: str, bundle: Bundle, settings: TuneSettings, ads: LabelledAds) -> dict[str, Any]:
-    older = storage.read_json(storage.join(bundle.folder, "evaluation.json")).get("context", {})
+    older = read_evaluation(bundle).get("context", {})
     return {name: older[name] for name in ("base_model", "num_train", "num_classes") if name in older} | {
         "version": version,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),

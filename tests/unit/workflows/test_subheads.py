@@ -21,6 +21,7 @@ from rubert_ood.errors import BundleError, SchemaError, SettingsError
 from rubert_ood.scoring.plan import make_plan
 from rubert_ood.scoring.verify import verify_run
 from rubert_ood.settings import PredictSettings, ScoreSettings, SubheadsSettings
+from rubert_ood.workflows import bundles
 from rubert_ood.workflows import subheads as workflow
 from rubert_ood.workflows.predict import predict, predict_texts
 from tests.unit.conftest import LABELS, MAX_LENGTH
@@ -44,7 +45,7 @@ def table(ads) -> pa.Table:
 @pytest.fixture(scope="module")
 def gather() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workflow, "compute_features", InThisProcess)
+        patch.setattr(bundles, "compute_features", InThisProcess)
         patch.setattr(workflow, "ray_session", lambda _: nullcontext())
         yield
 
