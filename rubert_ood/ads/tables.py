@@ -17,6 +17,8 @@ from rubert_ood.retry import explained, retried
 
 SUFFIXES = (".parquet", ".csv")
 READ_BATCH_ROWS = 16_384
+BUFFER_BYTES = 8 * 2**20
+"""Of a column that are fetched at a time, so that a row group of gigabytes is never in memory."""
 csv.field_size_limit(2**31 - 1)
 
 
@@ -49,23 +51,46 @@ def inspect(uri: str) -> TableInfo:
 
 @retried
 def read_rows(uri: str, columns: Sequence[str], *, start: int = 0, stop: int | None = None) -> pa.Table:
-    """Read the columns of rows [start, stop); of Parquet only the row groups that hold them, in bounded memory."""
+    """Read the columns of rows [start, stop); of Parquet only the row groups that hold them."""
+    batches = iter_rows(uri, columns, start=start, stop=stop, batch_rows=READ_BATCH_ROWS)
+    first = next(batches)  # there is always one
+    return pa.Table.from_batches([first, *batches], first.schema)
+
+
+def iter_rows(
+    uri: str,
+    columns: Sequence[str],
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    batch_rows: int,
+) -> Iterator[pa.RecordBatch]:
+    """Yield the columns of rows [start, stop), few at a time: of Parquet no more than these and a page are in memory.
+
+    The first batch has no row and tells the schema. Whoever iterates repeats a failure that passes.
+    """
     with _opened(uri) as file:
         if _is_csv(uri):
-            return _read_csv(uri, file, columns).slice(start, None if stop is None else stop - start)
-        parquet = pq.ParquetFile(file)
+            table = _read_csv(uri, file, columns).slice(start, None if stop is None else stop - start)
+            yield _no_rows(table.schema)
+            yield from table.to_batches(batch_rows)
+            return
+        parquet = pq.ParquetFile(file, buffer_size=BUFFER_BYTES)
+        schema = pa.schema([parquet.schema_arrow.field(name) for name in columns])
+        yield _no_rows(schema)
         stop = parquet.metadata.num_rows if stop is None else stop
-        groups, first_row = _row_groups(parquet.metadata, start, stop)
-        pieces, position = [], first_row
-        for batch in parquet.iter_batches(READ_BATCH_ROWS, row_groups=groups, columns=list(columns)):
+        groups, position = _row_groups(parquet.metadata, start, stop)
+        for batch in parquet.iter_batches(batch_rows, row_groups=groups, columns=list(columns)):
             low, high = max(start - position, 0), min(stop - position, batch.num_rows)
             if low < high:
-                pieces.append(batch.slice(low, high - low))
+                yield batch.slice(low, high - low).select(columns)
             position += batch.num_rows
             if position >= stop:
                 break
-        schema = pa.schema([parquet.schema_arrow.field(name) for name in columns])
-        return pa.Table.from_batches([piece.select(columns) for piece in pieces], schema)
+
+
+def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
 
 
 def _row_groups(metadata: pq.FileMetaData, start: int, stop: int) -> tuple[list[int], int]:
