@@ -1,7 +1,9 @@
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
-from rubert_ood.ads.schema import as_text, check_type, decoded, resolve_columns
+from rubert_ood.ads import schema
+from rubert_ood.ads.schema import as_plain, as_text, check_type, decoded, plain_type, resolve_columns
 from rubert_ood.errors import SchemaError
 from rubert_ood.settings import ColumnSettings
 
@@ -110,6 +112,7 @@ def test_optional_columns_are_checked_too() -> None:
         pa.array(["шины", None, "", "шины"], pa.string_view()),
         pa.array(["шины", None, "", "шины"]).dictionary_encode(),
         pa.array(["шины", None, "", "шины"], pa.large_string()).dictionary_encode(),
+        pa.DictionaryArray.from_arrays([0, None, 1, 0], pa.array(["шины", ""], pa.string_view())),
     ],
     ids=lambda column: str(column.type).replace("\n", " "),
 )
@@ -135,6 +138,73 @@ def test_as_text_joins_chunks_with_different_dictionaries() -> None:
 def test_what_is_not_utf8_stays_bytes_and_the_rest_text(kind: pa.DataType) -> None:
     column = as_text(pa.chunked_array([not_utf8(kind), pa.array(["ещё"], kind)]))
     assert decoded(column) == ["да", None, "нет".encode("cp1251"), "ещё"]
+
+
+def _views(values: list[str | None]) -> pa.Array:
+    """A dictionary of string_view, as DataFusion writes it."""
+    known = sorted({value for value in values if value is not None})
+    indices = pa.array([None if value is None else known.index(value) for value in values], pa.int8())
+    return pa.DictionaryArray.from_arrays(indices, pa.array(known, pa.string_view()))
+
+
+PLAIN = [
+    (pa.array(["а", None], pa.string_view()), pa.string()),
+    (pa.array(["а", None], pa.large_string()), pa.string()),
+    (pa.array(["а", None]).dictionary_encode(), pa.string()),
+    (_views(["а", None, "б"]), pa.string()),
+    (pc.run_end_encode(pa.array(["а", "а", None])), pa.string()),
+    (pa.array([b"1", None], pa.binary_view()), pa.binary()),
+    (pa.array([b"1", None], pa.large_binary()), pa.binary()),
+    (pa.array([["а"], None], pa.large_list(pa.string_view())), pa.list_(pa.string())),
+    (pa.array([["а"], None], pa.list_view(pa.large_string())), pa.list_(pa.string())),
+    (pa.array([["а", "б"], None], pa.list_(pa.string_view(), 2)), pa.list_(pa.string(), 2)),
+    (
+        pa.array([{"x": ["а"]}, None], pa.struct([("x", pa.list_(pa.string_view()))])),
+        pa.struct([("x", pa.list_(pa.string()))]),
+    ),
+    (pa.array([[("а", "б")], None], pa.map_(pa.string_view(), pa.string_view())), pa.map_(pa.string(), pa.string())),
+    (pa.array([1, None]).dictionary_encode(), pa.int64()),
+    (pa.array([1.5, None]), pa.float64()),
+    (pa.nulls(2), pa.null()),
+]
+
+
+@pytest.mark.parametrize(("column", "plain"), PLAIN, ids=[str(column.type).replace("\n", " ") for column, _ in PLAIN])
+def test_as_plain_keeps_the_values_of_every_type_in_one_that_can_be_filtered(
+    column: pa.Array, plain: pa.DataType
+) -> None:
+    assert plain_type(column.type) == plain
+    assert plain_type(plain) == plain
+    got = as_plain(pa.chunked_array([column, column[1:]]))
+    assert got.type == plain
+    assert got.to_pylist() == column.to_pylist() + column[1:].to_pylist()
+    assert got.filter(pa.array([False] * (len(got) - 1) + [True])).to_pylist() == [column[-1].as_py()]
+    assert as_plain(pa.chunked_array([], column.type)).type == plain
+
+
+def test_plain_type_keeps_the_names_inside_and_what_may_be_null() -> None:
+    field = pa.field("element", pa.string_view(), nullable=False)
+    assert plain_type(pa.large_list(field)).value_field == pa.field("element", pa.string(), nullable=False)
+    assert plain_type(pa.struct([field])).field(0) == pa.field("element", pa.string(), nullable=False)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array(["а" * 300, None, "б" * 300, "в"], pa.large_string()),
+        pa.array(["а" * 300, None, "б" * 300, "в"], pa.string_view()),
+        pa.array(["а" * 300, None, "а" * 300, "в"]).dictionary_encode(),
+        _views(["а" * 300, None, "а" * 300, "в"]),
+    ],
+    ids=["large_string", "string_view", "dictionary", "dictionary of views"],
+)
+def test_values_that_one_array_cannot_hold_are_cut_into_several(
+    column: pa.Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "MOST_BYTES", 1_000)
+    text = as_text(pa.chunked_array([column]))
+    assert text.num_chunks > 1
+    assert text.to_pylist() == column.to_pylist()
 
 
 def test_decoded_texts() -> None:

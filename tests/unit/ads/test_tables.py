@@ -2,6 +2,7 @@ import csv
 import io
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rubert_ood.ads import tables
-from rubert_ood.ads.tables import TableInfo, inspect, list_tables, read_rows
+from rubert_ood.ads.tables import TableInfo, inspect, iter_rows, list_tables, read_rows
 from rubert_ood.errors import InputError, RubertOodError, SchemaError
 
 
@@ -106,6 +107,35 @@ def test_all_ranges_of_a_small_file(tmp_path: Path) -> None:
     for start in range(10):
         for stop in range(start, 11):
             assert read_rows(uri, ["id"], start=start, stop=stop) == rows[start:stop], (start, stop)
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_rows_come_few_at_a_time_after_a_batch_that_tells_the_schema(tmp_path: Path, suffix: str) -> None:
+    uri = str(tmp_path / f"a.{suffix}")
+    rows = pa.table({"id": [str(row) for row in range(100)], "text": ["т"] * 100, "x": ["y"] * 100})
+    if suffix == "csv":
+        put(tmp_path / "a.csv", "id,text,x\n" + "".join(f"{row},т,y\n" for row in range(100)))
+    else:
+        write_groups(uri, [rows[:30], rows[30:]])
+    first, *batches = iter_rows(uri, ["text", "id"], start=3, stop=77, batch_rows=8)
+    assert (first.num_rows, first.schema) == (0, rows.select(["text", "id"]).schema)
+    assert max(batch.num_rows for batch in batches) == 8
+    assert pa.Table.from_batches(batches) == rows.select(["text", "id"])[3:77]
+    assert len(list(iter_rows(uri, ["id"], start=5, stop=5, batch_rows=8))) == 1
+
+
+def test_of_a_large_row_group_few_rows_are_in_memory(tmp_path: Path) -> None:
+    uri = str(tmp_path / "a.parquet")
+    rng = np.random.default_rng(0)
+    column = pa.array([rng.bytes(1_000_000) for _ in range(100)], pa.binary())
+    options = {"write_batch_size": 1, "use_dictionary": False, "compression": "NONE"}
+    pq.write_table(pa.table({"x": column}), uri, **options)
+    del column
+    before, most, num_rows = pa.total_allocated_bytes(), 0, 0
+    for batch in iter_rows(uri, ["x"], batch_rows=2):
+        most, num_rows = max(most, pa.total_allocated_bytes() - before), num_rows + batch.num_rows
+    assert num_rows == 100
+    assert most < 30_000_000
 
 
 def test_only_the_row_groups_of_the_range_are_read(tmp_path: Path) -> None:

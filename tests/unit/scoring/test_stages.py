@@ -30,7 +30,7 @@ from rubert_ood.scoring.runner import Runner
 from rubert_ood.scoring.scorer import Scorer
 from rubert_ood.scoring.verify import TIMINGS, verify_run
 from rubert_ood.scoring.write import rejected_rows, write
-from rubert_ood.settings import ScoreSettings
+from rubert_ood.settings import PredictSettings, ScoreSettings
 
 REASONS = {
     0: "ad_id is null",
@@ -321,22 +321,91 @@ def _plain_ads() -> dict[str, list]:
     return {"ad_id": [str(n) for n in range(12)], "title": texts, "description": ["угловой"] * 12}
 
 
-@pytest.mark.parametrize("kind", ["large_string", "dictionary", "integers", "string_view"])
-def test_other_column_types_give_the_same_part(make_run, kind):
+KINDS = {
+    "large_string": pa.large_string(),
+    "string_view": pa.string_view(),
+    "dictionary": pa.dictionary(pa.int32(), pa.string()),
+    "dictionary of large_string": pa.dictionary(pa.int32(), pa.large_string()),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_text_of_every_arrow_type_gives_the_same_part(make_run, kind):
+    """As id, title, description and city, and carried, also inside a list."""
+    ads = _plain_ads() | {"city": ["Тверь", None, "Москва"] * 4, "note": ["х", None] * 6}
+    lists = pa.array([["а", None], None, []] * 4, pa.list_(pa.string()))
+    options = {"carry_columns": ("note", "city", "tags", "title")}
+    expected = make_run(pa.table(ads).append_column("tags", lists), **options)
+    table = pa.table({name: pa.array(values).cast(KINDS[kind]) for name, values in ads.items()})
+    inside = KINDS[kind] if kind == "string_view" else pa.large_string()
+    got = make_run(table.append_column("tags", lists.cast(pa.large_list(inside))), **options)
+    for number, receipt in enumerate(expected.receipts):
+        part = pq.read_table(got.part(number))
+        assert part.equals(pq.read_table(expected.part(number)))
+        assert part.schema.field("note").type == pa.string()
+        assert got.receipts[number]["cities"] == receipt["cities"]
+    assert sum(receipt["cities"]["rows"] for receipt in got.receipts) == 8
+
+
+def test_ids_may_be_integers(make_run):
     ads = _plain_ads()
     expected = make_run(pa.table(ads))
-    table = pa.table(ads)
-    if kind == "integers":
-        table = table.set_column(0, "ad_id", pa.array(range(12), pa.int32()))
-    else:
-        types = {
-            "large_string": pa.large_string(),
-            "string_view": pa.string_view(),
-            "dictionary": pa.dictionary(pa.int32(), pa.string()),
-        }
-        table = pa.table({name: pa.array(values).cast(types[kind]) for name, values in ads.items()})
-    got = make_run(table)
+    got = make_run(pa.table(ads).set_column(0, "ad_id", pa.array(range(12), pa.int32())))
     assert pq.read_table(got.part(0)).equals(pq.read_table(expected.part(0)))
+
+
+def test_an_id_that_is_too_long_is_rejected_and_kept_short(make_run):
+    ads = _plain_ads()
+    longest, long, huge = "ж" * 500, "ж" * 500 + "1", "x" * 5_000_000
+    ads["ad_id"][2:6] = [longest, long, huge, f"{huge}y"]
+    run = make_run(pa.table(ads))
+    scored = pa.concat_tables(pq.read_table(run.part(n)) for n in range(len(run.receipts)))
+    assert scored["ad_id"].to_pylist() == ["0", "1", longest, *map(str, range(6, 12))]
+    errors = pq.read_table(next((run.folder / "_errors").iterdir())).to_pylist()
+    assert [(error["row"], error["reason"]) for error in errors] == [
+        (row, "ad_id is longer than 1,000 bytes") for row in (3, 4, 5)
+    ]
+    assert [error["ad_id"] for error in errors] == [f"{long[:100]}...", f"{huge[:100]}...", f"{huge[:100]}..."]
+    assert run.receipts[0]["rejected_reasons"] == {"ad_id is longer than 1,000 bytes": 3}
+    verify_run(run.plan)
+
+
+def test_predict_says_why_an_ad_is_empty(bundle, capsys):
+    from rubert_ood.workflows.predict import predict
+
+    predict(PredictSettings(bundle_uri=bundle.uri, texts=["ѣѣѣ", "Продам"]))
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert lines[1] == "Other: the model knows no sign of this text"
+    assert lines[3] == "Other: no text is left after cleaning"
+
+
+UNREADABLE = ["\u200b", "\ufeff", "\0", "\xad", "\ufffd", "ѣѣѣ 😀", "\u200b" * 100_000]
+
+
+def test_an_ad_that_is_nothing_to_the_model_is_empty(make_run, bundle):
+    """As one without text: in its columns, in the counts of the receipt, in `predict`."""
+    from rubert_ood.workflows.predict import predict_texts
+
+    ads = _plain_ads()
+    ads["title"], ads["description"] = [None] * 12, [*UNREADABLE, "", "Диван \u200b", "кошка", "кошка", None]
+    run = make_run(pa.table(ads), embedding=True)
+    rows = []
+    for number in range(len(run.receipts)):
+        rows += pq.read_table(run.part(number)).to_pylist()
+    assert [row["status"] for row in rows] == ["empty"] * 8 + ["ok"] * 3 + ["empty"]
+    unlike = {"ad_id"}
+    empty = rows[7]
+    assert (empty["label"], empty["is_ood"], empty["num_tokens"], empty["num_chunks"]) == ("Other", False, 0, 0)
+    for row in (*rows[:7], rows[11]):
+        assert {name: row[name] for name in row.keys() - unlike} == {name: empty[name] for name in row.keys() - unlike}
+    assert [receipt["rows_empty"] for receipt in run.receipts] == [8, 1]
+    assert [receipt["unique_texts"] for receipt in run.receipts] == [3, 2]  # "", диван, кошка; кошка, ""
+    verify_run(run.plan)
+    alone = predict_texts(bundle, ["", *UNREADABLE, "Диван"])
+    assert [result["status"] for result in alone] == ["empty"] * 8 + ["ok"]
+    assert {result["label"] for result in alone[:8]} == {"Other"}
+    assert alone[8]["topk_labels"] == rows[8]["topk_labels"]
+    assert set(alone[1]) == {"text", "cleaned", "label", "status"}
 
 
 def test_a_csv_shard_keeps_its_ids_as_they_are_written(bundle, score_plan, tmp_path):

@@ -1,0 +1,121 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rubert_ood.ads.text import text_key
+from rubert_ood.classifier.model import load_tokenizer
+from rubert_ood.classifier.windows import Windows, cut
+from rubert_ood.scoring import fold
+from rubert_ood.scoring.fold import HEAD_CHARACTERS, TextFolder
+
+PIECES = ["диван", " угловой", " ", ", ", "Москва", " ПРОДАМ ", "в наличии", "8 912 345-67-89 ", "+7 (900)", "1 2 "]
+PIECES += ["\u200b", "\0", "ж", ".", "ѣ ", "-"]
+runs = st.tuples(st.sampled_from(PIECES), st.sampled_from([1, 1, 2, 3, 40, 300]))
+ads_of_all_kinds = st.lists(runs, max_size=12).map(lambda items: "".join(piece * count for piece, count in items))
+PEAK = Path("/proc/self/status")
+
+
+@pytest.fixture(scope="module")
+def tokenizer(bundle):
+    return load_tokenizer(bundle.folder)
+
+
+def folded(bundle, tokenizer, ads: list[str]):
+    """Return the table of texts, and per ad its row in there (None: nothing to read)."""
+    folder = TextFolder(bundle, tokenizer)
+    numbers = [folder.add(ad) for ad in ads]
+    table, row_N = folder.finish()
+    rows = [None if number is None or row_N[number] < 0 else int(row_N[number]) for number in numbers]
+    return table, rows
+
+
+@given(st.lists(ads_of_all_kinds, max_size=6), st.sampled_from([60, 500, 10**6]), st.sampled_from([200, 2000]))
+@settings(max_examples=150, deadline=None)
+def test_the_head_of_an_ad_has_the_tokens_of_the_whole_ad(bundle, tokenizer, ads, pending, head):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fold, "PENDING_CHARACTERS", pending)
+        patch.setattr(fold, "HEAD_CHARACTERS", head)
+        patch.setattr(fold, "MARGIN_CHARACTERS", 60)
+        table, rows = folded(bundle, tokenizer, ads)
+    cleaned = [bundle.cleaner.clean(ad) for ad in ads]
+    read = cut(tokenizer, cleaned, max_length=bundle.max_length, long_text=bundle.long_text)
+    special = set(tokenizer.all_special_ids)
+    ids = table["windows"].to_pylist()
+    for number, row in enumerate(rows):
+        (expected,) = read.ids.to_pylist()[number : number + 1]
+        if row is None:
+            assert set(expected) <= special
+            continue
+        assert ids[row] == [expected]
+        assert table["num_tokens"][row].as_py() == read.num_tokens_N[number]
+        assert table["is_cut"][row].as_py() == read.is_cut_N[number]
+        if len(ads[number]) <= head:
+            assert table["text_key"][row].as_py() == text_key(cleaned[number])
+            assert table["excerpt"][row].as_py() == cleaned[number][:200]
+    assert sorted(set(rows) - {None}) == list(range(table.num_rows))
+
+
+def test_equal_texts_are_one_and_come_in_the_order_of_the_ads(bundle, tokenizer):
+    ads = ["Диван", "кошка", "\u200b", "ДИВАН  продам", "", "шины", "кошка"]
+    table, rows = folded(bundle, tokenizer, ads)
+    assert rows == [0, 1, None, 0, None, 2, 1]
+    assert table["excerpt"].to_pylist() == ["диван", "кошка", "шины"]
+    assert table["text_key"].to_pylist() == [text_key(text) for text in ("диван", "кошка", "шины")]
+
+
+def test_no_ads_give_a_table_without_rows(bundle, tokenizer):
+    table, rows = folded(bundle, tokenizer, [])
+    assert (table.num_rows, rows) == (0, [])
+    assert len(Windows.of(table).num_tokens_N) == 0
+
+
+def test_long_ads_that_differ_anywhere_have_keys_of_their_own(bundle, tokenizer):
+    base = "диван угловой " * 2_000
+    assert len(base) > HEAD_CHARACTERS
+    ads = [base, f"{base}!", f"!{base}", base, base.upper(), f"{base}{base}"]
+    table, rows = folded(bundle, tokenizer, ads)
+    assert rows[0] == rows[3]
+    assert len(set(rows)) == 5  # its rest counts as it is written, so capitals make another
+    assert len(set(table["text_key"].to_pylist())) == 5
+    again, _ = folded(bundle, tokenizer, ads[::-1])
+    assert set(again["text_key"].to_pylist()) == set(table["text_key"].to_pylist())
+
+
+def test_the_key_of_a_long_ad_cannot_be_written_as_an_ad(bundle, tokenizer):
+    """An ad may hold whatever the key of another is made of: its letters become small first."""
+    long = "диван угловой " * 2_000
+    size = fold._head_size(long)
+    forged = f"LONG {text_key(bundle.cleaner.clean(long[:size]))} {text_key(long[size:])}"
+    _, rows = folded(bundle, tokenizer, [long, forged])
+    assert rows == [0, 1]
+
+
+def _peak_mb() -> int:
+    line = next(line for line in PEAK.read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) // 1024
+
+
+@pytest.mark.skipif(not PEAK.exists(), reason="reads the peak of this process from /proc")
+@pytest.mark.parametrize(
+    ("ad", "is_read"),
+    [
+        ("диван угловой " * 2_000_000, True),
+        ("диван\u200b" * 800_000, False),  # one word, which is too long for a token
+        ("а " * 16_000_000, True),
+        ("\u200b" * 16_000_000, False),
+        ("8 " * 25_000_000, False),  # a phone number, which is removed
+        ("8-" * 25_000_000, True),  # the last dash stays
+    ],
+    ids=["words", "no white space", "words of a letter", "zero-width", "digits", "digits and dashes"],
+)
+def test_an_ad_of_megabytes_needs_a_few_times_its_size(bundle, tokenizer, ad, is_read):
+    folded(bundle, tokenizer, ["диван"])
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = _peak_mb()
+    table, rows = folded(bundle, tokenizer, ["диван", ad, "кошка"])
+    assert _peak_mb() - before < 400
+    assert (rows[0], rows[1] is not None) == (0, is_read)
+    assert np.array_equal(Windows.of(table).num_chunks_N, np.ones(table.num_rows))
