@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from rubert_ood.ads.schema import as_text, check_type, decoded, resolve_columns
-from rubert_ood.ads.tables import inspect, list_tables, read_rows
+from rubert_ood.ads.sources import list_tables
+from rubert_ood.ads.tables import inspect, read_rows
 from rubert_ood.ads.text import TextCleaner, ad_text
 from rubert_ood.ads.traits import ad_traits, city_slices
 from rubert_ood.errors import InputError, SchemaError

@@ -60,6 +60,15 @@ def check_type(uri: str, schema: pa.Schema, name: str, *, allow_integer: bool) -
         raise SchemaError(f"{uri}: column {field.name!r} holds {field.type}, expected {wanted}")
 
 
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """Return the plain form of a type: text, however it is laid out, is pa.string()."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return pa.string()
+    return kind
+
+
 def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Cast a text, dictionary or integer column to pa.string()."""
     if pa.types.is_dictionary(column.type):

@@ -31,7 +31,14 @@ def _encode_shard(shard: Shard, job: ScoringJob) -> dict[str, Any]:
     started = time.time()
     bundle = job_bundle(job.bundle_uri, job.bundle_fingerprint)
     wanted = list(dict.fromkeys([*shard.columns.values(), *job.carry_columns]))
-    table = read_rows(shard.uri, wanted, start=shard.start, stop=shard.stop)
+    table = read_rows(
+        shard.uri,
+        wanted,
+        start=shard.start,
+        stop=shard.stop,
+        version=shard.version,
+        delimiter=shard.delimiter,
+    )
     rows, texts = encode_table(table, shard.columns, job.carry_columns, bundle)
     windows = cut(_tokenizer(bundle.folder), texts, max_length=bundle.max_length, long_text=bundle.long_text)
     encoded = {"text_key": pa.array([text_key(text) for text in texts], pa.string()), **windows.columns()}

@@ -43,7 +43,7 @@ def calibrate(plan: Plan, bundle: Bundle, *, for_s: float) -> Estimate | None:
     def score(shard: Shard, start: int) -> tuple[int, int]:
         """Score one piece; return its ads and tokens."""
         stop = min(shard.stop, start + PIECE_ROWS)
-        table = read_rows(shard.uri, list(shard.columns.values()), start=start, stop=stop)
+        table = read_rows(shard.uri, list(shard.columns.values()), start=start, stop=stop, version=shard.version)
         _, texts = encode_table(table, shard.columns, [], bundle)
         read = windows.cut(classifier.tokenizer, texts, max_length=bundle.max_length, long_text=bundle.long_text)
         bundle.fitted.decide(*windows.run(classifier, read, token_budget=plan.token_budget))

@@ -23,7 +23,7 @@ from rubert_ood.errors import PartialRunError, SettingsError
 from rubert_ood.progress import Progress
 from rubert_ood.scoring.encode import encode
 from rubert_ood.scoring.ledger import put_quarantine, read_receipts
-from rubert_ood.scoring.payload import FAULT_RUN, FAULT_SHARD, FAULT_UNKNOWN, ScoringJob, shard_item
+from rubert_ood.scoring.payload import FAULT_CHANGED, FAULT_RUN, FAULT_SHARD, FAULT_UNKNOWN, ScoringJob, shard_item
 from rubert_ood.scoring.plan import Plan, Shard
 from rubert_ood.scoring.runner import Runner
 from rubert_ood.scoring.scorer import Scorer
@@ -74,7 +74,7 @@ def score_shards(plan: Plan, todo: list[Shard], settings: ScoreSettings, runner:
             losses[shard.shard_id] += not outcome.stalled
             if fault == FAULT_SHARD and settings.on_bad_file == "fail":
                 unreadable.append(reason)
-            elif fault == FAULT_SHARD or losses[shard.shard_id] == MAX_LOSSES:
+            elif fault in (FAULT_SHARD, FAULT_CHANGED) or losses[shard.shard_id] == MAX_LOSSES:
                 put_quarantine(plan, shard, reason)
                 log.warning("score     shard %s is set aside: %s", shard.shard_id, reason)
                 aside.append(reason)
@@ -104,6 +104,8 @@ def _score_once(plan: Plan, todo: list[Shard], settings: ScoreSettings, progress
             if fault == FAULT_RUN:
                 runner.check(now=True)  # the plainer words, if that is the fault
                 raise PartialRunError(f"the run stops, the same command goes on from there: {result['failure']}")
+            if fault == FAULT_CHANGED and settings.on_bad_file == "fail":
+                raise PartialRunError(result["failure"])
             if fault:
                 outcome.faults[name] = (fault, result["failure"])
             else:

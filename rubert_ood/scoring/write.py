@@ -39,7 +39,7 @@ def _write_shard(shard: Shard, rows: pa.Table, texts: pa.Table, measured: dict[s
     if job.runner:  # a start that was taken over writes into nothing that the newer one may have published
         check_holder(job.run_uri, job.runner)
     if errors.num_rows:
-        storage.put_bytes(storage.join(job.run_uri, "_errors", shard.part_name), to_parquet(errors))
+        storage.put_bytes(storage.join(job.run_uri, shard.rejected_name), to_parquet(errors))
     storage.put_bytes(storage.join(job.run_uri, shard.part_name), data)
     receipt = make_receipt(
         shard,

@@ -12,7 +12,7 @@ import s3fs
 from rubert_ood import storage
 from rubert_ood.bundle import load_bundle
 from rubert_ood.scoring.payload import ScoringJob
-from rubert_ood.scoring.plan import make_plan
+from rubert_ood.scoring.planning import make_plan
 from rubert_ood.scoring.publish import read_pointer
 from rubert_ood.settings import ScoreSettings
 from tests.conftest import write_parquet

@@ -14,7 +14,7 @@ import pytest
 
 from rubert_ood import storage
 from rubert_ood.bundle import load_bundle
-from rubert_ood.scoring.plan import make_plan
+from rubert_ood.scoring.planning import make_plan
 from rubert_ood.scoring.publish import read_pointer
 from rubert_ood.settings import GateSettings, ScoreSettings
 from rubert_ood.workflows import score as workflow
