@@ -101,8 +101,6 @@ class BundleReader:
         text = self.document(TEXT, TextDocument)
         with self.reading(TEXT):
             cleaner = TextCleaner.from_dict(text.cleaner.model_dump())
-            if text.long_text.mode == "chunk" and 2 * text.long_text.stride > text.max_length:
-                raise ValueError(f"stride {text.long_text.stride} is more than half of max_length {text.max_length}")
         precision = self.document(PRECISION, PrecisionDocument).precision
         hidden = fitted.statistics.means_CH.shape[1]
         self._check_network(fitted.labels, hidden, text.max_length)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from rubert_ood.bundle_files import Document
 from rubert_ood.ood.decision import OTHER
@@ -18,6 +18,13 @@ def checked_names(names: list[str]) -> list[str]:
         if names.count(name) > 1:
             raise ValueError(f"the class {name!r} stands in it twice")
     return names
+
+
+def _whole(settings: BaseModel) -> None:
+    """Raise ValueError when a setting was left to its default: the bundle was fitted with some value of it."""
+    for name in type(settings).model_fields:
+        if name not in settings.model_fields_set:
+            raise ValueError(f"it lacks {name!r}")
 
 
 class LabelsDocument(Document):
@@ -42,6 +49,11 @@ class ThresholdDocument(Document, DecisionSettings):
     shrinkage: float = Field(ge=0, le=1)
     calibrated_on: CalibratedOn
 
+    @model_validator(mode="after")
+    def _is_whole(self) -> "ThresholdDocument":
+        _whole(self)
+        return self
+
 
 class CleanerDocument(Document):
     phone_pattern: str
@@ -53,6 +65,13 @@ class TextDocument(Document):
     cleaner: CleanerDocument
     max_length: int = Field(ge=3)
     long_text: LongTextSettings
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> "TextDocument":
+        _whole(self.long_text)
+        if self.long_text.mode == "chunk" and 2 * self.long_text.stride > self.max_length:
+            raise ValueError(f"stride {self.long_text.stride} is more than half of max_length {self.max_length}")
+        return self
 
 
 class PrecisionDocument(Document):

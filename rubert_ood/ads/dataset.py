@@ -9,11 +9,11 @@ import pyarrow as pa
 
 from rubert_ood.ads.labels import (
     Rewriter,
+    hint,
     is_missing,
     label_index,
     normal_label,
     read_labels,
-    unknown_label,
     warn_of_case,
 )
 from rubert_ood.ads.schema import as_text, check_type, decoded, resolve_columns
@@ -160,7 +160,10 @@ def clean_labelled(table: pa.Table, cleaner: TextCleaner, labels: list[str], *, 
     columns = (decoded(table[role]) for role in ("title", "description", "category", "city"))
     for row, (title, description, category, city) in enumerate(zip(*columns, strict=True)):
         if category not in index:
-            raise SchemaError(f"row {row + 1}: {unknown_label(str(category), labels)}")
+            raise SchemaError(
+                f"row {row + 1}: label {category!r} does not occur among the training labels"
+                f"{hint(str(category), labels)}"
+            )
         if isinstance(title, bytes) or isinstance(description, bytes):
             continue
         text = cleaner.clean(ad_text(title, description))
@@ -192,7 +195,10 @@ def clean_subcategories(
     kept, pairs = [], []
     for row, (category, subcategory) in enumerate(values):
         if category not in index:
-            raise SchemaError(f"ad {row + 1}: {unknown_label(str(category), labels)}: rename or drop it")
+            raise SchemaError(
+                f"label {category!r} (ad {row + 1}) is not a class of the bundle: rename or drop it"
+                f"{hint(str(category), labels)}"
+            )
         name = rewriter.normal(subcategory) if isinstance(subcategory, str) else ""
         if is_missing(name):
             continue

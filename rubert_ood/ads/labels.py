@@ -114,7 +114,7 @@ def label_index(labels: Iterable[str]) -> dict[str, int]:
     return {normal_label(label): number for label, number in exact.items()} | exact
 
 
-def unknown_label(label: str, known: Iterable[str]) -> str:
-    """Say that a label is not one of the known ones, and which one may be meant."""
+def hint(label: str, known: Iterable[str]) -> str:
+    """Name the known label that differs from an unknown one only in case; "" if there is none."""
     alike = [repr(name) for name in known if name.casefold() == label.casefold()]
-    return f"label {label!r} does not occur among the training labels" + (f"; is it {alike[0]}?" if alike else "")
+    return f"; is it {alike[0]}?" if alike else ""

@@ -67,6 +67,18 @@ def _check_counts(dataset: Dataset) -> None:
         raise SchemaError("no class has two different training texts, so there is no spread to fit: give more ads")
 
 
+def warn_of_waiting(workers: WorkerSettings) -> None:
+    """Say that the cluster is too small as it is."""
+    wanted = {"CPU": workers.num_workers * workers.cpus_per_worker, "GPU": workers.num_workers * workers.use_gpu}
+    there = ray.cluster_resources()
+    for name, count in wanted.items():
+        if count > there.get(name, 0):
+            log.warning(
+                f"train     waits for {count:g} {name}, the cluster has {there.get(name, 0):g}: "
+                "an autoscaler may add some; otherwise stop and ask for less"
+            )
+
+
 def precision_of_workers(workers: WorkerSettings, wanted: Precision | None) -> Precision:
     """Ask a worker's node whether it has the GPU and the numbers that are wanted; None is the best that it has.
 
@@ -74,6 +86,7 @@ def precision_of_workers(workers: WorkerSettings, wanted: Precision | None) -> P
     """
     if not workers.use_gpu:
         return choose_device(False, wanted).precision
+    warn_of_waiting(workers)
     ask = ray.remote(num_gpus=1, num_cpus=workers.cpus_per_worker, max_retries=2)(_precision_here)
     on_gpu = None if wanted == "int8" else wanted  # which is computed on CPU, also by workers that have a GPU
     found, fault = ray.get(ask.remote(on_gpu))

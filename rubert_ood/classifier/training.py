@@ -21,9 +21,10 @@ from rubert_ood import storage
 from rubert_ood.ads.dataset import Dataset, LabelledAds
 from rubert_ood.classifier.ddp_loop import PADDING_LABEL, read_state, train_worker
 from rubert_ood.classifier.model import TRAINING_STATE, load_tokenizer
+from rubert_ood.classifier.preflight import warn_of_waiting
 from rubert_ood.classifier.tokens import tokenize
 from rubert_ood.errors import PartialRunError, RubertOodError, SettingsError
-from rubert_ood.settings import TrainSettings, WorkerSettings
+from rubert_ood.settings import TrainSettings
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ def fine_tune(dataset: Dataset, settings: TrainSettings, *, run_name: str, work_
     """
     base_model, workers = settings.base_model, settings.workers
     _claim_run(dataset, settings, run_name)
+    warn_of_waiting(workers)
     tokenizer = load_tokenizer(base_model)
     fs, path = storage.arrow_filesystem(storage.join(settings.output_uri, "training"))
     lines: Queue = Queue(actor_options={"num_cpus": 0})
@@ -126,18 +128,6 @@ def _claim_run(dataset: Dataset, settings: TrainSettings, run_name: str) -> None
             raise SettingsError(f"version {run_name!r} began with other {', '.join(changed)}; give another version")
     else:
         storage.put_bytes(uri, json.dumps(identity, ensure_ascii=False).encode())
-
-
-def warn_of_waiting(workers: WorkerSettings) -> None:
-    """Say that the cluster is too small as it is."""
-    wanted = {"CPU": workers.num_workers * workers.cpus_per_worker, "GPU": workers.num_workers * workers.use_gpu}
-    there = ray.cluster_resources()
-    for name, count in wanted.items():
-        if count > there.get(name, 0):
-            log.warning(
-                f"train     waits for {count:g} {name}, the cluster has {there.get(name, 0):g}: "
-                "an autoscaler may add some; otherwise stop and ask for less"
-            )
 
 
 def _failure(run_name: str, error: ray.train.TrainingFailedError) -> RubertOodError:

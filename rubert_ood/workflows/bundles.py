@@ -3,13 +3,14 @@
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from rubert_ood.ads.dataset import LabelledAds
-from rubert_ood.bundle import Bundle
+from rubert_ood.bundle import Bundle, load_bundle
 from rubert_ood.classifier.features import compute_features
 from rubert_ood.classifier.outputs import Outputs
 from rubert_ood.plain import printable
@@ -29,13 +30,18 @@ def bundle_outputs(bundle: Bundle, parts: Mapping[str, LabelledAds], workers: Wo
     """Run every part through the network of a bundle as scoring does; Ray must have been started."""
     features = compute_features(
         parts,
-        bundle.uri,
+        partial(_checked_folder, bundle.uri, bundle.fingerprint),
         max_length=bundle.max_length,
         long_text=bundle.long_text,
         workers=workers,
         precision=bundle.precision,
     )
     return features.gather()
+
+
+def _checked_folder(uri: str, fingerprint: str) -> str:
+    """Return the folder of a bundle on this node, checked here as well."""
+    return load_bundle(uri, fingerprint=fingerprint).folder
 
 
 class _Context(BaseModel):

@@ -13,7 +13,7 @@ from rubert_ood.classifier.baseline import baseline_metrics
 from rubert_ood.classifier.features import StoredFeatures, compute_features
 from rubert_ood.classifier.outputs import Outputs
 from rubert_ood.classifier.preflight import check_training, precision_of_workers
-from rubert_ood.classifier.training import TrainedModel, fine_tune, warn_of_waiting
+from rubert_ood.classifier.training import TrainedModel, fine_tune
 from rubert_ood.cluster import ray_session
 from rubert_ood.ood.agreement import check_agreement, int8_agreement
 from rubert_ood.ood.decision import check_rule
@@ -47,7 +47,6 @@ def train(settings: TrainSettings) -> tuple[Bundle, dict[str, Any]]:
     if baseline:
         log.info("baseline  TF-IDF + LinearSVC  accuracy %(accuracy).4f  macro-F1 %(macro_f1).4f", baseline)
     with ray_session(settings), tempfile.TemporaryDirectory() as work_dir:
-        warn_of_waiting(settings.workers)
         precision = precision_of_workers(settings.workers, settings.precision)
         trained = fine_tune(dataset, settings, run_name=version, work_dir=work_dir)
         features = _compute({**_splits(dataset), "test": dataset.test, **extra.parts}, trained, settings, precision)
