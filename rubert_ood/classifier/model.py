@@ -5,6 +5,7 @@ Shapes: N ads, L tokens, C classes, H hidden.
 
 import hashlib
 import logging
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -121,6 +122,8 @@ def _in_encoder(key: str, network: Any) -> bool:
 
 def load_config(uri: str) -> Any:
     """Load config.json. Raises BundleError when it asks for code or for weights that this program does not read."""
+    if os.path.exists(os.path.join(local_checkpoint(uri), "adapter_config.json")):
+        raise BundleError(f"{uri}: the checkpoint holds an adapter, not a whole model; merge it into its model first")
     config = _load(AutoConfig, uri)
     attention = getattr(config, "_attn_implementation", None)
     if attention not in PLAIN_ATTENTION:
