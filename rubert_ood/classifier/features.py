@@ -29,13 +29,16 @@ SUM_ADS = 8192
 """Ads of one partial sum: large, since each sum of H x H numbers travels to the driver."""
 TOKEN_BUDGET = 4096
 
+Checkpoint = str | Callable[[], str]
+"""Hub name, folder or s3:// URI that every node can read; or what finds a folder on each of them."""
+
 Sums = TypeVar("Sums")
 
 
 class _FeatureActor:
     def __init__(
         self,
-        checkpoint_uri: str,
+        checkpoint: Checkpoint,
         max_length: int,
         long_text: LongTextSettings,
         use_gpu: bool,
@@ -43,7 +46,9 @@ class _FeatureActor:
         num_threads: int,
     ) -> None:
         torch.set_num_threads(num_threads)
-        self.classifier = Classifier.load(checkpoint_uri, use_gpu=use_gpu, precision=precision)
+        self.classifier = Classifier.load(
+            checkpoint if isinstance(checkpoint, str) else checkpoint(), use_gpu=use_gpu, precision=precision
+        )
         self.max_length = max_length
         self.long_text = long_text
 
@@ -100,14 +105,14 @@ class StoredFeatures:
 
 def compute_features(
     parts: Mapping[str, LabelledAds],
-    checkpoint_uri: str,
+    checkpoint: Checkpoint,
     *,
     max_length: int,
     long_text: LongTextSettings,
     workers: WorkerSettings,
     precision: Precision,
 ) -> StoredFeatures:
-    """Run every part through the model, each row once. The checkpoint must be readable on every node.
+    """Run every part through the model, each row once; the checkpoint is looked for on every node.
 
     int8 is computed on CPU, also by workers that have a GPU. Raises RubertOodError when rows get lost.
     """
@@ -119,7 +124,7 @@ def compute_features(
     batches = ray.data.from_arrow(_cut(table)).map_batches(
         _FeatureActor,
         fn_constructor_args=(
-            checkpoint_uri,
+            checkpoint,
             max_length,
             long_text,
             use_gpu,

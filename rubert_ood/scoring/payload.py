@@ -6,7 +6,8 @@ not stop the others; `fault` says what the driver shall make of it:
 
     shard    its rows cannot be read: set it aside (or end the run, by on_bad_file)
     changed  its file is not the one that was planned: stop (or quarantine it, by on_bad_file)
-    run      storage or the bundle is gone: the other shards would fail as well, stop
+    run      storage is gone: the other shards would fail as well, stop
+    setup    the bundle or a setting is wrong: every start would fail as well, stop
     unknown  any other exception: try it once more, then set it aside
 
     encode   rows: ad_id, carried columns, status, text_index    texts: text_key, windows, num_tokens, is_cut
@@ -30,13 +31,21 @@ from typing import Any
 import pyarrow as pa
 
 from rubert_ood.bundle import Bundle, load_bundle
-from rubert_ood.errors import InputChangedError, InputError, RubertOodError, SchemaError
+from rubert_ood.errors import (
+    BundleError,
+    InputChangedError,
+    InputError,
+    RubertOodError,
+    SchemaError,
+    SettingsError,
+)
 from rubert_ood.scoring.plan import Plan, Shard
 from rubert_ood.settings import Precision
 
 log = logging.getLogger(__name__)
 
-FAULT_SHARD, FAULT_CHANGED, FAULT_RUN, FAULT_UNKNOWN = "shard", "changed", "run", "unknown"
+FAULT_SHARD, FAULT_CHANGED, FAULT_UNKNOWN = "shard", "changed", "unknown"
+FAULT_RUN, FAULT_SETUP = "run", "setup"
 
 
 @dataclass(frozen=True)
@@ -108,6 +117,8 @@ def attempt(stage: Callable[[dict[str, Any]], dict[str, Any]], item: dict[str, A
         return item | {"failure": str(error), "fault": FAULT_SHARD}
     except InputChangedError as error:
         return item | {"failure": str(error), "fault": FAULT_CHANGED}
+    except (BundleError, SettingsError) as error:
+        return item | {"failure": str(error), "fault": FAULT_SETUP}
     except RubertOodError as error:
         return item | {"failure": str(error), "fault": FAULT_RUN}
     except Exception as error:  # the boundary of this process: the driver decides

@@ -23,7 +23,15 @@ from rubert_ood.errors import PartialRunError, SettingsError
 from rubert_ood.progress import Progress
 from rubert_ood.scoring.encode import encode
 from rubert_ood.scoring.ledger import put_quarantine, read_receipts
-from rubert_ood.scoring.payload import FAULT_CHANGED, FAULT_RUN, FAULT_SHARD, FAULT_UNKNOWN, ScoringJob, shard_item
+from rubert_ood.scoring.payload import (
+    FAULT_CHANGED,
+    FAULT_RUN,
+    FAULT_SETUP,
+    FAULT_SHARD,
+    FAULT_UNKNOWN,
+    ScoringJob,
+    shard_item,
+)
 from rubert_ood.scoring.plan import Plan, Shard
 from rubert_ood.scoring.runner import Runner
 from rubert_ood.scoring.scorer import Scorer
@@ -95,12 +103,17 @@ def score_shards(plan: Plan, todo: list[Shard], settings: ScoreSettings, runner:
 
 
 def _score_once(plan: Plan, todo: list[Shard], settings: ScoreSettings, progress: Progress, runner: Runner) -> Pass:
-    """Send shards through the graph once. Raises PartialRunError when a fault will meet the others as well."""
+    """Send shards through the graph once.
+
+    Raises PartialRunError when a fault will meet the others as well, SettingsError when every start would meet it.
+    """
     outcome = Pass()
     rows = {shard.shard_id: shard.num_rows for shard in todo}
     try:
         for result in _results(plan, todo, settings, runner):
             name, fault = result["shard_id"], result["fault"]
+            if fault == FAULT_SETUP:
+                raise SettingsError(f"the run stops, and would stop again: {result['failure']}")
             if fault == FAULT_RUN:
                 runner.check(now=True)  # the plainer words, if that is the fault
                 raise PartialRunError(f"the run stops, the same command goes on from there: {result['failure']}")

@@ -6,7 +6,14 @@ from typing import Any
 
 from rubert_ood import storage
 from rubert_ood.cluster import ray_session
-from rubert_ood.errors import ErrorRateError, InputError, PartialRunError, PublicationRefusedError, RubertOodError
+from rubert_ood.errors import (
+    ErrorRateError,
+    InputError,
+    PartialRunError,
+    PublicationRefusedError,
+    RubertOodError,
+    SettingsError,
+)
 from rubert_ood.reports.html import run_html
 from rubert_ood.scoring.ledger import read_quarantine, read_receipts
 from rubert_ood.scoring.manifest import make_manifest, put_manifest, read_manifest
@@ -51,8 +58,9 @@ def score(settings: ScoreSettings) -> dict[str, Any]:
         verified = _score_and_verify(run_plan, settings, runner)
         runner.check(now=True)
         manifest = _publish(run_plan, verified, settings, started_at)
-    except (PartialRunError, KeyboardInterrupt) as stop:
-        _note_stop(run_plan, runner, "partial" if isinstance(stop, PartialRunError) else "interrupted", started_at)
+    except (PartialRunError, SettingsError, KeyboardInterrupt) as stop:
+        outcome = "interrupted" if isinstance(stop, KeyboardInterrupt) else "partial"
+        _note_stop(run_plan, runner, outcome, started_at)
         raise
     runner.release()
     return manifest

@@ -12,6 +12,7 @@ from rubert_ood.bundle import Bundle, check_new, write_bundle
 from rubert_ood.classifier.baseline import baseline_metrics
 from rubert_ood.classifier.features import StoredFeatures, compute_features
 from rubert_ood.classifier.outputs import Outputs
+from rubert_ood.classifier.preflight import check_training, precision_of_workers
 from rubert_ood.classifier.training import TrainedModel, fine_tune
 from rubert_ood.cluster import ray_session
 from rubert_ood.ood.agreement import check_agreement, int8_agreement
@@ -33,7 +34,6 @@ def train(settings: TrainSettings) -> tuple[Bundle, dict[str, Any]]:
     bundle_uri = storage.join(storage.absolute(settings.output_uri), "bundles", version)
     check_new(bundle_uri)
     _warn_of_idle_settings(settings)
-    precision = settings.precision or ("bf16" if settings.workers.use_gpu else "fp32")
     dataset = load_dataset(settings)
     log.info(
         f"data      {len(dataset.labels)} classes, {len(dataset.train):,} train, {len(dataset.valid):,} valid, "
@@ -41,11 +41,13 @@ def train(settings: TrainSettings) -> tuple[Bundle, dict[str, Any]]:
         f"{len(dataset.cleaner.cities):,} cities"
     )
     check_rule(settings.decision, len(dataset.valid if dataset.calibration is None else dataset.calibration))
+    check_training(dataset, settings)
     extra = load_extra_texts(settings.evaluation, dataset.cleaner)
     baseline = baseline_metrics(dataset.train, dataset.test) if settings.evaluation.baseline else None
     if baseline:
         log.info("baseline  TF-IDF + LinearSVC  accuracy %(accuracy).4f  macro-F1 %(macro_f1).4f", baseline)
     with ray_session(settings), tempfile.TemporaryDirectory() as work_dir:
+        precision = precision_of_workers(settings.workers, settings.precision)
         trained = fine_tune(dataset, settings, run_name=version, work_dir=work_dir)
         features = _compute({**_splits(dataset), "test": dataset.test, **extra.parts}, trained, settings, precision)
         outputs = features.gather({"train": MAX_REFERENCE_ROWS})

@@ -19,6 +19,7 @@ from rubert_ood.errors import (
     OutputError,
     PartialRunError,
     SchemaError,
+    SettingsError,
     StorageUnavailableError,
 )
 from rubert_ood.scoring.encode import encode
@@ -437,7 +438,8 @@ def test_a_part_that_cannot_be_written_leaves_no_receipt(make_run, monkeypatch):
         (InputError("a.parquet: damaged"), "shard", "a.parquet: damaged"),
         (SchemaError("a.parquet: no column 'x'"), "shard", "a.parquet: no column 'x'"),
         (StorageUnavailableError("s3://b/k: gone"), "run", "s3://b/k: gone"),
-        (BundleError("b: differs"), "run", "b: differs"),
+        (BundleError("b: differs"), "setup", "b: differs"),
+        (SettingsError("use_gpu: none"), "setup", "use_gpu: none"),
         (OutputError("out: denied"), "run", "out: denied"),
         (KeyError("x"), "unknown", "KeyError: 'x'"),
         (MemoryError("a\n b"), "unknown", "MemoryError: a b"),
