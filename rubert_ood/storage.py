@@ -5,6 +5,7 @@ settings. Every process builds its own filesystem, so no key is ever pickled. A 
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10, 20
 UPLOAD_START_S, SLOWEST_UPLOAD_BYTES_PER_S = 40, 2**18
 CONDITION_FAILED = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
+OBJECT_IS_GONE = ("NoSuchKey", "404")
+NO_CONDITIONS = ("NotImplemented", "501")
+"""S3 error codes: the object has another version; it was deleted; the server knows no conditional put."""
+NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 @dataclass(frozen=True)
@@ -112,11 +117,21 @@ def read_bytes(uri: str) -> bytes:
         return fs.cat_file(path)
 
 
+def read_optional(uri: str) -> bytes | None:
+    """Return an object, or None when there is none."""
+    try:
+        return read_bytes(uri)
+    except InputError as error:
+        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            return None
+        raise
+
+
 def read_json(uri: str) -> Any:
     """Read a JSON object that this package wrote; InputError when it is damaged."""
     try:
         return json.loads(read_bytes(uri))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{uri}: damaged, it holds no JSON; restore or delete it") from error
 
 
@@ -128,52 +143,110 @@ def put_bytes(uri: str, data: bytes) -> None:
         if is_s3(uri):
             upload(fs._pipe_file, path, data, size=len(data))
             return
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        staged = os.path.join(os.path.dirname(path), f".{uuid.uuid4().hex}.tmp")
-        try:
-            with open(staged, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+        with _staged(path, data) as staged:
             os.replace(staged, path)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(staged)
+
+
+@contextlib.contextmanager
+def _staged(path: str, data: bytes) -> Iterator[str]:
+    """Write a file that is on disk but has not got its name yet; yield the name it has."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    staged = os.path.join(os.path.dirname(path), f".{uuid.uuid4().hex}.tmp")
+    try:
+        with open(staged, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield staged
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(staged)
 
 
 def read_versioned(uri: str) -> tuple[bytes | None, str]:
     """Return an object, or None when there is none, and its version for `swap_bytes`."""
-    if not exists(uri):
+    version = _etag(uri) if is_s3(uri) else ""  # before the content: a change in between is seen
+    data = read_optional(uri)
+    if data is None:
         return None, ""
+    return data, version or hashlib.sha256(data).hexdigest()  # on S3 after "" no version, so no swap
+
+
+@retried
+def _etag(uri: str) -> str:
+    """Return the ETag of an object on S3; "" when there is none."""
     fs, path = filesystem(uri)
     with explained(uri):
-        version = fs.info(path)["ETag"] if is_s3(uri) else ""  # before the content: a change in between is seen
-    data = read_bytes(uri)
-    return data, version or hashlib.sha256(data).hexdigest()
+        try:
+            return str(fs.info(path).get("ETag", ""))
+        except FileNotFoundError:
+            return ""
+
+
+def create_bytes(uri: str, data: bytes) -> bool:
+    """Put an object where there is none; say whether it was put. After a lost answer as `swap_bytes`."""
+    return swap_bytes(uri, data, "")
 
 
 @retried
 def swap_bytes(uri: str, data: bytes, version: str) -> bool:
     """Replace an object if it still is of this version ("": if there still is none); say whether it was.
 
-    After a lost answer it may say no although it has written: read the object again to be sure.
+    After a lost answer it may say no although it has written: read the object again to be sure. A server that knows no
+    conditional put is asked for the version right before, which leaves a gap of one request (`ignores_conditions`).
     """
-    fs, path = filesystem(uri)
-    if not is_s3(uri):
-        with explained(uri, OutputError), locked(path):
+    _, path = filesystem(uri)
+    with explained(uri, OutputError):
+        if is_s3(uri):
+            return _put_on_condition(uri, data, version)
+        if not version:
+            with _staged(path, data) as staged:
+                return _name_if_free(staged, path)
+        with locked(path):
             if read_versioned(uri)[1] != version:
                 return False
             put_bytes(uri, data)
             return True
+
+
+def ignores_conditions(uri: str, data: bytes) -> bool:
+    """Say whether the storage overwrites this object, which holds these bytes, although it is told not to."""
+    return is_s3(uri) and create_bytes(uri, data)
+
+
+def _put_on_condition(uri: str, data: bytes, version: str) -> bool:
+    fs, path = filesystem(uri)
     condition = {"IfMatch": version} if version else {"IfNoneMatch": "*"}
-    with explained(uri, OutputError):
-        try:
-            upload(fs._pipe_file, path, data, size=len(data), **condition)
-        except OSError as error:
-            if getattr(error.__cause__, "response", {}).get("Error", {}).get("Code") in CONDITION_FAILED:
-                return False
+    one_put = max(len(data), 1)  # s3fs would drop the condition from a multipart upload
+    try:
+        upload(fs._pipe_file, path, data, chunksize=one_put, size=len(data), **condition)
+    except OSError as error:
+        code = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")
+        if code in CONDITION_FAILED or (version and code in OBJECT_IS_GONE):
+            return False
+        if code not in NO_CONDITIONS:
             raise
+        if read_versioned(uri)[1] != version:
+            return False
+        put_bytes(uri, data)
     return True
+
+
+def _name_if_free(staged: str, path: str) -> bool:
+    """Give a staged file its name unless another file has it; say whether it got it."""
+    try:
+        os.link(staged, path)
+        return True
+    except FileExistsError:
+        return os.stat(staged).st_nlink > 1  # NFS: it is this file, and only the answer got lost
+    except OSError as error:
+        if error.errno not in NO_HARD_LINKS:
+            raise
+    with locked(path):
+        if os.path.lexists(path):
+            return False
+        os.replace(staged, path)
+        return True
 
 
 @contextlib.contextmanager

@@ -7,23 +7,26 @@ becomes has its name from the id: a shard that is scored twice writes the same o
 import base64
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from typing import Any
 
 import pyarrow as pa
+from pydantic import TypeAdapter
 
 from rubert_ood import storage
 from rubert_ood.ads.sources import Ignored
 from rubert_ood.errors import SettingsError
+from rubert_ood.scoring.control import Day, PlainName, parse
 from rubert_ood.settings import Precision
 
 PLAN_FILE = "plan.json"
+ShardId = PlainName
 
 
 @dataclass(frozen=True)
 class Shard:
-    shard_id: str
+    shard_id: ShardId
     uri: str
     columns: dict[str, str]
     """Role -> column of this file."""
@@ -57,7 +60,7 @@ class Shard:
 class Plan:
     run_uri: str
     run_id: str
-    run_date: str
+    run_date: Day
     fingerprint: str
     """Digest of all that changes results: input files, bundle, settings."""
     identity: dict[str, str]
@@ -93,27 +96,27 @@ def run_folder(output_uri: str, run_date: date, run_id: str) -> str:
 
 
 def save_plan(plan: Plan) -> None:
-    """Write the plan into its run folder; a folder that belongs to other work is refused."""
+    """Write the plan into its run folder; a folder that belongs to other work is refused.
+
+    Of two starts at once with other work the one that is first wins; the other is told so.
+    """
     uri = storage.join(plan.run_uri, "_run", PLAN_FILE)
-    if storage.exists(uri):
-        older = load_plan(plan.run_uri)
-        if older.fingerprint != plan.fingerprint:
-            changed = [name for name, value in plan.identity.items() if older.identity.get(name) != value]
-            raise SettingsError(
-                f"{plan.run_uri} holds a run with other {', '.join(changed)}; give another run_id, or what that run had"
-            )
-        return
-    storage.put_bytes(uri, json.dumps(asdict(plan), ensure_ascii=False, indent=1).encode())
+    if not storage.exists(uri):
+        storage.create_bytes(uri, json.dumps(asdict(plan), ensure_ascii=False, indent=1).encode())
+    older = load_plan(plan.run_uri)  # read again: it may be that of the other start
+    if older.fingerprint != plan.fingerprint:
+        changed = [name for name, value in plan.identity.items() if older.identity.get(name) != value]
+        raise SettingsError(
+            f"{plan.run_uri} holds a run with other {', '.join(changed)}; give another run_id, or what that run had"
+        )
 
 
 def load_plan(run_uri: str) -> Plan:
     """Read the plan of a run folder, which may have been moved since; InputError when there is none."""
     run_uri = storage.absolute(run_uri.rstrip("/"))
-    content = storage.read_json(storage.join(run_uri, "_run", PLAN_FILE))
-    shards = [Shard(**shard) for shard in content.pop("shards")]
-    content["ignored"] = Ignored(**content.get("ignored", {}))
-    output_uri = run_uri.rsplit("/", 2)[0]
-    return Plan(shards=shards, **(content | {"run_uri": run_uri, "output_uri": output_uri}))
+    uri = storage.join(run_uri, "_run", PLAN_FILE)
+    plan = parse(uri, storage.read_bytes(uri), TypeAdapter(Plan))
+    return replace(plan, run_uri=run_uri, output_uri=run_uri.rsplit("/", 2)[0])
 
 
 def pack_schema(schema: pa.Schema) -> str:

@@ -10,7 +10,7 @@ from rubert_ood.cluster import ray_session
 from rubert_ood.errors import InputError, SettingsError
 from rubert_ood.reports.diff import compare_evaluations
 from rubert_ood.scoring.manifest import manifest_uri
-from rubert_ood.scoring.publish import POINTER_FILE, read_pointer
+from rubert_ood.scoring.pointer import POINTER_FILE, read_pointer
 from rubert_ood.settings import DiffSettings, GateSettings, ScoreSettings
 from rubert_ood.workflows.bundles import read_evaluation
 from rubert_ood.workflows.compare import compare_runs, write_diff
@@ -39,10 +39,9 @@ def _recognised(uri: str) -> tuple[str, bool]:
     uri = storage.absolute(uri.rstrip("/"))
     if storage.exists(manifest_uri(uri)):
         return uri, True
-    if storage.exists(storage.join(uri, POINTER_FILE)):
-        pointer = read_pointer(uri)
-        assert pointer is not None
-        return storage.join(uri, pointer["path"]), True
+    pointer = read_pointer(uri)
+    if pointer is not None:
+        return storage.join(uri, pointer.path), True
     if storage.exists(storage.join(uri, MANIFEST)):
         return uri, False
     raise InputError(

@@ -257,6 +257,8 @@ def test_a_shard_scored_twice_is_the_same_object(make_run):
 
 def test_an_actor_that_waits_for_its_next_shard_is_idle(make_run):
     run = make_run(pa.concat_tables([pa.table(_plain_ads())] * 2))
+    for path in (run.folder / "_run" / "receipts").iterdir():
+        path.unlink()
     job = ScoringJob.of(run.plan, token_budget=500, actors_per_node=1)
     scorer = Scorer(job)
     items = [encode(shard_item(shard), job) for shard in run.plan.shards]
@@ -421,7 +423,7 @@ def test_a_part_that_cannot_be_written_leaves_no_receipt(make_run, monkeypatch):
         raise OSError("no space left")
 
     with monkeypatch.context() as patch:
-        patch.setattr("rubert_ood.storage.os.replace", no_space)
+        patch.setattr("rubert_ood.storage.os.link", no_space)
         result = write(item, job)
     assert result["fault"] == "run"
     assert "no space left" in result["failure"]

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from rubert_ood.errors import PartialRunError, VerificationError
+from rubert_ood.scoring.gate import check_gate
 from rubert_ood.scoring.ledger import part_counts, put_quarantine
 from rubert_ood.scoring.manifest import make_manifest
-from rubert_ood.scoring.publish import check_gate
 from rubert_ood.scoring.verify import PartMismatchError, check_manifest, verify_run
 from rubert_ood.settings import GateSettings
 from tests.unit.scoring.test_stages import REASONS
