@@ -11,10 +11,8 @@ import hashlib
 import json
 import os
 import posixpath
-import re
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -31,15 +29,6 @@ OBJECT_IS_GONE = ("NoSuchKey", "404")
 NO_CONDITIONS = ("NotImplemented", "501")
 """S3 error codes: the object has another version; it was deleted; the server knows no conditional put."""
 NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
-
-
-@dataclass(frozen=True)
-class FileInfo:
-    uri: str
-    size: int
-    """Bytes."""
-    version: str
-    """ETag on object storage, modification time in ns on disk: changes when the content does."""
 
 
 def is_s3(uri: str) -> bool:
@@ -257,41 +246,3 @@ def locked(path: str) -> Iterator[None]:
     with open(os.path.join(folder, f".{name}.lock"), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # ends with the file, also when the process is killed
         yield
-
-
-@retried
-def list_files(uri: str, suffixes: tuple[str, ...] = (), *, missing_ok: bool = False) -> list[FileInfo]:
-    """List a file, a folder (recursively) or a glob, sorted by URI; names with a leading `_` or `.` are skipped.
-
-    Raises InputError when there is no such file or folder, unless it may be missing. An empty list means that it holds
-    no matching file.
-    """
-    fs, path = filesystem(uri)
-    with explained(uri):
-        plain = re.split(r"[*?\[]", path)[0]
-        if plain != path:
-            found, root = fs.glob(path, detail=True), plain.rpartition("/")[0]
-        else:
-            found, root = fs.find(path, detail=True), path
-            if not found and not missing_ok:
-                fs.info(path)  # raises when there is nothing at all
-    files = []
-    for name, info in sorted(found.items()):
-        inner = name[len(root) :].split("/") if name != root else []
-        if info["type"] != "file" or any(part.startswith(("_", ".")) for part in inner):
-            continue
-        if suffixes and name != root and not name.lower().endswith(suffixes):
-            continue
-        version = str(info.get("ETag") or os.stat(name).st_mtime_ns).strip('"')
-        files.append(FileInfo(f"s3://{name}" if is_s3(uri) else name, int(info["size"]), version))
-    return files
-
-
-@retried
-def list_folders(uri: str) -> list[str]:
-    """List the folders right under a folder, sorted; InputError when there is no such folder."""
-    fs, path = filesystem(uri)
-    with explained(uri):
-        found = fs.ls(path, detail=True)
-    names = sorted(info["name"].rstrip("/").rpartition("/")[2] for info in found if info["type"] == "directory")
-    return [join(uri, name) for name in names]

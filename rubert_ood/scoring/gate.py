@@ -28,6 +28,7 @@ def check_gate(
             settings.max_quarantined_share,
         ),
         ("max_duplicate_rate", (manifest["duplicates"] or {"rows": 0})["rows"] / scored, settings.max_duplicate_rate),
+        ("max_ignored_files", (manifest.get("ignored") or {}).get("num_like_data", 0), settings.max_ignored_files),
         ("max_ood_rate", counts["rows_ood"] / scored, settings.max_ood_rate),
         ("max_other_rate", counts["rows_other"] / scored, settings.max_other_rate),
     ]

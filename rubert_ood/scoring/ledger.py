@@ -7,6 +7,7 @@ receipt.
 
 import hashlib
 import json
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from pydantic import Field, TypeAdapter
 
 from rubert_ood import storage
 from rubert_ood.errors import InputError
+from rubert_ood.listing import FileInfo, list_below
 from rubert_ood.scoring.control import RESTORE, Count, Moment, Record, parse, parse_dict
 from rubert_ood.scoring.plan import Plan, Shard, ShardId
 from rubert_ood.scoring.records import STATUS_EMPTY, ids_digest
@@ -28,6 +30,7 @@ CONFIDENCE_BINS = 20
 TOKEN_EDGES = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 """Lower ends of the bins of text length, two to an octave; 0 tokens: the ad has no text."""
 RECEIPTS, QUARANTINE = "receipts", "quarantine"
+RECORD_NAME = re.compile(r"[^._].*\.json")
 
 
 class Settled(Record):
@@ -214,9 +217,10 @@ def find_receipt(run_uri: str, shard_id: str, fingerprint: str) -> dict[str, Any
 
 
 def _read_records(run_uri: str, folder: str, fingerprint: str) -> dict[str, dict[str, Any]]:
-    files = storage.list_files(storage.join(run_uri, "_run", folder), (".json",), missing_ok=True)
+    found = list_below(storage.join(run_uri, "_run", folder), missing_ok=True).files
+    files = [file for file in found if RECORD_NAME.fullmatch(file.uri.rpartition("/")[2])]
 
-    def read(file: storage.FileInfo) -> dict[str, Any] | None:
+    def read(file: FileInfo) -> dict[str, Any] | None:
         return _record(file.uri, storage.read_bytes(file.uri), folder, fingerprint)
 
     with ThreadPoolExecutor(STORAGE_THREADS) as pool:

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -109,6 +110,7 @@ def make_manifest(
         "quarantined": plan.quarantined,
         "quarantined_shards": [{k: v for k, v in record.items() if k != "fingerprint"} for record in aside],
         "empty_files": plan.empty_files,
+        "ignored": asdict(plan.ignored),
         "duplicates": duplicates,
         "confidence_histogram": _sum_histograms(done, "confidence_histogram") or [0] * CONFIDENCE_BINS,
         "token_histogram": _sum_histograms(done, "token_histogram"),

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from rubert_ood.ads.sources import Ignored
 from rubert_ood.scoring.control import Count, Day, Moment, Record, RelativePath
 from rubert_ood.scoring.ledger import Cities, FarAd
 
@@ -65,6 +66,7 @@ class Manifest(Record):
     quarantined: list[dict[str, Any]] = Field([])
     quarantined_shards: list[dict[str, Any]] = Field([])
     empty_files: list[str] = Field([])
+    ignored: Ignored | None = None
     confidence_histogram: list[Count] = Field([])
     token_histogram: list[Count] | None = None
     scorer_idle_share: float = 0.0

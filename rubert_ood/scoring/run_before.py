@@ -6,6 +6,7 @@ from typing import Any
 
 from rubert_ood import storage
 from rubert_ood.errors import InputError
+from rubert_ood.listing import list_folders
 from rubert_ood.scoring.manifest import find_manifest
 from rubert_ood.scoring.pointer import Place, day_uri
 
@@ -23,7 +24,7 @@ def run_before(run_uri: str, places: list[Place]) -> dict[str, Any] | None:
             return found
         log.warning("backfill  %s was published for this day and is gone", other_uri)
     complete = []
-    for other_uri in storage.list_folders(day_uri(run_uri)):
+    for other_uri in list_folders(day_uri(run_uri)):
         if other_uri != run_uri:
             try:
                 complete.append(find_manifest(other_uri))

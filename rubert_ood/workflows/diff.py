@@ -1,6 +1,7 @@
 """Compare two runs ad by ad, or two bundles on the same ads: how many labels changed, which, and of which ads."""
 
 import logging
+import sys
 from typing import Any
 
 from rubert_ood import storage
@@ -64,7 +65,12 @@ def _compare_bundles(a_uri: str, b_uri: str, settings: DiffSettings) -> dict[str
 def _score_settings(settings: DiffSettings, bundle_uri: str, name: str) -> ScoreSettings:
     shared = ("input_uri", "columns", "on_bad_file", "num_actors", "use_gpu")
     nothing_refused = GateSettings(
-        max_error_rate=1, max_quarantined_share=1, max_duplicate_rate=1, max_ood_rate=1, max_other_rate=1
+        max_error_rate=1,
+        max_quarantined_share=1,
+        max_duplicate_rate=1,
+        max_ignored_files=sys.maxsize,
+        max_ood_rate=1,
+        max_other_rate=1,
     )
     return ScoreSettings(
         config=None,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rubert_ood.errors import InputError
-from rubert_ood.listing import is_left_by_writer, list_below, literal_head, local_version
+from rubert_ood.listing import is_left_by_writer, list_below, list_folders, literal_head, local_version
 
 
 def fill(folder: Path, *names: str) -> Path:
@@ -197,3 +197,17 @@ def test_the_version_of_a_file_changes_with_any_write(tmp_path: Path, change: st
     if change in ("cp -p", "touched back"):
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert list_below(str(path)).files[0].version != before
+
+
+def test_a_relative_folder_gives_absolute_uris(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path, "data/a.csv")
+    monkeypatch.chdir(tmp_path)
+    for uri in ("data", "./data/", "data/a.csv", "data/*.csv", "*/a.csv", f"file://{tmp_path}/data"):
+        assert listed(uri) == [f"{tmp_path}/data/a.csv"], uri
+
+
+def test_list_folders_names_those_right_under_a_folder(tmp_path: Path) -> None:
+    fill(tmp_path, "run_id=b/part.parquet", "run_id=a/_run/manifest.json", "latest.json", ".latest.json.lock")
+    assert list_folders(str(tmp_path)) == [f"{tmp_path}/run_id=a", f"{tmp_path}/run_id=b"]
+    with pytest.raises(InputError, match="gone: no such file, folder or bucket"):
+        list_folders(str(tmp_path / "gone"))

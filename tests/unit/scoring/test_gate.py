@@ -42,6 +42,7 @@ def test_the_gate_of_a_first_run_by_hand():
         {"check": "max_error_rate", "value": 0.2, "limit": 0.2, "ok": True},
         {"check": "max_quarantined_share", "value": 0, "limit": 0.01, "ok": True},
         {"check": "max_duplicate_rate", "value": 0, "limit": 0.01, "ok": True},
+        {"check": "max_ignored_files", "value": 0, "limit": 0, "ok": True},
         {"check": "max_ood_rate", "value": 0.2, "limit": 0.19, "ok": False},
         {"check": "max_other_rate", "value": 0.1, "limit": 0.1, "ok": True},
     ]
@@ -51,19 +52,27 @@ def test_the_gate_against_the_last_published_run_by_hand():
     previous = a_manifest(classes={"Мебель": 200})
     now = a_manifest(classes={"Мебель": 50, "Шины": 50})
     limits = GateSettings(max_class_shift=0.56, min_rows_ratio=0.5)
-    shift, ratio = check_gate(now, previous, limits)[5:]
+    shift, ratio = check_gate(now, previous, limits)[6:]
     assert shift["check"] == "max_class_shift"
     assert shift["value"] == pytest.approx(0.5579, abs=1e-4)
     assert shift["ok"]
     assert ratio == {"check": "min_rows_ratio", "value": 0.5, "limit": 0.5, "ok": True}
     fewer = a_manifest(classes={"Мебель": 99})
-    assert [check["ok"] for check in check_gate(fewer, previous, limits)] == [True] * 6 + [False]
+    assert [check["ok"] for check in check_gate(fewer, previous, limits)] == [True] * 7 + [False]
+
+
+@pytest.mark.parametrize(("num_like_data", "limit", "ok"), [(0, 0, True), (2, 0, False), (2, 1, False), (2, 2, True)])
+def test_the_gate_limits_files_that_look_like_data_and_are_not_read(num_like_data, limit, ok):
+    ignored = {"num_files": 5, "num_like_data": num_like_data, "names": ["a.orc"]}
+    gate = check_gate(a_manifest() | {"ignored": ignored}, None, GateSettings(max_ignored_files=limit))
+    expected = {"check": "max_ignored_files", "value": num_like_data, "limit": limit, "ok": ok}
+    assert [check for check in gate if check["check"] == "max_ignored_files"] == [expected]
 
 
 def test_a_run_without_a_row_divides_by_nothing():
     empty = a_manifest(classes={}, rows_ood=0)
     gate = check_gate(empty, a_manifest(), GateSettings())
-    assert [check["value"] for check in gate] == [0] * 7
+    assert [check["value"] for check in gate] == [0] * 8
     assert not gate[-1]["ok"]
     assert check_gate(a_manifest(), empty, GateSettings())[-1]["ok"]
 

@@ -53,7 +53,14 @@ def test_a_published_run_is_what_the_pointer_names(out):
         "taken_back": [],
     }
     assert manifest["outcome"] == "published"
-    checks = ["max_error_rate", "max_quarantined_share", "max_duplicate_rate", "max_ood_rate", "max_other_rate"]
+    checks = [
+        "max_error_rate",
+        "max_quarantined_share",
+        "max_duplicate_rate",
+        "max_ignored_files",
+        "max_ood_rate",
+        "max_other_rate",
+    ]
     assert [check["check"] for check in manifest["gate"]] == checks
     assert read_manifest(os.path.join(out, pointer["path"])) == manifest
     assert manifest_at(look(out)) == manifest
@@ -105,7 +112,7 @@ def test_the_second_run_is_compared_with_the_first(out):
     second = _publish(a_manifest(out, "r3", {"Мебель": 90, "Шины": 10}))
     assert len(second["gate"]) == 7
     third = _publish(a_manifest(out, "r4", {"Мебель": 90, "Шины": 10}))
-    shift = third["gate"][5]
+    shift = third["gate"][6]
     assert shift["value"] == pytest.approx(0, abs=1e-9)  # compared with r3, the last published one, not with r1
     assert read_pointer(out).run_id == "r4"
     with pytest.raises(PublicationRefusedError, match=r"min_rows_ratio: 0\.4900 against 0\.5"):
@@ -129,7 +136,7 @@ def test_publish_a_run_that_readers_have_left_goes_back_by_force_only(out):
     assert Path(out, "latest.json").read_bytes() == pointer
     forced = publish_run(read_manifest(first["run_uri"]), GateSettings(), force="r2 is wrong")
     assert (read_pointer(out).path, read_pointer(out).history) == (f"{DAY}/run_id=r1", [f"{DAY}/run_id=r2"])
-    assert forced["gate"][6] == {"check": "min_rows_ratio", "value": 1, "limit": 0.5, "ok": True}
+    assert forced["gate"][7] == {"check": "min_rows_ratio", "value": 1, "limit": 0.5, "ok": True}
 
 
 @pytest.mark.parametrize(
