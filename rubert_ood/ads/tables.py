@@ -16,6 +16,8 @@ from rubert_ood.listing import local_version
 from rubert_ood.retry import explained, retried
 
 READ_BATCH_ROWS = 16_384
+BUFFER_BYTES = 2**23
+"""Of a column that is read page by page, not at once."""
 READ_BATCH_BYTES = 2**26
 MAX_ROWS = 2**31
 MAX_ROWS_PER_BYTE = 1_000
@@ -71,21 +73,52 @@ def read_rows(
 
     Raises InputChangedError when the file is not of this version before and after; "" takes any.
     """
+    batches = iter_rows(uri, columns, start=start, stop=stop, version=version, delimiter=delimiter)
+    first = next(batches)  # there is always one
+    return pa.Table.from_batches([first, *batches], first.schema)
+
+
+def iter_rows(
+    uri: str,
+    columns: Sequence[str],
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    version: str = "",
+    delimiter: str = "",
+    batch_rows: int | None = None,
+) -> Iterator[pa.RecordBatch]:
+    """Yield the columns of rows [start, stop), few at a time: of Parquet no more than these and a page are in memory.
+
+    batch_rows: by default so many that a batch of average rows stays below READ_BATCH_BYTES. The first batch has no
+    row and tells the schema. Whoever iterates repeats a failure that passes. Raises as `read_rows`.
+    """
     with _opened(uri, version) as file:
         if is_csv(uri):
             length = None if stop is None else stop - start
-            return read_csv(uri, file, columns, delimiter)[0].slice(start, length)
-        parquet = pq.ParquetFile(file)
-        pieces = list(_batches(parquet, columns, start, stop))
-        schema = pa.schema([parquet.schema_arrow.field(name) for name in columns])
-        return pa.Table.from_batches(pieces, schema)
+            table = read_csv(uri, file, columns, delimiter)[0].slice(start, length)
+            yield _no_rows(table.schema)
+            yield from table.to_batches(batch_rows)
+            return
+        parquet = pq.ParquetFile(file, buffer_size=BUFFER_BYTES)
+        yield _no_rows(pa.schema([parquet.schema_arrow.field(name) for name in columns]))
+        yield from _batches(parquet, columns, start, stop, batch_rows)
 
 
-def _batches(parquet: pq.ParquetFile, columns: Sequence[str], start: int, stop: int | None) -> Iterator[pa.RecordBatch]:
-    """Yield rows [start, stop) in batches of bounded bytes."""
+def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
+
+
+def _batches(
+    parquet: pq.ParquetFile,
+    columns: Sequence[str],
+    start: int,
+    stop: int | None,
+    batch_rows: int | None,
+) -> Iterator[pa.RecordBatch]:
     stop = parquet.metadata.num_rows if stop is None else stop
     groups, position = _row_groups(parquet.metadata, start, stop)
-    num_rows = _batch_rows(parquet.metadata, groups)
+    num_rows = batch_rows or _batch_rows(parquet.metadata, groups)
     for batch in parquet.iter_batches(num_rows, row_groups=groups, columns=list(columns)):
         low, high = max(start - position, 0), min(stop - position, batch.num_rows)
         if low < high:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-from rubert_ood.ads.schema import plain_type
+from rubert_ood.ads.schema import as_plain, plain_type
 from rubert_ood.errors import SchemaError, SettingsError
 
 PARTITIONS = ("run_date", "run_id")
@@ -66,12 +66,8 @@ class CarriedTypes:
 
 def cast_carried(uri: str, column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
     """Give a carried column the type that it has in the output; SchemaError where a value does not fit."""
-    if column.type == field.type:
-        return column
     try:
-        if pa.types.is_dictionary(column.type):
-            column = column.cast(column.type.value_type)
-        return column.cast(field.type)
+        return as_plain(column).cast(field.type)
     except pa.ArrowException:  # its words quote the value
         raise SchemaError(
             f"{uri}: column {field.name!r}: a value does not fit {field.type}, which it has over all files"

@@ -12,7 +12,7 @@ not stop the others; `fault` says what the driver shall make of it:
 
     encode   rows: ad_id, carried columns, status, text_index    texts: text_key, windows, num_tokens, is_cut
                                                          (each different text once)
-             cities: what count_cities found, as JSON; "" if it had nothing to look at
+             cities: what CityCounter found, as JSON; "" if it had nothing to look at
              with report_texts, `excerpt` of each text travels in texts to the last stage, for top_ood
     score    rows unchanged                                      texts: SCORE_FIELDS, LENGTH_FIELDS, text_key,
                                                          SUBHEAD_FIELDS and embedding where there are any

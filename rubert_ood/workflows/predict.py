@@ -4,6 +4,8 @@ import json
 import sys
 from typing import Any
 
+import numpy as np
+
 from rubert_ood.bundle import Bundle, load_bundle
 from rubert_ood.classifier import windows
 from rubert_ood.classifier.model import Classifier
@@ -40,6 +42,8 @@ def predict_texts(bundle: Bundle, texts: list[str]) -> list[dict[str, Any]]:
         max_length=bundle.max_length,
         long_text=bundle.long_text,
     )
+    is_blank_N = windows.is_blank(classifier.tokenizer, [cleaned[number] for number in filled], read)
+    read, filled = read.select(~is_blank_N), np.array(filled, np.int64)[~is_blank_N].tolist()
     logits_NC, cls_NH = windows.run(classifier, read, token_budget=TOKEN_BUDGET)
     decisions = bundle.fitted.decide(logits_NC, cls_NH)
     results: list[dict[str, Any]] = [
@@ -75,7 +79,8 @@ def predict_texts(bundle: Bundle, texts: list[str]) -> list[dict[str, Any]]:
 def _paragraph(result: dict[str, Any]) -> str:
     """Lay one result out for reading."""
     if result["status"] == "empty":
-        return f"{result['text']}\n  Other: no text is left after cleaning\n"
+        reason = "the model knows no sign of this text" if result["cleaned"] else "no text is left after cleaning"
+        return f"{result['text']}\n  Other: {reason}\n"
     best = "  |  ".join(
         f"{score:.3f} {label}" for label, score in zip(result["topk_labels"], result["topk_scores"], strict=True)
     )
