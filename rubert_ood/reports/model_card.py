@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from rubert_ood.plain import markdown
+from rubert_ood.plain import markdown, printable
 
 
 def model_card(evaluation: Mapping[str, Any]) -> str:
@@ -15,7 +15,7 @@ def model_card(evaluation: Mapping[str, Any]) -> str:
         "language": "ru",
         "library_name": "transformers",
         "pipeline_tag": "text-classification",
-        **({"base_model": context["base_model"]} if "base_model" in context else {}),
+        **({"base_model": printable(context["base_model"])} if "base_model" in context else {}),
         "metrics": ["accuracy", "f1"],
         "tags": ["classified-ads", "out-of-distribution-detection", "mahalanobis"],
     }
