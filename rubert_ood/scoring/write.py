@@ -106,9 +106,9 @@ def _is_part(data: bytes, shard: Shard, part: pa.Table, job: ScoringJob) -> bool
     if receipt is not None:
         return bool(receipt["part_sha256"] == hashlib.sha256(data).hexdigest())
     found = _read(data)
-    if found is None or not found.schema.equals(part.schema, check_metadata=True):
+    if found is None or not found.schema.equals(part.schema):
         return False
-    return _same(found, part, NEVER_DIFFERS)
+    return found.schema.metadata == part.schema.metadata and _same(found, part, NEVER_DIFFERS)
 
 
 def _is_receipt_of(found: dict[str, Any] | None, receipt: dict[str, Any]) -> bool:

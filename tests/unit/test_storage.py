@@ -172,6 +172,66 @@ def test_a_swap_replaces_only_the_version_that_was_read(tmp_path: Path) -> None:
     assert storage.read_bytes(uri) == b"3"
 
 
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_create_bytes_puts_an_object_only_where_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hard_links: bool
+) -> None:
+    def no_links(*_arguments: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    if not hard_links:
+        monkeypatch.setattr(os, "link", no_links)
+    uri = f"{tmp_path}/new/plan.json"
+    assert storage.create_bytes(uri, b"first")
+    assert not storage.create_bytes(uri, b"second")
+    assert storage.read_bytes(uri) == b"first"
+    os.unlink(uri)
+    assert storage.create_bytes(uri, b"third")
+    assert storage.read_bytes(uri) == b"third"
+    assert {path.name for path in (tmp_path / "new").iterdir()} <= {"plan.json", ".plan.json.lock"}
+
+
+def test_create_bytes_whose_answer_got_lost_on_nfs_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = os.link
+
+    def repeated(source: str, target: str) -> None:
+        link(source, target)
+        link(source, target)  # the server acted, the client asks again
+
+    monkeypatch.setattr(os, "link", repeated)
+    assert storage.create_bytes(f"{tmp_path}/plan.json", b"1")
+
+
+def test_create_bytes_of_many_at_once_lets_one_win(tmp_path: Path) -> None:
+    uri, won = f"{tmp_path}/plan.json", []
+    contents = [bytes([number]) * 100_000 for number in range(8)]
+
+    def create(content: bytes) -> None:
+        if storage.create_bytes(uri, content):
+            won.append(content)
+
+    threads = [threading.Thread(target=create, args=(content,)) for content in contents]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert won == [storage.read_bytes(uri)]
+    assert everything(tmp_path) == {"plan.json"}
+
+
+def test_read_optional_of_what_is_not_there_is_none(tmp_path: Path) -> None:
+    fill(tmp_path, "a")
+    assert storage.read_optional(f"{tmp_path}/b") is None
+    assert storage.read_optional(f"{tmp_path}/a/b") is None  # below a file
+    assert storage.read_optional(f"{tmp_path}/a") == b"a"
+    assert message(storage.read_optional, str(tmp_path)).startswith(f"{tmp_path}: ")
+
+
+def test_read_json_of_what_nests_too_deep_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    assert "damaged, it holds no JSON" in message(storage.read_json, f"{tmp_path}/deep.json")
+
+
 def test_of_many_swaps_at_once_each_builds_on_the_one_before(tmp_path: Path) -> None:
     uri = f"{tmp_path}/counter"
     storage.put_bytes(uri, b"0")

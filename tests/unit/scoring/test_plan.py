@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rubert_ood import storage
 from rubert_ood.ads.text import TextCleaner
 from rubert_ood.errors import InputError, SchemaError, SettingsError
 from rubert_ood.scoring.plan import load_plan, save_plan
@@ -201,6 +202,32 @@ def test_a_run_folder_of_other_work_is_refused_and_the_difference_named(bundle, 
     with pytest.raises(SettingsError, match="other bundle, embedding; give another run_id"):
         save_plan(other)
     assert load_plan(plan.run_uri) == plan
+
+
+@pytest.mark.parametrize("honest", [True, False])
+def test_save_plan_of_two_starts_at_once_lets_one_win_and_names_the_difference(bundle, catalogue, monkeypatch, honest):
+    """Both have seen that there is none. A server that is not honest ignores `If-None-Match`."""
+    ours = make_plan(_settings(catalogue, run_id="r"), bundle)
+    theirs = make_plan(_settings(catalogue, run_id="r", embedding=True), bundle)
+    create = storage.create_bytes
+
+    def late(uri, data):
+        monkeypatch.setattr(storage, "create_bytes", create)
+        save_plan(theirs)
+        if honest:
+            return create(uri, data)
+        storage.put_bytes(uri, data)
+        return True
+
+    monkeypatch.setattr(storage, "create_bytes", late)
+    if honest:
+        with pytest.raises(SettingsError, match="holds a run with other embedding; give another run_id"):
+            save_plan(ours)
+        assert load_plan(ours.run_uri) == theirs
+    else:  # the later one wins, and the other would see it at its next start
+        save_plan(ours)
+        with pytest.raises(SettingsError, match="holds a run with other embedding"):
+            save_plan(theirs)
 
 
 def test_no_plan_is_an_input_error(tmp_path):

@@ -192,6 +192,44 @@ def test_a_day_is_rolled_back_by_the_same_code(out):
     assert read_manifest(first["run_uri"])["pointers"] == ["run_date=2026-11-20/latest.json"]
 
 
+def test_a_backfill_that_was_killed_is_not_published_over_a_later_one(out):
+    """It finished at 10, and is resumed when another backfill of the day, of 11, is published."""
+    killed = _run(out, "2026-11-20", "killed", finished="10")
+    _publish_day(_run(out, "2026-11-20", "later", finished="11"))
+    pointers = [Path(root, "latest.json").read_bytes() for root in (out, f"{out}/run_date=2026-11-20")]
+    with pytest.raises(PublicationRefusedError, match=r"rollback --output_uri \S+run_date=2026-11-20` takes that one"):
+        _publish_day(killed)
+    assert [Path(root, "latest.json").read_bytes() for root in (out, f"{out}/run_date=2026-11-20")] == pointers
+    assert read_manifest(killed["run_uri"])["outcome"] == "refused"
+    newest = _run(out, "2026-11-20", "newest", finished="12")
+    assert _publish_day(newest)["outcome"] == "published"
+
+
+def test_a_backfill_of_a_day_that_finished_before_the_night_moves_the_day_alone(out):
+    publish_run(_run(out, "2026-11-24", "night", finished="11"), OPEN)
+    manifest = _publish_day(_run(out, "2026-11-24", "again", finished="10"))
+    assert (_named(out), _named(out, "2026-11-24")) == ("night", "again")
+    assert manifest["pointers"] == ["run_date=2026-11-24/latest.json"]
+
+
+def test_a_backfill_that_was_superseded_before_it_could_say_so_moves_no_pointer_again(out):
+    killed = _publish_day(_run(out, "2026-11-20", "killed", finished="10"))
+    put_manifest(killed | {"outcome": "complete"})
+    _publish_day(_run(out, "2026-11-20", "later", finished="11"))
+    manifest = _publish_day(killed | {"outcome": "complete"})
+    assert (manifest["outcome"], manifest["pointers"]) == ("published", [])
+    assert (_named(out), _named(out, "2026-11-20")) == ("later", "later")
+
+
+def test_a_damaged_manifest_beside_a_day_does_not_stop_its_backfill(out, caplog):
+    manifest = _run(out, "2026-11-20", "new")
+    broken = Path(out, "run_date=2026-11-20", "run_id=broken", "_run", "manifest.json")
+    broken.parent.mkdir(parents=True)
+    broken.write_text("[]")
+    assert _publish_day(manifest)["outcome"] == "published"
+    assert f"is not compared with: {broken}: damaged" in caplog.text
+
+
 def test_a_run_that_another_pointer_still_names_is_not_called_rolled_back(out, caplog):
     publish_run(_run(out, "2026-11-24", "night"), OPEN)
     again = _publish_day(_run(out, "2026-11-24", "again"))
