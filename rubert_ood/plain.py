@@ -5,7 +5,7 @@ import unicodedata
 JOINER = "\u200d"
 """Zero-width joiner: emoji of several people are held together by it."""
 ACTING = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
-"""Unicode categories: controls, format characters (bidi, zero width), lone surrogates, line and paragraph separators."""
+"""Unicode categories: controls, format characters (bidi, zero width), lone surrogates, line separators."""
 
 
 def printable(text: str) -> str:

@@ -35,7 +35,7 @@ def load_settings(model: type[Settings], arguments: list[str], *, program: str) 
     source.root_parser.usage = f"%(prog)s [--SETTING VALUE ...]{_positional(model)}"
     source.root_parser.error = functools.partial(refuse, source.root_parser)
     try:
-        loaded = CliApp.run(configured, cli_args=arguments, cli_settings_source=source)
+        loaded: Settings = CliApp.run(configured, cli_args=arguments, cli_settings_source=source)
     except ValidationError as error:
         problems = [problem for problem in error.errors() if problem["type"] != "default_factory_not_called"]
         raise SettingsError("; ".join([_line(problem, model) for problem in problems])) from error

@@ -41,7 +41,7 @@ class Environment(EnvSettingsSource):
         try:
             return json.loads(value, object_pairs_hook=_each_once)
         except ValueError as error:
-            kind = "a,b nor a JSON list" if is_list else "a JSON object, such as {\"NAME\": VALUE}"
+            kind = "a,b nor a JSON list" if is_list else 'a JSON object, such as {"NAME": VALUE}'
             named = f"neither {kind}" if is_list else f"not {kind}"
             raise SettingsError(f"{self._variable(field_name, value)}: {named} ({error})") from error
 

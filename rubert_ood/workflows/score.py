@@ -7,6 +7,7 @@ from typing import Any
 from rubert_ood import storage
 from rubert_ood.cluster import ray_session
 from rubert_ood.errors import ErrorRateError, InputError, PartialRunError, PublicationRefusedError, RubertOodError
+from rubert_ood.folders import remove_leftovers
 from rubert_ood.reports.html import run_html
 from rubert_ood.scoring.ledger import read_quarantine, read_receipts
 from rubert_ood.scoring.manifest import make_manifest, put_manifest, read_manifest
@@ -46,8 +47,9 @@ def score(settings: ScoreSettings) -> dict[str, Any]:
         log.info("published %s: already, nothing to do%s", run_plan.run_uri, now)
         return older
     runner = Runner(run_plan.run_uri)
-    _note(run_plan, "running", started_at)
     try:
+        remove_leftovers(run_plan.output_uri, run_plan.run_uri)
+        _note(run_plan, "running", started_at)
         verified = _score_and_verify(run_plan, settings, runner)
         runner.check(now=True)
         manifest = _publish(run_plan, verified, settings, started_at)

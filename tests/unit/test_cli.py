@@ -171,7 +171,11 @@ def test_an_unknown_flag(run, verb: str) -> None:
 def test_a_shortened_flag_is_unknown(run) -> None:
     code, _, lines = run("train", "--input", "x")
     assert code == 2
-    argparse_lines(lines, "rubert-ood train ", "rubert-ood train: error: unrecognized arguments: --input (did you mean --input_uri?)")
+    argparse_lines(
+        lines,
+        "rubert-ood train ",
+        "rubert-ood train: error: unrecognized arguments: --input (did you mean --input_uri?)",
+    )
 
 
 @pytest.mark.parametrize(
@@ -198,8 +202,14 @@ def test_a_bad_setting_is_one_line(run, arguments: list[str], lines: str) -> Non
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("input_uri: x\noptimizer: {seed: 1}\n", "optimizer: no such setting (did you mean optimiser?); `--help` lists them"),
-        ("input_uri: x\noptimiser: {sead: 1}\n", "optimiser.sead: no such setting (did you mean optimiser.seed?); `--help` lists them"),
+        (
+            "input_uri: x\noptimizer: {seed: 1}\n",
+            "optimizer: no such setting (did you mean optimiser?); `--help` lists them",
+        ),
+        (
+            "input_uri: x\noptimiser: {sead: 1}\n",
+            "optimiser.sead: no such setting (did you mean optimiser.seed?); `--help` lists them",
+        ),
         ("input_uri: [x\n: }\n", "{uri}: not YAML: "),
         ("- input_uri\n", "{uri}: expected `setting: value` lines, found list"),
         (None, "config: {uri}: no such file, folder or bucket"),

@@ -313,7 +313,10 @@ def test_a_bad_value_of_the_environment_names_the_setting(monkeypatch: pytest.Mo
         ("workers: {use_gpu: perhaps}", "workers.use_gpu: "),
         ("fit: {threshold_quantile: .nan}", "fit.threshold_quantile: "),
         ("optimizer: {num_epochs: 1}", "optimizer: no such setting (did you mean optimiser?); `--help` lists them"),
-        ("optimiser: {epochs: 1}", "optimiser.epochs: no such setting (did you mean optimiser.num_epochs?); `--help` lists them"),
+        (
+            "optimiser: {epochs: 1}",
+            "optimiser.epochs: no such setting (did you mean optimiser.num_epochs?); `--help` lists them",
+        ),
         ("aws_secret_access_key: x", "aws_secret_access_key: no such setting; `--help` lists them"),
     ],
 )
