@@ -11,11 +11,13 @@ import hashlib
 import json
 import os
 import posixpath
-import uuid
+import stat
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from rubert_ood import leftovers
+from rubert_ood.credentials import NO_PLACE, holds_credentials
 from rubert_ood.errors import InputError, OutputError
 from rubert_ood.retry import explained, retried
 
@@ -37,7 +39,9 @@ def is_s3(uri: str) -> bool:
 
 @lru_cache(maxsize=1)
 def _s3() -> Any:
-    import fsspec
+    from rubert_ood.s3 import OwnedS3FileSystem, bucket_owner
+
+    bucket_owner()  # refused before the first request
 
     # few attempts by botocore and s3fs, for a lost packet, or a silent server takes long; `retried` does the rest
     config = {
@@ -45,7 +49,7 @@ def _s3() -> Any:
         "connect_timeout": CONNECT_TIMEOUT_S,
         "read_timeout": READ_TIMEOUT_S,
     }
-    fs = fsspec.filesystem("s3", config_kwargs=config, use_listings_cache=False)
+    fs = OwnedS3FileSystem(config_kwargs=config, use_listings_cache=False)
     fs.retries = 1
     return fs
 
@@ -65,14 +69,17 @@ def filesystem(uri: str) -> tuple[Any, str]:
     """Return the fsspec filesystem of a URI and the path inside it; local paths become absolute."""
     import fsspec
 
+    if holds_credentials(uri):
+        raise InputError(f"a URI {NO_PLACE}")
     if is_s3(uri):
         path = uri.split("://", 1)[1].strip("/")
         if not path:
             raise InputError(f"{uri}: name a bucket")
         return _s3(), path
-    if "://" in uri and not uri.startswith("file://"):
+    path = uri.removeprefix("file://").removeprefix("localhost") if uri.startswith("file://") else uri
+    if "://" in uri and (path is uri or not path.startswith("/")):
         raise InputError(f"{uri}: storage is a local path or s3://BUCKET/KEY")
-    return fsspec.filesystem("file"), os.path.abspath(uri.removeprefix("file://"))
+    return fsspec.filesystem("file"), os.path.abspath(os.path.expanduser(path))
 
 
 def arrow_filesystem(uri: str) -> tuple["pyarrow.fs.FileSystem", str]:
@@ -140,7 +147,7 @@ def put_bytes(uri: str, data: bytes) -> None:
 def _staged(path: str, data: bytes) -> Iterator[str]:
     """Write a file that is on disk but has not got its name yet; yield the name it has."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    staged = os.path.join(os.path.dirname(path), f".{uuid.uuid4().hex}.tmp")
+    staged = os.path.join(os.path.dirname(path), leftovers.staged_name())
     try:
         with open(staged, "wb") as file:
             file.write(data)
@@ -239,10 +246,47 @@ def _name_if_free(staged: str, path: str) -> bool:
 
 
 @contextlib.contextmanager
-def locked(path: str) -> Iterator[None]:
-    """Hold a lock that the processes of this machine share."""
+def locked(path: str, *, wait: bool = True) -> Iterator[bool]:
+    """Hold a lock that the processes of this machine share, of whatever user; yield whether it is held.
+
+    Without `wait` it is not held when another process, or another call in this one, holds it. OutputError when
+    something else than a file lies in its place: where others may write, a link could lead anywhere.
+    """
     os.makedirs(os.path.dirname(path), exist_ok=True)
+    descriptor = _open_lock(lock_path(path))
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(descriptor)  # ends the lock, as the end of the process does
+
+
+def lock_path(path: str) -> str:
     folder, name = os.path.split(path)
-    with open(os.path.join(folder, f".{name}.lock"), "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # ends with the file, also when the process is killed
-        yield
+    return os.path.join(folder, f".{name}.lock")
+
+
+def _open_lock(path: str) -> int:
+    """Open a lock file, or make it; one of another user for reading, which a lock on it does not need more than."""
+    common = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    ways = (os.O_RDWR | os.O_CREAT, os.O_RDWR, os.O_RDONLY)  # the kernel refuses O_CREAT on others' files in /tmp
+    denied: PermissionError | None = None
+    for way in ways:
+        try:
+            descriptor = os.open(path, way | common, 0o666)
+        except PermissionError as error:
+            denied = denied or error
+            continue
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENXIO):
+                raise OutputError(f"{path}: something that is not a lock file lies there; remove it") from error
+            raise
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+        os.close(descriptor)
+        raise OutputError(f"{path}: something that is not a lock file lies there; remove it")
+    assert denied is not None
+    raise denied

@@ -6,7 +6,6 @@ then run inside the actor that should be computing.
 
 import logging
 import math
-import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ import ray.data
 import ray.exceptions
 from ray.data.exceptions import ExecutionTimeoutError
 
-from rubert_ood.cluster import TASK_RETRIES
+from rubert_ood.cluster import TASK_RETRIES, one_line
 from rubert_ood.errors import PartialRunError, SettingsError
 from rubert_ood.progress import Progress
 from rubert_ood.scoring.encode import encode
@@ -40,7 +39,6 @@ from rubert_ood.settings import ScoreSettings
 
 log = logging.getLogger(__name__)
 
-ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 ENCODE_CPUS = 0.25
 WRITE_CPUS = 0.2
 MAX_LOSSES = 3
@@ -131,7 +129,7 @@ def _score_once(plan: Plan, todo: list[Shard], settings: ScoreSettings, progress
             "not answer, the cluster lacks what the actors ask for, or one shard takes longer (shard_rows)"
         )
     except ray.exceptions.RayError as error:
-        outcome.stalled = " ".join(ANSI_COLOUR.sub("", str(error)).split())[-500:]
+        outcome.stalled = one_line(error)
     return outcome
 
 

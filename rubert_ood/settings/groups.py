@@ -1,8 +1,10 @@
 """Groups of settings that several jobs share."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from rubert_ood.settings.kinds import checked
 
 PHONE_PATTERN = r"(\+?\d[\d\-\s]{6,}\d)"
 NOISE_WORDS = ("продам", "куплю", "обмен", "торг", "договор", "в наличии")
@@ -15,6 +17,11 @@ class Group(BaseModel):
     """Settings that belong together."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain_value(cls, value: Any, info: ValidationInfo) -> Any:
+        return checked(info.field_name, value)
 
 
 class ColumnSettings(Group):

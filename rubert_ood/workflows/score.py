@@ -13,6 +13,7 @@ from rubert_ood.errors import (
     RubertOodError,
     SettingsError,
 )
+from rubert_ood.folders import remove_leftovers
 from rubert_ood.reports.html import run_html
 from rubert_ood.scoring.gate import check_gate, nothing_scored
 from rubert_ood.scoring.ledger import read_quarantine, read_receipts
@@ -46,6 +47,7 @@ def score(settings: ScoreSettings) -> dict[str, Any]:
         runner.release()
         return published
     try:
+        remove_leftovers(run_plan.output_uri, run_plan.run_uri)
         verified = _score_and_verify(run_plan, settings, runner, started_at)
         runner.check(now=True)
         manifest = _publish(run_plan, verified, settings, started_at, runner)
