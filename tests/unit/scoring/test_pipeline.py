@@ -8,7 +8,7 @@ from rubert_ood import storage
 from rubert_ood.errors import PartialRunError
 from rubert_ood.scoring import pipeline
 from rubert_ood.scoring.ledger import read_quarantine, receipt_uri
-from rubert_ood.scoring.payload import FAULT_SHARD, FAULT_UNKNOWN
+from rubert_ood.scoring.payload import FAULT_CHANGED, FAULT_SHARD, FAULT_UNKNOWN
 from rubert_ood.scoring.pipeline import MAX_LOSSES, Pass, score_shards
 from rubert_ood.scoring.runner import Runner
 from rubert_ood.settings import ScoreSettings
@@ -69,6 +69,13 @@ def test_a_shard_that_cannot_be_read_is_set_aside_at_once(play):
     aside = play(lambda n, todo: (todo[1:], {0: (FAULT_SHARD, "a.parquet: damaged")}, ""), on_bad_file="quarantine")
     assert play.passes == [[0, 1, 2, 3, 4]]
     assert aside[0]["reason"] == "a.parquet: damaged"
+
+
+def test_a_shard_whose_file_changed_is_quarantined_at_once(play):
+    changed = {0: (FAULT_CHANGED, "the input changed since the plan: a.parquet")}
+    aside = play(lambda number, todo: (todo[1:], changed, ""), on_bad_file="quarantine")
+    assert play.passes == [[0, 1, 2, 3, 4]]
+    assert aside[0]["reason"] == "the input changed since the plan: a.parquet"
 
 
 def test_or_it_ends_the_run_after_the_others(play):
