@@ -2,27 +2,30 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
+from rubert_ood.ads.text import TextCleaner
 from rubert_ood.bundle import Bundle
 from rubert_ood.classifier.model import Classifier
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
 from rubert_ood.scoring import encode as encode_module
+from rubert_ood.scoring import fold as fold_module
 from rubert_ood.scoring.encode import encode
 from rubert_ood.scoring.ledger import read_receipts
 from rubert_ood.scoring.payload import ScoringJob, shard_item
-from rubert_ood.scoring.plan import make_plan, save_plan
+from rubert_ood.scoring.plan import save_plan
+from rubert_ood.scoring.planning import make_plan
 from rubert_ood.scoring.scorer import Scorer
 from rubert_ood.scoring.write import write
 from rubert_ood.settings import ScoreSettings
 
 INNER = {
-    "read": (encode_module, "read_rows"),
-    "clean and fold": (encode_module, "encode_table"),
-    "tokenise": (encode_module, "cut"),
+    "read": (encode_module, "iter_rows"),
+    "clean": (TextCleaner, "clean"),
+    "tokenise": (fold_module, "cut"),
     "forward": (Classifier, "run"),
     "distance": (MahalanobisStatistics, "distance"),
 }
@@ -56,15 +59,23 @@ def stage_shares(input_uri: str, bundle: Bundle, *, shard_rows: int, token_budge
 
 @contextmanager
 def _clock(owner: Any, name: str, stage: str, seconds: dict[str, float]) -> Iterator[None]:
-    """Add the time of every call of owner.name to seconds[stage]."""
+    """Add the time of every call of owner.name to seconds[stage], of a generator the time of its steps."""
     function: Callable[..., Any] = getattr(owner, name)
 
     def clocked(*args: Any, **kwargs: Any) -> Any:
+        result = measured(function, *args, **kwargs)
+        return in_steps(result) if isinstance(result, Generator) else result
+
+    def measured(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         started = time.perf_counter()
         try:
-            return function(*args, **kwargs)
+            return call(*args, **kwargs)
         finally:
             seconds[stage] += time.perf_counter() - started
+
+    def in_steps(steps: Iterator[Any]) -> Iterator[Any]:
+        while (item := measured(next, steps, None)) is not None:
+            yield item
 
     with patch.object(owner, name, clocked):
         yield

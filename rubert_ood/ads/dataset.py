@@ -17,7 +17,8 @@ from rubert_ood.ads.labels import (
     warn_of_case,
 )
 from rubert_ood.ads.schema import as_text, check_type, decoded, resolve_columns
-from rubert_ood.ads.tables import inspect, list_tables, read_rows
+from rubert_ood.ads.sources import list_tables
+from rubert_ood.ads.tables import inspect, read_rows
 from rubert_ood.ads.text import TextCleaner, ad_text
 from rubert_ood.ads.traits import ad_traits, city_slices
 from rubert_ood.errors import InputError, SchemaError
@@ -101,8 +102,10 @@ def read_labelled(uri: str, columns: ColumnSettings, *, extra: tuple[str, ...] =
     tables = []
     rewriter = Rewriter()
     for file in list_tables(uri):
-        found = resolve_columns(file.uri, inspect(file.uri).schema, columns, roles)
-        table = read_rows(file.uri, list(dict.fromkeys(found.values())))
+        info = inspect(file.uri, version=file.version, delimiter=columns.delimiter or "")
+        found = resolve_columns(file.uri, info.schema, columns, roles)
+        wanted = list(dict.fromkeys(found.values()))
+        table = read_rows(file.uri, wanted, version=file.version, delimiter=info.delimiter)
         absent = pa.nulls(table.num_rows, pa.string())
         texts = {role: as_text(table[found[role]]) if role in found else absent for role in roles}
         texts["category"] = read_labels(file.uri, found["category"], table[found["category"]], rewriter)
@@ -215,12 +218,12 @@ def read_texts(uri: str, group: str, cleaner: TextCleaner) -> list[tuple[str, st
     """Read a table with the columns text and `group`: (text, cleaned text, group) per row with text."""
     rows = []
     for file in list_tables(uri):
-        schema = inspect(file.uri).schema
+        schema = inspect(file.uri, version=file.version).schema
         for name in ("text", group):
             if name not in schema.names:
                 raise SchemaError(f"{file.uri}: no column {name!r}; it has: {', '.join(schema.names)}")
             check_type(file.uri, schema, name, allow_integer=name == group)
-        table = read_rows(file.uri, ["text", group])
+        table = read_rows(file.uri, ["text", group], version=file.version)
         for text, value in zip(*(decoded(as_text(table[name])) for name in ("text", group)), strict=True):
             if isinstance(text, str) and isinstance(value, str) and (cleaned := cleaner.clean(text)):
                 rows.append((text, cleaned, normal_label(value)))

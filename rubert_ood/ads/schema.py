@@ -9,6 +9,8 @@ from rubert_ood.errors import SchemaError
 from rubert_ood.settings import ColumnSettings
 
 OPTIONAL = ("title", "city")
+MOST_BYTES = 2**30
+"""Of values in one array; an array of text can hold twice as many."""
 
 
 def resolve_columns(
@@ -60,14 +62,67 @@ def check_type(uri: str, schema: pa.Schema, name: str, *, allow_integer: bool) -
         raise SchemaError(f"{uri}: column {field.name!r} holds {field.type}, expected {wanted}")
 
 
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type in which a carried column is written: one for all the ways in which Arrow keeps the same values.
+
+    Large, view and dictionary types become the plain ones, also inside lists, structs and maps.
+    """
+    types = pa.types
+    if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
+        return plain_type(kind.value_type)
+    if types.is_string_view(kind) or types.is_large_string(kind):
+        return pa.string()
+    if types.is_binary_view(kind) or types.is_large_binary(kind):
+        return pa.binary()
+    if types.is_map(kind):
+        return pa.map_(_plain_field(kind.key_field), _plain_field(kind.item_field))
+    if types.is_fixed_size_list(kind):
+        return pa.list_(_plain_field(kind.value_field), kind.list_size)
+    if _is_list(kind):
+        return pa.list_(_plain_field(kind.value_field))
+    if types.is_struct(kind):
+        return pa.struct([_plain_field(field) for field in kind])
+    return kind
+
+
+def _plain_field(field: pa.Field) -> pa.Field:
+    return field.with_type(plain_type(field.type))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    large = pa.types.is_large_list(kind) or pa.types.is_large_list_view(kind)
+    return pa.types.is_list(kind) or pa.types.is_list_view(kind) or large
+
+
+def as_plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Cast a column to its plain type, in pieces where one array could not hold the values."""
+    pieces = []
+    for chunk in column.chunks:
+        pieces += _cast_plain(chunk)
+    return pa.chunked_array(pieces, plain_type(column.type))
+
+
+def _cast_plain(array: pa.Array) -> list[pa.Array]:
+    if pa.types.is_run_end_encoded(array.type):
+        array = pc.run_end_decode(array)
+    num_bytes = array.nbytes
+    if pa.types.is_dictionary(array.type):  # Arrow has no way from a dictionary of views to text
+        values = pc.cast(array.dictionary, plain_type(array.dictionary.type))
+        array = pa.DictionaryArray.from_arrays(array.indices, values)
+        if pa.types.is_string(values.type) or pa.types.is_binary(values.type):
+            num_bytes = len(array) * (pc.max(pc.binary_length(values)).as_py() or 0)
+    if len(array) > 1 and num_bytes > MOST_BYTES:
+        half = len(array) // 2
+        return [*_cast_plain(array[:half]), *_cast_plain(array[half:])]
+    return [pc.cast(array, plain_type(array.type))]
+
+
 def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Cast a text, dictionary or integer column to pa.string()."""
-    if pa.types.is_dictionary(column.type):
-        column = pc.cast(column, column.type.value_type)
-    return pc.cast(column, pa.string())
+    """Cast a column of text or integers, in whichever of Arrow's ways, to pa.string()."""
+    return pc.cast(as_plain(column), pa.string())
 
 
-def decoded(column: pa.ChunkedArray) -> list[str | bytes | None]:
+def decoded(column: pa.Array | pa.ChunkedArray) -> list[str | bytes | None]:
     """Return the texts of a pa.string() column; a value that is not UTF-8 stays bytes, so that its row can be named."""
     try:
         return column.to_pylist()

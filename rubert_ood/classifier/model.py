@@ -24,6 +24,7 @@ from rubert_ood.classifier.device import Device, choose_device
 from rubert_ood.classifier.positions import max_positions_of
 from rubert_ood.classifier.tokens import length_batches, num_padding, num_tokens, pack, pad
 from rubert_ood.errors import BundleError, RubertOodError
+from rubert_ood.listing import list_below
 from rubert_ood.settings import Precision
 
 log = logging.getLogger(__name__)
@@ -59,8 +60,12 @@ def local_checkpoint(uri: str) -> str:
     """Return a folder or hub name that transformers can load; an s3:// checkpoint is copied to this node once."""
     if not storage.is_s3(uri):
         return uri
-    files = storage.list_files(uri)
-    files = [f for f in files if "/" not in f.uri[len(uri.rstrip("/")) + 1 :] and not f.uri.endswith(TRAINING_STATE)]
+    listing = list_below(uri)
+    files = []
+    for file in listing.files:
+        name = listing.inner(file.uri)
+        if "/" not in name and not name.startswith(("_", ".")) and not name.endswith(TRAINING_STATE):
+            files.append(file)
     if not files:
         raise BundleError(f"{uri}: no checkpoint here")
     state = hashlib.sha256("".join(f"{f.uri}{f.size}{f.version}" for f in files).encode()).hexdigest()[:16]

@@ -3,23 +3,84 @@
 Shapes: N ads, L tokens of the longest ad in a batch.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
+from rubert_ood.classifier.shorten import MARGIN_TOKENS, shortened_tokens
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+CHARACTERS_PER_TOKEN = 16
+"""Of a text, so many characters for each token that is wanted are tokenized first. Russian takes about five."""
+SLICE_CHARACTERS = 500_000
+"""Characters that are tokenized at a time: some hundred megabytes in the tokenizer."""
+
+
+def first_tokens(
+    tokenizer: "PreTrainedTokenizerBase", texts: list[str], limit: int
+) -> tuple[list[list[int]], np.ndarray]:
+    """Return at most `limit` token ids of each text, from its start, without special tokens.
+
+    They are those that the whole text begins with; of a long one only a beginning is tokenized, up to a space, so that
+    memory does not grow with the texts. The second value says which texts have more tokens: bool (N,).
+    """
+    backend = _backend(tokenizer)
+    heads = [_head(text, limit * CHARACTERS_PER_TOKEN) for text in texts]
+    found, has_more = [], []
+    for rows in _slices(heads):
+        encodings = backend.encode_batch_fast(heads[rows], add_special_tokens=False)
+        for text, head, encoding in zip(texts[rows], heads[rows], encodings, strict=True):
+            ids, is_whole = encoding.ids, len(head) == len(text)
+            if not is_whole and len(ids) < limit + MARGIN_TOKENS:
+                ids, is_whole = shortened_tokens(backend, text, limit)
+            found.append(ids[:limit])
+            has_more.append(not is_whole or len(ids) > limit)
+    return found, np.array(has_more, dtype=bool)
+
+
+def special_frame(tokenizer: "PreTrainedTokenizerBase") -> tuple[list[int], list[int]]:
+    """Return the special tokens that stand before and behind every text."""
+    encoding = _backend(tokenizer).encode("a")
+    text = np.flatnonzero(np.array(encoding.special_tokens_mask) == 0)
+    return encoding.ids[: text[0]], encoding.ids[text[-1] + 1 :]
 
 
 def tokenize(tokenizer: "PreTrainedTokenizerBase", texts: list[str], max_length: int) -> pa.ListArray:
     """Return the token ids of each text, unpadded, special tokens included, cut at max_length: list<int32>."""
-    if not texts:
-        return pa.array([], pa.list_(pa.int32()))
-    encoded = tokenizer(
-        texts, truncation=True, max_length=max_length, return_attention_mask=False, return_token_type_ids=False
-    )
-    return pa.array(encoded["input_ids"], pa.list_(pa.int32()))
+    before, behind = special_frame(tokenizer)
+    found, _ = first_tokens(tokenizer, texts, max_length - len(before) - len(behind))
+    return pa.array([before + ids + behind for ids in found], pa.list_(pa.int32()))
+
+
+def _backend(tokenizer: "PreTrainedTokenizerBase") -> Any:
+    """Return the tokenizer of `tokenizers`, made to neither cut nor fill up, as calls of the other may leave it."""
+    backend = tokenizer.backend_tokenizer
+    if backend.truncation is not None:
+        backend.no_truncation()
+    if backend.padding is not None:
+        backend.no_padding()
+    return backend
+
+
+def _head(text: str, num_characters: int) -> str:
+    """Cut a text at the last space within so many characters; without one, nothing is left."""
+    return text if len(text) <= num_characters else text[: max(text.rfind(" ", 0, num_characters), 0)]
+
+
+def _slices(texts: list[str]) -> Iterator[slice]:
+    """Yield consecutive texts of about SLICE_CHARACTERS together."""
+    start = characters = 0
+    for number, text in enumerate(texts):
+        characters += len(text)
+        if characters >= SLICE_CHARACTERS:
+            yield slice(start, number + 1)
+            start, characters = number + 1, 0
+    if start < len(texts):
+        yield slice(start, len(texts))
 
 
 def num_tokens(ids: pa.ListArray) -> np.ndarray:

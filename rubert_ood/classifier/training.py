@@ -66,7 +66,7 @@ def fine_tune(dataset: Dataset, settings: TrainSettings, *, run_name: str, work_
     lines: Queue = Queue(actor_options={"num_cpus": 0})
     printer = threading.Thread(target=_print_lines, args=(lines,), daemon=True)
     printer.start()
-    trainer = ray.train.torch.TorchTrainer(
+    trainer = _Trainer(
         train_worker,
         train_loop_config={
             "base_model": storage.absolute(base_model) if os.path.isdir(base_model) else base_model,
@@ -100,8 +100,6 @@ def fine_tune(dataset: Dataset, settings: TrainSettings, *, run_name: str, work_
         result = trainer.fit()
     except ray.train.TrainingFailedError as error:
         raise _failure(run_name, error) from error
-    except SystemExit as error:  # Ray Train's own answer to Ctrl-C
-        raise KeyboardInterrupt from error
     finally:
         lines.put(None)
         printer.join(timeout=10)
@@ -178,6 +176,13 @@ def _best_checkpoint(result: Any, output_uri: str, work_dir: str) -> TrainedMode
             os.unlink(os.path.join(folder, name))
     uri = f"s3://{best.path}" if storage.is_s3(output_uri) else best.path
     return TrainedModel(uri, folder, metrics["epoch"], history)
+
+
+class _Trainer(ray.train.torch.TorchTrainer):
+    """Leaves Ctrl-C to us: Ray Train would answer the second one with nothing, and the third with exit code 0."""
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        pass
 
 
 class _LineCallback(ray.train.UserCallback):

@@ -6,13 +6,14 @@ texts this way, with the settings that the bundle keeps; only fine-tuning always
 Shapes: N texts, W windows, C classes, H hidden; X is any of the last two.
 """
 
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from rubert_ood.classifier.tokens import num_tokens
+from rubert_ood.classifier.tokens import first_tokens, num_tokens, special_frame
 from rubert_ood.settings import LongTextSettings
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 COLUMNS = {"windows": pa.list_(pa.list_(pa.int32())), "num_tokens": pa.int32(), "is_cut": pa.bool_()}
 """A table of windowed texts, one row per text."""
+INVISIBLE = frozenset(("Cc", "Cf", "Cs", "Zs", "Zl", "Zp", "Mn", "Me"))
+"""Unicode categories: control, format (zero-width, soft hyphen), surrogate, space, and marks on other characters."""
+REPLACEMENT = "\ufffd"
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,10 @@ class Windows:
             "is_cut": pa.array(self.is_cut_N, pa.bool_()),
         }
 
+    def select(self, rows_N: np.ndarray) -> "Windows":
+        """Take the texts of a mask, bool (N,)."""
+        return self.of(pa.table(self.columns()).filter(pa.array(rows_N)))
+
     @classmethod
     def of(cls, table: pa.Table) -> "Windows":
         """Take them from the columns of a table."""
@@ -60,35 +68,50 @@ class Windows:
 
 
 def cut(
-    tokenizer: "PreTrainedTokenizerBase", texts: list[str], *, max_length: int, long_text: LongTextSettings
+    tokenizer: "PreTrainedTokenizerBase",
+    texts: list[str],
+    *,
+    max_length: int,
+    long_text: LongTextSettings,
 ) -> Windows:
     """Tokenize and cut. Each window has at most max_length tokens and repeats the last `stride` of the one before.
 
     The special tokens stand in every window; `stride` does not count them.
     """
-    if not texts:
-        return Windows.of(pa.table({name: pa.array([], kind) for name, kind in COLUMNS.items()}))
+    before, behind = special_frame(tokenizer)
+    size = max_length - len(before) - len(behind)
     chunks = long_text.mode == "chunk"
-    stride, max_chunks = (long_text.stride, long_text.max_chunks) if chunks else (0, 1)
-    encoded = tokenizer(
-        texts,
-        truncation=True,
-        max_length=max_length,
-        stride=stride,
-        return_overflowing_tokens=True,
-        return_attention_mask=False,
-        return_token_type_ids=False,
+    step, max_chunks = (size - long_text.stride, long_text.max_chunks) if chunks else (size, 1)
+    found, is_cut_N = first_tokens(tokenizer, texts, size + (max_chunks - 1) * step)
+    windows, num_chunks = [], []
+    for ids in found:
+        starts = range(0, max(1, len(ids) - size + step), step)
+        num_chunks.append(len(starts))
+        windows += [before + ids[start : start + size] + behind for start in starts]
+    lengths = [len(ids) + len(before) + len(behind) for ids in found]
+    return Windows(
+        ids=pa.array(windows, pa.list_(pa.int32())),
+        num_chunks_N=np.array(num_chunks, np.int32),
+        num_tokens_N=np.array(lengths, np.int32),
+        is_cut_N=is_cut_N,
     )
-    owners_W = np.array(encoded["overflow_to_sample_mapping"])
-    num_all_N = np.bincount(owners_W, minlength=len(texts))
-    num_chunks_N = np.minimum(num_all_N, max_chunks)
-    position_W = np.arange(len(owners_W)) - (np.cumsum(num_all_N) - num_all_N)[owners_W]
-    kept_W = position_W < max_chunks
-    windows = [ids for ids, kept in zip(encoded["input_ids"], kept_W, strict=True) if kept]
-    ids = pa.array(windows, pa.list_(pa.int32()))
-    repeated = stride + tokenizer.num_special_tokens_to_add()
-    read_N = np.bincount(owners_W[kept_W], weights=num_tokens(ids)) - repeated * (num_chunks_N - 1)
-    return Windows(ids, num_chunks_N.astype(np.int32), read_N.astype(np.int32), num_all_N > max_chunks)
+
+
+def is_blank(tokenizer: "PreTrainedTokenizerBase", texts: list[str], windows: Windows) -> np.ndarray:
+    """Say which texts are nothing to the model: bool (N,).
+
+    It reads only special and unknown tokens of them, or they have no character that can be seen, whatever tokens the
+    tokenizer has for those.
+    """
+    owners_W = np.repeat(np.arange(len(texts)), windows.num_chunks_N)
+    owners_T = np.repeat(owners_W, num_tokens(windows.ids))
+    is_word_T = ~np.isin(windows.ids.flatten().to_numpy(), tokenizer.all_special_ids)
+    num_words_N = np.bincount(owners_T[is_word_T], minlength=len(texts))
+    return (num_words_N == 0) | np.array([not _is_visible(text) for text in texts], dtype=bool)
+
+
+def _is_visible(text: str) -> bool:
+    return any(character != REPLACEMENT and unicodedata.category(character) not in INVISIBLE for character in text)
 
 
 def run(classifier: "Classifier", windows: Windows, *, token_budget: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,10 +4,6 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from rubert_ood.ads.schema import as_text, decoded
 from rubert_ood.ads.text import TextCleaner, normalised
 
 MAX_NAMES = 20
@@ -15,21 +11,25 @@ MAX_NAMES = 20
 NAME_CHARACTERS = 100
 
 
-def count_cities(column: pa.ChunkedArray, cleaner: TextCleaner) -> dict[str, Any]:
-    """Count ads with a city, those whose city is unseen, and the most frequent unseen names as the cleaner spells them.
+class CityCounter:
+    """Counts ads with a city, those whose city is unseen, and the unseen names as the cleaner spells them."""
 
-    A name that is missing, blank or not UTF-8 is no city.
-    """
-    values = pc.value_counts(as_text(column))
-    seen, counts = set(cleaner.cities), Counter[str]()
-    for value, count in zip(decoded(values.field("values")), values.field("counts").to_pylist(), strict=True):
-        if isinstance(value, str) and (name := normalised(value)):
-            counts[name] += count
-    unseen = Counter[str]()
-    for name, count in counts.items():
-        if name not in seen:
-            unseen[name[:NAME_CHARACTERS]] += count
-    return {"rows": counts.total(), "rows_unseen": unseen.total(), "unseen": _most_frequent(unseen)}
+    def __init__(self, cleaner: TextCleaner) -> None:
+        self._seen = set(cleaner.cities)
+        self._rows = 0
+        self._unseen = Counter[str]()
+
+    def add(self, city: str | bytes | None) -> None:
+        """Count the city of one ad; a name that is missing, blank or not UTF-8 (bytes) is no city."""
+        name = normalised(city) if isinstance(city, str) else ""
+        if name:
+            self._rows += 1
+            self._unseen.update([name[:NAME_CHARACTERS]] if name not in self._seen else [])
+
+    def counts(self) -> dict[str, Any]:
+        """Return the ads, the ads of unseen cities, and the most frequent unseen names."""
+        unseen = _most_frequent(self._unseen)
+        return {"rows": self._rows, "rows_unseen": self._unseen.total(), "unseen": unseen}
 
 
 def add_cities(found: Iterable[dict[str, Any] | None]) -> dict[str, Any] | None:

@@ -1,4 +1,7 @@
-"""Find ad ids that occur more than once in a run, with DuckDB: memory stays bounded, the ids lie on disk meanwhile."""
+"""Find ad ids that occur more than once in a run, with DuckDB: memory stays bounded, the ids lie on disk meanwhile.
+
+Ids are compared by a 128-bit hash, so that none is too long; of an id its beginning is kept, for the examples.
+"""
 
 import os
 import tempfile
@@ -10,6 +13,7 @@ import pyarrow as pa
 
 MEMORY_LIMIT = "64MB"
 NUM_EXAMPLES = 20
+EXAMPLE_CHARACTERS = 100
 IDS_SCHEMA = pa.schema([pa.field("ad_id", pa.string()), pa.field("shard", pa.int64())])
 
 
@@ -23,18 +27,22 @@ def find_duplicates(ids: Iterator[pa.Table], shard_uris: Sequence[str]) -> dict[
         database.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
         database.execute("SET threads = 1")  # several could not share so little memory when there are millions of ids
         database.execute("SET preserve_insertion_order = false")
-        database.execute("CREATE TABLE ads (ad_id VARCHAR, shard BIGINT)")
+        database.execute("CREATE TABLE ads (hash UHUGEINT, start VARCHAR, shard BIGINT)")
         for table in ids:
             database.register("next_ads", table)
-            database.execute("INSERT INTO ads FROM next_ads")
+            database.execute(
+                f"INSERT INTO ads SELECT md5_number(ad_id), left(ad_id, {EXAMPLE_CHARACTERS}), shard FROM next_ads"
+            )
             database.unregister("next_ads")
         database.execute(
-            "CREATE TEMP TABLE repeated AS SELECT ad_id, count(*) AS copies, min(shard) AS one, max(shard) AS other "
-            "FROM ads GROUP BY ad_id HAVING count(*) > 1"
+            "CREATE TEMP TABLE repeated AS SELECT hash, count(*) AS copies, min(shard) AS one, max(shard) AS other "
+            "FROM ads GROUP BY hash HAVING count(*) > 1"
         )
         num_ids, num_rows = database.execute("SELECT count(*), sum(copies - 1) FROM repeated").fetchall()[0]
+        database.execute(f"CREATE TEMP TABLE shown AS FROM repeated ORDER BY copies DESC, hash LIMIT {NUM_EXAMPLES}")
         examples = database.execute(
-            f"SELECT ad_id, copies, one, other FROM repeated ORDER BY copies DESC, ad_id LIMIT {NUM_EXAMPLES}"
+            "SELECT min(start) AS ad_id, any_value(copies), any_value(one), any_value(other) "
+            "FROM shown JOIN ads USING (hash) GROUP BY hash ORDER BY any_value(copies) DESC, ad_id"
         ).fetchall()
     return {
         "ids": num_ids,

@@ -4,17 +4,17 @@ import itertools
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import pyarrow as pa
 
-from rubert_ood.ads.tables import read_rows
 from rubert_ood.bundle import Bundle
 from rubert_ood.classifier import windows
 from rubert_ood.classifier.model import Classifier
 from rubert_ood.classifier.tokens import num_tokens
 from rubert_ood.errors import InputError
-from rubert_ood.scoring.encode import encode_table
+from rubert_ood.scoring.encode import encode_rows
 from rubert_ood.scoring.plan import Plan, Shard
 
 log = logging.getLogger(__name__)
@@ -43,11 +43,11 @@ def calibrate(plan: Plan, bundle: Bundle, *, for_s: float) -> Estimate | None:
     def score(shard: Shard, start: int) -> tuple[int, int]:
         """Score one piece; return its ads and tokens."""
         stop = min(shard.stop, start + PIECE_ROWS)
-        table = read_rows(shard.uri, list(shard.columns.values()), start=start, stop=stop)
-        _, texts = encode_table(table, shard.columns, [], bundle)
-        read = windows.cut(classifier.tokenizer, texts, max_length=bundle.max_length, long_text=bundle.long_text)
+        piece = replace(shard, start=start, stop=stop)
+        encoded = encode_rows(shard.uri, piece, bundle, carry=pa.schema([]))
+        read = windows.Windows.of(encoded.texts)
         bundle.fitted.decide(*windows.run(classifier, read, token_budget=plan.token_budget))
-        return table.num_rows, int(num_tokens(read.ids).sum())
+        return encoded.rows.num_rows, int(num_tokens(read.ids).sum())
 
     num_ads = tokens = 0
     seconds = 0.0

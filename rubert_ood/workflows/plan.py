@@ -4,7 +4,8 @@ import logging
 import os
 
 from rubert_ood.bundle import Bundle, load_bundle
-from rubert_ood.scoring.plan import Plan, make_plan
+from rubert_ood.scoring.plan import Plan
+from rubert_ood.scoring.planning import make_plan
 from rubert_ood.settings import PlanSettings, ScoreSettings
 
 log = logging.getLogger(__name__)

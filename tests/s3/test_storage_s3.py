@@ -9,6 +9,7 @@ import pytest
 from rubert_ood import folders, storage
 from rubert_ood.bundle import load_bundle
 from rubert_ood.errors import BundleError, InputError
+from rubert_ood.listing import list_below, list_folders
 from rubert_ood.scoring.publish import read_pointer
 
 
@@ -16,14 +17,15 @@ def test_put_read_list(s3):
     for name in ("b.parquet", "a.parquet", "_hidden.parquet", "sub/c.parquet", "note.txt"):
         storage.put_bytes(f"{s3}/list/{name}", name.encode())
     assert storage.read_bytes(f"{s3}/list/sub/c.parquet") == b"sub/c.parquet"
-    files = storage.list_files(f"{s3}/list", (".parquet",))
-    assert [file.uri for file in files] == [f"{s3}/list/{n}" for n in ("a.parquet", "b.parquet", "sub/c.parquet")]
-    assert [file.size for file in files] == [9, 9, 13]
-    assert [file.uri for file in storage.list_files(f"{s3}/list/*.txt")] == [f"{s3}/list/note.txt"]
-    assert storage.list_folders(f"{s3}/list") == [f"{s3}/list/sub"]
-    before = files[0].version
+    files = list_below(f"{s3}/list").files
+    names = ("_hidden.parquet", "a.parquet", "b.parquet", "note.txt", "sub/c.parquet")
+    assert [file.uri for file in files] == [f"{s3}/list/{n}" for n in names]
+    assert [file.size for file in files] == [len(name) for name in names]
+    assert [file.uri for file in list_below(f"{s3}/list/*.txt").files] == [f"{s3}/list/note.txt"]
+    assert list_folders(f"{s3}/list") == [f"{s3}/list/sub"]
+    before = files[1].version
     storage.put_bytes(f"{s3}/list/a.parquet", b"other")
-    assert storage.list_files(f"{s3}/list/a.parquet")[0].version != before
+    assert list_below(f"{s3}/list/a.parquet").files[0].version != before
     assert storage.exists(f"{s3}/list/a.parquet")
     assert not storage.exists(f"{s3}/list/z.parquet")
 
@@ -107,7 +109,7 @@ def test_what_is_missing_is_named(s3, uri, message):
     with pytest.raises(InputError, match=message):
         storage.read_bytes(uri)
     with pytest.raises(InputError, match=message):
-        storage.list_files(uri)
+        list_below(uri)
 
 
 def test_wrong_key_is_one_line(s3, monkeypatch):

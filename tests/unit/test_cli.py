@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from rubert_ood import __version__, cli, errors
-from rubert_ood.cli import main
 from rubert_ood.settings import VerifySettings
 
 SURFACE = Path(__file__).parent / "cli_surface.txt"
@@ -40,7 +39,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, lis
 
     def call(*arguments: str) -> tuple[int, str, list[str]]:
         try:
-            code = main(list(arguments))
+            code = cli.run(list(arguments))
         except SystemExit as stop:
             code = stop.code
         output, error = capsys.readouterr()
@@ -172,7 +171,11 @@ def test_an_unknown_flag(run, verb: str) -> None:
 def test_a_shortened_flag_is_unknown(run) -> None:
     code, _, lines = run("train", "--input", "x")
     assert code == 2
-    argparse_lines(lines, "rubert-ood train ", "rubert-ood train: error: unrecognized arguments: --input x")
+    argparse_lines(
+        lines,
+        "rubert-ood train ",
+        "rubert-ood train: error: unrecognized arguments: --input (did you mean --input_uri?)",
+    )
 
 
 @pytest.mark.parametrize(
@@ -199,8 +202,14 @@ def test_a_bad_setting_is_one_line(run, arguments: list[str], lines: str) -> Non
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("input_uri: x\noptimizer: {seed: 1}\n", "optimizer: no such setting; `--help` lists them"),
-        ("input_uri: x\noptimiser: {sead: 1}\n", "optimiser.sead: no such setting; `--help` lists them"),
+        (
+            "input_uri: x\noptimizer: {seed: 1}\n",
+            "optimizer: no such setting (did you mean optimiser?); `--help` lists them",
+        ),
+        (
+            "input_uri: x\noptimiser: {sead: 1}\n",
+            "optimiser.sead: no such setting (did you mean optimiser.seed?); `--help` lists them",
+        ),
         ("input_uri: [x\n: }\n", "{uri}: not YAML: "),
         ("- input_uri\n", "{uri}: expected `setting: value` lines, found list"),
         (None, "config: {uri}: no such file, folder or bucket"),
@@ -251,7 +260,7 @@ def test_a_fault_of_the_program_is_1_and_keeps_its_trace(workflow, caplog: pytes
         raise ZeroDivisionError("division by zero")
 
     workflow(fail)
-    assert main(["verify", "--run_uri", "x"]) == 1
+    assert cli.run(["verify", "--run_uri", "x"]) == 1
     (record,) = caplog.records
     assert record.getMessage() == "internal error, please report it"
     assert record.exc_info[0] is ZeroDivisionError

@@ -1,6 +1,6 @@
 import os
 from collections.abc import Callable, Iterator
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +113,7 @@ def test_defaults_are_the_method() -> None:
 
 def test_defaults_of_scoring() -> None:
     loaded = score(*SCORE)
-    assert loaded.run_date == date.today()
+    assert loaded.run_date == datetime.now(UTC).date()
     assert loaded.model_dump(include={"run_id", "on_bad_file", "shard_rows", "num_actors", "publish"}) == {
         "run_id": None,
         "on_bad_file": "fail",
@@ -298,7 +298,7 @@ def test_a_bad_value_of_the_environment_names_the_setting(monkeypatch: pytest.Mo
     assert message(train, *TRAIN).startswith("optimiser.num_epochs: ")
     monkeypatch.delenv("RUBERT_OOD_OPTIMISER__NUM_EPOCHS")
     monkeypatch.setenv("RUBERT_OOD_COLUMNS", "{broken")
-    assert '"columns"' in message(train, *TRAIN)
+    assert message(train, *TRAIN).startswith('RUBERT_OOD_COLUMNS: not a JSON object, such as {"NAME": VALUE} (')
 
 
 @pytest.mark.parametrize(
@@ -312,8 +312,11 @@ def test_a_bad_value_of_the_environment_names_the_setting(monkeypatch: pytest.Mo
         ("cleaner: {noise_words: торг}", "cleaner.noise_words: "),
         ("workers: {use_gpu: perhaps}", "workers.use_gpu: "),
         ("fit: {threshold_quantile: .nan}", "fit.threshold_quantile: "),
-        ("optimizer: {num_epochs: 1}", "optimizer: no such setting; `--help` lists them"),
-        ("optimiser: {epochs: 1}", "optimiser.epochs: no such setting; `--help` lists them"),
+        ("optimizer: {num_epochs: 1}", "optimizer: no such setting (did you mean optimiser?); `--help` lists them"),
+        (
+            "optimiser: {epochs: 1}",
+            "optimiser.epochs: no such setting (did you mean optimiser.num_epochs?); `--help` lists them",
+        ),
         ("aws_secret_access_key: x", "aws_secret_access_key: no such setting; `--help` lists them"),
     ],
 )
@@ -337,7 +340,7 @@ def test_every_group_refuses_unknown_names(config: Callable[[str], str]) -> None
     }
     for name in found:
         line = message(train, "--config", config(f"input_uri: in\n{name}: {{nope: 1}}\n"))
-        assert line == f"{name}.nope: no such setting; `--help` lists them"
+        assert line.startswith(f"{name}.nope: no such setting")
 
 
 def test_missing_settings_are_all_named() -> None:

@@ -1,10 +1,13 @@
 """What becomes of shards from pass to pass; the passes themselves are made up here, tests/ray has real ones."""
 
+import json
+
 import pytest
 
+from rubert_ood import storage
 from rubert_ood.errors import PartialRunError
 from rubert_ood.scoring import pipeline
-from rubert_ood.scoring.ledger import read_quarantine
+from rubert_ood.scoring.ledger import read_quarantine, receipt_uri
 from rubert_ood.scoring.payload import FAULT_SHARD, FAULT_UNKNOWN
 from rubert_ood.scoring.pipeline import MAX_LOSSES, Pass, score_shards
 from rubert_ood.scoring.runner import Runner
@@ -96,10 +99,9 @@ def test_a_pass_that_stalls_and_did_nothing_ends_the_run(play):
 
 
 def test_a_shard_whose_message_got_lost_but_whose_receipt_is_there_is_done(play, run):
-    from rubert_ood.scoring.ledger import put_receipt
-
     def lost_message(number, todo):
-        put_receipt(run.plan.run_uri, run.receipts[4])
+        uri = receipt_uri(run.plan.run_uri, run.receipts[4]["shard_id"])
+        storage.put_bytes(uri, json.dumps(run.receipts[4]).encode())
         return todo[:4], {}, ""
 
     assert play(lost_message) == {}
