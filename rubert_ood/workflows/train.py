@@ -52,11 +52,7 @@ def train(settings: TrainSettings) -> tuple[Bundle, dict[str, Any]]:
         features = _compute({**_splits(dataset), "test": dataset.test, **extra.parts}, trained, settings, precision)
         outputs = features.gather({"train": MAX_REFERENCE_ROWS})
         fitted = _fit(features, outputs, dataset.labels, settings)
-        log.info(
-            f"fit       T {fitted.temperature.temperature:.3f}{' at its bound' if fitted.temperature.at_bound else ''}"
-            f"  d2 threshold {fitted.thresholds.threshold:,.1f}"
-            f"  {fitted.calibrated_on} d2 {fitted.thresholds.mu:,.1f} +- {fitted.thresholds.sigma:,.1f}  in {precision}"
-        )
+        _log_fit(fitted, precision)
         reference = make_reference(outputs["train"], outputs[fitted.calibrated_on])
         agreement = _compare_int8(fitted, outputs, dataset, trained, settings) if precision == "int8" else None
         evaluation, documents = evaluation_documents(
@@ -84,6 +80,14 @@ def train(settings: TrainSettings) -> tuple[Bundle, dict[str, Any]]:
     log.info("bundle    %s  fingerprint %s", bundle.uri, bundle.fingerprint[:12])
     log.info("report    %s", storage.join(bundle.uri, "evaluation.html"))
     return bundle, evaluation
+
+
+def _log_fit(fitted: FittedModel, precision: Precision) -> None:
+    log.info(
+        f"fit       T {fitted.temperature.temperature:.3f}{' at its bound' if fitted.temperature.at_bound else ''}"
+        f"  d2 threshold {fitted.thresholds.threshold:,.1f}"
+        f"  {fitted.calibrated_on} d2 {fitted.thresholds.mu:,.1f} +- {fitted.thresholds.sigma:,.1f}  in {precision}"
+    )
 
 
 def _warn_of_idle_settings(settings: TrainSettings) -> None:
