@@ -35,11 +35,7 @@ def train(settings: TrainSettings) -> tuple[Bundle, dict[str, Any]]:
     check_new(bundle_uri)
     _warn_of_idle_settings(settings)
     dataset = load_dataset(settings)
-    log.info(
-        f"data      {len(dataset.labels)} classes, {len(dataset.train):,} train, {len(dataset.valid):,} valid, "
-        f"{len(dataset.test):,} test, {len(dataset.calibration or ()):,} calibration ads, "
-        f"{len(dataset.cleaner.cities):,} cities"
-    )
+    _log_data(dataset)
     check_rule(settings.decision, len(dataset.valid if dataset.calibration is None else dataset.calibration))
     check_training(dataset, settings)
     extra = load_extra_texts(settings.evaluation, dataset.cleaner)
@@ -80,6 +76,14 @@ def train(settings: TrainSettings) -> tuple[Bundle, dict[str, Any]]:
     log.info("bundle    %s  fingerprint %s", bundle.uri, bundle.fingerprint[:12])
     log.info("report    %s", storage.join(bundle.uri, "evaluation.html"))
     return bundle, evaluation
+
+
+def _log_data(dataset: Dataset) -> None:
+    log.info(
+        f"data      {len(dataset.labels)} classes, {len(dataset.train):,} train, {len(dataset.valid):,} valid, "
+        f"{len(dataset.test):,} test, {len(dataset.calibration or ()):,} calibration ads, "
+        f"{len(dataset.cleaner.cities):,} cities"
+    )
 
 
 def _log_fit(fitted: FittedModel, precision: Precision) -> None:
