@@ -39,6 +39,12 @@ class TemperatureDocument(Document):
     nll_after: float = Field(ge=0)
     at_bound: bool
 
+    @model_validator(mode="after")
+    def _improves(self) -> "TemperatureDocument":
+        if self.nll_after > self.nll_before:
+            raise ValueError(f"nll_after {self.nll_after:g} is more than nll_before {self.nll_before:g}")
+        return self
+
 
 class ThresholdDocument(Document, DecisionSettings):
     """The decision rule, and what it compares with."""

@@ -6,8 +6,9 @@ Shapes: N ads, L tokens, C classes, H hidden.
 import hashlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -76,7 +77,9 @@ def load_tokenizer(uri: str) -> Any:
     tokenizer = _load(AutoTokenizer, uri)
     if not tokenizer.is_fast:
         raise BundleError(f"{uri}: its tokenizer is written in Python and cannot cut texts into windows; use another")
-    if tokenizer.cls_token_id is None or tokenizer("а")["input_ids"][:1] != [tokenizer.cls_token_id]:
+    with _reading(uri):
+        first = tokenizer("а")["input_ids"][:1]
+    if tokenizer.cls_token_id is None or first != [tokenizer.cls_token_id]:
         raise BundleError(f"{uri}: its tokenizer puts no CLS token first; use a BERT-type checkpoint")
     if tokenizer.pad_token_id is None:
         raise BundleError(f"{uri}: its tokenizer has no pad token; name one (pad_token) in tokenizer_config.json")
@@ -155,14 +158,21 @@ def check_ids(uri: str, tokenizer: Any, network: Any) -> None:
         )
 
 
-def _load(loader: Any, uri: str, **options: Any) -> Any:
+@contextmanager
+def _reading(uri: str) -> Iterator[None]:
+    """Turn whatever a damaged or hostile checkpoint does to the library into one line."""
     try:
-        return loader.from_pretrained(local_checkpoint(uri), trust_remote_code=False, **options)
+        yield
     except RubertOodError:
         raise
-    except Exception as error:  # what a damaged or hostile file does to the library cannot be foretold
+    except Exception as error:  # it cannot be foretold
         reason = " ".join(str(error).split())[:300]
         raise BundleError(f"{uri}: no checkpoint that loads (hub name, folder or s3:// URI): {reason}") from error
+
+
+def _load(loader: Any, uri: str, **options: Any) -> Any:
+    with _reading(uri):
+        return loader.from_pretrained(local_checkpoint(uri), trust_remote_code=False, **options)
 
 
 class ClsTap:

@@ -37,7 +37,7 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
     limit = max_positions(uri)
     if max_length > limit:
         raise SettingsError(f"optimiser.max_length: {max_length} is over the model's {limit} tokens; lower it")
-    network, tokenizer = load_network(uri, dataset.labels), load_tokenizer(uri)
+    tokenizer, network = load_tokenizer(uri), load_network(uri, dataset.labels)
     check_ids(uri, tokenizer, network)
     ids = tokenize(tokenizer, ["а " * max_length, "а"], max_length)
     longest = len(ids[0])

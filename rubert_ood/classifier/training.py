@@ -24,7 +24,7 @@ from rubert_ood.classifier.model import TRAINING_STATE, load_tokenizer
 from rubert_ood.classifier.preflight import warn_of_waiting
 from rubert_ood.classifier.tokens import tokenize
 from rubert_ood.errors import PartialRunError, RubertOodError, SettingsError
-from rubert_ood.settings import TrainSettings
+from rubert_ood.settings import TrainSettings, WorkerSettings
 
 log = logging.getLogger(__name__)
 
@@ -80,11 +80,7 @@ def fine_tune(dataset: Dataset, settings: TrainSettings, *, run_name: str, work_
             "train": _token_dataset(dataset.train, tokenizer, settings, shuffle=True),
             "valid": _token_dataset(dataset.valid, tokenizer, settings, shuffle=False),
         },
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=workers.num_workers,
-            use_gpu=workers.use_gpu,
-            resources_per_worker={"CPU": workers.cpus_per_worker} | ({"GPU": 1} if workers.use_gpu else {}),
-        ),
+        scaling_config=_scaling(workers),
         run_config=ray.train.RunConfig(
             name=run_name,
             storage_path=path,
@@ -104,6 +100,14 @@ def fine_tune(dataset: Dataset, settings: TrainSettings, *, run_name: str, work_
         lines.put(None)
         printer.join(timeout=10)
     return _best_checkpoint(result, settings.output_uri, work_dir)
+
+
+def _scaling(workers: WorkerSettings) -> ray.train.ScalingConfig:
+    return ray.train.ScalingConfig(
+        num_workers=workers.num_workers,
+        use_gpu=workers.use_gpu,
+        resources_per_worker={"CPU": workers.cpus_per_worker} | ({"GPU": 1} if workers.use_gpu else {}),
+    )
 
 
 def _claim_run(dataset: Dataset, settings: TrainSettings, run_name: str) -> None:

@@ -132,6 +132,7 @@ CASES: dict[str, tuple[Change, str]] = {
     "t_deep": (text("temperature.json", "[" * 200_000), "temperature.json: it is not JSON"),
     "t_not_utf8": (text("temperature.json", b'{"temperature": "\xff"}'), "temperature.json: it is not JSON"),
     "t_empty": (text("temperature.json", ""), "temperature.json: it is not JSON"),
+    "t_worsens": (keys("temperature.json", nll_after=512.0), "nll_after 512 is more than nll_before"),
     # thresholds and rule
     "threshold_nan": (replaced("ood_threshold.json", '"threshold": ', '"threshold": NaN, "x": '), "ood_threshold.json"),
     "threshold_negative": (keys("ood_threshold.json", threshold=-1), "threshold: expected greater than 0"),

@@ -168,6 +168,13 @@ def test_a_damaged_document_of_a_checkpoint_is_one_line(checkpoint, offline, nam
     assert offline == []
 
 
+@pytest.mark.parametrize("value", ["", {"a": 1}, [5]])
+def test_a_tokenizer_that_loads_and_cannot_encode_is_one_line(checkpoint, value):
+    edit(checkpoint, "tokenizer_config.json", model_max_length=value)
+    with pytest.raises(BundleError, match="no checkpoint that loads"):
+        load_tokenizer(str(checkpoint))
+
+
 def test_max_positions_come_from_a_checked_config(checkpoint):
     edit(checkpoint, "config.json", attn_implementation="kernels-community/flash-attn")
     with pytest.raises(BundleError, match="asks for the attention"):
