@@ -38,6 +38,8 @@ class Process:
     dead: bool = False
     workers: list["Process"] = field(default_factory=list)
     """Those that it waits for; they outlive it."""
+    writes: str = ""
+    """The object that its present operation writes."""
     turn: Any = field(init=False)
 
     def __post_init__(self) -> None:
@@ -84,7 +86,7 @@ class Memory:
         return self._ask(read)
 
     def put_bytes(self, uri: str, data: bytes) -> None:
-        self._ask(lambda: self._write(uri, data), writes=True)
+        self._ask(lambda: self._write(uri, data), writes=uri)
 
     def swap_bytes(self, uri: str, data: bytes, version: str) -> bool:
         def swap() -> bool:
@@ -94,7 +96,7 @@ class Memory:
             self._write(uri, data)
             return True
 
-        return self._ask(swap, writes=True)
+        return self._ask(swap, writes=uri)
 
     def list_files(self, uri: str, suffixes: tuple[str, ...] = (), *, missing_ok: bool = False) -> list[FileInfo]:
         def found(stale: bool) -> Iterator[FileInfo]:
@@ -104,7 +106,7 @@ class Memory:
                 if name.endswith(suffixes) and not any(part.startswith(("_", ".")) for part in inner):
                     yield FileInfo(name, len(self.objects[name]), "")
 
-        fault = _turn()
+        fault = _turn("")
         files = list(found(fault == "stale list"))
         if not files and not missing_ok and not any(name.startswith(f"{uri}/") for name in self._order):
             raise InputError(f"{uri}: no such folder")
@@ -115,8 +117,8 @@ class Memory:
         folders = {name for name in names if f"{uri}/{name}" not in self.objects}
         return self._ask(lambda: [f"{uri}/{name}" for name in sorted(folders)])
 
-    def _ask(self, operation: Callable[[], Any], *, writes: bool = False) -> Any:
-        fault = _turn()
+    def _ask(self, operation: Callable[[], Any], *, writes: str = "") -> Any:
+        fault = _turn(writes)
         if fault == "gives up":
             raise StorageUnavailableError("storage does not answer")
         result = operation()
@@ -135,11 +137,12 @@ class Memory:
         self.objects[uri] = data
 
 
-def _turn() -> Fault:
+def _turn(writes: str) -> Fault:
     """Stop here until the test lets this process go on."""
     process = running()
     if process is None:
         return ""
+    process.writes = writes
     fault: Fault = "" if process.dead else process.turn.parent.switch()
     if process.dead:
         raise Killed

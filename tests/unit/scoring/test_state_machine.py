@@ -40,8 +40,12 @@ from rubert_ood.workflows import score as workflow
 from tests.unit.scoring.actors import FAULTS, Fault, Memory, Process, go_on, kill, running
 
 OUT = "/memory/out"
-DAYS = [date(2026, 11, 23), date(2026, 11, 24)]
-RUN_IDS = ["a", "b"]
+DAY = date(2026, 11, 24)
+NAMES = [(date(2026, 11, 23), "a"), (DAY, "a"), (DAY, "b")]
+RUNS = st.sampled_from([*NAMES, NAMES[1]])
+SKEWS = st.sampled_from([0, 0, -3600, 3600])
+UNTIL = st.sampled_from(["", "", "latest.json", "manifest.json", "runner.json", "/receipts/", "/part-"])
+"""Where a process falls asleep: before it writes such an object, or not at all."""
 OPEN = GateSettings(
     max_error_rate=1,
     max_quarantined_share=1,
@@ -52,6 +56,7 @@ OPEN = GateSettings(
     min_rows_ratio=0,
     max_churn=1,
 )
+COMMON: dict[str, Any] = {"input_uri": "/in", "bundle_uri": "/b", "output_uri": OUT, "gate": OPEN}
 ROWS = 3
 POISON = 2
 """The shard that kills its process each time; each run has it."""
@@ -129,6 +134,8 @@ class Publication(RuleBasedStateMachine):
         super().__init__()
         self.patch = pytest.MonkeyPatch()
         self.memory = Memory(self._see_write)
+        self.broken: list[AssertionError] = []
+        """What did not hold at a write; raised there, the code that wrote might catch it."""
         self.processes: list[Process] = []
         self.seconds, self.attempts = 0, 0
         self.frozen: dict[str, dict[str, bytes]] = {}
@@ -185,9 +192,9 @@ class Publication(RuleBasedStateMachine):
                 raise PartialRunError(f"a shard did not come back: {results}")
             runner.check()
 
-    # who comes
+    # who comes, and how far it gets
 
-    def _start(self, name: str, job: Any, skew_s: int, *, may_go_back: bool = False) -> Process:
+    def _start(self, name: str, job: Any, skew_s: int = 0, *, may_go_back: bool = False) -> Process:
         def run() -> None:
             try:
                 job()
@@ -198,68 +205,70 @@ class Publication(RuleBasedStateMachine):
         self.processes.append(process)
         return process
 
-    days = st.sampled_from(DAYS)
-    run_ids = st.sampled_from(RUN_IDS)
-    skews = st.sampled_from([0, 0, -3600, 3600])
+    @rule(run=RUNS, skew_s=SKEWS, until=UNTIL, publishes=st.sampled_from([True, True, False]))
+    def score(self, run: tuple[date, str], skew_s: int, until: str, publishes: bool) -> None:
+        self._go_on(self._score(run, skew_s, publishes=publishes), until)
 
-    @rule(day=days, run_id=run_ids, skew_s=skews, publishes=st.booleans())
-    def score(self, day: date, run_id: str, skew_s: int, publishes: bool) -> None:
-        self._score(day, run_id, skew_s, publishes=publishes)
-
-    def _score(self, day: date, run_id: str, skew_s: int, *, publishes: bool = True) -> Process:
-        settings = ScoreSettings(
-            input_uri="/in",
-            bundle_uri="/b",
-            output_uri=OUT,
-            run_date=day,
-            run_id=run_id,
-            gate=OPEN,
-            publish=publishes,
-            report_changes=False,
-        )
+    def _score(self, run: tuple[date, str], skew_s: int = 0, *, publishes: bool = True) -> Process:
+        day, run_id = run
+        settings = ScoreSettings(**COMMON, run_date=day, run_id=run_id, publish=publishes, report_changes=False)
         return self._start(f"score {day} {run_id}", lambda: workflow.score(settings), skew_s)
 
-    @rule(day=days, run_id=run_ids, skew_s=skews)
-    def backfill(self, day: date, run_id: str, skew_s: int) -> None:
-        settings = BackfillSettings(
-            input_uri="/in", bundle_uri="/b", output_uri=OUT, from_date=day, to_date=day, run_id=run_id, gate=OPEN
-        )
-        self._start(f"backfill {day} {run_id}", lambda: backfill_workflow._score_day(settings, day), skew_s)
+    @rule(run=RUNS, skew_s=SKEWS, until=UNTIL)
+    def backfill(self, run: tuple[date, str], skew_s: int, until: str) -> None:
+        day, run_id = run
+        settings = BackfillSettings(**COMMON, from_date=day, to_date=day, run_id=run_id)
+        name = f"backfill {day} {run_id}"
+        self._go_on(self._start(name, lambda: backfill_workflow._score_day(settings, day), skew_s), until)
 
-    @rule(day=days, run_id=run_ids, skew_s=skews, force=st.sampled_from([None, None, "on purpose"]))
-    def publish(self, day: date, run_id: str, skew_s: int, force: str | None) -> None:
-        settings = PublishSettings(run_uri=_run_uri(day, run_id), gate=OPEN, force=force)
-        name = f"publish {day} {run_id} {force or ''}"
-        self._start(name, lambda: workflow.publish(settings), skew_s, may_go_back=bool(force))
+    @rule(run=RUNS, until=UNTIL, force=st.sampled_from([None, "on purpose"]))
+    def publish(self, run: tuple[date, str], until: str, force: str | None) -> None:
+        settings = PublishSettings(run_uri=_run_uri(*run), gate=OPEN, force=force)
+        name = f"publish {run[0]} {run[1]} {force or ''}"
+        self._go_on(self._start(name, lambda: workflow.publish(settings), may_go_back=bool(force)), until)
 
-    @rule(root=st.sampled_from([OUT, *(f"{OUT}/run_date={day}" for day in DAYS)]))
-    def rollback(self, root: str) -> None:
+    @rule(root=st.sampled_from([OUT, OUT, f"{OUT}/run_date={DAY}"]), until=UNTIL)
+    def rollback(self, root: str, until: str) -> None:
         settings = RollbackSettings(output_uri=root, reason="wrong labels")
-        self._start(f"rollback {root}", lambda: workflow.rollback(settings), 0, may_go_back=True)
+        self._go_on(self._start(f"rollback {root}", lambda: workflow.rollback(settings), may_go_back=True), until)
 
-    # who goes on
+    # who goes on, and what happens to it
 
     def _alive(self) -> list[Process]:
         return [process for process in self.processes if process.alive]
 
     @precondition(lambda self: self._alive())
-    @rule(which=st.integers(0, 5), steps=st.integers(1, 40))
-    def go_on(self, which: int, steps: int) -> None:
+    @rule(which=st.integers(0, 3), fault=st.sampled_from(["", "", *FAULTS]), until=UNTIL)
+    def wakes_up(self, which: int, fault: Fault, until: str) -> None:
         alive = self._alive()
         process = alive[which % len(alive)]
-        for _ in range(steps):
-            self._step(process)
+        self._step(process, fault)
+        self._go_on(process, until)
 
     @precondition(lambda self: self._alive())
-    @rule(which=st.integers(0, 5))
-    def go_on_to_the_end(self, which: int) -> None:
+    @rule(which=st.integers(0, 3), steps=st.integers(1, 40))
+    def takes_steps(self, which: int, steps: int) -> None:
         alive = self._alive()
-        self._to_the_end(alive[which % len(alive)])
+        for _ in range(steps):
+            self._step(alive[which % len(alive)])
 
-    def _to_the_end(self, process: Process) -> None:
-        """With the workers that it waits for; all others stay where they are."""
+    @precondition(lambda self: self._alive())
+    @rule(which=st.integers(0, 3))
+    def is_killed(self, which: int) -> None:
+        alive = self._alive()
+        kill(alive[which % len(alive)])
+
+    @precondition(lambda self: self.memory.late)
+    @rule(which=st.integers(0, 3))
+    def late_copy_arrives(self, which: int) -> None:
+        self.memory.late.pop(which % len(self.memory.late))()
+
+    def _go_on(self, process: Process, until: str) -> None:
+        """Go on, with the workers that it waits for, until one is about to write such an object, or to the end."""
         for _ in range(2000):
             for going in (process, *process.workers):
+                if until and going.alive and until in going.writes:
+                    return
                 self._step(going)
             if not process.alive:
                 return
@@ -270,27 +279,16 @@ class Publication(RuleBasedStateMachine):
         if process.alive:
             go_on(process, fault)
 
-    @precondition(lambda self: self._alive())
-    @rule(which=st.integers(0, 5), fault=st.sampled_from(FAULTS))
-    def something_happens(self, which: int, fault: Fault) -> None:
-        alive = self._alive()
-        self._step(alive[which % len(alive)], fault)
-
-    @precondition(lambda self: self._alive())
-    @rule(which=st.integers(0, 5))
-    def somebody_dies(self, which: int) -> None:
-        alive = self._alive()
-        kill(alive[which % len(alive)])
-
-    @precondition(lambda self: self.memory.late)
-    @rule(which=st.integers(0, 5))
-    def a_late_copy_arrives(self, which: int) -> None:
-        self.memory.late.pop(which % len(self.memory.late))()
-
     # what must hold
 
     def _see_write(self, uri: str, before: bytes | None, after: bytes) -> None:
         self.writes += 1
+        try:
+            self._check_write(uri, before, after)
+        except AssertionError as error:
+            self.broken.append(error)
+
+    def _check_write(self, uri: str, before: bytes | None, after: bytes) -> None:
         for run_uri, kept in self.frozen.items():
             inner = uri[len(run_uri) + 1 :]
             if uri.startswith(f"{run_uri}/") and _is_content(inner):
@@ -309,7 +307,8 @@ class Publication(RuleBasedStateMachine):
         if before is not None and before["path"] != after["path"]:
             old, new = (self._manifest(f"{root}/{pointer['path']}") for pointer in (before, after))
             back = process is not None and process.may_go_back
-            assert back or _moment(new) >= _moment(old), f"readers of {root} go back from {old} to {new}"
+            was, is_now = _moment(old), _moment(new)
+            assert back or was <= is_now, f"readers of {root} go back from {was} to {is_now}"
             lost = {before["path"], *before["history"]} - {after["path"], *after["history"]}
             if process is not None and process.name.startswith("rollback"):
                 self.taken_back.add((root, before["path"]))
@@ -333,7 +332,7 @@ class Publication(RuleBasedStateMachine):
         for name, data in content.items():
             if name.endswith(".parquet"):
                 found.update(pq.read_table(pa.BufferReader(data))["ad_id"].to_pylist())
-        planned = [shard.shard_id for shard in _plan(DAYS[0], noted["run_id"]).shards]
+        planned = [shard.shard_id for shard in _plan(DAY, noted["run_id"]).shards]
         aside = [record["shard_id"] for record in noted["quarantined_shards"]]
         assert found == Counter(ad_id for name in planned if name not in aside for ad_id in _ids(name)), run_uri
         counts = noted["counts"]
@@ -343,6 +342,8 @@ class Publication(RuleBasedStateMachine):
 
     @invariant()
     def readers_see_whole_runs(self) -> None:
+        if self.broken:
+            raise self.broken[0]
         if self.checked == self.writes:
             return
         self.checked = self.writes
@@ -355,14 +356,13 @@ class Publication(RuleBasedStateMachine):
         try:
             for process in self._alive():
                 kill(process)
-            for day in DAYS:
-                for run_id in RUN_IDS:
-                    if f"{_run_uri(day, run_id)}/_run/plan.json" in self.memory.objects:
-                        process = self._score(day, run_id, 0)
-                        self._to_the_end(process)
-                        ends_well = process.error is None or process.error.exit_code == 5
-                        assert ends_well, f"{process.name} ends with {process.error}"
-                        self.readers_see_whole_runs()
+            for run in NAMES:
+                if f"{_run_uri(*run)}/_run/plan.json" in self.memory.objects:
+                    process = self._score(run)
+                    self._go_on(process, "")
+                    ends_well = process.error is None or process.error.exit_code == 5
+                    assert ends_well, f"{process.name} ends with {process.error}"
+                    self.readers_see_whole_runs()
         finally:
             for process in self._alive():
                 kill(process)
