@@ -69,8 +69,9 @@ def main(*before: str) -> int:
 
 def run(arguments: list[str]) -> int:
     """Run a verb in this process; return its exit code. A user's mistake is one line, never a stack trace."""
-    name, rest = _verb(arguments)
+    name = arguments[0] if arguments else ""
     try:
+        name, rest = _verb(arguments)
         loaded = settings.load_settings(VERBS[name].settings, rest, program=f"rubert-ood {name}")
         module, function = VERBS[name].workflow.split(":")
         getattr(importlib.import_module(f"rubert_ood.workflows.{module}"), function)(loaded)

@@ -2,8 +2,7 @@
 
 SIGTERM goes the way of Ctrl-C, so that whoever cleans up after the one does so after the other; a second signal ends
 the process at once. Ray's native code ends its process without a word when the raylet or the GCS on its machine is
-gone: a job on Ray therefore runs in a process of its own (`watched`), and the one that was started says what became of
-it.
+gone: a job on Ray therefore runs in a process of its own (`watched`), and the one that was started says how it ended.
 """
 
 import ctypes

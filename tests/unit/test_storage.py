@@ -1,5 +1,8 @@
 import errno
 import os
+import subprocess
+import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -259,3 +262,93 @@ def test_files_get_the_mode_of_the_umask(tmp_path: Path) -> None:
         os.umask(before)
     assert (tmp_path / "out" / "a").stat().st_mode & 0o777 == 0o640
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o750
+
+
+# whose paths, whose locks
+
+
+def test_a_tilde_is_the_home_wherever_a_path_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    fill(tmp_path, "ads/a.csv")
+    assert storage.absolute("~/ads") == f"{tmp_path}/ads"
+    assert storage.read_bytes("~/ads/a.csv") == b"ads/a.csv"
+    assert [file.uri for file in list_below("~/ads").files] == [f"{tmp_path}/ads/a.csv"]
+    assert storage.filesystem("/x/~/a")[1] == "/x/~/a"
+
+
+def test_a_file_uri_is_an_absolute_path_of_this_machine() -> None:
+    assert storage.absolute("file:///data/a") == storage.absolute("file://localhost/data/a") == "/data/a"
+    assert message(storage.absolute, "file://host/data").startswith("file://host/data: storage is a local path or ")
+
+
+@pytest.mark.parametrize("uri", ["s3://KEY:SECRET@b/x", "s3://b/x?X-Amz-Signature=SECRET", "https://u:SECRET@h/x"])
+def test_a_uri_with_credentials_is_refused_and_not_echoed(uri: str) -> None:
+    for function in (storage.filesystem, storage.read_bytes, storage.list_files, storage.exists):
+        line = message(function, uri)
+        assert "SECRET" not in line
+        assert "credentials" in line
+
+
+def test_a_lock_that_another_holds_is_not_waited_for(tmp_path: Path) -> None:
+    with storage.locked(f"{tmp_path}/a") as first, storage.locked(f"{tmp_path}/a", wait=False) as second:
+        assert (first, second) == (True, False)
+    with storage.locked(f"{tmp_path}/a", wait=False) as third:
+        assert third
+    assert everything(tmp_path) == {".a.lock"}
+
+
+def test_a_lock_file_that_is_a_link_is_refused_and_nothing_is_written_behind_it(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("x")
+    (tmp_path / ".a.lock").symlink_to(tmp_path / "precious")
+    (tmp_path / ".b.lock").symlink_to(tmp_path / "absent")
+    for name in ("a", "b"):
+        line = message(storage.swap_bytes, f"{tmp_path}/{name}", b"", "")
+        assert line == f"{tmp_path}/.{name}.lock: something that is not a lock file lies there; remove it"
+    assert (tmp_path / "precious").read_text() == "x"
+    assert not (tmp_path / "absent").exists()
+
+
+def test_a_lock_file_that_is_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ".a.lock")
+    assert "is not a lock file" in message(storage.swap_bytes, f"{tmp_path}/a", b"", "")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("mode", [0o777, 0o1777], ids=["shared", "shared and sticky"])
+def test_two_users_share_a_folder_and_its_lock(mode: int) -> None:
+    code = "import os, sys; from rubert_ood import storage; os.setgid({0}); os.setuid({0})\n"
+    code += "with storage.locked(sys.argv[1]) as held: print(held)"
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        os.chmod(folder, mode)
+        for user in (1001, 1002, 0, 1001):
+            command = [sys.executable, "-c", code.format(user), f"{folder}/latest.json"]
+            result = subprocess.run(command, capture_output=True, text=True)
+            assert (result.stdout, result.stderr) == ("True\n", "")
+
+
+@pytest.mark.parametrize("refused", [os.O_CREAT, os.O_RDWR], ids=["fs.protected_regular", "not ours to write"])
+def test_a_lock_file_of_another_user_is_opened_without_what_the_kernel_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: int
+) -> None:
+    fill(tmp_path, ".a.lock")
+    real, tried = os.open, []
+
+    def refuse(path: str, flags: int, *mode: int) -> int:
+        tried.append(flags)
+        if flags & refused:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path, flags, *mode)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with storage.locked(f"{tmp_path}/a") as held:
+        assert held
+    assert all(flags & os.O_NOFOLLOW for flags in tried)
+    assert len(tried) == (2 if refused == os.O_CREAT else 3)
+
+
+def test_a_lock_that_cannot_be_taken_is_denied_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deny(*_: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", deny)
+    assert "access denied" in message(storage.swap_bytes, f"{tmp_path}/a", b"", "")
