@@ -283,7 +283,7 @@ def test_a_file_uri_is_an_absolute_path_of_this_machine() -> None:
 
 @pytest.mark.parametrize("uri", ["s3://KEY:SECRET@b/x", "s3://b/x?X-Amz-Signature=SECRET", "https://u:SECRET@h/x"])
 def test_a_uri_with_credentials_is_refused_and_not_echoed(uri: str) -> None:
-    for function in (storage.filesystem, storage.read_bytes, storage.list_files, storage.exists):
+    for function in (storage.filesystem, storage.read_bytes, list_below, storage.exists):
         line = message(function, uri)
         assert "SECRET" not in line
         assert "credentials" in line
@@ -302,7 +302,7 @@ def test_a_lock_file_that_is_a_link_is_refused_and_nothing_is_written_behind_it(
     (tmp_path / ".a.lock").symlink_to(tmp_path / "precious")
     (tmp_path / ".b.lock").symlink_to(tmp_path / "absent")
     for name in ("a", "b"):
-        line = message(storage.swap_bytes, f"{tmp_path}/{name}", b"", "")
+        line = message(storage.swap_bytes, f"{tmp_path}/{name}", b"", "version")
         assert line == f"{tmp_path}/.{name}.lock: something that is not a lock file lies there; remove it"
     assert (tmp_path / "precious").read_text() == "x"
     assert not (tmp_path / "absent").exists()
@@ -310,7 +310,7 @@ def test_a_lock_file_that_is_a_link_is_refused_and_nothing_is_written_behind_it(
 
 def test_a_lock_file_that_is_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / ".a.lock")
-    assert "is not a lock file" in message(storage.swap_bytes, f"{tmp_path}/a", b"", "")
+    assert "is not a lock file" in message(storage.swap_bytes, f"{tmp_path}/a", b"", "version")
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
@@ -351,4 +351,4 @@ def test_a_lock_that_cannot_be_taken_is_denied_in_one_line(tmp_path: Path, monke
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(os, "open", deny)
-    assert "access denied" in message(storage.swap_bytes, f"{tmp_path}/a", b"", "")
+    assert "access denied" in message(storage.swap_bytes, f"{tmp_path}/a", b"", "version")
