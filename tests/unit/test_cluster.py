@@ -94,9 +94,7 @@ def test_an_interrupt_does_not_wait_for_ray(fake: list[Any]) -> None:
     assert "shutdown" not in fake
 
 
-def test_ray_does_not_take_the_signal_that_ends_a_job(
-    fake: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ray_does_not_take_the_signal_that_ends_a_job(fake: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     import ray._private.utils
 
     def init(**_: Any) -> None:

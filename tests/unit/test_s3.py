@@ -104,7 +104,9 @@ def test_a_client_travels_to_workers_and_reads_their_environment(monkeypatch) ->
     assert isinstance(pickle.loads(pickle.dumps(storage.filesystem("s3://b/x")[0])), OwnedS3FileSystem)
 
 
-@pytest.mark.parametrize("owner", ["", "12345678901", "1234567890123", "12345678901a", "arn:aws:iam::123456789012:root"])
+@pytest.mark.parametrize(
+    "owner", ["", "12345678901", "1234567890123", "12345678901a", "arn:aws:iam::123456789012:root"]
+)
 def test_an_owner_that_is_not_an_account_is_refused(monkeypatch, owner: str) -> None:
     monkeypatch.setenv("RUBERT_OOD_BUCKET_OWNER", owner)
     storage._s3.cache_clear()

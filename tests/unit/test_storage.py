@@ -375,9 +375,7 @@ def test_a_lock_file_of_another_user_is_opened_without_what_the_kernel_refuses(
     assert len(tried) == (2 if refused == os.O_CREAT else 3)
 
 
-def test_a_lock_that_cannot_be_taken_is_denied_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lock_that_cannot_be_taken_is_denied_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def deny(*_: object) -> int:
         raise PermissionError(errno.EACCES, "Permission denied")
 
