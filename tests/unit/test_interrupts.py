@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 BEGIN = "import os, signal, sys, time\nfrom rubert_ood import interrupts\n"
@@ -113,7 +114,7 @@ def test_a_job_dies_with_the_command_that_was_killed() -> None:
     pid = int(process.stdout.readline())
     process.kill()
     deadline = time.monotonic() + 10
-    while os.path.exists(f"/proc/{pid}") and open(f"/proc/{pid}/stat").read().split()[2] != "Z":
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline
         time.sleep(0.02)
 

@@ -485,7 +485,7 @@ def test_a_backfill_is_a_range_of_days(changes, complaint) -> None:
         ("a: &a [*a]\n", "line 1: the file is nested too deeply"),
         (f"# {'x' * 2**20}\n", "over 1,048,576 bytes, which no file of settings needs"),
         ("run_date: 2026-02-30\n", "day is out of range for month"),
-        ("version: a\n\tinput_uri: x\n", "not YAML: while scanning for the next token, found character '\\\\t' that "),
+        ("split:\n\tseed: 1\n", "not YAML: while scanning for the next token, found character '\\\\t' that "),
         ("version: \x00\n", "not YAML: unacceptable character"),
         ("version: a\n---\nversion: b\n", "not YAML: expected a single document in the stream, but found another"),
         (b"\x7fELF\x02\x01\x01\x00\xff\xfe", "not YAML: "),
@@ -664,13 +664,13 @@ def test_texts_of_the_environment_are_not_cut_at_commas(monkeypatch: pytest.Monk
 def test_a_variable_that_no_job_reads_is_named_with_the_nearest_one(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("RUBERT_OOD_GATE__MAX_ODD_RATE", "0.1")
+    monkeypatch.setenv("RUBERT_OOD_CARY_COLUMNS", "city")
     for name, value in (("RETRY_S", "1"), ("BUCKET_OWNER", "1"), ("FIT__THRESHOLD_QUANTILE", "0.9")):
         monkeypatch.setenv(f"RUBERT_OOD_{name}", value)
     score(*SCORE)
     assert caplog.messages == [
-        "settings  RUBERT_OOD_GATE__MAX_ODD_RATE: no effect, no job has such a setting "
-        "(did you mean RUBERT_OOD_GATE__MAX_OOD_RATE?)",
+        "settings  RUBERT_OOD_CARY_COLUMNS: no effect, no job has such a setting "
+        "(did you mean RUBERT_OOD_CARRY_COLUMNS?)",
     ]
 
 

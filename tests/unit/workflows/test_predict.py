@@ -89,7 +89,7 @@ def test_the_encoding_of_the_terminal_is_taken(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("stdin", [None, io.TextIOWrapper(io.BytesIO(b" \n"))], ids=["closed", "empty"])
 def test_without_a_text_the_line_says_how_to_give_one(monkeypatch: pytest.MonkeyPatch, stdin: Any) -> None:
     monkeypatch.setattr(sys, "stdin", stdin)
-    with pytest.raises(InputError, match="^no text: give texts as arguments, or one a line on standard input$"):
+    with pytest.raises(InputError, match=r"^no text: give texts as arguments, or one a line on standard input$"):
         predict()
 
 
