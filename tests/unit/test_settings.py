@@ -485,7 +485,7 @@ def test_a_backfill_is_a_range_of_days(changes, complaint) -> None:
         ("a: &a [*a]\n", "line 1: the file is nested too deeply"),
         (f"# {'x' * 2**20}\n", "over 1,048,576 bytes, which no file of settings needs"),
         ("run_date: 2026-02-30\n", "day is out of range for month"),
-        ("split:\n\tseed: 1\n", "not YAML: while scanning for the next token, found character '\\\\t' that "),
+        ("split:\n\tseed: 1\n", "not YAML: while scanning for the next token, found character '\\t' that "),
         ("version: \x00\n", "not YAML: unacceptable character"),
         ("version: a\n---\nversion: b\n", "not YAML: expected a single document in the stream, but found another"),
         (b"\x7fELF\x02\x01\x01\x00\xff\xfe", "not YAML: "),
