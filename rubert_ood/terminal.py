@@ -23,6 +23,8 @@ def prepare() -> None:
             os.fstat(descriptor)
         except OSError:  # closed: the next file to be opened would take its place
             os.open(os.devnull, os.O_RDWR)
+    if sys.stderr is None:  # else print, given None, would write to standard output
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115, for as long as the process lives
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

@@ -32,6 +32,8 @@ def check_input(settings: ScoreSettings) -> tuple[Plan, Bundle]:
     for uri in run_plan.empty_files:
         log.warning("plan      %s: has no rows", uri)
     log.info("run       %s", run_plan.run_uri)
+    if "run_date" not in settings.model_fields_set:
+        log.info("run       run_date is %s, today in %s (run_timezone)", settings.run_date, settings.run_timezone)
     return run_plan, bundle
 
 
