@@ -14,7 +14,7 @@ from rubert_ood.bundle import load_bundle
 from rubert_ood.listing import list_below
 from rubert_ood.scoring.payload import ScoringJob
 from rubert_ood.scoring.planning import make_plan
-from rubert_ood.scoring.publish import read_pointer
+from rubert_ood.scoring.pointer import read_pointer
 from rubert_ood.settings import ScoreSettings
 from tests.conftest import write_parquet
 from tests.s3.server import KEY, SECRET
@@ -45,8 +45,8 @@ def test_train_and_score_with_everything_on_s3(s3, s3_env, labelled_ads, tiny_be
     scored = _run(s3_env, "score", "--config", config, "--ray_address", "local")
     assert scored.returncode == 0, scored.stderr
     pointer = read_pointer(f"{s3}/scored")
-    assert pointer["run_id"] == "first"
-    run_uri = f"{s3}/scored/{pointer['path']}"
+    assert pointer.run_id == "first"
+    run_uri = f"{s3}/scored/{pointer.path}"
     fs, _ = storage.arrow_filesystem(run_uri)
     parts = [file.uri for file in list_below(f"{run_uri}/*.parquet").files]
     rows = [

@@ -10,7 +10,7 @@ from rubert_ood import folders, storage
 from rubert_ood.bundle import load_bundle
 from rubert_ood.errors import BundleError, InputError
 from rubert_ood.listing import list_below, list_folders
-from rubert_ood.scoring.publish import read_pointer
+from rubert_ood.scoring.pointer import read_pointer
 
 
 def test_put_read_list(s3):
@@ -83,18 +83,19 @@ def test_a_swap_replaces_only_the_version_that_was_read(s3):
 
 
 def test_two_publishers_on_s3_lose_neither(s3):
-    from tests.unit.scoring.test_publish import _manifest, _publish
+    from tests.unit.scoring.manifests import a_manifest
+    from tests.unit.scoring.test_publish import _publish
 
     barrier = threading.Barrier(4)
 
     def publish(name: str) -> None:
         barrier.wait()
-        _publish(_manifest(f"{s3}/published", name))
+        _publish(a_manifest(f"{s3}/published", name))
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(publish, ["r1", "r2", "r3", "r4"]))
     pointer = read_pointer(f"{s3}/published")
-    seen = [path.rpartition("=")[2] for path in [pointer["path"], *pointer["history"]]]
+    seen = [path.rpartition("=")[2] for path in pointer.runs]
     assert sorted(seen) == ["r1", "r2", "r3", "r4"]
 
 
