@@ -5,13 +5,16 @@ import unicodedata
 JOINER = "\u200d"
 """Zero-width joiner: emoji of several people are held together by it."""
 ACTING = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
-"""Unicode categories: controls, format characters (bidi, zero width), lone surrogates, line separators."""
+"""Unicode categories: controls, format characters (bidi, zero width), lone surrogates, line
+separators."""
 
 
 def printable(text: str) -> str:
-    r"""Write every character that acts instead of showing itself as its escape (\n, \x1b, \u202e, \udcff).
+    r"""Write every character that acts instead of showing itself as its escape (\n, \x1b, \u202e,
+    \udcff).
 
-    Letters of every script, emoji and no-break spaces stay. The result is one line that encodes to UTF-8.
+    Letters of every script, emoji and no-break spaces stay. The result is one line that encodes to
+    UTF-8.
     """
     if text.isprintable():
         return text
