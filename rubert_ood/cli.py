@@ -1,4 +1,5 @@
-"""`rubert-ood VERB`: every job and every step of it, with the same settings in YAML, environment and flags."""
+"""`rubert-ood VERB`: every job and every step of it, with the same settings in YAML, environment
+and flags."""
 
 import argparse
 import importlib
@@ -50,9 +51,11 @@ VERBS = {
 
 
 def main(*before: str) -> int:
-    """Run the command line of this process, with `before` in front; return the exit code of README.md.
+    """Run the command line of this process, with `before` in front; return the exit code of
+    README.md.
 
-    A job on Ray runs in a process of its own, and ends with this one: Ray may end its process without a word.
+    A job on Ray runs in a process of its own, and ends with this one: Ray may end its process
+    without a word.
     """
     arguments = [*before, *sys.argv[1:]]
     terminal.prepare()
@@ -68,7 +71,8 @@ def main(*before: str) -> int:
 
 
 def run(arguments: list[str]) -> int:
-    """Run a verb in this process; return its exit code. A user's mistake is one line, never a stack trace."""
+    """Run a verb in this process; return its exit code. A user's mistake is one line, never a
+    stack trace."""
     name = arguments[0] if arguments else ""
     try:
         name, rest = _verb(arguments)

@@ -1,4 +1,5 @@
-"""Credentials that were put where they do not belong: recognised, so that they are refused and never echoed."""
+"""Credentials that were put where they do not belong: recognised, so that they are refused and
+never echoed."""
 
 import re
 from typing import Any
@@ -10,7 +11,8 @@ NOT_SHOWN = "a value that is not shown, since it holds credentials"
 NO_PLACE = "holds credentials, which have no place in a setting; S3 credentials come from the AWS environment"
 
 _USER = re.compile(r"://[^/?#\s]*@|://[^/?#\s:]*:(?!\d{1,5}(?:[/?#]|$))[^?#\s]*@|\bs3a?://(?!arn:)[^/?#\s]*:")
-"""user@host, user:password@host (the password may hold a slash), KEY:SECRET for a bucket; HOST:PORT is neither."""
+"""user@host, user:password@host (the password may hold a slash), KEY:SECRET for a bucket;
+HOST:PORT is neither."""
 _QUERY = re.compile(
     r"[?&;](?:x-amz-(?:signature|credential|security-token)|awsaccesskeyid|signature|sig|"
     r"[a-z_-]*(?:token|secret|password|passwd|api[_-]?key|access[_-]?key)[a-z_-]*)=",
@@ -20,7 +22,8 @@ _KEY_ID = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b")
 
 
 def holds_credentials(text: str) -> bool:
-    """Say whether a URI, or another value of a setting, names a user, a key, a signature or a password."""
+    """Say whether a URI, or another value of a setting, names a user, a key, a signature or a
+    password."""
     return any(pattern.search(text) for pattern in (_USER, _QUERY, _KEY_ID))
 
 

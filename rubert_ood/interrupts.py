@@ -1,8 +1,9 @@
 """How a job ends before its time.
 
-SIGTERM goes the way of Ctrl-C, so that whoever cleans up after the one does so after the other; a second signal ends
-the process at once. Ray's native code ends its process without a word when the raylet or the GCS on its machine is
-gone: a job on Ray therefore runs in a process of its own (`watched`), and the one that was started says how it ended.
+SIGTERM goes the way of Ctrl-C, so that whoever cleans up after the one does so after the other; a
+second signal ends the process at once. Ray's native code ends its process without a word when the
+raylet or the GCS on its machine is gone: a job on Ray therefore runs in a process of its own
+(`watched`), and the one that was started says how it ended.
 """
 
 import ctypes
@@ -17,8 +18,8 @@ from rubert_ood.errors import PartialRunError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SAME_SIGNAL_S = 0.5
-"""Signals so close are one: a terminal, `ray job stop` and systemd send it to the watching process as well, which
-passes it on."""
+"""Signals so close are one: a terminal, `ray job stop` and systemd send it to the watching
+process as well, which passes it on."""
 END_TIMEOUT_S = 60.0
 """Time that a job which has said its exit code has to leave Ray."""
 PR_SET_PDEATHSIG = 1
@@ -36,7 +37,8 @@ class _State:
 
 
 def install() -> None:
-    """Let SIGINT and SIGTERM raise KeyboardInterrupt and Terminated in the main thread, once; what is ignored stays so.
+    """Let SIGINT and SIGTERM raise KeyboardInterrupt and Terminated in the main thread, once; what
+    is ignored stays so.
 
     A second signal, or the first after `ending`, ends the process at once.
     """
@@ -80,7 +82,8 @@ def _handle(number: int, _frame: FrameType | None) -> None:
 
 
 def watched(job: Callable[[], int], say: Callable[[str], None]) -> int:
-    """Run a job in a process of its own; return its exit code, or 6 with a line when that process ended without one."""
+    """Run a job in a process of its own; return its exit code, or 6 with a line when that
+    process ended without one."""
     reader, writer = os.pipe()
     parent = os.getpid()
     child = os.fork()
@@ -124,7 +127,8 @@ def _exit_code(job: Callable[[], int]) -> int:
 
 
 def _die_with(parent: int) -> None:
-    """Let the kernel kill this process when its parent is killed: who kills the command kills the job."""
+    """Let the kernel kill this process when its parent is killed: who kills the command kills
+    the job."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:

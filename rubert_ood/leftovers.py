@@ -1,7 +1,8 @@
-"""Files that a process which was killed left half-written: recognised by their names, removed by the next start.
+"""Files that a process which was killed left half-written: recognised by their names, removed by
+the next start.
 
-A name says which process writes: the machine (host, boot and process namespace: containers may share a disk and their
-process numbers) and the process number.
+A name says which process writes: the machine (host, boot and process namespace: containers may
+share a disk and their process numbers) and the process number.
 """
 
 import contextlib
@@ -35,7 +36,8 @@ def staged_folder_name() -> str:
 
 
 def remove_leftovers(folder: str, *, deep: bool = False) -> int:
-    """Remove what dead processes of this user left in a local folder, or also below it; say so, return how many.
+    """Remove what dead processes of this user left in a local folder, or also below it; say so,
+    return how many.
 
     A failure to do so stops nothing.
     """

@@ -1,4 +1,5 @@
-"""Check the address of a Ray cluster before Ray tries it: Ray itself waits for many minutes, or ends the process."""
+"""Check the address of a Ray cluster before Ray tries it: Ray itself waits for many minutes, or
+ends the process."""
 
 import socket
 
@@ -11,7 +12,8 @@ CLIENT = "ray://"
 
 
 def check_address(address: str, setting: str) -> None:
-    """Refuse an address where no Ray cluster answers, within half a minute; SettingsError names the setting."""
+    """Refuse an address where no Ray cluster answers, within half a minute; SettingsError names
+    the setting."""
     if address in WORDS:
         return
     scheme, _, place = address.rpartition("://")

@@ -1,7 +1,9 @@
-"""Where Ray keeps sockets, logs and spilled objects of a cluster that a job starts for itself, and for how long.
+"""Where Ray keeps sockets, logs and spilled objects of a cluster that a job starts for itself, and
+for how long.
 
-Each start has a folder of its own and holds a lock on it, which the kernel takes away when the process ends, however it
-ends. A folder whose lock is free belongs to nobody any more: the next start removes it.
+Each start has a folder of its own and holds a lock on it, which the kernel takes away when the
+process ends, however it ends. A folder whose lock is free belongs to nobody any more: the next
+start removes it.
 """
 
 import logging
@@ -26,10 +28,11 @@ _held: list[object] = []
 
 
 def session_folder() -> str:
-    """Make a folder for the session of a cluster that ends with this process; remove those of processes that are gone.
+    """Make a folder for the session of a cluster that ends with this process; remove those of
+    processes that are gone.
 
-    It lies below RAY_TMPDIR or TMPDIR; if sockets cannot lie that deep, below /tmp. SettingsError when RAY_TMPDIR was
-    given and is too long.
+    It lies below RAY_TMPDIR or TMPDIR; if sockets cannot lie that deep, below /tmp. SettingsError
+    when RAY_TMPDIR was given and is too long.
     """
     cache = _parent()
     with storage.locked(os.path.join(cache, "ray")):

@@ -23,7 +23,8 @@ def bucket_owner() -> str | None:
 
 
 class OwnedS3FileSystem(S3FileSystem):
-    """s3fs with `ExpectedBucketOwner` in every request that takes it: another account's bucket is denied, by S3 itself.
+    """s3fs with `ExpectedBucketOwner` in every request that takes it: another account's bucket is
+    denied, by S3 itself.
 
     Bucket names are taken again by others when they become free.
     """

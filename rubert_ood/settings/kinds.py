@@ -54,7 +54,8 @@ def today(values: dict[str, Any]) -> date:
 
 
 def nearest(name: str, names: Any) -> str:
-    """Return ` (did you mean X?)` for the most similar of some names, nothing when none is similar."""
+    """Return ` (did you mean X?)` for the most similar of some names, nothing when none is
+    similar."""
     found = get_close_matches(name, list(names), 1)
     return f" (did you mean {found[0]}?)" if found else ""
 

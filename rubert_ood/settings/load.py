@@ -83,7 +83,8 @@ def _hint(name: str, model: type[BaseModel]) -> str:
 
 
 def _warn_of_unknown_variables() -> None:
-    """Name the RUBERT_OOD_* variables that no job reads: one environment serves several jobs, a slip serves none."""
+    """Name the RUBERT_OOD_* variables that no job reads: one environment serves several jobs, a
+    slip serves none."""
     known = set(OTHER_VARIABLES)
     for model in _jobs(JobSettings):
         for name in setting_names(model):

@@ -32,7 +32,8 @@ class ConfigFile(PydanticBaseSettingsSource):
 
 
 class Environment(EnvSettingsSource):
-    """RUBERT_OOD_* variables. Lists are written a,b as in flags, or as JSON; groups may be given whole, as JSON."""
+    """RUBERT_OOD_* variables. Lists are written a,b as in flags, or as JSON; groups may be given
+    whole, as JSON."""
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
         is_list = get_origin(field.annotation) in (tuple, list)
@@ -46,7 +47,8 @@ class Environment(EnvSettingsSource):
             raise SettingsError(f"{self._variable(field_name, value)}: {named} ({error})") from error
 
     def _variable(self, field_name: str, value: str) -> str:
-        """Return the name of the variable that holds a value; nested ones end with the field's name."""
+        """Return the name of the variable that holds a value; nested ones end with the field's
+        name."""
         for name, held in os.environ.items():
             if held == value and name.lower().endswith(field_name.lower()):
                 return name
@@ -83,7 +85,8 @@ class PlainParser(argparse.ArgumentParser):
 
 
 def refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
-    """Print usage and complaint, exit with 2. Of unknown flags only the names are shown, with the nearest known one."""
+    """Print usage and complaint, exit with 2. Of unknown flags only the names are shown, with
+    the nearest known one."""
     prefix, found, words = message.partition("unrecognized arguments: ")
     if found and not prefix:
         names = [word.partition("=")[0] for word in words.split() if word.startswith("-")]

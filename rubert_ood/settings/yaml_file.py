@@ -17,7 +17,8 @@ TEXT_TAG, MERGE_TAG = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 
 
 def read_yaml(uri: str) -> dict[str, Any]:
-    """Return the settings in a YAML file; SettingsError names the file, and the line of what is wrong."""
+    """Return the settings in a YAML file; SettingsError names the file, and the line of what is
+    wrong."""
     try:
         data = _read(uri)
     except InputError as error:
@@ -104,7 +105,8 @@ def _line(node: yaml.Node) -> int:
 
 
 def _reason(error: yaml.YAMLError) -> str:
-    """Say what is wrong and where, without quoting the file: it may hold what is nobody's business."""
+    """Say what is wrong and where, without quoting the file: it may hold what is nobody's
+    business."""
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         return printable(" ".join(str(error).split()))
     mark = error.problem_mark

@@ -1,4 +1,5 @@
-"""How a job ends that is stopped, or whose Ray breaks down under it: one line, the right exit code, and it goes on.
+"""How a job ends that is stopped, or whose Ray breaks down under it: one line, the right exit code,
+and it goes on.
 
 Each job starts a Ray of its own on this machine.
 """
