@@ -9,6 +9,7 @@ import pytest
 
 from rubert_ood import storage
 from rubert_ood.errors import SettingsError
+from rubert_ood.listing import list_below
 from rubert_ood.s3 import OwnedS3FileSystem, bucket_owner
 
 OWNER = "123456789012"
@@ -62,7 +63,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str | Non
 
 def use_all_operations(tmp_path) -> None:
     assert storage.read_bytes("s3://b/x/a") == b"data"
-    assert [file.uri for file in storage.list_files("s3://b/x")] == ["s3://b/x/a"]
+    assert [file.uri for file in list_below("s3://b/x").files] == ["s3://b/x/a"]
     assert storage.exists("s3://b/x/a")
     storage.put_bytes("s3://b/x/c", b"data")
     assert storage.swap_bytes("s3://b/x/c", b"data", "")

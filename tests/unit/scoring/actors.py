@@ -8,14 +8,16 @@ not show what is new, the process is killed.
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import greenlet
 
+from rubert_ood import storage
 from rubert_ood.errors import InputError, StorageUnavailableError
-from rubert_ood.storage import FileInfo
+from rubert_ood.listing import FileInfo, Listing
+from rubert_ood.scoring import ledger, run_before, run_files
 
 Fault = Literal["", "answer lost", "late copy", "gives up", "gives up after it wrote", "stale list"]
 FAULTS: list[Fault] = ["answer lost", "late copy", "gives up", "gives up after it wrote", "stale list"]
@@ -70,9 +72,12 @@ class Memory:
         self._watch = watch
         self._order: list[str] = []
 
-    def install(self, module: Any, patch: Callable[[Any, str, Any], None]) -> None:
-        for name in ("exists", "read_bytes", "put_bytes", "swap_bytes", "list_files", "list_folders"):
-            patch(module, name, getattr(self, name))
+    def install(self, patch: Callable[[Any, str, Any], None]) -> None:
+        for name in ("exists", "read_bytes", "put_bytes", "swap_bytes"):
+            patch(storage, name, getattr(self, name))
+        for module in (ledger, run_files):
+            patch(module, "list_below", self.list_below)
+        patch(run_before, "list_folders", self.list_folders)
 
     def exists(self, uri: str) -> bool:
         return self._ask(lambda: uri in self.objects)
@@ -98,19 +103,13 @@ class Memory:
 
         return self._ask(swap, writes=uri)
 
-    def list_files(self, uri: str, suffixes: tuple[str, ...] = (), *, missing_ok: bool = False) -> list[FileInfo]:
-        def found(stale: bool) -> Iterator[FileInfo]:
-            shown = self._order[:-2] if stale else self._order
-            for name in sorted(name for name in shown if name.startswith(f"{uri}/")):
-                inner = name[len(uri) + 1 :].split("/")
-                if name.endswith(suffixes) and not any(part.startswith(("_", ".")) for part in inner):
-                    yield FileInfo(name, len(self.objects[name]), "")
-
+    def list_below(self, uri: str, *, missing_ok: bool = False) -> Listing:
         fault = _turn("")
-        files = list(found(fault == "stale list"))
-        if not files and not missing_ok and not any(name.startswith(f"{uri}/") for name in self._order):
+        shown = self._order[:-2] if fault == "stale list" else self._order
+        names = sorted(name for name in shown if name.startswith(f"{uri}/"))
+        if not missing_ok and not any(name.startswith(f"{uri}/") for name in self._order):
             raise InputError(f"{uri}: no such folder")
-        return files
+        return Listing(uri, [FileInfo(name, len(self.objects[name]), "") for name in names])
 
     def list_folders(self, uri: str) -> list[str]:
         names = {name[len(uri) + 1 :].partition("/")[0] for name in self.objects if name.startswith(f"{uri}/")}

@@ -143,7 +143,7 @@ class Publication(RuleBasedStateMachine):
         self.taken_back: set[tuple[str, str]] = set()
         self.checked = -1
         self.writes = 0
-        self.memory.install(storage, self.patch.setattr)
+        self.memory.install(self.patch.setattr)
         self._leave_out()
 
     def _leave_out(self) -> None:
@@ -330,7 +330,7 @@ class Publication(RuleBasedStateMachine):
         assert noted["outcome"] in ("complete", "published", "refused", "rolled_back"), noted["outcome"]
         found = Counter[str]()
         for name, data in content.items():
-            if name.endswith(".parquet"):
+            if name.endswith((".parquet", ".rejected")):
                 found.update(pq.read_table(pa.BufferReader(data))["ad_id"].to_pylist())
         planned = [shard.shard_id for shard in _plan(DAY, noted["run_id"]).shards]
         aside = [record["shard_id"] for record in noted["quarantined_shards"]]
@@ -370,7 +370,7 @@ class Publication(RuleBasedStateMachine):
 
 
 def _is_content(inner: str) -> bool:
-    return inner.endswith(".parquet") or inner.startswith("_run/receipts/")
+    return inner.endswith((".parquet", ".rejected")) or inner.startswith("_run/receipts/")
 
 
 def test_publication_whatever_happens_shows_whole_runs_and_never_goes_back() -> None:
