@@ -78,7 +78,7 @@ def _bert_shapes(config: NetworkConfig, num_classes: int) -> Shapes:
     """Return the shape of every weight of BertForSequenceClassification, by name."""
     sizes = config.hidden_size, config.intermediate_size, config.max_position_embeddings, config.type_vocab_size
     layers, heads = config.num_hidden_layers, config.num_attention_heads
-    hidden, inner, positions, kinds = (size or 0 for size in sizes)
+    hidden, inner, positions, kinds = [size or 0 for size in sizes]
     if not (all(sizes) and layers and heads) or hidden % heads:
         raise ValueError(f"{CONFIG}: the sizes of its layers are missing, or do not fit each other")
     embeddings = {"word": config.vocab_size, "position": positions, "token_type": kinds}

@@ -77,7 +77,7 @@ def list_below(uri: str, *, missing_ok: bool = False) -> Listing:
 
 @retried
 def list_folders(uri: str) -> list[str]:
-    """List the folders right under a folder, sorted; InputError when there is no such folder."""
+    """List the folders right under a folder, sorted; InputError when it is not there."""
     fs, path = storage.filesystem(uri)
     with explained(uri):
         found = fs.ls(path, detail=True)

@@ -58,7 +58,7 @@ def show(text: str) -> None:
     """Write results to standard output. ClosedPipeError when nobody reads it, OutputError when
     it cannot be written."""
     if sys.stdout is None:
-        raise OutputError("standard output is closed: there is no place for the results")
+        raise OutputError("standard output is closed: the results have nowhere to go")
     try:
         print(text, flush=True)
     except BrokenPipeError as error:

@@ -60,7 +60,7 @@ def list_tables(uri: str) -> list[FileInfo]:
 
 
 def survey_tables(uri: str) -> Tables:
-    """Look at every file below a URI. Raises InputError when there is no table, good or bad."""
+    """Look at every file below a URI. Raises InputError when it holds no table, good or bad."""
     listing = list_below(uri)
     refuse_parts_of_tables(listing)
     kept, dropped = drop_tables(listing)

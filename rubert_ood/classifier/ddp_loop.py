@@ -134,7 +134,8 @@ class Trainer:
             predicted.append(logits_NC.argmax(1).cpu().numpy())
         parts: list[Any] = [None] * torch.distributed.get_world_size()
         torch.distributed.all_gather_object(parts, (np.concatenate(labels), np.concatenate(predicted), nll))
-        labels_all_N, predicted_all_N = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
+        labels_all_N = np.concatenate([part[0] for part in parts])
+        predicted_all_N = np.concatenate([part[1] for part in parts])
         return {
             "valid_rows": len(labels_all_N),
             "valid_loss": sum(part[2] for part in parts) / len(labels_all_N),

@@ -133,7 +133,7 @@ def _claim_run(dataset: Dataset, settings: TrainSettings, run_name: str) -> None
 
 
 def _failure(run_name: str, error: ray.train.TrainingFailedError) -> RubertOodError:
-    """Make the error of the job from those of its workers: one that would come again is no reason to go on."""
+    """Make the error of the job from those of its workers: one that would come again does not say `go on`."""
     failures = getattr(error, "worker_failures", None) or {0: error}
     causes = [getattr(failure, "_base_exc", failure) for failure in failures.values()]
     for cause in causes:  # one worker's own failure breaks the connections of the others

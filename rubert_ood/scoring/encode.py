@@ -39,7 +39,7 @@ class EncodedRows:
     texts: pa.Table
     """Each different text once: text_key, excerpt, windows, num_tokens, is_cut."""
     cities: dict[str, Any] | None
-    """What CityCounter found; None if there is no such column."""
+    """What CityCounter found; None without such a column."""
 
 
 def encode(item: dict[str, Any], job: ScoringJob) -> dict[str, Any]:

@@ -76,7 +76,8 @@ def nothing_scored(manifest: dict[str, Any]) -> ErrorRateError | None:
 def class_shift(manifest: dict[str, Any], previous: dict[str, Any]) -> float:
     """Return the Jensen-Shannon distance (base 2, in [0, 1]) of the label shares of two runs. Lin 1991, eq. 4.1."""
     names = sorted(set(manifest["classes"]) | set(previous["classes"]))
-    now, before = ([run["classes"].get(name, 0) for name in names] for run in (manifest, previous))
+    now = [manifest["classes"].get(name, 0) for name in names]
+    before = [previous["classes"].get(name, 0) for name in names]
     return shift(now, before)
 
 

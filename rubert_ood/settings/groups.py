@@ -146,7 +146,7 @@ class DecisionSettings(Group):
     conformal_alpha: float = Field(0.01, gt=0, lt=1)
     """Share of ordinary ads that may be taken for far, before the confidence gate; conformal rule."""
     ood_conf_gate: float = Field(0.75, ge=0, le=1.01)
-    """An ad classified with at least this confidence is never OOD, whatever the rule; above 1 there is no gate."""
+    """An ad classified with at least this confidence is never OOD, whatever the rule; above 1 every far ad is."""
     tau_other: float = Field(0.35, ge=0, le=1)
     """Below this confidence the label is Other."""
     top_k: int = Field(5, gt=0)

@@ -73,7 +73,7 @@ class _Check:
         self.num_nodes = 0
 
     def visit(self, node: yaml.Node, place: str, depth: int) -> None:
-        """Raise when a document is too deep or too large, or a key is no text or given twice."""
+        """Raise when a document is too deep or too large, or a key is not text or given twice."""
         self.num_nodes += 1
         if depth > MAX_DEPTH or self.num_nodes > MAX_NODES:
             kind = "is nested too deeply" if depth > MAX_DEPTH else "has too many values, aliases counted"

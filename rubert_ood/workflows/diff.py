@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 
 def diff(settings: DiffSettings) -> dict[str, Any]:
     """Write diff.json and diff.html; return what is in the first."""
-    (a_uri, a_is_run), (b_uri, b_is_run) = (_recognised(uri) for uri in (settings.a_uri, settings.b_uri))
+    a_uri, a_is_run = _recognised(settings.a_uri)
+    b_uri, b_is_run = _recognised(settings.b_uri)
     if a_is_run != b_is_run:
         raise InputError(f"{settings.a_uri} and {settings.b_uri}: one is a run, the other a bundle; name two of a kind")
     if not a_is_run and not settings.input_uri:

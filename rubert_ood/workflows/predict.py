@@ -47,7 +47,7 @@ def _lines_of_input() -> tuple[list[bytes], str]:
 
 
 def _decoded(lines: list[bytes], encoding: str) -> list[str]:
-    """Return lines as text; what is no text there becomes U+FFFD, and is counted."""
+    """Return lines as text; what is not text there becomes U+FFFD, and is counted."""
     texts, num_damaged = [], 0
     for line in lines:
         texts.append(line.decode(encoding, "replace"))

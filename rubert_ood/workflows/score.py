@@ -241,7 +241,8 @@ def _complete(run_plan: Plan, verified: VerifiedRun, started_at: str = "") -> di
 
 def _note(run_plan: Plan, runner: Runner, outcome: str, started_at: str) -> None:
     """Write the manifest of a run that is not complete, unless another start has published it."""
-    receipts, quarantined = (read(run_plan.run_uri, run_plan.fingerprint) for read in (read_receipts, read_quarantine))
+    receipts = read_receipts(run_plan.run_uri, run_plan.fingerprint)
+    quarantined = read_quarantine(run_plan.run_uri, run_plan.fingerprint)
     manifest = make_manifest(run_plan, receipts, outcome=outcome, started_at=started_at, quarantined_shards=quarantined)
     kept = WHOLE if outcome != "running" else ("published", "rolled_back")
 
