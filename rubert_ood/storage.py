@@ -29,7 +29,7 @@ UPLOAD_START_S, SLOWEST_UPLOAD_BYTES_PER_S = 40, 2**18
 CONDITION_FAILED = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
 OBJECT_IS_GONE = ("NoSuchKey", "404")
 NO_CONDITIONS = ("NotImplemented", "501")
-"""S3 error codes: the object has another version; it was deleted; the server knows no conditional put."""
+"""S3 error codes: the object has another version; it was deleted; there is no conditional put."""
 NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -162,10 +162,10 @@ def _staged(path: str, data: bytes) -> Iterator[str]:
 def read_versioned(uri: str) -> tuple[bytes | None, str]:
     """Return an object, or None when there is none, and its version for `swap_bytes`."""
     version = _etag(uri) if is_s3(uri) else ""  # before the content: a change in between is seen
-    data = read_optional(uri)
+    data = None if is_s3(uri) and not version else read_optional(uri)
     if data is None:
         return None, ""
-    return data, version or hashlib.sha256(data).hexdigest()  # on S3 after "" no version, so no swap
+    return data, version or hashlib.sha256(data).hexdigest()
 
 
 @retried
@@ -180,7 +180,7 @@ def _etag(uri: str) -> str:
 
 
 def create_bytes(uri: str, data: bytes) -> bool:
-    """Put an object where there is none; say whether it was put. After a lost answer as `swap_bytes`."""
+    """Put an object where there is none; say whether it was. After a lost answer as `swap_bytes`."""
     return swap_bytes(uri, data, "")
 
 
@@ -188,8 +188,8 @@ def create_bytes(uri: str, data: bytes) -> bool:
 def swap_bytes(uri: str, data: bytes, version: str) -> bool:
     """Replace an object if it still is of this version ("": if there still is none); say whether it was.
 
-    After a lost answer it may say no although it has written: read the object again to be sure. A server that knows no
-    conditional put is asked for the version right before, which leaves a gap of one request (`ignores_conditions`).
+    After a lost answer it may say no although it has written: read the object again to be sure. A server
+    that knows no conditional put is asked for the version right before, which leaves a gap of one request.
     """
     _, path = filesystem(uri)
     with explained(uri, OutputError):
@@ -206,7 +206,7 @@ def swap_bytes(uri: str, data: bytes, version: str) -> bool:
 
 
 def ignores_conditions(uri: str, data: bytes) -> bool:
-    """Say whether the storage overwrites this object, which holds these bytes, although it is told not to."""
+    """Say whether the storage overwrites this object, of these bytes, although it is told not to."""
     return is_s3(uri) and create_bytes(uri, data)
 
 

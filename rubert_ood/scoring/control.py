@@ -1,6 +1,7 @@
 """Control files: what this package wrote for itself is checked by a schema when it is read again.
 
-The schemas ask for what is used and ignore what they do not know, so files of 0.2.0 and of later versions are read.
+The schemas ask for what is used and ignore what they do not know, so files of 0.2.0 and of later
+versions are read.
 """
 
 import json
@@ -23,7 +24,7 @@ class Record(BaseModel):
 
 
 def parse(uri: str, data: bytes, schema: TypeAdapter[T], *, mend: str = RESTORE) -> T:
-    """Read a control file; InputError, in one line with the URI, when it is not what the schema says.
+    """Read a control file; InputError, one line with the URI, when it is not what the schema says.
 
     mend: what the user shall do with such a file.
     """

@@ -43,7 +43,7 @@ def check_gate(
 
 
 def check_churn(churn_rate: float | None, settings: GateSettings) -> list[dict[str, Any]]:
-    """Compare the share of ads that changed their label with its limit; no entry when it was not measured."""
+    """Compare the share of ads that changed their label with its limit; no entry if not measured."""
     if churn_rate is None:
         return []
     limit = settings.max_churn
@@ -61,7 +61,7 @@ def gate_error(run_uri: str, gate: list[dict[str, Any]]) -> RubertOodError | Non
 
 
 def nothing_scored(manifest: dict[str, Any]) -> ErrorRateError | None:
-    """Return the error of a run that has no row at all, whatever the limits are; None when it has some."""
+    """Return the error of a run in which no row was scored, whatever the limits are, or None."""
     counts = manifest["counts"]
     if counts["rows_scored"]:
         return None

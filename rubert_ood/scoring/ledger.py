@@ -101,7 +101,10 @@ class Receipt(Settled):
 
 
 SETTLED = TypeAdapter(Settled)
-SCHEMAS: dict[str, TypeAdapter[Any]] = {RECEIPTS: TypeAdapter(Receipt), QUARANTINE: TypeAdapter(Quarantined)}
+SCHEMAS: dict[str, TypeAdapter[Any]] = {
+    RECEIPTS: TypeAdapter(Receipt),
+    QUARANTINE: TypeAdapter(Quarantined),
+}
 
 
 def make_receipt(

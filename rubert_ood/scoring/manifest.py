@@ -140,7 +140,7 @@ def manifest_uri(run_uri: str) -> str:
 
 
 def read_manifest(run_uri: str) -> dict[str, Any]:
-    """Read the manifest of a run folder, which may have been moved since; InputError when there is none."""
+    """Read the manifest of a run folder, which may have been moved; InputError when there is none."""
     uri = manifest_uri(run_uri)
     return _parsed(run_uri, storage.read_bytes(uri))
 
@@ -163,7 +163,7 @@ def _parsed(run_uri: str, data: bytes) -> dict[str, Any]:
 
 
 def swap_manifest(manifest: Mapping[str, Any], version: str) -> bool:
-    """Put a manifest if there still is the one of this version; say whether this one now is in place."""
+    """Put a manifest if there still is the one of this version; say whether it now is in place."""
     uri, data = manifest_uri(manifest["run_uri"]), manifest_bytes(manifest)
     return storage.swap_bytes(uri, data, version) or storage.read_optional(uri) == data
 
@@ -178,10 +178,11 @@ def revise_manifest(
     change: Callable[[dict[str, Any]], dict[str, Any] | None],
     claim: Callable[[], object] = lambda: None,
 ) -> dict[str, Any]:
-    """Put what `change` makes of the manifest, unless it makes None of it; return the one that is in place.
+    """Put what `change` makes of the manifest, unless that is None; return the one that is in place.
 
-    `change` gets the manifest as it is then (empty if there is none), again when another process was faster: nothing
-    that another one noted is overwritten unseen. `claim` raises where this process may not write any more.
+    `change` gets the manifest as it is then (empty if there is none), again when another process was
+    faster: nothing that another one noted is overwritten unseen. `claim` raises where this process may
+    not write any more.
     """
     for _ in range(SWAP_ATTEMPTS):
         found, version = manifest_and_version(run_uri)

@@ -1,7 +1,7 @@
 """The pointer: which run readers see, and the runs before it. It is swapped in one conditional put.
 
-OUTPUT/latest.json is that of the catalogue, OUTPUT/run_date=.../latest.json that of a day, once it was backfilled. The
-root of a pointer is the folder in which it lies, and from which its paths go.
+OUTPUT/latest.json is that of the catalogue, OUTPUT/run_date=.../latest.json that of a day, once it
+was backfilled. The root of a pointer is the folder in which it lies, and from which its paths go.
 """
 
 from collections.abc import Mapping
@@ -91,7 +91,7 @@ def read_pointer(root_uri: str) -> Pointer | None:
 
 
 def naming(place: Place, manifest: Mapping[str, Any], history: list[str]) -> Pointer:
-    """Return the pointer to a run that takes the place of what was seen there; `history` as its field."""
+    """Return the pointer to a run, in the place of what was seen there; `history` as its field."""
     path = place.path_of(manifest["run_uri"])
     taken_back = place.pointer.taken_back if place.pointer else []
     return Pointer(
@@ -107,9 +107,9 @@ def naming(place: Place, manifest: Mapping[str, Any], history: list[str]) -> Poi
 
 
 def swap(place: Place, pointer: Pointer) -> Pointer | None:
-    """Put a pointer if the one that was seen is still there; return the pointer that is there afterwards.
+    """Put a pointer if the one that was seen is still there; return the one that is there afterwards.
 
-    It is read again whatever the answer says: the answer may be lost, and some servers ignore the condition.
+    It is read again whatever the answer says: that may be lost, and some servers ignore the condition.
     """
     data = pointer.model_dump_json(indent=1, exclude_none=True).encode()
     storage.swap_bytes(place.uri, data, place.version)
@@ -117,7 +117,7 @@ def swap(place: Place, pointer: Pointer) -> Pointer | None:
 
 
 def is_swapped(now: Pointer | None, path: str, older: Pointer | None) -> bool:
-    """Say whether a swap from `older` to the run at `path` took place, be it that other publishers followed."""
+    """Say whether a swap from `older` to the run at `path` took place, be it that others followed."""
     if now is None or path not in now.runs:
         return False
     return older is None or older.path not in now.runs[: now.runs.index(path)]
@@ -129,7 +129,7 @@ def day_uri(run_uri: str) -> str:
 
 
 def named_by(run_uri: str) -> list[str]:
-    """Return the pointers, relative to OUTPUT, that name this run: that of the catalogue, that of its day."""
+    """Return the pointers, relative to OUTPUT, that name this run: of the catalogue, of its day."""
     run_uri = storage.absolute(run_uri.rstrip("/"))
     output_uri = run_uri.rsplit("/", 2)[0]
     places = [look(root_uri) for root_uri in (output_uri, day_uri(run_uri))]

@@ -49,12 +49,13 @@ def publish_run(
     claim: Callable[[], object] = lambda: None,
     day: PastDay | None = None,
 ) -> dict[str, Any]:
-    """Apply the gate and swap the pointer, of a backfill those of `day` and catalogue; return the manifest as noted.
+    """Apply the gate and swap the pointer, of a backfill those of `day` and catalogue.
 
-    `force` is the reason to publish whatever stands against it. `claim` raises PartialRunError when another start holds
-    the run. All is asked again, and the gate compares with the run that is really replaced, when another publisher is
-    faster. A run that was published before is noted as such, and stays where it is: in the history. Raises
-    ErrorRateError or PublicationRefusedError; the output is kept, and the manifest says why.
+    Returns the manifest as noted. `force` is the reason to publish whatever stands against it. `claim`
+    raises PartialRunError when another start holds the run. All is asked again, and the gate compares
+    with the run that is really replaced, when another publisher is faster. A run that was published
+    before is noted as such, and stays where it is: in the history. Raises ErrorRateError or
+    PublicationRefusedError; the output is kept, and the manifest says why.
     """
     run_uri, output_uri = manifest["run_uri"], manifest["output_uri"]
     for attempt in range(SWAP_ATTEMPTS):
@@ -70,7 +71,9 @@ def publish_run(
         was_published = _was_published(found, places, run_uri)
         if refusal and was_published:
             raise refusal
-        noted = _noted(manifest, gate, force, refusal) | ({"outcome": "published"} if was_published else {})
+        noted = _noted(manifest, gate, force, refusal)
+        if was_published:
+            noted["outcome"] = "published"
         if noted != found and not swap_manifest(noted, version):
             continue  # a reader who follows the pointer finds everything
         if refusal:
@@ -89,7 +92,7 @@ UNSAFE = (
 
 
 def _moves(place: Place, manifest: dict[str, Any], force: str | None, day: PastDay | None) -> bool:
-    """Say whether a pointer shall be swapped; the catalogue's pointer does not stop the backfill of an older day."""
+    """Say whether to swap a pointer; that of the catalogue stops no backfill of an older day."""
     run_uri = manifest["run_uri"]
     if place.names(run_uri) or (place.remembers(run_uri) and not force):
         return False
@@ -97,7 +100,7 @@ def _moves(place: Place, manifest: dict[str, Any], force: str | None, day: PastD
 
 
 def _is_older(manifest: dict[str, Any], place: Place) -> bool:
-    """Say whether a run is older than the one that a pointer names; of runs at the same second none is."""
+    """Say whether a run is older than the one that a pointer names; of the same second none is."""
     named = place.pointer
     if named is None or manifest["run_date"] > named.run_date:
         return False
@@ -157,7 +160,7 @@ def _was_published(found: dict[str, Any], places: list[Place], run_uri: str) -> 
 def _replaced(
     manifest: dict[str, Any], places: list[Place], targets: list[Place], day: PastDay | None
 ) -> dict[str, Any] | None:
-    """Return the manifest of the run that the gate compares with: the one that readers see now instead."""
+    """Return the manifest of the run that the gate compares with: the one that readers see now."""
     catalogue = places[-1]
     newest = manifest_at(catalogue, other_than=manifest["run_uri"])
     if day is None:

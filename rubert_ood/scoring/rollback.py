@@ -1,4 +1,4 @@
-"""Take the run that readers see back: the pointer names the one before it again, and remembers what it took back."""
+"""Take the run that readers see back: the pointer names the one before, and what it took back."""
 
 import logging
 from typing import Any

@@ -14,9 +14,10 @@ log = logging.getLogger(__name__)
 
 
 def run_before(run_uri: str, places: list[Place]) -> dict[str, Any] | None:
-    """Return the manifest of the run that the day had before: the newest published one, else the newest complete one.
+    """Return the manifest of the run that the day had before.
 
-    Published runs are those that a pointer names or remembers; `places` has that of the day first.
+    That is the newest published one, else the newest complete one. Published runs are those that a
+    pointer names or remembers; `places` has that of the day first.
     """
     for other_uri in _published(run_uri, places):
         found = find_manifest(other_uri)

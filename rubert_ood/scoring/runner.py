@@ -82,7 +82,7 @@ class Runner:
 
 def check_holder(run_uri: str, token: str) -> None:
     """Raise PartialRunError when the run is not held by the start with this token."""
-    holder, _ = _look(run_uri)
+    holder = _holder(run_uri, storage.read_optional(_uri(run_uri)))
     if holder.runner != token:
         raise PartialRunError(
             f"{_uri(run_uri)}: this run was taken over by {holder}; this start ends, nothing is lost or doubled"
@@ -92,7 +92,11 @@ def check_holder(run_uri: str, token: str) -> None:
 def _look(run_uri: str) -> tuple[Holder, str]:
     """Return who holds a run, and the version of what says so."""
     data, version = storage.read_versioned(_uri(run_uri))
-    return (NOBODY if data is None else parse(_uri(run_uri), data, HOLDER)), version
+    return _holder(run_uri, data), version
+
+
+def _holder(run_uri: str, data: bytes | None) -> Holder:
+    return NOBODY if data is None else parse(_uri(run_uri), data, HOLDER)
 
 
 def _json(holder: Holder) -> bytes:

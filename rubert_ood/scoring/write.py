@@ -1,7 +1,8 @@
 """The third stage: unfold, put the rejected rows, the part, and last the receipt.
 
-Each of them is created once: one that is there and good stays, and the receipt is that of the part that is there. So a
-worker that comes late, of a start that was taken over, changes nothing that the newer start has published.
+Each of them is created once: one that is there and good stays, and the receipt is that of the part
+that is there. So a worker that comes late, of a start that was taken over, changes nothing that the
+newer start has published.
 """
 
 import hashlib
@@ -29,7 +30,7 @@ from rubert_ood.scoring.top_ood import top_ood
 
 SETTLE_ATTEMPTS = 5
 NEVER_DIFFERS = ("ad_id", "status", "text_key")
-"""Columns that two attempts at a shard agree on, also where they differ in the last bits of a score."""
+"""Columns that two attempts at a shard agree on, where the last bits of a score may differ."""
 
 
 def write(item: dict[str, Any], job: ScoringJob) -> dict[str, Any]:
@@ -77,10 +78,10 @@ def _write_shard(shard: Shard, rows: pa.Table, texts: pa.Table, measured: dict[s
 
 
 def _settle(uri: str, data: bytes, job: ScoringJob, is_good: Callable[[bytes], bool]) -> bytes:
-    """Put an object where there is none, or in the place of one that is not good; return what is there.
+    """Put an object where there is none, or for one that is not good; return what is there.
 
-    The claim is asked before each put, and after the look at what is there: so whatever a newer start writes is
-    another version, and is not replaced. Raises PartialRunError when the run was taken over.
+    The claim is asked before each put, and after the look at what is there: so whatever a newer start
+    writes is another version, and is not replaced. Raises PartialRunError when the run was taken over.
     """
     _check_claim(job)
     if storage.create_bytes(uri, data):
@@ -101,7 +102,7 @@ def _check_claim(job: ScoringJob) -> None:
 
 
 def _is_part(data: bytes, shard: Shard, part: pa.Table, job: ScoringJob) -> bool:
-    """Say whether what is there is the part of a shard: by its receipt, else by the rows that it must have."""
+    """Say whether this is the part of a shard: by its receipt, else by the rows that it must have."""
     receipt = find_receipt(job.run_uri, shard.shard_id, job.run_fingerprint)
     if receipt is not None:
         return bool(receipt["part_sha256"] == hashlib.sha256(data).hexdigest())

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 def score(settings: ScoreSettings) -> dict[str, Any]:
     """Run the scoring job to its end, or go on with a stopped one; return the manifest."""
     started_at = _now()
-    manifest_at(look(storage.absolute(settings.output_uri)))  # a pointer that is not ours ends the job before its work
+    manifest_at(look(storage.absolute(settings.output_uri)))  # if not ours, it ends the job here
     run_plan, _ = check_input(settings)
     save_plan(run_plan)
     published = _published_already(run_plan, settings)
@@ -42,7 +42,7 @@ def score(settings: ScoreSettings) -> dict[str, Any]:
         return published
     _warn_if_late(run_plan, settings)
     runner = Runner(run_plan.run_uri)
-    published = _published_already(run_plan, settings)  # by a start that ended before this one took the run over
+    published = _published_already(run_plan, settings)  # by a start that ended before the claim
     if published:
         runner.release()
         return published
@@ -72,8 +72,9 @@ def _published_already(run_plan: Plan, settings: ScoreSettings) -> dict[str, Any
     if not noted and not (settings.publish and found and catalogue.remembers(run_uri)):
         return None
     verify_run(run_plan)
-    if not noted:  # the start that published it ended before it could say so, and another run came after
-        found = revise_manifest(run_uri, lambda found: found | {"outcome": "published", "pointers": named_by(run_uri)})
+    if not noted:  # the start that published it ended before it could say so, and another run came
+        here = {"outcome": "published", "pointers": named_by(run_uri)}
+        found = revise_manifest(run_uri, lambda found: found | here)
     if not storage.exists(_report_uri(run_uri)):
         write_report(run_uri, found, _run_before(catalogue, run_uri))
     later = "" if named_by(run_uri) else "; readers see a later run, `publish` would go back to this one"
@@ -82,14 +83,14 @@ def _published_already(run_plan: Plan, settings: ScoreSettings) -> dict[str, Any
 
 
 def _warn_if_late(run_plan: Plan, settings: ScoreSettings) -> None:
-    """Say before hours of work that the run will not be published; the publisher decides when it is done."""
+    """Say before hours of work that the run will not be published; the publisher decides."""
     pointer = look(run_plan.output_uri).pointer
     if settings.publish and pointer and pointer.run_date > run_plan.run_date:
         log.warning("run       readers see %s, a later day: this run is scored, and not published", pointer.path)
 
 
 def _run_before(catalogue: Place, run_uri: str) -> dict[str, Any] | None:
-    """Return the manifest of the run that was published before this one, if the pointer names this one."""
+    """Return the manifest of the run that was published before this one, if this one is named."""
     if catalogue.pointer is None or not catalogue.names(run_uri) or not catalogue.pointer.history:
         return None
     return find_manifest(storage.join(catalogue.root_uri, catalogue.pointer.history[0])) or None
@@ -144,7 +145,7 @@ def _publish(
 
 
 def _keep(manifest: dict[str, Any], previous: dict[str, Any] | None, settings: ScoreSettings, runner: Runner) -> None:
-    """Note a run that shall not be published, with its gate; ErrorRateError when nothing in it was scored."""
+    """Note a run that shall not be published, with its gate; ErrorRateError if nothing was scored."""
     noted = manifest | {"gate": check_gate(manifest, previous, settings.gate)}
     empty = nothing_scored(manifest)
     if empty:
@@ -224,7 +225,7 @@ def rollback(settings: RollbackSettings) -> Pointer:
 
 
 def _complete(run_plan: Plan, verified: VerifiedRun, started_at: str = "") -> dict[str, Any]:
-    """Make the manifest of a run whose shards are all settled; a run that was whole before keeps its times."""
+    """Make the manifest of a run whose shards are all settled; one that was whole keeps its times."""
     older = find_manifest(run_plan.run_uri)
     manifest = make_manifest(
         run_plan,

@@ -379,8 +379,8 @@ def test_publication_whatever_happens_shows_whole_runs_and_never_goes_back() -> 
         run_state_machine_as_test(
             Publication,
             settings=settings(
-                max_examples=int(os.environ.get("RUBERT_OOD_EXAMPLES", "60")),
-                stateful_step_count=30,
+                max_examples=int(os.environ.get("RUBERT_OOD_EXAMPLES", "40")),
+                stateful_step_count=20,
                 deadline=None,
                 derandomize="RUBERT_OOD_EXAMPLES" not in os.environ,
                 suppress_health_check=list(HealthCheck),
