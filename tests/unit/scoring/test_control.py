@@ -99,7 +99,7 @@ def test_a_control_file_lacks_no_field_that_is_used(whole_run, kind):
     whole = json.loads(path.read_text("utf-8"))
     optional = {
         "latest": {"bundle", "published_at", "history"},
-        "plan": {"report_texts"},
+        "plan": {"report_texts", "ignored", "carry_schema"},
         "receipt": {"token_histogram", "padded_tokens", "cities", "top_ood"},
     }
     if kind == "manifest":

@@ -76,7 +76,7 @@ def _no_receipt(run, item) -> None:
 @pytest.mark.parametrize(
     ("prepare", "sleeps_before"),
     [
-        (None, "_errors/part-"),
+        (None, "_errors/"),
         (None, "part-"),
         (None, "_run/receipts/"),
         (_no_receipt, "_run/receipts/"),
@@ -165,7 +165,7 @@ def test_write_replaces_a_part_that_was_edited_after_its_receipt(empty_run, scor
 def test_write_replaces_damaged_rejected_rows(empty_run, scored):
     early, late = scored
     assert not write(early, _job(empty_run, ""))["failure"]
-    path = empty_run.folder / "_errors" / empty_run.part(0).name
+    path = empty_run.folder / empty_run.plan.shards[0].rejected_name
     before = path.read_bytes()
     pq.write_table(pq.read_table(path).slice(1), path)
     assert not write(late, _job(empty_run, ""))["failure"]

@@ -22,7 +22,7 @@ def _made_up(monkeypatch: pytest.MonkeyPatch) -> None:
         sizes = {"num_tokens": 3, "num_chunks": 2, "is_cut": True, "sub_label": "углов\x07ые", "sub_confidence": 0.5}
         labels = {"label": "мебель\x1b[31m", "topk_labels": ["мебель\x1b[31m"], "topk_scores": [0.9]}
         results = [{"text": text, "cleaned": text, **shared, **sizes, **labels} for text in texts if text != "пусто"]
-        return results + [{"text": text, "status": "empty"} for text in texts if text == "пусто"]
+        return results + [{"text": text, "cleaned": "", "status": "empty"} for text in texts if text == "пусто"]
 
     monkeypatch.setattr(workflow, "predict_texts", predict_texts)
     monkeypatch.setattr(workflow, "load_bundle", lambda uri: None)
