@@ -64,9 +64,7 @@ def _check_counts(dataset: Dataset) -> None:
         )
     different = set(zip(dataset.train.texts, dataset.train.labels_N.tolist(), strict=True))
     if len(different) == len(dataset.labels):
-        raise SchemaError(
-            "no class has two different training texts, so nothing can be fitted: give more ads"
-        )
+        raise SchemaError("no class has two different training texts, so nothing can be fitted: give more ads")
 
 
 def warn_of_waiting(workers: WorkerSettings) -> None:

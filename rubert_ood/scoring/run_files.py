@@ -13,7 +13,7 @@ from rubert_ood.listing import Listing, list_below
 from rubert_ood.scoring.plan import Plan
 
 PARQUET_NAME = re.compile(r".*\.(parquet|parq|pq)", re.IGNORECASE | re.DOTALL)
-ERRORS = "_errors/"
+ERRORS = "_errors"
 
 
 def missing_files(plan: Plan, receipts: Mapping[str, dict[str, Any]]) -> dict[str, str]:
@@ -40,12 +40,16 @@ def _all_names(listing: Listing) -> set[str]:
 
 
 def _refuse_foreign(run_uri: str, names: set[str], expected: Mapping[str, str]) -> None:
-    foreign = sorted(name for name in names - {*expected} if _is_read(name) or name.startswith(ERRORS))
+    foreign = sorted(name for name in names - {*expected} if _is_read(name))
     if foreign:
         raise VerificationError(f"{run_uri}: {foreign[0]} is not a file of this run ({len(foreign)} such); remove it")
 
 
 def _is_read(name: str) -> bool:
-    """Say whether some reader would take a file for ads."""
-    is_visible = not any(part.startswith(("_", ".")) for part in name.split("/"))
+    """Say whether some reader would take a file for ads, or for rejected rows."""
+    *folders, last = name.split("/")
+    is_hidden = last.startswith(".")  # a lock, or what is being written
+    if folders == [ERRORS] and not is_hidden:
+        return True
+    is_visible = not any(part.startswith(("_", ".")) for part in (*folders, last))
     return is_visible or PARQUET_NAME.fullmatch(name) is not None

@@ -285,7 +285,7 @@ def test_verify_run_with_a_link_below_names_it(run, tmp_path, kind):
 
 
 def test_verify_run_with_what_no_reader_takes_is_content(run):
-    for name in ("_SUCCESS", ".1234.tmp", "_run/notes.txt", ".part-1.parquet.crc"):
+    for name in ("_SUCCESS", ".1234.tmp", "_run/notes.txt", ".part-1.parquet.crc", "_errors/.1.rejected.lock"):
         (run.folder / name).write_bytes(b"x")
     verify_run(run.plan)
 
