@@ -6,6 +6,7 @@ makes it too long. What the tokenizer does with a character is asked of the toke
 """
 
 import re
+from functools import lru_cache
 from typing import Any
 
 from tokenizers.models import WordPiece
@@ -14,10 +15,11 @@ SLICE_CHARACTERS = 250_000
 """Characters that are shortened at a time."""
 MARGIN_TOKENS = 8
 """Tokens before a cut that may be other ones, where a tokenizer does not part texts at white space."""
-FIRST_CHARACTERS_PER_TOKEN = 64
+FIRST_CHARACTERS_PER_TOKEN = 16
 GROWTH = 8
-MOST_CHARACTERS = 4_000_000
-"""Of a shortened text that are tokenized at all. Only another tokenizer than WordPiece may want more."""
+MOST_CHARACTERS = 1_000_000
+"""Of a shortened text that a tokenizer other than WordPiece reads at most; WordPiece needs less."""
+RUN_CHARACTERS = 1_000
 COMPOSED = 4
 """Characters that a normalizer may join into one."""
 
@@ -25,17 +27,36 @@ COMPOSED = 4
 def shortened_tokens(backend: Any, text: str, limit: int) -> tuple[list[int], bool]:
     """Return the tokens that a text begins with, at least `limit` if it has so many, and whether these are all.
 
-    backend: a tokenizer of `tokenizers` that does not truncate. No special tokens are added. A tokenizer other than
-    WordPiece that makes less than `limit` tokens of MOST_CHARACTERS gets no further.
+    backend: a tokenizer of `tokenizers` that does not truncate. No special tokens are added. Where WordPiece finds
+    words, another tokenizer may find one of more than MOST_CHARACTERS; of that it reads no more.
     """
-    shortener = _Shortener(backend)
+    shortener = _shortener(backend)
     size = (limit + MARGIN_TOKENS) * FIRST_CHARACTERS_PER_TOKEN
     while True:
         head, is_whole = shortener.head(text, size)
-        ids = backend.encode(head, add_special_tokens=False).ids
-        if is_whole or len(ids) >= limit + MARGIN_TOKENS or size >= MOST_CHARACTERS:
+        is_last = is_whole or (size >= MOST_CHARACTERS and not shortener.is_word_piece)
+        ids = shortener.tokens(head, with_last_word=is_last)
+        if is_last or len(ids) >= limit + MARGIN_TOKENS:
             return ids, is_whole
         size *= GROWTH
+
+
+def without_runs(backend: Any, text: str, limit: int) -> str:
+    """Shorten runs of one character to some thousands, where that leaves the first `limit` tokens alone.
+
+    WordPiece makes of a run no token, one, or as many as it has characters. A cleaner does not mind either: the text
+    may be cleaned afterwards.
+    """
+    if not isinstance(backend.model, WordPiece):
+        return text
+    size = max(RUN_CHARACTERS, limit + MARGIN_TOKENS)
+    before, kept = "", []
+    for start in range(0, len(text), size):
+        block = text[start : start + size]
+        if block != before or block != block[0] * size:
+            kept.append(block)
+        before = block
+    return "".join(kept)
 
 
 class _Characters(dict[int, int | str | None]):
@@ -65,13 +86,18 @@ class _Characters(dict[int, int | str | None]):
         return [word for word, _ in backend.pre_tokenizer.pre_tokenize_str(text)]
 
 
+@lru_cache(maxsize=4)
+def _shortener(backend: Any) -> "_Shortener":
+    return _Shortener(backend)
+
+
 class _Shortener:
     def __init__(self, backend: Any) -> None:
+        self._backend = backend
         self._characters = _Characters(backend)
         words = self._characters.words
         self._joins_spaces = words("a  a") == words("a a")
-        is_word_piece = isinstance(backend.model, WordPiece)
-        self._longest = COMPOSED * backend.model.max_input_chars_per_word if is_word_piece else None
+        self.is_word_piece = isinstance(backend.model, WordPiece)
 
     def head(self, text: str, size: int) -> tuple[str, bool]:
         """Return the shortened text and True, or, cut at a space, about `size` characters of it and False."""
@@ -84,10 +110,18 @@ class _Shortener:
                 return short[: end if end > 0 else size], False
         return short, True
 
+    def tokens(self, head: str, *, with_last_word: bool) -> list[int]:
+        """Tokenize a head; a word that is cut may have other tokens than the whole one."""
+        encoding = self._backend.encode(head, add_special_tokens=False)
+        if with_last_word or not encoding.ids:
+            return encoding.ids
+        return encoding.ids[: encoding.word_ids.index(encoding.word_ids[-1])]
+
     def _squeeze(self, text: str) -> str:
         if self._joins_spaces:
             text = re.sub(" {2,}", " ", text)
-        if self._longest is None:
+        if not self.is_word_piece:
             return text
+        longest = COMPOSED * self._backend.model.max_input_chars_per_word
         inside = f"[^ {''.join(map(re.escape, sorted(self._characters.parting)))}]"
-        return re.sub(rf"({inside}{{{self._longest}}}){inside}+", r"\1", text)
+        return re.sub(rf"({inside}{{{longest}}}){inside}+", r"\1", text)

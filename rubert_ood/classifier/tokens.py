@@ -14,7 +14,7 @@ from rubert_ood.classifier.shorten import MARGIN_TOKENS, shortened_tokens
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-CHARACTERS_PER_TOKEN = 16
+CHARACTERS_PER_TOKEN = 8
 """Of a text, so many characters for each token that is wanted are tokenized first. Russian takes about five."""
 SLICE_CHARACTERS = 500_000
 """Characters that are tokenized at a time: some hundred megabytes in the tokenizer."""

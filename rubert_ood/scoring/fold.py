@@ -13,10 +13,11 @@ import pyarrow as pa
 
 from rubert_ood.ads.text import text_key
 from rubert_ood.bundle import Bundle
+from rubert_ood.classifier.shorten import without_runs
 from rubert_ood.classifier.windows import Windows, cut, is_blank
 from rubert_ood.scoring.top_ood import EXCERPT_CHARACTERS
 
-HEAD_CHARACTERS = 16_384
+HEAD_CHARACTERS = 8_192
 MARGIN_CHARACTERS = 256
 """At the end of a head: what is removed there, such as a phone number, may go on behind it."""
 PENDING_CHARACTERS = 1_000_000
@@ -43,6 +44,8 @@ class TextFolder:
     def __init__(self, bundle: Bundle, tokenizer: Any) -> None:
         self._bundle = bundle
         self._tokenizer = tokenizer
+        long_text = bundle.long_text
+        self._most_tokens = bundle.max_length * (long_text.max_chunks if long_text.mode == "chunk" else 1)
         self._numbers: dict[str, int] = {}
         self._pending: list[_Text] = []
         self._pending_characters = 0
@@ -88,7 +91,8 @@ class TextFolder:
             if text.whole is not None and not is_cut
         ]
         for text in unsure:
-            text.cleaned, text.whole = self._bundle.cleaner.clean(text.whole or ""), None
+            whole = without_runs(self._tokenizer.backend_tokenizer, text.whole or "", self._most_tokens)
+            text.cleaned, text.whole = self._bundle.cleaner.clean(whole), None
         windows = self._cut() if unsure else windows
         excerpts = [text.cleaned[:EXCERPT_CHARACTERS] for text in self._pending]
         self._tables.append(pa.table({"excerpt": pa.array(excerpts, pa.string()), **windows.columns()}))

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rubert_ood.classifier import tokens
 from rubert_ood.classifier.model import load_tokenizer
 from rubert_ood.classifier.tokens import length_batches, num_tokens, pad, tokenize
 
@@ -61,6 +62,15 @@ def test_tokenize_equals_the_tokenizer_called_text_by_text(small_checkpoint, ad_
     lengths = [len(ids) for ids in got.to_pylist()]
     assert max(lengths) == max_length
     assert min(lengths) == 2
+
+
+def test_tokenizing_in_slices_changes_nothing(small_checkpoint, ad_texts, monkeypatch):
+    tokenizer = load_tokenizer(small_checkpoint)
+    texts = [*ad_texts[:40], "", "диван " * 5000, *ad_texts[40:50]]
+    whole = tokenize(tokenizer, texts, 30)
+    for size in (1, 50, 3000):
+        monkeypatch.setattr(tokens, "SLICE_CHARACTERS", size)
+        assert tokenize(tokenizer, texts, 30).equals(whole)
 
 
 def test_no_texts_give_no_rows(small_checkpoint):

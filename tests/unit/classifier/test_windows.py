@@ -8,8 +8,8 @@ from transformers import AutoModelForSequenceClassification
 
 from rubert_ood.classifier import windows
 from rubert_ood.classifier.model import Classifier, load_tokenizer
-from rubert_ood.classifier.tokens import num_tokens, tokenize
-from rubert_ood.classifier.windows import COLUMNS, Windows, cut, pool
+from rubert_ood.classifier.tokens import tokenize
+from rubert_ood.classifier.windows import COLUMNS, Windows, cut, is_blank, pool
 from rubert_ood.settings import LongTextSettings
 
 TRUNCATE = LongTextSettings()
@@ -59,12 +59,78 @@ def test_windows_are_those_of_a_loop(small_checkpoint, texts, max_length, stride
 def test_truncate_is_the_plain_tokenizer(small_checkpoint, texts, max_length):
     tokenizer = load_tokenizer(small_checkpoint)
     read = cut(tokenizer, texts, max_length=max_length, long_text=TRUNCATE)
-    plain = tokenize(tokenizer, texts, max_length)
-    assert read.ids.equals(plain)
+    plain = load_tokenizer(small_checkpoint)(texts, truncation=True, max_length=max_length)["input_ids"]
+    assert read.ids.to_pylist() == plain
     assert set(read.num_chunks_N) == {1}
-    np.testing.assert_array_equal(read.num_tokens_N, num_tokens(plain))
+    assert read.num_tokens_N.tolist() == [len(ids) for ids in plain]
     lengths = [len(tokenizer.tokenize(text)) + 2 for text in texts]
     assert read.is_cut_N.tolist() == [length > max_length for length in lengths]
+
+
+@pytest.mark.parametrize(("mode", "max_chunks"), [("truncate", 1), ("chunk", 3)])
+def test_windows_of_every_tokenizer_are_the_overflow_of_the_plain_call(tokenizers_by_kind, texts, mode, max_chunks):
+    """Also after a call that leaves truncation and padding switched on in the tokenizer that both share."""
+    long_text = LongTextSettings(mode=mode, stride=10, max_chunks=max_chunks)
+    for tokenizer in tokenizers_by_kind.values():
+        plain = tokenizer(
+            texts,
+            truncation=True,
+            max_length=48,
+            stride=10 if mode == "chunk" else 0,
+            return_overflowing_tokens=True,
+            padding="max_length",
+        )
+        read = cut(tokenizer, texts, max_length=48, long_text=long_text)
+        owners = plain["overflow_to_sample_mapping"]
+        expected = []
+        for text in range(len(texts)):
+            windows_of_text = [n for n, owner in enumerate(owners) if owner == text]
+            assert read.is_cut_N[text] == (len(windows_of_text) > max_chunks)
+            for number in windows_of_text[:max_chunks]:
+                mask = plain["attention_mask"][number]
+                expected.append(plain["input_ids"][number][: sum(mask)])
+        assert read.ids.to_pylist() == expected
+
+
+INVISIBLE = ["\u200b", "\ufeff", "\0", "\x07", "\xad", "\ufffd", "\u2060\u200d", "\u202e", "\u0301", " "]
+
+
+@pytest.mark.parametrize("mode", ["truncate", "chunk"])
+def test_a_text_without_a_visible_character_is_blank_to_every_tokenizer(tokenizers_by_kind, mode):
+    for tokenizer in tokenizers_by_kind.values():
+        assert _blank(tokenizer, [*INVISIBLE, "".join(INVISIBLE) * 300], mode) == [True] * (len(INVISIBLE) + 1)
+
+
+def test_a_text_of_unknown_and_special_tokens_is_blank_and_one_known_sign_is_enough(tokenizers_by_kind):
+    tokenizer = tokenizers_by_kind["wordpiece"]
+    assert tokenizer.tokenize("ѣѣ 😀") == ["[UNK]", "[UNK]"]
+    blank = ["ѣѣ 😀", "ж" * 101, "[SEP]", "ѣ " * 1000, "\u200b😀", ""]
+    assert _blank(tokenizer, blank, "truncate") == [True] * len(blank)
+    assert _blank(tokenizer, blank, "chunk") == [True] * len(blank)
+    full = ["диван", "ѣ диван", "\u200bдиван\ufffd", ".", "[SEP] а"]
+    assert _blank(tokenizer, full, "truncate") == [False] * len(full)
+
+
+def test_what_lies_behind_the_last_window_does_not_count(tokenizers_by_kind):
+    texts = ["ѣ " * 100 + "диван"]
+    tokenizer = tokenizers_by_kind["wordpiece"]
+    assert _blank(tokenizer, texts, "truncate") == [True]
+    assert _blank(tokenizer, texts, "chunk") == [False]
+
+
+def _blank(tokenizer, texts: list[str], mode: str) -> list[bool]:
+    read = cut(tokenizer, texts, max_length=48, long_text=LongTextSettings(mode=mode, stride=10))
+    return is_blank(tokenizer, texts, read).tolist()
+
+
+def test_select_takes_whole_texts(classifier, texts):
+    read = cut(classifier.tokenizer, texts, max_length=64, long_text=LongTextSettings(mode="chunk", stride=5))
+    rows_N = np.arange(len(texts)) % 3 == 0
+    part = read.select(rows_N)
+    alone = cut(classifier.tokenizer, texts[::3], max_length=64, long_text=LongTextSettings(mode="chunk", stride=5))
+    assert part.ids.to_pylist() == alone.ids.to_pylist()
+    np.testing.assert_array_equal(part.num_chunks_N, alone.num_chunks_N)
+    assert len(read.select(np.zeros(len(texts), bool)).num_tokens_N) == 0
 
 
 @pytest.mark.parametrize("packs", [True, False])
