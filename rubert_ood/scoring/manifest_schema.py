@@ -41,6 +41,13 @@ class Counts(Record):
     unique_tokens: Count = 0
 
 
+class PartOfShard(Record):
+    """What is repeated of a receipt; more stands there."""
+
+    shard_id: str
+    part_sha256: str
+
+
 class Duplicates(Record):
     ids: Count
     rows: Count
@@ -73,7 +80,7 @@ class Manifest(Record):
     padding_share: float = 0.0
     cities: Cities | None = None
     top_ood: list[FarAd] | None = None
-    shards: list[dict[str, Any]] = Field([])
+    shards: list[PartOfShard] = Field([])
     pointers: list[RelativePath] = Field([])
     rollback_reason: str = ""
     refusal_reason: str = ""

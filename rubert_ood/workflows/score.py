@@ -1,6 +1,7 @@
 """Score, verify, publish, report, roll back: the nightly job, and its steps one by one."""
 
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -225,7 +226,10 @@ def rollback(settings: RollbackSettings) -> Pointer:
 
 
 def _complete(run_plan: Plan, verified: VerifiedRun, started_at: str = "") -> dict[str, Any]:
-    """Make the manifest of a run whose shards are all settled; one that was whole keeps its times."""
+    """Make the manifest of a run whose shards are all settled.
+
+    It keeps its times while its parts are the same: a run that is only verified again is not newer.
+    """
     older = find_manifest(run_plan.run_uri)
     manifest = make_manifest(
         run_plan,
@@ -235,20 +239,26 @@ def _complete(run_plan: Plan, verified: VerifiedRun, started_at: str = "") -> di
         quarantined_shards=verified.quarantined,
         duplicates=verified.duplicates,
     )
-    if older.get("outcome") in WHOLE:  # or a run that is repeated would count as newer than it is
+    if _parts(older) == _parts(manifest):
         manifest |= {name: older[name] for name in ("started_at", "finished_at", "elapsed_s", "rows_per_s")}
     return manifest
 
 
+def _parts(manifest: Mapping[str, Any]) -> list[tuple[str, str]] | None:
+    """Return what tells the parts of two manifests apart; None if there is no manifest."""
+    shards = manifest.get("shards")
+    return shards and [(shard["shard_id"], shard["part_sha256"]) for shard in shards]
+
+
 def _note(run_plan: Plan, runner: Runner, outcome: str, started_at: str) -> None:
-    """Write the manifest of a run that is not complete, unless another start has published it."""
+    """Write the manifest of a run that is not complete; one that was whole is, while its parts stay."""
     receipts = read_receipts(run_plan.run_uri, run_plan.fingerprint)
     quarantined = read_quarantine(run_plan.run_uri, run_plan.fingerprint)
     manifest = make_manifest(run_plan, receipts, outcome=outcome, started_at=started_at, quarantined_shards=quarantined)
-    kept = WHOLE if outcome != "running" else ("published", "rolled_back")
 
     def change(found: dict[str, Any]) -> dict[str, Any] | None:
-        return None if found.get("outcome") in kept else manifest
+        whole = found.get("outcome") in WHOLE and _parts(found) == _parts(manifest)
+        return None if whole or found.get("outcome") in ("published", "rolled_back") else manifest
 
     revise_manifest(run_plan.run_uri, change, lambda: runner.check(now=True))
 

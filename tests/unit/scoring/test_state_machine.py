@@ -209,6 +209,16 @@ class Publication(RuleBasedStateMachine):
     def score(self, run: tuple[date, str], skew_s: int, until: str, publishes: bool) -> None:
         self._go_on(self._score(run, skew_s, publishes=publishes), until)
 
+    @rule(run=RUNS, until=UNTIL, fault=st.sampled_from(["", *FAULTS]), wakes=st.booleans())
+    def score_is_overtaken(self, run: tuple[date, str], until: str, fault: Fault, wakes: bool) -> None:
+        """A start falls asleep, another one of the same run goes to its end, and the first may wake up."""
+        first = self._score(run)
+        self._go_on(first, until)
+        self._go_on(self._score(run), "")
+        for process in (*first.workers, first) if wakes else ():
+            self._step(process, fault)
+            self._go_on(process, "")
+
     def _score(self, run: tuple[date, str], skew_s: int = 0, *, publishes: bool = True) -> Process:
         day, run_id = run
         settings = ScoreSettings(**COMMON, run_date=day, run_id=run_id, publish=publishes, report_changes=False)
