@@ -33,7 +33,8 @@ from rubert_ood.cluster import ray_session
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
 from rubert_ood.scoring.manifest import make_manifest
 from rubert_ood.scoring.pipeline import score_shards
-from rubert_ood.scoring.plan import Plan, make_plan, save_plan
+from rubert_ood.scoring.plan import Plan, save_plan
+from rubert_ood.scoring.planning import make_plan
 from rubert_ood.scoring.runner import Runner
 from rubert_ood.scoring.verify import verify_run
 from rubert_ood.settings import ScoreSettings

@@ -70,7 +70,7 @@ def encode_once(path: str, bundle_uri: str) -> None:
     from rubert_ood.bundle import load_bundle
     from rubert_ood.scoring.encode import encode
     from rubert_ood.scoring.payload import ScoringJob, shard_item
-    from rubert_ood.scoring.plan import make_plan
+    from rubert_ood.scoring.planning import make_plan
     from rubert_ood.settings import ScoreSettings
 
     settings = ScoreSettings(input_uri=path, bundle_uri=bundle_uri, output_uri="/nowhere", shard_rows=NUM_ADS)

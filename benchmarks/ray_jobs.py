@@ -22,7 +22,8 @@ from rubert_ood.classifier.model import load_tokenizer
 from rubert_ood.classifier.tokens import num_tokens, tokenize
 from rubert_ood.scoring.ledger import read_receipts
 from rubert_ood.scoring.pipeline import score_shards
-from rubert_ood.scoring.plan import make_plan, save_plan
+from rubert_ood.scoring.plan import save_plan
+from rubert_ood.scoring.planning import make_plan
 from rubert_ood.scoring.runner import Runner
 from rubert_ood.settings import ScoreSettings
 

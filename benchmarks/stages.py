@@ -16,7 +16,8 @@ from rubert_ood.scoring import fold as fold_module
 from rubert_ood.scoring.encode import encode
 from rubert_ood.scoring.ledger import read_receipts
 from rubert_ood.scoring.payload import ScoringJob, shard_item
-from rubert_ood.scoring.plan import make_plan, save_plan
+from rubert_ood.scoring.plan import save_plan
+from rubert_ood.scoring.planning import make_plan
 from rubert_ood.scoring.scorer import Scorer
 from rubert_ood.scoring.write import write
 from rubert_ood.settings import ScoreSettings

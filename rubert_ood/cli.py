@@ -1,15 +1,19 @@
-"""`rubert-ood VERB`: every job and every step of it, with the same settings in YAML, environment and flags."""
+"""`rubert-ood VERB`: every job and every step of it, with the same settings in YAML, environment
+and flags."""
 
 import argparse
 import importlib
 import logging
+import signal
 import sys
 from dataclasses import dataclass
 
-from rubert_ood import __version__, settings
+from rubert_ood import __version__, interrupts, settings, terminal
 from rubert_ood.errors import RubertOodError
 
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED, CLOSED_PIPE = 130, 143, 141
+"""Exit codes, as shells give them for SIGINT, SIGTERM and SIGPIPE."""
+STARTS_ANEW = "; the same command starts anew"
 GOES_ON = {
     "score": "; the same command goes on from here",
     "backfill": "; the same command goes on from here",
@@ -46,9 +50,55 @@ VERBS = {
 }
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run a verb; return the exit code of docs/design.md. A user's mistake is one line, never a stack trace."""
-    parser = argparse.ArgumentParser(
+def main(*before: str) -> int:
+    """Run the command line of this process, with `before` in front; return the exit code of
+    README.md.
+
+    A job on Ray runs in a process of its own, and ends with this one: Ray may end its process
+    without a word.
+    """
+    arguments = [*before, *sys.argv[1:]]
+    terminal.prepare()
+    interrupts.install()
+    verb = VERBS.get(arguments[0]) if arguments else None
+    if verb is None or not issubclass(verb.settings, settings.RayJobSettings):
+        try:
+            return run(arguments)
+        finally:
+            interrupts.ending()
+    goes_on = GOES_ON.get(arguments[0], STARTS_ANEW)
+    return interrupts.watched(lambda: run(arguments), lambda line: terminal.say(line + goes_on))
+
+
+def run(arguments: list[str]) -> int:
+    """Run a verb in this process; return its exit code. A user's mistake is one line, never a
+    stack trace."""
+    name = arguments[0] if arguments else ""
+    try:
+        name, rest = _verb(arguments)
+        loaded = settings.load_settings(VERBS[name].settings, rest, program=f"rubert-ood {name}")
+        module, function = VERBS[name].workflow.split(":")
+        getattr(importlib.import_module(f"rubert_ood.workflows.{module}"), function)(loaded)
+    except RubertOodError as error:
+        if not interrupts.received():
+            terminal.say(f"error: {error}")
+            return error.exit_code
+        return _interrupted(name)  # what the error says is how the interrupt looked from below
+    except KeyboardInterrupt:
+        return _interrupted(name)
+    except terminal.ClosedPipeError:
+        return CLOSED_PIPE
+    except Exception:
+        if interrupts.received():  # a library turned the interrupt into an error of its own
+            return _interrupted(name)
+        logging.exception("internal error, please report it")
+        return 1
+    return 0
+
+
+def _verb(arguments: list[str]) -> tuple[str, list[str]]:
+    """Return the verb of a command line, and what follows it."""
+    parser = settings.PlainParser(
         prog="rubert-ood",
         description="Classify Russian private ads with RuBERT, and know when not to trust the answer.",
         epilog="`rubert-ood VERB --help` shows every setting. Flags beat RUBERT_OOD_* variables, those beat --config.",
@@ -59,23 +109,13 @@ def main(arguments: list[str] | None = None) -> int:
     for name, verb in VERBS.items():
         verbs.add_parser(name, help=verb.summary, add_help=False)
     chosen, rest = parser.parse_known_args(arguments)
-    logging.basicConfig(format="%(asctime)s  %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    logging.getLogger("rubert_ood").setLevel(logging.INFO)  # of libraries only warnings
-    verb = VERBS[chosen.verb]
-    try:
-        loaded = settings.load_settings(verb.settings, rest, program=f"rubert-ood {chosen.verb}")
-        module, function = verb.workflow.split(":")
-        getattr(importlib.import_module(f"rubert_ood.workflows.{module}"), function)(loaded)
-    except RubertOodError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print(f"interrupted{GOES_ON.get(chosen.verb, '; the same command starts anew')}", file=sys.stderr)
-        return INTERRUPTED
-    except Exception:
-        logging.exception("internal error, please report it")
-        return 1
-    return 0
+    return chosen.verb, rest
+
+
+def _interrupted(verb: str) -> int:
+    terminated = interrupts.received() == signal.SIGTERM
+    terminal.say(f"{'terminated' if terminated else 'interrupted'}{GOES_ON.get(verb, STARTS_ANEW)}")
+    return TERMINATED if terminated else INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -2,17 +2,24 @@
 
 import logging
 import os
-import socket
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from typing import Any
+from unittest import mock
 
-from rubert_ood.errors import SettingsError
+from rubert_ood import interrupts
+from rubert_ood.errors import PartialRunError, RubertOodError, SettingsError
+from rubert_ood.ray_address import check_address
+from rubert_ood.ray_folder import session_folder
 from rubert_ood.settings import RayJobSettings
 
 log = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT_S = 10
+ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+LONGEST_REASON = 500
+LONGEST_MESSAGE = 200
 TASK_RETRIES = {"max_retries": 2}
 ACTOR_RETRIES = {"max_restarts": 2, "max_task_retries": 2}
 """Ray's defaults have no end: a batch that kills its process would be tried for ever."""
@@ -28,6 +35,8 @@ RAY_ENV = {
     "RAY_DATA_DOWNSTREAM_CAPACITY_OBJECT_STORE_BUDGET_UTIL_THRESHOLD": "0",
     # Ray ends a worker that waits for a second; the next shard would wait 5 s for its successor to import everything
     "RAY_idle_worker_killing_time_threshold_ms": "600000",
+    # a driver ends when its cluster's GCS is gone for so long; Ray's default is a minute
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "30",
 }
 """What Ray reads when it starts, unless the environment says otherwise."""
 
@@ -36,50 +45,92 @@ RAY_ENV = {
 def ray_session(settings: RayJobSettings) -> Iterator[None]:
     """Join the cluster of the settings, or start one on this machine; leave it at the end, if it was joined here.
 
-    Worker output stays in Ray's own log folder: what a user must know comes back as results and errors.
+    Worker output stays in Ray's own log folder: what a user must know comes back as results and errors. Raises
+    SettingsError when there is no cluster at the address, PartialRunError when Ray does not start or breaks down.
     """
     for name, value in RAY_ENV.items():
         os.environ.setdefault(name, value)
-    quiet = os.environ["RAY_BACKEND_LOG_LEVEL"] == RAY_ENV["RAY_BACKEND_LOG_LEVEL"]
     import ray
     import ray.data
+    from ray.exceptions import RayError, RayTaskError
 
     # Ray 2.60 deprecates the retry options above and has no others yet
     warnings.filterwarnings("ignore", message=".*ray_remote_args")
+    ray._private.worker.print_to_stdstream = _log_message
     joined = not ray.is_initialized()
     if joined:
-        _check_reachable(settings.ray_address or os.environ.get("RAY_ADDRESS"))
-        with _no_stderr() if quiet else nullcontext():
-            ray.init(
-                address=settings.ray_address,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                include_dashboard=False,  # for a cluster of our own; one that is joined keeps what it has
-            )
+        _join(settings.ray_address)
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     for handler in logging.getLogger("ray.data").handlers:
         if handler.name == "console":  # its log file keeps everything; failures come back as data
             handler.setLevel(logging.CRITICAL)
-    resources = ray.cluster_resources()
-    if joined:
-        num_nodes = sum(node["Alive"] for node in ray.nodes())
-        log.info("ray       %d node(s), %g CPU, %g GPU", num_nodes, resources.get("CPU", 0), resources.get("GPU", 0))
     try:
+        if joined:
+            resources, num_nodes = ray.cluster_resources(), sum(node["Alive"] for node in ray.nodes())
+            cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
+            log.info("ray       %d node(s), %g CPU, %g GPU", num_nodes, cpus, gpus)
         yield
+    except KeyboardInterrupt:
+        joined = False  # what was interrupted is noted first: Ray takes seconds to end, and ends with the process
+        raise
+    except RayError as error:
+        if isinstance(error, RayTaskError):  # an exception of a task, not of Ray
+            raise
+        raise PartialRunError(f"Ray: {one_line(error)}") from error
     finally:
         if joined:
             ray.shutdown()
 
 
-def _check_reachable(address: str | None) -> None:
-    """Refuse HOST:PORT where nobody answers: Ray itself would wait for many minutes and say nothing."""
-    host, _, port = (address or "").rpartition("://")[2].rpartition(":")
-    if host and port.isdigit():
-        try:
-            socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
-        except OSError as error:
-            raise SettingsError(f"ray_address: nobody answers at {address}: {error}") from error
+def _join(given: str | None) -> None:
+    """Connect this process with a cluster, or start one that ends with it."""
+    import ray
+
+    in_environment = os.environ.get("RAY_ADDRESS") if given in (None, "auto") else None
+    address = in_environment or given
+    setting = "RAY_ADDRESS" if in_environment else "ray_address"
+    if address:
+        check_address(address, setting)
+    own = address in (None, "", "local")
+    quiet = os.environ["RAY_BACKEND_LOG_LEVEL"] == RAY_ENV["RAY_BACKEND_LOG_LEVEL"]
+    try:
+        with _no_stderr() if quiet else nullcontext(), _own_handlers():
+            ray.init(
+                address=given,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                include_dashboard=False,  # for a cluster of our own; one that is joined keeps what it has
+                **({"_temp_dir": session_folder()} if own else {}),
+            )
+    except RubertOodError:
+        raise
+    except Exception as error:
+        if own:
+            raise PartialRunError(f"Ray does not start on this machine: {one_line(error)}") from error
+        raise SettingsError(f"{setting}: {address}: {one_line(error)}") from error
+
+
+@contextmanager
+def _own_handlers() -> Iterator[None]:
+    """Keep SIGTERM as it is: Ray would exit at once from wherever it finds the process, and print a native stack."""
+    import ray._private.utils
+
+    with mock.patch.object(ray._private.utils, "set_sigterm_handler"):
+        yield
+    interrupts.reinstall()
+
+
+def _log_message(data: Mapping[str, Any], *_: Any, **__: Any) -> None:
+    """Log what Ray would print to standard output: the autoscaler's messages, and those of nodes that died."""
+    for message in data.get("lines", ()):
+        log.warning("ray       %s", ANSI_COLOUR.sub("", message).strip().partition("\n")[0][:LONGEST_MESSAGE])
+
+
+def one_line(error: BaseException) -> str:
+    """Return the end of what Ray says of an error, without its colours."""
+    text = " ".join(ANSI_COLOUR.sub("", str(error)).split())
+    return text[-LONGEST_REASON:] or type(error).__name__
 
 
 @contextmanager

@@ -10,6 +10,7 @@ RubertOodError                 1  a fault of ours
 |- ErrorRateError              4  more rows were rejected than the settings allow
 |- PublicationRefusedError     5  the acceptance gate said no; the output is kept
 |- PartialRunError             6  the run stopped half-way; the same command resumes it
+   |- InputChangedError        6  an input file is not the one that was planned; the same command plans anew
    `- StorageUnavailableError  6  storage did not answer, also not after many attempts
 """
 
@@ -54,6 +55,10 @@ class PublicationRefusedError(RubertOodError):
 
 class PartialRunError(RubertOodError):
     exit_code = 6
+
+
+class InputChangedError(PartialRunError):
+    """A file was replaced, grew, shrank or went away after it was planned."""
 
 
 class StorageUnavailableError(PartialRunError):

@@ -31,7 +31,7 @@ def retry_s() -> float:
     try:
         return max(float(text), 0.0)
     except ValueError as error:
-        raise SettingsError(f"{RETRY_VARIABLE}: {text!r} is no number of seconds") from error
+        raise SettingsError(f"{RETRY_VARIABLE}: {text!r} is not a number of seconds") from error
 
 
 def retried(operation: Callable[Concatenate[str, P], T]) -> Callable[Concatenate[str, P], T]:

@@ -5,18 +5,19 @@ settings. Every process builds its own filesystem, so no key is ever pickled. A 
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import posixpath
-import re
-import uuid
+import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from rubert_ood import leftovers
+from rubert_ood.credentials import NO_PLACE, holds_credentials
 from rubert_ood.errors import InputError, OutputError
 from rubert_ood.retry import explained, retried
 
@@ -26,15 +27,10 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10, 20
 UPLOAD_START_S, SLOWEST_UPLOAD_BYTES_PER_S = 40, 2**18
 CONDITION_FAILED = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
-
-
-@dataclass(frozen=True)
-class FileInfo:
-    uri: str
-    size: int
-    """Bytes."""
-    version: str
-    """ETag on object storage, modification time in ns on disk: changes when the content does."""
+OBJECT_IS_GONE = ("NoSuchKey", "404")
+NO_CONDITIONS = ("NotImplemented", "501")
+"""S3 error codes: the object has another version; it was deleted; there is no conditional put."""
+NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 def is_s3(uri: str) -> bool:
@@ -43,7 +39,9 @@ def is_s3(uri: str) -> bool:
 
 @lru_cache(maxsize=1)
 def _s3() -> Any:
-    import fsspec
+    from rubert_ood.s3 import OwnedS3FileSystem, bucket_owner
+
+    bucket_owner()  # refused before the first request
 
     # few attempts by botocore and s3fs, for a lost packet, or a silent server takes long; `retried` does the rest
     config = {
@@ -51,7 +49,7 @@ def _s3() -> Any:
         "connect_timeout": CONNECT_TIMEOUT_S,
         "read_timeout": READ_TIMEOUT_S,
     }
-    fs = fsspec.filesystem("s3", config_kwargs=config, use_listings_cache=False)
+    fs = OwnedS3FileSystem(config_kwargs=config, use_listings_cache=False)
     fs.retries = 1
     return fs
 
@@ -71,14 +69,17 @@ def filesystem(uri: str) -> tuple[Any, str]:
     """Return the fsspec filesystem of a URI and the path inside it; local paths become absolute."""
     import fsspec
 
+    if holds_credentials(uri):
+        raise InputError(f"a URI {NO_PLACE}")
     if is_s3(uri):
         path = uri.split("://", 1)[1].strip("/")
         if not path:
             raise InputError(f"{uri}: name a bucket")
         return _s3(), path
-    if "://" in uri and not uri.startswith("file://"):
+    path = uri.removeprefix("file://").removeprefix("localhost") if uri.startswith("file://") else uri
+    if "://" in uri and (path is uri or not path.startswith("/")):
         raise InputError(f"{uri}: storage is a local path or s3://BUCKET/KEY")
-    return fsspec.filesystem("file"), os.path.abspath(uri.removeprefix("file://"))
+    return fsspec.filesystem("file"), os.path.abspath(os.path.expanduser(path))
 
 
 def arrow_filesystem(uri: str) -> tuple["pyarrow.fs.FileSystem", str]:
@@ -112,11 +113,21 @@ def read_bytes(uri: str) -> bytes:
         return fs.cat_file(path)
 
 
+def read_optional(uri: str) -> bytes | None:
+    """Return an object, or None when there is none."""
+    try:
+        return read_bytes(uri)
+    except InputError as error:
+        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            return None
+        raise
+
+
 def read_json(uri: str) -> Any:
     """Read a JSON object that this package wrote; InputError when it is damaged."""
     try:
         return json.loads(read_bytes(uri))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{uri}: damaged, it holds no JSON; restore or delete it") from error
 
 
@@ -128,97 +139,154 @@ def put_bytes(uri: str, data: bytes) -> None:
         if is_s3(uri):
             upload(fs._pipe_file, path, data, size=len(data))
             return
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        staged = os.path.join(os.path.dirname(path), f".{uuid.uuid4().hex}.tmp")
-        try:
-            with open(staged, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+        with _staged(path, data) as staged:
             os.replace(staged, path)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(staged)
+
+
+@contextlib.contextmanager
+def _staged(path: str, data: bytes) -> Iterator[str]:
+    """Write a file that is on disk but has not got its name yet; yield the name it has."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    staged = os.path.join(os.path.dirname(path), leftovers.staged_name())
+    try:
+        with open(staged, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield staged
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(staged)
 
 
 def read_versioned(uri: str) -> tuple[bytes | None, str]:
     """Return an object, or None when there is none, and its version for `swap_bytes`."""
-    if not exists(uri):
+    version = _etag(uri) if is_s3(uri) else ""  # before the content: a change in between is seen
+    data = None if is_s3(uri) and not version else read_optional(uri)
+    if data is None:
         return None, ""
+    return data, version or hashlib.sha256(data).hexdigest()
+
+
+@retried
+def _etag(uri: str) -> str:
+    """Return the ETag of an object on S3; "" when there is none."""
     fs, path = filesystem(uri)
     with explained(uri):
-        version = fs.info(path)["ETag"] if is_s3(uri) else ""  # before the content: a change in between is seen
-    data = read_bytes(uri)
-    return data, version or hashlib.sha256(data).hexdigest()
+        try:
+            return str(fs.info(path).get("ETag", ""))
+        except FileNotFoundError:
+            return ""
+
+
+def create_bytes(uri: str, data: bytes) -> bool:
+    """Put an object where there is none; say whether it was. After a lost answer as `swap_bytes`."""
+    return swap_bytes(uri, data, "")
 
 
 @retried
 def swap_bytes(uri: str, data: bytes, version: str) -> bool:
     """Replace an object if it still is of this version ("": if there still is none); say whether it was.
 
-    After a lost answer it may say no although it has written: read the object again to be sure.
+    After a lost answer it may say no although it has written: read the object again to be sure. A server
+    that knows no conditional put is asked for the version right before, which leaves a gap of one request.
     """
-    fs, path = filesystem(uri)
-    if not is_s3(uri):
-        with explained(uri, OutputError), locked(path):
+    _, path = filesystem(uri)
+    with explained(uri, OutputError):
+        if is_s3(uri):
+            return _put_on_condition(uri, data, version)
+        if not version:
+            with _staged(path, data) as staged:
+                return _name_if_free(staged, path)
+        with locked(path):
             if read_versioned(uri)[1] != version:
                 return False
             put_bytes(uri, data)
             return True
+
+
+def ignores_conditions(uri: str, data: bytes) -> bool:
+    """Say whether the storage overwrites this object, of these bytes, although it is told not to."""
+    return is_s3(uri) and create_bytes(uri, data)
+
+
+def _put_on_condition(uri: str, data: bytes, version: str) -> bool:
+    fs, path = filesystem(uri)
     condition = {"IfMatch": version} if version else {"IfNoneMatch": "*"}
-    with explained(uri, OutputError):
-        try:
-            upload(fs._pipe_file, path, data, size=len(data), **condition)
-        except OSError as error:
-            if getattr(error.__cause__, "response", {}).get("Error", {}).get("Code") in CONDITION_FAILED:
-                return False
+    one_put = max(len(data), 1)  # s3fs would drop the condition from a multipart upload
+    try:
+        upload(fs._pipe_file, path, data, chunksize=one_put, size=len(data), **condition)
+    except OSError as error:
+        code = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")
+        if code in CONDITION_FAILED or (version and code in OBJECT_IS_GONE):
+            return False
+        if code not in NO_CONDITIONS:
             raise
+        if read_versioned(uri)[1] != version:
+            return False
+        put_bytes(uri, data)
     return True
 
 
+def _name_if_free(staged: str, path: str) -> bool:
+    """Give a staged file its name unless another file has it; say whether it got it."""
+    try:
+        os.link(staged, path)
+        return True
+    except FileExistsError:
+        return os.stat(staged).st_nlink > 1  # NFS: it is this file, and only the answer got lost
+    except OSError as error:
+        if error.errno not in NO_HARD_LINKS:
+            raise
+    with locked(path):
+        if os.path.lexists(path):
+            return False
+        os.replace(staged, path)
+        return True
+
+
 @contextlib.contextmanager
-def locked(path: str) -> Iterator[None]:
-    """Hold a lock that the processes of this machine share."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    folder, name = os.path.split(path)
-    with open(os.path.join(folder, f".{name}.lock"), "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # ends with the file, also when the process is killed
-        yield
+def locked(path: str, *, wait: bool = True) -> Iterator[bool]:
+    """Hold a lock that the processes of this machine share, of whatever user; yield whether it is held.
 
-
-@retried
-def list_files(uri: str, suffixes: tuple[str, ...] = (), *, missing_ok: bool = False) -> list[FileInfo]:
-    """List a file, a folder (recursively) or a glob, sorted by URI; names with a leading `_` or `.` are skipped.
-
-    Raises InputError when there is no such file or folder, unless it may be missing. An empty list means that it holds
-    no matching file.
+    Without `wait` it is not held when another process, or another call in this one, holds it. OutputError when
+    something else than a file lies in its place: where others may write, a link could lead anywhere.
     """
-    fs, path = filesystem(uri)
-    with explained(uri):
-        plain = re.split(r"[*?\[]", path)[0]
-        if plain != path:
-            found, root = fs.glob(path, detail=True), plain.rpartition("/")[0]
-        else:
-            found, root = fs.find(path, detail=True), path
-            if not found and not missing_ok:
-                fs.info(path)  # raises when there is nothing at all
-    files = []
-    for name, info in sorted(found.items()):
-        inner = name[len(root) :].split("/") if name != root else []
-        if info["type"] != "file" or any(part.startswith(("_", ".")) for part in inner):
-            continue
-        if suffixes and name != root and not name.lower().endswith(suffixes):
-            continue
-        version = str(info.get("ETag") or os.stat(name).st_mtime_ns).strip('"')
-        files.append(FileInfo(f"s3://{name}" if is_s3(uri) else name, int(info["size"]), version))
-    return files
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    descriptor = _open_lock(lock_path(path))
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(descriptor)  # ends the lock, as the end of the process does
 
 
-@retried
-def list_folders(uri: str) -> list[str]:
-    """List the folders right under a folder, sorted; InputError when there is no such folder."""
-    fs, path = filesystem(uri)
-    with explained(uri):
-        found = fs.ls(path, detail=True)
-    names = sorted(info["name"].rstrip("/").rpartition("/")[2] for info in found if info["type"] == "directory")
-    return [join(uri, name) for name in names]
+def lock_path(path: str) -> str:
+    folder, name = os.path.split(path)
+    return os.path.join(folder, f".{name}.lock")
+
+
+def _open_lock(path: str) -> int:
+    """Open a lock file, or make it; one of another user for reading, which a lock on it does not need more than."""
+    common = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    ways = (os.O_RDWR | os.O_CREAT, os.O_RDWR, os.O_RDONLY)  # the kernel refuses O_CREAT on others' files in /tmp
+    denied: PermissionError | None = None
+    for way in ways:
+        try:
+            descriptor = os.open(path, way | common, 0o666)
+        except PermissionError as error:
+            denied = denied or error
+            continue
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENXIO):
+                raise OutputError(f"{path}: something that is not a lock file lies there; remove it") from error
+            raise
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+        os.close(descriptor)
+        raise OutputError(f"{path}: something that is not a lock file lies there; remove it")
+    assert denied is not None
+    raise denied

@@ -7,8 +7,18 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
+from rubert_ood.ads.labels import (
+    Rewriter,
+    hint,
+    is_missing,
+    label_index,
+    normal_label,
+    read_labels,
+    warn_of_case,
+)
 from rubert_ood.ads.schema import as_text, check_type, decoded, resolve_columns
-from rubert_ood.ads.tables import inspect, list_tables, read_rows
+from rubert_ood.ads.sources import list_tables
+from rubert_ood.ads.tables import inspect, read_rows
 from rubert_ood.ads.text import TextCleaner, ad_text
 from rubert_ood.ads.traits import ad_traits, city_slices
 from rubert_ood.errors import InputError, SchemaError
@@ -16,7 +26,6 @@ from rubert_ood.settings import CleanerSettings, ColumnSettings, SplitSettings, 
 
 log = logging.getLogger(__name__)
 
-RESERVED_LABEL = "Other"
 ROLES = ("title", "description", "category", "city")
 TEST = 2
 """Place of test among the parts: train, valid, test, and calibration if there is one."""
@@ -68,6 +77,7 @@ def load_dataset(settings: TrainSettings) -> Dataset:
     labels = sorted(set(train["category"].to_pylist()))
     if len(labels) < 2:
         raise SchemaError(f"training needs at least 2 classes, found {len(labels)}: {labels}")
+    warn_of_case(labels)
     cleaner = build_cleaner(train, settings.cleaner)
     cleaned = [clean_labelled(part, cleaner, labels, traits=part is parts[TEST]) for part in parts]
     num_empty = sum(part.num_rows for part in parts) - sum(len(part) for part in cleaned)
@@ -84,32 +94,27 @@ def load_dataset(settings: TrainSettings) -> Dataset:
 
 
 def read_labelled(uri: str, columns: ColumnSettings, *, extra: tuple[str, ...] = ()) -> pa.Table:
-    """Read labelled ads into text columns title, description, category, city (absent ones null), and extra roles."""
+    """Read labelled ads into text columns title, description, category, city (absent ones null), and extra roles.
+
+    Categories come in their normal form (labels.py).
+    """
     roles = (*ROLES, *extra)
     tables = []
+    rewriter = Rewriter()
     for file in list_tables(uri):
-        found = resolve_columns(file.uri, inspect(file.uri).schema, columns, roles)
-        table = read_rows(file.uri, list(dict.fromkeys(found.values())))
-        _check_labels(file.uri, found["category"], table)
+        info = inspect(file.uri, version=file.version, delimiter=columns.delimiter or "")
+        found = resolve_columns(file.uri, info.schema, columns, roles)
+        wanted = list(dict.fromkeys(found.values()))
+        table = read_rows(file.uri, wanted, version=file.version, delimiter=info.delimiter)
         absent = pa.nulls(table.num_rows, pa.string())
-        tables.append(pa.table({role: as_text(table[found[role]]) if role in found else absent for role in roles}))
+        texts = {role: as_text(table[found[role]]) if role in found else absent for role in roles}
+        texts["category"] = read_labels(file.uri, found["category"], table[found["category"]], rewriter)
+        tables.append(pa.table(texts))
+    rewriter.report()
     joined = pa.concat_tables(tables)
     if joined.num_rows == 0:
         raise InputError(f"{uri}: the table has no rows")
     return joined
-
-
-def _check_labels(uri: str, name: str, table: pa.Table) -> None:
-    values = decoded(as_text(table[name]))
-    for row, value in enumerate(values):
-        if isinstance(value, bytes):
-            raise SchemaError(f"{uri}: row {row + 1}: column {name!r} holds a label that is not UTF-8")
-        if value is None or not value.strip():
-            raise SchemaError(f"{uri}: row {row + 1}: column {name!r} has no label; fill it in or drop the row")
-        if value == RESERVED_LABEL:
-            raise SchemaError(
-                f"{uri}: row {row + 1}: the label {RESERVED_LABEL!r} is reserved for doubtful ads; rename it"
-            )
 
 
 def split(table: pa.Table, settings: SplitSettings) -> list[pa.Table]:
@@ -152,13 +157,16 @@ def build_cleaner(train: pa.Table, settings: CleanerSettings) -> TextCleaner:
 
 def clean_labelled(table: pa.Table, cleaner: TextCleaner, labels: list[str], *, traits: bool = False) -> LabelledAds:
     """Clean and number the ads; ads without text are dropped, an unknown label is a SchemaError."""
-    index = {label: number for number, label in enumerate(labels)}
+    index = label_index(labels)
     texts, numbers, cities = [], [], []
     slices: dict[str, list[str]] = {}
     columns = (decoded(table[role]) for role in ("title", "description", "category", "city"))
     for row, (title, description, category, city) in enumerate(zip(*columns, strict=True)):
         if category not in index:
-            raise SchemaError(f"row {row + 1}: label {category!r} does not occur among the training labels")
+            raise SchemaError(
+                f"row {row + 1}: label {category!r} does not occur among the training labels"
+                f"{hint(str(category), labels)}"
+            )
         if isinstance(title, bytes) or isinstance(description, bytes):
             continue
         text = cleaner.clean(ad_text(title, description))
@@ -180,18 +188,27 @@ def clean_subcategories(
 ) -> tuple[LabelledAds, list[tuple[str, str]]]:
     """Clean the ads that have a text and a sub-category, and number their (category, sub-category) pairs.
 
-    Ads without a sub-category (null, blank, not UTF-8) are dropped; a category that is not among the labels is a
-    SchemaError.
+    Ads without a sub-category (null, blank, `nan`, not UTF-8) are dropped; a category that is not among the labels is
+    a SchemaError.
     """
+    index = label_index(labels)
+    rewriter = Rewriter()
     values = zip(decoded(table["category"]), decoded(table["subcategory"]), strict=True)
     numbers: dict[tuple[str, str], int] = {}
     kept, pairs = [], []
     for row, (category, subcategory) in enumerate(values):
-        if category not in labels:
-            raise SchemaError(f"label {category!r} (ad {row + 1}) is not a class of the bundle: rename or drop it")
-        if isinstance(subcategory, str) and subcategory.strip():
-            kept.append(row)
-            pairs.append(str(numbers.setdefault((category, subcategory), len(numbers))))
+        if category not in index:
+            raise SchemaError(
+                f"label {category!r} (ad {row + 1}) is not a class of the bundle: rename or drop it"
+                f"{hint(str(category), labels)}"
+            )
+        name = rewriter.normal(subcategory) if isinstance(subcategory, str) else ""
+        if is_missing(name):
+            continue
+        kept.append(row)
+        pair = (labels[index[category]], name)
+        pairs.append(str(numbers.setdefault(pair, len(numbers))))
+    rewriter.report()
     chosen = table.take(pa.array(kept, pa.int64()))
     chosen = chosen.set_column(chosen.schema.names.index("category"), "category", pa.array(pairs, pa.string()))
     return clean_labelled(chosen, cleaner, [str(number) for number in range(len(numbers))]), list(numbers)
@@ -201,15 +218,15 @@ def read_texts(uri: str, group: str, cleaner: TextCleaner) -> list[tuple[str, st
     """Read a table with the columns text and `group`: (text, cleaned text, group) per row with text."""
     rows = []
     for file in list_tables(uri):
-        schema = inspect(file.uri).schema
+        schema = inspect(file.uri, version=file.version).schema
         for name in ("text", group):
             if name not in schema.names:
                 raise SchemaError(f"{file.uri}: no column {name!r}; it has: {', '.join(schema.names)}")
             check_type(file.uri, schema, name, allow_integer=name == group)
-        table = read_rows(file.uri, ["text", group])
+        table = read_rows(file.uri, ["text", group], version=file.version)
         for text, value in zip(*(decoded(as_text(table[name])) for name in ("text", group)), strict=True):
             if isinstance(text, str) and isinstance(value, str) and (cleaned := cleaner.clean(text)):
-                rows.append((text, cleaned, value))
+                rows.append((text, cleaned, normal_label(value)))
     if not rows:
         raise InputError(f"{uri}: no row with text and {group}")
     return rows

@@ -39,7 +39,7 @@ def resolve_columns(
 
 
 def city_column(schema: pa.Schema, columns: ColumnSettings) -> dict[str, str]:
-    """Return {"city": its column} if this table has one of text; only the report counts it, so none is no fault."""
+    """Return {"city": its column} if this table has one of text; only the report counts it, so it may be absent."""
     try:
         return resolve_columns("", schema, columns, ["city"])
     except SchemaError:

@@ -1,25 +1,27 @@
-"""Read Parquet and CSV tables, whole or by a range of rows, local or s3://."""
+"""Read Parquet and CSV tables, whole or by a range of rows, local or s3://, each as it was planned."""
 
-import csv
-import io
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 from rubert_ood import storage
-from rubert_ood.errors import InputError, SchemaError
+from rubert_ood.ads.csv_table import is_csv, read_csv
+from rubert_ood.errors import InputChangedError, InputError
+from rubert_ood.listing import local_version
 from rubert_ood.retry import explained, retried
 
-SUFFIXES = (".parquet", ".csv")
 READ_BATCH_ROWS = 16_384
-BUFFER_BYTES = 8 * 2**20
-"""Of a column that are fetched at a time, so that a row group of gigabytes is never in memory."""
-csv.field_size_limit(2**31 - 1)
+BUFFER_BYTES = 2**23
+"""Of a column that is read page by page, not at once."""
+READ_BATCH_BYTES = 2**26
+MAX_ROWS = 2**31
+MAX_ROWS_PER_BYTE = 1_000
+"""A footer that claims more rows is refused: nothing packs ids and texts so tightly."""
 
 
 @dataclass(frozen=True)
@@ -27,32 +29,51 @@ class TableInfo:
     schema: pa.Schema
     row_groups: list[int]
     """Rows of each row group; a CSV file is one group."""
-
-
-def list_tables(uri: str) -> list[storage.FileInfo]:
-    """List the Parquet and CSV files under a URI; InputError when there are none."""
-    files = storage.list_files(uri, SUFFIXES)
-    if not files:
-        raise InputError(f"{uri}: no .parquet or .csv file here")
-    return files
+    delimiter: str = ""
+    """Of a CSV file."""
 
 
 @retried
-def inspect(uri: str) -> TableInfo:
-    """Read what can be known without the rows: the schema, and the rows of each row group (CSV is read through)."""
-    with _opened(uri) as file:
-        if _is_csv(uri):
-            table = _read_csv(uri, file, None)
-            return TableInfo(table.schema, [table.num_rows] if table.num_rows else [])
+def inspect(uri: str, *, version: str = "", delimiter: str = "") -> TableInfo:
+    """Read what can be known without the rows: the schema, and the rows of each row group (CSV is read through).
+
+    version: as `FileInfo` has it; InputChangedError when the file is of another by now. "" takes any.
+    """
+    with _opened(uri, version) as file:
+        if is_csv(uri):
+            table, found = read_csv(uri, file, None, delimiter)
+            return TableInfo(table.schema, [table.num_rows] if table.num_rows else [], found)
         footer = pq.ParquetFile(file)
         groups = footer.metadata
-        return TableInfo(footer.schema_arrow, [groups.row_group(i).num_rows for i in range(groups.num_row_groups)])
+        rows = [groups.row_group(index).num_rows for index in range(groups.num_row_groups)]
+        _check_claim(uri, groups.num_rows, rows, file)
+        return TableInfo(footer.schema_arrow, rows)
+
+
+def _check_claim(uri: str, num_rows: int, row_groups: list[int], file: Any) -> None:
+    """Refuse a footer whose numbers cannot be true, before anything of that size is made."""
+    size = file.seek(0, os.SEEK_END)
+    if num_rows != sum(row_groups) or min(row_groups, default=0) < 0:
+        raise InputError(f"{uri}: not readable as Parquet: its footer contradicts itself")
+    if num_rows > min(MAX_ROWS, size * MAX_ROWS_PER_BYTE):
+        raise InputError(f"{uri}: not readable as Parquet: its footer claims {num_rows:,} rows in {size:,} bytes")
 
 
 @retried
-def read_rows(uri: str, columns: Sequence[str], *, start: int = 0, stop: int | None = None) -> pa.Table:
-    """Read the columns of rows [start, stop); of Parquet only the row groups that hold them."""
-    batches = iter_rows(uri, columns, start=start, stop=stop, batch_rows=READ_BATCH_ROWS)
+def read_rows(
+    uri: str,
+    columns: Sequence[str],
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    version: str = "",
+    delimiter: str = "",
+) -> pa.Table:
+    """Read the columns of rows [start, stop); of Parquet only the row groups that hold them.
+
+    Raises InputChangedError when the file is not of this version before and after; "" takes any.
+    """
+    batches = iter_rows(uri, columns, start=start, stop=stop, version=version, delimiter=delimiter)
     first = next(batches)  # there is always one
     return pa.Table.from_batches([first, *batches], first.schema)
 
@@ -63,34 +84,57 @@ def iter_rows(
     *,
     start: int = 0,
     stop: int | None = None,
-    batch_rows: int,
+    version: str = "",
+    delimiter: str = "",
+    batch_rows: int | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Yield the columns of rows [start, stop), few at a time: of Parquet no more than these and a page are in memory.
 
-    The first batch has no row and tells the schema. Whoever iterates repeats a failure that passes.
+    batch_rows: by default so many that a batch of average rows stays below READ_BATCH_BYTES. The first batch has no
+    row and tells the schema. Whoever iterates repeats a failure that passes. Raises as `read_rows`.
     """
-    with _opened(uri) as file:
-        if _is_csv(uri):
-            table = _read_csv(uri, file, columns).slice(start, None if stop is None else stop - start)
+    with _opened(uri, version) as file:
+        if is_csv(uri):
+            length = None if stop is None else stop - start
+            table = read_csv(uri, file, columns, delimiter)[0].slice(start, length)
             yield _no_rows(table.schema)
             yield from table.to_batches(batch_rows)
             return
         parquet = pq.ParquetFile(file, buffer_size=BUFFER_BYTES)
-        schema = pa.schema([parquet.schema_arrow.field(name) for name in columns])
-        yield _no_rows(schema)
-        stop = parquet.metadata.num_rows if stop is None else stop
-        groups, position = _row_groups(parquet.metadata, start, stop)
-        for batch in parquet.iter_batches(batch_rows, row_groups=groups, columns=list(columns)):
-            low, high = max(start - position, 0), min(stop - position, batch.num_rows)
-            if low < high:
-                yield batch.slice(low, high - low).select(columns)
-            position += batch.num_rows
-            if position >= stop:
-                break
+        yield _no_rows(pa.schema([parquet.schema_arrow.field(name) for name in columns]))
+        yield from _batches(parquet, columns, start, stop, batch_rows)
 
 
 def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
+
+
+def _batches(
+    parquet: pq.ParquetFile,
+    columns: Sequence[str],
+    start: int,
+    stop: int | None,
+    batch_rows: int | None,
+) -> Iterator[pa.RecordBatch]:
+    stop = parquet.metadata.num_rows if stop is None else stop
+    groups, position = _row_groups(parquet.metadata, start, stop)
+    num_rows = batch_rows or _batch_rows(parquet.metadata, groups)
+    for batch in parquet.iter_batches(num_rows, row_groups=groups, columns=list(columns)):
+        low, high = max(start - position, 0), min(stop - position, batch.num_rows)
+        if low < high:
+            yield batch.slice(low, high - low).select(columns)
+        position += batch.num_rows
+        if position >= stop:
+            break
+
+
+def _batch_rows(metadata: pq.FileMetaData, groups: list[int]) -> int:
+    """Choose so many rows that a batch of average ones stays below READ_BATCH_BYTES."""
+    rows = size = 0
+    for index in groups:
+        rows += metadata.row_group(index).num_rows
+        size += metadata.row_group(index).total_byte_size
+    return max(1, min(READ_BATCH_ROWS, READ_BATCH_BYTES * rows // max(size, 1)))
 
 
 def _row_groups(metadata: pq.FileMetaData, start: int, stop: int) -> tuple[list[int], int]:
@@ -107,63 +151,56 @@ def _row_groups(metadata: pq.FileMetaData, start: int, stop: int) -> tuple[list[
     return groups, first_row
 
 
-def _is_csv(uri: str) -> bool:
-    return uri.lower().endswith(".csv")
-
-
 @contextmanager
-def _opened(uri: str) -> Iterator[Any]:
+def _opened(uri: str, version: str) -> Iterator[Any]:
     """Open a file for reading; a failure while it is read becomes one line that names it."""
     fs, path = storage.filesystem(uri)
-    with explained(uri), fs.open(path, "rb") as file:
+    with explained(uri), _planned(uri, version), fs.open(path, "rb") as file:
+        _check_version(uri, path, file, version)
         try:
             yield file
         except (pa.ArrowException, OSError) as error:
-            if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
-                raise  # storage failed; Arrow's own errors are plain and have no number
-            kind = "CSV" if _is_csv(uri) else "Parquet"
-            fix = "; save it as UTF-8" if "invalid UTF8" in str(error) else ""
-            raise InputError(f"{uri}: not readable as {kind}: {' '.join(str(error).split())}{fix}") from error
+            _check_version(uri, path, file, version)  # what was read may be a mixture
+            if _is_storage_failure(error):
+                raise
+            kind = "CSV" if is_csv(uri) else "Parquet"
+            reason = " ".join(str(error).split())[:300]
+            raise InputError(f"{uri}: not readable as {kind}: {reason}") from error
+        _check_version(uri, path, file, version)
 
 
-def _read_csv(uri: str, file: Any, columns: Sequence[str] | None) -> pa.Table:
-    """Read a CSV file, every column as text, so that `007` stays `007`."""
-    names = _header(uri, file)
-    repeated = {name for name in names if names.count(name) > 1}
-    if repeated:
-        raise SchemaError(f"{uri}: the column name {sorted(repeated)[0]!r} stands in the header twice")
-    content = file.read()
-    _check_quotes(uri, content)
-    return pyarrow.csv.read_csv(
-        pa.BufferReader(content),
-        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
-        convert_options=pyarrow.csv.ConvertOptions(
-            column_types={name: pa.string() for name in names}, include_columns=list(columns) if columns else None
-        ),
-    )
-
-
-def _check_quotes(uri: str, content: bytes) -> None:
-    """Refuse a quote that is never closed, or closed in the middle of a value: pyarrow would swallow rows silently."""
-    text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", errors="replace", newline="")
-    rows = csv.reader(text, strict=True)
-    line = 1
+@contextmanager
+def _planned(uri: str, version: str) -> Iterator[None]:
+    """A file of a known version that is not there, or not the same at a later read, has changed."""
     try:
-        for _ in rows:
-            line = rows.line_num + 1
-    except csv.Error as error:
-        raise InputError(f"{uri}: not readable as CSV: the row that begins in line {line}: {error}") from error
+        yield
+    except OSError as error:
+        gone = isinstance(error, FileNotFoundError) or type(error).__name__ == "FileExpired"
+        if version and gone:
+            raise _changed(uri) from error
+        raise
 
 
-def _header(uri: str, file: Any) -> list[str]:
-    """Read the column names and go back to the start."""
-    text = io.TextIOWrapper(file, "utf-8-sig", newline="")
-    try:
-        return next((row for row in csv.reader(text) if row), [])
-    except UnicodeDecodeError as error:
-        raise InputError(f"{uri}: not readable as CSV: the text is not UTF-8; save it as UTF-8") from error
-    except csv.Error as error:
-        raise InputError(f"{uri}: not readable as CSV: {error}") from error
-    finally:
-        text.detach()
-        file.seek(0)
+def _changed(uri: str) -> InputChangedError:
+    return InputChangedError(f"the input changed since the plan: {uri}; start again, which plans anew")
+
+
+def _is_storage_failure(error: Exception) -> bool:
+    """Tell a failure of storage from one of Arrow's own, which are plain OSErrors without a number."""
+    return isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None)
+
+
+def _check_version(uri: str, path: str, file: Any, version: str) -> None:
+    """Raise InputChangedError when an open file, or what its name leads to now, is of another version.
+
+    On S3 it is the ETag at opening; every read that follows is conditional on it (If-Match).
+    """
+    if not version:
+        return
+    if storage.is_s3(uri):
+        found = {str(file.details.get("ETag")).strip('"')}
+    else:
+        found = {local_version(os.fstat(file.fileno()))}
+        found.add(local_version(os.stat(path)) if os.path.exists(path) else "gone")
+    if found != {version}:
+        raise _changed(uri)

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Any
 
+from rubert_ood.ads.patterns import compile_bounded
 from rubert_ood.errors import SettingsError
 from rubert_ood.settings import NOISE_WORDS, PHONE_PATTERN
 
@@ -27,9 +28,9 @@ class TextCleaner:
         self.noise_words = _all_normalised(noise_words)
         self.cities = _all_normalised(cities)
         try:
-            self._phone = re.compile(phone_pattern)
-        except re.error as error:
-            raise SettingsError(f"cleaner.phone_pattern: no regular expression: {error}") from error
+            self._phone = compile_bounded(phone_pattern)
+        except ValueError as error:
+            raise SettingsError(f"cleaner.phone_pattern: {error}") from error
         self._city = _whole_words(self.cities)
         self._noise = _whole_words(self.noise_words)
 

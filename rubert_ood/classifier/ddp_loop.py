@@ -7,6 +7,7 @@ Shapes: N ads, L tokens, C classes.
 """
 
 import json
+import math
 import os
 import tempfile
 import time
@@ -24,6 +25,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from rubert_ood.classifier.device import choose_device
 from rubert_ood.classifier.model import load_network, load_tokenizer
 from rubert_ood.classifier.tokens import num_tokens, pad
+from rubert_ood.errors import SettingsError
 from rubert_ood.settings import OptimiserSettings
 
 POOL_BATCHES = 50
@@ -90,6 +92,11 @@ class Trainer:
                 share, loss = len(losses) / self.steps_per_epoch, float(torch.stack(losses).mean())
                 ray.train.report({"line": f"{self._epoch_name()}  {share:4.0%}  train loss {loss:.3f}"})
         train_loss = float(torch.stack(losses).mean())
+        if not math.isfinite(train_loss):
+            raise SettingsError(
+                f"optimiser.learning_rate: training diverged, the loss of epoch {self.epoch + 1} is not finite; "
+                "lower it"
+            )
         seconds = time.monotonic() - started
         counts: list[Any] = [None] * torch.distributed.get_world_size()
         torch.distributed.all_gather_object(counts, num_read)
@@ -127,7 +134,8 @@ class Trainer:
             predicted.append(logits_NC.argmax(1).cpu().numpy())
         parts: list[Any] = [None] * torch.distributed.get_world_size()
         torch.distributed.all_gather_object(parts, (np.concatenate(labels), np.concatenate(predicted), nll))
-        labels_all_N, predicted_all_N = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
+        labels_all_N = np.concatenate([part[0] for part in parts])
+        predicted_all_N = np.concatenate([part[1] for part in parts])
         return {
             "valid_rows": len(labels_all_N),
             "valid_loss": sum(part[2] for part in parts) / len(labels_all_N),

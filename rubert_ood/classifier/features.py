@@ -15,6 +15,7 @@ import ray
 import ray.data
 import torch
 
+from rubert_ood import errors
 from rubert_ood.ads.dataset import LabelledAds
 from rubert_ood.classifier import windows
 from rubert_ood.classifier.model import Classifier
@@ -28,6 +29,11 @@ BATCH_ADS = 512
 SUM_ADS = 8192
 """Ads of one partial sum: large, since each sum of H x H numbers travels to the driver."""
 TOKEN_BUDGET = 4096
+FAILURE = "failure"
+"""Column of a batch that could not be computed."""
+
+Checkpoint = str | Callable[[], str]
+"""Hub name, folder or s3:// URI that every node can read; or what finds a folder on each of them."""
 
 Sums = TypeVar("Sums")
 
@@ -35,7 +41,7 @@ Sums = TypeVar("Sums")
 class _FeatureActor:
     def __init__(
         self,
-        checkpoint_uri: str,
+        checkpoint: Checkpoint,
         max_length: int,
         long_text: LongTextSettings,
         use_gpu: bool,
@@ -43,16 +49,30 @@ class _FeatureActor:
         num_threads: int,
     ) -> None:
         torch.set_num_threads(num_threads)
-        self.classifier = Classifier.load(checkpoint_uri, use_gpu=use_gpu, precision=precision)
         self.max_length = max_length
         self.long_text = long_text
+        self.failure = ""
+        try:
+            folder = checkpoint if isinstance(checkpoint, str) else checkpoint()
+            self.classifier = Classifier.load(folder, use_gpu=use_gpu, precision=precision)
+        except RubertOodError as error:  # it would lose its class on the way through Ray Data
+            self.failure = f"{type(error).__name__} {error}"
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if self.failure:
+            return {FAILURE: np.array([self.failure], object)}
         texts = windows.cut(
             self.classifier.tokenizer, batch["text"].tolist(), max_length=self.max_length, long_text=self.long_text
         )
         logits_NC, cls_NH = windows.run(self.classifier, texts, token_budget=TOKEN_BUDGET)
         return {"row": batch["row"], "label": batch["label"], "logits": logits_NC, "cls": cls_NH}
+
+
+def _raise_failure(batch: pa.Table) -> None:
+    """Raise the error that a batch brings instead of features."""
+    if FAILURE in batch.column_names:
+        kind, _, message = str(batch[FAILURE][0].as_py()).partition(" ")
+        raise getattr(errors, kind)(message)
 
 
 @dataclass(frozen=True)
@@ -100,16 +120,17 @@ class StoredFeatures:
 
 def compute_features(
     parts: Mapping[str, LabelledAds],
-    checkpoint_uri: str,
+    checkpoint: Checkpoint,
     *,
     max_length: int,
     long_text: LongTextSettings,
     workers: WorkerSettings,
     precision: Precision,
 ) -> StoredFeatures:
-    """Run every part through the model, each row once. The checkpoint must be readable on every node.
+    """Run every part through the model, each row once; the checkpoint is looked for on every node.
 
-    int8 is computed on CPU, also by workers that have a GPU. Raises RubertOodError when rows get lost.
+    int8 is computed on CPU, also by workers that have a GPU. Raises RubertOodError when rows get lost, and what a
+    worker raised when it loaded the checkpoint.
     """
     use_gpu = workers.use_gpu and precision != "int8"
     texts = [text for ads in parts.values() for text in ads.texts]
@@ -119,7 +140,7 @@ def compute_features(
     batches = ray.data.from_arrow(_cut(table)).map_batches(
         _FeatureActor,
         fn_constructor_args=(
-            checkpoint_uri,
+            checkpoint,
             max_length,
             long_text,
             use_gpu,
@@ -135,6 +156,7 @@ def compute_features(
     seen = np.zeros(len(texts), dtype=np.uint8)
     blocks = []
     for batch in batches.iter_batches(batch_size=None, batch_format="pyarrow"):
+        _raise_failure(batch)
         seen[np.asarray(batch["row"])] += 1
         blocks.append(ray.put(batch))
         progress.add(batch.num_rows)

@@ -66,9 +66,9 @@ def _layer(
     context_QH = torch.empty_like(query_QH)
     for rows, group in groups:
         heads = (group.num_ads, -1, attention.num_attention_heads, attention.attention_head_size)
-        query, key, value = (
-            part.view(heads).transpose(1, 2) for part in (query_QH[rows], key_TH[group.tokens], value_TH[group.tokens])
-        )
+        query = query_QH[rows].view(heads).transpose(1, 2)
+        key = key_TH[group.tokens].view(heads).transpose(1, 2)
+        value = value_TH[group.tokens].view(heads).transpose(1, 2)
         context_nALD = scaled_dot_product_attention(query, key, value)
         context_QH[rows] = context_nALD.transpose(1, 2).reshape(-1, context_QH.shape[1])
     return layer.feed_forward_chunk(layer.attention.output(context_QH, queries_QH))

@@ -14,17 +14,31 @@ import ray
 import ray.data
 import ray.train
 import ray.train.torch
+import torch
 from ray.util.queue import Queue
 
 from rubert_ood import storage
 from rubert_ood.ads.dataset import Dataset, LabelledAds
 from rubert_ood.classifier.ddp_loop import PADDING_LABEL, read_state, train_worker
-from rubert_ood.classifier.model import TRAINING_STATE, load_tokenizer, max_positions
+from rubert_ood.classifier.model import TRAINING_STATE, load_tokenizer
+from rubert_ood.classifier.preflight import warn_of_waiting
 from rubert_ood.classifier.tokens import tokenize
 from rubert_ood.errors import PartialRunError, RubertOodError, SettingsError
 from rubert_ood.settings import TrainSettings, WorkerSettings
 
 log = logging.getLogger(__name__)
+
+RECURRING = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    TypeError,
+    ValueError,
+)
+"""What the same data and settings would raise again; a RuntimeError may be a lost connection."""
 
 
 @dataclass(frozen=True)
@@ -40,22 +54,19 @@ class TrainedModel:
 
 
 def fine_tune(dataset: Dataset, settings: TrainSettings, *, run_name: str, work_dir: str) -> TrainedModel:
-    """Train on the workers and copy the best checkpoint into work_dir. The same run_name resumes a stopped run."""
-    base_model = settings.base_model
-    limit = max_positions(base_model)
-    if settings.optimiser.max_length > limit:
-        raise SettingsError(f"optimiser.max_length: {settings.optimiser.max_length} is over the model's {limit} tokens")
-    workers = settings.workers
-    if len(dataset.train) < workers.num_workers * settings.optimiser.batch_size:
-        raise SettingsError(f"{len(dataset.train)} training ads do not fill one batch of every worker")
+    """Train on the workers and copy the best checkpoint into work_dir. The same run_name resumes a stopped run.
+
+    The dataset has passed `check_training`. Raises PartialRunError only for what another attempt may not meet.
+    """
+    base_model, workers = settings.base_model, settings.workers
     _claim_run(dataset, settings, run_name)
-    _warn_of_waiting(workers)
+    warn_of_waiting(workers)
     tokenizer = load_tokenizer(base_model)
     fs, path = storage.arrow_filesystem(storage.join(settings.output_uri, "training"))
     lines: Queue = Queue(actor_options={"num_cpus": 0})
     printer = threading.Thread(target=_print_lines, args=(lines,), daemon=True)
     printer.start()
-    trainer = ray.train.torch.TorchTrainer(
+    trainer = _Trainer(
         train_worker,
         train_loop_config={
             "base_model": storage.absolute(base_model) if os.path.isdir(base_model) else base_model,
@@ -69,11 +80,7 @@ def fine_tune(dataset: Dataset, settings: TrainSettings, *, run_name: str, work_
             "train": _token_dataset(dataset.train, tokenizer, settings, shuffle=True),
             "valid": _token_dataset(dataset.valid, tokenizer, settings, shuffle=False),
         },
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=workers.num_workers,
-            use_gpu=workers.use_gpu,
-            resources_per_worker={"CPU": workers.cpus_per_worker} | ({"GPU": 1} if workers.use_gpu else {}),
-        ),
+        scaling_config=_scaling(workers),
         run_config=ray.train.RunConfig(
             name=run_name,
             storage_path=path,
@@ -88,15 +95,19 @@ def fine_tune(dataset: Dataset, settings: TrainSettings, *, run_name: str, work_
     try:
         result = trainer.fit()
     except ray.train.TrainingFailedError as error:
-        raise PartialRunError(
-            f"training {run_name} stopped, the same version goes on from its newest checkpoint: {_reason(error)}"
-        ) from error
-    except SystemExit as error:  # Ray Train's own answer to Ctrl-C
-        raise KeyboardInterrupt from error
+        raise _failure(run_name, error) from error
     finally:
         lines.put(None)
         printer.join(timeout=10)
     return _best_checkpoint(result, settings.output_uri, work_dir)
+
+
+def _scaling(workers: WorkerSettings) -> ray.train.ScalingConfig:
+    return ray.train.ScalingConfig(
+        num_workers=workers.num_workers,
+        use_gpu=workers.use_gpu,
+        resources_per_worker={"CPU": workers.cpus_per_worker} | ({"GPU": 1} if workers.use_gpu else {}),
+    )
 
 
 def _claim_run(dataset: Dataset, settings: TrainSettings, run_name: str) -> None:
@@ -121,22 +132,25 @@ def _claim_run(dataset: Dataset, settings: TrainSettings, run_name: str) -> None
         storage.put_bytes(uri, json.dumps(identity, ensure_ascii=False).encode())
 
 
-def _warn_of_waiting(workers: WorkerSettings) -> None:
-    wanted = {"CPU": workers.num_workers * workers.cpus_per_worker, "GPU": workers.num_workers * workers.use_gpu}
-    there = ray.cluster_resources()
-    for name, count in wanted.items():
-        if count > there.get(name, 0):
-            log.warning(
-                f"train     waits for {count:g} {name}, the cluster has {there.get(name, 0):g}: "
-                "an autoscaler may add some; otherwise stop and ask for less"
-            )
-
-
-def _reason(error: ray.train.TrainingFailedError) -> str:
-    """Return the last line of what the first failed worker said."""
+def _failure(run_name: str, error: ray.train.TrainingFailedError) -> RubertOodError:
+    """Make the error of the job from those of its workers: one that would come again does not say `go on`."""
     failures = getattr(error, "worker_failures", None) or {0: error}
-    lines = str(next(iter(failures.values()))).strip().splitlines()
-    return lines[-1] if lines else type(error).__name__
+    causes = [getattr(failure, "_base_exc", failure) for failure in failures.values()]
+    for cause in causes:  # one worker's own failure breaks the connections of the others
+        if isinstance(cause, RubertOodError) and not isinstance(cause, PartialRunError):
+            return type(cause)(str(cause))
+        if isinstance(cause, torch.OutOfMemoryError):
+            return SettingsError("optimiser.batch_size: the memory of the GPU does not hold a batch; lower it")
+        if isinstance(cause, RECURRING):
+            return RubertOodError(f"training {run_name} failed, and would fail again: {_line(cause)}")
+    return PartialRunError(
+        f"training {run_name} stopped, the same version goes on from its newest checkpoint: {_line(causes[0])}"
+    )
+
+
+def _line(cause: BaseException) -> str:
+    lines = str(cause).strip().splitlines()
+    return f"{type(cause).__name__}: {lines[-1]}" if lines else type(cause).__name__
 
 
 def _token_dataset(ads: LabelledAds, tokenizer: Any, settings: TrainSettings, *, shuffle: bool) -> ray.data.Dataset:
@@ -166,6 +180,13 @@ def _best_checkpoint(result: Any, output_uri: str, work_dir: str) -> TrainedMode
             os.unlink(os.path.join(folder, name))
     uri = f"s3://{best.path}" if storage.is_s3(output_uri) else best.path
     return TrainedModel(uri, folder, metrics["epoch"], history)
+
+
+class _Trainer(ray.train.torch.TorchTrainer):
+    """Leaves Ctrl-C to us: Ray Train would answer the second one with nothing, and the third with exit code 0."""
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        pass
 
 
 class _LineCallback(ray.train.UserCallback):

@@ -92,7 +92,7 @@ def statistics_of(means_CH: Floats, sums: ResidualSums) -> MahalanobisStatistics
     moment_HH = sums.scatter_HH / sums.num_rows
     variance = np.trace(moment_HH) / hidden
     if variance <= (np.finfo(np.float64).eps * np.abs(means_CH).max()) ** 2:  # nothing but rounding
-        raise SchemaError("every train ad equals its class mean, so there is no covariance: give more ads per class")
+        raise SchemaError("every train ad equals its class mean, no covariance can be fitted: give more per class")
     shrinkage = sums.shrinkage()
     weight = max(shrinkage, MIN_SHRINKAGE)
     values_H, vectors_HH = np.linalg.eigh((1 - weight) * moment_HH + weight * variance * np.eye(hidden))

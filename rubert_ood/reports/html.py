@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
+from rubert_ood.plain import printable, printable_lines
 from rubert_ood.reports import figures
 from rubert_ood.reports.diff import diff_findings, most_churned, transition_counts
 from rubert_ood.reports.drift import drift, label_shares, rates
@@ -33,6 +35,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("rubert_ood.reports"),
         autoescape=True,  # ads are hostile text
+        finalize=_plain,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -43,6 +46,11 @@ def _environment() -> Environment:
     environment.globals |= {"script": script, "script_hash": f"sha256-{digest}", "WEAK_F1": WEAK_F1}
     environment.globals |= {"CHANGED_PAIRS": CHANGED_PAIRS, "EXCERPT_CHARACTERS": EXCERPT_CHARACTERS}
     return environment
+
+
+def _plain(value: Any) -> Any:
+    """Let nothing on a page act, nor stop its encoding: bidi controls, lone surrogates of file names."""
+    return printable_lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _data_uri(svg: str) -> str:
@@ -61,23 +69,29 @@ def evaluation_html(evaluation: Mapping[str, Any]) -> str:
         "pr": figures.curve(evaluation["curves"]["pr"], "recall", "precision"),
         "roc": figures.curve(evaluation["curves"]["roc"], "false positive rate", "true positive rate", diagonal=True),
         "risk": figures.risk_coverage(evaluation["risk_coverage"]["curve"]),
-        "d2": figures.d2_histograms(evaluation["d2_histograms"], evaluation["d2_limit"]),
+        "d2": figures.d2_histograms(_named_sets(evaluation["d2_histograms"]), evaluation["d2_limit"]),
     }
     detectors = [dict(entry) | {"kinds": measured_kinds(entry)} for entry in evaluation["detectors"]]
     if detectors and detectors[0]["kinds"]:
         drawn["detectors"] = figures.detectors(
             {
-                entry["detector"]: {kind: metrics["auroc"] for kind, metrics in entry["kinds"].items()}
+                entry["detector"]: {printable(kind): metrics["auroc"] for kind, metrics in entry["kinds"].items()}
                 for entry in detectors
             }
         )
     if kinds:
-        lines = {kind["kind"]: kind["roc"] for kind in kinds}
+        lines = {printable(kind["kind"]): kind["roc"] for kind in kinds}
         height = figures.ridges_height(len(evaluation["d2_histograms"]["counts"]))
         drawn["ood_roc"] = figures.curves(
             lines, "share of test ads", "share of OOD texts", diagonal=True, height=height
         )
     return _environment().get_template("evaluation.html.j2").render(e=evaluation, figures=drawn, detectors=detectors)
+
+
+def _named_sets(histograms: Mapping[str, Any]) -> dict[str, Any]:
+    """Return histograms of d2 under names that an SVG may hold."""
+    sets = histograms["counts"]
+    return {**histograms, "counts": dict(zip(map(printable, sets), sets.values(), strict=True))}
 
 
 def run_html(
@@ -136,7 +150,8 @@ def diff_html(document: Mapping[str, Any]) -> str:
     """Render the differences of two runs, as `workflows.compare.compare_runs` made them."""
     transitions = document["transitions"]
     labels = most_churned(transitions, MAX_MATRIX_LABELS)
-    drawn = {"transitions": figures.transition_matrix(*transition_counts(transitions, labels))} if labels else {}
+    names, counts = list(map(printable, labels)), transition_counts(transitions, labels)[1]
+    drawn = {"transitions": figures.transition_matrix(names, counts)} if labels else {}
     return (
         _environment()
         .get_template("diff.html.j2")

@@ -5,23 +5,27 @@ from typing import Any
 
 import yaml
 
+from rubert_ood.plain import markdown, printable
+
 
 def model_card(evaluation: Mapping[str, Any]) -> str:
-    """Write the card from the evaluation."""
+    """Write the card from the evaluation; names in it, of classes for one, are shown as they are, never as markup."""
     context, headline = evaluation["context"], evaluation["headline"]
     head = {
         "language": "ru",
         "library_name": "transformers",
         "pipeline_tag": "text-classification",
-        **({"base_model": context["base_model"]} if "base_model" in context else {}),
+        **({"base_model": printable(context["base_model"])} if "base_model" in context else {}),
         "metrics": ["accuracy", "f1"],
         "tags": ["classified-ads", "out-of-distribution-detection", "mahalanobis"],
     }
-    findings = "\n".join(f"- {'' if item['ok'] else 'CAUTION: '}{item['text']}" for item in evaluation["verdict"])
+    findings = "\n".join(
+        f"- {'' if item['ok'] else 'CAUTION: '}{markdown(item['text'])}" for item in evaluation["verdict"]
+    )
     return f"""---
 {yaml.safe_dump(head, allow_unicode=True, sort_keys=False)}---
 
-# Classifier of Russian private ads, version {context["version"]}
+# Classifier of Russian private ads, version {markdown(context["version"])}
 
 {_origin(context)}
 Text is `clean(title + " " + description)`; `text.json` holds what the cleaner removes.
@@ -44,8 +48,9 @@ flag and "Other" come from `rubert-ood predict` and `rubert-ood score`. The whol
 def _origin(context: Mapping[str, Any]) -> str:
     parts = []
     if "base_model" in context:
-        parts.append(f"Fine-tuned from `{context['base_model']}` on {context['num_train']:,} ads.")
+        parts.append(f"Fine-tuned from {markdown(context['base_model'])} on {context['num_train']:,} ads.")
     if "tuned_from" in context:
-        parts.append(f"Thresholds tuned from version `{context['tuned_from']}`, measured on the ads that chose them.")
-        parts.append(context["tuned_for"])
+        older = markdown(context["tuned_from"])
+        parts.append(f"Thresholds tuned from version {older}, measured on the ads that chose them.")
+        parts.append(markdown(context["tuned_for"]))
     return " ".join(parts)

@@ -20,7 +20,7 @@ class CityCounter:
         self._unseen = Counter[str]()
 
     def add(self, city: str | bytes | None) -> None:
-        """Count the city of one ad; a name that is missing, blank or not UTF-8 (bytes) is no city."""
+        """Count the city of one ad; a name that is missing, blank or not UTF-8 (bytes) does not count."""
         name = normalised(city) if isinstance(city, str) else ""
         if name:
             self._rows += 1

@@ -33,9 +33,11 @@ NUM_OOD_EXAMPLES = 20
 def count_partition(rows: pa.Table) -> dict[str, Any]:
     """Compare the rows, of ROW_SCHEMA, whose ids fall into one partition."""
     frame = rows.to_pandas()
-    a, b = (frame[frame["in_b"] == in_b].drop(columns="in_b") for in_b in (False, True))
+    a = frame[~frame["in_b"]].drop(columns="in_b")
+    b = frame[frame["in_b"]].drop(columns="in_b")
     repeated = pd.Index(pd.concat([side.loc[side["ad_id"].duplicated(), "ad_id"] for side in (a, b)]).unique())
-    ones_a, ones_b = (side[~side["ad_id"].isin(repeated)] for side in (a, b))
+    ones_a = a[~a["ad_id"].isin(repeated)]
+    ones_b = b[~b["ad_id"].isin(repeated)]
     ads = ones_a.merge(ones_b, on="ad_id", suffixes=("_a", "_b")).sort_values("ad_id", ignore_index=True)
     changed = ads["label_a"] != ads["label_b"]
     same_text = ads["text_key_a"] == ads["text_key_b"]
@@ -178,8 +180,7 @@ def _label_list(total: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for label in set().union(*counts.values()):
         row = {name: count.get(label, 0) for name, count in counts.items()}
-        in_a, in_b = (
-            row["stayed"] + row[moved] + row[only] for moved, only in (("left", "only_a"), ("joined", "only_b"))
-        )
+        in_a = row["stayed"] + row["left"] + row["only_a"]
+        in_b = row["stayed"] + row["joined"] + row["only_b"]
         rows.append({"label": label, "in_a": in_a, "in_b": in_b, **row})
     return sorted(rows, key=lambda row: (-row["in_a"] - row["in_b"], row["label"]))

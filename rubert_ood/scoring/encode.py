@@ -2,22 +2,23 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
 
-from rubert_ood.ads.schema import as_plain, as_text, decoded
+from rubert_ood.ads.schema import as_text, decoded
 from rubert_ood.ads.tables import iter_rows
 from rubert_ood.ads.text import ad_text
 from rubert_ood.bundle import Bundle
 from rubert_ood.retry import retried
+from rubert_ood.scoring.carry import cast_carried
 from rubert_ood.scoring.cities import CityCounter
 from rubert_ood.scoring.fold import TextFolder
 from rubert_ood.scoring.payload import ScoringJob, attempt, job_bundle, to_ipc
-from rubert_ood.scoring.plan import Shard
+from rubert_ood.scoring.plan import Shard, unpack_schema
 from rubert_ood.scoring.records import STATUS_EMPTY, STATUS_OK
 
 ROLES = ("ad_id", "title", "description", "city")
@@ -38,7 +39,7 @@ class EncodedRows:
     texts: pa.Table
     """Each different text once: text_key, excerpt, windows, num_tokens, is_cut."""
     cities: dict[str, Any] | None
-    """What CityCounter found; None if there is no such column."""
+    """What CityCounter found; None without such a column."""
 
 
 def encode(item: dict[str, Any], job: ScoringJob) -> dict[str, Any]:
@@ -49,28 +50,20 @@ def encode(item: dict[str, Any], job: ScoringJob) -> dict[str, Any]:
 def _encode_shard(shard: Shard, job: ScoringJob) -> dict[str, Any]:
     started = time.time()
     bundle = job_bundle(job.bundle_uri, job.bundle_fingerprint)
-    encoded = encode_rows(shard.uri, shard.columns, bundle, start=shard.start, stop=shard.stop, carry=job.carry_columns)
+    encoded = encode_rows(shard.uri, shard, bundle, carry=unpack_schema(job.carry_schema))
     texts = encoded.texts if job.report_texts else encoded.texts.drop_columns("excerpt")
     cities = "" if encoded.cities is None else json.dumps(encoded.cities)
     return {"started": started, "rows": to_ipc(encoded.rows), "texts": to_ipc(texts), "cities": cities}
 
 
 @retried
-def encode_rows(
-    uri: str,
-    columns: Mapping[str, str],
-    bundle: Bundle,
-    *,
-    start: int,
-    stop: int,
-    carry: Sequence[str] = (),
-) -> EncodedRows:
-    """Encode rows [start, stop) of a table, of which few are in memory at a time. `columns`: role -> column."""
+def encode_rows(uri: str, shard: Shard, bundle: Bundle, *, carry: pa.Schema) -> EncodedRows:
+    """Encode the rows of a shard, of which few are in memory at a time; `carry` has the carried columns."""
+    columns = shard.columns
     texts, cities = TextFolder(bundle, _tokenizer(bundle.folder)), CityCounter(bundle.cleaner)
     ad_ids, reasons, numbers = list[str | None](), list[str | None](), list[int | None]()
-    carried: dict[str, list[pa.Array]] = {name: [] for name in carry}
-    wanted = list(dict.fromkeys([*columns.values(), *carry]))
-    for batch in iter_rows(uri, wanted, start=start, stop=stop, batch_rows=BATCH_ROWS):
+    carried: dict[str, list[pa.Array]] = {name: [] for name in carry.names}
+    for batch in _batches(shard, carry.names):
         table = pa.Table.from_batches([batch])
         values = [_values(table, columns.get(role)) for role in ROLES]
         for ad_id, title, description, city in zip(*values, strict=True):
@@ -81,9 +74,9 @@ def encode_rows(
             if reason is None:
                 cities.add(city)
         for name, chunks in carried.items():
-            chunks += as_plain(table[name]).chunks
+            chunks += cast_carried(uri, table[name], carry.field(name)).chunks
     rows = {"ad_id": pa.array(ad_ids, pa.string())}
-    rows |= {f"carry.{name}": pa.chunked_array(chunks) for name, chunks in carried.items()}
+    rows |= {f"carry.{name}": pa.chunked_array(chunks, carry.field(name).type) for name, chunks in carried.items()}
     found, row_N = texts.finish()
     text_index = [None if number is None or row_N[number] < 0 else row_N[number] for number in numbers]
     status = [STATUS_EMPTY if row is None else STATUS_OK for row in text_index]
@@ -93,6 +86,18 @@ def encode_rows(
         "text_index": pa.array(text_index, pa.int64()),
     }
     return EncodedRows(pa.table(rows).combine_chunks(), found, cities.counts() if "city" in columns else None)
+
+
+def _batches(shard: Shard, carried: list[str]) -> Iterator[pa.RecordBatch]:
+    return iter_rows(
+        shard.uri,
+        list(dict.fromkeys([*shard.columns.values(), *carried])),
+        start=shard.start,
+        stop=shard.stop,
+        version=shard.version,
+        delimiter=shard.delimiter,
+        batch_rows=BATCH_ROWS,
+    )
 
 
 def _values(table: pa.Table, column: str | None) -> list[Any]:

@@ -4,9 +4,10 @@ import itertools
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import pyarrow as pa
 
 from rubert_ood.bundle import Bundle
 from rubert_ood.classifier import windows
@@ -42,7 +43,8 @@ def calibrate(plan: Plan, bundle: Bundle, *, for_s: float) -> Estimate | None:
     def score(shard: Shard, start: int) -> tuple[int, int]:
         """Score one piece; return its ads and tokens."""
         stop = min(shard.stop, start + PIECE_ROWS)
-        encoded = encode_rows(shard.uri, shard.columns, bundle, start=start, stop=stop)
+        piece = replace(shard, start=start, stop=stop)
+        encoded = encode_rows(shard.uri, piece, bundle, carry=pa.schema([]))
         read = windows.Windows.of(encoded.texts)
         bundle.fitted.decide(*windows.run(classifier, read, token_budget=plan.token_budget))
         return encoded.rows.num_rows, int(num_tokens(read.ids).sum())

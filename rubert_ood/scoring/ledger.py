@@ -7,6 +7,7 @@ receipt.
 
 import hashlib
 import json
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -15,9 +16,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import Field, TypeAdapter
 
 from rubert_ood import storage
-from rubert_ood.scoring.plan import Plan, Shard
+from rubert_ood.errors import InputError
+from rubert_ood.listing import FileInfo, list_below
+from rubert_ood.scoring.control import RESTORE, Count, Moment, Record, parse, parse_dict
+from rubert_ood.scoring.plan import Plan, Shard, ShardId
 from rubert_ood.scoring.records import STATUS_EMPTY, ids_digest
 
 STORAGE_THREADS = 16
@@ -25,6 +30,81 @@ CONFIDENCE_BINS = 20
 TOKEN_EDGES = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 """Lower ends of the bins of text length, two to an octave; 0 tokens: the ad has no text."""
 RECEIPTS, QUARANTINE = "receipts", "quarantine"
+RECORD_NAME = re.compile(r"[^._].*\.json")
+
+
+class Settled(Record):
+    """What the records of a shard have in common."""
+
+    shard_id: ShardId
+    fingerprint: str
+    """Of the run; records of another one do not count."""
+
+
+class Quarantined(Settled):
+    uri: str
+    start: Count
+    stop: Count
+    rows_in: Count
+    reason: str
+
+
+class Cities(Record):
+    rows: Count
+    rows_unseen: Count
+    unseen: dict[str, Count]
+
+
+class FarAd(Record):
+    ad_id: str
+    text_key: str
+    label: str
+    confidence: float
+    is_ood: bool
+    ood_distance: float
+    ood_z: float
+    ood_p: float
+    text: str | None
+    uri: str
+
+
+class Receipt(Settled):
+    """What a receipt must hold; `make_receipt` says what it means."""
+
+    uri: str
+    start: Count
+    stop: Count
+    rows_in: Count
+    rows_rejected: Count
+    rejected_reasons: dict[str, Count]
+    ids_in: Count
+    ids_rejected: Count
+    ids_out: Count
+    rows_scored: Count
+    rows_empty: Count
+    rows_ood: Count
+    rows_cut: Count
+    classes: dict[str, Count]
+    confidence_histogram: list[Count] = Field(min_length=CONFIDENCE_BINS, max_length=CONFIDENCE_BINS)
+    unique_texts: Count
+    tokens: Count
+    unique_tokens: Count
+    part_sha256: str
+    seconds: float
+    scorer_busy_s: float
+    scorer_idle_s: float
+    finished_at: Moment
+    token_histogram: list[Count] = Field([], min_length=len(TOKEN_EDGES), max_length=len(TOKEN_EDGES))
+    padded_tokens: Count = 0
+    cities: Cities | None = None
+    top_ood: list[FarAd] = Field([])
+
+
+SETTLED = TypeAdapter(Settled)
+SCHEMAS: dict[str, TypeAdapter[Any]] = {
+    RECEIPTS: TypeAdapter(Receipt),
+    QUARANTINE: TypeAdapter(Quarantined),
+}
 
 
 def make_receipt(
@@ -110,14 +190,16 @@ def _counts(column: pa.ChunkedArray) -> dict[str, int]:
     return {item["values"]: item["counts"] for item in pc.value_counts(column).to_pylist()}
 
 
-def put_receipt(run_uri: str, receipt: dict[str, Any]) -> None:
-    _put_record(run_uri, RECEIPTS, receipt)
+def receipt_uri(run_uri: str, shard_id: str) -> str:
+    return storage.join(run_uri, "_run", RECEIPTS, f"{shard_id}.json")
 
 
 def put_quarantine(plan: Plan, shard: Shard, reason: str) -> None:
     """Set a shard aside: note why it cannot be scored."""
     record = {"shard_id": shard.shard_id, "fingerprint": plan.fingerprint, "uri": shard.uri, "start": shard.start}
-    _put_record(plan.run_uri, QUARANTINE, record | {"stop": shard.stop, "rows_in": shard.num_rows, "reason": reason})
+    record |= {"stop": shard.stop, "rows_in": shard.num_rows, "reason": reason}
+    uri = storage.join(plan.run_uri, "_run", QUARANTINE, f"{shard.shard_id}.json")
+    storage.put_bytes(uri, json.dumps(record, ensure_ascii=False).encode())
 
 
 def read_receipts(run_uri: str, fingerprint: str) -> dict[str, dict[str, Any]]:
@@ -130,13 +212,30 @@ def read_quarantine(run_uri: str, fingerprint: str) -> dict[str, dict[str, Any]]
     return _read_records(run_uri, QUARANTINE, fingerprint)
 
 
-def _put_record(run_uri: str, folder: str, record: dict[str, Any]) -> None:
-    uri = storage.join(run_uri, "_run", folder, f"{record['shard_id']}.json")
-    storage.put_bytes(uri, json.dumps(record, ensure_ascii=False).encode())
+def find_receipt(run_uri: str, shard_id: str, fingerprint: str) -> dict[str, Any] | None:
+    """Return the receipt of one shard, or None while it has none of this fingerprint."""
+    uri = receipt_uri(run_uri, shard_id)
+    data = storage.read_optional(uri)
+    return None if data is None else _record(uri, data, RECEIPTS, fingerprint)
 
 
 def _read_records(run_uri: str, folder: str, fingerprint: str) -> dict[str, dict[str, Any]]:
-    files = storage.list_files(storage.join(run_uri, "_run", folder), (".json",), missing_ok=True)
+    found = list_below(storage.join(run_uri, "_run", folder), missing_ok=True).files
+    files = [file for file in found if RECORD_NAME.fullmatch(file.uri.rpartition("/")[2])]
+
+    def read(file: FileInfo) -> dict[str, Any] | None:
+        return _record(file.uri, storage.read_bytes(file.uri), folder, fingerprint)
+
     with ThreadPoolExecutor(STORAGE_THREADS) as pool:
-        records = list(pool.map(storage.read_json, [file.uri for file in files]))
-    return {record["shard_id"]: record for record in records if record["fingerprint"] == fingerprint}
+        records = list(pool.map(read, files))
+    return {record["shard_id"]: record for record in records if record is not None}
+
+
+def _record(uri: str, data: bytes, folder: str, fingerprint: str) -> dict[str, Any] | None:
+    """Check a record; None when it is of another fingerprint, whose schema may be another."""
+    settled = parse(uri, data, SETTLED)
+    if not uri.endswith(f"/{settled.shard_id}.json"):
+        raise InputError(f"{uri}: damaged, it is of shard {settled.shard_id}; {RESTORE}")
+    if settled.fingerprint != fingerprint:
+        return None
+    return parse_dict(uri, data, SCHEMAS[folder])

@@ -2,21 +2,27 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from rubert_ood import __version__, storage
+from rubert_ood.errors import PartialRunError
 from rubert_ood.ood.decision import OTHER
 from rubert_ood.scoring.cities import add_cities
+from rubert_ood.scoring.control import parse_dict
 from rubert_ood.scoring.ledger import CONFIDENCE_BINS
+from rubert_ood.scoring.manifest_schema import Manifest
 from rubert_ood.scoring.plan import Plan
 from rubert_ood.scoring.records import DIGEST_MODULUS
 from rubert_ood.scoring.top_ood import merge_top
 
 MANIFEST_FILE = "manifest.json"
+SWAP_ATTEMPTS = 5
 COUNTED = (
     "rows_in",
     "rows_scored",
@@ -48,6 +54,10 @@ PER_SHARD = (
     "finished_at",
 )
 """What the manifest repeats of each receipt."""
+WHOLE = ("complete", "refused", "published", "rolled_back")
+"""Outcomes of a run whose shards are all scored or quarantined."""
+
+MANIFEST = TypeAdapter(Manifest)
 
 
 def make_manifest(
@@ -100,6 +110,7 @@ def make_manifest(
         "quarantined": plan.quarantined,
         "quarantined_shards": [{k: v for k, v in record.items() if k != "fingerprint"} for record in aside],
         "empty_files": plan.empty_files,
+        "ignored": asdict(plan.ignored),
         "duplicates": duplicates,
         "confidence_histogram": _sum_histograms(done, "confidence_histogram") or [0] * CONFIDENCE_BINS,
         "token_histogram": _sum_histograms(done, "token_histogram"),
@@ -128,10 +139,57 @@ def manifest_uri(run_uri: str) -> str:
     return storage.join(run_uri, "_run", MANIFEST_FILE)
 
 
-def put_manifest(manifest: dict[str, Any]) -> None:
-    data = json.dumps(manifest, ensure_ascii=False, indent=1, allow_nan=False).encode()
-    storage.put_bytes(manifest_uri(manifest["run_uri"]), data)
-
-
 def read_manifest(run_uri: str) -> dict[str, Any]:
-    return storage.read_json(manifest_uri(run_uri))
+    """Read the manifest of a run folder, which may have been moved; InputError when there is none."""
+    uri = manifest_uri(run_uri)
+    return _parsed(run_uri, storage.read_bytes(uri))
+
+
+def find_manifest(run_uri: str) -> dict[str, Any]:
+    """Return the manifest as an earlier start left it; empty if none got that far."""
+    return manifest_and_version(run_uri)[0]
+
+
+def manifest_and_version(run_uri: str) -> tuple[dict[str, Any], str]:
+    """Return the manifest, empty if there is none, and its version for `swap_manifest`."""
+    data, version = storage.read_versioned(manifest_uri(run_uri))
+    return ({} if data is None else _parsed(run_uri, data)), version
+
+
+def _parsed(run_uri: str, data: bytes) -> dict[str, Any]:
+    content = parse_dict(manifest_uri(run_uri), data, MANIFEST)
+    run_uri = storage.absolute(run_uri.rstrip("/"))
+    return content | {"run_uri": run_uri, "output_uri": run_uri.rsplit("/", 2)[0]}
+
+
+def swap_manifest(manifest: Mapping[str, Any], version: str) -> bool:
+    """Put a manifest if there still is the one of this version; say whether it now is in place."""
+    uri, data = manifest_uri(manifest["run_uri"]), manifest_bytes(manifest)
+    return storage.swap_bytes(uri, data, version) or storage.read_optional(uri) == data
+
+
+def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
+    """Return a manifest as it is written."""
+    return json.dumps(manifest, ensure_ascii=False, indent=1, allow_nan=False).encode()
+
+
+def revise_manifest(
+    run_uri: str,
+    change: Callable[[dict[str, Any]], dict[str, Any] | None],
+    claim: Callable[[], object] = lambda: None,
+) -> dict[str, Any]:
+    """Put what `change` makes of the manifest, unless that is None; return the one that is in place.
+
+    `change` gets the manifest as it is then (empty if there is none), again when another process was
+    faster: nothing that another one noted is overwritten unseen. `claim` raises where this process may
+    not write any more.
+    """
+    for _ in range(SWAP_ATTEMPTS):
+        found, version = manifest_and_version(run_uri)
+        claim()  # after the look: what a newer start writes is another version
+        manifest = change(found)
+        if manifest is None or manifest == found:
+            return found
+        if swap_manifest(manifest, version):
+            return manifest
+    raise PartialRunError(f"{manifest_uri(run_uri)}: other processes write it all the time; start again")

@@ -6,7 +6,6 @@ then run inside the actor that should be computing.
 
 import logging
 import math
-import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -18,12 +17,20 @@ import ray.data
 import ray.exceptions
 from ray.data.exceptions import ExecutionTimeoutError
 
-from rubert_ood.cluster import TASK_RETRIES
+from rubert_ood.cluster import TASK_RETRIES, one_line
 from rubert_ood.errors import PartialRunError, SettingsError
 from rubert_ood.progress import Progress
 from rubert_ood.scoring.encode import encode
 from rubert_ood.scoring.ledger import put_quarantine, read_receipts
-from rubert_ood.scoring.payload import FAULT_RUN, FAULT_SHARD, FAULT_UNKNOWN, ScoringJob, shard_item
+from rubert_ood.scoring.payload import (
+    FAULT_CHANGED,
+    FAULT_RUN,
+    FAULT_SETUP,
+    FAULT_SHARD,
+    FAULT_UNKNOWN,
+    ScoringJob,
+    shard_item,
+)
 from rubert_ood.scoring.plan import Plan, Shard
 from rubert_ood.scoring.runner import Runner
 from rubert_ood.scoring.scorer import Scorer
@@ -32,7 +39,6 @@ from rubert_ood.settings import ScoreSettings
 
 log = logging.getLogger(__name__)
 
-ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 ENCODE_CPUS = 0.25
 WRITE_CPUS = 0.2
 MAX_LOSSES = 3
@@ -74,7 +80,7 @@ def score_shards(plan: Plan, todo: list[Shard], settings: ScoreSettings, runner:
             losses[shard.shard_id] += not outcome.stalled
             if fault == FAULT_SHARD and settings.on_bad_file == "fail":
                 unreadable.append(reason)
-            elif fault == FAULT_SHARD or losses[shard.shard_id] == MAX_LOSSES:
+            elif fault in (FAULT_SHARD, FAULT_CHANGED) or losses[shard.shard_id] == MAX_LOSSES:
                 put_quarantine(plan, shard, reason)
                 log.warning("score     shard %s is set aside: %s", shard.shard_id, reason)
                 aside.append(reason)
@@ -95,15 +101,22 @@ def score_shards(plan: Plan, todo: list[Shard], settings: ScoreSettings, runner:
 
 
 def _score_once(plan: Plan, todo: list[Shard], settings: ScoreSettings, progress: Progress, runner: Runner) -> Pass:
-    """Send shards through the graph once. Raises PartialRunError when a fault will meet the others as well."""
+    """Send shards through the graph once.
+
+    Raises PartialRunError when a fault will meet the others as well, SettingsError when every start would meet it.
+    """
     outcome = Pass()
     rows = {shard.shard_id: shard.num_rows for shard in todo}
     try:
         for result in _results(plan, todo, settings, runner):
             name, fault = result["shard_id"], result["fault"]
+            if fault == FAULT_SETUP:
+                raise SettingsError(f"the run stops, and would stop again: {result['failure']}")
             if fault == FAULT_RUN:
                 runner.check(now=True)  # the plainer words, if that is the fault
                 raise PartialRunError(f"the run stops, the same command goes on from there: {result['failure']}")
+            if fault == FAULT_CHANGED and settings.on_bad_file == "fail":
+                raise PartialRunError(result["failure"])
             if fault:
                 outcome.faults[name] = (fault, result["failure"])
             else:
@@ -116,7 +129,7 @@ def _score_once(plan: Plan, todo: list[Shard], settings: ScoreSettings, progress
             "not answer, the cluster lacks what the actors ask for, or one shard takes longer (shard_rows)"
         )
     except ray.exceptions.RayError as error:
-        outcome.stalled = " ".join(ANSI_COLOUR.sub("", str(error)).split())[-500:]
+        outcome.stalled = one_line(error)
     return outcome
 
 

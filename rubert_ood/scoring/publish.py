@@ -1,239 +1,216 @@
-"""The acceptance gate and the pointer. Readers follow OUTPUT/latest.json; it is swapped in one conditional put, last.
+"""Publish a run, or take one back: by gate, in one swap of each pointer, and never back in time.
 
-A backfill keeps such a pointer for each day as well, OUTPUT/run_date=.../latest.json (`scoring/past_day.py`):
-`root_uri` is the folder in which a pointer lies, and from which its paths go. Nothing that was published is overwritten
-or deleted.
+A pointer moves only to a run that is not older than the one it names (run_date, then finished_at),
+was not published before, and was not rolled back; other ways are `rollback` and `publish --force`.
+A backfill moves the pointer of its day, and that of the catalogue only where that goes forward.
+The outcome is noted after the pointers, which are the truth. Nothing that was published is
+overwritten or deleted.
 """
 
-import json
 import logging
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-import numpy as np
-from scipy.spatial.distance import jensenshannon
-
 from rubert_ood import storage
-from rubert_ood.errors import ErrorRateError, InputError, PartialRunError, PublicationRefusedError, RubertOodError
-from rubert_ood.scoring.manifest import put_manifest, read_manifest
+from rubert_ood.errors import PartialRunError, PublicationRefusedError, RubertOodError
+from rubert_ood.scoring.gate import check_churn, check_gate, gate_error, nothing_scored
+from rubert_ood.scoring.manifest import (
+    SWAP_ATTEMPTS,
+    manifest_and_version,
+    manifest_bytes,
+    manifest_uri,
+    revise_manifest,
+    swap_manifest,
+)
+from rubert_ood.scoring.pointer import POINTER_FILE, Place, day_uri, is_swapped, look, named_by, naming, swap
+from rubert_ood.scoring.run_before import run_before
 from rubert_ood.settings import GateSettings
 
 log = logging.getLogger(__name__)
 
-POINTER_FILE = "latest.json"
-MAX_HISTORY = 30
-"""Runs that the pointer remembers, for `rollback`."""
-SWAP_ATTEMPTS = 5
+
+@dataclass(frozen=True)
+class PastDay:
+    """What a backfill has compared a run of its day with."""
+
+    before: dict[str, Any] | None
+    """Manifest of the run that the day had before, as `run_before` finds it."""
+    churn_rate: float | None
+    """Share of the ads in both runs whose label changed."""
 
 
-def read_pointer(output_uri: str) -> dict[str, Any] | None:
-    """Return the pointer, or None when nothing was published yet."""
-    return pointer_and_version(output_uri)[0]
+def publish_run(
+    manifest: dict[str, Any],
+    settings: GateSettings,
+    *,
+    force: str | None = None,
+    claim: Callable[[], object] = lambda: None,
+    day: PastDay | None = None,
+) -> dict[str, Any]:
+    """Apply the gate and swap the pointer, of a backfill those of `day` and catalogue.
 
-
-def pointer_and_version(root_uri: str) -> tuple[dict[str, Any] | None, str]:
-    """Return the pointer and its version on storage."""
-    uri = storage.join(root_uri, POINTER_FILE)
-    data, version = storage.read_versioned(uri)
-    if data is None:
-        return None, version
-    try:
-        return json.loads(data), version
-    except ValueError as error:
-        raise InputError(f"{uri}: damaged, it holds no JSON; restore or delete it") from error
-
-
-def published_manifest(output_uri: str, *, other_than: str) -> dict[str, Any] | None:
-    """Return the manifest of the last published run, unless that is the given run_uri itself."""
-    return manifest_of(read_pointer(output_uri), output_uri, other_than)
-
-
-def published_before(output_uri: str) -> dict[str, Any] | None:
-    """Return the manifest of the run that was published before the present one."""
-    history = (read_pointer(output_uri) or {}).get("history", [])
-    return manifest_of({"path": history[0]} if history else None, output_uri, "")
-
-
-def manifest_of(pointer: Mapping[str, Any] | None, root_uri: str, other_than: str) -> dict[str, Any] | None:
-    """Return the manifest of the run that a pointer names, unless that is `other_than` or cannot be read."""
-    run_uri = storage.join(root_uri, pointer["path"]) if pointer else other_than
-    if run_uri == other_than:
-        return None
-    try:
-        return read_manifest(run_uri)
-    except InputError as error:  # removed by retention, say: nothing to be compared with
-        log.warning("gate      the last published run cannot be read, so nothing is compared with it: %s", error)
-        return None
-
-
-def check_gate(
-    manifest: dict[str, Any], previous: dict[str, Any] | None, settings: GateSettings
-) -> list[dict[str, Any]]:
-    """Compare a run with the limits: one entry {check, value, limit, ok} each."""
-    counts = manifest["counts"]
-    scored = max(counts["rows_scored"], 1)
-    checks = [
-        (
-            "max_error_rate",
-            (counts["rows_rejected"] + counts["rows_quarantined"]) / max(counts["rows_planned"], 1),
-            settings.max_error_rate,
-        ),
-        (
-            "max_quarantined_share",
-            counts["bytes_quarantined"] / max(counts["bytes_in"], 1),
-            settings.max_quarantined_share,
-        ),
-        ("max_duplicate_rate", (manifest["duplicates"] or {"rows": 0})["rows"] / scored, settings.max_duplicate_rate),
-        ("max_ood_rate", counts["rows_ood"] / scored, settings.max_ood_rate),
-        ("max_other_rate", counts["rows_other"] / scored, settings.max_other_rate),
-    ]
-    if previous is not None:
-        checks.append(("max_class_shift", class_shift(manifest, previous), settings.max_class_shift))
-    gate = [{"check": name, "value": value, "limit": limit, "ok": value <= limit} for name, value, limit in checks]
-    if previous is not None:
-        ratio = counts["rows_scored"] / max(previous["counts"]["rows_scored"], 1)
-        limit = settings.min_rows_ratio
-        gate.append({"check": "min_rows_ratio", "value": ratio, "limit": limit, "ok": ratio >= limit})
-    return gate
-
-
-def class_shift(manifest: dict[str, Any], previous: dict[str, Any]) -> float:
-    """Return the Jensen-Shannon distance (base 2, in [0, 1]) of the label shares of two runs. Lin 1991, eq. 4.1."""
-    names = sorted(set(manifest["classes"]) | set(previous["classes"]))
-    now, before = ([run["classes"].get(name, 0) for name in names] for run in (manifest, previous))
-    return shift(now, before)
-
-
-def shift(now: Sequence[int], before: Sequence[int]) -> float:
-    """Return the Jensen-Shannon distance (base 2, in [0, 1]) of two histograms over the same bins, as shares."""
-    if not sum(now) or not sum(before):
-        return 0.0  # a run without rows has no shares; min_rows_ratio judges it
-    return float(np.nan_to_num(jensenshannon(now, before, base=2)))
-
-
-def publish_run(manifest: dict[str, Any], settings: GateSettings, *, force: str | None = None) -> dict[str, Any]:
-    """Apply the gate and swap the pointer; return the manifest with gate and outcome, as it is now on storage.
-
-    `force` is the reason to publish although the gate says no. The gate compares with the very run that the swap
-    replaces: when another publisher is faster, it is applied again. Raises ErrorRateError or PublicationRefusedError;
-    the output is kept, and the manifest says why.
+    Returns the manifest as noted. `force` is the reason to publish whatever stands against it. `claim`
+    raises PartialRunError when another start holds the run. All is asked again, and the gate compares
+    with the run that is really replaced, when another publisher is faster. A run that was published
+    before is noted as such, and stays where it is: in the history. Raises ErrorRateError or
+    PublicationRefusedError; the output is kept, and the manifest says why.
     """
-    output_uri, run_uri = manifest["output_uri"], manifest["run_uri"]
-    for _ in range(SWAP_ATTEMPTS):
-        older, version = pointer_and_version(output_uri)
-        gate = check_gate(manifest, manifest_of(older, output_uri, run_uri), settings)
-        failed = [check for check in gate if not check["ok"]]
-        if failed and not force:
-            if not is_published(manifest):
-                put_manifest(manifest | {"gate": gate, "outcome": "refused"})
-            raise refusal(run_uri, failed)
-        manifest = manifest | {"gate": gate, "forced": force}
-        put_manifest(manifest)  # a reader who follows the pointer finds everything
-        if swap_pointer(output_uri, make_pointer(output_uri, manifest, older), version):
-            manifest = manifest | {"outcome": "published"}
-            put_manifest(manifest)  # after the pointer, which is the truth: it never claims what is not so
-            return manifest
+    run_uri, output_uri = manifest["run_uri"], manifest["output_uri"]
+    for attempt in range(SWAP_ATTEMPTS):
+        found, version = manifest_and_version(run_uri)
+        places = [look(root_uri) for root_uri in ([day_uri(run_uri)] if day else []) + [output_uri]]
+        claim()  # after the look: whatever a newer start writes is another version
+        if not force:
+            check_not_rolled_back(found, places, run_uri)
+        targets = [place for place in places if _moves(place, manifest, force, day)]
+        gate = check_gate(manifest, _replaced(manifest, places, targets, day), settings)
+        gate += check_churn(day.churn_rate, settings) if day else []
+        refusal = None if force else _refusal(manifest, targets, gate)
+        was_published = _was_published(found, places, run_uri)
+        if refusal and was_published:
+            raise refusal
+        noted = _noted(manifest, gate, force, refusal)
+        if was_published:
+            noted["outcome"] = "published"
+        if noted != found and not swap_manifest(noted, version):
+            continue  # a reader who follows the pointer finds everything
+        if refusal:
+            raise refusal
+        if not attempt and storage.ignores_conditions(manifest_uri(run_uri), manifest_bytes(noted)):
+            log.warning("publish   %s: %s", output_uri, UNSAFE)
+        if all(_swap_to(place, noted, day) for place in targets):
+            return _note_published(noted)
     raise PartialRunError(f"{output_uri}: other publishers swap {POINTER_FILE} all the time; publish again")
 
 
-def refusal(run_uri: str, failed: list[dict[str, Any]]) -> RubertOodError:
-    """Return the error that says which checks a run failed."""
-    reasons = "; ".join(f"gate.{c['check']}: {c['value']:.4f} against {c['limit']:g}" for c in failed)
-    kind = ErrorRateError if failed[0]["check"] == "max_error_rate" else PublicationRefusedError
-    return kind(f"{run_uri}: not published, output kept: {reasons}")
+UNSAFE = (
+    "this server ignores the conditions of a put (If-Match, If-None-Match): "
+    "two publishers at the same time may lose a run from the history, so start one at a time"
+)
 
 
-def make_pointer(root_uri: str, manifest: Mapping[str, Any], older: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return a pointer to a run that takes the place of an older one."""
-    path = _relative(root_uri, manifest)
-    return {
-        "path": path,
-        "run_id": manifest["run_id"],
-        "run_date": manifest["run_date"],
-        "bundle": manifest["bundle"]["fingerprint"],
-        "published_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "history": _history(older, path),
-    }
+def _moves(place: Place, manifest: dict[str, Any], force: str | None, day: PastDay | None) -> bool:
+    """Say whether to swap a pointer; that of the catalogue stops no backfill of an older day."""
+    run_uri = manifest["run_uri"]
+    if place.names(run_uri) or (place.remembers(run_uri) and not force):
+        return False
+    return day is None or place.root_uri != manifest["output_uri"] or not _is_older(manifest, place)
 
 
-def roll_back(output_uri: str, reason: str) -> dict[str, Any]:
-    """Let the pointer name the run that was published before; return the new pointer.
-
-    Raises InputError when there is none, or when it is no longer whole enough to be read.
-    """
-    for _ in range(SWAP_ATTEMPTS):
-        older, version = pointer_and_version(output_uri)
-        if older is None or not older.get("history"):
-            raise InputError(
-                f"{output_uri}: {'no run' if older is None else 'only one run'} was published; no way back"
-            )
-        bad_uri = storage.join(output_uri, older["path"])
-        target = read_manifest(storage.join(output_uri, older["history"][0]))
-        pointer = {
-            "path": older["history"][0],
-            "run_id": target["run_id"],
-            "run_date": target["run_date"],
-            "bundle": target["bundle"]["fingerprint"],
-            "published_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "history": older["history"][1:],
-            "rolled_back": {"path": older["path"], "reason": reason},
-        }
-        if swap_pointer(output_uri, pointer, version):
-            try:
-                _note_rollback(read_manifest(bad_uri), reason)
-            except InputError as error:
-                log.warning("rollback  the manifest of the run that was taken back cannot be read: %s", error)
-            return pointer
-    raise PartialRunError(f"{output_uri}: other publishers swap {POINTER_FILE} all the time; roll back again")
-
-
-def _note_rollback(manifest: dict[str, Any], reason: str) -> None:
-    """Note in the manifest of a run that a pointer no longer names it; another one still may."""
-    pointers = named_by(manifest)
-    if pointers:
-        log.warning("rollback  %s still names that run; roll it back there too", " and ".join(pointers))
-        put_manifest(manifest | {"pointers": pointers})
-    else:
-        put_manifest(manifest | {"outcome": "rolled_back", "rollback_reason": reason, "pointers": []})
-
-
-def swap_pointer(root_uri: str, pointer: dict[str, Any], version: str) -> bool:
-    """Swap the pointer if it still is of this version; say whether this pointer now is in place."""
-    uri = storage.join(root_uri, POINTER_FILE)
-    if storage.swap_bytes(uri, json.dumps(pointer, indent=1).encode(), version):
+def _is_older(manifest: dict[str, Any], place: Place) -> bool:
+    """Say whether a run is older than the one that a pointer names; of the same second none is."""
+    named = place.pointer
+    if named is None or manifest["run_date"] > named.run_date:
+        return False
+    if manifest["run_date"] < named.run_date:
         return True
-    return read_pointer(root_uri) == pointer  # written, and only the answer got lost
+    finished_at = _finished_at(place)
+    return finished_at is not None and _time(manifest["finished_at"]) < _time(finished_at)
 
 
-def _history(older: Mapping[str, Any] | None, path: str) -> list[str]:
-    """Return the runs that were published before this one, newest first."""
-    if older is None:
-        return []
-    runs = [older["path"], *older.get("history", [])]
-    return [run for run in runs if run != path][:MAX_HISTORY]
+def _finished_at(place: Place) -> str | None:
+    """Return when the run that a pointer names was finished; None if nothing says so any more."""
+    if place.pointer and place.pointer.finished_at:
+        return place.pointer.finished_at
+    return (manifest_at(place) or {}).get("finished_at")
 
 
-def is_published(manifest: Mapping[str, Any]) -> bool:
-    """Say whether a pointer names this run: that of the catalogue, or that of its day."""
-    return bool(named_by(manifest))
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
-def named_by(manifest: Mapping[str, Any]) -> list[str]:
-    """Return the pointers, relative to OUTPUT, that name this run."""
-    output_uri = manifest["output_uri"]
-    found = []
-    for root_uri in (output_uri, day_uri(manifest)):
-        pointer = read_pointer(root_uri)
-        if pointer is not None and pointer["path"] == _relative(root_uri, manifest):
-            found.append(storage.join(root_uri, POINTER_FILE)[len(output_uri) :].strip("/"))
-    return found
+def check_not_rolled_back(found: dict[str, Any], places: list[Place], run_uri: str) -> None:
+    """Raise PublicationRefusedError when the run was taken back; `found` is its manifest."""
+    reason = found.get("rollback_reason") if found.get("outcome") == "rolled_back" else None
+    for place in places:
+        if place.took_back(run_uri):
+            rolled_back = place.pointer.rolled_back if place.pointer else None
+            this = rolled_back is not None and rolled_back.path == place.path_of(run_uri)
+            reason = reason or (rolled_back.reason if rolled_back and this else f"{place.uri} says so")
+    if reason:
+        raise PublicationRefusedError(
+            f"{run_uri}: was rolled back ({reason}); to publish it again give --force REASON to `publish`"
+        )
 
 
-def day_uri(manifest: Mapping[str, Any]) -> str:
-    """Return the folder of all runs of the day that a run belongs to."""
-    return str(manifest["run_uri"].rstrip("/").rpartition("/")[0])
+def _refusal(manifest: dict[str, Any], targets: list[Place], gate: list[dict[str, Any]]) -> RubertOodError | None:
+    """Return the error that says why a run may not be published; None when it may."""
+    run_uri = manifest["run_uri"]
+    refusal = nothing_scored(manifest) or gate_error(run_uri, gate)
+    for place in targets:
+        if not refusal and place.pointer and _is_older(manifest, place):
+            back = "`publish --force REASON` goes back to it"
+            if place.root_uri != manifest["output_uri"]:
+                back = f"`rollback --output_uri {place.root_uri}` takes that one back first"
+            refusal = PublicationRefusedError(
+                f"{run_uri}: not published, output kept: it is older (run_date {manifest['run_date']}, finished "
+                f"{manifest['finished_at']}) than {place.pointer.path} (run_date {place.pointer.run_date}, finished "
+                f"{_finished_at(place)}), which {place.uri} names; {back}"
+            )
+    return refusal
 
 
-def _relative(root_uri: str, manifest: Mapping[str, Any]) -> str:
-    return manifest["run_uri"][len(root_uri) :].strip("/")
+def _was_published(found: dict[str, Any], places: list[Place], run_uri: str) -> bool:
+    seen = any(place.names(run_uri) or place.remembers(run_uri) for place in places)
+    return seen or found.get("outcome") == "published"
+
+
+def _replaced(
+    manifest: dict[str, Any], places: list[Place], targets: list[Place], day: PastDay | None
+) -> dict[str, Any] | None:
+    """Return the manifest of the run that the gate compares with: the one that readers see now."""
+    catalogue = places[-1]
+    newest = manifest_at(catalogue, other_than=manifest["run_uri"])
+    if day is None:
+        return newest
+    now = run_before(manifest["run_uri"], places)
+    if (now or {}).get("run_uri") != (day.before or {}).get("run_uri"):
+        raise PartialRunError(
+            f"{manifest['run_uri']}: another run of this day came in between; the same command compares again"
+        )
+    goes_on = catalogue in targets or catalogue.names(manifest["run_uri"])
+    return (newest or now) if goes_on else (now or newest)
+
+
+def manifest_at(place: Place, *, other_than: str = "") -> dict[str, Any] | None:
+    """Return the manifest of the run that a pointer names, unless that is `other_than` or is gone."""
+    if place.pointer is None or place.names(other_than):
+        return None
+    run_uri = storage.join(place.root_uri, place.pointer.path)
+    found, _ = manifest_and_version(run_uri)
+    if not found:  # removed by retention, say: nothing to be compared with
+        log.warning("gate      %s is gone, so nothing is compared with the last published run", run_uri)
+    return found or None
+
+
+def _noted(
+    manifest: dict[str, Any], gate: list[dict[str, Any]], force: str | None, refusal: RubertOodError | None
+) -> dict[str, Any]:
+    """Return the manifest with what came out of the gate."""
+    noted = {name: value for name, value in manifest.items() if name != "refusal_reason"}
+    noted |= {"gate": gate, "forced": force}
+    return noted | ({"outcome": "refused", "refusal_reason": str(refusal)} if refusal else {})
+
+
+def _swap_to(place: Place, manifest: dict[str, Any], day: PastDay | None) -> bool:
+    """Swap one pointer; say whether that took place, be it that other publishers followed."""
+    history = place.pointer.runs if place.pointer else []
+    before = day.before if day and place.root_uri == day_uri(manifest["run_uri"]) else None
+    if not history and before and before["outcome"] == "published":
+        history = [place.path_of(before["run_uri"])]  # so that `rollback` finds what the day had
+    pointer = naming(place, manifest, history)
+    return is_swapped(swap(place, pointer), pointer.path, place.pointer)
+
+
+def _note_published(noted: dict[str, Any]) -> dict[str, Any]:
+    """Note that a run is published, unless it was rolled back since the pointer was swapped."""
+    run_uri = noted["run_uri"]
+
+    def change(found: dict[str, Any]) -> dict[str, Any] | None:
+        if found.get("outcome") == "rolled_back":
+            return None
+        return noted | {"outcome": "published", "pointers": named_by(run_uri)}
+
+    return revise_manifest(run_uri, change)

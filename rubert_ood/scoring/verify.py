@@ -18,6 +18,7 @@ from rubert_ood.scoring.ledger import PART_COLUMNS, part_counts, read_quarantine
 from rubert_ood.scoring.manifest import manifest_uri
 from rubert_ood.scoring.plan import Plan, Shard
 from rubert_ood.scoring.records import DIGEST_MODULUS, ERROR_SCHEMA, ids_digest
+from rubert_ood.scoring.run_files import missing_files
 
 PARTS_AT_ONCE = 4
 """Reading a part hides behind checking another; more of them would only fill memory."""
@@ -73,10 +74,7 @@ def verify_run(plan: Plan) -> VerifiedRun:
     if missing:
         raise PartialRunError(f"{plan.run_uri}: {len(missing)} of {len(plan.shards)} shards are not scored; run again")
     shards = [shard for shard in plan.shards if shard.shard_id in receipts]
-    rejecting = [shard for shard in shards if receipts[shard.shard_id]["rows_rejected"]]
-    problems = _missing_parts(plan.run_uri, shards) | _missing_parts(
-        storage.join(plan.run_uri, "_errors"), rejecting, optional=True
-    )
+    problems = missing_files(plan, receipts)
     ids = _checked_ids(plan, [shard for shard in shards if shard.shard_id not in problems], receipts, problems)
     duplicates = find_duplicates(ids, [shard.uri for shard in plan.shards])
     if problems:
@@ -99,17 +97,6 @@ def _without_timings(value: Any) -> Any:
         {name: part for name, part in item.items() if name not in TIMINGS} if isinstance(item, dict) else item
         for item in value
     ]
-
-
-def _missing_parts(folder_uri: str, shards: list[Shard], *, optional: bool = False) -> dict[str, str]:
-    """Return a line for each shard whose part is not in the folder; VerificationError for a part of no shard."""
-    expected = {shard.part_name: shard.shard_id for shard in shards}
-    files = storage.list_files(folder_uri, (".parquet",), missing_ok=optional or not shards)
-    present = {file.uri.rpartition("/")[2] for file in files}
-    foreign = sorted(present - set(expected))
-    if foreign:
-        raise VerificationError(f"{folder_uri}: {foreign[0]} is no part of this run ({len(foreign)} such); remove it")
-    return {expected[name]: f"{folder_uri}: {name} is missing" for name in sorted(set(expected) - present)}
 
 
 def _checked_ids(
@@ -166,7 +153,9 @@ def _check_errors(plan: Plan, shard: Shard, receipt: dict[str, Any]) -> None:
     """Compare the rejected rows of a shard with its receipt."""
     if not receipt["rows_rejected"]:
         return
-    uri = storage.join(plan.run_uri, "_errors", shard.part_name)
+    uri = storage.join(plan.run_uri, shard.rejected_name)
+    if not storage.exists(uri):
+        uri = storage.join(plan.run_uri, shard.older_rejected_name)
     _, errors = _parse(uri, _read(uri), ERROR_SCHEMA.names)
     found = {"rejected_reasons": reason_counts(errors), "ids_rejected": ids_digest(errors["ad_id"])}
     for name, value in found.items():

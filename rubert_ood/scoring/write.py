@@ -1,22 +1,36 @@
-"""The third stage: unfold, put the rejected rows, the part, and last the receipt."""
+"""The third stage: unfold, put the rejected rows, the part, and last the receipt.
 
+Each of them is created once: one that is there and good stays, and the receipt is that of the part
+that is there. So a worker that comes late, of a start that was taken over, changes nothing that the
+newer start has published.
+"""
+
+import hashlib
+import io
 import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from rubert_ood import __version__, storage
 from rubert_ood.ads.schema import decoded
 from rubert_ood.ads.text import text_key
+from rubert_ood.errors import InputError, PartialRunError
 from rubert_ood.ood.decision import OTHER
-from rubert_ood.scoring.ledger import make_receipt, put_receipt
+from rubert_ood.scoring.ledger import find_receipt, make_receipt, receipt_uri
 from rubert_ood.scoring.payload import ScoringJob, attempt, from_ipc
 from rubert_ood.scoring.plan import Shard
 from rubert_ood.scoring.records import ERROR_SCHEMA, LENGTH_FIELDS, STATUS_EMPTY, ids_digest, part_schema, to_parquet
 from rubert_ood.scoring.runner import check_holder
 from rubert_ood.scoring.top_ood import top_ood
+
+SETTLE_ATTEMPTS = 5
+NEVER_DIFFERS = ("ad_id", "status", "text_key")
+"""Columns that two attempts at a shard agree on, where the last bits of a score may differ."""
 
 
 def write(item: dict[str, Any], job: ScoringJob) -> dict[str, Any]:
@@ -26,7 +40,10 @@ def write(item: dict[str, Any], job: ScoringJob) -> dict[str, Any]:
     def put(item: dict[str, Any]) -> dict[str, Any]:
         measured = {name: item[name] for name in ("started", "busy_s", "idle_s", "padded_tokens")}
         measured["cities"] = json.loads(item["cities"] or "null")
-        _write_shard(shard, from_ipc(item["rows"]), from_ipc(item["texts"]), measured, job)
+        try:
+            _write_shard(shard, from_ipc(item["rows"]), from_ipc(item["texts"]), measured, job)
+        except InputError as error:  # of a file of the run itself: the input was read long before
+            raise PartialRunError(str(error)) from error
         return {}
 
     item = attempt(put, item)
@@ -35,12 +52,13 @@ def write(item: dict[str, Any], job: ScoringJob) -> dict[str, Any]:
 
 def _write_shard(shard: Shard, rows: pa.Table, texts: pa.Table, measured: dict[str, Any], job: ScoringJob) -> None:
     errors, part = rejected_rows(shard, rows), part_table(rows, texts, job)
-    data = to_parquet(part)
-    if job.runner:  # a start that was taken over writes into nothing that the newer one may have published
-        check_holder(job.run_uri, job.runner)
     if errors.num_rows:
-        storage.put_bytes(storage.join(job.run_uri, "_errors", shard.part_name), to_parquet(errors))
-    storage.put_bytes(storage.join(job.run_uri, shard.part_name), data)
+        uri = storage.join(job.run_uri, shard.rejected_name)
+        _settle(uri, to_parquet(errors), job, lambda data: _same(_read(data), errors, errors.schema.names))
+    uri, own = storage.join(job.run_uri, shard.part_name), to_parquet(part)
+    data = _settle(uri, own, job, lambda data: _is_part(data, shard, part, job))
+    if data != own:
+        part = pq.read_table(io.BytesIO(data))
     receipt = make_receipt(
         shard,
         part,
@@ -51,7 +69,66 @@ def _write_shard(shard: Shard, rows: pa.Table, texts: pa.Table, measured: dict[s
         top_ood=top_ood(shard, part, texts),
         **measured,
     )
-    put_receipt(job.run_uri, receipt)
+    _settle(
+        receipt_uri(job.run_uri, shard.shard_id),
+        json.dumps(receipt, ensure_ascii=False).encode(),
+        job,
+        lambda _: _is_receipt_of(find_receipt(job.run_uri, shard.shard_id, job.run_fingerprint), receipt),
+    )
+
+
+def _settle(uri: str, data: bytes, job: ScoringJob, is_good: Callable[[bytes], bool]) -> bytes:
+    """Put an object where there is none, or for one that is not good; return what is there.
+
+    The claim is asked before each put, and after the look at what is there: so whatever a newer start
+    writes is another version, and is not replaced. Raises PartialRunError when the run was taken over.
+    """
+    _check_claim(job)
+    if storage.create_bytes(uri, data):
+        return data
+    for _ in range(SETTLE_ATTEMPTS):
+        found, version = storage.read_versioned(uri)
+        if found is not None and (found == data or is_good(found)):
+            return found
+        _check_claim(job)
+        if storage.swap_bytes(uri, data, version):
+            return data
+    raise PartialRunError(f"{uri}: another process writes it all the time; the same command goes on from there")
+
+
+def _check_claim(job: ScoringJob) -> None:
+    if job.runner:
+        check_holder(job.run_uri, job.runner)
+
+
+def _is_part(data: bytes, shard: Shard, part: pa.Table, job: ScoringJob) -> bool:
+    """Say whether this is the part of a shard: by its receipt, else by the rows that it must have."""
+    receipt = find_receipt(job.run_uri, shard.shard_id, job.run_fingerprint)
+    if receipt is not None:
+        return bool(receipt["part_sha256"] == hashlib.sha256(data).hexdigest())
+    found = _read(data)
+    if found is None or not found.schema.equals(part.schema):
+        return False
+    return found.schema.metadata == part.schema.metadata and _same(found, part, NEVER_DIFFERS)
+
+
+def _is_receipt_of(found: dict[str, Any] | None, receipt: dict[str, Any]) -> bool:
+    names = ("part_sha256", "rows_in", "rows_rejected", "ids_in", "ids_rejected")
+    return found is not None and all(found[name] == receipt[name] for name in names)
+
+
+def _read(data: bytes) -> pa.Table | None:
+    try:
+        return pq.read_table(io.BytesIO(data))
+    except (pa.ArrowException, OSError):
+        return None  # not whole
+
+
+def _same(found: pa.Table | None, expected: pa.Table, columns: Sequence[str]) -> bool:
+    """Say whether two tables agree in these columns."""
+    if found is None or not set(columns) <= set(found.schema.names):
+        return False
+    return found.select(columns).equals(expected.select(columns))
 
 
 def rejected_rows(shard: Shard, rows: pa.Table) -> pa.Table:

@@ -45,6 +45,9 @@ from rubert_ood.settings.runs import (
     ScoreSettings,
     VerifySettings,
 )
+from rubert_ood.settings.sources import (
+    PlainParser,
+)
 
 __all__ = [
     "NOISE_WORDS",
@@ -63,6 +66,7 @@ __all__ = [
     "JobSettings",
     "LongTextSettings",
     "OptimiserSettings",
+    "PlainParser",
     "PlanSettings",
     "Precision",
     "PredictSettings",

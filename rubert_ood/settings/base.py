@@ -1,8 +1,12 @@
 """What all jobs have in common."""
 
+from typing import Any
+
+from pydantic import ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from rubert_ood.settings.sources import ConfigFile
+from rubert_ood.settings.kinds import checked
+from rubert_ood.settings.sources import WHOLE, ConfigFile, Environment
 
 PLAIN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 ENV_PREFIX = "RUBERT_OOD_"
@@ -14,6 +18,7 @@ class JobSettings(BaseSettings):
     model_config = SettingsConfigDict(
         frozen=True,
         extra="forbid",
+        allow_inf_nan=False,
         env_prefix=ENV_PREFIX,
         env_nested_delimiter="__",
         use_attribute_docstrings=True,
@@ -26,6 +31,11 @@ class JobSettings(BaseSettings):
     config: str | None = None
     """YAML file with the settings of this job."""
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain_value(cls, value: Any, info: ValidationInfo) -> Any:
+        return value if info.field_name == WHOLE else checked(info.field_name, value)
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -35,7 +45,7 @@ class JobSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, ConfigFile(settings_cls)
+        return init_settings, Environment(settings_cls), ConfigFile(settings_cls)
 
 
 class RayJobSettings(JobSettings):

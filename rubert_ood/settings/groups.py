@@ -1,8 +1,10 @@
 """Groups of settings that several jobs share."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from rubert_ood.settings.kinds import checked
 
 PHONE_PATTERN = r"(\+?\d[\d\-\s]{6,}\d)"
 NOISE_WORDS = ("продам", "куплю", "обмен", "торг", "договор", "в наличии")
@@ -15,6 +17,11 @@ class Group(BaseModel):
     """Settings that belong together."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain_value(cls, value: Any, info: ValidationInfo) -> Any:
+        return checked(info.field_name, value)
 
 
 class ColumnSettings(Group):
@@ -31,6 +38,8 @@ class ColumnSettings(Group):
     city: str | None = "city"
     """City. Training learns the names that are removed from the text; scoring counts ads of cities that training has
     not seen, for the report. Used if the table has it."""
+    delimiter: str | None = Field(None, min_length=1, max_length=1)
+    """Separator of CSV files. Default: recognised from the header: comma, semicolon, tab or |."""
 
 
 class CleanerSettings(Group):
@@ -137,7 +146,7 @@ class DecisionSettings(Group):
     conformal_alpha: float = Field(0.01, gt=0, lt=1)
     """Share of ordinary ads that may be taken for far, before the confidence gate; conformal rule."""
     ood_conf_gate: float = Field(0.75, ge=0, le=1.01)
-    """An ad classified with at least this confidence is never OOD, whatever the rule; above 1 there is no gate."""
+    """An ad classified with at least this confidence is never OOD, whatever the rule; above 1 every far ad is."""
     tau_other: float = Field(0.35, ge=0, le=1)
     """Below this confidence the label is Other."""
     top_k: int = Field(5, gt=0)
@@ -170,6 +179,8 @@ class GateSettings(Group):
     """Ads labelled Other over scored ads."""
     max_class_shift: float = Field(0.3, ge=0, le=1)
     """Jensen-Shannon distance (base 2) between the label shares of this run and of the last published one."""
+    max_ignored_files: int = Field(0, ge=0)
+    """Files below the input that look like data and are not read: neither Parquet nor CSV."""
     min_rows_ratio: float = Field(0.5, ge=0)
     """Scored ads over those of the last published run."""
     max_churn: float = Field(0.3, ge=0, le=1)

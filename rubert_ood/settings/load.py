@@ -1,16 +1,28 @@
 """Load the settings of a job, and say in one line what is wrong with them."""
 
+import functools
+import logging
+import os
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_settings import CliApp
 from pydantic_settings.exceptions import SettingsError as SourceError
 
+from rubert_ood.credentials import NOT_SHOWN, shown
 from rubert_ood.errors import SettingsError
-from rubert_ood.settings.base import JobSettings
-from rubert_ood.settings.sources import WholeTexts
+from rubert_ood.plain import printable
+from rubert_ood.settings.base import ENV_PREFIX, JobSettings
+from rubert_ood.settings.kinds import nearest
+from rubert_ood.settings.sources import WholeTexts, refuse
+
+log = logging.getLogger(__name__)
 
 Settings = TypeVar("Settings", bound=JobSettings)
+
+OTHER_VARIABLES = ("RUBERT_OOD_RETRY_S", "RUBERT_OOD_BUCKET_OWNER")
+"""Variables of the storage, which every process of a job reads by itself."""
 
 
 def load_settings(model: type[Settings], arguments: list[str], *, program: str) -> Settings:
@@ -21,12 +33,16 @@ def load_settings(model: type[Settings], arguments: list[str], *, program: str) 
     configured = type(model.__name__, (model,), {"__doc__": model.__doc__}, cli_prog_name=program)
     source = WholeTexts(configured)
     source.root_parser.usage = f"%(prog)s [--SETTING VALUE ...]{_positional(model)}"
+    source.root_parser.error = functools.partial(refuse, source.root_parser)
     try:
-        return CliApp.run(configured, cli_args=arguments, cli_settings_source=source)
+        loaded: Settings = CliApp.run(configured, cli_args=arguments, cli_settings_source=source)
     except ValidationError as error:
-        raise SettingsError("; ".join(_line(problem) for problem in error.errors())) from error
+        problems = [problem for problem in error.errors() if problem["type"] != "default_factory_not_called"]
+        raise SettingsError("; ".join([_line(problem, model) for problem in problems])) from error
     except SourceError as error:
-        raise SettingsError(str(error)) from error
+        raise SettingsError(printable(str(error))) from error
+    _warn_of_unknown_variables()
+    return loaded
 
 
 def _positional(model: type[JobSettings]) -> str:
@@ -34,11 +50,52 @@ def _positional(model: type[JobSettings]) -> str:
     return " [TEXTS ...]" * ("texts" in model.model_fields) + " A B" * ("a_uri" in model.model_fields)
 
 
-def _line(problem: Any) -> str:
-    name = ".".join(str(part) for part in problem["loc"])
+def _line(problem: Any, model: type[BaseModel]) -> str:
+    name = printable(".".join([str(part) for part in problem["loc"]]))
     if problem["type"] == "missing":
         return f"{name}: missing; give --{name} or set it in the YAML file"
     if problem["type"] == "extra_forbidden":
-        return f"{name}: no such setting; `--help` lists them"
+        return f"{name}: no such setting{_hint(name, model)}; `--help` lists them"
+    if problem["type"].startswith("model_") and problem["input"] is None:
+        return f"{name}: nothing is set in this group; set something in it, or leave the line out"
     message = problem["msg"].removeprefix("Value error, ")
-    return f"{name}: {message} (got {problem['input']!r})" if name else message
+    got = shown(problem["input"])
+    return f"{name}: {message}" + (f" (got {got})" if got != NOT_SHOWN else "") if name else message
+
+
+def setting_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Yield the dotted names of all settings of a job, groups included."""
+    for name, field in model.model_fields.items():
+        yield f"{prefix}{name}"
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from setting_names(field.annotation, f"{prefix}{name}.")
+
+
+def _hint(name: str, model: type[BaseModel]) -> str:
+    """Name the setting that was probably meant: the same name elsewhere, or a similar one."""
+    names = list(setting_names(model))
+    group, _, last = name.rpartition(".")
+    elsewhere = [known for known in names if known.rpartition(".")[2] == last]
+    if elsewhere:
+        return f" (did you mean {elsewhere[0]}?)"
+    beside = [known for known in names if known.rpartition(".")[0] == group]
+    return nearest(name, beside) or nearest(name, names)
+
+
+def _warn_of_unknown_variables() -> None:
+    """Name the RUBERT_OOD_* variables that no job reads: one environment serves several jobs, a
+    slip serves none."""
+    known = set(OTHER_VARIABLES)
+    for model in _jobs(JobSettings):
+        for name in setting_names(model):
+            known.add(f"{ENV_PREFIX}{name.replace('.', '__')}".upper())
+    for variable in sorted(os.environ):
+        if variable.upper().startswith(ENV_PREFIX) and variable.upper() not in known:
+            hint = nearest(variable.upper(), known)
+            log.warning("settings  %s: no effect, no job has such a setting%s", variable, hint)
+
+
+def _jobs(model: type[JobSettings]) -> Iterator[type[JobSettings]]:
+    for job in model.__subclasses__():
+        yield job
+        yield from _jobs(job)

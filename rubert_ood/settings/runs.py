@@ -1,6 +1,5 @@
 """The settings of the jobs that score a catalogue, publish it, or compare what was scored."""
 
-from datetime import date
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -12,6 +11,7 @@ from rubert_ood.settings.groups import (
     GateSettings,
     Precision,
 )
+from rubert_ood.settings.kinds import UTC_NAME, Day, ZoneName, today
 
 
 class ScoreSettings(RayJobSettings):
@@ -23,8 +23,11 @@ class ScoreSettings(RayJobSettings):
     """The bundle."""
     output_uri: str = Field(min_length=1)
     """Root of the published output: OUTPUT/run_date=.../run_id=.../part-*.parquet and OUTPUT/latest.json."""
-    run_date: date = Field(default_factory=date.today)
-    """Day that the run belongs to. Default: today; give it where a run may pass midnight, or it cannot be resumed."""
+    run_timezone: ZoneName = UTC_NAME
+    """Time zone, by its IANA name such as Europe/Moscow, in which today is the default of run_date."""
+    run_date: Day = Field(default_factory=today)
+    """Day that the run belongs to, YYYY-MM-DD. Default: today; give it where a run may pass midnight, or it cannot be
+    resumed."""
     run_id: str | None = Field(None, pattern=PLAIN_NAME)
     """Name of the run. Default: the head of the run fingerprint, so the same work has the same name."""
     columns: ColumnSettings = ColumnSettings()
@@ -70,9 +73,9 @@ class PlanSettings(ScoreSettings):
 class BackfillSettings(ScoreSettings):
     """Score a range of past days again, compare each with its run before, publish by gate. Settings as for `score`."""
 
-    from_date: date
+    from_date: Day
     """First day to score again."""
-    to_date: date
+    to_date: Day
     """Last day, inclusive."""
     input_uri: str = Field(min_length=1)
     """Ads of a day; {run_date} stands for the day, as in s3://BUCKET/ads/{run_date}/."""

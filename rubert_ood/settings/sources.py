@@ -1,13 +1,23 @@
-"""Where settings come from, beside the environment: the YAML file and the command line."""
+"""Where settings come from: the YAML file, the environment and the command line."""
 
+import argparse
+import csv
 import json
-from typing import Any
+import os
+import sys
+from typing import Any, NoReturn, get_origin
 
 from pydantic.fields import FieldInfo
-from pydantic_settings import CliSettingsSource, PydanticBaseSettingsSource
+from pydantic_settings import CliSettingsSource, EnvSettingsSource, PydanticBaseSettingsSource
 
-from rubert_ood import storage
-from rubert_ood.errors import InputError, SettingsError
+from rubert_ood.credentials import shown
+from rubert_ood.errors import SettingsError
+from rubert_ood.plain import printable
+from rubert_ood.settings.kinds import nearest
+from rubert_ood.settings.yaml_file import read_yaml
+
+WHOLE = "texts"
+"""The setting whose texts are taken as they are: ads have commas."""
 
 
 class ConfigFile(PydanticBaseSettingsSource):
@@ -18,25 +28,75 @@ class ConfigFile(PydanticBaseSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         uri = self.current_state.get("config")
-        if not uri:
-            return {}
-        import yaml
+        return read_yaml(uri) if uri else {}
 
+
+class Environment(EnvSettingsSource):
+    """RUBERT_OOD_* variables. Lists are written a,b as in flags, or as JSON; groups may be given
+    whole, as JSON."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        is_list = get_origin(field.annotation) in (tuple, list)
+        if is_list and not value.lstrip().startswith("["):
+            return [value] if field_name == WHOLE else _cells(value)
         try:
-            content = yaml.safe_load(storage.read_bytes(uri)) or {}
-        except InputError as error:
-            raise SettingsError(f"config: {error}") from error
-        except yaml.YAMLError as error:
-            raise SettingsError(f"{uri}: not YAML: {' '.join(str(error).split())}") from error
-        if not isinstance(content, dict):
-            raise SettingsError(f"{uri}: expected `setting: value` lines, found {type(content).__name__}")
-        return {str(key): value for key, value in content.items()}
+            return json.loads(value, object_pairs_hook=_each_once)
+        except ValueError as error:
+            kind = "a,b nor a JSON list" if is_list else 'a JSON object, such as {"NAME": VALUE}'
+            named = f"neither {kind}" if is_list else f"not {kind}"
+            raise SettingsError(f"{self._variable(field_name, value)}: {named} ({error})") from error
+
+    def _variable(self, field_name: str, value: str) -> str:
+        """Return the name of the variable that holds a value; nested ones end with the field's
+        name."""
+        for name, held in os.environ.items():
+            if held == value and name.lower().endswith(field_name.lower()):
+                return name
+        return f"{self.env_prefix}{field_name}".upper()
+
+
+def _cells(text: str) -> list[str]:
+    """Cut a text at its commas, but not inside double quotes."""
+    rows = list(csv.reader([text], skipinitialspace=True))
+    return [cell.strip() for cell in rows[0]] if rows else []
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise ValueError("a name is given twice")
+    return content
 
 
 class WholeTexts(CliSettingsSource[Any]):
     """Flags, with the positional texts as they are: the base class would cut them at commas."""
 
     def _merge_parsed_list(self, parsed_list: list[str], field_name: str) -> str:
-        if field_name == "texts":
+        if field_name == WHOLE:
             return json.dumps(parsed_list, ensure_ascii=False)
         return super()._merge_parsed_list(parsed_list, field_name)
+
+
+class PlainParser(argparse.ArgumentParser):
+    """argparse whose complaints echo neither control characters nor the values of flags."""
+
+    def error(self, message: str) -> NoReturn:
+        refuse(self, message)
+
+
+def refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
+    """Print usage and complaint, exit with 2. Of unknown flags only the names are shown, with
+    the nearest known one."""
+    prefix, found, words = message.partition("unrecognized arguments: ")
+    if found and not prefix:
+        names = [word.partition("=")[0] for word in words.split() if word.startswith("-")]
+        known = [option for option in parser._option_string_actions if option.startswith("--")]
+        hints = [nearest(name, known) for name in names]
+        listed = [f"{name}{hint}" for name, hint in zip(names, hints, strict=True)]
+        message = found + (" ".join(listed) if listed else "a value without its flag; write --SETTING VALUE")
+    elif "invalid choice: " in message:
+        prefix, found, words = message.partition("invalid choice: ")
+        chosen, choices, listed_choices = words.partition(" (choose from ")
+        message = f"{prefix}{found}{shown(chosen[1:-1])}{choices}{listed_choices}"
+    parser.print_usage(sys.stderr)
+    parser.exit(2, f"{parser.prog}: error: {printable(message)}\n")

@@ -8,7 +8,9 @@ from rubert_ood import storage
 from rubert_ood.cluster import ray_session
 from rubert_ood.errors import RubertOodError
 from rubert_ood.scoring.manifest import read_manifest
-from rubert_ood.scoring.past_day import publish_day, run_before
+from rubert_ood.scoring.pointer import day_uri, look
+from rubert_ood.scoring.publish import PastDay, publish_run
+from rubert_ood.scoring.run_before import run_before
 from rubert_ood.settings import BackfillSettings, ScoreSettings
 from rubert_ood.workflows.compare import changed_labels, compare_runs, write_diff
 from rubert_ood.workflows.score import score, write_report
@@ -64,7 +66,8 @@ def _score_day(settings: BackfillSettings, day: date) -> dict[str, Any]:
     if manifest["outcome"] == "published":
         churn = [check["value"] for check in manifest["gate"] if check["check"] == "max_churn"]
         return {"outcome": "published", "run_uri": manifest["run_uri"], "churn_rate": churn[0] if churn else None}
-    before = run_before(manifest)
+    places = [look(root_uri) for root_uri in (day_uri(manifest["run_uri"]), manifest["output_uri"])]
+    before = run_before(manifest["run_uri"], places)
     churn_rate, changes = None, None
     if before is None:
         log.info("diff      none: %s had no run before", day)
@@ -74,7 +77,7 @@ def _score_day(settings: BackfillSettings, day: date) -> dict[str, Any]:
         churn_rate, changes = document["churn_rate"], changed_labels(document)
     if settings.publish:
         try:
-            publish_day(manifest, settings.gate, before=before, churn_rate=churn_rate)
+            publish_run(manifest, settings.gate, day=PastDay(before, churn_rate))
         finally:
             manifest = read_manifest(manifest["run_uri"])
             write_report(manifest["run_uri"], manifest, before, changes)

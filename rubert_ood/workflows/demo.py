@@ -8,12 +8,13 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-from rubert_ood import storage
+from rubert_ood import storage, terminal
 from rubert_ood.ads.dataset import build_cleaner, read_labelled
 from rubert_ood.ads.synthetic import hard_cases, out_of_domain_texts, write_catalogue
 from rubert_ood.ads.text import ad_text
 from rubert_ood.classifier.small_bert import build_small_bert
 from rubert_ood.cluster import ray_session
+from rubert_ood.plain import printable
 from rubert_ood.scoring.records import to_parquet
 from rubert_ood.settings import (
     DemoSettings,
@@ -74,14 +75,17 @@ def demo(settings: DemoSettings) -> None:
     ]
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    console = Console()
+    with console.capture() as drawn:
+        console.print(table)
+    terminal.show(drawn.get().rstrip("\n"))
     for name, place in (
         ("evaluation", storage.join(bundle.uri, "evaluation.html")),
         ("run report", storage.join(manifest["run_uri"], "_run", "report.html")),
         ("predictions", manifest["run_uri"]),
         ("try", f"rubert-ood predict --bundle_uri {os.path.relpath(bundle.uri)} 'Продам диван б/у, самовывоз'"),
     ):
-        print(f"{name + ':':<12} {place}")
+        terminal.show(f"{name + ':':<12} {printable(place)}")
 
 
 def _training_settings(settings: DemoSettings, root: str) -> TrainSettings:

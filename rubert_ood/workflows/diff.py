@@ -1,6 +1,7 @@
 """Compare two runs ad by ad, or two bundles on the same ads: how many labels changed, which, and of which ads."""
 
 import logging
+import sys
 from typing import Any
 
 from rubert_ood import storage
@@ -10,7 +11,7 @@ from rubert_ood.cluster import ray_session
 from rubert_ood.errors import InputError, SettingsError
 from rubert_ood.reports.diff import compare_evaluations
 from rubert_ood.scoring.manifest import manifest_uri
-from rubert_ood.scoring.publish import POINTER_FILE, read_pointer
+from rubert_ood.scoring.pointer import POINTER_FILE, read_pointer
 from rubert_ood.settings import DiffSettings, GateSettings, ScoreSettings
 from rubert_ood.workflows.bundles import read_evaluation
 from rubert_ood.workflows.compare import compare_runs, write_diff
@@ -21,7 +22,8 @@ log = logging.getLogger(__name__)
 
 def diff(settings: DiffSettings) -> dict[str, Any]:
     """Write diff.json and diff.html; return what is in the first."""
-    (a_uri, a_is_run), (b_uri, b_is_run) = (_recognised(uri) for uri in (settings.a_uri, settings.b_uri))
+    a_uri, a_is_run = _recognised(settings.a_uri)
+    b_uri, b_is_run = _recognised(settings.b_uri)
     if a_is_run != b_is_run:
         raise InputError(f"{settings.a_uri} and {settings.b_uri}: one is a run, the other a bundle; name two of a kind")
     if not a_is_run and not settings.input_uri:
@@ -39,10 +41,9 @@ def _recognised(uri: str) -> tuple[str, bool]:
     uri = storage.absolute(uri.rstrip("/"))
     if storage.exists(manifest_uri(uri)):
         return uri, True
-    if storage.exists(storage.join(uri, POINTER_FILE)):
-        pointer = read_pointer(uri)
-        assert pointer is not None
-        return storage.join(uri, pointer["path"]), True
+    pointer = read_pointer(uri)
+    if pointer is not None:
+        return storage.join(uri, pointer.path), True
     if storage.exists(storage.join(uri, MANIFEST)):
         return uri, False
     raise InputError(
@@ -65,7 +66,12 @@ def _compare_bundles(a_uri: str, b_uri: str, settings: DiffSettings) -> dict[str
 def _score_settings(settings: DiffSettings, bundle_uri: str, name: str) -> ScoreSettings:
     shared = ("input_uri", "columns", "on_bad_file", "num_actors", "use_gpu")
     nothing_refused = GateSettings(
-        max_error_rate=1, max_quarantined_share=1, max_duplicate_rate=1, max_ood_rate=1, max_other_rate=1
+        max_error_rate=1,
+        max_quarantined_share=1,
+        max_duplicate_rate=1,
+        max_ignored_files=sys.maxsize,
+        max_ood_rate=1,
+        max_other_rate=1,
     )
     return ScoreSettings(
         config=None,

@@ -4,7 +4,8 @@ import logging
 import os
 
 from rubert_ood.bundle import Bundle, load_bundle
-from rubert_ood.scoring.plan import Plan, make_plan
+from rubert_ood.scoring.plan import Plan
+from rubert_ood.scoring.planning import make_plan
 from rubert_ood.settings import PlanSettings, ScoreSettings
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,8 @@ def check_input(settings: ScoreSettings) -> tuple[Plan, Bundle]:
     for uri in run_plan.empty_files:
         log.warning("plan      %s: has no rows", uri)
     log.info("run       %s", run_plan.run_uri)
+    if "run_date" not in settings.model_fields_set:
+        log.info("run       run_date is %s, today in %s (run_timezone)", settings.run_date, settings.run_timezone)
     return run_plan, bundle
 
 

@@ -1,34 +1,68 @@
 """Classify a few texts on this machine, without Ray, and print the whole decision."""
 
+import codecs
 import json
+import logging
 import sys
 from typing import Any
 
 import numpy as np
 
+from rubert_ood import terminal
 from rubert_ood.bundle import Bundle, load_bundle
 from rubert_ood.classifier import windows
 from rubert_ood.classifier.model import Classifier
 from rubert_ood.errors import InputError
 from rubert_ood.ood.decision import OTHER
+from rubert_ood.plain import printable
+from rubert_ood.retry import explained
 from rubert_ood.settings import PredictSettings
+
+log = logging.getLogger(__name__)
 
 TOKEN_BUDGET = 4096
 
 
 def predict(settings: PredictSettings) -> list[dict[str, Any]]:
     """Classify the texts of the settings, or the lines of standard input; print paragraphs or JSON lines."""
-    texts = settings.texts or [line.strip() for line in sys.stdin if line.strip()]
-    texts = [text.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for text in texts]
+    given = [text.encode("utf-8", "surrogateescape") for text in settings.texts]
+    texts = _decoded(given, "utf-8") if given else _decoded(*_lines_of_input())
     if not texts:
         raise InputError("no text: give texts as arguments, or one a line on standard input")
     results = predict_texts(load_bundle(settings.bundle_uri), texts)
-    if settings.json_lines:
-        for result in results:
-            print(json.dumps(result, ensure_ascii=False))
-    else:
-        print("\n".join(_paragraph(result) for result in results), end="")
+    for number, result in enumerate(results):
+        between = "\n" if number else ""
+        terminal.show(_json_line(result) if settings.json_lines else between + _paragraph(result))
     return results
+
+
+def _lines_of_input() -> tuple[list[bytes], str]:
+    """Read standard input; return its lines, and their encoding (UTF-8 where the terminal knows only ASCII)."""
+    if sys.stdin is None:  # closed
+        return [], "utf-8"
+    encoding = codecs.lookup(sys.stdin.encoding).name
+    with explained("standard input"):
+        lines = [line.strip() for line in sys.stdin.buffer]
+    return [line for line in lines if line], "utf-8" if encoding == "ascii" else encoding
+
+
+def _decoded(lines: list[bytes], encoding: str) -> list[str]:
+    """Return lines as text; what is not text there becomes U+FFFD, and is counted."""
+    texts, num_damaged = [], 0
+    for line in lines:
+        texts.append(line.decode(encoding, "replace"))
+        num_damaged += line.decode(encoding, "ignore") != texts[-1]
+    if num_damaged:
+        log.warning("predict   %d text(s) hold bytes that are not %s, read as U+FFFD", num_damaged, encoding)
+    return texts
+
+
+def _json_line(result: dict[str, Any]) -> str:
+    """Write a result as JSON that any terminal takes: what acts, or what it lacks, is escaped as JSON has it."""
+    line = json.dumps(result, ensure_ascii=not terminal.encodes_everything())
+    if printable(line) == line:
+        return line
+    return "".join([char if printable(char) == char else json.dumps(char)[1:-1] for char in line])
 
 
 def predict_texts(bundle: Bundle, texts: list[str]) -> list[dict[str, Any]]:
@@ -78,17 +112,19 @@ def predict_texts(bundle: Bundle, texts: list[str]) -> list[dict[str, Any]]:
 
 def _paragraph(result: dict[str, Any]) -> str:
     """Lay one result out for reading."""
+    text = printable(result["text"])
     if result["status"] == "empty":
         reason = "the model knows no sign of this text" if result["cleaned"] else "no text is left after cleaning"
-        return f"{result['text']}\n  Other: {reason}\n"
-    best = "  |  ".join(
-        f"{score:.3f} {label}" for label, score in zip(result["topk_labels"], result["topk_scores"], strict=True)
-    )
+        return f"{text}\n  Other: {reason}"
+    pairs = zip(result["topk_labels"], result["topk_scores"], strict=True)
+    best = "  |  ".join([f"{score:.3f} {printable(label)}" for label, score in pairs])
     numbers = f"confidence {result['confidence']:.3f}  d2 {result['ood_distance']:,.1f}  z {result['ood_z']:.2f}"
     ood = "OUT OF DOMAIN" if result["is_ood"] else "in domain"
-    length = f"  {result['num_chunks']} windows\n" if result["num_chunks"] > 1 else ""
-    length += f"  cut: only the first {result['num_tokens']:,} tokens were read\n" if result["is_cut"] else ""
+    more = ""
     if result.get("sub_label"):
-        length = f"  sub-category {result['sub_label']}  {result['sub_confidence']:.3f}\n{length}"
-    lines = f"{result['label']}  ({numbers}  p {result['ood_p']:.3f}, {ood})\n  {best}\n{length}"
-    return f"{result['text']}\n  {lines}"
+        more += f"\n  sub-category {printable(result['sub_label'])}  {result['sub_confidence']:.3f}"
+    if result["num_chunks"] > 1:
+        more += f"\n  {result['num_chunks']} windows"
+    if result["is_cut"]:
+        more += f"\n  cut: only the first {result['num_tokens']:,} tokens were read"
+    return f"{text}\n  {printable(result['label'])}  ({numbers}  p {result['ood_p']:.3f}, {ood})\n  {best}{more}"

@@ -27,7 +27,8 @@ def subheads(settings: SubheadsSettings) -> Bundle:
     log.info(f"data      {len(ads):,} of {table.num_rows:,} ads have text and a sub-category, bundle {bundle.version}")
     with ray_session(settings):
         features = bundle_outputs(bundle, {"subheads": ads}, WorkerSettings())["subheads"]
-    categories, names = ([pairs[number][k] for number in ads.labels_N] for k in (0, 1))
+    categories = [pairs[number][0] for number in ads.labels_N]
+    names = [pairs[number][1] for number in ads.labels_N]
     fitted = fit_subheads(features.cls_NH, categories, names, settings)
     for category, head in fitted.heads.items():
         log.info(

@@ -12,6 +12,7 @@ from rubert_ood.bundle import Bundle, check_new, write_bundle
 from rubert_ood.classifier.baseline import baseline_metrics
 from rubert_ood.classifier.features import StoredFeatures, compute_features
 from rubert_ood.classifier.outputs import Outputs
+from rubert_ood.classifier.preflight import check_training, precision_of_workers
 from rubert_ood.classifier.training import TrainedModel, fine_tune
 from rubert_ood.cluster import ray_session
 from rubert_ood.ood.agreement import check_agreement, int8_agreement
@@ -33,28 +34,21 @@ def train(settings: TrainSettings) -> tuple[Bundle, dict[str, Any]]:
     bundle_uri = storage.join(storage.absolute(settings.output_uri), "bundles", version)
     check_new(bundle_uri)
     _warn_of_idle_settings(settings)
-    precision = settings.precision or ("bf16" if settings.workers.use_gpu else "fp32")
     dataset = load_dataset(settings)
-    log.info(
-        f"data      {len(dataset.labels)} classes, {len(dataset.train):,} train, {len(dataset.valid):,} valid, "
-        f"{len(dataset.test):,} test, {len(dataset.calibration or ()):,} calibration ads, "
-        f"{len(dataset.cleaner.cities):,} cities"
-    )
+    _log_data(dataset)
     check_rule(settings.decision, len(dataset.valid if dataset.calibration is None else dataset.calibration))
+    check_training(dataset, settings)
     extra = load_extra_texts(settings.evaluation, dataset.cleaner)
     baseline = baseline_metrics(dataset.train, dataset.test) if settings.evaluation.baseline else None
     if baseline:
         log.info("baseline  TF-IDF + LinearSVC  accuracy %(accuracy).4f  macro-F1 %(macro_f1).4f", baseline)
     with ray_session(settings), tempfile.TemporaryDirectory() as work_dir:
+        precision = precision_of_workers(settings.workers, settings.precision)
         trained = fine_tune(dataset, settings, run_name=version, work_dir=work_dir)
         features = _compute({**_splits(dataset), "test": dataset.test, **extra.parts}, trained, settings, precision)
         outputs = features.gather({"train": MAX_REFERENCE_ROWS})
         fitted = _fit(features, outputs, dataset.labels, settings)
-        log.info(
-            f"fit       T {fitted.temperature.temperature:.3f}{' at its bound' if fitted.temperature.at_bound else ''}"
-            f"  d2 threshold {fitted.thresholds.threshold:,.1f}"
-            f"  {fitted.calibrated_on} d2 {fitted.thresholds.mu:,.1f} +- {fitted.thresholds.sigma:,.1f}  in {precision}"
-        )
+        _log_fit(fitted, precision)
         reference = make_reference(outputs["train"], outputs[fitted.calibrated_on])
         agreement = _compare_int8(fitted, outputs, dataset, trained, settings) if precision == "int8" else None
         evaluation, documents = evaluation_documents(
@@ -82,6 +76,22 @@ def train(settings: TrainSettings) -> tuple[Bundle, dict[str, Any]]:
     log.info("bundle    %s  fingerprint %s", bundle.uri, bundle.fingerprint[:12])
     log.info("report    %s", storage.join(bundle.uri, "evaluation.html"))
     return bundle, evaluation
+
+
+def _log_data(dataset: Dataset) -> None:
+    log.info(
+        f"data      {len(dataset.labels)} classes, {len(dataset.train):,} train, {len(dataset.valid):,} valid, "
+        f"{len(dataset.test):,} test, {len(dataset.calibration or ()):,} calibration ads, "
+        f"{len(dataset.cleaner.cities):,} cities"
+    )
+
+
+def _log_fit(fitted: FittedModel, precision: Precision) -> None:
+    log.info(
+        f"fit       T {fitted.temperature.temperature:.3f}{' at its bound' if fitted.temperature.at_bound else ''}"
+        f"  d2 threshold {fitted.thresholds.threshold:,.1f}"
+        f"  {fitted.calibrated_on} d2 {fitted.thresholds.mu:,.1f} +- {fitted.thresholds.sigma:,.1f}  in {precision}"
+    )
 
 
 def _warn_of_idle_settings(settings: TrainSettings) -> None:

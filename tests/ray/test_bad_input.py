@@ -102,7 +102,7 @@ def test_every_bad_file_is_named_and_every_good_row_is_scored(ray_local, ads, tr
     assert sorted(read_parts(manifest["run_uri"])["ad_id"].to_pylist()) == sorted(expected)
     errors = [
         (Path(row["file"]).name, row["row"], row["reason"])
-        for path in Path(manifest["run_uri"], "_errors").glob("*.parquet")
+        for path in Path(manifest["run_uri"], "_errors").glob("*.rejected")
         for row in pq.read_table(path).to_pylist()
     ]
     assert errors == [("null_ids.parquet", 3, "ad_id is null"), ("null_ids.parquet", 7, "ad_id is empty")]

@@ -17,6 +17,7 @@ from rubert_ood.scoring import pipeline
 from rubert_ood.scoring.encode import encode
 from rubert_ood.scoring.scorer import Scorer
 from rubert_ood.settings import GateSettings, ScoreSettings, VerifySettings
+from rubert_ood.workflows import score as workflow
 from rubert_ood.workflows.score import score, verify
 from tests.conftest import damage_first_page, read_parts, same_rows, write_parquet
 
@@ -66,6 +67,50 @@ def test_a_damaged_page_costs_its_shard_only(undisturbed, source, trained_bundle
     assert score(_settings(copy, trained_bundle, tmp_path / "out", on_bad_file="quarantine")) == manifest
     assert {path: path.stat().st_mtime_ns for path in Path(manifest["run_uri"]).rglob("*")} == before
     verify(VerifySettings(run_uri=manifest["run_uri"]))
+
+
+@pytest.fixture
+def replaced_after_the_plan(source, tmp_path, monkeypatch) -> Path:
+    """A copy of the source, of which b.parquet is another file of the same size and time once the plan is made."""
+    copy = Path(shutil.copytree(source, tmp_path / "in"))
+    real = workflow.save_plan
+
+    def save_plan(plan) -> None:
+        real(plan)
+        path, before = copy / "b.parquet", (copy / "b.parquet").stat()
+        shutil.copyfile(path, path.with_name(".new"))
+        os.utime(path.with_name(".new"), ns=(before.st_atime_ns, before.st_mtime_ns))
+        os.replace(path.with_name(".new"), path)
+        monkeypatch.undo()
+
+    monkeypatch.setattr(workflow, "save_plan", save_plan)
+    return copy
+
+
+def test_a_file_that_is_replaced_during_the_run_stops_it_and_the_same_command_plans_anew(
+    undisturbed, replaced_after_the_plan, trained_bundle, tmp_path
+):
+    settings = _settings(replaced_after_the_plan, trained_bundle, tmp_path / "out")
+    with pytest.raises(PartialRunError, match=rf"^the input changed since the plan: {replaced_after_the_plan}/b\."):
+        score(settings)
+    assert not (tmp_path / "out" / "latest.json").exists()
+    manifest = score(settings)
+    assert manifest["outcome"] == "published"
+    assert len(list((tmp_path / "out").glob("run_date=*/run_id=*"))) == 2
+    same_rows(read_parts(manifest["run_uri"]), undisturbed)
+
+
+def test_a_file_that_is_replaced_during_the_run_is_quarantined_by_choice(
+    undisturbed, replaced_after_the_plan, trained_bundle, tmp_path
+):
+    settings = _settings(replaced_after_the_plan, trained_bundle, tmp_path / "out", on_bad_file="quarantine")
+    manifest = score(settings)
+    assert manifest["outcome"] == "published"
+    reasons = {shard["reason"] for shard in manifest["quarantined_shards"]}
+    path = replaced_after_the_plan / "b.parquet"
+    assert reasons == {f"the input changed since the plan: {path}; start again, which plans anew"}
+    assert manifest["counts"]["rows_quarantined"] == 300
+    same_rows(read_parts(manifest["run_uri"]), undisturbed[:300])
 
 
 def test_encoding_does_not_run_away_from_the_scorers(undisturbed, source, trained_bundle, tmp_path, monkeypatch):

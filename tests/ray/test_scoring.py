@@ -76,7 +76,7 @@ def test_manifest_counts_and_report(undisturbed):
     assert (counts["rows_in"], counts["rows_scored"], counts["rows_rejected"]) == (NUM_ADS, NUM_ADS - 1, 1)
     assert counts["rows_empty"] == parts["status"].to_pylist().count("empty") >= 2
     assert manifest["rejected_reasons"] == {"ad_id is null": 1}
-    errors = pq.read_table(next(Path(manifest["run_uri"]).glob("_errors/*.parquet"))).to_pylist()
+    errors = pq.read_table(next(Path(manifest["run_uri"]).glob("_errors/*.rejected"))).to_pylist()
     assert [(Path(row["file"]).name, row["row"], row["reason"]) for row in errors] == [
         ("a.parquet", 7, "ad_id is null")
     ]

@@ -21,7 +21,7 @@ from rubert_ood.ads.dataset import LabelledAds, load_dataset
 from rubert_ood.classifier.ddp_loop import Trainer
 from rubert_ood.classifier.features import compute_features
 from rubert_ood.classifier.training import fine_tune
-from rubert_ood.errors import PartialRunError, SettingsError
+from rubert_ood.errors import BundleError, PartialRunError, RubertOodError, SettingsError
 from rubert_ood.ood.temperature import softmax
 from rubert_ood.settings import LongTextSettings, TrainSettings, WorkerSettings
 
@@ -164,11 +164,43 @@ def test_valid_is_no_multiple_of_the_workers(dataset, train_settings):
     assert len(dataset.valid) % train_settings.workers.num_workers == 1
 
 
-def test_too_long_and_too_few_are_named(dataset, train_settings, tmp_path):
-    with pytest.raises(SettingsError, match=r"optimiser.max_length: 4000 is over the model's 512"):
-        fine_tune(dataset, _with(train_settings, optimiser={"max_length": 4000}), run_name="x", work_dir=str(tmp_path))
-    with pytest.raises(SettingsError, match="do not fill one batch"):
-        fine_tune(dataset, _with(train_settings, optimiser={"batch_size": 4000}), run_name="x", work_dir=str(tmp_path))
+def _wrong(config: dict) -> None:
+    raise ValueError(f"no sense in {config['base_model']}")
+
+
+def test_a_training_that_would_fail_again_does_not_say_that_it_goes_on(dataset, train_settings, tmp_path, monkeypatch):
+    monkeypatch.setattr("rubert_ood.classifier.training.train_worker", _wrong)
+    settings = _with(train_settings, workers={"max_failures": 0}).model_copy(update={"output_uri": str(tmp_path)})
+    with pytest.raises(
+        RubertOodError, match=r"^training wrong failed, and would fail again: ValueError: no sense"
+    ) as caught:
+        fine_tune(dataset, settings, run_name="wrong", work_dir=str(tmp_path / "work"))
+    assert caught.value.exit_code == 1
+
+
+def test_a_training_that_diverges_names_the_setting(dataset, train_settings, tmp_path):
+    settings = _with(
+        train_settings, workers={"max_failures": 0}, optimiser={"learning_rate": 1e30, "max_grad_norm": 1e9}
+    )
+    settings = settings.model_copy(update={"output_uri": str(tmp_path)})
+    with pytest.raises(SettingsError, match=r"^optimiser.learning_rate: training diverged, the loss of epoch 1 is not"):
+        fine_tune(dataset, settings, run_name="diverges", work_dir=str(tmp_path / "work"))
+
+
+def _refuse() -> str:
+    raise BundleError("bundle: text.json differs from the manifest; restore it or train again")
+
+
+def test_a_bundle_that_a_node_refuses_ends_its_job_in_one_line(dataset):
+    with pytest.raises(BundleError, match=r"^bundle: text.json differs from the manifest; restore it or train again$"):
+        compute_features(
+            {"test": dataset.test},
+            _refuse,
+            max_length=48,
+            long_text=LongTextSettings(),
+            workers=WorkerSettings(),
+            precision="fp32",
+        )
 
 
 def test_features_come_in_order_each_row_once(two_workers, dataset):

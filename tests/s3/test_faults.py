@@ -21,6 +21,7 @@ from rubert_ood.ads.synthetic import generate_ads
 from rubert_ood.ads.tables import inspect, read_rows
 from rubert_ood.errors import InputError, OutputError, StorageUnavailableError
 from rubert_ood.folders import fetch_folder, put_folder
+from rubert_ood.listing import list_below
 from tests.conftest import read_parts, same_rows, write_parquet
 from tests.s3.proxy import Fault
 
@@ -116,9 +117,9 @@ def test_each_operation_survives_a_fault_of_each_of_its_requests(
     assert struck(storage.read_bytes, f"{root}/data") == data
     assert struck(storage.exists, f"{root}/data") is True
     assert struck(storage.exists, f"{root}/nothing") is False
-    names = [file.uri for file in struck(storage.list_files, root)]
+    names = [file.uri for file in struck(list_below, root).files]
     assert names == [f"{root}/data", f"{root}/table.parquet"]
-    assert [file.size for file in struck(storage.list_files, f"{root}/d*")] == [len(data)]
+    assert [file.size for file in struck(list_below, f"{root}/d*").files] == [len(data)]
     assert struck(inspect, f"{root}/table.parquet").row_groups == [1000] * 5
     assert struck(read_rows, f"{root}/table.parquet", ["text", "row"], start=1500, stop=3700).equals(
         TABLE.slice(1500, 2200).select(["text", "row"])
@@ -198,7 +199,7 @@ def test_a_server_that_stays_silent_is_given_up(s3, proxy, direct, monkeypatch, 
     proxy.rule = lambda request: Fault("drop", seconds=600)
     operations = [
         lambda: storage.read_bytes(f"{s3}/silence/table.parquet"),
-        lambda: storage.list_files(f"{s3}/silence"),
+        lambda: list_below(f"{s3}/silence"),
         lambda: read_rows(f"{s3}/silence/table.parquet", ["row"]),
         lambda: storage.put_bytes(f"{s3}/silence/small", b"x"),
         lambda: storage.put_bytes(f"{s3}/silence/large", bytes(2_000_000)),
@@ -301,8 +302,8 @@ def operations(s3, direct, large_file, small_folder, cache):
         "put_bytes": (f"{root}/put", lambda: storage.put_bytes(f"{root}/put", b"x")),
         "read_bytes": (f"{root}/data", lambda: storage.read_bytes(f"{root}/data")),
         "exists": (f"{root}/data", lambda: storage.exists(f"{root}/data")),
-        "list_files": (root, lambda: storage.list_files(root)),
-        "list_files of a glob": (f"{root}/*.parquet", lambda: storage.list_files(f"{root}/*.parquet")),
+        "list_below": (root, lambda: list_below(root)),
+        "list_below of a glob": (f"{root}/*.parquet", lambda: list_below(f"{root}/*.parquet")),
         "inspect": (f"{root}/table.parquet", lambda: inspect(f"{root}/table.parquet")),
         "read_rows": (f"{root}/table.parquet", lambda: read_rows(f"{root}/table.parquet", ["row"])),
         "put_folder": (f"{root}/put", lambda: put_folder(small_folder[0], f"{root}/put", last="manifest.json")),
@@ -337,7 +338,7 @@ def test_every_operation_gives_up_when_nobody_listens_any_more(operations, proxy
 def test_a_permanent_outage_of_another_kind_ends_as_well(outage, operations, proxy, monkeypatch):
     monkeypatch.setenv("RUBERT_OOD_RETRY_S", "2")
     proxy.rule = lambda request: OUTAGES[outage]
-    for name in ("put_bytes", "read_bytes", "list_files", "read_rows"):
+    for name in ("put_bytes", "read_bytes", "list_below", "read_rows"):
         assert_unavailable(*operations[name])
     assert proxy.faults[OUTAGES[outage]] > 8
 
@@ -355,7 +356,7 @@ def test_an_outage_that_ends_in_time_is_not_noticed(operations, proxy, direct, s
     ("operation", "times"),
     [
         (lambda root: storage.read_bytes(f"{root}/no/such/key"), 1),
-        (lambda root: storage.list_files(f"{root}/no/such/folder"), 2),  # it is no folder; nor is it a file
+        (lambda root: list_below(f"{root}/no/such/folder"), 2),  # it is no folder; nor is it a file
         (lambda root: read_rows(f"{root}/no/such/table.parquet", ["row"]), 1),
         (lambda root: storage.read_bytes("s3://no-such-bucket/key"), 1),
     ],
@@ -380,7 +381,7 @@ def test_what_is_denied_is_not_asked_for_again(key, s3, proxy, direct, monkeypat
         return
     for operation in (
         lambda: storage.read_bytes(f"{s3}/closed"),
-        lambda: storage.list_files(f"{s3}/closed"),
+        lambda: list_below(f"{s3}/closed"),
         lambda: storage.exists(f"{s3}/closed"),
         lambda: read_rows(f"{s3}/closed", ["row"]),
     ):

@@ -11,9 +11,10 @@ import s3fs
 
 from rubert_ood import storage
 from rubert_ood.bundle import load_bundle
+from rubert_ood.listing import list_below
 from rubert_ood.scoring.payload import ScoringJob
-from rubert_ood.scoring.plan import make_plan
-from rubert_ood.scoring.publish import read_pointer
+from rubert_ood.scoring.planning import make_plan
+from rubert_ood.scoring.pointer import read_pointer
 from rubert_ood.settings import ScoreSettings
 from tests.conftest import write_parquet
 from tests.s3.server import KEY, SECRET
@@ -35,7 +36,7 @@ def test_train_and_score_with_everything_on_s3(s3, s3_env, labelled_ads, tiny_be
     arguments += ["--workers.num_workers", "2", "--no-evaluation.baseline", "--ray_address", "local"]
     trained = _run(s3_env, "train", *arguments)
     assert trained.returncode == 0, trained.stderr
-    names = {file.uri.rpartition("/")[2] for file in storage.list_files(f"{s3}/out/bundles/v1")}
+    names = {file.uri.rpartition("/")[2] for file in list_below(f"{s3}/out/bundles/v1").files}
     assert {"manifest.json", "model.safetensors", "evaluation.html", "ood_statistics.safetensors"} <= names
     config = f"{s3}/jobs/score.yaml"
     settings = {"input_uri": f"{s3}/labelled", "bundle_uri": f"{s3}/out/bundles/v1", "output_uri": f"{s3}/scored"}
@@ -44,16 +45,16 @@ def test_train_and_score_with_everything_on_s3(s3, s3_env, labelled_ads, tiny_be
     scored = _run(s3_env, "score", "--config", config, "--ray_address", "local")
     assert scored.returncode == 0, scored.stderr
     pointer = read_pointer(f"{s3}/scored")
-    assert pointer["run_id"] == "first"
-    run_uri = f"{s3}/scored/{pointer['path']}"
+    assert pointer.run_id == "first"
+    run_uri = f"{s3}/scored/{pointer.path}"
     fs, _ = storage.arrow_filesystem(run_uri)
-    parts = [file.uri for file in storage.list_files(run_uri, (".parquet",))]
+    parts = [file.uri for file in list_below(f"{run_uri}/*.parquet").files]
     rows = [
         row for part in parts for row in pq.read_table(part.removeprefix("s3://"), filesystem=fs)["ad_id"].to_pylist()
     ]
     assert rows == labelled_ads["ad_id"].to_pylist()
     assert _run(s3_env, "verify", "--run_uri", run_uri).returncode == 0
-    everything = b"".join(storage.read_bytes(f.uri) for f in storage.list_files(f"{run_uri}/_run"))
+    everything = b"".join(storage.read_bytes(f.uri) for f in list_below(f"{run_uri}/_run").files)
     assert SECRET.encode() not in everything
     assert SECRET not in trained.stderr + scored.stderr
     wrong = _run({**s3_env, "AWS_SECRET_ACCESS_KEY": "nope"}, "score", "--config", config)

@@ -9,21 +9,23 @@ import pytest
 from rubert_ood import folders, storage
 from rubert_ood.bundle import load_bundle
 from rubert_ood.errors import BundleError, InputError
-from rubert_ood.scoring.publish import read_pointer
+from rubert_ood.listing import list_below, list_folders
+from rubert_ood.scoring.pointer import read_pointer
 
 
 def test_put_read_list(s3):
     for name in ("b.parquet", "a.parquet", "_hidden.parquet", "sub/c.parquet", "note.txt"):
         storage.put_bytes(f"{s3}/list/{name}", name.encode())
     assert storage.read_bytes(f"{s3}/list/sub/c.parquet") == b"sub/c.parquet"
-    files = storage.list_files(f"{s3}/list", (".parquet",))
-    assert [file.uri for file in files] == [f"{s3}/list/{n}" for n in ("a.parquet", "b.parquet", "sub/c.parquet")]
-    assert [file.size for file in files] == [9, 9, 13]
-    assert [file.uri for file in storage.list_files(f"{s3}/list/*.txt")] == [f"{s3}/list/note.txt"]
-    assert storage.list_folders(f"{s3}/list") == [f"{s3}/list/sub"]
-    before = files[0].version
+    files = list_below(f"{s3}/list").files
+    names = ("_hidden.parquet", "a.parquet", "b.parquet", "note.txt", "sub/c.parquet")
+    assert [file.uri for file in files] == [f"{s3}/list/{n}" for n in names]
+    assert [file.size for file in files] == [len(name) for name in names]
+    assert [file.uri for file in list_below(f"{s3}/list/*.txt").files] == [f"{s3}/list/note.txt"]
+    assert list_folders(f"{s3}/list") == [f"{s3}/list/sub"]
+    before = files[1].version
     storage.put_bytes(f"{s3}/list/a.parquet", b"other")
-    assert storage.list_files(f"{s3}/list/a.parquet")[0].version != before
+    assert list_below(f"{s3}/list/a.parquet").files[0].version != before
     assert storage.exists(f"{s3}/list/a.parquet")
     assert not storage.exists(f"{s3}/list/z.parquet")
 
@@ -81,18 +83,19 @@ def test_a_swap_replaces_only_the_version_that_was_read(s3):
 
 
 def test_two_publishers_on_s3_lose_neither(s3):
-    from tests.unit.scoring.test_publish import _manifest, _publish
+    from tests.unit.scoring.manifests import a_manifest
+    from tests.unit.scoring.test_publish import _publish
 
     barrier = threading.Barrier(4)
 
     def publish(name: str) -> None:
         barrier.wait()
-        _publish(_manifest(f"{s3}/published", name))
+        _publish(a_manifest(f"{s3}/published", name))
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(publish, ["r1", "r2", "r3", "r4"]))
     pointer = read_pointer(f"{s3}/published")
-    seen = [path.rpartition("=")[2] for path in [pointer["path"], *pointer["history"]]]
+    seen = [path.rpartition("=")[2] for path in pointer.runs]
     assert sorted(seen) == ["r1", "r2", "r3", "r4"]
 
 
@@ -107,7 +110,7 @@ def test_what_is_missing_is_named(s3, uri, message):
     with pytest.raises(InputError, match=message):
         storage.read_bytes(uri)
     with pytest.raises(InputError, match=message):
-        storage.list_files(uri)
+        list_below(uri)
 
 
 def test_wrong_key_is_one_line(s3, monkeypatch):

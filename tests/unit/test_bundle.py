@@ -67,7 +67,7 @@ def test_the_reference_comes_back_exactly(bundle, small_checkpoint, tmp_path):
     rng = np.random.default_rng(0)
     parts = [
         Outputs(
-            rng.normal(size=(n, 5)).astype(np.float32), rng.normal(size=(n, 8)).astype(np.float32), np.arange(n) % 5
+            rng.normal(size=(n, 5)).astype(np.float32), rng.normal(size=(n, 32)).astype(np.float32), np.arange(n) % 5
         )
         for n in (7, 3)
     ]
@@ -222,13 +222,18 @@ def test_a_longer_file_is_named(copy):
     ("content", "message"),
     [
         (None, "no bundle here"),
-        ("", "is no JSON"),
-        ("{", "is no JSON"),
-        ("[]", "is no manifest"),
-        ("{}", "is no manifest"),
-        ('{"format": 3, "files": {"a": 1}}', "is no manifest"),
+        ("", r"manifest\.json: it is not JSON"),
+        ("{", r"manifest\.json: it is not JSON"),
+        ("[]", r"manifest\.json: expected an object"),
+        ("{}", r"manifest\.json: it lacks 'format'; .* and 3 more; restore it or train again"),
+        ('{"format": 3, "files": {"a": 1}}', "it lacks 'version'"),
         ('{"format": 1, "files": {}}', "bundle format 1, this version of rubert_ood reads 3"),
-        ('{"format": 3, "files": {}}', "own fingerprint"),
+        ('{"format": [3], "files": {}}', r"bundle format \[3\]"),
+        ("[" * 100_000, r"manifest\.json: it is not JSON"),
+        (
+            '{"format": 3, "version": "v1", "created_at": "", "code_version": "", "fingerprint": "0", "files": {}}',
+            "own fingerprint",
+        ),
     ],
 )
 def test_a_folder_without_a_proper_manifest_is_no_bundle(copy, content, message):

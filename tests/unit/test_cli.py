@@ -1,5 +1,6 @@
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -11,7 +12,6 @@ from typing import Any
 import pytest
 
 from rubert_ood import __version__, cli, errors
-from rubert_ood.cli import main
 from rubert_ood.settings import VerifySettings
 
 SURFACE = Path(__file__).parent / "cli_surface.txt"
@@ -40,7 +40,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, lis
 
     def call(*arguments: str) -> tuple[int, str, list[str]]:
         try:
-            code = main(list(arguments))
+            code = cli.run(list(arguments))
         except SystemExit as stop:
             code = stop.code
         output, error = capsys.readouterr()
@@ -172,7 +172,11 @@ def test_an_unknown_flag(run, verb: str) -> None:
 def test_a_shortened_flag_is_unknown(run) -> None:
     code, _, lines = run("train", "--input", "x")
     assert code == 2
-    argparse_lines(lines, "rubert-ood train ", "rubert-ood train: error: unrecognized arguments: --input x")
+    argparse_lines(
+        lines,
+        "rubert-ood train ",
+        "rubert-ood train: error: unrecognized arguments: --input (did you mean --input_uri?)",
+    )
 
 
 @pytest.mark.parametrize(
@@ -199,8 +203,14 @@ def test_a_bad_setting_is_one_line(run, arguments: list[str], lines: str) -> Non
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("input_uri: x\noptimizer: {seed: 1}\n", "optimizer: no such setting; `--help` lists them"),
-        ("input_uri: x\noptimiser: {sead: 1}\n", "optimiser.sead: no such setting; `--help` lists them"),
+        (
+            "input_uri: x\noptimizer: {seed: 1}\n",
+            "optimizer: no such setting (did you mean optimiser?); `--help` lists them",
+        ),
+        (
+            "input_uri: x\noptimiser: {sead: 1}\n",
+            "optimiser.sead: no such setting (did you mean optimiser.seed?); `--help` lists them",
+        ),
         ("input_uri: [x\n: }\n", "{uri}: not YAML: "),
         ("- input_uri\n", "{uri}: expected `setting: value` lines, found list"),
         (None, "config: {uri}: no such file, folder or bucket"),
@@ -251,10 +261,91 @@ def test_a_fault_of_the_program_is_1_and_keeps_its_trace(workflow, caplog: pytes
         raise ZeroDivisionError("division by zero")
 
     workflow(fail)
-    assert main(["verify", "--run_uri", "x"]) == 1
+    assert cli.run(["verify", "--run_uri", "x"]) == 1
     (record,) = caplog.records
     assert record.getMessage() == "internal error, please report it"
     assert record.exc_info[0] is ZeroDivisionError
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("error", [errors.OutputError("x"), errors.PartialRunError("x"), RuntimeError("x")])
+def test_what_an_interrupt_looks_like_from_below_is_still_an_interrupt(
+    run, workflow, monkeypatch: pytest.MonkeyPatch, number: int, error: Exception
+) -> None:
+    """DuckDB, for one, turns it into a RuntimeError."""
+
+    def fail(_settings: VerifySettings) -> None:
+        monkeypatch.setattr(cli.interrupts._State, "first", number)
+        raise error
+
+    workflow(fail)
+    word = "interrupted" if number == signal.SIGINT else "terminated"
+    assert run("verify", "--run_uri", "x") == (128 + number, "", [f"{word}; the same command starts anew"])
+
+
+def test_a_terminated_job_is_143(run, workflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    def terminate(_settings: VerifySettings) -> None:
+        monkeypatch.setattr(cli.interrupts._State, "first", signal.SIGTERM)
+        raise cli.interrupts.Terminated
+
+    workflow(terminate)
+    assert run("verify", "--run_uri", "x")[0] == 143
+
+
+def test_a_reader_that_left_is_141_without_a_word(run, workflow) -> None:
+    def leave(_settings: VerifySettings) -> None:
+        raise cli.terminal.ClosedPipeError
+
+    workflow(leave)
+    assert run("verify", "--run_uri", "x") == (141, "", [])
+
+
+def test_an_error_is_one_plain_line_whatever_is_in_it(run, workflow) -> None:
+    def fail(_settings: VerifySettings) -> None:
+        raise errors.InputError("a\x1b[2J\nb\udcff.csv: no such file")
+
+    workflow(fail)
+    assert run("verify", "--run_uri", "x") == (3, "", [r"error: a\x1b[2J\nb\udcff.csv: no such file"])
+
+
+@pytest.mark.parametrize("arguments", [["--run_uri", "x"], ["\x1b[31m"], ["s3://K:SECRET@b/x"]])
+def test_a_wrong_verb_echoes_neither_controls_nor_credentials(run, arguments: list[str]) -> None:
+    code, _, lines = run(*arguments)
+    assert code == 2
+    assert not [line for line in lines if "\x1b" in line or "SECRET" in line]
+
+
+def program(*arguments: str, shell: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as it is installed, with redirections of the shell behind it."""
+    command = ["sh", "-c", f'"$@" {shell}', "sh", sys.executable, "-m", "rubert_ood.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, **env})
+
+
+@pytest.mark.parametrize("shell", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", "> /dev/full"])
+def test_closed_streams_leave_no_trace(shell: str) -> None:
+    result = program("verify", "--run_uri", "/absent/диван", shell=shell)
+    assert result.returncode == 3
+    assert result.stdout == ""
+    assert result.stderr == "" if "2>&-" in shell else result.stderr.count("\n") == 1
+
+
+def test_a_terminal_that_is_not_utf8_gets_one_line_all_the_same() -> None:
+    result = program("verify", "--run_uri", "/absent/диван", PYTHONIOENCODING="ascii")
+    assert result.returncode == 3
+    assert r"/absent/\u0434\u0438" in result.stderr
+
+
+def test_help_into_a_pipe_that_closes_leaves_no_trace() -> None:
+    assert program("train", "--help", shell="| head -n 1").stderr == ""
+
+
+def test_a_job_on_ray_has_the_exit_codes_of_the_others() -> None:
+    """It runs in a process of its own."""
+    result = program("score", "--input_uri", "x")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: bundle_uri: missing; give --bundle_uri")
+    assert program("score", "--help").returncode == 0
+    assert program("score", "--nope").returncode == 2
 
 
 @pytest.mark.parametrize("verb", VERBS)

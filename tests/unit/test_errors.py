@@ -16,6 +16,7 @@ EXIT_CODES = {
     "ErrorRateError": 4,
     "PublicationRefusedError": 5,
     "PartialRunError": 6,
+    "InputChangedError": 6,
     "StorageUnavailableError": 6,
 }
 

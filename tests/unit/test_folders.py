@@ -1,10 +1,13 @@
+import logging
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from rubert_ood import folders
+from rubert_ood import folders, leftovers, storage
 from rubert_ood.errors import BundleError, SettingsError
 from tests.unit.test_storage import everything, fill, message, no_space
 
@@ -160,3 +163,46 @@ def test_a_cache_that_somebody_else_put_there_is_refused(
     monkeypatch.setattr(os, "getuid", lambda: cache.stat().st_uid + 1)
     with pytest.raises(SettingsError, match="is not this user's folder"):
         folders.private_cache()
+
+
+def test_a_copy_that_a_killed_fetch_left_is_removed_by_the_next_one(
+    tmp_path: Path, bundle: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A fetch holds the lock of its key: a copy whose lock is free belongs to nobody."""
+    caplog.set_level(logging.INFO)
+    fill(cache / "bundles", ".fetch-v1-dead/model.bin", ".fetch-v0-dead/model.bin", ".fetch-v2-live/model.bin")
+    fill(cache / "bundles", ".fetch-recent/model.bin", ".fetch-oldname/model.bin", "v9/model.bin")
+    os.utime(cache / "bundles" / ".fetch-oldname", (0, 0))
+    cache.chmod(0o700)
+    with storage.locked(str(cache / "bundles" / "v2")):
+        folders.fetch_folder(str(bundle), "bundles", "v1", ["model.bin"])
+    assert {name for name in os.listdir(cache / "bundles") if not name.endswith(".lock")} == {
+        *("v1", "v9", ".fetch-v2-live", ".fetch-recent"),
+    }
+    assert "3 unfinished copies of processes that are gone removed" in caplog.text
+
+
+def test_a_folder_that_a_killed_copy_left_is_removed_by_the_next_one(tmp_path: Path, bundle: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    name = leftovers.staged_folder_name().replace(f"-{os.getpid()}-", f"-{process.pid}-")
+    fill(tmp_path / "out", f"{name}/model.bin")
+    folders.put_folder(str(bundle), str(tmp_path / "out" / "v1"), last="manifest.json")
+    assert os.listdir(tmp_path / "out") == ["v1"]
+
+
+def test_what_killed_writers_left_in_an_output_and_a_run_is_removed(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    name = leftovers.staged_name().replace(f"-{os.getpid()}-", f"-{process.pid}-")
+    fill(tmp_path, name, f"run_date=1/run_id=a/_run/receipts/{name}", f"run_date=1/run_id=b/{name}", "latest.json")
+    folders.remove_leftovers(str(tmp_path), str(tmp_path / "run_date=1" / "run_id=a"))
+    assert {path for path in everything(tmp_path) if path.endswith((".tmp", ".json"))} == {
+        *("latest.json", f"run_date=1/run_id=b/{name}"),  # of another run, which may live elsewhere
+    }
+    folders.remove_leftovers("s3://bucket/out", "s3://bucket/out/run")
+
+
+def test_a_cache_that_cannot_be_made_is_one_line(cache: Path) -> None:
+    cache.write_text("a file")
+    assert message(folders.private_cache) == f"{cache}: [Errno 17] File exists: '{cache}'"

@@ -141,5 +141,5 @@ def test_what_does_not_pass_is_tried_once(error: Exception) -> None:
 
 def test_a_limit_that_is_no_number_is_named(monkeypatch) -> None:
     monkeypatch.setenv("RUBERT_OOD_RETRY_S", "2 min")
-    with pytest.raises(SettingsError, match="RUBERT_OOD_RETRY_S: '2 min' is no number of seconds"):
+    with pytest.raises(SettingsError, match="RUBERT_OOD_RETRY_S: '2 min' is not a number of seconds"):
         retried(lambda uri: None)("u")

@@ -1,5 +1,8 @@
 import errno
 import os
+import subprocess
+import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -8,6 +11,7 @@ import pytest
 
 from rubert_ood import storage
 from rubert_ood.errors import OutputError, RubertOodError
+from rubert_ood.listing import list_below
 
 
 def message(function, *arguments, **named) -> str:
@@ -26,10 +30,6 @@ def fill(folder: Path, *names: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
     return folder
-
-
-def listed(uri: str | Path, *suffixes: str) -> list[str]:
-    return [file.uri for file in storage.list_files(str(uri), suffixes)]
 
 
 def everything(folder: Path) -> set[str]:
@@ -53,7 +53,7 @@ def test_local_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("uri", ["gs://bucket/ads", "http://host/ads.csv", "hdfs://host/ads"])
 @pytest.mark.parametrize(
-    "function", [storage.filesystem, storage.arrow_filesystem, storage.list_files, storage.read_bytes, storage.exists]
+    "function", [storage.filesystem, storage.arrow_filesystem, list_below, storage.read_bytes, storage.exists]
 )
 def test_other_storage_is_refused(uri: str, function) -> None:
     assert message(function, uri) == f"{uri}: storage is a local path or s3://BUCKET/KEY"
@@ -175,6 +175,66 @@ def test_a_swap_replaces_only_the_version_that_was_read(tmp_path: Path) -> None:
     assert storage.read_bytes(uri) == b"3"
 
 
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_create_bytes_puts_an_object_only_where_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hard_links: bool
+) -> None:
+    def no_links(*_arguments: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    if not hard_links:
+        monkeypatch.setattr(os, "link", no_links)
+    uri = f"{tmp_path}/new/plan.json"
+    assert storage.create_bytes(uri, b"first")
+    assert not storage.create_bytes(uri, b"second")
+    assert storage.read_bytes(uri) == b"first"
+    os.unlink(uri)
+    assert storage.create_bytes(uri, b"third")
+    assert storage.read_bytes(uri) == b"third"
+    assert {path.name for path in (tmp_path / "new").iterdir()} <= {"plan.json", ".plan.json.lock"}
+
+
+def test_create_bytes_whose_answer_got_lost_on_nfs_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = os.link
+
+    def repeated(source: str, target: str) -> None:
+        link(source, target)
+        link(source, target)  # the server acted, the client asks again
+
+    monkeypatch.setattr(os, "link", repeated)
+    assert storage.create_bytes(f"{tmp_path}/plan.json", b"1")
+
+
+def test_create_bytes_of_many_at_once_lets_one_win(tmp_path: Path) -> None:
+    uri, won = f"{tmp_path}/plan.json", []
+    contents = [bytes([number]) * 100_000 for number in range(8)]
+
+    def create(content: bytes) -> None:
+        if storage.create_bytes(uri, content):
+            won.append(content)
+
+    threads = [threading.Thread(target=create, args=(content,)) for content in contents]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert won == [storage.read_bytes(uri)]
+    assert everything(tmp_path) == {"plan.json"}
+
+
+def test_read_optional_of_what_is_not_there_is_none(tmp_path: Path) -> None:
+    fill(tmp_path, "a")
+    assert storage.read_optional(f"{tmp_path}/b") is None
+    assert storage.read_optional(f"{tmp_path}/a/b") is None  # below a file
+    assert storage.read_optional(f"{tmp_path}/a") == b"a"
+    assert message(storage.read_optional, str(tmp_path)).startswith(f"{tmp_path}: ")
+
+
+def test_read_json_of_what_nests_too_deep_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    assert "damaged, it holds no JSON" in message(storage.read_json, f"{tmp_path}/deep.json")
+
+
 def test_of_many_swaps_at_once_each_builds_on_the_one_before(tmp_path: Path) -> None:
     uri = f"{tmp_path}/counter"
     storage.put_bytes(uri, b"0")
@@ -204,87 +264,91 @@ def test_files_get_the_mode_of_the_umask(tmp_path: Path) -> None:
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o750
 
 
-# listing
+# whose paths, whose locks
 
 
-def test_a_folder_is_listed_in_order_without_private_names(tmp_path: Path) -> None:
-    fill(
-        tmp_path,
-        *(
-            "b.csv",
-            "a.parquet",
-            "sub/deep/c.CSV",
-            "notes.txt",
-            "_SUCCESS",
-            ".hidden.csv",
-            "_run/d.csv",
-            "sub/.git/e.csv",
-        ),
-        *("sub/_f.csv", "x_/y_.csv", "x.d/z.csv"),
-    )
-    names = ["a.parquet", "b.csv", "notes.txt", "sub/deep/c.CSV", "x.d/z.csv", "x_/y_.csv"]
-    assert listed(tmp_path) == [f"{tmp_path}/{name}" for name in names]
-    names.remove("notes.txt")
-    assert listed(tmp_path, ".csv", ".parquet") == [f"{tmp_path}/{name}" for name in names]
-    assert listed(f"{tmp_path}/") == listed(tmp_path)
+def test_a_tilde_is_the_home_wherever_a_path_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    fill(tmp_path, "ads/a.csv")
+    assert storage.absolute("~/ads") == f"{tmp_path}/ads"
+    assert storage.read_bytes("~/ads/a.csv") == b"ads/a.csv"
+    assert [file.uri for file in list_below("~/ads").files] == [f"{tmp_path}/ads/a.csv"]
+    assert storage.filesystem("/x/~/a")[1] == "/x/~/a"
 
 
-def test_private_names_above_the_listed_folder_do_not_matter(tmp_path: Path) -> None:
-    fill(tmp_path, ".cache/_x/a.csv", ".cache/_x/_b.csv")
-    for uri in (f"{tmp_path}/.cache/_x", f"{tmp_path}/.cache/_x/*", f"{tmp_path}/.cache/_x/?.csv"):
-        assert listed(uri) == [f"{tmp_path}/.cache/_x/a.csv"], uri
+def test_a_file_uri_is_an_absolute_path_of_this_machine() -> None:
+    assert storage.absolute("file:///data/a") == storage.absolute("file://localhost/data/a") == "/data/a"
+    assert message(storage.absolute, "file://host/data").startswith("file://host/data: storage is a local path or ")
 
 
-def test_a_single_file_is_itself_whatever_its_name(tmp_path: Path) -> None:
-    fill(tmp_path, "_notes.txt")
-    (file,) = storage.list_files(f"{tmp_path}/_notes.txt", (".csv",))
-    assert (file.uri, file.size) == (f"{tmp_path}/_notes.txt", len("_notes.txt"))
+@pytest.mark.parametrize("uri", ["s3://KEY:SECRET@b/x", "s3://b/x?X-Amz-Signature=SECRET", "https://u:SECRET@h/x"])
+def test_a_uri_with_credentials_is_refused_and_not_echoed(uri: str) -> None:
+    for function in (storage.filesystem, storage.read_bytes, list_below, storage.exists):
+        line = message(function, uri)
+        assert "SECRET" not in line
+        assert "credentials" in line
 
 
-def test_a_relative_folder_gives_absolute_uris(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fill(tmp_path, "data/a.csv")
-    monkeypatch.chdir(tmp_path)
-    for uri in ("data", "./data/", "data/a.csv", "data/*.csv", "*/a.csv", f"file://{tmp_path}/data"):
-        assert listed(uri) == [f"{tmp_path}/data/a.csv"], uri
+def test_a_lock_that_another_holds_is_not_waited_for(tmp_path: Path) -> None:
+    with storage.locked(f"{tmp_path}/a") as first, storage.locked(f"{tmp_path}/a", wait=False) as second:
+        assert (first, second) == (True, False)
+    with storage.locked(f"{tmp_path}/a", wait=False) as third:
+        assert third
+    assert everything(tmp_path) == {".a.lock"}
 
 
-@pytest.mark.parametrize(
-    ("pattern", "names"),
-    [
-        ("*.csv", ["part-0.csv", "part-1.csv"]),
-        ("part-?.csv", ["part-0.csv", "part-1.csv"]),
-        ("part-[01].*", ["part-0.csv", "part-1.csv"]),
-        ("part-[!0].csv", ["part-1.csv"]),
-        ("day=*/a.csv", ["day=1/a.csv", "day=2/a.csv"]),
-        ("day=[123]/*.csv", ["day=1/a.csv", "day=2/a.csv"]),
-        ("day=?/a.csv", ["day=1/a.csv", "day=2/a.csv"]),
-        ("**/a.csv", ["_run/a.csv", "day=1/a.csv", "day=2/a.csv"][1:]),
-        ("nothing*", []),
-    ],
-)
-def test_globs(tmp_path: Path, pattern: str, names: list[str]) -> None:
-    fill(tmp_path, "part-0.csv", "part-1.csv", "_part.csv", "day=1/a.csv", "day=2/a.csv", "day=1/_b.csv", "_run/a.csv")
-    assert listed(tmp_path / pattern) == [f"{tmp_path}/{name}" for name in names]
-    assert listed(tmp_path / pattern, ".parquet") == []
+def test_a_lock_file_that_is_a_link_is_refused_and_nothing_is_written_behind_it(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("x")
+    (tmp_path / ".a.lock").symlink_to(tmp_path / "precious")
+    (tmp_path / ".b.lock").symlink_to(tmp_path / "absent")
+    for name in ("a", "b"):
+        line = message(storage.swap_bytes, f"{tmp_path}/{name}", b"", "version")
+        assert line == f"{tmp_path}/.{name}.lock: something that is not a lock file lies there; remove it"
+    assert (tmp_path / "precious").read_text() == "x"
+    assert not (tmp_path / "absent").exists()
 
 
-def test_an_empty_folder_has_no_files_and_an_absent_one_is_an_error(tmp_path: Path) -> None:
-    assert listed(tmp_path) == []
-    assert message(storage.list_files, f"{tmp_path}/x") == f"{tmp_path}/x: no such file, folder or bucket"
+def test_a_lock_file_that_is_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ".a.lock")
+    assert "is not a lock file" in message(storage.swap_bytes, f"{tmp_path}/a", b"", "version")
 
 
-def test_the_version_changes_with_the_content(tmp_path: Path) -> None:
-    path = fill(tmp_path, "a.csv") / "a.csv"
-    (first,) = storage.list_files(str(path))
-    assert storage.list_files(str(tmp_path)) == [first]
-    assert first.version == str(path.stat().st_mtime_ns)
-    path.write_text("b.csv")
-    os.utime(path, ns=(1, path.stat().st_mtime_ns + 1))
-    (second,) = storage.list_files(str(path))
-    assert first.version != second.version
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("mode", [0o777, 0o1777], ids=["shared", "shared and sticky"])
+def test_two_users_share_a_folder_and_its_lock(mode: int) -> None:
+    code = "import os, sys; from rubert_ood import storage; os.setgid({0}); os.setuid({0})\n"
+    code += "with storage.locked(sys.argv[1]) as held: print(held)"
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        os.chmod(folder, mode)
+        for user in (1001, 1002, 0, 1001):
+            command = [sys.executable, "-c", code.format(user), f"{folder}/latest.json"]
+            result = subprocess.run(command, capture_output=True, text=True)
+            assert (result.stdout, result.stderr) == ("True\n", "")
 
 
-def test_folders_right_under_a_folder(tmp_path) -> None:
-    fill(tmp_path, "run_id=b/part.parquet", "run_id=a/_run/manifest.json", "latest.json", ".latest.json.lock")
-    assert storage.list_folders(str(tmp_path)) == [f"{tmp_path}/run_id=a", f"{tmp_path}/run_id=b"]
-    assert "gone" in message(storage.list_folders, str(tmp_path / "gone"))
+@pytest.mark.parametrize("refused", [os.O_CREAT, os.O_RDWR], ids=["fs.protected_regular", "not ours to write"])
+def test_a_lock_file_of_another_user_is_opened_without_what_the_kernel_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: int
+) -> None:
+    fill(tmp_path, ".a.lock")
+    real, tried = os.open, []
+
+    def refuse(path: str, flags: int, *mode: int) -> int:
+        tried.append(flags)
+        if flags & refused:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path, flags, *mode)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with storage.locked(f"{tmp_path}/a") as held:
+        assert held
+    assert all(flags & os.O_NOFOLLOW for flags in tried)
+    assert len(tried) == (2 if refused == os.O_CREAT else 3)
+
+
+def test_a_lock_that_cannot_be_taken_is_denied_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deny(*_: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", deny)
+    assert "access denied" in message(storage.swap_bytes, f"{tmp_path}/a", b"", "version")

@@ -1,5 +1,6 @@
 import csv
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rubert_ood.ads import tables
-from rubert_ood.ads.tables import TableInfo, inspect, iter_rows, list_tables, read_rows
-from rubert_ood.errors import InputError, RubertOodError, SchemaError
+from rubert_ood.ads.tables import TableInfo, inspect, iter_rows, read_rows
+from rubert_ood.errors import InputChangedError, InputError, RubertOodError, SchemaError
+from rubert_ood.listing import list_below
 
 
 def put(path: Path, content: str | bytes) -> str:
@@ -34,31 +36,6 @@ def write_groups(uri: str, groups: list[pa.Table]) -> pa.Table:
         for group in groups:
             writer.write_table(group, row_group_size=max(group.num_rows, 1))
     return pa.concat_tables(groups)
-
-
-# listing
-
-
-def test_only_tables_are_listed(tmp_path: Path) -> None:
-    (tmp_path / "sub").mkdir()
-    for name in ("b.parquet", "a.CSV", "notes.txt", "_SUCCESS", ".hidden.csv", "sub/c.Parquet"):
-        put(tmp_path / name, "x")
-    found = [file.uri for file in list_tables(str(tmp_path))]
-    assert found == [str(tmp_path / name) for name in ("a.CSV", "b.parquet", "sub/c.Parquet")]
-
-
-def test_a_place_without_tables_is_named(tmp_path: Path) -> None:
-    put(tmp_path / "notes.txt", "x")
-    assert message(InputError, list_tables, str(tmp_path)) == f"{tmp_path}: no .parquet or .csv file here"
-    pattern = str(tmp_path / "*.csv")
-    assert message(InputError, list_tables, pattern) == f"{pattern}: no .parquet or .csv file here"
-
-
-def test_a_place_that_does_not_exist_is_named(tmp_path: Path) -> None:
-    uri = str(tmp_path / "absent")
-    assert message(InputError, list_tables, uri) == f"{uri}: no such file, folder or bucket"
-    assert message(InputError, inspect, f"{uri}.csv") == f"{uri}.csv: no such file, folder or bucket"
-    assert message(InputError, read_rows, f"{uri}.parquet", ["a"]).startswith(f"{uri}.parquet: no such file")
 
 
 # Parquet
@@ -194,7 +171,7 @@ def test_a_truncated_parquet_file_is_named(tmp_path: Path) -> None:
 def test_every_csv_value_is_text_as_written(tmp_path: Path) -> None:
     uri = put(tmp_path / "a.csv", "id,text,price\n007,true,1e5\n010,2026-01-01,\n,NA,NULL\n")
     info = inspect(uri)
-    assert info == TableInfo(pa.schema([(name, pa.string()) for name in ("id", "text", "price")]), [3])
+    assert info == TableInfo(pa.schema([(name, pa.string()) for name in ("id", "text", "price")]), [3], ",")
     assert read_rows(uri, ["price", "id", "text"]).to_pydict() == {
         "price": ["1e5", "", "NULL"],
         "id": ["007", "010", ""],
@@ -249,7 +226,7 @@ def test_a_long_csv_is_cut_like_a_slice(tmp_path: Path) -> None:
 
 def test_a_csv_with_a_header_alone_has_no_row_group(tmp_path: Path) -> None:
     uri = put(tmp_path / "a.csv", "id,text\n")
-    assert inspect(uri) == TableInfo(pa.schema([("id", pa.string()), ("text", pa.string())]), [])
+    assert inspect(uri) == TableInfo(pa.schema([("id", pa.string()), ("text", pa.string())]), [], ",")
     assert read_rows(uri, ["text"]).num_rows == 0
 
 
@@ -263,8 +240,8 @@ def test_a_repeated_csv_column_is_named(tmp_path: Path, header: str) -> None:
     ("content", "reason"),
     [
         (b"", "Empty CSV file"),
-        (b"id,text\n1,x\n2\n", "Expected 2 columns, got 1: 2"),
-        (b"id,text\n1,x\n2,y,z\n", "Expected 2 columns, got 3: 2,y,z"),
+        (b"id,text\n1,x\n2\n", "the row that begins in line 3 has 1 columns, the header 2"),
+        (b"id,text\n1,x\n2,y,z\n", "the row that begins in line 3 has 3 columns, the header 2"),
         ("id,text\n1,шины\n".encode("cp1251"), "the text is not UTF-8; save it as UTF-8"),
         ("номер,текст\n1,x\n".encode("cp1251"), "the text is not UTF-8; save it as UTF-8"),
         ("id,text\n1,x\n".encode("utf-16"), "the text is not UTF-8; save it as UTF-8"),
@@ -301,3 +278,112 @@ def test_an_inch_sign_is_no_unclosed_quote(tmp_path, text):
     path = tmp_path / "ads.csv"
     path.write_text(f"ad_id,description\n1,{text}\n2,стол\n", encoding="utf-8")
     assert read_rows(str(path), ["ad_id"])["ad_id"].to_pylist() == ["1", "2"]
+
+
+# versions
+
+
+def _in_place(path: Path) -> None:
+    before = path.stat()
+    with path.open("r+b") as file:
+        first = file.read(1)
+        file.seek(0)
+        file.write(first)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def _replace(path: Path) -> None:
+    """As `cp -p` or `rsync -t`: another file of the same name, size and time."""
+    before = path.stat()
+    copy = path.with_name("copy")
+    copy.write_bytes(path.read_bytes())
+    os.utime(copy, ns=(before.st_atime_ns, before.st_mtime_ns))
+    os.replace(copy, path)
+
+
+def _truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def _grow(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"x")
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.csv"])
+@pytest.mark.parametrize("change", [_in_place, _replace, _truncate, _grow, Path.unlink])
+def test_read_rows_of_a_file_that_changed_since_it_was_listed_says_so(tmp_path: Path, name: str, change) -> None:
+    path = tmp_path / name
+    if name == "a.csv":
+        put(path, "id\n1\n")
+    else:
+        pq.write_table(pa.table({"id": ["1"]}), path)
+    version = list_below(str(path)).files[0].version
+    assert read_rows(str(path), ["id"], version=version)["id"].to_pylist() == ["1"]
+    change(path)
+    expected = f"the input changed since the plan: {path}; start again, which plans anew"
+    assert message(InputChangedError, inspect_version, str(path), version) == expected
+    assert message(InputChangedError, read_version, str(path), version) == expected
+
+
+def inspect_version(uri: str, version: str) -> None:
+    inspect(uri, version=version)
+
+
+def read_version(uri: str, version: str) -> None:
+    read_rows(uri, ["id"], version=version)
+
+
+@pytest.mark.parametrize("change", [_in_place, _replace, _grow])
+def test_read_rows_of_a_file_that_changes_while_it_is_read_says_so(tmp_path: Path, change, monkeypatch) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"id": ["1"]}), path)
+    version = list_below(str(path)).files[0].version
+    batches = tables._batches
+
+    def slow(*arguments):
+        yield from batches(*arguments)
+        change(path)
+
+    monkeypatch.setattr(tables, "_batches", slow)
+    assert "changed since the plan" in message(InputChangedError, read_version, str(path), version)
+
+
+# what a footer claims
+
+
+def _claim(path: Path, num_rows: int) -> None:
+    """Write a table of two rows whose footer says another number, in every place (a varint of thrift)."""
+    pq.write_table(pa.table({"id": pa.array([1, 2], pa.int8())}), path, compression="none", write_statistics=False)
+    data = path.read_bytes()
+    size = int.from_bytes(data[-8:-4], "little")
+    footer = data[-8 - size : -8]
+
+    def varint(number: int) -> bytes:
+        number, out = number * 2, bytearray()
+        while number > 127:
+            out.append(number & 127 | 128)
+            number >>= 7
+        return bytes([*out, number])
+
+    old, new = b"\x16" + varint(2), b"\x16" + varint(num_rows)  # an i64 field of the next id
+    footer = footer.replace(old, new)
+    path.write_bytes(data[: -8 - size] + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+
+
+def test_inspect_of_a_footer_that_claims_too_many_rows_refuses_it_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    _claim(path, 2**36)
+    assert pq.read_metadata(path).num_rows == 2**36
+    assert "its footer claims 68,719,476,736 rows in" in message(InputError, inspect, str(path))
+    _claim(path, 3)
+    assert inspect(str(path)).row_groups == [3]
+
+
+def test_read_rows_of_wide_rows_takes_few_at_a_time(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(tables, "READ_BATCH_BYTES", 10_000)
+    uri = str(tmp_path / "a.parquet")
+    whole = pa.table({"id": range(50), "text": [chr(1040 + n) * 500 for n in range(50)]})
+    pq.write_table(whole, uri, compression="none", use_dictionary=False)
+    assert tables._batch_rows(pq.read_metadata(uri), [0]) in range(5, 11)
+    assert read_rows(uri, ["text"], start=7, stop=33) == whole.select(["text"])[7:33]

@@ -156,7 +156,7 @@ def test_nothing_to_remove_leaves_the_text() -> None:
 
 
 def test_a_broken_phone_pattern_is_a_setting_error() -> None:
-    with pytest.raises(SettingsError, match=r"^cleaner\.phone_pattern: no regular expression: .+$"):
+    with pytest.raises(SettingsError, match=r"^cleaner\.phone_pattern: it is not a regular expression: .+$"):
         TextCleaner(phone_pattern="(")
 
 

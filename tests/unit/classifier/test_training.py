@@ -1,13 +1,21 @@
 """The driver's side of training that needs no Ray cluster."""
 
 import json
+import re
 from types import SimpleNamespace
 
 import pytest
 import ray.train
+import torch
 
-from rubert_ood.classifier.training import _best_checkpoint
-from rubert_ood.errors import RubertOodError
+from rubert_ood.classifier.training import _best_checkpoint, _failure
+from rubert_ood.errors import (
+    BundleError,
+    PartialRunError,
+    RubertOodError,
+    SettingsError,
+    StorageUnavailableError,
+)
 
 
 def _checkpoint(folder, epoch):
@@ -41,3 +49,43 @@ def test_equal_scores_take_the_earlier_epoch(tmp_path):
 def test_a_run_without_a_checkpoint_is_an_error(tmp_path):
     with pytest.raises(RubertOodError, match="reported no checkpoint"):
         _best_checkpoint(SimpleNamespace(best_checkpoints=[], checkpoint=None, path="x"), "", str(tmp_path))
+
+
+class _WrappedError(Exception):
+    """As Ray Train hands an exception of a worker back."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__("Traceback ...\nlast line")
+        self._base_exc = cause
+
+
+LOST = RuntimeError("Connection closed by peer [127.0.0.1]")
+
+
+@pytest.mark.parametrize(
+    ("causes", "kind", "code", "line"),
+    [
+        ([SettingsError("optimiser.learning_rate: lower it")], SettingsError, 2, "optimiser.learning_rate: lower it"),
+        ([BundleError("x: damaged")], BundleError, 2, "x: damaged"),
+        ([LOST, BundleError("x: damaged")], BundleError, 2, "x: damaged"),
+        ([ValueError("a\nb")], RubertOodError, 1, "training v1 failed, and would fail again: ValueError: b"),
+        ([LOST, TypeError("t")], RubertOodError, 1, "training v1 failed, and would fail again: TypeError: t"),
+        ([KeyError("k")], RubertOodError, 1, "training v1 failed, and would fail again: KeyError: 'k'"),
+        ([torch.OutOfMemoryError("CUDA")], SettingsError, 2, "optimiser.batch_size: the memory of the GPU"),
+        ([LOST], PartialRunError, 6, "training v1 stopped, the same version goes on .*: RuntimeError: Connection cl"),
+        ([OSError("disk full")], PartialRunError, 6, "training v1 stopped, .* newest checkpoint: OSError: disk full"),
+        ([StorageUnavailableError("s3: slow")], PartialRunError, 6, "training v1 stopped, .*: s3: slow"),
+    ],
+)
+def test_a_failure_that_would_come_again_is_not_one_to_go_on_from(causes, kind, code, line):
+    failures = {rank: _WrappedError(cause) for rank, cause in enumerate(causes)}
+    error = _failure("v1", ray.train.WorkerGroupError("two workers failed", failures))
+    assert type(error) is kind
+    assert error.exit_code == code
+    assert re.match(line, str(error))
+    assert "\n" not in str(error)
+
+
+def test_a_failure_without_workers_may_pass():
+    error = _failure("v1", ray.train.ControllerError(RuntimeError("the node is gone")))
+    assert type(error) is PartialRunError

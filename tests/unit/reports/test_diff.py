@@ -6,7 +6,7 @@ import pytest
 
 from rubert_ood.reports.diff import compare_evaluations, diff_findings, most_churned, transition_counts
 from rubert_ood.reports.html import MAX_TRANSITIONS, diff_html
-from tests.unit.reports.test_html import ATTACK, MAX_BYTES, Page
+from tests.unit.reports.test_html import ATTACK, MAX_BYTES, Page, assert_plain, with_acting_texts
 
 
 def _ad(ad_id: str, **more) -> dict:
@@ -54,6 +54,10 @@ def test_the_verdict_comes_first_in_plain_words(document):
     assert page.says("1 ad id occurs more than once in a run: 3 rows of A and 2 of B are left out of this page.")
     assert html.index("changed their label.") < html.index("<table")
     assert [finding["ok"] for finding in diff_findings(document)] == [True, False, True, False]
+
+
+def test_texts_that_act_reach_no_page_and_no_figure_raw(document):
+    assert_plain(diff_html(with_acting_texts(document)))
 
 
 def test_tables_show_the_numbers_and_hostile_names_are_text(document):

@@ -1,8 +1,11 @@
 import base64
 import copy
 import hashlib
+import json
 import re
 from html.parser import HTMLParser
+from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from jinja2 import UndefinedError
@@ -165,6 +168,37 @@ def test_hostile_texts_are_inert(evaluation, full_manifest):
     for html in (evaluation_html(evaluation), run_html(full_manifest, previous, changes)):
         assert_self_contained(html)
         assert Page(html).says(" ".join(ATTACK.split()))
+
+
+ACTING = "a\x1b[2J\x00\u202e\u200b\x9b\udcffb"
+"""Controls, a bidi override, a zero width space, and what Python makes of a file name that is not UTF-8."""
+
+
+def with_acting_texts(document: Any) -> Any:
+    """Put texts that act where the attack stands, also into names."""
+    return json.loads(json.dumps(document).replace(json.dumps(ATTACK)[1:-1], json.dumps(ACTING)[1:-1]))
+
+
+def test_texts_that_act_reach_no_page_and_no_figure_raw(evaluation, full_manifest):
+    previous = copy.deepcopy(full_manifest) | {"classes": {ATTACK: 5}}
+    changes = {"num_both": 5, "churn_rate": 0.2, "pairs": [_pair(ATTACK, ATTACK, 1, [ATTACK])]}
+    pages = [
+        evaluation_html(with_acting_texts(evaluation)),
+        run_html(*map(with_acting_texts, (full_manifest, previous, changes))),
+    ]
+    for html in pages:
+        assert_plain(html)
+
+
+def assert_plain(html: str) -> None:
+    """No character that acts is on the page, and every figure is XML."""
+    html.encode()
+    assert not set("\x1b\x00\u202e\u200b\x9b\udcff") & set(html)
+    assert r"a\x1b[2J\x00\u202e\u200b\x9b\udcffb" in html
+    figures = re.findall(r"data:image/svg\+xml;base64,([^\"]+)", html)
+    assert figures
+    for svg in figures:
+        ElementTree.fromstring(base64.b64decode(svg))
 
 
 def test_evaluation_tables_and_facts(evaluation):

@@ -91,7 +91,7 @@ class Run:
 @pytest.fixture(scope="session")
 def make_run(bundle, messy_table, score_plan, tmp_path_factory):
     """Score the messy catalogue, or another table, into a new folder."""
-    from rubert_ood.scoring.plan import make_plan
+    from rubert_ood.scoring.planning import make_plan
     from rubert_ood.settings import ScoreSettings
 
     def make(table: pa.Table | None = None, *, output_uri: str | None = None, **options: Any) -> Run:

@@ -10,7 +10,7 @@ import pytest
 
 from rubert_ood import __version__
 from rubert_ood.scoring.ledger import TOKEN_EDGES, read_receipts
-from rubert_ood.scoring.manifest import make_manifest, put_manifest, read_manifest
+from rubert_ood.scoring.manifest import make_manifest, read_manifest, revise_manifest
 from tests.unit.scoring.test_stages import REASONS
 
 STARTED = "2026-11-24T03:00:00+00:00"
@@ -182,8 +182,9 @@ def test_speed_counts_only_the_shards_of_this_start(full_run):
 
 def test_a_manifest_comes_back_from_storage(run):
     manifest = make_manifest(run.plan, {}, outcome="partial", started_at=STARTED)
-    put_manifest(manifest)
-    assert read_manifest(run.plan.run_uri) == manifest
+    assert revise_manifest(run.plan.run_uri, lambda found: found or manifest) == manifest
+    here = {"run_uri": run.plan.run_uri, "output_uri": run.plan.run_uri.rsplit("/", 2)[0]}  # it was copied
+    assert read_manifest(run.plan.run_uri) == manifest | here
 
 
 def test_receipts_of_another_fingerprint_do_not_count(run):

@@ -1,11 +1,14 @@
 """What becomes of shards from pass to pass; the passes themselves are made up here, tests/ray has real ones."""
 
+import json
+
 import pytest
 
+from rubert_ood import storage
 from rubert_ood.errors import PartialRunError
 from rubert_ood.scoring import pipeline
-from rubert_ood.scoring.ledger import read_quarantine
-from rubert_ood.scoring.payload import FAULT_SHARD, FAULT_UNKNOWN
+from rubert_ood.scoring.ledger import read_quarantine, receipt_uri
+from rubert_ood.scoring.payload import FAULT_CHANGED, FAULT_SHARD, FAULT_UNKNOWN
 from rubert_ood.scoring.pipeline import MAX_LOSSES, Pass, score_shards
 from rubert_ood.scoring.runner import Runner
 from rubert_ood.settings import ScoreSettings
@@ -68,6 +71,13 @@ def test_a_shard_that_cannot_be_read_is_set_aside_at_once(play):
     assert aside[0]["reason"] == "a.parquet: damaged"
 
 
+def test_a_shard_whose_file_changed_is_quarantined_at_once(play):
+    changed = {0: (FAULT_CHANGED, "the input changed since the plan: a.parquet")}
+    aside = play(lambda number, todo: (todo[1:], changed, ""), on_bad_file="quarantine")
+    assert play.passes == [[0, 1, 2, 3, 4]]
+    assert aside[0]["reason"] == "the input changed since the plan: a.parquet"
+
+
 def test_or_it_ends_the_run_after_the_others(play):
     with pytest.raises(PartialRunError, match=r"11 of 12 shards are scored; mend the file.*: a\.parquet: damaged"):
         play(lambda number, todo: (todo[1:3] if number == 1 else todo, {0: (FAULT_SHARD, "a.parquet: damaged")}, ""))
@@ -96,10 +106,9 @@ def test_a_pass_that_stalls_and_did_nothing_ends_the_run(play):
 
 
 def test_a_shard_whose_message_got_lost_but_whose_receipt_is_there_is_done(play, run):
-    from rubert_ood.scoring.ledger import put_receipt
-
     def lost_message(number, todo):
-        put_receipt(run.plan.run_uri, run.receipts[4])
+        uri = receipt_uri(run.plan.run_uri, run.receipts[4]["shard_id"])
+        storage.put_bytes(uri, json.dumps(run.receipts[4]).encode())
         return todo[:4], {}, ""
 
     assert play(lost_message) == {}

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rubert_ood import storage
 from rubert_ood.ads.text import TextCleaner
 from rubert_ood.errors import InputError, SchemaError, SettingsError
-from rubert_ood.scoring.plan import load_plan, make_plan, save_plan
+from rubert_ood.scoring.plan import load_plan, save_plan
+from rubert_ood.scoring.planning import make_plan
 from rubert_ood.settings import ScoreSettings
 
 
@@ -202,6 +204,32 @@ def test_a_run_folder_of_other_work_is_refused_and_the_difference_named(bundle, 
     assert load_plan(plan.run_uri) == plan
 
 
+@pytest.mark.parametrize("honest", [True, False])
+def test_save_plan_of_two_starts_at_once_lets_one_win_and_names_the_difference(bundle, catalogue, monkeypatch, honest):
+    """Both have seen that there is none. A server that is not honest ignores `If-None-Match`."""
+    ours = make_plan(_settings(catalogue, run_id="r"), bundle)
+    theirs = make_plan(_settings(catalogue, run_id="r", embedding=True), bundle)
+    create = storage.create_bytes
+
+    def late(uri, data):
+        monkeypatch.setattr(storage, "create_bytes", create)
+        save_plan(theirs)
+        if honest:
+            return create(uri, data)
+        storage.put_bytes(uri, data)
+        return True
+
+    monkeypatch.setattr(storage, "create_bytes", late)
+    if honest:
+        with pytest.raises(SettingsError, match="holds a run with other embedding; give another run_id"):
+            save_plan(ours)
+        assert load_plan(ours.run_uri) == theirs
+    else:  # the later one wins, and the other would see it at its next start
+        save_plan(ours)
+        with pytest.raises(SettingsError, match="holds a run with other embedding"):
+            save_plan(theirs)
+
+
 def test_no_plan_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         load_plan(str(tmp_path))
@@ -286,7 +314,7 @@ def test_a_carried_column_has_one_type_in_all_files(bundle, tmp_path):
     for name, kind in (("a", pa.int64()), ("b", pa.string()), ("c", pa.int64())):
         table = _ads(1).append_column("price", pa.array([None], kind))
         _write(folder / f"{name}.parquet", [1], lambda rows, first=0, table=table: table.slice(0, rows))
-    with pytest.raises(SchemaError, match=r"b\.parquet: column 'price' holds string, other files int64"):
+    with pytest.raises(SchemaError, match=r"b\.parquet: column 'price' holds string, but int64 in .*a\.parquet;"):
         make_plan(_settings(folder, carry_columns=("price",)), bundle)
     plan = make_plan(_settings(folder, carry_columns=("price",), on_bad_file="quarantine"), bundle)
     assert [os.path.basename(shard.uri) for shard in plan.shards] == ["a.parquet", "c.parquet"]
@@ -309,7 +337,7 @@ def test_a_carried_column_cannot_have_the_name_of_another_output_column(bundle, 
 def test_nothing_to_score_is_an_input_error(bundle, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
-    with pytest.raises(InputError, match=r"no \.parquet or \.csv file here"):
+    with pytest.raises(InputError, match="no Parquet or CSV file here"):
         make_plan(_settings(folder), bundle)
     _write(folder / "a.parquet", [])
     _write(folder / "b.parquet", [0, 0])
@@ -326,7 +354,7 @@ def test_nothing_to_score_is_an_input_error(bundle, tmp_path):
 def test_files_that_a_writer_has_not_finished_are_left_alone(bundle, catalogue):
     before = make_plan(_settings(catalogue), bundle)
     (catalogue / "_temporary").mkdir()
-    for name in ("_temporary/x.parquet", ".hidden.parquet", "_SUCCESS", "notes.txt"):
+    for name in ("_temporary/x.parquet", ".hidden.parquet", "_SUCCESS", "_committed_1", "._a.csv", "a.parquet.crc"):
         (catalogue / name).write_bytes(b"unfinished")
     assert make_plan(_settings(catalogue), bundle) == before
 

@@ -1,52 +1,26 @@
 import dataclasses
 import json
-import math
 import os
 import shutil
 import threading
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.stats import entropy
 
 from rubert_ood import storage
 from rubert_ood.errors import ErrorRateError, InputError, PartialRunError, PublicationRefusedError
+from rubert_ood.scoring import publish
 from rubert_ood.scoring.ledger import read_receipts
-from rubert_ood.scoring.manifest import make_manifest, put_manifest, read_manifest
-from rubert_ood.scoring.publish import (
-    MAX_HISTORY,
-    check_gate,
-    class_shift,
-    publish_run,
-    published_manifest,
-    read_pointer,
-    roll_back,
-    shift,
-)
+from rubert_ood.scoring.manifest import make_manifest, read_manifest
+from rubert_ood.scoring.pointer import MAX_HISTORY, look, read_pointer
+from rubert_ood.scoring.publish import manifest_at, publish_run
+from rubert_ood.scoring.rollback import roll_back
 from rubert_ood.settings import GateSettings
+from tests.unit.scoring.manifests import a_manifest, put_manifest
 
-
-def _manifest(output_uri: str = "/out", run_id: str = "r1", classes: dict | None = None, **counts) -> dict:
-    classes = {"Мебель": 60, "Шины": 30, "Other": 10} if classes is None else classes
-    scored = sum(classes.values())
-    numbers = {"rows_in": scored, "rows_scored": scored, "rows_rejected": 0, "rows_ood": 5, "rows_quarantined": 0}
-    numbers |= {"bytes_in": 1000, "bytes_quarantined": 0, "rows_planned": counts.get("rows_in", scored)}
-    return {
-        "output_uri": output_uri,
-        "run_uri": f"{output_uri}/run_date=2026-11-24/run_id={run_id}",
-        "run_id": run_id,
-        "run_date": "2026-11-24",
-        "bundle": {"uri": "/b/v1", "version": "v1", "fingerprint": "f" * 64},
-        "classes": classes,
-        "counts": {**numbers, "rows_other": classes.get("Other", 0), **counts},
-        "duplicates": {"ids": 0, "rows": 0, "examples": []},
-        "outcome": "complete",
-        "gate": [],
-    }
+DAY = "run_date=2026-11-24"
+GONE = b'{"path": "run_date=2026-01-01/run_id=gone", "run_id": "gone", "run_date": "2026-01-01", "history": []}'
 
 
 def _publish(manifest: dict, **limits) -> dict:
@@ -59,72 +33,14 @@ def out(tmp_path) -> str:
     return str(tmp_path / "out")
 
 
-counts = st.dictionaries(st.sampled_from("абвгд"), st.integers(0, 1000), min_size=1).filter(lambda c: sum(c.values()))
-
-
-@given(counts, counts)
-def test_class_shift_is_the_jensen_shannon_distance(now, before):
-    names = "абвгд"
-    p, q = (np.array([run.get(name, 0) for name in names]) / sum(run.values()) for run in (now, before))
-    middle = (p + q) / 2
-    divergence = (entropy(p, middle, base=2) + entropy(q, middle, base=2)) / 2
-    got = class_shift({"classes": now}, {"classes": before})
-    assert got == pytest.approx(math.sqrt(max(divergence, 0)), abs=1e-7)
-    assert got == pytest.approx(class_shift({"classes": before}, {"classes": now}), abs=1e-7)
-    assert 0 <= got <= 1 + 1e-12
-
-
-def test_class_shift_by_hand():
-    half = {"classes": {"a": 1, "b": 1}}
-    assert class_shift(half, {"classes": {"b": 7, "a": 7}}) == pytest.approx(0, abs=1e-9)
-    assert class_shift({"classes": {"a": 3}}, {"classes": {"b": 9}}) == pytest.approx(1)
-    # p = (1, 0), q = (1/2, 1/2), m = (3/4, 1/4)
-    expected = (math.log2(4 / 3) + math.log2(2 / 3) / 2 + math.log2(2) / 2) / 2
-    assert class_shift({"classes": {"a": 5}}, half) == pytest.approx(math.sqrt(expected))
-    assert class_shift({"classes": {}}, half) == 0
-
-
-def test_the_gate_of_a_first_run_by_hand():
-    manifest = _manifest(rows_in=125, rows_rejected=25, rows_ood=20)
-    gate = check_gate(manifest, None, GateSettings(max_error_rate=0.2, max_ood_rate=0.19, max_other_rate=0.1))
-    assert gate == [
-        {"check": "max_error_rate", "value": 0.2, "limit": 0.2, "ok": True},
-        {"check": "max_quarantined_share", "value": 0, "limit": 0.01, "ok": True},
-        {"check": "max_duplicate_rate", "value": 0, "limit": 0.01, "ok": True},
-        {"check": "max_ood_rate", "value": 0.2, "limit": 0.19, "ok": False},
-        {"check": "max_other_rate", "value": 0.1, "limit": 0.1, "ok": True},
-    ]
-
-
-def test_the_gate_against_the_last_published_run_by_hand():
-    previous = _manifest(classes={"Мебель": 200})
-    now = _manifest(classes={"Мебель": 50, "Шины": 50})
-    limits = GateSettings(max_class_shift=0.56, min_rows_ratio=0.5)
-    shift, ratio = check_gate(now, previous, limits)[5:]
-    assert shift["check"] == "max_class_shift"
-    assert shift["value"] == pytest.approx(0.5579, abs=1e-4)
-    assert shift["ok"]
-    assert ratio == {"check": "min_rows_ratio", "value": 0.5, "limit": 0.5, "ok": True}
-    fewer = _manifest(classes={"Мебель": 99})
-    assert [check["ok"] for check in check_gate(fewer, previous, limits)] == [True] * 6 + [False]
-
-
-def test_a_run_without_a_row_divides_by_nothing():
-    empty = _manifest(classes={}, rows_ood=0)
-    gate = check_gate(empty, _manifest(), GateSettings())
-    assert [check["value"] for check in gate] == [0] * 7
-    assert not gate[-1]["ok"]
-    assert check_gate(_manifest(), empty, GateSettings())[-1]["ok"]
-
-
 def test_nothing_published_yet(out):
     assert read_pointer(out) is None
-    assert published_manifest(out, other_than="x") is None
+    assert manifest_at(look(out)) is None
 
 
 def test_a_published_run_is_what_the_pointer_names(out):
     before = datetime.now(UTC).replace(microsecond=0)
-    manifest = _publish(_manifest(out))
+    manifest = _publish(a_manifest(out))
     pointer = json.loads(Path(out, "latest.json").read_text())
     assert datetime.fromisoformat(pointer.pop("published_at")) >= before
     assert pointer == {
@@ -132,19 +48,28 @@ def test_a_published_run_is_what_the_pointer_names(out):
         "run_id": "r1",
         "run_date": "2026-11-24",
         "bundle": "f" * 64,
+        "finished_at": "2026-11-25T03:00:00+00:00",
         "history": [],
+        "taken_back": [],
     }
     assert manifest["outcome"] == "published"
-    checks = ["max_error_rate", "max_quarantined_share", "max_duplicate_rate", "max_ood_rate", "max_other_rate"]
+    checks = [
+        "max_error_rate",
+        "max_quarantined_share",
+        "max_duplicate_rate",
+        "max_ignored_files",
+        "max_ood_rate",
+        "max_other_rate",
+    ]
     assert [check["check"] for check in manifest["gate"]] == checks
     assert read_manifest(os.path.join(out, pointer["path"])) == manifest
-    assert published_manifest(out, other_than="x") == manifest
+    assert manifest_at(look(out)) == manifest
 
 
 def test_a_refused_run_keeps_the_pointer_and_its_output(out):
-    _publish(_manifest(out))
+    _publish(a_manifest(out))
     pointer = Path(out, "latest.json").read_bytes()
-    bad = _manifest(out, "r2", rows_ood=21)
+    bad = a_manifest(out, "r2", rows_ood=21)
     with pytest.raises(
         PublicationRefusedError, match=r"r2: not published, output kept: gate\.max_ood_rate: 0\.2100"
     ) as e:
@@ -158,7 +83,7 @@ def test_a_refused_run_keeps_the_pointer_and_its_output(out):
 
 def test_a_first_run_that_is_refused_leaves_no_pointer(out):
     with pytest.raises(PublicationRefusedError):
-        _publish(_manifest(out), max_other_rate=0.05)
+        _publish(a_manifest(out), max_other_rate=0.05)
     assert read_pointer(out) is None
 
 
@@ -166,78 +91,222 @@ def test_every_failed_check_is_named(out):
     with pytest.raises(
         PublicationRefusedError, match=r"max_ood_rate: 0\.0500 against 0\.01; gate\.max_other_rate: 0\.1000"
     ):
-        _publish(_manifest(out), max_ood_rate=0.01, max_other_rate=0.01)
+        _publish(a_manifest(out), max_ood_rate=0.01, max_other_rate=0.01)
 
 
 def test_too_many_rejected_rows_are_an_error_rate(out):
-    manifest = _manifest(out, rows_in=102, rows_rejected=2)
+    manifest = a_manifest(out, rows_in=102, rows_rejected=2)
     with pytest.raises(ErrorRateError, match=r"gate\.max_error_rate: 0\.0196 against 0\.01") as error:
         _publish(manifest)
     assert error.value.exit_code == 4
     assert read_manifest(manifest["run_uri"])["outcome"] == "refused"
     assert read_pointer(out) is None
     _publish(manifest, max_error_rate=0.02)  # after a look at the rows, with another limit
-    assert read_pointer(out)["run_id"] == "r1"
+    assert read_pointer(out).run_id == "r1"
 
 
 def test_the_second_run_is_compared_with_the_first(out):
-    _publish(_manifest(out, "r1", {"Мебель": 100}))
+    _publish(a_manifest(out, "r1", {"Мебель": 100}))
     with pytest.raises(PublicationRefusedError, match=r"max_class_shift: 1\.0000 against 0\.3"):
-        _publish(_manifest(out, "r2", {"Шины": 100}))
-    second = _publish(_manifest(out, "r3", {"Мебель": 90, "Шины": 10}))
-    assert len(second["gate"]) == 7
-    third = _publish(_manifest(out, "r4", {"Мебель": 90, "Шины": 10}))
-    shift = third["gate"][5]
+        _publish(a_manifest(out, "r2", {"Шины": 100}))
+    second = _publish(a_manifest(out, "r3", {"Мебель": 90, "Шины": 10}))
+    assert len(second["gate"]) == 8
+    third = _publish(a_manifest(out, "r4", {"Мебель": 90, "Шины": 10}))
+    shift = third["gate"][6]
     assert shift["value"] == pytest.approx(0, abs=1e-9)  # compared with r3, the last published one, not with r1
-    assert read_pointer(out)["run_id"] == "r4"
+    assert read_pointer(out).run_id == "r4"
     with pytest.raises(PublicationRefusedError, match=r"min_rows_ratio: 0\.4900 against 0\.5"):
-        _publish(_manifest(out, "r5", {"Мебель": 44, "Шины": 5}))
-
-
-def test_the_gate_compares_with_a_run_of_an_earlier_version_and_with_a_later_one(out):
-    """What drift is made of does not stand in older manifests, and more may stand in later ones."""
-    later = {"token_histogram": [1, 2], "cities": {"rows": 1, "rows_unseen": 1, "unseen": {"омск": 1}}, "top_ood": []}
-    old, new = _manifest(out), _manifest(out, "r2") | later
-    checks = [check_gate(run, other, GateSettings()) for run, other in ((old, new), (new, old), (old, old))]
-    assert checks[0] == checks[1] == checks[2]
-
-
-def test_shift_is_that_of_the_class_shares():
-    assert shift([3, 0, 1], [1, 2, 1]) == class_shift(
-        {"classes": {"a": 3, "c": 1}}, {"classes": {"a": 1, "b": 2, "c": 1}}
-    )
-    assert shift([5, 5, 0], [100, 100, 0]) == pytest.approx(0, abs=1e-7)
-    assert shift([5, 0], [0, 5]) == pytest.approx(1)
-    assert shift([0, 0], [0, 5]) == 0
+        _publish(a_manifest(out, "r5", {"Мебель": 44, "Шины": 5}))
 
 
 def test_publishing_the_same_run_again_does_not_compare_it_with_itself(out):
-    first = _publish(_manifest(out))
+    first = _publish(a_manifest(out))
     again = publish_run(read_manifest(first["run_uri"]), GateSettings())
     assert again == first
-    assert len(again["gate"]) == 5
-    assert read_pointer(out)["run_id"] == "r1"
+    assert len(again["gate"]) == 6
+    assert read_pointer(out).run_id == "r1"
 
 
-def test_an_older_run_can_be_published_again(out):
-    """This is the rollback."""
-    first = _publish(_manifest(out, "r1"))
-    _publish(_manifest(out, "r2"))
-    publish_run(read_manifest(first["run_uri"]), GateSettings())
-    assert read_pointer(out)["run_id"] == "r1"
-    assert read_manifest(first["run_uri"])["gate"][6] == {
-        "check": "min_rows_ratio",
-        "value": 1,
-        "limit": 0.5,
-        "ok": True,
-    }
+def test_publish_a_run_that_readers_have_left_goes_back_by_force_only(out):
+    first = _publish(a_manifest(out, "r1"))
+    _publish(a_manifest(out, "r2"))
+    pointer = Path(out, "latest.json").read_bytes()
+    again = publish_run(read_manifest(first["run_uri"]), GateSettings())
+    assert (again["outcome"], again["pointers"]) == ("published", [])
+    assert Path(out, "latest.json").read_bytes() == pointer
+    forced = publish_run(read_manifest(first["run_uri"]), GateSettings(), force="r2 is wrong")
+    assert (read_pointer(out).path, read_pointer(out).history) == (f"{DAY}/run_id=r1", [f"{DAY}/run_id=r2"])
+    assert forced["gate"][7] == {"check": "min_rows_ratio", "value": 1, "limit": 0.5, "ok": True}
+
+
+@pytest.mark.parametrize(
+    ("run_date", "finished_at", "goes_on"),
+    [
+        ("2026-11-23", "2026-11-26T03:00:00+00:00", False),  # yesterday's run, finished today
+        ("2026-11-24", "2026-11-25T02:59:59+00:00", False),
+        ("2026-11-24", "2026-11-25T03:00:00+00:00", True),
+        ("2026-11-24", "2026-11-25T05:00:00+03:00", False),  # another zone: 02:00
+        ("2026-11-24", "2026-11-25T03:00:01+00:00", True),
+        ("2026-11-25", "2026-11-24T00:00:00+00:00", True),
+    ],
+)
+@pytest.mark.parametrize("written_by", ["this version", "0.2.0"])
+def test_publish_a_run_older_than_the_named_one_is_refused(out, run_date, finished_at, goes_on, written_by):
+    _publish(a_manifest(out, "r1"))
+    if written_by == "0.2.0":
+        _edit_pointer(out, finished_at=None, taken_back=None)
+    pointer = Path(out, "latest.json").read_bytes()
+    run = a_manifest(out, "r2", run_date=run_date, finished_at=finished_at)
+    if goes_on:
+        assert _publish(run)["outcome"] == "published"
+        assert read_pointer(out).run_id == "r2"
+        return
+    with pytest.raises(PublicationRefusedError, match="it is older") as error:
+        _publish(run)
+    for words in (f"run_date={run_date}/run_id=r2", f"{DAY}/run_id=r1", "publish --force REASON"):
+        assert words in str(error.value)
+    assert error.value.exit_code == 5
+    assert Path(out, "latest.json").read_bytes() == pointer
+    noted = read_manifest(run["run_uri"])
+    assert (noted["outcome"], noted["refusal_reason"]) == ("refused", str(error.value))
+    assert "refusal_reason" not in publish_run(noted, GateSettings(), force="on purpose")
+    assert read_pointer(out).run_id == "r2"
+
+
+def _edit_pointer(out: str, **changes) -> None:
+    path = Path(out, "latest.json")
+    content = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({name: value for name, value in content.items() if value is not None}))
+
+
+def test_publish_whose_named_run_is_gone_compares_days_alone(out):
+    shutil.rmtree(_publish(a_manifest(out, "r1"))["run_uri"])
+    _edit_pointer(out, finished_at=None)
+    with pytest.raises(PublicationRefusedError, match="it is older"):
+        _publish(a_manifest(out, "r2", run_date="2026-11-23"))
+    early = a_manifest(out, "r3", finished_at="2026-11-24T00:00:00+00:00")
+    assert _publish(early)["outcome"] == "published"
+
+
+def test_a_publisher_that_slept_while_a_newer_run_was_published_is_refused(out, monkeypatch):
+    """It has looked at everything, and sleeps right before its swap."""
+    swap, rivals = storage.swap_bytes, [a_manifest(out, "newer", finished_at="2026-11-25T04:00:00+00:00")]
+
+    def late(uri, data, version):
+        if rivals and uri.endswith("latest.json"):
+            _publish(rivals.pop())
+        return swap(uri, data, version)
+
+    monkeypatch.setattr(storage, "swap_bytes", late)
+    sleeper = a_manifest(out, "sleeper")
+    with pytest.raises(PublicationRefusedError, match="it is older"):
+        _publish(sleeper)
+    assert (read_pointer(out).run_id, read_pointer(out).history) == ("newer", [])
+    assert read_manifest(sleeper["run_uri"])["outcome"] == "refused"
+
+
+@pytest.mark.parametrize("force", [None, "on purpose"])
+def test_a_swap_whose_answer_got_lost_while_another_publisher_followed_counts(out, monkeypatch, force):
+    _publish(a_manifest(out, "r0"))
+    swap, rivals = storage.swap_bytes, [a_manifest(out, "newer", finished_at="2026-11-25T04:00:00+00:00")]
+
+    def answer_lost(uri, data, version):
+        swapped = swap(uri, data, version)
+        if rivals and uri.endswith("latest.json"):
+            _publish(rivals.pop())
+            return False
+        return swapped
+
+    ours = a_manifest(out, "ours")
+    put_manifest(ours)
+    monkeypatch.setattr(storage, "swap_bytes", answer_lost)
+    manifest = publish_run(ours, GateSettings(), force=force)
+    assert (manifest["outcome"], manifest["pointers"]) == ("published", [])
+    assert read_pointer(out).runs == [f"{DAY}/run_id={name}" for name in ("newer", "ours", "r0")]
+
+
+def test_a_run_that_is_rolled_back_while_its_publisher_sleeps_stays_rolled_back(out, monkeypatch):
+    _publish(a_manifest(out, "r0"))
+    swap, sleeping = storage.swap_bytes, [True]
+
+    def slow(uri, data, version):
+        swapped = swap(uri, data, version)
+        if sleeping and uri.endswith("latest.json"):
+            sleeping.clear()
+            roll_back(out, "wrong labels")
+        return swapped
+
+    monkeypatch.setattr(storage, "swap_bytes", slow)
+    bad = a_manifest(out, "bad")
+    with pytest.raises(PublicationRefusedError, match=r"was rolled back \(wrong labels\)"):
+        _publish(bad)
+    assert read_pointer(out).run_id == "r0"
+    assert read_manifest(bad["run_uri"])["outcome"] == "rolled_back"
+
+
+def test_a_run_that_is_rolled_back_before_its_outcome_is_noted_stays_rolled_back(out, monkeypatch):
+    _publish(a_manifest(out, "r0"))
+    note, sleeping = publish._note_published, [True]
+
+    def slow(noted):
+        if sleeping:
+            sleeping.clear()
+            roll_back(out, "wrong labels")
+        return note(noted)
+
+    monkeypatch.setattr(publish, "_note_published", slow)
+    assert _publish(a_manifest(out, "bad"))["outcome"] == "rolled_back"
+
+
+def test_a_rolled_back_run_whose_manifest_does_not_say_so_is_refused(out):
+    """The process that rolled it back died before it could note it; other runs came after."""
+    _publish(a_manifest(out, "r0"))
+    bad = a_manifest(out, "bad")
+    _publish(bad)
+    roll_back(out, "wrong labels")
+    put_manifest(bad)
+    _publish(a_manifest(out, "r1"))
+    with pytest.raises(PublicationRefusedError, match="was rolled back"):
+        publish_run(bad, GateSettings())
+    publish_run(bad, GateSettings(), force="it was right")
+    assert (read_pointer(out).run_id, read_pointer(out).taken_back) == ("bad", [])
+
+
+def test_a_publisher_that_lost_its_claim_swaps_nothing(out):
+    def taken_over() -> None:
+        raise PartialRunError("taken over")
+
+    manifest = a_manifest(out)
+    put_manifest(manifest)
+    with pytest.raises(PartialRunError, match="taken over"):
+        publish_run(manifest, GateSettings(), claim=taken_over)
+    assert read_pointer(out) is None
+    assert read_manifest(manifest["run_uri"])["outcome"] == "complete"
+
+
+def test_a_run_without_a_scored_row_is_refused_whatever_the_gate_says(out):
+    wide_open = GateSettings(max_error_rate=1, min_rows_ratio=0, max_class_shift=1)
+    manifest = a_manifest(out, classes={}, rows_rejected=7, rows_quarantined=3, rows_planned=10, rows_ood=0)
+    put_manifest(manifest | {"rejected_reasons": {"ad_id is null": 7}})
+    with pytest.raises(
+        ErrorRateError, match=r"none of its 10 ads was scored, .* 7 rejected, 3 in quarantined"
+    ) as error:
+        publish_run(manifest, wide_open)
+    assert error.value.exit_code == 4
+    assert read_pointer(out) is None
+    assert read_manifest(manifest["run_uri"])["outcome"] == "refused"
+    assert publish_run(manifest, wide_open, force="the shop is closed")["outcome"] == "published"
 
 
 def test_the_pointer_is_swapped_between_the_whole_manifest_and_its_outcome(out, monkeypatch):
-    puts = []
-    whole = storage.put_bytes
-    monkeypatch.setattr(storage, "put_bytes", lambda uri, data: (puts.append(os.path.basename(uri)), whole(uri, data)))
-    _publish(_manifest(out))
+    puts, swap = [], storage.swap_bytes
+
+    def watched(uri, *arguments):
+        puts.append(os.path.basename(uri))
+        return swap(uri, *arguments)
+
+    monkeypatch.setattr(storage, "swap_bytes", watched)
+    _publish(a_manifest(out))
     assert puts[-3:] == ["manifest.json", "latest.json", "manifest.json"]
 
 
@@ -258,8 +327,8 @@ def test_a_real_run_is_found_through_the_pointer(full_run, tmp_path):
 def test_a_pointer_to_a_run_that_is_gone_blocks_nothing(out, caplog):
     from rubert_ood.storage import put_bytes
 
-    put_bytes(os.path.join(out, "latest.json"), b'{"path": "run_date=2026-01-01/run_id=gone"}')
-    assert published_manifest(out, other_than="x") is None
+    put_bytes(os.path.join(out, "latest.json"), GONE)
+    assert manifest_at(look(out)) is None
     assert "run_id=gone" in caplog.text
 
 
@@ -272,10 +341,10 @@ def test_a_damaged_pointer_is_one_line(out):
 
 
 def test_a_forced_publication_keeps_its_reason_and_the_failed_checks(out):
-    bad = _manifest(out, rows_ood=90)
+    bad = a_manifest(out, rows_ood=90)
     put_manifest(bad)
     manifest = publish_run(bad, GateSettings(), force="the new bundle is stricter, checked by hand")
-    assert read_pointer(out)["run_id"] == "r1"
+    assert read_pointer(out).run_id == "r1"
     stored = read_manifest(bad["run_uri"])
     assert stored == manifest
     assert (stored["outcome"], stored["forced"]) == ("published", "the new bundle is stricter, checked by hand")
@@ -283,57 +352,22 @@ def test_a_forced_publication_keeps_its_reason_and_the_failed_checks(out):
 
 
 def test_files_set_aside_and_repeated_ids_are_judged(out):
-    manifest = _manifest(out, bytes_in=1000, bytes_quarantined=11)
+    manifest = a_manifest(out, bytes_in=1000, bytes_quarantined=11)
     with pytest.raises(PublicationRefusedError, match=r"gate\.max_quarantined_share: 0\.0110 against 0\.01"):
         _publish(manifest)
     _publish(manifest, max_quarantined_share=0.011)
-    twice = _manifest(out, "r2") | {"duplicates": {"ids": 1, "rows": 2, "examples": []}}
+    twice = a_manifest(out, "r2") | {"duplicates": {"ids": 1, "rows": 2, "examples": []}}
     with pytest.raises(PublicationRefusedError, match=r"gate\.max_duplicate_rate: 0\.0200 against 0\.01"):
         _publish(twice)
-    aside = _manifest(out, "r3", rows_planned=105, rows_quarantined=5)
+    aside = a_manifest(out, "r3", rows_planned=105, rows_quarantined=5)
     with pytest.raises(ErrorRateError, match=r"gate\.max_error_rate: 0\.0476 against 0\.01"):
         _publish(aside)
 
 
-def test_rolling_back_goes_from_run_to_run(out):
-    runs = [_publish(_manifest(out, name)) for name in ("r1", "r2", "r3")]
-    assert read_pointer(out)["history"] == ["run_date=2026-11-24/run_id=r2", "run_date=2026-11-24/run_id=r1"]
-    for current, before in ((2, 1), (1, 0)):
-        pointer = roll_back(out, "wrong labels")
-        assert pointer == read_pointer(out)
-        assert pointer["run_id"] == runs[before]["run_id"]
-        assert pointer["rolled_back"] == {
-            "path": f"run_date=2026-11-24/run_id=r{current + 1}",
-            "reason": "wrong labels",
-        }
-        stored = read_manifest(runs[current]["run_uri"])
-        assert (stored["outcome"], stored["rollback_reason"]) == ("rolled_back", "wrong labels")
-    with pytest.raises(InputError, match="only one run was published; no way back"):
-        roll_back(out, "again")
-    assert read_pointer(out)["run_id"] == "r1"
-    _publish(_manifest(out, "r4"))
-    assert read_pointer(out)["history"] == ["run_date=2026-11-24/run_id=r1"]
-
-
-def test_nothing_to_roll_back(out):
-    with pytest.raises(InputError, match="no run was published"):
-        roll_back(out, "x")
-
-
-def test_a_rollback_to_a_run_that_is_gone_changes_nothing(out):
-    first = _publish(_manifest(out, "r1"))
-    _publish(_manifest(out, "r2"))
-    pointer = Path(out, "latest.json").read_bytes()
-    shutil.rmtree(first["run_uri"])
-    with pytest.raises(InputError, match="run_id=r1"):
-        roll_back(out, "x")
-    assert Path(out, "latest.json").read_bytes() == pointer
-
-
 def test_the_pointer_remembers_so_many_runs_and_no_more(out):
     for number in range(MAX_HISTORY + 3):
-        _publish(_manifest(out, f"r{number}"))
-    history = read_pointer(out)["history"]
+        _publish(a_manifest(out, f"r{number}"))
+    history = read_pointer(out).history
     assert [path.rpartition("=")[2] for path in history] == [f"r{n}" for n in range(MAX_HISTORY + 1, 1, -1)]
 
 
@@ -343,7 +377,7 @@ def test_many_publishers_at_once_lose_none_of_them(out):
 
     def publish(name: str) -> None:
         try:
-            _publish(_manifest(out, name))
+            _publish(a_manifest(out, name))
         except Exception as error:
             failures.append(error)
 
@@ -354,14 +388,14 @@ def test_many_publishers_at_once_lose_none_of_them(out):
         thread.join()
     assert not [error for error in failures if not isinstance(error, PartialRunError)]
     pointer = read_pointer(out)
-    seen = [path.rpartition("=")[2] for path in [pointer["path"], *pointer["history"]]]
+    seen = [path.rpartition("=")[2] for path in pointer.runs]
     assert len(seen) == len(set(seen)) == len(names) - len(failures)
 
 
 def test_the_gate_judges_against_the_run_that_the_swap_replaces(out, monkeypatch):
     """Another publisher is faster, between the look at the pointer and the swap."""
-    _publish(_manifest(out, "r1"))
-    swap, rivals = storage.swap_bytes, [_manifest(out, "rival", {"Шины": 100})]
+    _publish(a_manifest(out, "r1"))
+    swap, rivals = storage.swap_bytes, [a_manifest(out, "rival", {"Шины": 100})]
 
     def late(uri, data, version):
         if rivals:
@@ -372,29 +406,29 @@ def test_the_gate_judges_against_the_run_that_the_swap_replaces(out, monkeypatch
 
     monkeypatch.setattr(storage, "swap_bytes", late)
     with pytest.raises(PublicationRefusedError, match="max_class_shift"):
-        _publish(_manifest(out, "r2"))
-    assert read_pointer(out)["run_id"] == "rival"
+        _publish(a_manifest(out, "r2"))
+    assert read_pointer(out).run_id == "rival"
 
 
 def test_a_swap_whose_answer_got_lost_counts(out, monkeypatch):
     swap = storage.swap_bytes
     monkeypatch.setattr(storage, "swap_bytes", lambda *arguments: swap(*arguments) and False)
-    assert _publish(_manifest(out))["outcome"] == "published"
-    assert read_pointer(out)["run_id"] == "r1"
+    assert _publish(a_manifest(out))["outcome"] == "published"
+    assert read_pointer(out).run_id == "r1"
 
 
 def test_a_reader_never_sees_a_run_that_is_not_whole(out):
     """Readers follow the pointer while runs are published and rolled back."""
-    runs = [_manifest(out, f"r{number}") for number in range(20)]
+    runs = [a_manifest(out, f"r{number}") for number in range(20)]
     stop, seen, torn = threading.Event(), set(), []
 
     def read() -> None:
         while not stop.is_set():
             pointer = read_pointer(out)
             if pointer is not None:
-                manifest = read_manifest(os.path.join(out, pointer["path"]))
-                seen.add(pointer["run_id"])
-                if manifest["run_id"] != pointer["run_id"] or not manifest["gate"]:
+                manifest = read_manifest(os.path.join(out, pointer.path))
+                seen.add(pointer.run_id)
+                if manifest["run_id"] != pointer.run_id or not manifest["gate"]:
                     torn.append(manifest)
 
     reader = threading.Thread(target=read)

@@ -14,7 +14,8 @@ from scipy.special import softmax
 from rubert_ood.classifier.model import Classifier
 from rubert_ood.scoring.encode import encode
 from rubert_ood.scoring.payload import ScoringJob, shard_item
-from rubert_ood.scoring.plan import make_plan, save_plan
+from rubert_ood.scoring.plan import save_plan
+from rubert_ood.scoring.planning import make_plan
 from rubert_ood.scoring.scorer import Scorer
 from rubert_ood.scoring.write import write
 from rubert_ood.settings import ScoreSettings

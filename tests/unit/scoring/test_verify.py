@@ -3,16 +3,18 @@ import json
 import shutil
 from collections import Counter
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
 from rubert_ood.errors import PartialRunError, VerificationError
+from rubert_ood.scoring.gate import check_gate
 from rubert_ood.scoring.ledger import part_counts, put_quarantine
 from rubert_ood.scoring.manifest import make_manifest
-from rubert_ood.scoring.publish import check_gate
 from rubert_ood.scoring.verify import PartMismatchError, check_manifest, verify_run
 from rubert_ood.settings import GateSettings
 from tests.unit.scoring.test_stages import REASONS
@@ -70,12 +72,6 @@ def test_a_missing_part_is_named(run):
     with pytest.raises(VerificationError, match=rf"{run.part(3).name} is missing \(1 such\)") as error:
         verify_run(run.plan)
     assert error.value.exit_code == 1
-
-
-def test_a_foreign_part_is_named(run):
-    shutil.copy(run.part(3), run.folder / "part-99999-0123abcd.parquet")
-    with pytest.raises(VerificationError, match=r"part-99999-0123abcd\.parquet is no part of this run"):
-        verify_run(run.plan)
 
 
 def test_the_part_of_another_shard_in_its_place(run):
@@ -218,7 +214,7 @@ def test_an_edited_score_is_found_though_no_count_changes(run):
 def test_every_bad_part_is_found_so_that_all_can_be_scored_again(run):
     run.part(3).unlink()
     _take(run, 5, lambda rows: rows[1:])
-    (run.folder / "_errors" / run.part(0).name).unlink()
+    (run.folder / run.plan.shards[0].rejected_name).unlink()
     with pytest.raises(PartMismatchError, match=r"\(3 such\)") as error:
         verify_run(run.plan)
     assert set(error.value.shard_ids) == {run.plan.shards[number].shard_id for number in (0, 3, 5)}
@@ -228,7 +224,7 @@ def test_every_bad_part_is_found_so_that_all_can_be_scored_again(run):
     ("column", "value", "named"), [("reason", "no reason", "rejected_reasons"), ("ad_id", "another", "ids_rejected")]
 )
 def test_changed_rejected_rows_are_found(run, column, value, named):
-    path = run.folder / "_errors" / run.part(4).name
+    path = run.folder / run.plan.shards[4].rejected_name
     table = pq.read_table(path)
     values = table[column].to_pylist()
     values[-1] = value
@@ -239,7 +235,7 @@ def test_changed_rejected_rows_are_found(run, column, value, named):
 
 
 def test_lost_and_doubled_rejected_rows_are_found(run):
-    path = run.folder / "_errors" / run.part(4).name
+    path = run.folder / run.plan.shards[4].rejected_name
     table = pq.read_table(path)
     for rows in ([0], [0, 0, 1]):
         pq.write_table(table.take(rows), path)
@@ -248,9 +244,67 @@ def test_lost_and_doubled_rejected_rows_are_found(run):
 
 
 def test_a_foreign_file_of_rejected_rows_is_named(run):
-    shutil.copy(run.folder / "_errors" / run.part(4).name, run.folder / "_errors" / run.part(2).name)
-    with pytest.raises(VerificationError, match=rf"_errors: {run.part(2).name} is no part of this run"):
+    foreign = run.plan.shards[2].rejected_name
+    shutil.copy(run.folder / run.plan.shards[4].rejected_name, run.folder / foreign)
+    with pytest.raises(VerificationError, match=rf"{foreign} is not a file of this run"):
         verify_run(run.plan)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "part-99999-0123abcd.parquet",
+        "deep/er/part-1.parquet",
+        "x=1/ads.PARQ",
+        "more.pq",
+        "no_suffix",
+        "ads.csv",
+        "_run/ads.parquet",
+        "_errors/ads.parquet",
+        ".hidden/ads.parquet",
+    ],
+)
+def test_verify_run_with_a_file_that_a_reader_would_take_for_ads_names_its_path(run, name):
+    path = run.folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(run.part(0), path)
+    with pytest.raises(VerificationError, match=rf"{run.folder}: {name} is not a file of this run \(1 such\)"):
+        verify_run(run.plan)
+
+
+@pytest.mark.parametrize("kind", ["link to a part", "link to nowhere", "linked folder", "loop"])
+def test_verify_run_with_a_link_below_names_it(run, tmp_path, kind):
+    path = run.folder / "more"
+    if kind == "linked folder":
+        (tmp_path / "else").mkdir()
+        shutil.copy(run.part(0), tmp_path / "else" / "a.parquet")
+    targets = {"link to a part": run.part(0), "linked folder": tmp_path / "else", "loop": run.folder}
+    path.symlink_to(targets.get(kind, tmp_path / "gone"))
+    with pytest.raises(VerificationError, match=r"more(/a\.parquet)? is not a file of this run"):
+        verify_run(run.plan)
+
+
+def test_verify_run_with_what_no_reader_takes_is_content(run):
+    for name in ("_SUCCESS", ".1234.tmp", "_run/notes.txt", ".part-1.parquet.crc", "_errors/.1.rejected.lock"):
+        (run.folder / name).write_bytes(b"x")
+    verify_run(run.plan)
+
+
+def test_verify_run_of_version_0_2_0_reads_its_rejected_rows(run):
+    for shard in run.plan.shards:
+        if (run.folder / shard.rejected_name).exists():
+            (run.folder / shard.rejected_name).rename(run.folder / shard.older_rejected_name)
+    verify_run(run.plan)
+
+
+def test_readers_of_a_run_folder_see_scored_ads_alone(full_run):
+    """By the widest globs that readers use: rejected rows are not among them."""
+    num_scored = sum(receipt["rows_scored"] for receipt in full_run.receipts)
+    assert sum(receipt["rows_rejected"] for receipt in full_run.receipts) > 0
+    for pattern in ("**/*.parquet", "**/*.par*", "**/*.[Pp]*q*"):
+        found = duckdb.sql(f"SELECT count(*) FROM read_parquet('{full_run.folder}/{pattern}')").fetchall()
+        assert found == [(num_scored,)], pattern
+    assert pyarrow.dataset.dataset(full_run.folder).count_rows() == num_scored
 
 
 def test_a_shard_that_was_set_aside_needs_no_part(run):

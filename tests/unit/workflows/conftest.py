@@ -8,8 +8,8 @@ from rubert_ood.classifier.outputs import Outputs
 class InThisProcess:
     """Stands for StoredFeatures."""
 
-    def __init__(self, parts, checkpoint_uri, *, max_length, long_text, workers, precision):
-        classifier = Classifier.load(checkpoint_uri, precision=precision)
+    def __init__(self, parts, checkpoint, *, max_length, long_text, workers, precision):
+        classifier = Classifier.load(checkpoint if isinstance(checkpoint, str) else checkpoint(), precision=precision)
         self.outputs = {}
         for name, part in parts.items():
             read = windows.cut(classifier.tokenizer, part.texts, max_length=max_length, long_text=long_text)

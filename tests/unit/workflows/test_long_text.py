@@ -20,7 +20,7 @@ from rubert_ood.classifier.small_bert import build_small_bert
 from rubert_ood.ood.fit import fit
 from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
 from rubert_ood.scoring.manifest import make_manifest
-from rubert_ood.scoring.plan import make_plan
+from rubert_ood.scoring.planning import make_plan
 from rubert_ood.scoring.verify import verify_run
 from rubert_ood.settings import DecisionSettings, FitSettings, LongTextSettings, PredictSettings, ScoreSettings
 from rubert_ood.workflows.predict import predict, predict_texts

@@ -7,7 +7,7 @@ from rubert_ood.ads.text import ad_text
 from rubert_ood.classifier.model import load_tokenizer
 from rubert_ood.scoring import estimate as estimate_module
 from rubert_ood.scoring.estimate import PIECE_ROWS, Estimate, calibrate
-from rubert_ood.scoring.plan import make_plan
+from rubert_ood.scoring.planning import make_plan
 from rubert_ood.settings import PlanSettings
 from rubert_ood.workflows.plan import _duration, plan
 from tests.conftest import damage_first_page, write_parquet
@@ -78,8 +78,8 @@ def test_a_short_calibration_stops_after_a_piece(settings, bundle):
 
 
 def test_what_cannot_be_read_is_named_and_left_out(settings, bundle, tmp_path, caplog):
-    run_plan = make_plan(settings, bundle)
     damage_first_page(tmp_path / "in" / "b.parquet")
+    run_plan = make_plan(settings, bundle)
     assert calibrate(run_plan, bundle, for_s=1e9).num_ads == 200
     assert re.search(r"estimate .*/b\.parquet: not readable as Parquet", caplog.text)
 

@@ -3,13 +3,20 @@
 import json
 import shutil
 from collections import Counter
+from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from rubert_ood.ads.text import ad_text
-from rubert_ood.errors import ErrorRateError, PartialRunError, PublicationRefusedError, VerificationError
+from rubert_ood.errors import (
+    ErrorRateError,
+    InputError,
+    PartialRunError,
+    PublicationRefusedError,
+    VerificationError,
+)
 from rubert_ood.reports.html import run_html
 from rubert_ood.scoring.runner import Runner
 from rubert_ood.settings import GateSettings, PublishSettings, RollbackSettings, ScoreSettings, VerifySettings
@@ -127,7 +134,7 @@ def test_a_start_that_was_taken_over_stops_and_harms_nothing(settings, monkeypat
         """A second start comes when the first shard is done."""
 
         def check(self, *, now: bool = False) -> None:
-            if not rivals:
+            if not rivals and not now:
                 rivals.append(Runner(self._run_uri))
             super().check(now=True)
 
@@ -274,3 +281,142 @@ def test_a_run_without_report_texts_keeps_no_text(settings, ads, bundle):
     assert found[0] > 20
     assert found[1] == 0
     assert read_parts(run_dirs[0])["label"].equals(read_parts(run_dirs[1])["label"])
+
+
+def _score_days(settings: ScoreSettings, *days: str) -> list[dict]:
+    return [score(_with(settings, run_date=date.fromisoformat(day), run_id=f"r{day[-2:]}")) for day in days]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"path": "../../x", "run_id": "x", "run_date": "2026-11-24"}'])
+def test_score_with_a_pointer_that_is_not_ours_ends_before_it_plans(settings, content):
+    path = Path(settings.output_uri, "latest.json")
+    path.parent.mkdir()
+    path.write_text(content)
+    with pytest.raises(InputError, match=rf"{path}: damaged"):
+        score(settings)
+    assert list(Path(settings.output_uri).rglob("*")) == [path]
+    assert path.read_text() == content
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "runner.json", "plan.json", "receipts/*.json"])
+def test_score_with_a_control_file_that_is_not_ours_erases_nothing(settings, name):
+    run_dir = Path(score(settings)["run_uri"])
+    path = next((run_dir / "_run").glob(name))
+    if name == "runner.json":  # which nobody reads once the run is published
+        (run_dir / "_run" / "manifest.json").unlink()
+        Path(settings.output_uri, "latest.json").unlink()
+    path.write_text("[]")
+    before = {path: path.read_bytes() for path in Path(settings.output_uri).rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=rf"{path}: damaged, content: "):
+        score(settings)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_score_of_an_earlier_day_that_was_killed_is_finished_and_not_published(settings, monkeypatch, caplog):
+    """Yesterday's run is killed after its first shard; today's is published; then yesterday's goes on."""
+    yesterday = _with(settings, run_date=date(2026, 11, 23), run_id="r23")
+    killed: list[str] = []
+
+    def kill(self, *, now: bool = False) -> None:
+        killed.append("x")
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Runner, "check", kill)
+        with pytest.raises(SystemExit):
+            score(yesterday)
+    _score_days(settings, "2026-11-24")
+    pointer = _pointer(settings)
+    with pytest.raises(PublicationRefusedError, match="it is older") as error:
+        score(yesterday)
+    assert error.value.exit_code == 5
+    assert "a later day: this run is scored, and not published" in caplog.text
+    assert _pointer(settings) == pointer
+    run_dir = Path(settings.output_uri, "run_date=2026-11-23", "run_id=r23")
+    assert read_parts(run_dir).num_rows == NUM_ADS
+    manifest = _manifest(run_dir)
+    assert (manifest["outcome"], manifest["refusal_reason"]) == ("refused", str(error.value))
+    assert (run_dir / "_run" / "report.html").exists()
+    publish(PublishSettings(run_uri=str(run_dir), gate=WIDE_OPEN, force="on purpose"))
+    assert _pointer(settings)["run_id"] == "r23"
+
+
+def test_score_of_a_complete_run_again_does_not_make_it_newer(settings):
+    first = score(_with(settings, run_id="first", publish=False))
+    path = Path(first["run_uri"], "_run", "manifest.json")
+    times = {name: first[name] for name in ("started_at", "finished_at", "elapsed_s", "rows_per_s")}
+    times |= {"started_at": "2026-11-24T02:00:00+00:00", "finished_at": "2026-11-24T03:00:00+00:00"}
+    path.write_text(json.dumps(first | times))
+    score(_with(settings, run_id="second"))
+    again = score(_with(settings, run_id="first", publish=False))
+    assert {name: again[name] for name in times} == times
+    with pytest.raises(PublicationRefusedError, match=r"finished 2026-11-24T03:00:00\+00:00\) than"):
+        score(_with(settings, run_id="first"))
+    assert _pointer(settings)["run_id"] == "second"
+
+
+def test_score_of_a_run_that_was_published_but_does_not_say_so_leaves_the_newer_one_alone(settings):
+    """Its start died between the swap and the manifest, and another run was published since."""
+    first = score(_with(settings, run_id="first"))
+    path = Path(first["run_uri"], "_run", "manifest.json")
+    path.write_text(json.dumps(first | {"outcome": "complete"}))
+    score(_with(settings, run_id="second"))
+    pointer = _pointer(settings)
+    assert score(_with(settings, run_id="first"))["outcome"] == "published"
+    assert _pointer(settings) == pointer
+    assert _manifest(Path(first["run_uri"]))["outcome"] == "published"
+
+
+def test_score_that_another_start_overtakes_before_its_claim_touches_nothing(settings, monkeypatch):
+    """It has seen a run that nobody had begun; until it claims it, another start has published it."""
+    whole: list[dict] = []
+
+    class Slow(Runner):
+        def __init__(self, run_uri: str) -> None:
+            if not whole:
+                whole.append({})
+                whole[0] = score(settings)
+                part = next(Path(run_uri).glob("part-*"))
+                part.write_bytes(part.read_bytes()[:-9])
+            super().__init__(run_uri)
+
+    monkeypatch.setattr(workflow, "Runner", Slow)
+    with pytest.raises(VerificationError, match="not readable"):  # and not: scored again
+        score(settings)
+    assert _manifest(_run_dir(settings)) == whole[0]
+
+
+def test_publish_of_a_run_that_readers_have_left_says_what_they_see(settings):
+    first, _ = _score_days(settings, "2026-11-23", "2026-11-24")
+    pointer = _pointer(settings)
+    with pytest.raises(PublicationRefusedError, match=r"was published before run_date=2026-11-24/run_id=r24"):
+        publish(PublishSettings(run_uri=first["run_uri"], gate=WIDE_OPEN))
+    assert (_pointer(settings), _manifest(Path(first["run_uri"]))["outcome"]) == (pointer, "published")
+    publish(PublishSettings(run_uri=first["run_uri"], gate=WIDE_OPEN, force="r24 is wrong"))
+    assert _pointer(settings)["run_id"] == "r23"
+
+
+@pytest.mark.parametrize("publishes", [True, False])
+def test_score_where_no_row_was_scored_is_no_success(settings, ads, tmp_path, publishes):
+    table = ads.slice(0, NUM_ADS)
+    nothing = pa.nulls(NUM_ADS, pa.string())
+    source = _write_source(table.set_column(0, "ad_id", nothing), tmp_path / "in")
+    assert table.schema.names[0] == "ad_id"
+    with pytest.raises(ErrorRateError, match=rf"none of its {NUM_ADS} ads was scored.* ad_id is null") as error:
+        score(_with(settings, input_uri=str(source), publish=publishes))
+    assert error.value.exit_code == 4
+    manifest = _manifest(_run_dir(settings))
+    assert (manifest["outcome"], manifest["counts"]["rows_rejected"]) == ("refused", NUM_ADS)
+    assert not Path(settings.output_uri, "latest.json").exists()
+
+
+def test_score_that_is_interrupted_late_leaves_the_manifest_of_a_whole_run(settings, monkeypatch):
+    """The run is complete when its report is interrupted: the manifest goes on saying what became of it."""
+
+    def interrupt(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workflow, "run_html", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        score(settings)
+    assert _manifest(_run_dir(settings))["outcome"] == "published"

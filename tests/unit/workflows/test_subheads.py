@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from rubert_ood.ads.text import ad_text
 from rubert_ood.bundle import derive_bundle, load_bundle
 from rubert_ood.errors import BundleError, SchemaError, SettingsError
-from rubert_ood.scoring.plan import make_plan
+from rubert_ood.scoring.planning import make_plan
 from rubert_ood.scoring.verify import verify_run
 from rubert_ood.settings import PredictSettings, ScoreSettings, SubheadsSettings
 from rubert_ood.workflows import bundles

@@ -18,13 +18,14 @@ from tests.unit.workflows.conftest import InThisProcess
 
 
 @pytest.fixture
-def settings(ads, tmp_path) -> TrainSettings:
+def settings(ads, small_checkpoint, tmp_path) -> TrainSettings:
     labels = pa.array([LABELS[number % len(LABELS)] for number in range(ads.num_rows)])
     ads = ads.set_column(ads.schema.names.index("category"), "category", labels)
     pq.write_table(ads, tmp_path / "ads.parquet")
     return TrainSettings(
         input_uri=str(tmp_path / "ads.parquet"),
         output_uri=str(tmp_path),
+        base_model=small_checkpoint,
         version="v1",
         evaluation=EvaluationSettings(baseline=False),
     )
@@ -35,9 +36,9 @@ def gathered(small_checkpoint, monkeypatch) -> list[str]:
     """Train nothing, compute in this process; returns the precisions that were computed in, in order."""
     precisions = []
 
-    def compute(parts, checkpoint_uri, **options):
+    def compute(parts, checkpoint, **options):
         precisions.append(options["precision"])
-        return InThisProcess(parts, checkpoint_uri, **options)
+        return InThisProcess(parts, checkpoint, **options)
 
     trained = TrainedModel(small_checkpoint, small_checkpoint, 1, [])
     monkeypatch.setattr(workflow, "fine_tune", lambda *_, **__: trained)

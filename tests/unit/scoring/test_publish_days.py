@@ -7,11 +7,14 @@ import pytest
 
 from rubert_ood import storage
 from rubert_ood.errors import InputError, PartialRunError, PublicationRefusedError
-from rubert_ood.scoring import past_day
-from rubert_ood.scoring.manifest import put_manifest, read_manifest
-from rubert_ood.scoring.past_day import publish_day, run_before
-from rubert_ood.scoring.publish import is_published, publish_run, read_pointer, roll_back
+from rubert_ood.scoring import publish
+from rubert_ood.scoring.manifest import read_manifest
+from rubert_ood.scoring.pointer import day_uri, look, named_by, read_pointer
+from rubert_ood.scoring.publish import PastDay, publish_run
+from rubert_ood.scoring.rollback import roll_back
+from rubert_ood.scoring.run_before import run_before
 from rubert_ood.settings import GateSettings
+from tests.unit.scoring.manifests import a_manifest, put_manifest
 
 OPEN = GateSettings(max_class_shift=1, max_churn=1)
 
@@ -23,41 +26,25 @@ def out(tmp_path) -> str:
 
 def _run(out: str, day: str, run_id: str, *, outcome: str = "complete", finished: str = "10", rows: int = 100) -> dict:
     """A run folder that holds nothing but its manifest."""
+    finished_at = f"2026-11-25T{finished}:00:00+00:00"
     classes = {"Мебель": rows - 10, "Other": 10}
-    manifest = {
-        "output_uri": out,
-        "run_uri": f"{out}/run_date={day}/run_id={run_id}",
-        "run_id": run_id,
-        "run_date": day,
-        "bundle": {"uri": "/b", "version": "v", "fingerprint": "f" * 64},
-        "classes": classes,
-        "counts": {
-            "rows_in": rows,
-            "rows_planned": rows,
-            "rows_scored": rows,
-            "rows_rejected": 0,
-            "rows_ood": 1,
-            "rows_other": 10,
-            "rows_quarantined": 0,
-            "bytes_in": 1000,
-            "bytes_quarantined": 0,
-        },
-        "duplicates": {"ids": 0, "rows": 0, "examples": []},
-        "finished_at": f"2026-11-25T{finished}:00:00+00:00",
-        "outcome": outcome,
-        "gate": [],
-    }
-    put_manifest(manifest)
-    return manifest
+    manifest = a_manifest(out, run_id, classes, run_date=day, finished_at=finished_at, rows_ood=1)
+    put_manifest(manifest | {"outcome": outcome})
+    return manifest | {"outcome": outcome}
+
+
+def _before(manifest: dict) -> dict | None:
+    run_uri = manifest["run_uri"]
+    return run_before(run_uri, [look(day_uri(run_uri)), look(manifest["output_uri"])])
 
 
 def _publish_day(manifest: dict, gate: GateSettings = OPEN, churn_rate: float | None = 0.1) -> dict:
-    return publish_day(manifest, gate, before=run_before(manifest), churn_rate=churn_rate)
+    return publish_run(manifest, gate, day=PastDay(_before(manifest), churn_rate))
 
 
 def _named(out: str, day: str | None = None) -> str | None:
     pointer = read_pointer(f"{out}/run_date={day}" if day else out)
-    return pointer and pointer["run_id"]
+    return pointer and pointer.run_id
 
 
 def test_an_older_day_leaves_the_catalogue_alone(out):
@@ -69,7 +56,7 @@ def test_an_older_day_leaves_the_catalogue_alone(out):
     assert _named(out, "2026-11-20") == "again"
     assert manifest["pointers"] == ["run_date=2026-11-20/latest.json"]
     assert read_manifest(manifest["run_uri"])["outcome"] == "published"
-    assert is_published(manifest)
+    assert named_by(manifest["run_uri"])
 
 
 @pytest.mark.parametrize("day", ["2026-11-24", "2026-11-25"])
@@ -77,7 +64,7 @@ def test_the_same_day_or_a_later_one_moves_both(out, day):
     publish_run(_run(out, "2026-11-24", "night24"), OPEN)
     manifest = _publish_day(_run(out, day, "again"))
     assert (_named(out), _named(out, day)) == ("again", "again")
-    assert read_pointer(out)["history"] == ["run_date=2026-11-24/run_id=night24"]
+    assert read_pointer(out).history == ["run_date=2026-11-24/run_id=night24"]
     assert set(manifest["pointers"]) == {"latest.json", f"run_date={day}/latest.json"}
 
 
@@ -85,27 +72,27 @@ def test_days_before_anything_was_published_move_the_catalogue_forward_only(out)
     for day in ("2026-11-21", "2026-11-20", "2026-11-22"):
         _publish_day(_run(out, day, f"r{day[-2:]}"))
     assert _named(out) == "r22"
-    assert read_pointer(out)["history"] == ["run_date=2026-11-21/run_id=r21"]
+    assert read_pointer(out).history == ["run_date=2026-11-21/run_id=r21"]
     assert _named(out, "2026-11-20") == "r20"
 
 
 def test_the_run_before_is_the_published_one_else_the_newest_complete_one(out):
     new = _run(out, "2026-11-20", "new", finished="20")
-    assert run_before(new) is None
+    assert _before(new) is None
     _run(out, "2026-11-20", "partial", outcome="partial", finished="19")
     _run(out, "2026-11-20", "refused", outcome="refused", finished="18")
     _run(out, "2026-11-20", "early", finished="08")
     _run(out, "2026-11-20", "late", finished="09")
     _run(out, "2026-11-21", "other_day", finished="23")
     Path(out, "run_date=2026-11-20", "run_id=empty").mkdir()
-    assert run_before(new)["run_id"] == "late"
+    assert _before(new)["run_id"] == "late"
     publish_run(_run(out, "2026-11-20", "night", finished="07"), OPEN)
     publish_run(_run(out, "2026-11-24", "newer"), OPEN)
-    assert run_before(new)["run_id"] == "night"  # the catalogue's pointer remembers it
+    assert _before(new)["run_id"] == "night"  # the catalogue's pointer remembers it
     _publish_day(_run(out, "2026-11-20", "first_backfill", finished="06"))
-    assert run_before(new)["run_id"] == "first_backfill"
+    assert _before(new)["run_id"] == "first_backfill"
     _publish_day(new)
-    assert run_before(new)["run_id"] == "first_backfill"
+    assert _before(new)["run_id"] == "first_backfill"
 
 
 def test_a_day_that_was_published_before_its_first_backfill_can_be_taken_back(out):
@@ -175,23 +162,23 @@ def test_a_start_that_dies_at_a_write_is_repeated(out, monkeypatch, dies_at, aft
 def test_a_run_that_came_in_between_is_not_overwritten_unseen(out, monkeypatch):
     publish_run(_run(out, "2026-11-20", "night"), OPEN)
     manifest = _run(out, "2026-11-20", "again")
-    before = run_before(manifest)
+    before = _before(manifest)
     _publish_day(_run(out, "2026-11-20", "rival"))
     with pytest.raises(PartialRunError, match="another run of this day came in between"):
-        publish_day(manifest, OPEN, before=before, churn_rate=0.1)
+        publish_run(manifest, OPEN, day=PastDay(before, 0.1))
     assert _named(out, "2026-11-20") == "rival"
 
-    before = run_before(manifest)
-    real = past_day.swap_pointer
+    before = _before(manifest)
+    real = publish.swap
 
-    def rival_first(root_uri, pointer, version):  # between the reading of the pointers and the swap
-        monkeypatch.setattr(past_day, "swap_pointer", real)
+    def rival_first(place, pointer):  # between the reading of the pointers and the swap
+        monkeypatch.setattr(publish, "swap", real)
         _publish_day(_run(out, "2026-11-20", "second_rival"))
-        return real(root_uri, pointer, version)
+        return real(place, pointer)
 
-    monkeypatch.setattr(past_day, "swap_pointer", rival_first)
+    monkeypatch.setattr(publish, "swap", rival_first)
     with pytest.raises(PartialRunError, match="another run of this day came in between"):
-        publish_day(manifest, OPEN, before=before, churn_rate=0.1)
+        publish_run(manifest, OPEN, day=PastDay(before, 0.1))
     assert _named(out, "2026-11-20") == "second_rival"
 
 
@@ -203,6 +190,44 @@ def test_a_day_is_rolled_back_by_the_same_code(out):
     assert read_manifest(second["run_uri"])["outcome"] == "rolled_back"
     assert read_manifest(first["run_uri"])["outcome"] == "published"
     assert read_manifest(first["run_uri"])["pointers"] == ["run_date=2026-11-20/latest.json"]
+
+
+def test_a_backfill_that_was_killed_is_not_published_over_a_later_one(out):
+    """It finished at 10, and is resumed when another backfill of the day, of 11, is published."""
+    killed = _run(out, "2026-11-20", "killed", finished="10")
+    _publish_day(_run(out, "2026-11-20", "later", finished="11"))
+    pointers = [Path(root, "latest.json").read_bytes() for root in (out, f"{out}/run_date=2026-11-20")]
+    with pytest.raises(PublicationRefusedError, match=r"rollback --output_uri \S+run_date=2026-11-20` takes that one"):
+        _publish_day(killed)
+    assert [Path(root, "latest.json").read_bytes() for root in (out, f"{out}/run_date=2026-11-20")] == pointers
+    assert read_manifest(killed["run_uri"])["outcome"] == "refused"
+    newest = _run(out, "2026-11-20", "newest", finished="12")
+    assert _publish_day(newest)["outcome"] == "published"
+
+
+def test_a_backfill_of_a_day_that_finished_before_the_night_moves_the_day_alone(out):
+    publish_run(_run(out, "2026-11-24", "night", finished="11"), OPEN)
+    manifest = _publish_day(_run(out, "2026-11-24", "again", finished="10"))
+    assert (_named(out), _named(out, "2026-11-24")) == ("night", "again")
+    assert manifest["pointers"] == ["run_date=2026-11-24/latest.json"]
+
+
+def test_a_backfill_that_was_superseded_before_it_could_say_so_moves_no_pointer_again(out):
+    killed = _publish_day(_run(out, "2026-11-20", "killed", finished="10"))
+    put_manifest(killed | {"outcome": "complete"})
+    _publish_day(_run(out, "2026-11-20", "later", finished="11"))
+    manifest = _publish_day(killed | {"outcome": "complete"})
+    assert (manifest["outcome"], manifest["pointers"]) == ("published", [])
+    assert (_named(out), _named(out, "2026-11-20")) == ("later", "later")
+
+
+def test_a_damaged_manifest_beside_a_day_does_not_stop_its_backfill(out, caplog):
+    manifest = _run(out, "2026-11-20", "new")
+    broken = Path(out, "run_date=2026-11-20", "run_id=broken", "_run", "manifest.json")
+    broken.parent.mkdir(parents=True)
+    broken.write_text("[]")
+    assert _publish_day(manifest)["outcome"] == "published"
+    assert f"is not compared with: {broken}: damaged" in caplog.text
 
 
 def test_a_run_that_another_pointer_still_names_is_not_called_rolled_back(out, caplog):

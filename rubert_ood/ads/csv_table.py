@@ -1,0 +1,117 @@
+"""CSV files: every column as text, any common delimiter, compressed or not. No message quotes a cell."""
+
+import csv
+import io
+import lzma
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+
+from rubert_ood.errors import InputError, SchemaError
+
+CSV_NAME = re.compile(r".*\.(csv|tsv)(\.(gz|gzip|bz2|zst|lz4|xz))?", re.IGNORECASE | re.DOTALL)
+CODECS = {"gz": "gzip", "gzip": "gzip", "bz2": "bz2", "zst": "zstd", "lz4": "lz4"}
+DELIMITERS = (",", ";", "\t", "|")
+"""What a header is tried with, the most usual first."""
+csv.field_size_limit(2**31 - 1)
+
+
+def is_csv(uri: str) -> bool:
+    return CSV_NAME.fullmatch(uri) is not None
+
+
+def read_csv(uri: str, file: Any, columns: Sequence[str] | None, delimiter: str) -> tuple[pa.Table, str]:
+    """Read a CSV file, every column as text, so that `007` stays `007`; return it and its delimiter.
+
+    An empty delimiter is recognised from the header: the one that makes most columns of it.
+    """
+    content = _decompressed(uri, file)
+    names, delimiter = _header(uri, content, delimiter)
+    repeated = {name for name in names if names.count(name) > 1}
+    if repeated:
+        name = sorted(repeated)[0]
+        raise SchemaError(f"{uri}: the column name {name!r} stands in the header twice")
+    _check_rows(uri, content, names, delimiter)
+    try:
+        table = pyarrow.csv.read_csv(
+            pa.BufferReader(content),
+            parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types={name: pa.string() for name in names},
+                include_columns=list(columns) if columns else None,
+            ),
+        )
+    except pa.ArrowException as error:
+        raise _unreadable(uri, _without_cells(error)) from None  # its words may quote a row
+    return table, delimiter
+
+
+def _unreadable(uri: str, reason: str) -> InputError:
+    return InputError(f"{uri}: not readable as CSV: {reason}")
+
+
+def _without_cells(error: pa.ArrowException) -> str:
+    if "invalid UTF8" in str(error):
+        return "the text is not UTF-8; save it as UTF-8"
+    if "Empty CSV file" in str(error):
+        return "Empty CSV file"
+    return "its rows do not fit its header"
+
+
+def _decompressed(uri: str, file: Any) -> bytes:
+    suffix = uri.lower().rpartition(".")[2]
+    try:
+        if suffix == "xz":
+            return lzma.decompress(file.read())
+        if suffix in CODECS:
+            return bytes(pa.CompressedInputStream(pa.PythonFile(file), CODECS[suffix]).read())
+    except (lzma.LZMAError, EOFError) as error:
+        raise _unreadable(uri, f"it does not decompress: {error}") from error
+    except OSError as error:
+        if error.errno is not None or type(error) is not OSError:
+            raise
+        raise _unreadable(uri, f"it does not decompress: {error}") from error
+    return bytes(file.read())
+
+
+def _header(uri: str, content: bytes, delimiter: str) -> tuple[list[str], str]:
+    """Return the column names, and the delimiter that separates them."""
+    candidates = [delimiter] if delimiter else DELIMITERS
+    headers = {candidate: _first_row(uri, content, candidate) for candidate in candidates}
+    plain = [name for name in candidates if not any('"' in cell for cell in headers[name])]
+    best = max(plain or candidates, key=lambda name: len(headers[name]))  # the first of equals
+    return headers[best], best
+
+
+def _first_row(uri: str, content: bytes, delimiter: str) -> list[str]:
+    text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="")
+    try:
+        return next((row for row in csv.reader(text, delimiter=delimiter) if row), [])
+    except UnicodeDecodeError as error:
+        raise _unreadable(uri, "the text is not UTF-8; save it as UTF-8") from error
+    except csv.Error as error:
+        raise _unreadable(uri, str(error)) from error
+
+
+def _check_rows(uri: str, content: bytes, names: list[str], delimiter: str) -> None:
+    """Refuse a row of another length, and a quote that is never closed or closed inside a value.
+
+    pyarrow would quote the first in its message, and swallow rows at the second.
+    """
+    text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", errors="replace", newline="")
+    rows = csv.reader(text, delimiter=delimiter, strict=True)
+    line = 1
+    try:
+        for row in rows:
+            if row and len(row) != len(names):
+                hint = f", separated by {delimiter!r} (columns.delimiter)"
+                raise _unreadable(
+                    uri,
+                    f"the row that begins in line {line} has {len(row)} columns, the header {len(names)}{hint}",
+                )
+            line = rows.line_num + 1
+    except csv.Error as error:
+        raise _unreadable(uri, f"the row that begins in line {line}: {error}") from error

@@ -1,0 +1,120 @@
+"""One normal form of labels: what looks the same is the same class.
+
+NFC, no control or format characters (zero-width, soft hyphen, byte order mark), white space of any kind and length as
+one space, none at the ends. Case stays: labels that differ in nothing else are named in a warning.
+"""
+
+import logging
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+
+import pyarrow as pa
+
+from rubert_ood.ads.schema import as_text, decoded
+from rubert_ood.errors import SchemaError
+
+log = logging.getLogger(__name__)
+
+RESERVED_LABEL = "Other"
+MISSING_WORDS = frozenset(("nan", "null", "none", "<na>"))
+"""What programs write for a missing value, in any case."""
+INVISIBLE = ("Cc", "Cf")
+NUM_SHOWN = 5
+
+
+def normal_label(text: str) -> str:
+    """Return the normal form; "" if nothing is left."""
+    words = " ".join(unicodedata.normalize("NFC", text).split())
+    if words.isprintable():
+        return words
+    visible = "".join(letter for letter in words if unicodedata.category(letter) not in INVISIBLE)
+    return " ".join(unicodedata.normalize("NFC", visible).split())
+
+
+class Rewriter:
+    """Brings labels into normal form, and counts what it changes."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {}
+        self._changed: Counter[str] = Counter()
+
+    def normal(self, text: str) -> str:
+        """Return the normal form of a label."""
+        if text not in self._known:
+            self._known[text] = normal_label(text)
+        label = self._known[text]
+        if label != text:
+            self._changed[text] += 1
+        return label
+
+    def report(self) -> None:
+        """Say in one line what was changed; nothing if nothing was."""
+        if not self._changed:
+            return
+        shown = [_change(text, self._known[text]) for text, _ in self._changed.most_common(NUM_SHOWN)]
+        rest = len(self._changed) - len(shown)
+        log.warning(
+            "data      %d label(s), %d spelling(s), were brought into normal form: %s%s",
+            self._changed.total(),
+            len(self._changed),
+            "; ".join(shown),
+            f"; and {rest} more" if rest else "",
+        )
+
+
+def _change(text: str, label: str) -> str:
+    """Show both forms so that the difference can be seen: letters in pieces look like whole ones."""
+    looks_same = unicodedata.normalize("NFC", repr(text)) == repr(label)
+    return f"{ascii(text) if looks_same else repr(text)} -> {label!r}"
+
+
+def is_missing(label: str) -> bool:
+    """Say whether a normal label stands for none."""
+    return not label or label.casefold() in MISSING_WORDS
+
+
+def read_labels(uri: str, name: str, column: pa.ChunkedArray, rewriter: Rewriter) -> pa.Array:
+    """Return the labels of a column in normal form; `rewriter` counts what was changed.
+
+    Raises SchemaError that names file, row and column of the first label that is missing, reserved or not UTF-8.
+    """
+    labels = []
+    for row, value in enumerate(decoded(as_text(column))):
+        where = f"{uri}: row {row + 1}: column {name!r}"
+        if isinstance(value, bytes):
+            raise SchemaError(f"{where} holds a label that is not UTF-8")
+        label = rewriter.normal(value or "")
+        if is_missing(label):
+            written = f" but {label!r}" if label else ""
+            raise SchemaError(f"{where} has no label{written}; fill it in or drop the row")
+        if label == RESERVED_LABEL:
+            raise SchemaError(
+                f"{uri}: row {row + 1}: the label {RESERVED_LABEL!r} is reserved for doubtful ads; rename it"
+            )
+        labels.append(label)
+    return pa.array(labels, pa.string())
+
+
+def warn_of_case(labels: Iterable[str]) -> None:
+    """Name labels that differ only in case: probably one class that became several."""
+    groups: dict[str, list[str]] = {}
+    for label in sorted(labels):
+        groups.setdefault(label.casefold(), []).append(label)
+    alike = [" / ".join(map(repr, group)) for group in groups.values() if len(group) > 1]
+    if alike:
+        shown = "; ".join(alike[:NUM_SHOWN])
+        more = f"; and {len(alike) - NUM_SHOWN} more" if len(alike) > NUM_SHOWN else ""
+        log.warning("data      classes whose names differ only in case: %s%s", shown, more)
+
+
+def label_index(labels: Iterable[str]) -> dict[str, int]:
+    """Number the labels of a bundle; also their normal forms, since an older version kept labels as they were."""
+    exact = {label: number for number, label in enumerate(labels)}
+    return {normal_label(label): number for label, number in exact.items()} | exact
+
+
+def hint(label: str, known: Iterable[str]) -> str:
+    """Name the known label that differs from an unknown one only in case; "" if there is none."""
+    alike = [repr(name) for name in known if name.casefold() == label.casefold()]
+    return f"; is it {alike[0]}?" if alike else ""

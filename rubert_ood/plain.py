@@ -1,0 +1,39 @@
+"""Text of others on its way to a terminal, a log or a page: nothing in it may act."""
+
+import re
+import unicodedata
+
+JOINER = "\u200d"
+"""Zero-width joiner: emoji of several people are held together by it."""
+ACTING = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
+"""Unicode categories: controls, format characters (bidi, zero width), lone surrogates, line separators."""
+MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~&!])")
+
+
+def printable(text: str) -> str:
+    r"""Write every character that acts instead of showing itself as its escape (\n, \x1b, \u202e, \udcff).
+
+    Letters of every script, emoji and no-break spaces stay. The result is one line that encodes to UTF-8.
+    """
+    if text.isprintable():
+        return text
+    return "".join([_escaped(char) if _acts(char) else char for char in text])
+
+
+def _acts(char: str) -> bool:
+    return unicodedata.category(char) in ACTING and char != JOINER
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")
+
+
+def printable_lines(text: str) -> str:
+    """Do the same line by line: line feeds and tabs stay, as in a page or a stack trace."""
+    lines = ["\t".join([printable(cell) for cell in line.split("\t")]) for line in text.split("\n")]
+    return "\n".join(lines)
+
+
+def markdown(text: str) -> str:
+    """Return printable text that Markdown shows as it is: no markup, no HTML, no link, no new line."""
+    return MARKUP.sub(r"\\\1", printable(text))

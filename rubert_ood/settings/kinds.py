@@ -1,0 +1,69 @@
+"""Kinds of values that settings have, and what is wrong with others."""
+
+import os
+import re
+from datetime import UTC, date, datetime, tzinfo
+from difflib import get_close_matches
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import AfterValidator, BeforeValidator
+
+from rubert_ood.credentials import NO_PLACE, holds_credentials
+
+UTC_NAME = "UTC"
+PATH_NAMES = ("base_model", "config")
+"""Settings that are paths or URIs, beside all those named *_uri."""
+
+
+def _day(value: Any) -> date:
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
+        try:
+            return date.fromisoformat(value)
+        except ValueError as error:
+            raise ValueError(f"no such date: {error}") from error
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    raise ValueError("a date is written YYYY-MM-DD, such as 2026-11-24")
+
+
+def time_zone(name: str) -> tzinfo:
+    """Return a time zone by its IANA name; ValueError when there is none of that name."""
+    if name == UTC_NAME:
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, KeyError) as error:
+        found = get_close_matches(name, available_timezones(), 1) or ["Europe/Moscow"]
+        raise ValueError(f"no such time zone; give an IANA name, such as {found[0]}") from error
+
+
+def _zone_name(name: str) -> str:
+    time_zone(name)
+    return name
+
+
+Day = Annotated[date, BeforeValidator(_day)]
+"""A date, in one format wherever it comes from."""
+ZoneName = Annotated[str, AfterValidator(_zone_name)]
+
+
+def today(values: dict[str, Any]) -> date:
+    """Return the day that it is now in the zone `run_timezone` of the settings."""
+    return datetime.now(time_zone(values["run_timezone"])).date()
+
+
+def nearest(name: str, names: Any) -> str:
+    """Return ` (did you mean X?)` for the most similar of some names, nothing when none is
+    similar."""
+    found = get_close_matches(name, list(names), 1)
+    return f" (did you mean {found[0]}?)" if found else ""
+
+
+def checked(name: str | None, value: Any) -> Any:
+    """Refuse credentials in a text or a list of texts; expand `~` in what is a path."""
+    for text in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(text, str) and holds_credentials(text):
+            raise ValueError(NO_PLACE)
+    is_path = name is not None and (name.endswith("_uri") or name in PATH_NAMES)
+    return os.path.expanduser(value) if is_path and isinstance(value, str) else value

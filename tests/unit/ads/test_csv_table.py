@@ -1,0 +1,85 @@
+import bz2
+import gzip
+import lzma
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from rubert_ood.ads.tables import inspect, read_rows
+from rubert_ood.errors import InputError
+
+PHONE = "8 900 123-45-67"
+
+
+def put(path: Path, content: str | bytes) -> str:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return str(path)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_read_csv_recognises_the_delimiter_of_the_header(tmp_path: Path, delimiter: str) -> None:
+    uri = put(tmp_path / "a.csv", f'id{delimiter}"a, b; c"\n1{delimiter}"x{delimiter}y"\n')
+    assert inspect(uri).delimiter == delimiter
+    assert read_rows(uri, ["id", "a, b; c"]).to_pydict() == {"id": ["1"], "a, b; c": [f"x{delimiter}y"]}
+
+
+def test_read_csv_takes_the_comma_where_two_delimiters_are_as_good(tmp_path: Path) -> None:
+    uri = put(tmp_path / "a.csv", "id,a;b\n1,2\n")
+    assert inspect(uri).schema.names == ["id", "a;b"]
+
+
+def test_read_csv_takes_a_delimiter_that_is_given(tmp_path: Path) -> None:
+    uri = put(tmp_path / "a.csv", "id,x^text\n1^2\n")
+    assert inspect(uri, delimiter="^").schema.names == ["id,x", "text"]
+    assert read_rows(uri, ["text"], delimiter="^").to_pydict() == {"text": ["2"]}
+
+
+@pytest.mark.parametrize("suffix", ["gz", "bz2", "zst", "lz4", "xz", "GZ"])
+def test_read_csv_unpacks_by_the_suffix(tmp_path: Path, suffix: str) -> None:
+    plain = "id,text\n007,диван\n008,стол\n".encode()
+    packed = {
+        "gz": gzip.compress,
+        "bz2": bz2.compress,
+        "xz": lzma.compress,
+        "zst": lambda data: pa.compress(data, "zstd", asbytes=True),
+        "lz4": lambda data: pa.Codec("lz4").compress(data, asbytes=True),
+    }[suffix.lower()](plain)
+    uri = put(tmp_path / f"a.csv.{suffix}", packed)
+    assert read_rows(uri, ["id", "text"]).to_pydict() == {"id": ["007", "008"], "text": ["диван", "стол"]}
+
+
+@pytest.mark.parametrize("suffix", ["gz", "bz2", "zst", "lz4", "xz"])
+def test_read_csv_that_does_not_unpack_is_named(tmp_path: Path, suffix: str) -> None:
+    uri = put(tmp_path / f"a.csv.{suffix}", b"id,text\n1,2\n")
+    with pytest.raises(InputError, match=rf"^{uri}: not readable as CSV: it does not decompress"):
+        inspect(uri)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"id;text\n1;диван, новый, {PHONE}\n",
+        f"id,text\n1,диван, {PHONE}\n",
+        f"id,text,city\n{PHONE}\n",
+        f'id,text\n1,"диван {PHONE}\n',
+        f'id,text\n1,"диван" {PHONE}\n',
+        f"id,text\n1,{PHONE}\n2,шины\n".encode("cp1251"),
+        f"id,text\n1,{PHONE}\x00\n" + "2" * 3_000_000 + "\n",
+    ],
+)
+def test_no_message_of_a_bad_csv_quotes_a_cell(tmp_path: Path, content: str | bytes) -> None:
+    uri = put(tmp_path / "a.csv", content)
+    for delimiter in ("", ",", ";"):
+        said = ""
+        try:
+            inspect(uri, delimiter=delimiter)
+        except InputError as error:
+            said = str(error)
+        assert not {word for word in (PHONE, "диван", "900") if word in said}
+
+
+def test_a_csv_with_another_delimiter_than_given_says_so(tmp_path: Path) -> None:
+    uri = put(tmp_path / "a.csv", "id,text\n1;диван, новый, стол\n")
+    with pytest.raises(InputError, match=r"line 2 has 3 columns, the header 2, separated by ','"):
+        inspect(uri)

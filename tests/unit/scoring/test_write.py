@@ -1,0 +1,208 @@
+"""Workers that come late, of a start that was taken over; and what a shard becomes when it is written twice."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from rubert_ood import storage
+from rubert_ood.scoring.encode import encode
+from rubert_ood.scoring.ledger import read_receipts
+from rubert_ood.scoring.manifest import make_manifest
+from rubert_ood.scoring.payload import ScoringJob, from_ipc, shard_item, to_ipc
+from rubert_ood.scoring.pointer import read_pointer
+from rubert_ood.scoring.publish import publish_run
+from rubert_ood.scoring.runner import Runner
+from rubert_ood.scoring.scorer import Scorer
+from rubert_ood.scoring.verify import PartMismatchError, verify_run
+from rubert_ood.scoring.write import write
+from rubert_ood.settings import GateSettings
+
+WIDE_OPEN = GateSettings(max_error_rate=1, max_ood_rate=1, max_other_rate=1)
+
+
+@pytest.fixture
+def empty_run(make_run):
+    """A run of one shard with two rejected rows, planned and not yet written."""
+    ads = {"ad_id": [None, "", *map(str, range(6))], "title": ["Диван"] * 8, "description": list("абвгдежз")}
+    run = make_run(pa.table(ads))
+    for path in run.folder.rglob("*"):
+        if path.is_file() and path.name != "plan.json":
+            path.unlink()
+    return run
+
+
+@pytest.fixture
+def scored(empty_run):
+    """What the scorer makes of the shard, and what another processor would: the last bits differ."""
+    job = _job(empty_run, "")
+    item = Scorer(job)(encode(shard_item(empty_run.plan.shards[0]), job))
+    texts = from_ipc(item["texts"])
+    position = texts.schema.get_field_index("ood_distance")
+    other = texts.set_column(position, "ood_distance", pc.multiply(texts["ood_distance"], 1 + 1e-12))
+    return item, item | {"texts": to_ipc(other)}
+
+
+def _job(run, token: str) -> ScoringJob:
+    return ScoringJob.of(run.plan, token_budget=500, actors_per_node=1, runner=token)
+
+
+def _files(run) -> dict[str, bytes]:
+    """Return what lies in the run folder, but for who holds it."""
+    found = [path for path in run.folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    return {str(path.relative_to(run.folder)): path.read_bytes() for path in found if path.name != "runner.json"}
+
+
+def _publish(run) -> None:
+    verified = verify_run(run.plan)
+    started_at = "2026-11-25T02:00:00+00:00"
+    publish_run(make_manifest(run.plan, verified.receipts, outcome="complete", started_at=started_at), WIDE_OPEN)
+
+
+def _damage_part(run, item) -> None:
+    """Leave a shard whose part is not the one of its receipt."""
+    assert not write(item, _job(run, ""))["failure"]
+    run.part(0).write_bytes(run.part(0).read_bytes()[:-50])
+
+
+def _no_receipt(run, item) -> None:
+    assert not write(item, _job(run, ""))["failure"]
+    next((run.folder / "_run" / "receipts").iterdir()).unlink()
+
+
+@pytest.mark.parametrize(
+    ("prepare", "sleeps_before"),
+    [
+        (None, "_errors/"),
+        (None, "part-"),
+        (None, "_run/receipts/"),
+        (_no_receipt, "_run/receipts/"),
+        (_damage_part, "part-"),
+        (_damage_part, "_run/receipts/"),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else value,
+)
+def test_write_of_a_worker_that_sleeps_before_a_put_changes_nothing_published(
+    empty_run, scored, monkeypatch, prepare, sleeps_before
+):
+    """It has asked who holds the run, and was told that it does; when it wakes up, the run is published."""
+    early, late = scored
+    if prepare:
+        prepare(empty_run, early)
+    older = Runner(empty_run.plan.run_uri)
+    swap, published = storage.swap_bytes, {}
+
+    def sleepy(uri, data, version):
+        inner = uri[len(empty_run.plan.run_uri) + 1 :]
+        if not published and inner.startswith(sleeps_before):
+            published["not yet"] = b""
+            newer = Runner(empty_run.plan.run_uri)
+            assert not write(early, _job(empty_run, newer.token))["failure"]
+            _publish(empty_run)
+            newer.release()
+            published.update(_files(empty_run))
+        return swap(uri, data, version)
+
+    monkeypatch.setattr(storage, "swap_bytes", sleepy)
+    result = write(late, _job(empty_run, older.token))
+    published.pop("not yet")
+    assert len(published) >= 5
+    assert _files(empty_run) == published
+    assert "taken over" in result["failure"] or not result["failure"]  # what it would put is there
+    verify_run(empty_run.plan)
+    assert read_pointer(empty_run.plan.output_uri).run_id == empty_run.plan.run_id
+
+
+def test_write_of_a_shard_whose_part_has_no_receipt_keeps_the_part_and_describes_it(empty_run, scored):
+    early, late = scored
+    _no_receipt(empty_run, early)
+    before = empty_run.part(0).read_bytes()
+    assert not write(late, _job(empty_run, ""))["failure"]
+    assert empty_run.part(0).read_bytes() == before
+    (receipt,) = verify_run(empty_run.plan).receipts.values()
+    distances = pq.read_table(empty_run.part(0))["ood_distance"].drop_null().to_pylist()
+    assert max(ad["ood_distance"] for ad in receipt["top_ood"]) == max(distances)
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-50])
+
+
+def _without_rows(path: Path) -> None:
+    pq.write_table(pq.read_table(path).slice(1), path)
+
+
+def _of_another_run(path: Path) -> None:
+    table = pq.read_table(path)
+    metadata = table.schema.metadata | {b"rubert_ood.run_id": b"other"}
+    pq.write_table(table.replace_schema_metadata(metadata), path)
+
+
+@pytest.mark.parametrize("spoil", [_cut, _without_rows, _of_another_run], ids=lambda spoil: spoil.__name__)
+def test_write_replaces_a_part_without_receipt_that_is_not_that_of_the_shard(empty_run, scored, spoil):
+    early, late = scored
+    _no_receipt(empty_run, early)
+    spoil(empty_run.part(0))
+    assert not write(late, _job(empty_run, ""))["failure"]
+    verify_run(empty_run.plan)
+
+
+def test_write_replaces_a_part_that_was_edited_after_its_receipt(empty_run, scored):
+    early, late = scored
+    assert not write(early, _job(empty_run, ""))["failure"]
+    table = pq.read_table(empty_run.part(0))
+    position = table.schema.get_field_index("ood_distance")
+    pq.write_table(table.set_column(position, "ood_distance", pc.add(table["ood_distance"], 1)), empty_run.part(0))
+    with pytest.raises(PartMismatchError):
+        verify_run(empty_run.plan)
+    assert not write(late, _job(empty_run, ""))["failure"]
+    verify_run(empty_run.plan)
+
+
+def test_write_replaces_damaged_rejected_rows(empty_run, scored):
+    early, late = scored
+    assert not write(early, _job(empty_run, ""))["failure"]
+    path = empty_run.folder / empty_run.plan.shards[0].rejected_name
+    before = path.read_bytes()
+    pq.write_table(pq.read_table(path).slice(1), path)
+    assert not write(late, _job(empty_run, ""))["failure"]
+    assert path.read_bytes() == before
+    verify_run(empty_run.plan)
+
+
+def test_write_of_the_same_shard_again_changes_no_object(empty_run, scored):
+    early, late = scored
+    assert not write(early, _job(empty_run, ""))["failure"]
+    before = _files(empty_run)
+    for item in (early, late):
+        assert not write(item, _job(empty_run, ""))["failure"]
+    assert _files(empty_run) == before
+
+
+def test_write_that_meets_a_damaged_receipt_stops_the_run_and_sets_no_shard_aside(empty_run, scored):
+    early, late = scored
+    assert not write(early, _job(empty_run, ""))["failure"]
+    (path,) = (empty_run.folder / "_run" / "receipts").iterdir()
+    path.write_text(json.dumps([1]))
+    result = write(late, _job(empty_run, ""))
+    assert (result["fault"], f"{path}: damaged" in result["failure"]) == ("run", True)
+
+
+def test_write_of_two_starts_gives_receipts_of_the_parts_that_are_there(empty_run, scored, monkeypatch):
+    """The older start's part comes first, its receipt last; the newer one writes in between."""
+    early, late = scored
+    older, swap, newer = Runner(empty_run.plan.run_uri), storage.swap_bytes, []
+
+    def interleaved(uri, data, version):
+        if "/receipts/" in uri and not newer:
+            newer.append(Runner(empty_run.plan.run_uri))
+            assert not write(late, _job(empty_run, newer[0].token))["failure"]
+        return swap(uri, data, version)
+
+    monkeypatch.setattr(storage, "swap_bytes", interleaved)
+    write(early, _job(empty_run, older.token))
+    verify_run(empty_run.plan)
+    assert len(read_receipts(empty_run.plan.run_uri, empty_run.plan.fingerprint)) == 1
