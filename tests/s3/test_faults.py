@@ -356,7 +356,7 @@ def test_an_outage_that_ends_in_time_is_not_noticed(operations, proxy, direct, s
     ("operation", "times"),
     [
         (lambda root: storage.read_bytes(f"{root}/no/such/key"), 1),
-        (lambda root: list_below(f"{root}/no/such/folder"), 2),  # it is no folder; nor is it a file
+        (lambda root: list_below(f"{root}/no/such/folder"), 1),
         (lambda root: read_rows(f"{root}/no/such/table.parquet", ["row"]), 1),
         (lambda root: storage.read_bytes("s3://no-such-bucket/key"), 1),
     ],
