@@ -51,6 +51,16 @@ def reinstall() -> None:
     """Take the signals back from a library that took them, if they are ours."""
     if _State.active:
         _set_handlers()
+    raise_received()
+
+
+def raise_received() -> None:
+    """Raise what a signal raised before, if the job goes on all the same: a library swallowed it.
+
+    For the main line of a job, not for what cleans up after it.
+    """
+    if _State.active and _State.first is not None:
+        raise Terminated if _State.first == signal.SIGTERM else KeyboardInterrupt
 
 
 def ending() -> None:

@@ -22,6 +22,7 @@ GLOB_CHARACTERS = re.compile(r"[*?\[]")
 LEADS_NOWHERE = "this link leads nowhere; restore what it names, or remove it"
 NOT_LISTED = "this folder may not be listed; grant it, or name the others"
 NOT_A_FILE = "this is neither a file nor a folder"
+NOT_UTF8 = "this name is not UTF-8; rename it"
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,12 @@ class _Disk:
             listing.unreadable[path] = NOT_LISTED
             return
         for name in names:
-            self._visit(f"{path.rstrip('/')}/{name}", listing, above)
+            child = f"{path.rstrip('/')}/{name}"
+            shown = child.encode(errors="backslashreplace").decode()
+            if shown == child:
+                self._visit(child, listing, above)
+            else:  # no plan, no part and no page could hold it
+                listing.unreadable[shown] = NOT_UTF8
 
 
 class _Objects:

@@ -17,6 +17,7 @@ import ray.data
 import ray.exceptions
 from ray.data.exceptions import ExecutionTimeoutError
 
+from rubert_ood import interrupts
 from rubert_ood.cluster import TASK_RETRIES, one_line
 from rubert_ood.errors import PartialRunError, SettingsError
 from rubert_ood.progress import Progress
@@ -123,6 +124,7 @@ def _score_once(plan: Plan, todo: list[Shard], settings: ScoreSettings, progress
                 outcome.done.add(name)
                 progress.add(rows[name])
             runner.check()
+            interrupts.raise_received()
     except ExecutionTimeoutError:
         outcome.stalled = (
             f"no shard moved for {settings.no_progress_timeout_s:g} s (no_progress_timeout_s): storage or a node does "

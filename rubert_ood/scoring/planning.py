@@ -116,9 +116,14 @@ def check_apart(input_uri: str, output_uri: str) -> None:
     if inside:
         raise SettingsError(f"output_uri: {output_uri} lies in the input {input_uri}; name a folder outside of it")
     base = source if is_literal else _names(literal_head(input_uri))
-    is_one_file = is_literal and list_below(input_uri).base in {file.uri for file in list_below(input_uri).files}
-    if len(base) > len(target) and base[: len(target)] == target and not is_one_file:
+    is_below = len(base) > len(target) and base[: len(target)] == target
+    if is_below and not (is_literal and _is_one_file(input_uri)):
         raise SettingsError(f"input_uri: {input_uri} lies in the output {output_uri}; name an output outside of it")
+
+
+def _is_one_file(uri: str) -> bool:
+    listing = list_below(uri)
+    return [file.uri for file in listing.files] == [listing.base]
 
 
 def _names(uri: str) -> list[str]:

@@ -132,3 +132,25 @@ def test_handlers_that_a_library_took_are_taken_back() -> None:
     code += "try:\n    os.kill(os.getpid(), signal.SIGTERM)\n    time.sleep(5)\n"
     code += "except interrupts.Terminated:\n    sys.exit(143)"
     assert finish(start(code)) == (143, [])
+
+
+SWALLOWED = """
+def job():
+    interrupts.install()
+    try:
+        os.kill(os.getpid(), signal.{name})
+        time.sleep(5)
+    except BaseException:
+        print("swallowed", flush=True)
+    try:
+        interrupts.reinstall()
+    except KeyboardInterrupt as stop:
+        print(type(stop).__name__, flush=True)
+        return 3
+    return 0
+"""
+
+
+@pytest.mark.parametrize(("name", "kind"), [("SIGINT", "KeyboardInterrupt"), ("SIGTERM", "Terminated")])
+def test_a_signal_that_a_library_swallowed_is_raised_again_on_the_main_line(name: str, kind: str) -> None:
+    assert finish(start(SWALLOWED.format(name=name) + ALONE)) == (3, ["swallowed", kind])

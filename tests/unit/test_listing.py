@@ -61,6 +61,14 @@ def test_list_below_names_dangling_links_and_what_is_not_a_file(tmp_path: Path) 
     assert "neither a file nor a folder" in listing.unreadable[f"{tmp_path}/pipe.csv"]
 
 
+def test_list_below_names_what_is_not_utf8(tmp_path: Path) -> None:
+    fill(tmp_path, "a.csv")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.csv")).write_text("x")
+    listing = list_below(str(tmp_path))
+    assert [file.uri for file in listing.files] == [f"{tmp_path}/a.csv"]
+    assert listing.unreadable == {f"{tmp_path}/\\udcff.csv": "this name is not UTF-8; rename it"}
+
+
 AS_NOBODY = """
 import os, sys
 from rubert_ood.errors import InputError
