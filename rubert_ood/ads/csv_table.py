@@ -63,18 +63,16 @@ def _without_cells(error: pa.ArrowException) -> str:
 
 def _decompressed(uri: str, file: Any) -> bytes:
     suffix = uri.lower().rpartition(".")[2]
+    content = bytes(file.read())
     try:
         if suffix == "xz":
-            return lzma.decompress(file.read())
+            return lzma.decompress(content)
         if suffix in CODECS:
-            return bytes(pa.CompressedInputStream(pa.PythonFile(file), CODECS[suffix]).read())
-    except (lzma.LZMAError, EOFError) as error:
+            packed = pa.BufferReader(content)
+            return bytes(pa.CompressedInputStream(packed, CODECS[suffix]).read())
+    except (lzma.LZMAError, EOFError, OSError) as error:
         raise _unreadable(uri, f"it does not decompress: {error}") from error
-    except OSError as error:
-        if error.errno is not None or type(error) is not OSError:
-            raise
-        raise _unreadable(uri, f"it does not decompress: {error}") from error
-    return bytes(file.read())
+    return content
 
 
 def _header(uri: str, content: bytes, delimiter: str) -> tuple[list[str], str]:
