@@ -51,7 +51,7 @@ def make_plan(settings: ScoreSettings, bundle: Bundle) -> Plan:
     input_uri, output_uri = storage.absolute(settings.input_uri), storage.absolute(settings.output_uri)
     check_apart(input_uri, output_uri)
     found = survey_tables(input_uri)
-    warn_of_ignored(found.ignored, "plan")
+    _warn_of_ignored(found, settings)
     carried = CarriedTypes(settings.carry_columns)
     inspected = _inspect_all(found, settings, carried, count_cities=bool(bundle.cleaner.cities))
     shards = _cut_all(inspected, settings.shard_rows or SHARD_ROWS[settings.use_gpu])
@@ -100,6 +100,13 @@ def _identity(
         "run_date": settings.run_date.isoformat(),
         "code version": __version__,
     }
+
+
+def _warn_of_ignored(found: Tables, settings: ScoreSettings) -> None:
+    warn_of_ignored(found.ignored, "plan")
+    limit = settings.gate.max_ignored_files
+    if found.ignored.num_like_data > limit:
+        log.warning("plan      the gate will refuse to publish this run: gate.max_ignored_files is %d", limit)
 
 
 def check_apart(input_uri: str, output_uri: str) -> None:

@@ -49,6 +49,15 @@ def test_make_plan_gives_each_shard_the_version_of_its_file(bundle, tmp_path):
     assert differs == {"input files"}
 
 
+def test_make_plan_says_that_the_gate_will_refuse_files_that_look_like_data(bundle, tmp_path, caplog):
+    ads(tmp_path / "in" / "a.parquet")
+    (tmp_path / "in" / "b.jsonl").write_text("{}")
+    planned(bundle, tmp_path / "in", gate={"max_ignored_files": 1})
+    assert "refuse" not in caplog.text
+    planned(bundle, tmp_path / "in")
+    assert caplog.messages[-1] == "plan      the gate will refuse to publish this run: gate.max_ignored_files is 0"
+
+
 def test_make_plan_counts_the_files_that_are_not_read_and_the_plan_keeps_them(bundle, tmp_path):
     ads(tmp_path / "in" / "a.parquet")
     (tmp_path / "in" / "b.jsonl").write_text("{}")
