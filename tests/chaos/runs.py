@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -17,6 +18,11 @@ RUN_DATE, RUN_ID = "2026-11-24", "night"
 RUN_PATH = f"run_date={RUN_DATE}/run_id={RUN_ID}"
 PARTIAL, KILLED = 6, -9
 """Exit codes: resumable; by SIGKILL."""
+
+
+def _heed_sigint() -> None:
+    """A shell ignores SIGINT in the background, and so would whatever it starts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass
@@ -44,7 +50,8 @@ class ScoreRun:
         command += ["--run_date", RUN_DATE, "--run_id", RUN_ID, *self.options]
         self.logs.append(self.log_dir / f"start{len(self.logs)}.log")
         with open(self.logs[-1], "wb") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **self.env})
+            env = {**os.environ, **self.env}
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=env, preexec_fn=_heed_sigint)
 
     def running(self) -> bool:
         """Say whether the driver lives; note its exit code when it ended."""

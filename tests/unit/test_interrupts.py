@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 BEGIN = "import os, signal, sys, time\nfrom rubert_ood import interrupts\n"
+BEGIN += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell in the background ignores it
 WORK = """
 def job():
     interrupts.install()
