@@ -245,7 +245,7 @@ def _complete(run_plan: Plan, verified: VerifiedRun, started_at: str = "") -> di
 
 
 def _parts(manifest: Mapping[str, Any]) -> list[tuple[str, str]] | None:
-    """Return what tells the parts of two manifests apart; None if there is no manifest."""
+    """Return what tells the parts of two manifests apart; None without a manifest."""
     shards = manifest.get("shards")
     return shards and [(shard["shard_id"], shard["part_sha256"]) for shard in shards]
 

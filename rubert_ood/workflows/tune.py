@@ -22,7 +22,7 @@ from rubert_ood.ood.tuning import ads_needed, choose_decision, measure
 from rubert_ood.reports.model_card import model_card
 from rubert_ood.settings import DecisionSettings, GateSettings, TuneSettings
 from rubert_ood.workflows.bundles import bundle_outputs, read_evaluation, version_name
-from rubert_ood.workflows.evaluation import ExtraTexts, evaluation_documents, load_extra_texts
+from rubert_ood.workflows.evaluation import evaluation_documents, load_extra_texts
 
 log = logging.getLogger(__name__)
 
@@ -108,10 +108,6 @@ def _halves(ads: LabelledAds, settings: TuneSettings) -> dict[str, LabelledAds]:
 
 def _starting_decision(bundle: Bundle, settings: TuneSettings) -> DecisionSettings:
     return bundle.fitted.decision.model_copy(update={"rule": settings.rule or bundle.fitted.decision.rule})
-
-
-def _num_foreign(extra: ExtraTexts) -> int:
-    return sum(len(texts) for name, texts in extra.parts.items() if name.startswith("ood/"))
 
 
 def _check_target(settings: TuneSettings, num_texts: int) -> None:
