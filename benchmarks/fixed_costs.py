@@ -24,20 +24,20 @@ from benchmarks.floor import machine, timed
 from benchmarks.ray_jobs import after_start_up
 from benchmarks.stub import MAX_LENGTH, SHAPES, STUB, VOCABULARY, build_bundle
 from rubert_ood import storage
-from rubert_ood.ads.synthetic import generate_ads, write_catalogue
 from rubert_ood.ads.text import TextCleaner, ad_text
 from rubert_ood.bundle import Bundle, load_bundle
-from rubert_ood.classifier.model import Classifier
+from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.classifier.tokens import tokenize
-from rubert_ood.cluster import ray_session
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
-from rubert_ood.scoring.manifest import make_manifest
-from rubert_ood.scoring.pipeline import score_shards
-from rubert_ood.scoring.plan import Plan, save_plan
+from rubert_ood.ray_session import ray_session
+from rubert_ood.runs.claim import Runner
+from rubert_ood.runs.manifest import make_manifest
+from rubert_ood.runs.plan import Plan, save_plan
+from rubert_ood.runs.verify import verify_run
+from rubert_ood.scoring.passes import score_shards
 from rubert_ood.scoring.planning import make_plan
-from rubert_ood.scoring.runner import Runner
-from rubert_ood.scoring.verify import verify_run
 from rubert_ood.settings import ScoreSettings
+from rubert_ood.synthetic.catalogue import generate_ads, write_catalogue
 from tests.s3.server import BUCKET, seaweedfs
 
 UPLOAD_THREADS = 16

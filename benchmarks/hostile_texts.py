@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import tokenizers
 
 from benchmarks.stub import SHAPES, VOCABULARY, build_bundle
-from rubert_ood.ads.synthetic import generate_ads
+from rubert_ood.synthetic.catalogue import generate_ads
 
 NUM_ADS = 2_000
 LONG_BYTES, HUGE_BYTES = 100_000, 50_000_000
@@ -69,7 +69,7 @@ def encode_once(path: str, bundle_uri: str) -> None:
     """Encode a table as one shard in this process; print seconds and peak RSS as JSON."""
     from rubert_ood.bundle import load_bundle
     from rubert_ood.scoring.encode import encode
-    from rubert_ood.scoring.payload import ScoringJob, shard_item
+    from rubert_ood.scoring.job import ScoringJob, shard_item
     from rubert_ood.scoring.planning import make_plan
     from rubert_ood.settings import ScoreSettings
 

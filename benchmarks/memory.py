@@ -23,7 +23,7 @@ import torch
 from ray.cluster_utils import Cluster
 
 from benchmarks.stub import STUB, build_bundle
-from rubert_ood.ads.synthetic import write_catalogue
+from rubert_ood.synthetic.catalogue import write_catalogue
 
 KINDS = {"MapWorker": "scoring actor", "ray::": "encode and write workers"}
 SAMPLE_S = 0.5

@@ -18,13 +18,13 @@ import torch
 
 from benchmarks.ways import PIPELINE_BATCH, make_pipeline
 from rubert_ood.bundle import Bundle
-from rubert_ood.classifier.model import load_tokenizer
+from rubert_ood.classifier.classifier import load_tokenizer
 from rubert_ood.classifier.tokens import num_tokens, tokenize
-from rubert_ood.scoring.ledger import read_receipts
-from rubert_ood.scoring.pipeline import score_shards
-from rubert_ood.scoring.plan import save_plan
+from rubert_ood.runs.claim import Runner
+from rubert_ood.runs.plan import save_plan
+from rubert_ood.runs.receipts import read_receipts
+from rubert_ood.scoring.passes import score_shards
 from rubert_ood.scoring.planning import make_plan
-from rubert_ood.scoring.runner import Runner
 from rubert_ood.settings import ScoreSettings
 
 

@@ -29,15 +29,15 @@ from benchmarks.ray_jobs import JobRate, our_pipeline, usual_recipe
 from benchmarks.stages import stage_shares
 from benchmarks.stub import MAX_LENGTH, SHAPES, VOCABULARY, build_bundle
 from rubert_ood.ads.sources import list_tables
-from rubert_ood.ads.synthetic import generate_ads
 from rubert_ood.ads.tables import read_rows
 from rubert_ood.ads.text import ad_text
 from rubert_ood.bundle import Bundle, load_bundle
-from rubert_ood.classifier.model import load_network, load_tokenizer
+from rubert_ood.classifier.classifier import load_network, load_tokenizer
 from rubert_ood.classifier.tokens import length_batches, num_tokens, pack, pad, tokenize
-from rubert_ood.cluster import ray_session
+from rubert_ood.ray_session import ray_session
 from rubert_ood.scoring.planning import TOKEN_BUDGET
 from rubert_ood.settings import ScoreSettings
+from rubert_ood.synthetic.catalogue import generate_ads
 
 TOLERANCE = 1e-4
 ARGUMENTS = ("shapes", "rounds", "seconds", "base_ads", "small_ads", "base_shard_rows", "small_shard_rows", "input_uri")

@@ -9,14 +9,14 @@ from unittest.mock import patch
 
 from rubert_ood.ads.text import TextCleaner
 from rubert_ood.bundle import Bundle
-from rubert_ood.classifier.model import Classifier
+from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
+from rubert_ood.runs.plan import save_plan
+from rubert_ood.runs.receipts import read_receipts
 from rubert_ood.scoring import encode as encode_module
 from rubert_ood.scoring import fold as fold_module
 from rubert_ood.scoring.encode import encode
-from rubert_ood.scoring.ledger import read_receipts
-from rubert_ood.scoring.payload import ScoringJob, shard_item
-from rubert_ood.scoring.plan import save_plan
+from rubert_ood.scoring.job import ScoringJob, shard_item
 from rubert_ood.scoring.planning import make_plan
 from rubert_ood.scoring.scorer import Scorer
 from rubert_ood.scoring.write import write

@@ -6,16 +6,16 @@ import numpy as np
 import pyarrow as pa
 
 from rubert_ood.ads.dataset import build_cleaner, clean_labelled
-from rubert_ood.ads.synthetic import generate_ads
 from rubert_ood.bundle import write_bundle
-from rubert_ood.classifier.device import choose_device
-from rubert_ood.classifier.model import Classifier, load_network, load_tokenizer
-from rubert_ood.classifier.outputs import Outputs
-from rubert_ood.classifier.small_bert import build_small_bert
+from rubert_ood.classifier.classifier import Classifier, load_network, load_tokenizer
+from rubert_ood.classifier.precision import choose_device
 from rubert_ood.classifier.tokens import tokenize
 from rubert_ood.ood.fit import fit
 from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
+from rubert_ood.ood.outputs import Outputs
 from rubert_ood.settings import CleanerSettings, DecisionSettings, FitSettings
+from rubert_ood.synthetic.catalogue import generate_ads
+from rubert_ood.synthetic.small_bert import build_small_bert
 
 VOCABULARY, MAX_LENGTH = 30_000, 196
 SHAPES = {

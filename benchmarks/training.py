@@ -16,11 +16,11 @@ import ray
 from benchmarks.floor import machine
 from benchmarks.stub import SHAPES
 from rubert_ood.ads.dataset import load_dataset
-from rubert_ood.ads.synthetic import write_catalogue
-from rubert_ood.classifier.small_bert import build_small_bert
-from rubert_ood.classifier.training import fine_tune
-from rubert_ood.cluster import RAY_ENV, ray_session
+from rubert_ood.ray_session import RAY_ENV, ray_session
 from rubert_ood.settings import OptimiserSettings, TrainSettings, WorkerSettings
+from rubert_ood.synthetic.catalogue import write_catalogue
+from rubert_ood.synthetic.small_bert import build_small_bert
+from rubert_ood.training.fine_tune import fine_tune
 
 GLOBAL_BATCH = 32
 LOGICAL_CPUS = 4

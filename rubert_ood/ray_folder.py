@@ -13,7 +13,7 @@ import uuid
 
 from rubert_ood import storage
 from rubert_ood.errors import SettingsError
-from rubert_ood.folders import CACHE_DIR, private_cache
+from rubert_ood.storage.folders import CACHE_DIR, private_cache
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from rubert_ood.ads.synthetic import categories, generate_ads
 from rubert_ood.settings import OptimiserSettings, SplitSettings, TrainSettings, WorkerSettings
 from rubert_ood.storage import put_bytes
+from rubert_ood.synthetic.catalogue import categories, generate_ads
 
 NUM_CLASSES = 10
 ADS_PER_CLASS = 200
@@ -20,7 +20,7 @@ ADS_PER_CLASS = 200
 @pytest.fixture(scope="session")
 def ray_local() -> Iterator[None]:
     """One Ray for all tests that only need one; started as the jobs start it."""
-    from rubert_ood.cluster import RAY_ENV, ray_session
+    from rubert_ood.ray_session import RAY_ENV, ray_session
 
     os.environ.update(RAY_ENV)
     import ray
@@ -45,7 +45,7 @@ def labelled_ads() -> pa.Table:
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory, labelled_ads: pa.Table) -> str:
     """A checkpoint of one layer x 64 with random weights."""
-    from rubert_ood.classifier.small_bert import build_small_bert
+    from rubert_ood.synthetic.small_bert import build_small_bert
 
     folder = tmp_path_factory.mktemp("tiny_bert")
     texts = labelled_ads["description"].to_pylist()
@@ -103,12 +103,12 @@ def trained_bundle(tmp_path_factory: pytest.TempPathFactory, labelled_ads: pa.Ta
 
     from rubert_ood.ads.dataset import build_cleaner, clean_labelled, split
     from rubert_ood.bundle import write_bundle
-    from rubert_ood.classifier.device import choose_device
-    from rubert_ood.classifier.model import Classifier, load_network, load_tokenizer
-    from rubert_ood.classifier.outputs import Outputs
+    from rubert_ood.classifier.classifier import Classifier, load_network, load_tokenizer
+    from rubert_ood.classifier.precision import choose_device
     from rubert_ood.classifier.tokens import pad, tokenize
     from rubert_ood.ood.fit import fit
     from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
+    from rubert_ood.ood.outputs import Outputs
     from rubert_ood.settings import CleanerSettings, DecisionSettings, FitSettings, SplitSettings
 
     parts = split(labelled_ads, SplitSettings(valid_fraction=0.2))
@@ -159,3 +159,12 @@ def read_parts(run_uri: str) -> pa.Table:
     import pyarrow.parquet as pq
 
     return pa.concat_tables([pq.read_table(path) for path in sorted(Path(run_uri).glob("part-*.parquet"))])
+
+
+def patch_storage(patch: pytest.MonkeyPatch, name: str, value: object) -> None:
+    """Replace a function of the storage for its callers, and for the other functions of the storage itself."""
+    from rubert_ood import storage
+    from rubert_ood.storage import objects
+
+    patch.setattr(storage, name, value, raising=False)
+    patch.setattr(objects, name, value)

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from rubert_ood import storage
 from rubert_ood.errors import InputError, RubertOodError, SettingsError
-from rubert_ood.listing import FileInfo, Listing, list_below
+from rubert_ood.storage.listing import FileInfo, Listing, list_below
 
 log = logging.getLogger(__name__)
 

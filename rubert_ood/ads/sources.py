@@ -10,8 +10,13 @@ from rubert_ood import storage
 from rubert_ood.ads.csv_table import is_csv
 from rubert_ood.ads.lakehouse import drop_tables, refuse_parts_of_tables
 from rubert_ood.errors import InputError
-from rubert_ood.listing import FileInfo, Listing, is_left_by_writer, list_below
-from rubert_ood.retry import explained, retried
+from rubert_ood.storage.listing import (
+    FileInfo,
+    Listing,
+    is_left_by_writer,
+    list_below,
+)
+from rubert_ood.storage.retry import explained, retried
 
 log = logging.getLogger(__name__)
 

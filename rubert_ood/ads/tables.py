@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from rubert_ood import storage
 from rubert_ood.ads.csv_table import is_csv, read_csv
 from rubert_ood.errors import InputChangedError, InputError
-from rubert_ood.listing import local_version
-from rubert_ood.retry import explained, retried
+from rubert_ood.storage.listing import local_version
+from rubert_ood.storage.retry import explained, retried
 
 READ_BATCH_ROWS = 16_384
 BUFFER_BYTES = 2**23

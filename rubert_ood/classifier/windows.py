@@ -19,7 +19,7 @@ from rubert_ood.settings import LongTextSettings
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from rubert_ood.classifier.model import Classifier
+    from rubert_ood.classifier.classifier import Classifier
 
 COLUMNS = {"windows": pa.list_(pa.list_(pa.int32())), "num_tokens": pa.int32(), "is_cut": pa.bool_()}
 """A table of windowed texts, one row per text."""

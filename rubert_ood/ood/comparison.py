@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from rubert_ood.classifier.outputs import Outputs
 from rubert_ood.ood.decision import OTHER, can_flag, conformal_p
 from rubert_ood.ood.detectors import Detector, fit_detectors
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
 from rubert_ood.ood.metrics import ood_metrics
+from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.reference import Reference
 
 NUM_FOLDS = 5

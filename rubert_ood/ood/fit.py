@@ -9,9 +9,9 @@ from typing import Literal
 
 import numpy as np
 
-from rubert_ood.classifier.outputs import Outputs
 from rubert_ood.ood.decision import Decisions, Thresholds, check_rule, decide, fit_thresholds
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
+from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.temperature import TemperatureFit, fit_temperature
 from rubert_ood.settings import DecisionSettings, FitSettings
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from rubert_ood.classifier.outputs import Outputs, sample_rows
+from rubert_ood.ood.outputs import Outputs, sample_rows
 
 MAX_REFERENCE_ROWS = 20_000
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
-from rubert_ood.classifier.outputs import Outputs
 from rubert_ood.errors import PublicationRefusedError
 from rubert_ood.ood.decision import OTHER, Decisions, is_far
 from rubert_ood.ood.fit import FittedModel
+from rubert_ood.ood.outputs import Outputs
 from rubert_ood.settings import DecisionSettings
 
 TAUS_T = np.round(np.arange(0.0, 1.0, 0.01), 2)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rubert_ood.scoring.gate import class_shift, shift
-from rubert_ood.scoring.ledger import CONFIDENCE_BINS
+from rubert_ood.publishing.gate import class_shift, shift
+from rubert_ood.runs.receipts import CONFIDENCE_BINS
 
 MOVED_DISTANCE = 0.1
 """Jensen-Shannon distance from which a distribution has moved: ads that are a sixth longer, say. Two samples of 10,000

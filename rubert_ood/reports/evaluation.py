@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from rubert_ood.ads.dataset import LabelledAds
-from rubert_ood.classifier.outputs import Outputs
 from rubert_ood.ood.comparison import compare_detectors, compare_rules
 from rubert_ood.ood.decision import OTHER, Decisions, d2_limit
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.metrics import classification_metrics, confusion_pairs, ece, reliability_bins
+from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.reference import Reference
 from rubert_ood.ood.temperature import nll, softmax
 from rubert_ood.reports.curves import class_curves, histograms, ood_roc, risk_coverage

@@ -13,11 +13,11 @@ from markupsafe import Markup
 
 from rubert_ood.plain import printable, printable_lines
 from rubert_ood.reports import figures
-from rubert_ood.reports.diff import diff_findings, most_churned, transition_counts
+from rubert_ood.reports.diff_findings import diff_findings, most_churned, transition_counts
 from rubert_ood.reports.drift import drift, label_shares, rates
 from rubert_ood.reports.verdict import WEAK_F1, measured_kinds
-from rubert_ood.scoring.ledger import TOKEN_EDGES
-from rubert_ood.scoring.top_ood import EXCERPT_CHARACTERS
+from rubert_ood.runs.receipts import TOKEN_EDGES
+from rubert_ood.runs.top_ood import EXCERPT_CHARACTERS
 
 SLOWEST_SHARDS = 10
 REJECTING_FILES = 10

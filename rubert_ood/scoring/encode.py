@@ -13,13 +13,18 @@ from rubert_ood.ads.schema import as_text, decoded
 from rubert_ood.ads.tables import iter_rows
 from rubert_ood.ads.text import ad_text
 from rubert_ood.bundle import Bundle
-from rubert_ood.retry import retried
+from rubert_ood.runs.cities import CityCounter
+from rubert_ood.runs.part import STATUS_EMPTY, STATUS_OK
+from rubert_ood.runs.plan import Shard, unpack_schema
 from rubert_ood.scoring.carry import cast_carried
-from rubert_ood.scoring.cities import CityCounter
 from rubert_ood.scoring.fold import TextFolder
-from rubert_ood.scoring.payload import ScoringJob, attempt, job_bundle, to_ipc
-from rubert_ood.scoring.plan import Shard, unpack_schema
-from rubert_ood.scoring.records import STATUS_EMPTY, STATUS_OK
+from rubert_ood.scoring.job import (
+    ScoringJob,
+    attempt,
+    job_bundle,
+    to_ipc,
+)
+from rubert_ood.storage.retry import retried
 
 ROLES = ("ad_id", "title", "description", "city")
 BATCH_ROWS = 32
@@ -128,6 +133,6 @@ def _reject_reason(ad_id: Any, title: Any, description: Any) -> str | None:
 
 @lru_cache(maxsize=1)
 def _tokenizer(folder: str) -> Any:
-    from rubert_ood.classifier.model import load_tokenizer
+    from rubert_ood.classifier.classifier import load_tokenizer
 
     return load_tokenizer(folder)

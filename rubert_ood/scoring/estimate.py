@@ -11,11 +11,11 @@ import pyarrow as pa
 
 from rubert_ood.bundle import Bundle
 from rubert_ood.classifier import windows
-from rubert_ood.classifier.model import Classifier
+from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.classifier.tokens import num_tokens
 from rubert_ood.errors import InputError
+from rubert_ood.runs.plan import Plan, Shard
 from rubert_ood.scoring.encode import encode_rows
-from rubert_ood.scoring.plan import Plan, Shard
 
 log = logging.getLogger(__name__)
 

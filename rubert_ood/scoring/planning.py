@@ -15,12 +15,18 @@ from rubert_ood.ads.sources import Tables, survey_tables, warn_of_ignored
 from rubert_ood.ads.tables import TableInfo, inspect
 from rubert_ood.bundle import Bundle
 from rubert_ood.errors import InputError, SchemaError, SettingsError
-from rubert_ood.listing import FileInfo, list_below, literal_head
 from rubert_ood.progress import Progress
+from rubert_ood.runs.part import part_schema
+from rubert_ood.runs.plan import (
+    Plan,
+    Shard,
+    digest,
+    pack_schema,
+    run_folder,
+)
 from rubert_ood.scoring.carry import CarriedTypes, check_names
-from rubert_ood.scoring.plan import Plan, Shard, digest, pack_schema, run_folder
-from rubert_ood.scoring.records import part_schema
 from rubert_ood.settings import Precision, ScoreSettings
+from rubert_ood.storage.listing import FileInfo, list_below, literal_head
 
 log = logging.getLogger(__name__)
 

@@ -11,10 +11,16 @@ import pyarrow as pa
 
 from rubert_ood.bundle import Bundle
 from rubert_ood.classifier import windows
-from rubert_ood.scoring.payload import ScoringJob, attempt, from_ipc, job_bundle, to_ipc
+from rubert_ood.scoring.job import (
+    ScoringJob,
+    attempt,
+    from_ipc,
+    job_bundle,
+    to_ipc,
+)
 
 if TYPE_CHECKING:
-    from rubert_ood.classifier.model import Classifier
+    from rubert_ood.classifier.classifier import Classifier
 
 
 class Scorer:
@@ -38,7 +44,7 @@ class Scorer:
             if self._classifier is None:
                 import torch
 
-                from rubert_ood.classifier.model import Classifier
+                from rubert_ood.classifier.classifier import Classifier
 
                 torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // self.job.actors_per_node))
                 self._classifier = Classifier.load(

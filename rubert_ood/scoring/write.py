@@ -21,12 +21,19 @@ from rubert_ood.ads.schema import decoded
 from rubert_ood.ads.text import text_key
 from rubert_ood.errors import InputError, PartialRunError
 from rubert_ood.ood.decision import OTHER
-from rubert_ood.scoring.ledger import find_receipt, make_receipt, receipt_uri
-from rubert_ood.scoring.payload import ScoringJob, attempt, from_ipc
-from rubert_ood.scoring.plan import Shard
-from rubert_ood.scoring.records import ERROR_SCHEMA, LENGTH_FIELDS, STATUS_EMPTY, ids_digest, part_schema, to_parquet
-from rubert_ood.scoring.runner import check_holder
-from rubert_ood.scoring.top_ood import top_ood
+from rubert_ood.runs.claim import check_holder
+from rubert_ood.runs.part import (
+    ERROR_SCHEMA,
+    LENGTH_FIELDS,
+    STATUS_EMPTY,
+    ids_digest,
+    part_schema,
+    to_parquet,
+)
+from rubert_ood.runs.plan import Shard
+from rubert_ood.runs.receipts import find_receipt, make_receipt, receipt_uri
+from rubert_ood.runs.top_ood import top_ood
+from rubert_ood.scoring.job import ScoringJob, attempt, from_ipc
 
 SETTLE_ATTEMPTS = 5
 NEVER_DIFFERS = ("ad_id", "status", "text_key")

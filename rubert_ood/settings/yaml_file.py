@@ -7,7 +7,7 @@ import yaml
 from rubert_ood import storage
 from rubert_ood.errors import InputError, SettingsError
 from rubert_ood.plain import printable
-from rubert_ood.retry import explained, retried
+from rubert_ood.storage.retry import explained, retried
 
 MAX_BYTES = 2**20
 MAX_DEPTH = 20

@@ -5,14 +5,15 @@ from datetime import date, timedelta
 from typing import Any
 
 from rubert_ood import storage
-from rubert_ood.cluster import ray_session
+from rubert_ood.comparing.compare import changed_labels, compare_runs
 from rubert_ood.errors import RubertOodError
-from rubert_ood.scoring.manifest import read_manifest
-from rubert_ood.scoring.pointer import day_uri, look
-from rubert_ood.scoring.publish import PastDay, publish_run
-from rubert_ood.scoring.run_before import run_before
+from rubert_ood.publishing.pointer import day_uri, look
+from rubert_ood.publishing.publish import PastDay, publish_run
+from rubert_ood.publishing.run_before import run_before
+from rubert_ood.ray_session import ray_session
+from rubert_ood.reports.documents import write_diff
+from rubert_ood.runs.manifest import read_manifest
 from rubert_ood.settings import BackfillSettings, ScoreSettings
-from rubert_ood.workflows.compare import changed_labels, compare_runs, write_diff
 from rubert_ood.workflows.score import score, write_report
 
 log = logging.getLogger(__name__)

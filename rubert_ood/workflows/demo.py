@@ -10,12 +10,10 @@ from rich.table import Table
 
 from rubert_ood import storage, terminal
 from rubert_ood.ads.dataset import build_cleaner, read_labelled
-from rubert_ood.ads.synthetic import hard_cases, out_of_domain_texts, write_catalogue
 from rubert_ood.ads.text import ad_text
-from rubert_ood.classifier.small_bert import build_small_bert
-from rubert_ood.cluster import ray_session
 from rubert_ood.plain import printable
-from rubert_ood.scoring.records import to_parquet
+from rubert_ood.ray_session import ray_session
+from rubert_ood.runs.part import to_parquet
 from rubert_ood.settings import (
     DemoSettings,
     EvaluationSettings,
@@ -24,6 +22,8 @@ from rubert_ood.settings import (
     TrainSettings,
     WorkerSettings,
 )
+from rubert_ood.synthetic.catalogue import hard_cases, out_of_domain_texts, write_catalogue
+from rubert_ood.synthetic.small_bert import build_small_bert
 from rubert_ood.workflows.score import score
 from rubert_ood.workflows.train import train
 

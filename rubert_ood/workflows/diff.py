@@ -6,15 +6,16 @@ from typing import Any
 
 from rubert_ood import storage
 from rubert_ood.bundle import load_bundle
-from rubert_ood.bundle_files import MANIFEST
-from rubert_ood.cluster import ray_session
+from rubert_ood.bundle.evaluation import read_evaluation
+from rubert_ood.bundle.files import MANIFEST
+from rubert_ood.comparing.compare import compare_runs
 from rubert_ood.errors import InputError, SettingsError
-from rubert_ood.reports.diff import compare_evaluations
-from rubert_ood.scoring.manifest import manifest_uri
-from rubert_ood.scoring.pointer import POINTER_FILE, read_pointer
+from rubert_ood.publishing.pointer import POINTER_FILE, read_pointer
+from rubert_ood.ray_session import ray_session
+from rubert_ood.reports.diff_findings import compare_evaluations
+from rubert_ood.reports.documents import write_diff
+from rubert_ood.runs.manifest import manifest_uri
 from rubert_ood.settings import DiffSettings, GateSettings, ScoreSettings
-from rubert_ood.workflows.bundles import read_evaluation
-from rubert_ood.workflows.compare import compare_runs, write_diff
 from rubert_ood.workflows.score import score
 
 log = logging.getLogger(__name__)

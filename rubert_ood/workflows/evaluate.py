@@ -5,11 +5,12 @@ from typing import Any
 
 from rubert_ood import storage
 from rubert_ood.ads.dataset import clean_labelled, read_labelled
+from rubert_ood.ads.extra_texts import load_extra_texts
 from rubert_ood.bundle import load_bundle, load_reference
-from rubert_ood.cluster import ray_session
+from rubert_ood.ray_session import ray_session
+from rubert_ood.reports.documents import evaluation_documents
 from rubert_ood.settings import EvaluateSettings, WorkerSettings
-from rubert_ood.workflows.bundles import bundle_outputs
-from rubert_ood.workflows.evaluation import evaluation_documents, load_extra_texts
+from rubert_ood.training.features import bundle_outputs
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import logging
 import os
 
 from rubert_ood.bundle import Bundle, load_bundle
-from rubert_ood.scoring.plan import Plan
+from rubert_ood.runs.plan import Plan
 from rubert_ood.scoring.planning import make_plan
 from rubert_ood.settings import PlanSettings, ScoreSettings
 

@@ -11,12 +11,12 @@ import numpy as np
 from rubert_ood import terminal
 from rubert_ood.bundle import Bundle, load_bundle
 from rubert_ood.classifier import windows
-from rubert_ood.classifier.model import Classifier
+from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.errors import InputError
 from rubert_ood.ood.decision import OTHER
 from rubert_ood.plain import printable
-from rubert_ood.retry import explained
 from rubert_ood.settings import PredictSettings
+from rubert_ood.storage.retry import explained
 
 log = logging.getLogger(__name__)
 

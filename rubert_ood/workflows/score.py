@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rubert_ood import storage
-from rubert_ood.cluster import ray_session
+from rubert_ood.comparing.compare import changed_labels, compare_runs
 from rubert_ood.errors import (
     ErrorRateError,
     PartialRunError,
@@ -14,19 +14,42 @@ from rubert_ood.errors import (
     RubertOodError,
     SettingsError,
 )
-from rubert_ood.folders import remove_leftovers
+from rubert_ood.publishing.gate import check_gate, nothing_scored
+from rubert_ood.publishing.pointer import (
+    Place,
+    Pointer,
+    day_uri,
+    look,
+    named_by,
+)
+from rubert_ood.publishing.publish import check_not_rolled_back, manifest_at, publish_run
+from rubert_ood.publishing.rollback import roll_back
+from rubert_ood.ray_session import ray_session
+from rubert_ood.reports.documents import write_diff
 from rubert_ood.reports.html import run_html
-from rubert_ood.scoring.gate import check_gate, nothing_scored
-from rubert_ood.scoring.ledger import read_quarantine, read_receipts
-from rubert_ood.scoring.manifest import WHOLE, find_manifest, make_manifest, read_manifest, revise_manifest
-from rubert_ood.scoring.plan import Plan, Shard, load_plan, save_plan
-from rubert_ood.scoring.pointer import Place, Pointer, day_uri, look, named_by
-from rubert_ood.scoring.publish import check_not_rolled_back, manifest_at, publish_run
-from rubert_ood.scoring.rollback import roll_back
-from rubert_ood.scoring.runner import Runner
-from rubert_ood.scoring.verify import PartMismatchError, VerifiedRun, check_manifest, verify_run
+from rubert_ood.runs.claim import Runner
+from rubert_ood.runs.manifest import (
+    WHOLE,
+    find_manifest,
+    make_manifest,
+    read_manifest,
+    revise_manifest,
+)
+from rubert_ood.runs.plan import (
+    Plan,
+    Shard,
+    load_plan,
+    save_plan,
+)
+from rubert_ood.runs.receipts import read_quarantine, read_receipts
+from rubert_ood.runs.verify import (
+    PartMismatchError,
+    VerifiedRun,
+    check_manifest,
+    verify_run,
+)
 from rubert_ood.settings import PublishSettings, RollbackSettings, ScoreSettings, VerifySettings
-from rubert_ood.workflows.compare import changed_labels, compare_runs, write_diff
+from rubert_ood.storage.folders import remove_leftovers
 from rubert_ood.workflows.plan import check_input
 
 log = logging.getLogger(__name__)
@@ -115,7 +138,7 @@ def _score_and_verify(run_plan: Plan, settings: ScoreSettings, runner: Runner, s
 def _score(todo: list[Shard], run_plan: Plan, settings: ScoreSettings, runner: Runner) -> None:
     if todo:
         with ray_session(settings):
-            from rubert_ood.scoring.pipeline import score_shards
+            from rubert_ood.scoring.passes import score_shards
 
             score_shards(run_plan, todo, settings, runner)
 

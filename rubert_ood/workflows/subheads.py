@@ -4,12 +4,12 @@ import logging
 
 from rubert_ood import storage
 from rubert_ood.ads.dataset import clean_subcategories, read_labelled
-from rubert_ood.bundle import Bundle, check_new, derive_bundle, load_bundle
+from rubert_ood.bundle import Bundle, check_new, derive_bundle, load_bundle, version_name
 from rubert_ood.classifier.subheads import fit_subheads
-from rubert_ood.cluster import ray_session
 from rubert_ood.errors import SchemaError
+from rubert_ood.ray_session import ray_session
 from rubert_ood.settings import SubheadsSettings, WorkerSettings
-from rubert_ood.workflows.bundles import bundle_outputs, version_name
+from rubert_ood.training.features import bundle_outputs
 
 log = logging.getLogger(__name__)
 

@@ -8,22 +8,22 @@ from typing import Any
 
 from rubert_ood import storage
 from rubert_ood.ads.dataset import Dataset, LabelledAds, load_dataset
-from rubert_ood.bundle import Bundle, check_new, write_bundle
-from rubert_ood.classifier.baseline import baseline_metrics
-from rubert_ood.classifier.features import StoredFeatures, compute_features
-from rubert_ood.classifier.outputs import Outputs
-from rubert_ood.classifier.preflight import check_training, precision_of_workers
-from rubert_ood.classifier.training import TrainedModel, fine_tune
-from rubert_ood.cluster import ray_session
+from rubert_ood.ads.extra_texts import load_extra_texts
+from rubert_ood.bundle import Bundle, check_new, version_name, write_bundle
 from rubert_ood.ood.agreement import check_agreement, int8_agreement
 from rubert_ood.ood.decision import check_rule
 from rubert_ood.ood.fit import FittedModel
+from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.reference import MAX_REFERENCE_ROWS, make_reference
+from rubert_ood.ray_session import ray_session
+from rubert_ood.reports.documents import evaluation_documents
 from rubert_ood.reports.model_card import model_card
 from rubert_ood.settings import Precision, SplitSettings, TrainSettings
-from rubert_ood.workflows.bundles import version_name
-from rubert_ood.workflows.evaluation import evaluation_documents, load_extra_texts
-from rubert_ood.workflows.fitting import fit_features
+from rubert_ood.training.baseline import baseline_metrics
+from rubert_ood.training.features import StoredFeatures, compute_features
+from rubert_ood.training.fine_tune import TrainedModel, fine_tune
+from rubert_ood.training.fit_features import fit_features
+from rubert_ood.training.preflight import check_training, precision_of_workers
 
 log = logging.getLogger(__name__)
 

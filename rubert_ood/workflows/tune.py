@@ -11,18 +11,20 @@ import numpy as np
 
 from rubert_ood import storage
 from rubert_ood.ads.dataset import LabelledAds, clean_labelled, read_labelled
-from rubert_ood.bundle import Bundle, check_new, derive_bundle, load_bundle, load_reference
-from rubert_ood.classifier.outputs import Outputs
-from rubert_ood.cluster import ray_session
+from rubert_ood.ads.extra_texts import load_extra_texts
+from rubert_ood.bundle import Bundle, check_new, derive_bundle, load_bundle, load_reference, version_name
+from rubert_ood.bundle.evaluation import read_evaluation
 from rubert_ood.errors import InputError, SettingsError
 from rubert_ood.ood.decision import check_rule
 from rubert_ood.ood.fit import FittedModel, fit
+from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.reference import Reference, make_reference
 from rubert_ood.ood.tuning import ads_needed, choose_decision, measure
+from rubert_ood.ray_session import ray_session
+from rubert_ood.reports.documents import evaluation_documents
 from rubert_ood.reports.model_card import model_card
 from rubert_ood.settings import DecisionSettings, GateSettings, TuneSettings
-from rubert_ood.workflows.bundles import bundle_outputs, read_evaluation, version_name
-from rubert_ood.workflows.evaluation import evaluation_documents, load_extra_texts
+from rubert_ood.training.features import bundle_outputs
 
 log = logging.getLogger(__name__)
 

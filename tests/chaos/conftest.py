@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 import s3fs
 
-from rubert_ood.ads.synthetic import generate_ads
+from rubert_ood.synthetic.catalogue import generate_ads
 from tests.chaos.machines import Machines
 from tests.chaos.runs import ScoreRun
 from tests.conftest import write_parquet

@@ -7,7 +7,7 @@ import fsspec
 import pyarrow as pa
 import pytest
 
-from rubert_ood.ads.synthetic import generate_ads
+from rubert_ood.synthetic.catalogue import generate_ads
 from tests.chaos.conftest import RUN_TIMEOUT_S
 from tests.chaos.poison.sitecustomize import MARKER
 from tests.chaos.runs import RUN_PATH, ScoreRun

@@ -12,17 +12,22 @@ from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 
 from rubert_ood.ads.dataset import LabelledAds
-from rubert_ood.ads.synthetic import categories
-from rubert_ood.classifier.outputs import Outputs
+from rubert_ood.comparing.counts import (
+    ROW_SCHEMA,
+    add_partition,
+    count_partition,
+    summary,
+)
 from rubert_ood.ood.fit import fit
 from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
+from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.reference import Reference
-from rubert_ood.reports.diff import compare_evaluations
+from rubert_ood.reports.diff_findings import compare_evaluations
 from rubert_ood.reports.evaluation import evaluate
 from rubert_ood.reports.html import diff_html, evaluation_html, run_html
-from rubert_ood.scoring.diff import ROW_SCHEMA, add_partition, count_partition, summary
-from rubert_ood.scoring.ledger import token_histogram
+from rubert_ood.runs.receipts import token_histogram
 from rubert_ood.settings import DecisionSettings, FitSettings
+from rubert_ood.synthetic.catalogue import categories
 
 ATTACK = '<script>window.attacked = 1</script><img src="x" onerror="window.attacked = 2">'
 LAUNCH = (

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rubert_ood.ads.synthetic import generate_ads
-from rubert_ood.scoring.records import ids_digest
+from rubert_ood.runs.part import ids_digest
 from rubert_ood.settings import GateSettings, ScoreSettings
+from rubert_ood.synthetic.catalogue import generate_ads
 from rubert_ood.workflows.score import score
 from tests.conftest import read_parts
 

@@ -10,11 +10,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from rubert_ood.ads.synthetic import generate_ads
 from rubert_ood.bundle import load_bundle, write_bundle
+from rubert_ood.comparing import join
 from rubert_ood.errors import InputError, PartialRunError, RubertOodError, SettingsError
 from rubert_ood.ood.fit import FittedModel
-from rubert_ood.scoring import join
 from rubert_ood.settings import (
     BackfillSettings,
     DiffSettings,
@@ -22,6 +21,7 @@ from rubert_ood.settings import (
     RollbackSettings,
     ScoreSettings,
 )
+from rubert_ood.synthetic.catalogue import generate_ads
 from rubert_ood.workflows.backfill import backfill
 from rubert_ood.workflows.diff import diff
 from rubert_ood.workflows.score import rollback, score

@@ -6,8 +6,8 @@ import torch
 
 from rubert_ood.ads.dataset import load_dataset
 from rubert_ood.bundle import load_bundle
-from rubert_ood.classifier.device import choose_device
-from rubert_ood.classifier.model import Classifier
+from rubert_ood.classifier.classifier import Classifier
+from rubert_ood.classifier.precision import choose_device
 from rubert_ood.classifier.tokens import tokenize
 from rubert_ood.errors import SettingsError
 
@@ -34,7 +34,7 @@ def test_gpu_agrees_with_cpu(trained_bundle, labelled_ads):
 
 @needs_gpu
 def test_training_on_a_gpu_learns(ray_local, train_settings, tmp_path):
-    from rubert_ood.classifier.training import fine_tune
+    from rubert_ood.training.fine_tune import fine_tune
 
     workers = train_settings.workers.model_copy(update={"num_workers": 1, "use_gpu": True})
     settings = train_settings.model_copy(update={"workers": workers, "output_uri": str(tmp_path)})

@@ -11,12 +11,12 @@ import pytest
 import ray
 import ray.cloudpickle
 
-from rubert_ood.ads.synthetic import generate_ads
 from rubert_ood.errors import PartialRunError
-from rubert_ood.scoring import pipeline
+from rubert_ood.scoring import passes as pipeline
 from rubert_ood.scoring.encode import encode
 from rubert_ood.scoring.scorer import Scorer
 from rubert_ood.settings import GateSettings, ScoreSettings, VerifySettings
+from rubert_ood.synthetic.catalogue import generate_ads
 from rubert_ood.workflows import score as workflow
 from rubert_ood.workflows.score import score, verify
 from tests.conftest import damage_first_page, read_parts, same_rows, write_parquet

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rubert_ood.ads.synthetic import generate_ads
 from rubert_ood.bundle import load_bundle
 from rubert_ood.errors import PartialRunError
 from rubert_ood.settings import GateSettings, ScoreSettings
+from rubert_ood.synthetic.catalogue import generate_ads
 from rubert_ood.workflows.predict import predict_texts
 from rubert_ood.workflows.score import score
 from tests.conftest import read_parts, same_rows, write_parquet

@@ -18,12 +18,12 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss
 from transformers import AutoTokenizer
 
 from rubert_ood.ads.dataset import LabelledAds, load_dataset
-from rubert_ood.classifier.ddp_loop import Trainer
-from rubert_ood.classifier.features import compute_features
-from rubert_ood.classifier.training import fine_tune
 from rubert_ood.errors import BundleError, PartialRunError, RubertOodError, SettingsError
 from rubert_ood.ood.temperature import softmax
 from rubert_ood.settings import LongTextSettings, TrainSettings, WorkerSettings
+from rubert_ood.training.ddp_loop import Trainer
+from rubert_ood.training.features import compute_features
+from rubert_ood.training.fine_tune import fine_tune
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
@@ -138,7 +138,7 @@ def test_resumes_from_an_earlier_checkpoint_with_its_schedule(dataset, train_set
     )
     result = tmp_path / "result.json"
     monkeypatch.setattr(
-        "rubert_ood.classifier.training.train_worker",
+        "rubert_ood.training.fine_tune.train_worker",
         lambda config: _train_from(config | {"checkpoint": str(first), "result": str(result)}),
     )
     fine_tune(dataset, settings, run_name="resumed", work_dir=str(tmp_path / "w2"))
@@ -152,7 +152,7 @@ def _raise(config: dict) -> None:
 
 
 def test_a_training_that_fails_for_good_is_one_line(dataset, train_settings, tmp_path, monkeypatch):
-    monkeypatch.setattr("rubert_ood.classifier.training.train_worker", _raise)
+    monkeypatch.setattr("rubert_ood.training.fine_tune.train_worker", _raise)
     settings = _with(train_settings, workers={"max_failures": 0}).model_copy(update={"output_uri": str(tmp_path)})
     with pytest.raises(PartialRunError, match=r"training fails stopped.*no luck with") as caught:
         fine_tune(dataset, settings, run_name="fails", work_dir=str(tmp_path / "work"))
@@ -169,7 +169,7 @@ def _wrong(config: dict) -> None:
 
 
 def test_a_training_that_would_fail_again_does_not_say_that_it_goes_on(dataset, train_settings, tmp_path, monkeypatch):
-    monkeypatch.setattr("rubert_ood.classifier.training.train_worker", _wrong)
+    monkeypatch.setattr("rubert_ood.training.fine_tune.train_worker", _wrong)
     settings = _with(train_settings, workers={"max_failures": 0}).model_copy(update={"output_uri": str(tmp_path)})
     with pytest.raises(
         RubertOodError, match=r"^training wrong failed, and would fail again: ValueError: no sense"
@@ -204,7 +204,7 @@ def test_a_bundle_that_a_node_refuses_ends_its_job_in_one_line(dataset):
 
 
 def test_features_come_in_order_each_row_once(two_workers, dataset):
-    from rubert_ood.classifier.model import Classifier
+    from rubert_ood.classifier.classifier import Classifier
     from rubert_ood.classifier.tokens import tokenize
 
     workers = WorkerSettings(num_workers=2)
@@ -237,8 +237,8 @@ def test_statistics_are_fitted_on_stored_features_without_gathering_them(two_wor
     """Two passes over batches on the workers against sklearn on all rows at once."""
     from sklearn.covariance import LedoitWolf
 
-    from rubert_ood.classifier import features as module
-    from rubert_ood.workflows.fitting import fit_statistics
+    from rubert_ood.training import features as module
+    from rubert_ood.training.fit_features import fit_statistics
 
     monkeypatch.setattr(module, "SUM_ADS", 300)  # several sums, and one that two parts share
     parts = {"valid": dataset.valid, "train": dataset.train, "test": dataset.test}
@@ -264,7 +264,7 @@ def test_statistics_are_fitted_on_stored_features_without_gathering_them(two_wor
 
 def test_features_of_long_texts_are_pooled_over_their_windows(two_workers, dataset):
     from rubert_ood.classifier import windows
-    from rubert_ood.classifier.model import Classifier
+    from rubert_ood.classifier.classifier import Classifier
 
     texts = [" ".join(dataset.test.texts[n : n + 1 + n % 4]) for n in range(0, 60, 5)]
     chunk = LongTextSettings(mode="chunk", stride=10, max_chunks=4)

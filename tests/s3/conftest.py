@@ -23,10 +23,10 @@ def s3(s3_env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]
 
     for name, value in s3_env.items():
         monkeypatch.setenv(name, value)
-    storage._s3.cache_clear()
+    storage.objects._s3.cache_clear()
     s3fs.S3FileSystem.clear_instance_cache()
     yield f"s3://{BUCKET}"
-    storage._s3.cache_clear()
+    storage.objects._s3.cache_clear()
     s3fs.S3FileSystem.clear_instance_cache()
 
 

@@ -7,11 +7,12 @@ import s3fs
 
 from rubert_ood import storage
 from rubert_ood.errors import OutputError, PartialRunError
-from rubert_ood.scoring.pointer import read_pointer
-from rubert_ood.scoring.publish import publish_run
+from rubert_ood.publishing.pointer import read_pointer
+from rubert_ood.publishing.publish import publish_run
 from rubert_ood.settings import GateSettings
+from tests.conftest import patch_storage
 from tests.s3.plain_server import PlainServer, plain_server
-from tests.unit.scoring.manifests import a_manifest, put_manifest
+from tests.unit.publishing.manifests import a_manifest, put_manifest
 
 OUT = "s3://bucket/out"
 URI = f"{OUT}/latest.json"
@@ -30,10 +31,10 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[PlainServer]:
         }
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
-        storage._s3.cache_clear()
+        storage.objects._s3.cache_clear()
         s3fs.S3FileSystem.clear_instance_cache()
         yield server
-        storage._s3.cache_clear()
+        storage.objects._s3.cache_clear()
         s3fs.S3FileSystem.clear_instance_cache()
 
 
@@ -120,7 +121,7 @@ def test_publish_run_on_a_server_that_ignores_conditions_sees_that_it_was_overwr
             server.objects["/bucket/out/latest.json"] = rivals.pop()
         return swapped
 
-    monkeypatch.setattr(storage, "swap_bytes", overwritten)
+    patch_storage(monkeypatch, "swap_bytes", overwritten)
     _publish("r2")
     assert [path.rpartition("=")[2] for path in read_pointer(OUT).runs] == ["r2", "rival"]
 

@@ -16,13 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rubert_ood import folders, storage
-from rubert_ood.ads.synthetic import generate_ads
+from rubert_ood import storage
 from rubert_ood.ads.tables import inspect, read_rows
 from rubert_ood.errors import InputError, OutputError, StorageUnavailableError
-from rubert_ood.folders import fetch_folder, put_folder
-from rubert_ood.listing import list_below
-from tests.conftest import read_parts, same_rows, write_parquet
+from rubert_ood.storage import folders
+from rubert_ood.storage.folders import fetch_folder, put_folder
+from rubert_ood.storage.listing import list_below
+from rubert_ood.synthetic.catalogue import generate_ads
+from tests.conftest import patch_storage, read_parts, same_rows, write_parquet
 from tests.s3.proxy import Fault
 
 SLOW_DOWN = Fault("error", status=503, code="SlowDown")
@@ -176,11 +177,11 @@ def test_many_refused_uploads_at_once_do_not_block_the_connections(s3, proxy, di
 @pytest.fixture
 def impatient(s3, monkeypatch):
     """A client that waits 3 s for an answer instead of 20, and 6 s for an upload instead of 40."""
-    monkeypatch.setattr(storage, "READ_TIMEOUT_S", 3)
-    monkeypatch.setattr(storage, "UPLOAD_START_S", 6)
-    storage._s3.cache_clear()
+    patch_storage(monkeypatch, "READ_TIMEOUT_S", 3)
+    patch_storage(monkeypatch, "UPLOAD_START_S", 6)
+    storage.objects._s3.cache_clear()
     yield
-    storage._s3.cache_clear()
+    storage.objects._s3.cache_clear()
 
 
 def test_a_server_that_says_nothing_is_asked_again(s3, proxy, direct, impatient):

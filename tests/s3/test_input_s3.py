@@ -11,8 +11,8 @@ from rubert_ood.ads.lakehouse import _s3_options
 from rubert_ood.ads.sources import list_tables, survey_tables
 from rubert_ood.ads.tables import inspect, read_rows
 from rubert_ood.errors import InputChangedError, InputError
-from rubert_ood.listing import list_below
-from rubert_ood.scoring.records import to_parquet
+from rubert_ood.runs.part import to_parquet
+from rubert_ood.storage.listing import list_below
 
 
 def put(uri: str, *ids: str) -> str:

@@ -11,11 +11,11 @@ import s3fs
 
 from rubert_ood import storage
 from rubert_ood.bundle import load_bundle
-from rubert_ood.listing import list_below
-from rubert_ood.scoring.payload import ScoringJob
+from rubert_ood.publishing.pointer import read_pointer
+from rubert_ood.scoring.job import ScoringJob
 from rubert_ood.scoring.planning import make_plan
-from rubert_ood.scoring.pointer import read_pointer
 from rubert_ood.settings import ScoreSettings
+from rubert_ood.storage.listing import list_below
 from tests.conftest import write_parquet
 from tests.s3.server import KEY, SECRET
 
@@ -123,7 +123,7 @@ def test_credentials_that_expire_are_fetched_again(s3, s3_env, tmp_path, monkeyp
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("AWS_PROFILE", "role")
-    storage._s3.cache_clear()
+    storage.objects._s3.cache_clear()
     s3fs.S3FileSystem.clear_instance_cache()
     storage.put_bytes(f"{s3}/role/a", b"1")
     before = len(calls.read_text())

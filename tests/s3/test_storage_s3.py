@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from rubert_ood import folders, storage
+from rubert_ood import storage
 from rubert_ood.bundle import load_bundle
 from rubert_ood.errors import BundleError, InputError
-from rubert_ood.listing import list_below, list_folders
-from rubert_ood.scoring.pointer import read_pointer
+from rubert_ood.publishing.pointer import read_pointer
+from rubert_ood.storage import folders
+from rubert_ood.storage.listing import list_below, list_folders
 
 
 def test_put_read_list(s3):
@@ -83,8 +84,8 @@ def test_a_swap_replaces_only_the_version_that_was_read(s3):
 
 
 def test_two_publishers_on_s3_lose_neither(s3):
-    from tests.unit.scoring.manifests import a_manifest
-    from tests.unit.scoring.test_publish import _publish
+    from tests.unit.publishing.manifests import a_manifest
+    from tests.unit.publishing.test_publish import _publish
 
     barrier = threading.Barrier(4)
 
@@ -115,7 +116,7 @@ def test_what_is_missing_is_named(s3, uri, message):
 
 def test_wrong_key_is_one_line(s3, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    storage._s3.cache_clear()
+    storage.objects._s3.cache_clear()
     with pytest.raises(InputError, match=f"{s3}/ready: access denied") as caught:
         storage.read_bytes(f"{s3}/ready")
     assert "wrong" not in str(caught.value)

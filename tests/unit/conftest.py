@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from tests.unit.messy_runs import by_the_rule, full_run, make_run, messy_rows, messy_table, run
+
 LABELS = ["Животные", "Квартиры", "Мебель", "Одежда", "Шины и диски"]
 MAX_LENGTH = 64
 
@@ -15,7 +17,7 @@ MAX_LENGTH = 64
 @pytest.fixture(scope="session")
 def ads() -> pa.Table:
     """500 generated ads of all 50 categories."""
-    from rubert_ood.ads.synthetic import generate_ads
+    from rubert_ood.synthetic.catalogue import generate_ads
 
     return pa.Table.from_batches(generate_ads(500, seed=7, balanced=True))
 
@@ -34,8 +36,8 @@ def small_checkpoint(ad_texts, tmp_path_factory) -> str:
     """A random BERT (H 32, 1000 word pieces) with a head of 5 classes, centred so that its answers differ by ad."""
     import torch
 
-    from rubert_ood.classifier.model import load_network, load_tokenizer
-    from rubert_ood.classifier.small_bert import build_small_bert
+    from rubert_ood.classifier.classifier import load_network, load_tokenizer
+    from rubert_ood.synthetic.small_bert import build_small_bert
 
     folder = str(tmp_path_factory.mktemp("checkpoint"))
     build_small_bert(ad_texts, folder, vocab_size=1000, hidden_size=32)
@@ -80,9 +82,9 @@ def fitted(small_checkpoint, ad_texts, one_by_one):
     """A fit on the checkpoint's own features; its rule is loose, so that every kind of decision occurs."""
     from scipy.special import softmax
 
-    from rubert_ood.classifier.outputs import Outputs
     from rubert_ood.ood.fit import fit
     from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
+    from rubert_ood.ood.outputs import Outputs
     from rubert_ood.settings import DecisionSettings, FitSettings
 
     logits_NC, cls_NH = one_by_one(small_checkpoint, ad_texts, MAX_LENGTH)
@@ -117,10 +119,10 @@ def score_plan() -> Callable[..., list[dict]]:
     """Take a plan through encode, score and write, shard by shard, without Ray; return the receipts in plan order."""
 
     def run(plan, *, token_budget: int = 2048) -> list[dict]:
+        from rubert_ood.runs.plan import save_plan
+        from rubert_ood.runs.receipts import read_receipts
         from rubert_ood.scoring.encode import encode
-        from rubert_ood.scoring.ledger import read_receipts
-        from rubert_ood.scoring.payload import ScoringJob, shard_item
-        from rubert_ood.scoring.plan import save_plan
+        from rubert_ood.scoring.job import ScoringJob, shard_item
         from rubert_ood.scoring.scorer import Scorer
         from rubert_ood.scoring.write import write
 
@@ -140,10 +142,11 @@ def score_plan() -> Callable[..., list[dict]]:
 def without_ray(monkeypatch) -> None:
     """Jobs score and compare in this process, shard after shard, by the same stages, as Ray would with one worker."""
     from rubert_ood.ads.tables import read_rows
-    from rubert_ood.scoring import join, pipeline
-    from rubert_ood.scoring.diff import ROW_SCHEMA, count_partition
+    from rubert_ood.comparing import join
+    from rubert_ood.comparing.counts import ROW_SCHEMA, count_partition
+    from rubert_ood.scoring import passes as pipeline
     from rubert_ood.scoring.encode import encode
-    from rubert_ood.scoring.payload import ScoringJob, shard_item
+    from rubert_ood.scoring.job import ScoringJob, shard_item
     from rubert_ood.scoring.scorer import Scorer
     from rubert_ood.scoring.write import write
     from rubert_ood.workflows import score as workflow
@@ -165,3 +168,6 @@ def without_ray(monkeypatch) -> None:
     monkeypatch.setattr(pipeline, "_results", results)
     monkeypatch.setattr(join, "partitions", partitions)
     monkeypatch.setattr(workflow, "ray_session", nullcontext)
+
+
+__all__ = ["by_the_rule", "full_run", "make_run", "messy_rows", "messy_table", "run"]

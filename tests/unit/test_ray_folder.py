@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from rubert_ood import folders, ray_folder
+from rubert_ood import ray_folder
 from rubert_ood.errors import SettingsError
 from rubert_ood.ray_folder import MAX_SOCKET_BYTES, SOCKET_BYTES, session_folder
+from rubert_ood.storage import folders
 
 HOLD = (
     "import sys, time; from rubert_ood import ray_folder as r; r.CACHE_DIR = sys.argv[1]; r.SOCKET_BYTES = 0; "

@@ -8,7 +8,7 @@ import pytest
 
 from rubert_ood.ads.tables import inspect, read_rows
 from rubert_ood.errors import InputError
-from rubert_ood.listing import list_below
+from rubert_ood.storage.listing import list_below
 
 PHONE = "8 900 123-45-67"
 

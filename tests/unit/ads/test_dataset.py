@@ -18,10 +18,10 @@ from rubert_ood.ads.dataset import (
     read_texts,
     split,
 )
-from rubert_ood.ads.synthetic import generate_ads
 from rubert_ood.ads.text import TextCleaner
 from rubert_ood.errors import InputError, RubertOodError, SchemaError
 from rubert_ood.settings import CleanerSettings, ColumnSettings, SplitSettings, SubheadColumnSettings, TrainSettings
+from rubert_ood.synthetic.catalogue import generate_ads
 
 COLUMNS = ColumnSettings()
 CP1251 = "Мебель".encode("cp1251")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rubert_ood.ads import tables
 from rubert_ood.ads.tables import TableInfo, inspect, iter_rows, read_rows
 from rubert_ood.errors import InputChangedError, InputError, RubertOodError, SchemaError
-from rubert_ood.listing import list_below
+from rubert_ood.storage.listing import list_below
 
 
 def put(path: Path, content: str | bytes) -> str:

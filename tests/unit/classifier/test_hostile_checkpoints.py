@@ -12,9 +12,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rubert_ood.classifier.model import Classifier, load_config, load_network, load_tokenizer, max_positions
+from rubert_ood.classifier.classifier import (
+    Classifier,
+    load_config,
+    load_network,
+    load_tokenizer,
+    max_positions,
+)
 from rubert_ood.errors import BundleError
-from tests.unit.signed import edit
+from tests.unit.bundle.signed import edit
 
 CODE = "import pathlib\npathlib.Path({marker!r}).touch()\nclass Planted: pass\n"
 

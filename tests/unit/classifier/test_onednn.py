@@ -4,7 +4,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from rubert_ood.classifier import onednn
-from rubert_ood.classifier.model import Classifier
+from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.classifier.onednn import EXACT_GELU, OneDnnLinear, use_onednn
 from rubert_ood.classifier.tokens import tokenize
 

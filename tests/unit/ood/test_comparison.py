@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from rubert_ood.classifier.outputs import Outputs
 from rubert_ood.ood import comparison
 from rubert_ood.ood.comparison import compare_detectors, compare_rules, leave_classes_out
 from rubert_ood.ood.detectors import MAHALANOBIS, fit_detectors
 from rubert_ood.ood.fit import fit
 from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
+from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.reference import Reference
 from rubert_ood.settings import DecisionSettings, FitSettings
 

@@ -107,7 +107,7 @@ def test_conformal_p_counts_ties():
 
 
 def test_ood_and_text_import_neither_torch_nor_ray():
-    modules = "rubert_ood.ood.fit, rubert_ood.ood.metrics, rubert_ood.ads.text, rubert_ood.ads.synthetic"
+    modules = "rubert_ood.ood.fit, rubert_ood.ood.metrics, rubert_ood.ads.text, rubert_ood.synthetic.catalogue"
     code = f"import sys, {modules}; print([m for m in ('torch', 'ray') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 

@@ -1,7 +1,7 @@
 import numpy as np
 
-from rubert_ood.classifier.outputs import Outputs
 from rubert_ood.ood import reference as module
+from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.reference import make_reference
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from rubert_ood.classifier.outputs import Outputs
 from rubert_ood.errors import PublicationRefusedError
 from rubert_ood.ood import tuning
 from rubert_ood.ood.fit import fit
 from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
+from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.tuning import choose_decision, measure
 from rubert_ood.settings import DecisionSettings, FitSettings
 

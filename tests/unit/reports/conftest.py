@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rubert_ood.classifier.outputs import Outputs
 from rubert_ood.ood.fit import FittedModel, fit
 from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
+from rubert_ood.ood.outputs import Outputs
 from rubert_ood.settings import DecisionSettings, FitSettings
 
 LABELS = ["Гаражи", "Книги", "Кошки", "Обувь"]

@@ -6,7 +6,7 @@ import pytest
 from scipy.spatial.distance import jensenshannon
 
 from rubert_ood.reports.drift import drift
-from rubert_ood.scoring.ledger import token_histogram
+from rubert_ood.runs.receipts import token_histogram
 
 NUM_ADS = 5000
 

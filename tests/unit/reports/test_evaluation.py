@@ -11,10 +11,10 @@ from scipy.special import softmax
 from sklearn import metrics
 
 from rubert_ood.ads.dataset import LabelledAds
-from rubert_ood.classifier.outputs import Outputs
 from rubert_ood.ood.decision import Thresholds
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
+from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.reference import Reference
 from rubert_ood.ood.temperature import TemperatureFit
 from rubert_ood.reports.curves import CURVE_POINTS

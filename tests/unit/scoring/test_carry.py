@@ -2,8 +2,8 @@ import pyarrow as pa
 import pytest
 
 from rubert_ood.errors import SchemaError, SettingsError
+from rubert_ood.runs.plan import pack_schema, unpack_schema
 from rubert_ood.scoring.carry import CarriedTypes, cast_carried, check_names
-from rubert_ood.scoring.plan import pack_schema, unpack_schema
 
 TEXT_DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 

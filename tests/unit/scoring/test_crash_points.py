@@ -14,10 +14,11 @@ import pytest
 
 from rubert_ood import storage
 from rubert_ood.bundle import load_bundle
+from rubert_ood.publishing.pointer import read_pointer
 from rubert_ood.scoring.planning import make_plan
-from rubert_ood.scoring.pointer import read_pointer
 from rubert_ood.settings import GateSettings, ScoreSettings
 from rubert_ood.workflows import score as workflow
+from tests.conftest import patch_storage
 
 WRITES = [
     "plan.json",
@@ -51,7 +52,7 @@ class Writes:
         self.die_at: tuple[int, bool] | None = None
         self.dead = self.inside = False
         for function in ("put_bytes", "swap_bytes"):
-            monkeypatch.setattr(storage, function, self._watched(getattr(storage, function)))
+            patch_storage(monkeypatch, function, self._watched(getattr(storage, function)))
 
     def _watched(self, function):
         def call(uri, *arguments):

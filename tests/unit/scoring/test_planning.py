@@ -9,10 +9,10 @@ import pytest
 
 from rubert_ood.ads.sources import Ignored
 from rubert_ood.errors import InputError, SettingsError
-from rubert_ood.listing import list_below
-from rubert_ood.scoring.plan import load_plan, save_plan, unpack_schema
+from rubert_ood.runs.plan import load_plan, save_plan, unpack_schema
 from rubert_ood.scoring.planning import check_apart, make_plan
 from rubert_ood.settings import ScoreSettings
+from rubert_ood.storage.listing import list_below
 
 
 def ads(path: Path, num_rows: int = 3, **more: pa.Array) -> Path:

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
 
-from rubert_ood.classifier.model import Classifier
+from rubert_ood.classifier.classifier import Classifier
+from rubert_ood.runs.plan import save_plan
 from rubert_ood.scoring.encode import encode
-from rubert_ood.scoring.payload import ScoringJob, shard_item
-from rubert_ood.scoring.plan import save_plan
+from rubert_ood.scoring.job import ScoringJob, shard_item
 from rubert_ood.scoring.planning import make_plan
 from rubert_ood.scoring.scorer import Scorer
 from rubert_ood.scoring.write import write

@@ -22,16 +22,21 @@ from rubert_ood.errors import (
     SettingsError,
     StorageUnavailableError,
 )
+from rubert_ood.runs.claim import Runner
+from rubert_ood.runs.manifest import make_manifest
+from rubert_ood.runs.part import ids_digest
+from rubert_ood.runs.plan import save_plan
+from rubert_ood.runs.receipts import read_receipts
+from rubert_ood.runs.verify import TIMINGS, verify_run
 from rubert_ood.scoring.encode import encode
-from rubert_ood.scoring.ledger import read_receipts
-from rubert_ood.scoring.manifest import make_manifest
-from rubert_ood.scoring.payload import ScoringJob, attempt, from_ipc, shard_item
-from rubert_ood.scoring.plan import save_plan
+from rubert_ood.scoring.job import (
+    ScoringJob,
+    attempt,
+    from_ipc,
+    shard_item,
+)
 from rubert_ood.scoring.planning import make_plan
-from rubert_ood.scoring.records import ids_digest
-from rubert_ood.scoring.runner import Runner
 from rubert_ood.scoring.scorer import Scorer
-from rubert_ood.scoring.verify import TIMINGS, verify_run
 from rubert_ood.scoring.write import rejected_rows, write
 from rubert_ood.settings import PredictSettings, ScoreSettings
 
@@ -198,7 +203,7 @@ def test_identical_texts_are_scored_once(full_run, messy_rows, bundle):
 
 
 def test_the_model_is_loaded_before_a_shard_comes_and_a_failure_is_not_remembered(full_run, monkeypatch):
-    from rubert_ood.classifier.model import Classifier
+    from rubert_ood.classifier.classifier import Classifier
 
     load, calls = Classifier.load, []
 
@@ -494,7 +499,7 @@ def test_a_part_that_cannot_be_written_leaves_no_receipt(make_run, monkeypatch):
         raise OSError("no space left")
 
     with monkeypatch.context() as patch:
-        patch.setattr("rubert_ood.storage.os.link", no_space)
+        patch.setattr("rubert_ood.storage.objects.os.link", no_space)
         result = write(item, job)
     assert result["fault"] == "run"
     assert "no space left" in result["failure"]

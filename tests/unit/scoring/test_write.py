@@ -9,17 +9,23 @@ import pyarrow.parquet as pq
 import pytest
 
 from rubert_ood import storage
+from rubert_ood.publishing.pointer import read_pointer
+from rubert_ood.publishing.publish import publish_run
+from rubert_ood.runs.claim import Runner
+from rubert_ood.runs.manifest import make_manifest
+from rubert_ood.runs.receipts import read_receipts
+from rubert_ood.runs.verify import PartMismatchError, verify_run
 from rubert_ood.scoring.encode import encode
-from rubert_ood.scoring.ledger import read_receipts
-from rubert_ood.scoring.manifest import make_manifest
-from rubert_ood.scoring.payload import ScoringJob, from_ipc, shard_item, to_ipc
-from rubert_ood.scoring.pointer import read_pointer
-from rubert_ood.scoring.publish import publish_run
-from rubert_ood.scoring.runner import Runner
+from rubert_ood.scoring.job import (
+    ScoringJob,
+    from_ipc,
+    shard_item,
+    to_ipc,
+)
 from rubert_ood.scoring.scorer import Scorer
-from rubert_ood.scoring.verify import PartMismatchError, verify_run
 from rubert_ood.scoring.write import write
 from rubert_ood.settings import GateSettings
+from tests.conftest import patch_storage
 
 WIDE_OPEN = GateSettings(max_error_rate=1, max_ood_rate=1, max_other_rate=1)
 
@@ -106,7 +112,7 @@ def test_write_of_a_worker_that_sleeps_before_a_put_changes_nothing_published(
             published.update(_files(empty_run))
         return swap(uri, data, version)
 
-    monkeypatch.setattr(storage, "swap_bytes", sleepy)
+    patch_storage(monkeypatch, "swap_bytes", sleepy)
     result = write(late, _job(empty_run, older.token))
     published.pop("not yet")
     assert len(published) >= 5
@@ -202,7 +208,7 @@ def test_write_of_two_starts_gives_receipts_of_the_parts_that_are_there(empty_ru
             assert not write(late, _job(empty_run, newer[0].token))["failure"]
         return swap(uri, data, version)
 
-    monkeypatch.setattr(storage, "swap_bytes", interleaved)
+    patch_storage(monkeypatch, "swap_bytes", interleaved)
     write(early, _job(empty_run, older.token))
     verify_run(empty_run.plan)
     assert len(read_receipts(empty_run.plan.run_uri, empty_run.plan.fingerprint)) == 1

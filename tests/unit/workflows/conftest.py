@@ -1,8 +1,8 @@
 """The features of a job, computed in this process instead of by Ray."""
 
 from rubert_ood.classifier import windows
-from rubert_ood.classifier.model import Classifier
-from rubert_ood.classifier.outputs import Outputs
+from rubert_ood.classifier.classifier import Classifier
+from rubert_ood.ood.outputs import Outputs
 
 
 class InThisProcess:

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from rubert_ood.bundle import load_bundle
+from rubert_ood.bundle.evaluation import read_evaluation
 from rubert_ood.errors import BundleError, RubertOodError, SettingsError
-from rubert_ood.reports.diff import compare_evaluations
+from rubert_ood.reports.diff_findings import compare_evaluations
 from rubert_ood.settings import PredictSettings, ScoreSettings
 from rubert_ood.workflows import score as workflow
-from rubert_ood.workflows.bundles import read_evaluation
 from rubert_ood.workflows.predict import predict
 from rubert_ood.workflows.score import score
 from tests.conftest import write_parquet
-from tests.unit.signed import edit, edit_arrays, sign
+from tests.unit.bundle.signed import edit, edit_arrays, sign
 
 
 @pytest.fixture

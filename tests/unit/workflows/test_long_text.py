@@ -13,16 +13,16 @@ from transformers import AutoTokenizer
 from rubert_ood.ads.text import TextCleaner
 from rubert_ood.bundle import load_bundle, write_bundle
 from rubert_ood.classifier import windows
-from rubert_ood.classifier.device import choose_device
-from rubert_ood.classifier.model import Classifier, load_network, load_tokenizer
-from rubert_ood.classifier.outputs import Outputs
-from rubert_ood.classifier.small_bert import build_small_bert
+from rubert_ood.classifier.classifier import Classifier, load_network, load_tokenizer
+from rubert_ood.classifier.precision import choose_device
 from rubert_ood.ood.fit import fit
 from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
-from rubert_ood.scoring.manifest import make_manifest
+from rubert_ood.ood.outputs import Outputs
+from rubert_ood.runs.manifest import make_manifest
+from rubert_ood.runs.verify import verify_run
 from rubert_ood.scoring.planning import make_plan
-from rubert_ood.scoring.verify import verify_run
 from rubert_ood.settings import DecisionSettings, FitSettings, LongTextSettings, PredictSettings, ScoreSettings
+from rubert_ood.synthetic.small_bert import build_small_bert
 from rubert_ood.workflows.predict import predict, predict_texts
 
 LABELS = ["Животные", "Мебель"]

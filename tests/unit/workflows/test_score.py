@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from rubert_ood.ads.text import ad_text
+from rubert_ood.comparing.compare import changed_labels
 from rubert_ood.errors import (
     ErrorRateError,
     InputError,
@@ -18,10 +19,9 @@ from rubert_ood.errors import (
     VerificationError,
 )
 from rubert_ood.reports.html import run_html
-from rubert_ood.scoring.runner import Runner
+from rubert_ood.runs.claim import Runner
 from rubert_ood.settings import GateSettings, PublishSettings, RollbackSettings, ScoreSettings, VerifySettings
 from rubert_ood.workflows import score as workflow
-from rubert_ood.workflows.compare import changed_labels
 from rubert_ood.workflows.score import publish, rollback, score, verify
 from tests.conftest import damage_first_page, read_parts, write_parquet
 
@@ -250,7 +250,7 @@ def test_the_report_compares_two_real_runs(settings, ads, bundle, tmp_path):
 
 
 def test_a_run_whose_receipts_are_gone_is_not_compared(settings):
-    from rubert_ood.scoring.join import read_run
+    from rubert_ood.comparing.join import read_run
 
     run_uri = score(settings)["run_uri"]
     assert read_run(run_uri).num_rows == NUM_ADS

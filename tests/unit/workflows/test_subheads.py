@@ -18,10 +18,10 @@ from sklearn.preprocessing import StandardScaler
 from rubert_ood.ads.text import ad_text
 from rubert_ood.bundle import derive_bundle, load_bundle
 from rubert_ood.errors import BundleError, SchemaError, SettingsError
+from rubert_ood.runs.verify import verify_run
 from rubert_ood.scoring.planning import make_plan
-from rubert_ood.scoring.verify import verify_run
 from rubert_ood.settings import PredictSettings, ScoreSettings, SubheadsSettings
-from rubert_ood.workflows import bundles
+from rubert_ood.training import features as bundles
 from rubert_ood.workflows import subheads as workflow
 from rubert_ood.workflows.predict import predict, predict_texts
 from tests.unit.conftest import LABELS, MAX_LENGTH

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from rubert_ood.bundle import load_bundle
-from rubert_ood.classifier.training import TrainedModel
 from rubert_ood.errors import PublicationRefusedError, SettingsError
 from rubert_ood.settings import EvaluationSettings, LongTextSettings, OptimiserSettings, TrainSettings
+from rubert_ood.training.fine_tune import TrainedModel
 from rubert_ood.workflows import train as workflow
 from tests.unit.conftest import LABELS
 from tests.unit.workflows.conftest import InThisProcess

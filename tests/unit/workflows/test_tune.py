@@ -14,7 +14,7 @@ from rubert_ood.ads.text import ad_text
 from rubert_ood.bundle import load_bundle
 from rubert_ood.errors import BundleError, InputError, PublicationRefusedError, SettingsError
 from rubert_ood.settings import EvaluationSettings, FitSettings, TuneSettings
-from rubert_ood.workflows import bundles
+from rubert_ood.training import features as bundles
 from rubert_ood.workflows import tune as workflow
 from rubert_ood.workflows.predict import predict_texts
 from tests.conftest import write_parquet

@@ -1,0 +1,21 @@
+"""Bundles: one folder is one model version, checked to the byte when it is loaded."""
+
+from rubert_ood.bundle.bundle import (
+    Bundle,
+    check_new,
+    derive_bundle,
+    load_bundle,
+    load_reference,
+    version_name,
+    write_bundle,
+)
+
+__all__ = [
+    "Bundle",
+    "check_new",
+    "derive_bundle",
+    "load_bundle",
+    "load_reference",
+    "version_name",
+    "write_bundle",
+]

@@ -1,0 +1,188 @@
+"""A bundle: one folder, local or s3://, that is one model version and holds all that scoring needs.
+
+config.json, model.safetensors, tokenizer*   HF layout; AutoModelForSequenceClassification loads the folder as it is
+label_mapping.json                           {"labels": [...]}
+temperature.json, ood_threshold.json         T and the decision rule
+ood_statistics.safetensors                   class means, precision, sorted d2 of the calibration rows; float64
+reference.safetensors                        features of a sample of train and calibration, to compare detectors
+text.json                                    the cleaner, max_length, and how longer texts are read
+subheads.json, subheads.safetensors          finer classes inside a class, where they were trained
+precision.json                               the numbers that it was fitted in and is scored in; int8: against fp32
+evaluation.json, evaluation.html, README.md  how good it is, for programs and for people
+manifest.json                                sha256 of every other file and a fingerprint over all; written last
+
+Nothing in it is ever unpickled or executed. A bundle that exists is never changed.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from rubert_ood import storage
+from rubert_ood.ads.text import TextCleaner
+from rubert_ood.bundle.content import (
+    PRECISION,
+    TEXT,
+    BundleReader,
+    write_fitted,
+    write_reference,
+    write_subheads,
+)
+from rubert_ood.bundle.files import (
+    MANIFEST,
+    Origin,
+    check_files,
+    fetch,
+    put_files,
+    read_manifest,
+    write_json,
+    write_text,
+)
+from rubert_ood.classifier.subheads import SubHeads
+from rubert_ood.errors import BundleError
+from rubert_ood.ood.fit import FittedModel
+from rubert_ood.ood.reference import Reference
+from rubert_ood.settings import LongTextSettings, Precision
+
+
+@dataclass(frozen=True)
+class Bundle:
+    uri: str
+    folder: str
+    """Local copy; the model and the tokenizer load from here."""
+    version: str
+    fingerprint: str
+    fitted: FittedModel
+    cleaner: TextCleaner
+    max_length: int
+    long_text: LongTextSettings
+    precision: Precision
+    """What T, statistics and thresholds were fitted in; scoring computes in the same."""
+    subheads: SubHeads | None = None
+    """Finer classes; parts have the columns sub_label and sub_confidence only where there are some."""
+
+
+def write_bundle(
+    uri: str,
+    *,
+    checkpoint_dir: str,
+    fitted: FittedModel,
+    cleaner: TextCleaner,
+    max_length: int,
+    documents: Mapping[str, str],
+    long_text: LongTextSettings | None = None,
+    precision: Precision = "fp32",
+    agreement: Mapping[str, float] | None = None,
+    reference: Reference | None = None,
+) -> Bundle:
+    """Write a bundle, whole or not at all. An existing one is refused: versions never change.
+
+    `documents` are texts by file name: the evaluation, the report, the model card. `agreement` is what `int8_agreement`
+    measured, for int8. Without `long_text` texts are truncated.
+    """
+    check_new(uri)
+    settings: dict[str, Any] = {
+        TEXT: {
+            "cleaner": cleaner.to_dict(),
+            "max_length": max_length,
+            "long_text": (long_text or LongTextSettings()).model_dump(),
+        },
+        PRECISION: {"precision": precision, "agreement": dict(agreement) if agreement else None},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        for name in os.listdir(checkpoint_dir):
+            shutil.copyfile(os.path.join(checkpoint_dir, name), os.path.join(folder, name))
+        for name, content in settings.items():
+            write_json(folder, name, content)
+        write_fitted(folder, fitted)
+        for name, text in documents.items():
+            write_text(folder, name, text)
+        if reference:
+            write_reference(folder, reference)
+        put_files(folder, uri)
+    return load_bundle(uri)
+
+
+def derive_bundle(
+    bundle: Bundle,
+    uri: str,
+    *,
+    fitted: FittedModel | None = None,
+    reference: Reference | None = None,
+    subheads: SubHeads | None = None,
+    documents: Mapping[str, str] | None = None,
+) -> Bundle:
+    """Write a new version of a bundle: its files, with what is given here instead of, or beside, its own.
+
+    The bundle stays as it is; the manifest of the new one names it.
+    """
+    check_new(uri)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in os.listdir(bundle.folder):
+            if name != MANIFEST:
+                shutil.copyfile(os.path.join(bundle.folder, name), os.path.join(folder, name))
+        if fitted is not None:
+            write_fitted(folder, fitted)
+        if reference is not None:
+            write_reference(folder, reference)
+        if subheads is not None:
+            write_subheads(folder, subheads)
+        for name, text in (documents or {}).items():
+            write_text(folder, name, text)
+        put_files(folder, uri, derived_from=Origin(version=bundle.version, fingerprint=bundle.fingerprint))
+    return load_bundle(uri)
+
+
+def check_new(uri: str) -> None:
+    """Raise BundleError when a bundle is there already."""
+    if storage.exists(storage.join(uri, MANIFEST)):
+        raise BundleError(f"{uri}: this bundle exists; give another version")
+
+
+def version_name(given: str | None) -> str:
+    """Return the version of a new bundle: the one that was asked for, or the UTC time."""
+    return given or datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S")
+
+
+def load_bundle(uri: str, *, fingerprint: str | None = None) -> Bundle:
+    """Fetch a bundle to this node, once; check every file against the manifest, and that together they make sense.
+
+    `fingerprint` is that of the bundle that the job began with. The files are hashed in every process that loads them
+    (0.5 s for a BERT-base): a folder may have changed since the driver looked.
+    Raises BundleError that names the file which is missing, differs or does not make sense.
+    """
+    uri = storage.absolute(uri.rstrip("/"))
+    manifest = read_manifest(uri)
+    if fingerprint is not None and manifest.fingerprint != fingerprint:
+        raise BundleError(f"{uri}: the bundle changed during the job; start again")
+    folder = fetch(uri, manifest) if storage.is_s3(uri) else uri
+    try:
+        check_files(uri, folder, manifest)
+    except BundleError:
+        if not storage.is_s3(uri):
+            raise
+        shutil.rmtree(folder, ignore_errors=True)  # the copy on this node went bad; the bundle may be whole
+        folder = fetch(uri, manifest)
+    content = BundleReader(uri, folder, manifest.files, code_version=manifest.code_version).content()
+    return Bundle(
+        uri=uri,
+        folder=folder,
+        version=manifest.version,
+        fingerprint=manifest.fingerprint,
+        fitted=content.fitted,
+        cleaner=content.cleaner,
+        max_length=content.text.max_length,
+        long_text=content.text.long_text,
+        precision=content.precision,
+        subheads=content.subheads,
+    )
+
+
+def load_reference(bundle: Bundle) -> Reference | None:
+    """Read the features that detectors are fitted on; None if the bundle was written without."""
+    reader = BundleReader(bundle.uri, bundle.folder, os.listdir(bundle.folder))
+    return reader.reference(bundle.fitted.labels, bundle.fitted.statistics.means_CH.shape[1])

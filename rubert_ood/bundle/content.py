@@ -1,0 +1,240 @@
+"""What the files of a bundle mean: written from, and read back into, what was fitted.
+
+Reading checks sense, not only form: a bundle that could only score nonsense is refused, in one
+line that names its file.
+Shapes: C classes, H hidden, S sub-categories of one class.
+"""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, astuple, dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from pydantic import BaseModel
+from safetensors import SafetensorError
+
+from rubert_ood import __version__
+from rubert_ood.ads.text import TextCleaner
+from rubert_ood.bundle.arrays import (
+    Layout,
+    check_layouts,
+    layouts,
+    read_arrays,
+)
+from rubert_ood.bundle.documents import (
+    LabelsDocument,
+    PrecisionDocument,
+    SubheadsDocument,
+    TemperatureDocument,
+    TextDocument,
+    ThresholdDocument,
+    checked_names,
+)
+from rubert_ood.bundle.files import (
+    parse,
+    refusal,
+    write_arrays,
+    write_json,
+)
+from rubert_ood.bundle.network import (
+    CONFIG,
+    TOKENIZER,
+    WEIGHTS,
+    NetworkConfig,
+    check_config,
+    check_tokenizer,
+    check_weights,
+)
+from rubert_ood.classifier.subheads import SubHeads, from_arrays, to_arrays
+from rubert_ood.errors import RubertOodError
+from rubert_ood.ood.decision import Thresholds
+from rubert_ood.ood.fit import FittedModel
+from rubert_ood.ood.mahalanobis import MahalanobisStatistics
+from rubert_ood.ood.outputs import Outputs
+from rubert_ood.ood.reference import Reference
+from rubert_ood.ood.temperature import TemperatureFit
+from rubert_ood.settings import DecisionSettings, Precision
+
+LABELS, TEMPERATURE, THRESHOLD = "label_mapping.json", "temperature.json", "ood_threshold.json"
+TEXT, PRECISION = "text.json", "precision.json"
+STATISTICS, REFERENCE = "ood_statistics.safetensors", "reference.safetensors"
+SUBHEADS, SUBHEAD_ARRAYS = "subheads.json", "subheads.safetensors"
+REQUIRED = (CONFIG, WEIGHTS, TOKENIZER, LABELS, TEMPERATURE, THRESHOLD, STATISTICS, TEXT, PRECISION)
+PARTS = ("train", "calibration")
+OUTPUT_KINDS = ("logits", "cls", "labels")
+"""Arrays of `Outputs`, in its order."""
+MOMENT_TOLERANCE = 1e-6  # relative; the same sums in another order
+
+D = TypeVar("D", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a bundle says."""
+
+    fitted: FittedModel
+    cleaner: TextCleaner
+    text: TextDocument
+    precision: Precision
+    subheads: SubHeads | None
+
+
+class BundleReader:
+    """Reads the documents and arrays of a local copy; each failure is a BundleError that names the file."""
+
+    def __init__(self, uri: str, folder: str, files: Collection[str], *, code_version: str = __version__) -> None:
+        self.uri, self.folder, self.files, self.code_version = uri, folder, files, code_version
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[None]:
+        """Turn what goes wrong with a file into one line."""
+        try:
+            yield
+        except (RubertOodError, ValueError, KeyError, TypeError, OSError, RecursionError, SafetensorError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise refusal(self.uri, name, reason, code_version=self.code_version) from error
+
+    def document(self, name: str, model: type[D]) -> D:
+        with self.reading(name):
+            data = Path(self.folder, name).read_bytes()
+        return parse(self.uri, name, data, model, code_version=self.code_version)
+
+    def content(self) -> Content:
+        """Read everything but the reference sample and the weights themselves, whose headers are checked."""
+        for name in REQUIRED:
+            if name not in self.files:
+                raise refusal(self.uri, name, "it is missing", code_version=self.code_version)
+        fitted = self._fitted()
+        text = self.document(TEXT, TextDocument)
+        with self.reading(TEXT):
+            cleaner = TextCleaner.from_dict(text.cleaner.model_dump())
+        precision = self.document(PRECISION, PrecisionDocument).precision
+        hidden = fitted.statistics.means_CH.shape[1]
+        self._check_network(fitted.labels, hidden, text.max_length)
+        if REFERENCE in self.files:
+            with self.reading(REFERENCE):
+                check_layouts(layouts(self.folder, REFERENCE), _reference_layout(len(fitted.labels), hidden))
+        return Content(fitted, cleaner, text, precision, self._subheads(fitted.labels, hidden))
+
+    def _fitted(self) -> FittedModel:
+        labels = self.document(LABELS, LabelsDocument).labels
+        temperature = self.document(TEMPERATURE, TemperatureDocument)
+        rule = self.document(THRESHOLD, ThresholdDocument)
+        f64 = partial(Layout, "F64")
+        with self.reading(STATISTICS):
+            expected = {
+                "means": f64((len(labels), None)),
+                "precision": f64((None, None)),
+                "calibration_d2": f64((None,)),
+            }
+            arrays = read_arrays(self.folder, STATISTICS, expected)
+            statistics = MahalanobisStatistics(arrays["means"], arrays["precision"], rule.shrinkage)
+            thresholds = Thresholds(rule.threshold, rule.mu, rule.sigma, arrays["calibration_d2"])
+            _check_moments(thresholds)
+        return FittedModel(
+            labels=labels,
+            temperature=TemperatureFit(**temperature.model_dump()),
+            statistics=statistics,
+            thresholds=thresholds,
+            decision=DecisionSettings(**rule.model_dump(include=set(DecisionSettings.model_fields))),
+            calibrated_on=rule.calibrated_on,
+        )
+
+    def _check_network(self, labels: list[str], hidden: int, max_length: int) -> None:
+        config = self.document(CONFIG, NetworkConfig)
+        with self.reading(CONFIG):
+            check_config(config, labels, hidden=hidden, max_length=max_length)
+        with self.reading(WEIGHTS):
+            check_weights(self.folder, config, labels)
+        with self.reading(TOKENIZER):
+            check_tokenizer(self.folder, config)
+
+    def _subheads(self, labels: list[str], hidden: int) -> SubHeads | None:
+        if SUBHEADS not in self.files and SUBHEAD_ARRAYS not in self.files:
+            return None
+        description = self.document(SUBHEADS, SubheadsDocument)
+        categories = [item.category for item in description.categories]
+        with self.reading(SUBHEADS):
+            checked_names(categories)
+            unknown = sorted(set(categories) - set(labels))
+            if unknown:
+                raise ValueError(f"the category {unknown[0]!r} is not a class of this bundle")
+        expected = {}
+        for number, item in enumerate(description.categories):
+            expected[f"{number}.weights"] = Layout("F64", (len(item.names), hidden))
+            expected[f"{number}.biases"] = Layout("F64", (len(item.names),))
+        with self.reading(SUBHEAD_ARRAYS):
+            return from_arrays(read_arrays(self.folder, SUBHEAD_ARRAYS, expected), description.model_dump())
+
+    def reference(self, labels: list[str], hidden: int) -> Reference | None:
+        """Read the features that detectors are fitted on; None if the bundle was written without."""
+        if REFERENCE not in self.files:
+            return None
+        parts = []
+        with self.reading(REFERENCE):
+            arrays = read_arrays(self.folder, REFERENCE, _reference_layout(len(labels), hidden))
+            for part in PARTS:
+                outputs = Outputs(*(arrays[f"{part}_{kind}"] for kind in OUTPUT_KINDS))
+                if not len(outputs.logits_NC) == len(outputs.cls_NH) == len(outputs.labels_N) > 0:
+                    raise ValueError(f"the arrays of {part} have different numbers of rows, or none")
+                if outputs.labels_N.min() < -1 or outputs.labels_N.max() >= len(labels):
+                    raise ValueError(f"the labels of {part} do not fit {len(labels)} classes")
+                parts.append(outputs)
+        return Reference(*parts)
+
+
+def _check_moments(thresholds: Thresholds) -> None:
+    """Raise ValueError unless threshold, mu and sigma describe the distances that lie beside them."""
+    d2 = thresholds.calibration_d2
+    told = np.array([thresholds.mu, thresholds.sigma])
+    if not np.allclose(told, [d2.mean(), d2.std(ddof=1)], rtol=MOMENT_TOLERANCE, atol=MOMENT_TOLERANCE * d2.max()):
+        raise ValueError(f"calibration_d2 has another mean or deviation than {THRESHOLD} says")
+    if not d2[0] >= 0 or not d2[0] <= thresholds.threshold <= d2[-1]:
+        raise ValueError(f"the threshold of {THRESHOLD} is not a quantile of calibration_d2")
+
+
+def _reference_layout(num_classes: int, hidden: int) -> dict[str, Layout]:
+    kinds = {
+        "logits": Layout("F32", (None, num_classes)),
+        "cls": Layout("F32", (None, hidden)),
+        "labels": Layout("I64", (None,)),
+    }
+    return {f"{part}_{kind}": layout for part in PARTS for kind, layout in kinds.items()}
+
+
+def write_fitted(folder: str, fitted: FittedModel) -> None:
+    thresholds = fitted.thresholds
+    write_json(folder, LABELS, {"labels": fitted.labels})
+    write_json(folder, TEMPERATURE, asdict(fitted.temperature))
+    rule = {
+        "threshold": thresholds.threshold,
+        "mu": thresholds.mu,
+        "sigma": thresholds.sigma,
+        "shrinkage": fitted.statistics.shrinkage,
+        "calibrated_on": fitted.calibrated_on,
+        **fitted.decision.model_dump(),
+    }
+    write_json(folder, THRESHOLD, rule)
+    arrays = {
+        "means": fitted.statistics.means_CH,
+        "precision": fitted.statistics.precision_HH,
+        "calibration_d2": thresholds.calibration_d2,
+    }
+    write_arrays(folder, STATISTICS, arrays)
+
+
+def write_reference(folder: str, reference: Reference) -> None:
+    arrays = {}
+    for part in PARTS:
+        for kind, array in zip(OUTPUT_KINDS, astuple(getattr(reference, part)), strict=True):
+            arrays[f"{part}_{kind}"] = array
+    write_arrays(folder, REFERENCE, arrays)
+
+
+def write_subheads(folder: str, subheads: SubHeads) -> None:
+    arrays, description = to_arrays(subheads)
+    write_arrays(folder, SUBHEAD_ARRAYS, arrays)
+    write_json(folder, SUBHEADS, description)

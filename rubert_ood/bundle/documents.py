@@ -1,0 +1,98 @@
+"""The JSON documents of a bundle, and what each of their values may be."""
+
+from typing import Any
+
+from pydantic import BaseModel, Field, field_validator, model_validator
+
+from rubert_ood.bundle.files import Document
+from rubert_ood.ood.decision import OTHER
+from rubert_ood.ood.fit import CalibratedOn
+from rubert_ood.settings import DecisionSettings, LongTextSettings, Precision
+
+
+def checked_names(names: list[str]) -> list[str]:
+    """Raise ValueError unless these can be names of classes."""
+    for name in names:
+        if not name.strip() or name == OTHER:
+            raise ValueError(f"{name!r} cannot be the name of a class")
+        if names.count(name) > 1:
+            raise ValueError(f"the class {name!r} stands in it twice")
+    return names
+
+
+def _whole(settings: BaseModel) -> None:
+    """Raise ValueError when a setting was left to its default: the bundle was fitted with some value of it."""
+    for name in type(settings).model_fields:
+        if name not in settings.model_fields_set:
+            raise ValueError(f"it lacks {name!r}")
+
+
+class LabelsDocument(Document):
+    labels: list[str] = Field(min_length=2)
+
+    _names = field_validator("labels")(checked_names)
+
+
+class TemperatureDocument(Document):
+    temperature: float = Field(gt=0)
+    nll_before: float = Field(ge=0)
+    nll_after: float = Field(ge=0)
+    at_bound: bool
+
+    @model_validator(mode="after")
+    def _improves(self) -> "TemperatureDocument":
+        if self.nll_after > self.nll_before:
+            raise ValueError(f"nll_after {self.nll_after:g} is more than nll_before {self.nll_before:g}")
+        return self
+
+
+class ThresholdDocument(Document, DecisionSettings):
+    """The decision rule, and what it compares with."""
+
+    threshold: float = Field(gt=0)
+    mu: float = Field(ge=0)
+    sigma: float = Field(ge=0)
+    shrinkage: float = Field(ge=0, le=1)
+    calibrated_on: CalibratedOn
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> "ThresholdDocument":
+        _whole(self)
+        return self
+
+
+class CleanerDocument(Document):
+    phone_pattern: str
+    noise_words: list[str]
+    cities: list[str]
+
+
+class TextDocument(Document):
+    cleaner: CleanerDocument
+    max_length: int = Field(ge=3)
+    long_text: LongTextSettings
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> "TextDocument":
+        _whole(self.long_text)
+        if self.long_text.mode == "chunk" and 2 * self.long_text.stride > self.max_length:
+            raise ValueError(f"stride {self.long_text.stride} is more than half of max_length {self.max_length}")
+        return self
+
+
+class PrecisionDocument(Document):
+    precision: Precision
+    agreement: dict[str, float] | None = None
+
+
+class SubheadDocument(Document):
+    category: str
+    names: list[str] = Field(min_length=2)
+    measured: dict[str, float]
+
+    _names = field_validator("names")(checked_names)
+
+
+class SubheadsDocument(Document):
+    settings: dict[str, Any]
+    categories: list[SubheadDocument] = Field(min_length=1)

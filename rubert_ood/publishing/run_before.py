@@ -1,0 +1,48 @@
+"""The run that a past day had before: what a backfill compares its new run with."""
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+from rubert_ood import storage
+from rubert_ood.errors import InputError
+from rubert_ood.publishing.pointer import Place, day_uri
+from rubert_ood.runs.manifest import find_manifest
+from rubert_ood.storage.listing import list_folders
+
+log = logging.getLogger(__name__)
+
+
+def run_before(run_uri: str, places: list[Place]) -> dict[str, Any] | None:
+    """Return the manifest of the run that the day had before.
+
+    That is the newest published one, else the newest complete one. Published runs are those that a
+    pointer names or remembers; `places` has that of the day first.
+    """
+    for other_uri in _published(run_uri, places):
+        found = find_manifest(other_uri)
+        if found:
+            return found
+        log.warning("backfill  %s was published for this day and is gone", other_uri)
+    complete = []
+    for other_uri in list_folders(day_uri(run_uri)):
+        if other_uri != run_uri:
+            try:
+                complete.append(find_manifest(other_uri))
+            except InputError as error:  # no run of ours, or a damaged one that nobody reads
+                log.warning("backfill  a folder of this day is not compared with: %s", error)
+    complete = [other for other in complete if other.get("outcome") in ("published", "complete")]
+    return max(complete, key=_rank, default=None)
+
+
+def _rank(manifest: dict[str, Any]) -> tuple[bool, str]:
+    return manifest["outcome"] == "published", manifest["finished_at"]
+
+
+def _published(run_uri: str, places: list[Place]) -> Iterator[str]:
+    """Yield the other runs of the day that were published, newest first."""
+    for place in places:
+        for path in place.pointer.runs if place.pointer else []:
+            other_uri = storage.join(place.root_uri, path)
+            if other_uri != run_uri and day_uri(other_uri) == day_uri(run_uri):
+                yield other_uri

@@ -1,0 +1,133 @@
+"""The plan of a run: its shards, and what its folder belongs to. It is on storage before any work starts.
+
+A shard is a range of rows in one file of one version. Its id depends on nothing but that range, and the part that it
+becomes has its name from the id: a shard that is scored twice writes the same object twice.
+"""
+
+import base64
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from datetime import date
+from typing import Any
+
+import pyarrow as pa
+from pydantic import TypeAdapter
+
+from rubert_ood import storage
+from rubert_ood.ads.sources import Ignored
+from rubert_ood.errors import SettingsError
+from rubert_ood.runs.record import Day, PlainName, parse
+from rubert_ood.settings import Precision
+
+PLAN_FILE = "plan.json"
+ShardId = PlainName
+
+
+@dataclass(frozen=True)
+class Shard:
+    shard_id: ShardId
+    uri: str
+    columns: dict[str, str]
+    """Role -> column of this file."""
+    start: int
+    stop: int
+    version: str = ""
+    """Of the file; rows of another version are never read. Older plans do not say."""
+    delimiter: str = ""
+    """Of a CSV file."""
+
+    @property
+    def num_rows(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def part_name(self) -> str:
+        return f"part-{self.shard_id}.parquet"
+
+    @property
+    def rejected_name(self) -> str:
+        """Of its rejected rows, below the run folder: Parquet by a suffix that no reader of ads takes."""
+        return f"_errors/{self.shard_id}.rejected"
+
+    @property
+    def older_rejected_name(self) -> str:
+        """What version 0.2.0 called it."""
+        return f"_errors/{self.part_name}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    run_uri: str
+    run_id: str
+    run_date: Day
+    fingerprint: str
+    """Digest of all that changes results: input files, bundle, settings."""
+    identity: dict[str, str]
+    """The digests that went into the fingerprint, so that a difference can be named."""
+    bundle: dict[str, str]
+    input_uri: str
+    output_uri: str
+    carry_columns: list[str]
+    embedding: bool
+    use_gpu: bool
+    precision: Precision
+    token_budget: int
+    shards: list[Shard]
+    quarantined: list[dict[str, Any]]
+    """Files that were set aside: uri, reason, size in bytes."""
+    empty_files: list[str]
+    """Files without a row."""
+    input_bytes: int
+    report_texts: bool = True
+    """Whether texts of ads may stand in the records of the run; older plans do not say."""
+    ignored: Ignored = field(default_factory=Ignored)
+    """Files below the input that are not read."""
+    carry_schema: str = ""
+    """Types of the carried columns, one over all files: see `pack_schema`. Older plans do not say."""
+
+    @property
+    def num_rows(self) -> int:
+        return sum(shard.num_rows for shard in self.shards)
+
+
+def run_folder(output_uri: str, run_date: date, run_id: str) -> str:
+    return storage.join(output_uri, f"run_date={run_date.isoformat()}", f"run_id={run_id}")
+
+
+def save_plan(plan: Plan) -> None:
+    """Write the plan into its run folder; a folder that belongs to other work is refused.
+
+    Of two starts at once with other work the one that is first wins; the other is told so.
+    """
+    uri = storage.join(plan.run_uri, "_run", PLAN_FILE)
+    if not storage.exists(uri):
+        storage.create_bytes(uri, json.dumps(asdict(plan), ensure_ascii=False, indent=1).encode())
+    older = load_plan(plan.run_uri)  # read again: it may be that of the other start
+    if older.fingerprint != plan.fingerprint:
+        changed = [name for name, value in plan.identity.items() if older.identity.get(name) != value]
+        raise SettingsError(
+            f"{plan.run_uri} holds a run with other {', '.join(changed)}; give another run_id, or what that run had"
+        )
+
+
+def load_plan(run_uri: str) -> Plan:
+    """Read the plan of a run folder, which may have been moved since; InputError when there is none."""
+    run_uri = storage.absolute(run_uri.rstrip("/"))
+    uri = storage.join(run_uri, "_run", PLAN_FILE)
+    plan = parse(uri, storage.read_bytes(uri), TypeAdapter(Plan))
+    return replace(plan, run_uri=run_uri, output_uri=run_uri.rsplit("/", 2)[0])
+
+
+def pack_schema(schema: pa.Schema) -> str:
+    """Write a schema as text, for JSON."""
+    return base64.b64encode(schema.serialize().to_pybytes()).decode()
+
+
+def unpack_schema(text: str) -> pa.Schema:
+    """Read what `pack_schema` wrote; "" is a schema without fields."""
+    return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text))) if text else pa.schema([])
+
+
+def digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

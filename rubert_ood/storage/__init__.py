@@ -1,0 +1,41 @@
+"""Storage: objects on disk or on S3, by URI. What lies below one: listing.py; whole folders: folders.py."""
+
+from rubert_ood.storage.objects import (
+    absolute,
+    arrow_filesystem,
+    create_bytes,
+    exists,
+    filesystem,
+    ignores_conditions,
+    is_s3,
+    join,
+    lock_path,
+    locked,
+    put_bytes,
+    read_bytes,
+    read_json,
+    read_optional,
+    read_versioned,
+    swap_bytes,
+    upload,
+)
+
+__all__ = [
+    "absolute",
+    "arrow_filesystem",
+    "create_bytes",
+    "exists",
+    "filesystem",
+    "ignores_conditions",
+    "is_s3",
+    "join",
+    "lock_path",
+    "locked",
+    "put_bytes",
+    "read_bytes",
+    "read_json",
+    "read_optional",
+    "read_versioned",
+    "swap_bytes",
+    "upload",
+]

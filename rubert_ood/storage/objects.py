@@ -1,0 +1,292 @@
+"""One way to files: a URI (a local path or s3://bucket/key) leads to an fsspec filesystem.
+
+S3 endpoint, region and credentials come from the standard AWS environment, profile or instance role, never from
+settings. Every process builds its own filesystem, so no key is ever pickled. A failure that may pass is tried again.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import posixpath
+import stat
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from rubert_ood.credentials import NO_PLACE, holds_credentials
+from rubert_ood.errors import InputError, OutputError
+from rubert_ood.storage import leftovers
+from rubert_ood.storage.retry import explained, retried
+
+if TYPE_CHECKING:
+    import pyarrow.fs
+
+CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10, 20
+UPLOAD_START_S, SLOWEST_UPLOAD_BYTES_PER_S = 40, 2**18
+CONDITION_FAILED = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
+OBJECT_IS_GONE = ("NoSuchKey", "404")
+NO_CONDITIONS = ("NotImplemented", "501")
+"""S3 error codes: the object has another version; it was deleted; there is no conditional put."""
+NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+
+
+def is_s3(uri: str) -> bool:
+    return uri.startswith(("s3://", "s3a://"))
+
+
+@lru_cache(maxsize=1)
+def _s3() -> Any:
+    from rubert_ood.storage.s3 import OwnedS3FileSystem, bucket_owner
+
+    bucket_owner()  # refused before the first request
+
+    # few attempts by botocore and s3fs, for a lost packet, or a silent server takes long; `retried` does the rest
+    config = {
+        "retries": {"mode": "standard", "total_max_attempts": 2},
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "read_timeout": READ_TIMEOUT_S,
+    }
+    fs = OwnedS3FileSystem(config_kwargs=config, use_listings_cache=False)
+    fs.retries = 1
+    return fs
+
+
+def upload(operation: Any, *arguments: Any, size: int, **options: Any) -> None:
+    """Run an upload of s3fs within a time that its size in bytes allows; TimeoutError after it.
+
+    aiobotocore waits without end for a server that never says `100 Continue`: read_timeout does not count there.
+    """
+    from fsspec.asyn import sync
+
+    limit_s = UPLOAD_START_S + size / SLOWEST_UPLOAD_BYTES_PER_S
+    sync(_s3().loop, operation, *arguments, timeout=limit_s, **options)
+
+
+def filesystem(uri: str) -> tuple[Any, str]:
+    """Return the fsspec filesystem of a URI and the path inside it; local paths become absolute."""
+    import fsspec
+
+    if holds_credentials(uri):
+        raise InputError(f"a URI {NO_PLACE}")
+    if is_s3(uri):
+        path = uri.split("://", 1)[1].strip("/")
+        if not path:
+            raise InputError(f"{uri}: name a bucket")
+        return _s3(), path
+    path = uri.removeprefix("file://").removeprefix("localhost") if uri.startswith("file://") else uri
+    if "://" in uri and (path is uri or not path.startswith("/")):
+        raise InputError(f"{uri}: storage is a local path or s3://BUCKET/KEY")
+    return fsspec.filesystem("file"), os.path.abspath(os.path.expanduser(path))
+
+
+def arrow_filesystem(uri: str) -> tuple["pyarrow.fs.FileSystem", str]:
+    """Return the same filesystem as pyarrow sees it, for pyarrow and Ray Train."""
+    from pyarrow.fs import FSSpecHandler, LocalFileSystem, PyFileSystem
+
+    fs, path = filesystem(uri)
+    return (PyFileSystem(FSSpecHandler(fs)) if is_s3(uri) else LocalFileSystem()), path
+
+
+def join(uri: str, *parts: str) -> str:
+    return posixpath.join(uri, *parts)
+
+
+def absolute(uri: str) -> str:
+    """Make a local path absolute: Ray workers do not run in the driver's folder."""
+    return uri if is_s3(uri) else filesystem(uri)[1]
+
+
+@retried
+def exists(uri: str) -> bool:
+    fs, path = filesystem(uri)
+    with explained(uri):
+        return fs.exists(path)
+
+
+@retried
+def read_bytes(uri: str) -> bytes:
+    fs, path = filesystem(uri)
+    with explained(uri):
+        return fs.cat_file(path)
+
+
+def read_optional(uri: str) -> bytes | None:
+    """Return an object, or None when there is none."""
+    try:
+        return read_bytes(uri)
+    except InputError as error:
+        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            return None
+        raise
+
+
+def read_json(uri: str) -> Any:
+    """Read a JSON object that this package wrote; InputError when it is damaged."""
+    try:
+        return json.loads(read_bytes(uri))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{uri}: damaged, it holds no JSON; restore or delete it") from error
+
+
+@retried
+def put_bytes(uri: str, data: bytes) -> None:
+    """Write one object that appears whole or not at all, also over an older one. OutputError when it cannot be."""
+    fs, path = filesystem(uri)
+    with explained(uri, OutputError):
+        if is_s3(uri):
+            upload(fs._pipe_file, path, data, size=len(data))
+            return
+        with _staged(path, data) as staged:
+            os.replace(staged, path)
+
+
+@contextlib.contextmanager
+def _staged(path: str, data: bytes) -> Iterator[str]:
+    """Write a file that is on disk but has not got its name yet; yield the name it has."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    staged = os.path.join(os.path.dirname(path), leftovers.staged_name())
+    try:
+        with open(staged, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield staged
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(staged)
+
+
+def read_versioned(uri: str) -> tuple[bytes | None, str]:
+    """Return an object, or None when there is none, and its version for `swap_bytes`."""
+    version = _etag(uri) if is_s3(uri) else ""  # before the content: a change in between is seen
+    data = None if is_s3(uri) and not version else read_optional(uri)
+    if data is None:
+        return None, ""
+    return data, version or hashlib.sha256(data).hexdigest()
+
+
+@retried
+def _etag(uri: str) -> str:
+    """Return the ETag of an object on S3; "" when there is none."""
+    fs, path = filesystem(uri)
+    with explained(uri):
+        try:
+            return str(fs.info(path).get("ETag", ""))
+        except FileNotFoundError:
+            return ""
+
+
+def create_bytes(uri: str, data: bytes) -> bool:
+    """Put an object where there is none; say whether it was. After a lost answer as `swap_bytes`."""
+    return swap_bytes(uri, data, "")
+
+
+@retried
+def swap_bytes(uri: str, data: bytes, version: str) -> bool:
+    """Replace an object if it still is of this version ("": if there still is none); say whether it was.
+
+    After a lost answer it may say no although it has written: read the object again to be sure. A server
+    that knows no conditional put is asked for the version right before, which leaves a gap of one request.
+    """
+    _, path = filesystem(uri)
+    with explained(uri, OutputError):
+        if is_s3(uri):
+            return _put_on_condition(uri, data, version)
+        if not version:
+            with _staged(path, data) as staged:
+                return _name_if_free(staged, path)
+        with locked(path):
+            if read_versioned(uri)[1] != version:
+                return False
+            put_bytes(uri, data)
+            return True
+
+
+def ignores_conditions(uri: str, data: bytes) -> bool:
+    """Say whether the storage overwrites this object, of these bytes, although it is told not to."""
+    return is_s3(uri) and create_bytes(uri, data)
+
+
+def _put_on_condition(uri: str, data: bytes, version: str) -> bool:
+    fs, path = filesystem(uri)
+    condition = {"IfMatch": version} if version else {"IfNoneMatch": "*"}
+    one_put = max(len(data), 1)  # s3fs would drop the condition from a multipart upload
+    try:
+        upload(fs._pipe_file, path, data, chunksize=one_put, size=len(data), **condition)
+    except OSError as error:
+        code = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")
+        if code in CONDITION_FAILED or (version and code in OBJECT_IS_GONE):
+            return False
+        if code not in NO_CONDITIONS:
+            raise
+        if read_versioned(uri)[1] != version:
+            return False
+        put_bytes(uri, data)
+    return True
+
+
+def _name_if_free(staged: str, path: str) -> bool:
+    """Give a staged file its name unless another file has it; say whether it got it."""
+    try:
+        os.link(staged, path)
+        return True
+    except FileExistsError:
+        return os.stat(staged).st_nlink > 1  # NFS: it is this file, and only the answer got lost
+    except OSError as error:
+        if error.errno not in NO_HARD_LINKS:
+            raise
+    with locked(path):
+        if os.path.lexists(path):
+            return False
+        os.replace(staged, path)
+        return True
+
+
+@contextlib.contextmanager
+def locked(path: str, *, wait: bool = True) -> Iterator[bool]:
+    """Hold a lock that the processes of this machine share, of whatever user; yield whether it is held.
+
+    Without `wait` it is not held when another process, or another call in this one, holds it. OutputError when
+    something else than a file lies in its place: where others may write, a link could lead anywhere.
+    """
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    descriptor = _open_lock(lock_path(path))
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(descriptor)  # ends the lock, as the end of the process does
+
+
+def lock_path(path: str) -> str:
+    folder, name = os.path.split(path)
+    return os.path.join(folder, f".{name}.lock")
+
+
+def _open_lock(path: str) -> int:
+    """Open a lock file, or make it; one of another user for reading, which a lock on it does not need more than."""
+    common = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    ways = (os.O_RDWR | os.O_CREAT, os.O_RDWR, os.O_RDONLY)  # the kernel refuses O_CREAT on others' files in /tmp
+    denied: PermissionError | None = None
+    for way in ways:
+        try:
+            descriptor = os.open(path, way | common, 0o666)
+        except PermissionError as error:
+            denied = denied or error
+            continue
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENXIO):
+                raise OutputError(f"{path}: something that is not a lock file lies there; remove it") from error
+            raise
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+        os.close(descriptor)
+        raise OutputError(f"{path}: something that is not a lock file lies there; remove it")
+    assert denied is not None
+    raise denied

@@ -1,0 +1,109 @@
+"""What would fail in every attempt to train is found before one begins, in seconds instead of after hours.
+
+Shapes: N texts, L tokens, C classes, H hidden.
+"""
+
+import logging
+
+import numpy as np
+import ray
+import torch
+
+from rubert_ood.ads.dataset import Dataset
+from rubert_ood.classifier.classifier import (
+    Classifier,
+    check_ids,
+    load_network,
+    load_tokenizer,
+    max_positions,
+)
+from rubert_ood.classifier.precision import choose_device
+from rubert_ood.classifier.tokens import pad, tokenize
+from rubert_ood.errors import BundleError, SchemaError, SettingsError
+from rubert_ood.settings import Precision, TrainSettings, WorkerSettings
+
+log = logging.getLogger(__name__)
+
+MIN_CALIBRATION_ADS = 2
+
+
+def check_training(dataset: Dataset, settings: TrainSettings) -> None:
+    """Load the base model here and run it once, on the longest text that training may give it.
+
+    Raises SettingsError on sizes that do not fit, SchemaError on too few ads, BundleError on the base model.
+    """
+    _check_counts(dataset)
+    uri, max_length = settings.base_model, settings.optimiser.max_length
+    wanted = settings.workers.num_workers * settings.optimiser.batch_size
+    if len(dataset.train) < wanted:
+        raise SchemaError(
+            f"{len(dataset.train)} training ads do not fill one batch of every worker ({wanted}): give more, or lower "
+            "workers.num_workers or optimiser.batch_size"
+        )
+    limit = max_positions(uri)
+    if max_length > limit:
+        raise SettingsError(f"optimiser.max_length: {max_length} is over the model's {limit} tokens; lower it")
+    tokenizer, network = load_tokenizer(uri), load_network(uri, dataset.labels)
+    check_ids(uri, tokenizer, network)
+    ids = tokenize(tokenizer, ["а " * max_length, "а"], max_length)
+    longest = len(ids[0])
+    try:
+        classifier = Classifier(network, tokenizer, choose_device(False))
+        inputs = (torch.from_numpy(array) for array in pad(ids, np.arange(2), tokenizer.pad_token_id))
+        logits_NC, cls_NH = classifier.forward(*inputs)
+    except Exception as error:  # the network of another's checkpoint may fail in any way
+        reason = " ".join(str(error).split())[:300]
+        raise BundleError(f"{uri}: its network fails on a text of {longest} tokens: {reason}") from error
+    if logits_NC.shape != (2, len(dataset.labels)) or cls_NH.shape != (2, network.config.hidden_size):
+        raise BundleError(f"{uri}: its network answers in shapes {logits_NC.shape}, {cls_NH.shape}; use a BERT type")
+    if not (torch.isfinite(logits_NC).all() and torch.isfinite(cls_NH).all()):
+        raise BundleError(f"{uri}: its network answers with numbers that are not finite; use another checkpoint")
+
+
+def _check_counts(dataset: Dataset) -> None:
+    """Raise SchemaError when the fit after the training would have too few ads."""
+    name = "valid" if dataset.calibration is None else "calibration"
+    part = dataset.calibration or dataset.valid
+    if len(part) < MIN_CALIBRATION_ADS:
+        raise SchemaError(
+            f"thresholds need at least {MIN_CALIBRATION_ADS} {name} ads with text, found {len(part)}: give more"
+        )
+    different = set(zip(dataset.train.texts, dataset.train.labels_N.tolist(), strict=True))
+    if len(different) == len(dataset.labels):
+        raise SchemaError("no class has two different training texts, so nothing can be fitted: give more ads")
+
+
+def warn_of_waiting(workers: WorkerSettings) -> None:
+    """Say that the cluster is too small as it is."""
+    wanted = {"CPU": workers.num_workers * workers.cpus_per_worker, "GPU": workers.num_workers * workers.use_gpu}
+    there = ray.cluster_resources()
+    for name, count in wanted.items():
+        if count > there.get(name, 0):
+            log.warning(
+                f"train     waits for {count:g} {name}, the cluster has {there.get(name, 0):g}: "
+                "an autoscaler may add some; otherwise stop and ask for less"
+            )
+
+
+def precision_of_workers(workers: WorkerSettings, wanted: Precision | None) -> Precision:
+    """Ask a worker's node whether it has the GPU and the numbers that are wanted; None is the best that it has.
+
+    Raises SettingsError. Waits, as training would, until the cluster has such a node.
+    """
+    if not workers.use_gpu:
+        return choose_device(False, wanted).precision
+    warn_of_waiting(workers)
+    ask = ray.remote(num_gpus=1, num_cpus=workers.cpus_per_worker, max_retries=2)(_precision_here)
+    on_gpu = None if wanted == "int8" else wanted  # which is computed on CPU, also by workers that have a GPU
+    found, fault = ray.get(ask.remote(on_gpu))
+    if fault:
+        raise SettingsError(fault)
+    return wanted or found
+
+
+def _precision_here(wanted: Precision | None) -> tuple[Precision, str]:
+    """Return the precision, and what forbids it: an exception would lose its class on the way through Ray."""
+    try:
+        return choose_device(True, wanted).precision, ""
+    except SettingsError as error:
+        return "fp32", str(error)

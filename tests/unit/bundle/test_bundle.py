@@ -1,0 +1,316 @@
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from rubert_ood import __version__
+from rubert_ood.bundle import load_bundle, load_reference, write_bundle
+from rubert_ood.errors import BundleError, OutputError
+from rubert_ood.ood.outputs import Outputs
+from rubert_ood.ood.reference import Reference
+from rubert_ood.settings import DecisionSettings, LongTextSettings
+from rubert_ood.storage import folders
+
+FILES = {
+    "README.md",
+    "config.json",
+    "evaluation.json",
+    "label_mapping.json",
+    "model.safetensors",
+    "ood_statistics.safetensors",
+    "ood_threshold.json",
+    "precision.json",
+    "temperature.json",
+    "text.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+}
+
+
+@pytest.fixture
+def copy(bundle, tmp_path) -> Path:
+    """A copy that a test may damage."""
+    return Path(shutil.copytree(bundle.folder, tmp_path / "v1"))
+
+
+def _write(bundle, uri, checkpoint_dir, **options):
+    return write_bundle(
+        str(uri),
+        checkpoint_dir=checkpoint_dir,
+        fitted=bundle.fitted,
+        cleaner=bundle.cleaner,
+        max_length=bundle.max_length,
+        documents={"README.md": "Карточка\n", "evaluation.json": "{}"},
+        **options,
+    )
+
+
+def test_the_precision_comes_back(bundle, small_checkpoint, tmp_path):
+    assert bundle.precision == "fp32"
+    agreement = {"argmax_agreement": 0.995}
+    uri = str(tmp_path / "v2")
+    quantised = _write(bundle, uri, small_checkpoint, precision="int8", agreement=agreement)
+    assert quantised.precision == "int8"
+    assert json.loads((tmp_path / "v2" / "precision.json").read_text()) == {"precision": "int8", "agreement": agreement}
+    assert quantised.fingerprint != bundle.fingerprint
+
+
+def test_the_reference_comes_back_exactly(bundle, small_checkpoint, tmp_path):
+    assert load_reference(bundle) is None
+    rng = np.random.default_rng(0)
+    parts = [
+        Outputs(
+            rng.normal(size=(n, 5)).astype(np.float32), rng.normal(size=(n, 32)).astype(np.float32), np.arange(n) % 5
+        )
+        for n in (7, 3)
+    ]
+    got = load_reference(_write(bundle, tmp_path / "v2", small_checkpoint, reference=Reference(*parts)))
+    for ours, theirs in zip((got.train, got.calibration), parts, strict=True):
+        for name in ("logits_NC", "cls_NH", "labels_N"):
+            np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
+            assert getattr(ours, name).dtype == getattr(theirs, name).dtype
+
+
+def test_how_long_texts_are_read_is_part_of_the_bundle(bundle, small_checkpoint, tmp_path):
+    long_text = LongTextSettings(mode="chunk", stride=10, max_chunks=3)
+    chunked = _write(bundle, tmp_path / "v2", small_checkpoint, long_text=long_text)
+    assert chunked.long_text == long_text
+    assert chunked.fingerprint != bundle.fingerprint
+
+
+def _edit_manifest(folder: Path, change) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    change(manifest)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def _fingerprint(files: dict) -> str:
+    return hashlib.sha256("".join(f"{name} {files[name]['sha256']}\n" for name in sorted(files)).encode()).hexdigest()
+
+
+def test_every_number_comes_back_exactly(bundle, fitted):
+    got = load_bundle(bundle.uri).fitted
+    assert got.labels == fitted.labels
+    assert got.temperature == fitted.temperature
+    assert got.decision == fitted.decision
+    assert got.statistics.shrinkage == fitted.statistics.shrinkage
+    for name in ("threshold", "mu", "sigma"):
+        assert getattr(got.thresholds, name) == getattr(fitted.thresholds, name)
+    for ours, theirs in (
+        (got.statistics.means_CH, fitted.statistics.means_CH),
+        (got.statistics.precision_HH, fitted.statistics.precision_HH),
+        (got.thresholds.calibration_d2, fitted.thresholds.calibration_d2),
+    ):
+        assert ours.dtype == np.float64
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_text_settings_come_back(bundle, ads):
+    got = load_bundle(bundle.uri)
+    assert got.max_length == 64
+    assert got.long_text == LongTextSettings()
+    assert got.cleaner.to_dict() == bundle.cleaner.to_dict()
+    assert got.cleaner.cities == sorted({city.lower() for city in ads["city"].to_pylist()})
+    assert got == dataclasses.replace(bundle, fitted=got.fitted, cleaner=got.cleaner)
+
+
+def test_transformers_loads_the_folder_as_it_is(bundle, small_checkpoint, ad_texts, one_by_one):
+    ours = one_by_one(bundle.folder, ad_texts[:20], 64)
+    theirs = one_by_one(small_checkpoint, ad_texts[:20], 64)
+    np.testing.assert_array_equal(ours[0], theirs[0])
+    network = AutoModelForSequenceClassification.from_pretrained(bundle.folder)
+    assert [network.config.id2label[number] for number in range(5)] == bundle.fitted.labels
+    assert isinstance(network, torch.nn.Module)
+    assert AutoTokenizer.from_pretrained(bundle.folder).cls_token == "[CLS]"
+
+
+def test_the_files_and_their_keys(bundle, fitted):
+    folder = Path(bundle.folder)
+    assert set(os.listdir(folder)) == FILES | {"manifest.json"}
+    assert json.loads((folder / "label_mapping.json").read_text("utf-8")) == {"labels": fitted.labels}
+    assert "Животные" in (folder / "label_mapping.json").read_text("utf-8")
+    temperature = json.loads((folder / "temperature.json").read_text())
+    assert set(temperature) == {"temperature", "nll_before", "nll_after", "at_bound"}
+    assert temperature["temperature"] == fitted.temperature.temperature
+    rule = json.loads((folder / "ood_threshold.json").read_text())
+    fitted_on = {"threshold", "mu", "sigma", "shrinkage", "calibrated_on"}
+    assert set(rule) == fitted_on | set(DecisionSettings.model_fields)
+    assert (rule["threshold"], rule["z_thr"], rule["top_k"]) == (fitted.thresholds.threshold, 0.5, 3)
+    arrays = load_file(folder / "ood_statistics.safetensors")
+    assert {name: array.shape for name, array in arrays.items()} == {
+        "means": (5, 32),
+        "precision": (32, 32),
+        "calibration_d2": (100,),
+    }
+    assert (folder / "README.md").read_text("utf-8") == "Карточка\n"
+
+
+def test_the_manifest_describes_every_file(bundle):
+    folder = Path(bundle.folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert set(manifest["files"]) == FILES
+    for name, entry in manifest["files"].items():
+        data = (folder / name).read_bytes()
+        assert entry == {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+    assert manifest["fingerprint"] == bundle.fingerprint == _fingerprint(manifest["files"])
+    assert (manifest["version"], manifest["code_version"], manifest["format"]) == ("v1", __version__, 3)
+
+
+def test_nothing_in_it_is_a_pickle_or_an_archive(bundle):
+    for path in Path(bundle.folder).iterdir():
+        data = path.read_bytes()
+        assert not data.startswith((b"\x80", b"PK")), path
+        if path.suffix == ".safetensors":  # 8 bytes of header length, then JSON
+            assert data[8:9] == b"{", path
+        else:
+            data.decode("utf-8")
+
+
+def test_the_same_content_has_the_same_fingerprint(bundle, small_checkpoint, tmp_path):
+    assert _write(bundle, tmp_path / "v2", small_checkpoint).fingerprint == bundle.fingerprint
+    loose = dataclasses.replace(bundle.fitted, decision=bundle.fitted.decision.model_copy(update={"tau_other": 0.51}))
+    other = _write(dataclasses.replace(bundle, fitted=loose), tmp_path / "v3", small_checkpoint)
+    assert other.fingerprint != bundle.fingerprint
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_one_changed_byte_is_named(copy, name):
+    data = bytearray((copy / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (copy / name).write_bytes(data)
+    with pytest.raises(BundleError, match=f"{name} differs from the manifest"):
+        load_bundle(str(copy))
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_a_missing_file_is_named(copy, name):
+    (copy / name).unlink()
+    with pytest.raises(BundleError, match=f"{name} is missing"):
+        load_bundle(str(copy))
+
+
+def test_a_bundle_that_an_earlier_version_wrote_is_one_line(copy):
+    text = json.loads((copy / "text.json").read_text("utf-8"))
+    del text["long_text"]
+    (copy / "text.json").write_text(json.dumps(text))
+    data = (copy / "text.json").read_bytes()
+
+    def describe(manifest):
+        manifest["files"]["text.json"] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+        manifest |= {"fingerprint": _fingerprint(manifest["files"]), "code_version": "0.1.9"}
+
+    _edit_manifest(copy, describe)
+    with pytest.raises(BundleError, match=r"rubert_ood 0\.1\.9 wrote it otherwise .*it lacks 'long_text'.*train again"):
+        load_bundle(str(copy))
+
+
+def test_a_longer_file_is_named(copy):
+    with (copy / "text.json").open("a") as file:
+        file.write("\n")
+    with pytest.raises(BundleError, match=r"text\.json differs"):
+        load_bundle(str(copy))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no bundle here"),
+        ("", r"manifest\.json: it is not JSON"),
+        ("{", r"manifest\.json: it is not JSON"),
+        ("[]", r"manifest\.json: expected an object"),
+        ("{}", r"manifest\.json: it lacks 'format'; .* and 3 more; restore it or train again"),
+        ('{"format": 3, "files": {"a": 1}}', "it lacks 'version'"),
+        ('{"format": 1, "files": {}}', "bundle format 1, this version of rubert_ood reads 3"),
+        ('{"format": [3], "files": {}}', r"bundle format \[3\]"),
+        ("[" * 100_000, r"manifest\.json: it is not JSON"),
+        (
+            '{"format": 3, "version": "v1", "created_at": "", "code_version": "", "fingerprint": "0", "files": {}}',
+            "own fingerprint",
+        ),
+    ],
+)
+def test_a_folder_without_a_proper_manifest_is_no_bundle(copy, content, message):
+    path = copy / "manifest.json"
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(BundleError, match=message) as error:
+        load_bundle(str(copy))
+    assert str(copy) in str(error.value)
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(BundleError, match="no bundle here"):
+        load_bundle(str(tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/b", "..", ".hidden", "", "a\nb", "a\n"])
+def test_a_file_outside_the_folder_is_refused(copy, name):
+    """Even with a manifest that agrees with itself."""
+
+    def plant(manifest):
+        manifest["files"][name] = manifest["files"]["README.md"]
+        manifest["fingerprint"] = _fingerprint(manifest["files"])
+
+    (copy.parent / "x").write_text("Карточка\n", "utf-8")
+    _edit_manifest(copy, plant)
+    with pytest.raises(BundleError, match="refused"):
+        load_bundle(str(copy))
+
+
+def test_a_manifest_that_follows_a_changed_file_has_another_fingerprint(copy):
+    (copy / "README.md").write_text("Другая\n", "utf-8")
+
+    def follow(manifest):
+        data = (copy / "README.md").read_bytes()
+        manifest["files"]["README.md"] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+
+    _edit_manifest(copy, follow)
+    with pytest.raises(BundleError, match="own fingerprint"):
+        load_bundle(str(copy))
+
+
+def test_a_bundle_that_changed_during_the_job_is_refused(bundle):
+    assert load_bundle(bundle.uri, fingerprint=bundle.fingerprint).fingerprint == bundle.fingerprint
+    with pytest.raises(BundleError, match="changed during the job"):
+        load_bundle(bundle.uri, fingerprint="0" * 64)
+
+
+def test_an_existing_bundle_is_never_changed(bundle, small_checkpoint, copy):
+    before = {path.name: path.read_bytes() for path in copy.iterdir()}
+    with pytest.raises(BundleError, match="this bundle exists; give another version"):
+        _write(bundle, copy, small_checkpoint)
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
+
+
+def test_a_slash_at_the_end_is_the_same_bundle(bundle):
+    assert load_bundle(bundle.uri + "/").fingerprint == bundle.fingerprint
+    assert load_bundle(bundle.uri + "/").version == "v1"
+
+
+@pytest.mark.parametrize("broken", ["os.rename", "shutil.copyfile"])
+def test_a_write_that_fails_half_way_leaves_no_bundle(bundle, small_checkpoint, tmp_path, monkeypatch, broken):
+    module, function = (os, "rename") if broken == "os.rename" else (shutil, "copyfile")
+    whole = getattr(module, function)
+    uri = tmp_path / "bundles" / "v1"
+
+    def fail(source, target, **options):
+        # the copy breaks at the last file of all, the manifest
+        if function == "rename" or str(target).endswith("manifest.json"):
+            raise OSError("disk full")
+        return whole(source, target, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folders.os if function == "rename" else folders.shutil, function, fail)
+        with pytest.raises(OutputError, match="disk full"):
+            _write(bundle, uri, small_checkpoint)
+    assert list(uri.parent.iterdir()) == []
+    with pytest.raises(BundleError, match="no bundle here"):
+        load_bundle(str(uri))
+    assert _write(bundle, uri, small_checkpoint).fingerprint == bundle.fingerprint  # and the next attempt succeeds

@@ -1,0 +1,175 @@
+"""A messy catalogue and one run over it."""
+
+import dataclasses
+import json
+import shutil
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+BAD = b"\xd0\xff caf\xe9"
+
+
+def as_string(values: list[str | bytes | None]) -> pa.Array:
+    """Build a pa.string() array whose values need not be UTF-8, as a careless writer leaves them in Parquet."""
+    raw = pa.array([value.encode() if isinstance(value, str) else value for value in values], pa.binary())
+    return pa.Array.from_buffers(pa.string(), len(raw), raw.buffers())
+
+
+@pytest.fixture(scope="session")
+def messy_rows(ads) -> list[dict[str, Any]]:
+    """120 ads: null and broken ids and texts, empty texts, re-posts, long texts, texts of other domains."""
+    from rubert_ood.synthetic.catalogue import out_of_domain_texts
+
+    rows = [
+        {
+            "ad_id": f"ad-{n:03d}",
+            "title": ads["title"][n].as_py(),
+            "description": ads["description"][n].as_py(),
+            "price": None if n % 7 == 0 else 10 * n,
+            "city": ads["city"][n].as_py(),
+            "tags": [f"t{n}", None] if n % 3 else None,
+        }
+        for n in range(120)
+    ]
+    for n, texts in zip(range(1, 120, 9), out_of_domain_texts(3, seed=1).values(), strict=False):
+        rows[n] |= {"title": None, "description": texts[0]}
+    for n in (0, 17, 64):
+        rows[n]["ad_id"] = None
+    rows[18]["ad_id"] = BAD
+    rows[19]["title"] = BAD
+    rows[40]["description"] = BAD
+    rows[41] |= {"ad_id": None, "description": BAD}
+    for n, text in ((5, ""), (6, "  \n"), (7, "Продам, куплю!"), (8, "ТОРГ +7 912 345-67-89"), (9, None)):
+        rows[n] |= {"title": None, "description": text}
+    rows[7]["description"] = "Продам"
+    for n, phone in ((20, "8 912 000-11-22"), (21, "+7 (900) 1"), (22, "8-999-888-77-66"), (90, "8 912 345 67 89")):
+        rows[n] |= {"title": "Диван", "description": f"угловой, ПРОДАМ  {phone}"}
+    for n in (30, 31, 100):
+        rows[n] |= {"title": "Квартира", "description": "с балконом " * 200}
+    rows[33]["ad_id"] = rows[32]["ad_id"]  # an id may stand twice: both rows are kept
+    for n in range(110, 120):  # the last shard has no row to score
+        rows[n]["ad_id"] = None
+    for n in range(70, 80):  # this one only empty texts
+        rows[n] |= {"title": None, "description": " "}
+    return rows
+
+
+@pytest.fixture(scope="session")
+def messy_table(messy_rows) -> pa.Table:
+    columns = {name: [row[name] for row in messy_rows] for name in messy_rows[0]}
+    texts = {name: as_string(columns[name]) for name in ("ad_id", "title", "description")}
+    return pa.table(
+        {
+            **texts,
+            "price": pa.array(columns["price"], pa.int64()),
+            "city": pa.array(columns["city"]).dictionary_encode(),
+            "tags": pa.array(columns["tags"], pa.list_(pa.string())),
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Run:
+    plan: Any
+    receipts: list[dict[str, Any]]
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.plan.run_uri)
+
+    def part(self, number: int) -> Path:
+        return self.folder / self.plan.shards[number].part_name
+
+
+@pytest.fixture(scope="session")
+def make_run(bundle, messy_table, score_plan, tmp_path_factory):
+    """Score the messy catalogue, or another table, into a new folder."""
+    from rubert_ood.scoring.planning import make_plan
+    from rubert_ood.settings import ScoreSettings
+
+    def make(table: pa.Table | None = None, *, output_uri: str | None = None, **options: Any) -> Run:
+        table = messy_table if table is None else table
+        folder = tmp_path_factory.mktemp("run")
+        (folder / "in").mkdir()
+        pq.write_table(table.slice(0, 80), folder / "in" / "a.parquet", row_group_size=10)
+        if table.num_rows > 80:
+            pq.write_table(table.slice(80), folder / "in" / "b.parquet", row_group_size=100)
+        defaults = {"run_date": date(2026, 11, 24), "shard_rows": 10, "token_budget": 500}
+        settings = ScoreSettings(
+            input_uri=str(folder / "in"),
+            bundle_uri=bundle.uri,
+            output_uri=output_uri or str(folder / "out"),
+            **defaults | options,
+        )
+        plan = make_plan(settings, bundle)
+        return Run(plan, score_plan(plan, token_budget=settings.token_budget))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def full_run(make_run) -> Run:
+    """One run with everything on; tests only read it."""
+    return make_run(carry_columns=("price", "city", "tags"), embedding=True)
+
+
+@pytest.fixture(scope="session")
+def by_the_rule(bundle, one_by_one):
+    """Decide on cleaned texts one at a time: plain transformers, and the decision rule written out in numpy."""
+
+    def decide(texts: list[str]) -> list[dict[str, Any]]:
+        from safetensors.numpy import load_file
+
+        folder = Path(bundle.folder)
+        labels = json.loads((folder / "label_mapping.json").read_text("utf-8"))["labels"]
+        temperature = json.loads((folder / "temperature.json").read_text())["temperature"]
+        rule = json.loads((folder / "ood_threshold.json").read_text())
+        arrays = load_file(folder / "ood_statistics.safetensors")
+        logits_NC, cls_NH = one_by_one(bundle.folder, texts, bundle.max_length)
+        results = []
+        for logits, cls in zip(logits_NC.astype(np.float64), cls_NH.astype(np.float64), strict=True):
+            weights = np.exp((logits - logits.max()) / temperature)
+            p = weights / weights.sum()
+            best = np.argsort(-p)
+            d2 = min((cls - mean) @ arrays["precision"] @ (cls - mean) for mean in arrays["means"])
+            z = (d2 - rule["mu"]) / (rule["sigma"] + 1e-9)
+            tests = [
+                d2 - rule["alpha"] * rule["threshold"],
+                z - rule["z_thr"],
+                rule["ood_conf_gate"] - p.max(),
+            ]
+            ood = all(value > 0 for value in tests)
+            trusted = p.max() - rule["tau_other"]
+            results.append(
+                {
+                    "label": labels[best[0]] if not ood and trusted >= 0 else "Other",
+                    "confidence": p.max(),
+                    "topk_labels": [labels[c] for c in best[: rule["top_k"]]],
+                    "topk_scores": p[best[: rule["top_k"]]],
+                    "is_ood": ood,
+                    "ood_distance": d2,
+                    "ood_z": z,
+                    "ood_p": (1 + (arrays["calibration_d2"] >= d2).sum()) / (1 + len(arrays["calibration_d2"])),
+                    "embedding": cls,
+                    # rounding may decide: float32 forward passes of another batch differ in the last digits
+                    "close_call": min(abs(v) for v in [*tests, trusted, *np.diff(p[best])]) < 1e-4
+                    or np.abs(arrays["calibration_d2"] - d2).min() < 1e-3,
+                }
+            )
+        return results
+
+    return decide
+
+
+@pytest.fixture
+def run(full_run, tmp_path):
+    """A copy of the run that a test may damage."""
+    folder = shutil.copytree(full_run.folder, tmp_path / "run")
+    return dataclasses.replace(full_run, plan=dataclasses.replace(full_run.plan, run_uri=str(folder)))

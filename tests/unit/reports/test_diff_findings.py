@@ -1,0 +1,143 @@
+"""The page of a diff: the verdict first, every number as in the document, hostile ids as text; two evaluations."""
+
+import copy
+
+import pytest
+
+from rubert_ood.reports.diff_findings import (
+    compare_evaluations,
+    diff_findings,
+    most_churned,
+    transition_counts,
+)
+from rubert_ood.reports.html import MAX_TRANSITIONS, diff_html
+from tests.unit.reports.test_html import ATTACK, MAX_BYTES, Page, assert_plain, with_acting_texts
+
+
+def _ad(ad_id: str, **more) -> dict:
+    return {"ad_id": ad_id, "confidence_a": 0.9, "confidence_b": None, "same_text": False, **more}
+
+
+@pytest.fixture
+def document() -> dict:
+    bundle = {"uri": "/b", "version": "v1", "fingerprint": "f" * 64}
+    side = {"run_uri": f"/out/{ATTACK}", "run_id": "r1", "run_date": "2026-11-24", "bundle": bundle, "rows": 20_010}
+    pairs = [("Шины", "Other", 400), ("Other", "Книги", 200), (ATTACK, "Шины", 20)]
+    flags = {"both": 3, "became": 300, "no_longer": 5, "neither": 19_692}
+    names = ("stayed", "left", "joined", "only_a", "only_b")
+    return {
+        "a": side,
+        "b": side | {"run_id": "r2"},
+        "ads": {"both": 20_000, "only_a": 7, "only_b": 8},
+        "repeated": {"ids": 1, "rows_a": 3, "rows_b": 2},
+        "changed": 620,
+        "churn_rate": 0.031,
+        "texts": {
+            "same": 19_000,
+            "same_label_changed": 190,
+            "changed": 1000,
+            "changed_label_changed": 430,
+            "same_churn_rate": 0.01,
+            "changed_churn_rate": 0.43,
+        },
+        "transitions": [{"from": a, "to": b, "count": n, "examples": [_ad(f"{ATTACK}{n}")]} for a, b, n in pairs],
+        "ood": flags
+        | {"became_examples": [_ad(ATTACK, **{"from": "Шины", "to": "Other", "distance": 1234.5})]}
+        | {"no_longer_examples": []},
+        "other": flags,
+        "confidence": {"num": 19_000, "mean_a": 0.8, "mean_b": 0.85, "mean_change": 0.05},
+        "labels": [{"label": "Шины", "in_a": 10, "in_b": 9, **dict.fromkeys(names, 1)}],
+        "evaluations": None,
+    }
+
+
+def test_the_verdict_comes_first_in_plain_words(document):
+    html = diff_html(document)
+    page = Page(html)
+    assert page.says("3.1% of 20,000 ads changed their label.")
+    assert page.says("620 labels changed, 1.0% among ads whose text is the same; 430 of them are of ads")
+    assert page.says("1 ad id occurs more than once in a run: 3 rows of A and 2 of B are left out of this page.")
+    assert html.index("changed their label.") < html.index("<table")
+    assert [finding["ok"] for finding in diff_findings(document)] == [True, False, True, False]
+
+
+def test_texts_that_act_reach_no_page_and_no_figure_raw(document):
+    assert_plain(diff_html(with_acting_texts(document)))
+
+
+def test_tables_show_the_numbers_and_hostile_names_are_text(document):
+    html = diff_html(document)
+    page = Page(html)
+    assert "<script>alert" not in html
+    assert "<img src=x" not in html
+    assert len([tag for tag, _ in page.tags if tag == "script"]) == 1
+    head, first, *_ = page.tables["Changed labels"]
+    assert head == ["label in A", "label in B", "ads", "of all changes", "for example"]
+    assert first[:4] == ["Шины", "Other", "400", "64.5%"]
+    assert first[4].strip().startswith(ATTACK)
+    assert "0.900 → –, text changed" in first[4]
+    assert page.tables["Out of domain"][1] == ["OOD", "3", "300", "5", "19,692"]
+    assert page.tables["Became OOD"][1] == [ATTACK, "Шины", "Other", "1,234.5"]
+    assert page.tables["Labels"][1] == ["Шины", "10", "9", "1", "1", "1", "1", "1"]
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert len(images) == 1
+    assert "label transitions" in images[0]["alt"]
+
+
+def test_a_page_of_very_many_pairs_stays_small_and_says_what_it_leaves_out(document):
+    rows = [
+        {"from": f"{'д' * 300}{n}", "to": "Other", "count": 2000 - n, "examples": [_ad("я" * 5000 + str(n))] * 3}
+        for n in range(2000)
+    ]
+    html = diff_html(document | {"transitions": rows})
+    assert len(html.encode()) < MAX_BYTES
+    page = Page(html)
+    assert len(page.tables["Changed labels"]) == 1 + MAX_TRANSITIONS
+    assert page.says(f"The {MAX_TRANSITIONS} most frequent of 2,000 pairs")
+
+
+def test_nothing_in_both_is_no_division(document):
+    empty = copy.deepcopy(document)
+    empty |= {"ads": {"both": 0, "only_a": 5, "only_b": 0}, "churn_rate": None, "changed": 0, "transitions": []}
+    empty["texts"] |= {"same_churn_rate": None, "changed_churn_rate": None}
+    empty["confidence"] |= {"mean_a": None, "mean_b": None}
+    page = Page(diff_html(empty))
+    assert page.says("No ad is in both runs")
+    assert page.says("No label changed.")
+    assert not [tag for tag, _ in page.tags if tag == "img"]
+
+
+def test_the_matrix_holds_the_labels_that_most_ads_left_or_joined(document):
+    labels = most_churned(document["transitions"], 2)
+    assert labels == ["Other", "Шины"]  # 600 and 420 against 200 and 20
+    assert transition_counts(document["transitions"], labels) == (labels, [[0, 0], [400, 0]])
+
+
+def test_two_evaluations_side_by_side(document):
+    a = {
+        "headline": {"accuracy": 0.9, "macro_f1": 0.8, "ece_after": 0.02, "ood_rate": 0.0},
+        "labels": ["Книги", "Шины"],
+        "per_class": [{"label": "Книги", "f1": 0.75}, {"label": "Шины", "f1": 0.5}],
+    }
+    b = {
+        "headline": {"accuracy": 0.95, "macro_f1": 0.7, "ece_after": 0.03, "ood_rate": 0.01},
+        "labels": ["Кошки", "Шины"],
+        "per_class": [{"label": "Кошки", "f1": 0.25}, {"label": "Шины", "f1": 0.25}],
+    }
+    compared = compare_evaluations(a, b)
+    assert [row["name"] for row in compared["headline"]] == ["accuracy", "macro_f1", "ece_after", "ood_rate"]
+    assert [row["change"] for row in compared["headline"]] == pytest.approx([0.05, -0.1, 0.01, 0.01])
+    assert compared["per_class"][0] == {"label": "Шины", "a": 0.5, "b": 0.25, "change": -0.25}
+    assert {"label": "Кошки", "a": None, "b": 0.25, "change": None} in compared["per_class"]
+    assert (compared["labels_added"], compared["labels_removed"]) == (["Кошки"], ["Книги"])
+    page = Page(diff_html(document | {"evaluations": compared}))
+    assert ["macro-F1", "0.8000", "0.7000", "-0.1000"] in page.tables["Evaluations of the bundles"]
+    assert ["Шины", "0.500", "0.250", "-0.250"] in page.tables["F1 of the classes"]
+    assert page.says("Only in B: Кошки.")
+    assert compare_evaluations({}, {}) == {
+        "headline": [],
+        "per_class": [],
+        "labels_added": [],
+        "labels_removed": [],
+    }
+    assert Page(diff_html(document | {"evaluations": compare_evaluations({}, {})})).says("Neither bundle holds")

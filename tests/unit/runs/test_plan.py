@@ -1,0 +1,382 @@
+import dataclasses
+import json
+import os
+from datetime import date
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rubert_ood import storage
+from rubert_ood.ads.text import TextCleaner
+from rubert_ood.errors import InputError, SchemaError, SettingsError
+from rubert_ood.runs.plan import load_plan, save_plan
+from rubert_ood.scoring.planning import make_plan
+from rubert_ood.settings import ScoreSettings
+from tests.conftest import patch_storage
+
+
+def _ads(num_rows: int, *, first: int = 0, **columns) -> pa.Table:
+    numbers = range(first, first + num_rows)
+    return pa.table(
+        {
+            "ad_id": pa.array([f"id{n}" for n in numbers], pa.string()),
+            "description": pa.array([f"диван {n}" for n in numbers], pa.string()),
+            **columns,
+        }
+    )
+
+
+def _write(path, groups: list[int], table=_ads) -> None:
+    """Write a file with row groups of exactly these sizes, empty ones included."""
+    path.parent.mkdir(exist_ok=True, parents=True)
+    first = 0
+    with pq.ParquetWriter(path, table(0).schema) as writer:
+        for rows in groups:
+            writer.write_table(table(rows, first=first), row_group_size=max(rows, 1))
+            first += rows
+
+
+def _settings(folder, **options) -> ScoreSettings:
+    defaults = {"output_uri": str(folder.parent / "out"), "run_date": date(2026, 11, 24), "bundle_uri": "-"}
+    return ScoreSettings(**{"input_uri": str(folder), **defaults, **options})
+
+
+@pytest.fixture
+def catalogue(tmp_path):
+    """Three files: 10 + 5 rows, no rows, 12 rows."""
+    folder = tmp_path / "in"
+    _write(folder / "a.parquet", [10, 5])
+    _write(folder / "b.parquet", [])
+    _write(folder / "c.parquet", [4, 4, 4])
+    return folder
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.lists(st.integers(0, 40), max_size=8), min_size=1, max_size=3).filter(lambda f: sum(map(sum, f)) > 0),
+    st.integers(1, 30),
+)
+def test_shards_hold_every_row_of_every_file_once(bundle, tmp_path_factory, files, shard_rows):
+    folder = tmp_path_factory.mktemp("case") / "in"
+    for number, groups in enumerate(files):
+        _write(folder / f"{number}.parquet", groups)
+    plan = make_plan(_settings(folder, shard_rows=shard_rows), bundle)
+    covered = [(shard.uri, row) for shard in plan.shards for row in range(shard.start, shard.stop)]
+    expected = [(str(folder / f"{n}.parquet"), row) for n, groups in enumerate(files) for row in range(sum(groups))]
+    assert covered == expected
+    assert plan.num_rows == len(expected)
+    assert len({shard.part_name for shard in plan.shards}) == len(plan.shards)
+    for shard in plan.shards:
+        assert 0 < shard.num_rows < 2 * shard_rows
+        assert shard.columns == {"ad_id": "ad_id", "description": "description"}
+
+
+@pytest.mark.parametrize(
+    ("groups", "shard_rows", "expected"),
+    [
+        ([10, 10, 10], 20, [(0, 20), (20, 30)]),
+        ([10, 10, 10], 100, [(0, 30)]),
+        ([15, 15, 15], 20, [(0, 15), (15, 30), (30, 45)]),  # whole row groups, though two shards would be enough
+        ([100], 30, [(0, 30), (30, 60), (60, 100)]),  # one large row group is cut inside
+        ([5, 100, 5], 50, [(0, 5), (5, 55), (55, 105), (105, 110)]),
+        ([0, 7, 0], 5, [(0, 7)]),
+    ],
+)
+def test_cuts_by_hand(bundle, tmp_path, groups, shard_rows, expected):
+    _write(tmp_path / "in" / "a.parquet", groups)
+    plan = make_plan(_settings(tmp_path / "in", shard_rows=shard_rows), bundle)
+    assert [(shard.start, shard.stop) for shard in plan.shards] == expected
+
+
+def test_the_same_input_gives_the_same_plan(bundle, catalogue):
+    first, second = (make_plan(_settings(catalogue, shard_rows=5), bundle) for _ in range(2))
+    assert first == second
+    assert first.run_id == first.fingerprint[:12]
+    run = os.path.join(catalogue.parent, "out", "run_date=2026-11-24", f"run_id={first.run_id}")
+    assert first.run_uri == run
+    assert [shard.shard_id[:6] for shard in first.shards] == [f"{n:05d}-" for n in range(len(first.shards))]
+    assert first.bundle == {"uri": bundle.uri, "version": "v1", "fingerprint": bundle.fingerprint}
+
+
+def test_the_place_of_the_output_and_the_gate_are_no_part_of_the_work(bundle, catalogue):
+    base = make_plan(_settings(catalogue), bundle)
+    same = make_plan(
+        _settings(catalogue, output_uri="elsewhere", run_id="mine", publish=False, token_budget=99, num_actors=3),
+        bundle,
+    )
+    assert same.fingerprint == base.fingerprint
+    assert same.run_id == "mine"
+    assert same.run_uri == os.path.join(os.getcwd(), "elsewhere", "run_date=2026-11-24", "run_id=mine")
+
+
+def _touch(folder):
+    path = folder / "a.parquet"
+    info = path.stat()
+    os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns + 1_000_000))
+
+
+def _grow(folder):
+    _write(folder / "c.parquet", [4, 4, 5])
+
+
+def _add(folder):
+    _write(folder / "d.parquet", [1])
+
+
+@pytest.mark.parametrize(
+    ("options", "change", "named"),
+    [
+        ({"carry_columns": ("description",)}, None, {"columns"}),
+        ({"run_date": date(2026, 11, 25)}, None, {"run_date"}),
+        ({"embedding": True}, None, {"embedding"}),
+        ({"report_texts": False}, None, {"report_texts"}),
+        ({"use_gpu": True}, None, {"precision"}),
+        ({"shard_rows": 5}, None, {"shards"}),
+        ({}, _touch, {"input files"}),
+        ({}, _grow, {"input files", "shards"}),
+        ({}, _add, {"input files", "shards"}),
+    ],
+)
+def test_what_changes_the_result_changes_the_fingerprint(bundle, catalogue, options, change, named):
+    base = make_plan(_settings(catalogue), bundle)
+    if change:
+        change(catalogue)
+    other = make_plan(_settings(catalogue, **options), bundle)
+    assert other.fingerprint != base.fingerprint
+    assert {name for name in base.identity if base.identity[name] != other.identity[name]} == named
+
+
+def test_another_bundle_changes_the_fingerprint(bundle, catalogue):
+    other = dataclasses.replace(bundle, fingerprint="f" * 64)
+    assert make_plan(_settings(catalogue), other).fingerprint != make_plan(_settings(catalogue), bundle).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("city", "columns", "expected"),
+    [
+        (["Омск"], {}, {"city": "city"}),
+        (["Омск"], {"city": None}, {}),
+        ([7], {}, {}),
+        ([7], {"city": "city"}, {}),
+        (["Омск"], {"city": "town"}, {}),
+    ],
+)
+def test_the_city_column_is_used_if_there_is_one_of_text_and_never_a_fault(bundle, tmp_path, city, columns, expected):
+    (tmp_path / "in").mkdir()
+    pq.write_table(_ads(1, city=city), tmp_path / "in" / "a.parquet")
+    plan = make_plan(_settings(tmp_path / "in", columns=columns), bundle)
+    always = {"ad_id": "ad_id", "description": "description"}
+    assert plan.shards[0].columns == always | expected
+    cityless = dataclasses.replace(bundle, cleaner=TextCleaner())
+    assert make_plan(_settings(tmp_path / "in", columns=columns), cityless).shards[0].columns == always
+
+
+def test_a_plan_of_an_earlier_version_says_nothing_of_texts(bundle, catalogue):
+    plan = make_plan(_settings(catalogue, run_id="r"), bundle)
+    save_plan(plan)
+    path = os.path.join(plan.run_uri, "_run", "plan.json")
+    with open(path, encoding="utf-8") as file:
+        content = json.load(file)
+    del content["report_texts"]
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(content, file)
+    assert load_plan(plan.run_uri) == plan
+
+
+def test_a_saved_plan_comes_back(bundle, catalogue):
+    plan = make_plan(_settings(catalogue, shard_rows=5, run_id="r"), bundle)
+    save_plan(plan)
+    assert load_plan(plan.run_uri) == plan
+    save_plan(plan)  # the same work may go on
+    with open(os.path.join(plan.run_uri, "_run", "plan.json"), encoding="utf-8") as file:
+        assert len(json.load(file)["shards"]) == len(plan.shards)
+
+
+def test_a_run_folder_of_other_work_is_refused_and_the_difference_named(bundle, catalogue):
+    plan = make_plan(_settings(catalogue, run_id="r"), bundle)
+    save_plan(plan)
+    other = make_plan(_settings(catalogue, run_id="r", embedding=True), dataclasses.replace(bundle, fingerprint="0"))
+    with pytest.raises(SettingsError, match="other bundle, embedding; give another run_id"):
+        save_plan(other)
+    assert load_plan(plan.run_uri) == plan
+
+
+@pytest.mark.parametrize("honest", [True, False])
+def test_save_plan_of_two_starts_at_once_lets_one_win_and_names_the_difference(bundle, catalogue, monkeypatch, honest):
+    """Both have seen that there is none. A server that is not honest ignores `If-None-Match`."""
+    ours = make_plan(_settings(catalogue, run_id="r"), bundle)
+    theirs = make_plan(_settings(catalogue, run_id="r", embedding=True), bundle)
+    create = storage.create_bytes
+
+    def late(uri, data):
+        patch_storage(monkeypatch, "create_bytes", create)
+        save_plan(theirs)
+        if honest:
+            return create(uri, data)
+        storage.put_bytes(uri, data)
+        return True
+
+    patch_storage(monkeypatch, "create_bytes", late)
+    if honest:
+        with pytest.raises(SettingsError, match="holds a run with other embedding; give another run_id"):
+            save_plan(ours)
+        assert load_plan(ours.run_uri) == theirs
+    else:  # the later one wins, and the other would see it at its next start
+        save_plan(ours)
+        with pytest.raises(SettingsError, match="holds a run with other embedding"):
+            save_plan(theirs)
+
+
+def test_no_plan_is_an_input_error(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        load_plan(str(tmp_path))
+
+
+def _bad_footer(path):
+    data = bytearray(path.read_bytes())
+    data[-60:-12] = b"\xff" * 48
+    path.write_bytes(data)
+
+
+def _no_bytes(path):
+    path.write_bytes(b"")
+
+
+def _cut_short(path):
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def _no_parquet(path):
+    path.write_bytes(b"hello, world, this is no table")
+
+
+def _no_description(path):
+    pq.write_table(pa.table({"ad_id": ["1"], "text": ["a"]}), path)
+
+
+def _wrong_type(path):
+    pq.write_table(pa.table({"ad_id": ["1"], "description": [1.5]}), path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "reason"),
+    [
+        (_bad_footer, InputError, "not readable|thrift|Parquet"),
+        (_no_bytes, InputError, "not readable as Parquet"),
+        (_cut_short, InputError, "not readable as Parquet"),
+        (_no_parquet, InputError, "not readable as Parquet"),
+        (_no_description, SchemaError, r"no column 'description' \(setting columns\.description\)"),
+        (_wrong_type, SchemaError, "column 'description' holds double"),
+    ],
+)
+def test_a_bad_file_ends_the_job_or_is_set_aside(bundle, catalogue, spoil, error, reason):
+    bad = str(catalogue / "b.parquet")
+    _write(catalogue / "b.parquet", [6])
+    spoil(catalogue / "b.parquet")
+    with pytest.raises(error, match=reason) as raised:
+        make_plan(_settings(catalogue), bundle)
+    assert str(raised.value).startswith(f"{bad}: ")
+    assert "\n" not in str(raised.value)
+
+    plan = make_plan(_settings(catalogue, on_bad_file="quarantine"), bundle)
+    assert [item["uri"] for item in plan.quarantined] == [bad]
+    assert plan.quarantined[0]["reason"] == str(raised.value)
+    assert {shard.uri for shard in plan.shards} == {str(catalogue / name) for name in ("a.parquet", "c.parquet")}
+    assert plan.num_rows == 15 + 12
+
+
+@pytest.mark.parametrize(
+    ("fitted_in", "options", "reason"),
+    [
+        ("fp32", {"precision": "int8"}, r"bundle v1 was fitted in fp32, .* or train with precision int8"),
+        ("int8", {"precision": "fp32"}, r"bundle v1 was fitted in int8, .* or train with precision fp32"),
+        ("int8", {"use_gpu": True}, r"use_gpu: the bundle v1 was fitted in int8, which is for CPU"),
+    ],
+)
+def test_a_precision_that_the_bundle_was_not_fitted_in_is_refused(bundle, catalogue, fitted_in, options, reason):
+    bundle = dataclasses.replace(bundle, precision=fitted_in)
+    with pytest.raises(SettingsError, match=reason):
+        make_plan(_settings(catalogue, **options), bundle)
+
+
+def test_the_precision_of_the_bundle_is_the_plan_s(bundle, catalogue):
+    plain = make_plan(_settings(catalogue), bundle)
+    quantised = make_plan(_settings(catalogue, precision="int8"), dataclasses.replace(bundle, precision="int8"))
+    assert (plain.precision, quantised.precision) == ("fp32", "int8")
+    assert plain.fingerprint != quantised.fingerprint
+
+
+def test_a_carried_column_has_one_type_in_all_files(bundle, tmp_path):
+    folder = tmp_path / "in"
+    for name, kind in (("a", pa.int64()), ("b", pa.string()), ("c", pa.int64())):
+        table = _ads(1).append_column("price", pa.array([None], kind))
+        _write(folder / f"{name}.parquet", [1], lambda rows, first=0, table=table: table.slice(0, rows))
+    with pytest.raises(SchemaError, match=r"b\.parquet: column 'price' holds string, but int64 in .*a\.parquet;"):
+        make_plan(_settings(folder, carry_columns=("price",)), bundle)
+    plan = make_plan(_settings(folder, carry_columns=("price",), on_bad_file="quarantine"), bundle)
+    assert [os.path.basename(shard.uri) for shard in plan.shards] == ["a.parquet", "c.parquet"]
+    assert len(make_plan(_settings(folder), bundle).shards) == 3  # not carried, the type does not matter
+
+
+def test_a_carried_column_that_is_missing_is_named(bundle, catalogue):
+    with pytest.raises(SchemaError, match=r"a\.parquet: no column 'price' \(carry_columns\)"):
+        make_plan(_settings(catalogue, carry_columns=("price",)), bundle)
+
+
+@pytest.mark.parametrize("names", [("label",), ("ad_id",), ("embedding",), ("description", "description")])
+def test_a_carried_column_cannot_have_the_name_of_another_output_column(bundle, catalogue, names):
+    for name in ("a", "b", "c"):
+        pq.write_table(_ads(1, label=["x"], embedding=["x"]), catalogue / f"{name}.parquet")
+    with pytest.raises(SettingsError, match=f"carry_columns: {names[0]!r}"):
+        make_plan(_settings(catalogue, carry_columns=names), bundle)
+
+
+def test_nothing_to_score_is_an_input_error(bundle, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    with pytest.raises(InputError, match="no Parquet or CSV file here"):
+        make_plan(_settings(folder), bundle)
+    _write(folder / "a.parquet", [])
+    _write(folder / "b.parquet", [0, 0])
+    with pytest.raises(InputError, match=r"no rows to score in 2 file\(s\)"):
+        make_plan(_settings(folder), bundle)
+    (folder / "c.parquet").write_bytes(b"")
+    with pytest.raises(InputError, match=r"no rows to score in 3 file\(s\) .*c\.parquet: not readable") as error:
+        make_plan(_settings(folder, on_bad_file="quarantine"), bundle)
+    assert error.value.exit_code == 3
+    with pytest.raises(InputError, match="no such file"):
+        make_plan(_settings(tmp_path / "nothing"), bundle)
+
+
+def test_files_that_a_writer_has_not_finished_are_left_alone(bundle, catalogue):
+    before = make_plan(_settings(catalogue), bundle)
+    (catalogue / "_temporary").mkdir()
+    for name in ("_temporary/x.parquet", ".hidden.parquet", "_SUCCESS", "_committed_1", "._a.csv", "a.parquet.crc"):
+        (catalogue / name).write_bytes(b"unfinished")
+    assert make_plan(_settings(catalogue), bundle) == before
+
+
+def test_csv_input(bundle, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    lines = [f'00{n},"диван, новый\nугловой {n}",{n}' for n in range(25)]
+    (folder / "ads.csv").write_text("\n".join(["ad_id,description,price", *lines]) + "\n", "utf-8")
+    plan = make_plan(_settings(folder, shard_rows=10, carry_columns=("price",)), bundle)
+    assert [(shard.start, shard.stop) for shard in plan.shards] == [(0, 10), (10, 25)]
+    assert plan.shards[0].columns == {"ad_id": "ad_id", "description": "description"}
+    (folder / "empty.csv").write_bytes(b"")
+    with pytest.raises(InputError, match=r"empty\.csv: not readable as CSV"):
+        make_plan(_settings(folder), bundle)
+
+
+def test_columns_of_other_names(bundle, tmp_path):
+    path = tmp_path / "in" / "a.parquet"
+    path.parent.mkdir()
+    pq.write_table(pa.table({"id": [1, 2], "заголовок": ["a", "b"], "text": ["c", "d"]}), path)
+    columns = {"ad_id": "id", "title": "заголовок", "description": "text"}
+    plan = make_plan(_settings(path.parent, columns=columns), bundle)
+    assert plan.shards[0].columns == columns

@@ -1,0 +1,375 @@
+import dataclasses
+import json
+import shutil
+from collections import Counter
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.parquet as pq
+import pytest
+
+from rubert_ood.errors import PartialRunError, VerificationError
+from rubert_ood.publishing.gate import check_gate
+from rubert_ood.runs.manifest import make_manifest
+from rubert_ood.runs.receipts import part_counts, put_quarantine
+from rubert_ood.runs.verify import PartMismatchError, check_manifest, verify_run
+from rubert_ood.settings import GateSettings
+from tests.unit.scoring.test_stages import REASONS
+
+STARTED = "2026-11-24T03:00:00+00:00"
+
+
+def _digest(ids) -> int:
+    return sum(int(pd.util.hash_array(np.array([value], object))[0]) for value in ids) % 2**64
+
+
+def test_a_good_run_passes(run):
+    receipts = verify_run(run.plan).receipts
+    assert list(receipts.values()) == run.receipts
+
+
+def _change(run, number: int, column: str, row: int, value) -> None:
+    """Put another value into one cell of a part."""
+    table = pq.read_table(run.part(number))
+    position = table.schema.get_field_index(column)
+    values = table[column].to_pylist()
+    assert values[row] != value
+    values[row] = value
+    field = table.schema.field(column)
+    pq.write_table(table.set_column(position, field, pa.array(values, field.type)), run.part(number))
+
+
+def _take(run, number: int, change) -> None:
+    """Write the rows of a part anew in the order that `change` makes of 0..n-1."""
+    table = pq.read_table(run.part(number))
+    pq.write_table(table.take(pa.array(change(list(range(table.num_rows))), pa.int64())), run.part(number))
+
+
+def _forge_receipt(run, number: int, **changes) -> None:
+    """Make the receipt agree with the part as it lies there now, as a fault in the writer would."""
+    receipt = run.receipts[number] | part_counts(pq.read_table(run.part(number))) | changes
+    path = run.folder / "_run" / "receipts" / f"{run.plan.shards[number].shard_id}.json"
+    path.write_text(json.dumps(receipt), "utf-8")
+
+
+def test_receipts_of_another_fingerprint_are_none(run):
+    with pytest.raises(PartialRunError, match=rf"{len(run.receipts)} of {len(run.receipts)} shards"):
+        verify_run(dataclasses.replace(run.plan, fingerprint="0" * 64))
+
+
+def test_a_missing_receipt_is_a_partial_run(run):
+    (run.folder / "_run" / "receipts" / f"{run.plan.shards[1].shard_id}.json").unlink()
+    with pytest.raises(PartialRunError, match="1 of 12 shards are not scored; run again") as error:
+        verify_run(run.plan)
+    assert error.value.exit_code == 6
+
+
+def test_a_missing_part_is_named(run):
+    run.part(3).unlink()
+    with pytest.raises(VerificationError, match=rf"{run.part(3).name} is missing \(1 such\)") as error:
+        verify_run(run.plan)
+    assert error.value.exit_code == 1
+
+
+def test_the_part_of_another_shard_in_its_place(run):
+    shutil.copy(run.part(3), run.part(2))
+    with pytest.raises(VerificationError, match=run.part(2).name):
+        verify_run(run.plan)
+
+
+def test_the_part_of_another_run_in_its_place(run, score_plan, tmp_path):
+    plan = dataclasses.replace(run.plan, run_id="other", run_uri=str(tmp_path / "other"), fingerprint="1" * 64)
+    score_plan(plan)
+    shutil.copy(tmp_path / "other" / run.part(2).name, run.part(2))
+    with pytest.raises(VerificationError, match=rf"{run.part(2).name}: written by another run"):
+        verify_run(run.plan)
+
+
+def test_a_part_of_another_bundle(run):
+    table = pq.read_table(run.part(2))
+    metadata = table.schema.metadata | {b"rubert_ood.bundle": b"0" * 64}
+    pq.write_table(table.replace_schema_metadata(metadata), run.part(2))
+    with pytest.raises(VerificationError, match=rf"{run.part(2).name}: written by another bundle"):
+        verify_run(run.plan)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda rows: rows[1:], "rows_scored"),
+        (lambda rows: [*rows, rows[0]], "rows_scored"),
+        (lambda rows: [], "rows_scored"),
+        (lambda rows: [rows[1], *rows[1:]], ""),  # one lost and one doubled: as many rows as before
+    ],
+)
+def test_lost_and_doubled_rows_are_found(run, change, named):
+    _take(run, 2, change)
+    with pytest.raises(VerificationError, match=rf"{run.part(2).name}: {named}.* its receipt says"):
+        verify_run(run.plan)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "named"),
+    [
+        ("ad_id", "another", "ids_out"),
+        ("label", "Ёлки", "classes"),
+        ("confidence", 0.001, "confidence_histogram"),
+        ("status", "empty", "rows_empty"),
+        ("num_tokens", 1, "tokens"),
+        ("is_cut", True, "rows_cut"),
+        ("text_key", "0" * 32, "unique_tokens|unique_texts"),
+    ],
+)
+def test_a_changed_value_is_found(run, column, value, named):
+    row = 2 if column == "text_key" else 0  # rows 0 and 2 have the same text
+    _change(run, 2, column, row, value)
+    with pytest.raises(VerificationError, match=rf"{run.part(2).name}: ({named}) is .* its receipt says"):
+        verify_run(run.plan)
+
+
+def test_text_lengths_are_counted_again(run):
+    """The sum of the tokens stays, the lengths of two ads change."""
+    lengths = pq.read_table(run.part(1))["num_tokens"].to_pylist()
+    _change(run, 1, "num_tokens", 0, lengths[0] + lengths[1] - 2)
+    _change(run, 1, "num_tokens", 1, 2)
+    with pytest.raises(VerificationError, match=rf"{run.part(1).name}: token_histogram is .* its receipt says"):
+        verify_run(run.plan)
+
+
+def test_receipts_and_a_manifest_of_an_earlier_version_pass(run):
+    for shard in run.plan.shards:
+        path = run.folder / "_run" / "receipts" / f"{shard.shard_id}.json"
+        receipt = json.loads(path.read_text("utf-8"))
+        for name in ("token_histogram", "padded_tokens", "cities", "top_ood"):
+            del receipt[name]
+        path.write_text(json.dumps(receipt), "utf-8")
+    manifest = make_manifest(run.plan, verify_run(run.plan).receipts, outcome="complete", started_at=STARTED)
+    later = ("token_histogram", "padding_share", "cities", "top_ood")
+    check_manifest({name: value for name, value in manifest.items() if name not in later}, manifest)
+
+
+def test_a_flipped_ood_flag_is_found(run):
+    flag = pq.read_table(run.part(0))["is_ood"][0].as_py()
+    _change(run, 0, "is_ood", 0, not flag)
+    with pytest.raises(VerificationError, match="rows_ood"):
+        verify_run(run.plan)
+
+
+def test_a_row_that_the_writer_lost_is_found_though_part_and_receipt_agree(run):
+    _take(run, 2, lambda rows: rows[1:])
+    _forge_receipt(run, 2)
+    with pytest.raises(VerificationError, match="rows were lost or doubled"):
+        verify_run(run.plan)
+    _forge_receipt(run, 2, rows_in=9)
+    with pytest.raises(VerificationError, match="rows were lost or doubled"):
+        verify_run(run.plan)
+
+
+def test_an_id_that_the_writer_changed_is_found_though_part_and_receipt_agree(run):
+    _change(run, 2, "ad_id", 0, "another")
+    _forge_receipt(run, 2)
+    with pytest.raises(VerificationError, match="its ad ids are not those of the input"):
+        verify_run(run.plan)
+
+
+def test_a_row_doubled_in_place_of_another_is_found_though_part_and_receipt_agree(run):
+    _take(run, 2, lambda rows: [rows[1], *rows[1:]])
+    _forge_receipt(run, 2)
+    with pytest.raises(VerificationError, match="its ad ids are not those of the input"):
+        verify_run(run.plan)
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "noise", "column"])
+def test_a_part_that_cannot_be_read_is_named(run, damage):
+    path = run.part(2)
+    data = path.read_bytes()
+    if damage == "column":
+        pq.write_table(pq.read_table(path).drop_columns(["confidence"]), path)
+    else:
+        path.write_bytes({"cut": data[: len(data) // 2], "empty": b"", "noise": b"\x00" * len(data)}[damage])
+    with pytest.raises(VerificationError, match=rf"{path.name}: ") as error:
+        verify_run(run.plan)
+    assert "\n" not in str(error.value)
+
+
+def test_digests_that_wrap_round_still_agree(make_run):
+    ids = [str(n) for n in range(100) if _digest([str(n)]) > 2**63][:2]
+    assert _digest(ids[:1]) + _digest(ids[1:]) >= 2**64
+    titles = pa.array([b"\xd0\xd8", b"x"], pa.binary())
+    broken = pa.Array.from_buffers(pa.string(), 2, titles.buffers())
+    run = make_run(pa.table({"ad_id": ids, "title": broken, "description": ["диван", "диван"]}))
+    assert (run.receipts[0]["rows_rejected"], run.receipts[0]["rows_scored"]) == (1, 1)
+    verify_run(run.plan)
+
+
+def test_an_edited_score_is_found_though_no_count_changes(run):
+    _change(run, 1, "ood_distance", 0, 1.5)
+    with pytest.raises(VerificationError, match="changed since it was written"):
+        verify_run(run.plan)
+
+
+def test_every_bad_part_is_found_so_that_all_can_be_scored_again(run):
+    run.part(3).unlink()
+    _take(run, 5, lambda rows: rows[1:])
+    (run.folder / run.plan.shards[0].rejected_name).unlink()
+    with pytest.raises(PartMismatchError, match=r"\(3 such\)") as error:
+        verify_run(run.plan)
+    assert set(error.value.shard_ids) == {run.plan.shards[number].shard_id for number in (0, 3, 5)}
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "named"), [("reason", "no reason", "rejected_reasons"), ("ad_id", "another", "ids_rejected")]
+)
+def test_changed_rejected_rows_are_found(run, column, value, named):
+    path = run.folder / run.plan.shards[4].rejected_name
+    table = pq.read_table(path)
+    values = table[column].to_pylist()
+    values[-1] = value
+    position = table.schema.get_field_index(column)
+    pq.write_table(table.set_column(position, column, pa.array(values, pa.string())), path)
+    with pytest.raises(PartMismatchError, match=rf"_errors/{path.name}: {named} is .*, its receipt says"):
+        verify_run(run.plan)
+
+
+def test_lost_and_doubled_rejected_rows_are_found(run):
+    path = run.folder / run.plan.shards[4].rejected_name
+    table = pq.read_table(path)
+    for rows in ([0], [0, 0, 1]):
+        pq.write_table(table.take(rows), path)
+        with pytest.raises(PartMismatchError, match="rejected_reasons"):
+            verify_run(run.plan)
+
+
+def test_a_foreign_file_of_rejected_rows_is_named(run):
+    foreign = run.plan.shards[2].rejected_name
+    shutil.copy(run.folder / run.plan.shards[4].rejected_name, run.folder / foreign)
+    with pytest.raises(VerificationError, match=rf"{foreign} is not a file of this run"):
+        verify_run(run.plan)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "part-99999-0123abcd.parquet",
+        "deep/er/part-1.parquet",
+        "x=1/ads.PARQ",
+        "more.pq",
+        "no_suffix",
+        "ads.csv",
+        "_run/ads.parquet",
+        "_errors/ads.parquet",
+        ".hidden/ads.parquet",
+    ],
+)
+def test_verify_run_with_a_file_that_a_reader_would_take_for_ads_names_its_path(run, name):
+    path = run.folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(run.part(0), path)
+    with pytest.raises(VerificationError, match=rf"{run.folder}: {name} is not a file of this run \(1 such\)"):
+        verify_run(run.plan)
+
+
+@pytest.mark.parametrize("kind", ["link to a part", "link to nowhere", "linked folder", "loop"])
+def test_verify_run_with_a_link_below_names_it(run, tmp_path, kind):
+    path = run.folder / "more"
+    if kind == "linked folder":
+        (tmp_path / "else").mkdir()
+        shutil.copy(run.part(0), tmp_path / "else" / "a.parquet")
+    targets = {"link to a part": run.part(0), "linked folder": tmp_path / "else", "loop": run.folder}
+    path.symlink_to(targets.get(kind, tmp_path / "gone"))
+    with pytest.raises(VerificationError, match=r"more(/a\.parquet)? is not a file of this run"):
+        verify_run(run.plan)
+
+
+def test_verify_run_with_what_no_reader_takes_is_content(run):
+    for name in ("_SUCCESS", ".1234.tmp", "_run/notes.txt", ".part-1.parquet.crc", "_errors/.1.rejected.lock"):
+        (run.folder / name).write_bytes(b"x")
+    verify_run(run.plan)
+
+
+def test_verify_run_of_version_0_2_0_reads_its_rejected_rows(run):
+    for shard in run.plan.shards:
+        if (run.folder / shard.rejected_name).exists():
+            (run.folder / shard.rejected_name).rename(run.folder / shard.older_rejected_name)
+    verify_run(run.plan)
+
+
+def test_readers_of_a_run_folder_see_scored_ads_alone(full_run):
+    """By the widest globs that readers use: rejected rows are not among them."""
+    num_scored = sum(receipt["rows_scored"] for receipt in full_run.receipts)
+    assert sum(receipt["rows_rejected"] for receipt in full_run.receipts) > 0
+    for pattern in ("**/*.parquet", "**/*.par*", "**/*.[Pp]*q*"):
+        found = duckdb.sql(f"SELECT count(*) FROM read_parquet('{full_run.folder}/{pattern}')").fetchall()
+        assert found == [(num_scored,)], pattern
+    assert pyarrow.dataset.dataset(full_run.folder).count_rows() == num_scored
+
+
+def test_a_shard_that_was_set_aside_needs_no_part(run):
+    shard = run.plan.shards[3]
+    (run.folder / "_run" / "receipts" / f"{shard.shard_id}.json").unlink()
+    run.part(3).unlink()
+    put_quarantine(run.plan, shard, "b.parquet: damaged")
+    verified = verify_run(run.plan)
+    assert set(verified.receipts) == {s.shard_id for s in run.plan.shards} - {shard.shard_id}
+    assert verified.quarantined[shard.shard_id]["reason"] == "b.parquet: damaged"
+    manifest = make_manifest(
+        run.plan, verified.receipts, outcome="complete", started_at=STARTED, quarantined_shards=verified.quarantined
+    )
+    counts = manifest["counts"]
+    assert counts["rows_quarantined"] == shard.num_rows == 10
+    assert counts["rows_in"] + counts["rows_quarantined"] == counts["rows_planned"] == 120
+    assert [record["uri"] for record in manifest["quarantined_shards"]] == [shard.uri]
+    gate = {check["check"]: check["value"] for check in check_gate(manifest, None, GateSettings())}
+    assert gate["max_error_rate"] == (counts["rows_rejected"] + 10) / 120
+
+
+def test_a_receipt_annuls_the_quarantine_of_its_shard(run):
+    put_quarantine(run.plan, run.plan.shards[3], "its process died")
+    assert verify_run(run.plan).quarantined == {}
+
+
+def test_repeated_ids_are_counted_and_named_with_their_files(run, messy_rows):
+    counts = Counter(row["ad_id"] for number, row in enumerate(messy_rows) if number not in REASONS)
+    repeated = {ad_id: copies for ad_id, copies in counts.items() if copies > 1}
+    assert verify_run(run.plan).duplicates == {
+        "ids": len(repeated),
+        "rows": sum(copies - 1 for copies in repeated.values()),
+        "examples": [
+            {"ad_id": ad_id, "copies": copies, "files": [run.plan.shards[3].uri]} for ad_id, copies in repeated.items()
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda manifest: manifest["counts"].update(rows_ood=manifest["counts"]["rows_ood"] + 1),
+        lambda manifest: manifest["classes"].popitem(),
+        lambda manifest: manifest["shards"][4].update(rows_rejected=0),
+        lambda manifest: manifest["shards"].pop(),
+        lambda manifest: manifest.update(ids_out=1),
+        lambda manifest: manifest["token_histogram"].reverse(),
+        lambda manifest: manifest["cities"].update(rows_unseen=99),
+        lambda manifest: manifest["top_ood"].pop(),
+    ],
+)
+def test_an_edited_manifest_is_found(run, edit):
+    manifest = make_manifest(run.plan, verify_run(run.plan).receipts, outcome="complete", started_at=STARTED)
+    stored = json.loads(json.dumps(manifest))
+    check_manifest(stored, manifest)
+    edit(stored)
+    with pytest.raises(VerificationError, match=r"manifest\.json: \w+ is not what the receipts add up to"):
+        check_manifest(stored, manifest)
+
+
+def test_a_receipt_written_twice_at_two_times_is_no_edit(run):
+    manifest = make_manifest(run.plan, verify_run(run.plan).receipts, outcome="complete", started_at=STARTED)
+    path = run.folder / "_run" / "receipts" / f"{run.plan.shards[2].shard_id}.json"
+    receipt = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps(receipt | {"seconds": 99.0, "finished_at": "2026-01-02T00:00:00.000+00:00"}), "utf-8")
+    again = make_manifest(run.plan, verify_run(run.plan).receipts, outcome="complete", started_at=STARTED)
+    assert again["shards"] != manifest["shards"]
+    check_manifest(manifest, again)

@@ -1,0 +1,354 @@
+import errno
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import pyarrow.fs
+import pytest
+
+from rubert_ood import storage
+from rubert_ood.errors import OutputError, RubertOodError
+from rubert_ood.storage.listing import list_below
+
+
+def message(function, *arguments, **named) -> str:
+    """Return the one line of the error that the call must raise."""
+    with pytest.raises(RubertOodError) as caught:
+        function(*arguments, **named)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def fill(folder: Path, *names: str) -> Path:
+    """Write files whose content is their name."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    return folder
+
+
+def everything(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def no_space(*_arguments: object, **_named: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+# addresses
+
+
+def test_local_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for uri in ("data/a.csv", "./data/../data/a.csv", f"{tmp_path}/data/a.csv", f"file://{tmp_path}/data/a.csv"):
+        assert storage.filesystem(uri)[1] == f"{tmp_path}/data/a.csv"
+        assert storage.absolute(uri) == f"{tmp_path}/data/a.csv"
+    assert storage.absolute("s3://bucket/data") == "s3://bucket/data"
+
+
+@pytest.mark.parametrize("uri", ["gs://bucket/ads", "http://host/ads.csv", "hdfs://host/ads"])
+@pytest.mark.parametrize(
+    "function", [storage.filesystem, storage.arrow_filesystem, list_below, storage.read_bytes, storage.exists]
+)
+def test_other_storage_is_refused(uri: str, function) -> None:
+    assert message(function, uri) == f"{uri}: storage is a local path or s3://BUCKET/KEY"
+
+
+def test_other_storage_is_refused_for_writing(tmp_path: Path) -> None:
+    expected = "gs://b/x: storage is a local path or s3://BUCKET/KEY"
+    assert message(storage.put_bytes, "gs://b/x", b"") == expected
+    assert message(storage.swap_bytes, "gs://b/x", b"", "") == expected
+
+
+@pytest.mark.parametrize(
+    ("uri", "parts", "joined"),
+    [("s3://b/x", ("y", "z.json"), "s3://b/x/y/z.json"), ("s3://b/x/", ("y",), "s3://b/x/y"), ("out", ("a",), "out/a")],
+)
+def test_join(uri: str, parts: tuple[str, ...], joined: str) -> None:
+    assert storage.join(uri, *parts) == joined
+
+
+def test_only_s3_is_s3() -> None:
+    assert [storage.is_s3(uri) for uri in ("s3://b/x", "s3a://b/x", "s3", "/s3://b", "S3x://b")] == [True, True] + [
+        False
+    ] * 3
+
+
+def test_pyarrow_sees_the_same_file(tmp_path: Path) -> None:
+    fill(tmp_path, "a.csv")
+    fs, path = storage.arrow_filesystem(str(tmp_path / "a.csv"))
+    assert isinstance(fs, pyarrow.fs.LocalFileSystem)
+    assert fs.open_input_stream(path).read() == b"a.csv"
+
+
+# one object
+
+
+@pytest.mark.parametrize("data", [b"", b"\0\xff" * 100_000])
+def test_bytes_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    monkeypatch.chdir(tmp_path)
+    storage.put_bytes("new/folder/a.bin", data)
+    assert (tmp_path / "new/folder/a.bin").read_bytes() == data
+    assert storage.read_bytes("new/folder/a.bin") == data
+    storage.put_bytes("new/folder/a.bin", b"newer")
+    assert storage.read_bytes(str(tmp_path / "new/folder/a.bin")) == b"newer"
+    assert everything(tmp_path) == {"new", "new/folder", "new/folder/a.bin"}
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+@pytest.mark.parametrize("before", [None, b"old"])
+def test_a_failed_write_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, before: bytes | None
+) -> None:
+    path = tmp_path / "a.bin"
+    if before is not None:
+        path.write_bytes(before)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, no_space)
+        assert message(storage.put_bytes, str(path), b"new") == f"{path}: [Errno 28] No space left on device"
+    assert everything(tmp_path) == ({"a.bin"} if before else set())
+    assert not before or path.read_bytes() == before
+
+
+def test_an_interrupted_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_descriptor: int) -> None:
+        assert (tmp_path / "a.bin").read_bytes() == b"old"  # half-way, readers still see the old content
+        raise KeyboardInterrupt
+
+    storage.put_bytes(str(tmp_path / "a.bin"), b"old")
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        storage.put_bytes(str(tmp_path / "a.bin"), b"new")
+    assert everything(tmp_path) == {"a.bin"}
+    assert (tmp_path / "a.bin").read_bytes() == b"old"
+
+
+def test_concurrent_writers_never_mix(tmp_path: Path) -> None:
+    uri = str(tmp_path / "a.bin")
+    contents = [bytes([number]) * 200_000 for number in range(6)]
+    threads = [threading.Thread(target=storage.put_bytes, args=(uri, content)) for content in contents]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        if storage.exists(uri):
+            assert storage.read_bytes(uri) in contents
+    assert everything(tmp_path) == {"a.bin"}
+    assert storage.read_bytes(uri) in contents
+
+
+def test_a_file_where_a_folder_is_needed_is_named(tmp_path: Path) -> None:
+    fill(tmp_path, "a")
+    assert message(storage.put_bytes, f"{tmp_path}/a/b", b"").startswith(f"{tmp_path}/a/b: ")
+    (tmp_path / "folder").mkdir()
+    assert message(storage.put_bytes, f"{tmp_path}/folder", b"").startswith(f"{tmp_path}/folder: ")
+    assert everything(tmp_path) == {"a", "folder"}
+
+
+def test_reading_what_is_not_there(tmp_path: Path) -> None:
+    assert message(storage.read_bytes, f"{tmp_path}/a") == f"{tmp_path}/a: no such file, folder or bucket"
+    assert message(storage.read_bytes, str(tmp_path)).startswith(f"{tmp_path}: ")
+    assert not storage.exists(f"{tmp_path}/a")
+    assert storage.exists(str(tmp_path))
+
+
+def test_what_cannot_be_written_is_an_error_of_the_output(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for write in (lambda uri: storage.put_bytes(uri, b""), lambda uri: storage.swap_bytes(uri, b"", "")):
+        with pytest.raises(OutputError):
+            write(f"{tmp_path}/file/a")
+
+
+def test_a_swap_replaces_only_the_version_that_was_read(tmp_path: Path) -> None:
+    uri = f"{tmp_path}/new/pointer.json"
+    assert storage.read_versioned(uri) == (None, "")
+    assert storage.swap_bytes(uri, b"1", "")
+    assert not storage.swap_bytes(uri, b"2", "")
+    data, version = storage.read_versioned(uri)
+    assert data == b"1"
+    assert storage.swap_bytes(uri, b"3", version)
+    assert not storage.swap_bytes(uri, b"4", version)
+    assert storage.read_bytes(uri) == b"3"
+
+
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_create_bytes_puts_an_object_only_where_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hard_links: bool
+) -> None:
+    def no_links(*_arguments: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    if not hard_links:
+        monkeypatch.setattr(os, "link", no_links)
+    uri = f"{tmp_path}/new/plan.json"
+    assert storage.create_bytes(uri, b"first")
+    assert not storage.create_bytes(uri, b"second")
+    assert storage.read_bytes(uri) == b"first"
+    os.unlink(uri)
+    assert storage.create_bytes(uri, b"third")
+    assert storage.read_bytes(uri) == b"third"
+    assert {path.name for path in (tmp_path / "new").iterdir()} <= {"plan.json", ".plan.json.lock"}
+
+
+def test_create_bytes_whose_answer_got_lost_on_nfs_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = os.link
+
+    def repeated(source: str, target: str) -> None:
+        link(source, target)
+        link(source, target)  # the server acted, the client asks again
+
+    monkeypatch.setattr(os, "link", repeated)
+    assert storage.create_bytes(f"{tmp_path}/plan.json", b"1")
+
+
+def test_create_bytes_of_many_at_once_lets_one_win(tmp_path: Path) -> None:
+    uri, won = f"{tmp_path}/plan.json", []
+    contents = [bytes([number]) * 100_000 for number in range(8)]
+
+    def create(content: bytes) -> None:
+        if storage.create_bytes(uri, content):
+            won.append(content)
+
+    threads = [threading.Thread(target=create, args=(content,)) for content in contents]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert won == [storage.read_bytes(uri)]
+    assert everything(tmp_path) == {"plan.json"}
+
+
+def test_read_optional_of_what_is_not_there_is_none(tmp_path: Path) -> None:
+    fill(tmp_path, "a")
+    assert storage.read_optional(f"{tmp_path}/b") is None
+    assert storage.read_optional(f"{tmp_path}/a/b") is None  # below a file
+    assert storage.read_optional(f"{tmp_path}/a") == b"a"
+    assert message(storage.read_optional, str(tmp_path)).startswith(f"{tmp_path}: ")
+
+
+def test_read_json_of_what_nests_too_deep_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    assert "damaged, it holds no JSON" in message(storage.read_json, f"{tmp_path}/deep.json")
+
+
+def test_of_many_swaps_at_once_each_builds_on_the_one_before(tmp_path: Path) -> None:
+    uri = f"{tmp_path}/counter"
+    storage.put_bytes(uri, b"0")
+
+    def count() -> None:
+        for _ in range(10):
+            while True:
+                data, version = storage.read_versioned(uri)
+                if storage.swap_bytes(uri, str(int(data or b"0") + 1).encode(), version):
+                    break
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert storage.read_bytes(uri) == b"40"
+
+
+def test_files_get_the_mode_of_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        storage.put_bytes(f"{tmp_path}/out/a", b"")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "out" / "a").stat().st_mode & 0o777 == 0o640
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o750
+
+
+# whose paths, whose locks
+
+
+def test_a_tilde_is_the_home_wherever_a_path_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    fill(tmp_path, "ads/a.csv")
+    assert storage.absolute("~/ads") == f"{tmp_path}/ads"
+    assert storage.read_bytes("~/ads/a.csv") == b"ads/a.csv"
+    assert [file.uri for file in list_below("~/ads").files] == [f"{tmp_path}/ads/a.csv"]
+    assert storage.filesystem("/x/~/a")[1] == "/x/~/a"
+
+
+def test_a_file_uri_is_an_absolute_path_of_this_machine() -> None:
+    assert storage.absolute("file:///data/a") == storage.absolute("file://localhost/data/a") == "/data/a"
+    assert message(storage.absolute, "file://host/data").startswith("file://host/data: storage is a local path or ")
+
+
+@pytest.mark.parametrize("uri", ["s3://KEY:SECRET@b/x", "s3://b/x?X-Amz-Signature=SECRET", "https://u:SECRET@h/x"])
+def test_a_uri_with_credentials_is_refused_and_not_echoed(uri: str) -> None:
+    for function in (storage.filesystem, storage.read_bytes, list_below, storage.exists):
+        line = message(function, uri)
+        assert "SECRET" not in line
+        assert "credentials" in line
+
+
+def test_a_lock_that_another_holds_is_not_waited_for(tmp_path: Path) -> None:
+    with storage.locked(f"{tmp_path}/a") as first, storage.locked(f"{tmp_path}/a", wait=False) as second:
+        assert (first, second) == (True, False)
+    with storage.locked(f"{tmp_path}/a", wait=False) as third:
+        assert third
+    assert everything(tmp_path) == {".a.lock"}
+
+
+def test_a_lock_file_that_is_a_link_is_refused_and_nothing_is_written_behind_it(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("x")
+    (tmp_path / ".a.lock").symlink_to(tmp_path / "precious")
+    (tmp_path / ".b.lock").symlink_to(tmp_path / "absent")
+    for name in ("a", "b"):
+        line = message(storage.swap_bytes, f"{tmp_path}/{name}", b"", "version")
+        assert line == f"{tmp_path}/.{name}.lock: something that is not a lock file lies there; remove it"
+    assert (tmp_path / "precious").read_text() == "x"
+    assert not (tmp_path / "absent").exists()
+
+
+def test_a_lock_file_that_is_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ".a.lock")
+    assert "is not a lock file" in message(storage.swap_bytes, f"{tmp_path}/a", b"", "version")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("mode", [0o777, 0o1777], ids=["shared", "shared and sticky"])
+def test_two_users_share_a_folder_and_its_lock(mode: int) -> None:
+    code = "import os, sys; from rubert_ood import storage; os.setgid({0}); os.setuid({0})\n"
+    code += "with storage.locked(sys.argv[1]) as held: print(held)"
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        os.chmod(folder, mode)
+        for user in (1001, 1002, 0, 1001):
+            command = [sys.executable, "-c", code.format(user), f"{folder}/latest.json"]
+            result = subprocess.run(command, capture_output=True, text=True)
+            assert (result.stdout, result.stderr) == ("True\n", "")
+
+
+@pytest.mark.parametrize("refused", [os.O_CREAT, os.O_RDWR], ids=["fs.protected_regular", "not ours to write"])
+def test_a_lock_file_of_another_user_is_opened_without_what_the_kernel_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: int
+) -> None:
+    fill(tmp_path, ".a.lock")
+    real, tried = os.open, []
+
+    def refuse(path: str, flags: int, *mode: int) -> int:
+        tried.append(flags)
+        if flags & refused:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path, flags, *mode)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with storage.locked(f"{tmp_path}/a") as held:
+        assert held
+    assert all(flags & os.O_NOFOLLOW for flags in tried)
+    assert len(tried) == (2 if refused == os.O_CREAT else 3)
+
+
+def test_a_lock_that_cannot_be_taken_is_denied_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deny(*_: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", deny)
+    assert "access denied" in message(storage.swap_bytes, f"{tmp_path}/a", b"", "version")

@@ -1,0 +1,70 @@
+import hashlib
+import os
+
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from rubert_ood.classifier.classifier import max_positions
+from rubert_ood.synthetic.small_bert import build_small_bert
+
+TEXTS = ["продается угловой диван", "продается новый диван", "сдается квартира с балконом", "квартира и диван"] * 5
+
+
+def _sha256(folder: str) -> dict[str, str]:
+    digests = {}
+    for name in sorted(os.listdir(folder)):
+        with open(os.path.join(folder, name), "rb") as file:
+            digests[name] = hashlib.sha256(file.read()).hexdigest()
+    return digests
+
+
+def _build(folder, **options) -> str:
+    return build_small_bert(TEXTS, str(folder), **{"vocab_size": 90, "hidden_size": 16} | options)
+
+
+def test_the_same_seed_gives_the_same_weights(tmp_path):
+    first, second, other = (
+        _sha256(_build(tmp_path / name, seed=seed)) for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    )
+    for name in ("model.safetensors", "config.json", "tokenizer_config.json"):  # the numbering of word pieces varies
+        assert first[name] == second[name]
+    assert first["model.safetensors"] != other["model.safetensors"]
+    assert set(first) == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+
+
+def test_the_sizes_are_those_asked_for(tmp_path):
+    folder = _build(tmp_path, hidden_size=24, num_layers=3, num_heads=4, dropout=0.2)
+    network = AutoModelForSequenceClassification.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert network.bert.embeddings.word_embeddings.weight.shape == (len(tokenizer), 24)
+    assert len(network.bert.encoder.layer) == 3
+    assert network.bert.encoder.layer[0].intermediate.dense.weight.shape == (96, 24)
+    assert (network.config.num_attention_heads, network.config.hidden_dropout_prob) == (4, 0.2)
+    assert network.config.pad_token_id == tokenizer.pad_token_id
+    assert len(tokenizer) <= 90
+    assert max_positions(folder) == 512
+
+
+def test_its_vocabulary_is_that_of_the_texts(tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(_build(tmp_path, vocab_size=200))
+    assert tokenizer.tokenize("Квартира И ДИВАН") == ["квартира", "и", "диван"]
+    assert tokenizer.unk_token not in tokenizer.tokenize(" ".join(TEXTS))
+    ids = tokenizer("диван")["input_ids"]
+    assert tokenizer.convert_ids_to_tokens(ids) == ["[CLS]", "диван", "[SEP]"]
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "диван"
+
+
+def test_letters_with_marks_stay_themselves(tmp_path):
+    texts = ["ёлка и йод", "чёрный чай", "ёлка", "йод"] * 5
+    tokenizer = AutoTokenizer.from_pretrained(build_small_bert(texts, str(tmp_path), vocab_size=200, hidden_size=16))
+    assert tokenizer.tokenize("Ёлка Йод") == ["ёлка", "йод"]
+
+
+def test_padding_does_not_change_the_answer(tmp_path):
+    folder = _build(tmp_path)
+    network = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    with torch.no_grad():
+        alone = network(**tokenizer("диван", return_tensors="pt")).logits[0]
+        padded = network(**tokenizer(["диван", TEXTS[0]], padding=True, return_tensors="pt")).logits[0]
+    torch.testing.assert_close(alone, padded, atol=1e-6, rtol=1e-5)

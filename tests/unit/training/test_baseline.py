@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.svm import LinearSVC
+
+from rubert_ood.ads.dataset import LabelledAds
+from rubert_ood.training.baseline import baseline_metrics
+
+TRAIN = LabelledAds(
+    ["новый диван", "старый диван", "новый диван серый", "котёнок рыжий", "котёнок ищет дом", "рыжий котёнок мальчик"],
+    np.array([0, 0, 0, 1, 1, 1]),
+)
+
+
+def test_metrics_of_a_test_set_with_one_error_by_hand():
+    test = LabelledAds(["диван новый", "диван", "котёнок", "котёнок рыжий"], np.array([0, 0, 1, 0]))
+    # predicted 0 0 1 1: class 0 has precision 1, recall 2/3, F1 0.8; class 1 has precision 1/2, recall 1, F1 2/3
+    got = baseline_metrics(TRAIN, test)
+    assert got == {"accuracy": pytest.approx(0.75), "macro_f1": pytest.approx((0.8 + 2 / 3) / 2)}
+
+
+def test_equals_the_two_feature_sets_put_side_by_side_by_hand(ads, ad_texts):
+    names = sorted(set(ads["category"].to_pylist()))
+    labels_N = np.array([names.index(name) // 10 for name in ads["category"].to_pylist()])
+    train, test = LabelledAds(ad_texts[:300], labels_N[:300]), LabelledAds(ad_texts[300:], labels_N[300:])
+
+    train_parts, test_parts = [], []
+    for options in ({"ngram_range": (1, 2)}, {"analyzer": "char_wb", "ngram_range": (3, 5)}):
+        vectorizer = TfidfVectorizer(sublinear_tf=True, min_df=2, **options)
+        train_parts.append(vectorizer.fit_transform(train.texts).toarray())
+        test_parts.append(vectorizer.transform(test.texts).toarray())
+    model = LinearSVC(random_state=0).fit(np.hstack(train_parts), train.labels_N)
+    predicted_N = model.predict(np.hstack(test_parts))
+    f1 = []
+    for label in range(5):
+        hits = ((predicted_N == label) & (test.labels_N == label)).sum()
+        f1.append(2 * hits / ((predicted_N == label).sum() + (test.labels_N == label).sum()))
+
+    got = baseline_metrics(train, test)
+    assert got["accuracy"] == pytest.approx((predicted_N == test.labels_N).mean(), abs=0.011)
+    assert got["macro_f1"] == pytest.approx(np.mean(f1), abs=0.02)
+    assert got == baseline_metrics(train, test)
+    assert got["accuracy"] > 0.5

@@ -1,0 +1,244 @@
+"""What would fail in every attempt to train is one line before the first; no Ray is started here."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    BertForPreTraining,
+    BertModel,
+    RobertaConfig,
+    RobertaModel,
+)
+
+from rubert_ood.ads.dataset import Dataset, LabelledAds
+from rubert_ood.ads.text import TextCleaner
+from rubert_ood.classifier.classifier import load_network, load_tokenizer
+from rubert_ood.errors import BundleError, SchemaError, SettingsError
+from rubert_ood.settings import OptimiserSettings, TrainSettings, WorkerSettings
+from rubert_ood.training import preflight
+from rubert_ood.training.preflight import check_training, precision_of_workers
+from tests.unit.bundle.signed import edit
+
+LABELS = ["а", "б", "в"]
+
+
+@pytest.fixture
+def checkpoint(small_checkpoint, tmp_path) -> Path:
+    """A copy that a test may damage."""
+    return Path(shutil.copytree(small_checkpoint, tmp_path / "checkpoint"))
+
+
+@pytest.fixture
+def settings(checkpoint, tmp_path) -> TrainSettings:
+    return TrainSettings(input_uri="unused", output_uri=str(tmp_path), base_model=str(checkpoint))
+
+
+def part(rows: int) -> LabelledAds:
+    return LabelledAds([f"вещь {row}" for row in range(rows)], np.arange(rows) % len(LABELS))
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    return Dataset(LABELS, TextCleaner(), part(48), part(6), part(6))
+
+
+def _line(error: type[Exception], dataset: Dataset, settings: TrainSettings) -> str:
+    with pytest.raises(error) as caught:
+        check_training(dataset, settings)
+    assert caught.value.exit_code == 2
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_base_model_that_fits_passes_and_says_which_weights_are_new(dataset, settings, caplog):
+    caplog.set_level("INFO")
+    check_training(dataset, settings)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"train     new weights, not from {settings.base_model}: classifier.bias, classifier.weight"
+    ]
+
+
+@pytest.mark.parametrize(("num_valid", "num_calibration", "name"), [(1, None, "valid"), (6, 1, "calibration")])
+def test_one_row_to_calibrate_on_is_too_few(dataset, settings, num_valid, num_calibration, name):
+    calibration = None if num_calibration is None else part(num_calibration)
+    few = dataclasses.replace(dataset, valid=part(num_valid), calibration=calibration)
+    assert _line(SchemaError, few, settings) == f"thresholds need at least 2 {name} ads with text, found 1: give more"
+
+
+def test_one_valid_row_beside_a_calibration_of_its_own_is_enough(dataset, settings):
+    check_training(dataclasses.replace(dataset, valid=part(1), calibration=part(2)), settings)
+
+
+def test_classes_of_one_text_each_have_no_spread(dataset, settings):
+    same = LabelledAds(["а", "б", "в"] * 16, np.arange(48) % 3)
+    line = _line(SchemaError, dataclasses.replace(dataset, train=same), settings)
+    assert line.startswith("no class has two different training texts")
+
+
+def test_fewer_ads_than_a_batch_of_every_worker(dataset, settings):
+    four = settings.model_copy(update={"workers": WorkerSettings(num_workers=4)})
+    assert _line(SchemaError, dataset, four).startswith(
+        "48 training ads do not fill one batch of every worker (64): give more, or lower"
+    )
+
+
+def test_more_tokens_than_positions(dataset, settings):
+    long = settings.model_copy(update={"optimiser": OptimiserSettings(max_length=513)})
+    assert _line(SettingsError, dataset, long) == "optimiser.max_length: 513 is over the model's 512 tokens; lower it"
+
+
+def test_a_tokenizer_without_pad_token(dataset, settings, checkpoint):
+    edit(checkpoint, "tokenizer_config.json", del_pad_token=0, tokenizer_class="PreTrainedTokenizerFast")
+    assert _line(BundleError, dataset, settings) == (
+        f"{checkpoint}: its tokenizer has no pad token; name one (pad_token) in tokenizer_config.json"
+    )
+
+
+def test_ids_beyond_the_embedding(dataset, settings, checkpoint):
+    weights = load_file(checkpoint / "model.safetensors")
+    key = "bert.embeddings.word_embeddings.weight"
+    weights[key] = weights[key][:300].clone()
+    save_file(weights, checkpoint / "model.safetensors", {"format": "pt"})
+    edit(checkpoint, "config.json", vocab_size=300)
+    largest = max(load_tokenizer(str(checkpoint)).get_vocab().values())
+    assert _line(BundleError, dataset, settings) == (
+        f"{checkpoint}: the ids of its tokenizer reach {largest}, its network has embeddings for 0..299; "
+        "use the tokenizer that belongs to it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (3, "lacks, or has in another shape, 16 weight(s), bert.encoder.layer.2.attention.output.LayerNorm.bias"),
+        (1, "has beside what config.json describes 16 weight(s), bert.encoder.layer.1.attention.output.LayerNorm.bias"),
+    ],
+)
+def test_layers_that_are_not_there_or_too_many(dataset, settings, checkpoint, layers, message):
+    edit(checkpoint, "config.json", num_hidden_layers=layers)
+    assert _line(BundleError, dataset, settings) == f"{checkpoint}: the checkpoint {message} for one; use a whole one"
+
+
+def test_weights_that_are_not_finite(dataset, settings, checkpoint):
+    weights = load_file(checkpoint / "model.safetensors")
+    weights["bert.encoder.layer.0.output.dense.bias"][3] = float("inf")
+    save_file(weights, checkpoint / "model.safetensors", {"format": "pt"})
+    assert "weight bert.encoder.layer.0.output.dense.bias holds numbers that are not finite" in _line(
+        BundleError, dataset, settings
+    )
+
+
+def test_a_network_that_fails_on_long_texts_is_found_by_running_it(dataset, settings, checkpoint, monkeypatch):
+    monkeypatch.setattr(preflight, "max_positions", lambda uri: 4096)
+    long = settings.model_copy(update={"optimiser": OptimiserSettings(max_length=600)})
+    assert _line(BundleError, dataset, long).startswith(f"{checkpoint}: its network fails on a text of 600 tokens: ")
+
+
+def test_a_base_model_that_is_not_there(dataset, settings):
+    gone = settings.model_copy(update={"base_model": f"{settings.base_model}-gone"})
+    assert "no checkpoint that loads" in _line(BundleError, dataset, gone)
+
+
+@pytest.mark.parametrize("kind", [BertModel, BertForPreTraining, AutoModelForMaskedLM])
+def test_a_checkpoint_of_another_task_gets_a_head_and_keeps_its_encoder(small_checkpoint, tmp_path, caplog, kind):
+    torch.manual_seed(0)
+    kind.from_pretrained(small_checkpoint).save_pretrained(tmp_path)
+    caplog.set_level("INFO")
+    network = load_network(str(tmp_path), LABELS)
+    before = load_file(Path(small_checkpoint, "model.safetensors"))
+    for name, weight in network.bert.encoder.state_dict().items():
+        assert torch.equal(weight, before[f"bert.encoder.{name}"]), name
+    (line,) = [record.getMessage() for record in caplog.records]
+    pooler = "bert.pooler.dense.bias, bert.pooler.dense.weight, " if kind is AutoModelForMaskedLM else ""
+    assert line.endswith(f": {pooler}classifier.bias, classifier.weight")
+
+
+SMALL = {"vocab_size": 40, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+
+
+@pytest.mark.parametrize(
+    ("model_type", "sizes"),
+    [
+        ("roberta", SMALL | {"hidden_size": 16}),
+        ("xlm-roberta", SMALL | {"hidden_size": 16}),
+        ("electra", SMALL | {"hidden_size": 16, "embedding_size": 8}),
+        ("albert", SMALL | {"hidden_size": 16, "embedding_size": 8}),
+        ("deberta-v2", SMALL | {"hidden_size": 16}),
+        ("distilbert", {"vocab_size": 40, "dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 8}),
+    ],
+)
+def test_other_encoders_get_a_head_and_come_back_whole(tmp_path, model_type, sizes):
+    AutoModel.from_config(AutoConfig.for_model(model_type, **sizes)).save_pretrained(tmp_path / "encoder")
+    network = load_network(str(tmp_path / "encoder"), LABELS)
+    network.save_pretrained(tmp_path / "classifier")
+    again = load_network(str(tmp_path / "classifier"))
+    for name, weight in network.state_dict().items():
+        assert torch.equal(weight, again.state_dict()[name]), name
+    assert again.config.id2label == dict(enumerate(LABELS))
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path, checkpoint, dataset, settings):
+    RobertaModel(RobertaConfig(**SMALL, hidden_size=16)).save_pretrained(tmp_path / "other")
+    shutil.copyfile(tmp_path / "other" / "model.safetensors", checkpoint / "model.safetensors")
+    assert "the checkpoint lacks, or has in another shape, " in _line(BundleError, dataset, settings)
+
+
+def test_a_classifier_with_a_layer_missing_is_never_loaded_with_random_numbers(checkpoint):
+    weights = load_file(checkpoint / "model.safetensors")
+    for name in ("classifier.weight", "bert.pooler.dense.weight", "bert.encoder.layer.0.output.dense.weight"):
+        save_file({key: value for key, value in weights.items() if key != name}, checkpoint / "model.safetensors")
+        with pytest.raises(BundleError, match=rf"lacks, or has in another shape, 1 weight\(s\), {name} for one"):
+            load_network(str(checkpoint))
+
+
+def test_on_cpu_the_precision_needs_nobody_to_be_asked():
+    assert precision_of_workers(WorkerSettings(), None) == "fp32"
+    assert precision_of_workers(WorkerSettings(), "int8") == "int8"
+
+
+@pytest.mark.parametrize(
+    ("gpu", "bf16", "wanted", "expected"),
+    [
+        (True, True, None, "bf16"),
+        (True, False, None, "fp32"),
+        (True, False, "bf16", "precision bf16: this GPU has none; train with precision fp32"),
+        (True, False, "int8", "int8"),
+        (False, False, None, "use_gpu is true, but torch sees no GPU here"),
+    ],
+)
+def test_a_worker_with_a_gpu_is_asked_what_it_has(monkeypatch, gpu, bf16, wanted, expected):
+    class Remote:
+        """Runs at once what Ray would run on a worker."""
+
+        def __init__(self, **resources):
+            assert resources == {"num_gpus": 1, "num_cpus": 1, "max_retries": 2}
+
+        def __call__(self, function):
+            self.remote = function
+            return self
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
+    monkeypatch.setattr(preflight.ray, "remote", Remote)
+    monkeypatch.setattr(preflight.ray, "get", lambda answer: answer)
+    monkeypatch.setattr(preflight.ray, "cluster_resources", lambda: {"CPU": 4, "GPU": 1})
+    workers = WorkerSettings(use_gpu=True)
+    if expected in ("bf16", "fp32", "int8"):
+        assert precision_of_workers(workers, wanted) == expected
+    else:
+        with pytest.raises(SettingsError, match=expected):
+            precision_of_workers(workers, wanted)
+
+
+def test_the_tokenizer_config_of_the_test_has_a_pad_token(checkpoint):
+    """Otherwise the test above would delete nothing."""
+    assert json.loads((checkpoint / "tokenizer_config.json").read_text())["pad_token"] == "[PAD]"
