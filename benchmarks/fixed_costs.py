@@ -1,7 +1,7 @@
 """What does not depend on the model, and how it grows: python -m benchmarks.fixed_costs
 
-The distance against the forward pass, cleaning with thousands of city names, planning many small files on S3, and
-plan, receipts, manifest and verify for ten times the shards. Prints JSON.
+The distance against the forward pass, cleaning with thousands of city names, planning many small
+files on S3, and plan, receipts, manifest and verify for ten times the shards. Prints JSON.
 """
 
 import argparse
@@ -55,8 +55,13 @@ def distance(num_classes: int, hidden: int, num_ads: int = 2000) -> dict[str, fl
     seconds = timed(lambda: statistics.distance(cls_NH), RATE_S)
     d2_N, _ = statistics.distance(cls_NH[:50])
     differences_NCH = cls_NH[:50, None].astype(np.float64) - statistics.means_CH
-    plain_N = np.einsum("nch,hk,nck->nc", differences_NCH, statistics.precision_HH, differences_NCH).min(1)
-    return {"ms_per_ad": 1000 * seconds / num_ads, "relative_error": float(np.abs(d2_N / plain_N - 1).max())}
+    plain_N = np.einsum(
+        "nch,hk,nck->nc", differences_NCH, statistics.precision_HH, differences_NCH
+    ).min(1)
+    return {
+        "ms_per_ad": 1000 * seconds / num_ads,
+        "relative_error": float(np.abs(d2_N / plain_N - 1).max()),
+    }
 
 
 def cleaning(num_cities: int, texts: list[str]) -> float:
@@ -92,42 +97,62 @@ def planning_on_s3(folder: Path, bundle: Bundle, num_files: int) -> float:
         with ThreadPoolExecutor(UPLOAD_THREADS) as pool:
             uris = [f"{uri}/part-{number:05d}.parquet" for number in range(num_files)]
             list(pool.map(lambda uri: storage.put_bytes(uri, sink.getvalue()), uris))
-        settings = ScoreSettings(input_uri=uri, bundle_uri=bundle.uri, output_uri=f"s3://{BUCKET}/out")
+        settings = ScoreSettings(
+            input_uri=uri, bundle_uri=bundle.uri, output_uri=f"s3://{BUCKET}/out"
+        )
         return plan_seconds(settings, bundle)[1]
 
 
 def many_shards(folder: Path, bundle: Bundle, num_shards: int, rows: int = 10) -> dict[str, float]:
-    """Seconds of each step of a run of so many shards of few rows, on local disk; start-up does not count."""
+    """Seconds of each step of a run of so many shards of few rows, on local disk; start-up does not
+    count."""
     source = folder / f"ads-{num_shards}"
     write_catalogue(str(source), num_shards * rows, seed=2, row_group_rows=rows)
     output_uri = str(folder / f"out-{num_shards}")
-    settings = ScoreSettings(input_uri=str(source), bundle_uri=bundle.uri, output_uri=output_uri, shard_rows=rows)
+    settings = ScoreSettings(
+        input_uri=str(source), bundle_uri=bundle.uri, output_uri=output_uri, shard_rows=rows
+    )
     plan, planned = plan_seconds(settings, bundle)
     assert len(plan.shards) == num_shards
     save_plan(plan)
     score_shards(plan, plan.shards, settings, Runner(plan.run_uri))
     started = time.perf_counter()
     verified = verify_run(plan)
-    make_manifest(plan, verified.receipts, outcome="complete", started_at="2026-01-01T00:00:00+00:00")
+    make_manifest(
+        plan, verified.receipts, outcome="complete", started_at="2026-01-01T00:00:00+00:00"
+    )
     checked = time.perf_counter() - started
-    return {"plan": planned, "score": after_start_up(verified.receipts), "verify and add up": checked}
+    return {
+        "plan": planned,
+        "score": after_start_up(verified.receipts),
+        "verify and add up": checked,
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--files", type=int, default=10_000, help="on S3")
     parser.add_argument("--shards", type=int, default=200, help="and ten times as many")
     arguments = parser.parse_args()
     logging.getLogger("rubert_ood").setLevel(logging.WARNING)
     ads = pa.Table.from_batches(list(generate_ads(500, seed=7)))
-    texts = [ad_text(*pair) for pair in zip(ads["title"].to_pylist(), ads["description"].to_pylist(), strict=True)]
+    texts = [
+        ad_text(*pair)
+        for pair in zip(ads["title"].to_pylist(), ads["description"].to_pylist(), strict=True)
+    ]
     report: dict[str, Any] = {"machine": machine()}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for name, shape in SHAPES.items():
             (folder / name).mkdir()
-            bundle = load_bundle(build_bundle(folder / name, max_length=MAX_LENGTH, vocab_size=VOCABULARY, **shape))
-            report[f"forward, {name}, ms an ad"] = forward(bundle, texts[: 50 if name == "base" else 500])
+            bundle = load_bundle(
+                build_bundle(folder / name, max_length=MAX_LENGTH, vocab_size=VOCABULARY, **shape)
+            )
+            report[f"forward, {name}, ms an ad"] = forward(
+                bundle, texts[: 50 if name == "base" else 500]
+            )
         for num_classes in (50, 500):
             report[f"distance, H 768, C {num_classes}"] = distance(num_classes, 768)
         for num_cities in (50, 5_000):
@@ -142,9 +167,14 @@ def main() -> None:
         stub = load_bundle(build_bundle(folder / "stub", **STUB))
         with ray_session(ScoreSettings(input_uri="-", bundle_uri="-", output_uri="-")):
             few, many = (many_shards(folder, stub, arguments.shards * factor) for factor in (1, 10))
-        report[f"{arguments.shards} shards, s"], report[f"{10 * arguments.shards} shards, s"] = few, many
+        report[f"{arguments.shards} shards, s"], report[f"{10 * arguments.shards} shards, s"] = (
+            few,
+            many,
+        )
         report["ratio"] = {step: many[step] / few[step] for step in few}
-        report[f"plan of {arguments.files} files on S3, s"] = planning_on_s3(folder, stub, arguments.files)
+        report[f"plan of {arguments.files} files on S3, s"] = planning_on_s3(
+            folder, stub, arguments.files
+        )
     print(json.dumps(report, indent=1, ensure_ascii=False))
 
 

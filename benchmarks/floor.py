@@ -1,4 +1,5 @@
-"""What the machine is, and what it could do at best: FLOP/s of the matrix products that a model is made of.
+"""What the machine is, and what it could do at best: FLOP/s of the matrix products that a model is
+made of.
 
 Shapes: R rows of one product, H hidden, F feed-forward width.
 """
@@ -19,16 +20,27 @@ from rubert_ood.classifier.onednn import OneDnnLinear, can_use
 ROWS = 4096
 PEAK_SIZE = 2048
 PRODUCT_S = 0.15
-VERSIONS = ("torch", "transformers", "tokenizers", "ray", "pyarrow", "numpy", "onnxruntime", "openvino")
+VERSIONS = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "ray",
+    "pyarrow",
+    "numpy",
+    "onnxruntime",
+    "openvino",
+)
 
 
 def linear_flops(config: object) -> int:
-    """Return the FLOPs of one token in all linear layers of a BERT: what a full pass without padding must pay."""
+    """Return the FLOPs of one token in all linear layers of a BERT: what a full pass without
+    padding must pay."""
     return config.num_hidden_layers * sum(2 * rows * columns for rows, columns in _products(config))
 
 
 def gemm_rates(config: object) -> dict[str, float]:
-    """Return FLOP/s: `peak` of a large square product, `model` of the model's own products, weighted by their FLOPs."""
+    """Return FLOP/s: `peak` of a large square product, `model` of the model's own products,
+    weighted by their FLOPs."""
     flops = [2 * rows * columns for rows, columns in _products(config)]
     seconds = [_seconds(ROWS, rows, columns) for rows, columns in _products(config)]
     peak = 2 * PEAK_SIZE**3 / _seconds(PEAK_SIZE, PEAK_SIZE, PEAK_SIZE)
@@ -36,21 +48,24 @@ def gemm_rates(config: object) -> dict[str, float]:
 
 
 def _products(config: object) -> list[tuple[int, int]]:
-    """Inputs and outputs of the linear layers of one encoder layer: query, key, value, output, up, down."""
+    """Inputs and outputs of the linear layers of one encoder layer: query, key, value, output, up,
+    down."""
     hidden, wide = config.hidden_size, config.intermediate_size
     return [(hidden, hidden)] * 4 + [(hidden, wide), (wide, hidden)]
 
 
 @torch.inference_mode()
 def _seconds(rows: int, inputs: int, outputs: int) -> float:
-    """Median time of one product, repeated for PRODUCT_S, by the faster of the engines that torch has here."""
+    """Median time of one product, repeated for PRODUCT_S, by the faster of the engines that torch
+    has here."""
     data, layer = torch.randn(rows, inputs), torch.nn.Linear(inputs, outputs)
     engines = [layer, OneDnnLinear(layer)] if can_use() else [layer]
     return min(timed(lambda engine=engine: engine(data), PRODUCT_S) for engine in engines)
 
 
 def timed(call: Callable[[], object], for_s: float) -> float:
-    """Return the median seconds of a call, repeated for so long, at least three times after a warm-up."""
+    """Return the median seconds of a call, repeated for so long, at least three times after a
+    warm-up."""
     call()
     times: list[float] = []
     while len(times) < 3 or sum(times) < for_s:
@@ -62,12 +77,22 @@ def timed(call: Callable[[], object], for_s: float) -> float:
 
 def machine() -> dict[str, Any]:
     """Return processor, cores and versions."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if os.path.exists("/proc/cpuinfo") else []
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    lines = (
+        Path("/proc/cpuinfo").read_text().splitlines() if os.path.exists("/proc/cpuinfo") else []
+    )
+    model = next(
+        (line.split(":")[1].strip() for line in lines if line.startswith("model name")),
+        platform.processor(),
+    )
     versions = {}
     for name in VERSIONS:
         try:
             versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return {"cpu": model, "cores": len(os.sched_getaffinity(0)), "python": platform.python_version(), **versions}
+    return {
+        "cpu": model,
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        **versions,
+    }

@@ -1,7 +1,7 @@
 """What ads of megabytes cost the process that encodes a shard: python -m benchmarks.hostile_texts
 
-Each table is a shard of its own in a fresh process. Prints seconds of the encode stage and the peak RSS of the process,
-and fails when one needs more than 1.5 GB, or 5 s more than the ordinary ads.
+Each table is a shard of its own in a fresh process. Prints seconds of the encode stage and the peak
+RSS of the process, and fails when one needs more than 1.5 GB, or 5 s more than the ordinary ads.
 """
 
 import argparse
@@ -31,7 +31,9 @@ KINDS: dict[str, Callable[[str, int], str]] = {
     "no white space": lambda words, num_bytes: _bytes_of(words.replace(" ", ""), num_bytes),
     "one letter": lambda _, num_bytes: _bytes_of("ж", num_bytes),
     "zero-width": lambda _, num_bytes: _bytes_of("\u200b", num_bytes),
-    "zero-width, then words": lambda words, num_bytes: _bytes_of("\u200b", num_bytes) + words[:1000],
+    "zero-width, then words": lambda words, num_bytes: (
+        _bytes_of("\u200b", num_bytes) + words[:1000]
+    ),
     "digits": lambda _, num_bytes: _bytes_of("12-", num_bytes),
 }
 
@@ -44,8 +46,12 @@ def _bytes_of(pattern: str, num_bytes: int) -> str:
 
 def write_tables(folder: Path) -> dict[str, Path]:
     """Write ordinary ads, ads of 100 kB, and ordinary ads with one of 50 MB among them; by name."""
-    ads = pa.Table.from_batches(generate_ads(NUM_ADS, seed=11, balanced=True)).select(["ad_id", "title"])
-    ordinary = pa.Table.from_batches(generate_ads(NUM_ADS, seed=11, balanced=True))["description"].to_pylist()
+    ads = pa.Table.from_batches(generate_ads(NUM_ADS, seed=11, balanced=True)).select(
+        ["ad_id", "title"]
+    )
+    ordinary = pa.Table.from_batches(generate_ads(NUM_ADS, seed=11, balanced=True))[
+        "description"
+    ].to_pylist()
     words = " ".join(ordinary)
     paths = {"ordinary": _write(folder / "ordinary.parquet", ads, ordinary)}
     for number, (kind, make) in enumerate(KINDS.items()):
@@ -56,7 +62,9 @@ def write_tables(folder: Path) -> dict[str, Path]:
         huge = [*ordinary[:1000], make(words, HUGE_BYTES), *ordinary[1001:]]
         paths[name] = _write(folder / f"huge-{number}.parquet", ads, huge)
     ids = pa.array([f"{row} {'x' * LONG_BYTES}" for row in range(NUM_ADS)])
-    paths[f"{NUM_ADS:,} ids of 100 kB"] = _write(folder / "ids.parquet", ads.set_column(0, "ad_id", ids), ordinary)
+    paths[f"{NUM_ADS:,} ids of 100 kB"] = _write(
+        folder / "ids.parquet", ads.set_column(0, "ad_id", ids), ordinary
+    )
     return paths
 
 
@@ -73,7 +81,9 @@ def encode_once(path: str, bundle_uri: str) -> None:
     from rubert_ood.scoring.planning import make_plan
     from rubert_ood.settings import ScoreSettings
 
-    settings = ScoreSettings(input_uri=path, bundle_uri=bundle_uri, output_uri="/nowhere", shard_rows=NUM_ADS)
+    settings = ScoreSettings(
+        input_uri=path, bundle_uri=bundle_uri, output_uri="/nowhere", shard_rows=NUM_ADS
+    )
     plan = make_plan(settings, load_bundle(bundle_uri))
     job = ScoringJob.of(plan, token_budget=plan.token_budget, actors_per_node=1)
     started = time.perf_counter()
@@ -83,12 +93,22 @@ def encode_once(path: str, bundle_uri: str) -> None:
             raise SystemExit(result["failure"])
     seconds = time.perf_counter() - started
     status = Path("/proc/self/status").read_text()
-    peak_kb = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
+    peak_kb = next(
+        int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")
+    )
     print(json.dumps({"seconds": round(seconds, 2), "peak_gb": round(peak_kb * 1024 / 1e9, 3)}))
 
 
 def measure(path: Path, bundle_uri: str) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.hostile_texts", "--table", str(path), "--bundle_uri", bundle_uri]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.hostile_texts",
+        "--table",
+        str(path),
+        "--bundle_uri",
+        bundle_uri,
+    ]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         raise SystemExit(result.stdout + result.stderr)
@@ -99,7 +119,9 @@ def measure(path: Path, bundle_uri: str) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--table", help="encode this one here, and nothing else")
-    parser.add_argument("--bundle_uri", help="a bundle; by default one with a vocabulary of 30,000 is made")
+    parser.add_argument(
+        "--bundle_uri", help="a bundle; by default one with a vocabulary of 30,000 is made"
+    )
     arguments = parser.parse_args()
     if arguments.table:
         encode_once(arguments.table, arguments.bundle_uri)
@@ -108,12 +130,20 @@ def main() -> None:
         shape = SHAPES["small"] | {"num_layers": 1, "vocab_size": VOCABULARY}
         uri = arguments.bundle_uri or build_bundle(Path(folder), max_length=196, **shape)
         figures = {name: measure(path, uri) for name, path in write_tables(Path(folder)).items()}
-    print(f"{os.cpu_count()} cores, Python {platform.python_version()}, pyarrow {pa.__version__}, ", end="")
-    print(f"tokenizers {tokenizers.__version__}\n\n| shard | encode, s | peak RSS, GB |\n|---|---|---|")
+    print(
+        f"{os.cpu_count()} cores, Python {platform.python_version()}, pyarrow {pa.__version__}, ",
+        end="",
+    )
+    print(
+        f"tokenizers {tokenizers.__version__}\n\n| shard | encode, s | peak RSS, GB"
+        " |\n|---|---|---|"
+    )
     for name, figure in figures.items():
         print(f"| {name} | {figure['seconds']} | {figure['peak_gb']} |")
     most_s = figures["ordinary"]["seconds"] + MOST_S
-    failed = [name for name, f in figures.items() if f["seconds"] > most_s or f["peak_gb"] > MOST_GB]
+    failed = [
+        name for name, f in figures.items() if f["seconds"] > most_s or f["peak_gb"] > MOST_GB
+    ]
     if failed:
         raise SystemExit(f"too slow or too large: {', '.join(failed)}")
 

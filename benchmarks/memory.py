@@ -1,7 +1,8 @@
 """Peak memory of a scoring run must not depend on the number of ads: python -m benchmarks.memory
 
-Scores two generated catalogues with a stub-sized model on a cluster whose object store is smaller than the larger one,
-reads the peak RSS (VmHWM) of the driver and of every worker from /proc, and prints both and their ratio as JSON.
+Scores two generated catalogues with a stub-sized model on a cluster whose object store is smaller
+than the larger one, reads the peak RSS (VmHWM) of the driver and of every worker from /proc, and
+prints both and their ratio as JSON.
 """
 
 import argparse
@@ -55,7 +56,8 @@ def watch(driver: subprocess.Popen, raylet: psutil.Process, peaks: dict[str, int
 
 @contextmanager
 def cluster(store_mb: int) -> Iterator[tuple[str, psutil.Process]]:
-    """Run a Ray head with two logical CPUs and a small object store; yields its address and its raylet."""
+    """Run a Ray head with two logical CPUs and a small object store; yields its address and its
+    raylet."""
     options = {"num_cpus": 2, "object_store_memory": store_mb * 2**20, "include_dashboard": False}
     head = Cluster(initialize_head=True, head_node_args=options)
     try:
@@ -72,7 +74,15 @@ def measure(folder: Path, bundle_uri: str, num_ads: int, store_mb: int) -> dict[
         write_catalogue(str(source), num_ads, seed=5)
     source_mb = sum(path.stat().st_size for path in source.rglob("*.parquet")) / 2**20
     log = folder / f"log-{num_ads}"
-    command = [sys.executable, "-m", "rubert_ood.cli", "score", "--no-publish", "--shard_rows", "20000"]
+    command = [
+        sys.executable,
+        "-m",
+        "rubert_ood.cli",
+        "score",
+        "--no-publish",
+        "--shard_rows",
+        "20000",
+    ]
     command += ["--input_uri", str(source), "--bundle_uri", bundle_uri]
     peaks = dict[str, int]()
     with (
@@ -81,13 +91,20 @@ def measure(folder: Path, bundle_uri: str, num_ads: int, store_mb: int) -> dict[
         tempfile.TemporaryDirectory(dir=folder) as out,
     ):
         started = time.monotonic()
-        driver = subprocess.Popen([*command, "--ray_address", address, "--output_uri", out], stderr=stderr)
+        driver = subprocess.Popen(
+            [*command, "--ray_address", address, "--output_uri", out], stderr=stderr
+        )
         watch(driver, raylet, peaks)
     if driver.returncode != 0:
         raise SystemExit(log.read_text())
     megabytes = {kind: round(peak / 2**20, 1) for kind, peak in sorted(peaks.items())}
     seconds = round(time.monotonic() - started, 1)
-    return {"ads": num_ads, "source_mb": round(source_mb, 1), "seconds": seconds, "peak_rss_mb": megabytes}
+    return {
+        "ads": num_ads,
+        "source_mb": round(source_mb, 1),
+        "seconds": seconds,
+        "peak_rss_mb": megabytes,
+    }
 
 
 def main() -> None:
@@ -99,15 +116,29 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(arguments.folder or temporary)
-        bundle_uri = str(folder / "bundle") if (folder / "bundle").exists() else build_bundle(folder, **STUB)
-        runs = [measure(folder, bundle_uri, num, arguments.store_mb) for num in (arguments.small, arguments.large)]
+        bundle_uri = (
+            str(folder / "bundle") if (folder / "bundle").exists() else build_bundle(folder, **STUB)
+        )
+        runs = [
+            measure(folder, bundle_uri, num, arguments.store_mb)
+            for num in (arguments.small, arguments.large)
+        ]
     small, large = (run["peak_rss_mb"] for run in runs)
     assert isinstance(small, dict)
     assert isinstance(large, dict)
-    versions = {"python": platform.python_version(), "ray": ray.__version__, "torch": torch.__version__}
+    versions = {
+        "python": platform.python_version(),
+        "ray": ray.__version__,
+        "torch": torch.__version__,
+    }
     machine = {"cpus": os.cpu_count(), "numpy": np.__version__, **versions}
     ratio = {kind: round(large[kind] / small[kind], 3) for kind in small}
-    print(json.dumps({"machine": machine, "store_mb": arguments.store_mb, "runs": runs, "ratio": ratio}, indent=1))
+    print(
+        json.dumps(
+            {"machine": machine, "store_mb": arguments.store_mb, "runs": runs, "ratio": ratio},
+            indent=1,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Parquet to Parquet on Ray: our pipeline, and the usual recipe. Rates are taken after start-up.
 
-Start-up ends when the actor has done its first shard (or batch); the rate is what it does after that, waiting included,
-over the time that it takes.
+Start-up ends when the actor has done its first shard (or batch); the rate is what it does after
+that, waiting included, over the time that it takes.
 """
 
 import tempfile
@@ -55,13 +55,19 @@ def our_pipeline(input_uri: str, bundle: Bundle, *, shard_rows: int, token_budge
         receipts = read_receipts(plan.run_uri, plan.fingerprint)
     first, *others = sorted(receipts.values(), key=lambda receipt: receipt["scorer_idle_s"] > 0)
     if any(receipt["scorer_idle_s"] == 0 for receipt in others):
-        raise SystemExit("more than one actor, or one that never waits: the rate needs the clock of one actor")
+        raise SystemExit(
+            "more than one actor, or one that never waits: the rate needs the clock of one actor"
+        )
     seconds = sum(receipt["scorer_busy_s"] + receipt["scorer_idle_s"] for receipt in others)
     ads, tokens = (sum(receipt[name] for receipt in others) for name in ("rows_in", "tokens"))
-    computed, counted = (sum(receipt[name] for receipt in receipts.values()) for name in ("unique_tokens", "tokens"))
+    computed, counted = (
+        sum(receipt[name] for receipt in receipts.values()) for name in ("unique_tokens", "tokens")
+    )
     idle_s = sum(receipt["scorer_idle_s"] for receipt in others)
     start_up_s = _finished(first) - started
-    return JobRate(ads / seconds, tokens / seconds, start_up_s, 1 - computed / counted, idle_s / seconds)
+    return JobRate(
+        ads / seconds, tokens / seconds, start_up_s, 1 - computed / counted, idle_s / seconds
+    )
 
 
 def _finished(receipt: dict[str, Any]) -> float:
@@ -85,9 +91,17 @@ class _PipelineActor:
 
     def __call__(self, batch: pd.DataFrame) -> pd.DataFrame:
         titles, descriptions = batch["title"].fillna(""), batch["description"].fillna("")
-        texts = [self.bundle.cleaner.clean(f"{title} {body}") for title, body in zip(titles, descriptions, strict=True)]
+        texts = [
+            self.bundle.cleaner.clean(f"{title} {body}")
+            for title, body in zip(titles, descriptions, strict=True)
+        ]
         logits_NC = self.run(texts)
-        columns = {"ad_id": batch["ad_id"], "label": logits_NC.argmax(1), "finished": time.time(), "text": texts}
+        columns = {
+            "ad_id": batch["ad_id"],
+            "label": logits_NC.argmax(1),
+            "finished": time.time(),
+            "text": texts,
+        }
         return pd.DataFrame(columns)
 
 
@@ -107,5 +121,9 @@ def usual_recipe(input_uri: str, bundle: Bundle, num_ads: int) -> JobRate:
     first = rows["finished"].min()
     later = rows[rows["finished"] > first]
     window = rows["finished"].max() - first
-    tokens = int(num_tokens(tokenize(load_tokenizer(bundle.folder), later["text"].tolist(), bundle.max_length)).sum())
+    tokens = int(
+        num_tokens(
+            tokenize(load_tokenizer(bundle.folder), later["text"].tolist(), bundle.max_length)
+        ).sum()
+    )
     return JobRate(len(later) / window, tokens / window, first - started)

@@ -1,4 +1,5 @@
-"""What each stage of the shards costs: the real stages in this process, one after the other, with clocks inside."""
+"""What each stage of the shards costs: the real stages in this process, one after the other, with
+clocks inside."""
 
 import tempfile
 import time
@@ -31,17 +32,24 @@ INNER = {
 }
 
 
-def stage_shares(input_uri: str, bundle: Bundle, *, shard_rows: int, token_budget: int) -> dict[str, float]:
-    """Return the share of time of each stage. `other` is what lies between the clocks: decisions, Arrow, hashes."""
+def stage_shares(
+    input_uri: str, bundle: Bundle, *, shard_rows: int, token_budget: int
+) -> dict[str, float]:
+    """Return the share of time of each stage. `other` is what lies between the clocks: decisions,
+    Arrow, hashes."""
     seconds = dict.fromkeys([*INNER, "write", "other"], 0.0)
     with tempfile.TemporaryDirectory() as output:
-        settings = ScoreSettings(input_uri=input_uri, bundle_uri=bundle.uri, output_uri=output, shard_rows=shard_rows)
+        settings = ScoreSettings(
+            input_uri=input_uri, bundle_uri=bundle.uri, output_uri=output, shard_rows=shard_rows
+        )
         plan = make_plan(settings, bundle)
         save_plan(plan)
         job = ScoringJob.of(plan, token_budget=token_budget, actors_per_node=1)
         scorer = Scorer(job)
         scorer.classifier()
-        write(scorer(encode(shard_item(plan.shards[0]), job)), job)  # warm: the tokenizer is loaded, memory is there
+        write(
+            scorer(encode(shard_item(plan.shards[0]), job)), job
+        )  # warm: the tokenizer is loaded, memory is there
         with ExitStack() as clocks:
             for stage, place in INNER.items():
                 clocks.enter_context(_clock(*place, stage, seconds))
@@ -59,7 +67,8 @@ def stage_shares(input_uri: str, bundle: Bundle, *, shard_rows: int, token_budge
 
 @contextmanager
 def _clock(owner: Any, name: str, stage: str, seconds: dict[str, float]) -> Iterator[None]:
-    """Add the time of every call of owner.name to seconds[stage], of a generator the time of its steps."""
+    """Add the time of every call of owner.name to seconds[stage], of a generator the time of its
+    steps."""
     function: Callable[..., Any] = getattr(owner, name)
 
     def clocked(*args: Any, **kwargs: Any) -> Any:

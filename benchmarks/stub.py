@@ -27,10 +27,11 @@ NUM_ADS, NUM_SCORED, ROWS_PER_CLASS = 10_000, 200, 20
 
 
 def build_bundle(folder: Path, *, max_length: int, **shape: int) -> str:
-    """Write a bundle whose vocabulary comes from generated ads; shape: what `build_small_bert` takes.
+    """Write a bundle whose vocabulary comes from generated ads; shape: what `build_small_bert`
+    takes.
 
-    The statistics are fitted on the CLS vectors of a few ads with noise: a real pass over a train split would take the
-    base shape minutes, and costs nothing else.
+    The statistics are fitted on the CLS vectors of a few ads with noise: a real pass over a train
+    split would take the base shape minutes, and costs nothing else.
     """
     ads = pa.Table.from_batches(list(generate_ads(NUM_ADS, seed=1, balanced=True)))
     labels = sorted(set(ads["category"].to_pylist()))
@@ -41,11 +42,15 @@ def build_bundle(folder: Path, *, max_length: int, **shape: int) -> str:
     network.save_pretrained(folder / "checkpoint")
     tokenizer.save_pretrained(folder / "checkpoint")
     classifier = Classifier(network, tokenizer, choose_device(False))
-    logits_NC, cls_NH = classifier.run(tokenize(tokenizer, texts[:NUM_SCORED], max_length), token_budget=4096)
+    logits_NC, cls_NH = classifier.run(
+        tokenize(tokenizer, texts[:NUM_SCORED], max_length), token_budget=4096
+    )
     rng = np.random.default_rng(0)
     labels_N = np.repeat(np.arange(len(labels)), ROWS_PER_CLASS)
     chosen = rng.integers(0, NUM_SCORED, len(labels_N))
-    noisy_NH = cls_NH[chosen] + rng.normal(scale=cls_NH.std(), size=(len(labels_N), cls_NH.shape[1]))
+    noisy_NH = cls_NH[chosen] + rng.normal(
+        scale=cls_NH.std(), size=(len(labels_N), cls_NH.shape[1])
+    )
     fitted = fit(
         fit_mahalanobis(noisy_NH, labels_N, len(labels)),
         Outputs(logits_NC[chosen], noisy_NH, labels_N),

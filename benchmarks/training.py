@@ -1,6 +1,8 @@
-"""Tokens a second of fine-tuning, two DDP workers of one thread against one of two: python -m benchmarks.training
+"""Tokens a second of fine-tuning, two DDP workers of one thread against one of two: python -m
+benchmarks.training
 
-The same global batch, the same ads, interleaved; the rate of the last epoch, median of the rounds. Prints JSON.
+The same global batch, the same ads, interleaved; the rate of the last epoch, median of the rounds.
+Prints JSON.
 """
 
 import argparse
@@ -29,7 +31,9 @@ LAYOUTS = {"2 workers x 1 thread": (2, 1), "1 worker x 2 threads": (1, 2)}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--ads", type=int, default=4000)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=2)
@@ -40,23 +44,37 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_catalogue(str(folder / "ads"), arguments.ads, seed=1, balanced=True)
-        settings = TrainSettings(input_uri=str(folder / "ads"), output_uri=str(folder), base_model=str(folder / "base"))
+        settings = TrainSettings(
+            input_uri=str(folder / "ads"), output_uri=str(folder), base_model=str(folder / "base")
+        )
         dataset = load_dataset(settings)
-        build_small_bert(dataset.train.texts, settings.base_model, vocab_size=30_000, **SHAPES[arguments.shape])
+        build_small_bert(
+            dataset.train.texts, settings.base_model, vocab_size=30_000, **SHAPES[arguments.shape]
+        )
         os.environ.update(RAY_ENV)
-        ray.init(num_cpus=LOGICAL_CPUS, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(
+            num_cpus=LOGICAL_CPUS,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
         with ray_session(settings):
             for number in range(arguments.rounds):
                 for layout, (num_workers, threads) in LAYOUTS.items():
                     update = {
                         "workers": WorkerSettings(num_workers=num_workers, cpus_per_worker=threads),
                         "optimiser": OptimiserSettings(
-                            learning_rate=1e-3, batch_size=GLOBAL_BATCH // num_workers, num_epochs=arguments.epochs
+                            learning_rate=1e-3,
+                            batch_size=GLOBAL_BATCH // num_workers,
+                            num_epochs=arguments.epochs,
                         ),
                     }
                     name = f"{number}-{num_workers}"
                     trained = fine_tune(
-                        dataset, settings.model_copy(update=update), run_name=name, work_dir=str(folder / name)
+                        dataset,
+                        settings.model_copy(update=update),
+                        run_name=name,
+                        work_dir=str(folder / name),
                     )
                     rates[layout].append(trained.history[-1]["train_tokens_per_s"])
         ray.shutdown()

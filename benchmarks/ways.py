@@ -1,7 +1,8 @@
 """Ways to get logits and CLS vectors from texts in one process: ours, and what people use instead.
 
-A way takes the cleaned texts of some ads and returns logits (N, C) and CLS (N, H), or one of them alone where it cannot
-give the other. Everything that it needs beforehand (an export, a compilation) happens when it is made.
+A way takes the cleaned texts of some ads and returns logits (N, C) and CLS (N, H), or one of them
+alone where it cannot give the other. Everything that it needs beforehand (an export, a compilation)
+happens when it is made.
 """
 
 import tempfile
@@ -28,7 +29,9 @@ Way = Callable[[list[str]], Output]
 NOTEBOOK_BATCH, PIPELINE_BATCH = 32, 64
 
 
-def bare_model(bundle: Bundle, token_budget: int, precision: Precision = "fp32") -> Callable[[pa.ListArray], Output]:
+def bare_model(
+    bundle: Bundle, token_budget: int, precision: Precision = "fp32"
+) -> Callable[[pa.ListArray], Output]:
     """Our forward pass, on token ids: what the pipeline would do if everything else were free."""
     classifier = Classifier.load(bundle.folder, precision=precision)
     return lambda ids: classifier.run(ids, token_budget=token_budget)
@@ -43,7 +46,8 @@ def padded_model(bundle: Bundle, token_budget: int) -> Callable[[pa.ListArray], 
 
 
 def notebook(bundle: Bundle, _token_budget: int) -> Way:
-    """Batches of 32 in file order, padded, one pass for the logits and another for CLS; without its distances."""
+    """Batches of 32 in file order, padded, one pass for the logits and another for CLS; without its
+    distances."""
     network, tokenizer = load_network(bundle.folder).eval(), load_tokenizer(bundle.folder)
 
     @torch.inference_mode()
@@ -79,7 +83,9 @@ def make_pipeline(folder: str, max_length: int) -> Callable[[list[str]], np.ndar
     from transformers import pipeline
 
     classify = pipeline("text-classification", model=folder, tokenizer=folder, device="cpu")
-    names = [classify.model.config.id2label[number] for number in range(classify.model.config.num_labels)]
+    names = [
+        classify.model.config.id2label[number] for number in range(classify.model.config.num_labels)
+    ]
 
     def run(texts: list[str]) -> np.ndarray:
         answers = classify(
@@ -102,8 +108,13 @@ def sentence_transformers(bundle: Bundle, _token_budget: int) -> Way:
     from sentence_transformers.models import Pooling, Transformer
 
     encoder = Transformer(bundle.folder, max_seq_length=bundle.max_length)
-    model = SentenceTransformer(modules=[encoder, Pooling(encoder.get_word_embedding_dimension(), "cls")], device="cpu")
-    return lambda texts: (None, model.encode(texts, batch_size=NOTEBOOK_BATCH, show_progress_bar=False))
+    model = SentenceTransformer(
+        modules=[encoder, Pooling(encoder.get_word_embedding_dimension(), "cls")], device="cpu"
+    )
+    return lambda texts: (
+        None,
+        model.encode(texts, batch_size=NOTEBOOK_BATCH, show_progress_bar=False),
+    )
 
 
 class _Both(torch.nn.Module):
@@ -113,7 +124,9 @@ class _Both(torch.nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         hidden = self.network.bert(input_ids=input_ids, attention_mask=attention_mask)
         return self.network.classifier(hidden.pooler_output), hidden.last_hidden_state[:, 0]
 
@@ -139,7 +152,9 @@ def onnx_runtime(bundle: Bundle, token_budget: int) -> Way:
         )
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return _in_length_order(
-        bundle, token_budget, lambda ids, mask: session.run(None, {"input_ids": ids, "attention_mask": mask})
+        bundle,
+        token_budget,
+        lambda ids, mask: session.run(None, {"input_ids": ids, "attention_mask": mask}),
     )
 
 
@@ -147,7 +162,9 @@ def openvino(bundle: Bundle, token_budget: int) -> Way:
     """OpenVINO fp32 in length-ordered batches under the same token budget."""
     import openvino
 
-    example = {name: torch.ones(2, 8, dtype=torch.int64) for name in ("input_ids", "attention_mask")}
+    example = {
+        name: torch.ones(2, 8, dtype=torch.int64) for name in ("input_ids", "attention_mask")
+    }
     graph = openvino.convert_model(_exportable(bundle), example_input=example)
     limits = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
     compiled = openvino.compile_model(graph, "CPU", limits)
@@ -178,7 +195,9 @@ def _in_length_order(
         for rows in batches:
             outputs.append(engine(*pad(ids, rows, tokenizer.pad_token_id)))
         order = np.argsort(np.concatenate(batches))
-        logits, cls = (np.concatenate([output[number] for output in outputs])[order] for number in (0, 1))
+        logits, cls = (
+            np.concatenate([output[number] for output in outputs])[order] for number in (0, 1)
+        )
         return logits, cls
 
     return run

@@ -1,4 +1,5 @@
-"""Score past days again, compare, publish: `ray job submit -- python jobs/backfill.py --config jobs/backfill.yaml`."""
+"""Score past days again, compare, publish: `ray job submit -- python jobs/backfill.py --config
+jobs/backfill.yaml`."""
 
 import sys
 

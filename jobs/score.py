@@ -1,4 +1,5 @@
-"""Plan, score, verify, publish, report: `ray job submit -- python jobs/score.py --config jobs/score.yaml`."""
+"""Plan, score, verify, publish, report: `ray job submit -- python jobs/score.py --config
+jobs/score.yaml`."""
 
 import sys
 

@@ -1,4 +1,5 @@
-"""Fine-tune, fit, evaluate, write a bundle: `ray job submit -- python jobs/train.py --config jobs/train.yaml`."""
+"""Fine-tune, fit, evaluate, write a bundle: `ray job submit -- python jobs/train.py --config
+jobs/train.yaml`."""
 
 import sys
 

@@ -30,23 +30,57 @@ class Verb:
 
 
 VERBS = {
-    "demo": Verb(settings.DemoSettings, "demo:demo", "run everything on a generated catalogue and a small BERT"),
-    "train": Verb(settings.TrainSettings, "train:train", "fine-tune, fit, evaluate, write a bundle"),
-    "evaluate": Verb(settings.EvaluateSettings, "evaluate:evaluate_bundle", "measure a bundle on labelled ads"),
-    "tune": Verb(settings.TuneSettings, "tune:tune", "choose thresholds for a target, write a new bundle version"),
+    "demo": Verb(
+        settings.DemoSettings,
+        "demo:demo",
+        "run everything on a generated catalogue and a small BERT",
+    ),
+    "train": Verb(
+        settings.TrainSettings, "train:train", "fine-tune, fit, evaluate, write a bundle"
+    ),
+    "evaluate": Verb(
+        settings.EvaluateSettings, "evaluate:evaluate_bundle", "measure a bundle on labelled ads"
+    ),
+    "tune": Verb(
+        settings.TuneSettings,
+        "tune:tune",
+        "choose thresholds for a target, write a new bundle version",
+    ),
     "subheads": Verb(
-        settings.SubheadsSettings, "subheads:subheads", "train finer classes on a bundle, as a new version"
+        settings.SubheadsSettings,
+        "subheads:subheads",
+        "train finer classes on a bundle, as a new version",
     ),
     "plan": Verb(
-        settings.PlanSettings, "plan:plan", "check the input of a scoring job, estimate its time; write nothing"
+        settings.PlanSettings,
+        "plan:plan",
+        "check the input of a scoring job, estimate its time; write nothing",
     ),
-    "score": Verb(settings.ScoreSettings, "score:score", "score a catalogue, verify, publish, report; or resume"),
-    "diff": Verb(settings.DiffSettings, "diff:diff", "compare two runs, or two bundles on the same ads"),
-    "backfill": Verb(settings.BackfillSettings, "backfill:backfill", "score past days again, compare, publish by gate"),
-    "verify": Verb(settings.VerifySettings, "score:verify", "check the parts of a run against its receipts"),
-    "publish": Verb(settings.PublishSettings, "score:publish", "apply the gate to a run and swap the pointer"),
-    "rollback": Verb(settings.RollbackSettings, "score:rollback", "publish the run before the present one again"),
-    "predict": Verb(settings.PredictSettings, "predict:predict", "classify texts and print the decision"),
+    "score": Verb(
+        settings.ScoreSettings,
+        "score:score",
+        "score a catalogue, verify, publish, report; or resume",
+    ),
+    "diff": Verb(
+        settings.DiffSettings, "diff:diff", "compare two runs, or two bundles on the same ads"
+    ),
+    "backfill": Verb(
+        settings.BackfillSettings,
+        "backfill:backfill",
+        "score past days again, compare, publish by gate",
+    ),
+    "verify": Verb(
+        settings.VerifySettings, "score:verify", "check the parts of a run against its receipts"
+    ),
+    "publish": Verb(
+        settings.PublishSettings, "score:publish", "apply the gate to a run and swap the pointer"
+    ),
+    "rollback": Verb(
+        settings.RollbackSettings, "score:rollback", "publish the run before the present one again"
+    ),
+    "predict": Verb(
+        settings.PredictSettings, "predict:predict", "classify texts and print the decision"
+    ),
 }
 
 
@@ -100,8 +134,13 @@ def _verb(arguments: list[str]) -> tuple[str, list[str]]:
     """Return the verb of a command line, and what follows it."""
     parser = settings.PlainParser(
         prog="rubert-ood",
-        description="Classify Russian private ads with RuBERT, and know when not to trust the answer.",
-        epilog="`rubert-ood VERB --help` shows every setting. Flags beat RUBERT_OOD_* variables, those beat --config.",
+        description=(
+            "Classify Russian private ads with RuBERT, and know when not to trust the answer."
+        ),
+        epilog=(
+            "`rubert-ood VERB --help` shows every setting. Flags beat RUBERT_OOD_* variables, those"
+            " beat --config."
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"rubert_ood {__version__}")

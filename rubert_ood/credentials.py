@@ -8,9 +8,14 @@ from rubert_ood.plain import printable
 
 SHOWN_CHARACTERS = 120
 NOT_SHOWN = "a value that is not shown, since it holds credentials"
-NO_PLACE = "holds credentials, which have no place in a setting; S3 credentials come from the AWS environment"
+NO_PLACE = (
+    "holds credentials, which have no place in a setting; S3 credentials come from the AWS"
+    " environment"
+)
 
-_USER = re.compile(r"://[^/?#\s]*@|://[^/?#\s:]*:(?!\d{1,5}(?:[/?#]|$))[^?#\s]*@|\bs3a?://(?!arn:)[^/?#\s]*:")
+_USER = re.compile(
+    r"://[^/?#\s]*@|://[^/?#\s:]*:(?!\d{1,5}(?:[/?#]|$))[^?#\s]*@|\bs3a?://(?!arn:)[^/?#\s]*:"
+)
 """user@host, user:password@host (the password may hold a slash), KEY:SECRET for a bucket;
 HOST:PORT is neither."""
 _QUERY = re.compile(

@@ -10,13 +10,14 @@ RubertOodError                 1  a fault of ours
 |- ErrorRateError              4  more rows were rejected than the settings allow
 |- PublicationRefusedError     5  the acceptance gate said no; the output is kept
 |- PartialRunError             6  the run stopped half-way; the same command resumes it
-   |- InputChangedError        6  an input file is not the one that was planned; the same command plans anew
+   |- InputChangedError        6  an input file changed since the plan; the same command plans anew
    `- StorageUnavailableError  6  storage did not answer, also not after many attempts
 """
 
 
 class RubertOodError(Exception):
-    """Base of every error that this package raises on purpose; its message is one line for the user."""
+    """Base of every error that this package raises on purpose; its message is one line for the
+    user."""
 
     exit_code = 1
 

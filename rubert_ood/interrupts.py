@@ -123,8 +123,8 @@ def watched(job: Callable[[], int], say: Callable[[str], None]) -> int:
         return 128 + passed_on[0]
     how = f"exit code {status}" if status >= 0 else f"by {signal.Signals(-status).name}"
     say(
-        f"error: the process of this job ended from outside ({how}): Ray's raylet or GCS on this machine is gone, "
-        "or memory was short; see dmesg and Ray's logs"
+        f"error: the process of this job ended from outside ({how}): Ray's raylet or GCS on this"
+        " machine is gone, or memory was short; see dmesg and Ray's logs"
     )
     return PartialRunError.exit_code
 

@@ -6,14 +6,17 @@ import unicodedata
 JOINER = "\u200d"
 """Zero-width joiner: emoji of several people are held together by it."""
 ACTING = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
-"""Unicode categories: controls, format characters (bidi, zero width), lone surrogates, line separators."""
+"""Unicode categories: controls, format characters (bidi, zero width), lone surrogates, line
+separators."""
 MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~&!])")
 
 
 def printable(text: str) -> str:
-    r"""Write every character that acts instead of showing itself as its escape (\n, \x1b, \u202e, \udcff).
+    r"""Write every character that acts instead of showing itself as its escape (\n, \x1b, \u202e,
+    \udcff).
 
-    Letters of every script, emoji and no-break spaces stay. The result is one line that encodes to UTF-8.
+    Letters of every script, emoji and no-break spaces stay. The result is one line that encodes to
+    UTF-8.
     """
     if text.isprintable():
         return text
@@ -35,5 +38,6 @@ def printable_lines(text: str) -> str:
 
 
 def markdown(text: str) -> str:
-    """Return printable text that Markdown shows as it is: no markup, no HTML, no link, no new line."""
+    """Return printable text that Markdown shows as it is: no markup, no HTML, no link, no new
+    line."""
     return MARKUP.sub(r"\\\1", printable(text))

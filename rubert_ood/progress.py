@@ -1,4 +1,5 @@
-"""Progress lines for long steps: plain log lines, so that they read the same in a terminal and in a CI log."""
+"""Progress lines for long steps: plain log lines, so that they read the same in a terminal and in a
+CI log."""
 
 import logging
 import time
@@ -9,7 +10,8 @@ INTERVAL_S = 5.0
 
 
 class Progress:
-    """Count finished units and log, at most every 5 s and at the end, how many, how fast, and how long still."""
+    """Count finished units and log, at most every 5 s and at the end, how many, how fast, and how
+    long still."""
 
     def __init__(self, step: str, total: int, unit: str, *, done: int = 0) -> None:
         self.step, self.total, self.unit = step, total, unit
@@ -24,4 +26,7 @@ class Progress:
             rate = (self.done - self._done_before) / max(now - self._started, 1e-9)
             left_s = int((self.total - self.done) / rate) if rate else 0
             end = f"  {left_s // 60}:{left_s % 60:02d} left" if self.done < self.total else ""
-            log.info(f"{self.step:<9} {self.done:,}/{self.total:,} {self.unit}  {rate:,.0f} {self.unit}/s{end}")
+            log.info(
+                f"{self.step:<9} {self.done:,}/{self.total:,} {self.unit}  {rate:,.0f}"
+                f" {self.unit}/s{end}"
+            )

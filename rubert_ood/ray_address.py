@@ -19,11 +19,15 @@ def check_address(address: str, setting: str) -> None:
     scheme, _, place = address.rpartition("://")
     if scheme in ("http", "https"):
         raise SettingsError(
-            f"{setting}: {address} is the dashboard, for `ray job submit`; give HOST:6379, ray://HOST:10001 or auto"
+            f"{setting}: {address} is the dashboard, for `ray job submit`; give HOST:6379,"
+            " ray://HOST:10001 or auto"
         )
     host, _, port = place.rpartition(":")
     if scheme not in ("", "ray") or not host or not port.isdigit() or not 0 < int(port) < 2**16:
-        raise SettingsError(f"{setting}: {address} is not an address; give HOST:6379, ray://HOST:10001, auto or local")
+        raise SettingsError(
+            f"{setting}: {address} is not an address; give HOST:6379, ray://HOST:10001, auto or"
+            " local"
+        )
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
     except OSError as error:
@@ -44,13 +48,21 @@ def _check_answer(place: str, named: str, *, is_client: bool) -> None:
             service = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
             service.CheckAlive(gcs_service_pb2.CheckAliveRequest(), timeout=ANSWER_TIMEOUT_S)
     except grpc.FutureTimeoutError as error:
-        raise SettingsError(f"{named} is not a Ray cluster: what listens there does not answer as one does") from error
+        raise SettingsError(
+            f"{named} is not a Ray cluster: what listens there does not answer as one does"
+        ) from error
     except grpc.RpcError as error:
         code = error.code()
         if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
-            reason = "the cluster refuses the token; set RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH as on its nodes"
+            reason = (
+                "the cluster refuses the token; set RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH as on its"
+                " nodes"
+            )
         elif code == grpc.StatusCode.UNIMPLEMENTED:
-            reason = "a Ray service listens there, but not the cluster's GCS: give the port 6379, or ray:// for 10001"
+            reason = (
+                "a Ray service listens there, but not the cluster's GCS: give the port 6379, or"
+                " ray:// for 10001"
+            )
         else:
             reason = f"the cluster does not answer ({code.name})"
         raise SettingsError(f"{named}: {reason}") from error

@@ -43,7 +43,11 @@ def session_folder() -> str:
         _held.append(lock)
         os.mkdir(folder, 0o700)
     if removed:
-        log.info("ray       %d old session folder(s) of jobs that are gone removed from %s", removed, cache)
+        log.info(
+            "ray       %d old session folder(s) of jobs that are gone removed from %s",
+            removed,
+            cache,
+        )
     return folder
 
 
@@ -55,8 +59,13 @@ def _parent() -> str:
     if len(os.fsencode(os.path.abspath(folder))) > room:
         if given:
             longest = room - len(name) - 1
-            raise SettingsError(f"RAY_TMPDIR: {given} is over {longest} bytes, too long for the sockets of Ray")
-        log.info("ray       its files lie in %s: the path of TMPDIR is too long for sockets", SHORT_PARENT)
+            raise SettingsError(
+                f"RAY_TMPDIR: {given} is over {longest} bytes, too long for the sockets of Ray"
+            )
+        log.info(
+            "ray       its files lie in %s: the path of TMPDIR is too long for sockets",
+            SHORT_PARENT,
+        )
         folder = os.path.join(SHORT_PARENT, name)
     return private_cache(folder)
 

@@ -27,13 +27,16 @@ ACTOR_RETRIES = {"max_restarts": 2, "max_task_retries": 2}
 RAY_ENV = {
     # the new behaviour; unset, Ray warns of it
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # Ray's C++ side reports harmless things as errors on the driver's terminal; set to info to see them
+    # Ray's C++ side reports harmless things as errors on the driver's terminal; set to info to see
+    # them
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     # Ray's default is without end, also here
     "RAY_task_oom_retries": "2",
-    # hold a stage back when it is ahead of the next one, not only when half of the object store is full
+    # hold a stage back when it is ahead of the next one, not only when half of the object store is
+    # full
     "RAY_DATA_DOWNSTREAM_CAPACITY_OBJECT_STORE_BUDGET_UTIL_THRESHOLD": "0",
-    # Ray ends a worker that waits for a second; the next shard would wait 5 s for its successor to import everything
+    # Ray ends a worker that waits for a second; the next shard would wait 5 s for its successor to
+    # import everything
     "RAY_idle_worker_killing_time_threshold_ms": "600000",
     # a driver ends when its cluster's GCS is gone for so long; Ray's default is a minute
     "RAY_gcs_rpc_server_reconnect_timeout_s": "30",
@@ -43,10 +46,12 @@ RAY_ENV = {
 
 @contextmanager
 def ray_session(settings: RayJobSettings) -> Iterator[None]:
-    """Join the cluster of the settings, or start one on this machine; leave it at the end, if it was joined here.
+    """Join the cluster of the settings, or start one on this machine; leave it at the end, if it
+    was joined here.
 
-    Worker output stays in Ray's own log folder: what a user must know comes back as results and errors. Raises
-    SettingsError when there is no cluster at the address, PartialRunError when Ray does not start or breaks down.
+    Worker output stays in Ray's own log folder: what a user must know comes back as results and
+    errors. Raises SettingsError when there is no cluster at the address, PartialRunError when Ray
+    does not start or breaks down.
     """
     for name, value in RAY_ENV.items():
         os.environ.setdefault(name, value)
@@ -67,12 +72,15 @@ def ray_session(settings: RayJobSettings) -> Iterator[None]:
             handler.setLevel(logging.CRITICAL)
     try:
         if joined:
-            resources, num_nodes = ray.cluster_resources(), sum(node["Alive"] for node in ray.nodes())
+            resources, num_nodes = (
+                ray.cluster_resources(),
+                sum(node["Alive"] for node in ray.nodes()),
+            )
             cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
             log.info("ray       %d node(s), %g CPU, %g GPU", num_nodes, cpus, gpus)
         yield
     except KeyboardInterrupt:
-        joined = False  # what was interrupted is noted first: Ray takes seconds to end, and ends with the process
+        joined = False  # the stop is noted first: Ray takes seconds to end, and ends by itself
         raise
     except RayError as error:
         if isinstance(error, RayTaskError):  # an exception of a task, not of Ray
@@ -100,20 +108,23 @@ def _join(given: str | None) -> None:
                 address=given,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                include_dashboard=False,  # for a cluster of our own; one that is joined keeps what it has
+                include_dashboard=False,  # of our own cluster; one that is joined keeps it
                 **({"_temp_dir": session_folder()} if own else {}),
             )
     except RubertOodError:
         raise
     except Exception as error:
         if own:
-            raise PartialRunError(f"Ray does not start on this machine: {one_line(error)}") from error
+            raise PartialRunError(
+                f"Ray does not start on this machine: {one_line(error)}"
+            ) from error
         raise SettingsError(f"{setting}: {address}: {one_line(error)}") from error
 
 
 @contextmanager
 def _own_handlers() -> Iterator[None]:
-    """Keep SIGTERM as it is: Ray would exit at once from wherever it finds the process, and print a native stack."""
+    """Keep SIGTERM as it is: Ray would exit at once from wherever it finds the process, and print a
+    native stack."""
     import ray._private.utils
 
     with mock.patch.object(ray._private.utils, "set_sigterm_handler"):
@@ -122,9 +133,13 @@ def _own_handlers() -> Iterator[None]:
 
 
 def _log_message(data: Mapping[str, Any], *_: Any, **__: Any) -> None:
-    """Log what Ray would print to standard output: the autoscaler's messages, and those of nodes that died."""
+    """Log what Ray would print to standard output: the autoscaler's messages, and those of nodes
+    that died."""
     for message in data.get("lines", ()):
-        log.warning("ray       %s", ANSI_COLOUR.sub("", message).strip().partition("\n")[0][:LONGEST_MESSAGE])
+        log.warning(
+            "ray       %s",
+            ANSI_COLOUR.sub("", message).strip().partition("\n")[0][:LONGEST_MESSAGE],
+        )
 
 
 def one_line(error: BaseException) -> str:
@@ -135,7 +150,8 @@ def one_line(error: BaseException) -> str:
 
 @contextmanager
 def _no_stderr() -> Iterator[None]:
-    """Drop what this process writes to file descriptor 2: Ray announces its log level there. Exceptions still rise."""
+    """Drop what this process writes to file descriptor 2: Ray announces its log level there.
+    Exceptions still rise."""
     kept = os.dup(2)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)

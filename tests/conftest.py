@@ -1,4 +1,5 @@
-"""What the slower tests share: labelled ads of ten classes, a tiny BERT, one local Ray of four logical CPUs."""
+"""What the slower tests share: labelled ads of ten classes, a tiny BERT, one local Ray of four
+logical CPUs."""
 
 import logging
 import os
@@ -25,7 +26,13 @@ def ray_local() -> Iterator[None]:
     os.environ.update(RAY_ENV)
     import ray
 
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    ray.init(
+        address="local",
+        num_cpus=4,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
     with ray_session(TrainSettings(input_uri="unused")):
         yield
     ray.shutdown()
@@ -49,11 +56,15 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory, labelled_ads: pa.Table) 
 
     folder = tmp_path_factory.mktemp("tiny_bert")
     texts = labelled_ads["description"].to_pylist()
-    return build_small_bert(texts, str(folder), vocab_size=3000, hidden_size=64, num_layers=1, num_heads=2)
+    return build_small_bert(
+        texts, str(folder), vocab_size=3000, hidden_size=64, num_layers=1, num_heads=2
+    )
 
 
 @pytest.fixture(scope="session")
-def train_settings(tmp_path_factory: pytest.TempPathFactory, labelled_ads: pa.Table, tiny_bert: str) -> TrainSettings:
+def train_settings(
+    tmp_path_factory: pytest.TempPathFactory, labelled_ads: pa.Table, tiny_bert: str
+) -> TrainSettings:
     """A training job that takes seconds."""
     folder = tmp_path_factory.mktemp("training")
     write_parquet(folder / "labelled.parquet", labelled_ads)
@@ -80,16 +91,27 @@ def write_parquet(path: Path | str, table: pa.Table, **options: object) -> str:
 
 
 def damage_first_page(path: Path) -> None:
-    """Spoil a page of the first row group of a file without compression; its footer stays whole, so planning passes."""
+    """Spoil a page of the first row group of a file without compression; its footer stays whole, so
+    planning passes."""
     data = bytearray(path.read_bytes())
     data[200:2000] = b"\xff" * 1800
     path.write_bytes(data)
 
 
 def same_rows(left: pa.Table, right: pa.Table) -> None:
-    """Assert that two tables of predictions agree: labels exactly, scores to 1e-5, d2 to 1e-4 relative."""
+    """Assert that two tables of predictions agree: labels exactly, scores to 1e-5, d2 to 1e-4
+    relative."""
     assert left.schema.names == right.schema.names
-    for name in ("ad_id", "label", "is_ood", "status", "num_tokens", "num_chunks", "is_cut", "text_key"):
+    for name in (
+        "ad_id",
+        "label",
+        "is_ood",
+        "status",
+        "num_tokens",
+        "num_chunks",
+        "is_cut",
+        "text_key",
+    ):
         assert left[name].to_pylist() == right[name].to_pylist(), name
     for name, rtol, atol in (("confidence", 0, 1e-5), ("ood_distance", 1e-4, 0)):
         first, second = (table[name].to_numpy().astype(float) for table in (left, right))
@@ -97,8 +119,11 @@ def same_rows(left: pa.Table, right: pa.Table) -> None:
 
 
 @pytest.fixture(scope="session")
-def trained_bundle(tmp_path_factory: pytest.TempPathFactory, labelled_ads: pa.Table, tiny_bert: str) -> str:
-    """A real bundle: the tiny BERT trained in plain torch for a few seconds, fitted on its own features."""
+def trained_bundle(
+    tmp_path_factory: pytest.TempPathFactory, labelled_ads: pa.Table, tiny_bert: str
+) -> str:
+    """A real bundle: the tiny BERT trained in plain torch for a few seconds, fitted on its own
+    features."""
     import torch
 
     from rubert_ood.ads.dataset import build_cleaner, clean_labelled, split
@@ -122,9 +147,13 @@ def trained_bundle(tmp_path_factory: pytest.TempPathFactory, labelled_ads: pa.Ta
     order = np.random.default_rng(0)
     for _ in range(6):
         for rows in np.array_split(order.permutation(len(train)), len(train) // 32):
-            ids_NL, mask_NL = (torch.from_numpy(array) for array in pad(ids, rows, tokenizer.pad_token_id))
+            ids_NL, mask_NL = (
+                torch.from_numpy(array) for array in pad(ids, rows, tokenizer.pad_token_id)
+            )
             logits_NC = network(input_ids=ids_NL, attention_mask=mask_NL).logits
-            loss = torch.nn.functional.cross_entropy(logits_NC, torch.from_numpy(train.labels_N[rows]))
+            loss = torch.nn.functional.cross_entropy(
+                logits_NC, torch.from_numpy(train.labels_N[rows])
+            )
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -133,7 +162,8 @@ def trained_bundle(tmp_path_factory: pytest.TempPathFactory, labelled_ads: pa.Ta
     tokenizer.save_pretrained(folder / "checkpoint")
     classifier = Classifier(network, tokenizer, choose_device(False))
     (_, train_cls), (valid_logits, valid_cls) = (
-        classifier.run(tokenize(tokenizer, part.texts, 48), token_budget=4096) for part in (train, valid)
+        classifier.run(tokenize(tokenizer, part.texts, 48), token_budget=4096)
+        for part in (train, valid)
     )
     fitted = fit(
         fit_mahalanobis(train_cls, train.labels_N, len(labels)),
@@ -158,11 +188,14 @@ def read_parts(run_uri: str) -> pa.Table:
     """Read all parts of a run, in the order of their names."""
     import pyarrow.parquet as pq
 
-    return pa.concat_tables([pq.read_table(path) for path in sorted(Path(run_uri).glob("part-*.parquet"))])
+    return pa.concat_tables(
+        [pq.read_table(path) for path in sorted(Path(run_uri).glob("part-*.parquet"))]
+    )
 
 
 def patch_storage(patch: pytest.MonkeyPatch, name: str, value: object) -> None:
-    """Replace a function of the storage for its callers, and for the other functions of the storage itself."""
+    """Replace a function of the storage for its callers, and for the other functions of the storage
+    itself."""
     from rubert_ood import storage
     from rubert_ood.storage import objects
 

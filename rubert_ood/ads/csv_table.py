@@ -1,4 +1,5 @@
-"""CSV files: every column as text, any common delimiter, compressed or not. No message quotes a cell."""
+"""CSV files: every column as text, any common delimiter, compressed or not. No message quotes a
+cell."""
 
 import csv
 import io
@@ -23,8 +24,11 @@ def is_csv(uri: str) -> bool:
     return CSV_NAME.fullmatch(uri) is not None
 
 
-def read_csv(uri: str, file: Any, columns: Sequence[str] | None, delimiter: str) -> tuple[pa.Table, str]:
-    """Read a CSV file, every column as text, so that `007` stays `007`; return it and its delimiter.
+def read_csv(
+    uri: str, file: Any, columns: Sequence[str] | None, delimiter: str
+) -> tuple[pa.Table, str]:
+    """Read a CSV file, every column as text, so that `007` stays `007`; return it and its
+    delimiter.
 
     An empty delimiter is recognised from the header: the one that makes most columns of it.
     """
@@ -108,7 +112,8 @@ def _check_rows(uri: str, content: bytes, names: list[str], delimiter: str) -> N
                 hint = f", separated by {delimiter!r} (columns.delimiter)"
                 raise _unreadable(
                     uri,
-                    f"the row that begins in line {line} has {len(row)} columns, the header {len(names)}{hint}",
+                    f"the row that begins in line {line} has {len(row)} columns, the header"
+                    f" {len(names)}{hint}",
                 )
             line = rows.line_num + 1
     except csv.Error as error:

@@ -57,7 +57,8 @@ class Dataset:
     """Rows of their own for T and the thresholds; without them valid serves."""
 
     def num_test_texts_seen_in_train(self) -> int:
-        """Count test ads whose cleaned text is also a training text (re-posts): they flatter every figure."""
+        """Count test ads whose cleaned text is also a training text (re-posts): they flatter every
+        figure."""
         seen = set(self.train.texts)
         return sum(text in seen for text in self.test.texts)
 
@@ -82,19 +83,29 @@ def load_dataset(settings: TrainSettings) -> Dataset:
     cleaned = [clean_labelled(part, cleaner, labels, traits=part is parts[TEST]) for part in parts]
     num_empty = sum(part.num_rows for part in parts) - sum(len(part) for part in cleaned)
     if num_empty:
-        log.warning("data      %d labelled ads have no readable text after cleaning: left out", num_empty)
+        log.warning(
+            "data      %d labelled ads have no readable text after cleaning: left out", num_empty
+        )
     dataset = Dataset(labels, cleaner, *cleaned)
     counts = np.bincount(dataset.train.labels_N, minlength=len(labels))
     if counts.min() == 0:
-        raise SchemaError(f"class {labels[int(counts.argmin())]!r} has no training ad with text; add some or drop it")
-    for name, part in (("valid", dataset.valid), ("test", dataset.test), ("calibration", dataset.calibration)):
+        raise SchemaError(
+            f"class {labels[int(counts.argmin())]!r} has no training ad with text; add some or"
+            " drop it"
+        )
+    for name, part in (
+        ("valid", dataset.valid),
+        ("test", dataset.test),
+        ("calibration", dataset.calibration),
+    ):
         if part is not None and not len(part):
             raise InputError(f"no {name} ad has text after cleaning; give more {name} ads")
     return dataset
 
 
 def read_labelled(uri: str, columns: ColumnSettings, *, extra: tuple[str, ...] = ()) -> pa.Table:
-    """Read labelled ads into text columns title, description, category, city (absent ones null), and extra roles.
+    """Read labelled ads into text columns title, description, category, city (absent ones null),
+    and extra roles.
 
     Categories come in their normal form (labels.py).
     """
@@ -108,7 +119,9 @@ def read_labelled(uri: str, columns: ColumnSettings, *, extra: tuple[str, ...] =
         table = read_rows(file.uri, wanted, version=file.version, delimiter=info.delimiter)
         absent = pa.nulls(table.num_rows, pa.string())
         texts = {role: as_text(table[found[role]]) if role in found else absent for role in roles}
-        texts["category"] = read_labels(file.uri, found["category"], table[found["category"]], rewriter)
+        texts["category"] = read_labels(
+            file.uri, found["category"], table[found["category"]], rewriter
+        )
         tables.append(pa.table(texts))
     rewriter.report()
     joined = pa.concat_tables(tables)
@@ -141,10 +154,13 @@ def split(table: pa.Table, settings: SplitSettings) -> list[pa.Table]:
                 )
     except ValueError as error:
         raise SchemaError(
-            f"no stratified split of {table.num_rows} ads is possible; the smallest class {smallest!r} has {count}: "
-            f"{error}"
+            f"no stratified split of {table.num_rows} ads is possible; the smallest class"
+            f" {smallest!r} has {count}: {error}"
         ) from error
-    parts = [rest, *(held_out[name] for name in ("valid", "test", "calibration") if name in held_out)]
+    parts = [
+        rest,
+        *(held_out[name] for name in ("valid", "test", "calibration") if name in held_out),
+    ]
     return [table.take(part) for part in parts]
 
 
@@ -152,10 +168,14 @@ def build_cleaner(train: pa.Table, settings: CleanerSettings) -> TextCleaner:
     """Make the cleaner that knows the cities of the training ads."""
     known = decoded(train["city"]) if settings.remove_cities else []
     cities = {city for city in known if isinstance(city, str)}
-    return TextCleaner(phone_pattern=settings.phone_pattern, noise_words=settings.noise_words, cities=cities)
+    return TextCleaner(
+        phone_pattern=settings.phone_pattern, noise_words=settings.noise_words, cities=cities
+    )
 
 
-def clean_labelled(table: pa.Table, cleaner: TextCleaner, labels: list[str], *, traits: bool = False) -> LabelledAds:
+def clean_labelled(
+    table: pa.Table, cleaner: TextCleaner, labels: list[str], *, traits: bool = False
+) -> LabelledAds:
     """Clean and number the ads; ads without text are dropped, an unknown label is a SchemaError."""
     index = label_index(labels)
     texts, numbers, cities = [], [], []
@@ -186,10 +206,11 @@ def clean_labelled(table: pa.Table, cleaner: TextCleaner, labels: list[str], *, 
 def clean_subcategories(
     table: pa.Table, cleaner: TextCleaner, labels: list[str]
 ) -> tuple[LabelledAds, list[tuple[str, str]]]:
-    """Clean the ads that have a text and a sub-category, and number their (category, sub-category) pairs.
+    """Clean the ads that have a text and a sub-category, and number their (category, sub-category)
+    pairs.
 
-    Ads without a sub-category (null, blank, `nan`, not UTF-8) are dropped; a category that is not among the labels is
-    a SchemaError.
+    Ads without a sub-category (null, blank, `nan`, not UTF-8) are dropped; a category that is not
+    among the labels is a SchemaError.
     """
     index = label_index(labels)
     rewriter = Rewriter()
@@ -210,22 +231,35 @@ def clean_subcategories(
         pairs.append(str(numbers.setdefault(pair, len(numbers))))
     rewriter.report()
     chosen = table.take(pa.array(kept, pa.int64()))
-    chosen = chosen.set_column(chosen.schema.names.index("category"), "category", pa.array(pairs, pa.string()))
-    return clean_labelled(chosen, cleaner, [str(number) for number in range(len(numbers))]), list(numbers)
+    chosen = chosen.set_column(
+        chosen.schema.names.index("category"), "category", pa.array(pairs, pa.string())
+    )
+    return clean_labelled(chosen, cleaner, [str(number) for number in range(len(numbers))]), list(
+        numbers
+    )
 
 
 def read_texts(uri: str, group: str, cleaner: TextCleaner) -> list[tuple[str, str, str]]:
-    """Read a table with the columns text and `group`: (text, cleaned text, group) per row with text."""
+    """Read a table with the columns text and `group`: (text, cleaned text, group) per row with
+    text."""
     rows = []
     for file in list_tables(uri):
         schema = inspect(file.uri, version=file.version).schema
         for name in ("text", group):
             if name not in schema.names:
-                raise SchemaError(f"{file.uri}: no column {name!r}; it has: {', '.join(schema.names)}")
+                raise SchemaError(
+                    f"{file.uri}: no column {name!r}; it has: {', '.join(schema.names)}"
+                )
             check_type(file.uri, schema, name, allow_integer=name == group)
         table = read_rows(file.uri, ["text", group], version=file.version)
-        for text, value in zip(*(decoded(as_text(table[name])) for name in ("text", group)), strict=True):
-            if isinstance(text, str) and isinstance(value, str) and (cleaned := cleaner.clean(text)):
+        for text, value in zip(
+            *(decoded(as_text(table[name])) for name in ("text", group)), strict=True
+        ):
+            if (
+                isinstance(text, str)
+                and isinstance(value, str)
+                and (cleaned := cleaner.clean(text))
+            ):
                 rows.append((text, cleaned, normal_label(value)))
     if not rows:
         raise InputError(f"{uri}: no row with text and {group}")

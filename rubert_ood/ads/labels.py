@@ -1,7 +1,8 @@
 """One normal form of labels: what looks the same is the same class.
 
-NFC, no control or format characters (zero-width, soft hyphen, byte order mark), white space of any kind and length as
-one space, none at the ends. Case stays: labels that differ in nothing else are named in a warning.
+NFC, no control or format characters (zero-width, soft hyphen, byte order mark), white space of any
+kind and length as one space, none at the ends. Case stays: labels that differ in nothing else are
+named in a warning.
 """
 
 import logging
@@ -52,7 +53,9 @@ class Rewriter:
         """Say in one line what was changed; nothing if nothing was."""
         if not self._changed:
             return
-        shown = [_change(text, self._known[text]) for text, _ in self._changed.most_common(NUM_SHOWN)]
+        shown = [
+            _change(text, self._known[text]) for text, _ in self._changed.most_common(NUM_SHOWN)
+        ]
         rest = len(self._changed) - len(shown)
         log.warning(
             "data      %d label(s), %d spelling(s), were brought into normal form: %s%s",
@@ -64,7 +67,8 @@ class Rewriter:
 
 
 def _change(text: str, label: str) -> str:
-    """Show both forms so that the difference can be seen: letters in pieces look like whole ones."""
+    """Show both forms so that the difference can be seen: letters in pieces look like whole
+    ones."""
     looks_same = unicodedata.normalize("NFC", repr(text)) == repr(label)
     return f"{ascii(text) if looks_same else repr(text)} -> {label!r}"
 
@@ -77,7 +81,8 @@ def is_missing(label: str) -> bool:
 def read_labels(uri: str, name: str, column: pa.ChunkedArray, rewriter: Rewriter) -> pa.Array:
     """Return the labels of a column in normal form; `rewriter` counts what was changed.
 
-    Raises SchemaError that names file, row and column of the first label that is missing, reserved or not UTF-8.
+    Raises SchemaError that names file, row and column of the first label that is missing, reserved
+    or not UTF-8.
     """
     labels = []
     for row, value in enumerate(decoded(as_text(column))):
@@ -90,7 +95,8 @@ def read_labels(uri: str, name: str, column: pa.ChunkedArray, rewriter: Rewriter
             raise SchemaError(f"{where} has no label{written}; fill it in or drop the row")
         if label == RESERVED_LABEL:
             raise SchemaError(
-                f"{uri}: row {row + 1}: the label {RESERVED_LABEL!r} is reserved for doubtful ads; rename it"
+                f"{uri}: row {row + 1}: the label {RESERVED_LABEL!r} is reserved for doubtful ads;"
+                " rename it"
             )
         labels.append(label)
     return pa.array(labels, pa.string())
@@ -109,7 +115,8 @@ def warn_of_case(labels: Iterable[str]) -> None:
 
 
 def label_index(labels: Iterable[str]) -> dict[str, int]:
-    """Number the labels of a bundle; also their normal forms, since an older version kept labels as they were."""
+    """Number the labels of a bundle; also their normal forms, since an older version kept labels as
+    they were."""
     exact = {label: number for number, label in enumerate(labels)}
     return {normal_label(label): number for label, number in exact.items()} | exact
 

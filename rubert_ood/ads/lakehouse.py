@@ -1,7 +1,8 @@
-"""Delta and Iceberg tables: their log says which files count; a file that it has removed is never read.
+"""Delta and Iceberg tables: their log says which files count; a file that it has removed is never
+read.
 
-The newest state is read, once, while planning; the plan then names files. What plain reading of those files would get
-wrong (deletion vectors, renamed columns) is refused.
+The newest state is read, once, while planning; the plan then names files. What plain reading of
+those files would get wrong (deletion vectors, renamed columns) is refused.
 """
 
 import logging
@@ -24,10 +25,13 @@ PARENTS_LOOKED_AT = 3
 
 
 def drop_tables(listing: Listing) -> tuple[list[FileInfo], list[FileInfo]]:
-    """Return the files of a listing that count, and those below a table which its log does not name."""
+    """Return the files of a listing that count, and those below a table which its log does not
+    name."""
     for file in listing.files:
         if match := HUDI.fullmatch(file.uri):
-            raise InputError(f"{match[1]}: a Hudi table, which is not supported; export its newest state")
+            raise InputError(
+                f"{match[1]}: a Hudi table, which is not supported; export its newest state"
+            )
     kept, dropped = listing.files, list[FileInfo]()
     for root, read in _tables_in(listing).items():
         inside = {file.uri: file for file in kept if file.uri.startswith(f"{root}/")}
@@ -35,7 +39,8 @@ def drop_tables(listing: Listing) -> tuple[list[FileInfo], list[FileInfo]]:
         current = [inside[uri] if uri in inside else _single(root, uri) for uri in names]
         left = [file for uri, file in inside.items() if uri not in names and not _is_log(root, uri)]
         log.info(
-            f"data      {root}: {len(current):,} file(s) by the log of the table, {len(left):,} others are not of it"
+            f"data      {root}: {len(current):,} file(s) by the log of the table, {len(left):,}"
+            " others are not of it"
         )
         kept = [file for file in kept if not file.uri.startswith(f"{root}/")] + current
         dropped += left
@@ -43,13 +48,15 @@ def drop_tables(listing: Listing) -> tuple[list[FileInfo], list[FileInfo]]:
 
 
 def refuse_parts_of_tables(listing: Listing) -> None:
-    """Raise InputError when files of a table were named without its log, which may have removed them."""
+    """Raise InputError when files of a table were named without its log, which may have removed
+    them."""
     known = _tables_in(listing)
     folder = listing.base
     for _ in range(PARENTS_LOOKED_AT + 1):
         if folder not in known and _is_table(folder):
             raise InputError(
-                f"{listing.base}: lies in the table {folder}, whose log says which files count; name that folder"
+                f"{listing.base}: lies in the table {folder}, whose log says which files count;"
+                " name that folder"
             )
         folder = folder.rpartition("/")[0]
         if not folder.removeprefix("s3:").strip("/"):
@@ -95,18 +102,29 @@ def _delta_files(root: str) -> list[str]:
     except ImportError:
         raise _lacking(root, "Delta", "delta") from None
     with _translated(root, "Delta"):
-        table = DeltaTable(root, storage_options=_s3_options("aws_") if storage.is_s3(root) else None)
+        table = DeltaTable(
+            root, storage_options=_s3_options("aws_") if storage.is_s3(root) else None
+        )
         metadata = table.metadata()
         features = table.protocol().reader_features or []
         paths = _column(table.get_add_actions(flatten=True), "path")
         deleted = "deletionVectors" in features and _column(table.deletion_vectors(), "filepath")
     if deleted:
-        raise InputError(f"{root}: rows of this Delta table are deleted by vectors; run REORG ... APPLY (PURGE) on it")
+        raise InputError(
+            f"{root}: rows of this Delta table are deleted by vectors; run REORG ... APPLY (PURGE)"
+            " on it"
+        )
     if metadata.configuration.get("delta.columnMapping.mode", "none") != "none":
-        raise InputError(f"{root}: this Delta table maps its column names, which is not supported; export it")
+        raise InputError(
+            f"{root}: this Delta table maps its column names, which is not supported; export it"
+        )
     if metadata.partition_columns:
         names = ", ".join(metadata.partition_columns)
-        log.warning("data      %s: its partition columns are not in its files, and not read: %s", root, names)
+        log.warning(
+            "data      %s: its partition columns are not in its files, and not read: %s",
+            root,
+            names,
+        )
     return [_resolved(root, unquote(path)) for path in paths]
 
 
@@ -132,17 +150,27 @@ def _iceberg_files(root: str) -> list[str]:
         tasks = list(table.scan().plan_files())
     renamed = [sorted(found) for found in names.values() if len(found) > 1]
     if renamed:
-        raise InputError(f"{root}: a column of this Iceberg table was renamed ({' to '.join(renamed[0])}); rewrite it")
+        raise InputError(
+            f"{root}: a column of this Iceberg table was renamed ({' to '.join(renamed[0])});"
+            " rewrite it"
+        )
     for task in tasks:
         if task.delete_files:
-            raise InputError(f"{root}: rows of this Iceberg table are deleted by files; run rewrite_data_files on it")
+            raise InputError(
+                f"{root}: rows of this Iceberg table are deleted by files; run rewrite_data_files"
+                " on it"
+            )
         if task.file.file_format.name != "PARQUET":
-            raise InputError(f"{root}: this Iceberg table has {task.file.file_format.name} files; only Parquet is read")
+            raise InputError(
+                f"{root}: this Iceberg table has {task.file.file_format.name} files; only Parquet"
+                " is read"
+            )
     return sorted({_resolved(root, task.file.file_path) for task in tasks})
 
 
 def _newest_metadata(root: str) -> str:
-    """Return the metadata file of the highest version; a commit that a catalog has not seen yet counts."""
+    """Return the metadata file of the highest version; a commit that a catalog has not seen yet
+    counts."""
     versions = []
     for file in list_below(storage.join(root, "metadata")).files:
         if match := ICEBERG_METADATA.fullmatch(file.uri):
@@ -160,7 +188,9 @@ def _resolved(root: str, path: str) -> str:
 
 
 def _lacking(root: str, kind: str, extra: str) -> SettingsError:
-    return SettingsError(f"{root}: a table of {kind}; to read it, pip install 'rubert_ood[{extra}]'")
+    return SettingsError(
+        f"{root}: a table of {kind}; to read it, pip install 'rubert_ood[{extra}]'"
+    )
 
 
 @contextmanager
@@ -176,7 +206,8 @@ def _translated(root: str, kind: str) -> Iterator[None]:
 
 
 def _s3_options(prefix: str) -> dict[str, str]:
-    """Return what the standard AWS chain says, as Delta (aws_) or Iceberg (s3.) spells it; never logged."""
+    """Return what the standard AWS chain says, as Delta (aws_) or Iceberg (s3.) spells it; never
+    logged."""
     import botocore.session
 
     session = botocore.session.get_session()
@@ -189,6 +220,12 @@ def _s3_options(prefix: str) -> dict[str, str]:
         if frozen.token:
             found["session_token"] = frozen.token
     if prefix == "s3.":
-        return {f"s3.{name.replace('_', '-')}": value for name, value in found.items()} | {"s3.endpoint": endpoint}
+        return {f"s3.{name.replace('_', '-')}": value for name, value in found.items()} | {
+            "s3.endpoint": endpoint
+        }
     http = {"aws_allow_http": "true"} if endpoint.startswith("http://") else {}
-    return {f"aws_{name}": value for name, value in found.items()} | {"aws_endpoint_url": endpoint} | http
+    return (
+        {f"aws_{name}": value for name, value in found.items()}
+        | {"aws_endpoint_url": endpoint}
+        | http
+    )

@@ -1,8 +1,10 @@
-"""Regular expressions that users or bundles give: compiled only if they take bounded time on any text.
+"""Regular expressions that users or bundles give: compiled only if they take bounded time on any
+text.
 
-Python's engine backtracks: `(\\d+)+x` tries 2^n ways to split n digits. Each loop of a pattern is fed
-what it repeats, longer and longer, with an end that lets it fail. The time is that of this thread, so
-that a busy machine does not matter. Growth with the square of the length passes, as of `\\d+x`.
+Python's engine backtracks: `(\\d+)+x` tries 2^n ways to split n digits. Each loop of a pattern is
+fed what it repeats, longer and longer, with an end that lets it fail. The time is that of this
+thread, so that a busy machine does not matter. Growth with the square of the length passes, as of
+`\\d+x`.
 """
 
 import re
@@ -28,7 +30,8 @@ TOO_SLOW = "the time that it takes explodes with the length of a text; put no lo
 
 @lru_cache(maxsize=32)
 def compile_bounded(pattern: str) -> re.Pattern[str]:
-    """Compile a pattern whose matches will become a space. Raises ValueError that says what is wrong with it."""
+    """Compile a pattern whose matches will become a space. Raises ValueError that says what is
+    wrong with it."""
     if len(pattern) > MAX_CHARACTERS:
         raise ValueError(f"it has {len(pattern)} characters, at most {MAX_CHARACTERS} are read")
     try:
@@ -38,7 +41,9 @@ def compile_bounded(pattern: str) -> re.Pattern[str]:
         raise ValueError(f"it is not a regular expression: {error}") from error
     for text in ("", CANDIDATES):
         if any(not match.group() for match in compiled.finditer(text)):
-            raise ValueError("it matches where there is nothing; (?!) is a pattern that removes nothing")
+            raise ValueError(
+                "it matches where there is nothing; (?!) is a pattern that removes nothing"
+            )
     for loop in loops:
         for word in loop.words:
             for end in ("\0", ""):
@@ -70,7 +75,9 @@ def _loops(tree: Any, before: str) -> Iterator[_Loop]:
             yield from _loops(part, before)
         if kind in LOOPS and argument[1] > 1:
             body = argument[2]
-            letters = sorted({letter for node in _characters(body) for letter in _samples(body, node)})
+            letters = sorted(
+                {letter for node in _characters(body) for letter in _samples(body, node)}
+            )
             letters = letters[:MAX_SAMPLES]
             pairs = [first + second for first in letters for second in letters]
             yield _Loop(before, sorted({_shortest(body), *letters, *pairs} - {""}))

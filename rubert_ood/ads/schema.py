@@ -14,9 +14,15 @@ MOST_BYTES = 2**30
 
 
 def resolve_columns(
-    uri: str, schema: pa.Schema, columns: ColumnSettings, roles: Iterable[str], *, carry: Iterable[str] = ()
+    uri: str,
+    schema: pa.Schema,
+    columns: ColumnSettings,
+    roles: Iterable[str],
+    *,
+    carry: Iterable[str] = (),
 ) -> dict[str, str]:
-    """Map each role (`ad_id`, `title`, ...) to its column in this table; optional roles may be absent.
+    """Map each role (`ad_id`, `title`, ...) to its column in this table; optional roles may be
+    absent.
 
     Raises SchemaError that names the table, the setting, the column and what the table has instead.
     """
@@ -28,18 +34,24 @@ def resolve_columns(
         if name not in schema.names:
             if role in OPTIONAL and role not in columns.model_fields_set:
                 continue
-            raise SchemaError(f"{uri}: no column {name!r} (setting columns.{role}); it has: {', '.join(schema.names)}")
+            raise SchemaError(
+                f"{uri}: no column {name!r} (setting columns.{role}); it has:"
+                f" {', '.join(schema.names)}"
+            )
         check_type(uri, schema, name, allow_integer=role in ("ad_id", "category", "subcategory"))
         found[role] = name
     for name in carry:
         if name not in schema.names:
-            raise SchemaError(f"{uri}: no column {name!r} (carry_columns); it has: {', '.join(schema.names)}")
+            raise SchemaError(
+                f"{uri}: no column {name!r} (carry_columns); it has: {', '.join(schema.names)}"
+            )
         _check_once(uri, schema, name)
     return found
 
 
 def city_column(schema: pa.Schema, columns: ColumnSettings) -> dict[str, str]:
-    """Return {"city": its column} if this table has one of text; only the report counts it, so it may be absent."""
+    """Return {"city": its column} if this table has one of text; only the report counts it, so it
+    may be absent."""
     try:
         return resolve_columns("", schema, columns, ["city"])
     except SchemaError:
@@ -56,14 +68,17 @@ def check_type(uri: str, schema: pa.Schema, name: str, *, allow_integer: bool) -
     _check_once(uri, schema, name)
     field = schema.field(name)
     kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-    text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    text = (
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
     if not (text or pa.types.is_null(kind) or (allow_integer and pa.types.is_integer(kind))):
         wanted = "text or integers" if allow_integer else "text"
         raise SchemaError(f"{uri}: column {field.name!r} holds {field.type}, expected {wanted}")
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """Return the type in which a carried column is written: one for all the ways in which Arrow keeps the same values.
+    """Return the type in which a carried column is written: one for all the ways in which Arrow
+    keeps the same values.
 
     Large, view and dictionary types become the plain ones, also inside lists, structs and maps.
     """
@@ -123,7 +138,8 @@ def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def decoded(column: pa.Array | pa.ChunkedArray) -> list[str | bytes | None]:
-    """Return the texts of a pa.string() column; a value that is not UTF-8 stays bytes, so that its row can be named."""
+    """Return the texts of a pa.string() column; a value that is not UTF-8 stays bytes, so that its
+    row can be named."""
     try:
         return column.to_pylist()
     except UnicodeDecodeError:

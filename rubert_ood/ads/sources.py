@@ -89,8 +89,8 @@ def warn_of_ignored(ignored: Ignored, step: str) -> None:
     if ignored.num_files:
         more = ", ..." if ignored.num_files > len(ignored.names) else ""
         log.warning(
-            f"{step:<9} {ignored.num_files:,} file(s) are not read, {ignored.num_like_data:,} of them "
-            f"look like data: {', '.join(ignored.names)}{more}"
+            f"{step:<9} {ignored.num_files:,} file(s) are not read, {ignored.num_like_data:,} of"
+            f" them look like data: {', '.join(ignored.names)}{more}"
         )
 
 

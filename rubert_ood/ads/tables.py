@@ -1,4 +1,5 @@
-"""Read Parquet and CSV tables, whole or by a range of rows, local or s3://, each as it was planned."""
+"""Read Parquet and CSV tables, whole or by a range of rows, local or s3://, each as it was
+planned."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -35,9 +36,11 @@ class TableInfo:
 
 @retried
 def inspect(uri: str, *, version: str = "", delimiter: str = "") -> TableInfo:
-    """Read what can be known without the rows: the schema, and the rows of each row group (CSV is read through).
+    """Read what can be known without the rows: the schema, and the rows of each row group (CSV is
+    read through).
 
-    version: as `FileInfo` has it; InputChangedError when the file is of another by now. "" takes any.
+    version: as `FileInfo` has it; InputChangedError when the file is of another by now. "" takes
+    any.
     """
     with _opened(uri, version) as file:
         if is_csv(uri):
@@ -56,7 +59,9 @@ def _check_claim(uri: str, num_rows: int, row_groups: list[int], file: Any) -> N
     if num_rows != sum(row_groups) or min(row_groups, default=0) < 0:
         raise InputError(f"{uri}: not readable as Parquet: its footer contradicts itself")
     if num_rows > min(MAX_ROWS, size * MAX_ROWS_PER_BYTE):
-        raise InputError(f"{uri}: not readable as Parquet: its footer claims {num_rows:,} rows in {size:,} bytes")
+        raise InputError(
+            f"{uri}: not readable as Parquet: its footer claims {num_rows:,} rows in {size:,} bytes"
+        )
 
 
 @retried
@@ -88,10 +93,12 @@ def iter_rows(
     delimiter: str = "",
     batch_rows: int | None = None,
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the columns of rows [start, stop), few at a time: of Parquet no more than these and a page are in memory.
+    """Yield the columns of rows [start, stop), few at a time: of Parquet no more than these and a
+    page are in memory.
 
-    batch_rows: by default so many that a batch of average rows stays below READ_BATCH_BYTES. The first batch has no
-    row and tells the schema. Whoever iterates repeats a failure that passes. Raises as `read_rows`.
+    batch_rows: by default so many that a batch of average rows stays below READ_BATCH_BYTES. The
+    first batch has no row and tells the schema. Whoever iterates repeats a failure that passes.
+    Raises as `read_rows`.
     """
     with _opened(uri, version) as file:
         if is_csv(uri):
@@ -138,7 +145,8 @@ def _batch_rows(metadata: pq.FileMetaData, groups: list[int]) -> int:
 
 
 def _row_groups(metadata: pq.FileMetaData, start: int, stop: int) -> tuple[list[int], int]:
-    """Find the row groups that overlap [start, stop), and the row at which the first of them begins."""
+    """Find the row groups that overlap [start, stop), and the row at which the first of them
+    begins."""
     groups: list[int] = []
     first_row = position = 0
     for index in range(metadata.num_row_groups):
@@ -182,16 +190,20 @@ def _planned(uri: str, version: str) -> Iterator[None]:
 
 
 def _changed(uri: str) -> InputChangedError:
-    return InputChangedError(f"the input changed since the plan: {uri}; start again, which plans anew")
+    return InputChangedError(
+        f"the input changed since the plan: {uri}; start again, which plans anew"
+    )
 
 
 def _is_storage_failure(error: Exception) -> bool:
-    """Tell a failure of storage from one of Arrow's own, which are plain OSErrors without a number."""
+    """Tell a failure of storage from one of Arrow's own, which are plain OSErrors without a
+    number."""
     return isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None)
 
 
 def _check_version(uri: str, path: str, file: Any, version: str) -> None:
-    """Raise InputChangedError when an open file, or what its name leads to now, is of another version.
+    """Raise InputChangedError when an open file, or what its name leads to now, is of another
+    version.
 
     On S3 it is the ETag at opening; every read that follows is conditional on it (If-Match).
     """

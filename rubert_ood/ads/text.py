@@ -13,8 +13,9 @@ from rubert_ood.settings import NOISE_WORDS, PHONE_PATTERN
 class TextCleaner:
     """Remove phone numbers, city names and noise words; lower-case; collapse white space.
 
-    Words are removed whole, in any case, the longest name at the leftmost place first. All city names share one
-    prefix tree in one regular expression, so that the time does not grow with their number.
+    Words are removed whole, in any case, the longest name at the leftmost place first. All city
+    names share one prefix tree in one regular expression, so that the time does not grow with their
+    number.
     """
 
     def __init__(
@@ -43,7 +44,11 @@ class TextCleaner:
         return " ".join(text.split())
 
     def to_dict(self) -> dict[str, Any]:
-        return {"phone_pattern": self.phone_pattern, "noise_words": self.noise_words, "cities": self.cities}
+        return {
+            "phone_pattern": self.phone_pattern,
+            "noise_words": self.noise_words,
+            "cities": self.cities,
+        }
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "TextCleaner":
@@ -84,10 +89,14 @@ def _whole_words(words: list[str]) -> re.Pattern[str] | None:
 def _alternatives(node: dict[str, Any]) -> str:
     """Write a prefix tree as a pattern that prefers the longer word."""
     prefix = ""
-    while len(node) == 1 and "" not in node:  # one way on: a loop, so that a long name does not recurse
+    while (
+        len(node) == 1 and "" not in node
+    ):  # one way on: a loop, so that a long name does not recurse
         ((letter, node),) = node.items()
         prefix += re.escape(letter)
-    branches = [re.escape(letter) + _alternatives(child) for letter, child in node.items() if letter]
+    branches = [
+        re.escape(letter) + _alternatives(child) for letter, child in node.items() if letter
+    ]
     if not branches:
         return prefix
     pattern = branches[0] if len(branches) == 1 and "" not in node else f"(?:{'|'.join(branches)})"

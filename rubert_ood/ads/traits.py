@@ -27,5 +27,8 @@ def ad_traits(title: str | None, description: str | None, cleaned: str) -> dict[
 def city_slices(cities: Iterable[str | None]) -> list[str]:
     """Name the city of each ad; all but the most frequent ones are one slice."""
     names = [city.strip() if city and city.strip() else NO_CITY for city in cities]
-    frequent = {name for name, _ in Counter(name for name in names if name != NO_CITY).most_common(MAX_CITIES)}
+    frequent = {
+        name
+        for name, _ in Counter(name for name in names if name != NO_CITY).most_common(MAX_CITIES)
+    }
     return [name if name in frequent or name == NO_CITY else OTHER_CITIES for name in names]

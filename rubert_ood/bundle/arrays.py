@@ -26,26 +26,33 @@ class Layout:
 
 
 def layouts(folder: str, name: str) -> dict[str, Layout]:
-    """Read the header of a safetensors file. Raises SafetensorError or OSError when it is damaged."""
+    """Read the header of a safetensors file. Raises SafetensorError or OSError when it is
+    damaged."""
     with safe_open(os.path.join(folder, name), "np") as file:
         names = file.keys()
         slices = {name: file.get_slice(name) for name in names}
-        return {name: Layout(part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
+        return {
+            name: Layout(part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()
+        }
 
 
 def check_layouts(found: Mapping[str, Layout], expected: Mapping[str, Layout]) -> None:
-    """Raise ValueError that names the first array which is missing, unknown, or laid out otherwise than expected."""
+    """Raise ValueError that names the first array which is missing, unknown, or laid out otherwise
+    than expected."""
     for key in sorted(expected.keys() - found.keys()):
         raise ValueError(f"it lacks {key!r} ({len(expected.keys() - found.keys())} such)")
     for key in sorted(found.keys() - expected.keys()):
-        raise ValueError(f"it has an unknown array {key!r} ({len(found.keys() - expected.keys())} such)")
+        raise ValueError(
+            f"it has an unknown array {key!r} ({len(found.keys() - expected.keys())} such)"
+        )
     for key, wanted in expected.items():
         if not wanted.fits(found[key]):
             raise ValueError(f"{key} is {found[key]}, expected {wanted}")
 
 
 def read_arrays(folder: str, name: str, expected: Mapping[str, Layout]) -> dict[str, np.ndarray]:
-    """Read the arrays. Raises ValueError unless they are laid out as expected and every number is finite."""
+    """Read the arrays. Raises ValueError unless they are laid out as expected and every number is
+    finite."""
     check_layouts(layouts(folder, name), expected)
     with safe_open(os.path.join(folder, name), "np") as file:
         arrays = {key: file.get_tensor(key) for key in expected}

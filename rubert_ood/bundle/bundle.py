@@ -1,15 +1,15 @@
 """A bundle: one folder, local or s3://, that is one model version and holds all that scoring needs.
 
-config.json, model.safetensors, tokenizer*   HF layout; AutoModelForSequenceClassification loads the folder as it is
+config.json, model.safetensors, tokenizer*   HF layout, for AutoModelForSequenceClassification
 label_mapping.json                           {"labels": [...]}
 temperature.json, ood_threshold.json         T and the decision rule
-ood_statistics.safetensors                   class means, precision, sorted d2 of the calibration rows; float64
-reference.safetensors                        features of a sample of train and calibration, to compare detectors
+ood_statistics.safetensors                   class means, precision matrix, calibration d2; float64
+reference.safetensors                        features of train and calibration rows, for detectors
 text.json                                    the cleaner, max_length, and how longer texts are read
 subheads.json, subheads.safetensors          finer classes inside a class, where they were trained
-precision.json                               the numbers that it was fitted in and is scored in; int8: against fp32
+precision.json                               its numeric precision; int8: compared with fp32
 evaluation.json, evaluation.html, README.md  how good it is, for programs and for people
-manifest.json                                sha256 of every other file and a fingerprint over all; written last
+manifest.json                                sha256 of every other file, fingerprint over all; last
 
 Nothing in it is ever unpickled or executed. A bundle that exists is never changed.
 """
@@ -63,7 +63,8 @@ class Bundle:
     precision: Precision
     """What T, statistics and thresholds were fitted in; scoring computes in the same."""
     subheads: SubHeads | None = None
-    """Finer classes; parts have the columns sub_label and sub_confidence only where there are some."""
+    """Finer classes; parts have the columns sub_label and sub_confidence only where there are
+    some."""
 
 
 def write_bundle(
@@ -81,8 +82,8 @@ def write_bundle(
 ) -> Bundle:
     """Write a bundle, whole or not at all. An existing one is refused: versions never change.
 
-    `documents` are texts by file name: the evaluation, the report, the model card. `agreement` is what `int8_agreement`
-    measured, for int8. Without `long_text` texts are truncated.
+    `documents` are texts by file name: the evaluation, the report, the model card. `agreement` is
+    what `int8_agreement` measured, for int8. Without `long_text` texts are truncated.
     """
     check_new(uri)
     settings: dict[str, Any] = {
@@ -116,7 +117,8 @@ def derive_bundle(
     subheads: SubHeads | None = None,
     documents: Mapping[str, str] | None = None,
 ) -> Bundle:
-    """Write a new version of a bundle: its files, with what is given here instead of, or beside, its own.
+    """Write a new version of a bundle: its files, with what is given here instead of, or beside,
+    its own.
 
     The bundle stays as it is; the manifest of the new one names it.
     """
@@ -133,7 +135,9 @@ def derive_bundle(
             write_subheads(folder, subheads)
         for name, text in (documents or {}).items():
             write_text(folder, name, text)
-        put_files(folder, uri, derived_from=Origin(version=bundle.version, fingerprint=bundle.fingerprint))
+        put_files(
+            folder, uri, derived_from=Origin(version=bundle.version, fingerprint=bundle.fingerprint)
+        )
     return load_bundle(uri)
 
 
@@ -149,11 +153,12 @@ def version_name(given: str | None) -> str:
 
 
 def load_bundle(uri: str, *, fingerprint: str | None = None) -> Bundle:
-    """Fetch a bundle to this node, once; check every file against the manifest, and that together they make sense.
+    """Fetch a bundle to this node, once; check every file against the manifest, and that together
+    they make sense.
 
-    `fingerprint` is that of the bundle that the job began with. The files are hashed in every process that loads them
-    (0.5 s for a BERT-base): a folder may have changed since the driver looked.
-    Raises BundleError that names the file which is missing, differs or does not make sense.
+    `fingerprint` is that of the bundle that the job began with. The files are hashed in every
+    process that loads them (0.5 s for a BERT-base): a folder may have changed since the driver
+    looked. Raises BundleError that names the file which is missing, differs or does not make sense.
     """
     uri = storage.absolute(uri.rstrip("/"))
     manifest = read_manifest(uri)
@@ -165,9 +170,13 @@ def load_bundle(uri: str, *, fingerprint: str | None = None) -> Bundle:
     except BundleError:
         if not storage.is_s3(uri):
             raise
-        shutil.rmtree(folder, ignore_errors=True)  # the copy on this node went bad; the bundle may be whole
+        shutil.rmtree(
+            folder, ignore_errors=True
+        )  # the copy on this node went bad; the bundle may be whole
         folder = fetch(uri, manifest)
-    content = BundleReader(uri, folder, manifest.files, code_version=manifest.code_version).content()
+    content = BundleReader(
+        uri, folder, manifest.files, code_version=manifest.code_version
+    ).content()
     return Bundle(
         uri=uri,
         folder=folder,

@@ -83,9 +83,12 @@ class Content:
 
 
 class BundleReader:
-    """Reads the documents and arrays of a local copy; each failure is a BundleError that names the file."""
+    """Reads the documents and arrays of a local copy; each failure is a BundleError that names the
+    file."""
 
-    def __init__(self, uri: str, folder: str, files: Collection[str], *, code_version: str = __version__) -> None:
+    def __init__(
+        self, uri: str, folder: str, files: Collection[str], *, code_version: str = __version__
+    ) -> None:
         self.uri, self.folder, self.files, self.code_version = uri, folder, files, code_version
 
     @contextmanager
@@ -93,7 +96,15 @@ class BundleReader:
         """Turn what goes wrong with a file into one line."""
         try:
             yield
-        except (RubertOodError, ValueError, KeyError, TypeError, OSError, RecursionError, SafetensorError) as error:
+        except (
+            RubertOodError,
+            ValueError,
+            KeyError,
+            TypeError,
+            OSError,
+            RecursionError,
+            SafetensorError,
+        ) as error:
             reason = " ".join(str(error).split())[:300]
             raise refusal(self.uri, name, reason, code_version=self.code_version) from error
 
@@ -103,7 +114,8 @@ class BundleReader:
         return parse(self.uri, name, data, model, code_version=self.code_version)
 
     def content(self) -> Content:
-        """Read everything but the reference sample and the weights themselves, whose headers are checked."""
+        """Read everything but the reference sample and the weights themselves, whose headers are
+        checked."""
         for name in REQUIRED:
             if name not in self.files:
                 raise refusal(self.uri, name, "it is missing", code_version=self.code_version)
@@ -116,7 +128,9 @@ class BundleReader:
         self._check_network(fitted.labels, hidden, text.max_length)
         if REFERENCE in self.files:
             with self.reading(REFERENCE):
-                check_layouts(layouts(self.folder, REFERENCE), _reference_layout(len(fitted.labels), hidden))
+                check_layouts(
+                    layouts(self.folder, REFERENCE), _reference_layout(len(fitted.labels), hidden)
+                )
         return Content(fitted, cleaner, text, precision, self._subheads(fitted.labels, hidden))
 
     def _fitted(self) -> FittedModel:
@@ -139,7 +153,9 @@ class BundleReader:
             temperature=TemperatureFit(**temperature.model_dump()),
             statistics=statistics,
             thresholds=thresholds,
-            decision=DecisionSettings(**rule.model_dump(include=set(DecisionSettings.model_fields))),
+            decision=DecisionSettings(
+                **rule.model_dump(include=set(DecisionSettings.model_fields))
+            ),
             calibrated_on=rule.calibrated_on,
         )
 
@@ -167,10 +183,13 @@ class BundleReader:
             expected[f"{number}.weights"] = Layout("F64", (len(item.names), hidden))
             expected[f"{number}.biases"] = Layout("F64", (len(item.names),))
         with self.reading(SUBHEAD_ARRAYS):
-            return from_arrays(read_arrays(self.folder, SUBHEAD_ARRAYS, expected), description.model_dump())
+            return from_arrays(
+                read_arrays(self.folder, SUBHEAD_ARRAYS, expected), description.model_dump()
+            )
 
     def reference(self, labels: list[str], hidden: int) -> Reference | None:
-        """Read the features that detectors are fitted on; None if the bundle was written without."""
+        """Read the features that detectors are fitted on; None if the bundle was written
+        without."""
         if REFERENCE not in self.files:
             return None
         parts = []
@@ -179,7 +198,9 @@ class BundleReader:
             for part in PARTS:
                 outputs = Outputs(*(arrays[f"{part}_{kind}"] for kind in OUTPUT_KINDS))
                 if not len(outputs.logits_NC) == len(outputs.cls_NH) == len(outputs.labels_N) > 0:
-                    raise ValueError(f"the arrays of {part} have different numbers of rows, or none")
+                    raise ValueError(
+                        f"the arrays of {part} have different numbers of rows, or none"
+                    )
                 if outputs.labels_N.min() < -1 or outputs.labels_N.max() >= len(labels):
                     raise ValueError(f"the labels of {part} do not fit {len(labels)} classes")
                 parts.append(outputs)
@@ -187,10 +208,13 @@ class BundleReader:
 
 
 def _check_moments(thresholds: Thresholds) -> None:
-    """Raise ValueError unless threshold, mu and sigma describe the distances that lie beside them."""
+    """Raise ValueError unless threshold, mu and sigma describe the distances that lie beside
+    them."""
     d2 = thresholds.calibration_d2
     told = np.array([thresholds.mu, thresholds.sigma])
-    if not np.allclose(told, [d2.mean(), d2.std(ddof=1)], rtol=MOMENT_TOLERANCE, atol=MOMENT_TOLERANCE * d2.max()):
+    if not np.allclose(
+        told, [d2.mean(), d2.std(ddof=1)], rtol=MOMENT_TOLERANCE, atol=MOMENT_TOLERANCE * d2.max()
+    ):
         raise ValueError(f"calibration_d2 has another mean or deviation than {THRESHOLD} says")
     if not d2[0] >= 0 or not d2[0] <= thresholds.threshold <= d2[-1]:
         raise ValueError(f"the threshold of {THRESHOLD} is not a quantile of calibration_d2")

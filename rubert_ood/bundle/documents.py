@@ -21,7 +21,8 @@ def checked_names(names: list[str]) -> list[str]:
 
 
 def _whole(settings: BaseModel) -> None:
-    """Raise ValueError when a setting was left to its default: the bundle was fitted with some value of it."""
+    """Raise ValueError when a setting was left to its default: the bundle was fitted with some
+    value of it."""
     for name in type(settings).model_fields:
         if name not in settings.model_fields_set:
             raise ValueError(f"it lacks {name!r}")
@@ -42,7 +43,9 @@ class TemperatureDocument(Document):
     @model_validator(mode="after")
     def _improves(self) -> "TemperatureDocument":
         if self.nll_after > self.nll_before:
-            raise ValueError(f"nll_after {self.nll_after:g} is more than nll_before {self.nll_before:g}")
+            raise ValueError(
+                f"nll_after {self.nll_after:g} is more than nll_before {self.nll_before:g}"
+            )
         return self
 
 
@@ -76,7 +79,9 @@ class TextDocument(Document):
     def _is_whole(self) -> "TextDocument":
         _whole(self.long_text)
         if self.long_text.mode == "chunk" and 2 * self.long_text.stride > self.max_length:
-            raise ValueError(f"stride {self.long_text.stride} is more than half of max_length {self.max_length}")
+            raise ValueError(
+                f"stride {self.long_text.stride} is more than half of max_length {self.max_length}"
+            )
         return self
 
 

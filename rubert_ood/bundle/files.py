@@ -1,4 +1,5 @@
-"""The files of a bundle: written, described in its manifest, put whole, fetched, checked. What they mean: bundle.py."""
+"""The files of a bundle: written, described in its manifest, put whole, fetched, checked. What they
+mean: bundle.py."""
 
 import hashlib
 import json
@@ -83,7 +84,8 @@ def fetch(uri: str, manifest: Manifest) -> str:
 
 
 def read_manifest(uri: str) -> Manifest:
-    """Read and check the manifest. Raises BundleError when there is none, or none that this version reads."""
+    """Read and check the manifest. Raises BundleError when there is none, or none that this version
+    reads."""
     try:
         data = storage.read_bytes(storage.join(uri, MANIFEST))
     except InputError as error:
@@ -93,24 +95,37 @@ def read_manifest(uri: str) -> Manifest:
     except (ValueError, KeyError, TypeError, RecursionError):
         kind = FORMAT  # what is wrong is told below
     if kind != FORMAT:
-        raise BundleError(f"{uri}: bundle format {kind!r:.40}, this version of rubert_ood reads {FORMAT}")
+        raise BundleError(
+            f"{uri}: bundle format {kind!r:.40}, this version of rubert_ood reads {FORMAT}"
+        )
     manifest = parse(uri, MANIFEST, data, Manifest)
     for name in manifest.files:
         if not PLAIN_NAME.fullmatch(name):
-            raise BundleError(f"{uri}: {MANIFEST} names {name!r}, which is not a plain file name; refused")
+            raise BundleError(
+                f"{uri}: {MANIFEST} names {name!r}, which is not a plain file name; refused"
+            )
         if not name.endswith(KINDS) or name in REDIRECTIONS:
-            raise BundleError(f"{uri}: {MANIFEST} names {name}, which a bundle never holds; refused")
+            raise BundleError(
+                f"{uri}: {MANIFEST} names {name}, which a bundle never holds; refused"
+            )
     if _fingerprint(manifest.files) != manifest.fingerprint:
-        raise BundleError(f"{uri}: {MANIFEST} does not match its own fingerprint; restore it or train again")
+        raise BundleError(
+            f"{uri}: {MANIFEST} does not match its own fingerprint; restore it or train again"
+        )
     if manifest.version != printable(manifest.version):
-        raise BundleError(f"{uri}: {MANIFEST}: version holds control characters; restore it or train again")
+        raise BundleError(
+            f"{uri}: {MANIFEST}: version holds control characters; restore it or train again"
+        )
     return manifest
 
 
 def check_files(uri: str, folder: str, manifest: Manifest) -> None:
-    """Raise BundleError unless the folder holds the files of the manifest, byte for byte, and no others."""
+    """Raise BundleError unless the folder holds the files of the manifest, byte for byte, and no
+    others."""
     unlisted = sorted(set(os.listdir(folder)) - {*manifest.files, MANIFEST})
-    if unlisted:  # transformers would read some names, adapter_config.json for one, without being asked
+    if (
+        unlisted
+    ):  # transformers would read some names, adapter_config.json for one, without being asked
         raise BundleError(f"{uri}: {printable(unlisted[0])} is not in the manifest; remove it")
     for name, expected in manifest.files.items():
         path = os.path.join(folder, name)
@@ -131,23 +146,31 @@ def _fingerprint(files: Mapping[str, FileEntry]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def parse(uri: str, name: str, data: bytes, model: type[D], *, code_version: str = __version__) -> D:
-    """Read a JSON document of a bundle that `code_version` wrote. Raises BundleError: one line, names file and key."""
+def parse(
+    uri: str, name: str, data: bytes, model: type[D], *, code_version: str = __version__
+) -> D:
+    """Read a JSON document of a bundle that `code_version` wrote. Raises BundleError: one line,
+    names file and key."""
     try:
         json.loads(data, object_pairs_hook=_once)
         return model.model_validate_json(data, strict=True)
     except ValidationError as error:
         problems = [_in_words(problem) for problem in error.errors()]
-        reason = "; ".join(problems[:3]) + (f" and {len(problems) - 3} more" if len(problems) > 3 else "")
+        reason = "; ".join(problems[:3]) + (
+            f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        )
     except (ValueError, RecursionError) as error:
         reason = f"it is not JSON: {' '.join(str(error).split())[:200]}"
     raise refusal(uri, name, reason, code_version=code_version)
 
 
 def refusal(uri: str, name: str, reason: str, *, code_version: str = __version__) -> BundleError:
-    """Say what is wrong with a file of a bundle, and whether another version of this program wrote it."""
+    """Say what is wrong with a file of a bundle, and whether another version of this program wrote
+    it."""
     if code_version != __version__:
-        older = f"rubert_ood {printable(code_version)} wrote it otherwise than this version reads it"
+        older = (
+            f"rubert_ood {printable(code_version)} wrote it otherwise than this version reads it"
+        )
         return BundleError(f"{uri}: {name}: {older}: {reason}; train again")
     return BundleError(f"{uri}: {name}: {reason}; restore it or train again")
 
@@ -179,7 +202,8 @@ def _in_words(problem: Any) -> str:
 
 
 def write_arrays(folder: str, name: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write row by row: safetensors would store the bytes of another memory layout as if they were rows."""
+    """Write row by row: safetensors would store the bytes of another memory layout as if they were
+    rows."""
     rows = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
     save_file(rows, os.path.join(folder, name))
 

@@ -1,8 +1,9 @@
-"""The network of a bundle, checked without loading it: config, header of the weights, tokenizer and labels fit.
+"""The network of a bundle, checked without loading it: config, header of the weights, tokenizer and
+labels fit.
 
-The driver of a run does without torch, which takes seconds to import. The numbers themselves, and the layers of other
-architectures than BERT, are checked where they are loaded (classifier/model.py).
-Shapes: C classes, H hidden, I intermediate.
+The driver of a run does without torch, which takes seconds to import. The numbers themselves, and
+the layers of other architectures than BERT, are checked where they are loaded
+(classifier/model.py). Shapes: C classes, H hidden, I intermediate.
 """
 
 import os
@@ -44,39 +45,60 @@ class NetworkConfig(BaseModel):
 
 
 def check_config(config: NetworkConfig, labels: list[str], *, hidden: int, max_length: int) -> None:
-    """Raise ValueError unless the config describes a classifier of these labels, this H and these lengths."""
+    """Raise ValueError unless the config describes a classifier of these labels, this H and these
+    lengths."""
     if not config.architectures[0].endswith(HEAD) or config.is_decoder:
         raise ValueError(f"it describes {config.architectures[0]!r}, expected an encoder ...{HEAD}")
     names = [config.id2label.get(str(number)) for number in range(len(config.id2label))]
     if names != labels:
-        wrong = [number for number, pair in enumerate(zip(names, labels, strict=False)) if pair[0] != pair[1]]
-        where = f"class {wrong[0]} is {names[wrong[0]]!r}" if wrong else f"it has {len(names)} classes"
+        wrong = [
+            number
+            for number, pair in enumerate(zip(names, labels, strict=False))
+            if pair[0] != pair[1]
+        ]
+        where = (
+            f"class {wrong[0]} is {names[wrong[0]]!r}" if wrong else f"it has {len(names)} classes"
+        )
         wanted = repr(labels[wrong[0]]) if wrong else len(labels)
         raise ValueError(f"id2label: {where}, label_mapping.json says {wanted}")
-    if config.label2id is not None and config.label2id != {name: number for number, name in enumerate(labels)}:
+    if config.label2id is not None and config.label2id != {
+        name: number for number, name in enumerate(labels)
+    }:
         raise ValueError("label2id is not the inverse of id2label")
     if config.hidden_size not in (None, hidden):
-        raise ValueError(f"hidden_size: {config.hidden_size}, the statistics were fitted on H = {hidden}")
+        raise ValueError(
+            f"hidden_size: {config.hidden_size}, the statistics were fitted on H = {hidden}"
+        )
     limit = max_positions_of(config.model_dump())
     if max_length > limit:
-        raise ValueError(f"it has positions for {limit} tokens, text.json asks for max_length {max_length}")
+        raise ValueError(
+            f"it has positions for {limit} tokens, text.json asks for max_length {max_length}"
+        )
 
 
 def check_weights(folder: str, config: NetworkConfig, labels: list[str]) -> None:
-    """Raise ValueError unless model.safetensors holds the layers that the config describes, and no others."""
+    """Raise ValueError unless model.safetensors holds the layers that the config describes, and no
+    others."""
     found = layouts(folder, WEIGHTS)
     for key, layout in found.items():
         if layout.dtype not in FLOATS:
             raise ValueError(f"{key} is {layout}, expected floating point numbers")
     if config.model_type == "bert":
         # any width of number will do: it is computed in float32
-        expected = {key: Layout("F32", shape) for key, shape in _bert_shapes(config, len(labels)).items()}
+        expected = {
+            key: Layout("F32", shape) for key, shape in _bert_shapes(config, len(labels)).items()
+        }
         check_layouts({key: Layout("F32", layout.shape) for key, layout in found.items()}, expected)
 
 
 def _bert_shapes(config: NetworkConfig, num_classes: int) -> Shapes:
     """Return the shape of every weight of BertForSequenceClassification, by name."""
-    sizes = config.hidden_size, config.intermediate_size, config.max_position_embeddings, config.type_vocab_size
+    sizes = (
+        config.hidden_size,
+        config.intermediate_size,
+        config.max_position_embeddings,
+        config.type_vocab_size,
+    )
     layers, heads = config.num_hidden_layers, config.num_attention_heads
     hidden, inner, positions, kinds = [size or 0 for size in sizes]
     if not (all(sizes) and layers and heads) or hidden % heads:
@@ -114,4 +136,6 @@ def check_tokenizer(folder: str, config: NetworkConfig) -> None:
         raise ValueError(f"it is not a tokenizer: {' '.join(str(error).split())[:200]}") from error
     largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
     if not 0 <= largest < config.vocab_size:
-        raise ValueError(f"its ids reach {largest}, the network has embeddings for 0..{config.vocab_size - 1}")
+        raise ValueError(
+            f"its ids reach {largest}, the network has embeddings for 0..{config.vocab_size - 1}"
+        )

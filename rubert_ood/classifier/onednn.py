@@ -1,8 +1,10 @@
-"""Linear layers by oneDNN with weights in its own layout, instead of MKL, which torch takes by default.
+"""Linear layers by oneDNN with weights in its own layout, instead of MKL, which torch takes by
+default.
 
-On AMD processors MKL leaves half of the machine unused (docs/performance.md); elsewhere the two are level. The numbers
-are those of fp32, in another order of summation. The operators are the ones that torch.compile uses on CPU; `can_use`
-tries them once, so that a torch or a processor without them falls back to its own layers.
+On AMD processors MKL leaves half of the machine unused (docs/performance.md); elsewhere the two are
+level. The numbers are those of fp32, in another order of summation. The operators are the ones that
+torch.compile uses on CPU; `can_use` tries them once, so that a torch or a processor without them
+falls back to its own layers.
 """
 
 from functools import lru_cache
@@ -27,7 +29,9 @@ class OneDnnLinear(torch.nn.Module):
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         name, algorithm = self.activation
-        return torch.ops.mkldnn._linear_pointwise(rows, self.packed_weight, self.packed_bias, name, [], algorithm)
+        return torch.ops.mkldnn._linear_pointwise(
+            rows, self.packed_weight, self.packed_bias, name, [], algorithm
+        )
 
 
 @lru_cache(maxsize=1)
@@ -38,7 +42,9 @@ def can_use() -> bool:
         with torch.inference_mode():
             plain, activated = OneDnnLinear(layer)(rows), OneDnnLinear(layer, EXACT_GELU)(rows)
             expected = linear(rows, layer.weight, layer.bias)
-            return torch.allclose(plain, expected, atol=1e-5) and torch.allclose(activated, gelu(expected), atol=1e-5)
+            return torch.allclose(plain, expected, atol=1e-5) and torch.allclose(
+                activated, gelu(expected), atol=1e-5
+            )
     except (AttributeError, RuntimeError, TypeError):
         return False
 

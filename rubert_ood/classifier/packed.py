@@ -1,7 +1,9 @@
-"""BERT without waste: no padding, and in the last layer only what CLS needs. The numbers are those of transformers.
+"""BERT without waste: no padding, and in the last layer only what CLS needs. The numbers are those
+of transformers.
 
-The ads of a batch lie one after another in one matrix, ads of equal length side by side. Every linear layer is one GEMM
-over real tokens; attention runs once per length. Modules and weights are those of the loaded network.
+The ads of a batch lie one after another in one matrix, ads of equal length side by side. Every
+linear layer is one GEMM over real tokens; attention runs once per length. Modules and weights are
+those of the loaded network.
 
 Shapes: T tokens, N ads; n ads of one length L; A heads of D dimensions; H hidden.
 """
@@ -28,10 +30,13 @@ def can_pack(network: Any) -> bool:
     return type(network) is BertForSequenceClassification and not network.config.is_decoder
 
 
-def forward(network: Any, ids_T: torch.Tensor, lengths_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def forward(
+    network: Any, ids_T: torch.Tensor, lengths_N: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return logits (N, C) and CLS (N, H) of the last layer, before the pooler.
 
-    ids_T: token ids of the ads, int64, without padding; lengths_N: int64, equal lengths side by side.
+    ids_T: token ids of the ads, int64, without padding; lengths_N: int64, equal lengths side by
+    side.
     """
     bert = network.bert
     starts_N = lengths_N.cumsum(0) - lengths_N
@@ -57,12 +62,17 @@ def _groups(lengths_N: torch.Tensor) -> list[Group]:
 def _layer(
     layer: Any, queries_QH: torch.Tensor, hidden_TH: torch.Tensor, groups: list[tuple[slice, Group]]
 ) -> torch.Tensor:
-    """Run a layer for the chosen rows, all tokens or CLS alone, over the keys and values of all tokens.
+    """Run a layer for the chosen rows, all tokens or CLS alone, over the keys and values of all
+    tokens.
 
     groups: which rows of queries_QH belong to a group, and the group.
     """
     attention = layer.attention.self
-    query_QH, key_TH, value_TH = attention.query(queries_QH), attention.key(hidden_TH), attention.value(hidden_TH)
+    query_QH, key_TH, value_TH = (
+        attention.query(queries_QH),
+        attention.key(hidden_TH),
+        attention.value(hidden_TH),
+    )
     context_QH = torch.empty_like(query_QH)
     for rows, group in groups:
         heads = (group.num_ads, -1, attention.num_attention_heads, attention.attention_head_size)

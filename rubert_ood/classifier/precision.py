@@ -1,9 +1,9 @@
 """Where the model runs, and in which numbers.
 
 fp32   plain
-bf16   autocast: the default on GPU; on CPU slow, but the same numbers for a bundle that was fitted so
-int8   torch dynamic quantisation of the linear layers, CPU alone: weights per output channel, activations per batch, so
-       that the last digits of a score depend on which ads share its batch
+bf16   autocast: the default on GPU; slow on CPU, for a bundle that was fitted so
+int8   torch dynamic quantisation of the linear layers, CPU alone: weights per output channel,
+       activations per batch, so that the last digits of a score depend on which ads share its batch
 """
 
 import copy
@@ -24,7 +24,9 @@ class Device:
 
     def context(self) -> torch.autocast:
         """Enter what a forward pass needs."""
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+        return torch.autocast(
+            self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"
+        )
 
     def prepare(self, network: Any) -> Any:
         """Return the network here, ready to score; for int8 a quantised copy."""
@@ -37,7 +39,9 @@ def choose_device(use_gpu: bool, precision: Precision | None = None) -> Device:
     if not use_gpu:
         return Device(torch.device("cpu"), precision or "fp32")
     if precision == "int8":
-        raise SettingsError("precision int8 is for CPU; set use_gpu to false, or train with another precision")
+        raise SettingsError(
+            "precision int8 is for CPU; set use_gpu to false, or train with another precision"
+        )
     if not torch.cuda.is_available():
         raise SettingsError("use_gpu is true, but torch sees no GPU here")
     has_bf16 = torch.cuda.is_bf16_supported()

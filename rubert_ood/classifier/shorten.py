@@ -1,8 +1,10 @@
-"""Texts whose first tokens are hard to find: megabytes that a tokenizer drops, or one word without end.
+"""Texts whose first tokens are hard to find: megabytes that a tokenizer drops, or one word without
+end.
 
-Such a text is shortened, character by character, by rules that leave its tokens alone: what the tokenizer drops is
-dropped, its kinds of white space become one space, and a word that is longer than WordPiece reads keeps as much as
-makes it too long. What the tokenizer does with a character is asked of the tokenizer itself.
+Such a text is shortened, character by character, by rules that leave its tokens alone: what the
+tokenizer drops is dropped, its kinds of white space become one space, and a word that is longer
+than WordPiece reads keeps as much as makes it too long. What the tokenizer does with a character is
+asked of the tokenizer itself.
 """
 
 import re
@@ -14,7 +16,8 @@ from tokenizers.models import WordPiece
 SLICE_CHARACTERS = 250_000
 """Characters that are shortened at a time."""
 MARGIN_TOKENS = 8
-"""Tokens before a cut that may be other ones, where a tokenizer does not part texts at white space."""
+"""Tokens before a cut that may be other ones, where a tokenizer does not part texts at white
+space."""
 FIRST_CHARACTERS_PER_TOKEN = 16
 GROWTH = 8
 MOST_CHARACTERS = 1_000_000
@@ -25,10 +28,12 @@ COMPOSED = 4
 
 
 def shortened_tokens(backend: Any, text: str, limit: int) -> tuple[list[int], bool]:
-    """Return the tokens that a text begins with, at least `limit` if it has so many, and whether these are all.
+    """Return the tokens that a text begins with, at least `limit` if it has so many, and whether
+    these are all.
 
-    backend: a tokenizer of `tokenizers` that does not truncate. No special tokens are added. Where WordPiece finds
-    words, another tokenizer may find one of more than MOST_CHARACTERS; of that it reads no more.
+    backend: a tokenizer of `tokenizers` that does not truncate. No special tokens are added. Where
+    WordPiece finds words, another tokenizer may find one of more than MOST_CHARACTERS; of that it
+    reads no more.
     """
     shortener = _shortener(backend)
     size = (limit + MARGIN_TOKENS) * FIRST_CHARACTERS_PER_TOKEN
@@ -42,10 +47,11 @@ def shortened_tokens(backend: Any, text: str, limit: int) -> tuple[list[int], bo
 
 
 def without_runs(backend: Any, text: str, limit: int) -> str:
-    """Shorten runs of one character to some thousands, where that leaves the first `limit` tokens alone.
+    """Shorten runs of one character to some thousands, where that leaves the first `limit` tokens
+    alone.
 
-    WordPiece makes of a run no token, one, or as many as it has characters. A cleaner does not mind either: the text
-    may be cleaned afterwards.
+    WordPiece makes of a run no token, one, or as many as it has characters. A cleaner does not mind
+    either: the text may be cleaned afterwards.
     """
     if not isinstance(backend.model, WordPiece):
         return text
@@ -60,7 +66,8 @@ def without_runs(backend: Any, text: str, limit: int) -> str:
 
 
 class _Characters(dict[int, int | str | None]):
-    """What `str.translate` makes of each character; asked of the tokenizer when one is first met."""
+    """What `str.translate` makes of each character; asked of the tokenizer when one is first
+    met."""
 
     def __init__(self, backend: Any) -> None:
         super().__init__()
@@ -100,7 +107,8 @@ class _Shortener:
         self.is_word_piece = isinstance(backend.model, WordPiece)
 
     def head(self, text: str, size: int) -> tuple[str, bool]:
-        """Return the shortened text and True, or, cut at a space, about `size` characters of it and False."""
+        """Return the shortened text and True, or, cut at a space, about `size` characters of it and
+        False."""
         short = ""
         for start in range(0, len(text), SLICE_CHARACTERS):
             piece = text[start : start + SLICE_CHARACTERS].translate(self._characters)

@@ -1,7 +1,8 @@
 """Sub-heads: a finer class inside a coarse one, by a logistic regression on the fixed CLS features.
 
-p(s | x, c) = softmax(W_c x + b_c)_s, one W_c and b_c for each coarse category c that has sub-categories.
-Shapes: N ads, H hidden, S sub-categories of one category. Everything is computed in float64.
+p(s | x, c) = softmax(W_c x + b_c)_s, one W_c and b_c for each coarse category c that has
+sub-categories. Shapes: N ads, H hidden, S sub-categories of one category. Everything is computed in
+float64.
 """
 
 import logging
@@ -30,7 +31,8 @@ class SubHead:
     weights_SH: np.ndarray
     biases_S: np.ndarray
     measured: dict[str, float] = field(default_factory=dict)
-    """num_train, num_test, and on the held-out ads: accuracy, majority_accuracy (always the most frequent one)."""
+    """num_train, num_test, and on the held-out ads: accuracy, majority_accuracy (always the most
+    frequent one)."""
 
     def __post_init__(self) -> None:
         shapes = self.weights_SH.shape, self.biases_S.shape
@@ -43,13 +45,18 @@ class SubHead:
                 (len(self.names),),
             )
         ):
-            raise BundleError(f"a sub-head of {len(self.names)} names has arrays of shapes {shapes}: train it again")
+            raise BundleError(
+                f"a sub-head of {len(self.names)} names has arrays of shapes {shapes}: train it"
+                " again"
+            )
         if not (np.isfinite(self.weights_SH).all() and np.isfinite(self.biases_S).all()):
             raise BundleError("a sub-head holds numbers that are not finite: train it again")
 
     def probabilities(self, cls_NH: np.ndarray) -> np.ndarray:
         """Return float64 (N, S)."""
-        return np.asarray(softmax(cls_NH.astype(np.float64) @ self.weights_SH.T + self.biases_S, axis=1))
+        return np.asarray(
+            softmax(cls_NH.astype(np.float64) @ self.weights_SH.T + self.biases_S, axis=1)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +67,8 @@ class SubHeads:
     """What they were trained with."""
 
     def predict(self, cls_NH: np.ndarray, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Return the best sub-category of each ad inside its label, object (N,), and its probability, float64 (N,).
+        """Return the best sub-category of each ad inside its label, object (N,), and its
+        probability, float64 (N,).
 
         None and NaN where the label has no sub-head, as `Other` never has.
         """
@@ -75,50 +83,73 @@ class SubHeads:
 
 
 def fit_subheads(
-    cls_NH: np.ndarray, categories: Sequence[str], subcategories: Sequence[str], settings: SubheadsSettings
+    cls_NH: np.ndarray,
+    categories: Sequence[str],
+    subcategories: Sequence[str],
+    settings: SubheadsSettings,
 ) -> SubHeads:
     """Fit one head per category, and measure it on the ads that were held out.
 
-    Left out, with a warning: sub-categories of fewer than min_rows_per_class ads, then categories with fewer than two
-    sub-categories. Raises SchemaError when nothing is left.
+    Left out, with a warning: sub-categories of fewer than min_rows_per_class ads, then categories
+    with fewer than two sub-categories. Raises SchemaError when nothing is left.
     """
     heads = {}
     category_N, sub_N = np.asarray(categories, object), np.asarray(subcategories, object)
     for category in sorted(set(categories)):
         rows = np.flatnonzero(category_N == category)
         counts = Counter(sub_N[rows].tolist())
-        names = sorted(name for name, count in counts.items() if count >= settings.min_rows_per_class)
+        names = sorted(
+            name for name, count in counts.items() if count >= settings.min_rows_per_class
+        )
         for name in sorted(counts.keys() - set(names)):
-            log.warning("subheads  %s / %s: left out, it has only %d ad(s)", category, name, counts[name])
+            log.warning(
+                "subheads  %s / %s: left out, it has only %d ad(s)", category, name, counts[name]
+            )
         if len(names) < 2:
-            log.warning("subheads  %s: no sub-head, sub-categories with enough ads: %d", category, len(names))
+            log.warning(
+                "subheads  %s: no sub-head, sub-categories with enough ads: %d",
+                category,
+                len(names),
+            )
             continue
         rows = rows[np.isin(sub_N[rows], names)]
         heads[category] = _fit_one(cls_NH[rows].astype(np.float64), sub_N[rows], names, settings)
     if not heads:
         raise SchemaError(
-            f"no category has two sub-categories of at least min_rows_per_class ({settings.min_rows_per_class}) ads: "
-            "give more ads"
+            "no category has two sub-categories of at least min_rows_per_class"
+            f" ({settings.min_rows_per_class}) ads: give more ads"
         )
-    used = settings.model_dump(include={"min_rows_per_class", "test_fraction", "regularisation", "seed"})
+    used = settings.model_dump(
+        include={"min_rows_per_class", "test_fraction", "regularisation", "seed"}
+    )
     return SubHeads(heads, used)
 
 
-def _fit_one(cls_NH: np.ndarray, sub_N: np.ndarray, names: list[str], settings: SubheadsSettings) -> SubHead:
+def _fit_one(
+    cls_NH: np.ndarray, sub_N: np.ndarray, names: list[str], settings: SubheadsSettings
+) -> SubHead:
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import train_test_split
 
     target_N = np.searchsorted(np.array(names, object), sub_N)
     train, test = train_test_split(
-        np.arange(len(target_N)), test_size=_num_test(settings, target_N), stratify=target_N, random_state=settings.seed
+        np.arange(len(target_N)),
+        test_size=_num_test(settings, target_N),
+        stratify=target_N,
+        random_state=settings.seed,
     )
     mean_H, scale_H = cls_NH[train].mean(axis=0), cls_NH[train].std(axis=0)
     scale_H[scale_H <= np.finfo(np.float32).eps * np.abs(mean_H)] = 1.0  # constant up to rounding
     model = LogisticRegression(C=settings.regularisation, max_iter=MAX_ITERATIONS)
     model.fit((cls_NH[train] - mean_H) / scale_H, target_N[train])
     weights_SH, biases_S = model.coef_, model.intercept_
-    if len(names) == 2:  # one row for the second class, by sigmoid: the same as a softmax against zeros
-        weights_SH, biases_S = np.vstack([np.zeros_like(weights_SH), weights_SH]), np.r_[0.0, biases_S]
+    if (
+        len(names) == 2
+    ):  # one row for the second class, by sigmoid: the same as a softmax against zeros
+        weights_SH, biases_S = (
+            np.vstack([np.zeros_like(weights_SH), weights_SH]),
+            np.r_[0.0, biases_S],
+        )
     weights_SH = weights_SH / scale_H
     head = SubHead(names, weights_SH, biases_S - weights_SH @ mean_H)
     majority = np.bincount(target_N[train]).argmax()
@@ -140,7 +171,8 @@ def _num_test(settings: SubheadsSettings, target_N: np.ndarray) -> int:
 
 
 def to_arrays(subheads: SubHeads) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Return arrays by name, and what JSON tells of them: head number 0, 1, ... with category, names and measures."""
+    """Return arrays by name, and what JSON tells of them: head number 0, 1, ... with category,
+    names and measures."""
     arrays: dict[str, np.ndarray] = {}
     for number, head in enumerate(subheads.heads.values()):
         arrays |= {f"{number}.weights": head.weights_SH, f"{number}.biases": head.biases_S}
@@ -156,10 +188,15 @@ def from_arrays(arrays: Mapping[str, np.ndarray], description: Mapping[str, Any]
     try:
         heads = {
             item["category"]: SubHead(
-                item["names"], arrays[f"{number}.weights"], arrays[f"{number}.biases"], item["measured"]
+                item["names"],
+                arrays[f"{number}.weights"],
+                arrays[f"{number}.biases"],
+                item["measured"],
             )
             for number, item in enumerate(description["categories"])
         }
         return SubHeads(heads, description["settings"])
     except KeyError as error:
-        raise BundleError(f"the sub-heads of this bundle are incomplete ({error}): train them again") from error
+        raise BundleError(
+            f"the sub-heads of this bundle are incomplete ({error}): train them again"
+        ) from error

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 CHARACTERS_PER_TOKEN = 8
-"""Of a text, so many characters for each token that is wanted are tokenized first. Russian takes about five."""
+"""Of a text, so many characters for each token that is wanted are tokenized first. Russian takes
+about five."""
 SLICE_CHARACTERS = 500_000
 """Characters that are tokenized at a time: some hundred megabytes in the tokenizer."""
 
@@ -25,8 +26,9 @@ def first_tokens(
 ) -> tuple[list[list[int]], np.ndarray]:
     """Return at most `limit` token ids of each text, from its start, without special tokens.
 
-    They are those that the whole text begins with; of a long one only a beginning is tokenized, up to a space, so that
-    memory does not grow with the texts. The second value says which texts have more tokens: bool (N,).
+    They are those that the whole text begins with; of a long one only a beginning is tokenized, up
+    to a space, so that memory does not grow with the texts. The second value says which texts have
+    more tokens: bool (N,).
     """
     backend = _backend(tokenizer)
     heads = [_head(text, limit * CHARACTERS_PER_TOKEN) for text in texts]
@@ -49,15 +51,19 @@ def special_frame(tokenizer: "PreTrainedTokenizerBase") -> tuple[list[int], list
     return encoding.ids[: text[0]], encoding.ids[text[-1] + 1 :]
 
 
-def tokenize(tokenizer: "PreTrainedTokenizerBase", texts: list[str], max_length: int) -> pa.ListArray:
-    """Return the token ids of each text, unpadded, special tokens included, cut at max_length: list<int32>."""
+def tokenize(
+    tokenizer: "PreTrainedTokenizerBase", texts: list[str], max_length: int
+) -> pa.ListArray:
+    """Return the token ids of each text, unpadded, special tokens included, cut at max_length:
+    list<int32>."""
     before, behind = special_frame(tokenizer)
     found, _ = first_tokens(tokenizer, texts, max_length - len(before) - len(behind))
     return pa.array([before + ids + behind for ids in found], pa.list_(pa.int32()))
 
 
 def _backend(tokenizer: "PreTrainedTokenizerBase") -> Any:
-    """Return the tokenizer of `tokenizers`, made to neither cut nor fill up, as calls of the other may leave it."""
+    """Return the tokenizer of `tokenizers`, made to neither cut nor fill up, as calls of the other
+    may leave it."""
     backend = tokenizer.backend_tokenizer
     if backend.truncation is not None:
         backend.no_truncation()
@@ -68,7 +74,9 @@ def _backend(tokenizer: "PreTrainedTokenizerBase") -> Any:
 
 def _head(text: str, num_characters: int) -> str:
     """Cut a text at the last space within so many characters; without one, nothing is left."""
-    return text if len(text) <= num_characters else text[: max(text.rfind(" ", 0, num_characters), 0)]
+    return (
+        text if len(text) <= num_characters else text[: max(text.rfind(" ", 0, num_characters), 0)]
+    )
 
 
 def _slices(texts: list[str]) -> Iterator[slice]:
@@ -89,7 +97,8 @@ def num_tokens(ids: pa.ListArray) -> np.ndarray:
 
 
 def length_batches(lengths_N: np.ndarray, token_budget: int) -> list[np.ndarray]:
-    """Group ads of like length, longest first, so that rows x longest <= token_budget; an ad alone may exceed it.
+    """Group ads of like length, longest first, so that rows x longest <= token_budget; an ad alone
+    may exceed it.
 
     Returns index arrays that together hold each of 0..N-1 once.
     """
@@ -109,7 +118,8 @@ def num_padding(lengths_N: np.ndarray, token_budget: int) -> int:
 
 
 def pack(ids: pa.ListArray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lay the chosen ads out one after another: int64 ids (T,), and the length of each ad, int64 (n,)."""
+    """Lay the chosen ads out one after another: int64 ids (T,), and the length of each ad, int64
+    (n,)."""
     offsets, values = np.asarray(ids.offsets), np.asarray(ids.values)
     starts, lengths = offsets[rows], (offsets[rows + 1] - offsets[rows]).astype(np.int64)
     chosen = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
@@ -117,7 +127,8 @@ def pack(ids: pa.ListArray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def pad(ids: pa.ListArray, rows: np.ndarray, pad_id: int) -> tuple[np.ndarray, np.ndarray]:
-    """Lay the chosen ads out as a matrix: int64 ids (n, L) filled up with pad_id, int64 attention mask (n, L)."""
+    """Lay the chosen ads out as a matrix: int64 ids (n, L) filled up with pad_id, int64 attention
+    mask (n, L)."""
     ids_T, lengths = pack(ids, rows)
     mask_NL = np.arange(lengths.max(initial=0))[None, :] < lengths[:, None]
     ids_NL = np.full(mask_NL.shape, pad_id, dtype=np.int64)

@@ -1,7 +1,9 @@
-"""Long texts: each is cut into overlapping windows of token ids, and what the network says of them becomes one answer.
+"""Long texts: each is cut into overlapping windows of token ids, and what the network says of them
+becomes one answer.
 
-`truncate` is the case of one window: the first max_length tokens. Fit, evaluation, prediction and scoring all read
-texts this way, with the settings that the bundle keeps; only fine-tuning always takes the first window.
+`truncate` is the case of one window: the first max_length tokens. Fit, evaluation, prediction and
+scoring all read texts this way, with the settings that the bundle keeps; only fine-tuning always
+takes the first window.
 
 Shapes: N texts, W windows, C classes, H hidden; X is any of the last two.
 """
@@ -21,10 +23,15 @@ if TYPE_CHECKING:
 
     from rubert_ood.classifier.classifier import Classifier
 
-COLUMNS = {"windows": pa.list_(pa.list_(pa.int32())), "num_tokens": pa.int32(), "is_cut": pa.bool_()}
+COLUMNS = {
+    "windows": pa.list_(pa.list_(pa.int32())),
+    "num_tokens": pa.int32(),
+    "is_cut": pa.bool_(),
+}
 """A table of windowed texts, one row per text."""
 INVISIBLE = frozenset(("Cc", "Cf", "Cs", "Zs", "Zl", "Zp", "Mn", "Me"))
-"""Unicode categories: control, format (zero-width, soft hyphen), surrogate, space, and marks on other characters."""
+"""Unicode categories: control, format (zero-width, soft hyphen), surrogate, space, and marks on
+other characters."""
 REPLACEMENT = "\ufffd"
 
 
@@ -74,7 +81,8 @@ def cut(
     max_length: int,
     long_text: LongTextSettings,
 ) -> Windows:
-    """Tokenize and cut. Each window has at most max_length tokens and repeats the last `stride` of the one before.
+    """Tokenize and cut. Each window has at most max_length tokens and repeats the last `stride` of
+    the one before.
 
     The special tokens stand in every window; `stride` does not count them.
     """
@@ -97,11 +105,13 @@ def cut(
     )
 
 
-def is_blank(tokenizer: "PreTrainedTokenizerBase", texts: list[str], windows: Windows) -> np.ndarray:
+def is_blank(
+    tokenizer: "PreTrainedTokenizerBase", texts: list[str], windows: Windows
+) -> np.ndarray:
     """Say which texts are nothing to the model: bool (N,).
 
-    It reads only special and unknown tokens of them, or they have no character that can be seen, whatever tokens the
-    tokenizer has for those.
+    It reads only special and unknown tokens of them, or they have no character that can be seen,
+    whatever tokens the tokenizer has for those.
     """
     owners_W = np.repeat(np.arange(len(texts)), windows.num_chunks_N)
     owners_T = np.repeat(owners_W, num_tokens(windows.ids))
@@ -111,19 +121,27 @@ def is_blank(tokenizer: "PreTrainedTokenizerBase", texts: list[str], windows: Wi
 
 
 def _is_visible(text: str) -> bool:
-    return any(character != REPLACEMENT and unicodedata.category(character) not in INVISIBLE for character in text)
+    return any(
+        character != REPLACEMENT and unicodedata.category(character) not in INVISIBLE
+        for character in text
+    )
 
 
-def run(classifier: "Classifier", windows: Windows, *, token_budget: int) -> tuple[np.ndarray, np.ndarray]:
-    """Score every window as a row of its own, then return one row per text: float32 logits (N, C) and CLS (N, H)."""
+def run(
+    classifier: "Classifier", windows: Windows, *, token_budget: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Score every window as a row of its own, then return one row per text: float32 logits (N, C)
+    and CLS (N, H)."""
     logits_WC, cls_WH = classifier.run(windows.ids, token_budget=token_budget)
     return pool(logits_WC, windows), pool(cls_WH, windows)
 
 
 def pool(outputs_WX: np.ndarray, windows: Windows) -> np.ndarray:
-    """Average the windows of each text, weighted by their tokens, special ones included: (N, X) of the same dtype.
+    """Average the windows of each text, weighted by their tokens, special ones included: (N, X) of
+    the same dtype.
 
-    Computed in float64, each text for itself; a text of one window keeps its numbers to the last bit.
+    Computed in float64, each text for itself; a text of one window keeps its numbers to the last
+    bit.
     """
     lengths_W = num_tokens(windows.ids)
     starts_N = np.cumsum(windows.num_chunks_N) - windows.num_chunks_N

@@ -1,4 +1,5 @@
-"""Compare two runs ad by ad, and write what differs: for `diff`, for a backfill, and for the report of every run."""
+"""Compare two runs ad by ad, and write what differs: for `diff`, for a backfill, and for the report
+of every run."""
 
 import logging
 from collections.abc import Mapping
@@ -18,10 +19,13 @@ def compare_runs(a_uri: str, b_uri: str) -> dict[str, Any]:
     document = {"a": _side(a), "b": _side(b), **diff_runs(a, b), "evaluations": None}
     ads = document["ads"]
     churn = (
-        "no ad is in both" if document["churn_rate"] is None else f"{document['churn_rate']:.2%} changed their label"
+        "no ad is in both"
+        if document["churn_rate"] is None
+        else f"{document['churn_rate']:.2%} changed their label"
     )
     log.info(
-        f"diff      {ads['both']:,} ads in both, {ads['only_a']:,} only in A, {ads['only_b']:,} only in B: {churn}"
+        f"diff      {ads['both']:,} ads in both, {ads['only_a']:,} only in A, {ads['only_b']:,}"
+        f" only in B: {churn}"
     )
     return document
 
@@ -44,4 +48,8 @@ def changed_labels(document: Mapping[str, Any]) -> dict[str, Any] | None:
         }
         for transition in document["transitions"]
     ]
-    return {"num_both": document["ads"]["both"], "churn_rate": document["churn_rate"], "pairs": pairs}
+    return {
+        "num_both": document["ads"]["both"],
+        "churn_rate": document["churn_rate"],
+        "pairs": pairs,
+    }

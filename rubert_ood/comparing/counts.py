@@ -1,7 +1,8 @@
-"""What differs between two runs, A and B, of the same ads: counts that add up over partitions, and a few examples.
+"""What differs between two runs, A and B, of the same ads: counts that add up over partitions, and
+a few examples.
 
-An id that occurs more than once in A or in B has no one partner: its rows are left out of the comparison, in both, and
-counted as repeated.
+An id that occurs more than once in A or in B has no one partner: its rows are left out of the
+comparison, in both, and counted as repeated.
 """
 
 import math
@@ -35,10 +36,14 @@ def count_partition(rows: pa.Table) -> dict[str, Any]:
     frame = rows.to_pandas()
     a = frame[~frame["in_b"]].drop(columns="in_b")
     b = frame[frame["in_b"]].drop(columns="in_b")
-    repeated = pd.Index(pd.concat([side.loc[side["ad_id"].duplicated(), "ad_id"] for side in (a, b)]).unique())
+    repeated = pd.Index(
+        pd.concat([side.loc[side["ad_id"].duplicated(), "ad_id"] for side in (a, b)]).unique()
+    )
     ones_a = a[~a["ad_id"].isin(repeated)]
     ones_b = b[~b["ad_id"].isin(repeated)]
-    ads = ones_a.merge(ones_b, on="ad_id", suffixes=("_a", "_b")).sort_values("ad_id", ignore_index=True)
+    ads = ones_a.merge(ones_b, on="ad_id", suffixes=("_a", "_b")).sort_values(
+        "ad_id", ignore_index=True
+    )
     changed = ads["label_a"] != ads["label_b"]
     same_text = ads["text_key_a"] == ads["text_key_b"]
     sure = ads[["confidence_a", "confidence_b"]].notna().all(axis=1)
@@ -47,7 +52,11 @@ def count_partition(rows: pa.Table) -> dict[str, Any]:
     was, now = ads["is_ood_a"].astype(bool), ads["is_ood_b"].astype(bool)
     return {
         "rows": {"a": len(a), "b": len(b)},
-        "repeated": {"ids": len(repeated), "rows_a": len(a) - len(ones_a), "rows_b": len(b) - len(ones_b)},
+        "repeated": {
+            "ids": len(repeated),
+            "rows_a": len(a) - len(ones_a),
+            "rows_b": len(b) - len(ones_b),
+        },
         "ads": {"both": len(ads), "only_a": len(only_a), "only_b": len(only_b)},
         "texts": {
             "same": int(same_text.sum()),
@@ -72,7 +81,12 @@ def count_partition(rows: pa.Table) -> dict[str, Any]:
 
 
 def _before_and_after(was: pd.Series, now: pd.Series) -> dict[str, int]:
-    sides = {"both": was & now, "became": ~was & now, "no_longer": was & ~now, "neither": ~was & ~now}
+    sides = {
+        "both": was & now,
+        "became": ~was & now,
+        "no_longer": was & ~now,
+        "neither": ~was & ~now,
+    }
     return {name: int(side.sum()) for name, side in sides.items()}
 
 
@@ -83,14 +97,18 @@ def _transitions(ads: pd.DataFrame) -> dict[str, dict[str, Any]]:
     order = np.lexsort([ads["ad_id"], -certainty])
     for (label_a, label_b), group in ads.iloc[order].groupby(["label_a", "label_b"], sort=False):
         examples = [_example(ad) for ad in group.head(EXAMPLES_PER_TRANSITION).to_dict("records")]
-        found.setdefault(str(label_a), {})[str(label_b)] = {"count": len(group), "examples": examples}
+        found.setdefault(str(label_a), {})[str(label_b)] = {
+            "count": len(group),
+            "examples": examples,
+        }
     return found
 
 
 def _furthest(ads: pd.DataFrame, distance: str) -> list[dict[str, Any]]:
     ads = ads.sort_values([distance, "ad_id"], ascending=[False, True]).head(NUM_OOD_EXAMPLES)
     return [
-        _example(ad) | {"from": ad["label_a"], "to": ad["label_b"], "distance": _number(ad[distance])}
+        _example(ad)
+        | {"from": ad["label_a"], "to": ad["label_b"], "distance": _number(ad[distance])}
         for ad in ads.to_dict("records")
     ]
 
@@ -109,11 +127,14 @@ def _number(value: float) -> float | None:
 
 
 def add_partition(total: dict[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
-    """Add a partition to the sum of others, an empty dict at first; as many examples remain as one partition has."""
+    """Add a partition to the sum of others, an empty dict at first; as many examples remain as one
+    partition has."""
     total = _added(total, part)
     for to in total["transitions"].values():
         for entry in to.values():
-            entry["examples"] = sorted(entry["examples"], key=_least_sure_last)[:EXAMPLES_PER_TRANSITION]
+            entry["examples"] = sorted(entry["examples"], key=_least_sure_last)[
+                :EXAMPLES_PER_TRANSITION
+            ]
     for name in ("became_ood", "no_longer_ood"):
         furthest = sorted(total[name], key=lambda ad: (-(ad["distance"] or 0), ad["ad_id"]))
         total[name] = furthest[:NUM_OOD_EXAMPLES]
@@ -122,7 +143,13 @@ def add_partition(total: dict[str, Any], part: Mapping[str, Any]) -> dict[str, A
 
 def _added(total: Any, part: Any) -> Any:
     if isinstance(part, Mapping):
-        return {**total, **{name: _added(total[name], part[name]) if name in total else part[name] for name in part}}
+        return {
+            **total,
+            **{
+                name: _added(total[name], part[name]) if name in total else part[name]
+                for name in part
+            },
+        }
     return total + part
 
 
@@ -131,10 +158,14 @@ def _least_sure_last(example: Mapping[str, Any]) -> tuple[float, str]:
 
 
 def summary(total: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn the sum over all partitions into the difference as diff.json holds it; rates are null without ads."""
+    """Turn the sum over all partitions into the difference as diff.json holds it; rates are null
+    without ads."""
     both, texts, confidence = total["ads"]["both"], total["texts"], total["confidence"]
     changed = texts["same_label_changed"] + texts["changed_label_changed"]
-    means = {side: _share(math.fsum(confidence[f"sums_{side}"]), confidence["num"]) for side in ("a", "b")}
+    means = {
+        side: _share(math.fsum(confidence[f"sums_{side}"]), confidence["num"])
+        for side in ("a", "b")
+    }
     return {
         "ads": total["ads"],
         "repeated": total["repeated"],
@@ -146,13 +177,16 @@ def summary(total: Mapping[str, Any]) -> dict[str, Any]:
             "changed_churn_rate": _share(texts["changed_label_changed"], texts["changed"]),
         },
         "transitions": _transition_list(total["transitions"]),
-        "ood": total["ood"] | {"became_examples": total["became_ood"], "no_longer_examples": total["no_longer_ood"]},
+        "ood": total["ood"]
+        | {"became_examples": total["became_ood"], "no_longer_examples": total["no_longer_ood"]},
         "other": total["other"],
         "confidence": {
             "num": confidence["num"],
             "mean_a": means["a"],
             "mean_b": means["b"],
-            "mean_change": means["b"] - means["a"] if means["a"] is not None and means["b"] is not None else None,
+            "mean_change": means["b"] - means["a"]
+            if means["a"] is not None and means["b"] is not None
+            else None,
         },
         "labels": _label_list(total),
     }
@@ -164,13 +198,21 @@ def _share(part: float, whole: int) -> float | None:
 
 def _transition_list(transitions: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """List the transitions, most frequent first."""
-    rows = [{"from": label_a, "to": to, **entry} for label_a, row in transitions.items() for to, entry in row.items()]
+    rows = [
+        {"from": label_a, "to": to, **entry}
+        for label_a, row in transitions.items()
+        for to, entry in row.items()
+    ]
     return sorted(rows, key=lambda row: (-row["count"], row["from"], row["to"]))
 
 
 def _label_list(total: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Count each label: in_a = stayed + left + only_a, in_b = stayed + joined + only_b; most ads first."""
-    left = {label: sum(entry["count"] for entry in row.values()) for label, row in total["transitions"].items()}
+    """Count each label: in_a = stayed + left + only_a, in_b = stayed + joined + only_b; most ads
+    first."""
+    left = {
+        label: sum(entry["count"] for entry in row.values())
+        for label, row in total["transitions"].items()
+    }
     joined: dict[str, int] = {}
     for row in total["transitions"].values():
         for label, entry in row.items():

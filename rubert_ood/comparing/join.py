@@ -1,7 +1,9 @@
-"""Join two runs by ad id in bounded memory: Ray Data shuffles both by a hash of the id, partitions are compared apart.
+"""Join two runs by ad id in bounded memory: Ray Data shuffles both by a hash of the id, partitions
+are compared apart.
 
-`Dataset.join` would do, but it needs polars. A keyed repartition of both runs together is the same shuffle without it:
-all rows of an id come in one block, which Ray does not split. What does not fit the object store goes to disk.
+`Dataset.join` would do, but it needs polars. A keyed repartition of both runs together is the same
+shuffle without it: all rows of an id come in one block, which Ray does not split. What does not fit
+the object store goes to disk.
 """
 
 import json
@@ -23,7 +25,13 @@ from rubert_ood.comparing.counts import (
     count_partition,
     summary,
 )
-from rubert_ood.errors import InputError, PartialRunError, RubertOodError, StorageUnavailableError, VerificationError
+from rubert_ood.errors import (
+    InputError,
+    PartialRunError,
+    RubertOodError,
+    StorageUnavailableError,
+    VerificationError,
+)
 from rubert_ood.progress import Progress
 from rubert_ood.ray_session import TASK_RETRIES
 from rubert_ood.runs.manifest import read_manifest
@@ -33,7 +41,8 @@ from rubert_ood.runs.receipts import read_receipts
 log = logging.getLogger(__name__)
 
 PARTITION_ROWS = 200_000
-"""Rows of both runs in one partition, about: some 20 MB, and a few times that while they are compared."""
+"""Rows of both runs in one partition, about: some 20 MB, and a few times that while they are
+compared."""
 READ_ROWS = 100_000
 """Rows that one task reads: parts are much smaller on CPU."""
 SHUFFLE_BYTES = 2**27
@@ -58,11 +67,15 @@ class Run:
 
 
 def read_run(run_uri: str) -> Run:
-    """Read what a run folder says of its parts; InputError when the run has not been scored to its end."""
+    """Read what a run folder says of its parts; InputError when the run has not been scored to its
+    end."""
     plan = load_plan(run_uri)
     manifest = read_manifest(plan.run_uri)
     if manifest["outcome"] not in WHOLE:
-        raise InputError(f"{plan.run_uri}: this run is not complete (outcome {manifest['outcome']}); finish it first")
+        raise InputError(
+            f"{plan.run_uri}: this run is not complete (outcome {manifest['outcome']}); finish it"
+            " first"
+        )
     receipts = read_receipts(plan.run_uri, plan.fingerprint)
     parts = [
         (storage.join(plan.run_uri, shard.part_name), receipts[shard.shard_id]["rows_scored"])
@@ -72,15 +85,18 @@ def read_run(run_uri: str) -> Run:
     run, expected = Run(plan.run_uri, manifest, parts), manifest["counts"]["rows_scored"]
     if run.num_rows != expected:
         raise VerificationError(
-            f"{plan.run_uri}: its receipts have {run.num_rows} rows, its manifest {expected}: run verify on it"
+            f"{plan.run_uri}: its receipts have {run.num_rows} rows, its manifest {expected}: run"
+            " verify on it"
         )
     return run
 
 
 def diff_runs(a: Run, b: Run) -> dict[str, Any]:
-    """Compare two runs ad by ad, as `scoring.diff.summary` describes it; Ray must have been started.
+    """Compare two runs ad by ad, as `scoring.diff.summary` describes it; Ray must have been
+    started.
 
-    Raises InputError for a part that is missing or unreadable, PartialRunError when the cluster or storage failed.
+    Raises InputError for a part that is missing or unreadable, PartialRunError when the cluster or
+    storage failed.
     """
     total: dict[str, Any] = {}
     progress = Progress("diff", a.num_rows + b.num_rows, "rows")
@@ -117,7 +133,8 @@ def partitions(a: Run, b: Run) -> Iterator[dict[str, Any]]:
             yield json.loads(result["counts"])
     except (ray.exceptions.RayError, ExecutionTimeoutError) as error:
         raise PartialRunError(
-            f"the comparison stopped, the same command repeats it: {' '.join(str(error).split())[-500:]}"
+            "the comparison stopped, the same command repeats it:"
+            f" {' '.join(str(error).split())[-500:]}"
         ) from error
 
 
@@ -135,18 +152,30 @@ def _reads(run: Run, *, in_b: bool) -> Iterator[dict[str, Any]]:
 
 
 def _read(batch: pa.Table) -> Iterator[pa.Table]:
-    """Read the parts that a row names. A failure travels on as a row: through Ray it would lose its class."""
+    """Read the parts that a row names. A failure travels on as a row: through Ray it would lose its
+    class."""
     columns = [name for name in ROW_SCHEMA.names if name != "in_b"]
     for read in batch.to_pylist():
         for uri in json.loads(read["uris"]):
             try:
                 table = read_rows(uri, columns)
-                table = table.append_column("in_b", pa.repeat(pa.scalar(read["in_b"]), table.num_rows))
-                yield table.append_column(FAILURE, pa.nulls(table.num_rows, pa.string())).cast(SHUFFLED_SCHEMA)
+                table = table.append_column(
+                    "in_b", pa.repeat(pa.scalar(read["in_b"]), table.num_rows)
+                )
+                yield table.append_column(FAILURE, pa.nulls(table.num_rows, pa.string())).cast(
+                    SHUFFLED_SCHEMA
+                )
             except (RubertOodError, KeyError) as error:
                 kind = "storage" if isinstance(error, PartialRunError) else "input"
-                reason = f"{kind}: {uri}: no column {error}" if isinstance(error, KeyError) else f"{kind}: {error}"
-                failed = {name: [None] for name in ROW_SCHEMA.names} | {"ad_id": [""], FAILURE: [reason]}
+                reason = (
+                    f"{kind}: {uri}: no column {error}"
+                    if isinstance(error, KeyError)
+                    else f"{kind}: {error}"
+                )
+                failed = {name: [None] for name in ROW_SCHEMA.names} | {
+                    "ad_id": [""],
+                    FAILURE: [reason],
+                }
                 yield pa.table(failed, schema=SHUFFLED_SCHEMA)
 
 

@@ -17,7 +17,8 @@ def int8_agreement(
     plain: FittedModel,
     plain_outputs: tuple[np.ndarray, np.ndarray],
 ) -> dict[str, float]:
-    """Compare the decisions on the same ads, those of valid, each model with the statistics of its own numbers.
+    """Compare the decisions on the same ads, those of valid, each model with the statistics of its
+    own numbers.
 
     outputs, plain_outputs: logits (N, C) and CLS (N, H) in int8 and in fp32.
     """
@@ -32,10 +33,14 @@ def int8_agreement(
 
 def check_agreement(agreement: Mapping[str, float]) -> None:
     """Raise PublicationRefusedError when int8 answers too differently."""
-    same, shift = agreement["argmax_agreement"], abs(agreement["flag_rate"] - agreement["flag_rate_fp32"])
+    same, shift = (
+        agreement["argmax_agreement"],
+        abs(agreement["flag_rate"] - agreement["flag_rate_fp32"]),
+    )
     if same < MIN_ARGMAX_AGREEMENT or shift > MAX_FLAG_RATE_SHIFT:
         raise PublicationRefusedError(
-            f"precision int8: on valid {same:.4f} of the best classes are as in fp32 (limit {MIN_ARGMAX_AGREEMENT:g})"
-            f" and the OOD rate moves by {shift:.4f} (limit {MAX_FLAG_RATE_SHIFT:g}); no bundle is written, the same "
-            "version with precision fp32 goes on from the trained checkpoint"
+            f"precision int8: on valid {same:.4f} of the best classes are as in fp32 (limit"
+            f" {MIN_ARGMAX_AGREEMENT:g}) and the OOD rate moves by {shift:.4f} (limit"
+            f" {MAX_FLAG_RATE_SHIFT:g}); no bundle is written, the same version with precision fp32"
+            " goes on from the trained checkpoint"
         )

@@ -1,7 +1,8 @@
-"""Compare detectors and decision rules on the same outputs of one model: what they catch, and at which price.
+"""Compare detectors and decision rules on the same outputs of one model: what they catch, and at
+which price.
 
-Kinds of foreign text are never averaged: near and far ones have nothing in common.
-Shapes: N ads, C classes, H hidden.
+Kinds of foreign text are never averaged: near and far ones have nothing in common. Shapes: N ads, C
+classes, H hidden.
 """
 
 from collections.abc import Mapping
@@ -25,15 +26,19 @@ RULES = ("notebook", "conformal")
 def compare_detectors(
     fitted: FittedModel, reference: Reference, *, test: Outputs, kinds: Mapping[str, Outputs]
 ) -> list[dict[str, Any]]:
-    """Return one entry per detector: {"detector", "flagged", "kinds": {kind: {**ood_metrics, "caught"}}, "left_out"}.
+    """Return one entry per detector: {"detector", "flagged", "kinds": {kind: {**ood_metrics,
+    "caught"}}, "left_out"}.
 
-    A detector flags what has a conformal p of at most conformal_alpha among its own scores of the calibration ads:
-    flagged is the share of test ads, caught that of foreign texts, before any confidence gate. left_out is what
-    `leave_classes_out` says of it, or None.
+    A detector flags what has a conformal p of at most conformal_alpha among its own scores of the
+    calibration ads: flagged is the share of test ads, caught that of foreign texts, before any
+    confidence gate. left_out is what `leave_classes_out` says of it, or None.
     """
     alpha, train = fitted.decision.conformal_alpha, reference.train
     detectors = fit_detectors(
-        train.cls_NH, train.labels_N, statistics=fitted.statistics, temperature=fitted.temperature.temperature
+        train.cls_NH,
+        train.labels_N,
+        statistics=fitted.statistics,
+        temperature=fitted.temperature.temperature,
     )
     left_out = leave_classes_out(train, test, temperature=fitted.temperature.temperature)
     entries = []
@@ -57,16 +62,22 @@ def compare_detectors(
     return entries
 
 
-def leave_classes_out(train: Outputs, test: Outputs, *, temperature: float) -> dict[str, dict[str, float]]:
-    """Return `ood_metrics` by detector, the mean over folds of classes that are foreign in turn: near OOD.
+def leave_classes_out(
+    train: Outputs, test: Outputs, *, temperature: float
+) -> dict[str, dict[str, float]]:
+    """Return `ood_metrics` by detector, the mean over folds of classes that are foreign in turn:
+    near OOD.
 
-    The detectors do not know the classes of a fold: its train ads and its logits are left out. The encoder has seen
-    them in training, so a category that is really new is harder. Empty with fewer than two classes a fold.
+    The detectors do not know the classes of a fold: its train ads and its logits are left out. The
+    encoder has seen them in training, so a category that is really new is harder. Empty with fewer
+    than two classes a fold.
     """
     num_classes = test.logits_NC.shape[1]
     if num_classes < 2 * NUM_FOLDS:
         return {}
-    fold_C = np.random.default_rng(0).permutation(num_classes) % NUM_FOLDS  # neighbours in the alphabet are alike
+    fold_C = (
+        np.random.default_rng(0).permutation(num_classes) % NUM_FOLDS
+    )  # neighbours in the alphabet are alike
     results: dict[str, list[dict[str, float]]] = {}
     for fold in range(NUM_FOLDS):
         foreign_N = fold_C[test.labels_N] == fold
@@ -80,18 +91,24 @@ def leave_classes_out(train: Outputs, test: Outputs, *, temperature: float) -> d
             known.cls_NH, numbers_N, statistics=statistics, temperature=temperature
         ).items():
             scores_N = detector(logits_NC, test.cls_NH)
-            results.setdefault(name, []).append(ood_metrics(scores_N[~foreign_N], scores_N[foreign_N]))
+            results.setdefault(name, []).append(
+                ood_metrics(scores_N[~foreign_N], scores_N[foreign_N])
+            )
     return {
         name: {key: float(np.mean([fold[key] for fold in folds])) for key in folds[0]}
         for name, folds in results.items()
     }
 
 
-def compare_rules(fitted: FittedModel, *, test: Outputs, kinds: Mapping[str, Outputs]) -> list[dict[str, Any]]:
-    """Return one entry per decision rule: {"rule", "chosen", "possible", "test": rates, "kinds": {kind: rates}}.
+def compare_rules(
+    fitted: FittedModel, *, test: Outputs, kinds: Mapping[str, Outputs]
+) -> list[dict[str, Any]]:
+    """Return one entry per decision rule: {"rule", "chosen", "possible", "test": rates, "kinds":
+    {kind: rates}}.
 
-    rates: {"far": share that the rule calls far, "flagged": share that is OOD after the confidence gate, "other": share
-    that ends as Other}. possible is False where the calibration ads are too few for the rule; nothing is far then.
+    rates: {"far": share that the rule calls far, "flagged": share that is OOD after the confidence
+    gate, "other": share that ends as Other}. possible is False where the calibration ads are too
+    few for the rule; nothing is far then.
     """
     entries = []
     for rule in RULES:

@@ -1,8 +1,8 @@
 """From logits and CLS vectors to a label, an OOD flag and the top classes.
 
-Thresholds come from the calibration rows: the calibration split, or valid where there is none. Larger d2, larger z and
-smaller p mean more out of domain.
-Shapes: N ads, C classes, H hidden, k best classes. Everything is computed in float64.
+Thresholds come from the calibration rows: the calibration split, or valid where there is none.
+Larger d2, larger z and smaller p mean more out of domain. Shapes: N ads, C classes, H hidden, k
+best classes. Everything is computed in float64.
 """
 
 import math
@@ -41,10 +41,13 @@ class Thresholds:
         object.__setattr__(self, "calibration_d2", d2)
         if not np.isfinite([self.threshold, self.mu, self.sigma]).all() or self.sigma < 0:
             raise BundleError(
-                f"threshold {self.threshold}, mu {self.mu}, sigma {self.sigma}: not finite or negative; fit again"
+                f"threshold {self.threshold}, mu {self.mu}, sigma {self.sigma}: not finite or"
+                " negative; fit again"
             )
         if d2.ndim != 1 or len(d2) < 2 or not np.isfinite(d2).all() or (np.diff(d2) < 0).any():
-            raise BundleError("calibration_d2 must be two or more finite distances in ascending order: fit again")
+            raise BundleError(
+                "calibration_d2 must be two or more finite distances in ascending order: fit again"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +55,8 @@ class Decisions:
     """One entry per ad, in input order."""
 
     label: NDArray[np.object_]
-    """(N,) str: the best class, or OTHER if the ad is out of domain or the confidence is too low."""
+    """(N,) str: the best class, or OTHER if the ad is out of domain or the confidence is too
+    low."""
     confidence_N: NDArray[np.float64]
     """Probability of the best class."""
     topk_labels: NDArray[np.object_]
@@ -68,7 +72,8 @@ class Decisions:
     ood_z_N: NDArray[np.float64]
     """d2 in standard deviations above the mean of the calibration rows."""
     ood_p_N: NDArray[np.float64]
-    """Conformal p-value, in (0, 1]: the share of calibration ads at least as far away, this ad included."""
+    """Conformal p-value, in (0, 1]: the share of calibration ads at least as far away, this ad
+    included."""
     predicted_N: NDArray[np.int64]
     """Index of the best class, before OTHER."""
 
@@ -80,7 +85,9 @@ def fit_thresholds(d2_N: ArrayLike, *, quantile: float = 0.995) -> Thresholds:
     """
     d2 = np.sort(np.asarray(d2_N, dtype=np.float64))
     if len(d2) < 2:
-        raise SchemaError(f"thresholds need at least 2 valid rows, found {len(d2)}: give more valid rows")
+        raise SchemaError(
+            f"thresholds need at least 2 valid rows, found {len(d2)}: give more valid rows"
+        )
     return Thresholds(float(np.quantile(d2, quantile)), float(d2.mean()), float(d2.std(ddof=1)), d2)
 
 
@@ -97,16 +104,21 @@ def decide(
     """Decide on every ad: out of domain, too uncertain, or one of `labels` (class order).
 
     Out of domain = far away (by settings.rule) and not confident. Every comparison is strict, save
-    ood_p <= conformal_alpha and confidence >= tau_other.
-    Raises BundleError if logits, features, labels and statistics do not fit each other or hold non-finite numbers.
+    ood_p <= conformal_alpha and confidence >= tau_other. Raises BundleError if logits, features,
+    labels and statistics do not fit each other or hold non-finite numbers.
     """
     probabilities_NC = softmax(_checked_logits(logits_NC, labels, statistics), temperature)
     d2_N, _ = statistics.distance(cls_NH)
     if len(d2_N) != len(probabilities_NC):
-        raise BundleError(f"{len(probabilities_NC)} rows of logits but {len(d2_N)} of features: use one forward pass")
+        raise BundleError(
+            f"{len(probabilities_NC)} rows of logits but {len(d2_N)} of features: use one forward"
+            " pass"
+        )
 
     num_top = min(settings.top_k, len(labels))
-    top_Nk = np.argsort(-probabilities_NC, axis=1, kind="stable")[:, :num_top]  # stable: lower class first on ties
+    top_Nk = np.argsort(-probabilities_NC, axis=1, kind="stable")[
+        :, :num_top
+    ]  # stable: lower class first on ties
     scores_Nk = np.take_along_axis(probabilities_NC, top_Nk, axis=1)
     predicted_N = top_Nk[:, 0].astype(np.int64)
     confidence_N = scores_Nk[:, 0].copy()
@@ -155,8 +167,9 @@ def check_rule(settings: DecisionSettings, num_calibration: int) -> None:
     if not can_flag(settings, num_calibration):
         needed = math.ceil(1 / settings.conformal_alpha) - 1
         raise SettingsError(
-            f"conformal_alpha {settings.conformal_alpha:g} of the conformal rule needs at least {needed} calibration "
-            f"rows, found {num_calibration}; give more, a larger conformal_alpha, or rule notebook"
+            f"conformal_alpha {settings.conformal_alpha:g} of the conformal rule needs at least"
+            f" {needed} calibration rows, found {num_calibration}; give more, a larger"
+            " conformal_alpha, or rule notebook"
         )
 
 
@@ -166,10 +179,14 @@ def d2_limit(settings: DecisionSettings, thresholds: Thresholds) -> float:
         d2 = thresholds.calibration_d2  # far if at most this many calibration rows are as far
         allowed = math.floor(settings.conformal_alpha * (len(d2) + 1) * (1 + 1e-12)) - 1
         return float(d2[len(d2) - 1 - min(max(allowed, 0), len(d2) - 1)])
-    return max(settings.alpha * thresholds.threshold, thresholds.mu + settings.z_thr * thresholds.sigma)
+    return max(
+        settings.alpha * thresholds.threshold, thresholds.mu + settings.z_thr * thresholds.sigma
+    )
 
 
-def conformal_p(d2_N: NDArray[np.float64], calibration_d2: NDArray[np.float64]) -> NDArray[np.float64]:
+def conformal_p(
+    d2_N: NDArray[np.float64], calibration_d2: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Return (1 + #{calibration d2 >= d2}) / (n + 1); calibration_d2 ascending.
 
     Source: Laxhammar and Falkman 2010, conformal anomaly detection; Bates et al. 2023, equation 2.
@@ -186,11 +203,14 @@ def _checked_logits(
     num_fitted = len(statistics.means_CH)
     if logits.ndim != 2 or not logits.shape[1] == len(labels) == num_fitted:
         raise BundleError(
-            f"logits have shape {logits.shape}, but there are {len(labels)} labels and {num_fitted} fitted classes: "
-            "use the parts of one bundle"
+            f"logits have shape {logits.shape}, but there are {len(labels)} labels and {num_fitted}"
+            " fitted classes: use the parts of one bundle"
         )
     finite_N = np.isfinite(logits).all(axis=1)
     if not finite_N.all():
         row = int(np.argmin(finite_N))
-        raise BundleError(f"logits of row {row} are not finite: the checkpoint is damaged or diverged; train again")
+        raise BundleError(
+            f"logits of row {row} are not finite: the checkpoint is damaged or diverged; train"
+            " again"
+        )
     return logits

@@ -1,8 +1,9 @@
-"""Scores of how unlike the training set an ad is. Larger means more out of domain, for every detector.
+"""Scores of how unlike the training set an ad is. Larger means more out of domain, for every
+detector.
 
-A detector is a function of logits (N, C) and CLS (N, H) that returns float64 (N,). Mahalanobis is the one that decides
-in scoring; the evaluation compares it with the others on the same outputs of the same model.
-Shapes: N ads, C classes, H hidden.
+A detector is a function of logits (N, C) and CLS (N, H) that returns float64 (N,). Mahalanobis is
+the one that decides in scoring; the evaluation compares it with the others on the same outputs of
+the same model. Shapes: N ads, C classes, H hidden.
 """
 
 from collections.abc import Callable
@@ -30,21 +31,24 @@ def msp(logits_NC: Floats, temperature: float = 1.0) -> NDArray[np.float64]:
 
 
 def max_logit(logits_NC: Floats) -> NDArray[np.float64]:
-    """Return the negated largest logit. Source: Hendrycks et al. 2022, "Scaling OOD Detection", section 3."""
+    """Return the negated largest logit. Source: Hendrycks et al. 2022, "Scaling OOD Detection",
+    section 3."""
     return -logits_NC.max(axis=1).astype(np.float64)
 
 
 def energy(logits_NC: Floats, temperature: float = 1.0) -> NDArray[np.float64]:
-    """Return -T logsumexp(logits / T). Source: Liu et al. 2020, "Energy-based OOD Detection", equation 4."""
+    """Return -T logsumexp(logits / T). Source: Liu et al. 2020, "Energy-based OOD Detection",
+    equation 4."""
     return -temperature * np.asarray(logsumexp(logits_NC.astype(np.float64) / temperature, axis=1))
 
 
 def relative_mahalanobis(statistics: MahalanobisStatistics, train_cls_NH: Floats) -> Detector:
-    """Return min_c d2_c(x) - d2_0(x), where d2_0 is the distance to one Gaussian over the whole training set.
+    """Return min_c d2_c(x) - d2_0(x), where d2_0 is the distance to one Gaussian over the whole
+    training set.
 
-    Both precisions are LedoitWolf's, and both are scaled so that their own mean squared distance on train is H: the
-    difference of two scales would mean nothing.
-    Source: Ren et al. 2021, "A Simple Fix to Mahalanobis Distance for Improving Near-OOD Detection", section 2.
+    Both precisions are LedoitWolf's, and both are scaled so that their own mean squared distance on
+    train is H: the difference of two scales would mean nothing. Source: Ren et al. 2021, "A Simple
+    Fix to Mahalanobis Distance for Improving Near-OOD Detection", section 2.
     """
     background = fit_mahalanobis(train_cls_NH, np.zeros(len(train_cls_NH), np.int64), 1)
     return lambda _, cls_NH: statistics.distance(cls_NH)[0] - background.distance(cls_NH)[0]
@@ -53,7 +57,8 @@ def relative_mahalanobis(statistics: MahalanobisStatistics, train_cls_NH: Floats
 def unit_mahalanobis(train_cls_NH: Floats, labels_N: NDArray[np.integer]) -> Detector:
     """Return the squared Mahalanobis distance of l2-normalised features.
 
-    Source: Mueller and Hein 2025, "Mahalanobis++", section 4: norms of features differ by class and spoil the Gaussian.
+    Source: Mueller and Hein 2025, "Mahalanobis++", section 4: norms of features differ by class and
+    spoil the Gaussian.
     """
     classes, numbers_N = np.unique(labels_N, return_inverse=True)
     statistics = fit_mahalanobis(_unit(train_cls_NH), numbers_N, len(classes))
@@ -61,7 +66,8 @@ def unit_mahalanobis(train_cls_NH: Floats, labels_N: NDArray[np.integer]) -> Det
 
 
 def nearest_neighbours(train_cls_NH: Floats) -> Detector:
-    """Return the distance to the k-th nearest train ad, both l2-normalised; k = 10, or all where they are fewer.
+    """Return the distance to the k-th nearest train ad, both l2-normalised; k = 10, or all where
+    they are fewer.
 
     Source: Sun et al. 2022, "Out-of-Distribution Detection with Deep Nearest Neighbors", section 3.
     """
@@ -73,11 +79,16 @@ def nearest_neighbours(train_cls_NH: Floats) -> Detector:
 
 
 def fit_detectors(
-    train_cls_NH: Floats, labels_N: NDArray[np.integer], *, statistics: MahalanobisStatistics, temperature: float
+    train_cls_NH: Floats,
+    labels_N: NDArray[np.integer],
+    *,
+    statistics: MahalanobisStatistics,
+    temperature: float,
 ) -> dict[str, Detector]:
     """Return every detector by name.
 
-    `statistics` are those of the bundle; the train features may be a sample of what these were fitted on.
+    `statistics` are those of the bundle; the train features may be a sample of what these were
+    fitted on.
     """
     return {
         MAHALANOBIS: lambda _, cls_NH: statistics.distance(cls_NH)[0],

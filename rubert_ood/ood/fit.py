@@ -26,7 +26,8 @@ class FittedModel:
     thresholds: Thresholds
     decision: DecisionSettings
     calibrated_on: CalibratedOn = "valid"
-    """The rows of T and thresholds: valid, which chose the checkpoint as well, or rows of their own."""
+    """The rows of T and thresholds: valid, which chose the checkpoint as well, or rows of their
+    own."""
 
     def decide(self, logits_NC: np.ndarray, cls_NH: np.ndarray) -> Decisions:
         return decide(
@@ -55,7 +56,10 @@ def fit(
     """
     check_rule(decision, len(calibration))
     temperature = fit_temperature(
-        calibration.logits_NC, calibration.labels_N, lower=settings.temperature_min, upper=settings.temperature_max
+        calibration.logits_NC,
+        calibration.labels_N,
+        lower=settings.temperature_min,
+        upper=settings.temperature_max,
     )
     d2_N, _ = statistics.distance(calibration.cls_NH)
     thresholds = fit_thresholds(d2_N, quantile=settings.threshold_quantile)

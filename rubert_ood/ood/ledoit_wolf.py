@@ -1,9 +1,11 @@
-"""Class means and one shared LedoitWolf precision from sums over batches: the rows are never held together.
+"""Class means and one shared LedoitWolf precision from sums over batches: the rows are never held
+together.
 
-Two passes over the same rows: `ClassSums` give the means, `ResidualSums` around these means give shrinkage and
-precision. Sums of batches add up, in any order, and take O(C*H + H^2) memory.
-Source: Ledoit and Wolf 2004, "A well-conditioned estimator for large-dimensional covariance matrices", section 3.3.
-Shapes: n ads of a batch, N ads, C classes, H hidden. Everything is computed in float64.
+Two passes over the same rows: `ClassSums` give the means, `ResidualSums` around these means give
+shrinkage and precision. Sums of batches add up, in any order, and take O(C*H + H^2) memory. Source:
+Ledoit and Wolf 2004, "A well-conditioned estimator for large-dimensional covariance matrices",
+section 3.3. Shapes: n ads of a batch, N ads, C classes, H hidden. Everything is computed in
+float64.
 """
 
 from dataclasses import dataclass
@@ -16,7 +18,8 @@ from rubert_ood.errors import SchemaError
 from rubert_ood.ood.mahalanobis import Floats, MahalanobisStatistics, finite_features
 
 MIN_SHRINKAGE = 1e-10
-"""Keeps the covariance invertible where features depend on each other and rows are so many that nothing is shrunk."""
+"""Keeps the covariance invertible where features depend on each other and rows are so many that
+nothing is shrunk."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +31,8 @@ class ClassSums:
 
     @classmethod
     def of(cls, cls_nH: ArrayLike, labels_n: ArrayLike, *, num_classes: int) -> "ClassSums":
-        """Sum up one batch. Raises SchemaError on features that are not finite and on labels outside the classes."""
+        """Sum up one batch. Raises SchemaError on features that are not finite and on labels
+        outside the classes."""
         x_nH, labels = finite_features(np.asarray(cls_nH), error=SchemaError), np.asarray(labels_n)
         _check_labels(labels, len(x_nH), num_classes)
         rows = np.arange(len(labels))
@@ -42,17 +46,21 @@ class ClassSums:
         """Return the class means (C, H). Raises SchemaError on a class without a row."""
         empty = np.flatnonzero(self.counts_C == 0)
         if not self.counts_C.any():
-            raise SchemaError("no training row to fit the Mahalanobis statistics on: give train rows")
+            raise SchemaError(
+                "no training row to fit the Mahalanobis statistics on: give train rows"
+            )
         if len(empty):
             raise SchemaError(
-                f"class number {empty[0]} has no training row ({len(empty)} such): give it rows or drop the label"
+                f"class number {empty[0]} has no training row ({len(empty)} such): give it rows or"
+                " drop the label"
             )
         return np.asarray(self.sums_CH / self.counts_C[:, None])
 
 
 @dataclass(frozen=True, eq=False)
 class ResidualSums:
-    """The second pass: moments of r = x - mean of the own class. A class of one row adds a residual of zero."""
+    """The second pass: moments of r = x - mean of the own class. A class of one row adds a residual
+    of zero."""
 
     num_rows: int
     scatter_HH: Floats
@@ -69,11 +77,14 @@ class ResidualSums:
 
     def __add__(self, other: "ResidualSums") -> "ResidualSums":
         return ResidualSums(
-            self.num_rows + other.num_rows, self.scatter_HH + other.scatter_HH, self.fourth + other.fourth
+            self.num_rows + other.num_rows,
+            self.scatter_HH + other.scatter_HH,
+            self.fourth + other.fourth,
         )
 
     def shrinkage(self) -> float:
-        """Return the weight of the scaled identity in the covariance, in [0, 1]: that of sklearn's LedoitWolf."""
+        """Return the weight of the scaled identity in the covariance, in [0, 1]: that of sklearn's
+        LedoitWolf."""
         hidden = len(self.scatter_HH)
         moment_HH = self.scatter_HH / self.num_rows
         square = float(np.vdot(moment_HH, moment_HH))
@@ -83,30 +94,39 @@ class ResidualSums:
 
 
 def statistics_of(means_CH: Floats, sums: ResidualSums) -> MahalanobisStatistics:
-    """Return the statistics, the precision scaled so that the mean squared distance to the own class mean is H.
+    """Return the statistics, the precision scaled so that the mean squared distance to the own
+    class mean is H.
 
-    Features may depend on each other: shrinkage is relative to their variance, so their unit does not matter.
-    Raises SchemaError when every ad equals its class mean.
+    Features may depend on each other: shrinkage is relative to their variance, so their unit does
+    not matter. Raises SchemaError when every ad equals its class mean.
     """
     hidden = means_CH.shape[1]
     moment_HH = sums.scatter_HH / sums.num_rows
     variance = np.trace(moment_HH) / hidden
     if variance <= (np.finfo(np.float64).eps * np.abs(means_CH).max()) ** 2:  # nothing but rounding
-        raise SchemaError("every train ad equals its class mean, no covariance can be fitted: give more per class")
+        raise SchemaError(
+            "every train ad equals its class mean, no covariance can be fitted: give more per class"
+        )
     shrinkage = sums.shrinkage()
     weight = max(shrinkage, MIN_SHRINKAGE)
-    values_H, vectors_HH = np.linalg.eigh((1 - weight) * moment_HH + weight * variance * np.eye(hidden))
+    values_H, vectors_HH = np.linalg.eigh(
+        (1 - weight) * moment_HH + weight * variance * np.eye(hidden)
+    )
     precision_HH = (vectors_HH / values_H) @ vectors_HH.T
     precision_HH = (precision_HH + precision_HH.T) / 2
-    mean_d2 = np.vdot(precision_HH, moment_HH)  # mean(r' P r) is the trace of P times the second moment
+    mean_d2 = np.vdot(
+        precision_HH, moment_HH
+    )  # mean(r' P r) is the trace of P times the second moment
     return MahalanobisStatistics(means_CH, precision_HH * (hidden / mean_d2), shrinkage)
 
 
-def fit_mahalanobis(cls_NH: ArrayLike, labels_N: ArrayLike, num_classes: int) -> MahalanobisStatistics:
+def fit_mahalanobis(
+    cls_NH: ArrayLike, labels_N: ArrayLike, num_classes: int
+) -> MahalanobisStatistics:
     """Fit on rows that lie in memory: both passes over one batch.
 
-    Raises SchemaError without rows, on a class without a row, a label outside 0..num_classes-1, non-finite features,
-    or a split where every ad equals its class mean.
+    Raises SchemaError without rows, on a class without a row, a label outside 0..num_classes-1,
+    non-finite features, or a split where every ad equals its class mean.
     """
     means_CH = ClassSums.of(cls_NH, labels_N, num_classes=num_classes).means()
     return statistics_of(means_CH, ResidualSums.of(cls_NH, labels_N, means_CH=means_CH))
@@ -114,8 +134,12 @@ def fit_mahalanobis(cls_NH: ArrayLike, labels_N: ArrayLike, num_classes: int) ->
 
 def _check_labels(labels: NDArray[np.integer], num_rows: int, num_classes: int) -> None:
     if len(labels) != num_rows:
-        raise SchemaError(f"{num_rows} rows of features for {len(labels)} labels: they must come from the same split")
+        raise SchemaError(
+            f"{num_rows} rows of features for {len(labels)} labels: they must come from the same"
+            " split"
+        )
     if num_rows and (labels.min() < 0 or labels.max() >= num_classes):
         raise SchemaError(
-            f"labels {labels.min()}..{labels.max()} do not fit {num_classes} classes: 0..{num_classes - 1}"
+            f"labels {labels.min()}..{labels.max()} do not fit {num_classes} classes:"
+            f" 0..{num_classes - 1}"
         )

@@ -1,8 +1,9 @@
-"""Mahalanobis distance of a CLS vector to the nearest class: large means unlike every class of the training set.
+"""Mahalanobis distance of a CLS vector to the nearest class: large means unlike every class of the
+training set.
 
-Source: Lee et al. 2018, "A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial
-Attacks", equations 1 and 2. Means and precision are fitted in ledoit_wolf.py.
-Shapes: N ads, n ads of one chunk, C classes, H hidden. Everything is computed in float64.
+Source: Lee et al. 2018, "A Simple Unified Framework for Detecting Out-of-Distribution Samples and
+Adversarial Attacks", equations 1 and 2. Means and precision are fitted in ledoit_wolf.py. Shapes: N
+ads, n ads of one chunk, C classes, H hidden. Everything is computed in float64.
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ SYMMETRY_TOLERANCE = 1e-9  # relative to the largest entry
 class MahalanobisStatistics:
     """Class means, one shared precision, and the shrinkage that LedoitWolf chose.
 
-    Raises BundleError unless the arrays are finite, fit each other, and the precision is symmetric positive-definite.
+    Raises BundleError unless the arrays are finite, fit each other, and the precision is symmetric
+    positive-definite.
     """
 
     means_CH: Floats
@@ -35,36 +37,47 @@ class MahalanobisStatistics:
             array = np.asarray(getattr(self, name), dtype=np.float64)
             object.__setattr__(self, name, array)
             if array.ndim != 2 or array.size == 0:
-                raise BundleError(f"Mahalanobis {name} has shape {array.shape}, expected a non-empty matrix: fit again")
+                raise BundleError(
+                    f"Mahalanobis {name} has shape {array.shape}, expected a non-empty matrix: fit"
+                    " again"
+                )
             if not np.isfinite(array).all():
                 raise BundleError(
-                    f"Mahalanobis {name} holds numbers that are not finite: the bundle is damaged; fit again"
+                    f"Mahalanobis {name} holds numbers that are not finite: the bundle is damaged;"
+                    " fit again"
                 )
         hidden = self.means_CH.shape[1]
         if self.precision_HH.shape != (hidden, hidden):
             raise BundleError(
-                f"Mahalanobis precision_HH has shape {self.precision_HH.shape}, means_CH has H = {hidden}: fit again"
+                f"Mahalanobis precision_HH has shape {self.precision_HH.shape}, means_CH has H ="
+                f" {hidden}: fit again"
             )
         asymmetry = np.abs(self.precision_HH - self.precision_HH.T).max()
         if asymmetry > SYMMETRY_TOLERANCE * np.abs(self.precision_HH).max():
-            raise BundleError(f"Mahalanobis precision_HH is not symmetric (off by {asymmetry:.3g}): fit again")
+            raise BundleError(
+                f"Mahalanobis precision_HH is not symmetric (off by {asymmetry:.3g}): fit again"
+            )
         try:
             _ = self._factor_HH
         except np.linalg.LinAlgError:
-            raise BundleError("Mahalanobis precision_HH is not positive definite: fit again") from None
+            raise BundleError(
+                "Mahalanobis precision_HH is not positive definite: fit again"
+            ) from None
 
     def distance(self, cls_NH: ArrayLike, chunk_rows: int = 2048) -> tuple[Floats, Integers]:
-        """Return the squared distance to the nearest class mean, float64 (N,), and that class, int64 (N,).
+        """Return the squared distance to the nearest class mean, float64 (N,), and that class,
+        int64 (N,).
 
-        Memory beyond the input: a few (chunk_rows, H) arrays. Among classes at the same distance the lowest index
-        wins. Raises BundleError if H differs from the statistics' or a feature is not finite.
+        Memory beyond the input: a few (chunk_rows, H) arrays. Among classes at the same distance
+        the lowest index wins. Raises BundleError if H differs from the statistics' or a feature is
+        not finite.
         """
         cls = np.asarray(cls_NH)
         hidden = self.means_CH.shape[1]
         if cls.ndim != 2 or cls.shape[1] != hidden:
             raise BundleError(
-                f"features have shape {cls.shape}, but the Mahalanobis statistics were fitted on H = {hidden}: "
-                "use the statistics of this model"
+                f"features have shape {cls.shape}, but the Mahalanobis statistics were fitted on H"
+                f" = {hidden}: use the statistics of this model"
             )
         d2_N = np.empty(len(cls), dtype=np.float64)
         nearest_N = np.empty(len(cls), dtype=np.int64)
@@ -80,7 +93,9 @@ class MahalanobisStatistics:
     @cached_property
     def _factor_HH(self) -> Floats:
         """L of P = L L': whitening, |(x - mu) L|^2 = (x - mu)' P (x - mu)."""
-        return np.asarray(np.linalg.cholesky((self.precision_HH + self.precision_HH.T) / 2), dtype=np.float64)
+        return np.asarray(
+            np.linalg.cholesky((self.precision_HH + self.precision_HH.T) / 2), dtype=np.float64
+        )
 
     @cached_property
     def _centre_H(self) -> Floats:
@@ -96,19 +111,23 @@ class MahalanobisStatistics:
 
     @cached_property
     def _scale(self) -> tuple[float, float]:
-        """Norms that bound the rounding error of the search: of the precision, and of the longest centred mean."""
+        """Norms that bound the rounding error of the search: of the precision, and of the longest
+        centred mean."""
         longest = np.linalg.norm(self.means_CH - self._centre_H, axis=1).max()
         return float(np.linalg.norm(self.precision_HH)), float(longest)
 
     def _chunk_distance(self, x_nH: Floats) -> tuple[Floats, Integers]:
-        # Half of d2 is (x'Px)/2 - x'P mu + (mu'P mu)/2 on centred vectors. Only the last two terms depend on the
-        # class, so the search for the nearest costs n*H*C, and the exact distance is taken for the winner alone.
+        # Half of d2 is (x'Px)/2 - x'P mu + (mu'P mu)/2 on centred vectors. Only the last two terms
+        # depend on the
+        # class, so the search for the nearest costs n*H*C, and the exact distance is taken for the
+        # winner alone.
         centred_nH = x_nH - self._centre_H
         halves_nC = self._offsets_C - centred_nH @ self._directions_CH.T
         nearest_n = np.argmin(halves_nC, axis=1)
         d2_n = self._exact(x_nH, nearest_n)
 
-        # The expanded square cancels: classes within its rounding error of the best are compared exactly.
+        # The expanded square cancels: classes within its rounding error of the best are compared
+        # exactly.
         norm, longest = self._scale
         unit = 4 * x_nH.shape[1] * np.finfo(np.float64).eps
         slack_n = unit * norm * longest * (np.linalg.norm(centred_nH, axis=1) + longest)
@@ -130,10 +149,14 @@ class MahalanobisStatistics:
 def finite_features(
     cls_nH: NDArray[np.floating], first_row: int = 0, error: type[RubertOodError] = BundleError
 ) -> Floats:
-    """Return the features as float64; a row that is not finite raises `error`, counted from first_row."""
+    """Return the features as float64; a row that is not finite raises `error`, counted from
+    first_row."""
     x_nH = cls_nH.astype(np.float64)
     finite_n = np.isfinite(x_nH).all(axis=1)
     if not finite_n.all():
         row = first_row + int(np.argmin(finite_n))
-        raise error(f"CLS features of row {row} are not finite: the checkpoint is damaged or diverged; train again")
+        raise error(
+            f"CLS features of row {row} are not finite: the checkpoint is damaged or diverged;"
+            " train again"
+        )
     return x_nH

@@ -34,7 +34,8 @@ __all__ = [
 
 
 class ReliabilityBin(TypedDict):
-    """Ads whose confidence lies in (lower, upper]; confidence and accuracy are means, None in an empty bin."""
+    """Ads whose confidence lies in (lower, upper]; confidence and accuracy are means, None in an
+    empty bin."""
 
     lower: float
     upper: float
@@ -52,19 +53,30 @@ class ConfusionPair(TypedDict):
     share_of_true: float
 
 
-def classification_metrics(labels_N: ArrayLike, predicted_N: ArrayLike, class_names: Sequence[str]) -> dict[str, Any]:
-    """Return {"accuracy", "macro_f1", "per_class": [{"label", "precision", "recall", "f1", "support"}]}.
+def classification_metrics(
+    labels_N: ArrayLike, predicted_N: ArrayLike, class_names: Sequence[str]
+) -> dict[str, Any]:
+    """Return {"accuracy", "macro_f1", "per_class": [{"label", "precision", "recall", "f1",
+    "support"}]}.
 
-    per_class lists every class; an undefined ratio counts as 0. macro_f1 is the mean over the classes that occur in
-    labels or predictions, as in sklearn.
+    per_class lists every class; an undefined ratio counts as 0. macro_f1 is the mean over the
+    classes that occur in labels or predictions, as in sklearn.
     """
     labels, predicted = _class_indices(labels_N, predicted_N, len(class_names))
     precision_C, recall_C, f1_C, support_C = precision_recall_fscore_support(
         labels, predicted, labels=np.arange(len(class_names)), zero_division=0
     )
     per_class = [
-        {"label": name, "precision": float(p), "recall": float(r), "f1": float(f1), "support": int(support)}
-        for name, p, r, f1, support in zip(class_names, precision_C, recall_C, f1_C, support_C, strict=True)
+        {
+            "label": name,
+            "precision": float(p),
+            "recall": float(r),
+            "f1": float(f1),
+            "support": int(support),
+        }
+        for name, p, r, f1, support in zip(
+            class_names, precision_C, recall_C, f1_C, support_C, strict=True
+        )
     ]
     return {
         "accuracy": float(accuracy_score(labels, predicted)),
@@ -76,7 +88,8 @@ def classification_metrics(labels_N: ArrayLike, predicted_N: ArrayLike, class_na
 def confusion_pairs(
     labels_N: ArrayLike, predicted_N: ArrayLike, class_names: Sequence[str], top: int = 15
 ) -> list[ConfusionPair]:
-    """Return the most frequent confusions, at most `top`; most frequent first, then by class order."""
+    """Return the most frequent confusions, at most `top`; most frequent first, then by class
+    order."""
     labels, predicted = _class_indices(labels_N, predicted_N, len(class_names))
     counts_CC = confusion_matrix(labels, predicted, labels=np.arange(len(class_names)))
     support_C = counts_CC.sum(axis=1)
@@ -95,7 +108,9 @@ def confusion_pairs(
     ]
 
 
-def reliability_bins(probabilities_NC: ArrayLike, labels_N: ArrayLike, num_bins: int = 15) -> list[ReliabilityBin]:
+def reliability_bins(
+    probabilities_NC: ArrayLike, labels_N: ArrayLike, num_bins: int = 15
+) -> list[ReliabilityBin]:
     """Cut the ads by confidence (largest probability) into bins of equal width over (0, 1].
 
     Source: Guo et al. 2017, section 2.
@@ -106,7 +121,8 @@ def reliability_bins(probabilities_NC: ArrayLike, labels_N: ArrayLike, num_bins:
     confidence_N = probabilities.max(axis=1)
     correct_N = probabilities.argmax(axis=1) == labels
     edges = np.linspace(0.0, 1.0, num_bins + 1)
-    # side="left" puts a value that equals an upper edge below it; inner edges only, so rounding above 1 stays inside.
+    # side="left" puts a value that equals an upper edge below it; inner edges only, so rounding
+    # above 1 stays inside.
     bin_N = np.searchsorted(edges[1:-1], confidence_N, side="left")
     count_B = np.bincount(bin_N, minlength=num_bins)
     confidence_B = np.bincount(bin_N, weights=confidence_N, minlength=num_bins)
@@ -124,7 +140,8 @@ def reliability_bins(probabilities_NC: ArrayLike, labels_N: ArrayLike, num_bins:
 
 
 def ece(probabilities_NC: ArrayLike, labels_N: ArrayLike, num_bins: int = 15) -> float:
-    """Return the expected calibration error: mean |accuracy - confidence| over the bins, weighted by count.
+    """Return the expected calibration error: mean |accuracy - confidence| over the bins, weighted
+    by count.
 
     Source: Guo et al. 2017, equation 3.
     """
@@ -141,9 +158,10 @@ def ece(probabilities_NC: ArrayLike, labels_N: ArrayLike, num_bins: int = 15) ->
 def ood_metrics(scores_in: ArrayLike, scores_out: ArrayLike) -> dict[str, float]:
     """Compare OOD scores (larger = more OOD) of in-domain and out-of-domain ads.
 
-    auroc, aupr_out and fpr95 take OOD as the positive class; aupr_in takes in-domain, with negated scores. fpr95 is
-    the smallest share of in-domain ads flagged by a threshold that catches at least 95 % of the OOD ads.
-    Source: Hendrycks and Gimpel 2017, section 2; FPR95 from Liang et al. 2018, section 4.2.
+    auroc, aupr_out and fpr95 take OOD as the positive class; aupr_in takes in-domain, with negated
+    scores. fpr95 is the smallest share of in-domain ads flagged by a threshold that catches at
+    least 95 % of the OOD ads. Source: Hendrycks and Gimpel 2017, section 2; FPR95 from Liang et al.
+    2018, section 4.2.
     """
     inside = np.asarray(scores_in, dtype=np.float64)
     outside = np.asarray(scores_out, dtype=np.float64)
@@ -167,12 +185,18 @@ def _class_indices(
     _require_rows(labels)
     for name, indices in (("labels", labels), ("predictions", predicted)):
         if len(indices) != len(labels):
-            raise SchemaError(f"{len(labels)} labels for {len(indices)} {name}: they must belong to the same ads")
+            raise SchemaError(
+                f"{len(labels)} labels for {len(indices)} {name}: they must belong to the same ads"
+            )
         if indices.min() < 0 or indices.max() >= num_classes:
-            raise SchemaError(f"{name} {indices.min()}..{indices.max()} do not fit {num_classes} class names")
+            raise SchemaError(
+                f"{name} {indices.min()}..{indices.max()} do not fit {num_classes} class names"
+            )
     return labels, predicted
 
 
 def _require_rows(rows: Sized) -> None:
     if len(rows) == 0:
-        raise InputError("no ads to measure: the split or one side of the comparison is empty; give it rows")
+        raise InputError(
+            "no ads to measure: the split or one side of the comparison is empty; give it rows"
+        )

@@ -1,8 +1,9 @@
-"""Choose the thresholds of the decision for a stated target, on labelled ads and perhaps on foreign texts.
+"""Choose the thresholds of the decision for a stated target, on labelled ads and perhaps on foreign
+texts.
 
-Every combination of three things is tried: how far is far (the strength of the rule), the confidence gate, and
-tau_other. Without foreign texts only tau_other: nothing then speaks for flagging anything. An ad is kept when it gets
-one of the classes; foreign texts should not be kept.
+Every combination of three things is tried: how far is far (the strength of the rule), the
+confidence gate, and tau_other. Without foreign texts only tau_other: nothing then speaks for
+flagging anything. An ad is kept when it gets one of the classes; foreign texts should not be kept.
 Shapes: N ads, C classes, T values of tau_other.
 """
 
@@ -41,10 +42,12 @@ class _Curves:
 def choose_decision(
     model: FittedModel, ads: Outputs, foreign: Outputs | None, *, min_precision: float | None
 ) -> DecisionSettings:
-    """Return the settings with the largest coverage at such a precision; without one, with the largest macro-F1.
+    """Return the settings with the largest coverage at such a precision; without one, with the
+    largest macro-F1.
 
-    The rule stays the model's own. On ties the largest coverage, then the smallest tau_other. Raises
-    PublicationRefusedError when no combination reaches the precision, on 1 / (1 - min_precision) kept ads at least.
+    The rule stays the model's own. On ties the largest coverage, then the smallest tau_other.
+    Raises PublicationRefusedError when no combination reaches the precision, on 1 / (1 -
+    min_precision) kept ads at least.
     """
     best: tuple[Any, ...] = ()
     best_precision = 0.0
@@ -56,30 +59,35 @@ def choose_decision(
         if min_precision is None:
             values_T = curves.macro_f1_T
         else:
-            values_T = np.where(enough_T & (curves.precision_T >= min_precision), curves.coverage_T, -1.0)
+            values_T = np.where(
+                enough_T & (curves.precision_T >= min_precision), curves.coverage_T, -1.0
+            )
         row = int(np.lexsort((TAUS_T, -curves.coverage_T, -values_T))[0])
         rank = (values_T[row], curves.coverage_T[row], -TAUS_T[row])
         if values_T[row] >= 0 and (not best or rank > best[0]):
             best = (rank, settings.model_copy(update={"tau_other": float(TAUS_T[row])}))
     if not best:
         raise PublicationRefusedError(
-            f"min_precision: no threshold reaches {min_precision:g} on {ads_needed(min_precision):,} or more kept ads, "
-            f"the best precision on so many is {best_precision:.4f}; lower it, give more ads, or train a better model"
+            f"min_precision: no threshold reaches {min_precision:g} on"
+            f" {ads_needed(min_precision):,} or more kept ads, the best precision on so many is"
+            f" {best_precision:.4f}; lower it, give more ads, or train a better model"
         )
     return best[1]
 
 
 def ads_needed(min_precision: float | None) -> int:
-    """Return how many ads must be kept: among fewer, no mistake is mere chance and one breaks the promise."""
+    """Return how many ads must be kept: among fewer, no mistake is mere chance and one breaks the
+    promise."""
     return 1 if min_precision is None else math.ceil(round(1 / (1 - min_precision), 6))
 
 
 def measure(model: FittedModel, ads: Outputs, foreign: Outputs | None) -> dict[str, Any]:
     """Return what the model's decision reaches.
 
-    precision: right over kept, foreign texts among the kept; precision_low: lower end of its 95 % interval (Wilson).
-    coverage: share of the ads that are kept; accuracy: share that is kept and right; macro_f1: over the classes, and
-    over Other if there are foreign texts; foreign_kept: their share that gets one of the classes.
+    precision: right over kept, foreign texts among the kept; precision_low: lower end of its 95 %
+    interval (Wilson). coverage: share of the ads that are kept; accuracy: share that is kept and
+    right; macro_f1: over the classes, and over Other if there are foreign texts; foreign_kept:
+    their share that gets one of the classes.
     """
     decisions, other = _decide(model, ads, foreign)
     kept_N = decisions.label != OTHER
@@ -100,14 +108,21 @@ def measure(model: FittedModel, ads: Outputs, foreign: Outputs | None) -> dict[s
 
 
 def _candidates(model: FittedModel) -> Iterator[DecisionSettings]:
-    """Yield every strength of the rule with every gate; where nothing is flagged the strength says nothing."""
+    """Yield every strength of the rule with every gate; where nothing is flagged the strength says
+    nothing."""
     decision = model.decision
     yield decision
-    strengths = [_strength(model, share) for share in FAR_SHARES if share * len(model.thresholds.calibration_d2) >= 1]
+    strengths = [
+        _strength(model, share)
+        for share in FAR_SHARES
+        if share * len(model.thresholds.calibration_d2) >= 1
+    ]
     for strength in [{}, *strengths]:  # the present one as well
         for gate in GATES[1:]:
             yield decision.model_copy(update=strength | {"ood_conf_gate": gate})
-    yield decision.model_copy(update={"ood_conf_gate": GATES[0]})  # last: on a tie something is flagged
+    yield decision.model_copy(
+        update={"ood_conf_gate": GATES[0]}
+    )  # last: on a tie something is flagged
 
 
 def _strength(model: FittedModel, share: float) -> dict[str, float]:
@@ -119,11 +134,15 @@ def _strength(model: FittedModel, share: float) -> dict[str, float]:
     # both conditions of the rule become the same limit
     return {
         "alpha": limit / thresholds.threshold,
-        "z_thr": (limit - thresholds.mu) / thresholds.sigma if thresholds.sigma else model.decision.z_thr,
+        "z_thr": (
+            (limit - thresholds.mu) / thresholds.sigma if thresholds.sigma else model.decision.z_thr
+        ),
     }
 
 
-def _decide(model: FittedModel, ads: Outputs, foreign: Outputs | None) -> tuple[Decisions, Decisions | None]:
+def _decide(
+    model: FittedModel, ads: Outputs, foreign: Outputs | None
+) -> tuple[Decisions, Decisions | None]:
     """Decide on both once: what the settings change follows from distances and confidences."""
     ours = model.decide(ads.logits_NC, ads.cls_NH)
     return ours, None if foreign is None else model.decide(foreign.logits_NC, foreign.cls_NH)
@@ -137,7 +156,8 @@ def _curves(
     foreign: Decisions | None,
     taus_T: np.ndarray,
 ) -> _Curves:
-    """Count, for every tau_other at once, what is kept under these settings and what of it is right."""
+    """Count, for every tau_other at once, what is kept under these settings and what of it is
+    right."""
     num_classes, num_ads = len(model.labels), len(labels_N)
     in_domain_N = ~_is_ood(model, settings, ads)
     kept_TC = _kept(ads, in_domain_N, taus_T, num_classes)
@@ -145,7 +165,9 @@ def _curves(
     support_C = np.bincount(labels_N, minlength=num_classes)
     kept_ads_T, all_kept_TC = kept_TC.sum(axis=1), kept_TC
     if foreign is not None:
-        all_kept_TC = kept_TC + _kept(foreign, ~_is_ood(model, settings, foreign), taus_T, num_classes)
+        all_kept_TC = kept_TC + _kept(
+            foreign, ~_is_ood(model, settings, foreign), taus_T, num_classes
+        )
     f1_TC = _f1(right_TC, all_kept_TC, support_C)
     occurs_TC = (all_kept_TC > 0) | (support_C > 0)
     sum_T, count_T = np.where(occurs_TC, f1_TC, 0).sum(axis=1), occurs_TC.sum(axis=1)
@@ -155,7 +177,9 @@ def _curves(
         foreign_out_T = num_foreign - (all_kept_T - kept_ads_T)
         out_T = num_ads + num_foreign - all_kept_T
         sum_T, count_T = sum_T + _f1(foreign_out_T, out_T, np.array(num_foreign)), count_T + 1
-    precision_T = np.divide(right_TC.sum(axis=1), all_kept_T, out=np.zeros(len(taus_T)), where=all_kept_T > 0)
+    precision_T = np.divide(
+        right_TC.sum(axis=1), all_kept_T, out=np.zeros(len(taus_T)), where=all_kept_T > 0
+    )
     return _Curves(all_kept_T, precision_T, kept_ads_T / num_ads, sum_T / np.maximum(count_T, 1))
 
 
@@ -166,8 +190,11 @@ def _is_ood(model: FittedModel, settings: DecisionSettings, decisions: Decisions
     return far_N & (decisions.confidence_N < settings.ood_conf_gate)
 
 
-def _kept(decisions: Decisions, mask_N: np.ndarray, taus_T: np.ndarray, num_classes: int) -> np.ndarray:
-    """Count the masked ads with confidence >= tau by predicted class: int64 (T, C). taus_T ascend."""
+def _kept(
+    decisions: Decisions, mask_N: np.ndarray, taus_T: np.ndarray, num_classes: int
+) -> np.ndarray:
+    """Count the masked ads with confidence >= tau by predicted class: int64 (T, C). taus_T
+    ascend."""
     # taus that the ad passes: the first so many
     passed_N = np.searchsorted(taus_T, decisions.confidence_N[mask_N], side="right")
     cells = passed_N * num_classes + decisions.predicted_N[mask_N]

@@ -113,9 +113,11 @@ def naming(place: Place, manifest: Mapping[str, Any], history: list[str]) -> Poi
 
 
 def swap(place: Place, pointer: Pointer) -> Pointer | None:
-    """Put a pointer if the one that was seen is still there; return the one that is there afterwards.
+    """Put a pointer if the one that was seen is still there; return the one that is there
+    afterwards.
 
-    It is read again whatever the answer says: that may be lost, and some servers ignore the condition.
+    It is read again whatever the answer says: that may be lost, and some servers ignore the
+    condition.
     """
     data = pointer.model_dump_json(indent=1, exclude_none=True).encode()
     storage.swap_bytes(place.uri, data, place.version)
@@ -123,7 +125,8 @@ def swap(place: Place, pointer: Pointer) -> Pointer | None:
 
 
 def is_swapped(now: Pointer | None, path: str, older: Pointer | None) -> bool:
-    """Say whether a swap from `older` to the run at `path` took place, be it that others followed."""
+    """Say whether a swap from `older` to the run at `path` took place, be it that others
+    followed."""
     if now is None or path not in now.runs:
         return False
     return older is None or older.path not in now.runs[: now.runs.index(path)]

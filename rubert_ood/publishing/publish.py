@@ -65,11 +65,11 @@ def publish_run(
 ) -> dict[str, Any]:
     """Apply the gate and swap the pointer, of a backfill those of `day` and catalogue.
 
-    Returns the manifest as noted. `force` is the reason to publish whatever stands against it. `claim`
-    raises PartialRunError when another start holds the run. All is asked again, and the gate compares
-    with the run that is really replaced, when another publisher is faster. A run that was published
-    before is noted as such, and stays where it is: in the history. Raises ErrorRateError or
-    PublicationRefusedError; the output is kept, and the manifest says why.
+    Returns the manifest as noted. `force` is the reason to publish whatever stands against it.
+    `claim` raises PartialRunError when another start holds the run. All is asked again, and the
+    gate compares with the run that is really replaced, when another publisher is faster. A run that
+    was published before is noted as such, and stays where it is: in the history. Raises
+    ErrorRateError or PublicationRefusedError; the output is kept, and the manifest says why.
     """
     run_uri, output_uri = manifest["run_uri"], manifest["output_uri"]
     for attempt in range(SWAP_ATTEMPTS):
@@ -96,7 +96,9 @@ def publish_run(
             log.warning("publish   %s: %s", output_uri, UNSAFE)
         if all(_swap_to(place, noted, day) for place in targets):
             return _note_published(noted)
-    raise PartialRunError(f"{output_uri}: other publishers swap {POINTER_FILE} all the time; publish again")
+    raise PartialRunError(
+        f"{output_uri}: other publishers swap {POINTER_FILE} all the time; publish again"
+    )
 
 
 UNSAFE = (
@@ -142,14 +144,19 @@ def check_not_rolled_back(found: dict[str, Any], places: list[Place], run_uri: s
         if place.took_back(run_uri):
             rolled_back = place.pointer.rolled_back if place.pointer else None
             this = rolled_back is not None and rolled_back.path == place.path_of(run_uri)
-            reason = reason or (rolled_back.reason if rolled_back and this else f"{place.uri} says so")
+            reason = reason or (
+                rolled_back.reason if rolled_back and this else f"{place.uri} says so"
+            )
     if reason:
         raise PublicationRefusedError(
-            f"{run_uri}: was rolled back ({reason}); to publish it again give --force REASON to `publish`"
+            f"{run_uri}: was rolled back ({reason}); to publish it again give --force REASON to"
+            " `publish`"
         )
 
 
-def _refusal(manifest: dict[str, Any], targets: list[Place], gate: list[dict[str, Any]]) -> RubertOodError | None:
+def _refusal(
+    manifest: dict[str, Any], targets: list[Place], gate: list[dict[str, Any]]
+) -> RubertOodError | None:
     """Return the error that says why a run may not be published; None when it may."""
     run_uri = manifest["run_uri"]
     refusal = nothing_scored(manifest) or gate_error(run_uri, gate)
@@ -159,9 +166,10 @@ def _refusal(manifest: dict[str, Any], targets: list[Place], gate: list[dict[str
             if place.root_uri != manifest["output_uri"]:
                 back = f"`rollback --output_uri {place.root_uri}` takes that one back first"
             refusal = PublicationRefusedError(
-                f"{run_uri}: not published, output kept: it is older (run_date {manifest['run_date']}, finished "
-                f"{manifest['finished_at']}) than {place.pointer.path} (run_date {place.pointer.run_date}, finished "
-                f"{_finished_at(place)}), which {place.uri} names; {back}"
+                f"{run_uri}: not published, output kept: it is older (run_date"
+                f" {manifest['run_date']}, finished {manifest['finished_at']}) than"
+                f" {place.pointer.path} (run_date {place.pointer.run_date}, finished"
+                f" {_finished_at(place)}), which {place.uri} names; {back}"
             )
     return refusal
 
@@ -182,25 +190,32 @@ def _replaced(
     now = run_before(manifest["run_uri"], places)
     if (now or {}).get("run_uri") != (day.before or {}).get("run_uri"):
         raise PartialRunError(
-            f"{manifest['run_uri']}: another run of this day came in between; the same command compares again"
+            f"{manifest['run_uri']}: another run of this day came in between; the same command"
+            " compares again"
         )
     goes_on = catalogue in targets or catalogue.names(manifest["run_uri"])
     return (newest or now) if goes_on else (now or newest)
 
 
 def manifest_at(place: Place, *, other_than: str = "") -> dict[str, Any] | None:
-    """Return the manifest of the run that a pointer names, unless that is `other_than` or is gone."""
+    """Return the manifest of the run that a pointer names, unless that is `other_than` or is
+    gone."""
     if place.pointer is None or place.names(other_than):
         return None
     run_uri = storage.join(place.root_uri, place.pointer.path)
     found, _ = manifest_and_version(run_uri)
     if not found:  # removed by retention, say: nothing to be compared with
-        log.warning("gate      %s is gone, so nothing is compared with the last published run", run_uri)
+        log.warning(
+            "gate      %s is gone, so nothing is compared with the last published run", run_uri
+        )
     return found or None
 
 
 def _noted(
-    manifest: dict[str, Any], gate: list[dict[str, Any]], force: str | None, refusal: RubertOodError | None
+    manifest: dict[str, Any],
+    gate: list[dict[str, Any]],
+    force: str | None,
+    refusal: RubertOodError | None,
 ) -> dict[str, Any]:
     """Return the manifest with what came out of the gate."""
     noted = {name: value for name, value in manifest.items() if name != "refusal_reason"}

@@ -23,15 +23,18 @@ log = logging.getLogger(__name__)
 def roll_back(root_uri: str, reason: str) -> Pointer:
     """Let a pointer name the run that was published before; return the new pointer.
 
-    Raises InputError when there is none, or when it is no longer whole enough to be read, and PublicationRefusedError
-    when another run is published in the meantime: nobody has seen that one.
+    Raises InputError when there is none, or when it is no longer whole enough to be read, and
+    PublicationRefusedError when another run is published in the meantime: nobody has seen that one.
     """
     bad = ""
     for _ in range(SWAP_ATTEMPTS):
         place = look(root_uri)
         older = place.pointer
         if older is None or not older.history:
-            raise InputError(f"{root_uri}: {'no run' if older is None else 'only one run'} was published; no way back")
+            raise InputError(
+                f"{root_uri}: {'no run' if older is None else 'only one run'} was published; no way"
+                " back"
+            )
         if bad not in ("", older.path):
             raise PublicationRefusedError(
                 f"{place.uri}: not rolled back, {older.path} was published meanwhile; "
@@ -47,7 +50,9 @@ def roll_back(root_uri: str, reason: str) -> Pointer:
         if now is not None and bad in now.taken_back:
             _note_rollback(storage.join(root_uri, bad), reason)
             return now
-    raise PartialRunError(f"{root_uri}: other publishers swap {POINTER_FILE} all the time; roll back again")
+    raise PartialRunError(
+        f"{root_uri}: other publishers swap {POINTER_FILE} all the time; roll back again"
+    )
 
 
 def _note_rollback(run_uri: str, reason: str) -> None:
@@ -58,12 +63,18 @@ def _note_rollback(run_uri: str, reason: str) -> None:
             return None
         pointers = named_by(run_uri)
         if pointers:
-            log.warning("rollback  %s still names that run; roll it back there too", " and ".join(pointers))
+            log.warning(
+                "rollback  %s still names that run; roll it back there too", " and ".join(pointers)
+            )
             return found | {"pointers": pointers}
         return found | {"outcome": "rolled_back", "rollback_reason": reason, "pointers": []}
 
     try:
         if not revise_manifest(run_uri, change):
-            log.warning("rollback  %s: the run that was taken back has no manifest any more", run_uri)
+            log.warning(
+                "rollback  %s: the run that was taken back has no manifest any more", run_uri
+            )
     except InputError as error:
-        log.warning("rollback  the manifest of the run that was taken back cannot be read: %s", error)
+        log.warning(
+            "rollback  the manifest of the run that was taken back cannot be read: %s", error
+        )

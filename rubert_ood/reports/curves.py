@@ -15,7 +15,10 @@ def class_curves(p_NC: np.ndarray, labels_N: np.ndarray) -> dict[str, list[list[
     truth = (np.arange(p_NC.shape[1]) == labels_N[:, None]).ravel()
     precision, recall, _ = precision_recall_curve(truth, p_NC.ravel())
     false_positive, true_positive, _ = roc_curve(truth, p_NC.ravel())
-    return {"pr": thinned(recall[::-1], precision[::-1]), "roc": thinned(false_positive, true_positive)}
+    return {
+        "pr": thinned(recall[::-1], precision[::-1]),
+        "roc": thinned(false_positive, true_positive),
+    }
 
 
 def ood_roc(scores_in: np.ndarray, scores_out: np.ndarray) -> list[list[float]]:
@@ -26,10 +29,11 @@ def ood_roc(scores_in: np.ndarray, scores_out: np.ndarray) -> list[list[float]]:
 
 
 def risk_coverage(confidence_N: np.ndarray, correct_N: np.ndarray) -> dict[str, Any]:
-    """Return {"curve": [[coverage, risk], ...], "aurc"}: the error rate among the share of ads with most confidence.
+    """Return {"curve": [[coverage, risk], ...], "aurc"}: the error rate among the share of ads with
+    most confidence.
 
-    Ads of equal confidence are taken together.
-    Source: El-Yaniv and Wiener 2010, section 2; AURC from Geifman et al. 2019, section 3.
+    Ads of equal confidence are taken together. Source: El-Yaniv and Wiener 2010, section 2; AURC
+    from Geifman et al. 2019, section 3.
     """
     order = np.argsort(-confidence_N, kind="stable")
     confidence_N, wrong_N = confidence_N[order], ~correct_N[order]
@@ -45,12 +49,16 @@ def histograms(sets: Mapping[str, np.ndarray]) -> dict[str, Any]:
     values = np.concatenate(list(sets.values()))
     low = max(float(values.min()), 1e-3)
     edges = np.geomspace(low, max(float(values.max()), 2 * low), HISTOGRAM_BINS + 1)
-    counts = {name: np.histogram(np.clip(part, edges[0], edges[-1]), edges)[0].tolist() for name, part in sets.items()}
+    counts = {
+        name: np.histogram(np.clip(part, edges[0], edges[-1]), edges)[0].tolist()
+        for name, part in sets.items()
+    }
     return {"edges": edges.tolist(), "counts": counts}
 
 
 def thinned(x: np.ndarray, y: np.ndarray) -> list[list[float]]:
-    """Keep about CURVE_POINTS points, evenly spaced along the curve: by index, a steep stretch would get none."""
+    """Keep about CURVE_POINTS points, evenly spaced along the curve: by index, a steep stretch
+    would get none."""
     length = np.r_[0.0, np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))]
     rows = np.unique(np.searchsorted(length, np.linspace(0, length[-1], CURVE_POINTS)))
     return [[float(x[row]), float(y[row])] for row in rows]

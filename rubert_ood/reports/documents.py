@@ -34,7 +34,12 @@ def evaluation_documents(
         fitted,
         {name: outputs[name] for name in SPLITS if name in outputs},
         hard_cases=(extra.hard_cases, outputs["hard_cases"]) if extra.hard_cases else None,
-        ood={name.partition("/")[2]: part for name, part in outputs.items() if name.startswith("ood/")} or None,
+        ood={
+            name.partition("/")[2]: part
+            for name, part in outputs.items()
+            if name.startswith("ood/")
+        }
+        or None,
         baseline=baseline,
         reference=reference,
         test_ads=test,

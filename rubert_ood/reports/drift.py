@@ -1,4 +1,5 @@
-"""How a run differs from the last published one, in numbers and plain words; both from their manifests alone."""
+"""How a run differs from the last published one, in numbers and plain words; both from their
+manifests alone."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,8 +8,8 @@ from rubert_ood.publishing.gate import class_shift, shift
 from rubert_ood.runs.receipts import CONFIDENCE_BINS
 
 MOVED_DISTANCE = 0.1
-"""Jensen-Shannon distance from which a distribution has moved: ads that are a sixth longer, say. Two samples of 10,000
-ads from one source differ by less than 0.05, of 1,000 ads by up to 0.17."""
+"""Jensen-Shannon distance from which a distribution has moved: ads that are a sixth longer, say.
+Two samples of 10,000 ads from one source differ by less than 0.05, of 1,000 ads by up to 0.17."""
 MOVED_FACTOR, MOVED_POINTS = 1.5, 0.005
 """A rate has moved when it changed by this factor, and by this much."""
 NUM_LABELS = 3
@@ -32,9 +33,9 @@ def rates(counts: Mapping[str, int]) -> dict[str, float | None]:
 def drift(manifest: Run, previous: Run) -> dict[str, Any]:
     """Compare two runs, of which the previous one may lack what earlier versions did not count.
 
-    Returns rows, each {what, now, before, change, distance, moved} (texts, but for the last two; "" and None where
-    unknown), largest (the labels whose shares changed most, in points), moved (the `what` of the rows that moved) and
-    bundle_before (its version, "" if it is the same bundle).
+    Returns rows, each {what, now, before, change, distance, moved} (texts, but for the last two; ""
+    and None where unknown), largest (the labels whose shares changed most, in points), moved (the
+    `what` of the rows that moved) and bundle_before (its version, "" if it is the same bundle).
     """
     now, before = rates(manifest["counts"]), rates(previous["counts"])
     labels = class_shift(dict(manifest), dict(previous))
@@ -64,7 +65,9 @@ def label_shares(run: Run) -> dict[str, float]:
 
 def _largest_moves(manifest: Run, previous: Run) -> str:
     now, before = label_shares(manifest), label_shares(previous)
-    changes = {label: now.get(label, 0.0) - before.get(label, 0.0) for label in sorted({*now, *before})}
+    changes = {
+        label: now.get(label, 0.0) - before.get(label, 0.0) for label in sorted({*now, *before})
+    }
     largest = sorted(changes, key=lambda label: -abs(changes[label]))[:NUM_LABELS]
     return ", ".join(f"{label} {_points(changes[label])}" for label in largest if changes[label])
 
@@ -81,7 +84,9 @@ def _length(manifest: Run, previous: Run) -> dict[str, Any]:
     distance = _distance(manifest, previous, "token_histogram")
     change = "" if now is None or not before else f"{now / before - 1:+.1%}"
     moved = distance is not None and distance > MOVED_DISTANCE
-    return _row("tokens per ad", _text(now, "{:.1f}"), _text(before, "{:.1f}"), change, distance, moved)
+    return _row(
+        "tokens per ad", _text(now, "{:.1f}"), _text(before, "{:.1f}"), change, distance, moved
+    )
 
 
 def _distance(manifest: Run, previous: Run, name: str) -> float | None:
@@ -114,9 +119,21 @@ def _rate(what: str, now: float | None, before: float | None) -> dict[str, Any]:
 
 
 def _row(
-    what: str, now: str = "", before: str = "", change: str = "", distance: float | None = None, moved: bool = False
+    what: str,
+    now: str = "",
+    before: str = "",
+    change: str = "",
+    distance: float | None = None,
+    moved: bool = False,
 ) -> dict[str, Any]:
-    return {"what": what, "now": now, "before": before, "change": change, "distance": distance, "moved": moved}
+    return {
+        "what": what,
+        "now": now,
+        "before": before,
+        "change": change,
+        "distance": distance,
+        "moved": moved,
+    }
 
 
 def _text(value: float | None, pattern: str) -> str:

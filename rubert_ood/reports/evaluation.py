@@ -37,9 +37,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure `test`, and what else is given.
 
-    splits: `test`, and `train` and `valid` where they are known. hard_cases: (text, expected label) with the features
-    of the texts. ood: features by kind; kinds are never averaged. reference: what detectors are fitted on; without it
-    they are not compared. Numbers that have no value are null.
+    splits: `test`, and `train` and `valid` where they are known. hard_cases: (text, expected label)
+    with the features of the texts. ood: features by kind; kinds are never averaged. reference: what
+    detectors are fitted on; without it they are not compared. Numbers that have no value are null.
     """
     test = splits["test"]
     decisions = fitted.decide(test.logits_NC, test.cls_NH)
@@ -85,7 +85,9 @@ def evaluate(
         "d2_histograms": histograms(d2),
         "d2_limit": d2_limit(fitted.decision, fitted.thresholds),
         "rules": compare_rules(fitted, test=test, kinds=dict(kinds)),
-        "detectors": compare_detectors(fitted, reference, test=test, kinds=dict(kinds)) if reference else [],
+        "detectors": compare_detectors(fitted, reference, test=test, kinds=dict(kinds))
+        if reference
+        else [],
         "slices": _slices(test_ads.traits, decisions, correct_N),
         "hard_cases": _hard_cases(fitted, *hard_cases) if hard_cases else [],
         "ood_kinds": [_ood_kind(fitted, kind, part, decisions) for kind, part in kinds],
@@ -101,7 +103,9 @@ def _mean_d2_own_class(fitted: FittedModel, splits: Mapping[str, Outputs]) -> fl
     return float(fitted.statistics.own_class_distance(train.cls_NH, train.labels_N).mean())
 
 
-def _confusions(test: Outputs, decisions: Decisions, labels: list[str], texts: Sequence[str]) -> list[dict[str, Any]]:
+def _confusions(
+    test: Outputs, decisions: Decisions, labels: list[str], texts: Sequence[str]
+) -> list[dict[str, Any]]:
     """List the most frequent mistakes with the ads that the model is most sure of."""
     numbers = {label: number for number, label in enumerate(labels)}
     confusions = []
@@ -114,8 +118,11 @@ def _confusions(test: Outputs, decisions: Decisions, labels: list[str], texts: S
     return confusions
 
 
-def _slices(traits: Mapping[str, Sequence[str]], decisions: Decisions, correct_N: np.ndarray) -> list[dict[str, Any]]:
-    """Measure each slice of the test ads, by trait, the largest first; a trait that all share says nothing."""
+def _slices(
+    traits: Mapping[str, Sequence[str]], decisions: Decisions, correct_N: np.ndarray
+) -> list[dict[str, Any]]:
+    """Measure each slice of the test ads, by trait, the largest first; a trait that all share says
+    nothing."""
     slices = []
     for trait, values in traits.items():
         values_N = np.array(values, dtype=object)
@@ -136,7 +143,9 @@ def _slices(traits: Mapping[str, Sequence[str]], decisions: Decisions, correct_N
     return slices
 
 
-def _hard_cases(fitted: FittedModel, cases: Sequence[tuple[str, str]], features: Outputs) -> list[dict[str, Any]]:
+def _hard_cases(
+    fitted: FittedModel, cases: Sequence[tuple[str, str]], features: Outputs
+) -> list[dict[str, Any]]:
     decisions = fitted.decide(features.logits_NC, features.cls_NH)
     return [
         {

@@ -1,4 +1,5 @@
-"""Figures as SVG that read on white and on black paper: no background, ink that follows the colour scheme."""
+"""Figures as SVG that read on white and on black paper: no background, ink that follows the colour
+scheme."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,18 @@ from matplotlib.ticker import LogLocator, NullFormatter
 INK = "#8a8f98"
 LIMIT = "#d2504b"
 NO_METADATA = ("Date", "Creator", "Format", "Type")
-COLOURS = ("#3b82c4", "#d9822b", "#43a060", "#d0527a", "#8f75d1", "#2a9d9d", "#a08a2c", "#c466ab", "#7d8b99", "#ad6c45")
+COLOURS = (
+    "#3b82c4",
+    "#d9822b",
+    "#43a060",
+    "#d0527a",
+    "#8f75d1",
+    "#2a9d9d",
+    "#a08a2c",
+    "#c466ab",
+    "#7d8b99",
+    "#ad6c45",
+)
 MARKERS = ("D", "o", "s", "^", "v", "<", ">", "P", "X", "*")
 COIN = 0.5
 """AUROC of a guess."""
@@ -22,11 +34,17 @@ CURVE_HEIGHT = 3.2
 NAME_CHARACTERS = 22
 """Longer labels are cut where they stand along an axis."""
 NARROW = 1000
-"""Largest d2 over smallest up to which the log axis has room for 1, 2, 5, 10, ...; beyond it, powers of ten."""
-SCHEME = "<style>svg{--ink:#5b6472}@media screen and (prefers-color-scheme:dark){svg{--ink:#a8b1bf}}</style>"
+"""Largest d2 over smallest up to which the log axis has room for 1, 2, 5, 10, ...; beyond it,
+powers of ten."""
+SCHEME = (
+    "<style>svg{--ink:#5b6472}@media screen and"
+    " (prefers-color-scheme:dark){svg{--ink:#a8b1bf}}</style>"
+)
 """An <img> has no access to the styles of its page, but it does know the reader's colour scheme."""
 STYLE: Any = {  # matplotlib's stubs want every key as a literal
-    "svg.fonttype": "none",  # a tenth of the size of outlines, and every script that the reader has fonts for
+    "svg.fonttype": (
+        "none"
+    ),  # a tenth of the size of outlines, and every script that the reader has fonts for
     "svg.hashsalt": "rubert_ood",
     "font.family": "sans-serif",
     "font.size": 9,
@@ -58,7 +76,9 @@ def _svg(draw: Callable[[Axes], None], *, width: float, height: float) -> str:
     return text.getvalue().replace("<defs>", f"{SCHEME}<defs>", 1).replace(INK, f"var(--ink,{INK})")
 
 
-def curve(points: Sequence[Sequence[float]], x_name: str, y_name: str, *, diagonal: bool = False) -> str:
+def curve(
+    points: Sequence[Sequence[float]], x_name: str, y_name: str, *, diagonal: bool = False
+) -> str:
     return curves({"": points}, x_name, y_name, diagonal=diagonal)
 
 
@@ -90,14 +110,17 @@ def risk_coverage(points: Sequence[Sequence[float]]) -> str:
     def draw(axes: Axes) -> None:
         axes.plot([p[0] for p in points], [p[1] for p in points])
         axes.yaxis.set_major_formatter("{x:.1%}")
-        axes.set(xlabel="coverage: share of ads that keep their label", ylabel="risk: wrong among them")
+        axes.set(
+            xlabel="coverage: share of ads that keep their label", ylabel="risk: wrong among them"
+        )
         axes.set(xlim=(-0.01, 1.01), ylim=(0, None))
 
     return _svg(draw, width=4.0, height=CURVE_HEIGHT)
 
 
 def reliability(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> str:
-    """Draw accuracy against confidence, with and without the temperature; the area of a dot is its share of the ads."""
+    """Draw accuracy against confidence, with and without the temperature; the area of a dot is its
+    share of the ads."""
 
     def draw(axes: Axes) -> None:
         for name, bins, colour in (("T = 1", before, COLOURS[1]), ("fitted T", after, COLOURS[0])):
@@ -116,7 +139,8 @@ def reliability(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str
 
 
 def d2_histograms(histograms: Mapping[str, Any], limit: float) -> str:
-    """Draw one ridge per set on a shared log axis of d2, with the distance above which an ad may be flagged."""
+    """Draw one ridge per set on a shared log axis of d2, with the distance above which an ad may be
+    flagged."""
     edges, sets = histograms["edges"], histograms["counts"]
 
     def draw(axes: Axes) -> None:
@@ -125,10 +149,20 @@ def d2_histograms(histograms: Mapping[str, Any], limit: float) -> str:
             colour = COLOURS[1] if list(sets)[row].startswith("OOD: ") else COLOURS[0]
             axes.stairs(heights, edges, baseline=-row, fill=True, color=colour, alpha=0.75)
         axes.axvline(limit, color=LIMIT, linewidth=1.2, linestyle="-")
-        axes.annotate(f"limit {limit:,.0f}", (limit, 1.0), xycoords=("data", "axes fraction"), ha="left", va="top",
-                      xytext=(4, 0), textcoords="offset points", color=LIMIT)  # fmt: skip
+        axes.annotate(
+            f"limit {limit:,.0f}",
+            (limit, 1.0),
+            xytext=(4, 0),
+            ha="left",
+            va="top",
+            color=LIMIT,
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+        )
         axes.set(xscale="log", xlabel="d2 to the nearest class", ylim=(0.1 - len(sets), 1.3))
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if edges[-1] < NARROW * edges[0] else (1,)))
+        axes.xaxis.set_major_locator(
+            LogLocator(subs=(1, 2, 5) if edges[-1] < NARROW * edges[0] else (1,))
+        )
         axes.xaxis.set_major_formatter("{x:,g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_yticks([-row for row in range(len(sets))], list(sets))
@@ -149,7 +183,15 @@ def detectors(aurocs: Mapping[str, Mapping[str, float]]) -> str:
     def draw(axes: Axes) -> None:
         for (name, by_kind), marker, colour in zip(aurocs.items(), MARKERS, COLOURS, strict=False):
             rows = [-kinds.index(kind) for kind in by_kind]
-            axes.plot(list(by_kind.values()), rows, marker, color=colour, label=name, alpha=0.85, linestyle="none")
+            axes.plot(
+                list(by_kind.values()),
+                rows,
+                marker,
+                color=colour,
+                label=name,
+                alpha=0.85,
+                linestyle="none",
+            )
         lowest = min(auroc for by_kind in aurocs.values() for auroc in by_kind.values())
         axes.set(xlabel="AUROC (OOD is the positive class)", xlim=(lowest - 0.03, 1.01))
         if lowest < COIN:
@@ -171,8 +213,11 @@ def confidence(counts: Sequence[int], before: Sequence[int] | None = None) -> st
     return _svg(draw, width=5.2, height=3.0)
 
 
-def lengths(edges: Sequence[int], counts: Sequence[int], before: Sequence[int] | None = None) -> str:
-    """Draw the histogram of tokens per ad, one bar per bin; edges: lower ends of the bins, the last without end."""
+def lengths(
+    edges: Sequence[int], counts: Sequence[int], before: Sequence[int] | None = None
+) -> str:
+    """Draw the histogram of tokens per ad, one bar per bin; edges: lower ends of the bins, the last
+    without end."""
     used = [i for i, both in enumerate(zip(counts, before or counts, strict=True)) if any(both)]
     bins = slice(used[0], used[-1] + 1)
     names = [f"{edge:,}" for edge in edges[bins]]
@@ -186,11 +231,15 @@ def lengths(edges: Sequence[int], counts: Sequence[int], before: Sequence[int] |
     return _svg(draw, width=5.2, height=3.0)
 
 
-def _two_runs(axes: Axes, edges: Sequence[float], counts: Sequence[int], before: Sequence[int] | None) -> None:
+def _two_runs(
+    axes: Axes, edges: Sequence[float], counts: Sequence[int], before: Sequence[int] | None
+) -> None:
     """Draw two histograms as shares: this run filled, the one before as a line."""
     axes.stairs(_shares(counts), edges, fill=True, color=COLOURS[0], alpha=0.75, label="this run")
     if before:
-        axes.stairs(_shares(before), edges, color=COLOURS[1], linewidth=1.6, label="before", linestyle="-")
+        axes.stairs(
+            _shares(before), edges, color=COLOURS[1], linewidth=1.6, label="before", linestyle="-"
+        )
         axes.legend(loc="best")
     axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
     axes.set(ylabel="share of ads", ylim=(0, None))
@@ -202,21 +251,32 @@ def _shares(counts: Sequence[int]) -> list[float]:
 
 def throughput(edges_s: Sequence[float], ads_per_s: Sequence[float]) -> str:
     """Draw the speed in each stretch of time; edges in seconds since the start."""
-    unit, seconds = next(((u, s) for u, s in (("hours", 3600), ("minutes", 60)) if edges_s[-1] > 3 * s), ("seconds", 1))
+    unit, seconds = next(
+        ((u, s) for u, s in (("hours", 3600), ("minutes", 60)) if edges_s[-1] > 3 * s),
+        ("seconds", 1),
+    )
 
     def draw(axes: Axes) -> None:
-        axes.stairs(ads_per_s, [edge / seconds for edge in edges_s], fill=True, color=COLOURS[0], alpha=0.75)
+        axes.stairs(
+            ads_per_s, [edge / seconds for edge in edges_s], fill=True, color=COLOURS[0], alpha=0.75
+        )
         axes.yaxis.set_major_formatter("{x:,.0f}")
-        axes.set(xlabel=f"{unit} since the first shard began", ylabel="ads per second", ylim=(0, None))
+        axes.set(
+            xlabel=f"{unit} since the first shard began", ylabel="ads per second", ylim=(0, None)
+        )
         axes.set_xlim(0, edges_s[-1] / seconds)
 
     return _svg(draw, width=5.2, height=3.0)
 
 
 def transition_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
-    """Draw how many ads went from each label (rows) to each other one (columns), in a stronger colour for more."""
+    """Draw how many ads went from each label (rows) to each other one (columns), in a stronger
+    colour for more."""
     size = len(labels)
-    names = [label if len(label) <= NAME_CHARACTERS else f"{label[: NAME_CHARACTERS - 1]}…" for label in labels]
+    names = [
+        label if len(label) <= NAME_CHARACTERS else f"{label[: NAME_CHARACTERS - 1]}…"
+        for label in labels
+    ]
     most = max(max(row) for row in counts) or 1
 
     def draw(axes: Axes) -> None:
@@ -225,9 +285,21 @@ def transition_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]]) ->
                 if count:
                     shade = 0.12 + 0.88 * (count / most) ** 0.5
                     axes.add_patch(
-                        Rectangle((column - 0.5, row - 0.5), 1, 1, color=COLOURS[0], alpha=shade, linewidth=0)
+                        Rectangle(
+                            (column - 0.5, row - 0.5),
+                            1,
+                            1,
+                            color=COLOURS[0],
+                            alpha=shade,
+                            linewidth=0,
+                        )
                     )
-        axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), xlabel="label in B", ylabel="label in A")
+        axes.set(
+            xlim=(-0.5, size - 0.5),
+            ylim=(size - 0.5, -0.5),
+            xlabel="label in B",
+            ylabel="label in A",
+        )
         axes.set_xticks(range(size), names, rotation=60, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(size), names)
         axes.set_aspect("equal")

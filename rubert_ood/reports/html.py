@@ -1,4 +1,5 @@
-"""Render the reports: one self-contained HTML file each, that opens offline and asks nothing of the network."""
+"""Render the reports: one self-contained HTML file each, that opens offline and asks nothing of the
+network."""
 
 import base64
 import hashlib
@@ -44,13 +45,21 @@ def _environment() -> Environment:
     script = environment.get_template("sort.js").render()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment.globals |= {"script": script, "script_hash": f"sha256-{digest}", "WEAK_F1": WEAK_F1}
-    environment.globals |= {"CHANGED_PAIRS": CHANGED_PAIRS, "EXCERPT_CHARACTERS": EXCERPT_CHARACTERS}
+    environment.globals |= {
+        "CHANGED_PAIRS": CHANGED_PAIRS,
+        "EXCERPT_CHARACTERS": EXCERPT_CHARACTERS,
+    }
     return environment
 
 
 def _plain(value: Any) -> Any:
-    """Let nothing on a page act, nor stop its encoding: bidi controls, lone surrogates of file names."""
-    return printable_lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    """Let nothing on a page act, nor stop its encoding: bidi controls, lone surrogates of file
+    names."""
+    return (
+        printable_lines(value)
+        if isinstance(value, str) and not isinstance(value, Markup)
+        else value
+    )
 
 
 def _data_uri(svg: str) -> str:
@@ -65,17 +74,27 @@ def evaluation_html(evaluation: Mapping[str, Any]) -> str:
     """Render an evaluation, as `reports.evaluation.evaluate` made it."""
     kinds = evaluation["ood_kinds"]
     drawn = {
-        "reliability": figures.reliability(evaluation["reliability_before"], evaluation["reliability_after"]),
+        "reliability": figures.reliability(
+            evaluation["reliability_before"], evaluation["reliability_after"]
+        ),
         "pr": figures.curve(evaluation["curves"]["pr"], "recall", "precision"),
-        "roc": figures.curve(evaluation["curves"]["roc"], "false positive rate", "true positive rate", diagonal=True),
+        "roc": figures.curve(
+            evaluation["curves"]["roc"], "false positive rate", "true positive rate", diagonal=True
+        ),
         "risk": figures.risk_coverage(evaluation["risk_coverage"]["curve"]),
-        "d2": figures.d2_histograms(_named_sets(evaluation["d2_histograms"]), evaluation["d2_limit"]),
+        "d2": figures.d2_histograms(
+            _named_sets(evaluation["d2_histograms"]), evaluation["d2_limit"]
+        ),
     }
-    detectors = [dict(entry) | {"kinds": measured_kinds(entry)} for entry in evaluation["detectors"]]
+    detectors = [
+        dict(entry) | {"kinds": measured_kinds(entry)} for entry in evaluation["detectors"]
+    ]
     if detectors and detectors[0]["kinds"]:
         drawn["detectors"] = figures.detectors(
             {
-                entry["detector"]: {printable(kind): metrics["auroc"] for kind, metrics in entry["kinds"].items()}
+                entry["detector"]: {
+                    printable(kind): metrics["auroc"] for kind, metrics in entry["kinds"].items()
+                }
                 for entry in detectors
             }
         )
@@ -85,7 +104,11 @@ def evaluation_html(evaluation: Mapping[str, Any]) -> str:
         drawn["ood_roc"] = figures.curves(
             lines, "share of test ads", "share of OOD texts", diagonal=True, height=height
         )
-    return _environment().get_template("evaluation.html.j2").render(e=evaluation, figures=drawn, detectors=detectors)
+    return (
+        _environment()
+        .get_template("evaluation.html.j2")
+        .render(e=evaluation, figures=drawn, detectors=detectors)
+    )
 
 
 def _named_sets(histograms: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,19 +118,25 @@ def _named_sets(histograms: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def run_html(
-    manifest: Mapping[str, Any], previous: Mapping[str, Any] | None, changes: Mapping[str, Any] | None = None
+    manifest: Mapping[str, Any],
+    previous: Mapping[str, Any] | None,
+    changes: Mapping[str, Any] | None = None,
 ) -> str:
     """Render a scoring run from its manifest, beside the last published run where there is one.
 
-    changes: what became of the ads that both runs have: num_both, churn_rate (share of them whose label changed), and
-    pairs, most frequent first, each {from, to, count, examples (ad ids)}.
+    changes: what became of the ads that both runs have: num_both, churn_rate (share of them whose
+    label changed), and pairs, most frequent first, each {from, to, count, examples (ad ids)}.
     """
     drawn = {}
     before = previous or {}
     if any(confidence := manifest.get("confidence_histogram") or []):
-        drawn["confidence"] = figures.confidence(confidence, _same_bins(confidence, before.get("confidence_histogram")))
+        drawn["confidence"] = figures.confidence(
+            confidence, _same_bins(confidence, before.get("confidence_histogram"))
+        )
     if any(lengths := manifest.get("token_histogram") or []):
-        drawn["lengths"] = figures.lengths(TOKEN_EDGES, lengths, _same_bins(lengths, before.get("token_histogram")))
+        drawn["lengths"] = figures.lengths(
+            TOKEN_EDGES, lengths, _same_bins(lengths, before.get("token_histogram"))
+        )
     shards = manifest.get("shards", [])
     if shards:
         drawn["throughput"] = figures.throughput(*_speed(shards))
@@ -142,7 +171,9 @@ def _rejecting_files(shards: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
         file = files.setdefault(shard["uri"], {"uri": shard["uri"], "rejected": 0, "rows": 0})
         file["rejected"] += shard["rows_rejected"]
         file["rows"] += shard["rows_in"]
-    worst = sorted(files.values(), key=lambda file: (-file["rejected"], file["uri"]))[:REJECTING_FILES]
+    worst = sorted(files.values(), key=lambda file: (-file["rejected"], file["uri"]))[
+        :REJECTING_FILES
+    ]
     return [file for file in worst if file["rejected"]]
 
 
@@ -166,7 +197,8 @@ def diff_html(document: Mapping[str, Any]) -> str:
 
 
 def _speed(shards: Sequence[Mapping[str, Any]]) -> tuple[list[float], list[float]]:
-    """Return edges (seconds since the first shard began) and ads per second between them, by when shards ended."""
+    """Return edges (seconds since the first shard began) and ads per second between them, by when
+    shards ended."""
     ended = np.array([datetime.fromisoformat(shard["finished_at"]).timestamp() for shard in shards])
     began = ended - [shard["seconds"] for shard in shards]
     ended_s = ended - began.min()
@@ -176,13 +208,24 @@ def _speed(shards: Sequence[Mapping[str, Any]]) -> tuple[list[float], list[float
     return edges_s.tolist(), (ads / np.diff(edges_s)).tolist()
 
 
-def _class_rows(manifest: Mapping[str, Any], previous: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """Give each label its count and share, its share in the previous run and the difference; most frequent first."""
+def _class_rows(
+    manifest: Mapping[str, Any], previous: Mapping[str, Any] | None
+) -> list[dict[str, Any]]:
+    """Give each label its count and share, its share in the previous run and the difference; most
+    frequent first."""
     now, before = label_shares(manifest), label_shares(previous) if previous else {}
     rows = []
     for label in sorted(set(now) | set(before)):
         share, share_before = now.get(label, 0.0), before.get(label, 0.0)
         change = share - share_before
         count = manifest["classes"].get(label, 0)
-        rows.append({"label": label, "count": count, "share": share, "share_before": share_before, "change": change})
+        rows.append(
+            {
+                "label": label,
+                "count": count,
+                "share": share,
+                "share_before": share_before,
+                "change": change,
+            }
+        )
     return sorted(rows, key=lambda row: -row["count"])

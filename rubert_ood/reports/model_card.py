@@ -9,7 +9,8 @@ from rubert_ood.plain import markdown, printable
 
 
 def model_card(evaluation: Mapping[str, Any]) -> str:
-    """Write the card from the evaluation; names in it, of classes for one, are shown as they are, never as markup."""
+    """Write the card from the evaluation; names in it, of classes for one, are shown as they are,
+    never as markup."""
     context, headline = evaluation["context"], evaluation["headline"]
     head = {
         "language": "ru",
@@ -20,7 +21,8 @@ def model_card(evaluation: Mapping[str, Any]) -> str:
         "tags": ["classified-ads", "out-of-distribution-detection", "mahalanobis"],
     }
     findings = "\n".join(
-        f"- {'' if item['ok'] else 'CAUTION: '}{markdown(item['text'])}" for item in evaluation["verdict"]
+        f"- {'' if item['ok'] else 'CAUTION: '}{markdown(item['text'])}"
+        for item in evaluation["verdict"]
     )
     return f"""---
 {yaml.safe_dump(head, allow_unicode=True, sort_keys=False)}---
@@ -40,15 +42,18 @@ Text is `clean(title + " " + description)`; `text.json` holds what the cleaner r
 | ECE after T | {headline["ece_after"]:.4f} |
 | d2 threshold ({headline["calibrated_on"]}) | {headline["threshold"]:,.2f} |
 
-`AutoModelForSequenceClassification.from_pretrained` loads this folder for plain labels. Labels with temperature, OOD
-flag and "Other" come from `rubert-ood predict` and `rubert-ood score`. The whole evaluation is in `evaluation.html`.
+`AutoModelForSequenceClassification.from_pretrained` loads this folder for plain labels. Labels with
+temperature, OOD flag and "Other" come from `rubert-ood predict` and `rubert-ood score`. The whole
+evaluation is in `evaluation.html`.
 """
 
 
 def _origin(context: Mapping[str, Any]) -> str:
     parts = []
     if "base_model" in context:
-        parts.append(f"Fine-tuned from {markdown(context['base_model'])} on {context['num_train']:,} ads.")
+        parts.append(
+            f"Fine-tuned from {markdown(context['base_model'])} on {context['num_train']:,} ads."
+        )
     if "tuned_from" in context:
         older = markdown(context["tuned_from"])
         parts.append(f"Thresholds tuned from version {older}, measured on the ads that chose them.")

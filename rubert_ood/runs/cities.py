@@ -1,4 +1,5 @@
-"""Count the ads of cities that training has not seen: the cleaner leaves such a name in the text."""
+"""Count the ads of cities that training has not seen: the cleaner leaves such a name in the
+text."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -12,7 +13,8 @@ NAME_CHARACTERS = 100
 
 
 class CityCounter:
-    """Counts ads with a city, those whose city is unseen, and the unseen names as the cleaner spells them."""
+    """Counts ads with a city, those whose city is unseen, and the unseen names as the cleaner
+    spells them."""
 
     def __init__(self, cleaner: TextCleaner) -> None:
         self._seen = set(cleaner.cities)
@@ -20,7 +22,8 @@ class CityCounter:
         self._unseen = Counter[str]()
 
     def add(self, city: str | bytes | None) -> None:
-        """Count the city of one ad; a name that is missing, blank or not UTF-8 (bytes) does not count."""
+        """Count the city of one ad; a name that is missing, blank or not UTF-8 (bytes) does not
+        count."""
         name = normalised(city) if isinstance(city, str) else ""
         if name:
             self._rows += 1
@@ -33,7 +36,8 @@ class CityCounter:
 
 
 def add_cities(found: Iterable[dict[str, Any] | None]) -> dict[str, Any] | None:
-    """Add the counts of shards up; None if no shard has any. Names that are rare in every shard may be missing."""
+    """Add the counts of shards up; None if no shard has any. Names that are rare in every shard may
+    be missing."""
     known = [cities for cities in found if cities]
     unseen = Counter[str]()
     for cities in known:

@@ -1,9 +1,9 @@
 """Who works on a run: the newest start holds it, an older one that still lives stops and says so.
 
 Two runners do little harm (each writes the same rows), but the older one wastes its machines and
-must not publish, nor write into what the newer one has published by now: its workers ask before each
-object (`check_holder`), and replace none that is good (`write.py`). A start never waits for a lease
-to end: the runner before it may be dead, and mostly is.
+must not publish, nor write into what the newer one has published by now: its workers ask before
+each object (`check_holder`), and replace none that is good (`write.py`). A start never waits for a
+lease to end: the runner before it may be dead, and mostly is.
 """
 
 import json
@@ -64,7 +64,8 @@ class Runner:
         storage.put_bytes(_uri(run_uri), _json(me))
 
     def check(self, *, now: bool = False) -> None:
-        """Raise PartialRunError when another start has taken the run over; looks at most every 5 s unless `now`."""
+        """Raise PartialRunError when another start has taken the run over; looks at most every 5 s
+        unless `now`."""
         if not now and time.monotonic() - self._checked < CHECK_INTERVAL_S:
             return
         self._checked = time.monotonic()
@@ -85,7 +86,8 @@ def check_holder(run_uri: str, token: str) -> None:
     holder = _holder(run_uri, storage.read_optional(_uri(run_uri)))
     if holder.runner != token:
         raise PartialRunError(
-            f"{_uri(run_uri)}: this run was taken over by {holder}; this start ends, nothing is lost or doubled"
+            f"{_uri(run_uri)}: this run was taken over by {holder}; this start ends, nothing is"
+            " lost or doubled"
         )
 
 

@@ -1,7 +1,8 @@
-"""Which files a run folder must hold, and which it may not: whatever a reader would take for ads is a part of the run.
+"""Which files a run folder must hold, and which it may not: whatever a reader would take for ads is
+a part of the run.
 
-DuckDB takes every `**/*.parquet`, hidden or not; Spark and pyarrow take every file, whatever its name, in which no
-name begins with `_` or `.`.
+DuckDB takes every `**/*.parquet`, hidden or not; Spark and pyarrow take every file, whatever its
+name, in which no name begins with `_` or `.`.
 """
 
 import re
@@ -31,7 +32,11 @@ def missing_files(plan: Plan, receipts: Mapping[str, dict[str, Any]]) -> dict[st
             name = shard.older_rejected_name if is_older else shard.rejected_name
             expected[name] = shard.shard_id
     _refuse_foreign(plan.run_uri, _all_names(listing), expected)
-    return {expected[name]: f"{plan.run_uri}: {name} is missing" for name in expected if name not in present}
+    return {
+        expected[name]: f"{plan.run_uri}: {name} is missing"
+        for name in expected
+        if name not in present
+    }
 
 
 def _all_names(listing: Listing) -> set[str]:
@@ -42,7 +47,9 @@ def _all_names(listing: Listing) -> set[str]:
 def _refuse_foreign(run_uri: str, names: set[str], expected: Mapping[str, str]) -> None:
     foreign = sorted(name for name in names - {*expected} if _is_read(name))
     if foreign:
-        raise VerificationError(f"{run_uri}: {foreign[0]} is not a file of this run ({len(foreign)} such); remove it")
+        raise VerificationError(
+            f"{run_uri}: {foreign[0]} is not a file of this run ({len(foreign)} such); remove it"
+        )
 
 
 def _is_read(name: str) -> bool:

@@ -70,7 +70,11 @@ def make_manifest(
     duplicates: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Add the receipts of a run up. started_at is an ISO time; elapsed_s covers this start only."""
-    aside = [record for name, record in sorted((quarantined_shards or {}).items()) if name not in receipts]
+    aside = [
+        record
+        for name, record in sorted((quarantined_shards or {}).items())
+        if name not in receipts
+    ]
     done = [receipts[shard.shard_id] for shard in plan.shards if shard.shard_id in receipts]
     counts = {name: sum(receipt[name] for receipt in done) for name in COUNTED}
     classes = _add(receipt["classes"] for receipt in done)
@@ -90,7 +94,8 @@ def make_manifest(
         "finished_at": now.isoformat(timespec="seconds"),
         "elapsed_s": elapsed_s,
         "rows_per_s": rows_now / max(elapsed_s, 1e-9),
-        "scorer_idle_share": idle_s / max(idle_s + sum(receipt["scorer_busy_s"] for receipt in done), 1e-9),
+        "scorer_idle_share": idle_s
+        / max(idle_s + sum(receipt["scorer_busy_s"] for receipt in done), 1e-9),
         "bundle": plan.bundle,
         "input_uri": plan.input_uri,
         "output_uri": plan.output_uri,
@@ -108,11 +113,14 @@ def make_manifest(
         "classes": classes,
         "rejected_reasons": _add(receipt["rejected_reasons"] for receipt in done),
         "quarantined": plan.quarantined,
-        "quarantined_shards": [{k: v for k, v in record.items() if k != "fingerprint"} for record in aside],
+        "quarantined_shards": [
+            {k: v for k, v in record.items() if k != "fingerprint"} for record in aside
+        ],
         "empty_files": plan.empty_files,
         "ignored": asdict(plan.ignored),
         "duplicates": duplicates,
-        "confidence_histogram": _sum_histograms(done, "confidence_histogram") or [0] * CONFIDENCE_BINS,
+        "confidence_histogram": _sum_histograms(done, "confidence_histogram")
+        or [0] * CONFIDENCE_BINS,
         "token_histogram": _sum_histograms(done, "token_histogram"),
         "padding_share": padded / max(padded + counts["unique_tokens"], 1),
         "cities": add_cities(receipt.get("cities") for receipt in done),
@@ -140,7 +148,8 @@ def manifest_uri(run_uri: str) -> str:
 
 
 def read_manifest(run_uri: str) -> dict[str, Any]:
-    """Read the manifest of a run folder, which may have been moved; InputError when there is none."""
+    """Read the manifest of a run folder, which may have been moved; InputError when there is
+    none."""
     uri = manifest_uri(run_uri)
     return _parsed(run_uri, storage.read_bytes(uri))
 
@@ -178,11 +187,12 @@ def revise_manifest(
     change: Callable[[dict[str, Any]], dict[str, Any] | None],
     claim: Callable[[], object] = lambda: None,
 ) -> dict[str, Any]:
-    """Put what `change` makes of the manifest, unless that is None; return the one that is in place.
+    """Put what `change` makes of the manifest, unless that is None; return the one that is in
+    place.
 
-    `change` gets the manifest as it is then (empty if there is none), again when another process was
-    faster: nothing that another one noted is overwritten unseen. `claim` raises where this process may
-    not write any more.
+    `change` gets the manifest as it is then (empty if there is none), again when another process
+    was faster: nothing that another one noted is overwritten unseen. `claim` raises where this
+    process may not write any more.
     """
     for _ in range(SWAP_ATTEMPTS):
         found, version = manifest_and_version(run_uri)
@@ -192,4 +202,6 @@ def revise_manifest(
             return found
         if swap_manifest(manifest, version):
             return manifest
-    raise PartialRunError(f"{manifest_uri(run_uri)}: other processes write it all the time; start again")
+    raise PartialRunError(
+        f"{manifest_uri(run_uri)}: other processes write it all the time; start again"
+    )

@@ -65,7 +65,9 @@ class Manifest(Record):
 
     run_id: str
     run_date: Day
-    outcome: Literal["running", "partial", "interrupted", "complete", "refused", "published", "rolled_back"]
+    outcome: Literal[
+        "running", "partial", "interrupted", "complete", "refused", "published", "rolled_back"
+    ]
     started_at: Moment
     finished_at: Moment
     elapsed_s: float

@@ -1,4 +1,5 @@
-"""What scoring writes: the schema of a part, of the rejected rows, and the order-free digest of ad ids."""
+"""What scoring writes: the schema of a part, of the rejected rows, and the order-free digest of ad
+ids."""
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,8 @@ LENGTH_FIELDS = [
     pa.field("num_chunks", pa.int32()),
     pa.field("is_cut", pa.bool_()),
 ]
-"""What was read of a text: tokens (special tokens once, overlaps once), windows, and whether its end was left out."""
+"""What was read of a text: tokens (special tokens once, overlaps once), windows, and whether its
+end was left out."""
 
 SUBHEAD_FIELDS = [pa.field("sub_label", pa.string()), pa.field("sub_confidence", pa.float32())]
 """The finer class inside the label and its probability; only where the bundle has sub-heads."""
@@ -44,19 +46,27 @@ ERROR_SCHEMA = pa.schema(
 
 
 def part_schema(
-    carried: list[pa.Field], hidden_size: int | None, metadata: dict[str, str], *, subheads: bool = False
+    carried: list[pa.Field],
+    hidden_size: int | None,
+    metadata: dict[str, str],
+    *,
+    subheads: bool = False,
 ) -> pa.Schema:
-    """Return the schema of a part, fixed by bundle and settings; hidden_size adds the embedding column."""
+    """Return the schema of a part, fixed by bundle and settings; hidden_size adds the embedding
+    column."""
     fields = [pa.field("ad_id", pa.string(), nullable=False), *SCORE_FIELDS]
     fields += [pa.field("status", pa.string()), *LENGTH_FIELDS, pa.field("text_key", pa.string())]
     fields += SUBHEAD_FIELDS if subheads else []
     if hidden_size is not None:
         fields.append(pa.field("embedding", pa.list_(pa.float16(), hidden_size)))
-    return pa.schema([*fields, *carried], {f"rubert_ood.{name}": value for name, value in metadata.items()})
+    return pa.schema(
+        [*fields, *carried], {f"rubert_ood.{name}": value for name, value in metadata.items()}
+    )
 
 
 def ids_digest(ids: pa.ChunkedArray | pa.Array) -> int:
-    """Sum a 64-bit hash over the ids, modulo 2**64; nulls, and ids that are not UTF-8, count nothing.
+    """Sum a 64-bit hash over the ids, modulo 2**64; nulls, and ids that are not UTF-8, count
+    nothing.
 
     The sum does not depend on the order, adds up over parts, and (unlike XOR) sees a doubled id.
     """

@@ -1,7 +1,9 @@
-"""The plan of a run: its shards, and what its folder belongs to. It is on storage before any work starts.
+"""The plan of a run: its shards, and what its folder belongs to. It is on storage before any work
+starts.
 
-A shard is a range of rows in one file of one version. Its id depends on nothing but that range, and the part that it
-becomes has its name from the id: a shard that is scored twice writes the same object twice.
+A shard is a range of rows in one file of one version. Its id depends on nothing but that range, and
+the part that it becomes has its name from the id: a shard that is scored twice writes the same
+object twice.
 """
 
 import base64
@@ -47,7 +49,8 @@ class Shard:
 
     @property
     def rejected_name(self) -> str:
-        """Of its rejected rows, below the run folder: Parquet by a suffix that no reader of ads takes."""
+        """Of its rejected rows, below the run folder: Parquet by a suffix that no reader of ads
+        takes."""
         return f"_errors/{self.shard_id}.rejected"
 
     @property
@@ -84,7 +87,8 @@ class Plan:
     ignored: Ignored = field(default_factory=Ignored)
     """Files below the input that are not read."""
     carry_schema: str = ""
-    """Types of the carried columns, one over all files: see `pack_schema`. Older plans do not say."""
+    """Types of the carried columns, one over all files: see `pack_schema`. Older plans do not
+    say."""
 
     @property
     def num_rows(self) -> int:
@@ -105,14 +109,18 @@ def save_plan(plan: Plan) -> None:
         storage.create_bytes(uri, json.dumps(asdict(plan), ensure_ascii=False, indent=1).encode())
     older = load_plan(plan.run_uri)  # read again: it may be that of the other start
     if older.fingerprint != plan.fingerprint:
-        changed = [name for name, value in plan.identity.items() if older.identity.get(name) != value]
+        changed = [
+            name for name, value in plan.identity.items() if older.identity.get(name) != value
+        ]
         raise SettingsError(
-            f"{plan.run_uri} holds a run with other {', '.join(changed)}; give another run_id, or what that run had"
+            f"{plan.run_uri} holds a run with other {', '.join(changed)}; give another run_id, or"
+            " what that run had"
         )
 
 
 def load_plan(run_uri: str) -> Plan:
-    """Read the plan of a run folder, which may have been moved since; InputError when there is none."""
+    """Read the plan of a run folder, which may have been moved since; InputError when there is
+    none."""
     run_uri = storage.absolute(run_uri.rstrip("/"))
     uri = storage.join(run_uri, "_run", PLAN_FILE)
     plan = parse(uri, storage.read_bytes(uri), TypeAdapter(Plan))
@@ -130,4 +138,6 @@ def unpack_schema(text: str) -> pa.Schema:
 
 
 def digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(content, sort_keys=True, ensure_ascii=False).encode()
+    ).hexdigest()

@@ -1,8 +1,8 @@
 """Receipts. A shard is done when its receipt is there; the receipt is put after the part.
 
-A receipt counts rows in, scored and rejected, and carries an order-free digest of ad ids in and out; the manifest adds
-them up (manifest.py). A shard that cannot be scored has a quarantine record with the reason instead, until it has a
-receipt.
+A receipt counts rows in, scored and rejected, and carries an order-free digest of ad ids in and
+out; the manifest adds them up (manifest.py). A shard that cannot be scored has a quarantine record
+with the reason instead, until it has a receipt.
 """
 
 import hashlib
@@ -92,7 +92,9 @@ class Receipt(Settled):
     rows_ood: Count
     rows_cut: Count
     classes: dict[str, Count]
-    confidence_histogram: list[Count] = Field(min_length=CONFIDENCE_BINS, max_length=CONFIDENCE_BINS)
+    confidence_histogram: list[Count] = Field(
+        min_length=CONFIDENCE_BINS, max_length=CONFIDENCE_BINS
+    )
     unique_texts: Count
     tokens: Count
     unique_tokens: Count
@@ -101,7 +103,9 @@ class Receipt(Settled):
     scorer_busy_s: float
     scorer_idle_s: float
     finished_at: Moment
-    token_histogram: list[Count] = Field([], min_length=len(TOKEN_EDGES), max_length=len(TOKEN_EDGES))
+    token_histogram: list[Count] = Field(
+        [], min_length=len(TOKEN_EDGES), max_length=len(TOKEN_EDGES)
+    )
     padded_tokens: Count = 0
     cities: Cities | None = None
     top_ood: list[FarAd] = Field([])
@@ -131,9 +135,10 @@ def make_receipt(
 ) -> dict[str, Any]:
     """Count what a shard became.
 
-    part_data is the part as written; `started` is in seconds since the epoch; busy_s and idle_s: how long the scoring
-    actor worked on the shard, and how long it had waited for it; padded_tokens: what it computed beside the tokens;
-    cities and top_ood: what the report says of cities and of the farthest ads, which the part alone does not tell.
+    part_data is the part as written; `started` is in seconds since the epoch; busy_s and idle_s:
+    how long the scoring actor worked on the shard, and how long it had waited for it;
+    padded_tokens: what it computed beside the tokens; cities and top_ood: what the report says of
+    cities and of the farthest ads, which the part alone does not tell.
     """
     finished = time.time()
     return {
@@ -180,12 +185,22 @@ def part_counts(part: pa.Table) -> dict[str, Any]:
 
 
 def token_histogram(num_tokens_N: np.ndarray) -> list[int]:
-    """Count ads by length: TOKEN_EDGES[i] <= tokens < TOKEN_EDGES[i + 1], the last bin without end."""
+    """Count ads by length: TOKEN_EDGES[i] <= tokens < TOKEN_EDGES[i + 1], the last bin without
+    end."""
     bins_N = np.searchsorted(TOKEN_EDGES, num_tokens_N, side="right") - 1
     return np.bincount(bins_N, minlength=len(TOKEN_EDGES)).tolist()
 
 
-PART_COLUMNS = ["ad_id", "label", "confidence", "is_ood", "status", "num_tokens", "is_cut", "text_key"]
+PART_COLUMNS = [
+    "ad_id",
+    "label",
+    "confidence",
+    "is_ood",
+    "status",
+    "num_tokens",
+    "is_cut",
+    "text_key",
+]
 """What part_counts reads."""
 
 
@@ -203,7 +218,12 @@ def receipt_uri(run_uri: str, shard_id: str) -> str:
 
 def put_quarantine(plan: Plan, shard: Shard, reason: str) -> None:
     """Set a shard aside: note why it cannot be scored."""
-    record = {"shard_id": shard.shard_id, "fingerprint": plan.fingerprint, "uri": shard.uri, "start": shard.start}
+    record = {
+        "shard_id": shard.shard_id,
+        "fingerprint": plan.fingerprint,
+        "uri": shard.uri,
+        "start": shard.start,
+    }
     record |= {"stop": shard.stop, "rows_in": shard.num_rows, "reason": reason}
     uri = storage.join(plan.run_uri, "_run", QUARANTINE, f"{shard.shard_id}.json")
     storage.put_bytes(uri, json.dumps(record, ensure_ascii=False).encode())
@@ -215,7 +235,8 @@ def read_receipts(run_uri: str, fingerprint: str) -> dict[str, dict[str, Any]]:
 
 
 def read_quarantine(run_uri: str, fingerprint: str) -> dict[str, dict[str, Any]]:
-    """Read the records of the shards that were set aside, by shard id; a receipt of the same shard annuls one."""
+    """Read the records of the shards that were set aside, by shard id; a receipt of the same shard
+    annuls one."""
     return _read_records(run_uri, QUARANTINE, fingerprint)
 
 

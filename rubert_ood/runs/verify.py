@@ -1,4 +1,5 @@
-"""Re-read a run and compare it with its receipts and its plan: nothing lost, nothing doubled, nothing changed."""
+"""Re-read a run and compare it with its receipts and its plan: nothing lost, nothing doubled,
+nothing changed."""
 
 import hashlib
 import io
@@ -59,7 +60,8 @@ class VerifiedRun:
 
 
 class PartMismatchError(VerificationError):
-    """Some parts are missing or do not match their receipts; scoring those shards again mends it."""
+    """Some parts are missing or do not match their receipts; scoring those shards again mends
+    it."""
 
     def __init__(self, message: str, shard_ids: list[str]) -> None:
         super().__init__(message)
@@ -69,22 +71,33 @@ class PartMismatchError(VerificationError):
 def verify_run(plan: Plan) -> VerifiedRun:
     """Check parts and rejected rows against receipts, and receipts against the plan.
 
-    Raises PartialRunError when shards are missing, VerificationError that names an object which belongs to no shard,
-    and PartMismatchError that names the first part which is missing, foreign or differs from its receipt.
+    Raises PartialRunError when shards are missing, VerificationError that names an object which
+    belongs to no shard, and PartMismatchError that names the first part which is missing, foreign
+    or differs from its receipt.
     """
     receipts = read_receipts(plan.run_uri, plan.fingerprint)
     quarantined = {
-        name: record for name, record in read_quarantine(plan.run_uri, plan.fingerprint).items() if name not in receipts
+        name: record
+        for name, record in read_quarantine(plan.run_uri, plan.fingerprint).items()
+        if name not in receipts
     }
-    missing = [s for s in plan.shards if s.shard_id not in receipts and s.shard_id not in quarantined]
+    missing = [
+        s for s in plan.shards if s.shard_id not in receipts and s.shard_id not in quarantined
+    ]
     if missing:
-        raise PartialRunError(f"{plan.run_uri}: {len(missing)} of {len(plan.shards)} shards are not scored; run again")
+        raise PartialRunError(
+            f"{plan.run_uri}: {len(missing)} of {len(plan.shards)} shards are not scored; run again"
+        )
     shards = [shard for shard in plan.shards if shard.shard_id in receipts]
     problems = missing_files(plan, receipts)
-    ids = _checked_ids(plan, [shard for shard in shards if shard.shard_id not in problems], receipts, problems)
+    ids = _checked_ids(
+        plan, [shard for shard in shards if shard.shard_id not in problems], receipts, problems
+    )
     duplicates = find_duplicates(ids, [shard.uri for shard in plan.shards])
     if problems:
-        raise PartMismatchError(f"{next(iter(problems.values()))} ({len(problems)} such)", list(problems))
+        raise PartMismatchError(
+            f"{next(iter(problems.values()))} ({len(problems)} such)", list(problems)
+        )
     return VerifiedRun(receipts, quarantined, duplicates)
 
 
@@ -92,7 +105,9 @@ def check_manifest(found: Mapping[str, Any], recomputed: Mapping[str, Any]) -> N
     """Raise VerificationError when a manifest says something else than the receipts."""
     for name in COMPARED:
         if _without_timings(found.get(name)) != _without_timings(recomputed[name]):
-            raise VerificationError(f"{manifest_uri(recomputed['run_uri'])}: {name} is not what the receipts add up to")
+            raise VerificationError(
+                f"{manifest_uri(recomputed['run_uri'])}: {name} is not what the receipts add up to"
+            )
 
 
 def _without_timings(value: Any) -> Any:
@@ -100,15 +115,23 @@ def _without_timings(value: Any) -> Any:
     if not isinstance(value, list):
         return value
     return [
-        {name: part for name, part in item.items() if name not in TIMINGS} if isinstance(item, dict) else item
+        (
+            {name: part for name, part in item.items() if name not in TIMINGS}
+            if isinstance(item, dict)
+            else item
+        )
         for item in value
     ]
 
 
 def _checked_ids(
-    plan: Plan, shards: list[Shard], receipts: Mapping[str, dict[str, Any]], problems: dict[str, str]
+    plan: Plan,
+    shards: list[Shard],
+    receipts: Mapping[str, dict[str, Any]],
+    problems: dict[str, str],
 ) -> Iterator[pa.Table]:
-    """Check part after part, with few of them in memory; yield their ad ids and collect what is wrong in `problems`."""
+    """Check part after part, with few of them in memory; yield their ad ids and collect what is
+    wrong in `problems`."""
     numbers = {shard.shard_id: number for number, shard in enumerate(plan.shards)}
     progress = Progress("verify", sum(shard.num_rows for shard in shards), "ads")
 
@@ -136,7 +159,10 @@ def _check_part(plan: Plan, shard: Shard, receipt: dict[str, Any]) -> pa.Chunked
     uri = storage.join(plan.run_uri, shard.part_name)
     data = _read(uri)
     metadata, part = _parse(uri, data, PART_COLUMNS)
-    for name, key, expected in (("bundle", "bundle", plan.bundle["fingerprint"]), ("run", "run_id", plan.run_id)):
+    for name, key, expected in (
+        ("bundle", "bundle", plan.bundle["fingerprint"]),
+        ("run", "run_id", plan.run_id),
+    ):
         if metadata.get(f"rubert_ood.{key}".encode(), b"").decode() != expected:
             raise VerificationError(f"{uri}: written by another {name}")
     for name, value in part_counts(part).items():
@@ -144,14 +170,20 @@ def _check_part(plan: Plan, shard: Shard, receipt: dict[str, Any]) -> pa.Chunked
             continue
         if receipt[name] != value:
             raise VerificationError(f"{uri}: {name} is {value}, its receipt says {receipt[name]}")
-    if receipt["rows_in"] != shard.num_rows or receipt["rows_in"] != receipt["rows_scored"] + receipt["rows_rejected"]:
+    if (
+        receipt["rows_in"] != shard.num_rows
+        or receipt["rows_in"] != receipt["rows_scored"] + receipt["rows_rejected"]
+    ):
         raise VerificationError(
-            f"{uri}: {receipt['rows_in']} rows in, {part.num_rows} scored: rows were lost or doubled"
+            f"{uri}: {receipt['rows_in']} rows in, {part.num_rows} scored: rows were lost or"
+            " doubled"
         )
     if receipt["ids_in"] != (receipt["ids_out"] + receipt["ids_rejected"]) % DIGEST_MODULUS:
         raise VerificationError(f"{uri}: its ad ids are not those of the input")
     if receipt["part_sha256"] != hashlib.sha256(data).hexdigest():
-        raise VerificationError(f"{uri}: changed since it was written: its sha256 is not that of its receipt")
+        raise VerificationError(
+            f"{uri}: changed since it was written: its sha256 is not that of its receipt"
+        )
     return part["ad_id"]
 
 
@@ -182,10 +214,16 @@ def _parse(uri: str, data: bytes, columns: list[str]) -> tuple[dict[bytes, bytes
         parquet = pq.ParquetFile(io.BytesIO(data))
         metadata, part = parquet.schema_arrow.metadata or {}, parquet.read(columns)
     except (pa.ArrowException, OSError) as error:
-        raise VerificationError(f"{uri}: not readable as Parquet: {' '.join(str(error).split())}") from error
+        raise VerificationError(
+            f"{uri}: not readable as Parquet: {' '.join(str(error).split())}"
+        ) from error
     lacking = [name for name in columns if name not in part.schema.names]
     if lacking:
         written_by = metadata.get(b"rubert_ood.code_version", b"?").decode()
-        hint = "" if written_by == __version__ else f"; rubert_ood {written_by} wrote it, verify it with that version"
+        hint = (
+            ""
+            if written_by == __version__
+            else f"; rubert_ood {written_by} wrote it, verify it with that version"
+        )
         raise VerificationError(f"{uri}: no column {lacking[0]!r}{hint}")
     return metadata, part

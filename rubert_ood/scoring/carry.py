@@ -1,4 +1,5 @@
-"""Carried columns have one type over all files of the input: null adapts, numbers and times widen."""
+"""Carried columns have one type over all files of the input: null adapts, numbers and times
+widen."""
 
 from collections.abc import Iterable
 
@@ -17,11 +18,14 @@ def check_names(names: Iterable[str], taken: Iterable[str]) -> None:
     for name in names:
         if name in PARTITIONS:
             raise SettingsError(
-                f"carry_columns: {name!r} is a partition of the output (its folders are named by it); "
-                "leave it out or rename it"
+                f"carry_columns: {name!r} is a partition of the output (its folders are named by"
+                " it); leave it out or rename it"
             )
         if name in taken:
-            raise SettingsError(f"carry_columns: {name!r} would stand in the output twice; leave it out or rename it")
+            raise SettingsError(
+                f"carry_columns: {name!r} would stand in the output twice; leave it out or"
+                " rename it"
+            )
         taken.add(name)
 
 
@@ -65,12 +69,14 @@ class CarriedTypes:
 
 
 def cast_carried(uri: str, column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
-    """Give a carried column the type that it has in the output; SchemaError where a value does not fit."""
+    """Give a carried column the type that it has in the output; SchemaError where a value does not
+    fit."""
     try:
         return as_plain(column).cast(field.type)
     except pa.ArrowException:  # its words quote the value
         raise SchemaError(
-            f"{uri}: column {field.name!r}: a value does not fit {field.type}, which it has over all files"
+            f"{uri}: column {field.name!r}: a value does not fit {field.type}, which it has over"
+            " all files"
         ) from None
 
 

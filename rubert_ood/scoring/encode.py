@@ -1,4 +1,5 @@
-"""The first stage: read a shard, set bad rows aside, clean, fold equal texts, tokenize and cut into windows."""
+"""The first stage: read a shard, set bad rows aside, clean, fold equal texts, tokenize and cut into
+windows."""
 
 import json
 import time
@@ -39,7 +40,8 @@ class EncodedRows:
     rows: pa.Table
     """One row per ad: ad_id, carried columns, status, reason, text_index.
 
-    text_index points into the texts; it is null for empty and rejected ads. reason is null unless rejected.
+    text_index points into the texts; it is null for empty and rejected ads. reason is null unless
+    rejected.
     """
     texts: pa.Table
     """Each different text once: text_key, excerpt, windows, num_tokens, is_cut."""
@@ -58,12 +60,18 @@ def _encode_shard(shard: Shard, job: ScoringJob) -> dict[str, Any]:
     encoded = encode_rows(shard.uri, shard, bundle, carry=unpack_schema(job.carry_schema))
     texts = encoded.texts if job.report_texts else encoded.texts.drop_columns("excerpt")
     cities = "" if encoded.cities is None else json.dumps(encoded.cities)
-    return {"started": started, "rows": to_ipc(encoded.rows), "texts": to_ipc(texts), "cities": cities}
+    return {
+        "started": started,
+        "rows": to_ipc(encoded.rows),
+        "texts": to_ipc(texts),
+        "cities": cities,
+    }
 
 
 @retried
 def encode_rows(uri: str, shard: Shard, bundle: Bundle, *, carry: pa.Schema) -> EncodedRows:
-    """Encode the rows of a shard, of which few are in memory at a time; `carry` has the carried columns."""
+    """Encode the rows of a shard, of which few are in memory at a time; `carry` has the carried
+    columns."""
     columns = shard.columns
     texts, cities = TextFolder(bundle, _tokenizer(bundle.folder)), CityCounter(bundle.cleaner)
     ad_ids, reasons, numbers = list[str | None](), list[str | None](), list[int | None]()
@@ -81,16 +89,23 @@ def encode_rows(uri: str, shard: Shard, bundle: Bundle, *, carry: pa.Schema) -> 
         for name, chunks in carried.items():
             chunks += cast_carried(uri, table[name], carry.field(name)).chunks
     rows = {"ad_id": pa.array(ad_ids, pa.string())}
-    rows |= {f"carry.{name}": pa.chunked_array(chunks, carry.field(name).type) for name, chunks in carried.items()}
+    rows |= {
+        f"carry.{name}": pa.chunked_array(chunks, carry.field(name).type)
+        for name, chunks in carried.items()
+    }
     found, row_N = texts.finish()
-    text_index = [None if number is None or row_N[number] < 0 else row_N[number] for number in numbers]
+    text_index = [
+        None if number is None or row_N[number] < 0 else row_N[number] for number in numbers
+    ]
     status = [STATUS_EMPTY if row is None else STATUS_OK for row in text_index]
     rows |= {
         "status": pa.array(status, pa.string()),
         "reason": pa.array(reasons, pa.string()),
         "text_index": pa.array(text_index, pa.int64()),
     }
-    return EncodedRows(pa.table(rows).combine_chunks(), found, cities.counts() if "city" in columns else None)
+    return EncodedRows(
+        pa.table(rows).combine_chunks(), found, cities.counts() if "city" in columns else None
+    )
 
 
 def _batches(shard: Shard, carried: list[str]) -> Iterator[pa.RecordBatch]:

@@ -33,10 +33,11 @@ class Estimate:
 
 
 def calibrate(plan: Plan, bundle: Bundle, *, for_s: float) -> Estimate | None:
-    """Score ads from all over the input for about so many seconds; nothing is written. None if none can be scored.
+    """Score ads from all over the input for about so many seconds; nothing is written. None if none
+    can be scored.
 
-    What Ray does side by side on the cores of a node is done one after the other here, on all of them. Loading does not
-    count.
+    What Ray does side by side on the cores of a node is done one after the other here, on all of
+    them. Loading does not count.
     """
     classifier = Classifier.load(bundle.folder, use_gpu=plan.use_gpu, precision=plan.precision)
 
@@ -68,10 +69,13 @@ def calibrate(plan: Plan, bundle: Bundle, *, for_s: float) -> Estimate | None:
 
 
 def _pieces(shards: list[Shard]) -> Iterator[tuple[Shard, int]]:
-    """Yield shard and first row: one piece of every shard, in random order, then the next piece of every shard."""
+    """Yield shard and first row: one piece of every shard, in random order, then the next piece of
+    every shard."""
     order = np.random.default_rng(0).permutation(len(shards))
     for offset in itertools.count(0, PIECE_ROWS):
-        pieces = [(shards[n], shards[n].start + offset) for n in order if offset < shards[n].num_rows]
+        pieces = [
+            (shards[n], shards[n].start + offset) for n in order if offset < shards[n].num_rows
+        ]
         if not pieces:
             return
         yield from pieces

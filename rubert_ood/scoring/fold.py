@@ -1,8 +1,9 @@
-"""The different texts of a shard: each is cleaned, known by its key, and tokenized once, a few megabytes at a time.
+"""The different texts of a shard: each is cleaned, known by its key, and tokenized once, a few
+megabytes at a time.
 
-Of an ad of more than HEAD_CHARACTERS the head is cleaned, and the whole ad only where the head has too few tokens: so
-an ad of megabytes costs what its head costs. The key of such an ad is that of its cleaned head and of its rest as it
-is written.
+Of an ad of more than HEAD_CHARACTERS the head is cleaned, and the whole ad only where the head has
+too few tokens: so an ad of megabytes costs what its head costs. The key of such an ad is that of
+its cleaned head and of its rest as it is written.
 """
 
 from dataclasses import dataclass
@@ -45,7 +46,9 @@ class TextFolder:
         self._bundle = bundle
         self._tokenizer = tokenizer
         long_text = bundle.long_text
-        self._most_tokens = bundle.max_length * (long_text.max_chunks if long_text.mode == "chunk" else 1)
+        self._most_tokens = bundle.max_length * (
+            long_text.max_chunks if long_text.mode == "chunk" else 1
+        )
         self._numbers: dict[str, int] = {}
         self._pending: list[_Text] = []
         self._pending_characters = 0
@@ -70,9 +73,11 @@ class TextFolder:
         return self._numbers[key]
 
     def finish(self) -> tuple[pa.Table, np.ndarray]:
-        """Return the texts in which the model can read something: text_key, excerpt, and the columns of Windows.
+        """Return the texts in which the model can read something: text_key, excerpt, and the
+        columns of Windows.
 
-        The second value tells the row of each number in this table, -1 if the model reads nothing of it: int64 (N,).
+        The second value tells the row of each number in this table, -1 if the model reads nothing
+        of it: int64 (N,).
         """
         self._tokenize()
         keys = pa.table({"text_key": pa.array(list(self._numbers), pa.string())})
@@ -91,12 +96,18 @@ class TextFolder:
             if text.whole is not None and not is_cut
         ]
         for text in unsure:
-            whole = without_runs(self._tokenizer.backend_tokenizer, text.whole or "", self._most_tokens)
+            whole = without_runs(
+                self._tokenizer.backend_tokenizer, text.whole or "", self._most_tokens
+            )
             text.cleaned, text.whole = self._bundle.cleaner.clean(whole), None
         windows = self._cut() if unsure else windows
         excerpts = [text.cleaned[:EXCERPT_CHARACTERS] for text in self._pending]
-        self._tables.append(pa.table({"excerpt": pa.array(excerpts, pa.string()), **windows.columns()}))
-        self._blank.append(is_blank(self._tokenizer, [text.known() for text in self._pending], windows))
+        self._tables.append(
+            pa.table({"excerpt": pa.array(excerpts, pa.string()), **windows.columns()})
+        )
+        self._blank.append(
+            is_blank(self._tokenizer, [text.known() for text in self._pending], windows)
+        )
         self._pending, self._pending_characters = [], 0
 
     def _cut(self) -> Windows:

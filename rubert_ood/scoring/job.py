@@ -1,8 +1,9 @@
 """What travels through the pipeline: the job, and one shard as one row.
 
-A shard is one row of its description and two tables as Arrow IPC bytes. So it can neither be split nor merged on the
-way, and one without a scorable row still arrives. A shard that fails travels on with its reason in `failure`, and does
-not stop the others; `fault` says what the driver shall make of it:
+A shard is one row of its description and two tables as Arrow IPC bytes. So it can neither be split
+nor merged on the way, and one without a scorable row still arrives. A shard that fails travels on
+with its reason in `failure`, and does not stop the others; `fault` says what the driver shall make
+of it:
 
     shard    its rows cannot be read: set it aside (or end the run, by on_bad_file)
     changed  its file is not the one that was planned: stop (or quarantine it, by on_bad_file)
@@ -10,12 +11,12 @@ not stop the others; `fault` says what the driver shall make of it:
     setup    the bundle or a setting is wrong: every start would fail as well, stop
     unknown  any other exception: try it once more, then set it aside
 
-    encode   rows: ad_id, carried columns, status, text_index    texts: text_key, windows, num_tokens, is_cut
-                                                         (each different text once)
+    encode   rows: ad_id, carried columns, status, text_index
+             texts, each different one once: text_key, windows, num_tokens, is_cut
              cities: what CityCounter found, as JSON; "" if it had nothing to look at
-             with report_texts, `excerpt` of each text travels in texts to the last stage, for top_ood
-    score    rows unchanged                                      texts: SCORE_FIELDS, LENGTH_FIELDS, text_key,
-                                                         SUBHEAD_FIELDS and embedding where there are any
+             with report_texts, `excerpt` of each text travels to the last stage, for top_ood
+    score    rows unchanged
+             texts: SCORE_FIELDS, LENGTH_FIELDS, text_key, SUBHEAD_FIELDS and embedding if any
              busy_s, idle_s: what the actor spent on the shard, and how long it had waited for it
              padded_tokens: what it computed beside the tokens of the texts
     write    one Parquet part, the rejected rows, one receipt
@@ -71,7 +72,9 @@ class ScoringJob:
     """Token of the start that must hold the run when a part is written; "" asks for none."""
 
     @classmethod
-    def of(cls, plan: Plan, *, token_budget: int, actors_per_node: int, runner: str = "") -> "ScoringJob":
+    def of(
+        cls, plan: Plan, *, token_budget: int, actors_per_node: int, runner: str = ""
+    ) -> "ScoringJob":
         return cls(
             run_uri=plan.run_uri,
             run_id=plan.run_id,
@@ -107,8 +110,11 @@ def shard_item(shard: Shard) -> dict[str, Any]:
     }
 
 
-def attempt(stage: Callable[[dict[str, Any]], dict[str, Any]], item: dict[str, Any]) -> dict[str, Any]:
-    """Run a stage on a shard that has not failed yet; a failure becomes data: through Ray it would lose its class."""
+def attempt(
+    stage: Callable[[dict[str, Any]], dict[str, Any]], item: dict[str, Any]
+) -> dict[str, Any]:
+    """Run a stage on a shard that has not failed yet; a failure becomes data: through Ray it would
+    lose its class."""
     if item["failure"]:
         return item
     try:

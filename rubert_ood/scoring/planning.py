@@ -33,9 +33,11 @@ log = logging.getLogger(__name__)
 ROLES = ("ad_id", "title", "description")
 INSPECT_THREADS = 32
 SHARD_ROWS = {True: 20_000, False: 2_000}
-"""By use_gpu: some minutes of work of a BERT-base, or less, so that a run shows progress and loses little."""
+"""By use_gpu: some minutes of work of a BERT-base, or less, so that a run shows progress and loses
+little."""
 TOKEN_BUDGET = {True: 65_536, False: 2_048}
-"""By use_gpu: a GPU wants large products, a CPU batches that stay in its cache (docs/performance.md)."""
+"""By use_gpu: a GPU wants large products, a CPU batches that stay in its cache
+(docs/performance.md)."""
 
 
 @dataclass
@@ -50,11 +52,15 @@ class _Inspected:
 def make_plan(settings: ScoreSettings, bundle: Bundle) -> Plan:
     """Check every input file and cut the good ones.
 
-    Raises InputError when there is nothing to score, and the first bad file's own error under `on_bad_file: fail`.
+    Raises InputError when there is nothing to score, and the first bad file's own error under
+    `on_bad_file: fail`.
     """
-    check_names(settings.carry_columns, part_schema([], 1, {}, subheads=bundle.subheads is not None).names)
+    check_names(
+        settings.carry_columns, part_schema([], 1, {}, subheads=bundle.subheads is not None).names
+    )
     _check_precision(settings, bundle)
-    input_uri, output_uri = storage.absolute(settings.input_uri), storage.absolute(settings.output_uri)
+    input_uri = storage.absolute(settings.input_uri)
+    output_uri = storage.absolute(settings.output_uri)
     check_apart(input_uri, output_uri)
     found = survey_tables(input_uri)
     _warn_of_ignored(found, settings)
@@ -62,8 +68,9 @@ def make_plan(settings: ScoreSettings, bundle: Bundle) -> Plan:
     inspected = _inspect_all(found, settings, carried, count_cities=bool(bundle.cleaner.cities))
     shards = _cut_all(inspected, settings.shard_rows or SHARD_ROWS[settings.use_gpu])
     if not shards:
-        reasons = "; ".join(item["reason"] for item in inspected.quarantined[:3])  # each names its file
-        raise InputError(f"{settings.input_uri}: no rows to score in {len(found.files)} file(s) {reasons}".rstrip())
+        reasons = "; ".join(item["reason"] for item in inspected.quarantined[:3])
+        nothing = f"no rows to score in {len(found.files)} file(s) {reasons}".rstrip()
+        raise InputError(f"{settings.input_uri}: {nothing}")
     token_budget = settings.token_budget or TOKEN_BUDGET[settings.use_gpu]
     identity = _identity(settings, bundle, found.files, shards, token_budget)
     fingerprint = digest(identity)
@@ -84,7 +91,9 @@ def make_plan(settings: ScoreSettings, bundle: Bundle) -> Plan:
         token_budget=token_budget,
         shards=shards,
         quarantined=inspected.quarantined,
-        empty_files=[uri for uri, (_, info, _) in inspected.tables.items() if not sum(info.row_groups)],
+        empty_files=[
+            uri for uri, (_, info, _) in inspected.tables.items() if not sum(info.row_groups)
+        ],
         input_bytes=sum(file.size for file in found.files),
         report_texts=settings.report_texts,
         ignored=found.ignored,
@@ -93,7 +102,11 @@ def make_plan(settings: ScoreSettings, bundle: Bundle) -> Plan:
 
 
 def _identity(
-    settings: ScoreSettings, bundle: Bundle, files: list[FileInfo], shards: list[Shard], token_budget: int
+    settings: ScoreSettings,
+    bundle: Bundle,
+    files: list[FileInfo],
+    shards: list[Shard],
+    token_budget: int,
 ) -> dict[str, str]:
     return {
         "input files": digest([asdict(file) for file in files]),
@@ -112,11 +125,15 @@ def _warn_of_ignored(found: Tables, settings: ScoreSettings) -> None:
     warn_of_ignored(found.ignored, "plan")
     limit = settings.gate.max_ignored_files
     if found.ignored.num_like_data > limit:
-        log.warning("plan      the gate will refuse to publish this run: gate.max_ignored_files is %d", limit)
+        log.warning(
+            "plan      the gate will refuse to publish this run: gate.max_ignored_files is %d",
+            limit,
+        )
 
 
 def check_apart(input_uri: str, output_uri: str) -> None:
-    """Raise SettingsError when a run would read what a run has written, or write among what it reads."""
+    """Raise SettingsError when a run would read what a run has written, or write among what it
+    reads."""
     source, target = _names(input_uri), _names(output_uri)
     is_literal = storage.exists(input_uri)
     part = [*target, "run_date=2026-01-01", "run_id=x", "part.parquet"]
@@ -127,11 +144,15 @@ def check_apart(input_uri: str, output_uri: str) -> None:
         for name, pattern in zip(part, source, strict=False)
     )
     if inside:
-        raise SettingsError(f"output_uri: {output_uri} lies in the input {input_uri}; name a folder outside of it")
+        raise SettingsError(
+            f"output_uri: {output_uri} lies in the input {input_uri}; name a folder outside of it"
+        )
     base = source if is_literal else _names(literal_head(input_uri))
     is_below = len(base) > len(target) and base[: len(target)] == target
     if is_below and not (is_literal and _is_one_file(input_uri)):
-        raise SettingsError(f"input_uri: {input_uri} lies in the output {output_uri}; name an output outside of it")
+        raise SettingsError(
+            f"input_uri: {input_uri} lies in the output {output_uri}; name an output outside of it"
+        )
 
 
 def _is_one_file(uri: str) -> bool:
@@ -148,22 +169,31 @@ def _names(uri: str) -> list[str]:
 def _check_precision(settings: ScoreSettings, bundle: Bundle) -> None:
     if settings.precision not in (None, bundle.precision):
         raise SettingsError(
-            f"precision: the bundle {bundle.version} was fitted in {bundle.precision}, and is scored in nothing else; "
-            f"leave the setting out, or train with precision {settings.precision}"
+            f"precision: the bundle {bundle.version} was fitted in {bundle.precision}, and is"
+            " scored in nothing else; leave the setting out, or train with precision"
+            f" {settings.precision}"
         )
     if settings.use_gpu and bundle.precision == "int8":
-        raise SettingsError(f"use_gpu: the bundle {bundle.version} was fitted in int8, which is for CPU")
+        raise SettingsError(
+            f"use_gpu: the bundle {bundle.version} was fitted in int8, which is for CPU"
+        )
     if bundle.precision == "bf16" and not settings.use_gpu:
-        log.warning("plan      bundle %s was fitted in bf16: slow on CPU; train with precision fp32", bundle.version)
+        log.warning(
+            "plan      bundle %s was fitted in bf16: slow on CPU; train with precision fp32",
+            bundle.version,
+        )
 
 
 def _precision(precision: Precision, use_gpu: bool, token_budget: int) -> str:
-    """Name what the last digits of a score depend on; in int8 these are also the ads of its batch."""
+    """Name what the last digits of a score depend on; in int8 these are also the ads of its
+    batch."""
     batches = f" in batches of {token_budget} tokens" if precision == "int8" else ""
     return f"{precision} on {'GPU' if use_gpu else 'CPU'}{batches}"
 
 
-def _inspect_all(found: Tables, settings: ScoreSettings, carried: CarriedTypes, *, count_cities: bool) -> _Inspected:
+def _inspect_all(
+    found: Tables, settings: ScoreSettings, carried: CarriedTypes, *, count_cities: bool
+) -> _Inspected:
     """Read all footers in parallel: good tables by URI, and the bad files with their reasons."""
     result = _Inspected()
     total = sum(file.size for file in found.files)
@@ -186,7 +216,9 @@ def _inspect_all(found: Tables, settings: ScoreSettings, carried: CarriedTypes, 
     return result
 
 
-def _quarantine(result: _Inspected, file: FileInfo, error: SchemaError | InputError, settings: ScoreSettings) -> None:
+def _quarantine(
+    result: _Inspected, file: FileInfo, error: SchemaError | InputError, settings: ScoreSettings
+) -> None:
     if settings.on_bad_file == "fail":
         raise error
     result.quarantined.append({"uri": file.uri, "reason": str(error), "size": file.size})
@@ -197,7 +229,9 @@ def _inspect(
 ) -> tuple[TableInfo, dict[str, str]] | SchemaError | InputError:
     try:
         info = inspect(file.uri, version=file.version, delimiter=settings.columns.delimiter or "")
-        columns = resolve_columns(file.uri, info.schema, settings.columns, ROLES, carry=settings.carry_columns)
+        columns = resolve_columns(
+            file.uri, info.schema, settings.columns, ROLES, carry=settings.carry_columns
+        )
         return info, columns | (city_column(info.schema, settings.columns) if count_cities else {})
     except (SchemaError, InputError) as error:
         return error
@@ -222,7 +256,8 @@ def _cut_all(inspected: _Inspected, shard_rows: int) -> list[Shard]:
 
 
 def _cut(row_groups: list[int], shard_rows: int) -> Iterator[tuple[int, int]]:
-    """Cut a file by whole row groups of about shard_rows together; a larger row group is cut inside."""
+    """Cut a file by whole row groups of about shard_rows together; a larger row group is cut
+    inside."""
     start = end = 0
     for rows in row_groups:
         if end > start and end + rows - start > shard_rows:

@@ -34,7 +34,8 @@ class Scorer:
         Thread(target=self._warm_up, daemon=True).start()
 
     def _warm_up(self) -> None:
-        """Load while the first shard is encoded. A failure comes again with each shard, which can report its reason."""
+        """Load while the first shard is encoded. A failure comes again with each shard, which can
+        report its reason."""
         with suppress(Exception):
             self.classifier()
 
@@ -46,7 +47,9 @@ class Scorer:
 
                 from rubert_ood.classifier.classifier import Classifier
 
-                torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // self.job.actors_per_node))
+                torch.set_num_threads(
+                    max(1, len(os.sched_getaffinity(0)) // self.job.actors_per_node)
+                )
                 self._classifier = Classifier.load(
                     self.bundle.folder, use_gpu=self.job.use_gpu, precision=self.job.precision
                 )
@@ -69,7 +72,12 @@ class Scorer:
         ended = time.perf_counter()
         idle_s = 0.0 if self._idle_since is None else started - self._idle_since
         self._idle_since = ended
-        return {"texts": scores, "busy_s": ended - started, "idle_s": idle_s, "padded_tokens": padded_tokens}
+        return {
+            "texts": scores,
+            "busy_s": ended - started,
+            "idle_s": idle_s,
+            "padded_tokens": padded_tokens,
+        }
 
     def score(self, texts: pa.Table) -> pa.Table:
         """Replace the token ids of each text by what the model says of it."""
@@ -93,9 +101,13 @@ class Scorer:
         if self.job.report_texts:
             columns["excerpt"] = texts["excerpt"]
         if self.bundle.subheads:
-            sub_label_N, sub_confidence_N = self.bundle.subheads.predict(cls_NH, decisions.label.tolist())
+            sub_label_N, sub_confidence_N = self.bundle.subheads.predict(
+                cls_NH, decisions.label.tolist()
+            )
             columns["sub_label"] = pa.array(sub_label_N.tolist(), pa.string())
-            columns["sub_confidence"] = pa.array(sub_confidence_N, pa.float32(), from_pandas=True)  # NaN is null
+            columns["sub_confidence"] = pa.array(
+                sub_confidence_N, pa.float32(), from_pandas=True
+            )  # NaN is null
         if self.job.embedding:
             flat = pa.array(cls_NH.astype(np.float16).ravel(), pa.float16())
             columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, cls_NH.shape[1])

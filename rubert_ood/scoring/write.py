@@ -41,7 +41,8 @@ NEVER_DIFFERS = ("ad_id", "status", "text_key")
 
 
 def write(item: dict[str, Any], job: ScoringJob) -> dict[str, Any]:
-    """Put the rejected rows, the part, and last the receipt; return what became of the shard, without its rows."""
+    """Put the rejected rows, the part, and last the receipt; return what became of the shard,
+    without its rows."""
     shard = Shard(**json.loads(item["shard"]))
 
     def put(item: dict[str, Any]) -> dict[str, Any]:
@@ -57,11 +58,18 @@ def write(item: dict[str, Any], job: ScoringJob) -> dict[str, Any]:
     return {name: item[name] for name in ("shard_id", "failure", "fault")}
 
 
-def _write_shard(shard: Shard, rows: pa.Table, texts: pa.Table, measured: dict[str, Any], job: ScoringJob) -> None:
+def _write_shard(
+    shard: Shard, rows: pa.Table, texts: pa.Table, measured: dict[str, Any], job: ScoringJob
+) -> None:
     errors, part = rejected_rows(shard, rows), part_table(rows, texts, job)
     if errors.num_rows:
         uri = storage.join(job.run_uri, shard.rejected_name)
-        _settle(uri, to_parquet(errors), job, lambda data: _same(_read(data), errors, errors.schema.names))
+        _settle(
+            uri,
+            to_parquet(errors),
+            job,
+            lambda data: _same(_read(data), errors, errors.schema.names),
+        )
     uri, own = storage.join(job.run_uri, shard.part_name), to_parquet(part)
     data = _settle(uri, own, job, lambda data: _is_part(data, shard, part, job))
     if data != own:
@@ -80,15 +88,18 @@ def _write_shard(shard: Shard, rows: pa.Table, texts: pa.Table, measured: dict[s
         receipt_uri(job.run_uri, shard.shard_id),
         json.dumps(receipt, ensure_ascii=False).encode(),
         job,
-        lambda _: _is_receipt_of(find_receipt(job.run_uri, shard.shard_id, job.run_fingerprint), receipt),
+        lambda _: _is_receipt_of(
+            find_receipt(job.run_uri, shard.shard_id, job.run_fingerprint), receipt
+        ),
     )
 
 
 def _settle(uri: str, data: bytes, job: ScoringJob, is_good: Callable[[bytes], bool]) -> bytes:
     """Put an object where there is none, or for one that is not good; return what is there.
 
-    The claim is asked before each put, and after the look at what is there: so whatever a newer start
-    writes is another version, and is not replaced. Raises PartialRunError when the run was taken over.
+    The claim is asked before each put, and after the look at what is there: so whatever a newer
+    start writes is another version, and is not replaced. Raises PartialRunError when the run was
+    taken over.
     """
     _check_claim(job)
     if storage.create_bytes(uri, data):
@@ -100,7 +111,9 @@ def _settle(uri: str, data: bytes, job: ScoringJob, is_good: Callable[[bytes], b
         _check_claim(job)
         if storage.swap_bytes(uri, data, version):
             return data
-    raise PartialRunError(f"{uri}: another process writes it all the time; the same command goes on from there")
+    raise PartialRunError(
+        f"{uri}: another process writes it all the time; the same command goes on from there"
+    )
 
 
 def _check_claim(job: ScoringJob) -> None:
@@ -109,7 +122,8 @@ def _check_claim(job: ScoringJob) -> None:
 
 
 def _is_part(data: bytes, shard: Shard, part: pa.Table, job: ScoringJob) -> bool:
-    """Say whether this is the part of a shard: by its receipt, else by the rows that it must have."""
+    """Say whether this is the part of a shard: by its receipt, else by the rows that it must
+    have."""
     receipt = find_receipt(job.run_uri, shard.shard_id, job.run_fingerprint)
     if receipt is not None:
         return bool(receipt["part_sha256"] == hashlib.sha256(data).hexdigest())
@@ -146,7 +160,8 @@ def rejected_rows(shard: Shard, rows: pa.Table) -> pa.Table:
     ad_ids = [value if isinstance(value, str) else None for value in decoded(bad["ad_id"])]
     columns = [[shard.uri] * bad.num_rows, numbers, ad_ids, bad["reason"].combine_chunks()]
     return pa.Table.from_arrays(
-        [pa.array(column, field.type) for column, field in zip(columns, ERROR_SCHEMA, strict=True)], schema=ERROR_SCHEMA
+        [pa.array(column, field.type) for column, field in zip(columns, ERROR_SCHEMA, strict=True)],
+        schema=ERROR_SCHEMA,
     )
 
 

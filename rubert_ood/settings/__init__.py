@@ -1,7 +1,8 @@
 """Frozen settings, one model per job: one YAML file is one job; environment and flags override it.
 
-Order, strongest first: flag (`--fit.threshold_quantile 0.99`), environment (`RUBERT_OOD_FIT__THRESHOLD_QUANTILE`),
-the YAML file of `--config`, the default. Secrets have no place here: S3 credentials come from the AWS environment.
+Order, strongest first: flag (`--fit.threshold_quantile 0.99`), environment
+(`RUBERT_OOD_FIT__THRESHOLD_QUANTILE`), the YAML file of `--config`, the default. Secrets have no
+place here: S3 credentials come from the AWS environment.
 """
 
 from rubert_ood.settings.base import (

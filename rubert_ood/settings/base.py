@@ -52,4 +52,5 @@ class RayJobSettings(JobSettings):
     """Base of the jobs that run on Ray."""
 
     ray_address: str | None = None
-    """Cluster to join (`auto`, `ray://HOST:10001`). Default: RAY_ADDRESS, else a cluster on this machine."""
+    """Cluster to join (`auto`, `ray://HOST:10001`). Default: RAY_ADDRESS, else a cluster on this
+    machine."""

@@ -16,7 +16,9 @@ Precision = Literal["fp32", "bf16", "int8"]
 class Group(BaseModel):
     """Settings that belong together."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     @field_validator("*", mode="before")
     @classmethod
@@ -36,14 +38,15 @@ class ColumnSettings(Group):
     category: str = "category"
     """Label; training and evaluation only."""
     city: str | None = "city"
-    """City. Training learns the names that are removed from the text; scoring counts ads of cities that training has
-    not seen, for the report. Used if the table has it."""
+    """City. Training learns the names that are removed from the text; scoring counts ads of cities
+    that training has not seen, for the report. Used if the table has it."""
     delimiter: str | None = Field(None, min_length=1, max_length=1)
     """Separator of CSV files. Default: recognised from the header: comma, semicolon, tab or |."""
 
 
 class CleanerSettings(Group):
-    """What is removed from an ad before the model reads it. The bundle keeps it: scoring cleans as training did."""
+    """What is removed from an ad before the model reads it. The bundle keeps it: scoring cleans as
+    training did."""
 
     phone_pattern: str = PHONE_PATTERN
     """Regular expression of phone numbers."""
@@ -59,8 +62,9 @@ class SplitSettings(Group):
     test_fraction: float = Field(0.2, gt=0, lt=1)
     """Share of all rows held out for the evaluation report."""
     calibration_fraction: float = Field(0.0, ge=0, lt=1)
-    """Share of the remaining rows that fits T and the thresholds. 0: valid fits them, although it chose the checkpoint
-    and so looks better than new ads will. 0.1 is recommended where there are ads enough."""
+    """Share of the remaining rows that fits T and the thresholds. 0: valid fits them, although it
+    chose the checkpoint and so looks better than new ads will. 0.1 is recommended where there are
+    ads enough."""
     valid_fraction: float = Field(0.1, gt=0, lt=1)
     """Share of the rows then remaining that picks the checkpoint."""
     seed: int = 42
@@ -91,16 +95,20 @@ class OptimiserSettings(Group):
 
 
 class LongTextSettings(Group):
-    """What is read of a text of more than optimiser.max_length tokens. Kept in the bundle: T, statistics and thresholds
-    are fitted on texts that are read as in scoring. Fine-tuning itself always takes the first max_length tokens."""
+    """What is read of a text of more than optimiser.max_length tokens. Kept in the bundle: T,
+    statistics and thresholds are fitted on texts that are read as in scoring. Fine-tuning itself
+    always takes the first max_length tokens."""
 
     mode: Literal["truncate", "chunk"] = "truncate"
-    """truncate: the first max_length tokens. chunk: overlapping windows of max_length tokens; logits and CLS of an ad
-    are the means over its windows, weighted by their tokens. The time grows with the tokens."""
+    """truncate: the first max_length tokens. chunk: overlapping windows of max_length tokens;
+    logits and CLS of an ad are the means over its windows, weighted by their tokens. The time grows
+    with the tokens."""
     stride: int = Field(48, ge=0)
-    """chunk: tokens that neighbouring windows share, at most half of max_length. A word at the seam is read whole."""
+    """chunk: tokens that neighbouring windows share, at most half of max_length. A word at the seam
+    is read whole."""
     max_chunks: int = Field(8, gt=0)
-    """chunk: windows per ad; what lies behind is cut, and counted as such. 8 windows of 196 are about 1,200 tokens."""
+    """chunk: windows per ad; what lies behind is cut, and counted as such. 8 windows of 196 are
+    about 1,200 tokens."""
 
 
 class WorkerSettings(Group):
@@ -137,16 +145,19 @@ class DecisionSettings(Group):
     """When an ad is out of domain, and when a label is trusted. Kept in the bundle."""
 
     rule: Literal["notebook", "conformal"] = "notebook"
-    """notebook: far is d2 > alpha * threshold and z > z_thr, with whatever false-alarm rate that has. conformal: far is
-    ood_p <= conformal_alpha, which bounds the false-alarm rate on ads like the calibration rows."""
+    """notebook: far is d2 > alpha * threshold and z > z_thr, with whatever false-alarm rate that
+    has. conformal: far is ood_p <= conformal_alpha, which bounds the false-alarm rate on ads like
+    the calibration rows."""
     alpha: float = Field(1.10, gt=0)
     """Factor on the d2 threshold; notebook rule."""
     z_thr: float = 4.0
     """Standard deviations above the mean d2 of the calibration rows; notebook rule."""
     conformal_alpha: float = Field(0.01, gt=0, lt=1)
-    """Share of ordinary ads that may be taken for far, before the confidence gate; conformal rule."""
+    """Share of ordinary ads that may be taken for far, before the confidence gate; conformal
+    rule."""
     ood_conf_gate: float = Field(0.75, ge=0, le=1.01)
-    """An ad classified with at least this confidence is never OOD, whatever the rule; above 1 every far ad is."""
+    """An ad classified with at least this confidence is never OOD, whatever the rule; above 1 every
+    far ad is."""
     tau_other: float = Field(0.35, ge=0, le=1)
     """Below this confidence the label is Other."""
     top_k: int = Field(5, gt=0)
@@ -172,16 +183,19 @@ class GateSettings(Group):
     max_quarantined_share: float = Field(0.01, ge=0, le=1)
     """Bytes of the input files that were set aside over the bytes of all input files."""
     max_duplicate_rate: float = Field(0.01, ge=0, le=1)
-    """Ads whose id another ad has as well, over scored ads, counting each id once less than it occurs."""
+    """Ads whose id another ad has as well, over scored ads, counting each id once less than it
+    occurs."""
     max_ood_rate: float = Field(0.2, ge=0, le=1)
     """OOD ads over scored ads."""
     max_other_rate: float = Field(0.5, ge=0, le=1)
     """Ads labelled Other over scored ads."""
     max_class_shift: float = Field(0.3, ge=0, le=1)
-    """Jensen-Shannon distance (base 2) between the label shares of this run and of the last published one."""
+    """Jensen-Shannon distance (base 2) between the label shares of this run and of the last
+    published one."""
     max_ignored_files: int = Field(0, ge=0)
     """Files below the input that look like data and are not read: neither Parquet nor CSV."""
     min_rows_ratio: float = Field(0.5, ge=0)
     """Scored ads over those of the last published run."""
     max_churn: float = Field(0.3, ge=0, le=1)
-    """`backfill` only: ads whose label is another than in the run of that date before, over the ads in both."""
+    """`backfill` only: ads whose label is another than in the run of that date before, over the ads
+    in both."""

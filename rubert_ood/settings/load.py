@@ -37,7 +37,9 @@ def load_settings(model: type[Settings], arguments: list[str], *, program: str) 
     try:
         loaded: Settings = CliApp.run(configured, cli_args=arguments, cli_settings_source=source)
     except ValidationError as error:
-        problems = [problem for problem in error.errors() if problem["type"] != "default_factory_not_called"]
+        problems = [
+            problem for problem in error.errors() if problem["type"] != "default_factory_not_called"
+        ]
         raise SettingsError("; ".join([_line(problem, model) for problem in problems])) from error
     except SourceError as error:
         raise SettingsError(printable(str(error))) from error
@@ -47,7 +49,9 @@ def load_settings(model: type[Settings], arguments: list[str], *, program: str) 
 
 def _positional(model: type[JobSettings]) -> str:
     """Say what stands on the command line without a flag."""
-    return " [TEXTS ...]" * ("texts" in model.model_fields) + " A B" * ("a_uri" in model.model_fields)
+    return " [TEXTS ...]" * ("texts" in model.model_fields) + " A B" * (
+        "a_uri" in model.model_fields
+    )
 
 
 def _line(problem: Any, model: type[BaseModel]) -> str:

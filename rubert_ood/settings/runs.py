@@ -15,21 +15,25 @@ from rubert_ood.settings.kinds import UTC_NAME, Day, ZoneName, today
 
 
 class ScoreSettings(RayJobSettings):
-    """Score a catalogue: plan, score, verify, publish, report. The same command resumes a stopped run."""
+    """Score a catalogue: plan, score, verify, publish, report. The same command resumes a stopped
+    run."""
 
     input_uri: str = Field(min_length=1)
     """Ads, Parquet or CSV (file, folder or glob)."""
     bundle_uri: str = Field(min_length=1)
     """The bundle."""
     output_uri: str = Field(min_length=1)
-    """Root of the published output: OUTPUT/run_date=.../run_id=.../part-*.parquet and OUTPUT/latest.json."""
+    """Root of the published output: OUTPUT/run_date=.../run_id=.../part-*.parquet and
+    OUTPUT/latest.json."""
     run_timezone: ZoneName = UTC_NAME
-    """Time zone, by its IANA name such as Europe/Moscow, in which today is the default of run_date."""
+    """Time zone, by its IANA name such as Europe/Moscow, in which today is the default of
+    run_date."""
     run_date: Day = Field(default_factory=today)
-    """Day that the run belongs to, YYYY-MM-DD. Default: today; give it where a run may pass midnight, or it cannot be
-    resumed."""
+    """Day that the run belongs to, YYYY-MM-DD. Default: today; give it where a run may pass
+    midnight, or it cannot be resumed."""
     run_id: str | None = Field(None, pattern=PLAIN_NAME)
-    """Name of the run. Default: the head of the run fingerprint, so the same work has the same name."""
+    """Name of the run. Default: the head of the run fingerprint, so the same work has the same
+    name."""
     columns: ColumnSettings = ColumnSettings()
     carry_columns: tuple[str, ...] = ()
     """Input columns copied to the output."""
@@ -38,40 +42,49 @@ class ScoreSettings(RayJobSettings):
     on_bad_file: Literal["fail", "quarantine"] = "fail"
     """A file that can't be read or lacks a column ends the job, or is set aside with its reason."""
     max_failed_shards: int = Field(10, ge=0)
-    """Shards that may be set aside during the run (damaged page, a text that kills its process) before it stops."""
+    """Shards that may be set aside during the run (damaged page, a text that kills its process)
+    before it stops."""
     no_progress_timeout_s: float = Field(300, gt=0)
-    """The run stops, resumable, when no shard moves for so long. More than one shard takes, and than the autoscaler."""
+    """The run stops, resumable, when no shard moves for so long. More than one shard takes, and
+    than the autoscaler."""
     shard_rows: int | None = Field(None, gt=0)
-    """Ads per shard: the unit of work, of retry and of one output part. Default: 20,000 on GPU, 2,000 on CPU."""
+    """Ads per shard: the unit of work, of retry and of one output part. Default: 20,000 on GPU,
+    2,000 on CPU."""
     token_budget: int | None = Field(None, gt=0)
-    """Tokens per forward pass, padding included. Default: 65,536 on GPU, 2,048 on CPU, where each thread has a
-    batch of its own."""
+    """Tokens per forward pass, padding included. Default: 65,536 on GPU, 2,048 on CPU, where each
+    thread has a batch of its own."""
     num_actors: int | None = Field(None, gt=0)
     """Actors that hold the model. Default: one per GPU, without GPUs one per node."""
     use_gpu: bool = False
     """Score on GPU."""
     precision: Precision | None = None
-    """Numbers to compute in: those that the bundle was fitted in, others are refused. Default: the bundle's."""
+    """Numbers to compute in: those that the bundle was fitted in, others are refused. Default: the
+    bundle's."""
     gate: GateSettings = GateSettings()
     publish: bool = True
     """Swap the pointer when the gate agrees."""
     report_texts: bool = True
-    """Keep the first 200 characters of the cleaned text of the ads farthest from every class, some per shard, in
-    receipts, manifest and report. Phone numbers and city names are not in it; what else is personal may be."""
+    """Keep the first 200 characters of the cleaned text of the ads farthest from every class, some
+    per shard, in receipts, manifest and report. Phone numbers and city names are not in it; what
+    else is personal may be."""
     report_changes: bool = True
-    """Compare with the last published run ad by ad, after publication, and show in the report which labels changed; see
-    also _run/diff.html. Takes about 15 s per million ads on 2 cores. A backfill compares in any case."""
+    """Compare with the last published run ad by ad, after publication, and show in the report which
+    labels changed; see also _run/diff.html. Takes about 15 s per million ads on 2 cores. A backfill
+    compares in any case."""
 
 
 class PlanSettings(ScoreSettings):
-    """Check the input of a scoring job and estimate its time. The settings are those of `score`; nothing is written."""
+    """Check the input of a scoring job and estimate its time. The settings are those of `score`;
+    nothing is written."""
 
     calibration_s: float = Field(10, ge=0)
-    """Seconds of scoring, on this machine, that the estimate rests on; loading comes on top. 0: no estimate."""
+    """Seconds of scoring, on this machine, that the estimate rests on; loading comes on top. 0: no
+    estimate."""
 
 
 class BackfillSettings(ScoreSettings):
-    """Score a range of past days again, compare each with its run before, publish by gate. Settings as for `score`."""
+    """Score a range of past days again, compare each with its run before, publish by gate. Settings
+    as for `score`."""
 
     from_date: Day
     """First day to score again."""
@@ -87,7 +100,10 @@ class BackfillSettings(ScoreSettings):
         if self.to_date < self.from_date:
             raise ValueError(f"to_date {self.to_date} is before from_date {self.from_date}")
         if self.to_date > self.from_date and "{run_date}" not in self.input_uri:
-            raise ValueError("input_uri: several days with one input; write {run_date} where the day stands in it")
+            raise ValueError(
+                "input_uri: several days with one input; write {run_date} where the day stands"
+                " in it"
+            )
         return self
 
 
@@ -95,7 +111,8 @@ class DiffSettings(RayJobSettings):
     """Compare two runs ad by ad, or two bundles on the same ads; write diff.json and diff.html."""
 
     a_uri: CliPositionalArg[str] = ""
-    """What was before: a run folder, a root of published output (its published run), or a bundle."""
+    """What was before: a run folder, a root of published output (its published run), or a
+    bundle."""
     b_uri: CliPositionalArg[str] = ""
     """What it is compared with, of the same kind."""
     input_uri: str | None = None
@@ -113,7 +130,9 @@ class DiffSettings(RayJobSettings):
     @model_validator(mode="after")
     def _two_things(self) -> "DiffSettings":
         if not self.a_uri or not self.b_uri:
-            raise ValueError("name two runs or two bundles: `diff A B`, or a_uri and b_uri in the YAML file")
+            raise ValueError(
+                "name two runs or two bundles: `diff A B`, or a_uri and b_uri in the YAML file"
+            )
         return self
 
 
@@ -131,7 +150,8 @@ class PublishSettings(JobSettings):
     """The run folder, OUTPUT/run_date=.../run_id=..."""
     gate: GateSettings = GateSettings()
     force: str | None = Field(None, min_length=1)
-    """Publish although the gate refuses, or after a rollback, for this reason; the manifest keeps it."""
+    """Publish although the gate refuses, or after a rollback, for this reason; the manifest keeps
+    it."""
 
 
 class RollbackSettings(JobSettings):

@@ -44,7 +44,9 @@ class Environment(EnvSettingsSource):
         except ValueError as error:
             kind = "a,b nor a JSON list" if is_list else 'a JSON object, such as {"NAME": VALUE}'
             named = f"neither {kind}" if is_list else f"not {kind}"
-            raise SettingsError(f"{self._variable(field_name, value)}: {named} ({error})") from error
+            raise SettingsError(
+                f"{self._variable(field_name, value)}: {named} ({error})"
+            ) from error
 
     def _variable(self, field_name: str, value: str) -> str:
         """Return the name of the variable that holds a value; nested ones end with the field's
@@ -93,7 +95,9 @@ def refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
         known = [option for option in parser._option_string_actions if option.startswith("--")]
         hints = [nearest(name, known) for name in names]
         listed = [f"{name}{hint}" for name, hint in zip(names, hints, strict=True)]
-        message = found + (" ".join(listed) if listed else "a value without its flag; write --SETTING VALUE")
+        message = found + (
+            " ".join(listed) if listed else "a value without its flag; write --SETTING VALUE"
+        )
     elif "invalid choice: " in message:
         prefix, found, words = message.partition("invalid choice: ")
         chosen, choices, listed_choices = words.partition(" (choose from ")

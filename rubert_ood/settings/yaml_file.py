@@ -35,7 +35,9 @@ def read_yaml(uri: str) -> dict[str, Any]:
         reason = "nested too deeply" if isinstance(error, RecursionError) else printable(str(error))
         raise SettingsError(f"{uri}: {reason}") from error
     if not isinstance(content, dict):
-        raise SettingsError(f"{uri}: expected `setting: value` lines, found {type(content).__name__}")
+        raise SettingsError(
+            f"{uri}: expected `setting: value` lines, found {type(content).__name__}"
+        )
     return content
 
 
@@ -76,7 +78,11 @@ class _Check:
         """Raise when a document is too deep or too large, or a key is not text or given twice."""
         self.num_nodes += 1
         if depth > MAX_DEPTH or self.num_nodes > MAX_NODES:
-            kind = "is nested too deeply" if depth > MAX_DEPTH else "has too many values, aliases counted"
+            kind = (
+                "is nested too deeply"
+                if depth > MAX_DEPTH
+                else "has too many values, aliases counted"
+            )
             raise _RefusedError(f"line {_line(node)}: the file {kind}")
         if isinstance(node, yaml.SequenceNode):
             for item in node.value:
@@ -86,17 +92,24 @@ class _Check:
             for key, value in node.value:
                 name = f"{place}{_key(key)}"
                 if key.tag != MERGE_TAG and name in lines:
-                    raise _RefusedError(f"line {_line(key)}: {name} is given twice, first in line {lines[name]}")
+                    raise _RefusedError(
+                        f"line {_line(key)}: {name} is given twice, first in line {lines[name]}"
+                    )
                 lines[name] = _line(key)
                 self.visit(value, place if key.tag == MERGE_TAG else f"{name}.", depth + 1)
 
 
 def _key(node: yaml.Node) -> str:
     if not isinstance(node, yaml.ScalarNode):
-        raise _RefusedError(f"line {_line(node)}: a list or a group stands where a setting's name should")
+        raise _RefusedError(
+            f"line {_line(node)}: a list or a group stands where a setting's name should"
+        )
     if node.tag not in (TEXT_TAG, MERGE_TAG):
         kind = node.tag.rpartition(":")[2]
-        raise _RefusedError(f"line {_line(node)}: {printable(node.value)!r} is not the name of a setting but a {kind}")
+        raise _RefusedError(
+            f"line {_line(node)}: {printable(node.value)!r} is not the name of a setting but a"
+            f" {kind}"
+        )
     return printable(node.value)
 
 

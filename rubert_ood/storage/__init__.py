@@ -1,4 +1,5 @@
-"""Storage: objects on disk or on S3, by URI. What lies below one: listing.py; whole folders: folders.py."""
+"""Storage: objects on disk or on S3, by URI. What lies below one: listing.py; whole folders:
+folders.py."""
 
 from rubert_ood.storage.objects import (
     absolute,

@@ -23,14 +23,20 @@ log = logging.getLogger(__name__)
 
 
 def put_folder(local_dir: str, uri: str, *, last: str) -> None:
-    """Copy a flat folder to a URI, the file named `last` after all others: its presence says that all is there.
+    """Copy a flat folder to a URI, the file named `last` after all others: its presence says that
+    all is there.
 
     On disk the whole folder appears in one rename.
     """
     names = sorted(name for name in os.listdir(local_dir) if name != last)
     if storage.is_s3(uri):
         with ThreadPoolExecutor(COPY_THREADS) as pool:
-            list(pool.map(lambda name: _upload(storage.join(uri, name), os.path.join(local_dir, name)), names))
+            list(
+                pool.map(
+                    lambda name: _upload(storage.join(uri, name), os.path.join(local_dir, name)),
+                    names,
+                )
+            )
         _upload(storage.join(uri, last), os.path.join(local_dir, last))
         return
     _, path = storage.filesystem(uri)
@@ -39,7 +45,9 @@ def put_folder(local_dir: str, uri: str, *, last: str) -> None:
         os.makedirs(parent, exist_ok=True)
         leftovers.remove_leftovers(parent)
         staged = os.path.join(parent, leftovers.staged_folder_name())
-        os.mkdir(staged)  # by the umask, as the files: mkdtemp would make a folder for this user alone
+        os.mkdir(
+            staged
+        )  # by the umask, as the files: mkdtemp would make a folder for this user alone
         try:
             for name in [*names, last]:
                 shutil.copyfile(os.path.join(local_dir, name), os.path.join(staged, name))
@@ -49,7 +57,8 @@ def put_folder(local_dir: str, uri: str, *, last: str) -> None:
 
 
 def remove_leftovers(output_uri: str, run_uri: str) -> None:
-    """Remove what killed processes left half-written on disk, right under an output and anywhere in a run of it."""
+    """Remove what killed processes left half-written on disk, right under an output and anywhere in
+    a run of it."""
     if not storage.is_s3(output_uri):
         leftovers.remove_leftovers(storage.absolute(output_uri))
         leftovers.remove_leftovers(storage.absolute(run_uri), deep=True)
@@ -69,10 +78,14 @@ def _download(uri: str, local_path: str) -> None:
         fs.get_file(path, local_path)
 
 
-def fetch_folder(uri: str, kind: str, key: str, names: list[str], check: Callable[[str], None] | None = None) -> str:
-    """Copy the named files of a folder to this node, once for all of its processes; return the local folder.
+def fetch_folder(
+    uri: str, kind: str, key: str, names: list[str], check: Callable[[str], None] | None = None
+) -> str:
+    """Copy the named files of a folder to this node, once for all of its processes; return the
+    local folder.
 
-    The copy appears whole, after `check` has seen it. `key` stands for the content: the same key is the same copy.
+    The copy appears whole, after `check` has seen it. `key` stands for the content: the same key is
+    the same copy.
     """
     folder = os.path.join(private_cache(), kind, key)
     with storage.locked(folder):
@@ -81,7 +94,14 @@ def fetch_folder(uri: str, kind: str, key: str, names: list[str], check: Callabl
             staged = tempfile.mkdtemp(prefix=f"{FETCH}{key}-", dir=os.path.dirname(folder))
             try:
                 with ThreadPoolExecutor(COPY_THREADS) as pool:
-                    list(pool.map(lambda name: _download(storage.join(uri, name), os.path.join(staged, name)), names))
+                    list(
+                        pool.map(
+                            lambda name: _download(
+                                storage.join(uri, name), os.path.join(staged, name)
+                            ),
+                            names,
+                        )
+                    )
                 if check is not None:
                     check(staged)
                 os.rename(staged, folder)
@@ -91,7 +111,8 @@ def fetch_folder(uri: str, kind: str, key: str, names: list[str], check: Callabl
 
 
 def _remove_dead_copies(parent: str, held_key: str) -> None:
-    """Remove unfinished copies whose lock nobody holds: this process holds that of `held_key`, so they are dead."""
+    """Remove unfinished copies whose lock nobody holds: this process holds that of `held_key`, so
+    they are dead."""
     removed = 0
     for name in sorted(os.listdir(parent)):
         path, key = os.path.join(parent, name), name.removeprefix(FETCH).rpartition("-")[0]
@@ -108,11 +129,16 @@ def _remove_dead_copies(parent: str, held_key: str) -> None:
             shutil.rmtree(path, ignore_errors=True)
             removed += 1
     if removed:
-        log.info("storage   %d unfinished copies of processes that are gone removed from %s", removed, parent)
+        log.info(
+            "storage   %d unfinished copies of processes that are gone removed from %s",
+            removed,
+            parent,
+        )
 
 
 def private_cache(folder: str = "") -> str:
-    """Return a folder, by default CACHE_DIR, that only this user can read or write; SettingsError when it is another's.
+    """Return a folder, by default CACHE_DIR, that only this user can read or write; SettingsError
+    when it is another's.
 
     Models load from there, and its name is easy to guess in a place that everybody may write to.
     """
@@ -121,6 +147,8 @@ def private_cache(folder: str = "") -> str:
         os.makedirs(folder, mode=0o700, exist_ok=True)
         found = os.lstat(folder)
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-            raise SettingsError(f"{folder} is not this user's folder; remove it or set TMPDIR to a private folder")
+            raise SettingsError(
+                f"{folder} is not this user's folder; remove it or set TMPDIR to a private folder"
+            )
         os.chmod(folder, 0o700)
     return folder

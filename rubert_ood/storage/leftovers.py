@@ -20,7 +20,9 @@ log = logging.getLogger(__name__)
 
 OLD_S = 86_400.0
 """Nobody writes for so long: what is older is dead, wherever its process ran."""
-OWN_NAME = re.compile(r"\.(?:staged-)?(?P<machine>[0-9a-f]{12})-(?P<pid>[0-9]+)-[0-9a-f]{32}(?:\.tmp)?")
+OWN_NAME = re.compile(
+    r"\.(?:staged-)?(?P<machine>[0-9a-f]{12})-(?P<pid>[0-9]+)-[0-9a-f]{32}(?:\.tmp)?"
+)
 OLDER_NAME = re.compile(r"\.staged-[0-9a-f]{32}|\.[0-9a-f]{32}\.tmp")
 """Names that 0.2.0 gave, which tell nothing of their process."""
 
@@ -49,7 +51,11 @@ def remove_leftovers(folder: str, *, deep: bool = False) -> int:
                 removed += _removed(path)
         folders[:] = [name for name in folders if deep and not name.startswith(".")]
     if removed:
-        log.info("storage   %d unfinished file(s) of processes that are gone removed from %s", removed, folder)
+        log.info(
+            "storage   %d unfinished file(s) of processes that are gone removed from %s",
+            removed,
+            folder,
+        )
     return removed
 
 

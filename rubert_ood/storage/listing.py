@@ -1,7 +1,8 @@
-"""What lies below a URI: every file of a folder or a glob. Links are followed; nothing is left out in silence.
+"""What lies below a URI: every file of a folder or a glob. Links are followed; nothing is left out
+in silence.
 
-A path that exists is taken literally; only another one is a glob (`*`, `?`, `[...]`, and `**` for folders at any
-depth), which matches folders as well as files, on disk as on S3.
+A path that exists is taken literally; only another one is a glob (`*`, `?`, `[...]`, and `**` for
+folders at any depth), which matches folders as well as files, on disk as on S3.
 """
 
 import os
@@ -16,7 +17,9 @@ from rubert_ood import storage
 from rubert_ood.errors import InputError
 from rubert_ood.storage.retry import explained, retried
 
-LEFT_BY_WRITERS = re.compile(r"_SUCCESS|_committed_.*|_started_.*|_metadata|_common_metadata|_temporary|.*\.crc|\..*")
+LEFT_BY_WRITERS = re.compile(
+    r"_SUCCESS|_committed_.*|_started_.*|_metadata|_common_metadata|_temporary|.*\.crc|\..*"
+)
 """Names that writers of tables leave behind, and hidden ones: readers everywhere pass them over."""
 GLOB_CHARACTERS = re.compile(r"[*?\[]")
 LEADS_NOWHERE = "this link leads nowhere; restore what it names, or remove it"
@@ -37,7 +40,8 @@ class FileInfo:
 @dataclass
 class Listing:
     base: str
-    """The folder from which names below it count: the literal head of a glob. A single file: itself."""
+    """The folder from which names below it count: the literal head of a glob. A single file:
+    itself."""
     files: list[FileInfo] = field(default_factory=list)
     """Sorted by URI, each once."""
     unreadable: dict[str, str] = field(default_factory=dict)
@@ -174,7 +178,9 @@ class _Disk:
             listing.folders.add(path)
             self._visit_children(path, listing, (*above, (info.st_dev, info.st_ino)))
 
-    def _visit_children(self, path: str, listing: Listing, above: tuple[tuple[int, int], ...]) -> None:
+    def _visit_children(
+        self, path: str, listing: Listing, above: tuple[tuple[int, int], ...]
+    ) -> None:
         try:
             names = sorted(os.listdir(path))
         except PermissionError:

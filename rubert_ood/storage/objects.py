@@ -1,7 +1,8 @@
 """One way to files: a URI (a local path or s3://bucket/key) leads to an fsspec filesystem.
 
-S3 endpoint, region and credentials come from the standard AWS environment, profile or instance role, never from
-settings. Every process builds its own filesystem, so no key is ever pickled. A failure that may pass is tried again.
+S3 endpoint, region and credentials come from the standard AWS environment, profile or instance
+role, never from settings. Every process builds its own filesystem, so no key is ever pickled. A
+failure that may pass is tried again.
 """
 
 import contextlib
@@ -43,7 +44,8 @@ def _s3() -> Any:
 
     bucket_owner()  # refused before the first request
 
-    # few attempts by botocore and s3fs, for a lost packet, or a silent server takes long; `retried` does the rest
+    # few attempts by botocore and s3fs, for a lost packet, or a silent server takes long; `retried`
+    # does the rest
     config = {
         "retries": {"mode": "standard", "total_max_attempts": 2},
         "connect_timeout": CONNECT_TIMEOUT_S,
@@ -57,7 +59,8 @@ def _s3() -> Any:
 def upload(operation: Any, *arguments: Any, size: int, **options: Any) -> None:
     """Run an upload of s3fs within a time that its size in bytes allows; TimeoutError after it.
 
-    aiobotocore waits without end for a server that never says `100 Continue`: read_timeout does not count there.
+    aiobotocore waits without end for a server that never says `100 Continue`: read_timeout does not
+    count there.
     """
     from fsspec.asyn import sync
 
@@ -76,7 +79,9 @@ def filesystem(uri: str) -> tuple[Any, str]:
         if not path:
             raise InputError(f"{uri}: name a bucket")
         return _s3(), path
-    path = uri.removeprefix("file://").removeprefix("localhost") if uri.startswith("file://") else uri
+    path = (
+        uri.removeprefix("file://").removeprefix("localhost") if uri.startswith("file://") else uri
+    )
     if "://" in uri and (path is uri or not path.startswith("/")):
         raise InputError(f"{uri}: storage is a local path or s3://BUCKET/KEY")
     return fsspec.filesystem("file"), os.path.abspath(os.path.expanduser(path))
@@ -133,7 +138,8 @@ def read_json(uri: str) -> Any:
 
 @retried
 def put_bytes(uri: str, data: bytes) -> None:
-    """Write one object that appears whole or not at all, also over an older one. OutputError when it cannot be."""
+    """Write one object that appears whole or not at all, also over an older one. OutputError when
+    it cannot be."""
     fs, path = filesystem(uri)
     with explained(uri, OutputError):
         if is_s3(uri):
@@ -180,16 +186,19 @@ def _etag(uri: str) -> str:
 
 
 def create_bytes(uri: str, data: bytes) -> bool:
-    """Put an object where there is none; say whether it was. After a lost answer as `swap_bytes`."""
+    """Put an object where there is none; say whether it was. After a lost answer as
+    `swap_bytes`."""
     return swap_bytes(uri, data, "")
 
 
 @retried
 def swap_bytes(uri: str, data: bytes, version: str) -> bool:
-    """Replace an object if it still is of this version ("": if there still is none); say whether it was.
+    """Replace an object if it still is of this version ("": if there still is none); say whether it
+    was.
 
-    After a lost answer it may say no although it has written: read the object again to be sure. A server
-    that knows no conditional put is asked for the version right before, which leaves a gap of one request.
+    After a lost answer it may say no although it has written: read the object again to be sure. A
+    server that knows no conditional put is asked for the version right before, which leaves a gap
+    of one request.
     """
     _, path = filesystem(uri)
     with explained(uri, OutputError):
@@ -206,7 +215,8 @@ def swap_bytes(uri: str, data: bytes, version: str) -> bool:
 
 
 def ignores_conditions(uri: str, data: bytes) -> bool:
-    """Say whether the storage overwrites this object, of these bytes, although it is told not to."""
+    """Say whether the storage overwrites this object, of these bytes, although it is told not
+    to."""
     return is_s3(uri) and create_bytes(uri, data)
 
 
@@ -247,10 +257,12 @@ def _name_if_free(staged: str, path: str) -> bool:
 
 @contextlib.contextmanager
 def locked(path: str, *, wait: bool = True) -> Iterator[bool]:
-    """Hold a lock that the processes of this machine share, of whatever user; yield whether it is held.
+    """Hold a lock that the processes of this machine share, of whatever user; yield whether it is
+    held.
 
-    Without `wait` it is not held when another process, or another call in this one, holds it. OutputError when
-    something else than a file lies in its place: where others may write, a link could lead anywhere.
+    Without `wait` it is not held when another process, or another call in this one, holds it.
+    OutputError when something else than a file lies in its place: where others may write, a link
+    could lead anywhere.
     """
     os.makedirs(os.path.dirname(path), exist_ok=True)
     descriptor = _open_lock(lock_path(path))
@@ -270,9 +282,14 @@ def lock_path(path: str) -> str:
 
 
 def _open_lock(path: str) -> int:
-    """Open a lock file, or make it; one of another user for reading, which a lock on it does not need more than."""
+    """Open a lock file, or make it; one of another user for reading, which a lock on it does not
+    need more than."""
     common = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-    ways = (os.O_RDWR | os.O_CREAT, os.O_RDWR, os.O_RDONLY)  # the kernel refuses O_CREAT on others' files in /tmp
+    ways = (
+        os.O_RDWR | os.O_CREAT,
+        os.O_RDWR,
+        os.O_RDONLY,
+    )  # the kernel refuses O_CREAT on others' files in /tmp
     denied: PermissionError | None = None
     for way in ways:
         try:
@@ -282,7 +299,9 @@ def _open_lock(path: str) -> int:
             continue
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENXIO):
-                raise OutputError(f"{path}: something that is not a lock file lies there; remove it") from error
+                raise OutputError(
+                    f"{path}: something that is not a lock file lies there; remove it"
+                ) from error
             raise
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
             return descriptor

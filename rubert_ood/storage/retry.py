@@ -1,4 +1,5 @@
-"""What a storage failure means: one translation into an error that names the URI, and one bounded retry."""
+"""What a storage failure means: one translation into an error that names the URI, and one bounded
+retry."""
 
 import functools
 import logging
@@ -17,9 +18,16 @@ RETRY_VARIABLE = "RUBERT_OOD_RETRY_S"
 DEFAULT_RETRY_S = 120.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 15.0
 NOT_IMPLEMENTED = 501
-PASSING_CODES = frozenset(("SlowDown", "RequestTimeout", "IncompleteBody", "OperationAborted", "TooManyRequests"))
+PASSING_CODES = frozenset(
+    ("SlowDown", "RequestTimeout", "IncompleteBody", "OperationAborted", "TooManyRequests")
+)
 """S3 error codes that come with another HTTP status than 429 or 5xx and pass all the same."""
-PASSING_BOTOCORE = ("HTTPClientError", "ConnectionError", "IncompleteReadError", "ResponseParserError")
+PASSING_BOTOCORE = (
+    "HTTPClientError",
+    "ConnectionError",
+    "IncompleteReadError",
+    "ResponseParserError",
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,9 +43,11 @@ def retry_s() -> float:
 
 
 def retried(operation: Callable[Concatenate[str, P], T]) -> Callable[Concatenate[str, P], T]:
-    """Repeat a storage operation, whose first argument is the URI, while its failure is one that passes.
+    """Repeat a storage operation, whose first argument is the URI, while its failure is one that
+    passes.
 
-    Waits between attempts grow exponentially and are random (full jitter). What is denied or missing is not repeated.
+    Waits between attempts grow exponentially and are random (full jitter). What is denied or
+    missing is not repeated.
     """
 
     @functools.wraps(operation)
@@ -61,12 +71,15 @@ def retried(operation: Callable[Concatenate[str, P], T]) -> Callable[Concatenate
 def _announce(state: tenacity.RetryCallState) -> None:
     """Say that storage is slow to answer, once a retry takes long enough for somebody to wonder."""
     if state.outcome is not None and state.upcoming_sleep >= LONGEST_WAIT_S / 3:
-        log.warning("storage   %s; tried again in %.0f s", state.outcome.exception(), state.upcoming_sleep)
+        log.warning(
+            "storage   %s; tried again in %.0f s", state.outcome.exception(), state.upcoming_sleep
+        )
 
 
 @contextmanager
 def explained(uri: str, kind: type[RubertOodError] = InputError) -> Iterator[None]:
-    """Turn a storage failure into one line with the URI: StorageUnavailableError when it may pass, else `kind`."""
+    """Turn a storage failure into one line with the URI: StorageUnavailableError when it may pass,
+    else `kind`."""
     try:
         yield
     except RubertOodError:
@@ -85,12 +98,19 @@ def explained(uri: str, kind: type[RubertOodError] = InputError) -> Iterator[Non
 
 
 def _passes(error: BaseException) -> bool:
-    """Say whether the same request may succeed later: throttling, a fault of the server, a broken connection."""
+    """Say whether the same request may succeed later: throttling, a fault of the server, a broken
+    connection."""
     if isinstance(error, ConnectionError | TimeoutError) or _is_of(error, "aiohttp"):
         return True
-    if any(kind.__name__ in PASSING_BOTOCORE for kind in type(error).__mro__ if kind.__module__.startswith("botocore")):
+    if any(
+        kind.__name__ in PASSING_BOTOCORE
+        for kind in type(error).__mro__
+        if kind.__module__.startswith("botocore")
+    ):
         return True
-    response = getattr(error.__cause__, "response", None)  # s3fs keeps botocore's ClientError as the cause
+    response = getattr(
+        error.__cause__, "response", None
+    )  # s3fs keeps botocore's ClientError as the cause
     if not isinstance(response, dict):
         return False
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)

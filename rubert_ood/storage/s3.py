@@ -18,7 +18,9 @@ def bucket_owner() -> str | None:
     """Return the AWS account that every bucket must belong to, if one was named."""
     owner = os.environ.get(OWNER_VARIABLE)
     if owner is not None and not re.fullmatch("[0-9]{12}", owner):
-        raise SettingsError(f"{OWNER_VARIABLE}: {owner!r} is not an AWS account, which has 12 digits")
+        raise SettingsError(
+            f"{OWNER_VARIABLE}: {owner!r} is not an AWS account, which has 12 digits"
+        )
     return owner
 
 

@@ -1,6 +1,7 @@
 """A generated catalogue of Russian private ads: 50 categories, hard cases and out-of-domain texts.
 
-Everything is a function of its arguments, the seed among them; nothing is read but the YAML files beside this module.
+Everything is a function of its arguments, the seed among them; nothing is read but the YAML files
+beside this module.
 """
 
 import io
@@ -48,7 +49,8 @@ CATALOGUE_SCHEMA = pa.schema(
 )
 
 BLOCK_ROWS = 10_000
-"""A balanced catalogue is balanced in each block of so many rows: memory stays bounded whatever the total."""
+"""A balanced catalogue is balanced in each block of so many rows: memory stays bounded whatever the
+total."""
 REPOST_WINDOW = 30
 """A re-post repeats one of the last so many ads of its category."""
 FIRST_AD_ID = 2_000_000_000
@@ -78,9 +80,9 @@ def generate_ads(
 ) -> Iterator[pa.RecordBatch]:
     """Stream ads in batches; the ads depend on every argument but `batch_rows`.
 
-    balanced: the same number of ads of each category (one more in some when 50 does not divide `num_ads`), in random
-    order; otherwise a natural, skewed mix. duplicate_fraction: share of re-posts, which differ from an earlier ad in
-    phone number or city at most.
+    balanced: the same number of ads of each category (one more in some when 50 does not divide
+    `num_ads`), in random order; otherwise a natural, skewed mix. duplicate_fraction: share of
+    re-posts, which differ from an earlier ad in phone number or city at most.
     """
     rows = _rows(num_ads, seed, balanced, duplicate_fraction)
     while batch := list(itertools.islice(rows, batch_rows)):
@@ -96,7 +98,8 @@ def write_catalogue(
     rows_per_file: int = 100_000,
     row_group_rows: int = 10_000,
 ) -> list[str]:
-    """Write the ads of `generate_ads` to Parquet files under a folder or prefix; return their URIs, in order.
+    """Write the ads of `generate_ads` to Parquet files under a folder or prefix; return their URIs,
+    in order.
 
     One file at a time is built in memory, some 100 bytes a row, and put whole.
     """
@@ -115,14 +118,21 @@ def write_catalogue(
 
 
 def hard_cases() -> list[HardCase]:
-    """Return the hand-written ads: short, paraphrased, mixed; a label is the category that a person would choose."""
-    return [HardCase(text, label) for label, texts in load_data("hard_cases.yaml").items() for text in texts]
+    """Return the hand-written ads: short, paraphrased, mixed; a label is the category that a person
+    would choose."""
+    return [
+        HardCase(text, label)
+        for label, texts in load_data("hard_cases.yaml").items()
+        for text in texts
+    ]
 
 
 def _rows(num_ads: int, seed: int, balanced: bool, duplicate_fraction: float) -> Iterator[Row]:
     rng = Random(f"catalogue {seed} {balanced}")
     writer = AdWriter(rng)
-    recent: dict[str, deque[Draft]] = {name: deque(maxlen=REPOST_WINDOW) for name in categories_by_name()}
+    recent: dict[str, deque[Draft]] = {
+        name: deque(maxlen=REPOST_WINDOW) for name in categories_by_name()
+    }
     places, place_weights = cities(), list(itertools.accumulate(city.weight for city in cities()))
     for number, category in enumerate(_category_order(num_ads, rng, balanced)):
         drafts = recent[category.name]
@@ -153,5 +163,8 @@ def _category_order(num_ads: int, rng: Random, balanced: bool) -> Iterator[Categ
 
 def _record_batch(rows: list[Row]) -> pa.RecordBatch:
     columns: list[Any] = list(zip(*rows, strict=True))
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, CATALOGUE_SCHEMA, strict=True)]
+    arrays = [
+        pa.array(column, field.type)
+        for column, field in zip(columns, CATALOGUE_SCHEMA, strict=True)
+    ]
     return pa.RecordBatch.from_arrays(arrays, schema=CATALOGUE_SCHEMA)

@@ -1,7 +1,8 @@
 """What the generated ads are made of: the YAML lexicons, compiled into phrases with slots.
 
-Slots of a phrase: `{a|b}` one of the options, `{4-20}` or `{40-60/2}` a number of the range (both ends included, the
-step after the slash), `{name}` a shared list of words or a value that the ad has drawn (item, model, price ...).
+Slots of a phrase: `{a|b}` one of the options, `{4-20}` or `{40-60/2}` a number of the range (both
+ends included, the step after the slash), `{name}` a shared list of words or a value that the ad has
+drawn (item, model, price ...).
 """
 
 import re
@@ -94,7 +95,11 @@ class City:
 
 def load_data(file_name: str) -> Any:
     """Parse one YAML file of synthetic/data."""
-    text = resources.files("rubert_ood.synthetic").joinpath("data", file_name).read_text(encoding="utf-8")
+    text = (
+        resources.files("rubert_ood.synthetic")
+        .joinpath("data", file_name)
+        .read_text(encoding="utf-8")
+    )
     return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
@@ -103,11 +108,14 @@ def categories_by_name() -> dict[str, Category]:
     """Return the categories, sorted by name."""
     taxonomy, slots = load_data("taxonomy.yaml"), load_data("phrases.yaml")["slots"]
     return {
-        name: _category(name, entry, taxonomy["pools"], slots) for name, entry in sorted(taxonomy["categories"].items())
+        name: _category(name, entry, taxonomy["pools"], slots)
+        for name, entry in sorted(taxonomy["categories"].items())
     }
 
 
-def _category(name: str, entry: Mapping[str, Any], pools: Mapping[str, Any], slots: Mapping[str, Any]) -> Category:
+def _category(
+    name: str, entry: Mapping[str, Any], pools: Mapping[str, Any], slots: Mapping[str, Any]
+) -> Category:
     items = tuple((item.partition("/")[0], item.rpartition("/")[2]) for item in entry["items"])
     words = {**slots, "other_item": [nominative for nominative, _ in items]}
     low, high = entry["price"]
@@ -128,11 +136,18 @@ def _category(name: str, entry: Mapping[str, Any], pools: Mapping[str, Any], slo
 
 @cache
 def shared_phrases() -> dict[str, tuple[Phrase, ...]]:
-    """Return the phrases that sellers of anything use: condition, delivery, reason, contact and so on."""
+    """Return the phrases that sellers of anything use: condition, delivery, reason, contact and so
+    on."""
     data = load_data("phrases.yaml")
-    return {kind: compile_phrases(texts, data["slots"]) for kind, texts in data.items() if kind != "slots"}
+    return {
+        kind: compile_phrases(texts, data["slots"])
+        for kind, texts in data.items()
+        if kind != "slots"
+    }
 
 
 @cache
 def cities() -> tuple[City, ...]:
-    return tuple(City(entry["name"], entry["in"], entry["weight"]) for entry in load_data("cities.yaml"))
+    return tuple(
+        City(entry["name"], entry["in"], entry["weight"]) for entry in load_data("cities.yaml")
+    )

@@ -1,10 +1,12 @@
-"""How sellers write: typing errors, capitals, emoji, sloppy punctuation, phone numbers in every form."""
+"""How sellers write: typing errors, capitals, emoji, sloppy punctuation, phone numbers in every
+form."""
 
 from dataclasses import dataclass
 from random import Random
 
 PHONE, CITY, CITY_IN = "\x01", "\x02", "\x03"
-"""Marks that stand for the phone number and the city until an ad, or a re-post of it, is filled in."""
+"""Marks that stand for the phone number and the city until an ad, or a re-post of it, is filled
+in."""
 
 CARELESS_SHARE = 0.3
 CARELESS_TYPO_RATE = 0.05
@@ -12,7 +14,18 @@ CAREFUL_TYPO_RATE = 0.006
 
 KEYBOARD_ROWS = ("йцукенгшщзхъ", "фывапролджэ", "ячсмитьбю")
 NEXT_KEY = {a: b for row in KEYBOARD_ROWS for a, b in zip(row, row[1:] + row[-2], strict=True)}
-SOUNDS_LIKE = {"о": "а", "а": "о", "е": "и", "и": "е", "д": "т", "з": "с", "щ": "ш", "ё": "е", "б": "п", "ь": ""}
+SOUNDS_LIKE = {
+    "о": "а",
+    "а": "о",
+    "е": "и",
+    "и": "е",
+    "д": "т",
+    "з": "с",
+    "щ": "ш",
+    "ё": "е",
+    "б": "п",
+    "ь": "",
+}
 
 SEPARATORS = (". ", ". ", ". ", ". ", ", ", ", ", "\n", "\n", "; ", "! ", " - ", " ", "...")
 
@@ -47,7 +60,8 @@ def draw_style(rng: Random, emoji: tuple[str, ...]) -> Style:
 
 
 def misspell(word: str, rng: Random) -> str:
-    """Put one typing error into a word; words of less than four letters, with digits or marks stay as they are."""
+    """Put one typing error into a word; words of less than four letters, with digits or marks stay
+    as they are."""
     if len(word) < 4 or not word.isalpha():
         return word
     place, kind = 1 + int(rng.random() * (len(word) - 2)), rng.random()

@@ -1,4 +1,5 @@
-"""Texts that belong to none of the 50 categories: news, talk, code, English, gibberish, goods outside the taxonomy."""
+"""Texts that belong to none of the 50 categories: news, talk, code, English, gibberish, goods
+outside the taxonomy."""
 
 from collections.abc import Mapping
 from random import Random
@@ -11,7 +12,8 @@ DRAWS_PER_TEXT = 200
 
 
 def out_of_domain_texts(num_per_kind: int, *, seed: int) -> dict[str, list[str]]:
-    """Return `num_per_kind` texts of each kind, all different. Raises ValueError when a kind has too few."""
+    """Return `num_per_kind` texts of each kind, all different. Raises ValueError when a kind has
+    too few."""
     kinds = load_data("out_of_domain.yaml")
     return {kind: _distinct_texts(kind, entry, num_per_kind, seed) for kind, entry in kinds.items()}
 
@@ -29,7 +31,9 @@ def _distinct_texts(kind: str, entry: Mapping[str, Any], num_texts: int, seed: i
         phrases = [opening, *rng.sample(others, rng.randint(*entry["num_more"]))]
         texts[_joined([phrase.render(rng, {}) for phrase in phrases], entry["separator"])] = None
     if len(texts) < num_texts:
-        raise ValueError(f"out_of_domain.yaml: kind {kind!r} yields only {len(texts)} texts of {num_texts}")
+        raise ValueError(
+            f"out_of_domain.yaml: kind {kind!r} yields only {len(texts)} texts of {num_texts}"
+        )
     return list(texts)
 
 

@@ -1,6 +1,7 @@
 """Build a small BERT from nothing but texts: its own WordPiece vocabulary, random weights.
 
-It stands in for a pretrained RuBERT where none can be had: the demo, the tests, a machine without network.
+It stands in for a pretrained RuBERT where none can be had: the demo, the tests, a machine without
+network.
 """
 
 import logging
@@ -30,13 +31,19 @@ def build_small_bert(
 
     intermediate_size: width of the feed-forward layers; four times hidden_size by default.
 
-    The weights are seeded. The vocabulary is not wholly: `tokenizers` breaks ties between word pieces at random.
+    The weights are seeded. The vocabulary is not wholly: `tokenizers` breaks ties between word
+    pieces at random.
     """
     wordpiece = BertWordPieceTokenizer(lowercase=True, strip_accents=False)
-    wordpiece.train_from_iterator(texts, vocab_size=vocab_size, min_frequency=2, show_progress=False)
+    wordpiece.train_from_iterator(
+        texts, vocab_size=vocab_size, min_frequency=2, show_progress=False
+    )
     os.makedirs(folder, exist_ok=True)
     tokenizer = BertTokenizerFast(
-        tokenizer_object=wordpiece._tokenizer, do_lower_case=True, strip_accents=False, model_max_length=512
+        tokenizer_object=wordpiece._tokenizer,
+        do_lower_case=True,
+        strip_accents=False,
+        model_max_length=512,
     )
     tokenizer.save_pretrained(folder)
     torch.manual_seed(seed)

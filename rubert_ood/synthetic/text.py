@@ -1,6 +1,8 @@
-"""Writes one ad: a title and a description of its category, with what makes real ads hard to classify.
+"""Writes one ad: a title and a description of its category, with what makes real ads hard to
+classify.
 
-A draft holds marks instead of the phone number and the city, so that a re-post repeats it with others.
+A draft holds marks instead of the phone number and the city, so that a re-post repeats it with
+others.
 """
 
 import math
@@ -46,13 +48,24 @@ MISFILED_SHARE = 0.015
 """Ads of a neighbouring category, filed under this one by their seller."""
 
 PLAN: tuple[str, ...] = (
-    ("properties",) * 17 + ("stories",) * 8 + ("group",) * 5 + ("contact",) * 4 + ("place", "closing", "greeting")
+    ("properties",) * 17
+    + ("stories",) * 8
+    + ("group",) * 5
+    + ("contact",) * 4
+    + ("place", "closing", "greeting")
 )
 GOODS_PLAN = PLAN + ("condition",) * 4 + ("delivery",) * 3 + ("reason",) * 2
 """Kinds of phrases, as often as descriptions use them."""
 
 VAGUE_PLAN: tuple[str, ...] = ("group",) * 2 + ("contact", "closing", "place")
-VAGUE_GOODS_PLAN = ("group",) * 3 + ("condition", "condition", "reason", "delivery", "contact", "closing")
+VAGUE_GOODS_PLAN = ("group",) * 3 + (
+    "condition",
+    "condition",
+    "reason",
+    "delivery",
+    "contact",
+    "closing",
+)
 
 T = TypeVar("T")
 
@@ -67,7 +80,11 @@ class Draft:
         """Return title and description for one posting in a city, under a fresh phone number."""
         phone = phone_number(rng)
         title = self.title.replace(CITY_IN, city.prepositional).replace(CITY, city.name)
-        body = self.body.replace(PHONE, phone).replace(CITY_IN, city.prepositional).replace(CITY, city.name)
+        body = (
+            self.body.replace(PHONE, phone)
+            .replace(CITY_IN, city.prepositional)
+            .replace(CITY, city.name)
+        )
         return title, body
 
 
@@ -101,7 +118,9 @@ class AdWriter:
                 plan = GOODS_PLAN if source.is_goods else PLAN
                 second = self._neighbour(source) if mixed else None
                 num_words = self._num_words()
-                title = self._title(source, second, values, can_be_silent=num_words > SILENT_TITLE_WORDS)
+                title = self._title(
+                    source, second, values, can_be_silent=num_words > SILENT_TITLE_WORDS
+                )
                 num_words -= len(title.split())
                 sentences = self._sentences(source, second, values, plan, num_words)
         return Draft(*self._surface(title, sentences, style), price_rub)
@@ -139,7 +158,9 @@ class AdWriter:
 
     def _empty_ad(self) -> tuple[str, list[str]]:
         kinds = ("empty_body",) * 4 + ("condition", "contact", "reason")
-        sentences = [self._shared_phrase(self._pick(kinds), {}) for _ in range(int(self.rng.random() * 4))]
+        sentences = [
+            self._shared_phrase(self._pick(kinds), {}) for _ in range(int(self.rng.random() * 4))
+        ]
         return self._shared_phrase("empty_title", {}), sentences
 
     def _shared_phrase(self, kind: str, values: dict[str, str]) -> str:
@@ -147,7 +168,12 @@ class AdWriter:
         return self._pick(self.shared[kind]).render(self.rng, values or marks)
 
     def _title(
-        self, category: Category, second: Category | None, values: dict[str, str], *, can_be_silent: bool
+        self,
+        category: Category,
+        second: Category | None,
+        values: dict[str, str],
+        *,
+        can_be_silent: bool,
     ) -> str:
         chance = self.rng.random()
         if second is not None and chance < 0.3:
@@ -191,8 +217,11 @@ class AdWriter:
             count += sentence.count(" ") + 1
         return sentences
 
-    def _deck(self, category: Category, second: Category | None, kind: str, num_words: int) -> list[Phrase]:
-        """Shuffle the phrases of a kind; of those that any seller uses, only a few: they contradict each other."""
+    def _deck(
+        self, category: Category, second: Category | None, kind: str, num_words: int
+    ) -> list[Phrase]:
+        """Shuffle the phrases of a kind; of those that any seller uses, only a few: they contradict
+        each other."""
         size = 3 + num_words // 8
         if kind == "properties":
             phrases = category.properties + (second.properties if second else ())
@@ -205,7 +234,11 @@ class AdWriter:
         return self.rng.sample(phrases, min(len(phrases), size))
 
     def _offer(self, category: Category) -> str:
-        item, model, price_rub = self._pick(category.items)[0], self._pick(category.models), self._price(category)
+        item, model, price_rub = (
+            self._pick(category.items)[0],
+            self._pick(category.models),
+            self._price(category),
+        )
         return f"{item} {model} - {price_rub} руб" if price_rub else f"{item} {model}"
 
     def _long_block(self, category: Category, values: dict[str, str]) -> str:
@@ -216,14 +249,22 @@ class AdWriter:
         if chance < 0.85:
             return self._shared_phrase("boilerplate", values)
         sources = (category, category, self._neighbour(category))
-        words = [self._pick(self._pick(sources).items)[0] for _ in range(4 + int(self.rng.random() * 8))]
+        words = [
+            self._pick(self._pick(sources).items)[0] for _ in range(4 + int(self.rng.random() * 8))
+        ]
         return f"{self._shared_phrase('tags_intro', values)}: {', '.join(words)}"
 
     def _surface(self, title: str, sentences: list[str], style: Style) -> tuple[str, str]:
         separator = f"{style.separator}{style.emoji} " if style.emoji else style.separator
         title = roughen(title, style, self.rng)
-        body = separator.join(sentence[:1].upper() + sentence[1:] for sentence in sentences) + style.emoji
+        body = (
+            separator.join(sentence[:1].upper() + sentence[1:] for sentence in sentences)
+            + style.emoji
+        )
         body = roughen(body.replace(".. ", ". "), style, self.rng)
         if not style.lower_case:
             title = title[:1].upper() + title[1:]
-        return title.upper() if style.capital_title else title, body.upper() if style.capital_body else body
+        return (
+            title.upper() if style.capital_title else title,
+            body.upper() if style.capital_body else body,
+        )

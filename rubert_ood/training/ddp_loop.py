@@ -1,7 +1,7 @@
 """The fine-tuning loop of one Ray Train worker: plain PyTorch DDP on a Ray Data shard.
 
-A checkpoint is reported after each epoch. The loop resumes from whichever of them it is given, not only the newest:
-after the loss of a node the newest may be gone.
+A checkpoint is reported after each epoch. The loop resumes from whichever of them it is given, not
+only the newest: after the loss of a node the newest may be gone.
 
 Shapes: N ads, L tokens, C classes.
 """
@@ -29,7 +29,8 @@ from rubert_ood.errors import SettingsError
 from rubert_ood.settings import OptimiserSettings
 
 POOL_BATCHES = 50
-"""Batches drawn together and cut by length, so that a batch pads little; their order stays random."""
+"""Batches drawn together and cut by length, so that a batch pads little; their order stays
+random."""
 SHUFFLE_ROWS = 50_000
 REPORTS_PER_EPOCH = 4
 PADDING_LABEL = -1
@@ -47,7 +48,8 @@ def train_worker(config: dict[str, Any]) -> None:
 
 
 class Trainer:
-    """The state of a training run on one worker; `history` holds the metrics of each finished epoch."""
+    """The state of a training run on one worker; `history` holds the metrics of each finished
+    epoch."""
 
     def __init__(self, config: dict[str, Any], checkpoint: Any) -> None:
         self.settings = settings = OptimiserSettings(**config["optimiser"])
@@ -67,7 +69,9 @@ class Trainer:
                     os.path.join(folder, OPTIMISER_FILE), weights_only=True, map_location="cpu"
                 )
         self.model = ray.train.torch.prepare_model(self.network)
-        self.optimiser = torch.optim.AdamW(_parameter_groups(self.network, settings), lr=settings.learning_rate)
+        self.optimiser = torch.optim.AdamW(
+            _parameter_groups(self.network, settings), lr=settings.learning_rate
+        )
         self.schedule = _schedule(self.optimiser, settings, self.steps_per_epoch)
         if optimiser_state:
             self.optimiser.load_state_dict(optimiser_state["optimiser"])
@@ -79,23 +83,28 @@ class Trainer:
         return len(self.history)
 
     def train_epoch(self) -> dict[str, float]:
-        """Take every step of one epoch; return the mean loss of this worker's batches, and the tokens of all."""
+        """Take every step of one epoch; return the mean loss of this worker's batches, and the
+        tokens of all."""
         self.model.train()
         seed = self.settings.seed + 1000 * (self.epoch + 1)
         torch.manual_seed(seed + ray.train.get_context().get_world_rank())
-        milestones = {round(self.steps_per_epoch * k / REPORTS_PER_EPOCH) for k in range(1, REPORTS_PER_EPOCH)}
+        milestones = {
+            round(self.steps_per_epoch * k / REPORTS_PER_EPOCH) for k in range(1, REPORTS_PER_EPOCH)
+        }
         losses, num_read, started = [], 0, time.monotonic()
         for batch in _batches("train", self.settings.batch_size, shuffle_seed=seed):
             losses.append(self._step(batch))
             num_read += int(num_tokens(_ids(batch)).sum())
             if len(losses) in milestones:
                 share, loss = len(losses) / self.steps_per_epoch, float(torch.stack(losses).mean())
-                ray.train.report({"line": f"{self._epoch_name()}  {share:4.0%}  train loss {loss:.3f}"})
+                ray.train.report(
+                    {"line": f"{self._epoch_name()}  {share:4.0%}  train loss {loss:.3f}"}
+                )
         train_loss = float(torch.stack(losses).mean())
         if not math.isfinite(train_loss):
             raise SettingsError(
-                f"optimiser.learning_rate: training diverged, the loss of epoch {self.epoch + 1} is not finite; "
-                "lower it"
+                f"optimiser.learning_rate: training diverged, the loss of epoch {self.epoch + 1} is"
+                " not finite; lower it"
             )
         seconds = time.monotonic() - started
         counts: list[Any] = [None] * torch.distributed.get_world_size()
@@ -133,7 +142,9 @@ class Trainer:
             labels.append(labels_N.cpu().numpy())
             predicted.append(logits_NC.argmax(1).cpu().numpy())
         parts: list[Any] = [None] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(parts, (np.concatenate(labels), np.concatenate(predicted), nll))
+        torch.distributed.all_gather_object(
+            parts, (np.concatenate(labels), np.concatenate(predicted), nll)
+        )
         labels_all_N = np.concatenate([part[0] for part in parts])
         predicted_all_N = np.concatenate([part[1] for part in parts])
         return {
@@ -158,11 +169,16 @@ class Trainer:
         with tempfile.TemporaryDirectory() as folder:
             self.network.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
-            state = {"optimiser": self.optimiser.state_dict(), "schedule": self.schedule.state_dict()}
+            state = {
+                "optimiser": self.optimiser.state_dict(),
+                "schedule": self.schedule.state_dict(),
+            }
             torch.save(state, os.path.join(folder, OPTIMISER_FILE))
             with open(os.path.join(folder, STATE_FILE), "w") as file:
                 json.dump({"epoch": self.epoch, "history": self.history}, file)
-            ray.train.report({**metrics, "line": line}, checkpoint=ray.train.Checkpoint.from_directory(folder))
+            ray.train.report(
+                {**metrics, "line": line}, checkpoint=ray.train.Checkpoint.from_directory(folder)
+            )
 
     def _epoch_name(self, *, done: bool = False) -> str:
         return f"train     epoch {self.epoch + (not done)}/{self.settings.num_epochs}"
@@ -186,7 +202,10 @@ def _batches(split: str, batch_size: int, *, shuffle_seed: int | None = None) ->
     """
     shuffle = {} if shuffle_seed is None else {"local_shuffle_buffer_size": SHUFFLE_ROWS}
     pools = ray.train.get_dataset_shard(split).iter_batches(
-        batch_size=POOL_BATCHES * batch_size, batch_format="pyarrow", local_shuffle_seed=shuffle_seed, **shuffle
+        batch_size=POOL_BATCHES * batch_size,
+        batch_format="pyarrow",
+        local_shuffle_seed=shuffle_seed,
+        **shuffle,
     )
     generator = np.random.default_rng(shuffle_seed)
     for pool in pools:
@@ -203,7 +222,10 @@ def _ids(table: pa.Table) -> pa.ListArray:
 def _parameter_groups(network: Any, settings: OptimiserSettings) -> list[dict[str, Any]]:
     decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
     exempt = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
-    return [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": exempt, "weight_decay": 0.0}]
+    return [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": exempt, "weight_decay": 0.0},
+    ]
 
 
 def _schedule(optimiser: Any, settings: OptimiserSettings, steps_per_epoch: int) -> Any:
@@ -212,6 +234,10 @@ def _schedule(optimiser: Any, settings: OptimiserSettings, steps_per_epoch: int)
     warmup = int(total * settings.warmup_fraction)
 
     def factor(step: int) -> float:
-        return (step + 1) / (warmup + 1) if step < warmup else max(0.0, (total - step) / (total - warmup))
+        return (
+            (step + 1) / (warmup + 1)
+            if step < warmup
+            else max(0.0, (total - step) / (total - warmup))
+        )
 
     return torch.optim.lr_scheduler.LambdaLR(optimiser, factor)

@@ -1,4 +1,5 @@
-"""Compute logits and CLS features of many texts in one Ray Data pass, and keep them in the object store.
+"""Compute logits and CLS features of many texts in one Ray Data pass, and keep them in the object
+store.
 
 Shapes: N ads, C classes, H hidden.
 """
@@ -34,7 +35,8 @@ FAILURE = "failure"
 """Column of a batch that could not be computed."""
 
 Checkpoint = str | Callable[[], str]
-"""Hub name, folder or s3:// URI that every node can read; or what finds a folder on each of them."""
+"""Hub name, folder or s3:// URI that every node can read; or what finds a folder on each of
+them."""
 
 Sums = TypeVar("Sums")
 
@@ -63,7 +65,10 @@ class _FeatureActor:
         if self.failure:
             return {FAILURE: np.array([self.failure], object)}
         texts = windows.cut(
-            self.classifier.tokenizer, batch["text"].tolist(), max_length=self.max_length, long_text=self.long_text
+            self.classifier.tokenizer,
+            batch["text"].tolist(),
+            max_length=self.max_length,
+            long_text=self.long_text,
         )
         logits_NC, cls_NH = windows.run(self.classifier, texts, token_budget=TOKEN_BUDGET)
         return {"row": batch["row"], "label": batch["label"], "logits": logits_NC, "cls": cls_NH}
@@ -78,7 +83,8 @@ def _raise_failure(batch: pa.Table) -> None:
 
 @dataclass(frozen=True)
 class StoredFeatures:
-    """Outputs of several parts in the object store of the cluster, which spills to disk: the driver holds none."""
+    """Outputs of several parts in the object store of the cluster, which spills to disk: the driver
+    holds none."""
 
     dataset: ray.data.Dataset
     """Columns row, label, logits, cls."""
@@ -86,9 +92,13 @@ class StoredFeatures:
     """Rows of each part."""
 
     def gather(self, max_rows: Mapping[str, int] | None = None) -> dict[str, Outputs]:
-        """Bring every part to the driver, in the order given; of the parts in max_rows a seeded sample of so many."""
+        """Bring every part to the driver, in the order given; of the parts in max_rows a seeded
+        sample of so many."""
         limits = {name: len(span) for name, span in self.spans.items()} | dict(max_rows or {})
-        chosen = {name: span.start + sample_rows(len(span), limits[name]) for name, span in self.spans.items()}
+        chosen = {
+            name: span.start + sample_rows(len(span), limits[name])
+            for name, span in self.spans.items()
+        }
         wanted = np.zeros(max((span.stop for span in self.spans.values()), default=0), dtype=bool)
         for rows in chosen.values():
             wanted[rows] = True
@@ -101,12 +111,19 @@ class StoredFeatures:
         columns = {name: column[order] for name, column in columns.items()}
         features = {}
         for name, rows in chosen.items():
-            here = slice(*np.searchsorted(columns["row"], [rows[0], rows[-1] + 1])) if len(rows) else slice(0, 0)
-            features[name] = Outputs(columns["logits"][here], columns["cls"][here], columns["label"][here])
+            here = (
+                slice(*np.searchsorted(columns["row"], [rows[0], rows[-1] + 1]))
+                if len(rows)
+                else slice(0, 0)
+            )
+            features[name] = Outputs(
+                columns["logits"][here], columns["cls"][here], columns["label"][here]
+            )
         return features
 
     def sum_up(self, name: str, summarise: Callable[[np.ndarray, np.ndarray], Sums]) -> Sums:
-        """Add up what `summarise`, on the workers, makes of CLS (n, H) and labels (n,) of each batch of a part."""
+        """Add up what `summarise`, on the workers, makes of CLS (n, H) and labels (n,) of each
+        batch of a part."""
         span = self.spans[name]
 
         def partial_sum(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -115,7 +132,9 @@ class StoredFeatures:
             sums[0] = summarise(batch["cls"][inside], batch["label"][inside])
             return {"sums": sums}
 
-        sums = self.dataset.map_batches(partial_sum, batch_size=SUM_ADS, batch_format="numpy", **TASK_RETRIES)
+        sums = self.dataset.map_batches(
+            partial_sum, batch_size=SUM_ADS, batch_format="numpy", **TASK_RETRIES
+        )
         return reduce(add, (row["sums"] for row in sums.iter_rows()))
 
 
@@ -130,13 +149,15 @@ def compute_features(
 ) -> StoredFeatures:
     """Run every part through the model, each row once; the checkpoint is looked for on every node.
 
-    int8 is computed on CPU, also by workers that have a GPU. Raises RubertOodError when rows get lost, and what a
-    worker raised when it loaded the checkpoint.
+    int8 is computed on CPU, also by workers that have a GPU. Raises RubertOodError when rows get
+    lost, and what a worker raised when it loaded the checkpoint.
     """
     use_gpu = workers.use_gpu and precision != "int8"
     texts = [text for ads in parts.values() for text in ads.texts]
     labels_N = np.concatenate([ads.labels_N for ads in parts.values()])
-    table = pa.table({"row": np.arange(len(texts)), "label": labels_N, "text": pa.array(texts, pa.string())})
+    table = pa.table(
+        {"row": np.arange(len(texts)), "label": labels_N, "text": pa.array(texts, pa.string())}
+    )
     options = ACTOR_RETRIES | {"num_cpus": workers.cpus_per_worker, "num_gpus": int(use_gpu)}
     batches = ray.data.from_arrow(_cut(table)).map_batches(
         _FeatureActor,
@@ -162,7 +183,9 @@ def compute_features(
         blocks.append(ray.put(batch))
         progress.add(batch.num_rows)
     if not (seen == 1).all():
-        raise RubertOodError(f"features of {len(texts)} ads: {(seen != 1).sum()} rows were lost or doubled")
+        raise RubertOodError(
+            f"features of {len(texts)} ads: {(seen != 1).sum()} rows were lost or doubled"
+        )
     return StoredFeatures(ray.data.from_arrow_refs(blocks), _spans(parts))
 
 
@@ -172,11 +195,17 @@ def _cut(table: pa.Table) -> list[pa.Table]:
 
 def _spans(parts: Mapping[str, LabelledAds]) -> dict[str, range]:
     stops = np.cumsum([len(ads) for ads in parts.values()]).tolist()
-    return {name: range(stop - len(ads), stop) for (name, ads), stop in zip(parts.items(), stops, strict=True)}
+    return {
+        name: range(stop - len(ads), stop)
+        for (name, ads), stop in zip(parts.items(), stops, strict=True)
+    }
 
 
-def bundle_outputs(bundle: Bundle, parts: Mapping[str, LabelledAds], workers: WorkerSettings) -> dict[str, Outputs]:
-    """Run every part through the network of a bundle as scoring does; Ray must have been started."""
+def bundle_outputs(
+    bundle: Bundle, parts: Mapping[str, LabelledAds], workers: WorkerSettings
+) -> dict[str, Outputs]:
+    """Run every part through the network of a bundle as scoring does; Ray must have been
+    started."""
     features = compute_features(
         parts,
         partial(_checked_folder, bundle.uri, bundle.fingerprint),

@@ -49,14 +49,18 @@ class TrainedModel:
     """Local copy in HF layout, without the training state."""
     epoch: int
     history: list[dict[str, float]]
-    """One entry per epoch: epoch, train_loss, train_tokens, train_tokens_per_s (all workers, without padding),
-    valid_loss, valid_accuracy, valid_macro_f1."""
+    """One entry per epoch: epoch, train_loss, train_tokens, train_tokens_per_s (all workers,
+    without padding), valid_loss, valid_accuracy, valid_macro_f1."""
 
 
-def fine_tune(dataset: Dataset, settings: TrainSettings, *, run_name: str, work_dir: str) -> TrainedModel:
-    """Train on the workers and copy the best checkpoint into work_dir. The same run_name resumes a stopped run.
+def fine_tune(
+    dataset: Dataset, settings: TrainSettings, *, run_name: str, work_dir: str
+) -> TrainedModel:
+    """Train on the workers and copy the best checkpoint into work_dir. The same run_name resumes a
+    stopped run.
 
-    The dataset has passed `check_training`. Raises PartialRunError only for what another attempt may not meet.
+    The dataset has passed `check_training`. Raises PartialRunError only for what another attempt
+    may not meet.
     """
     base_model, workers = settings.base_model, settings.workers
     _claim_run(dataset, settings, run_name)
@@ -86,7 +90,9 @@ def fine_tune(dataset: Dataset, settings: TrainSettings, *, run_name: str, work_
             storage_path=path,
             storage_filesystem=fs,
             failure_config=ray.train.FailureConfig(max_failures=workers.max_failures),
-            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2, checkpoint_score_attribute="valid_macro_f1"),
+            checkpoint_config=ray.train.CheckpointConfig(
+                num_to_keep=2, checkpoint_score_attribute="valid_macro_f1"
+            ),
             callbacks=[_LineCallback(lines)],
             logging_config=ray.train.LoggingConfig(log_level="ERROR"),
         ),
@@ -106,12 +112,14 @@ def _scaling(workers: WorkerSettings) -> ray.train.ScalingConfig:
     return ray.train.ScalingConfig(
         num_workers=workers.num_workers,
         use_gpu=workers.use_gpu,
-        resources_per_worker={"CPU": workers.cpus_per_worker} | ({"GPU": 1} if workers.use_gpu else {}),
+        resources_per_worker={"CPU": workers.cpus_per_worker}
+        | ({"GPU": 1} if workers.use_gpu else {}),
     )
 
 
 def _claim_run(dataset: Dataset, settings: TrainSettings, run_name: str) -> None:
-    """Note what this run trains on; a run of that name with other data or settings is refused, not resumed."""
+    """Note what this run trains on; a run of that name with other data or settings is refused, not
+    resumed."""
     data = hashlib.sha256()
     for part in (dataset.train, dataset.valid):
         data.update(json.dumps([part.texts, part.labels_N.tolist()]).encode())
@@ -127,24 +135,32 @@ def _claim_run(dataset: Dataset, settings: TrainSettings, run_name: str) -> None
         older = storage.read_json(uri)
         changed = [name for name, value in identity.items() if older.get(name) != value]
         if changed:
-            raise SettingsError(f"version {run_name!r} began with other {', '.join(changed)}; give another version")
+            raise SettingsError(
+                f"version {run_name!r} began with other {', '.join(changed)}; give another version"
+            )
     else:
         storage.put_bytes(uri, json.dumps(identity, ensure_ascii=False).encode())
 
 
 def _failure(run_name: str, error: ray.train.TrainingFailedError) -> RubertOodError:
-    """Make the error of the job from those of its workers: one that would come again does not say `go on`."""
+    """Make the error of the job from those of its workers: one that would come again does not say
+    `go on`."""
     failures = getattr(error, "worker_failures", None) or {0: error}
     causes = [getattr(failure, "_base_exc", failure) for failure in failures.values()]
     for cause in causes:  # one worker's own failure breaks the connections of the others
         if isinstance(cause, RubertOodError) and not isinstance(cause, PartialRunError):
             return type(cause)(str(cause))
         if isinstance(cause, torch.OutOfMemoryError):
-            return SettingsError("optimiser.batch_size: the memory of the GPU does not hold a batch; lower it")
+            return SettingsError(
+                "optimiser.batch_size: the memory of the GPU does not hold a batch; lower it"
+            )
         if isinstance(cause, RECURRING):
-            return RubertOodError(f"training {run_name} failed, and would fail again: {_line(cause)}")
+            return RubertOodError(
+                f"training {run_name} failed, and would fail again: {_line(cause)}"
+            )
     return PartialRunError(
-        f"training {run_name} stopped, the same version goes on from its newest checkpoint: {_line(causes[0])}"
+        f"training {run_name} stopped, the same version goes on from its newest checkpoint:"
+        f" {_line(causes[0])}"
     )
 
 
@@ -153,13 +169,18 @@ def _line(cause: BaseException) -> str:
     return f"{type(cause).__name__}: {lines[-1]}" if lines else type(cause).__name__
 
 
-def _token_dataset(ads: LabelledAds, tokenizer: Any, settings: TrainSettings, *, shuffle: bool) -> ray.data.Dataset:
-    """Tokenize once. Rows are filled up to a multiple of the workers, so that equal shards lose none."""
+def _token_dataset(
+    ads: LabelledAds, tokenizer: Any, settings: TrainSettings, *, shuffle: bool
+) -> ray.data.Dataset:
+    """Tokenize once. Rows are filled up to a multiple of the workers, so that equal shards lose
+    none."""
     ids = tokenize(tokenizer, ads.texts, settings.optimiser.max_length)
     table = pa.table({"ids": ids, "label": ads.labels_N})
     if shuffle:
         table = table.take(np.random.default_rng(settings.optimiser.seed).permutation(len(ads)))
-        table = table.slice(0, len(ads) // settings.workers.num_workers * settings.workers.num_workers)
+        table = table.slice(
+            0, len(ads) // settings.workers.num_workers * settings.workers.num_workers
+        )
     else:
         missing = np.zeros(-len(ads) % settings.workers.num_workers, np.int64)
         filler = pa.table({"ids": ids.take(missing), "label": np.full_like(missing, PADDING_LABEL)})
@@ -171,8 +192,12 @@ def _best_checkpoint(result: Any, output_uri: str, work_dir: str) -> TrainedMode
     checkpoints = result.best_checkpoints or []
     if not checkpoints:
         raise RubertOodError(f"training at {result.path} reported no checkpoint")
-    best, metrics = max(checkpoints, key=lambda item: (item[1]["valid_macro_f1"], -item[1]["epoch"]))
-    with result.checkpoint.as_directory() as folder:  # the newest, which need not be among the best that were kept
+    best, metrics = max(
+        checkpoints, key=lambda item: (item[1]["valid_macro_f1"], -item[1]["epoch"])
+    )
+    with (
+        result.checkpoint.as_directory() as folder
+    ):  # the newest, which need not be among the best that were kept
         history = read_state(folder)["history"]
     folder = best.to_directory(os.path.join(work_dir, "best_checkpoint"))
     for name in os.listdir(folder):
@@ -183,7 +208,8 @@ def _best_checkpoint(result: Any, output_uri: str, work_dir: str) -> TrainedMode
 
 
 class _Trainer(ray.train.torch.TorchTrainer):
-    """Leaves Ctrl-C to us: Ray Train would answer the second one with nothing, and the third with exit code 0."""
+    """Leaves Ctrl-C to us: Ray Train would answer the second one with nothing, and the third with
+    exit code 0."""
 
     def _register_sigint_handler(self, controller: Any) -> None:
         pass
@@ -195,7 +221,9 @@ class _LineCallback(ray.train.UserCallback):
     def __init__(self, lines: Queue) -> None:
         self.lines = lines
 
-    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+    def after_report(
+        self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any
+    ) -> None:
         self.lines.put(metrics[0]["line"])
 
 

@@ -1,4 +1,5 @@
-"""From stored features to a fitted model: the train rows stay in the object store, only sums of them are looked at."""
+"""From stored features to a fitted model: the train rows stay in the object store, only sums of
+them are looked at."""
 
 import logging
 from collections.abc import Mapping
@@ -20,13 +21,21 @@ FEW_ADS = 10
 
 
 def fit_statistics(features: StoredFeatures, labels: list[str]) -> MahalanobisStatistics:
-    """Fit the Mahalanobis statistics on the part `train`, in two passes; the driver holds O(C*H + H^2) numbers."""
+    """Fit the Mahalanobis statistics on the part `train`, in two passes; the driver holds O(C*H +
+    H^2) numbers."""
     sums = features.sum_up("train", partial(ClassSums.of, num_classes=len(labels)))
     means_CH = sums.means()
     few = [labels[number] for number in np.flatnonzero(sums.counts_C < FEW_ADS)]
     if few:
-        log.warning("fit       %d class(es) have fewer than %d train ads: %s", len(few), FEW_ADS, ", ".join(few[:5]))
-    return statistics_of(means_CH, features.sum_up("train", partial(ResidualSums.of, means_CH=means_CH)))
+        log.warning(
+            "fit       %d class(es) have fewer than %d train ads: %s",
+            len(few),
+            FEW_ADS,
+            ", ".join(few[:5]),
+        )
+    return statistics_of(
+        means_CH, features.sum_up("train", partial(ResidualSums.of, means_CH=means_CH))
+    )
 
 
 def fit_features(
@@ -37,7 +46,8 @@ def fit_features(
     settings: FitSettings,
     decision: DecisionSettings,
 ) -> FittedModel:
-    """Fit everything: statistics on train, T and thresholds on `calibration`, or on `valid` where there is none."""
+    """Fit everything: statistics on train, T and thresholds on `calibration`, or on `valid` where
+    there is none."""
     rows: CalibratedOn = "calibration" if "calibration" in outputs else "valid"
     return fit(
         fit_statistics(features, labels),

@@ -1,4 +1,5 @@
-"""What would fail in every attempt to train is found before one begins, in seconds instead of after hours.
+"""What would fail in every attempt to train is found before one begins, in seconds instead of after
+hours.
 
 Shapes: N texts, L tokens, C classes, H hidden.
 """
@@ -30,34 +31,49 @@ MIN_CALIBRATION_ADS = 2
 def check_training(dataset: Dataset, settings: TrainSettings) -> None:
     """Load the base model here and run it once, on the longest text that training may give it.
 
-    Raises SettingsError on sizes that do not fit, SchemaError on too few ads, BundleError on the base model.
+    Raises SettingsError on sizes that do not fit, SchemaError on too few ads, BundleError on the
+    base model.
     """
     _check_counts(dataset)
     uri, max_length = settings.base_model, settings.optimiser.max_length
     wanted = settings.workers.num_workers * settings.optimiser.batch_size
     if len(dataset.train) < wanted:
         raise SchemaError(
-            f"{len(dataset.train)} training ads do not fill one batch of every worker ({wanted}): give more, or lower "
-            "workers.num_workers or optimiser.batch_size"
+            f"{len(dataset.train)} training ads do not fill one batch of every worker ({wanted}):"
+            " give more, or lower workers.num_workers or optimiser.batch_size"
         )
     limit = max_positions(uri)
     if max_length > limit:
-        raise SettingsError(f"optimiser.max_length: {max_length} is over the model's {limit} tokens; lower it")
+        raise SettingsError(
+            f"optimiser.max_length: {max_length} is over the model's {limit} tokens; lower it"
+        )
     tokenizer, network = load_tokenizer(uri), load_network(uri, dataset.labels)
     check_ids(uri, tokenizer, network)
     ids = tokenize(tokenizer, ["а " * max_length, "а"], max_length)
     longest = len(ids[0])
     try:
         classifier = Classifier(network, tokenizer, choose_device(False))
-        inputs = (torch.from_numpy(array) for array in pad(ids, np.arange(2), tokenizer.pad_token_id))
+        inputs = (
+            torch.from_numpy(array) for array in pad(ids, np.arange(2), tokenizer.pad_token_id)
+        )
         logits_NC, cls_NH = classifier.forward(*inputs)
     except Exception as error:  # the network of another's checkpoint may fail in any way
         reason = " ".join(str(error).split())[:300]
-        raise BundleError(f"{uri}: its network fails on a text of {longest} tokens: {reason}") from error
-    if logits_NC.shape != (2, len(dataset.labels)) or cls_NH.shape != (2, network.config.hidden_size):
-        raise BundleError(f"{uri}: its network answers in shapes {logits_NC.shape}, {cls_NH.shape}; use a BERT type")
+        raise BundleError(
+            f"{uri}: its network fails on a text of {longest} tokens: {reason}"
+        ) from error
+    if logits_NC.shape != (2, len(dataset.labels)) or cls_NH.shape != (
+        2,
+        network.config.hidden_size,
+    ):
+        raise BundleError(
+            f"{uri}: its network answers in shapes {logits_NC.shape}, {cls_NH.shape}; use a BERT"
+            " type"
+        )
     if not (torch.isfinite(logits_NC).all() and torch.isfinite(cls_NH).all()):
-        raise BundleError(f"{uri}: its network answers with numbers that are not finite; use another checkpoint")
+        raise BundleError(
+            f"{uri}: its network answers with numbers that are not finite; use another checkpoint"
+        )
 
 
 def _check_counts(dataset: Dataset) -> None:
@@ -66,16 +82,22 @@ def _check_counts(dataset: Dataset) -> None:
     part = dataset.calibration or dataset.valid
     if len(part) < MIN_CALIBRATION_ADS:
         raise SchemaError(
-            f"thresholds need at least {MIN_CALIBRATION_ADS} {name} ads with text, found {len(part)}: give more"
+            f"thresholds need at least {MIN_CALIBRATION_ADS} {name} ads with text, found"
+            f" {len(part)}: give more"
         )
     different = set(zip(dataset.train.texts, dataset.train.labels_N.tolist(), strict=True))
     if len(different) == len(dataset.labels):
-        raise SchemaError("no class has two different training texts, so nothing can be fitted: give more ads")
+        raise SchemaError(
+            "no class has two different training texts, so nothing can be fitted: give more ads"
+        )
 
 
 def warn_of_waiting(workers: WorkerSettings) -> None:
     """Say that the cluster is too small as it is."""
-    wanted = {"CPU": workers.num_workers * workers.cpus_per_worker, "GPU": workers.num_workers * workers.use_gpu}
+    wanted = {
+        "CPU": workers.num_workers * workers.cpus_per_worker,
+        "GPU": workers.num_workers * workers.use_gpu,
+    }
     there = ray.cluster_resources()
     for name, count in wanted.items():
         if count > there.get(name, 0):
@@ -86,7 +108,8 @@ def warn_of_waiting(workers: WorkerSettings) -> None:
 
 
 def precision_of_workers(workers: WorkerSettings, wanted: Precision | None) -> Precision:
-    """Ask a worker's node whether it has the GPU and the numbers that are wanted; None is the best that it has.
+    """Ask a worker's node whether it has the GPU and the numbers that are wanted; None is the best
+    that it has.
 
     Raises SettingsError. Waits, as training would, until the cluster has such a node.
     """
@@ -94,7 +117,9 @@ def precision_of_workers(workers: WorkerSettings, wanted: Precision | None) -> P
         return choose_device(False, wanted).precision
     warn_of_waiting(workers)
     ask = ray.remote(num_gpus=1, num_cpus=workers.cpus_per_worker, max_retries=2)(_precision_here)
-    on_gpu = None if wanted == "int8" else wanted  # which is computed on CPU, also by workers that have a GPU
+    on_gpu = (
+        None if wanted == "int8" else wanted
+    )  # which is computed on CPU, also by workers that have a GPU
     found, fault = ray.get(ask.remote(on_gpu))
     if fault:
         raise SettingsError(fault)
@@ -102,7 +127,8 @@ def precision_of_workers(workers: WorkerSettings, wanted: Precision | None) -> P
 
 
 def _precision_here(wanted: Precision | None) -> tuple[Precision, str]:
-    """Return the precision, and what forbids it: an exception would lose its class on the way through Ray."""
+    """Return the precision, and what forbids it: an exception would lose its class on the way
+    through Ray."""
     try:
         return choose_device(True, wanted).precision, ""
     except SettingsError as error:

@@ -1,4 +1,5 @@
-"""Score past days again with another bundle, compare each with the run that the day had before, publish by gate."""
+"""Score past days again with another bundle, compare each with the run that the day had before,
+publish by gate."""
 
 import logging
 from datetime import date, timedelta
@@ -19,13 +20,16 @@ from rubert_ood.workflows.score import score, write_report
 log = logging.getLogger(__name__)
 
 WORST_FIRST = (1, 2, 6, 4, 5, 3)
-"""Exit codes: a fault of ours, settings, what the same command may still finish, the gate, an input that is missing."""
+"""Exit codes: a fault of ours, settings, what the same command may still finish, the gate, an input
+that is missing."""
 
 
 def backfill(settings: BackfillSettings) -> list[dict[str, Any]]:
-    """Do day after day; return {run_date, outcome, churn_rate, run_uri, error} of each. The same command resumes.
+    """Do day after day; return {run_date, outcome, churn_rate, run_uri, error} of each. The same
+    command resumes.
 
-    A day that fails stops no other. Raises RubertOodError at the end, with the exit code of the worst day.
+    A day that fails stops no other. Raises RubertOodError at the end, with the exit code of the
+    worst day.
     """
     num_days = (settings.to_date - settings.from_date).days + 1
     days = [settings.from_date + timedelta(days=number) for number in range(num_days)]
@@ -57,8 +61,13 @@ def backfill(settings: BackfillSettings) -> list[dict[str, Any]]:
 
 
 def _line(result: dict[str, Any]) -> str:
-    churn = "" if result["churn_rate"] is None else f"{result['churn_rate']:.2%} changed their label  "
-    return f"{result['run_date']}  {result['outcome']:<9}  {churn}{result['error'] or result['run_uri']}"
+    churn = (
+        "" if result["churn_rate"] is None else f"{result['churn_rate']:.2%} changed their label  "
+    )
+    return (
+        f"{result['run_date']}  {result['outcome']:<9} "
+        f" {churn}{result['error'] or result['run_uri']}"
+    )
 
 
 def _score_day(settings: BackfillSettings, day: date) -> dict[str, Any]:
@@ -66,7 +75,11 @@ def _score_day(settings: BackfillSettings, day: date) -> dict[str, Any]:
     manifest = score(_score_settings(settings, day))
     if manifest["outcome"] == "published":
         churn = [check["value"] for check in manifest["gate"] if check["check"] == "max_churn"]
-        return {"outcome": "published", "run_uri": manifest["run_uri"], "churn_rate": churn[0] if churn else None}
+        return {
+            "outcome": "published",
+            "run_uri": manifest["run_uri"],
+            "churn_rate": churn[0] if churn else None,
+        }
     places = [look(root_uri) for root_uri in (day_uri(manifest["run_uri"]), manifest["output_uri"])]
     before = run_before(manifest["run_uri"], places)
     churn_rate, changes = None, None
@@ -82,7 +95,11 @@ def _score_day(settings: BackfillSettings, day: date) -> dict[str, Any]:
         finally:
             manifest = read_manifest(manifest["run_uri"])
             write_report(manifest["run_uri"], manifest, before, changes)
-    return {"outcome": manifest["outcome"], "run_uri": manifest["run_uri"], "churn_rate": churn_rate}
+    return {
+        "outcome": manifest["outcome"],
+        "run_uri": manifest["run_uri"],
+        "churn_rate": churn_rate,
+    }
 
 
 def _score_settings(settings: BackfillSettings, day: date) -> ScoreSettings:

@@ -83,7 +83,13 @@ def demo(settings: DemoSettings) -> None:
         ("evaluation", storage.join(bundle.uri, "evaluation.html")),
         ("run report", storage.join(manifest["run_uri"], "_run", "report.html")),
         ("predictions", manifest["run_uri"]),
-        ("try", f"rubert-ood predict --bundle_uri {os.path.relpath(bundle.uri)} 'Продам диван б/у, самовывоз'"),
+        (
+            "try",
+            (
+                f"rubert-ood predict --bundle_uri {os.path.relpath(bundle.uri)} 'Продам диван б/у,"
+                " самовывоз'"
+            ),
+        ),
     ):
         terminal.show(f"{name + ':':<12} {printable(place)}")
 
@@ -94,7 +100,10 @@ def _training_settings(settings: DemoSettings, root: str) -> TrainSettings:
         output_uri=root,
         base_model=storage.join(root, "small_bert"),
         optimiser=OptimiserSettings(
-            learning_rate=1e-3, num_epochs=settings.num_epochs, warmup_fraction=0.1, seed=settings.seed
+            learning_rate=1e-3,
+            num_epochs=settings.num_epochs,
+            warmup_fraction=0.1,
+            seed=settings.seed,
         ),
         workers=WorkerSettings(num_workers=settings.num_workers),
         evaluation=EvaluationSettings(
@@ -107,8 +116,15 @@ def _training_settings(settings: DemoSettings, root: str) -> TrainSettings:
 def _generate(settings: DemoSettings, root: str, training: TrainSettings) -> None:
     started = time.monotonic()
     ads = storage.join(root, "ads")
-    write_catalogue(storage.join(ads, "train"), settings.num_train, seed=settings.seed, balanced=True)
-    write_catalogue(storage.join(ads, "catalogue"), settings.num_score, seed=settings.seed + 1, rows_per_file=10_000)
+    write_catalogue(
+        storage.join(ads, "train"), settings.num_train, seed=settings.seed, balanced=True
+    )
+    write_catalogue(
+        storage.join(ads, "catalogue"),
+        settings.num_score,
+        seed=settings.seed + 1,
+        rows_per_file=10_000,
+    )
     cases = hard_cases()
     _put(
         storage.join(ads, "hard_cases.parquet"),
@@ -117,7 +133,11 @@ def _generate(settings: DemoSettings, root: str, training: TrainSettings) -> Non
     )
     outside = out_of_domain_texts(OOD_TEXTS_PER_KIND, seed=settings.seed)
     pairs = [(text, kind) for kind, texts in outside.items() for text in texts]
-    _put(storage.join(ads, "out_of_domain.parquet"), text=[pair[0] for pair in pairs], kind=[pair[1] for pair in pairs])
+    _put(
+        storage.join(ads, "out_of_domain.parquet"),
+        text=[pair[0] for pair in pairs],
+        kind=[pair[1] for pair in pairs],
+    )
     log.info(
         f"generate  {settings.num_train:,} labelled ads, {settings.num_score:,} to score"
         f"  {time.monotonic() - started:.0f} s"

@@ -1,4 +1,5 @@
-"""Compare two runs ad by ad, or two bundles on the same ads: how many labels changed, which, and of which ads."""
+"""Compare two runs ad by ad, or two bundles on the same ads: how many labels changed, which, and of
+which ads."""
 
 import logging
 import sys
@@ -26,19 +27,27 @@ def diff(settings: DiffSettings) -> dict[str, Any]:
     a_uri, a_is_run = _recognised(settings.a_uri)
     b_uri, b_is_run = _recognised(settings.b_uri)
     if a_is_run != b_is_run:
-        raise InputError(f"{settings.a_uri} and {settings.b_uri}: one is a run, the other a bundle; name two of a kind")
+        raise InputError(
+            f"{settings.a_uri} and {settings.b_uri}: one is a run, the other a bundle; name two of"
+            " a kind"
+        )
     if not a_is_run and not settings.input_uri:
-        raise SettingsError("input_uri: two bundles are compared on ads that both score; give --input_uri ADS")
+        raise SettingsError(
+            "input_uri: two bundles are compared on ads that both score; give --input_uri ADS"
+        )
     if a_is_run and settings.input_uri:
         log.warning("diff      input_uri: no effect, two runs are compared as they are")
     with ray_session(settings):
-        document = compare_runs(a_uri, b_uri) if a_is_run else _compare_bundles(a_uri, b_uri, settings)
+        document = (
+            compare_runs(a_uri, b_uri) if a_is_run else _compare_bundles(a_uri, b_uri, settings)
+        )
     write_diff(document, settings.output_uri)
     return document
 
 
 def _recognised(uri: str) -> tuple[str, bool]:
-    """Return the run folder or the bundle that a URI means, and whether it is a run; InputError when it is neither."""
+    """Return the run folder or the bundle that a URI means, and whether it is a run; InputError
+    when it is neither."""
     uri = storage.absolute(uri.rstrip("/"))
     if storage.exists(manifest_uri(uri)):
         return uri, True
@@ -48,13 +57,14 @@ def _recognised(uri: str) -> tuple[str, bool]:
     if storage.exists(storage.join(uri, MANIFEST)):
         return uri, False
     raise InputError(
-        f"{uri}: neither a run folder (OUTPUT/run_date=.../run_id=...), nor a root of published output "
-        f"(with {POINTER_FILE}), nor a bundle"
+        f"{uri}: neither a run folder (OUTPUT/run_date=.../run_id=...), nor a root of published"
+        f" output (with {POINTER_FILE}), nor a bundle"
     )
 
 
 def _compare_bundles(a_uri: str, b_uri: str, settings: DiffSettings) -> dict[str, Any]:
-    """Score the same ads with both bundles, then compare the runs, and what the bundles say of themselves."""
+    """Score the same ads with both bundles, then compare the runs, and what the bundles say of
+    themselves."""
     runs, evaluations = [], []
     for name, uri in (("a", a_uri), ("b", b_uri)):
         bundle = load_bundle(uri)

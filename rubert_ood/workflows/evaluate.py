@@ -31,7 +31,11 @@ def evaluate_bundle(settings: EvaluateSettings) -> dict[str, Any]:
         test=ads,
         reference=load_reference(bundle),
         baseline=None,
-        context={"version": bundle.version, "fingerprint": bundle.fingerprint, "num_test": len(ads)},
+        context={
+            "version": bundle.version,
+            "fingerprint": bundle.fingerprint,
+            "num_test": len(ads),
+        },
     )
     for name, text in documents.items():
         storage.put_bytes(storage.join(settings.output_uri, name), text.encode())

@@ -1,4 +1,5 @@
-"""Check the input of a scoring job and say what a run would do, and how long it would take; nothing is written."""
+"""Check the input of a scoring job and say what a run would do, and how long it would take; nothing
+is written."""
 
 import logging
 import os
@@ -33,7 +34,11 @@ def check_input(settings: ScoreSettings) -> tuple[Plan, Bundle]:
         log.warning("plan      %s: has no rows", uri)
     log.info("run       %s", run_plan.run_uri)
     if "run_date" not in settings.model_fields_set:
-        log.info("run       run_date is %s, today in %s (run_timezone)", settings.run_date, settings.run_timezone)
+        log.info(
+            "run       run_date is %s, today in %s (run_timezone)",
+            settings.run_date,
+            settings.run_timezone,
+        )
     return run_plan, bundle
 
 
@@ -46,15 +51,16 @@ def _estimate(run_plan: Plan, bundle: Bundle, settings: PlanSettings) -> None:
         return
     device = "GPU" if run_plan.use_gpu else f"{len(os.sched_getaffinity(0))} cores"
     log.info(
-        f"estimate  {estimate.ads_per_s:,.1f} ads/s in {run_plan.precision} on this machine ({device}), measured on "
-        f"{estimate.num_ads:,} ads of {estimate.tokens_per_ad:.1f} tokens"
+        f"estimate  {estimate.ads_per_s:,.1f} ads/s in {run_plan.precision} on this machine"
+        f" ({device}), measured on {estimate.num_ads:,} ads of {estimate.tokens_per_ad:.1f} tokens"
     )
     num_nodes = settings.num_actors or 1
     hours = run_plan.num_rows / estimate.ads_per_s / num_nodes / 3600
     log.info(
-        f"estimate  {run_plan.num_rows:,} ads, about {run_plan.num_rows * estimate.tokens_per_ad:,.0f} tokens, "
-        f"{len(run_plan.shards):,} parts: {_duration(hours)} on {num_nodes} such node(s), "
-        f"{_duration(hours / 10)} on {10 * num_nodes}"
+        f"estimate  {run_plan.num_rows:,} ads, about"
+        f" {run_plan.num_rows * estimate.tokens_per_ad:,.0f} tokens, {len(run_plan.shards):,}"
+        f" parts: {_duration(hours)} on {num_nodes} such node(s), {_duration(hours / 10)} on"
+        f" {10 * num_nodes}"
     )
 
 

@@ -24,7 +24,8 @@ TOKEN_BUDGET = 4096
 
 
 def predict(settings: PredictSettings) -> list[dict[str, Any]]:
-    """Classify the texts of the settings, or the lines of standard input; print paragraphs or JSON lines."""
+    """Classify the texts of the settings, or the lines of standard input; print paragraphs or JSON
+    lines."""
     given = [text.encode("utf-8", "surrogateescape") for text in settings.texts]
     texts = _decoded(given, "utf-8") if given else _decoded(*_lines_of_input())
     if not texts:
@@ -37,7 +38,8 @@ def predict(settings: PredictSettings) -> list[dict[str, Any]]:
 
 
 def _lines_of_input() -> tuple[list[bytes], str]:
-    """Read standard input; return its lines, and their encoding (UTF-8 where the terminal knows only ASCII)."""
+    """Read standard input; return its lines, and their encoding (UTF-8 where the terminal knows
+    only ASCII)."""
     if sys.stdin is None:  # closed
         return [], "utf-8"
     encoding = codecs.lookup(sys.stdin.encoding).name
@@ -53,12 +55,15 @@ def _decoded(lines: list[bytes], encoding: str) -> list[str]:
         texts.append(line.decode(encoding, "replace"))
         num_damaged += line.decode(encoding, "ignore") != texts[-1]
     if num_damaged:
-        log.warning("predict   %d text(s) hold bytes that are not %s, read as U+FFFD", num_damaged, encoding)
+        log.warning(
+            "predict   %d text(s) hold bytes that are not %s, read as U+FFFD", num_damaged, encoding
+        )
     return texts
 
 
 def _json_line(result: dict[str, Any]) -> str:
-    """Write a result as JSON that any terminal takes: what acts, or what it lacks, is escaped as JSON has it."""
+    """Write a result as JSON that any terminal takes: what acts, or what it lacks, is escaped as
+    JSON has it."""
     line = json.dumps(result, ensure_ascii=not terminal.encodes_everything())
     if printable(line) == line:
         return line
@@ -76,7 +81,9 @@ def predict_texts(bundle: Bundle, texts: list[str]) -> list[dict[str, Any]]:
         max_length=bundle.max_length,
         long_text=bundle.long_text,
     )
-    is_blank_N = windows.is_blank(classifier.tokenizer, [cleaned[number] for number in filled], read)
+    is_blank_N = windows.is_blank(
+        classifier.tokenizer, [cleaned[number] for number in filled], read
+    )
     read, filled = read.select(~is_blank_N), np.array(filled, np.int64)[~is_blank_N].tolist()
     logits_NC, cls_NH = windows.run(classifier, read, token_budget=TOKEN_BUDGET)
     decisions = bundle.fitted.decide(logits_NC, cls_NH)
@@ -114,11 +121,18 @@ def _paragraph(result: dict[str, Any]) -> str:
     """Lay one result out for reading."""
     text = printable(result["text"])
     if result["status"] == "empty":
-        reason = "the model knows no sign of this text" if result["cleaned"] else "no text is left after cleaning"
+        reason = (
+            "the model knows no sign of this text"
+            if result["cleaned"]
+            else "no text is left after cleaning"
+        )
         return f"{text}\n  Other: {reason}"
     pairs = zip(result["topk_labels"], result["topk_scores"], strict=True)
     best = "  |  ".join([f"{score:.3f} {printable(label)}" for label, score in pairs])
-    numbers = f"confidence {result['confidence']:.3f}  d2 {result['ood_distance']:,.1f}  z {result['ood_z']:.2f}"
+    numbers = (
+        f"confidence {result['confidence']:.3f}  d2 {result['ood_distance']:,.1f}  z"
+        f" {result['ood_z']:.2f}"
+    )
     ood = "OUT OF DOMAIN" if result["is_ood"] else "in domain"
     more = ""
     if result.get("sub_label"):
@@ -127,4 +141,7 @@ def _paragraph(result: dict[str, Any]) -> str:
         more += f"\n  {result['num_chunks']} windows"
     if result["is_cut"]:
         more += f"\n  cut: only the first {result['num_tokens']:,} tokens were read"
-    return f"{text}\n  {printable(result['label'])}  ({numbers}  p {result['ood_p']:.3f}, {ood})\n  {best}{more}"
+    return (
+        f"{text}\n  {printable(result['label'])}  ({numbers}  p {result['ood_p']:.3f}, {ood})\n "
+        f" {best}{more}"
+    )

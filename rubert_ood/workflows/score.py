@@ -86,7 +86,8 @@ def score(settings: ScoreSettings) -> dict[str, Any]:
 def _published_already(run_plan: Plan, settings: ScoreSettings) -> dict[str, Any] | None:
     """Verify a run that was published, and return its manifest; None if it was not.
 
-    Readers may hold it: nothing in it changes any more. Raises PublicationRefusedError if it was rolled back.
+    Readers may hold it: nothing in it changes any more. Raises PublicationRefusedError if it was
+    rolled back.
     """
     run_uri = run_plan.run_uri
     found = find_manifest(run_uri)
@@ -101,7 +102,11 @@ def _published_already(run_plan: Plan, settings: ScoreSettings) -> dict[str, Any
         found = revise_manifest(run_uri, lambda found: found | here)
     if not storage.exists(_report_uri(run_uri)):
         write_report(run_uri, found, _run_before(catalogue, run_uri))
-    later = "" if named_by(run_uri) else "; readers see a later run, `publish` would go back to this one"
+    later = (
+        ""
+        if named_by(run_uri)
+        else "; readers see a later run, `publish` would go back to this one"
+    )
     log.info("published %s: already, nothing to do%s", run_uri, later)
     return found
 
@@ -110,7 +115,10 @@ def _warn_if_late(run_plan: Plan, settings: ScoreSettings) -> None:
     """Say before hours of work that the run will not be published; the publisher decides."""
     pointer = look(run_plan.output_uri).pointer
     if settings.publish and pointer and pointer.run_date > run_plan.run_date:
-        log.warning("run       readers see %s, a later day: this run is scored, and not published", pointer.path)
+        log.warning(
+            "run       readers see %s, a later day: this run is scored, and not published",
+            pointer.path,
+        )
 
 
 def _run_before(catalogue: Place, run_uri: str) -> dict[str, Any] | None:
@@ -120,7 +128,9 @@ def _run_before(catalogue: Place, run_uri: str) -> dict[str, Any] | None:
     return find_manifest(storage.join(catalogue.root_uri, catalogue.pointer.history[0])) or None
 
 
-def _score_and_verify(run_plan: Plan, settings: ScoreSettings, runner: Runner, started_at: str) -> VerifiedRun:
+def _score_and_verify(
+    run_plan: Plan, settings: ScoreSettings, runner: Runner, started_at: str
+) -> VerifiedRun:
     """Score what has no receipt; a part that is not what its receipt says is scored again, once."""
     receipts = read_receipts(run_plan.run_uri, run_plan.fingerprint)
     todo = [shard for shard in run_plan.shards if shard.shard_id not in receipts]
@@ -131,7 +141,12 @@ def _score_and_verify(run_plan: Plan, settings: ScoreSettings, runner: Runner, s
         return verify_run(run_plan)
     except PartMismatchError as error:
         log.warning("verify    %d part(s) are scored again: %s", len(error.shard_ids), error)
-        _score([shard for shard in run_plan.shards if shard.shard_id in error.shard_ids], run_plan, settings, runner)
+        _score(
+            [shard for shard in run_plan.shards if shard.shard_id in error.shard_ids],
+            run_plan,
+            settings,
+            runner,
+        )
         return verify_run(run_plan)
 
 
@@ -146,7 +161,8 @@ def _score(todo: list[Shard], run_plan: Plan, settings: ScoreSettings, runner: R
 def _publish(
     run_plan: Plan, verified: VerifiedRun, settings: ScoreSettings, started_at: str, runner: Runner
 ) -> dict[str, Any]:
-    """Publish a verified run if the settings and the gate agree, and write its report in any case."""
+    """Publish a verified run if the settings and the gate agree, and write its report in any
+    case."""
     manifest = _complete(run_plan, verified, started_at)
     previous = manifest_at(look(run_plan.output_uri), other_than=run_plan.run_uri)
     refused: RubertOodError | None = None
@@ -161,15 +177,28 @@ def _publish(
     write_report(run_plan.run_uri, manifest, previous, _changes(manifest, previous, settings))
     if refused:
         raise refused
-    aside = len(manifest["quarantined"]), len(manifest["quarantined_shards"]), manifest["duplicates"]["rows"]
+    aside = (
+        len(manifest["quarantined"]),
+        len(manifest["quarantined_shards"]),
+        manifest["duplicates"]["rows"],
+    )
     if any(aside):
-        log.warning("run       without %d file(s) and %d shard(s) that were set aside; %d ids too many", *aside)
+        log.warning(
+            "run       without %d file(s) and %d shard(s) that were set aside; %d ids too many",
+            *aside,
+        )
     log.info("%-9s %s", manifest["outcome"], run_plan.run_uri)
     return manifest
 
 
-def _keep(manifest: dict[str, Any], previous: dict[str, Any] | None, settings: ScoreSettings, runner: Runner) -> None:
-    """Note a run that shall not be published, with its gate; ErrorRateError if nothing was scored."""
+def _keep(
+    manifest: dict[str, Any],
+    previous: dict[str, Any] | None,
+    settings: ScoreSettings,
+    runner: Runner,
+) -> None:
+    """Note a run that shall not be published, with its gate; ErrorRateError if nothing was
+    scored."""
     noted = manifest | {"gate": check_gate(manifest, previous, settings.gate)}
     empty = nothing_scored(manifest)
     if empty:
@@ -186,7 +215,8 @@ def _keep(manifest: dict[str, Any], previous: dict[str, Any] | None, settings: S
 def _changes(
     manifest: dict[str, Any], previous: dict[str, Any] | None, settings: ScoreSettings
 ) -> dict[str, Any] | None:
-    """Compare with the last published run, ad by ad. The run itself is done: a failure here spoils nothing."""
+    """Compare with the last published run, ad by ad. The run itself is done: a failure here spoils
+    nothing."""
     if previous is None or not settings.report_changes:
         return None
     try:
@@ -227,15 +257,16 @@ def verify(settings: VerifySettings) -> None:
 
 
 def publish(settings: PublishSettings) -> dict[str, Any]:
-    """Verify a run, apply the gate, swap the pointer. What is published is counted from the receipts again."""
+    """Verify a run, apply the gate, swap the pointer. What is published is counted from the
+    receipts again."""
     run_plan = load_plan(settings.run_uri)
     manifest = _complete(run_plan, verify_run(run_plan))
     manifest = publish_run(manifest, settings.gate, force=settings.force)
     catalogue = look(run_plan.output_uri)
     if catalogue.pointer and not catalogue.names(run_plan.run_uri):
         raise PublicationRefusedError(
-            f"{run_plan.run_uri}: was published before {catalogue.pointer.path}, which readers see now; "
-            "`publish --force REASON` goes back to it"
+            f"{run_plan.run_uri}: was published before {catalogue.pointer.path}, which readers see"
+            " now; `publish --force REASON` goes back to it"
         )
     log.info("published %s", run_plan.run_uri)
     return manifest
@@ -263,7 +294,9 @@ def _complete(run_plan: Plan, verified: VerifiedRun, started_at: str = "") -> di
         duplicates=verified.duplicates,
     )
     if _parts(older) == _parts(manifest):
-        manifest |= {name: older[name] for name in ("started_at", "finished_at", "elapsed_s", "rows_per_s")}
+        manifest |= {
+            name: older[name] for name in ("started_at", "finished_at", "elapsed_s", "rows_per_s")
+        }
     return manifest
 
 
@@ -274,10 +307,13 @@ def _parts(manifest: Mapping[str, Any]) -> list[tuple[str, str]] | None:
 
 
 def _note(run_plan: Plan, runner: Runner, outcome: str, started_at: str) -> None:
-    """Write the manifest of a run that is not complete; one that was whole is, while its parts stay."""
+    """Write the manifest of a run that is not complete; one that was whole is, while its parts
+    stay."""
     receipts = read_receipts(run_plan.run_uri, run_plan.fingerprint)
     quarantined = read_quarantine(run_plan.run_uri, run_plan.fingerprint)
-    manifest = make_manifest(run_plan, receipts, outcome=outcome, started_at=started_at, quarantined_shards=quarantined)
+    manifest = make_manifest(
+        run_plan, receipts, outcome=outcome, started_at=started_at, quarantined_shards=quarantined
+    )
 
     def change(found: dict[str, Any]) -> dict[str, Any] | None:
         whole = found.get("outcome") in WHOLE and _parts(found) == _parts(manifest)
@@ -287,7 +323,8 @@ def _note(run_plan: Plan, runner: Runner, outcome: str, started_at: str) -> None
 
 
 def _note_stop(run_plan: Plan, runner: Runner, outcome: str, started_at: str) -> None:
-    """Note how a run stopped, if it still is ours and storage answers; the error that stopped it is what matters."""
+    """Note how a run stopped, if it still is ours and storage answers; the error that stopped it is
+    what matters."""
     try:
         if runner.holds():
             _note(run_plan, runner, outcome, started_at)

@@ -18,13 +18,21 @@ def subheads(settings: SubheadsSettings) -> Bundle:
     """Run the job; return the new bundle. The old one stays as it is."""
     bundle = load_bundle(settings.bundle_uri)
     version = version_name(settings.version)
-    uri = storage.join(storage.absolute(settings.output_uri or bundle.uri.rpartition("/")[0]), version)
+    uri = storage.join(
+        storage.absolute(settings.output_uri or bundle.uri.rpartition("/")[0]), version
+    )
     check_new(uri)
     table = read_labelled(settings.input_uri, settings.columns, extra=("subcategory",))
     ads, pairs = clean_subcategories(table, bundle.cleaner, bundle.fitted.labels)
     if not len(ads):
-        raise SchemaError(f"{settings.input_uri}: no ad has a text and a sub-category ({settings.columns.subcategory})")
-    log.info(f"data      {len(ads):,} of {table.num_rows:,} ads have text and a sub-category, bundle {bundle.version}")
+        raise SchemaError(
+            f"{settings.input_uri}: no ad has a text and a sub-category"
+            f" ({settings.columns.subcategory})"
+        )
+    log.info(
+        f"data      {len(ads):,} of {table.num_rows:,} ads have text and a sub-category, bundle"
+        f" {bundle.version}"
+    )
     with ray_session(settings):
         features = bundle_outputs(bundle, {"subheads": ads}, WorkerSettings())["subheads"]
     categories = [pairs[number][0] for number in ads.labels_N]
@@ -32,9 +40,9 @@ def subheads(settings: SubheadsSettings) -> Bundle:
     fitted = fit_subheads(features.cls_NH, categories, names, settings)
     for category, head in fitted.heads.items():
         log.info(
-            f"subheads  {category}: {len(head.names)} sub-categories, accuracy {head.measured['accuracy']:.4f} on "
-            f"{head.measured['num_test']:,} held-out ads (the most frequent one: "
-            f"{head.measured['majority_accuracy']:.4f})"
+            f"subheads  {category}: {len(head.names)} sub-categories, accuracy"
+            f" {head.measured['accuracy']:.4f} on {head.measured['num_test']:,} held-out ads (the"
+            f" most frequent one: {head.measured['majority_accuracy']:.4f})"
         )
     derived = derive_bundle(bundle, uri, subheads=fitted)
     log.info("bundle    %s  fingerprint %s", derived.uri, derived.fingerprint[:12])

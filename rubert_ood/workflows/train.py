@@ -36,21 +36,35 @@ def train(settings: TrainSettings) -> tuple[Bundle, dict[str, Any]]:
     _warn_of_idle_settings(settings)
     dataset = load_dataset(settings)
     _log_data(dataset)
-    check_rule(settings.decision, len(dataset.valid if dataset.calibration is None else dataset.calibration))
+    check_rule(
+        settings.decision,
+        len(dataset.valid if dataset.calibration is None else dataset.calibration),
+    )
     check_training(dataset, settings)
     extra = load_extra_texts(settings.evaluation, dataset.cleaner)
-    baseline = baseline_metrics(dataset.train, dataset.test) if settings.evaluation.baseline else None
+    baseline = (
+        baseline_metrics(dataset.train, dataset.test) if settings.evaluation.baseline else None
+    )
     if baseline:
-        log.info("baseline  TF-IDF + LinearSVC  accuracy %(accuracy).4f  macro-F1 %(macro_f1).4f", baseline)
+        log.info(
+            "baseline  TF-IDF + LinearSVC  accuracy %(accuracy).4f  macro-F1 %(macro_f1).4f",
+            baseline,
+        )
     with ray_session(settings), tempfile.TemporaryDirectory() as work_dir:
         precision = precision_of_workers(settings.workers, settings.precision)
         trained = fine_tune(dataset, settings, run_name=version, work_dir=work_dir)
-        features = _compute({**_splits(dataset), "test": dataset.test, **extra.parts}, trained, settings, precision)
+        features = _compute(
+            {**_splits(dataset), "test": dataset.test, **extra.parts}, trained, settings, precision
+        )
         outputs = features.gather({"train": MAX_REFERENCE_ROWS})
         fitted = _fit(features, outputs, dataset.labels, settings)
         _log_fit(fitted, precision)
         reference = make_reference(outputs["train"], outputs[fitted.calibrated_on])
-        agreement = _compare_int8(fitted, outputs, dataset, trained, settings) if precision == "int8" else None
+        agreement = (
+            _compare_int8(fitted, outputs, dataset, trained, settings)
+            if precision == "int8"
+            else None
+        )
         evaluation, documents = evaluation_documents(
             fitted,
             outputs,
@@ -80,24 +94,32 @@ def train(settings: TrainSettings) -> tuple[Bundle, dict[str, Any]]:
 
 def _log_data(dataset: Dataset) -> None:
     log.info(
-        f"data      {len(dataset.labels)} classes, {len(dataset.train):,} train, {len(dataset.valid):,} valid, "
-        f"{len(dataset.test):,} test, {len(dataset.calibration or ()):,} calibration ads, "
-        f"{len(dataset.cleaner.cities):,} cities"
+        f"data      {len(dataset.labels)} classes, {len(dataset.train):,} train,"
+        f" {len(dataset.valid):,} valid, {len(dataset.test):,} test,"
+        f" {len(dataset.calibration or ()):,} calibration ads, {len(dataset.cleaner.cities):,}"
+        " cities"
     )
 
 
 def _log_fit(fitted: FittedModel, precision: Precision) -> None:
     log.info(
-        f"fit       T {fitted.temperature.temperature:.3f}{' at its bound' if fitted.temperature.at_bound else ''}"
-        f"  d2 threshold {fitted.thresholds.threshold:,.1f}"
-        f"  {fitted.calibrated_on} d2 {fitted.thresholds.mu:,.1f} +- {fitted.thresholds.sigma:,.1f}  in {precision}"
+        "fit       T"
+        f" {fitted.temperature.temperature:.3f}"
+        f"{' at its bound' if fitted.temperature.at_bound else ''}"
+        f"  d2 threshold {fitted.thresholds.threshold:,.1f}  {fitted.calibrated_on} d2"
+        f" {fitted.thresholds.mu:,.1f} +- {fitted.thresholds.sigma:,.1f}  in {precision}"
     )
 
 
 def _warn_of_idle_settings(settings: TrainSettings) -> None:
     """Name what was set and changes nothing."""
     idle = [
-        ("long_text", {"stride", "max_chunks"}, "mode truncate", settings.long_text.mode == "truncate"),
+        (
+            "long_text",
+            {"stride", "max_chunks"},
+            "mode truncate",
+            settings.long_text.mode == "truncate",
+        ),
         ("decision", {"alpha", "z_thr"}, "rule conformal", settings.decision.rule == "conformal"),
         ("split", {*SplitSettings.model_fields}, "train_uri", settings.input_uri is None),
     ]
@@ -113,7 +135,10 @@ def _splits(dataset: Dataset) -> dict[str, LabelledAds]:
 
 
 def _compute(
-    parts: Mapping[str, LabelledAds], trained: TrainedModel, settings: TrainSettings, precision: Precision
+    parts: Mapping[str, LabelledAds],
+    trained: TrainedModel,
+    settings: TrainSettings,
+    precision: Precision,
 ) -> StoredFeatures:
     return compute_features(
         parts,
@@ -126,9 +151,14 @@ def _compute(
 
 
 def _fit(
-    features: StoredFeatures, outputs: Mapping[str, Outputs], labels: list[str], settings: TrainSettings
+    features: StoredFeatures,
+    outputs: Mapping[str, Outputs],
+    labels: list[str],
+    settings: TrainSettings,
 ) -> FittedModel:
-    return fit_features(features, outputs, labels, settings=settings.fit, decision=settings.decision)
+    return fit_features(
+        features, outputs, labels, settings=settings.fit, decision=settings.decision
+    )
 
 
 def _compare_int8(
@@ -148,8 +178,8 @@ def _compare_int8(
         (plain["valid"].logits_NC, plain["valid"].cls_NH),
     )
     log.info(
-        "int8      argmax as in fp32 %(argmax_agreement).4f  OOD rate %(flag_rate).4f (fp32 %(flag_rate_fp32).4f)"
-        "  mean d2 x%(mean_d2_ratio).4f",
+        "int8      argmax as in fp32 %(argmax_agreement).4f  OOD rate %(flag_rate).4f (fp32"
+        " %(flag_rate_fp32).4f)  mean d2 x%(mean_d2_ratio).4f",
         agreement,
     )
     check_agreement(agreement)
@@ -157,7 +187,11 @@ def _compare_int8(
 
 
 def _context(
-    version: str, settings: TrainSettings, dataset: Dataset, trained: TrainedModel, precision: Precision
+    version: str,
+    settings: TrainSettings,
+    dataset: Dataset,
+    trained: TrainedModel,
+    precision: Precision,
 ) -> dict[str, Any]:
     return {
         "version": version,
@@ -172,7 +206,8 @@ def _context(
         "best_epoch": trained.epoch,
         "history": trained.history,
         "settings": settings.model_dump(
-            mode="json", include={"optimiser", "long_text", "workers", "split", "fit", "decision"}
+            mode="json",
+            include={"optimiser", "long_text", "workers", "split", "fit", "decision"},
         )
         | {"precision": precision},
     }

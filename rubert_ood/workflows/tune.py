@@ -12,7 +12,14 @@ import numpy as np
 from rubert_ood import storage
 from rubert_ood.ads.dataset import LabelledAds, clean_labelled, read_labelled
 from rubert_ood.ads.extra_texts import load_extra_texts
-from rubert_ood.bundle import Bundle, check_new, derive_bundle, load_bundle, load_reference, version_name
+from rubert_ood.bundle import (
+    Bundle,
+    check_new,
+    derive_bundle,
+    load_bundle,
+    load_reference,
+    version_name,
+)
 from rubert_ood.bundle.evaluation import read_evaluation
 from rubert_ood.errors import InputError, SettingsError
 from rubert_ood.ood.decision import check_rule
@@ -46,9 +53,12 @@ def tune(settings: TuneSettings) -> Bundle:
     extra = load_extra_texts(settings.evaluation, bundle.cleaner)
     _check_target(
         settings,
-        len(halves["test"]) + sum(len(texts) for name, texts in extra.parts.items() if name.startswith("ood/")),
+        len(halves["test"])
+        + sum(len(texts) for name, texts in extra.parts.items() if name.startswith("ood/")),
     )
-    log.info(f"data      {len(ads):,} labelled ads: one half fits T and thresholds, the other chooses")
+    log.info(
+        f"data      {len(ads):,} labelled ads: one half fits T and thresholds, the other chooses"
+    )
     with ray_session(settings):
         outputs = bundle_outputs(bundle, {**halves, **extra.parts}, settings.workers)
     fitted = fit(
@@ -60,7 +70,9 @@ def tune(settings: TuneSettings) -> Bundle:
         calibrated_on="calibration",
     )
     foreign = _foreign(outputs)
-    tuned_decision = choose_decision(fitted, outputs["test"], foreign, min_precision=settings.min_precision)
+    tuned_decision = choose_decision(
+        fitted, outputs["test"], foreign, min_precision=settings.min_precision
+    )
     tuned = replace(fitted, decision=tuned_decision)
     before = measure(bundle.fitted, outputs["test"], foreign)
     after = measure(tuned, outputs["test"], foreign)
@@ -75,11 +87,18 @@ def tune(settings: TuneSettings) -> Bundle:
         test=halves["test"],
         reference=reference,
         baseline=None,
-        context=_context(version, bundle, settings, ads) | {"tuned_for": _in_words(settings, after)},
+        context=_context(version, bundle, settings, ads)
+        | {"tuned_for": _in_words(settings, after)},
     )
-    target = {"min_precision": settings.min_precision} if settings.min_precision else {"maximise": "macro_f1"}
+    target = (
+        {"min_precision": settings.min_precision}
+        if settings.min_precision
+        else {"maximise": "macro_f1"}
+    )
     choice = {"target": target, "from": bundle.fingerprint, "before": before, "after": after}
-    documents["tuning.json"] = json.dumps(choice | {"decision": tuned_decision.model_dump()}, indent=1)
+    documents["tuning.json"] = json.dumps(
+        choice | {"decision": tuned_decision.model_dump()}, indent=1
+    )
     documents["README.md"] = model_card(evaluation)
     derived = derive_bundle(bundle, uri, fitted=tuned, documents=documents, reference=reference)
     log.info("bundle    %s  fingerprint %s", derived.uri, derived.fingerprint[:12])
@@ -88,16 +107,24 @@ def tune(settings: TuneSettings) -> Bundle:
 
 
 def _halves(ads: LabelledAds, settings: TuneSettings) -> dict[str, LabelledAds]:
-    """Cut the ads in two, stratified where every class has two of them; named as the evaluation names its splits."""
+    """Cut the ads in two, stratified where every class has two of them; named as the evaluation
+    names its splits."""
     from sklearn.model_selection import train_test_split
 
     counts = np.bincount(ads.labels_N)
     if len(ads) < MIN_ADS:
         raise InputError(
-            f"{settings.input_uri}: {len(ads)} ads with text are too few to tune on; give at least {MIN_ADS}"
+            f"{settings.input_uri}: {len(ads)} ads with text are too few to tune on; give at least"
+            f" {MIN_ADS}"
         )
-    stratify = ads.labels_N if counts[counts > 0].min() > 1 and (counts > 0).sum() <= len(ads) // 2 else None
-    rows = train_test_split(np.arange(len(ads)), test_size=0.5, random_state=settings.seed, stratify=stratify)
+    stratify = (
+        ads.labels_N
+        if counts[counts > 0].min() > 1 and (counts > 0).sum() <= len(ads) // 2
+        else None
+    )
+    rows = train_test_split(
+        np.arange(len(ads)), test_size=0.5, random_state=settings.seed, stratify=stratify
+    )
     return {
         name: LabelledAds(
             [ads.texts[row] for row in half],
@@ -109,7 +136,9 @@ def _halves(ads: LabelledAds, settings: TuneSettings) -> dict[str, LabelledAds]:
 
 
 def _starting_decision(bundle: Bundle, settings: TuneSettings) -> DecisionSettings:
-    return bundle.fitted.decision.model_copy(update={"rule": settings.rule or bundle.fitted.decision.rule})
+    return bundle.fitted.decision.model_copy(
+        update={"rule": settings.rule or bundle.fitted.decision.rule}
+    )
 
 
 def _check_target(settings: TuneSettings, num_texts: int) -> None:
@@ -117,8 +146,8 @@ def _check_target(settings: TuneSettings, num_texts: int) -> None:
     needed = ads_needed(settings.min_precision)
     if needed > num_texts:
         raise SettingsError(
-            f"min_precision: {settings.min_precision:g} can be told from {needed:,} kept ads or more, there are only "
-            f"{num_texts:,} to choose on; give more, or a lower target"
+            f"min_precision: {settings.min_precision:g} can be told from {needed:,} kept ads or"
+            f" more, there are only {num_texts:,} to choose on; give more, or a lower target"
         )
 
 
@@ -127,7 +156,9 @@ def _foreign(outputs: Mapping[str, Outputs]) -> Outputs | None:
     kinds = [part for name, part in outputs.items() if name.startswith("ood/")]
     if not kinds:
         return None
-    return Outputs(*(np.concatenate([getattr(part, name) for part in kinds]) for name in vars(kinds[0])))
+    return Outputs(
+        *(np.concatenate([getattr(part, name) for part in kinds]) for name in vars(kinds[0]))
+    )
 
 
 def _reference(bundle: Bundle, calibration: Outputs) -> Reference | None:
@@ -143,34 +174,50 @@ def _log(name: str, model: FittedModel, measures: Mapping[str, Any]) -> None:
     ]
     decision = model.decision
     log.info(
-        f"{name:<9} {'  '.join(parts)}  (tau_other {decision.tau_other:g}, gate {decision.ood_conf_gate:g}, "
-        f"{decision.rule} rule)"
+        f"{name:<9} {'  '.join(parts)}  (tau_other {decision.tau_other:g}, gate"
+        f" {decision.ood_conf_gate:g}, {decision.rule} rule)"
     )
 
 
 def _warn(tuned: FittedModel, measures: Mapping[str, Any]) -> None:
     if tuned.decision.ood_conf_gate == 0:
-        log.warning("tune      the gate is 0: no ad will be flagged OOD; on these texts flagging did not pay")
+        log.warning(
+            "tune      the gate is 0: no ad will be flagged OOD; on these texts flagging did"
+            " not pay"
+        )
     other = 1 - measures["coverage"]
     if other > GateSettings().max_other_rate:
-        log.warning(f"tune      {other:.0%} of ads will end as Other: a run needs gate.max_other_rate above that")
+        log.warning(
+            f"tune      {other:.0%} of ads will end as Other: a run needs gate.max_other_rate above"
+            " that"
+        )
 
 
 def _in_words(settings: TuneSettings, measures: Mapping[str, Any]) -> str:
-    target = f"precision of {settings.min_precision:g}" if settings.min_precision else "the largest macro-F1"
+    target = (
+        f"precision of {settings.min_precision:g}"
+        if settings.min_precision
+        else "the largest macro-F1"
+    )
     return (
-        f"Tuned for {target}: {measures['precision']:.3f} of the kept ads are right (95 % interval from "
-        f"{measures['precision_low']:.3f}), {measures['coverage']:.1%} of the ads are kept, macro-F1 with Other "
-        f"{measures['macro_f1']:.3f}."
+        f"Tuned for {target}: {measures['precision']:.3f} of the kept ads are right (95 % interval"
+        f" from {measures['precision_low']:.3f}), {measures['coverage']:.1%} of the ads are kept,"
+        f" macro-F1 with Other {measures['macro_f1']:.3f}."
     )
 
 
-def _context(version: str, bundle: Bundle, settings: TuneSettings, ads: LabelledAds) -> dict[str, Any]:
+def _context(
+    version: str, bundle: Bundle, settings: TuneSettings, ads: LabelledAds
+) -> dict[str, Any]:
     older = read_evaluation(bundle).get("context", {})
-    return {name: older[name] for name in ("base_model", "num_train", "num_classes") if name in older} | {
+    return {
+        name: older[name] for name in ("base_model", "num_train", "num_classes") if name in older
+    } | {
         "version": version,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "tuned_from": bundle.version,
         "num_test": len(ads) - len(ads) // 2,
-        "settings": settings.model_dump(mode="json", include={"min_precision", "rule", "fit", "seed"}),
+        "settings": settings.model_dump(
+            mode="json", include={"min_precision", "rule", "fit", "seed"}
+        ),
     }

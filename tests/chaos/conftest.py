@@ -1,4 +1,5 @@
-"""What the chaos tests share: nodes to kill, a catalogue, and one undisturbed run to compare with."""
+"""What the chaos tests share: nodes to kill, a catalogue, and one undisturbed run to compare
+with."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,14 +36,17 @@ def machines(s3_env: dict[str, str]) -> Iterator[Machines]:
 
 @pytest.fixture(scope="session")
 def catalogue(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Ads in two files, some without an id or without text; one file of small row groups, one of a large one."""
+    """Ads in two files, some without an id or without text; one file of small row groups, one of a
+    large one."""
     table = pa.Table.from_batches(list(generate_ads(NUM_ADS, seed=11)))
     columns = {name: table[name].to_pylist() for name in ("title", "description", "ad_id")}
     for row in range(100, NUM_ADS, 1_000):
         columns["ad_id"][row] = None
         columns["title"][row + 1] = columns["description"][row + 1] = None
     for name, values in columns.items():
-        table = table.set_column(table.schema.get_field_index(name), name, pa.array(values, pa.string()))
+        table = table.set_column(
+            table.schema.get_field_index(name), name, pa.array(values, pa.string())
+        )
     folder = tmp_path_factory.mktemp("catalogue")
     write_parquet(folder / "a.parquet", table.slice(0, 3_000), row_group_size=SHARD_ROWS // 2)
     write_parquet(folder / "b.parquet", table.slice(3_000), row_group_size=NUM_ADS)
@@ -92,7 +96,14 @@ def new_run(s3_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) ->
 
     def new(place: Place, name: str, ray_address: str) -> ScoreRun:
         folder = tmp_path_factory.mktemp(name)
-        options = ["--input_uri", place.input_uri, "--bundle_uri", place.bundle_uri, "--ray_address", ray_address]
+        options = [
+            "--input_uri",
+            place.input_uri,
+            "--bundle_uri",
+            place.bundle_uri,
+            "--ray_address",
+            ray_address,
+        ]
         options += ["--shard_rows", str(SHARD_ROWS), "--carry_columns", "city,price"]
         options += ["--gate.max_ood_rate", "1", "--gate.max_other_rate", "1"]
         output_uri = f"{place.output_uri or folder}/{name}"

@@ -12,7 +12,9 @@ from ray.cluster_utils import Cluster
 NUM_NODES = 2
 OBJECT_STORE_BYTES = 150 * 2**20
 SYSTEM_CONFIG = {
-    "idle_worker_killing_time_threshold_ms": 600_000,  # shards of milliseconds: starting a worker would be all the work
+    "idle_worker_killing_time_threshold_ms": (
+        600_000
+    ),  # shards of milliseconds: starting a worker would be all the work
     "health_check_period_ms": 500,  # a dead node is noticed in 2 s instead of 15
     "health_check_failure_threshold": 4,
 }
@@ -21,17 +23,23 @@ GONE_TIMEOUT_S = 30
 
 
 class Machines:
-    """A head that only coordinates, and nodes that work. The driver joins the head, so that a dead node spares it."""
+    """A head that only coordinates, and nodes that work. The driver joins the head, so that a dead
+    node spares it."""
 
     def __init__(self, env: dict[str, str], node_cpus: int) -> None:
-        """Start them; env is the environment of the workers, node_cpus the logical CPUs of a node that works."""
+        """Start them; env is the environment of the workers, node_cpus the logical CPUs of a node
+        that works."""
         self._env = env
         self._node_cpus = node_cpus
         self.cluster = Cluster(
             initialize_head=True,
-            head_node_args={"num_cpus": 0, "include_dashboard": False, "_system_config": SYSTEM_CONFIG},
+            head_node_args={
+                "num_cpus": 0,
+                "include_dashboard": False,
+                "_system_config": SYSTEM_CONFIG,
+            },
         )
-        ray._common.utils.reset_ray_address()  # other tests of this machine must not join by default
+        ray._common.utils.reset_ray_address()  # other tests must not join by default
         self.heal(node_cpus)
 
     @property
@@ -44,7 +52,9 @@ class Machines:
         return sorted(self.cluster.worker_nodes, key=_raylet_pid)
 
     def add_node(self) -> None:
-        self.cluster.add_node(num_cpus=self._node_cpus, object_store_memory=OBJECT_STORE_BYTES, env_vars=self._env)
+        self.cluster.add_node(
+            num_cpus=self._node_cpus, object_store_memory=OBJECT_STORE_BYTES, env_vars=self._env
+        )
 
     def heal(self, node_cpus: int) -> None:
         """Bring the nodes that work to their number and size."""
@@ -79,7 +89,9 @@ class Machines:
 
     def wait_until_quiet(self) -> None:
         """Wait until no worker of a job is left."""
-        wait_for(lambda: not self.processes(), "the workers of the dead driver to end", GONE_TIMEOUT_S)
+        wait_for(
+            lambda: not self.processes(), "the workers of the dead driver to end", GONE_TIMEOUT_S
+        )
 
     def close(self) -> None:
         self.cluster.shutdown()
@@ -93,7 +105,9 @@ def process_title(process: psutil.Process) -> str:
         return ""
 
 
-def wait_for(condition: Callable[[], object], what: str, timeout_s: float, pause_s: float = 0.02) -> None:
+def wait_for(
+    condition: Callable[[], object], what: str, timeout_s: float, pause_s: float = 0.02
+) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"waited {timeout_s:g} s for {what}"

@@ -1,4 +1,5 @@
-"""The scoring job as a process of its own that is started, killed and started again, and what it leaves on storage."""
+"""The scoring job as a process of its own that is started, killed and started again, and what it
+leaves on storage."""
 
 import os
 import re
@@ -30,7 +31,8 @@ class ScoreRun:
     """One command, started as often as needed. Its run folder has a fixed name."""
 
     fs: Any
-    """fsspec filesystem of the output, built by the test: what it says does not depend on rubert_ood."""
+    """fsspec filesystem of the output, built by the test: what it says does not depend on
+    rubert_ood."""
     output_uri: str
     log_dir: Path
     """Where each start writes what it prints."""
@@ -51,7 +53,9 @@ class ScoreRun:
         self.logs.append(self.log_dir / f"start{len(self.logs)}.log")
         with open(self.logs[-1], "wb") as log:
             env = {**os.environ, **self.env}
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=env, preexec_fn=_heed_sigint)
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=env, preexec_fn=_heed_sigint
+            )
 
     def running(self) -> bool:
         """Say whether the driver lives; note its exit code when it ended."""
@@ -71,7 +75,9 @@ class ScoreRun:
         """Wait for the driver's exit code."""
         deadline = time.monotonic() + timeout_s
         while self.running():
-            assert time.monotonic() < deadline, f"the driver did not end in {timeout_s:g} s:\n{self.log()}"
+            assert time.monotonic() < deadline, (
+                f"the driver did not end in {timeout_s:g} s:\n{self.log()}"
+            )
             time.sleep(0.05)
         return self.outcomes[-1]
 
@@ -82,20 +88,31 @@ class ScoreRun:
         return len(self._names("_run/receipts"))
 
     def receipts(self) -> dict[str, tuple[bytes, object]]:
-        """Return the bytes of each receipt, and what changes when its part is written again, by shard id."""
-        parts = {name: version for name, version in self.files().items() if name.startswith(f"{RUN_PATH}/part-")}
+        """Return the bytes of each receipt, and what changes when its part is written again, by
+        shard id."""
+        parts = {
+            name: version
+            for name, version in self.files().items()
+            if name.startswith(f"{RUN_PATH}/part-")
+        }
         names = [name.removesuffix(".json") for name in self._names("_run/receipts")]
         folder = f"{self.run_uri}/_run/receipts"
         return {
-            name: (self.fs.cat_file(f"{folder}/{name}.json"), parts[f"{RUN_PATH}/part-{name}.parquet"])
+            name: (
+                self.fs.cat_file(f"{folder}/{name}.json"),
+                parts[f"{RUN_PATH}/part-{name}.parquet"],
+            )
             for name in names
         }
 
     def files(self) -> dict[str, object]:
-        """Return everything below the output by its path in it, with what changes when it is written again."""
+        """Return everything below the output by its path in it, with what changes when it is
+        written again."""
         root = self.fs._strip_protocol(self.output_uri)
         return {
-            name[len(root) + 1 :]: tuple(info.get(key) for key in ("ETag", "LastModified", "ino", "mtime"))
+            name[len(root) + 1 :]: tuple(
+                info.get(key) for key in ("ETag", "LastModified", "ino", "mtime")
+            )
             for name, info in self.fs.find(root, detail=True).items()
         }
 

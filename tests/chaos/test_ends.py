@@ -18,7 +18,9 @@ from tests.chaos.conftest import NUM_SHARDS, SHARD_ROWS, NewRun, Place
 from tests.chaos.machines import process_title, wait_for
 from tests.chaos.runs import PARTIAL, RUN_PATH, ScoreRun
 
-slow = pytest.mark.skipif("CHAOS_TRIALS" not in os.environ, reason="only in `make chaos`: half a minute each")
+slow = pytest.mark.skipif(
+    "CHAOS_TRIALS" not in os.environ, reason="only in `make chaos`: half a minute each"
+)
 TERMINATED, INTERRUPTED = 143, 130
 LONGEST_END_S = 60
 NATIVE = re.compile(r"SIGTERM received|PC: @|Fatal Python error|Traceback|StackTrace|\(raylet\)")
@@ -30,7 +32,9 @@ def run(new_run: NewRun, local: Place, request: pytest.FixtureRequest) -> ScoreR
     """A job with a Ray of its own, started; the marker `shards_of` makes its shards smaller."""
     run = new_run(local, "ends", "local")
     if marker := request.node.get_closest_marker("shards_of"):
-        run.options = [str(marker.args[0]) if word == str(SHARD_ROWS) else word for word in run.options]
+        run.options = [
+            str(marker.args[0]) if word == str(SHARD_ROWS) else word for word in run.options
+        ]
     run.start()
     return run
 
@@ -49,7 +53,9 @@ def family(run: ScoreRun, title: str = "") -> list[psutil.Process]:
 
 
 def at_work(run: ScoreRun) -> None:
-    wait_for(lambda: not run.running() or run.num_receipts() >= 3, "the first shards", LONGEST_END_S)
+    wait_for(
+        lambda: not run.running() or run.num_receipts() >= 3, "the first shards", LONGEST_END_S
+    )
     assert run.running(), run.log()
 
 
@@ -63,7 +69,9 @@ def ends(run: ScoreRun, code: int, last: str) -> None:
 
 def noted(run: ScoreRun) -> tuple[str, dict]:
     """Return the outcome in the manifest, and who holds the run."""
-    manifest, runner = (json.loads(run.read(f"{RUN_PATH}/_run/{n}.json")) for n in ("manifest", "runner"))
+    manifest, runner = (
+        json.loads(run.read(f"{RUN_PATH}/_run/{n}.json")) for n in ("manifest", "runner")
+    )
     return manifest["outcome"], runner
 
 

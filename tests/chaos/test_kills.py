@@ -1,7 +1,9 @@
-"""Kill -9 at random moments, twice or more in one run, then the same command again: nothing is lost, nothing doubled.
+"""Kill -9 at random moments, twice or more in one run, then the same command again: nothing is
+lost, nothing doubled.
 
-A trial is its number: `CHAOS_TRIALS=30 pytest tests/chaos/test_kills.py -k "trial17-"` repeats number 17. Moments are
-counted in receipts (shards finished since the kill before) plus a delay, so that kills fall into the run.
+A trial is its number: `CHAOS_TRIALS=30 pytest tests/chaos/test_kills.py -k "trial17-"` repeats
+number 17. Moments are counted in receipts (shards finished since the kill before) plus a delay, so
+that kills fall into the run.
 """
 
 import contextlib
@@ -23,14 +25,17 @@ from tests.conftest import same_rows
 NUM_TRIALS = int(os.environ.get("CHAOS_TRIALS", "4"))
 KINDS = ("driver", "actor", "worker", "node")
 S3_EVERY = 5
-"""One trial of so many has its input and output on S3; no multiple of the number of kinds, so each kind gets there."""
+"""One trial of so many has its input and output on S3; no multiple of the number of kinds, so each
+kind gets there."""
 MAX_RECEIPTS = 18
-"""All moments of a trial lie in the first so many shards: the kills must be over before the run is."""
+"""All moments of a trial lie in the first so many shards: the kills must be over before the run
+is."""
 EARLY_SHARE = 0.3
-"""Of the kills after a start, those that wait for no shard: driver and nodes while the run starts, processes in their
-first task."""
+"""Of the kills after a start, those that wait for no shard: driver and nodes while the run starts,
+processes in their first task."""
 START_S, SHARDS_S, LATE_S = 12.0, 0.5, 1.5
-"""Longest delays of early kills (a start takes 15 s), of others (5 to 10 shards a second), and of the late one."""
+"""Longest delays of early kills (a start takes 15 s), of others (5 to 10 shards a second), and of
+the late one."""
 MIN_KILLS = 2
 """The third, and the one after the last shard, may come too late."""
 MAX_STARTS = 8
@@ -58,12 +63,15 @@ class Trial:
     """Whether a dead node gets a successor during the run."""
     on_s3: bool
     node_cpus: int
-    """Logical CPUs of a node: with 2 an actor whose node died competes with the other stages, 1 is cheap to start."""
+    """Logical CPUs of a node: with 2 an actor whose node died competes with the other stages, 1 is
+    cheap to start."""
     late_s: float | None
-    """One more kill of the driver so long after the last receipt, while it verifies and publishes, if it still does."""
+    """One more kill of the driver so long after the last receipt, while it verifies and publishes,
+    if it still does."""
 
     def __str__(self) -> str:
-        return f"trial{self.number}-{'-'.join(kill.kind for kill in self.kills)}{'-s3' if self.on_s3 else ''}"
+        kinds = "-".join(kill.kind for kill in self.kills)
+        return f"trial{self.number}-{kinds}{'-s3' if self.on_s3 else ''}"
 
 
 def make_trial(number: int) -> Trial:
@@ -103,10 +111,14 @@ class Chaos:
         self._began = time.monotonic()
 
     def note(self, what: str) -> None:
-        self.diary.append(f"{time.monotonic() - self._began:6.2f} s  {self.run.num_receipts():2d} receipts  {what}")
+        self.diary.append(
+            f"{time.monotonic() - self._began:6.2f} s  {self.run.num_receipts():2d} receipts "
+            f" {what}"
+        )
 
     def start(self) -> None:
-        """Start the driver, once the workers of the one before are gone: what is done by now must stay as it is."""
+        """Start the driver, once the workers of the one before are gone: what is done by now must
+        stay as it is."""
         assert len(self.run.outcomes) < MAX_STARTS, "the run does not come to an end"
         self.machines.wait_until_quiet()
         self.done_before.append(self.run.receipts())
@@ -191,7 +203,12 @@ class Chaos:
 
 @pytest.mark.parametrize("trial", [make_trial(number) for number in range(NUM_TRIALS)], ids=str)
 def test_nothing_is_lost_or_double_whatever_dies(
-    trial: Trial, machines: Machines, new_run: NewRun, undisturbed: ScoreRun, local: Place, on_s3: Place
+    trial: Trial,
+    machines: Machines,
+    new_run: NewRun,
+    undisturbed: ScoreRun,
+    local: Place,
+    on_s3: Place,
 ) -> None:
     machines.heal(trial.node_cpus)
     run = new_run(on_s3 if trial.on_s3 else local, f"trial{trial.number}", machines.address)
@@ -232,14 +249,21 @@ def check_outcome(chaos: Chaos, undisturbed: ScoreRun) -> None:
 
     # a reader sees the parts of the plan and the pointer, nothing else
     plan = json.loads(run.read(f"{RUN_PATH}/_run/plan.json"))
-    expected = {f"{RUN_PATH}/part-{shard['shard_id']}.parquet" for shard in plan["shards"]} | {"latest.json"}
+    expected = {f"{RUN_PATH}/part-{shard['shard_id']}.parquet" for shard in plan["shards"]} | {
+        "latest.json"
+    }
     assert len(expected) == NUM_SHARDS + 1
     assert {name for name in run.files() if not re.search(r"(^|/)[._]", name)} == expected
     assert json.loads(run.read("latest.json"))["path"] == RUN_PATH
     manifest = json.loads(run.read(f"{RUN_PATH}/_run/manifest.json"))
     assert manifest["outcome"] == "published"
-    assert manifest["counts"] == json.loads(undisturbed.read(f"{RUN_PATH}/_run/manifest.json"))["counts"]
-    assert not any("/_run/quarantine/" in name for name in run.files()), "a healthy shard was set aside"
+    assert (
+        manifest["counts"]
+        == json.loads(undisturbed.read(f"{RUN_PATH}/_run/manifest.json"))["counts"]
+    )
+    assert not any("/_run/quarantine/" in name for name in run.files()), (
+        "a healthy shard was set aside"
+    )
 
     # what was done when a driver started was not done again
     done = run.receipts()
@@ -247,4 +271,6 @@ def check_outcome(chaos: Chaos, undisturbed: ScoreRun) -> None:
     for before, log in zip(chaos.done_before, run.logs, strict=True):
         assert {name: done[name] for name in before} == before
         begun = re.search(r"score +\d+ actor\(s\), (\d+) shards", log.read_text())
-        assert begun is None or int(begun[1]) == NUM_SHARDS - len(before)  # None: killed before it got there
+        assert begun is None or int(begun[1]) == NUM_SHARDS - len(
+            before
+        )  # None: killed before it got there

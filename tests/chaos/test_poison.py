@@ -1,4 +1,5 @@
-"""A shard that kills its process each time is tried a few times, then set aside; all others are scored."""
+"""A shard that kills its process each time is tried a few times, then set aside; all others are
+scored."""
 
 import json
 from pathlib import Path
@@ -19,15 +20,20 @@ MAX_ATTEMPTS = 12
 
 @pytest.fixture
 def poisoned(tmp_path: Path) -> tuple[str, list[str]]:
-    """Good ads, and a file of one shard with the marker in its name and in one text; returns it and the good ids."""
+    """Good ads, and a file of one shard with the marker in its name and in one text; returns it and
+    the good ids."""
     table = pa.Table.from_batches(list(generate_ads(NUM_GOOD + NUM_BAD, seed=23)))
     good, bad = table.slice(0, NUM_GOOD), table.slice(NUM_GOOD)
     texts = bad["description"].to_pylist()
     texts[17] = f"{texts[17]} {MARKER}"
     bad = bad.set_column(bad.schema.get_field_index("description"), "description", pa.array(texts))
-    write_parquet(tmp_path / "in" / "a.parquet", good.slice(0, NUM_GOOD // 2), row_group_size=SHARD_ROWS)
+    write_parquet(
+        tmp_path / "in" / "a.parquet", good.slice(0, NUM_GOOD // 2), row_group_size=SHARD_ROWS
+    )
     write_parquet(tmp_path / "in" / f"b-{MARKER}.parquet", bad)
-    write_parquet(tmp_path / "in" / "c.parquet", good.slice(NUM_GOOD // 2), row_group_size=SHARD_ROWS)
+    write_parquet(
+        tmp_path / "in" / "c.parquet", good.slice(NUM_GOOD // 2), row_group_size=SHARD_ROWS
+    )
     return str(tmp_path / "in"), good["ad_id"].to_pylist()
 
 
@@ -38,7 +44,14 @@ def test_a_shard_that_kills_its_process_is_set_aside_after_a_few_attempts(
     input_uri, good_ids = poisoned
     attempts = tmp_path / "attempts"
     (tmp_path / "logs").mkdir()
-    options = ["--input_uri", input_uri, "--bundle_uri", trained_bundle, "--shard_rows", str(SHARD_ROWS)]
+    options = [
+        "--input_uri",
+        input_uri,
+        "--bundle_uri",
+        trained_bundle,
+        "--shard_rows",
+        str(SHARD_ROWS),
+    ]
     options += ["--ray_address", "local", "--gate.max_error_rate", "1"]
     options += ["--gate.max_ood_rate", "1", "--gate.max_other_rate", "1"]
     env = {
@@ -46,7 +59,9 @@ def test_a_shard_that_kills_its_process_is_set_aside_after_a_few_attempts(
         "CHAOS_POISON": stage,
         "CHAOS_ATTEMPTS": str(attempts),
     }
-    run = ScoreRun(fsspec.filesystem("file"), str(tmp_path / "out"), tmp_path / "logs", options, env)
+    run = ScoreRun(
+        fsspec.filesystem("file"), str(tmp_path / "out"), tmp_path / "logs", options, env
+    )
     try:
         run.start()
         assert run.finish(RUN_TIMEOUT_S) == 0, run.log()
@@ -62,12 +77,19 @@ def test_a_shard_that_kills_its_process_is_set_aside_after_a_few_attempts(
     aside = json.loads(run.read(name))
     assert aside["shard_id"] == bad["shard_id"]
     assert aside["fingerprint"] == plan["fingerprint"]
-    assert (aside["uri"], aside["start"], aside["stop"], aside["rows_in"]) == (bad["uri"], 0, NUM_BAD, NUM_BAD)
+    assert (aside["uri"], aside["start"], aside["stop"], aside["rows_in"]) == (
+        bad["uri"],
+        0,
+        NUM_BAD,
+        NUM_BAD,
+    )
     assert "process died" in aside["reason"]
     assert f"b-{MARKER}.parquet" in run.log()
 
     assert run.parts()["ad_id"].to_pylist() == good_ids
-    assert set(run.receipts()) == {shard["shard_id"] for shard in plan["shards"]} - {bad["shard_id"]}
+    assert set(run.receipts()) == {shard["shard_id"] for shard in plan["shards"]} - {
+        bad["shard_id"]
+    }
     manifest = json.loads(run.read(f"{RUN_PATH}/_run/manifest.json"))
     assert manifest["outcome"] == "published"
     assert manifest["counts"]["rows_scored"] == NUM_GOOD
@@ -78,14 +100,23 @@ def test_more_lost_shards_than_allowed_end_the_run(
 ) -> None:
     input_uri, _ = poisoned
     (tmp_path / "logs").mkdir()
-    options = ["--input_uri", input_uri, "--bundle_uri", trained_bundle, "--shard_rows", str(SHARD_ROWS)]
+    options = [
+        "--input_uri",
+        input_uri,
+        "--bundle_uri",
+        trained_bundle,
+        "--shard_rows",
+        str(SHARD_ROWS),
+    ]
     options += ["--ray_address", "local", "--max_failed_shards", "0"]
     env = {
         "PYTHONPATH": str(Path(__file__).with_name("poison")),
         "CHAOS_POISON": "encode",
         "CHAOS_ATTEMPTS": str(tmp_path / "attempts"),
     }
-    run = ScoreRun(fsspec.filesystem("file"), str(tmp_path / "out"), tmp_path / "logs", options, env)
+    run = ScoreRun(
+        fsspec.filesystem("file"), str(tmp_path / "out"), tmp_path / "logs", options, env
+    )
     try:
         run.start()
         assert run.finish(RUN_TIMEOUT_S) == 6, run.log()

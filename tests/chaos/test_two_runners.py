@@ -1,4 +1,5 @@
-"""Two starts of one run at the same time, by mistake: no harm is done, one ends it and the other one says why not."""
+"""Two starts of one run at the same time, by mistake: no harm is done, one ends it and the other
+one says why not."""
 
 import json
 import re
@@ -21,7 +22,9 @@ def test_two_starts_of_one_run_do_no_harm(
 ) -> None:
     machines.heal(node_cpus=2)
     first = new_run(local, f"two{head_start_s}", machines.address)
-    second = ScoreRun(first.fs, first.output_uri, first.log_dir / "second", first.options, first.env)
+    second = ScoreRun(
+        first.fs, first.output_uri, first.log_dir / "second", first.options, first.env
+    )
     second.log_dir.mkdir()
     try:
         first.start()
@@ -41,7 +44,9 @@ def test_two_starts_of_one_run_do_no_harm(
     same_rows(first.parts(), undisturbed.parts())
     assert first.rejected() == undisturbed.rejected()
     plan = json.loads(first.read(f"{RUN_PATH}/_run/plan.json"))
-    expected = {f"{RUN_PATH}/part-{shard['shard_id']}.parquet" for shard in plan["shards"]} | {"latest.json"}
+    expected = {f"{RUN_PATH}/part-{shard['shard_id']}.parquet" for shard in plan["shards"]} | {
+        "latest.json"
+    }
     assert len(expected) == NUM_SHARDS + 1
     assert {name for name in first.files() if not re.search(r"(^|/)[._]", name)} == expected
     assert json.loads(first.read("latest.json"))["path"] == RUN_PATH

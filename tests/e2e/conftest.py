@@ -27,7 +27,9 @@ class Demo:
         return next(self.folder.glob("scored/run_date=*/run_id=*"))
 
 
-def rubert_ood(*arguments: object, timeout: int = 600, **options: object) -> subprocess.CompletedProcess[str]:
+def rubert_ood(
+    *arguments: object, timeout: int = 600, **options: object
+) -> subprocess.CompletedProcess[str]:
     """Run the installed command."""
     command = [str(Path(sys.executable).with_name("rubert-ood")), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, **options)  # type: ignore[call-overload]
@@ -36,6 +38,8 @@ def rubert_ood(*arguments: object, timeout: int = 600, **options: object) -> sub
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     folder = tmp_path_factory.mktemp("demo")
-    result = rubert_ood("demo", "--output_uri", folder, "--ray_address", "local", timeout=DEMO_TIMEOUT_S)
+    result = rubert_ood(
+        "demo", "--output_uri", folder, "--ray_address", "local", timeout=DEMO_TIMEOUT_S
+    )
     assert result.returncode == 0, result.stderr
     return Demo(folder, result.stdout, result.stderr)

@@ -49,7 +49,18 @@ def test_the_table_says_what_the_files_say(demo, evaluation):
 
 
 def test_every_long_step_has_its_lines_and_ray_is_quiet(demo):
-    for step in ("generate", "baseline", "train", "features", "fit", "bundle", "plan", "score", "verify", "published"):
+    for step in (
+        "generate",
+        "baseline",
+        "train",
+        "features",
+        "fit",
+        "bundle",
+        "plan",
+        "score",
+        "verify",
+        "published",
+    ):
         assert re.search(rf"^\d\d:\d\d:\d\d  {step}\b", demo.log, re.MULTILINE), step
     assert len(re.findall(r"epoch \d/4  train loss", demo.log)) == 4
     lines = [line for line in demo.log.splitlines() if line.strip()]
@@ -72,7 +83,9 @@ def test_everything_is_published_and_counts_agree(demo):
 
 def test_the_catalogue_is_labelled_as_well_as_the_test_split(demo, evaluation):
     """The generator's own category is a truth that scoring never saw."""
-    catalogue = pq.read_table(demo.folder / "ads" / "catalogue", columns=["ad_id", "category"]).to_pylist()
+    catalogue = pq.read_table(
+        demo.folder / "ads" / "catalogue", columns=["ad_id", "category"]
+    ).to_pylist()
     truth = {row["ad_id"]: row["category"] for row in catalogue}
     parts = read_parts(demo.run).select(["ad_id", "topk_labels"]).to_pylist()
     right = np.mean([truth[row["ad_id"]] == (row["topk_labels"] or [None])[0] for row in parts])
@@ -88,7 +101,11 @@ def test_the_bundle_is_a_plain_hugging_face_model(demo, evaluation):
 
 
 def test_predict(demo):
-    texts = ["Продам диван б/у, самовывоз", "Планшет Apple iPad Pro 2021, 11 дюймов", "+7 900 123-45-67"]
+    texts = [
+        "Продам диван б/у, самовывоз",
+        "Планшет Apple iPad Pro 2021, 11 дюймов",
+        "+7 900 123-45-67",
+    ]
     result = rubert_ood("predict", "--bundle_uri", demo.bundle, "--json_lines", *texts)
     rows = [json.loads(line) for line in result.stdout.splitlines()]
     assert [row["text"] for row in rows] == texts
@@ -96,7 +113,9 @@ def test_predict(demo):
     assert rows[0]["topk_labels"][0] == "Мебель"
     assert len(rows[0]["topk_scores"]) == 5
     assert rows[2]["status"] == "empty"
-    piped = rubert_ood("predict", "--bundle_uri", demo.bundle, "--json_lines", input="\n".join(texts) + "\n")
+    piped = rubert_ood(
+        "predict", "--bundle_uri", demo.bundle, "--json_lines", input="\n".join(texts) + "\n"
+    )
     assert piped.stdout == result.stdout
     people = rubert_ood("predict", "--bundle_uri", demo.bundle, texts[0])
     assert f"d2 {rows[0]['ood_distance']:,.1f}" in people.stdout
@@ -108,7 +127,8 @@ def test_predict(demo):
 def test_evaluate_on_new_ads(demo, tmp_path):
     result = rubert_ood(
         "evaluate", "--bundle_uri", demo.bundle, "--input_uri", demo.folder / "ads" / "train",
-        "--output_uri", tmp_path, "--evaluation.hard_cases_uri", demo.folder / "ads" / "hard_cases.parquet",
+        "--output_uri", tmp_path,
+        "--evaluation.hard_cases_uri", demo.folder / "ads" / "hard_cases.parquet",
         "--ray_address", "local",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr

@@ -1,7 +1,8 @@
-"""The demo's numbers, computed again by the notebook's formulas in plain numpy, sklearn and transformers.
+"""The demo's numbers, computed again by the notebook's formulas in plain numpy, sklearn and
+transformers.
 
-Nothing of rubert_ood computes here: the data is read from the demo's files, cleaned with plain regular expressions,
-split with scikit-learn, and every ad goes through the network alone.
+Nothing of rubert_ood computes here: the data is read from the demo's files, cleaned with plain
+regular expressions, split with scikit-learn, and every ad goes through the network alone.
 """
 
 import json
@@ -28,7 +29,12 @@ def _softmax(logits, t=1.0):
 @pytest.fixture(scope="module")
 def again(demo):
     """Logits, CLS and labels of train, valid and test, one ad at a time."""
-    ads = pd.concat([pd.read_parquet(path) for path in sorted((demo.folder / "ads" / "train").glob("*.parquet"))])
+    ads = pd.concat(
+        [
+            pd.read_parquet(path)
+            for path in sorted((demo.folder / "ads" / "train").glob("*.parquet"))
+        ]
+    )
     encoder = LabelEncoder().fit(ads.category)
     y = encoder.transform(ads.category)
     rest, test = train_test_split(np.arange(len(ads)), test_size=0.2, stratify=y, random_state=42)
@@ -39,9 +45,14 @@ def again(demo):
     phone = re.compile(r"(\+?\d[\d\-\s]{6,}\d)")
 
     def clean(text):
-        return re.sub(r"\s+", " ", noise.sub(" ", city.sub(" ", phone.sub(" ", text))).lower()).strip()
+        return re.sub(
+            r"\s+", " ", noise.sub(" ", city.sub(" ", phone.sub(" ", text))).lower()
+        ).strip()
 
-    texts = [clean(f"{title or ''} {text or ''}") for title, text in zip(ads.title, ads.description, strict=True)]
+    texts = [
+        clean(f"{title or ''} {text or ''}")
+        for title, text in zip(ads.title, ads.description, strict=True)
+    ]
     tokenizer = AutoTokenizer.from_pretrained(demo.bundle)
     model = AutoModelForSequenceClassification.from_pretrained(demo.bundle).eval()
     torch.set_num_threads(1)
@@ -66,7 +77,8 @@ def headline(demo):
 
 @pytest.fixture(scope="module")
 def statistics(again):
-    """Means, precision scaled to mean d2 = H, and d2 of each split as the notebook computes it: class by class."""
+    """Means, precision scaled to mean d2 = H, and d2 of each split as the notebook computes it:
+    class by class."""
     parts, names = again
     _, x, y = parts["train"]
     mu = np.stack([x[y == c].mean(0) for c in range(len(names))])
@@ -85,7 +97,9 @@ def statistics(again):
 def temperature(again):
     logits, _, y = again[0]["valid"]
     found = minimize_scalar(
-        lambda t: log_loss(y, _softmax(logits, t), labels=range(50)), bounds=(0.5, 10), method="bounded"
+        lambda t: log_loss(y, _softmax(logits, t), labels=range(50)),
+        bounds=(0.5, 10),
+        method="bounded",
     )
     return found.x
 
@@ -93,13 +107,20 @@ def temperature(again):
 def test_metrics(again, headline):
     logits, _, y = again[0]["test"]
     assert headline["accuracy"] == accuracy_score(y, logits.argmax(1))
-    assert headline["macro_f1"] == pytest.approx(f1_score(y, logits.argmax(1), average="macro"), abs=1e-12)
-    assert headline["nll_before"] == pytest.approx(log_loss(y, _softmax(logits), labels=range(50)), rel=1e-4)
+    assert headline["macro_f1"] == pytest.approx(
+        f1_score(y, logits.argmax(1), average="macro"), abs=1e-12
+    )
+    assert headline["nll_before"] == pytest.approx(
+        log_loss(y, _softmax(logits), labels=range(50)), rel=1e-4
+    )
 
 
 def test_temperature(temperature, headline, demo):
     assert headline["temperature"] == pytest.approx(temperature, rel=1e-3)
-    assert json.loads((demo.bundle / "temperature.json").read_text())["temperature"] == headline["temperature"]
+    assert (
+        json.loads((demo.bundle / "temperature.json").read_text())["temperature"]
+        == headline["temperature"]
+    )
 
 
 def test_statistics(statistics, headline, demo):

@@ -1,4 +1,5 @@
-"""`ray job submit` on a cluster started by `ray start --head`, with token authentication as Ray has it by default."""
+"""`ray job submit` on a cluster started by `ray start --head`, with token authentication as Ray has
+it by default."""
 
 import json
 import os
@@ -28,19 +29,40 @@ def cluster(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ray", numbered=True)
     (folder / "token").write_text("0123456789abcdef" * 4)
     port, dashboard = _free_port(), _free_port()
-    environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(folder / "token")}
+    environment = {
+        **os.environ,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
+    }
     environment.pop("RAY_ADDRESS", None)
-    start = [RAY, "start", "--head", f"--port={port}", "--num-cpus=2", "--node-ip-address=127.0.0.1"]
-    start += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", "--disable-usage-stats"]
+    start = [
+        RAY,
+        "start",
+        "--head",
+        f"--port={port}",
+        "--num-cpus=2",
+        "--node-ip-address=127.0.0.1",
+    ]
+    start += [
+        "--dashboard-host=127.0.0.1",
+        f"--dashboard-port={dashboard}",
+        "--disable-usage-stats",
+    ]
     before = _ray_processes()
     started = subprocess.run(
-        [*start, f"--temp-dir={folder}"], env=environment, capture_output=True, text=True, timeout=120
+        [*start, f"--temp-dir={folder}"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert started.returncode == 0, started.stdout + started.stderr
     try:
         yield environment, f"http://127.0.0.1:{dashboard}"
     finally:
-        for process in _ray_processes() - before:  # `ray stop` would end the clusters of other tests as well
+        for process in (
+            _ray_processes() - before
+        ):  # `ray stop` would end the clusters of other tests as well
             process.kill()
 
 
@@ -76,13 +98,17 @@ def test_score_by_ray_job_submit(demo, cluster, tmp_path):
     assert f"error: {tmp_path / 'nothing'}: no such file" in failed.stdout
 
 
-def _submit(environment: dict[str, str], address: str, config: Path) -> subprocess.CompletedProcess[str]:
+def _submit(
+    environment: dict[str, str], address: str, config: Path
+) -> subprocess.CompletedProcess[str]:
     """Submit the scoring job; a cluster that has just started may have no agent for a while."""
     command = [RAY, "job", "submit", "--address", address, "--working-dir", str(ROOT)]
     command += ["--", sys.executable, "jobs/score.py", "--config", str(config)]
     deadline = time.monotonic() + 180
     while True:
-        result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
+        result = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=400
+        )
         if "No available agent" not in result.stderr or time.monotonic() > deadline:
             return result
         time.sleep(2)

@@ -44,7 +44,8 @@ LONG_WORD = "длинноеслово" * 15
 
 
 def launch(playwright: Playwright) -> Browser:
-    """Start the system's Chromium or Chrome, else playwright's own; without any, skip, but fail in CI."""
+    """Start the system's Chromium or Chrome, else playwright's own; without any, skip, but fail in
+    CI."""
     path = shutil.which("chromium") or shutil.which("google-chrome")
     try:
         return playwright.chromium.launch(executable_path=path, args=list(LAUNCH))
@@ -66,7 +67,9 @@ def features(num: int, seed: int, *, noise: float = 1.0, off: float = 0.0) -> Ou
     """Ads around one corner per class; `off` moves them away along axes that no class uses."""
     rng = np.random.default_rng(seed)
     labels_N = np.arange(num) % NUM_CLASSES
-    cls_NH = 4.0 * np.eye(NUM_CLASSES, NUM_DIMENSIONS)[labels_N] + noise * rng.normal(size=(num, NUM_DIMENSIONS))
+    cls_NH = 4.0 * np.eye(NUM_CLASSES, NUM_DIMENSIONS)[labels_N] + noise * rng.normal(
+        size=(num, NUM_DIMENSIONS)
+    )
     cls_NH[:, NUM_CLASSES:] += off
     logits_NC = 1.5 * cls_NH[:, :NUM_CLASSES] / (1 + off)
     return Outputs(logits_NC, cls_NH, labels_N)
@@ -84,17 +87,33 @@ def evaluation() -> dict[str, Any]:
         decision=DecisionSettings(),
     )
     epochs = [
-        {"epoch": n, "train_loss": 2 / n, "valid_loss": 1.5 / n, "valid_accuracy": 0.8 + n / 50, "valid_macro_f1": 0.8}
+        {
+            "epoch": n,
+            "train_loss": 2 / n,
+            "valid_loss": 1.5 / n,
+            "valid_accuracy": 0.8 + n / 50,
+            "valid_macro_f1": 0.8,
+        }
         for n in (1, 2, 3)
     ]
     return evaluate(
         model,
         {"train": train, "valid": valid, "test": test},
-        hard_cases=([(f"{ATTACK} {LONG_WORD} {row}", labels[row % 7]) for row in range(60)], features(60, 4, noise=2)),
+        hard_cases=(
+            [(f"{ATTACK} {LONG_WORD} {row}", labels[row % 7]) for row in range(60)],
+            features(60, 4, noise=2),
+        ),
         ood={
             kind: features(100, number, off=off)
             for number, (kind, off) in enumerate(
-                {"news": 2.0, "talk": 2.5, "code": 4.0, "english": 3.0, "gibberish": 6.0, "other_goods": 1.0}.items()
+                {
+                    "news": 2.0,
+                    "talk": 2.5,
+                    "code": 4.0,
+                    "english": 3.0,
+                    "gibberish": 6.0,
+                    "other_goods": 1.0,
+                }.items()
             )
         },
         baseline={"accuracy": 0.95, "macro_f1": 0.95},
@@ -111,7 +130,10 @@ def evaluation() -> dict[str, Any]:
             "num_train": 2000,
             "best_epoch": 2,
             "history": epochs,
-            "settings": {"optimiser": {"learning_rate": 2e-5, "batch_size": 16}, "split": {"seed": 42}},
+            "settings": {
+                "optimiser": {"learning_rate": 2e-5, "batch_size": 16},
+                "split": {"seed": 42},
+            },
         },
     )
 
@@ -119,16 +141,24 @@ def evaluation() -> dict[str, Any]:
 def manifest(seed: int) -> dict[str, Any]:
     """A run of 150 shards that the gate refused."""
     rng = np.random.default_rng(seed)
-    counts = {label: int(count) for label, count in zip(categories(), rng.integers(5_000, 100_000, 50), strict=True)}
+    counts = {
+        label: int(count)
+        for label, count in zip(categories(), rng.integers(5_000, 100_000, 50), strict=True)
+    }
     scored = sum(counts.values())
     shards = [
         {
             "shard_id": f"{number:05d}-ab12cd34",
-            "uri": f"s3://marketplace-catalogue/exports/2026-11-24/{LONG_WORD}/part-{number:05d}.parquet",
+            "uri": (
+                f"s3://marketplace-catalogue/exports/2026-11-24/{LONG_WORD}/part-{number:05d}.parquet"
+            ),
             "rows_in": 20_000,
             "rows_rejected": int(rng.integers(0, 16)),
             "seconds": float(rng.uniform(5, 40)),
-            "finished_at": f"2026-11-24T{1 + number // 60:02d}:{number % 60:02d}:{rng.integers(60):02d}.000+00:00",
+            "finished_at": (
+                f"2026-11-24T{1 + number // 60:02d}:{number % 60:02d}"
+                f":{rng.integers(60):02d}.000+00:00"
+            ),
         }
         for number in range(150)
     ]
@@ -143,7 +173,11 @@ def manifest(seed: int) -> dict[str, Any]:
         "finished_at": "2026-11-24T03:30:00+00:00",
         "elapsed_s": 9030.0,
         "rows_per_s": 332.0,
-        "bundle": {"uri": "s3://b", "version": "2026-11-24T101441", "fingerprint": "d44037a38ccc6d4f"},
+        "bundle": {
+            "uri": "s3://b",
+            "version": "2026-11-24T101441",
+            "fingerprint": "d44037a38ccc6d4f",
+        },
         "counts": {
             "rows_in": scored + 1200,
             "rows_scored": scored,
@@ -156,14 +190,22 @@ def manifest(seed: int) -> dict[str, Any]:
         },
         "classes": counts,
         "rejected_reasons": {f"{ATTACK} title is not text": 800, "ad_id is null": 400},
-        "quarantined": [{"uri": "s3://marketplace-catalogue/bad.parquet", "reason": "no column description"}],
-        "confidence_histogram": (np.linspace(0, 1, 20) ** (5 + seed) * 800_000).astype(int).tolist(),
-        "token_histogram": token_histogram(np.exp(rng.normal(3.6 + seed / 5, 0.6, 100_000)).astype(int)),
+        "quarantined": [
+            {"uri": "s3://marketplace-catalogue/bad.parquet", "reason": "no column description"}
+        ],
+        "confidence_histogram": (
+            (np.linspace(0, 1, 20) ** (5 + seed) * 800_000).astype(int).tolist()
+        ),
+        "token_histogram": token_histogram(
+            np.exp(rng.normal(3.6 + seed / 5, 0.6, 100_000)).astype(int)
+        ),
         "padding_share": 0.031,
         "cities": {
             "rows": scored - 5000,
             "rows_unseen": 31_000 * seed,
-            "unseen": {f"{ATTACK} {LONG_WORD}": 900} | {f"посёлок № {n}": 800 // n for n in range(1, 20)},
+            "unseen": (
+                {f"{ATTACK} {LONG_WORD}": 900} | {f"посёлок № {n}": 800 // n for n in range(1, 20)}
+            ),
         },
         "top_ood": [
             {
@@ -175,7 +217,9 @@ def manifest(seed: int) -> dict[str, Any]:
                 "ood_z": 900.0 / (1 + n),
                 "ood_p": 0.0013,
                 "label": "Ремонт и строительство",
-                "text": f"{ATTACK} {LONG_WORD} куплю гараж, звоните по вечерам, торг уместен {n} "[:200],
+                "text": f"{ATTACK} {LONG_WORD} куплю гараж, звоните по вечерам, торг уместен {n} "[
+                    :200
+                ],
                 "uri": f"s3://marketplace-catalogue/exports/2026-11-24/part-{n:05d}.parquet",
             }
             for n in range(20)
@@ -222,9 +266,15 @@ def difference() -> dict[str, Any]:
                     "in_b": in_b,
                 }
             )
-    counts = summary(add_partition({}, count_partition(pa.Table.from_pylist([*rows, rows[0]], schema=ROW_SCHEMA))))
+    counts = summary(
+        add_partition(
+            {}, count_partition(pa.Table.from_pylist([*rows, rows[0]], schema=ROW_SCHEMA))
+        )
+    )
     measured = evaluation()
-    side = {key: manifest(1)[key] for key in ("run_uri", "run_id", "run_date", "bundle", "outcome")} | {"rows": 6000}
+    side = {
+        key: manifest(1)[key] for key in ("run_uri", "run_id", "run_date", "bundle", "outcome")
+    } | {"rows": 6000}
     fewer = measured | {"labels": measured["labels"][1:], "per_class": measured["per_class"][1:]}
     return {"a": side, "b": side, **counts, "evaluations": compare_evaluations(measured, fewer)}
 
@@ -244,8 +294,15 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def numbers(page: Page, table: int, column: int) -> list[float]:
     """Read a column as a person does: from the text, not from what the script sorts by."""
-    cells = page.locator("table.sortable").nth(table).locator(f"tbody tr > :nth-child({column + 1})").all_inner_texts()
-    return [float(cell.rstrip("%").replace(",", "") or "-inf") for cell in cells]  # a blank sorts below all numbers
+    cells = (
+        page.locator("table.sortable")
+        .nth(table)
+        .locator(f"tbody tr > :nth-child({column + 1})")
+        .all_inner_texts()
+    )
+    return [
+        float(cell.rstrip("%").replace(",", "") or "-inf") for cell in cells
+    ]  # a blank sorts below all numbers
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -271,7 +328,9 @@ def test_page_is_quiet_offline_and_fits(browser, reports, name, width, scheme):
     for figure in figures.all():
         assert (figure.get_attribute("alt") or figure.get_attribute("aria-label") or "").strip()
         assert figure.evaluate("image => image.complete && image.naturalWidth > 100")
-    luminance = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)[0]")
+    luminance = page.evaluate(
+        "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)[0]"
+    )
     assert (luminance > 200) is (scheme == "light")
     page.close()
 
@@ -332,14 +391,16 @@ def test_hard_cases_sort_by_mark(browser, reports):
 
 
 def test_figures_follow_the_colour_scheme_and_print_is_light(browser, reports):
-    """The ink inside an <img> is lighter on black paper than on white paper; paper from a printer is white."""
+    """The ink inside an <img> is lighter on black paper than on white paper; paper from a printer
+    is white."""
     page = browser.new_page()
     ink = {}
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
-        page.goto(reports["evaluation"].as_uri())  # an open page draws its images again at some later time
-        ink[scheme] = page.evaluate(
-            """async () => {
+        page.goto(
+            reports["evaluation"].as_uri()
+        )  # an open page draws its images again at some later time
+        ink[scheme] = page.evaluate("""async () => {
                 const image = document.querySelector("figure img");
                 const canvas = document.createElement("canvas");
                 [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
@@ -352,8 +413,7 @@ def test_figures_follow_the_colour_scheme_and_print_is_light(browser, reports):
                     if (pixels[i + 3] === 255 && grey) { sum += pixels[i]; count += 1; }
                 }
                 return sum / count;
-            }"""
-        )
+            }""")
     assert ink["light"] < 120 < 140 < ink["dark"]
     page.emulate_media(media="print", color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"

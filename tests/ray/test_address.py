@@ -1,4 +1,5 @@
-"""The check of an address, with a real cluster behind it; tests/unit/test_ray_address.py has what is no cluster."""
+"""The check of an address, with a real cluster behind it; tests/unit/test_ray_address.py has what
+is no cluster."""
 
 import pytest
 import ray
@@ -14,5 +15,7 @@ def test_the_address_of_a_cluster_is_accepted(ray_local) -> None:
 def test_another_port_of_a_cluster_is_refused_with_the_right_one(ray_local) -> None:
     (node,) = ray.nodes()
     address = f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
-    with pytest.raises(SettingsError, match=rf"^ray_address: {address}: a Ray service listens there, but not the"):
+    with pytest.raises(
+        SettingsError, match=rf"^ray_address: {address}: a Ray service listens there, but not the"
+    ):
         check_address(address, "ray_address")

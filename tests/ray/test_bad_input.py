@@ -1,4 +1,5 @@
-"""Whatever the catalogue holds: each bad file and row is named with its reason, and all others are scored."""
+"""Whatever the catalogue holds: each bad file and row is named with its reason, and all others are
+scored."""
 
 import re
 from pathlib import Path
@@ -15,7 +16,11 @@ from rubert_ood.workflows.score import score
 from tests.conftest import read_parts
 
 WIDE_OPEN = GateSettings(
-    max_error_rate=1, max_ood_rate=1, max_other_rate=1, max_quarantined_share=1, max_duplicate_rate=1
+    max_error_rate=1,
+    max_ood_rate=1,
+    max_other_rate=1,
+    max_quarantined_share=1,
+    max_duplicate_rate=1,
 )
 ROWS = 20
 
@@ -40,7 +45,9 @@ def _corrupt_page(data: bytes) -> bytes:
     return data[:100] + b"\xff" * 900 + data[1000:]
 
 
-def test_every_bad_file_is_named_and_every_good_row_is_scored(ray_local, ads, trained_bundle, tmp_path):
+def test_every_bad_file_is_named_and_every_good_row_is_scored(
+    ray_local, ads, trained_bundle, tmp_path
+):
     slices = iter(ads.slice(start, ROWS) for start in range(0, 400, ROWS))
     nested = pa.array([{"text": text} for text in ads["description"][:ROWS].to_pylist()])
     bad = {
@@ -49,12 +56,18 @@ def test_every_bad_file_is_named_and_every_good_row_is_scored(ray_local, ads, tr
         "corrupt_page": (_corrupt_page(_bytes(next(slices))), "not readable as Parquet"),
         "no_parquet": (b"<html>503 Slow Down</html>" * 9, "not readable as Parquet"),
         "no_bytes": (b"", "not readable as Parquet"),
-        "no_column": (_bytes(next(slices).drop_columns(["description"])), r"no column 'description' \(setting columns"),
+        "no_column": (
+            _bytes(next(slices).drop_columns(["description"])),
+            r"no column 'description' \(setting columns",
+        ),
         "wrong_type": (
             _bytes(next(slices).set_column(2, "description", pa.array(np.arange(ROWS) / 2))),
             "column 'description' holds double, expected text",
         ),
-        "nested": (_bytes(next(slices).set_column(2, "description", nested)), r"column 'description' holds struct<"),
+        "nested": (
+            _bytes(next(slices).set_column(2, "description", nested)),
+            r"column 'description' holds struct<",
+        ),
         "list_ids": (
             _bytes(next(slices).set_column(0, "ad_id", pa.array([[n] for n in range(ROWS)]))),
             "column 'ad_id' holds list<",
@@ -62,7 +75,9 @@ def test_every_bad_file_is_named_and_every_good_row_is_scored(ray_local, ads, tr
     }
     good = {
         "plain": next(slices),
-        "large_string": _cast(_cast(next(slices), "description", pa.large_string()), "ad_id", pa.large_string()),
+        "large_string": _cast(
+            _cast(next(slices), "description", pa.large_string()), "ad_id", pa.large_string()
+        ),
         "dictionary": _cast(next(slices), "description", pa.dictionary(pa.int32(), pa.string())),
         "string_view": _cast(next(slices), "title", pa.string_view()),
         "integer_ids": next(slices).set_column(0, "ad_id", pa.array(range(10**6, 10**6 + ROWS))),
@@ -88,16 +103,24 @@ def test_every_bad_file_is_named_and_every_good_row_is_scored(ray_local, ads, tr
         gate=WIDE_OPEN,
     )
     manifest = score(settings)
-    reasons = {item["uri"]: item["reason"] for item in [*manifest["quarantined"], *manifest["quarantined_shards"]]}
+    reasons = {
+        item["uri"]: item["reason"]
+        for item in [*manifest["quarantined"], *manifest["quarantined_shards"]]
+    }
     assert set(reasons) == {f"{folder}/{name}.parquet" for name in bad}
     for name, (_, reason) in bad.items():
         path = f"{folder}/{name}.parquet"
         assert re.match(rf"{re.escape(path)}: .*{reason}", reasons[path]), reasons[path]
         assert "\n" not in reasons[path]
-    assert [item["uri"] for item in manifest["quarantined_shards"]] == [f"{folder}/corrupt_page.parquet"]
+    assert [item["uri"] for item in manifest["quarantined_shards"]] == [
+        f"{folder}/corrupt_page.parquet"
+    ]
     assert manifest["empty_files"] == [f"{folder}/zero_rows.parquet"]
     expected = [
-        str(value) for table in good.values() for value in table["ad_id"].to_pylist() if value not in (None, "")
+        str(value)
+        for table in good.values()
+        for value in table["ad_id"].to_pylist()
+        if value not in (None, "")
     ]
     assert sorted(read_parts(manifest["run_uri"])["ad_id"].to_pylist()) == sorted(expected)
     errors = [
@@ -105,7 +128,10 @@ def test_every_bad_file_is_named_and_every_good_row_is_scored(ray_local, ads, tr
         for path in Path(manifest["run_uri"], "_errors").glob("*.rejected")
         for row in pq.read_table(path).to_pylist()
     ]
-    assert errors == [("null_ids.parquet", 3, "ad_id is null"), ("null_ids.parquet", 7, "ad_id is empty")]
+    assert errors == [
+        ("null_ids.parquet", 3, "ad_id is null"),
+        ("null_ids.parquet", 7, "ad_id is empty"),
+    ]
 
 
 SNIPPETS = [
@@ -132,7 +158,8 @@ SNIPPETS = [
 
 
 def _mutated(rng: np.random.Generator, text: str) -> bytes | None:
-    """Spoil a text in one of the ways in which real ones are spoilt; the result need not be UTF-8."""
+    """Spoil a text in one of the ways in which real ones are spoilt; the result need not be
+    UTF-8."""
     kind = rng.integers(0, 10)
     if kind == 0:
         return None
@@ -171,7 +198,8 @@ def test_ten_thousand_mutated_ads_go_through(ray_local, trained_bundle, tmp_path
     rng = np.random.default_rng(7)
     table = pa.Table.from_batches(list(generate_ads(num_ads, seed=41)))
     titles, texts = (
-        [_mutated(rng, text or "") for text in table[name].to_pylist()] for name in ("title", "description")
+        [_mutated(rng, text or "") for text in table[name].to_pylist()]
+        for name in ("title", "description")
     )
     texts[5000] = "Продам диван ".encode() * 45_000  # 1 MB
     texts[5001] = b"\xd0" * 2**20
@@ -180,14 +208,23 @@ def test_ten_thousand_mutated_ads_go_through(ray_local, trained_bundle, tmp_path
     assert max(len(text or b"") for text in texts) >= 2**20
     (tmp_path / "in").mkdir()
     columns = {"ad_id": [f"ad-{n:05d}" for n in range(num_ads)], "title": _strings(titles)}
-    pq.write_table(pa.table({**columns, "description": _strings(texts)}), tmp_path / "in" / "ads.parquet")
+    pq.write_table(
+        pa.table({**columns, "description": _strings(texts)}), tmp_path / "in" / "ads.parquet"
+    )
     settings = ScoreSettings(
-        input_uri=str(tmp_path / "in"), bundle_uri=trained_bundle, output_uri=str(tmp_path / "out"), gate=WIDE_OPEN
+        input_uri=str(tmp_path / "in"),
+        bundle_uri=trained_bundle,
+        output_uri=str(tmp_path / "out"),
+        gate=WIDE_OPEN,
     )
     manifest = score(settings)
     good = [n for n in range(num_ads) if _is_utf8(titles[n]) and _is_utf8(texts[n])]
     counts = manifest["counts"]
-    assert (counts["rows_in"], counts["rows_scored"], counts["rows_quarantined"]) == (num_ads, len(good), 0)
+    assert (counts["rows_in"], counts["rows_scored"], counts["rows_quarantined"]) == (
+        num_ads,
+        len(good),
+        0,
+    )
     assert counts["rows_rejected"] == num_ads - len(good) > 100
     parts = read_parts(manifest["run_uri"])
     assert parts["ad_id"].to_pylist() == [f"ad-{n:05d}" for n in good]

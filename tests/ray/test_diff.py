@@ -1,4 +1,5 @@
-"""diff and backfill on a real Ray: counts against pandas, days that fail, pointers that never go back in time."""
+"""diff and backfill on a real Ray: counts against pandas, days that fail, pointers that never go
+back in time."""
 
 import json
 import logging
@@ -28,7 +29,9 @@ from rubert_ood.workflows.score import rollback, score
 from tests.conftest import read_parts, write_parquet
 
 NUM_ADS = 400
-WIDE_OPEN = GateSettings(max_ood_rate=1, max_other_rate=1, max_class_shift=1, max_churn=1, max_duplicate_rate=1)
+WIDE_OPEN = GateSettings(
+    max_ood_rate=1, max_other_rate=1, max_class_shift=1, max_churn=1, max_duplicate_rate=1
+)
 pytestmark = pytest.mark.usefixtures("ray_local")
 
 
@@ -39,10 +42,13 @@ def ads() -> pa.Table:
 
 @pytest.fixture(scope="module")
 def retrained_bundle(trained_bundle, tmp_path_factory) -> str:
-    """The same network with a stricter rule and other names for two classes, as a retraining may bring."""
+    """The same network with a stricter rule and other names for two classes, as a retraining may
+    bring."""
     bundle = load_bundle(trained_bundle)
     fitted: FittedModel = bundle.fitted
-    labels = [f"{label} и прочее" if number < 2 else label for number, label in enumerate(fitted.labels)]
+    labels = [
+        f"{label} и прочее" if number < 2 else label for number, label in enumerate(fitted.labels)
+    ]
     decision = fitted.decision.model_copy(update={"tau_other": 0.6})
     folder = tmp_path_factory.mktemp("retrained")
     names = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
@@ -53,7 +59,9 @@ def retrained_bundle(trained_bundle, tmp_path_factory) -> str:
     config["id2label"] = {str(number): label for number, label in enumerate(labels)}
     config["label2id"] = {label: number for number, label in enumerate(labels)}
     (folder / "checkpoint" / "config.json").write_text(json.dumps(config))
-    changed = FittedModel(labels, fitted.temperature, fitted.statistics, fitted.thresholds, decision)
+    changed = FittedModel(
+        labels, fitted.temperature, fitted.statistics, fitted.thresholds, decision
+    )
     written = write_bundle(
         str(folder / "bundle"),
         checkpoint_dir=str(folder / "checkpoint"),
@@ -67,17 +75,24 @@ def retrained_bundle(trained_bundle, tmp_path_factory) -> str:
 
 def _score(table: pa.Table, bundle_uri: str, folder: Path, **changes) -> dict:
     write_parquet(folder / "in" / "a.parquet", table)
-    values = {"input_uri": str(folder / "in"), "bundle_uri": bundle_uri, "output_uri": str(folder / "out")}
+    values = {
+        "input_uri": str(folder / "in"),
+        "bundle_uri": bundle_uri,
+        "output_uri": str(folder / "out"),
+    }
     return score(ScoreSettings(**{**values, "gate": WIDE_OPEN, "shard_rows": 100, **changes}))
 
 
 def _with_column(table: pa.Table, name: str, values: list) -> pa.Table:
-    return table.set_column(table.schema.get_field_index(name), name, pa.array(values, table.schema.field(name).type))
+    return table.set_column(
+        table.schema.get_field_index(name), name, pa.array(values, table.schema.field(name).type)
+    )
 
 
 @pytest.fixture(scope="module")
 def two_runs(ads, trained_bundle, retrained_bundle, tmp_path_factory) -> tuple[dict, dict]:
-    """A: all ads but the last 20, one id twice. B: all but the first 30, another rule, 25 other texts."""
+    """A: all ads but the last 20, one id twice. B: all but the first 30, another rule, 25 other
+    texts."""
     ids = ads["ad_id"].to_pylist()
     before = _with_column(ads, "ad_id", [*ids[:50], ids[60], *ids[51:]]).slice(0, NUM_ADS - 20)
     descriptions = ads["description"].to_pylist()
@@ -90,7 +105,12 @@ def two_runs(ads, trained_bundle, retrained_bundle, tmp_path_factory) -> tuple[d
 
 def _expected(a_uri: str, b_uri: str) -> tuple[pd.DataFrame, set[str]]:
     a, b = (read_parts(uri).to_pandas() for uri in (a_uri, b_uri))
-    repeated = {ad_id for side in (a, b) for ad_id, count in side["ad_id"].value_counts().items() if count > 1}
+    repeated = {
+        ad_id
+        for side in (a, b)
+        for ad_id, count in side["ad_id"].value_counts().items()
+        if count > 1
+    }
     a, b = (side[~side["ad_id"].isin(repeated)] for side in (a, b))
     return a.merge(b, on="ad_id", how="outer", suffixes=("_a", "_b"), indicator="where"), repeated
 
@@ -103,7 +123,9 @@ def test_counts_are_those_of_a_merge(two_runs, tmp_path, monkeypatch, rows):
     stray = Path(a["run_uri"], "part-99999-stray.parquet")
     shutil.copy(next(Path(a["run_uri"]).glob("part-*.parquet")), stray)  # no part of the run
     try:
-        found = diff(DiffSettings(a_uri=a["output_uri"], b_uri=b["run_uri"] + "/", output_uri=str(tmp_path)))
+        found = diff(
+            DiffSettings(a_uri=a["output_uri"], b_uri=b["run_uri"] + "/", output_uri=str(tmp_path))
+        )
     finally:
         stray.unlink()
     merged, repeated = _expected(a["run_uri"], b["run_uri"])
@@ -112,7 +134,11 @@ def test_counts_are_those_of_a_merge(two_runs, tmp_path, monkeypatch, rows):
     assert len(repeated) == 1
     assert found["repeated"] == {"ids": 1, "rows_a": 2, "rows_b": 1}
     sides = merged["where"].value_counts()
-    assert found["ads"] == {"both": len(both), "only_a": sides["left_only"], "only_b": sides["right_only"]}
+    assert found["ads"] == {
+        "both": len(both),
+        "only_a": sides["left_only"],
+        "only_b": sides["right_only"],
+    }
     assert found["ads"]["only_a"] == 30 - 0
     assert found["churn_rate"] == pytest.approx(len(changed) / len(both))
     assert 0.05 < found["churn_rate"] < 1
@@ -121,11 +147,16 @@ def test_counts_are_those_of_a_merge(two_runs, tmp_path, monkeypatch, rows):
     )
     other_text = both["text_key_a"] != both["text_key_b"]
     assert found["texts"]["changed"] == other_text.sum() > 10
-    assert found["texts"]["changed_label_changed"] == (other_text & (both["label_a"] != both["label_b"])).sum()
+    assert (
+        found["texts"]["changed_label_changed"]
+        == (other_text & (both["label_a"] != both["label_b"])).sum()
+    )
     was, now = (both[f"is_ood_{side}"].astype(bool) for side in "ab")
     assert (found["ood"]["became"], found["ood"]["both"]) == ((~was & now).sum(), (was & now).sum())
     assert found["confidence"]["mean_a"] == pytest.approx(
-        both.loc[both["confidence_a"].notna() & both["confidence_b"].notna(), "confidence_a"].astype(float).mean()
+        both.loc[both["confidence_a"].notna() & both["confidence_b"].notna(), "confidence_a"]
+        .astype(float)
+        .mean()
     )
     assert json.loads((tmp_path / "diff.json").read_text()) == found
     assert "changed their label" in (tmp_path / "diff.html").read_text()
@@ -136,17 +167,29 @@ def test_a_missing_part_and_an_unfinished_run_are_named(two_runs, tmp_path):
     part = sorted(copy.glob("run_date=*/run_id=*/part-*.parquet"))[1]
     part.unlink()
     with pytest.raises(InputError, match=part.name):
-        diff(DiffSettings(a_uri=str(copy), b_uri=two_runs[1]["run_uri"], output_uri=str(tmp_path / "d")))
+        diff(
+            DiffSettings(
+                a_uri=str(copy), b_uri=two_runs[1]["run_uri"], output_uri=str(tmp_path / "d")
+            )
+        )
     manifest = part.parent / "_run" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"outcome": "published"', '"outcome": "partial"'))
+    manifest.write_text(
+        manifest.read_text().replace('"outcome": "published"', '"outcome": "partial"')
+    )
     with pytest.raises(InputError, match=r"not complete \(outcome partial\)"):
-        diff(DiffSettings(a_uri=str(copy), b_uri=two_runs[1]["run_uri"], output_uri=str(tmp_path / "d")))
+        diff(
+            DiffSettings(
+                a_uri=str(copy), b_uri=two_runs[1]["run_uri"], output_uri=str(tmp_path / "d")
+            )
+        )
     assert not (tmp_path / "d").exists()
 
 
 def test_two_bundles_are_compared_on_the_same_ads(ads, trained_bundle, retrained_bundle, tmp_path):
     write_parquet(tmp_path / "in.parquet", ads)
-    settings = DiffSettings(a_uri=trained_bundle, b_uri=retrained_bundle, output_uri=str(tmp_path / "out"))
+    settings = DiffSettings(
+        a_uri=trained_bundle, b_uri=retrained_bundle, output_uri=str(tmp_path / "out")
+    )
     with pytest.raises(SettingsError, match="give --input_uri"):
         diff(settings)
     with pytest.raises(InputError, match="neither a run folder"):
@@ -181,7 +224,10 @@ def test_backfill_goes_on_over_bad_days_and_never_turns_the_catalogue_back(
         to_date=date(2026, 11, 22),
         gate=WIDE_OPEN,
     )
-    with caplog.at_level(logging.INFO, "rubert_ood"), pytest.raises(RubertOodError, match="1 of 3") as failure:
+    with (
+        caplog.at_level(logging.INFO, "rubert_ood"),
+        pytest.raises(RubertOodError, match="1 of 3") as failure,
+    ):
         backfill(settings)
     assert failure.value.exit_code == InputError.exit_code
     assert "2026-11-21" in str(failure.value)
@@ -193,29 +239,45 @@ def test_backfill_goes_on_over_bad_days_and_never_turns_the_catalogue_back(
         pointer = json.loads((day / "latest.json").read_text())
         run_dir = day / pointer["path"]
         assert run_dir != Path(night["run_uri"])
-        manifests[day.name] = manifest = json.loads((run_dir / "_run" / "manifest.json").read_text())
+        manifests[day.name] = manifest = json.loads(
+            (run_dir / "_run" / "manifest.json").read_text()
+        )
         (churn,) = [check for check in manifest["gate"] if check["check"] == "max_churn"]
         written = json.loads((run_dir / "_run" / "diff.json").read_text())
         merged, _ = _expected(night["run_uri"], str(run_dir))
         assert written["a"]["run_id"] == night["run_id"]
-        assert churn["value"] == written["churn_rate"] == (merged["label_a"] != merged["label_b"]).mean() > 0
+        assert (
+            churn["value"]
+            == written["churn_rate"]
+            == (merged["label_a"] != merged["label_b"]).mean()
+            > 0
+        )
         assert manifest["outcome"] == "published"
         assert "Published" in (run_dir / "_run" / "report.html").read_text()
     assert manifests["run_date=2026-11-20"]["pointers"] == ["run_date=2026-11-20/latest.json"]
-    assert sorted(manifests["run_date=2026-11-22"]["pointers"]) == ["latest.json", "run_date=2026-11-22/latest.json"]
+    assert sorted(manifests["run_date=2026-11-22"]["pointers"]) == [
+        "latest.json",
+        "run_date=2026-11-22/latest.json",
+    ]
     catalogue = json.loads((out / "latest.json").read_text())
     assert catalogue["run_date"] == "2026-11-22"
-    assert [Path(run).name for run in catalogue["history"]] == [Path(n["run_uri"]).name for n in reversed(nights)]
+    assert [Path(run).name for run in catalogue["history"]] == [
+        Path(n["run_uri"]).name for n in reversed(nights)
+    ]
 
-    # the same command does only the day that was missing; a stricter gate judges no published day again
+    # the same command does only the day that was missing; a stricter gate judges no published day
+    # again
     write_parquet(source / "2026-11-21" / "a.parquet", ads.slice(0, 200))
     times = {path: path.stat().st_mtime_ns for path in out.rglob("part-*.parquet")}
-    results = backfill(settings.model_copy(update={"gate": WIDE_OPEN.model_copy(update={"max_churn": 0.0})}))
+    results = backfill(
+        settings.model_copy(update={"gate": WIDE_OPEN.model_copy(update={"max_churn": 0.0})})
+    )
     assert [result["outcome"] for result in results] == ["published"] * 3
     assert {path: path.stat().st_mtime_ns for path in times} == times
     assert json.loads((out / "latest.json").read_text()) == catalogue
 
-    # a rollback of one day leaves the others and the catalogue alone; the day was seen by nobody else
+    # a rollback of one day leaves the others and the catalogue alone; the day was seen by nobody
+    # else
     day = out / "run_date=2026-11-21"
     with pytest.raises(InputError, match="only one run"):
         rollback(RollbackSettings(output_uri=str(day), reason="x"))

@@ -27,7 +27,9 @@ def test_gpu_agrees_with_cpu(trained_bundle, labelled_ads):
     texts = labelled_ads["description"].to_pylist()[:200]
     cpu, gpu = Classifier.load(folder), Classifier.load(folder, use_gpu=True)
     ids = tokenize(cpu.tokenizer, texts, 48)
-    (logits, cls), (gpu_logits, gpu_cls) = (model.run(ids, token_budget=4096) for model in (cpu, gpu))
+    (logits, cls), (gpu_logits, gpu_cls) = (
+        model.run(ids, token_budget=4096) for model in (cpu, gpu)
+    )
     assert np.mean(logits.argmax(1) == gpu_logits.argmax(1)) > 0.98  # bf16 has 8 bits of mantissa
     np.testing.assert_allclose(cls, gpu_cls, atol=0.1)
 
@@ -38,5 +40,7 @@ def test_training_on_a_gpu_learns(ray_local, train_settings, tmp_path):
 
     workers = train_settings.workers.model_copy(update={"num_workers": 1, "use_gpu": True})
     settings = train_settings.model_copy(update={"workers": workers, "output_uri": str(tmp_path)})
-    trained = fine_tune(load_dataset(settings), settings, run_name="gpu", work_dir=str(tmp_path / "work"))
+    trained = fine_tune(
+        load_dataset(settings), settings, run_name="gpu", work_dir=str(tmp_path / "work")
+    )
     assert trained.history[-1]["valid_macro_f1"] > 0.9

@@ -1,4 +1,5 @@
-"""What takes a real Ray: a fault that comes back through the graph, back-pressure, a run that stands still."""
+"""What takes a real Ray: a fault that comes back through the graph, back-pressure, a run that
+stands still."""
 
 import os
 import shutil
@@ -22,7 +23,12 @@ from rubert_ood.workflows.score import score, verify
 from tests.conftest import damage_first_page, read_parts, same_rows, write_parquet
 
 WIDE_OPEN = GateSettings(
-    max_error_rate=1, max_ood_rate=1, max_other_rate=1, max_quarantined_share=1, max_duplicate_rate=1, max_class_shift=1
+    max_error_rate=1,
+    max_ood_rate=1,
+    max_other_rate=1,
+    max_quarantined_share=1,
+    max_duplicate_rate=1,
+    max_class_shift=1,
 )
 NUM_ADS, SHARD_ROWS = 600, 100
 
@@ -36,17 +42,29 @@ def ads() -> pa.Table:
 def source(ads, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("source")
     for name, start in (("a", 0), ("b", 300)):
-        write_parquet(folder / f"{name}.parquet", ads.slice(start, 300), row_group_size=100, compression="none")
+        write_parquet(
+            folder / f"{name}.parquet",
+            ads.slice(start, 300),
+            row_group_size=100,
+            compression="none",
+        )
     return folder
 
 
 @pytest.fixture(scope="module")
 def undisturbed(ray_local, source, trained_bundle, tmp_path_factory) -> pa.Table:
-    return read_parts(score(_settings(source, trained_bundle, tmp_path_factory.mktemp("whole")))["run_uri"])
+    return read_parts(
+        score(_settings(source, trained_bundle, tmp_path_factory.mktemp("whole")))["run_uri"]
+    )
 
 
 def _settings(source, bundle, output, **changes) -> ScoreSettings:
-    values = {"input_uri": str(source), "bundle_uri": bundle, "output_uri": str(output), "gate": WIDE_OPEN}
+    values = {
+        "input_uri": str(source),
+        "bundle_uri": bundle,
+        "output_uri": str(output),
+        "gate": WIDE_OPEN,
+    }
     return ScoreSettings(**{**values, "shard_rows": SHARD_ROWS, **changes})
 
 
@@ -59,19 +77,27 @@ def test_a_damaged_page_costs_its_shard_only(undisturbed, source, trained_bundle
     assert (aside["uri"], aside["start"], aside["stop"]) == (str(copy / "b.parquet"), 0, 100)
     assert aside["reason"].startswith(f"{copy}/b.parquet: not readable as Parquet: ")
     assert manifest["counts"]["rows_quarantined"] == 100
-    same_rows(read_parts(manifest["run_uri"]), pa.concat_tables([undisturbed[:300], undisturbed[400:]]))
+    same_rows(
+        read_parts(manifest["run_uri"]), pa.concat_tables([undisturbed[:300], undisturbed[400:]])
+    )
     report = Path(manifest["run_uri"], "_run", "report.html").read_text()
     assert "1 shard was set aside during the run; 100 ads are not scored" in report
 
     before = {path: path.stat().st_mtime_ns for path in Path(manifest["run_uri"]).rglob("*")}
-    assert score(_settings(copy, trained_bundle, tmp_path / "out", on_bad_file="quarantine")) == manifest
-    assert {path: path.stat().st_mtime_ns for path in Path(manifest["run_uri"]).rglob("*")} == before
+    assert (
+        score(_settings(copy, trained_bundle, tmp_path / "out", on_bad_file="quarantine"))
+        == manifest
+    )
+    assert {
+        path: path.stat().st_mtime_ns for path in Path(manifest["run_uri"]).rglob("*")
+    } == before
     verify(VerifySettings(run_uri=manifest["run_uri"]))
 
 
 @pytest.fixture
 def replaced_after_the_plan(source, tmp_path, monkeypatch) -> Path:
-    """A copy of the source, of which b.parquet is another file of the same size and time once the plan is made."""
+    """A copy of the source, of which b.parquet is another file of the same size and time once the
+    plan is made."""
     copy = Path(shutil.copytree(source, tmp_path / "in"))
     real = workflow.save_plan
 
@@ -91,7 +117,9 @@ def test_a_file_that_is_replaced_during_the_run_stops_it_and_the_same_command_pl
     undisturbed, replaced_after_the_plan, trained_bundle, tmp_path
 ):
     settings = _settings(replaced_after_the_plan, trained_bundle, tmp_path / "out")
-    with pytest.raises(PartialRunError, match=rf"^the input changed since the plan: {replaced_after_the_plan}/b\."):
+    with pytest.raises(
+        PartialRunError, match=rf"^the input changed since the plan: {replaced_after_the_plan}/b\."
+    ):
         score(settings)
     assert not (tmp_path / "out" / "latest.json").exists()
     manifest = score(settings)
@@ -103,7 +131,9 @@ def test_a_file_that_is_replaced_during_the_run_stops_it_and_the_same_command_pl
 def test_a_file_that_is_replaced_during_the_run_is_quarantined_by_choice(
     undisturbed, replaced_after_the_plan, trained_bundle, tmp_path
 ):
-    settings = _settings(replaced_after_the_plan, trained_bundle, tmp_path / "out", on_bad_file="quarantine")
+    settings = _settings(
+        replaced_after_the_plan, trained_bundle, tmp_path / "out", on_bad_file="quarantine"
+    )
     manifest = score(settings)
     assert manifest["outcome"] == "published"
     reasons = {shard["reason"] for shard in manifest["quarantined_shards"]}
@@ -113,7 +143,9 @@ def test_a_file_that_is_replaced_during_the_run_is_quarantined_by_choice(
     same_rows(read_parts(manifest["run_uri"]), undisturbed[:300])
 
 
-def test_encoding_does_not_run_away_from_the_scorers(undisturbed, source, trained_bundle, tmp_path, monkeypatch):
+def test_encoding_does_not_run_away_from_the_scorers(
+    undisturbed, source, trained_bundle, tmp_path, monkeypatch
+):
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     events = str(tmp_path / "events")
 
@@ -135,7 +167,15 @@ def test_encoding_does_not_run_away_from_the_scorers(undisturbed, source, traine
     monkeypatch.setattr(pipeline, "Scorer", SlowScorer)
     num_shards = 60
     try:
-        score(_settings(source, trained_bundle, tmp_path / "out", shard_rows=NUM_ADS // num_shards, num_actors=1))
+        score(
+            _settings(
+                source,
+                trained_bundle,
+                tmp_path / "out",
+                shard_rows=NUM_ADS // num_shards,
+                num_actors=1,
+            )
+        )
     finally:
         ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
     order = Path(events).read_text()
@@ -145,7 +185,9 @@ def test_encoding_does_not_run_away_from_the_scorers(undisturbed, source, traine
     assert max(ahead[10:]) <= 12, order
 
 
-def test_a_run_whose_storage_hangs_ends_in_time(undisturbed, source, trained_bundle, tmp_path, monkeypatch):
+def test_a_run_whose_storage_hangs_ends_in_time(
+    undisturbed, source, trained_bundle, tmp_path, monkeypatch
+):
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     release = str(tmp_path / "release")
 

@@ -1,4 +1,5 @@
-"""The scoring job on a real Ray: right for every ad, the same for any number of actors, exactly once over kills."""
+"""The scoring job on a real Ray: right for every ad, the same for any number of actors, exactly
+once over kills."""
 
 import json
 from pathlib import Path
@@ -24,12 +25,16 @@ SHARD_ROWS = 250
 def catalogue(tmp_path_factory):
     """Ads in two files, with what real tables have: nulls, empty texts, other row groups."""
     table = pa.Table.from_batches(list(generate_ads(NUM_ADS, seed=11)))
-    titles, descriptions, ids = (table[name].to_pylist() for name in ("title", "description", "ad_id"))
+    titles, descriptions, ids = (
+        table[name].to_pylist() for name in ("title", "description", "ad_id")
+    )
     titles[5], descriptions[5] = "", "  +7 900 123-45-67 "
     titles[6], descriptions[6] = None, None
     ids[7] = None
     for name, values in (("title", titles), ("description", descriptions), ("ad_id", ids)):
-        table = table.set_column(table.schema.get_field_index(name), name, pa.array(values, pa.string()))
+        table = table.set_column(
+            table.schema.get_field_index(name), name, pa.array(values, pa.string())
+        )
     folder = tmp_path_factory.mktemp("catalogue")
     write_parquet(folder / "a.parquet", table.slice(0, 1700), row_group_size=100)
     write_parquet(folder / "b.parquet", table.slice(1700), row_group_size=2000)
@@ -38,14 +43,21 @@ def catalogue(tmp_path_factory):
 
 def _settings(catalogue, trained_bundle, output, **changes) -> ScoreSettings:
     wide_open = GateSettings(max_ood_rate=1, max_other_rate=1)
-    values = {"input_uri": catalogue[0], "bundle_uri": trained_bundle, "output_uri": str(output), "gate": wide_open}
+    values = {
+        "input_uri": catalogue[0],
+        "bundle_uri": trained_bundle,
+        "output_uri": str(output),
+        "gate": wide_open,
+    }
     return ScoreSettings(**{**values, "shard_rows": SHARD_ROWS, **changes})
 
 
 @pytest.fixture(scope="module")
 def undisturbed(ray_local, catalogue, trained_bundle, tmp_path_factory):
     output = tmp_path_factory.mktemp("undisturbed")
-    manifest = score(_settings(catalogue, trained_bundle, output, carry_columns=("city", "price"), num_actors=1))
+    manifest = score(
+        _settings(catalogue, trained_bundle, output, carry_columns=("city", "price"), num_actors=1)
+    )
     return manifest, read_parts(manifest["run_uri"])
 
 
@@ -56,7 +68,10 @@ def test_every_ad_as_if_it_were_scored_alone(undisturbed, catalogue, trained_bun
     assert parts["city"].to_pylist() == table["city"].to_pylist()
     assert parts["price"].to_pylist() == table["price"].to_pylist()
     rows = [*range(0, 40), *range(40, len(table), 37)]
-    texts = [f"{table['title'][row].as_py() or ''} {table['description'][row].as_py() or ''}" for row in rows]
+    texts = [
+        f"{table['title'][row].as_py() or ''} {table['description'][row].as_py() or ''}"
+        for row in rows
+    ]
     bundle = load_bundle(trained_bundle)
     for row, text in zip(rows, texts, strict=True):
         (alone,) = predict_texts(bundle, [text])
@@ -73,7 +88,11 @@ def test_manifest_counts_and_report(undisturbed):
     manifest, parts = undisturbed
     counts = manifest["counts"]
     assert manifest["outcome"] == "published"
-    assert (counts["rows_in"], counts["rows_scored"], counts["rows_rejected"]) == (NUM_ADS, NUM_ADS - 1, 1)
+    assert (counts["rows_in"], counts["rows_scored"], counts["rows_rejected"]) == (
+        NUM_ADS,
+        NUM_ADS - 1,
+        1,
+    )
     assert counts["rows_empty"] == parts["status"].to_pylist().count("empty") >= 2
     assert manifest["rejected_reasons"] == {"ad_id is null": 1}
     errors = pq.read_table(next(Path(manifest["run_uri"]).glob("_errors/*.rejected"))).to_pylist()
@@ -86,13 +105,22 @@ def test_manifest_counts_and_report(undisturbed):
 
 
 def test_two_actors_give_the_same_result(undisturbed, catalogue, trained_bundle, tmp_path):
-    settings = _settings(catalogue, trained_bundle, tmp_path, carry_columns=("city", "price"), num_actors=2)
+    settings = _settings(
+        catalogue, trained_bundle, tmp_path, carry_columns=("city", "price"), num_actors=2
+    )
     same_rows(read_parts(score(settings)["run_uri"]), undisturbed[1])
 
 
-def test_other_shards_and_batches_give_the_same_rows(undisturbed, catalogue, trained_bundle, tmp_path):
+def test_other_shards_and_batches_give_the_same_rows(
+    undisturbed, catalogue, trained_bundle, tmp_path
+):
     settings = _settings(
-        catalogue, trained_bundle, tmp_path, carry_columns=("city", "price"), shard_rows=900, token_budget=200
+        catalogue,
+        trained_bundle,
+        tmp_path,
+        carry_columns=("city", "price"),
+        shard_rows=900,
+        token_budget=200,
     )
     same_rows(read_parts(score(settings)["run_uri"]), undisturbed[1])
 
@@ -100,13 +128,19 @@ def test_other_shards_and_batches_give_the_same_rows(undisturbed, catalogue, tra
 def test_a_finished_run_is_not_scored_again(undisturbed, catalogue, trained_bundle):
     manifest, _ = undisturbed
     before = {path: path.stat().st_mtime_ns for path in Path(manifest["run_uri"]).glob("part-*")}
-    settings = _settings(catalogue, trained_bundle, manifest["output_uri"], carry_columns=("city", "price"))
+    settings = _settings(
+        catalogue, trained_bundle, manifest["output_uri"], carry_columns=("city", "price")
+    )
     again = score(settings)
     assert again["outcome"] == "published"
-    assert {path: path.stat().st_mtime_ns for path in Path(manifest["run_uri"]).glob("part-*")} == before
+    assert {
+        path: path.stat().st_mtime_ns for path in Path(manifest["run_uri"]).glob("part-*")
+    } == before
 
 
-def test_a_file_that_breaks_during_the_run_ends_partial_and_names_it(catalogue, trained_bundle, tmp_path, ray_local):
+def test_a_file_that_breaks_during_the_run_ends_partial_and_names_it(
+    catalogue, trained_bundle, tmp_path, ray_local
+):
     source = tmp_path / "in"
     table = catalogue[1].slice(100, 500)
     write_parquet(source / "a.parquet", table, row_group_size=250)
@@ -116,8 +150,13 @@ def test_a_file_that_breaks_during_the_run_ends_partial_and_names_it(catalogue, 
     data[200:2000] = b"\xff" * 1800  # the footer stays whole: planning sees nothing
     path.write_bytes(data)
     settings = _settings((str(source), None), trained_bundle, tmp_path / "out")
-    with pytest.raises(PartialRunError, match=r"[23] of 4 shards are scored.*broken\.parquet: not readable as Parquet"):
+    with pytest.raises(
+        PartialRunError,
+        match=r"[23] of 4 shards are scored.*broken\.parquet: not readable as Parquet",
+    ):
         score(settings)
-    manifest = json.loads(next((tmp_path / "out").glob("run_date=*/run_id=*/_run/manifest.json")).read_text())
+    manifest = json.loads(
+        next((tmp_path / "out").glob("run_date=*/run_id=*/_run/manifest.json")).read_text()
+    )
     assert manifest["outcome"] == "partial"
     assert not (tmp_path / "out" / "latest.json").exists()

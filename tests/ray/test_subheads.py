@@ -11,10 +11,15 @@ from rubert_ood.workflows.subheads import subheads
 from tests.conftest import read_parts, write_parquet
 
 
-def test_ads_get_the_sub_category_that_prediction_gives_them(ray_local, labelled_ads, trained_bundle, tmp_path):
+def test_ads_get_the_sub_category_that_prediction_gives_them(
+    ray_local, labelled_ads, trained_bundle, tmp_path
+):
     categories = sorted(set(labelled_ads["category"].to_pylist()))
     fine = set(categories[:4])
-    rooms = ["дорого" if price and price > 5000 else "недорого" for price in labelled_ads["price"].to_pylist()]
+    rooms = [
+        "дорого" if price and price > 5000 else "недорого"
+        for price in labelled_ads["price"].to_pylist()
+    ]
     subs = [
         sub if category in fine else None
         for sub, category in zip(rooms, labelled_ads["category"].to_pylist(), strict=True)
@@ -48,7 +53,10 @@ def test_ads_get_the_sub_category_that_prediction_gives_them(ray_local, labelled
     with_head = set(bundle.subheads.heads)
     assert all((row["sub_label"] is not None) == (row["label"] in with_head) for row in parts)
     rows = range(0, len(parts), 41)
-    texts = [f"{labelled_ads['title'][n].as_py() or ''} {labelled_ads['description'][n].as_py() or ''}" for n in rows]
+    texts = [
+        f"{labelled_ads['title'][n].as_py() or ''} {labelled_ads['description'][n].as_py() or ''}"
+        for n in rows
+    ]
     for n, alone in zip(rows, predict_texts(load_bundle(bundle.uri), texts), strict=True):
         assert parts[n]["sub_label"] == alone["sub_label"]
         assert parts[n]["sub_confidence"] == pytest.approx(alone["sub_confidence"], abs=1e-4)

@@ -1,4 +1,5 @@
-"""DDP training on a real local Ray: exact metrics, agreement over worker counts, survival of a killed worker."""
+"""DDP training on a real local Ray: exact metrics, agreement over worker counts, survival of a
+killed worker."""
 
 import dataclasses
 import json
@@ -31,7 +32,9 @@ pytestmark = pytest.mark.usefixtures("ray_local")
 @pytest.fixture(scope="module")
 def dataset(train_settings):
     whole = load_dataset(train_settings)
-    odd = LabelledAds(whole.valid.texts[:449], whole.valid.labels_N[:449])  # no multiple of the workers
+    odd = LabelledAds(
+        whole.valid.texts[:449], whole.valid.labels_N[:449]
+    )  # no multiple of the workers
     return dataclasses.replace(whole, valid=odd)
 
 
@@ -43,7 +46,10 @@ def two_workers(train_settings, dataset, tmp_path_factory):
 
 def _with(settings: TrainSettings, **groups: dict) -> TrainSettings:
     return settings.model_copy(
-        update={name: getattr(settings, name).model_copy(update=change) for name, change in groups.items()}
+        update={
+            name: getattr(settings, name).model_copy(update=change)
+            for name, change in groups.items()
+        }
     )
 
 
@@ -71,10 +77,15 @@ def test_valid_metrics_equal_a_recomputation_from_the_kept_checkpoint(two_worker
 
 def test_every_token_of_every_epoch_is_counted(two_workers, dataset, train_settings):
     tokenizer = AutoTokenizer.from_pretrained(two_workers.checkpoint_dir)
-    lengths = [len(ids) for ids in tokenizer(dataset.train.texts, truncation=True, max_length=48)["input_ids"]]
+    lengths = [
+        len(ids)
+        for ids in tokenizer(dataset.train.texts, truncation=True, max_length=48)["input_ids"]
+    ]
     order = np.random.default_rng(train_settings.optimiser.seed).permutation(len(lengths))
     assert len(lengths) % 2 == 1  # two workers leave the last row of the order out
-    assert {entry["train_tokens"] for entry in two_workers.history} == {sum(lengths) - lengths[order[-1]]}
+    assert {entry["train_tokens"] for entry in two_workers.history} == {
+        sum(lengths) - lengths[order[-1]]
+    }
     assert all(entry["train_tokens_per_s"] > 0 for entry in two_workers.history)
 
 
@@ -82,7 +93,11 @@ def test_the_kept_checkpoint_has_the_best_macro_f1(two_workers):
     scores = [entry["valid_macro_f1"] for entry in two_workers.history]
     assert scores[two_workers.epoch - 1] == max(scores)
     assert max(scores) > 0.9  # it did learn
-    assert not [name for name in os.listdir(two_workers.checkpoint_dir) if name.endswith((".pt", "state.json"))]
+    assert not [
+        name
+        for name in os.listdir(two_workers.checkpoint_dir)
+        if name.endswith((".pt", "state.json"))
+    ]
 
 
 def test_one_worker_agrees_at_the_same_global_batch(two_workers, dataset, train_settings, tmp_path):
@@ -126,8 +141,11 @@ def _train_from(config: dict) -> None:
     Path(config["result"]).write_text(json.dumps({"rates": rates, "history": trainer.history}))
 
 
-def test_resumes_from_an_earlier_checkpoint_with_its_schedule(dataset, train_settings, tmp_path, monkeypatch):
-    """The newest checkpoint may be lost: epoch 1 of 2 must do, and the learning rate must still end at 0."""
+def test_resumes_from_an_earlier_checkpoint_with_its_schedule(
+    dataset, train_settings, tmp_path, monkeypatch
+):
+    """The newest checkpoint may be lost: epoch 1 of 2 must do, and the learning rate must still end
+    at 0."""
     settings = _with(train_settings, workers={"num_workers": 1}, optimiser={"num_epochs": 2})
     settings = settings.model_copy(update={"output_uri": str(tmp_path)})
     fine_tune(dataset, settings, run_name="whole", work_dir=str(tmp_path / "w1"))
@@ -153,7 +171,9 @@ def _raise(config: dict) -> None:
 
 def test_a_training_that_fails_for_good_is_one_line(dataset, train_settings, tmp_path, monkeypatch):
     monkeypatch.setattr("rubert_ood.training.fine_tune.train_worker", _raise)
-    settings = _with(train_settings, workers={"max_failures": 0}).model_copy(update={"output_uri": str(tmp_path)})
+    settings = _with(train_settings, workers={"max_failures": 0}).model_copy(
+        update={"output_uri": str(tmp_path)}
+    )
     with pytest.raises(PartialRunError, match=r"training fails stopped.*no luck with") as caught:
         fine_tune(dataset, settings, run_name="fails", work_dir=str(tmp_path / "work"))
     assert "\n" not in str(caught.value)
@@ -168,9 +188,13 @@ def _wrong(config: dict) -> None:
     raise ValueError(f"no sense in {config['base_model']}")
 
 
-def test_a_training_that_would_fail_again_does_not_say_that_it_goes_on(dataset, train_settings, tmp_path, monkeypatch):
+def test_a_training_that_would_fail_again_does_not_say_that_it_goes_on(
+    dataset, train_settings, tmp_path, monkeypatch
+):
     monkeypatch.setattr("rubert_ood.training.fine_tune.train_worker", _wrong)
-    settings = _with(train_settings, workers={"max_failures": 0}).model_copy(update={"output_uri": str(tmp_path)})
+    settings = _with(train_settings, workers={"max_failures": 0}).model_copy(
+        update={"output_uri": str(tmp_path)}
+    )
     with pytest.raises(
         RubertOodError, match=r"^training wrong failed, and would fail again: ValueError: no sense"
     ) as caught:
@@ -180,10 +204,15 @@ def test_a_training_that_would_fail_again_does_not_say_that_it_goes_on(dataset, 
 
 def test_a_training_that_diverges_names_the_setting(dataset, train_settings, tmp_path):
     settings = _with(
-        train_settings, workers={"max_failures": 0}, optimiser={"learning_rate": 1e30, "max_grad_norm": 1e9}
+        train_settings,
+        workers={"max_failures": 0},
+        optimiser={"learning_rate": 1e30, "max_grad_norm": 1e9},
     )
     settings = settings.model_copy(update={"output_uri": str(tmp_path)})
-    with pytest.raises(SettingsError, match=r"^optimiser.learning_rate: training diverged, the loss of epoch 1 is not"):
+    with pytest.raises(
+        SettingsError,
+        match=r"^optimiser.learning_rate: training diverged, the loss of epoch 1 is not",
+    ):
         fine_tune(dataset, settings, run_name="diverges", work_dir=str(tmp_path / "work"))
 
 
@@ -192,7 +221,10 @@ def _refuse() -> str:
 
 
 def test_a_bundle_that_a_node_refuses_ends_its_job_in_one_line(dataset):
-    with pytest.raises(BundleError, match=r"^bundle: text.json differs from the manifest; restore it or train again$"):
+    with pytest.raises(
+        BundleError,
+        match=r"^bundle: text.json differs from the manifest; restore it or train again$",
+    ):
         compute_features(
             {"test": dataset.test},
             _refuse,
@@ -228,12 +260,16 @@ def test_features_come_in_order_each_row_once(two_workers, dataset):
         np.testing.assert_array_equal(features[name].labels_N, ads.labels_N)
     sample = stored.gather({"test": 50})  # of all parts the same rows, but of test only so many
     np.testing.assert_array_equal(sample["valid"].cls_NH, features["valid"].cls_NH)
-    whole, chosen = (Counter(cls.tobytes() for cls in part["test"].cls_NH) for part in (features, sample))
+    whole, chosen = (
+        Counter(cls.tobytes() for cls in part["test"].cls_NH) for part in (features, sample)
+    )
     assert chosen.total() == 50
     assert chosen <= whole  # equal texts have equal features
 
 
-def test_statistics_are_fitted_on_stored_features_without_gathering_them(two_workers, dataset, monkeypatch):
+def test_statistics_are_fitted_on_stored_features_without_gathering_them(
+    two_workers, dataset, monkeypatch
+):
     """Two passes over batches on the workers against sklearn on all rows at once."""
     from sklearn.covariance import LedoitWolf
 
@@ -284,10 +320,17 @@ def test_features_of_long_texts_are_pooled_over_their_windows(two_workers, datas
     np.testing.assert_allclose(features.cls_NH, cls_NH, atol=1e-5)
 
 
-def test_a_version_that_began_with_other_data_is_refused(two_workers, dataset, train_settings, tmp_path):
-    """Resuming would go on from weights that saw other ads, and label them with the names of other classes."""
-    fewer = dataclasses.replace(dataset, train=LabelledAds(dataset.train.texts[:500], dataset.train.labels_N[:500]))
-    with pytest.raises(SettingsError, match=r"version 'two-workers' began with other labelled ads; give another"):
+def test_a_version_that_began_with_other_data_is_refused(
+    two_workers, dataset, train_settings, tmp_path
+):
+    """Resuming would go on from weights that saw other ads, and label them with the names of other
+    classes."""
+    fewer = dataclasses.replace(
+        dataset, train=LabelledAds(dataset.train.texts[:500], dataset.train.labels_N[:500])
+    )
+    with pytest.raises(
+        SettingsError, match=r"version 'two-workers' began with other labelled ads; give another"
+    ):
         fine_tune(fewer, train_settings, run_name="two-workers", work_dir=str(tmp_path))
     other = _with(train_settings, optimiser={"num_epochs": 40})
     with pytest.raises(SettingsError, match=r"other optimiser"):

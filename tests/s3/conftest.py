@@ -1,4 +1,5 @@
-"""A real S3 server on loopback: SeaweedFS with credentials. `s3_env` is all that a job needs to know of it."""
+"""A real S3 server on loopback: SeaweedFS with credentials. `s3_env` is all that a job needs to
+know of it."""
 
 from collections.abc import Iterator
 

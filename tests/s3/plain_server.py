@@ -1,4 +1,5 @@
-"""A server that speaks just enough S3 for one object at a time, and treats conditional puts as it is told.
+"""A server that speaks just enough S3 for one object at a time, and treats conditional puts as it
+is told.
 
 honours   as S3 does
 ignores   overwrites whatever the condition says, as old servers do
@@ -14,9 +15,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Literal
 
-Treatment = Literal["honours", "ignores", "refuses 501", "refuses 400", "refuses 403", "gone", "conflict"]
-ERROR = '<?xml version="1.0" encoding="UTF-8"?><Error><Code>{}</Code><Message>injected</Message></Error>'
-EMPTY_LIST = "<ListBucketResult><IsTruncated>false</IsTruncated><KeyCount>0</KeyCount></ListBucketResult>"
+Treatment = Literal[
+    "honours", "ignores", "refuses 501", "refuses 400", "refuses 403", "gone", "conflict"
+]
+ERROR = (
+    '<?xml version="1.0"'
+    ' encoding="UTF-8"?><Error><Code>{}</Code><Message>injected</Message></Error>'
+)
+EMPTY_LIST = (
+    "<ListBucketResult><IsTruncated>false</IsTruncated><KeyCount>0</KeyCount></ListBucketResult>"
+)
 
 
 class PlainServer(ThreadingHTTPServer):
@@ -66,7 +74,9 @@ class _Handler(BaseHTTPRequestHandler):
         if treatment == "gone" and if_match:
             self.server.objects.pop(key, None)
             return 404, "NoSuchKey"
-        holds = found is None if if_match is None else found is not None and _etag(found) == if_match
+        holds = (
+            found is None if if_match is None else found is not None and _etag(found) == if_match
+        )
         return None if holds or treatment == "ignores" else (412, "PreconditionFailed")
 
     def _body(self) -> bytes:
@@ -74,14 +84,20 @@ class _Handler(BaseHTTPRequestHandler):
             pass  # the handler of the standard library has answered it
         if self.headers.get("Transfer-Encoding", "") != "chunked":
             data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            return _unframed(data) if "aws-chunked" in self.headers.get("Content-Encoding", "") else data
+            return (
+                _unframed(data)
+                if "aws-chunked" in self.headers.get("Content-Encoding", "")
+                else data
+            )
         blocks = []
         while size := int(self.rfile.readline(), 16):
             blocks.append(self.rfile.read(size))
             self.rfile.readline()
         self.rfile.readline()
         data = b"".join(blocks)
-        return _unframed(data) if "aws-chunked" in self.headers.get("Content-Encoding", "") else data
+        return (
+            _unframed(data) if "aws-chunked" in self.headers.get("Content-Encoding", "") else data
+        )
 
     def _answer(self, status: int, data: bytes, etag: str = "") -> None:
         self.send_response(status)

@@ -1,6 +1,8 @@
-"""A proxy before an S3 server that does what networks and overloaded servers do, when its rule says so.
+"""A proxy before an S3 server that does what networks and overloaded servers do, when its rule says
+so.
 
-What it passes it passes byte for byte, so AWS signatures stay valid; each connection carries one request.
+What it passes it passes byte for byte, so AWS signatures stay valid; each connection carries one
+request.
 """
 
 import asyncio
@@ -17,7 +19,9 @@ from typing import Any, Literal
 
 TRICKLE_STEPS = 20
 HEAD_END = b"\r\n\r\n"
-PORTS = range(20_000, 30_000)  # below the ephemeral ports: nobody else gets the port during an outage
+PORTS = range(
+    20_000, 30_000
+)  # below the ephemeral ports: nobody else gets the port during an outage
 
 
 @dataclass(frozen=True)
@@ -34,22 +38,25 @@ class Fault:
     """What happens to a request.
 
     drop           the connection is closed, after `seconds`, instead of an answer
-    error          an answer of this status: in XML as S3 writes it, without a code in HTML as load balancers do
+    error          an answer of this status: XML as S3 writes it, without a code HTML as proxies do
     reset upload   reset in the middle of the request body
-    reset answer   the server acts; reset in the middle of the response body (of none: before the head)
+    reset answer   the server acts; reset in the middle of the response body (if none: before it)
     cut answer     the same, but the connection just ends
     lose answer    the server acts, and nobody hears of it
     trickle        the answer takes `seconds`
     """
 
-    kind: Literal["drop", "error", "reset upload", "reset answer", "cut answer", "lose answer", "trickle"]
+    kind: Literal[
+        "drop", "error", "reset upload", "reset answer", "cut answer", "lose answer", "trickle"
+    ]
     status: int = 0
     code: str = ""
     seconds: float = 0
 
 
 class Proxy:
-    """Listens on `port` of loopback until `close`; `requests` and `faults` are what it saw and did."""
+    """Listens on `port` of loopback until `close`; `requests` and `faults` are what it saw and
+    did."""
 
     def __init__(self, server_port: int) -> None:
         self.rule: Callable[[Request], Fault | None] = lambda request: None
@@ -95,7 +102,10 @@ class Proxy:
 
     async def _serve(self, reader: StreamReader, client: StreamWriter) -> None:
         client.transport.set_write_buffer_limits(0)  # drain returns when all is sent
-        with contextlib.closing(client), contextlib.suppress(OSError, IncompleteReadError, CancelledError):
+        with (
+            contextlib.closing(client),
+            contextlib.suppress(OSError, IncompleteReadError, CancelledError),
+        ):
             head = await reader.readuntil(HEAD_END)
             method, target = head.decode("latin-1").split(" ")[:2]
             request = Request(method, target, self._attempts[method, target])
@@ -112,7 +122,9 @@ class Proxy:
             else:
                 await self._pass(head, reader, client, fault)
 
-    async def _pass(self, head: bytes, reader: StreamReader, client: StreamWriter, fault: Fault | None) -> None:
+    async def _pass(
+        self, head: bytes, reader: StreamReader, client: StreamWriter, fault: Fault | None
+    ) -> None:
         kind = fault.kind if fault else ""
         server_reader, server = await asyncio.open_connection("127.0.0.1", self._server_port)
         with contextlib.closing(server):
@@ -148,12 +160,16 @@ def _expects_go_on(head: bytes) -> bool:
 
 async def _body(reader: StreamReader, head: bytes, share: float = 1) -> AsyncIterator[bytes]:
     """Yield a request body as it stands on the wire, or a share of it (of chunks the first)."""
-    headers = dict(line.split(": ", 1) for line in head.decode("latin-1").lower().split("\r\n")[1:-2])
+    headers = dict(
+        line.split(": ", 1) for line in head.decode("latin-1").lower().split("\r\n")[1:-2]
+    )
     size = 1 if share and headers.get("transfer-encoding") == "chunked" else 0
     while size:
         line = await reader.readuntil(b"\r\n")
         size = int(line, 16) if share == 1 else 0
-        yield line + await reader.readexactly(int(line, 16) + 2)  # after the last chunk an empty line: no trailers
+        yield line + await reader.readexactly(
+            int(line, 16) + 2
+        )  # after the last chunk an empty line: no trailers
     left = int(int(headers.get("content-length", 0)) * share)
     while left:
         block = await reader.read(min(left, 2**16))
@@ -164,7 +180,13 @@ async def _body(reader: StreamReader, head: bytes, share: float = 1) -> AsyncIte
 
 
 def _error(fault: Fault, method: str) -> bytes:
-    xml = f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{fault.code}</Code><Message>injected</Message></Error>'
+    xml = (
+        '<?xml version="1.0"'
+        f' encoding="UTF-8"?><Error><Code>{fault.code}</Code><Message>injected</Message></Error>'
+    )
     kind, body = ("application/xml", xml) if fault.code else ("text/html", "<html>injected</html>")
-    head = f"HTTP/1.1 {fault.status} Injected\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
+    head = (
+        f"HTTP/1.1 {fault.status} Injected\r\nContent-Type: {kind}\r\nContent-Length:"
+        f" {len(body)}\r\n"
+    )
     return f"{head}Connection: close\r\n\r\n{body if method != 'HEAD' else ''}".encode()

@@ -32,7 +32,8 @@ def _free_port_pair() -> int:
 
 @contextmanager
 def seaweedfs(folder: Path) -> Iterator[dict[str, str]]:
-    """Start the server, with its files in a folder; yield the AWS_* environment that leads to it."""
+    """Start the server, with its files in a folder; yield the AWS_* environment that leads to
+    it."""
     identity = {
         "name": "test",
         "credentials": [{"accessKey": KEY, "secretKey": SECRET}],
@@ -45,7 +46,13 @@ def seaweedfs(folder: Path) -> Iterator[dict[str, str]]:
     }
     (folder / "s3.json").write_text(json.dumps({"identities": [identity, reader]}))
     ports = {name: _free_port_pair() for name in ("master", "volume", "filer", "s3")}
-    command = [str(Path(sys.executable).with_name("weed")), "server", f"-dir={folder}", "-ip=127.0.0.1", "-s3"]
+    command = [
+        str(Path(sys.executable).with_name("weed")),
+        "server",
+        f"-dir={folder}",
+        "-ip=127.0.0.1",
+        "-s3",
+    ]
     command += [f"-{name}.port={port}" for name, port in ports.items()]
     command += [f"-s3.config={folder}/s3.json", "-master.volumeSizeLimitMB=64", "-volume.max=50"]
     command += ["-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
@@ -71,7 +78,10 @@ def _create_bucket(env: dict[str, str], server: subprocess.Popen, log: Path) -> 
     while True:
         try:
             fs = s3fs.S3FileSystem(
-                key=KEY, secret=SECRET, endpoint_url=env["AWS_ENDPOINT_URL"], skip_instance_cache=True
+                key=KEY,
+                secret=SECRET,
+                endpoint_url=env["AWS_ENDPOINT_URL"],
+                skip_instance_cache=True,
             )
             fs.mkdir(f"s3://{BUCKET}")
             fs.pipe_file(f"{BUCKET}/ready", b"yes")

@@ -1,4 +1,5 @@
-"""Conditional puts against servers that honour them, ignore them, refuse them, or have lost the object meanwhile."""
+"""Conditional puts against servers that honour them, ignore them, refuse them, or have lost the
+object meanwhile."""
 
 from collections.abc import Iterator
 
@@ -105,14 +106,22 @@ def test_publish_run_says_whether_two_publishers_are_safe(server, caplog, treatm
     for name in ("r1", "r2"):
         assert _publish(name)["outcome"] == "published"
     assert [path.rpartition("=")[2] for path in read_pointer(OUT).runs] == ["r2", "r1"]
-    assert ("two publishers at the same time may lose a run" in caplog.text) == (treatment == "ignores")
+    assert ("two publishers at the same time may lose a run" in caplog.text) == (
+        treatment == "ignores"
+    )
 
 
-def test_publish_run_on_a_server_that_ignores_conditions_sees_that_it_was_overwritten(server, monkeypatch):
-    """Another publisher has looked before and puts after: what is read again is not ours, and the gate asks again."""
+def test_publish_run_on_a_server_that_ignores_conditions_sees_that_it_was_overwritten(
+    server, monkeypatch
+):
+    """Another publisher has looked before and puts after: what is read again is not ours, and the
+    gate asks again."""
     _publish("r1")
     server.treatment = "ignores"
-    swap, rivals = storage.swap_bytes, [server.objects["/bucket/out/latest.json"].replace(b"r1", b"rival")]
+    swap, rivals = (
+        storage.swap_bytes,
+        [server.objects["/bucket/out/latest.json"].replace(b"r1", b"rival")],
+    )
 
     def overwritten(uri, data, version):
         swapped = swap(uri, data, version)

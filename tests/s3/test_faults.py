@@ -1,4 +1,5 @@
-"""Storage and whole jobs behind a proxy that drops, resets, refuses and stalls: the result is right all the same."""
+"""Storage and whole jobs behind a proxy that drops, resets, refuses and stalls: the result is right
+all the same."""
 
 import contextlib
 import json
@@ -63,12 +64,15 @@ def matching(count, fault, method, words):
     """Do this to the first `count` requests of this method whose target holds these words."""
     left = iter(range(count))
     return lambda request: (
-        fault if request.method == method and words in request.target and next(left, None) is not None else None
+        fault
+        if request.method == method and words in request.target and next(left, None) is not None
+        else None
     )
 
 
 def sometimes(share, faults, seed):
-    """Do one of these to a share of the requests; which request gets which depends on the seed, not on their order."""
+    """Do one of these to a share of the requests; which request gets which depends on the seed, not
+    on their order."""
 
     def rule(request):
         draw = random.Random(f"{seed} {request}")
@@ -85,14 +89,18 @@ def cache(tmp_path, monkeypatch):
 @pytest.fixture
 def small_folder(tmp_path):
     """Three files; returns the folder and their contents."""
-    contents = {name: random.Random(name).randbytes(70_000) for name in ("one", "two", "manifest.json")}
+    contents = {
+        name: random.Random(name).randbytes(70_000) for name in ("one", "two", "manifest.json")
+    }
     (tmp_path / "folder").mkdir()
     for name, data in contents.items():
         (tmp_path / "folder" / name).write_bytes(data)
     return str(tmp_path / "folder"), contents
 
 
-TABLE = pa.table({"row": range(5000), "text": [random.Random(row).randbytes(50).hex() for row in range(5000)]})
+TABLE = pa.table(
+    {"row": range(5000), "text": [random.Random(row).randbytes(50).hex() for row in range(5000)]}
+)
 """Larger than what Arrow reads together with the footer."""
 
 
@@ -122,9 +130,9 @@ def test_each_operation_survives_a_fault_of_each_of_its_requests(
     assert names == [f"{root}/data", f"{root}/table.parquet"]
     assert [file.size for file in struck(list_below, f"{root}/d*").files] == [len(data)]
     assert struck(inspect, f"{root}/table.parquet").row_groups == [1000] * 5
-    assert struck(read_rows, f"{root}/table.parquet", ["text", "row"], start=1500, stop=3700).equals(
-        TABLE.slice(1500, 2200).select(["text", "row"])
-    )
+    assert struck(
+        read_rows, f"{root}/table.parquet", ["text", "row"], start=1500, stop=3700
+    ).equals(TABLE.slice(1500, 2200).select(["text", "row"]))
     struck(put_folder, local_dir, f"{root}/folder", last="manifest.json")
     assert {name: direct.cat_file(f"{root}/folder/{name}") for name in contents} == contents
     copy = struck(fetch_folder, f"{root}/folder", "tests", "key", list(contents))
@@ -147,7 +155,9 @@ def read_file(path):
     [(7, SLOW_DOWN), (4, INTERNAL), (7, DROP), (4, Fault("cut answer"))],
     ids=lambda value: value.kind if isinstance(value, Fault) else None,
 )
-def test_a_burst_longer_than_the_clients_own_patience_is_sat_out(count, fault, s3, proxy, direct, monkeypatch):
+def test_a_burst_longer_than_the_clients_own_patience_is_sat_out(
+    count, fault, s3, proxy, direct, monkeypatch
+):
     data = random.Random(2).randbytes(100_000)
     direct.pipe_file(f"{s3}/burst", data)
     monkeypatch.setenv("RUBERT_OOD_RETRY_S", "0")
@@ -231,10 +241,14 @@ def test_a_broken_connection_is_not_taken_for_a_damaged_table(
     name, reading, good_answers, fault, s3, proxy, direct, monkeypatch
 ):
     uri = f"{s3}/good/{name}"
-    direct.pipe_file(uri, write_table() if name.endswith(".parquet") else b"row,text\n" + b"1,text\n" * 5000)
+    direct.pipe_file(
+        uri, write_table() if name.endswith(".parquet") else b"row,text\n" + b"1,text\n" * 5000
+    )
     monkeypatch.setenv("RUBERT_OOD_RETRY_S", "0")
     good = iter(range(good_answers))
-    proxy.rule = lambda request: fault if request.method == "GET" and next(good, None) is None else None
+    proxy.rule = lambda request: (
+        fault if request.method == "GET" and next(good, None) is None else None
+    )
     with pytest.raises(StorageUnavailableError, match=uri):
         reading(uri)
     assert proxy.faults[fault] > 0
@@ -295,7 +309,8 @@ OUTAGES = {"accepts and closes": DROP, "SlowDown": SLOW_DOWN, "504": Fault("erro
 
 @pytest.fixture
 def operations(s3, direct, large_file, small_folder, cache):
-    """Every storage operation by name, as a function of nothing, with the URI that its error must name."""
+    """Every storage operation by name, as a function of nothing, with the URI that its error must
+    name."""
     root = f"{s3}/gone"
     direct.pipe_file(f"{root}/table.parquet", write_table())
     direct.pipe_file(f"{root}/data", b"data")
@@ -307,7 +322,10 @@ def operations(s3, direct, large_file, small_folder, cache):
         "list_below of a glob": (f"{root}/*.parquet", lambda: list_below(f"{root}/*.parquet")),
         "inspect": (f"{root}/table.parquet", lambda: inspect(f"{root}/table.parquet")),
         "read_rows": (f"{root}/table.parquet", lambda: read_rows(f"{root}/table.parquet", ["row"])),
-        "put_folder": (f"{root}/put", lambda: put_folder(small_folder[0], f"{root}/put", last="manifest.json")),
+        "put_folder": (
+            f"{root}/put",
+            lambda: put_folder(small_folder[0], f"{root}/put", last="manifest.json"),
+        ),
         "put_folder, large": (
             f"{root}/put/{large_file.name}",
             lambda: put_folder(str(large_file.parent), f"{root}/put", last=large_file.name),
@@ -373,7 +391,9 @@ def test_what_is_missing_is_not_asked_for_again(operation, times, s3, proxy):
 def test_what_is_denied_is_not_asked_for_again(key, s3, proxy, direct, monkeypatch):
     direct.pipe_file(f"{s3}/closed", write_table())
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", key)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "read-secret")  # right for read-key, which may not write
+    monkeypatch.setenv(
+        "AWS_SECRET_ACCESS_KEY", "read-secret"
+    )  # right for read-key, which may not write
     with pytest.raises(OutputError, match=f"{s3}/closed/put: access denied"):
         storage.put_bytes(f"{s3}/closed/put", b"x")
     assert most_often(proxy) == 1
@@ -403,7 +423,8 @@ OPEN_GATE = ["--gate.max_ood_rate", "1", "--gate.max_other_rate", "1"]
 
 
 class Outage:
-    """A rule: all is well until so many receipts are put; then nothing is answered, for so many seconds."""
+    """A rule: all is well until so many receipts are put; then nothing is answered, for so many
+    seconds."""
 
     def __init__(self, receipts, seconds=float("inf")):
         self.began = threading.Event()
@@ -431,12 +452,38 @@ def catalogue(tmp_path_factory):
 
 def start(folder, output, environment):
     """Score the ads of FOLDER/ads with FOLDER/bundle."""
-    command = [sys.executable, "-m", "rubert_ood.cli", "score", "--input_uri", f"{folder}/ads", "--run_id", "night"]
-    command += ["--bundle_uri", f"{folder}/bundle", "--output_uri", output, "--shard_rows", str(SHARD_ROWS), *OPEN_GATE]
-    command += ["--run_date", "2026-11-24", "--carry_columns", "city,price", "--no_progress_timeout_s", "60"]
+    command = [
+        sys.executable,
+        "-m",
+        "rubert_ood.cli",
+        "score",
+        "--input_uri",
+        f"{folder}/ads",
+        "--run_id",
+        "night",
+    ]
+    command += [
+        "--bundle_uri",
+        f"{folder}/bundle",
+        "--output_uri",
+        output,
+        "--shard_rows",
+        str(SHARD_ROWS),
+        *OPEN_GATE,
+    ]
+    command += [
+        "--run_date",
+        "2026-11-24",
+        "--carry_columns",
+        "city,price",
+        "--no_progress_timeout_s",
+        "60",
+    ]
     command += ["--ray_address", "local"]
     environment = {**os.environ, **environment}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 @pytest.fixture(scope="module")
@@ -455,12 +502,16 @@ def undisturbed(catalogue, trained_bundle, tmp_path_factory):
 
 @pytest.fixture
 def job(s3, s3_env, direct, proxy, catalogue, trained_bundle, tmp_path):
-    """A function that starts a run with everything on S3 behind the proxy; the bundle is not in the cache."""
+    """A function that starts a run with everything on S3 behind the proxy; the bundle is not in the
+    cache."""
     folder = f"{s3}/faults/{tmp_path.name}"
     direct.put(f"{catalogue}/", f"{folder}/ads/", recursive=True)
     direct.put(f"{trained_bundle}/", f"{folder}/bundle/", recursive=True)
     environment = {**s3_env, "AWS_ENDPOINT_URL": os.environ["AWS_ENDPOINT_URL"]}
-    environment |= {"TMPDIR": str(tmp_path), "RAY_TMPDIR": "/tmp"}  # the cache; Ray's socket paths must be short
+    environment |= {
+        "TMPDIR": str(tmp_path),
+        "RAY_TMPDIR": "/tmp",
+    }  # the cache; Ray's socket paths must be short
     return f"{folder}/out", lambda **changes: start(folder, f"{folder}/out", environment | changes)
 
 
@@ -476,7 +527,10 @@ def assert_published(output, direct, undisturbed):
     run = f"{output}/{pointer['path']}"
     parts = sorted(direct.glob(f"{run}/*.parquet"))
     assert len(parts) == len(direct.ls(f"{run}/_run/receipts")) == NUM_SHARDS
-    same_rows(pa.concat_tables([pq.read_table(pa.BufferReader(direct.cat_file(part))) for part in parts]), undisturbed)
+    same_rows(
+        pa.concat_tables([pq.read_table(pa.BufferReader(direct.cat_file(part))) for part in parts]),
+        undisturbed,
+    )
     manifest = json.loads(direct.cat_file(f"{run}/_run/manifest.json"))
     assert manifest["outcome"] == "published"
     assert manifest["counts"]["rows_in"] == manifest["counts"]["rows_scored"] == NUM_ADS
@@ -485,7 +539,9 @@ def assert_published(output, direct, undisturbed):
 def test_a_run_under_random_faults_is_right(undisturbed, job, proxy, direct):
     output, run = job
     random_faults = sometimes(
-        0.05, [fault for fault in FAULTS if fault.kind != "trickle"] + [Fault("trickle", seconds=2)], 5
+        0.05,
+        [fault for fault in FAULTS if fault.kind != "trickle"] + [Fault("trickle", seconds=2)],
+        5,
     )
     swap = matching(1, Fault("lose answer"), "PUT", "/latest.json")
     proxy.rule = lambda request: swap(request) or random_faults(request)
@@ -505,7 +561,9 @@ def test_a_run_sits_out_an_outage_of_20_seconds(undisturbed, job, proxy, direct)
     assert_published(output, direct, undisturbed)
 
 
-def test_a_permanent_outage_ends_the_run_and_the_same_command_finishes_it(undisturbed, job, proxy, direct):
+def test_a_permanent_outage_ends_the_run_and_the_same_command_finishes_it(
+    undisturbed, job, proxy, direct
+):
     output, run = job
     proxy.rule = outage = Outage(receipts=3)
     process = run(RUBERT_OOD_RETRY_S="5")
@@ -515,7 +573,9 @@ def test_a_permanent_outage_ends_the_run_and_the_same_command_finishes_it(undist
     code, stderr = finish(process)
     assert code == 6, stderr
     assert time.monotonic() - began < 120
-    assert [line for line in stderr.splitlines() if line.startswith("error:")] == stderr.splitlines()[-1:]
+    assert [
+        line for line in stderr.splitlines() if line.startswith("error:")
+    ] == stderr.splitlines()[-1:]
     assert "s3://" in stderr.splitlines()[-1]
     receipts = direct.cat(f"{output}/run_date=2026-11-24/run_id=night/_run/receipts/*.json")
     assert 0 < len(receipts) < NUM_SHARDS
@@ -526,7 +586,9 @@ def test_a_permanent_outage_ends_the_run_and_the_same_command_finishes_it(undist
     assert code == 0, stderr
     assert_published(output, direct, undisturbed)
     assert direct.cat(sorted(receipts)) == receipts
-    written = {request.target.rpartition("/")[2] for request in proxy.requests if request.method == "PUT"}
+    written = {
+        request.target.rpartition("/")[2] for request in proxy.requests if request.method == "PUT"
+    }
     done = {"part-" + os.path.basename(name).replace(".json", ".parquet") for name in receipts}
     assert not written & done
     assert len([name for name in written if name.startswith("part-")]) == NUM_SHARDS - len(done)

@@ -63,7 +63,10 @@ def test_read_rows_on_s3_of_an_object_that_was_replaced_or_removed_says_so(s3):
     assert inspect(uri, version=version).row_groups == [2]
     put(uri, "3", "4")
     expected = f"the input changed since the plan: {uri}; "
-    for read in (lambda: read_rows(uri, ["ad_id"], version=version), lambda: inspect(uri, version=version)):
+    for read in (
+        lambda: read_rows(uri, ["ad_id"], version=version),
+        lambda: inspect(uri, version=version),
+    ):
         with pytest.raises(InputChangedError, match=expected):
             read()
     put(uri, "1", "2")  # the same bytes have the same ETag: it is the object that was planned

@@ -1,4 +1,5 @@
-"""Train and score with nothing local: input, checkpoint, training storage, bundle and output on S3."""
+"""Train and score with nothing local: input, checkpoint, training storage, bundle and output on
+S3."""
 
 import json
 import os
@@ -31,16 +32,42 @@ def test_train_and_score_with_everything_on_s3(s3, s3_env, labelled_ads, tiny_be
     for name in os.listdir(tiny_bert):
         with open(os.path.join(tiny_bert, name), "rb") as file:
             storage.put_bytes(f"{s3}/tiny_bert/{name}", file.read())
-    arguments = ["--input_uri", f"{s3}/labelled/", "--output_uri", f"{s3}/out", "--base_model", f"{s3}/tiny_bert"]
+    arguments = [
+        "--input_uri",
+        f"{s3}/labelled/",
+        "--output_uri",
+        f"{s3}/out",
+        "--base_model",
+        f"{s3}/tiny_bert",
+    ]
     arguments += ["--version", "v1", "--optimiser.num_epochs", "2", "--optimiser.max_length", "48"]
-    arguments += ["--workers.num_workers", "2", "--no-evaluation.baseline", "--ray_address", "local"]
+    arguments += [
+        "--workers.num_workers",
+        "2",
+        "--no-evaluation.baseline",
+        "--ray_address",
+        "local",
+    ]
     trained = _run(s3_env, "train", *arguments)
     assert trained.returncode == 0, trained.stderr
     names = {file.uri.rpartition("/")[2] for file in list_below(f"{s3}/out/bundles/v1").files}
-    assert {"manifest.json", "model.safetensors", "evaluation.html", "ood_statistics.safetensors"} <= names
+    assert {
+        "manifest.json",
+        "model.safetensors",
+        "evaluation.html",
+        "ood_statistics.safetensors",
+    } <= names
     config = f"{s3}/jobs/score.yaml"
-    settings = {"input_uri": f"{s3}/labelled", "bundle_uri": f"{s3}/out/bundles/v1", "output_uri": f"{s3}/scored"}
-    settings |= {"gate": {"max_ood_rate": 1, "max_other_rate": 1}, "run_id": "first", "shard_rows": 500}
+    settings = {
+        "input_uri": f"{s3}/labelled",
+        "bundle_uri": f"{s3}/out/bundles/v1",
+        "output_uri": f"{s3}/scored",
+    }
+    settings |= {
+        "gate": {"max_ood_rate": 1, "max_other_rate": 1},
+        "run_id": "first",
+        "shard_rows": 500,
+    }
     storage.put_bytes(config, json.dumps(settings).encode())
     scored = _run(s3_env, "score", "--config", config, "--ray_address", "local")
     assert scored.returncode == 0, scored.stderr
@@ -50,7 +77,9 @@ def test_train_and_score_with_everything_on_s3(s3, s3_env, labelled_ads, tiny_be
     fs, _ = storage.arrow_filesystem(run_uri)
     parts = [file.uri for file in list_below(f"{run_uri}/*.parquet").files]
     rows = [
-        row for part in parts for row in pq.read_table(part.removeprefix("s3://"), filesystem=fs)["ad_id"].to_pylist()
+        row
+        for part in parts
+        for row in pq.read_table(part.removeprefix("s3://"), filesystem=fs)["ad_id"].to_pylist()
     ]
     assert rows == labelled_ads["ad_id"].to_pylist()
     assert _run(s3_env, "verify", "--run_uri", run_uri).returncode == 0
@@ -72,10 +101,30 @@ def test_train_and_score_with_everything_on_s3(s3, s3_env, labelled_ads, tiny_be
             3,
             "s3://marketplace/nothing/: no such file, folder or bucket",
         ),
-        ({"input_uri": "s3://no-such-bucket/ads"}, {}, 3, "s3://no-such-bucket/ads: no such file, folder or bucket"),
-        ({"bundle_uri": "s3://marketplace/no-bundle"}, {}, 2, "s3://marketplace/no-bundle: no bundle here"),
-        ({}, {"AWS_SECRET_ACCESS_KEY": "wrong-secret"}, 3, "s3://marketplace/elsewhere/latest.json: access denied"),
-        ({}, {"AWS_ACCESS_KEY_ID": "nobody"}, 3, "s3://marketplace/elsewhere/latest.json: access denied"),
+        (
+            {"input_uri": "s3://no-such-bucket/ads"},
+            {},
+            3,
+            "s3://no-such-bucket/ads: no such file, folder or bucket",
+        ),
+        (
+            {"bundle_uri": "s3://marketplace/no-bundle"},
+            {},
+            2,
+            "s3://marketplace/no-bundle: no bundle here",
+        ),
+        (
+            {},
+            {"AWS_SECRET_ACCESS_KEY": "wrong-secret"},
+            3,
+            "s3://marketplace/elsewhere/latest.json: access denied",
+        ),
+        (
+            {},
+            {"AWS_ACCESS_KEY_ID": "nobody"},
+            3,
+            "s3://marketplace/elsewhere/latest.json: access denied",
+        ),
         (
             {},
             {"AWS_ACCESS_KEY_ID": "read-key", "AWS_SECRET_ACCESS_KEY": "read-secret"},
@@ -95,7 +144,12 @@ def test_what_is_wrong_on_s3_is_one_line_before_any_actor(
     s3, s3_env, trained_bundle, changes, environment, code, message
 ):
     storage.put_bytes(f"{s3}/ads/a.csv", "ad_id,description\n1,диван\n".encode())
-    values = {"input_uri": f"{s3}/ads", "bundle_uri": trained_bundle, "output_uri": f"{s3}/elsewhere", **changes}
+    values = {
+        "input_uri": f"{s3}/ads",
+        "bundle_uri": trained_bundle,
+        "output_uri": f"{s3}/elsewhere",
+        **changes,
+    }
     arguments = [part for name, value in values.items() for part in (f"--{name}", value)]
     result = _run({**s3_env, **environment}, "score", *arguments)
     assert result.returncode == code, result.stderr
@@ -108,7 +162,8 @@ def test_what_is_wrong_on_s3_is_one_line_before_any_actor(
 
 
 def test_credentials_that_expire_are_fetched_again(s3, s3_env, tmp_path, monkeypatch):
-    """A profile whose credentials come from a process, as those of a role do, and are old within seconds."""
+    """A profile whose credentials come from a process, as those of a role do, and are old within
+    seconds."""
     calls = tmp_path / "calls"
     script = tmp_path / "credentials.py"
     script.write_text(
@@ -118,7 +173,9 @@ def test_credentials_that_expire_are_fetched_again(s3, s3_env, tmp_path, monkeyp
         f"key = {{'AccessKeyId': {KEY!r}, 'SecretAccessKey': {SECRET!r}}}\n"
         "print(json.dumps({'Version': 1, 'Expiration': until, **key}))"
     )
-    (tmp_path / "config").write_text(f"[profile role]\ncredential_process = {sys.executable} {script}\n")
+    (tmp_path / "config").write_text(
+        f"[profile role]\ncredential_process = {sys.executable} {script}\n"
+    )
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
@@ -135,7 +192,9 @@ def test_no_key_travels_with_a_job(s3, trained_bundle):
     import ray.cloudpickle
 
     storage.put_bytes(f"{s3}/ads/a.csv", "ad_id,description\n1,диван\n".encode())
-    settings = ScoreSettings(input_uri=f"{s3}/ads", bundle_uri=trained_bundle, output_uri=f"{s3}/out")
+    settings = ScoreSettings(
+        input_uri=f"{s3}/ads", bundle_uri=trained_bundle, output_uri=f"{s3}/out"
+    )
     plan = make_plan(settings, load_bundle(trained_bundle))
     job = ScoringJob.of(plan, token_budget=1, actors_per_node=1)
     travels = ray.cloudpickle.dumps([settings, plan, job, storage.arrow_filesystem(f"{s3}/out")[0]])

@@ -57,15 +57,23 @@ def test_a_bundle_loads_from_s3_through_the_cache(s3, trained_bundle, tmp_path, 
         file.write(b"x")
     again = load_bundle(f"{s3}/bundles/one")
     assert (again.folder, again.fingerprint) == (bundle.folder, bundle.fingerprint)
-    assert Path(again.folder, "model.safetensors").read_bytes() == Path(local.folder, "model.safetensors").read_bytes()
+    assert (
+        Path(again.folder, "model.safetensors").read_bytes()
+        == Path(local.folder, "model.safetensors").read_bytes()
+    )
 
 
-def test_a_bundle_that_was_changed_on_s3_is_refused_by_every_node(s3, trained_bundle, tmp_path, monkeypatch):
+def test_a_bundle_that_was_changed_on_s3_is_refused_by_every_node(
+    s3, trained_bundle, tmp_path, monkeypatch
+):
     monkeypatch.setattr(folders, "CACHE_DIR", str(tmp_path))
     folders.put_folder(trained_bundle, f"{s3}/bundles/two", last="manifest.json")
     fingerprint = load_bundle(trained_bundle).fingerprint
     storage.put_bytes(f"{s3}/bundles/two/temperature.json", b"{}")
-    for known in (None, fingerprint):  # the driver, and a worker that knows what the driver has checked
+    for known in (
+        None,
+        fingerprint,
+    ):  # the driver, and a worker that knows what the driver has checked
         with pytest.raises(BundleError, match=r"two: temperature\.json differs from the manifest"):
             load_bundle(f"{s3}/bundles/two", fingerprint=known)
     assert not (tmp_path / "bundles" / fingerprint).exists()

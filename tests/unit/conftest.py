@@ -1,4 +1,5 @@
-"""A tiny BERT, a bundle made from it, and the plain one-ad-at-a-time computation that both are compared with."""
+"""A tiny BERT, a bundle made from it, and the plain one-ad-at-a-time computation that both are
+compared with."""
 
 import os
 from collections.abc import Callable
@@ -33,7 +34,8 @@ def ad_texts(ads) -> list[str]:
 
 @pytest.fixture(scope="session")
 def small_checkpoint(ad_texts, tmp_path_factory) -> str:
-    """A random BERT (H 32, 1000 word pieces) with a head of 5 classes, centred so that its answers differ by ad."""
+    """A random BERT (H 32, 1000 word pieces) with a head of 5 classes, centred so that its answers
+    differ by ad."""
     import torch
 
     from rubert_ood.classifier.classifier import load_network, load_tokenizer
@@ -43,7 +45,9 @@ def small_checkpoint(ad_texts, tmp_path_factory) -> str:
     build_small_bert(ad_texts, folder, vocab_size=1000, hidden_size=32)
     torch.manual_seed(0)
     network = load_network(folder, LABELS).eval()
-    inputs = load_tokenizer(folder)(ad_texts, truncation=True, max_length=MAX_LENGTH, padding=True, return_tensors="pt")
+    inputs = load_tokenizer(folder)(
+        ad_texts, truncation=True, max_length=MAX_LENGTH, padding=True, return_tensors="pt"
+    )
     with torch.no_grad():
         for name, weight in network.bert.named_parameters():
             if weight.ndim == 2:
@@ -57,7 +61,8 @@ def small_checkpoint(ad_texts, tmp_path_factory) -> str:
 
 @pytest.fixture(scope="session")
 def one_by_one() -> Callable[[str, list[str], int], tuple[np.ndarray, np.ndarray]]:
-    """Return logits (N, C) and CLS (N, H) as plain transformers gives them, one text at a time, without padding."""
+    """Return logits (N, C) and CLS (N, H) as plain transformers gives them, one text at a time,
+    without padding."""
 
     def run(folder: str, texts: list[str], max_length: int) -> tuple[np.ndarray, np.ndarray]:
         import torch
@@ -79,7 +84,8 @@ def one_by_one() -> Callable[[str, list[str], int], tuple[np.ndarray, np.ndarray
 
 @pytest.fixture(scope="session")
 def fitted(small_checkpoint, ad_texts, one_by_one):
-    """A fit on the checkpoint's own features; its rule is loose, so that every kind of decision occurs."""
+    """A fit on the checkpoint's own features; its rule is loose, so that every kind of decision
+    occurs."""
     from scipy.special import softmax
 
     from rubert_ood.ood.fit import fit
@@ -116,7 +122,8 @@ def bundle(small_checkpoint, fitted, ads, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def score_plan() -> Callable[..., list[dict]]:
-    """Take a plan through encode, score and write, shard by shard, without Ray; return the receipts in plan order."""
+    """Take a plan through encode, score and write, shard by shard, without Ray; return the receipts
+    in plan order."""
 
     def run(plan, *, token_budget: int = 2048) -> list[dict]:
         from rubert_ood.runs.plan import save_plan
@@ -140,7 +147,8 @@ def score_plan() -> Callable[..., list[dict]]:
 
 @pytest.fixture
 def without_ray(monkeypatch) -> None:
-    """Jobs score and compare in this process, shard after shard, by the same stages, as Ray would with one worker."""
+    """Jobs score and compare in this process, shard after shard, by the same stages, as Ray would
+    with one worker."""
     from rubert_ood.ads.tables import read_rows
     from rubert_ood.comparing import join
     from rubert_ood.comparing.counts import ROW_SCHEMA, count_partition
@@ -152,7 +160,9 @@ def without_ray(monkeypatch) -> None:
     from rubert_ood.workflows import score as workflow
 
     def results(plan, todo, settings, runner):
-        job = ScoringJob.of(plan, token_budget=plan.token_budget, actors_per_node=1, runner=runner.token)
+        job = ScoringJob.of(
+            plan, token_budget=plan.token_budget, actors_per_node=1, runner=runner.token
+        )
         scorer = Scorer(job)
         for shard in todo:
             yield write(scorer(encode(shard_item(shard), job)), job)

@@ -17,14 +17,18 @@ BAD = b"\xd0\xff caf\xe9"
 
 
 def as_string(values: list[str | bytes | None]) -> pa.Array:
-    """Build a pa.string() array whose values need not be UTF-8, as a careless writer leaves them in Parquet."""
-    raw = pa.array([value.encode() if isinstance(value, str) else value for value in values], pa.binary())
+    """Build a pa.string() array whose values need not be UTF-8, as a careless writer leaves them in
+    Parquet."""
+    raw = pa.array(
+        [value.encode() if isinstance(value, str) else value for value in values], pa.binary()
+    )
     return pa.Array.from_buffers(pa.string(), len(raw), raw.buffers())
 
 
 @pytest.fixture(scope="session")
 def messy_rows(ads) -> list[dict[str, Any]]:
-    """120 ads: null and broken ids and texts, empty texts, re-posts, long texts, texts of other domains."""
+    """120 ads: null and broken ids and texts, empty texts, re-posts, long texts, texts of other
+    domains."""
     from rubert_ood.synthetic.catalogue import out_of_domain_texts
 
     rows = [
@@ -46,10 +50,21 @@ def messy_rows(ads) -> list[dict[str, Any]]:
     rows[19]["title"] = BAD
     rows[40]["description"] = BAD
     rows[41] |= {"ad_id": None, "description": BAD}
-    for n, text in ((5, ""), (6, "  \n"), (7, "Продам, куплю!"), (8, "ТОРГ +7 912 345-67-89"), (9, None)):
+    for n, text in (
+        (5, ""),
+        (6, "  \n"),
+        (7, "Продам, куплю!"),
+        (8, "ТОРГ +7 912 345-67-89"),
+        (9, None),
+    ):
         rows[n] |= {"title": None, "description": text}
     rows[7]["description"] = "Продам"
-    for n, phone in ((20, "8 912 000-11-22"), (21, "+7 (900) 1"), (22, "8-999-888-77-66"), (90, "8 912 345 67 89")):
+    for n, phone in (
+        (20, "8 912 000-11-22"),
+        (21, "+7 (900) 1"),
+        (22, "8-999-888-77-66"),
+        (90, "8 912 345 67 89"),
+    ):
         rows[n] |= {"title": "Диван", "description": f"угловой, ПРОДАМ  {phone}"}
     for n in (30, 31, 100):
         rows[n] |= {"title": "Квартира", "description": "с балконом " * 200}
@@ -94,7 +109,9 @@ def make_run(bundle, messy_table, score_plan, tmp_path_factory):
     from rubert_ood.scoring.planning import make_plan
     from rubert_ood.settings import ScoreSettings
 
-    def make(table: pa.Table | None = None, *, output_uri: str | None = None, **options: Any) -> Run:
+    def make(
+        table: pa.Table | None = None, *, output_uri: str | None = None, **options: Any
+    ) -> Run:
         table = messy_table if table is None else table
         folder = tmp_path_factory.mktemp("run")
         (folder / "in").mkdir()
@@ -122,7 +139,8 @@ def full_run(make_run) -> Run:
 
 @pytest.fixture(scope="session")
 def by_the_rule(bundle, one_by_one):
-    """Decide on cleaned texts one at a time: plain transformers, and the decision rule written out in numpy."""
+    """Decide on cleaned texts one at a time: plain transformers, and the decision rule written out
+    in numpy."""
 
     def decide(texts: list[str]) -> list[dict[str, Any]]:
         from safetensors.numpy import load_file
@@ -134,7 +152,9 @@ def by_the_rule(bundle, one_by_one):
         arrays = load_file(folder / "ood_statistics.safetensors")
         logits_NC, cls_NH = one_by_one(bundle.folder, texts, bundle.max_length)
         results = []
-        for logits, cls in zip(logits_NC.astype(np.float64), cls_NH.astype(np.float64), strict=True):
+        for logits, cls in zip(
+            logits_NC.astype(np.float64), cls_NH.astype(np.float64), strict=True
+        ):
             weights = np.exp((logits - logits.max()) / temperature)
             p = weights / weights.sum()
             best = np.argsort(-p)
@@ -156,9 +176,11 @@ def by_the_rule(bundle, one_by_one):
                     "is_ood": ood,
                     "ood_distance": d2,
                     "ood_z": z,
-                    "ood_p": (1 + (arrays["calibration_d2"] >= d2).sum()) / (1 + len(arrays["calibration_d2"])),
+                    "ood_p": (1 + (arrays["calibration_d2"] >= d2).sum())
+                    / (1 + len(arrays["calibration_d2"])),
                     "embedding": cls,
-                    # rounding may decide: float32 forward passes of another batch differ in the last digits
+                    # rounding may decide: float32 forward passes of another batch differ in the
+                    # last digits
                     "close_call": min(abs(v) for v in [*tests, trusted, *np.diff(p[best])]) < 1e-4
                     or np.abs(arrays["calibration_d2"] - d2).min() < 1e-3,
                 }
@@ -172,4 +194,6 @@ def by_the_rule(bundle, one_by_one):
 def run(full_run, tmp_path):
     """A copy of the run that a test may damage."""
     folder = shutil.copytree(full_run.folder, tmp_path / "run")
-    return dataclasses.replace(full_run, plan=dataclasses.replace(full_run.plan, run_uri=str(folder)))
+    return dataclasses.replace(
+        full_run, plan=dataclasses.replace(full_run.plan, run_uri=str(folder))
+    )

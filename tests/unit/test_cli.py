@@ -21,7 +21,17 @@ VERBS = [
     *("backfill", "demo", "diff", "evaluate", "plan", "predict", "publish"),
     *("rollback", "score", "subheads", "train", "tune", "verify"),
 ]
-HEAVY = ["torch", "ray", "transformers", "tokenizers", "pandas", "pyarrow", "sklearn", "scipy", "matplotlib"]
+HEAVY = [
+    "torch",
+    "ray",
+    "transformers",
+    "tokenizers",
+    "pandas",
+    "pyarrow",
+    "sklearn",
+    "scipy",
+    "matplotlib",
+]
 SCORE = ["--input_uri", "in", "--bundle_uri", "b", "--output_uri", "out"]
 
 
@@ -36,7 +46,8 @@ def _plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, list[str]]]:
-    """Run the command line in this process; return the exit code, the output and the lines of errors."""
+    """Run the command line in this process; return the exit code, the output and the lines of
+    errors."""
 
     def call(*arguments: str) -> tuple[int, str, list[str]]:
         try:
@@ -56,7 +67,9 @@ def workflow(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Any], Any]]
 
     def put(function: Callable[[Any], Any]) -> None:
         monkeypatch.setitem(cli.VERBS, "verify", cli.Verb(VerifySettings, "replaced:function", ""))
-        monkeypatch.setitem(sys.modules, "rubert_ood.workflows.replaced", SimpleNamespace(function=function))
+        monkeypatch.setitem(
+            sys.modules, "rubert_ood.workflows.replaced", SimpleNamespace(function=function)
+        )
 
     return put
 
@@ -70,14 +83,17 @@ def flags(help_text: str) -> list[str]:
     options = help_text[help_text.index("\n\n") :]
     for option in re.split(r"\n  (?=\S)", options):
         name, _, description = option.partition("  ")
-        default = re.search(r"\((?:(required)|default(?: factory)?: (.*))\)\s*$", description.split("\n\n")[0])
+        default = re.search(
+            r"\((?:(required)|default(?: factory)?: (.*))\)\s*$", description.split("\n\n")[0]
+        )
         if default:
             found.append(f"  {name.strip()}: {default[1] or default[2]}")
     return sorted(found)
 
 
 def test_the_surface_is_the_recorded_one(run) -> None:
-    """Scripts and job files depend on every name and default; RUBERT_OOD_UPDATE=1 records an intended change."""
+    """Scripts and job files depend on every name and default; RUBERT_OOD_UPDATE=1 records an
+    intended change."""
     lines = []
     for verb in VERBS:
         code, help_text, _ = run(verb, "--help")
@@ -96,7 +112,9 @@ def test_the_recorded_surface_lists_every_setting() -> None:
         kinds = [field.annotation for field in model.model_fields.values()]
         return sum(leaves(kind) if hasattr(kind, "model_fields") else 1 for kind in kinds)
 
-    blocks = [block.splitlines() for block in SURFACE.read_text(encoding="utf-8").strip().split("\n\n")]
+    blocks = [
+        block.splitlines() for block in SURFACE.read_text(encoding="utf-8").strip().split("\n\n")
+    ]
     recorded = {verb: len(lines) for verb, *lines in blocks}
     assert recorded == {verb: leaves(cli.VERBS[verb].settings) for verb in VERBS}
 
@@ -119,19 +137,25 @@ def test_help_of_a_verb_begins_with_a_short_usage_and_what_it_does(run) -> None:
     assert output.splitlines()[:3] == [
         "usage: rubert-ood predict [--SETTING VALUE ...] [TEXTS ...]",
         "",
-        "Classify texts, given as arguments or one a line on standard input, and print the decision.",
+        "Classify texts, given as arguments or one a line on standard input; print the decision.",
     ]
-    assert run("verify", "--help")[1].startswith("usage: rubert-ood verify [--SETTING VALUE ...]\n\n")
+    assert run("verify", "--help")[1].startswith(
+        "usage: rubert-ood verify [--SETTING VALUE ...]\n\n"
+    )
 
 
-@pytest.mark.parametrize("arguments", [["--help"], *([verb, "--help"] for verb in VERBS)], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["--help"], *([verb, "--help"] for verb in VERBS)], ids=" ".join
+)
 def test_help_starts_within_a_second(arguments: list[str]) -> None:
     times = []
     while len(times) < 3 and min(times, default=1.0) >= 1.0:
         started = time.perf_counter()
         result = subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, check=True)
         times.append(time.perf_counter() - started)
-        assert result.stdout.startswith(f"usage: rubert-ood {'' if len(arguments) == 1 else arguments[0]}")
+        assert result.stdout.startswith(
+            f"usage: rubert-ood {'' if len(arguments) == 1 else arguments[0]}"
+        )
     assert min(times) < 1.0
 
 
@@ -153,20 +177,28 @@ def argparse_lines(lines: list[str], usage: str, error: str) -> None:
 def test_an_unknown_verb(run) -> None:
     code, _, lines = run("classify")
     assert code == 2
-    argparse_lines(lines, "rubert-ood ", "rubert-ood: error: argument VERB: invalid choice: 'classify' (choose from ")
+    argparse_lines(
+        lines,
+        "rubert-ood ",
+        "rubert-ood: error: argument VERB: invalid choice: 'classify' (choose from ",
+    )
 
 
 def test_no_verb(run) -> None:
     code, _, lines = run()
     assert code == 2
-    argparse_lines(lines, "rubert-ood ", "rubert-ood: error: the following arguments are required: VERB")
+    argparse_lines(
+        lines, "rubert-ood ", "rubert-ood: error: the following arguments are required: VERB"
+    )
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_an_unknown_flag(run, verb: str) -> None:
     code, _, lines = run(verb, "--nope", "1")
     assert code == 2
-    argparse_lines(lines, f"rubert-ood {verb} ", f"rubert-ood {verb}: error: unrecognized arguments: --nope")
+    argparse_lines(
+        lines, f"rubert-ood {verb} ", f"rubert-ood {verb}: error: unrecognized arguments: --nope"
+    )
 
 
 def test_a_shortened_flag_is_unknown(run) -> None:
@@ -183,14 +215,20 @@ def test_a_shortened_flag_is_unknown(run) -> None:
     ("arguments", "lines"),
     [
         (["train", "--input_uri", "x", "--split.seed", "x"], "split.seed: "),
-        (["train", "--input_uri", "x", "--optimiser.learning_rate", "fast"], "optimiser.learning_rate: "),
+        (
+            ["train", "--input_uri", "x", "--optimiser.learning_rate", "fast"],
+            "optimiser.learning_rate: ",
+        ),
         (["score", *SCORE, "--run_date", "tomorrow"], "run_date: "),
         (["plan", *SCORE, "--on_bad_file", "ignore"], "on_bad_file: "),
         (["publish", "--run_uri", "x", "--gate.max_ood_rate", "2"], "gate.max_ood_rate: "),
         (["demo", "--num_train", "10"], "num_train: "),
         (["verify"], "run_uri: missing; give --run_uri or set it in the YAML file"),
         (["predict", "текст"], "bundle_uri: missing; give --bundle_uri or set it in the YAML file"),
-        (["evaluate", "--bundle_uri", "b"], "input_uri: missing; give --input_uri or set it in the YAML file"),
+        (
+            ["evaluate", "--bundle_uri", "b"],
+            "input_uri: missing; give --input_uri or set it in the YAML file",
+        ),
         (["train"], "give either input_uri, or all of train_uri, valid_uri and test_uri"),
     ],
 )
@@ -231,12 +269,18 @@ ERRORS = [getattr(errors, name) for name in dir(errors) if name.endswith("Error"
 
 
 @pytest.mark.parametrize("error", ERRORS)
-def test_an_error_of_ours_is_one_line_with_its_exit_code(run, workflow, error: type[errors.RubertOodError]) -> None:
+def test_an_error_of_ours_is_one_line_with_its_exit_code(
+    run, workflow, error: type[errors.RubertOodError]
+) -> None:
     def fail(_settings: VerifySettings) -> None:
         raise error("ads.csv: no column 'x'")
 
     workflow(fail)
-    assert run("verify", "--run_uri", "x") == (error.exit_code, "", ["error: ads.csv: no column 'x'"])
+    assert run("verify", "--run_uri", "x") == (
+        error.exit_code,
+        "",
+        ["error: ads.csv: no column 'x'"],
+    )
 
 
 def test_success_is_0_and_the_workflow_gets_the_settings(run, workflow) -> None:
@@ -256,7 +300,9 @@ def test_an_interrupt_is_130(run, workflow) -> None:
     assert set(cli.GOES_ON) < set(cli.VERBS)
 
 
-def test_a_fault_of_the_program_is_1_and_keeps_its_trace(workflow, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_fault_of_the_program_is_1_and_keeps_its_trace(
+    workflow, caplog: pytest.LogCaptureFixture
+) -> None:
     def fail(_settings: VerifySettings) -> None:
         raise ZeroDivisionError("division by zero")
 
@@ -268,7 +314,9 @@ def test_a_fault_of_the_program_is_1_and_keeps_its_trace(workflow, caplog: pytes
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("error", [errors.OutputError("x"), errors.PartialRunError("x"), RuntimeError("x")])
+@pytest.mark.parametrize(
+    "error", [errors.OutputError("x"), errors.PartialRunError("x"), RuntimeError("x")]
+)
 def test_what_an_interrupt_looks_like_from_below_is_still_an_interrupt(
     run, workflow, monkeypatch: pytest.MonkeyPatch, number: int, error: Exception
 ) -> None:
@@ -280,7 +328,11 @@ def test_what_an_interrupt_looks_like_from_below_is_still_an_interrupt(
 
     workflow(fail)
     word = "interrupted" if number == signal.SIGINT else "terminated"
-    assert run("verify", "--run_uri", "x") == (128 + number, "", [f"{word}; the same command starts anew"])
+    assert run("verify", "--run_uri", "x") == (
+        128 + number,
+        "",
+        [f"{word}; the same command starts anew"],
+    )
 
 
 def test_a_terminated_job_is_143(run, workflow, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,7 +357,11 @@ def test_an_error_is_one_plain_line_whatever_is_in_it(run, workflow) -> None:
         raise errors.InputError("a\x1b[2J\nb\udcff.csv: no such file")
 
     workflow(fail)
-    assert run("verify", "--run_uri", "x") == (3, "", [r"error: a\x1b[2J\nb\udcff.csv: no such file"])
+    assert run("verify", "--run_uri", "x") == (
+        3,
+        "",
+        [r"error: a\x1b[2J\nb\udcff.csv: no such file"],
+    )
 
 
 @pytest.mark.parametrize("arguments", [["--run_uri", "x"], ["\x1b[31m"], ["s3://K:SECRET@b/x"]])
@@ -317,8 +373,19 @@ def test_a_wrong_verb_echoes_neither_controls_nor_credentials(run, arguments: li
 
 def program(*arguments: str, shell: str = "", **env: str) -> subprocess.CompletedProcess[str]:
     """Run the command as it is installed, with redirections of the shell behind it."""
-    command = ["sh", "-c", f'"$@" {shell}', "sh", sys.executable, "-m", "rubert_ood.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, **env})
+    command = [
+        "sh",
+        "-c",
+        f'"$@" {shell}',
+        "sh",
+        sys.executable,
+        "-m",
+        "rubert_ood.cli",
+        *arguments,
+    ]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env={**os.environ, **env}
+    )
 
 
 @pytest.mark.parametrize("shell", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", "> /dev/full"])
@@ -353,4 +420,6 @@ def test_every_workflow_exists(verb: str) -> None:
     """The module is not imported (it may need torch): its file must define the function."""
     module, function = cli.VERBS[verb].workflow.split(":")
     source = Path(cli.__file__).parent / "workflows" / f"{module}.py"
-    assert re.search(rf"^def {function}\(settings: ", source.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert re.search(
+        rf"^def {function}\(settings: ", source.read_text(encoding="utf-8"), flags=re.MULTILINE
+    )

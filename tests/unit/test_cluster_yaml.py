@@ -1,4 +1,5 @@
-"""cluster.yaml is checked by what will read it: Ray's schema, EC2's RunInstances model, the shell, `ray start`."""
+"""cluster.yaml is checked by what will read it: Ray's schema, EC2's RunInstances model, the shell,
+`ray start`."""
 
 import copy
 import re
@@ -16,9 +17,16 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import start as ray_start
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("setup_commands", "head_setup_commands", "head_start_ray_commands", "worker_start_ray_commands")
+COMMANDS = (
+    "setup_commands",
+    "head_setup_commands",
+    "head_start_ray_commands",
+    "worker_start_ray_commands",
+)
 ACCESS_KEY = re.compile(r"(?<![A-Z0-9])A[A-Z]{3}[A-Z0-9]{16}(?![A-Z0-9])")
-SECRET_KEY = re.compile(r"(?<![\w/+])(?=[a-z0-9/+]*[A-Z])(?=[A-Za-z/+]*[0-9])[A-Za-z0-9/+]{40}(?![\w/+=])")
+SECRET_KEY = re.compile(
+    r"(?<![\w/+])(?=[a-z0-9/+]*[A-Z])(?=[A-Za-z/+]*[0-9])[A-Za-z0-9/+]{40}(?![\w/+=])"
+)
 
 
 @pytest.fixture
@@ -34,9 +42,14 @@ def as_ray_up(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_instances_faults(node_config: dict[str, Any]) -> str:
-    """Return what EC2's own request model has against a node_config; Ray's schema takes any object there."""
+    """Return what EC2's own request model has against a node_config; Ray's schema takes any object
+    there."""
     model = botocore.session.get_session().get_service_model("ec2").operation_model("RunInstances")
-    return ParamValidator().validate(node_config | {"MinCount": 1, "MaxCount": 1}, model.input_shape).generate_report()
+    return (
+        ParamValidator()
+        .validate(node_config | {"MinCount": 1, "MaxCount": 1}, model.input_shape)
+        .generate_report()
+    )
 
 
 def node_configs(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -64,7 +77,9 @@ def test_ray_accepts_it(config: dict[str, Any]) -> None:
     for name in COMMANDS[2:]:
         assert prepared[name] == config[name]
     assert prepared["worker_setup_commands"] == config["setup_commands"]
-    assert prepared["head_setup_commands"] == config["setup_commands"] + config["head_setup_commands"]
+    assert (
+        prepared["head_setup_commands"] == config["setup_commands"] + config["head_setup_commands"]
+    )
 
 
 def test_an_unknown_key_is_refused(config: dict[str, Any]) -> None:
@@ -95,14 +110,26 @@ def test_the_head_is_on_demand_and_takes_no_work(config: dict[str, Any]) -> None
 
 
 def test_gpu_workers_are_spot(config: dict[str, Any]) -> None:
-    gpu_types = {name for name, node in node_configs(config).items() if re.match(r"[gp]\d", node["InstanceType"])}
+    gpu_types = {
+        name
+        for name, node in node_configs(config).items()
+        if re.match(r"[gp]\d", node["InstanceType"])
+    }
     assert gpu_types
-    assert gpu_types == {name for name, node in config["available_node_types"].items() if node["resources"].get("GPU")}
+    assert gpu_types == {
+        name
+        for name, node in config["available_node_types"].items()
+        if node["resources"].get("GPU")
+    }
     assert all(is_spot(node_configs(config)[name]) for name in gpu_types)
 
 
 def test_worker_limits_fit(config: dict[str, Any]) -> None:
-    workers = [node for name, node in config["available_node_types"].items() if name != config["head_node_type"]]
+    workers = [
+        node
+        for name, node in config["available_node_types"].items()
+        if name != config["head_node_type"]
+    ]
     assert len(workers) >= 2
     assert all(0 <= node["min_workers"] <= node["max_workers"] for node in workers)
     assert all(node["max_workers"] > 0 for node in workers)
@@ -118,7 +145,9 @@ def test_images_and_rights_are_named_not_pasted(config: dict[str, Any]) -> None:
 
 def test_nothing_looks_like_an_aws_key(config: dict[str, Any]) -> None:
     assert key_like(config) == []
-    assert not re.search(r"(?i)secret|access_key|ssh_private_key", (ROOT / "cluster.yaml").read_text())
+    assert not re.search(
+        r"(?i)secret|access_key|ssh_private_key", (ROOT / "cluster.yaml").read_text()
+    )
     for fake in ("AKIA" + "Q7" * 8, "ASIA" + "7Q" * 8, "wJ4r/+" * 6 + "wJ4r"):
         assert key_like(config | {"metadata": {"note": f"key={fake}"}}) == [f"key={fake}"]
 
@@ -136,7 +165,11 @@ def test_what_is_mounted_exists(config: dict[str, Any]) -> None:
 
 
 def test_every_node_installs_the_pinned_packages(config: dict[str, Any]) -> None:
-    installs = [line for line in config["setup_commands"] + config["head_setup_commands"] if "pip install" in line]
+    installs = [
+        line
+        for line in config["setup_commands"] + config["head_setup_commands"]
+        if "pip install" in line
+    ]
     assert len(installs) == 2
     for line in installs:
         words = shlex.split(line)
@@ -156,7 +189,9 @@ def test_the_token_reaches_every_node(config: dict[str, Any]) -> None:
 def test_commands_are_valid_shell(config: dict[str, Any]) -> None:
     for name in COMMANDS:
         for line in config[name]:
-            assert subprocess.run(["bash", "-n", "-c", line], capture_output=True).returncode == 0, line
+            assert (
+                subprocess.run(["bash", "-n", "-c", line], capture_output=True).returncode == 0
+            ), line
 
 
 def test_ray_start_knows_every_flag(config: dict[str, Any]) -> None:

@@ -23,6 +23,10 @@ def test_a_version_with_a_known_hole_can_neither_be_installed_nor_is_it(name):
 
 
 def test_no_pin_is_below_its_floor():
-    pins = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text("utf-8"), re.MULTILINE))
+    pins = dict(
+        re.findall(
+            r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text("utf-8"), re.MULTILINE
+        )
+    )
     for name, floor in HOLES.items():
         assert Version(pins[name]) >= Version(floor)

@@ -10,7 +10,9 @@ import psutil
 import pytest
 
 BEGIN = "import os, signal, sys, time\nfrom rubert_ood import interrupts\n"
-BEGIN += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell in the background ignores it
+BEGIN += (  # a shell in the background ignores it
+    "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+)
 WORK = """
 def job():
     interrupts.install()
@@ -28,7 +30,9 @@ WATCHED = "sys.exit(interrupts.watched(job, lambda line: print(line, flush=True)
 
 
 def start(code: str) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-c", BEGIN + code], stdout=subprocess.PIPE, stderr=2, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", BEGIN + code], stdout=subprocess.PIPE, stderr=2, text=True
+    )
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
@@ -49,7 +53,9 @@ def working(way: str, cleanup: str = "pass") -> subprocess.Popen[str]:
     ("number", "outcome"),
     [(signal.SIGTERM, (143, ["Terminated"])), (signal.SIGINT, (130, ["KeyboardInterrupt"]))],
 )
-def test_a_signal_ends_a_job_after_it_has_cleaned_up(way: str, number: int, outcome: tuple[int, list[str]]) -> None:
+def test_a_signal_ends_a_job_after_it_has_cleaned_up(
+    way: str, number: int, outcome: tuple[int, list[str]]
+) -> None:
     process = working(way)
     process.send_signal(number)
     assert finish(process) == outcome
@@ -110,7 +116,9 @@ def test_the_exit_code_of_a_watched_job_is_that_of_the_command(job: str, code: i
 
 
 def test_a_job_dies_with_the_command_that_was_killed() -> None:
-    process = start(f"def job():\n    print(os.getpid(), flush=True)\n    time.sleep(60)\n{WATCHED}")
+    process = start(
+        f"def job():\n    print(os.getpid(), flush=True)\n    time.sleep(60)\n{WATCHED}"
+    )
     assert process.stdout is not None
     pid = int(process.stdout.readline())
     process.kill()
@@ -129,7 +137,10 @@ def test_a_job_that_hangs_in_its_exit_is_ended() -> None:
 
 
 def test_handlers_that_a_library_took_are_taken_back() -> None:
-    code = "interrupts.install()\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(15))\ninterrupts.reinstall()\n"
+    code = (
+        "interrupts.install()\nsignal.signal(signal.SIGTERM, lambda *_:"
+        " sys.exit(15))\ninterrupts.reinstall()\n"
+    )
     code += "try:\n    os.kill(os.getpid(), signal.SIGTERM)\n    time.sleep(5)\n"
     code += "except interrupts.Terminated:\n    sys.exit(143)"
     assert finish(start(code)) == (143, [])
@@ -152,6 +163,10 @@ def job():
 """
 
 
-@pytest.mark.parametrize(("name", "kind"), [("SIGINT", "KeyboardInterrupt"), ("SIGTERM", "Terminated")])
-def test_a_signal_that_a_library_swallowed_is_raised_again_on_the_main_line(name: str, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "kind"), [("SIGINT", "KeyboardInterrupt"), ("SIGTERM", "Terminated")]
+)
+def test_a_signal_that_a_library_swallowed_is_raised_again_on_the_main_line(
+    name: str, kind: str
+) -> None:
     assert finish(start(SWALLOWED.format(name=name) + ALONE)) == (3, ["swallowed", kind])

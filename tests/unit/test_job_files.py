@@ -1,4 +1,5 @@
-"""The YAML files in jobs/ are jobs: every line of them is a setting, with a value that is allowed."""
+"""The YAML files in jobs/ are jobs: every line of them is a setting, with a value that is
+allowed."""
 
 from pathlib import Path
 
@@ -10,7 +11,8 @@ JOBS = Path(__file__).parents[2] / "jobs"
 
 
 @pytest.mark.parametrize(
-    ("name", "model"), [("train", TrainSettings), ("score", ScoreSettings), ("backfill", BackfillSettings)]
+    ("name", "model"),
+    [("train", TrainSettings), ("score", ScoreSettings), ("backfill", BackfillSettings)],
 )
 def test_the_job_file_loads(name, model):
     settings = load_settings(model, ["--config", str(JOBS / f"{name}.yaml")], program=name)

@@ -38,7 +38,9 @@ def test_printable_lines_keeps_line_feeds_and_tabs_only() -> None:
 
 def test_markdown_shows_markup_as_it_is() -> None:
     hostile = "<script>*a*</script> [x](http://e) `b` |c|\n# d"
-    assert markdown(hostile) == ("\\<script\\>\\*a\\*\\</script\\> \\[x\\](http://e) \\`b\\` \\|c\\|\\\\n\\# d")
+    assert markdown(hostile) == (
+        "\\<script\\>\\*a\\*\\</script\\> \\[x\\](http://e) \\`b\\` \\|c\\|\\\\n\\# d"
+    )
 
 
 def test_markdown_of_a_plain_name_is_the_name() -> None:

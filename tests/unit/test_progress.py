@@ -21,7 +21,9 @@ def clock(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> 
     return fake
 
 
-def test_a_line_every_five_seconds_and_one_at_the_end(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_line_every_five_seconds_and_one_at_the_end(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
     step = Progress("score", 10_000, "ads")
     for _ in range(20):
         clock.now += 1
@@ -41,7 +43,9 @@ def test_minutes_left_and_a_slow_rate(clock: Clock, caplog: pytest.LogCaptureFix
     assert caplog.messages == ["features  10/100 batches  0 batches/s  6:00 left"]
 
 
-def test_what_was_done_before_does_not_count_for_the_rate(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_was_done_before_does_not_count_for_the_rate(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
     step = Progress("score", 1_000, "ads", done=800)
     clock.now += 10
     step.add(100)
@@ -55,7 +59,9 @@ def test_no_line_before_five_seconds(clock: Clock, caplog: pytest.LogCaptureFixt
     assert caplog.messages == []
 
 
-def test_no_rate_no_forecast_and_no_division_by_zero(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_rate_no_forecast_and_no_division_by_zero(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
     step = Progress("score", 1_000, "ads")
     clock.now += 60
     step.add(0)

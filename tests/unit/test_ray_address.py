@@ -63,7 +63,9 @@ def message(address: str) -> str:
 
 @pytest.mark.parametrize("scheme", ["", "ray://"])
 @pytest.mark.parametrize("server", ["silent", "ssh", "web"])
-def test_a_port_that_is_not_ray_is_refused_soon(server: str, scheme: str, request: pytest.FixtureRequest) -> None:
+def test_a_port_that_is_not_ray_is_refused_soon(
+    server: str, scheme: str, request: pytest.FixtureRequest
+) -> None:
     address = f"{scheme}127.0.0.1:{request.getfixturevalue(server)}"
     started = time.monotonic()
     assert message(address).startswith(f"ray_address: {address} is not a Ray cluster: ")
@@ -80,12 +82,18 @@ def test_an_address_where_nobody_answers_is_refused_at_once(scheme: str) -> None
 
 @pytest.mark.parametrize("address", ["http://head:8265", "https://head"])
 def test_the_dashboard_is_refused_with_what_to_give_instead(address: str) -> None:
-    assert message(address).startswith(f"ray_address: {address} is the dashboard, for `ray job submit`; give HOST:6379")
+    assert message(address).startswith(
+        f"ray_address: {address} is the dashboard, for `ray job submit`; give HOST:6379"
+    )
 
 
-@pytest.mark.parametrize("address", ["head", "head:", ":6379", "ray://head", "head:0", "head:70000", "gs://head:1"])
+@pytest.mark.parametrize(
+    "address", ["head", "head:", ":6379", "ray://head", "head:0", "head:70000", "gs://head:1"]
+)
 def test_what_is_no_address_is_refused_with_what_to_give_instead(address: str) -> None:
-    assert message(address).startswith(f"ray_address: {address} is not an address; give HOST:6379, ")
+    assert message(address).startswith(
+        f"ray_address: {address} is not an address; give HOST:6379, "
+    )
 
 
 @pytest.mark.parametrize("address", ["auto", "local"])

@@ -12,8 +12,8 @@ from rubert_ood.ray_folder import MAX_SOCKET_BYTES, SOCKET_BYTES, session_folder
 from rubert_ood.storage import folders
 
 HOLD = (
-    "import sys, time; from rubert_ood import ray_folder as r; r.CACHE_DIR = sys.argv[1]; r.SOCKET_BYTES = 0; "
-    "print(r.session_folder(), flush=True); time.sleep(60)"
+    "import sys, time; from rubert_ood import ray_folder as r; r.CACHE_DIR = sys.argv[1];"
+    " r.SOCKET_BYTES = 0; print(r.session_folder(), flush=True); time.sleep(60)"
 )
 
 
@@ -40,7 +40,12 @@ def test_folders_of_a_killed_process_are_removed_and_those_of_a_living_one_are_n
 ) -> None:
     caplog.set_level(logging.INFO)
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLD.replace("r.SOCKET_BYTES = 0", "r.MAX_SOCKET_BYTES = 4096"), str(cache)],
+        [
+            sys.executable,
+            "-c",
+            HOLD.replace("r.SOCKET_BYTES = 0", "r.MAX_SOCKET_BYTES = 4096"),
+            str(cache),
+        ],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -55,7 +60,9 @@ def test_folders_of_a_killed_process_are_removed_and_those_of_a_living_one_are_n
     assert not theirs.exists()
     assert not (cache / f".{theirs.name}.lock").exists()
     assert ours.is_dir()
-    assert caplog.messages == [f"ray       1 old session folder(s) of jobs that are gone removed from {cache}"]
+    assert caplog.messages == [
+        f"ray       1 old session folder(s) of jobs that are gone removed from {cache}"
+    ]
 
 
 def test_a_path_that_is_too_long_for_sockets_gives_way_to_a_short_one(
@@ -72,12 +79,17 @@ def test_a_path_that_is_too_long_for_sockets_gives_way_to_a_short_one(
 
 
 def test_the_short_place_of_this_machine_is_short_enough() -> None:
-    longest = f"{ray_folder.SHORT_PARENT}/rubert_ood-{2**32 - 2}/{ray_folder.PREFIX}{'0' * ray_folder.ID_CHARACTERS}"
+    session = ray_folder.PREFIX + "0" * ray_folder.ID_CHARACTERS
+    longest = f"{ray_folder.SHORT_PARENT}/rubert_ood-{2**32 - 2}/{session}"
     assert len(longest) + SOCKET_BYTES <= MAX_SOCKET_BYTES
 
 
-def test_a_ray_tmpdir_that_is_too_long_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ray_tmpdir_that_is_too_long_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RAY_TMPDIR", f"{tmp_path}/{'x' * 70}")
-    with pytest.raises(SettingsError, match=r"^RAY_TMPDIR: .* is over \d+ bytes, too long for the sockets of Ray$"):
+    with pytest.raises(
+        SettingsError, match=r"^RAY_TMPDIR: .* is over \d+ bytes, too long for the sockets of Ray$"
+    ):
         session_folder()
     assert os.listdir(tmp_path) == []

@@ -26,7 +26,9 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True}, {"Alive": False}])
     monkeypatch.setattr(cluster, "session_folder", lambda: "/tmp/here")
-    monkeypatch.setattr(cluster, "check_address", lambda address, setting: calls.append((setting, address)))
+    monkeypatch.setattr(
+        cluster, "check_address", lambda address, setting: calls.append((setting, address))
+    )
     return calls
 
 
@@ -43,7 +45,11 @@ def raised(error: BaseException, expected: type[BaseException]) -> str:
 def test_a_cluster_of_our_own_lies_in_our_folder_and_ends_with_the_session(fake: list[Any]) -> None:
     with ray_session(settings()):
         (options,) = fake
-        assert (options["address"], options["_temp_dir"], options["include_dashboard"]) == (None, "/tmp/here", False)
+        assert (options["address"], options["_temp_dir"], options["include_dashboard"]) == (
+            None,
+            "/tmp/here",
+            False,
+        )
     assert fake[-1] == "shutdown"
 
 
@@ -57,7 +63,11 @@ def test_a_cluster_of_our_own_lies_in_our_folder_and_ends_with_the_session(fake:
     ],
 )
 def test_the_address_that_ray_will_take_is_the_one_that_is_checked(
-    fake: list[Any], monkeypatch: pytest.MonkeyPatch, given: str | None, environment: str | None, checked: tuple
+    fake: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    given: str | None,
+    environment: str | None,
+    checked: tuple,
 ) -> None:
     if environment:
         monkeypatch.setenv("RAY_ADDRESS", environment)
@@ -95,7 +105,9 @@ def test_an_interrupt_does_not_wait_for_ray(fake: list[Any]) -> None:
     assert "shutdown" not in fake
 
 
-def test_ray_does_not_take_the_signal_that_ends_a_job(fake: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_does_not_take_the_signal_that_ends_a_job(
+    fake: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     import ray._private.utils
 
     def init(**_: Any) -> None:
@@ -107,10 +119,14 @@ def test_ray_does_not_take_the_signal_that_ends_a_job(fake: list[Any], monkeypat
         assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_messages_of_ray_are_short_plain_log_lines(fake: list[Any], caplog: pytest.LogCaptureFixture) -> None:
+def test_messages_of_ray_are_short_plain_log_lines(
+    fake: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     with ray_session(settings()):
-        ray._private.worker.print_to_stdstream({"lines": ["\x1b[33mRaylet\x1b[0m is gone.\n  more"]}, False)
+        ray._private.worker.print_to_stdstream(
+            {"lines": ["\x1b[33mRaylet\x1b[0m is gone.\n  more"]}, False
+        )
     assert caplog.messages == ["ray       1 node(s), 2 CPU, 0 GPU", "ray       Raylet is gone."]
 
 

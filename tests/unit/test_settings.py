@@ -27,7 +27,15 @@ from rubert_ood.settings import (
 ROOT = Path(__file__).parents[2]
 SCORE = ["--input_uri", "in", "--bundle_uri", "b", "--output_uri", "out"]
 TRAIN = ["--input_uri", "in"]
-JOBS = [DemoSettings, TrainSettings, EvaluateSettings, ScoreSettings, VerifySettings, PublishSettings, PredictSettings]
+JOBS = [
+    DemoSettings,
+    TrainSettings,
+    EvaluateSettings,
+    ScoreSettings,
+    VerifySettings,
+    PublishSettings,
+    PredictSettings,
+]
 JOBS += [BackfillSettings, DiffSettings]
 
 
@@ -101,7 +109,11 @@ def test_defaults_are_the_method() -> None:
         "max_grad_norm": 1.0,
         "seed": 42,
     }
-    assert loaded.fit.model_dump() == {"temperature_min": 0.5, "temperature_max": 10.0, "threshold_quantile": 0.995}
+    assert loaded.fit.model_dump() == {
+        "temperature_min": 0.5,
+        "temperature_max": 10.0,
+        "threshold_quantile": 0.995,
+    }
     assert loaded.decision.model_dump() == {
         "rule": "notebook",
         "conformal_alpha": 0.01,
@@ -116,7 +128,9 @@ def test_defaults_are_the_method() -> None:
 def test_defaults_of_scoring() -> None:
     loaded = score(*SCORE)
     assert loaded.run_date == datetime.now(UTC).date()
-    assert loaded.model_dump(include={"run_id", "on_bad_file", "shard_rows", "num_actors", "publish"}) == {
+    assert loaded.model_dump(
+        include={"run_id", "on_bad_file", "shard_rows", "num_actors", "publish"}
+    ) == {
         "run_id": None,
         "on_bad_file": "fail",
         "shard_rows": None,
@@ -152,10 +166,17 @@ def test_flag_beats_environment_beats_file_beats_default(
     monkeypatch.setenv("RUBERT_OOD_OPTIMISER__NUM_EPOCHS", "8")
     monkeypatch.setenv("RUBERT_OOD_OPTIMISER__SEED", "8")
     optimiser = train("--config", uri, "--optimiser.num_epochs", "9").optimiser
-    assert (optimiser.num_epochs, optimiser.seed, optimiser.batch_size, optimiser.max_length) == (9, 8, 7, 196)
+    assert (optimiser.num_epochs, optimiser.seed, optimiser.batch_size, optimiser.max_length) == (
+        9,
+        8,
+        7,
+        196,
+    )
 
 
-def test_the_environment_may_name_the_file(config: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_may_name_the_file(
+    config: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RUBERT_OOD_CONFIG", config("input_uri: file\n"))
     assert train().input_uri == "file"
     assert train("--input_uri", "flag").input_uri == "flag"
@@ -166,7 +187,11 @@ def test_the_environment_alone_is_enough(monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setenv(f"RUBERT_OOD_{name}", name)
     monkeypatch.setenv("RUBERT_OOD_GATE__MAX_OOD_RATE", "0.5")
     loaded = score()
-    assert (loaded.input_uri, loaded.bundle_uri, loaded.output_uri) == ("INPUT_URI", "BUNDLE_URI", "OUTPUT_URI")
+    assert (loaded.input_uri, loaded.bundle_uri, loaded.output_uri) == (
+        "INPUT_URI",
+        "BUNDLE_URI",
+        "OUTPUT_URI",
+    )
     assert (loaded.gate.max_ood_rate, loaded.gate.max_other_rate) == (0.5, 0.5)
 
 
@@ -178,24 +203,39 @@ def test_an_unknown_variable_is_no_error(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_values_of_a_file(config: Callable[[str], str]) -> None:
     uri = config(
-        "input_uri: in\nbundle_uri: b\noutput_uri: out\nrun_date: 2026-11-24\ncarry_columns: [price, город]\n"
-        "columns: {title: null, description: текст}\nnum_actors: null\npublish: no\n"
+        "input_uri: in\nbundle_uri: b\noutput_uri: out\nrun_date: 2026-11-24\ncarry_columns:"
+        " [price, город]\ncolumns: {title: null, description: текст}\nnum_actors: null\npublish:"
+        " no\n"
     )
     loaded = score("--config", uri)
     assert loaded.run_date == date(2026, 11, 24)
     assert loaded.carry_columns == ("price", "город")
-    assert (loaded.columns.title, loaded.columns.description, loaded.columns.city) == (None, "текст", "city")
+    assert (loaded.columns.title, loaded.columns.description, loaded.columns.city) == (
+        None,
+        "текст",
+        "city",
+    )
     assert loaded.columns.model_fields_set == {"title", "description"}
     assert (loaded.num_actors, loaded.publish) == (None, False)
 
 
 def test_values_of_flags() -> None:
-    loaded = score(*SCORE, "--carry_columns", "price,город", "--run_date=2026-11-24", "--no-publish", "--use_gpu")
+    loaded = score(
+        *SCORE,
+        "--carry_columns",
+        "price,город",
+        "--run_date=2026-11-24",
+        "--no-publish",
+        "--use_gpu",
+    )
     assert loaded.carry_columns == ("price", "город")
     assert loaded.run_date == date(2026, 11, 24)
     assert (loaded.publish, loaded.use_gpu) == (False, True)
     assert train(*TRAIN, "--optimiser.learning_rate", "1e-3").optimiser.learning_rate == 0.001
-    assert train(*TRAIN, "--cleaner.noise_words", "срочно,даром").cleaner.noise_words == ("срочно", "даром")
+    assert train(*TRAIN, "--cleaner.noise_words", "срочно,даром").cleaner.noise_words == (
+        "срочно",
+        "даром",
+    )
 
 
 def test_a_name_given_explicitly_is_known_as_such() -> None:
@@ -203,15 +243,23 @@ def test_a_name_given_explicitly_is_known_as_such() -> None:
     assert train(*TRAIN, "--columns.title", "title").columns.model_fields_set == {"title"}
 
 
-@pytest.mark.parametrize("texts", [["Шины, диски"], ["a,b", "[1, 2]", '"в кавычках", да'], ["-5 рублей"], []])
+@pytest.mark.parametrize(
+    "texts", [["Шины, диски"], ["a,b", "[1, 2]", '"в кавычках", да'], ["-5 рублей"], []]
+)
 def test_texts_stay_whole(texts: list[str]) -> None:
-    loaded = load_settings(PredictSettings, ["--bundle_uri", "b", "--", *texts], program="rubert-ood predict")
+    loaded = load_settings(
+        PredictSettings, ["--bundle_uri", "b", "--", *texts], program="rubert-ood predict"
+    )
     assert loaded.texts == texts
 
 
 def test_settings_are_frozen() -> None:
     loaded = train(*TRAIN)
-    for target, name in ((loaded, "input_uri"), (loaded.fit, "temperature_min"), (loaded.columns, "title")):
+    for target, name in (
+        (loaded, "input_uri"),
+        (loaded.fit, "temperature_min"),
+        (loaded.columns, "title"),
+    ):
         with pytest.raises(ValidationError, match="frozen"):
             setattr(target, name, "x")
 
@@ -291,7 +339,9 @@ def test_a_bad_scoring_value_names_the_setting(setting: str, value: str, reason:
 
 @pytest.mark.parametrize("bounds", [("10", "10"), ("11", "10"), ("0.5", "0.2")])
 def test_temperature_bounds_must_be_in_order(bounds: tuple[str, str]) -> None:
-    line = message(train, *TRAIN, "--fit.temperature_min", bounds[0], "--fit.temperature_max", bounds[1])
+    line = message(
+        train, *TRAIN, "--fit.temperature_min", bounds[0], "--fit.temperature_max", bounds[1]
+    )
     assert line.startswith("fit: temperature_min must be below temperature_max (got ")
 
 
@@ -300,7 +350,9 @@ def test_a_bad_value_of_the_environment_names_the_setting(monkeypatch: pytest.Mo
     assert message(train, *TRAIN).startswith("optimiser.num_epochs: ")
     monkeypatch.delenv("RUBERT_OOD_OPTIMISER__NUM_EPOCHS")
     monkeypatch.setenv("RUBERT_OOD_COLUMNS", "{broken")
-    assert message(train, *TRAIN).startswith('RUBERT_OOD_COLUMNS: not a JSON object, such as {"NAME": VALUE} (')
+    assert message(train, *TRAIN).startswith(
+        'RUBERT_OOD_COLUMNS: not a JSON object, such as {"NAME": VALUE} ('
+    )
 
 
 @pytest.mark.parametrize(
@@ -314,15 +366,23 @@ def test_a_bad_value_of_the_environment_names_the_setting(monkeypatch: pytest.Mo
         ("cleaner: {noise_words: торг}", "cleaner.noise_words: "),
         ("workers: {use_gpu: perhaps}", "workers.use_gpu: "),
         ("fit: {threshold_quantile: .nan}", "fit.threshold_quantile: "),
-        ("optimizer: {num_epochs: 1}", "optimizer: no such setting (did you mean optimiser?); `--help` lists them"),
+        (
+            "optimizer: {num_epochs: 1}",
+            "optimizer: no such setting (did you mean optimiser?); `--help` lists them",
+        ),
         (
             "optimiser: {epochs: 1}",
-            "optimiser.epochs: no such setting (did you mean optimiser.num_epochs?); `--help` lists them",
+            (
+                "optimiser.epochs: no such setting (did you mean optimiser.num_epochs?); `--help`"
+                " lists them"
+            ),
         ),
         ("aws_secret_access_key: x", "aws_secret_access_key: no such setting; `--help` lists them"),
     ],
 )
-def test_a_bad_value_of_the_file_names_the_setting(config: Callable[[str], str], content: str, line: str) -> None:
+def test_a_bad_value_of_the_file_names_the_setting(
+    config: Callable[[str], str], content: str, line: str
+) -> None:
     start = "" if content.startswith("input_uri") else "input_uri: in\n"
     assert message(train, "--config", config(f"{start}{content}\n")).startswith(line)
 
@@ -332,13 +392,25 @@ def test_windows_that_mostly_overlap_are_refused() -> None:
     line = message(train, *chunk, "--long_text.stride", "33")
     assert line.startswith("long_text.stride: 33 is more than half of optimiser.max_length (64)")
     assert train(*chunk, "--long_text.stride", "32").long_text.stride == 32
-    assert train(*TRAIN, "--optimiser.max_length", "64").long_text.mode == "truncate"  # the stride has no effect
+    assert (
+        train(*TRAIN, "--optimiser.max_length", "64").long_text.mode == "truncate"
+    )  # the stride has no effect
 
 
 def test_every_group_refuses_unknown_names(config: Callable[[str], str]) -> None:
     found = dict(groups(TrainSettings))
     assert found.keys() == {
-        *("columns", "cleaner", "split", "optimiser", "workers", "long_text", "fit", "decision", "evaluation"),
+        *(
+            "columns",
+            "cleaner",
+            "split",
+            "optimiser",
+            "workers",
+            "long_text",
+            "fit",
+            "decision",
+            "evaluation",
+        ),
     }
     for name in found:
         line = message(train, "--config", config(f"input_uri: in\n{name}: {{nope: 1}}\n"))
@@ -347,8 +419,8 @@ def test_every_group_refuses_unknown_names(config: Callable[[str], str]) -> None
 
 def test_missing_settings_are_all_named() -> None:
     line = message(score, "--bundle_uri", "b")
-    assert line == (
-        "input_uri: missing; give --input_uri or set it in the YAML file; "
+    assert (
+        line == "input_uri: missing; give --input_uri or set it in the YAML file; "
         "output_uri: missing; give --output_uri or set it in the YAML file"
     )
 
@@ -378,7 +450,12 @@ def test_one_kind_of_training_input(given: list[str]) -> None:
 
 def test_three_training_inputs() -> None:
     loaded = train("--train_uri", "a", "--valid_uri", "b", "--test_uri", "c")
-    assert (loaded.input_uri, loaded.train_uri, loaded.valid_uri, loaded.test_uri) == (None, "a", "b", "c")
+    assert (loaded.input_uri, loaded.train_uri, loaded.valid_uri, loaded.test_uri) == (
+        None,
+        "a",
+        "b",
+        "c",
+    )
 
 
 @pytest.mark.parametrize(
@@ -406,7 +483,9 @@ def test_an_empty_file_sets_nothing(config: Callable[[str], str]) -> None:
 
 @pytest.mark.parametrize("name", ["absent.yaml", "."])
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
-    assert message(train, "--config", f"{tmp_path}/{name}", *TRAIN).startswith(f"config: {tmp_path}/{name}: ")
+    assert message(train, "--config", f"{tmp_path}/{name}", *TRAIN).startswith(
+        f"config: {tmp_path}/{name}: "
+    )
 
 
 def test_a_file_of_other_storage_is_refused() -> None:
@@ -415,8 +494,17 @@ def test_a_file_of_other_storage_is_refused() -> None:
 
 
 def test_no_setting_can_hold_a_secret() -> None:
-    names = {name for job in JOBS for _, model in [("", job), *groups(job)] for name in model.model_fields}
-    assert not [name for name in names if any(word in name for word in ("secret", "password", "key", "access"))]
+    names = {
+        name
+        for job in JOBS
+        for _, model in [("", job), *groups(job)]
+        for name in model.model_fields
+    }
+    assert not [
+        name
+        for name in names
+        if any(word in name for word in ("secret", "password", "key", "access"))
+    ]
 
 
 @pytest.mark.parametrize("version", ["../x", "a/b", "", ".hidden"])
@@ -426,14 +514,20 @@ def test_a_version_is_a_plain_name(version):
 
 
 def test_null_on_the_command_line_switches_a_column_off():
-    loaded = load_settings(TrainSettings, ["--input_uri", "x", "--columns.title", "null"], program="train")
+    loaded = load_settings(
+        TrainSettings, ["--input_uri", "x", "--columns.title", "null"], program="train"
+    )
     assert loaded.columns.title is None
 
 
 def test_a_diff_names_two_things_by_place_or_in_its_file(config, monkeypatch) -> None:
-    by_place = load_settings(DiffSettings, ["--output_uri", "o", "s3://a,b/x", "y"], program="rubert-ood diff")
+    by_place = load_settings(
+        DiffSettings, ["--output_uri", "o", "s3://a,b/x", "y"], program="rubert-ood diff"
+    )
     assert (by_place.a_uri, by_place.b_uri, by_place.output_uri) == ("s3://a,b/x", "y", "o")
-    by_file = load_settings(DiffSettings, ["--config", config("a_uri: x\nb_uri: y\n")], program="rubert-ood diff")
+    by_file = load_settings(
+        DiffSettings, ["--config", config("a_uri: x\nb_uri: y\n")], program="rubert-ood diff"
+    )
     assert (by_file.a_uri, by_file.b_uri) == ("x", "y")
     for arguments in ([], ["x"]):
         with pytest.raises(SettingsError, match="name two runs or two bundles"):
@@ -453,7 +547,9 @@ def test_a_backfill_is_a_range_of_days(changes, complaint) -> None:
     flags |= {"--bundle_uri": "b", "--output_uri": "out"}
 
     def load(flags: dict[str, str]) -> BackfillSettings:
-        return load_settings(BackfillSettings, [word for pair in flags.items() for word in pair], program="backfill")
+        return load_settings(
+            BackfillSettings, [word for pair in flags.items() for word in pair], program="backfill"
+        )
 
     loaded = load(flags)
     assert (loaded.from_date, loaded.to_date) == (date(2026, 11, 18), date(2026, 11, 20))
@@ -468,30 +564,50 @@ def test_a_backfill_is_a_range_of_days(changes, complaint) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("input_uri: a\nversion: v\ninput_uri: b\n", "line 3: input_uri is given twice, first in line 1"),
+        (
+            "input_uri: a\nversion: v\ninput_uri: b\n",
+            "line 3: input_uri is given twice, first in line 1",
+        ),
         (
             "input_uri: a\nsplit:\n  seed: 1\n  test_fraction: 0.1\n  seed: 2\n",
             "line 5: split.seed is given twice, first in line 3",
         ),
-        ("split: {seed: 1}\noptimiser: {}\n'split': {seed: 2}\n", "line 3: split is given twice, first in line 1"),
-        ('evaluation: {ood_uri: a, "ood_uri": b}\n', "line 1: evaluation.ood_uri is given twice, first in line 1"),
+        (
+            "split: {seed: 1}\noptimiser: {}\n'split': {seed: 2}\n",
+            "line 3: split is given twice, first in line 1",
+        ),
+        (
+            'evaluation: {ood_uri: a, "ood_uri": b}\n',
+            "line 1: evaluation.ood_uri is given twice, first in line 1",
+        ),
         ("1: x\n", "line 1: '1' is not the name of a setting but a int"),
         ("yes: x\n", "line 1: 'yes' is not the name of a setting but a bool"),
         ("~: x\n", "line 1: '~' is not the name of a setting but a null"),
-        ("split: {2026-11-24: x}\n", "line 1: '2026-11-24' is not the name of a setting but a timestamp"),
+        (
+            "split: {2026-11-24: x}\n",
+            "line 1: '2026-11-24' is not the name of a setting but a timestamp",
+        ),
         ("? [a, b]\n: x\n", "line 1: a list or a group stands where a setting's name should"),
         (f"input_uri: {'[' * 30}{']' * 30}\n", "line 1: the file is nested too deeply"),
         (f"input_uri: {'[' * 100_000}{']' * 100_000}\n", "nested too deeply"),
         ("a: &a [*a]\n", "line 1: the file is nested too deeply"),
         (f"# {'x' * 2**20}\n", "over 1,048,576 bytes, which no file of settings needs"),
         ("run_date: 2026-02-30\n", "day is out of range for month"),
-        ("split:\n\tseed: 1\n", "not YAML: while scanning for the next token, found character '\\t' that "),
+        (
+            "split:\n\tseed: 1\n",
+            "not YAML: while scanning for the next token, found character '\\t' that ",
+        ),
         ("version: \x00\n", "not YAML: unacceptable character"),
-        ("version: a\n---\nversion: b\n", "not YAML: expected a single document in the stream, but found another"),
+        (
+            "version: a\n---\nversion: b\n",
+            "not YAML: expected a single document in the stream, but found another",
+        ),
         (b"\x7fELF\x02\x01\x01\x00\xff\xfe", "not YAML: "),
     ],
 )
-def test_a_file_that_a_reader_may_misread_is_refused_with_its_line(config, content, reason: str) -> None:
+def test_a_file_that_a_reader_may_misread_is_refused_with_its_line(
+    config, content, reason: str
+) -> None:
     uri = config(content)
     assert message(train, "--config", uri).startswith(f"{uri}: {reason}")
 
@@ -506,7 +622,9 @@ def test_aliases_that_multiply_are_refused_before_they_are_expanded(config) -> N
 
 
 def test_a_few_aliases_and_merges_are_fine(config) -> None:
-    content = "input_uri: &uri in\nevaluation: {ood_uri: *uri}\nsplit: &split {seed: 1}\nversion: v\n"
+    content = (
+        "input_uri: &uri in\nevaluation: {ood_uri: *uri}\nsplit: &split {seed: 1}\nversion: v\n"
+    )
     assert train("--config", config(content)).evaluation.ood_uri == "in"
     merged = "input_uri: in\nfit: &fit {threshold_quantile: 0.9}\n"
     loaded = train("--config", config(f"{merged}optimiser: {{seed: 1}}\n"))
@@ -519,7 +637,9 @@ def test_a_byte_order_mark_is_no_part_of_a_name(config, encoding: str) -> None:
 
 
 def test_a_complaint_about_yaml_does_not_quote_the_file(config) -> None:
-    assert "SECRET" not in message(train, "--config", config("aws_secret_access_key: SECRET\nx: [SECRET\n"))
+    assert "SECRET" not in message(
+        train, "--config", config("aws_secret_access_key: SECRET\nx: [SECRET\n")
+    )
 
 
 @pytest.mark.parametrize("content", ["split:\n", "split: null\n", "split: ~\n"])
@@ -533,7 +653,9 @@ def test_a_number_that_is_not_finite_is_refused(config, value: str) -> None:
     start = "input_uri: in\nbundle_uri: b\noutput_uri: o\n"
     line = message(score, "--config", config(f"{start}no_progress_timeout_s: {value}\n"))
     assert line.startswith("no_progress_timeout_s: ")
-    assert message(score, "--config", config(f"{start}gate: {{min_rows_ratio: {value}}}\n")).startswith("gate.min_rows")
+    assert message(
+        score, "--config", config(f"{start}gate: {{min_rows_ratio: {value}}}\n")
+    ).startswith("gate.min_rows")
 
 
 # one format of dates
@@ -562,14 +684,18 @@ def test_a_date_in_another_format_is_refused_wherever_it_comes_from(
     assert message(score, *SCORE).startswith(expected)
 
 
-@pytest.mark.parametrize("value", ["20261101", "0", "2026-11-01 10:00:00", "1.5", "true", "null", "[2026-11-01]"])
+@pytest.mark.parametrize(
+    "value", ["20261101", "0", "2026-11-01 10:00:00", "1.5", "true", "null", "[2026-11-01]"]
+)
 def test_what_yaml_reads_as_something_else_is_no_date(config, value: str) -> None:
     line = message(score, *SCORE, "--config", config(f"run_date: {value}\n"))
     assert line.startswith("run_date: a date is written YYYY-MM-DD, such as 2026-11-24 (got ")
 
 
 def test_a_date_that_does_not_exist_is_refused() -> None:
-    assert message(score, *SCORE, "--run_date=2026-02-30").startswith("run_date: no such date: day is out of range")
+    assert message(score, *SCORE, "--run_date=2026-02-30").startswith(
+        "run_date: no such date: day is out of range"
+    )
 
 
 @pytest.mark.parametrize("content", ["run_date: 2026-11-24", "run_date: '2026-11-24'"])
@@ -577,8 +703,12 @@ def test_a_date_of_yaml_and_a_quoted_one_are_the_same(config, content: str) -> N
     assert score(*SCORE, "--config", config(content)).run_date == date(2026, 11, 24)
 
 
-@pytest.mark.parametrize(("zone", "day"), [("UTC", 24), ("Europe/Moscow", 25), ("America/New_York", 24)])
-def test_today_is_that_of_the_time_zone(monkeypatch: pytest.MonkeyPatch, zone: str, day: int) -> None:
+@pytest.mark.parametrize(
+    ("zone", "day"), [("UTC", 24), ("Europe/Moscow", 25), ("America/New_York", 24)]
+)
+def test_today_is_that_of_the_time_zone(
+    monkeypatch: pytest.MonkeyPatch, zone: str, day: int
+) -> None:
     class Clock(datetime):
         @classmethod
         def now(cls, tz=None):
@@ -640,7 +770,9 @@ def test_a_list_of_the_environment_is_written_as_in_flags_or_as_json(
     assert score(*SCORE).carry_columns == columns
 
 
-def test_a_list_inside_a_group_of_the_environment_is_written_as_in_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_inside_a_group_of_the_environment_is_written_as_in_flags(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("RUBERT_OOD_CLEANER__NOISE_WORDS", "срочно,даром")
     assert train(*TRAIN).cleaner.noise_words == ("срочно", "даром")
     monkeypatch.setenv("RUBERT_OOD_CLEANER__NOISE_WORDS", "[срочно")
@@ -648,7 +780,9 @@ def test_a_list_inside_a_group_of_the_environment_is_written_as_in_flags(monkeyp
     assert line.startswith("RUBERT_OOD_CLEANER__NOISE_WORDS: neither a,b nor a JSON list (")
 
 
-def test_a_group_of_the_environment_may_not_name_a_setting_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_group_of_the_environment_may_not_name_a_setting_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("RUBERT_OOD_GATE", '{"max_ood_rate": 0.1}')
     assert score(*SCORE).gate.max_ood_rate == 0.1
     monkeypatch.setenv("RUBERT_OOD_GATE", '{"max_ood_rate": 0.1, "max_ood_rate": 0.9}')
@@ -665,12 +799,18 @@ def test_a_variable_that_no_job_reads_is_named_with_the_nearest_one(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("RUBERT_OOD_CARY_COLUMNS", "city")
-    for name, value in (("RETRY_S", "1"), ("BUCKET_OWNER", "1"), ("FIT__THRESHOLD_QUANTILE", "0.9")):
+    for name, value in (
+        ("RETRY_S", "1"),
+        ("BUCKET_OWNER", "1"),
+        ("FIT__THRESHOLD_QUANTILE", "0.9"),
+    ):
         monkeypatch.setenv(f"RUBERT_OOD_{name}", value)
     score(*SCORE)
     assert caplog.messages == [
-        "settings  RUBERT_OOD_CARY_COLUMNS: no effect, no job has such a setting "
-        "(did you mean RUBERT_OOD_CARRY_COLUMNS?)",
+        (
+            "settings  RUBERT_OOD_CARY_COLUMNS: no effect, no job has such a setting "
+            "(did you mean RUBERT_OOD_CARRY_COLUMNS?)"
+        ),
     ]
 
 
@@ -680,7 +820,9 @@ def test_a_variable_that_no_job_reads_is_named_with_the_nearest_one(
 SECRET_URI = "s3://AKIAIOSFODNN7EXAMPLE:SECRET/KEY@bucket/x"
 
 
-@pytest.mark.parametrize("name", ["input_uri", "output_uri", "bundle_uri", "run_id", "ray_address", "config"])
+@pytest.mark.parametrize(
+    "name", ["input_uri", "output_uri", "bundle_uri", "run_id", "ray_address", "config"]
+)
 def test_credentials_in_a_setting_are_refused_and_not_echoed(name: str) -> None:
     line = message(score, *SCORE, f"--{name}", SECRET_URI)
     assert "credentials, which have no place in a" in line
@@ -702,18 +844,26 @@ def test_credentials_in_groups_positions_and_lists_are_refused_and_not_echoed(mo
 
 
 def test_a_wrong_value_does_not_echo_credentials_that_stand_beside_it(config) -> None:
-    line = message(train, "--config", config(f"input_uri: in\nsplit: ['{SECRET_URI}']\nversion: '../{SECRET_URI}'\n"))
+    line = message(
+        train,
+        "--config",
+        config(f"input_uri: in\nsplit: ['{SECRET_URI}']\nversion: '../{SECRET_URI}'\n"),
+    )
     assert "SECRET" not in line
 
 
 def test_a_text_to_classify_may_hold_anything() -> None:
-    loaded = load_settings(PredictSettings, ["--bundle_uri", "b", SECRET_URI], program="rubert-ood predict")
+    loaded = load_settings(
+        PredictSettings, ["--bundle_uri", "b", SECRET_URI], program="rubert-ood predict"
+    )
     assert loaded.texts == [SECRET_URI]
 
 
 def test_a_tilde_in_a_path_is_the_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "job.yaml").write_text("input_uri: ~/ads\nbase_model: ~/bert\nevaluation: {ood_uri: ~/ood}\n")
+    (tmp_path / "job.yaml").write_text(
+        "input_uri: ~/ads\nbase_model: ~/bert\nevaluation: {ood_uri: ~/ood}\n"
+    )
     loaded = train("--config", "~/job.yaml")
     found = (loaded.input_uri, loaded.base_model, loaded.evaluation.ood_uri, loaded.config)
     assert found == tuple(f"{tmp_path}/{name}" for name in ("ads", "bert", "ood", "job.yaml"))
@@ -729,7 +879,9 @@ def test_a_tilde_in_a_path_is_the_home(monkeypatch: pytest.MonkeyPatch, tmp_path
         ("fit: {treshold_quantile: 0.9}", "fit.threshold_quantile"),
     ],
 )
-def test_an_unknown_name_suggests_the_setting_that_was_meant(config, content: str, meant: str) -> None:
+def test_an_unknown_name_suggests_the_setting_that_was_meant(
+    config, content: str, meant: str
+) -> None:
     assert f"no such setting (did you mean {meant}?)" in message(
         train, "--config", config(f"input_uri: in\n{content}\n")
     )
@@ -739,4 +891,6 @@ def test_an_unknown_flag_is_named_without_its_value_and_with_the_nearest(capsys)
     with pytest.raises(SystemExit):
         train("--inptu_uri", SECRET_URI, "--nope\x1b[31m=SECRET")
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line.endswith(r"unrecognized arguments: --inptu_uri (did you mean --input_uri?) --nope\x1b[31m")
+    assert line.endswith(
+        r"unrecognized arguments: --inptu_uri (did you mean --input_uri?) --nope\x1b[31m"
+    )

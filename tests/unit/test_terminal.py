@@ -9,17 +9,24 @@ import pytest
 
 from rubert_ood.terminal import PlainFormatter
 
-SHOW = "from rubert_ood import terminal\nfrom rubert_ood.errors import RubertOodError\nterminal.prepare()\n"
+SHOW = (
+    "from rubert_ood import terminal\nfrom rubert_ood.errors import"
+    " RubertOodError\nterminal.prepare()\n"
+)
 
 
 def run(code: str, *, shell: str = "", **env: str) -> subprocess.CompletedProcess[str]:
     """Run Python in a process of its own, with redirections of the shell behind it."""
     command = ["sh", "-c", f'"$0" -c "$1" {shell}', sys.executable, SHOW + code]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, **env})
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env={**os.environ, **env}
+    )
 
 
 def test_a_log_record_is_one_plain_line_whatever_is_in_it() -> None:
-    record = logging.LogRecord("x", logging.INFO, "", 0, "file %s", ("a\x1b[2J\nb\u202e.csv",), None)
+    record = logging.LogRecord(
+        "x", logging.INFO, "", 0, "file %s", ("a\x1b[2J\nb\u202e.csv",), None
+    )
     assert PlainFormatter("%(message)s").format(record) == r"file a\x1b[2J\nb\u202e.csv"
 
 
@@ -34,7 +41,9 @@ def test_a_stack_trace_keeps_its_lines_and_loses_its_controls() -> None:
 
 
 def test_logs_of_a_process_are_plain() -> None:
-    result = run(r"import logging; logging.getLogger('rubert_ood').info('%s', 'диван\x1b]0;x\x07\udcff')")
+    result = run(
+        r"import logging; logging.getLogger('rubert_ood').info('%s', 'диван\x1b]0;x\x07\udcff')"
+    )
     assert result.stderr[8:] == "  диван\\x1b]0;x\\x07\\udcff\n"
 
 
@@ -43,7 +52,10 @@ def test_the_last_word_is_plain() -> None:
 
 
 def test_a_terminal_that_is_not_utf8_gets_escapes_for_what_it_lacks() -> None:
-    code = "terminal.show('диван'); terminal.say('ошибка'); terminal.say(str(terminal.encodes_everything()))"
+    code = (
+        "terminal.show('диван'); terminal.say('ошибка');"
+        " terminal.say(str(terminal.encodes_everything()))"
+    )
     result = run(code, PYTHONIOENCODING="ascii")
     assert result.stdout == r"\u0434\u0438\u0432\u0430\u043d" + "\n"
     assert result.stderr.split("\n")[1:] == ["False", ""]
@@ -52,7 +64,9 @@ def test_a_terminal_that_is_not_utf8_gets_escapes_for_what_it_lacks() -> None:
 
 def test_a_reader_that_leaves_is_told_apart_from_a_fault() -> None:
     code = "import sys\ntry:\n    [terminal.show('x' * 10000) for _ in range(1000)]\n"
-    result = run(f"{code}except terminal.ClosedPipeError:\n    sys.exit(141)", shell="| head -c 5; true")
+    result = run(
+        f"{code}except terminal.ClosedPipeError:\n    sys.exit(141)", shell="| head -c 5; true"
+    )
     assert (result.stdout, result.stderr) == ("xxxxx", "")
 
 
@@ -61,7 +75,10 @@ def test_a_reader_that_leaves_is_told_apart_from_a_fault() -> None:
     [(">&-", "standard output is closed"), ("> /dev/full", "standard output: [Errno 28]")],
 )
 def test_results_that_nobody_can_get_are_an_error(redirection: str, reason: str) -> None:
-    code = "try:\n    terminal.show('x')\nexcept RubertOodError as error:\n    terminal.say(str(error))"
+    code = (
+        "try:\n    terminal.show('x')\nexcept RubertOodError as error:\n   "
+        " terminal.say(str(error))"
+    )
     result = run(code, shell=redirection)
     assert result.stderr.startswith(reason)
     assert result.stderr.count("\n") == 1

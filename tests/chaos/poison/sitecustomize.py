@@ -1,6 +1,8 @@
-"""A folder for PYTHONPATH: each Python process that starts with it dies as soon as a stage meets the poisoned shard.
+"""A folder for PYTHONPATH: each Python process that starts with it dies as soon as a stage meets
+the poisoned shard.
 
-So the product needs no hook. CHAOS_POISON names the stage; CHAOS_ATTEMPTS is the file that counts the deaths.
+So the product needs no hook. CHAOS_POISON names the stage; CHAOS_ATTEMPTS is the file that counts
+the deaths.
 """
 
 import importlib.abc
@@ -41,7 +43,10 @@ def poison_score(module):
     module.Scorer.__call__ = poisoned
 
 
-POISONS = {"encode": ("rubert_ood.ads.text", poison_encode), "score": ("rubert_ood.scoring.scorer", poison_score)}
+POISONS = {
+    "encode": ("rubert_ood.ads.text", poison_encode),
+    "score": ("rubert_ood.scoring.scorer", poison_score),
+}
 
 
 class Poisoner(importlib.abc.MetaPathFinder):

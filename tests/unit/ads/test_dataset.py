@@ -20,7 +20,13 @@ from rubert_ood.ads.dataset import (
 )
 from rubert_ood.ads.text import TextCleaner
 from rubert_ood.errors import InputError, RubertOodError, SchemaError
-from rubert_ood.settings import CleanerSettings, ColumnSettings, SplitSettings, SubheadColumnSettings, TrainSettings
+from rubert_ood.settings import (
+    CleanerSettings,
+    ColumnSettings,
+    SplitSettings,
+    SubheadColumnSettings,
+    TrainSettings,
+)
 from rubert_ood.synthetic.catalogue import generate_ads
 
 COLUMNS = ColumnSettings()
@@ -53,7 +59,8 @@ def message(error: type[RubertOodError], function, *arguments) -> str:
 def labelled(*rows: tuple[str | None, str | None, str, str | None]) -> pa.Table:
     names = ("title", "description", "category", "city")
     return pa.Table.from_pylist(
-        [dict(zip(names, row, strict=True)) for row in rows], pa.schema([(name, pa.string()) for name in names])
+        [dict(zip(names, row, strict=True)) for row in rows],
+        pa.schema([(name, pa.string()) for name in names]),
     )
 
 
@@ -84,21 +91,27 @@ def test_columns_are_mapped_and_files_joined_in_order(tmp_path: Path) -> None:
     ids=lambda column: str(column.type).replace("\n", " "),
 )
 def test_every_kind_of_text_column(tmp_path: Path, texts: pa.Array) -> None:
-    uri = put_parquet(tmp_path / "a.parquet", title=texts, description=texts, city=texts, category=[3, 1, 2])
+    uri = put_parquet(
+        tmp_path / "a.parquet", title=texts, description=texts, city=texts, category=[3, 1, 2]
+    )
     values = ["шины", None, "шины"]
     expected = {"title": values, "description": values, "category": ["3", "1", "2"], "city": values}
     assert read_labelled(uri, COLUMNS).to_pydict() == expected
 
 
 def test_a_null_typed_column_is_a_column_of_nulls(tmp_path: Path) -> None:
-    uri = put_parquet(tmp_path / "a.parquet", title=["а", "б"], description=pa.nulls(2), category=["x", "y"])
+    uri = put_parquet(
+        tmp_path / "a.parquet", title=["а", "б"], description=pa.nulls(2), category=["x", "y"]
+    )
     assert read_labelled(uri, COLUMNS)["description"].to_pylist() == [None, None]
 
 
 def test_one_column_may_play_two_roles(tmp_path: Path) -> None:
     uri = put_csv(tmp_path / "a.csv", "text,category", "шины,А")
     table = read_labelled(uri, ColumnSettings(title="text", description="text"))
-    assert table.select(["title", "description"]).to_pylist() == [{"title": "шины", "description": "шины"}]
+    assert table.select(["title", "description"]).to_pylist() == [
+        {"title": "шины", "description": "шины"}
+    ]
 
 
 def test_title_null_reads_no_title(tmp_path: Path) -> None:
@@ -111,14 +124,19 @@ def test_title_null_reads_no_title(tmp_path: Path) -> None:
 def test_an_explicit_name_must_exist(tmp_path: Path, name: str) -> None:
     uri = put_csv(tmp_path / "a.csv", "description,category", "b,c")
     line = message(SchemaError, read_labelled, uri, ColumnSettings(**{name: name}))
-    assert line == f"{uri}: no column '{name}' (setting columns.{name}); it has: description, category"
+    assert (
+        line == f"{uri}: no column '{name}' (setting columns.{name}); it has: description, category"
+    )
 
 
 def test_a_column_missing_in_the_second_file_names_that_file(tmp_path: Path) -> None:
     put_csv(tmp_path / "a.csv", "description,category", "b,c")
     put_csv(tmp_path / "b.csv", "description,label", "b,c")
     line = message(SchemaError, read_labelled, str(tmp_path), COLUMNS)
-    assert line == f"{tmp_path}/b.csv: no column 'category' (setting columns.category); it has: description, label"
+    assert (
+        line == f"{tmp_path}/b.csv: no column 'category' (setting columns.category); it has:"
+        " description, label"
+    )
 
 
 def test_a_column_of_a_wrong_type_is_named(tmp_path: Path) -> None:
@@ -129,8 +147,12 @@ def test_a_column_of_a_wrong_type_is_named(tmp_path: Path) -> None:
 
 def test_two_columns_of_one_name_are_named(tmp_path: Path) -> None:
     uri = str(tmp_path / "a.parquet")
-    pq.write_table(pa.table([["x"], ["a"], ["b"]], names=["description", "category", "category"]), uri)
-    assert message(SchemaError, read_labelled, uri, COLUMNS).startswith(f"{uri}: there are two columns 'category'")
+    pq.write_table(
+        pa.table([["x"], ["a"], ["b"]], names=["description", "category", "category"]), uri
+    )
+    assert message(SchemaError, read_labelled, uri, COLUMNS).startswith(
+        f"{uri}: there are two columns 'category'"
+    )
 
 
 @pytest.mark.parametrize("label", ["", "   "])
@@ -155,7 +177,9 @@ def test_the_reserved_label_is_named_with_its_row(tmp_path: Path) -> None:
 
 
 def test_a_label_that_is_not_utf8_is_named_with_its_row(tmp_path: Path) -> None:
-    uri = put_parquet(tmp_path / "a.parquet", description=["a", "b"], category=not_utf8(b"x", CP1251))
+    uri = put_parquet(
+        tmp_path / "a.parquet", description=["a", "b"], category=not_utf8(b"x", CP1251)
+    )
     line = message(SchemaError, read_labelled, uri, COLUMNS)
     assert line == f"{uri}: row 2: column 'category' holds a label that is not UTF-8"
 
@@ -166,7 +190,11 @@ def test_a_table_without_rows_is_named(tmp_path: Path, kind: str) -> None:
     if kind == "csv":
         put_csv(tmp_path / "a.csv", "description,category")
     else:
-        put_parquet(tmp_path / "a.parquet", description=pa.array([], pa.string()), category=pa.array([], pa.string()))
+        put_parquet(
+            tmp_path / "a.parquet",
+            description=pa.array([], pa.string()),
+            category=pa.array([], pa.string()),
+        )
     assert message(InputError, read_labelled, uri, COLUMNS) == f"{uri}: the table has no rows"
 
 
@@ -178,7 +206,8 @@ def test_an_empty_file_beside_a_full_one_does_not_matter(tmp_path: Path) -> None
 
 def test_a_place_that_does_not_exist_is_named(tmp_path: Path) -> None:
     assert (
-        message(InputError, read_labelled, f"{tmp_path}/x", COLUMNS) == f"{tmp_path}/x: no such file, folder or bucket"
+        message(InputError, read_labelled, f"{tmp_path}/x", COLUMNS)
+        == f"{tmp_path}/x: no such file, folder or bucket"
     )
 
 
@@ -188,10 +217,14 @@ def test_a_place_that_does_not_exist_is_named(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def ten_thousand() -> pa.Table:
     """10,000 ads of 50 classes, 200 each, in random order; the description is the row number."""
-    categories = np.random.default_rng(3).permutation(np.repeat([f"класс {number:02}" for number in range(50)], 200))
+    categories = np.random.default_rng(3).permutation(
+        np.repeat([f"класс {number:02}" for number in range(50)], 200)
+    )
     empty = pa.nulls(10_000, pa.string())
     numbers = pa.array([str(row) for row in range(10_000)])
-    return pa.table({"title": empty, "description": numbers, "category": categories.tolist(), "city": empty})
+    return pa.table(
+        {"title": empty, "description": numbers, "category": categories.tolist(), "city": empty}
+    )
 
 
 def rows_of(part: pa.Table) -> list[int]:
@@ -219,10 +252,16 @@ def test_rows_stay_whole(ten_thousand: pa.Table) -> None:
 @pytest.mark.parametrize("seed", [42, 7])
 def test_split_equals_sklearn_on_the_rows(ten_thousand: pa.Table, seed: int) -> None:
     frame = ten_thousand.to_pandas()
-    rest, test = train_test_split(frame, test_size=0.2, stratify=frame["category"], random_state=seed)
-    train, valid = train_test_split(rest, test_size=0.1, stratify=rest["category"], random_state=seed)
+    rest, test = train_test_split(
+        frame, test_size=0.2, stratify=frame["category"], random_state=seed
+    )
+    train, valid = train_test_split(
+        rest, test_size=0.1, stratify=rest["category"], random_state=seed
+    )
     ours = split(ten_thousand, SplitSettings(seed=seed))
-    assert [rows_of(part) for part in ours] == [part.index.tolist() for part in (train, valid, test)]
+    assert [rows_of(part) for part in ours] == [
+        part.index.tolist() for part in (train, valid, test)
+    ]
 
 
 def test_the_seed_decides_the_split(ten_thousand: pa.Table) -> None:
@@ -239,10 +278,14 @@ def test_fractions_are_settings(ten_thousand: pa.Table) -> None:
 def test_calibration_rows_are_taken_before_valid(ten_thousand: pa.Table) -> None:
     frame = ten_thousand.to_pandas()
     rest, test = train_test_split(frame, test_size=0.2, stratify=frame["category"], random_state=42)
-    rest, calibration = train_test_split(rest, test_size=0.1, stratify=rest["category"], random_state=42)
+    rest, calibration = train_test_split(
+        rest, test_size=0.1, stratify=rest["category"], random_state=42
+    )
     train, valid = train_test_split(rest, test_size=0.1, stratify=rest["category"], random_state=42)
     ours = split(ten_thousand, SplitSettings(calibration_fraction=0.1))
-    assert [rows_of(part) for part in ours] == [part.index.tolist() for part in (train, valid, test, calibration)]
+    assert [rows_of(part) for part in ours] == [
+        part.index.tolist() for part in (train, valid, test, calibration)
+    ]
 
 
 def test_test_ads_know_their_slices() -> None:
@@ -268,9 +311,14 @@ def test_test_ads_know_their_slices() -> None:
     [({"Мебель": 100, "Шины": 1}, 1), ({"Мебель": 3, "Шины": 2}, 2)],
 )
 def test_a_class_too_small_to_split_is_named(counts: dict[str, int], count: int) -> None:
-    table = labelled(*[(None, "т", name, None) for name, number in counts.items() for _ in range(number)])
+    table = labelled(
+        *[(None, "т", name, None) for name, number in counts.items() for _ in range(number)]
+    )
     line = message(SchemaError, split, table, SplitSettings())
-    start = f"no stratified split of {table.num_rows} ads is possible; the smallest class 'Шины' has {count}: "
+    start = (
+        f"no stratified split of {table.num_rows} ads is possible; the smallest class 'Шины' has"
+        f" {count}: "
+    )
     assert line.startswith(start)
 
 
@@ -278,7 +326,9 @@ def test_a_class_too_small_to_split_is_named(counts: dict[str, int], count: int)
 
 
 def test_cities_of_the_training_ads_are_learnt() -> None:
-    train = labelled((None, "a", "x", "Уфа"), (None, "b", "x", None), (None, "c", "x", " Нижний Новгород "))
+    train = labelled(
+        (None, "a", "x", "Уфа"), (None, "b", "x", None), (None, "c", "x", " Нижний Новгород ")
+    )
     assert build_cleaner(train, CleanerSettings()).cities == ["нижний новгород", "уфа"]
     assert build_cleaner(train, CleanerSettings(remove_cities=False)).cities == []
     cleaner = build_cleaner(train, CleanerSettings(phone_pattern=r"\d+", noise_words=("срочно",)))
@@ -307,12 +357,16 @@ def test_ads_are_cleaned_and_numbered_and_those_without_text_dropped() -> None:
 
 def test_a_text_that_is_not_utf8_is_dropped() -> None:
     texts = not_utf8("да".encode(), CP1251)
-    table = pa.table({"title": ["а", "б"], "description": texts, "category": ["x", "x"], "city": ["Уфа", ""]})
+    table = pa.table(
+        {"title": ["а", "б"], "description": texts, "category": ["x", "x"], "city": ["Уфа", ""]}
+    )
     assert clean_labelled(table, TextCleaner(), ["x"]).texts == ["а да"]
 
 
 def test_an_unknown_label_is_named() -> None:
-    line = message(SchemaError, clean_labelled, labelled((None, "т", "Лодки", None)), TextCleaner(), ["Мебель"])
+    line = message(
+        SchemaError, clean_labelled, labelled((None, "т", "Лодки", None)), TextCleaner(), ["Мебель"]
+    )
     assert line == "row 1: label 'Лодки' does not occur among the training labels"
 
 
@@ -320,7 +374,9 @@ def test_an_unknown_label_is_named() -> None:
 
 
 def write_ads(path: Path, *rows: tuple[str, str]) -> str:
-    return put_parquet(path, description=[text for text, _ in rows], category=[label for _, label in rows])
+    return put_parquet(
+        path, description=[text for text, _ in rows], category=[label for _, label in rows]
+    )
 
 
 def test_one_table_is_split_numbered_and_cleaned(tmp_path: Path) -> None:
@@ -340,19 +396,30 @@ def test_one_table_is_split_numbered_and_cleaned(tmp_path: Path) -> None:
         assert part.texts == cleaned[cleaned != ""].tolist()
         numbers = np.searchsorted(dataset.labels, rows["category"][cleaned != ""].tolist())
         np.testing.assert_array_equal(part.labels_N, numbers)
-    assert dataset.num_test_texts_seen_in_train() == sum(text in dataset.train.texts for text in dataset.test.texts)
+    assert dataset.num_test_texts_seen_in_train() == sum(
+        text in dataset.train.texts for text in dataset.test.texts
+    )
 
 
 def test_a_split_may_set_calibration_rows_aside(tmp_path: Path) -> None:
-    pq.write_table(pa.Table.from_batches(list(generate_ads(1_000, seed=5, balanced=True))), tmp_path / "ads.parquet")
+    pq.write_table(
+        pa.Table.from_batches(list(generate_ads(1_000, seed=5, balanced=True))),
+        tmp_path / "ads.parquet",
+    )
     uri = str(tmp_path / "ads.parquet")
     plain, split_off = (
-        load_dataset(TrainSettings(input_uri=uri, split=SplitSettings(calibration_fraction=fraction)))
+        load_dataset(
+            TrainSettings(input_uri=uri, split=SplitSettings(calibration_fraction=fraction))
+        )
         for fraction in (0.0, 0.2)
     )
     assert plain.calibration is None
     assert split_off.calibration is not None
-    assert [len(part) for part in (split_off.test, split_off.calibration, split_off.valid)] == [200, 160, 64]
+    assert [len(part) for part in (split_off.test, split_off.calibration, split_off.valid)] == [
+        200,
+        160,
+        64,
+    ]
     assert split_off.test.texts == plain.test.texts
     assert set(split_off.test.traits) == {"length", "title", "capitals", "city"}
     assert split_off.train.traits == split_off.calibration.traits == {}
@@ -362,7 +429,9 @@ def separate(tmp_path: Path, **parts: list[tuple[str, str]]) -> TrainSettings:
     rows = {"train": [("диван", "Мебель"), ("кот", "Животные")]} | parts
     for name in ("train", "valid", "test"):
         write_ads(tmp_path / f"{name}.parquet", *rows.get(name, rows["train"]))
-    return TrainSettings(**{f"{name}_uri": str(tmp_path / f"{name}.parquet") for name in ("train", "valid", "test")})
+    return TrainSettings(
+        **{f"{name}_uri": str(tmp_path / f"{name}.parquet") for name in ("train", "valid", "test")}
+    )
 
 
 def test_separate_tables_are_taken_as_they_are(tmp_path: Path) -> None:
@@ -376,7 +445,12 @@ def test_separate_tables_are_taken_as_they_are(tmp_path: Path) -> None:
 
 def test_separate_calibration_rows(tmp_path: Path) -> None:
     uri = str(tmp_path / "calibration.parquet")
-    write_ads(tmp_path / "calibration.parquet", ("кот", "Животные"), ("диван", "Мебель"), ("стол", "Мебель"))
+    write_ads(
+        tmp_path / "calibration.parquet",
+        ("кот", "Животные"),
+        ("диван", "Мебель"),
+        ("стол", "Мебель"),
+    )
     with_uri = separate(tmp_path).model_copy(update={"calibration_uri": uri})
     dataset = load_dataset(with_uri)
     assert dataset.calibration is not None
@@ -387,7 +461,12 @@ def test_separate_calibration_rows(tmp_path: Path) -> None:
 
 def test_only_cities_of_train_are_removed(tmp_path: Path) -> None:
     for name, city in (("train", "Уфа"), ("valid", "Орск"), ("test", "Шуя")):
-        put_csv(tmp_path / f"{name}.csv", "description,category,city", f"дом Уфа Орск Шуя,А,{city}", f"кот,Б,{city}")
+        put_csv(
+            tmp_path / f"{name}.csv",
+            "description,category,city",
+            f"дом Уфа Орск Шуя,А,{city}",
+            f"кот,Б,{city}",
+        )
     uris = {f"{name}_uri": str(tmp_path / f"{name}.csv") for name in ("train", "valid", "test")}
     dataset = load_dataset(TrainSettings(**uris))
     assert dataset.cleaner.cities == ["уфа"]
@@ -399,14 +478,18 @@ def test_only_cities_of_train_are_removed(tmp_path: Path) -> None:
 def test_an_unknown_label_outside_train_is_named(tmp_path: Path, part: str) -> None:
     settings = separate(tmp_path, **{part: [("лодка", "Лодки")]})
     assert (
-        message(SchemaError, load_dataset, settings) == "row 1: label 'Лодки' does not occur among the training labels"
+        message(SchemaError, load_dataset, settings)
+        == "row 1: label 'Лодки' does not occur among the training labels"
     )
 
 
 @pytest.mark.parametrize("part", ["valid", "test"])
 def test_a_part_without_text_is_named(tmp_path: Path, part: str) -> None:
     settings = separate(tmp_path, **{part: [("торг", "Мебель")]})
-    assert message(InputError, load_dataset, settings) == f"no {part} ad has text after cleaning; give more {part} ads"
+    assert (
+        message(InputError, load_dataset, settings)
+        == f"no {part} ad has text after cleaning; give more {part} ads"
+    )
 
 
 def test_one_class_is_not_enough(tmp_path: Path) -> None:
@@ -416,20 +499,28 @@ def test_one_class_is_not_enough(tmp_path: Path) -> None:
 
 
 def test_a_class_without_text_is_named(tmp_path: Path) -> None:
-    settings = separate(tmp_path, train=[("диван", "Мебель"), ("кот", "Животные"), ("торг", "Шины"), ("", "Шины")])
+    settings = separate(
+        tmp_path, train=[("диван", "Мебель"), ("кот", "Животные"), ("торг", "Шины"), ("", "Шины")]
+    )
     line = message(SchemaError, load_dataset, settings)
     assert line == "class 'Шины' has no training ad with text; add some or drop it"
 
 
-def test_ads_without_text_are_counted_in_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    load_dataset(separate(tmp_path, test=[("диван", "Мебель"), ("торг", "Мебель"), ("", "Животные")]))
+def test_ads_without_text_are_counted_in_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    load_dataset(
+        separate(tmp_path, test=[("диван", "Мебель"), ("торг", "Мебель"), ("", "Животные")])
+    )
     assert [record.getMessage() for record in caplog.records] == [
         "data      2 labelled ads have no readable text after cleaning: left out"
     ]
 
 
 def test_test_texts_seen_in_train_are_counted() -> None:
-    train, test = (LabelledAds(list(texts), np.zeros(len(texts), np.int64)) for texts in ("абв", "ббгд"))
+    train, test = (
+        LabelledAds(list(texts), np.zeros(len(texts), np.int64)) for texts in ("абв", "ббгд")
+    )
     dataset = Dataset(["x"], TextCleaner(), train, train, test)
     assert dataset.num_test_texts_seen_in_train() == 2
 
@@ -447,19 +538,25 @@ def test_texts_are_read_with_their_group(tmp_path: Path) -> None:
 def test_texts_without_a_column_name_it(tmp_path: Path) -> None:
     uri = put_csv(tmp_path / "a.csv", "text,label", "a,b")
     assert (
-        message(SchemaError, read_texts, uri, "kind", TextCleaner()) == f"{uri}: no column 'kind'; it has: text, label"
+        message(SchemaError, read_texts, uri, "kind", TextCleaner())
+        == f"{uri}: no column 'kind'; it has: text, label"
     )
 
 
 @pytest.mark.parametrize("text", [[["x"]], [1], [1.5]], ids=["list", "integer", "float"])
 def test_texts_of_a_wrong_type_name_the_column(tmp_path: Path, text: list[object]) -> None:
     uri = put_parquet(tmp_path / "a.parquet", text=text, kind=["x"])
-    assert message(SchemaError, read_texts, uri, "kind", TextCleaner()).startswith(f"{uri}: column 'text' holds ")
+    assert message(SchemaError, read_texts, uri, "kind", TextCleaner()).startswith(
+        f"{uri}: column 'text' holds "
+    )
 
 
 def test_no_text_at_all_is_an_error(tmp_path: Path) -> None:
     uri = put_csv(tmp_path / "a.csv", "text,kind", "торг,news")
-    assert message(InputError, read_texts, uri, "kind", TextCleaner()) == f"{uri}: no row with text and kind"
+    assert (
+        message(InputError, read_texts, uri, "kind", TextCleaner())
+        == f"{uri}: no row with text and kind"
+    )
 
 
 # clean_subcategories
@@ -474,7 +571,9 @@ def test_ads_with_text_and_sub_category_are_numbered_by_pair():
         ("Шкаф", "новый", "Мебель", None),
         ("Пёс", "добрый", "Животные", None),
     ]
-    subs = not_utf8("Столы".encode(), "Коты".encode(), CP1251, "Столы".encode(), b" ", "Столы".encode())
+    subs = not_utf8(
+        "Столы".encode(), "Коты".encode(), CP1251, "Столы".encode(), b" ", "Столы".encode()
+    )
     table = labelled(*rows).append_column("subcategory", subs)
     ads, pairs = clean_subcategories(table, TextCleaner(), ["Животные", "Мебель", "Шины"])
     assert list(zip(ads.texts, [pairs[number] for number in ads.labels_N], strict=True)) == [
@@ -485,7 +584,9 @@ def test_ads_with_text_and_sub_category_are_numbered_by_pair():
 
 
 def test_sub_categories_may_be_integers(tmp_path):
-    uri = put_parquet(tmp_path / "a.parquet", description=["а", "б"], category=["x", "y"], subcategory=[7, None])
+    uri = put_parquet(
+        tmp_path / "a.parquet", description=["а", "б"], category=["x", "y"], subcategory=[7, None]
+    )
     table = read_labelled(uri, SubheadColumnSettings(), extra=("subcategory",))
     ads, pairs = clean_subcategories(table, TextCleaner(), ["x", "y"])
     assert (ads.texts, pairs) == (["а"], [("x", "7")])

@@ -1,4 +1,5 @@
-"""Parquet files that want more than to be read: nothing in them is executed, and each ends in one line."""
+"""Parquet files that want more than to be read: nothing in them is executed, and each ends in one
+line."""
 
 import base64
 import json
@@ -37,17 +38,26 @@ def bomb(marker) -> bytes:
     return pickle.dumps(Planted(str(marker)), protocol=2)
 
 
-def put(path: Path, fields: list[pa.Field] | None = None, metadata: dict[bytes, bytes] | None = None) -> str:
+def put(
+    path: Path, fields: list[pa.Field] | None = None, metadata: dict[bytes, bytes] | None = None
+) -> str:
     fields = fields or [pa.field(name, pa.string()) for name in COLUMNS]
     table = pa.table([["диван"], ["Мебель"]], schema=pa.schema(fields, metadata=metadata))
     pq.write_table(table, path)
     return str(path)
 
 
-@pytest.mark.parametrize("extension", ["arrow.py_extension_type", "arrow.opaque", "somebody.type", "arrow.json"])
-def test_an_extension_type_with_a_pickle_is_read_as_what_it_stores(tmp_path, marker, bomb, extension):
+@pytest.mark.parametrize(
+    "extension", ["arrow.py_extension_type", "arrow.opaque", "somebody.type", "arrow.json"]
+)
+def test_an_extension_type_with_a_pickle_is_read_as_what_it_stores(
+    tmp_path, marker, bomb, extension
+):
     hostile = {b"ARROW:extension:name": extension.encode(), b"ARROW:extension:metadata": bomb}
-    fields = [pa.field("description", pa.string(), metadata=hostile), pa.field("category", pa.string())]
+    fields = [
+        pa.field("description", pa.string(), metadata=hostile),
+        pa.field("category", pa.string()),
+    ]
     uri = put(tmp_path / "a.parquet", fields)
     try:
         table = read_labelled(uri, ColumnSettings())
@@ -63,7 +73,14 @@ def test_an_extension_type_with_a_pickle_is_read_as_what_it_stores(tmp_path, mar
 def test_metadata_of_the_file_is_not_followed(tmp_path, marker, bomb):
     pandas = {
         "index_columns": [{"kind": "range", "name": None, "start": 0, "stop": 2**60, "step": 1}],
-        "columns": [{"name": "category", "pandas_type": "object", "numpy_type": "object", "metadata": {"x": "y"}}],
+        "columns": [
+            {
+                "name": "category",
+                "pandas_type": "object",
+                "numpy_type": "object",
+                "metadata": {"x": "y"},
+            }
+        ],
         "creator": {"library": "__import__('os').mkdir('x')", "version": "1"},
     }
     metadata = {
@@ -77,8 +94,12 @@ def test_metadata_of_the_file_is_not_followed(tmp_path, marker, bomb):
     assert not marker.exists()
 
 
-def test_an_arrow_schema_that_does_not_fit_the_columns_is_one_line_or_not_used(tmp_path, marker, bomb):
-    schema = pa.schema([pa.field("description", pa.binary(), metadata={b"ARROW:extension:name": b"x"})])
+def test_an_arrow_schema_that_does_not_fit_the_columns_is_one_line_or_not_used(
+    tmp_path, marker, bomb
+):
+    schema = pa.schema(
+        [pa.field("description", pa.binary(), metadata={b"ARROW:extension:name": b"x"})]
+    )
     wrong = base64.b64encode(schema.serialize().to_pybytes())
     for hostile in (wrong, base64.b64encode(bomb), b"%%%", b""):
         uri = put(tmp_path / "a.parquet")

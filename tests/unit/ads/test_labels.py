@@ -5,7 +5,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rubert_ood.ads.dataset import clean_labelled, clean_subcategories, load_dataset, read_labelled, read_texts
+from rubert_ood.ads.dataset import (
+    clean_labelled,
+    clean_subcategories,
+    load_dataset,
+    read_labelled,
+    read_texts,
+)
 from rubert_ood.ads.labels import is_missing, label_index, normal_label, warn_of_case
 from rubert_ood.ads.text import TextCleaner
 from rubert_ood.errors import SchemaError
@@ -45,7 +51,9 @@ def test_the_normal_form_of_a_label(text, expected):
     assert normal_label(expected) == expected
 
 
-@pytest.mark.parametrize("word", ["", "nan", "NaN", "NAN", "null", "NULL", "None", "none", "<NA>", "<na>"])
+@pytest.mark.parametrize(
+    "word", ["", "nan", "NaN", "NAN", "null", "NULL", "None", "none", "<NA>", "<na>"]
+)
 def test_what_programs_write_for_nothing_is_missing(word):
     assert is_missing(word)
 
@@ -60,8 +68,9 @@ def test_spellings_that_look_the_same_are_one_class_and_counted(tmp_path, caplog
     table = read_labelled(put(tmp_path / "a.parquet", labels), COLUMNS)
     assert table["category"].to_pylist() == ["Йод"] * 4 + ["Мебель"] * 4
     assert [record.getMessage() for record in caplog.records] == [
-        "data      5 label(s), 5 spelling(s), were brought into normal form: 'Йод ' -> 'Йод'; 'Йод\\xa0' -> 'Йод'; "
-        "'\\u0418\\u0306\\u043e\\u0434' -> 'Йод'; 'Мебель\\u200b' -> 'Мебель'; ' Мебель' -> 'Мебель'"
+        "data      5 label(s), 5 spelling(s), were brought into normal form: 'Йод ' -> 'Йод';"
+        " 'Йод\\xa0' -> 'Йод'; '\\u0418\\u0306\\u043e\\u0434' -> 'Йод'; 'Мебель\\u200b' ->"
+        " 'Мебель'; ' Мебель' -> 'Мебель'"
     ]
 
 
@@ -70,7 +79,8 @@ def test_only_the_most_frequent_spellings_are_named(tmp_path, caplog):
     read_labelled(put(tmp_path / "a.parquet", labels), COLUMNS)
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith(
-        "data      11 label(s), 8 spelling(s), were brought into normal form: 'класс  7' -> 'класс 7';"
+        "data      11 label(s), 8 spelling(s), were brought into normal form: 'класс  7' ->"
+        " 'класс 7';"
     )
     assert line.endswith("; and 3 more")
 
@@ -86,8 +96,9 @@ def test_a_missing_label_written_as_text_is_named_with_file_row_and_column(tmp_p
     with pytest.raises(SchemaError) as caught:
         read_labelled(uri, COLUMNS)
     label = word.strip()
-    assert str(caught.value) == (
-        f"{uri}: row 2: column 'category' has no label but {label!r}; fill it in or drop the row"
+    assert (
+        str(caught.value)
+        == f"{uri}: row 2: column 'category' has no label but {label!r}; fill it in or drop the row"
     )
 
 
@@ -126,7 +137,9 @@ def test_a_bundle_of_an_older_version_knows_its_labels_in_normal_form_too():
 
 def test_an_unknown_label_that_differs_in_case_names_the_one_that_may_be_meant(tmp_path):
     table = read_labelled(put(tmp_path / "a.parquet", ["мебель"]), COLUMNS)
-    with pytest.raises(SchemaError, match=r"row 1: label 'мебель' does not occur .*; is it 'Мебель'\?"):
+    with pytest.raises(
+        SchemaError, match=r"row 1: label 'мебель' does not occur .*; is it 'Мебель'\?"
+    ):
         clean_labelled(table, TextCleaner(), ["Йод", "Мебель"])
 
 
@@ -147,5 +160,9 @@ def test_subcategories_have_the_same_normal_form_and_the_same_words_for_none(tmp
 
 
 def test_expected_labels_of_hard_cases_have_the_same_normal_form(tmp_path):
-    pq.write_table(pa.table({"text": ["диван"], "label": ["Мебель\u00a0"]}), tmp_path / "hard.parquet")
-    assert read_texts(str(tmp_path / "hard.parquet"), "label", TextCleaner()) == [("диван", "диван", "Мебель")]
+    pq.write_table(
+        pa.table({"text": ["диван"], "label": ["Мебель\u00a0"]}), tmp_path / "hard.parquet"
+    )
+    assert read_texts(str(tmp_path / "hard.parquet"), "label", TextCleaner()) == [
+        ("диван", "диван", "Мебель")
+    ]

@@ -1,4 +1,5 @@
-"""Tables of Delta and Iceberg, made by their own libraries: what their log has removed is never read."""
+"""Tables of Delta and Iceberg, made by their own libraries: what their log has removed is never
+read."""
 
 import sys
 from pathlib import Path
@@ -12,8 +13,12 @@ from pyiceberg.catalog.memory import InMemoryCatalog
 from rubert_ood.ads.sources import list_tables, survey_tables
 from rubert_ood.errors import InputError, SettingsError
 
-OLD = pa.table({"ad_id": ["1", "2"], "description": ["старый", "старый"], "city": ["Нижний Новгород", "a b"]})
-NEW = pa.table({"ad_id": ["3", "4"], "description": ["новый", "новый"], "city": ["Нижний Новгород", "a b"]})
+OLD = pa.table(
+    {"ad_id": ["1", "2"], "description": ["старый", "старый"], "city": ["Нижний Новгород", "a b"]}
+)
+NEW = pa.table(
+    {"ad_id": ["3", "4"], "description": ["новый", "новый"], "city": ["Нижний Новгород", "a b"]}
+)
 
 
 def ids(uri: Path | str) -> list[str]:
@@ -51,11 +56,16 @@ def test_a_delta_table_is_read_by_its_log(delta: Path) -> None:
     assert survey_tables(str(delta)).ignored.num_like_data == 0
 
 
-def test_a_partitioned_delta_table_is_found_whatever_its_folders_are_called(tmp_path: Path, caplog) -> None:
+def test_a_partitioned_delta_table_is_found_whatever_its_folders_are_called(
+    tmp_path: Path, caplog
+) -> None:
     write_deltalake(tmp_path / "d", OLD, partition_by=["city"])
     write_deltalake(tmp_path / "d", NEW, partition_by=["city"], mode="overwrite")
     assert ids(tmp_path / "d") == ["3", "4"]
-    assert f"data      {tmp_path}/d: its partition columns are not in its files, and not read: city" in caplog.messages
+    assert (
+        f"data      {tmp_path}/d: its partition columns are not in its files, and not read: city"
+        in caplog.messages
+    )
 
 
 def test_a_delta_table_beside_plain_files_takes_nothing_from_them(delta: Path) -> None:
@@ -73,7 +83,9 @@ def test_a_delta_table_after_delete_and_vacuum_is_what_delta_says(delta: Path) -
 
 @pytest.mark.parametrize("pattern", ["*.parquet", "part-*"])
 def test_files_of_a_delta_table_without_its_log_are_refused(delta: Path, pattern: str) -> None:
-    with pytest.raises(InputError, match=rf"lies in the table {delta}, whose log says which files count"):
+    with pytest.raises(
+        InputError, match=rf"lies in the table {delta}, whose log says which files count"
+    ):
         list_tables(f"{delta}/{pattern}")
     (file, *_) = delta.glob("*.parquet")
     with pytest.raises(InputError, match="lies in the table"):
@@ -107,7 +119,9 @@ def test_an_iceberg_table_is_read_by_its_log(iceberg) -> None:
 def test_an_iceberg_table_with_a_renamed_column_is_refused(iceberg) -> None:
     with iceberg.update_schema() as change:
         change.rename_column("description", "text")
-    with pytest.raises(InputError, match=r"a column of this Iceberg table was renamed \(description to text\)"):
+    with pytest.raises(
+        InputError, match=r"a column of this Iceberg table was renamed \(description to text\)"
+    ):
         list_tables(str(folder_of(iceberg)))
 
 
@@ -119,7 +133,9 @@ def test_a_hudi_table_is_refused(tmp_path: Path) -> None:
         list_tables(str(tmp_path))
 
 
-def test_without_the_library_of_a_table_one_line_says_which(delta: Path, iceberg, monkeypatch) -> None:
+def test_without_the_library_of_a_table_one_line_says_which(
+    delta: Path, iceberg, monkeypatch
+) -> None:
     monkeypatch.setitem(sys.modules, "deltalake", None)
     monkeypatch.setitem(sys.modules, "pyiceberg.table", None)
     with pytest.raises(SettingsError, match=rf"^{delta}: .* pip install 'rubert_ood\[delta\]'$"):

@@ -45,7 +45,9 @@ def test_a_pattern_that_takes_bounded_time_is_compiled_as_it_is(pattern):
 )
 def test_a_pattern_whose_time_explodes_is_refused_in_a_second(pattern):
     started = time.thread_time()
-    with pytest.raises(ValueError, match=r"explodes with the length|matches where there is nothing"):
+    with pytest.raises(
+        ValueError, match=r"explodes with the length|matches where there is nothing"
+    ):
         compile_bounded(pattern)
     assert time.thread_time() - started < 5
 

@@ -3,7 +3,14 @@ import pyarrow.compute as pc
 import pytest
 
 from rubert_ood.ads import schema
-from rubert_ood.ads.schema import as_plain, as_text, check_type, decoded, plain_type, resolve_columns
+from rubert_ood.ads.schema import (
+    as_plain,
+    as_text,
+    check_type,
+    decoded,
+    plain_type,
+    resolve_columns,
+)
 from rubert_ood.errors import SchemaError
 from rubert_ood.settings import ColumnSettings
 
@@ -19,13 +26,17 @@ def not_utf8(kind: pa.DataType) -> pa.Array:
 
 
 def test_default_names_are_found() -> None:
-    assert resolve_columns("ads.csv", FULL, ColumnSettings(), ROLES) == {role: role for role in ROLES}
+    assert resolve_columns("ads.csv", FULL, ColumnSettings(), ROLES) == {
+        role: role for role in ROLES
+    }
 
 
 def test_own_names_are_found_and_only_the_asked_roles() -> None:
     schema = pa.schema([("текст", pa.string()), ("id", pa.int64()), ("price", pa.int64())])
     columns = ColumnSettings(ad_id="id", description="текст")
-    found = resolve_columns("ads.csv", schema, columns, ("ad_id", "title", "description"), carry=("price", "id"))
+    found = resolve_columns(
+        "ads.csv", schema, columns, ("ad_id", "title", "description"), carry=("price", "id")
+    )
     assert found == {"ad_id": "id", "description": "текст"}
 
 
@@ -43,7 +54,9 @@ def test_an_optional_column_named_explicitly_must_exist(role: str, name: str | N
     with pytest.raises(SchemaError) as caught:
         resolve_columns("ads.csv", schema, ColumnSettings(**{role: name}), ROLES)
     rest = ", ".join(schema.names)
-    assert str(caught.value) == f"ads.csv: no column '{name}' (setting columns.{role}); it has: {rest}"
+    assert (
+        str(caught.value) == f"ads.csv: no column '{name}' (setting columns.{role}); it has: {rest}"
+    )
 
 
 @pytest.mark.parametrize("role", ["title", "city"])
@@ -54,12 +67,22 @@ def test_null_switches_an_optional_column_off(role: str) -> None:
 @pytest.mark.parametrize("role", ["ad_id", "description", "category"])
 def test_a_missing_column_is_named_with_what_the_table_has(role: str) -> None:
     with pytest.raises(SchemaError) as caught:
-        resolve_columns("s3://b/ads.csv", pa.schema([("a", pa.string()), ("b", pa.null())]), ColumnSettings(), [role])
-    assert str(caught.value) == f"s3://b/ads.csv: no column '{role}' (setting columns.{role}); it has: a, b"
+        resolve_columns(
+            "s3://b/ads.csv",
+            pa.schema([("a", pa.string()), ("b", pa.null())]),
+            ColumnSettings(),
+            [role],
+        )
+    assert (
+        str(caught.value)
+        == f"s3://b/ads.csv: no column '{role}' (setting columns.{role}); it has: a, b"
+    )
 
 
 def test_a_missing_carried_column_is_named() -> None:
-    with pytest.raises(SchemaError, match=r"^f: no column 'price' \(carry_columns\); it has: ad_id, "):
+    with pytest.raises(
+        SchemaError, match=r"^f: no column 'price' \(carry_columns\); it has: ad_id, "
+    ):
         resolve_columns("f", FULL, ColumnSettings(), ["ad_id"], carry=["city", "price"])
 
 
@@ -76,9 +99,22 @@ def test_two_columns_of_one_name_that_nobody_reads_do_not_matter() -> None:
     assert resolve_columns("f", schema, ColumnSettings(), ["ad_id"]) == {"ad_id": "ad_id"}
 
 
-TEXT_TYPES = [pa.string(), pa.large_string(), pa.string_view(), pa.null(), pa.dictionary(pa.int8(), pa.string())]
+TEXT_TYPES = [
+    pa.string(),
+    pa.large_string(),
+    pa.string_view(),
+    pa.null(),
+    pa.dictionary(pa.int8(), pa.string()),
+]
 INTEGER_TYPES = [pa.int64(), pa.uint8(), pa.dictionary(pa.int32(), pa.int16())]
-OTHER_TYPES = [pa.float64(), pa.bool_(), pa.date32(), pa.binary(), pa.list_(pa.string()), pa.decimal128(5)]
+OTHER_TYPES = [
+    pa.float64(),
+    pa.bool_(),
+    pa.date32(),
+    pa.binary(),
+    pa.list_(pa.string()),
+    pa.decimal128(5),
+]
 
 
 @pytest.mark.parametrize("role", ["title", "description", "city"])
@@ -124,7 +160,11 @@ def test_as_text_keeps_texts_of_every_kind(column: pa.Array) -> None:
 
 def test_as_text_writes_integers_and_nulls() -> None:
     assert as_text(pa.chunked_array([[7, None, -1]])).to_pylist() == ["7", None, "-1"]
-    assert as_text(pa.chunked_array([pa.array([7, None, 7]).dictionary_encode()])).to_pylist() == ["7", None, "7"]
+    assert as_text(pa.chunked_array([pa.array([7, None, 7]).dictionary_encode()])).to_pylist() == [
+        "7",
+        None,
+        "7",
+    ]
     assert as_text(pa.chunked_array([pa.nulls(2)])).to_pylist() == [None, None]
     assert as_text(pa.chunked_array([], pa.int64())).to_pylist() == []
 
@@ -143,7 +183,9 @@ def test_what_is_not_utf8_stays_bytes_and_the_rest_text(kind: pa.DataType) -> No
 def _views(values: list[str | None]) -> pa.Array:
     """A dictionary of string_view, as DataFusion writes it."""
     known = sorted({value for value in values if value is not None})
-    indices = pa.array([None if value is None else known.index(value) for value in values], pa.int8())
+    indices = pa.array(
+        [None if value is None else known.index(value) for value in values], pa.int8()
+    )
     return pa.DictionaryArray.from_arrays(indices, pa.array(known, pa.string_view()))
 
 
@@ -162,14 +204,19 @@ PLAIN = [
         pa.array([{"x": ["а"]}, None], pa.struct([("x", pa.list_(pa.string_view()))])),
         pa.struct([("x", pa.list_(pa.string()))]),
     ),
-    (pa.array([[("а", "б")], None], pa.map_(pa.string_view(), pa.string_view())), pa.map_(pa.string(), pa.string())),
+    (
+        pa.array([[("а", "б")], None], pa.map_(pa.string_view(), pa.string_view())),
+        pa.map_(pa.string(), pa.string()),
+    ),
     (pa.array([1, None]).dictionary_encode(), pa.int64()),
     (pa.array([1.5, None]), pa.float64()),
     (pa.nulls(2), pa.null()),
 ]
 
 
-@pytest.mark.parametrize(("column", "plain"), PLAIN, ids=[str(column.type).replace("\n", " ") for column, _ in PLAIN])
+@pytest.mark.parametrize(
+    ("column", "plain"), PLAIN, ids=[str(column.type).replace("\n", " ") for column, _ in PLAIN]
+)
 def test_as_plain_keeps_the_values_of_every_type_in_one_that_can_be_filtered(
     column: pa.Array, plain: pa.DataType
 ) -> None:
@@ -178,14 +225,20 @@ def test_as_plain_keeps_the_values_of_every_type_in_one_that_can_be_filtered(
     got = as_plain(pa.chunked_array([column, column[1:]]))
     assert got.type == plain
     assert got.to_pylist() == column.to_pylist() + column[1:].to_pylist()
-    assert got.filter(pa.array([False] * (len(got) - 1) + [True])).to_pylist() == [column[-1].as_py()]
+    assert got.filter(pa.array([False] * (len(got) - 1) + [True])).to_pylist() == [
+        column[-1].as_py()
+    ]
     assert as_plain(pa.chunked_array([], column.type)).type == plain
 
 
 def test_plain_type_keeps_the_names_inside_and_what_may_be_null() -> None:
     field = pa.field("element", pa.string_view(), nullable=False)
-    assert plain_type(pa.large_list(field)).value_field == pa.field("element", pa.string(), nullable=False)
-    assert plain_type(pa.struct([field])).field(0) == pa.field("element", pa.string(), nullable=False)
+    assert plain_type(pa.large_list(field)).value_field == pa.field(
+        "element", pa.string(), nullable=False
+    )
+    assert plain_type(pa.struct([field])).field(0) == pa.field(
+        "element", pa.string(), nullable=False
+    )
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,18 @@ def names(found: list, folder: Path) -> list[str]:
     return [file.uri[len(str(folder)) + 1 :] for file in found]
 
 
-def test_survey_tables_knows_parquet_by_its_first_bytes_where_the_name_does_not_say(tmp_path: Path) -> None:
-    there = ["_day=1/p.parquet", "a.PARQUET", "b.pq", "c.parq", "d.snappy", "part_000", "x/000000_0"]
+def test_survey_tables_knows_parquet_by_its_first_bytes_where_the_name_does_not_say(
+    tmp_path: Path,
+) -> None:
+    there = [
+        "_day=1/p.parquet",
+        "a.PARQUET",
+        "b.pq",
+        "c.parq",
+        "d.snappy",
+        "part_000",
+        "x/000000_0",
+    ]
     for name in there:
         put_parquet(tmp_path / name)
     put(tmp_path / "000001_0", b"text of hive")
@@ -43,15 +53,23 @@ def test_survey_tables_takes_csv_by_its_name_packed_or_not(tmp_path: Path) -> No
     assert names(survey_tables(str(tmp_path)).files, tmp_path) == there
 
 
-@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "b.orc", "c.avro", "d.xlsx", "e.csv.zip", "f.parquet.gz", "g"])
-def test_survey_tables_counts_a_file_that_looks_like_data_as_such(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["a.json", "a.jsonl", "b.orc", "c.avro", "d.xlsx", "e.csv.zip", "f.parquet.gz", "g"]
+)
+def test_survey_tables_counts_a_file_that_looks_like_data_as_such(
+    tmp_path: Path, name: str
+) -> None:
     put(tmp_path / "a.csv")
     put(tmp_path / name, gzip.compress(b"x"))
     assert survey_tables(str(tmp_path)).ignored == Ignored(1, 1, [f"{tmp_path}/{name}"])
 
 
-@pytest.mark.parametrize("name", ["README", "README.md", "notes.txt", "schema.json", "_manifest", "run.log", "a.sql"])
-def test_survey_tables_counts_a_file_that_stands_beside_data_apart(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["README", "README.md", "notes.txt", "schema.json", "_manifest", "run.log", "a.sql"]
+)
+def test_survey_tables_counts_a_file_that_stands_beside_data_apart(
+    tmp_path: Path, name: str
+) -> None:
     put(tmp_path / "a.csv")
     put(tmp_path / name)
     put(tmp_path / "empty", b"")
@@ -61,7 +79,14 @@ def test_survey_tables_counts_a_file_that_stands_beside_data_apart(tmp_path: Pat
 
 def test_survey_tables_passes_over_what_writers_leave_behind(tmp_path: Path) -> None:
     put(tmp_path / "a.csv")
-    for name in ("_SUCCESS", "_committed_1", "_started_1", "_metadata", "_common_metadata", "._a.csv"):
+    for name in (
+        "_SUCCESS",
+        "_committed_1",
+        "_started_1",
+        "_metadata",
+        "_common_metadata",
+        "._a.csv",
+    ):
         put(tmp_path / name)
     put_parquet(tmp_path / "_temporary" / "0" / "b.parquet")
     put_parquet(tmp_path / ".stage" / "b.parquet")
@@ -96,14 +121,17 @@ def test_survey_tables_names_the_first_few_that_look_like_data_first(tmp_path: P
     assert found.names == [f"{tmp_path}/x{number}.orc" for number in range(5)]
 
 
-def test_list_tables_warns_of_the_files_that_are_not_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_list_tables_warns_of_the_files_that_are_not_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     put(tmp_path / "a.csv")
     put(tmp_path / "b.json")
     put(tmp_path / "c.md")
     with caplog.at_level(logging.WARNING):
         list_tables(str(tmp_path))
     assert caplog.messages == [
-        f"data      2 file(s) are not read, 1 of them look like data: {tmp_path}/b.json, {tmp_path}/c.md"
+        f"data      2 file(s) are not read, 1 of them look like data: {tmp_path}/b.json,"
+        f" {tmp_path}/c.md"
     ]
 
 
@@ -111,7 +139,9 @@ def test_list_tables_of_a_place_without_tables_names_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=rf"^{tmp_path}: no Parquet or CSV file here$"):
         list_tables(str(tmp_path))
     put(tmp_path / "a.json")
-    with pytest.raises(InputError, match=rf"^{tmp_path}: no .* here; there is {tmp_path}/a.json, which is neither$"):
+    with pytest.raises(
+        InputError, match=rf"^{tmp_path}: no .* here; there is {tmp_path}/a.json, which is neither$"
+    ):
         list_tables(str(tmp_path))
     with pytest.raises(InputError, match="no such file, folder or bucket"):
         list_tables(str(tmp_path / "absent"))
@@ -122,4 +152,6 @@ def test_a_loop_of_links_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureF
     (tmp_path / "up").symlink_to(tmp_path)
     with caplog.at_level(logging.WARNING):
         assert names(list_tables(str(tmp_path)), tmp_path) == ["a.csv"]
-    assert caplog.messages == [f"data      {tmp_path}/up: a link to a folder above it; it is read once"]
+    assert caplog.messages == [
+        f"data      {tmp_path}/up: a link to a folder above it; it is read once"
+    ]

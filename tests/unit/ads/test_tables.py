@@ -59,22 +59,35 @@ def test_inspect_of_a_table_without_rows(tmp_path: Path) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(sizes=st.lists(st.integers(0, 40), min_size=1, max_size=8), batch_rows=st.integers(1, 50), data=st.data())
+@given(
+    sizes=st.lists(st.integers(0, 40), min_size=1, max_size=8),
+    batch_rows=st.integers(1, 50),
+    data=st.data(),
+)
 def test_every_range_equals_a_slice_of_the_whole_table(
     sizes: list[int], batch_rows: int, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     uri = str(tmp_path_factory.mktemp("ranges") / "a.parquet")
     num_rows = sum(sizes)
     rows = pa.table(
-        {"id": range(num_rows), "text": [f"объявление {row}" for row in range(num_rows)], "x": [0] * num_rows}
+        {
+            "id": range(num_rows),
+            "text": [f"объявление {row}" for row in range(num_rows)],
+            "x": [0] * num_rows,
+        }
     )
     bounds = [sum(sizes[:index]) for index in range(len(sizes))]
-    whole = write_groups(uri, [rows.slice(start, size) for start, size in zip(bounds, sizes, strict=True)])
+    whole = write_groups(
+        uri, [rows.slice(start, size) for start, size in zip(bounds, sizes, strict=True)]
+    )
     start = data.draw(st.integers(0, num_rows))
     stop = data.draw(st.one_of(st.none(), st.integers(start, num_rows + 5)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tables, "READ_BATCH_ROWS", batch_rows)
-        assert read_rows(uri, ["text", "id"], start=start, stop=stop) == whole.select(["text", "id"])[start:stop]
+        assert (
+            read_rows(uri, ["text", "id"], start=start, stop=stop)
+            == whole.select(["text", "id"])[start:stop]
+        )
 
 
 def test_all_ranges_of_a_small_file(tmp_path: Path) -> None:
@@ -87,7 +100,9 @@ def test_all_ranges_of_a_small_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
-def test_rows_come_few_at_a_time_after_a_batch_that_tells_the_schema(tmp_path: Path, suffix: str) -> None:
+def test_rows_come_few_at_a_time_after_a_batch_that_tells_the_schema(
+    tmp_path: Path, suffix: str
+) -> None:
     uri = str(tmp_path / f"a.{suffix}")
     rows = pa.table({"id": [str(row) for row in range(100)], "text": ["т"] * 100, "x": ["y"] * 100})
     if suffix == "csv":
@@ -126,7 +141,9 @@ def test_only_the_row_groups_of_the_range_are_read(tmp_path: Path) -> None:
     content[start : start + first.total_compressed_size] = b"\xff" * first.total_compressed_size
     uri.write_bytes(content)
     assert read_rows(str(uri), ["id"], start=1_000, stop=1_500) == rows[1_000:1_500]
-    assert message(InputError, read_rows, str(uri), ["id"]).startswith(f"{uri}: not readable as Parquet: ")
+    assert message(InputError, read_rows, str(uri), ["id"]).startswith(
+        f"{uri}: not readable as Parquet: "
+    )
 
 
 @pytest.mark.parametrize(
@@ -155,7 +172,9 @@ def test_column_types_survive(tmp_path: Path, column: pa.Array) -> None:
 def test_a_file_that_is_no_parquet_is_named(tmp_path: Path, content: bytes) -> None:
     uri = put(tmp_path / "a.parquet", content)
     assert message(InputError, inspect, uri).startswith(f"{uri}: not readable as Parquet: ")
-    assert message(InputError, read_rows, uri, ["text"]).startswith(f"{uri}: not readable as Parquet: ")
+    assert message(InputError, read_rows, uri, ["text"]).startswith(
+        f"{uri}: not readable as Parquet: "
+    )
 
 
 def test_a_truncated_parquet_file_is_named(tmp_path: Path) -> None:
@@ -171,7 +190,9 @@ def test_a_truncated_parquet_file_is_named(tmp_path: Path) -> None:
 def test_every_csv_value_is_text_as_written(tmp_path: Path) -> None:
     uri = put(tmp_path / "a.csv", "id,text,price\n007,true,1e5\n010,2026-01-01,\n,NA,NULL\n")
     info = inspect(uri)
-    assert info == TableInfo(pa.schema([(name, pa.string()) for name in ("id", "text", "price")]), [3], ",")
+    assert info == TableInfo(
+        pa.schema([(name, pa.string()) for name in ("id", "text", "price")]), [3], ","
+    )
     assert read_rows(uri, ["price", "id", "text"]).to_pydict() == {
         "price": ["1e5", "", "NULL"],
         "id": ["007", "010", ""],
@@ -182,10 +203,15 @@ def test_every_csv_value_is_text_as_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 @pytest.mark.parametrize("blank", ["", "blank"])
-def test_line_ends_byte_order_mark_and_blank_first_lines(tmp_path: Path, newline: str, mark: str, blank: str) -> None:
+def test_line_ends_byte_order_mark_and_blank_first_lines(
+    tmp_path: Path, newline: str, mark: str, blank: str
+) -> None:
     lines = [""] * bool(blank) + ["id,text", "007,да", "008,нет", ""]
     uri = put(tmp_path / "a.csv", mark * (not blank) + newline.join(lines))
-    assert read_rows(uri, ["id", "text"]).to_pydict() == {"id": ["007", "008"], "text": ["да", "нет"]}
+    assert read_rows(uri, ["id", "text"]).to_pydict() == {
+        "id": ["007", "008"],
+        "text": ["да", "нет"],
+    }
     assert inspect(uri).schema.names == ["id", "text"]
 
 
@@ -212,13 +238,19 @@ def test_csv_equals_the_reader_of_python(
     start = data.draw(st.integers(0, len(rows)))
     stop = data.draw(st.one_of(st.none(), st.integers(start, len(rows) + 2)))
     table = read_rows(uri, ["text", "id"], start=start, stop=stop)
-    assert list(zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True)) == rows[start:stop]
+    assert (
+        list(zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True))
+        == rows[start:stop]
+    )
 
 
 def test_a_long_csv_is_cut_like_a_slice(tmp_path: Path) -> None:
     """More than one block of the CSV reader (1 MiB)."""
     texts = [f"объявление {row} " + "х" * 100 for row in range(20_000)]
-    uri = put(tmp_path / "a.csv", "id,text\n" + "".join(f'{row:06},"{text}\n"\n' for row, text in enumerate(texts)))
+    uri = put(
+        tmp_path / "a.csv",
+        "id,text\n" + "".join(f'{row:06},"{text}\n"\n' for row, text in enumerate(texts)),
+    )
     part = read_rows(uri, ["id", "text"], start=9_990, stop=15_000)
     assert part["id"].to_pylist() == [f"{row:06}" for row in range(9_990, 15_000)]
     assert part["text"].to_pylist() == [f"{text}\n" for text in texts[9_990:15_000]]
@@ -226,14 +258,21 @@ def test_a_long_csv_is_cut_like_a_slice(tmp_path: Path) -> None:
 
 def test_a_csv_with_a_header_alone_has_no_row_group(tmp_path: Path) -> None:
     uri = put(tmp_path / "a.csv", "id,text\n")
-    assert inspect(uri) == TableInfo(pa.schema([("id", pa.string()), ("text", pa.string())]), [], ",")
+    assert inspect(uri) == TableInfo(
+        pa.schema([("id", pa.string()), ("text", pa.string())]), [], ","
+    )
     assert read_rows(uri, ["text"]).num_rows == 0
 
 
-@pytest.mark.parametrize("header", ["id,text,id", "\ufeffid,text,id", 'text,"id","id"', '"a\nb",id,id', "\nid,id"])
+@pytest.mark.parametrize(
+    "header", ["id,text,id", "\ufeffid,text,id", 'text,"id","id"', '"a\nb",id,id', "\nid,id"]
+)
 def test_a_repeated_csv_column_is_named(tmp_path: Path, header: str) -> None:
     uri = put(tmp_path / "a.csv", f"{header}\n1,2,3\n")
-    assert message(SchemaError, inspect, uri) == f"{uri}: the column name 'id' stands in the header twice"
+    assert (
+        message(SchemaError, inspect, uri)
+        == f"{uri}: the column name 'id' stands in the header twice"
+    )
 
 
 @pytest.mark.parametrize(
@@ -248,9 +287,20 @@ def test_a_repeated_csv_column_is_named(tmp_path: Path, header: str) -> None:
         (b"id,text\n" + b"1,x\n" * 5_000 + "2,шины\n".encode("cp1251"), "save it as UTF-8"),
         (b'"id,text\n' + b"x" * 200_000, "line 1: unexpected end of data"),
     ],
-    ids=["empty", "short row", "long row", "CP1251", "CP1251 header", "UTF-16", "late CP1251", "header"],
+    ids=[
+        "empty",
+        "short row",
+        "long row",
+        "CP1251",
+        "CP1251 header",
+        "UTF-16",
+        "late CP1251",
+        "header",
+    ],
 )
-def test_a_csv_that_cannot_be_read_is_named_with_the_reason(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_a_csv_that_cannot_be_read_is_named_with_the_reason(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
     uri = put(tmp_path / "a.csv", content)
     for line in (message(InputError, inspect, uri), message(InputError, read_rows, uri, ["text"])):
         assert line.startswith(f"{uri}: not readable as CSV: ")
@@ -261,7 +311,10 @@ def test_an_unclosed_quote_is_named_and_loses_no_rows(tmp_path):
     path = tmp_path / "ads.csv"
     path.write_text('ad_id,description\n1,"диван\n2,стол\n3,стул\n', encoding="utf-8")
     with pytest.raises(
-        InputError, match=r"ads\.csv: not readable as CSV: the row that begins in line 2: unexpected end of data"
+        InputError,
+        match=(
+            r"ads\.csv: not readable as CSV: the row that begins in line 2: unexpected end of data"
+        ),
     ):
         read_rows(str(path), ["ad_id"])
 
@@ -312,7 +365,9 @@ def _grow(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.csv"])
 @pytest.mark.parametrize("change", [_in_place, _replace, _truncate, _grow, Path.unlink])
-def test_read_rows_of_a_file_that_changed_since_it_was_listed_says_so(tmp_path: Path, name: str, change) -> None:
+def test_read_rows_of_a_file_that_changed_since_it_was_listed_says_so(
+    tmp_path: Path, name: str, change
+) -> None:
     path = tmp_path / name
     if name == "a.csv":
         put(path, "id\n1\n")
@@ -335,7 +390,9 @@ def read_version(uri: str, version: str) -> None:
 
 
 @pytest.mark.parametrize("change", [_in_place, _replace, _grow])
-def test_read_rows_of_a_file_that_changes_while_it_is_read_says_so(tmp_path: Path, change, monkeypatch) -> None:
+def test_read_rows_of_a_file_that_changes_while_it_is_read_says_so(
+    tmp_path: Path, change, monkeypatch
+) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"id": ["1"]}), path)
     version = list_below(str(path)).files[0].version
@@ -353,8 +410,14 @@ def test_read_rows_of_a_file_that_changes_while_it_is_read_says_so(tmp_path: Pat
 
 
 def _claim(path: Path, num_rows: int) -> None:
-    """Write a table of two rows whose footer says another number, in every place (a varint of thrift)."""
-    pq.write_table(pa.table({"id": pa.array([1, 2], pa.int8())}), path, compression="none", write_statistics=False)
+    """Write a table of two rows whose footer says another number, in every place (a varint of
+    thrift)."""
+    pq.write_table(
+        pa.table({"id": pa.array([1, 2], pa.int8())}),
+        path,
+        compression="none",
+        write_statistics=False,
+    )
     data = path.read_bytes()
     size = int.from_bytes(data[-8:-4], "little")
     footer = data[-8 - size : -8]

@@ -34,11 +34,17 @@ LETTERS = "абвгдеёжзийклмнопрстуфхцчшщъыьэюяА�
 
 
 def expected(text: str, cities: tuple[str, ...] = CITIES, noise: tuple[str, ...] = NOISE) -> str:
-    """Clean by the rules of docs/design.md, with one plain alternation sorted by length instead of a prefix tree."""
+    """Clean by the rules of docs/design.md, with one plain alternation sorted by length instead of
+    a prefix tree."""
     text = re.sub(r"(\+?\d[\d\-\s]{6,}\d)", " ", text)
     for words in (cities, noise):
         longest_first = sorted(words, key=len, reverse=True)
-        text = re.sub(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)", " ", text, flags=re.IGNORECASE)
+        text = re.sub(
+            rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)",
+            " ",
+            text,
+            flags=re.IGNORECASE,
+        )
     return re.sub(r"\s+", " ", text.lower()).strip()
 
 
@@ -54,11 +60,13 @@ words = st.one_of(
     st.sampled_from(NOISE).map(str.capitalize),
     phone_like(),
     st.text(LETTERS, max_size=8),
-    st.sampled_from(("москвашина", "Подмосква", "Уфа2", "Орск_", "торговля", "договорная", "продамся", "рост")),
+    st.sampled_from(
+        ("москвашина", "Подмосква", "Уфа2", "Орск_", "торговля", "договорная", "продамся", "рост")
+    ),
 )
-texts = st.lists(st.tuples(words, st.sampled_from((" ", " ", "", "-", ", ", "\n", "  "))), max_size=12).map(
-    lambda pairs: "".join(word + gap for word, gap in pairs)
-)
+texts = st.lists(
+    st.tuples(words, st.sampled_from((" ", " ", "", "-", ", ", "\n", "  "))), max_size=12
+).map(lambda pairs: "".join(word + gap for word, gap in pairs))
 
 
 @given(texts)
@@ -68,7 +76,9 @@ def test_cleaning_equals_a_plain_alternation(text: str) -> None:
 
 @given(
     texts,
-    st.lists(st.text("абв -.+(", min_size=1, max_size=5).filter(str.strip), min_size=1, max_size=12),
+    st.lists(
+        st.text("абв -.+(", min_size=1, max_size=5).filter(str.strip), min_size=1, max_size=12
+    ),
 )
 def test_any_set_of_names_gives_what_a_plain_alternation_gives(text: str, names: list[str]) -> None:
     cities = tuple(name.strip() for name in names)
@@ -120,7 +130,9 @@ def test_phones_are_removed(phone: str) -> None:
     assert TextCleaner().clean(f"Звоните {phone}, Анна") == "звоните , анна"
 
 
-@pytest.mark.parametrize("number", ["1234567", "12 500", "2026", "195/65 r15", "1.234.567.890", "5 000 р", "1-2-3"])
+@pytest.mark.parametrize(
+    "number", ["1234567", "12 500", "2026", "195/65 r15", "1.234.567.890", "5 000 р", "1-2-3"]
+)
 def test_other_numbers_stay(number: str) -> None:
     assert TextCleaner().clean(f"цена {number}") == f"цена {number}"
 
@@ -144,19 +156,26 @@ def test_noise_words(text: str, cleaned: str) -> None:
 
 
 def test_own_pattern_and_words_replace_the_defaults() -> None:
-    cleaner = TextCleaner(phone_pattern=r"тел\S+", noise_words=["Срочно", "  ", ""], cities=[" Уфа ", "уфа", ""])
+    cleaner = TextCleaner(
+        phone_pattern=r"тел\S+", noise_words=["Срочно", "  ", ""], cities=[" Уфа ", "уфа", ""]
+    )
     assert cleaner.clean("Срочно продам 89161234567 тел123 УФА") == "продам 89161234567"
     assert cleaner.noise_words == ["срочно"]
     assert cleaner.cities == ["уфа"]
 
 
 def test_nothing_to_remove_leaves_the_text() -> None:
-    assert TextCleaner(noise_words=(), cities=()).clean("  Продам\tдиван\r\n Уфа ") == "продам диван уфа"
+    assert (
+        TextCleaner(noise_words=(), cities=()).clean("  Продам\tдиван\r\n Уфа ")
+        == "продам диван уфа"
+    )
     assert TextCleaner().clean("") == ""
 
 
 def test_a_broken_phone_pattern_is_a_setting_error() -> None:
-    with pytest.raises(SettingsError, match=r"^cleaner\.phone_pattern: it is not a regular expression: .+$"):
+    with pytest.raises(
+        SettingsError, match=r"^cleaner\.phone_pattern: it is not a regular expression: .+$"
+    ):
         TextCleaner(phone_pattern="(")
 
 
@@ -177,7 +196,9 @@ def test_time_does_not_grow_with_the_number_of_cities() -> None:
     rng = Random(0)
     letters = "абвгдежзиклмнопрстуфхцчшыэюя"
     names = ["".join(rng.choices(letters, k=rng.randint(4, 10))) for _ in range(5_000)]
-    vocabulary = ["".join(rng.choices(letters, k=rng.randint(2, 10))) for _ in range(20_000)] + names[:200]
+    vocabulary = [
+        "".join(rng.choices(letters, k=rng.randint(2, 10))) for _ in range(20_000)
+    ] + names[:200]
     ads = [" ".join(rng.choices(vocabulary, k=60)) for _ in range(1_000)]
     few, many = TextCleaner(cities=names[:5]), TextCleaner(cities=names)
     assert many.clean(ads[0]) == expected(ads[0], tuple(names))
@@ -196,14 +217,21 @@ def test_time_does_not_grow_with_the_number_of_cities() -> None:
 
 @pytest.mark.parametrize(
     ("title", "description", "text"),
-    [("Диван", "угловой", "Диван угловой"), (None, "угловой", " угловой"), ("Диван", None, "Диван "), (None, "", " ")],
+    [
+        ("Диван", "угловой", "Диван угловой"),
+        (None, "угловой", " угловой"),
+        ("Диван", None, "Диван "),
+        (None, "", " "),
+    ],
 )
 def test_ad_text_joins_what_there_is(title: str | None, description: str | None, text: str) -> None:
     assert ad_text(title, description) == text
 
 
 def test_text_key_is_the_blake2b_of_the_utf8_text() -> None:
-    assert text_key("зимняя резина") == "ba52b78c938fae394779b45f037dedb4"  # printf 'зимняя резина' | b2sum -l 128
+    assert (
+        text_key("зимняя резина") == "ba52b78c938fae394779b45f037dedb4"
+    )  # printf 'зимняя резина' | b2sum -l 128
     assert text_key("") == "cae66941d9efbd404e4d88758ea67670"
 
 

@@ -59,7 +59,10 @@ def test_the_precision_comes_back(bundle, small_checkpoint, tmp_path):
     uri = str(tmp_path / "v2")
     quantised = _write(bundle, uri, small_checkpoint, precision="int8", agreement=agreement)
     assert quantised.precision == "int8"
-    assert json.loads((tmp_path / "v2" / "precision.json").read_text()) == {"precision": "int8", "agreement": agreement}
+    assert json.loads((tmp_path / "v2" / "precision.json").read_text()) == {
+        "precision": "int8",
+        "agreement": agreement,
+    }
     assert quantised.fingerprint != bundle.fingerprint
 
 
@@ -68,11 +71,15 @@ def test_the_reference_comes_back_exactly(bundle, small_checkpoint, tmp_path):
     rng = np.random.default_rng(0)
     parts = [
         Outputs(
-            rng.normal(size=(n, 5)).astype(np.float32), rng.normal(size=(n, 32)).astype(np.float32), np.arange(n) % 5
+            rng.normal(size=(n, 5)).astype(np.float32),
+            rng.normal(size=(n, 32)).astype(np.float32),
+            np.arange(n) % 5,
         )
         for n in (7, 3)
     ]
-    got = load_reference(_write(bundle, tmp_path / "v2", small_checkpoint, reference=Reference(*parts)))
+    got = load_reference(
+        _write(bundle, tmp_path / "v2", small_checkpoint, reference=Reference(*parts))
+    )
     for ours, theirs in zip((got.train, got.calibration), parts, strict=True):
         for name in ("logits_NC", "cls_NH", "labels_N"):
             np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
@@ -93,7 +100,9 @@ def _edit_manifest(folder: Path, change) -> None:
 
 
 def _fingerprint(files: dict) -> str:
-    return hashlib.sha256("".join(f"{name} {files[name]['sha256']}\n" for name in sorted(files)).encode()).hexdigest()
+    return hashlib.sha256(
+        "".join(f"{name} {files[name]['sha256']}\n" for name in sorted(files)).encode()
+    ).hexdigest()
 
 
 def test_every_number_comes_back_exactly(bundle, fitted):
@@ -135,7 +144,9 @@ def test_transformers_loads_the_folder_as_it_is(bundle, small_checkpoint, ad_tex
 def test_the_files_and_their_keys(bundle, fitted):
     folder = Path(bundle.folder)
     assert set(os.listdir(folder)) == FILES | {"manifest.json"}
-    assert json.loads((folder / "label_mapping.json").read_text("utf-8")) == {"labels": fitted.labels}
+    assert json.loads((folder / "label_mapping.json").read_text("utf-8")) == {
+        "labels": fitted.labels
+    }
     assert "Животные" in (folder / "label_mapping.json").read_text("utf-8")
     temperature = json.loads((folder / "temperature.json").read_text())
     assert set(temperature) == {"temperature", "nll_before", "nll_after", "at_bound"}
@@ -143,7 +154,11 @@ def test_the_files_and_their_keys(bundle, fitted):
     rule = json.loads((folder / "ood_threshold.json").read_text())
     fitted_on = {"threshold", "mu", "sigma", "shrinkage", "calibrated_on"}
     assert set(rule) == fitted_on | set(DecisionSettings.model_fields)
-    assert (rule["threshold"], rule["z_thr"], rule["top_k"]) == (fitted.thresholds.threshold, 0.5, 3)
+    assert (rule["threshold"], rule["z_thr"], rule["top_k"]) == (
+        fitted.thresholds.threshold,
+        0.5,
+        3,
+    )
     arrays = load_file(folder / "ood_statistics.safetensors")
     assert {name: array.shape for name, array in arrays.items()} == {
         "means": (5, 32),
@@ -161,7 +176,11 @@ def test_the_manifest_describes_every_file(bundle):
         data = (folder / name).read_bytes()
         assert entry == {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
     assert manifest["fingerprint"] == bundle.fingerprint == _fingerprint(manifest["files"])
-    assert (manifest["version"], manifest["code_version"], manifest["format"]) == ("v1", __version__, 3)
+    assert (manifest["version"], manifest["code_version"], manifest["format"]) == (
+        "v1",
+        __version__,
+        3,
+    )
 
 
 def test_nothing_in_it_is_a_pickle_or_an_archive(bundle):
@@ -176,7 +195,9 @@ def test_nothing_in_it_is_a_pickle_or_an_archive(bundle):
 
 def test_the_same_content_has_the_same_fingerprint(bundle, small_checkpoint, tmp_path):
     assert _write(bundle, tmp_path / "v2", small_checkpoint).fingerprint == bundle.fingerprint
-    loose = dataclasses.replace(bundle.fitted, decision=bundle.fitted.decision.model_copy(update={"tau_other": 0.51}))
+    loose = dataclasses.replace(
+        bundle.fitted, decision=bundle.fitted.decision.model_copy(update={"tau_other": 0.51})
+    )
     other = _write(dataclasses.replace(bundle, fitted=loose), tmp_path / "v3", small_checkpoint)
     assert other.fingerprint != bundle.fingerprint
 
@@ -204,11 +225,17 @@ def test_a_bundle_that_an_earlier_version_wrote_is_one_line(copy):
     data = (copy / "text.json").read_bytes()
 
     def describe(manifest):
-        manifest["files"]["text.json"] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+        manifest["files"]["text.json"] = {
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "size": len(data),
+        }
         manifest |= {"fingerprint": _fingerprint(manifest["files"]), "code_version": "0.1.9"}
 
     _edit_manifest(copy, describe)
-    with pytest.raises(BundleError, match=r"rubert_ood 0\.1\.9 wrote it otherwise .*it lacks 'long_text'.*train again"):
+    with pytest.raises(
+        BundleError,
+        match=r"rubert_ood 0\.1\.9 wrote it otherwise .*it lacks 'long_text'.*train again",
+    ):
         load_bundle(str(copy))
 
 
@@ -232,7 +259,10 @@ def test_a_longer_file_is_named(copy):
         ('{"format": [3], "files": {}}', r"bundle format \[3\]"),
         ("[" * 100_000, r"manifest\.json: it is not JSON"),
         (
-            '{"format": 3, "version": "v1", "created_at": "", "code_version": "", "fingerprint": "0", "files": {}}',
+            (
+                '{"format": 3, "version": "v1", "created_at": "", "code_version": "",'
+                ' "fingerprint": "0", "files": {}}'
+            ),
             "own fingerprint",
         ),
     ],
@@ -269,7 +299,10 @@ def test_a_manifest_that_follows_a_changed_file_has_another_fingerprint(copy):
 
     def follow(manifest):
         data = (copy / "README.md").read_bytes()
-        manifest["files"]["README.md"] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+        manifest["files"]["README.md"] = {
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "size": len(data),
+        }
 
     _edit_manifest(copy, follow)
     with pytest.raises(BundleError, match="own fingerprint"):
@@ -295,7 +328,9 @@ def test_a_slash_at_the_end_is_the_same_bundle(bundle):
 
 
 @pytest.mark.parametrize("broken", ["os.rename", "shutil.copyfile"])
-def test_a_write_that_fails_half_way_leaves_no_bundle(bundle, small_checkpoint, tmp_path, monkeypatch, broken):
+def test_a_write_that_fails_half_way_leaves_no_bundle(
+    bundle, small_checkpoint, tmp_path, monkeypatch, broken
+):
     module, function = (os, "rename") if broken == "os.rename" else (shutil, "copyfile")
     whole = getattr(module, function)
     uri = tmp_path / "bundles" / "v1"
@@ -313,4 +348,6 @@ def test_a_write_that_fails_half_way_leaves_no_bundle(bundle, small_checkpoint, 
     assert list(uri.parent.iterdir()) == []
     with pytest.raises(BundleError, match="no bundle here"):
         load_bundle(str(uri))
-    assert _write(bundle, uri, small_checkpoint).fingerprint == bundle.fingerprint  # and the next attempt succeeds
+    assert (
+        _write(bundle, uri, small_checkpoint).fingerprint == bundle.fingerprint
+    )  # and the next attempt succeeds

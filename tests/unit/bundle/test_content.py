@@ -30,8 +30,12 @@ def whole(bundle, tmp_path_factory) -> Path:
     parts = []
     for rows in (7, 3):
         logits, cls = rng.normal(size=(rows, 5)), rng.normal(size=(rows, 32))
-        parts.append(Outputs(logits.astype(np.float32), cls.astype(np.float32), np.arange(rows) % 5))
-    head = SubHead(["Двери", "Столы"], rng.normal(size=(2, 32)), rng.normal(size=2), {"accuracy": 0.9})
+        parts.append(
+            Outputs(logits.astype(np.float32), cls.astype(np.float32), np.arange(rows) % 5)
+        )
+    head = SubHead(
+        ["Двери", "Столы"], rng.normal(size=(2, 32)), rng.normal(size=2), {"accuracy": 0.9}
+    )
     uri = str(tmp_path_factory.mktemp("whole") / "v2")
     derive_bundle(bundle, uri, reference=Reference(*parts), subheads=SubHeads({"Мебель": head}))
     return Path(uri)
@@ -70,7 +74,9 @@ def replaced(name: str, old: str, new: str) -> Change:
 
 
 def array(name: str, key: str, change: Callable[[np.ndarray], np.ndarray]) -> Change:
-    return lambda folder: edit_arrays(folder, name, lambda arrays: arrays.update({key: change(arrays[key])}))
+    return lambda folder: edit_arrays(
+        folder, name, lambda arrays: arrays.update({key: change(arrays[key])})
+    )
 
 
 def without(name: str, key: str) -> Change:
@@ -116,40 +122,106 @@ def subhead(**changes: object) -> Change:
 LAYER = "bert.encoder.layer.1.output.dense.weight"
 CASES: dict[str, tuple[Change, str]] = {
     # T
-    "t_zero": (keys("temperature.json", temperature=0), r"temperature: expected greater than 0, got 0"),
-    "t_negative": (keys("temperature.json", temperature=-1.5), r"temperature: expected greater than 0, got -1.5"),
-    "t_nan": (replaced("temperature.json", '"temperature": ', '"temperature": NaN, "x": '), "temperature.json: "),
-    "t_infinite": (keys("temperature.json", temperature=float("inf")), "temperature: expected a finite number"),
-    "t_too_large": (replaced("temperature.json", '"temperature": ', '"temperature": 1e999, "x": '), "finite number"),
-    "t_text": (keys("temperature.json", temperature="1.5"), r"temperature: expected a valid number, got '1.5'"),
-    "t_bool": (keys("temperature.json", temperature=True), r"temperature: expected a valid number, got True"),
-    "t_null": (keys("temperature.json", temperature=None), r"temperature: expected a valid number, got None"),
-    "t_absent": (keys("temperature.json", del_temperature=0), r"temperature.json: it lacks 'temperature'; restore"),
+    "t_zero": (
+        keys("temperature.json", temperature=0),
+        r"temperature: expected greater than 0, got 0",
+    ),
+    "t_negative": (
+        keys("temperature.json", temperature=-1.5),
+        r"temperature: expected greater than 0, got -1.5",
+    ),
+    "t_nan": (
+        replaced("temperature.json", '"temperature": ', '"temperature": NaN, "x": '),
+        "temperature.json: ",
+    ),
+    "t_infinite": (
+        keys("temperature.json", temperature=float("inf")),
+        "temperature: expected a finite number",
+    ),
+    "t_too_large": (
+        replaced("temperature.json", '"temperature": ', '"temperature": 1e999, "x": '),
+        "finite number",
+    ),
+    "t_text": (
+        keys("temperature.json", temperature="1.5"),
+        r"temperature: expected a valid number, got '1.5'",
+    ),
+    "t_bool": (
+        keys("temperature.json", temperature=True),
+        r"temperature: expected a valid number, got True",
+    ),
+    "t_null": (
+        keys("temperature.json", temperature=None),
+        r"temperature: expected a valid number, got None",
+    ),
+    "t_absent": (
+        keys("temperature.json", del_temperature=0),
+        r"temperature.json: it lacks 'temperature'; restore",
+    ),
     "t_list": (text("temperature.json", "[1.5]"), r"temperature.json: expected an object"),
-    "t_twice": (replaced("temperature.json", "{", '{"temperature": 1.0,'), "the key 'temperature' stands in it twice"),
+    "t_twice": (
+        replaced("temperature.json", "{", '{"temperature": 1.0,'),
+        "the key 'temperature' stands in it twice",
+    ),
     "t_unknown_key": (keys("temperature.json", temprature=1), "it has an unknown key 'temprature'"),
-    "t_huge": (text("temperature.json", '{"temperature": 1' + "0" * 5000 + "}"), "temperature.json: it is not JSON"),
+    "t_huge": (
+        text("temperature.json", '{"temperature": 1' + "0" * 5000 + "}"),
+        "temperature.json: it is not JSON",
+    ),
     "t_deep": (text("temperature.json", "[" * 200_000), "temperature.json: it is not JSON"),
-    "t_not_utf8": (text("temperature.json", b'{"temperature": "\xff"}'), "temperature.json: it is not JSON"),
+    "t_not_utf8": (
+        text("temperature.json", b'{"temperature": "\xff"}'),
+        "temperature.json: it is not JSON",
+    ),
     "t_empty": (text("temperature.json", ""), "temperature.json: it is not JSON"),
-    "t_worsens": (keys("temperature.json", nll_after=512.0), "nll_after 512 is more than nll_before"),
+    "t_worsens": (
+        keys("temperature.json", nll_after=512.0),
+        "nll_after 512 is more than nll_before",
+    ),
     # thresholds and rule
-    "threshold_nan": (replaced("ood_threshold.json", '"threshold": ', '"threshold": NaN, "x": '), "ood_threshold.json"),
-    "threshold_negative": (keys("ood_threshold.json", threshold=-1), "threshold: expected greater than 0"),
-    "threshold_moved": (keys("ood_threshold.json", threshold=1e9), "is not a quantile of calibration_d2"),
-    "sigma_negative": (keys("ood_threshold.json", sigma=-0.1), "sigma: expected greater than or equal to 0"),
-    "sigma_moved": (keys("ood_threshold.json", sigma=0.0), "calibration_d2 has another mean or deviation"),
-    "mu_moved": (keys("ood_threshold.json", mu=1.0), "calibration_d2 has another mean or deviation"),
+    "threshold_nan": (
+        replaced("ood_threshold.json", '"threshold": ', '"threshold": NaN, "x": '),
+        "ood_threshold.json",
+    ),
+    "threshold_negative": (
+        keys("ood_threshold.json", threshold=-1),
+        "threshold: expected greater than 0",
+    ),
+    "threshold_moved": (
+        keys("ood_threshold.json", threshold=1e9),
+        "is not a quantile of calibration_d2",
+    ),
+    "sigma_negative": (
+        keys("ood_threshold.json", sigma=-0.1),
+        "sigma: expected greater than or equal to 0",
+    ),
+    "sigma_moved": (
+        keys("ood_threshold.json", sigma=0.0),
+        "calibration_d2 has another mean or deviation",
+    ),
+    "mu_moved": (
+        keys("ood_threshold.json", mu=1.0),
+        "calibration_d2 has another mean or deviation",
+    ),
     "rule_unknown": (
         keys("ood_threshold.json", rule="always"),
         r"rule: expected 'notebook' or 'conformal', got 'always'",
     ),
     "top_k_zero": (keys("ood_threshold.json", top_k=0), "top_k: expected greater than 0, got 0"),
     "top_k_absent": (keys("ood_threshold.json", del_top_k=0), "it lacks 'top_k'"),
-    "shrinkage_two": (keys("ood_threshold.json", shrinkage=2.0), "shrinkage: expected less than or equal to 1"),
-    "calibrated_on_test": (keys("ood_threshold.json", calibrated_on="test"), "calibrated_on: expected 'valid' or"),
+    "shrinkage_two": (
+        keys("ood_threshold.json", shrinkage=2.0),
+        "shrinkage: expected less than or equal to 1",
+    ),
+    "calibrated_on_test": (
+        keys("ood_threshold.json", calibrated_on="test"),
+        "calibrated_on: expected 'valid' or",
+    ),
     # classes
-    "names_swapped": (names(*LABELS[::-1]), r"id2label: class 0 is 'Животные', label_mapping.json says 'Ш"),
+    "names_swapped": (
+        names(*LABELS[::-1]),
+        r"id2label: class 0 is 'Животные', label_mapping.json says 'Ш",
+    ),
     "names_fewer": (names(*LABELS[:4]), r"means is F64 \(5, 32\), expected F64 \(4, 'any'\)"),
     "names_twice": (names(*LABELS[:4], LABELS[0]), "the class 'Животные' stands in it twice"),
     "names_empty": (names(*LABELS[:4], ""), "'' cannot be the name of a class"),
@@ -160,48 +232,102 @@ CASES: dict[str, tuple[Change, str]] = {
     "names_text": (keys("label_mapping.json", labels="Мебель"), "labels: expected a valid array"),
     "names_one": (names("Мебель"), "label_mapping.json: labels"),
     "names_object": (text("label_mapping.json", "null"), "label_mapping.json: expected an object"),
-    "names_surrogate": (replaced("label_mapping.json", "Мебель", "\\ud800"), "label_mapping.json: it is not JSON"),
+    "names_surrogate": (
+        replaced("label_mapping.json", "Мебель", "\\ud800"),
+        "label_mapping.json: it is not JSON",
+    ),
     # statistics
-    "means_transposed": (array(STATISTICS, "means", lambda a: a.T.copy()), r"means is F64 \(32, 5\)"),
+    "means_transposed": (
+        array(STATISTICS, "means", lambda a: a.T.copy()),
+        r"means is F64 \(32, 5\)",
+    ),
     "means_single": (
         array(STATISTICS, "means", lambda a: a.astype(np.float32)),
         r"means is F32 \(5, 32\), expected F64",
     ),
-    "means_nan": (array(STATISTICS, "means", first(np.nan)), "means holds numbers that are not finite"),
+    "means_nan": (
+        array(STATISTICS, "means", first(np.nan)),
+        "means holds numbers that are not finite",
+    ),
     "means_absent": (without(STATISTICS, "means"), r"it lacks 'means' \(1 such\)"),
     "means_more": (more(STATISTICS, "medians", np.zeros(3)), r"it has an unknown array 'medians'"),
-    "means_narrow": (array(STATISTICS, "means", lambda a: a[:, :16].copy()), "precision_HH has shape"),
-    "precision_crooked": (array(STATISTICS, "precision", first(-1e6)), "precision_HH is not positive definite"),
+    "means_narrow": (
+        array(STATISTICS, "means", lambda a: a[:, :16].copy()),
+        "precision_HH has shape",
+    ),
+    "precision_crooked": (
+        array(STATISTICS, "precision", first(-1e6)),
+        "precision_HH is not positive definite",
+    ),
     "precision_asymmetric": (
         array(STATISTICS, "precision", lambda a: a + np.triu(a, 1)),
         r"ood_statistics.safetensors: .*is not symmetric",
     ),
-    "precision_vector": (array(STATISTICS, "precision", lambda a: a[0].copy()), r"precision is F64 \(32,\)"),
-    "d2_unsorted": (array(STATISTICS, "calibration_d2", lambda a: a[::-1].copy()), "in ascending order"),
-    "d2_infinite": (array(STATISTICS, "calibration_d2", first(-np.inf)), "calibration_d2 holds numbers"),
-    "d2_one": (array(STATISTICS, "calibration_d2", lambda a: a[:1].copy()), "two or more finite distances"),
-    "d2_other": (array(STATISTICS, "calibration_d2", lambda a: 2 * a), "has another mean or deviation"),
+    "precision_vector": (
+        array(STATISTICS, "precision", lambda a: a[0].copy()),
+        r"precision is F64 \(32,\)",
+    ),
+    "d2_unsorted": (
+        array(STATISTICS, "calibration_d2", lambda a: a[::-1].copy()),
+        "in ascending order",
+    ),
+    "d2_infinite": (
+        array(STATISTICS, "calibration_d2", first(-np.inf)),
+        "calibration_d2 holds numbers",
+    ),
+    "d2_one": (
+        array(STATISTICS, "calibration_d2", lambda a: a[:1].copy()),
+        "two or more finite distances",
+    ),
+    "d2_other": (
+        array(STATISTICS, "calibration_d2", lambda a: 2 * a),
+        "has another mean or deviation",
+    ),
     "statistics_cut": (half(STATISTICS), "ood_statistics.safetensors: "),
     "statistics_text": (text(STATISTICS, "{}"), "ood_statistics.safetensors: "),
     # text
-    "pattern_explodes": (cleaner(phone_pattern=r"(\d+)+x"), r"text.json: cleaner.phone_pattern: the time .* explodes"),
+    "pattern_explodes": (
+        cleaner(phone_pattern=r"(\d+)+x"),
+        r"text.json: cleaner.phone_pattern: the time .* explodes",
+    ),
     "pattern_explodes_late": (cleaner(phone_pattern=r"8800(\d|\d\d)*x"), "the time .* explodes"),
     "pattern_broken": (cleaner(phone_pattern="("), "it is not a regular expression"),
     "pattern_empty": (cleaner(phone_pattern=""), "it matches where there is nothing"),
-    "pattern_number": (cleaner(phone_pattern=5), "cleaner.phone_pattern: expected a valid string, got 5"),
+    "pattern_number": (
+        cleaner(phone_pattern=5),
+        "cleaner.phone_pattern: expected a valid string, got 5",
+    ),
     "cities_text": (cleaner(cities="Уфа"), "cleaner.cities: expected a valid array"),
     "cities_nested": (cleaner(cities=["а" * size for size in range(1, 2000)]), "text.json: "),
     "noise_null": (cleaner(noise_words=None), "cleaner.noise_words: expected a valid array"),
-    "max_length_zero": (keys("text.json", max_length=0), "max_length: expected greater than or equal to 3"),
-    "max_length_float": (keys("text.json", max_length=64.5), "max_length: expected a valid integer"),
-    "max_length_over": (keys("text.json", max_length=513), "it has positions for 512 tokens, text.json asks for"),
+    "max_length_zero": (
+        keys("text.json", max_length=0),
+        "max_length: expected greater than or equal to 3",
+    ),
+    "max_length_float": (
+        keys("text.json", max_length=64.5),
+        "max_length: expected a valid integer",
+    ),
+    "max_length_over": (
+        keys("text.json", max_length=513),
+        "it has positions for 512 tokens, text.json asks for",
+    ),
     "stride_wide": (
         keys("text.json", long_text={"mode": "chunk", "stride": 60, "max_chunks": 2}),
         "stride 60 is more than half of max_length 64",
     ),
-    "stride_absent": (keys("text.json", long_text={"mode": "truncate", "max_chunks": 2}), "it lacks 'stride'"),
-    "chunks_zero": (keys("text.json", long_text={"mode": "chunk", "stride": 4, "max_chunks": 0}), "max_chunks"),
-    "mode_unknown": (keys("text.json", long_text={"mode": "all", "stride": 4, "max_chunks": 1}), "long_text.mode"),
+    "stride_absent": (
+        keys("text.json", long_text={"mode": "truncate", "max_chunks": 2}),
+        "it lacks 'stride'",
+    ),
+    "chunks_zero": (
+        keys("text.json", long_text={"mode": "chunk", "stride": 4, "max_chunks": 0}),
+        "max_chunks",
+    ),
+    "mode_unknown": (
+        keys("text.json", long_text={"mode": "all", "stride": 4, "max_chunks": 1}),
+        "long_text.mode",
+    ),
     "text_absent_key": (keys("text.json", del_cleaner=0), "it lacks 'cleaner'"),
     # numbers
     "precision_fp8": (
@@ -209,9 +335,15 @@ CASES: dict[str, tuple[Change, str]] = {
         r"precision: expected 'fp32', 'bf16' or 'int8', got 'fp8'",
     ),
     "precision_null": (keys("precision.json", precision=None), "precision: expected 'fp32'"),
-    "agreement_text": (keys("precision.json", agreement={"argmax": "1"}), "agreement.argmax: expected a valid number"),
+    "agreement_text": (
+        keys("precision.json", agreement={"argmax": "1"}),
+        "agreement.argmax: expected a valid number",
+    ),
     # network
-    "layer_missing": (without(WEIGHTS, LAYER), rf"model.safetensors: it lacks '{LAYER}' \(1 such\)"),
+    "layer_missing": (
+        without(WEIGHTS, LAYER),
+        rf"model.safetensors: it lacks '{LAYER}' \(1 such\)",
+    ),
     "layer_more": (
         more(WEIGHTS, "bert.encoder.layer.2.x", np.zeros(2, np.float32)),
         "an unknown array 'bert.encoder.layer.2",
@@ -220,28 +352,55 @@ CASES: dict[str, tuple[Change, str]] = {
         array(WEIGHTS, LAYER, lambda a: a[:, :8].copy()),
         rf"{LAYER} is F32 \(32, 8\), expected F32 \(32, 128\)",
     ),
-    "layer_integers": (array(WEIGHTS, LAYER, lambda a: a.astype(np.int32)), "expected floating point numbers"),
+    "layer_integers": (
+        array(WEIGHTS, LAYER, lambda a: a.astype(np.int32)),
+        "expected floating point numbers",
+    ),
     "head_of_other_classes": (
         array(WEIGHTS, "classifier.weight", lambda a: a[:4].copy()),
         r"classifier.weight is F32 \(4, 32\)",
     ),
     "weights_cut": (half(WEIGHTS), "model.safetensors: "),
     "weights_empty": (text(WEIGHTS, ""), "model.safetensors: "),
-    "config_layers": (keys("config.json", num_hidden_layers=3), r"it lacks 'bert.encoder.layer.2.* \(16 such\)"),
+    "config_layers": (
+        keys("config.json", num_hidden_layers=3),
+        r"it lacks 'bert.encoder.layer.2.* \(16 such\)",
+    ),
     "config_layers_many": (
         keys("config.json", num_hidden_layers=10**9),
         "num_hidden_layers: expected less than or equal",
     ),
-    "config_hidden": (keys("config.json", hidden_size=64), "hidden_size: 64, the statistics were fitted on H = 32"),
-    "config_vocabulary": (keys("config.json", vocab_size=10), "model.safetensors: bert.embeddings.word_embeddings"),
-    "config_heads": (keys("config.json", num_attention_heads=5), "the sizes of its layers are missing, or do not fit"),
+    "config_hidden": (
+        keys("config.json", hidden_size=64),
+        "hidden_size: 64, the statistics were fitted on H = 32",
+    ),
+    "config_vocabulary": (
+        keys("config.json", vocab_size=10),
+        "model.safetensors: bert.embeddings.word_embeddings",
+    ),
+    "config_heads": (
+        keys("config.json", num_attention_heads=5),
+        "the sizes of its layers are missing, or do not fit",
+    ),
     "config_decoder": (keys("config.json", is_decoder=True), "config.json: it describes"),
-    "config_task": (keys("config.json", architectures=["BertForMaskedLM"]), "it describes 'BertForMaskedLM'"),
-    "config_id2label_absent": (keys("config.json", del_id2label=0), "id2label: class 0 is 'LABEL_0'"),
+    "config_task": (
+        keys("config.json", architectures=["BertForMaskedLM"]),
+        "it describes 'BertForMaskedLM'",
+    ),
+    "config_id2label_absent": (
+        keys("config.json", del_id2label=0),
+        "id2label: class 0 is 'LABEL_0'",
+    ),
     "config_id2label_list": (keys("config.json", id2label=LABELS), "id2label: expected an object"),
-    "config_label2id": (keys("config.json", label2id=dict.fromkeys(LABELS, 0)), "label2id is not the inverse"),
+    "config_label2id": (
+        keys("config.json", label2id=dict.fromkeys(LABELS, 0)),
+        "label2id is not the inverse",
+    ),
     "config_null": (text("config.json", "null"), "config.json: expected an object"),
-    "config_text_size": (keys("config.json", vocab_size="1000"), "vocab_size: expected a valid integer, got '1000'"),
+    "config_text_size": (
+        keys("config.json", vocab_size="1000"),
+        "vocab_size: expected a valid integer, got '1000'",
+    ),
     "tokenizer_text": (text("tokenizer.json", "[]"), "tokenizer.json: it is not a tokenizer"),
     "tokenizer_empty": (text("tokenizer.json", ""), "tokenizer.json: it is not a tokenizer"),
     "tokenizer_ids": (
@@ -265,19 +424,43 @@ CASES: dict[str, tuple[Change, str]] = {
         r"tokenizer.json: its ids reach",
     ),
     # reference
-    "reference_narrow": (array(REFERENCE, "train_cls", lambda a: a[:, :8].copy()), r"train_cls is F32 \(7, 8\)"),
-    "reference_double": (array(REFERENCE, "calibration_cls", lambda a: a.astype(np.float64)), "calibration_cls is F64"),
-    "reference_classes": (array(REFERENCE, "train_logits", lambda a: a[:, :4].copy()), r"train_logits is F32 \(7, 4\)"),
+    "reference_narrow": (
+        array(REFERENCE, "train_cls", lambda a: a[:, :8].copy()),
+        r"train_cls is F32 \(7, 8\)",
+    ),
+    "reference_double": (
+        array(REFERENCE, "calibration_cls", lambda a: a.astype(np.float64)),
+        "calibration_cls is F64",
+    ),
+    "reference_classes": (
+        array(REFERENCE, "train_logits", lambda a: a[:, :4].copy()),
+        r"train_logits is F32 \(7, 4\)",
+    ),
     "reference_absent": (without(REFERENCE, "train_labels"), "it lacks 'train_labels'"),
     # sub-heads
-    "subhead_of_no_class": (subhead(category="Яхты"), "the category 'Яхты' is not a class of this bundle"),
+    "subhead_of_no_class": (
+        subhead(category="Яхты"),
+        "the category 'Яхты' is not a class of this bundle",
+    ),
     "subhead_of_other": (subhead(category="Other"), "'Other' cannot be the name of a class"),
     "subhead_names": (subhead(names=["Двери"]), "subheads.json: categories.0.names"),
     "subhead_names_twice": (subhead(names=["Двери", "Двери"]), "stands in it twice"),
-    "subhead_names_more": (subhead(names=["А", "Б", "В"]), r"0.weights is F64 \(2, 32\), expected F64 \(3, 32\)"),
-    "subhead_nan": (array(SUBHEADS, "0.biases", first(np.nan)), "0.biases holds numbers that are not finite"),
-    "subhead_single": (array(SUBHEADS, "0.biases", lambda a: a.astype(np.float32)), "0.biases is F32"),
-    "subhead_narrow": (array(SUBHEADS, "0.weights", lambda a: a[:, :8].copy()), r"0.weights is F64 \(2, 8\)"),
+    "subhead_names_more": (
+        subhead(names=["А", "Б", "В"]),
+        r"0.weights is F64 \(2, 32\), expected F64 \(3, 32\)",
+    ),
+    "subhead_nan": (
+        array(SUBHEADS, "0.biases", first(np.nan)),
+        "0.biases holds numbers that are not finite",
+    ),
+    "subhead_single": (
+        array(SUBHEADS, "0.biases", lambda a: a.astype(np.float32)),
+        "0.biases is F32",
+    ),
+    "subhead_narrow": (
+        array(SUBHEADS, "0.weights", lambda a: a[:, :8].copy()),
+        r"0.weights is F64 \(2, 8\)",
+    ),
     "subhead_list": (text("subheads.json", "[]"), "subheads.json: expected an object"),
 }
 
@@ -299,7 +482,15 @@ def test_a_bundle_that_is_signed_and_wrong_is_one_line_that_names_its_file(copy,
 
 @pytest.mark.parametrize(
     "name",
-    ["config.json", "label_mapping.json", WEIGHTS, STATISTICS, "precision.json", "text.json", "tokenizer.json"],
+    [
+        "config.json",
+        "label_mapping.json",
+        WEIGHTS,
+        STATISTICS,
+        "precision.json",
+        "text.json",
+        "tokenizer.json",
+    ],
 )
 def test_a_file_that_the_manifest_does_not_ask_for_either_is_missed(copy, name):
     (copy / name).unlink()
@@ -310,22 +501,41 @@ def test_a_file_that_the_manifest_does_not_ask_for_either_is_missed(copy, name):
 
 @pytest.mark.parametrize(
     "name",
-    ["modeling.py", "training_args.bin", "optimiser.pt", "x.pkl", "lib.so", "adapter_config.json", "plain"],
+    [
+        "modeling.py",
+        "training_args.bin",
+        "optimiser.pt",
+        "x.pkl",
+        "lib.so",
+        "adapter_config.json",
+        "plain",
+    ],
 )
 def test_a_file_that_may_hold_code_is_refused_although_it_is_signed(copy, name):
     (copy / name).write_bytes(b"{}")
     sign(copy)
-    with pytest.raises(BundleError, match=rf"manifest.json names {name}, which a bundle never holds; refused"):
+    with pytest.raises(
+        BundleError, match=rf"manifest.json names {name}, which a bundle never holds; refused"
+    ):
         load_bundle(str(copy))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda arrays: arrays["train_cls"].fill(np.nan), "train_cls holds numbers that are not finite"),
-        (lambda arrays: arrays.update(train_labels=np.arange(6)), "the arrays of train have different numbers of rows"),
+        (
+            lambda arrays: arrays["train_cls"].fill(np.nan),
+            "train_cls holds numbers that are not finite",
+        ),
+        (
+            lambda arrays: arrays.update(train_labels=np.arange(6)),
+            "the arrays of train have different numbers of rows",
+        ),
         (lambda arrays: arrays["train_labels"].fill(5), "the labels of train do not fit 5 classes"),
-        (lambda arrays: arrays["calibration_labels"].fill(-2), "the labels of calibration do not fit 5 classes"),
+        (
+            lambda arrays: arrays["calibration_labels"].fill(-2),
+            "the labels of calibration do not fit 5 classes",
+        ),
     ],
 )
 def test_numbers_of_the_reference_are_looked_at_when_they_are_read(copy, change, message):
@@ -362,7 +572,9 @@ def test_a_file_that_is_larger_than_the_manifest_says_is_refused_without_being_r
 
 def test_an_escape_sequence_in_the_name_of_a_file_is_not_printed(copy):
     (copy / "\x1b]0;title\x07").touch()
-    with pytest.raises(BundleError, match=r"\\x1b\]0;title\\x07 is not in the manifest; remove it") as caught:
+    with pytest.raises(
+        BundleError, match=r"\\x1b\]0;title\\x07 is not in the manifest; remove it"
+    ) as caught:
         load_bundle(str(copy))
     assert "\x1b" not in str(caught.value)
 
@@ -372,7 +584,9 @@ def test_a_local_bundle_that_changed_after_the_driver_looked_is_refused_by_a_wor
     before = (copy / "text.json").stat()
     data = (copy / "text.json").read_bytes()
     (copy / "text.json").write_bytes(data.replace(b'"max_length": 64', b'"max_length": 16'))
-    os.utime(copy / "text.json", ns=(before.st_atime_ns, before.st_mtime_ns))  # as `cp -p` and `rsync -t` do
+    os.utime(
+        copy / "text.json", ns=(before.st_atime_ns, before.st_mtime_ns)
+    )  # as `cp -p` and `rsync -t` do
     with pytest.raises(BundleError, match=r"text\.json differs from the manifest"):
         load_bundle(str(copy), fingerprint=fingerprint)
 

@@ -1,4 +1,5 @@
-"""Tokenizers of several kinds, trained on a few ads: what holds for texts must hold for checkpoints of all kinds."""
+"""Tokenizers of several kinds, trained on a few ads: what holds for texts must hold for checkpoints
+of all kinds."""
 
 import pytest
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
@@ -9,10 +10,14 @@ SPECIAL = ["<s>", "</s>", "<unk>", "<pad>", "<mask>"]
 
 def _wrapped(tokenizer: Tokenizer, names: list[str]) -> PreTrainedTokenizerFast:
     roles = ("cls_token", "sep_token", "unk_token", "pad_token", "mask_token")
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **dict(zip(roles, names, strict=True)))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, **dict(zip(roles, names, strict=True))
+    )
 
 
-def _trained(tokenizer: Tokenizer, trainer: trainers.Trainer, texts: list[str]) -> PreTrainedTokenizerFast:
+def _trained(
+    tokenizer: Tokenizer, trainer: trainers.Trainer, texts: list[str]
+) -> PreTrainedTokenizerFast:
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)]
@@ -28,7 +33,9 @@ def _byte_level(texts: list[str], *, add_prefix_space: bool) -> PreTrainedTokeni
     return _trained(tokenizer, trainers.BpeTrainer(initial_alphabet=letters, **options), texts)
 
 
-def _unigram(texts: list[str], *, split: bool, normalizer: normalizers.Normalizer) -> PreTrainedTokenizerFast:
+def _unigram(
+    texts: list[str], *, split: bool, normalizer: normalizers.Normalizer
+) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(split=split)
@@ -38,7 +45,8 @@ def _unigram(texts: list[str], *, split: bool, normalizer: normalizers.Normalize
 
 @pytest.fixture(scope="session")
 def tokenizers_by_kind(small_checkpoint, ad_texts) -> dict[str, PreTrainedTokenizerFast]:
-    """WordPiece with and without accents, byte-level BPE as in RoBERTa, Unigram as in XLM-R, and one without words."""
+    """WordPiece with and without accents, byte-level BPE as in RoBERTa, Unigram as in XLM-R, and
+    one without words."""
     from rubert_ood.classifier.classifier import load_tokenizer
 
     wordpiece = load_tokenizer(small_checkpoint)
@@ -48,10 +56,14 @@ def tokenizers_by_kind(small_checkpoint, ad_texts) -> dict[str, PreTrainedTokeni
     joined = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
     return {
         "wordpiece": wordpiece,
-        "wordpiece without accents": _wrapped(without_accents, ["[CLS]", "[SEP]", "[UNK]", "[PAD]", "[MASK]"]),
+        "wordpiece without accents": _wrapped(
+            without_accents, ["[CLS]", "[SEP]", "[UNK]", "[PAD]", "[MASK]"]
+        ),
         "bytes": _byte_level(texts, add_prefix_space=False),
         "bytes with a space first": _byte_level(texts, add_prefix_space=True),
         "unigram": _unigram(texts, split=True, normalizer=joined),
-        "unigram that drops characters": _unigram(texts, split=True, normalizer=normalizers.BertNormalizer()),
+        "unigram that drops characters": _unigram(
+            texts, split=True, normalizer=normalizers.BertNormalizer()
+        ),
         "unigram over spaces": _unigram(texts, split=False, normalizer=normalizers.NFC()),
     }

@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification, BertModel, RobertaConfig, RobertaForSequenceClassification
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertModel,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+)
 
 from rubert_ood.classifier.classifier import (
     Classifier,
@@ -65,21 +70,27 @@ def test_padded_batches_give_the_same(padded, texts, expected, token_budget):
 
 
 @pytest.mark.parametrize("token_budget", [1, 300, 10**6])
-def test_padding_is_what_the_network_sees_beside_the_tokens(padded, small_checkpoint, texts, token_budget):
+def test_padding_is_what_the_network_sees_beside_the_tokens(
+    padded, small_checkpoint, texts, token_budget
+):
     masks = []
     padded.network.register_forward_pre_hook(
         lambda _, __, inputs: masks.append(inputs["attention_mask"]), with_kwargs=True
     )
     ids = tokenize(padded.tokenizer, texts, 196)
     padded.run(ids, token_budget=token_budget)
-    assert padded.padded_tokens(ids, token_budget=token_budget) == sum(int((mask == 0).sum()) for mask in masks)
+    assert padded.padded_tokens(ids, token_budget=token_budget) == sum(
+        int((mask == 0).sum()) for mask in masks
+    )
     assert sum(int(mask.sum()) for mask in masks) == num_tokens(ids).sum()
     assert Classifier.load(small_checkpoint).padded_tokens(ids, token_budget=token_budget) == 0
     assert padded.padded_tokens(tokenize(padded.tokenizer, [], 196), token_budget=token_budget) == 0
 
 
 def test_other_architectures_are_padded(small_checkpoint, texts):
-    config = RobertaConfig(vocab_size=1000, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_labels=5)
+    config = RobertaConfig(
+        vocab_size=1000, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_labels=5
+    )
     tokenizer = load_tokenizer(small_checkpoint)
     network = RobertaForSequenceClassification(config)
     classifier = Classifier(network, tokenizer, choose_device(False))
@@ -92,7 +103,9 @@ def test_other_architectures_are_padded(small_checkpoint, texts):
         np.testing.assert_allclose(cls_NH[row], output.hidden_states[-1][0, 0].numpy(), atol=1e-5)
 
 
-def test_each_layer_runs_once_per_batch_and_the_last_feed_forward_on_cls_alone(small_checkpoint, texts):
+def test_each_layer_runs_once_per_batch_and_the_last_feed_forward_on_cls_alone(
+    small_checkpoint, texts
+):
     classifier = Classifier.load(small_checkpoint)
     rows: dict[str, list[int]] = {}
     *_, before, last = classifier.network.bert.encoder.layer
@@ -101,12 +114,16 @@ def test_each_layer_runs_once_per_batch_and_the_last_feed_forward_on_cls_alone(s
         ("last", last.intermediate),
         ("pooler", classifier.network.bert.pooler),
     ):
-        module.register_forward_hook(lambda _, inputs, __, name=name: rows.setdefault(name, []).append(len(inputs[0])))
+        module.register_forward_hook(
+            lambda _, inputs, __, name=name: rows.setdefault(name, []).append(len(inputs[0]))
+        )
     ids = tokenize(classifier.tokenizer, texts, 196)
     classifier.run(ids, token_budget=700)
     batches = length_batches(num_tokens(ids), 700)
     assert len(batches) > 3
-    assert sorted(rows["before"]) == sorted(num_tokens(ids)[batch].sum() for batch in batches)  # threads, any order
+    assert sorted(rows["before"]) == sorted(
+        num_tokens(ids)[batch].sum() for batch in batches
+    )  # threads, any order
     assert sorted(rows["last"]) == sorted(rows["pooler"]) == sorted(len(batch) for batch in batches)
 
 
@@ -119,7 +136,9 @@ def test_no_texts_give_empty_arrays(small_checkpoint):
 
 def test_scoring_leaves_no_gradient_and_no_dropout(small_checkpoint):
     classifier = Classifier(
-        load_network(small_checkpoint).train(), load_tokenizer(small_checkpoint), choose_device(False)
+        load_network(small_checkpoint).train(),
+        load_tokenizer(small_checkpoint),
+        choose_device(False),
     )
     assert not classifier.network.training
     ids_NL = torch.tensor([[2, 5, 3]])
@@ -133,7 +152,9 @@ def test_pytorch_bin_and_safetensors_are_the_same_model(checkpoint, texts, expec
     torch.save(load_file(weights), os.path.join(checkpoint, "pytorch_model.bin"))
     os.unlink(weights)
     classifier = Classifier.load(checkpoint)
-    logits_NC, cls_NH = classifier.run(tokenize(classifier.tokenizer, texts, 196), token_budget=4096)
+    logits_NC, cls_NH = classifier.run(
+        tokenize(classifier.tokenizer, texts, 196), token_budget=4096
+    )
     np.testing.assert_allclose(logits_NC, expected[0], atol=1e-5, rtol=1e-5)
     np.testing.assert_allclose(cls_NH, expected[1], atol=1e-5, rtol=1e-5)
 
@@ -176,7 +197,9 @@ def test_code_inside_a_checkpoint_is_not_executed(checkpoint, tmp_path, model_ty
     )
     _edit(
         os.path.join(checkpoint, "tokenizer_config.json"),
-        auto_map={"AutoTokenizer": ["tokenization_planted.Planted", "tokenization_planted.Planted"]},
+        auto_map={
+            "AutoTokenizer": ["tokenization_planted.Planted", "tokenization_planted.Planted"]
+        },
     )
     if model_type == "bert":
         assert type(Classifier.load(checkpoint).network).__name__ == "BertForSequenceClassification"
@@ -253,12 +276,16 @@ def _edit(path: str, **changes) -> None:
         json.dump(content | changes, file, ensure_ascii=False)
 
 
-def test_each_thread_has_batches_of_its_own_and_the_answers_are_the_same_bits(small_checkpoint, texts):
+def test_each_thread_has_batches_of_its_own_and_the_answers_are_the_same_bits(
+    small_checkpoint, texts
+):
     classifier = Classifier.load(small_checkpoint)
     ids = tokenize(classifier.tokenizer, texts, 196)
     threads: list[int] = []
     pack = classifier._forward_packed
-    classifier._forward_packed = lambda *batch: threads.append(torch.get_num_threads()) or pack(*batch)
+    classifier._forward_packed = lambda *batch: (
+        threads.append(torch.get_num_threads()) or pack(*batch)
+    )
     before = torch.get_num_threads()
     try:
         outputs = []
@@ -277,7 +304,9 @@ def test_a_single_batch_gets_all_threads(small_checkpoint, texts):
     classifier = Classifier.load(small_checkpoint)
     threads: list[int] = []
     pack = classifier._forward_packed
-    classifier._forward_packed = lambda *batch: threads.append(torch.get_num_threads()) or pack(*batch)
+    classifier._forward_packed = lambda *batch: (
+        threads.append(torch.get_num_threads()) or pack(*batch)
+    )
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

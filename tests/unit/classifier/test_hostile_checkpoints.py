@@ -1,4 +1,5 @@
-"""Checkpoints that want more than to be read: nothing in them is executed, and nothing is fetched for them."""
+"""Checkpoints that want more than to be read: nothing in them is executed, and nothing is fetched
+for them."""
 
 import json
 import os
@@ -50,7 +51,13 @@ def offline(monkeypatch) -> list[tuple]:
 def marker(tmp_path, checkpoint) -> Path:
     """What appears when code of the checkpoint runs, of any of its modules."""
     path = tmp_path / "executed"
-    names = ("modeling_planted", "configuration_planted", "tokenization_planted", "custom_generate/generate", "setup")
+    names = (
+        "modeling_planted",
+        "configuration_planted",
+        "tokenization_planted",
+        "custom_generate/generate",
+        "setup",
+    )
     for name in names:
         (checkpoint / name).parent.mkdir(exist_ok=True)
         (checkpoint / f"{name}.py").write_text(CODE.format(marker=str(path)))
@@ -66,7 +73,9 @@ IGNORED = {
     "auto_map": {"auto_map": AUTO_MAP},
     "auto_map_of_a_hub": {"auto_map": REMOTE_MAP},
     "trust_remote_code": {"trust_remote_code": True, "auto_map": AUTO_MAP},
-    "custom_pipelines": {"custom_pipelines": {"text": {"impl": "modeling_planted.Planted", "pt": ["x"]}}},
+    "custom_pipelines": {
+        "custom_pipelines": {"text": {"impl": "modeling_planted.Planted", "pt": ["x"]}}
+    },
     "attention_internal": {"_attn_implementation_internal": "kernels-community/flash-attn"},
     "experts": {"_experts_implementation_internal": "kernels-community/megablocks"},
     "name": {"_name_or_path": "somebody/model"},
@@ -85,14 +94,32 @@ def test_a_config_that_asks_for_code_is_loaded_without_it(checkpoint, marker, of
 
 
 REFUSED = {
-    "kernel": ({"_attn_implementation": "kernels-community/flash-attn"}, "asks for the attention 'kernels-community/f"),
-    "kernel_public": ({"attn_implementation": "kernels-community/flash-attn"}, "asks for the attention"),
-    "kernel_function": ({"_attn_implementation": "somebody/kernel@v1:attention"}, "asks for the attention"),
-    "flash": ({"attn_implementation": "flash_attention_2"}, "asks for the attention 'flash_attention_2'"),
+    "kernel": (
+        {"_attn_implementation": "kernels-community/flash-attn"},
+        "asks for the attention 'kernels-community/f",
+    ),
+    "kernel_public": (
+        {"attn_implementation": "kernels-community/flash-attn"},
+        "asks for the attention",
+    ),
+    "kernel_function": (
+        {"_attn_implementation": "somebody/kernel@v1:attention"},
+        "asks for the attention",
+    ),
+    "flash": (
+        {"attn_implementation": "flash_attention_2"},
+        "asks for the attention 'flash_attention_2'",
+    ),
     "attention_number": ({"_attn_implementation": 5}, "asks for the attention 5"),
-    "quantised": ({"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}, "are quantised"),
+    "quantised": (
+        {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}},
+        "are quantised",
+    ),
     "unknown_type": ({"model_type": "planted", "auto_map": AUTO_MAP}, "no checkpoint that loads"),
-    "unknown_type_of_a_hub": ({"model_type": "planted", "auto_map": REMOTE_MAP}, "no checkpoint that loads"),
+    "unknown_type_of_a_hub": (
+        {"model_type": "planted", "auto_map": REMOTE_MAP},
+        "no checkpoint that loads",
+    ),
     "size_text": ({"hidden_size": "x"}, "no checkpoint that loads"),
     "activation": ({"hidden_act": "planted"}, "no checkpoint that loads"),
 }
@@ -113,7 +140,11 @@ def test_a_config_that_cannot_do_without_is_refused_in_one_line(checkpoint, mark
 @pytest.mark.parametrize(
     "changes",
     [
-        {"auto_map": {"AutoTokenizer": ["tokenization_planted.Planted", "tokenization_planted.Planted"]}},
+        {
+            "auto_map": {
+                "AutoTokenizer": ["tokenization_planted.Planted", "tokenization_planted.Planted"]
+            }
+        },
         {"auto_map": {"AutoTokenizer": ["somebody/model--t.P", "somebody/model--t.P"]}},
         {"tokenizer_class": "PlantedTokenizer"},
         {"tokenizer_class": "os.system"},
@@ -130,10 +161,14 @@ def test_a_tokenizer_of_its_own_class_runs_no_code(checkpoint, marker, offline, 
     assert offline == []
 
 
-def test_an_adapter_beside_the_weights_is_refused_and_not_followed_to_its_base_model(checkpoint, offline):
+def test_an_adapter_beside_the_weights_is_refused_and_not_followed_to_its_base_model(
+    checkpoint, offline
+):
     adapter = {"base_model_name_or_path": "somebody/model", "peft_type": "LORA"}
     (checkpoint / "adapter_config.json").write_text(json.dumps(adapter))
-    with pytest.raises(BundleError, match="holds an adapter, not a whole model; merge it into its model first"):
+    with pytest.raises(
+        BundleError, match="holds an adapter, not a whole model; merge it into its model first"
+    ):
         load_network(str(checkpoint))
     assert offline == []
 
@@ -163,7 +198,9 @@ def test_a_pytorch_bin_with_code_is_refused_and_not_executed(checkpoint, marker,
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json"])
-@pytest.mark.parametrize("content", [b"", b"null", b"[]", b"\xff\xfe", b'"x"', b"{", b"[" * 100_000], ids=range(7))
+@pytest.mark.parametrize(
+    "content", [b"", b"null", b"[]", b"\xff\xfe", b'"x"', b"{", b"[" * 100_000], ids=range(7)
+)
 def test_a_damaged_document_of_a_checkpoint_is_one_line(checkpoint, offline, name, content):
     (checkpoint / name).write_bytes(content)
     load = load_config if name == "config.json" else load_tokenizer

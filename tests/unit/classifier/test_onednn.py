@@ -20,14 +20,23 @@ def test_a_layer_is_the_plain_product(shape, bias):
     with torch.inference_mode():
         np.testing.assert_allclose(OneDnnLinear(layer)(rows), exact.detach(), atol=1e-5)
         expected = 0.5 * exact * (1 + torch.erf(exact / 2**0.5))
-        np.testing.assert_allclose(OneDnnLinear(layer, EXACT_GELU)(rows), expected.detach(), atol=1e-5)
+        np.testing.assert_allclose(
+            OneDnnLinear(layer, EXACT_GELU)(rows), expected.detach(), atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("activation", ["gelu", "relu", "gelu_new"])
 def test_every_layer_of_the_encoder_is_replaced_and_answers_as_before(activation):
     torch.manual_seed(1)
-    shape = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 80}
-    config = BertConfig(vocab_size=200, num_labels=5, hidden_act=activation, initializer_range=0.3, **shape)
+    shape = {
+        "hidden_size": 48,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "intermediate_size": 80,
+    }
+    config = BertConfig(
+        vocab_size=200, num_labels=5, hidden_act=activation, initializer_range=0.3, **shape
+    )
     network = BertForSequenceClassification(config).eval()
     ids_NL = torch.randint(5, 200, (6, 11))
     with torch.inference_mode():
@@ -38,7 +47,9 @@ def test_every_layer_of_the_encoder_is_replaced_and_answers_as_before(activation
     assert torch.nn.Linear not in kinds
     assert kinds.count(OneDnnLinear) == 6 * 3
     for mine, theirs in zip(
-        (got.logits, got.hidden_states[-1]), (expected.logits, expected.hidden_states[-1]), strict=True
+        (got.logits, got.hidden_states[-1]),
+        (expected.logits, expected.hidden_states[-1]),
+        strict=True,
     ):
         np.testing.assert_allclose(mine, theirs, atol=1e-5)
     assert expected.logits.std() > 0.01
@@ -51,7 +62,9 @@ def test_where_it_cannot_be_used_the_layers_stay(small_checkpoint, ad_texts, mon
     assert not any(isinstance(module, OneDnnLinear) for module in plain.network.modules())
     assert any(isinstance(module, OneDnnLinear) for module in fast.network.modules())
     ids = tokenize(plain.tokenizer, ad_texts[:100], 64)
-    for mine, theirs in zip(fast.run(ids, token_budget=500), plain.run(ids, token_budget=500), strict=True):
+    for mine, theirs in zip(
+        fast.run(ids, token_budget=500), plain.run(ids, token_budget=500), strict=True
+    ):
         np.testing.assert_allclose(mine, theirs, atol=1e-5)
 
 
@@ -65,5 +78,7 @@ def test_a_torch_without_the_operators_is_no_error(monkeypatch, failure):
 
 
 def test_an_operator_that_computes_something_else_is_not_used(monkeypatch):
-    monkeypatch.setattr(onednn, "OneDnnLinear", lambda layer, activation=None: lambda rows: layer(rows) + 1e-3)
+    monkeypatch.setattr(
+        onednn, "OneDnnLinear", lambda layer, activation=None: lambda rows: layer(rows) + 1e-3
+    )
     assert onednn.can_use.__wrapped__() is False

@@ -41,25 +41,36 @@ def test_int8_quantises_a_copy_of_the_linear_layers_by_channel():
     torch.manual_seed(0)
     linear = torch.nn.Linear(64, 8)
     with torch.no_grad():
-        linear.weight *= 10.0 ** torch.arange(-4, 4)[:, None]  # one scale for all channels would lose the small ones
+        linear.weight *= (
+            10.0 ** torch.arange(-4, 4)[:, None]
+        )  # one scale for all channels would lose the small ones
     network = torch.nn.Sequential(linear)
     before = copy.deepcopy(network.state_dict())
     prepared = choose_device(False, "int8").prepare(network)
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     rows = torch.randn(100, 64)
     error = (prepared(rows) - network(rows)).abs().amax(0)
-    # half a step of each weight for each input, and half a step of each input (7 bits: x86 sums) for each weight
+    # half a step of each weight for each input, and half a step of each input (7 bits: x86 sums)
+    # for each weight
     weight_step = linear.weight.detach().abs().amax(1) / 127
     input_step = (rows.max() - rows.min()) / 127
-    bound = weight_step / 2 * rows.abs().sum(1).max() + input_step / 2 * linear.weight.detach().abs().sum(1)
+    bound = weight_step / 2 * rows.abs().sum(
+        1
+    ).max() + input_step / 2 * linear.weight.detach().abs().sum(1)
     assert (error <= 1.1 * bound).all()
     assert error.min() > 0
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("int8", 0.3), ("bf16", 0.1)])
-def test_other_precisions_answer_nearly_as_fp32_does(small_checkpoint, ad_texts, precision, tolerance):
-    plain, other = (Classifier.load(small_checkpoint, precision=name) for name in ("fp32", precision))
+def test_other_precisions_answer_nearly_as_fp32_does(
+    small_checkpoint, ad_texts, precision, tolerance
+):
+    plain, other = (
+        Classifier.load(small_checkpoint, precision=name) for name in ("fp32", precision)
+    )
     ids = tokenize(plain.tokenizer, ad_texts, 48)
-    for expected, got in zip(plain.run(ids, token_budget=1000), other.run(ids, token_budget=1000), strict=True):
+    for expected, got in zip(
+        plain.run(ids, token_budget=1000), other.run(ids, token_budget=1000), strict=True
+    ):
         assert got.dtype == np.float32
         assert 0 < np.abs(got - expected).mean() < tolerance * np.abs(expected).std()

@@ -6,11 +6,43 @@ from rubert_ood.classifier import shorten, tokens
 from rubert_ood.classifier.shorten import shortened_tokens, without_runs
 from rubert_ood.classifier.tokens import first_tokens
 
-PIECES = ["а", "Й", "ё", "x", "7", ".", "-", "<", "«", "中", "😀", "€", "ß", "ﬁ", "диван ", "квартира, ", "угловой"]
-PIECES += ["\u200b", "\u200d", "\ufe0f", "\0", "\ufffd", "\xad", "\u0301", "\u0306", "\u1100", "\u1161", "\u2800"]
+PIECES = [
+    "а",
+    "Й",
+    "ё",
+    "x",
+    "7",
+    ".",
+    "-",
+    "<",
+    "«",
+    "中",
+    "😀",
+    "€",
+    "ß",
+    "ﬁ",
+    "диван ",
+    "квартира, ",
+    "угловой",
+]
+PIECES += [
+    "\u200b",
+    "\u200d",
+    "\ufe0f",
+    "\0",
+    "\ufffd",
+    "\xad",
+    "\u0301",
+    "\u0306",
+    "\u1100",
+    "\u1161",
+    "\u2800",
+]
 PIECES += [" ", " ", "<mask>", "[SEP]"]
 runs = st.tuples(st.sampled_from(PIECES), st.sampled_from([1, 1, 2, 3, 50, 120, 450]))
-hostile = st.lists(runs, max_size=25).map(lambda items: "".join(piece * count for piece, count in items))
+hostile = st.lists(runs, max_size=25).map(
+    lambda items: "".join(piece * count for piece, count in items)
+)
 KINDS = [
     "wordpiece",
     "wordpiece without accents",
@@ -52,7 +84,12 @@ def test_first_tokens_of_a_hostile_text_are_those_of_the_whole_text(
 
 @pytest.mark.parametrize(
     "before",
-    ["\u200b" * 1_000_000, "\0\ufeff\xad\ufffd" * 300_000, "ж" * 1_000_000, "ж" * 100 + "\u200b" * 900_000 + "ж"],
+    [
+        "\u200b" * 1_000_000,
+        "\0\ufeff\xad\ufffd" * 300_000,
+        "ж" * 1_000_000,
+        "ж" * 100 + "\u200b" * 900_000 + "ж",
+    ],
     ids=["zero-width", "control", "one word", "a word with a gap"],
 )
 def test_a_million_characters_before_the_text_do_not_hide_it(tokenizers_by_kind, before):
@@ -63,10 +100,14 @@ def test_a_million_characters_before_the_text_do_not_hide_it(tokenizers_by_kind,
     assert not has_more[0]
 
 
-def test_a_word_without_end_of_another_tokenizer_is_read_so_far_and_counts_as_cut(tokenizers_by_kind, monkeypatch):
+def test_a_word_without_end_of_another_tokenizer_is_read_so_far_and_counts_as_cut(
+    tokenizers_by_kind, monkeypatch
+):
     monkeypatch.setattr(shorten, "MOST_CHARACTERS", 5_000)
     tokenizer = tokenizers_by_kind["unigram"]
-    (got,), has_more = first_tokens(tokenizer, ["ѣ" * 100_000], 196)  # one unknown token, however long
+    (got,), has_more = first_tokens(
+        tokenizer, ["ѣ" * 100_000], 196
+    )  # one unknown token, however long
     assert got == ids_of(tokenizer, "ѣ" * 10)
     assert len(got) < 196
     assert has_more[0]

@@ -23,14 +23,22 @@ COUNTS = {
 
 @pytest.fixture(scope="module")
 def ads() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features in random order, with classes that overlap, a scale per feature, and one constant feature."""
+    """Features in random order, with classes that overlap, a scale per feature, and one constant
+    feature."""
     rng = np.random.default_rng(0)
     rows = [
-        (category, name) for category, names in COUNTS.items() for name, count in names.items() for _ in range(count)
+        (category, name)
+        for category, names in COUNTS.items()
+        for name, count in names.items()
+        for _ in range(count)
     ]
     rows = [rows[n] for n in rng.permutation(len(rows))]
     centres = {row: rng.normal(size=H) for row in sorted(set(rows))}
-    cls_NH = np.array([centres[row] + rng.normal(size=H) for row in rows]) * 10.0 ** rng.integers(-2, 3, size=H) + 5
+    cls_NH = (
+        np.array([centres[row] + rng.normal(size=H) for row in rows])
+        * 10.0 ** rng.integers(-2, 3, size=H)
+        + 5
+    )
     cls_NH[:, -1] = 0.1
     categories, names = (np.array(column, object) for column in zip(*rows, strict=True))
     return cls_NH.astype(np.float32), categories, names
@@ -42,12 +50,15 @@ def fitted(ads) -> SubHeads:
 
 
 @pytest.mark.parametrize(
-    ("category", "names"), [("Мебель", ["Диваны", "Столы", "Шкафы"]), ("Животные", ["Кошки", "Собаки"])]
+    ("category", "names"),
+    [("Мебель", ["Диваны", "Столы", "Шкафы"]), ("Животные", ["Кошки", "Собаки"])],
 )
 def test_a_head_is_the_logistic_regression_of_sklearn(ads, fitted, category, names):
     cls_NH, categories, subs = ads
     rows = np.flatnonzero((categories == category) & np.isin(subs, names))
-    train, test = train_test_split(rows, test_size=round(0.2 * len(rows)), stratify=subs[rows], random_state=3)
+    train, test = train_test_split(
+        rows, test_size=round(0.2 * len(rows)), stratify=subs[rows], random_state=3
+    )
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.5, max_iter=2000))
     model.fit(cls_NH[train].astype(np.float64), subs[train])
     head = fitted.heads[category]
@@ -87,24 +98,34 @@ def test_ads_without_a_head_get_nothing(ads, fitted):
 
 def test_nothing_to_train_on_is_one_clear_line(ads):
     settings = SETTINGS.model_copy(update={"min_rows_per_class": 70})
-    with pytest.raises(SchemaError, match=r"no category has two sub-categories of at least min_rows_per_class \(70\)"):
+    with pytest.raises(
+        SchemaError,
+        match=r"no category has two sub-categories of at least min_rows_per_class \(70\)",
+    ):
         fit_subheads(*ads, settings)
 
 
 def test_few_ads_of_many_sub_categories_can_still_be_split():
     names = np.repeat([f"с{n}" for n in range(12)], 2).astype(object)
     cls_NH = np.random.default_rng(0).normal(size=(24, H)).astype(np.float32)
-    head = fit_subheads(cls_NH, ["Мебель"] * 24, names, SETTINGS.model_copy(update={"min_rows_per_class": 2})).heads[
-        "Мебель"
-    ]
+    head = fit_subheads(
+        cls_NH, ["Мебель"] * 24, names, SETTINGS.model_copy(update={"min_rows_per_class": 2})
+    ).heads["Мебель"]
     assert (head.measured["num_train"], head.measured["num_test"]) == (12, 12)
 
 
 def test_arrays_and_json_bring_everything_back(ads, fitted):
     arrays, description = to_arrays(fitted)
     back = from_arrays(arrays, json.loads(json.dumps(description)))
-    assert back.settings == {"min_rows_per_class": 20, "test_fraction": 0.2, "regularisation": 0.5, "seed": 3}
-    for ours, theirs in zip(back.predict(ads[0], ads[1]), fitted.predict(ads[0], ads[1]), strict=True):
+    assert back.settings == {
+        "min_rows_per_class": 20,
+        "test_fraction": 0.2,
+        "regularisation": 0.5,
+        "seed": 3,
+    }
+    for ours, theirs in zip(
+        back.predict(ads[0], ads[1]), fitted.predict(ads[0], ads[1]), strict=True
+    ):
         np.testing.assert_array_equal(ours, theirs)
     assert back.heads["Мебель"].measured == fitted.heads["Мебель"].measured
 
@@ -112,7 +133,9 @@ def test_arrays_and_json_bring_everything_back(ads, fitted):
 def test_a_damaged_head_is_refused(fitted):
     arrays, description = to_arrays(fitted)
     with pytest.raises(BundleError, match=r"incomplete .*1\.biases"):
-        from_arrays({name: array for name, array in arrays.items() if name != "1.biases"}, description)
+        from_arrays(
+            {name: array for name, array in arrays.items() if name != "1.biases"}, description
+        )
     head = fitted.heads["Животные"]
     for change in (
         {"names": ["Кошки"]},

@@ -37,7 +37,9 @@ id_lists = st.lists(st.lists(st.integers(1, 999), max_size=12), min_size=1, max_
 @given(id_lists, st.data())
 def test_pad_lays_the_chosen_rows_out(lists, data):
     start = data.draw(st.integers(0, len(lists) - 1))
-    array = pa.array(lists, pa.list_(pa.int32())).slice(start)  # a slice: its offsets do not begin at 0
+    array = pa.array(lists, pa.list_(pa.int32())).slice(
+        start
+    )  # a slice: its offsets do not begin at 0
     lists = lists[start:]
     rows = data.draw(st.lists(st.integers(0, len(lists) - 1), unique=True, max_size=len(lists)))
     width = max((len(lists[row]) for row in rows), default=0)
@@ -45,7 +47,9 @@ def test_pad_lays_the_chosen_rows_out(lists, data):
     assert ids_NL.dtype == mask_NL.dtype == np.int64
     assert ids_NL.shape == mask_NL.shape == (len(rows), width)
     assert ids_NL.tolist() == [lists[row] + [777] * (width - len(lists[row])) for row in rows]
-    assert mask_NL.tolist() == [[1] * len(lists[row]) + [0] * (width - len(lists[row])) for row in rows]
+    assert mask_NL.tolist() == [
+        [1] * len(lists[row]) + [0] * (width - len(lists[row])) for row in rows
+    ]
     assert num_tokens(array).tolist() == [len(ids) for ids in lists]
 
 

@@ -27,8 +27,11 @@ def texts(ad_texts) -> list[str]:
     return [*ad_texts[:20], "", long[0], "диван", *long[1:], *ad_texts[20:30]]
 
 
-def _by_hand(tokenizer, text: str, max_length: int, stride: int, max_chunks: int) -> tuple[list[list[int]], int, bool]:
-    """Cut the word pieces with a loop: the windows, the tokens that were read, and whether the end is missing."""
+def _by_hand(
+    tokenizer, text: str, max_length: int, stride: int, max_chunks: int
+) -> tuple[list[list[int]], int, bool]:
+    """Cut the word pieces with a loop: the windows, the tokens that were read, and whether the end
+    is missing."""
     pieces = tokenizer.convert_tokens_to_ids(tokenizer.tokenize(text))
     cls_id, sep_id = tokenizer.convert_tokens_to_ids(["[CLS]", "[SEP]"])
     chunks, start = [], 0
@@ -59,7 +62,9 @@ def test_windows_are_those_of_a_loop(small_checkpoint, texts, max_length, stride
 def test_truncate_is_the_plain_tokenizer(small_checkpoint, texts, max_length):
     tokenizer = load_tokenizer(small_checkpoint)
     read = cut(tokenizer, texts, max_length=max_length, long_text=TRUNCATE)
-    plain = load_tokenizer(small_checkpoint)(texts, truncation=True, max_length=max_length)["input_ids"]
+    plain = load_tokenizer(small_checkpoint)(texts, truncation=True, max_length=max_length)[
+        "input_ids"
+    ]
     assert read.ids.to_pylist() == plain
     assert set(read.num_chunks_N) == {1}
     assert read.num_tokens_N.tolist() == [len(ids) for ids in plain]
@@ -68,8 +73,11 @@ def test_truncate_is_the_plain_tokenizer(small_checkpoint, texts, max_length):
 
 
 @pytest.mark.parametrize(("mode", "max_chunks"), [("truncate", 1), ("chunk", 3)])
-def test_windows_of_every_tokenizer_are_the_overflow_of_the_plain_call(tokenizers_by_kind, texts, mode, max_chunks):
-    """Also after a call that leaves truncation and padding switched on in the tokenizer that both share."""
+def test_windows_of_every_tokenizer_are_the_overflow_of_the_plain_call(
+    tokenizers_by_kind, texts, mode, max_chunks
+):
+    """Also after a call that leaves truncation and padding switched on in the tokenizer that both
+    share."""
     long_text = LongTextSettings(mode=mode, stride=10, max_chunks=max_chunks)
     for tokenizer in tokenizers_by_kind.values():
         plain = tokenizer(
@@ -92,16 +100,31 @@ def test_windows_of_every_tokenizer_are_the_overflow_of_the_plain_call(tokenizer
         assert read.ids.to_pylist() == expected
 
 
-INVISIBLE = ["\u200b", "\ufeff", "\0", "\x07", "\xad", "\ufffd", "\u2060\u200d", "\u202e", "\u0301", " "]
+INVISIBLE = [
+    "\u200b",
+    "\ufeff",
+    "\0",
+    "\x07",
+    "\xad",
+    "\ufffd",
+    "\u2060\u200d",
+    "\u202e",
+    "\u0301",
+    " ",
+]
 
 
 @pytest.mark.parametrize("mode", ["truncate", "chunk"])
 def test_a_text_without_a_visible_character_is_blank_to_every_tokenizer(tokenizers_by_kind, mode):
     for tokenizer in tokenizers_by_kind.values():
-        assert _blank(tokenizer, [*INVISIBLE, "".join(INVISIBLE) * 300], mode) == [True] * (len(INVISIBLE) + 1)
+        assert _blank(tokenizer, [*INVISIBLE, "".join(INVISIBLE) * 300], mode) == [True] * (
+            len(INVISIBLE) + 1
+        )
 
 
-def test_a_text_of_unknown_and_special_tokens_is_blank_and_one_known_sign_is_enough(tokenizers_by_kind):
+def test_a_text_of_unknown_and_special_tokens_is_blank_and_one_known_sign_is_enough(
+    tokenizers_by_kind,
+):
     tokenizer = tokenizers_by_kind["wordpiece"]
     assert tokenizer.tokenize("ѣѣ 😀") == ["[UNK]", "[UNK]"]
     blank = ["ѣѣ 😀", "ж" * 101, "[SEP]", "ѣ " * 1000, "\u200b😀", ""]
@@ -124,10 +147,20 @@ def _blank(tokenizer, texts: list[str], mode: str) -> list[bool]:
 
 
 def test_select_takes_whole_texts(classifier, texts):
-    read = cut(classifier.tokenizer, texts, max_length=64, long_text=LongTextSettings(mode="chunk", stride=5))
+    read = cut(
+        classifier.tokenizer,
+        texts,
+        max_length=64,
+        long_text=LongTextSettings(mode="chunk", stride=5),
+    )
     rows_N = np.arange(len(texts)) % 3 == 0
     part = read.select(rows_N)
-    alone = cut(classifier.tokenizer, texts[::3], max_length=64, long_text=LongTextSettings(mode="chunk", stride=5))
+    alone = cut(
+        classifier.tokenizer,
+        texts[::3],
+        max_length=64,
+        long_text=LongTextSettings(mode="chunk", stride=5),
+    )
     assert part.ids.to_pylist() == alone.ids.to_pylist()
     np.testing.assert_array_equal(part.num_chunks_N, alone.num_chunks_N)
     assert len(read.select(np.zeros(len(texts), bool)).num_tokens_N) == 0
@@ -161,7 +194,9 @@ def test_an_ad_is_the_weighted_mean_of_its_windows_one_at_a_time(small_checkpoin
 def test_short_ads_have_the_same_bits_as_without_windows(classifier, ad_texts):
     short = [text for text in ad_texts if len(classifier.tokenizer.tokenize(text)) <= 194]
     assert len(short) > 400
-    read = cut(classifier.tokenizer, short, max_length=196, long_text=LongTextSettings(mode="chunk"))
+    read = cut(
+        classifier.tokenizer, short, max_length=196, long_text=LongTextSettings(mode="chunk")
+    )
     assert set(read.num_chunks_N) == {1}
     plain = classifier.run(tokenize(classifier.tokenizer, short, 196), token_budget=1000)
     for ours, theirs in zip(windows.run(classifier, read, token_budget=1000), plain, strict=True):
@@ -181,7 +216,9 @@ def test_pooling_is_a_weighted_mean_and_leaves_single_windows_alone(num_chunks, 
     start = 0
     for row, text in enumerate(lengths):
         of_text = before[start : start + len(text)].astype(np.float64)
-        mean = sum(length * output for length, output in zip(text, of_text, strict=True)) / text.sum()
+        mean = (
+            sum(length * output for length, output in zip(text, of_text, strict=True)) / text.sum()
+        )
         np.testing.assert_allclose(pooled_NX[row], mean, rtol=1e-6, atol=1e-6)
         if len(text) == 1:
             np.testing.assert_array_equal(pooled_NX[row], before[start])
@@ -199,13 +236,23 @@ def test_the_network_reads_each_token_once_and_each_overlap_twice(small_checkpoi
     windows.run(classifier, read, token_budget=500)
     lengths = [len(classifier.tokenizer.tokenize(text)) for text in texts]
     assert max(lengths) > 1000
-    num_windows = [max(1, -(-(length - 12) // 50)) for length in lengths]  # 62 tokens, each 50 further on
-    expected = sum(length + 2 * count + 12 * (count - 1) for length, count in zip(lengths, num_windows, strict=True))
+    num_windows = [
+        max(1, -(-(length - 12) // 50)) for length in lengths
+    ]  # 62 tokens, each 50 further on
+    expected = sum(
+        length + 2 * count + 12 * (count - 1)
+        for length, count in zip(lengths, num_windows, strict=True)
+    )
     assert sum(seen) == expected
 
 
 def test_windows_survive_a_table(classifier, texts):
-    read = cut(classifier.tokenizer, texts, max_length=64, long_text=LongTextSettings(mode="chunk", stride=5))
+    read = cut(
+        classifier.tokenizer,
+        texts,
+        max_length=64,
+        long_text=LongTextSettings(mode="chunk", stride=5),
+    )
     table = pa.table(read.columns())
     assert dict(zip(table.schema.names, table.schema.types, strict=True)) == COLUMNS
     back = Windows.of(table)

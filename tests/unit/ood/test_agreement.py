@@ -9,7 +9,12 @@ from rubert_ood.ood.mahalanobis import MahalanobisStatistics
 from rubert_ood.ood.temperature import TemperatureFit
 from rubert_ood.settings import DecisionSettings
 
-GOOD = {"argmax_agreement": 0.995, "flag_rate": 0.012, "flag_rate_fp32": 0.010, "mean_d2_ratio": 1.01}
+GOOD = {
+    "argmax_agreement": 0.995,
+    "flag_rate": 0.012,
+    "flag_rate_fp32": 0.010,
+    "mean_d2_ratio": 1.01,
+}
 
 
 def _model(threshold: float) -> FittedModel:
@@ -26,7 +31,9 @@ def test_each_model_decides_with_its_own_statistics():
     logits_NC = np.array([[2.0, 0.0], [2.0, 0.0], [0.0, 2.0], [0.0, 2.0]])
     moved_NC = np.array([[2.0, 0.0], [0.0, 2.0], [0.0, 2.0], [0.0, 2.0]])
     cls_NH = np.array([[1.0, 0, 0], [2.0, 0, 0], [3.0, 0, 0], [4.0, 0, 0]])  # d2 = 1, 4, 9, 16
-    agreement = int8_agreement(_model(10.0), (moved_NC, cls_NH * 2**0.5), _model(5.0), (logits_NC, cls_NH))
+    agreement = int8_agreement(
+        _model(10.0), (moved_NC, cls_NH * 2**0.5), _model(5.0), (logits_NC, cls_NH)
+    )
     assert agreement["argmax_agreement"] == 0.75
     assert agreement["flag_rate"] == 0.5  # 18 and 32 of 2, 8, 18, 32
     assert agreement["flag_rate_fp32"] == 0.5  # 9 and 16
@@ -37,8 +44,12 @@ def test_close_enough_is_accepted():
     check_agreement(GOOD)
 
 
-@pytest.mark.parametrize("change", [{"argmax_agreement": 0.9899}, {"flag_rate": 0.0131}, {"flag_rate": 0.0069}])
+@pytest.mark.parametrize(
+    "change", [{"argmax_agreement": 0.9899}, {"flag_rate": 0.0131}, {"flag_rate": 0.0069}]
+)
 def test_what_answers_otherwise_is_refused(change):
-    with pytest.raises(PublicationRefusedError, match=r"precision int8: on valid .* no bundle is written") as error:
+    with pytest.raises(
+        PublicationRefusedError, match=r"precision int8: on valid .* no bundle is written"
+    ) as error:
         check_agreement(GOOD | change)
     assert error.value.exit_code == 5

@@ -1,4 +1,5 @@
-"""The comparison of detectors and rules against sklearn and against the detectors called one by one."""
+"""The comparison of detectors and rules against sklearn and against the detectors called one by
+one."""
 
 import numpy as np
 import pytest
@@ -45,13 +46,18 @@ def fitted():
 def test_every_detector_is_measured_on_the_same_ads(fitted):
     entries = compare_detectors(fitted, Reference(TRAIN, VALID), test=TEST, kinds=KINDS)
     detectors = fit_detectors(
-        TRAIN.cls_NH, TRAIN.labels_N, statistics=fitted.statistics, temperature=fitted.temperature.temperature
+        TRAIN.cls_NH,
+        TRAIN.labels_N,
+        statistics=fitted.statistics,
+        temperature=fitted.temperature.temperature,
     )
     assert [entry["detector"] for entry in entries] == list(detectors)
     for entry in entries:
         score = detectors[entry["detector"]]
         inside_N = score(TEST.logits_NC, TEST.cls_NH)
-        threshold = np.sort(score(VALID.logits_NC, VALID.cls_NH))[-15]  # 15 of 301 are 5 %, this ad among them
+        threshold = np.sort(score(VALID.logits_NC, VALID.cls_NH))[
+            -15
+        ]  # 15 of 301 are 5 %, this ad among them
         assert entry["flagged"] == np.mean(inside_N > threshold)
         for kind, outside in KINDS.items():
             outside_N = score(outside.logits_NC, outside.cls_NH)
@@ -60,7 +66,11 @@ def test_every_detector_is_measured_on_the_same_ads(fitted):
             assert entry["kinds"][kind]["auroc"] == pytest.approx(expected)
             assert entry["kinds"][kind]["caught"] == np.mean(outside_N > threshold)
     by_name = {entry["detector"]: entry for entry in entries}
-    assert by_name[MAHALANOBIS]["kinds"]["far"]["auroc"] > 0.99 > by_name["MSP"]["kinds"]["far"]["auroc"]
+    assert (
+        by_name[MAHALANOBIS]["kinds"]["far"]["auroc"]
+        > 0.99
+        > by_name["MSP"]["kinds"]["far"]["auroc"]
+    )
 
 
 def test_classes_left_out_are_unknown_to_the_detectors():
@@ -110,6 +120,12 @@ def test_both_rules_report_their_rates_before_and_after_the_gate(fitted):
 
 def test_a_rule_with_too_few_calibration_rows_is_marked(fitted):
     strict = DecisionSettings(conformal_alpha=0.001)
-    model = fit(fitted.statistics, VALID, labels=fitted.labels, settings=FitSettings(), decision=strict)
+    model = fit(
+        fitted.statistics, VALID, labels=fitted.labels, settings=FitSettings(), decision=strict
+    )
     notebook, conformal = compare_rules(model, test=TEST, kinds={})
-    assert (notebook["possible"], conformal["possible"], conformal["test"]["far"]) == (True, False, 0.0)
+    assert (notebook["possible"], conformal["possible"], conformal["test"]["far"]) == (
+        True,
+        False,
+        0.0,
+    )

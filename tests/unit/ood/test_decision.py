@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from rubert_ood.errors import BundleError, SchemaError, SettingsError
-from rubert_ood.ood.decision import Thresholds, check_rule, conformal_p, d2_limit, decide, fit_thresholds
+from rubert_ood.ood.decision import (
+    Thresholds,
+    check_rule,
+    conformal_p,
+    d2_limit,
+    decide,
+    fit_thresholds,
+)
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
 from rubert_ood.settings import DecisionSettings
 
@@ -107,9 +114,15 @@ def test_conformal_p_counts_ties():
 
 
 def test_ood_and_text_import_neither_torch_nor_ray():
-    modules = "rubert_ood.ood.fit, rubert_ood.ood.metrics, rubert_ood.ads.text, rubert_ood.synthetic.catalogue"
+    modules = (
+        "rubert_ood.ood.fit, rubert_ood.ood.metrics, rubert_ood.ads.text,"
+        " rubert_ood.synthetic.catalogue"
+    )
     code = f"import sys, {modules}; print([m for m in ('torch', 'ray') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
+        == "[]"
+    )
 
 
 @pytest.mark.parametrize(
@@ -157,14 +170,19 @@ def test_the_conformal_rule_counts_calibration_rows_that_are_as_far():
 
 @pytest.mark.parametrize("alpha", [0.01, 0.05, 0.1])
 def test_the_conformal_rule_bounds_false_alarms_on_ads_like_the_calibration_rows(alpha):
-    """Heavy-tailed distances, cut into calibration and new ads 2,000 times: the mean rate is alpha or just below."""
+    """Heavy-tailed distances, cut into calibration and new ads 2,000 times: the mean rate is alpha
+    or just below."""
     rng = np.random.default_rng(int(1000 * alpha))
     num_calibration, num_new, rates = 199, 50, []
     for _ in range(2000):
         d2 = rng.permutation(rng.pareto(1.5, num_calibration + num_new))
         thresholds = fit_thresholds(d2[:num_calibration])
         decisions = _decide(
-            [FLAT] * num_new, d2[num_calibration:], thresholds=thresholds, rule="conformal", conformal_alpha=alpha
+            [FLAT] * num_new,
+            d2[num_calibration:],
+            thresholds=thresholds,
+            rule="conformal",
+            conformal_alpha=alpha,
         )
         rates.append(decisions.is_far_N.mean())
     error = np.std(rates) / len(rates) ** 0.5
@@ -186,6 +204,9 @@ def test_the_limit_is_where_far_begins(rule):
 def test_a_rule_that_can_flag_nothing_is_refused():
     settings = DecisionSettings(rule="conformal", conformal_alpha=0.01)
     check_rule(settings, 99)
-    with pytest.raises(SettingsError, match=r"conformal_alpha 0\.01 .* needs at least 99 calibration rows, found 98"):
+    with pytest.raises(
+        SettingsError,
+        match=r"conformal_alpha 0\.01 .* needs at least 99 calibration rows, found 98",
+    ):
         check_rule(settings, 98)
     check_rule(DecisionSettings(), 2)

@@ -17,8 +17,13 @@ def data():
     rng = np.random.default_rng(3)
     means_CH = 3 * rng.normal(size=(C, H))
     labels_N = np.repeat(np.arange(C), 60)
-    train_NH = (means_CH[labels_N] + rng.normal(size=(len(labels_N), H)) * rng.uniform(0.5, 2, H)).astype(np.float32)
-    logits_NC, cls_NH = rng.normal(size=(50, C)).astype(np.float32), 4 * rng.normal(size=(50, H)).astype(np.float32)
+    train_NH = (
+        means_CH[labels_N] + rng.normal(size=(len(labels_N), H)) * rng.uniform(0.5, 2, H)
+    ).astype(np.float32)
+    logits_NC, cls_NH = (
+        rng.normal(size=(50, C)).astype(np.float32),
+        4 * rng.normal(size=(50, H)).astype(np.float32),
+    )
     return train_NH, labels_N, logits_NC, cls_NH
 
 
@@ -41,9 +46,11 @@ def test_msp_max_logit_and_energy_by_hand(data):
     np.testing.assert_allclose(msp(logits_NC, 2.5), [1 - max(row) for row in probabilities])
     np.testing.assert_allclose(max_logit(logits_NC), [-max(row) for row in logits_NC])
     np.testing.assert_allclose(
-        energy(logits_NC, 2.0), [-2 * np.log(sum(np.exp(float(x) / 2) for x in row)) for row in logits_NC]
+        energy(logits_NC, 2.0),
+        [-2 * np.log(sum(np.exp(float(x) / 2) for x in row)) for row in logits_NC],
     )
-    # energy and softmax: log p_max = max logit - logsumexp, so energy at T = 1 is log p_max - max logit
+    # energy and softmax: log p_max = max logit - logsumexp, so energy at T = 1 is log p_max - max
+    # logit
     log_p = log_softmax(logits_NC.astype(float), axis=1).max(1)
     np.testing.assert_allclose(energy(logits_NC), log_p - logits_NC.max(1))
 
@@ -53,24 +60,34 @@ def test_mahalanobis_and_its_relative(data, fitted):
     x_NH = train_NH.astype(float)
     means = np.array([x_NH[labels_N == c].mean(0) for c in range(C)])
     tied, background = _precision(x_NH - means[labels_N]), _precision(x_NH - x_NH.mean(0))
-    d2 = np.array([min(mahalanobis(x, mean, tied) ** 2 for mean in means) for x in cls_NH.astype(float)])
+    d2 = np.array(
+        [min(mahalanobis(x, mean, tied) ** 2 for mean in means) for x in cls_NH.astype(float)]
+    )
     d2_0 = np.array([mahalanobis(x, x_NH.mean(0), background) ** 2 for x in cls_NH.astype(float)])
     np.testing.assert_allclose(fitted[MAHALANOBIS](logits_NC, cls_NH), d2, rtol=1e-9)
-    np.testing.assert_allclose(fitted["relative Mahalanobis"](logits_NC, cls_NH), d2 - d2_0, rtol=1e-7)
+    np.testing.assert_allclose(
+        fitted["relative Mahalanobis"](logits_NC, cls_NH), d2 - d2_0, rtol=1e-7
+    )
 
 
 def test_an_ordinary_ad_has_no_relative_distance(data, fitted):
-    """On train both mean distances are H, so their difference is about 0; with precisions of two scales it is not."""
+    """On train both mean distances are H, so their difference is about 0; with precisions of two
+    scales it is not."""
     train_NH, labels_N, logits_NC, _ = data
     own_N = fit_mahalanobis(train_NH, labels_N, C).own_class_distance(train_NH, labels_N)
     relative_N = fitted["relative Mahalanobis"](logits_NC, train_NH)
-    nearer_N = own_N - fitted[MAHALANOBIS](logits_NC, train_NH)  # the nearest class need not be the own one
+    nearer_N = own_N - fitted[MAHALANOBIS](
+        logits_NC, train_NH
+    )  # the nearest class need not be the own one
     assert np.mean(relative_N + nearer_N) == pytest.approx(0, abs=1e-9)
 
 
 def test_mahalanobis_of_unit_vectors(data, fitted):
     train_NH, labels_N, logits_NC, cls_NH = data
-    unit, query = (x.astype(float) / np.linalg.norm(x.astype(float), axis=1)[:, None] for x in (train_NH, cls_NH))
+    unit, query = (
+        x.astype(float) / np.linalg.norm(x.astype(float), axis=1)[:, None]
+        for x in (train_NH, cls_NH)
+    )
     means = np.array([unit[labels_N == c].mean(0) for c in range(C)])
     precision = _precision(unit - means[labels_N])
     expected = [min((x - m) @ precision @ (x - m) for m in means) for x in query]
@@ -80,9 +97,14 @@ def test_mahalanobis_of_unit_vectors(data, fitted):
 
 def test_nearest_neighbours_by_brute_force(data, fitted):
     train_NH, _, logits_NC, cls_NH = data
-    unit, query = (x / np.linalg.norm(x, axis=1)[:, None] for x in (train_NH.astype(float), cls_NH.astype(float)))
+    unit, query = (
+        x / np.linalg.norm(x, axis=1)[:, None]
+        for x in (train_NH.astype(float), cls_NH.astype(float))
+    )
     expected = np.sort(cdist(query, unit), axis=1)[:, 9]
-    np.testing.assert_allclose(fitted["10 nearest neighbours"](logits_NC, cls_NH), expected, atol=1e-6)
+    np.testing.assert_allclose(
+        fitted["10 nearest neighbours"](logits_NC, cls_NH), expected, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("shift", [0.0, 30.0])
@@ -92,5 +114,7 @@ def test_larger_means_more_out_of_domain(data, fitted, shift):
     sure_NC = 8.0 * np.eye(C)[labels_N]
     for name, detector in fitted.items():
         inside = detector(sure_NC, train_NH)
-        outside = detector(np.full_like(sure_NC, 1.0), np.roll(train_NH, 1, axis=1)[::-1] * -1 + shift)
+        outside = detector(
+            np.full_like(sure_NC, 1.0), np.roll(train_NH, 1, axis=1)[::-1] * -1 + shift
+        )
         assert np.median(outside) > np.median(inside), name

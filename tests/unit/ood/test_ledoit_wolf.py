@@ -21,13 +21,17 @@ def _data(num_ads=900, seed=0, scale=1.0, hidden=H):
     labels_N = np.r_[np.arange(C), rng.choice(C, num_ads - C, p=[0.5, 0.2, 0.1, 0.1, 0.05, 0.05])]
     mix_HH = rng.normal(size=(hidden, hidden)) * np.exp(rng.uniform(-3, 2, hidden))
     means_CH = 30 + 3 * rng.normal(size=(C, hidden))
-    return (scale * (rng.normal(size=(num_ads, hidden)) @ mix_HH + means_CH[labels_N])).astype(np.float32), labels_N
+    return (scale * (rng.normal(size=(num_ads, hidden)) @ mix_HH + means_CH[labels_N])).astype(
+        np.float32
+    ), labels_N
 
 
 def _streamed(x_NH, labels_N, cuts):
     batches = list(zip(np.split(x_NH, cuts), np.split(labels_N, cuts), strict=True))
     means_CH = reduce(add, [ClassSums.of(*batch, num_classes=C) for batch in batches]).means()
-    return statistics_of(means_CH, reduce(add, [ResidualSums.of(*batch, means_CH=means_CH) for batch in batches]))
+    return statistics_of(
+        means_CH, reduce(add, [ResidualSums.of(*batch, means_CH=means_CH) for batch in batches])
+    )
 
 
 def _sklearn(x_NH, labels_N):
@@ -48,7 +52,9 @@ def test_equals_sklearn(num_ads, hidden, scale):
     ours = _streamed(x_NH, labels_N, [7, 8, num_ads // 2])
     np.testing.assert_allclose(ours.means_CH, means_CH, rtol=1e-12)
     assert ours.shrinkage == pytest.approx(shrinkage, rel=1e-8)
-    np.testing.assert_allclose(ours.precision_HH, precision_HH, rtol=1e-8, atol=1e-8 * abs(precision_HH).max())
+    np.testing.assert_allclose(
+        ours.precision_HH, precision_HH, rtol=1e-8, atol=1e-8 * abs(precision_HH).max()
+    )
 
 
 @settings(deadline=None, max_examples=30)
@@ -63,12 +69,16 @@ def test_batches_of_any_size_give_the_same(cuts, seed):
 
 def test_distances_do_not_depend_on_the_unit():
     x_NH, labels_N = _data()
-    one, other = fit_mahalanobis(x_NH, labels_N, C), fit_mahalanobis(x_NH * np.float32(2**-20), labels_N, C)
+    one, other = (
+        fit_mahalanobis(x_NH, labels_N, C),
+        fit_mahalanobis(x_NH * np.float32(2**-20), labels_N, C),
+    )
     np.testing.assert_allclose(other.distance(x_NH * 2**-20)[0], one.distance(x_NH)[0], rtol=1e-6)
 
 
 def test_features_that_depend_on_each_other():
-    """A layer norm leaves such a pair in every CLS vector; with many rows hardly anything is shrunk."""
+    """A layer norm leaves such a pair in every CLS vector; with many rows hardly anything is
+    shrunk."""
     rng = np.random.default_rng(5)
     x_NH = rng.normal(size=(20_000, 8))
     x_NH[:, 7] = -x_NH[:, :7].sum(axis=1)
@@ -88,7 +98,8 @@ def _independent(x_NH, labels_N):
 
 
 def test_rows_whose_covariance_shrinks_by_nothing_still_have_a_precision():
-    """Residuals of +v and -v alone: the estimate is exact, sklearn's shrinkage is 0 and its covariance singular."""
+    """Residuals of +v and -v alone: the estimate is exact, sklearn's shrinkage is 0 and its
+    covariance singular."""
     v_H = np.arange(1.0, 5.0)
     x_NH = np.stack([v_H, -v_H] * 20)
     statistics = fit_mahalanobis(x_NH, np.zeros(40, int), 1)

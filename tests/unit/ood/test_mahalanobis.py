@@ -10,7 +10,8 @@ from rubert_ood.ood.mahalanobis import MahalanobisStatistics
 
 
 def _features(seed=0, num_ads=600, num_classes=5, hidden=24, shift=30.0):
-    """Correlated features, far from the origin, on very different scales: what a [CLS] vector looks like."""
+    """Correlated features, far from the origin, on very different scales: what a [CLS] vector looks
+    like."""
     rng = np.random.default_rng(seed)
     mix = rng.normal(size=(hidden, hidden)) * np.exp(rng.uniform(-3, 2, hidden))
     labels = np.arange(num_ads) % num_classes
@@ -25,7 +26,9 @@ def _notebook_d2(x, labels, queries):
     residuals = x - means[labels]
     precision = LedoitWolf().fit(residuals).precision_
     precision = precision * (x.shape[1] / np.mean([r @ precision @ r for r in residuals]))
-    return np.stack([np.einsum("nh,hk,nk->n", queries - m, precision, queries - m) for m in means]).T, precision
+    return np.stack(
+        [np.einsum("nh,hk,nk->n", queries - m, precision, queries - m) for m in means]
+    ).T, precision
 
 
 def test_equals_the_direct_quadratic_form():
@@ -34,7 +37,9 @@ def test_equals_the_direct_quadratic_form():
     direct, precision = _notebook_d2(x, labels, queries)
     statistics = fit_mahalanobis(x, labels, 5)
     d2, nearest = statistics.distance(queries)
-    np.testing.assert_allclose(statistics.precision_HH, precision, rtol=1e-9, atol=1e-12 * abs(precision).max())
+    np.testing.assert_allclose(
+        statistics.precision_HH, precision, rtol=1e-9, atol=1e-12 * abs(precision).max()
+    )
     np.testing.assert_allclose(d2, direct.min(1), rtol=1e-9)
     np.testing.assert_array_equal(nearest, direct.argmin(1))
 
@@ -84,7 +89,11 @@ def test_memory_stays_below_an_n_by_c_by_h_array():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        (lambda x, y: (np.where(np.arange(len(x))[:, None] == 3, np.nan, x), y), SchemaError, "not finite"),
+        (
+            lambda x, y: (np.where(np.arange(len(x))[:, None] == 3, np.nan, x), y),
+            SchemaError,
+            "not finite",
+        ),
         (lambda x, y: (x, np.where(y == 2, 1, y)), SchemaError, "class number 2 has no"),
     ],
 )
@@ -101,7 +110,9 @@ def test_wrong_width_names_both_sizes():
 
 def test_a_precision_that_is_none_is_refused():
     with pytest.raises(BundleError, match="positive definite"):
-        MahalanobisStatistics(np.zeros((2, 2)), np.diag([1.0, -1.0]), 0.0).distance(np.zeros((1, 2)))
+        MahalanobisStatistics(np.zeros((2, 2)), np.diag([1.0, -1.0]), 0.0).distance(
+            np.zeros((1, 2))
+        )
     with pytest.raises(BundleError, match="not finite"):
         MahalanobisStatistics(np.zeros((2, 2)), np.full((2, 2), np.nan), 0.0)
     with pytest.raises(BundleError, match="H = 2"):
@@ -140,6 +151,9 @@ def test_ads_that_equal_their_class_mean_are_refused():
 
 
 def test_a_bad_precision_is_refused_at_construction():
-    for precision, message in ((np.diag([1.0, -1.0]), "positive definite"), (np.triu(np.ones((2, 2))), "symmetric")):
+    for precision, message in (
+        (np.diag([1.0, -1.0]), "positive definite"),
+        (np.triu(np.ones((2, 2))), "symmetric"),
+    ):
         with pytest.raises(BundleError, match=message):
             MahalanobisStatistics(np.zeros((2, 2)), precision, 0.0)

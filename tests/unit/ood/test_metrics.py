@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import classification_report, f1_score, roc_auc_score
 
-from rubert_ood.ood.metrics import classification_metrics, confusion_pairs, ece, ood_metrics, reliability_bins
+from rubert_ood.ood.metrics import (
+    classification_metrics,
+    confusion_pairs,
+    ece,
+    ood_metrics,
+    reliability_bins,
+)
 
 NAMES = ["А", "Б", "В", "Г"]
 
@@ -54,15 +60,27 @@ def test_certain_and_right_is_perfectly_calibrated():
 
 def test_ood_metrics_equal_brute_force():
     rng = np.random.default_rng(2)
-    inside, outside = rng.normal(size=300).round(1), (rng.normal(size=200) + 1.5).round(1)  # rounded: with ties
+    inside, outside = (
+        rng.normal(size=300).round(1),
+        (rng.normal(size=200) + 1.5).round(1),
+    )  # rounded: with ties
     got = ood_metrics(inside, outside)
     wins = np.mean([(o > i) + 0.5 * (o == i) for o in outside for i in inside])
     assert got["auroc"] == pytest.approx(wins)
-    rates = [np.mean(inside >= t) for t in np.unique(np.r_[inside, outside]) if np.mean(outside >= t) >= 0.95]
+    rates = [
+        np.mean(inside >= t)
+        for t in np.unique(np.r_[inside, outside])
+        if np.mean(outside >= t) >= 0.95
+    ]
     assert got["fpr95"] == pytest.approx(min(rates))
-    assert 1 - roc_auc_score(np.r_[np.ones(300), np.zeros(200)], np.r_[inside, outside]) == pytest.approx(got["auroc"])
+    assert 1 - roc_auc_score(
+        np.r_[np.ones(300), np.zeros(200)], np.r_[inside, outside]
+    ) == pytest.approx(got["auroc"])
     thresholds = np.unique(np.r_[inside, outside])[::-1]
-    for name, positive, negative, sign in (("aupr_out", outside, inside, 1), ("aupr_in", -inside, -outside, -1)):
+    for name, positive, negative, sign in (
+        ("aupr_out", outside, inside, 1),
+        ("aupr_in", -inside, -outside, -1),
+    ):
         area, recall_before = 0.0, 0.0
         for t in sorted(sign * thresholds, reverse=True):
             caught, wrong = np.sum(positive >= t), np.sum(negative >= t)
@@ -73,4 +91,9 @@ def test_ood_metrics_equal_brute_force():
 
 
 def test_separated_scores_are_perfect():
-    assert ood_metrics(np.arange(5.0), np.arange(5.0) + 10) == {"auroc": 1, "aupr_out": 1, "aupr_in": 1, "fpr95": 0}
+    assert ood_metrics(np.arange(5.0), np.arange(5.0) + 10) == {
+        "auroc": 1,
+        "aupr_out": 1,
+        "aupr_in": 1,
+        "fpr95": 0,
+    }

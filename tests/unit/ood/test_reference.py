@@ -18,6 +18,8 @@ def test_the_reference_is_bounded_and_repeatable(monkeypatch):
     reference, again = make_reference(TRAIN, VALID), make_reference(TRAIN, VALID)
     assert (len(reference.train), len(reference.calibration)) == (350, 300)
     np.testing.assert_array_equal(reference.train.cls_NH, again.train.cls_NH)
-    rows = [int(np.flatnonzero((TRAIN.cls_NH == row).all(axis=1))[0]) for row in reference.train.cls_NH]
+    rows = [
+        int(np.flatnonzero((TRAIN.cls_NH == row).all(axis=1))[0]) for row in reference.train.cls_NH
+    ]
     assert rows == sorted(set(rows))
     np.testing.assert_array_equal(reference.train.labels_N, TRAIN.labels_N[rows])

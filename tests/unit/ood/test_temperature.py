@@ -7,7 +7,8 @@ from rubert_ood.ood.temperature import fit_temperature, nll
 
 
 def _sample(seed: int, true_temperature: float, num_ads: int = 4000, num_classes: int = 7):
-    """Labels drawn from softmax(logits / T): T is then the best temperature, up to sampling noise."""
+    """Labels drawn from softmax(logits / T): T is then the best temperature, up to sampling
+    noise."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(num_ads, num_classes)) * 4
     p = softmax(logits / true_temperature, axis=1)

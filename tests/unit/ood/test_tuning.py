@@ -47,7 +47,11 @@ def by_hand(fitted, foreign) -> dict[str, float]:
     labels, num_kept = fitted.labels, sum(kept)
     if foreign is not None:
         others = [str(label) for label in fitted.decide(foreign.logits_NC, foreign.cls_NH).label]
-        predicted, true, labels = predicted + others, true + ["Other"] * len(others), [*labels, "Other"]
+        predicted, true, labels = (
+            predicted + others,
+            true + ["Other"] * len(others),
+            [*labels, "Other"],
+        )
         num_kept += sum(p != "Other" for p in others)
     return {
         "precision": right / num_kept if num_kept else 0.0,
@@ -62,7 +66,12 @@ def by_hand(fitted, foreign) -> dict[str, float]:
 def test_the_measures_are_those_of_sklearn(rule, foreign):
     for tau, gate, alpha in product((0.0, 0.5, 0.93), (0.0, 0.8, 1.01), (0.02, 0.2)):
         decision = DecisionSettings(
-            rule=rule, alpha=alpha * 5, z_thr=alpha, conformal_alpha=alpha, ood_conf_gate=gate, tau_other=tau
+            rule=rule,
+            alpha=alpha * 5,
+            z_thr=alpha,
+            conformal_alpha=alpha,
+            ood_conf_gate=gate,
+            tau_other=tau,
         )
         fitted = replace(model(rule), decision=decision)
         got, expected = measure(fitted, ADS, foreign), by_hand(fitted, foreign)
@@ -72,7 +81,9 @@ def test_the_measures_are_those_of_sklearn(rule, foreign):
 
 
 @pytest.mark.parametrize("rule", ["notebook", "conformal"])
-@pytest.mark.parametrize(("foreign", "min_precision"), [(None, None), (None, 0.93), (FOREIGN, None), (FOREIGN, 0.8)])
+@pytest.mark.parametrize(
+    ("foreign", "min_precision"), [(None, None), (None, 0.93), (FOREIGN, None), (FOREIGN, 0.8)]
+)
 def test_no_other_combination_is_better(rule, min_precision, foreign, monkeypatch):
     monkeypatch.setattr(tuning, "TAUS_T", np.array([0.0, 0.4, 0.6, 0.8, 0.95]))
     monkeypatch.setattr(tuning, "GATES", (0.0, 0.7, 0.9, 1.01))
@@ -82,8 +93,12 @@ def test_no_other_combination_is_better(rule, min_precision, foreign, monkeypatc
     ours = by_hand(replace(fitted, decision=chosen), foreign)
     name = "macro_f1" if min_precision is None else "coverage"
     tried = 0
-    for settings, tau in product(tuning._candidates(fitted) if foreign else [fitted.decision], tuning.TAUS_T):
-        theirs = by_hand(replace(fitted, decision=settings.model_copy(update={"tau_other": float(tau)})), foreign)
+    for settings, tau in product(
+        tuning._candidates(fitted) if foreign else [fitted.decision], tuning.TAUS_T
+    ):
+        theirs = by_hand(
+            replace(fitted, decision=settings.model_copy(update={"tau_other": float(tau)})), foreign
+        )
         enough = min_precision is None or theirs["kept"] >= 1 / (1 - min_precision)
         if enough and theirs["precision"] >= (min_precision or 0):
             tried += 1
@@ -100,22 +115,33 @@ def test_no_other_combination_is_better(rule, min_precision, foreign, monkeypatc
 def test_a_strength_calls_that_share_of_the_calibration_ads_far(rule):
     fitted = model(rule)
     for share in (0.01, 0.05, 0.2):
-        stronger = replace(fitted, decision=fitted.decision.model_copy(update=tuning._strength(fitted, share)))
+        stronger = replace(
+            fitted, decision=fitted.decision.model_copy(update=tuning._strength(fitted, share))
+        )
         far = stronger.decide(CALIBRATION.logits_NC, CALIBRATION.cls_NH).is_far_N
         assert far.mean() == pytest.approx(share, abs=2 / len(CALIBRATION))
 
 
 def test_foreign_texts_make_the_choice_stricter():
     fitted = model("conformal")
-    loose, strict = (choose_decision(fitted, ADS, foreign, min_precision=0.93) for foreign in (None, FOREIGN))
-    kept = [measure(replace(fitted, decision=decision), ADS, FOREIGN)["foreign_kept"] for decision in (loose, strict)]
+    loose, strict = (
+        choose_decision(fitted, ADS, foreign, min_precision=0.93) for foreign in (None, FOREIGN)
+    )
+    kept = [
+        measure(replace(fitted, decision=decision), ADS, FOREIGN)["foreign_kept"]
+        for decision in (loose, strict)
+    ]
     assert kept[1] < kept[0]
 
 
 def test_a_target_that_nothing_reaches_is_refused():
     rng = np.random.default_rng(0)
     noise = Outputs(rng.normal(size=(100, C)), rng.normal(size=(100, H)), rng.integers(0, C, 100))
-    with pytest.raises(PublicationRefusedError, match=r"reaches 0\.95 on 20 or more kept .* so many is 0\.[1-5]"):
+    with pytest.raises(
+        PublicationRefusedError, match=r"reaches 0\.95 on 20 or more kept .* so many is 0\.[1-5]"
+    ):
         choose_decision(model("notebook"), noise, None, min_precision=0.95)
-    with pytest.raises(PublicationRefusedError, match="on 1,000 or more kept ads"):  # there are only 100
+    with pytest.raises(
+        PublicationRefusedError, match="on 1,000 or more kept ads"
+    ):  # there are only 100
         choose_decision(model("notebook"), noise, None, min_precision=0.999)

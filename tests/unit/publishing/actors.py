@@ -1,9 +1,9 @@
 """A storage in memory, and processes on it that take turns at each of its operations.
 
 A process is a greenlet that runs the real code of a job. Whenever that code asks the storage, the
-process stops, and the test says who goes on, and what happens to the operation: its answer gets lost
-and the client asks again, a copy of the write arrives much later, the storage gives up, a list does
-not show what is new, the process is killed.
+process stops, and the test says who goes on, and what happens to the operation: its answer gets
+lost and the client asks again, a copy of the write arrives much later, the storage gives up, a list
+does not show what is new, the process is killed.
 """
 
 import contextlib
@@ -22,7 +22,13 @@ from rubert_ood.runs import receipts as ledger
 from rubert_ood.storage.listing import FileInfo, Listing
 
 Fault = Literal["", "answer lost", "late copy", "gives up", "gives up after it wrote", "stale list"]
-FAULTS: list[Fault] = ["answer lost", "late copy", "gives up", "gives up after it wrote", "stale list"]
+FAULTS: list[Fault] = [
+    "answer lost",
+    "late copy",
+    "gives up",
+    "gives up after it wrote",
+    "stale list",
+]
 
 
 class Killed(BaseException):
@@ -60,12 +66,14 @@ class Process:
 
 
 def running() -> Process | None:
-    """Return the process whose turn it is; None in the test itself and in the threads of a process."""
+    """Return the process whose turn it is; None in the test itself and in the threads of a
+    process."""
     return getattr(greenlet.getcurrent(), "process", None)
 
 
 class Memory:
-    """Stands for `rubert_ood.storage`; objects appear whole, versions are those of their content as on S3."""
+    """Stands for `rubert_ood.storage`; objects appear whole, versions are those of their content as
+    on S3."""
 
     def __init__(self, watch: Callable[[str, bytes | None, bytes], None]) -> None:
         self.objects: dict[str, bytes] = {}
@@ -114,7 +122,11 @@ class Memory:
         return Listing(uri, [FileInfo(name, len(self.objects[name]), "") for name in names])
 
     def list_folders(self, uri: str) -> list[str]:
-        names = {name[len(uri) + 1 :].partition("/")[0] for name in self.objects if name.startswith(f"{uri}/")}
+        names = {
+            name[len(uri) + 1 :].partition("/")[0]
+            for name in self.objects
+            if name.startswith(f"{uri}/")
+        }
         folders = {name for name in names if f"{uri}/{name}" not in self.objects}
         return self._ask(lambda: [f"{uri}/{name}" for name in sorted(folders)])
 
@@ -157,7 +169,8 @@ def go_on(process: Process, fault: Fault = "") -> None:
 
 
 def kill(process: Process) -> None:
-    """End a process before its present operation; what its code does on the way out reaches no storage."""
+    """End a process before its present operation; what its code does on the way out reaches no
+    storage."""
     process.dead = True
     while process.alive:
         go_on(process)

@@ -15,12 +15,16 @@ def a_manifest(
     finished_at: str = "2026-11-25T03:00:00+00:00",
     **counts: int,
 ) -> dict[str, Any]:
-    """The manifest of a complete run with a row for each label in `classes`; `counts` as they shall be."""
+    """The manifest of a complete run with a row for each label in `classes`; `counts` as they shall
+    be."""
     classes = {"Мебель": 60, "Шины": 30, "Other": 10} if classes is None else classes
     scored = sum(classes.values())
     numbers = {"rows_in": scored, "rows_scored": scored, "rows_rejected": 0, "rows_ood": 5}
     numbers |= {"bytes_in": 1000, "bytes_quarantined": 0, "rows_quarantined": 0}
-    numbers |= {"rows_planned": counts.get("rows_in", scored), "rows_other": classes.get("Other", 0)}
+    numbers |= {
+        "rows_planned": counts.get("rows_in", scored),
+        "rows_other": classes.get("Other", 0),
+    }
     return {
         "output_uri": output_uri,
         "run_uri": f"{output_uri}/run_date={run_date}/run_id={run_id}",

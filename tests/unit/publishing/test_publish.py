@@ -21,7 +21,10 @@ from tests.conftest import patch_storage
 from tests.unit.publishing.manifests import a_manifest, put_manifest
 
 DAY = "run_date=2026-11-24"
-GONE = b'{"path": "run_date=2026-01-01/run_id=gone", "run_id": "gone", "run_date": "2026-01-01", "history": []}'
+GONE = (
+    b'{"path": "run_date=2026-01-01/run_id=gone", "run_id": "gone", "run_date": "2026-01-01",'
+    b' "history": []}'
+)
 
 
 def _publish(manifest: dict, **limits) -> dict:
@@ -72,7 +75,8 @@ def test_a_refused_run_keeps_the_pointer_and_its_output(out):
     pointer = Path(out, "latest.json").read_bytes()
     bad = a_manifest(out, "r2", rows_ood=21)
     with pytest.raises(
-        PublicationRefusedError, match=r"r2: not published, output kept: gate\.max_ood_rate: 0\.2100"
+        PublicationRefusedError,
+        match=r"r2: not published, output kept: gate\.max_ood_rate: 0\.2100",
     ) as e:
         _publish(bad)
     assert e.value.exit_code == 5
@@ -90,14 +94,17 @@ def test_a_first_run_that_is_refused_leaves_no_pointer(out):
 
 def test_every_failed_check_is_named(out):
     with pytest.raises(
-        PublicationRefusedError, match=r"max_ood_rate: 0\.0500 against 0\.01; gate\.max_other_rate: 0\.1000"
+        PublicationRefusedError,
+        match=r"max_ood_rate: 0\.0500 against 0\.01; gate\.max_other_rate: 0\.1000",
     ):
         _publish(a_manifest(out), max_ood_rate=0.01, max_other_rate=0.01)
 
 
 def test_too_many_rejected_rows_are_an_error_rate(out):
     manifest = a_manifest(out, rows_in=102, rows_rejected=2)
-    with pytest.raises(ErrorRateError, match=r"gate\.max_error_rate: 0\.0196 against 0\.01") as error:
+    with pytest.raises(
+        ErrorRateError, match=r"gate\.max_error_rate: 0\.0196 against 0\.01"
+    ) as error:
         _publish(manifest)
     assert error.value.exit_code == 4
     assert read_manifest(manifest["run_uri"])["outcome"] == "refused"
@@ -114,7 +121,9 @@ def test_the_second_run_is_compared_with_the_first(out):
     assert len(second["gate"]) == 8
     third = _publish(a_manifest(out, "r4", {"Мебель": 90, "Шины": 10}))
     shift = third["gate"][6]
-    assert shift["value"] == pytest.approx(0, abs=1e-9)  # compared with r3, the last published one, not with r1
+    assert shift["value"] == pytest.approx(
+        0, abs=1e-9
+    )  # compared with r3, the last published one, not with r1
     assert read_pointer(out).run_id == "r4"
     with pytest.raises(PublicationRefusedError, match=r"min_rows_ratio: 0\.4900 against 0\.5"):
         _publish(a_manifest(out, "r5", {"Мебель": 44, "Шины": 5}))
@@ -136,7 +145,10 @@ def test_publish_a_run_that_readers_have_left_goes_back_by_force_only(out):
     assert (again["outcome"], again["pointers"]) == ("published", [])
     assert Path(out, "latest.json").read_bytes() == pointer
     forced = publish_run(read_manifest(first["run_uri"]), GateSettings(), force="r2 is wrong")
-    assert (read_pointer(out).path, read_pointer(out).history) == (f"{DAY}/run_id=r1", [f"{DAY}/run_id=r2"])
+    assert (read_pointer(out).path, read_pointer(out).history) == (
+        f"{DAY}/run_id=r1",
+        [f"{DAY}/run_id=r2"],
+    )
     assert forced["gate"][7] == {"check": "min_rows_ratio", "value": 1, "limit": 0.5, "ok": True}
 
 
@@ -152,7 +164,9 @@ def test_publish_a_run_that_readers_have_left_goes_back_by_force_only(out):
     ],
 )
 @pytest.mark.parametrize("written_by", ["this version", "0.2.0"])
-def test_publish_a_run_older_than_the_named_one_is_refused(out, run_date, finished_at, goes_on, written_by):
+def test_publish_a_run_older_than_the_named_one_is_refused(
+    out, run_date, finished_at, goes_on, written_by
+):
     _publish(a_manifest(out, "r1"))
     if written_by == "0.2.0":
         _edit_pointer(out, finished_at=None, taken_back=None)
@@ -177,7 +191,9 @@ def test_publish_a_run_older_than_the_named_one_is_refused(out, run_date, finish
 def _edit_pointer(out: str, **changes) -> None:
     path = Path(out, "latest.json")
     content = json.loads(path.read_text()) | changes
-    path.write_text(json.dumps({name: value for name, value in content.items() if value is not None}))
+    path.write_text(
+        json.dumps({name: value for name, value in content.items() if value is not None})
+    )
 
 
 def test_publish_whose_named_run_is_gone_compares_days_alone(out):
@@ -191,7 +207,10 @@ def test_publish_whose_named_run_is_gone_compares_days_alone(out):
 
 def test_a_publisher_that_slept_while_a_newer_run_was_published_is_refused(out, monkeypatch):
     """It has looked at everything, and sleeps right before its swap."""
-    swap, rivals = storage.swap_bytes, [a_manifest(out, "newer", finished_at="2026-11-25T04:00:00+00:00")]
+    swap, rivals = (
+        storage.swap_bytes,
+        [a_manifest(out, "newer", finished_at="2026-11-25T04:00:00+00:00")],
+    )
 
     def late(uri, data, version):
         if rivals and uri.endswith("latest.json"):
@@ -207,9 +226,14 @@ def test_a_publisher_that_slept_while_a_newer_run_was_published_is_refused(out, 
 
 
 @pytest.mark.parametrize("force", [None, "on purpose"])
-def test_a_swap_whose_answer_got_lost_while_another_publisher_followed_counts(out, monkeypatch, force):
+def test_a_swap_whose_answer_got_lost_while_another_publisher_followed_counts(
+    out, monkeypatch, force
+):
     _publish(a_manifest(out, "r0"))
-    swap, rivals = storage.swap_bytes, [a_manifest(out, "newer", finished_at="2026-11-25T04:00:00+00:00")]
+    swap, rivals = (
+        storage.swap_bytes,
+        [a_manifest(out, "newer", finished_at="2026-11-25T04:00:00+00:00")],
+    )
 
     def answer_lost(uri, data, version):
         swapped = swap(uri, data, version)
@@ -287,7 +311,9 @@ def test_a_publisher_that_lost_its_claim_swaps_nothing(out):
 
 def test_a_run_without_a_scored_row_is_refused_whatever_the_gate_says(out):
     wide_open = GateSettings(max_error_rate=1, min_rows_ratio=0, max_class_shift=1)
-    manifest = a_manifest(out, classes={}, rows_rejected=7, rows_quarantined=3, rows_planned=10, rows_ood=0)
+    manifest = a_manifest(
+        out, classes={}, rows_rejected=7, rows_quarantined=3, rows_planned=10, rows_ood=0
+    )
     put_manifest(manifest | {"rejected_reasons": {"ad_id is null": 7}})
     with pytest.raises(
         ErrorRateError, match=r"none of its 10 ads was scored, .* 7 rejected, 3 in quarantined"
@@ -317,8 +343,12 @@ def test_a_real_run_is_found_through_the_pointer(full_run, tmp_path):
     shutil.copytree(full_run.folder, folder)
     plan = dataclasses.replace(full_run.plan, run_uri=str(folder), output_uri=str(out))
     receipts = read_receipts(plan.run_uri, plan.fingerprint)
-    manifest = make_manifest(plan, receipts, outcome="complete", started_at=f"{date.today()}T00:00:00+00:00")
-    gate = publish_run(manifest, GateSettings(max_error_rate=0.15, max_ood_rate=1, max_other_rate=1))["gate"]
+    manifest = make_manifest(
+        plan, receipts, outcome="complete", started_at=f"{date.today()}T00:00:00+00:00"
+    )
+    gate = publish_run(
+        manifest, GateSettings(max_error_rate=0.15, max_ood_rate=1, max_other_rate=1)
+    )["gate"]
     assert gate[0]["value"] == pytest.approx(17 / 120)
     path = json.loads((out / "latest.json").read_text())["path"]
     assert (out / path) == folder
@@ -348,17 +378,24 @@ def test_a_forced_publication_keeps_its_reason_and_the_failed_checks(out):
     assert read_pointer(out).run_id == "r1"
     stored = read_manifest(bad["run_uri"])
     assert stored == manifest
-    assert (stored["outcome"], stored["forced"]) == ("published", "the new bundle is stricter, checked by hand")
+    assert (stored["outcome"], stored["forced"]) == (
+        "published",
+        "the new bundle is stricter, checked by hand",
+    )
     assert [check["check"] for check in stored["gate"] if not check["ok"]] == ["max_ood_rate"]
 
 
 def test_files_set_aside_and_repeated_ids_are_judged(out):
     manifest = a_manifest(out, bytes_in=1000, bytes_quarantined=11)
-    with pytest.raises(PublicationRefusedError, match=r"gate\.max_quarantined_share: 0\.0110 against 0\.01"):
+    with pytest.raises(
+        PublicationRefusedError, match=r"gate\.max_quarantined_share: 0\.0110 against 0\.01"
+    ):
         _publish(manifest)
     _publish(manifest, max_quarantined_share=0.011)
     twice = a_manifest(out, "r2") | {"duplicates": {"ids": 1, "rows": 2, "examples": []}}
-    with pytest.raises(PublicationRefusedError, match=r"gate\.max_duplicate_rate: 0\.0200 against 0\.01"):
+    with pytest.raises(
+        PublicationRefusedError, match=r"gate\.max_duplicate_rate: 0\.0200 against 0\.01"
+    ):
         _publish(twice)
     aside = a_manifest(out, "r3", rows_planned=105, rows_quarantined=5)
     with pytest.raises(ErrorRateError, match=r"gate\.max_error_rate: 0\.0476 against 0\.01"):
@@ -369,7 +406,9 @@ def test_the_pointer_remembers_so_many_runs_and_no_more(out):
     for number in range(MAX_HISTORY + 3):
         _publish(a_manifest(out, f"r{number}"))
     history = read_pointer(out).history
-    assert [path.rpartition("=")[2] for path in history] == [f"r{n}" for n in range(MAX_HISTORY + 1, 1, -1)]
+    assert [path.rpartition("=")[2] for path in history] == [
+        f"r{n}" for n in range(MAX_HISTORY + 1, 1, -1)
+    ]
 
 
 def test_many_publishers_at_once_lose_none_of_them(out):

@@ -1,4 +1,5 @@
-"""Pointers of past days: the catalogue never goes back in time, a start that dies half-way is repeated."""
+"""Pointers of past days: the catalogue never goes back in time, a start that dies half-way is
+repeated."""
 
 import json
 from pathlib import Path
@@ -30,7 +31,15 @@ def out(tmp_path) -> str:
     return str(tmp_path / "out")
 
 
-def _run(out: str, day: str, run_id: str, *, outcome: str = "complete", finished: str = "10", rows: int = 100) -> dict:
+def _run(
+    out: str,
+    day: str,
+    run_id: str,
+    *,
+    outcome: str = "complete",
+    finished: str = "10",
+    rows: int = 100,
+) -> dict:
     """A run folder that holds nothing but its manifest."""
     finished_at = f"2026-11-25T{finished}:00:00+00:00"
     classes = {"Мебель": rows - 10, "Other": 10}
@@ -123,11 +132,15 @@ def test_churn_over_the_limit_is_refused_and_said(out):
     assert noted["outcome"] == "refused"
     assert noted["gate"][-1] == {"check": "max_churn", "value": 0.31, "limit": 0.3, "ok": False}
     assert (_named(out), _named(out, "2026-11-20")) == ("night", None)
-    assert _publish_day(manifest, GateSettings(max_class_shift=1), churn_rate=0.3)["outcome"] == "published"
+    assert (
+        _publish_day(manifest, GateSettings(max_class_shift=1), churn_rate=0.3)["outcome"]
+        == "published"
+    )
 
 
 def test_the_gate_judges_against_what_the_swap_replaces(out):
-    """A later day replaces the newest catalogue, ten times as large; an older one replaces its own small night."""
+    """A later day replaces the newest catalogue, ten times as large; an older one replaces its own
+    small night."""
     publish_run(_run(out, "2026-11-20", "night20", rows=100), OPEN)
     publish_run(_run(out, "2026-11-24", "night24", rows=1000), OPEN)
     assert _publish_day(_run(out, "2026-11-20", "again", rows=90))["outcome"] == "published"
@@ -135,7 +148,9 @@ def test_the_gate_judges_against_what_the_swap_replaces(out):
         _publish_day(_run(out, "2026-11-25", "later", rows=90), churn_rate=None)
 
 
-@pytest.mark.parametrize("dies_at", ["run_date=2026-11-24/latest.json", "out/latest.json", "_run/manifest.json"])
+@pytest.mark.parametrize(
+    "dies_at", ["run_date=2026-11-24/latest.json", "out/latest.json", "_run/manifest.json"]
+)
 @pytest.mark.parametrize("after", [False, True])
 def test_a_start_that_dies_at_a_write_is_repeated(out, monkeypatch, dies_at, after):
     publish_run(_run(out, "2026-11-24", "night"), OPEN)
@@ -162,7 +177,9 @@ def test_a_start_that_dies_at_a_write_is_repeated(out, monkeypatch, dies_at, aft
     for root in (out, f"{out}/run_date=2026-11-24"):
         pointer = json.loads(Path(root, "latest.json").read_text())
         assert pointer["run_id"] == "again"
-        assert pointer["history"] == (["run_date=2026-11-24/run_id=night"] if root == out else ["run_id=night"])
+        assert pointer["history"] == (
+            ["run_date=2026-11-24/run_id=night"] if root == out else ["run_id=night"]
+        )
 
 
 def test_a_run_that_came_in_between_is_not_overwritten_unseen(out, monkeypatch):
@@ -202,10 +219,17 @@ def test_a_backfill_that_was_killed_is_not_published_over_a_later_one(out):
     """It finished at 10, and is resumed when another backfill of the day, of 11, is published."""
     killed = _run(out, "2026-11-20", "killed", finished="10")
     _publish_day(_run(out, "2026-11-20", "later", finished="11"))
-    pointers = [Path(root, "latest.json").read_bytes() for root in (out, f"{out}/run_date=2026-11-20")]
-    with pytest.raises(PublicationRefusedError, match=r"rollback --output_uri \S+run_date=2026-11-20` takes that one"):
+    pointers = [
+        Path(root, "latest.json").read_bytes() for root in (out, f"{out}/run_date=2026-11-20")
+    ]
+    with pytest.raises(
+        PublicationRefusedError,
+        match=r"rollback --output_uri \S+run_date=2026-11-20` takes that one",
+    ):
         _publish_day(killed)
-    assert [Path(root, "latest.json").read_bytes() for root in (out, f"{out}/run_date=2026-11-20")] == pointers
+    assert [
+        Path(root, "latest.json").read_bytes() for root in (out, f"{out}/run_date=2026-11-20")
+    ] == pointers
     assert read_manifest(killed["run_uri"])["outcome"] == "refused"
     newest = _run(out, "2026-11-20", "newest", finished="12")
     assert _publish_day(newest)["outcome"] == "published"
@@ -241,5 +265,8 @@ def test_a_run_that_another_pointer_still_names_is_not_called_rolled_back(out, c
     again = _publish_day(_run(out, "2026-11-24", "again"))
     roll_back(out, "wrong")
     noted = read_manifest(again["run_uri"])
-    assert (noted["outcome"], noted["pointers"]) == ("published", ["run_date=2026-11-24/latest.json"])
+    assert (noted["outcome"], noted["pointers"]) == (
+        "published",
+        ["run_date=2026-11-24/latest.json"],
+    )
     assert "run_date=2026-11-24/latest.json still names that run" in caplog.text

@@ -26,7 +26,10 @@ def out(tmp_path) -> str:
 
 def test_rolling_back_goes_from_run_to_run(out):
     runs = [_publish(a_manifest(out, name)) for name in ("r1", "r2", "r3")]
-    assert read_pointer(out).history == ["run_date=2026-11-24/run_id=r2", "run_date=2026-11-24/run_id=r1"]
+    assert read_pointer(out).history == [
+        "run_date=2026-11-24/run_id=r2",
+        "run_date=2026-11-24/run_id=r1",
+    ]
     for current, before in ((2, 1), (1, 0)):
         pointer = roll_back(out, "wrong labels")
         assert pointer == read_pointer(out)
@@ -78,7 +81,9 @@ def test_a_rollback_while_another_run_is_published_takes_back_nothing(out, monke
         return swap(uri, data, version)
 
     patch_storage(monkeypatch, "swap_bytes", late)
-    with pytest.raises(PublicationRefusedError, match=r"not rolled back, .*run_id=r3 was published meanwhile"):
+    with pytest.raises(
+        PublicationRefusedError, match=r"not rolled back, .*run_id=r3 was published meanwhile"
+    ):
         roll_back(out, "wrong labels")
     assert (read_pointer(out).run_id, read_pointer(out).taken_back) == ("r3", [])
 

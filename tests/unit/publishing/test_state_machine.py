@@ -1,8 +1,10 @@
-"""Starts, publishers, rollbacks and backfills at once, on a storage that loses answers and writes late.
+"""Starts, publishers, rollbacks and backfills at once, on a storage that loses answers and writes
+late.
 
-Hypothesis makes up who does what and when. The jobs are the real ones, but for planning, Ray and the model. Whatever
-happens: readers see one whole run, never an older one than before but by rollback or force; no published run changes;
-every planned row is in exactly one of scored, rejected, quarantined.
+Hypothesis makes up who does what and when. The jobs are the real ones, but for planning, Ray and
+the model. Whatever happens: readers see one whole run, never an older one than before but by
+rollback or force; no published run changes; every planned row is in exactly one of scored,
+rejected, quarantined.
 """
 
 import json
@@ -11,7 +13,7 @@ import os
 from collections import Counter
 from contextlib import nullcontext
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import pyarrow as pa
@@ -19,14 +21,18 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from rubert_ood import storage
 from rubert_ood.errors import PartialRunError, RubertOodError
 from rubert_ood.publishing import publish
-from rubert_ood.runs import (
-    claim as runner,
-)
+from rubert_ood.runs import claim as runner
 from rubert_ood.runs import (
     manifest,
     verify,
@@ -55,7 +61,9 @@ DAY = date(2026, 11, 24)
 NAMES = [(date(2026, 11, 23), "a"), (DAY, "a"), (DAY, "b")]
 RUNS = st.sampled_from([*NAMES, NAMES[1]])
 SKEWS = st.sampled_from([0, 0, -3600, 3600])
-UNTIL = st.sampled_from(["", "", "latest.json", "manifest.json", "runner.json", "/receipts/", "/part-"])
+UNTIL = st.sampled_from(
+    ["", "", "latest.json", "manifest.json", "runner.json", "/receipts/", "/part-"]
+)
 """Where a process falls asleep: before it writes such an object, or not at all."""
 OPEN = GateSettings(
     max_error_rate=1,
@@ -79,7 +87,8 @@ def _run_uri(day: date, run_id: str) -> str:
 
 def _plan(day: date, run_id: str) -> Plan:
     shards = [
-        Shard(f"{number:05d}-{run_id}", f"/in/{number}.parquet", {"ad_id": "ad_id"}, 0, ROWS) for number in range(3)
+        Shard(f"{number:05d}-{run_id}", f"/in/{number}.parquet", {"ad_id": "ad_id"}, 0, ROWS)
+        for number in range(3)
     ]
     run_uri = _run_uri(day, run_id)
     return Plan(
@@ -105,7 +114,8 @@ def _plan(day: date, run_id: str) -> Plan:
 
 @lru_cache(maxsize=100)
 def _tables(shard_id: str, attempt: int) -> tuple[bytes, bytes]:
-    """Rows and texts of a shard as the scorer leaves them, one row rejected; attempts differ in the last bits."""
+    """Rows and texts of a shard as the scorer leaves them, one row rejected; attempts differ in the
+    last bits."""
     ids = _ids(shard_id)
     rows = {
         "ad_id": ids,
@@ -140,6 +150,10 @@ def _moment(manifest: dict[str, Any]) -> tuple[str, str]:
     return manifest["run_date"], manifest["finished_at"]
 
 
+def _write(results: list[dict[str, Any]], item: dict[str, Any], job: ScoringJob) -> None:
+    results.append(write(item, job))
+
+
 class Publication(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
@@ -158,7 +172,8 @@ class Publication(RuleBasedStateMachine):
         self._leave_out()
 
     def _leave_out(self) -> None:
-        """Put something simple in the place of planning, Ray, the model, DuckDB, reports and clocks."""
+        """Put something simple in the place of planning, Ray, the model, DuckDB, reports and
+        clocks."""
         patch, machine = self.patch.setattr, self
 
         class Clock(datetime):
@@ -166,21 +181,35 @@ class Publication(RuleBasedStateMachine):
             def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
                 process = running()
                 skew_s = process.skew_s if process else 0
-                return datetime(2026, 11, 25, tzinfo=UTC) + timedelta(seconds=machine.seconds + skew_s)
+                return datetime(2026, 11, 25, tzinfo=UTC) + timedelta(
+                    seconds=machine.seconds + skew_s
+                )
 
         for module in (manifest, runner, publish, workflow):
             if hasattr(module, "datetime"):
                 patch(module, "datetime", Clock)
         patch(ledger.time, "time", lambda: Clock.now().timestamp())
-        patch(workflow, "check_input", lambda settings: (_plan(settings.run_date, settings.run_id), None))
+        patch(
+            workflow,
+            "check_input",
+            lambda settings: (_plan(settings.run_date, settings.run_id), None),
+        )
         patch(workflow, "ray_session", nullcontext)
         patch(workflow, "run_html", lambda *_: "report")
         patch(pipeline, "score_shards", self._score_shards)
-        patch(verify, "find_duplicates", lambda ids, uris: {"ids": 0, "rows": 0 * len(list(ids)), "examples": []})
-        patch(backfill_workflow, "compare_runs", lambda a, b: {"churn_rate": 0.0, "ads": {"both": 0}})
+        patch(
+            verify,
+            "find_duplicates",
+            lambda ids, uris: {"ids": 0, "rows": 0 * len(list(ids)), "examples": []},
+        )
+        patch(
+            backfill_workflow, "compare_runs", lambda a, b: {"churn_rate": 0.0, "ads": {"both": 0}}
+        )
         patch(backfill_workflow, "write_diff", lambda *_: None)
 
-    def _score_shards(self, plan: Plan, todo: list[Shard], settings: ScoreSettings, runner: runner.Runner) -> None:
+    def _score_shards(
+        self, plan: Plan, todo: list[Shard], settings: ScoreSettings, runner: runner.Runner
+    ) -> None:
         """Let a process of its own write each shard: it may outlive the driver."""
         job = ScoringJob.of(plan, token_budget=1, actors_per_node=1, runner=runner.token)
         for shard in todo:
@@ -191,7 +220,8 @@ class Publication(RuleBasedStateMachine):
             rows, texts = _tables(shard.shard_id, self.attempts % 7)
             item = shard_item(shard) | {"rows": rows, "texts": texts}
             results: list[dict[str, Any]] = []
-            worker = Process(f"worker of {plan.run_uri}", lambda: results.append(write(item, job)), 0)  # noqa: B023
+            put = partial(_write, results, item, job)
+            worker = Process(f"worker of {plan.run_uri}", put, 0)
             self.processes.append(worker)
             driver = running()
             assert driver is not None
@@ -221,8 +251,11 @@ class Publication(RuleBasedStateMachine):
         self._go_on(self._score(run, skew_s, publishes=publishes), until)
 
     @rule(run=RUNS, until=UNTIL, fault=st.sampled_from(["", *FAULTS]), wakes=st.booleans())
-    def score_is_overtaken(self, run: tuple[date, str], until: str, fault: Fault, wakes: bool) -> None:
-        """A start falls asleep, another one of the same run goes to its end, and the first may wake up."""
+    def score_is_overtaken(
+        self, run: tuple[date, str], until: str, fault: Fault, wakes: bool
+    ) -> None:
+        """A start falls asleep, another one of the same run goes to its end, and the first may wake
+        up."""
         first = self._score(run)
         self._go_on(first, until)
         self._go_on(self._score(run), "")
@@ -232,7 +265,9 @@ class Publication(RuleBasedStateMachine):
 
     def _score(self, run: tuple[date, str], skew_s: int = 0, *, publishes: bool = True) -> Process:
         day, run_id = run
-        settings = ScoreSettings(**COMMON, run_date=day, run_id=run_id, publish=publishes, report_changes=False)
+        settings = ScoreSettings(
+            **COMMON, run_date=day, run_id=run_id, publish=publishes, report_changes=False
+        )
         return self._start(f"score {day} {run_id}", lambda: workflow.score(settings), skew_s)
 
     @rule(run=RUNS, skew_s=SKEWS, until=UNTIL)
@@ -240,18 +275,25 @@ class Publication(RuleBasedStateMachine):
         day, run_id = run
         settings = BackfillSettings(**COMMON, from_date=day, to_date=day, run_id=run_id)
         name = f"backfill {day} {run_id}"
-        self._go_on(self._start(name, lambda: backfill_workflow._score_day(settings, day), skew_s), until)
+        self._go_on(
+            self._start(name, lambda: backfill_workflow._score_day(settings, day), skew_s), until
+        )
 
     @rule(run=RUNS, until=UNTIL, force=st.sampled_from([None, "on purpose"]))
     def publish(self, run: tuple[date, str], until: str, force: str | None) -> None:
         settings = PublishSettings(run_uri=_run_uri(*run), gate=OPEN, force=force)
         name = f"publish {run[0]} {run[1]} {force or ''}"
-        self._go_on(self._start(name, lambda: workflow.publish(settings), may_go_back=bool(force)), until)
+        self._go_on(
+            self._start(name, lambda: workflow.publish(settings), may_go_back=bool(force)), until
+        )
 
     @rule(root=st.sampled_from([OUT, OUT, f"{OUT}/run_date={DAY}"]), until=UNTIL)
     def rollback(self, root: str, until: str) -> None:
         settings = RollbackSettings(output_uri=root, reason="wrong labels")
-        self._go_on(self._start(f"rollback {root}", lambda: workflow.rollback(settings), may_go_back=True), until)
+        self._go_on(
+            self._start(f"rollback {root}", lambda: workflow.rollback(settings), may_go_back=True),
+            until,
+        )
 
     # who goes on, and what happens to it
 
@@ -285,7 +327,8 @@ class Publication(RuleBasedStateMachine):
         self.memory.late.pop(which % len(self.memory.late))()
 
     def _go_on(self, process: Process, until: str) -> None:
-        """Go on, with the workers that it waits for, until one is about to write such an object, or to the end."""
+        """Go on, with the workers that it waits for, until one is about to write such an object, or
+        to the end."""
         for _ in range(2000):
             for going in (process, *process.workers):
                 if until and going.alive and until in going.writes:
@@ -313,7 +356,9 @@ class Publication(RuleBasedStateMachine):
         for run_uri, kept in self.frozen.items():
             inner = uri[len(run_uri) + 1 :]
             if uri.startswith(f"{run_uri}/") and _is_content(inner):
-                assert kept.get(inner) == after, f"{inner} of the published run {run_uri} is written"
+                assert kept.get(inner) == after, (
+                    f"{inner} of the published run {run_uri} is written"
+                )
         if uri.endswith("/latest.json"):
             root = uri.rpartition("/")[0]
             self._see_pointer(root, json.loads(before) if before else None, json.loads(after))
@@ -323,7 +368,9 @@ class Publication(RuleBasedStateMachine):
         named = f"{root}/{after['path']}"
         self._assert_whole(named)
         if (root, after["path"]) in self.taken_back:
-            assert process is None or process.may_go_back, f"{named} was rolled back and is published again"
+            assert process is None or process.may_go_back, (
+                f"{named} was rolled back and is published again"
+            )
             self.taken_back.discard((root, after["path"]))
         if before is not None and before["path"] != after["path"]:
             old, new = (self._manifest(f"{root}/{pointer['path']}") for pointer in (before, after))
@@ -346,16 +393,21 @@ class Publication(RuleBasedStateMachine):
         return {name: data for name, data in inner.items() if _is_content(name)}
 
     def _assert_whole(self, run_uri: str) -> None:
-        """Every planned row is in exactly one of scored, rejected, quarantined; the manifest counts them."""
+        """Every planned row is in exactly one of scored, rejected, quarantined; the manifest counts
+        them."""
         noted, content = self._manifest(run_uri), self._content(run_uri)
-        assert noted["outcome"] in ("complete", "published", "refused", "rolled_back"), noted["outcome"]
+        assert noted["outcome"] in ("complete", "published", "refused", "rolled_back"), noted[
+            "outcome"
+        ]
         found = Counter[str]()
         for name, data in content.items():
             if name.endswith((".parquet", ".rejected")):
                 found.update(pq.read_table(pa.BufferReader(data))["ad_id"].to_pylist())
         planned = [shard.shard_id for shard in _plan(DAY, noted["run_id"]).shards]
         aside = [record["shard_id"] for record in noted["quarantined_shards"]]
-        assert found == Counter(ad_id for name in planned if name not in aside for ad_id in _ids(name)), run_uri
+        assert found == Counter(
+            ad_id for name in planned if name not in aside for ad_id in _ids(name)
+        ), run_uri
         counts = noted["counts"]
         settled = counts["rows_scored"] + counts["rows_rejected"] + counts["rows_quarantined"]
         assert settled == counts["rows_planned"] == ROWS * len(planned)

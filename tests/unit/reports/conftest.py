@@ -1,4 +1,5 @@
-"""A model of four classes in six dimensions, whose features say something, and what the scoring job says of a run."""
+"""A model of four classes in six dimensions, whose features say something, and what the scoring job
+says of a run."""
 
 from typing import Any
 
@@ -48,7 +49,9 @@ def ood() -> dict[str, Outputs]:
 @pytest.fixture(scope="session")
 def hard_cases() -> tuple[list[tuple[str, str]], Outputs]:
     """One ad of each class at its centre, and one text from far away, which should be Other."""
-    cases = [(f"трудный случай: {label.lower()}", label) for label in LABELS] + [("ни о чём", "Other")]
+    cases = [(f"трудный случай: {label.lower()}", label) for label in LABELS] + [
+        ("ни о чём", "Other")
+    ]
     far_NH = CENTRES_CH.mean(axis=0, keepdims=True) + np.r_[np.zeros(4), 20, 20]
     return cases, part(np.r_[CENTRES_CH, far_NH], np.full(5, -1))
 

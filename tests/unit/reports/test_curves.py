@@ -1,4 +1,5 @@
-"""Curves against loops over every threshold. The ROC and PR curves are tested with the evaluation that shows them."""
+"""Curves against loops over every threshold. The ROC and PR curves are tested with the evaluation
+that shows them."""
 
 import numpy as np
 import pytest

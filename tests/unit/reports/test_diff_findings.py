@@ -1,4 +1,5 @@
-"""The page of a diff: the verdict first, every number as in the document, hostile ids as text; two evaluations."""
+"""The page of a diff: the verdict first, every number as in the document, hostile ids as text; two
+evaluations."""
 
 import copy
 
@@ -21,7 +22,13 @@ def _ad(ad_id: str, **more) -> dict:
 @pytest.fixture
 def document() -> dict:
     bundle = {"uri": "/b", "version": "v1", "fingerprint": "f" * 64}
-    side = {"run_uri": f"/out/{ATTACK}", "run_id": "r1", "run_date": "2026-11-24", "bundle": bundle, "rows": 20_010}
+    side = {
+        "run_uri": f"/out/{ATTACK}",
+        "run_id": "r1",
+        "run_date": "2026-11-24",
+        "bundle": bundle,
+        "rows": 20_010,
+    }
     pairs = [("Шины", "Other", 400), ("Other", "Книги", 200), (ATTACK, "Шины", 20)]
     flags = {"both": 3, "became": 300, "no_longer": 5, "neither": 19_692}
     names = ("stayed", "left", "joined", "only_a", "only_b")
@@ -40,7 +47,9 @@ def document() -> dict:
             "same_churn_rate": 0.01,
             "changed_churn_rate": 0.43,
         },
-        "transitions": [{"from": a, "to": b, "count": n, "examples": [_ad(f"{ATTACK}{n}")]} for a, b, n in pairs],
+        "transitions": [
+            {"from": a, "to": b, "count": n, "examples": [_ad(f"{ATTACK}{n}")]} for a, b, n in pairs
+        ],
         "ood": flags
         | {"became_examples": [_ad(ATTACK, **{"from": "Шины", "to": "Other", "distance": 1234.5})]}
         | {"no_longer_examples": []},
@@ -55,8 +64,12 @@ def test_the_verdict_comes_first_in_plain_words(document):
     html = diff_html(document)
     page = Page(html)
     assert page.says("3.1% of 20,000 ads changed their label.")
-    assert page.says("620 labels changed, 1.0% among ads whose text is the same; 430 of them are of ads")
-    assert page.says("1 ad id occurs more than once in a run: 3 rows of A and 2 of B are left out of this page.")
+    assert page.says(
+        "620 labels changed, 1.0% among ads whose text is the same; 430 of them are of ads"
+    )
+    assert page.says(
+        "1 ad id occurs more than once in a run: 3 rows of A and 2 of B are left out of this page."
+    )
     assert html.index("changed their label.") < html.index("<table")
     assert [finding["ok"] for finding in diff_findings(document)] == [True, False, True, False]
 
@@ -86,7 +99,12 @@ def test_tables_show_the_numbers_and_hostile_names_are_text(document):
 
 def test_a_page_of_very_many_pairs_stays_small_and_says_what_it_leaves_out(document):
     rows = [
-        {"from": f"{'д' * 300}{n}", "to": "Other", "count": 2000 - n, "examples": [_ad("я" * 5000 + str(n))] * 3}
+        {
+            "from": f"{'д' * 300}{n}",
+            "to": "Other",
+            "count": 2000 - n,
+            "examples": [_ad("я" * 5000 + str(n))] * 3,
+        }
         for n in range(2000)
     ]
     html = diff_html(document | {"transitions": rows})
@@ -98,7 +116,12 @@ def test_a_page_of_very_many_pairs_stays_small_and_says_what_it_leaves_out(docum
 
 def test_nothing_in_both_is_no_division(document):
     empty = copy.deepcopy(document)
-    empty |= {"ads": {"both": 0, "only_a": 5, "only_b": 0}, "churn_rate": None, "changed": 0, "transitions": []}
+    empty |= {
+        "ads": {"both": 0, "only_a": 5, "only_b": 0},
+        "churn_rate": None,
+        "changed": 0,
+        "transitions": [],
+    }
     empty["texts"] |= {"same_churn_rate": None, "changed_churn_rate": None}
     empty["confidence"] |= {"mean_a": None, "mean_b": None}
     page = Page(diff_html(empty))
@@ -125,8 +148,15 @@ def test_two_evaluations_side_by_side(document):
         "per_class": [{"label": "Кошки", "f1": 0.25}, {"label": "Шины", "f1": 0.25}],
     }
     compared = compare_evaluations(a, b)
-    assert [row["name"] for row in compared["headline"]] == ["accuracy", "macro_f1", "ece_after", "ood_rate"]
-    assert [row["change"] for row in compared["headline"]] == pytest.approx([0.05, -0.1, 0.01, 0.01])
+    assert [row["name"] for row in compared["headline"]] == [
+        "accuracy",
+        "macro_f1",
+        "ece_after",
+        "ood_rate",
+    ]
+    assert [row["change"] for row in compared["headline"]] == pytest.approx(
+        [0.05, -0.1, 0.01, 0.01]
+    )
     assert compared["per_class"][0] == {"label": "Шины", "a": 0.5, "b": 0.25, "change": -0.25}
     assert {"label": "Кошки", "a": None, "b": 0.25, "change": None} in compared["per_class"]
     assert (compared["labels_added"], compared["labels_removed"]) == (["Кошки"], ["Книги"])
@@ -140,4 +170,6 @@ def test_two_evaluations_side_by_side(document):
         "labels_added": [],
         "labels_removed": [],
     }
-    assert Page(diff_html(document | {"evaluations": compare_evaluations({}, {})})).says("Neither bundle holds")
+    assert Page(diff_html(document | {"evaluations": compare_evaluations({}, {})})).says(
+        "Neither bundle holds"
+    )

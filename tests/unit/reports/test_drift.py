@@ -11,12 +11,16 @@ from rubert_ood.runs.receipts import token_histogram
 NUM_ADS = 5000
 
 
-def run(seed: int, *, length: float = 3.6, sure: float = 8.0, ood: float = 0.01, unseen: float = 0.02) -> tuple:
+def run(
+    seed: int, *, length: float = 3.6, sure: float = 8.0, ood: float = 0.01, unseen: float = 0.02
+) -> tuple:
     """Made-up ads, and the manifest that counts them."""
     rng = np.random.default_rng(seed)
     ads = pd.DataFrame(
         {
-            "label": rng.choice(["Книги", "Кошки", "Шины", "Other"], NUM_ADS, p=[0.5, 0.3, 0.15, 0.05]),
+            "label": rng.choice(
+                ["Книги", "Кошки", "Шины", "Other"], NUM_ADS, p=[0.5, 0.3, 0.15, 0.05]
+            ),
             "num_tokens": np.exp(rng.normal(length, 0.6, NUM_ADS)).astype(int) + 2,
             "confidence": rng.beta(sure, 1, NUM_ADS),
             "is_ood": rng.random(NUM_ADS) < ood,
@@ -53,7 +57,9 @@ def test_every_number_is_that_of_the_ads():
     found = rows(manifest, previous)
     for name, column in (("OOD rate", "is_ood"), ("unseen cities", "unseen")):
         shares = now[column].mean(), before[column].mean()
-        assert (found[name]["now"], found[name]["before"]) == tuple(f"{share:.2%}" for share in shares)
+        assert (found[name]["now"], found[name]["before"]) == tuple(
+            f"{share:.2%}" for share in shares
+        )
         assert found[name]["change"] == f"{100 * (shares[0] - shares[1]):+.2f}"
     shares = [(ads["label"] == "Other").mean() for ads in (now, before)]
     assert found["Other rate"]["now"] == f"{shares[0]:.2%}"
@@ -62,7 +68,30 @@ def test_every_number_is_that_of_the_ads():
     means = [ads["num_tokens"][10:].mean() for ads in (now, before)]
     assert found["tokens per ad"]["now"] == f"{means[0]:.1f}"
     assert found["tokens per ad"]["change"] == f"{means[0] / means[1] - 1:+.1%}"
-    edges = [0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, np.inf]
+    edges = [
+        0,
+        1,
+        2,
+        3,
+        4,
+        6,
+        8,
+        12,
+        16,
+        24,
+        32,
+        48,
+        64,
+        96,
+        128,
+        192,
+        256,
+        384,
+        512,
+        768,
+        1024,
+        np.inf,
+    ]
     for name, column, bins, first in (
         ("tokens per ad", "num_tokens", edges, 0),
         ("confidence of 0.95 or more", "confidence", np.linspace(0, 1, 21), 10),
@@ -70,10 +99,15 @@ def test_every_number_is_that_of_the_ads():
         histograms = [np.histogram(ads[column][first:], bins)[0] for ads in (now, before)]
         assert found[name]["distance"] == pytest.approx(jensenshannon(*histograms, base=2))
     labels = sorted(set(now["label"]) | set(before["label"]))
-    shares = [ads["label"].value_counts(normalize=True).reindex(labels, fill_value=0) for ads in (now, before)]
+    shares = [
+        ads["label"].value_counts(normalize=True).reindex(labels, fill_value=0)
+        for ads in (now, before)
+    ]
     assert found["label shares"]["distance"] == pytest.approx(jensenshannon(*shares, base=2))
     changes = (shares[0] - shares[1]).sort_values(key=abs, ascending=False)[:3]
-    assert drift(manifest, previous)["largest"] == ", ".join(f"{k} {100 * v:+.2f}" for k, v in changes.items())
+    assert drift(manifest, previous)["largest"] == ", ".join(
+        f"{k} {100 * v:+.2f}" for k, v in changes.items()
+    )
 
 
 def test_two_samples_of_one_source_have_not_moved():
@@ -98,7 +132,9 @@ def test_what_moved_is_named_and_nothing_else(change, moved):
 
 
 def test_a_rate_that_changes_by_little_has_not_moved():
-    result = drift(run(1, ood=0.001, unseen=0.025)[1], run(2, ood=0.004)[1])  # four times as many, and few all the same
+    result = drift(
+        run(1, ood=0.001, unseen=0.025)[1], run(2, ood=0.004)[1]
+    )  # four times as many, and few all the same
     assert result["moved"] == []
 
 
@@ -136,7 +172,12 @@ def test_what_one_run_did_not_count_has_not_moved(missing):
 
 def test_runs_without_an_ad():
     empty = run(1)[1]
-    empty |= {"classes": {}, "confidence_histogram": [0] * 20, "token_histogram": None, "cities": None}
+    empty |= {
+        "classes": {},
+        "confidence_histogram": [0] * 20,
+        "token_histogram": None,
+        "cities": None,
+    }
     empty["counts"] = dict.fromkeys(empty["counts"], 0)
     for pair in ((empty, run(2)[1]), (run(2)[1], empty), (empty, empty)):
         assert drift(*pair)["moved"] == []

@@ -28,7 +28,9 @@ BASELINE = {"accuracy": 0.9, "macro_f1": 0.89}
 
 @pytest.fixture(scope="module")
 def texts(splits):
-    return [f"объявление {row // 2}" for row in range(len(splits["test"].labels_N))]  # every text twice
+    return [
+        f"объявление {row // 2}" for row in range(len(splits["test"].labels_N))
+    ]  # every text twice
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,9 @@ def d2_by_hand(model, cls_NH):
     """Squared Mahalanobis distance to the nearest class mean, one ad and one class at a time."""
     means_CH, precision_HH = model.statistics.means_CH, model.statistics.precision_HH
     rows = np.asarray(cls_NH, dtype=np.float64)
-    return np.array([min(mahalanobis(row, mean, precision_HH) ** 2 for mean in means_CH) for row in rows])
+    return np.array(
+        [min(mahalanobis(row, mean, precision_HH) ** 2 for mean in means_CH) for row in rows]
+    )
 
 
 def decide_by_hand(model, part):
@@ -59,10 +63,15 @@ def decide_by_hand(model, part):
     rule, fitted = model.decision, model.thresholds
     decisions = []
     for p_C, d2 in zip(p_NC, d2_by_hand(model, part.cls_NH), strict=True):
-        far = d2 > rule.alpha * fitted.threshold and (d2 - fitted.mu) / (fitted.sigma + 1e-9) > rule.z_thr
+        far = (
+            d2 > rule.alpha * fitted.threshold
+            and (d2 - fitted.mu) / (fitted.sigma + 1e-9) > rule.z_thr
+        )
         is_ood = bool(far and p_C.max() < rule.ood_conf_gate)
         trusted = not is_ood and p_C.max() >= rule.tau_other
-        decisions.append((model.labels[p_C.argmax()] if trusted else "Other", is_ood, p_C.max(), d2))
+        decisions.append(
+            (model.labels[p_C.argmax()] if trusted else "Other", is_ood, p_C.max(), d2)
+        )
     return decisions
 
 
@@ -79,7 +88,10 @@ def ece_by_hand(p_NC, labels_N, num_bins=15):
 def test_headline(evaluation, model, splits):
     headline, test = evaluation["headline"], splits["test"]
     logits_NC, labels_N = test.logits_NC.astype(np.float64), test.labels_N
-    p_NC, scaled_NC = softmax(logits_NC, axis=1), softmax(logits_NC / model.temperature.temperature, axis=1)
+    p_NC, scaled_NC = (
+        softmax(logits_NC, axis=1),
+        softmax(logits_NC / model.temperature.temperature, axis=1),
+    )
     predicted_N = logits_NC.argmax(axis=1)
     decided = decide_by_hand(model, test)
     valid_d2_N = d2_by_hand(model, splits["valid"].cls_NH)
@@ -97,14 +109,21 @@ def test_headline(evaluation, model, splits):
         "sigma": valid_d2_N.std(ddof=1),
         "ood_rate": np.mean([is_ood for _, is_ood, _, _ in decided]),
         "other_rate": np.mean([label == "Other" for label, _, _, _ in decided]),
-        "mean_d2_own_class": splits["train"].cls_NH.shape[1],  # H: that is how the precision is scaled
+        "mean_d2_own_class": (
+            splits["train"].cls_NH.shape[1]
+        ),  # H: that is how the precision is scaled
     }
     assert {name: headline[name] for name in expected} == pytest.approx(expected, rel=1e-5)
     mean_d2 = {name: d2_by_hand(model, part.cls_NH).mean() for name, part in splits.items()}
     assert headline["mean_d2"] == pytest.approx(mean_d2)
     assert headline["at_bound"] is False
-    assert 0 < headline["other_rate"] < 0.2 < 0.7 < headline["accuracy"] < 1  # the data says something
-    limits = (1.1 * expected["threshold"], expected["mu"] + 4 * expected["sigma"])  # both must be passed
+    assert (
+        0 < headline["other_rate"] < 0.2 < 0.7 < headline["accuracy"] < 1
+    )  # the data says something
+    limits = (
+        1.1 * expected["threshold"],
+        expected["mu"] + 4 * expected["sigma"],
+    )  # both must be passed
     assert evaluation["d2_limit"] == pytest.approx(max(limits), rel=1e-5)
 
 
@@ -123,12 +142,23 @@ def test_per_class(evaluation, model, splits):
 
 def test_confusions_come_with_the_surest_distinct_ads(evaluation, model, splits, texts):
     test = splits["test"]
-    predicted_N, confidence_N = test.logits_NC.argmax(axis=1), softmax(test.logits_NC, axis=1).max(axis=1)
+    predicted_N, confidence_N = (
+        test.logits_NC.argmax(axis=1),
+        softmax(test.logits_NC, axis=1).max(axis=1),
+    )
     matrix = metrics.confusion_matrix(test.labels_N, predicted_N)
-    assert sum(pair["count"] for pair in evaluation["confusions"]) == matrix.sum() - np.trace(matrix) > 0
+    assert (
+        sum(pair["count"] for pair in evaluation["confusions"])
+        == matrix.sum() - np.trace(matrix)
+        > 0
+    )
     for pair in evaluation["confusions"]:
         true, predicted = model.labels.index(pair["true"]), model.labels.index(pair["predicted"])
-        rows = [row for row in range(200) if test.labels_N[row] == true and predicted_N[row] == predicted]
+        rows = [
+            row
+            for row in range(200)
+            if test.labels_N[row] == true and predicted_N[row] == predicted
+        ]
         assert pair["count"] == len(rows) == matrix[true, predicted]
         assert pair["share_of_true"] == pytest.approx(len(rows) / 50)
         by_confidence = sorted(rows, key=lambda row: -confidence_N[row])
@@ -148,11 +178,14 @@ def test_an_example_ad_is_not_repeated_and_is_cut(model, splits):
         test_ads=LabelledAds(long_texts, splits["test"].labels_N),
         context={},
     )
-    assert {tuple(map(len, pair["examples"])) for pair in evaluation["confusions"]} == {(EXAMPLE_CHARACTERS,)}
+    assert {tuple(map(len, pair["examples"])) for pair in evaluation["confusions"]} == {
+        (EXAMPLE_CHARACTERS,)
+    }
 
 
 def test_curves_follow_the_whole_curve_however_many_classes_there_are():
-    """With 60 classes, nearly every threshold lies beyond the interesting part; it must not be thinned away."""
+    """With 60 classes, nearly every threshold lies beyond the interesting part; it must not be
+    thinned away."""
     rng = np.random.default_rng(0)
     labels_N = np.arange(900) % 60
     logits_NC = rng.normal(size=(900, 60)) + 4 * np.eye(60)[labels_N]
@@ -178,7 +211,10 @@ def test_curves_follow_the_whole_curve_however_many_classes_there_are():
     truth, scores = np.eye(60)[labels_N].ravel(), softmax(logits_NC, axis=1).ravel()
     precision, recall, _ = metrics.precision_recall_curve(truth, scores)
     false_positive, true_positive, _ = metrics.roc_curve(truth, scores)
-    for points, x, y in ((curves["pr"], recall, precision), (curves["roc"], false_positive, true_positive)):
+    for points, x, y in (
+        (curves["pr"], recall, precision),
+        (curves["roc"], false_positive, true_positive),
+    ):
         points = np.array(points)
         assert len(points) <= CURVE_POINTS
         assert set(map(tuple, points)) <= set(zip(x, y, strict=True))
@@ -205,7 +241,12 @@ def test_hard_cases(evaluation, model, hard_cases):
     for row, (text, expected), (label, is_ood, confidence, d2) in zip(
         evaluation["hard_cases"], cases, decide_by_hand(model, part), strict=True
     ):
-        assert (row["text"], row["expected"], row["label"], row["is_ood"]) == (text, expected, label, is_ood)
+        assert (row["text"], row["expected"], row["label"], row["is_ood"]) == (
+            text,
+            expected,
+            label,
+            is_ood,
+        )
         assert (row["confidence"], row["d2"]) == pytest.approx((confidence, d2))
         assert row["ok"] is (label == expected)
     assert [row["ok"] for row in evaluation["hard_cases"]] == [True] * 5
@@ -226,12 +267,16 @@ def test_ood_kinds_stay_apart(evaluation, model, splits, ood, kind):
         ("MSP", np.array([1 - confidence for _, _, confidence, _ in inside + outside])),
     ):
         assert detectors[name]["auroc"] == pytest.approx(metrics.roc_auc_score(truth, scores))
-        assert detectors[name]["aupr_out"] == pytest.approx(metrics.average_precision_score(truth, scores))
+        assert detectors[name]["aupr_out"] == pytest.approx(
+            metrics.average_precision_score(truth, scores)
+        )
         caught = [np.mean(scores[truth == 1] >= threshold) for threshold in scores]
         flagged = [np.mean(scores[truth == 0] >= threshold) for threshold in scores]
         fpr95 = min(f for f, c in zip(flagged, caught, strict=True) if c >= 0.95)
         assert detectors[name]["fpr95"] == pytest.approx(fpr95)
-    assert metrics.auc(*np.array(row["roc"]).T) == pytest.approx(detectors["Mahalanobis"]["auroc"], abs=0.01)
+    assert metrics.auc(*np.array(row["roc"]).T) == pytest.approx(
+        detectors["Mahalanobis"]["auroc"], abs=0.01
+    )
     notebook = evaluation["rules"][0]
     assert (notebook["rule"], notebook["chosen"]) == ("notebook", True)
     assert notebook["kinds"][kind]["flagged"] == row["flagged"]
@@ -240,7 +285,10 @@ def test_ood_kinds_stay_apart(evaluation, model, splits, ood, kind):
 def test_slices_add_up_to_the_whole(evaluation, model, splits):
     decided = decide_by_hand(model, splits["test"])
     correct_N = splits["test"].logits_NC.argmax(axis=1) == splits["test"].labels_N
-    assert [(row["trait"], row["value"]) for row in evaluation["slices"]] == [("length", "long"), ("length", "short")]
+    assert [(row["trait"], row["value"]) for row in evaluation["slices"]] == [
+        ("length", "long"),
+        ("length", "short"),
+    ]
     for row in evaluation["slices"]:
         rows = [number for number, value in enumerate(LENGTHS) if value == row["value"]]
         assert row["num_test"] == len(rows)
@@ -298,10 +346,21 @@ def good_evaluation() -> dict:
         "decision": {"rule": "notebook", "conformal_alpha": 0.01},
         "baseline": {"accuracy": 0.9, "macro_f1": 0.9},
         "detectors": [
-            {"detector": "Mahalanobis", "kinds": {"news": {"auroc": 0.9}, "code": {"auroc": 0.97}}, "left_out": None},
-            {"detector": "MSP", "kinds": {"news": {"auroc": 0.94}, "code": {"auroc": 0.7}}, "left_out": None},
+            {
+                "detector": "Mahalanobis",
+                "kinds": {"news": {"auroc": 0.9}, "code": {"auroc": 0.97}},
+                "left_out": None,
+            },
+            {
+                "detector": "MSP",
+                "kinds": {"news": {"auroc": 0.94}, "code": {"auroc": 0.7}},
+                "left_out": None,
+            },
         ],
-        "per_class": [{"label": "Кошки", "f1": 0.81, "support": 9}, {"label": "Книги", "f1": 0.9, "support": 9}],
+        "per_class": [
+            {"label": "Кошки", "f1": 0.81, "support": 9},
+            {"label": "Книги", "f1": 0.9, "support": 9},
+        ],
         "ood_kinds": [{"kind": "news", "caught": 0.9}, {"kind": "code", "caught": 0.6}],
         "hard_cases": [{"ok": True}] * 10,
     }
@@ -326,19 +385,36 @@ def test_the_conformal_rule_is_held_to_its_promise():
         (lambda e: e["baseline"].update(accuracy=0.97), 0, "2.0 points below TF-IDF"),
         (lambda e: e["headline"].update(ece_after=0.08), 1, "8.0%"),
         (lambda e: e["headline"].update(at_bound=True, temperature=0.5), 1, "ended at its bound"),
-        (lambda e: e["headline"].update(calibrated_on="valid"), 2, "720 valid ads, which also chose the checkpoint"),
+        (
+            lambda e: e["headline"].update(calibrated_on="valid"),
+            2,
+            "720 valid ads, which also chose the checkpoint",
+        ),
         (lambda e: e["headline"].update(ood_rate=0.03), 3, "3.00%"),
         (lambda e: e["headline"].update(other_rate=0.11), 3, "11.00% end as Other"),
         (lambda e: e["headline"].update(num_test=99), 0, "99 test ads: too few to tell"),
-        (lambda e: e["headline"].update(num_calibration=99), 2, "99 ads that neither trained nor chose the checkpoint"),
+        (
+            lambda e: e["headline"].update(num_calibration=99),
+            2,
+            "99 ads that neither trained nor chose the checkpoint",
+        ),
         (lambda e: e["per_class"][0].update(f1=0.79), 4, "Кошки (0.79)"),
         (lambda e: e["per_class"][0].update(f1=0.0, support=0), 4, "1 class(es) have no test ad"),
-        (lambda e: e.update(per_class=[{"label": "К", "f1": 0.5, "support": 1}] * 7), 4, "К (0.50) and 2 more"),
+        (
+            lambda e: e.update(per_class=[{"label": "К", "f1": 0.5, "support": 1}] * 7),
+            4,
+            "К (0.50) and 2 more",
+        ),
         (lambda e: e["ood_kinds"][1].update(caught=0.4), 5, "code (40%)"),
-        (lambda e: e["detectors"][1]["kinds"]["news"].update(auroc=0.951), 6, "news (MSP 0.95 against 0.90)"),
+        (
+            lambda e: e["detectors"][1]["kinds"]["news"].update(auroc=0.951),
+            6,
+            "news (MSP 0.95 against 0.90)",
+        ),
         (
             lambda e: [
-                d.update(left_out={"auroc": auroc}) for d, auroc in zip(e["detectors"], (0.85, 0.91), strict=True)
+                d.update(left_out={"auroc": auroc})
+                for d, auroc in zip(e["detectors"], (0.85, 0.91), strict=True)
             ],
             6,
             "classes left out (MSP 0.91 against 0.85)",
@@ -356,6 +432,7 @@ def test_verdict_names_what_is_wrong(spoil, finding, says):
 
 def test_import_needs_neither_torch_nor_ray():
     code = (
-        "import sys, rubert_ood.reports.evaluation, rubert_ood.reports.html; print({'torch', 'ray'} & set(sys.modules))"
+        "import sys, rubert_ood.reports.evaluation, rubert_ood.reports.html; print({'torch', 'ray'}"
+        " & set(sys.modules))"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"

@@ -13,20 +13,27 @@ BINS = [
 HISTOGRAMS = {"edges": [1.0, 10.0, 100.0], "counts": {"test": [3, 1], "OOD: болтовня": [0, 5]}}
 DRAWINGS = {
     "curve": lambda: figures.curve(POINTS, "recall", "precision"),
-    "curves": lambda: figures.curves({"новости": POINTS, "cost $5 & <b>$6": POINTS}, "x", "y", diagonal=True),
+    "curves": lambda: figures.curves(
+        {"новости": POINTS, "cost $5 & <b>$6": POINTS}, "x", "y", diagonal=True
+    ),
     "reliability": lambda: figures.reliability(BINS, BINS),
     "d2_histograms": lambda: figures.d2_histograms(HISTOGRAMS, 50.0),
     "confidence": lambda: figures.confidence([0, 2, 8]),
     "confidence of two runs": lambda: figures.confidence([0, 2, 8], [5, 5, 0]),
     "lengths": lambda: figures.lengths([0, 1, 2, 3, 4, 6], [0, 0, 5, 0, 3, 0]),
-    "lengths of two runs": lambda: figures.lengths([0, 1, 2, 3, 4, 6], [0, 0, 5, 0, 3, 0], [1, 0, 0, 0, 0, 0]),
+    "lengths of two runs": lambda: figures.lengths(
+        [0, 1, 2, 3, 4, 6], [0, 0, 5, 0, 3, 0], [1, 0, 0, 0, 0, 0]
+    ),
     "transition_matrix": lambda: figures.transition_matrix(["Шины", "Other"], [[0, 7], [2, 0]]),
     "throughput": lambda: figures.throughput([0.0, 10.0, 20.0], [5.0, 7.0]),
 }
 
 
 def words(svg: str) -> set[str]:
-    return {"".join(node.itertext()).strip() for node in ElementTree.fromstring(svg).findall(".//{*}text")}
+    return {
+        "".join(node.itertext()).strip()
+        for node in ElementTree.fromstring(svg).findall(".//{*}text")
+    }
 
 
 @pytest.mark.parametrize("name", DRAWINGS)
@@ -71,7 +78,8 @@ def test_cells_of_the_matrix_lie_at_their_labels_and_are_darker_for_more():
 
 
 @pytest.mark.parametrize(
-    ("edges", "ticks"), [([30.0, 60.0, 150.0], {"50", "100"}), ([2.0, 50.0, 5e4], {"10", "1,000", "10,000"})]
+    ("edges", "ticks"),
+    [([30.0, 60.0, 150.0], {"50", "100"}), ([2.0, 50.0, 5e4], {"10", "1,000", "10,000"})],
 )
 def test_d2_axis_has_plain_numbers_however_narrow(edges, ticks):
     drawn = words(figures.d2_histograms({"edges": edges, "counts": {"test": [1, 2]}}, 70.0))
@@ -79,6 +87,8 @@ def test_d2_axis_has_plain_numbers_however_narrow(edges, ticks):
     assert not any("$" in word for word in drawn)
 
 
-@pytest.mark.parametrize(("end_s", "unit"), [(100, "seconds"), (1000, "minutes"), (20_000, "hours")])
+@pytest.mark.parametrize(
+    ("end_s", "unit"), [(100, "seconds"), (1000, "minutes"), (20_000, "hours")]
+)
 def test_time_axis_has_a_unit_that_fits(end_s, unit):
     assert f"{unit} since the first shard began" in words(figures.throughput([0.0, end_s], [1.0]))

@@ -78,7 +78,13 @@ def evaluation(model, splits, hard_cases, ood):
             "num_train": 400,
             "best_epoch": 1,
             "history": [
-                {"epoch": 1, "train_loss": 1.5, "valid_loss": 1.25, "valid_accuracy": 0.5, "valid_macro_f1": 0.4}
+                {
+                    "epoch": 1,
+                    "train_loss": 1.5,
+                    "valid_loss": 1.25,
+                    "valid_accuracy": 0.5,
+                    "valid_macro_f1": 0.4,
+                }
             ],
             "settings": {"optimiser": {"seed": 42}},
         },
@@ -152,7 +158,9 @@ def assert_self_contained(html: str) -> None:
     assert [tag for tag, _ in page.tags].count("script") == 1
     script = re.search(r"<script>(.*?)</script>", html, re.DOTALL).group(1)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    (policy,) = [a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"]
+    (policy,) = [
+        a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"
+    ]
     assert policy.startswith("default-src 'none'; img-src data:;")
     assert f"script-src 'sha256-{digest}';" in policy
     assert "http" not in policy
@@ -171,12 +179,15 @@ def test_hostile_texts_are_inert(evaluation, full_manifest):
 
 
 ACTING = "a\x1b[2J\x00\u202e\u200b\x9b\udcffb"
-"""Controls, a bidi override, a zero width space, and what Python makes of a file name that is not UTF-8."""
+"""Controls, a bidi override, a zero width space, and what Python makes of a file name that is not
+UTF-8."""
 
 
 def with_acting_texts(document: Any) -> Any:
     """Put texts that act where the attack stands, also into names."""
-    return json.loads(json.dumps(document).replace(json.dumps(ATTACK)[1:-1], json.dumps(ACTING)[1:-1]))
+    return json.loads(
+        json.dumps(document).replace(json.dumps(ATTACK)[1:-1], json.dumps(ACTING)[1:-1])
+    )
 
 
 def test_texts_that_act_reach_no_page_and_no_figure_raw(evaluation, full_manifest):
@@ -219,13 +230,20 @@ def test_evaluation_tables_and_facts(evaluation):
     rates = [f"{rates[name]:.1%}" for rates in by_rule for name in ("far", "flagged", "other")]
     assert rules[4] == ["talk", "40", *rates]
     energy = evaluation["detectors"][-1]
-    measures = [f"{energy['kinds']['talk'][name]:.3f}" for name in ("auroc", "aupr_out", "aupr_in", "fpr95")]
+    measures = [
+        f"{energy['kinds']['talk'][name]:.3f}" for name in ("auroc", "aupr_out", "aupr_in", "fpr95")
+    ]
     caught = [f"{energy['kinds']['talk']['caught']:.1%}", f"{energy['flagged']:.2%}"]
     assert page.tables["Detectors"][-1] == ["energy", "talk", *measures, *caught]
-    assert [row[:2] for row in page.tables["Slices"][1:]] == [["city", " ".join(ATTACK.split())], ["city", "Уфа"]]
+    assert [row[:2] for row in page.tables["Slices"][1:]] == [
+        ["city", " ".join(ATTACK.split())],
+        ["city", "Уфа"],
+    ]
     classes = page.tables["Classes"][1:]
     assert sorted(row[0] for row in classes) == evaluation["labels"]
-    assert [float(row[3]) for row in classes] == sorted(float(row[3]) for row in classes)  # the weakest first
+    assert [float(row[3]) for row in classes] == sorted(
+        float(row[3]) for row in classes
+    )  # the weakest first
     assert page.tables["Training"][1] == ["1", "1.5000", "1.2500", "0.5000", "0.4000", "kept"]
     headline = evaluation["headline"]
     assert page.says(f"{headline['accuracy']:.4f} baseline 0.9000")
@@ -249,7 +267,9 @@ def test_evaluation_of_the_test_split_alone(model, splits):
     assert_self_contained(html)
     page = Page(html)
     assert set(page.tables) == {"Out of domain", "Classes", "Confusions"}
-    assert page.says("Not measured: the TF-IDF baseline, out-of-domain texts (evaluation.ood_uri), hard cases")
+    assert page.says(
+        "Not measured: the TF-IDF baseline, out-of-domain texts (evaluation.ood_uri), hard cases"
+    )
 
 
 def test_verdict_comes_first_and_counts(evaluation):
@@ -262,7 +282,9 @@ def test_verdict_comes_first_and_counts(evaluation):
 
 
 def test_a_missing_number_is_an_error_not_a_blank(evaluation):
-    broken = evaluation | {"headline": {k: v for k, v in evaluation["headline"].items() if k != "threshold"}}
+    broken = evaluation | {
+        "headline": {k: v for k, v in evaluation["headline"].items() if k != "threshold"}
+    }
     with pytest.raises((UndefinedError, TypeError)):
         evaluation_html(broken)
 
@@ -272,11 +294,16 @@ def test_ads_that_were_cut_are_shown_with_their_share(full_manifest):
     cut["counts"]["rows_cut"] = 99
     assert Page(run_html(cut, None)).says("Cut 10.00% 99 ads: too long, read in part")
     assert Page(run_html(cut, cut)).says("Cut 10.00% 99 ads, before 10.00%: too long, read in part")
-    assert not Page(run_html(full_manifest, None)).says("Cut")  # runs of older versions did not count them
+    assert not Page(run_html(full_manifest, None)).says(
+        "Cut"
+    )  # runs of older versions did not count them
 
 
 def test_run_report(full_manifest):
-    previous = copy.deepcopy(full_manifest) | {"run_id": "before", "classes": {"Книги": 300, "Обувь": 100}}
+    previous = copy.deepcopy(full_manifest) | {
+        "run_id": "before",
+        "classes": {"Книги": 300, "Обувь": 100},
+    }
     previous["counts"] |= {"rows_scored": 400, "rows_ood": 4, "rows_other": 8}
     page = Page(run_html(full_manifest, previous))
     assert page.says("Not published: the gate refused this run.")
@@ -305,7 +332,10 @@ def test_run_report_of_drift_and_of_single_ads(full_manifest):
     previous["counts"] |= {"rows_ood": 10}
     previous["cities"] = {"rows": 100, "rows_unseen": 1, "unseen": {}}
     page = Page(run_html(full_manifest, previous))
-    assert page.says("2 of 6 measures moved since run before of 2026-11-23, the last published one: OOD rate, unseen c")
+    assert page.says(
+        "2 of 6 measures moved since run before of 2026-11-23, the last published one: OOD rate,"
+        " unseen c"
+    )
     assert page.says("That run had another bundle, v0: what moved may be the model, not the ads.")
     assert page.tables["Drift"] == [
         ["steady", "measure", "now", "before", "change", "distance"],
@@ -352,7 +382,10 @@ def test_run_report_of_changed_labels(full_manifest):
     pairs = [_pair("Книги", f"класс {n}", 2000 - n, [f"id{n}", "007"]) for n in range(60)]
     changes = {"num_both": 123_456, "churn_rate": 0.0213, "pairs": pairs}
     page = Page(run_html(full_manifest, full_manifest, changes))
-    assert page.says("123,456 ads are in this run and in the last published one; 2.13% of them have another label now.")
+    assert page.says(
+        "123,456 ads are in this run and in the last published one; 2.13% of them have another"
+        " label now."
+    )
     assert page.tables["Changed labels"][:2] == [
         ["before", "now", "ads", "examples (ad ids)"],
         ["Книги", "класс 0", "2,000", "id0, 007"],
@@ -380,7 +413,13 @@ def test_run_report_of_the_least_manifest(manifest):
 
 
 def test_run_report_before_the_first_shard(manifest):
-    manifest |= {"outcome": "partial", "classes": {}, "shards": [], "confidence_histogram": [0] * 20, "gate": []}
+    manifest |= {
+        "outcome": "partial",
+        "classes": {},
+        "shards": [],
+        "confidence_histogram": [0] * 20,
+        "gate": [],
+    }
     manifest["counts"] = dict.fromkeys(manifest["counts"], 0) | {"rows_planned": 5000}
     page = Page(run_html(manifest, None))
     assert page.says("Partial: 0 of 5,000 ads are done. The same command goes on from there.")
@@ -390,9 +429,15 @@ def test_run_report_before_the_first_shard(manifest):
 def test_speed_counts_every_ad_in_the_stretch_in_which_its_shard_ended():
     ends = [3, 4, 5, 6, 9, 11, 14, 15, 16, 20]
     shards = [
-        {"rows_in": 100 * (number + 1), "seconds": 3.0, "finished_at": f"2026-11-24T10:00:{end:02d}+00:00"}
+        {
+            "rows_in": 100 * (number + 1),
+            "seconds": 3.0,
+            "finished_at": f"2026-11-24T10:00:{end:02d}+00:00",
+        }
         for number, end in enumerate(ends)
     ]
     edges_s, ads_per_s = _speed(shards)
     assert edges_s == pytest.approx([0.0, 10.0, 20.0])  # the first shard began at :00
-    assert ads_per_s == pytest.approx([(100 + 200 + 300 + 400 + 500) / 10, (600 + 700 + 800 + 900 + 1000) / 10])
+    assert ads_per_s == pytest.approx(
+        [(100 + 200 + 300 + 400 + 500) / 10, (600 + 700 + 800 + 900 + 1000) / 10]
+    )

@@ -6,7 +6,9 @@ import yaml
 from rubert_ood.plain import printable
 from rubert_ood.reports.model_card import model_card
 
-HOSTILE = "Мебель\x1b[2J<img src=x onerror=alert(1)>\n# Заголовок `код` [ссылка](http://evil) |x|\u202e"
+HOSTILE = (
+    "Мебель\x1b[2J<img src=x onerror=alert(1)>\n# Заголовок `код` [ссылка](http://evil) |x|\u202e"
+)
 
 
 @pytest.fixture
@@ -37,7 +39,9 @@ def test_findings_and_numbers_stand_in_the_card(evaluation):
     assert "| accuracy | 0.9000 |" in card
 
 
-def test_a_name_of_a_class_is_text_in_the_card_never_markup_and_never_a_control_character(evaluation):
+def test_a_name_of_a_class_is_text_in_the_card_never_markup_and_never_a_control_character(
+    evaluation,
+):
     evaluation["verdict"][1]["text"] = f"1 class(es) have F1 below 0.6: {HOSTILE} (0.41)."
     evaluation["context"]["base_model"] = evaluation["context"]["version"] = HOSTILE
     evaluation["context"]["tuned_from"] = evaluation["context"]["tuned_for"] = HOSTILE

@@ -15,7 +15,9 @@ from rubert_ood.runs.cities import (
 from tests.unit.messy_runs import BAD
 
 CLEANER = TextCleaner(cities=["Москва", " Нижний Новгород "])
-names = st.sampled_from([None, "", " ", "Москва", "МОСКВА ", "нижний новгород", "Тверь", "тверь", "Омск", "Уфа"])
+names = st.sampled_from(
+    [None, "", " ", "Москва", "МОСКВА ", "нижний новгород", "Тверь", "тверь", "Омск", "Уфа"]
+)
 
 
 def count_cities(values: Iterable[str | bytes | None]) -> dict[str, Any]:
@@ -38,7 +40,11 @@ def test_counts_are_those_of_pandas(values):
 
 
 def test_a_name_that_is_not_utf8_is_no_city():
-    assert count_cities(["Тверь", BAD, None, "Тверь"]) == {"rows": 2, "rows_unseen": 2, "unseen": {"тверь": 2}}
+    assert count_cities(["Тверь", BAD, None, "Тверь"]) == {
+        "rows": 2,
+        "rows_unseen": 2,
+        "unseen": {"тверь": 2},
+    }
 
 
 def test_names_are_few_and_short_and_the_most_frequent():
@@ -60,5 +66,7 @@ def test_counts_of_shards_add_up():
 
 
 def test_the_names_of_a_run_are_bounded():
-    total = add_cities(count_cities(f"город {shard} {n}" for n in range(MAX_NAMES)) for shard in range(3))
+    total = add_cities(
+        count_cities(f"город {shard} {n}" for n in range(MAX_NAMES)) for shard in range(3)
+    )
     assert (total["rows_unseen"], len(total["unseen"])) == (3 * MAX_NAMES, MAX_NAMES)

@@ -17,11 +17,19 @@ from rubert_ood.runs.duplicate_ids import (
 
 def _tables(shards: list[list[str]]):
     for number, ids in enumerate(shards):
-        yield pa.table([pa.array(ids, pa.string()), pa.array([number] * len(ids), pa.int64())], schema=IDS_SCHEMA)
+        yield pa.table(
+            [pa.array(ids, pa.string()), pa.array([number] * len(ids), pa.int64())],
+            schema=IDS_SCHEMA,
+        )
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.lists(st.lists(st.sampled_from(["1", "01", "а", "А", " ", "'; DROP", "x" * 50]), max_size=6), max_size=5))
+@given(
+    st.lists(
+        st.lists(st.sampled_from(["1", "01", "а", "А", " ", "'; DROP", "x" * 50]), max_size=6),
+        max_size=5,
+    )
+)
 def test_as_counted_by_hand(shards):
     copies = Counter(ad_id for ids in shards for ad_id in ids)
     where = defaultdict(set)
@@ -58,7 +66,11 @@ def test_many_ids_in_many_tables():
 def test_ids_of_any_length_are_told_apart_and_named_by_their_beginning():
     """Runs of 0.2.0 may hold such ids: more of them than DuckDB may keep in memory."""
     long = "ж" * 25_000_000
-    shards = [["a", long, "b"], [f"{long}!", "b", long], [f"{n}{'x' * 100_000}" for n in range(1_000)] * 2]
+    shards = [
+        ["a", long, "b"],
+        [f"{long}!", "b", long],
+        [f"{n}{'x' * 100_000}" for n in range(1_000)] * 2,
+    ]
     found = find_duplicates(_tables(shards), ["a.parquet", "b.parquet", "c.parquet"])
     assert (found["ids"], found["rows"]) == (1_002, 1_002)
     found = find_duplicates(_tables(shards[:2]), ["a.parquet", "b.parquet"])

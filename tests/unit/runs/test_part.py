@@ -16,7 +16,9 @@ def _digest(values: list[str | None]) -> int:
 
 @given(ids)
 def test_the_digest_is_the_sum_of_the_hashes_of_single_ids(values):
-    hashes = [int(pd.util.hash_array(np.array([value], object), categorize=False)[0]) for value in values]
+    hashes = [
+        int(pd.util.hash_array(np.array([value], object), categorize=False)[0]) for value in values
+    ]
     assert _digest(values) == sum(hashes) % 2**64
     assert DIGEST_MODULUS == 2**64
 
@@ -32,7 +34,9 @@ def test_order_does_not_matter(values, random):
 def test_parts_add_up(values, cut):
     parts = _digest(values[:cut]) + _digest(values[cut:])
     assert parts % DIGEST_MODULUS == _digest(values)
-    chunked = pa.chunked_array([pa.array(values[:cut], pa.string()), pa.array(values[cut:], pa.string())])
+    chunked = pa.chunked_array(
+        [pa.array(values[:cut], pa.string()), pa.array(values[cut:], pa.string())]
+    )
     assert ids_digest(chunked) == _digest(values)
 
 

@@ -41,7 +41,11 @@ def _write(path, groups: list[int], table=_ads) -> None:
 
 
 def _settings(folder, **options) -> ScoreSettings:
-    defaults = {"output_uri": str(folder.parent / "out"), "run_date": date(2026, 11, 24), "bundle_uri": "-"}
+    defaults = {
+        "output_uri": str(folder.parent / "out"),
+        "run_date": date(2026, 11, 24),
+        "bundle_uri": "-",
+    }
     return ScoreSettings(**{"input_uri": str(folder), **defaults, **options})
 
 
@@ -55,9 +59,13 @@ def catalogue(tmp_path):
     return folder
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
-    st.lists(st.lists(st.integers(0, 40), max_size=8), min_size=1, max_size=3).filter(lambda f: sum(map(sum, f)) > 0),
+    st.lists(st.lists(st.integers(0, 40), max_size=8), min_size=1, max_size=3).filter(
+        lambda f: sum(map(sum, f)) > 0
+    ),
     st.integers(1, 30),
 )
 def test_shards_hold_every_row_of_every_file_once(bundle, tmp_path_factory, files, shard_rows):
@@ -66,7 +74,11 @@ def test_shards_hold_every_row_of_every_file_once(bundle, tmp_path_factory, file
         _write(folder / f"{number}.parquet", groups)
     plan = make_plan(_settings(folder, shard_rows=shard_rows), bundle)
     covered = [(shard.uri, row) for shard in plan.shards for row in range(shard.start, shard.stop)]
-    expected = [(str(folder / f"{n}.parquet"), row) for n, groups in enumerate(files) for row in range(sum(groups))]
+    expected = [
+        (str(folder / f"{n}.parquet"), row)
+        for n, groups in enumerate(files)
+        for row in range(sum(groups))
+    ]
     assert covered == expected
     assert plan.num_rows == len(expected)
     assert len({shard.part_name for shard in plan.shards}) == len(plan.shards)
@@ -80,7 +92,11 @@ def test_shards_hold_every_row_of_every_file_once(bundle, tmp_path_factory, file
     [
         ([10, 10, 10], 20, [(0, 20), (20, 30)]),
         ([10, 10, 10], 100, [(0, 30)]),
-        ([15, 15, 15], 20, [(0, 15), (15, 30), (30, 45)]),  # whole row groups, though two shards would be enough
+        (
+            [15, 15, 15],
+            20,
+            [(0, 15), (15, 30), (30, 45)],
+        ),  # whole row groups, though two shards would be enough
         ([100], 30, [(0, 30), (30, 60), (60, 100)]),  # one large row group is cut inside
         ([5, 100, 5], 50, [(0, 5), (5, 55), (55, 105), (105, 110)]),
         ([0, 7, 0], 5, [(0, 7)]),
@@ -98,19 +114,30 @@ def test_the_same_input_gives_the_same_plan(bundle, catalogue):
     assert first.run_id == first.fingerprint[:12]
     run = os.path.join(catalogue.parent, "out", "run_date=2026-11-24", f"run_id={first.run_id}")
     assert first.run_uri == run
-    assert [shard.shard_id[:6] for shard in first.shards] == [f"{n:05d}-" for n in range(len(first.shards))]
+    assert [shard.shard_id[:6] for shard in first.shards] == [
+        f"{n:05d}-" for n in range(len(first.shards))
+    ]
     assert first.bundle == {"uri": bundle.uri, "version": "v1", "fingerprint": bundle.fingerprint}
 
 
 def test_the_place_of_the_output_and_the_gate_are_no_part_of_the_work(bundle, catalogue):
     base = make_plan(_settings(catalogue), bundle)
     same = make_plan(
-        _settings(catalogue, output_uri="elsewhere", run_id="mine", publish=False, token_budget=99, num_actors=3),
+        _settings(
+            catalogue,
+            output_uri="elsewhere",
+            run_id="mine",
+            publish=False,
+            token_budget=99,
+            num_actors=3,
+        ),
         bundle,
     )
     assert same.fingerprint == base.fingerprint
     assert same.run_id == "mine"
-    assert same.run_uri == os.path.join(os.getcwd(), "elsewhere", "run_date=2026-11-24", "run_id=mine")
+    assert same.run_uri == os.path.join(
+        os.getcwd(), "elsewhere", "run_date=2026-11-24", "run_id=mine"
+    )
 
 
 def _touch(folder):
@@ -152,7 +179,10 @@ def test_what_changes_the_result_changes_the_fingerprint(bundle, catalogue, opti
 
 def test_another_bundle_changes_the_fingerprint(bundle, catalogue):
     other = dataclasses.replace(bundle, fingerprint="f" * 64)
-    assert make_plan(_settings(catalogue), other).fingerprint != make_plan(_settings(catalogue), bundle).fingerprint
+    assert (
+        make_plan(_settings(catalogue), other).fingerprint
+        != make_plan(_settings(catalogue), bundle).fingerprint
+    )
 
 
 @pytest.mark.parametrize(
@@ -165,14 +195,18 @@ def test_another_bundle_changes_the_fingerprint(bundle, catalogue):
         (["Омск"], {"city": "town"}, {}),
     ],
 )
-def test_the_city_column_is_used_if_there_is_one_of_text_and_never_a_fault(bundle, tmp_path, city, columns, expected):
+def test_the_city_column_is_used_if_there_is_one_of_text_and_never_a_fault(
+    bundle, tmp_path, city, columns, expected
+):
     (tmp_path / "in").mkdir()
     pq.write_table(_ads(1, city=city), tmp_path / "in" / "a.parquet")
     plan = make_plan(_settings(tmp_path / "in", columns=columns), bundle)
     always = {"ad_id": "ad_id", "description": "description"}
     assert plan.shards[0].columns == always | expected
     cityless = dataclasses.replace(bundle, cleaner=TextCleaner())
-    assert make_plan(_settings(tmp_path / "in", columns=columns), cityless).shards[0].columns == always
+    assert (
+        make_plan(_settings(tmp_path / "in", columns=columns), cityless).shards[0].columns == always
+    )
 
 
 def test_a_plan_of_an_earlier_version_says_nothing_of_texts(bundle, catalogue):
@@ -199,14 +233,19 @@ def test_a_saved_plan_comes_back(bundle, catalogue):
 def test_a_run_folder_of_other_work_is_refused_and_the_difference_named(bundle, catalogue):
     plan = make_plan(_settings(catalogue, run_id="r"), bundle)
     save_plan(plan)
-    other = make_plan(_settings(catalogue, run_id="r", embedding=True), dataclasses.replace(bundle, fingerprint="0"))
+    other = make_plan(
+        _settings(catalogue, run_id="r", embedding=True),
+        dataclasses.replace(bundle, fingerprint="0"),
+    )
     with pytest.raises(SettingsError, match="other bundle, embedding; give another run_id"):
         save_plan(other)
     assert load_plan(plan.run_uri) == plan
 
 
 @pytest.mark.parametrize("honest", [True, False])
-def test_save_plan_of_two_starts_at_once_lets_one_win_and_names_the_difference(bundle, catalogue, monkeypatch, honest):
+def test_save_plan_of_two_starts_at_once_lets_one_win_and_names_the_difference(
+    bundle, catalogue, monkeypatch, honest
+):
     """Both have seen that there is none. A server that is not honest ignores `If-None-Match`."""
     ours = make_plan(_settings(catalogue, run_id="r"), bundle)
     theirs = make_plan(_settings(catalogue, run_id="r", embedding=True), bundle)
@@ -222,7 +261,9 @@ def test_save_plan_of_two_starts_at_once_lets_one_win_and_names_the_difference(b
 
     patch_storage(monkeypatch, "create_bytes", late)
     if honest:
-        with pytest.raises(SettingsError, match="holds a run with other embedding; give another run_id"):
+        with pytest.raises(
+            SettingsError, match="holds a run with other embedding; give another run_id"
+        ):
             save_plan(ours)
         assert load_plan(ours.run_uri) == theirs
     else:  # the later one wins, and the other would see it at its next start
@@ -285,19 +326,31 @@ def test_a_bad_file_ends_the_job_or_is_set_aside(bundle, catalogue, spoil, error
     plan = make_plan(_settings(catalogue, on_bad_file="quarantine"), bundle)
     assert [item["uri"] for item in plan.quarantined] == [bad]
     assert plan.quarantined[0]["reason"] == str(raised.value)
-    assert {shard.uri for shard in plan.shards} == {str(catalogue / name) for name in ("a.parquet", "c.parquet")}
+    assert {shard.uri for shard in plan.shards} == {
+        str(catalogue / name) for name in ("a.parquet", "c.parquet")
+    }
     assert plan.num_rows == 15 + 12
 
 
 @pytest.mark.parametrize(
     ("fitted_in", "options", "reason"),
     [
-        ("fp32", {"precision": "int8"}, r"bundle v1 was fitted in fp32, .* or train with precision int8"),
-        ("int8", {"precision": "fp32"}, r"bundle v1 was fitted in int8, .* or train with precision fp32"),
+        (
+            "fp32",
+            {"precision": "int8"},
+            r"bundle v1 was fitted in fp32, .* or train with precision int8",
+        ),
+        (
+            "int8",
+            {"precision": "fp32"},
+            r"bundle v1 was fitted in int8, .* or train with precision fp32",
+        ),
         ("int8", {"use_gpu": True}, r"use_gpu: the bundle v1 was fitted in int8, which is for CPU"),
     ],
 )
-def test_a_precision_that_the_bundle_was_not_fitted_in_is_refused(bundle, catalogue, fitted_in, options, reason):
+def test_a_precision_that_the_bundle_was_not_fitted_in_is_refused(
+    bundle, catalogue, fitted_in, options, reason
+):
     bundle = dataclasses.replace(bundle, precision=fitted_in)
     with pytest.raises(SettingsError, match=reason):
         make_plan(_settings(catalogue, **options), bundle)
@@ -305,7 +358,9 @@ def test_a_precision_that_the_bundle_was_not_fitted_in_is_refused(bundle, catalo
 
 def test_the_precision_of_the_bundle_is_the_plan_s(bundle, catalogue):
     plain = make_plan(_settings(catalogue), bundle)
-    quantised = make_plan(_settings(catalogue, precision="int8"), dataclasses.replace(bundle, precision="int8"))
+    quantised = make_plan(
+        _settings(catalogue, precision="int8"), dataclasses.replace(bundle, precision="int8")
+    )
     assert (plain.precision, quantised.precision) == ("fp32", "int8")
     assert plain.fingerprint != quantised.fingerprint
 
@@ -314,12 +369,18 @@ def test_a_carried_column_has_one_type_in_all_files(bundle, tmp_path):
     folder = tmp_path / "in"
     for name, kind in (("a", pa.int64()), ("b", pa.string()), ("c", pa.int64())):
         table = _ads(1).append_column("price", pa.array([None], kind))
-        _write(folder / f"{name}.parquet", [1], lambda rows, first=0, table=table: table.slice(0, rows))
-    with pytest.raises(SchemaError, match=r"b\.parquet: column 'price' holds string, but int64 in .*a\.parquet;"):
+        _write(
+            folder / f"{name}.parquet", [1], lambda rows, first=0, table=table: table.slice(0, rows)
+        )
+    with pytest.raises(
+        SchemaError, match=r"b\.parquet: column 'price' holds string, but int64 in .*a\.parquet;"
+    ):
         make_plan(_settings(folder, carry_columns=("price",)), bundle)
     plan = make_plan(_settings(folder, carry_columns=("price",), on_bad_file="quarantine"), bundle)
     assert [os.path.basename(shard.uri) for shard in plan.shards] == ["a.parquet", "c.parquet"]
-    assert len(make_plan(_settings(folder), bundle).shards) == 3  # not carried, the type does not matter
+    assert (
+        len(make_plan(_settings(folder), bundle).shards) == 3
+    )  # not carried, the type does not matter
 
 
 def test_a_carried_column_that_is_missing_is_named(bundle, catalogue):
@@ -327,7 +388,9 @@ def test_a_carried_column_that_is_missing_is_named(bundle, catalogue):
         make_plan(_settings(catalogue, carry_columns=("price",)), bundle)
 
 
-@pytest.mark.parametrize("names", [("label",), ("ad_id",), ("embedding",), ("description", "description")])
+@pytest.mark.parametrize(
+    "names", [("label",), ("ad_id",), ("embedding",), ("description", "description")]
+)
 def test_a_carried_column_cannot_have_the_name_of_another_output_column(bundle, catalogue, names):
     for name in ("a", "b", "c"):
         pq.write_table(_ads(1, label=["x"], embedding=["x"]), catalogue / f"{name}.parquet")
@@ -345,7 +408,9 @@ def test_nothing_to_score_is_an_input_error(bundle, tmp_path):
     with pytest.raises(InputError, match=r"no rows to score in 2 file\(s\)"):
         make_plan(_settings(folder), bundle)
     (folder / "c.parquet").write_bytes(b"")
-    with pytest.raises(InputError, match=r"no rows to score in 3 file\(s\) .*c\.parquet: not readable") as error:
+    with pytest.raises(
+        InputError, match=r"no rows to score in 3 file\(s\) .*c\.parquet: not readable"
+    ) as error:
         make_plan(_settings(folder, on_bad_file="quarantine"), bundle)
     assert error.value.exit_code == 3
     with pytest.raises(InputError, match="no such file"):
@@ -355,7 +420,14 @@ def test_nothing_to_score_is_an_input_error(bundle, tmp_path):
 def test_files_that_a_writer_has_not_finished_are_left_alone(bundle, catalogue):
     before = make_plan(_settings(catalogue), bundle)
     (catalogue / "_temporary").mkdir()
-    for name in ("_temporary/x.parquet", ".hidden.parquet", "_SUCCESS", "_committed_1", "._a.csv", "a.parquet.crc"):
+    for name in (
+        "_temporary/x.parquet",
+        ".hidden.parquet",
+        "_SUCCESS",
+        "_committed_1",
+        "._a.csv",
+        "a.parquet.crc",
+    ):
         (catalogue / name).write_bytes(b"unfinished")
     assert make_plan(_settings(catalogue), bundle) == before
 

@@ -28,7 +28,9 @@ POINTER = {
 @pytest.fixture
 def whole_run(run):
     """A run with every control file; one of its shards is quarantined."""
-    manifest = make_manifest(run.plan, read_receipts(run.plan.run_uri, run.plan.fingerprint), outcome="complete", **NOW)
+    manifest = make_manifest(
+        run.plan, read_receipts(run.plan.run_uri, run.plan.fingerprint), outcome="complete", **NOW
+    )
     revise_manifest(run.plan.run_uri, lambda _: manifest)
     put_quarantine(run.plan, run.plan.shards[3], "its process died")
     Runner(run.plan.run_uri)
@@ -103,14 +105,27 @@ def test_a_control_file_lacks_no_field_that_is_used(whole_run, kind):
         "receipt": {"token_histogram", "padded_tokens", "cities", "top_ood"},
     }
     if kind == "manifest":
-        needed = {"run_id", "run_date", "outcome", "finished_at", "counts", "classes", "bundle", "gate"}
+        needed = {
+            "run_id",
+            "run_date",
+            "outcome",
+            "finished_at",
+            "counts",
+            "classes",
+            "bundle",
+            "gate",
+        }
     else:
         needed = set(whole) - optional.get(kind, set())
     for name in needed:
-        path.write_text(json.dumps({key: value for key, value in whole.items() if key != name}), "utf-8")
+        path.write_text(
+            json.dumps({key: value for key, value in whole.items() if key != name}), "utf-8"
+        )
         assert f"{name}: Field required" in _error(whole_run, kind)
     for name in optional.get(kind, ()):
-        path.write_text(json.dumps({key: value for key, value in whole.items() if key != name}), "utf-8")
+        path.write_text(
+            json.dumps({key: value for key, value in whole.items() if key != name}), "utf-8"
+        )
         READERS[kind][1](whole_run)
 
 
@@ -150,7 +165,19 @@ def test_a_control_file_with_a_wrong_value_names_the_field(whole_run, kind, chan
 
 
 @pytest.mark.parametrize(
-    "path", ["../../x", "/etc", "a/../../b", "", ".", "a//b", "s3://bucket/x", "run_id=r1/", "run_id=\x00", "a\nb"]
+    "path",
+    [
+        "../../x",
+        "/etc",
+        "a/../../b",
+        "",
+        ".",
+        "a//b",
+        "s3://bucket/x",
+        "run_id=r1/",
+        "run_id=\x00",
+        "a\nb",
+    ],
 )
 @pytest.mark.parametrize("field", ["path", "history"])
 def test_a_pointer_never_leads_out_of_its_folder(whole_run, path, field):
@@ -162,7 +189,10 @@ def test_a_pointer_never_leads_out_of_its_folder(whole_run, path, field):
 def test_control_files_of_later_versions_are_read(whole_run):
     for kind in READERS:
         path = _path(whole_run, kind)
-        path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {"of_a_later_version": {"x": [1]}}), "utf-8")
+        path.write_text(
+            json.dumps(json.loads(path.read_text("utf-8")) | {"of_a_later_version": {"x": [1]}}),
+            "utf-8",
+        )
     assert read_pointer(whole_run.plan.run_uri).path == POINTER["path"]
     assert load_plan(whole_run.plan.run_uri).shards == whole_run.plan.shards
     assert read_manifest(whole_run.plan.run_uri)["of_a_later_version"] == {"x": [1]}
@@ -171,6 +201,12 @@ def test_control_files_of_later_versions_are_read(whole_run):
 
 def test_receipts_of_another_fingerprint_need_not_be_of_this_version(whole_run):
     _path(whole_run, "receipt").write_text(
-        json.dumps({"shard_id": whole_run.plan.shards[3].shard_id, "fingerprint": "another", "rows": "many"})
+        json.dumps(
+            {
+                "shard_id": whole_run.plan.shards[3].shard_id,
+                "fingerprint": "another",
+                "rows": "many",
+            }
+        )
     )
     assert len(_receipts(whole_run)) == 11

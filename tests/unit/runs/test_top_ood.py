@@ -48,7 +48,9 @@ def _texts(rows: pd.DataFrame) -> pa.Table:
 
 def _expected(rows: pd.DataFrame, count: int) -> list[str]:
     known = rows.dropna(subset="ood_distance").drop_duplicates("text_key")
-    ordered = known.sort_values(["is_ood", "ood_distance", "text_key"], ascending=[False, False, True])
+    ordered = known.sort_values(
+        ["is_ood", "ood_distance", "text_key"], ascending=[False, False, True]
+    )
     return ordered["ad_id"].tolist()[:count]
 
 
@@ -60,7 +62,11 @@ def test_the_farthest_ads_are_those_of_pandas(num_rows, num_ood):
     by_id = rows.set_index("ad_id")
     for ad in ads:
         row = by_id.loc[ad["ad_id"]]
-        assert (ad["label"], ad["text"], ad["uri"]) == (row["topk_labels"][0], f"текст {row['text_key']}", SHARD.uri)
+        assert (ad["label"], ad["text"], ad["uri"]) == (
+            row["topk_labels"][0],
+            f"текст {row['text_key']}",
+            SHARD.uri,
+        )
         for name in ("text_key", "is_ood", "ood_distance", "ood_z", "ood_p"):
             assert ad[name] == row[name]
         assert ad["confidence"] == pytest.approx(row["confidence"])
@@ -69,19 +75,26 @@ def test_the_farthest_ads_are_those_of_pandas(num_rows, num_ood):
 def test_without_texts_the_ads_are_the_same():
     rows = _part(100)
     texts = _texts(rows)
-    with_texts, without = (top_ood(SHARD, _table(rows), t) for t in (texts, texts.select(["text_key"])))
+    with_texts, without = (
+        top_ood(SHARD, _table(rows), t) for t in (texts, texts.select(["text_key"]))
+    )
     assert without == [ad | {"text": None} for ad in with_texts]
 
 
 def test_the_farthest_of_a_run_are_those_of_its_shards_each_text_once():
     rng = np.random.default_rng(0)
-    texts = [{"text_key": f"{n:032x}", "is_ood": n % 3 == 0, "ood_distance": float(n // 2)} for n in range(60)]
+    texts = [
+        {"text_key": f"{n:032x}", "is_ood": n % 3 == 0, "ood_distance": float(n // 2)}
+        for n in range(60)
+    ]
     shards = [
         [texts[n] | {"ad_id": f"{shard}-{n}"} for n in rng.choice(60, ADS_PER_SHARD, replace=False)]
         for shard in range(5)
     ]
     known = pd.DataFrame([ad for ads in shards for ad in ads]).drop_duplicates("text_key")
-    ordered = known.sort_values(["is_ood", "ood_distance", "text_key"], ascending=[False, False, True])
+    ordered = known.sort_values(
+        ["is_ood", "ood_distance", "text_key"], ascending=[False, False, True]
+    )
     assert len(known) > ADS_PER_RUN
     assert merge_top(shards) == ordered.head(ADS_PER_RUN).to_dict("records")
     assert merge_top([]) == []

@@ -39,13 +39,17 @@ def _change(run, number: int, column: str, row: int, value) -> None:
     assert values[row] != value
     values[row] = value
     field = table.schema.field(column)
-    pq.write_table(table.set_column(position, field, pa.array(values, field.type)), run.part(number))
+    pq.write_table(
+        table.set_column(position, field, pa.array(values, field.type)), run.part(number)
+    )
 
 
 def _take(run, number: int, change) -> None:
     """Write the rows of a part anew in the order that `change` makes of 0..n-1."""
     table = pq.read_table(run.part(number))
-    pq.write_table(table.take(pa.array(change(list(range(table.num_rows))), pa.int64())), run.part(number))
+    pq.write_table(
+        table.take(pa.array(change(list(range(table.num_rows))), pa.int64())), run.part(number)
+    )
 
 
 def _forge_receipt(run, number: int, **changes) -> None:
@@ -56,7 +60,9 @@ def _forge_receipt(run, number: int, **changes) -> None:
 
 
 def test_receipts_of_another_fingerprint_are_none(run):
-    with pytest.raises(PartialRunError, match=rf"{len(run.receipts)} of {len(run.receipts)} shards"):
+    with pytest.raises(
+        PartialRunError, match=rf"{len(run.receipts)} of {len(run.receipts)} shards"
+    ):
         verify_run(dataclasses.replace(run.plan, fingerprint="0" * 64))
 
 
@@ -69,7 +75,9 @@ def test_a_missing_receipt_is_a_partial_run(run):
 
 def test_a_missing_part_is_named(run):
     run.part(3).unlink()
-    with pytest.raises(VerificationError, match=rf"{run.part(3).name} is missing \(1 such\)") as error:
+    with pytest.raises(
+        VerificationError, match=rf"{run.part(3).name} is missing \(1 such\)"
+    ) as error:
         verify_run(run.plan)
     assert error.value.exit_code == 1
 
@@ -81,7 +89,9 @@ def test_the_part_of_another_shard_in_its_place(run):
 
 
 def test_the_part_of_another_run_in_its_place(run, score_plan, tmp_path):
-    plan = dataclasses.replace(run.plan, run_id="other", run_uri=str(tmp_path / "other"), fingerprint="1" * 64)
+    plan = dataclasses.replace(
+        run.plan, run_id="other", run_uri=str(tmp_path / "other"), fingerprint="1" * 64
+    )
     score_plan(plan)
     shutil.copy(tmp_path / "other" / run.part(2).name, run.part(2))
     with pytest.raises(VerificationError, match=rf"{run.part(2).name}: written by another run"):
@@ -126,7 +136,9 @@ def test_lost_and_doubled_rows_are_found(run, change, named):
 def test_a_changed_value_is_found(run, column, value, named):
     row = 2 if column == "text_key" else 0  # rows 0 and 2 have the same text
     _change(run, 2, column, row, value)
-    with pytest.raises(VerificationError, match=rf"{run.part(2).name}: ({named}) is .* its receipt says"):
+    with pytest.raises(
+        VerificationError, match=rf"{run.part(2).name}: ({named}) is .* its receipt says"
+    ):
         verify_run(run.plan)
 
 
@@ -135,7 +147,9 @@ def test_text_lengths_are_counted_again(run):
     lengths = pq.read_table(run.part(1))["num_tokens"].to_pylist()
     _change(run, 1, "num_tokens", 0, lengths[0] + lengths[1] - 2)
     _change(run, 1, "num_tokens", 1, 2)
-    with pytest.raises(VerificationError, match=rf"{run.part(1).name}: token_histogram is .* its receipt says"):
+    with pytest.raises(
+        VerificationError, match=rf"{run.part(1).name}: token_histogram is .* its receipt says"
+    ):
         verify_run(run.plan)
 
 
@@ -146,7 +160,9 @@ def test_receipts_and_a_manifest_of_an_earlier_version_pass(run):
         for name in ("token_histogram", "padded_tokens", "cities", "top_ood"):
             del receipt[name]
         path.write_text(json.dumps(receipt), "utf-8")
-    manifest = make_manifest(run.plan, verify_run(run.plan).receipts, outcome="complete", started_at=STARTED)
+    manifest = make_manifest(
+        run.plan, verify_run(run.plan).receipts, outcome="complete", started_at=STARTED
+    )
     later = ("token_histogram", "padding_share", "cities", "top_ood")
     check_manifest({name: value for name, value in manifest.items() if name not in later}, manifest)
 
@@ -189,7 +205,9 @@ def test_a_part_that_cannot_be_read_is_named(run, damage):
     if damage == "column":
         pq.write_table(pq.read_table(path).drop_columns(["confidence"]), path)
     else:
-        path.write_bytes({"cut": data[: len(data) // 2], "empty": b"", "noise": b"\x00" * len(data)}[damage])
+        path.write_bytes(
+            {"cut": data[: len(data) // 2], "empty": b"", "noise": b"\x00" * len(data)}[damage]
+        )
     with pytest.raises(VerificationError, match=rf"{path.name}: ") as error:
         verify_run(run.plan)
     assert "\n" not in str(error.value)
@@ -221,7 +239,8 @@ def test_every_bad_part_is_found_so_that_all_can_be_scored_again(run):
 
 
 @pytest.mark.parametrize(
-    ("column", "value", "named"), [("reason", "no reason", "rejected_reasons"), ("ad_id", "another", "ids_rejected")]
+    ("column", "value", "named"),
+    [("reason", "no reason", "rejected_reasons"), ("ad_id", "another", "ids_rejected")],
 )
 def test_changed_rejected_rows_are_found(run, column, value, named):
     path = run.folder / run.plan.shards[4].rejected_name
@@ -230,7 +249,9 @@ def test_changed_rejected_rows_are_found(run, column, value, named):
     values[-1] = value
     position = table.schema.get_field_index(column)
     pq.write_table(table.set_column(position, column, pa.array(values, pa.string())), path)
-    with pytest.raises(PartMismatchError, match=rf"_errors/{path.name}: {named} is .*, its receipt says"):
+    with pytest.raises(
+        PartMismatchError, match=rf"_errors/{path.name}: {named} is .*, its receipt says"
+    ):
         verify_run(run.plan)
 
 
@@ -268,7 +289,9 @@ def test_verify_run_with_a_file_that_a_reader_would_take_for_ads_names_its_path(
     path = run.folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(run.part(0), path)
-    with pytest.raises(VerificationError, match=rf"{run.folder}: {name} is not a file of this run \(1 such\)"):
+    with pytest.raises(
+        VerificationError, match=rf"{run.folder}: {name} is not a file of this run \(1 such\)"
+    ):
         verify_run(run.plan)
 
 
@@ -278,14 +301,24 @@ def test_verify_run_with_a_link_below_names_it(run, tmp_path, kind):
     if kind == "linked folder":
         (tmp_path / "else").mkdir()
         shutil.copy(run.part(0), tmp_path / "else" / "a.parquet")
-    targets = {"link to a part": run.part(0), "linked folder": tmp_path / "else", "loop": run.folder}
+    targets = {
+        "link to a part": run.part(0),
+        "linked folder": tmp_path / "else",
+        "loop": run.folder,
+    }
     path.symlink_to(targets.get(kind, tmp_path / "gone"))
     with pytest.raises(VerificationError, match=r"more(/a\.parquet)? is not a file of this run"):
         verify_run(run.plan)
 
 
 def test_verify_run_with_what_no_reader_takes_is_content(run):
-    for name in ("_SUCCESS", ".1234.tmp", "_run/notes.txt", ".part-1.parquet.crc", "_errors/.1.rejected.lock"):
+    for name in (
+        "_SUCCESS",
+        ".1234.tmp",
+        "_run/notes.txt",
+        ".part-1.parquet.crc",
+        "_errors/.1.rejected.lock",
+    ):
         (run.folder / name).write_bytes(b"x")
     verify_run(run.plan)
 
@@ -302,7 +335,9 @@ def test_readers_of_a_run_folder_see_scored_ads_alone(full_run):
     num_scored = sum(receipt["rows_scored"] for receipt in full_run.receipts)
     assert sum(receipt["rows_rejected"] for receipt in full_run.receipts) > 0
     for pattern in ("**/*.parquet", "**/*.par*", "**/*.[Pp]*q*"):
-        found = duckdb.sql(f"SELECT count(*) FROM read_parquet('{full_run.folder}/{pattern}')").fetchall()
+        found = duckdb.sql(
+            f"SELECT count(*) FROM read_parquet('{full_run.folder}/{pattern}')"
+        ).fetchall()
         assert found == [(num_scored,)], pattern
     assert pyarrow.dataset.dataset(full_run.folder).count_rows() == num_scored
 
@@ -316,7 +351,11 @@ def test_a_shard_that_was_set_aside_needs_no_part(run):
     assert set(verified.receipts) == {s.shard_id for s in run.plan.shards} - {shard.shard_id}
     assert verified.quarantined[shard.shard_id]["reason"] == "b.parquet: damaged"
     manifest = make_manifest(
-        run.plan, verified.receipts, outcome="complete", started_at=STARTED, quarantined_shards=verified.quarantined
+        run.plan,
+        verified.receipts,
+        outcome="complete",
+        started_at=STARTED,
+        quarantined_shards=verified.quarantined,
     )
     counts = manifest["counts"]
     assert counts["rows_quarantined"] == shard.num_rows == 10
@@ -338,7 +377,8 @@ def test_repeated_ids_are_counted_and_named_with_their_files(run, messy_rows):
         "ids": len(repeated),
         "rows": sum(copies - 1 for copies in repeated.values()),
         "examples": [
-            {"ad_id": ad_id, "copies": copies, "files": [run.plan.shards[3].uri]} for ad_id, copies in repeated.items()
+            {"ad_id": ad_id, "copies": copies, "files": [run.plan.shards[3].uri]}
+            for ad_id, copies in repeated.items()
         ],
     }
 
@@ -357,19 +397,30 @@ def test_repeated_ids_are_counted_and_named_with_their_files(run, messy_rows):
     ],
 )
 def test_an_edited_manifest_is_found(run, edit):
-    manifest = make_manifest(run.plan, verify_run(run.plan).receipts, outcome="complete", started_at=STARTED)
+    manifest = make_manifest(
+        run.plan, verify_run(run.plan).receipts, outcome="complete", started_at=STARTED
+    )
     stored = json.loads(json.dumps(manifest))
     check_manifest(stored, manifest)
     edit(stored)
-    with pytest.raises(VerificationError, match=r"manifest\.json: \w+ is not what the receipts add up to"):
+    with pytest.raises(
+        VerificationError, match=r"manifest\.json: \w+ is not what the receipts add up to"
+    ):
         check_manifest(stored, manifest)
 
 
 def test_a_receipt_written_twice_at_two_times_is_no_edit(run):
-    manifest = make_manifest(run.plan, verify_run(run.plan).receipts, outcome="complete", started_at=STARTED)
+    manifest = make_manifest(
+        run.plan, verify_run(run.plan).receipts, outcome="complete", started_at=STARTED
+    )
     path = run.folder / "_run" / "receipts" / f"{run.plan.shards[2].shard_id}.json"
     receipt = json.loads(path.read_text("utf-8"))
-    path.write_text(json.dumps(receipt | {"seconds": 99.0, "finished_at": "2026-01-02T00:00:00.000+00:00"}), "utf-8")
-    again = make_manifest(run.plan, verify_run(run.plan).receipts, outcome="complete", started_at=STARTED)
+    path.write_text(
+        json.dumps(receipt | {"seconds": 99.0, "finished_at": "2026-01-02T00:00:00.000+00:00"}),
+        "utf-8",
+    )
+    again = make_manifest(
+        run.plan, verify_run(run.plan).receipts, outcome="complete", started_at=STARTED
+    )
     assert again["shards"] != manifest["shards"]
     check_manifest(manifest, again)

@@ -32,7 +32,9 @@ def unified(*types: pa.DataType) -> pa.DataType:
         ([pa.list_(pa.int32()), pa.list_(pa.int64())], pa.list_(pa.int64())),
     ],
 )
-def test_carried_types_widen_to_one_that_holds_all(types: list[pa.DataType], expected: pa.DataType) -> None:
+def test_carried_types_widen_to_one_that_holds_all(
+    types: list[pa.DataType], expected: pa.DataType
+) -> None:
     assert unified(*types) == expected
     assert unified(*reversed(types)) == expected
 
@@ -47,7 +49,9 @@ def test_carried_types_widen_to_one_that_holds_all(types: list[pa.DataType], exp
         (pa.date32(), pa.timestamp("ms")),
     ],
 )
-def test_carried_types_that_do_not_fit_name_both_files(one: pa.DataType, other: pa.DataType) -> None:
+def test_carried_types_that_do_not_fit_name_both_files(
+    one: pa.DataType, other: pa.DataType
+) -> None:
     carried = CarriedTypes(["x"])
     carried.add("a.parquet", pa.schema([("x", pa.null())]))
     carried.add("b.parquet", pa.schema([("x", one)]))
@@ -66,14 +70,21 @@ def test_cast_carried_gives_the_common_type() -> None:
     assert cast_carried("a", words, pa.field("x", pa.string())).to_pylist() == ["a", None, "a"]
 
 
-def test_cast_carried_of_a_value_that_does_not_fit_names_file_and_column_but_not_the_value() -> None:
+def test_cast_carried_of_a_value_that_does_not_fit_names_file_and_column_but_not_the_value() -> (
+    None
+):
     column = pa.chunked_array([[2**53 + 1]])
     with pytest.raises(SchemaError) as error:
         cast_carried("a.parquet", column, pa.field("price", pa.float64()))
-    assert str(error.value) == "a.parquet: column 'price': a value does not fit double, which it has over all files"
+    assert (
+        str(error.value)
+        == "a.parquet: column 'price': a value does not fit double, which it has over all files"
+    )
 
 
-@pytest.mark.parametrize("names", [("run_date",), ("price", "run_id"), ("label",), ("price", "price")])
+@pytest.mark.parametrize(
+    "names", [("run_date",), ("price", "run_id"), ("label",), ("price", "price")]
+)
 def test_check_names_refuses_a_name_that_the_output_has(names: tuple[str, ...]) -> None:
     with pytest.raises(SettingsError, match=f"carry_columns: '{names[-1]}'"):
         check_names(names, ["ad_id", "label"])

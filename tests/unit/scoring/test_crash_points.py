@@ -1,7 +1,9 @@
-"""The process dies before or after each single write of a run, in time order; the same command then goes on.
+"""The process dies before or after each single write of a run, in time order; the same command then
+goes on.
 
-Drivers and workers run in this process, without Ray: the order of the writes is that of a run with one worker. A dead
-process writes nothing more, so nothing of its `finally` blocks reaches storage, as with kill -9.
+Drivers and workers run in this process, without Ray: the order of the writes is that of a run with
+one worker. A dead process writes nothing more, so nothing of its `finally` blocks reaches storage,
+as with kill -9.
 """
 
 import json
@@ -92,7 +94,9 @@ def source(messy_table, tmp_path_factory) -> str:
 
 @pytest.fixture
 def job(bundle, source, tmp_path, monkeypatch, without_ray):
-    monkeypatch.setattr(workflow, "run_html", lambda manifest, *_: manifest["outcome"])  # drawing takes a second
+    monkeypatch.setattr(
+        workflow, "run_html", lambda manifest, *_: manifest["outcome"]
+    )  # drawing takes a second
     return ScoreSettings(
         input_uri=source,
         bundle_uri=bundle.uri,
@@ -104,7 +108,9 @@ def job(bundle, source, tmp_path, monkeypatch, without_ray):
 
 
 def _rows(run_dir: Path) -> pa.Table:
-    return pa.concat_tables([pq.read_table(path) for path in sorted(run_dir.glob("part-*.parquet"))])
+    return pa.concat_tables(
+        [pq.read_table(path) for path in sorted(run_dir.glob("part-*.parquet"))]
+    )
 
 
 def _files(run_dir: Path) -> dict[str, int]:
@@ -141,9 +147,14 @@ def undisturbed() -> dict:
 @pytest.mark.parametrize("number", range(len(WRITES)), ids=WRITES)
 def test_killed_at(job, monkeypatch, undisturbed, number, after):
     writes = Writes(monkeypatch)
-    output, run_dir = Path(job.output_uri), Path(job.output_uri) / "run_date=2026-11-24" / "run_id=night"
+    output, run_dir = (
+        Path(job.output_uri),
+        Path(job.output_uri) / "run_date=2026-11-24" / "run_id=night",
+    )
     if not undisturbed:
-        undisturbed["manifest"] = workflow.score(job.model_copy(update={"output_uri": f"{output}-whole"}))
+        undisturbed["manifest"] = workflow.score(
+            job.model_copy(update={"output_uri": f"{output}-whole"})
+        )
         undisturbed["rows"] = _rows(Path(undisturbed["manifest"]["run_uri"]))
         writes.revive()
     writes.die_at = (number, after)
@@ -169,6 +180,8 @@ def test_killed_at(job, monkeypatch, undisturbed, number, after):
     for shard_id in done:  # not scored again
         for name in (f"part-{shard_id}.parquet", f"_run/receipts/{shard_id}.json"):
             assert now[name] == before[name]
-    assert set(now) == set(_files(Path(undisturbed["manifest"]["run_uri"])))  # no file of a dead process
+    assert set(now) == set(
+        _files(Path(undisturbed["manifest"]["run_uri"]))
+    )  # no file of a dead process
     assert json.loads((run_dir / "_run" / "manifest.json").read_text())["outcome"] == "published"
     assert (run_dir / "_run" / "report.html").read_text() == "published"

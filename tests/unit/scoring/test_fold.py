@@ -11,10 +11,23 @@ from rubert_ood.classifier.windows import Windows, cut
 from rubert_ood.scoring import fold
 from rubert_ood.scoring.fold import HEAD_CHARACTERS, TextFolder
 
-PIECES = ["диван", " угловой", " ", ", ", "Москва", " ПРОДАМ ", "в наличии", "8 912 345-67-89 ", "+7 (900)", "1 2 "]
+PIECES = [
+    "диван",
+    " угловой",
+    " ",
+    ", ",
+    "Москва",
+    " ПРОДАМ ",
+    "в наличии",
+    "8 912 345-67-89 ",
+    "+7 (900)",
+    "1 2 ",
+]
 PIECES += ["\u200b", "\0", "ж", ".", "ѣ ", "-"]
 runs = st.tuples(st.sampled_from(PIECES), st.sampled_from([1, 1, 2, 3, 40, 300]))
-ads_of_all_kinds = st.lists(runs, max_size=12).map(lambda items: "".join(piece * count for piece, count in items))
+ads_of_all_kinds = st.lists(runs, max_size=12).map(
+    lambda items: "".join(piece * count for piece, count in items)
+)
 PEAK = Path("/proc/self/status")
 
 
@@ -28,11 +41,17 @@ def folded(bundle, tokenizer, ads: list[str]):
     folder = TextFolder(bundle, tokenizer)
     numbers = [folder.add(ad) for ad in ads]
     table, row_N = folder.finish()
-    rows = [None if number is None or row_N[number] < 0 else int(row_N[number]) for number in numbers]
+    rows = [
+        None if number is None or row_N[number] < 0 else int(row_N[number]) for number in numbers
+    ]
     return table, rows
 
 
-@given(st.lists(ads_of_all_kinds, max_size=6), st.sampled_from([60, 500, 10**6]), st.sampled_from([200, 2000]))
+@given(
+    st.lists(ads_of_all_kinds, max_size=6),
+    st.sampled_from([60, 500, 10**6]),
+    st.sampled_from([200, 2000]),
+)
 @settings(max_examples=150, deadline=None)
 def test_the_head_of_an_ad_has_the_tokens_of_the_whole_ad(bundle, tokenizer, ads, pending, head):
     with pytest.MonkeyPatch.context() as patch:
@@ -109,7 +128,14 @@ def _peak_mb() -> int:
         ("8 " * 25_000_000, False),  # a phone number, which is removed
         ("8-" * 25_000_000, True),  # the last dash stays
     ],
-    ids=["words", "no white space", "words of a letter", "zero-width", "digits", "digits and dashes"],
+    ids=[
+        "words",
+        "no white space",
+        "words of a letter",
+        "zero-width",
+        "digits",
+        "digits and dashes",
+    ],
 )
 def test_an_ad_of_megabytes_needs_a_few_times_its_size(bundle, tokenizer, ad, is_read):
     folded(bundle, tokenizer, ["диван"])

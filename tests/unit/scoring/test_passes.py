@@ -1,4 +1,5 @@
-"""What becomes of shards from pass to pass; the passes themselves are made up here, tests/ray has real ones."""
+"""What becomes of shards from pass to pass; the passes themselves are made up here, tests/ray has
+real ones."""
 
 import json
 
@@ -16,7 +17,8 @@ from rubert_ood.settings import ScoreSettings
 
 @pytest.fixture
 def play(run, monkeypatch):
-    """Score the first five shards of a run, without receipts, in passes that a function makes up."""
+    """Score the first five shards of a run, without receipts, in passes that a function makes
+    up."""
     shards = run.plan.shards[:5]
     for shard in shards:
         (run.folder / "_run" / "receipts" / f"{shard.shard_id}.json").unlink()
@@ -38,7 +40,8 @@ def play(run, monkeypatch):
         settings = ScoreSettings(input_uri="in", bundle_uri="b", output_uri="out", **options)
         score_shards(run.plan, list(shards), settings, Runner(run.plan.run_uri))
         return {
-            numbers[name]: record for name, record in read_quarantine(run.plan.run_uri, run.plan.fingerprint).items()
+            numbers[name]: record
+            for name, record in read_quarantine(run.plan.run_uri, run.plan.fingerprint).items()
         }
 
     play.passes = passes
@@ -60,13 +63,22 @@ def test_a_shard_that_is_lost_in_so_many_passes_is_set_aside(play):
 
 
 def test_an_exception_that_nobody_expected_is_tried_again_and_then_named(play):
-    aside = play(lambda number, todo: ([n for n in todo if n != 2], {2: (FAULT_UNKNOWN, "KeyError: 'x'")}, ""))
+    aside = play(
+        lambda number, todo: (
+            [n for n in todo if n != 2],
+            {2: (FAULT_UNKNOWN, "KeyError: 'x'")},
+            "",
+        )
+    )
     assert len(play.passes) == MAX_LOSSES
     assert aside[2]["reason"] == "KeyError: 'x'"
 
 
 def test_a_shard_that_cannot_be_read_is_set_aside_at_once(play):
-    aside = play(lambda n, todo: (todo[1:], {0: (FAULT_SHARD, "a.parquet: damaged")}, ""), on_bad_file="quarantine")
+    aside = play(
+        lambda n, todo: (todo[1:], {0: (FAULT_SHARD, "a.parquet: damaged")}, ""),
+        on_bad_file="quarantine",
+    )
     assert play.passes == [[0, 1, 2, 3, 4]]
     assert aside[0]["reason"] == "a.parquet: damaged"
 
@@ -79,8 +91,16 @@ def test_a_shard_whose_file_changed_is_quarantined_at_once(play):
 
 
 def test_or_it_ends_the_run_after_the_others(play):
-    with pytest.raises(PartialRunError, match=r"11 of 12 shards are scored; mend the file.*: a\.parquet: damaged"):
-        play(lambda number, todo: (todo[1:3] if number == 1 else todo, {0: (FAULT_SHARD, "a.parquet: damaged")}, ""))
+    with pytest.raises(
+        PartialRunError, match=r"11 of 12 shards are scored; mend the file.*: a\.parquet: damaged"
+    ):
+        play(
+            lambda number, todo: (
+                todo[1:3] if number == 1 else todo,
+                {0: (FAULT_SHARD, "a.parquet: damaged")},
+                "",
+            )
+        )
     assert play.passes == [[0, 1, 2, 3, 4], [3, 4]]
 
 
@@ -88,7 +108,9 @@ def test_so_many_may_be_set_aside_and_no_more(play):
     def two_bad(number, todo):
         return todo[2:], {0: (FAULT_SHARD, "a: damaged"), 1: (FAULT_SHARD, "b: damaged")}, ""
 
-    with pytest.raises(PartialRunError, match=r"more than max_failed_shards \(1\) failed: b: damaged"):
+    with pytest.raises(
+        PartialRunError, match=r"more than max_failed_shards \(1\) failed: b: damaged"
+    ):
         play(two_bad, on_bad_file="quarantine", max_failed_shards=1)
     assert set(play(two_bad, on_bad_file="quarantine", max_failed_shards=2)) == {0, 1}
 
@@ -100,7 +122,9 @@ def test_a_pass_that_stalls_after_it_did_something_is_no_loss_of_a_shard(play):
 
 
 def test_a_pass_that_stalls_and_did_nothing_ends_the_run(play):
-    with pytest.raises(PartialRunError, match="no shard moved; the same command goes on from there"):
+    with pytest.raises(
+        PartialRunError, match="no shard moved; the same command goes on from there"
+    ):
         play(lambda number, todo: (todo[:2] if number == 1 else [], {}, "no shard moved"))
     assert play.passes == [[0, 1, 2, 3, 4], [2, 3, 4]]
 
@@ -141,7 +165,9 @@ def test_a_cluster_whose_nodes_have_just_died_is_waited_for(cluster):
     assert actor_cpus <= 2 - pipeline.ENCODE_CPUS - pipeline.WRITE_CPUS
 
 
-@pytest.mark.parametrize(("cpus", "num_actors"), [(1, 4), (2, 1), (2, 4), (2, 8), (3, 8), (4, 12), (16, 4), (96, 32)])
+@pytest.mark.parametrize(
+    ("cpus", "num_actors"), [(1, 4), (2, 1), (2, 4), (2, 8), (3, 8), (4, 12), (16, 4), (96, 32)]
+)
 def test_actors_that_crowd_on_one_node_leave_room_for_encode_and_write(cluster, cpus, num_actors):
     """After the loss of a node its actor starts again wherever it fits."""
     cluster += [[0, cpus, cpus, cpus, cpus]]

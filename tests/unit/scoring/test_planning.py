@@ -1,4 +1,5 @@
-"""What planning does with files that cannot be read, are not read, or lie where the output does (see test_plan.py)."""
+"""What planning does with files that cannot be read, are not read, or lie where the output does
+(see test_plan.py)."""
 
 import os
 from pathlib import Path
@@ -23,7 +24,10 @@ def ads(path: Path, num_rows: int = 3, **more: pa.Array) -> Path:
 
 
 def planned(bundle, folder: Path | str, **options):
-    values = {"output_uri": os.path.join(os.path.dirname(str(folder)), "out"), "bundle_uri": bundle.uri}
+    values = {
+        "output_uri": os.path.join(os.path.dirname(str(folder)), "out"),
+        "bundle_uri": bundle.uri,
+    }
     return make_plan(ScoreSettings(input_uri=str(folder), **values | options), bundle)
 
 
@@ -49,13 +53,18 @@ def test_make_plan_gives_each_shard_the_version_of_its_file(bundle, tmp_path):
     assert differs == {"input files"}
 
 
-def test_make_plan_says_that_the_gate_will_refuse_files_that_look_like_data(bundle, tmp_path, caplog):
+def test_make_plan_says_that_the_gate_will_refuse_files_that_look_like_data(
+    bundle, tmp_path, caplog
+):
     ads(tmp_path / "in" / "a.parquet")
     (tmp_path / "in" / "b.jsonl").write_text("{}")
     planned(bundle, tmp_path / "in", gate={"max_ignored_files": 1})
     assert "refuse" not in caplog.text
     planned(bundle, tmp_path / "in")
-    assert caplog.messages[-1] == "plan      the gate will refuse to publish this run: gate.max_ignored_files is 0"
+    assert (
+        caplog.messages[-1]
+        == "plan      the gate will refuse to publish this run: gate.max_ignored_files is 0"
+    )
 
 
 def test_make_plan_counts_the_files_that_are_not_read_and_the_plan_keeps_them(bundle, tmp_path):
@@ -68,7 +77,9 @@ def test_make_plan_counts_the_files_that_are_not_read_and_the_plan_keeps_them(bu
     assert load_plan(plan.run_uri) == plan
 
 
-def test_make_plan_with_a_dangling_link_fails_or_quarantines_it_as_half_of_the_input(bundle, tmp_path):
+def test_make_plan_with_a_dangling_link_fails_or_quarantines_it_as_half_of_the_input(
+    bundle, tmp_path
+):
     path = ads(tmp_path / "in" / "a.parquet")
     (tmp_path / "in" / "b.parquet").symlink_to(tmp_path / "gone")
     with pytest.raises(InputError, match=rf"^{tmp_path}/in/b\.parquet: this link leads nowhere"):
@@ -79,11 +90,19 @@ def test_make_plan_with_a_dangling_link_fails_or_quarantines_it_as_half_of_the_i
 
 
 def test_make_plan_keeps_one_type_of_a_carried_column(bundle, tmp_path):
-    ads(tmp_path / "in" / "a.parquet", price=pa.nulls(3), city=pa.array(["x"] * 3, pa.string_view()))
-    ads(tmp_path / "in" / "b.parquet", price=pa.array([1, 2, 3]), city=pa.array(["x"] * 3, pa.large_string()))
+    ads(
+        tmp_path / "in" / "a.parquet", price=pa.nulls(3), city=pa.array(["x"] * 3, pa.string_view())
+    )
+    ads(
+        tmp_path / "in" / "b.parquet",
+        price=pa.array([1, 2, 3]),
+        city=pa.array(["x"] * 3, pa.large_string()),
+    )
     ads(tmp_path / "in" / "c.parquet", price=pa.array([1.5, 2, 3]), city=pa.array(["x"] * 3))
     plan = planned(bundle, tmp_path / "in", carry_columns=("price", "city"))
-    assert unpack_schema(plan.carry_schema) == pa.schema([("price", pa.float64()), ("city", pa.string())])
+    assert unpack_schema(plan.carry_schema) == pa.schema(
+        [("price", pa.float64()), ("city", pa.string())]
+    )
 
 
 def test_make_plan_recognises_the_delimiter_or_takes_the_one_that_is_set(bundle, tmp_path, caplog):
@@ -117,7 +136,9 @@ def test_check_apart_refuses_an_output_in_the_input(tmp_path, source, target):
         check_apart(f"{tmp_path}/{source}", f"{tmp_path}/{target}")
 
 
-@pytest.mark.parametrize(("source", "target"), [("out/in", "out"), ("out/in/*.parquet", "out"), ("out/in", "")])
+@pytest.mark.parametrize(
+    ("source", "target"), [("out/in", "out"), ("out/in/*.parquet", "out"), ("out/in", "")]
+)
 def test_check_apart_refuses_an_input_in_the_output(tmp_path, source, target):
     ads(tmp_path / "out" / "in" / "a.parquet")
     with pytest.raises(SettingsError, match=r"^input_uri: .* lies in the output"):
@@ -126,7 +147,13 @@ def test_check_apart_refuses_an_input_in_the_output(tmp_path, source, target):
 
 @pytest.mark.parametrize(
     ("source", "target"),
-    [("in", "out"), ("in", "in2"), ("in/*.parquet", "in"), ("in/a.parquet", "in"), ("in/day=*", "in/out")],
+    [
+        ("in", "out"),
+        ("in", "in2"),
+        ("in/*.parquet", "in"),
+        ("in/a.parquet", "in"),
+        ("in/day=*", "in/out"),
+    ],
 )
 def test_check_apart_lets_neighbours_be(tmp_path, source, target):
     ads(tmp_path / "in" / "a.parquet")

@@ -65,17 +65,23 @@ def accepted(messy_rows) -> list[int]:
 @pytest.fixture(scope="module")
 def output(full_run) -> pa.Table:
     """The parts of the run, one after the other."""
-    return pa.concat_tables(pq.read_table(full_run.part(n)) for n in range(len(full_run.plan.shards)))
+    return pa.concat_tables(
+        pq.read_table(full_run.part(n)) for n in range(len(full_run.plan.shards))
+    )
 
 
 def test_every_accepted_ad_has_one_row_in_input_order(output, messy_rows, accepted):
     assert output["ad_id"].to_pylist() == [messy_rows[n]["ad_id"] for n in accepted]
 
 
-def test_each_row_equals_the_prediction_of_this_ad_alone(output, messy_rows, accepted, bundle, by_the_rule):
+def test_each_row_equals_the_prediction_of_this_ad_alone(
+    output, messy_rows, accepted, bundle, by_the_rule
+):
     filled = [n for n in accepted if n not in EMPTY]
     tokenizer = AutoTokenizer.from_pretrained(bundle.folder)
-    expected = dict(zip(filled, by_the_rule([_cleaned(bundle, messy_rows[n]) for n in filled]), strict=True))
+    expected = dict(
+        zip(filled, by_the_rule([_cleaned(bundle, messy_rows[n]) for n in filled]), strict=True)
+    )
     num_clear, labels = 0, set()
     for n, row in zip(accepted, output.to_pylist(), strict=True):
         if n in EMPTY:
@@ -86,10 +92,16 @@ def test_each_row_equals_the_prediction_of_this_ad_alone(output, messy_rows, acc
         assert row["ood_distance"] == pytest.approx(want["ood_distance"], rel=1e-4)
         assert row["ood_z"] == pytest.approx(want["ood_z"], abs=1e-3)
         np.testing.assert_allclose(row["topk_scores"], want["topk_scores"], atol=1e-5)
-        np.testing.assert_allclose(np.array(row["embedding"], float), want["embedding"], atol=2e-3, rtol=1e-3)
+        np.testing.assert_allclose(
+            np.array(row["embedding"], float), want["embedding"], atol=2e-3, rtol=1e-3
+        )
         text = _cleaned(bundle, messy_rows[n])
         length = len(tokenizer.tokenize(text)) + 2
-        assert (row["num_tokens"], row["num_chunks"], row["is_cut"]) == (min(length, 64), 1, length > 64)
+        assert (row["num_tokens"], row["num_chunks"], row["is_cut"]) == (
+            min(length, 64),
+            1,
+            length > 64,
+        )
         assert row["text_key"] == text_key(text)
         if not want["close_call"]:
             num_clear += 1
@@ -106,10 +118,23 @@ def test_an_ad_without_text_is_other_and_has_no_scores(output, accepted):
     rows = [row for n, row in zip(accepted, output.to_pylist(), strict=True) if n in EMPTY]
     assert len(rows) == len(EMPTY)
     for row in rows:
-        assert (row["status"], row["label"], row["is_ood"], row["num_tokens"]) == ("empty", "Other", False, 0)
+        assert (row["status"], row["label"], row["is_ood"], row["num_tokens"]) == (
+            "empty",
+            "Other",
+            False,
+            0,
+        )
         assert (row["num_chunks"], row["is_cut"]) == (0, False)
         assert row["text_key"] == text_key("")
-        for name in ("confidence", "topk_labels", "topk_scores", "ood_distance", "ood_z", "ood_p", "embedding"):
+        for name in (
+            "confidence",
+            "topk_labels",
+            "topk_scores",
+            "ood_distance",
+            "ood_z",
+            "ood_p",
+            "embedding",
+        ):
             assert row[name] is None, name
 
 
@@ -136,14 +161,18 @@ def test_rejected_rows_name_file_row_and_reason(full_run, messy_rows):
         ad_id = messy_rows[n]["ad_id"]
         file, row = ("a.parquet", n) if n < 80 else ("b.parquet", n - 80)
         text_id = ad_id if isinstance(ad_id, str) else None
-        expected.append({"file": str(folder / file), "row": row, "ad_id": text_id, "reason": reason})
+        expected.append(
+            {"file": str(folder / file), "row": row, "ad_id": text_id, "reason": reason}
+        )
     assert rows == expected
 
 
 def test_a_shard_without_rejected_rows_has_no_error_file(full_run):
     with_errors = {path.name for path in (full_run.folder / "_errors").iterdir()}
     for shard, receipt in zip(full_run.plan.shards, full_run.receipts, strict=True):
-        assert (shard.rejected_name.rpartition("/")[2] in with_errors) == (receipt["rows_rejected"] > 0)
+        assert (shard.rejected_name.rpartition("/")[2] in with_errors) == (
+            receipt["rows_rejected"] > 0
+        )
 
 
 def test_the_schema_of_a_part_is_the_same_for_every_shard(full_run):
@@ -183,7 +212,9 @@ def test_the_schema_of_a_part_is_the_same_for_every_shard(full_run):
 def test_without_embedding_and_carried_columns(make_run, output):
     run = make_run()
     plain = pa.concat_tables(pq.read_table(run.part(n)) for n in range(len(run.plan.shards)))
-    names = [name for name in output.schema.names if name not in ("embedding", "price", "city", "tags")]
+    names = [
+        name for name in output.schema.names if name not in ("embedding", "price", "city", "tags")
+    ]
     assert plain.schema.names == names
     assert plain.equals(output.select(names))
 
@@ -192,7 +223,9 @@ def test_identical_texts_are_scored_once(full_run, messy_rows, bundle):
     job = ScoringJob.of(full_run.plan, token_budget=300, actors_per_node=1)
     scorer = Scorer(job)
     scored = []
-    scorer.classifier().network.bert.pooler.register_forward_hook(lambda _, inputs, __: scored.append(len(inputs[0])))
+    scorer.classifier().network.bert.pooler.register_forward_hook(
+        lambda _, inputs, __: scored.append(len(inputs[0]))
+    )
     for shard in full_run.plan.shards:
         offset = 0 if shard.uri.endswith("a.parquet") else 80
         numbers = [n for n in range(offset + shard.start, offset + shard.stop) if n not in REASONS]
@@ -202,7 +235,9 @@ def test_identical_texts_are_scored_once(full_run, messy_rows, bundle):
         assert sum(scored) == len(texts)
 
 
-def test_the_model_is_loaded_before_a_shard_comes_and_a_failure_is_not_remembered(full_run, monkeypatch):
+def test_the_model_is_loaded_before_a_shard_comes_and_a_failure_is_not_remembered(
+    full_run, monkeypatch
+):
     from rubert_ood.classifier.classifier import Classifier
 
     load, calls = Classifier.load, []
@@ -230,7 +265,12 @@ def test_the_model_sees_nothing_when_no_row_can_be_scored(full_run):
     assert rejected["rejected_reasons"] == {"ad_id is null": 10}
     assert pq.read_table(full_run.part(len(full_run.receipts) - 1)).num_rows == 0
     empty = full_run.receipts[7]
-    assert (empty["rows_in"], empty["rows_scored"], empty["rows_empty"], empty["tokens"]) == (10, 10, 10, 0)
+    assert (empty["rows_in"], empty["rows_scored"], empty["rows_empty"], empty["tokens"]) == (
+        10,
+        10,
+        10,
+        0,
+    )
     assert empty["confidence_histogram"] == [0] * 20
 
 
@@ -239,15 +279,23 @@ def test_each_receipt_names_its_shard_and_the_ids_it_read(full_run, messy_rows):
         path = full_run.folder / "_run" / "receipts" / f"{shard.shard_id}.json"
         assert json.loads(path.read_text("utf-8")) == receipt
         assert receipt["fingerprint"] == full_run.plan.fingerprint
-        assert (receipt["uri"], receipt["start"], receipt["stop"]) == (shard.uri, shard.start, shard.stop)
+        assert (receipt["uri"], receipt["start"], receipt["stop"]) == (
+            shard.uri,
+            shard.start,
+            shard.stop,
+        )
         offset = 0 if shard.uri.endswith("a.parquet") else 80
         ids = [messy_rows[n]["ad_id"] for n in range(offset + shard.start, offset + shard.stop)]
-        assert receipt["ids_in"] == ids_digest(pa.array([value for value in ids if isinstance(value, str)]))
+        assert receipt["ids_in"] == ids_digest(
+            pa.array([value for value in ids if isinstance(value, str)])
+        )
 
 
 def test_a_shard_scored_twice_is_the_same_object(make_run):
     run = make_run(embedding=True)
-    job = ScoringJob.of(run.plan, token_budget=500, actors_per_node=2)  # as make_run has it: the same torch threads
+    job = ScoringJob.of(
+        run.plan, token_budget=500, actors_per_node=2
+    )  # as make_run has it: the same torch threads
     scorer = Scorer(job)
     for number in (2, 7, len(run.receipts) - 1):
         before, names = run.part(number).read_bytes(), sorted(run.folder.rglob("*"))
@@ -280,7 +328,9 @@ def test_an_actor_that_waits_for_its_next_shard_is_idle(make_run):
     busy, idle = (sum(result[name] for result in results) for name in ("busy_s", "idle_s"))
     assert 0 < busy < total - 0.2 * len(items)
     receipts = read_receipts(run.plan.run_uri, run.plan.fingerprint)
-    manifest = make_manifest(run.plan, receipts, outcome="complete", started_at="2026-01-01T00:00:00+00:00")
+    manifest = make_manifest(
+        run.plan, receipts, outcome="complete", started_at="2026-01-01T00:00:00+00:00"
+    )
     assert manifest["scorer_idle_share"] == pytest.approx(idle / (idle + busy), abs=0.02)
 
 
@@ -291,14 +341,21 @@ def test_padding_goes_into_the_manifest(full_run, tmp_path):
     scorer = Scorer(job)
     scorer.classifier()._packs = False
     shapes = []
-    scorer.classifier().network.bert.embeddings.register_forward_hook(lambda _, __, out: shapes.append(out.shape[:2]))
+    scorer.classifier().network.bert.embeddings.register_forward_hook(
+        lambda _, __, out: shapes.append(out.shape[:2])
+    )
     for shard in plan.shards:
         assert not write(scorer(encode(shard_item(shard), job)), job)["failure"]
     manifest = make_manifest(
-        plan, read_receipts(plan.run_uri, plan.fingerprint), outcome="complete", started_at="2026-01-01T00:00:00+00:00"
+        plan,
+        read_receipts(plan.run_uri, plan.fingerprint),
+        outcome="complete",
+        started_at="2026-01-01T00:00:00+00:00",
     )
     computed = sum(rows * length for rows, length in shapes)
-    assert manifest["padding_share"] == pytest.approx(1 - manifest["counts"]["unique_tokens"] / computed)
+    assert manifest["padding_share"] == pytest.approx(
+        1 - manifest["counts"]["unique_tokens"] / computed
+    )
     assert 0.01 < manifest["padding_share"] < 0.9
 
 
@@ -375,7 +432,11 @@ def test_an_id_that_is_too_long_is_rejected_and_kept_short(make_run):
     assert [(error["row"], error["reason"]) for error in errors] == [
         (row, "ad_id is longer than 1,000 bytes") for row in (3, 4, 5)
     ]
-    assert [error["ad_id"] for error in errors] == [f"{long[:100]}...", f"{huge[:100]}...", f"{huge[:100]}..."]
+    assert [error["ad_id"] for error in errors] == [
+        f"{long[:100]}...",
+        f"{huge[:100]}...",
+        f"{huge[:100]}...",
+    ]
     assert run.receipts[0]["rejected_reasons"] == {"ad_id is longer than 1,000 bytes": 3}
     verify_run(run.plan)
 
@@ -399,7 +460,10 @@ def test_an_ad_that_is_nothing_to_the_model_is_empty(make_run, bundle):
     from rubert_ood.workflows.predict import predict_texts
 
     ads = _plain_ads()
-    ads["title"], ads["description"] = [None] * 12, [*UNREADABLE, "", "Диван \u200b", "кошка", "кошка", None]
+    ads["title"], ads["description"] = (
+        [None] * 12,
+        [*UNREADABLE, "", "Диван \u200b", "кошка", "кошка", None],
+    )
     run = make_run(pa.table(ads), embedding=True)
     rows = []
     for number in range(len(run.receipts)):
@@ -407,11 +471,21 @@ def test_an_ad_that_is_nothing_to_the_model_is_empty(make_run, bundle):
     assert [row["status"] for row in rows] == ["empty"] * 8 + ["ok"] * 3 + ["empty"]
     unlike = {"ad_id"}
     empty = rows[7]
-    assert (empty["label"], empty["is_ood"], empty["num_tokens"], empty["num_chunks"]) == ("Other", False, 0, 0)
+    assert (empty["label"], empty["is_ood"], empty["num_tokens"], empty["num_chunks"]) == (
+        "Other",
+        False,
+        0,
+        0,
+    )
     for row in (*rows[:7], rows[11]):
-        assert {name: row[name] for name in row.keys() - unlike} == {name: empty[name] for name in row.keys() - unlike}
+        assert {name: row[name] for name in row.keys() - unlike} == {
+            name: empty[name] for name in row.keys() - unlike
+        }
     assert [receipt["rows_empty"] for receipt in run.receipts] == [8, 1]
-    assert [receipt["unique_texts"] for receipt in run.receipts] == [3, 2]  # "", диван, кошка; кошка, ""
+    assert [receipt["unique_texts"] for receipt in run.receipts] == [
+        3,
+        2,
+    ]  # "", диван, кошка; кошка, ""
     verify_run(run.plan)
     alone = predict_texts(bundle, ["", *UNREADABLE, "Диван"])
     assert [result["status"] for result in alone] == ["empty"] * 8 + ["ok"]
@@ -426,7 +500,10 @@ def test_a_csv_shard_keeps_its_ids_as_they_are_written(bundle, score_plan, tmp_p
     lines = ['007,"Диван, угловой",5', "1e3,Кошка,", ",Кошка,7", '010,"",8', "12,Кошка,9"]
     (folder / "ads.csv").write_text("\n".join(["ad_id,description,price", *lines]), "utf-8")
     settings = ScoreSettings(
-        input_uri=str(folder), bundle_uri=bundle.uri, output_uri=str(tmp_path / "out"), carry_columns=("price",)
+        input_uri=str(folder),
+        bundle_uri=bundle.uri,
+        output_uri=str(tmp_path / "out"),
+        carry_columns=("price",),
     )
     plan = make_plan(settings, bundle)
     score_plan(plan)
@@ -462,12 +539,16 @@ def _replace(path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [_damage, Path.unlink, _replace])
-def test_a_file_that_is_damaged_or_changes_after_planning_fails_its_own_shards_only(bundle, tmp_path, spoil):
+def test_a_file_that_is_damaged_or_changes_after_planning_fails_its_own_shards_only(
+    bundle, tmp_path, spoil
+):
     folder = tmp_path / "in"
     folder.mkdir()
     for name in ("a", "b", "c"):
         pq.write_table(pa.table(_plain_ads()), folder / f"{name}.parquet")
-    settings = ScoreSettings(input_uri=str(folder), bundle_uri=bundle.uri, output_uri=str(tmp_path / "out"))
+    settings = ScoreSettings(
+        input_uri=str(folder), bundle_uri=bundle.uri, output_uri=str(tmp_path / "out")
+    )
     if spoil is _damage:
         spoil(folder / "b.parquet")
     plan = make_plan(settings, bundle)
@@ -477,11 +558,17 @@ def test_a_file_that_is_damaged_or_changes_after_planning_fails_its_own_shards_o
     if spoil is not _damage:
         spoil(folder / "b.parquet")
     results = [write(scorer(encode(shard_item(shard), job)), job) for shard in plan.shards]
-    assert [result["fault"] for result in results] == ["", "shard" if spoil is _damage else "changed", ""]
+    assert [result["fault"] for result in results] == [
+        "",
+        "shard" if spoil is _damage else "changed",
+        "",
+    ]
     assert f"{folder}/b.parquet" in results[1]["failure"]
     written = {path.name for path in Path(plan.run_uri).glob("part-*")}
     assert written == {plan.shards[0].part_name, plan.shards[2].part_name}
-    assert set(read_receipts(plan.run_uri, plan.fingerprint)) == {plan.shards[n].shard_id for n in (0, 2)}
+    assert set(read_receipts(plan.run_uri, plan.fingerprint)) == {
+        plan.shards[n].shard_id for n in (0, 2)
+    }
     with pytest.raises(PartialRunError, match="1 of 3 shards are not scored"):
         verify_run(plan)
 

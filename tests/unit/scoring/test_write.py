@@ -1,4 +1,5 @@
-"""Workers that come late, of a start that was taken over; and what a shard becomes when it is written twice."""
+"""Workers that come late, of a start that was taken over; and what a shard becomes when it is
+written twice."""
 
 import json
 from pathlib import Path
@@ -33,7 +34,11 @@ WIDE_OPEN = GateSettings(max_error_rate=1, max_ood_rate=1, max_other_rate=1)
 @pytest.fixture
 def empty_run(make_run):
     """A run of one shard with two rejected rows, planned and not yet written."""
-    ads = {"ad_id": [None, "", *map(str, range(6))], "title": ["Диван"] * 8, "description": list("абвгдежз")}
+    ads = {
+        "ad_id": [None, "", *map(str, range(6))],
+        "title": ["Диван"] * 8,
+        "description": list("абвгдежз"),
+    }
     run = make_run(pa.table(ads))
     for path in run.folder.rglob("*"):
         if path.is_file() and path.name != "plan.json":
@@ -43,12 +48,15 @@ def empty_run(make_run):
 
 @pytest.fixture
 def scored(empty_run):
-    """What the scorer makes of the shard, and what another processor would: the last bits differ."""
+    """What the scorer makes of the shard, and what another processor would: the last bits
+    differ."""
     job = _job(empty_run, "")
     item = Scorer(job)(encode(shard_item(empty_run.plan.shards[0]), job))
     texts = from_ipc(item["texts"])
     position = texts.schema.get_field_index("ood_distance")
-    other = texts.set_column(position, "ood_distance", pc.multiply(texts["ood_distance"], 1 + 1e-12))
+    other = texts.set_column(
+        position, "ood_distance", pc.multiply(texts["ood_distance"], 1 + 1e-12)
+    )
     return item, item | {"texts": to_ipc(other)}
 
 
@@ -58,14 +66,23 @@ def _job(run, token: str) -> ScoringJob:
 
 def _files(run) -> dict[str, bytes]:
     """Return what lies in the run folder, but for who holds it."""
-    found = [path for path in run.folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
-    return {str(path.relative_to(run.folder)): path.read_bytes() for path in found if path.name != "runner.json"}
+    found = [
+        path for path in run.folder.rglob("*") if path.is_file() and not path.name.startswith(".")
+    ]
+    return {
+        str(path.relative_to(run.folder)): path.read_bytes()
+        for path in found
+        if path.name != "runner.json"
+    }
 
 
 def _publish(run) -> None:
     verified = verify_run(run.plan)
     started_at = "2026-11-25T02:00:00+00:00"
-    publish_run(make_manifest(run.plan, verified.receipts, outcome="complete", started_at=started_at), WIDE_OPEN)
+    publish_run(
+        make_manifest(run.plan, verified.receipts, outcome="complete", started_at=started_at),
+        WIDE_OPEN,
+    )
 
 
 def _damage_part(run, item) -> None:
@@ -94,7 +111,8 @@ def _no_receipt(run, item) -> None:
 def test_write_of_a_worker_that_sleeps_before_a_put_changes_nothing_published(
     empty_run, scored, monkeypatch, prepare, sleeps_before
 ):
-    """It has asked who holds the run, and was told that it does; when it wakes up, the run is published."""
+    """It has asked who holds the run, and was told that it does; when it wakes up, the run is
+    published."""
     early, late = scored
     if prepare:
         prepare(empty_run, early)
@@ -122,7 +140,9 @@ def test_write_of_a_worker_that_sleeps_before_a_put_changes_nothing_published(
     assert read_pointer(empty_run.plan.output_uri).run_id == empty_run.plan.run_id
 
 
-def test_write_of_a_shard_whose_part_has_no_receipt_keeps_the_part_and_describes_it(empty_run, scored):
+def test_write_of_a_shard_whose_part_has_no_receipt_keeps_the_part_and_describes_it(
+    empty_run, scored
+):
     early, late = scored
     _no_receipt(empty_run, early)
     before = empty_run.part(0).read_bytes()
@@ -147,8 +167,12 @@ def _of_another_run(path: Path) -> None:
     pq.write_table(table.replace_schema_metadata(metadata), path)
 
 
-@pytest.mark.parametrize("spoil", [_cut, _without_rows, _of_another_run], ids=lambda spoil: spoil.__name__)
-def test_write_replaces_a_part_without_receipt_that_is_not_that_of_the_shard(empty_run, scored, spoil):
+@pytest.mark.parametrize(
+    "spoil", [_cut, _without_rows, _of_another_run], ids=lambda spoil: spoil.__name__
+)
+def test_write_replaces_a_part_without_receipt_that_is_not_that_of_the_shard(
+    empty_run, scored, spoil
+):
     early, late = scored
     _no_receipt(empty_run, early)
     spoil(empty_run.part(0))
@@ -161,7 +185,10 @@ def test_write_replaces_a_part_that_was_edited_after_its_receipt(empty_run, scor
     assert not write(early, _job(empty_run, ""))["failure"]
     table = pq.read_table(empty_run.part(0))
     position = table.schema.get_field_index("ood_distance")
-    pq.write_table(table.set_column(position, "ood_distance", pc.add(table["ood_distance"], 1)), empty_run.part(0))
+    pq.write_table(
+        table.set_column(position, "ood_distance", pc.add(table["ood_distance"], 1)),
+        empty_run.part(0),
+    )
     with pytest.raises(PartMismatchError):
         verify_run(empty_run.plan)
     assert not write(late, _job(empty_run, ""))["failure"]
@@ -188,7 +215,9 @@ def test_write_of_the_same_shard_again_changes_no_object(empty_run, scored):
     assert _files(empty_run) == before
 
 
-def test_write_that_meets_a_damaged_receipt_stops_the_run_and_sets_no_shard_aside(empty_run, scored):
+def test_write_that_meets_a_damaged_receipt_stops_the_run_and_sets_no_shard_aside(
+    empty_run, scored
+):
     early, late = scored
     assert not write(early, _job(empty_run, ""))["failure"]
     (path,) = (empty_run.folder / "_run" / "receipts").iterdir()
@@ -197,7 +226,9 @@ def test_write_that_meets_a_damaged_receipt_stops_the_run_and_sets_no_shard_asid
     assert (result["fault"], f"{path}: damaged" in result["failure"]) == ("run", True)
 
 
-def test_write_of_two_starts_gives_receipts_of_the_parts_that_are_there(empty_run, scored, monkeypatch):
+def test_write_of_two_starts_gives_receipts_of_the_parts_that_are_there(
+    empty_run, scored, monkeypatch
+):
     """The older start's part comes first, its receipt last; the newer one writes in between."""
     early, late = scored
     older, swap, newer = Runner(empty_run.plan.run_uri), storage.swap_bytes, []

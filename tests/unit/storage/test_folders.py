@@ -60,11 +60,15 @@ def test_a_folder_that_cannot_be_copied_does_not_appear(
     assert os.listdir(target.parent) == []
 
 
-def test_the_last_file_is_copied_last(tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_file_is_copied_last(
+    tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     copied = []
     copy = folders.shutil.copyfile
     monkeypatch.setattr(
-        folders.shutil, "copyfile", lambda source, target: copied.append(Path(source).name) or copy(source, target)
+        folders.shutil,
+        "copyfile",
+        lambda source, target: copied.append(Path(source).name) or copy(source, target),
     )
     folders.put_folder(str(bundle), str(tmp_path / "v1"), last="manifest.json")
     assert copied == ["model.bin", "vocab.txt", "manifest.json"]
@@ -72,19 +76,25 @@ def test_the_last_file_is_copied_last(tmp_path: Path, bundle: Path, monkeypatch:
 
 def test_a_folder_without_its_last_file_is_not_put(tmp_path: Path, bundle: Path) -> None:
     (bundle / "manifest.json").unlink()
-    assert message(folders.put_folder, str(bundle), str(tmp_path / "out" / "v1"), last="manifest.json")
+    assert message(
+        folders.put_folder, str(bundle), str(tmp_path / "out" / "v1"), last="manifest.json"
+    )
     assert os.listdir(tmp_path / "out") == []
 
 
 def test_an_existing_folder_is_not_overwritten(tmp_path: Path, bundle: Path) -> None:
     fill(tmp_path / "out" / "v1", "old.txt")
-    line = message(folders.put_folder, str(bundle), str(tmp_path / "out" / "v1"), last="manifest.json")
+    line = message(
+        folders.put_folder, str(bundle), str(tmp_path / "out" / "v1"), last="manifest.json"
+    )
     assert line.startswith(f"{tmp_path}/out/v1: ")
     assert everything(tmp_path / "out") == {"v1", "v1/old.txt"}
 
 
 def test_a_folder_with_a_missing_file_is_not_fetched(tmp_path: Path, bundle: Path) -> None:
-    line = message(folders.fetch_folder, str(bundle), "bundles", "v1", ["manifest.json", "absent.bin"])
+    line = message(
+        folders.fetch_folder, str(bundle), "bundles", "v1", ["manifest.json", "absent.bin"]
+    )
     assert line == f"{bundle}/absent.bin: no such file, folder or bucket"
     assert os.listdir(tmp_path / "cache" / "bundles") == [".v1.lock"]
 
@@ -96,7 +106,9 @@ def test_a_fetched_folder_is_not_fetched_again(tmp_path: Path, bundle: Path) -> 
     assert (Path(cache) / "model.bin").read_text() == "model.bin"
 
 
-def test_a_second_process_that_fetches_at_the_same_time_wins_or_loses_whole(tmp_path: Path, bundle: Path) -> None:
+def test_a_second_process_that_fetches_at_the_same_time_wins_or_loses_whole(
+    tmp_path: Path, bundle: Path
+) -> None:
     names = ["manifest.json", "model.bin", "vocab.txt"]
     barrier = threading.Barrier(4)
     failures = []
@@ -114,7 +126,9 @@ def test_a_second_process_that_fetches_at_the_same_time_wins_or_loses_whole(tmp_
     for thread in threads:
         thread.join()
     assert failures == []
-    assert everything(tmp_path / "cache" / "bundles") == {"v1", ".v1.lock"} | {f"v1/{name}" for name in names}
+    assert everything(tmp_path / "cache" / "bundles") == {"v1", ".v1.lock"} | {
+        f"v1/{name}" for name in names
+    }
 
 
 def test_a_copy_that_the_check_refuses_does_not_appear(tmp_path: Path, bundle: Path) -> None:
@@ -124,17 +138,26 @@ def test_a_copy_that_the_check_refuses_does_not_appear(tmp_path: Path, bundle: P
         seen.append(sorted(os.listdir(folder)))
         raise BundleError("model.bin differs")
 
-    assert message(folders.fetch_folder, str(bundle), "bundles", "v1", ["model.bin"], refuse) == "model.bin differs"
+    assert (
+        message(folders.fetch_folder, str(bundle), "bundles", "v1", ["model.bin"], refuse)
+        == "model.bin differs"
+    )
     assert seen == [["model.bin"]]
     assert os.listdir(tmp_path / "cache" / "bundles") == [".v1.lock"]
 
 
-def test_one_fetch_serves_all_processes_of_a_node(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_fetch_serves_all_processes_of_a_node(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     copies = []
     download = folders._download
-    monkeypatch.setattr(folders, "_download", lambda uri, path: (copies.append(uri), download(uri, path)))
+    monkeypatch.setattr(
+        folders, "_download", lambda uri, path: (copies.append(uri), download(uri, path))
+    )
     threads = [
-        threading.Thread(target=folders.fetch_folder, args=(str(bundle), "bundles", "v1", ["model.bin"]))
+        threading.Thread(
+            target=folders.fetch_folder, args=(str(bundle), "bundles", "v1", ["model.bin"])
+        )
         for _ in range(4)
     ]
     for thread in threads:
@@ -171,7 +194,12 @@ def test_a_copy_that_a_killed_fetch_left_is_removed_by_the_next_one(
 ) -> None:
     """A fetch holds the lock of its key: a copy whose lock is free belongs to nobody."""
     caplog.set_level(logging.INFO)
-    fill(cache / "bundles", ".fetch-v1-dead/model.bin", ".fetch-v0-dead/model.bin", ".fetch-v2-live/model.bin")
+    fill(
+        cache / "bundles",
+        ".fetch-v1-dead/model.bin",
+        ".fetch-v0-dead/model.bin",
+        ".fetch-v2-live/model.bin",
+    )
     fill(cache / "bundles", ".fetch-recent/model.bin", ".fetch-oldname/model.bin", "v9/model.bin")
     os.utime(cache / "bundles" / ".fetch-oldname", (0, 0))
     cache.chmod(0o700)
@@ -183,7 +211,9 @@ def test_a_copy_that_a_killed_fetch_left_is_removed_by_the_next_one(
     assert "3 unfinished copies of processes that are gone removed" in caplog.text
 
 
-def test_a_folder_that_a_killed_copy_left_is_removed_by_the_next_one(tmp_path: Path, bundle: Path) -> None:
+def test_a_folder_that_a_killed_copy_left_is_removed_by_the_next_one(
+    tmp_path: Path, bundle: Path
+) -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     name = leftovers.staged_folder_name().replace(f"-{os.getpid()}-", f"-{process.pid}-")
@@ -196,7 +226,13 @@ def test_what_killed_writers_left_in_an_output_and_a_run_is_removed(tmp_path: Pa
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     name = leftovers.staged_name().replace(f"-{os.getpid()}-", f"-{process.pid}-")
-    fill(tmp_path, name, f"run_date=1/run_id=a/_run/receipts/{name}", f"run_date=1/run_id=b/{name}", "latest.json")
+    fill(
+        tmp_path,
+        name,
+        f"run_date=1/run_id=a/_run/receipts/{name}",
+        f"run_date=1/run_id=b/{name}",
+        "latest.json",
+    )
     folders.remove_leftovers(str(tmp_path), str(tmp_path / "run_date=1" / "run_id=a"))
     assert {path for path in everything(tmp_path) if path.endswith((".tmp", ".json"))} == {
         *("latest.json", f"run_date=1/run_id=b/{name}"),  # of another run, which may live elsewhere

@@ -40,14 +40,24 @@ def test_what_a_dead_process_left_is_removed_and_what_a_living_one_writes_is_not
     fill(tmp_path, *alive, *gone, "part-0.parquet", f".{HEX}.parquet", ".x.tmp", "day/.hidden/a")
     assert remove_leftovers(str(tmp_path)) == 2
     assert everything(tmp_path) == {
-        *(*alive, "part-0.parquet", f".{HEX}.parquet", ".x.tmp", "day", "day/.hidden", "day/.hidden/a"),
+        *(
+            *alive,
+            "part-0.parquet",
+            f".{HEX}.parquet",
+            ".x.tmp",
+            "day",
+            "day/.hidden",
+            "day/.hidden/a",
+        ),
     }
     assert caplog.messages == [
         f"storage   2 unfinished file(s) of processes that are gone removed from {tmp_path}",
     ]
 
 
-def test_what_another_machine_writes_is_removed_only_when_it_is_old(tmp_path: Path, dead: int) -> None:
+def test_what_another_machine_writes_is_removed_only_when_it_is_old(
+    tmp_path: Path, dead: int
+) -> None:
     far = [f".0123456789ab-{dead}-{HEX}.tmp", f".0123456789ab-{dead}-{HEX[:-1]}1.tmp"]
     fill(tmp_path, *far)
     assert remove_leftovers(str(tmp_path)) == 0
@@ -79,7 +89,9 @@ def test_a_link_to_a_folder_is_removed_and_not_followed(tmp_path: Path, dead: in
     assert everything(tmp_path / "elsewhere") == {"precious"}
 
 
-def test_files_of_another_user_stay(tmp_path: Path, dead: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_of_another_user_stay(
+    tmp_path: Path, dead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fill(tmp_path, name_of(dead, staged_name()))
     monkeypatch.setattr(os, "getuid", lambda: tmp_path.stat().st_uid + 1)
     assert remove_leftovers(str(tmp_path)) == 0

@@ -34,14 +34,20 @@ def test_list_below_a_folder_finds_every_file_at_any_depth(tmp_path: Path) -> No
     fill(tmp_path, *names)
     assert listed(tmp_path, tmp_path) == sorted(names)
     assert listed(f"{tmp_path}/") == listed(tmp_path)
-    assert [file.size for file in list_below(str(tmp_path)).files] == [len(n) for n in sorted(names)]
+    assert [file.size for file in list_below(str(tmp_path)).files] == [
+        len(n) for n in sorted(names)
+    ]
 
 
 def test_list_below_follows_links_to_files_and_folders(tmp_path: Path) -> None:
     fill(tmp_path, "real/x.parquet", "other/deep/z.parquet", "in/y.parquet")
     (tmp_path / "in" / "x.parquet").symlink_to(tmp_path / "real" / "x.parquet")
     (tmp_path / "in" / "sub").symlink_to(tmp_path / "other")
-    assert listed(tmp_path / "in", tmp_path / "in") == ["sub/deep/z.parquet", "x.parquet", "y.parquet"]
+    assert listed(tmp_path / "in", tmp_path / "in") == [
+        "sub/deep/z.parquet",
+        "x.parquet",
+        "y.parquet",
+    ]
     (tmp_path / "link").symlink_to(tmp_path / "in")
     assert listed(tmp_path / "link", tmp_path / "link") == listed(tmp_path / "in", tmp_path / "in")
 
@@ -97,9 +103,13 @@ def test_list_below_a_folder_that_may_not_be_listed_names_it(tmp_path: Path) -> 
     for path in [folder, *folder.parents]:
         path.chmod(path.stat().st_mode | 0o055)
     (folder / "closed").chmod(0o700)
-    out = subprocess.run([sys.executable, "-c", AS_NOBODY, str(folder)], capture_output=True, text=True, check=True)
+    out = subprocess.run(
+        [sys.executable, "-c", AS_NOBODY, str(folder)], capture_output=True, text=True, check=True
+    )
     found, refused = out.stdout.strip().splitlines()
-    assert found.startswith(f"['{folder}/a.csv'] {{'{folder}/closed': 'this folder may not be listed")
+    assert found.startswith(
+        f"['{folder}/a.csv'] {{'{folder}/closed': 'this folder may not be listed"
+    )
     assert refused.startswith(f"{folder}/closed: access denied")
 
 
@@ -113,32 +123,50 @@ def test_list_below_nothing_is_an_error_unless_it_may_be_missing(tmp_path: Path)
 
 # globs
 
-FILES = ("a.csv", "b.parquet", "day=1/a.csv", "day=2/deep/b.csv", "_day=3/c.csv", ".h/d.csv", "x[1].csv")
+FILES = (
+    "a.csv",
+    "b.parquet",
+    "day=1/a.csv",
+    "day=2/deep/b.csv",
+    "_day=3/c.csv",
+    ".h/d.csv",
+    "x[1].csv",
+)
 
 
 @pytest.mark.parametrize(
     ("pattern", "names"),
     [
         ("*.csv", ["a.csv", "x[1].csv"]),
-        ("*", ["_day=3/c.csv", "a.csv", "b.parquet", "day=1/a.csv", "day=2/deep/b.csv", "x[1].csv"]),
+        (
+            "*",
+            ["_day=3/c.csv", "a.csv", "b.parquet", "day=1/a.csv", "day=2/deep/b.csv", "x[1].csv"],
+        ),
         ("d*/", ["day=1/a.csv", "day=2/deep/b.csv"]),
         ("day=*", ["day=1/a.csv", "day=2/deep/b.csv"]),
         ("day=[12]/a.csv", ["day=1/a.csv"]),
         ("day=?/*.csv", ["day=1/a.csv"]),
-        ("**/*.csv", ["_day=3/c.csv", ".h/d.csv", "a.csv", "day=1/a.csv", "day=2/deep/b.csv", "x[1].csv"]),
+        (
+            "**/*.csv",
+            ["_day=3/c.csv", ".h/d.csv", "a.csv", "day=1/a.csv", "day=2/deep/b.csv", "x[1].csv"],
+        ),
         ("**", sorted(FILES)),
         ("x[1].csv", ["x[1].csv"]),
         ("x[[]1].csv", ["x[1].csv"]),
         (".h/*", [".h/d.csv"]),
     ],
 )
-def test_list_below_a_glob_matches_files_and_folders(tmp_path: Path, pattern: str, names: list[str]) -> None:
+def test_list_below_a_glob_matches_files_and_folders(
+    tmp_path: Path, pattern: str, names: list[str]
+) -> None:
     fill(tmp_path, *FILES)
     assert listed(f"{tmp_path}/{pattern}", tmp_path) == sorted(names)
 
 
 def test_list_below_takes_a_name_that_exists_literally(tmp_path: Path) -> None:
-    fill(tmp_path, "ads[1].csv", "ads1.csv", "out [p]/x*/a.csv", "out p/x1/b.csv", "q?.csv", "q1.csv")
+    fill(
+        tmp_path, "ads[1].csv", "ads1.csv", "out [p]/x*/a.csv", "out p/x1/b.csv", "q?.csv", "q1.csv"
+    )
     assert listed(tmp_path / "ads[1].csv", tmp_path) == ["ads[1].csv"]
     assert listed(tmp_path / "q?.csv", tmp_path) == ["q?.csv"]
     assert listed(tmp_path / "out [p]", tmp_path) == ["out [p]/x*/a.csv"]
@@ -181,7 +209,9 @@ def test_what_writers_leave_behind_is_known(inner: str) -> None:
     assert is_left_by_writer(inner)
 
 
-@pytest.mark.parametrize("inner", ["", "_day=1/p.parquet", "_errors/a.parquet", "_x", "SUCCESS", "a_SUCCESS"])
+@pytest.mark.parametrize(
+    "inner", ["", "_day=1/p.parquet", "_errors/a.parquet", "_x", "SUCCESS", "a_SUCCESS"]
+)
 def test_what_else_begins_with_an_underscore_is_not_left_by_writers(inner: str) -> None:
     assert not is_left_by_writer(inner)
 
@@ -213,15 +243,30 @@ def test_the_version_of_a_file_changes_with_any_write(tmp_path: Path, change: st
     assert list_below(str(path)).files[0].version != before
 
 
-def test_a_relative_folder_gives_absolute_uris(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_folder_gives_absolute_uris(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fill(tmp_path, "data/a.csv")
     monkeypatch.chdir(tmp_path)
-    for uri in ("data", "./data/", "data/a.csv", "data/*.csv", "*/a.csv", f"file://{tmp_path}/data"):
+    for uri in (
+        "data",
+        "./data/",
+        "data/a.csv",
+        "data/*.csv",
+        "*/a.csv",
+        f"file://{tmp_path}/data",
+    ):
         assert listed(uri) == [f"{tmp_path}/data/a.csv"], uri
 
 
 def test_list_folders_names_those_right_under_a_folder(tmp_path: Path) -> None:
-    fill(tmp_path, "run_id=b/part.parquet", "run_id=a/_run/manifest.json", "latest.json", ".latest.json.lock")
+    fill(
+        tmp_path,
+        "run_id=b/part.parquet",
+        "run_id=a/_run/manifest.json",
+        "latest.json",
+        ".latest.json.lock",
+    )
     assert list_folders(str(tmp_path)) == [f"{tmp_path}/run_id=a", f"{tmp_path}/run_id=b"]
     with pytest.raises(InputError, match="gone: no such file, folder or bucket"):
         list_folders(str(tmp_path / "gone"))

@@ -45,7 +45,12 @@ def no_space(*_arguments: object, **_named: object) -> None:
 
 def test_local_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for uri in ("data/a.csv", "./data/../data/a.csv", f"{tmp_path}/data/a.csv", f"file://{tmp_path}/data/a.csv"):
+    for uri in (
+        "data/a.csv",
+        "./data/../data/a.csv",
+        f"{tmp_path}/data/a.csv",
+        f"file://{tmp_path}/data/a.csv",
+    ):
         assert storage.filesystem(uri)[1] == f"{tmp_path}/data/a.csv"
         assert storage.absolute(uri) == f"{tmp_path}/data/a.csv"
     assert storage.absolute("s3://bucket/data") == "s3://bucket/data"
@@ -53,7 +58,8 @@ def test_local_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("uri", ["gs://bucket/ads", "http://host/ads.csv", "hdfs://host/ads"])
 @pytest.mark.parametrize(
-    "function", [storage.filesystem, storage.arrow_filesystem, list_below, storage.read_bytes, storage.exists]
+    "function",
+    [storage.filesystem, storage.arrow_filesystem, list_below, storage.read_bytes, storage.exists],
 )
 def test_other_storage_is_refused(uri: str, function) -> None:
     assert message(function, uri) == f"{uri}: storage is a local path or s3://BUCKET/KEY"
@@ -67,16 +73,20 @@ def test_other_storage_is_refused_for_writing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("uri", "parts", "joined"),
-    [("s3://b/x", ("y", "z.json"), "s3://b/x/y/z.json"), ("s3://b/x/", ("y",), "s3://b/x/y"), ("out", ("a",), "out/a")],
+    [
+        ("s3://b/x", ("y", "z.json"), "s3://b/x/y/z.json"),
+        ("s3://b/x/", ("y",), "s3://b/x/y"),
+        ("out", ("a",), "out/a"),
+    ],
 )
 def test_join(uri: str, parts: tuple[str, ...], joined: str) -> None:
     assert storage.join(uri, *parts) == joined
 
 
 def test_only_s3_is_s3() -> None:
-    assert [storage.is_s3(uri) for uri in ("s3://b/x", "s3a://b/x", "s3", "/s3://b", "S3x://b")] == [True, True] + [
-        False
-    ] * 3
+    assert [
+        storage.is_s3(uri) for uri in ("s3://b/x", "s3a://b/x", "s3", "/s3://b", "S3x://b")
+    ] == [True, True] + [False] * 3
 
 
 def test_pyarrow_sees_the_same_file(tmp_path: Path) -> None:
@@ -110,14 +120,21 @@ def test_a_failed_write_leaves_what_was_there(
         path.write_bytes(before)
     with monkeypatch.context() as patch:
         patch.setattr(os, step, no_space)
-        assert message(storage.put_bytes, str(path), b"new") == f"{path}: [Errno 28] No space left on device"
+        assert (
+            message(storage.put_bytes, str(path), b"new")
+            == f"{path}: [Errno 28] No space left on device"
+        )
     assert everything(tmp_path) == ({"a.bin"} if before else set())
     assert not before or path.read_bytes() == before
 
 
-def test_an_interrupted_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_write_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupt(_descriptor: int) -> None:
-        assert (tmp_path / "a.bin").read_bytes() == b"old"  # half-way, readers still see the old content
+        assert (
+            tmp_path / "a.bin"
+        ).read_bytes() == b"old"  # half-way, readers still see the old content
         raise KeyboardInterrupt
 
     storage.put_bytes(str(tmp_path / "a.bin"), b"old")
@@ -131,7 +148,9 @@ def test_an_interrupted_write_leaves_what_was_there(tmp_path: Path, monkeypatch:
 def test_concurrent_writers_never_mix(tmp_path: Path) -> None:
     uri = str(tmp_path / "a.bin")
     contents = [bytes([number]) * 200_000 for number in range(6)]
-    threads = [threading.Thread(target=storage.put_bytes, args=(uri, content)) for content in contents]
+    threads = [
+        threading.Thread(target=storage.put_bytes, args=(uri, content)) for content in contents
+    ]
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
@@ -150,7 +169,10 @@ def test_a_file_where_a_folder_is_needed_is_named(tmp_path: Path) -> None:
 
 
 def test_reading_what_is_not_there(tmp_path: Path) -> None:
-    assert message(storage.read_bytes, f"{tmp_path}/a") == f"{tmp_path}/a: no such file, folder or bucket"
+    assert (
+        message(storage.read_bytes, f"{tmp_path}/a")
+        == f"{tmp_path}/a: no such file, folder or bucket"
+    )
     assert message(storage.read_bytes, str(tmp_path)).startswith(f"{tmp_path}: ")
     assert not storage.exists(f"{tmp_path}/a")
     assert storage.exists(str(tmp_path))
@@ -158,7 +180,10 @@ def test_reading_what_is_not_there(tmp_path: Path) -> None:
 
 def test_what_cannot_be_written_is_an_error_of_the_output(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    for write in (lambda uri: storage.put_bytes(uri, b""), lambda uri: storage.swap_bytes(uri, b"", "")):
+    for write in (
+        lambda uri: storage.put_bytes(uri, b""),
+        lambda uri: storage.swap_bytes(uri, b"", ""),
+    ):
         with pytest.raises(OutputError):
             write(f"{tmp_path}/file/a")
 
@@ -194,7 +219,9 @@ def test_create_bytes_puts_an_object_only_where_there_is_none(
     assert {path.name for path in (tmp_path / "new").iterdir()} <= {"plan.json", ".plan.json.lock"}
 
 
-def test_create_bytes_whose_answer_got_lost_on_nfs_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_create_bytes_whose_answer_got_lost_on_nfs_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     link = os.link
 
     def repeated(source: str, target: str) -> None:
@@ -267,7 +294,9 @@ def test_files_get_the_mode_of_the_umask(tmp_path: Path) -> None:
 # whose paths, whose locks
 
 
-def test_a_tilde_is_the_home_wherever_a_path_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tilde_is_the_home_wherever_a_path_comes_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     fill(tmp_path, "ads/a.csv")
     assert storage.absolute("~/ads") == f"{tmp_path}/ads"
@@ -277,11 +306,19 @@ def test_a_tilde_is_the_home_wherever_a_path_comes_from(tmp_path: Path, monkeypa
 
 
 def test_a_file_uri_is_an_absolute_path_of_this_machine() -> None:
-    assert storage.absolute("file:///data/a") == storage.absolute("file://localhost/data/a") == "/data/a"
-    assert message(storage.absolute, "file://host/data").startswith("file://host/data: storage is a local path or ")
+    assert (
+        storage.absolute("file:///data/a")
+        == storage.absolute("file://localhost/data/a")
+        == "/data/a"
+    )
+    assert message(storage.absolute, "file://host/data").startswith(
+        "file://host/data: storage is a local path or "
+    )
 
 
-@pytest.mark.parametrize("uri", ["s3://KEY:SECRET@b/x", "s3://b/x?X-Amz-Signature=SECRET", "https://u:SECRET@h/x"])
+@pytest.mark.parametrize(
+    "uri", ["s3://KEY:SECRET@b/x", "s3://b/x?X-Amz-Signature=SECRET", "https://u:SECRET@h/x"]
+)
 def test_a_uri_with_credentials_is_refused_and_not_echoed(uri: str) -> None:
     for function in (storage.filesystem, storage.read_bytes, list_below, storage.exists):
         line = message(function, uri)
@@ -290,20 +327,28 @@ def test_a_uri_with_credentials_is_refused_and_not_echoed(uri: str) -> None:
 
 
 def test_a_lock_that_another_holds_is_not_waited_for(tmp_path: Path) -> None:
-    with storage.locked(f"{tmp_path}/a") as first, storage.locked(f"{tmp_path}/a", wait=False) as second:
+    with (
+        storage.locked(f"{tmp_path}/a") as first,
+        storage.locked(f"{tmp_path}/a", wait=False) as second,
+    ):
         assert (first, second) == (True, False)
     with storage.locked(f"{tmp_path}/a", wait=False) as third:
         assert third
     assert everything(tmp_path) == {".a.lock"}
 
 
-def test_a_lock_file_that_is_a_link_is_refused_and_nothing_is_written_behind_it(tmp_path: Path) -> None:
+def test_a_lock_file_that_is_a_link_is_refused_and_nothing_is_written_behind_it(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "precious").write_text("x")
     (tmp_path / ".a.lock").symlink_to(tmp_path / "precious")
     (tmp_path / ".b.lock").symlink_to(tmp_path / "absent")
     for name in ("a", "b"):
         line = message(storage.swap_bytes, f"{tmp_path}/{name}", b"", "version")
-        assert line == f"{tmp_path}/.{name}.lock: something that is not a lock file lies there; remove it"
+        assert (
+            line
+            == f"{tmp_path}/.{name}.lock: something that is not a lock file lies there; remove it"
+        )
     assert (tmp_path / "precious").read_text() == "x"
     assert not (tmp_path / "absent").exists()
 
@@ -326,7 +371,9 @@ def test_two_users_share_a_folder_and_its_lock(mode: int) -> None:
             assert (result.stdout, result.stderr) == ("True\n", "")
 
 
-@pytest.mark.parametrize("refused", [os.O_CREAT, os.O_RDWR], ids=["fs.protected_regular", "not ours to write"])
+@pytest.mark.parametrize(
+    "refused", [os.O_CREAT, os.O_RDWR], ids=["fs.protected_regular", "not ours to write"]
+)
 def test_a_lock_file_of_another_user_is_opened_without_what_the_kernel_refuses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: int
 ) -> None:
@@ -346,7 +393,9 @@ def test_a_lock_file_of_another_user_is_opened_without_what_the_kernel_refuses(
     assert len(tried) == (2 if refused == os.O_CREAT else 3)
 
 
-def test_a_lock_that_cannot_be_taken_is_denied_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_cannot_be_taken_is_denied_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def deny(*_: object) -> int:
         raise PermissionError(errno.EACCES, "Permission denied")
 

@@ -7,13 +7,22 @@ import botocore.exceptions
 import pytest
 from s3fs.errors import translate_boto_error
 
-from rubert_ood.errors import InputError, OutputError, RubertOodError, SettingsError, StorageUnavailableError
+from rubert_ood.errors import (
+    InputError,
+    OutputError,
+    RubertOodError,
+    SettingsError,
+    StorageUnavailableError,
+)
 from rubert_ood.storage.retry import explained, retried
 
 
 def _s3_error(status: int, code: str) -> OSError:
     """The exception that s3fs makes of an answer of S3."""
-    answer = {"Error": {"Code": code, "Message": "so\n it is"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    answer = {
+        "Error": {"Code": code, "Message": "so\n it is"},
+        "ResponseMetadata": {"HTTPStatusCode": status},
+    }
     return translate_boto_error(botocore.exceptions.ClientError(answer, "PutObject"))
 
 
@@ -28,8 +37,14 @@ def _quick(monkeypatch):
     [
         (FileNotFoundError("x"), "u: no such file, folder or bucket"),
         (_s3_error(404, "NoSuchBucket"), "u: no such file, folder or bucket"),
-        (PermissionError("x"), "u: access denied; check the credentials and the policy of the bucket"),
-        (_s3_error(403, "InvalidAccessKeyId"), "u: access denied; check the credentials and the policy of the bucket"),
+        (
+            PermissionError("x"),
+            "u: access denied; check the credentials and the policy of the bucket",
+        ),
+        (
+            _s3_error(403, "InvalidAccessKeyId"),
+            "u: access denied; check the credentials and the policy of the bucket",
+        ),
         (OSError("two\n  lines"), "u: two lines"),
         (OSError(errno.ENOSPC, "No space left on device"), "u: [Errno 28] No space left on device"),
         (botocore.exceptions.NoCredentialsError(), "u: Unable to locate credentials"),
@@ -72,7 +87,9 @@ def test_what_passes_is_told_apart(error: Exception) -> None:
     assert caught.value.exit_code == 6
 
 
-@pytest.mark.parametrize("error", [_s3_error(501, "NotImplemented"), _s3_error(400, "InvalidArgument")])
+@pytest.mark.parametrize(
+    "error", [_s3_error(501, "NotImplemented"), _s3_error(400, "InvalidArgument")]
+)
 def test_a_request_that_never_will_be_right_does_not_pass(error: Exception) -> None:
     with pytest.raises(InputError), explained("u"):
         raise error
@@ -114,9 +131,10 @@ def test_waits_grow_and_are_random(monkeypatch) -> None:
         operation, _ = _failing(ConnectionResetError(), 8)
         operation("u", 1)
     attempts = [waits[start::8] for start in range(8)]
-    assert [max(wait) <= limit for wait, limit in zip(attempts, [0.5, 1, 2, 4, 8, 15, 15, 15], strict=True)] == [
-        True
-    ] * 8
+    assert [
+        max(wait) <= limit
+        for wait, limit in zip(attempts, [0.5, 1, 2, 4, 8, 15, 15, 15], strict=True)
+    ] == [True] * 8
     assert max(attempts[5]) > 4 * max(attempts[0])
     assert len({round(wait, 6) for wait in attempts[3]}) > 20
 
@@ -127,11 +145,15 @@ def test_it_ends_within_its_time_and_names_the_object(monkeypatch) -> None:
     with pytest.raises(StorageUnavailableError) as caught:
         operation("s3://bucket/key", 1)
     assert time.monotonic() - began < 3
-    assert str(caught.value) == "s3://bucket/key: storage does not answer: no answer (tried for 1 s)"
+    assert (
+        str(caught.value) == "s3://bucket/key: storage does not answer: no answer (tried for 1 s)"
+    )
     assert len(calls) > 3
 
 
-@pytest.mark.parametrize("error", [FileNotFoundError("x"), PermissionError("x"), OSError(errno.ENOSPC, "full")])
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError("x"), PermissionError("x"), OSError(errno.ENOSPC, "full")]
+)
 def test_what_does_not_pass_is_tried_once(error: Exception) -> None:
     operation, calls = _failing(error, 10**6)
     with pytest.raises(InputError):
@@ -141,5 +163,7 @@ def test_what_does_not_pass_is_tried_once(error: Exception) -> None:
 
 def test_a_limit_that_is_no_number_is_named(monkeypatch) -> None:
     monkeypatch.setenv("RUBERT_OOD_RETRY_S", "2 min")
-    with pytest.raises(SettingsError, match="RUBERT_OOD_RETRY_S: '2 min' is not a number of seconds"):
+    with pytest.raises(
+        SettingsError, match="RUBERT_OOD_RETRY_S: '2 min' is not a number of seconds"
+    ):
         retried(lambda uri: None)("u")

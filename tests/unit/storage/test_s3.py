@@ -20,7 +20,9 @@ LIST = (
 )
 BODIES = {
     "list-type": LIST,
-    "uploads": "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>",
+    "uploads": (
+        "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
+    ),
     "uploadId": "<CompleteMultipartUploadResult><ETag>1</ETag></CompleteMultipartUploadResult>",
 }
 
@@ -35,9 +37,19 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str | Non
 
         def answer(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            asked = [name for name in BODIES if name in parse_qs(urlsplit(self.path).query, keep_blank_values=True)]
-            requests.append((" ".join([self.command, *asked]), self.headers.get("x-amz-expected-bucket-owner")))
-            body = BODIES[asked[0]].encode() if asked and self.command != "PUT" else b"data" * (self.command == "GET")
+            asked = [
+                name
+                for name in BODIES
+                if name in parse_qs(urlsplit(self.path).query, keep_blank_values=True)
+            ]
+            requests.append(
+                (" ".join([self.command, *asked]), self.headers.get("x-amz-expected-bucket-owner"))
+            )
+            body = (
+                BODIES[asked[0]].encode()
+                if asked and self.command != "PUT"
+                else b"data" * (self.command == "GET")
+            )
             self.send_response(200)
             self.send_header("ETag", '"1"')
             self.send_header("Content-Length", str(len(body) if self.command != "HEAD" else 4))
@@ -102,7 +114,9 @@ def test_a_client_travels_to_workers_and_reads_their_environment(monkeypatch) ->
     import pickle
 
     monkeypatch.delenv("RUBERT_OOD_BUCKET_OWNER", raising=False)
-    assert isinstance(pickle.loads(pickle.dumps(storage.filesystem("s3://b/x")[0])), OwnedS3FileSystem)
+    assert isinstance(
+        pickle.loads(pickle.dumps(storage.filesystem("s3://b/x")[0])), OwnedS3FileSystem
+    )
 
 
 @pytest.mark.parametrize(
@@ -112,5 +126,7 @@ def test_an_owner_that_is_not_an_account_is_refused(monkeypatch, owner: str) -> 
     monkeypatch.setenv("RUBERT_OOD_BUCKET_OWNER", owner)
     storage.objects._s3.cache_clear()
     for function in (bucket_owner, lambda: storage.read_bytes("s3://b/x")):
-        with pytest.raises(SettingsError, match=r"^RUBERT_OOD_BUCKET_OWNER: .* is not an AWS account, which has 12"):
+        with pytest.raises(
+            SettingsError, match=r"^RUBERT_OOD_BUCKET_OWNER: .* is not an AWS account, which has 12"
+        ):
             function()

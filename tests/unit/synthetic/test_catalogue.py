@@ -62,10 +62,18 @@ def test_schema_and_values(training_set: pa.Table) -> None:
     assert nulls.pop("price") / 10_000 == pytest.approx(0.05, abs=0.02)
     assert set(nulls.values()) == {0}
     assert min(filter(None, training_set["price"].to_pylist())) > 0
-    known_cities = {city["name"] for city in yaml.safe_load((DATA_DIR / "cities.yaml").read_text(encoding="utf-8"))}
+    known_cities = {
+        city["name"]
+        for city in yaml.safe_load((DATA_DIR / "cities.yaml").read_text(encoding="utf-8"))
+    }
     assert set(training_set["city"].to_pylist()) == known_cities
     dates = training_set["published_at"].to_pylist()
-    assert datetime(2026, 6, 1, tzinfo=UTC) <= min(dates) <= max(dates) < datetime(2026, 9, 29, tzinfo=UTC)
+    assert (
+        datetime(2026, 6, 1, tzinfo=UTC)
+        <= min(dates)
+        <= max(dates)
+        < datetime(2026, 9, 29, tzinfo=UTC)
+    )
 
 
 def test_balanced_set_has_200_ads_a_category(training_set: pa.Table) -> None:
@@ -97,17 +105,25 @@ def test_ad_ids_are_unique(training_set: pa.Table) -> None:
 
 def test_about_15_percent_repeat_an_earlier_ad(training_set: pa.Table, texts: list[str]) -> None:
     entries = yaml.safe_load((DATA_DIR / "cities.yaml").read_text(encoding="utf-8"))
-    names = sorted({entry[form] for entry in entries for form in ("name", "in")}, key=len, reverse=True)
+    names = sorted(
+        {entry[form] for entry in entries for form in ("name", "in")}, key=len, reverse=True
+    )
     city = re.compile("|".join(map(re.escape, names)))
     keys = [city.sub("", PHONE.sub("", text)).lower() for text in texts]
-    keys = [f"{category} {key}" for category, key in zip(training_set["category"].to_pylist(), keys, strict=True)]
+    keys = [
+        f"{category} {key}"
+        for category, key in zip(training_set["category"].to_pylist(), keys, strict=True)
+    ]
     assert 1 - len(set(keys)) / len(keys) == pytest.approx(0.15, abs=0.02)
     assert 1 - len(set(texts)) / len(texts) < 0.12  # many re-posts differ in phone or city
 
 
 def test_without_duplicates_texts_hardly_repeat() -> None:
     ads = table(3000, seed=2, duplicate_fraction=0.0)
-    assert len(set(zip(ads["title"].to_pylist(), ads["description"].to_pylist(), strict=True))) > 0.97 * 3000
+    assert (
+        len(set(zip(ads["title"].to_pylist(), ads["description"].to_pylist(), strict=True)))
+        > 0.97 * 3000
+    )
 
 
 def test_lengths_are_heavy_tailed(texts: list[str]) -> None:
@@ -123,7 +139,15 @@ def test_lengths_are_heavy_tailed(texts: list[str]) -> None:
 
 def test_noise_of_real_ads_occurs(training_set: pa.Table, texts: list[str]) -> None:
     everything = "\n".join(texts)
-    forms = [r"\+7 9\d\d \d{3}-", r"8\(9\d\d\)", r"8-9\d\d-", r"\b89\d{9}", r"\+79\d{9}", r"8 9 \d \d \d", r"\d-\d*о"]
+    forms = [
+        r"\+7 9\d\d \d{3}-",
+        r"8\(9\d\d\)",
+        r"8-9\d\d-",
+        r"\b89\d{9}",
+        r"\+79\d{9}",
+        r"8 9 \d \d \d",
+        r"\d-\d*о",
+    ]
     for form in forms:
         assert len(re.findall(form, everything)) >= 10, form
     assert sum("✅" in text or "🔥" in text for text in texts) > 20
@@ -132,7 +156,9 @@ def test_noise_of_real_ads_occurs(training_set: pa.Table, texts: list[str]) -> N
 
 
 def test_a_share_of_ads_hardly_says_what_it_sells(texts: list[str]) -> None:
-    anyones = (DATA_DIR / "phrases.yaml").read_text(encoding="utf-8") + (DATA_DIR / "cities.yaml").read_text("utf-8")
+    anyones = (DATA_DIR / "phrases.yaml").read_text(encoding="utf-8") + (
+        DATA_DIR / "cities.yaml"
+    ).read_text("utf-8")
     anyones_words = set(re.findall(r"[а-яё]{4,}", anyones.lower())) | set(
         re.findall(r"[а-яё]{4,}", anyones.lower().replace("ё", "е"))
     )
@@ -150,16 +176,26 @@ def test_no_ads() -> None:
 
 
 def test_write_catalogue_splits_files_and_row_groups(tmp_path: Path) -> None:
-    uris = write_catalogue(str(tmp_path / "ads"), 2500, seed=9, rows_per_file=1000, row_group_rows=300)
-    assert [Path(uri).name for uri in uris] == ["part-00000.parquet", "part-00001.parquet", "part-00002.parquet"]
-    assert sorted(path.name for path in (tmp_path / "ads").iterdir()) == [Path(uri).name for uri in uris]
+    uris = write_catalogue(
+        str(tmp_path / "ads"), 2500, seed=9, rows_per_file=1000, row_group_rows=300
+    )
+    assert [Path(uri).name for uri in uris] == [
+        "part-00000.parquet",
+        "part-00001.parquet",
+        "part-00002.parquet",
+    ]
+    assert sorted(path.name for path in (tmp_path / "ads").iterdir()) == [
+        Path(uri).name for uri in uris
+    ]
     groups = []
     for uri in uris:
         metadata = pq.read_metadata(uri)
         groups.append([metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)])
         assert metadata.row_group(0).column(0).compression == "ZSTD"
     assert groups == [[300, 300, 300, 100], [300, 300, 300, 100], [300, 200]]
-    written = pa.concat_tables([pq.read_table(uri) for uri in uris]).cast(CATALOGUE_SCHEMA)  # Parquet has no seconds
+    written = pa.concat_tables([pq.read_table(uri) for uri in uris]).cast(
+        CATALOGUE_SCHEMA
+    )  # Parquet has no seconds
     assert written.equals(table(2500, seed=9))
 
 
@@ -171,7 +207,10 @@ def test_hard_cases_have_known_labels_and_are_not_generated(texts: list[str]) ->
     assert not {case.text for case in cases} & {text.strip() for text in texts}
     labels = {case.text: case.label for case in cases}
     assert labels["Продам валик для покраски стен в доме"] == "Ремонт и стройматериалы"
-    assert labels["Шлифовка стен, укладка плитки и стяжка пола — работаем по договору"] == "Услуги ремонта"
+    assert (
+        labels["Шлифовка стен, укладка плитки и стяжка пола — работаем по договору"]
+        == "Услуги ремонта"
+    )
     assert labels["Планшет Apple iPad Pro 2021, 11 дюймов"] == "Планшеты"
     assert labels["Дом с земельным участком 15 соток в Твери"] == "Дома и дачи — продажа"
     assert labels["Отдам даром диван б/у, самовывоз"] == "Мебель"
@@ -201,7 +240,9 @@ def test_phrase_slots() -> None:
     rng = Random(1)
     phrase = Phrase("{item} {a|b} {2-6/2} {color}!", {"color": ["red", "blue"]})
     rendered = {phrase.render(rng, {"item": "cup"}) for _ in range(500)}
-    assert rendered == {f"cup {x} {n} {c}!" for x in "ab" for n in (2, 4, 6) for c in ("red", "blue")}
+    assert rendered == {
+        f"cup {x} {n} {c}!" for x in "ab" for n in (2, 4, 6) for c in ("red", "blue")
+    }
 
 
 def test_every_phrase_of_the_lexicons_renders() -> None:
@@ -211,7 +252,9 @@ def test_every_phrase_of_the_lexicons_renders() -> None:
     for file_name in ("taxonomy.yaml", "phrases.yaml"):
         content = "\n".join((DATA_DIR / file_name).read_text(encoding="utf-8").splitlines()[6:])
         for slot in re.findall(r"\{([^{}]*)\}", content):
-            assert "|" in slot or re.fullmatch(r"\d+-\d+(/\d+)?", slot) or slot in names, f"{file_name}: {{{slot}}}"
+            assert "|" in slot or re.fullmatch(r"\d+-\d+(/\d+)?", slot) or slot in names, (
+                f"{file_name}: {{{slot}}}"
+            )
 
 
 def test_misspell_makes_one_small_error() -> None:
@@ -219,7 +262,11 @@ def test_misspell_makes_one_small_error() -> None:
     for word in ("холодильник", "стиральная"):
         for _ in range(200):
             assert abs(len(misspell(word, rng)) - len(word)) <= 1
-    assert {misspell(word, rng) for word in ("дом", "i7-8550", "\x01")} == {"дом", "i7-8550", "\x01"}
+    assert {misspell(word, rng) for word in ("дом", "i7-8550", "\x01")} == {
+        "дом",
+        "i7-8550",
+        "\x01",
+    }
 
 
 def test_roughen_leaves_a_careful_seller_alone() -> None:

@@ -7,7 +7,12 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from rubert_ood.classifier.classifier import max_positions
 from rubert_ood.synthetic.small_bert import build_small_bert
 
-TEXTS = ["продается угловой диван", "продается новый диван", "сдается квартира с балконом", "квартира и диван"] * 5
+TEXTS = [
+    "продается угловой диван",
+    "продается новый диван",
+    "сдается квартира с балконом",
+    "квартира и диван",
+] * 5
 
 
 def _sha256(folder: str) -> dict[str, str]:
@@ -26,10 +31,19 @@ def test_the_same_seed_gives_the_same_weights(tmp_path):
     first, second, other = (
         _sha256(_build(tmp_path / name, seed=seed)) for name, seed in (("a", 1), ("b", 1), ("c", 2))
     )
-    for name in ("model.safetensors", "config.json", "tokenizer_config.json"):  # the numbering of word pieces varies
+    for name in (
+        "model.safetensors",
+        "config.json",
+        "tokenizer_config.json",
+    ):  # the numbering of word pieces varies
         assert first[name] == second[name]
     assert first["model.safetensors"] != other["model.safetensors"]
-    assert set(first) == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    assert set(first) == {
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
 
 
 def test_the_sizes_are_those_asked_for(tmp_path):
@@ -56,7 +70,9 @@ def test_its_vocabulary_is_that_of_the_texts(tmp_path):
 
 def test_letters_with_marks_stay_themselves(tmp_path):
     texts = ["ёлка и йод", "чёрный чай", "ёлка", "йод"] * 5
-    tokenizer = AutoTokenizer.from_pretrained(build_small_bert(texts, str(tmp_path), vocab_size=200, hidden_size=16))
+    tokenizer = AutoTokenizer.from_pretrained(
+        build_small_bert(texts, str(tmp_path), vocab_size=200, hidden_size=16)
+    )
     assert tokenizer.tokenize("Ёлка Йод") == ["ёлка", "йод"]
 
 
@@ -66,5 +82,7 @@ def test_padding_does_not_change_the_answer(tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     with torch.no_grad():
         alone = network(**tokenizer("диван", return_tensors="pt")).logits[0]
-        padded = network(**tokenizer(["диван", TEXTS[0]], padding=True, return_tensors="pt")).logits[0]
+        padded = network(
+            **tokenizer(["диван", TEXTS[0]], padding=True, return_tensors="pt")
+        ).logits[0]
     torch.testing.assert_close(alone, padded, atol=1e-6, rtol=1e-5)

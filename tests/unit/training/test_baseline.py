@@ -7,14 +7,22 @@ from rubert_ood.ads.dataset import LabelledAds
 from rubert_ood.training.baseline import baseline_metrics
 
 TRAIN = LabelledAds(
-    ["новый диван", "старый диван", "новый диван серый", "котёнок рыжий", "котёнок ищет дом", "рыжий котёнок мальчик"],
+    [
+        "новый диван",
+        "старый диван",
+        "новый диван серый",
+        "котёнок рыжий",
+        "котёнок ищет дом",
+        "рыжий котёнок мальчик",
+    ],
     np.array([0, 0, 0, 1, 1, 1]),
 )
 
 
 def test_metrics_of_a_test_set_with_one_error_by_hand():
     test = LabelledAds(["диван новый", "диван", "котёнок", "котёнок рыжий"], np.array([0, 0, 1, 0]))
-    # predicted 0 0 1 1: class 0 has precision 1, recall 2/3, F1 0.8; class 1 has precision 1/2, recall 1, F1 2/3
+    # predicted 0 0 1 1: class 0 has precision 1, recall 2/3, F1 0.8; class 1 has precision 1/2,
+    # recall 1, F1 2/3
     got = baseline_metrics(TRAIN, test)
     assert got == {"accuracy": pytest.approx(0.75), "macro_f1": pytest.approx((0.8 + 2 / 3) / 2)}
 
@@ -22,7 +30,10 @@ def test_metrics_of_a_test_set_with_one_error_by_hand():
 def test_equals_the_two_feature_sets_put_side_by_side_by_hand(ads, ad_texts):
     names = sorted(set(ads["category"].to_pylist()))
     labels_N = np.array([names.index(name) // 10 for name in ads["category"].to_pylist()])
-    train, test = LabelledAds(ad_texts[:300], labels_N[:300]), LabelledAds(ad_texts[300:], labels_N[300:])
+    train, test = (
+        LabelledAds(ad_texts[:300], labels_N[:300]),
+        LabelledAds(ad_texts[300:], labels_N[300:]),
+    )
 
     train_parts, test_parts = [], []
     for options in ({"ngram_range": (1, 2)}, {"analyzer": "char_wb", "ngram_range": (3, 5)}):

@@ -30,8 +30,13 @@ def _checkpoint(folder, epoch):
 def test_history_is_whole_though_the_newest_checkpoint_is_not_among_the_best(tmp_path):
     """Ray Train lists the two best; the newest of four epochs may be neither."""
     two, three, four = (_checkpoint(tmp_path / str(epoch), epoch) for epoch in (2, 3, 4))
-    best = [(two, {"valid_macro_f1": 0.9, "epoch": 2}), (three, {"valid_macro_f1": 0.95, "epoch": 3})]
-    trained = _best_checkpoint(SimpleNamespace(best_checkpoints=best, checkpoint=four), str(tmp_path), str(tmp_path))
+    best = [
+        (two, {"valid_macro_f1": 0.9, "epoch": 2}),
+        (three, {"valid_macro_f1": 0.95, "epoch": 3}),
+    ]
+    trained = _best_checkpoint(
+        SimpleNamespace(best_checkpoints=best, checkpoint=four), str(tmp_path), str(tmp_path)
+    )
     assert [entry["epoch"] for entry in trained.history] == [1, 2, 3, 4]
     assert trained.epoch == 3
     assert trained.checkpoint_uri == str(tmp_path / "3")
@@ -48,7 +53,9 @@ def test_equal_scores_take_the_earlier_epoch(tmp_path):
 
 def test_a_run_without_a_checkpoint_is_an_error(tmp_path):
     with pytest.raises(RubertOodError, match="reported no checkpoint"):
-        _best_checkpoint(SimpleNamespace(best_checkpoints=[], checkpoint=None, path="x"), "", str(tmp_path))
+        _best_checkpoint(
+            SimpleNamespace(best_checkpoints=[], checkpoint=None, path="x"), "", str(tmp_path)
+        )
 
 
 class _WrappedError(Exception):
@@ -65,16 +72,56 @@ LOST = RuntimeError("Connection closed by peer [127.0.0.1]")
 @pytest.mark.parametrize(
     ("causes", "kind", "code", "line"),
     [
-        ([SettingsError("optimiser.learning_rate: lower it")], SettingsError, 2, "optimiser.learning_rate: lower it"),
+        (
+            [SettingsError("optimiser.learning_rate: lower it")],
+            SettingsError,
+            2,
+            "optimiser.learning_rate: lower it",
+        ),
         ([BundleError("x: damaged")], BundleError, 2, "x: damaged"),
         ([LOST, BundleError("x: damaged")], BundleError, 2, "x: damaged"),
-        ([ValueError("a\nb")], RubertOodError, 1, "training v1 failed, and would fail again: ValueError: b"),
-        ([LOST, TypeError("t")], RubertOodError, 1, "training v1 failed, and would fail again: TypeError: t"),
-        ([KeyError("k")], RubertOodError, 1, "training v1 failed, and would fail again: KeyError: 'k'"),
-        ([torch.OutOfMemoryError("CUDA")], SettingsError, 2, "optimiser.batch_size: the memory of the GPU"),
-        ([LOST], PartialRunError, 6, "training v1 stopped, the same version goes on .*: RuntimeError: Connection cl"),
-        ([OSError("disk full")], PartialRunError, 6, "training v1 stopped, .* newest checkpoint: OSError: disk full"),
-        ([StorageUnavailableError("s3: slow")], PartialRunError, 6, "training v1 stopped, .*: s3: slow"),
+        (
+            [ValueError("a\nb")],
+            RubertOodError,
+            1,
+            "training v1 failed, and would fail again: ValueError: b",
+        ),
+        (
+            [LOST, TypeError("t")],
+            RubertOodError,
+            1,
+            "training v1 failed, and would fail again: TypeError: t",
+        ),
+        (
+            [KeyError("k")],
+            RubertOodError,
+            1,
+            "training v1 failed, and would fail again: KeyError: 'k'",
+        ),
+        (
+            [torch.OutOfMemoryError("CUDA")],
+            SettingsError,
+            2,
+            "optimiser.batch_size: the memory of the GPU",
+        ),
+        (
+            [LOST],
+            PartialRunError,
+            6,
+            "training v1 stopped, the same version goes on .*: RuntimeError: Connection cl",
+        ),
+        (
+            [OSError("disk full")],
+            PartialRunError,
+            6,
+            "training v1 stopped, .* newest checkpoint: OSError: disk full",
+        ),
+        (
+            [StorageUnavailableError("s3: slow")],
+            PartialRunError,
+            6,
+            "training v1 stopped, .*: s3: slow",
+        ),
     ],
 )
 def test_a_failure_that_would_come_again_is_not_one_to_go_on_from(causes, kind, code, line):

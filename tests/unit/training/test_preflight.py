@@ -1,4 +1,5 @@
-"""What would fail in every attempt to train is one line before the first; no Ray is started here."""
+"""What would fail in every attempt to train is one line before the first; no Ray is started
+here."""
 
 import dataclasses
 import json
@@ -67,11 +68,16 @@ def test_a_base_model_that_fits_passes_and_says_which_weights_are_new(dataset, s
     ]
 
 
-@pytest.mark.parametrize(("num_valid", "num_calibration", "name"), [(1, None, "valid"), (6, 1, "calibration")])
+@pytest.mark.parametrize(
+    ("num_valid", "num_calibration", "name"), [(1, None, "valid"), (6, 1, "calibration")]
+)
 def test_one_row_to_calibrate_on_is_too_few(dataset, settings, num_valid, num_calibration, name):
     calibration = None if num_calibration is None else part(num_calibration)
     few = dataclasses.replace(dataset, valid=part(num_valid), calibration=calibration)
-    assert _line(SchemaError, few, settings) == f"thresholds need at least 2 {name} ads with text, found 1: give more"
+    assert (
+        _line(SchemaError, few, settings)
+        == f"thresholds need at least 2 {name} ads with text, found 1: give more"
+    )
 
 
 def test_one_valid_row_beside_a_calibration_of_its_own_is_enough(dataset, settings):
@@ -93,13 +99,23 @@ def test_fewer_ads_than_a_batch_of_every_worker(dataset, settings):
 
 def test_more_tokens_than_positions(dataset, settings):
     long = settings.model_copy(update={"optimiser": OptimiserSettings(max_length=513)})
-    assert _line(SettingsError, dataset, long) == "optimiser.max_length: 513 is over the model's 512 tokens; lower it"
+    assert (
+        _line(SettingsError, dataset, long)
+        == "optimiser.max_length: 513 is over the model's 512 tokens; lower it"
+    )
 
 
 def test_a_tokenizer_without_pad_token(dataset, settings, checkpoint):
-    edit(checkpoint, "tokenizer_config.json", del_pad_token=0, tokenizer_class="PreTrainedTokenizerFast")
-    assert _line(BundleError, dataset, settings) == (
-        f"{checkpoint}: its tokenizer has no pad token; name one (pad_token) in tokenizer_config.json"
+    edit(
+        checkpoint,
+        "tokenizer_config.json",
+        del_pad_token=0,
+        tokenizer_class="PreTrainedTokenizerFast",
+    )
+    assert (
+        _line(BundleError, dataset, settings)
+        == f"{checkpoint}: its tokenizer has no pad token; name one (pad_token) in"
+        " tokenizer_config.json"
     )
 
 
@@ -110,37 +126,58 @@ def test_ids_beyond_the_embedding(dataset, settings, checkpoint):
     save_file(weights, checkpoint / "model.safetensors", {"format": "pt"})
     edit(checkpoint, "config.json", vocab_size=300)
     largest = max(load_tokenizer(str(checkpoint)).get_vocab().values())
-    assert _line(BundleError, dataset, settings) == (
-        f"{checkpoint}: the ids of its tokenizer reach {largest}, its network has embeddings for 0..299; "
-        "use the tokenizer that belongs to it"
+    assert (
+        _line(BundleError, dataset, settings)
+        == f"{checkpoint}: the ids of its tokenizer reach {largest}, its network has embeddings for"
+        " 0..299; use the tokenizer that belongs to it"
     )
 
 
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        (3, "lacks, or has in another shape, 16 weight(s), bert.encoder.layer.2.attention.output.LayerNorm.bias"),
-        (1, "has beside what config.json describes 16 weight(s), bert.encoder.layer.1.attention.output.LayerNorm.bias"),
+        (
+            3,
+            (
+                "lacks, or has in another shape, 16 weight(s),"
+                " bert.encoder.layer.2.attention.output.LayerNorm.bias"
+            ),
+        ),
+        (
+            1,
+            (
+                "has beside what config.json describes 16 weight(s),"
+                " bert.encoder.layer.1.attention.output.LayerNorm.bias"
+            ),
+        ),
     ],
 )
 def test_layers_that_are_not_there_or_too_many(dataset, settings, checkpoint, layers, message):
     edit(checkpoint, "config.json", num_hidden_layers=layers)
-    assert _line(BundleError, dataset, settings) == f"{checkpoint}: the checkpoint {message} for one; use a whole one"
+    assert (
+        _line(BundleError, dataset, settings)
+        == f"{checkpoint}: the checkpoint {message} for one; use a whole one"
+    )
 
 
 def test_weights_that_are_not_finite(dataset, settings, checkpoint):
     weights = load_file(checkpoint / "model.safetensors")
     weights["bert.encoder.layer.0.output.dense.bias"][3] = float("inf")
     save_file(weights, checkpoint / "model.safetensors", {"format": "pt"})
-    assert "weight bert.encoder.layer.0.output.dense.bias holds numbers that are not finite" in _line(
-        BundleError, dataset, settings
+    assert (
+        "weight bert.encoder.layer.0.output.dense.bias holds numbers that are not finite"
+        in _line(BundleError, dataset, settings)
     )
 
 
-def test_a_network_that_fails_on_long_texts_is_found_by_running_it(dataset, settings, checkpoint, monkeypatch):
+def test_a_network_that_fails_on_long_texts_is_found_by_running_it(
+    dataset, settings, checkpoint, monkeypatch
+):
     monkeypatch.setattr(preflight, "max_positions", lambda uri: 4096)
     long = settings.model_copy(update={"optimiser": OptimiserSettings(max_length=600)})
-    assert _line(BundleError, dataset, long).startswith(f"{checkpoint}: its network fails on a text of 600 tokens: ")
+    assert _line(BundleError, dataset, long).startswith(
+        f"{checkpoint}: its network fails on a text of 600 tokens: "
+    )
 
 
 def test_a_base_model_that_is_not_there(dataset, settings):
@@ -149,7 +186,9 @@ def test_a_base_model_that_is_not_there(dataset, settings):
 
 
 @pytest.mark.parametrize("kind", [BertModel, BertForPreTraining, AutoModelForMaskedLM])
-def test_a_checkpoint_of_another_task_gets_a_head_and_keeps_its_encoder(small_checkpoint, tmp_path, caplog, kind):
+def test_a_checkpoint_of_another_task_gets_a_head_and_keeps_its_encoder(
+    small_checkpoint, tmp_path, caplog, kind
+):
     torch.manual_seed(0)
     kind.from_pretrained(small_checkpoint).save_pretrained(tmp_path)
     caplog.set_level("INFO")
@@ -158,7 +197,9 @@ def test_a_checkpoint_of_another_task_gets_a_head_and_keeps_its_encoder(small_ch
     for name, weight in network.bert.encoder.state_dict().items():
         assert torch.equal(weight, before[f"bert.encoder.{name}"]), name
     (line,) = [record.getMessage() for record in caplog.records]
-    pooler = "bert.pooler.dense.bias, bert.pooler.dense.weight, " if kind is AutoModelForMaskedLM else ""
+    pooler = (
+        "bert.pooler.dense.bias, bert.pooler.dense.weight, " if kind is AutoModelForMaskedLM else ""
+    )
     assert line.endswith(f": {pooler}classifier.bias, classifier.weight")
 
 
@@ -177,7 +218,9 @@ SMALL = {"vocab_size": 40, "num_hidden_layers": 1, "num_attention_heads": 2, "in
     ],
 )
 def test_other_encoders_get_a_head_and_come_back_whole(tmp_path, model_type, sizes):
-    AutoModel.from_config(AutoConfig.for_model(model_type, **sizes)).save_pretrained(tmp_path / "encoder")
+    AutoModel.from_config(AutoConfig.for_model(model_type, **sizes)).save_pretrained(
+        tmp_path / "encoder"
+    )
     network = load_network(str(tmp_path / "encoder"), LABELS)
     network.save_pretrained(tmp_path / "classifier")
     again = load_network(str(tmp_path / "classifier"))
@@ -189,14 +232,25 @@ def test_other_encoders_get_a_head_and_come_back_whole(tmp_path, model_type, siz
 def test_weights_of_another_architecture_are_refused(tmp_path, checkpoint, dataset, settings):
     RobertaModel(RobertaConfig(**SMALL, hidden_size=16)).save_pretrained(tmp_path / "other")
     shutil.copyfile(tmp_path / "other" / "model.safetensors", checkpoint / "model.safetensors")
-    assert "the checkpoint lacks, or has in another shape, " in _line(BundleError, dataset, settings)
+    assert "the checkpoint lacks, or has in another shape, " in _line(
+        BundleError, dataset, settings
+    )
 
 
 def test_a_classifier_with_a_layer_missing_is_never_loaded_with_random_numbers(checkpoint):
     weights = load_file(checkpoint / "model.safetensors")
-    for name in ("classifier.weight", "bert.pooler.dense.weight", "bert.encoder.layer.0.output.dense.weight"):
-        save_file({key: value for key, value in weights.items() if key != name}, checkpoint / "model.safetensors")
-        with pytest.raises(BundleError, match=rf"lacks, or has in another shape, 1 weight\(s\), {name} for one"):
+    for name in (
+        "classifier.weight",
+        "bert.pooler.dense.weight",
+        "bert.encoder.layer.0.output.dense.weight",
+    ):
+        save_file(
+            {key: value for key, value in weights.items() if key != name},
+            checkpoint / "model.safetensors",
+        )
+        with pytest.raises(
+            BundleError, match=rf"lacks, or has in another shape, 1 weight\(s\), {name} for one"
+        ):
             load_network(str(checkpoint))
 
 

@@ -1,4 +1,5 @@
-"""A backfill that the gate refuses; days that go well, and the pointers, are tested on a real Ray in tests/ray."""
+"""A backfill that the gate refuses; days that go well, and the pointers, are tested on a real Ray
+in tests/ray."""
 
 import json
 from contextlib import nullcontext
@@ -21,15 +22,26 @@ pytestmark = pytest.mark.usefixtures("without_ray")
 def test_too_much_churn_is_refused_and_the_rest_goes_on(ads, bundle, tmp_path, monkeypatch):
     """The new bundle trusts nothing, so every ad becomes Other; the day before has no input."""
     monkeypatch.setattr(workflow, "ray_session", nullcontext)
-    doubtful = replace(bundle.fitted, decision=bundle.fitted.decision.model_copy(update={"tau_other": 1.0}))
+    doubtful = replace(
+        bundle.fitted, decision=bundle.fitted.decision.model_copy(update={"tau_other": 1.0})
+    )
     other = derive_bundle(bundle, str(tmp_path / "doubtful"), fitted=doubtful)
     write_parquet(tmp_path / "in" / "2026-11-20" / "a.parquet", ads.slice(0, 60))
     open_gate = GateSettings(
-        max_error_rate=1, max_ood_rate=1, max_other_rate=1, max_class_shift=1, max_duplicate_rate=1, max_churn=0.3
+        max_error_rate=1,
+        max_ood_rate=1,
+        max_other_rate=1,
+        max_class_shift=1,
+        max_duplicate_rate=1,
+        max_churn=0.3,
     )
     shared = {"output_uri": str(tmp_path / "out"), "gate": open_gate}
     source = tmp_path / "in" / "2026-11-20"
-    night = score(ScoreSettings(**shared, bundle_uri=bundle.uri, input_uri=str(source), run_date=date(2026, 11, 20)))
+    night = score(
+        ScoreSettings(
+            **shared, bundle_uri=bundle.uri, input_uri=str(source), run_date=date(2026, 11, 20)
+        )
+    )
     pointer = (tmp_path / "out" / "latest.json").read_text()
     settings = BackfillSettings(
         **shared,
@@ -38,7 +50,9 @@ def test_too_much_churn_is_refused_and_the_rest_goes_on(ads, bundle, tmp_path, m
         from_date=date(2026, 11, 19),
         to_date=date(2026, 11, 20),
     )
-    with pytest.raises(RubertOodError, match=r"2 of 2 day\(s\) failed, the worst: .*gate\.max_churn") as failure:
+    with pytest.raises(
+        RubertOodError, match=r"2 of 2 day\(s\) failed, the worst: .*gate\.max_churn"
+    ) as failure:
         workflow.backfill(settings)
     assert failure.value.exit_code == 5
     assert (tmp_path / "out" / "latest.json").read_text() == pointer

@@ -1,4 +1,5 @@
-"""A bundle that only its loading gives away ends every job with exit 2, and no shard is set aside for it."""
+"""A bundle that only its loading gives away ends every job with exit 2, and no shard is set aside
+for it."""
 
 import json
 import logging
@@ -26,15 +27,24 @@ def copy(bundle, tmp_path) -> Path:
 
 
 def _infinite(folder: Path) -> None:
-    edit_arrays(folder, "model.safetensors", lambda arrays: arrays["bert.pooler.dense.bias"].fill(np.inf))
+    edit_arrays(
+        folder, "model.safetensors", lambda arrays: arrays["bert.pooler.dense.bias"].fill(np.inf)
+    )
 
 
 def _no_pad_token(folder: Path) -> None:
-    edit(folder, "tokenizer_config.json", del_pad_token=0, tokenizer_class="PreTrainedTokenizerFast")
+    edit(
+        folder, "tokenizer_config.json", del_pad_token=0, tokenizer_class="PreTrainedTokenizerFast"
+    )
 
 
 def _other_encoder(folder: Path) -> None:
-    edit(folder, "config.json", model_type="electra", architectures=["ElectraForSequenceClassification"])
+    edit(
+        folder,
+        "config.json",
+        model_type="electra",
+        architectures=["ElectraForSequenceClassification"],
+    )
 
 
 def _activation(folder: Path) -> None:
@@ -50,14 +60,19 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_run_stops_with_exit_2_and_does_not_say_that_it_goes_on(without_ray, copy, ads, tmp_path, monkeypatch, name):
+def test_a_run_stops_with_exit_2_and_does_not_say_that_it_goes_on(
+    without_ray, copy, ads, tmp_path, monkeypatch, name
+):
     monkeypatch.setattr(workflow, "run_html", lambda *_: pytest.fail("the run has no report"))
     change, message = FAULTS[name]
     change(copy)
     sign(copy)
     write_parquet(tmp_path / "in" / "a.parquet", ads.slice(0, 40))
     settings = ScoreSettings(
-        input_uri=str(tmp_path / "in"), bundle_uri=str(copy), output_uri=str(tmp_path / "out"), shard_rows=20
+        input_uri=str(tmp_path / "in"),
+        bundle_uri=str(copy),
+        output_uri=str(tmp_path / "out"),
+        shard_rows=20,
     )
     with pytest.raises(RubertOodError, match=message) as caught:
         score(settings)

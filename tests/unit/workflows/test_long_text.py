@@ -21,7 +21,13 @@ from rubert_ood.ood.outputs import Outputs
 from rubert_ood.runs.manifest import make_manifest
 from rubert_ood.runs.verify import verify_run
 from rubert_ood.scoring.planning import make_plan
-from rubert_ood.settings import DecisionSettings, FitSettings, LongTextSettings, PredictSettings, ScoreSettings
+from rubert_ood.settings import (
+    DecisionSettings,
+    FitSettings,
+    LongTextSettings,
+    PredictSettings,
+    ScoreSettings,
+)
 from rubert_ood.synthetic.small_bert import build_small_bert
 from rubert_ood.workflows.predict import predict, predict_texts
 
@@ -56,18 +62,21 @@ def _ad(rng: np.random.Generator, length: int, word: str | None, position: int =
 
 @pytest.fixture(scope="module")
 def ads() -> tuple[list[str], np.ndarray]:
-    """Short ads, each with the word of its class somewhere among the filler; every fourth pair has none."""
+    """Short ads, each with the word of its class somewhere among the filler; every fourth pair has
+    none."""
     rng = np.random.default_rng(0)
     labels_N = np.arange(NUM_ADS) % 2
     lengths = rng.integers(5, 190, size=NUM_ADS)
     words = [None if n % 8 > 5 else BEARING[n % 2] for n in range(NUM_ADS)]
-    return [_ad(rng, n, word, rng.integers(n)) for n, word in zip(lengths, words, strict=True)], labels_N
+    return [
+        _ad(rng, n, word, rng.integers(n)) for n, word in zip(lengths, words, strict=True)
+    ], labels_N
 
 
 @pytest.fixture(scope="module")
 def checkpoint(ads, tmp_path_factory) -> str:
-    """A BERT of one layer that attends to all tokens alike and looks for the two words; for filler it says the first
-    class, by its bias."""
+    """A BERT of one layer that attends to all tokens alike and looks for the two words; for filler
+    it says the first class, by its bias."""
     folder = str(tmp_path_factory.mktemp("long"))
     build_small_bert(ads[0], folder, vocab_size=300, hidden_size=32, num_layers=1, num_heads=1)
     tokenizer, network = load_tokenizer(folder), load_network(folder, LABELS)
@@ -82,7 +91,9 @@ def checkpoint(ads, tmp_path_factory) -> str:
             words[tokenizer.convert_tokens_to_ids(token)] = 10 * torch.eye(32)[number]
         attention = network.bert.encoder.layer[0].attention
         attention.self.value.weight.copy_(torch.eye(32))
-        attention.self.value.weight[:2, :2] = torch.tensor([[50.0, -50.0], [-50.0, 50.0]])  # filler has both alike
+        attention.self.value.weight[:2, :2] = torch.tensor(
+            [[50.0, -50.0], [-50.0, 50.0]]
+        )  # filler has both alike
         attention.output.dense.weight.copy_(torch.eye(32))
         network.bert.pooler.dense.weight.copy_(torch.eye(32))
         network.classifier.weight[0, :2] = torch.tensor([3.0, -3.0])
@@ -95,7 +106,9 @@ def checkpoint(ads, tmp_path_factory) -> str:
 def bundles(ads, checkpoint, tmp_path_factory) -> dict[str, str]:
     """The same model fitted and written both ways; by mode."""
     texts, labels_N = ads
-    classifier = Classifier(load_network(checkpoint), load_tokenizer(checkpoint), choose_device(False))
+    classifier = Classifier(
+        load_network(checkpoint), load_tokenizer(checkpoint), choose_device(False)
+    )
     uris = {}
     for long_text in (LongTextSettings(), CHUNK):
         read = windows.cut(classifier.tokenizer, texts, max_length=MAX_LENGTH, long_text=long_text)
@@ -109,7 +122,9 @@ def bundles(ads, checkpoint, tmp_path_factory) -> dict[str, str]:
         )
         uris[long_text.mode] = write_bundle(
             str(tmp_path_factory.mktemp("bundle") / long_text.mode),
-            checkpoint_dir=shutil.copytree(checkpoint, tmp_path_factory.mktemp("copy"), dirs_exist_ok=True),
+            checkpoint_dir=shutil.copytree(
+                checkpoint, tmp_path_factory.mktemp("copy"), dirs_exist_ok=True
+            ),
             fitted=fitted,
             cleaner=TextCleaner(),
             max_length=MAX_LENGTH,
@@ -129,7 +144,9 @@ def late(checkpoint) -> str:
 
 
 def test_a_word_behind_token_196_changes_the_label_with_chunk_only(bundles, late):
-    (truncated,), (chunked,) = (predict_texts(load_bundle(bundles[mode]), [late]) for mode in ("truncate", "chunk"))
+    (truncated,), (chunked,) = (
+        predict_texts(load_bundle(bundles[mode]), [late]) for mode in ("truncate", "chunk")
+    )
     assert (truncated["label"], chunked["label"]) == tuple(LABELS)
     assert (truncated["num_chunks"], truncated["is_cut"], truncated["num_tokens"]) == (1, True, 196)
     assert (chunked["num_chunks"], chunked["is_cut"]) == (2, False)
@@ -139,30 +156,51 @@ def test_a_word_behind_token_196_changes_the_label_with_chunk_only(bundles, late
 def test_prediction_says_what_it_read(bundles, late, capsys):
     def lines(mode: str, text: str) -> list[str]:
         predict(PredictSettings(bundle_uri=bundles[mode], texts=[text]))
-        return [line.strip() for line in capsys.readouterr().out.splitlines() if "window" in line or "cut:" in line]
+        return [
+            line.strip()
+            for line in capsys.readouterr().out.splitlines()
+            if "window" in line or "cut:" in line
+        ]
 
     assert lines("chunk", "кошка") == []
     assert lines("chunk", late) == ["2 windows"]
-    assert lines("chunk", f"{late} " * 5) == ["3 windows", "cut: only the first 488 tokens were read"]
+    assert lines("chunk", f"{late} " * 5) == [
+        "3 windows",
+        "cut: only the first 488 tokens were read",
+    ]
     assert lines("truncate", late) == ["cut: only the first 196 tokens were read"]
 
 
 @pytest.mark.parametrize("mode", ["truncate", "chunk"])
-def test_a_run_reads_ads_as_prediction_does_and_counts_what_it_cut(bundles, late, score_plan, tmp_path, mode):
+def test_a_run_reads_ads_as_prediction_does_and_counts_what_it_cut(
+    bundles, late, score_plan, tmp_path, mode
+):
     rng = np.random.default_rng(1)
-    texts = [late, "кошка", "", f"{late} " * 5, late, *(_ad(rng, n, "диван", n - 1) for n in (3, 180, 400))]
+    texts = [
+        late,
+        "кошка",
+        "",
+        f"{late} " * 5,
+        late,
+        *(_ad(rng, n, "диван", n - 1) for n in (3, 180, 400)),
+    ]
     (tmp_path / "in").mkdir()
     table = pa.table({"ad_id": [str(n) for n in range(len(texts))], "description": texts})
     pq.write_table(table, tmp_path / "in" / "ads.parquet")
     bundle = load_bundle(bundles[mode])
     settings = ScoreSettings(
-        input_uri=str(tmp_path / "in"), bundle_uri=bundle.uri, output_uri=str(tmp_path / "out"), embedding=True
+        input_uri=str(tmp_path / "in"),
+        bundle_uri=bundle.uri,
+        output_uri=str(tmp_path / "out"),
+        embedding=True,
     )
     plan = make_plan(settings, bundle)
     (receipt,) = score_plan(plan)
     part = pq.read_table(Path(plan.run_uri) / plan.shards[0].part_name).to_pylist()
     classifier = Classifier.load(bundle.folder)
-    read = windows.cut(classifier.tokenizer, texts, max_length=MAX_LENGTH, long_text=bundle.long_text)
+    read = windows.cut(
+        classifier.tokenizer, texts, max_length=MAX_LENGTH, long_text=bundle.long_text
+    )
     _, cls_NH = windows.run(classifier, read, token_budget=4096)
     for row, alone, cls in zip(part, predict_texts(bundle, texts), cls_NH, strict=True):
         if alone["status"] == "empty":

@@ -19,7 +19,10 @@ NUM_ADS = 300
 def settings(ads, bundle, tmp_path) -> PlanSettings:
     for name, start, stop in (("a", 0, 200), ("b", 200, NUM_ADS)):
         write_parquet(
-            tmp_path / "in" / f"{name}.parquet", ads.slice(start, stop - start), row_group_size=50, compression="none"
+            tmp_path / "in" / f"{name}.parquet",
+            ads.slice(start, stop - start),
+            row_group_size=50,
+            compression="none",
         )
     return PlanSettings(
         input_uri=str(tmp_path / "in"),
@@ -39,10 +42,14 @@ def test_an_estimate_is_printed_and_nothing_is_written(settings, caplog, tmp_pat
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
     assert "0.1 ads/s in fp32 on this machine" in caplog.text
     # 300 ads at 0.05 ads/s are 6,000 s of one node
-    assert "300 ads, about 9,000 tokens, 3 parts: 50 min on 2 such node(s), 300 s on 20" in caplog.text
+    assert (
+        "300 ads, about 9,000 tokens, 3 parts: 50 min on 2 such node(s), 300 s on 20" in caplog.text
+    )
 
 
-@pytest.mark.parametrize(("hours", "text"), [(0.01, "36 s"), (0.5, "30 min"), (1.99, "119 min"), (1234.5, "1,234.5 h")])
+@pytest.mark.parametrize(
+    ("hours", "text"), [(0.01, "36 s"), (0.5, "30 min"), (1.99, "119 min"), (1234.5, "1,234.5 h")]
+)
 def test_durations_are_readable(hours, text):
     assert _duration(hours) == text
 
@@ -60,7 +67,9 @@ def test_a_long_calibration_scores_every_ad_once(settings, bundle, ads):
     estimate = calibrate(run_plan, bundle, for_s=1e9)
     pairs = zip(ads["title"].to_pylist(), ads["description"].to_pylist(), strict=True)
     texts = [bundle.cleaner.clean(ad_text(*pair)) for pair in pairs][:NUM_ADS]
-    ids = load_tokenizer(bundle.folder)(texts, truncation=True, max_length=bundle.max_length)["input_ids"]
+    ids = load_tokenizer(bundle.folder)(texts, truncation=True, max_length=bundle.max_length)[
+        "input_ids"
+    ]
     # shards of 100 rows are pieces of their own, and a text is computed once in each
     folded = sum(
         len(dict(zip(texts[start : start + 100], ids[start : start + 100], strict=True))[text])

@@ -18,25 +18,52 @@ HOSTILE = "диван\x1b[2J\u202e \U0001f6cb é"
 @pytest.fixture(autouse=True)
 def _made_up(monkeypatch: pytest.MonkeyPatch) -> None:
     def predict_texts(bundle: Any, texts: list[str]) -> list[dict[str, Any]]:
-        shared = {"status": "ok", "confidence": 0.9, "is_ood": False, "ood_distance": 1.0, "ood_z": 0.0, "ood_p": 0.5}
-        sizes = {"num_tokens": 3, "num_chunks": 2, "is_cut": True, "sub_label": "углов\x07ые", "sub_confidence": 0.5}
-        labels = {"label": "мебель\x1b[31m", "topk_labels": ["мебель\x1b[31m"], "topk_scores": [0.9]}
-        results = [{"text": text, "cleaned": text, **shared, **sizes, **labels} for text in texts if text != "пусто"]
-        return results + [{"text": text, "cleaned": "", "status": "empty"} for text in texts if text == "пусто"]
+        shared = {
+            "status": "ok",
+            "confidence": 0.9,
+            "is_ood": False,
+            "ood_distance": 1.0,
+            "ood_z": 0.0,
+            "ood_p": 0.5,
+        }
+        sizes = {
+            "num_tokens": 3,
+            "num_chunks": 2,
+            "is_cut": True,
+            "sub_label": "углов\x07ые",
+            "sub_confidence": 0.5,
+        }
+        labels = {
+            "label": "мебель\x1b[31m",
+            "topk_labels": ["мебель\x1b[31m"],
+            "topk_scores": [0.9],
+        }
+        results = [
+            {"text": text, "cleaned": text, **shared, **sizes, **labels}
+            for text in texts
+            if text != "пусто"
+        ]
+        return results + [
+            {"text": text, "cleaned": "", "status": "empty"} for text in texts if text == "пусто"
+        ]
 
     monkeypatch.setattr(workflow, "predict_texts", predict_texts)
     monkeypatch.setattr(workflow, "load_bundle", lambda uri: None)
 
 
 def predict(*texts: str, json_lines: bool = False) -> list[dict[str, Any]]:
-    return workflow.predict(PredictSettings(bundle_uri="b", texts=list(texts), json_lines=json_lines))
+    return workflow.predict(
+        PredictSettings(bundle_uri="b", texts=list(texts), json_lines=json_lines)
+    )
 
 
 def give(monkeypatch: pytest.MonkeyPatch, data: bytes, encoding: str = "utf-8") -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding=encoding))
 
 
-def test_a_paragraph_shows_hostile_text_and_labels_plainly(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_paragraph_shows_hostile_text_and_labels_plainly(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     predict(HOSTILE, "пусто")
     assert capsys.readouterr().out == (
         "диван\\x1b[2J\\u202e \U0001f6cb é\n"
@@ -86,10 +113,16 @@ def test_the_encoding_of_the_terminal_is_taken(monkeypatch: pytest.MonkeyPatch) 
     assert [result["text"] for result in predict()] == ["шины"]
 
 
-@pytest.mark.parametrize("stdin", [None, io.TextIOWrapper(io.BytesIO(b" \n"))], ids=["closed", "empty"])
-def test_without_a_text_the_line_says_how_to_give_one(monkeypatch: pytest.MonkeyPatch, stdin: Any) -> None:
+@pytest.mark.parametrize(
+    "stdin", [None, io.TextIOWrapper(io.BytesIO(b" \n"))], ids=["closed", "empty"]
+)
+def test_without_a_text_the_line_says_how_to_give_one(
+    monkeypatch: pytest.MonkeyPatch, stdin: Any
+) -> None:
     monkeypatch.setattr(sys, "stdin", stdin)
-    with pytest.raises(InputError, match=r"^no text: give texts as arguments, or one a line on standard input$"):
+    with pytest.raises(
+        InputError, match=r"^no text: give texts as arguments, or one a line on standard input$"
+    ):
         predict()
 
 

@@ -1,4 +1,5 @@
-"""The night's outcomes, one process without Ray: set aside, taken over, refused, forced, rolled back, repaired."""
+"""The night's outcomes, one process without Ray: set aside, taken over, refused, forced, rolled
+back, repaired."""
 
 import json
 import shutil
@@ -20,13 +21,24 @@ from rubert_ood.errors import (
 )
 from rubert_ood.reports.html import run_html
 from rubert_ood.runs.claim import Runner
-from rubert_ood.settings import GateSettings, PublishSettings, RollbackSettings, ScoreSettings, VerifySettings
+from rubert_ood.settings import (
+    GateSettings,
+    PublishSettings,
+    RollbackSettings,
+    ScoreSettings,
+    VerifySettings,
+)
 from rubert_ood.workflows import score as workflow
 from rubert_ood.workflows.score import publish, rollback, score, verify
 from tests.conftest import damage_first_page, read_parts, write_parquet
 
 WIDE_OPEN = GateSettings(
-    max_error_rate=1, max_ood_rate=1, max_other_rate=1, max_quarantined_share=1, max_duplicate_rate=1, max_class_shift=1
+    max_error_rate=1,
+    max_ood_rate=1,
+    max_other_rate=1,
+    max_quarantined_share=1,
+    max_duplicate_rate=1,
+    max_class_shift=1,
 )
 NUM_ADS, SHARD_ROWS = 120, 20
 
@@ -46,7 +58,9 @@ def source(ads, tmp_path_factory) -> Path:
 def _write_source(ads: pa.Table, folder: Path) -> Path:
     for name, start in (("a", 0), ("b", NUM_ADS // 2)):
         table = ads.slice(start, NUM_ADS // 2)
-        write_parquet(folder / f"{name}.parquet", table, row_group_size=SHARD_ROWS, compression="none")
+        write_parquet(
+            folder / f"{name}.parquet", table, row_group_size=SHARD_ROWS, compression="none"
+        )
     return folder
 
 
@@ -98,7 +112,10 @@ def test_the_gate_counts_shards_that_were_set_aside(damaged):
 
 
 def test_more_than_so_many_bad_shards_stop_the_run(damaged):
-    with pytest.raises(PartialRunError, match=r"more than max_failed_shards \(1\) failed: .*\.parquet: not readable"):
+    with pytest.raises(
+        PartialRunError,
+        match=r"more than max_failed_shards \(1\) failed: .*\.parquet: not readable",
+    ):
         score(_with(damaged, max_failed_shards=1))
     manifest = _manifest(_run_dir(damaged))
     assert (manifest["outcome"], len(manifest["quarantined_shards"])) == ("partial", 2)
@@ -192,7 +209,9 @@ def test_an_edited_manifest_is_found(settings):
     manifest = _manifest(run_dir)
     manifest["counts"]["rows_ood"] += 1
     (run_dir / "_run" / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(VerificationError, match=r"manifest\.json: counts is not what the receipts add up to"):
+    with pytest.raises(
+        VerificationError, match=r"manifest\.json: counts is not what the receipts add up to"
+    ):
         verify(VerifySettings(run_uri=str(run_dir)))
 
 
@@ -214,21 +233,33 @@ def test_ids_that_repeat_within_and_across_files_are_named(settings, ads, tmp_pa
         ],
     }
     assert read_parts(manifest["run_uri"])["ad_id"].to_pylist() == ids  # all are scored
-    with pytest.raises(PublicationRefusedError, match=r"gate\.max_duplicate_rate: 0\.0250 against 0\.001"):
+    with pytest.raises(
+        PublicationRefusedError, match=r"gate\.max_duplicate_rate: 0\.0250 against 0\.001"
+    ):
         publish(PublishSettings(run_uri=manifest["run_uri"], gate=_gate(max_duplicate_rate=0.001)))
 
 
 def test_the_report_compares_two_real_runs(settings, ads, bundle, tmp_path):
-    """The second catalogue is the first one with longer texts, half of it from a city that training has not seen."""
+    """The second catalogue is the first one with longer texts, half of it from a city that training
+    has not seen."""
     first = score(settings)
     table = ads.slice(0, NUM_ADS)
     longer = pa.array([f"{text} {text}" for text in table["description"].to_pylist()])
-    cities = pa.array(["Новый Город" if n % 2 else city for n, city in enumerate(table["city"].to_pylist())])
+    cities = pa.array(
+        ["Новый Город" if n % 2 else city for n, city in enumerate(table["city"].to_pylist())]
+    )
     for name, column in (("description", longer), ("city", cities)):
         table = table.set_column(table.schema.get_field_index(name), name, column)
     second = score(_with(settings, input_uri=str(_write_source(table, tmp_path / "in"))))
-    assert second["cities"] == {"rows": NUM_ADS, "rows_unseen": NUM_ADS // 2, "unseen": {"новый город": NUM_ADS // 2}}
-    before, after = (read_parts(run["run_uri"]).to_pandas().set_index("ad_id")["label"] for run in (first, second))
+    assert second["cities"] == {
+        "rows": NUM_ADS,
+        "rows_unseen": NUM_ADS // 2,
+        "unseen": {"новый город": NUM_ADS // 2},
+    }
+    before, after = (
+        read_parts(run["run_uri"]).to_pandas().set_index("ad_id")["label"]
+        for run in (first, second)
+    )
     changed = before[before != after]
     document = json.loads(Path(second["run_uri"], "_run", "diff.json").read_text("utf-8"))
     assert document["churn_rate"] == pytest.approx(len(changed) / NUM_ADS)
@@ -255,7 +286,9 @@ def test_a_run_whose_receipts_are_gone_is_not_compared(settings):
     run_uri = score(settings)["run_uri"]
     assert read_run(run_uri).num_rows == NUM_ADS
     next(Path(run_uri, "_run", "receipts").iterdir()).unlink()
-    with pytest.raises(VerificationError, match=f"have {NUM_ADS - SHARD_ROWS} rows, .* {NUM_ADS}: run verify"):
+    with pytest.raises(
+        VerificationError, match=f"have {NUM_ADS - SHARD_ROWS} rows, .* {NUM_ADS}: run verify"
+    ):
         read_run(run_uri)
 
 
@@ -271,8 +304,12 @@ def test_a_comparison_that_fails_spoils_nothing(settings, ads, tmp_path, caplog)
 
 
 def test_a_run_without_report_texts_keeps_no_text(settings, ads, bundle):
-    run_dirs = [Path(score(_with(settings, report_texts=value))["run_uri"]) for value in (True, False)]
-    pairs = zip(ads["title"].to_pylist()[:NUM_ADS], ads["description"].to_pylist()[:NUM_ADS], strict=True)
+    run_dirs = [
+        Path(score(_with(settings, report_texts=value))["run_uri"]) for value in (True, False)
+    ]
+    pairs = zip(
+        ads["title"].to_pylist()[:NUM_ADS], ads["description"].to_pylist()[:NUM_ADS], strict=True
+    )
     texts = {bundle.cleaner.clean(ad_text(*pair))[:40] for pair in pairs}
     found = []
     for run_dir in run_dirs:
@@ -284,10 +321,15 @@ def test_a_run_without_report_texts_keeps_no_text(settings, ads, bundle):
 
 
 def _score_days(settings: ScoreSettings, *days: str) -> list[dict]:
-    return [score(_with(settings, run_date=date.fromisoformat(day), run_id=f"r{day[-2:]}")) for day in days]
+    return [
+        score(_with(settings, run_date=date.fromisoformat(day), run_id=f"r{day[-2:]}"))
+        for day in days
+    ]
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"path": "../../x", "run_id": "x", "run_date": "2026-11-24"}'])
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"path": "../../x", "run_id": "x", "run_date": "2026-11-24"}']
+)
 def test_score_with_a_pointer_that_is_not_ours_ends_before_it_plans(settings, content):
     path = Path(settings.output_uri, "latest.json")
     path.parent.mkdir()
@@ -306,14 +348,19 @@ def test_score_with_a_control_file_that_is_not_ours_erases_nothing(settings, nam
         (run_dir / "_run" / "manifest.json").unlink()
         Path(settings.output_uri, "latest.json").unlink()
     path.write_text("[]")
-    before = {path: path.read_bytes() for path in Path(settings.output_uri).rglob("*") if path.is_file()}
+    before = {
+        path: path.read_bytes() for path in Path(settings.output_uri).rglob("*") if path.is_file()
+    }
     with pytest.raises(InputError, match=rf"{path}: damaged, content: "):
         score(settings)
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_score_of_an_earlier_day_that_was_killed_is_finished_and_not_published(settings, monkeypatch, caplog):
-    """Yesterday's run is killed after its first shard; today's is published; then yesterday's goes on."""
+def test_score_of_an_earlier_day_that_was_killed_is_finished_and_not_published(
+    settings, monkeypatch, caplog
+):
+    """Yesterday's run is killed after its first shard; today's is published; then yesterday's goes
+    on."""
     yesterday = _with(settings, run_date=date(2026, 11, 23), run_id="r23")
     killed: list[str] = []
 
@@ -350,7 +397,9 @@ def test_score_of_a_complete_run_again_does_not_make_it_newer(settings):
     score(_with(settings, run_id="second"))
     again = score(_with(settings, run_id="first", publish=False))
     assert {name: again[name] for name in times} == times
-    with pytest.raises(PublicationRefusedError, match=r"finished 2026-11-24T03:00:00\+00:00\) than"):
+    with pytest.raises(
+        PublicationRefusedError, match=r"finished 2026-11-24T03:00:00\+00:00\) than"
+    ):
         score(_with(settings, run_id="first"))
     assert _pointer(settings)["run_id"] == "second"
 
@@ -368,7 +417,8 @@ def test_score_of_a_run_that_was_published_but_does_not_say_so_leaves_the_newer_
 
 
 def test_score_that_another_start_overtakes_before_its_claim_touches_nothing(settings, monkeypatch):
-    """It has seen a run that nobody had begun; until it claims it, another start has published it."""
+    """It has seen a run that nobody had begun; until it claims it, another start has published
+    it."""
     whole: list[dict] = []
 
     class Slow(Runner):
@@ -389,9 +439,14 @@ def test_score_that_another_start_overtakes_before_its_claim_touches_nothing(set
 def test_publish_of_a_run_that_readers_have_left_says_what_they_see(settings):
     first, _ = _score_days(settings, "2026-11-23", "2026-11-24")
     pointer = _pointer(settings)
-    with pytest.raises(PublicationRefusedError, match=r"was published before run_date=2026-11-24/run_id=r24"):
+    with pytest.raises(
+        PublicationRefusedError, match=r"was published before run_date=2026-11-24/run_id=r24"
+    ):
         publish(PublishSettings(run_uri=first["run_uri"], gate=WIDE_OPEN))
-    assert (_pointer(settings), _manifest(Path(first["run_uri"]))["outcome"]) == (pointer, "published")
+    assert (_pointer(settings), _manifest(Path(first["run_uri"]))["outcome"]) == (
+        pointer,
+        "published",
+    )
     publish(PublishSettings(run_uri=first["run_uri"], gate=WIDE_OPEN, force="r24 is wrong"))
     assert _pointer(settings)["run_id"] == "r23"
 
@@ -402,7 +457,9 @@ def test_score_where_no_row_was_scored_is_no_success(settings, ads, tmp_path, pu
     nothing = pa.nulls(NUM_ADS, pa.string())
     source = _write_source(table.set_column(0, "ad_id", nothing), tmp_path / "in")
     assert table.schema.names[0] == "ad_id"
-    with pytest.raises(ErrorRateError, match=rf"none of its {NUM_ADS} ads was scored.* ad_id is null") as error:
+    with pytest.raises(
+        ErrorRateError, match=rf"none of its {NUM_ADS} ads was scored.* ad_id is null"
+    ) as error:
         score(_with(settings, input_uri=str(source), publish=publishes))
     assert error.value.exit_code == 4
     manifest = _manifest(_run_dir(settings))
@@ -411,7 +468,8 @@ def test_score_where_no_row_was_scored_is_no_success(settings, ads, tmp_path, pu
 
 
 def test_score_that_is_interrupted_late_leaves_the_manifest_of_a_whole_run(settings, monkeypatch):
-    """The run is complete when its report is interrupted: the manifest goes on saying what became of it."""
+    """The run is complete when its report is interrupted: the manifest goes on saying what became
+    of it."""
 
     def interrupt(*_: object) -> str:
         raise KeyboardInterrupt

@@ -1,4 +1,5 @@
-"""From ads with sub-categories to a new bundle, predictions and parts; gathering happens in this process."""
+"""From ads with sub-categories to a new bundle, predictions and parts; gathering happens in this
+process."""
 
 import dataclasses
 import os
@@ -35,7 +36,9 @@ def table(ads) -> pa.Table:
     """500 ads; two of the five categories have sub-categories, and some ads of those have none."""
     categories = [LABELS[n % 5] for n in range(ads.num_rows)]
     subs = [
-        (SUBS[category][n // 5 % len(SUBS[category])] if n % 9 else [None, " "][n % 2]) if category in SUBS else None
+        (SUBS[category][n // 5 % len(SUBS[category])] if n % 9 else [None, " "][n % 2])
+        if category in SUBS
+        else None
         for n, category in enumerate(categories)
     ]
     ads = ads.set_column(ads.schema.names.index("category"), "category", pa.array(categories))
@@ -52,7 +55,11 @@ def gather() -> Iterator[None]:
 
 def _settings(bundle, table: pa.Table, folder: Path, **changes) -> SubheadsSettings:
     pq.write_table(table, folder / "ads.parquet")
-    values = {"bundle_uri": bundle.uri, "input_uri": str(folder / "ads.parquet"), "output_uri": str(folder)}
+    values = {
+        "bundle_uri": bundle.uri,
+        "input_uri": str(folder / "ads.parquet"),
+        "output_uri": str(folder),
+    }
     return SubheadsSettings(**values | {"version": "v2", **changes})
 
 
@@ -76,8 +83,12 @@ def test_the_new_version_has_every_file_of_the_old_one_which_stays(bundle, deriv
 
 def test_a_derived_bundle_takes_another_fit(derived, fitted, tmp_path):
     """And keeps its sub-heads: what `tune` needs."""
-    loose = dataclasses.replace(fitted, decision=fitted.decision.model_copy(update={"tau_other": 0.11}))
-    tuned = derive_bundle(derived, str(tmp_path / "v3"), fitted=loose, documents={"README.md": "tuned"})
+    loose = dataclasses.replace(
+        fitted, decision=fitted.decision.model_copy(update={"tau_other": 0.11})
+    )
+    tuned = derive_bundle(
+        derived, str(tmp_path / "v3"), fitted=loose, documents={"README.md": "tuned"}
+    )
     assert tuned.fitted.decision.tau_other == 0.11
     assert tuned.fitted.temperature == fitted.temperature
     assert sorted(tuned.subheads.heads) == sorted(SUBS)
@@ -88,16 +99,23 @@ def test_a_derived_bundle_takes_another_fit(derived, fitted, tmp_path):
 
 @pytest.fixture(scope="module")
 def expected(bundle, table, one_by_one):
-    """Per category: names, and probabilities of every ad by sklearn on features of plain transformers."""
+    """Per category: names, and probabilities of every ad by sklearn on features of plain
+    transformers."""
     pairs = zip(table["title"].to_pylist(), table["description"].to_pylist(), strict=True)
     texts = [bundle.cleaner.clean(ad_text(*pair)) for pair in pairs]
     _, cls_NH = one_by_one(bundle.folder, texts, MAX_LENGTH)
     categories, subs = (table[name].to_pylist() for name in ("category", "subcategory"))
     found = {}
     for category in SUBS:
-        rows = [n for n in range(len(texts)) if categories[n] == category and (subs[n] or "").strip() and texts[n]]
+        rows = [
+            n
+            for n in range(len(texts))
+            if categories[n] == category and (subs[n] or "").strip() and texts[n]
+        ]
         names = [subs[n] for n in rows]
-        train, _ = train_test_split(rows, test_size=round(0.2 * len(rows)), stratify=names, random_state=42)
+        train, _ = train_test_split(
+            rows, test_size=round(0.2 * len(rows)), stratify=names, random_state=42
+        )
         model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
         model.fit(cls_NH[train].astype(np.float64), [subs[n] for n in train])
         found[category] = model.classes_, model.predict_proba(cls_NH.astype(np.float64))
@@ -113,11 +131,18 @@ def parts(bundle, derived, table, score_plan, tmp_path_factory) -> list[pa.Table
         descriptions = ["", *table["description"].to_pylist()[1:]]
         titles = [None, *table["title"].to_pylist()[1:]]
         (folder / "in").mkdir()
-        catalogue = {"ad_id": [str(n) for n in range(len(titles))], "title": titles, "description": descriptions}
+        catalogue = {
+            "ad_id": [str(n) for n in range(len(titles))],
+            "title": titles,
+            "description": descriptions,
+        }
         pq.write_table(pa.table(catalogue), folder / "in" / "ads.parquet")
         plan = make_plan(
             ScoreSettings(
-                input_uri=str(folder / "in"), bundle_uri=which.uri, output_uri=str(folder / "out"), embedding=True
+                input_uri=str(folder / "in"),
+                bundle_uri=which.uri,
+                output_uri=str(folder / "out"),
+                embedding=True,
             ),
             which,
         )
@@ -135,17 +160,25 @@ def test_scores_are_those_of_sklearn_inside_the_label_and_null_elsewhere(parts, 
             continue
         names, p_NS = expected[row["label"]]
         assert row["sub_confidence"] == pytest.approx(p_NS[n].max(), abs=2e-3)
-        assert p_NS[n][list(names).index(row["sub_label"])] == pytest.approx(p_NS[n].max(), abs=4e-3)
+        assert p_NS[n][list(names).index(row["sub_label"])] == pytest.approx(
+            p_NS[n].max(), abs=4e-3
+        )
         seen.add(row["sub_label"])
     assert len(seen) >= 4
     assert parts[1]["label"][0].as_py() == "Other"
-    assert (parts[1]["label"].to_pylist().count("Other"), len(set(parts[1]["label"].to_pylist()))) > (1, 4)
+    assert (
+        parts[1]["label"].to_pylist().count("Other"),
+        len(set(parts[1]["label"].to_pylist())),
+    ) > (1, 4)
 
 
 def test_without_sub_heads_the_parts_are_as_before(parts):
     plain, fine = parts
     names = plain.schema.names
-    assert [name for name in fine.schema.names if name not in names] == ["sub_label", "sub_confidence"]
+    assert [name for name in fine.schema.names if name not in names] == [
+        "sub_label",
+        "sub_confidence",
+    ]
     assert (fine.schema.field("sub_label").type, fine.schema.field("sub_confidence").type) == (
         pa.string(),
         pa.float32(),
@@ -162,13 +195,24 @@ def test_prediction_prints_the_sub_category(derived, bundle, parts, table, capsy
     assert result["sub_confidence"] == pytest.approx(scored["sub_confidence"], abs=1e-4)
     assert "sub_label" not in predict_texts(bundle, [text])[0]
     predict(PredictSettings(bundle_uri=derived.uri, texts=[text]))
-    assert f"sub-category {result['sub_label']}  {result['sub_confidence']:.3f}" in capsys.readouterr().out
+    assert (
+        f"sub-category {result['sub_label']}  {result['sub_confidence']:.3f}"
+        in capsys.readouterr().out
+    )
 
 
-def test_a_carried_column_of_that_name_is_refused_only_where_there_are_sub_heads(bundle, derived, table, tmp_path):
-    catalogue = table.select(["ad_id", "title", "description"]).append_column("sub_label", table["city"])
+def test_a_carried_column_of_that_name_is_refused_only_where_there_are_sub_heads(
+    bundle, derived, table, tmp_path
+):
+    catalogue = table.select(["ad_id", "title", "description"]).append_column(
+        "sub_label", table["city"]
+    )
     pq.write_table(catalogue, tmp_path / "ads.parquet")
-    values = {"input_uri": str(tmp_path / "ads.parquet"), "output_uri": "out", "carry_columns": ("sub_label",)}
+    values = {
+        "input_uri": str(tmp_path / "ads.parquet"),
+        "output_uri": "out",
+        "carry_columns": ("sub_label",),
+    }
     make_plan(ScoreSettings(bundle_uri=bundle.uri, **values), bundle)
     with pytest.raises(SettingsError, match="'sub_label' would stand in the output twice"):
         make_plan(ScoreSettings(bundle_uri=derived.uri, **values), derived)
@@ -180,11 +224,15 @@ def test_bad_input_is_one_clear_line(bundle, table, gather, tmp_path):
     with pytest.raises(SchemaError, match=r"no column 'fine' \(setting columns.subcategory\)"):
         workflow.subheads(_settings(bundle, table, tmp_path, columns={"subcategory": "fine"}))
     unknown = table.set_column(
-        table.schema.names.index("category"), "category", pa.array(["Яхты", *table["category"].to_pylist()[1:]])
+        table.schema.names.index("category"),
+        "category",
+        pa.array(["Яхты", *table["category"].to_pylist()[1:]]),
     )
     with pytest.raises(SchemaError, match=r"label 'Яхты' \(ad 1\) is not a class of the bundle"):
         workflow.subheads(_settings(bundle, unknown, tmp_path))
-    none = table.set_column(table.schema.names.index("subcategory"), "subcategory", pa.nulls(500, pa.string()))
+    none = table.set_column(
+        table.schema.names.index("subcategory"), "subcategory", pa.nulls(500, pa.string())
+    )
     with pytest.raises(SchemaError, match=r"ads\.parquet: no ad has a text and a sub-category"):
         workflow.subheads(_settings(bundle, none, tmp_path))
     assert not (tmp_path / "v2").exists()

@@ -1,4 +1,5 @@
-"""The driver's part of training: the fine-tuning and the gathering are replaced by a checkpoint in this process."""
+"""The driver's part of training: the fine-tuning and the gathering are replaced by a checkpoint in
+this process."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,7 +11,12 @@ import pytest
 
 from rubert_ood.bundle import load_bundle
 from rubert_ood.errors import PublicationRefusedError, SettingsError
-from rubert_ood.settings import EvaluationSettings, LongTextSettings, OptimiserSettings, TrainSettings
+from rubert_ood.settings import (
+    EvaluationSettings,
+    LongTextSettings,
+    OptimiserSettings,
+    TrainSettings,
+)
 from rubert_ood.training.fine_tune import TrainedModel
 from rubert_ood.workflows import train as workflow
 from tests.unit.conftest import LABELS
@@ -33,7 +39,8 @@ def settings(ads, small_checkpoint, tmp_path) -> TrainSettings:
 
 @pytest.fixture
 def gathered(small_checkpoint, monkeypatch) -> list[str]:
-    """Train nothing, compute in this process; returns the precisions that were computed in, in order."""
+    """Train nothing, compute in this process; returns the precisions that were computed in, in
+    order."""
     precisions = []
 
     def compute(parts, checkpoint, **options):
@@ -59,7 +66,9 @@ def test_a_bundle_reads_long_ads_as_its_fit_did(settings, gathered):
     chunk = LongTextSettings(mode="chunk", stride=4)
     changes = {"version": "v2", "optimiser": short, "long_text": chunk}
     chunked, evaluation = workflow.train(settings.model_copy(update=changes))
-    truncated, _ = workflow.train(settings.model_copy(update=changes | {"version": "v3", "long_text": plain.long_text}))
+    truncated, _ = workflow.train(
+        settings.model_copy(update=changes | {"version": "v3", "long_text": plain.long_text})
+    )
     assert (chunked.long_text, truncated.long_text) == (chunk, LongTextSettings())
     assert evaluation["context"]["settings"]["long_text"] == chunk.model_dump()
     difference = np.abs(chunked.fitted.statistics.means_CH - truncated.fitted.statistics.means_CH)
@@ -67,9 +76,13 @@ def test_a_bundle_reads_long_ads_as_its_fit_did(settings, gathered):
 
 
 def test_int8_is_fitted_in_int8_and_compared_with_fp32(settings, gathered, monkeypatch):
-    monkeypatch.setattr(workflow, "check_agreement", lambda agreement: None)  # the random model may not pass
+    monkeypatch.setattr(
+        workflow, "check_agreement", lambda agreement: None
+    )  # the random model may not pass
     plain, _ = workflow.train(settings)
-    quantised, _ = workflow.train(settings.model_copy(update={"version": "v2", "precision": "int8"}))
+    quantised, _ = workflow.train(
+        settings.model_copy(update={"version": "v2", "precision": "int8"})
+    )
     assert gathered == ["fp32", "int8", "fp32"]
     assert load_bundle(quantised.uri).precision == "int8"
     means = [bundle.fitted.statistics.means_CH for bundle in (plain, quantised)]
@@ -80,9 +93,14 @@ def test_a_bundle_that_int8_would_spoil_is_not_written(settings, gathered, monke
     monkeypatch.setattr(
         workflow,
         "int8_agreement",
-        lambda *_: dict.fromkeys(("flag_rate", "flag_rate_fp32", "mean_d2_ratio"), 0.0) | {"argmax_agreement": 0.98},
+        lambda *_: (
+            dict.fromkeys(("flag_rate", "flag_rate_fp32", "mean_d2_ratio"), 0.0)
+            | {"argmax_agreement": 0.98}
+        ),
     )
-    with pytest.raises(PublicationRefusedError, match=r"precision int8: on valid 0.9800 .* \(limit 0.99\)"):
+    with pytest.raises(
+        PublicationRefusedError, match=r"precision int8: on valid 0.9800 .* \(limit 0.99\)"
+    ):
         workflow.train(settings.model_copy(update={"precision": "int8"}))
     assert not Path(settings.output_uri, "bundles").exists()
 
@@ -90,8 +108,17 @@ def test_a_bundle_that_int8_would_spoil_is_not_written(settings, gathered, monke
 def test_settings_that_change_nothing_are_named(settings, gathered, caplog):
     from rubert_ood.settings import load_settings
 
-    arguments = ["--long_text.stride", "10", "--decision.alpha", "1.2", "--decision.rule", "conformal"]
-    loaded = load_settings(TrainSettings, ["--input_uri", str(settings.input_uri), *arguments], program="train")
+    arguments = [
+        "--long_text.stride",
+        "10",
+        "--decision.alpha",
+        "1.2",
+        "--decision.rule",
+        "conformal",
+    ]
+    loaded = load_settings(
+        TrainSettings, ["--input_uri", str(settings.input_uri), *arguments], program="train"
+    )
     workflow._warn_of_idle_settings(loaded)
     assert [record.getMessage() for record in caplog.records] == [
         "settings  long_text.stride: no effect with mode truncate",

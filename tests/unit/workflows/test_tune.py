@@ -1,4 +1,5 @@
-"""Tuning from bundle to bundle, without Ray: what it promises is measured again through `predict`."""
+"""Tuning from bundle to bundle, without Ray: what it promises is measured again through
+`predict`."""
 
 import json
 from contextlib import nullcontext
@@ -30,7 +31,8 @@ def without_ray(monkeypatch):
 
 @pytest.fixture
 def labelled(ads, ad_texts, small_checkpoint, one_by_one, tmp_path) -> pa.Table:
-    """Ads whose labels are as sure as the model is: the more confident it is, the more often it is right."""
+    """Ads whose labels are as sure as the model is: the more confident it is, the more often it is
+    right."""
     logits_NC, _ = one_by_one(small_checkpoint, ad_texts, MAX_LENGTH)
     rng = np.random.default_rng(1)
     labels = [LABELS[rng.choice(5, p=p)] for p in softmax(logits_NC, axis=1)]
@@ -41,13 +43,21 @@ def labelled(ads, ad_texts, small_checkpoint, one_by_one, tmp_path) -> pa.Table:
 
 def _settings(bundle, tmp_path, **changes) -> TuneSettings:
     return TuneSettings(
-        **{"bundle_uri": bundle.uri, "input_uri": str(tmp_path / "ads.parquet"), "fit": FitSettings(), **changes}
+        **{
+            "bundle_uri": bundle.uri,
+            "input_uri": str(tmp_path / "ads.parquet"),
+            "fit": FitSettings(),
+            **changes,
+        }
     )
 
 
 def _choosing_half(table: pa.Table) -> pa.Table:
     _, rows = train_test_split(
-        np.arange(table.num_rows), test_size=0.5, random_state=42, stratify=table["category"].to_pylist()
+        np.arange(table.num_rows),
+        test_size=0.5,
+        random_state=42,
+        stratify=table["category"].to_pylist(),
     )
     return table.take(rows)
 
@@ -55,13 +65,22 @@ def _choosing_half(table: pa.Table) -> pa.Table:
 def _precision_and_coverage(bundle, table: pa.Table) -> tuple[float, float]:
     """Measure what `predict` says of the ads that chose."""
     half = _choosing_half(table)
-    texts = [ad_text(*pair) for pair in zip(half["title"].to_pylist(), half["description"].to_pylist(), strict=True)]
+    texts = [
+        ad_text(*pair)
+        for pair in zip(half["title"].to_pylist(), half["description"].to_pylist(), strict=True)
+    ]
     labels = [result["label"] for result in predict_texts(bundle, texts)]
-    kept = [pair for pair in zip(labels, half["category"].to_pylist(), strict=True) if pair[0] != "Other"]
+    kept = [
+        pair
+        for pair in zip(labels, half["category"].to_pylist(), strict=True)
+        if pair[0] != "Other"
+    ]
     return float(np.mean([ours == theirs for ours, theirs in kept])), len(kept) / len(labels)
 
 
-def test_the_new_bundle_keeps_its_promise_and_the_old_one_its_bytes(bundle, labelled, tmp_path, request):
+def test_the_new_bundle_keeps_its_promise_and_the_old_one_its_bytes(
+    bundle, labelled, tmp_path, request
+):
     version = request.node.name
     before, _ = _precision_and_coverage(bundle, labelled)
     target = round(before + 0.05, 3)
@@ -69,8 +88,17 @@ def test_the_new_bundle_keeps_its_promise_and_the_old_one_its_bytes(bundle, labe
     assert load_bundle(bundle.uri).fingerprint == bundle.fingerprint
     assert Path(tuned.uri).parent == Path(bundle.uri).parent
     assert (tuned.version, tuned.fitted.calibrated_on) == (version, "calibration")
-    old, new = (json.loads(Path(folder, "manifest.json").read_text())["files"] for folder in (bundle.uri, tuned.uri))
-    for name in ("config.json", "model.safetensors", "tokenizer.json", "text.json", "precision.json"):
+    old, new = (
+        json.loads(Path(folder, "manifest.json").read_text())["files"]
+        for folder in (bundle.uri, tuned.uri)
+    )
+    for name in (
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "text.json",
+        "precision.json",
+    ):
         assert new[name] == old[name]
     assert set(new) - set(old) == {"evaluation.html", "tuning.json"}
 
@@ -79,8 +107,12 @@ def test_the_new_bundle_keeps_its_promise_and_the_old_one_its_bytes(bundle, labe
     choice = json.loads(Path(tuned.uri, "tuning.json").read_text())
     assert (choice["target"], choice["from"]) == ({"min_precision": target}, bundle.fingerprint)
     assert choice["before"]["precision"] == pytest.approx(before)
-    assert (choice["after"]["precision"], choice["after"]["coverage"]) == pytest.approx((precision, coverage))
-    again = workflow.tune(_settings(tuned, tmp_path, version=f"{version}-again", min_precision=target))
+    assert (choice["after"]["precision"], choice["after"]["coverage"]) == pytest.approx(
+        (precision, coverage)
+    )
+    again = workflow.tune(
+        _settings(tuned, tmp_path, version=f"{version}-again", min_precision=target)
+    )
     assert _precision_and_coverage(again, labelled)[0] >= target
     with pytest.raises(BundleError, match="this bundle exists"):
         workflow.tune(_settings(bundle, tmp_path, version=version))
@@ -88,7 +120,8 @@ def test_the_new_bundle_keeps_its_promise_and_the_old_one_its_bytes(bundle, labe
 
 def test_foreign_texts_and_the_other_rule(bundle, labelled, tmp_path, request):
     write_parquet(
-        tmp_path / "ood.parquet", pa.table({"text": [f"zzz {n} qqq" for n in range(40)], "kind": ["код", "шум"] * 20})
+        tmp_path / "ood.parquet",
+        pa.table({"text": [f"zzz {n} qqq" for n in range(40)], "kind": ["код", "шум"] * 20}),
     )
     tuned = workflow.tune(
         _settings(
@@ -104,7 +137,9 @@ def test_foreign_texts_and_the_other_rule(bundle, labelled, tmp_path, request):
     assert choice["target"] == {"maximise": "macro_f1"}
     assert choice["after"]["macro_f1"] >= choice["before"]["macro_f1"]
     results = predict_texts(tuned, [f"zzz {n} qqq" for n in range(40)])
-    assert choice["after"]["foreign_kept"] == np.mean([result["label"] != "Other" for result in results])
+    assert choice["after"]["foreign_kept"] == np.mean(
+        [result["label"] != "Other" for result in results]
+    )
 
 
 def test_a_target_out_of_reach_writes_nothing(bundle, labelled, tmp_path, request):
@@ -119,10 +154,17 @@ def test_too_few_ads_are_named(bundle, labelled, tmp_path, request):
     with pytest.raises(InputError, match=r"ads\.parquet: 99 ads with text are too few"):
         workflow.tune(_settings(bundle, tmp_path, version=request.node.name))
     write_parquet(tmp_path / "ads.parquet", labelled.slice(0, 120))
-    with pytest.raises(SettingsError, match=r"conformal_alpha 0\.01 .* needs at least 99 calibration rows, found 60"):
+    with pytest.raises(
+        SettingsError,
+        match=r"conformal_alpha 0\.01 .* needs at least 99 calibration rows, found 60",
+    ):
         workflow.tune(_settings(bundle, tmp_path, version=request.node.name, rule="conformal"))
 
 
-def test_a_target_that_so_few_ads_cannot_show_is_refused_before_the_work(bundle, labelled, tmp_path, request):
-    with pytest.raises(SettingsError, match=r"0\.999 can be told from 1,000 kept ads or more, there are only 250"):
+def test_a_target_that_so_few_ads_cannot_show_is_refused_before_the_work(
+    bundle, labelled, tmp_path, request
+):
+    with pytest.raises(
+        SettingsError, match=r"0\.999 can be told from 1,000 kept ads or more, there are only 250"
+    ):
         workflow.tune(_settings(bundle, tmp_path, version=request.node.name, min_precision=0.999))
