@@ -6,6 +6,7 @@ place here: S3 credentials come from the AWS environment.
 """
 
 from rubert_ood.settings.base import (
+    ExecutorSettings,
     JobSettings,
     RayJobSettings,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "DiffSettings",
     "EvaluateSettings",
     "EvaluationSettings",
+    "ExecutorSettings",
     "FitSettings",
     "GateSettings",
     "Group",

@@ -1,6 +1,6 @@
 """What all jobs have in common."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -54,3 +54,10 @@ class RayJobSettings(JobSettings):
     ray_address: str | None = None
     """Cluster to join (`auto`, `ray://HOST:10001`). Default: RAY_ADDRESS, else a cluster on this
     machine."""
+
+
+class ExecutorSettings(RayJobSettings):
+    """Base of the jobs that run on Ray, or in this process alone."""
+
+    executor: Literal["ray", "local"] = "ray"
+    """local: one shard after the other in this process, without Ray, for a laptop and for tests."""

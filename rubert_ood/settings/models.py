@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 from pydantic_settings import CliPositionalArg
 
-from rubert_ood.settings.base import PLAIN_NAME, JobSettings, RayJobSettings
+from rubert_ood.settings.base import PLAIN_NAME, ExecutorSettings, JobSettings, RayJobSettings
 from rubert_ood.settings.groups import (
     CleanerSettings,
     ColumnSettings,
@@ -82,7 +82,7 @@ class TrainSettings(RayJobSettings):
         return self
 
 
-class EvaluateSettings(RayJobSettings):
+class EvaluateSettings(ExecutorSettings):
     """Measure a bundle on labelled ads and write the report."""
 
     bundle_uri: str = Field(min_length=1)
@@ -96,7 +96,7 @@ class EvaluateSettings(RayJobSettings):
     evaluation: EvaluationSettings = EvaluationSettings(baseline=False)
 
 
-class TuneSettings(RayJobSettings):
+class TuneSettings(ExecutorSettings):
     """Choose tau_other, the confidence gate and the strength of the OOD rule for a target; write a
     new bundle."""
 
@@ -127,7 +127,7 @@ class SubheadColumnSettings(ColumnSettings):
     """Finer class inside the category; ads without one are left out."""
 
 
-class SubheadsSettings(RayJobSettings):
+class SubheadsSettings(ExecutorSettings):
     """Train sub-heads, a finer class inside each category, on the CLS features of a bundle, and
     write a new version."""
 

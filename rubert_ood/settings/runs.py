@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 from pydantic_settings import CliPositionalArg
 
-from rubert_ood.settings.base import PLAIN_NAME, JobSettings, RayJobSettings
+from rubert_ood.settings.base import PLAIN_NAME, ExecutorSettings, JobSettings
 from rubert_ood.settings.groups import (
     ColumnSettings,
     GateSettings,
@@ -14,7 +14,7 @@ from rubert_ood.settings.groups import (
 from rubert_ood.settings.kinds import UTC_NAME, Day, ZoneName, today
 
 
-class ScoreSettings(RayJobSettings):
+class ScoreSettings(ExecutorSettings):
     """Score a catalogue: plan, score, verify, publish, report. The same command resumes a stopped
     run."""
 
@@ -107,7 +107,7 @@ class BackfillSettings(ScoreSettings):
         return self
 
 
-class DiffSettings(RayJobSettings):
+class DiffSettings(ExecutorSettings):
     """Compare two runs ad by ad, or two bundles on the same ads; write diff.json and diff.html."""
 
     a_uri: CliPositionalArg[str] = ""
