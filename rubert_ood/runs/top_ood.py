@@ -12,8 +12,6 @@ from rubert_ood.runs.plan import Shard
 
 ADS_PER_SHARD = 10
 ADS_PER_RUN = 20
-EXCERPT_CHARACTERS = 200
-"""Of the cleaned text, which has lost phone numbers and city names."""
 COPIED = ("ad_id", "text_key", "confidence", "is_ood", "ood_distance", "ood_z", "ood_p")
 
 
