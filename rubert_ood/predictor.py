@@ -89,7 +89,7 @@ class Model:
         """The tokenizer of the bundle, loaded once."""
         with self._loading:
             if self._tokenizer is None:
-                from rubert_ood.classifier.classifier import load_tokenizer
+                from rubert_ood.classifier.checkpoint import load_tokenizer
 
                 self._tokenizer = load_tokenizer(self.bundle.folder)
             return self._tokenizer

@@ -56,28 +56,16 @@ def ray_session(settings: RayJobSettings) -> Iterator[None]:
     for name, value in RAY_ENV.items():
         os.environ.setdefault(name, value)
     import ray
-    import ray.data
     from ray.exceptions import RayError, RayTaskError
 
-    # Ray 2.60 deprecates the retry options above and has no others yet
-    warnings.filterwarnings("ignore", message=".*ray_remote_args")
-    ray._private.worker.print_to_stdstream = _log_message
     joined = not ray.is_initialized()
     if joined:
+        ray._private.worker.print_to_stdstream = _log_message
         _join(settings.ray_address)
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.train").setLevel(logging.ERROR)
-    for handler in logging.getLogger("ray.data").handlers:
-        if handler.name == "console":  # its log file keeps everything; failures come back as data
-            handler.setLevel(logging.CRITICAL)
+    _quieten()
     try:
         if joined:
-            resources, num_nodes = (
-                ray.cluster_resources(),
-                sum(node["Alive"] for node in ray.nodes()),
-            )
-            cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
-            log.info("ray       %d node(s), %g CPU, %g GPU", num_nodes, cpus, gpus)
+            _log_resources()
         yield
     except KeyboardInterrupt:
         joined = False  # the stop is noted first: Ray takes seconds to end, and ends by itself
@@ -89,6 +77,28 @@ def ray_session(settings: RayJobSettings) -> Iterator[None]:
     finally:
         if joined:
             ray.shutdown()
+
+
+def _quieten() -> None:
+    """Keep Ray from printing: its log files have everything, and failures come back as data."""
+    import ray.data
+
+    # Ray 2.60 deprecates the retry options above and has no others yet
+    warnings.filterwarnings("ignore", message=".*ray_remote_args")
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.train").setLevel(logging.ERROR)
+    for handler in logging.getLogger("ray.data").handlers:
+        if handler.name == "console":
+            handler.setLevel(logging.CRITICAL)
+
+
+def _log_resources() -> None:
+    import ray
+
+    num_nodes = sum(node["Alive"] for node in ray.nodes())
+    resources = ray.cluster_resources()
+    cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
+    log.info("ray       %d node(s), %g CPU, %g GPU", num_nodes, cpus, gpus)
 
 
 def _join(given: str | None) -> None:

@@ -41,10 +41,12 @@ class PlainFormatter(logging.Formatter):
     """One record is one line, whatever is in it; only a stack trace has more."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return the message with what acts on a terminal made visible."""
         record.message = printable(record.message)
         return super().formatMessage(record)
 
     def formatException(self, ei: object) -> str:
+        """Return a stack trace, made harmless likewise."""
         return printable_lines(super().formatException(ei))  # type: ignore[arg-type]
 
 

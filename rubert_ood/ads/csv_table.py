@@ -21,6 +21,7 @@ csv.field_size_limit(2**31 - 1)
 
 
 def is_csv(uri: str) -> bool:
+    """Say whether a name is that of a CSV file, packed or not."""
     return CSV_NAME.fullmatch(uri) is not None
 
 

@@ -47,6 +47,8 @@ class LabelledAds:
 
 @dataclass(frozen=True)
 class Dataset:
+    """The splits of one training, and what was learnt from their texts."""
+
     labels: list[str]
     """The vocabulary, sorted by name."""
     cleaner: TextCleaner

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 import pyarrow as pa
@@ -12,7 +12,7 @@ from rubert_ood.ads.text import ad_text
 from rubert_ood.errors import SchemaError
 from rubert_ood.settings import ColumnSettings
 
-Ads = pd.DataFrame | pa.Table | pd.Series | Iterable[str | None] | str
+Ads: TypeAlias = pd.DataFrame | pa.Table | pd.Series | Iterable[str | None] | str
 PLACE = "ads"
 """What error messages call the table."""
 TEXT = "text"

@@ -27,6 +27,8 @@ MAX_ROWS_PER_BYTE = 1_000
 
 @dataclass(frozen=True)
 class TableInfo:
+    """What a table says of itself."""
+
     schema: pa.Schema
     row_groups: list[int]
     """Rows of each row group; a CSV file is one group."""

@@ -28,6 +28,7 @@ class OneDnnLinear(torch.nn.Module):
         self.packed_bias = None if layer.bias is None else layer.bias.detach()
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return what the layer makes of rows (N, H)."""
         name, algorithm = self.activation
         return torch.ops.mkldnn._linear_pointwise(
             rows, self.packed_weight, self.packed_bias, name, [], algorithm

@@ -5,6 +5,8 @@ from dataclasses import asdict
 import pyarrow as pa
 
 from rubert_ood.runs.plan import Shard
+from rubert_ood.runs.profile import ShardProfile
+from rubert_ood.runs.receipts import Timing
 from rubert_ood.scoring.item import ShardItem, ShardResult
 
 SHARD = pa.struct(
@@ -25,14 +27,14 @@ CITIES = pa.struct(
         ("unseen", pa.map_(pa.string(), pa.int64())),
     ]
 )
+TIMING = pa.struct([(name, pa.float64()) for name in ("started", "busy_s", "idle_s")])
+PROFILE = pa.struct([("cities", CITIES), ("padded_tokens", pa.int64())])
+"""What the stages before the last one know."""
 ITEM = pa.schema(
     [
         ("shard", SHARD),
-        ("cities", CITIES),
-        ("padded_tokens", pa.int64()),
-        ("started", pa.float64()),
-        ("busy_s", pa.float64()),
-        ("idle_s", pa.float64()),
+        ("timing", TIMING),
+        ("profile", PROFILE),
         ("failure", pa.string()),
         ("fault", pa.string()),
     ]
@@ -44,12 +46,17 @@ RESULT = pa.schema([("shard_id", pa.string()), ("failure", pa.string()), ("fault
 
 def to_batch(item: ShardItem) -> pa.Table:
     """Lay an item out as one row."""
-    values = {name: getattr(item, name) for name in ITEM.names}
-    values["shard"] = asdict(item.shard)
+    values = {
+        "shard": asdict(item.shard),
+        "timing": asdict(item.timing),
+        "profile": item.profile.model_dump(),
+        "failure": item.failure,
+        "fault": item.fault,
+    }
     batch = pa.Table.from_pylist([values], schema=ITEM)
     for name in TABLES:
         table = getattr(item, name)
-        if table is not None:
+        if table.num_columns:
             batch = batch.append_column(name, _as_list(table))
     return batch
 
@@ -58,6 +65,8 @@ def from_batch(batch: pa.Table) -> ShardItem:
     """Read what `to_batch` made; the tables are not copied."""
     (values,) = batch.select(ITEM.names).to_pylist(maps_as_pydicts="strict")
     values["shard"] = Shard(**values["shard"])
+    values["timing"] = Timing(**values["timing"])
+    values["profile"] = ShardProfile(**values["profile"])
     for name in TABLES:
         if name in batch.schema.names:
             values[name] = _as_table(batch[name])

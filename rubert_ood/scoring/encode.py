@@ -13,8 +13,9 @@ from rubert_ood.ads.tables import iter_rows
 from rubert_ood.ads.text import ad_text
 from rubert_ood.errors import InputError
 from rubert_ood.predictor import Model
-from rubert_ood.runs.cities import CityCounter
 from rubert_ood.runs.plan import Shard, unpack_schema
+from rubert_ood.runs.profile import Cities, CityCounter, ShardProfile
+from rubert_ood.runs.receipts import Timing
 from rubert_ood.scoring.carry import cast_carried
 from rubert_ood.scoring.item import ShardItem, attempt
 from rubert_ood.scoring.job import ScoringJob
@@ -59,7 +60,13 @@ def _encode_shard(item: ShardItem, job: ScoringJob) -> ShardItem:
     if not job.plan.report_texts:
         texts = texts.drop_columns("excerpt")
     rows = in_one_piece(encoded.rows, shard)
-    return replace(item, started=started, rows=rows, texts=texts, cities=encoded.cities)
+    return replace(
+        item,
+        rows=rows,
+        texts=texts,
+        timing=Timing(started, busy_s=0, idle_s=0),
+        profile=ShardProfile(cities=encoded.cities),
+    )
 
 
 @retried
@@ -99,7 +106,7 @@ class _Encoder:
         if reason is not None:
             self._texts.add(None)
             return
-        self._texts.add(ad_text(title, description))
+        self._texts.add(ad_text(_as_str(title), _as_str(description)))
         self._cities.add(city)
 
     def finish(self) -> EncodedRows:
@@ -147,12 +154,19 @@ def _values(table: pa.Table, column: str | None) -> list[Cell]:
 
 def _kept_id(ad_id: Cell) -> str | None:
     """Return an id as the records of the run hold it; of one that is too long the beginning."""
+    text = _as_str(ad_id)
+    if text is None or not _is_long(text):
+        return text
+    return f"{text[:KEPT_ID_CHARACTERS]}..."
+
+
+def _as_str(value: Cell) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _is_long(ad_id: Cell) -> bool:
     if not isinstance(ad_id, str):
-        return None
-    return f"{ad_id[:KEPT_ID_CHARACTERS]}..." if _is_long(ad_id) else ad_id
-
-
-def _is_long(ad_id: str) -> bool:
+        return False
     return len(ad_id) > MAX_ID_BYTES or len(ad_id.encode()) > MAX_ID_BYTES
 
 

@@ -18,7 +18,7 @@ driver shall make of it:
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
@@ -31,6 +31,8 @@ from rubert_ood.errors import (
     SettingsError,
 )
 from rubert_ood.runs.plan import Shard
+from rubert_ood.runs.profile import ShardProfile
+from rubert_ood.runs.receipts import Timing
 
 log = logging.getLogger(__name__)
 
@@ -39,22 +41,21 @@ FAULT_RUN, FAULT_SETUP = "run", "setup"
 LONGEST_REASON = 500
 
 
-@dataclass(frozen=True)
+def _nothing() -> pa.Table:
+    return pa.table({})
+
+
+@dataclass(frozen=True, eq=False)
 class ShardItem:
     """A shard between two stages."""
 
     shard: Shard
-    rows: pa.Table | None = None
-    """Each column in one piece; None before encode, and for a shard that failed there."""
-    texts: pa.Table | None = None
-    cities: Cities | None = None
-    padded_tokens: int = 0
-    started: float = 0.0
-    """When encoding began, in seconds since the epoch."""
-    busy_s: float = 0.0
-    """How long the scorer worked on it."""
-    idle_s: float = 0.0
-    """How long the scorer had waited for it."""
+    rows: pa.Table = field(default_factory=_nothing)
+    """Each column in one piece; without columns before encode, and if it failed there."""
+    texts: pa.Table = field(default_factory=_nothing)
+    timing: Timing = Timing(started=0, busy_s=0, idle_s=0)
+    profile: ShardProfile = ShardProfile()
+    """What is known of it so far."""
     failure: str = ""
     fault: str = ""
 

@@ -24,12 +24,12 @@ class ScoringJob:
 
     def model(self) -> Model:
         """Return the model of the run; its network is not loaded yet."""
-        bundle = _bundle(self.plan.bundle["uri"], self.plan.bundle["fingerprint"])
+        bundle = _bundle(self.plan.bundle.uri, self.plan.bundle.fingerprint)
         return Model(bundle, use_gpu=self.plan.use_gpu, token_budget=self.plan.token_budget)
 
     def reading_model(self) -> Model:
         """Return a model that reads texts, one for all shards of this process."""
-        return _reading_model(self.plan.bundle["uri"], self.plan.bundle["fingerprint"])
+        return _reading_model(self.plan.bundle.uri, self.plan.bundle.fingerprint)
 
 
 @lru_cache(maxsize=1)

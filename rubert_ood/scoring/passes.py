@@ -1,12 +1,11 @@
 """Shards in passes, until each has its receipt or is quarantined with its reason."""
 
-import logging
 from collections import Counter
 from collections.abc import Iterator
 
 from rubert_ood import interrupts
 from rubert_ood.errors import PartialRunError, SettingsError
-from rubert_ood.progress import Progress
+from rubert_ood.progress import Progress, StepLog
 from rubert_ood.runs.claim import Claim
 from rubert_ood.runs.plan import Plan, Shard
 from rubert_ood.runs.receipts import put_quarantine, read_receipts
@@ -22,7 +21,7 @@ from rubert_ood.scoring.item import (
 from rubert_ood.scoring.job import ScoringJob
 from rubert_ood.settings import ScoreSettings
 
-log = logging.getLogger(__name__)
+log = StepLog("score")
 
 MAX_LOSSES = 3
 LOST = "its process died each time that it was tried: out of memory, or a crash in native code"
@@ -40,7 +39,7 @@ def score_shards(
     """
     num_done = len(plan.shards) - len(todo)
     if num_done:
-        log.info("score     %d of %d shards are done already", num_done, len(plan.shards))
+        log.info("%d of %d shards are done already", num_done, len(plan.shards))
     passes = _Passes(plan, todo, settings, claim, executor)
     while todo:
         todo = passes.score(todo)
@@ -73,7 +72,7 @@ class _Passes:
 
     def score(self, todo: list[Shard]) -> list[Shard]:
         """Send shards through the stages once; return those that shall be tried again."""
-        log.info("score     %d shards", len(todo))
+        log.info("%d shards", len(todo))
         results, stalled = {}, ""
         try:
             for result in self._results(todo):
@@ -93,9 +92,7 @@ class _Passes:
                 f"{self._plan.run_uri}: {stalled}; the same command goes on from there"
             )
         if again:
-            log.warning(
-                "score     %d shard(s) did not come back, tried again  %s", len(again), stalled
-            )
+            log.warning("%d shard(s) did not come back, tried again  %s", len(again), stalled)
         return again
 
     def end(self) -> None:
@@ -145,9 +142,7 @@ class _Passes:
             left = [shard for shard in left if shard.shard_id not in receipts]
         return left
 
-    def _is_tried_again(
-        self, shard: Shard, results: dict[str, ShardResult], stalled: str
-    ) -> bool:
+    def _is_tried_again(self, shard: Shard, results: dict[str, ShardResult], stalled: str) -> bool:
         lost = ShardResult(shard.shard_id, f"{shard.uri}: {LOST}", FAULT_UNKNOWN)
         result = results.get(shard.shard_id, lost)
         if not stalled:
@@ -158,9 +153,7 @@ class _Passes:
         is_lost = self._losses[shard.shard_id] == MAX_LOSSES
         if is_lost or result.fault in (FAULT_SHARD, FAULT_CHANGED):
             put_quarantine(self._plan, shard, result.failure)
-            log.warning(
-                "score     shard %s is quarantined: %s", shard.shard_id, result.failure
-            )
+            log.warning("shard %s is quarantined: %s", shard.shard_id, result.failure)
             self._quarantined.append(result.failure)
             return False
         return True

@@ -42,10 +42,6 @@ class Scorer:
         ended = time.perf_counter()
         idle_s = 0.0 if self._idle_since is None else started - self._idle_since
         self._idle_since = ended
-        return replace(
-            item,
-            texts=scored,
-            padded_tokens=padded_tokens,
-            busy_s=ended - started,
-            idle_s=idle_s,
-        )
+        timing = replace(item.timing, busy_s=ended - started, idle_s=idle_s)
+        profile = item.profile.model_copy(update={"padded_tokens": padded_tokens})
+        return replace(item, texts=scored, timing=timing, profile=profile)

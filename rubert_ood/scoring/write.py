@@ -7,10 +7,8 @@ newer start has published.
 
 import hashlib
 import io
-import json
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,11 +19,17 @@ from rubert_ood import __version__, storage
 from rubert_ood.ads.schema import decoded
 from rubert_ood.errors import InputError, PartialRunError
 from rubert_ood.predictor import unfold
-from rubert_ood.runs.claim import check_holder
+from rubert_ood.runs.claim import check_claim
 from rubert_ood.runs.part import ERROR_SCHEMA, ids_digest, part_schema, to_parquet
 from rubert_ood.runs.plan import Shard
-from rubert_ood.runs.receipts import find_receipt, make_receipt, receipt_uri
-from rubert_ood.runs.top_ood import top_ood
+from rubert_ood.runs.profile import token_histogram, top_ood
+from rubert_ood.runs.receipts import (
+    Receipt,
+    Written,
+    find_receipt,
+    make_receipt,
+    receipt_uri,
+)
 from rubert_ood.scoring.item import ShardItem, ShardResult, attempt
 from rubert_ood.scoring.job import ScoringJob
 
@@ -42,33 +46,61 @@ def write(item: ShardItem, job: ScoringJob) -> ShardResult:
 
 def _put_shard(item: ShardItem, job: ScoringJob) -> ShardItem:
     try:
-        errors = rejected_rows(item.shard, item.rows)
-        if errors.num_rows:
-            _put_rejected(errors, item.shard, job)
-        part, data = _put_part(item, job)
-        _put_receipt(make_receipt(), job)
+        rejected = rejected_rows(item.shard, item.rows)
+        if rejected.num_rows:
+            _put_rejected(rejected, item.shard, job)
+        _put_receipt(_receipt_of(item, rejected, _put_part(item, job), job), job)
     except InputError as error:  # of a file of the run itself: the input was read long before
         raise PartialRunError(str(error)) from error
     return item
 
 
-def _put_rejected(errors: pa.Table, shard: Shard, job: ScoringJob) -> None:
+def _put_rejected(rejected: pa.Table, shard: Shard, job: ScoringJob) -> None:
     def is_good(data: bytes) -> bool:
-        return _same(_read(data), errors, errors.schema.names)
+        return _same(_read(data), rejected, rejected.schema.names)
 
     uri = storage.join(job.plan.run_uri, shard.rejected_name)
-    _settle(uri, to_parquet(errors), job, is_good)
+    _settle(uri, to_parquet(rejected), job, is_good)
 
 
-def _put_part(item: ShardItem, job: ScoringJob) -> tuple[pa.Table, bytes]:
-    """Put the part; return the rows and the bytes of the part that is there."""
+def _put_part(item: ShardItem, job: ScoringJob) -> Written:
+    """Put the part; return the one that is there."""
     part = part_table(item.rows, item.texts, job)
     own = to_parquet(part)
     uri = storage.join(job.plan.run_uri, item.shard.part_name)
     data = _settle(uri, own, job, lambda data: _is_part(data, item.shard, part, job))
     if data != own:
         part = pq.read_table(io.BytesIO(data))
-    return part, data
+    return Written(part, data)
+
+
+def _receipt_of(item: ShardItem, rejected: pa.Table, written: Written, job: ScoringJob) -> Receipt:
+    profile = item.profile.model_copy(
+        update={
+            "top_ood": top_ood(item.shard, written.table, item.texts),
+            "token_histogram": token_histogram(written.table["num_tokens"].to_numpy()),
+        }
+    )
+    return make_receipt(
+        item.shard,
+        written,
+        rejected,
+        ids_in=ids_digest(item.rows["ad_id"]),
+        fingerprint=job.plan.fingerprint,
+        timing=item.timing,
+        profile=profile,
+    )
+
+
+def _put_receipt(receipt: Receipt, job: ScoringJob) -> None:
+    plan = job.plan
+
+    def is_good(_: bytes) -> bool:
+        found = find_receipt(plan.run_uri, receipt.shard_id, plan.fingerprint)
+        return _is_receipt_of(found, receipt)
+
+    uri = receipt_uri(plan.run_uri, receipt.shard_id)
+    _settle(uri, storage.to_json(receipt), job, is_good)
 
 
 def _settle(uri: str, data: bytes, job: ScoringJob, is_good: Callable[[bytes], bool]) -> bytes:
@@ -95,7 +127,7 @@ def _settle(uri: str, data: bytes, job: ScoringJob, is_good: Callable[[bytes], b
 
 def _check_claim(job: ScoringJob) -> None:
     if job.claim:
-        check_holder(job.plan.run_uri, job.claim)
+        check_claim(job.plan.run_uri, job.claim)
 
 
 def _is_part(data: bytes, shard: Shard, part: pa.Table, job: ScoringJob) -> bool:
@@ -103,16 +135,16 @@ def _is_part(data: bytes, shard: Shard, part: pa.Table, job: ScoringJob) -> bool
     have."""
     receipt = find_receipt(job.plan.run_uri, shard.shard_id, job.plan.fingerprint)
     if receipt is not None:
-        return bool(receipt["part_sha256"] == hashlib.sha256(data).hexdigest())
+        return receipt.part_sha256 == hashlib.sha256(data).hexdigest()
     found = _read(data)
     if found is None or not found.schema.equals(part.schema):
         return False
     return found.schema.metadata == part.schema.metadata and _same(found, part, NEVER_DIFFERS)
 
 
-def _is_receipt_of(found: dict[str, Any] | None, receipt: dict[str, Any]) -> bool:
+def _is_receipt_of(found: Receipt | None, receipt: Receipt) -> bool:
     names = ("part_sha256", "rows_in", "rows_rejected", "ids_in", "ids_rejected")
-    return found is not None and all(found[name] == receipt[name] for name in names)
+    return all(getattr(found, name, None) == getattr(receipt, name) for name in names)
 
 
 def _read(data: bytes) -> pa.Table | None:
@@ -155,7 +187,7 @@ def part_table(rows: pa.Table, texts: pa.Table, job: ScoringJob) -> pa.Table:
         carried.append(pa.field(name, column.type))
     hidden_size = texts.schema.field("embedding").type.list_size if plan.embedding else None
     metadata = {
-        "bundle": plan.bundle["fingerprint"],
+        "bundle": plan.bundle.fingerprint,
         "run_id": plan.run_id,
         "code_version": __version__,
     }

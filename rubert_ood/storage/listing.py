@@ -30,6 +30,8 @@ NOT_UTF8 = "this name is not UTF-8; rename it"
 
 @dataclass(frozen=True)
 class FileInfo:
+    """One file, in one version of its content."""
+
     uri: str
     size: int
     """Bytes."""
@@ -39,6 +41,8 @@ class FileInfo:
 
 @dataclass
 class Listing:
+    """What lies below a URI."""
+
     base: str
     """The folder from which names below it count: the literal head of a glob. A single file:
     itself."""

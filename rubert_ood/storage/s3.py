@@ -35,6 +35,7 @@ class OwnedS3FileSystem(S3FileSystem):
     cachable = False  # one per process (`storage._s3`), and anew after a change of the environment
 
     async def set_session(self, refresh: bool = False, kwargs: Any = None) -> Any:
+        """Make a session of our own, whose requests name the owner."""
         if self.session is None or refresh:
             self.session = AioSession(**self.kwargs)
             self.session.register("provide-client-params.s3", _add_owner)

@@ -62,11 +62,14 @@ Row = tuple[str, str, str, str, str, int | None, datetime]
 
 @dataclass(frozen=True)
 class HardCase:
+    """A hand-written ad and the label that is expected of it."""
+
     text: str
     label: str
 
 
 def categories() -> list[str]:
+    """Return the names of the categories, sorted."""
     return list(categories_by_name())
 
 

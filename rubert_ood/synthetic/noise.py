@@ -47,6 +47,7 @@ class Style:
 
 
 def draw_style(rng: Random, emoji: tuple[str, ...]) -> Style:
+    """Draw how one seller writes."""
     return Style(
         typo_rate=CARELESS_TYPO_RATE if rng.random() < CARELESS_SHARE else CAREFUL_TYPO_RATE,
         writes_yo=rng.random() < 0.2,

@@ -72,6 +72,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Draft:
+    """An ad before its city and its phone number."""
+
     title: str
     body: str
     price_rub: int | None
@@ -98,6 +100,7 @@ class AdWriter:
         self.emoji = tuple(phrase.render(rng, {}) for phrase in self.shared["emoji"])
 
     def write(self, category: Category) -> Draft:
+        """Write one ad of a category."""
         rng = self.rng
         style = draw_style(rng, self.emoji)
         price_rub = self._price(category)

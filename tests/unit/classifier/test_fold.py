@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from rubert_ood.ads.text import text_key
 from rubert_ood.classifier import fold
-from rubert_ood.classifier.classifier import load_tokenizer
-from rubert_ood.classifier.windows import Windows, cut
+from rubert_ood.classifier.checkpoint import load_tokenizer
 from rubert_ood.classifier.fold import HEAD_CHARACTERS, TextFolder
+from rubert_ood.classifier.windows import Windows, cut
 
 PIECES = [
     "диван",

@@ -43,7 +43,7 @@ from rubert_ood.runs import (
 from rubert_ood.runs.part import LENGTH_FIELDS, SCORE_FIELDS
 from rubert_ood.runs.plan import Plan, Shard
 from rubert_ood.scoring import passes as pipeline
-from rubert_ood.scoring.job import ScoringJob, shard_item, to_ipc
+from rubert_ood.scoring.job import ScoringJob, to_ipc
 from rubert_ood.scoring.write import write
 from rubert_ood.settings import (
     BackfillSettings,
@@ -211,14 +211,14 @@ class Publication(RuleBasedStateMachine):
         self, plan: Plan, todo: list[Shard], settings: ScoreSettings, runner: runner.Runner
     ) -> None:
         """Let a process of its own write each shard: it may outlive the driver."""
-        job = ScoringJob.of(plan, token_budget=1, actors_per_node=1, runner=runner.token)
+        job = ScoringJob.of(plan, runner.token)
         for shard in todo:
             if shard is plan.shards[POISON]:
                 ledger.put_quarantine(plan, shard, "its process died")
                 continue
             self.attempts += 1
             rows, texts = _tables(shard.shard_id, self.attempts % 7)
-            item = shard_item(shard) | {"rows": rows, "texts": texts}
+            item = ShardItem(shard) | {"rows": rows, "texts": texts}
             results: list[dict[str, Any]] = []
             put = partial(_write, results, item, job)
             worker = Process(f"worker of {plan.run_uri}", put, 0)

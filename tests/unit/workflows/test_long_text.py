@@ -13,7 +13,8 @@ from transformers import AutoTokenizer
 from rubert_ood.ads.text import TextCleaner
 from rubert_ood.bundle import load_bundle, write_bundle
 from rubert_ood.classifier import windows
-from rubert_ood.classifier.classifier import Classifier, load_network, load_tokenizer
+from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
+from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.classifier.precision import choose_device
 from rubert_ood.ood.fit import fit
 from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
@@ -30,6 +31,7 @@ from rubert_ood.settings import (
 )
 from rubert_ood.synthetic.small_bert import build_small_bert
 from rubert_ood.workflows.predict import predict, predict_texts
+from tests.unit.messy_runs import score_plan
 
 LABELS = ["Животные", "Мебель"]
 BEARING = ["кошка", "диван"]
@@ -172,9 +174,7 @@ def test_prediction_says_what_it_read(bundles, late, capsys):
 
 
 @pytest.mark.parametrize("mode", ["truncate", "chunk"])
-def test_a_run_reads_ads_as_prediction_does_and_counts_what_it_cut(
-    bundles, late, score_plan, tmp_path, mode
-):
+def test_a_run_reads_ads_as_prediction_does_and_counts_what_it_cut(bundles, late, tmp_path, mode):
     rng = np.random.default_rng(1)
     texts = [
         late,

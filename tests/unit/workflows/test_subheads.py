@@ -26,6 +26,7 @@ from rubert_ood.training import features as bundles
 from rubert_ood.workflows import subheads as workflow
 from rubert_ood.workflows.predict import predict, predict_texts
 from tests.unit.conftest import LABELS, MAX_LENGTH
+from tests.unit.messy_runs import score_plan
 from tests.unit.workflows.conftest import InThisProcess
 
 SUBS = {"Мебель": ["Диваны", "Столы", "Шкафы"], "Одежда": ["Обувь", "Платья"]}
@@ -123,7 +124,7 @@ def expected(bundle, table, one_by_one):
 
 
 @pytest.fixture(scope="module")
-def parts(bundle, derived, table, score_plan, tmp_path_factory) -> list[pa.Table]:
+def parts(bundle, derived, table, tmp_path_factory) -> list[pa.Table]:
     """The same catalogue scored with the bundle, and with the one that has sub-heads."""
     tables = []
     for which in (bundle, derived):
