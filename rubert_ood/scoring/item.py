@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 FAULT_SHARD, FAULT_CHANGED, FAULT_UNKNOWN = "shard", "changed", "unknown"
 FAULT_RUN, FAULT_SETUP = "run", "setup"
 LONGEST_REASON = 500
+NO_TIME = Timing(started=0, busy_s=0, idle_s=0)
 
 
 def _nothing() -> pa.Table:
@@ -53,8 +54,8 @@ class ShardItem:
     rows: pa.Table = field(default_factory=_nothing)
     """Each column in one piece; without columns before encode, and if it failed there."""
     texts: pa.Table = field(default_factory=_nothing)
-    timing: Timing = Timing(started=0, busy_s=0, idle_s=0)
-    profile: ShardProfile = ShardProfile()
+    timing: Timing = NO_TIME
+    profile: ShardProfile = field(default_factory=ShardProfile)
     """What is known of it so far."""
     failure: str = ""
     fault: str = ""
