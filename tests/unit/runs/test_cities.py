@@ -4,14 +4,14 @@ from typing import Any
 import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
-
-from rubert_ood.ads.text import TextCleaner
 from rubert_ood.runs.cities import (
     MAX_NAMES,
     NAME_CHARACTERS,
     CityCounter,
     add_cities,
 )
+
+from rubert_ood.ads.text import TextCleaner
 from tests.unit.messy_runs import BAD
 
 CLEANER = TextCleaner(cities=["Москва", " Нижний Новгород "])

@@ -2,14 +2,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-
-from rubert_ood.runs.plan import Shard
 from rubert_ood.runs.top_ood import (
     ADS_PER_RUN,
     ADS_PER_SHARD,
     merge_top,
     top_ood,
 )
+
+from rubert_ood.runs.plan import Shard
 
 SHARD = Shard("00000-ab", "ads.parquet", {}, 0, 0)
 
