@@ -163,7 +163,7 @@ def _add_cities(found: Iterable[Cities | None]) -> Cities | None:
 
 def _merge_top(found: Iterable[list[FarAd]]) -> list[FarAd]:
     """Return the farthest ads of all; a text that returns counts once."""
-    texts: dict[str, FarAd] = Field({})
+    texts: dict[str, FarAd] = {}
     for ads in found:
         for ad in ads:
             texts.setdefault(ad.text_key, ad)

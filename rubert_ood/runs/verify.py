@@ -12,11 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rubert_ood import __version__, storage
+from rubert_ood.clock import utc_now
 from rubert_ood.errors import InputError, PartialRunError, VerificationError
 from rubert_ood.progress import Progress
 from rubert_ood.runs.duplicate_ids import IDS_SCHEMA, Duplicates, find_duplicates
 from rubert_ood.runs.files import missing_files
-from rubert_ood.runs.manifest import Manifest, manifest_uri
+from rubert_ood.runs.manifest import Manifest, find_manifest, manifest_uri
 from rubert_ood.runs.part import DIGEST_MODULUS, ERROR_SCHEMA, ids_digest
 from rubert_ood.runs.plan import Plan, Shard
 from rubert_ood.runs.profile import token_histogram
@@ -95,6 +96,26 @@ def verify_run(plan: Plan, receipts: Mapping[str, Receipt] | None = None) -> Ver
         first = next(iter(problems.values()))
         raise PartMismatchError(f"{first} ({len(problems)} such)", list(problems))
     return VerifiedRun(receipts, quarantined, duplicates)
+
+
+def complete_manifest(plan: Plan, verified: VerifiedRun, started_at: str = "") -> Manifest:
+    """Make the manifest of a run whose shards are all settled.
+
+    It keeps its times while its parts are the same: a run that is only verified again is not newer.
+    """
+    noted = find_manifest(plan.run_uri)
+    manifest = Manifest.of(
+        plan,
+        verified.receipts,
+        outcome="complete",
+        started_at=started_at or (noted.started_at if noted else utc_now()),
+        quarantined=verified.quarantined,
+        duplicates=verified.duplicates,
+    )
+    if noted is None or noted.parts != manifest.parts:
+        return manifest
+    names = ("started_at", "finished_at", "elapsed_s", "rows_per_s")
+    return manifest.model_copy(update={name: getattr(noted, name) for name in names})
 
 
 def check_manifest(found: Manifest, recomputed: Manifest) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from rubert_ood.ray_session import ray_session
 from rubert_ood.runs.plan import Shard
 from rubert_ood.scoring.encode import encode
 from rubert_ood.scoring.item import ShardItem, ShardResult
@@ -39,17 +38,13 @@ class LocalExecutor:
                 yield write(scorer(encode(ShardItem(shard), job)), job)
 
 
-@contextmanager
-def open_executor(settings: ScoreSettings) -> Iterator[Executor]:
-    """Yield the executor that the settings name; for Ray a cluster is joined or started around
-    it."""
+def make_executor(settings: ScoreSettings) -> Executor:
+    """Return the executor that the settings name; the one for Ray needs a Ray session."""
     if settings.executor == "local":
-        yield LocalExecutor()
-        return
-    with ray_session(settings):
-        from rubert_ood.scoring.ray_executor import RayExecutor
+        return LocalExecutor()
+    from rubert_ood.scoring.ray_executor import RayExecutor
 
-        yield RayExecutor(settings)
+    return RayExecutor(settings)
 
 
 @contextmanager
