@@ -28,8 +28,10 @@ if TYPE_CHECKING:
         VerifySettings,
     )
     from rubert_ood.workflows.diff import diff
-    from rubert_ood.workflows.score import publish, rollback, verify
+    from rubert_ood.workflows.publish import publish
+    from rubert_ood.workflows.rollback import rollback
     from rubert_ood.workflows.train import train
+    from rubert_ood.workflows.verify import verify
 
 __version__ = "0.3.0"
 
@@ -62,11 +64,11 @@ _HOMES = {
     "Run": "runs.run",
     "diff": "workflows.diff",
     "load": "predictor",
-    "publish": "workflows.score",
-    "rollback": "workflows.score",
+    "publish": "workflows.publish",
+    "rollback": "workflows.rollback",
     "score": "api",
     "train": "workflows.train",
-    "verify": "workflows.score",
+    "verify": "workflows.verify",
 }
 """Module of each name; what is not here is a class of settings."""
 

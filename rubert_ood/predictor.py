@@ -21,6 +21,8 @@ from rubert_ood.ads.text import text_key
 from rubert_ood.bundle import Bundle, load_bundle
 from rubert_ood.classifier import windows
 from rubert_ood.classifier.fold import TextFolder
+from rubert_ood.classifier.subheads import SubHeads
+from rubert_ood.ood.blas import one_blas_thread
 from rubert_ood.ood.decision import OTHER, Decisions
 from rubert_ood.runs.part import (
     LENGTH_FIELDS,
@@ -183,16 +185,15 @@ class Model:
         """Decide on each text that the reader made: its columns but the token ids, and what the
         model says."""
         logits_TC, cls_TH = self.outputs(texts)
-        decisions = self.bundle.fitted.decide(logits_TC, cls_TH)
-        columns = _score_columns(decisions)
+        with one_blas_thread():
+            decisions = self.bundle.fitted.decide(logits_TC, cls_TH)
+            columns = _score_columns(decisions)
+            if self.bundle.subheads:
+                columns |= _subhead_columns(self.bundle.subheads, cls_TH, decisions)
         for name in texts.schema.names:
             if name != windows.IDS:
                 columns[name] = texts[name]
         columns["num_chunks"] = pa.array(windows.Windows.of(texts).num_chunks_N, pa.int32())
-        if self.bundle.subheads:
-            found = self.bundle.subheads.predict(cls_TH, decisions.label.tolist())
-            for field, values in zip(SUBHEAD_FIELDS, found, strict=True):  # NaN is null
-                columns[field.name] = pa.array(values, field.type, from_pandas=True)
         if embedding:
             flat = pa.array(cls_TH.astype(np.float16).ravel(), pa.float16())
             columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, cls_TH.shape[1])
@@ -240,6 +241,17 @@ def _score_columns(decisions: Decisions) -> dict[str, pa.Array]:
         "ood_p": decisions.ood_p_N,
     }
     return {field.name: pa.array(values[field.name], field.type) for field in SCORE_FIELDS}
+
+
+def _subhead_columns(
+    subheads: SubHeads, cls_TH: NDArray[np.float32], decisions: Decisions
+) -> dict[str, pa.Array]:
+    """Return SUBHEAD_FIELDS of each text, null where its label has no sub-head."""
+    found = subheads.predict(cls_TH, decisions.label.tolist())
+    columns = {}
+    for field, values_T in zip(SUBHEAD_FIELDS, found, strict=True):
+        columns[field.name] = pa.array(values_T, field.type, from_pandas=True)  # NaN is null
+    return columns
 
 
 def unfold(scores: pa.Table, text_index: pa.Array | pa.ChunkedArray) -> pa.Table:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from rubert_ood.ads.text import TextCleaner, text_key
+from rubert_ood.ads.text import EXCERPT_CHARACTERS, TextCleaner, text_key
 from rubert_ood.classifier.shorten import without_runs
 from rubert_ood.classifier.windows import Windows, cut, is_blank
 from rubert_ood.settings import LongTextSettings
@@ -25,8 +25,6 @@ MARGIN_CHARACTERS = 256
 """At the end of a head: what is removed there, such as a phone number, may go on behind it."""
 PENDING_CHARACTERS = 1_000_000
 """Characters of ads that are tokenized together."""
-EXCERPT_CHARACTERS = 200
-"""Of the cleaned text, which has lost phone numbers and city names."""
 
 
 @dataclass

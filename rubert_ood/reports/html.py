@@ -11,11 +11,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from rubert_ood.ads.text import EXCERPT_CHARACTERS
 from rubert_ood.plain import printable, printable_lines
 from rubert_ood.reports import figures
 from rubert_ood.reports.diff_findings import diff_findings, most_churned, transition_counts
 from rubert_ood.reports.verdict import WEAK_F1, measured_kinds
-from rubert_ood.runs.profile import EXCERPT_CHARACTERS
 
 CHANGED_PAIRS = 50
 MAX_TRANSITIONS = 300
