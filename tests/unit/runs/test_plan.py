@@ -324,8 +324,8 @@ def test_a_bad_file_ends_the_job_or_is_set_aside(bundle, catalogue, spoil, error
     assert "\n" not in str(raised.value)
 
     plan = make_plan(_settings(catalogue, on_bad_file="quarantine"), bundle)
-    assert [item["uri"] for item in plan.quarantined] == [bad]
-    assert plan.quarantined[0]["reason"] == str(raised.value)
+    assert [file.uri for file in plan.quarantined] == [bad]
+    assert plan.quarantined[0].reason == str(raised.value)
     assert {shard.uri for shard in plan.shards} == {
         str(catalogue / name) for name in ("a.parquet", "c.parquet")
     }

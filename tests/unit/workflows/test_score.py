@@ -42,8 +42,6 @@ WIDE_OPEN = GateSettings(
 )
 NUM_ADS, SHARD_ROWS = 120, 20
 
-pytestmark = pytest.mark.usefixtures("without_ray")
-
 
 @pytest.fixture(autouse=True)
 def no_drawing(monkeypatch):
@@ -72,6 +70,8 @@ def settings(source, bundle, tmp_path) -> ScoreSettings:
         output_uri=str(tmp_path / "out"),
         gate=WIDE_OPEN,
         shard_rows=SHARD_ROWS,
+        executor="local",
+        report_changes=False,
     )
 
 
