@@ -87,7 +87,7 @@ def _as_list(table: pa.Table) -> pa.LargeListArray:
 
 
 def _as_table(column: pa.ChunkedArray) -> pa.Table:
-    structs = column.combine_chunks().flatten()
+    structs = _one_array(column).flatten()
     return pa.Table.from_batches([pa.RecordBatch.from_struct_array(structs)])
 
 
