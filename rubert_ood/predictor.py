@@ -23,7 +23,7 @@ from rubert_ood.classifier import windows
 from rubert_ood.classifier.fold import TextFolder
 from rubert_ood.classifier.subheads import SubHeads
 from rubert_ood.ood.blas import one_blas_thread
-from rubert_ood.ood.decision import OTHER, Decisions
+from rubert_ood.ood.decision import OTHER, Decisions, d2_limit
 from rubert_ood.runs.part import (
     LENGTH_FIELDS,
     SCORE_FIELDS,
@@ -84,6 +84,11 @@ class Model:
     @property
     def hidden_size(self) -> int:
         return int(self.bundle.fitted.statistics.means_CH.shape[1])
+
+    @property
+    def d2_limit(self) -> float:
+        """The squared distance above which an ad is far, by the rule of the bundle."""
+        return d2_limit(self.bundle.fitted.decision, self.bundle.fitted.thresholds)
 
     @property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
