@@ -57,7 +57,7 @@ def test_a_shard_that_is_lost_in_so_many_passes_is_set_aside(play):
     assert play.passes == [[0, 1, 2, 3, 4]] + [[2]] * (MAX_LOSSES - 1)
     assert set(aside) == {2}
     assert aside[2].reason.startswith(f"{play.shards[2].uri}: its process died each time")
-    assert (aside[2]["start"], aside[2]["stop"], aside[2]["rows_in"]) == (20, 30, 10)
+    assert (aside[2].start, aside[2].stop, aside[2].rows_in) == (20, 30, 10)
 
 
 def test_an_exception_that_nobody_expected_is_tried_again_and_then_named(play):
