@@ -59,8 +59,7 @@ class Dataset:
     """Rows of their own for T and the thresholds; without them valid serves."""
 
     def num_test_texts_seen_in_train(self) -> int:
-        """Count test ads whose cleaned text is also a training text (re-posts): they flatter every
-        figure."""
+        """Count test ads whose cleaned text train has too: re-posts flatter every figure."""
         seen = set(self.train.texts)
         return sum(text in seen for text in self.test.texts)
 
@@ -106,8 +105,7 @@ def load_dataset(settings: TrainSettings) -> Dataset:
 
 
 def read_labelled(uri: str, columns: ColumnSettings, *, extra: tuple[str, ...] = ()) -> pa.Table:
-    """Read labelled ads into text columns title, description, category, city (absent ones null),
-    and extra roles.
+    """Read labelled ads: text columns title, description, category, city (absent: null), extra.
 
     Categories come in their normal form (labels.py).
     """
@@ -208,8 +206,7 @@ def clean_labelled(
 def clean_subcategories(
     table: pa.Table, cleaner: TextCleaner, labels: list[str]
 ) -> tuple[LabelledAds, list[tuple[str, str]]]:
-    """Clean the ads that have a text and a sub-category, and number their (category, sub-category)
-    pairs.
+    """Clean the ads with text and sub-category; number the (category, sub-category) pairs.
 
     Ads without a sub-category (null, blank, `nan`, not UTF-8) are dropped; a category that is not
     among the labels is a SchemaError.
@@ -242,8 +239,7 @@ def clean_subcategories(
 
 
 def read_texts(uri: str, group: str, cleaner: TextCleaner) -> list[tuple[str, str, str]]:
-    """Read a table with the columns text and `group`: (text, cleaned text, group) per row with
-    text."""
+    """Read a table of text and `group`: (text, cleaned text, group) for each row with text."""
     rows = []
     for file in list_tables(uri):
         schema = inspect(file.uri, version=file.version).schema
