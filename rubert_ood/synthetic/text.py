@@ -222,7 +222,7 @@ class AdWriter:
     def _deck(
         self, category: Category, second: Category | None, kind: str, num_words: int
     ) -> list[Phrase]:
-        """Shuffle the phrases of a kind, few of those that any seller uses: they would contradict."""
+        """Shuffle the phrases of a kind, with few of those that any seller uses."""
         size = 3 + num_words // 8
         if kind == "properties":
             phrases = category.properties + (second.properties if second else ())
