@@ -27,8 +27,8 @@ from rubert_ood.settings import CleanerSettings, ColumnSettings, SplitSettings, 
 log = logging.getLogger(__name__)
 
 ROLES = ("title", "description", "category", "city")
-TEST = 2
-"""Place of test among the parts: train, valid, test, and calibration if there is one."""
+SPLITS = ("train", "valid", "test", "calibration")
+TEST = SPLITS.index("test")
 
 
 @dataclass(frozen=True)
@@ -71,18 +71,20 @@ def load_dataset(settings: TrainSettings) -> Dataset:
     """
     if settings.input_uri:
         whole = read_labelled(settings.input_uri, settings.columns)
-        parts = split(whole, settings.split)
+        tables = split(whole, settings.split)
     else:
         uris = (settings.train_uri, settings.valid_uri, settings.test_uri, settings.calibration_uri)
-        parts = [read_labelled(uri, settings.columns) for uri in uris if uri]
-    train = parts[0]
+        tables = [read_labelled(uri, settings.columns) for uri in uris if uri]
+    train = tables[0]
     labels = sorted(set(train["category"].to_pylist()))
     if len(labels) < 2:
         raise SchemaError(f"training needs at least 2 classes, found {len(labels)}: {labels}")
     warn_of_case(labels)
     cleaner = build_cleaner(train, settings.cleaner)
-    cleaned = [clean_labelled(part, cleaner, labels, traits=part is parts[TEST]) for part in parts]
-    num_empty = sum(part.num_rows for part in parts) - sum(len(part) for part in cleaned)
+    cleaned = []
+    for number, table in enumerate(tables):
+        cleaned.append(clean_labelled(table, cleaner, labels, traits=number == TEST))
+    num_empty = sum(map(len, tables)) - sum(map(len, cleaned))
     if num_empty:
         log.warning(
             "data      %d labelled ads have no readable text after cleaning: left out", num_empty
@@ -94,12 +96,9 @@ def load_dataset(settings: TrainSettings) -> Dataset:
             f"class {labels[int(counts.argmin())]!r} has no training ad with text; add some or"
             " drop it"
         )
-    for name, part in (
-        ("valid", dataset.valid),
-        ("test", dataset.test),
-        ("calibration", dataset.calibration),
-    ):
-        if part is not None and not len(part):
+    for name in ("valid", "test", "calibration"):
+        split_ads = getattr(dataset, name)
+        if split_ads is not None and not len(split_ads):
             raise InputError(f"no {name} ad has text after cleaning; give more {name} ads")
     return dataset
 
@@ -157,11 +156,8 @@ def split(table: pa.Table, settings: SplitSettings) -> list[pa.Table]:
             f"no stratified split of {table.num_rows} ads is possible; the smallest class"
             f" {smallest!r} has {count}: {error}"
         ) from error
-    parts = [
-        rest,
-        *(held_out[name] for name in ("valid", "test", "calibration") if name in held_out),
-    ]
-    return [table.take(part) for part in parts]
+    rows = {"train": rest, **held_out}
+    return [table.take(rows[name]) for name in SPLITS if name in rows]
 
 
 def build_cleaner(train: pa.Table, settings: CleanerSettings) -> TextCleaner:

@@ -95,15 +95,15 @@ def load_network(uri: str, labels: list[str] | None = None) -> Any:
         output_loading_info=True,
     )
     new = set(found["missing_keys"]) | {key for key, *_ in found["mismatched_keys"]}
-    foreign = set(found["unexpected_keys"])
+    unknown = set(found["unexpected_keys"])
     if labels is not None:
         fresh = sorted(key for key in new if not _in_encoder(key, network))
         log.info("train     new weights, not from %s: %s", uri, ", ".join(fresh) or "none")
         new = {key for key in new if _in_encoder(key, network)}
-        foreign = {key for key in foreign if _in_encoder(key, network)}
+        unknown = {key for key in unknown if _in_encoder(key, network)}
     for keys, what in (
         (new, "lacks, or has in another shape,"),
-        (foreign, "has beside what config.json describes"),
+        (unknown, "has beside what config.json describes"),
     ):
         if keys:
             raise BundleError(
