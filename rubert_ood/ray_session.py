@@ -46,9 +46,9 @@ RAY_ENV = {
 
 @contextmanager
 def ray_session(settings: RayJobSettings) -> Iterator[None]:
-    """Join the cluster of the settings, or start one on this machine; leave it at the end, if it
-    was joined here. With the local executor Ray is not even imported.
+    """Join the cluster of the settings, or start one here; leave it if it was joined here.
 
+    With the local executor Ray is not even imported.
     Worker output stays in Ray's own log folder: what a user must know comes back as results and
     errors. Raises SettingsError when there is no cluster at the address, PartialRunError when Ray
     does not start or breaks down.
@@ -136,8 +136,7 @@ def _join(given: str | None) -> None:
 
 @contextmanager
 def _own_handlers() -> Iterator[None]:
-    """Keep SIGTERM as it is: Ray would exit at once from wherever it finds the process, and print a
-    native stack."""
+    """Keep SIGTERM as it is: Ray would exit wherever it finds the process, with a native stack."""
     import ray._private.utils
 
     with mock.patch.object(ray._private.utils, "set_sigterm_handler"):
@@ -146,8 +145,7 @@ def _own_handlers() -> Iterator[None]:
 
 
 def _log_message(data: Mapping[str, Any], *_: Any, **__: Any) -> None:
-    """Log what Ray would print to standard output: the autoscaler's messages, and those of nodes
-    that died."""
+    """Log what Ray would print: the autoscaler's messages, and those of nodes that died."""
     for message in data.get("lines", ()):
         log.warning(
             "ray       %s",
@@ -163,8 +161,7 @@ def one_line(error: BaseException) -> str:
 
 @contextmanager
 def _no_stderr() -> Iterator[None]:
-    """Drop what this process writes to file descriptor 2: Ray announces its log level there.
-    Exceptions still rise."""
+    """Drop what goes to file descriptor 2, where Ray announces its log level."""
     kept = os.dup(2)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)

@@ -1,5 +1,4 @@
-"""CSV files: every column as text, any common delimiter, compressed or not. No message quotes a
-cell."""
+"""CSV files: every column as text, any common delimiter, packed or not; no cell is quoted."""
 
 import csv
 import io
@@ -28,8 +27,7 @@ def is_csv(uri: str) -> bool:
 def read_csv(
     uri: str, file: Any, columns: Sequence[str] | None, delimiter: str
 ) -> tuple[pa.Table, str]:
-    """Read a CSV file, every column as text, so that `007` stays `007`; return it and its
-    delimiter.
+    """Read a CSV file, every column as text (`007` stays `007`); return it and its delimiter.
 
     An empty delimiter is recognised from the header: the one that makes most columns of it.
     """

@@ -32,8 +32,7 @@ transformers_logging.disable_progress_bar()
 
 
 def local_checkpoint(uri: str) -> str:
-    """Return a folder or hub name that transformers can load; an s3:// checkpoint is copied to this
-    node once."""
+    """Return what transformers can load; an s3:// checkpoint is copied to this node once."""
     if not storage.is_s3(uri):
         return uri
     listing = list_below(uri)
@@ -57,8 +56,7 @@ def local_checkpoint(uri: str) -> str:
 
 
 def load_tokenizer(uri: str) -> Any:
-    """Load the tokenizer of a checkpoint; it must put a CLS token first, pad, and be able to cut
-    into windows."""
+    """Load a tokenizer, which must put CLS first, pad, and be able to cut into windows."""
     tokenizer = _load(AutoTokenizer, uri)
     if not tokenizer.is_fast:
         raise BundleError(
@@ -79,8 +77,7 @@ def load_tokenizer(uri: str) -> Any:
 
 
 def load_network(uri: str, labels: list[str] | None = None) -> Any:
-    """Load a sequence classifier, every weight from the checkpoint; with `labels`, a new head for
-    them on its encoder.
+    """Load a classifier, every weight from the checkpoint; `labels`: a new head on its encoder.
 
     Raises BundleError when the checkpoint lacks a weight of the encoder, has one that the encoder
     does not know, or holds a number that is not finite: no layer is ever left at random.
@@ -98,15 +95,15 @@ def load_network(uri: str, labels: list[str] | None = None) -> Any:
         output_loading_info=True,
     )
     new = set(found["missing_keys"]) | {key for key, *_ in found["mismatched_keys"]}
-    foreign = set(found["unexpected_keys"])
+    unknown = set(found["unexpected_keys"])
     if labels is not None:
         fresh = sorted(key for key in new if not _in_encoder(key, network))
         log.info("train     new weights, not from %s: %s", uri, ", ".join(fresh) or "none")
         new = {key for key in new if _in_encoder(key, network)}
-        foreign = {key for key in foreign if _in_encoder(key, network)}
+        unknown = {key for key in unknown if _in_encoder(key, network)}
     for keys, what in (
         (new, "lacks, or has in another shape,"),
-        (foreign, "has beside what config.json describes"),
+        (unknown, "has beside what config.json describes"),
     ):
         if keys:
             raise BundleError(
@@ -122,15 +119,13 @@ def load_network(uri: str, labels: list[str] | None = None) -> Any:
 
 
 def _in_encoder(key: str, network: Any) -> bool:
-    """Say whether a weight is of the encoder proper, whose numbers cannot be made up; a pooler is
-    part of heads."""
+    """Say whether a weight is of the encoder proper, which nothing can stand for."""
     part = key.removeprefix(f"{network.base_model_prefix}.").partition(".")[0]
     return part != "pooler" and part in dict(network.base_model.named_children())
 
 
 def load_config(uri: str) -> Any:
-    """Load config.json. Raises BundleError when it asks for code or for weights that this program
-    does not read."""
+    """Load config.json; BundleError when it asks for code or for weights of another kind."""
     if os.path.exists(os.path.join(local_checkpoint(uri), "adapter_config.json")):
         raise BundleError(
             f"{uri}: the checkpoint holds an adapter, not a whole model; merge it into its model"

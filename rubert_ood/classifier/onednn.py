@@ -1,5 +1,4 @@
-"""Linear layers by oneDNN with weights in its own layout, instead of MKL, which torch takes by
-default.
+"""Linear layers by oneDNN with weights in its own layout, instead of torch's default, MKL.
 
 On AMD processors MKL leaves half of the machine unused (docs/performance.md); elsewhere the two are
 level. The numbers are those of fp32, in another order of summation. The operators are the ones that

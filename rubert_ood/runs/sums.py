@@ -98,7 +98,8 @@ class Sums(Record):
     confidence_histogram: list[Count] = Field([])
     token_histogram: list[Count] | None = None
     scorer_idle_share: float = 0.0
-    padding_share: float = 0.0
+    padding_share: float | None = None
+    """Padding in what the network computed; None where it was not counted."""
     cities: Cities | None = None
     top_ood: list[FarAd] | None = None
     shards: list[ScoredShard] = Field([])

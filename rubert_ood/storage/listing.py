@@ -1,5 +1,4 @@
-"""What lies below a URI: every file of a folder or a glob. Links are followed; nothing is left out
-in silence.
+"""What lies below a URI: every file of a folder or a glob, links followed, nothing left out.
 
 A path that exists is taken literally; only another one is a glob (`*`, `?`, `[...]`, and `**` for
 folders at any depth), which matches folders as well as files, on disk as on S3.

@@ -12,8 +12,7 @@ from rubert_ood.errors import OutputError
 
 @contextlib.contextmanager
 def locked(path: str, *, wait: bool = True) -> Iterator[bool]:
-    """Hold a lock that the processes of this machine share, of whatever user; yield whether it is
-    held.
+    """Hold a lock that all processes of this machine share; yield whether it is held.
 
     Without `wait` it is not held when another process, or another call in this one, holds it.
     OutputError when something else than a file lies in its place: where others may write, a link
@@ -38,8 +37,7 @@ def lock_path(path: str) -> str:
 
 
 def _open_lock(path: str) -> int:
-    """Open a lock file, or make it; one of another user for reading, which a lock on it does not
-    need more than."""
+    """Open a lock file, or make it; for reading where it is another user's, which is enough."""
     common = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     ways = (
         os.O_RDWR | os.O_CREAT,

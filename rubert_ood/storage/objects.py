@@ -154,8 +154,7 @@ def read_json(uri: str) -> Any:
 
 @retried
 def put_bytes(uri: str, data: bytes) -> None:
-    """Write one object that appears whole or not at all, also over an older one. OutputError when
-    it cannot be."""
+    """Write one object, whole or not at all, also over an older one; OutputError if that fails."""
     fs, path = filesystem(uri)
     with explained(uri, OutputError):
         if is_s3(uri):
@@ -202,15 +201,13 @@ def _etag(uri: str) -> str:
 
 
 def create_bytes(uri: str, data: bytes) -> bool:
-    """Put an object where there is none; say whether it was. After a lost answer as
-    `swap_bytes`."""
+    """Put an object where there is none; say whether it was put (after a lost answer: see swap)."""
     return swap_bytes(uri, data, "")
 
 
 @retried
 def swap_bytes(uri: str, data: bytes, version: str) -> bool:
-    """Replace an object if it still is of this version ("": if there still is none); say whether it
-    was.
+    """Replace an object that still is of this version ("": of none); say whether it was.
 
     After a lost answer it may say no although it has written: read the object again to be sure. A
     server that knows no conditional put is asked for the version right before, which leaves a gap
@@ -231,8 +228,7 @@ def swap_bytes(uri: str, data: bytes, version: str) -> bool:
 
 
 def ignores_conditions(uri: str, data: bytes) -> bool:
-    """Say whether the storage overwrites this object, of these bytes, although it is told not
-    to."""
+    """Say whether the storage overwrites this object although it is told not to."""
     return is_s3(uri) and create_bytes(uri, data)
 
 

@@ -25,8 +25,7 @@ def bucket_owner() -> str | None:
 
 
 class OwnedS3FileSystem(S3FileSystem):
-    """s3fs with `ExpectedBucketOwner` in every request that takes it: another account's bucket is
-    denied, by S3 itself.
+    """s3fs that names the `ExpectedBucketOwner`: S3 itself denies another account's bucket.
 
     Bucket names are taken again by others when they become free.
     """

@@ -1,5 +1,4 @@
-"""Writes one ad: a title and a description of its category, with what makes real ads hard to
-classify.
+"""Writes one ad of a category, with what makes real ads hard to classify.
 
 A draft holds marks instead of the phone number and the city, so that a re-post repeats it with
 others.
@@ -223,8 +222,7 @@ class AdWriter:
     def _deck(
         self, category: Category, second: Category | None, kind: str, num_words: int
     ) -> list[Phrase]:
-        """Shuffle the phrases of a kind; of those that any seller uses, only a few: they contradict
-        each other."""
+        """Shuffle the phrases of a kind, with few of those that any seller uses."""
         size = 3 + num_words // 8
         if kind == "properties":
             phrases = category.properties + (second.properties if second else ())

@@ -117,7 +117,11 @@ def test_the_same_input_gives_the_same_plan(bundle, catalogue):
     assert [shard.shard_id[:6] for shard in first.shards] == [
         f"{n:05d}-" for n in range(len(first.shards))
     ]
-    assert first.bundle == {"uri": bundle.uri, "version": "v1", "fingerprint": bundle.fingerprint}
+    assert first.bundle.model_dump() == {
+        "uri": bundle.uri,
+        "version": "v1",
+        "fingerprint": bundle.fingerprint,
+    }
 
 
 def test_the_place_of_the_output_and_the_gate_are_no_part_of_the_work(bundle, catalogue):
