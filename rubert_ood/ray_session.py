@@ -13,7 +13,7 @@ from rubert_ood import interrupts
 from rubert_ood.errors import PartialRunError, RubertOodError, SettingsError
 from rubert_ood.ray_address import check_address
 from rubert_ood.ray_folder import session_folder
-from rubert_ood.settings import RayJobSettings
+from rubert_ood.settings import ExecutorSettings, RayJobSettings
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +47,15 @@ RAY_ENV = {
 @contextmanager
 def ray_session(settings: RayJobSettings) -> Iterator[None]:
     """Join the cluster of the settings, or start one on this machine; leave it at the end, if it
-    was joined here.
+    was joined here. Do nothing for a job whose executor is this process.
 
     Worker output stays in Ray's own log folder: what a user must know comes back as results and
     errors. Raises SettingsError when there is no cluster at the address, PartialRunError when Ray
     does not start or breaks down.
     """
+    if isinstance(settings, ExecutorSettings) and settings.executor == "local":
+        yield
+        return
     for name, value in RAY_ENV.items():
         os.environ.setdefault(name, value)
     import ray

@@ -2,6 +2,7 @@
 
 from rubert_ood.bundle.bundle import (
     Bundle,
+    BundleContent,
     check_new,
     derive_bundle,
     load_bundle,
@@ -12,6 +13,7 @@ from rubert_ood.bundle.bundle import (
 
 __all__ = [
     "Bundle",
+    "BundleContent",
     "check_new",
     "derive_bundle",
     "load_bundle",

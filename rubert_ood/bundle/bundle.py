@@ -18,9 +18,8 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 from rubert_ood import storage
 from rubert_ood.ads.text import TextCleaner
@@ -30,7 +29,6 @@ from rubert_ood.bundle.content import (
     BundleReader,
     write_fitted,
     write_reference,
-    write_subheads,
 )
 from rubert_ood.bundle.files import (
     MANIFEST,
@@ -42,8 +40,10 @@ from rubert_ood.bundle.files import (
     write_json,
     write_text,
 )
+from rubert_ood.bundle.subheads import write_subheads
 from rubert_ood.classifier.subheads import SubHeads
 from rubert_ood.errors import BundleError
+from rubert_ood.ood.agreement import Agreement
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.reference import Reference
 from rubert_ood.settings import LongTextSettings, Precision
@@ -67,43 +67,45 @@ class Bundle:
     some."""
 
 
-def write_bundle(
-    uri: str,
-    *,
-    checkpoint_dir: str,
-    fitted: FittedModel,
-    cleaner: TextCleaner,
-    max_length: int,
-    documents: Mapping[str, str],
-    long_text: LongTextSettings | None = None,
-    precision: Precision = "fp32",
-    agreement: Mapping[str, float] | None = None,
-    reference: Reference | None = None,
-) -> Bundle:
-    """Write a bundle, whole or not at all. An existing one is refused: versions never change.
+@dataclass(frozen=True)
+class BundleContent:
+    """What a new bundle is made of."""
 
-    `documents` are texts by file name: the evaluation, the report, the model card. `agreement` is
-    what `int8_agreement` measured, for int8. Without `long_text` texts are truncated.
-    """
+    checkpoint_dir: str
+    """Local, in HF layout."""
+    fitted: FittedModel
+    cleaner: TextCleaner
+    max_length: int
+    documents: Mapping[str, str]
+    """Texts by file name: the evaluation, the report, the model card."""
+    long_text: LongTextSettings = field(default_factory=LongTextSettings)
+    """By default texts are truncated."""
+    precision: Precision = "fp32"
+    agreement: Agreement | None = None
+    """Of int8 with fp32."""
+    reference: Reference | None = None
+
+
+def write_bundle(uri: str, content: BundleContent) -> Bundle:
+    """Write a bundle, whole or not at all. An existing one is refused: versions never change."""
     check_new(uri)
-    settings: dict[str, Any] = {
-        TEXT: {
-            "cleaner": cleaner.to_dict(),
-            "max_length": max_length,
-            "long_text": (long_text or LongTextSettings()).model_dump(),
-        },
-        PRECISION: {"precision": precision, "agreement": dict(agreement) if agreement else None},
+    text = {
+        "cleaner": content.cleaner.to_dict(),
+        "max_length": content.max_length,
+        "long_text": content.long_text.model_dump(),
     }
+    agreement = asdict(content.agreement) if content.agreement else None
     with tempfile.TemporaryDirectory() as folder:
-        for name in os.listdir(checkpoint_dir):
-            shutil.copyfile(os.path.join(checkpoint_dir, name), os.path.join(folder, name))
-        for name, content in settings.items():
-            write_json(folder, name, content)
-        write_fitted(folder, fitted)
-        for name, text in documents.items():
-            write_text(folder, name, text)
-        if reference:
-            write_reference(folder, reference)
+        for name in os.listdir(content.checkpoint_dir):
+            source = os.path.join(content.checkpoint_dir, name)
+            shutil.copyfile(source, os.path.join(folder, name))
+        write_json(folder, TEXT, text)
+        write_json(folder, PRECISION, {"precision": content.precision, "agreement": agreement})
+        write_fitted(folder, content.fitted)
+        for name, document in content.documents.items():
+            write_text(folder, name, document)
+        if content.reference:
+            write_reference(folder, content.reference)
         put_files(folder, uri)
     return load_bundle(uri)
 
@@ -170,9 +172,8 @@ def load_bundle(uri: str, *, fingerprint: str | None = None) -> Bundle:
     except BundleError:
         if not storage.is_s3(uri):
             raise
-        shutil.rmtree(
-            folder, ignore_errors=True
-        )  # the copy on this node went bad; the bundle may be whole
+        # the copy on this node went bad; the bundle may be whole
+        shutil.rmtree(folder, ignore_errors=True)
         folder = fetch(uri, manifest)
     content = BundleReader(
         uri, folder, manifest.files, code_version=manifest.code_version

@@ -1,7 +1,5 @@
 """The JSON documents of a bundle, and what each of their values may be."""
 
-from typing import Any
-
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from rubert_ood.bundle.files import Document
@@ -93,11 +91,11 @@ class PrecisionDocument(Document):
 class SubheadDocument(Document):
     category: str
     names: list[str] = Field(min_length=2)
-    measured: dict[str, float]
+    measured: dict[str, int | float]
 
     _names = field_validator("names")(checked_names)
 
 
 class SubheadsDocument(Document):
-    settings: dict[str, Any]
+    settings: dict[str, int | float]
     categories: list[SubheadDocument] = Field(min_length=1)

@@ -85,11 +85,11 @@ class Scorer:
         logits_NC, cls_NH = windows.run(self.classifier(), read, token_budget=self.job.token_budget)
         decisions = self.bundle.fitted.decide(logits_NC, cls_NH)
         columns: dict[str, Any] = {
-            "label": pa.array(list(decisions.label), pa.string()),
+            "label": pa.array(list(decisions.label_N), pa.string()),
             "confidence": pa.array(decisions.confidence_N, pa.float32()),
-            "topk_labels": pa.array(decisions.topk_labels.tolist(), pa.list_(pa.string())),
-            "topk_scores": pa.array(decisions.topk_scores.tolist(), pa.list_(pa.float32())),
-            "is_ood": pa.array(decisions.is_ood, pa.bool_()),
+            "topk_labels": pa.array(decisions.topk_labels_Nk.tolist(), pa.list_(pa.string())),
+            "topk_scores": pa.array(decisions.topk_scores_Nk.tolist(), pa.list_(pa.float32())),
+            "is_ood": pa.array(decisions.is_ood_N, pa.bool_()),
             "ood_distance": pa.array(decisions.ood_distance_N, pa.float64()),
             "ood_z": pa.array(decisions.ood_z_N, pa.float64()),
             "ood_p": pa.array(decisions.ood_p_N, pa.float64()),
@@ -102,7 +102,7 @@ class Scorer:
             columns["excerpt"] = texts["excerpt"]
         if self.bundle.subheads:
             sub_label_N, sub_confidence_N = self.bundle.subheads.predict(
-                cls_NH, decisions.label.tolist()
+                cls_NH, decisions.label_N.tolist()
             )
             columns["sub_label"] = pa.array(sub_label_N.tolist(), pa.string())
             columns["sub_confidence"] = pa.array(

@@ -6,7 +6,8 @@ from datetime import date, timedelta
 from typing import Any
 
 from rubert_ood import storage
-from rubert_ood.comparing.compare import changed_labels, compare_runs
+from rubert_ood.comparing.compare import compare_runs
+from rubert_ood.comparing.document import changed_labels
 from rubert_ood.errors import RubertOodError
 from rubert_ood.publishing.pointer import day_uri, look
 from rubert_ood.publishing.publish import PastDay, publish_run
@@ -86,9 +87,9 @@ def _score_day(settings: BackfillSettings, day: date) -> dict[str, Any]:
     if before is None:
         log.info("diff      none: %s had no run before", day)
     else:
-        document = compare_runs(before["run_uri"], manifest["run_uri"])
+        document = compare_runs(before["run_uri"], manifest["run_uri"], executor=settings.executor)
         write_diff(document, storage.join(manifest["run_uri"], "_run"))
-        churn_rate, changes = document["churn_rate"], changed_labels(document)
+        churn_rate, changes = document.churn_rate, changed_labels(document)
     if settings.publish:
         try:
             publish_run(manifest, settings.gate, day=PastDay(before, churn_rate))

@@ -93,21 +93,21 @@ def predict_texts(bundle: Bundle, texts: list[str]) -> list[dict[str, Any]]:
     ]
     for row, number in enumerate(filled):
         results[number] |= {
-            "label": str(decisions.label[row]),
+            "label": str(decisions.label_N[row]),
             "status": "ok",
             "confidence": float(decisions.confidence_N[row]),
-            "is_ood": bool(decisions.is_ood[row]),
+            "is_ood": bool(decisions.is_ood_N[row]),
             "ood_distance": float(decisions.ood_distance_N[row]),
             "ood_z": float(decisions.ood_z_N[row]),
             "ood_p": float(decisions.ood_p_N[row]),
-            "topk_labels": decisions.topk_labels[row].tolist(),
-            "topk_scores": decisions.topk_scores[row].tolist(),
+            "topk_labels": decisions.topk_labels_Nk[row].tolist(),
+            "topk_scores": decisions.topk_scores_Nk[row].tolist(),
             "num_tokens": int(read.num_tokens_N[row]),
             "num_chunks": int(read.num_chunks_N[row]),
             "is_cut": bool(read.is_cut_N[row]),
         }
     if bundle.subheads:
-        sub_labels, sub_confidence_N = bundle.subheads.predict(cls_NH, decisions.label.tolist())
+        sub_labels, sub_confidence_N = bundle.subheads.predict(cls_NH, decisions.label_N.tolist())
         for row, number in enumerate(filled):
             known = sub_labels[row] is not None
             results[number] |= {

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rubert_ood import storage
-from rubert_ood.comparing.compare import changed_labels, compare_runs
+from rubert_ood.comparing.compare import compare_runs
+from rubert_ood.comparing.document import ChangedLabels, changed_labels
 from rubert_ood.errors import (
     ErrorRateError,
     PartialRunError,
@@ -214,14 +215,16 @@ def _keep(
 
 def _changes(
     manifest: dict[str, Any], previous: dict[str, Any] | None, settings: ScoreSettings
-) -> dict[str, Any] | None:
+) -> ChangedLabels | None:
     """Compare with the last published run, ad by ad. The run itself is done: a failure here spoils
     nothing."""
     if previous is None or not settings.report_changes:
         return None
     try:
         with ray_session(settings):
-            document = compare_runs(previous["run_uri"], manifest["run_uri"])
+            document = compare_runs(
+                previous["run_uri"], manifest["run_uri"], executor=settings.executor
+            )
         write_diff(document, storage.join(manifest["run_uri"], "_run"))
     except RubertOodError as error:
         log.warning("diff      the report does not say which labels changed: %s", error)
@@ -237,7 +240,7 @@ def write_report(
     run_uri: str,
     manifest: dict[str, Any],
     previous: dict[str, Any] | None,
-    changes: dict[str, Any] | None = None,
+    changes: ChangedLabels | None = None,
 ) -> None:
     """Write the report of a run, beside the run that it is compared with."""
     uri = _report_uri(run_uri)

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from rubert_ood.bundle import load_bundle, write_bundle
+from rubert_ood.bundle import BundleContent, load_bundle, write_bundle
 from rubert_ood.comparing import join
 from rubert_ood.errors import InputError, PartialRunError, RubertOodError, SettingsError
 from rubert_ood.ood.fit import FittedModel
@@ -64,11 +64,13 @@ def retrained_bundle(trained_bundle, tmp_path_factory) -> str:
     )
     written = write_bundle(
         str(folder / "bundle"),
-        checkpoint_dir=str(folder / "checkpoint"),
-        fitted=changed,
-        cleaner=bundle.cleaner,
-        max_length=bundle.max_length,
-        documents={"README.md": "# retrained"},
+        BundleContent(
+            checkpoint_dir=str(folder / "checkpoint"),
+            fitted=changed,
+            cleaner=bundle.cleaner,
+            max_length=bundle.max_length,
+            documents={"README.md": "# retrained"},
+        ),
     )
     return written.uri
 

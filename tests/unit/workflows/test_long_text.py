@@ -11,7 +11,7 @@ import torch
 from transformers import AutoTokenizer
 
 from rubert_ood.ads.text import TextCleaner
-from rubert_ood.bundle import load_bundle, write_bundle
+from rubert_ood.bundle import BundleContent, load_bundle, write_bundle
 from rubert_ood.classifier import windows
 from rubert_ood.classifier.classifier import Classifier, load_network, load_tokenizer
 from rubert_ood.classifier.precision import choose_device
@@ -28,7 +28,7 @@ from rubert_ood.settings import (
     PredictSettings,
     ScoreSettings,
 )
-from rubert_ood.synthetic.small_bert import build_small_bert
+from rubert_ood.synthetic.small_bert import BertShape, build_small_bert
 from rubert_ood.workflows.predict import predict, predict_texts
 
 LABELS = ["Животные", "Мебель"]
@@ -78,7 +78,7 @@ def checkpoint(ads, tmp_path_factory) -> str:
     """A BERT of one layer that attends to all tokens alike and looks for the two words; for filler
     it says the first class, by its bias."""
     folder = str(tmp_path_factory.mktemp("long"))
-    build_small_bert(ads[0], folder, vocab_size=300, hidden_size=32, num_layers=1, num_heads=1)
+    build_small_bert(ads[0], folder, BertShape(300, hidden_size=32, num_layers=1, num_heads=1))
     tokenizer, network = load_tokenizer(folder), load_network(folder, LABELS)
     torch.manual_seed(0)
     with torch.no_grad():
@@ -122,14 +122,16 @@ def bundles(ads, checkpoint, tmp_path_factory) -> dict[str, str]:
         )
         uris[long_text.mode] = write_bundle(
             str(tmp_path_factory.mktemp("bundle") / long_text.mode),
-            checkpoint_dir=shutil.copytree(
-                checkpoint, tmp_path_factory.mktemp("copy"), dirs_exist_ok=True
+            BundleContent(
+                checkpoint_dir=shutil.copytree(
+                    checkpoint, tmp_path_factory.mktemp("copy"), dirs_exist_ok=True
+                ),
+                fitted=fitted,
+                cleaner=TextCleaner(),
+                max_length=MAX_LENGTH,
+                long_text=long_text,
+                documents={"README.md": "long"},
             ),
-            fitted=fitted,
-            cleaner=TextCleaner(),
-            max_length=MAX_LENGTH,
-            long_text=long_text,
-            documents={"README.md": "long"},
         ).uri
     return uris
 
