@@ -39,7 +39,7 @@ class Context(Record):
     num_classes: int | None = None
     num_test_texts_seen_in_train: int | None = None
     best_epoch: int | None = None
-    history: list[dict[str, float]] | None = None
+    history: list[dict[str, int | float]] | None = None
     """By epoch, as `TrainedModel` has it."""
     settings: dict[str, JsonValue] | None = None
 

@@ -48,7 +48,7 @@ class TrainedModel:
     checkpoint_dir: str
     """Local copy in HF layout, without the training state."""
     epoch: int
-    history: list[dict[str, float]]
+    history: list[dict[str, int | float]]
     """One entry per epoch: epoch, train_loss, train_tokens, train_tokens_per_s (all workers,
     without padding), valid_loss, valid_accuracy, valid_macro_f1."""
 
