@@ -151,9 +151,7 @@ def score_plan() -> Callable[..., list[dict]]:
 def without_ray(monkeypatch) -> None:
     """Jobs score and compare in this process, shard after shard, by the same stages, as Ray would
     with one worker."""
-    from rubert_ood.ads.tables import read_rows
-    from rubert_ood.comparing import join
-    from rubert_ood.comparing.counts import ROW_SCHEMA, count_partition
+    from rubert_ood.comparing import compare, local_shuffle
     from rubert_ood.scoring import passes as pipeline
     from rubert_ood.scoring.encode import encode
     from rubert_ood.scoring.job import ScoringJob, shard_item
@@ -169,16 +167,11 @@ def without_ray(monkeypatch) -> None:
         for shard in todo:
             yield write(scorer(encode(shard_item(shard), job)), job)
 
-    def partitions(a, b):
-        tables = [
-            read_rows(uri, ROW_SCHEMA.names[:-1]).append_column("in_b", pa.array([run is b] * rows))
-            for run in (a, b)
-            for uri, rows in run.parts
-        ]
-        yield count_partition(pa.concat_tables(tables).cast(ROW_SCHEMA))
+    def partitions(a, b, executor):
+        return local_shuffle.partitions(a, b)
 
     monkeypatch.setattr(pipeline, "_results", results)
-    monkeypatch.setattr(join, "partitions", partitions)
+    monkeypatch.setattr(compare, "_partitions", partitions)
     monkeypatch.setattr(workflow, "ray_session", nullcontext)
 
 

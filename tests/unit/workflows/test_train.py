@@ -11,16 +11,17 @@ import pytest
 
 from rubert_ood.bundle import load_bundle
 from rubert_ood.errors import PublicationRefusedError, SettingsError
+from rubert_ood.ood.agreement import Agreement
 from rubert_ood.settings import (
     EvaluationSettings,
     LongTextSettings,
     OptimiserSettings,
     TrainSettings,
 )
+from rubert_ood.training.features import compute_features
 from rubert_ood.training.fine_tune import TrainedModel
 from rubert_ood.workflows import train as workflow
 from tests.unit.conftest import LABELS
-from tests.unit.workflows.conftest import InThisProcess
 
 
 @pytest.fixture
@@ -43,9 +44,9 @@ def gathered(small_checkpoint, monkeypatch) -> list[str]:
     order."""
     precisions = []
 
-    def compute(parts, checkpoint, **options):
-        precisions.append(options["precision"])
-        return InThisProcess(parts, checkpoint, **options)
+    def compute(parts, reader, *, workers, executor):
+        precisions.append(reader.precision)
+        return compute_features(parts, reader, workers=workers, executor="local")
 
     trained = TrainedModel(small_checkpoint, small_checkpoint, 1, [])
     monkeypatch.setattr(workflow, "fine_tune", lambda *_, **__: trained)
@@ -57,7 +58,7 @@ def gathered(small_checkpoint, monkeypatch) -> list[str]:
 def test_a_bundle_is_fitted_in_fp32_by_default(settings, gathered):
     bundle, evaluation = workflow.train(settings)
     assert gathered == ["fp32"]
-    assert (bundle.precision, evaluation["context"]["settings"]["precision"]) == ("fp32", "fp32")
+    assert (bundle.precision, evaluation.context.settings["precision"]) == ("fp32", "fp32")
 
 
 def test_a_bundle_reads_long_ads_as_its_fit_did(settings, gathered):
@@ -70,7 +71,7 @@ def test_a_bundle_reads_long_ads_as_its_fit_did(settings, gathered):
         settings.model_copy(update=changes | {"version": "v3", "long_text": plain.long_text})
     )
     assert (chunked.long_text, truncated.long_text) == (chunk, LongTextSettings())
-    assert evaluation["context"]["settings"]["long_text"] == chunk.model_dump()
+    assert evaluation.context.settings["long_text"] == chunk.model_dump()
     difference = np.abs(chunked.fitted.statistics.means_CH - truncated.fitted.statistics.means_CH)
     assert difference.max() > 0.01  # the windows were averaged before the fit
 
@@ -93,10 +94,7 @@ def test_a_bundle_that_int8_would_spoil_is_not_written(settings, gathered, monke
     monkeypatch.setattr(
         workflow,
         "int8_agreement",
-        lambda *_: (
-            dict.fromkeys(("flag_rate", "flag_rate_fp32", "mean_d2_ratio"), 0.0)
-            | {"argmax_agreement": 0.98}
-        ),
+        lambda *_: Agreement(0.98, 0.0, 0.0, 1.0),
     )
     with pytest.raises(
         PublicationRefusedError, match=r"precision int8: on valid 0.9800 .* \(limit 0.99\)"
