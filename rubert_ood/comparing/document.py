@@ -3,10 +3,9 @@
 A and B are the runs before and after. Rates are null where there are no ads to divide by.
 """
 
-import json
-
 from pydantic import ConfigDict, Field
 
+from rubert_ood.runs.plan import BundleName
 from rubert_ood.runs.record import Count, Record
 
 FORMAT = 1
@@ -17,12 +16,6 @@ class Named(Record):
     """A record with keys that are not names of Python: it is made by its own names."""
 
     model_config = ConfigDict(populate_by_name=True)
-
-
-class BundleName(Record):
-    uri: str = ""
-    version: str = ""
-    fingerprint: str
 
 
 class Side(Record):
@@ -172,11 +165,6 @@ class DiffDocument(Named):
     """Labels of most ads first."""
     evaluations: EvaluationChanges | None = None
     """Of two bundles."""
-
-    def json_text(self) -> str:
-        """Write diff.json."""
-        content = self.model_dump(mode="json", by_alias=True)
-        return json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False)
 
 
 class ChangedPair(Record):

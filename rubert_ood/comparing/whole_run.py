@@ -8,9 +8,9 @@ import pyarrow as pa
 from rubert_ood import storage
 from rubert_ood.ads.tables import read_rows
 from rubert_ood.comparing.counts import ROW_SCHEMA
-from rubert_ood.comparing.document import BundleName, Side
+from rubert_ood.comparing.document import Side
 from rubert_ood.errors import InputError, VerificationError
-from rubert_ood.runs.manifest import WHOLE, read_manifest
+from rubert_ood.runs.manifest import read_manifest
 from rubert_ood.runs.plan import load_plan
 from rubert_ood.runs.receipts import read_receipts
 
@@ -41,18 +41,18 @@ def read_run(run_uri: str) -> WholeRun:
     """
     plan = load_plan(run_uri)
     manifest = read_manifest(plan.run_uri)
-    if manifest["outcome"] not in WHOLE:
+    if not manifest.is_whole:
         raise InputError(
-            f"{plan.run_uri}: this run is not complete (outcome {manifest['outcome']}); finish it"
+            f"{plan.run_uri}: this run is not complete (outcome {manifest.outcome}); finish it"
             " first"
         )
     receipts = read_receipts(plan.run_uri, plan.fingerprint)
     parts = []
     for shard in plan.shards:
         if shard.shard_id in receipts:
-            rows = receipts[shard.shard_id]["rows_scored"]
+            rows = receipts[shard.shard_id].rows_scored
             parts.append((storage.join(plan.run_uri, shard.part_name), rows))
-    num_rows, expected = sum(rows for _, rows in parts), manifest["counts"]["rows_scored"]
+    num_rows, expected = sum(rows for _, rows in parts), manifest.counts.rows_scored
     if num_rows != expected:
         raise VerificationError(
             f"{plan.run_uri}: its receipts have {num_rows} rows, its manifest {expected}: run"
@@ -60,11 +60,11 @@ def read_run(run_uri: str) -> WholeRun:
         )
     side = Side(
         rows=num_rows,
-        run_uri=manifest["run_uri"],
-        run_id=manifest["run_id"],
-        run_date=manifest["run_date"],
-        bundle=BundleName(**manifest["bundle"]),
-        outcome=manifest["outcome"],
+        run_uri=manifest.run_uri,
+        run_id=manifest.run_id,
+        run_date=manifest.run_date,
+        bundle=manifest.bundle,
+        outcome=manifest.outcome,
     )
     return WholeRun(side, parts)
 

@@ -13,11 +13,14 @@ log = logging.getLogger(__name__)
 
 def evaluation_documents(evaluation: Evaluation) -> dict[str, str]:
     """Return the texts of evaluation.json and evaluation.html, by file name."""
-    return {EVALUATION: evaluation.json_text(), "evaluation.html": evaluation_html(evaluation)}
+    return {
+        EVALUATION: storage.to_json(evaluation).decode(),
+        "evaluation.html": evaluation_html(evaluation),
+    }
 
 
 def write_diff(document: DiffDocument, output_uri: str) -> None:
     """Write diff.json, for programs, and diff.html, for people."""
-    storage.put_bytes(storage.join(output_uri, "diff.json"), document.json_text().encode())
+    storage.put_json(storage.join(output_uri, "diff.json"), document)
     storage.put_bytes(storage.join(output_uri, "diff.html"), diff_html(document).encode())
     log.info("report    %s", storage.join(output_uri, "diff.html"))

@@ -3,9 +3,7 @@
 Other jobs read it through `bundle/evaluation.py`, which takes every version.
 """
 
-import json
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, model_serializer
 
@@ -142,8 +140,3 @@ class Evaluation(Record):
     hard_cases: list[HardCase]
     ood_kinds: list[OodKind]
     verdict: list[Finding] = Field([])
-
-    def json_text(self) -> str:
-        """Write evaluation.json."""
-        content: Any = self.model_dump(mode="json")
-        return json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False)

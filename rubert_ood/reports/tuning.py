@@ -1,6 +1,5 @@
 """What a tuning reached: tuning.json, and the words of the report and of the log."""
 
-import json
 import logging
 
 from pydantic import ConfigDict, Field
@@ -29,9 +28,6 @@ class Tuning(Record):
     before: Measures
     after: Measures
     decision: DecisionSettings
-
-    def json_text(self) -> str:
-        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=1, allow_nan=False)
 
 
 def target_of(min_precision: float | None) -> dict[str, float | str]:

@@ -50,7 +50,7 @@ def demo(settings: DemoSettings) -> None:
                 shard_rows=SHARD_ROWS,
             )
         )
-    headline, counts = evaluation.headline, manifest["counts"]
+    headline, counts = evaluation.headline, manifest.counts
     accuracy, macro_f1 = f"{headline.accuracy:.4f}", f"{headline.macro_f1:.4f}"
     if baseline := evaluation.baseline:
         accuracy += f" ({baseline.accuracy:.4f})"
@@ -61,14 +61,14 @@ def demo(settings: DemoSettings) -> None:
         "temperature T": f"{headline.temperature:.3f}",
         "mean d2 of train to its own class (= H)": f"{headline.mean_d2_own_class:,.1f}",
         "mean d2 of test to the nearest class": f"{headline.mean_d2['test']:,.1f}",
-        "ads scored": f"{counts['rows_scored']:,}",
-        "OOD rate": f"{counts['rows_ood'] / counts['rows_scored']:.2%}",
-        "Other rate": f"{counts['rows_other'] / counts['rows_scored']:.2%}",
-        "speed, start-up included": f"{manifest['rows_per_s']:,.0f} ads/s",
+        "ads scored": f"{counts.rows_scored:,}",
+        "OOD rate": f"{counts.rows_ood / counts.rows_scored:.2%}",
+        "Other rate": f"{counts.rows_other / counts.rows_scored:.2%}",
+        "speed, start-up included": f"{manifest.rows_per_s:,.0f} ads/s",
         "time": f"{time.monotonic() - started:.0f} s",
     }
     _show(results)
-    _show_places(bundle.uri, manifest["run_uri"])
+    _show_places(bundle.uri, manifest.run_uri)
 
 
 def _show(results: Mapping[str, str]) -> None:

@@ -73,7 +73,7 @@ def _compare_bundles(a_uri: str, b_uri: str, settings: DiffSettings) -> DiffDocu
         evaluations.append(read_evaluation(bundle))
     a_run = score(_score_settings(settings, a_uri, "a"))
     b_run = score(_score_settings(settings, b_uri, "b"))
-    document = compare_runs(a_run["run_uri"], b_run["run_uri"], executor=settings.executor)
+    document = compare_runs(a_run.run_uri, b_run.run_uri, executor=settings.executor)
     return document.model_copy(update={"evaluations": compare_evaluations(*evaluations)})
 
 

@@ -64,7 +64,8 @@ def tune(settings: TuneSettings) -> Bundle:
         context=_context(version, bundle, settings, tuning.after, num_test=len(parts["test"])),
     )
     documents = evaluation_documents(evaluation)
-    documents |= {"tuning.json": tuning.json_text(), "README.md": model_card(evaluation)}
+    documents["tuning.json"] = storage.to_json(tuning).decode()
+    documents["README.md"] = model_card(evaluation)
     derived = derive_bundle(bundle, uri, fitted=tuned, documents=documents, reference=reference)
     log.info("bundle    %s  fingerprint %s", derived.uri, derived.fingerprint[:12])
     log.info("report    %s", storage.join(derived.uri, "evaluation.html"))

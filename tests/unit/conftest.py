@@ -127,7 +127,7 @@ def score_plan() -> Callable[..., list[dict]]:
     """Take a plan through encode, score and write, shard by shard, without Ray; return the receipts
     in plan order."""
 
-    def run(plan, *, token_budget: int = 2048) -> list[dict]:
+    def run(plan, *, token_budget: int = 2048) -> list:
         from rubert_ood.runs.plan import save_plan
         from rubert_ood.runs.receipts import read_receipts
         from rubert_ood.scoring.encode import encode

@@ -15,7 +15,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Clock:
-    caplog.set_level(logging.INFO, progress.log.name)
+    caplog.set_level(logging.INFO, "rubert_ood")
     fake = Clock()
     monkeypatch.setattr(progress, "time", fake)
     return fake

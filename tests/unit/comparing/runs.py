@@ -7,8 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rubert_ood.comparing.counts import ROW_SCHEMA
-from rubert_ood.comparing.document import BundleName, Side
+from rubert_ood.comparing.document import Side
 from rubert_ood.comparing.whole_run import WholeRun
+from rubert_ood.runs.plan import BundleName
 
 LABELS = ["Мебель", "Шины", "Other"]
 PART_SCHEMA = pa.schema([field for field in ROW_SCHEMA if field.name != "in_b"])

@@ -6,6 +6,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from rubert_ood import storage
 from rubert_ood.comparing.compare import compare
 from rubert_ood.comparing.document import DiffDocument, changed_labels
 from rubert_ood.errors import VerificationError
@@ -51,7 +52,7 @@ def test_rows_that_the_receipts_do_not_know_are_refused(two_runs):
 
 def test_diff_json_keeps_its_keys_and_is_read_back(two_runs):
     document = compare(*two_runs, executor="local")
-    content = json.loads(document.json_text())
+    content = json.loads(storage.to_json(document))
     assert list(content) == [
         *("format", "a", "b", "ads", "repeated", "changed", "churn_rate", "texts", "transitions"),
         *("ood", "other", "confidence", "labels", "evaluations"),
@@ -59,7 +60,7 @@ def test_diff_json_keeps_its_keys_and_is_read_back(two_runs):
     assert set(content["transitions"][0]) == {"from", "to", "count", "examples"}
     example = content["ood"]["became_examples"][0]
     assert {"ad_id", "from", "to", "distance", "same_text"} <= set(example)
-    assert DiffDocument.model_validate_json(document.json_text()) == document
+    assert DiffDocument.model_validate_json(storage.to_json(document)) == document
     del content["format"]  # as 0.3.0 wrote it
     assert DiffDocument.model_validate_json(json.dumps(content)) == document
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rubert_ood import storage
 from rubert_ood.comparing.counts import (
     EXAMPLES_PER_TRANSITION,
     NUM_OOD_EXAMPLES,
@@ -17,8 +18,9 @@ from rubert_ood.comparing.counts import (
     Counts,
     count_partition,
 )
-from rubert_ood.comparing.document import BundleName, Side
+from rubert_ood.comparing.document import Side
 from rubert_ood.comparing.summary import summary
+from rubert_ood.runs.plan import BundleName
 
 LABELS = ["Мебель", "Шины", "Other"]
 SIDE = Side(
@@ -55,7 +57,7 @@ def _diff(ads: list[dict], num_partitions: int) -> dict:
         part = [ad for ad in ads if sum(ad["ad_id"].encode()) % num_partitions == number]
         counts = count_partition(pa.Table.from_pylist(part, schema=ROW_SCHEMA))
         total = total + Counts.model_validate_json(counts.model_dump_json(by_alias=True))
-    return json.loads(summary(SIDE, SIDE, total).json_text())
+    return json.loads(storage.to_json(summary(SIDE, SIDE, total)))
 
 
 def _by_hand(ads: list[dict]) -> dict:

@@ -85,8 +85,8 @@ def test_make_plan_with_a_dangling_link_fails_or_quarantines_it_as_half_of_the_i
     with pytest.raises(InputError, match=rf"^{tmp_path}/in/b\.parquet: this link leads nowhere"):
         planned(bundle, tmp_path / "in")
     (bad,) = planned(bundle, tmp_path / "in", on_bad_file="quarantine").quarantined
-    assert (bad["uri"], bad["size"]) == (f"{tmp_path}/in/b.parquet", path.stat().st_size)
-    assert "leads nowhere" in bad["reason"]
+    assert (bad.uri, bad.size) == (f"{tmp_path}/in/b.parquet", path.stat().st_size)
+    assert "leads nowhere" in bad.reason
 
 
 def test_make_plan_keeps_one_type_of_a_carried_column(bundle, tmp_path):

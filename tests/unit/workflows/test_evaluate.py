@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from rubert_ood import storage
 from rubert_ood.settings import EvaluateSettings, EvaluationSettings
 from rubert_ood.workflows.evaluate import evaluate_bundle
 from rubert_ood.workflows.predict import predict_texts
@@ -49,7 +50,7 @@ def test_evaluate_writes_what_predict_says_of_the_same_ads(settings, bundle, ads
     assert headline.ood_rate == np.mean([result["is_ood"] for result in results])
     assert [kind.kind for kind in evaluation.ood_kinds] == ["счёт", "шум"]
     written = Path(settings.output_uri, "evaluation.json").read_text()
-    assert written == evaluation.json_text()
+    assert written == storage.to_json(evaluation).decode()
     assert json.loads(written)["context"] == {
         "version": bundle.version,
         "fingerprint": bundle.fingerprint,
