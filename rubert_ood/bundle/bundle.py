@@ -5,7 +5,7 @@ label_mapping.json                           {"labels": [...]}
 temperature.json, ood_threshold.json         T and the decision rule
 ood_statistics.safetensors                   class means, precision matrix, calibration d2; float64
 reference.safetensors                        features of train and calibration rows, for detectors
-text.json                                    the cleaner, max_length, and how longer texts are read
+text.json                                    the cleaner, and how texts are read
 subheads.json, subheads.safetensors          finer classes inside a class, where they were trained
 precision.json                               its numeric precision; int8: compared with fp32
 evaluation.json, evaluation.html, README.md  how good it is, for programs and for people
@@ -32,6 +32,7 @@ from rubert_ood.bundle.content import (
     write_reference,
     write_subheads,
 )
+from rubert_ood.bundle.documents import TextDocument
 from rubert_ood.bundle.files import (
     MANIFEST,
     Origin,
@@ -46,7 +47,9 @@ from rubert_ood.classifier.subheads import SubHeads
 from rubert_ood.errors import BundleError
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.reference import Reference
-from rubert_ood.settings import LongTextSettings, Precision
+from rubert_ood.settings import Precision, TextSettings
+
+BUNDLES = "bundles"
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,8 @@ class Bundle:
     fingerprint: str
     fitted: FittedModel
     cleaner: TextCleaner
-    max_length: int
-    long_text: LongTextSettings
+    text: TextSettings
+    """How texts are read."""
     precision: Precision
     """What T, statistics and thresholds were fitted in; scoring computes in the same."""
     subheads: SubHeads | None = None
@@ -73,9 +76,8 @@ def write_bundle(
     checkpoint_dir: str,
     fitted: FittedModel,
     cleaner: TextCleaner,
-    max_length: int,
+    text: TextSettings,
     documents: Mapping[str, str],
-    long_text: LongTextSettings | None = None,
     precision: Precision = "fp32",
     agreement: Mapping[str, float] | None = None,
     reference: Reference | None = None,
@@ -83,15 +85,11 @@ def write_bundle(
     """Write a bundle, whole or not at all. An existing one is refused: versions never change.
 
     `documents` are texts by file name: the evaluation, the report, the model card. `agreement` is
-    what `int8_agreement` measured, for int8. Without `long_text` texts are truncated.
+    what `int8_agreement` measured, for int8.
     """
     check_new(uri)
     settings: dict[str, Any] = {
-        TEXT: {
-            "cleaner": cleaner.to_dict(),
-            "max_length": max_length,
-            "long_text": (long_text or LongTextSettings()).model_dump(),
-        },
+        TEXT: TextDocument.of(cleaner.to_dict(), text).model_dump(),
         PRECISION: {"precision": precision, "agreement": dict(agreement) if agreement else None},
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -100,8 +98,8 @@ def write_bundle(
         for name, content in settings.items():
             write_json(folder, name, content)
         write_fitted(folder, fitted)
-        for name, text in documents.items():
-            write_text(folder, name, text)
+        for name, document in documents.items():
+            write_text(folder, name, document)
         if reference:
             write_reference(folder, reference)
         put_files(folder, uri)
@@ -147,6 +145,20 @@ def check_new(uri: str) -> None:
         raise BundleError(f"{uri}: this bundle exists; give another version")
 
 
+def new_bundle_uri(output_uri: str | None, version: str, *, beside: str = "") -> str:
+    """Return where a new bundle goes: OUTPUT/bundles/VERSION, without OUTPUT beside the bundle that
+    it comes from, whose URI is `beside`.
+
+    OUTPUT may be the folder of bundles itself, by its name.
+    """
+    if output_uri is None:
+        return storage.join(beside.rpartition("/")[0], version)
+    root = storage.absolute(output_uri.rstrip("/"))
+    if root.rpartition("/")[2] != BUNDLES:
+        root = storage.join(root, BUNDLES)
+    return storage.join(root, version)
+
+
 def version_name(given: str | None) -> str:
     """Return the version of a new bundle: the one that was asked for, or the UTC time."""
     return given or datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S")
@@ -184,8 +196,7 @@ def load_bundle(uri: str, *, fingerprint: str | None = None) -> Bundle:
         fingerprint=manifest.fingerprint,
         fitted=content.fitted,
         cleaner=content.cleaner,
-        max_length=content.text.max_length,
-        long_text=content.text.long_text,
+        text=content.text.settings(),
         precision=content.precision,
         subheads=content.subheads,
     )

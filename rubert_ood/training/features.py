@@ -18,14 +18,14 @@ import torch
 
 from rubert_ood import errors
 from rubert_ood.ads.dataset import LabelledAds
-from rubert_ood.bundle import Bundle, load_bundle
+from rubert_ood.bundle import Bundle, check_compute, load_bundle
 from rubert_ood.classifier import windows
 from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.errors import RubertOodError
 from rubert_ood.ood.outputs import Outputs, sample_rows
 from rubert_ood.progress import Progress
 from rubert_ood.ray_session import ACTOR_RETRIES, TASK_RETRIES
-from rubert_ood.settings import LongTextSettings, Precision, WorkerSettings
+from rubert_ood.settings import FeatureComputeSettings, Precision, TextSettings
 
 BATCH_ADS = 512
 SUM_ADS = 8192
@@ -45,15 +45,14 @@ class _FeatureActor:
     def __init__(
         self,
         checkpoint: Checkpoint,
-        max_length: int,
-        long_text: LongTextSettings,
+        text: TextSettings,
+        compute: FeatureComputeSettings,
         use_gpu: bool,
         precision: Precision,
-        num_threads: int,
     ) -> None:
-        torch.set_num_threads(num_threads)
-        self.max_length = max_length
-        self.long_text = long_text
+        torch.set_num_threads(int(max(1, compute.cpus_per_worker)))
+        self.text = text
+        self.token_budget = compute.token_budget or TOKEN_BUDGET
         self.failure = ""
         try:
             folder = checkpoint if isinstance(checkpoint, str) else checkpoint()
@@ -64,13 +63,8 @@ class _FeatureActor:
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if self.failure:
             return {FAILURE: np.array([self.failure], object)}
-        texts = windows.cut(
-            self.classifier.tokenizer,
-            batch["text"].tolist(),
-            max_length=self.max_length,
-            long_text=self.long_text,
-        )
-        logits_NC, cls_NH = windows.run(self.classifier, texts, token_budget=TOKEN_BUDGET)
+        texts = windows.cut(self.classifier.tokenizer, batch["text"].tolist(), self.text)
+        logits_NC, cls_NH = windows.run(self.classifier, texts, token_budget=self.token_budget)
         return {"row": batch["row"], "label": batch["label"], "logits": logits_NC, "cls": cls_NH}
 
 
@@ -142,9 +136,8 @@ def compute_features(
     parts: Mapping[str, LabelledAds],
     checkpoint: Checkpoint,
     *,
-    max_length: int,
-    long_text: LongTextSettings,
-    workers: WorkerSettings,
+    text: TextSettings,
+    compute: FeatureComputeSettings,
     precision: Precision,
 ) -> StoredFeatures:
     """Run every part through the model, each row once; the checkpoint is looked for on every node.
@@ -152,26 +145,19 @@ def compute_features(
     int8 is computed on CPU, also by workers that have a GPU. Raises RubertOodError when rows get
     lost, and what a worker raised when it loaded the checkpoint.
     """
-    use_gpu = workers.use_gpu and precision != "int8"
+    use_gpu = compute.use_gpu and precision != "int8"
     texts = [text for ads in parts.values() for text in ads.texts]
     labels_N = np.concatenate([ads.labels_N for ads in parts.values()])
     table = pa.table(
         {"row": np.arange(len(texts)), "label": labels_N, "text": pa.array(texts, pa.string())}
     )
-    options = ACTOR_RETRIES | {"num_cpus": workers.cpus_per_worker, "num_gpus": int(use_gpu)}
+    options = ACTOR_RETRIES | {"num_cpus": compute.cpus_per_worker, "num_gpus": int(use_gpu)}
     batches = ray.data.from_arrow(_cut(table)).map_batches(
         _FeatureActor,
-        fn_constructor_args=(
-            checkpoint,
-            max_length,
-            long_text,
-            use_gpu,
-            precision,
-            int(max(1, workers.cpus_per_worker)),
-        ),
+        fn_constructor_args=(checkpoint, text, compute, use_gpu, precision),
         batch_size=None,
         batch_format="numpy",
-        compute=ray.data.ActorPoolStrategy(size=workers.num_workers),
+        compute=ray.data.ActorPoolStrategy(size=compute.num_workers),
         **options,
     )
     progress = Progress("features", len(texts), "ads")
@@ -202,16 +188,19 @@ def _spans(parts: Mapping[str, LabelledAds]) -> dict[str, range]:
 
 
 def bundle_outputs(
-    bundle: Bundle, parts: Mapping[str, LabelledAds], workers: WorkerSettings
+    bundle: Bundle, parts: Mapping[str, LabelledAds], compute: FeatureComputeSettings
 ) -> dict[str, Outputs]:
     """Run every part through the network of a bundle as scoring does; Ray must have been
-    started."""
+    started.
+
+    Raises SettingsError when the bundle was not fitted for such hardware or precision.
+    """
+    check_compute(bundle, compute)
     features = compute_features(
         parts,
         partial(_checked_folder, bundle.uri, bundle.fingerprint),
-        max_length=bundle.max_length,
-        long_text=bundle.long_text,
-        workers=workers,
+        text=bundle.text,
+        compute=compute,
         precision=bundle.precision,
     )
     return features.gather()

@@ -19,8 +19,8 @@ from rubert_ood.settings import (
     EvaluationSettings,
     OptimiserSettings,
     ScoreSettings,
+    ScoringComputeSettings,
     TrainSettings,
-    WorkerSettings,
 )
 from rubert_ood.synthetic.catalogue import hard_cases, out_of_domain_texts, write_catalogue
 from rubert_ood.synthetic.small_bert import build_small_bert
@@ -49,6 +49,7 @@ def demo(settings: DemoSettings) -> None:
                 output_uri=storage.join(root, "scored"),
                 carry_columns=("city", "price"),
                 shard_rows=SHARD_ROWS,
+                compute=ScoringComputeSettings(use_gpu=settings.compute.use_gpu),
             )
         )
     headline, counts = evaluation["headline"], manifest["counts"]
@@ -105,7 +106,7 @@ def _training_settings(settings: DemoSettings, root: str) -> TrainSettings:
             warmup_fraction=0.1,
             seed=settings.seed,
         ),
-        workers=WorkerSettings(num_workers=settings.num_workers),
+        compute=settings.compute,
         evaluation=EvaluationSettings(
             hard_cases_uri=storage.join(root, "ads", "hard_cases.parquet"),
             ood_uri=storage.join(root, "ads", "out_of_domain.parquet"),

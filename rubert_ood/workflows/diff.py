@@ -75,7 +75,7 @@ def _compare_bundles(a_uri: str, b_uri: str, settings: DiffSettings) -> dict[str
 
 
 def _score_settings(settings: DiffSettings, bundle_uri: str, name: str) -> ScoreSettings:
-    shared = ("input_uri", "columns", "on_bad_file", "num_actors", "use_gpu")
+    shared = ("input_uri", "columns", "on_bad_file", "compute")
     nothing_refused = GateSettings(
         max_error_rate=1,
         max_quarantined_share=1,

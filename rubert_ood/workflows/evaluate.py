@@ -9,7 +9,7 @@ from rubert_ood.ads.extra_texts import load_extra_texts
 from rubert_ood.bundle import load_bundle, load_reference
 from rubert_ood.ray_session import ray_session
 from rubert_ood.reports.documents import evaluation_documents
-from rubert_ood.settings import EvaluateSettings, WorkerSettings
+from rubert_ood.settings import EvaluateSettings
 from rubert_ood.training.features import bundle_outputs
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ def evaluate_bundle(settings: EvaluateSettings) -> dict[str, Any]:
     log.info(f"data      {len(ads):,} labelled ads, bundle {bundle.version}")
     extra = load_extra_texts(settings.evaluation, bundle.cleaner)
     with ray_session(settings):
-        outputs = bundle_outputs(bundle, {"test": ads, **extra.parts}, WorkerSettings())
+        outputs = bundle_outputs(bundle, {"test": ads, **extra.parts}, settings.compute)
     evaluation, documents = evaluation_documents(
         bundle.fitted,
         outputs,

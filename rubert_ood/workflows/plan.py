@@ -7,7 +7,7 @@ import os
 from rubert_ood.bundle import Bundle, load_bundle
 from rubert_ood.runs.plan import Plan
 from rubert_ood.scoring.planning import make_plan
-from rubert_ood.settings import PlanSettings, ScoreSettings
+from rubert_ood.settings import DaySettings, PlanSettings
 
 log = logging.getLogger(__name__)
 
@@ -15,12 +15,12 @@ log = logging.getLogger(__name__)
 def plan(settings: PlanSettings) -> Plan:
     """Print the plan of a run and an estimate of its time."""
     run_plan, bundle = check_input(settings)
-    if settings.calibration_s:
+    if settings.estimate_s:
         _estimate(run_plan, bundle, settings)
     return run_plan
 
 
-def check_input(settings: ScoreSettings) -> tuple[Plan, Bundle]:
+def check_input(settings: DaySettings) -> tuple[Plan, Bundle]:
     """Load the bundle, make the plan, and say what is in it."""
     bundle = load_bundle(settings.bundle_uri)
     run_plan = make_plan(settings, bundle)
@@ -45,7 +45,7 @@ def check_input(settings: ScoreSettings) -> tuple[Plan, Bundle]:
 def _estimate(run_plan: Plan, bundle: Bundle, settings: PlanSettings) -> None:
     from rubert_ood.scoring.estimate import calibrate  # torch, which a run's driver does without
 
-    estimate = calibrate(run_plan, bundle, for_s=settings.calibration_s)
+    estimate = calibrate(run_plan, bundle, for_s=settings.estimate_s)
     if estimate is None:
         log.warning("estimate  none: no row could be read")
         return
@@ -54,7 +54,7 @@ def _estimate(run_plan: Plan, bundle: Bundle, settings: PlanSettings) -> None:
         f"estimate  {estimate.ads_per_s:,.1f} ads/s in {run_plan.precision} on this machine"
         f" ({device}), measured on {estimate.num_ads:,} ads of {estimate.tokens_per_ad:.1f} tokens"
     )
-    num_nodes = settings.num_actors or 1
+    num_nodes = settings.compute.num_workers or 1
     hours = run_plan.num_rows / estimate.ads_per_s / num_nodes / 3600
     log.info(
         f"estimate  {run_plan.num_rows:,} ads, about"

@@ -9,7 +9,7 @@ from typing import Any
 from rubert_ood import storage
 from rubert_ood.ads.dataset import Dataset, LabelledAds, load_dataset
 from rubert_ood.ads.extra_texts import load_extra_texts
-from rubert_ood.bundle import Bundle, check_new, version_name, write_bundle
+from rubert_ood.bundle import Bundle, check_new, new_bundle_uri, version_name, write_bundle
 from rubert_ood.ood.agreement import check_agreement, int8_agreement
 from rubert_ood.ood.decision import check_rule
 from rubert_ood.ood.fit import FittedModel
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 def train(settings: TrainSettings) -> tuple[Bundle, dict[str, Any]]:
     """Run the training job; return the bundle and its evaluation."""
     version = version_name(settings.version)
-    bundle_uri = storage.join(storage.absolute(settings.output_uri), "bundles", version)
+    bundle_uri = new_bundle_uri(settings.output_uri, version)
     check_new(bundle_uri)
     _warn_of_idle_settings(settings)
     dataset = load_dataset(settings)
@@ -51,7 +51,7 @@ def train(settings: TrainSettings) -> tuple[Bundle, dict[str, Any]]:
             baseline,
         )
     with ray_session(settings), tempfile.TemporaryDirectory() as work_dir:
-        precision = precision_of_workers(settings.workers, settings.precision)
+        precision = precision_of_workers(settings.compute)
         trained = fine_tune(dataset, settings, run_name=version, work_dir=work_dir)
         features = _compute(
             {**_splits(dataset), "test": dataset.test, **extra.parts}, trained, settings, precision
@@ -80,9 +80,8 @@ def train(settings: TrainSettings) -> tuple[Bundle, dict[str, Any]]:
             checkpoint_dir=trained.checkpoint_dir,
             fitted=fitted,
             cleaner=dataset.cleaner,
-            max_length=settings.optimiser.max_length,
+            text=settings.text,
             documents=documents,
-            long_text=settings.long_text,
             precision=precision,
             agreement=agreement,
             reference=reference,
@@ -115,10 +114,10 @@ def _warn_of_idle_settings(settings: TrainSettings) -> None:
     """Name what was set and changes nothing."""
     idle = [
         (
-            "long_text",
-            {"stride", "max_chunks"},
+            "text",
+            {"stride", "max_windows"},
             "mode truncate",
-            settings.long_text.mode == "truncate",
+            settings.text.mode == "truncate",
         ),
         ("decision", {"alpha", "z_thr"}, "rule conformal", settings.decision.rule == "conformal"),
         ("split", {*SplitSettings.model_fields}, "train_uri", settings.input_uri is None),
@@ -143,9 +142,8 @@ def _compute(
     return compute_features(
         parts,
         trained.checkpoint_uri,
-        max_length=settings.optimiser.max_length,
-        long_text=settings.long_text,
-        workers=settings.workers,
+        text=settings.text,
+        compute=settings.compute,
         precision=precision,
     )
 
@@ -207,7 +205,7 @@ def _context(
         "history": trained.history,
         "settings": settings.model_dump(
             mode="json",
-            include={"optimiser", "long_text", "workers", "split", "fit", "decision"},
+            include={"optimiser", "text", "compute", "split", "fit", "decision"},
         )
         | {"precision": precision},
     }

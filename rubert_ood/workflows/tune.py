@@ -18,6 +18,7 @@ from rubert_ood.bundle import (
     derive_bundle,
     load_bundle,
     load_reference,
+    new_bundle_uri,
     version_name,
 )
 from rubert_ood.bundle.evaluation import read_evaluation
@@ -43,7 +44,7 @@ def tune(settings: TuneSettings) -> Bundle:
     """Run the tuning job; return the new bundle."""
     version = version_name(settings.version)
     bundle = load_bundle(settings.bundle_uri)
-    uri = storage.join(bundle.uri.rpartition("/")[0], version)
+    uri = new_bundle_uri(settings.output_uri, version, beside=bundle.uri)
     check_new(uri)
     table = read_labelled(settings.input_uri, settings.columns)
     ads = clean_labelled(table, bundle.cleaner, bundle.fitted.labels, traits=True)
@@ -60,7 +61,7 @@ def tune(settings: TuneSettings) -> Bundle:
         f"data      {len(ads):,} labelled ads: one half fits T and thresholds, the other chooses"
     )
     with ray_session(settings):
-        outputs = bundle_outputs(bundle, {**halves, **extra.parts}, settings.workers)
+        outputs = bundle_outputs(bundle, {**halves, **extra.parts}, settings.compute)
     fitted = fit(
         bundle.fitted.statistics,  # class means and precision stay those of the training
         outputs["calibration"],

@@ -8,15 +8,13 @@ from rubert_ood.ood.outputs import Outputs
 class InThisProcess:
     """Stands for StoredFeatures."""
 
-    def __init__(self, parts, checkpoint, *, max_length, long_text, workers, precision):
+    def __init__(self, parts, checkpoint, *, text, compute, precision):
         classifier = Classifier.load(
             checkpoint if isinstance(checkpoint, str) else checkpoint(), precision=precision
         )
         self.outputs = {}
         for name, part in parts.items():
-            read = windows.cut(
-                classifier.tokenizer, part.texts, max_length=max_length, long_text=long_text
-            )
+            read = windows.cut(classifier.tokenizer, part.texts, text)
             self.outputs[name] = Outputs(
                 *windows.run(classifier, read, token_budget=4096), part.labels_N
             )
