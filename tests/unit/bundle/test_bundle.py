@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rubert_ood import __version__
-from rubert_ood.bundle import load_bundle, load_reference, write_bundle
+from rubert_ood.bundle import load_bundle, load_reference, new_bundle_uri, write_bundle
 from rubert_ood.errors import BundleError, OutputError
 from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.reference import Reference
@@ -103,6 +103,20 @@ def test_how_texts_are_read_keeps_its_names_in_the_bundle(bundle, small_checkpoi
     assert list(document) == ["cleaner", "max_length", "long_text"]
     assert document["max_length"] == 64
     assert document["long_text"] == {"mode": "chunk", "stride": 10, "max_chunks": 3}
+
+
+@pytest.mark.parametrize(
+    ("output_uri", "expected"),
+    [
+        (None, "s3://b/models/v2"),
+        ("s3://b/out", "s3://b/out/bundles/v2"),
+        ("s3://b/out/", "s3://b/out/bundles/v2"),
+        ("s3://b/out/bundles", "s3://b/out/bundles/v2"),
+        ("/out/bundles/", "/out/bundles/v2"),
+    ],
+)
+def test_new_bundle_uri_is_below_the_output_or_beside_the_older_bundle(output_uri, expected):
+    assert new_bundle_uri(output_uri, "v2", beside="s3://b/models/v1") == expected
 
 
 def _edit_manifest(folder: Path, change) -> None:
