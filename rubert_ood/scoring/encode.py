@@ -148,6 +148,6 @@ def _reject_reason(ad_id: Any, title: Any, description: Any) -> str | None:
 
 @lru_cache(maxsize=1)
 def _tokenizer(folder: str) -> Any:
-    from rubert_ood.classifier.classifier import load_tokenizer
+    from rubert_ood.classifier.checkpoint import load_tokenizer
 
     return load_tokenizer(folder)

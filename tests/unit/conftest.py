@@ -38,7 +38,7 @@ def small_checkpoint(ad_texts, tmp_path_factory) -> str:
     differ by ad."""
     import torch
 
-    from rubert_ood.classifier.classifier import load_network, load_tokenizer
+    from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
     from rubert_ood.synthetic.small_bert import build_small_bert
 
     folder = str(tmp_path_factory.mktemp("checkpoint"))

@@ -13,7 +13,8 @@ from transformers import AutoTokenizer
 from rubert_ood.ads.text import TextCleaner
 from rubert_ood.bundle import load_bundle, write_bundle
 from rubert_ood.classifier import windows
-from rubert_ood.classifier.classifier import Classifier, load_network, load_tokenizer
+from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
+from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.classifier.precision import choose_device
 from rubert_ood.ood.fit import fit
 from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
