@@ -14,7 +14,7 @@ from rubert_ood.classifier.tokens import tokenize
 from rubert_ood.ood.fit import fit
 from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
 from rubert_ood.ood.outputs import Outputs
-from rubert_ood.settings import CleanerSettings, DecisionSettings, FitSettings
+from rubert_ood.settings import CleanerSettings, DecisionSettings, FitSettings, TextSettings
 from rubert_ood.synthetic.catalogue import generate_ads
 from rubert_ood.synthetic.small_bert import BertShape, build_small_bert
 
@@ -62,7 +62,7 @@ def build_bundle(folder: Path, shape: BertShape, *, max_length: int) -> str:
         checkpoint_dir=str(folder / "checkpoint"),
         fitted=fitted,
         cleaner=cleaner,
-        max_length=max_length,
+        text=TextSettings(max_length=max_length),
         documents={"README.md": "stub"},
     )
     return write_bundle(str(folder / "bundle"), content).uri

@@ -19,7 +19,7 @@ from benchmarks.floor import machine
 from benchmarks.stub import SHAPES
 from rubert_ood.ads.dataset import load_dataset
 from rubert_ood.ray_session import RAY_ENV, ray_session
-from rubert_ood.settings import OptimiserSettings, TrainSettings, WorkerSettings
+from rubert_ood.settings import OptimiserSettings, TrainingComputeSettings, TrainSettings
 from rubert_ood.synthetic.catalogue import write_catalogue
 from rubert_ood.synthetic.small_bert import build_small_bert
 from rubert_ood.training.fine_tune import fine_tune
@@ -60,7 +60,9 @@ def main() -> None:
             for number in range(arguments.rounds):
                 for layout, (num_workers, threads) in LAYOUTS.items():
                     update = {
-                        "workers": WorkerSettings(num_workers=num_workers, cpus_per_worker=threads),
+                        "compute": TrainingComputeSettings(
+                            num_workers=num_workers, cpus_per_worker=threads
+                        ),
                         "optimiser": OptimiserSettings(
                             learning_rate=1e-3,
                             batch_size=GLOBAL_BATCH // num_workers,

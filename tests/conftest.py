@@ -10,7 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from rubert_ood.settings import OptimiserSettings, SplitSettings, TrainSettings, WorkerSettings
+from rubert_ood.settings import (
+    OptimiserSettings,
+    SplitSettings,
+    TextSettings,
+    TrainingComputeSettings,
+    TrainSettings,
+)
 from rubert_ood.storage import put_bytes
 from rubert_ood.synthetic.catalogue import categories, generate_ads
 
@@ -74,9 +80,10 @@ def train_settings(
         base_model=tiny_bert,
         split=SplitSettings(test_fraction=0.1, valid_fraction=0.25),
         optimiser=OptimiserSettings(
-            num_epochs=8, learning_rate=3e-3, batch_size=16, max_length=48, warmup_fraction=0.1
+            num_epochs=8, learning_rate=3e-3, batch_size=16, warmup_fraction=0.1
         ),
-        workers=WorkerSettings(num_workers=2),
+        text=TextSettings(max_length=48),
+        compute=TrainingComputeSettings(num_workers=2),
     )
 
 
@@ -180,7 +187,7 @@ def trained_bundle(
             checkpoint_dir=str(folder / "checkpoint"),
             fitted=fitted,
             cleaner=cleaner,
-            max_length=48,
+            text=TextSettings(max_length=48),
             documents={"README.md": "# tiny"},
         ),
     )

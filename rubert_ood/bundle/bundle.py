@@ -5,7 +5,7 @@ label_mapping.json                           {"labels": [...]}
 temperature.json, ood_threshold.json         T and the decision rule
 ood_statistics.safetensors                   class means, precision matrix, calibration d2; float64
 reference.safetensors                        features of train and calibration rows, for detectors
-text.json                                    the cleaner, max_length, and how longer texts are read
+text.json                                    the cleaner, and how texts are read
 subheads.json, subheads.safetensors          finer classes inside a class, where they were trained
 precision.json                               its numeric precision; int8: compared with fp32
 evaluation.json, evaluation.html, README.md  how good it is, for programs and for people
@@ -18,7 +18,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from rubert_ood import storage
@@ -30,6 +30,7 @@ from rubert_ood.bundle.content import (
     write_fitted,
     write_reference,
 )
+from rubert_ood.bundle.documents import TextDocument
 from rubert_ood.bundle.files import (
     MANIFEST,
     Origin,
@@ -46,7 +47,9 @@ from rubert_ood.errors import BundleError
 from rubert_ood.ood.agreement import Agreement
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.reference import Reference
-from rubert_ood.settings import LongTextSettings, Precision
+from rubert_ood.settings import Precision, TextSettings
+
+BUNDLES = "bundles"
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,8 @@ class Bundle:
     fingerprint: str
     fitted: FittedModel
     cleaner: TextCleaner
-    max_length: int
-    long_text: LongTextSettings
+    text: TextSettings
+    """How texts are read."""
     precision: Precision
     """What T, statistics and thresholds were fitted in; scoring computes in the same."""
     subheads: SubHeads | None = None
@@ -75,11 +78,9 @@ class BundleContent:
     """Local, in HF layout."""
     fitted: FittedModel
     cleaner: TextCleaner
-    max_length: int
+    text: TextSettings
     documents: Mapping[str, str]
-    """Texts by file name: the evaluation, the report, the model card."""
-    long_text: LongTextSettings = field(default_factory=LongTextSettings)
-    """By default texts are truncated."""
+    """By file name: the evaluation, the report, the model card."""
     precision: Precision = "fp32"
     agreement: Agreement | None = None
     """Of int8 with fp32."""
@@ -89,17 +90,13 @@ class BundleContent:
 def write_bundle(uri: str, content: BundleContent) -> Bundle:
     """Write a bundle, whole or not at all. An existing one is refused: versions never change."""
     check_new(uri)
-    text = {
-        "cleaner": content.cleaner.to_dict(),
-        "max_length": content.max_length,
-        "long_text": content.long_text.model_dump(),
-    }
+    text = TextDocument.of(content.cleaner.to_dict(), content.text)
     agreement = asdict(content.agreement) if content.agreement else None
     with tempfile.TemporaryDirectory() as folder:
         for name in os.listdir(content.checkpoint_dir):
             source = os.path.join(content.checkpoint_dir, name)
             shutil.copyfile(source, os.path.join(folder, name))
-        write_json(folder, TEXT, text)
+        write_json(folder, TEXT, text.model_dump())
         write_json(folder, PRECISION, {"precision": content.precision, "agreement": agreement})
         write_fitted(folder, content.fitted)
         for name, document in content.documents.items():
@@ -149,6 +146,20 @@ def check_new(uri: str) -> None:
         raise BundleError(f"{uri}: this bundle exists; give another version")
 
 
+def new_bundle_uri(output_uri: str | None, version: str, *, beside: str = "") -> str:
+    """Return where a new bundle goes: OUTPUT/bundles/VERSION, without OUTPUT beside the bundle that
+    it comes from, whose URI is `beside`.
+
+    OUTPUT may be the folder of bundles itself, by its name.
+    """
+    if output_uri is None:
+        return storage.join(beside.rpartition("/")[0], version)
+    root = storage.absolute(output_uri.rstrip("/"))
+    if root.rpartition("/")[2] != BUNDLES:
+        root = storage.join(root, BUNDLES)
+    return storage.join(root, version)
+
+
 def version_name(given: str | None) -> str:
     """Return the version of a new bundle: the one that was asked for, or the UTC time."""
     return given or datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S")
@@ -185,8 +196,7 @@ def load_bundle(uri: str, *, fingerprint: str | None = None) -> Bundle:
         fingerprint=manifest.fingerprint,
         fitted=content.fitted,
         cleaner=content.cleaner,
-        max_length=content.text.max_length,
-        long_text=content.text.long_text,
+        text=content.text.settings(),
         precision=content.precision,
         subheads=content.subheads,
     )

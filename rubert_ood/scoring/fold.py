@@ -45,10 +45,8 @@ class TextFolder:
     def __init__(self, bundle: Bundle, tokenizer: Any) -> None:
         self._bundle = bundle
         self._tokenizer = tokenizer
-        long_text = bundle.long_text
-        self._most_tokens = bundle.max_length * (
-            long_text.max_chunks if long_text.mode == "chunk" else 1
-        )
+        text = bundle.text
+        self._most_tokens = text.max_length * (text.max_windows if text.mode == "window" else 1)
         self._numbers: dict[str, int] = {}
         self._pending: list[_Text] = []
         self._pending_characters = 0
@@ -111,12 +109,8 @@ class TextFolder:
         self._pending, self._pending_characters = [], 0
 
     def _cut(self) -> Windows:
-        return cut(
-            self._tokenizer,
-            [text.known() for text in self._pending],
-            max_length=self._bundle.max_length,
-            long_text=self._bundle.long_text,
-        )
+        texts = [text.known() for text in self._pending]
+        return cut(self._tokenizer, texts, self._bundle.text)
 
 
 def _head_size(ad: str) -> int:

@@ -92,9 +92,10 @@ def score_shards(plan: Plan, todo: list[Shard], settings: ScoreSettings, claim: 
                 aside.append(reason)
             else:
                 todo.append(shard)
-        if len(aside) > settings.max_failed_shards:
+        if len(aside) > settings.max_quarantined_shards:
             raise PartialRunError(
-                f"more than max_failed_shards ({settings.max_failed_shards}) failed: {aside[-1]}"
+                f"more than max_quarantined_shards ({settings.max_quarantined_shards}) are"
+                f" quarantined: {aside[-1]}"
             )
         if outcome.stalled and not outcome.done and len(todo) == len(left):
             raise PartialRunError(
@@ -168,7 +169,7 @@ def _results(
     # A shard whose actor dies waits for the next pass, not for an actor that may find no node to
     # restart on.
     actor = {"max_restarts": -1, "max_task_retries": 0} | (
-        {"num_gpus": 1} if settings.use_gpu else {}
+        {"num_gpus": 1} if settings.compute.use_gpu else {}
     )
     results = (
         ray.data.from_items(items, override_num_blocks=len(items))
@@ -196,12 +197,12 @@ def _size_actors(settings: ScoreSettings, num_shards: int) -> tuple[int, float, 
     node could move in and take their room, and the run would wait for ever.
     """
     nodes = _living_nodes()
-    if settings.use_gpu:
-        num_gpus = settings.num_actors or int(sum(node.get("GPU", 0) for node in nodes))
+    if settings.compute.use_gpu:
+        num_gpus = settings.compute.num_workers or int(sum(node.get("GPU", 0) for node in nodes))
         if num_gpus == 0:
             raise SettingsError(
-                "use_gpu: no GPU in the cluster yet; give num_actors, then the autoscaler starts"
-                " them"
+                "compute.use_gpu: no GPU in the cluster yet; give compute.num_workers, then the"
+                " autoscaler starts them"
             )
         return min(num_gpus, num_shards), 1, 1
     deadline = time.monotonic() + settings.no_progress_timeout_s
@@ -214,7 +215,7 @@ def _size_actors(settings: ScoreSettings, num_shards: int) -> tuple[int, float, 
             )
         time.sleep(1)
         nodes = _living_nodes()
-    num_actors = min(settings.num_actors or len(workers), num_shards)
+    num_actors = min(settings.compute.num_workers or len(workers), num_shards)
     per_node = -(-num_actors // len(workers))
     actor_cpus = (min(workers) - ENCODE_CPUS - WRITE_CPUS) / per_node
     return num_actors, math.floor(100 * actor_cpus) / 100, per_node

@@ -15,7 +15,7 @@ from rubert_ood import __version__, storage
 from rubert_ood.ads.schema import city_column, resolve_columns
 from rubert_ood.ads.sources import Tables, survey_tables, warn_of_ignored
 from rubert_ood.ads.tables import TableInfo, inspect
-from rubert_ood.bundle import Bundle
+from rubert_ood.bundle import Bundle, check_compute
 from rubert_ood.errors import InputError, SchemaError, SettingsError
 from rubert_ood.progress import Progress
 from rubert_ood.runs.part import part_schema
@@ -29,7 +29,7 @@ from rubert_ood.runs.plan import (
     run_folder,
 )
 from rubert_ood.scoring.carry import CarriedTypes, check_names
-from rubert_ood.settings import Precision, ScoreSettings
+from rubert_ood.settings import DaySettings, Precision
 from rubert_ood.storage.listing import FileInfo, list_below, literal_head
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class _Inspected:
     quarantined: list[QuarantinedFile] = field(default_factory=list)
 
 
-def make_plan(settings: ScoreSettings, bundle: Bundle) -> Plan:
+def make_plan(settings: DaySettings, bundle: Bundle) -> Plan:
     """Check every input file and cut the good ones.
 
     Raises InputError when there is nothing to score, and the first bad file's own error under
@@ -62,7 +62,13 @@ def make_plan(settings: ScoreSettings, bundle: Bundle) -> Plan:
     check_names(
         settings.carry_columns, part_schema([], 1, {}, subheads=bundle.subheads is not None).names
     )
-    _check_precision(settings, bundle)
+    check_compute(bundle, settings.compute)
+    if bundle.precision == "bf16" and not settings.compute.use_gpu:
+        log.warning(
+            "plan      bundle %s was fitted in bf16: slow on CPU; train with compute.precision"
+            " fp32",
+            bundle.version,
+        )
     input_uri = storage.absolute(settings.input_uri)
     output_uri = storage.absolute(settings.output_uri)
     check_apart(input_uri, output_uri)
@@ -70,12 +76,12 @@ def make_plan(settings: ScoreSettings, bundle: Bundle) -> Plan:
     _warn_of_ignored(found, settings)
     carried = CarriedTypes(settings.carry_columns)
     inspected = _inspect_all(found, settings, carried, count_cities=bool(bundle.cleaner.cities))
-    shards = _cut_all(inspected, settings.shard_rows or SHARD_ROWS[settings.use_gpu])
+    shards = _cut_all(inspected, settings.shard_rows or SHARD_ROWS[settings.compute.use_gpu])
     if not shards:
         reasons = "; ".join(item.reason for item in inspected.quarantined[:3])
         nothing = f"no rows to score in {len(found.files)} file(s) {reasons}".rstrip()
         raise InputError(f"{settings.input_uri}: {nothing}")
-    token_budget = settings.token_budget or TOKEN_BUDGET[settings.use_gpu]
+    token_budget = settings.compute.token_budget or TOKEN_BUDGET[settings.compute.use_gpu]
     identity = _identity(settings, bundle, found.files, shards, token_budget)
     fingerprint = digest(identity)
     run_id = settings.run_id or fingerprint[:12]
@@ -90,7 +96,7 @@ def make_plan(settings: ScoreSettings, bundle: Bundle) -> Plan:
         output_uri=output_uri,
         carry_columns=list(settings.carry_columns),
         embedding=settings.embedding,
-        use_gpu=settings.use_gpu,
+        use_gpu=settings.compute.use_gpu,
         precision=bundle.precision,
         token_budget=token_budget,
         shards=shards,
@@ -106,7 +112,7 @@ def make_plan(settings: ScoreSettings, bundle: Bundle) -> Plan:
 
 
 def _identity(
-    settings: ScoreSettings,
+    settings: DaySettings,
     bundle: Bundle,
     files: list[FileInfo],
     shards: list[Shard],
@@ -118,7 +124,7 @@ def _identity(
         "columns": digest([settings.columns.model_dump(), settings.carry_columns]),
         "shards": digest([asdict(replace(shard, version="")) for shard in shards]),
         "embedding": str(settings.embedding),
-        "precision": _precision(bundle.precision, settings.use_gpu, token_budget),
+        "precision": _precision(bundle.precision, settings.compute.use_gpu, token_budget),
         "report_texts": str(settings.report_texts),
         "run_date": settings.run_date.isoformat(),
         "code version": f"{__version__} {code_digest()[:12]}",
@@ -134,7 +140,7 @@ def code_digest() -> str:
     return digest([sources, contents])
 
 
-def _warn_of_ignored(found: Tables, settings: ScoreSettings) -> None:
+def _warn_of_ignored(found: Tables, settings: DaySettings) -> None:
     warn_of_ignored(found.ignored, "plan")
     limit = settings.gate.max_ignored_files
     if found.ignored.num_like_data > limit:
@@ -179,24 +185,6 @@ def _names(uri: str) -> list[str]:
     return os.path.realpath(uri).strip("/").split("/")
 
 
-def _check_precision(settings: ScoreSettings, bundle: Bundle) -> None:
-    if settings.precision not in (None, bundle.precision):
-        raise SettingsError(
-            f"precision: the bundle {bundle.version} was fitted in {bundle.precision}, and is"
-            " scored in nothing else; leave the setting out, or train with precision"
-            f" {settings.precision}"
-        )
-    if settings.use_gpu and bundle.precision == "int8":
-        raise SettingsError(
-            f"use_gpu: the bundle {bundle.version} was fitted in int8, which is for CPU"
-        )
-    if bundle.precision == "bf16" and not settings.use_gpu:
-        log.warning(
-            "plan      bundle %s was fitted in bf16: slow on CPU; train with precision fp32",
-            bundle.version,
-        )
-
-
 def _precision(precision: Precision, use_gpu: bool, token_budget: int) -> str:
     """Name what the last digits of a score depend on; in int8 these are also the ads of its
     batch."""
@@ -205,7 +193,7 @@ def _precision(precision: Precision, use_gpu: bool, token_budget: int) -> str:
 
 
 def _inspect_all(
-    found: Tables, settings: ScoreSettings, carried: CarriedTypes, *, count_cities: bool
+    found: Tables, settings: DaySettings, carried: CarriedTypes, *, count_cities: bool
 ) -> _Inspected:
     """Read all footers in parallel: good tables by URI, and the bad files with their reasons."""
     result = _Inspected()
@@ -230,7 +218,7 @@ def _inspect_all(
 
 
 def _quarantine(
-    result: _Inspected, file: FileInfo, error: SchemaError | InputError, settings: ScoreSettings
+    result: _Inspected, file: FileInfo, error: SchemaError | InputError, settings: DaySettings
 ) -> None:
     if settings.on_bad_file == "fail":
         raise error
@@ -238,7 +226,7 @@ def _quarantine(
 
 
 def _inspect(
-    file: FileInfo, settings: ScoreSettings, count_cities: bool
+    file: FileInfo, settings: DaySettings, count_cities: bool
 ) -> tuple[TableInfo, dict[str, str]] | SchemaError | InputError:
     try:
         info = inspect(file.uri, version=file.version, delimiter=settings.columns.delimiter or "")

@@ -12,12 +12,12 @@ from typing import Literal, Protocol, TypeVar
 import numpy as np
 
 from rubert_ood.ads.dataset import LabelledAds
-from rubert_ood.bundle import Bundle, load_bundle
+from rubert_ood.bundle import Bundle, check_compute, load_bundle
 from rubert_ood.classifier import windows
 from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.ood.outputs import Outputs, sample_rows
 from rubert_ood.progress import Progress
-from rubert_ood.settings import LongTextSettings, Precision, WorkerSettings
+from rubert_ood.settings import FeatureComputeSettings, Precision, TextSettings
 
 BATCH_ADS = 512
 SUM_ADS = 8192
@@ -47,8 +47,7 @@ class Reader:
     """How texts are read: by which network, how much of them, and in which numbers."""
 
     checkpoint: Checkpoint
-    max_length: int
-    long_text: LongTextSettings
+    text: TextSettings
     precision: Precision
 
     def load(self, *, use_gpu: bool) -> Classifier:
@@ -58,19 +57,19 @@ class Reader:
             folder, use_gpu=use_gpu and self.precision != "int8", precision=self.precision
         )
 
-    def read(self, classifier: Classifier, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    def read(
+        self, classifier: Classifier, texts: list[str], token_budget: int | None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return logits, float32 (n, C), and CLS, float32 (n, H)."""
-        cut = windows.cut(
-            classifier.tokenizer, texts, max_length=self.max_length, long_text=self.long_text
-        )
-        return windows.run(classifier, cut, token_budget=TOKEN_BUDGET)
+        cut = windows.cut(classifier.tokenizer, texts, self.text)
+        return windows.run(classifier, cut, token_budget=token_budget or TOKEN_BUDGET)
 
 
 def compute_features(
     parts: Mapping[str, LabelledAds],
     reader: Reader,
     *,
-    workers: WorkerSettings,
+    compute: FeatureComputeSettings,
     executor: Literal["ray", "local"],
 ) -> Features:
     """Run every part through the model, each row once. For `ray`, Ray must have been started.
@@ -79,10 +78,10 @@ def compute_features(
     checkpoint, which is looked for on every node.
     """
     if executor == "local":
-        return LocalFeatures.compute(parts, reader, use_gpu=workers.use_gpu)
+        return LocalFeatures.compute(parts, reader, compute)
     from rubert_ood.training.ray_features import RayFeatures
 
-    return RayFeatures.compute(parts, reader, workers)
+    return RayFeatures.compute(parts, reader, compute)
 
 
 @dataclass(frozen=True)
@@ -93,16 +92,16 @@ class LocalFeatures:
 
     @classmethod
     def compute(
-        cls, parts: Mapping[str, LabelledAds], reader: Reader, *, use_gpu: bool
+        cls, parts: Mapping[str, LabelledAds], reader: Reader, compute: FeatureComputeSettings
     ) -> "LocalFeatures":
-        classifier = reader.load(use_gpu=use_gpu)
+        classifier = reader.load(use_gpu=compute.use_gpu)
         progress = Progress("features", sum(len(ads) for ads in parts.values()), "ads")
         outputs = {}
         for name, ads in parts.items():
             logits, features = [], []
             for start in range(0, len(ads), BATCH_ADS):
                 texts = ads.texts[start : start + BATCH_ADS]
-                logits_nC, cls_nH = reader.read(classifier, texts)
+                logits_nC, cls_nH = reader.read(classifier, texts, compute.token_budget)
                 logits.append(logits_nC)
                 features.append(cls_nH)
                 progress.add(len(texts))
@@ -127,17 +126,20 @@ def bundle_outputs(
     bundle: Bundle,
     parts: Mapping[str, LabelledAds],
     *,
-    workers: WorkerSettings,
+    compute: FeatureComputeSettings,
     executor: Literal["ray", "local"],
 ) -> dict[str, Outputs]:
-    """Run every part through the network of a bundle as scoring does."""
+    """Run every part through the network of a bundle as scoring does.
+
+    Raises SettingsError when the bundle was not fitted for such hardware or precision.
+    """
+    check_compute(bundle, compute)
     reader = Reader(
         checkpoint=partial(_checked_folder, bundle.uri, bundle.fingerprint),
-        max_length=bundle.max_length,
-        long_text=bundle.long_text,
+        text=bundle.text,
         precision=bundle.precision,
     )
-    return compute_features(parts, reader, workers=workers, executor=executor).gather()
+    return compute_features(parts, reader, compute=compute, executor=executor).gather()
 
 
 def _checked_folder(uri: str, fingerprint: str) -> str:

@@ -20,7 +20,7 @@ from rubert_ood.errors import RubertOodError
 from rubert_ood.ood.outputs import Outputs, sample_rows
 from rubert_ood.progress import Progress
 from rubert_ood.ray_session import ACTOR_RETRIES, TASK_RETRIES
-from rubert_ood.settings import WorkerSettings
+from rubert_ood.settings import FeatureComputeSettings
 from rubert_ood.training import features
 from rubert_ood.training.features import Reader, Sums
 
@@ -29,19 +29,21 @@ FAILURE = "failure"
 
 
 class _FeatureActor:
-    def __init__(self, reader: Reader, *, use_gpu: bool, num_threads: int) -> None:
-        torch.set_num_threads(num_threads)
-        self.reader = reader
+    def __init__(self, reader: Reader, compute: FeatureComputeSettings) -> None:
+        torch.set_num_threads(int(max(1, compute.cpus_per_worker)))
+        self.reader, self.token_budget = reader, compute.token_budget
         self.failure = ""
         try:
-            self.classifier = reader.load(use_gpu=use_gpu)
+            self.classifier = reader.load(use_gpu=compute.use_gpu)
         except RubertOodError as error:  # it would lose its class on the way through Ray Data
             self.failure = f"{type(error).__name__} {error}"
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if self.failure:
             return {FAILURE: np.array([self.failure], object)}
-        logits_nC, cls_nH = self.reader.read(self.classifier, batch["text"].tolist())
+        logits_nC, cls_nH = self.reader.read(
+            self.classifier, batch["text"].tolist(), self.token_budget
+        )
         return {"row": batch["row"], "label": batch["label"], "logits": logits_nC, "cls": cls_nH}
 
 
@@ -63,21 +65,17 @@ class RayFeatures:
 
     @classmethod
     def compute(
-        cls, parts: Mapping[str, LabelledAds], reader: Reader, workers: WorkerSettings
+        cls, parts: Mapping[str, LabelledAds], reader: Reader, compute: FeatureComputeSettings
     ) -> "RayFeatures":
         table = _table(parts)
         batches = ray.data.from_arrow(_cut(table)).map_batches(
             _FeatureActor,
-            fn_constructor_args=(reader,),
-            fn_constructor_kwargs={
-                "use_gpu": workers.use_gpu,
-                "num_threads": int(max(1, workers.cpus_per_worker)),
-            },
+            fn_constructor_args=(reader, compute),
             batch_size=None,
             batch_format="numpy",
-            compute=ray.data.ActorPoolStrategy(size=workers.num_workers),
-            num_cpus=workers.cpus_per_worker,
-            num_gpus=int(workers.use_gpu and reader.precision != "int8"),
+            compute=ray.data.ActorPoolStrategy(size=compute.num_workers),
+            num_cpus=compute.cpus_per_worker,
+            num_gpus=int(compute.use_gpu and reader.precision != "int8"),
             **ACTOR_RETRIES,
         )
         progress = Progress("features", table.num_rows, "ads")
@@ -123,7 +121,7 @@ class RayFeatures:
         return columns
 
     def sum_up(self, name: str, summarise: Callable[[np.ndarray, np.ndarray], Sums]) -> Sums:
-        """Summarise on the workers."""
+        """Summarise on the compute."""
         span = self.spans[name]
 
         def partial_sum(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -105,7 +105,8 @@ def _done(manifest: Manifest, churn_rate: float | None) -> BackfilledDay:
 
 def _score_settings(settings: BackfillSettings, day: date) -> ScoreSettings:
     """Return the settings of one day's run; they have been checked, so no source is read again."""
-    values = {name: getattr(settings, name) for name in ScoreSettings.model_fields}
+    shared = ScoreSettings.model_fields.keys() & BackfillSettings.model_fields.keys()
+    values = {name: getattr(settings, name) for name in shared}
     input_uri = settings.input_uri.replace("{run_date}", day.isoformat())
     own = {"input_uri": input_uri, "run_date": day, "publish": False, "report_changes": False}
     return ScoreSettings.model_construct(**values | own)

@@ -18,8 +18,8 @@ from rubert_ood.settings import (
     EvaluationSettings,
     OptimiserSettings,
     ScoreSettings,
+    ScoringComputeSettings,
     TrainSettings,
-    WorkerSettings,
 )
 from rubert_ood.synthetic.demo_ads import DemoAds
 from rubert_ood.synthetic.small_bert import build_small_bert
@@ -48,6 +48,7 @@ def demo(settings: DemoSettings) -> None:
                 output_uri=storage.join(root, "scored"),
                 carry_columns=("city", "price"),
                 shard_rows=SHARD_ROWS,
+                compute=ScoringComputeSettings(use_gpu=settings.compute.use_gpu),
             )
         )
     headline, counts = evaluation.headline, manifest.counts
@@ -106,7 +107,7 @@ def _training_settings(settings: DemoSettings, root: str, ads: DemoAds) -> Train
             warmup_fraction=0.1,
             seed=settings.seed,
         ),
-        workers=WorkerSettings(num_workers=settings.num_workers),
+        compute=settings.compute,
         evaluation=EvaluationSettings(hard_cases_uri=ads.hard_cases, ood_uri=ads.out_of_domain),
     )
 

@@ -78,7 +78,7 @@ def _compare_bundles(a_uri: str, b_uri: str, settings: DiffSettings) -> DiffDocu
 
 
 def _score_settings(settings: DiffSettings, bundle_uri: str, name: str) -> ScoreSettings:
-    shared = ("input_uri", "columns", "on_bad_file", "num_actors", "use_gpu", "executor")
+    shared = ("input_uri", "columns", "on_bad_file", "compute", "executor")
     nothing_refused = GateSettings(
         max_error_rate=1,
         max_quarantined_share=1,

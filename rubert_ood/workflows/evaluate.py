@@ -10,7 +10,7 @@ from rubert_ood.ray_session import ray_session
 from rubert_ood.reports.documents import evaluation_documents
 from rubert_ood.reports.evaluate import Material, evaluate
 from rubert_ood.reports.evaluation import Context, Evaluation
-from rubert_ood.settings import EvaluateSettings, WorkerSettings
+from rubert_ood.settings import EvaluateSettings
 from rubert_ood.training.features import bundle_outputs
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ def evaluate_bundle(settings: EvaluateSettings) -> Evaluation:
         outputs = bundle_outputs(
             bundle,
             {"test": ads, **extra.parts},
-            workers=WorkerSettings(),
+            compute=settings.compute,
             executor=settings.executor,
         )
     evaluation = evaluate(

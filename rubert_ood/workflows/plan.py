@@ -15,7 +15,7 @@ log = StepLog("estimate")
 def plan(settings: PlanSettings) -> Plan:
     """Print the plan of a run and an estimate of its time."""
     run_plan, bundle = check_input(settings)
-    if settings.calibration_s:
+    if settings.estimate_s:
         _estimate(run_plan, bundle, settings)
     return run_plan
 
@@ -23,7 +23,7 @@ def plan(settings: PlanSettings) -> Plan:
 def _estimate(run_plan: Plan, bundle: Bundle, settings: PlanSettings) -> None:
     from rubert_ood.scoring.estimate import calibrate  # torch, which a run's driver does without
 
-    estimate = calibrate(run_plan, bundle, for_s=settings.calibration_s)
+    estimate = calibrate(run_plan, bundle, for_s=settings.estimate_s)
     if estimate is None:
         log.warning("none: no row could be read")
         return
@@ -32,7 +32,7 @@ def _estimate(run_plan: Plan, bundle: Bundle, settings: PlanSettings) -> None:
         f"{estimate.ads_per_s:,.1f} ads/s in {run_plan.precision} on this machine"
         f" ({device}), measured on {estimate.num_ads:,} ads of {estimate.tokens_per_ad:.1f} tokens"
     )
-    num_nodes = settings.num_actors or 1
+    num_nodes = settings.compute.num_workers or 1
     num_tokens = run_plan.num_rows * estimate.tokens_per_ad
     hours = run_plan.num_rows / estimate.ads_per_s / num_nodes / 3600
     log.info(

@@ -9,18 +9,19 @@ from typing import Any
 import numpy as np
 
 from rubert_ood import terminal
-from rubert_ood.bundle import Bundle, load_bundle
+from rubert_ood.bundle import Bundle, check_compute, load_bundle
 from rubert_ood.classifier import windows
 from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.errors import InputError
 from rubert_ood.ood.decision import OTHER
 from rubert_ood.plain import printable
-from rubert_ood.settings import PredictSettings
+from rubert_ood.settings import ComputeSettings, PredictSettings
 from rubert_ood.storage.retry import explained
 
 log = logging.getLogger(__name__)
 
 TOKEN_BUDGET = 4096
+ANYWHERE = ComputeSettings()
 
 
 def predict(settings: PredictSettings) -> list[dict[str, Any]]:
@@ -30,7 +31,7 @@ def predict(settings: PredictSettings) -> list[dict[str, Any]]:
     texts = _decoded(given, "utf-8") if given else _decoded(*_lines_of_input())
     if not texts:
         raise InputError("no text: give texts as arguments, or one a line on standard input")
-    results = predict_texts(load_bundle(settings.bundle_uri), texts)
+    results = predict_texts(load_bundle(settings.bundle_uri), texts, settings.compute)
     for number, result in enumerate(results):
         between = "\n" if number else ""
         terminal.show(_json_line(result) if settings.json_lines else between + _paragraph(result))
@@ -70,22 +71,22 @@ def _json_line(result: dict[str, Any]) -> str:
     return "".join([char if printable(char) == char else json.dumps(char)[1:-1] for char in line])
 
 
-def predict_texts(bundle: Bundle, texts: list[str]) -> list[dict[str, Any]]:
+def predict_texts(
+    bundle: Bundle, texts: list[str], compute: ComputeSettings = ANYWHERE
+) -> list[dict[str, Any]]:
     """Decide each text as scoring would: one dict per text, in order."""
-    classifier = Classifier.load(bundle.folder, precision=bundle.precision)
+    check_compute(bundle, compute)
+    classifier = Classifier.load(bundle.folder, use_gpu=compute.use_gpu, precision=bundle.precision)
     cleaned = [bundle.cleaner.clean(text) for text in texts]
     filled = [number for number, text in enumerate(cleaned) if text]
-    read = windows.cut(
-        classifier.tokenizer,
-        [cleaned[number] for number in filled],
-        max_length=bundle.max_length,
-        long_text=bundle.long_text,
-    )
+    read = windows.cut(classifier.tokenizer, [cleaned[number] for number in filled], bundle.text)
     is_blank_N = windows.is_blank(
         classifier.tokenizer, [cleaned[number] for number in filled], read
     )
     read, filled = read.select(~is_blank_N), np.array(filled, np.int64)[~is_blank_N].tolist()
-    logits_NC, cls_NH = windows.run(classifier, read, token_budget=TOKEN_BUDGET)
+    logits_NC, cls_NH = windows.run(
+        classifier, read, token_budget=compute.token_budget or TOKEN_BUDGET
+    )
     decisions = bundle.fitted.decide(logits_NC, cls_NH)
     results: list[dict[str, Any]] = [
         {"text": text, "cleaned": clean, "label": OTHER, "status": "empty"}

@@ -1,6 +1,5 @@
 """The nightly job: score, verify, publish, report; or go on with a stopped run."""
 
-
 from rubert_ood import storage
 from rubert_ood.clock import utc_now
 from rubert_ood.comparing.compare import compare_runs

@@ -9,7 +9,14 @@ from datetime import UTC, datetime
 from rubert_ood import storage
 from rubert_ood.ads.dataset import Dataset, LabelledAds, load_dataset
 from rubert_ood.ads.extra_texts import ExtraTexts, load_extra_texts
-from rubert_ood.bundle import Bundle, BundleContent, check_new, version_name, write_bundle
+from rubert_ood.bundle import (
+    Bundle,
+    BundleContent,
+    check_new,
+    new_bundle_uri,
+    version_name,
+    write_bundle,
+)
 from rubert_ood.ood.agreement import Agreement, check_agreement, int8_agreement
 from rubert_ood.ood.decision import check_rule
 from rubert_ood.ood.fit import FittedModel
@@ -44,7 +51,7 @@ class _Run:
 def train(settings: TrainSettings) -> tuple[Bundle, Evaluation]:
     """Run the training job; return the bundle and its evaluation."""
     version = version_name(settings.version)
-    bundle_uri = storage.join(storage.absolute(settings.output_uri), "bundles", version)
+    bundle_uri = new_bundle_uri(settings.output_uri, version)
     check_new(bundle_uri)
     _warn_of_idle_settings(settings)
     dataset = load_dataset(settings)
@@ -55,7 +62,7 @@ def train(settings: TrainSettings) -> tuple[Bundle, Evaluation]:
     extra = load_extra_texts(settings.evaluation, dataset.cleaner)
     run = _Run(settings, version, dataset, extra, _baseline(dataset, settings))
     with ray_session(settings), tempfile.TemporaryDirectory() as work_dir:
-        precision = precision_of_workers(settings.workers, settings.precision)
+        precision = precision_of_workers(settings.compute)
         trained = fine_tune(dataset, settings, run_name=version, work_dir=work_dir)
         content, evaluation = _fit_and_evaluate(run, trained, precision)
         bundle = write_bundle(bundle_uri, content)
@@ -100,9 +107,8 @@ def _fit_and_evaluate(
         checkpoint_dir=trained.checkpoint_dir,
         fitted=fitted,
         cleaner=dataset.cleaner,
-        max_length=settings.optimiser.max_length,
+        text=settings.text,
         documents=evaluation_documents(evaluation) | {"README.md": model_card(evaluation)},
-        long_text=settings.long_text,
         precision=precision,
         agreement=agreement,
         reference=reference,
@@ -118,11 +124,10 @@ def _compute(
 ) -> Features:
     reader = Reader(
         checkpoint=trained.checkpoint_uri,
-        max_length=settings.optimiser.max_length,
-        long_text=settings.long_text,
+        text=settings.text,
         precision=precision,
     )
-    return compute_features(parts, reader, workers=settings.workers, executor="ray")
+    return compute_features(parts, reader, compute=settings.compute, executor="ray")
 
 
 def _fit(
@@ -152,7 +157,7 @@ def _compare_int8(
 
 def _context(run: _Run, trained: TrainedModel, precision: Precision) -> Context:
     dataset, settings = run.dataset, run.settings
-    groups = {"optimiser", "long_text", "workers", "split", "fit", "decision"}
+    groups = {"optimiser", "text", "compute", "split", "fit", "decision"}
     return Context(
         version=run.version,
         base_model=settings.base_model,
@@ -182,10 +187,10 @@ def _warn_of_idle_settings(settings: TrainSettings) -> None:
     """Name what was set and changes nothing."""
     idle = [
         (
-            "long_text",
-            {"stride", "max_chunks"},
+            "text",
+            {"stride", "max_windows"},
             "mode truncate",
-            settings.long_text.mode == "truncate",
+            settings.text.mode == "truncate",
         ),
         ("decision", {"alpha", "z_thr"}, "rule conformal", settings.decision.rule == "conformal"),
         ("split", {*SplitSettings.model_fields}, "train_uri", settings.input_uri is None),

@@ -14,6 +14,7 @@ from rubert_ood.bundle import (
     derive_bundle,
     load_bundle,
     load_reference,
+    new_bundle_uri,
     version_name,
 )
 from rubert_ood.bundle.evaluation import read_evaluation
@@ -39,7 +40,7 @@ def tune(settings: TuneSettings) -> Bundle:
     """Run the tuning job; return the new bundle."""
     version = version_name(settings.version)
     bundle = load_bundle(settings.bundle_uri)
-    uri = storage.join(bundle.uri.rpartition("/")[0], version)
+    uri = new_bundle_uri(settings.output_uri, version, beside=bundle.uri)
     check_new(uri)
     table = read_labelled(settings.input_uri, settings.columns)
     ads = clean_labelled(table, bundle.cleaner, bundle.fitted.labels, traits=True)
@@ -53,7 +54,7 @@ def tune(settings: TuneSettings) -> Bundle:
     )
     with ray_session(settings):
         outputs = bundle_outputs(
-            bundle, {**parts, **extra.parts}, workers=settings.workers, executor=settings.executor
+            bundle, {**parts, **extra.parts}, compute=settings.compute, executor=settings.executor
         )
     tuned, tuning = _tune(bundle, outputs, settings, decision)
     reference = _reference(bundle, outputs["calibration"])

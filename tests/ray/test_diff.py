@@ -68,7 +68,7 @@ def retrained_bundle(trained_bundle, tmp_path_factory) -> str:
             checkpoint_dir=str(folder / "checkpoint"),
             fitted=changed,
             cleaner=bundle.cleaner,
-            max_length=bundle.max_length,
+            text=bundle.text,
             documents={"README.md": "# retrained"},
         ),
     )

@@ -16,7 +16,7 @@ from rubert_ood.errors import PartialRunError
 from rubert_ood.scoring import passes as pipeline
 from rubert_ood.scoring.encode import encode
 from rubert_ood.scoring.scorer import Scorer
-from rubert_ood.settings import GateSettings, ScoreSettings, VerifySettings
+from rubert_ood.settings import GateSettings, ScoreSettings, ScoringComputeSettings, VerifySettings
 from rubert_ood.synthetic.catalogue import generate_ads
 from rubert_ood.workflows import score as workflow
 from rubert_ood.workflows.score import score, verify
@@ -173,7 +173,7 @@ def test_encoding_does_not_run_away_from_the_scorers(
                 trained_bundle,
                 tmp_path / "out",
                 shard_rows=NUM_ADS // num_shards,
-                num_actors=1,
+                compute=ScoringComputeSettings(num_workers=1),
             )
         )
     finally:

@@ -21,7 +21,7 @@ from transformers import AutoTokenizer
 from rubert_ood.ads.dataset import LabelledAds, load_dataset
 from rubert_ood.errors import BundleError, PartialRunError, RubertOodError, SettingsError
 from rubert_ood.ood.temperature import softmax
-from rubert_ood.settings import LongTextSettings, TrainSettings, WorkerSettings
+from rubert_ood.settings import FeatureComputeSettings, TextSettings, TrainSettings
 from rubert_ood.training.ddp_loop import Trainer
 from rubert_ood.training.features import compute_features
 from rubert_ood.training.fine_tune import fine_tune
@@ -62,9 +62,8 @@ def test_valid_metrics_equal_a_recomputation_from_the_kept_checkpoint(two_worker
     features = compute_features(
         {"valid": dataset.valid},
         two_workers.checkpoint_uri,
-        max_length=48,
-        long_text=LongTextSettings(),
-        workers=WorkerSettings(),
+        text=TextSettings(max_length=48),
+        compute=FeatureComputeSettings(),
         precision="fp32",
     ).gather()["valid"]
     predicted = features.logits_NC.argmax(1)
@@ -101,7 +100,7 @@ def test_the_kept_checkpoint_has_the_best_macro_f1(two_workers):
 
 
 def test_one_worker_agrees_at_the_same_global_batch(two_workers, dataset, train_settings, tmp_path):
-    settings = _with(train_settings, workers={"num_workers": 1}, optimiser={"batch_size": 32})
+    settings = _with(train_settings, compute={"num_workers": 1}, optimiser={"batch_size": 32})
     one = fine_tune(dataset, settings, run_name="one-worker", work_dir=str(tmp_path))
     final = [run.history[-1]["valid_macro_f1"] for run in (one, two_workers)]
     assert final[0] == pytest.approx(final[1], abs=0.02)
@@ -146,7 +145,7 @@ def test_resumes_from_an_earlier_checkpoint_with_its_schedule(
 ):
     """The newest checkpoint may be lost: epoch 1 of 2 must do, and the learning rate must still end
     at 0."""
-    settings = _with(train_settings, workers={"num_workers": 1}, optimiser={"num_epochs": 2})
+    settings = _with(train_settings, compute={"num_workers": 1}, optimiser={"num_epochs": 2})
     settings = settings.model_copy(update={"output_uri": str(tmp_path)})
     fine_tune(dataset, settings, run_name="whole", work_dir=str(tmp_path / "w1"))
     first = next(
@@ -171,7 +170,7 @@ def _raise(config: dict) -> None:
 
 def test_a_training_that_fails_for_good_is_one_line(dataset, train_settings, tmp_path, monkeypatch):
     monkeypatch.setattr("rubert_ood.training.fine_tune.train_worker", _raise)
-    settings = _with(train_settings, workers={"max_failures": 0}).model_copy(
+    settings = _with(train_settings, compute={"max_failures": 0}).model_copy(
         update={"output_uri": str(tmp_path)}
     )
     with pytest.raises(PartialRunError, match=r"training fails stopped.*no luck with") as caught:
@@ -181,7 +180,7 @@ def test_a_training_that_fails_for_good_is_one_line(dataset, train_settings, tmp
 
 def test_valid_is_no_multiple_of_the_workers(dataset, train_settings):
     """Otherwise the tests above would not see a lost or doubled row."""
-    assert len(dataset.valid) % train_settings.workers.num_workers == 1
+    assert len(dataset.valid) % train_settings.compute.num_workers == 1
 
 
 def _wrong(config: dict) -> None:
@@ -192,7 +191,7 @@ def test_a_training_that_would_fail_again_does_not_say_that_it_goes_on(
     dataset, train_settings, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("rubert_ood.training.fine_tune.train_worker", _wrong)
-    settings = _with(train_settings, workers={"max_failures": 0}).model_copy(
+    settings = _with(train_settings, compute={"max_failures": 0}).model_copy(
         update={"output_uri": str(tmp_path)}
     )
     with pytest.raises(
@@ -205,7 +204,7 @@ def test_a_training_that_would_fail_again_does_not_say_that_it_goes_on(
 def test_a_training_that_diverges_names_the_setting(dataset, train_settings, tmp_path):
     settings = _with(
         train_settings,
-        workers={"max_failures": 0},
+        compute={"max_failures": 0},
         optimiser={"learning_rate": 1e30, "max_grad_norm": 1e9},
     )
     settings = settings.model_copy(update={"output_uri": str(tmp_path)})
@@ -228,9 +227,8 @@ def test_a_bundle_that_a_node_refuses_ends_its_job_in_one_line(dataset):
         compute_features(
             {"test": dataset.test},
             _refuse,
-            max_length=48,
-            long_text=LongTextSettings(),
-            workers=WorkerSettings(),
+            text=TextSettings(max_length=48),
+            compute=FeatureComputeSettings(),
             precision="fp32",
         )
 
@@ -239,14 +237,12 @@ def test_features_come_in_order_each_row_once(two_workers, dataset):
     from rubert_ood.classifier.classifier import Classifier
     from rubert_ood.classifier.tokens import tokenize
 
-    workers = WorkerSettings(num_workers=2)
     parts = {"test": dataset.test, "valid": dataset.valid}
     stored = compute_features(
         parts,
         two_workers.checkpoint_uri,
-        max_length=48,
-        long_text=LongTextSettings(),
-        workers=workers,
+        text=TextSettings(max_length=48),
+        compute=FeatureComputeSettings(num_workers=2),
         precision="fp32",
     )
     features = stored.gather()
@@ -281,9 +277,8 @@ def test_statistics_are_fitted_on_stored_features_without_gathering_them(
     stored = compute_features(
         parts,
         two_workers.checkpoint_uri,
-        max_length=48,
-        long_text=LongTextSettings(),
-        workers=WorkerSettings(),
+        text=TextSettings(max_length=48),
+        compute=FeatureComputeSettings(),
         precision="fp32",
     )
     statistics = fit_statistics(stored, dataset.labels)
@@ -303,17 +298,16 @@ def test_features_of_long_texts_are_pooled_over_their_windows(two_workers, datas
     from rubert_ood.classifier.classifier import Classifier
 
     texts = [" ".join(dataset.test.texts[n : n + 1 + n % 4]) for n in range(0, 60, 5)]
-    chunk = LongTextSettings(mode="chunk", stride=10, max_chunks=4)
+    windowed = TextSettings(max_length=48, mode="window", stride=10, max_windows=4)
     features = compute_features(
         {"long": LabelledAds(texts, np.zeros(len(texts), np.int64))},
         two_workers.checkpoint_uri,
-        max_length=48,
-        long_text=chunk,
-        workers=WorkerSettings(),
+        text=windowed,
+        compute=FeatureComputeSettings(),
         precision="fp32",
     ).gather()["long"]
     classifier = Classifier.load(two_workers.checkpoint_uri)
-    read = windows.cut(classifier.tokenizer, texts, max_length=48, long_text=chunk)
+    read = windows.cut(classifier.tokenizer, texts, windowed)
     assert set(read.num_chunks_N) >= {1, 4}
     logits_NC, cls_NH = windows.run(classifier, read, token_budget=4096)
     np.testing.assert_allclose(features.logits_NC, logits_NC, atol=1e-5)

@@ -109,6 +109,7 @@ def fitted(small_checkpoint, ad_texts, one_by_one):
 def bundle(small_checkpoint, fitted, ads, tmp_path_factory):
     from rubert_ood.ads.text import TextCleaner
     from rubert_ood.bundle import BundleContent, write_bundle
+    from rubert_ood.settings import TextSettings
 
     return write_bundle(
         os.path.join(tmp_path_factory.mktemp("bundles"), "v1"),
@@ -116,7 +117,7 @@ def bundle(small_checkpoint, fitted, ads, tmp_path_factory):
             checkpoint_dir=small_checkpoint,
             fitted=fitted,
             cleaner=TextCleaner(cities=set(ads["city"].to_pylist())),
-            max_length=MAX_LENGTH,
+            text=TextSettings(max_length=MAX_LENGTH),
             documents={"README.md": "Карточка\n", "evaluation.json": "{}"},
         ),
     )

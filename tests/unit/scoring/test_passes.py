@@ -10,7 +10,7 @@ from rubert_ood.runs.receipts import read_quarantine, receipt_uri
 from rubert_ood.scoring import passes as pipeline
 from rubert_ood.scoring.job import FAULT_CHANGED, FAULT_SHARD, FAULT_UNKNOWN
 from rubert_ood.scoring.passes import MAX_LOSSES, Pass, score_shards
-from rubert_ood.settings import ScoreSettings
+from rubert_ood.settings import ScoreSettings, ScoringComputeSettings
 
 
 @pytest.fixture
@@ -107,10 +107,10 @@ def test_so_many_may_be_set_aside_and_no_more(play):
         return todo[2:], {0: (FAULT_SHARD, "a: damaged"), 1: (FAULT_SHARD, "b: damaged")}, ""
 
     with pytest.raises(
-        PartialRunError, match=r"more than max_failed_shards \(1\) failed: b: damaged"
+        PartialRunError, match=r"more than max_quarantined_shards \(1\) are quarantined: b: damaged"
     ):
-        play(two_bad, on_bad_file="quarantine", max_failed_shards=1)
-    assert set(play(two_bad, on_bad_file="quarantine", max_failed_shards=2)) == {0, 1}
+        play(two_bad, on_bad_file="quarantine", max_quarantined_shards=1)
+    assert set(play(two_bad, on_bad_file="quarantine", max_quarantined_shards=2)) == {0, 1}
 
 
 def test_a_pass_that_stalls_after_it_did_something_is_no_loss_of_a_shard(play):
@@ -169,7 +169,7 @@ def test_a_cluster_whose_nodes_have_just_died_is_waited_for(cluster):
 def test_actors_that_crowd_on_one_node_leave_room_for_encode_and_write(cluster, cpus, num_actors):
     """After the loss of a node its actor starts again wherever it fits."""
     cluster += [[0, cpus, cpus, cpus, cpus]]
-    _, actor_cpus, per_node = _size(num_actors=num_actors)
+    _, actor_cpus, per_node = _size(compute=ScoringComputeSettings(num_workers=num_actors))
     fit = int(cpus / actor_cpus)
     assert fit == per_node == max(1, num_actors / 4)
     assert round(cpus - fit * actor_cpus, 9) >= pipeline.ENCODE_CPUS + pipeline.WRITE_CPUS

@@ -120,12 +120,12 @@ def test_the_gate_counts_shards_that_were_set_aside(damaged):
 def test_more_than_so_many_bad_shards_stop_the_run(damaged):
     with pytest.raises(
         PartialRunError,
-        match=r"more than max_failed_shards \(1\) failed: .*\.parquet: not readable",
+        match=r"more than max_quarantined_shards \(1\) are quarantined: .*\.parquet: not readable",
     ):
-        score(_with(damaged, max_failed_shards=1))
+        score(_with(damaged, max_quarantined_shards=1))
     manifest = _manifest(_run_dir(damaged))
     assert (manifest["outcome"], len(manifest["quarantined_shards"])) == ("partial", 2)
-    finished = score(_with(damaged, max_failed_shards=2))
+    finished = score(_with(damaged, max_quarantined_shards=2))
     assert finished.outcome == "published"
     assert finished.counts.rows_scored == NUM_ADS - 2 * SHARD_ROWS
 

@@ -103,8 +103,9 @@ def test_the_new_bundle_keeps_its_promise_and_the_old_one_its_bytes(
         (precision, coverage)
     )
     again = workflow.tune(
-        _settings(tuned, tmp_path, version=f"{version}-again", min_precision=target)
+        _settings(tuned, tmp_path, version="again", min_precision=target, output_uri=str(tmp_path))
     )
+    assert again.uri == str(tmp_path / "bundles" / "again")
     assert _precision_and_coverage(again, labelled)[0] >= target
     with pytest.raises(BundleError, match="this bundle exists"):
         workflow.tune(_settings(bundle, tmp_path, version=version))
