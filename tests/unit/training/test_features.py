@@ -8,7 +8,7 @@ from rubert_ood.ads.dataset import LabelledAds
 from rubert_ood.classifier import windows
 from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.errors import BundleError
-from rubert_ood.settings import LongTextSettings, WorkerSettings
+from rubert_ood.settings import FeatureComputeSettings, TextSettings
 from rubert_ood.training import features as module
 from rubert_ood.training.features import Reader, bundle_outputs, compute_features
 from rubert_ood.training.fit_features import fit_statistics
@@ -23,9 +23,13 @@ def _parts(texts: list[str]) -> dict[str, LabelledAds]:
     }
 
 
-def _compute(parts, checkpoint, long_text=LongTextSettings(), max_length=MAX_LENGTH):  # noqa: B008
-    reader = Reader(checkpoint, max_length, long_text, "fp32")
-    return compute_features(parts, reader, workers=WorkerSettings(), executor="local")
+WHOLE = TextSettings(max_length=MAX_LENGTH)
+COMPUTE = FeatureComputeSettings()
+
+
+def _compute(parts, checkpoint, text=WHOLE):
+    reader = Reader(checkpoint, text, "fp32")
+    return compute_features(parts, reader, compute=COMPUTE, executor="local")
 
 
 def test_features_come_in_order_each_row_once(small_checkpoint, ad_texts, one_by_one, monkeypatch):
@@ -63,10 +67,10 @@ def test_statistics_from_sums_of_batches_are_those_of_all_rows_at_once(
 
 def test_long_texts_are_pooled_over_their_windows(small_checkpoint, ad_texts):
     texts = [" ".join(ad_texts[n : n + 1 + n % 4]) for n in range(12)]
-    chunk = LongTextSettings(mode="chunk", stride=4, max_chunks=4)
-    features = _compute(_parts([*texts, *texts, *texts]), small_checkpoint, chunk, 24)
+    text = TextSettings(max_length=24, mode="window", stride=4, max_windows=4)
+    features = _compute(_parts([*texts, *texts, *texts]), small_checkpoint, text)
     classifier = Classifier.load(small_checkpoint)
-    read = windows.cut(classifier.tokenizer, texts, max_length=24, long_text=chunk)
+    read = windows.cut(classifier.tokenizer, texts, text)
     _, cls_NH = windows.run(classifier, read, token_budget=4096)
     np.testing.assert_allclose(features.gather()["valid"].cls_NH[:12], cls_NH, atol=1e-4)
 
@@ -81,6 +85,6 @@ def test_a_checkpoint_that_is_refused_ends_the_pass_with_its_own_error(ad_texts)
 
 def test_a_bundle_reads_as_it_scores(bundle, ad_texts, one_by_one):
     ads = LabelledAds(ad_texts[:20], np.zeros(20, np.int64))
-    outputs = bundle_outputs(bundle, {"test": ads}, workers=WorkerSettings(), executor="local")
+    outputs = bundle_outputs(bundle, {"test": ads}, compute=COMPUTE, executor="local")
     logits_NC, _ = one_by_one(bundle.folder, ad_texts[:20], MAX_LENGTH)
     np.testing.assert_allclose(outputs["test"].logits_NC, logits_NC, atol=1e-4)

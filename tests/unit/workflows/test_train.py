@@ -46,13 +46,13 @@ def gathered(small_checkpoint, monkeypatch) -> list[str]:
     order."""
     precisions = []
 
-    def compute(parts, reader, *, workers, executor):
+    def compute_here(parts, reader, *, compute, executor):
         precisions.append(reader.precision)
-        return compute_features(parts, reader, workers=workers, executor="local")
+        return compute_features(parts, reader, compute=compute, executor="local")
 
     trained = TrainedModel(small_checkpoint, small_checkpoint, 1, [])
     monkeypatch.setattr(workflow, "fine_tune", lambda *_, **__: trained)
-    monkeypatch.setattr(workflow, "compute_features", compute)
+    monkeypatch.setattr(workflow, "compute_features", compute_here)
     monkeypatch.setattr(workflow, "ray_session", lambda _: nullcontext())
     return precisions
 
