@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.floor import machine, timed
 from benchmarks.ray_jobs import after_start_up
-from benchmarks.stub import MAX_LENGTH, SHAPES, STUB, VOCABULARY, build_bundle
+from benchmarks.stub import MAX_LENGTH, SHAPES, STUB, STUB_LENGTH, build_bundle
 from rubert_ood import storage
 from rubert_ood.ads.text import TextCleaner, ad_text
 from rubert_ood.bundle import Bundle, load_bundle
@@ -146,9 +146,7 @@ def main() -> None:
         folder = Path(temporary)
         for name, shape in SHAPES.items():
             (folder / name).mkdir()
-            bundle = load_bundle(
-                build_bundle(folder / name, max_length=MAX_LENGTH, vocab_size=VOCABULARY, **shape)
-            )
+            bundle = load_bundle(build_bundle(folder / name, shape, max_length=MAX_LENGTH))
             report[f"forward, {name}, ms an ad"] = forward(
                 bundle, texts[: 50 if name == "base" else 500]
             )
@@ -163,7 +161,7 @@ def main() -> None:
             report["cleaning, 5000 cities, ms an ad"] / report["forward, small, ms an ad"]
         )
         (folder / "stub").mkdir()
-        stub = load_bundle(build_bundle(folder / "stub", **STUB))
+        stub = load_bundle(build_bundle(folder / "stub", STUB, max_length=STUB_LENGTH))
         with ray_session(ScoreSettings(input_uri="-", bundle_uri="-", output_uri="-")):
             few, many = (many_shards(folder, stub, arguments.shards * factor) for factor in (1, 10))
         report[f"{arguments.shards} shards, s"], report[f"{10 * arguments.shards} shards, s"] = (

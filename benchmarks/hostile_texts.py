@@ -13,13 +13,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import tokenizers
 
-from benchmarks.stub import SHAPES, VOCABULARY, build_bundle
+from benchmarks.stub import SHAPES, build_bundle
 from rubert_ood.synthetic.catalogue import generate_ads
 
 NUM_ADS = 2_000
@@ -128,8 +129,8 @@ def main() -> None:
         encode_once(arguments.table, arguments.bundle_uri)
         return
     with tempfile.TemporaryDirectory() as folder:
-        shape = SHAPES["small"] | {"num_layers": 1, "vocab_size": VOCABULARY}
-        uri = arguments.bundle_uri or build_bundle(Path(folder), max_length=196, **shape)
+        shape = replace(SHAPES["small"], num_layers=1)
+        uri = arguments.bundle_uri or build_bundle(Path(folder), shape, max_length=196)
         figures = {name: measure(path, uri) for name, path in write_tables(Path(folder)).items()}
     print(
         f"{os.cpu_count()} cores, Python {platform.python_version()}, pyarrow {pa.__version__}, ",

@@ -91,7 +91,7 @@ class _PipelineActor:
     def __init__(self, bundle: Bundle, num_threads: int) -> None:
         torch.set_num_threads(num_threads)
         self.bundle = bundle
-        self.run = make_pipeline(bundle.folder, bundle.max_length)
+        self.run = make_pipeline(bundle.folder, bundle.text.max_length)
 
     def __call__(self, batch: pd.DataFrame) -> pd.DataFrame:
         titles, descriptions = batch["title"].fillna(""), batch["description"].fillna("")
@@ -127,7 +127,7 @@ def usual_recipe(input_uri: str, bundle: Bundle, num_ads: int) -> JobRate:
     window = rows["finished"].max() - first
     tokens = int(
         num_tokens(
-            tokenize(load_tokenizer(bundle.folder), later["text"].tolist(), bundle.max_length)
+            tokenize(load_tokenizer(bundle.folder), later["text"].tolist(), bundle.text.max_length)
         ).sum()
     )
     return JobRate(len(later) / window, tokens / window, first - started)

@@ -29,7 +29,7 @@ from benchmarks import ways
 from benchmarks.floor import gemm_rates, linear_flops, machine
 from benchmarks.ray_jobs import JobRate, our_pipeline, usual_recipe
 from benchmarks.stages import stage_shares
-from benchmarks.stub import MAX_LENGTH, SHAPES, VOCABULARY, build_bundle
+from benchmarks.stub import MAX_LENGTH, SHAPES, build_bundle
 from rubert_ood.ads.sources import list_tables
 from rubert_ood.ads.tables import read_rows
 from rubert_ood.ads.text import ad_text
@@ -288,9 +288,7 @@ def main() -> None:
         for name in arguments.shapes:
             with tempfile.TemporaryDirectory() as temporary:
                 folder = Path(temporary)
-                uri = build_bundle(
-                    folder, max_length=MAX_LENGTH, vocab_size=VOCABULARY, **SHAPES[name]
-                )
+                uri = build_bundle(folder, SHAPES[name], max_length=MAX_LENGTH)
                 table = read_ads(
                     arguments, {"base": arguments.base_ads, "small": arguments.small_ads}[name]
                 )

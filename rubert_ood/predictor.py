@@ -173,13 +173,7 @@ class Model:
 
     def reader(self) -> TextFolder:
         """Return what cleans, folds and tokenizes the ads of one table."""
-        bundle = self.bundle
-        return TextFolder(
-            bundle.cleaner,
-            self.tokenizer,
-            max_length=bundle.max_length,
-            long_text=bundle.long_text,
-        )
+        return TextFolder(self.bundle.cleaner, self.tokenizer, self.bundle.text)
 
     def outputs(self, texts: pa.Table) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Run the network on what the reader made: logits (T, C) and CLS (T, H)."""
@@ -236,11 +230,11 @@ class Model:
 def _score_columns(decisions: Decisions) -> dict[str, pa.Array]:
     """Return SCORE_FIELDS of each text."""
     values = {
-        "label": decisions.label.tolist(),
+        "label": decisions.label_N.tolist(),
         "confidence": decisions.confidence_N,
-        "topk_labels": decisions.topk_labels.tolist(),
-        "topk_scores": decisions.topk_scores.tolist(),
-        "is_ood": decisions.is_ood,
+        "topk_labels": decisions.topk_labels_Nk.tolist(),
+        "topk_scores": decisions.topk_scores_Nk.tolist(),
+        "is_ood": decisions.is_ood_N,
         "ood_distance": decisions.ood_distance_N,
         "ood_z": decisions.ood_z_N,
         "ood_p": decisions.ood_p_N,
@@ -252,7 +246,7 @@ def _subhead_columns(
     subheads: SubHeads, cls_TH: NDArray[np.float32], decisions: Decisions
 ) -> dict[str, pa.Array]:
     """Return SUBHEAD_FIELDS of each text, null where its label has no sub-head."""
-    found = subheads.predict(cls_TH, decisions.label.tolist())
+    found = subheads.predict(cls_TH, decisions.label_N.tolist())
     columns = {}
     for field, values_T in zip(SUBHEAD_FIELDS, found, strict=True):
         columns[field.name] = pa.array(values_T, field.type, from_pandas=True)  # NaN is null

@@ -49,6 +49,7 @@ def ray_session(settings: RayJobSettings) -> Iterator[None]:
     """Join the cluster of the settings, or start one here; leave it if it was joined here.
 
     With the local executor Ray is not even imported.
+
     Worker output stays in Ray's own log folder: what a user must know comes back as results and
     errors. Raises SettingsError when there is no cluster at the address, PartialRunError when Ray
     does not start or breaks down.

@@ -15,7 +15,7 @@ import pyarrow as pa
 from rubert_ood.ads.text import EXCERPT_CHARACTERS, TextCleaner, text_key
 from rubert_ood.classifier.shorten import without_runs
 from rubert_ood.classifier.windows import Windows, cut, is_blank
-from rubert_ood.settings import LongTextSettings
+from rubert_ood.settings import TextSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -48,17 +48,14 @@ class TextFolder:
         self,
         cleaner: TextCleaner,
         tokenizer: "PreTrainedTokenizerBase",
-        *,
-        max_length: int,
-        long_text: LongTextSettings,
+        settings: TextSettings,
     ) -> None:
         self._cleaner = cleaner
         self._tokenizer = tokenizer
-        self._max_length = max_length
-        self._long_text = long_text
-        self._most_tokens = max_length
-        if long_text.mode == "chunk":
-            self._most_tokens *= long_text.max_chunks
+        self._settings = settings
+        self._most_tokens = settings.max_length
+        if settings.mode == "window":
+            self._most_tokens *= settings.max_windows
         self._numbers: dict[str, int] = {}
         self._number_of_ads: list[int] = []
         self._pending: list[_Text] = []
@@ -127,12 +124,8 @@ class TextFolder:
         self._pending_characters = 0
 
     def _cut(self) -> Windows:
-        return cut(
-            self._tokenizer,
-            [text.known() for text in self._pending],
-            max_length=self._max_length,
-            long_text=self._long_text,
-        )
+        texts = [text.known() for text in self._pending]
+        return cut(self._tokenizer, texts, self._settings)
 
 
 def _head_size(ad: str) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from rubert_ood.classifier.tokens import first_tokens, num_tokens, special_frame
-from rubert_ood.settings import LongTextSettings
+from rubert_ood.settings import TextSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -75,22 +75,17 @@ class Windows:
         )
 
 
-def cut(
-    tokenizer: "PreTrainedTokenizerBase",
-    texts: list[str],
-    *,
-    max_length: int,
-    long_text: LongTextSettings,
-) -> Windows:
+def cut(tokenizer: "PreTrainedTokenizerBase", texts: list[str], settings: TextSettings) -> Windows:
     """Tokenize, and cut into windows of max_length tokens that share `stride` with the last one.
 
     The special tokens stand in every window; `stride` does not count them.
     """
     before, behind = special_frame(tokenizer)
-    size = max_length - len(before) - len(behind)
-    chunks = long_text.mode == "chunk"
-    step, max_chunks = (size - long_text.stride, long_text.max_chunks) if chunks else (size, 1)
-    found, is_cut_N = first_tokens(tokenizer, texts, size + (max_chunks - 1) * step)
+    size = settings.max_length - len(before) - len(behind)
+    step, max_windows = size, 1
+    if settings.mode == "window":
+        step, max_windows = size - settings.stride, settings.max_windows
+    found, is_cut_N = first_tokens(tokenizer, texts, size + (max_windows - 1) * step)
     windows, num_chunks = [], []
     for ids in found:
         starts = range(0, max(1, len(ids) - size + step), step)

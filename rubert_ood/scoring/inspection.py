@@ -12,7 +12,7 @@ from rubert_ood.errors import InputError, SchemaError
 from rubert_ood.progress import Progress, StepLog
 from rubert_ood.runs.plan import QuarantinedFile, Shard, digest
 from rubert_ood.scoring.carry import CarriedTypes
-from rubert_ood.settings import ScoreSettings
+from rubert_ood.settings import DaySettings
 from rubert_ood.storage.listing import FileInfo
 
 log = StepLog("plan")
@@ -42,7 +42,7 @@ class Inspected:
 
 
 def inspect_files(
-    found: Tables, settings: ScoreSettings, carried: CarriedTypes, *, count_cities: bool
+    found: Tables, settings: DaySettings, carried: CarriedTypes, *, count_cities: bool
 ) -> Inspected:
     """Read all footers in parallel, and widen the types of the carried columns.
 
@@ -89,7 +89,7 @@ def cut_files(files: list[GoodFile], shard_rows: int) -> list[Shard]:
 
 
 def _quarantine(
-    result: Inspected, file: FileInfo, error: SchemaError | InputError, settings: ScoreSettings
+    result: Inspected, file: FileInfo, error: SchemaError | InputError, settings: DaySettings
 ) -> None:
     if settings.on_bad_file == "fail":
         raise error
@@ -97,7 +97,7 @@ def _quarantine(
 
 
 def _inspect(
-    file: FileInfo, settings: ScoreSettings, count_cities: bool
+    file: FileInfo, settings: DaySettings, count_cities: bool
 ) -> GoodFile | SchemaError | InputError:
     try:
         info = inspect(file.uri, version=file.version, delimiter=settings.columns.delimiter or "")

@@ -81,10 +81,11 @@ class _Passes:
             stalled = str(error)
         left = self._not_done(todo, results)
         again = [shard for shard in left if self._is_tried_again(shard, results, stalled)]
-        limit = self._settings.max_failed_shards
+        limit = self._settings.max_quarantined_shards
         if len(self._quarantined) > limit:
             raise PartialRunError(
-                f"more than max_failed_shards ({limit}) failed: {self._quarantined[-1]}"
+                f"more than max_quarantined_shards ({limit}) are quarantined:"
+                f" {self._quarantined[-1]}"
             )
         moved = len(again) < len(left) or any(not result.fault for result in results.values())
         if stalled and not moved:

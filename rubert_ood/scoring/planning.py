@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rubert_ood import __version__, storage
 from rubert_ood.ads.sources import Tables, survey_tables, warn_of_ignored
-from rubert_ood.bundle import Bundle
-from rubert_ood.errors import InputError, SettingsError
+from rubert_ood.bundle import Bundle, check_compute
+from rubert_ood.errors import InputError
 from rubert_ood.predictor import ADS_AT_ONCE, TOKEN_BUDGET
 from rubert_ood.progress import StepLog
 from rubert_ood.runs.part import part_schema
@@ -16,13 +16,13 @@ from rubert_ood.runs.plan import BundleName, Plan, Shard, digest, pack_schema, r
 from rubert_ood.scoring.apart import check_apart
 from rubert_ood.scoring.carry import CarriedTypes, check_names
 from rubert_ood.scoring.inspection import Inspected, cut_files, inspect_files
-from rubert_ood.settings import Precision, ScoreSettings
+from rubert_ood.settings import DaySettings, Precision
 from rubert_ood.storage.listing import FileInfo
 
 log = StepLog("plan")
 
 
-def make_plan(settings: ScoreSettings, bundle: Bundle) -> Plan:
+def make_plan(settings: DaySettings, bundle: Bundle) -> Plan:
     """Check every input file and cut the good ones.
 
     Raises InputError when there is nothing to score, and the first bad file's own error under
@@ -30,15 +30,20 @@ def make_plan(settings: ScoreSettings, bundle: Bundle) -> Plan:
     """
     taken = part_schema([], 1, {}, subheads=bundle.subheads is not None).names
     check_names(settings.carry_columns, taken)
-    _check_precision(settings, bundle)
+    check_compute(bundle, settings.compute)
+    if bundle.precision == "bf16" and not settings.compute.use_gpu:
+        log.warning(
+            "bundle %s was fitted in bf16: slow on CPU; train with compute.precision fp32",
+            bundle.version,
+        )
     output_uri = storage.absolute(settings.output_uri)
     found = _find_files(settings, output_uri)
     carried = CarriedTypes(settings.carry_columns)
     inspected = inspect_files(found, settings, carried, count_cities=bool(bundle.cleaner.cities))
-    shards = cut_files(inspected.good, settings.shard_rows or ADS_AT_ONCE[settings.use_gpu])
+    shards = cut_files(inspected.good, settings.shard_rows or ADS_AT_ONCE[settings.compute.use_gpu])
     if not shards:
         raise _nothing_to_score(settings, found, inspected)
-    token_budget = settings.token_budget or TOKEN_BUDGET[settings.use_gpu]
+    token_budget = settings.compute.token_budget or TOKEN_BUDGET[settings.compute.use_gpu]
     identity = _identity(settings, bundle, found.files, shards, token_budget)
     fingerprint = digest(identity)
     run_id = settings.run_id or fingerprint[:12]
@@ -53,7 +58,7 @@ def make_plan(settings: ScoreSettings, bundle: Bundle) -> Plan:
         output_uri=output_uri,
         carry_columns=list(settings.carry_columns),
         embedding=settings.embedding,
-        use_gpu=settings.use_gpu,
+        use_gpu=settings.compute.use_gpu,
         precision=bundle.precision,
         token_budget=token_budget,
         shards=shards,
@@ -66,7 +71,7 @@ def make_plan(settings: ScoreSettings, bundle: Bundle) -> Plan:
     )
 
 
-def _find_files(settings: ScoreSettings, output_uri: str) -> Tables:
+def _find_files(settings: DaySettings, output_uri: str) -> Tables:
     """List the input, and say what of it is not read."""
     input_uri = storage.absolute(settings.input_uri)
     check_apart(input_uri, output_uri)
@@ -78,14 +83,14 @@ def _find_files(settings: ScoreSettings, output_uri: str) -> Tables:
     return found
 
 
-def _nothing_to_score(settings: ScoreSettings, found: Tables, inspected: Inspected) -> InputError:
+def _nothing_to_score(settings: DaySettings, found: Tables, inspected: Inspected) -> InputError:
     reasons = "; ".join(file.reason for file in inspected.quarantined[:3])
     nothing = f"no rows to score in {len(found.files)} file(s) {reasons}".rstrip()
     return InputError(f"{settings.input_uri}: {nothing}")
 
 
 def _identity(
-    settings: ScoreSettings,
+    settings: DaySettings,
     bundle: Bundle,
     files: list[FileInfo],
     shards: list[Shard],
@@ -97,7 +102,7 @@ def _identity(
         "columns": digest([settings.columns.model_dump(), settings.carry_columns]),
         "shards": digest([asdict(replace(shard, version="")) for shard in shards]),
         "embedding": str(settings.embedding),
-        "precision": _precision(bundle.precision, settings.use_gpu, token_budget),
+        "precision": _precision(bundle.precision, settings.compute.use_gpu, token_budget),
         "report_texts": str(settings.report_texts),
         "run_date": settings.run_date.isoformat(),
         "code version": f"{__version__} {code_digest()[:12]}",
@@ -111,23 +116,6 @@ def code_digest() -> str:
     sources = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.py"))
     contents = [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in sources]
     return digest([sources, contents])
-
-
-def _check_precision(settings: ScoreSettings, bundle: Bundle) -> None:
-    if settings.precision not in (None, bundle.precision):
-        raise SettingsError(
-            f"precision: the bundle {bundle.version} was fitted in {bundle.precision}, and is"
-            " scored in nothing else; leave the setting out, or train with precision"
-            f" {settings.precision}"
-        )
-    if settings.use_gpu and bundle.precision == "int8":
-        raise SettingsError(
-            f"use_gpu: the bundle {bundle.version} was fitted in int8, which is for CPU"
-        )
-    if bundle.precision == "bf16" and not settings.use_gpu:
-        log.warning(
-            "bundle %s was fitted in bf16: slow on CPU; train with precision fp32", bundle.version
-        )
 
 
 def _precision(precision: Precision, use_gpu: bool, token_budget: int) -> str:

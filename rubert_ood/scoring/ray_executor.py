@@ -126,20 +126,23 @@ def size_actors(settings: ScoreSettings, num_shards: int) -> ActorPool:
     of the node but those of one encode and one write: with less, a second actor that lost its own
     node could move in and take their room, and the run would wait for ever.
     """
-    if settings.use_gpu:
+    if settings.compute.use_gpu:
         return _gpu_actors(settings, num_shards)
     workers = _cpus_of_workers(settings.no_progress_timeout_s)
-    num_actors = min(settings.num_actors or len(workers), num_shards)
+    num_actors = min(settings.compute.num_workers or len(workers), num_shards)
     per_node = -(-num_actors // len(workers))
     cpus = (min(workers) - ENCODE_CPUS - WRITE_CPUS) / per_node
     return ActorPool(num_actors, math.floor(100 * cpus) / 100, per_node)
 
 
 def _gpu_actors(settings: ScoreSettings, num_shards: int) -> ActorPool:
-    num_gpus = settings.num_actors or int(sum(node.get("GPU", 0) for node in _living_nodes()))
+    num_gpus = settings.compute.num_workers or int(
+        sum(node.get("GPU", 0) for node in _living_nodes())
+    )
     if num_gpus == 0:
         raise SettingsError(
-            "use_gpu: no GPU in the cluster yet; give num_actors, then the autoscaler starts them"
+            "compute.use_gpu: no GPU in the cluster yet; give compute.num_workers, then the"
+            " autoscaler starts them"
         )
     return ActorPool(min(num_gpus, num_shards), cpus=1, per_node=1)
 

@@ -13,9 +13,10 @@ from pydantic_settings.exceptions import SettingsError as SourceError
 from rubert_ood.credentials import NOT_SHOWN, shown
 from rubert_ood.errors import SettingsError
 from rubert_ood.plain import printable
-from rubert_ood.settings.base import ENV_PREFIX, JobSettings
+from rubert_ood.settings.base import JobSettings
 from rubert_ood.settings.kinds import nearest
-from rubert_ood.settings.sources import WholeTexts, refuse
+from rubert_ood.settings.renamed import moved_flags, old_names
+from rubert_ood.settings.sources import ENV_PREFIX, WholeTexts, refuse, variable_name
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ def load_settings(model: type[Settings], arguments: list[str], *, program: str) 
 
     Raises SettingsError with one line per wrong setting; `--help` prints every setting and exits.
     """
+    arguments = moved_flags(model, arguments)
     configured = type(model.__name__, (model,), {"__doc__": model.__doc__}, cli_prog_name=program)
     source = WholeTexts(configured)
     source.root_parser.usage = f"%(prog)s [--SETTING VALUE ...]{_positional(model)}"
@@ -91,11 +93,13 @@ def _warn_of_unknown_variables() -> None:
     slip serves none."""
     known = set(OTHER_VARIABLES)
     for model in _jobs(JobSettings):
-        for name in setting_names(model):
-            known.add(f"{ENV_PREFIX}{name.replace('.', '__')}".upper())
+        known.update(variable_name(name) for name in setting_names(model))
+    older = {variable_name(name) for name in old_names()}
+    older |= {variable_name(name.partition(".")[0]) for name in old_names()}
     for variable in sorted(os.environ):
-        if variable.upper().startswith(ENV_PREFIX) and variable.upper() not in known:
-            hint = nearest(variable.upper(), known)
+        name = variable.upper()
+        if name.startswith(ENV_PREFIX) and name not in known | older:
+            hint = nearest(name, known)
             log.warning("settings  %s: no effect, no job has such a setting%s", variable, hint)
 
 

@@ -16,13 +16,13 @@ log = StepLog("estimate")
 def plan(settings: PlanSettings) -> Plan:
     """Print the plan of a run and an estimate of its time."""
     run_plan, bundle = check_input(settings)
-    if settings.calibration_s:
+    if settings.estimate_s:
         _estimate(run_plan, bundle, settings)
     return run_plan
 
 
 def _estimate(run_plan: Plan, bundle: Bundle, settings: PlanSettings) -> None:
-    measured = estimate(run_plan, bundle, for_s=settings.calibration_s)
+    measured = estimate(run_plan, bundle, for_s=settings.estimate_s)
     if measured is None:
         log.warning("none: no row could be read")
         return
@@ -31,7 +31,7 @@ def _estimate(run_plan: Plan, bundle: Bundle, settings: PlanSettings) -> None:
         f"{measured.ads_per_s:,.1f} ads/s in {run_plan.precision} on this machine"
         f" ({device}), measured on {measured.num_ads:,} ads of {measured.tokens_per_ad:.1f} tokens"
     )
-    num_nodes = settings.num_actors or 1
+    num_nodes = settings.compute.num_workers or 1
     num_tokens = run_plan.num_rows * measured.tokens_per_ad
     hours = run_plan.num_rows / measured.ads_per_s / num_nodes / 3600
     log.info(

@@ -9,16 +9,17 @@ from typing import Any
 import pyarrow as pa
 
 from rubert_ood import terminal
-from rubert_ood.bundle import Bundle, load_bundle
+from rubert_ood.bundle import Bundle, check_compute, load_bundle
 from rubert_ood.errors import InputError
 from rubert_ood.plain import printable
 from rubert_ood.predictor import Model
 from rubert_ood.runs.part import STATUS_OK
-from rubert_ood.settings import PredictSettings
+from rubert_ood.settings import ComputeSettings, PredictSettings
 from rubert_ood.storage.retry import explained
 
 log = logging.getLogger(__name__)
 
+ANYWHERE = ComputeSettings()
 Result = dict[str, Any]
 """A text and what is decided of it, as a JSON line has it."""
 
@@ -30,7 +31,7 @@ def predict(settings: PredictSettings) -> list[Result]:
     texts = _decoded(given, "utf-8") if given else _decoded(*_lines_of_input())
     if not texts:
         raise InputError("no text: give texts as arguments, or one a line on standard input")
-    results = predict_texts(load_bundle(settings.bundle_uri), texts)
+    results = predict_texts(load_bundle(settings.bundle_uri), texts, settings.compute)
     for number, result in enumerate(results):
         between = "\n" if number else ""
         terminal.show(_json_line(result) if settings.json_lines else between + _paragraph(result))
@@ -70,10 +71,13 @@ def _json_line(result: Result) -> str:
     return "".join([char if printable(char) == char else json.dumps(char)[1:-1] for char in line])
 
 
-def predict_texts(bundle: Bundle, texts: list[str]) -> list[Result]:
+def predict_texts(
+    bundle: Bundle, texts: list[str], compute: ComputeSettings = ANYWHERE
+) -> list[Result]:
     """Decide each text as scoring would: one result per text, in order."""
-    ads = pa.table({"description": pa.array(texts, pa.string())})
-    rows = Model(bundle).predict(ads).to_pylist()
+    check_compute(bundle, compute)
+    model = Model(bundle, use_gpu=compute.use_gpu, token_budget=compute.token_budget)
+    rows = model.predict(pa.table({"description": pa.array(texts, pa.string())})).to_pylist()
     return [_result(text, row, bundle) for text, row in zip(texts, rows, strict=True)]
 
 

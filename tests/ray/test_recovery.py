@@ -15,7 +15,7 @@ import ray.cloudpickle
 from rubert_ood.errors import PartialRunError
 from rubert_ood.scoring import ray_executor
 from rubert_ood.scoring.ray_executor import ScorerActor, encode_batch
-from rubert_ood.settings import GateSettings, ScoreSettings, VerifySettings
+from rubert_ood.settings import GateSettings, ScoreSettings, ScoringComputeSettings, VerifySettings
 from rubert_ood.synthetic.catalogue import generate_ads
 from rubert_ood.workflows import score as workflow
 from rubert_ood.workflows.score import score
@@ -171,7 +171,7 @@ def test_encoding_does_not_run_away_from_the_scorers(
                 trained_bundle,
                 tmp_path / "out",
                 shard_rows=NUM_ADS // num_shards,
-                num_actors=1,
+                compute=ScoringComputeSettings(num_workers=1),
             )
         )
     finally:

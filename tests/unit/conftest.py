@@ -38,10 +38,10 @@ def small_checkpoint(ad_texts, tmp_path_factory) -> str:
     import torch
 
     from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
-    from rubert_ood.synthetic.small_bert import build_small_bert
+    from rubert_ood.synthetic.small_bert import BertShape, build_small_bert
 
     folder = str(tmp_path_factory.mktemp("checkpoint"))
-    build_small_bert(ad_texts, folder, vocab_size=1000, hidden_size=32)
+    build_small_bert(ad_texts, folder, BertShape(1000, hidden_size=32))
     torch.manual_seed(0)
     network = load_network(folder, LABELS).eval()
     inputs = load_tokenizer(folder)(
@@ -107,15 +107,18 @@ def fitted(small_checkpoint, ad_texts, one_by_one):
 @pytest.fixture(scope="session")
 def bundle(small_checkpoint, fitted, ads, tmp_path_factory):
     from rubert_ood.ads.text import TextCleaner
-    from rubert_ood.bundle import write_bundle
+    from rubert_ood.bundle import BundleContent, write_bundle
+    from rubert_ood.settings import TextSettings
 
     return write_bundle(
         os.path.join(tmp_path_factory.mktemp("bundles"), "v1"),
-        checkpoint_dir=small_checkpoint,
-        fitted=fitted,
-        cleaner=TextCleaner(cities=set(ads["city"].to_pylist())),
-        max_length=MAX_LENGTH,
-        documents={"README.md": "Карточка\n", "evaluation.json": "{}"},
+        BundleContent(
+            checkpoint_dir=small_checkpoint,
+            fitted=fitted,
+            cleaner=TextCleaner(cities=set(ads["city"].to_pylist())),
+            text=TextSettings(max_length=MAX_LENGTH),
+            documents={"README.md": "Карточка\n", "evaluation.json": "{}"},
+        ),
     )
 
 

@@ -125,7 +125,7 @@ class Run:
 def make_run(bundle, messy_table, tmp_path_factory):
     """Score the messy catalogue, or another table, into a new folder."""
     from rubert_ood.scoring.planning import make_plan
-    from rubert_ood.settings import ScoreSettings
+    from rubert_ood.settings import ScoreSettings, ScoringComputeSettings
 
     def make(
         table: pa.Table | None = None, *, output_uri: str | None = None, **options: Any
@@ -136,7 +136,11 @@ def make_run(bundle, messy_table, tmp_path_factory):
         pq.write_table(table.slice(0, 80), folder / "in" / "a.parquet", row_group_size=10)
         if table.num_rows > 80:
             pq.write_table(table.slice(80), folder / "in" / "b.parquet", row_group_size=100)
-        defaults = {"run_date": date(2026, 11, 24), "shard_rows": 10, "token_budget": 500}
+        defaults = {
+            "run_date": date(2026, 11, 24),
+            "shard_rows": 10,
+            "compute": ScoringComputeSettings(token_budget=500),
+        }
         settings = ScoreSettings(
             input_uri=str(folder / "in"),
             bundle_uri=bundle.uri,
@@ -168,7 +172,7 @@ def by_the_rule(bundle, one_by_one):
         temperature = json.loads((folder / "temperature.json").read_text())["temperature"]
         rule = json.loads((folder / "ood_threshold.json").read_text())
         arrays = load_file(folder / "ood_statistics.safetensors")
-        logits_NC, cls_NH = one_by_one(bundle.folder, texts, bundle.max_length)
+        logits_NC, cls_NH = one_by_one(bundle.folder, texts, bundle.text.max_length)
         results = []
         for logits, cls in zip(
             logits_NC.astype(np.float64), cls_NH.astype(np.float64), strict=True

@@ -38,9 +38,7 @@ def tokenizer(bundle):
 
 def folded(bundle, tokenizer, ads: list[str]):
     """Return the table of texts, and per ad its row in there (None: nothing to read)."""
-    folder = TextFolder(
-        bundle.cleaner, tokenizer, max_length=bundle.max_length, long_text=bundle.long_text
-    )
+    folder = TextFolder(bundle.cleaner, tokenizer, bundle.text)
     for ad in ads:
         folder.add(ad)
     table, text_index = folder.finish()
@@ -60,7 +58,7 @@ def test_the_head_of_an_ad_has_the_tokens_of_the_whole_ad(bundle, tokenizer, ads
         patch.setattr(fold, "MARGIN_CHARACTERS", 60)
         table, rows = folded(bundle, tokenizer, ads)
     cleaned = [bundle.cleaner.clean(ad) for ad in ads]
-    read = cut(tokenizer, cleaned, max_length=bundle.max_length, long_text=bundle.long_text)
+    read = cut(tokenizer, cleaned, bundle.text)
     special = set(tokenizer.all_special_ids)
     ids = table["windows"].to_pylist()
     for number, row in enumerate(rows):

@@ -105,7 +105,6 @@ def job(bundle, source, tmp_path, monkeypatch):
         run_date=date(2026, 11, 24),
         run_id="night",
         executor="local",
-        report_changes=False,
         gate=GateSettings(max_error_rate=1, max_ood_rate=1, max_other_rate=1, max_duplicate_rate=1),
     )
 

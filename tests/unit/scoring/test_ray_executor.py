@@ -10,7 +10,7 @@ from rubert_ood.scoring.batch import from_batch, to_batch
 from rubert_ood.scoring.encode import encode
 from rubert_ood.scoring.item import ShardItem
 from rubert_ood.scoring.job import ScoringJob
-from rubert_ood.settings import ScoreSettings
+from rubert_ood.settings import ScoreSettings, ScoringComputeSettings
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_size_actors_waits_for_a_cluster_whose_nodes_have_just_died(cluster):
 def test_size_actors_on_one_node_leave_room_for_encode_and_write(cluster, cpus, num_actors):
     """After the loss of a node its actor starts again wherever it fits."""
     cluster += [[0, cpus, cpus, cpus, cpus]]
-    pool = _size(num_actors=num_actors)
+    pool = _size(compute=ScoringComputeSettings(num_workers=num_actors))
     fit = int(cpus / pool.cpus)
     assert fit == pool.per_node == max(1, num_actors / 4)
     assert round(cpus - fit * pool.cpus, 9) >= ray_executor.ENCODE_CPUS + ray_executor.WRITE_CPUS
@@ -61,10 +61,11 @@ def test_size_actors_counts_the_gpus_of_the_cluster(monkeypatch):
     alive = {"Alive": True, "Resources": {"GPU": 2.0}}
     dead = {"Alive": False, "Resources": {"GPU": 8.0}}
     monkeypatch.setattr(ray_executor.ray, "nodes", lambda: [alive, dead])
-    assert _size(use_gpu=True) == ray_executor.ActorPool(num_actors=2, cpus=1, per_node=1)
+    on_gpu = ScoringComputeSettings(use_gpu=True)
+    assert _size(compute=on_gpu) == ray_executor.ActorPool(num_actors=2, cpus=1, per_node=1)
     monkeypatch.setattr(ray_executor.ray, "nodes", list)
-    with pytest.raises(SettingsError, match=r"^use_gpu: no GPU in the cluster yet; "):
-        _size(use_gpu=True)
+    with pytest.raises(SettingsError, match=r"^compute\.use_gpu: no GPU in the cluster yet; "):
+        _size(compute=on_gpu)
 
 
 def test_scorer_actor_loads_before_a_shard_comes_and_remembers_no_failure(full_run, monkeypatch):

@@ -33,7 +33,7 @@ from rubert_ood.scoring.job import ScoringJob
 from rubert_ood.scoring.planning import make_plan
 from rubert_ood.scoring.scorer import Scorer
 from rubert_ood.scoring.write import rejected_rows, write
-from rubert_ood.settings import PredictSettings, ScoreSettings
+from rubert_ood.settings import PredictSettings, ScoreSettings, ScoringComputeSettings
 from tests.unit.messy_runs import score_plan
 
 REASONS = {
@@ -365,7 +365,11 @@ def test_a_start_that_was_taken_over_writes_no_part_any_more(make_run):
 
 
 def test_the_token_budget_does_not_change_the_answers(make_run, output):
-    run = make_run(token_budget=64, carry_columns=("price", "city", "tags"), embedding=True)
+    run = make_run(
+        compute=ScoringComputeSettings(token_budget=64),
+        carry_columns=("price", "city", "tags"),
+        embedding=True,
+    )
     other = pa.concat_tables(pq.read_table(run.part(n)) for n in range(len(run.plan.shards)))
     for name in ("ad_id", "status", "text_key", "num_tokens", "num_chunks", "is_cut"):
         assert other[name].equals(output[name])

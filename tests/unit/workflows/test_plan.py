@@ -7,7 +7,7 @@ from rubert_ood.ads.text import ad_text
 from rubert_ood.classifier.checkpoint import load_tokenizer
 from rubert_ood.scoring.estimate import PIECE_ROWS, Estimate, estimate
 from rubert_ood.scoring.planning import make_plan
-from rubert_ood.settings import PlanSettings
+from rubert_ood.settings import PlanSettings, ScoringComputeSettings
 from rubert_ood.workflows import plan as workflow
 from rubert_ood.workflows.plan import _duration, plan
 from tests.conftest import damage_first_page, write_parquet
@@ -29,7 +29,7 @@ def settings(ads, bundle, tmp_path) -> PlanSettings:
         bundle_uri=bundle.uri,
         output_uri=str(tmp_path / "out"),
         shard_rows=100,
-        num_actors=2,
+        compute=ScoringComputeSettings(num_workers=2),
     )
 
 
@@ -57,7 +57,7 @@ def test_durations_are_readable(hours, text):
 def test_plan_without_an_estimate_loads_no_model(settings, caplog, monkeypatch):
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(workflow, "estimate", lambda *_, **__: pytest.fail("estimated"))
-    plan(settings.model_copy(update={"calibration_s": 0}))
+    plan(settings.model_copy(update={"estimate_s": 0}))
     assert "300 ads in 3 shards" in caplog.text
     assert "estimate" not in caplog.text
 
@@ -67,7 +67,7 @@ def test_estimate_of_a_long_time_scores_every_ad_once(settings, bundle, ads):
     measured = estimate(run_plan, bundle, for_s=1e9)
     pairs = zip(ads["title"].to_pylist(), ads["description"].to_pylist(), strict=True)
     texts = [bundle.cleaner.clean(ad_text(*pair)) for pair in pairs][:NUM_ADS]
-    ids = load_tokenizer(bundle.folder)(texts, truncation=True, max_length=bundle.max_length)[
+    ids = load_tokenizer(bundle.folder)(texts, truncation=True, max_length=bundle.text.max_length)[
         "input_ids"
     ]
     # shards of 100 rows are pieces of their own, and a text is computed once in each

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from rubert_ood.ads.text import ad_text
-from rubert_ood.comparing.compare import changed_labels
+from rubert_ood.comparing.document import DiffDocument, changed_labels
 from rubert_ood.errors import (
     ErrorRateError,
     InputError,
@@ -77,7 +77,6 @@ def settings(source, bundle, tmp_path) -> ScoreSettings:
         gate=WIDE_OPEN,
         shard_rows=SHARD_ROWS,
         executor="local",
-        report_changes=False,
     )
 
 
@@ -120,12 +119,12 @@ def test_the_gate_counts_shards_that_were_set_aside(damaged):
 def test_more_than_so_many_bad_shards_stop_the_run(damaged):
     with pytest.raises(
         PartialRunError,
-        match=r"more than max_failed_shards \(1\) failed: .*\.parquet: not readable",
+        match=r"more than max_quarantined_shards \(1\) are quarantined: .*\.parquet: not readable",
     ):
-        score(_with(damaged, max_failed_shards=1))
+        score(_with(damaged, max_quarantined_shards=1))
     manifest = _manifest(_run_dir(damaged))
     assert (manifest["outcome"], len(manifest["quarantined_shards"])) == ("partial", 2)
-    finished = score(_with(damaged, max_failed_shards=2))
+    finished = score(_with(damaged, max_quarantined_shards=2))
     assert finished.outcome == "published"
     assert finished.counts.rows_scored == NUM_ADS - 2 * SHARD_ROWS
 
@@ -266,13 +265,14 @@ def test_the_report_compares_two_real_runs(settings, ads, bundle, tmp_path):
         read_parts(run.run_uri).to_pandas().set_index("ad_id")["label"] for run in (first, second)
     )
     changed = before[before != after]
-    document = json.loads(Path(second.run_uri, "_run", "diff.json").read_text("utf-8"))
-    assert document["churn_rate"] == pytest.approx(len(changed) / NUM_ADS)
+    written = Path(second.run_uri, "_run", "diff.json").read_bytes()
+    document = DiffDocument.model_validate_json(written)
+    assert document.churn_rate == pytest.approx(len(changed) / NUM_ADS)
     changes = changed_labels(document)
-    assert changes["num_both"] == NUM_ADS
+    assert changes.num_both == NUM_ADS
     counts = Counter(zip(changed, after[changed.index], strict=True))
-    assert {(pair["from"], pair["to"]): pair["count"] for pair in changes["pairs"]} == counts
-    assert all(before[ad] == pair["from"] for pair in changes["pairs"] for ad in pair["examples"])
+    assert {(pair.label_a, pair.label_b): pair.count for pair in changes.pairs} == counts
+    assert all(before[ad] == pair.label_a for pair in changes.pairs for ad in pair.examples)
     html = run_html(second, first, changes)
     for heading in ("Drift", "Changed labels", "Top OOD ads", "Unseen cities"):
         assert f"<h2>{heading}</h2>" in html

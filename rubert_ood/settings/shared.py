@@ -1,14 +1,13 @@
 """Groups of settings that several jobs share."""
 
+import logging
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from rubert_ood.settings.kinds import checked
 
-PHONE_PATTERN = r"(\+?\d[\d\-\s]{6,}\d)"
-NOISE_WORDS = ("продам", "куплю", "обмен", "торг", "договор", "в наличии")
-
+log = logging.getLogger(__name__)
 
 Precision = Literal["fp32", "bf16", "int8"]
 
@@ -44,101 +43,70 @@ class ColumnSettings(Group):
     """Separator of CSV files. Default: recognised from the header: comma, semicolon, tab or |."""
 
 
-class CleanerSettings(Group):
-    """What is removed from an ad before the model reads it. The bundle keeps it: scoring cleans as
-    training did."""
+class TextSettings(Group):
+    """What is read of a text. The bundle keeps it: T, statistics and thresholds are fitted on texts
+    that are read as in scoring. Fine-tuning itself always takes the first max_length tokens."""
 
-    phone_pattern: str = PHONE_PATTERN
-    """Regular expression of phone numbers."""
-    noise_words: tuple[str, ...] = NOISE_WORDS
-    """Words of every ad, removed as whole words, in any case."""
-    remove_cities: bool = True
-    """Remove the names of the cities seen in training."""
-
-
-class SplitSettings(Group):
-    """How one labelled table becomes train, valid and test."""
-
-    test_fraction: float = Field(0.2, gt=0, lt=1)
-    """Share of all rows held out for the evaluation report."""
-    calibration_fraction: float = Field(0.0, ge=0, lt=1)
-    """Share of the remaining rows that fits T and the thresholds. 0: valid fits them, although it
-    chose the checkpoint and so looks better than new ads will. 0.1 is recommended where there are
-    ads enough."""
-    valid_fraction: float = Field(0.1, gt=0, lt=1)
-    """Share of the rows then remaining that picks the checkpoint."""
-    seed: int = 42
-    """Seed of the stratified split."""
-
-
-class OptimiserSettings(Group):
-    """The fine-tuning loop: AdamW with linear decay."""
-
-    learning_rate: float = Field(2e-5, gt=0)
-    """Peak learning rate; 2e-5 suits a pretrained BERT, a model from scratch needs 1e-3 or so."""
-    weight_decay: float = Field(0.01, ge=0)
-    """AdamW weight decay; biases and layer norms are exempt."""
-    batch_size: int = Field(16, gt=0)
-    """Ads per worker and step."""
-    eval_batch_size: int = Field(32, gt=0)
-    """Ads per worker and step on valid."""
-    num_epochs: int = Field(3, gt=0)
-    """Passes over train; valid is measured after each."""
-    warmup_fraction: float = Field(0.0, ge=0, lt=1)
-    """Share of the steps in which the learning rate rises from 0."""
     max_length: int = Field(196, ge=8)
-    """Tokens per ad, special tokens included; longer ads are cut."""
-    max_grad_norm: float = Field(1.0, gt=0)
-    """Gradient norm to which each step is clipped."""
-    seed: int = 42
-    """Seed of initialisation, shuffling and dropout."""
-
-
-class LongTextSettings(Group):
-    """What is read of a text of more than optimiser.max_length tokens. Kept in the bundle: T,
-    statistics and thresholds are fitted on texts that are read as in scoring. Fine-tuning itself
-    always takes the first max_length tokens."""
-
-    mode: Literal["truncate", "chunk"] = "truncate"
-    """truncate: the first max_length tokens. chunk: overlapping windows of max_length tokens;
-    logits and CLS of an ad are the means over its windows, weighted by their tokens. The time grows
-    with the tokens."""
+    """Tokens that the network reads at once, special tokens included."""
+    mode: Literal["truncate", "window"] = "truncate"
+    """Of a longer text, truncate: the first max_length tokens. window: overlapping windows of
+    max_length tokens; logits and CLS of an ad are the means over its windows, weighted by their
+    tokens. The time grows with the tokens."""
     stride: int = Field(48, ge=0)
-    """chunk: tokens that neighbouring windows share, at most half of max_length. A word at the seam
-    is read whole."""
-    max_chunks: int = Field(8, gt=0)
-    """chunk: windows per ad; what lies behind is cut, and counted as such. 8 windows of 196 are
+    """window: tokens that neighbouring windows share, at most half of max_length. A word at the
+    seam is read whole."""
+    max_windows: int = Field(8, gt=0)
+    """window: windows per ad; what lies behind is cut, and counted as such. 8 windows of 196 are
     about 1,200 tokens."""
 
-
-class WorkerSettings(Group):
-    """The Ray Train workers."""
-
-    num_workers: int = Field(1, gt=0)
-    """DDP workers. The global batch is num_workers x batch_size."""
-    use_gpu: bool = False
-    """One GPU per worker with NCCL and bf16 autocast; otherwise gloo on CPU in fp32."""
-    cpus_per_worker: float = Field(1, gt=0)
-    """Logical CPUs, and torch threads, of each worker."""
-    max_failures: int = Field(3, ge=0)
-    """Restarts of the worker group, each from the newest checkpoint."""
-
-
-class FitSettings(Group):
-    """What the driver fits on the gathered features."""
-
-    temperature_min: float = Field(0.5, gt=0)
-    """Lower bound of the softmax temperature T."""
-    temperature_max: float = Field(10.0, gt=0)
-    """Upper bound of T."""
-    threshold_quantile: float = Field(0.995, gt=0, lt=1)
-    """Quantile of d2 on the calibration rows that becomes the threshold."""
+    @field_validator("mode", mode="before")
+    @classmethod
+    def _renamed_mode(cls, value: Any) -> Any:
+        if value != "chunk":
+            return value
+        log.warning("settings  text.mode: chunk is window now; the old name works for this version")
+        return "window"
 
     @model_validator(mode="after")
-    def _bounds_in_order(self) -> "FitSettings":
-        if self.temperature_min >= self.temperature_max:
-            raise ValueError("temperature_min must be below temperature_max")
+    def _windows_advance(self) -> "TextSettings":
+        if self.mode == "window" and 2 * self.stride > self.max_length:
+            raise ValueError(
+                f"stride {self.stride} is more than half of max_length {self.max_length}, so that"
+                " most of an ad would be read twice; lower it"
+            )
         return self
+
+
+class ComputeSettings(Group):
+    """What the model runs on."""
+
+    use_gpu: bool = False
+    """Run the model on GPU."""
+    precision: Precision | None = None
+    """Numbers to compute in: those that the bundle was fitted in, others are refused. Default: the
+    bundle's."""
+    token_budget: int | None = Field(None, gt=0)
+    """Tokens per forward pass, padding included. Default: 4,096."""
+
+
+class ScoringComputeSettings(ComputeSettings):
+    """What a catalogue is scored on."""
+
+    num_workers: int | None = Field(None, gt=0)
+    """Actors that hold the model. Default: one per GPU, without GPUs one per node."""
+    token_budget: int | None = Field(None, gt=0)
+    """Tokens per forward pass, padding included. Default: 65,536 on GPU, 2,048 on CPU, where each
+    thread has a batch of its own."""
+
+
+class FeatureComputeSettings(ComputeSettings):
+    """What labelled ads are run through the model on."""
+
+    num_workers: int = Field(1, gt=0)
+    """Actors that hold the model."""
+    cpus_per_worker: float = Field(1, gt=0)
+    """Logical CPUs, and torch threads, of each worker."""
 
 
 class DecisionSettings(Group):
