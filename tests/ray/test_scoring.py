@@ -11,6 +11,8 @@ import pytest
 
 from rubert_ood.bundle import load_bundle
 from rubert_ood.errors import PartialRunError
+from rubert_ood.runs.receipts import read_receipts
+from rubert_ood.runs.verify import TIMINGS
 from rubert_ood.settings import GateSettings, ScoreSettings, ScoringComputeSettings
 from rubert_ood.synthetic.catalogue import generate_ads
 from rubert_ood.workflows.predict import predict_texts
@@ -65,6 +67,34 @@ def undisturbed(ray_local, catalogue, trained_bundle, tmp_path_factory):
         )
     )
     return manifest, read_parts(manifest.run_uri)
+
+
+def test_score_with_the_local_executor_writes_what_ray_writes(
+    undisturbed, catalogue, trained_bundle, tmp_path
+):
+    """Parts byte for byte, receipts but for their times."""
+    manifest, _ = undisturbed
+    settings = _settings(
+        catalogue,
+        trained_bundle,
+        tmp_path,
+        carry_columns=("city", "price"),
+        executor="local",
+        run_id=manifest.run_id,
+        run_date=manifest.run_date,
+    )
+    local = score(settings)
+    ours, theirs = Path(manifest.run_uri), Path(local.run_uri)
+    names = sorted(path.name for path in ours.glob("part-*"))
+    assert names == sorted(path.name for path in theirs.glob("part-*"))
+    for name in names:
+        assert (ours / name).read_bytes() == (theirs / name).read_bytes(), name
+    receipts = [read_receipts(run.run_uri, run.fingerprint) for run in (manifest, local)]
+    one, other = [
+        {name: receipt.model_dump(exclude=TIMINGS) for name, receipt in found.items()}
+        for found in receipts
+    ]
+    assert one == other
 
 
 def test_every_ad_as_if_it_were_scored_alone(undisturbed, catalogue, trained_bundle):
