@@ -22,7 +22,7 @@ from rubert_ood.scoring.job import ScoringJob
 from rubert_ood.scoring.planning import make_plan
 from rubert_ood.scoring.scorer import Scorer
 from rubert_ood.scoring.write import write
-from rubert_ood.settings import ScoreSettings
+from rubert_ood.settings import ScoreSettings, ScoringComputeSettings
 
 INNER = {
     "read": (encode_module, "iter_rows"),
@@ -45,7 +45,7 @@ def stage_shares(
             bundle_uri=bundle.uri,
             output_uri=output,
             shard_rows=shard_rows,
-            token_budget=token_budget,
+            compute=ScoringComputeSettings(token_budget=token_budget),
         )
         plan = make_plan(settings, bundle)
         save_plan(plan)
