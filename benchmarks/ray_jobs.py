@@ -26,7 +26,7 @@ from rubert_ood.runs.receipts import Receipt, read_receipts
 from rubert_ood.scoring.passes import score_shards
 from rubert_ood.scoring.planning import make_plan
 from rubert_ood.scoring.ray_executor import RayExecutor
-from rubert_ood.settings import ScoreSettings
+from rubert_ood.settings import ScoreSettings, ScoringComputeSettings
 
 
 @dataclass
@@ -47,7 +47,7 @@ def our_pipeline(input_uri: str, bundle: Bundle, *, shard_rows: int, token_budge
             bundle_uri=bundle.uri,
             output_uri=output,
             shard_rows=shard_rows,
-            token_budget=token_budget,
+            compute=ScoringComputeSettings(token_budget=token_budget),
         )
         plan = make_plan(settings, bundle)
         save_plan(plan)

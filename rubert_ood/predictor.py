@@ -13,24 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rubert_ood.ads.given import Ads, GivenAds, given_ads
-from rubert_ood.ads.text import text_key
 from rubert_ood.bundle import Bundle, load_bundle
 from rubert_ood.classifier import windows
 from rubert_ood.classifier.fold import TextFolder
 from rubert_ood.classifier.subheads import SubHeads
 from rubert_ood.ood.blas import one_blas_thread
-from rubert_ood.ood.decision import OTHER, Decisions, d2_limit
+from rubert_ood.ood.decision import Decisions, d2_limit
 from rubert_ood.runs.part import (
-    LENGTH_FIELDS,
     SCORE_FIELDS,
-    STATUS_EMPTY,
-    STATUS_OK,
     SUBHEAD_FIELDS,
     part_schema,
+    unfold,
 )
 from rubert_ood.settings import ColumnSettings
 
@@ -251,20 +247,3 @@ def _subhead_columns(
     for field, values_T in zip(SUBHEAD_FIELDS, found, strict=True):
         columns[field.name] = pa.array(values_T, field.type, from_pandas=True)  # NaN is null
     return columns
-
-
-def unfold(scores: pa.Table, text_index: pa.Array | pa.ChunkedArray) -> pa.Table:
-    """Give each ad the result of its text, and its status.
-
-    `scores` is what `Model.score` returns; text_index the row there of each ad. Where it is null
-    there was nothing to read: the ad is Other, of no tokens, and has no scores.
-    """
-    empty = pc.is_null(text_index)
-    taken = scores.take(text_index)  # a null index gives a row of nulls
-    columns = {name: taken[name] for name in taken.schema.names}
-    instead = {"label": OTHER, "is_ood": False, "text_key": text_key("")}
-    instead |= {field.name: pa.scalar(0).cast(field.type) for field in LENGTH_FIELDS}
-    for name, value in instead.items():
-        columns[name] = pc.if_else(empty, value, columns[name])
-    columns["status"] = pc.if_else(empty, STATUS_EMPTY, STATUS_OK)
-    return pa.table(columns)

@@ -4,9 +4,12 @@ ids."""
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rubert_ood.ads.schema import decoded
+from rubert_ood.ads.text import text_key
+from rubert_ood.ood.decision import OTHER
 
 STATUS_OK = "ok"
 STATUS_EMPTY = "empty"
@@ -62,6 +65,23 @@ def part_schema(
     return pa.schema(
         [*fields, *carried], {f"rubert_ood.{name}": value for name, value in metadata.items()}
     )
+
+
+def unfold(scores: pa.Table, text_index: pa.Array | pa.ChunkedArray) -> pa.Table:
+    """Give each ad the result of its text, and its status.
+
+    `scores` is what `Model.score` returns; text_index the row there of each ad. Where it is null
+    there was nothing to read: the ad is Other, of no tokens, and has no scores.
+    """
+    empty = pc.is_null(text_index)
+    taken = scores.take(text_index)  # a null index gives a row of nulls
+    columns = {name: taken[name] for name in taken.schema.names}
+    instead = {"label": OTHER, "is_ood": False, "text_key": text_key("")}
+    instead |= {field.name: pa.scalar(0).cast(field.type) for field in LENGTH_FIELDS}
+    for name, value in instead.items():
+        columns[name] = pc.if_else(empty, value, columns[name])
+    columns["status"] = pc.if_else(empty, STATUS_EMPTY, STATUS_OK)
+    return pa.table(columns)
 
 
 def ids_digest(ids: pa.ChunkedArray | pa.Array) -> int:

@@ -18,9 +18,8 @@ import pyarrow.parquet as pq
 from rubert_ood import __version__, storage
 from rubert_ood.ads.schema import decoded
 from rubert_ood.errors import InputError, PartialRunError
-from rubert_ood.predictor import unfold
 from rubert_ood.runs.claim import check_claim
-from rubert_ood.runs.part import ERROR_SCHEMA, ids_digest, part_schema, to_parquet
+from rubert_ood.runs.part import ERROR_SCHEMA, ids_digest, part_schema, to_parquet, unfold
 from rubert_ood.runs.plan import Shard
 from rubert_ood.runs.profile import token_histogram, top_ood
 from rubert_ood.runs.receipts import (
