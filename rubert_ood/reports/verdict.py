@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from rubert_ood.ood.comparison import DetectorResult
 from rubert_ood.ood.metrics import ClassMetrics, OodMetrics
-from rubert_ood.reports.evaluation import Evaluation, HardCase, Headline, OodKind
-from rubert_ood.reports.finding import Finding
+from rubert_ood.reports.evaluation import Evaluation, Finding, HardCase, Headline, OodKind
 from rubert_ood.settings import DecisionSettings
 from rubert_ood.training.baseline import Baseline
 
