@@ -13,6 +13,7 @@ class StepLog(logging.LoggerAdapter[logging.Logger]):
     """Log lines of one step of a job: its name stands in front, in a column of its own."""
 
     def __init__(self, step: str) -> None:
+        """Name the step in at most nine characters, or its column is wider."""
         super().__init__(logging.getLogger(__name__))
         self.step = step
 
@@ -28,12 +29,14 @@ class Progress:
     long still."""
 
     def __init__(self, step: str, total: int, unit: str, *, done: int = 0) -> None:
+        """Begin with so many units done already; they count for no speed."""
         self.step, self.total, self.unit = step, total, unit
         self._log = StepLog(step)
         self.done = self._done_before = done
         self._started = self._logged = time.monotonic()
 
     def add(self, count: int) -> None:
+        """Count units that are finished now."""
         self.done += count
         now = time.monotonic()
         if self.done >= self.total or now - self._logged >= INTERVAL_S:

@@ -4,7 +4,7 @@ manifests alone."""
 from dataclasses import dataclass
 
 from rubert_ood.runs.manifest import Manifest
-from rubert_ood.runs.receipts import CONFIDENCE_BINS
+from rubert_ood.runs.part_counts import CONFIDENCE_BINS
 from rubert_ood.runs.shift import class_shift, shift
 from rubert_ood.runs.sums import Counts
 

@@ -36,6 +36,7 @@ class Claimant(Record):
     started_at: str = ""
 
     def __str__(self) -> str:
+        """Name it for a message."""
         if not self.runner:
             return "another start, which has ended"
         return f"process {self.pid} on {self.host} (started {self.started_at})"
@@ -49,6 +50,7 @@ class Claim:
     """The claim of this process on a run; it takes over whatever claim is there."""
 
     def __init__(self, run_uri: str) -> None:
+        """Claim the run of a folder, and say from whom it is taken over."""
         self._run_uri = run_uri
         self.token = uuid.uuid4().hex
         me = Claimant(

@@ -69,7 +69,7 @@ class Manifest(Sums):
     """Why the run was published whatever the gate said."""
     refusal_reason: str = ""
     rollback_reason: str = ""
-    pointers: list[RelativePath] | None = None
+    pointers: list[RelativePath] = Field([])
     """Those that named the run when its outcome was noted, relative to output_uri."""
 
     @classmethod

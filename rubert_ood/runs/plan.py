@@ -27,6 +27,8 @@ ShardId = PlainName
 
 @dataclass(frozen=True)
 class Shard:
+    """A range of rows in one file of one version."""
+
     shard_id: ShardId
     uri: str
     columns: dict[str, str]
@@ -40,10 +42,12 @@ class Shard:
 
     @property
     def num_rows(self) -> int:
+        """Rows in the range."""
         return self.stop - self.start
 
     @property
     def part_name(self) -> str:
+        """Of its part, below the run folder."""
         return f"part-{self.shard_id}.parquet"
 
     @property
@@ -77,6 +81,8 @@ class QuarantinedFile(Record):
 
 @dataclass(frozen=True)
 class Plan:
+    """What a run does; two plans of one fingerprint give the same rows."""
+
     run_uri: str
     run_id: str
     run_date: Day
@@ -107,6 +113,7 @@ class Plan:
 
     @property
     def num_rows(self) -> int:
+        """Rows of all shards."""
         return sum(shard.num_rows for shard in self.shards)
 
 
@@ -114,6 +121,7 @@ PLAN = TypeAdapter(Plan)
 
 
 def run_folder(output_uri: str, run_date: date, run_id: str) -> str:
+    """Return where a run lies below an output."""
     return storage.join(output_uri, f"run_date={run_date.isoformat()}", f"run_id={run_id}")
 
 

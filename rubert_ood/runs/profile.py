@@ -68,6 +68,7 @@ class CityCounter:
     """Counts the ads of one shard by their city."""
 
     def __init__(self, cleaner: TextCleaner) -> None:
+        """Take the cities that the cleaner knows for those seen in training."""
         self._seen = set(cleaner.cities)
         self._rows = 0
         self._unseen = Counter[str]()
@@ -82,6 +83,7 @@ class CityCounter:
             self._unseen[name[:NAME_CHARACTERS]] += 1
 
     def counts(self) -> Cities:
+        """Return what was counted so far."""
         return Cities(
             rows=self._rows,
             rows_unseen=self._unseen.total(),

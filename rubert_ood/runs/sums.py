@@ -8,9 +8,10 @@ from pydantic import Field
 
 from rubert_ood.ood.decision import OTHER
 from rubert_ood.runs.part import DIGEST_MODULUS
+from rubert_ood.runs.part_counts import CONFIDENCE_BINS
 from rubert_ood.runs.plan import Plan, ShardId
 from rubert_ood.runs.profile import Cities, FarAd, ShardProfile, merge_profiles
-from rubert_ood.runs.receipts import CONFIDENCE_BINS, QuarantinedShard, Receipt
+from rubert_ood.runs.receipts import QuarantinedShard, Receipt
 from rubert_ood.runs.record import Count, Moment, Record
 
 

@@ -6,7 +6,6 @@ import io
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,17 +18,14 @@ from rubert_ood.runs.duplicate_ids import IDS_SCHEMA, Duplicates, find_duplicate
 from rubert_ood.runs.files import missing_files
 from rubert_ood.runs.manifest import Manifest, find_manifest, manifest_uri
 from rubert_ood.runs.part import DIGEST_MODULUS, ERROR_SCHEMA, ids_digest
+from rubert_ood.runs.part_counts import PART_COLUMNS, PartCounts, part_counts, reason_counts
 from rubert_ood.runs.plan import Plan, Shard
 from rubert_ood.runs.profile import token_histogram
 from rubert_ood.runs.receipts import (
-    PART_COLUMNS,
-    PartCounts,
     QuarantinedShard,
     Receipt,
-    part_counts,
     read_quarantine,
     read_receipts,
-    reason_counts,
 )
 
 PARTS_AT_ONCE = 4
@@ -66,6 +62,7 @@ class PartMismatchError(VerificationError):
     """Some parts are missing or do not match their receipts; scoring those shards mends it."""
 
     def __init__(self, message: str, shard_ids: list[str]) -> None:
+        """Keep the shards whose parts are meant, beside the message."""
         super().__init__(message)
         self.shard_ids = shard_ids
 
@@ -208,7 +205,7 @@ def _check_rejected(plan: Plan, shard: Shard, receipt: Receipt) -> None:
     _check_value(uri, "ids_rejected", ids_digest(rejected["ad_id"]), receipt.ids_rejected)
 
 
-def _check_value(uri: str, name: str, value: Any, noted: Any) -> None:
+def _check_value(uri: str, name: str, value: object, noted: object) -> None:
     if value != noted:
         raise VerificationError(f"{uri}: {name} is {value}, its receipt says {noted}")
 

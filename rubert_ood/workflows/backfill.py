@@ -39,6 +39,7 @@ class BackfilledDay(Record):
     error: str | None = None
 
     def __str__(self) -> str:
+        """Say it in the line of a summary."""
         churn = "" if self.churn_rate is None else f"{self.churn_rate:.2%} changed their label  "
         return f"{self.run_date}  {self.outcome:<9}  {churn}{self.error or self.run_uri}"
 

@@ -8,10 +8,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rubert_ood import __version__
-from rubert_ood.runs.manifest import Manifest, read_manifest, revise_manifest
+from rubert_ood import __version__, storage
+from rubert_ood.errors import PartialRunError
+from rubert_ood.runs.manifest import (
+    SWAP_ATTEMPTS,
+    Manifest,
+    read_manifest,
+    revise_manifest,
+    until_swapped,
+)
 from rubert_ood.runs.profile import TOKEN_EDGES, ShardProfile
 from rubert_ood.runs.receipts import read_receipts
+from rubert_ood.runs.sums import Sums
 from tests.unit.scoring.test_stages import REASONS
 
 STARTED = "2026-11-24T03:00:00+00:00"
@@ -206,3 +214,26 @@ def test_a_manifest_comes_back_from_storage(run):
         "output_uri": run.plan.run_uri.rsplit("/", 2)[0],
     }  # it was copied
     assert read_manifest(run.plan.run_uri) == manifest.model_copy(update=here)
+
+
+def test_a_manifest_of_format_1_is_read(full_run, tmp_path):
+    """As 0.2.0 writes it: what came later is not there, and reads as not known."""
+    later = {"format", "ignored", "refusal_reason", "rollback_reason", "pointers", "padding_share"}
+    receipts = {receipt.shard_id: receipt for receipt in full_run.receipts}
+    new = Manifest.of(full_run.plan, receipts, outcome="complete", started_at=STARTED)
+    path = tmp_path / "_run" / "manifest.json"
+    path.parent.mkdir()
+    path.write_bytes(storage.to_json(new.model_dump(exclude=later)))
+    found = read_manifest(str(tmp_path))
+    assert (found.format, found.ignored, found.pointers, found.padding_share) == (1, None, [], None)
+    assert found.model_dump(include=Sums.model_fields.keys() - later) == new.model_dump(
+        include=Sums.model_fields.keys() - later
+    )
+
+
+def test_until_swapped_gives_up_after_some_attempts():
+    attempts = []
+    with pytest.raises(PartialRunError, match="busy"):
+        until_swapped(lambda: attempts.append("x"), "busy")
+    assert len(attempts) == SWAP_ATTEMPTS
+    assert until_swapped(lambda: len(attempts), "busy") == SWAP_ATTEMPTS

@@ -15,8 +15,9 @@ from rubert_ood import storage
 from rubert_ood.errors import PartialRunError, VerificationError
 from rubert_ood.publishing.gate import check_gate
 from rubert_ood.runs.manifest import Manifest
+from rubert_ood.runs.part_counts import part_counts
 from rubert_ood.runs.profile import token_histogram
-from rubert_ood.runs.receipts import part_counts, put_quarantine
+from rubert_ood.runs.receipts import put_quarantine
 from rubert_ood.runs.verify import PartMismatchError, check_manifest, verify_run
 from rubert_ood.settings import GateSettings
 from tests.unit.scoring.test_stages import REASONS
