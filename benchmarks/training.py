@@ -48,9 +48,7 @@ def main() -> None:
             input_uri=str(folder / "ads"), output_uri=str(folder), base_model=str(folder / "base")
         )
         dataset = load_dataset(settings)
-        build_small_bert(
-            dataset.train.texts, settings.base_model, vocab_size=30_000, **SHAPES[arguments.shape]
-        )
+        build_small_bert(dataset.train.texts, settings.base_model, SHAPES[arguments.shape])
         os.environ.update(RAY_ENV)
         ray.init(
             num_cpus=LOGICAL_CPUS,

@@ -58,12 +58,12 @@ def labelled_ads() -> pa.Table:
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory, labelled_ads: pa.Table) -> str:
     """A checkpoint of one layer x 64 with random weights."""
-    from rubert_ood.synthetic.small_bert import build_small_bert
+    from rubert_ood.synthetic.small_bert import BertShape, build_small_bert
 
     folder = tmp_path_factory.mktemp("tiny_bert")
     texts = labelled_ads["description"].to_pylist()
     return build_small_bert(
-        texts, str(folder), vocab_size=3000, hidden_size=64, num_layers=1, num_heads=2
+        texts, str(folder), BertShape(3000, hidden_size=64, num_layers=1, num_heads=2)
     )
 
 
@@ -134,7 +134,7 @@ def trained_bundle(
     import torch
 
     from rubert_ood.ads.dataset import build_cleaner, clean_labelled, split
-    from rubert_ood.bundle import write_bundle
+    from rubert_ood.bundle import BundleContent, write_bundle
     from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
     from rubert_ood.classifier.classifier import Classifier
     from rubert_ood.classifier.precision import choose_device
@@ -183,11 +183,13 @@ def trained_bundle(
     uri = str(folder / "bundle")
     write_bundle(
         uri,
-        checkpoint_dir=str(folder / "checkpoint"),
-        fitted=fitted,
-        cleaner=cleaner,
-        text=TextSettings(max_length=48),
-        documents={"README.md": "# tiny"},
+        BundleContent(
+            checkpoint_dir=str(folder / "checkpoint"),
+            fitted=fitted,
+            cleaner=cleaner,
+            text=TextSettings(max_length=48),
+            documents={"README.md": "# tiny"},
+        ),
     )
     return uri
 

@@ -2,6 +2,7 @@
 
 from rubert_ood.bundle.bundle import (
     Bundle,
+    BundleContent,
     check_new,
     derive_bundle,
     load_bundle,
@@ -14,6 +15,7 @@ from rubert_ood.bundle.compute import check_compute
 
 __all__ = [
     "Bundle",
+    "BundleContent",
     "check_compute",
     "check_new",
     "derive_bundle",

@@ -18,9 +18,8 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from rubert_ood import storage
 from rubert_ood.ads.text import TextCleaner
@@ -30,7 +29,6 @@ from rubert_ood.bundle.content import (
     BundleReader,
     write_fitted,
     write_reference,
-    write_subheads,
 )
 from rubert_ood.bundle.documents import TextDocument
 from rubert_ood.bundle.files import (
@@ -43,8 +41,10 @@ from rubert_ood.bundle.files import (
     write_json,
     write_text,
 )
+from rubert_ood.bundle.subheads import write_subheads
 from rubert_ood.classifier.subheads import SubHeads
 from rubert_ood.errors import BundleError
+from rubert_ood.ood.agreement import Agreement
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.reference import Reference
 from rubert_ood.settings import Precision, TextSettings
@@ -70,38 +70,39 @@ class Bundle:
     some."""
 
 
-def write_bundle(
-    uri: str,
-    *,
-    checkpoint_dir: str,
-    fitted: FittedModel,
-    cleaner: TextCleaner,
-    text: TextSettings,
-    documents: Mapping[str, str],
-    precision: Precision = "fp32",
-    agreement: Mapping[str, float] | None = None,
-    reference: Reference | None = None,
-) -> Bundle:
-    """Write a bundle, whole or not at all. An existing one is refused: versions never change.
+@dataclass(frozen=True)
+class BundleContent:
+    """What a new bundle is made of."""
 
-    `documents` are texts by file name: the evaluation, the report, the model card. `agreement` is
-    what `int8_agreement` measured, for int8.
-    """
+    checkpoint_dir: str
+    """Local, in HF layout."""
+    fitted: FittedModel
+    cleaner: TextCleaner
+    text: TextSettings
+    documents: Mapping[str, str]
+    """By file name: the evaluation, the report, the model card."""
+    precision: Precision = "fp32"
+    agreement: Agreement | None = None
+    """Of int8 with fp32."""
+    reference: Reference | None = None
+
+
+def write_bundle(uri: str, content: BundleContent) -> Bundle:
+    """Write a bundle, whole or not at all. An existing one is refused: versions never change."""
     check_new(uri)
-    settings: dict[str, Any] = {
-        TEXT: TextDocument.of(cleaner.to_dict(), text).model_dump(),
-        PRECISION: {"precision": precision, "agreement": dict(agreement) if agreement else None},
-    }
+    text = TextDocument.of(content.cleaner.to_dict(), content.text)
+    agreement = asdict(content.agreement) if content.agreement else None
     with tempfile.TemporaryDirectory() as folder:
-        for name in os.listdir(checkpoint_dir):
-            shutil.copyfile(os.path.join(checkpoint_dir, name), os.path.join(folder, name))
-        for name, content in settings.items():
-            write_json(folder, name, content)
-        write_fitted(folder, fitted)
-        for name, document in documents.items():
+        for name in os.listdir(content.checkpoint_dir):
+            source = os.path.join(content.checkpoint_dir, name)
+            shutil.copyfile(source, os.path.join(folder, name))
+        write_json(folder, TEXT, text.model_dump())
+        write_json(folder, PRECISION, {"precision": content.precision, "agreement": agreement})
+        write_fitted(folder, content.fitted)
+        for name, document in content.documents.items():
             write_text(folder, name, document)
-        if reference:
-            write_reference(folder, reference)
+        if content.reference:
+            write_reference(folder, content.reference)
         put_files(folder, uri)
     return load_bundle(uri)
 
@@ -182,9 +183,8 @@ def load_bundle(uri: str, *, fingerprint: str | None = None) -> Bundle:
     except BundleError:
         if not storage.is_s3(uri):
             raise
-        shutil.rmtree(
-            folder, ignore_errors=True
-        )  # the copy on this node went bad; the bundle may be whole
+        # the copy on this node went bad; the bundle may be whole
+        shutil.rmtree(folder, ignore_errors=True)
         folder = fetch(uri, manifest)
     content = BundleReader(
         uri, folder, manifest.files, code_version=manifest.code_version

@@ -124,11 +124,11 @@ class PrecisionDocument(Document):
 class SubheadDocument(Document):
     category: str
     names: list[str] = Field(min_length=2)
-    measured: dict[str, float]
+    measured: dict[str, int | float]
 
     _names = field_validator("names")(checked_names)
 
 
 class SubheadsDocument(Document):
-    settings: dict[str, Any]
+    settings: dict[str, int | float]
     categories: list[SubheadDocument] = Field(min_length=1)

@@ -90,24 +90,14 @@ def read_manifest(uri: str) -> Manifest:
         data = storage.read_bytes(storage.join(uri, MANIFEST))
     except InputError as error:
         raise BundleError(f"{uri}: no bundle here ({error})") from error
-    try:
-        kind = json.loads(data)["format"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        kind = FORMAT  # what is wrong is told below
+    kind = _format_of(data)
     if kind != FORMAT:
         raise BundleError(
             f"{uri}: bundle format {kind!r:.40}, this version of rubert_ood reads {FORMAT}"
         )
     manifest = parse(uri, MANIFEST, data, Manifest)
     for name in manifest.files:
-        if not PLAIN_NAME.fullmatch(name):
-            raise BundleError(
-                f"{uri}: {MANIFEST} names {name!r}, which is not a plain file name; refused"
-            )
-        if not name.endswith(KINDS) or name in REDIRECTIONS:
-            raise BundleError(
-                f"{uri}: {MANIFEST} names {name}, which a bundle never holds; refused"
-            )
+        _check_name(uri, name)
     if _fingerprint(manifest.files) != manifest.fingerprint:
         raise BundleError(
             f"{uri}: {MANIFEST} does not match its own fingerprint; restore it or train again"
@@ -119,13 +109,30 @@ def read_manifest(uri: str) -> Manifest:
     return manifest
 
 
+def _format_of(data: bytes) -> object:
+    """Return the format that a manifest names; of a damaged one our own: what is wrong is told when
+    it is parsed."""
+    try:
+        return json.loads(data)["format"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return FORMAT
+
+
+def _check_name(uri: str, name: str) -> None:
+    if not PLAIN_NAME.fullmatch(name):
+        raise BundleError(
+            f"{uri}: {MANIFEST} names {name!r}, which is not a plain file name; refused"
+        )
+    if not name.endswith(KINDS) or name in REDIRECTIONS:
+        raise BundleError(f"{uri}: {MANIFEST} names {name}, which a bundle never holds; refused")
+
+
 def check_files(uri: str, folder: str, manifest: Manifest) -> None:
     """Raise BundleError unless the folder holds the files of the manifest, byte for byte, and no
     others."""
     unlisted = sorted(set(os.listdir(folder)) - {*manifest.files, MANIFEST})
-    if (
-        unlisted
-    ):  # transformers would read some names, adapter_config.json for one, without being asked
+    if unlisted:
+        # transformers would read some names, adapter_config.json for one, without being asked
         raise BundleError(f"{uri}: {printable(unlisted[0])} is not in the manifest; remove it")
     for name, expected in manifest.files.items():
         path = os.path.join(folder, name)
@@ -175,7 +182,7 @@ def refusal(uri: str, name: str, reason: str, *, code_version: str = __version__
     return BundleError(f"{uri}: {name}: {reason}; restore it or train again")
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """Refuse a key that stands in an object twice: which one counts depends on the reader."""
     content = dict(pairs)
     if len(content) < len(pairs):

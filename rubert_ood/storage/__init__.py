@@ -11,11 +11,13 @@ from rubert_ood.storage.objects import (
     is_s3,
     join,
     put_bytes,
+    put_json,
     read_bytes,
     read_json,
     read_optional,
     read_versioned,
     swap_bytes,
+    to_json,
     upload,
 )
 
@@ -31,10 +33,12 @@ __all__ = [
     "lock_path",
     "locked",
     "put_bytes",
+    "put_json",
     "read_bytes",
     "read_json",
     "read_optional",
     "read_versioned",
     "swap_bytes",
+    "to_json",
     "upload",
 ]

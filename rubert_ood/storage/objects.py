@@ -121,6 +121,19 @@ def read_bytes(uri: str) -> bytes:
         return fs.cat_file(path)
 
 
+def to_json(content: object) -> bytes:
+    """Return records, and plain content, as this package writes JSON; ValueError for NaN."""
+    from pydantic_core import to_jsonable_python
+
+    plain = to_jsonable_python(content)
+    return json.dumps(plain, ensure_ascii=False, indent=1, allow_nan=False).encode()
+
+
+def put_json(uri: str, content: object) -> None:
+    """Write a record, or plain content, as `put_bytes` does."""
+    put_bytes(uri, to_json(content))
+
+
 def read_optional(uri: str) -> bytes | None:
     """Return an object, or None when there is none."""
     try:

@@ -219,7 +219,7 @@ def _ids(table: pa.Table) -> pa.ListArray:
     return pa.concat_arrays(table["ids"].chunks)
 
 
-def _parameter_groups(network: Any, settings: OptimiserSettings) -> list[dict[str, Any]]:
+def _parameter_groups(network: Any, settings: OptimiserSettings) -> list[Any]:
     decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
     exempt = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
     return [

@@ -48,7 +48,7 @@ class TrainedModel:
     checkpoint_dir: str
     """Local copy in HF layout, without the training state."""
     epoch: int
-    history: list[dict[str, float]]
+    history: list[dict[str, int | float]]
     """One entry per epoch: epoch, train_loss, train_tokens, train_tokens_per_s (all workers,
     without padding), valid_loss, valid_accuracy, valid_macro_f1."""
 
@@ -62,15 +62,29 @@ def fine_tune(
     The dataset has passed `check_training`. Raises PartialRunError only for what another attempt
     may not meet.
     """
-    base_model, compute = settings.base_model, settings.compute
     _claim_run(dataset, settings, run_name)
-    warn_of_waiting(compute)
-    tokenizer = load_tokenizer(base_model)
-    fs, path = storage.arrow_filesystem(storage.join(settings.output_uri, "training"))
+    warn_of_waiting(settings.compute)
     lines: Queue = Queue(actor_options={"num_cpus": 0})
     printer = threading.Thread(target=_print_lines, args=(lines,), daemon=True)
     printer.start()
-    trainer = _Trainer(
+    trainer = _trainer(dataset, settings, run_name, lines)
+    try:
+        result = trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        raise _failure(run_name, error) from error
+    finally:
+        lines.put(None)
+        printer.join(timeout=10)
+    return _best_checkpoint(result, settings.output_uri, work_dir)
+
+
+def _trainer(
+    dataset: Dataset, settings: TrainSettings, run_name: str, lines: Queue
+) -> ray.train.torch.TorchTrainer:
+    base_model, compute = settings.base_model, settings.compute
+    tokenizer = load_tokenizer(base_model)
+    fs, path = storage.arrow_filesystem(storage.join(settings.output_uri, "training"))
+    return _Trainer(
         train_worker,
         train_loop_config={
             "base_model": storage.absolute(base_model) if os.path.isdir(base_model) else base_model,
@@ -98,14 +112,6 @@ def fine_tune(
         ),
         torch_config=ray.train.torch.TorchConfig(backend="nccl" if compute.use_gpu else "gloo"),
     )
-    try:
-        result = trainer.fit()
-    except ray.train.TrainingFailedError as error:
-        raise _failure(run_name, error) from error
-    finally:
-        lines.put(None)
-        printer.join(timeout=10)
-    return _best_checkpoint(result, settings.output_uri, work_dir)
 
 
 def _scaling(compute: TrainingComputeSettings) -> ray.train.ScalingConfig:
@@ -195,9 +201,8 @@ def _best_checkpoint(result: Any, output_uri: str, work_dir: str) -> TrainedMode
     best, metrics = max(
         checkpoints, key=lambda item: (item[1]["valid_macro_f1"], -item[1]["epoch"])
     )
-    with (
-        result.checkpoint.as_directory() as folder
-    ):  # the newest, which need not be among the best that were kept
+    # the newest, which need not be among the best that were kept
+    with result.checkpoint.as_directory() as folder:
         history = read_state(folder)["history"]
     folder = best.to_directory(os.path.join(work_dir, "best_checkpoint"))
     for name in os.listdir(folder):
@@ -221,9 +226,7 @@ class _LineCallback(ray.train.UserCallback):
     def __init__(self, lines: Queue) -> None:
         self.lines = lines
 
-    def after_report(
-        self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any
-    ) -> None:
+    def after_report(self, run_context: Any, metrics: Any, checkpoint: Any) -> None:
         self.lines.put(metrics[0]["line"])
 
 

@@ -38,10 +38,12 @@ def subheads(settings: SubheadsSettings) -> Bundle:
         f" {bundle.version}"
     )
     with ray_session(settings):
-        features = bundle_outputs(bundle, {"subheads": ads}, settings.compute)["subheads"]
+        outputs = bundle_outputs(
+            bundle, {"subheads": ads}, compute=settings.compute, executor=settings.executor
+        )
     categories = [pairs[number][0] for number in ads.labels_N]
     names = [pairs[number][1] for number in ads.labels_N]
-    fitted = fit_subheads(features.cls_NH, categories, names, settings)
+    fitted = fit_subheads(outputs["subheads"].cls_NH, categories, names, settings)
     for category, head in fitted.heads.items():
         log.info(
             f"subheads  {category}: {len(head.names)} sub-categories, accuracy"

@@ -23,7 +23,7 @@ from rubert_ood.errors import BundleError, PartialRunError, RubertOodError, Sett
 from rubert_ood.ood.temperature import softmax
 from rubert_ood.settings import FeatureComputeSettings, TextSettings, TrainSettings
 from rubert_ood.training.ddp_loop import Trainer
-from rubert_ood.training.features import compute_features
+from rubert_ood.training.features import Reader, compute_features
 from rubert_ood.training.fine_tune import fine_tune
 
 pytestmark = pytest.mark.usefixtures("ray_local")
@@ -61,10 +61,9 @@ def test_history_has_every_epoch_and_every_valid_row_once(two_workers, dataset):
 def test_valid_metrics_equal_a_recomputation_from_the_kept_checkpoint(two_workers, dataset):
     features = compute_features(
         {"valid": dataset.valid},
-        two_workers.checkpoint_uri,
-        text=TextSettings(max_length=48),
+        Reader(two_workers.checkpoint_uri, TextSettings(max_length=48), "fp32"),
         compute=FeatureComputeSettings(),
-        precision="fp32",
+        executor="ray",
     ).gather()["valid"]
     predicted = features.logits_NC.argmax(1)
     best = two_workers.history[two_workers.epoch - 1]
@@ -226,10 +225,9 @@ def test_a_bundle_that_a_node_refuses_ends_its_job_in_one_line(dataset):
     ):
         compute_features(
             {"test": dataset.test},
-            _refuse,
-            text=TextSettings(max_length=48),
+            Reader(_refuse, TextSettings(max_length=48), "fp32"),
             compute=FeatureComputeSettings(),
-            precision="fp32",
+            executor="ray",
         )
 
 
@@ -240,10 +238,9 @@ def test_features_come_in_order_each_row_once(two_workers, dataset):
     parts = {"test": dataset.test, "valid": dataset.valid}
     stored = compute_features(
         parts,
-        two_workers.checkpoint_uri,
-        text=TextSettings(max_length=48),
+        Reader(two_workers.checkpoint_uri, TextSettings(max_length=48), "fp32"),
         compute=FeatureComputeSettings(num_workers=2),
-        precision="fp32",
+        executor="ray",
     )
     features = stored.gather()
     classifier = Classifier.load(two_workers.checkpoint_uri)
@@ -276,10 +273,9 @@ def test_statistics_are_fitted_on_stored_features_without_gathering_them(
     parts = {"valid": dataset.valid, "train": dataset.train, "test": dataset.test}
     stored = compute_features(
         parts,
-        two_workers.checkpoint_uri,
-        text=TextSettings(max_length=48),
+        Reader(two_workers.checkpoint_uri, TextSettings(max_length=48), "fp32"),
         compute=FeatureComputeSettings(),
-        precision="fp32",
+        executor="ray",
     )
     statistics = fit_statistics(stored, dataset.labels)
     train = stored.gather()["train"]
@@ -301,10 +297,9 @@ def test_features_of_long_texts_are_pooled_over_their_windows(two_workers, datas
     windowed = TextSettings(max_length=48, mode="window", stride=10, max_windows=4)
     features = compute_features(
         {"long": LabelledAds(texts, np.zeros(len(texts), np.int64))},
-        two_workers.checkpoint_uri,
-        text=windowed,
+        Reader(two_workers.checkpoint_uri, windowed, "fp32"),
         compute=FeatureComputeSettings(),
-        precision="fp32",
+        executor="ray",
     ).gather()["long"]
     classifier = Classifier.load(two_workers.checkpoint_uri)
     read = windows.cut(classifier.tokenizer, texts, windowed)

@@ -12,8 +12,15 @@ from safetensors.numpy import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rubert_ood import __version__
-from rubert_ood.bundle import load_bundle, load_reference, new_bundle_uri, write_bundle
+from rubert_ood.bundle import (
+    BundleContent,
+    load_bundle,
+    load_reference,
+    new_bundle_uri,
+    write_bundle,
+)
 from rubert_ood.errors import BundleError, OutputError
+from rubert_ood.ood.agreement import Agreement
 from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.reference import Reference
 from rubert_ood.settings import DecisionSettings, TextSettings
@@ -44,26 +51,28 @@ def copy(bundle, tmp_path) -> Path:
 def _write(bundle, uri, checkpoint_dir, **options):
     return write_bundle(
         str(uri),
-        checkpoint_dir=checkpoint_dir,
-        fitted=bundle.fitted,
-        cleaner=bundle.cleaner,
-        **{
-            "text": bundle.text,
-            "documents": {"README.md": "Карточка\n", "evaluation.json": "{}"},
-            **options,
-        },
+        BundleContent(
+            checkpoint_dir=checkpoint_dir,
+            fitted=bundle.fitted,
+            cleaner=bundle.cleaner,
+            **{
+                "text": bundle.text,
+                "documents": {"README.md": "Карточка\n", "evaluation.json": "{}"},
+                **options,
+            },
+        ),
     )
 
 
 def test_the_precision_comes_back(bundle, small_checkpoint, tmp_path):
     assert bundle.precision == "fp32"
-    agreement = {"argmax_agreement": 0.995}
+    agreement = Agreement(0.995, 0.01, 0.011, 1.0)
     uri = str(tmp_path / "v2")
     quantised = _write(bundle, uri, small_checkpoint, precision="int8", agreement=agreement)
     assert quantised.precision == "int8"
     assert json.loads((tmp_path / "v2" / "precision.json").read_text()) == {
         "precision": "int8",
-        "agreement": agreement,
+        "agreement": dataclasses.asdict(agreement),
     }
     assert quantised.fingerprint != bundle.fingerprint
 

@@ -11,7 +11,6 @@ import json
 import logging
 import os
 from collections import Counter
-from contextlib import nullcontext
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache, partial
 from typing import Any
@@ -29,21 +28,18 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from rubert_ood import storage
+from rubert_ood import clock, storage
 from rubert_ood.errors import PartialRunError, RubertOodError
-from rubert_ood.publishing import publish
-from rubert_ood.runs import claim as runner
-from rubert_ood.runs import (
-    manifest,
-    verify,
-)
-from rubert_ood.runs import (
-    receipts as ledger,
-)
+from rubert_ood.reports import run_page
+from rubert_ood.runs import receipts as ledger
+from rubert_ood.runs import verify
+from rubert_ood.runs.claim import Claim
+from rubert_ood.runs.duplicate_ids import Duplicates
 from rubert_ood.runs.part import LENGTH_FIELDS, SCORE_FIELDS
-from rubert_ood.runs.plan import Plan, Shard
-from rubert_ood.scoring import passes as pipeline
-from rubert_ood.scoring.job import ScoringJob, shard_item, to_ipc
+from rubert_ood.runs.plan import BundleName, Plan, Shard
+from rubert_ood.scoring.executor import Executor
+from rubert_ood.scoring.item import ShardItem, ShardResult
+from rubert_ood.scoring.job import ScoringJob
 from rubert_ood.scoring.write import write
 from rubert_ood.settings import (
     BackfillSettings,
@@ -54,6 +50,8 @@ from rubert_ood.settings import (
 )
 from rubert_ood.workflows import backfill as backfill_workflow
 from rubert_ood.workflows import score as workflow
+from rubert_ood.workflows.publish import publish
+from rubert_ood.workflows.rollback import rollback
 from tests.unit.publishing.actors import FAULTS, Fault, Memory, Process, go_on, kill, running
 
 OUT = "/memory/out"
@@ -75,7 +73,13 @@ OPEN = GateSettings(
     min_rows_ratio=0,
     max_churn=1,
 )
-COMMON: dict[str, Any] = {"input_uri": "/in", "bundle_uri": "/b", "output_uri": OUT, "gate": OPEN}
+COMMON: dict[str, Any] = {
+    "input_uri": "/in",
+    "bundle_uri": "/b",
+    "output_uri": OUT,
+    "gate": OPEN,
+    "executor": "local",
+}
 ROWS = 3
 POISON = 2
 """The shard that kills its process each time; each run has it."""
@@ -97,7 +101,7 @@ def _plan(day: date, run_id: str) -> Plan:
         run_date=day.isoformat(),
         fingerprint=f"fingerprint of {run_uri}",
         identity={"bundle": run_id},
-        bundle={"uri": "/b", "version": "v", "fingerprint": "f"},
+        bundle=BundleName(uri="/b", version="v", fingerprint="f"),
         input_uri="/in",
         output_uri=OUT,
         carry_columns=[],
@@ -113,13 +117,12 @@ def _plan(day: date, run_id: str) -> Plan:
 
 
 @lru_cache(maxsize=100)
-def _tables(shard_id: str, attempt: int) -> tuple[bytes, bytes]:
+def _tables(shard_id: str, attempt: int) -> tuple[pa.Table, pa.Table]:
     """Rows and texts of a shard as the scorer leaves them, one row rejected; attempts differ in the
     last bits."""
     ids = _ids(shard_id)
     rows = {
         "ad_id": ids,
-        "status": ["empty", *["ok"] * (ROWS - 1)],
         "reason": ["a reason", *[None] * (ROWS - 1)],
         "text_index": pa.array([None, *range(ROWS - 1)], pa.int64()),
     }
@@ -139,7 +142,7 @@ def _tables(shard_id: str, attempt: int) -> tuple[bytes, bytes]:
     fields = [*SCORE_FIELDS, *LENGTH_FIELDS]
     columns = {field.name: pa.array(texts[field.name] * (ROWS - 1), field.type) for field in fields}
     columns["text_key"] = pa.array(ids[1:])
-    return to_ipc(pa.table(rows)), to_ipc(pa.table(columns))
+    return pa.table(rows), pa.table(columns)
 
 
 def _ids(shard_id: str) -> list[str]:
@@ -150,7 +153,7 @@ def _moment(manifest: dict[str, Any]) -> tuple[str, str]:
     return manifest["run_date"], manifest["finished_at"]
 
 
-def _write(results: list[dict[str, Any]], item: dict[str, Any], job: ScoringJob) -> None:
+def _write(results: list[ShardResult], item: ShardItem, job: ScoringJob) -> None:
     results.append(write(item, job))
 
 
@@ -185,22 +188,19 @@ class Publication(RuleBasedStateMachine):
                     seconds=machine.seconds + skew_s
                 )
 
-        for module in (manifest, runner, publish, workflow):
-            if hasattr(module, "datetime"):
-                patch(module, "datetime", Clock)
+        patch(clock, "datetime", Clock)
         patch(ledger.time, "time", lambda: Clock.now().timestamp())
         patch(
             workflow,
             "check_input",
             lambda settings: (_plan(settings.run_date, settings.run_id), None),
         )
-        patch(workflow, "ray_session", nullcontext)
-        patch(workflow, "run_html", lambda *_: "report")
-        patch(pipeline, "score_shards", self._score_shards)
+        patch(run_page, "run_html", lambda *_: "report")
+        patch(workflow, "score_shards", self._score_shards)
         patch(
             verify,
             "find_duplicates",
-            lambda ids, uris: {"ids": 0, "rows": 0 * len(list(ids)), "examples": []},
+            lambda ids, uris: Duplicates(ids=0, rows=0 * len(list(ids))),
         )
         patch(
             backfill_workflow, "compare_runs", lambda a, b: {"churn_rate": 0.0, "ads": {"both": 0}}
@@ -208,18 +208,23 @@ class Publication(RuleBasedStateMachine):
         patch(backfill_workflow, "write_diff", lambda *_: None)
 
     def _score_shards(
-        self, plan: Plan, todo: list[Shard], settings: ScoreSettings, runner: runner.Runner
+        self,
+        plan: Plan,
+        todo: list[Shard],
+        _settings: ScoreSettings,
+        claim: Claim,
+        _executor: Executor,
     ) -> None:
         """Let a process of its own write each shard: it may outlive the driver."""
-        job = ScoringJob.of(plan, token_budget=1, actors_per_node=1, runner=runner.token)
+        job = ScoringJob.of(plan, claim.token)
         for shard in todo:
             if shard is plan.shards[POISON]:
                 ledger.put_quarantine(plan, shard, "its process died")
                 continue
             self.attempts += 1
             rows, texts = _tables(shard.shard_id, self.attempts % 7)
-            item = shard_item(shard) | {"rows": rows, "texts": texts}
-            results: list[dict[str, Any]] = []
+            item = ShardItem(shard, rows, texts)
+            results: list[ShardResult] = []
             put = partial(_write, results, item, job)
             worker = Process(f"worker of {plan.run_uri}", put, 0)
             self.processes.append(worker)
@@ -228,10 +233,10 @@ class Publication(RuleBasedStateMachine):
             driver.workers.append(worker)
             while worker.alive:
                 storage.exists("anything")  # waits
-            if not results or results[0]["fault"]:
-                runner.check(now=True)
+            if not results or results[0].fault:
+                claim.check(now=True)
                 raise PartialRunError(f"a shard did not come back: {results}")
-            runner.check()
+            claim.check()
 
     # who comes, and how far it gets
 
@@ -283,15 +288,13 @@ class Publication(RuleBasedStateMachine):
     def publish(self, run: tuple[date, str], until: str, force: str | None) -> None:
         settings = PublishSettings(run_uri=_run_uri(*run), gate=OPEN, force=force)
         name = f"publish {run[0]} {run[1]} {force or ''}"
-        self._go_on(
-            self._start(name, lambda: workflow.publish(settings), may_go_back=bool(force)), until
-        )
+        self._go_on(self._start(name, lambda: publish(settings), may_go_back=bool(force)), until)
 
     @rule(root=st.sampled_from([OUT, OUT, f"{OUT}/run_date={DAY}"]), until=UNTIL)
     def rollback(self, root: str, until: str) -> None:
         settings = RollbackSettings(output_uri=root, reason="wrong labels")
         self._go_on(
-            self._start(f"rollback {root}", lambda: workflow.rollback(settings), may_go_back=True),
+            self._start(f"rollback {root}", lambda: rollback(settings), may_go_back=True),
             until,
         )
 

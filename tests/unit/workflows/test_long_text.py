@@ -11,7 +11,7 @@ import torch
 from transformers import AutoTokenizer
 
 from rubert_ood.ads.text import TextCleaner
-from rubert_ood.bundle import load_bundle, write_bundle
+from rubert_ood.bundle import BundleContent, load_bundle, write_bundle
 from rubert_ood.classifier import windows
 from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
 from rubert_ood.classifier.classifier import Classifier
@@ -19,7 +19,7 @@ from rubert_ood.classifier.precision import choose_device
 from rubert_ood.ood.fit import fit
 from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
 from rubert_ood.ood.outputs import Outputs
-from rubert_ood.runs.manifest import make_manifest
+from rubert_ood.runs.manifest import Manifest
 from rubert_ood.runs.verify import verify_run
 from rubert_ood.scoring.planning import make_plan
 from rubert_ood.settings import (
@@ -29,8 +29,9 @@ from rubert_ood.settings import (
     ScoreSettings,
     TextSettings,
 )
-from rubert_ood.synthetic.small_bert import build_small_bert
+from rubert_ood.synthetic.small_bert import BertShape, build_small_bert
 from rubert_ood.workflows.predict import predict, predict_texts
+from tests.unit.messy_runs import score_plan
 
 LABELS = ["Животные", "Мебель"]
 BEARING = ["кошка", "диван"]
@@ -79,7 +80,7 @@ def checkpoint(ads, tmp_path_factory) -> str:
     """A BERT of one layer that attends to all tokens alike and looks for the two words; for filler
     it says the first class, by its bias."""
     folder = str(tmp_path_factory.mktemp("long"))
-    build_small_bert(ads[0], folder, vocab_size=300, hidden_size=32, num_layers=1, num_heads=1)
+    build_small_bert(ads[0], folder, BertShape(300, hidden_size=32, num_layers=1, num_heads=1))
     tokenizer, network = load_tokenizer(folder), load_network(folder, LABELS)
     torch.manual_seed(0)
     with torch.no_grad():
@@ -123,13 +124,15 @@ def bundles(ads, checkpoint, tmp_path_factory) -> dict[str, str]:
         )
         uris[text.mode] = write_bundle(
             str(tmp_path_factory.mktemp("bundle") / text.mode),
-            checkpoint_dir=shutil.copytree(
-                checkpoint, tmp_path_factory.mktemp("copy"), dirs_exist_ok=True
+            BundleContent(
+                checkpoint_dir=shutil.copytree(
+                    checkpoint, tmp_path_factory.mktemp("copy"), dirs_exist_ok=True
+                ),
+                fitted=fitted,
+                cleaner=TextCleaner(),
+                text=text,
+                documents={"README.md": "long"},
             ),
-            fitted=fitted,
-            cleaner=TextCleaner(),
-            text=text,
-            documents={"README.md": "long"},
         ).uri
     return uris
 
@@ -172,9 +175,7 @@ def test_prediction_says_what_it_read(bundles, late, capsys):
 
 
 @pytest.mark.parametrize("mode", ["truncate", "window"])
-def test_a_run_reads_ads_as_prediction_does_and_counts_what_it_cut(
-    bundles, late, score_plan, tmp_path, mode
-):
+def test_a_run_reads_ads_as_prediction_does_and_counts_what_it_cut(bundles, late, tmp_path, mode):
     rng = np.random.default_rng(1)
     texts = [
         late,
@@ -213,7 +214,7 @@ def test_a_run_reads_ads_as_prediction_does_and_counts_what_it_cut(
     assert [row["num_chunks"] for row in part] == num_chunks
     is_cut = {"truncate": [0, 3, 4, 7], "window": [3]}[mode]
     assert [n for n, row in enumerate(part) if row["is_cut"]] == is_cut
-    manifest = make_manifest(
+    manifest = Manifest.of(
         plan, verify_run(plan).receipts, outcome="complete", started_at="2026-01-01T00:00:00+00:00"
     )
-    assert receipt["rows_cut"] == manifest["counts"]["rows_cut"] == len(is_cut)
+    assert receipt.rows_cut == manifest.counts.rows_cut == len(is_cut)

@@ -11,16 +11,17 @@ import pytest
 
 from rubert_ood.bundle import load_bundle
 from rubert_ood.errors import PublicationRefusedError, SettingsError
+from rubert_ood.ood.agreement import Agreement
 from rubert_ood.settings import (
     EvaluationSettings,
     TextSettings,
     TrainingComputeSettings,
     TrainSettings,
 )
+from rubert_ood.training.features import compute_features
 from rubert_ood.training.fine_tune import TrainedModel
 from rubert_ood.workflows import train as workflow
 from tests.unit.conftest import LABELS
-from tests.unit.workflows.conftest import InThisProcess
 
 INT8 = TrainingComputeSettings(precision="int8")
 
@@ -45,13 +46,13 @@ def gathered(small_checkpoint, monkeypatch) -> list[str]:
     order."""
     precisions = []
 
-    def compute(parts, checkpoint, **options):
-        precisions.append(options["precision"])
-        return InThisProcess(parts, checkpoint, **options)
+    def compute_here(parts, reader, *, compute, executor):
+        precisions.append(reader.precision)
+        return compute_features(parts, reader, compute=compute, executor="local")
 
     trained = TrainedModel(small_checkpoint, small_checkpoint, 1, [])
     monkeypatch.setattr(workflow, "fine_tune", lambda *_, **__: trained)
-    monkeypatch.setattr(workflow, "compute_features", compute)
+    monkeypatch.setattr(workflow, "compute_features", compute_here)
     monkeypatch.setattr(workflow, "ray_session", lambda _: nullcontext())
     return precisions
 
@@ -59,7 +60,7 @@ def gathered(small_checkpoint, monkeypatch) -> list[str]:
 def test_a_bundle_is_fitted_in_fp32_by_default(settings, gathered):
     bundle, evaluation = workflow.train(settings)
     assert gathered == ["fp32"]
-    assert (bundle.precision, evaluation["context"]["settings"]["precision"]) == ("fp32", "fp32")
+    assert (bundle.precision, evaluation.context.settings["precision"]) == ("fp32", "fp32")
 
 
 def test_a_bundle_reads_long_ads_as_its_fit_did(settings, gathered):
@@ -71,7 +72,7 @@ def test_a_bundle_reads_long_ads_as_its_fit_did(settings, gathered):
     )
     truncated, _ = workflow.train(settings.model_copy(update={"version": "v3", "text": short}))
     assert (windowed.text, truncated.text) == (windows, short)
-    assert evaluation["context"]["settings"]["text"] == windows.model_dump()
+    assert evaluation.context.settings["text"] == windows.model_dump()
     difference = np.abs(windowed.fitted.statistics.means_CH - truncated.fitted.statistics.means_CH)
     assert difference.max() > 0.01  # the windows were averaged before the fit
 
@@ -92,10 +93,7 @@ def test_a_bundle_that_int8_would_spoil_is_not_written(settings, gathered, monke
     monkeypatch.setattr(
         workflow,
         "int8_agreement",
-        lambda *_: (
-            dict.fromkeys(("flag_rate", "flag_rate_fp32", "mean_d2_ratio"), 0.0)
-            | {"argmax_agreement": 0.98}
-        ),
+        lambda *_: Agreement(0.98, 0.0, 0.0, 1.0),
     )
     with pytest.raises(
         PublicationRefusedError, match=r"precision int8: on valid 0.9800 .* \(limit 0.99\)"
