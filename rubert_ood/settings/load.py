@@ -78,7 +78,7 @@ def setting_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def _hint(name: str, model: type[BaseModel]) -> str:
-    """Name the setting that was probably meant: the same name elsewhere, or a similar one."""
+    """Name the setting that is most like it: the same name elsewhere, or a similar one."""
     names = list(setting_names(model))
     group, _, last = name.rpartition(".")
     elsewhere = [known for known in names if known.rpartition(".")[2] == last]
