@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from rubert_ood.progress import StepLog
 from rubert_ood.runs.plan import Shard
 from rubert_ood.scoring.encode import encode
 from rubert_ood.scoring.item import ShardItem, ShardResult
@@ -32,6 +33,7 @@ class LocalExecutor:
     """One shard after the other, on all cores of this process."""
 
     def run(self, job: ScoringJob, shards: list[Shard]) -> Iterator[ShardResult]:
+        StepLog("score").info("%d shards in this process", len(shards))
         scorer = Scorer(job)
         with _threads(len(os.sched_getaffinity(0))):
             for shard in shards:

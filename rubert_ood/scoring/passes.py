@@ -72,7 +72,6 @@ class _Passes:
 
     def score(self, todo: list[Shard]) -> list[Shard]:
         """Send shards through the stages once; return those that shall be tried again."""
-        log.info("%d shards", len(todo))
         results, stalled = {}, ""
         try:
             for result in self._results(todo):

@@ -21,6 +21,7 @@ import ray.exceptions
 from ray.data.exceptions import ExecutionTimeoutError
 
 from rubert_ood.errors import PartialRunError, SettingsError
+from rubert_ood.progress import StepLog
 from rubert_ood.ray_session import TASK_RETRIES, one_line
 from rubert_ood.runs.plan import Shard
 from rubert_ood.scoring.batch import from_batch, result_batch, to_batch
@@ -70,7 +71,9 @@ class RayExecutor:
 
     def run(self, job: ScoringJob, shards: list[Shard]) -> Iterator[ShardResult]:
         timeout_s = self._settings.no_progress_timeout_s
-        results = _graph(job, shards, size_actors(self._settings, len(shards)))
+        pool = size_actors(self._settings, len(shards))
+        StepLog("score").info("%d actor(s), %d shards", pool.num_actors, len(shards))
+        results = _graph(job, shards, pool)
         results.context.max_errored_blocks = -1  # a shard lost with its process stops no other
         results.context.execution_no_progress_timeout_s = timeout_s
         try:

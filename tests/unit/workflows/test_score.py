@@ -286,7 +286,7 @@ def test_the_report_compares_two_real_runs(settings, ads, bundle, tmp_path):
 
 
 def test_a_run_whose_receipts_are_gone_is_not_compared(settings):
-    from rubert_ood.comparing.join import read_run
+    from rubert_ood.comparing.whole_run import read_run
 
     run_uri = score(settings).run_uri
     assert read_run(run_uri).num_rows == NUM_ADS
