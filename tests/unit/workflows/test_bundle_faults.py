@@ -12,9 +12,9 @@ import pytest
 from rubert_ood.bundle import load_bundle
 from rubert_ood.bundle.evaluation import read_evaluation
 from rubert_ood.errors import BundleError, RubertOodError, SettingsError
+from rubert_ood.reports import run_page
 from rubert_ood.reports.diff_findings import compare_evaluations
 from rubert_ood.settings import PredictSettings, ScoreSettings
-from rubert_ood.workflows import score as workflow
 from rubert_ood.workflows.predict import predict
 from rubert_ood.workflows.score import score
 from tests.conftest import write_parquet
@@ -63,7 +63,7 @@ FAULTS = {
 def test_a_run_stops_with_exit_2_and_does_not_say_that_it_goes_on(
     without_ray, copy, ads, tmp_path, monkeypatch, name
 ):
-    monkeypatch.setattr(workflow, "run_html", lambda *_: pytest.fail("the run has no report"))
+    monkeypatch.setattr(run_page, "run_html", lambda *_: pytest.fail("the run has no report"))
     change, message = FAULTS[name]
     change(copy)
     sign(copy)
