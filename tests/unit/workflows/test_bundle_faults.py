@@ -12,7 +12,6 @@ import pytest
 from rubert_ood.bundle import load_bundle
 from rubert_ood.bundle.evaluation import read_evaluation
 from rubert_ood.errors import BundleError, RubertOodError, SettingsError
-from rubert_ood.reports import run_page
 from rubert_ood.reports.diff_findings import compare_evaluations
 from rubert_ood.settings import PredictSettings, ScoreSettings
 from rubert_ood.workflows.predict import predict
@@ -63,7 +62,8 @@ FAULTS = {
 def test_a_run_stops_with_exit_2_and_does_not_say_that_it_goes_on(
     without_ray, copy, ads, tmp_path, monkeypatch, name
 ):
-    monkeypatch.setattr(run_page, "run_html", lambda *_: pytest.fail("the run has no report"))
+    page = "rubert_ood.reports.run_page.run_html"
+    monkeypatch.setattr(page, lambda *_: pytest.fail("the run has no report"))
     change, message = FAULTS[name]
     change(copy)
     sign(copy)
