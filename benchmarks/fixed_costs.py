@@ -36,6 +36,7 @@ from rubert_ood.runs.plan import Plan, save_plan
 from rubert_ood.runs.verify import verify_run
 from rubert_ood.scoring.passes import score_shards
 from rubert_ood.scoring.planning import make_plan
+from rubert_ood.scoring.ray_executor import RayExecutor
 from rubert_ood.settings import ScoreSettings
 from rubert_ood.synthetic.catalogue import generate_ads, write_catalogue
 from tests.s3.server import BUCKET, seaweedfs
@@ -115,7 +116,7 @@ def many_shards(folder: Path, bundle: Bundle, num_shards: int, rows: int = 10) -
     plan, planned = plan_seconds(settings, bundle)
     assert len(plan.shards) == num_shards
     save_plan(plan)
-    score_shards(plan, plan.shards, settings, Claim(plan.run_uri))
+    score_shards(plan, plan.shards, settings, Claim(plan.run_uri), RayExecutor(settings))
     started = time.perf_counter()
     verified = verify_run(plan)
     Manifest.of(plan, verified.receipts, outcome="complete", started_at="2026-01-01T00:00:00+00:00")

@@ -78,7 +78,8 @@ def encode_once(path: str, bundle_uri: str) -> None:
     """Encode a table as one shard in this process; print seconds and peak RSS as JSON."""
     from rubert_ood.bundle import load_bundle
     from rubert_ood.scoring.encode import encode
-    from rubert_ood.scoring.job import ScoringJob, shard_item
+    from rubert_ood.scoring.item import ShardItem
+    from rubert_ood.scoring.job import ScoringJob
     from rubert_ood.scoring.planning import make_plan
     from rubert_ood.settings import ScoreSettings
 
@@ -86,12 +87,12 @@ def encode_once(path: str, bundle_uri: str) -> None:
         input_uri=path, bundle_uri=bundle_uri, output_uri="/nowhere", shard_rows=NUM_ADS
     )
     plan = make_plan(settings, load_bundle(bundle_uri))
-    job = ScoringJob.of(plan, token_budget=plan.token_budget, actors_per_node=1)
+    job = ScoringJob.of(plan)
     started = time.perf_counter()
     for shard in plan.shards:
-        result = encode(shard_item(shard), job)
-        if result["failure"]:
-            raise SystemExit(result["failure"])
+        result = encode(ShardItem(shard), job)
+        if result.failure:
+            raise SystemExit(result.failure)
     seconds = time.perf_counter() - started
     status = Path("/proc/self/status").read_text()
     peak_kb = next(

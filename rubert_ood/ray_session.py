@@ -48,7 +48,7 @@ RAY_ENV = {
 def ray_session(settings: RayJobSettings) -> Iterator[None]:
     """Join the cluster of the settings, or start one here; leave it if it was joined here.
 
-    Do nothing for a job whose executor is this process.
+    With the local executor Ray is not even imported.
 
     Worker output stays in Ray's own log folder: what a user must know comes back as results and
     errors. Raises SettingsError when there is no cluster at the address, PartialRunError when Ray

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
     from rubert_ood.classifier.classifier import Classifier
 
+IDS = "windows"
+"""The column that holds the token ids of each window of a text."""
 COLUMNS = {
-    "windows": pa.list_(pa.list_(pa.int32())),
+    IDS: pa.list_(pa.list_(pa.int32())),
     "num_tokens": pa.int32(),
     "is_cut": pa.bool_(),
 }
@@ -52,7 +54,7 @@ class Windows:
         offsets = np.concatenate([[0], np.cumsum(self.num_chunks_N)]).astype(np.int32)
         windows = pa.ListArray.from_arrays(pa.array(offsets), self.ids)
         return {
-            "windows": windows,
+            IDS: windows,
             "num_tokens": pa.array(self.num_tokens_N, pa.int32()),
             "is_cut": pa.array(self.is_cut_N, pa.bool_()),
         }
@@ -66,8 +68,8 @@ class Windows:
         """Take them from the columns of a table."""
         columns = {name: table[name].combine_chunks() for name in COLUMNS}
         return cls(
-            ids=columns["windows"].flatten(),
-            num_chunks_N=columns["windows"].value_lengths().to_numpy(),
+            ids=columns[IDS].flatten(),
+            num_chunks_N=columns[IDS].value_lengths().to_numpy(),
             num_tokens_N=columns["num_tokens"].to_numpy(),
             is_cut_N=columns["is_cut"].to_numpy(zero_copy_only=False),
         )

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rubert_ood.errors import BundleError, RubertOodError
+from rubert_ood.ood.blas import one_blas_thread
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -92,9 +93,9 @@ class MahalanobisStatistics:
     @cached_property
     def _factor_HH(self) -> Floats:
         """L of P = L L': whitening, |(x - mu) L|^2 = (x - mu)' P (x - mu)."""
-        return np.asarray(
-            np.linalg.cholesky((self.precision_HH + self.precision_HH.T) / 2), dtype=np.float64
-        )
+        symmetric_HH = (self.precision_HH + self.precision_HH.T) / 2
+        with one_blas_thread():
+            return np.asarray(np.linalg.cholesky(symmetric_HH), dtype=np.float64)
 
     @cached_property
     def _centre_H(self) -> Floats:

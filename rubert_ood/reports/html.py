@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from rubert_ood.ads.text import EXCERPT_CHARACTERS
 from rubert_ood.comparing.document import DiffDocument
 from rubert_ood.plain import printable, printable_lines
 from rubert_ood.reports import figures
@@ -17,7 +18,6 @@ from rubert_ood.reports.curves import Histograms
 from rubert_ood.reports.diff_findings import diff_findings, most_churned, transition_counts
 from rubert_ood.reports.evaluation import Evaluation
 from rubert_ood.reports.verdict import WEAK_F1, measured_kinds
-from rubert_ood.runs.profile import EXCERPT_CHARACTERS
 
 CHANGED_PAIRS = 50
 MAX_TRANSITIONS = 300

@@ -30,6 +30,8 @@ from rubert_ood.runs.plan import Plan, Shard, save_plan
 from rubert_ood.runs.receipts import Receipt, read_quarantine, read_receipts
 from rubert_ood.runs.verify import PartMismatchError, VerifiedRun, complete_manifest, verify_run
 from rubert_ood.scoring.check_input import check_input
+from rubert_ood.scoring.executor import make_executor
+from rubert_ood.scoring.passes import score_shards
 from rubert_ood.settings import ScoreSettings
 from rubert_ood.storage.folders import remove_leftovers
 
@@ -139,9 +141,7 @@ def _score_and_verify(
 
 def _score(todo: list[Shard], plan: Plan, settings: ScoreSettings, claim: Claim) -> None:
     with ray_session(settings):
-        from rubert_ood.scoring.passes import score_shards
-
-        score_shards(plan, todo, settings, claim)
+        score_shards(plan, todo, settings, claim, make_executor(settings))
 
 
 def _publish(complete: Manifest, settings: ScoreSettings, claim: Claim) -> Manifest:

@@ -3,7 +3,6 @@ compared with."""
 
 import os
 from collections.abc import Callable
-from contextlib import nullcontext
 
 import numpy as np
 import pyarrow as pa
@@ -121,59 +120,6 @@ def bundle(small_checkpoint, fitted, ads, tmp_path_factory):
             documents={"README.md": "Карточка\n", "evaluation.json": "{}"},
         ),
     )
-
-
-@pytest.fixture(scope="session")
-def score_plan() -> Callable[..., list[dict]]:
-    """Take a plan through encode, score and write, shard by shard, without Ray; return the receipts
-    in plan order."""
-
-    def run(plan, *, token_budget: int = 2048) -> list:
-        from rubert_ood.runs.plan import save_plan
-        from rubert_ood.runs.receipts import read_receipts
-        from rubert_ood.scoring.encode import encode
-        from rubert_ood.scoring.job import ScoringJob, shard_item
-        from rubert_ood.scoring.scorer import Scorer
-        from rubert_ood.scoring.write import write
-
-        save_plan(plan)
-        job = ScoringJob.of(plan, token_budget=token_budget, actors_per_node=2)
-        scorer = Scorer(job)
-        for shard in plan.shards:
-            result = write(scorer(encode(shard_item(shard), job)), job)
-            assert result == {"shard_id": shard.shard_id, "failure": "", "fault": ""}
-        receipts = read_receipts(plan.run_uri, plan.fingerprint)
-        return [receipts[shard.shard_id] for shard in plan.shards]
-
-    return run
-
-
-@pytest.fixture
-def without_ray(monkeypatch) -> None:
-    """Jobs score and compare in this process, shard after shard, by the same stages, as Ray would
-    with one worker."""
-    from rubert_ood.comparing import compare, local_shuffle
-    from rubert_ood.scoring import passes as pipeline
-    from rubert_ood.scoring.encode import encode
-    from rubert_ood.scoring.job import ScoringJob, shard_item
-    from rubert_ood.scoring.scorer import Scorer
-    from rubert_ood.scoring.write import write
-    from rubert_ood.workflows import score as workflow
-
-    def results(plan, todo, settings, runner):
-        job = ScoringJob.of(
-            plan, token_budget=plan.token_budget, actors_per_node=1, runner=runner.token
-        )
-        scorer = Scorer(job)
-        for shard in todo:
-            yield write(scorer(encode(shard_item(shard), job)), job)
-
-    def partitions(a, b, executor):
-        return local_shuffle.partitions(a, b)
-
-    monkeypatch.setattr(pipeline, "_results", results)
-    monkeypatch.setattr(compare, "_partitions", partitions)
-    monkeypatch.setattr(workflow, "ray_session", nullcontext)
 
 
 __all__ = ["by_the_rule", "full_run", "make_run", "messy_rows", "messy_table", "run"]

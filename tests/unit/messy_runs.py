@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from rubert_ood.runs.plan import Plan
 from rubert_ood.runs.receipts import Receipt
 
 BAD = b"\xd0\xff caf\xe9"
@@ -92,9 +93,24 @@ def messy_table(messy_rows) -> pa.Table:
     )
 
 
+def score_plan(plan: Plan) -> list[Receipt]:
+    """Score the shards of a plan in this process; return their receipts in plan order."""
+    from rubert_ood.runs.plan import save_plan
+    from rubert_ood.runs.receipts import read_receipts
+    from rubert_ood.scoring.executor import LocalExecutor
+    from rubert_ood.scoring.item import ShardResult
+    from rubert_ood.scoring.job import ScoringJob
+
+    save_plan(plan)
+    results = list(LocalExecutor().run(ScoringJob.of(plan), plan.shards))
+    assert results == [ShardResult(shard.shard_id) for shard in plan.shards]
+    receipts = read_receipts(plan.run_uri, plan.fingerprint)
+    return [receipts[shard.shard_id] for shard in plan.shards]
+
+
 @dataclass(frozen=True)
 class Run:
-    plan: Any
+    plan: Plan
     receipts: list[Receipt]
 
     @property
@@ -106,7 +122,7 @@ class Run:
 
 
 @pytest.fixture(scope="session")
-def make_run(bundle, messy_table, score_plan, tmp_path_factory):
+def make_run(bundle, messy_table, tmp_path_factory):
     """Score the messy catalogue, or another table, into a new folder."""
     from rubert_ood.scoring.planning import make_plan
     from rubert_ood.settings import ScoreSettings, ScoringComputeSettings
@@ -132,7 +148,7 @@ def make_run(bundle, messy_table, score_plan, tmp_path_factory):
             **defaults | options,
         )
         plan = make_plan(settings, bundle)
-        return Run(plan, score_plan(plan, token_budget=settings.compute.token_budget))
+        return Run(plan, score_plan(plan))
 
     return make
 

@@ -61,7 +61,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_run_stops_with_exit_2_and_does_not_say_that_it_goes_on(
-    without_ray, copy, ads, tmp_path, monkeypatch, name
+    copy, ads, tmp_path, monkeypatch, name
 ):
     monkeypatch.setattr(run_page, "run_html", lambda *_: pytest.fail("the run has no report"))
     change, message = FAULTS[name]
@@ -73,6 +73,7 @@ def test_a_run_stops_with_exit_2_and_does_not_say_that_it_goes_on(
         bundle_uri=str(copy),
         output_uri=str(tmp_path / "out"),
         shard_rows=20,
+        executor="local",
     )
     with pytest.raises(RubertOodError, match=message) as caught:
         score(settings)

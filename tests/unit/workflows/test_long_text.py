@@ -31,6 +31,7 @@ from rubert_ood.settings import (
 )
 from rubert_ood.synthetic.small_bert import BertShape, build_small_bert
 from rubert_ood.workflows.predict import predict, predict_texts
+from tests.unit.messy_runs import score_plan
 
 LABELS = ["Животные", "Мебель"]
 BEARING = ["кошка", "диван"]
@@ -174,9 +175,7 @@ def test_prediction_says_what_it_read(bundles, late, capsys):
 
 
 @pytest.mark.parametrize("mode", ["truncate", "window"])
-def test_a_run_reads_ads_as_prediction_does_and_counts_what_it_cut(
-    bundles, late, score_plan, tmp_path, mode
-):
+def test_a_run_reads_ads_as_prediction_does_and_counts_what_it_cut(bundles, late, tmp_path, mode):
     rng = np.random.default_rng(1)
     texts = [
         late,

@@ -48,8 +48,6 @@ WIDE_OPEN = GateSettings(
 )
 NUM_ADS, SHARD_ROWS = 120, 20
 
-pytestmark = pytest.mark.usefixtures("without_ray")
-
 
 @pytest.fixture(autouse=True)
 def no_drawing(monkeypatch):
@@ -78,6 +76,7 @@ def settings(source, bundle, tmp_path) -> ScoreSettings:
         output_uri=str(tmp_path / "out"),
         gate=WIDE_OPEN,
         shard_rows=SHARD_ROWS,
+        executor="local",
     )
 
 
@@ -287,7 +286,7 @@ def test_the_report_compares_two_real_runs(settings, ads, bundle, tmp_path):
 
 
 def test_a_run_whose_receipts_are_gone_is_not_compared(settings):
-    from rubert_ood.comparing.join import read_run
+    from rubert_ood.comparing.whole_run import read_run
 
     run_uri = score(settings).run_uri
     assert read_run(run_uri).num_rows == NUM_ADS

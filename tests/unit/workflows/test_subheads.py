@@ -22,6 +22,7 @@ from rubert_ood.settings import PredictSettings, ScoreSettings, SubheadsSettings
 from rubert_ood.workflows import subheads as workflow
 from rubert_ood.workflows.predict import predict, predict_texts
 from tests.unit.conftest import LABELS, MAX_LENGTH
+from tests.unit.messy_runs import score_plan
 
 SUBS = {"Мебель": ["Диваны", "Столы", "Шкафы"], "Одежда": ["Обувь", "Платья"]}
 
@@ -111,7 +112,7 @@ def expected(bundle, table, one_by_one):
 
 
 @pytest.fixture(scope="module")
-def parts(bundle, derived, table, score_plan, tmp_path_factory) -> list[pa.Table]:
+def parts(bundle, derived, table, tmp_path_factory) -> list[pa.Table]:
     """The same catalogue scored with the bundle, and with the one that has sub-heads."""
     tables = []
     for which in (bundle, derived):

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rubert_ood.ads.text import text_key
+from rubert_ood.classifier import fold
 from rubert_ood.classifier.checkpoint import load_tokenizer
+from rubert_ood.classifier.fold import HEAD_CHARACTERS, TextFolder
 from rubert_ood.classifier.windows import Windows, cut
-from rubert_ood.scoring import fold
-from rubert_ood.scoring.fold import HEAD_CHARACTERS, TextFolder
 
 PIECES = [
     "диван",
@@ -38,13 +38,11 @@ def tokenizer(bundle):
 
 def folded(bundle, tokenizer, ads: list[str]):
     """Return the table of texts, and per ad its row in there (None: nothing to read)."""
-    folder = TextFolder(bundle, tokenizer)
-    numbers = [folder.add(ad) for ad in ads]
-    table, row_N = folder.finish()
-    rows = [
-        None if number is None or row_N[number] < 0 else int(row_N[number]) for number in numbers
-    ]
-    return table, rows
+    folder = TextFolder(bundle.cleaner, tokenizer, bundle.text)
+    for ad in ads:
+        folder.add(ad)
+    table, text_index = folder.finish()
+    return table, text_index.to_pylist()
 
 
 @given(
