@@ -116,8 +116,7 @@ def derive_bundle(
     subheads: SubHeads | None = None,
     documents: Mapping[str, str] | None = None,
 ) -> Bundle:
-    """Write a new version of a bundle: its files, with what is given here instead of, or beside,
-    its own.
+    """Write a new version of a bundle: its files, and what is given instead or beside.
 
     The bundle stays as it is; the manifest of the new one names it.
     """
@@ -147,8 +146,9 @@ def check_new(uri: str) -> None:
 
 
 def new_bundle_uri(output_uri: str | None, version: str, *, beside: str = "") -> str:
-    """Return where a new bundle goes: OUTPUT/bundles/VERSION, without OUTPUT beside the bundle that
-    it comes from, whose URI is `beside`.
+    """Return where a new bundle goes: OUTPUT/bundles/VERSION.
+
+    Without OUTPUT beside the bundle that it comes from, whose URI is `beside`.
 
     OUTPUT may be the folder of bundles itself, by its name.
     """
@@ -166,8 +166,7 @@ def version_name(given: str | None) -> str:
 
 
 def load_bundle(uri: str, *, fingerprint: str | None = None) -> Bundle:
-    """Fetch a bundle to this node, once; check every file against the manifest, and that together
-    they make sense.
+    """Fetch a bundle to this node, once; check every file, and that together they make sense.
 
     `fingerprint` is that of the bundle that the job began with. The files are hashed in every
     process that loads them (0.5 s for a BERT-base): a folder may have changed since the driver

@@ -1,5 +1,7 @@
-"""What a bundle may be computed on: T, statistics and thresholds hold for the numbers that they
-were fitted in."""
+"""What a bundle may be computed on.
+
+T, statistics and thresholds hold for the numbers that they were fitted in.
+"""
 
 from rubert_ood.bundle.bundle import Bundle
 from rubert_ood.errors import SettingsError
@@ -7,8 +9,7 @@ from rubert_ood.settings import ComputeSettings
 
 
 def check_compute(bundle: Bundle, compute: ComputeSettings) -> None:
-    """Raise SettingsError when a bundle was fitted in other numbers than are asked for, or for
-    other hardware."""
+    """Raise SettingsError when a bundle was fitted in other numbers, or for other hardware."""
     if compute.precision not in (None, bundle.precision):
         raise SettingsError(
             f"compute.precision: the bundle {bundle.version} was fitted in {bundle.precision}, and"

@@ -87,8 +87,7 @@ class Content:
 
 
 class BundleReader:
-    """Reads the documents and arrays of a local copy; each failure is a BundleError that names the
-    file."""
+    """Reads a local copy; each failure is a BundleError that names the file."""
 
     def __init__(
         self, uri: str, folder: str, files: Collection[str], *, code_version: str = __version__
@@ -118,8 +117,7 @@ class BundleReader:
         return parse(self.uri, name, data, model, code_version=self.code_version)
 
     def content(self) -> Content:
-        """Read everything but the reference sample and the weights themselves, whose headers are
-        checked."""
+        """Read everything but the reference sample and the weights, whose headers are checked."""
         for name in REQUIRED:
             if name not in self.files:
                 raise refusal(self.uri, name, "it is missing", code_version=self.code_version)
@@ -182,8 +180,7 @@ class BundleReader:
             return read_subheads(self.folder, description, hidden)
 
     def reference(self, labels: list[str], hidden: int) -> Reference | None:
-        """Read the features that detectors are fitted on; None if the bundle was written
-        without."""
+        """Read the features that detectors are fitted on; None if the bundle has none."""
         if REFERENCE not in self.files:
             return None
         parts = []
@@ -202,8 +199,7 @@ class BundleReader:
 
 
 def _check_moments(thresholds: Thresholds) -> None:
-    """Raise ValueError unless threshold, mu and sigma describe the distances that lie beside
-    them."""
+    """Raise ValueError unless threshold, mu and sigma describe the distances beside them."""
     d2 = thresholds.calibration_d2
     told = np.array([thresholds.mu, thresholds.sigma])
     if not np.allclose(

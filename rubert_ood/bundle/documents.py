@@ -21,8 +21,10 @@ def checked_names(names: list[str]) -> list[str]:
 
 
 def _whole(settings: BaseModel) -> None:
-    """Raise ValueError when a setting was left to its default: the bundle was fitted with some
-    value of it."""
+    """Raise ValueError when a setting was left to its default.
+
+    The bundle was fitted with some value of it.
+    """
     for name in type(settings).model_fields:
         if name not in settings.model_fields_set:
             raise ValueError(f"it lacks {name!r}")
@@ -106,8 +108,7 @@ class TextDocument(Document):
         )
 
     def settings(self) -> TextSettings:
-        """Return what it says of reading a text; it has been checked, and may be shorter than a
-        job may ask for."""
+        """Return what it says of reading a text; it may be shorter than a job may ask for."""
         return TextSettings.model_construct(
             max_length=self.max_length,
             mode="window" if self.long_text.mode == "chunk" else "truncate",

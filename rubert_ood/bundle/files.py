@@ -1,5 +1,7 @@
-"""The files of a bundle: written, described in its manifest, put whole, fetched, checked. What they
-mean: bundle.py."""
+"""The files of a bundle: written, described in its manifest, put whole, fetched, checked.
+
+What they mean: bundle.py.
+"""
 
 import hashlib
 import json
@@ -84,8 +86,7 @@ def fetch(uri: str, manifest: Manifest) -> str:
 
 
 def read_manifest(uri: str) -> Manifest:
-    """Read and check the manifest. Raises BundleError when there is none, or none that this version
-    reads."""
+    """Read and check the manifest; BundleError when there is none that this version reads."""
     try:
         data = storage.read_bytes(storage.join(uri, MANIFEST))
     except InputError as error:
@@ -110,8 +111,10 @@ def read_manifest(uri: str) -> Manifest:
 
 
 def _format_of(data: bytes) -> object:
-    """Return the format that a manifest names; of a damaged one our own: what is wrong is told when
-    it is parsed."""
+    """Return the format that a manifest names.
+
+    Of a damaged one our own: what is wrong is told when it is parsed.
+    """
     try:
         return json.loads(data)["format"]
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -128,8 +131,7 @@ def _check_name(uri: str, name: str) -> None:
 
 
 def check_files(uri: str, folder: str, manifest: Manifest) -> None:
-    """Raise BundleError unless the folder holds the files of the manifest, byte for byte, and no
-    others."""
+    """Raise BundleError unless the folder holds the files of the manifest, byte for byte, alone."""
     unlisted = sorted(set(os.listdir(folder)) - {*manifest.files, MANIFEST})
     if unlisted:
         # transformers would read some names, adapter_config.json for one, without being asked
@@ -156,8 +158,10 @@ def _fingerprint(files: Mapping[str, FileEntry]) -> str:
 def parse(
     uri: str, name: str, data: bytes, model: type[D], *, code_version: str = __version__
 ) -> D:
-    """Read a JSON document of a bundle that `code_version` wrote. Raises BundleError: one line,
-    names file and key."""
+    """Read a JSON document of a bundle that `code_version` wrote.
+
+    Raises BundleError: one line, names file and key.
+    """
     try:
         json.loads(data, object_pairs_hook=_once)
         return model.model_validate_json(data, strict=True)
@@ -172,8 +176,7 @@ def parse(
 
 
 def refusal(uri: str, name: str, reason: str, *, code_version: str = __version__) -> BundleError:
-    """Say what is wrong with a file of a bundle, and whether another version of this program wrote
-    it."""
+    """Say what is wrong with a file of a bundle, and whether another version wrote it."""
     if code_version != __version__:
         older = (
             f"rubert_ood {printable(code_version)} wrote it otherwise than this version reads it"
@@ -209,8 +212,10 @@ def _in_words(problem: Any) -> str:
 
 
 def write_arrays(folder: str, name: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write row by row: safetensors would store the bytes of another memory layout as if they were
-    rows."""
+    """Write row by row.
+
+    safetensors would store the bytes of another memory layout as if they were rows.
+    """
     rows = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
     save_file(rows, os.path.join(folder, name))
 

@@ -32,8 +32,7 @@ def check_categories(description: SubheadsDocument, labels: Sequence[str]) -> No
 
 
 def read_subheads(folder: str, description: SubheadsDocument, hidden: int) -> SubHeads:
-    """Read the arrays. Raises ValueError, or BundleError, unless they are those of the
-    description."""
+    """Read the arrays. Raises ValueError or BundleError unless they are as described."""
     expected = {}
     for number, item in enumerate(description.categories):
         expected[f"{number}.weights"] = Layout("F64", (len(item.names), hidden))

@@ -58,8 +58,7 @@ class SubHeads:
     """What they were trained with."""
 
     def predict(self, cls_NH: np.ndarray, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Return the best sub-category of each ad inside its label, object (N,), and its
-        probability, float64 (N,).
+        """Return the best sub-category of each ad inside its label, and its probability: (N,) each.
 
         None and NaN where the label has no sub-head, as `Other` never has.
         """

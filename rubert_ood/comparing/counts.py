@@ -1,8 +1,8 @@
-"""Count what differs between two runs, A and B, of the same ads: counts that add up over
-partitions, and a few examples.
+"""Count what differs between two runs, A and B, of the same ads.
 
-An id that occurs more than once in A or in B has no one partner: its rows are left out of the
-comparison, in both, and counted as duplicates.
+Counts add up over partitions; a few examples go with them. An id that occurs more than once in A
+or in B has no one partner: its rows are left out of the comparison, in both, and counted as
+duplicates.
 """
 
 from collections import Counter

@@ -1,9 +1,9 @@
-"""Bring the rows of each ad of two runs together with Ray Data: both are shuffled by a hash of the
-id, partitions are compared apart.
+"""Bring the rows of each ad of two runs together with Ray Data.
 
-`Dataset.join` would do, but it needs polars. A keyed repartition of both runs together is the same
-shuffle without it: all rows of an id come in one block, which Ray does not split. What does not fit
-the object store goes to disk.
+Both are shuffled by a hash of the id, partitions are compared apart. `Dataset.join` would do, but
+it needs polars. A keyed repartition of both runs together is the same shuffle without it: all rows
+of an id come in one block, which Ray does not split. What does not fit the object store goes to
+disk.
 """
 
 from collections.abc import Iterator
@@ -76,8 +76,10 @@ def _reads(run: WholeRun, *, in_b: bool) -> Iterator[pa.Table]:
 
 
 def _read(batch: pa.Table) -> Iterator[pa.Table]:
-    """Read the parts that a row names. A failure travels on as a row: through Ray it would lose its
-    class."""
+    """Read the parts that a row names.
+
+    A failure travels on as a row: through Ray it would lose its class.
+    """
     for read in batch.to_pylist():
         for uri in read["uris"]:
             try:

@@ -28,8 +28,10 @@ class Agreement:
 def int8_agreement(
     fitted: FittedModel, outputs: Outputs, plain: FittedModel, plain_outputs: Outputs
 ) -> Agreement:
-    """Compare the decisions on the same ads, those of valid, each model with the statistics of its
-    own numbers: int8 first, then fp32."""
+    """Compare the decisions of int8, given first, and of fp32 on the same ads, those of valid.
+
+    Each model decides with the statistics of its own numbers.
+    """
     ours = fitted.decide(outputs.logits_NC, outputs.cls_NH)
     theirs = plain.decide(plain_outputs.logits_NC, plain_outputs.cls_NH)
     return Agreement(

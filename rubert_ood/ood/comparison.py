@@ -1,8 +1,7 @@
-"""Compare detectors and decision rules on the same outputs of one model: what they flag of OOD
-texts, and of in-domain ads.
+"""Compare detectors and decision rules on the same outputs of one model.
 
-Kinds of OOD text are never averaged: near and far ones have nothing in common. Shapes: N ads, C
-classes, H hidden.
+What they flag of OOD texts, and of in-domain ads. Kinds of OOD text are never averaged: near and
+far ones have nothing in common. Shapes: N ads, C classes, H hidden.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,8 +32,11 @@ class KindMetrics(OodMetrics):
 
 @dataclass(frozen=True)
 class DetectorResult:
-    """A detector flags what has a conformal p of at most conformal_alpha among its own scores of
-    the calibration ads, whatever the confidence."""
+    """What a detector flags, whatever the confidence.
+
+    It flags what has a conformal p of at most conformal_alpha among its own scores of the
+    calibration ads.
+    """
 
     detector: str
     flagged: float
@@ -98,8 +100,7 @@ def _flagged(scores_N: np.ndarray, calibration: np.ndarray, alpha: float) -> flo
 def leave_classes_out(
     train: Outputs, test: Outputs, *, temperature: float
 ) -> dict[str, OodMetrics]:
-    """Return the metrics by detector, the mean over folds of classes that are OOD in turn: near
-    OOD.
+    """Return the metrics by detector, means over folds of classes that are OOD in turn: near OOD.
 
     The detectors do not know the classes of a fold: its train ads and its logits are left out. The
     encoder has seen them in training, so a category that is really new is harder. Empty with fewer
@@ -125,8 +126,10 @@ def leave_classes_out(
 
 
 def _folds(num_classes: int) -> Iterator[np.ndarray]:
-    """Yield which classes are left out, bool (C,): in random order, since neighbours in the
-    alphabet are alike."""
+    """Yield which classes are left out, bool (C,).
+
+    In random order: neighbours in the alphabet are alike.
+    """
     if num_classes < 2 * NUM_FOLDS:
         return
     number_C = np.random.default_rng(0).permutation(num_classes) % NUM_FOLDS

@@ -68,8 +68,10 @@ class OodMetrics:
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Ads whose confidence lies in (lower, upper]; confidence and accuracy are means, None in an
-    empty bin."""
+    """Ads whose confidence lies in (lower, upper].
+
+    confidence and accuracy are means, None in an empty bin.
+    """
 
     lower: float
     upper: float
@@ -116,8 +118,7 @@ def classification_metrics(
 def confusion_pairs(
     labels_N: ArrayLike, predicted_N: ArrayLike, class_names: Sequence[str], top: int = 15
 ) -> list[ConfusionPair]:
-    """Return the most frequent confusions, at most `top`; most frequent first, then by class
-    order."""
+    """Return at most `top` confusions, the most frequent first, then by class order."""
     labels, predicted = _class_indices(labels_N, predicted_N, len(class_names))
     counts_CC = confusion_matrix(labels, predicted, labels=np.arange(len(class_names)))
     support_C = counts_CC.sum(axis=1)
@@ -168,8 +169,9 @@ def reliability_bins(
 
 
 def ece(probabilities_NC: ArrayLike, labels_N: ArrayLike, num_bins: int = 15) -> float:
-    """Return the expected calibration error: mean |accuracy - confidence| over the bins, weighted
-    by count.
+    """Return the expected calibration error.
+
+    The mean of |accuracy - confidence| over the bins, weighted by count.
 
     Source: Guo et al. 2017, equation 3.
     """

@@ -1,10 +1,9 @@
-"""Choose the thresholds of the decision for a stated target, on labelled ads and perhaps on OOD
-texts.
+"""Choose the thresholds of the decision for a stated target.
 
-Every combination of three things is tried: how far is far (the strength of the rule), the
-confidence gate, and tau_other. Without OOD texts only tau_other: nothing then speaks for flagging
-anything. An ad is kept when it gets one of the classes; OOD texts should not be kept.
-Shapes: N ads, C classes, T values of tau_other.
+On labelled ads and perhaps on OOD texts, every combination of three things is tried: how far is far
+(the strength of the rule), the confidence gate, and tau_other. Without OOD texts only tau_other:
+nothing then speaks for flagging anything. An ad is kept when it gets one of the classes; OOD texts
+should not be kept. Shapes: N ads, C classes, T values of tau_other.
 """
 
 import math
@@ -67,9 +66,9 @@ class _Best:
 def choose_decision(
     model: FittedModel, ads: Outputs, ood: Outputs | None, *, min_precision: float | None
 ) -> DecisionSettings:
-    """Return the settings with the largest coverage at such a precision; without one, with the
-    largest macro-F1.
+    """Return the settings of the largest coverage at such a precision.
 
+    Without a precision those of the largest macro-F1.
     The rule stays the model's own. On ties the largest coverage, then the smallest tau_other.
     Raises PublicationRefusedError when no combination reaches the precision, on 1 / (1 -
     min_precision) kept ads at least.
@@ -110,8 +109,10 @@ def _best_tau(
 
 
 def ads_needed(min_precision: float | None) -> int:
-    """Return how many ads must be kept: among fewer, no mistake is mere chance and one breaks the
-    promise."""
+    """Return how many ads must be kept.
+
+    Among fewer, a precision without a mistake is mere chance and one mistake breaks the promise.
+    """
     return 1 if min_precision is None else math.ceil(round(1 / (1 - min_precision), 6))
 
 
@@ -138,8 +139,10 @@ def measure(model: FittedModel, ads: Outputs, ood: Outputs | None) -> Measures:
 
 
 def _candidates(model: FittedModel) -> Iterator[DecisionSettings]:
-    """Yield every strength of the rule with every gate; where nothing is flagged the strength says
-    nothing."""
+    """Yield every strength of the rule with every confidence gate.
+
+    Where nothing is flagged the strength says nothing.
+    """
     decision = model.decision
     yield decision
     strengths = [
@@ -186,8 +189,7 @@ def _curves(
     ood: Decisions | None,
     taus_T: np.ndarray,
 ) -> _Curves:
-    """Count, for every tau_other at once, what is kept under these settings and what of it is
-    right."""
+    """Count, for every tau_other at once, what is kept and what of it is right."""
     num_classes, num_ads = len(model.labels), len(labels_N)
     in_domain_N = ~_is_ood(model, settings, ads)
     kept_TC = _kept(ads, in_domain_N, taus_T, num_classes)
@@ -221,8 +223,7 @@ def _is_ood(model: FittedModel, settings: DecisionSettings, decisions: Decisions
 def _kept(
     decisions: Decisions, mask_N: np.ndarray, taus_T: np.ndarray, num_classes: int
 ) -> np.ndarray:
-    """Count the masked ads with confidence >= tau by predicted class: int64 (T, C). taus_T
-    ascend."""
+    """Count the masked ads with confidence >= tau by class: int64 (T, C); taus_T ascend."""
     # taus that the ad passes: the first so many
     passed_N = np.searchsorted(taus_T, decisions.confidence_N[mask_N], side="right")
     cells = passed_N * num_classes + decisions.predicted_N[mask_N]

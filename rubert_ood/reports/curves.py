@@ -82,8 +82,10 @@ def histograms(sets: Mapping[str, np.ndarray]) -> Histograms:
 
 
 def thinned(x: np.ndarray, y: np.ndarray) -> Points:
-    """Keep about CURVE_POINTS points, evenly spaced along the curve: by index, a steep stretch
-    would get none."""
+    """Keep about CURVE_POINTS points, evenly spaced along the curve.
+
+    By index, a steep stretch would get none.
+    """
     length = np.r_[0.0, np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))]
     rows = np.unique(np.searchsorted(length, np.linspace(0, length[-1], CURVE_POINTS)))
     return [[float(x[row]), float(y[row])] for row in rows]

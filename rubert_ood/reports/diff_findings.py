@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from rubert_ood.comparing.document import DiffDocument, Texts, Transition
-from rubert_ood.reports.finding import Finding
+from rubert_ood.reports.evaluation import Finding
 
 SMALL_CHURN = 0.05
 LARGE_SHARE = 0.01

@@ -183,8 +183,10 @@ def _confusions(
 def _slices(
     traits: Mapping[str, Sequence[str]], decisions: Decisions, correct_N: np.ndarray
 ) -> list[Slice]:
-    """Measure each slice of the test ads, by trait, the largest first; a trait that all share says
-    nothing."""
+    """Measure each slice of the test ads, by trait, the largest first.
+
+    A trait that all share says nothing.
+    """
     slices = []
     for trait, values in traits.items():
         values_N = np.array(values, dtype=object)

@@ -10,7 +10,6 @@ from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, model_seri
 from rubert_ood.ood.comparison import DetectorResult, RuleResult
 from rubert_ood.ood.metrics import ClassMetrics, ConfusionPair, ReliabilityBin
 from rubert_ood.reports.curves import ClassCurves, Histograms, Points, RiskCoverage
-from rubert_ood.reports.finding import Finding
 from rubert_ood.runs.record import Record
 from rubert_ood.settings import DecisionSettings
 from rubert_ood.training.baseline import Baseline
@@ -70,6 +69,15 @@ class Headline(Record):
     far_rate: float
     ood_rate: float
     other_rate: float
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of a verdict."""
+
+    ok: bool
+    """False: it calls for attention."""
+    text: str
 
 
 @dataclass(frozen=True)

@@ -66,8 +66,10 @@ def risk_coverage(points: Sequence[Sequence[float]]) -> str:
 
 
 def reliability(before: Sequence[ReliabilityBin], after: Sequence[ReliabilityBin]) -> str:
-    """Draw accuracy against confidence, with and without the temperature; the area of a dot is its
-    share of the ads."""
+    """Draw accuracy against confidence, with and without the temperature.
+
+    The area of a dot is its share of the ads.
+    """
 
     def draw(axes: Axes) -> None:
         for name, bins, colour in (("T = 1", before, COLOURS[1]), ("fitted T", after, COLOURS[0])):
@@ -87,8 +89,7 @@ def reliability(before: Sequence[ReliabilityBin], after: Sequence[ReliabilityBin
 
 
 def d2_histograms(histograms: Histograms, limit: float) -> str:
-    """Draw one ridge per set on a shared log axis of d2, with the distance above which an ad may be
-    flagged."""
+    """Draw one ridge per set on a shared log axis of d2, and the limit above which an ad is far."""
     edges, sets = histograms.edges, histograms.counts
 
     def draw(axes: Axes) -> None:
@@ -165,8 +166,10 @@ def confidence(counts: Sequence[int], before: Sequence[int] | None = None) -> st
 def lengths(
     edges: Sequence[int], counts: Sequence[int], before: Sequence[int] | None = None
 ) -> str:
-    """Draw the histogram of tokens per ad, one bar per bin; edges: lower ends of the bins, the last
-    without end."""
+    """Draw the histogram of tokens per ad, one bar per bin.
+
+    edges: lower ends of the bins, the last without end.
+    """
     used = [i for i, both in enumerate(zip(counts, before or counts, strict=True)) if any(both)]
     bins = slice(used[0], used[-1] + 1)
     names = [f"{edge:,}" for edge in edges[bins]]
@@ -219,8 +222,7 @@ def throughput(edges_s: Sequence[float], ads_per_s: Sequence[float]) -> str:
 
 
 def transition_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
-    """Draw how many ads went from each label (rows) to each other one (columns), in a stronger
-    colour for more."""
+    """Draw how many ads went from each label (rows) to each other one (columns)."""
     size = len(labels)
     names = [
         label if len(label) <= NAME_CHARACTERS else f"{label[: NAME_CHARACTERS - 1]}…"

@@ -1,5 +1,4 @@
-"""Render the reports: one self-contained HTML file each, that opens offline and asks nothing of the
-network."""
+"""Render the reports: HTML files that open offline and ask nothing of the network."""
 
 import base64
 import hashlib
@@ -49,8 +48,7 @@ def _environment() -> Environment:
 
 
 def _plain(value: Any) -> Any:
-    """Let nothing on a page act, nor stop its encoding: bidi controls, lone surrogates of file
-    names."""
+    """Let nothing on a page act, nor stop its encoding: bidi controls, lone surrogates."""
     return (
         printable_lines(value)
         if isinstance(value, str) and not isinstance(value, Markup)

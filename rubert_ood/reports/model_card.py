@@ -7,8 +7,7 @@ from rubert_ood.reports.evaluation import Context, Evaluation
 
 
 def model_card(evaluation: Evaluation) -> str:
-    """Write the card from the evaluation; names in it, of classes for one, are shown as they are,
-    never as markup."""
+    """Write the card from the evaluation; names in it are shown as they are, never as markup."""
     context, headline = evaluation.context, evaluation.headline
     head = {
         "language": "ru",

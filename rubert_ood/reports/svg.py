@@ -1,5 +1,7 @@
-"""Figures as SVG that read on white and on black paper: no background, ink that follows the colour
-scheme."""
+"""Figures as SVG that read on white and on black paper.
+
+They have no background, and ink that follows the colour scheme.
+"""
 
 import io
 from collections.abc import Callable

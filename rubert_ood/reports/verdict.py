@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from rubert_ood.ood.comparison import DetectorResult
 from rubert_ood.ood.metrics import ClassMetrics, OodMetrics
-from rubert_ood.reports.evaluation import Evaluation, HardCase, Headline, OodKind
-from rubert_ood.reports.finding import Finding
+from rubert_ood.reports.evaluation import Evaluation, Finding, HardCase, Headline, OodKind
 from rubert_ood.settings import DecisionSettings
 from rubert_ood.training.baseline import Baseline
 
@@ -135,8 +134,7 @@ def _ood_texts(kinds: Sequence[OodKind]) -> Finding:
 
 
 def _better_detectors(detectors: Sequence[DetectorResult]) -> Finding:
-    """Name the kinds that some other detector keeps apart clearly better than the one that
-    decides."""
+    """Name the kinds that another detector keeps apart clearly better than the one that decides."""
     ours, *others = detectors
     better = []
     for kind, metrics in measured_kinds(ours).items():
@@ -152,8 +150,7 @@ def _better_detectors(detectors: Sequence[DetectorResult]) -> Finding:
 
 
 def measured_kinds(result: DetectorResult) -> dict[str, OodMetrics]:
-    """Return what a detector was measured on, by kind; classes that are left out are a kind as
-    well."""
+    """Return what a detector was measured on, by kind; classes left out are a kind as well."""
     kinds: dict[str, OodMetrics] = dict(result.kinds)
     if result.left_out:
         kinds[LEFT_OUT] = result.left_out

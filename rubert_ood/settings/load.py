@@ -31,13 +31,13 @@ def load_settings(model: type[Settings], arguments: list[str], *, program: str) 
 
     Raises SettingsError with one line per wrong setting; `--help` prints every setting and exits.
     """
-    arguments = moved_flags(model, arguments)
-    configured = type(model.__name__, (model,), {"__doc__": model.__doc__}, cli_prog_name=program)
+    configured = _of_program(model, program)
     source = WholeTexts(configured)
     source.root_parser.usage = f"%(prog)s [--SETTING VALUE ...]{_positional(model)}"
     source.root_parser.error = functools.partial(refuse, source.root_parser)
     try:
-        loaded: Settings = CliApp.run(configured, cli_args=arguments, cli_settings_source=source)
+        flags = moved_flags(model, arguments)
+        loaded: Settings = CliApp.run(configured, cli_args=flags, cli_settings_source=source)
     except ValidationError as error:
         problems = [
             problem for problem in error.errors() if problem["type"] != "default_factory_not_called"
@@ -47,6 +47,12 @@ def load_settings(model: type[Settings], arguments: list[str], *, program: str) 
         raise SettingsError(printable(str(error))) from error
     _warn_of_unknown_variables()
     return loaded
+
+
+@functools.cache
+def _of_program(model: type[Settings], program: str) -> type[Settings]:
+    """Derive the model that names the program in its help."""
+    return type(model.__name__, (model,), {"__doc__": model.__doc__}, cli_prog_name=program)
 
 
 def _positional(model: type[JobSettings]) -> str:
@@ -78,7 +84,7 @@ def setting_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def _hint(name: str, model: type[BaseModel]) -> str:
-    """Name the setting that was probably meant: the same name elsewhere, or a similar one."""
+    """Name the setting that is most like it: the same name elsewhere, or a similar one."""
     names = list(setting_names(model))
     group, _, last = name.rpartition(".")
     elsewhere = [known for known in names if known.rpartition(".")[2] == last]

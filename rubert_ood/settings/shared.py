@@ -84,10 +84,11 @@ class ComputeSettings(Group):
     use_gpu: bool = False
     """Run the model on GPU."""
     precision: Precision | None = None
-    """Numbers to compute in: those that the bundle was fitted in, others are refused. Default: the
+    """Numeric precision: that in which the bundle was fitted, others are refused. Default: the
     bundle's."""
     token_budget: int | None = Field(None, gt=0)
-    """Tokens per forward pass, padding included. Default: 4,096."""
+    """Tokens per forward pass, padding included. Default: 65,536 on GPU, 2,048 on CPU, where each
+    thread has a batch of its own."""
 
 
 class ScoringComputeSettings(ComputeSettings):
@@ -95,9 +96,6 @@ class ScoringComputeSettings(ComputeSettings):
 
     num_workers: int | None = Field(None, gt=0)
     """Actors that hold the model. Default: one per GPU, without GPUs one per node."""
-    token_budget: int | None = Field(None, gt=0)
-    """Tokens per forward pass, padding included. Default: 65,536 on GPU, 2,048 on CPU, where each
-    thread has a batch of its own."""
 
 
 class FeatureComputeSettings(ComputeSettings):
@@ -105,12 +103,14 @@ class FeatureComputeSettings(ComputeSettings):
 
     num_workers: int = Field(1, gt=0)
     """Actors that hold the model."""
+    token_budget: int | None = Field(None, gt=0)
+    """Tokens per forward pass, padding included. Default: 4,096."""
     cpus_per_worker: float = Field(1, gt=0)
     """Logical CPUs, and torch threads, of each worker."""
 
 
 class DecisionSettings(Group):
-    """When an ad is out of domain, and when a label is trusted. Kept in the bundle."""
+    """When an ad is out of domain, and when a class is trusted. Kept in the bundle."""
 
     rule: Literal["notebook", "conformal"] = "notebook"
     """notebook: far is d2 > alpha * threshold and z > z_thr, with whatever false-alarm rate that
@@ -121,11 +121,11 @@ class DecisionSettings(Group):
     z_thr: float = 4.0
     """Standard deviations above the mean d2 of the calibration rows; notebook rule."""
     conformal_alpha: float = Field(0.01, gt=0, lt=1)
-    """Share of ordinary ads that may be taken for far, before the confidence gate; conformal
+    """Share of in-domain ads that may be taken for far, before the confidence gate; conformal
     rule."""
     ood_conf_gate: float = Field(0.75, ge=0, le=1.01)
-    """An ad classified with at least this confidence is never OOD, whatever the rule; above 1 every
-    far ad is."""
+    """The confidence gate: an ad classified with at least this confidence is never OOD, whatever
+    the rule; above 1 every far ad is."""
     tau_other: float = Field(0.35, ge=0, le=1)
     """Below this confidence the label is Other."""
     top_k: int = Field(5, gt=0)
@@ -138,7 +138,7 @@ class EvaluationSettings(Group):
     hard_cases_uri: str | None = None
     """Table with columns text, label: hand-written ads and the label that you expect."""
     ood_uri: str | None = None
-    """Table with columns text, kind: texts that are no ads of your taxonomy."""
+    """Table with columns text, kind: out-of-domain texts, by kind."""
     baseline: bool = True
     """Train TF-IDF + LinearSVC on the same split and print it beside the model."""
 
@@ -147,12 +147,11 @@ class GateSettings(Group):
     """What a run must satisfy to be published."""
 
     max_error_rate: float = Field(0.01, ge=0, le=1)
-    """Rows that were rejected, or lie in shards that were set aside, over all planned rows."""
+    """Rows that were rejected, or lie in quarantined shards, over all planned rows."""
     max_quarantined_share: float = Field(0.01, ge=0, le=1)
-    """Bytes of the input files that were set aside over the bytes of all input files."""
+    """Bytes of the quarantined input files over the bytes of all input files."""
     max_duplicate_rate: float = Field(0.01, ge=0, le=1)
-    """Ads whose id another ad has as well, over scored ads, counting each id once less than it
-    occurs."""
+    """Duplicate ids, each counted once less than it occurs, over scored ads."""
     max_ood_rate: float = Field(0.2, ge=0, le=1)
     """OOD ads over scored ads."""
     max_other_rate: float = Field(0.5, ge=0, le=1)

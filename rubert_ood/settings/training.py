@@ -92,9 +92,9 @@ class TrainingComputeSettings(FeatureComputeSettings):
     use_gpu: bool = False
     """One GPU per worker with NCCL and bf16 autocast; otherwise gloo on CPU in fp32."""
     precision: Precision | None = None
-    """Numbers that scoring computes in; T, statistics and thresholds are fitted in them. Default:
-    bf16 with use_gpu, else fp32. int8 (CPU) is faster, and the bundle is refused if it answers
-    otherwise than fp32."""
+    """Numeric precision of scoring, in which T, statistics and thresholds are fitted. Default: bf16
+    with use_gpu, else fp32. int8 (CPU) is faster, and the bundle is refused if it answers otherwise
+    than fp32."""
     max_failures: int = Field(3, ge=0)
     """Restarts of the worker group, each from the newest checkpoint."""
 
@@ -184,7 +184,7 @@ class TuneSettings(ExecutorSettings):
     version: str | None = Field(None, pattern=PLAIN_NAME)
     """Name of the new bundle. Default: UTC time of the start."""
     min_precision: float | None = Field(None, gt=0, lt=1)
-    """Keep as many ads as possible with at least this share of right labels among the kept.
+    """Keep as many ads as possible with at least this share of right classes among the kept.
     Default: the largest macro-F1 instead, Other being a class where evaluation.ood_uri is given."""
     rule: Literal["notebook", "conformal"] | None = None
     """OOD rule of the new bundle. Default: that of the old one."""
@@ -200,7 +200,7 @@ class SubheadColumnSettings(ColumnSettings):
     """Names of the columns in the ads table."""
 
     subcategory: str = "subcategory"
-    """Finer class inside the category; ads without one are left out."""
+    """Finer label inside the category; ads without one are left out."""
 
 
 class SubheadsSettings(ExecutorSettings):

@@ -35,8 +35,7 @@ class Features(Protocol):
     """Outputs of several parts, wherever they lie."""
 
     def gather(self, max_rows: Mapping[str, int] | None = None) -> dict[str, Outputs]:
-        """Return every part, in the order given; of the parts in max_rows a seeded sample of so
-        many."""
+        """Return every part in order; of the parts in max_rows a seeded sample of so many."""
 
     def sum_up(self, name: str, summarise: Callable[[np.ndarray, np.ndarray], Sums]) -> Sums:
         """Add up what `summarise` makes of CLS (n, H) and labels (n,) of each batch of a part."""

@@ -56,11 +56,10 @@ class TrainedModel:
 def fine_tune(
     dataset: Dataset, settings: TrainSettings, *, run_name: str, work_dir: str
 ) -> TrainedModel:
-    """Train on the workers and copy the best checkpoint into work_dir. The same run_name resumes a
-    stopped run.
+    """Train on the workers and copy the best checkpoint into work_dir.
 
-    The dataset has passed `check_training`. Raises PartialRunError only for what another attempt
-    may not meet.
+    The same run_name resumes a stopped run. The dataset has passed `check_training`. Raises
+    PartialRunError only for what another attempt may not meet.
     """
     _claim_run(dataset, settings, run_name)
     warn_of_waiting(settings.compute)
@@ -124,8 +123,7 @@ def _scaling(compute: TrainingComputeSettings) -> ray.train.ScalingConfig:
 
 
 def _claim_run(dataset: Dataset, settings: TrainSettings, run_name: str) -> None:
-    """Note what this run trains on; a run of that name with other data or settings is refused, not
-    resumed."""
+    """Note what this run trains on; one of that name with other data or settings is refused."""
     data = hashlib.sha256()
     for part in (dataset.train, dataset.valid):
         data.update(json.dumps([part.texts, part.labels_N.tolist()]).encode())
@@ -149,8 +147,10 @@ def _claim_run(dataset: Dataset, settings: TrainSettings, run_name: str) -> None
 
 
 def _failure(run_name: str, error: ray.train.TrainingFailedError) -> RubertOodError:
-    """Make the error of the job from those of its workers: one that would come again does not say
-    `go on`."""
+    """Make the error of the job from those of its workers.
+
+    One that would come again does not say `go on`.
+    """
     failures = getattr(error, "worker_failures", None) or {0: error}
     causes = [getattr(failure, "_base_exc", failure) for failure in failures.values()]
     for cause in causes:  # one worker's own failure breaks the connections of the others
@@ -178,8 +178,10 @@ def _line(cause: BaseException) -> str:
 def _token_dataset(
     ads: LabelledAds, tokenizer: Any, settings: TrainSettings, *, shuffle: bool
 ) -> ray.data.Dataset:
-    """Tokenize once. Rows are filled up to a multiple of the workers, so that equal shards lose
-    none."""
+    """Tokenize once.
+
+    Rows are filled up to a multiple of the workers, so that equal shards lose none.
+    """
     ids = tokenize(tokenizer, ads.texts, settings.text.max_length)
     table = pa.table({"ids": ids, "label": ads.labels_N})
     if shuffle:
@@ -213,8 +215,10 @@ def _best_checkpoint(result: Any, output_uri: str, work_dir: str) -> TrainedMode
 
 
 class _Trainer(ray.train.torch.TorchTrainer):
-    """Leaves Ctrl-C to us: Ray Train would answer the second one with nothing, and the third with
-    exit code 0."""
+    """Leaves Ctrl-C to us.
+
+    Ray Train would answer the second one with nothing, and the third with exit code 0.
+    """
 
     def _register_sigint_handler(self, controller: Any) -> None:
         pass

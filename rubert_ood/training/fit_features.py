@@ -29,8 +29,10 @@ def fitting_parts(dataset: Dataset) -> dict[str, LabelledAds]:
 
 
 def fit_statistics(features: Features, labels: list[str]) -> MahalanobisStatistics:
-    """Fit the Mahalanobis statistics on the part `train`, in two passes; the driver holds O(C*H +
-    H^2) numbers."""
+    """Fit the Mahalanobis statistics on the part `train`, in two passes.
+
+    The driver holds O(C*H + H^2) numbers.
+    """
     sums = features.sum_up("train", partial(ClassSums.of, num_classes=len(labels)))
     means_CH = sums.means()
     few = [labels[number] for number in np.flatnonzero(sums.counts_C < FEW_ADS)]
@@ -53,8 +55,7 @@ def fit_features(
     settings: FitSettings,
     decision: DecisionSettings,
 ) -> FittedModel:
-    """Fit everything: statistics on train, T and thresholds on `calibration`, or on `valid` where
-    there is none."""
+    """Fit everything: statistics on train, T and thresholds on `calibration`, else `valid`."""
     rows: CalibratedOn = "calibration" if "calibration" in outputs else "valid"
     return fit(
         fit_statistics(features, labels),

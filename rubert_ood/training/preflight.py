@@ -1,5 +1,4 @@
-"""What would fail in every attempt to train is found before one begins, in seconds instead of after
-hours.
+"""What would fail in every attempt to train is found before one begins, in seconds.
 
 Shapes: N texts, L tokens, C classes, H hidden.
 """
@@ -108,8 +107,7 @@ def warn_of_waiting(compute: TrainingComputeSettings) -> None:
 
 
 def precision_of_workers(compute: TrainingComputeSettings) -> Precision:
-    """Ask a worker's node whether it has the GPU and the numbers that are wanted; None is the best
-    that it has.
+    """Ask a worker's node for the GPU and the numbers that are wanted; None is the best it has.
 
     Raises SettingsError. Waits, as training would, until the cluster has such a node.
     """
@@ -128,8 +126,10 @@ def precision_of_workers(compute: TrainingComputeSettings) -> Precision:
 
 
 def _precision_here(wanted: Precision | None) -> tuple[Precision, str]:
-    """Return the precision, and what forbids it: an exception would lose its class on the way
-    through Ray."""
+    """Return the precision, and what forbids it.
+
+    An exception would lose its class on the way through Ray.
+    """
     try:
         return choose_device(True, wanted).precision, ""
     except SettingsError as error:

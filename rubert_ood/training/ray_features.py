@@ -121,7 +121,7 @@ class RayFeatures:
         return columns
 
     def sum_up(self, name: str, summarise: Callable[[np.ndarray, np.ndarray], Sums]) -> Sums:
-        """Summarise on the compute."""
+        """Summarise on the workers."""
         span = self.spans[name]
 
         def partial_sum(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,5 +1,7 @@
-"""Compare two runs ad by ad, or two bundles on the same ads: how many labels changed, which, and of
-which ads."""
+"""Compare two runs ad by ad, or two bundles on the same ads.
+
+How many labels changed, which, and of which ads.
+"""
 
 import logging
 import sys
@@ -47,8 +49,10 @@ def diff(settings: DiffSettings) -> DiffDocument:
 
 
 def _recognised(uri: str) -> tuple[str, bool]:
-    """Return the run folder or the bundle that a URI means, and whether it is a run; InputError
-    when it is neither."""
+    """Return the run folder or the bundle that a URI means, and whether it is a run.
+
+    InputError when it is neither.
+    """
     uri = storage.absolute(uri.rstrip("/"))
     if storage.exists(manifest_uri(uri)):
         return uri, True
@@ -64,8 +68,7 @@ def _recognised(uri: str) -> tuple[str, bool]:
 
 
 def _compare_bundles(a_uri: str, b_uri: str, settings: DiffSettings) -> DiffDocument:
-    """Score the same ads with both bundles, then compare the runs, and what the bundles say of
-    themselves."""
+    """Score the same ads with both bundles; compare the runs and the evaluations."""
     evaluations = []
     for name, uri in (("A", a_uri), ("B", b_uri)):
         bundle = load_bundle(uri)

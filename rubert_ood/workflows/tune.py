@@ -90,8 +90,10 @@ def _tune(
     settings: TuneSettings,
     decision: DecisionSettings,
 ) -> tuple[FittedModel, Tuning]:
-    """Fit T and thresholds on one half, choose on the other; the statistics stay those of the
-    training."""
+    """Fit T and thresholds on one half, choose on the other.
+
+    The statistics stay those of the training.
+    """
     fitted = fit(
         bundle.fitted.statistics,
         outputs["calibration"],

@@ -32,7 +32,6 @@ from rubert_ood.workflows.diff import diff
 from rubert_ood.workflows.rollback import rollback
 from rubert_ood.workflows.score import score
 from tests.conftest import read_parts, write_parquet
-from tests.unit.comparing.runs import random_run
 
 NUM_ADS = 400
 WIDE_OPEN = GateSettings(
@@ -165,19 +164,6 @@ def test_counts_are_those_of_a_merge(two_runs, tmp_path, monkeypatch, rows):
     )
     assert DiffDocument.model_validate_json((tmp_path / "diff.json").read_bytes()) == found
     assert "changed their label" in (tmp_path / "diff.html").read_text()
-
-
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_ray_and_this_process_count_the_same_on_random_runs(tmp_path, monkeypatch, seed):
-    monkeypatch.setattr(whole_run, "PARTITION_ROWS", 37)
-    monkeypatch.setattr(ray_shuffle, "READ_ROWS", 90)
-    runs = [random_run(tmp_path / name, seed=2 * seed + n) for n, name in enumerate("ab")]
-    here, on_ray = compare(*runs, executor="local"), compare(*runs, executor="ray")
-    for name in ("mean_a", "mean_b"):
-        expected = pytest.approx(getattr(here.confidence, name), rel=1e-12)
-        assert getattr(on_ray.confidence, name) == expected
-    assert here.model_copy(update={"confidence": on_ray.confidence}) == on_ray
-    assert on_ray.changed > 0
 
 
 def test_ray_and_this_process_count_the_same_on_scored_runs(two_runs):

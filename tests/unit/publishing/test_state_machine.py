@@ -29,6 +29,9 @@ from hypothesis.stateful import (
 )
 
 from rubert_ood import clock, storage
+from rubert_ood.comparing.counts import ROW_SCHEMA, count_partition
+from rubert_ood.comparing.document import Side
+from rubert_ood.comparing.summary import summary
 from rubert_ood.errors import PartialRunError, RubertOodError
 from rubert_ood.reports import run_page
 from rubert_ood.runs import receipts as ledger
@@ -53,6 +56,19 @@ from rubert_ood.workflows import score as workflow
 from rubert_ood.workflows.publish import publish
 from rubert_ood.workflows.rollback import rollback
 from tests.unit.publishing.actors import FAULTS, Fault, Memory, Process, go_on, kill, running
+
+SIDE = Side(
+    rows=0,
+    run_uri="",
+    run_id="r",
+    run_date="2026-11-24",
+    bundle=BundleName(fingerprint=""),
+    outcome="complete",
+)
+NO_CHANGE = summary(SIDE, SIDE, count_partition(ROW_SCHEMA.empty_table())).model_copy(
+    update={"churn_rate": 0.0}
+)
+"""A comparison that the gate of a backfill accepts."""
 
 OUT = "/memory/out"
 DAY = date(2026, 11, 24)
@@ -202,9 +218,7 @@ class Publication(RuleBasedStateMachine):
             "find_duplicates",
             lambda ids, uris: Duplicates(ids=0, rows=0 * len(list(ids))),
         )
-        patch(
-            backfill_workflow, "compare_runs", lambda a, b: {"churn_rate": 0.0, "ads": {"both": 0}}
-        )
+        patch(backfill_workflow, "compare_runs", lambda a, b, executor: NO_CHANGE)
         patch(backfill_workflow, "write_diff", lambda *_: None)
 
     def _score_shards(

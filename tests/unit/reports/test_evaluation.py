@@ -13,7 +13,6 @@ from sklearn import metrics
 
 from rubert_ood import storage
 from rubert_ood.ads.dataset import LabelledAds
-from rubert_ood.ads.extra_texts import ExtraTexts
 from rubert_ood.ood.decision import Thresholds
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
@@ -327,18 +326,6 @@ def test_a_number_that_is_not_finite_never_reaches_a_report(measured):
     headline = dict(measured.headline) | {"accuracy": float("nan")}
     with pytest.raises(ValidationError, match="finite"):
         Headline(**headline)
-
-
-def test_material_sorts_the_outputs_of_a_job(splits, ood):
-    outputs = {"ood/talk": ood["talk"], "hard_cases": ood["news"], "ood/news": ood["news"]}
-    extra = ExtraTexts([("текст", "Книги")], {})
-    ads = LabelledAds(["x"] * 200, splits["test"].labels_N)
-    material = Material.of({**splits, **outputs}, extra=extra, test_ads=ads)
-    assert list(material.splits) == ["train", "valid", "test"]
-    assert list(material.ood) == ["news", "talk"]
-    assert material.hard_cases == [("текст", "Книги")]
-    assert material.hard_case_outputs is ood["news"]
-    assert material.test is splits["test"]
 
 
 def test_test_split_alone_is_enough(model, splits, texts):

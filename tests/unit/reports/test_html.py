@@ -11,8 +11,7 @@ import pytest
 from rubert_ood.ads.dataset import LabelledAds
 from rubert_ood.ood.reference import Reference
 from rubert_ood.reports.evaluate import Material, evaluate
-from rubert_ood.reports.evaluation import Context, Evaluation
-from rubert_ood.reports.finding import Finding
+from rubert_ood.reports.evaluation import Context, Evaluation, Finding
 from rubert_ood.reports.html import evaluation_html
 from rubert_ood.training.baseline import Baseline
 

@@ -4,8 +4,7 @@ import pytest
 import yaml
 
 from rubert_ood.plain import printable
-from rubert_ood.reports.evaluation import Context, Evaluation, Headline
-from rubert_ood.reports.finding import Finding
+from rubert_ood.reports.evaluation import Context, Evaluation, Finding, Headline
 from rubert_ood.reports.model_card import model_card
 
 HOSTILE = (

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from sklearn.covariance import LedoitWolf
 
 from rubert_ood.ads.dataset import LabelledAds
 from rubert_ood.classifier import windows
@@ -11,7 +10,6 @@ from rubert_ood.errors import BundleError
 from rubert_ood.settings import FeatureComputeSettings, TextSettings
 from rubert_ood.training import features as module
 from rubert_ood.training.features import Reader, bundle_outputs, compute_features
-from rubert_ood.training.fit_features import fit_statistics
 from tests.unit.conftest import LABELS, MAX_LENGTH
 
 
@@ -49,20 +47,6 @@ def test_features_come_in_order_each_row_once(small_checkpoint, ad_texts, one_by
     chosen = [rows_of[row.tobytes()] for row in sample["train"].cls_NH]
     assert chosen == sorted(chosen)
     assert len(features.gather({"train": 0})["train"]) == 0
-
-
-def test_statistics_from_sums_of_batches_are_those_of_all_rows_at_once(
-    small_checkpoint, ad_texts, monkeypatch
-):
-    monkeypatch.setattr(module, "SUM_ADS", 64)
-    features = _compute(_parts(ad_texts[:400]), small_checkpoint)
-    statistics = fit_statistics(features, LABELS)
-    train = features.gather()["train"]
-    x_NH = train.cls_NH.astype(np.float64)
-    means_CH = np.stack([x_NH[train.labels_N == c].mean(0) for c in range(len(LABELS))])
-    estimate = LedoitWolf().fit(x_NH - means_CH[train.labels_N])
-    np.testing.assert_allclose(statistics.means_CH, means_CH, rtol=1e-9, atol=1e-12)
-    assert statistics.shrinkage == pytest.approx(estimate.shrinkage_, rel=1e-8)
 
 
 def test_long_texts_are_pooled_over_their_windows(small_checkpoint, ad_texts):
