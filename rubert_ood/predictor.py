@@ -52,7 +52,8 @@ def load(uri: str, *, use_gpu: bool = False) -> "Model":
 
 
 class Model:
-    """A bundle and its network. Threads may share it."""
+    """A bundle and its network. Threads may share it; the last bits then depend on who shares the
+    cores."""
 
     def __init__(
         self, bundle: Bundle, *, use_gpu: bool = False, token_budget: int | None = None

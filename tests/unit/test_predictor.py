@@ -245,12 +245,17 @@ def test_load_reads_no_network_until_it_is_needed_and_then_once(bundle, monkeypa
 
 
 def test_load_from_several_threads_at_once_gives_models_that_agree(bundle, table):
-    """transformers breaks down where two threads load at once."""
+    """transformers breaks down where two threads load at once. Torch has one setting of threads for
+    all, so the last bits may differ."""
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(4) as pool:
         rows = list(pool.map(lambda _: load(bundle.uri).predict(table), range(4)))
-    assert all(other.equals(rows[0]) for other in rows[1:])
+    for other in rows[1:]:
+        for name in ("label", "topk_labels", "is_ood", "status", "text_key"):
+            assert other[name].equals(rows[0][name]), name
+        for name in SCORES:
+            np.testing.assert_allclose(other[name].to_numpy(), rows[0][name].to_numpy(), rtol=1e-4)
 
 
 def test_load_of_a_damaged_bundle_names_the_file(bundle, tmp_path):
