@@ -1,9 +1,7 @@
 import os
 import re
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,21 +14,9 @@ from rubert_ood.settings import VerifySettings
 
 SURFACE = Path(__file__).parent / "cli_surface.txt"
 UPDATE = os.environ.get("RUBERT_OOD_UPDATE") == "1"
-PROGRAM = Path(sys.executable).parent / "rubert-ood"
 VERBS = [
     *("backfill", "demo", "diff", "evaluate", "plan", "predict", "publish"),
     *("rollback", "score", "subheads", "train", "tune", "verify"),
-]
-HEAVY = [
-    "torch",
-    "ray",
-    "transformers",
-    "tokenizers",
-    "pandas",
-    "pyarrow",
-    "sklearn",
-    "scipy",
-    "matplotlib",
 ]
 SCORE = ["--input_uri", "in", "--bundle_uri", "b", "--output_uri", "out"]
 
@@ -142,27 +128,6 @@ def test_help_of_a_verb_begins_with_a_short_usage_and_what_it_does(run) -> None:
     assert run("verify", "--help")[1].startswith(
         "usage: rubert-ood verify [--SETTING VALUE ...]\n\n"
     )
-
-
-@pytest.mark.parametrize(
-    "arguments", [["--help"], *([verb, "--help"] for verb in VERBS)], ids=" ".join
-)
-def test_help_starts_within_a_second(arguments: list[str]) -> None:
-    times = []
-    while len(times) < 3 and min(times, default=1.0) >= 1.0:
-        started = time.perf_counter()
-        result = subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, check=True)
-        times.append(time.perf_counter() - started)
-        assert result.stdout.startswith(
-            f"usage: rubert-ood {'' if len(arguments) == 1 else arguments[0]}"
-        )
-    assert min(times) < 1.0
-
-
-@pytest.mark.parametrize("module", ["rubert_ood", "rubert_ood.cli", "rubert_ood.ads.text"])
-def test_the_import_is_light(module: str) -> None:
-    code = f"import sys, {module}; print([name for name in {HEAVY} if name in sys.modules])"
-    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
 
 
 # errors
@@ -369,50 +334,6 @@ def test_a_wrong_verb_echoes_neither_controls_nor_credentials(run, arguments: li
     code, _, lines = run(*arguments)
     assert code == 2
     assert not [line for line in lines if "\x1b" in line or "SECRET" in line]
-
-
-def program(*arguments: str, shell: str = "", **env: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as it is installed, with redirections of the shell behind it."""
-    command = [
-        "sh",
-        "-c",
-        f'"$@" {shell}',
-        "sh",
-        sys.executable,
-        "-m",
-        "rubert_ood.cli",
-        *arguments,
-    ]
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=60, env={**os.environ, **env}
-    )
-
-
-@pytest.mark.parametrize("shell", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", "> /dev/full"])
-def test_closed_streams_leave_no_trace(shell: str) -> None:
-    result = program("verify", "--run_uri", "/absent/диван", shell=shell)
-    assert result.returncode == 3
-    assert result.stdout == ""
-    assert result.stderr == "" if "2>&-" in shell else result.stderr.count("\n") == 1
-
-
-def test_a_terminal_that_is_not_utf8_gets_one_line_all_the_same() -> None:
-    result = program("verify", "--run_uri", "/absent/диван", PYTHONIOENCODING="ascii")
-    assert result.returncode == 3
-    assert r"/absent/\u0434\u0438" in result.stderr
-
-
-def test_help_into_a_pipe_that_closes_leaves_no_trace() -> None:
-    assert program("train", "--help", shell="| head -n 1").stderr == ""
-
-
-def test_a_job_on_ray_has_the_exit_codes_of_the_others() -> None:
-    """It runs in a process of its own."""
-    result = program("score", "--input_uri", "x")
-    assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.startswith("error: bundle_uri: missing; give --bundle_uri")
-    assert program("score", "--help").returncode == 0
-    assert program("score", "--nope").returncode == 2
 
 
 @pytest.mark.parametrize("verb", VERBS)

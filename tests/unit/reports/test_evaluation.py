@@ -1,8 +1,6 @@
 """Every number of the evaluation against scikit-learn, scipy or a plain loop."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -428,11 +426,3 @@ def test_verdict_names_what_is_wrong(spoil, finding, says):
     findings = verdict(evaluation)
     assert [number for number, item in enumerate(findings) if not item["ok"]] == [finding]
     assert says in findings[finding]["text"]
-
-
-def test_import_needs_neither_torch_nor_ray():
-    code = (
-        "import sys, rubert_ood.reports.evaluation, rubert_ood.reports.html; print({'torch', 'ray'}"
-        " & set(sys.modules))"
-    )
-    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"

@@ -19,7 +19,7 @@ from rubert_ood.scoring.planning import make_plan
 from rubert_ood.scoring.scorer import Scorer
 from rubert_ood.scoring.write import write
 from rubert_ood.settings import ScoreSettings
-from tests.unit.conftest import LABELS, MAX_LENGTH
+from tests.small_model import LABELS, MAX_LENGTH
 
 
 @pytest.fixture(scope="module")

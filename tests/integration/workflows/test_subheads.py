@@ -25,8 +25,8 @@ from rubert_ood.settings import PredictSettings, ScoreSettings, SubheadsSettings
 from rubert_ood.training import features as bundles
 from rubert_ood.workflows import subheads as workflow
 from rubert_ood.workflows.predict import predict, predict_texts
-from tests.unit.conftest import LABELS, MAX_LENGTH
-from tests.unit.workflows.conftest import InThisProcess
+from tests.integration.workflows.conftest import InThisProcess
+from tests.small_model import LABELS, MAX_LENGTH
 
 SUBS = {"Мебель": ["Диваны", "Столы", "Шкафы"], "Одежда": ["Обувь", "Платья"]}
 

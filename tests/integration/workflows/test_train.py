@@ -19,8 +19,8 @@ from rubert_ood.settings import (
 )
 from rubert_ood.training.fine_tune import TrainedModel
 from rubert_ood.workflows import train as workflow
-from tests.unit.conftest import LABELS
-from tests.unit.workflows.conftest import InThisProcess
+from tests.integration.workflows.conftest import InThisProcess
+from tests.small_model import LABELS
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from rubert_ood.training import features as bundles
 from rubert_ood.workflows import tune as workflow
 from rubert_ood.workflows.predict import predict_texts
 from tests.conftest import write_parquet
-from tests.unit.conftest import LABELS, MAX_LENGTH
-from tests.unit.workflows.conftest import InThisProcess
+from tests.integration.workflows.conftest import InThisProcess
+from tests.small_model import LABELS, MAX_LENGTH
 
 
 @pytest.fixture(autouse=True)
