@@ -9,10 +9,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, settings
 
 from rubert_ood.settings import OptimiserSettings, SplitSettings, TrainSettings, WorkerSettings
 from rubert_ood.storage import put_bytes
 from rubert_ood.synthetic.catalogue import categories, generate_ads
+
+settings.register_profile("thorough", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", settings.get_profile("thorough"), max_examples=20)
+settings.load_profile("thorough")
+if "PYTEST_XDIST_WORKER" in os.environ:  # one process per core: more threads only wait
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 pytest_plugins = ["tests.small_model"]
 
@@ -51,6 +58,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def part_of(path: Path) -> str:
     """Return the folder of tests/ that a test file lies in."""
     return path.relative_to(TESTS).parts[0]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """No test cuts the power."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ def load_settings(model: type[Settings], arguments: list[str], *, program: str) 
 
     Raises SettingsError with one line per wrong setting; `--help` prints every setting and exits.
     """
-    configured = type(model.__name__, (model,), {"__doc__": model.__doc__}, cli_prog_name=program)
+    configured = _of_program(model, program)
     source = WholeTexts(configured)
     source.root_parser.usage = f"%(prog)s [--SETTING VALUE ...]{_positional(model)}"
     source.root_parser.error = functools.partial(refuse, source.root_parser)
@@ -45,6 +45,12 @@ def load_settings(model: type[Settings], arguments: list[str], *, program: str) 
         raise SettingsError(printable(str(error))) from error
     _warn_of_unknown_variables()
     return loaded
+
+
+@functools.cache
+def _of_program(model: type[Settings], program: str) -> type[Settings]:
+    """Derive the model that names the program in its help."""
+    return type(model.__name__, (model,), {"__doc__": model.__doc__}, cli_prog_name=program)
 
 
 def _positional(model: type[JobSettings]) -> str:

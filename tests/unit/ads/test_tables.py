@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rubert_ood.ads import tables
@@ -58,7 +58,6 @@ def test_inspect_of_a_table_without_rows(tmp_path: Path) -> None:
     assert read_rows(uri, ["id"]) == empty
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     sizes=st.lists(st.integers(0, 40), min_size=1, max_size=8),
     batch_rows=st.integers(1, 50),
@@ -223,7 +222,6 @@ def test_a_quoted_header_after_a_byte_order_mark(tmp_path: Path) -> None:
 csv_value = st.text("аб 07,\"'\n\r;\\#", max_size=6)
 
 
-@settings(max_examples=60, deadline=None)
 @given(rows=st.lists(st.tuples(csv_value, csv_value), min_size=1, max_size=8), data=st.data())
 def test_csv_equals_the_reader_of_python(
     rows: list[tuple[str, str]], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory

@@ -7,7 +7,7 @@ from statistics import fmean
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rubert_ood.comparing.counts import (
@@ -91,7 +91,6 @@ def _by_hand(ads: list[dict]) -> dict:
     }
 
 
-@settings(deadline=None, max_examples=60)
 @given(rows, st.integers(1, 4))
 def test_as_counted_by_hand(ads, num_partitions):
     found, expected = _diff(ads, num_partitions), _by_hand(ads)

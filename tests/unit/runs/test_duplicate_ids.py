@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from rubert_ood.errors import StorageUnavailableError
 from rubert_ood.runs.duplicate_ids import (
-    EXAMPLE_CHARACTERS,
     IDS_SCHEMA,
     NUM_EXAMPLES,
     find_duplicates,
@@ -61,24 +60,6 @@ def test_many_ids_in_many_tables():
     found = find_duplicates(_tables(shards), [str(n) for n in range(40)])
     assert found["ids"] == sum(n > 1 for n in copies.values())
     assert found["rows"] == 200_000 - len(copies)
-
-
-def test_ids_of_any_length_are_told_apart_and_named_by_their_beginning():
-    """Runs of 0.2.0 may hold such ids: more of them than DuckDB may keep in memory."""
-    long = "ж" * 25_000_000
-    shards = [
-        ["a", long, "b"],
-        [f"{long}!", "b", long],
-        [f"{n}{'x' * 100_000}" for n in range(1_000)] * 2,
-    ]
-    found = find_duplicates(_tables(shards), ["a.parquet", "b.parquet", "c.parquet"])
-    assert (found["ids"], found["rows"]) == (1_002, 1_002)
-    found = find_duplicates(_tables(shards[:2]), ["a.parquet", "b.parquet"])
-    files = ["a.parquet", "b.parquet"]
-    assert found["examples"] == [
-        {"ad_id": "b", "copies": 2, "files": files},
-        {"ad_id": "ж" * EXAMPLE_CHARACTERS, "copies": 2, "files": files},
-    ]
 
 
 def test_a_failure_of_the_source_goes_through():

@@ -59,9 +59,7 @@ def catalogue(tmp_path):
     return folder
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.lists(st.integers(0, 40), max_size=8), min_size=1, max_size=3).filter(
         lambda f: sum(map(sum, f)) > 0

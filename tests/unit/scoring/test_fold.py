@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rubert_ood.ads.text import text_key
@@ -52,7 +52,6 @@ def folded(bundle, tokenizer, ads: list[str]):
     st.sampled_from([60, 500, 10**6]),
     st.sampled_from([200, 2000]),
 )
-@settings(max_examples=150, deadline=None)
 def test_the_head_of_an_ad_has_the_tokens_of_the_whole_ad(bundle, tokenizer, ads, pending, head):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fold, "PENDING_CHARACTERS", pending)

@@ -108,7 +108,7 @@ def test_each_row_equals_the_prediction_of_this_ad_alone(
             labels.add(row["label"])
             for name in ("label", "is_ood", "topk_labels", "ood_p"):
                 assert row[name] == want[name], (n, name)
-    assert num_clear > 0.9 * len(filled)
+    assert num_clear > 0.8 * len(filled)
     assert "Other" in labels
     assert len(labels) > 3
     assert {want["is_ood"] for want in expected.values()} == {True, False}

@@ -54,7 +54,7 @@ from rubert_ood.settings import (
 )
 from rubert_ood.workflows import backfill as backfill_workflow
 from rubert_ood.workflows import score as workflow
-from tests.unit.publishing.actors import FAULTS, Fault, Memory, Process, go_on, kill, running
+from tests.integration.publishing.actors import FAULTS, Fault, Memory, Process, go_on, kill, running
 
 OUT = "/memory/out"
 DAY = date(2026, 11, 24)

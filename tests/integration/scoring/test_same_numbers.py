@@ -43,7 +43,7 @@ def alone(small_checkpoint, ad_texts, fitted, one_by_one) -> dict[str, np.ndarra
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     st.lists(st.integers(0, 499), min_size=1, max_size=80),
