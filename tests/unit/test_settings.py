@@ -589,7 +589,7 @@ def test_a_backfill_is_a_range_of_days(changes, complaint) -> None:
         ),
         ("? [a, b]\n: x\n", "line 1: a list or a group stands where a setting's name should"),
         (f"input_uri: {'[' * 30}{']' * 30}\n", "line 1: the file is nested too deeply"),
-        (f"input_uri: {'[' * 100_000}{']' * 100_000}\n", "nested too deeply"),
+        (f"input_uri: {'[' * 5_000}{']' * 5_000}\n", "nested too deeply"),
         ("a: &a [*a]\n", "line 1: the file is nested too deeply"),
         (f"# {'x' * 2**20}\n", "over 1,048,576 bytes, which no file of settings needs"),
         ("run_date: 2026-02-30\n", "day is out of range for month"),

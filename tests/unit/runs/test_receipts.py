@@ -11,7 +11,7 @@ import pytest
 from rubert_ood import __version__
 from rubert_ood.runs.manifest import make_manifest, read_manifest, revise_manifest
 from rubert_ood.runs.receipts import TOKEN_EDGES, read_receipts
-from tests.unit.scoring.test_stages import REASONS
+from tests.unit.messy_runs import REASONS
 
 STARTED = "2026-11-24T03:00:00+00:00"
 

@@ -17,7 +17,7 @@ from rubert_ood.runs.manifest import make_manifest
 from rubert_ood.runs.receipts import part_counts, put_quarantine
 from rubert_ood.runs.verify import PartMismatchError, check_manifest, verify_run
 from rubert_ood.settings import GateSettings
-from tests.unit.scoring.test_stages import REASONS
+from tests.unit.messy_runs import REASONS
 
 STARTED = "2026-11-24T03:00:00+00:00"
 

@@ -27,11 +27,9 @@ def table(num_ads: int, **arguments: object) -> pa.Table:
 
 
 def test_generate_ads_with_the_same_arguments_gives_the_same_ads_and_another_seed_others() -> None:
-    assert table(2000, seed=3).equals(table(2000, seed=3))
-    assert table(2000, seed=3, batch_rows=77).equals(table(2000, seed=3))
-    other = table(2000, seed=4)
-    same = sum(a == b for a, b in zip(table(2000, seed=3)["title"], other["title"], strict=True))
-    assert same < 100
+    ads, again, other = table(800, seed=3), table(800, seed=3, batch_rows=77), table(800, seed=4)
+    assert ads.equals(again)
+    assert sum(a == b for a, b in zip(ads["title"], other["title"], strict=True)) < 40
 
 
 def test_generate_ads_has_the_schema_and_plausible_values(training_set: pa.Table) -> None:
@@ -62,17 +60,17 @@ def test_generate_ads_balanced_has_200_ads_a_category(training_set: pa.Table) ->
 
 
 def test_generate_ads_balanced_holds_for_any_total() -> None:
-    counts = Counter(table(12_345, seed=1, balanced=True)["category"].to_pylist())
-    assert sum(counts.values()) == 12_345
-    assert set(counts.values()) <= {246, 247}
+    counts = Counter(table(1_234, seed=1, balanced=True)["category"].to_pylist())
+    assert sum(counts.values()) == 1_234
+    assert set(counts.values()) <= {24, 25}
 
 
 def test_generate_ads_natural_mix_follows_the_weights() -> None:
-    counts = Counter(table(20_000, seed=5)["category"].to_pylist())
+    counts = Counter(table(8_000, seed=5)["category"].to_pylist())
     entries = yaml.safe_load((DATA_DIR / "taxonomy.yaml").read_text(encoding="utf-8"))["categories"]
     total = sum(entry["weight"] for entry in entries.values())
     for name, entry in entries.items():
-        expected = 20_000 * entry["weight"] / total
+        expected = 8_000 * entry["weight"] / total
         assert abs(counts[name] - expected) < 5 * expected**0.5, name
     assert max(counts.values()) > 5 * min(counts.values())
 

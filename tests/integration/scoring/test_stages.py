@@ -39,17 +39,8 @@ from rubert_ood.scoring.planning import make_plan
 from rubert_ood.scoring.scorer import Scorer
 from rubert_ood.scoring.write import rejected_rows, write
 from rubert_ood.settings import PredictSettings, ScoreSettings
+from tests.unit.messy_runs import REASONS
 
-REASONS = {
-    0: "ad_id is null",
-    17: "ad_id is null",
-    18: "ad_id is not UTF-8",
-    19: "title is not UTF-8",
-    40: "description is not UTF-8",
-    41: "ad_id is null",
-    64: "ad_id is null",
-    **dict.fromkeys(range(110, 120), "ad_id is null"),
-}
 EMPTY = {5, 6, 7, 8, 9, *range(70, 80)}
 
 
