@@ -30,8 +30,8 @@ from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.classifier.tokens import tokenize
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
 from rubert_ood.ray_session import ray_session
-from rubert_ood.runs.claim import Runner
-from rubert_ood.runs.manifest import make_manifest
+from rubert_ood.runs.claim import Claim
+from rubert_ood.runs.manifest import Manifest
 from rubert_ood.runs.plan import Plan, save_plan
 from rubert_ood.runs.verify import verify_run
 from rubert_ood.scoring.passes import score_shards
@@ -115,12 +115,10 @@ def many_shards(folder: Path, bundle: Bundle, num_shards: int, rows: int = 10) -
     plan, planned = plan_seconds(settings, bundle)
     assert len(plan.shards) == num_shards
     save_plan(plan)
-    score_shards(plan, plan.shards, settings, Runner(plan.run_uri))
+    score_shards(plan, plan.shards, settings, Claim(plan.run_uri))
     started = time.perf_counter()
     verified = verify_run(plan)
-    make_manifest(
-        plan, verified.receipts, outcome="complete", started_at="2026-01-01T00:00:00+00:00"
-    )
+    Manifest.of(plan, verified.receipts, outcome="complete", started_at="2026-01-01T00:00:00+00:00")
     checked = time.perf_counter() - started
     return {
         "plan": planned,

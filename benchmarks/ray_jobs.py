@@ -18,11 +18,11 @@ import torch
 
 from benchmarks.ways import PIPELINE_BATCH, make_pipeline
 from rubert_ood.bundle import Bundle
-from rubert_ood.classifier.classifier import load_tokenizer
+from rubert_ood.classifier.checkpoint import load_tokenizer
 from rubert_ood.classifier.tokens import num_tokens, tokenize
-from rubert_ood.runs.claim import Runner
+from rubert_ood.runs.claim import Claim
 from rubert_ood.runs.plan import save_plan
-from rubert_ood.runs.receipts import read_receipts
+from rubert_ood.runs.receipts import Receipt, read_receipts
 from rubert_ood.scoring.passes import score_shards
 from rubert_ood.scoring.planning import make_plan
 from rubert_ood.settings import ScoreSettings
@@ -51,31 +51,34 @@ def our_pipeline(input_uri: str, bundle: Bundle, *, shard_rows: int, token_budge
         plan = make_plan(settings, bundle)
         save_plan(plan)
         started = time.time()
-        score_shards(plan, plan.shards, settings, Runner(plan.run_uri))
+        score_shards(plan, plan.shards, settings, Claim(plan.run_uri))
         receipts = read_receipts(plan.run_uri, plan.fingerprint)
-    first, *others = sorted(receipts.values(), key=lambda receipt: receipt["scorer_idle_s"] > 0)
-    if any(receipt["scorer_idle_s"] == 0 for receipt in others):
+    first, *others = sorted(receipts.values(), key=lambda receipt: receipt.scorer_idle_s > 0)
+    if any(receipt.scorer_idle_s == 0 for receipt in others):
         raise SystemExit(
             "more than one actor, or one that never waits: the rate needs the clock of one actor"
         )
-    seconds = sum(receipt["scorer_busy_s"] + receipt["scorer_idle_s"] for receipt in others)
-    ads, tokens = (sum(receipt[name] for receipt in others) for name in ("rows_in", "tokens"))
-    computed, counted = (
-        sum(receipt[name] for receipt in receipts.values()) for name in ("unique_tokens", "tokens")
+    seconds = sum(receipt.scorer_busy_s + receipt.scorer_idle_s for receipt in others)
+    ads, tokens = (
+        sum(getattr(receipt, name) for receipt in others) for name in ("rows_in", "tokens")
     )
-    idle_s = sum(receipt["scorer_idle_s"] for receipt in others)
+    computed, counted = (
+        sum(getattr(receipt, name) for receipt in receipts.values())
+        for name in ("unique_tokens", "tokens")
+    )
+    idle_s = sum(receipt.scorer_idle_s for receipt in others)
     start_up_s = _finished(first) - started
     return JobRate(
         ads / seconds, tokens / seconds, start_up_s, 1 - computed / counted, idle_s / seconds
     )
 
 
-def _finished(receipt: dict[str, Any]) -> float:
+def _finished(receipt: Receipt) -> float:
     """Return when a shard was written, in seconds since the epoch."""
-    return datetime.fromisoformat(receipt["finished_at"]).timestamp()
+    return datetime.fromisoformat(receipt.finished_at).timestamp()
 
 
-def after_start_up(receipts: dict[str, dict[str, Any]]) -> float:
+def after_start_up(receipts: dict[str, Receipt]) -> float:
     """Return the seconds from the first part to the last."""
     finished = [_finished(receipt) for receipt in receipts.values()]
     return max(finished) - min(finished)

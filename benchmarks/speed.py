@@ -34,7 +34,7 @@ from rubert_ood.ads.sources import list_tables
 from rubert_ood.ads.tables import read_rows
 from rubert_ood.ads.text import ad_text
 from rubert_ood.bundle import Bundle, load_bundle
-from rubert_ood.classifier.classifier import load_network, load_tokenizer
+from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
 from rubert_ood.classifier.tokens import length_batches, num_tokens, pack, pad, tokenize
 from rubert_ood.ray_session import ray_session
 from rubert_ood.scoring.planning import TOKEN_BUDGET

@@ -15,12 +15,8 @@ import pyarrow as pa
 import torch
 
 from rubert_ood.bundle import Bundle
-from rubert_ood.classifier.classifier import (
-    Classifier,
-    ClsTap,
-    load_network,
-    load_tokenizer,
-)
+from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
+from rubert_ood.classifier.classifier import Classifier, ClsTap
 from rubert_ood.classifier.tokens import length_batches, num_tokens, pad, tokenize
 from rubert_ood.settings import Precision
 

@@ -70,13 +70,15 @@ VERBS = {
         "score past days again, compare, publish by gate",
     ),
     "verify": Verb(
-        settings.VerifySettings, "score:verify", "check the parts of a run against its receipts"
+        settings.VerifySettings, "verify:verify", "check the parts of a run against its receipts"
     ),
     "publish": Verb(
-        settings.PublishSettings, "score:publish", "apply the gate to a run and swap the pointer"
+        settings.PublishSettings, "publish:publish", "apply the gate to a run and swap the pointer"
     ),
     "rollback": Verb(
-        settings.RollbackSettings, "score:rollback", "publish the run before the present one again"
+        settings.RollbackSettings,
+        "rollback:rollback",
+        "publish the run before the present one again",
     ),
     "predict": Verb(
         settings.PredictSettings, "predict:predict", "classify texts and print the decision"

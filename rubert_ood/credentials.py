@@ -1,5 +1,4 @@
-"""Credentials that were put where they do not belong: recognised, so that they are refused and
-never echoed."""
+"""Credentials where they do not belong: recognised, so that they are refused, never echoed."""
 
 import re
 from typing import Any
@@ -27,8 +26,7 @@ _KEY_ID = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b")
 
 
 def holds_credentials(text: str) -> bool:
-    """Say whether a URI, or another value of a setting, names a user, a key, a signature or a
-    password."""
+    """Say whether a URI or a value names a user, a key, a signature or a password."""
     return any(pattern.search(text) for pattern in (_USER, _QUERY, _KEY_ID))
 
 

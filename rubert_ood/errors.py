@@ -1,60 +1,77 @@
 """The exception tree. Each class carries the exit code of the job that it ends.
 
-RubertOodError                 1  a fault of ours
-|- VerificationError           1  the parts of a run do not match its receipts
-|- SettingsError               2  a setting is wrong or missing
-|- SchemaError                 2  a table lacks a column, or a column has the wrong type or content
-|- BundleError                 2  a bundle or checkpoint is missing, damaged or does not fit
-|- OutputError                 2  the output cannot be written: denied, no such bucket, disk full
-|- InputError                  3  the input is missing, unreadable or empty
-|- ErrorRateError              4  more rows were rejected than the settings allow
-|- PublicationRefusedError     5  the acceptance gate said no; the output is kept
-|- PartialRunError             6  the run stopped half-way; the same command resumes it
-   |- InputChangedError        6  an input file changed since the plan; the same command plans anew
-   `- StorageUnavailableError  6  storage did not answer, also not after many attempts
+RubertOodError                 1
+|- VerificationError           1
+|- SettingsError               2
+|- SchemaError                 2
+|- BundleError                 2
+|- OutputError                 2
+|- InputError                  3
+|- ErrorRateError              4
+|- PublicationRefusedError     5
+|- PartialRunError             6
+   |- InputChangedError        6
+   `- StorageUnavailableError  6
 """
 
 
 class RubertOodError(Exception):
-    """Base of every error that this package raises on purpose; its message is one line for the
-    user."""
+    """Base of all errors that are raised on purpose; the message is one line for the user."""
 
     exit_code = 1
 
 
 class VerificationError(RubertOodError):
+    """The parts of a run do not match its receipts."""
+
     exit_code = 1
 
 
 class SettingsError(RubertOodError):
+    """A setting is wrong or missing."""
+
     exit_code = 2
 
 
 class SchemaError(RubertOodError):
+    """A table lacks a column, or a column has the wrong type or content."""
+
     exit_code = 2
 
 
 class BundleError(RubertOodError):
+    """A bundle or checkpoint is missing, damaged or does not fit."""
+
     exit_code = 2
 
 
 class OutputError(RubertOodError):
+    """The output cannot be written."""
+
     exit_code = 2
 
 
 class InputError(RubertOodError):
+    """The input is missing, unreadable or empty."""
+
     exit_code = 3
 
 
 class ErrorRateError(RubertOodError):
+    """More rows were rejected than the settings allow."""
+
     exit_code = 4
 
 
 class PublicationRefusedError(RubertOodError):
+    """The gate refused the run; the output is kept."""
+
     exit_code = 5
 
 
 class PartialRunError(RubertOodError):
+    """The run stopped half-way; the same command resumes it."""
+
     exit_code = 6
 
 

@@ -37,8 +37,7 @@ class _State:
 
 
 def install() -> None:
-    """Let SIGINT and SIGTERM raise KeyboardInterrupt and Terminated in the main thread, once; what
-    is ignored stays so.
+    """Let SIGINT and SIGTERM raise in the main thread, once; an ignored signal stays ignored.
 
     A second signal, or the first after `ending`, ends the process at once.
     """
@@ -92,8 +91,7 @@ def _handle(number: int, _frame: FrameType | None) -> None:
 
 
 def watched(job: Callable[[], int], say: Callable[[str], None]) -> int:
-    """Run a job in a process of its own; return its exit code, or 6 with a line when that
-    process ended without one."""
+    """Run a job in a process of its own; return its exit code, or 6 when it ended without one."""
     reader, writer = os.pipe()
     parent = os.getpid()
     child = os.fork()
@@ -137,8 +135,7 @@ def _exit_code(job: Callable[[], int]) -> int:
 
 
 def _die_with(parent: int) -> None:
-    """Let the kernel kill this process when its parent is killed: who kills the command kills
-    the job."""
+    """Let the kernel kill this process with its parent: who kills the command kills the job."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:

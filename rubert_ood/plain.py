@@ -12,8 +12,7 @@ MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~&!])")
 
 
 def printable(text: str) -> str:
-    r"""Write every character that acts instead of showing itself as its escape (\n, \x1b, \u202e,
-    \udcff).
+    """Write every character that acts instead of showing itself as its escape.
 
     Letters of every script, emoji and no-break spaces stay. The result is one line that encodes to
     UTF-8.
@@ -38,6 +37,5 @@ def printable_lines(text: str) -> str:
 
 
 def markdown(text: str) -> str:
-    """Return printable text that Markdown shows as it is: no markup, no HTML, no link, no new
-    line."""
+    """Return printable text that Markdown shows as it is: no markup, HTML, link or new line."""
     return MARKUP.sub(r"\\\1", printable(text))

@@ -3,10 +3,25 @@ CI log."""
 
 import logging
 import time
-
-log = logging.getLogger(__name__)
+from collections.abc import MutableMapping
+from typing import Any
 
 INTERVAL_S = 5.0
+
+
+class StepLog(logging.LoggerAdapter[logging.Logger]):
+    """Log lines of one step of a job: its name stands in front, in a column of its own."""
+
+    def __init__(self, step: str) -> None:
+        """Name the step in at most nine characters, or its column is wider."""
+        super().__init__(logging.getLogger(__name__))
+        self.step = step
+
+    def process(
+        self, msg: Any, kwargs: MutableMapping[str, Any]
+    ) -> tuple[Any, MutableMapping[str, Any]]:
+        """Put the name of the step before a message."""
+        return f"{self.step:<9} {msg}", kwargs
 
 
 class Progress:
@@ -14,11 +29,14 @@ class Progress:
     long still."""
 
     def __init__(self, step: str, total: int, unit: str, *, done: int = 0) -> None:
+        """Begin with so many units done already; they count for no speed."""
         self.step, self.total, self.unit = step, total, unit
+        self._log = StepLog(step)
         self.done = self._done_before = done
         self._started = self._logged = time.monotonic()
 
     def add(self, count: int) -> None:
+        """Count units that are finished now."""
         self.done += count
         now = time.monotonic()
         if self.done >= self.total or now - self._logged >= INTERVAL_S:
@@ -26,7 +44,5 @@ class Progress:
             rate = (self.done - self._done_before) / max(now - self._started, 1e-9)
             left_s = int((self.total - self.done) / rate) if rate else 0
             end = f"  {left_s // 60}:{left_s % 60:02d} left" if self.done < self.total else ""
-            log.info(
-                f"{self.step:<9} {self.done:,}/{self.total:,} {self.unit}  {rate:,.0f}"
-                f" {self.unit}/s{end}"
-            )
+            done = f"{self.done:,}/{self.total:,} {self.unit}"
+            self._log.info(f"{done}  {rate:,.0f} {self.unit}/s{end}")

@@ -1,5 +1,4 @@
-"""Check the address of a Ray cluster before Ray tries it: Ray itself waits for many minutes, or
-ends the process."""
+"""The address of a Ray cluster, checked before Ray tries it and waits for many minutes."""
 
 import socket
 
@@ -12,8 +11,7 @@ CLIENT = "ray://"
 
 
 def check_address(address: str, setting: str) -> None:
-    """Refuse an address where no Ray cluster answers, within half a minute; SettingsError names
-    the setting."""
+    """Refuse an address where no cluster answers in half a minute; name the setting."""
     if address in WORDS:
         return
     scheme, _, place = address.rpartition("://")

@@ -1,5 +1,4 @@
-"""Where Ray keeps sockets, logs and spilled objects of a cluster that a job starts for itself, and
-for how long.
+"""Where Ray keeps the files of a cluster that a job starts for itself, and for how long.
 
 Each start has a folder of its own and holds a lock on it, which the kernel takes away when the
 process ends, however it ends. A folder whose lock is free belongs to nobody any more: the next
@@ -28,8 +27,7 @@ _held: list[object] = []
 
 
 def session_folder() -> str:
-    """Make a folder for the session of a cluster that ends with this process; remove those of
-    processes that are gone.
+    """Make the session folder of a cluster of our own; remove those of dead processes.
 
     It lies below RAY_TMPDIR or TMPDIR; if sockets cannot lie that deep, below /tmp. SettingsError
     when RAY_TMPDIR was given and is too long.

@@ -46,8 +46,7 @@ RAY_ENV = {
 
 @contextmanager
 def ray_session(settings: RayJobSettings) -> Iterator[None]:
-    """Join the cluster of the settings, or start one on this machine; leave it at the end, if it
-    was joined here.
+    """Join the cluster of the settings, or start one here; leave it if it was joined here.
 
     Worker output stays in Ray's own log folder: what a user must know comes back as results and
     errors. Raises SettingsError when there is no cluster at the address, PartialRunError when Ray
@@ -56,28 +55,16 @@ def ray_session(settings: RayJobSettings) -> Iterator[None]:
     for name, value in RAY_ENV.items():
         os.environ.setdefault(name, value)
     import ray
-    import ray.data
     from ray.exceptions import RayError, RayTaskError
 
-    # Ray 2.60 deprecates the retry options above and has no others yet
-    warnings.filterwarnings("ignore", message=".*ray_remote_args")
-    ray._private.worker.print_to_stdstream = _log_message
     joined = not ray.is_initialized()
     if joined:
+        ray._private.worker.print_to_stdstream = _log_message
         _join(settings.ray_address)
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.train").setLevel(logging.ERROR)
-    for handler in logging.getLogger("ray.data").handlers:
-        if handler.name == "console":  # its log file keeps everything; failures come back as data
-            handler.setLevel(logging.CRITICAL)
+    _quieten()
     try:
         if joined:
-            resources, num_nodes = (
-                ray.cluster_resources(),
-                sum(node["Alive"] for node in ray.nodes()),
-            )
-            cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
-            log.info("ray       %d node(s), %g CPU, %g GPU", num_nodes, cpus, gpus)
+            _log_resources()
         yield
     except KeyboardInterrupt:
         joined = False  # the stop is noted first: Ray takes seconds to end, and ends by itself
@@ -89,6 +76,28 @@ def ray_session(settings: RayJobSettings) -> Iterator[None]:
     finally:
         if joined:
             ray.shutdown()
+
+
+def _quieten() -> None:
+    """Keep Ray from printing: its log files have everything, and failures come back as data."""
+    import ray.data
+
+    # Ray 2.60 deprecates the retry options above and has no others yet
+    warnings.filterwarnings("ignore", message=".*ray_remote_args")
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.train").setLevel(logging.ERROR)
+    for handler in logging.getLogger("ray.data").handlers:
+        if handler.name == "console":
+            handler.setLevel(logging.CRITICAL)
+
+
+def _log_resources() -> None:
+    import ray
+
+    num_nodes = sum(node["Alive"] for node in ray.nodes())
+    resources = ray.cluster_resources()
+    cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
+    log.info("ray       %d node(s), %g CPU, %g GPU", num_nodes, cpus, gpus)
 
 
 def _join(given: str | None) -> None:
@@ -123,8 +132,7 @@ def _join(given: str | None) -> None:
 
 @contextmanager
 def _own_handlers() -> Iterator[None]:
-    """Keep SIGTERM as it is: Ray would exit at once from wherever it finds the process, and print a
-    native stack."""
+    """Keep SIGTERM as it is: Ray would exit wherever it finds the process, with a native stack."""
     import ray._private.utils
 
     with mock.patch.object(ray._private.utils, "set_sigterm_handler"):
@@ -133,8 +141,7 @@ def _own_handlers() -> Iterator[None]:
 
 
 def _log_message(data: Mapping[str, Any], *_: Any, **__: Any) -> None:
-    """Log what Ray would print to standard output: the autoscaler's messages, and those of nodes
-    that died."""
+    """Log what Ray would print: the autoscaler's messages, and those of nodes that died."""
     for message in data.get("lines", ()):
         log.warning(
             "ray       %s",
@@ -150,8 +157,7 @@ def one_line(error: BaseException) -> str:
 
 @contextmanager
 def _no_stderr() -> Iterator[None]:
-    """Drop what this process writes to file descriptor 2: Ray announces its log level there.
-    Exceptions still rise."""
+    """Drop what goes to file descriptor 2, where Ray announces its log level."""
     kept = os.dup(2)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)

@@ -1,5 +1,4 @@
-"""What this package writes to the terminal: log lines, the last word of a job, and the results of
-`predict`.
+"""What this package writes to a terminal: log lines, last words, the results of `predict`.
 
 Everything passes `printable`: names of files, labels, ads and error texts are other people's.
 """
@@ -18,8 +17,7 @@ class ClosedPipeError(Exception):
 
 
 def prepare() -> None:
-    """Make the standard streams safe to use: closed ones lead nowhere, characters that they lack
-    become escapes."""
+    """Make the standard streams safe: closed ones lead nowhere, what they lack is escaped."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -41,10 +39,12 @@ class PlainFormatter(logging.Formatter):
     """One record is one line, whatever is in it; only a stack trace has more."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return the message with what acts on a terminal made visible."""
         record.message = printable(record.message)
         return super().formatMessage(record)
 
     def formatException(self, ei: object) -> str:
+        """Return a stack trace, made harmless likewise."""
         return printable_lines(super().formatException(ei))  # type: ignore[arg-type]
 
 
@@ -55,8 +55,7 @@ def say(line: str) -> None:
 
 
 def show(text: str) -> None:
-    """Write results to standard output. ClosedPipeError when nobody reads it, OutputError when
-    it cannot be written."""
+    """Write results to standard output; ClosedPipeError when nobody reads, OutputError else."""
     if sys.stdout is None:
         raise OutputError("standard output is closed: the results have nowhere to go")
     try:
@@ -70,8 +69,7 @@ def show(text: str) -> None:
 
 
 def drop_output() -> None:
-    """Let what is still buffered go nowhere: the interpreter writes it when it ends, and would
-    complain."""
+    """Let what is still buffered go nowhere, or the interpreter complains at its end."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

@@ -178,7 +178,8 @@ def trained_bundle(
 
     from rubert_ood.ads.dataset import build_cleaner, clean_labelled, split
     from rubert_ood.bundle import write_bundle
-    from rubert_ood.classifier.classifier import Classifier, load_network, load_tokenizer
+    from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
+    from rubert_ood.classifier.classifier import Classifier
     from rubert_ood.classifier.precision import choose_device
     from rubert_ood.classifier.tokens import pad, tokenize
     from rubert_ood.ood.fit import fit

@@ -38,7 +38,7 @@ def small_checkpoint(ad_texts, tmp_path_factory) -> str:
     differ by ad."""
     import torch
 
-    from rubert_ood.classifier.classifier import load_network, load_tokenizer
+    from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
     from rubert_ood.synthetic.small_bert import build_small_bert
 
     folder = str(tmp_path_factory.mktemp("checkpoint"))
@@ -125,7 +125,7 @@ def score_plan() -> Callable[..., list[dict]]:
     """Take a plan through encode, score and write, shard by shard, without Ray; return the receipts
     in plan order."""
 
-    def run(plan, *, token_budget: int = 2048) -> list[dict]:
+    def run(plan, *, token_budget: int = 2048) -> list:
         from rubert_ood.runs.plan import save_plan
         from rubert_ood.runs.receipts import read_receipts
         from rubert_ood.scoring.encode import encode

@@ -1,0 +1,1 @@
+"""Ads: tables of them, their schema, the cleaned text, and the labelled splits of a training."""

@@ -1,5 +1,4 @@
-"""CSV files: every column as text, any common delimiter, compressed or not. No message quotes a
-cell."""
+"""CSV files: every column as text, any common delimiter, packed or not; no cell is quoted."""
 
 import csv
 import io
@@ -21,14 +20,14 @@ csv.field_size_limit(2**31 - 1)
 
 
 def is_csv(uri: str) -> bool:
+    """Say whether a name is that of a CSV file, packed or not."""
     return CSV_NAME.fullmatch(uri) is not None
 
 
 def read_csv(
     uri: str, file: Any, columns: Sequence[str] | None, delimiter: str
 ) -> tuple[pa.Table, str]:
-    """Read a CSV file, every column as text, so that `007` stays `007`; return it and its
-    delimiter.
+    """Read a CSV file, every column as text (`007` stays `007`); return it and its delimiter.
 
     An empty delimiter is recognised from the header: the one that makes most columns of it.
     """

@@ -27,8 +27,8 @@ from rubert_ood.settings import CleanerSettings, ColumnSettings, SplitSettings, 
 log = logging.getLogger(__name__)
 
 ROLES = ("title", "description", "category", "city")
-TEST = 2
-"""Place of test among the parts: train, valid, test, and calibration if there is one."""
+SPLITS = ("train", "valid", "test", "calibration")
+TEST = SPLITS.index("test")
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class LabelledAds:
 
 @dataclass(frozen=True)
 class Dataset:
+    """The splits of one training, and what was learnt from their texts."""
+
     labels: list[str]
     """The vocabulary, sorted by name."""
     cleaner: TextCleaner
@@ -57,8 +59,7 @@ class Dataset:
     """Rows of their own for T and the thresholds; without them valid serves."""
 
     def num_test_texts_seen_in_train(self) -> int:
-        """Count test ads whose cleaned text is also a training text (re-posts): they flatter every
-        figure."""
+        """Count test ads whose cleaned text train has too: re-posts flatter every figure."""
         seen = set(self.train.texts)
         return sum(text in seen for text in self.test.texts)
 
@@ -70,18 +71,20 @@ def load_dataset(settings: TrainSettings) -> Dataset:
     """
     if settings.input_uri:
         whole = read_labelled(settings.input_uri, settings.columns)
-        parts = split(whole, settings.split)
+        tables = split(whole, settings.split)
     else:
         uris = (settings.train_uri, settings.valid_uri, settings.test_uri, settings.calibration_uri)
-        parts = [read_labelled(uri, settings.columns) for uri in uris if uri]
-    train = parts[0]
+        tables = [read_labelled(uri, settings.columns) for uri in uris if uri]
+    train = tables[0]
     labels = sorted(set(train["category"].to_pylist()))
     if len(labels) < 2:
         raise SchemaError(f"training needs at least 2 classes, found {len(labels)}: {labels}")
     warn_of_case(labels)
     cleaner = build_cleaner(train, settings.cleaner)
-    cleaned = [clean_labelled(part, cleaner, labels, traits=part is parts[TEST]) for part in parts]
-    num_empty = sum(part.num_rows for part in parts) - sum(len(part) for part in cleaned)
+    cleaned = []
+    for number, table in enumerate(tables):
+        cleaned.append(clean_labelled(table, cleaner, labels, traits=number == TEST))
+    num_empty = sum(map(len, tables)) - sum(map(len, cleaned))
     if num_empty:
         log.warning(
             "data      %d labelled ads have no readable text after cleaning: left out", num_empty
@@ -93,19 +96,15 @@ def load_dataset(settings: TrainSettings) -> Dataset:
             f"class {labels[int(counts.argmin())]!r} has no training ad with text; add some or"
             " drop it"
         )
-    for name, part in (
-        ("valid", dataset.valid),
-        ("test", dataset.test),
-        ("calibration", dataset.calibration),
-    ):
-        if part is not None and not len(part):
+    for name in ("valid", "test", "calibration"):
+        split_ads = getattr(dataset, name)
+        if split_ads is not None and not len(split_ads):
             raise InputError(f"no {name} ad has text after cleaning; give more {name} ads")
     return dataset
 
 
 def read_labelled(uri: str, columns: ColumnSettings, *, extra: tuple[str, ...] = ()) -> pa.Table:
-    """Read labelled ads into text columns title, description, category, city (absent ones null),
-    and extra roles.
+    """Read labelled ads: text columns title, description, category, city (absent: null), extra.
 
     Categories come in their normal form (labels.py).
     """
@@ -157,11 +156,8 @@ def split(table: pa.Table, settings: SplitSettings) -> list[pa.Table]:
             f"no stratified split of {table.num_rows} ads is possible; the smallest class"
             f" {smallest!r} has {count}: {error}"
         ) from error
-    parts = [
-        rest,
-        *(held_out[name] for name in ("valid", "test", "calibration") if name in held_out),
-    ]
-    return [table.take(part) for part in parts]
+    rows = {"train": rest, **held_out}
+    return [table.take(rows[name]) for name in SPLITS if name in rows]
 
 
 def build_cleaner(train: pa.Table, settings: CleanerSettings) -> TextCleaner:
@@ -206,8 +202,7 @@ def clean_labelled(
 def clean_subcategories(
     table: pa.Table, cleaner: TextCleaner, labels: list[str]
 ) -> tuple[LabelledAds, list[tuple[str, str]]]:
-    """Clean the ads that have a text and a sub-category, and number their (category, sub-category)
-    pairs.
+    """Clean the ads with text and sub-category; number the (category, sub-category) pairs.
 
     Ads without a sub-category (null, blank, `nan`, not UTF-8) are dropped; a category that is not
     among the labels is a SchemaError.
@@ -240,8 +235,7 @@ def clean_subcategories(
 
 
 def read_texts(uri: str, group: str, cleaner: TextCleaner) -> list[tuple[str, str, str]]:
-    """Read a table with the columns text and `group`: (text, cleaned text, group) per row with
-    text."""
+    """Read a table of text and `group`: (text, cleaned text, group) for each row with text."""
     rows = []
     for file in list_tables(uri):
         schema = inspect(file.uri, version=file.version).schema

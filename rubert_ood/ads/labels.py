@@ -67,8 +67,7 @@ class Rewriter:
 
 
 def _change(text: str, label: str) -> str:
-    """Show both forms so that the difference can be seen: letters in pieces look like whole
-    ones."""
+    """Show both forms so that they differ to the eye: letters in pieces look like whole ones."""
     looks_same = unicodedata.normalize("NFC", repr(text)) == repr(label)
     return f"{ascii(text) if looks_same else repr(text)} -> {label!r}"
 
@@ -115,8 +114,7 @@ def warn_of_case(labels: Iterable[str]) -> None:
 
 
 def label_index(labels: Iterable[str]) -> dict[str, int]:
-    """Number the labels of a bundle; also their normal forms, since an older version kept labels as
-    they were."""
+    """Number the labels of a bundle, and their normal forms, which older bundles lack."""
     exact = {label: number for number, label in enumerate(labels)}
     return {normal_label(label): number for label, number in exact.items()} | exact
 

@@ -1,5 +1,4 @@
-"""Delta and Iceberg tables: their log says which files count; a file that it has removed is never
-read.
+"""Delta and Iceberg tables: their log says which files count; removed ones are never read.
 
 The newest state is read, once, while planning; the plan then names files. What plain reading of
 those files would get wrong (deletion vectors, renamed columns) is refused.
@@ -25,8 +24,7 @@ PARENTS_LOOKED_AT = 3
 
 
 def drop_tables(listing: Listing) -> tuple[list[FileInfo], list[FileInfo]]:
-    """Return the files of a listing that count, and those below a table which its log does not
-    name."""
+    """Return the files of a listing that count, and those that the log of their table omits."""
     for file in listing.files:
         if match := HUDI.fullmatch(file.uri):
             raise InputError(
@@ -48,8 +46,7 @@ def drop_tables(listing: Listing) -> tuple[list[FileInfo], list[FileInfo]]:
 
 
 def refuse_parts_of_tables(listing: Listing) -> None:
-    """Raise InputError when files of a table were named without its log, which may have removed
-    them."""
+    """Raise InputError when files of a table are named without its log."""
     known = _tables_in(listing)
     folder = listing.base
     for _ in range(PARENTS_LOOKED_AT + 1):
@@ -169,8 +166,7 @@ def _iceberg_files(root: str) -> list[str]:
 
 
 def _newest_metadata(root: str) -> str:
-    """Return the metadata file of the highest version; a commit that a catalog has not seen yet
-    counts."""
+    """Return the metadata file of the highest version, also if no catalog has seen it yet."""
     versions = []
     for file in list_below(storage.join(root, "metadata")).files:
         if match := ICEBERG_METADATA.fullmatch(file.uri):
@@ -206,8 +202,7 @@ def _translated(root: str, kind: str) -> Iterator[None]:
 
 
 def _s3_options(prefix: str) -> dict[str, str]:
-    """Return what the standard AWS chain says, as Delta (aws_) or Iceberg (s3.) spells it; never
-    logged."""
+    """Return what the AWS chain says, spelled for Delta (aws_) or Iceberg (s3.); never logged."""
     import botocore.session
 
     session = botocore.session.get_session()

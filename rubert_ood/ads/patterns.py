@@ -1,5 +1,4 @@
-"""Regular expressions that users or bundles give: compiled only if they take bounded time on any
-text.
+"""Regular expressions from outside: compiled only if they take bounded time on any text.
 
 Python's engine backtracks: `(\\d+)+x` tries 2^n ways to split n digits. Each loop of a pattern is
 fed what it repeats, longer and longer, with an end that lets it fail. The time is that of this
@@ -30,8 +29,7 @@ TOO_SLOW = "the time that it takes explodes with the length of a text; put no lo
 
 @lru_cache(maxsize=32)
 def compile_bounded(pattern: str) -> re.Pattern[str]:
-    """Compile a pattern whose matches will become a space. Raises ValueError that says what is
-    wrong with it."""
+    """Compile a pattern whose matches become a space; ValueError says what is wrong with it."""
     if len(pattern) > MAX_CHARACTERS:
         raise ValueError(f"it has {len(pattern)} characters, at most {MAX_CHARACTERS} are read")
     try:

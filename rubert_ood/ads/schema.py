@@ -21,8 +21,7 @@ def resolve_columns(
     *,
     carry: Iterable[str] = (),
 ) -> dict[str, str]:
-    """Map each role (`ad_id`, `title`, ...) to its column in this table; optional roles may be
-    absent.
+    """Map each role (`ad_id`, `title`, ...) to its column; optional roles may be absent.
 
     Raises SchemaError that names the table, the setting, the column and what the table has instead.
     """
@@ -50,8 +49,7 @@ def resolve_columns(
 
 
 def city_column(schema: pa.Schema, columns: ColumnSettings) -> dict[str, str]:
-    """Return {"city": its column} if this table has one of text; only the report counts it, so it
-    may be absent."""
+    """Return {"city": its column} if the table has one of text; only the report counts it."""
     try:
         return resolve_columns("", schema, columns, ["city"])
     except SchemaError:
@@ -77,8 +75,7 @@ def check_type(uri: str, schema: pa.Schema, name: str, *, allow_integer: bool) -
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """Return the type in which a carried column is written: one for all the ways in which Arrow
-    keeps the same values.
+    """Return the type in which a carried column is written, however Arrow keeps its values.
 
     Large, view and dictionary types become the plain ones, also inside lists, structs and maps.
     """
@@ -138,8 +135,7 @@ def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def decoded(column: pa.Array | pa.ChunkedArray) -> list[str | bytes | None]:
-    """Return the texts of a pa.string() column; a value that is not UTF-8 stays bytes, so that its
-    row can be named."""
+    """Return the texts of a pa.string() column; a value that is not UTF-8 stays bytes."""
     try:
         return column.to_pylist()
     except UnicodeDecodeError:

@@ -45,6 +45,8 @@ class Ignored:
 
 @dataclass(frozen=True)
 class Tables:
+    """The tables below a URI, and what is not read."""
+
     files: list[FileInfo]
     """Parquet and CSV, sorted by URI."""
     ignored: Ignored
@@ -86,6 +88,7 @@ def survey_tables(uri: str) -> Tables:
 
 
 def warn_of_ignored(ignored: Ignored, step: str) -> None:
+    """Name the files that are not read, if there are any."""
     if ignored.num_files:
         more = ", ..." if ignored.num_files > len(ignored.names) else ""
         log.warning(

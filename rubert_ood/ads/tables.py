@@ -1,5 +1,4 @@
-"""Read Parquet and CSV tables, whole or by a range of rows, local or s3://, each as it was
-planned."""
+"""Parquet and CSV tables, whole or by a range of rows, local or s3://, each as it was planned."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -27,6 +26,8 @@ MAX_ROWS_PER_BYTE = 1_000
 
 @dataclass(frozen=True)
 class TableInfo:
+    """What a table says of itself."""
+
     schema: pa.Schema
     row_groups: list[int]
     """Rows of each row group; a CSV file is one group."""
@@ -36,8 +37,7 @@ class TableInfo:
 
 @retried
 def inspect(uri: str, *, version: str = "", delimiter: str = "") -> TableInfo:
-    """Read what can be known without the rows: the schema, and the rows of each row group (CSV is
-    read through).
+    """Read what can be known without the rows: schema and row groups (CSV is read through).
 
     version: as `FileInfo` has it; InputChangedError when the file is of another by now. "" takes
     any.
@@ -93,8 +93,7 @@ def iter_rows(
     delimiter: str = "",
     batch_rows: int | None = None,
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the columns of rows [start, stop), few at a time: of Parquet no more than these and a
-    page are in memory.
+    """Yield the columns of rows [start, stop), of Parquet few at a time.
 
     batch_rows: by default so many that a batch of average rows stays below READ_BATCH_BYTES. The
     first batch has no row and tells the schema. Whoever iterates repeats a failure that passes.
@@ -145,8 +144,7 @@ def _batch_rows(metadata: pq.FileMetaData, groups: list[int]) -> int:
 
 
 def _row_groups(metadata: pq.FileMetaData, start: int, stop: int) -> tuple[list[int], int]:
-    """Find the row groups that overlap [start, stop), and the row at which the first of them
-    begins."""
+    """Find the row groups that overlap [start, stop), and the first row of the first of them."""
     groups: list[int] = []
     first_row = position = 0
     for index in range(metadata.num_row_groups):
@@ -196,14 +194,12 @@ def _changed(uri: str) -> InputChangedError:
 
 
 def _is_storage_failure(error: Exception) -> bool:
-    """Tell a failure of storage from one of Arrow's own, which are plain OSErrors without a
-    number."""
+    """Tell a failure of storage from Arrow's own, which are OSErrors without a number."""
     return isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None)
 
 
 def _check_version(uri: str, path: str, file: Any, version: str) -> None:
-    """Raise InputChangedError when an open file, or what its name leads to now, is of another
-    version.
+    """Raise InputChangedError when a file, open or by its name, is of another version.
 
     On S3 it is the ETag at opening; every read that follows is conditional on it (If-Match).
     """

@@ -1,13 +1,16 @@
 """From an ad to the text that the model reads. Neither torch nor Ray is needed here."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import Any
 
 from rubert_ood.ads.patterns import compile_bounded
 from rubert_ood.errors import SettingsError
 from rubert_ood.settings import NOISE_WORDS, PHONE_PATTERN
+
+Tree = dict[str, "Tree"]
+"""Letters by what follows them; the key "" ends a word."""
 
 
 class TextCleaner:
@@ -36,6 +39,7 @@ class TextCleaner:
         self._noise = _whole_words(self.noise_words)
 
     def clean(self, text: str) -> str:
+        """Return the text as the model reads it; "" if nothing is left."""
         text = self._phone.sub(" ", text).lower()
         if self._city:
             text = self._city.sub(" ", text)
@@ -43,7 +47,8 @@ class TextCleaner:
             text = self._noise.sub(" ", text)
         return " ".join(text.split())
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, str | list[str]]:
+        """Return what a bundle keeps of it: the arguments that make it again."""
         return {
             "phone_pattern": self.phone_pattern,
             "noise_words": self.noise_words,
@@ -51,7 +56,8 @@ class TextCleaner:
         }
 
     @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> "TextCleaner":
+    def from_dict(cls, content: Mapping[str, Any]) -> "TextCleaner":
+        """Undo `to_dict`."""
         return cls(**content)
 
 
@@ -77,21 +83,19 @@ def _all_normalised(words: Iterable[str]) -> list[str]:
 def _whole_words(words: list[str]) -> re.Pattern[str] | None:
     if not words:
         return None
-    tree: dict[str, Any] = {}
+    tree: Tree = {}
     for word in words:
         node = tree
         for letter in word:
             node = node.setdefault(letter, {})
-        node[""] = {}  # a word ends here
+        node[""] = {}
     return re.compile(rf"(?<!\w){_alternatives(tree)}(?!\w)")
 
 
-def _alternatives(node: dict[str, Any]) -> str:
+def _alternatives(node: Tree) -> str:
     """Write a prefix tree as a pattern that prefers the longer word."""
     prefix = ""
-    while (
-        len(node) == 1 and "" not in node
-    ):  # one way on: a loop, so that a long name does not recurse
+    while len(node) == 1 and "" not in node:  # no recursion for a long name
         ((letter, node),) = node.items()
         prefix += re.escape(letter)
     branches = [

@@ -1,55 +1,38 @@
-"""The classifier: one forward pass turns tokens into logits (N, C) and the CLS vector (N, H) of the
-last layer.
+"""The classifier: one forward pass turns tokens into logits and the last CLS vector of each text.
 
 Shapes: N ads, L tokens, C classes, H hidden.
 """
 
-import hashlib
 import logging
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
-from rubert_ood import storage
 from rubert_ood.classifier import onednn, packed
-from rubert_ood.classifier.positions import max_positions_of
+from rubert_ood.classifier.checkpoint import check_ids, load_network, load_tokenizer
 from rubert_ood.classifier.precision import Device, choose_device
 from rubert_ood.classifier.tokens import length_batches, num_padding, num_tokens, pack, pad
-from rubert_ood.errors import BundleError, RubertOodError
 from rubert_ood.settings import Precision
-from rubert_ood.storage import folders
-from rubert_ood.storage.listing import list_below
 
 log = logging.getLogger(__name__)
 
 Outputs = tuple[torch.Tensor, torch.Tensor]
 """Logits (n, C) and CLS (n, H) of a batch."""
 
-TRAINING_STATE = (".pt", "state.json")
-"""Files of a training checkpoint that only training reads."""
-
-PLAIN_ATTENTION = (None, "eager", "sdpa")
-"""Ways to compute attention that are part of torch; other names may be fetched from a hub, and
-run."""
-
-transformers_logging.set_verbosity_error()
-transformers_logging.disable_progress_bar()
-
 
 def _one_batch_per_thread(
     forward: Callable[[np.ndarray], Outputs], batches: list[np.ndarray]
 ) -> list[Outputs]:
-    """Run batches side by side, each on one of torch's threads: threads that share one wait for
-    each other at every product, and wait long where another process takes a core now and then."""
+    """Run batches side by side, each on one of torch's threads.
+
+    Threads that share a batch wait for each other at every product, and wait long where another
+    process takes a core now and then.
+    """
     num_threads = torch.get_num_threads()
     if num_threads == 1 or len(batches) < num_threads:
         return [forward(rows) for rows in batches]
@@ -59,163 +42,6 @@ def _one_batch_per_thread(
             return list(pool.map(forward, batches))
     finally:
         torch.set_num_threads(num_threads)
-
-
-def local_checkpoint(uri: str) -> str:
-    """Return a folder or hub name that transformers can load; an s3:// checkpoint is copied to this
-    node once."""
-    if not storage.is_s3(uri):
-        return uri
-    listing = list_below(uri)
-    files = []
-    for file in listing.files:
-        name = listing.inner(file.uri)
-        if (
-            "/" not in name
-            and not name.startswith(("_", "."))
-            and not name.endswith(TRAINING_STATE)
-        ):
-            files.append(file)
-    if not files:
-        raise BundleError(f"{uri}: no checkpoint here")
-    state = hashlib.sha256(
-        "".join(f"{f.uri}{f.size}{f.version}" for f in files).encode()
-    ).hexdigest()[:16]
-    return folders.fetch_folder(
-        uri, "checkpoints", state, [file.uri.rpartition("/")[2] for file in files]
-    )
-
-
-def load_tokenizer(uri: str) -> Any:
-    """Load the tokenizer of a checkpoint; it must put a CLS token first, pad, and be able to cut
-    into windows."""
-    tokenizer = _load(AutoTokenizer, uri)
-    if not tokenizer.is_fast:
-        raise BundleError(
-            f"{uri}: its tokenizer is written in Python and cannot cut texts into windows; use"
-            " another"
-        )
-    with _reading(uri):
-        first = tokenizer("а")["input_ids"][:1]
-    if tokenizer.cls_token_id is None or first != [tokenizer.cls_token_id]:
-        raise BundleError(
-            f"{uri}: its tokenizer puts no CLS token first; use a BERT-type checkpoint"
-        )
-    if tokenizer.pad_token_id is None:
-        raise BundleError(
-            f"{uri}: its tokenizer has no pad token; name one (pad_token) in tokenizer_config.json"
-        )
-    return tokenizer
-
-
-def load_network(uri: str, labels: list[str] | None = None) -> Any:
-    """Load a sequence classifier, every weight from the checkpoint; with `labels`, a new head for
-    them on its encoder.
-
-    Raises BundleError when the checkpoint lacks a weight of the encoder, has one that the encoder
-    does not know, or holds a number that is not finite: no layer is ever left at random.
-    """
-    config = load_config(uri)
-    if labels is not None:
-        config.id2label = dict(enumerate(labels))
-        config.label2id = {label: number for number, label in enumerate(labels)}
-    network, found = _load(
-        AutoModelForSequenceClassification,
-        uri,
-        config=config,
-        dtype=torch.float32,
-        ignore_mismatched_sizes=True,  # they are looked at below
-        output_loading_info=True,
-    )
-    new = set(found["missing_keys"]) | {key for key, *_ in found["mismatched_keys"]}
-    foreign = set(found["unexpected_keys"])
-    if labels is not None:
-        fresh = sorted(key for key in new if not _in_encoder(key, network))
-        log.info("train     new weights, not from %s: %s", uri, ", ".join(fresh) or "none")
-        new = {key for key in new if _in_encoder(key, network)}
-        foreign = {key for key in foreign if _in_encoder(key, network)}
-    for keys, what in (
-        (new, "lacks, or has in another shape,"),
-        (foreign, "has beside what config.json describes"),
-    ):
-        if keys:
-            raise BundleError(
-                f"{uri}: the checkpoint {what} {len(keys)} weight(s), {min(keys)} for one; use a"
-                " whole one"
-            )
-    for key, weight in network.named_parameters():
-        if not torch.isfinite(weight).all():
-            raise BundleError(
-                f"{uri}: weight {key} holds numbers that are not finite; use another checkpoint"
-            )
-    return network
-
-
-def _in_encoder(key: str, network: Any) -> bool:
-    """Say whether a weight is of the encoder proper, whose numbers cannot be made up; a pooler is
-    part of heads."""
-    part = key.removeprefix(f"{network.base_model_prefix}.").partition(".")[0]
-    return part != "pooler" and part in dict(network.base_model.named_children())
-
-
-def load_config(uri: str) -> Any:
-    """Load config.json. Raises BundleError when it asks for code or for weights that this program
-    does not read."""
-    if os.path.exists(os.path.join(local_checkpoint(uri), "adapter_config.json")):
-        raise BundleError(
-            f"{uri}: the checkpoint holds an adapter, not a whole model; merge it into its model"
-            " first"
-        )
-    config = _load(AutoConfig, uri)
-    attention = getattr(config, "_attn_implementation", None)
-    if attention not in PLAIN_ATTENTION:
-        raise BundleError(
-            f"{uri}: config.json asks for the attention {attention!r:.100}; remove it"
-            " (attn_implementation)"
-        )
-    if getattr(config, "quantization_config", None):
-        raise BundleError(
-            f"{uri}: its weights are quantised; use the plain checkpoint, int8 is a setting"
-            " (precision)"
-        )
-    return config
-
-
-def max_positions(uri: str) -> int:
-    """Return the longest input of a checkpoint, in tokens."""
-    return max_positions_of(load_config(uri).to_dict())
-
-
-def check_ids(uri: str, tokenizer: Any, network: Any) -> None:
-    """Raise BundleError unless every id of the tokenizer has an embedding."""
-    largest, rows = (
-        max(tokenizer.get_vocab().values()),
-        network.get_input_embeddings().num_embeddings,
-    )
-    if largest >= rows:
-        raise BundleError(
-            f"{uri}: the ids of its tokenizer reach {largest}, its network has embeddings for"
-            f" 0..{rows - 1}; use the tokenizer that belongs to it"
-        )
-
-
-@contextmanager
-def _reading(uri: str) -> Iterator[None]:
-    """Turn whatever a damaged or hostile checkpoint does to the library into one line."""
-    try:
-        yield
-    except RubertOodError:
-        raise
-    except Exception as error:  # it cannot be foretold
-        reason = " ".join(str(error).split())[:300]
-        raise BundleError(
-            f"{uri}: no checkpoint that loads (hub name, folder or s3:// URI): {reason}"
-        ) from error
-
-
-def _load(loader: Any, uri: str, **options: Any) -> Any:
-    with _reading(uri):
-        return loader.from_pretrained(local_checkpoint(uri), trust_remote_code=False, **options)
 
 
 class ClsTap:
@@ -230,8 +56,7 @@ class ClsTap:
 
 
 class Classifier:
-    """A network and its tokenizer, ready to score. The network is the classifier's from now on: it
-    may be rebuilt."""
+    """A network and its tokenizer, ready to score; the network is owned, and may be rebuilt."""
 
     def __init__(self, network: Any, tokenizer: Any, device: Device) -> None:
         self.network = device.prepare(network)
@@ -246,6 +71,7 @@ class Classifier:
     def load(
         cls, uri: str, *, use_gpu: bool = False, precision: Precision | None = None
     ) -> "Classifier":
+        """Load a checkpoint; SettingsError when the device lacks what is asked for."""
         device = choose_device(use_gpu, precision)
         network, tokenizer = load_network(uri), load_tokenizer(uri)
         check_ids(uri, tokenizer, network)
@@ -283,15 +109,15 @@ class Classifier:
     @torch.inference_mode()
     def _forward_packed(self, ids: pa.ListArray, rows: np.ndarray) -> Outputs:
         with self.device.context():
+            ids_T, lengths_N = pack(ids, rows)
             logits_NC, cls_NH = packed.forward(
-                self.network, *(torch.from_numpy(array) for array in pack(ids, rows))
+                self.network, torch.from_numpy(ids_T), torch.from_numpy(lengths_N)
             )
         return logits_NC.float(), cls_NH.float()
 
     def _forward_padded(self, ids: pa.ListArray, rows: np.ndarray) -> Outputs:
-        return self.forward(
-            *(self._to_device(array) for array in pad(ids, rows, self.tokenizer.pad_token_id))
-        )
+        ids_NL, mask_NL = pad(ids, rows, self.tokenizer.pad_token_id)
+        return self.forward(self._to_device(ids_NL), self._to_device(mask_NL))
 
     def _to_device(self, array: np.ndarray) -> torch.Tensor:
         tensor = torch.from_numpy(array)

@@ -1,5 +1,4 @@
-"""Linear layers by oneDNN with weights in its own layout, instead of MKL, which torch takes by
-default.
+"""Linear layers by oneDNN with weights in its own layout, instead of torch's default, MKL.
 
 On AMD processors MKL leaves half of the machine unused (docs/performance.md); elsewhere the two are
 level. The numbers are those of fp32, in another order of summation. The operators are the ones that
@@ -28,6 +27,7 @@ class OneDnnLinear(torch.nn.Module):
         self.packed_bias = None if layer.bias is None else layer.bias.detach()
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return what the layer makes of rows (N, H)."""
         name, algorithm = self.activation
         return torch.ops.mkldnn._linear_pointwise(
             rows, self.packed_weight, self.packed_bias, name, [], algorithm

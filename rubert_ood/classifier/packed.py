@@ -1,5 +1,4 @@
-"""BERT without waste: no padding, and in the last layer only what CLS needs. The numbers are those
-of transformers.
+"""BERT without waste: no padding, the last layer for CLS alone; the numbers of transformers.
 
 The ads of a batch lie one after another in one matrix, ads of equal length side by side. Every
 linear layer is one GEMM over real tokens; attention runs once per length. Modules and weights are
@@ -62,8 +61,7 @@ def _groups(lengths_N: torch.Tensor) -> list[Group]:
 def _layer(
     layer: Any, queries_QH: torch.Tensor, hidden_TH: torch.Tensor, groups: list[tuple[slice, Group]]
 ) -> torch.Tensor:
-    """Run a layer for the chosen rows, all tokens or CLS alone, over the keys and values of all
-    tokens.
+    """Run a layer for the chosen rows, all tokens or CLS alone, over all keys and values.
 
     groups: which rows of queries_QH belong to a group, and the group.
     """

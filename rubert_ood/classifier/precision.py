@@ -19,6 +19,8 @@ from rubert_ood.settings import Precision
 
 @dataclass(frozen=True)
 class Device:
+    """A place to compute in, and its numeric precision."""
+
     device: torch.device
     precision: Precision
 

@@ -1,5 +1,4 @@
-"""Texts whose first tokens are hard to find: megabytes that a tokenizer drops, or one word without
-end.
+"""Texts whose first tokens are hard to find: megabytes of nothing, one word without end.
 
 Such a text is shortened, character by character, by rules that leave its tokens alone: what the
 tokenizer drops is dropped, its kinds of white space become one space, and a word that is longer
@@ -28,8 +27,7 @@ COMPOSED = 4
 
 
 def shortened_tokens(backend: Any, text: str, limit: int) -> tuple[list[int], bool]:
-    """Return the tokens that a text begins with, at least `limit` if it has so many, and whether
-    these are all.
+    """Return the first tokens of a text, `limit` or more if it has them, and if these are all.
 
     backend: a tokenizer of `tokenizers` that does not truncate. No special tokens are added. Where
     WordPiece finds words, another tokenizer may find one of more than MOST_CHARACTERS; of that it
@@ -47,8 +45,7 @@ def shortened_tokens(backend: Any, text: str, limit: int) -> tuple[list[int], bo
 
 
 def without_runs(backend: Any, text: str, limit: int) -> str:
-    """Shorten runs of one character to some thousands, where that leaves the first `limit` tokens
-    alone.
+    """Shorten runs of one character, where that leaves the first `limit` tokens alone.
 
     WordPiece makes of a run no token, one, or as many as it has characters. A cleaner does not mind
     either: the text may be cleaned afterwards.
@@ -66,8 +63,7 @@ def without_runs(backend: Any, text: str, limit: int) -> str:
 
 
 class _Characters(dict[int, int | str | None]):
-    """What `str.translate` makes of each character; asked of the tokenizer when one is first
-    met."""
+    """What `str.translate` makes of a character; the tokenizer is asked when one is first met."""
 
     def __init__(self, backend: Any) -> None:
         super().__init__()
@@ -107,8 +103,7 @@ class _Shortener:
         self.is_word_piece = isinstance(backend.model, WordPiece)
 
     def head(self, text: str, size: int) -> tuple[str, bool]:
-        """Return the shortened text and True, or, cut at a space, about `size` characters of it and
-        False."""
+        """Return the shortened text and True, or about `size` characters of it and False."""
         short = ""
         for start in range(0, len(text), SLICE_CHARACTERS):
             piece = text[start : start + SLICE_CHARACTERS].translate(self._characters)

@@ -54,16 +54,14 @@ def special_frame(tokenizer: "PreTrainedTokenizerBase") -> tuple[list[int], list
 def tokenize(
     tokenizer: "PreTrainedTokenizerBase", texts: list[str], max_length: int
 ) -> pa.ListArray:
-    """Return the token ids of each text, unpadded, special tokens included, cut at max_length:
-    list<int32>."""
+    """Return the unpadded token ids of each text, special ones included, cut: list<int32>."""
     before, behind = special_frame(tokenizer)
     found, _ = first_tokens(tokenizer, texts, max_length - len(before) - len(behind))
     return pa.array([before + ids + behind for ids in found], pa.list_(pa.int32()))
 
 
 def _backend(tokenizer: "PreTrainedTokenizerBase") -> Any:
-    """Return the tokenizer of `tokenizers`, made to neither cut nor fill up, as calls of the other
-    may leave it."""
+    """Return the Rust tokenizer, made to neither cut nor fill up."""
     backend = tokenizer.backend_tokenizer
     if backend.truncation is not None:
         backend.no_truncation()
@@ -97,8 +95,7 @@ def num_tokens(ids: pa.ListArray) -> np.ndarray:
 
 
 def length_batches(lengths_N: np.ndarray, token_budget: int) -> list[np.ndarray]:
-    """Group ads of like length, longest first, so that rows x longest <= token_budget; an ad alone
-    may exceed it.
+    """Group ads of like length, longest first: rows x longest <= token_budget, or one ad.
 
     Returns index arrays that together hold each of 0..N-1 once.
     """
@@ -118,8 +115,7 @@ def num_padding(lengths_N: np.ndarray, token_budget: int) -> int:
 
 
 def pack(ids: pa.ListArray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lay the chosen ads out one after another: int64 ids (T,), and the length of each ad, int64
-    (n,)."""
+    """Lay the chosen ads out in a row: int64 ids (T,), and the length of each, int64 (n,)."""
     offsets, values = np.asarray(ids.offsets), np.asarray(ids.values)
     starts, lengths = offsets[rows], (offsets[rows + 1] - offsets[rows]).astype(np.int64)
     chosen = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
@@ -127,8 +123,7 @@ def pack(ids: pa.ListArray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def pad(ids: pa.ListArray, rows: np.ndarray, pad_id: int) -> tuple[np.ndarray, np.ndarray]:
-    """Lay the chosen ads out as a matrix: int64 ids (n, L) filled up with pad_id, int64 attention
-    mask (n, L)."""
+    """Lay the chosen ads out as a matrix: ids (n, L) filled up with pad_id, mask (n, L); int64."""
     ids_T, lengths = pack(ids, rows)
     mask_NL = np.arange(lengths.max(initial=0))[None, :] < lengths[:, None]
     ids_NL = np.full(mask_NL.shape, pad_id, dtype=np.int64)

@@ -1,5 +1,4 @@
-"""Long texts: each is cut into overlapping windows of token ids, and what the network says of them
-becomes one answer.
+"""Long texts: overlapping windows of token ids, whose outputs become one answer.
 
 `truncate` is the case of one window: the first max_length tokens. Fit, evaluation, prediction and
 scoring all read texts this way, with the settings that the bundle keeps; only fine-tuning always
@@ -81,8 +80,7 @@ def cut(
     max_length: int,
     long_text: LongTextSettings,
 ) -> Windows:
-    """Tokenize and cut. Each window has at most max_length tokens and repeats the last `stride` of
-    the one before.
+    """Tokenize, and cut into windows of max_length tokens that share `stride` with the last one.
 
     The special tokens stand in every window; `stride` does not count them.
     """
@@ -130,15 +128,13 @@ def _is_visible(text: str) -> bool:
 def run(
     classifier: "Classifier", windows: Windows, *, token_budget: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Score every window as a row of its own, then return one row per text: float32 logits (N, C)
-    and CLS (N, H)."""
+    """Score every window, return one row per text: float32 logits (N, C) and CLS (N, H)."""
     logits_WC, cls_WH = classifier.run(windows.ids, token_budget=token_budget)
     return pool(logits_WC, windows), pool(cls_WH, windows)
 
 
 def pool(outputs_WX: np.ndarray, windows: Windows) -> np.ndarray:
-    """Average the windows of each text, weighted by their tokens, special ones included: (N, X) of
-    the same dtype.
+    """Average the windows of each text, weighted by their tokens: (N, X), same dtype.
 
     Computed in float64, each text for itself; a text of one window keeps its numbers to the last
     bit.

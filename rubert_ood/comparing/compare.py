@@ -31,8 +31,8 @@ def compare_runs(a_uri: str, b_uri: str) -> dict[str, Any]:
 
 
 def _side(run: "Run") -> dict[str, Any]:
-    names = ("run_uri", "run_id", "run_date", "bundle", "outcome")
-    return {"rows": run.num_rows, **{name: run.manifest[name] for name in names}}
+    names = {"run_uri", "run_id", "run_date", "bundle", "outcome"}
+    return {"rows": run.num_rows, **run.manifest.model_dump(include=names)}
 
 
 def changed_labels(document: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -34,7 +34,7 @@ from rubert_ood.errors import (
 )
 from rubert_ood.progress import Progress
 from rubert_ood.ray_session import TASK_RETRIES
-from rubert_ood.runs.manifest import read_manifest
+from rubert_ood.runs.manifest import Manifest, read_manifest
 from rubert_ood.runs.plan import load_plan
 from rubert_ood.runs.receipts import read_receipts
 
@@ -57,7 +57,7 @@ class Run:
     """A run with all its parts, in the order of the plan."""
 
     uri: str
-    manifest: dict[str, Any]
+    manifest: Manifest
     parts: list[tuple[str, int]]
     """URI and rows of each part: those with a receipt; whatever else lies in the folder is none."""
 
@@ -71,18 +71,18 @@ def read_run(run_uri: str) -> Run:
     end."""
     plan = load_plan(run_uri)
     manifest = read_manifest(plan.run_uri)
-    if manifest["outcome"] not in WHOLE:
+    if not manifest.is_whole:
         raise InputError(
-            f"{plan.run_uri}: this run is not complete (outcome {manifest['outcome']}); finish it"
+            f"{plan.run_uri}: this run is not complete (outcome {manifest.outcome}); finish it"
             " first"
         )
     receipts = read_receipts(plan.run_uri, plan.fingerprint)
     parts = [
-        (storage.join(plan.run_uri, shard.part_name), receipts[shard.shard_id]["rows_scored"])
+        (storage.join(plan.run_uri, shard.part_name), receipts[shard.shard_id].rows_scored)
         for shard in plan.shards
         if shard.shard_id in receipts
     ]
-    run, expected = Run(plan.run_uri, manifest, parts), manifest["counts"]["rows_scored"]
+    run, expected = Run(plan.run_uri, manifest, parts), manifest.counts.rows_scored
     if run.num_rows != expected:
         raise VerificationError(
             f"{plan.run_uri}: its receipts have {run.num_rows} rows, its manifest {expected}: run"

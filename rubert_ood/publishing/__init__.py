@@ -1,0 +1,1 @@
+"""Which run readers see: the gate, the pointers, and the way back."""

@@ -4,21 +4,14 @@ OUTPUT/latest.json is that of the catalogue, OUTPUT/run_date=.../latest.json tha
 was backfilled. The root of a pointer is the folder in which it lies, and from which its paths go.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
 
 from pydantic import Field, TypeAdapter
 
 from rubert_ood import storage
-from rubert_ood.runs.record import (
-    Day,
-    Moment,
-    Record,
-    RelativePath,
-    parse,
-)
+from rubert_ood.clock import utc_now
+from rubert_ood.runs.manifest import Manifest
+from rubert_ood.runs.record import Day, Moment, Record, RelativePath, parse
 
 POINTER_FILE = "latest.json"
 MAX_HISTORY = 30
@@ -27,6 +20,8 @@ MEND = "restore it; without it nothing counts as published, and no run can be ro
 
 
 class TakenBack(Record):
+    """The run that a rollback took back, and why."""
+
     path: RelativePath
     reason: str
 
@@ -53,6 +48,25 @@ class Pointer(Record):
         """The run that readers see, and those before it."""
         return [self.path, *self.history]
 
+    def replacing(self, older: "Pointer | None") -> "Pointer":
+        """Return this pointer with the memory of the one in whose place it comes."""
+        if older is None:
+            return self
+        history = [path for path in older.runs if path != self.path]
+        taken_back = [path for path in older.taken_back if path != self.path]
+        memory = {"history": history[:MAX_HISTORY], "taken_back": taken_back}
+        return self.model_copy(update=memory)
+
+    def taking_back(self, older: "Pointer", reason: str) -> "Pointer":
+        """Return this pointer in the place of one whose run is taken back."""
+        known = self.replacing(older)
+        changes = {
+            "history": [path for path in known.history if path != older.path],
+            "taken_back": [older.path, *known.taken_back][:MAX_HISTORY],
+            "rolled_back": TakenBack(path=older.path, reason=reason),
+        }
+        return known.model_copy(update=changes)
+
 
 POINTER = TypeAdapter(Pointer)
 
@@ -67,13 +81,26 @@ class Place:
 
     @property
     def uri(self) -> str:
+        """Of the pointer itself."""
         return storage.join(self.root_uri, POINTER_FILE)
 
     def path_of(self, run_uri: str) -> str:
         """Return the path of a run below this root as pointers write it."""
         return run_uri[len(self.root_uri) :].strip("/")
 
+    def pointer_to(self, manifest: Manifest) -> Pointer:
+        """Return a pointer to a run that is published now, without a memory."""
+        return Pointer(
+            path=self.path_of(manifest.run_uri),
+            run_id=manifest.run_id,
+            run_date=manifest.run_date,
+            bundle=manifest.bundle.fingerprint,
+            published_at=utc_now("milliseconds"),
+            finished_at=manifest.finished_at,
+        )
+
     def names(self, run_uri: str) -> bool:
+        """Say whether readers of this pointer see the run."""
         return self.pointer is not None and self.pointer.path == self.path_of(run_uri)
 
     def remembers(self, run_uri: str) -> bool:
@@ -81,6 +108,7 @@ class Place:
         return self.pointer is not None and self.path_of(run_uri) in self.pointer.history
 
     def took_back(self, run_uri: str) -> bool:
+        """Say whether the run was rolled back and not published again."""
         return self.pointer is not None and self.path_of(run_uri) in self.pointer.taken_back
 
 
@@ -96,22 +124,6 @@ def read_pointer(root_uri: str) -> Pointer | None:
     return look(root_uri).pointer
 
 
-def naming(place: Place, manifest: Mapping[str, Any], history: list[str]) -> Pointer:
-    """Return the pointer to a run, in the place of what was seen there; `history` as its field."""
-    path = place.path_of(manifest["run_uri"])
-    taken_back = place.pointer.taken_back if place.pointer else []
-    return Pointer(
-        path=path,
-        run_id=manifest["run_id"],
-        run_date=manifest["run_date"],
-        bundle=manifest["bundle"]["fingerprint"],
-        published_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        finished_at=manifest["finished_at"],
-        history=[run for run in history if run != path][:MAX_HISTORY],
-        taken_back=[run for run in taken_back if run != path],
-    )
-
-
 def swap(place: Place, pointer: Pointer) -> Pointer | None:
     """Put a pointer if the one that was seen is still there; return the one that is there
     afterwards.
@@ -119,7 +131,7 @@ def swap(place: Place, pointer: Pointer) -> Pointer | None:
     It is read again whatever the answer says: that may be lost, and some servers ignore the
     condition.
     """
-    data = pointer.model_dump_json(indent=1, exclude_none=True).encode()
+    data = storage.to_json(pointer.model_dump(exclude_none=True))
     storage.swap_bytes(place.uri, data, place.version)
     return read_pointer(place.root_uri)
 

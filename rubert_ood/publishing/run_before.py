@@ -1,19 +1,18 @@
 """The run that a past day had before: what a backfill compares its new run with."""
 
-import logging
 from collections.abc import Iterator
-from typing import Any
 
 from rubert_ood import storage
 from rubert_ood.errors import InputError
+from rubert_ood.progress import StepLog
 from rubert_ood.publishing.pointer import Place, day_uri
-from rubert_ood.runs.manifest import find_manifest
+from rubert_ood.runs.manifest import Manifest, find_manifest
 from rubert_ood.storage.listing import list_folders
 
-log = logging.getLogger(__name__)
+log = StepLog("backfill")
 
 
-def run_before(run_uri: str, places: list[Place]) -> dict[str, Any] | None:
+def run_before(run_uri: str, places: list[Place]) -> Manifest | None:
     """Return the manifest of the run that the day had before.
 
     That is the newest published one, else the newest complete one. Published runs are those that a
@@ -23,20 +22,8 @@ def run_before(run_uri: str, places: list[Place]) -> dict[str, Any] | None:
         found = find_manifest(other_uri)
         if found:
             return found
-        log.warning("backfill  %s was published for this day and is gone", other_uri)
-    complete = []
-    for other_uri in list_folders(day_uri(run_uri)):
-        if other_uri != run_uri:
-            try:
-                complete.append(find_manifest(other_uri))
-            except InputError as error:  # no run of ours, or a damaged one that nobody reads
-                log.warning("backfill  a folder of this day is not compared with: %s", error)
-    complete = [other for other in complete if other.get("outcome") in ("published", "complete")]
-    return max(complete, key=_rank, default=None)
-
-
-def _rank(manifest: dict[str, Any]) -> tuple[bool, str]:
-    return manifest["outcome"] == "published", manifest["finished_at"]
+        log.warning("%s was published for this day and is gone", other_uri)
+    return max(_complete(run_uri), key=_rank, default=None)
 
 
 def _published(run_uri: str, places: list[Place]) -> Iterator[str]:
@@ -46,3 +33,21 @@ def _published(run_uri: str, places: list[Place]) -> Iterator[str]:
             other_uri = storage.join(place.root_uri, path)
             if other_uri != run_uri and day_uri(other_uri) == day_uri(run_uri):
                 yield other_uri
+
+
+def _complete(run_uri: str) -> Iterator[Manifest]:
+    """Yield the other runs of the day that are complete."""
+    for other_uri in list_folders(day_uri(run_uri)):
+        if other_uri == run_uri:
+            continue
+        try:
+            found = find_manifest(other_uri)
+        except InputError as error:  # no run of ours, or a damaged one that nobody reads
+            log.warning("a folder of this day is not compared with: %s", error)
+            continue
+        if found and found.outcome in ("published", "complete"):
+            yield found
+
+
+def _rank(manifest: Manifest) -> tuple[bool, str]:
+    return manifest.outcome == "published", manifest.finished_at

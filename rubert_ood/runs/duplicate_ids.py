@@ -8,66 +8,78 @@ the examples.
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import duckdb
 import pyarrow as pa
+from pydantic import Field
+
+from rubert_ood.runs.record import Count, Record
 
 MEMORY_LIMIT = "64MB"
 NUM_EXAMPLES = 20
 EXAMPLE_CHARACTERS = 100
 IDS_SCHEMA = pa.schema([pa.field("ad_id", pa.string()), pa.field("shard", pa.int64())])
 
+SETUP = f"""
+SET memory_limit = '{MEMORY_LIMIT}';
+SET threads = 1;  -- several could not share so little memory when there are millions of ids
+SET preserve_insertion_order = false;
+CREATE TABLE ads (hash UHUGEINT, start VARCHAR, shard BIGINT);
+"""
+INSERT = f"""
+INSERT INTO ads SELECT md5_number(ad_id), left(ad_id, {EXAMPLE_CHARACTERS}), shard FROM next_ads
+"""
+FIND = f"""
+CREATE TEMP TABLE duplicates AS
+  SELECT hash, count(*) AS copies, min(shard) AS one, max(shard) AS other
+  FROM ads GROUP BY hash HAVING count(*) > 1;
+CREATE TEMP TABLE shown AS
+  FROM duplicates ORDER BY copies DESC, hash LIMIT {NUM_EXAMPLES};
+"""
+COUNT = "SELECT count(*), sum(copies - 1) FROM duplicates"
+EXAMPLES = """
+SELECT min(start) AS ad_id, any_value(copies), any_value(one), any_value(other)
+FROM shown JOIN ads USING (hash)
+GROUP BY hash ORDER BY any_value(copies) DESC, ad_id
+"""
 
-def find_duplicates(ids: Iterator[pa.Table], shard_uris: Sequence[str]) -> dict[str, Any]:
-    """Count the ids that occur more than once in tables of IDS_SCHEMA, and name some of them with
-    their files.
 
-    Returns {ids: different ids that repeat, rows: rows beyond the first of each, examples: [{ad_id,
-    copies, files}]}. `shard` is a position in shard_uris; of each id the first and the last file
-    are named.
-    """
+class DuplicateId(Record):
+    """An id of several ads."""
+
+    ad_id: str
+    """Its beginning."""
+    copies: Count
+    files: list[str]
+    """The first and the last one that has it."""
+
+
+class Duplicates(Record):
+    """Ids that several ads have."""
+
+    ids: Count
+    """Different ids of which there are several."""
+    rows: Count
+    """Rows beyond the first of each."""
+    examples: list[DuplicateId] = Field([])
+
+
+def find_duplicates(ids: Iterator[pa.Table], shard_uris: Sequence[str]) -> Duplicates:
+    """Count the duplicate ids in tables of IDS_SCHEMA, whose `shard` is a place in shard_uris."""
     with (
         tempfile.TemporaryDirectory() as folder,
         duckdb.connect(os.path.join(folder, "ids.duckdb")) as database,
     ):
-        database.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
-        database.execute(
-            "SET threads = 1"
-        )  # several could not share so little memory when there are millions of ids
-        database.execute("SET preserve_insertion_order = false")
-        database.execute("CREATE TABLE ads (hash UHUGEINT, start VARCHAR, shard BIGINT)")
+        database.execute(SETUP)
         for table in ids:
             database.register("next_ads", table)
-            database.execute(
-                f"INSERT INTO ads SELECT md5_number(ad_id), left(ad_id, {EXAMPLE_CHARACTERS}),"
-                " shard FROM next_ads"
-            )
+            database.execute(INSERT)
             database.unregister("next_ads")
-        database.execute(
-            "CREATE TEMP TABLE repeated AS SELECT hash, count(*) AS copies, min(shard) AS one,"
-            " max(shard) AS other FROM ads GROUP BY hash HAVING count(*) > 1"
-        )
-        num_ids, num_rows = database.execute(
-            "SELECT count(*), sum(copies - 1) FROM repeated"
-        ).fetchall()[0]
-        database.execute(
-            "CREATE TEMP TABLE shown AS FROM repeated ORDER BY copies DESC, hash LIMIT"
-            f" {NUM_EXAMPLES}"
-        )
-        examples = database.execute(
-            "SELECT min(start) AS ad_id, any_value(copies), any_value(one), any_value(other) "
-            "FROM shown JOIN ads USING (hash) GROUP BY hash ORDER BY any_value(copies) DESC, ad_id"
-        ).fetchall()
-    return {
-        "ids": num_ids,
-        "rows": int(num_rows or 0),
-        "examples": [
-            {
-                "ad_id": ad_id,
-                "copies": copies,
-                "files": sorted({shard_uris[one], shard_uris[other]}),
-            }
-            for ad_id, copies, one, other in examples
-        ],
-    }
+        database.execute(FIND)
+        num_ids, num_rows = database.execute(COUNT).fetchall()[0]
+        found = database.execute(EXAMPLES).fetchall()
+    examples = []
+    for ad_id, copies, one, other in found:
+        files = sorted({shard_uris[one], shard_uris[other]})
+        examples.append(DuplicateId(ad_id=ad_id, copies=copies, files=files))
+    return Duplicates(ids=num_ids, rows=int(num_rows or 0), examples=examples)

@@ -7,34 +7,37 @@ name, in which no name begins with `_` or `.`.
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from rubert_ood.errors import VerificationError
 from rubert_ood.runs.plan import Plan
+from rubert_ood.runs.receipts import Receipt
 from rubert_ood.storage.listing import Listing, list_below
 
 PARQUET_NAME = re.compile(r".*\.(parquet|parq|pq)", re.IGNORECASE | re.DOTALL)
 ERRORS = "_errors"
 
 
-def missing_files(plan: Plan, receipts: Mapping[str, dict[str, Any]]) -> dict[str, str]:
+def missing_files(plan: Plan, receipts: Mapping[str, Receipt]) -> dict[str, str]:
     """Return a line for each shard whose part, or whose rejected rows, are not there.
 
     Raises VerificationError that names, below the run folder, a file which is not of the run.
     """
     listing = list_below(plan.run_uri)
     present = {listing.inner(file.uri) for file in listing.files}
-    shards = [shard for shard in plan.shards if shard.shard_id in receipts]
-    expected = {shard.part_name: shard.shard_id for shard in shards}
-    for shard in shards:
-        if receipts[shard.shard_id]["rows_rejected"]:
+    expected = {}
+    for shard in plan.shards:
+        receipt = receipts.get(shard.shard_id)
+        if receipt is None:
+            continue
+        expected[shard.part_name] = shard.shard_id
+        if receipt.rows_rejected:
             is_older = shard.older_rejected_name in present
             name = shard.older_rejected_name if is_older else shard.rejected_name
             expected[name] = shard.shard_id
-    _refuse_foreign(plan.run_uri, _all_names(listing), expected)
+    _refuse_others(plan.run_uri, _all_names(listing), expected)
     return {
-        expected[name]: f"{plan.run_uri}: {name} is missing"
-        for name in expected
+        shard_id: f"{plan.run_uri}: {name} is missing"
+        for name, shard_id in expected.items()
         if name not in present
     }
 
@@ -44,11 +47,11 @@ def _all_names(listing: Listing) -> set[str]:
     return {listing.inner(name) for name in names}
 
 
-def _refuse_foreign(run_uri: str, names: set[str], expected: Mapping[str, str]) -> None:
-    foreign = sorted(name for name in names - {*expected} if _is_read(name))
-    if foreign:
+def _refuse_others(run_uri: str, names: set[str], expected: Mapping[str, str]) -> None:
+    others = sorted(filter(_is_read, names - expected.keys()))
+    if others:
         raise VerificationError(
-            f"{run_uri}: {foreign[0]} is not a file of this run ({len(foreign)} such); remove it"
+            f"{run_uri}: {others[0]} is not a file of this run ({len(others)} such); remove it"
         )
 
 

@@ -1,207 +1,196 @@
-"""The manifest of a run: its receipts added up, and what became of it."""
+"""The manifest of a run: what it is, what its receipts add up to, and what became of it."""
 
-import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Literal, TypeVar
 
-import numpy as np
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from rubert_ood import __version__, storage
+from rubert_ood.ads.sources import Ignored
+from rubert_ood.clock import utc_now
 from rubert_ood.errors import PartialRunError
-from rubert_ood.ood.decision import OTHER
-from rubert_ood.runs.cities import add_cities
-from rubert_ood.runs.manifest_schema import Manifest
-from rubert_ood.runs.part import DIGEST_MODULUS
-from rubert_ood.runs.plan import Plan
-from rubert_ood.runs.receipts import CONFIDENCE_BINS
-from rubert_ood.runs.record import parse_dict
-from rubert_ood.runs.top_ood import merge_top
+from rubert_ood.runs.duplicate_ids import Duplicates
+from rubert_ood.runs.plan import BundleName, Plan, QuarantinedFile
+from rubert_ood.runs.receipts import QuarantinedShard, Receipt
+from rubert_ood.runs.record import Day, Moment, Record, RelativePath, parse
+from rubert_ood.runs.sums import Sums
 
+T = TypeVar("T")
+Outcome = Literal[
+    "running", "partial", "interrupted", "complete", "refused", "published", "rolled_back"
+]
 MANIFEST_FILE = "manifest.json"
+FORMAT = 2
+"""1, of version 0.3.0 and before, lacks some of what has a default here."""
 SWAP_ATTEMPTS = 5
-COUNTED = (
-    "rows_in",
-    "rows_scored",
-    "rows_rejected",
-    "rows_empty",
-    "rows_ood",
-    "rows_cut",
-    "unique_texts",
-    "tokens",
-    "unique_tokens",
-)
-"""What the manifest adds up over the receipts."""
-PER_SHARD = (
-    "shard_id",
-    "uri",
-    "start",
-    "stop",
-    "rows_in",
-    "rows_scored",
-    "rows_rejected",
-    "ids_in",
-    "ids_out",
-    "ids_rejected",
-    "classes",
-    "part_sha256",
-    "seconds",
-    "scorer_busy_s",
-    "scorer_idle_s",
-    "finished_at",
-)
-"""What the manifest repeats of each receipt."""
 WHOLE = ("complete", "refused", "published", "rolled_back")
 """Outcomes of a run whose shards are all scored or quarantined."""
+
+
+class Check(Record):
+    """What the gate found."""
+
+    check: str
+    """The setting that limits it."""
+    value: float
+    limit: float
+    ok: bool
+
+
+class Manifest(Sums):
+    """What a run is, and what became of it. What a later version has written is kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+    format: int = 1
+    run_id: str
+    run_date: Day
+    run_uri: str = ""
+    """The folder in which the manifest lies, wherever it was moved."""
+    output_uri: str = ""
+    input_uri: str = ""
+    fingerprint: str = ""
+    code_version: str = ""
+    bundle: BundleName
+    outcome: Outcome
+    started_at: Moment
+    finished_at: Moment
+    elapsed_s: float
+    """Of the last start alone, as rows_per_s."""
+    rows_per_s: float
+    quarantined: list[QuarantinedFile] = Field([])
+    empty_files: list[str] = Field([])
+    ignored: Ignored | None = None
+    duplicates: Duplicates | None
+    """None until the parts were verified."""
+    gate: list[Check]
+    forced: str | None = None
+    """Why the run was published whatever the gate said."""
+    refusal_reason: str = ""
+    rollback_reason: str = ""
+    pointers: list[RelativePath] = Field([])
+    """Those that named the run when its outcome was noted, relative to output_uri."""
+
+    @classmethod
+    def of(
+        cls,
+        plan: Plan,
+        receipts: Mapping[str, Receipt],
+        *,
+        outcome: Outcome,
+        started_at: str,
+        quarantined: Mapping[str, QuarantinedShard] | None = None,
+        duplicates: Duplicates | None = None,
+    ) -> "Manifest":
+        """Add the receipts of a run up; it ends now, and has begun at an ISO time."""
+        sums = Sums.add_up(plan, receipts, quarantined or {})
+        finished_at = utc_now()
+        ended = datetime.fromisoformat(finished_at)
+        elapsed_s = (ended - datetime.fromisoformat(started_at)).total_seconds()
+        fresh = [shard for shard in sums.shards if shard.finished_at >= started_at]
+        return cls(
+            **dict(sums),
+            format=FORMAT,
+            run_id=plan.run_id,
+            run_date=plan.run_date,
+            run_uri=plan.run_uri,
+            output_uri=plan.output_uri,
+            input_uri=plan.input_uri,
+            fingerprint=plan.fingerprint,
+            code_version=__version__,
+            bundle=plan.bundle,
+            outcome=outcome,
+            started_at=started_at,
+            finished_at=finished_at,
+            elapsed_s=elapsed_s,
+            rows_per_s=sum(shard.rows_in for shard in fresh) / max(elapsed_s, 1e-9),
+            quarantined=plan.quarantined,
+            empty_files=plan.empty_files,
+            ignored=plan.ignored,
+            duplicates=duplicates,
+            gate=[],
+        )
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all shards are scored or quarantined."""
+        return self.outcome in WHOLE
+
+    @property
+    def parts(self) -> list[tuple[str, str]]:
+        """Shard and sha256 of each part: what tells the content of two runs apart."""
+        return [(shard.shard_id, shard.part_sha256) for shard in self.shards]
+
 
 MANIFEST = TypeAdapter(Manifest)
 
 
-def make_manifest(
-    plan: Plan,
-    receipts: Mapping[str, dict[str, Any]],
-    *,
-    outcome: str,
-    started_at: str,
-    quarantined_shards: Mapping[str, dict[str, Any]] | None = None,
-    duplicates: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Add the receipts of a run up. started_at is an ISO time; elapsed_s covers this start only."""
-    aside = [
-        record
-        for name, record in sorted((quarantined_shards or {}).items())
-        if name not in receipts
-    ]
-    done = [receipts[shard.shard_id] for shard in plan.shards if shard.shard_id in receipts]
-    counts = {name: sum(receipt[name] for receipt in done) for name in COUNTED}
-    classes = _add(receipt["classes"] for receipt in done)
-    now = datetime.now(UTC)
-    elapsed_s = (now - datetime.fromisoformat(started_at)).total_seconds()
-    idle_s = sum(receipt["scorer_idle_s"] for receipt in done)
-    padded = sum(receipt.get("padded_tokens", 0) for receipt in done)
-    rows_now = sum(receipt["rows_in"] for receipt in done if receipt["finished_at"] >= started_at)
-    return {
-        "run_id": plan.run_id,
-        "run_date": plan.run_date,
-        "run_uri": plan.run_uri,
-        "fingerprint": plan.fingerprint,
-        "code_version": __version__,
-        "outcome": outcome,
-        "started_at": started_at,
-        "finished_at": now.isoformat(timespec="seconds"),
-        "elapsed_s": elapsed_s,
-        "rows_per_s": rows_now / max(elapsed_s, 1e-9),
-        "scorer_idle_share": idle_s
-        / max(idle_s + sum(receipt["scorer_busy_s"] for receipt in done), 1e-9),
-        "bundle": plan.bundle,
-        "input_uri": plan.input_uri,
-        "output_uri": plan.output_uri,
-        "counts": {
-            **counts,
-            "rows_other": classes.get(OTHER, 0),
-            "rows_planned": plan.num_rows,
-            "rows_quarantined": sum(record["rows_in"] for record in aside),
-            "bytes_in": plan.input_bytes,
-            "bytes_quarantined": sum(item["size"] for item in plan.quarantined),
-        },
-        "ids_in": sum(receipt["ids_in"] for receipt in done) % DIGEST_MODULUS,
-        "ids_out": sum(receipt["ids_out"] for receipt in done) % DIGEST_MODULUS,
-        "ids_rejected": sum(receipt["ids_rejected"] for receipt in done) % DIGEST_MODULUS,
-        "classes": classes,
-        "rejected_reasons": _add(receipt["rejected_reasons"] for receipt in done),
-        "quarantined": plan.quarantined,
-        "quarantined_shards": [
-            {k: v for k, v in record.items() if k != "fingerprint"} for record in aside
-        ],
-        "empty_files": plan.empty_files,
-        "ignored": asdict(plan.ignored),
-        "duplicates": duplicates,
-        "confidence_histogram": _sum_histograms(done, "confidence_histogram")
-        or [0] * CONFIDENCE_BINS,
-        "token_histogram": _sum_histograms(done, "token_histogram"),
-        "padding_share": padded / max(padded + counts["unique_tokens"], 1),
-        "cities": add_cities(receipt.get("cities") for receipt in done),
-        "top_ood": merge_top(receipt.get("top_ood", []) for receipt in done) or None,
-        "shards": [{name: receipt[name] for name in PER_SHARD} for receipt in done],
-        "gate": [],
-    }
-
-
-def _sum_histograms(receipts: list[dict[str, Any]], name: str) -> list[int] | None:
-    """Add histograms up; None without receipts, and where an older version counted none."""
-    found = [receipt[name] for receipt in receipts if name in receipt]
-    return np.sum(found, axis=0).tolist() if found and len(found) == len(receipts) else None
-
-
-def _add(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for count in counts:
-        total.update(count)
-    return dict(total.most_common())
-
-
 def manifest_uri(run_uri: str) -> str:
+    """Return where the manifest of a run lies."""
     return storage.join(run_uri, "_run", MANIFEST_FILE)
 
 
-def read_manifest(run_uri: str) -> dict[str, Any]:
-    """Read the manifest of a run folder, which may have been moved; InputError when there is
-    none."""
-    uri = manifest_uri(run_uri)
-    return _parsed(run_uri, storage.read_bytes(uri))
+def read_manifest(run_uri: str) -> Manifest:
+    """Read the manifest of a run folder, which may have been moved; InputError if there is none."""
+    return _parse(run_uri, storage.read_bytes(manifest_uri(run_uri)))
 
 
-def find_manifest(run_uri: str) -> dict[str, Any]:
-    """Return the manifest as an earlier start left it; empty if none got that far."""
+def find_manifest(run_uri: str) -> Manifest | None:
+    """Return the manifest as an earlier start left it, or None if none got that far."""
     return manifest_and_version(run_uri)[0]
 
 
-def manifest_and_version(run_uri: str) -> tuple[dict[str, Any], str]:
-    """Return the manifest, empty if there is none, and its version for `swap_manifest`."""
+def manifest_and_version(run_uri: str) -> tuple[Manifest | None, str]:
+    """Return the manifest, or None, and its version for `swap_manifest`."""
     data, version = storage.read_versioned(manifest_uri(run_uri))
-    return ({} if data is None else _parsed(run_uri, data)), version
+    return (None if data is None else _parse(run_uri, data)), version
 
 
-def _parsed(run_uri: str, data: bytes) -> dict[str, Any]:
-    content = parse_dict(manifest_uri(run_uri), data, MANIFEST)
+def _parse(run_uri: str, data: bytes) -> Manifest:
+    manifest = parse(manifest_uri(run_uri), data, MANIFEST)
     run_uri = storage.absolute(run_uri.rstrip("/"))
-    return content | {"run_uri": run_uri, "output_uri": run_uri.rsplit("/", 2)[0]}
+    here = {"run_uri": run_uri, "output_uri": run_uri.rsplit("/", 2)[0]}
+    return manifest.model_copy(update=here)
 
 
-def swap_manifest(manifest: Mapping[str, Any], version: str) -> bool:
+def swap_manifest(manifest: Manifest, version: str) -> bool:
     """Put a manifest if there still is the one of this version; say whether it now is in place."""
-    uri, data = manifest_uri(manifest["run_uri"]), manifest_bytes(manifest)
+    uri, data = manifest_uri(manifest.run_uri), storage.to_json(manifest)
     return storage.swap_bytes(uri, data, version) or storage.read_optional(uri) == data
 
 
-def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
-    """Return a manifest as it is written."""
-    return json.dumps(manifest, ensure_ascii=False, indent=1, allow_nan=False).encode()
+def until_swapped(attempt: Callable[[], T | None], busy: str) -> T:
+    """Attempt to swap an object until that returns something; PartialRunError after some attempts.
+
+    An attempt looks at what is there, decides, and returns None if another process was faster.
+    """
+    for _ in range(SWAP_ATTEMPTS):
+        done = attempt()
+        if done is not None:
+            return done
+    raise PartialRunError(busy)
 
 
 def revise_manifest(
     run_uri: str,
-    change: Callable[[dict[str, Any]], dict[str, Any] | None],
+    change: Callable[[Manifest | None], Manifest | None],
     claim: Callable[[], object] = lambda: None,
-) -> dict[str, Any]:
-    """Put what `change` makes of the manifest, unless that is None; return the one that is in
-    place.
+) -> Manifest | None:
+    """Put what `change` makes of the manifest, unless that is None; return the one in place.
 
-    `change` gets the manifest as it is then (empty if there is none), again when another process
-    was faster: nothing that another one noted is overwritten unseen. `claim` raises where this
-    process may not write any more.
+    `change` gets the manifest as it is then, again when another process was faster: nothing that
+    another one noted is overwritten unseen. `claim` raises where this process may not write any
+    more.
     """
-    for _ in range(SWAP_ATTEMPTS):
+
+    def attempt() -> tuple[Manifest | None] | None:
         found, version = manifest_and_version(run_uri)
         claim()  # after the look: what a newer start writes is another version
         manifest = change(found)
         if manifest is None or manifest == found:
-            return found
-        if swap_manifest(manifest, version):
-            return manifest
-    raise PartialRunError(
-        f"{manifest_uri(run_uri)}: other processes write it all the time; start again"
-    )
+            return (found,)
+        return (manifest,) if swap_manifest(manifest, version) else None
+
+    busy = f"{manifest_uri(run_uri)}: other processes write it all the time; start again"
+    return until_swapped(attempt, busy)[0]

@@ -9,9 +9,8 @@ object twice.
 import base64
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import Any
 
 import pyarrow as pa
 from pydantic import TypeAdapter
@@ -19,7 +18,7 @@ from pydantic import TypeAdapter
 from rubert_ood import storage
 from rubert_ood.ads.sources import Ignored
 from rubert_ood.errors import SettingsError
-from rubert_ood.runs.record import Day, PlainName, parse
+from rubert_ood.runs.record import Count, Day, PlainName, Record, parse
 from rubert_ood.settings import Precision
 
 PLAN_FILE = "plan.json"
@@ -28,6 +27,8 @@ ShardId = PlainName
 
 @dataclass(frozen=True)
 class Shard:
+    """A range of rows in one file of one version."""
+
     shard_id: ShardId
     uri: str
     columns: dict[str, str]
@@ -41,10 +42,12 @@ class Shard:
 
     @property
     def num_rows(self) -> int:
+        """Rows in the range."""
         return self.stop - self.start
 
     @property
     def part_name(self) -> str:
+        """Of its part, below the run folder."""
         return f"part-{self.shard_id}.parquet"
 
     @property
@@ -59,8 +62,27 @@ class Shard:
         return f"_errors/{self.part_name}"
 
 
+class BundleName(Record):
+    """The bundle that a run was scored with."""
+
+    uri: str = ""
+    version: str = ""
+    fingerprint: str
+
+
+class QuarantinedFile(Record):
+    """An input file that is not scored, and why."""
+
+    uri: str
+    reason: str
+    size: Count = 0
+    """In bytes."""
+
+
 @dataclass(frozen=True)
 class Plan:
+    """What a run does; two plans of one fingerprint give the same rows."""
+
     run_uri: str
     run_id: str
     run_date: Day
@@ -68,7 +90,7 @@ class Plan:
     """Digest of all that changes results: input files, bundle, settings."""
     identity: dict[str, str]
     """The digests that went into the fingerprint, so that a difference can be named."""
-    bundle: dict[str, str]
+    bundle: BundleName
     input_uri: str
     output_uri: str
     carry_columns: list[str]
@@ -77,8 +99,7 @@ class Plan:
     precision: Precision
     token_budget: int
     shards: list[Shard]
-    quarantined: list[dict[str, Any]]
-    """Files that were set aside: uri, reason, size in bytes."""
+    quarantined: list[QuarantinedFile]
     empty_files: list[str]
     """Files without a row."""
     input_bytes: int
@@ -92,10 +113,15 @@ class Plan:
 
     @property
     def num_rows(self) -> int:
+        """Rows of all shards."""
         return sum(shard.num_rows for shard in self.shards)
 
 
+PLAN = TypeAdapter(Plan)
+
+
 def run_folder(output_uri: str, run_date: date, run_id: str) -> str:
+    """Return where a run lies below an output."""
     return storage.join(output_uri, f"run_date={run_date.isoformat()}", f"run_id={run_id}")
 
 
@@ -106,7 +132,7 @@ def save_plan(plan: Plan) -> None:
     """
     uri = storage.join(plan.run_uri, "_run", PLAN_FILE)
     if not storage.exists(uri):
-        storage.create_bytes(uri, json.dumps(asdict(plan), ensure_ascii=False, indent=1).encode())
+        storage.create_bytes(uri, storage.to_json(plan))
     older = load_plan(plan.run_uri)  # read again: it may be that of the other start
     if older.fingerprint != plan.fingerprint:
         changed = [
@@ -123,7 +149,7 @@ def load_plan(run_uri: str) -> Plan:
     none."""
     run_uri = storage.absolute(run_uri.rstrip("/"))
     uri = storage.join(run_uri, "_run", PLAN_FILE)
-    plan = parse(uri, storage.read_bytes(uri), TypeAdapter(Plan))
+    plan = parse(uri, storage.read_bytes(uri), PLAN)
     return replace(plan, run_uri=run_uri, output_uri=run_uri.rsplit("/", 2)[0])
 
 
@@ -137,7 +163,7 @@ def unpack_schema(text: str) -> pa.Schema:
     return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text))) if text else pa.schema([])
 
 
-def digest(content: Any) -> str:
-    return hashlib.sha256(
-        json.dumps(content, sort_keys=True, ensure_ascii=False).encode()
-    ).hexdigest()
+def digest(content: object) -> str:
+    """Return the SHA-256 of plain content, whatever the order of its keys."""
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -4,10 +4,9 @@ The schemas ask for what is used and ignore what they do not know, so files of 0
 versions are read.
 """
 
-import json
 import posixpath
 from datetime import date, datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -38,12 +37,6 @@ def parse(uri: str, data: bytes, schema: TypeAdapter[T], *, mend: str = RESTORE)
             place = ".".join(map(str, first["loc"])) or "content"
             reason = f"{place}: {first['msg'].removeprefix('Value error, ')}"
         raise InputError(f"{uri}: damaged, {reason}; {mend}") from None
-
-
-def parse_dict(uri: str, data: bytes, schema: TypeAdapter[Any]) -> dict[str, Any]:
-    """Read a control file as `parse` does; return it as it stands there."""
-    parse(uri, data, schema)
-    return dict(json.loads(data))
 
 
 def _inside(path: str) -> str:

@@ -6,30 +6,31 @@ import io
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rubert_ood import __version__, storage
+from rubert_ood.clock import utc_now
 from rubert_ood.errors import InputError, PartialRunError, VerificationError
 from rubert_ood.progress import Progress
-from rubert_ood.runs.duplicate_ids import IDS_SCHEMA, find_duplicates
+from rubert_ood.runs.duplicate_ids import IDS_SCHEMA, Duplicates, find_duplicates
 from rubert_ood.runs.files import missing_files
-from rubert_ood.runs.manifest import manifest_uri
+from rubert_ood.runs.manifest import Manifest, find_manifest, manifest_uri
 from rubert_ood.runs.part import DIGEST_MODULUS, ERROR_SCHEMA, ids_digest
+from rubert_ood.runs.part_counts import PART_COLUMNS, PartCounts, part_counts, reason_counts
 from rubert_ood.runs.plan import Plan, Shard
+from rubert_ood.runs.profile import token_histogram
 from rubert_ood.runs.receipts import (
-    PART_COLUMNS,
-    part_counts,
+    QuarantinedShard,
+    Receipt,
     read_quarantine,
     read_receipts,
-    reason_counts,
 )
 
 PARTS_AT_ONCE = 4
 """Reading a part hides behind checking another; more of them would only fill memory."""
-COMPARED = (
+COMPARED = {
     "counts",
     "ids_in",
     "ids_out",
@@ -42,163 +43,171 @@ COMPARED = (
     "top_ood",
     "quarantined_shards",
     "shards",
-)
+}
 """What a manifest must say alike when it is made again from the receipts."""
-ADDED_LATER = ("token_histogram",)
-"""What receipts of earlier versions do not count."""
-TIMINGS = ("seconds", "scorer_busy_s", "scorer_idle_s", "finished_at")
+TIMINGS = {"seconds", "scorer_busy_s", "scorer_idle_s", "finished_at"}
 """What may differ of a shard: two starts at once write the same receipt at two times."""
 
 
 @dataclass(frozen=True)
 class VerifiedRun:
-    receipts: dict[str, dict[str, Any]]
-    quarantined: dict[str, dict[str, Any]]
-    """Records of the shards that were set aside."""
-    duplicates: dict[str, Any]
-    """Ids that several ads have, as `find_duplicates` returns them."""
+    """The records of a run that agree with its files."""
+
+    receipts: Mapping[str, Receipt]
+    quarantined: Mapping[str, QuarantinedShard]
+    duplicates: Duplicates
 
 
 class PartMismatchError(VerificationError):
-    """Some parts are missing or do not match their receipts; scoring those shards again mends
-    it."""
+    """Some parts are missing or do not match their receipts; scoring those shards mends it."""
 
     def __init__(self, message: str, shard_ids: list[str]) -> None:
+        """Keep the shards whose parts are meant, beside the message."""
         super().__init__(message)
         self.shard_ids = shard_ids
 
 
-def verify_run(plan: Plan) -> VerifiedRun:
+def verify_run(plan: Plan, receipts: Mapping[str, Receipt] | None = None) -> VerifiedRun:
     """Check parts and rejected rows against receipts, and receipts against the plan.
 
-    Raises PartialRunError when shards are missing, VerificationError that names an object which
-    belongs to no shard, and PartMismatchError that names the first part which is missing, foreign
-    or differs from its receipt.
+    `receipts` may be given by who has read them. Raises PartialRunError when shards are missing,
+    VerificationError that names an object which belongs to no shard, and PartMismatchError that
+    names the first part which is missing, of another run or differs from its receipt.
     """
-    receipts = read_receipts(plan.run_uri, plan.fingerprint)
-    quarantined = {
-        name: record
-        for name, record in read_quarantine(plan.run_uri, plan.fingerprint).items()
-        if name not in receipts
-    }
-    missing = [
-        s for s in plan.shards if s.shard_id not in receipts and s.shard_id not in quarantined
-    ]
-    if missing:
-        raise PartialRunError(
-            f"{plan.run_uri}: {len(missing)} of {len(plan.shards)} shards are not scored; run again"
-        )
-    shards = [shard for shard in plan.shards if shard.shard_id in receipts]
-    problems = missing_files(plan, receipts)
-    ids = _checked_ids(
-        plan, [shard for shard in shards if shard.shard_id not in problems], receipts, problems
+    if receipts is None:
+        receipts = read_receipts(plan.run_uri, plan.fingerprint)
+    found = read_quarantine(plan.run_uri, plan.fingerprint)
+    quarantined = {name: found[name] for name in sorted(found.keys() - receipts.keys())}
+    num_missing = sum(
+        shard.shard_id not in receipts and shard.shard_id not in quarantined
+        for shard in plan.shards
     )
+    if num_missing:
+        raise PartialRunError(
+            f"{plan.run_uri}: {num_missing} of {len(plan.shards)} shards are not scored; run again"
+        )
+    problems = missing_files(plan, receipts)
+    ids = _checked_ids(plan, receipts, problems)
     duplicates = find_duplicates(ids, [shard.uri for shard in plan.shards])
     if problems:
-        raise PartMismatchError(
-            f"{next(iter(problems.values()))} ({len(problems)} such)", list(problems)
-        )
+        first = next(iter(problems.values()))
+        raise PartMismatchError(f"{first} ({len(problems)} such)", list(problems))
     return VerifiedRun(receipts, quarantined, duplicates)
 
 
-def check_manifest(found: Mapping[str, Any], recomputed: Mapping[str, Any]) -> None:
+def complete_manifest(plan: Plan, verified: VerifiedRun, started_at: str = "") -> Manifest:
+    """Make the manifest of a run whose shards are all settled.
+
+    It keeps its times while its parts are the same: a run that is only verified again is not newer.
+    """
+    noted = find_manifest(plan.run_uri)
+    manifest = Manifest.of(
+        plan,
+        verified.receipts,
+        outcome="complete",
+        started_at=started_at or (noted.started_at if noted else utc_now()),
+        quarantined=verified.quarantined,
+        duplicates=verified.duplicates,
+    )
+    if noted is None or noted.parts != manifest.parts:
+        return manifest
+    names = ("started_at", "finished_at", "elapsed_s", "rows_per_s")
+    return manifest.model_copy(update={name: getattr(noted, name) for name in names})
+
+
+def check_manifest(found: Manifest, recomputed: Manifest) -> None:
     """Raise VerificationError when a manifest says something else than the receipts."""
-    for name in COMPARED:
-        if _without_timings(found.get(name)) != _without_timings(recomputed[name]):
+    noted, counted = _comparable(found), _comparable(recomputed)
+    for name in counted:
+        if noted[name] != counted[name]:
             raise VerificationError(
-                f"{manifest_uri(recomputed['run_uri'])}: {name} is not what the receipts add up to"
+                f"{manifest_uri(recomputed.run_uri)}: {name} is not what the receipts add up to"
             )
 
 
-def _without_timings(value: Any) -> Any:
-    """Leave the TIMINGS of records out, which only a list of them has."""
-    if not isinstance(value, list):
-        return value
-    return [
-        (
-            {name: part for name, part in item.items() if name not in TIMINGS}
-            if isinstance(item, dict)
-            else item
-        )
-        for item in value
-    ]
+def _comparable(manifest: Manifest) -> dict[str, object]:
+    return manifest.model_dump(include=COMPARED, exclude={"shards": {"__all__": TIMINGS}})
 
 
 def _checked_ids(
-    plan: Plan,
-    shards: list[Shard],
-    receipts: Mapping[str, dict[str, Any]],
-    problems: dict[str, str],
+    plan: Plan, receipts: Mapping[str, Receipt], problems: dict[str, str]
 ) -> Iterator[pa.Table]:
     """Check part after part, with few of them in memory; yield their ad ids and collect what is
     wrong in `problems`."""
-    numbers = {shard.shard_id: number for number, shard in enumerate(plan.shards)}
-    progress = Progress("verify", sum(shard.num_rows for shard in shards), "ads")
+    todo = [
+        (number, shard, receipts[shard.shard_id])
+        for number, shard in enumerate(plan.shards)
+        if shard.shard_id in receipts and shard.shard_id not in problems
+    ]
+    progress = Progress("verify", sum(shard.num_rows for _, shard, _ in todo), "ads")
 
-    def check(shard: Shard) -> pa.ChunkedArray | str:
+    def check(item: tuple[int, Shard, Receipt]) -> pa.ChunkedArray | str:
+        _, shard, receipt = item
         try:
-            _check_errors(plan, shard, receipts[shard.shard_id])
-            return _check_part(plan, shard, receipts[shard.shard_id])
+            _check_rejected(plan, shard, receipt)
+            return _check_part(plan, shard, receipt)
         except VerificationError as error:
             return str(error)
 
     with ThreadPoolExecutor(PARTS_AT_ONCE) as pool:
-        for start in range(0, len(shards), PARTS_AT_ONCE):
-            window = shards[start : start + PARTS_AT_ONCE]
-            for shard, outcome in zip(window, pool.map(check, window), strict=True):
+        for start in range(0, len(todo), PARTS_AT_ONCE):
+            items = todo[start : start + PARTS_AT_ONCE]
+            for (number, shard, _), outcome in zip(items, pool.map(check, items), strict=True):
                 progress.add(shard.num_rows)
                 if isinstance(outcome, str):
                     problems[shard.shard_id] = outcome
                     continue
-                number = pa.repeat(pa.scalar(numbers[shard.shard_id], pa.int64()), len(outcome))
-                yield pa.table([outcome, number], schema=IDS_SCHEMA)
+                numbers = pa.repeat(pa.scalar(number, pa.int64()), len(outcome))
+                yield pa.table([outcome, numbers], schema=IDS_SCHEMA)
 
 
-def _check_part(plan: Plan, shard: Shard, receipt: dict[str, Any]) -> pa.ChunkedArray:
+def _check_part(plan: Plan, shard: Shard, receipt: Receipt) -> pa.ChunkedArray:
     """Compare a part with its receipt; return its ad ids."""
     uri = storage.join(plan.run_uri, shard.part_name)
     data = _read(uri)
     metadata, part = _parse(uri, data, PART_COLUMNS)
-    for name, key, expected in (
-        ("bundle", "bundle", plan.bundle["fingerprint"]),
-        ("run", "run_id", plan.run_id),
-    ):
-        if metadata.get(f"rubert_ood.{key}".encode(), b"").decode() != expected:
-            raise VerificationError(f"{uri}: written by another {name}")
-    for name, value in part_counts(part).items():
-        if name in ADDED_LATER and name not in receipt:
-            continue
-        if receipt[name] != value:
-            raise VerificationError(f"{uri}: {name} is {value}, its receipt says {receipt[name]}")
-    if (
-        receipt["rows_in"] != shard.num_rows
-        or receipt["rows_in"] != receipt["rows_scored"] + receipt["rows_rejected"]
-    ):
+    _check_origin(uri, metadata, "bundle", plan.bundle.fingerprint)
+    _check_origin(uri, metadata, "run_id", plan.run_id)
+    counts = part_counts(part)
+    for name in PartCounts.model_fields:
+        _check_value(uri, name, getattr(counts, name), getattr(receipt, name))
+    if receipt.profile.token_histogram:  # earlier versions did not count it
+        lengths = token_histogram(part["num_tokens"].to_numpy())
+        _check_value(uri, "token_histogram", lengths, receipt.profile.token_histogram)
+    settled = receipt.rows_scored + receipt.rows_rejected
+    if receipt.rows_in != shard.num_rows or receipt.rows_in != settled:
         raise VerificationError(
-            f"{uri}: {receipt['rows_in']} rows in, {part.num_rows} scored: rows were lost or"
-            " doubled"
+            f"{uri}: {receipt.rows_in} rows in, {part.num_rows} scored: rows were lost or doubled"
         )
-    if receipt["ids_in"] != (receipt["ids_out"] + receipt["ids_rejected"]) % DIGEST_MODULUS:
+    if receipt.ids_in != (receipt.ids_out + receipt.ids_rejected) % DIGEST_MODULUS:
         raise VerificationError(f"{uri}: its ad ids are not those of the input")
-    if receipt["part_sha256"] != hashlib.sha256(data).hexdigest():
+    if receipt.part_sha256 != hashlib.sha256(data).hexdigest():
         raise VerificationError(
             f"{uri}: changed since it was written: its sha256 is not that of its receipt"
         )
     return part["ad_id"]
 
 
-def _check_errors(plan: Plan, shard: Shard, receipt: dict[str, Any]) -> None:
+def _check_origin(uri: str, metadata: Mapping[bytes, bytes], key: str, expected: str) -> None:
+    if metadata.get(f"rubert_ood.{key}".encode(), b"").decode() != expected:
+        raise VerificationError(f"{uri}: written by another {key.removesuffix('_id')}")
+
+
+def _check_rejected(plan: Plan, shard: Shard, receipt: Receipt) -> None:
     """Compare the rejected rows of a shard with its receipt."""
-    if not receipt["rows_rejected"]:
+    if not receipt.rows_rejected:
         return
     uri = storage.join(plan.run_uri, shard.rejected_name)
     if not storage.exists(uri):
         uri = storage.join(plan.run_uri, shard.older_rejected_name)
-    _, errors = _parse(uri, _read(uri), ERROR_SCHEMA.names)
-    found = {"rejected_reasons": reason_counts(errors), "ids_rejected": ids_digest(errors["ad_id"])}
-    for name, value in found.items():
-        if receipt[name] != value:
-            raise VerificationError(f"{uri}: {name} is {value}, its receipt says {receipt[name]}")
+    _, rejected = _parse(uri, _read(uri), ERROR_SCHEMA.names)
+    _check_value(uri, "rejected_reasons", reason_counts(rejected), receipt.rejected_reasons)
+    _check_value(uri, "ids_rejected", ids_digest(rejected["ad_id"]), receipt.ids_rejected)
+
+
+def _check_value(uri: str, name: str, value: object, noted: object) -> None:
+    if value != noted:
+        raise VerificationError(f"{uri}: {name} is {value}, its receipt says {noted}")
 
 
 def _read(uri: str) -> bytes:
@@ -214,16 +223,13 @@ def _parse(uri: str, data: bytes, columns: list[str]) -> tuple[dict[bytes, bytes
         parquet = pq.ParquetFile(io.BytesIO(data))
         metadata, part = parquet.schema_arrow.metadata or {}, parquet.read(columns)
     except (pa.ArrowException, OSError) as error:
-        raise VerificationError(
-            f"{uri}: not readable as Parquet: {' '.join(str(error).split())}"
-        ) from error
+        reason = " ".join(str(error).split())
+        raise VerificationError(f"{uri}: not readable as Parquet: {reason}") from error
     lacking = [name for name in columns if name not in part.schema.names]
-    if lacking:
-        written_by = metadata.get(b"rubert_ood.code_version", b"?").decode()
-        hint = (
-            ""
-            if written_by == __version__
-            else f"; rubert_ood {written_by} wrote it, verify it with that version"
-        )
-        raise VerificationError(f"{uri}: no column {lacking[0]!r}{hint}")
-    return metadata, part
+    if not lacking:
+        return metadata, part
+    written_by = metadata.get(b"rubert_ood.code_version", b"?").decode()
+    hint = f"; rubert_ood {written_by} wrote it, verify it with that version"
+    raise VerificationError(
+        f"{uri}: no column {lacking[0]!r}{'' if written_by == __version__ else hint}"
+    )

@@ -14,9 +14,9 @@ from rubert_ood.ads.schema import as_text, decoded
 from rubert_ood.ads.tables import iter_rows
 from rubert_ood.ads.text import ad_text
 from rubert_ood.bundle import Bundle
-from rubert_ood.runs.cities import CityCounter
 from rubert_ood.runs.part import STATUS_EMPTY, STATUS_OK
 from rubert_ood.runs.plan import Shard, unpack_schema
+from rubert_ood.runs.profile import Cities, CityCounter
 from rubert_ood.scoring.carry import cast_carried
 from rubert_ood.scoring.fold import TextFolder
 from rubert_ood.scoring.job import (
@@ -45,7 +45,7 @@ class EncodedRows:
     """
     texts: pa.Table
     """Each different text once: text_key, excerpt, windows, num_tokens, is_cut."""
-    cities: dict[str, Any] | None
+    cities: Cities | None
     """What CityCounter found; None without such a column."""
 
 
@@ -59,7 +59,7 @@ def _encode_shard(shard: Shard, job: ScoringJob) -> dict[str, Any]:
     bundle = job_bundle(job.bundle_uri, job.bundle_fingerprint)
     encoded = encode_rows(shard.uri, shard, bundle, carry=unpack_schema(job.carry_schema))
     texts = encoded.texts if job.report_texts else encoded.texts.drop_columns("excerpt")
-    cities = "" if encoded.cities is None else json.dumps(encoded.cities)
+    cities = "" if encoded.cities is None else encoded.cities.model_dump_json()
     return {
         "started": started,
         "rows": to_ipc(encoded.rows),
@@ -148,6 +148,6 @@ def _reject_reason(ad_id: Any, title: Any, description: Any) -> str | None:
 
 @lru_cache(maxsize=1)
 def _tokenizer(folder: str) -> Any:
-    from rubert_ood.classifier.classifier import load_tokenizer
+    from rubert_ood.classifier.checkpoint import load_tokenizer
 
     return load_tokenizer(folder)

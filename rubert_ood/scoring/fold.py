@@ -16,7 +16,7 @@ from rubert_ood.ads.text import text_key
 from rubert_ood.bundle import Bundle
 from rubert_ood.classifier.shorten import without_runs
 from rubert_ood.classifier.windows import Windows, cut, is_blank
-from rubert_ood.runs.top_ood import EXCERPT_CHARACTERS
+from rubert_ood.runs.profile import EXCERPT_CHARACTERS
 
 HEAD_CHARACTERS = 8_192
 MARGIN_CHARACTERS = 256

@@ -21,7 +21,7 @@ from rubert_ood import interrupts
 from rubert_ood.errors import PartialRunError, SettingsError
 from rubert_ood.progress import Progress
 from rubert_ood.ray_session import TASK_RETRIES, one_line
-from rubert_ood.runs.claim import Runner
+from rubert_ood.runs.claim import Claim
 from rubert_ood.runs.plan import Plan, Shard
 from rubert_ood.runs.receipts import put_quarantine, read_receipts
 from rubert_ood.scoring.encode import encode
@@ -57,7 +57,7 @@ class Pass:
     """Why the pass ended before its shards did."""
 
 
-def score_shards(plan: Plan, todo: list[Shard], settings: ScoreSettings, runner: Runner) -> None:
+def score_shards(plan: Plan, todo: list[Shard], settings: ScoreSettings, claim: Claim) -> None:
     """Score shards in passes, until each has its receipt or is set aside with its reason.
 
     A shard that gets lost with its process (out of memory, a crash in native code, a dead node)
@@ -73,7 +73,7 @@ def score_shards(plan: Plan, todo: list[Shard], settings: ScoreSettings, runner:
     )
     losses, unreadable, aside = Counter[str](), list[str](), list[str]()
     while todo:
-        outcome = _score_once(plan, todo, settings, progress, runner)
+        outcome = _score_once(plan, todo, settings, progress, claim)
         left = [shard for shard in todo if shard.shard_id not in outcome.done]
         if left:  # a receipt may be there although its message was lost on the way
             receipts = read_receipts(plan.run_uri, plan.fingerprint)
@@ -115,7 +115,7 @@ def score_shards(plan: Plan, todo: list[Shard], settings: ScoreSettings, runner:
 
 
 def _score_once(
-    plan: Plan, todo: list[Shard], settings: ScoreSettings, progress: Progress, runner: Runner
+    plan: Plan, todo: list[Shard], settings: ScoreSettings, progress: Progress, claim: Claim
 ) -> Pass:
     """Send shards through the graph once.
 
@@ -125,12 +125,12 @@ def _score_once(
     outcome = Pass()
     rows = {shard.shard_id: shard.num_rows for shard in todo}
     try:
-        for result in _results(plan, todo, settings, runner):
+        for result in _results(plan, todo, settings, claim):
             name, fault = result["shard_id"], result["fault"]
             if fault == FAULT_SETUP:
                 raise SettingsError(f"the run stops, and would stop again: {result['failure']}")
             if fault == FAULT_RUN:
-                runner.check(now=True)  # the plainer words, if that is the fault
+                claim.check(now=True)  # the plainer words, if that is the fault
                 raise PartialRunError(
                     f"the run stops, the same command goes on from there: {result['failure']}"
                 )
@@ -141,7 +141,7 @@ def _score_once(
             else:
                 outcome.done.add(name)
                 progress.add(rows[name])
-            runner.check()
+            claim.check()
             interrupts.raise_received()
     except ExecutionTimeoutError:
         outcome.stalled = (
@@ -155,12 +155,12 @@ def _score_once(
 
 
 def _results(
-    plan: Plan, todo: list[Shard], settings: ScoreSettings, runner: Runner
+    plan: Plan, todo: list[Shard], settings: ScoreSettings, claim: Claim
 ) -> Iterator[dict[str, Any]]:
     """Build the graph; yield what it says of each shard as it comes out."""
     num_actors, actor_cpus, per_node = _size_actors(settings, len(todo))
     job = ScoringJob.of(
-        plan, token_budget=plan.token_budget, actors_per_node=per_node, runner=runner.token
+        plan, token_budget=plan.token_budget, actors_per_node=per_node, runner=claim.token
     )
     log.info("score     %d actor(s), %d shards", num_actors, len(todo))
     items = [shard_item(shard) for shard in todo]

@@ -1,5 +1,6 @@
 """Input files -> checked, quarantined with a reason, or cut into shards."""
 
+import hashlib
 import logging
 import os
 from collections import Counter
@@ -7,7 +8,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import Any
+from functools import lru_cache
+from pathlib import Path
 
 from rubert_ood import __version__, storage
 from rubert_ood.ads.schema import city_column, resolve_columns
@@ -18,7 +20,9 @@ from rubert_ood.errors import InputError, SchemaError, SettingsError
 from rubert_ood.progress import Progress
 from rubert_ood.runs.part import part_schema
 from rubert_ood.runs.plan import (
+    BundleName,
     Plan,
+    QuarantinedFile,
     Shard,
     digest,
     pack_schema,
@@ -46,7 +50,7 @@ class _Inspected:
 
     tables: dict[str, tuple[FileInfo, TableInfo, dict[str, str]]] = field(default_factory=dict)
     """By URI: the file, its schema and rows, role -> column."""
-    quarantined: list[dict[str, Any]] = field(default_factory=list)
+    quarantined: list[QuarantinedFile] = field(default_factory=list)
 
 
 def make_plan(settings: ScoreSettings, bundle: Bundle) -> Plan:
@@ -68,7 +72,7 @@ def make_plan(settings: ScoreSettings, bundle: Bundle) -> Plan:
     inspected = _inspect_all(found, settings, carried, count_cities=bool(bundle.cleaner.cities))
     shards = _cut_all(inspected, settings.shard_rows or SHARD_ROWS[settings.use_gpu])
     if not shards:
-        reasons = "; ".join(item["reason"] for item in inspected.quarantined[:3])
+        reasons = "; ".join(item.reason for item in inspected.quarantined[:3])
         nothing = f"no rows to score in {len(found.files)} file(s) {reasons}".rstrip()
         raise InputError(f"{settings.input_uri}: {nothing}")
     token_budget = settings.token_budget or TOKEN_BUDGET[settings.use_gpu]
@@ -81,7 +85,7 @@ def make_plan(settings: ScoreSettings, bundle: Bundle) -> Plan:
         run_date=settings.run_date.isoformat(),
         fingerprint=fingerprint,
         identity=identity,
-        bundle={"uri": bundle.uri, "version": bundle.version, "fingerprint": bundle.fingerprint},
+        bundle=BundleName(uri=bundle.uri, version=bundle.version, fingerprint=bundle.fingerprint),
         input_uri=settings.input_uri,
         output_uri=output_uri,
         carry_columns=list(settings.carry_columns),
@@ -117,8 +121,17 @@ def _identity(
         "precision": _precision(bundle.precision, settings.use_gpu, token_budget),
         "report_texts": str(settings.report_texts),
         "run_date": settings.run_date.isoformat(),
-        "code version": __version__,
+        "code version": f"{__version__} {code_digest()[:12]}",
     }
+
+
+@lru_cache(maxsize=1)
+def code_digest() -> str:
+    """Return the SHA-256 of the sources of this package: another code may decide otherwise."""
+    folder = Path(__file__).parents[1]
+    sources = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.py"))
+    contents = [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in sources]
+    return digest([sources, contents])
 
 
 def _warn_of_ignored(found: Tables, settings: ScoreSettings) -> None:
@@ -221,7 +234,7 @@ def _quarantine(
 ) -> None:
     if settings.on_bad_file == "fail":
         raise error
-    result.quarantined.append({"uri": file.uri, "reason": str(error), "size": file.size})
+    result.quarantined.append(QuarantinedFile(uri=file.uri, reason=str(error), size=file.size))
 
 
 def _inspect(

@@ -21,7 +21,7 @@ from rubert_ood.ads.schema import decoded
 from rubert_ood.ads.text import text_key
 from rubert_ood.errors import InputError, PartialRunError
 from rubert_ood.ood.decision import OTHER
-from rubert_ood.runs.claim import check_holder
+from rubert_ood.runs.claim import check_claim
 from rubert_ood.runs.part import (
     ERROR_SCHEMA,
     LENGTH_FIELDS,
@@ -31,8 +31,15 @@ from rubert_ood.runs.part import (
     to_parquet,
 )
 from rubert_ood.runs.plan import Shard
-from rubert_ood.runs.receipts import find_receipt, make_receipt, receipt_uri
-from rubert_ood.runs.top_ood import top_ood
+from rubert_ood.runs.profile import Cities, ShardProfile, token_histogram, top_ood
+from rubert_ood.runs.receipts import (
+    Receipt,
+    Timing,
+    Written,
+    find_receipt,
+    make_receipt,
+    receipt_uri,
+)
 from rubert_ood.scoring.job import ScoringJob, attempt, from_ipc
 
 SETTLE_ATTEMPTS = 5
@@ -46,10 +53,12 @@ def write(item: dict[str, Any], job: ScoringJob) -> dict[str, Any]:
     shard = Shard(**json.loads(item["shard"]))
 
     def put(item: dict[str, Any]) -> dict[str, Any]:
-        measured = {name: item[name] for name in ("started", "busy_s", "idle_s", "padded_tokens")}
-        measured["cities"] = json.loads(item["cities"] or "null")
+        timing = Timing(item["started"], item["busy_s"], item["idle_s"])
+        cities = Cities.model_validate_json(item["cities"]) if item["cities"] else None
+        profile = ShardProfile(cities=cities, padded_tokens=item["padded_tokens"])
+        rows, texts = from_ipc(item["rows"]), from_ipc(item["texts"])
         try:
-            _write_shard(shard, from_ipc(item["rows"]), from_ipc(item["texts"]), measured, job)
+            _write_shard(shard, rows, texts, profile, timing, job)
         except InputError as error:  # of a file of the run itself: the input was read long before
             raise PartialRunError(str(error)) from error
         return {}
@@ -59,7 +68,12 @@ def write(item: dict[str, Any], job: ScoringJob) -> dict[str, Any]:
 
 
 def _write_shard(
-    shard: Shard, rows: pa.Table, texts: pa.Table, measured: dict[str, Any], job: ScoringJob
+    shard: Shard,
+    rows: pa.Table,
+    texts: pa.Table,
+    profile: ShardProfile,
+    timing: Timing,
+    job: ScoringJob,
 ) -> None:
     errors, part = rejected_rows(shard, rows), part_table(rows, texts, job)
     if errors.num_rows:
@@ -74,19 +88,22 @@ def _write_shard(
     data = _settle(uri, own, job, lambda data: _is_part(data, shard, part, job))
     if data != own:
         part = pq.read_table(io.BytesIO(data))
+    seen = {
+        "top_ood": top_ood(shard, part, texts),
+        "token_histogram": token_histogram(part["num_tokens"].to_numpy()),
+    }
     receipt = make_receipt(
         shard,
-        part,
+        Written(part, data),
         errors,
-        part_data=data,
         ids_in=ids_digest(rows["ad_id"]),
         fingerprint=job.run_fingerprint,
-        top_ood=top_ood(shard, part, texts),
-        **measured,
+        timing=timing,
+        profile=profile.model_copy(update=seen),
     )
     _settle(
         receipt_uri(job.run_uri, shard.shard_id),
-        json.dumps(receipt, ensure_ascii=False).encode(),
+        storage.to_json(receipt),
         job,
         lambda _: _is_receipt_of(
             find_receipt(job.run_uri, shard.shard_id, job.run_fingerprint), receipt
@@ -118,7 +135,7 @@ def _settle(uri: str, data: bytes, job: ScoringJob, is_good: Callable[[bytes], b
 
 def _check_claim(job: ScoringJob) -> None:
     if job.runner:
-        check_holder(job.run_uri, job.runner)
+        check_claim(job.run_uri, job.runner)
 
 
 def _is_part(data: bytes, shard: Shard, part: pa.Table, job: ScoringJob) -> bool:
@@ -126,16 +143,18 @@ def _is_part(data: bytes, shard: Shard, part: pa.Table, job: ScoringJob) -> bool
     have."""
     receipt = find_receipt(job.run_uri, shard.shard_id, job.run_fingerprint)
     if receipt is not None:
-        return bool(receipt["part_sha256"] == hashlib.sha256(data).hexdigest())
+        return receipt.part_sha256 == hashlib.sha256(data).hexdigest()
     found = _read(data)
     if found is None or not found.schema.equals(part.schema):
         return False
     return found.schema.metadata == part.schema.metadata and _same(found, part, NEVER_DIFFERS)
 
 
-def _is_receipt_of(found: dict[str, Any] | None, receipt: dict[str, Any]) -> bool:
+def _is_receipt_of(found: Receipt | None, receipt: Receipt) -> bool:
     names = ("part_sha256", "rows_in", "rows_rejected", "ids_in", "ids_rejected")
-    return found is not None and all(found[name] == receipt[name] for name in names)
+    return found is not None and all(
+        getattr(found, name) == getattr(receipt, name) for name in names
+    )
 
 
 def _read(data: bytes) -> pa.Table | None:

@@ -1,6 +1,6 @@
-"""Storage: objects on disk or on S3, by URI. What lies below one: listing.py; whole folders:
-folders.py."""
+"""Storage: objects on disk or on S3, by URI (listing.py: lists, folders.py: whole folders)."""
 
+from rubert_ood.storage.locks import lock_path, locked
 from rubert_ood.storage.objects import (
     absolute,
     arrow_filesystem,
@@ -10,14 +10,14 @@ from rubert_ood.storage.objects import (
     ignores_conditions,
     is_s3,
     join,
-    lock_path,
-    locked,
     put_bytes,
+    put_json,
     read_bytes,
     read_json,
     read_optional,
     read_versioned,
     swap_bytes,
+    to_json,
     upload,
 )
 
@@ -33,10 +33,12 @@ __all__ = [
     "lock_path",
     "locked",
     "put_bytes",
+    "put_json",
     "read_bytes",
     "read_json",
     "read_optional",
     "read_versioned",
     "swap_bytes",
+    "to_json",
     "upload",
 ]

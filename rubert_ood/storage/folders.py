@@ -23,8 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def put_folder(local_dir: str, uri: str, *, last: str) -> None:
-    """Copy a flat folder to a URI, the file named `last` after all others: its presence says that
-    all is there.
+    """Copy a flat folder to a URI, the file named `last` at the end: it says that all is there.
 
     On disk the whole folder appears in one rename.
     """
@@ -57,8 +56,7 @@ def put_folder(local_dir: str, uri: str, *, last: str) -> None:
 
 
 def remove_leftovers(output_uri: str, run_uri: str) -> None:
-    """Remove what killed processes left half-written on disk, right under an output and anywhere in
-    a run of it."""
+    """Remove what killed processes left half-written, right under an output and in a run of it."""
     if not storage.is_s3(output_uri):
         leftovers.remove_leftovers(storage.absolute(output_uri))
         leftovers.remove_leftovers(storage.absolute(run_uri), deep=True)
@@ -81,8 +79,7 @@ def _download(uri: str, local_path: str) -> None:
 def fetch_folder(
     uri: str, kind: str, key: str, names: list[str], check: Callable[[str], None] | None = None
 ) -> str:
-    """Copy the named files of a folder to this node, once for all of its processes; return the
-    local folder.
+    """Copy the named files of a folder to this node, once for all processes; return the copy.
 
     The copy appears whole, after `check` has seen it. `key` stands for the content: the same key is
     the same copy.
@@ -111,8 +108,7 @@ def fetch_folder(
 
 
 def _remove_dead_copies(parent: str, held_key: str) -> None:
-    """Remove unfinished copies whose lock nobody holds: this process holds that of `held_key`, so
-    they are dead."""
+    """Remove unfinished copies; whoever made them is dead, since this process holds the lock."""
     removed = 0
     for name in sorted(os.listdir(parent)):
         path, key = os.path.join(parent, name), name.removeprefix(FETCH).rpartition("-")[0]
@@ -137,8 +133,7 @@ def _remove_dead_copies(parent: str, held_key: str) -> None:
 
 
 def private_cache(folder: str = "") -> str:
-    """Return a folder, by default CACHE_DIR, that only this user can read or write; SettingsError
-    when it is another's.
+    """Return a folder that only this user can read or write; SettingsError when it is another's.
 
     Models load from there, and its name is easy to guess in a place that everybody may write to.
     """

@@ -1,5 +1,4 @@
-"""Files that a process which was killed left half-written: recognised by their names, removed by
-the next start.
+"""What a killed process left half-written: known by its name, removed by the next start.
 
 A name says which process writes: the machine (host, boot and process namespace: containers may
 share a disk and their process numbers) and the process number.
@@ -38,8 +37,7 @@ def staged_folder_name() -> str:
 
 
 def remove_leftovers(folder: str, *, deep: bool = False) -> int:
-    """Remove what dead processes of this user left in a local folder, or also below it; say so,
-    return how many.
+    """Remove what dead processes of this user left in a folder, or below it; return how many.
 
     A failure to do so stops nothing.
     """

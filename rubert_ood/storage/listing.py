@@ -1,5 +1,4 @@
-"""What lies below a URI: every file of a folder or a glob. Links are followed; nothing is left out
-in silence.
+"""What lies below a URI: every file of a folder or a glob, links followed, nothing left out.
 
 A path that exists is taken literally; only another one is a glob (`*`, `?`, `[...]`, and `**` for
 folders at any depth), which matches folders as well as files, on disk as on S3.
@@ -30,6 +29,8 @@ NOT_UTF8 = "this name is not UTF-8; rename it"
 
 @dataclass(frozen=True)
 class FileInfo:
+    """One file, in one version of its content."""
+
     uri: str
     size: int
     """Bytes."""
@@ -39,6 +40,8 @@ class FileInfo:
 
 @dataclass
 class Listing:
+    """What lies below a URI."""
+
     base: str
     """The folder from which names below it count: the literal head of a glob. A single file:
     itself."""

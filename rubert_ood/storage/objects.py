@@ -7,12 +7,10 @@ failure that may pass is tried again.
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import posixpath
-import stat
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from rubert_ood.credentials import NO_PLACE, holds_credentials
 from rubert_ood.errors import InputError, OutputError
 from rubert_ood.storage import leftovers
+from rubert_ood.storage.locks import locked
 from rubert_ood.storage.retry import explained, retried
 
 if TYPE_CHECKING:
@@ -30,11 +29,12 @@ UPLOAD_START_S, SLOWEST_UPLOAD_BYTES_PER_S = 40, 2**18
 CONDITION_FAILED = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
 OBJECT_IS_GONE = ("NoSuchKey", "404")
 NO_CONDITIONS = ("NotImplemented", "501")
-"""S3 error codes: the object has another version; it was deleted; there is no conditional put."""
+"""S3 error codes: the object has another version; it is gone; the server knows no conditions."""
 NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 def is_s3(uri: str) -> bool:
+    """Say whether a URI leads to S3."""
     return uri.startswith(("s3://", "s3a://"))
 
 
@@ -79,9 +79,9 @@ def filesystem(uri: str) -> tuple[Any, str]:
         if not path:
             raise InputError(f"{uri}: name a bucket")
         return _s3(), path
-    path = (
-        uri.removeprefix("file://").removeprefix("localhost") if uri.startswith("file://") else uri
-    )
+    path = uri
+    if uri.startswith("file://"):
+        path = uri.removeprefix("file://").removeprefix("localhost")
     if "://" in uri and (path is uri or not path.startswith("/")):
         raise InputError(f"{uri}: storage is a local path or s3://BUCKET/KEY")
     return fsspec.filesystem("file"), os.path.abspath(os.path.expanduser(path))
@@ -96,6 +96,7 @@ def arrow_filesystem(uri: str) -> tuple["pyarrow.fs.FileSystem", str]:
 
 
 def join(uri: str, *parts: str) -> str:
+    """Append names to a URI."""
     return posixpath.join(uri, *parts)
 
 
@@ -106,6 +107,7 @@ def absolute(uri: str) -> str:
 
 @retried
 def exists(uri: str) -> bool:
+    """Say whether there is an object or a folder."""
     fs, path = filesystem(uri)
     with explained(uri):
         return fs.exists(path)
@@ -113,9 +115,23 @@ def exists(uri: str) -> bool:
 
 @retried
 def read_bytes(uri: str) -> bytes:
+    """Return an object; InputError when there is none."""
     fs, path = filesystem(uri)
     with explained(uri):
         return fs.cat_file(path)
+
+
+def to_json(content: object) -> bytes:
+    """Return records, and plain content, as this package writes JSON; ValueError for NaN."""
+    from pydantic_core import to_jsonable_python
+
+    plain = to_jsonable_python(content)
+    return json.dumps(plain, ensure_ascii=False, indent=1, allow_nan=False).encode()
+
+
+def put_json(uri: str, content: object) -> None:
+    """Write a record, or plain content, as `put_bytes` does."""
+    put_bytes(uri, to_json(content))
 
 
 def read_optional(uri: str) -> bytes | None:
@@ -138,8 +154,7 @@ def read_json(uri: str) -> Any:
 
 @retried
 def put_bytes(uri: str, data: bytes) -> None:
-    """Write one object that appears whole or not at all, also over an older one. OutputError when
-    it cannot be."""
+    """Write one object, whole or not at all, also over an older one; OutputError if that fails."""
     fs, path = filesystem(uri)
     with explained(uri, OutputError):
         if is_s3(uri):
@@ -186,15 +201,13 @@ def _etag(uri: str) -> str:
 
 
 def create_bytes(uri: str, data: bytes) -> bool:
-    """Put an object where there is none; say whether it was. After a lost answer as
-    `swap_bytes`."""
+    """Put an object where there is none; say whether it was put (after a lost answer: see swap)."""
     return swap_bytes(uri, data, "")
 
 
 @retried
 def swap_bytes(uri: str, data: bytes, version: str) -> bool:
-    """Replace an object if it still is of this version ("": if there still is none); say whether it
-    was.
+    """Replace an object that still is of this version ("": of none); say whether it was.
 
     After a lost answer it may say no although it has written: read the object again to be sure. A
     server that knows no conditional put is asked for the version right before, which leaves a gap
@@ -215,8 +228,7 @@ def swap_bytes(uri: str, data: bytes, version: str) -> bool:
 
 
 def ignores_conditions(uri: str, data: bytes) -> bool:
-    """Say whether the storage overwrites this object, of these bytes, although it is told not
-    to."""
+    """Say whether the storage overwrites this object although it is told not to."""
     return is_s3(uri) and create_bytes(uri, data)
 
 
@@ -253,59 +265,3 @@ def _name_if_free(staged: str, path: str) -> bool:
             return False
         os.replace(staged, path)
         return True
-
-
-@contextlib.contextmanager
-def locked(path: str, *, wait: bool = True) -> Iterator[bool]:
-    """Hold a lock that the processes of this machine share, of whatever user; yield whether it is
-    held.
-
-    Without `wait` it is not held when another process, or another call in this one, holds it.
-    OutputError when something else than a file lies in its place: where others may write, a link
-    could lead anywhere.
-    """
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    descriptor = _open_lock(lock_path(path))
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        yield False
-    else:
-        yield True
-    finally:
-        os.close(descriptor)  # ends the lock, as the end of the process does
-
-
-def lock_path(path: str) -> str:
-    folder, name = os.path.split(path)
-    return os.path.join(folder, f".{name}.lock")
-
-
-def _open_lock(path: str) -> int:
-    """Open a lock file, or make it; one of another user for reading, which a lock on it does not
-    need more than."""
-    common = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-    ways = (
-        os.O_RDWR | os.O_CREAT,
-        os.O_RDWR,
-        os.O_RDONLY,
-    )  # the kernel refuses O_CREAT on others' files in /tmp
-    denied: PermissionError | None = None
-    for way in ways:
-        try:
-            descriptor = os.open(path, way | common, 0o666)
-        except PermissionError as error:
-            denied = denied or error
-            continue
-        except OSError as error:
-            if error.errno in (errno.ELOOP, errno.ENXIO):
-                raise OutputError(
-                    f"{path}: something that is not a lock file lies there; remove it"
-                ) from error
-            raise
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return descriptor
-        os.close(descriptor)
-        raise OutputError(f"{path}: something that is not a lock file lies there; remove it")
-    assert denied is not None
-    raise denied

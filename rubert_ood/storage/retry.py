@@ -1,5 +1,4 @@
-"""What a storage failure means: one translation into an error that names the URI, and one bounded
-retry."""
+"""Storage failures: one translation into an error that names the URI, one bounded retry."""
 
 import functools
 import logging
@@ -43,8 +42,7 @@ def retry_s() -> float:
 
 
 def retried(operation: Callable[Concatenate[str, P], T]) -> Callable[Concatenate[str, P], T]:
-    """Repeat a storage operation, whose first argument is the URI, while its failure is one that
-    passes.
+    """Repeat a storage operation, whose first argument is the URI, while its failure may pass.
 
     Waits between attempts grow exponentially and are random (full jitter). What is denied or
     missing is not repeated.
@@ -78,8 +76,7 @@ def _announce(state: tenacity.RetryCallState) -> None:
 
 @contextmanager
 def explained(uri: str, kind: type[RubertOodError] = InputError) -> Iterator[None]:
-    """Turn a storage failure into one line with the URI: StorageUnavailableError when it may pass,
-    else `kind`."""
+    """Turn a storage failure into one line: StorageUnavailableError if it may pass, else `kind`."""
     try:
         yield
     except RubertOodError:
@@ -98,8 +95,7 @@ def explained(uri: str, kind: type[RubertOodError] = InputError) -> Iterator[Non
 
 
 def _passes(error: BaseException) -> bool:
-    """Say whether the same request may succeed later: throttling, a fault of the server, a broken
-    connection."""
+    """Say whether a later try may succeed: throttled, a server fault, a broken connection."""
     if isinstance(error, ConnectionError | TimeoutError) or _is_of(error, "aiohttp"):
         return True
     if any(

@@ -25,8 +25,7 @@ def bucket_owner() -> str | None:
 
 
 class OwnedS3FileSystem(S3FileSystem):
-    """s3fs with `ExpectedBucketOwner` in every request that takes it: another account's bucket is
-    denied, by S3 itself.
+    """s3fs that names the `ExpectedBucketOwner`: S3 itself denies another account's bucket.
 
     Bucket names are taken again by others when they become free.
     """
@@ -35,6 +34,7 @@ class OwnedS3FileSystem(S3FileSystem):
     cachable = False  # one per process (`storage._s3`), and anew after a change of the environment
 
     async def set_session(self, refresh: bool = False, kwargs: Any = None) -> Any:
+        """Make a session of our own, whose requests name the owner."""
         if self.session is None or refresh:
             self.session = AioSession(**self.kwargs)
             self.session.register("provide-client-params.s3", _add_owner)

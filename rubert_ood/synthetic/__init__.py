@@ -1,0 +1,1 @@
+"""The material of demo and tests: a generated catalogue, out-of-domain texts, a small BERT."""

@@ -62,11 +62,14 @@ Row = tuple[str, str, str, str, str, int | None, datetime]
 
 @dataclass(frozen=True)
 class HardCase:
+    """A hand-written ad and the label that is expected of it."""
+
     text: str
     label: str
 
 
 def categories() -> list[str]:
+    """Return the names of the categories, sorted."""
     return list(categories_by_name())
 
 
@@ -98,8 +101,7 @@ def write_catalogue(
     rows_per_file: int = 100_000,
     row_group_rows: int = 10_000,
 ) -> list[str]:
-    """Write the ads of `generate_ads` to Parquet files under a folder or prefix; return their URIs,
-    in order.
+    """Write the ads of `generate_ads` to Parquet files below a URI; return theirs, in order.
 
     One file at a time is built in memory, some 100 bytes a row, and put whole.
     """
@@ -118,8 +120,7 @@ def write_catalogue(
 
 
 def hard_cases() -> list[HardCase]:
-    """Return the hand-written ads: short, paraphrased, mixed; a label is the category that a person
-    would choose."""
+    """Return the hand-written ads, each with the category that a person would choose."""
     return [
         HardCase(text, label)
         for label, texts in load_data("hard_cases.yaml").items()

@@ -25,6 +25,8 @@ class Value(NamedTuple):
     name: str
 
 
+Entry = Mapping[str, Any]
+"""One entry of a YAML file."""
 Part = str | range | tuple[str, ...] | Value
 
 
@@ -42,6 +44,7 @@ class Phrase:
                 self.parts.append(piece)
 
     def render(self, rng: Random, values: Mapping[str, str]) -> str:
+        """Draw every slot; `values` has those that the ad fills itself."""
         rendered = []
         for part in self.parts:
             if isinstance(part, str):
@@ -63,11 +66,14 @@ def _compile_slot(slot: str, words: Mapping[str, Sequence[str]]) -> Part:
 
 
 def compile_phrases(texts: Sequence[str], words: Mapping[str, Sequence[str]]) -> tuple[Phrase, ...]:
+    """Compile the phrases of a list."""
     return tuple(Phrase(text, words) for text in texts)
 
 
 @dataclass(frozen=True)
 class Category:
+    """A class of the generated ads, and what its ads are made of."""
+
     name: str
     weight: float
     """Share in the natural mix, relative to the other categories."""
@@ -88,6 +94,8 @@ class Category:
 
 @dataclass(frozen=True)
 class City:
+    """A city, as it stands in an ad."""
+
     name: str
     prepositional: str
     weight: int
@@ -113,9 +121,7 @@ def categories_by_name() -> dict[str, Category]:
     }
 
 
-def _category(
-    name: str, entry: Mapping[str, Any], pools: Mapping[str, Any], slots: Mapping[str, Any]
-) -> Category:
+def _category(name: str, entry: Entry, pools: Entry, slots: Entry) -> Category:
     items = tuple((item.partition("/")[0], item.rpartition("/")[2]) for item in entry["items"])
     words = {**slots, "other_item": [nominative for nominative, _ in items]}
     low, high = entry["price"]
@@ -136,8 +142,7 @@ def _category(
 
 @cache
 def shared_phrases() -> dict[str, tuple[Phrase, ...]]:
-    """Return the phrases that sellers of anything use: condition, delivery, reason, contact and so
-    on."""
+    """Return the phrases that sellers of anything use: condition, delivery, contact and so on."""
     data = load_data("phrases.yaml")
     return {
         kind: compile_phrases(texts, data["slots"])
@@ -148,6 +153,7 @@ def shared_phrases() -> dict[str, tuple[Phrase, ...]]:
 
 @cache
 def cities() -> tuple[City, ...]:
+    """Return the cities of the generated ads."""
     return tuple(
         City(entry["name"], entry["in"], entry["weight"]) for entry in load_data("cities.yaml")
     )

@@ -1,5 +1,4 @@
-"""How sellers write: typing errors, capitals, emoji, sloppy punctuation, phone numbers in every
-form."""
+"""How sellers write: typing errors, capitals, emoji, sloppy punctuation, phone numbers."""
 
 from dataclasses import dataclass
 from random import Random
@@ -47,6 +46,7 @@ class Style:
 
 
 def draw_style(rng: Random, emoji: tuple[str, ...]) -> Style:
+    """Draw how one seller writes."""
     return Style(
         typo_rate=CARELESS_TYPO_RATE if rng.random() < CARELESS_SHARE else CAREFUL_TYPO_RATE,
         writes_yo=rng.random() < 0.2,
@@ -60,8 +60,7 @@ def draw_style(rng: Random, emoji: tuple[str, ...]) -> Style:
 
 
 def misspell(word: str, rng: Random) -> str:
-    """Put one typing error into a word; words of less than four letters, with digits or marks stay
-    as they are."""
+    """Put one typing error into a word, unless it is short or has digits or marks."""
     if len(word) < 4 or not word.isalpha():
         return word
     place, kind = 1 + int(rng.random() * (len(word) - 2)), rng.random()

@@ -1,24 +1,20 @@
-"""Texts that belong to none of the 50 categories: news, talk, code, English, gibberish, goods
-outside the taxonomy."""
+"""Texts of none of the 50 categories: news, talk, code, English, gibberish, other goods."""
 
-from collections.abc import Mapping
 from random import Random
-from typing import Any
 
-from rubert_ood.synthetic.lexicon import compile_phrases, load_data
+from rubert_ood.synthetic.lexicon import Entry, compile_phrases, load_data
 
 DRAWS_PER_TEXT = 200
 """Bounds the search for texts that differ: a kind that has too few raises instead of looping."""
 
 
 def out_of_domain_texts(num_per_kind: int, *, seed: int) -> dict[str, list[str]]:
-    """Return `num_per_kind` texts of each kind, all different. Raises ValueError when a kind has
-    too few."""
+    """Return `num_per_kind` different texts of each kind; ValueError when a kind has too few."""
     kinds = load_data("out_of_domain.yaml")
     return {kind: _distinct_texts(kind, entry, num_per_kind, seed) for kind, entry in kinds.items()}
 
 
-def _distinct_texts(kind: str, entry: Mapping[str, Any], num_texts: int, seed: int) -> list[str]:
+def _distinct_texts(kind: str, entry: Entry, num_texts: int, seed: int) -> list[str]:
     rng = Random(f"out of domain {kind} {seed}")
     first = compile_phrases(entry["first"], entry["slots"])
     more = compile_phrases(entry["more"], entry["slots"]) if "more" in entry else first

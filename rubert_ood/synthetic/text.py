@@ -1,5 +1,4 @@
-"""Writes one ad: a title and a description of its category, with what makes real ads hard to
-classify.
+"""Writes one ad of a category, with what makes real ads hard to classify.
 
 A draft holds marks instead of the phone number and the city, so that a re-post repeats it with
 others.
@@ -72,6 +71,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Draft:
+    """An ad before its city and its phone number."""
+
     title: str
     body: str
     price_rub: int | None
@@ -98,6 +99,7 @@ class AdWriter:
         self.emoji = tuple(phrase.render(rng, {}) for phrase in self.shared["emoji"])
 
     def write(self, category: Category) -> Draft:
+        """Write one ad of a category."""
         rng = self.rng
         style = draw_style(rng, self.emoji)
         price_rub = self._price(category)
@@ -220,8 +222,7 @@ class AdWriter:
     def _deck(
         self, category: Category, second: Category | None, kind: str, num_words: int
     ) -> list[Phrase]:
-        """Shuffle the phrases of a kind; of those that any seller uses, only a few: they contradict
-        each other."""
+        """Shuffle the phrases of a kind, with few of those that any seller uses."""
         size = 3 + num_words // 8
         if kind == "properties":
             phrases = category.properties + (second.properties if second else ())

@@ -22,7 +22,7 @@ import torch
 import torch.distributed
 from sklearn.metrics import accuracy_score, f1_score
 
-from rubert_ood.classifier.classifier import load_network, load_tokenizer
+from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
 from rubert_ood.classifier.precision import choose_device
 from rubert_ood.classifier.tokens import num_tokens, pad
 from rubert_ood.errors import SettingsError

@@ -19,7 +19,7 @@ from ray.util.queue import Queue
 
 from rubert_ood import storage
 from rubert_ood.ads.dataset import Dataset, LabelledAds
-from rubert_ood.classifier.classifier import TRAINING_STATE, load_tokenizer
+from rubert_ood.classifier.checkpoint import TRAINING_STATE, load_tokenizer
 from rubert_ood.classifier.tokens import tokenize
 from rubert_ood.errors import PartialRunError, RubertOodError, SettingsError
 from rubert_ood.settings import TrainSettings, WorkerSettings

@@ -11,13 +11,13 @@ import ray
 import torch
 
 from rubert_ood.ads.dataset import Dataset
-from rubert_ood.classifier.classifier import (
-    Classifier,
+from rubert_ood.classifier.checkpoint import (
     check_ids,
     load_network,
     load_tokenizer,
     max_positions,
 )
+from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.classifier.precision import choose_device
 from rubert_ood.classifier.tokens import pad, tokenize
 from rubert_ood.errors import BundleError, SchemaError, SettingsError

@@ -1,57 +1,67 @@
 """Score past days again with another bundle, compare each with the run that the day had before,
 publish by gate."""
 
-import logging
 from datetime import date, timedelta
-from typing import Any
 
 from rubert_ood import storage
 from rubert_ood.comparing.compare import changed_labels, compare_runs
 from rubert_ood.errors import RubertOodError
+from rubert_ood.progress import StepLog
 from rubert_ood.publishing.pointer import day_uri, look
-from rubert_ood.publishing.publish import PastDay, publish_run
+from rubert_ood.publishing.publish import publish_run
 from rubert_ood.publishing.run_before import run_before
+from rubert_ood.publishing.seen import Comparison
 from rubert_ood.ray_session import ray_session
 from rubert_ood.reports.documents import write_diff
-from rubert_ood.runs.manifest import read_manifest
+from rubert_ood.reports.run_page import write_report
+from rubert_ood.runs.manifest import Manifest, read_manifest
+from rubert_ood.runs.record import Record
 from rubert_ood.settings import BackfillSettings, ScoreSettings
-from rubert_ood.workflows.score import score, write_report
+from rubert_ood.workflows.score import score
 
-log = logging.getLogger(__name__)
+log = StepLog("backfill")
 
 WORST_FIRST = (1, 2, 6, 4, 5, 3)
 """Exit codes: a fault of ours, settings, what the same command may still finish, the gate, an input
 that is missing."""
 
 
-def backfill(settings: BackfillSettings) -> list[dict[str, Any]]:
-    """Do day after day; return {run_date, outcome, churn_rate, run_uri, error} of each. The same
-    command resumes.
+class BackfilledDay(Record):
+    """What became of a day."""
+
+    run_date: str
+    outcome: str = "failed"
+    """Of its run."""
+    churn_rate: float | None = None
+    """Share of the ads in both runs whose label changed."""
+    run_uri: str | None = None
+    error: str | None = None
+
+    def __str__(self) -> str:
+        """Say it in the line of a summary."""
+        churn = "" if self.churn_rate is None else f"{self.churn_rate:.2%} changed their label  "
+        return f"{self.run_date}  {self.outcome:<9}  {churn}{self.error or self.run_uri}"
+
+
+def backfill(settings: BackfillSettings) -> list[BackfilledDay]:
+    """Do day after day. The same command resumes.
 
     A day that fails stops no other. Raises RubertOodError at the end, with the exit code of the
     worst day.
     """
     num_days = (settings.to_date - settings.from_date).days + 1
-    days = [settings.from_date + timedelta(days=number) for number in range(num_days)]
-    results, errors = [], []
+    results, errors = list[BackfilledDay](), list[RubertOodError]()
     with ray_session(settings):
-        for day in days:
-            result = {
-                "run_date": day.isoformat(),
-                "outcome": "failed",
-                "churn_rate": None,
-                "run_uri": None,
-                "error": None,
-            }
+        for number in range(num_days):
+            day = settings.from_date + timedelta(days=number)
             try:
-                result |= _score_day(settings, day)
+                results.append(_score_day(settings, day))
             except RubertOodError as error:
-                log.error("backfill  %s: %s", day, error)
+                log.error("%s: %s", day, error)
                 errors.append(error)
-                result["error"] = str(error)
-            results.append(result)
+                results.append(BackfilledDay(run_date=day.isoformat(), error=str(error)))
     for result in results:
-        log.info("backfill  %s", _line(result))
+        log.info("%s", result)
     if errors:
         worst = min(errors, key=lambda error: WORST_FIRST.index(error.exit_code))
         summed = RubertOodError(f"{len(errors)} of {num_days} day(s) failed, the worst: {worst}")
@@ -60,46 +70,37 @@ def backfill(settings: BackfillSettings) -> list[dict[str, Any]]:
     return results
 
 
-def _line(result: dict[str, Any]) -> str:
-    churn = (
-        "" if result["churn_rate"] is None else f"{result['churn_rate']:.2%} changed their label  "
-    )
-    return (
-        f"{result['run_date']}  {result['outcome']:<9} "
-        f" {churn}{result['error'] or result['run_uri']}"
-    )
-
-
-def _score_day(settings: BackfillSettings, day: date) -> dict[str, Any]:
+def _score_day(settings: BackfillSettings, day: date) -> BackfilledDay:
     """Score a day, compare it, publish it; a day that is published already is left as it is."""
     manifest = score(_score_settings(settings, day))
-    if manifest["outcome"] == "published":
-        churn = [check["value"] for check in manifest["gate"] if check["check"] == "max_churn"]
-        return {
-            "outcome": "published",
-            "run_uri": manifest["run_uri"],
-            "churn_rate": churn[0] if churn else None,
-        }
-    places = [look(root_uri) for root_uri in (day_uri(manifest["run_uri"]), manifest["output_uri"])]
-    before = run_before(manifest["run_uri"], places)
+    if manifest.outcome == "published":
+        churn = [check.value for check in manifest.gate if check.check == "max_churn"]
+        return _done(manifest, churn[0] if churn else None)
+    run_uri = manifest.run_uri
+    before = run_before(run_uri, [look(day_uri(run_uri)), look(manifest.output_uri)])
     churn_rate, changes = None, None
     if before is None:
-        log.info("diff      none: %s had no run before", day)
+        StepLog("diff").info("none: %s had no run before", day)
     else:
-        document = compare_runs(before["run_uri"], manifest["run_uri"])
-        write_diff(document, storage.join(manifest["run_uri"], "_run"))
+        document = compare_runs(before.run_uri, run_uri)
+        write_diff(document, storage.join(run_uri, "_run"))
         churn_rate, changes = document["churn_rate"], changed_labels(document)
     if settings.publish:
         try:
-            publish_run(manifest, settings.gate, day=PastDay(before, churn_rate))
+            publish_run(manifest, settings.gate, compared=Comparison(before, churn_rate))
         finally:
-            manifest = read_manifest(manifest["run_uri"])
-            write_report(manifest["run_uri"], manifest, before, changes)
-    return {
-        "outcome": manifest["outcome"],
-        "run_uri": manifest["run_uri"],
-        "churn_rate": churn_rate,
-    }
+            manifest = read_manifest(run_uri)
+            write_report(manifest, before, changes)
+    return _done(manifest, churn_rate)
+
+
+def _done(manifest: Manifest, churn_rate: float | None) -> BackfilledDay:
+    return BackfilledDay(
+        run_date=manifest.run_date,
+        outcome=manifest.outcome,
+        churn_rate=churn_rate,
+        run_uri=manifest.run_uri,
+    )
 
 
 def _score_settings(settings: BackfillSettings, day: date) -> ScoreSettings:

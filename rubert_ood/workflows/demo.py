@@ -51,7 +51,7 @@ def demo(settings: DemoSettings) -> None:
                 shard_rows=SHARD_ROWS,
             )
         )
-    headline, counts = evaluation["headline"], manifest["counts"]
+    headline, counts = evaluation["headline"], manifest.counts
     table = Table(title="rubert_ood demo")
     table.add_column("result")
     table.add_column("value", justify="right")
@@ -67,10 +67,10 @@ def demo(settings: DemoSettings) -> None:
         ("temperature T", f"{bundle.fitted.temperature.temperature:.3f}"),
         ("mean d2 of train to its own class (= H)", f"{headline['mean_d2_own_class']:,.1f}"),
         ("mean d2 of test to the nearest class", f"{headline['mean_d2']['test']:,.1f}"),
-        ("ads scored", f"{counts['rows_scored']:,}"),
-        ("OOD rate", f"{counts['rows_ood'] / counts['rows_scored']:.2%}"),
-        ("Other rate", f"{counts['rows_other'] / counts['rows_scored']:.2%}"),
-        ("speed, start-up included", f"{manifest['rows_per_s']:,.0f} ads/s"),
+        ("ads scored", f"{counts.rows_scored:,}"),
+        ("OOD rate", f"{counts.rows_ood / counts.rows_scored:.2%}"),
+        ("Other rate", f"{counts.rows_other / counts.rows_scored:.2%}"),
+        ("speed, start-up included", f"{manifest.rows_per_s:,.0f} ads/s"),
         ("time", f"{time.monotonic() - started:.0f} s"),
     ]
     for row in rows:
@@ -81,8 +81,8 @@ def demo(settings: DemoSettings) -> None:
     terminal.show(drawn.get().rstrip("\n"))
     for name, place in (
         ("evaluation", storage.join(bundle.uri, "evaluation.html")),
-        ("run report", storage.join(manifest["run_uri"], "_run", "report.html")),
-        ("predictions", manifest["run_uri"]),
+        ("run report", storage.join(manifest.run_uri, "_run", "report.html")),
+        ("predictions", manifest.run_uri),
         (
             "try",
             (

@@ -70,7 +70,7 @@ def _compare_bundles(a_uri: str, b_uri: str, settings: DiffSettings) -> dict[str
         bundle = load_bundle(uri)
         log.info("diff      %s is bundle %s", name.upper(), bundle.version)
         evaluations.append(read_evaluation(bundle))
-        runs.append(score(_score_settings(settings, uri, name))["run_uri"])
+        runs.append(score(_score_settings(settings, uri, name)).run_uri)
     return compare_runs(*runs) | {"evaluations": compare_evaluations(*evaluations)}
 
 

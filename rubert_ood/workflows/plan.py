@@ -1,15 +1,15 @@
 """Check the input of a scoring job and say what a run would do, and how long it would take; nothing
 is written."""
 
-import logging
 import os
 
-from rubert_ood.bundle import Bundle, load_bundle
+from rubert_ood.bundle import Bundle
+from rubert_ood.progress import StepLog
 from rubert_ood.runs.plan import Plan
-from rubert_ood.scoring.planning import make_plan
-from rubert_ood.settings import PlanSettings, ScoreSettings
+from rubert_ood.scoring.check_input import check_input
+from rubert_ood.settings import PlanSettings
 
-log = logging.getLogger(__name__)
+log = StepLog("estimate")
 
 
 def plan(settings: PlanSettings) -> Plan:
@@ -20,45 +20,23 @@ def plan(settings: PlanSettings) -> Plan:
     return run_plan
 
 
-def check_input(settings: ScoreSettings) -> tuple[Plan, Bundle]:
-    """Load the bundle, make the plan, and say what is in it."""
-    bundle = load_bundle(settings.bundle_uri)
-    run_plan = make_plan(settings, bundle)
-    log.info(
-        f"plan      {run_plan.num_rows:,} ads in {len(run_plan.shards):,} shards, "
-        f"{len(run_plan.quarantined):,} file(s) set aside, bundle {run_plan.bundle['version']}"
-    )
-    for item in run_plan.quarantined:
-        log.warning("plan      set aside: %s", item["reason"])
-    for uri in run_plan.empty_files:
-        log.warning("plan      %s: has no rows", uri)
-    log.info("run       %s", run_plan.run_uri)
-    if "run_date" not in settings.model_fields_set:
-        log.info(
-            "run       run_date is %s, today in %s (run_timezone)",
-            settings.run_date,
-            settings.run_timezone,
-        )
-    return run_plan, bundle
-
-
 def _estimate(run_plan: Plan, bundle: Bundle, settings: PlanSettings) -> None:
     from rubert_ood.scoring.estimate import calibrate  # torch, which a run's driver does without
 
     estimate = calibrate(run_plan, bundle, for_s=settings.calibration_s)
     if estimate is None:
-        log.warning("estimate  none: no row could be read")
+        log.warning("none: no row could be read")
         return
     device = "GPU" if run_plan.use_gpu else f"{len(os.sched_getaffinity(0))} cores"
     log.info(
-        f"estimate  {estimate.ads_per_s:,.1f} ads/s in {run_plan.precision} on this machine"
+        f"{estimate.ads_per_s:,.1f} ads/s in {run_plan.precision} on this machine"
         f" ({device}), measured on {estimate.num_ads:,} ads of {estimate.tokens_per_ad:.1f} tokens"
     )
     num_nodes = settings.num_actors or 1
+    num_tokens = run_plan.num_rows * estimate.tokens_per_ad
     hours = run_plan.num_rows / estimate.ads_per_s / num_nodes / 3600
     log.info(
-        f"estimate  {run_plan.num_rows:,} ads, about"
-        f" {run_plan.num_rows * estimate.tokens_per_ad:,.0f} tokens, {len(run_plan.shards):,}"
+        f"{run_plan.num_rows:,} ads, about {num_tokens:,.0f} tokens, {len(run_plan.shards):,}"
         f" parts: {_duration(hours)} on {num_nodes} such node(s), {_duration(hours / 10)} on"
         f" {10 * num_nodes}"
     )

@@ -1,11 +1,9 @@
-"""Score, verify, publish, report, roll back: the nightly job, and its steps one by one."""
+"""The nightly job: score, verify, publish, report; or go on with a stopped run."""
 
-import logging
-from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from rubert_ood import storage
+from rubert_ood.clock import utc_now
 from rubert_ood.comparing.compare import changed_labels, compare_runs
 from rubert_ood.errors import (
     ErrorRateError,
@@ -14,206 +12,174 @@ from rubert_ood.errors import (
     RubertOodError,
     SettingsError,
 )
-from rubert_ood.publishing.gate import check_gate, nothing_scored
-from rubert_ood.publishing.pointer import (
-    Place,
-    Pointer,
-    day_uri,
-    look,
-    named_by,
-)
-from rubert_ood.publishing.publish import check_not_rolled_back, manifest_at, publish_run
-from rubert_ood.publishing.rollback import roll_back
+from rubert_ood.progress import StepLog
+from rubert_ood.publishing.pointer import Place, day_uri, look, named_by
+from rubert_ood.publishing.publish import keep_run, publish_run
+from rubert_ood.publishing.seen import check_not_rolled_back, manifest_at
 from rubert_ood.ray_session import ray_session
 from rubert_ood.reports.documents import write_diff
-from rubert_ood.reports.html import run_html
-from rubert_ood.runs.claim import Runner
+from rubert_ood.reports.run_page import report_uri, write_report
+from rubert_ood.runs.claim import Claim
 from rubert_ood.runs.manifest import (
-    WHOLE,
+    Manifest,
+    Outcome,
     find_manifest,
-    make_manifest,
     read_manifest,
     revise_manifest,
 )
-from rubert_ood.runs.plan import (
-    Plan,
-    Shard,
-    load_plan,
-    save_plan,
-)
-from rubert_ood.runs.receipts import read_quarantine, read_receipts
-from rubert_ood.runs.verify import (
-    PartMismatchError,
-    VerifiedRun,
-    check_manifest,
-    verify_run,
-)
-from rubert_ood.settings import PublishSettings, RollbackSettings, ScoreSettings, VerifySettings
+from rubert_ood.runs.plan import Plan, Shard, save_plan
+from rubert_ood.runs.receipts import Receipt, read_quarantine, read_receipts
+from rubert_ood.runs.verify import PartMismatchError, VerifiedRun, complete_manifest, verify_run
+from rubert_ood.scoring.check_input import check_input
+from rubert_ood.settings import ScoreSettings
 from rubert_ood.storage.folders import remove_leftovers
-from rubert_ood.workflows.plan import check_input
 
-log = logging.getLogger(__name__)
+log = StepLog("run")
 
 
-def score(settings: ScoreSettings) -> dict[str, Any]:
+def score(settings: ScoreSettings) -> Manifest:
     """Run the scoring job to its end, or go on with a stopped one; return the manifest."""
-    started_at = _now()
+    started_at = utc_now()
     manifest_at(look(storage.absolute(settings.output_uri)))  # if not ours, it ends the job here
-    run_plan, _ = check_input(settings)
-    save_plan(run_plan)
-    published = _published_already(run_plan, settings)
+    plan, _ = check_input(settings)
+    save_plan(plan)
+    published = _published_already(plan, settings)
     if published:
         return published
-    _warn_if_late(run_plan, settings)
-    runner = Runner(run_plan.run_uri)
-    published = _published_already(run_plan, settings)  # by a start that ended before the claim
+    _warn_if_late(plan, settings)
+    claim = Claim(plan.run_uri)
+    published = _published_already(plan, settings)  # by a start that ended before the claim
     if published:
-        runner.release()
+        claim.release()
         return published
     try:
-        remove_leftovers(run_plan.output_uri, run_plan.run_uri)
-        verified = _score_and_verify(run_plan, settings, runner, started_at)
-        runner.check(now=True)
-        manifest = _publish(run_plan, verified, settings, started_at, runner)
+        remove_leftovers(plan.output_uri, plan.run_uri)
+        verified = _score_and_verify(plan, settings, claim, started_at)
+        claim.check(now=True)
+        manifest = _publish(complete_manifest(plan, verified, started_at), settings, claim)
     except (PartialRunError, SettingsError, KeyboardInterrupt) as stop:
-        outcome = "interrupted" if isinstance(stop, KeyboardInterrupt) else "partial"
-        _note_stop(run_plan, runner, outcome, started_at)
+        outcome: Outcome = "interrupted" if isinstance(stop, KeyboardInterrupt) else "partial"
+        _note_stop(plan, claim, outcome, started_at)
         raise
-    runner.release()
+    claim.release()
     return manifest
 
 
-def _published_already(run_plan: Plan, settings: ScoreSettings) -> dict[str, Any] | None:
+def _published_already(plan: Plan, settings: ScoreSettings) -> Manifest | None:
     """Verify a run that was published, and return its manifest; None if it was not.
 
     Readers may hold it: nothing in it changes any more. Raises PublicationRefusedError if it was
     rolled back.
     """
-    run_uri = run_plan.run_uri
+    run_uri = plan.run_uri
     found = find_manifest(run_uri)
-    catalogue, day = look(run_plan.output_uri), look(day_uri(run_uri))
+    catalogue, day = look(plan.output_uri), look(day_uri(run_uri))
     check_not_rolled_back(found, [catalogue if settings.publish else day], run_uri)
-    noted = found.get("outcome") == "published"
-    if not noted and not (settings.publish and found and catalogue.remembers(run_uri)):
+    if found is None:
         return None
-    verify_run(run_plan)
-    if not noted:  # the start that published it ended before it could say so, and another run came
-        here = {"outcome": "published", "pointers": named_by(run_uri)}
-        found = revise_manifest(run_uri, lambda found: found | here)
-    if not storage.exists(_report_uri(run_uri)):
-        write_report(run_uri, found, _run_before(catalogue, run_uri))
-    later = (
-        ""
-        if named_by(run_uri)
-        else "; readers see a later run, `publish` would go back to this one"
-    )
-    log.info("published %s: already, nothing to do%s", run_uri, later)
+    if found.outcome != "published":
+        if not settings.publish or not catalogue.remembers(run_uri):
+            return None
+        verify_run(plan)
+        found = _note_published(found)  # its start ended first, and another run came
+    else:
+        verify_run(plan)
+    if not storage.exists(report_uri(run_uri)):
+        write_report(found, _run_before(catalogue, run_uri))
+    later = "" if named_by(run_uri) else LATER
+    StepLog("published").info("%s: already, nothing to do%s", run_uri, later)
     return found
 
 
-def _warn_if_late(run_plan: Plan, settings: ScoreSettings) -> None:
+LATER = "; readers see a later run, `publish` would go back to this one"
+
+
+def _note_published(found: Manifest) -> Manifest:
+    here = {"outcome": "published", "pointers": named_by(found.run_uri)}
+
+    def change(noted: Manifest | None) -> Manifest | None:
+        return (noted or found).model_copy(update=here)
+
+    return revise_manifest(found.run_uri, change) or found
+
+
+def _warn_if_late(plan: Plan, settings: ScoreSettings) -> None:
     """Say before hours of work that the run will not be published; the publisher decides."""
-    pointer = look(run_plan.output_uri).pointer
-    if settings.publish and pointer and pointer.run_date > run_plan.run_date:
+    pointer = look(plan.output_uri).pointer
+    if settings.publish and pointer and pointer.run_date > plan.run_date:
         log.warning(
-            "run       readers see %s, a later day: this run is scored, and not published",
-            pointer.path,
+            "readers see %s, a later day: this run is scored, and not published", pointer.path
         )
 
 
-def _run_before(catalogue: Place, run_uri: str) -> dict[str, Any] | None:
+def _run_before(catalogue: Place, run_uri: str) -> Manifest | None:
     """Return the manifest of the run that was published before this one, if this one is named."""
     if catalogue.pointer is None or not catalogue.names(run_uri) or not catalogue.pointer.history:
         return None
-    return find_manifest(storage.join(catalogue.root_uri, catalogue.pointer.history[0])) or None
+    return find_manifest(storage.join(catalogue.root_uri, catalogue.pointer.history[0]))
 
 
 def _score_and_verify(
-    run_plan: Plan, settings: ScoreSettings, runner: Runner, started_at: str
+    plan: Plan, settings: ScoreSettings, claim: Claim, started_at: str
 ) -> VerifiedRun:
     """Score what has no receipt; a part that is not what its receipt says is scored again, once."""
-    receipts = read_receipts(run_plan.run_uri, run_plan.fingerprint)
-    todo = [shard for shard in run_plan.shards if shard.shard_id not in receipts]
+    receipts: dict[str, Receipt] | None = read_receipts(plan.run_uri, plan.fingerprint)
+    todo = [shard for shard in plan.shards if shard.shard_id not in (receipts or {})]
     if todo:
-        _note(run_plan, runner, "running", started_at)
-    _score(todo, run_plan, settings, runner)
+        _note(plan, claim, "running", started_at, receipts)
+        _score(todo, plan, settings, claim)
+        receipts = None  # there are others now
     try:
-        return verify_run(run_plan)
+        return verify_run(plan, receipts)
     except PartMismatchError as error:
-        log.warning("verify    %d part(s) are scored again: %s", len(error.shard_ids), error)
-        _score(
-            [shard for shard in run_plan.shards if shard.shard_id in error.shard_ids],
-            run_plan,
-            settings,
-            runner,
-        )
-        return verify_run(run_plan)
+        bad = error.shard_ids
+        StepLog("verify").warning("%d part(s) are scored again: %s", len(bad), error)
+    _score([shard for shard in plan.shards if shard.shard_id in bad], plan, settings, claim)
+    return verify_run(plan)
 
 
-def _score(todo: list[Shard], run_plan: Plan, settings: ScoreSettings, runner: Runner) -> None:
-    if todo:
-        with ray_session(settings):
-            from rubert_ood.scoring.passes import score_shards
+def _score(todo: list[Shard], plan: Plan, settings: ScoreSettings, claim: Claim) -> None:
+    with ray_session(settings):
+        from rubert_ood.scoring.passes import score_shards
 
-            score_shards(run_plan, todo, settings, runner)
+        score_shards(plan, todo, settings, claim)
 
 
-def _publish(
-    run_plan: Plan, verified: VerifiedRun, settings: ScoreSettings, started_at: str, runner: Runner
-) -> dict[str, Any]:
-    """Publish a verified run if the settings and the gate agree, and write its report in any
-    case."""
-    manifest = _complete(run_plan, verified, started_at)
-    previous = manifest_at(look(run_plan.output_uri), other_than=run_plan.run_uri)
+def _publish(complete: Manifest, settings: ScoreSettings, claim: Claim) -> Manifest:
+    """Publish a verified run if the settings and the gate agree; write its report in any case."""
+    run_uri = complete.run_uri
+    previous = manifest_at(look(complete.output_uri), other_than=run_uri)
     refused: RubertOodError | None = None
     try:
         if settings.publish:
-            publish_run(manifest, settings.gate, claim=lambda: runner.check(now=True))
+            publish_run(complete, settings.gate, claim=lambda: claim.check(now=True))
         else:
-            _keep(manifest, previous, settings, runner)
+            keep_run(complete, previous, settings.gate, lambda: claim.check(now=True))
     except (ErrorRateError, PublicationRefusedError) as error:
         refused = error
-    manifest = read_manifest(run_plan.run_uri)
-    write_report(run_plan.run_uri, manifest, previous, _changes(manifest, previous, settings))
+    manifest = read_manifest(run_uri)
+    write_report(manifest, previous, _changes(manifest, previous, settings))
     if refused:
         raise refused
-    aside = (
-        len(manifest["quarantined"]),
-        len(manifest["quarantined_shards"]),
-        manifest["duplicates"]["rows"],
-    )
-    if any(aside):
-        log.warning(
-            "run       without %d file(s) and %d shard(s) that were set aside; %d ids too many",
-            *aside,
-        )
-    log.info("%-9s %s", manifest["outcome"], run_plan.run_uri)
+    _say_what_is_missing(manifest)
+    StepLog(manifest.outcome).info("%s", run_uri)
     return manifest
 
 
-def _keep(
-    manifest: dict[str, Any],
-    previous: dict[str, Any] | None,
-    settings: ScoreSettings,
-    runner: Runner,
-) -> None:
-    """Note a run that shall not be published, with its gate; ErrorRateError if nothing was
-    scored."""
-    noted = manifest | {"gate": check_gate(manifest, previous, settings.gate)}
-    empty = nothing_scored(manifest)
-    if empty:
-        noted |= {"outcome": "refused", "refusal_reason": str(empty)}
-
-    def change(found: dict[str, Any]) -> dict[str, Any] | None:
-        return None if found.get("outcome") in ("published", "rolled_back") else noted
-
-    revise_manifest(manifest["run_uri"], change, lambda: runner.check(now=True))
-    if empty:
-        raise empty
+def _say_what_is_missing(manifest: Manifest) -> None:
+    num_files, num_shards = len(manifest.quarantined), len(manifest.quarantined_shards)
+    num_duplicates = manifest.duplicates.rows if manifest.duplicates else 0
+    if num_files or num_shards or num_duplicates:
+        log.warning(
+            "without %d quarantined file(s) and %d quarantined shard(s); %d duplicate ids",
+            num_files,
+            num_shards,
+            num_duplicates,
+        )
 
 
 def _changes(
-    manifest: dict[str, Any], previous: dict[str, Any] | None, settings: ScoreSettings
+    manifest: Manifest, previous: Manifest | None, settings: ScoreSettings
 ) -> dict[str, Any] | None:
     """Compare with the last published run, ad by ad. The run itself is done: a failure here spoils
     nothing."""
@@ -221,117 +187,46 @@ def _changes(
         return None
     try:
         with ray_session(settings):
-            document = compare_runs(previous["run_uri"], manifest["run_uri"])
-        write_diff(document, storage.join(manifest["run_uri"], "_run"))
+            document = compare_runs(previous.run_uri, manifest.run_uri)
+        write_diff(document, storage.join(manifest.run_uri, "_run"))
     except RubertOodError as error:
-        log.warning("diff      the report does not say which labels changed: %s", error)
+        StepLog("diff").warning("the report does not say which labels changed: %s", error)
         return None
     return changed_labels(document)
 
 
-def _report_uri(run_uri: str) -> str:
-    return storage.join(run_uri, "_run", "report.html")
-
-
-def write_report(
-    run_uri: str,
-    manifest: dict[str, Any],
-    previous: dict[str, Any] | None,
-    changes: dict[str, Any] | None = None,
+def _note(
+    plan: Plan,
+    claim: Claim,
+    outcome: Outcome,
+    started_at: str,
+    receipts: dict[str, Receipt] | None = None,
 ) -> None:
-    """Write the report of a run, beside the run that it is compared with."""
-    uri = _report_uri(run_uri)
-    storage.put_bytes(uri, run_html(manifest, previous, changes).encode())
-    log.info("report    %s", uri)
-
-
-def verify(settings: VerifySettings) -> None:
-    """Check the parts of a run against its receipts, and its manifest against both."""
-    run_plan = load_plan(settings.run_uri)
-    verified = verify_run(run_plan)
-    older = find_manifest(run_plan.run_uri)
-    if older.get("outcome") in WHOLE:
-        check_manifest(older, _complete(run_plan, verified))
-    rows = sum(receipt["rows_scored"] for receipt in verified.receipts.values())
-    log.info(f"verified  {len(verified.receipts):,} parts, {rows:,} ads: all as the receipts say")
-
-
-def publish(settings: PublishSettings) -> dict[str, Any]:
-    """Verify a run, apply the gate, swap the pointer. What is published is counted from the
-    receipts again."""
-    run_plan = load_plan(settings.run_uri)
-    manifest = _complete(run_plan, verify_run(run_plan))
-    manifest = publish_run(manifest, settings.gate, force=settings.force)
-    catalogue = look(run_plan.output_uri)
-    if catalogue.pointer and not catalogue.names(run_plan.run_uri):
-        raise PublicationRefusedError(
-            f"{run_plan.run_uri}: was published before {catalogue.pointer.path}, which readers see"
-            " now; `publish --force REASON` goes back to it"
-        )
-    log.info("published %s", run_plan.run_uri)
-    return manifest
-
-
-def rollback(settings: RollbackSettings) -> Pointer:
-    """Let the pointer name the run that was published before the present one."""
-    pointer = roll_back(storage.absolute(settings.output_uri.rstrip("/")), settings.reason)
-    log.info("rollback  %s is taken back; published is %s", pointer.taken_back[0], pointer.path)
-    return pointer
-
-
-def _complete(run_plan: Plan, verified: VerifiedRun, started_at: str = "") -> dict[str, Any]:
-    """Make the manifest of a run whose shards are all settled.
-
-    It keeps its times while its parts are the same: a run that is only verified again is not newer.
-    """
-    older = find_manifest(run_plan.run_uri)
-    manifest = make_manifest(
-        run_plan,
-        verified.receipts,
-        outcome="complete",
-        started_at=started_at or older.get("started_at", _now()),
-        quarantined_shards=verified.quarantined,
-        duplicates=verified.duplicates,
-    )
-    if _parts(older) == _parts(manifest):
-        manifest |= {
-            name: older[name] for name in ("started_at", "finished_at", "elapsed_s", "rows_per_s")
-        }
-    return manifest
-
-
-def _parts(manifest: Mapping[str, Any]) -> list[tuple[str, str]] | None:
-    """Return what tells the parts of two manifests apart; None without a manifest."""
-    shards = manifest.get("shards")
-    return shards and [(shard["shard_id"], shard["part_sha256"]) for shard in shards]
-
-
-def _note(run_plan: Plan, runner: Runner, outcome: str, started_at: str) -> None:
     """Write the manifest of a run that is not complete; one that was whole is, while its parts
     stay."""
-    receipts = read_receipts(run_plan.run_uri, run_plan.fingerprint)
-    quarantined = read_quarantine(run_plan.run_uri, run_plan.fingerprint)
-    manifest = make_manifest(
-        run_plan, receipts, outcome=outcome, started_at=started_at, quarantined_shards=quarantined
+    if receipts is None:
+        receipts = read_receipts(plan.run_uri, plan.fingerprint)
+    quarantined = read_quarantine(plan.run_uri, plan.fingerprint)
+    manifest = Manifest.of(
+        plan, receipts, outcome=outcome, started_at=started_at, quarantined=quarantined
     )
 
-    def change(found: dict[str, Any]) -> dict[str, Any] | None:
-        whole = found.get("outcome") in WHOLE and _parts(found) == _parts(manifest)
-        return None if whole or found.get("outcome") in ("published", "rolled_back") else manifest
+    def change(found: Manifest | None) -> Manifest | None:
+        if found is None:
+            return manifest
+        is_final = found.outcome in ("published", "rolled_back")
+        stays = is_final or (found.is_whole and found.parts == manifest.parts)
+        return None if stays else manifest
 
-    revise_manifest(run_plan.run_uri, change, lambda: runner.check(now=True))
+    revise_manifest(plan.run_uri, change, lambda: claim.check(now=True))
 
 
-def _note_stop(run_plan: Plan, runner: Runner, outcome: str, started_at: str) -> None:
+def _note_stop(plan: Plan, claim: Claim, outcome: Outcome, started_at: str) -> None:
     """Note how a run stopped, if it still is ours and storage answers; the error that stopped it is
     what matters."""
     try:
-        if runner.holds():
-            _note(run_plan, runner, outcome, started_at)
-            runner.release()
+        if claim.holds():
+            _note(plan, claim, outcome, started_at)
+            claim.release()
     except RubertOodError as error:
-        log.warning("run       its manifest could not be written: %s", error)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+        log.warning("its manifest could not be written: %s", error)

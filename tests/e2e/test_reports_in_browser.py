@@ -24,8 +24,10 @@ from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.reference import Reference
 from rubert_ood.reports.diff_findings import compare_evaluations
 from rubert_ood.reports.evaluation import evaluate
-from rubert_ood.reports.html import diff_html, evaluation_html, run_html
-from rubert_ood.runs.receipts import token_histogram
+from rubert_ood.reports.html import diff_html, evaluation_html
+from rubert_ood.reports.run_page import run_html
+from rubert_ood.runs.manifest import Manifest
+from rubert_ood.runs.profile import token_histogram
 from rubert_ood.settings import DecisionSettings, FitSettings
 from rubert_ood.synthetic.catalogue import categories
 
@@ -138,7 +140,7 @@ def evaluation() -> dict[str, Any]:
     )
 
 
-def manifest(seed: int) -> dict[str, Any]:
+def manifest(seed: int) -> Manifest:
     """A run of 150 shards that the gate refused."""
     rng = np.random.default_rng(seed)
     counts = {
@@ -149,6 +151,7 @@ def manifest(seed: int) -> dict[str, Any]:
     shards = [
         {
             "shard_id": f"{number:05d}-ab12cd34",
+            "part_sha256": "0",
             "uri": (
                 f"s3://marketplace-catalogue/exports/2026-11-24/{LONG_WORD}/part-{number:05d}.parquet"
             ),
@@ -162,7 +165,7 @@ def manifest(seed: int) -> dict[str, Any]:
         }
         for number in range(150)
     ]
-    return {
+    content = {
         "run_id": f"run{seed}",
         "run_date": "2026-11-24",
         "run_uri": "s3://marketplace-output/run_date=2026-11-24/run_id=run1",
@@ -179,6 +182,10 @@ def manifest(seed: int) -> dict[str, Any]:
             "fingerprint": "d44037a38ccc6d4f",
         },
         "counts": {
+            "rows_planned": scored + 1200,
+            "rows_quarantined": 0,
+            "bytes_in": 10**9,
+            "bytes_quarantined": 10**6,
             "rows_in": scored + 1200,
             "rows_scored": scored,
             "rows_rejected": 1200,
@@ -189,6 +196,7 @@ def manifest(seed: int) -> dict[str, Any]:
             "tokens": scored * 50,
         },
         "classes": counts,
+        "duplicates": None,
         "rejected_reasons": {f"{ATTACK} title is not text": 800, "ad_id is null": 400},
         "quarantined": [
             {"uri": "s3://marketplace-catalogue/bad.parquet", "reason": "no column description"}
@@ -230,6 +238,7 @@ def manifest(seed: int) -> dict[str, Any]:
             {"check": "max_class_shift", "value": 0.3301, "limit": 0.3, "ok": False},
         ],
     }
+    return Manifest.model_validate(content)
 
 
 def changes() -> dict[str, Any]:
@@ -272,9 +281,8 @@ def difference() -> dict[str, Any]:
         )
     )
     measured = evaluation()
-    side = {
-        key: manifest(1)[key] for key in ("run_uri", "run_id", "run_date", "bundle", "outcome")
-    } | {"rows": 6000}
+    names = {"run_uri", "run_id", "run_date", "bundle", "outcome"}
+    side = manifest(1).model_dump(include=names) | {"rows": 6000}
     fewer = measured | {"labels": measured["labels"][1:], "per_class": measured["per_class"][1:]}
     return {"a": side, "b": side, **counts, "evaluations": compare_evaluations(measured, fewer)}
 
@@ -369,7 +377,7 @@ def test_rows_move_whole_and_names_sort_as_words_by_keyboard(browser, reports):
     head.focus()
     page.keyboard.press("Enter")
     names = labels.locator("tbody tr > :first-child").all_inner_texts()
-    assert names == sorted(names) != list(manifest(1)["classes"].values())
+    assert names == sorted(names) != list(manifest(1).classes.values())
     page.keyboard.press("Space")
     assert labels.locator("tbody tr > :first-child").all_inner_texts() == names[::-1]
     assert set(labels.locator("tbody tr").all_inner_texts()) == rows

@@ -1,4 +1,4 @@
-"""The check of an address, with a real cluster behind it; tests/unit/test_ray_address.py has what
+"""The check of an address, with a real cluster behind it; tests/integration/test_ray_address.py has what
 is no cluster."""
 
 import pytest

@@ -104,28 +104,25 @@ def test_every_bad_file_is_named_and_every_good_row_is_scored(
     )
     manifest = score(settings)
     reasons = {
-        item["uri"]: item["reason"]
-        for item in [*manifest["quarantined"], *manifest["quarantined_shards"]]
+        item.uri: item.reason for item in [*manifest.quarantined, *manifest.quarantined_shards]
     }
     assert set(reasons) == {f"{folder}/{name}.parquet" for name in bad}
     for name, (_, reason) in bad.items():
         path = f"{folder}/{name}.parquet"
         assert re.match(rf"{re.escape(path)}: .*{reason}", reasons[path]), reasons[path]
         assert "\n" not in reasons[path]
-    assert [item["uri"] for item in manifest["quarantined_shards"]] == [
-        f"{folder}/corrupt_page.parquet"
-    ]
-    assert manifest["empty_files"] == [f"{folder}/zero_rows.parquet"]
+    assert [item.uri for item in manifest.quarantined_shards] == [f"{folder}/corrupt_page.parquet"]
+    assert manifest.empty_files == [f"{folder}/zero_rows.parquet"]
     expected = [
         str(value)
         for table in good.values()
         for value in table["ad_id"].to_pylist()
         if value not in (None, "")
     ]
-    assert sorted(read_parts(manifest["run_uri"])["ad_id"].to_pylist()) == sorted(expected)
+    assert sorted(read_parts(manifest.run_uri)["ad_id"].to_pylist()) == sorted(expected)
     errors = [
         (Path(row["file"]).name, row["row"], row["reason"])
-        for path in Path(manifest["run_uri"], "_errors").glob("*.rejected")
+        for path in Path(manifest.run_uri, "_errors").glob("*.rejected")
         for row in pq.read_table(path).to_pylist()
     ]
     assert errors == [
@@ -219,18 +216,18 @@ def test_ten_thousand_mutated_ads_go_through(ray_local, trained_bundle, tmp_path
     )
     manifest = score(settings)
     good = [n for n in range(num_ads) if _is_utf8(titles[n]) and _is_utf8(texts[n])]
-    counts = manifest["counts"]
-    assert (counts["rows_in"], counts["rows_scored"], counts["rows_quarantined"]) == (
+    counts = manifest.counts
+    assert (counts.rows_in, counts.rows_scored, counts.rows_quarantined) == (
         num_ads,
         len(good),
         0,
     )
-    assert counts["rows_rejected"] == num_ads - len(good) > 100
-    parts = read_parts(manifest["run_uri"])
+    assert counts.rows_rejected == num_ads - len(good) > 100
+    parts = read_parts(manifest.run_uri)
     assert parts["ad_id"].to_pylist() == [f"ad-{n:05d}" for n in good]
-    assert manifest["ids_out"] == ids_digest(pa.array([f"ad-{n:05d}" for n in good]))
+    assert manifest.ids_out == ids_digest(pa.array([f"ad-{n:05d}" for n in good]))
     scored = parts.filter(pa.compute.equal(parts["status"], "ok"))
-    assert parts.num_rows - scored.num_rows == counts["rows_empty"] > 20
+    assert parts.num_rows - scored.num_rows == counts.rows_empty > 20
     for name in ("confidence", "ood_distance", "ood_z", "ood_p"):
         assert np.isfinite(scored[name].to_numpy()).all()
-    assert set(manifest["rejected_reasons"]) <= {"title is not UTF-8", "description is not UTF-8"}
+    assert set(manifest.rejected_reasons) <= {"title is not UTF-8", "description is not UTF-8"}

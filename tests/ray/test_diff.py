@@ -15,6 +15,7 @@ from rubert_ood.bundle import load_bundle, write_bundle
 from rubert_ood.comparing import join
 from rubert_ood.errors import InputError, PartialRunError, RubertOodError, SettingsError
 from rubert_ood.ood.fit import FittedModel
+from rubert_ood.runs.manifest import Manifest
 from rubert_ood.settings import (
     BackfillSettings,
     DiffSettings,
@@ -25,7 +26,8 @@ from rubert_ood.settings import (
 from rubert_ood.synthetic.catalogue import generate_ads
 from rubert_ood.workflows.backfill import backfill
 from rubert_ood.workflows.diff import diff
-from rubert_ood.workflows.score import rollback, score
+from rubert_ood.workflows.rollback import rollback
+from rubert_ood.workflows.score import score
 from tests.conftest import read_parts, write_parquet
 
 NUM_ADS = 400
@@ -73,7 +75,7 @@ def retrained_bundle(trained_bundle, tmp_path_factory) -> str:
     return written.uri
 
 
-def _score(table: pa.Table, bundle_uri: str, folder: Path, **changes) -> dict:
+def _score(table: pa.Table, bundle_uri: str, folder: Path, **changes) -> Manifest:
     write_parquet(folder / "in" / "a.parquet", table)
     values = {
         "input_uri": str(folder / "in"),
@@ -120,15 +122,15 @@ def test_counts_are_those_of_a_merge(two_runs, tmp_path, monkeypatch, rows):
     a, b = two_runs
     monkeypatch.setattr(join, "PARTITION_ROWS", rows)
     monkeypatch.setattr(join, "READ_ROWS", 150)
-    stray = Path(a["run_uri"], "part-99999-stray.parquet")
-    shutil.copy(next(Path(a["run_uri"]).glob("part-*.parquet")), stray)  # no part of the run
+    stray = Path(a.run_uri, "part-99999-stray.parquet")
+    shutil.copy(next(Path(a.run_uri).glob("part-*.parquet")), stray)  # no part of the run
     try:
         found = diff(
-            DiffSettings(a_uri=a["output_uri"], b_uri=b["run_uri"] + "/", output_uri=str(tmp_path))
+            DiffSettings(a_uri=a.output_uri, b_uri=b.run_uri + "/", output_uri=str(tmp_path))
         )
     finally:
         stray.unlink()
-    merged, repeated = _expected(a["run_uri"], b["run_uri"])
+    merged, repeated = _expected(a.run_uri, b.run_uri)
     both = merged[merged["where"] == "both"]
     changed = both[both["label_a"] != both["label_b"]]
     assert len(repeated) == 1
@@ -163,14 +165,12 @@ def test_counts_are_those_of_a_merge(two_runs, tmp_path, monkeypatch, rows):
 
 
 def test_a_missing_part_and_an_unfinished_run_are_named(two_runs, tmp_path):
-    copy = Path(shutil.copytree(two_runs[0]["output_uri"], tmp_path / "copy"))
+    copy = Path(shutil.copytree(two_runs[0].output_uri, tmp_path / "copy"))
     part = sorted(copy.glob("run_date=*/run_id=*/part-*.parquet"))[1]
     part.unlink()
     with pytest.raises(InputError, match=part.name):
         diff(
-            DiffSettings(
-                a_uri=str(copy), b_uri=two_runs[1]["run_uri"], output_uri=str(tmp_path / "d")
-            )
+            DiffSettings(a_uri=str(copy), b_uri=two_runs[1].run_uri, output_uri=str(tmp_path / "d"))
         )
     manifest = part.parent / "_run" / "manifest.json"
     manifest.write_text(
@@ -178,9 +178,7 @@ def test_a_missing_part_and_an_unfinished_run_are_named(two_runs, tmp_path):
     )
     with pytest.raises(InputError, match=r"not complete \(outcome partial\)"):
         diff(
-            DiffSettings(
-                a_uri=str(copy), b_uri=two_runs[1]["run_uri"], output_uri=str(tmp_path / "d")
-            )
+            DiffSettings(a_uri=str(copy), b_uri=two_runs[1].run_uri, output_uri=str(tmp_path / "d"))
         )
     assert not (tmp_path / "d").exists()
 
@@ -235,17 +233,17 @@ def test_backfill_goes_on_over_bad_days_and_never_turns_the_catalogue_back(
 
     manifests = {}
     for night in nights:
-        day = Path(night["run_uri"]).parent
+        day = Path(night.run_uri).parent
         pointer = json.loads((day / "latest.json").read_text())
         run_dir = day / pointer["path"]
-        assert run_dir != Path(night["run_uri"])
+        assert run_dir != Path(night.run_uri)
         manifests[day.name] = manifest = json.loads(
             (run_dir / "_run" / "manifest.json").read_text()
         )
         (churn,) = [check for check in manifest["gate"] if check["check"] == "max_churn"]
         written = json.loads((run_dir / "_run" / "diff.json").read_text())
-        merged, _ = _expected(night["run_uri"], str(run_dir))
-        assert written["a"]["run_id"] == night["run_id"]
+        merged, _ = _expected(night.run_uri, str(run_dir))
+        assert written["a"]["run_id"] == night.run_id
         assert (
             churn["value"]
             == written["churn_rate"]
@@ -262,7 +260,7 @@ def test_backfill_goes_on_over_bad_days_and_never_turns_the_catalogue_back(
     catalogue = json.loads((out / "latest.json").read_text())
     assert catalogue["run_date"] == "2026-11-22"
     assert [Path(run).name for run in catalogue["history"]] == [
-        Path(n["run_uri"]).name for n in reversed(nights)
+        Path(n.run_uri).name for n in reversed(nights)
     ]
 
     # the same command does only the day that was missing; a stricter gate judges no published day
@@ -272,7 +270,7 @@ def test_backfill_goes_on_over_bad_days_and_never_turns_the_catalogue_back(
     results = backfill(
         settings.model_copy(update={"gate": WIDE_OPEN.model_copy(update={"max_churn": 0.0})})
     )
-    assert [result["outcome"] for result in results] == ["published"] * 3
+    assert [result.outcome for result in results] == ["published"] * 3
     assert {path: path.stat().st_mtime_ns for path in times} == times
     assert json.loads((out / "latest.json").read_text()) == catalogue
 
@@ -290,6 +288,6 @@ def test_backfill_goes_on_over_bad_days_and_never_turns_the_catalogue_back(
 
 def test_a_cluster_that_fails_is_said_in_one_line(two_runs, monkeypatch):
     monkeypatch.setattr(join, "_count", lambda rows: 1 / 0)
-    runs = [join.read_run(run["run_uri"]) for run in two_runs]
+    runs = [join.read_run(run.run_uri) for run in two_runs]
     with pytest.raises(PartialRunError, match="the comparison stopped"):
         join.diff_runs(*runs)

@@ -19,7 +19,8 @@ from rubert_ood.scoring.scorer import Scorer
 from rubert_ood.settings import GateSettings, ScoreSettings, VerifySettings
 from rubert_ood.synthetic.catalogue import generate_ads
 from rubert_ood.workflows import score as workflow
-from rubert_ood.workflows.score import score, verify
+from rubert_ood.workflows.score import score
+from rubert_ood.workflows.verify import verify
 from tests.conftest import damage_first_page, read_parts, same_rows, write_parquet
 
 WIDE_OPEN = GateSettings(
@@ -54,7 +55,7 @@ def source(ads, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def undisturbed(ray_local, source, trained_bundle, tmp_path_factory) -> pa.Table:
     return read_parts(
-        score(_settings(source, trained_bundle, tmp_path_factory.mktemp("whole")))["run_uri"]
+        score(_settings(source, trained_bundle, tmp_path_factory.mktemp("whole"))).run_uri
     )
 
 
@@ -72,26 +73,24 @@ def test_a_damaged_page_costs_its_shard_only(undisturbed, source, trained_bundle
     copy = Path(shutil.copytree(source, tmp_path / "in"))
     damage_first_page(copy / "b.parquet")
     manifest = score(_settings(copy, trained_bundle, tmp_path / "out", on_bad_file="quarantine"))
-    assert manifest["outcome"] == "published"
-    (aside,) = manifest["quarantined_shards"]
-    assert (aside["uri"], aside["start"], aside["stop"]) == (str(copy / "b.parquet"), 0, 100)
-    assert aside["reason"].startswith(f"{copy}/b.parquet: not readable as Parquet: ")
-    assert manifest["counts"]["rows_quarantined"] == 100
+    assert manifest.outcome == "published"
+    (aside,) = manifest.quarantined_shards
+    assert (aside.uri, aside.start, aside.stop) == (str(copy / "b.parquet"), 0, 100)
+    assert aside.reason.startswith(f"{copy}/b.parquet: not readable as Parquet: ")
+    assert manifest.counts.rows_quarantined == 100
     same_rows(
-        read_parts(manifest["run_uri"]), pa.concat_tables([undisturbed[:300], undisturbed[400:]])
+        read_parts(manifest.run_uri), pa.concat_tables([undisturbed[:300], undisturbed[400:]])
     )
-    report = Path(manifest["run_uri"], "_run", "report.html").read_text()
-    assert "1 shard was set aside during the run; 100 ads are not scored" in report
+    report = Path(manifest.run_uri, "_run", "report.html").read_text()
+    assert "1 shard was quarantined during the run; 100 ads are not scored" in report
 
-    before = {path: path.stat().st_mtime_ns for path in Path(manifest["run_uri"]).rglob("*")}
+    before = {path: path.stat().st_mtime_ns for path in Path(manifest.run_uri).rglob("*")}
     assert (
         score(_settings(copy, trained_bundle, tmp_path / "out", on_bad_file="quarantine"))
         == manifest
     )
-    assert {
-        path: path.stat().st_mtime_ns for path in Path(manifest["run_uri"]).rglob("*")
-    } == before
-    verify(VerifySettings(run_uri=manifest["run_uri"]))
+    assert {path: path.stat().st_mtime_ns for path in Path(manifest.run_uri).rglob("*")} == before
+    verify(VerifySettings(run_uri=manifest.run_uri))
 
 
 @pytest.fixture
@@ -123,9 +122,9 @@ def test_a_file_that_is_replaced_during_the_run_stops_it_and_the_same_command_pl
         score(settings)
     assert not (tmp_path / "out" / "latest.json").exists()
     manifest = score(settings)
-    assert manifest["outcome"] == "published"
+    assert manifest.outcome == "published"
     assert len(list((tmp_path / "out").glob("run_date=*/run_id=*"))) == 2
-    same_rows(read_parts(manifest["run_uri"]), undisturbed)
+    same_rows(read_parts(manifest.run_uri), undisturbed)
 
 
 def test_a_file_that_is_replaced_during_the_run_is_quarantined_by_choice(
@@ -135,12 +134,12 @@ def test_a_file_that_is_replaced_during_the_run_is_quarantined_by_choice(
         replaced_after_the_plan, trained_bundle, tmp_path / "out", on_bad_file="quarantine"
     )
     manifest = score(settings)
-    assert manifest["outcome"] == "published"
-    reasons = {shard["reason"] for shard in manifest["quarantined_shards"]}
+    assert manifest.outcome == "published"
+    reasons = {shard.reason for shard in manifest.quarantined_shards}
     path = replaced_after_the_plan / "b.parquet"
     assert reasons == {f"the input changed since the plan: {path}; start again, which plans anew"}
-    assert manifest["counts"]["rows_quarantined"] == 300
-    same_rows(read_parts(manifest["run_uri"]), undisturbed[:300])
+    assert manifest.counts.rows_quarantined == 300
+    same_rows(read_parts(manifest.run_uri), undisturbed[:300])
 
 
 def test_encoding_does_not_run_away_from_the_scorers(
@@ -207,4 +206,4 @@ def test_a_run_whose_storage_hangs_ends_in_time(
         ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
     assert time.monotonic() - began < 60
     monkeypatch.undo()
-    same_rows(read_parts(score(settings)["run_uri"]), undisturbed)
+    same_rows(read_parts(score(settings).run_uri), undisturbed)

@@ -58,7 +58,7 @@ def undisturbed(ray_local, catalogue, trained_bundle, tmp_path_factory):
     manifest = score(
         _settings(catalogue, trained_bundle, output, carry_columns=("city", "price"), num_actors=1)
     )
-    return manifest, read_parts(manifest["run_uri"])
+    return manifest, read_parts(manifest.run_uri)
 
 
 def test_every_ad_as_if_it_were_scored_alone(undisturbed, catalogue, trained_bundle):
@@ -86,29 +86,29 @@ def test_every_ad_as_if_it_were_scored_alone(undisturbed, catalogue, trained_bun
 
 def test_manifest_counts_and_report(undisturbed):
     manifest, parts = undisturbed
-    counts = manifest["counts"]
-    assert manifest["outcome"] == "published"
-    assert (counts["rows_in"], counts["rows_scored"], counts["rows_rejected"]) == (
+    counts = manifest.counts
+    assert manifest.outcome == "published"
+    assert (counts.rows_in, counts.rows_scored, counts.rows_rejected) == (
         NUM_ADS,
         NUM_ADS - 1,
         1,
     )
-    assert counts["rows_empty"] == parts["status"].to_pylist().count("empty") >= 2
-    assert manifest["rejected_reasons"] == {"ad_id is null": 1}
-    errors = pq.read_table(next(Path(manifest["run_uri"]).glob("_errors/*.rejected"))).to_pylist()
+    assert counts.rows_empty == parts["status"].to_pylist().count("empty") >= 2
+    assert manifest.rejected_reasons == {"ad_id is null": 1}
+    errors = pq.read_table(next(Path(manifest.run_uri).glob("_errors/*.rejected"))).to_pylist()
     assert [(Path(row["file"]).name, row["row"], row["reason"]) for row in errors] == [
         ("a.parquet", 7, "ad_id is null")
     ]
-    pointer = json.loads((Path(manifest["output_uri"]) / "latest.json").read_text())
-    assert Path(manifest["output_uri"], pointer["path"]) == Path(manifest["run_uri"])
-    assert "Published" in Path(manifest["run_uri"], "_run", "report.html").read_text()
+    pointer = json.loads((Path(manifest.output_uri) / "latest.json").read_text())
+    assert Path(manifest.output_uri, pointer["path"]) == Path(manifest.run_uri)
+    assert "Published" in Path(manifest.run_uri, "_run", "report.html").read_text()
 
 
 def test_two_actors_give_the_same_result(undisturbed, catalogue, trained_bundle, tmp_path):
     settings = _settings(
         catalogue, trained_bundle, tmp_path, carry_columns=("city", "price"), num_actors=2
     )
-    same_rows(read_parts(score(settings)["run_uri"]), undisturbed[1])
+    same_rows(read_parts(score(settings).run_uri), undisturbed[1])
 
 
 def test_other_shards_and_batches_give_the_same_rows(
@@ -122,19 +122,19 @@ def test_other_shards_and_batches_give_the_same_rows(
         shard_rows=900,
         token_budget=200,
     )
-    same_rows(read_parts(score(settings)["run_uri"]), undisturbed[1])
+    same_rows(read_parts(score(settings).run_uri), undisturbed[1])
 
 
 def test_a_finished_run_is_not_scored_again(undisturbed, catalogue, trained_bundle):
     manifest, _ = undisturbed
-    before = {path: path.stat().st_mtime_ns for path in Path(manifest["run_uri"]).glob("part-*")}
+    before = {path: path.stat().st_mtime_ns for path in Path(manifest.run_uri).glob("part-*")}
     settings = _settings(
-        catalogue, trained_bundle, manifest["output_uri"], carry_columns=("city", "price")
+        catalogue, trained_bundle, manifest.output_uri, carry_columns=("city", "price")
     )
     again = score(settings)
-    assert again["outcome"] == "published"
+    assert again.outcome == "published"
     assert {
-        path: path.stat().st_mtime_ns for path in Path(manifest["run_uri"]).glob("part-*")
+        path: path.stat().st_mtime_ns for path in Path(manifest.run_uri).glob("part-*")
     } == before
 
 

@@ -47,8 +47,8 @@ def test_ads_get_the_sub_category_that_prediction_gives_them(
             shard_rows=500,
         )
     )
-    assert manifest["outcome"] == "published"
-    parts = read_parts(manifest["run_uri"]).to_pylist()
+    assert manifest.outcome == "published"
+    parts = read_parts(manifest.run_uri).to_pylist()
     assert len(parts) == labelled_ads.num_rows
     with_head = set(bundle.subheads.heads)
     assert all((row["sub_label"] is not None) == (row["label"] in with_head) for row in parts)

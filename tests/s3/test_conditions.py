@@ -10,6 +10,7 @@ from rubert_ood import storage
 from rubert_ood.errors import OutputError, PartialRunError
 from rubert_ood.publishing.pointer import read_pointer
 from rubert_ood.publishing.publish import publish_run
+from rubert_ood.runs.manifest import Manifest
 from rubert_ood.settings import GateSettings
 from tests.conftest import patch_storage
 from tests.s3.plain_server import PlainServer, plain_server
@@ -39,7 +40,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[PlainServer]:
         s3fs.S3FileSystem.clear_instance_cache()
 
 
-def _publish(run_id: str) -> dict:
+def _publish(run_id: str) -> Manifest:
     manifest = a_manifest(OUT, run_id)
     put_manifest(manifest)
     return publish_run(manifest, GateSettings(max_class_shift=1))

@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from rubert_ood.runs.receipts import Receipt
+
 BAD = b"\xd0\xff caf\xe9"
 REASONS = {
     0: "ad_id is null",
@@ -104,7 +106,7 @@ def messy_table(messy_rows) -> pa.Table:
 @dataclass(frozen=True)
 class Run:
     plan: Any
-    receipts: list[dict[str, Any]]
+    receipts: list[Receipt]
 
     @property
     def folder(self) -> Path:

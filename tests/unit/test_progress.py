@@ -3,7 +3,7 @@ import logging
 import pytest
 
 from rubert_ood import progress
-from rubert_ood.progress import Progress
+from rubert_ood.progress import Progress, StepLog
 
 
 class Clock:
@@ -15,7 +15,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Clock:
-    caplog.set_level(logging.INFO, progress.log.name)
+    caplog.set_level(logging.INFO, "rubert_ood")
     fake = Clock()
     monkeypatch.setattr(progress, "time", fake)
     return fake
@@ -68,3 +68,10 @@ def test_no_rate_no_forecast_and_no_division_by_zero(
     Progress("score", 0, "ads").add(0)
     assert caplog.messages[0].startswith("score     0/1,000 ads  0 ads/s")
     assert caplog.messages[1] == "score     0/0 ads  0 ads/s"
+
+
+def test_step_log_puts_the_name_of_the_step_in_a_column(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "rubert_ood")
+    StepLog("run").info("%s is there", "one")
+    StepLog("published").warning("two")
+    assert caplog.messages == ["run       one is there", "published two"]

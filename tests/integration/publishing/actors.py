@@ -19,6 +19,7 @@ from rubert_ood.errors import InputError, StorageUnavailableError
 from rubert_ood.publishing import run_before
 from rubert_ood.runs import files as run_files
 from rubert_ood.runs import receipts as ledger
+from rubert_ood.storage import objects
 from rubert_ood.storage.listing import FileInfo, Listing
 
 Fault = Literal["", "answer lost", "late copy", "gives up", "gives up after it wrote", "stale list"]
@@ -84,7 +85,8 @@ class Memory:
 
     def install(self, patch: Callable[[Any, str, Any], None]) -> None:
         for name in ("exists", "read_bytes", "put_bytes", "swap_bytes"):
-            patch(storage, name, getattr(self, name))
+            for module in (storage, objects):  # as callers see it, and the storage itself
+                patch(module, name, getattr(self, name))
         for module in (ledger, run_files):
             patch(module, "list_below", self.list_below)
         patch(run_before, "list_folders", self.list_folders)

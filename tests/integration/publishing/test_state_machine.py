@@ -29,19 +29,15 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from rubert_ood import storage
+from rubert_ood import clock, storage
 from rubert_ood.errors import PartialRunError, RubertOodError
-from rubert_ood.publishing import publish
-from rubert_ood.runs import claim as runner
-from rubert_ood.runs import (
-    manifest,
-    verify,
-)
-from rubert_ood.runs import (
-    receipts as ledger,
-)
+from rubert_ood.reports import run_page
+from rubert_ood.runs import receipts as ledger
+from rubert_ood.runs import verify
+from rubert_ood.runs.claim import Claim
+from rubert_ood.runs.duplicate_ids import Duplicates
 from rubert_ood.runs.part import LENGTH_FIELDS, SCORE_FIELDS
-from rubert_ood.runs.plan import Plan, Shard
+from rubert_ood.runs.plan import BundleName, Plan, Shard
 from rubert_ood.scoring import passes as pipeline
 from rubert_ood.scoring.job import ScoringJob, shard_item, to_ipc
 from rubert_ood.scoring.write import write
@@ -54,6 +50,8 @@ from rubert_ood.settings import (
 )
 from rubert_ood.workflows import backfill as backfill_workflow
 from rubert_ood.workflows import score as workflow
+from rubert_ood.workflows.publish import publish
+from rubert_ood.workflows.rollback import rollback
 from tests.integration.publishing.actors import FAULTS, Fault, Memory, Process, go_on, kill, running
 
 OUT = "/memory/out"
@@ -97,7 +95,7 @@ def _plan(day: date, run_id: str) -> Plan:
         run_date=day.isoformat(),
         fingerprint=f"fingerprint of {run_uri}",
         identity={"bundle": run_id},
-        bundle={"uri": "/b", "version": "v", "fingerprint": "f"},
+        bundle=BundleName(uri="/b", version="v", fingerprint="f"),
         input_uri="/in",
         output_uri=OUT,
         carry_columns=[],
@@ -185,9 +183,7 @@ class Publication(RuleBasedStateMachine):
                     seconds=machine.seconds + skew_s
                 )
 
-        for module in (manifest, runner, publish, workflow):
-            if hasattr(module, "datetime"):
-                patch(module, "datetime", Clock)
+        patch(clock, "datetime", Clock)
         patch(ledger.time, "time", lambda: Clock.now().timestamp())
         patch(
             workflow,
@@ -195,12 +191,12 @@ class Publication(RuleBasedStateMachine):
             lambda settings: (_plan(settings.run_date, settings.run_id), None),
         )
         patch(workflow, "ray_session", nullcontext)
-        patch(workflow, "run_html", lambda *_: "report")
+        patch(run_page, "run_html", lambda *_: "report")
         patch(pipeline, "score_shards", self._score_shards)
         patch(
             verify,
             "find_duplicates",
-            lambda ids, uris: {"ids": 0, "rows": 0 * len(list(ids)), "examples": []},
+            lambda ids, uris: Duplicates(ids=0, rows=0 * len(list(ids))),
         )
         patch(
             backfill_workflow, "compare_runs", lambda a, b: {"churn_rate": 0.0, "ads": {"both": 0}}
@@ -208,10 +204,10 @@ class Publication(RuleBasedStateMachine):
         patch(backfill_workflow, "write_diff", lambda *_: None)
 
     def _score_shards(
-        self, plan: Plan, todo: list[Shard], settings: ScoreSettings, runner: runner.Runner
+        self, plan: Plan, todo: list[Shard], settings: ScoreSettings, claim: Claim
     ) -> None:
         """Let a process of its own write each shard: it may outlive the driver."""
-        job = ScoringJob.of(plan, token_budget=1, actors_per_node=1, runner=runner.token)
+        job = ScoringJob.of(plan, token_budget=1, actors_per_node=1, runner=claim.token)
         for shard in todo:
             if shard is plan.shards[POISON]:
                 ledger.put_quarantine(plan, shard, "its process died")
@@ -229,9 +225,9 @@ class Publication(RuleBasedStateMachine):
             while worker.alive:
                 storage.exists("anything")  # waits
             if not results or results[0]["fault"]:
-                runner.check(now=True)
+                claim.check(now=True)
                 raise PartialRunError(f"a shard did not come back: {results}")
-            runner.check()
+            claim.check()
 
     # who comes, and how far it gets
 
@@ -283,15 +279,13 @@ class Publication(RuleBasedStateMachine):
     def publish(self, run: tuple[date, str], until: str, force: str | None) -> None:
         settings = PublishSettings(run_uri=_run_uri(*run), gate=OPEN, force=force)
         name = f"publish {run[0]} {run[1]} {force or ''}"
-        self._go_on(
-            self._start(name, lambda: workflow.publish(settings), may_go_back=bool(force)), until
-        )
+        self._go_on(self._start(name, lambda: publish(settings), may_go_back=bool(force)), until)
 
     @rule(root=st.sampled_from([OUT, OUT, f"{OUT}/run_date={DAY}"]), until=UNTIL)
     def rollback(self, root: str, until: str) -> None:
         settings = RollbackSettings(output_uri=root, reason="wrong labels")
         self._go_on(
-            self._start(f"rollback {root}", lambda: workflow.rollback(settings), may_go_back=True),
+            self._start(f"rollback {root}", lambda: rollback(settings), may_go_back=True),
             until,
         )
 

@@ -1,6 +1,6 @@
 """Ids as older versions let them be: more of them than DuckDB may keep in memory."""
 
-from rubert_ood.runs.duplicate_ids import EXAMPLE_CHARACTERS, find_duplicates
+from rubert_ood.runs.duplicate_ids import EXAMPLE_CHARACTERS, DuplicateId, find_duplicates
 from tests.unit.runs.test_duplicate_ids import _tables
 
 
@@ -13,10 +13,10 @@ def test_ids_of_any_length_are_told_apart_and_named_by_their_beginning():
         [f"{n}{'x' * 100_000}" for n in range(1_000)] * 2,
     ]
     found = find_duplicates(_tables(shards), ["a.parquet", "b.parquet", "c.parquet"])
-    assert (found["ids"], found["rows"]) == (1_002, 1_002)
+    assert (found.ids, found.rows) == (1_002, 1_002)
     found = find_duplicates(_tables(shards[:2]), ["a.parquet", "b.parquet"])
     files = ["a.parquet", "b.parquet"]
-    assert found["examples"] == [
-        {"ad_id": "b", "copies": 2, "files": files},
-        {"ad_id": "ж" * EXAMPLE_CHARACTERS, "copies": 2, "files": files},
+    assert found.examples == [
+        DuplicateId(ad_id="b", copies=2, files=files),
+        DuplicateId(ad_id="ж" * EXAMPLE_CHARACTERS, copies=2, files=files),
     ]

@@ -17,6 +17,7 @@ import pytest
 from rubert_ood import storage
 from rubert_ood.bundle import load_bundle
 from rubert_ood.publishing.pointer import read_pointer
+from rubert_ood.reports import run_page
 from rubert_ood.scoring.planning import make_plan
 from rubert_ood.settings import GateSettings, ScoreSettings
 from rubert_ood.workflows import score as workflow
@@ -95,7 +96,7 @@ def source(messy_table, tmp_path_factory) -> str:
 @pytest.fixture
 def job(bundle, source, tmp_path, monkeypatch, without_ray):
     monkeypatch.setattr(
-        workflow, "run_html", lambda manifest, *_: manifest["outcome"]
+        run_page, "run_html", lambda manifest, *_: manifest.outcome
     )  # drawing takes a second
     return ScoreSettings(
         input_uri=source,
@@ -155,7 +156,7 @@ def test_killed_at(job, monkeypatch, undisturbed, number, after):
         undisturbed["manifest"] = workflow.score(
             job.model_copy(update={"output_uri": f"{output}-whole"})
         )
-        undisturbed["rows"] = _rows(Path(undisturbed["manifest"]["run_uri"]))
+        undisturbed["rows"] = _rows(Path(undisturbed["manifest"].run_uri))
         writes.revive()
     writes.die_at = (number, after)
     with pytest.raises(Killed):
@@ -171,17 +172,17 @@ def test_killed_at(job, monkeypatch, undisturbed, number, after):
 
     writes.revive()
     manifest = workflow.score(job)
-    assert manifest["outcome"] == "published"
+    assert manifest.outcome == "published"
     assert read_pointer(str(output)).path == "run_date=2026-11-24/run_id=night"
     assert _rows(run_dir).equals(undisturbed["rows"])
     for name in ("counts", "classes", "ids_in", "ids_out", "ids_rejected", "rejected_reasons"):
-        assert manifest[name] == undisturbed["manifest"][name], name
+        assert getattr(manifest, name) == getattr(undisturbed["manifest"], name), name
     now = _files(run_dir)
     for shard_id in done:  # not scored again
         for name in (f"part-{shard_id}.parquet", f"_run/receipts/{shard_id}.json"):
             assert now[name] == before[name]
     assert set(now) == set(
-        _files(Path(undisturbed["manifest"]["run_uri"]))
+        _files(Path(undisturbed["manifest"].run_uri))
     )  # no file of a dead process
     assert json.loads((run_dir / "_run" / "manifest.json").read_text())["outcome"] == "published"
     assert (run_dir / "_run" / "report.html").read_text() == "published"

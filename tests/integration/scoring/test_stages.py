@@ -22,8 +22,8 @@ from rubert_ood.errors import (
     SettingsError,
     StorageUnavailableError,
 )
-from rubert_ood.runs.claim import Runner
-from rubert_ood.runs.manifest import make_manifest
+from rubert_ood.runs.claim import Claim
+from rubert_ood.runs.manifest import Manifest
 from rubert_ood.runs.part import ids_digest
 from rubert_ood.runs.plan import save_plan
 from rubert_ood.runs.receipts import read_receipts
@@ -162,7 +162,7 @@ def test_a_shard_without_rejected_rows_has_no_error_file(full_run):
     with_errors = {path.name for path in (full_run.folder / "_errors").iterdir()}
     for shard, receipt in zip(full_run.plan.shards, full_run.receipts, strict=True):
         assert (shard.rejected_name.rpartition("/")[2] in with_errors) == (
-            receipt["rows_rejected"] > 0
+            receipt.rows_rejected > 0
         )
 
 
@@ -193,7 +193,7 @@ def test_the_schema_of_a_part_is_the_same_for_every_shard(full_run):
         parquet = pq.ParquetFile(full_run.part(number))
         assert parquet.schema_arrow.remove_metadata().equals(expected), number
         metadata = parquet.schema_arrow.metadata
-        assert metadata[b"rubert_ood.bundle"].decode() == full_run.plan.bundle["fingerprint"]
+        assert metadata[b"rubert_ood.bundle"].decode() == full_run.plan.bundle.fingerprint
         assert metadata[b"rubert_ood.run_id"].decode() == full_run.plan.run_id
         assert metadata[b"rubert_ood.code_version"].decode() == __version__
         if parquet.metadata.num_row_groups:
@@ -252,32 +252,32 @@ def test_the_model_is_loaded_before_a_shard_comes_and_a_failure_is_not_remembere
 
 def test_the_model_sees_nothing_when_no_row_can_be_scored(full_run):
     rejected = full_run.receipts[-1]
-    assert (rejected["rows_in"], rejected["rows_scored"], rejected["rows_rejected"]) == (10, 0, 10)
-    assert rejected["rejected_reasons"] == {"ad_id is null": 10}
+    assert (rejected.rows_in, rejected.rows_scored, rejected.rows_rejected) == (10, 0, 10)
+    assert rejected.rejected_reasons == {"ad_id is null": 10}
     assert pq.read_table(full_run.part(len(full_run.receipts) - 1)).num_rows == 0
     empty = full_run.receipts[7]
-    assert (empty["rows_in"], empty["rows_scored"], empty["rows_empty"], empty["tokens"]) == (
+    assert (empty.rows_in, empty.rows_scored, empty.rows_empty, empty.tokens) == (
         10,
         10,
         10,
         0,
     )
-    assert empty["confidence_histogram"] == [0] * 20
+    assert empty.confidence_histogram == [0] * 20
 
 
 def test_each_receipt_names_its_shard_and_the_ids_it_read(full_run, messy_rows):
     for shard, receipt in zip(full_run.plan.shards, full_run.receipts, strict=True):
         path = full_run.folder / "_run" / "receipts" / f"{shard.shard_id}.json"
-        assert json.loads(path.read_text("utf-8")) == receipt
-        assert receipt["fingerprint"] == full_run.plan.fingerprint
-        assert (receipt["uri"], receipt["start"], receipt["stop"]) == (
+        assert json.loads(path.read_text("utf-8")) == receipt.model_dump()
+        assert receipt.fingerprint == full_run.plan.fingerprint
+        assert (receipt.uri, receipt.start, receipt.stop) == (
             shard.uri,
             shard.start,
             shard.stop,
         )
         offset = 0 if shard.uri.endswith("a.parquet") else 80
         ids = [messy_rows[n]["ad_id"] for n in range(offset + shard.start, offset + shard.stop)]
-        assert receipt["ids_in"] == ids_digest(
+        assert receipt.ids_in == ids_digest(
             pa.array([value for value in ids if isinstance(value, str)])
         )
 
@@ -295,8 +295,8 @@ def test_a_shard_scored_twice_is_the_same_object(make_run):
         receipt = read_receipts(run.plan.run_uri, run.plan.fingerprint)[shard.shard_id]
         assert run.part(number).read_bytes() == before
         assert sorted(run.folder.rglob("*")) == names
-        for name in set(receipt) - set(TIMINGS):
-            assert receipt[name] == run.receipts[number][name], name
+        before = run.receipts[number]
+        assert receipt.model_dump(exclude=TIMINGS) == before.model_dump(exclude=TIMINGS)
 
 
 def test_an_actor_that_waits_for_its_next_shard_is_idle(make_run):
@@ -319,10 +319,10 @@ def test_an_actor_that_waits_for_its_next_shard_is_idle(make_run):
     busy, idle = (sum(result[name] for result in results) for name in ("busy_s", "idle_s"))
     assert 0 < busy < total - 0.2 * len(items)
     receipts = read_receipts(run.plan.run_uri, run.plan.fingerprint)
-    manifest = make_manifest(
+    manifest = Manifest.of(
         run.plan, receipts, outcome="complete", started_at="2026-01-01T00:00:00+00:00"
     )
-    assert manifest["scorer_idle_share"] == pytest.approx(idle / (idle + busy), abs=0.02)
+    assert manifest.scorer_idle_share == pytest.approx(idle / (idle + busy), abs=0.02)
 
 
 def test_padding_goes_into_the_manifest(full_run, tmp_path):
@@ -337,25 +337,23 @@ def test_padding_goes_into_the_manifest(full_run, tmp_path):
     )
     for shard in plan.shards:
         assert not write(scorer(encode(shard_item(shard), job)), job)["failure"]
-    manifest = make_manifest(
+    manifest = Manifest.of(
         plan,
         read_receipts(plan.run_uri, plan.fingerprint),
         outcome="complete",
         started_at="2026-01-01T00:00:00+00:00",
     )
     computed = sum(rows * length for rows, length in shapes)
-    assert manifest["padding_share"] == pytest.approx(
-        1 - manifest["counts"]["unique_tokens"] / computed
-    )
-    assert 0.01 < manifest["padding_share"] < 0.9
+    assert manifest.padding_share == pytest.approx(1 - manifest.counts.unique_tokens / computed)
+    assert 0.01 < manifest.padding_share < 0.9
 
 
 def test_a_start_that_was_taken_over_writes_no_part_any_more(make_run):
     run = make_run(pa.table(_plain_ads()))
-    older = Runner(run.plan.run_uri)
+    older = Claim(run.plan.run_uri)
     job = ScoringJob.of(run.plan, token_budget=500, actors_per_node=1, runner=older.token)
     item = Scorer(job)(encode(shard_item(run.plan.shards[0]), job))
-    newer = Runner(run.plan.run_uri)
+    newer = Claim(run.plan.run_uri)
     before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*") if path.is_file()}
     result = write(item, job)
     assert (result["fault"], "taken over by process" in result["failure"]) == ("run", True)
@@ -401,8 +399,8 @@ def test_text_of_every_arrow_type_gives_the_same_part(make_run, kind):
         part = pq.read_table(got.part(number))
         assert part.equals(pq.read_table(expected.part(number)))
         assert part.schema.field("note").type == pa.string()
-        assert got.receipts[number]["cities"] == receipt["cities"]
-    assert sum(receipt["cities"]["rows"] for receipt in got.receipts) == 8
+        assert got.receipts[number].profile.cities == receipt.profile.cities
+    assert sum(receipt.profile.cities.rows for receipt in got.receipts) == 8
 
 
 def test_ids_may_be_integers(make_run):
@@ -428,7 +426,7 @@ def test_an_id_that_is_too_long_is_rejected_and_kept_short(make_run):
         f"{huge[:100]}...",
         f"{huge[:100]}...",
     ]
-    assert run.receipts[0]["rejected_reasons"] == {"ad_id is longer than 1,000 bytes": 3}
+    assert run.receipts[0].rejected_reasons == {"ad_id is longer than 1,000 bytes": 3}
     verify_run(run.plan)
 
 
@@ -472,8 +470,8 @@ def test_an_ad_that_is_nothing_to_the_model_is_empty(make_run, bundle):
         assert {name: row[name] for name in row.keys() - unlike} == {
             name: empty[name] for name in row.keys() - unlike
         }
-    assert [receipt["rows_empty"] for receipt in run.receipts] == [8, 1]
-    assert [receipt["unique_texts"] for receipt in run.receipts] == [
+    assert [receipt.rows_empty for receipt in run.receipts] == [8, 1]
+    assert [receipt.unique_texts for receipt in run.receipts] == [
         3,
         2,
     ]  # "", диван, кошка; кошка, ""

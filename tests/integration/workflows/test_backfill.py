@@ -57,9 +57,9 @@ def test_too_much_churn_is_refused_and_the_rest_goes_on(ads, bundle, tmp_path, m
     assert failure.value.exit_code == 5
     assert (tmp_path / "out" / "latest.json").read_text() == pointer
     runs = (tmp_path / "out").glob("run_date=2026-11-20/run_id=*")
-    (refused,) = [path for path in runs if path != Path(night["run_uri"])]
+    (refused,) = [path for path in runs if path != Path(night.run_uri)]
     manifest = json.loads((refused / "_run" / "manifest.json").read_text("utf-8"))
-    before = read_parts(night["run_uri"])["label"].to_pylist()
+    before = read_parts(night.run_uri)["label"].to_pylist()
     (churn,) = [check["value"] for check in manifest["gate"] if check["check"] == "max_churn"]
     assert manifest["outcome"] == "refused"
     assert churn == pytest.approx(sum(label != "Other" for label in before) / 60)

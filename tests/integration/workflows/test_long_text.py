@@ -13,12 +13,13 @@ from transformers import AutoTokenizer
 from rubert_ood.ads.text import TextCleaner
 from rubert_ood.bundle import load_bundle, write_bundle
 from rubert_ood.classifier import windows
-from rubert_ood.classifier.classifier import Classifier, load_network, load_tokenizer
+from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
+from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.classifier.precision import choose_device
 from rubert_ood.ood.fit import fit
 from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
 from rubert_ood.ood.outputs import Outputs
-from rubert_ood.runs.manifest import make_manifest
+from rubert_ood.runs.manifest import Manifest
 from rubert_ood.runs.verify import verify_run
 from rubert_ood.scoring.planning import make_plan
 from rubert_ood.settings import (
@@ -215,7 +216,7 @@ def test_a_run_reads_ads_as_prediction_does_and_counts_what_it_cut(
     assert [row["num_chunks"] for row in part] == num_chunks
     is_cut = {"truncate": [0, 3, 4, 7], "chunk": [3]}[mode]
     assert [n for n, row in enumerate(part) if row["is_cut"]] == is_cut
-    manifest = make_manifest(
+    manifest = Manifest.of(
         plan, verify_run(plan).receipts, outcome="complete", started_at="2026-01-01T00:00:00+00:00"
     )
-    assert receipt["rows_cut"] == manifest["counts"]["rows_cut"] == len(is_cut)
+    assert receipt.rows_cut == manifest.counts.rows_cut == len(is_cut)

@@ -4,7 +4,7 @@ import re
 import pytest
 
 from rubert_ood.ads.text import ad_text
-from rubert_ood.classifier.classifier import load_tokenizer
+from rubert_ood.classifier.checkpoint import load_tokenizer
 from rubert_ood.scoring import estimate as estimate_module
 from rubert_ood.scoring.estimate import PIECE_ROWS, Estimate, calibrate
 from rubert_ood.scoring.planning import make_plan

@@ -19,8 +19,10 @@ from rubert_ood.errors import (
     PublicationRefusedError,
     VerificationError,
 )
-from rubert_ood.reports.html import run_html
-from rubert_ood.runs.claim import Runner
+from rubert_ood.reports import run_page
+from rubert_ood.reports.run_page import run_html
+from rubert_ood.runs.claim import Claim
+from rubert_ood.runs.manifest import Manifest, read_manifest
 from rubert_ood.settings import (
     GateSettings,
     PublishSettings,
@@ -29,8 +31,12 @@ from rubert_ood.settings import (
     VerifySettings,
 )
 from rubert_ood.workflows import score as workflow
-from rubert_ood.workflows.score import publish, rollback, score, verify
+from rubert_ood.workflows.publish import publish
+from rubert_ood.workflows.rollback import rollback
+from rubert_ood.workflows.score import score
+from rubert_ood.workflows.verify import verify
 from tests.conftest import damage_first_page, read_parts, write_parquet
+from tests.unit.publishing.manifests import changed, put_manifest
 
 WIDE_OPEN = GateSettings(
     max_error_rate=1,
@@ -47,7 +53,7 @@ pytestmark = pytest.mark.usefixtures("without_ray")
 
 @pytest.fixture(autouse=True)
 def no_drawing(monkeypatch):
-    monkeypatch.setattr(workflow, "run_html", lambda manifest, *_: manifest["outcome"])
+    monkeypatch.setattr(run_page, "run_html", lambda manifest, *_: manifest.outcome)
 
 
 @pytest.fixture(scope="module")
@@ -120,12 +126,12 @@ def test_more_than_so_many_bad_shards_stop_the_run(damaged):
     manifest = _manifest(_run_dir(damaged))
     assert (manifest["outcome"], len(manifest["quarantined_shards"])) == ("partial", 2)
     finished = score(_with(damaged, max_failed_shards=2))
-    assert finished["outcome"] == "published"
-    assert finished["counts"]["rows_scored"] == NUM_ADS - 2 * SHARD_ROWS
+    assert finished.outcome == "published"
+    assert finished.counts.rows_scored == NUM_ADS - 2 * SHARD_ROWS
 
 
 def test_a_part_that_was_damaged_is_scored_again_before_publication(settings):
-    run_dir = Path(score(_with(settings, publish=False))["run_uri"])
+    run_dir = Path(score(_with(settings, publish=False)).run_uri)
     undisturbed = read_parts(run_dir)
     first, second, third, *others = sorted(run_dir.glob("part-*.parquet"))
     first.unlink()
@@ -134,7 +140,7 @@ def test_a_part_that_was_damaged_is_scored_again_before_publication(settings):
     times = {path: path.stat().st_mtime_ns for path in others}
     with pytest.raises(VerificationError, match=r"\(3 such\)"):
         verify(VerifySettings(run_uri=str(run_dir)))
-    assert score(settings)["outcome"] == "published"
+    assert score(settings).outcome == "published"
     assert read_parts(run_dir).equals(undisturbed)
     assert {path: path.stat().st_mtime_ns for path in others} == times
 
@@ -145,41 +151,41 @@ def test_a_part_that_was_damaged_is_scored_again_before_publication(settings):
 
 
 def test_a_start_that_was_taken_over_stops_and_harms_nothing(settings, monkeypatch):
-    rivals: list[Runner] = []
+    rivals: list[Claim] = []
 
-    class TakenOver(Runner):
+    class TakenOver(Claim):
         """A second start comes when the first shard is done."""
 
         def check(self, *, now: bool = False) -> None:
             if not rivals and not now:
-                rivals.append(Runner(self._run_uri))
+                rivals.append(Claim(self._run_uri))
             super().check(now=True)
 
     with monkeypatch.context() as patch:
-        patch.setattr(workflow, "Runner", TakenOver)
+        patch.setattr(workflow, "Claim", TakenOver)
         with pytest.raises(PartialRunError, match="this run was taken over by process"):
             score(settings)
     run_dir = _run_dir(settings)
     assert len(list(run_dir.glob("_run/receipts/*"))) == 1
     assert _manifest(run_dir)["outcome"] == "running"  # it is the other's now to write
     assert not Path(settings.output_uri, "latest.json").exists()
-    assert score(settings)["counts"]["rows_scored"] == NUM_ADS
+    assert score(settings).counts.rows_scored == NUM_ADS
 
 
 def test_a_run_that_was_rolled_back_is_not_published_by_the_next_start(settings):
     first, second = (score(_with(settings, run_id=name)) for name in ("first", "second"))
     rollback(RollbackSettings(output_uri=settings.output_uri, reason="wrong labels"))
     pointer = _pointer(settings)
-    assert Path(settings.output_uri, pointer["path"]) == Path(first["run_uri"])
+    assert Path(settings.output_uri, pointer["path"]) == Path(first.run_uri)
     with pytest.raises(PublicationRefusedError, match=r"was rolled back \(wrong labels\)"):
         score(_with(settings, run_id="second"))
     with pytest.raises(PublicationRefusedError, match="give --force REASON"):
-        publish(PublishSettings(run_uri=second["run_uri"], gate=WIDE_OPEN))
+        publish(PublishSettings(run_uri=second.run_uri, gate=WIDE_OPEN))
     assert _pointer(settings) == pointer
-    verify(VerifySettings(run_uri=second["run_uri"]))
-    publish(PublishSettings(run_uri=second["run_uri"], gate=WIDE_OPEN, force="they were right"))
+    verify(VerifySettings(run_uri=second.run_uri))
+    publish(PublishSettings(run_uri=second.run_uri, gate=WIDE_OPEN, force="they were right"))
     assert _pointer(settings)["run_id"] == "second"
-    verify(VerifySettings(run_uri=second["run_uri"]))
+    verify(VerifySettings(run_uri=second.run_uri))
 
 
 def test_an_old_command_does_not_take_readers_back(settings, caplog):
@@ -205,7 +211,7 @@ def test_a_run_that_the_gate_refused_is_kept_and_published_by_force(settings):
 
 
 def test_an_edited_manifest_is_found(settings):
-    run_dir = Path(score(settings)["run_uri"])
+    run_dir = Path(score(settings).run_uri)
     manifest = _manifest(run_dir)
     manifest["counts"]["rows_ood"] += 1
     (run_dir / "_run" / "manifest.json").write_text(json.dumps(manifest))
@@ -224,7 +230,7 @@ def test_ids_that_repeat_within_and_across_files_are_named(settings, ads, tmp_pa
     source = _write_source(table, tmp_path / "in")
     manifest = score(_with(settings, input_uri=str(source)))
     a, b = (str(source / f"{name}.parquet") for name in "ab")
-    assert manifest["duplicates"] == {
+    assert manifest.duplicates.model_dump() == {
         "ids": 2,
         "rows": 3,
         "examples": [
@@ -232,11 +238,11 @@ def test_ids_that_repeat_within_and_across_files_are_named(settings, ads, tmp_pa
             {"ad_id": ids[0], "copies": 2, "files": [a]},
         ],
     }
-    assert read_parts(manifest["run_uri"])["ad_id"].to_pylist() == ids  # all are scored
+    assert read_parts(manifest.run_uri)["ad_id"].to_pylist() == ids  # all are scored
     with pytest.raises(
         PublicationRefusedError, match=r"gate\.max_duplicate_rate: 0\.0250 against 0\.001"
     ):
-        publish(PublishSettings(run_uri=manifest["run_uri"], gate=_gate(max_duplicate_rate=0.001)))
+        publish(PublishSettings(run_uri=manifest.run_uri, gate=_gate(max_duplicate_rate=0.001)))
 
 
 def test_the_report_compares_two_real_runs(settings, ads, bundle, tmp_path):
@@ -251,17 +257,16 @@ def test_the_report_compares_two_real_runs(settings, ads, bundle, tmp_path):
     for name, column in (("description", longer), ("city", cities)):
         table = table.set_column(table.schema.get_field_index(name), name, column)
     second = score(_with(settings, input_uri=str(_write_source(table, tmp_path / "in"))))
-    assert second["cities"] == {
+    assert second.cities.model_dump() == {
         "rows": NUM_ADS,
         "rows_unseen": NUM_ADS // 2,
         "unseen": {"новый город": NUM_ADS // 2},
     }
     before, after = (
-        read_parts(run["run_uri"]).to_pandas().set_index("ad_id")["label"]
-        for run in (first, second)
+        read_parts(run.run_uri).to_pandas().set_index("ad_id")["label"] for run in (first, second)
     )
     changed = before[before != after]
-    document = json.loads(Path(second["run_uri"], "_run", "diff.json").read_text("utf-8"))
+    document = json.loads(Path(second.run_uri, "_run", "diff.json").read_text("utf-8"))
     assert document["churn_rate"] == pytest.approx(len(changed) / NUM_ADS)
     changes = changed_labels(document)
     assert changes["num_both"] == NUM_ADS
@@ -276,14 +281,14 @@ def test_the_report_compares_two_real_runs(settings, ads, bundle, tmp_path):
         bundle.cleaner.clean(ad_text(*pair))[:200]
         for pair in zip(table["title"].to_pylist(), longer.to_pylist(), strict=True)
     }
-    assert len(second["top_ood"]) == 20
-    assert {ad["text"] for ad in second["top_ood"]} <= texts
+    assert len(second.top_ood) == 20
+    assert {ad.text for ad in second.top_ood} <= texts
 
 
 def test_a_run_whose_receipts_are_gone_is_not_compared(settings):
     from rubert_ood.comparing.join import read_run
 
-    run_uri = score(settings)["run_uri"]
+    run_uri = score(settings).run_uri
     assert read_run(run_uri).num_rows == NUM_ADS
     next(Path(run_uri, "_run", "receipts").iterdir()).unlink()
     with pytest.raises(
@@ -294,19 +299,17 @@ def test_a_run_whose_receipts_are_gone_is_not_compared(settings):
 
 def test_a_comparison_that_fails_spoils_nothing(settings, ads, tmp_path, caplog):
     first = score(settings)
-    next(Path(first["run_uri"]).glob("part-*")).unlink()
+    next(Path(first.run_uri).glob("part-*")).unlink()
     source = str(_write_source(ads.slice(NUM_ADS, NUM_ADS), tmp_path / "in"))
     second = score(_with(settings, input_uri=source))
-    assert second["outcome"] == "published"
+    assert second.outcome == "published"
     assert "the report does not say which labels changed" in caplog.text
     third = score(_with(settings, input_uri=source, run_id="quiet", report_changes=False))
-    assert not (Path(third["run_uri"]) / "_run" / "diff.json").exists()
+    assert not (Path(third.run_uri) / "_run" / "diff.json").exists()
 
 
 def test_a_run_without_report_texts_keeps_no_text(settings, ads, bundle):
-    run_dirs = [
-        Path(score(_with(settings, report_texts=value))["run_uri"]) for value in (True, False)
-    ]
+    run_dirs = [Path(score(_with(settings, report_texts=value)).run_uri) for value in (True, False)]
     pairs = zip(
         ads["title"].to_pylist()[:NUM_ADS], ads["description"].to_pylist()[:NUM_ADS], strict=True
     )
@@ -342,7 +345,7 @@ def test_score_with_a_pointer_that_is_not_ours_ends_before_it_plans(settings, co
 
 @pytest.mark.parametrize("name", ["manifest.json", "runner.json", "plan.json", "receipts/*.json"])
 def test_score_with_a_control_file_that_is_not_ours_erases_nothing(settings, name):
-    run_dir = Path(score(settings)["run_uri"])
+    run_dir = Path(score(settings).run_uri)
     path = next((run_dir / "_run").glob(name))
     if name == "runner.json":  # which nobody reads once the run is published
         (run_dir / "_run" / "manifest.json").unlink()
@@ -369,7 +372,7 @@ def test_score_of_an_earlier_day_that_was_killed_is_finished_and_not_published(
         raise SystemExit
 
     with monkeypatch.context() as patch:
-        patch.setattr(Runner, "check", kill)
+        patch.setattr(Claim, "check", kill)
         with pytest.raises(SystemExit):
             score(yesterday)
     _score_days(settings, "2026-11-24")
@@ -390,13 +393,15 @@ def test_score_of_an_earlier_day_that_was_killed_is_finished_and_not_published(
 
 def test_score_of_a_complete_run_again_does_not_make_it_newer(settings):
     first = score(_with(settings, run_id="first", publish=False))
-    path = Path(first["run_uri"], "_run", "manifest.json")
-    times = {name: first[name] for name in ("started_at", "finished_at", "elapsed_s", "rows_per_s")}
+    times = {
+        name: getattr(first, name)
+        for name in ("started_at", "finished_at", "elapsed_s", "rows_per_s")
+    }
     times |= {"started_at": "2026-11-24T02:00:00+00:00", "finished_at": "2026-11-24T03:00:00+00:00"}
-    path.write_text(json.dumps(first | times))
+    put_manifest(changed(first, **times))
     score(_with(settings, run_id="second"))
     again = score(_with(settings, run_id="first", publish=False))
-    assert {name: again[name] for name in times} == times
+    assert {name: getattr(again, name) for name in times} == times
     with pytest.raises(
         PublicationRefusedError, match=r"finished 2026-11-24T03:00:00\+00:00\) than"
     ):
@@ -407,33 +412,32 @@ def test_score_of_a_complete_run_again_does_not_make_it_newer(settings):
 def test_score_of_a_run_that_was_published_but_does_not_say_so_leaves_the_newer_one_alone(settings):
     """Its start died between the swap and the manifest, and another run was published since."""
     first = score(_with(settings, run_id="first"))
-    path = Path(first["run_uri"], "_run", "manifest.json")
-    path.write_text(json.dumps(first | {"outcome": "complete"}))
+    put_manifest(changed(first, outcome="complete"))
     score(_with(settings, run_id="second"))
     pointer = _pointer(settings)
-    assert score(_with(settings, run_id="first"))["outcome"] == "published"
+    assert score(_with(settings, run_id="first")).outcome == "published"
     assert _pointer(settings) == pointer
-    assert _manifest(Path(first["run_uri"]))["outcome"] == "published"
+    assert _manifest(Path(first.run_uri))["outcome"] == "published"
 
 
 def test_score_that_another_start_overtakes_before_its_claim_touches_nothing(settings, monkeypatch):
     """It has seen a run that nobody had begun; until it claims it, another start has published
     it."""
-    whole: list[dict] = []
+    whole: list[Manifest | None] = []
 
-    class Slow(Runner):
+    class Slow(Claim):
         def __init__(self, run_uri: str) -> None:
             if not whole:
-                whole.append({})
+                whole.append(None)
                 whole[0] = score(settings)
                 part = next(Path(run_uri).glob("part-*"))
                 part.write_bytes(part.read_bytes()[:-9])
             super().__init__(run_uri)
 
-    monkeypatch.setattr(workflow, "Runner", Slow)
+    monkeypatch.setattr(workflow, "Claim", Slow)
     with pytest.raises(VerificationError, match="not readable"):  # and not: scored again
         score(settings)
-    assert _manifest(_run_dir(settings)) == whole[0]
+    assert read_manifest(str(_run_dir(settings))) == whole[0]
 
 
 def test_publish_of_a_run_that_readers_have_left_says_what_they_see(settings):
@@ -442,12 +446,12 @@ def test_publish_of_a_run_that_readers_have_left_says_what_they_see(settings):
     with pytest.raises(
         PublicationRefusedError, match=r"was published before run_date=2026-11-24/run_id=r24"
     ):
-        publish(PublishSettings(run_uri=first["run_uri"], gate=WIDE_OPEN))
-    assert (_pointer(settings), _manifest(Path(first["run_uri"]))["outcome"]) == (
+        publish(PublishSettings(run_uri=first.run_uri, gate=WIDE_OPEN))
+    assert (_pointer(settings), _manifest(Path(first.run_uri))["outcome"]) == (
         pointer,
         "published",
     )
-    publish(PublishSettings(run_uri=first["run_uri"], gate=WIDE_OPEN, force="r24 is wrong"))
+    publish(PublishSettings(run_uri=first.run_uri, gate=WIDE_OPEN, force="r24 is wrong"))
     assert _pointer(settings)["run_id"] == "r23"
 
 
@@ -474,7 +478,7 @@ def test_score_that_is_interrupted_late_leaves_the_manifest_of_a_whole_run(setti
     def interrupt(*_: object) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(workflow, "run_html", interrupt)
+    monkeypatch.setattr(run_page, "run_html", interrupt)
     with pytest.raises(KeyboardInterrupt):
         score(settings)
     assert _manifest(_run_dir(settings))["outcome"] == "published"

@@ -47,7 +47,7 @@ def _unigram(
 def tokenizers_by_kind(small_checkpoint, ad_texts) -> dict[str, PreTrainedTokenizerFast]:
     """WordPiece with and without accents, byte-level BPE as in RoBERTa, Unigram as in XLM-R, and
     one without words."""
-    from rubert_ood.classifier.classifier import load_tokenizer
+    from rubert_ood.classifier.checkpoint import load_tokenizer
 
     wordpiece = load_tokenizer(small_checkpoint)
     without_accents = Tokenizer.from_str(wordpiece.backend_tokenizer.to_str())

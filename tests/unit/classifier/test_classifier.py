@@ -14,12 +14,12 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
-from rubert_ood.classifier.classifier import (
-    Classifier,
+from rubert_ood.classifier.checkpoint import (
     load_network,
     load_tokenizer,
     max_positions,
 )
+from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.classifier.precision import choose_device
 from rubert_ood.classifier.tokens import length_batches, num_tokens, tokenize
 from rubert_ood.errors import BundleError

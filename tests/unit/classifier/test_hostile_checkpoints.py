@@ -13,13 +13,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rubert_ood.classifier.classifier import (
-    Classifier,
+from rubert_ood.classifier.checkpoint import (
     load_config,
     load_network,
     load_tokenizer,
     max_positions,
 )
+from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.errors import BundleError
 from tests.unit.bundle.signed import edit
 

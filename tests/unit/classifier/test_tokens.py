@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rubert_ood.classifier import tokens
-from rubert_ood.classifier.classifier import load_tokenizer
+from rubert_ood.classifier.checkpoint import load_tokenizer
 from rubert_ood.classifier.tokens import length_batches, num_tokens, pad, tokenize
 
 

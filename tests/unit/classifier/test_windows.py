@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from transformers import AutoModelForSequenceClassification
 
 from rubert_ood.classifier import windows
-from rubert_ood.classifier.classifier import Classifier, load_tokenizer
+from rubert_ood.classifier.checkpoint import load_tokenizer
+from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.classifier.tokens import tokenize
 from rubert_ood.classifier.windows import COLUMNS, Windows, cut, is_blank, pool
 from rubert_ood.settings import LongTextSettings

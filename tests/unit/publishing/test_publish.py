@@ -12,13 +12,14 @@ from rubert_ood import storage
 from rubert_ood.errors import ErrorRateError, InputError, PartialRunError, PublicationRefusedError
 from rubert_ood.publishing import publish
 from rubert_ood.publishing.pointer import MAX_HISTORY, look, read_pointer
-from rubert_ood.publishing.publish import manifest_at, publish_run
+from rubert_ood.publishing.publish import publish_run
 from rubert_ood.publishing.rollback import roll_back
-from rubert_ood.runs.manifest import make_manifest, read_manifest
+from rubert_ood.publishing.seen import manifest_at
+from rubert_ood.runs.manifest import Check, Manifest, read_manifest
 from rubert_ood.runs.receipts import read_receipts
 from rubert_ood.settings import GateSettings
 from tests.conftest import patch_storage
-from tests.unit.publishing.manifests import a_manifest, put_manifest
+from tests.unit.publishing.manifests import a_manifest, changed, put_manifest
 
 DAY = "run_date=2026-11-24"
 GONE = (
@@ -27,7 +28,7 @@ GONE = (
 )
 
 
-def _publish(manifest: dict, **limits) -> dict:
+def _publish(manifest: Manifest, **limits) -> Manifest:
     put_manifest(manifest)
     return publish_run(manifest, GateSettings(**limits))
 
@@ -56,7 +57,7 @@ def test_a_published_run_is_what_the_pointer_names(out):
         "history": [],
         "taken_back": [],
     }
-    assert manifest["outcome"] == "published"
+    assert manifest.outcome == "published"
     checks = [
         "max_error_rate",
         "max_quarantined_share",
@@ -65,7 +66,7 @@ def test_a_published_run_is_what_the_pointer_names(out):
         "max_ood_rate",
         "max_other_rate",
     ]
-    assert [check["check"] for check in manifest["gate"]] == checks
+    assert [check.check for check in manifest.gate] == checks
     assert read_manifest(os.path.join(out, pointer["path"])) == manifest
     assert manifest_at(look(out)) == manifest
 
@@ -81,9 +82,9 @@ def test_a_refused_run_keeps_the_pointer_and_its_output(out):
         _publish(bad)
     assert e.value.exit_code == 5
     assert Path(out, "latest.json").read_bytes() == pointer
-    stored = read_manifest(bad["run_uri"])
-    assert stored["outcome"] == "refused"
-    assert [check["check"] for check in stored["gate"] if not check["ok"]] == ["max_ood_rate"]
+    stored = read_manifest(bad.run_uri)
+    assert stored.outcome == "refused"
+    assert [check.check for check in stored.gate if not check.ok] == ["max_ood_rate"]
 
 
 def test_a_first_run_that_is_refused_leaves_no_pointer(out):
@@ -107,7 +108,7 @@ def test_too_many_rejected_rows_are_an_error_rate(out):
     ) as error:
         _publish(manifest)
     assert error.value.exit_code == 4
-    assert read_manifest(manifest["run_uri"])["outcome"] == "refused"
+    assert read_manifest(manifest.run_uri).outcome == "refused"
     assert read_pointer(out) is None
     _publish(manifest, max_error_rate=0.02)  # after a look at the rows, with another limit
     assert read_pointer(out).run_id == "r1"
@@ -118,10 +119,10 @@ def test_the_second_run_is_compared_with_the_first(out):
     with pytest.raises(PublicationRefusedError, match=r"max_class_shift: 1\.0000 against 0\.3"):
         _publish(a_manifest(out, "r2", {"Шины": 100}))
     second = _publish(a_manifest(out, "r3", {"Мебель": 90, "Шины": 10}))
-    assert len(second["gate"]) == 8
+    assert len(second.gate) == 8
     third = _publish(a_manifest(out, "r4", {"Мебель": 90, "Шины": 10}))
-    shift = third["gate"][6]
-    assert shift["value"] == pytest.approx(
+    shift = third.gate[6]
+    assert shift.value == pytest.approx(
         0, abs=1e-9
     )  # compared with r3, the last published one, not with r1
     assert read_pointer(out).run_id == "r4"
@@ -131,9 +132,9 @@ def test_the_second_run_is_compared_with_the_first(out):
 
 def test_publishing_the_same_run_again_does_not_compare_it_with_itself(out):
     first = _publish(a_manifest(out))
-    again = publish_run(read_manifest(first["run_uri"]), GateSettings())
+    again = publish_run(read_manifest(first.run_uri), GateSettings())
     assert again == first
-    assert len(again["gate"]) == 6
+    assert len(again.gate) == 6
     assert read_pointer(out).run_id == "r1"
 
 
@@ -141,15 +142,15 @@ def test_publish_a_run_that_readers_have_left_goes_back_by_force_only(out):
     first = _publish(a_manifest(out, "r1"))
     _publish(a_manifest(out, "r2"))
     pointer = Path(out, "latest.json").read_bytes()
-    again = publish_run(read_manifest(first["run_uri"]), GateSettings())
-    assert (again["outcome"], again["pointers"]) == ("published", [])
+    again = publish_run(read_manifest(first.run_uri), GateSettings())
+    assert (again.outcome, again.pointers) == ("published", [])
     assert Path(out, "latest.json").read_bytes() == pointer
-    forced = publish_run(read_manifest(first["run_uri"]), GateSettings(), force="r2 is wrong")
+    forced = publish_run(read_manifest(first.run_uri), GateSettings(), force="r2 is wrong")
     assert (read_pointer(out).path, read_pointer(out).history) == (
         f"{DAY}/run_id=r1",
         [f"{DAY}/run_id=r2"],
     )
-    assert forced["gate"][7] == {"check": "min_rows_ratio", "value": 1, "limit": 0.5, "ok": True}
+    assert forced.gate[7] == Check(check="min_rows_ratio", value=1, limit=0.5, ok=True)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +174,7 @@ def test_publish_a_run_older_than_the_named_one_is_refused(
     pointer = Path(out, "latest.json").read_bytes()
     run = a_manifest(out, "r2", run_date=run_date, finished_at=finished_at)
     if goes_on:
-        assert _publish(run)["outcome"] == "published"
+        assert _publish(run).outcome == "published"
         assert read_pointer(out).run_id == "r2"
         return
     with pytest.raises(PublicationRefusedError, match="it is older") as error:
@@ -182,9 +183,9 @@ def test_publish_a_run_older_than_the_named_one_is_refused(
         assert words in str(error.value)
     assert error.value.exit_code == 5
     assert Path(out, "latest.json").read_bytes() == pointer
-    noted = read_manifest(run["run_uri"])
-    assert (noted["outcome"], noted["refusal_reason"]) == ("refused", str(error.value))
-    assert "refusal_reason" not in publish_run(noted, GateSettings(), force="on purpose")
+    noted = read_manifest(run.run_uri)
+    assert (noted.outcome, noted.refusal_reason) == ("refused", str(error.value))
+    assert publish_run(noted, GateSettings(), force="on purpose").refusal_reason == ""
     assert read_pointer(out).run_id == "r2"
 
 
@@ -197,12 +198,12 @@ def _edit_pointer(out: str, **changes) -> None:
 
 
 def test_publish_whose_named_run_is_gone_compares_days_alone(out):
-    shutil.rmtree(_publish(a_manifest(out, "r1"))["run_uri"])
+    shutil.rmtree(_publish(a_manifest(out, "r1")).run_uri)
     _edit_pointer(out, finished_at=None)
     with pytest.raises(PublicationRefusedError, match="it is older"):
         _publish(a_manifest(out, "r2", run_date="2026-11-23"))
     early = a_manifest(out, "r3", finished_at="2026-11-24T00:00:00+00:00")
-    assert _publish(early)["outcome"] == "published"
+    assert _publish(early).outcome == "published"
 
 
 def test_a_publisher_that_slept_while_a_newer_run_was_published_is_refused(out, monkeypatch):
@@ -222,7 +223,7 @@ def test_a_publisher_that_slept_while_a_newer_run_was_published_is_refused(out, 
     with pytest.raises(PublicationRefusedError, match="it is older"):
         _publish(sleeper)
     assert (read_pointer(out).run_id, read_pointer(out).history) == ("newer", [])
-    assert read_manifest(sleeper["run_uri"])["outcome"] == "refused"
+    assert read_manifest(sleeper.run_uri).outcome == "refused"
 
 
 @pytest.mark.parametrize("force", [None, "on purpose"])
@@ -246,7 +247,7 @@ def test_a_swap_whose_answer_got_lost_while_another_publisher_followed_counts(
     put_manifest(ours)
     patch_storage(monkeypatch, "swap_bytes", answer_lost)
     manifest = publish_run(ours, GateSettings(), force=force)
-    assert (manifest["outcome"], manifest["pointers"]) == ("published", [])
+    assert (manifest.outcome, manifest.pointers) == ("published", [])
     assert read_pointer(out).runs == [f"{DAY}/run_id={name}" for name in ("newer", "ours", "r0")]
 
 
@@ -266,7 +267,7 @@ def test_a_run_that_is_rolled_back_while_its_publisher_sleeps_stays_rolled_back(
     with pytest.raises(PublicationRefusedError, match=r"was rolled back \(wrong labels\)"):
         _publish(bad)
     assert read_pointer(out).run_id == "r0"
-    assert read_manifest(bad["run_uri"])["outcome"] == "rolled_back"
+    assert read_manifest(bad.run_uri).outcome == "rolled_back"
 
 
 def test_a_run_that_is_rolled_back_before_its_outcome_is_noted_stays_rolled_back(out, monkeypatch):
@@ -280,7 +281,7 @@ def test_a_run_that_is_rolled_back_before_its_outcome_is_noted_stays_rolled_back
         return note(noted)
 
     monkeypatch.setattr(publish, "_note_published", slow)
-    assert _publish(a_manifest(out, "bad"))["outcome"] == "rolled_back"
+    assert _publish(a_manifest(out, "bad")).outcome == "rolled_back"
 
 
 def test_a_rolled_back_run_whose_manifest_does_not_say_so_is_refused(out):
@@ -306,7 +307,7 @@ def test_a_publisher_that_lost_its_claim_swaps_nothing(out):
     with pytest.raises(PartialRunError, match="taken over"):
         publish_run(manifest, GateSettings(), claim=taken_over)
     assert read_pointer(out) is None
-    assert read_manifest(manifest["run_uri"])["outcome"] == "complete"
+    assert read_manifest(manifest.run_uri).outcome == "complete"
 
 
 def test_a_run_without_a_scored_row_is_refused_whatever_the_gate_says(out):
@@ -314,15 +315,15 @@ def test_a_run_without_a_scored_row_is_refused_whatever_the_gate_says(out):
     manifest = a_manifest(
         out, classes={}, rows_rejected=7, rows_quarantined=3, rows_planned=10, rows_ood=0
     )
-    put_manifest(manifest | {"rejected_reasons": {"ad_id is null": 7}})
+    put_manifest(changed(manifest, rejected_reasons={"ad_id is null": 7}))
     with pytest.raises(
         ErrorRateError, match=r"none of its 10 ads was scored, .* 7 rejected, 3 in quarantined"
     ) as error:
         publish_run(manifest, wide_open)
     assert error.value.exit_code == 4
     assert read_pointer(out) is None
-    assert read_manifest(manifest["run_uri"])["outcome"] == "refused"
-    assert publish_run(manifest, wide_open, force="the shop is closed")["outcome"] == "published"
+    assert read_manifest(manifest.run_uri).outcome == "refused"
+    assert publish_run(manifest, wide_open, force="the shop is closed").outcome == "published"
 
 
 def test_the_pointer_is_swapped_between_the_whole_manifest_and_its_outcome(out, monkeypatch):
@@ -343,13 +344,13 @@ def test_a_real_run_is_found_through_the_pointer(full_run, tmp_path):
     shutil.copytree(full_run.folder, folder)
     plan = dataclasses.replace(full_run.plan, run_uri=str(folder), output_uri=str(out))
     receipts = read_receipts(plan.run_uri, plan.fingerprint)
-    manifest = make_manifest(
+    manifest = Manifest.of(
         plan, receipts, outcome="complete", started_at=f"{date.today()}T00:00:00+00:00"
     )
     gate = publish_run(
         manifest, GateSettings(max_error_rate=0.15, max_ood_rate=1, max_other_rate=1)
-    )["gate"]
-    assert gate[0]["value"] == pytest.approx(17 / 120)
+    ).gate
+    assert gate[0].value == pytest.approx(17 / 120)
     path = json.loads((out / "latest.json").read_text())["path"]
     assert (out / path) == folder
     assert len(list((out / path).glob("part-*.parquet"))) == 12
@@ -376,13 +377,13 @@ def test_a_forced_publication_keeps_its_reason_and_the_failed_checks(out):
     put_manifest(bad)
     manifest = publish_run(bad, GateSettings(), force="the new bundle is stricter, checked by hand")
     assert read_pointer(out).run_id == "r1"
-    stored = read_manifest(bad["run_uri"])
+    stored = read_manifest(bad.run_uri)
     assert stored == manifest
-    assert (stored["outcome"], stored["forced"]) == (
+    assert (stored.outcome, stored.forced) == (
         "published",
         "the new bundle is stricter, checked by hand",
     )
-    assert [check["check"] for check in stored["gate"] if not check["ok"]] == ["max_ood_rate"]
+    assert [check.check for check in stored.gate if not check.ok] == ["max_ood_rate"]
 
 
 def test_files_set_aside_and_repeated_ids_are_judged(out):
@@ -392,7 +393,7 @@ def test_files_set_aside_and_repeated_ids_are_judged(out):
     ):
         _publish(manifest)
     _publish(manifest, max_quarantined_share=0.011)
-    twice = a_manifest(out, "r2") | {"duplicates": {"ids": 1, "rows": 2, "examples": []}}
+    twice = changed(a_manifest(out, "r2"), duplicates={"ids": 1, "rows": 2, "examples": []})
     with pytest.raises(
         PublicationRefusedError, match=r"gate\.max_duplicate_rate: 0\.0200 against 0\.01"
     ):
@@ -453,7 +454,7 @@ def test_the_gate_judges_against_the_run_that_the_swap_replaces(out, monkeypatch
 def test_a_swap_whose_answer_got_lost_counts(out, monkeypatch):
     swap = storage.swap_bytes
     patch_storage(monkeypatch, "swap_bytes", lambda *arguments: swap(*arguments) and False)
-    assert _publish(a_manifest(out))["outcome"] == "published"
+    assert _publish(a_manifest(out)).outcome == "published"
     assert read_pointer(out).run_id == "r1"
 
 
@@ -468,7 +469,7 @@ def test_a_reader_never_sees_a_run_that_is_not_whole(out):
             if pointer is not None:
                 manifest = read_manifest(os.path.join(out, pointer.path))
                 seen.add(pointer.run_id)
-                if manifest["run_id"] != pointer.run_id or not manifest["gate"]:
+                if manifest.run_id != pointer.run_id or not manifest.gate:
                     torn.append(manifest)
 
     reader = threading.Thread(target=read)

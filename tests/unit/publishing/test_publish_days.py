@@ -15,13 +15,14 @@ from rubert_ood.publishing.pointer import (
     named_by,
     read_pointer,
 )
-from rubert_ood.publishing.publish import PastDay, publish_run
+from rubert_ood.publishing.publish import publish_run
 from rubert_ood.publishing.rollback import roll_back
 from rubert_ood.publishing.run_before import run_before
-from rubert_ood.runs.manifest import read_manifest
+from rubert_ood.publishing.seen import Comparison
+from rubert_ood.runs.manifest import Check, Manifest, read_manifest
 from rubert_ood.settings import GateSettings
 from tests.conftest import patch_storage
-from tests.unit.publishing.manifests import a_manifest, put_manifest
+from tests.unit.publishing.manifests import a_manifest, changed, put_manifest
 
 OPEN = GateSettings(max_class_shift=1, max_churn=1)
 
@@ -39,22 +40,24 @@ def _run(
     outcome: str = "complete",
     finished: str = "10",
     rows: int = 100,
-) -> dict:
+) -> Manifest:
     """A run folder that holds nothing but its manifest."""
     finished_at = f"2026-11-25T{finished}:00:00+00:00"
     classes = {"Мебель": rows - 10, "Other": 10}
     manifest = a_manifest(out, run_id, classes, run_date=day, finished_at=finished_at, rows_ood=1)
-    put_manifest(manifest | {"outcome": outcome})
-    return manifest | {"outcome": outcome}
+    put_manifest(changed(manifest, outcome=outcome))
+    return changed(manifest, outcome=outcome)
 
 
-def _before(manifest: dict) -> dict | None:
-    run_uri = manifest["run_uri"]
-    return run_before(run_uri, [look(day_uri(run_uri)), look(manifest["output_uri"])])
+def _before(manifest: Manifest) -> Manifest | None:
+    run_uri = manifest.run_uri
+    return run_before(run_uri, [look(day_uri(run_uri)), look(manifest.output_uri)])
 
 
-def _publish_day(manifest: dict, gate: GateSettings = OPEN, churn_rate: float | None = 0.1) -> dict:
-    return publish_run(manifest, gate, day=PastDay(_before(manifest), churn_rate))
+def _publish_day(
+    manifest: Manifest, gate: GateSettings = OPEN, churn_rate: float | None = 0.1
+) -> Manifest:
+    return publish_run(manifest, gate, compared=Comparison(_before(manifest), churn_rate))
 
 
 def _named(out: str, day: str | None = None) -> str | None:
@@ -69,9 +72,9 @@ def test_an_older_day_leaves_the_catalogue_alone(out):
     manifest = _publish_day(_run(out, "2026-11-20", "again"))
     assert Path(out, "latest.json").read_bytes() == catalogue
     assert _named(out, "2026-11-20") == "again"
-    assert manifest["pointers"] == ["run_date=2026-11-20/latest.json"]
-    assert read_manifest(manifest["run_uri"])["outcome"] == "published"
-    assert named_by(manifest["run_uri"])
+    assert manifest.pointers == ["run_date=2026-11-20/latest.json"]
+    assert read_manifest(manifest.run_uri).outcome == "published"
+    assert named_by(manifest.run_uri)
 
 
 @pytest.mark.parametrize("day", ["2026-11-24", "2026-11-25"])
@@ -80,7 +83,7 @@ def test_the_same_day_or_a_later_one_moves_both(out, day):
     manifest = _publish_day(_run(out, day, "again"))
     assert (_named(out), _named(out, day)) == ("again", "again")
     assert read_pointer(out).history == ["run_date=2026-11-24/run_id=night24"]
-    assert set(manifest["pointers"]) == {"latest.json", f"run_date={day}/latest.json"}
+    assert set(manifest.pointers) == {"latest.json", f"run_date={day}/latest.json"}
 
 
 def test_days_before_anything_was_published_move_the_catalogue_forward_only(out):
@@ -100,14 +103,14 @@ def test_the_run_before_is_the_published_one_else_the_newest_complete_one(out):
     _run(out, "2026-11-20", "late", finished="09")
     _run(out, "2026-11-21", "other_day", finished="23")
     Path(out, "run_date=2026-11-20", "run_id=empty").mkdir()
-    assert _before(new)["run_id"] == "late"
+    assert _before(new).run_id == "late"
     publish_run(_run(out, "2026-11-20", "night", finished="07"), OPEN)
     publish_run(_run(out, "2026-11-24", "newer"), OPEN)
-    assert _before(new)["run_id"] == "night"  # the catalogue's pointer remembers it
+    assert _before(new).run_id == "night"  # the catalogue's pointer remembers it
     _publish_day(_run(out, "2026-11-20", "first_backfill", finished="06"))
-    assert _before(new)["run_id"] == "first_backfill"
+    assert _before(new).run_id == "first_backfill"
     _publish_day(new)
-    assert _before(new)["run_id"] == "first_backfill"
+    assert _before(new).run_id == "first_backfill"
 
 
 def test_a_day_that_was_published_before_its_first_backfill_can_be_taken_back(out):
@@ -116,7 +119,7 @@ def test_a_day_that_was_published_before_its_first_backfill_can_be_taken_back(ou
     bad = _publish_day(_run(out, "2026-11-20", "again"))
     roll_back(f"{out}/run_date=2026-11-20", "wrong labels")
     assert _named(out, "2026-11-20") == "night20"
-    assert read_manifest(bad["run_uri"])["outcome"] == "rolled_back"
+    assert read_manifest(bad.run_uri).outcome == "rolled_back"
     _run(out, "2026-11-21", "never_published")
     _publish_day(_run(out, "2026-11-21", "first"))
     with pytest.raises(InputError, match="only one run was published"):
@@ -128,12 +131,12 @@ def test_churn_over_the_limit_is_refused_and_said(out):
     manifest = _run(out, "2026-11-20", "again")
     with pytest.raises(PublicationRefusedError, match=r"gate\.max_churn: 0\.3100 against 0\.3"):
         _publish_day(manifest, GateSettings(max_class_shift=1), churn_rate=0.31)
-    noted = read_manifest(manifest["run_uri"])
-    assert noted["outcome"] == "refused"
-    assert noted["gate"][-1] == {"check": "max_churn", "value": 0.31, "limit": 0.3, "ok": False}
+    noted = read_manifest(manifest.run_uri)
+    assert noted.outcome == "refused"
+    assert noted.gate[-1] == Check(check="max_churn", value=0.31, limit=0.3, ok=False)
     assert (_named(out), _named(out, "2026-11-20")) == ("night", None)
     assert (
-        _publish_day(manifest, GateSettings(max_class_shift=1), churn_rate=0.3)["outcome"]
+        _publish_day(manifest, GateSettings(max_class_shift=1), churn_rate=0.3).outcome
         == "published"
     )
 
@@ -143,7 +146,7 @@ def test_the_gate_judges_against_what_the_swap_replaces(out):
     small night."""
     publish_run(_run(out, "2026-11-20", "night20", rows=100), OPEN)
     publish_run(_run(out, "2026-11-24", "night24", rows=1000), OPEN)
-    assert _publish_day(_run(out, "2026-11-20", "again", rows=90))["outcome"] == "published"
+    assert _publish_day(_run(out, "2026-11-20", "again", rows=90)).outcome == "published"
     with pytest.raises(PublicationRefusedError, match="min_rows_ratio"):
         _publish_day(_run(out, "2026-11-25", "later", rows=90), churn_rate=None)
 
@@ -171,9 +174,9 @@ def test_a_start_that_dies_at_a_write_is_repeated(out, monkeypatch, dies_at, aft
         patch_storage(patch, "put_bytes", dying(storage.put_bytes))
         with pytest.raises(KeyboardInterrupt):
             _publish_day(manifest)
-    assert read_manifest(manifest["run_uri"])["outcome"] == "complete"
+    assert read_manifest(manifest.run_uri).outcome == "complete"
     assert _named(out) in ("night", "again")
-    assert _publish_day(manifest)["outcome"] == "published"
+    assert _publish_day(manifest).outcome == "published"
     for root in (out, f"{out}/run_date=2026-11-24"):
         pointer = json.loads(Path(root, "latest.json").read_text())
         assert pointer["run_id"] == "again"
@@ -188,7 +191,7 @@ def test_a_run_that_came_in_between_is_not_overwritten_unseen(out, monkeypatch):
     before = _before(manifest)
     _publish_day(_run(out, "2026-11-20", "rival"))
     with pytest.raises(PartialRunError, match="another run of this day came in between"):
-        publish_run(manifest, OPEN, day=PastDay(before, 0.1))
+        publish_run(manifest, OPEN, compared=Comparison(before, 0.1))
     assert _named(out, "2026-11-20") == "rival"
 
     before = _before(manifest)
@@ -201,7 +204,7 @@ def test_a_run_that_came_in_between_is_not_overwritten_unseen(out, monkeypatch):
 
     monkeypatch.setattr(publish, "swap", rival_first)
     with pytest.raises(PartialRunError, match="another run of this day came in between"):
-        publish_run(manifest, OPEN, day=PastDay(before, 0.1))
+        publish_run(manifest, OPEN, compared=Comparison(before, 0.1))
     assert _named(out, "2026-11-20") == "second_rival"
 
 
@@ -210,9 +213,9 @@ def test_a_day_is_rolled_back_by_the_same_code(out):
     first, second = (_publish_day(_run(out, "2026-11-20", name)) for name in ("first", "second"))
     roll_back(f"{out}/run_date=2026-11-20", "wrong")
     assert (_named(out, "2026-11-20"), _named(out)) == ("first", "night24")
-    assert read_manifest(second["run_uri"])["outcome"] == "rolled_back"
-    assert read_manifest(first["run_uri"])["outcome"] == "published"
-    assert read_manifest(first["run_uri"])["pointers"] == ["run_date=2026-11-20/latest.json"]
+    assert read_manifest(second.run_uri).outcome == "rolled_back"
+    assert read_manifest(first.run_uri).outcome == "published"
+    assert read_manifest(first.run_uri).pointers == ["run_date=2026-11-20/latest.json"]
 
 
 def test_a_backfill_that_was_killed_is_not_published_over_a_later_one(out):
@@ -230,24 +233,24 @@ def test_a_backfill_that_was_killed_is_not_published_over_a_later_one(out):
     assert [
         Path(root, "latest.json").read_bytes() for root in (out, f"{out}/run_date=2026-11-20")
     ] == pointers
-    assert read_manifest(killed["run_uri"])["outcome"] == "refused"
+    assert read_manifest(killed.run_uri).outcome == "refused"
     newest = _run(out, "2026-11-20", "newest", finished="12")
-    assert _publish_day(newest)["outcome"] == "published"
+    assert _publish_day(newest).outcome == "published"
 
 
 def test_a_backfill_of_a_day_that_finished_before_the_night_moves_the_day_alone(out):
     publish_run(_run(out, "2026-11-24", "night", finished="11"), OPEN)
     manifest = _publish_day(_run(out, "2026-11-24", "again", finished="10"))
     assert (_named(out), _named(out, "2026-11-24")) == ("night", "again")
-    assert manifest["pointers"] == ["run_date=2026-11-24/latest.json"]
+    assert manifest.pointers == ["run_date=2026-11-24/latest.json"]
 
 
 def test_a_backfill_that_was_superseded_before_it_could_say_so_moves_no_pointer_again(out):
     killed = _publish_day(_run(out, "2026-11-20", "killed", finished="10"))
-    put_manifest(killed | {"outcome": "complete"})
+    put_manifest(changed(killed, outcome="complete"))
     _publish_day(_run(out, "2026-11-20", "later", finished="11"))
-    manifest = _publish_day(killed | {"outcome": "complete"})
-    assert (manifest["outcome"], manifest["pointers"]) == ("published", [])
+    manifest = _publish_day(changed(killed, outcome="complete"))
+    assert (manifest.outcome, manifest.pointers) == ("published", [])
     assert (_named(out), _named(out, "2026-11-20")) == ("later", "later")
 
 
@@ -256,7 +259,7 @@ def test_a_damaged_manifest_beside_a_day_does_not_stop_its_backfill(out, caplog)
     broken = Path(out, "run_date=2026-11-20", "run_id=broken", "_run", "manifest.json")
     broken.parent.mkdir(parents=True)
     broken.write_text("[]")
-    assert _publish_day(manifest)["outcome"] == "published"
+    assert _publish_day(manifest).outcome == "published"
     assert f"is not compared with: {broken}: damaged" in caplog.text
 
 
@@ -264,8 +267,8 @@ def test_a_run_that_another_pointer_still_names_is_not_called_rolled_back(out, c
     publish_run(_run(out, "2026-11-24", "night"), OPEN)
     again = _publish_day(_run(out, "2026-11-24", "again"))
     roll_back(out, "wrong")
-    noted = read_manifest(again["run_uri"])
-    assert (noted["outcome"], noted["pointers"]) == (
+    noted = read_manifest(again.run_uri)
+    assert (noted.outcome, noted.pointers) == (
         "published",
         ["run_date=2026-11-24/latest.json"],
     )

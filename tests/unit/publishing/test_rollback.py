@@ -8,13 +8,13 @@ from rubert_ood.errors import InputError, PublicationRefusedError
 from rubert_ood.publishing.pointer import read_pointer
 from rubert_ood.publishing.publish import publish_run
 from rubert_ood.publishing.rollback import roll_back
-from rubert_ood.runs.manifest import read_manifest
+from rubert_ood.runs.manifest import Manifest, read_manifest
 from rubert_ood.settings import GateSettings
 from tests.conftest import patch_storage
 from tests.unit.publishing.manifests import a_manifest, put_manifest
 
 
-def _publish(manifest: dict) -> dict:
+def _publish(manifest: Manifest) -> Manifest:
     put_manifest(manifest)
     return publish_run(manifest, GateSettings(max_class_shift=1))
 
@@ -33,12 +33,12 @@ def test_rolling_back_goes_from_run_to_run(out):
     for current, before in ((2, 1), (1, 0)):
         pointer = roll_back(out, "wrong labels")
         assert pointer == read_pointer(out)
-        assert pointer.run_id == runs[before]["run_id"]
+        assert pointer.run_id == runs[before].run_id
         bad = f"run_date=2026-11-24/run_id=r{current + 1}"
         assert (pointer.rolled_back.path, pointer.rolled_back.reason) == (bad, "wrong labels")
         assert pointer.taken_back[0] == bad
-        stored = read_manifest(runs[current]["run_uri"])
-        assert (stored["outcome"], stored["rollback_reason"]) == ("rolled_back", "wrong labels")
+        stored = read_manifest(runs[current].run_uri)
+        assert (stored.outcome, stored.rollback_reason) == ("rolled_back", "wrong labels")
     with pytest.raises(InputError, match="only one run was published; no way back"):
         roll_back(out, "again")
     assert read_pointer(out).run_id == "r1"
@@ -55,7 +55,7 @@ def test_a_rollback_to_a_run_that_is_gone_changes_nothing(out):
     first = _publish(a_manifest(out, "r1"))
     _publish(a_manifest(out, "r2"))
     pointer = Path(out, "latest.json").read_bytes()
-    shutil.rmtree(first["run_uri"])
+    shutil.rmtree(first.run_uri)
     with pytest.raises(InputError, match="run_id=r1"):
         roll_back(out, "x")
     assert Path(out, "latest.json").read_bytes() == pointer
@@ -97,4 +97,4 @@ def test_a_rollback_of_a_run_that_was_moved_writes_nothing_outside_the_output(ou
     before = {path: path.read_bytes() for path in Path(out).rglob("*") if path.is_file()}
     assert roll_back(str(moved), "wrong labels").run_id == "r1"
     assert {path: path.read_bytes() for path in before} == before
-    assert read_manifest(f"{moved}/run_date=2026-11-24/run_id=r2")["outcome"] == "rolled_back"
+    assert read_manifest(f"{moved}/run_date=2026-11-24/run_id=r2").outcome == "rolled_back"

@@ -1,14 +1,13 @@
 """A model of four classes in six dimensions, whose features say something, and what the scoring job
 says of a run."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 
 from rubert_ood.ood.fit import FittedModel, fit
 from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
 from rubert_ood.ood.outputs import Outputs
+from rubert_ood.runs.manifest import Manifest
 from rubert_ood.settings import DecisionSettings, FitSettings
 
 LABELS = ["Гаражи", "Книги", "Кошки", "Обувь"]
@@ -69,21 +68,35 @@ def model(splits: dict[str, Outputs]) -> FittedModel:
 
 
 @pytest.fixture
-def manifest() -> dict[str, Any]:
-    """The least that a manifest must hold."""
-    return {
-        "run_id": "abc123",
-        "run_date": "2026-11-24",
-        "outcome": "published",
-        "counts": {
-            "rows_in": 1000,
-            "rows_scored": 990,
-            "rows_rejected": 10,
-            "rows_empty": 3,
-            "rows_ood": 33,
-            "rows_other": 66,
-            "unique_texts": 792,
-            "tokens": 45_000,
-        },
-        "classes": {"Книги": 700, "Кошки": 224, "Other": 66},
-    }
+def manifest() -> Manifest:
+    """The manifest of a small run, without what earlier versions did not count."""
+    return Manifest.model_validate(
+        {
+            "run_id": "abc123",
+            "run_date": "2026-11-24",
+            "run_uri": "s3://ads/run_id=abc123",
+            "outcome": "published",
+            "started_at": "2026-11-24T10:00:00+00:00",
+            "finished_at": "2026-11-24T10:01:35+00:00",
+            "elapsed_s": 95.0,
+            "rows_per_s": 10.5,
+            "bundle": {"uri": "s3://b", "version": "v1", "fingerprint": "b" * 64},
+            "counts": {
+                "rows_in": 1000,
+                "rows_planned": 1000,
+                "rows_scored": 990,
+                "rows_rejected": 10,
+                "rows_quarantined": 0,
+                "rows_empty": 3,
+                "rows_ood": 33,
+                "rows_other": 66,
+                "bytes_in": 1_000_000,
+                "bytes_quarantined": 0,
+                "unique_texts": 792,
+                "tokens": 45_000,
+            },
+            "classes": {"Книги": 700, "Кошки": 224, "Other": 66},
+            "duplicates": None,
+            "gate": [],
+        }
+    )

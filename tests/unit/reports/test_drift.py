@@ -1,12 +1,14 @@
-import copy
-
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.spatial.distance import jensenshannon
 
-from rubert_ood.reports.drift import drift
-from rubert_ood.runs.receipts import token_histogram
+from rubert_ood.reports.drift import Measure, drift
+from rubert_ood.runs.manifest import Manifest
+from rubert_ood.runs.profile import token_histogram
+from rubert_ood.runs.sums import Counts
+from rubert_ood.storage import to_json
+from tests.unit.publishing.manifests import a_manifest, changed
 
 NUM_ADS = 5000
 
@@ -28,9 +30,13 @@ def run(
         }
     )
     ads.loc[:9, "num_tokens"] = 0  # ads without text
-    manifest = {
+    scored = {
         "bundle": {"version": "v1", "fingerprint": "b" * 64},
         "counts": {
+            "rows_planned": NUM_ADS,
+            "rows_quarantined": 0,
+            "bytes_in": 0,
+            "bytes_quarantined": 0,
             "rows_in": NUM_ADS,
             "rows_scored": NUM_ADS,
             "rows_rejected": 0,
@@ -45,11 +51,11 @@ def run(
         "token_histogram": token_histogram(ads["num_tokens"].to_numpy()),
         "cities": {"rows": NUM_ADS, "rows_unseen": int(ads["unseen"].sum()), "unseen": {}},
     }
-    return ads, manifest
+    return ads, changed(a_manifest(), **scored)
 
 
-def rows(now: dict, before: dict) -> dict[str, dict]:
-    return {row["what"]: row for row in drift(now, before)["rows"]}
+def rows(now: Manifest, before: Manifest) -> dict[str, Measure]:
+    return {row.what: row for row in drift(now, before).rows}
 
 
 def test_every_number_is_that_of_the_ads():
@@ -57,17 +63,15 @@ def test_every_number_is_that_of_the_ads():
     found = rows(manifest, previous)
     for name, column in (("OOD rate", "is_ood"), ("unseen cities", "unseen")):
         shares = now[column].mean(), before[column].mean()
-        assert (found[name]["now"], found[name]["before"]) == tuple(
-            f"{share:.2%}" for share in shares
-        )
-        assert found[name]["change"] == f"{100 * (shares[0] - shares[1]):+.2f}"
+        assert (found[name].now, found[name].before) == tuple(f"{share:.2%}" for share in shares)
+        assert found[name].change == f"{100 * (shares[0] - shares[1]):+.2f}"
     shares = [(ads["label"] == "Other").mean() for ads in (now, before)]
-    assert found["Other rate"]["now"] == f"{shares[0]:.2%}"
+    assert found["Other rate"].now == f"{shares[0]:.2%}"
     sure = [(ads["confidence"][10:] >= 0.95).mean() for ads in (now, before)]
-    assert found["confidence of 0.95 or more"]["change"] == f"{100 * (sure[0] - sure[1]):+.2f}"
+    assert found["confidence of 0.95 or more"].change == f"{100 * (sure[0] - sure[1]):+.2f}"
     means = [ads["num_tokens"][10:].mean() for ads in (now, before)]
-    assert found["tokens per ad"]["now"] == f"{means[0]:.1f}"
-    assert found["tokens per ad"]["change"] == f"{means[0] / means[1] - 1:+.1%}"
+    assert found["tokens per ad"].now == f"{means[0]:.1f}"
+    assert found["tokens per ad"].change == f"{means[0] / means[1] - 1:+.1%}"
     edges = [
         0,
         1,
@@ -97,23 +101,23 @@ def test_every_number_is_that_of_the_ads():
         ("confidence of 0.95 or more", "confidence", np.linspace(0, 1, 21), 10),
     ):
         histograms = [np.histogram(ads[column][first:], bins)[0] for ads in (now, before)]
-        assert found[name]["distance"] == pytest.approx(jensenshannon(*histograms, base=2))
+        assert found[name].distance == pytest.approx(jensenshannon(*histograms, base=2))
     labels = sorted(set(now["label"]) | set(before["label"]))
     shares = [
         ads["label"].value_counts(normalize=True).reindex(labels, fill_value=0)
         for ads in (now, before)
     ]
-    assert found["label shares"]["distance"] == pytest.approx(jensenshannon(*shares, base=2))
+    assert found["label shares"].distance == pytest.approx(jensenshannon(*shares, base=2))
     changes = (shares[0] - shares[1]).sort_values(key=abs, ascending=False)[:3]
-    assert drift(manifest, previous)["largest"] == ", ".join(
+    assert drift(manifest, previous).largest == ", ".join(
         f"{k} {100 * v:+.2f}" for k, v in changes.items()
     )
 
 
 def test_two_samples_of_one_source_have_not_moved():
     result = drift(run(1)[1], run(2)[1])
-    assert result["moved"] == []
-    assert result["bundle_before"] == ""
+    assert result.moved == []
+    assert result.bundle_before == ""
 
 
 @pytest.mark.parametrize(
@@ -128,31 +132,31 @@ def test_two_samples_of_one_source_have_not_moved():
     ],
 )
 def test_what_moved_is_named_and_nothing_else(change, moved):
-    assert drift(run(1, **change)[1], run(2)[1])["moved"] == [moved]
+    assert drift(run(1, **change)[1], run(2)[1]).moved == [moved]
 
 
 def test_a_rate_that_changes_by_little_has_not_moved():
     result = drift(
         run(1, ood=0.001, unseen=0.025)[1], run(2, ood=0.004)[1]
     )  # four times as many, and few all the same
-    assert result["moved"] == []
+    assert result.moved == []
 
 
 def test_labels_that_move():
     now, before = run(1)[1], run(2)[1]
-    now["classes"]["Обувь"] = now["classes"].pop("Шины")
-    result = drift(now, before)
-    assert result["moved"] == ["label shares"]
-    assert {move.split(" ")[0] for move in result["largest"].split(", ")[:2]} == {"Обувь", "Шины"}
+    classes = {"Обувь" if k == "Шины" else k: count for k, count in now.classes.items()}
+    result = drift(changed(now, classes=classes), before)
+    assert result.moved == ["label shares"]
+    assert {move.split(" ")[0] for move in result.largest.split(", ")[:2]} == {"Обувь", "Шины"}
 
 
 def test_another_bundle_is_named():
     now, before = run(1)[1], run(2)[1]
-    before["bundle"] = {"version": "v0", "fingerprint": "a" * 64}
-    assert drift(now, before)["bundle_before"] == "v0"
+    older = changed(before, bundle={"version": "v0", "fingerprint": "a" * 64})
+    assert drift(now, older).bundle_before == "v0"
 
 
-@pytest.mark.parametrize("missing", ["token_histogram", "confidence_histogram", "cities", "bundle"])
+@pytest.mark.parametrize("missing", ["token_histogram", "confidence_histogram", "cities"])
 def test_what_one_run_did_not_count_has_not_moved(missing):
     now, before = run(1, length=5, sure=1, unseen=0.5)[1], run(2)[1]
     row = {
@@ -161,23 +165,24 @@ def test_what_one_run_did_not_count_has_not_moved(missing):
         "cities": "unseen cities",
     }.get(missing)
     for pair in ((now, before), (before, now)):
-        old = copy.deepcopy(pair)
-        del old[1][missing]
+        content = pair[1].model_dump()
+        del content[missing]
+        old = [pair[0], Manifest.model_validate_json(to_json(content))]
         result = drift(*old)
-        assert row not in result["moved"]
-        assert len(result["rows"]) == 6
-        old[1]["token_histogram"] = [1, 2, 3]  # another version may count in other bins
-        assert rows(*old)["tokens per ad"]["distance"] is None
+        assert row not in result.moved
+        assert len(result.rows) == 6
+        old[1] = changed(old[1], token_histogram=[1, 2, 3])  # another version, in other bins
+        assert rows(*old)["tokens per ad"].distance is None
 
 
 def test_runs_without_an_ad():
-    empty = run(1)[1]
-    empty |= {
-        "classes": {},
-        "confidence_histogram": [0] * 20,
-        "token_histogram": None,
-        "cities": None,
-    }
-    empty["counts"] = dict.fromkeys(empty["counts"], 0)
+    empty = changed(
+        run(1)[1],
+        classes={},
+        confidence_histogram=[0] * 20,
+        token_histogram=None,
+        cities=None,
+        counts=dict.fromkeys(Counts.model_fields, 0),
+    )
     for pair in ((empty, run(2)[1]), (run(2)[1], empty), (empty, empty)):
-        assert drift(*pair)["moved"] == []
+        assert drift(*pair).moved == []

@@ -6,27 +6,27 @@ import pytest
 
 from rubert_ood.errors import PartialRunError
 from rubert_ood.runs import claim as module
-from rubert_ood.runs.claim import Runner
+from rubert_ood.runs.claim import Claim
 
 
-def _holder(tmp_path) -> dict:
+def _claimant(tmp_path) -> dict:
     return json.loads(Path(tmp_path, "_run", "runner.json").read_text())
 
 
 def test_a_run_is_held_until_it_is_released(tmp_path, caplog):
-    runner = Runner(str(tmp_path))
-    assert runner.holds()
-    assert _holder(tmp_path)["pid"] == os.getpid()
-    runner.check(now=True)
-    runner.release()
-    assert _holder(tmp_path) == {}
-    Runner(str(tmp_path))
+    claim = Claim(str(tmp_path))
+    assert claim.holds()
+    assert _claimant(tmp_path)["pid"] == os.getpid()
+    claim.check(now=True)
+    claim.release()
+    assert _claimant(tmp_path) == {}
+    Claim(str(tmp_path))
     assert "taken over" not in caplog.text
 
 
 def test_the_newest_start_takes_over_and_the_older_one_says_so(tmp_path, caplog):
-    first = Runner(str(tmp_path))
-    second = Runner(str(tmp_path))
+    first = Claim(str(tmp_path))
+    second = Claim(str(tmp_path))
     assert f"taken over from process {os.getpid()} on " in caplog.text
     with pytest.raises(
         PartialRunError, match=rf"runner.json: this run was taken over by process {os.getpid()} on "
@@ -41,8 +41,8 @@ def test_the_newest_start_takes_over_and_the_older_one_says_so(tmp_path, caplog)
 def test_storage_is_not_asked_at_every_shard(tmp_path, monkeypatch):
     clock = [1000.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
-    first = Runner(str(tmp_path))
-    Runner(str(tmp_path))
+    first = Claim(str(tmp_path))
+    Claim(str(tmp_path))
     first.check()
     clock[0] += module.CHECK_INTERVAL_S - 0.1
     first.check()
@@ -52,7 +52,7 @@ def test_storage_is_not_asked_at_every_shard(tmp_path, monkeypatch):
 
 
 def test_a_run_that_the_newer_start_has_finished_is_named_so(tmp_path):
-    first = Runner(str(tmp_path))
-    Runner(str(tmp_path)).release()
+    first = Claim(str(tmp_path))
+    Claim(str(tmp_path)).release()
     with pytest.raises(PartialRunError, match="taken over by another start, which has ended"):
         first.check(now=True)

@@ -10,6 +10,7 @@ from rubert_ood.errors import StorageUnavailableError
 from rubert_ood.runs.duplicate_ids import (
     IDS_SCHEMA,
     NUM_EXAMPLES,
+    DuplicateId,
     find_duplicates,
 )
 
@@ -37,20 +38,20 @@ def test_as_counted_by_hand(shards):
             where[ad_id].add(number)
     found = find_duplicates(_tables(shards), [f"{n}.parquet" for n in range(len(shards))])
     repeated = {ad_id: n for ad_id, n in copies.items() if n > 1}
-    assert found["ids"] == len(repeated)
-    assert found["rows"] == sum(repeated.values()) - len(repeated)
-    assert {example["ad_id"]: example["copies"] for example in found["examples"]} == repeated
-    for example in found["examples"]:
-        ends = {min(where[example["ad_id"]]), max(where[example["ad_id"]])}
-        assert example["files"] == sorted(f"{n}.parquet" for n in ends)
+    assert found.ids == len(repeated)
+    assert found.rows == sum(repeated.values()) - len(repeated)
+    assert {example.ad_id: example.copies for example in found.examples} == repeated
+    for example in found.examples:
+        ends = {min(where[example.ad_id]), max(where[example.ad_id])}
+        assert example.files == sorted(f"{n}.parquet" for n in ends)
 
 
 def test_the_most_frequent_come_first_and_not_all_of_many():
     ids = [str(n) for n in range(1000) for _ in range(1 + (n % 50 == 0) + (n == 500))]
     found = find_duplicates(_tables([ids]), ["a.parquet"])
-    assert (found["ids"], found["rows"]) == (20, 21)
-    assert len(found["examples"]) == NUM_EXAMPLES
-    assert found["examples"][0] == {"ad_id": "500", "copies": 3, "files": ["a.parquet"]}
+    assert (found.ids, found.rows) == (20, 21)
+    assert len(found.examples) == NUM_EXAMPLES
+    assert found.examples[0] == DuplicateId(ad_id="500", copies=3, files=["a.parquet"])
 
 
 def test_many_ids_in_many_tables():
@@ -58,8 +59,8 @@ def test_many_ids_in_many_tables():
     shards = [[str(n) for n in rng.integers(0, 200_000, 5000)] for _ in range(40)]
     copies = Counter(ad_id for ids in shards for ad_id in ids)
     found = find_duplicates(_tables(shards), [str(n) for n in range(40)])
-    assert found["ids"] == sum(n > 1 for n in copies.values())
-    assert found["rows"] == 200_000 - len(copies)
+    assert found.ids == sum(n > 1 for n in copies.values())
+    assert found.rows == 200_000 - len(copies)
 
 
 def test_a_failure_of_the_source_goes_through():

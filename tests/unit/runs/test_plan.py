@@ -115,7 +115,11 @@ def test_the_same_input_gives_the_same_plan(bundle, catalogue):
     assert [shard.shard_id[:6] for shard in first.shards] == [
         f"{n:05d}-" for n in range(len(first.shards))
     ]
-    assert first.bundle == {"uri": bundle.uri, "version": "v1", "fingerprint": bundle.fingerprint}
+    assert first.bundle.model_dump() == {
+        "uri": bundle.uri,
+        "version": "v1",
+        "fingerprint": bundle.fingerprint,
+    }
 
 
 def test_the_place_of_the_output_and_the_gate_are_no_part_of_the_work(bundle, catalogue):
@@ -322,8 +326,8 @@ def test_a_bad_file_ends_the_job_or_is_set_aside(bundle, catalogue, spoil, error
     assert "\n" not in str(raised.value)
 
     plan = make_plan(_settings(catalogue, on_bad_file="quarantine"), bundle)
-    assert [item["uri"] for item in plan.quarantined] == [bad]
-    assert plan.quarantined[0]["reason"] == str(raised.value)
+    assert [file.uri for file in plan.quarantined] == [bad]
+    assert plan.quarantined[0].reason == str(raised.value)
     assert {shard.uri for shard in plan.shards} == {
         str(catalogue / name) for name in ("a.parquet", "c.parquet")
     }

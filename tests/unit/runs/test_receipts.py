@@ -1,17 +1,13 @@
+import json
 from collections import Counter
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
-from rubert_ood import __version__
-from rubert_ood.runs.manifest import make_manifest, read_manifest, revise_manifest
-from rubert_ood.runs.receipts import TOKEN_EDGES, read_receipts
-from tests.unit.messy_runs import REASONS
+from rubert_ood.runs.profile import TOKEN_EDGES, ShardProfile
+from rubert_ood.runs.receipts import find_receipt, read_receipts, receipt_uri
 
 STARTED = "2026-11-24T03:00:00+00:00"
 
@@ -38,213 +34,39 @@ def test_the_counts_of_a_receipt_by_brute_force(full_run):
             "unique_texts": len(texts),
             "tokens": sum(row["num_tokens"] for row in rows),
             "unique_tokens": sum(texts.values()),
-            "token_histogram": np.histogram(
-                [row["num_tokens"] for row in rows], [*TOKEN_EDGES, np.inf]
-            )[0].tolist(),
             "ids_out": _digest(row["ad_id"] for row in rows),
         }
-        assert {name: receipt[name] for name in expected} == expected
-
-
-def test_the_manifest_adds_up_to_the_whole_catalogue(full_run, messy_rows):
-    plan = full_run.plan
-    receipts = read_receipts(plan.run_uri, plan.fingerprint)
-    manifest = make_manifest(plan, receipts, outcome="complete", started_at=STARTED)
-    rows = [
-        row for n in range(len(plan.shards)) for row in pq.read_table(full_run.part(n)).to_pylist()
-    ]
-    errors = [
-        row
-        for path in (full_run.folder / "_errors").iterdir()
-        for row in pq.read_table(path).to_pylist()
-    ]
-    labels = Counter(row["label"] for row in rows)
-    assert manifest["counts"] == {
-        "rows_in": 120,
-        "rows_planned": 120,
-        "rows_scored": len(rows),
-        "rows_rejected": len(errors),
-        "rows_empty": 15,
-        "rows_ood": sum(row["is_ood"] for row in rows),
-        "rows_other": labels["Other"],
-        "rows_cut": sum(row["is_cut"] for row in rows),
-        "unique_texts": sum(receipt["unique_texts"] for receipt in full_run.receipts),
-        "tokens": sum(row["num_tokens"] for row in rows),
-        "unique_tokens": sum(receipt["unique_tokens"] for receipt in full_run.receipts),
-        "rows_quarantined": 0,
-        "bytes_in": sum(
-            Path(shard.uri).stat().st_size for shard in plan.shards if shard.start == 0
-        ),
-        "bytes_quarantined": 0,
-    }
-    assert len(rows) + len(errors) == 120
-    assert labels["Other"] > 15
-    assert manifest["counts"]["rows_cut"] >= 3
-    assert manifest["counts"]["unique_texts"] < len(rows)
-    assert manifest["classes"] == dict(labels)
-    assert list(manifest["classes"].values()) == sorted(labels.values(), reverse=True)
-    assert manifest["rejected_reasons"] == dict(Counter(error["reason"] for error in errors))
-    assert sum(manifest["confidence_histogram"]) == len(rows) - 15
-    lengths = [row["num_tokens"] for row in rows]
-    assert manifest["token_histogram"] == np.histogram(lengths, [*TOKEN_EDGES, np.inf])[0].tolist()
-    assert manifest["token_histogram"][0] == 15
-    assert manifest["padding_share"] == 0  # on CPU ads are packed
-    ids = [row["ad_id"] for row in messy_rows if isinstance(row["ad_id"], str)]
-    rejected = [error["ad_id"] for error in errors if error["ad_id"] is not None]
-    assert (manifest["ids_in"], manifest["ids_rejected"]) == (_digest(ids), _digest(rejected))
-    assert manifest["ids_out"] == _digest(row["ad_id"] for row in rows)
-    for shard, receipt, stored in zip(
-        plan.shards, full_run.receipts, manifest["shards"], strict=True
-    ):
-        assert stored["shard_id"] == shard.shard_id
-        for name in (
-            "rows_in",
-            "rows_scored",
-            "rows_rejected",
-            "ids_in",
-            "ids_out",
-            "classes",
-            "part_sha256",
-        ):
-            assert stored[name] == receipt[name]
-    for name in (
-        "run_id",
-        "run_date",
-        "run_uri",
-        "fingerprint",
-        "bundle",
-        "input_uri",
-        "output_uri",
-        "quarantined",
-    ):
-        assert manifest[name] == getattr(plan, name)
-    assert (manifest["outcome"], manifest["code_version"], manifest["gate"]) == (
-        "complete",
-        __version__,
-        [],
-    )
-
-
-def test_the_farthest_ads_of_the_catalogue_come_with_their_cleaned_text(
-    full_run, messy_rows, bundle
-):
-    plan = full_run.plan
-    manifest = make_manifest(
-        plan, read_receipts(plan.run_uri, plan.fingerprint), outcome="complete", started_at=STARTED
-    )
-    parts = pd.concat(pq.read_table(full_run.part(n)).to_pandas() for n in range(len(plan.shards)))
-    assert parts["is_ood"].sum() > 3
-    texts = parts[parts["status"] == "ok"].drop_duplicates("text_key")
-    ordered = texts.sort_values(["is_ood", "ood_distance"], ascending=[False, False])
-    top = manifest["top_ood"]
-    # no shard of ten ads is cut, so these are the farthest of all; a text of two shards has two
-    # nearly equal distances
-    farthest = ordered[:20]
-    assert [ad["is_ood"] for ad in top] == farthest["is_ood"].tolist()
-    np.testing.assert_allclose(
-        [ad["ood_distance"] for ad in top], farthest["ood_distance"].to_numpy(), rtol=1e-4
-    )
-    assert len({ad["text_key"] for ad in top}) == 20
-    for ad in top:
-        rows = [row for row in messy_rows if row["ad_id"] == ad["ad_id"]]  # an id may occur twice
-        cleaned = [
-            bundle.cleaner.clean(f"{row['title'] or ''} {row['description'] or ''}") for row in rows
-        ]
-        assert ad["text"] in [text[:200] for text in cleaned]
-        assert ad["label"] == texts.set_index("text_key").loc[ad["text_key"], "topk_labels"][0]
-
-
-def test_cities_are_those_of_the_accepted_ads(make_run, messy_table, messy_rows, bundle):
-    cities = [None if n % 5 == 0 else f" {row['city'].upper()}" for n, row in enumerate(messy_rows)]
-    for n in (1, 2, 111):  # 111 is rejected
-        cities[n] = "Новый Город"
-    position = messy_table.schema.get_field_index("city")
-    run = make_run(messy_table.set_column(position, "city", pa.array(cities)))
-    receipts = read_receipts(run.plan.run_uri, run.plan.fingerprint)
-    manifest = make_manifest(run.plan, receipts, outcome="complete", started_at=STARTED)
-    accepted = [city for n, city in enumerate(cities) if n not in REASONS and city]
-    assert manifest["cities"] == {
-        "rows": len(accepted),
-        "rows_unseen": 2,
-        "unseen": {"новый город": 2},
-    }
-
-    without = make_run(messy_table.drop_columns(["city"]))
-    receipts = read_receipts(without.plan.run_uri, without.plan.fingerprint)
-    assert (
-        make_manifest(without.plan, receipts, outcome="complete", started_at=STARTED)["cities"]
-        is None
-    )
+        assert {name: getattr(receipt, name) for name in expected} == expected
+        lengths, _ = np.histogram([row["num_tokens"] for row in rows], [*TOKEN_EDGES, np.inf])
+        assert receipt.profile.token_histogram == lengths.tolist()
 
 
 def test_without_report_texts_no_record_of_the_run_holds_one(make_run, full_run):
     run = make_run(report_texts=False)
     assert run.plan.report_texts is False
     for receipt, other in zip(run.receipts, full_run.receipts, strict=True):
-        assert [ad["ad_id"] for ad in receipt["top_ood"]] == [
-            ad["ad_id"] for ad in other["top_ood"]
+        assert [ad.ad_id for ad in receipt.profile.top_ood] == [
+            ad.ad_id for ad in other.profile.top_ood
         ]
-        assert {ad["text"] for ad in receipt["top_ood"]} <= {None}
-    assert any(ad["text"] for receipt in full_run.receipts for ad in receipt["top_ood"])
+        assert {ad.text for ad in receipt.profile.top_ood} <= {None}
+    assert any(ad.text for receipt in full_run.receipts for ad in receipt.profile.top_ood)
 
 
-def test_the_manifest_of_receipts_of_an_earlier_version(full_run):
-    later = ("token_histogram", "padded_tokens", "cities", "top_ood")
-    old = {r["shard_id"]: {k: v for k, v in r.items() if k not in later} for r in full_run.receipts}
-    manifest = make_manifest(full_run.plan, old, outcome="complete", started_at=STARTED)
-    assert (manifest["token_histogram"], manifest["cities"], manifest["top_ood"]) == (
-        None,
-        None,
-        None,
-    )
-    new = make_manifest(
-        full_run.plan,
-        {r["shard_id"]: r for r in full_run.receipts},
-        outcome="complete",
-        started_at=STARTED,
-    )
-    assert manifest["counts"] == new["counts"]
-
-
-def test_the_manifest_of_a_part_of_the_shards(full_run):
-    plan = full_run.plan
-    some = {receipt["shard_id"]: receipt for receipt in full_run.receipts[:3]}
-    manifest = make_manifest(plan, some, outcome="partial", started_at=STARTED)
-    assert manifest["counts"]["rows_in"] == 30
-    assert manifest["counts"]["rows_planned"] == 120
-    none = make_manifest(plan, {}, outcome="partial", started_at=STARTED)
-    assert {value for name, value in none["counts"].items() if name != "bytes_in"} == {0, 120}
-    assert (none["classes"], none["ids_in"], none["confidence_histogram"]) == ({}, 0, [0] * 20)
-
-
-def test_speed_counts_only_the_shards_of_this_start(full_run):
-    now = datetime.now(UTC)
-    started = (now - timedelta(seconds=100)).isoformat(timespec="seconds")
-    older = (now - timedelta(seconds=500)).isoformat(timespec="milliseconds")
-    newer = (now - timedelta(seconds=50)).isoformat(timespec="milliseconds")
-    receipts = {
-        receipt["shard_id"]: receipt | {"finished_at": newer if number < 4 else older}
-        for number, receipt in enumerate(full_run.receipts)
-    }
-    manifest = make_manifest(full_run.plan, receipts, outcome="complete", started_at=started)
-    assert manifest["elapsed_s"] == pytest.approx(100, abs=5)
-    assert manifest["rows_per_s"] == pytest.approx(40 / manifest["elapsed_s"])
-    same_second = receipts | {
-        r["shard_id"]: r | {"finished_at": started.replace("+00:00", ".001+00:00")}
-        for r in full_run.receipts[:4]
-    }
-    again = make_manifest(full_run.plan, same_second, outcome="complete", started_at=started)
-    assert again["rows_per_s"] == pytest.approx(40 / again["elapsed_s"])
-
-
-def test_a_manifest_comes_back_from_storage(run):
-    manifest = make_manifest(run.plan, {}, outcome="partial", started_at=STARTED)
-    assert revise_manifest(run.plan.run_uri, lambda found: found or manifest) == manifest
-    here = {
-        "run_uri": run.plan.run_uri,
-        "output_uri": run.plan.run_uri.rsplit("/", 2)[0],
-    }  # it was copied
-    assert read_manifest(run.plan.run_uri) == manifest | here
+def test_a_receipt_of_format_1_is_read_with_its_profile(run):
+    """As 0.3.0 writes it: what is in the profile stands at the top level, and 0.2.0 lacks it."""
+    (new,) = (receipt for receipt in run.receipts[:1])
+    content = new.model_dump()
+    content |= content.pop("profile")
+    del content["format"]
+    path = Path(receipt_uri(run.plan.run_uri, new.shard_id))
+    path.write_text(json.dumps(content), "utf-8")
+    found = find_receipt(run.plan.run_uri, new.shard_id, run.plan.fingerprint)
+    assert found == new.model_copy(update={"format": 1})
+    for name in ShardProfile.model_fields:
+        del content[name]
+    path.write_text(json.dumps(content), "utf-8")
+    older = find_receipt(run.plan.run_uri, new.shard_id, run.plan.fingerprint)
+    assert older == new.model_copy(update={"format": 1, "profile": ShardProfile()})
 
 
 def test_receipts_of_another_fingerprint_do_not_count(run):

@@ -11,10 +11,13 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
+from rubert_ood import storage
 from rubert_ood.errors import PartialRunError, VerificationError
 from rubert_ood.publishing.gate import check_gate
-from rubert_ood.runs.manifest import make_manifest
-from rubert_ood.runs.receipts import part_counts, put_quarantine
+from rubert_ood.runs.manifest import Manifest
+from rubert_ood.runs.part_counts import part_counts
+from rubert_ood.runs.profile import token_histogram
+from rubert_ood.runs.receipts import put_quarantine
 from rubert_ood.runs.verify import PartMismatchError, check_manifest, verify_run
 from rubert_ood.settings import GateSettings
 from tests.unit.messy_runs import REASONS
@@ -29,6 +32,11 @@ def _digest(ids) -> int:
 def test_a_good_run_passes(run):
     receipts = verify_run(run.plan).receipts
     assert list(receipts.values()) == run.receipts
+
+
+def _read(content: dict) -> Manifest:
+    """Read a manifest that is written so."""
+    return Manifest.model_validate_json(storage.to_json(content))
 
 
 def _change(run, number: int, column: str, row: int, value) -> None:
@@ -54,7 +62,10 @@ def _take(run, number: int, change) -> None:
 
 def _forge_receipt(run, number: int, **changes) -> None:
     """Make the receipt agree with the part as it lies there now, as a fault in the writer would."""
-    receipt = run.receipts[number] | part_counts(pq.read_table(run.part(number))) | changes
+    part = pq.read_table(run.part(number))
+    lengths = token_histogram(part["num_tokens"].to_numpy())
+    receipt = run.receipts[number].model_dump() | part_counts(part).model_dump() | changes
+    receipt["profile"]["token_histogram"] = lengths
     path = run.folder / "_run" / "receipts" / f"{run.plan.shards[number].shard_id}.json"
     path.write_text(json.dumps(receipt), "utf-8")
 
@@ -157,14 +168,14 @@ def test_receipts_and_a_manifest_of_an_earlier_version_pass(run):
     for shard in run.plan.shards:
         path = run.folder / "_run" / "receipts" / f"{shard.shard_id}.json"
         receipt = json.loads(path.read_text("utf-8"))
-        for name in ("token_histogram", "padded_tokens", "cities", "top_ood"):
-            del receipt[name]
+        del receipt["profile"]
         path.write_text(json.dumps(receipt), "utf-8")
-    manifest = make_manifest(
+    manifest = Manifest.of(
         run.plan, verify_run(run.plan).receipts, outcome="complete", started_at=STARTED
     )
     later = ("token_histogram", "padding_share", "cities", "top_ood")
-    check_manifest({name: value for name, value in manifest.items() if name not in later}, manifest)
+    content = {name: value for name, value in manifest if name not in later}
+    check_manifest(_read(content), manifest)
 
 
 def test_a_flipped_ood_flag_is_found(run):
@@ -219,7 +230,7 @@ def test_digests_that_wrap_round_still_agree(make_run):
     titles = pa.array([b"\xd0\xd8", b"x"], pa.binary())
     broken = pa.Array.from_buffers(pa.string(), 2, titles.buffers())
     run = make_run(pa.table({"ad_id": ids, "title": broken, "description": ["диван", "диван"]}))
-    assert (run.receipts[0]["rows_rejected"], run.receipts[0]["rows_scored"]) == (1, 1)
+    assert (run.receipts[0].rows_rejected, run.receipts[0].rows_scored) == (1, 1)
     verify_run(run.plan)
 
 
@@ -332,8 +343,8 @@ def test_verify_run_of_version_0_2_0_reads_its_rejected_rows(run):
 
 def test_readers_of_a_run_folder_see_scored_ads_alone(full_run):
     """By the widest globs that readers use: rejected rows are not among them."""
-    num_scored = sum(receipt["rows_scored"] for receipt in full_run.receipts)
-    assert sum(receipt["rows_rejected"] for receipt in full_run.receipts) > 0
+    num_scored = sum(receipt.rows_scored for receipt in full_run.receipts)
+    assert sum(receipt.rows_rejected for receipt in full_run.receipts) > 0
     for pattern in ("**/*.parquet", "**/*.par*", "**/*.[Pp]*q*"):
         found = duckdb.sql(
             f"SELECT count(*) FROM read_parquet('{full_run.folder}/{pattern}')"
@@ -349,20 +360,20 @@ def test_a_shard_that_was_set_aside_needs_no_part(run):
     put_quarantine(run.plan, shard, "b.parquet: damaged")
     verified = verify_run(run.plan)
     assert set(verified.receipts) == {s.shard_id for s in run.plan.shards} - {shard.shard_id}
-    assert verified.quarantined[shard.shard_id]["reason"] == "b.parquet: damaged"
-    manifest = make_manifest(
+    assert verified.quarantined[shard.shard_id].reason == "b.parquet: damaged"
+    manifest = Manifest.of(
         run.plan,
         verified.receipts,
         outcome="complete",
         started_at=STARTED,
-        quarantined_shards=verified.quarantined,
+        quarantined=verified.quarantined,
     )
-    counts = manifest["counts"]
-    assert counts["rows_quarantined"] == shard.num_rows == 10
-    assert counts["rows_in"] + counts["rows_quarantined"] == counts["rows_planned"] == 120
-    assert [record["uri"] for record in manifest["quarantined_shards"]] == [shard.uri]
-    gate = {check["check"]: check["value"] for check in check_gate(manifest, None, GateSettings())}
-    assert gate["max_error_rate"] == (counts["rows_rejected"] + 10) / 120
+    counts = manifest.counts
+    assert counts.rows_quarantined == shard.num_rows == 10
+    assert counts.rows_in + counts.rows_quarantined == counts.rows_planned == 120
+    assert [failed.uri for failed in manifest.quarantined_shards] == [shard.uri]
+    gate = {check.check: check.value for check in check_gate(manifest, None, GateSettings())}
+    assert gate["max_error_rate"] == (counts.rows_rejected + 10) / 120
 
 
 def test_a_receipt_annuls_the_quarantine_of_its_shard(run):
@@ -373,7 +384,7 @@ def test_a_receipt_annuls_the_quarantine_of_its_shard(run):
 def test_repeated_ids_are_counted_and_named_with_their_files(run, messy_rows):
     counts = Counter(row["ad_id"] for number, row in enumerate(messy_rows) if number not in REASONS)
     repeated = {ad_id: copies for ad_id, copies in counts.items() if copies > 1}
-    assert verify_run(run.plan).duplicates == {
+    assert verify_run(run.plan).duplicates.model_dump() == {
         "ids": len(repeated),
         "rows": sum(copies - 1 for copies in repeated.values()),
         "examples": [
@@ -386,7 +397,7 @@ def test_repeated_ids_are_counted_and_named_with_their_files(run, messy_rows):
 @pytest.mark.parametrize(
     "edit",
     [
-        lambda manifest: manifest["counts"].update(rows_ood=manifest["counts"]["rows_ood"] + 1),
+        lambda manifest: manifest["counts"].update(rows_ood=0),
         lambda manifest: manifest["classes"].popitem(),
         lambda manifest: manifest["shards"][4].update(rows_rejected=0),
         lambda manifest: manifest["shards"].pop(),
@@ -397,20 +408,20 @@ def test_repeated_ids_are_counted_and_named_with_their_files(run, messy_rows):
     ],
 )
 def test_an_edited_manifest_is_found(run, edit):
-    manifest = make_manifest(
+    manifest = Manifest.of(
         run.plan, verify_run(run.plan).receipts, outcome="complete", started_at=STARTED
     )
-    stored = json.loads(json.dumps(manifest))
-    check_manifest(stored, manifest)
-    edit(stored)
+    content = manifest.model_dump()
+    check_manifest(_read(content), manifest)
+    edit(content)
     with pytest.raises(
         VerificationError, match=r"manifest\.json: \w+ is not what the receipts add up to"
     ):
-        check_manifest(stored, manifest)
+        check_manifest(_read(content), manifest)
 
 
 def test_a_receipt_written_twice_at_two_times_is_no_edit(run):
-    manifest = make_manifest(
+    manifest = Manifest.of(
         run.plan, verify_run(run.plan).receipts, outcome="complete", started_at=STARTED
     )
     path = run.folder / "_run" / "receipts" / f"{run.plan.shards[2].shard_id}.json"
@@ -419,8 +430,8 @@ def test_a_receipt_written_twice_at_two_times_is_no_edit(run):
         json.dumps(receipt | {"seconds": 99.0, "finished_at": "2026-01-02T00:00:00.000+00:00"}),
         "utf-8",
     )
-    again = make_manifest(
+    again = Manifest.of(
         run.plan, verify_run(run.plan).receipts, outcome="complete", started_at=STARTED
     )
-    assert again["shards"] != manifest["shards"]
+    assert again.shards != manifest.shards
     check_manifest(manifest, again)

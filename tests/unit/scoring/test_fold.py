@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rubert_ood.ads.text import text_key
-from rubert_ood.classifier.classifier import load_tokenizer
+from rubert_ood.classifier.checkpoint import load_tokenizer
 from rubert_ood.classifier.windows import Windows, cut
 from rubert_ood.scoring import fold
 from rubert_ood.scoring.fold import HEAD_CHARACTERS, TextFolder

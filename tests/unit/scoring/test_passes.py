@@ -1,13 +1,11 @@
 """What becomes of shards from pass to pass; the passes themselves are made up here, tests/ray has
 real ones."""
 
-import json
-
 import pytest
 
 from rubert_ood import storage
 from rubert_ood.errors import PartialRunError
-from rubert_ood.runs.claim import Runner
+from rubert_ood.runs.claim import Claim
 from rubert_ood.runs.receipts import read_quarantine, receipt_uri
 from rubert_ood.scoring import passes as pipeline
 from rubert_ood.scoring.job import FAULT_CHANGED, FAULT_SHARD, FAULT_UNKNOWN
@@ -38,7 +36,7 @@ def play(run, monkeypatch):
 
         monkeypatch.setattr(pipeline, "_score_once", score_once)
         settings = ScoreSettings(input_uri="in", bundle_uri="b", output_uri="out", **options)
-        score_shards(run.plan, list(shards), settings, Runner(run.plan.run_uri))
+        score_shards(run.plan, list(shards), settings, Claim(run.plan.run_uri))
         return {
             numbers[name]: record
             for name, record in read_quarantine(run.plan.run_uri, run.plan.fingerprint).items()
@@ -58,8 +56,8 @@ def test_a_shard_that_is_lost_in_so_many_passes_is_set_aside(play):
     aside = play(lambda number, todo: ([n for n in todo if n != 2], {}, ""))
     assert play.passes == [[0, 1, 2, 3, 4]] + [[2]] * (MAX_LOSSES - 1)
     assert set(aside) == {2}
-    assert aside[2]["reason"].startswith(f"{play.shards[2].uri}: its process died each time")
-    assert (aside[2]["start"], aside[2]["stop"], aside[2]["rows_in"]) == (20, 30, 10)
+    assert aside[2].reason.startswith(f"{play.shards[2].uri}: its process died each time")
+    assert (aside[2].start, aside[2].stop, aside[2].rows_in) == (20, 30, 10)
 
 
 def test_an_exception_that_nobody_expected_is_tried_again_and_then_named(play):
@@ -71,7 +69,7 @@ def test_an_exception_that_nobody_expected_is_tried_again_and_then_named(play):
         )
     )
     assert len(play.passes) == MAX_LOSSES
-    assert aside[2]["reason"] == "KeyError: 'x'"
+    assert aside[2].reason == "KeyError: 'x'"
 
 
 def test_a_shard_that_cannot_be_read_is_set_aside_at_once(play):
@@ -80,14 +78,14 @@ def test_a_shard_that_cannot_be_read_is_set_aside_at_once(play):
         on_bad_file="quarantine",
     )
     assert play.passes == [[0, 1, 2, 3, 4]]
-    assert aside[0]["reason"] == "a.parquet: damaged"
+    assert aside[0].reason == "a.parquet: damaged"
 
 
 def test_a_shard_whose_file_changed_is_quarantined_at_once(play):
     changed = {0: (FAULT_CHANGED, "the input changed since the plan: a.parquet")}
     aside = play(lambda number, todo: (todo[1:], changed, ""), on_bad_file="quarantine")
     assert play.passes == [[0, 1, 2, 3, 4]]
-    assert aside[0]["reason"] == "the input changed since the plan: a.parquet"
+    assert aside[0].reason == "the input changed since the plan: a.parquet"
 
 
 def test_or_it_ends_the_run_after_the_others(play):
@@ -131,8 +129,8 @@ def test_a_pass_that_stalls_and_did_nothing_ends_the_run(play):
 
 def test_a_shard_whose_message_got_lost_but_whose_receipt_is_there_is_done(play, run):
     def lost_message(number, todo):
-        uri = receipt_uri(run.plan.run_uri, run.receipts[4]["shard_id"])
-        storage.put_bytes(uri, json.dumps(run.receipts[4]).encode())
+        uri = receipt_uri(run.plan.run_uri, run.receipts[4].shard_id)
+        storage.put_json(uri, run.receipts[4])
         return todo[:4], {}, ""
 
     assert play(lost_message) == {}

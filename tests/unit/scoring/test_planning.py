@@ -11,6 +11,7 @@ import pytest
 from rubert_ood.ads.sources import Ignored
 from rubert_ood.errors import InputError, SettingsError
 from rubert_ood.runs.plan import load_plan, save_plan, unpack_schema
+from rubert_ood.scoring import planning
 from rubert_ood.scoring.planning import check_apart, make_plan
 from rubert_ood.settings import ScoreSettings
 from rubert_ood.storage.listing import list_below
@@ -85,8 +86,8 @@ def test_make_plan_with_a_dangling_link_fails_or_quarantines_it_as_half_of_the_i
     with pytest.raises(InputError, match=rf"^{tmp_path}/in/b\.parquet: this link leads nowhere"):
         planned(bundle, tmp_path / "in")
     (bad,) = planned(bundle, tmp_path / "in", on_bad_file="quarantine").quarantined
-    assert (bad["uri"], bad["size"]) == (f"{tmp_path}/in/b.parquet", path.stat().st_size)
-    assert "leads nowhere" in bad["reason"]
+    assert (bad.uri, bad.size) == (f"{tmp_path}/in/b.parquet", path.stat().st_size)
+    assert "leads nowhere" in bad.reason
 
 
 def test_make_plan_keeps_one_type_of_a_carried_column(bundle, tmp_path):
@@ -165,3 +166,14 @@ def test_check_apart_sees_through_links_and_knows_buckets(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "in")
     with pytest.raises(SettingsError, match="lies in the input"):
         check_apart(f"{tmp_path}/in", f"{tmp_path}/link/out")
+
+
+def test_the_run_of_another_code_is_another_run(bundle, tmp_path, monkeypatch):
+    ads(tmp_path / "in" / "a.parquet")
+    first = planned(bundle, tmp_path / "in")
+    assert planned(bundle, tmp_path / "in").fingerprint == first.fingerprint
+    monkeypatch.setattr(planning, "code_digest", lambda: "0" * 64)
+    other = planned(bundle, tmp_path / "in")
+    changed = {name for name, value in first.identity.items() if other.identity[name] != value}
+    assert changed == {"code version"}
+    assert other.run_id != first.run_id

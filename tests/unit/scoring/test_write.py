@@ -12,8 +12,8 @@ import pytest
 from rubert_ood import storage
 from rubert_ood.publishing.pointer import read_pointer
 from rubert_ood.publishing.publish import publish_run
-from rubert_ood.runs.claim import Runner
-from rubert_ood.runs.manifest import make_manifest
+from rubert_ood.runs.claim import Claim
+from rubert_ood.runs.manifest import Manifest
 from rubert_ood.runs.receipts import read_receipts
 from rubert_ood.runs.verify import PartMismatchError, verify_run
 from rubert_ood.scoring.encode import encode
@@ -80,7 +80,7 @@ def _publish(run) -> None:
     verified = verify_run(run.plan)
     started_at = "2026-11-25T02:00:00+00:00"
     publish_run(
-        make_manifest(run.plan, verified.receipts, outcome="complete", started_at=started_at),
+        Manifest.of(run.plan, verified.receipts, outcome="complete", started_at=started_at),
         WIDE_OPEN,
     )
 
@@ -116,14 +116,14 @@ def test_write_of_a_worker_that_sleeps_before_a_put_changes_nothing_published(
     early, late = scored
     if prepare:
         prepare(empty_run, early)
-    older = Runner(empty_run.plan.run_uri)
+    older = Claim(empty_run.plan.run_uri)
     swap, published = storage.swap_bytes, {}
 
     def sleepy(uri, data, version):
         inner = uri[len(empty_run.plan.run_uri) + 1 :]
         if not published and inner.startswith(sleeps_before):
             published["not yet"] = b""
-            newer = Runner(empty_run.plan.run_uri)
+            newer = Claim(empty_run.plan.run_uri)
             assert not write(early, _job(empty_run, newer.token))["failure"]
             _publish(empty_run)
             newer.release()
@@ -150,7 +150,7 @@ def test_write_of_a_shard_whose_part_has_no_receipt_keeps_the_part_and_describes
     assert empty_run.part(0).read_bytes() == before
     (receipt,) = verify_run(empty_run.plan).receipts.values()
     distances = pq.read_table(empty_run.part(0))["ood_distance"].drop_null().to_pylist()
-    assert max(ad["ood_distance"] for ad in receipt["top_ood"]) == max(distances)
+    assert max(ad.ood_distance for ad in receipt.profile.top_ood) == max(distances)
 
 
 def _cut(path: Path) -> None:
@@ -231,11 +231,11 @@ def test_write_of_two_starts_gives_receipts_of_the_parts_that_are_there(
 ):
     """The older start's part comes first, its receipt last; the newer one writes in between."""
     early, late = scored
-    older, swap, newer = Runner(empty_run.plan.run_uri), storage.swap_bytes, []
+    older, swap, newer = Claim(empty_run.plan.run_uri), storage.swap_bytes, []
 
     def interleaved(uri, data, version):
         if "/receipts/" in uri and not newer:
-            newer.append(Runner(empty_run.plan.run_uri))
+            newer.append(Claim(empty_run.plan.run_uri))
             assert not write(late, _job(empty_run, newer[0].token))["failure"]
         return swap(uri, data, version)
 

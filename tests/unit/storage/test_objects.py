@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow.fs
 import pytest
+from pydantic import BaseModel
 
 from rubert_ood import storage
 from rubert_ood.errors import OutputError, RubertOodError
@@ -401,3 +402,15 @@ def test_a_lock_that_cannot_be_taken_is_denied_in_one_line(
 
     monkeypatch.setattr(os, "open", deny)
     assert "access denied" in message(storage.swap_bytes, f"{tmp_path}/a", b"", "version")
+
+
+def test_put_json_writes_records_and_plain_content_as_utf8(tmp_path):
+    class Named(BaseModel):
+        name: str
+
+    uri = str(tmp_path / "a.json")
+    storage.put_json(uri, {"one": Named(name="Шины"), "many": [2**64 - 1, 0.1, None]})
+    assert "Шины" in (tmp_path / "a.json").read_text("utf-8")
+    assert storage.read_json(uri) == {"one": {"name": "Шины"}, "many": [2**64 - 1, 0.1, None]}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        storage.put_json(uri, {"x": float("nan")})

@@ -4,7 +4,7 @@ import os
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from rubert_ood.classifier.classifier import max_positions
+from rubert_ood.classifier.checkpoint import max_positions
 from rubert_ood.synthetic.small_bert import build_small_bert
 
 TEXTS = [

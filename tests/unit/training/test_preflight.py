@@ -22,7 +22,7 @@ from transformers import (
 
 from rubert_ood.ads.dataset import Dataset, LabelledAds
 from rubert_ood.ads.text import TextCleaner
-from rubert_ood.classifier.classifier import load_network, load_tokenizer
+from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
 from rubert_ood.errors import BundleError, SchemaError, SettingsError
 from rubert_ood.settings import OptimiserSettings, TrainSettings, WorkerSettings
 from rubert_ood.training import preflight

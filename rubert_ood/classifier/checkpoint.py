@@ -1,0 +1,183 @@
+"""Load a checkpoint, or refuse it in one line: config, tokenizer and weights, never code."""
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from rubert_ood import storage
+from rubert_ood.classifier.positions import max_positions_of
+from rubert_ood.errors import BundleError, RubertOodError
+from rubert_ood.storage import folders
+from rubert_ood.storage.listing import list_below
+
+log = logging.getLogger(__name__)
+
+TRAINING_STATE = (".pt", "state.json")
+"""Files of a training checkpoint that only training reads."""
+PLAIN_ATTENTION = (None, "eager", "sdpa")
+"""Ways to compute attention that are part of torch; others may be fetched from a hub, and run."""
+_LOADING = Lock()
+"""transformers builds a network on the meta device, which another thread would share meanwhile."""
+
+transformers_logging.set_verbosity_error()
+transformers_logging.disable_progress_bar()
+
+
+def local_checkpoint(uri: str) -> str:
+    """Return what transformers can load; an s3:// checkpoint is copied to this node once."""
+    if not storage.is_s3(uri):
+        return uri
+    listing = list_below(uri)
+    files = []
+    for file in listing.files:
+        name = listing.inner(file.uri)
+        if (
+            "/" not in name
+            and not name.startswith(("_", "."))
+            and not name.endswith(TRAINING_STATE)
+        ):
+            files.append(file)
+    if not files:
+        raise BundleError(f"{uri}: no checkpoint here")
+    state = hashlib.sha256(
+        "".join(f"{f.uri}{f.size}{f.version}" for f in files).encode()
+    ).hexdigest()[:16]
+    return folders.fetch_folder(
+        uri, "checkpoints", state, [file.uri.rpartition("/")[2] for file in files]
+    )
+
+
+def load_tokenizer(uri: str) -> Any:
+    """Load a tokenizer, which must put CLS first, pad, and be able to cut into windows."""
+    tokenizer = _load(AutoTokenizer, uri)
+    if not tokenizer.is_fast:
+        raise BundleError(
+            f"{uri}: its tokenizer is written in Python and cannot cut texts into windows; use"
+            " another"
+        )
+    with _reading(uri):
+        first = tokenizer("а")["input_ids"][:1]
+    if tokenizer.cls_token_id is None or first != [tokenizer.cls_token_id]:
+        raise BundleError(
+            f"{uri}: its tokenizer puts no CLS token first; use a BERT-type checkpoint"
+        )
+    if tokenizer.pad_token_id is None:
+        raise BundleError(
+            f"{uri}: its tokenizer has no pad token; name one (pad_token) in tokenizer_config.json"
+        )
+    return tokenizer
+
+
+def load_network(uri: str, labels: list[str] | None = None) -> Any:
+    """Load a classifier, every weight from the checkpoint; `labels`: a new head on its encoder.
+
+    Raises BundleError when the checkpoint lacks a weight of the encoder, has one that the encoder
+    does not know, or holds a number that is not finite: no layer is ever left at random.
+    """
+    config = load_config(uri)
+    if labels is not None:
+        config.id2label = dict(enumerate(labels))
+        config.label2id = {label: number for number, label in enumerate(labels)}
+    network, found = _load(
+        AutoModelForSequenceClassification,
+        uri,
+        config=config,
+        dtype=torch.float32,
+        ignore_mismatched_sizes=True,  # they are looked at below
+        output_loading_info=True,
+    )
+    new = set(found["missing_keys"]) | {key for key, *_ in found["mismatched_keys"]}
+    unknown = set(found["unexpected_keys"])
+    if labels is not None:
+        fresh = sorted(key for key in new if not _in_encoder(key, network))
+        log.info("train     new weights, not from %s: %s", uri, ", ".join(fresh) or "none")
+        new = {key for key in new if _in_encoder(key, network)}
+        unknown = {key for key in unknown if _in_encoder(key, network)}
+    for keys, what in (
+        (new, "lacks, or has in another shape,"),
+        (unknown, "has beside what config.json describes"),
+    ):
+        if keys:
+            raise BundleError(
+                f"{uri}: the checkpoint {what} {len(keys)} weight(s), {min(keys)} for one; use a"
+                " whole one"
+            )
+    for key, weight in network.named_parameters():
+        if not torch.isfinite(weight).all():
+            raise BundleError(
+                f"{uri}: weight {key} holds numbers that are not finite; use another checkpoint"
+            )
+    return network
+
+
+def _in_encoder(key: str, network: Any) -> bool:
+    """Say whether a weight is of the encoder proper, which nothing can stand for."""
+    part = key.removeprefix(f"{network.base_model_prefix}.").partition(".")[0]
+    return part != "pooler" and part in dict(network.base_model.named_children())
+
+
+def load_config(uri: str) -> Any:
+    """Load config.json; BundleError when it asks for code or for weights of another kind."""
+    if os.path.exists(os.path.join(local_checkpoint(uri), "adapter_config.json")):
+        raise BundleError(
+            f"{uri}: the checkpoint holds an adapter, not a whole model; merge it into its model"
+            " first"
+        )
+    config = _load(AutoConfig, uri)
+    attention = getattr(config, "_attn_implementation", None)
+    if attention not in PLAIN_ATTENTION:
+        raise BundleError(
+            f"{uri}: config.json asks for the attention {attention!r:.100}; remove it"
+            " (attn_implementation)"
+        )
+    if getattr(config, "quantization_config", None):
+        raise BundleError(
+            f"{uri}: its weights are quantised; use the plain checkpoint, int8 is a setting"
+            " (precision)"
+        )
+    return config
+
+
+def max_positions(uri: str) -> int:
+    """Return the longest input of a checkpoint, in tokens."""
+    return max_positions_of(load_config(uri).to_dict())
+
+
+def check_ids(uri: str, tokenizer: Any, network: Any) -> None:
+    """Raise BundleError unless every id of the tokenizer has an embedding."""
+    largest, rows = (
+        max(tokenizer.get_vocab().values()),
+        network.get_input_embeddings().num_embeddings,
+    )
+    if largest >= rows:
+        raise BundleError(
+            f"{uri}: the ids of its tokenizer reach {largest}, its network has embeddings for"
+            f" 0..{rows - 1}; use the tokenizer that belongs to it"
+        )
+
+
+@contextmanager
+def _reading(uri: str) -> Iterator[None]:
+    """Turn whatever a damaged or hostile checkpoint does to the library into one line."""
+    try:
+        yield
+    except RubertOodError:
+        raise
+    except Exception as error:  # it cannot be foretold
+        reason = " ".join(str(error).split())[:300]
+        raise BundleError(
+            f"{uri}: no checkpoint that loads (hub name, folder or s3:// URI): {reason}"
+        ) from error
+
+
+def _load(loader: Any, uri: str, **options: Any) -> Any:
+    with _LOADING, _reading(uri):
+        return loader.from_pretrained(local_checkpoint(uri), trust_remote_code=False, **options)

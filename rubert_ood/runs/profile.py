@@ -1,0 +1,184 @@
+"""What the report says of a shard beside its counts: unseen cities, farthest texts, lengths,
+padding."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from rubert_ood.ads.text import TextCleaner, normalised
+from rubert_ood.runs.plan import Shard
+from rubert_ood.runs.record import Count, Record
+
+MAX_NAMES = 20
+"""Unseen names that a receipt, and the manifest, keep."""
+NAME_CHARACTERS = 100
+ADS_PER_SHARD = 10
+ADS_PER_RUN = 20
+EXCERPT_CHARACTERS = 200
+"""Of the cleaned text, which has lost phone numbers and city names."""
+TOKEN_EDGES = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+"""Lower ends of the bins of text length, two to an octave; 0 tokens: the ad has no text."""
+COPIED = ("ad_id", "text_key", "confidence", "is_ood", "ood_distance", "ood_z", "ood_p")
+
+
+class Cities(Record):
+    """Ads with a city, and those of cities that training has not seen."""
+
+    rows: Count
+    rows_unseen: Count
+    unseen: dict[str, Count]
+    """The most frequent unseen names, as the cleaner spells them."""
+
+
+class FarAd(Record):
+    """An ad that lies far from every class."""
+
+    ad_id: str
+    text_key: str
+    label: str
+    """The most probable class, whatever the ad is labelled."""
+    confidence: float
+    is_ood: bool
+    ood_distance: float
+    ood_z: float
+    ood_p: float
+    text: str | None
+    """The beginning of the cleaned text; None without `report_texts`."""
+    uri: str
+
+
+class ShardProfile(Record):
+    """What a report wants to know of a shard, or of several; earlier versions counted less."""
+
+    cities: Cities | None = None
+    """None where the input has no such column, or the bundle knows no city."""
+    top_ood: list[FarAd] = Field([])
+    padded_tokens: Count = 0
+    """What the network computed beside the tokens."""
+    token_histogram: list[Count] = Field([], max_length=len(TOKEN_EDGES))
+    """Ads by length, in the bins of TOKEN_EDGES; empty where they were not counted."""
+
+
+class CityCounter:
+    """Counts the ads of one shard by their city."""
+
+    def __init__(self, cleaner: TextCleaner) -> None:
+        """Take the cities that the cleaner knows for those seen in training."""
+        self._seen = set(cleaner.cities)
+        self._rows = 0
+        self._unseen = Counter[str]()
+
+    def add(self, city: str | bytes | None) -> None:
+        """Count one ad; a name that is missing, blank or not UTF-8 (bytes) does not count."""
+        name = normalised(city) if isinstance(city, str) else ""
+        if not name:
+            return
+        self._rows += 1
+        if name not in self._seen:
+            self._unseen[name[:NAME_CHARACTERS]] += 1
+
+    def counts(self) -> Cities:
+        """Return what was counted so far."""
+        return Cities(
+            rows=self._rows,
+            rows_unseen=self._unseen.total(),
+            unseen=_most_frequent(self._unseen),
+        )
+
+
+def token_histogram(num_tokens_N: np.ndarray) -> list[int]:
+    """Count ads by length: TOKEN_EDGES[i] <= tokens < TOKEN_EDGES[i + 1], the last bin has no
+    end."""
+    bins_N = np.searchsorted(TOKEN_EDGES, num_tokens_N, side="right") - 1
+    return np.bincount(bins_N, minlength=len(TOKEN_EDGES)).tolist()
+
+
+def top_ood(shard: Shard, part: pa.Table, texts: pa.Table) -> list[FarAd]:
+    """Describe the farthest ads of a part: flagged ones first, of equal texts the first ad.
+
+    `texts` has text_key, and excerpt unless texts may not be kept.
+    """
+    part = part.filter(pc.is_valid(part["ood_distance"]))  # an ad without text has none
+    _, first_N = np.unique(part["text_key"].to_numpy(), return_index=True)
+    order_N = _farthest_first(part.select(["text_key", "is_ood", "ood_distance"]).take(first_N))
+    rows = part.select([*COPIED, "topk_labels"]).take(first_N[order_N[:ADS_PER_SHARD]])
+    excerpts = _excerpts(rows["text_key"], texts)
+    return [
+        FarAd(
+            **{name: row[name] for name in COPIED},
+            label=row["topk_labels"][0],
+            text=text,
+            uri=shard.uri,
+        )
+        for row, text in zip(rows.to_pylist(), excerpts, strict=True)
+    ]
+
+
+def merge_profiles(profiles: Sequence[ShardProfile]) -> ShardProfile:
+    """Add the profiles of shards up, in the order of the plan.
+
+    City names that are rare in every shard may be missing. Lengths are counted only if every shard
+    has them.
+    """
+    histograms = [profile.token_histogram for profile in profiles]
+    counted = bool(histograms) and all(histograms)
+    return ShardProfile(
+        cities=_add_cities(profile.cities for profile in profiles),
+        top_ood=_merge_top(profile.top_ood for profile in profiles),
+        padded_tokens=sum(profile.padded_tokens for profile in profiles),
+        token_histogram=np.sum(histograms, axis=0).tolist() if counted else [],
+    )
+
+
+def _farthest_first(texts: pa.Table) -> np.ndarray:
+    keys = (
+        texts["text_key"].to_numpy(),
+        -texts["ood_distance"].to_numpy(),
+        ~texts["is_ood"].to_numpy(),
+    )
+    return np.lexsort(keys)
+
+
+def _excerpts(keys: pa.ChunkedArray, texts: pa.Table) -> list[str | None]:
+    if "excerpt" not in texts.schema.names:
+        return [None] * len(keys)
+    rows = pc.index_in(keys, value_set=texts["text_key"].combine_chunks())
+    return texts["excerpt"].take(rows).to_pylist()
+
+
+def _add_cities(found: Iterable[Cities | None]) -> Cities | None:
+    known = [cities for cities in found if cities is not None]
+    if not known:
+        return None
+    unseen = Counter[str]()
+    for cities in known:
+        unseen.update(cities.unseen)
+    return Cities(
+        rows=sum(cities.rows for cities in known),
+        rows_unseen=sum(cities.rows_unseen for cities in known),
+        unseen=_most_frequent(unseen),
+    )
+
+
+def _merge_top(found: Iterable[list[FarAd]]) -> list[FarAd]:
+    """Return the farthest ads of all; a text that returns counts once."""
+    texts: dict[str, FarAd] = {}
+    for ads in found:
+        for ad in ads:
+            texts.setdefault(ad.text_key, ad)
+    order = sorted(texts.values(), key=lambda ad: (not ad.is_ood, -ad.ood_distance, ad.text_key))
+    return order[:ADS_PER_RUN]
+
+
+def _most_frequent(counts: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=_most_first)[:MAX_NAMES])
+
+
+def _most_first(item: tuple[str, int]) -> tuple[Any, ...]:
+    name, count = item
+    return -count, name

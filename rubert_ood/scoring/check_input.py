@@ -1,0 +1,29 @@
+"""The first step of a run: load the bundle, check the input, and say what would be scored."""
+
+from rubert_ood.bundle import Bundle, load_bundle
+from rubert_ood.progress import StepLog
+from rubert_ood.runs.plan import Plan
+from rubert_ood.scoring.planning import make_plan
+from rubert_ood.settings import ScoreSettings
+
+log = StepLog("plan")
+
+
+def check_input(settings: ScoreSettings) -> tuple[Plan, Bundle]:
+    """Load the bundle, make the plan, and say what is in it."""
+    bundle = load_bundle(settings.bundle_uri)
+    plan = make_plan(settings, bundle)
+    log.info(
+        f"{plan.num_rows:,} ads in {len(plan.shards):,} shards, {len(plan.quarantined):,} file(s)"
+        f" quarantined, bundle {plan.bundle.version}"
+    )
+    for file in plan.quarantined:
+        log.warning("quarantined: %s", file.reason)
+    for uri in plan.empty_files:
+        log.warning("%s: has no rows", uri)
+    run_log = StepLog("run")
+    run_log.info("%s", plan.run_uri)
+    if "run_date" not in settings.model_fields_set:
+        day, zone = settings.run_date, settings.run_timezone
+        run_log.info("run_date is %s, today in %s (run_timezone)", day, zone)
+    return plan, bundle

@@ -1,0 +1,27 @@
+"""Apply the gate to a run that is there, and swap the pointer."""
+
+from rubert_ood.errors import PublicationRefusedError
+from rubert_ood.progress import StepLog
+from rubert_ood.publishing.pointer import look
+from rubert_ood.publishing.publish import publish_run
+from rubert_ood.runs.manifest import Manifest
+from rubert_ood.runs.plan import load_plan
+from rubert_ood.runs.verify import complete_manifest, verify_run
+from rubert_ood.settings import PublishSettings
+
+log = StepLog("published")
+
+
+def publish(settings: PublishSettings) -> Manifest:
+    """Verify a run, and publish what is counted from its receipts again."""
+    plan = load_plan(settings.run_uri)
+    counted = complete_manifest(plan, verify_run(plan))
+    manifest = publish_run(counted, settings.gate, force=settings.force)
+    catalogue = look(plan.output_uri)
+    if catalogue.pointer and not catalogue.names(plan.run_uri):
+        raise PublicationRefusedError(
+            f"{plan.run_uri}: was published before {catalogue.pointer.path}, which readers see"
+            " now; `publish --force REASON` goes back to it"
+        )
+    log.info("%s", plan.run_uri)
+    return manifest

@@ -1,0 +1,20 @@
+"""Check the parts of a run against its receipts, and its manifest against both."""
+
+from rubert_ood.progress import StepLog
+from rubert_ood.runs.manifest import find_manifest
+from rubert_ood.runs.plan import load_plan
+from rubert_ood.runs.verify import check_manifest, complete_manifest, verify_run
+from rubert_ood.settings import VerifySettings
+
+log = StepLog("verified")
+
+
+def verify(settings: VerifySettings) -> None:
+    """Verify a run; VerificationError names the first thing that is not as it was written."""
+    plan = load_plan(settings.run_uri)
+    verified = verify_run(plan)
+    noted = find_manifest(plan.run_uri)
+    if noted and noted.is_whole:
+        check_manifest(noted, complete_manifest(plan, verified))
+    rows = sum(receipt.rows_scored for receipt in verified.receipts.values())
+    log.info(f"{len(verified.receipts):,} parts, {rows:,} ads: all as the receipts say")
