@@ -202,7 +202,7 @@ class Chaos:
 
 
 @pytest.mark.parametrize("trial", [make_trial(number) for number in range(NUM_TRIALS)], ids=str)
-def test_nothing_is_lost_or_double_whatever_dies(
+def test_run_loses_and_doubles_nothing_whatever_dies(
     trial: Trial,
     machines: Machines,
     new_run: NewRun,

@@ -77,7 +77,7 @@ def flags(help_text: str) -> list[str]:
     return sorted(found)
 
 
-def test_the_surface_is_the_recorded_one(run) -> None:
+def test_cli_surface_is_the_recorded_one(run) -> None:
     """Scripts and job files depend on every name and default; RUBERT_OOD_UPDATE=1 records an
     intended change."""
     lines = []
@@ -113,7 +113,7 @@ def test_help_lists_every_verb(run) -> None:
         assert verb.summary in output
 
 
-def test_version(run) -> None:
+def test_version_is_printed(run) -> None:
     assert run("--version")[:2] == (0, f"rubert_ood {__version__}\n")
 
 
@@ -139,7 +139,7 @@ def argparse_lines(lines: list[str], usage: str, error: str) -> None:
     assert lines[1].startswith(error)
 
 
-def test_an_unknown_verb(run) -> None:
+def test_unknown_verb_is_refused_with_the_verbs(run) -> None:
     code, _, lines = run("classify")
     assert code == 2
     argparse_lines(
@@ -149,7 +149,7 @@ def test_an_unknown_verb(run) -> None:
     )
 
 
-def test_no_verb(run) -> None:
+def test_command_without_a_verb_is_refused(run) -> None:
     code, _, lines = run()
     assert code == 2
     argparse_lines(
@@ -158,7 +158,7 @@ def test_no_verb(run) -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_an_unknown_flag(run, verb: str) -> None:
+def test_unknown_flag_is_refused_and_named(run, verb: str) -> None:
     code, _, lines = run(verb, "--nope", "1")
     assert code == 2
     argparse_lines(
@@ -166,7 +166,7 @@ def test_an_unknown_flag(run, verb: str) -> None:
     )
 
 
-def test_a_shortened_flag_is_unknown(run) -> None:
+def test_shortened_flag_is_unknown(run) -> None:
     code, _, lines = run("train", "--input", "x")
     assert code == 2
     argparse_lines(
@@ -255,7 +255,7 @@ def test_success_is_0_and_the_workflow_gets_the_settings(run, workflow) -> None:
     assert [settings.run_uri for settings in given] == ["x"]
 
 
-def test_an_interrupt_is_130(run, workflow) -> None:
+def test_interrupted_verb_exits_130(run, workflow) -> None:
     def interrupt(_settings: VerifySettings) -> None:
         raise KeyboardInterrupt
 

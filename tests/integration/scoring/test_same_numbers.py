@@ -54,7 +54,7 @@ def alone(small_checkpoint, ad_texts, fitted, one_by_one) -> dict[str, np.ndarra
 )
 @example(list(range(500)), 1000, 100, 2, True)
 @example(list(range(500)), 1000, 100, 2, False)
-def test_numbers_do_not_depend_on_company(
+def test_scores_of_an_ad_do_not_depend_on_its_batch(
     alone, ads, bundle, tmp_path_factory, numbers, token_budget, shard_rows, num_threads, packs
 ):
     folder = tmp_path_factory.mktemp("case")

@@ -19,7 +19,7 @@ from tests.conftest import read_parts, write_parquet
 pytestmark = pytest.mark.usefixtures("without_ray")
 
 
-def test_too_much_churn_is_refused_and_the_rest_goes_on(ads, bundle, tmp_path, monkeypatch):
+def test_backfill_refuses_a_day_of_too_much_churn_and_goes_on(ads, bundle, tmp_path, monkeypatch):
     """The new bundle trusts nothing, so every ad becomes Other; the day before has no input."""
     monkeypatch.setattr(workflow, "ray_session", nullcontext)
     doubtful = replace(

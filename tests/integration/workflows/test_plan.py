@@ -33,7 +33,7 @@ def settings(ads, bundle, tmp_path) -> PlanSettings:
     )
 
 
-def test_an_estimate_is_printed_and_nothing_is_written(settings, caplog, tmp_path, monkeypatch):
+def test_plan_prints_an_estimate_and_writes_nothing(settings, caplog, tmp_path, monkeypatch):
     caplog.set_level(logging.INFO)
     rates = {"num_ads": 500, "ads_per_s": 0.05, "tokens_per_ad": 30.0}
     monkeypatch.setattr(estimate_module, "calibrate", lambda *_, **__: Estimate(**rates))
@@ -50,11 +50,11 @@ def test_an_estimate_is_printed_and_nothing_is_written(settings, caplog, tmp_pat
 @pytest.mark.parametrize(
     ("hours", "text"), [(0.01, "36 s"), (0.5, "30 min"), (1.99, "119 min"), (1234.5, "1,234.5 h")]
 )
-def test_durations_are_readable(hours, text):
+def test_plan_durations_are_readable(hours, text):
     assert _duration(hours) == text
 
 
-def test_without_calibration_no_model_is_loaded(settings, caplog, monkeypatch):
+def test_plan_without_timing_loads_no_model(settings, caplog, monkeypatch):
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(estimate_module, "calibrate", lambda *_, **__: pytest.fail("calibrated"))
     plan(settings.model_copy(update={"calibration_s": 0}))
@@ -62,7 +62,7 @@ def test_without_calibration_no_model_is_loaded(settings, caplog, monkeypatch):
     assert "estimate" not in caplog.text
 
 
-def test_a_long_calibration_scores_every_ad_once(settings, bundle, ads):
+def test_estimate_with_time_enough_scores_every_ad_once(settings, bundle, ads):
     run_plan = make_plan(settings, bundle)
     estimate = calibrate(run_plan, bundle, for_s=1e9)
     pairs = zip(ads["title"].to_pylist(), ads["description"].to_pylist(), strict=True)
@@ -82,18 +82,18 @@ def test_a_long_calibration_scores_every_ad_once(settings, bundle, ads):
     assert estimate.ads_per_s > 1
 
 
-def test_a_short_calibration_stops_after_a_piece(settings, bundle):
+def test_estimate_with_little_time_stops_after_a_piece(settings, bundle):
     assert calibrate(make_plan(settings, bundle), bundle, for_s=1e-9).num_ads == 100
 
 
-def test_what_cannot_be_read_is_named_and_left_out(settings, bundle, tmp_path, caplog):
+def test_plan_names_what_cannot_be_read_and_leaves_it_out(settings, bundle, tmp_path, caplog):
     damage_first_page(tmp_path / "in" / "b.parquet")
     run_plan = make_plan(settings, bundle)
     assert calibrate(run_plan, bundle, for_s=1e9).num_ads == 200
     assert re.search(r"estimate .*/b\.parquet: not readable as Parquet", caplog.text)
 
 
-def test_without_a_row_that_can_be_read_there_is_no_estimate(settings, caplog, monkeypatch):
+def test_plan_without_a_row_that_can_be_read_has_no_estimate(settings, caplog, monkeypatch):
     monkeypatch.setattr(estimate_module, "calibrate", lambda *_, **__: None)
     plan(settings)
     assert "estimate  none: no row could be read" in caplog.text

@@ -218,7 +218,7 @@ def test_a_carried_column_of_that_name_is_refused_only_where_there_are_sub_heads
         make_plan(ScoreSettings(bundle_uri=derived.uri, **values), derived)
 
 
-def test_bad_input_is_one_clear_line(bundle, table, gather, tmp_path):
+def test_subheads_of_bad_input_is_one_line(bundle, table, gather, tmp_path):
     with pytest.raises(BundleError, match="this bundle exists"):
         workflow.subheads(_settings(bundle, table, tmp_path, output_uri=None, version="v1"))
     with pytest.raises(SchemaError, match=r"no column 'fine' \(setting columns.subcategory\)"):

@@ -78,7 +78,7 @@ def _precision_and_coverage(bundle, table: pa.Table) -> tuple[float, float]:
     return float(np.mean([ours == theirs for ours, theirs in kept])), len(kept) / len(labels)
 
 
-def test_the_new_bundle_keeps_its_promise_and_the_old_one_its_bytes(
+def test_tune_writes_a_bundle_that_keeps_its_promise_and_the_old_one_its_bytes(
     bundle, labelled, tmp_path, request
 ):
     version = request.node.name
@@ -118,7 +118,7 @@ def test_the_new_bundle_keeps_its_promise_and_the_old_one_its_bytes(
         workflow.tune(_settings(bundle, tmp_path, version=version))
 
 
-def test_foreign_texts_and_the_other_rule(bundle, labelled, tmp_path, request):
+def test_tune_with_ood_texts_and_the_conformal_rule(bundle, labelled, tmp_path, request):
     write_parquet(
         tmp_path / "ood.parquet",
         pa.table({"text": [f"zzz {n} qqq" for n in range(40)], "kind": ["код", "шум"] * 20}),
@@ -142,14 +142,14 @@ def test_foreign_texts_and_the_other_rule(bundle, labelled, tmp_path, request):
     )
 
 
-def test_a_target_out_of_reach_writes_nothing(bundle, labelled, tmp_path, request):
+def test_tune_to_a_target_out_of_reach_writes_nothing(bundle, labelled, tmp_path, request):
     before = sorted(Path(bundle.uri).parent.iterdir())
     with pytest.raises(PublicationRefusedError, match="lower it, give more ads"):
         workflow.tune(_settings(bundle, tmp_path, version=request.node.name, min_precision=0.98))
     assert sorted(Path(bundle.uri).parent.iterdir()) == before
 
 
-def test_too_few_ads_are_named(bundle, labelled, tmp_path, request):
+def test_tune_on_too_few_ads_names_them(bundle, labelled, tmp_path, request):
     write_parquet(tmp_path / "ads.parquet", labelled.slice(0, 99))
     with pytest.raises(InputError, match=r"ads\.parquet: 99 ads with text are too few"):
         workflow.tune(_settings(bundle, tmp_path, version=request.node.name))

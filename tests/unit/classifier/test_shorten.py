@@ -67,7 +67,7 @@ def ids_of(tokenizer, text: str) -> list[int]:
     second=st.sampled_from([1, 16]),
     slice_characters=st.sampled_from([7, 400]),
 )
-def test_first_tokens_of_a_hostile_text_are_those_of_the_whole_text(
+def test_shorten_keeps_the_first_tokens_of_a_hostile_text(
     tokenizers_by_kind, kind, text, limit, first, second, slice_characters
 ):
     tokenizer = tokenizers_by_kind[kind]
@@ -91,7 +91,7 @@ def test_first_tokens_of_a_hostile_text_are_those_of_the_whole_text(
     ],
     ids=["zero-width", "control", "one word", "a word with a gap"],
 )
-def test_a_million_characters_before_the_text_do_not_hide_it(tokenizers_by_kind, before):
+def test_shorten_finds_a_text_behind_a_million_characters(tokenizers_by_kind, before):
     tokenizer = tokenizers_by_kind["wordpiece"]
     (got,), has_more = first_tokens(tokenizer, [f"{before} диван угловой"], 196)
     word = [tokenizer.unk_token_id] if "ж" in before else []
@@ -99,7 +99,7 @@ def test_a_million_characters_before_the_text_do_not_hide_it(tokenizers_by_kind,
     assert not has_more[0]
 
 
-def test_a_word_without_end_of_another_tokenizer_is_read_so_far_and_counts_as_cut(
+def test_shorten_reads_a_word_without_end_so_far_and_counts_it_as_cut(
     tokenizers_by_kind, monkeypatch
 ):
     monkeypatch.setattr(shorten, "MOST_CHARACTERS", 5_000)

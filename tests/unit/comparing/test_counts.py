@@ -92,7 +92,7 @@ def _by_hand(ads: list[dict]) -> dict:
 
 
 @given(rows, st.integers(1, 4))
-def test_as_counted_by_hand(ads, num_partitions):
+def test_diff_counts_are_those_counted_by_hand(ads, num_partitions):
     found, expected = _diff(ads, num_partitions), _by_hand(ads)
     both = expected["ads"]["both"]
     assert found["ads"] == expected["ads"]
@@ -140,7 +140,7 @@ def test_as_counted_by_hand(ads, num_partitions):
         assert [example["ad_id"] for example in row["examples"]] == best
 
 
-def test_the_furthest_of_many_are_named_with_what_they_were_and_became():
+def test_diff_counts_name_the_furthest_with_what_they_were_and_became():
     ads = []
     for number in range(100):
         shared = {"ad_id": f"{number:03d}", "confidence": 0.5, "text_key": "k"}

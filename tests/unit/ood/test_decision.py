@@ -33,7 +33,7 @@ def _decide(logits, d2, *, temperature=1.0, thresholds=None, **settings):
     )
 
 
-def test_agrees_with_the_rule_written_out_ad_by_ad():
+def test_decide_agrees_with_the_rule_written_out_ad_by_ad():
     rng = np.random.default_rng(0)
     logits, d2 = rng.normal(size=(500, 4)) * 2, rng.uniform(0, 40, 500)
     calibration = np.sort(rng.uniform(0, 20, 99))
@@ -73,28 +73,28 @@ FLAT = [0.0, 0.0, 0.0, 0.0]
         (16.0, {"alpha": 1.0, "z_thr": 0, "ood_conf_gate": 0.2501}, True),
     ],
 )
-def test_every_threshold_is_strict(d2, settings, ood):
+def test_decide_takes_every_threshold_as_strict(d2, settings, ood):
     assert _decide([FLAT], [d2], **settings).is_ood.tolist() == [ood]
 
 
-def test_confidence_at_tau_other_is_trusted():
+def test_decide_trusts_a_confidence_at_tau_other():
     assert _decide([FLAT], [0.0], tau_other=0.25).label.tolist() == ["А"]
     assert _decide([FLAT], [0.0], tau_other=0.2501).label.tolist() == ["Other"]
 
 
-def test_ties_take_the_smaller_class_number_and_top_k_is_cut():
+def test_decide_gives_ties_to_the_smaller_class_number_and_cuts_top_k():
     got = _decide([[1, 2, 2, 0]], [0.0], top_k=3)
     assert got.topk_labels.tolist() == [["Б", "В", "А"]]
     assert _decide([FLAT], [0.0], top_k=9).topk_labels.shape == (1, 4)
 
 
-def test_no_ads():
+def test_decide_on_no_ads_gives_empty_arrays():
     got = _decide(np.zeros((0, 4)), [])
     assert got.label.shape == got.is_ood.shape == got.ood_p_N.shape == (0,)
     assert got.topk_scores.shape == (0, 4)
 
 
-def test_thresholds():
+def test_fit_thresholds_are_quantile_mean_and_deviation():
     d2 = np.random.default_rng(0).uniform(0, 9, 801)
     got = fit_thresholds(d2, quantile=0.995)
     ordered = sorted(d2)
@@ -121,7 +121,7 @@ def test_conformal_p_counts_ties():
         (np.zeros((2, 4)), np.array([[0.0], [np.nan]]), "features of row 1"),
     ],
 )
-def test_parts_that_do_not_fit_are_refused(logits, cls, message):
+def test_decide_refuses_arrays_that_do_not_fit(logits, cls, message):
     with pytest.raises(BundleError, match=message):
         decide(
             logits,
@@ -176,7 +176,7 @@ def test_the_conformal_rule_bounds_false_alarms_on_ads_like_the_calibration_rows
 
 
 @pytest.mark.parametrize("rule", ["notebook", "conformal"])
-def test_the_limit_is_where_far_begins(rule):
+def test_decision_limit_is_where_far_begins(rule):
     rng = np.random.default_rng(2)
     thresholds = fit_thresholds(rng.gamma(4, 30, 400))
     for alpha, z_thr in ((1.1, 1.0), (0.5, 2.5)):
@@ -187,7 +187,7 @@ def test_the_limit_is_where_far_begins(rule):
         assert far.tolist() == [False, True]
 
 
-def test_a_rule_that_can_flag_nothing_is_refused():
+def test_check_rule_refuses_one_that_can_flag_nothing():
     settings = DecisionSettings(rule="conformal", conformal_alpha=0.01)
     check_rule(settings, 99)
     with pytest.raises(

@@ -7,7 +7,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.unit.messy_runs import REASONS
 
 from rubert_ood import __version__, storage
 from rubert_ood.errors import PartialRunError
@@ -21,6 +20,7 @@ from rubert_ood.runs.manifest import (
 from rubert_ood.runs.profile import TOKEN_EDGES, ShardProfile
 from rubert_ood.runs.receipts import read_receipts
 from rubert_ood.runs.sums import Sums
+from tests.unit.messy_runs import REASONS
 
 STARTED = "2026-11-24T03:00:00+00:00"
 

@@ -47,12 +47,12 @@ def play(run, monkeypatch):
     return play
 
 
-def test_what_is_done_is_not_tried_again(play):
+def test_passes_do_not_try_a_finished_shard_again(play):
     assert play(lambda number, todo: (todo[:3] if number == 1 else todo, {}, "")) == {}
     assert play.passes == [[0, 1, 2, 3, 4], [3, 4]]
 
 
-def test_a_shard_that_is_lost_in_so_many_passes_is_set_aside(play):
+def test_shard_that_is_lost_in_so_many_passes_is_quarantined(play):
     aside = play(lambda number, todo: ([n for n in todo if n != 2], {}, ""))
     assert play.passes == [[0, 1, 2, 3, 4]] + [[2]] * (MAX_LOSSES - 1)
     assert set(aside) == {2}
@@ -60,7 +60,7 @@ def test_a_shard_that_is_lost_in_so_many_passes_is_set_aside(play):
     assert (aside[2].start, aside[2].stop, aside[2].rows_in) == (20, 30, 10)
 
 
-def test_an_exception_that_nobody_expected_is_tried_again_and_then_named(play):
+def test_shard_with_an_unexpected_exception_is_tried_again_and_then_named(play):
     aside = play(
         lambda number, todo: (
             [n for n in todo if n != 2],
@@ -72,7 +72,7 @@ def test_an_exception_that_nobody_expected_is_tried_again_and_then_named(play):
     assert aside[2].reason == "KeyError: 'x'"
 
 
-def test_a_shard_that_cannot_be_read_is_set_aside_at_once(play):
+def test_shard_that_cannot_be_read_is_quarantined_at_once(play):
     aside = play(
         lambda n, todo: (todo[1:], {0: (FAULT_SHARD, "a.parquet: damaged")}, ""),
         on_bad_file="quarantine",
@@ -81,14 +81,14 @@ def test_a_shard_that_cannot_be_read_is_set_aside_at_once(play):
     assert aside[0].reason == "a.parquet: damaged"
 
 
-def test_a_shard_whose_file_changed_is_quarantined_at_once(play):
+def test_shard_whose_file_changed_is_quarantined_at_once(play):
     changed = {0: (FAULT_CHANGED, "the input changed since the plan: a.parquet")}
     aside = play(lambda number, todo: (todo[1:], changed, ""), on_bad_file="quarantine")
     assert play.passes == [[0, 1, 2, 3, 4]]
     assert aside[0].reason == "the input changed since the plan: a.parquet"
 
 
-def test_or_it_ends_the_run_after_the_others(play):
+def test_shard_that_cannot_be_read_under_on_bad_file_fail_ends_the_run_after_the_others(play):
     with pytest.raises(
         PartialRunError, match=r"11 of 12 shards are scored; mend the file.*: a\.parquet: damaged"
     ):
@@ -102,7 +102,7 @@ def test_or_it_ends_the_run_after_the_others(play):
     assert play.passes == [[0, 1, 2, 3, 4], [3, 4]]
 
 
-def test_so_many_may_be_set_aside_and_no_more(play):
+def test_passes_quarantine_max_failed_shards_and_no_more(play):
     def two_bad(number, todo):
         return todo[2:], {0: (FAULT_SHARD, "a: damaged"), 1: (FAULT_SHARD, "b: damaged")}, ""
 
@@ -113,13 +113,13 @@ def test_so_many_may_be_set_aside_and_no_more(play):
     assert set(play(two_bad, on_bad_file="quarantine", max_failed_shards=2)) == {0, 1}
 
 
-def test_a_pass_that_stalls_after_it_did_something_is_no_loss_of_a_shard(play):
+def test_pass_that_stalls_after_it_did_something_loses_no_shard(play):
     """Each pass loses a node, say, after one shard: nobody is to blame."""
     assert play(lambda number, todo: (todo[:1], {}, "a node is gone")) == {}
     assert len(play.passes) == 5 > MAX_LOSSES
 
 
-def test_a_pass_that_stalls_and_did_nothing_ends_the_run(play):
+def test_pass_that_stalls_and_did_nothing_ends_the_run(play):
     with pytest.raises(
         PartialRunError, match="no shard moved; the same command goes on from there"
     ):
@@ -127,7 +127,7 @@ def test_a_pass_that_stalls_and_did_nothing_ends_the_run(play):
     assert play.passes == [[0, 1, 2, 3, 4], [2, 3, 4]]
 
 
-def test_a_shard_whose_message_got_lost_but_whose_receipt_is_there_is_done(play, run):
+def test_shard_whose_message_got_lost_but_whose_receipt_is_there_is_done(play, run):
     def lost_message(number, todo):
         uri = receipt_uri(run.plan.run_uri, run.receipts[4].shard_id)
         storage.put_json(uri, run.receipts[4])
