@@ -22,6 +22,8 @@ from tests.chaos.machines import Machines, process_title, wait_for
 from tests.chaos.runs import KILLED, PARTIAL, RUN_PATH, ScoreRun
 from tests.conftest import same_rows
 
+pytestmark = pytest.mark.timeout(1500)  # a run that is killed again and again
+
 NUM_TRIALS = int(os.environ.get("CHAOS_TRIALS", "4"))
 KINDS = ("driver", "actor", "worker", "node")
 S3_EVERY = 5

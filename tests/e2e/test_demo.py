@@ -11,6 +11,8 @@ from transformers import AutoModelForSequenceClassification
 from tests.conftest import read_parts
 from tests.e2e.conftest import rubert_ood
 
+pytestmark = pytest.mark.timeout(1200)  # the first one waits for the demo
+
 
 @pytest.fixture(scope="module")
 def evaluation(demo):

@@ -20,6 +20,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import LabelEncoder
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+pytestmark = pytest.mark.timeout(1200)  # the first one waits for the demo
+
 
 def _softmax(logits, t=1.0):
     e = np.exp(logits / t - (logits / t).max(1, keepdims=True))

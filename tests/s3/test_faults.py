@@ -27,6 +27,8 @@ from rubert_ood.synthetic.catalogue import generate_ads
 from tests.conftest import patch_storage, read_parts, same_rows, write_parquet
 from tests.s3.proxy import Fault
 
+pytestmark = pytest.mark.timeout(600)  # outages are sat out
+
 SLOW_DOWN = Fault("error", status=503, code="SlowDown")
 INTERNAL = Fault("error", status=500, code="InternalError")
 DROP = Fault("drop")
