@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -52,15 +51,13 @@ def imported(names: list[str], after: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *([verb, "--help"] for verb in VERBS)])
-def test_help_of_the_installed_command_starts_within_a_second(arguments: list[str]) -> None:
-    times: list[float] = []
-    while len(times) < 3 and min(times, default=1.0) >= 1.0:
-        started = time.perf_counter()
-        result = subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, check=True)
-        times.append(time.perf_counter() - started)
-        verb = "" if arguments == ["--help"] else arguments[0]
-        assert result.stdout.startswith(f"usage: rubert-ood {verb}")
-    assert min(times) < 1.0
+def test_help_of_the_installed_command_takes_less_than_a_second(arguments: list[str]) -> None:
+    """Of processor time, so that a busy machine does not matter."""
+    before = os.times().children_user
+    result = subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, check=True)
+    verb = "" if arguments == ["--help"] else arguments[0]
+    assert result.stdout.startswith(f"usage: rubert-ood {verb}")
+    assert os.times().children_user - before < 1.0
 
 
 @pytest.mark.parametrize("module", ["rubert_ood", "rubert_ood.cli", "rubert_ood.ads.text"])
