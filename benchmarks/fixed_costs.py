@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.floor import machine, timed
 from benchmarks.ray_jobs import after_start_up
-from benchmarks.stub import MAX_LENGTH, SHAPES, STUB, VOCABULARY, build_bundle
+from benchmarks.stub import MAX_LENGTH, SHAPES, STUB, STUB_LENGTH, build_bundle
 from rubert_ood import storage
 from rubert_ood.ads.text import TextCleaner, ad_text
 from rubert_ood.bundle import Bundle, load_bundle
@@ -36,6 +36,7 @@ from rubert_ood.runs.plan import Plan, save_plan
 from rubert_ood.runs.verify import verify_run
 from rubert_ood.scoring.passes import score_shards
 from rubert_ood.scoring.planning import make_plan
+from rubert_ood.scoring.ray_executor import RayExecutor
 from rubert_ood.settings import ScoreSettings
 from rubert_ood.synthetic.catalogue import generate_ads, write_catalogue
 from tests.s3.server import BUCKET, seaweedfs
@@ -115,7 +116,7 @@ def many_shards(folder: Path, bundle: Bundle, num_shards: int, rows: int = 10) -
     plan, planned = plan_seconds(settings, bundle)
     assert len(plan.shards) == num_shards
     save_plan(plan)
-    score_shards(plan, plan.shards, settings, Claim(plan.run_uri))
+    score_shards(plan, plan.shards, settings, Claim(plan.run_uri), RayExecutor(settings))
     started = time.perf_counter()
     verified = verify_run(plan)
     Manifest.of(plan, verified.receipts, outcome="complete", started_at="2026-01-01T00:00:00+00:00")
@@ -145,9 +146,7 @@ def main() -> None:
         folder = Path(temporary)
         for name, shape in SHAPES.items():
             (folder / name).mkdir()
-            bundle = load_bundle(
-                build_bundle(folder / name, max_length=MAX_LENGTH, vocab_size=VOCABULARY, **shape)
-            )
+            bundle = load_bundle(build_bundle(folder / name, shape, max_length=MAX_LENGTH))
             report[f"forward, {name}, ms an ad"] = forward(
                 bundle, texts[: 50 if name == "base" else 500]
             )
@@ -162,7 +161,7 @@ def main() -> None:
             report["cleaning, 5000 cities, ms an ad"] / report["forward, small, ms an ad"]
         )
         (folder / "stub").mkdir()
-        stub = load_bundle(build_bundle(folder / "stub", **STUB))
+        stub = load_bundle(build_bundle(folder / "stub", STUB, max_length=STUB_LENGTH))
         with ray_session(ScoreSettings(input_uri="-", bundle_uri="-", output_uri="-")):
             few, many = (many_shards(folder, stub, arguments.shards * factor) for factor in (1, 10))
         report[f"{arguments.shards} shards, s"], report[f"{10 * arguments.shards} shards, s"] = (

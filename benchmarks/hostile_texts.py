@@ -13,13 +13,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import tokenizers
 
-from benchmarks.stub import SHAPES, VOCABULARY, build_bundle
+from benchmarks.stub import SHAPES, build_bundle
 from rubert_ood.synthetic.catalogue import generate_ads
 
 NUM_ADS = 2_000
@@ -77,7 +78,8 @@ def encode_once(path: str, bundle_uri: str) -> None:
     """Encode a table as one shard in this process; print seconds and peak RSS as JSON."""
     from rubert_ood.bundle import load_bundle
     from rubert_ood.scoring.encode import encode
-    from rubert_ood.scoring.job import ScoringJob, shard_item
+    from rubert_ood.scoring.item import ShardItem
+    from rubert_ood.scoring.job import ScoringJob
     from rubert_ood.scoring.planning import make_plan
     from rubert_ood.settings import ScoreSettings
 
@@ -85,12 +87,12 @@ def encode_once(path: str, bundle_uri: str) -> None:
         input_uri=path, bundle_uri=bundle_uri, output_uri="/nowhere", shard_rows=NUM_ADS
     )
     plan = make_plan(settings, load_bundle(bundle_uri))
-    job = ScoringJob.of(plan, token_budget=plan.token_budget, actors_per_node=1)
+    job = ScoringJob.of(plan)
     started = time.perf_counter()
     for shard in plan.shards:
-        result = encode(shard_item(shard), job)
-        if result["failure"]:
-            raise SystemExit(result["failure"])
+        result = encode(ShardItem(shard), job)
+        if result.failure:
+            raise SystemExit(result.failure)
     seconds = time.perf_counter() - started
     status = Path("/proc/self/status").read_text()
     peak_kb = next(
@@ -127,8 +129,8 @@ def main() -> None:
         encode_once(arguments.table, arguments.bundle_uri)
         return
     with tempfile.TemporaryDirectory() as folder:
-        shape = SHAPES["small"] | {"num_layers": 1, "vocab_size": VOCABULARY}
-        uri = arguments.bundle_uri or build_bundle(Path(folder), max_length=196, **shape)
+        shape = replace(SHAPES["small"], num_layers=1)
+        uri = arguments.bundle_uri or build_bundle(Path(folder), shape, max_length=196)
         figures = {name: measure(path, uri) for name, path in write_tables(Path(folder)).items()}
     print(
         f"{os.cpu_count()} cores, Python {platform.python_version()}, pyarrow {pa.__version__}, ",

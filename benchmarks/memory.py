@@ -23,7 +23,7 @@ import ray
 import torch
 from ray.cluster_utils import Cluster
 
-from benchmarks.stub import STUB, build_bundle
+from benchmarks.stub import STUB, STUB_LENGTH, build_bundle
 from rubert_ood.synthetic.catalogue import write_catalogue
 
 KINDS = {"MapWorker": "scoring actor", "ray::": "encode and write workers"}
@@ -117,7 +117,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(arguments.folder or temporary)
         bundle_uri = (
-            str(folder / "bundle") if (folder / "bundle").exists() else build_bundle(folder, **STUB)
+            str(folder / "bundle")
+            if (folder / "bundle").exists()
+            else build_bundle(folder, STUB, max_length=STUB_LENGTH)
         )
         runs = [
             measure(folder, bundle_uri, num, arguments.store_mb)

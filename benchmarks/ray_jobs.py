@@ -25,6 +25,7 @@ from rubert_ood.runs.plan import save_plan
 from rubert_ood.runs.receipts import Receipt, read_receipts
 from rubert_ood.scoring.passes import score_shards
 from rubert_ood.scoring.planning import make_plan
+from rubert_ood.scoring.ray_executor import RayExecutor
 from rubert_ood.settings import ScoreSettings
 
 
@@ -51,7 +52,7 @@ def our_pipeline(input_uri: str, bundle: Bundle, *, shard_rows: int, token_budge
         plan = make_plan(settings, bundle)
         save_plan(plan)
         started = time.time()
-        score_shards(plan, plan.shards, settings, Claim(plan.run_uri))
+        score_shards(plan, plan.shards, settings, Claim(plan.run_uri), RayExecutor(settings))
         receipts = read_receipts(plan.run_uri, plan.fingerprint)
     first, *others = sorted(receipts.values(), key=lambda receipt: receipt.scorer_idle_s > 0)
     if any(receipt.scorer_idle_s == 0 for receipt in others):
@@ -90,7 +91,7 @@ class _PipelineActor:
     def __init__(self, bundle: Bundle, num_threads: int) -> None:
         torch.set_num_threads(num_threads)
         self.bundle = bundle
-        self.run = make_pipeline(bundle.folder, bundle.max_length)
+        self.run = make_pipeline(bundle.folder, bundle.text.max_length)
 
     def __call__(self, batch: pd.DataFrame) -> pd.DataFrame:
         titles, descriptions = batch["title"].fillna(""), batch["description"].fillna("")
@@ -126,7 +127,7 @@ def usual_recipe(input_uri: str, bundle: Bundle, num_ads: int) -> JobRate:
     window = rows["finished"].max() - first
     tokens = int(
         num_tokens(
-            tokenize(load_tokenizer(bundle.folder), later["text"].tolist(), bundle.max_length)
+            tokenize(load_tokenizer(bundle.folder), later["text"].tolist(), bundle.text.max_length)
         ).sum()
     )
     return JobRate(len(later) / window, tokens / window, first - started)

@@ -29,15 +29,15 @@ from benchmarks import ways
 from benchmarks.floor import gemm_rates, linear_flops, machine
 from benchmarks.ray_jobs import JobRate, our_pipeline, usual_recipe
 from benchmarks.stages import stage_shares
-from benchmarks.stub import MAX_LENGTH, SHAPES, VOCABULARY, build_bundle
+from benchmarks.stub import MAX_LENGTH, SHAPES, build_bundle
 from rubert_ood.ads.sources import list_tables
 from rubert_ood.ads.tables import read_rows
 from rubert_ood.ads.text import ad_text
 from rubert_ood.bundle import Bundle, load_bundle
 from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
 from rubert_ood.classifier.tokens import length_batches, num_tokens, pack, pad, tokenize
+from rubert_ood.predictor import TOKEN_BUDGET
 from rubert_ood.ray_session import ray_session
-from rubert_ood.scoring.planning import TOKEN_BUDGET
 from rubert_ood.settings import ScoreSettings
 from rubert_ood.synthetic.catalogue import generate_ads
 
@@ -288,9 +288,7 @@ def main() -> None:
         for name in arguments.shapes:
             with tempfile.TemporaryDirectory() as temporary:
                 folder = Path(temporary)
-                uri = build_bundle(
-                    folder, max_length=MAX_LENGTH, vocab_size=VOCABULARY, **SHAPES[name]
-                )
+                uri = build_bundle(folder, SHAPES[name], max_length=MAX_LENGTH)
                 table = read_ads(
                     arguments, {"base": arguments.base_ads, "small": arguments.small_ads}[name]
                 )

@@ -10,14 +10,15 @@ from unittest.mock import patch
 
 from rubert_ood.ads.text import TextCleaner
 from rubert_ood.bundle import Bundle
+from rubert_ood.classifier import fold as fold_module
 from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
 from rubert_ood.runs.plan import save_plan
 from rubert_ood.runs.receipts import read_receipts
 from rubert_ood.scoring import encode as encode_module
-from rubert_ood.scoring import fold as fold_module
 from rubert_ood.scoring.encode import encode
-from rubert_ood.scoring.job import ScoringJob, shard_item
+from rubert_ood.scoring.item import ShardItem
+from rubert_ood.scoring.job import ScoringJob
 from rubert_ood.scoring.planning import make_plan
 from rubert_ood.scoring.scorer import Scorer
 from rubert_ood.scoring.write import write
@@ -40,22 +41,25 @@ def stage_shares(
     seconds = dict.fromkeys([*INNER, "write", "other"], 0.0)
     with tempfile.TemporaryDirectory() as output:
         settings = ScoreSettings(
-            input_uri=input_uri, bundle_uri=bundle.uri, output_uri=output, shard_rows=shard_rows
+            input_uri=input_uri,
+            bundle_uri=bundle.uri,
+            output_uri=output,
+            shard_rows=shard_rows,
+            token_budget=token_budget,
         )
         plan = make_plan(settings, bundle)
         save_plan(plan)
-        job = ScoringJob.of(plan, token_budget=token_budget, actors_per_node=1)
+        job = ScoringJob.of(plan)
         scorer = Scorer(job)
-        scorer.classifier()
-        write(
-            scorer(encode(shard_item(plan.shards[0]), job)), job
-        )  # warm: the tokenizer is loaded, memory is there
+        scorer.model()
+        first = ShardItem(plan.shards[0])
+        write(scorer(encode(first, job)), job)  # the tokenizer is loaded, memory is there
         with ExitStack() as clocks:
             for stage, place in INNER.items():
                 clocks.enter_context(_clock(*place, stage, seconds))
             started = time.perf_counter()
             for shard in plan.shards:
-                item = scorer(encode(shard_item(shard), job))
+                item = scorer(encode(ShardItem(shard), job))
                 before = time.perf_counter()
                 write(item, job)
                 seconds["write"] += time.perf_counter() - before

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from rubert_ood.ads.dataset import build_cleaner, clean_labelled
-from rubert_ood.bundle import write_bundle
+from rubert_ood.bundle import BundleContent, write_bundle
 from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
 from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.classifier.precision import choose_device
@@ -14,22 +14,21 @@ from rubert_ood.classifier.tokens import tokenize
 from rubert_ood.ood.fit import fit
 from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
 from rubert_ood.ood.outputs import Outputs
-from rubert_ood.settings import CleanerSettings, DecisionSettings, FitSettings
+from rubert_ood.settings import CleanerSettings, DecisionSettings, FitSettings, TextSettings
 from rubert_ood.synthetic.catalogue import generate_ads
-from rubert_ood.synthetic.small_bert import build_small_bert
+from rubert_ood.synthetic.small_bert import BertShape, build_small_bert
 
 VOCABULARY, MAX_LENGTH = 30_000, 196
 SHAPES = {
-    "base": {"hidden_size": 768, "num_layers": 12, "num_heads": 12, "intermediate_size": 3072},
-    "small": {"hidden_size": 312, "num_layers": 3, "num_heads": 12, "intermediate_size": 600},
+    "base": BertShape(VOCABULARY, 768, num_layers=12, num_heads=12, intermediate_size=3072),
+    "small": BertShape(VOCABULARY, 312, num_layers=3, num_heads=12, intermediate_size=600),
 }
-STUB = {"max_length": 48, "vocab_size": 3000, "hidden_size": 32, "num_layers": 1, "num_heads": 2}
+STUB_LENGTH, STUB = 48, BertShape(3000, 32, num_layers=1, num_heads=2)
 NUM_ADS, NUM_SCORED, ROWS_PER_CLASS = 10_000, 200, 20
 
 
-def build_bundle(folder: Path, *, max_length: int, **shape: int) -> str:
-    """Write a bundle whose vocabulary comes from generated ads; shape: what `build_small_bert`
-    takes.
+def build_bundle(folder: Path, shape: BertShape, *, max_length: int) -> str:
+    """Write a bundle whose vocabulary comes from generated ads.
 
     The statistics are fitted on the CLS vectors of a few ads with noise: a real pass over a train
     split would take the base shape minutes, and costs nothing else.
@@ -38,7 +37,7 @@ def build_bundle(folder: Path, *, max_length: int, **shape: int) -> str:
     labels = sorted(set(ads["category"].to_pylist()))
     cleaner = build_cleaner(ads, CleanerSettings())
     texts = clean_labelled(ads, cleaner, labels).texts
-    base = build_small_bert(texts, str(folder / "base"), **shape)
+    base = build_small_bert(texts, str(folder / "base"), shape)
     tokenizer, network = load_tokenizer(base), load_network(base, labels)
     network.save_pretrained(folder / "checkpoint")
     tokenizer.save_pretrained(folder / "checkpoint")
@@ -59,12 +58,11 @@ def build_bundle(folder: Path, *, max_length: int, **shape: int) -> str:
         settings=FitSettings(),
         decision=DecisionSettings(),
     )
-    bundle = write_bundle(
-        str(folder / "bundle"),
+    content = BundleContent(
         checkpoint_dir=str(folder / "checkpoint"),
         fitted=fitted,
         cleaner=cleaner,
-        max_length=max_length,
+        text=TextSettings(max_length=max_length),
         documents={"README.md": "stub"},
     )
-    return bundle.uri
+    return write_bundle(str(folder / "bundle"), content).uri

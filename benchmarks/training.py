@@ -19,7 +19,7 @@ from benchmarks.floor import machine
 from benchmarks.stub import SHAPES
 from rubert_ood.ads.dataset import load_dataset
 from rubert_ood.ray_session import RAY_ENV, ray_session
-from rubert_ood.settings import OptimiserSettings, TrainSettings, WorkerSettings
+from rubert_ood.settings import OptimiserSettings, TrainingComputeSettings, TrainSettings
 from rubert_ood.synthetic.catalogue import write_catalogue
 from rubert_ood.synthetic.small_bert import build_small_bert
 from rubert_ood.training.fine_tune import fine_tune
@@ -48,9 +48,7 @@ def main() -> None:
             input_uri=str(folder / "ads"), output_uri=str(folder), base_model=str(folder / "base")
         )
         dataset = load_dataset(settings)
-        build_small_bert(
-            dataset.train.texts, settings.base_model, vocab_size=30_000, **SHAPES[arguments.shape]
-        )
+        build_small_bert(dataset.train.texts, settings.base_model, SHAPES[arguments.shape])
         os.environ.update(RAY_ENV)
         ray.init(
             num_cpus=LOGICAL_CPUS,
@@ -62,7 +60,9 @@ def main() -> None:
             for number in range(arguments.rounds):
                 for layout, (num_workers, threads) in LAYOUTS.items():
                     update = {
-                        "workers": WorkerSettings(num_workers=num_workers, cpus_per_worker=threads),
+                        "compute": TrainingComputeSettings(
+                            num_workers=num_workers, cpus_per_worker=threads
+                        ),
                         "optimiser": OptimiserSettings(
                             learning_rate=1e-3,
                             batch_size=GLOBAL_BATCH // num_workers,

@@ -53,7 +53,7 @@ def notebook(bundle: Bundle, _token_budget: int) -> Way:
             batch = tokenizer(
                 texts[start : start + NOTEBOOK_BATCH],
                 truncation=True,
-                max_length=bundle.max_length,
+                max_length=bundle.text.max_length,
                 padding=True,
                 return_tensors="pt",
             )
@@ -66,7 +66,7 @@ def notebook(bundle: Bundle, _token_budget: int) -> Way:
 
 def hf_pipeline(bundle: Bundle, _token_budget: int) -> Way:
     """transformers.pipeline with batches of 64 in file order."""
-    run_pipeline = make_pipeline(bundle.folder, bundle.max_length)
+    run_pipeline = make_pipeline(bundle.folder, bundle.text.max_length)
 
     def run(texts: list[str]) -> Output:
         return run_pipeline(texts), None
@@ -103,7 +103,7 @@ def sentence_transformers(bundle: Bundle, _token_budget: int) -> Way:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.models import Pooling, Transformer
 
-    encoder = Transformer(bundle.folder, max_seq_length=bundle.max_length)
+    encoder = Transformer(bundle.folder, max_seq_length=bundle.text.max_length)
     model = SentenceTransformer(
         modules=[encoder, Pooling(encoder.get_word_embedding_dimension(), "cls")], device="cpu"
     )
@@ -185,7 +185,7 @@ def _in_length_order(
     tokenizer = load_tokenizer(bundle.folder)
 
     def run(texts: list[str]) -> Output:
-        ids = tokenize(tokenizer, texts, bundle.max_length)
+        ids = tokenize(tokenizer, texts, bundle.text.max_length)
         outputs: list[list[np.ndarray]] = []
         batches = length_batches(num_tokens(ids), token_budget)
         for rows in batches:

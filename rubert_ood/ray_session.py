@@ -13,7 +13,7 @@ from rubert_ood import interrupts
 from rubert_ood.errors import PartialRunError, RubertOodError, SettingsError
 from rubert_ood.ray_address import check_address
 from rubert_ood.ray_folder import session_folder
-from rubert_ood.settings import RayJobSettings
+from rubert_ood.settings import ExecutorSettings, RayJobSettings
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +48,15 @@ RAY_ENV = {
 def ray_session(settings: RayJobSettings) -> Iterator[None]:
     """Join the cluster of the settings, or start one here; leave it if it was joined here.
 
+    With the local executor Ray is not even imported.
+
     Worker output stays in Ray's own log folder: what a user must know comes back as results and
     errors. Raises SettingsError when there is no cluster at the address, PartialRunError when Ray
     does not start or breaks down.
     """
+    if isinstance(settings, ExecutorSettings) and settings.executor == "local":
+        yield
+        return
     for name, value in RAY_ENV.items():
         os.environ.setdefault(name, value)
     import ray

@@ -11,7 +11,13 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, settings
 
-from rubert_ood.settings import OptimiserSettings, SplitSettings, TrainSettings, WorkerSettings
+from rubert_ood.settings import (
+    OptimiserSettings,
+    SplitSettings,
+    TextSettings,
+    TrainingComputeSettings,
+    TrainSettings,
+)
 from rubert_ood.storage import put_bytes
 from rubert_ood.synthetic.catalogue import categories, generate_ads
 
@@ -102,12 +108,12 @@ def labelled_ads() -> pa.Table:
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory, labelled_ads: pa.Table) -> str:
     """A checkpoint of one layer x 64 with random weights."""
-    from rubert_ood.synthetic.small_bert import build_small_bert
+    from rubert_ood.synthetic.small_bert import BertShape, build_small_bert
 
     folder = tmp_path_factory.mktemp("tiny_bert")
     texts = labelled_ads["description"].to_pylist()
     return build_small_bert(
-        texts, str(folder), vocab_size=3000, hidden_size=64, num_layers=1, num_heads=2
+        texts, str(folder), BertShape(3000, hidden_size=64, num_layers=1, num_heads=2)
     )
 
 
@@ -124,9 +130,10 @@ def train_settings(
         base_model=tiny_bert,
         split=SplitSettings(test_fraction=0.1, valid_fraction=0.25),
         optimiser=OptimiserSettings(
-            num_epochs=8, learning_rate=3e-3, batch_size=16, max_length=48, warmup_fraction=0.1
+            num_epochs=8, learning_rate=3e-3, batch_size=16, warmup_fraction=0.1
         ),
-        workers=WorkerSettings(num_workers=2),
+        text=TextSettings(max_length=48),
+        compute=TrainingComputeSettings(num_workers=2),
     )
 
 
@@ -177,7 +184,7 @@ def trained_bundle(
     import torch
 
     from rubert_ood.ads.dataset import build_cleaner, clean_labelled, split
-    from rubert_ood.bundle import write_bundle
+    from rubert_ood.bundle import BundleContent, write_bundle
     from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
     from rubert_ood.classifier.classifier import Classifier
     from rubert_ood.classifier.precision import choose_device
@@ -226,11 +233,13 @@ def trained_bundle(
     uri = str(folder / "bundle")
     write_bundle(
         uri,
-        checkpoint_dir=str(folder / "checkpoint"),
-        fitted=fitted,
-        cleaner=cleaner,
-        max_length=48,
-        documents={"README.md": "# tiny"},
+        BundleContent(
+            checkpoint_dir=str(folder / "checkpoint"),
+            fitted=fitted,
+            cleaner=cleaner,
+            text=TextSettings(max_length=48),
+            documents={"README.md": "# tiny"},
+        ),
     )
     return uri
 

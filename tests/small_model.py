@@ -3,7 +3,6 @@ compared with."""
 
 import os
 from collections.abc import Callable
-from contextlib import nullcontext
 
 import numpy as np
 import pyarrow as pa
@@ -39,10 +38,10 @@ def small_checkpoint(ad_texts, tmp_path_factory) -> str:
     import torch
 
     from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
-    from rubert_ood.synthetic.small_bert import build_small_bert
+    from rubert_ood.synthetic.small_bert import BertShape, build_small_bert
 
     folder = str(tmp_path_factory.mktemp("checkpoint"))
-    build_small_bert(ad_texts, folder, vocab_size=1000, hidden_size=32)
+    build_small_bert(ad_texts, folder, BertShape(1000, hidden_size=32))
     torch.manual_seed(0)
     network = load_network(folder, LABELS).eval()
     inputs = load_tokenizer(folder)(
@@ -108,76 +107,19 @@ def fitted(small_checkpoint, ad_texts, one_by_one):
 @pytest.fixture(scope="session")
 def bundle(small_checkpoint, fitted, ads, tmp_path_factory):
     from rubert_ood.ads.text import TextCleaner
-    from rubert_ood.bundle import write_bundle
+    from rubert_ood.bundle import BundleContent, write_bundle
+    from rubert_ood.settings import TextSettings
 
     return write_bundle(
         os.path.join(tmp_path_factory.mktemp("bundles"), "v1"),
-        checkpoint_dir=small_checkpoint,
-        fitted=fitted,
-        cleaner=TextCleaner(cities=set(ads["city"].to_pylist())),
-        max_length=MAX_LENGTH,
-        documents={"README.md": "Карточка\n", "evaluation.json": "{}"},
+        BundleContent(
+            checkpoint_dir=small_checkpoint,
+            fitted=fitted,
+            cleaner=TextCleaner(cities=set(ads["city"].to_pylist())),
+            text=TextSettings(max_length=MAX_LENGTH),
+            documents={"README.md": "Карточка\n", "evaluation.json": "{}"},
+        ),
     )
-
-
-@pytest.fixture(scope="session")
-def score_plan() -> Callable[..., list[dict]]:
-    """Take a plan through encode, score and write, shard by shard, without Ray; return the receipts
-    in plan order."""
-
-    def run(plan, *, token_budget: int = 2048) -> list:
-        from rubert_ood.runs.plan import save_plan
-        from rubert_ood.runs.receipts import read_receipts
-        from rubert_ood.scoring.encode import encode
-        from rubert_ood.scoring.job import ScoringJob, shard_item
-        from rubert_ood.scoring.scorer import Scorer
-        from rubert_ood.scoring.write import write
-
-        save_plan(plan)
-        job = ScoringJob.of(plan, token_budget=token_budget, actors_per_node=2)
-        scorer = Scorer(job)
-        for shard in plan.shards:
-            result = write(scorer(encode(shard_item(shard), job)), job)
-            assert result == {"shard_id": shard.shard_id, "failure": "", "fault": ""}
-        receipts = read_receipts(plan.run_uri, plan.fingerprint)
-        return [receipts[shard.shard_id] for shard in plan.shards]
-
-    return run
-
-
-@pytest.fixture
-def without_ray(monkeypatch) -> None:
-    """Jobs score and compare in this process, shard after shard, by the same stages, as Ray would
-    with one worker."""
-    from rubert_ood.ads.tables import read_rows
-    from rubert_ood.comparing import join
-    from rubert_ood.comparing.counts import ROW_SCHEMA, count_partition
-    from rubert_ood.scoring import passes as pipeline
-    from rubert_ood.scoring.encode import encode
-    from rubert_ood.scoring.job import ScoringJob, shard_item
-    from rubert_ood.scoring.scorer import Scorer
-    from rubert_ood.scoring.write import write
-    from rubert_ood.workflows import score as workflow
-
-    def results(plan, todo, settings, runner):
-        job = ScoringJob.of(
-            plan, token_budget=plan.token_budget, actors_per_node=1, runner=runner.token
-        )
-        scorer = Scorer(job)
-        for shard in todo:
-            yield write(scorer(encode(shard_item(shard), job)), job)
-
-    def partitions(a, b):
-        tables = [
-            read_rows(uri, ROW_SCHEMA.names[:-1]).append_column("in_b", pa.array([run is b] * rows))
-            for run in (a, b)
-            for uri, rows in run.parts
-        ]
-        yield count_partition(pa.concat_tables(tables).cast(ROW_SCHEMA))
-
-    monkeypatch.setattr(pipeline, "_results", results)
-    monkeypatch.setattr(join, "partitions", partitions)
-    monkeypatch.setattr(workflow, "ray_session", nullcontext)
 
 
 __all__ = ["by_the_rule", "full_run", "make_run", "messy_rows", "messy_table", "run"]

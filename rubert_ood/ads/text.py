@@ -9,6 +9,9 @@ from rubert_ood.ads.patterns import compile_bounded
 from rubert_ood.errors import SettingsError
 from rubert_ood.settings import NOISE_WORDS, PHONE_PATTERN
 
+EXCERPT_CHARACTERS = 200
+"""Of a cleaned text, which has lost phone numbers and city names: what a report may show."""
+
 Tree = dict[str, "Tree"]
 """Letters by what follows them; the key "" ends a word."""
 

@@ -2,20 +2,26 @@
 
 from rubert_ood.bundle.bundle import (
     Bundle,
+    BundleContent,
     check_new,
     derive_bundle,
     load_bundle,
     load_reference,
+    new_bundle_uri,
     version_name,
     write_bundle,
 )
+from rubert_ood.bundle.compute import check_compute
 
 __all__ = [
     "Bundle",
+    "BundleContent",
+    "check_compute",
     "check_new",
     "derive_bundle",
     "load_bundle",
     "load_reference",
+    "new_bundle_uri",
     "version_name",
     "write_bundle",
 ]

@@ -26,8 +26,7 @@ class Layout:
 
 
 def layouts(folder: str, name: str) -> dict[str, Layout]:
-    """Read the header of a safetensors file. Raises SafetensorError or OSError when it is
-    damaged."""
+    """Read the header of a safetensors file. Raises SafetensorError or OSError if it is damaged."""
     with safe_open(os.path.join(folder, name), "np") as file:
         names = file.keys()
         slices = {name: file.get_slice(name) for name in names}
@@ -37,8 +36,7 @@ def layouts(folder: str, name: str) -> dict[str, Layout]:
 
 
 def check_layouts(found: Mapping[str, Layout], expected: Mapping[str, Layout]) -> None:
-    """Raise ValueError that names the first array which is missing, unknown, or laid out otherwise
-    than expected."""
+    """Raise ValueError that names the first array which is missing, unknown or otherwise."""
     for key in sorted(expected.keys() - found.keys()):
         raise ValueError(f"it lacks {key!r} ({len(expected.keys() - found.keys())} such)")
     for key in sorted(found.keys() - expected.keys()):
@@ -51,8 +49,7 @@ def check_layouts(found: Mapping[str, Layout], expected: Mapping[str, Layout]) -
 
 
 def read_arrays(folder: str, name: str, expected: Mapping[str, Layout]) -> dict[str, np.ndarray]:
-    """Read the arrays. Raises ValueError unless they are laid out as expected and every number is
-    finite."""
+    """Read the arrays. Raises ValueError unless they are as expected and every number is finite."""
     check_layouts(layouts(folder, name), expected)
     with safe_open(os.path.join(folder, name), "np") as file:
         arrays = {key: file.get_tensor(key) for key in expected}

@@ -5,7 +5,7 @@ label_mapping.json                           {"labels": [...]}
 temperature.json, ood_threshold.json         T and the decision rule
 ood_statistics.safetensors                   class means, precision matrix, calibration d2; float64
 reference.safetensors                        features of train and calibration rows, for detectors
-text.json                                    the cleaner, max_length, and how longer texts are read
+text.json                                    the cleaner, and how texts are read
 subheads.json, subheads.safetensors          finer classes inside a class, where they were trained
 precision.json                               its numeric precision; int8: compared with fp32
 evaluation.json, evaluation.html, README.md  how good it is, for programs and for people
@@ -18,9 +18,8 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from rubert_ood import storage
 from rubert_ood.ads.text import TextCleaner
@@ -30,8 +29,8 @@ from rubert_ood.bundle.content import (
     BundleReader,
     write_fitted,
     write_reference,
-    write_subheads,
 )
+from rubert_ood.bundle.documents import TextDocument
 from rubert_ood.bundle.files import (
     MANIFEST,
     Origin,
@@ -42,11 +41,15 @@ from rubert_ood.bundle.files import (
     write_json,
     write_text,
 )
+from rubert_ood.bundle.subheads import write_subheads
 from rubert_ood.classifier.subheads import SubHeads
 from rubert_ood.errors import BundleError
+from rubert_ood.ood.agreement import Agreement
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.reference import Reference
-from rubert_ood.settings import LongTextSettings, Precision
+from rubert_ood.settings import Precision, TextSettings
+
+BUNDLES = "bundles"
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,8 @@ class Bundle:
     fingerprint: str
     fitted: FittedModel
     cleaner: TextCleaner
-    max_length: int
-    long_text: LongTextSettings
+    text: TextSettings
+    """How texts are read."""
     precision: Precision
     """What T, statistics and thresholds were fitted in; scoring computes in the same."""
     subheads: SubHeads | None = None
@@ -67,43 +70,39 @@ class Bundle:
     some."""
 
 
-def write_bundle(
-    uri: str,
-    *,
-    checkpoint_dir: str,
-    fitted: FittedModel,
-    cleaner: TextCleaner,
-    max_length: int,
-    documents: Mapping[str, str],
-    long_text: LongTextSettings | None = None,
-    precision: Precision = "fp32",
-    agreement: Mapping[str, float] | None = None,
-    reference: Reference | None = None,
-) -> Bundle:
-    """Write a bundle, whole or not at all. An existing one is refused: versions never change.
+@dataclass(frozen=True)
+class BundleContent:
+    """What a new bundle is made of."""
 
-    `documents` are texts by file name: the evaluation, the report, the model card. `agreement` is
-    what `int8_agreement` measured, for int8. Without `long_text` texts are truncated.
-    """
+    checkpoint_dir: str
+    """Local, in HF layout."""
+    fitted: FittedModel
+    cleaner: TextCleaner
+    text: TextSettings
+    documents: Mapping[str, str]
+    """By file name: the evaluation, the report, the model card."""
+    precision: Precision = "fp32"
+    agreement: Agreement | None = None
+    """Of int8 with fp32."""
+    reference: Reference | None = None
+
+
+def write_bundle(uri: str, content: BundleContent) -> Bundle:
+    """Write a bundle, whole or not at all. An existing one is refused: versions never change."""
     check_new(uri)
-    settings: dict[str, Any] = {
-        TEXT: {
-            "cleaner": cleaner.to_dict(),
-            "max_length": max_length,
-            "long_text": (long_text or LongTextSettings()).model_dump(),
-        },
-        PRECISION: {"precision": precision, "agreement": dict(agreement) if agreement else None},
-    }
+    text = TextDocument.of(content.cleaner.to_dict(), content.text)
+    agreement = asdict(content.agreement) if content.agreement else None
     with tempfile.TemporaryDirectory() as folder:
-        for name in os.listdir(checkpoint_dir):
-            shutil.copyfile(os.path.join(checkpoint_dir, name), os.path.join(folder, name))
-        for name, content in settings.items():
-            write_json(folder, name, content)
-        write_fitted(folder, fitted)
-        for name, text in documents.items():
-            write_text(folder, name, text)
-        if reference:
-            write_reference(folder, reference)
+        for name in os.listdir(content.checkpoint_dir):
+            source = os.path.join(content.checkpoint_dir, name)
+            shutil.copyfile(source, os.path.join(folder, name))
+        write_json(folder, TEXT, text.model_dump())
+        write_json(folder, PRECISION, {"precision": content.precision, "agreement": agreement})
+        write_fitted(folder, content.fitted)
+        for name, document in content.documents.items():
+            write_text(folder, name, document)
+        if content.reference:
+            write_reference(folder, content.reference)
         put_files(folder, uri)
     return load_bundle(uri)
 
@@ -117,8 +116,7 @@ def derive_bundle(
     subheads: SubHeads | None = None,
     documents: Mapping[str, str] | None = None,
 ) -> Bundle:
-    """Write a new version of a bundle: its files, with what is given here instead of, or beside,
-    its own.
+    """Write a new version of a bundle: its files, and what is given instead or beside.
 
     The bundle stays as it is; the manifest of the new one names it.
     """
@@ -147,14 +145,28 @@ def check_new(uri: str) -> None:
         raise BundleError(f"{uri}: this bundle exists; give another version")
 
 
+def new_bundle_uri(output_uri: str | None, version: str, *, beside: str = "") -> str:
+    """Return where a new bundle goes: OUTPUT/bundles/VERSION.
+
+    Without OUTPUT beside the bundle that it comes from, whose URI is `beside`.
+
+    OUTPUT may be the folder of bundles itself, by its name.
+    """
+    if output_uri is None:
+        return storage.join(beside.rpartition("/")[0], version)
+    root = storage.absolute(output_uri.rstrip("/"))
+    if root.rpartition("/")[2] != BUNDLES:
+        root = storage.join(root, BUNDLES)
+    return storage.join(root, version)
+
+
 def version_name(given: str | None) -> str:
     """Return the version of a new bundle: the one that was asked for, or the UTC time."""
     return given or datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S")
 
 
 def load_bundle(uri: str, *, fingerprint: str | None = None) -> Bundle:
-    """Fetch a bundle to this node, once; check every file against the manifest, and that together
-    they make sense.
+    """Fetch a bundle to this node, once; check every file, and that together they make sense.
 
     `fingerprint` is that of the bundle that the job began with. The files are hashed in every
     process that loads them (0.5 s for a BERT-base): a folder may have changed since the driver
@@ -170,9 +182,8 @@ def load_bundle(uri: str, *, fingerprint: str | None = None) -> Bundle:
     except BundleError:
         if not storage.is_s3(uri):
             raise
-        shutil.rmtree(
-            folder, ignore_errors=True
-        )  # the copy on this node went bad; the bundle may be whole
+        # the copy on this node went bad; the bundle may be whole
+        shutil.rmtree(folder, ignore_errors=True)
         folder = fetch(uri, manifest)
     content = BundleReader(
         uri, folder, manifest.files, code_version=manifest.code_version
@@ -184,8 +195,7 @@ def load_bundle(uri: str, *, fingerprint: str | None = None) -> Bundle:
         fingerprint=manifest.fingerprint,
         fitted=content.fitted,
         cleaner=content.cleaner,
-        max_length=content.text.max_length,
-        long_text=content.text.long_text,
+        text=content.text.settings(),
         precision=content.precision,
         subheads=content.subheads,
     )

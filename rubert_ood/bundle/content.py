@@ -2,7 +2,7 @@
 
 Reading checks sense, not only form: a bundle that could only score nonsense is refused, in one
 line that names its file.
-Shapes: C classes, H hidden, S sub-categories of one class.
+Shapes: C classes, H hidden.
 """
 
 from collections.abc import Collection, Iterator
@@ -31,7 +31,6 @@ from rubert_ood.bundle.documents import (
     TemperatureDocument,
     TextDocument,
     ThresholdDocument,
-    checked_names,
 )
 from rubert_ood.bundle.files import (
     parse,
@@ -48,7 +47,13 @@ from rubert_ood.bundle.network import (
     check_tokenizer,
     check_weights,
 )
-from rubert_ood.classifier.subheads import SubHeads, from_arrays, to_arrays
+from rubert_ood.bundle.subheads import (
+    SUBHEAD_ARRAYS,
+    SUBHEADS,
+    check_categories,
+    read_subheads,
+)
+from rubert_ood.classifier.subheads import SubHeads
 from rubert_ood.errors import RubertOodError
 from rubert_ood.ood.decision import Thresholds
 from rubert_ood.ood.fit import FittedModel
@@ -61,7 +66,6 @@ from rubert_ood.settings import DecisionSettings, Precision
 LABELS, TEMPERATURE, THRESHOLD = "label_mapping.json", "temperature.json", "ood_threshold.json"
 TEXT, PRECISION = "text.json", "precision.json"
 STATISTICS, REFERENCE = "ood_statistics.safetensors", "reference.safetensors"
-SUBHEADS, SUBHEAD_ARRAYS = "subheads.json", "subheads.safetensors"
 REQUIRED = (CONFIG, WEIGHTS, TOKENIZER, LABELS, TEMPERATURE, THRESHOLD, STATISTICS, TEXT, PRECISION)
 PARTS = ("train", "calibration")
 OUTPUT_KINDS = ("logits", "cls", "labels")
@@ -83,8 +87,7 @@ class Content:
 
 
 class BundleReader:
-    """Reads the documents and arrays of a local copy; each failure is a BundleError that names the
-    file."""
+    """Reads a local copy; each failure is a BundleError that names the file."""
 
     def __init__(
         self, uri: str, folder: str, files: Collection[str], *, code_version: str = __version__
@@ -114,8 +117,7 @@ class BundleReader:
         return parse(self.uri, name, data, model, code_version=self.code_version)
 
     def content(self) -> Content:
-        """Read everything but the reference sample and the weights themselves, whose headers are
-        checked."""
+        """Read everything but the reference sample and the weights, whose headers are checked."""
         for name in REQUIRED:
             if name not in self.files:
                 raise refusal(self.uri, name, "it is missing", code_version=self.code_version)
@@ -172,24 +174,13 @@ class BundleReader:
         if SUBHEADS not in self.files and SUBHEAD_ARRAYS not in self.files:
             return None
         description = self.document(SUBHEADS, SubheadsDocument)
-        categories = [item.category for item in description.categories]
         with self.reading(SUBHEADS):
-            checked_names(categories)
-            unknown = sorted(set(categories) - set(labels))
-            if unknown:
-                raise ValueError(f"the category {unknown[0]!r} is not a class of this bundle")
-        expected = {}
-        for number, item in enumerate(description.categories):
-            expected[f"{number}.weights"] = Layout("F64", (len(item.names), hidden))
-            expected[f"{number}.biases"] = Layout("F64", (len(item.names),))
+            check_categories(description, labels)
         with self.reading(SUBHEAD_ARRAYS):
-            return from_arrays(
-                read_arrays(self.folder, SUBHEAD_ARRAYS, expected), description.model_dump()
-            )
+            return read_subheads(self.folder, description, hidden)
 
     def reference(self, labels: list[str], hidden: int) -> Reference | None:
-        """Read the features that detectors are fitted on; None if the bundle was written
-        without."""
+        """Read the features that detectors are fitted on; None if the bundle has none."""
         if REFERENCE not in self.files:
             return None
         parts = []
@@ -208,8 +199,7 @@ class BundleReader:
 
 
 def _check_moments(thresholds: Thresholds) -> None:
-    """Raise ValueError unless threshold, mu and sigma describe the distances that lie beside
-    them."""
+    """Raise ValueError unless threshold, mu and sigma describe the distances beside them."""
     d2 = thresholds.calibration_d2
     told = np.array([thresholds.mu, thresholds.sigma])
     if not np.allclose(
@@ -221,12 +211,12 @@ def _check_moments(thresholds: Thresholds) -> None:
 
 
 def _reference_layout(num_classes: int, hidden: int) -> dict[str, Layout]:
-    kinds = {
-        "logits": Layout("F32", (None, num_classes)),
-        "cls": Layout("F32", (None, hidden)),
-        "labels": Layout("I64", (None,)),
-    }
-    return {f"{part}_{kind}": layout for part in PARTS for kind, layout in kinds.items()}
+    expected = {}
+    for part in PARTS:
+        expected[f"{part}_logits"] = Layout("F32", (None, num_classes))
+        expected[f"{part}_cls"] = Layout("F32", (None, hidden))
+        expected[f"{part}_labels"] = Layout("I64", (None,))
+    return expected
 
 
 def write_fitted(folder: str, fitted: FittedModel) -> None:
@@ -256,9 +246,3 @@ def write_reference(folder: str, reference: Reference) -> None:
         for kind, array in zip(OUTPUT_KINDS, astuple(getattr(reference, part)), strict=True):
             arrays[f"{part}_{kind}"] = array
     write_arrays(folder, REFERENCE, arrays)
-
-
-def write_subheads(folder: str, subheads: SubHeads) -> None:
-    arrays, description = to_arrays(subheads)
-    write_arrays(folder, SUBHEAD_ARRAYS, arrays)
-    write_json(folder, SUBHEADS, description)

@@ -1,13 +1,13 @@
 """The JSON documents of a bundle, and what each of their values may be."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from rubert_ood.bundle.files import Document
 from rubert_ood.ood.decision import OTHER
 from rubert_ood.ood.fit import CalibratedOn
-from rubert_ood.settings import DecisionSettings, LongTextSettings, Precision
+from rubert_ood.settings import DecisionSettings, Precision, TextSettings
 
 
 def checked_names(names: list[str]) -> list[str]:
@@ -21,8 +21,10 @@ def checked_names(names: list[str]) -> list[str]:
 
 
 def _whole(settings: BaseModel) -> None:
-    """Raise ValueError when a setting was left to its default: the bundle was fitted with some
-    value of it."""
+    """Raise ValueError when a setting was left to its default.
+
+    The bundle was fitted with some value of it.
+    """
     for name in type(settings).model_fields:
         if name not in settings.model_fields_set:
             raise ValueError(f"it lacks {name!r}")
@@ -70,19 +72,49 @@ class CleanerDocument(Document):
     cities: list[str]
 
 
+class LongTextDocument(Document):
+    """What is read of a text of more than max_length tokens."""
+
+    mode: Literal["truncate", "chunk"]
+    """chunk is mode `window` of TextSettings."""
+    stride: int = Field(ge=0)
+    max_chunks: int = Field(gt=0)
+
+
 class TextDocument(Document):
+    """The cleaner, and TextSettings under the names that bundles have had from the start."""
+
     cleaner: CleanerDocument
     max_length: int = Field(ge=3)
-    long_text: LongTextSettings
+    long_text: LongTextDocument
 
     @model_validator(mode="after")
-    def _is_whole(self) -> "TextDocument":
-        _whole(self.long_text)
+    def _windows_advance(self) -> "TextDocument":
         if self.long_text.mode == "chunk" and 2 * self.long_text.stride > self.max_length:
             raise ValueError(
                 f"stride {self.long_text.stride} is more than half of max_length {self.max_length}"
             )
         return self
+
+    @classmethod
+    def of(cls, cleaner: dict[str, Any], text: TextSettings) -> "TextDocument":
+        long_text = LongTextDocument(
+            mode="chunk" if text.mode == "window" else "truncate",
+            stride=text.stride,
+            max_chunks=text.max_windows,
+        )
+        return cls(
+            cleaner=CleanerDocument(**cleaner), max_length=text.max_length, long_text=long_text
+        )
+
+    def settings(self) -> TextSettings:
+        """Return what it says of reading a text; it may be shorter than a job may ask for."""
+        return TextSettings.model_construct(
+            max_length=self.max_length,
+            mode="window" if self.long_text.mode == "chunk" else "truncate",
+            stride=self.long_text.stride,
+            max_windows=self.long_text.max_chunks,
+        )
 
 
 class PrecisionDocument(Document):
@@ -93,11 +125,11 @@ class PrecisionDocument(Document):
 class SubheadDocument(Document):
     category: str
     names: list[str] = Field(min_length=2)
-    measured: dict[str, float]
+    measured: dict[str, int | float]
 
     _names = field_validator("names")(checked_names)
 
 
 class SubheadsDocument(Document):
-    settings: dict[str, Any]
+    settings: dict[str, int | float]
     categories: list[SubheadDocument] = Field(min_length=1)

@@ -1,8 +1,11 @@
-"""What a bundle says of itself in evaluation.json, as far as other jobs use it."""
+"""What a bundle says of itself in evaluation.json, as far as other jobs use it.
+
+`reports/evaluation.py` writes the whole. This reads of every version, those before 0.4.0 without a
+format number among them, what is used again; whatever else stands there is left alone.
+"""
 
 import logging
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -14,13 +17,15 @@ log = logging.getLogger(__name__)
 EVALUATION = "evaluation.json"
 
 
-class _Context(BaseModel):
-    base_model: str = ""
-    num_train: int = 0
-    num_classes: int = 0
+class Origin(BaseModel):
+    """What the bundle was trained from; null where it is not said."""
+
+    base_model: str | None = None
+    num_train: int | None = None
+    num_classes: int | None = None
 
 
-class _Headline(BaseModel):
+class Headline(BaseModel):
     accuracy: float | None = None
     macro_f1: float | None = None
     ece_after: float | None = None
@@ -28,30 +33,33 @@ class _Headline(BaseModel):
     other_rate: float | None = None
 
 
-class _ClassRow(BaseModel):
+class ClassF1(BaseModel):
     label: str
     f1: float | None
 
 
-class _Evaluation(BaseModel):
+class EvaluationSummary(BaseModel):
     """What other jobs take from evaluation.json."""
 
-    context: _Context = _Context()
-    headline: _Headline = _Headline()
-    per_class: list[_ClassRow] = []
+    context: Origin = Origin()
+    headline: Headline = Headline()
+    per_class: list[ClassF1] = []
     labels: list[str] = []
 
+    def f1_by_class(self) -> dict[str, float | None]:
+        return {row.label: row.f1 for row in self.per_class}
 
-def read_evaluation(bundle: Bundle) -> dict[str, Any]:
-    """Return what a bundle says of itself; empty when it says nothing that can be read."""
+
+def read_evaluation(bundle: Bundle) -> EvaluationSummary | None:
+    """Return what a bundle says of itself; None when it says nothing that can be read."""
     path = Path(bundle.folder, EVALUATION)
     if not path.is_file():
-        return {}
+        return None
     try:
-        return _Evaluation.model_validate_json(path.read_bytes()).model_dump(exclude_unset=True)
+        return EvaluationSummary.model_validate_json(path.read_bytes())
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
         reason = printable(f"{place}: {problem['msg']}")
         log.warning("bundle    %s: %s is left out: %s", bundle.uri, EVALUATION, reason)
-        return {}
+        return None

@@ -1,5 +1,7 @@
-"""The files of a bundle: written, described in its manifest, put whole, fetched, checked. What they
-mean: bundle.py."""
+"""The files of a bundle: written, described in its manifest, put whole, fetched, checked.
+
+What they mean: bundle.py.
+"""
 
 import hashlib
 import json
@@ -84,30 +86,19 @@ def fetch(uri: str, manifest: Manifest) -> str:
 
 
 def read_manifest(uri: str) -> Manifest:
-    """Read and check the manifest. Raises BundleError when there is none, or none that this version
-    reads."""
+    """Read and check the manifest; BundleError when there is none that this version reads."""
     try:
         data = storage.read_bytes(storage.join(uri, MANIFEST))
     except InputError as error:
         raise BundleError(f"{uri}: no bundle here ({error})") from error
-    try:
-        kind = json.loads(data)["format"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        kind = FORMAT  # what is wrong is told below
+    kind = _format_of(data)
     if kind != FORMAT:
         raise BundleError(
             f"{uri}: bundle format {kind!r:.40}, this version of rubert_ood reads {FORMAT}"
         )
     manifest = parse(uri, MANIFEST, data, Manifest)
     for name in manifest.files:
-        if not PLAIN_NAME.fullmatch(name):
-            raise BundleError(
-                f"{uri}: {MANIFEST} names {name!r}, which is not a plain file name; refused"
-            )
-        if not name.endswith(KINDS) or name in REDIRECTIONS:
-            raise BundleError(
-                f"{uri}: {MANIFEST} names {name}, which a bundle never holds; refused"
-            )
+        _check_name(uri, name)
     if _fingerprint(manifest.files) != manifest.fingerprint:
         raise BundleError(
             f"{uri}: {MANIFEST} does not match its own fingerprint; restore it or train again"
@@ -119,13 +110,31 @@ def read_manifest(uri: str) -> Manifest:
     return manifest
 
 
+def _format_of(data: bytes) -> object:
+    """Return the format that a manifest names.
+
+    Of a damaged one our own: what is wrong is told when it is parsed.
+    """
+    try:
+        return json.loads(data)["format"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return FORMAT
+
+
+def _check_name(uri: str, name: str) -> None:
+    if not PLAIN_NAME.fullmatch(name):
+        raise BundleError(
+            f"{uri}: {MANIFEST} names {name!r}, which is not a plain file name; refused"
+        )
+    if not name.endswith(KINDS) or name in REDIRECTIONS:
+        raise BundleError(f"{uri}: {MANIFEST} names {name}, which a bundle never holds; refused")
+
+
 def check_files(uri: str, folder: str, manifest: Manifest) -> None:
-    """Raise BundleError unless the folder holds the files of the manifest, byte for byte, and no
-    others."""
+    """Raise BundleError unless the folder holds the files of the manifest, byte for byte, alone."""
     unlisted = sorted(set(os.listdir(folder)) - {*manifest.files, MANIFEST})
-    if (
-        unlisted
-    ):  # transformers would read some names, adapter_config.json for one, without being asked
+    if unlisted:
+        # transformers would read some names, adapter_config.json for one, without being asked
         raise BundleError(f"{uri}: {printable(unlisted[0])} is not in the manifest; remove it")
     for name, expected in manifest.files.items():
         path = os.path.join(folder, name)
@@ -149,8 +158,10 @@ def _fingerprint(files: Mapping[str, FileEntry]) -> str:
 def parse(
     uri: str, name: str, data: bytes, model: type[D], *, code_version: str = __version__
 ) -> D:
-    """Read a JSON document of a bundle that `code_version` wrote. Raises BundleError: one line,
-    names file and key."""
+    """Read a JSON document of a bundle that `code_version` wrote.
+
+    Raises BundleError: one line, names file and key.
+    """
     try:
         json.loads(data, object_pairs_hook=_once)
         return model.model_validate_json(data, strict=True)
@@ -165,8 +176,7 @@ def parse(
 
 
 def refusal(uri: str, name: str, reason: str, *, code_version: str = __version__) -> BundleError:
-    """Say what is wrong with a file of a bundle, and whether another version of this program wrote
-    it."""
+    """Say what is wrong with a file of a bundle, and whether another version wrote it."""
     if code_version != __version__:
         older = (
             f"rubert_ood {printable(code_version)} wrote it otherwise than this version reads it"
@@ -175,7 +185,7 @@ def refusal(uri: str, name: str, reason: str, *, code_version: str = __version__
     return BundleError(f"{uri}: {name}: {reason}; restore it or train again")
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """Refuse a key that stands in an object twice: which one counts depends on the reader."""
     content = dict(pairs)
     if len(content) < len(pairs):
@@ -202,8 +212,10 @@ def _in_words(problem: Any) -> str:
 
 
 def write_arrays(folder: str, name: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write row by row: safetensors would store the bytes of another memory layout as if they were
-    rows."""
+    """Write row by row.
+
+    safetensors would store the bytes of another memory layout as if they were rows.
+    """
     rows = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
     save_file(rows, os.path.join(folder, name))
 

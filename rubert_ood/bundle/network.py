@@ -1,9 +1,9 @@
-"""The network of a bundle, checked without loading it: config, header of the weights, tokenizer and
-labels fit.
+"""The network of a bundle, checked without loading it.
 
-The driver of a run does without torch, which takes seconds to import. The numbers themselves, and
-the layers of other architectures than BERT, are checked where they are loaded
-(classifier/model.py). Shapes: C classes, H hidden, I intermediate.
+Config, header of the weights, tokenizer and labels fit. The driver of a run does without torch,
+which takes seconds to import. The numbers themselves, and the layers of other architectures than
+BERT, are checked where they are loaded (classifier/checkpoint.py). Shapes: C classes, H hidden, I
+intermediate.
 """
 
 import os
@@ -45,8 +45,7 @@ class NetworkConfig(BaseModel):
 
 
 def check_config(config: NetworkConfig, labels: list[str], *, hidden: int, max_length: int) -> None:
-    """Raise ValueError unless the config describes a classifier of these labels, this H and these
-    lengths."""
+    """Raise ValueError unless it describes a classifier of these labels, H and lengths."""
     if not config.architectures[0].endswith(HEAD) or config.is_decoder:
         raise ValueError(f"it describes {config.architectures[0]!r}, expected an encoder ...{HEAD}")
     names = [config.id2label.get(str(number)) for number in range(len(config.id2label))]
@@ -77,8 +76,7 @@ def check_config(config: NetworkConfig, labels: list[str], *, hidden: int, max_l
 
 
 def check_weights(folder: str, config: NetworkConfig, labels: list[str]) -> None:
-    """Raise ValueError unless model.safetensors holds the layers that the config describes, and no
-    others."""
+    """Raise ValueError unless model.safetensors holds the layers of the config, and no others."""
     found = layouts(folder, WEIGHTS)
     for key, layout in found.items():
         if layout.dtype not in FLOATS:

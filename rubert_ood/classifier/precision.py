@@ -42,13 +42,16 @@ def choose_device(use_gpu: bool, precision: Precision | None = None) -> Device:
         return Device(torch.device("cpu"), precision or "fp32")
     if precision == "int8":
         raise SettingsError(
-            "precision int8 is for CPU; set use_gpu to false, or train with another precision"
+            "compute.precision: int8 is for CPU; set compute.use_gpu to false, or train in"
+            " another one"
         )
     if not torch.cuda.is_available():
-        raise SettingsError("use_gpu is true, but torch sees no GPU here")
+        raise SettingsError("compute.use_gpu is true, but torch sees no GPU here")
     has_bf16 = torch.cuda.is_bf16_supported()
     if precision == "bf16" and not has_bf16:
-        raise SettingsError("precision bf16: this GPU has none; train with precision fp32")
+        raise SettingsError(
+            "compute.precision: this GPU has no bf16; train with compute.precision fp32"
+        )
     return Device(torch.device("cuda"), precision or ("bf16" if has_bf16 else "fp32"))
 
 

@@ -7,9 +7,8 @@ float64.
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from scipy.special import softmax
@@ -30,24 +29,16 @@ class SubHead:
     """Sub-categories, sorted."""
     weights_SH: np.ndarray
     biases_S: np.ndarray
-    measured: dict[str, float] = field(default_factory=dict)
+    measured: dict[str, int | float] = field(default_factory=dict)
     """num_train, num_test, and on the held-out ads: accuracy, majority_accuracy (always the most
     frequent one)."""
 
     def __post_init__(self) -> None:
         shapes = self.weights_SH.shape, self.biases_S.shape
-        if (
-            len(self.names) < 2
-            or self.weights_SH.ndim != 2
-            or shapes
-            != (
-                (len(self.names), self.weights_SH.shape[1]),
-                (len(self.names),),
-            )
-        ):
+        num_names, fits = len(self.names), self.weights_SH.ndim == 2
+        if num_names < 2 or not fits or (shapes[0][0], *shapes[1]) != (num_names, num_names):
             raise BundleError(
-                f"a sub-head of {len(self.names)} names has arrays of shapes {shapes}: train it"
-                " again"
+                f"a sub-head of {num_names} names has arrays of shapes {shapes}: train it again"
             )
         if not (np.isfinite(self.weights_SH).all() and np.isfinite(self.biases_S).all()):
             raise BundleError("a sub-head holds numbers that are not finite: train it again")
@@ -63,12 +54,11 @@ class SubHead:
 class SubHeads:
     heads: dict[str, SubHead]
     """By coarse category."""
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, int | float] = field(default_factory=dict)
     """What they were trained with."""
 
     def predict(self, cls_NH: np.ndarray, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Return the best sub-category of each ad inside its label, object (N,), and its
-        probability, float64 (N,).
+        """Return the best sub-category of each ad inside its label, and its probability: (N,) each.
 
         None and NaN where the label has no sub-head, as `Other` never has.
         """
@@ -143,13 +133,10 @@ def _fit_one(
     model = LogisticRegression(C=settings.regularisation, max_iter=MAX_ITERATIONS)
     model.fit((cls_NH[train] - mean_H) / scale_H, target_N[train])
     weights_SH, biases_S = model.coef_, model.intercept_
-    if (
-        len(names) == 2
-    ):  # one row for the second class, by sigmoid: the same as a softmax against zeros
-        weights_SH, biases_S = (
-            np.vstack([np.zeros_like(weights_SH), weights_SH]),
-            np.r_[0.0, biases_S],
-        )
+    if len(names) == 2:
+        # one row for the second class, by sigmoid: the same as a softmax against zeros
+        weights_SH = np.vstack([np.zeros_like(weights_SH), weights_SH])
+        biases_S = np.r_[0.0, biases_S]
     weights_SH = weights_SH / scale_H
     head = SubHead(names, weights_SH, biases_S - weights_SH @ mean_H)
     majority = np.bincount(target_N[train]).argmax()
@@ -168,35 +155,3 @@ def _num_test(settings: SubheadsSettings, target_N: np.ndarray) -> int:
     num_names = len(np.unique(target_N))
     wanted = round(settings.test_fraction * len(target_N))
     return min(max(wanted, num_names), len(target_N) - num_names)
-
-
-def to_arrays(subheads: SubHeads) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Return arrays by name, and what JSON tells of them: head number 0, 1, ... with category,
-    names and measures."""
-    arrays: dict[str, np.ndarray] = {}
-    for number, head in enumerate(subheads.heads.values()):
-        arrays |= {f"{number}.weights": head.weights_SH, f"{number}.biases": head.biases_S}
-    categories = [
-        {"category": category, "names": head.names, "measured": head.measured}
-        for category, head in subheads.heads.items()
-    ]
-    return arrays, {"settings": subheads.settings, "categories": categories}
-
-
-def from_arrays(arrays: Mapping[str, np.ndarray], description: Mapping[str, Any]) -> SubHeads:
-    """Undo `to_arrays`."""
-    try:
-        heads = {
-            item["category"]: SubHead(
-                item["names"],
-                arrays[f"{number}.weights"],
-                arrays[f"{number}.biases"],
-                item["measured"],
-            )
-            for number, item in enumerate(description["categories"])
-        }
-        return SubHeads(heads, description["settings"])
-    except KeyError as error:
-        raise BundleError(
-            f"the sub-heads of this bundle are incomplete ({error}): train them again"
-        ) from error

@@ -15,15 +15,17 @@ import numpy as np
 import pyarrow as pa
 
 from rubert_ood.classifier.tokens import first_tokens, num_tokens, special_frame
-from rubert_ood.settings import LongTextSettings
+from rubert_ood.settings import TextSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from rubert_ood.classifier.classifier import Classifier
 
+IDS = "windows"
+"""The column that holds the token ids of each window of a text."""
 COLUMNS = {
-    "windows": pa.list_(pa.list_(pa.int32())),
+    IDS: pa.list_(pa.list_(pa.int32())),
     "num_tokens": pa.int32(),
     "is_cut": pa.bool_(),
 }
@@ -52,7 +54,7 @@ class Windows:
         offsets = np.concatenate([[0], np.cumsum(self.num_chunks_N)]).astype(np.int32)
         windows = pa.ListArray.from_arrays(pa.array(offsets), self.ids)
         return {
-            "windows": windows,
+            IDS: windows,
             "num_tokens": pa.array(self.num_tokens_N, pa.int32()),
             "is_cut": pa.array(self.is_cut_N, pa.bool_()),
         }
@@ -66,29 +68,24 @@ class Windows:
         """Take them from the columns of a table."""
         columns = {name: table[name].combine_chunks() for name in COLUMNS}
         return cls(
-            ids=columns["windows"].flatten(),
-            num_chunks_N=columns["windows"].value_lengths().to_numpy(),
+            ids=columns[IDS].flatten(),
+            num_chunks_N=columns[IDS].value_lengths().to_numpy(),
             num_tokens_N=columns["num_tokens"].to_numpy(),
             is_cut_N=columns["is_cut"].to_numpy(zero_copy_only=False),
         )
 
 
-def cut(
-    tokenizer: "PreTrainedTokenizerBase",
-    texts: list[str],
-    *,
-    max_length: int,
-    long_text: LongTextSettings,
-) -> Windows:
+def cut(tokenizer: "PreTrainedTokenizerBase", texts: list[str], settings: TextSettings) -> Windows:
     """Tokenize, and cut into windows of max_length tokens that share `stride` with the last one.
 
     The special tokens stand in every window; `stride` does not count them.
     """
     before, behind = special_frame(tokenizer)
-    size = max_length - len(before) - len(behind)
-    chunks = long_text.mode == "chunk"
-    step, max_chunks = (size - long_text.stride, long_text.max_chunks) if chunks else (size, 1)
-    found, is_cut_N = first_tokens(tokenizer, texts, size + (max_chunks - 1) * step)
+    size = settings.max_length - len(before) - len(behind)
+    step, max_windows = size, 1
+    if settings.mode == "window":
+        step, max_windows = size - settings.stride, settings.max_windows
+    found, is_cut_N = first_tokens(tokenizer, texts, size + (max_windows - 1) * step)
     windows, num_chunks = [], []
     for ids in found:
         starts = range(0, max(1, len(ids) - size + step), step)

@@ -1,55 +1,59 @@
-"""Compare two runs ad by ad, and write what differs: for `diff`, for a backfill, and for the report
-of every run."""
+"""Compare two runs ad by ad: for `diff`, for a backfill, and for the report of every run."""
 
 import logging
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Literal
 
-if TYPE_CHECKING:  # its module loads Ray
-    from rubert_ood.comparing.join import Run
+from rubert_ood.comparing import local_shuffle
+from rubert_ood.comparing.counts import ROW_SCHEMA, Counts, count_partition
+from rubert_ood.comparing.document import DiffDocument
+from rubert_ood.comparing.summary import summary
+from rubert_ood.comparing.whole_run import WholeRun, read_run
+from rubert_ood.errors import VerificationError
+from rubert_ood.progress import Progress
 
 log = logging.getLogger(__name__)
 
 
-def compare_runs(a_uri: str, b_uri: str) -> dict[str, Any]:
-    """Return the differences of two runs, with what each of them is; Ray must have been started."""
-    from rubert_ood.comparing.join import diff_runs, read_run
+def compare_runs(a_uri: str, b_uri: str, *, executor: Literal["ray", "local"]) -> DiffDocument:
+    """Return what differs between two runs. For `ray`, Ray must have been started.
 
+    Raises InputError for a run that is not complete and for a part that is missing or unreadable,
+    VerificationError where parts and receipts differ, PartialRunError when the cluster or storage
+    failed.
+    """
     a, b = read_run(a_uri), read_run(b_uri)
-    document = {"a": _side(a), "b": _side(b), **diff_runs(a, b), "evaluations": None}
-    ads = document["ads"]
-    churn = (
-        "no ad is in both"
-        if document["churn_rate"] is None
-        else f"{document['churn_rate']:.2%} changed their label"
-    )
+    document = compare(a, b, executor=executor)
+    churn = "no ad is in both"
+    if document.churn_rate is not None:
+        churn = f"{document.churn_rate:.2%} changed their label"
+    ads = document.ads
     log.info(
-        f"diff      {ads['both']:,} ads in both, {ads['only_a']:,} only in A, {ads['only_b']:,}"
+        f"diff      {ads.both:,} ads in both, {ads.only_a:,} only in A, {ads.only_b:,}"
         f" only in B: {churn}"
     )
     return document
 
 
-def _side(run: "Run") -> dict[str, Any]:
-    names = {"run_uri", "run_id", "run_date", "bundle", "outcome"}
-    return {"rows": run.num_rows, **run.manifest.model_dump(include=names)}
+def compare(a: WholeRun, b: WholeRun, *, executor: Literal["ray", "local"]) -> DiffDocument:
+    """Add up what differs in each partition."""
+    total = count_partition(ROW_SCHEMA.empty_table())
+    progress = Progress("diff", a.num_rows + b.num_rows, "rows")
+    for part in _partitions(a, b, executor):
+        progress.add(part.rows.a + part.rows.b)
+        total = total + part
+    for run, rows in ((a, total.rows.a), (b, total.rows.b)):
+        if rows != run.num_rows:
+            raise VerificationError(
+                f"{run.side.run_uri}: {rows} rows were compared, its receipts say {run.num_rows};"
+                " run verify"
+            )
+    return summary(a.side, b.side, total)
 
 
-def changed_labels(document: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what the report of run B shows of a comparison; None when no ad is in both."""
-    if not document["ads"]["both"]:
-        return None
-    pairs = [
-        {
-            "from": transition["from"],
-            "to": transition["to"],
-            "count": transition["count"],
-            "examples": [example["ad_id"] for example in transition["examples"]],
-        }
-        for transition in document["transitions"]
-    ]
-    return {
-        "num_both": document["ads"]["both"],
-        "churn_rate": document["churn_rate"],
-        "pairs": pairs,
-    }
+def _partitions(a: WholeRun, b: WholeRun, executor: str) -> Iterator[Counts]:
+    if executor == "local":
+        return local_shuffle.partitions(a, b)
+    from rubert_ood.comparing import ray_shuffle
+
+    return ray_shuffle.partitions(a, b)

@@ -1,19 +1,21 @@
-"""What differs between two runs, A and B, of the same ads: counts that add up over partitions, and
-a few examples.
+"""Count what differs between two runs, A and B, of the same ads.
 
-An id that occurs more than once in A or in B has no one partner: its rows are left out of the
-comparison, in both, and counted as repeated.
+Counts add up over partitions; a few examples go with them. An id that occurs more than once in A
+or in B has no one partner: its rows are left out of the comparison, in both, and counted as
+duplicates.
 """
 
-import math
-from collections.abc import Mapping
-from typing import Any
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from rubert_ood.comparing.document import Example, OodExample, Transition
 from rubert_ood.ood.decision import OTHER
+from rubert_ood.runs.record import Count, Record
 
 ROW_SCHEMA = pa.schema(
     [
@@ -31,198 +33,214 @@ EXAMPLES_PER_TRANSITION = 3
 NUM_OOD_EXAMPLES = 20
 
 
-def count_partition(rows: pa.Table) -> dict[str, Any]:
+class Sum(Record):
+    """Counts that add up field by field; lists are joined."""
+
+    def __add__(self, other: Self) -> Self:
+        names = type(self).model_fields
+        return type(self)(**{name: getattr(self, name) + getattr(other, name) for name in names})
+
+
+class RowSum(Sum):
+    a: Count
+    b: Count
+
+
+class AdSum(Sum):
+    both: Count
+    only_a: Count
+    only_b: Count
+
+
+class DuplicateSum(Sum):
+    ids: Count
+    rows_a: Count
+    rows_b: Count
+
+
+class TextSum(Sum):
+    same: Count
+    same_label_changed: Count
+    changed: Count
+    changed_label_changed: Count
+
+
+class FlagSum(Sum):
+    both: Count
+    became: Count
+    no_longer: Count
+    neither: Count
+
+
+class ConfidenceSum(Sum):
+    num: Count
+    sums_a: list[float]
+    """One a partition: they are added up exactly, whatever their order."""
+    sums_b: list[float]
+
+
+class Counts(Sum):
+    """What differs in one partition, or in several together; `summary.py` makes diff.json of it."""
+
+    rows: RowSum
+    ads: AdSum
+    duplicates: DuplicateSum
+    texts: TextSum
+    ood: FlagSum
+    other: FlagSum
+    confidence: ConfidenceSum
+    stayed: Counter[str]
+    """Ads in both that kept their label, by label."""
+    only_a: Counter[str]
+    only_b: Counter[str]
+    transitions: list[Transition]
+    became_ood: list[OodExample]
+    no_longer_ood: list[OodExample]
+
+    def __add__(self, other: Self) -> Self:
+        """Add a partition up; as many examples remain as one partition has."""
+        total = super().__add__(other)
+        kept = {
+            "transitions": _merged(total.transitions),
+            "became_ood": _farthest(total.became_ood),
+            "no_longer_ood": _farthest(total.no_longer_ood),
+        }
+        return total.model_copy(update=kept)
+
+
+def count_partition(rows: pa.Table) -> Counts:
     """Compare the rows, of ROW_SCHEMA, whose ids fall into one partition."""
     frame = rows.to_pandas()
     a = frame[~frame["in_b"]].drop(columns="in_b")
     b = frame[frame["in_b"]].drop(columns="in_b")
-    repeated = pd.Index(
-        pd.concat([side.loc[side["ad_id"].duplicated(), "ad_id"] for side in (a, b)]).unique()
-    )
-    ones_a = a[~a["ad_id"].isin(repeated)]
-    ones_b = b[~b["ad_id"].isin(repeated)]
-    ads = ones_a.merge(ones_b, on="ad_id", suffixes=("_a", "_b")).sort_values(
-        "ad_id", ignore_index=True
-    )
-    changed = ads["label_a"] != ads["label_b"]
-    same_text = ads["text_key_a"] == ads["text_key_b"]
-    sure = ads[["confidence_a", "confidence_b"]].notna().all(axis=1)
+    duplicate_ids = _duplicate_ids(a) | _duplicate_ids(b)
+    ones_a = a[~a["ad_id"].isin(duplicate_ids)]
+    ones_b = b[~b["ad_id"].isin(duplicate_ids)]
+    ads = ones_a.merge(ones_b, on="ad_id", suffixes=("_a", "_b"))
+    ads = ads.sort_values("ad_id", ignore_index=True)
     only_a = ones_a[~ones_a["ad_id"].isin(ads["ad_id"])]
     only_b = ones_b[~ones_b["ad_id"].isin(ads["ad_id"])]
+    changed = ads["label_a"] != ads["label_b"]
     was, now = ads["is_ood_a"].astype(bool), ads["is_ood_b"].astype(bool)
-    return {
-        "rows": {"a": len(a), "b": len(b)},
-        "repeated": {
-            "ids": len(repeated),
-            "rows_a": len(a) - len(ones_a),
-            "rows_b": len(b) - len(ones_b),
-        },
-        "ads": {"both": len(ads), "only_a": len(only_a), "only_b": len(only_b)},
-        "texts": {
-            "same": int(same_text.sum()),
-            "same_label_changed": int((same_text & changed).sum()),
-            "changed": int((~same_text).sum()),
-            "changed_label_changed": int((~same_text & changed).sum()),
-        },
-        "ood": _before_and_after(was, now),
-        "other": _before_and_after(ads["label_a"] == OTHER, ads["label_b"] == OTHER),
-        "confidence": {
-            "num": int(sure.sum()),
-            "sums_a": [float(ads.loc[sure, "confidence_a"].astype(float).sum())],
-            "sums_b": [float(ads.loc[sure, "confidence_b"].astype(float).sum())],
-        },
-        "transitions": _transitions(ads[changed]),
-        "stayed": ads.loc[~changed, "label_a"].value_counts().to_dict(),
-        "only_a": only_a["label"].value_counts().to_dict(),
-        "only_b": only_b["label"].value_counts().to_dict(),
-        "became_ood": _furthest(ads[~was & now], "ood_distance_b"),
-        "no_longer_ood": _furthest(ads[was & ~now], "ood_distance_a"),
-    }
+    return Counts(
+        rows=RowSum(a=len(a), b=len(b)),
+        ads=AdSum(both=len(ads), only_a=len(only_a), only_b=len(only_b)),
+        duplicates=DuplicateSum(
+            ids=len(duplicate_ids), rows_a=len(a) - len(ones_a), rows_b=len(b) - len(ones_b)
+        ),
+        texts=_count_texts(ads, changed),
+        ood=_count_flag(was, now),
+        other=_count_flag(ads["label_a"] == OTHER, ads["label_b"] == OTHER),
+        confidence=_sum_confidence(ads),
+        stayed=Counter(ads.loc[~changed, "label_a"]),
+        only_a=Counter(only_a["label"]),
+        only_b=Counter(only_b["label"]),
+        transitions=_transitions(ads[changed]),
+        became_ood=_ood_examples(ads[~was & now], "ood_distance_b"),
+        no_longer_ood=_ood_examples(ads[was & ~now], "ood_distance_a"),
+    )
 
 
-def _before_and_after(was: pd.Series, now: pd.Series) -> dict[str, int]:
-    sides = {
-        "both": was & now,
-        "became": ~was & now,
-        "no_longer": was & ~now,
-        "neither": ~was & ~now,
-    }
-    return {name: int(side.sum()) for name, side in sides.items()}
+def _duplicate_ids(side: pd.DataFrame) -> set[str]:
+    return set(side.loc[side["ad_id"].duplicated(), "ad_id"])
 
 
-def _transitions(ads: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Return from -> to -> {count, examples}: the ads of which both runs were most sure."""
-    found: dict[str, dict[str, Any]] = {}
+def _count_texts(ads: pd.DataFrame, changed: pd.Series) -> TextSum:
+    same = ads["text_key_a"] == ads["text_key_b"]
+    return TextSum(
+        same=int(same.sum()),
+        same_label_changed=int((same & changed).sum()),
+        changed=int((~same).sum()),
+        changed_label_changed=int((~same & changed).sum()),
+    )
+
+
+def _count_flag(was: pd.Series, now: pd.Series) -> FlagSum:
+    return FlagSum(
+        both=int((was & now).sum()),
+        became=int((~was & now).sum()),
+        no_longer=int((was & ~now).sum()),
+        neither=int((~was & ~now).sum()),
+    )
+
+
+def _sum_confidence(ads: pd.DataFrame) -> ConfidenceSum:
+    both = ads[["confidence_a", "confidence_b"]].dropna().astype(float)
+    return ConfidenceSum(
+        num=len(both),
+        sums_a=[float(both["confidence_a"].sum())],
+        sums_b=[float(both["confidence_b"].sum())],
+    )
+
+
+def _transitions(ads: pd.DataFrame) -> list[Transition]:
+    """Count each pair of labels, with the ads of which both runs were most sure."""
+    transitions = []
     certainty = ads[["confidence_a", "confidence_b"]].min(axis=1, skipna=False).fillna(0)
     order = np.lexsort([ads["ad_id"], -certainty])
-    for (label_a, label_b), group in ads.iloc[order].groupby(["label_a", "label_b"], sort=False):
-        examples = [_example(ad) for ad in group.head(EXAMPLES_PER_TRANSITION).to_dict("records")]
-        found.setdefault(str(label_a), {})[str(label_b)] = {
-            "count": len(group),
-            "examples": examples,
-        }
-    return found
+    for labels, group in ads.iloc[order].groupby(["label_a", "label_b"], sort=False):
+        surest = group.head(EXAMPLES_PER_TRANSITION).to_dict("records")
+        transition = Transition(
+            label_a=str(labels[0]),
+            label_b=str(labels[1]),
+            count=len(group),
+            examples=[_example(ad) for ad in surest],
+        )
+        transitions.append(transition)
+    return transitions
 
 
-def _furthest(ads: pd.DataFrame, distance: str) -> list[dict[str, Any]]:
+def _ood_examples(ads: pd.DataFrame, distance: str) -> list[OodExample]:
     ads = ads.sort_values([distance, "ad_id"], ascending=[False, True]).head(NUM_OOD_EXAMPLES)
-    return [
-        _example(ad)
-        | {"from": ad["label_a"], "to": ad["label_b"], "distance": _number(ad[distance])}
-        for ad in ads.to_dict("records")
-    ]
+    examples = []
+    for ad in ads.to_dict("records"):
+        example = OodExample(
+            **dict(_example(ad)),
+            label_a=ad["label_a"],
+            label_b=ad["label_b"],
+            distance=_number(ad[distance]),
+        )
+        examples.append(example)
+    return examples
 
 
-def _example(ad: Mapping[Any, Any]) -> dict[str, Any]:
-    return {
-        "ad_id": ad["ad_id"],
-        "confidence_a": _number(ad["confidence_a"]),
-        "confidence_b": _number(ad["confidence_b"]),
-        "same_text": ad["text_key_a"] == ad["text_key_b"],
-    }
+def _example(ad: Mapping[Hashable, Any]) -> Example:
+    return Example(
+        ad_id=ad["ad_id"],
+        confidence_a=_number(ad["confidence_a"]),
+        confidence_b=_number(ad["confidence_b"]),
+        same_text=ad["text_key_a"] == ad["text_key_b"],
+    )
 
 
 def _number(value: float) -> float | None:
     return None if pd.isna(value) else float(value)
 
 
-def add_partition(total: dict[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
-    """Add a partition to the sum of others, an empty dict at first; as many examples remain as one
-    partition has."""
-    total = _added(total, part)
-    for to in total["transitions"].values():
-        for entry in to.values():
-            entry["examples"] = sorted(entry["examples"], key=_least_sure_last)[
-                :EXAMPLES_PER_TRANSITION
-            ]
-    for name in ("became_ood", "no_longer_ood"):
-        furthest = sorted(total[name], key=lambda ad: (-(ad["distance"] or 0), ad["ad_id"]))
-        total[name] = furthest[:NUM_OOD_EXAMPLES]
-    return total
+def _merged(transitions: Iterable[Transition]) -> list[Transition]:
+    """Add up the transitions between the same labels; the surest examples remain."""
+    found: dict[tuple[str, str], Transition] = {}
+    for transition in transitions:
+        pair = (transition.label_a, transition.label_b)
+        if pair in found:
+            older = found[pair]
+            examples = sorted(older.examples + transition.examples, key=_surest_first)
+            update = {
+                "count": older.count + transition.count,
+                "examples": examples[:EXAMPLES_PER_TRANSITION],
+            }
+            transition = older.model_copy(update=update)
+        found[pair] = transition
+    return list(found.values())
 
 
-def _added(total: Any, part: Any) -> Any:
-    if isinstance(part, Mapping):
-        return {
-            **total,
-            **{
-                name: _added(total[name], part[name]) if name in total else part[name]
-                for name in part
-            },
-        }
-    return total + part
+def _surest_first(example: Example) -> tuple[float, str]:
+    return -min(example.confidence_a or 0, example.confidence_b or 0), example.ad_id
 
 
-def _least_sure_last(example: Mapping[str, Any]) -> tuple[float, str]:
-    return -min(example["confidence_a"] or 0, example["confidence_b"] or 0), example["ad_id"]
+def _farthest(examples: Iterable[OodExample]) -> list[OodExample]:
+    return sorted(examples, key=_farthest_first)[:NUM_OOD_EXAMPLES]
 
 
-def summary(total: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn the sum over all partitions into the difference as diff.json holds it; rates are null
-    without ads."""
-    both, texts, confidence = total["ads"]["both"], total["texts"], total["confidence"]
-    changed = texts["same_label_changed"] + texts["changed_label_changed"]
-    means = {
-        side: _share(math.fsum(confidence[f"sums_{side}"]), confidence["num"])
-        for side in ("a", "b")
-    }
-    return {
-        "ads": total["ads"],
-        "repeated": total["repeated"],
-        "changed": changed,
-        "churn_rate": _share(changed, both),
-        "texts": texts
-        | {
-            "same_churn_rate": _share(texts["same_label_changed"], texts["same"]),
-            "changed_churn_rate": _share(texts["changed_label_changed"], texts["changed"]),
-        },
-        "transitions": _transition_list(total["transitions"]),
-        "ood": total["ood"]
-        | {"became_examples": total["became_ood"], "no_longer_examples": total["no_longer_ood"]},
-        "other": total["other"],
-        "confidence": {
-            "num": confidence["num"],
-            "mean_a": means["a"],
-            "mean_b": means["b"],
-            "mean_change": means["b"] - means["a"]
-            if means["a"] is not None and means["b"] is not None
-            else None,
-        },
-        "labels": _label_list(total),
-    }
-
-
-def _share(part: float, whole: int) -> float | None:
-    return part / whole if whole else None
-
-
-def _transition_list(transitions: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """List the transitions, most frequent first."""
-    rows = [
-        {"from": label_a, "to": to, **entry}
-        for label_a, row in transitions.items()
-        for to, entry in row.items()
-    ]
-    return sorted(rows, key=lambda row: (-row["count"], row["from"], row["to"]))
-
-
-def _label_list(total: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Count each label: in_a = stayed + left + only_a, in_b = stayed + joined + only_b; most ads
-    first."""
-    left = {
-        label: sum(entry["count"] for entry in row.values())
-        for label, row in total["transitions"].items()
-    }
-    joined: dict[str, int] = {}
-    for row in total["transitions"].values():
-        for label, entry in row.items():
-            joined[label] = joined.get(label, 0) + entry["count"]
-    counts = {"stayed": total["stayed"], "left": left, "joined": joined}
-    counts |= {"only_a": total["only_a"], "only_b": total["only_b"]}
-    rows = []
-    for label in set().union(*counts.values()):
-        row = {name: count.get(label, 0) for name, count in counts.items()}
-        in_a = row["stayed"] + row["left"] + row["only_a"]
-        in_b = row["stayed"] + row["joined"] + row["only_b"]
-        rows.append({"label": label, "in_a": in_a, "in_b": in_b, **row})
-    return sorted(rows, key=lambda row: (-row["in_a"] - row["in_b"], row["label"]))
+def _farthest_first(example: OodExample) -> tuple[float, str]:
+    return -(example.distance or 0), example.ad_id

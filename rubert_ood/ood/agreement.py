@@ -1,42 +1,51 @@
-"""Whether a model in int8 still answers as in fp32. Shapes: N ads, C classes, H hidden."""
+"""Whether a model in int8 still answers as in fp32."""
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from rubert_ood.errors import PublicationRefusedError
 from rubert_ood.ood.fit import FittedModel
+from rubert_ood.ood.outputs import Outputs
 
 MIN_ARGMAX_AGREEMENT = 0.99
 MAX_FLAG_RATE_SHIFT = 0.003
 
 
+@dataclass(frozen=True)
+class Agreement:
+    """What the same ads get in int8 and in fp32."""
+
+    argmax_agreement: float
+    """Share of the ads whose best class is the same."""
+    flag_rate: float
+    """OOD rate in int8."""
+    flag_rate_fp32: float
+    mean_d2_ratio: float
+    """Mean d2 in int8 over that in fp32."""
+
+
 def int8_agreement(
-    fitted: FittedModel,
-    outputs: tuple[np.ndarray, np.ndarray],
-    plain: FittedModel,
-    plain_outputs: tuple[np.ndarray, np.ndarray],
-) -> dict[str, float]:
-    """Compare the decisions on the same ads, those of valid, each model with the statistics of its
-    own numbers.
+    fitted: FittedModel, outputs: Outputs, plain: FittedModel, plain_outputs: Outputs
+) -> Agreement:
+    """Compare the decisions of int8, given first, and of fp32 on the same ads, those of valid.
 
-    outputs, plain_outputs: logits (N, C) and CLS (N, H) in int8 and in fp32.
+    Each model decides with the statistics of its own numbers.
     """
-    ours, theirs = fitted.decide(*outputs), plain.decide(*plain_outputs)
-    return {
-        "argmax_agreement": float(np.mean(ours.predicted_N == theirs.predicted_N)),
-        "flag_rate": float(ours.is_ood.mean()),
-        "flag_rate_fp32": float(theirs.is_ood.mean()),
-        "mean_d2_ratio": float(ours.ood_distance_N.mean() / theirs.ood_distance_N.mean()),
-    }
-
-
-def check_agreement(agreement: Mapping[str, float]) -> None:
-    """Raise PublicationRefusedError when int8 answers too differently."""
-    same, shift = (
-        agreement["argmax_agreement"],
-        abs(agreement["flag_rate"] - agreement["flag_rate_fp32"]),
+    ours = fitted.decide(outputs.logits_NC, outputs.cls_NH)
+    theirs = plain.decide(plain_outputs.logits_NC, plain_outputs.cls_NH)
+    return Agreement(
+        argmax_agreement=float(np.mean(ours.predicted_N == theirs.predicted_N)),
+        flag_rate=float(ours.is_ood_N.mean()),
+        flag_rate_fp32=float(theirs.is_ood_N.mean()),
+        mean_d2_ratio=float(ours.ood_distance_N.mean() / theirs.ood_distance_N.mean()),
     )
+
+
+def check_agreement(agreement: Agreement) -> None:
+    """Raise PublicationRefusedError when int8 answers too differently."""
+    same = agreement.argmax_agreement
+    shift = abs(agreement.flag_rate - agreement.flag_rate_fp32)
     if same < MIN_ARGMAX_AGREEMENT or shift > MAX_FLAG_RATE_SHIFT:
         raise PublicationRefusedError(
             f"precision int8: on valid {same:.4f} of the best classes are as in fp32 (limit"

@@ -1,13 +1,11 @@
-"""Compare detectors and decision rules on the same outputs of one model: what they catch, and at
-which price.
+"""Compare detectors and decision rules on the same outputs of one model.
 
-Kinds of foreign text are never averaged: near and far ones have nothing in common. Shapes: N ads, C
-classes, H hidden.
+What they flag of OOD texts, and of in-domain ads. Kinds of OOD text are never averaged: near and
+far ones have nothing in common. Shapes: N ads, C classes, H hidden.
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 
@@ -15,123 +13,163 @@ from rubert_ood.ood.decision import OTHER, can_flag, conformal_p
 from rubert_ood.ood.detectors import Detector, fit_detectors
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
-from rubert_ood.ood.metrics import ood_metrics
+from rubert_ood.ood.metrics import OodMetrics, ood_metrics
 from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.reference import Reference
+from rubert_ood.settings import DecisionSettings
 
 NUM_FOLDS = 5
 RULES = ("notebook", "conformal")
 
 
+@dataclass(frozen=True)
+class KindMetrics(OodMetrics):
+    """How a detector does on one kind of OOD text."""
+
+    caught: float
+    """Share of the texts that it flags."""
+
+
+@dataclass(frozen=True)
+class DetectorResult:
+    """What a detector flags, whatever the confidence.
+
+    It flags what has a conformal p of at most conformal_alpha among its own scores of the
+    calibration ads.
+    """
+
+    detector: str
+    flagged: float
+    """Share of the test ads."""
+    kinds: dict[str, KindMetrics]
+    left_out: OodMetrics | None
+    """What `leave_classes_out` says of it; None with too few classes."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What a decision rule makes of some texts."""
+
+    far: float
+    """Share that the rule calls far."""
+    flagged: float
+    """Share that is OOD after the confidence gate."""
+    other: float
+    """Share that ends as Other."""
+
+
+@dataclass(frozen=True)
+class RuleResult:
+    rule: str
+    chosen: bool
+    """It is the rule that decides."""
+    possible: bool
+    """Whether the calibration ads are enough for it; nothing is far otherwise."""
+    test: Rates
+    kinds: dict[str, Rates]
+
+
 def compare_detectors(
     fitted: FittedModel, reference: Reference, *, test: Outputs, kinds: Mapping[str, Outputs]
-) -> list[dict[str, Any]]:
-    """Return one entry per detector: {"detector", "flagged", "kinds": {kind: {**ood_metrics,
-    "caught"}}, "left_out"}.
-
-    A detector flags what has a conformal p of at most conformal_alpha among its own scores of the
-    calibration ads: flagged is the share of test ads, caught that of foreign texts, before any
-    confidence gate. left_out is what `leave_classes_out` says of it, or None.
-    """
-    alpha, train = fitted.decision.conformal_alpha, reference.train
+) -> list[DetectorResult]:
+    """Measure every detector on the test ads and each kind of OOD text."""
+    train, temperature = reference.train, fitted.temperature.temperature
     detectors = fit_detectors(
-        train.cls_NH,
-        train.labels_N,
-        statistics=fitted.statistics,
-        temperature=fitted.temperature.temperature,
+        train.cls_NH, train.labels_N, statistics=fitted.statistics, temperature=temperature
     )
-    left_out = leave_classes_out(train, test, temperature=fitted.temperature.temperature)
-    entries = []
+    left_out = leave_classes_out(train, test, temperature=temperature)
+    alpha = fitted.decision.conformal_alpha
+    results = []
     for name, detector in detectors.items():
         calibration = np.sort(_score(detector, reference.calibration))
         inside_N = _score(detector, test)
-        caught = {}
+        measured = {}
         for kind, outputs in kinds.items():
             scores_N = _score(detector, outputs)
-            caught[kind] = ood_metrics(inside_N, scores_N) | {
-                "caught": float(np.mean(conformal_p(scores_N, calibration) <= alpha))
-            }
-        entries.append(
-            {
-                "detector": name,
-                "flagged": float(np.mean(conformal_p(inside_N, calibration) <= alpha)),
-                "kinds": caught,
-                "left_out": left_out.get(name),
-            }
-        )
-    return entries
+            caught = _flagged(scores_N, calibration, alpha)
+            measured[kind] = KindMetrics(**asdict(ood_metrics(inside_N, scores_N)), caught=caught)
+        flagged = _flagged(inside_N, calibration, alpha)
+        results.append(DetectorResult(name, flagged, measured, left_out.get(name)))
+    return results
+
+
+def _flagged(scores_N: np.ndarray, calibration: np.ndarray, alpha: float) -> float:
+    return float(np.mean(conformal_p(scores_N, calibration) <= alpha))
 
 
 def leave_classes_out(
     train: Outputs, test: Outputs, *, temperature: float
-) -> dict[str, dict[str, float]]:
-    """Return `ood_metrics` by detector, the mean over folds of classes that are foreign in turn:
-    near OOD.
+) -> dict[str, OodMetrics]:
+    """Return the metrics by detector, means over folds of classes that are OOD in turn: near OOD.
 
     The detectors do not know the classes of a fold: its train ads and its logits are left out. The
     encoder has seen them in training, so a category that is really new is harder. Empty with fewer
     than two classes a fold.
     """
-    num_classes = test.logits_NC.shape[1]
-    if num_classes < 2 * NUM_FOLDS:
-        return {}
-    fold_C = (
-        np.random.default_rng(0).permutation(num_classes) % NUM_FOLDS
-    )  # neighbours in the alphabet are alike
-    results: dict[str, list[dict[str, float]]] = {}
-    for fold in range(NUM_FOLDS):
-        foreign_N = fold_C[test.labels_N] == fold
-        if foreign_N.all() or not foreign_N.any():
+    results: dict[str, list[OodMetrics]] = {}
+    for fold_C in _folds(test.logits_NC.shape[1]):
+        is_out_N = fold_C[test.labels_N]
+        if is_out_N.all() or not is_out_N.any():
             continue
-        known = train.take(np.flatnonzero(fold_C[train.labels_N] != fold))
+        known = train.take(np.flatnonzero(~fold_C[train.labels_N]))
         classes, numbers_N = np.unique(known.labels_N, return_inverse=True)
         statistics = fit_mahalanobis(known.cls_NH, numbers_N, len(classes))
-        logits_NC = test.logits_NC[:, fold_C != fold]
-        for name, detector in fit_detectors(
+        detectors = fit_detectors(
             known.cls_NH, numbers_N, statistics=statistics, temperature=temperature
-        ).items():
+        )
+        logits_NC = test.logits_NC[:, ~fold_C]
+        for name, detector in detectors.items():
             scores_N = detector(logits_NC, test.cls_NH)
-            results.setdefault(name, []).append(
-                ood_metrics(scores_N[~foreign_N], scores_N[foreign_N])
-            )
-    return {
-        name: {key: float(np.mean([fold[key] for fold in folds])) for key in folds[0]}
-        for name, folds in results.items()
-    }
+            metrics = ood_metrics(scores_N[~is_out_N], scores_N[is_out_N])
+            results.setdefault(name, []).append(metrics)
+    return {name: _mean(folds) for name, folds in results.items()}
+
+
+def _folds(num_classes: int) -> Iterator[np.ndarray]:
+    """Yield which classes are left out, bool (C,).
+
+    In random order: neighbours in the alphabet are alike.
+    """
+    if num_classes < 2 * NUM_FOLDS:
+        return
+    number_C = np.random.default_rng(0).permutation(num_classes) % NUM_FOLDS
+    for number in range(NUM_FOLDS):
+        yield number_C == number
+
+
+def _mean(folds: Sequence[OodMetrics]) -> OodMetrics:
+    means = {}
+    for field in fields(OodMetrics):
+        means[field.name] = float(np.mean([getattr(fold, field.name) for fold in folds]))
+    return OodMetrics(**means)
 
 
 def compare_rules(
     fitted: FittedModel, *, test: Outputs, kinds: Mapping[str, Outputs]
-) -> list[dict[str, Any]]:
-    """Return one entry per decision rule: {"rule", "chosen", "possible", "test": rates, "kinds":
-    {kind: rates}}.
-
-    rates: {"far": share that the rule calls far, "flagged": share that is OOD after the confidence
-    gate, "other": share that ends as Other}. possible is False where the calibration ads are too
-    few for the rule; nothing is far then.
-    """
-    entries = []
+) -> list[RuleResult]:
+    """Say what each decision rule would make of the test ads and of each kind of OOD text."""
+    results = []
     for rule in RULES:
-        model = replace(fitted, decision=fitted.decision.model_copy(update={"rule": rule}))
-        entries.append(
-            {
-                "rule": rule,
-                "chosen": rule == fitted.decision.rule,
-                "possible": can_flag(model.decision, len(fitted.thresholds.calibration_d2)),
-                "test": _rates(model, test),
-                "kinds": {kind: _rates(model, outputs) for kind, outputs in kinds.items()},
-            }
+        decision = fitted.decision.model_copy(update={"rule": rule})
+        result = RuleResult(
+            rule=rule,
+            chosen=rule == fitted.decision.rule,
+            possible=can_flag(decision, len(fitted.thresholds.calibration_d2)),
+            test=_rates(fitted, decision, test),
+            kinds={kind: _rates(fitted, decision, outputs) for kind, outputs in kinds.items()},
         )
-    return entries
+        results.append(result)
+    return results
 
 
-def _rates(model: FittedModel, outputs: Outputs) -> dict[str, float]:
+def _rates(fitted: FittedModel, decision: DecisionSettings, outputs: Outputs) -> Rates:
+    model = replace(fitted, decision=decision)
     decisions = model.decide(outputs.logits_NC, outputs.cls_NH)
-    return {
-        "far": float(decisions.is_far_N.mean()),
-        "flagged": float(decisions.is_ood.mean()),
-        "other": float((decisions.label == OTHER).mean()),
-    }
+    return Rates(
+        far=float(decisions.is_far_N.mean()),
+        flagged=float(decisions.is_ood_N.mean()),
+        other=float((decisions.label_N == OTHER).mean()),
+    )
 
 
 def _score(detector: Detector, outputs: Outputs) -> np.ndarray:

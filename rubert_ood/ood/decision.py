@@ -18,7 +18,7 @@ from rubert_ood.ood.temperature import softmax
 from rubert_ood.settings import DecisionSettings
 
 OTHER = "Other"
-SIGMA_FLOOR = 1e-9  # keeps z finite when every valid ad has the same d2
+SIGMA_FLOOR = 1e-9  # keeps z finite when every calibration ad has the same d2
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,18 +54,17 @@ class Thresholds:
 class Decisions:
     """One entry per ad, in input order."""
 
-    label: NDArray[np.object_]
-    """(N,) str: the best class, or OTHER if the ad is out of domain or the confidence is too
-    low."""
+    label_N: NDArray[np.object_]
+    """str: the best class, or OTHER if the ad is out of domain or the confidence is too low."""
     confidence_N: NDArray[np.float64]
     """Probability of the best class."""
-    topk_labels: NDArray[np.object_]
-    """(N, k) str: the best classes, whatever the label; by score, then by class index."""
-    topk_scores: NDArray[np.float64]
-    """(N, k) their probabilities, descending."""
+    topk_labels_Nk: NDArray[np.object_]
+    """str: the best classes, whatever the label; by score, then by class index."""
+    topk_scores_Nk: NDArray[np.float64]
+    """Their probabilities, descending."""
     is_far_N: NDArray[np.bool_]
     """What the rule says of d2 alone, before the confidence gate."""
-    is_ood: NDArray[np.bool_]
+    is_ood_N: NDArray[np.bool_]
     """Far, and not confident."""
     ood_distance_N: NDArray[np.float64]
     """d2, squared Mahalanobis distance to the nearest class."""
@@ -86,7 +85,7 @@ def fit_thresholds(d2_N: ArrayLike, *, quantile: float = 0.995) -> Thresholds:
     d2 = np.sort(np.asarray(d2_N, dtype=np.float64))
     if len(d2) < 2:
         raise SchemaError(
-            f"thresholds need at least 2 valid rows, found {len(d2)}: give more valid rows"
+            f"thresholds need at least 2 calibration rows, found {len(d2)}: give more"
         )
     return Thresholds(float(np.quantile(d2, quantile)), float(d2.mean()), float(d2.std(ddof=1)), d2)
 
@@ -116,9 +115,8 @@ def decide(
         )
 
     num_top = min(settings.top_k, len(labels))
-    top_Nk = np.argsort(-probabilities_NC, axis=1, kind="stable")[
-        :, :num_top
-    ]  # stable: lower class first on ties
+    order_NC = np.argsort(-probabilities_NC, axis=1, kind="stable")  # lower class first on ties
+    top_Nk = order_NC[:, :num_top]
     scores_Nk = np.take_along_axis(probabilities_NC, top_Nk, axis=1)
     predicted_N = top_Nk[:, 0].astype(np.int64)
     confidence_N = scores_Nk[:, 0].copy()
@@ -130,12 +128,12 @@ def decide(
     names_C = np.array(labels, dtype=object)
     trusted_N = ~is_ood_N & (confidence_N >= settings.tau_other)
     return Decisions(
-        label=np.where(trusted_N, names_C[predicted_N], OTHER),
+        label_N=np.where(trusted_N, names_C[predicted_N], OTHER),
         confidence_N=confidence_N,
-        topk_labels=names_C[top_Nk],
-        topk_scores=scores_Nk,
+        topk_labels_Nk=names_C[top_Nk],
+        topk_scores_Nk=scores_Nk,
         is_far_N=is_far_N,
-        is_ood=is_ood_N,
+        is_ood_N=is_ood_N,
         ood_distance_N=d2_N,
         ood_z_N=z_N,
         ood_p_N=p_N,

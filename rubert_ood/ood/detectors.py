@@ -1,5 +1,4 @@
-"""Scores of how unlike the training set an ad is. Larger means more out of domain, for every
-detector.
+"""Scores of how unlike the training set an ad is: larger means more out of domain.
 
 A detector is a function of logits (N, C) and CLS (N, H) that returns float64 (N,). Mahalanobis is
 the one that decides in scoring; the evaluation compares it with the others on the same outputs of
@@ -31,20 +30,23 @@ def msp(logits_NC: Floats, temperature: float = 1.0) -> NDArray[np.float64]:
 
 
 def max_logit(logits_NC: Floats) -> NDArray[np.float64]:
-    """Return the negated largest logit. Source: Hendrycks et al. 2022, "Scaling OOD Detection",
-    section 3."""
+    """Return the negated largest logit.
+
+    Source: Hendrycks et al. 2022, "Scaling OOD Detection", section 3.
+    """
     return -logits_NC.max(axis=1).astype(np.float64)
 
 
 def energy(logits_NC: Floats, temperature: float = 1.0) -> NDArray[np.float64]:
-    """Return -T logsumexp(logits / T). Source: Liu et al. 2020, "Energy-based OOD Detection",
-    equation 4."""
+    """Return -T logsumexp(logits / T).
+
+    Source: Liu et al. 2020, "Energy-based OOD Detection", equation 4.
+    """
     return -temperature * np.asarray(logsumexp(logits_NC.astype(np.float64) / temperature, axis=1))
 
 
 def relative_mahalanobis(statistics: MahalanobisStatistics, train_cls_NH: Floats) -> Detector:
-    """Return min_c d2_c(x) - d2_0(x), where d2_0 is the distance to one Gaussian over the whole
-    training set.
+    """Return min_c d2_c(x) - d2_0(x), where d2_0 is the distance to one Gaussian over all of train.
 
     Both precisions are LedoitWolf's, and both are scaled so that their own mean squared distance on
     train is H: the difference of two scales would mean nothing. Source: Ren et al. 2021, "A Simple
@@ -66,8 +68,7 @@ def unit_mahalanobis(train_cls_NH: Floats, labels_N: NDArray[np.integer]) -> Det
 
 
 def nearest_neighbours(train_cls_NH: Floats) -> Detector:
-    """Return the distance to the k-th nearest train ad, both l2-normalised; k = 10, or all where
-    they are fewer.
+    """Return the distance to the k-th nearest train ad, both l2-normalised; k = 10 at most.
 
     Source: Sun et al. 2022, "Out-of-Distribution Detection with Deep Nearest Neighbors", section 3.
     """

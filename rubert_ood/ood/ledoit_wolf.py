@@ -1,11 +1,10 @@
-"""Class means and one shared LedoitWolf precision from sums over batches: the rows are never held
-together.
+"""Class means and one shared LedoitWolf precision matrix, from sums over batches.
 
-Two passes over the same rows: `ClassSums` give the means, `ResidualSums` around these means give
-shrinkage and precision. Sums of batches add up, in any order, and take O(C*H + H^2) memory. Source:
-Ledoit and Wolf 2004, "A well-conditioned estimator for large-dimensional covariance matrices",
-section 3.3. Shapes: n ads of a batch, N ads, C classes, H hidden. Everything is computed in
-float64.
+The rows are never held together. Two passes over the same rows: `ClassSums` give the means,
+`ResidualSums` around these means give shrinkage and precision matrix. Sums of batches add up, in
+any order, and take O(C*H + H^2) memory. Source: Ledoit and Wolf 2004, "A well-conditioned estimator
+for large-dimensional covariance matrices", section 3.3. Shapes: n ads of a batch, N ads, C classes,
+H hidden. Everything is computed in float64.
 """
 
 from dataclasses import dataclass
@@ -31,8 +30,10 @@ class ClassSums:
 
     @classmethod
     def of(cls, cls_nH: ArrayLike, labels_n: ArrayLike, *, num_classes: int) -> "ClassSums":
-        """Sum up one batch. Raises SchemaError on features that are not finite and on labels
-        outside the classes."""
+        """Sum up one batch.
+
+        Raises SchemaError on features that are not finite and on labels outside the classes.
+        """
         x_nH, labels = finite_features(np.asarray(cls_nH), error=SchemaError), np.asarray(labels_n)
         _check_labels(labels, len(x_nH), num_classes)
         rows = np.arange(len(labels))
@@ -59,8 +60,10 @@ class ClassSums:
 
 @dataclass(frozen=True, eq=False)
 class ResidualSums:
-    """The second pass: moments of r = x - mean of the own class. A class of one row adds a residual
-    of zero."""
+    """The second pass: moments of r = x - mean of the own class.
+
+    A class of one row adds a residual of zero.
+    """
 
     num_rows: int
     scatter_HH: Floats
@@ -83,8 +86,7 @@ class ResidualSums:
         )
 
     def shrinkage(self) -> float:
-        """Return the weight of the scaled identity in the covariance, in [0, 1]: that of sklearn's
-        LedoitWolf."""
+        """Return the weight of the scaled identity in the covariance, in [0, 1]: sklearn's."""
         hidden = len(self.scatter_HH)
         moment_HH = self.scatter_HH / self.num_rows
         square = float(np.vdot(moment_HH, moment_HH))
@@ -94,8 +96,7 @@ class ResidualSums:
 
 
 def statistics_of(means_CH: Floats, sums: ResidualSums) -> MahalanobisStatistics:
-    """Return the statistics, the precision scaled so that the mean squared distance to the own
-    class mean is H.
+    """Return the statistics, scaled so that the mean squared distance to the own class mean is H.
 
     Features may depend on each other: shrinkage is relative to their variance, so their unit does
     not matter. Raises SchemaError when every ad equals its class mean.

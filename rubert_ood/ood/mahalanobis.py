@@ -1,9 +1,9 @@
-"""Mahalanobis distance of a CLS vector to the nearest class: large means unlike every class of the
-training set.
+"""Mahalanobis distance of a CLS vector to the nearest class.
 
-Source: Lee et al. 2018, "A Simple Unified Framework for Detecting Out-of-Distribution Samples and
-Adversarial Attacks", equations 1 and 2. Means and precision are fitted in ledoit_wolf.py. Shapes: N
-ads, n ads of one chunk, C classes, H hidden. Everything is computed in float64.
+Large means unlike every class of the training set. Source: Lee et al. 2018, "A Simple Unified
+Framework for Detecting Out-of-Distribution Samples and Adversarial Attacks", equations 1 and 2.
+Means and precision matrix are fitted in ledoit_wolf.py. Shapes: N ads, n ads of one chunk, C
+classes, H hidden. Everything is computed in float64.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rubert_ood.errors import BundleError, RubertOodError
+from rubert_ood.ood.blas import one_blas_thread
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -22,7 +23,7 @@ SYMMETRY_TOLERANCE = 1e-9  # relative to the largest entry
 
 @dataclass(frozen=True, eq=False)
 class MahalanobisStatistics:
-    """Class means, one shared precision, and the shrinkage that LedoitWolf chose.
+    """Class means, one shared precision matrix, and the shrinkage that LedoitWolf chose.
 
     Raises BundleError unless the arrays are finite, fit each other, and the precision is symmetric
     positive-definite.
@@ -65,8 +66,7 @@ class MahalanobisStatistics:
             ) from None
 
     def distance(self, cls_NH: ArrayLike, chunk_rows: int = 2048) -> tuple[Floats, Integers]:
-        """Return the squared distance to the nearest class mean, float64 (N,), and that class,
-        int64 (N,).
+        """Return the squared distance to the nearest class, and that class: float64, int64 (N,).
 
         Memory beyond the input: a few (chunk_rows, H) arrays. Among classes at the same distance
         the lowest index wins. Raises BundleError if H differs from the statistics' or a feature is
@@ -93,9 +93,9 @@ class MahalanobisStatistics:
     @cached_property
     def _factor_HH(self) -> Floats:
         """L of P = L L': whitening, |(x - mu) L|^2 = (x - mu)' P (x - mu)."""
-        return np.asarray(
-            np.linalg.cholesky((self.precision_HH + self.precision_HH.T) / 2), dtype=np.float64
-        )
+        symmetric_HH = (self.precision_HH + self.precision_HH.T) / 2
+        with one_blas_thread():
+            return np.asarray(np.linalg.cholesky(symmetric_HH), dtype=np.float64)
 
     @cached_property
     def _centre_H(self) -> Floats:
@@ -111,8 +111,10 @@ class MahalanobisStatistics:
 
     @cached_property
     def _scale(self) -> tuple[float, float]:
-        """Norms that bound the rounding error of the search: of the precision, and of the longest
-        centred mean."""
+        """Norms that bound the rounding error of the search.
+
+        That of the precision matrix, and of the longest centred mean.
+        """
         longest = np.linalg.norm(self.means_CH - self._centre_H, axis=1).max()
         return float(np.linalg.norm(self.precision_HH)), float(longest)
 
@@ -149,8 +151,10 @@ class MahalanobisStatistics:
 def finite_features(
     cls_nH: NDArray[np.floating], first_row: int = 0, error: type[RubertOodError] = BundleError
 ) -> Floats:
-    """Return the features as float64; a row that is not finite raises `error`, counted from
-    first_row."""
+    """Return the features as float64; a row that is not finite raises `error`.
+
+    Rows are counted from first_row.
+    """
     x_nH = cls_nH.astype(np.float64)
     finite_n = np.isfinite(x_nH).all(axis=1)
     if not finite_n.all():

@@ -5,7 +5,7 @@ Every function raises InputError when it is given no rows.
 """
 
 from collections.abc import Sequence, Sized
-from typing import Any, TypedDict
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,7 +22,10 @@ from rubert_ood.errors import InputError, SchemaError
 from rubert_ood.ood.temperature import nll
 
 __all__ = [
+    "ClassMetrics",
+    "ClassificationMetrics",
     "ConfusionPair",
+    "OodMetrics",
     "ReliabilityBin",
     "classification_metrics",
     "confusion_pairs",
@@ -33,9 +36,42 @@ __all__ = [
 ]
 
 
-class ReliabilityBin(TypedDict):
-    """Ads whose confidence lies in (lower, upper]; confidence and accuracy are means, None in an
-    empty bin."""
+@dataclass(frozen=True)
+class ClassMetrics:
+    """How well one class is told; support counts its ads."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class ClassificationMetrics:
+    accuracy: float
+    macro_f1: float
+    """Mean over the classes that occur in labels or predictions, as in sklearn."""
+    per_class: list[ClassMetrics]
+    """Every class."""
+
+
+@dataclass(frozen=True)
+class OodMetrics:
+    """How well scores keep out-of-domain texts apart from in-domain ads."""
+
+    auroc: float
+    aupr_out: float
+    aupr_in: float
+    fpr95: float
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Ads whose confidence lies in (lower, upper].
+
+    confidence and accuracy are means, None in an empty bin.
+    """
 
     lower: float
     upper: float
@@ -44,7 +80,8 @@ class ReliabilityBin(TypedDict):
     accuracy: float | None
 
 
-class ConfusionPair(TypedDict):
+@dataclass(frozen=True)
+class ConfusionPair:
     """Ads of class `true` that were taken for `predicted`."""
 
     true: str
@@ -55,41 +92,33 @@ class ConfusionPair(TypedDict):
 
 def classification_metrics(
     labels_N: ArrayLike, predicted_N: ArrayLike, class_names: Sequence[str]
-) -> dict[str, Any]:
-    """Return {"accuracy", "macro_f1", "per_class": [{"label", "precision", "recall", "f1",
-    "support"}]}.
-
-    per_class lists every class; an undefined ratio counts as 0. macro_f1 is the mean over the
-    classes that occur in labels or predictions, as in sklearn.
-    """
+) -> ClassificationMetrics:
+    """Measure every class; an undefined ratio counts as 0."""
     labels, predicted = _class_indices(labels_N, predicted_N, len(class_names))
     precision_C, recall_C, f1_C, support_C = precision_recall_fscore_support(
         labels, predicted, labels=np.arange(len(class_names)), zero_division=0
     )
     per_class = [
-        {
-            "label": name,
-            "precision": float(p),
-            "recall": float(r),
-            "f1": float(f1),
-            "support": int(support),
-        }
-        for name, p, r, f1, support in zip(
-            class_names, precision_C, recall_C, f1_C, support_C, strict=True
+        ClassMetrics(
+            label=name,
+            precision=float(precision_C[number]),
+            recall=float(recall_C[number]),
+            f1=float(f1_C[number]),
+            support=int(support_C[number]),
         )
+        for number, name in enumerate(class_names)
     ]
-    return {
-        "accuracy": float(accuracy_score(labels, predicted)),
-        "macro_f1": float(f1_C[np.union1d(labels, predicted)].mean()),
-        "per_class": per_class,
-    }
+    return ClassificationMetrics(
+        accuracy=float(accuracy_score(labels, predicted)),
+        macro_f1=float(f1_C[np.union1d(labels, predicted)].mean()),
+        per_class=per_class,
+    )
 
 
 def confusion_pairs(
     labels_N: ArrayLike, predicted_N: ArrayLike, class_names: Sequence[str], top: int = 15
 ) -> list[ConfusionPair]:
-    """Return the most frequent confusions, at most `top`; most frequent first, then by class
-    order."""
+    """Return at most `top` confusions, the most frequent first, then by class order."""
     labels, predicted = _class_indices(labels_N, predicted_N, len(class_names))
     counts_CC = confusion_matrix(labels, predicted, labels=np.arange(len(class_names)))
     support_C = counts_CC.sum(axis=1)
@@ -140,27 +169,28 @@ def reliability_bins(
 
 
 def ece(probabilities_NC: ArrayLike, labels_N: ArrayLike, num_bins: int = 15) -> float:
-    """Return the expected calibration error: mean |accuracy - confidence| over the bins, weighted
-    by count.
+    """Return the expected calibration error.
+
+    The mean of |accuracy - confidence| over the bins, weighted by count.
 
     Source: Guo et al. 2017, equation 3.
     """
     gap = 0.0
     total = 0
     for reliability in reliability_bins(probabilities_NC, labels_N, num_bins):
-        accuracy, confidence = reliability["accuracy"], reliability["confidence"]
+        accuracy, confidence = reliability.accuracy, reliability.confidence
         if accuracy is not None and confidence is not None:
-            gap += reliability["count"] * abs(accuracy - confidence)
-            total += reliability["count"]
+            gap += reliability.count * abs(accuracy - confidence)
+            total += reliability.count
     return gap / total
 
 
-def ood_metrics(scores_in: ArrayLike, scores_out: ArrayLike) -> dict[str, float]:
+def ood_metrics(scores_in: ArrayLike, scores_out: ArrayLike) -> OodMetrics:
     """Compare OOD scores (larger = more OOD) of in-domain and out-of-domain ads.
 
     auroc, aupr_out and fpr95 take OOD as the positive class; aupr_in takes in-domain, with negated
-    scores. fpr95 is the smallest share of in-domain ads flagged by a threshold that catches at
-    least 95 % of the OOD ads. Source: Hendrycks and Gimpel 2017, section 2; FPR95 from Liang et al.
+    scores. fpr95 is the smallest share of in-domain ads flagged by a threshold that flags at least
+    95 % of the OOD ads. Source: Hendrycks and Gimpel 2017, section 2; FPR95 from Liang et al.
     2018, section 4.2.
     """
     inside = np.asarray(scores_in, dtype=np.float64)
@@ -170,12 +200,12 @@ def ood_metrics(scores_in: ArrayLike, scores_out: ArrayLike) -> dict[str, float]
     scores = np.concatenate([inside, outside])
     is_out = np.concatenate([np.zeros(len(inside), dtype=bool), np.ones(len(outside), dtype=bool)])
     false_positive, true_positive, _ = roc_curve(is_out, scores, drop_intermediate=False)
-    return {
-        "auroc": float(roc_auc_score(is_out, scores)),
-        "aupr_out": float(average_precision_score(is_out, scores)),
-        "aupr_in": float(average_precision_score(~is_out, -scores)),
-        "fpr95": float(false_positive[np.argmax(true_positive >= 0.95)]),
-    }
+    return OodMetrics(
+        auroc=float(roc_auc_score(is_out, scores)),
+        aupr_out=float(average_precision_score(is_out, scores)),
+        aupr_in=float(average_precision_score(~is_out, -scores)),
+        fpr95=float(false_positive[np.argmax(true_positive >= 0.95)]),
+    )
 
 
 def _class_indices(

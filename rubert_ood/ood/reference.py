@@ -1,5 +1,4 @@
-"""A bounded sample of the outputs that detectors are fitted on; a bundle keeps it. Shapes: N
-ads."""
+"""A bounded sample of the outputs that detectors are fitted on; a bundle keeps it."""
 
 from dataclasses import dataclass
 
@@ -10,8 +9,10 @@ MAX_REFERENCE_ROWS = 20_000
 
 @dataclass(frozen=True)
 class Reference:
-    """Ads that detectors are fitted on and get their thresholds from; at most MAX_REFERENCE_ROWS of
-    each."""
+    """Ads that detectors are fitted on, and those that they get their thresholds from.
+
+    At most MAX_REFERENCE_ROWS of each.
+    """
 
     train: Outputs
     calibration: Outputs

@@ -24,7 +24,7 @@ class TemperatureFit:
     nll_after: float
     at_bound: bool
     """T equals a bound of the search: the best T lies beyond it, or NLL has no minimum (no errors
-    on valid)."""
+    among the calibration rows)."""
 
 
 def softmax(logits_NC: ArrayLike, temperature: float = 1.0) -> NDArray[np.float64]:
@@ -84,7 +84,7 @@ def _relative_logits(logits_NC: ArrayLike, labels_N: ArrayLike) -> NDArray[np.fl
     logits = np.asarray(logits_NC, dtype=np.float64)
     labels = np.asarray(labels_N)
     if len(logits) == 0:
-        raise SchemaError("no valid row to measure the NLL on: give valid rows")
+        raise SchemaError("there is not a row to measure the NLL on: give calibration rows")
     if len(logits) != len(labels):
         raise SchemaError(
             f"{len(logits)} rows of logits for {len(labels)} labels: they must come from the same"

@@ -1,16 +1,14 @@
-"""Choose the thresholds of the decision for a stated target, on labelled ads and perhaps on foreign
-texts.
+"""Choose the thresholds of the decision for a stated target.
 
-Every combination of three things is tried: how far is far (the strength of the rule), the
-confidence gate, and tau_other. Without foreign texts only tau_other: nothing then speaks for
-flagging anything. An ad is kept when it gets one of the classes; foreign texts should not be kept.
-Shapes: N ads, C classes, T values of tau_other.
+On labelled ads and perhaps on OOD texts, every combination of three things is tried: how far is far
+(the strength of the rule), the confidence gate, and tau_other. Without OOD texts only tau_other:
+nothing then speaks for flagging anything. An ad is kept when it gets one of the classes; OOD texts
+should not be kept. Shapes: N ads, C classes, T values of tau_other.
 """
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
@@ -29,87 +27,122 @@ FAR_SHARES = (0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2)
 
 
 @dataclass(frozen=True)
+class Measures:
+    """What a decision reaches."""
+
+    precision: float | None
+    """Right over kept, OOD texts among the kept; None where nothing is kept."""
+    precision_low: float | None
+    """Lower end of its 95 % interval (Wilson)."""
+    coverage: float
+    """Share of the ads that are kept."""
+    accuracy: float
+    """Share of the ads that is kept and right."""
+    macro_f1: float
+    """Over the classes, and over Other if there are OOD texts."""
+    ood_kept: float | None
+    """Share of the OOD texts that get one of the classes."""
+
+
+@dataclass(frozen=True)
 class _Curves:
     """What each tau_other gives, (T,)."""
 
     kept_T: np.ndarray
-    """Ads and foreign texts that get one of the classes."""
+    """Ads and OOD texts that get one of the classes."""
     precision_T: np.ndarray
     coverage_T: np.ndarray
     macro_f1_T: np.ndarray
 
 
-def choose_decision(
-    model: FittedModel, ads: Outputs, foreign: Outputs | None, *, min_precision: float | None
-) -> DecisionSettings:
-    """Return the settings with the largest coverage at such a precision; without one, with the
-    largest macro-F1.
+@dataclass(frozen=True)
+class _Best:
+    """The best tau_other of some settings."""
 
+    rank: tuple[float, float, float]
+    settings: DecisionSettings
+
+
+def choose_decision(
+    model: FittedModel, ads: Outputs, ood: Outputs | None, *, min_precision: float | None
+) -> DecisionSettings:
+    """Return the settings of the largest coverage at such a precision.
+
+    Without a precision those of the largest macro-F1.
     The rule stays the model's own. On ties the largest coverage, then the smallest tau_other.
     Raises PublicationRefusedError when no combination reaches the precision, on 1 / (1 -
     min_precision) kept ads at least.
     """
-    best: tuple[Any, ...] = ()
+    best: _Best | None = None
     best_precision = 0.0
-    decided = _decide(model, ads, foreign)
-    for settings in _candidates(model) if foreign is not None else [model.decision]:
+    decided = _decide(model, ads, ood)
+    for settings in _candidates(model) if ood is not None else [model.decision]:
         curves = _curves(model, settings, ads.labels_N, *decided, TAUS_T)
         enough_T = curves.kept_T >= ads_needed(min_precision)
         best_precision = max(best_precision, float(curves.precision_T[enough_T].max(initial=0.0)))
-        if min_precision is None:
-            values_T = curves.macro_f1_T
-        else:
-            values_T = np.where(
-                enough_T & (curves.precision_T >= min_precision), curves.coverage_T, -1.0
-            )
-        row = int(np.lexsort((TAUS_T, -curves.coverage_T, -values_T))[0])
-        rank = (values_T[row], curves.coverage_T[row], -TAUS_T[row])
-        if values_T[row] >= 0 and (not best or rank > best[0]):
-            best = (rank, settings.model_copy(update={"tau_other": float(TAUS_T[row])}))
-    if not best:
+        found = _best_tau(settings, curves, min_precision)
+        if found and (best is None or found.rank > best.rank):
+            best = found
+    if best is None:
         raise PublicationRefusedError(
             f"min_precision: no threshold reaches {min_precision:g} on"
             f" {ads_needed(min_precision):,} or more kept ads, the best precision on so many is"
             f" {best_precision:.4f}; lower it, give more ads, or train a better model"
         )
-    return best[1]
+    return best.settings
+
+
+def _best_tau(
+    settings: DecisionSettings, curves: _Curves, min_precision: float | None
+) -> _Best | None:
+    """Return the settings with their best tau_other; None where none reaches the precision."""
+    values_T = curves.macro_f1_T
+    if min_precision is not None:
+        enough_T = curves.kept_T >= ads_needed(min_precision)
+        reached_T = enough_T & (curves.precision_T >= min_precision)
+        values_T = np.where(reached_T, curves.coverage_T, -1.0)
+    row = int(np.lexsort((TAUS_T, -curves.coverage_T, -values_T))[0])
+    if values_T[row] < 0:
+        return None
+    rank = (float(values_T[row]), float(curves.coverage_T[row]), -float(TAUS_T[row]))
+    return _Best(rank, settings.model_copy(update={"tau_other": float(TAUS_T[row])}))
 
 
 def ads_needed(min_precision: float | None) -> int:
-    """Return how many ads must be kept: among fewer, no mistake is mere chance and one breaks the
-    promise."""
+    """Return how many ads must be kept.
+
+    Among fewer, a precision without a mistake is mere chance and one mistake breaks the promise.
+    """
     return 1 if min_precision is None else math.ceil(round(1 / (1 - min_precision), 6))
 
 
-def measure(model: FittedModel, ads: Outputs, foreign: Outputs | None) -> dict[str, Any]:
-    """Return what the model's decision reaches.
-
-    precision: right over kept, foreign texts among the kept; precision_low: lower end of its 95 %
-    interval (Wilson). coverage: share of the ads that are kept; accuracy: share that is kept and
-    right; macro_f1: over the classes, and over Other if there are foreign texts; foreign_kept:
-    their share that gets one of the classes.
-    """
-    decisions, other = _decide(model, ads, foreign)
-    kept_N = decisions.label != OTHER
+def measure(model: FittedModel, ads: Outputs, ood: Outputs | None) -> Measures:
+    """Measure the decision of a model on ads, and on OOD texts where there are some."""
+    decisions, decisions_of_ood = _decide(model, ads, ood)
+    kept_N = decisions.label_N != OTHER
     right = int((kept_N & (decisions.predicted_N == ads.labels_N)).sum())
-    foreign_kept = 0 if other is None else int((other.label != OTHER).sum())
-    kept = int(kept_N.sum()) + foreign_kept
+    ood_kept = 0
+    if decisions_of_ood is not None:
+        ood_kept = int((decisions_of_ood.label_N != OTHER).sum())
+    kept = int(kept_N.sum()) + ood_kept
     interval = binomtest(right, kept).proportion_ci(method="wilson") if kept else None
     taus_T = np.array([model.decision.tau_other])
-    curves = _curves(model, model.decision, ads.labels_N, decisions, other, taus_T)
-    return {
-        "precision": right / kept if kept else None,
-        "precision_low": float(interval.low) if interval else None,
-        "coverage": float(kept_N.mean()),
-        "accuracy": right / len(ads),
-        "macro_f1": float(curves.macro_f1_T[0]),
-        "foreign_kept": foreign_kept / len(foreign) if foreign else None,
-    }
+    curves = _curves(model, model.decision, ads.labels_N, decisions, decisions_of_ood, taus_T)
+    return Measures(
+        precision=right / kept if kept else None,
+        precision_low=float(interval.low) if interval else None,
+        coverage=float(kept_N.mean()),
+        accuracy=right / len(ads),
+        macro_f1=float(curves.macro_f1_T[0]),
+        ood_kept=ood_kept / len(ood) if ood else None,
+    )
 
 
 def _candidates(model: FittedModel) -> Iterator[DecisionSettings]:
-    """Yield every strength of the rule with every gate; where nothing is flagged the strength says
-    nothing."""
+    """Yield every strength of the rule with every confidence gate.
+
+    Where nothing is flagged the strength says nothing.
+    """
     decision = model.decision
     yield decision
     strengths = [
@@ -141,11 +174,11 @@ def _strength(model: FittedModel, share: float) -> dict[str, float]:
 
 
 def _decide(
-    model: FittedModel, ads: Outputs, foreign: Outputs | None
+    model: FittedModel, ads: Outputs, ood: Outputs | None
 ) -> tuple[Decisions, Decisions | None]:
     """Decide on both once: what the settings change follows from distances and confidences."""
     ours = model.decide(ads.logits_NC, ads.cls_NH)
-    return ours, None if foreign is None else model.decide(foreign.logits_NC, foreign.cls_NH)
+    return ours, None if ood is None else model.decide(ood.logits_NC, ood.cls_NH)
 
 
 def _curves(
@@ -153,30 +186,27 @@ def _curves(
     settings: DecisionSettings,
     labels_N: np.ndarray,
     ads: Decisions,
-    foreign: Decisions | None,
+    ood: Decisions | None,
     taus_T: np.ndarray,
 ) -> _Curves:
-    """Count, for every tau_other at once, what is kept under these settings and what of it is
-    right."""
+    """Count, for every tau_other at once, what is kept and what of it is right."""
     num_classes, num_ads = len(model.labels), len(labels_N)
     in_domain_N = ~_is_ood(model, settings, ads)
     kept_TC = _kept(ads, in_domain_N, taus_T, num_classes)
     right_TC = _kept(ads, in_domain_N & (ads.predicted_N == labels_N), taus_T, num_classes)
     support_C = np.bincount(labels_N, minlength=num_classes)
     kept_ads_T, all_kept_TC = kept_TC.sum(axis=1), kept_TC
-    if foreign is not None:
-        all_kept_TC = kept_TC + _kept(
-            foreign, ~_is_ood(model, settings, foreign), taus_T, num_classes
-        )
+    if ood is not None:
+        all_kept_TC = kept_TC + _kept(ood, ~_is_ood(model, settings, ood), taus_T, num_classes)
     f1_TC = _f1(right_TC, all_kept_TC, support_C)
     occurs_TC = (all_kept_TC > 0) | (support_C > 0)
     sum_T, count_T = np.where(occurs_TC, f1_TC, 0).sum(axis=1), occurs_TC.sum(axis=1)
     all_kept_T = all_kept_TC.sum(axis=1)
-    if foreign is not None:
-        num_foreign = len(foreign.predicted_N)
-        foreign_out_T = num_foreign - (all_kept_T - kept_ads_T)
-        out_T = num_ads + num_foreign - all_kept_T
-        sum_T, count_T = sum_T + _f1(foreign_out_T, out_T, np.array(num_foreign)), count_T + 1
+    if ood is not None:
+        num_ood = len(ood.predicted_N)
+        ood_out_T = num_ood - (all_kept_T - kept_ads_T)
+        out_T = num_ads + num_ood - all_kept_T
+        sum_T, count_T = sum_T + _f1(ood_out_T, out_T, np.array(num_ood)), count_T + 1
     precision_T = np.divide(
         right_TC.sum(axis=1), all_kept_T, out=np.zeros(len(taus_T)), where=all_kept_T > 0
     )
@@ -193,8 +223,7 @@ def _is_ood(model: FittedModel, settings: DecisionSettings, decisions: Decisions
 def _kept(
     decisions: Decisions, mask_N: np.ndarray, taus_T: np.ndarray, num_classes: int
 ) -> np.ndarray:
-    """Count the masked ads with confidence >= tau by predicted class: int64 (T, C). taus_T
-    ascend."""
+    """Count the masked ads with confidence >= tau by class: int64 (T, C); taus_T ascend."""
     # taus that the ad passes: the first so many
     passed_N = np.searchsorted(taus_T, decisions.confidence_N[mask_N], side="right")
     cells = passed_N * num_classes + decisions.predicted_N[mask_N]

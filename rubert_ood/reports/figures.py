@@ -1,32 +1,17 @@
-"""Figures as SVG that read on white and on black paper: no background, ink that follows the colour
-scheme."""
+"""The figures of the reports."""
 
-import io
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-import matplotlib
-from cycler import cycler
+import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, NullFormatter
 
-INK = "#8a8f98"
+from rubert_ood.ood.metrics import ReliabilityBin
+from rubert_ood.reports.curves import Histograms
+from rubert_ood.reports.svg import COLOURS, INK, svg
+
 LIMIT = "#d2504b"
-NO_METADATA = ("Date", "Creator", "Format", "Type")
-COLOURS = (
-    "#3b82c4",
-    "#d9822b",
-    "#43a060",
-    "#d0527a",
-    "#8f75d1",
-    "#2a9d9d",
-    "#a08a2c",
-    "#c466ab",
-    "#7d8b99",
-    "#ad6c45",
-)
 MARKERS = ("D", "o", "s", "^", "v", "<", ">", "P", "X", "*")
 COIN = 0.5
 """AUROC of a guess."""
@@ -36,44 +21,6 @@ NAME_CHARACTERS = 22
 NARROW = 1000
 """Largest d2 over smallest up to which the log axis has room for 1, 2, 5, 10, ...; beyond it,
 powers of ten."""
-SCHEME = (
-    "<style>svg{--ink:#5b6472}@media screen and"
-    " (prefers-color-scheme:dark){svg{--ink:#a8b1bf}}</style>"
-)
-"""An <img> has no access to the styles of its page, but it does know the reader's colour scheme."""
-STYLE: Any = {  # matplotlib's stubs want every key as a literal
-    "svg.fonttype": (
-        "none"
-    ),  # a tenth of the size of outlines, and every script that the reader has fonts for
-    "svg.hashsalt": "rubert_ood",
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "text.color": INK,
-    "text.parse_math": False,  # names of kinds are the user's, and may hold a $
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.prop_cycle": cycler(linestyle=["-", "--", ":"]) * cycler(color=COLOURS),
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "legend.frameon": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": INK,
-    "grid.alpha": 0.2,
-    "lines.linewidth": 1.6,
-}
-
-
-def _svg(draw: Callable[[Axes], None], *, width: float, height: float) -> str:
-    """Draw one pair of axes; width and height in inches."""
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        draw(figure.add_subplot())
-        text = io.StringIO()
-        figure.savefig(text, format="svg", transparent=True, metadata=dict.fromkeys(NO_METADATA))
-    return text.getvalue().replace("<defs>", f"{SCHEME}<defs>", 1).replace(INK, f"var(--ink,{INK})")
 
 
 def curve(
@@ -101,7 +48,7 @@ def curves(
         if any(lines):
             axes.legend(loc="lower right")
 
-    return _svg(draw, width=4.0, height=height)
+    return svg(draw, width=4.0, height=height)
 
 
 def risk_coverage(points: Sequence[Sequence[float]]) -> str:
@@ -115,33 +62,35 @@ def risk_coverage(points: Sequence[Sequence[float]]) -> str:
         )
         axes.set(xlim=(-0.01, 1.01), ylim=(0, None))
 
-    return _svg(draw, width=4.0, height=CURVE_HEIGHT)
+    return svg(draw, width=4.0, height=CURVE_HEIGHT)
 
 
-def reliability(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> str:
-    """Draw accuracy against confidence, with and without the temperature; the area of a dot is its
-    share of the ads."""
+def reliability(before: Sequence[ReliabilityBin], after: Sequence[ReliabilityBin]) -> str:
+    """Draw accuracy against confidence, with and without the temperature.
+
+    The area of a dot is its share of the ads.
+    """
 
     def draw(axes: Axes) -> None:
         for name, bins, colour in (("T = 1", before, COLOURS[1]), ("fitted T", after, COLOURS[0])):
-            filled = [item for item in bins if item["count"]]
-            total = sum(item["count"] for item in filled)
-            x, y = [item["confidence"] for item in filled], [item["accuracy"] for item in filled]
+            filled = [item for item in bins if item.count]
+            total = sum(item.count for item in filled)
+            x = np.array([item.confidence for item in filled], float)
+            y = np.array([item.accuracy for item in filled], float)
             axes.plot(x, y, color=colour, linestyle="-", linewidth=0.8, alpha=0.5)
-            areas = [6 + 160 * item["count"] / total for item in filled]
+            areas = [6 + 160 * item.count / total for item in filled]
             axes.scatter(x, y, s=areas, color=colour, alpha=0.8, linewidth=0, zorder=3)
             axes.plot([], [], "o", color=colour, label=name)
         _diagonal(axes)
         axes.set(xlabel="confidence", ylabel="accuracy", xlim=(-0.02, 1.03), ylim=(-0.03, 1.05))
         axes.legend(loc="lower right")
 
-    return _svg(draw, width=4.0, height=CURVE_HEIGHT)
+    return svg(draw, width=4.0, height=CURVE_HEIGHT)
 
 
-def d2_histograms(histograms: Mapping[str, Any], limit: float) -> str:
-    """Draw one ridge per set on a shared log axis of d2, with the distance above which an ad may be
-    flagged."""
-    edges, sets = histograms["edges"], histograms["counts"]
+def d2_histograms(histograms: Histograms, limit: float) -> str:
+    """Draw one ridge per set on a shared log axis of d2, and the limit above which an ad is far."""
+    edges, sets = histograms.edges, histograms.counts
 
     def draw(axes: Axes) -> None:
         for row, counts in enumerate(sets.values()):
@@ -169,7 +118,7 @@ def d2_histograms(histograms: Mapping[str, Any], limit: float) -> str:
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
 
-    return _svg(draw, width=7.0, height=ridges_height(len(sets)))
+    return svg(draw, width=7.0, height=ridges_height(len(sets)))
 
 
 def ridges_height(num_sets: int) -> float:
@@ -178,7 +127,8 @@ def ridges_height(num_sets: int) -> float:
 
 def detectors(aurocs: Mapping[str, Mapping[str, float]]) -> str:
     """Draw AUROC by kind, one mark per detector: {detector: {kind: AUROC}}."""
-    kinds = list(dict.fromkeys(kind for by_kind in aurocs.values() for kind in by_kind))
+    first = next(iter(aurocs.values()))  # all are measured on the same kinds
+    kinds = list(first)
 
     def draw(axes: Axes) -> None:
         for (name, by_kind), marker, colour in zip(aurocs.items(), MARKERS, COLOURS, strict=False):
@@ -192,7 +142,7 @@ def detectors(aurocs: Mapping[str, Mapping[str, float]]) -> str:
                 alpha=0.85,
                 linestyle="none",
             )
-        lowest = min(auroc for by_kind in aurocs.values() for auroc in by_kind.values())
+        lowest = min(min(by_kind.values()) for by_kind in aurocs.values())
         axes.set(xlabel="AUROC (OOD is the positive class)", xlim=(lowest - 0.03, 1.01))
         if lowest < COIN:
             axes.axvline(COIN, color=INK, linewidth=0.8, linestyle=":")
@@ -200,7 +150,7 @@ def detectors(aurocs: Mapping[str, Mapping[str, float]]) -> str:
         axes.set_ylim(0.6 - len(kinds), 0.6)
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
-    return _svg(draw, width=7.0, height=max(1.0 + 0.36 * len(kinds), 2.4))
+    return svg(draw, width=7.0, height=max(1.0 + 0.36 * len(kinds), 2.4))
 
 
 def confidence(counts: Sequence[int], before: Sequence[int] | None = None) -> str:
@@ -210,14 +160,16 @@ def confidence(counts: Sequence[int], before: Sequence[int] | None = None) -> st
         _two_runs(axes, [i / len(counts) for i in range(len(counts) + 1)], counts, before)
         axes.set(xlabel="confidence", xlim=(0, 1))
 
-    return _svg(draw, width=5.2, height=3.0)
+    return svg(draw, width=5.2, height=3.0)
 
 
 def lengths(
     edges: Sequence[int], counts: Sequence[int], before: Sequence[int] | None = None
 ) -> str:
-    """Draw the histogram of tokens per ad, one bar per bin; edges: lower ends of the bins, the last
-    without end."""
+    """Draw the histogram of tokens per ad, one bar per bin.
+
+    edges: lower ends of the bins, the last without end.
+    """
     used = [i for i, both in enumerate(zip(counts, before or counts, strict=True)) if any(both)]
     bins = slice(used[0], used[-1] + 1)
     names = [f"{edge:,}" for edge in edges[bins]]
@@ -228,7 +180,7 @@ def lengths(
         axes.set_xticks(range(0, len(names), step), names[::step])
         axes.set(xlabel="tokens per ad, from", xlim=(0, len(names)))
 
-    return _svg(draw, width=5.2, height=3.0)
+    return svg(draw, width=5.2, height=3.0)
 
 
 def _two_runs(
@@ -266,12 +218,11 @@ def throughput(edges_s: Sequence[float], ads_per_s: Sequence[float]) -> str:
         )
         axes.set_xlim(0, edges_s[-1] / seconds)
 
-    return _svg(draw, width=5.2, height=3.0)
+    return svg(draw, width=5.2, height=3.0)
 
 
 def transition_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
-    """Draw how many ads went from each label (rows) to each other one (columns), in a stronger
-    colour for more."""
+    """Draw how many ads went from each label (rows) to each other one (columns)."""
     size = len(labels)
     names = [
         label if len(label) <= NAME_CHARACTERS else f"{label[: NAME_CHARACTERS - 1]}…"
@@ -304,7 +255,7 @@ def transition_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]]) ->
         axes.set_yticks(range(size), names)
         axes.set_aspect("equal")
 
-    return _svg(draw, width=3.4 + 0.3 * size, height=3.0 + 0.3 * size)
+    return svg(draw, width=3.4 + 0.3 * size, height=3.0 + 0.3 * size)
 
 
 def _diagonal(axes: Axes) -> None:

@@ -1,9 +1,8 @@
-"""Render the reports: one self-contained HTML file each, that opens offline and asks nothing of the
-network."""
+"""Render the reports: HTML files that open offline and ask nothing of the network."""
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -11,11 +10,14 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from rubert_ood.ads.text import EXCERPT_CHARACTERS
+from rubert_ood.comparing.document import DiffDocument
 from rubert_ood.plain import printable, printable_lines
 from rubert_ood.reports import figures
+from rubert_ood.reports.curves import Histograms
 from rubert_ood.reports.diff_findings import diff_findings, most_churned, transition_counts
+from rubert_ood.reports.evaluation import Evaluation
 from rubert_ood.reports.verdict import WEAK_F1, measured_kinds
-from rubert_ood.runs.profile import EXCERPT_CHARACTERS
 
 CHANGED_PAIRS = 50
 MAX_TRANSITIONS = 300
@@ -36,6 +38,7 @@ def _environment() -> Environment:
     environment.filters |= {"data_uri": _data_uri, "when": _when}
     script = environment.get_template("sort.js").render()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    environment.globals |= {"measured_kinds": measured_kinds}
     environment.globals |= {"script": script, "script_hash": f"sha256-{digest}", "WEAK_F1": WEAK_F1}
     environment.globals |= {
         "CHANGED_PAIRS": CHANGED_PAIRS,
@@ -45,8 +48,7 @@ def _environment() -> Environment:
 
 
 def _plain(value: Any) -> Any:
-    """Let nothing on a page act, nor stop its encoding: bidi controls, lone surrogates of file
-    names."""
+    """Let nothing on a page act, nor stop its encoding: bidi controls, lone surrogates."""
     return (
         printable_lines(value)
         if isinstance(value, str) and not isinstance(value, Markup)
@@ -67,58 +69,51 @@ def render(template: str, **values: Any) -> str:
     return _environment().get_template(template).render(values)
 
 
-def evaluation_html(evaluation: Mapping[str, Any]) -> str:
-    """Render an evaluation, as `reports.evaluation.evaluate` made it."""
-    kinds = evaluation["ood_kinds"]
+def evaluation_html(evaluation: Evaluation) -> str:
+    """Render an evaluation."""
+    return render("evaluation.html.j2", e=evaluation, figures=_evaluation_figures(evaluation))
+
+
+def _evaluation_figures(evaluation: Evaluation) -> dict[str, str]:
+    """Draw what was measured, under names that an SVG may hold."""
+    curves, histograms = evaluation.curves, _named_sets(evaluation.d2_histograms)
     drawn = {
         "reliability": figures.reliability(
-            evaluation["reliability_before"], evaluation["reliability_after"]
+            evaluation.reliability_before, evaluation.reliability_after
         ),
-        "pr": figures.curve(evaluation["curves"]["pr"], "recall", "precision"),
+        "pr": figures.curve(curves.pr, "recall", "precision"),
         "roc": figures.curve(
-            evaluation["curves"]["roc"], "false positive rate", "true positive rate", diagonal=True
+            curves.roc, "false positive rate", "true positive rate", diagonal=True
         ),
-        "risk": figures.risk_coverage(evaluation["risk_coverage"]["curve"]),
-        "d2": figures.d2_histograms(
-            _named_sets(evaluation["d2_histograms"]), evaluation["d2_limit"]
-        ),
+        "risk": figures.risk_coverage(evaluation.risk_coverage.curve),
+        "d2": figures.d2_histograms(histograms, evaluation.d2_limit),
     }
-    detectors = [
-        dict(entry) | {"kinds": measured_kinds(entry)} for entry in evaluation["detectors"]
-    ]
-    if detectors and detectors[0]["kinds"]:
-        drawn["detectors"] = figures.detectors(
-            {
-                entry["detector"]: {
-                    printable(kind): metrics["auroc"] for kind, metrics in entry["kinds"].items()
-                }
-                for entry in detectors
-            }
-        )
-    if kinds:
-        lines = {printable(kind["kind"]): kind["roc"] for kind in kinds}
-        height = figures.ridges_height(len(evaluation["d2_histograms"]["counts"]))
+    aurocs = {}
+    for result in evaluation.detectors:
+        kinds = measured_kinds(result).items()
+        aurocs[result.detector] = {printable(kind): metrics.auroc for kind, metrics in kinds}
+    if any(aurocs.values()):
+        drawn["detectors"] = figures.detectors(aurocs)
+    if evaluation.ood_kinds:
+        lines = {printable(kind.kind): kind.roc for kind in evaluation.ood_kinds}
+        height = figures.ridges_height(len(histograms.counts))
         drawn["ood_roc"] = figures.curves(
             lines, "share of test ads", "share of OOD texts", diagonal=True, height=height
         )
-    return (
-        _environment()
-        .get_template("evaluation.html.j2")
-        .render(e=evaluation, figures=drawn, detectors=detectors)
-    )
+    return drawn
 
 
-def _named_sets(histograms: Mapping[str, Any]) -> dict[str, Any]:
+def _named_sets(histograms: Histograms) -> Histograms:
     """Return histograms of d2 under names that an SVG may hold."""
-    sets = histograms["counts"]
-    return {**histograms, "counts": dict(zip(map(printable, sets), sets.values(), strict=True))}
+    counts = {printable(name): count for name, count in histograms.counts.items()}
+    return replace(histograms, counts=counts)
 
 
-def diff_html(document: Mapping[str, Any]) -> str:
-    """Render the differences of two runs, as `workflows.compare.compare_runs` made them."""
-    transitions = document["transitions"]
+def diff_html(document: DiffDocument) -> str:
+    """Render the differences of two runs."""
+    transitions = document.transitions
     labels = most_churned(transitions, MAX_MATRIX_LABELS)
-    names, counts = list(map(printable, labels)), transition_counts(transitions, labels)[1]
+    names, counts = list(map(printable, labels)), transition_counts(transitions, labels)
     drawn = {"transitions": figures.transition_matrix(names, counts)} if labels else {}
     return (
         _environment()

@@ -1,33 +1,29 @@
 """The model card of a bundle: README.md with the YAML head that model hubs read."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import yaml
 
 from rubert_ood.plain import markdown, printable
+from rubert_ood.reports.evaluation import Context, Evaluation
 
 
-def model_card(evaluation: Mapping[str, Any]) -> str:
-    """Write the card from the evaluation; names in it, of classes for one, are shown as they are,
-    never as markup."""
-    context, headline = evaluation["context"], evaluation["headline"]
+def model_card(evaluation: Evaluation) -> str:
+    """Write the card from the evaluation; names in it are shown as they are, never as markup."""
+    context, headline = evaluation.context, evaluation.headline
     head = {
         "language": "ru",
         "library_name": "transformers",
         "pipeline_tag": "text-classification",
-        **({"base_model": printable(context["base_model"])} if "base_model" in context else {}),
+        **({"base_model": printable(context.base_model)} if context.base_model else {}),
         "metrics": ["accuracy", "f1"],
         "tags": ["classified-ads", "out-of-distribution-detection", "mahalanobis"],
     }
     findings = "\n".join(
-        f"- {'' if item['ok'] else 'CAUTION: '}{markdown(item['text'])}"
-        for item in evaluation["verdict"]
+        f"- {'' if item.ok else 'CAUTION: '}{markdown(item.text)}" for item in evaluation.verdict
     )
     return f"""---
 {yaml.safe_dump(head, allow_unicode=True, sort_keys=False)}---
 
-# Classifier of Russian private ads, version {markdown(context["version"])}
+# Classifier of Russian private ads, version {markdown(context.version)}
 
 {_origin(context)}
 Text is `clean(title + " " + description)`; `text.json` holds what the cleaner removes.
@@ -36,11 +32,11 @@ Text is `clean(title + " " + description)`; `text.json` holds what the cleaner r
 
 | | |
 |---|---|
-| accuracy | {headline["accuracy"]:.4f} |
-| macro-F1 | {headline["macro_f1"]:.4f} |
-| temperature T | {headline["temperature"]:.4f} |
-| ECE after T | {headline["ece_after"]:.4f} |
-| d2 threshold ({headline["calibrated_on"]}) | {headline["threshold"]:,.2f} |
+| accuracy | {headline.accuracy:.4f} |
+| macro-F1 | {headline.macro_f1:.4f} |
+| temperature T | {headline.temperature:.4f} |
+| ECE after T | {headline.ece_after:.4f} |
+| d2 threshold ({headline.calibrated_on}) | {headline.threshold:,.2f} |
 
 `AutoModelForSequenceClassification.from_pretrained` loads this folder for plain labels. Labels with
 temperature, OOD flag and "Other" come from `rubert-ood predict` and `rubert-ood score`. The whole
@@ -48,14 +44,13 @@ evaluation is in `evaluation.html`.
 """
 
 
-def _origin(context: Mapping[str, Any]) -> str:
+def _origin(context: Context) -> str:
     parts = []
-    if "base_model" in context:
-        parts.append(
-            f"Fine-tuned from {markdown(context['base_model'])} on {context['num_train']:,} ads."
-        )
-    if "tuned_from" in context:
-        older = markdown(context["tuned_from"])
+    if context.base_model:
+        count = "" if context.num_train is None else f" on {context.num_train:,} ads"
+        parts.append(f"Fine-tuned from {markdown(context.base_model)}{count}.")
+    if context.tuned_from:
+        older = markdown(context.tuned_from)
         parts.append(f"Thresholds tuned from version {older}, measured on the ads that chose them.")
-        parts.append(markdown(context["tuned_for"]))
+        parts.append(markdown(context.tuned_for or ""))
     return " ".join(parts)

@@ -1,13 +1,13 @@
 """The report of a scoring run, from its manifest."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 
 from rubert_ood import storage
+from rubert_ood.comparing.document import ChangedLabels
 from rubert_ood.progress import StepLog
 from rubert_ood.reports import figures
 from rubert_ood.reports.drift import Rates, drift, label_shares
@@ -54,7 +54,7 @@ def report_uri(run_uri: str) -> str:
 
 
 def write_report(
-    manifest: Manifest, previous: Manifest | None, changes: Mapping[str, Any] | None = None
+    manifest: Manifest, previous: Manifest | None, changes: ChangedLabels | None = None
 ) -> None:
     """Write the report of a run, beside the run that it is compared with."""
     uri = report_uri(manifest.run_uri)
@@ -63,7 +63,7 @@ def write_report(
 
 
 def run_html(
-    manifest: Manifest, previous: Manifest | None, changes: Mapping[str, Any] | None = None
+    manifest: Manifest, previous: Manifest | None, changes: ChangedLabels | None = None
 ) -> str:
     """Render a scoring run from its manifest, beside the last published run where there is one.
 

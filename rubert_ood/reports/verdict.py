@@ -1,7 +1,12 @@
 """The first lines of the evaluation report: can this model be trusted, and where not."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+
+from rubert_ood.ood.comparison import DetectorResult
+from rubert_ood.ood.metrics import ClassMetrics, OodMetrics
+from rubert_ood.reports.evaluation import Evaluation, Finding, HardCase, Headline, OodKind
+from rubert_ood.settings import DecisionSettings
+from rubert_ood.training.baseline import Baseline
 
 GOOD_ECE = 0.05
 GOOD_OOD_RATE = 0.01
@@ -24,153 +29,135 @@ BETTER_AUROC = 0.05
 """Lead of another detector that is worth telling."""
 
 
-def verdict(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return findings, each {"ok": bool, "text": str}, from the numbers alone."""
-    headline = evaluation["headline"]
+def verdict(evaluation: Evaluation) -> list[Finding]:
+    """Judge the numbers alone."""
+    headline = evaluation.headline
     findings = [
-        _accuracy(headline, evaluation["baseline"]),
+        _accuracy(headline, evaluation.baseline),
         _calibration(headline),
         _calibration_rows(headline),
-        _false_alarms(headline, evaluation["decision"]),
+        _false_alarms(headline, evaluation.decision),
+        _classes(evaluation.per_class),
     ]
-    findings.append(_classes(evaluation["per_class"]))
-    missed = [kind for kind in evaluation["ood_kinds"] if kind["caught"] < GOOD_CAUGHT]
-    if missed:
-        names = ", ".join(f"{kind['kind']} ({kind['caught']:.0%})" for kind in missed)
-        findings.append(
-            finding(
-                False, f"Most texts of these foreign kinds get an ordinary label (caught): {names}."
-            )
-        )
-    elif evaluation["ood_kinds"]:
-        findings.append(
-            finding(
-                True,
-                f"At least {GOOD_CAUGHT:.0%} of every foreign kind is kept out of the classes.",
-            )
-        )
-    findings += _better_detectors(evaluation["detectors"])
-    wrong = [case for case in evaluation["hard_cases"] if not case["ok"]]
-    if evaluation["hard_cases"]:
-        total = len(evaluation["hard_cases"])
-        findings.append(
-            finding(
-                total - len(wrong) >= GOOD_HARD_CASES * total,
-                f"{total - len(wrong)} of {total} hard cases are right.",
-            )
-        )
+    if evaluation.ood_kinds:
+        findings.append(_ood_texts(evaluation.ood_kinds))
+    if evaluation.detectors and measured_kinds(evaluation.detectors[0]):
+        findings.append(_better_detectors(evaluation.detectors))
+    if evaluation.hard_cases:
+        findings.append(_hard_cases(evaluation.hard_cases))
     return findings
 
 
-def _classes(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    measured = [row for row in rows if row["support"]]
-    weak = sorted((row for row in measured if row["f1"] < WEAK_F1), key=lambda row: row["f1"])
-    unknown = (
-        f" {len(rows) - len(measured)} class(es) have no test ad."
-        if len(measured) < len(rows)
-        else ""
-    )
-    if not weak:
-        return finding(
-            not unknown, f"Every class that was measured has F1 of at least {WEAK_F1:g}.{unknown}"
-        )
-    names = ", ".join(f"{row['label']} ({row['f1']:.2f})" for row in weak[:NAMED_CLASSES])
-    more = f" and {len(weak) - NAMED_CLASSES} more" if len(weak) > NAMED_CLASSES else ""
-    return finding(
-        False, f"{len(weak)} class(es) have F1 below {WEAK_F1:g}: {names}{more}.{unknown}"
-    )
-
-
-def _accuracy(headline: Mapping[str, Any], baseline: Mapping[str, float] | None) -> dict[str, Any]:
+def _accuracy(headline: Headline, baseline: Baseline | None) -> Finding:
     text = (
-        f"Accuracy {headline['accuracy']:.1%}, macro-F1 {headline['macro_f1']:.1%} on"
-        f" {headline['num_test']:,} test ads"
+        f"Accuracy {headline.accuracy:.1%}, macro-F1 {headline.macro_f1:.1%} on"
+        f" {headline.num_test:,} test ads"
     )
-    if headline["num_test"] < FEW_ADS:
-        return finding(False, f"{text}: too few to tell.")
+    if headline.num_test < FEW_ADS:
+        return Finding(False, f"{text}: too few to tell.")
     if baseline is None:
-        return finding(True, f"{text}.")
-    ahead = headline["accuracy"] - baseline["accuracy"]
+        return Finding(True, f"{text}.")
+    ahead = headline.accuracy - baseline.accuracy
     side = "above" if ahead >= 0 else "below"
     points = f"{abs(ahead) * 100:.1f} points"
-    return finding(
-        ahead >= 0, f"{text}: {points} {side} TF-IDF + LinearSVC ({baseline['accuracy']:.1%})."
-    )
+    text = f"{text}: {points} {side} TF-IDF + LinearSVC ({baseline.accuracy:.1%})."
+    return Finding(ahead >= 0, text)
 
 
-def _calibration(headline: Mapping[str, Any]) -> dict[str, Any]:
+def _calibration(headline: Headline) -> Finding:
     text = (
-        f"Confidence is off by {headline['ece_after']:.1%} on average (ECE;"
-        f" {headline['ece_before']:.1%} before T)"
+        f"Confidence is off by {headline.ece_after:.1%} on average (ECE;"
+        f" {headline.ece_before:.1%} before T)"
     )
-    if headline["at_bound"]:
-        return finding(
-            False,
-            f"{text}; T = {headline['temperature']:g} ended at its bound: confidence cannot be"
-            " trusted.",
-        )
-    return finding(headline["ece_after"] <= GOOD_ECE, f"{text}; T = {headline['temperature']:.3f}.")
+    if headline.at_bound:
+        text += f"; T = {headline.temperature:g} ended at its bound: confidence cannot be trusted."
+        return Finding(False, text)
+    return Finding(headline.ece_after <= GOOD_ECE, f"{text}; T = {headline.temperature:.3f}.")
 
 
-def _calibration_rows(headline: Mapping[str, Any]) -> dict[str, Any]:
-    count = f"{headline['num_calibration']:,}"
-    if headline["calibrated_on"] == "valid":
-        return finding(
-            False,
+def _calibration_rows(headline: Headline) -> Finding:
+    count = f"{headline.num_calibration:,}"
+    if headline.calibrated_on == "valid":
+        text = (
             f"T and the thresholds rest on the {count} valid ads, which also chose the checkpoint:"
             " they look better than new ads will, so more of these are flagged. Set"
-            " split.calibration_fraction, or give calibration_uri.",
+            " split.calibration_fraction, or give calibration_uri."
         )
+        return Finding(False, text)
     text = f"T and the thresholds rest on {count} ads that neither trained nor chose the checkpoint"
-    if headline["num_calibration"] < FEW_ADS:
-        return finding(False, f"{text}: too few, give some hundred.")
-    return finding(True, f"{text}.")
+    if headline.num_calibration < FEW_ADS:
+        return Finding(False, f"{text}: too few, give some hundred.")
+    return Finding(True, f"{text}.")
 
 
-def _false_alarms(headline: Mapping[str, Any], decision: Mapping[str, Any]) -> dict[str, Any]:
+def _false_alarms(headline: Headline, decision: DecisionSettings) -> Finding:
     text = (
-        f"Of the ordinary test ads {headline['far_rate']:.2%} lie far by the {decision['rule']}"
-        f" rule, and {headline['ood_rate']:.2%} are flagged OOD, since they are not confident"
-        f" either; {headline['other_rate']:.2%} end as Other."
+        f"Of the in-domain test ads {headline.far_rate:.2%} lie far by the {decision.rule}"
+        f" rule, and {headline.ood_rate:.2%} are flagged OOD, since they are not confident"
+        f" either; {headline.other_rate:.2%} end as Other."
     )
-    kept = headline["other_rate"] <= GOOD_OTHER_RATE
-    if decision["rule"] == "conformal":
-        meant = decision["conformal_alpha"]
-        ok = (
-            headline["far_rate"] <= GOOD_FAR_RATE * meant
-            and headline["ood_rate"] <= GOOD_CONFORMAL_OOD_RATE
-        )
-        return finding(ok and kept, f"{text} Meant were {meant:.2%} far ones.")
-    return finding(headline["ood_rate"] <= GOOD_OOD_RATE and kept, text)
+    few_other = headline.other_rate <= GOOD_OTHER_RATE
+    if decision.rule != "conformal":
+        return Finding(headline.ood_rate <= GOOD_OOD_RATE and few_other, text)
+    alpha = decision.conformal_alpha
+    few_far = headline.far_rate <= GOOD_FAR_RATE * alpha
+    few_ood = headline.ood_rate <= GOOD_CONFORMAL_OOD_RATE
+    text += f" The rule was asked for {alpha:.2%} far."
+    return Finding(few_far and few_ood and few_other, text)
 
 
-def _better_detectors(detectors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Name the kinds that some other detector keeps apart clearly better than the one that
-    decides."""
-    if not detectors or not measured_kinds(detectors[0]):
-        return []
-    (ours, kinds), *others = ((entry["detector"], measured_kinds(entry)) for entry in detectors)
+def _classes(rows: Sequence[ClassMetrics]) -> Finding:
+    measured = [row for row in rows if row.support]
+    weak = sorted((row for row in measured if row.f1 < WEAK_F1), key=lambda row: row.f1)
+    unknown = ""
+    if len(measured) < len(rows):
+        unknown = f" {len(rows) - len(measured)} class(es) have no test ad."
+    if not weak:
+        text = f"Every class that was measured has F1 of at least {WEAK_F1:g}.{unknown}"
+        return Finding(not unknown, text)
+    names = ", ".join(f"{row.label} ({row.f1:.2f})" for row in weak[:NAMED_CLASSES])
+    more = f" and {len(weak) - NAMED_CLASSES} more" if len(weak) > NAMED_CLASSES else ""
+    text = f"{len(weak)} class(es) have F1 below {WEAK_F1:g}: {names}{more}.{unknown}"
+    return Finding(False, text)
+
+
+def _ood_texts(kinds: Sequence[OodKind]) -> Finding:
+    missed = [kind for kind in kinds if kind.caught < GOOD_CAUGHT]
+    if not missed:
+        text = f"At least {GOOD_CAUGHT:.0%} of every OOD kind is kept out of the classes."
+        return Finding(True, text)
+    names = ", ".join(f"{kind.kind} ({kind.caught:.0%})" for kind in missed)
+    text = (
+        f"Most texts of these OOD kinds get an ordinary label (share that ends as Other): {names}."
+    )
+    return Finding(False, text)
+
+
+def _better_detectors(detectors: Sequence[DetectorResult]) -> Finding:
+    """Name the kinds that another detector keeps apart clearly better than the one that decides."""
+    ours, *others = detectors
     better = []
-    for kind, metrics in kinds.items():
-        name, theirs = max(others, key=lambda other: other[1][kind]["auroc"])
-        auroc = theirs[kind]["auroc"]
-        if auroc >= metrics["auroc"] + BETTER_AUROC:
-            better.append(f"{kind} ({name} {auroc:.2f} against {metrics['auroc']:.2f})")
+    for kind, metrics in measured_kinds(ours).items():
+        aurocs = {other.detector: measured_kinds(other)[kind].auroc for other in others}
+        name = max(aurocs, key=lambda name: aurocs[name])
+        if aurocs[name] >= metrics.auroc + BETTER_AUROC:
+            better.append(f"{kind} ({name} {aurocs[name]:.2f} against {metrics.auroc:.2f})")
     if better:
-        return [
-            finding(
-                False,
-                f"Other detectors tell these kinds apart better (AUROC): {', '.join(better)}.",
-            )
-        ]
-    return [finding(True, f"No other detector is clearly better than {ours}, which decides.")]
+        text = f"Other detectors tell these kinds apart better (AUROC): {', '.join(better)}."
+        return Finding(False, text)
+    text = f"No other detector is clearly better than {ours.detector}, which decides."
+    return Finding(True, text)
 
 
-def measured_kinds(entry: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Return what a detector was measured on, by kind; classes that are left out are a kind as
-    well."""
-    return dict(entry["kinds"]) | ({LEFT_OUT: entry["left_out"]} if entry["left_out"] else {})
+def measured_kinds(result: DetectorResult) -> dict[str, OodMetrics]:
+    """Return what a detector was measured on, by kind; classes left out are a kind as well."""
+    kinds: dict[str, OodMetrics] = dict(result.kinds)
+    if result.left_out:
+        kinds[LEFT_OUT] = result.left_out
+    return kinds
 
 
-def finding(ok: bool, text: str) -> dict[str, Any]:
-    return {"ok": ok, "text": text}
+def _hard_cases(cases: Sequence[HardCase]) -> Finding:
+    right = sum(case.ok for case in cases)
+    text = f"{right} of {len(cases)} hard cases are right."
+    return Finding(right >= GOOD_HARD_CASES * len(cases), text)

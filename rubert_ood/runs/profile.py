@@ -19,8 +19,6 @@ MAX_NAMES = 20
 NAME_CHARACTERS = 100
 ADS_PER_SHARD = 10
 ADS_PER_RUN = 20
-EXCERPT_CHARACTERS = 200
-"""Of the cleaned text, which has lost phone numbers and city names."""
 TOKEN_EDGES = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 """Lower ends of the bins of text length, two to an octave; 0 tokens: the ad has no text."""
 COPIED = ("ad_id", "text_key", "confidence", "is_ood", "ood_distance", "ood_z", "ood_p")

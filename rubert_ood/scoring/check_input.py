@@ -4,12 +4,12 @@ from rubert_ood.bundle import Bundle, load_bundle
 from rubert_ood.progress import StepLog
 from rubert_ood.runs.plan import Plan
 from rubert_ood.scoring.planning import make_plan
-from rubert_ood.settings import ScoreSettings
+from rubert_ood.settings import DaySettings
 
 log = StepLog("plan")
 
 
-def check_input(settings: ScoreSettings) -> tuple[Plan, Bundle]:
+def check_input(settings: DaySettings) -> tuple[Plan, Bundle]:
     """Load the bundle, make the plan, and say what is in it."""
     bundle = load_bundle(settings.bundle_uri)
     plan = make_plan(settings, bundle)

@@ -1,30 +1,24 @@
-"""The first stage: read a shard, set bad rows aside, clean, fold equal texts, tokenize and cut into
+"""The first stage: read a shard, reject bad rows, clean, fold equal texts, tokenize and cut into
 windows."""
 
-import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import partial
 
 import pyarrow as pa
 
 from rubert_ood.ads.schema import as_text, decoded
 from rubert_ood.ads.tables import iter_rows
 from rubert_ood.ads.text import ad_text
-from rubert_ood.bundle import Bundle
-from rubert_ood.runs.part import STATUS_EMPTY, STATUS_OK
+from rubert_ood.errors import InputError
+from rubert_ood.predictor import Model
 from rubert_ood.runs.plan import Shard, unpack_schema
-from rubert_ood.runs.profile import Cities, CityCounter
+from rubert_ood.runs.profile import Cities, CityCounter, ShardProfile
+from rubert_ood.runs.receipts import Timing
 from rubert_ood.scoring.carry import cast_carried
-from rubert_ood.scoring.fold import TextFolder
-from rubert_ood.scoring.job import (
-    ScoringJob,
-    attempt,
-    job_bundle,
-    to_ipc,
-)
+from rubert_ood.scoring.item import ShardItem, attempt
+from rubert_ood.scoring.job import ScoringJob
 from rubert_ood.storage.retry import retried
 
 ROLES = ("ad_id", "title", "description", "city")
@@ -34,78 +28,112 @@ MAX_ID_BYTES = 1_000
 KEPT_ID_CHARACTERS = 100
 """Of an id that is too long."""
 
+Cell = str | bytes | None
+"""A value of a text column; bytes are not UTF-8."""
+
 
 @dataclass(frozen=True)
 class EncodedRows:
     rows: pa.Table
-    """One row per ad: ad_id, carried columns, status, reason, text_index.
+    """One row per ad: ad_id, reason, text_index, carried columns.
 
-    text_index points into the texts; it is null for empty and rejected ads. reason is null unless
-    rejected.
+    reason is null unless the ad is rejected; text_index points into the texts, and is null for
+    empty and rejected ads.
     """
     texts: pa.Table
     """Each different text once: text_key, excerpt, windows, num_tokens, is_cut."""
     cities: Cities | None
-    """What CityCounter found; None without such a column."""
+    """None where there is no such column."""
 
 
-def encode(item: dict[str, Any], job: ScoringJob) -> dict[str, Any]:
-    """Read a shard, set bad rows aside, clean, fold equal texts, tokenize and cut into windows."""
-    return attempt(lambda item: _encode_shard(Shard(**json.loads(item["shard"])), job), item)
+def encode(item: ShardItem, job: ScoringJob) -> ShardItem:
+    """Read a shard and encode its rows."""
+    return attempt(partial(_encode_shard, job=job), item)
 
 
-def _encode_shard(shard: Shard, job: ScoringJob) -> dict[str, Any]:
+def _encode_shard(item: ShardItem, job: ScoringJob) -> ShardItem:
     started = time.time()
-    bundle = job_bundle(job.bundle_uri, job.bundle_fingerprint)
-    encoded = encode_rows(shard.uri, shard, bundle, carry=unpack_schema(job.carry_schema))
-    texts = encoded.texts if job.report_texts else encoded.texts.drop_columns("excerpt")
-    cities = "" if encoded.cities is None else encoded.cities.model_dump_json()
-    return {
-        "started": started,
-        "rows": to_ipc(encoded.rows),
-        "texts": to_ipc(texts),
-        "cities": cities,
-    }
+    shard = item.shard
+    carry = unpack_schema(job.plan.carry_schema)
+    encoded = encode_rows(shard.uri, shard, job.reading_model(), carry=carry)
+    texts = encoded.texts
+    if not job.plan.report_texts:
+        texts = texts.drop_columns("excerpt")
+    rows = in_one_piece(encoded.rows, shard)
+    return replace(
+        item,
+        rows=rows,
+        texts=texts,
+        timing=Timing(started, busy_s=0, idle_s=0),
+        profile=ShardProfile(cities=encoded.cities),
+    )
 
 
 @retried
-def encode_rows(uri: str, shard: Shard, bundle: Bundle, *, carry: pa.Schema) -> EncodedRows:
+def encode_rows(uri: str, shard: Shard, model: Model, *, carry: pa.Schema) -> EncodedRows:
     """Encode the rows of a shard, of which few are in memory at a time; `carry` has the carried
     columns."""
-    columns = shard.columns
-    texts, cities = TextFolder(bundle, _tokenizer(bundle.folder)), CityCounter(bundle.cleaner)
-    ad_ids, reasons, numbers = list[str | None](), list[str | None](), list[int | None]()
-    carried: dict[str, list[pa.Array]] = {name: [] for name in carry.names}
+    encoder = _Encoder(uri, shard, model, carry)
     for batch in _batches(shard, carry.names):
-        table = pa.Table.from_batches([batch])
-        values = [_values(table, columns.get(role)) for role in ROLES]
-        for ad_id, title, description, city in zip(*values, strict=True):
-            reason = _reject_reason(ad_id, title, description)
-            reasons.append(reason)
-            ad_ids.append(_kept_id(ad_id))
-            numbers.append(None if reason else texts.add(ad_text(title, description)))
-            if reason is None:
-                cities.add(city)
-        for name, chunks in carried.items():
-            chunks += cast_carried(uri, table[name], carry.field(name)).chunks
-    rows = {"ad_id": pa.array(ad_ids, pa.string())}
-    rows |= {
-        f"carry.{name}": pa.chunked_array(chunks, carry.field(name).type)
-        for name, chunks in carried.items()
-    }
-    found, row_N = texts.finish()
-    text_index = [
-        None if number is None or row_N[number] < 0 else row_N[number] for number in numbers
-    ]
-    status = [STATUS_EMPTY if row is None else STATUS_OK for row in text_index]
-    rows |= {
-        "status": pa.array(status, pa.string()),
-        "reason": pa.array(reasons, pa.string()),
-        "text_index": pa.array(text_index, pa.int64()),
-    }
-    return EncodedRows(
-        pa.table(rows).combine_chunks(), found, cities.counts() if "city" in columns else None
-    )
+        encoder.add(pa.Table.from_batches([batch]))
+    return encoder.finish()
+
+
+class _Encoder:
+    """Takes the rows of a shard a few at a time."""
+
+    def __init__(self, uri: str, shard: Shard, model: Model, carry: pa.Schema) -> None:
+        self._uri = uri
+        self._shard = shard
+        self._texts = model.reader()
+        self._cities = CityCounter(model.bundle.cleaner)
+        self._ad_ids: list[str | None] = []
+        self._reasons: list[str | None] = []
+        self._carry = carry
+        self._carried: dict[str, list[pa.Array]] = {name: [] for name in carry.names}
+
+    def add(self, table: pa.Table) -> None:
+        columns = [_values(table, self._shard.columns.get(role)) for role in ROLES]
+        for ad_id, title, description, city in zip(*columns, strict=True):
+            self._add_row(ad_id, title, description, city)
+        for name, chunks in self._carried.items():
+            chunks += cast_carried(self._uri, table[name], self._carry.field(name)).chunks
+
+    def _add_row(self, ad_id: Cell, title: Cell, description: Cell, city: Cell) -> None:
+        self._ad_ids.append(_kept_id(ad_id))
+        reason = _reject_reason(ad_id, title, description)
+        self._reasons.append(reason)
+        if reason is not None:
+            self._texts.add(None)
+            return
+        self._texts.add(ad_text(_as_str(title), _as_str(description)))
+        self._cities.add(city)
+
+    def finish(self) -> EncodedRows:
+        texts, text_index = self._texts.finish()
+        rows: dict[str, pa.Array | pa.ChunkedArray] = {
+            "ad_id": pa.array(self._ad_ids, pa.string()),
+            "reason": pa.array(self._reasons, pa.string()),
+            "text_index": text_index,
+        }
+        for name, chunks in self._carried.items():
+            rows[f"carry.{name}"] = pa.chunked_array(chunks, self._carry.field(name).type)
+        has_city = "city" in self._shard.columns
+        return EncodedRows(pa.table(rows), texts, self._cities.counts() if has_city else None)
+
+
+def in_one_piece(rows: pa.Table, shard: Shard) -> pa.Table:
+    """Make one array of each column; InputError where its text is more than one array can hold."""
+    try:
+        whole = rows.combine_chunks()
+    except pa.ArrowInvalid:  # of a text inside a list
+        whole = None
+    if whole is None or any(column.num_chunks > 1 for column in whole.columns):
+        raise InputError(
+            f"{shard.uri}: rows {shard.start:,} to {shard.stop:,} carry more than 2 GB of text in"
+            " one column; give a smaller shard_rows, or carry fewer columns"
+        )
+    return whole
 
 
 def _batches(shard: Shard, carried: list[str]) -> Iterator[pa.RecordBatch]:
@@ -120,22 +148,29 @@ def _batches(shard: Shard, carried: list[str]) -> Iterator[pa.RecordBatch]:
     )
 
 
-def _values(table: pa.Table, column: str | None) -> list[Any]:
+def _values(table: pa.Table, column: str | None) -> list[Cell]:
     return [None] * table.num_rows if column is None else decoded(as_text(table[column]))
 
 
-def _kept_id(ad_id: str | bytes | None) -> str | None:
+def _kept_id(ad_id: Cell) -> str | None:
     """Return an id as the records of the run hold it; of one that is too long the beginning."""
+    text = _as_str(ad_id)
+    if text is None or not _is_long(text):
+        return text
+    return f"{text[:KEPT_ID_CHARACTERS]}..."
+
+
+def _as_str(value: Cell) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _is_long(ad_id: Cell) -> bool:
     if not isinstance(ad_id, str):
-        return None
-    return f"{ad_id[:KEPT_ID_CHARACTERS]}..." if _is_long(ad_id) else ad_id
-
-
-def _is_long(ad_id: str) -> bool:
+        return False
     return len(ad_id) > MAX_ID_BYTES or len(ad_id.encode()) > MAX_ID_BYTES
 
 
-def _reject_reason(ad_id: Any, title: Any, description: Any) -> str | None:
+def _reject_reason(ad_id: Cell, title: Cell, description: Cell) -> str | None:
     if ad_id is None:
         return "ad_id is null"
     if ad_id == "":  # what a missing id in a CSV file reads as
@@ -144,10 +179,3 @@ def _reject_reason(ad_id: Any, title: Any, description: Any) -> str | None:
         if isinstance(value, bytes):
             return f"{name} is not UTF-8"
     return f"ad_id is longer than {MAX_ID_BYTES:,} bytes" if _is_long(ad_id) else None
-
-
-@lru_cache(maxsize=1)
-def _tokenizer(folder: str) -> Any:
-    from rubert_ood.classifier.checkpoint import load_tokenizer
-
-    return load_tokenizer(folder)

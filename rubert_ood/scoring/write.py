@@ -7,9 +7,8 @@ newer start has published.
 
 import hashlib
 import io
-import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -18,97 +17,90 @@ import pyarrow.parquet as pq
 
 from rubert_ood import __version__, storage
 from rubert_ood.ads.schema import decoded
-from rubert_ood.ads.text import text_key
 from rubert_ood.errors import InputError, PartialRunError
-from rubert_ood.ood.decision import OTHER
+from rubert_ood.predictor import unfold
 from rubert_ood.runs.claim import check_claim
-from rubert_ood.runs.part import (
-    ERROR_SCHEMA,
-    LENGTH_FIELDS,
-    STATUS_EMPTY,
-    ids_digest,
-    part_schema,
-    to_parquet,
-)
+from rubert_ood.runs.part import ERROR_SCHEMA, ids_digest, part_schema, to_parquet
 from rubert_ood.runs.plan import Shard
-from rubert_ood.runs.profile import Cities, ShardProfile, token_histogram, top_ood
+from rubert_ood.runs.profile import token_histogram, top_ood
 from rubert_ood.runs.receipts import (
     Receipt,
-    Timing,
     Written,
     find_receipt,
     make_receipt,
     receipt_uri,
 )
-from rubert_ood.scoring.job import ScoringJob, attempt, from_ipc
+from rubert_ood.scoring.item import ShardItem, ShardResult, attempt
+from rubert_ood.scoring.job import ScoringJob
 
 SETTLE_ATTEMPTS = 5
 NEVER_DIFFERS = ("ad_id", "status", "text_key")
 """Columns that two attempts at a shard agree on, where the last bits of a score may differ."""
 
 
-def write(item: dict[str, Any], job: ScoringJob) -> dict[str, Any]:
-    """Put the rejected rows, the part, and last the receipt; return what became of the shard,
-    without its rows."""
-    shard = Shard(**json.loads(item["shard"]))
-
-    def put(item: dict[str, Any]) -> dict[str, Any]:
-        timing = Timing(item["started"], item["busy_s"], item["idle_s"])
-        cities = Cities.model_validate_json(item["cities"]) if item["cities"] else None
-        profile = ShardProfile(cities=cities, padded_tokens=item["padded_tokens"])
-        rows, texts = from_ipc(item["rows"]), from_ipc(item["texts"])
-        try:
-            _write_shard(shard, rows, texts, profile, timing, job)
-        except InputError as error:  # of a file of the run itself: the input was read long before
-            raise PartialRunError(str(error)) from error
-        return {}
-
-    item = attempt(put, item)
-    return {name: item[name] for name in ("shard_id", "failure", "fault")}
+def write(item: ShardItem, job: ScoringJob) -> ShardResult:
+    """Put the rejected rows, the part, and last the receipt; say what became of the shard."""
+    written = attempt(partial(_put_shard, job=job), item)
+    return ShardResult(item.shard.shard_id, written.failure, written.fault)
 
 
-def _write_shard(
-    shard: Shard,
-    rows: pa.Table,
-    texts: pa.Table,
-    profile: ShardProfile,
-    timing: Timing,
-    job: ScoringJob,
-) -> None:
-    errors, part = rejected_rows(shard, rows), part_table(rows, texts, job)
-    if errors.num_rows:
-        uri = storage.join(job.run_uri, shard.rejected_name)
-        _settle(
-            uri,
-            to_parquet(errors),
-            job,
-            lambda data: _same(_read(data), errors, errors.schema.names),
-        )
-    uri, own = storage.join(job.run_uri, shard.part_name), to_parquet(part)
-    data = _settle(uri, own, job, lambda data: _is_part(data, shard, part, job))
+def _put_shard(item: ShardItem, job: ScoringJob) -> ShardItem:
+    try:
+        rejected = rejected_rows(item.shard, item.rows)
+        if rejected.num_rows:
+            _put_rejected(rejected, item.shard, job)
+        _put_receipt(_receipt_of(item, rejected, _put_part(item, job), job), job)
+    except InputError as error:  # of a file of the run itself: the input was read long before
+        raise PartialRunError(str(error)) from error
+    return item
+
+
+def _put_rejected(rejected: pa.Table, shard: Shard, job: ScoringJob) -> None:
+    def is_good(data: bytes) -> bool:
+        return _same(_read(data), rejected, rejected.schema.names)
+
+    uri = storage.join(job.plan.run_uri, shard.rejected_name)
+    _settle(uri, to_parquet(rejected), job, is_good)
+
+
+def _put_part(item: ShardItem, job: ScoringJob) -> Written:
+    """Put the part; return the one that is there."""
+    part = part_table(item.rows, item.texts, job)
+    own = to_parquet(part)
+    uri = storage.join(job.plan.run_uri, item.shard.part_name)
+    data = _settle(uri, own, job, lambda data: _is_part(data, item.shard, part, job))
     if data != own:
         part = pq.read_table(io.BytesIO(data))
-    seen = {
-        "top_ood": top_ood(shard, part, texts),
-        "token_histogram": token_histogram(part["num_tokens"].to_numpy()),
-    }
-    receipt = make_receipt(
-        shard,
-        Written(part, data),
-        errors,
-        ids_in=ids_digest(rows["ad_id"]),
-        fingerprint=job.run_fingerprint,
-        timing=timing,
-        profile=profile.model_copy(update=seen),
+    return Written(part, data)
+
+
+def _receipt_of(item: ShardItem, rejected: pa.Table, written: Written, job: ScoringJob) -> Receipt:
+    profile = item.profile.model_copy(
+        update={
+            "top_ood": top_ood(item.shard, written.table, item.texts),
+            "token_histogram": token_histogram(written.table["num_tokens"].to_numpy()),
+        }
     )
-    _settle(
-        receipt_uri(job.run_uri, shard.shard_id),
-        storage.to_json(receipt),
-        job,
-        lambda _: _is_receipt_of(
-            find_receipt(job.run_uri, shard.shard_id, job.run_fingerprint), receipt
-        ),
+    return make_receipt(
+        item.shard,
+        written,
+        rejected,
+        ids_in=ids_digest(item.rows["ad_id"]),
+        fingerprint=job.plan.fingerprint,
+        timing=item.timing,
+        profile=profile,
     )
+
+
+def _put_receipt(receipt: Receipt, job: ScoringJob) -> None:
+    plan = job.plan
+
+    def is_good(_: bytes) -> bool:
+        found = find_receipt(plan.run_uri, receipt.shard_id, plan.fingerprint)
+        return _is_receipt_of(found, receipt)
+
+    uri = receipt_uri(plan.run_uri, receipt.shard_id)
+    _settle(uri, storage.to_json(receipt), job, is_good)
 
 
 def _settle(uri: str, data: bytes, job: ScoringJob, is_good: Callable[[bytes], bool]) -> bytes:
@@ -134,14 +126,14 @@ def _settle(uri: str, data: bytes, job: ScoringJob, is_good: Callable[[bytes], b
 
 
 def _check_claim(job: ScoringJob) -> None:
-    if job.runner:
-        check_claim(job.run_uri, job.runner)
+    if job.claim:
+        check_claim(job.plan.run_uri, job.claim)
 
 
 def _is_part(data: bytes, shard: Shard, part: pa.Table, job: ScoringJob) -> bool:
     """Say whether this is the part of a shard: by its receipt, else by the rows that it must
     have."""
-    receipt = find_receipt(job.run_uri, shard.shard_id, job.run_fingerprint)
+    receipt = find_receipt(job.plan.run_uri, shard.shard_id, job.plan.fingerprint)
     if receipt is not None:
         return receipt.part_sha256 == hashlib.sha256(data).hexdigest()
     found = _read(data)
@@ -152,9 +144,7 @@ def _is_part(data: bytes, shard: Shard, part: pa.Table, job: ScoringJob) -> bool
 
 def _is_receipt_of(found: Receipt | None, receipt: Receipt) -> bool:
     names = ("part_sha256", "rows_in", "rows_rejected", "ids_in", "ids_rejected")
-    return found is not None and all(
-        getattr(found, name) == getattr(receipt, name) for name in names
-    )
+    return all(getattr(found, name, None) == getattr(receipt, name) for name in names)
 
 
 def _read(data: bytes) -> pa.Table | None:
@@ -186,21 +176,21 @@ def rejected_rows(shard: Shard, rows: pa.Table) -> pa.Table:
 
 def part_table(rows: pa.Table, texts: pa.Table, job: ScoringJob) -> pa.Table:
     """Give each accepted ad, in input order, the result of its text."""
+    plan = job.plan
     rows = rows.filter(pc.is_null(rows["reason"]))
-    scores = texts.select([name for name in texts.schema.names if name != "excerpt"]).take(
-        rows["text_index"]
-    )  # a null index gives a row of nulls
-    empty = pc.equal(rows["status"], STATUS_EMPTY)
-    columns = {name: scores[name] for name in scores.schema.names}
-    columns["ad_id"], columns["status"] = rows["ad_id"], rows["status"]
-    columns["label"] = pc.if_else(empty, OTHER, scores["label"])
-    columns["is_ood"] = pc.if_else(empty, False, scores["is_ood"])
-    for field in LENGTH_FIELDS:
-        columns[field.name] = pc.if_else(empty, pa.scalar(0).cast(field.type), scores[field.name])
-    columns["text_key"] = pc.if_else(empty, text_key(""), scores["text_key"])
-    carried = [rows.schema.field(f"carry.{name}").with_name(name) for name in job.carry_columns]
-    columns |= {name: rows[f"carry.{name}"] for name in job.carry_columns}
-    hidden_size = texts.schema.field("embedding").type.list_size if job.embedding else None
-    metadata = {"bundle": job.bundle_fingerprint, "run_id": job.run_id, "code_version": __version__}
-    schema = part_schema(carried, hidden_size, metadata, subheads="sub_label" in texts.schema.names)
-    return pa.table([columns[name] for name in schema.names], names=schema.names).cast(schema)
+    scores = texts.select([name for name in texts.schema.names if name != "excerpt"])
+    part = unfold(scores, rows["text_index"]).append_column("ad_id", rows["ad_id"])
+    carried = []
+    for name in plan.carry_columns:
+        column = rows[f"carry.{name}"]
+        part = part.append_column(name, column)
+        carried.append(pa.field(name, column.type))
+    hidden_size = texts.schema.field("embedding").type.list_size if plan.embedding else None
+    metadata = {
+        "bundle": plan.bundle.fingerprint,
+        "run_id": plan.run_id,
+        "code_version": __version__,
+    }
+    subheads = "sub_label" in texts.schema.names
+    schema = part_schema(carried, hidden_size, metadata, subheads=subheads)
+    return part.select(schema.names).cast(schema)

@@ -3,71 +3,78 @@
 Order, strongest first: flag (`--fit.threshold_quantile 0.99`), environment
 (`RUBERT_OOD_FIT__THRESHOLD_QUANTILE`), the YAML file of `--config`, the default. Secrets have no
 place here: S3 credentials come from the AWS environment.
+
+Results are found the same way for all jobs: a new bundle is OUTPUT/bundles/VERSION, or beside the
+bundle that it comes from where no `output_uri` is given. OUTPUT may be the folder `bundles` itself.
+Reports (`evaluate`, `diff`) lie in OUTPUT.
 """
 
-from rubert_ood.settings.base import (
-    ExecutorSettings,
-    JobSettings,
-    RayJobSettings,
-)
-from rubert_ood.settings.groups import (
-    NOISE_WORDS,
-    PHONE_PATTERN,
-    CleanerSettings,
-    ColumnSettings,
-    DecisionSettings,
-    EvaluationSettings,
-    FitSettings,
-    GateSettings,
-    Group,
-    LongTextSettings,
-    OptimiserSettings,
-    Precision,
-    SplitSettings,
-    WorkerSettings,
-)
-from rubert_ood.settings.load import (
-    load_settings,
-)
-from rubert_ood.settings.models import (
-    DemoSettings,
-    EvaluateSettings,
-    PredictSettings,
-    SubheadColumnSettings,
-    SubheadsSettings,
-    TrainSettings,
-    TuneSettings,
-)
-from rubert_ood.settings.runs import (
+from rubert_ood.settings.base import ExecutorSettings, JobSettings, RayJobSettings
+from rubert_ood.settings.load import load_settings
+from rubert_ood.settings.scoring import (
     BackfillSettings,
+    CatalogueSettings,
+    DaySettings,
     DiffSettings,
     PlanSettings,
+    PredictSettings,
     PublishSettings,
     RollbackSettings,
+    RunSettings,
     ScoreSettings,
     VerifySettings,
 )
-from rubert_ood.settings.sources import (
-    PlainParser,
+from rubert_ood.settings.shared import (
+    ColumnSettings,
+    ComputeSettings,
+    DecisionSettings,
+    EvaluationSettings,
+    FeatureComputeSettings,
+    GateSettings,
+    Group,
+    Precision,
+    ScoringComputeSettings,
+    TextSettings,
+)
+from rubert_ood.settings.sources import PlainParser
+from rubert_ood.settings.training import (
+    NOISE_WORDS,
+    PHONE_PATTERN,
+    CleanerSettings,
+    DemoComputeSettings,
+    DemoSettings,
+    EvaluateSettings,
+    FitSettings,
+    OptimiserSettings,
+    SplitSettings,
+    SubheadColumnSettings,
+    SubheadsSettings,
+    TrainingComputeSettings,
+    TrainSettings,
+    TuneSettings,
 )
 
 __all__ = [
     "NOISE_WORDS",
     "PHONE_PATTERN",
     "BackfillSettings",
+    "CatalogueSettings",
     "CleanerSettings",
     "ColumnSettings",
+    "ComputeSettings",
+    "DaySettings",
     "DecisionSettings",
+    "DemoComputeSettings",
     "DemoSettings",
     "DiffSettings",
     "EvaluateSettings",
     "EvaluationSettings",
     "ExecutorSettings",
+    "FeatureComputeSettings",
     "FitSettings",
     "GateSettings",
     "Group",
     "JobSettings",
-    "LongTextSettings",
     "OptimiserSettings",
     "PlainParser",
     "PlanSettings",
@@ -76,13 +83,16 @@ __all__ = [
     "PublishSettings",
     "RayJobSettings",
     "RollbackSettings",
+    "RunSettings",
     "ScoreSettings",
+    "ScoringComputeSettings",
     "SplitSettings",
     "SubheadColumnSettings",
     "SubheadsSettings",
+    "TextSettings",
     "TrainSettings",
+    "TrainingComputeSettings",
     "TuneSettings",
     "VerifySettings",
-    "WorkerSettings",
     "load_settings",
 ]

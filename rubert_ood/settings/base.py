@@ -6,10 +6,9 @@ from pydantic import ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from rubert_ood.settings.kinds import checked
-from rubert_ood.settings.sources import WHOLE, ConfigFile, Environment
+from rubert_ood.settings.sources import ENV_PREFIX, WHOLE, Arguments, ConfigFile, Environment
 
 PLAIN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-ENV_PREFIX = "RUBERT_OOD_"
 
 
 class JobSettings(BaseSettings):
@@ -45,7 +44,11 @@ class JobSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, Environment(settings_cls), ConfigFile(settings_cls)
+        return (
+            Arguments(settings_cls, init_settings),
+            Environment(settings_cls),
+            ConfigFile(settings_cls),
+        )
 
 
 class RayJobSettings(JobSettings):

@@ -13,9 +13,10 @@ from pydantic_settings.exceptions import SettingsError as SourceError
 from rubert_ood.credentials import NOT_SHOWN, shown
 from rubert_ood.errors import SettingsError
 from rubert_ood.plain import printable
-from rubert_ood.settings.base import ENV_PREFIX, JobSettings
+from rubert_ood.settings.base import JobSettings
 from rubert_ood.settings.kinds import nearest
-from rubert_ood.settings.sources import WholeTexts, refuse
+from rubert_ood.settings.renamed import moved_flags, old_names
+from rubert_ood.settings.sources import ENV_PREFIX, WholeTexts, refuse, variable_name
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,8 @@ def load_settings(model: type[Settings], arguments: list[str], *, program: str) 
     source.root_parser.usage = f"%(prog)s [--SETTING VALUE ...]{_positional(model)}"
     source.root_parser.error = functools.partial(refuse, source.root_parser)
     try:
-        loaded: Settings = CliApp.run(configured, cli_args=arguments, cli_settings_source=source)
+        flags = moved_flags(model, arguments)
+        loaded: Settings = CliApp.run(configured, cli_args=flags, cli_settings_source=source)
     except ValidationError as error:
         problems = [
             problem for problem in error.errors() if problem["type"] != "default_factory_not_called"
@@ -82,7 +84,7 @@ def setting_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def _hint(name: str, model: type[BaseModel]) -> str:
-    """Name the setting that was probably meant: the same name elsewhere, or a similar one."""
+    """Name the setting that is most like it: the same name elsewhere, or a similar one."""
     names = list(setting_names(model))
     group, _, last = name.rpartition(".")
     elsewhere = [known for known in names if known.rpartition(".")[2] == last]
@@ -97,11 +99,13 @@ def _warn_of_unknown_variables() -> None:
     slip serves none."""
     known = set(OTHER_VARIABLES)
     for model in _jobs(JobSettings):
-        for name in setting_names(model):
-            known.add(f"{ENV_PREFIX}{name.replace('.', '__')}".upper())
+        known.update(variable_name(name) for name in setting_names(model))
+    older = {variable_name(name) for name in old_names()}
+    older |= {variable_name(name.partition(".")[0]) for name in old_names()}
     for variable in sorted(os.environ):
-        if variable.upper().startswith(ENV_PREFIX) and variable.upper() not in known:
-            hint = nearest(variable.upper(), known)
+        name = variable.upper()
+        if name.startswith(ENV_PREFIX) and name not in known | older:
+            hint = nearest(name, known)
             log.warning("settings  %s: no effect, no job has such a setting%s", variable, hint)
 
 

@@ -5,19 +5,48 @@ import csv
 import json
 import os
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn, get_origin
 
 from pydantic.fields import FieldInfo
-from pydantic_settings import CliSettingsSource, EnvSettingsSource, PydanticBaseSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    CliSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+)
 
 from rubert_ood.credentials import shown
 from rubert_ood.errors import SettingsError
 from rubert_ood.plain import printable
+from rubert_ood.settings import renamed
 from rubert_ood.settings.kinds import nearest
 from rubert_ood.settings.yaml_file import read_yaml
 
+ENV_PREFIX = "RUBERT_OOD_"
 WHOLE = "texts"
 """The setting whose texts are taken as they are: ads have commas."""
+
+
+def variable_name(name: str) -> str:
+    """Return the environment variable of a setting."""
+    return f"{ENV_PREFIX}{name.replace('.', '__')}".upper()
+
+
+class Arguments(PydanticBaseSettingsSource):
+    """Keyword arguments."""
+
+    def __init__(
+        self, settings_cls: type[BaseSettings], given: Callable[[], dict[str, Any]]
+    ) -> None:
+        super().__init__(settings_cls)
+        self._given = given
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        raise NotImplementedError  # this source yields all of them at once
+
+    def __call__(self) -> dict[str, Any]:
+        return renamed.moved(self.settings_cls, self._given())
 
 
 class ConfigFile(PydanticBaseSettingsSource):
@@ -28,12 +57,35 @@ class ConfigFile(PydanticBaseSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         uri = self.current_state.get("config")
-        return read_yaml(uri) if uri else {}
+        return renamed.moved(self.settings_cls, read_yaml(uri)) if uri else {}
 
 
 class Environment(EnvSettingsSource):
     """RUBERT_OOD_* variables. Lists are written a,b as in flags, or as JSON; groups may be given
     whole, as JSON."""
+
+    def __call__(self) -> dict[str, Any]:
+        values = super().__call__() | self._by_old_names()
+        return renamed.moved(self.settings_cls, values, variable_name)
+
+    def _by_old_names(self) -> dict[str, Any]:
+        """Return what stands in variables of old names whose group the job has no more, or that had
+        none."""
+        found: dict[str, Any] = {}
+        for old in renamed.renamed(self.settings_cls):
+            name, _, last = old.partition(".")
+            if name in self.settings_cls.model_fields:
+                continue
+            value = self.env_vars.get(variable_name(name).lower())
+            if last and value is not None:
+                value = self.decode_complex_value(name, FieldInfo(annotation=dict), value)
+                found[name] = value | found.get(name, {})
+            elif value is not None:
+                found[name] = value
+            value = self.env_vars.get(variable_name(old).lower())
+            if last and value is not None:
+                found[name] = found.get(name, {}) | {last: value}
+        return found
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
         is_list = get_origin(field.annotation) in (tuple, list)

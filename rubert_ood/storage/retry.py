@@ -45,7 +45,7 @@ def retried(operation: Callable[Concatenate[str, P], T]) -> Callable[Concatenate
     """Repeat a storage operation, whose first argument is the URI, while its failure may pass.
 
     Waits between attempts grow exponentially and are random (full jitter). What is denied or
-    missing is not repeated.
+    missing is not tried again.
     """
 
     @functools.wraps(operation)

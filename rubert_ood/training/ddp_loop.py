@@ -48,8 +48,7 @@ def train_worker(config: dict[str, Any]) -> None:
 
 
 class Trainer:
-    """The state of a training run on one worker; `history` holds the metrics of each finished
-    epoch."""
+    """The state of a training run on one worker; `history` has the metrics of its epochs."""
 
     def __init__(self, config: dict[str, Any], checkpoint: Any) -> None:
         self.settings = settings = OptimiserSettings(**config["optimiser"])
@@ -83,8 +82,7 @@ class Trainer:
         return len(self.history)
 
     def train_epoch(self) -> dict[str, float]:
-        """Take every step of one epoch; return the mean loss of this worker's batches, and the
-        tokens of all."""
+        """Take every step of one epoch; return this worker's mean loss, and the tokens of all."""
         self.model.train()
         seed = self.settings.seed + 1000 * (self.epoch + 1)
         torch.manual_seed(seed + ray.train.get_context().get_world_rank())
@@ -219,7 +217,7 @@ def _ids(table: pa.Table) -> pa.ListArray:
     return pa.concat_arrays(table["ids"].chunks)
 
 
-def _parameter_groups(network: Any, settings: OptimiserSettings) -> list[dict[str, Any]]:
+def _parameter_groups(network: Any, settings: OptimiserSettings) -> list[Any]:
     decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
     exempt = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
     return [

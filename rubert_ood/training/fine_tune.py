@@ -22,7 +22,7 @@ from rubert_ood.ads.dataset import Dataset, LabelledAds
 from rubert_ood.classifier.checkpoint import TRAINING_STATE, load_tokenizer
 from rubert_ood.classifier.tokens import tokenize
 from rubert_ood.errors import PartialRunError, RubertOodError, SettingsError
-from rubert_ood.settings import TrainSettings, WorkerSettings
+from rubert_ood.settings import TrainingComputeSettings, TrainSettings
 from rubert_ood.training.ddp_loop import PADDING_LABEL, read_state, train_worker
 from rubert_ood.training.preflight import warn_of_waiting
 
@@ -48,7 +48,7 @@ class TrainedModel:
     checkpoint_dir: str
     """Local copy in HF layout, without the training state."""
     epoch: int
-    history: list[dict[str, float]]
+    history: list[dict[str, int | float]]
     """One entry per epoch: epoch, train_loss, train_tokens, train_tokens_per_s (all workers,
     without padding), valid_loss, valid_accuracy, valid_macro_f1."""
 
@@ -56,48 +56,17 @@ class TrainedModel:
 def fine_tune(
     dataset: Dataset, settings: TrainSettings, *, run_name: str, work_dir: str
 ) -> TrainedModel:
-    """Train on the workers and copy the best checkpoint into work_dir. The same run_name resumes a
-    stopped run.
+    """Train on the workers and copy the best checkpoint into work_dir.
 
-    The dataset has passed `check_training`. Raises PartialRunError only for what another attempt
-    may not meet.
+    The same run_name resumes a stopped run. The dataset has passed `check_training`. Raises
+    PartialRunError only for what another attempt may not meet.
     """
-    base_model, workers = settings.base_model, settings.workers
     _claim_run(dataset, settings, run_name)
-    warn_of_waiting(workers)
-    tokenizer = load_tokenizer(base_model)
-    fs, path = storage.arrow_filesystem(storage.join(settings.output_uri, "training"))
+    warn_of_waiting(settings.compute)
     lines: Queue = Queue(actor_options={"num_cpus": 0})
     printer = threading.Thread(target=_print_lines, args=(lines,), daemon=True)
     printer.start()
-    trainer = _Trainer(
-        train_worker,
-        train_loop_config={
-            "base_model": storage.absolute(base_model) if os.path.isdir(base_model) else base_model,
-            "labels": dataset.labels,
-            "optimiser": settings.optimiser.model_dump(),
-            "use_gpu": workers.use_gpu,
-            "num_threads": int(max(1, workers.cpus_per_worker)),
-            "num_train": len(dataset.train) // workers.num_workers,
-        },
-        datasets={
-            "train": _token_dataset(dataset.train, tokenizer, settings, shuffle=True),
-            "valid": _token_dataset(dataset.valid, tokenizer, settings, shuffle=False),
-        },
-        scaling_config=_scaling(workers),
-        run_config=ray.train.RunConfig(
-            name=run_name,
-            storage_path=path,
-            storage_filesystem=fs,
-            failure_config=ray.train.FailureConfig(max_failures=workers.max_failures),
-            checkpoint_config=ray.train.CheckpointConfig(
-                num_to_keep=2, checkpoint_score_attribute="valid_macro_f1"
-            ),
-            callbacks=[_LineCallback(lines)],
-            logging_config=ray.train.LoggingConfig(log_level="ERROR"),
-        ),
-        torch_config=ray.train.torch.TorchConfig(backend="nccl" if workers.use_gpu else "gloo"),
-    )
+    trainer = _trainer(dataset, settings, run_name, lines)
     try:
         result = trainer.fit()
     except ray.train.TrainingFailedError as error:
@@ -108,18 +77,53 @@ def fine_tune(
     return _best_checkpoint(result, settings.output_uri, work_dir)
 
 
-def _scaling(workers: WorkerSettings) -> ray.train.ScalingConfig:
+def _trainer(
+    dataset: Dataset, settings: TrainSettings, run_name: str, lines: Queue
+) -> ray.train.torch.TorchTrainer:
+    base_model, compute = settings.base_model, settings.compute
+    tokenizer = load_tokenizer(base_model)
+    fs, path = storage.arrow_filesystem(storage.join(settings.output_uri, "training"))
+    return _Trainer(
+        train_worker,
+        train_loop_config={
+            "base_model": storage.absolute(base_model) if os.path.isdir(base_model) else base_model,
+            "labels": dataset.labels,
+            "optimiser": settings.optimiser.model_dump(),
+            "use_gpu": compute.use_gpu,
+            "num_threads": int(max(1, compute.cpus_per_worker)),
+            "num_train": len(dataset.train) // compute.num_workers,
+        },
+        datasets={
+            "train": _token_dataset(dataset.train, tokenizer, settings, shuffle=True),
+            "valid": _token_dataset(dataset.valid, tokenizer, settings, shuffle=False),
+        },
+        scaling_config=_scaling(compute),
+        run_config=ray.train.RunConfig(
+            name=run_name,
+            storage_path=path,
+            storage_filesystem=fs,
+            failure_config=ray.train.FailureConfig(max_failures=compute.max_failures),
+            checkpoint_config=ray.train.CheckpointConfig(
+                num_to_keep=2, checkpoint_score_attribute="valid_macro_f1"
+            ),
+            callbacks=[_LineCallback(lines)],
+            logging_config=ray.train.LoggingConfig(log_level="ERROR"),
+        ),
+        torch_config=ray.train.torch.TorchConfig(backend="nccl" if compute.use_gpu else "gloo"),
+    )
+
+
+def _scaling(compute: TrainingComputeSettings) -> ray.train.ScalingConfig:
     return ray.train.ScalingConfig(
-        num_workers=workers.num_workers,
-        use_gpu=workers.use_gpu,
-        resources_per_worker={"CPU": workers.cpus_per_worker}
-        | ({"GPU": 1} if workers.use_gpu else {}),
+        num_workers=compute.num_workers,
+        use_gpu=compute.use_gpu,
+        resources_per_worker={"CPU": compute.cpus_per_worker}
+        | ({"GPU": 1} if compute.use_gpu else {}),
     )
 
 
 def _claim_run(dataset: Dataset, settings: TrainSettings, run_name: str) -> None:
-    """Note what this run trains on; a run of that name with other data or settings is refused, not
-    resumed."""
+    """Note what this run trains on; one of that name with other data or settings is refused."""
     data = hashlib.sha256()
     for part in (dataset.train, dataset.valid):
         data.update(json.dumps([part.texts, part.labels_N.tolist()]).encode())
@@ -127,8 +131,8 @@ def _claim_run(dataset: Dataset, settings: TrainSettings, run_name: str) -> None
         "labelled ads": data.hexdigest(),
         "labels": dataset.labels,
         "base_model": settings.base_model,
-        "optimiser": settings.optimiser.model_dump(),
-        "num_workers": settings.workers.num_workers,
+        "optimiser": settings.optimiser.model_dump() | {"max_length": settings.text.max_length},
+        "num_workers": settings.compute.num_workers,
     }
     uri = storage.join(settings.output_uri, "training", f"{run_name}.json")
     if storage.exists(uri):
@@ -143,8 +147,10 @@ def _claim_run(dataset: Dataset, settings: TrainSettings, run_name: str) -> None
 
 
 def _failure(run_name: str, error: ray.train.TrainingFailedError) -> RubertOodError:
-    """Make the error of the job from those of its workers: one that would come again does not say
-    `go on`."""
+    """Make the error of the job from those of its workers.
+
+    One that would come again does not say `go on`.
+    """
     failures = getattr(error, "worker_failures", None) or {0: error}
     causes = [getattr(failure, "_base_exc", failure) for failure in failures.values()]
     for cause in causes:  # one worker's own failure breaks the connections of the others
@@ -172,17 +178,19 @@ def _line(cause: BaseException) -> str:
 def _token_dataset(
     ads: LabelledAds, tokenizer: Any, settings: TrainSettings, *, shuffle: bool
 ) -> ray.data.Dataset:
-    """Tokenize once. Rows are filled up to a multiple of the workers, so that equal shards lose
-    none."""
-    ids = tokenize(tokenizer, ads.texts, settings.optimiser.max_length)
+    """Tokenize once.
+
+    Rows are filled up to a multiple of the workers, so that equal shards lose none.
+    """
+    ids = tokenize(tokenizer, ads.texts, settings.text.max_length)
     table = pa.table({"ids": ids, "label": ads.labels_N})
     if shuffle:
         table = table.take(np.random.default_rng(settings.optimiser.seed).permutation(len(ads)))
         table = table.slice(
-            0, len(ads) // settings.workers.num_workers * settings.workers.num_workers
+            0, len(ads) // settings.compute.num_workers * settings.compute.num_workers
         )
     else:
-        missing = np.zeros(-len(ads) % settings.workers.num_workers, np.int64)
+        missing = np.zeros(-len(ads) % settings.compute.num_workers, np.int64)
         filler = pa.table({"ids": ids.take(missing), "label": np.full_like(missing, PADDING_LABEL)})
         table = pa.concat_tables([table, filler])
     return ray.data.from_arrow(table.combine_chunks()).materialize()
@@ -195,9 +203,8 @@ def _best_checkpoint(result: Any, output_uri: str, work_dir: str) -> TrainedMode
     best, metrics = max(
         checkpoints, key=lambda item: (item[1]["valid_macro_f1"], -item[1]["epoch"])
     )
-    with (
-        result.checkpoint.as_directory() as folder
-    ):  # the newest, which need not be among the best that were kept
+    # the newest, which need not be among the best that were kept
+    with result.checkpoint.as_directory() as folder:
         history = read_state(folder)["history"]
     folder = best.to_directory(os.path.join(work_dir, "best_checkpoint"))
     for name in os.listdir(folder):
@@ -208,8 +215,10 @@ def _best_checkpoint(result: Any, output_uri: str, work_dir: str) -> TrainedMode
 
 
 class _Trainer(ray.train.torch.TorchTrainer):
-    """Leaves Ctrl-C to us: Ray Train would answer the second one with nothing, and the third with
-    exit code 0."""
+    """Leaves Ctrl-C to us.
+
+    Ray Train would answer the second one with nothing, and the third with exit code 0.
+    """
 
     def _register_sigint_handler(self, controller: Any) -> None:
         pass
@@ -221,9 +230,7 @@ class _LineCallback(ray.train.UserCallback):
     def __init__(self, lines: Queue) -> None:
         self.lines = lines
 
-    def after_report(
-        self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any
-    ) -> None:
+    def after_report(self, run_context: Any, metrics: Any, checkpoint: Any) -> None:
         self.lines.put(metrics[0]["line"])
 
 

@@ -1,5 +1,4 @@
-"""From stored features to a fitted model: the train rows stay in the object store, only sums of
-them are looked at."""
+"""From features to a fitted model: of the train rows only sums and a sample are looked at."""
 
 import logging
 from collections.abc import Mapping
@@ -7,12 +6,13 @@ from functools import partial
 
 import numpy as np
 
+from rubert_ood.ads.dataset import Dataset, LabelledAds
 from rubert_ood.ood.fit import CalibratedOn, FittedModel, fit
 from rubert_ood.ood.ledoit_wolf import ClassSums, ResidualSums, statistics_of
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
 from rubert_ood.ood.outputs import Outputs
 from rubert_ood.settings import DecisionSettings, FitSettings
-from rubert_ood.training.features import StoredFeatures
+from rubert_ood.training.features import Features
 
 log = logging.getLogger(__name__)
 
@@ -20,9 +20,19 @@ FEW_ADS = 10
 """A class mean of fewer train ads says little about where its next ad will lie."""
 
 
-def fit_statistics(features: StoredFeatures, labels: list[str]) -> MahalanobisStatistics:
-    """Fit the Mahalanobis statistics on the part `train`, in two passes; the driver holds O(C*H +
-    H^2) numbers."""
+def fitting_parts(dataset: Dataset) -> dict[str, LabelledAds]:
+    """Return the parts that are fitted on."""
+    parts = {"train": dataset.train, "valid": dataset.valid}
+    if dataset.calibration is not None:
+        parts["calibration"] = dataset.calibration
+    return parts
+
+
+def fit_statistics(features: Features, labels: list[str]) -> MahalanobisStatistics:
+    """Fit the Mahalanobis statistics on the part `train`, in two passes.
+
+    The driver holds O(C*H + H^2) numbers.
+    """
     sums = features.sum_up("train", partial(ClassSums.of, num_classes=len(labels)))
     means_CH = sums.means()
     few = [labels[number] for number in np.flatnonzero(sums.counts_C < FEW_ADS)]
@@ -33,21 +43,19 @@ def fit_statistics(features: StoredFeatures, labels: list[str]) -> MahalanobisSt
             FEW_ADS,
             ", ".join(few[:5]),
         )
-    return statistics_of(
-        means_CH, features.sum_up("train", partial(ResidualSums.of, means_CH=means_CH))
-    )
+    residuals = features.sum_up("train", partial(ResidualSums.of, means_CH=means_CH))
+    return statistics_of(means_CH, residuals)
 
 
 def fit_features(
-    features: StoredFeatures,
+    features: Features,
     outputs: Mapping[str, Outputs],
     labels: list[str],
     *,
     settings: FitSettings,
     decision: DecisionSettings,
 ) -> FittedModel:
-    """Fit everything: statistics on train, T and thresholds on `calibration`, or on `valid` where
-    there is none."""
+    """Fit everything: statistics on train, T and thresholds on `calibration`, else `valid`."""
     rows: CalibratedOn = "calibration" if "calibration" in outputs else "valid"
     return fit(
         fit_statistics(features, labels),
@@ -56,4 +64,14 @@ def fit_features(
         settings=settings,
         decision=decision,
         calibrated_on=rows,
+    )
+
+
+def log_fit(fitted: FittedModel, precision: str) -> None:
+    temperature, thresholds = fitted.temperature, fitted.thresholds
+    at_bound = " at its bound" if temperature.at_bound else ""
+    log.info(
+        f"fit       T {temperature.temperature:.3f}{at_bound}"
+        f"  d2 threshold {thresholds.threshold:,.1f}  {fitted.calibrated_on} d2"
+        f" {thresholds.mu:,.1f} +- {thresholds.sigma:,.1f}  in {precision}"
     )

@@ -1,5 +1,4 @@
-"""What would fail in every attempt to train is found before one begins, in seconds instead of after
-hours.
+"""What would fail in every attempt to train is found before one begins, in seconds.
 
 Shapes: N texts, L tokens, C classes, H hidden.
 """
@@ -21,7 +20,7 @@ from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.classifier.precision import choose_device
 from rubert_ood.classifier.tokens import pad, tokenize
 from rubert_ood.errors import BundleError, SchemaError, SettingsError
-from rubert_ood.settings import Precision, TrainSettings, WorkerSettings
+from rubert_ood.settings import Precision, TrainingComputeSettings, TrainSettings
 
 log = logging.getLogger(__name__)
 
@@ -35,17 +34,17 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
     base model.
     """
     _check_counts(dataset)
-    uri, max_length = settings.base_model, settings.optimiser.max_length
-    wanted = settings.workers.num_workers * settings.optimiser.batch_size
+    uri, max_length = settings.base_model, settings.text.max_length
+    wanted = settings.compute.num_workers * settings.optimiser.batch_size
     if len(dataset.train) < wanted:
         raise SchemaError(
             f"{len(dataset.train)} training ads do not fill one batch of every worker ({wanted}):"
-            " give more, or lower workers.num_workers or optimiser.batch_size"
+            " give more, or lower compute.num_workers or optimiser.batch_size"
         )
     limit = max_positions(uri)
     if max_length > limit:
         raise SettingsError(
-            f"optimiser.max_length: {max_length} is over the model's {limit} tokens; lower it"
+            f"text.max_length: {max_length} is over the model's {limit} tokens; lower it"
         )
     tokenizer, network = load_tokenizer(uri), load_network(uri, dataset.labels)
     check_ids(uri, tokenizer, network)
@@ -92,11 +91,11 @@ def _check_counts(dataset: Dataset) -> None:
         )
 
 
-def warn_of_waiting(workers: WorkerSettings) -> None:
+def warn_of_waiting(compute: TrainingComputeSettings) -> None:
     """Say that the cluster is too small as it is."""
     wanted = {
-        "CPU": workers.num_workers * workers.cpus_per_worker,
-        "GPU": workers.num_workers * workers.use_gpu,
+        "CPU": compute.num_workers * compute.cpus_per_worker,
+        "GPU": compute.num_workers * compute.use_gpu,
     }
     there = ray.cluster_resources()
     for name, count in wanted.items():
@@ -107,16 +106,16 @@ def warn_of_waiting(workers: WorkerSettings) -> None:
             )
 
 
-def precision_of_workers(workers: WorkerSettings, wanted: Precision | None) -> Precision:
-    """Ask a worker's node whether it has the GPU and the numbers that are wanted; None is the best
-    that it has.
+def precision_of_workers(compute: TrainingComputeSettings) -> Precision:
+    """Ask a worker's node for the GPU and the numbers that are wanted; None is the best it has.
 
     Raises SettingsError. Waits, as training would, until the cluster has such a node.
     """
-    if not workers.use_gpu:
+    wanted = compute.precision
+    if not compute.use_gpu:
         return choose_device(False, wanted).precision
-    warn_of_waiting(workers)
-    ask = ray.remote(num_gpus=1, num_cpus=workers.cpus_per_worker, max_retries=2)(_precision_here)
+    warn_of_waiting(compute)
+    ask = ray.remote(num_gpus=1, num_cpus=compute.cpus_per_worker, max_retries=2)(_precision_here)
     on_gpu = (
         None if wanted == "int8" else wanted
     )  # which is computed on CPU, also by workers that have a GPU
@@ -127,8 +126,10 @@ def precision_of_workers(workers: WorkerSettings, wanted: Precision | None) -> P
 
 
 def _precision_here(wanted: Precision | None) -> tuple[Precision, str]:
-    """Return the precision, and what forbids it: an exception would lose its class on the way
-    through Ray."""
+    """Return the precision, and what forbids it.
+
+    An exception would lose its class on the way through Ray.
+    """
     try:
         return choose_device(True, wanted).precision, ""
     except SettingsError as error:

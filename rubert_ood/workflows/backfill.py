@@ -4,7 +4,8 @@ publish by gate."""
 from datetime import date, timedelta
 
 from rubert_ood import storage
-from rubert_ood.comparing.compare import changed_labels, compare_runs
+from rubert_ood.comparing.compare import compare_runs
+from rubert_ood.comparing.document import changed_labels
 from rubert_ood.errors import RubertOodError
 from rubert_ood.progress import StepLog
 from rubert_ood.publishing.pointer import day_uri, look
@@ -82,9 +83,9 @@ def _score_day(settings: BackfillSettings, day: date) -> BackfilledDay:
     if before is None:
         StepLog("diff").info("none: %s had no run before", day)
     else:
-        document = compare_runs(before.run_uri, run_uri)
+        document = compare_runs(before.run_uri, run_uri, executor=settings.executor)
         write_diff(document, storage.join(run_uri, "_run"))
-        churn_rate, changes = document["churn_rate"], changed_labels(document)
+        churn_rate, changes = document.churn_rate, changed_labels(document)
     if settings.publish:
         try:
             publish_run(manifest, settings.gate, compared=Comparison(before, churn_rate))
@@ -105,7 +106,8 @@ def _done(manifest: Manifest, churn_rate: float | None) -> BackfilledDay:
 
 def _score_settings(settings: BackfillSettings, day: date) -> ScoreSettings:
     """Return the settings of one day's run; they have been checked, so no source is read again."""
-    values = {name: getattr(settings, name) for name in ScoreSettings.model_fields}
+    shared = ScoreSettings.model_fields.keys() & BackfillSettings.model_fields.keys()
+    values = {name: getattr(settings, name) for name in shared}
     input_uri = settings.input_uri.replace("{run_date}", day.isoformat())
     own = {"input_uri": input_uri, "run_date": day, "publish": False, "report_changes": False}
     return ScoreSettings.model_construct(**values | own)

@@ -1,19 +1,21 @@
-"""Compare two runs ad by ad, or two bundles on the same ads: how many labels changed, which, and of
-which ads."""
+"""Compare two runs ad by ad, or two bundles on the same ads.
+
+How many labels changed, which, and of which ads.
+"""
 
 import logging
 import sys
-from typing import Any
 
 from rubert_ood import storage
 from rubert_ood.bundle import load_bundle
 from rubert_ood.bundle.evaluation import read_evaluation
 from rubert_ood.bundle.files import MANIFEST
 from rubert_ood.comparing.compare import compare_runs
+from rubert_ood.comparing.document import DiffDocument
+from rubert_ood.comparing.evaluations import compare_evaluations
 from rubert_ood.errors import InputError, SettingsError
 from rubert_ood.publishing.pointer import POINTER_FILE, read_pointer
 from rubert_ood.ray_session import ray_session
-from rubert_ood.reports.diff_findings import compare_evaluations
 from rubert_ood.reports.documents import write_diff
 from rubert_ood.runs.manifest import manifest_uri
 from rubert_ood.settings import DiffSettings, GateSettings, ScoreSettings
@@ -22,8 +24,8 @@ from rubert_ood.workflows.score import score
 log = logging.getLogger(__name__)
 
 
-def diff(settings: DiffSettings) -> dict[str, Any]:
-    """Write diff.json and diff.html; return what is in the first."""
+def diff(settings: DiffSettings) -> DiffDocument:
+    """Write diff.json and diff.html; return what is in them."""
     a_uri, a_is_run = _recognised(settings.a_uri)
     b_uri, b_is_run = _recognised(settings.b_uri)
     if a_is_run != b_is_run:
@@ -38,16 +40,19 @@ def diff(settings: DiffSettings) -> dict[str, Any]:
     if a_is_run and settings.input_uri:
         log.warning("diff      input_uri: no effect, two runs are compared as they are")
     with ray_session(settings):
-        document = (
-            compare_runs(a_uri, b_uri) if a_is_run else _compare_bundles(a_uri, b_uri, settings)
-        )
+        if a_is_run:
+            document = compare_runs(a_uri, b_uri, executor=settings.executor)
+        else:
+            document = _compare_bundles(a_uri, b_uri, settings)
     write_diff(document, settings.output_uri)
     return document
 
 
 def _recognised(uri: str) -> tuple[str, bool]:
-    """Return the run folder or the bundle that a URI means, and whether it is a run; InputError
-    when it is neither."""
+    """Return the run folder or the bundle that a URI means, and whether it is a run.
+
+    InputError when it is neither.
+    """
     uri = storage.absolute(uri.rstrip("/"))
     if storage.exists(manifest_uri(uri)):
         return uri, True
@@ -62,20 +67,21 @@ def _recognised(uri: str) -> tuple[str, bool]:
     )
 
 
-def _compare_bundles(a_uri: str, b_uri: str, settings: DiffSettings) -> dict[str, Any]:
-    """Score the same ads with both bundles, then compare the runs, and what the bundles say of
-    themselves."""
-    runs, evaluations = [], []
-    for name, uri in (("a", a_uri), ("b", b_uri)):
+def _compare_bundles(a_uri: str, b_uri: str, settings: DiffSettings) -> DiffDocument:
+    """Score the same ads with both bundles; compare the runs and the evaluations."""
+    evaluations = []
+    for name, uri in (("A", a_uri), ("B", b_uri)):
         bundle = load_bundle(uri)
-        log.info("diff      %s is bundle %s", name.upper(), bundle.version)
+        log.info("diff      %s is bundle %s", name, bundle.version)
         evaluations.append(read_evaluation(bundle))
-        runs.append(score(_score_settings(settings, uri, name)).run_uri)
-    return compare_runs(*runs) | {"evaluations": compare_evaluations(*evaluations)}
+    a_run = score(_score_settings(settings, a_uri, "a"))
+    b_run = score(_score_settings(settings, b_uri, "b"))
+    document = compare_runs(a_run.run_uri, b_run.run_uri, executor=settings.executor)
+    return document.model_copy(update={"evaluations": compare_evaluations(*evaluations)})
 
 
 def _score_settings(settings: DiffSettings, bundle_uri: str, name: str) -> ScoreSettings:
-    shared = ("input_uri", "columns", "on_bad_file", "num_actors", "use_gpu")
+    shared = ("input_uri", "columns", "on_bad_file", "compute", "executor")
     nothing_refused = GateSettings(
         max_error_rate=1,
         max_quarantined_share=1,

@@ -1,7 +1,6 @@
 """Measure a bundle on labelled ads."""
 
 import logging
-from typing import Any
 
 from rubert_ood import storage
 from rubert_ood.ads.dataset import clean_labelled, read_labelled
@@ -9,13 +8,15 @@ from rubert_ood.ads.extra_texts import load_extra_texts
 from rubert_ood.bundle import load_bundle, load_reference
 from rubert_ood.ray_session import ray_session
 from rubert_ood.reports.documents import evaluation_documents
-from rubert_ood.settings import EvaluateSettings, WorkerSettings
+from rubert_ood.reports.evaluate import Material, evaluate
+from rubert_ood.reports.evaluation import Context, Evaluation
+from rubert_ood.settings import EvaluateSettings
 from rubert_ood.training.features import bundle_outputs
 
 log = logging.getLogger(__name__)
 
 
-def evaluate_bundle(settings: EvaluateSettings) -> dict[str, Any]:
+def evaluate_bundle(settings: EvaluateSettings) -> Evaluation:
     """Run the evaluation job; return the evaluation."""
     bundle = load_bundle(settings.bundle_uri)
     table = read_labelled(settings.input_uri, settings.columns)
@@ -23,22 +24,21 @@ def evaluate_bundle(settings: EvaluateSettings) -> dict[str, Any]:
     log.info(f"data      {len(ads):,} labelled ads, bundle {bundle.version}")
     extra = load_extra_texts(settings.evaluation, bundle.cleaner)
     with ray_session(settings):
-        outputs = bundle_outputs(bundle, {"test": ads, **extra.parts}, WorkerSettings())
-    evaluation, documents = evaluation_documents(
+        outputs = bundle_outputs(
+            bundle,
+            {"test": ads, **extra.parts},
+            compute=settings.compute,
+            executor=settings.executor,
+        )
+    evaluation = evaluate(
         bundle.fitted,
-        outputs,
-        extra=extra,
-        test=ads,
+        Material.of(outputs, extra=extra, test_ads=ads),
         reference=load_reference(bundle),
-        baseline=None,
-        context={
-            "version": bundle.version,
-            "fingerprint": bundle.fingerprint,
-            "num_test": len(ads),
-        },
+        context=Context(version=bundle.version, fingerprint=bundle.fingerprint, num_test=len(ads)),
     )
-    for name, text in documents.items():
+    for name, text in evaluation_documents(evaluation).items():
         storage.put_bytes(storage.join(settings.output_uri, name), text.encode())
-    log.info("evaluate  accuracy %(accuracy).4f  macro-F1 %(macro_f1).4f", evaluation["headline"])
+    headline = evaluation.headline
+    log.info(f"evaluate  accuracy {headline.accuracy:.4f}  macro-F1 {headline.macro_f1:.4f}")
     log.info("report    %s", storage.join(settings.output_uri, "evaluation.html"))
     return evaluation

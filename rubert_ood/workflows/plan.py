@@ -7,6 +7,7 @@ from rubert_ood.bundle import Bundle
 from rubert_ood.progress import StepLog
 from rubert_ood.runs.plan import Plan
 from rubert_ood.scoring.check_input import check_input
+from rubert_ood.scoring.estimate import estimate
 from rubert_ood.settings import PlanSettings
 
 log = StepLog("estimate")
@@ -15,26 +16,24 @@ log = StepLog("estimate")
 def plan(settings: PlanSettings) -> Plan:
     """Print the plan of a run and an estimate of its time."""
     run_plan, bundle = check_input(settings)
-    if settings.calibration_s:
+    if settings.estimate_s:
         _estimate(run_plan, bundle, settings)
     return run_plan
 
 
 def _estimate(run_plan: Plan, bundle: Bundle, settings: PlanSettings) -> None:
-    from rubert_ood.scoring.estimate import calibrate  # torch, which a run's driver does without
-
-    estimate = calibrate(run_plan, bundle, for_s=settings.calibration_s)
-    if estimate is None:
+    measured = estimate(run_plan, bundle, for_s=settings.estimate_s)
+    if measured is None:
         log.warning("none: no row could be read")
         return
     device = "GPU" if run_plan.use_gpu else f"{len(os.sched_getaffinity(0))} cores"
     log.info(
-        f"{estimate.ads_per_s:,.1f} ads/s in {run_plan.precision} on this machine"
-        f" ({device}), measured on {estimate.num_ads:,} ads of {estimate.tokens_per_ad:.1f} tokens"
+        f"{measured.ads_per_s:,.1f} ads/s in {run_plan.precision} on this machine"
+        f" ({device}), measured on {measured.num_ads:,} ads of {measured.tokens_per_ad:.1f} tokens"
     )
-    num_nodes = settings.num_actors or 1
-    num_tokens = run_plan.num_rows * estimate.tokens_per_ad
-    hours = run_plan.num_rows / estimate.ads_per_s / num_nodes / 3600
+    num_nodes = settings.compute.num_workers or 1
+    num_tokens = run_plan.num_rows * measured.tokens_per_ad
+    hours = run_plan.num_rows / measured.ads_per_s / num_nodes / 3600
     log.info(
         f"{run_plan.num_rows:,} ads, about {num_tokens:,.0f} tokens, {len(run_plan.shards):,}"
         f" parts: {_duration(hours)} on {num_nodes} such node(s), {_duration(hours / 10)} on"

@@ -6,31 +6,32 @@ import logging
 import sys
 from typing import Any
 
-import numpy as np
+import pyarrow as pa
 
 from rubert_ood import terminal
-from rubert_ood.bundle import Bundle, load_bundle
-from rubert_ood.classifier import windows
-from rubert_ood.classifier.classifier import Classifier
+from rubert_ood.bundle import Bundle, check_compute, load_bundle
 from rubert_ood.errors import InputError
-from rubert_ood.ood.decision import OTHER
 from rubert_ood.plain import printable
-from rubert_ood.settings import PredictSettings
+from rubert_ood.predictor import Model
+from rubert_ood.runs.part import STATUS_OK
+from rubert_ood.settings import ComputeSettings, PredictSettings
 from rubert_ood.storage.retry import explained
 
 log = logging.getLogger(__name__)
 
-TOKEN_BUDGET = 4096
+ANYWHERE = ComputeSettings()
+Result = dict[str, Any]
+"""A text and what is decided of it, as a JSON line has it."""
 
 
-def predict(settings: PredictSettings) -> list[dict[str, Any]]:
+def predict(settings: PredictSettings) -> list[Result]:
     """Classify the texts of the settings, or the lines of standard input; print paragraphs or JSON
     lines."""
     given = [text.encode("utf-8", "surrogateescape") for text in settings.texts]
     texts = _decoded(given, "utf-8") if given else _decoded(*_lines_of_input())
     if not texts:
         raise InputError("no text: give texts as arguments, or one a line on standard input")
-    results = predict_texts(load_bundle(settings.bundle_uri), texts)
+    results = predict_texts(load_bundle(settings.bundle_uri), texts, settings.compute)
     for number, result in enumerate(results):
         between = "\n" if number else ""
         terminal.show(_json_line(result) if settings.json_lines else between + _paragraph(result))
@@ -61,7 +62,7 @@ def _decoded(lines: list[bytes], encoding: str) -> list[str]:
     return texts
 
 
-def _json_line(result: dict[str, Any]) -> str:
+def _json_line(result: Result) -> str:
     """Write a result as JSON that any terminal takes: what acts, or what it lacks, is escaped as
     JSON has it."""
     line = json.dumps(result, ensure_ascii=not terminal.encodes_everything())
@@ -70,54 +71,30 @@ def _json_line(result: dict[str, Any]) -> str:
     return "".join([char if printable(char) == char else json.dumps(char)[1:-1] for char in line])
 
 
-def predict_texts(bundle: Bundle, texts: list[str]) -> list[dict[str, Any]]:
-    """Decide each text as scoring would: one dict per text, in order."""
-    classifier = Classifier.load(bundle.folder, precision=bundle.precision)
-    cleaned = [bundle.cleaner.clean(text) for text in texts]
-    filled = [number for number, text in enumerate(cleaned) if text]
-    read = windows.cut(
-        classifier.tokenizer,
-        [cleaned[number] for number in filled],
-        max_length=bundle.max_length,
-        long_text=bundle.long_text,
-    )
-    is_blank_N = windows.is_blank(
-        classifier.tokenizer, [cleaned[number] for number in filled], read
-    )
-    read, filled = read.select(~is_blank_N), np.array(filled, np.int64)[~is_blank_N].tolist()
-    logits_NC, cls_NH = windows.run(classifier, read, token_budget=TOKEN_BUDGET)
-    decisions = bundle.fitted.decide(logits_NC, cls_NH)
-    results: list[dict[str, Any]] = [
-        {"text": text, "cleaned": clean, "label": OTHER, "status": "empty"}
-        for text, clean in zip(texts, cleaned, strict=True)
-    ]
-    for row, number in enumerate(filled):
-        results[number] |= {
-            "label": str(decisions.label[row]),
-            "status": "ok",
-            "confidence": float(decisions.confidence_N[row]),
-            "is_ood": bool(decisions.is_ood[row]),
-            "ood_distance": float(decisions.ood_distance_N[row]),
-            "ood_z": float(decisions.ood_z_N[row]),
-            "ood_p": float(decisions.ood_p_N[row]),
-            "topk_labels": decisions.topk_labels[row].tolist(),
-            "topk_scores": decisions.topk_scores[row].tolist(),
-            "num_tokens": int(read.num_tokens_N[row]),
-            "num_chunks": int(read.num_chunks_N[row]),
-            "is_cut": bool(read.is_cut_N[row]),
-        }
-    if bundle.subheads:
-        sub_labels, sub_confidence_N = bundle.subheads.predict(cls_NH, decisions.label.tolist())
-        for row, number in enumerate(filled):
-            known = sub_labels[row] is not None
-            results[number] |= {
-                "sub_label": sub_labels[row],
-                "sub_confidence": float(sub_confidence_N[row]) if known else None,
-            }
-    return results
+def predict_texts(
+    bundle: Bundle, texts: list[str], compute: ComputeSettings = ANYWHERE
+) -> list[Result]:
+    """Decide each text as scoring would: one result per text, in order."""
+    check_compute(bundle, compute)
+    model = Model(bundle, use_gpu=compute.use_gpu, token_budget=compute.token_budget)
+    rows = model.predict(pa.table({"description": pa.array(texts, pa.string())})).to_pylist()
+    return [_result(text, row, bundle) for text, row in zip(texts, rows, strict=True)]
 
 
-def _paragraph(result: dict[str, Any]) -> str:
+def _result(text: str, row: Result, bundle: Bundle) -> Result:
+    """Lay a row out; one with nothing to read has neither scores nor lengths."""
+    result = {
+        "text": text,
+        "cleaned": bundle.cleaner.clean(text),
+        "label": row["label"],
+        "status": row["status"],
+    }
+    if row["status"] == STATUS_OK:
+        result |= {name: value for name, value in row.items() if name != "text_key"}
+    return result
+
+
+def _paragraph(result: Result) -> str:
     """Lay one result out for reading."""
     text = printable(result["text"])
     if result["status"] == "empty":

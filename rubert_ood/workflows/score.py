@@ -1,10 +1,9 @@
 """The nightly job: score, verify, publish, report; or go on with a stopped run."""
 
-from typing import Any
-
 from rubert_ood import storage
 from rubert_ood.clock import utc_now
-from rubert_ood.comparing.compare import changed_labels, compare_runs
+from rubert_ood.comparing.compare import compare_runs
+from rubert_ood.comparing.document import ChangedLabels, changed_labels
 from rubert_ood.errors import (
     ErrorRateError,
     PartialRunError,
@@ -31,6 +30,8 @@ from rubert_ood.runs.plan import Plan, Shard, save_plan
 from rubert_ood.runs.receipts import Receipt, read_quarantine, read_receipts
 from rubert_ood.runs.verify import PartMismatchError, VerifiedRun, complete_manifest, verify_run
 from rubert_ood.scoring.check_input import check_input
+from rubert_ood.scoring.executor import make_executor
+from rubert_ood.scoring.passes import score_shards
 from rubert_ood.settings import ScoreSettings
 from rubert_ood.storage.folders import remove_leftovers
 
@@ -140,9 +141,7 @@ def _score_and_verify(
 
 def _score(todo: list[Shard], plan: Plan, settings: ScoreSettings, claim: Claim) -> None:
     with ray_session(settings):
-        from rubert_ood.scoring.passes import score_shards
-
-        score_shards(plan, todo, settings, claim)
+        score_shards(plan, todo, settings, claim, make_executor(settings))
 
 
 def _publish(complete: Manifest, settings: ScoreSettings, claim: Claim) -> Manifest:
@@ -180,14 +179,14 @@ def _say_what_is_missing(manifest: Manifest) -> None:
 
 def _changes(
     manifest: Manifest, previous: Manifest | None, settings: ScoreSettings
-) -> dict[str, Any] | None:
+) -> ChangedLabels | None:
     """Compare with the last published run, ad by ad. The run itself is done: a failure here spoils
     nothing."""
     if previous is None or not settings.report_changes:
         return None
     try:
         with ray_session(settings):
-            document = compare_runs(previous.run_uri, manifest.run_uri)
+            document = compare_runs(previous.run_uri, manifest.run_uri, executor=settings.executor)
         write_diff(document, storage.join(manifest.run_uri, "_run"))
     except RubertOodError as error:
         StepLog("diff").warning("the report does not say which labels changed: %s", error)

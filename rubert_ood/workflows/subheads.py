@@ -2,13 +2,19 @@
 
 import logging
 
-from rubert_ood import storage
 from rubert_ood.ads.dataset import clean_subcategories, read_labelled
-from rubert_ood.bundle import Bundle, check_new, derive_bundle, load_bundle, version_name
+from rubert_ood.bundle import (
+    Bundle,
+    check_new,
+    derive_bundle,
+    load_bundle,
+    new_bundle_uri,
+    version_name,
+)
 from rubert_ood.classifier.subheads import fit_subheads
 from rubert_ood.errors import SchemaError
 from rubert_ood.ray_session import ray_session
-from rubert_ood.settings import SubheadsSettings, WorkerSettings
+from rubert_ood.settings import SubheadsSettings
 from rubert_ood.training.features import bundle_outputs
 
 log = logging.getLogger(__name__)
@@ -18,9 +24,7 @@ def subheads(settings: SubheadsSettings) -> Bundle:
     """Run the job; return the new bundle. The old one stays as it is."""
     bundle = load_bundle(settings.bundle_uri)
     version = version_name(settings.version)
-    uri = storage.join(
-        storage.absolute(settings.output_uri or bundle.uri.rpartition("/")[0]), version
-    )
+    uri = new_bundle_uri(settings.output_uri, version, beside=bundle.uri)
     check_new(uri)
     table = read_labelled(settings.input_uri, settings.columns, extra=("subcategory",))
     ads, pairs = clean_subcategories(table, bundle.cleaner, bundle.fitted.labels)
@@ -34,10 +38,12 @@ def subheads(settings: SubheadsSettings) -> Bundle:
         f" {bundle.version}"
     )
     with ray_session(settings):
-        features = bundle_outputs(bundle, {"subheads": ads}, WorkerSettings())["subheads"]
+        outputs = bundle_outputs(
+            bundle, {"subheads": ads}, compute=settings.compute, executor=settings.executor
+        )
     categories = [pairs[number][0] for number in ads.labels_N]
     names = [pairs[number][1] for number in ads.labels_N]
-    fitted = fit_subheads(features.cls_NH, categories, names, settings)
+    fitted = fit_subheads(outputs["subheads"].cls_NH, categories, names, settings)
     for category, head in fitted.heads.items():
         log.info(
             f"subheads  {category}: {len(head.names)} sub-categories, accuracy"

@@ -18,7 +18,7 @@ SYSTEM_CONFIG = {
     "health_check_period_ms": 500,  # a dead node is noticed in 2 s instead of 15
     "health_check_failure_threshold": 4,
 }
-JOB_PROCESS = "ray::Map"  # ray::Map(encode), ray::Map(write), ray::MapWorker(Map(Scorer))
+JOB_PROCESS = "ray::Map"  # ray::MapBatches(encode_batch), ray::MapWorker(MapBatches(ScorerActor))
 GONE_TIMEOUT_S = 30
 
 

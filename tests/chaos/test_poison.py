@@ -110,7 +110,7 @@ def test_more_lost_shards_than_allowed_end_the_run(
         "--shard_rows",
         str(SHARD_ROWS),
     ]
-    options += ["--ray_address", "local", "--max_failed_shards", "0"]
+    options += ["--ray_address", "local", "--max_quarantined_shards", "0"]
     env = {
         "PYTHONPATH": str(Path(__file__).with_name("poison")),
         "CHAOS_POISON": "encode",
@@ -124,5 +124,5 @@ def test_more_lost_shards_than_allowed_end_the_run(
         assert run.finish(RUN_TIMEOUT_S) == 6, run.log()
     finally:
         run.kill()
-    assert "max_failed_shards" in run.log().splitlines()[-1]
+    assert "max_quarantined_shards" in run.log().splitlines()[-1]
     assert "latest.json" not in run.files()

@@ -11,8 +11,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from rubert_ood.bundle import load_bundle, write_bundle
-from rubert_ood.comparing import join
+from rubert_ood.bundle import BundleContent, load_bundle, write_bundle
+from rubert_ood.comparing import ray_shuffle, whole_run
+from rubert_ood.comparing.compare import compare, compare_runs
+from rubert_ood.comparing.document import Ads, DiffDocument, Duplicates
+from rubert_ood.comparing.whole_run import read_run
 from rubert_ood.errors import InputError, PartialRunError, RubertOodError, SettingsError
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.runs.manifest import Manifest
@@ -66,11 +69,13 @@ def retrained_bundle(trained_bundle, tmp_path_factory) -> str:
     )
     written = write_bundle(
         str(folder / "bundle"),
-        checkpoint_dir=str(folder / "checkpoint"),
-        fitted=changed,
-        cleaner=bundle.cleaner,
-        max_length=bundle.max_length,
-        documents={"README.md": "# retrained"},
+        BundleContent(
+            checkpoint_dir=str(folder / "checkpoint"),
+            fitted=changed,
+            cleaner=bundle.cleaner,
+            text=bundle.text,
+            documents={"README.md": "# retrained"},
+        ),
     )
     return written.uri
 
@@ -92,7 +97,7 @@ def _with_column(table: pa.Table, name: str, values: list) -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def two_runs(ads, trained_bundle, retrained_bundle, tmp_path_factory) -> tuple[dict, dict]:
+def two_runs(ads, trained_bundle, retrained_bundle, tmp_path_factory) -> tuple[Manifest, Manifest]:
     """A: all ads but the last 20, one id twice. B: all but the first 30, another rule, 25 other
     texts."""
     ids = ads["ad_id"].to_pylist()
@@ -117,11 +122,11 @@ def _expected(a_uri: str, b_uri: str) -> tuple[pd.DataFrame, set[str]]:
     return a.merge(b, on="ad_id", how="outer", suffixes=("_a", "_b"), indicator="where"), repeated
 
 
-@pytest.mark.parametrize("rows", [join.PARTITION_ROWS, 64])
+@pytest.mark.parametrize("rows", [whole_run.PARTITION_ROWS, 64])
 def test_diff_counts_are_those_of_a_merge(two_runs, tmp_path, monkeypatch, rows):
     a, b = two_runs
-    monkeypatch.setattr(join, "PARTITION_ROWS", rows)
-    monkeypatch.setattr(join, "READ_ROWS", 150)
+    monkeypatch.setattr(whole_run, "PARTITION_ROWS", rows)
+    monkeypatch.setattr(ray_shuffle, "READ_ROWS", 150)
     stray = Path(a.run_uri, "part-99999-stray.parquet")
     shutil.copy(next(Path(a.run_uri).glob("part-*.parquet")), stray)  # no part of the run
     try:
@@ -134,34 +139,37 @@ def test_diff_counts_are_those_of_a_merge(two_runs, tmp_path, monkeypatch, rows)
     both = merged[merged["where"] == "both"]
     changed = both[both["label_a"] != both["label_b"]]
     assert len(repeated) == 1
-    assert found["repeated"] == {"ids": 1, "rows_a": 2, "rows_b": 1}
+    assert found.duplicates == Duplicates(ids=1, rows_a=2, rows_b=1)
     sides = merged["where"].value_counts()
-    assert found["ads"] == {
-        "both": len(both),
-        "only_a": sides["left_only"],
-        "only_b": sides["right_only"],
-    }
-    assert found["ads"]["only_a"] == 30 - 0
-    assert found["churn_rate"] == pytest.approx(len(changed) / len(both))
-    assert 0.05 < found["churn_rate"] < 1
-    assert {(row["from"], row["to"]): row["count"] for row in found["transitions"]} == (
+    alone = int(sides["left_only"]), int(sides["right_only"])
+    assert found.ads == Ads(both=len(both), only_a=alone[0], only_b=alone[1])
+    assert found.ads.only_a == 30
+    assert found.churn_rate == pytest.approx(len(changed) / len(both))
+    assert 0.05 < found.churn_rate < 1
+    assert {(row.label_a, row.label_b): row.count for row in found.transitions} == (
         changed.groupby(["label_a", "label_b"]).size().to_dict()
     )
     other_text = both["text_key_a"] != both["text_key_b"]
-    assert found["texts"]["changed"] == other_text.sum() > 10
+    assert found.texts.changed == other_text.sum() > 10
     assert (
-        found["texts"]["changed_label_changed"]
+        found.texts.changed_label_changed
         == (other_text & (both["label_a"] != both["label_b"])).sum()
     )
     was, now = (both[f"is_ood_{side}"].astype(bool) for side in "ab")
-    assert (found["ood"]["became"], found["ood"]["both"]) == ((~was & now).sum(), (was & now).sum())
-    assert found["confidence"]["mean_a"] == pytest.approx(
+    assert (found.ood.became, found.ood.both) == ((~was & now).sum(), (was & now).sum())
+    assert found.confidence.mean_a == pytest.approx(
         both.loc[both["confidence_a"].notna() & both["confidence_b"].notna(), "confidence_a"]
         .astype(float)
         .mean()
     )
-    assert json.loads((tmp_path / "diff.json").read_text()) == found
+    assert DiffDocument.model_validate_json((tmp_path / "diff.json").read_bytes()) == found
     assert "changed their label" in (tmp_path / "diff.html").read_text()
+
+
+def test_ray_and_this_process_count_the_same_on_scored_runs(two_runs):
+    uris = [run.run_uri for run in two_runs]
+    here, on_ray = (compare_runs(*uris, executor=executor) for executor in ("local", "ray"))
+    assert here == on_ray
 
 
 def test_diff_names_a_missing_part_and_an_unfinished_run(two_runs, tmp_path):
@@ -193,14 +201,14 @@ def test_diff_compares_two_bundles_on_the_same_ads(ads, trained_bundle, retraine
     with pytest.raises(InputError, match="neither a run folder"):
         diff(settings.model_copy(update={"a_uri": str(tmp_path)}))
     found = diff(settings.model_copy(update={"input_uri": str(tmp_path / "in.parquet")}))
-    assert found["ads"] == {"both": NUM_ADS, "only_a": 0, "only_b": 0}
-    assert found["texts"]["changed"] == 0
-    a, b = (read_parts(found[side]["run_uri"]) for side in "ab")
+    assert found.ads == Ads(both=NUM_ADS, only_a=0, only_b=0)
+    assert found.texts.changed == 0
+    a, b = (read_parts(side.run_uri) for side in (found.a, found.b))
     pairs = zip(a["label"].to_pylist(), b["label"].to_pylist(), strict=True)
-    assert found["changed"] == sum(was != now for was, now in pairs) > 0
+    assert found.changed == sum(was != now for was, now in pairs) > 0
     assert not list((tmp_path / "out").rglob("latest.json"))
     with pytest.raises(InputError, match="one is a run, the other a bundle"):
-        diff(settings.model_copy(update={"a_uri": found["a"]["run_uri"]}))
+        diff(settings.model_copy(update={"a_uri": found.a.run_uri}))
 
 
 def test_backfill_goes_on_over_bad_days_and_never_turns_the_catalogue_back(
@@ -287,7 +295,7 @@ def test_backfill_goes_on_over_bad_days_and_never_turns_the_catalogue_back(
 
 
 def test_diff_on_a_cluster_that_fails_is_one_line(two_runs, monkeypatch):
-    monkeypatch.setattr(join, "_count", lambda rows: 1 / 0)
-    runs = [join.read_run(run.run_uri) for run in two_runs]
+    monkeypatch.setattr(ray_shuffle, "_count", lambda rows: 1 / 0)
+    runs = [read_run(run.run_uri) for run in two_runs]
     with pytest.raises(PartialRunError, match="the comparison stopped"):
-        join.diff_runs(*runs)
+        compare(*runs, executor="ray")

@@ -14,7 +14,7 @@ from rubert_ood.errors import SettingsError
 
 def test_asking_for_a_gpu_that_is_not_there_is_one_line(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(SettingsError, match="use_gpu is true, but torch sees no GPU"):
+    with pytest.raises(SettingsError, match=r"compute\.use_gpu is true, but torch sees no GPU"):
         choose_device(True)
 
 
@@ -38,8 +38,8 @@ def test_gpu_agrees_with_cpu(trained_bundle, labelled_ads):
 def test_training_on_a_gpu_learns(ray_local, train_settings, tmp_path):
     from rubert_ood.training.fine_tune import fine_tune
 
-    workers = train_settings.workers.model_copy(update={"num_workers": 1, "use_gpu": True})
-    settings = train_settings.model_copy(update={"workers": workers, "output_uri": str(tmp_path)})
+    compute = train_settings.compute.model_copy(update={"num_workers": 1, "use_gpu": True})
+    settings = train_settings.model_copy(update={"compute": compute, "output_uri": str(tmp_path)})
     trained = fine_tune(
         load_dataset(settings), settings, run_name="gpu", work_dir=str(tmp_path / "work")
     )

@@ -13,10 +13,9 @@ import ray
 import ray.cloudpickle
 
 from rubert_ood.errors import PartialRunError
-from rubert_ood.scoring import passes as pipeline
-from rubert_ood.scoring.encode import encode
-from rubert_ood.scoring.scorer import Scorer
-from rubert_ood.settings import GateSettings, ScoreSettings, VerifySettings
+from rubert_ood.scoring import ray_executor
+from rubert_ood.scoring.ray_executor import ScorerActor, encode_batch
+from rubert_ood.settings import GateSettings, ScoreSettings, ScoringComputeSettings, VerifySettings
 from rubert_ood.synthetic.catalogue import generate_ads
 from rubert_ood.workflows import score as workflow
 from rubert_ood.workflows.score import score
@@ -152,18 +151,18 @@ def test_encoding_does_not_run_away_from_the_scorers(
         with open(events, "a") as file:
             file.write(what)
 
-    def noted_encode(item, job):
+    def noted_encode(batch, job):
         note("e")
-        return encode(item, job)
+        return encode_batch(batch, job)
 
-    class SlowScorer(Scorer):
-        def __call__(self, item):
+    class SlowScorer(ScorerActor):
+        def __call__(self, batch):
             time.sleep(0.15)
             note("s")
-            return super().__call__(item)
+            return super().__call__(batch)
 
-    monkeypatch.setattr(pipeline, "encode", noted_encode)
-    monkeypatch.setattr(pipeline, "Scorer", SlowScorer)
+    monkeypatch.setattr(ray_executor, "encode_batch", noted_encode)
+    monkeypatch.setattr(ray_executor, "ScorerActor", SlowScorer)
     num_shards = 60
     try:
         score(
@@ -172,7 +171,7 @@ def test_encoding_does_not_run_away_from_the_scorers(
                 trained_bundle,
                 tmp_path / "out",
                 shard_rows=NUM_ADS // num_shards,
-                num_actors=1,
+                compute=ScoringComputeSettings(num_workers=1),
             )
         )
     finally:
@@ -190,12 +189,12 @@ def test_a_run_whose_storage_hangs_ends_in_time(
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     release = str(tmp_path / "release")
 
-    def hanging_encode(item, job):
+    def hanging_encode(batch, job):
         while not os.path.exists(release):
             time.sleep(0.2)
-        return encode(item, job)
+        return encode_batch(batch, job)
 
-    monkeypatch.setattr(pipeline, "encode", hanging_encode)
+    monkeypatch.setattr(ray_executor, "encode_batch", hanging_encode)
     settings = _settings(source, trained_bundle, tmp_path / "out", no_progress_timeout_s=15)
     began = time.monotonic()
     try:

@@ -11,7 +11,7 @@ import pytest
 
 from rubert_ood.bundle import load_bundle
 from rubert_ood.errors import PartialRunError
-from rubert_ood.settings import GateSettings, ScoreSettings
+from rubert_ood.settings import GateSettings, ScoreSettings, ScoringComputeSettings
 from rubert_ood.synthetic.catalogue import generate_ads
 from rubert_ood.workflows.predict import predict_texts
 from rubert_ood.workflows.score import score
@@ -56,7 +56,13 @@ def _settings(catalogue, trained_bundle, output, **changes) -> ScoreSettings:
 def undisturbed(ray_local, catalogue, trained_bundle, tmp_path_factory):
     output = tmp_path_factory.mktemp("undisturbed")
     manifest = score(
-        _settings(catalogue, trained_bundle, output, carry_columns=("city", "price"), num_actors=1)
+        _settings(
+            catalogue,
+            trained_bundle,
+            output,
+            carry_columns=("city", "price"),
+            compute=ScoringComputeSettings(num_workers=1),
+        )
     )
     return manifest, read_parts(manifest.run_uri)
 
@@ -106,7 +112,11 @@ def test_run_manifest_counts_and_report_agree(undisturbed):
 
 def test_run_with_two_actors_gives_the_same_rows(undisturbed, catalogue, trained_bundle, tmp_path):
     settings = _settings(
-        catalogue, trained_bundle, tmp_path, carry_columns=("city", "price"), num_actors=2
+        catalogue,
+        trained_bundle,
+        tmp_path,
+        carry_columns=("city", "price"),
+        compute=ScoringComputeSettings(num_workers=2),
     )
     same_rows(read_parts(score(settings).run_uri), undisturbed[1])
 
@@ -120,7 +130,7 @@ def test_run_with_other_shards_and_batches_gives_the_same_rows(
         tmp_path,
         carry_columns=("city", "price"),
         shard_rows=900,
-        token_budget=200,
+        compute=ScoringComputeSettings(token_budget=200),
     )
     same_rows(read_parts(score(settings).run_uri), undisturbed[1])
 

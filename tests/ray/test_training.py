@@ -21,9 +21,9 @@ from transformers import AutoTokenizer
 from rubert_ood.ads.dataset import LabelledAds, load_dataset
 from rubert_ood.errors import BundleError, PartialRunError, RubertOodError, SettingsError
 from rubert_ood.ood.temperature import softmax
-from rubert_ood.settings import LongTextSettings, TrainSettings, WorkerSettings
+from rubert_ood.settings import FeatureComputeSettings, TextSettings, TrainSettings
 from rubert_ood.training.ddp_loop import Trainer
-from rubert_ood.training.features import compute_features
+from rubert_ood.training.features import Reader, compute_features
 from rubert_ood.training.fine_tune import fine_tune
 
 pytestmark = pytest.mark.usefixtures("ray_local")
@@ -61,11 +61,9 @@ def test_history_has_every_epoch_and_every_valid_row_once(two_workers, dataset):
 def test_valid_metrics_equal_a_recomputation_from_the_kept_checkpoint(two_workers, dataset):
     features = compute_features(
         {"valid": dataset.valid},
-        two_workers.checkpoint_uri,
-        max_length=48,
-        long_text=LongTextSettings(),
-        workers=WorkerSettings(),
-        precision="fp32",
+        Reader(two_workers.checkpoint_uri, TextSettings(max_length=48), "fp32"),
+        compute=FeatureComputeSettings(),
+        executor="ray",
     ).gather()["valid"]
     predicted = features.logits_NC.argmax(1)
     best = two_workers.history[two_workers.epoch - 1]
@@ -101,7 +99,7 @@ def test_the_kept_checkpoint_has_the_best_macro_f1(two_workers):
 
 
 def test_one_worker_agrees_at_the_same_global_batch(two_workers, dataset, train_settings, tmp_path):
-    settings = _with(train_settings, workers={"num_workers": 1}, optimiser={"batch_size": 32})
+    settings = _with(train_settings, compute={"num_workers": 1}, optimiser={"batch_size": 32})
     one = fine_tune(dataset, settings, run_name="one-worker", work_dir=str(tmp_path))
     final = [run.history[-1]["valid_macro_f1"] for run in (one, two_workers)]
     assert final[0] == pytest.approx(final[1], abs=0.02)
@@ -147,7 +145,7 @@ def test_resumes_from_an_earlier_checkpoint_with_its_schedule(
 ):
     """The newest checkpoint may be lost: epoch 1 of 2 must do, and the learning rate must still end
     at 0."""
-    settings = _with(train_settings, workers={"num_workers": 1}, optimiser={"num_epochs": 2})
+    settings = _with(train_settings, compute={"num_workers": 1}, optimiser={"num_epochs": 2})
     settings = settings.model_copy(update={"output_uri": str(tmp_path)})
     fine_tune(dataset, settings, run_name="whole", work_dir=str(tmp_path / "w1"))
     first = next(
@@ -172,7 +170,7 @@ def _raise(config: dict) -> None:
 
 def test_a_training_that_fails_for_good_is_one_line(dataset, train_settings, tmp_path, monkeypatch):
     monkeypatch.setattr("rubert_ood.training.fine_tune.train_worker", _raise)
-    settings = _with(train_settings, workers={"num_workers": 1, "max_failures": 0}).model_copy(
+    settings = _with(train_settings, compute={"num_workers": 1, "max_failures": 0}).model_copy(
         update={"output_uri": str(tmp_path)}
     )
     with pytest.raises(PartialRunError, match=r"training fails stopped.*no luck with") as caught:
@@ -182,7 +180,7 @@ def test_a_training_that_fails_for_good_is_one_line(dataset, train_settings, tmp
 
 def test_valid_is_no_multiple_of_the_workers(dataset, train_settings):
     """Otherwise the tests above would not see a lost or doubled row."""
-    assert len(dataset.valid) % train_settings.workers.num_workers == 1
+    assert len(dataset.valid) % train_settings.compute.num_workers == 1
 
 
 def _wrong(config: dict) -> None:
@@ -193,7 +191,7 @@ def test_a_training_that_would_fail_again_does_not_say_that_it_goes_on(
     dataset, train_settings, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("rubert_ood.training.fine_tune.train_worker", _wrong)
-    settings = _with(train_settings, workers={"num_workers": 1, "max_failures": 0}).model_copy(
+    settings = _with(train_settings, compute={"num_workers": 1, "max_failures": 0}).model_copy(
         update={"output_uri": str(tmp_path)}
     )
     with pytest.raises(
@@ -206,7 +204,7 @@ def test_a_training_that_would_fail_again_does_not_say_that_it_goes_on(
 def test_a_training_that_diverges_names_the_setting(dataset, train_settings, tmp_path):
     settings = _with(
         train_settings,
-        workers={"num_workers": 1, "max_failures": 0},
+        compute={"num_workers": 1, "max_failures": 0},
         optimiser={"learning_rate": 1e30, "max_grad_norm": 1e9},
     )
     few = LabelledAds(dataset.train.texts[:320], dataset.train.labels_N[:320])
@@ -230,11 +228,9 @@ def test_a_bundle_that_a_node_refuses_ends_its_job_in_one_line(dataset):
     ):
         compute_features(
             {"test": dataset.test},
-            _refuse,
-            max_length=48,
-            long_text=LongTextSettings(),
-            workers=WorkerSettings(),
-            precision="fp32",
+            Reader(_refuse, TextSettings(max_length=48), "fp32"),
+            compute=FeatureComputeSettings(),
+            executor="ray",
         )
 
 
@@ -242,15 +238,12 @@ def test_features_come_in_order_each_row_once(two_workers, dataset):
     from rubert_ood.classifier.classifier import Classifier
     from rubert_ood.classifier.tokens import tokenize
 
-    workers = WorkerSettings(num_workers=2)
     parts = {"test": dataset.test, "valid": dataset.valid}
     stored = compute_features(
         parts,
-        two_workers.checkpoint_uri,
-        max_length=48,
-        long_text=LongTextSettings(),
-        workers=workers,
-        precision="fp32",
+        Reader(two_workers.checkpoint_uri, TextSettings(max_length=48), "fp32"),
+        compute=FeatureComputeSettings(num_workers=2),
+        executor="ray",
     )
     features = stored.gather()
     classifier = Classifier.load(two_workers.checkpoint_uri)
@@ -283,11 +276,9 @@ def test_statistics_are_fitted_on_stored_features_without_gathering_them(
     parts = {"valid": dataset.valid, "train": dataset.train, "test": dataset.test}
     stored = compute_features(
         parts,
-        two_workers.checkpoint_uri,
-        max_length=48,
-        long_text=LongTextSettings(),
-        workers=WorkerSettings(),
-        precision="fp32",
+        Reader(two_workers.checkpoint_uri, TextSettings(max_length=48), "fp32"),
+        compute=FeatureComputeSettings(),
+        executor="ray",
     )
     statistics = fit_statistics(stored, dataset.labels)
     train = stored.gather()["train"]
@@ -306,17 +297,15 @@ def test_features_of_long_texts_are_pooled_over_their_windows(two_workers, datas
     from rubert_ood.classifier.classifier import Classifier
 
     texts = [" ".join(dataset.test.texts[n : n + 1 + n % 4]) for n in range(0, 60, 5)]
-    chunk = LongTextSettings(mode="chunk", stride=10, max_chunks=4)
+    windowed = TextSettings(max_length=48, mode="window", stride=10, max_windows=4)
     features = compute_features(
         {"long": LabelledAds(texts, np.zeros(len(texts), np.int64))},
-        two_workers.checkpoint_uri,
-        max_length=48,
-        long_text=chunk,
-        workers=WorkerSettings(),
-        precision="fp32",
+        Reader(two_workers.checkpoint_uri, windowed, "fp32"),
+        compute=FeatureComputeSettings(),
+        executor="ray",
     ).gather()["long"]
     classifier = Classifier.load(two_workers.checkpoint_uri)
-    read = windows.cut(classifier.tokenizer, texts, max_length=48, long_text=chunk)
+    read = windows.cut(classifier.tokenizer, texts, windowed)
     assert set(read.num_chunks_N) >= {1, 4}
     logits_NC, cls_NH = windows.run(classifier, read, token_budget=4096)
     np.testing.assert_allclose(features.logits_NC, logits_NC, atol=1e-5)

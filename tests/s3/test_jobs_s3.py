@@ -42,9 +42,9 @@ def test_train_and_score_with_everything_on_s3(s3, s3_env, labelled_ads, tiny_be
         "--base_model",
         f"{s3}/tiny_bert",
     ]
-    arguments += ["--version", "v1", "--optimiser.num_epochs", "2", "--optimiser.max_length", "48"]
+    arguments += ["--version", "v1", "--optimiser.num_epochs", "2", "--text.max_length", "48"]
     arguments += [
-        "--workers.num_workers",
+        "--compute.num_workers",
         "2",
         "--no-evaluation.baseline",
         "--ray_address",

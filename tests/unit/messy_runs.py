@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from rubert_ood.runs.plan import Plan
 from rubert_ood.runs.receipts import Receipt
 
 BAD = b"\xd0\xff caf\xe9"
@@ -103,9 +104,24 @@ def messy_table(messy_rows) -> pa.Table:
     )
 
 
+def score_plan(plan: Plan) -> list[Receipt]:
+    """Score the shards of a plan in this process; return their receipts in plan order."""
+    from rubert_ood.runs.plan import save_plan
+    from rubert_ood.runs.receipts import read_receipts
+    from rubert_ood.scoring.executor import LocalExecutor
+    from rubert_ood.scoring.item import ShardResult
+    from rubert_ood.scoring.job import ScoringJob
+
+    save_plan(plan)
+    results = list(LocalExecutor().run(ScoringJob.of(plan), plan.shards))
+    assert results == [ShardResult(shard.shard_id) for shard in plan.shards]
+    receipts = read_receipts(plan.run_uri, plan.fingerprint)
+    return [receipts[shard.shard_id] for shard in plan.shards]
+
+
 @dataclass(frozen=True)
 class Run:
-    plan: Any
+    plan: Plan
     receipts: list[Receipt]
 
     @property
@@ -117,10 +133,10 @@ class Run:
 
 
 @pytest.fixture(scope="session")
-def make_run(bundle, messy_table, score_plan, tmp_path_factory):
+def make_run(bundle, messy_table, tmp_path_factory):
     """Score the messy catalogue, or another table, into a new folder."""
     from rubert_ood.scoring.planning import make_plan
-    from rubert_ood.settings import ScoreSettings
+    from rubert_ood.settings import ScoreSettings, ScoringComputeSettings
 
     def make(
         table: pa.Table | None = None, *, output_uri: str | None = None, **options: Any
@@ -131,7 +147,11 @@ def make_run(bundle, messy_table, score_plan, tmp_path_factory):
         pq.write_table(table.slice(0, 80), folder / "in" / "a.parquet", row_group_size=10)
         if table.num_rows > 80:
             pq.write_table(table.slice(80), folder / "in" / "b.parquet", row_group_size=100)
-        defaults = {"run_date": date(2026, 11, 24), "shard_rows": 10, "token_budget": 500}
+        defaults = {
+            "run_date": date(2026, 11, 24),
+            "shard_rows": 10,
+            "compute": ScoringComputeSettings(token_budget=500),
+        }
         settings = ScoreSettings(
             input_uri=str(folder / "in"),
             bundle_uri=bundle.uri,
@@ -139,7 +159,7 @@ def make_run(bundle, messy_table, score_plan, tmp_path_factory):
             **defaults | options,
         )
         plan = make_plan(settings, bundle)
-        return Run(plan, score_plan(plan, token_budget=settings.token_budget))
+        return Run(plan, score_plan(plan))
 
     return make
 
@@ -163,7 +183,7 @@ def by_the_rule(bundle, one_by_one):
         temperature = json.loads((folder / "temperature.json").read_text())["temperature"]
         rule = json.loads((folder / "ood_threshold.json").read_text())
         arrays = load_file(folder / "ood_statistics.safetensors")
-        logits_NC, cls_NH = one_by_one(bundle.folder, texts, bundle.max_length)
+        logits_NC, cls_NH = one_by_one(bundle.folder, texts, bundle.text.max_length)
         results = []
         for logits, cls in zip(
             logits_NC.astype(np.float64), cls_NH.astype(np.float64), strict=True

@@ -105,9 +105,22 @@ def test_train_settings_defaults_are_the_method() -> None:
         "eval_batch_size": 32,
         "num_epochs": 3,
         "warmup_fraction": 0.0,
-        "max_length": 196,
         "max_grad_norm": 1.0,
         "seed": 42,
+    }
+    assert loaded.text.model_dump() == {
+        "max_length": 196,
+        "mode": "truncate",
+        "stride": 48,
+        "max_windows": 8,
+    }
+    assert loaded.compute.model_dump() == {
+        "use_gpu": False,
+        "precision": None,
+        "token_budget": None,
+        "num_workers": 1,
+        "cpus_per_worker": 1,
+        "max_failures": 3,
     }
     assert loaded.fit.model_dump() == {
         "temperature_min": 0.5,
@@ -129,12 +142,17 @@ def test_score_settings_defaults_are_these() -> None:
     loaded = score(*SCORE)
     assert loaded.run_date == datetime.now(UTC).date()
     assert loaded.model_dump(
-        include={"run_id", "on_bad_file", "shard_rows", "num_actors", "publish"}
+        include={"run_id", "on_bad_file", "shard_rows", "compute", "publish"}
     ) == {
         "run_id": None,
         "on_bad_file": "fail",
         "shard_rows": None,
-        "num_actors": None,
+        "compute": {
+            "use_gpu": False,
+            "precision": None,
+            "token_budget": None,
+            "num_workers": None,
+        },
         "publish": True,
     }
 
@@ -166,12 +184,8 @@ def test_flag_beats_environment_beats_file_beats_default(
     monkeypatch.setenv("RUBERT_OOD_OPTIMISER__NUM_EPOCHS", "8")
     monkeypatch.setenv("RUBERT_OOD_OPTIMISER__SEED", "8")
     optimiser = train("--config", uri, "--optimiser.num_epochs", "9").optimiser
-    assert (optimiser.num_epochs, optimiser.seed, optimiser.batch_size, optimiser.max_length) == (
-        9,
-        8,
-        7,
-        196,
-    )
+    found = (optimiser.num_epochs, optimiser.seed, optimiser.batch_size, optimiser.eval_batch_size)
+    assert found == (9, 8, 7, 32)
 
 
 def test_the_environment_may_name_the_file(
@@ -203,9 +217,9 @@ def test_an_unknown_variable_is_no_error(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_settings_of_a_file_are_read(config: Callable[[str], str]) -> None:
     uri = config(
-        "input_uri: in\nbundle_uri: b\noutput_uri: out\nrun_date: 2026-11-24\ncarry_columns:"
-        " [price, город]\ncolumns: {title: null, description: текст}\nnum_actors: null\npublish:"
-        " no\n"
+        "input_uri: in\nbundle_uri: b\noutput_uri: out\nrun_date: 2026-11-24\n"
+        "carry_columns: [price, город]\ncolumns: {title: null, description: текст}\n"
+        "compute: {num_workers: null}\npublish: no\n"
     )
     loaded = score("--config", uri)
     assert loaded.run_date == date(2026, 11, 24)
@@ -216,7 +230,7 @@ def test_settings_of_a_file_are_read(config: Callable[[str], str]) -> None:
         "city",
     )
     assert loaded.columns.model_fields_set == {"title", "description"}
-    assert (loaded.num_actors, loaded.publish) == (None, False)
+    assert (loaded.compute.num_workers, loaded.publish) == (None, False)
 
 
 def test_settings_of_flags_are_read() -> None:
@@ -226,11 +240,11 @@ def test_settings_of_flags_are_read() -> None:
         "price,город",
         "--run_date=2026-11-24",
         "--no-publish",
-        "--use_gpu",
+        "--compute.use_gpu",
     )
     assert loaded.carry_columns == ("price", "город")
     assert loaded.run_date == date(2026, 11, 24)
-    assert (loaded.publish, loaded.use_gpu) == (False, True)
+    assert (loaded.publish, loaded.compute.use_gpu) == (False, True)
     assert train(*TRAIN, "--optimiser.learning_rate", "1e-3").optimiser.learning_rate == 0.001
     assert train(*TRAIN, "--cleaner.noise_words", "срочно,даром").cleaner.noise_words == (
         "срочно",
@@ -284,14 +298,14 @@ def test_settings_are_frozen() -> None:
         ("optimiser.num_epochs", "-3", "greater than 0"),
         ("optimiser.num_epochs", "three", "integer"),
         ("optimiser.warmup_fraction", "1", "less than 1"),
-        ("optimiser.max_length", "7", "greater than or equal to 8"),
+        ("text.max_length", "7", "greater than or equal to 8"),
         ("optimiser.max_grad_norm", "0", "greater than 0"),
-        ("long_text.mode", "chunks", "'truncate' or 'chunk'"),
-        ("long_text.stride", "-1", "greater than or equal to 0"),
-        ("long_text.max_chunks", "0", "greater than 0"),
-        ("workers.num_workers", "0", "greater than 0"),
-        ("workers.cpus_per_worker", "0", "greater than 0"),
-        ("workers.max_failures", "-1", "greater than or equal to 0"),
+        ("text.mode", "chunks", "'truncate' or 'window'"),
+        ("text.stride", "-1", "greater than or equal to 0"),
+        ("text.max_windows", "0", "greater than 0"),
+        ("compute.num_workers", "0", "greater than 0"),
+        ("compute.cpus_per_worker", "0", "greater than 0"),
+        ("compute.max_failures", "-1", "greater than or equal to 0"),
         ("fit.temperature_min", "0", "greater than 0"),
         ("fit.temperature_max", "-1", "greater than 0"),
         ("fit.threshold_quantile", "1", "less than 1"),
@@ -318,8 +332,8 @@ def test_a_bad_training_value_names_the_setting(setting: str, value: str, reason
         ("run_id", "", "pattern"),
         ("on_bad_file", "ignore", "'fail' or 'quarantine'"),
         ("shard_rows", "0", "greater than 0"),
-        ("token_budget", "0", "greater than 0"),
-        ("num_actors", "0", "greater than 0"),
+        ("compute.token_budget", "0", "greater than 0"),
+        ("compute.num_workers", "0", "greater than 0"),
         ("input_uri", "", "at least 1 character"),
         ("output_uri", "", "at least 1 character"),
         ("bundle_uri", "", "at least 1 character"),
@@ -364,7 +378,7 @@ def test_a_bad_value_of_the_environment_names_the_setting(monkeypatch: pytest.Mo
         ("input_uri: [a, b]", "input_uri: "),
         ("columns: {description: null}", "columns.description: "),
         ("cleaner: {noise_words: торг}", "cleaner.noise_words: "),
-        ("workers: {use_gpu: perhaps}", "workers.use_gpu: "),
+        ("compute: {use_gpu: perhaps}", "compute.use_gpu: "),
         ("fit: {threshold_quantile: .nan}", "fit.threshold_quantile: "),
         (
             "optimizer: {num_epochs: 1}",
@@ -388,13 +402,12 @@ def test_a_bad_value_of_the_file_names_the_setting(
 
 
 def test_windows_that_mostly_overlap_are_refused() -> None:
-    chunk = (*TRAIN, "--long_text.mode", "chunk", "--optimiser.max_length", "64")
-    line = message(train, *chunk, "--long_text.stride", "33")
-    assert line.startswith("long_text.stride: 33 is more than half of optimiser.max_length (64)")
-    assert train(*chunk, "--long_text.stride", "32").long_text.stride == 32
-    assert (
-        train(*TRAIN, "--optimiser.max_length", "64").long_text.mode == "truncate"
-    )  # the stride has no effect
+    windows = (*TRAIN, "--text.mode", "window", "--text.max_length", "64")
+    line = message(train, *windows, "--text.stride", "33")
+    assert line.startswith("text: stride 33 is more than half of max_length 64, so that most of")
+    assert train(*windows, "--text.stride", "32").text.stride == 32
+    short = train(*TRAIN, "--text.max_length", "64").text
+    assert short.mode == "truncate"  # the stride has no effect
 
 
 def test_every_group_refuses_unknown_names(config: Callable[[str], str]) -> None:
@@ -405,8 +418,8 @@ def test_every_group_refuses_unknown_names(config: Callable[[str], str]) -> None
             "cleaner",
             "split",
             "optimiser",
-            "workers",
-            "long_text",
+            "compute",
+            "text",
             "fit",
             "decision",
             "evaluation",
@@ -539,7 +552,6 @@ def test_a_diff_names_two_things_by_place_or_in_its_file(config, monkeypatch) ->
     [
         ({"--to_date": "2026-11-17"}, "to_date 2026-11-17 is before from_date 2026-11-18"),
         ({"--input_uri": "in"}, r"several days with one input; write \{run_date\}"),
-        ({"--run_date": "2026-11-18"}, "run_date: a backfill takes from_date and to_date"),
     ],
 )
 def test_a_backfill_is_a_range_of_days(changes, complaint) -> None:

@@ -36,7 +36,7 @@ def poison_score(module):
     call = module.Scorer.__call__
 
     def poisoned(self, item):
-        if MARKER in item["shard"]:  # the name of its file
+        if MARKER in item.shard.uri:
             die()
         return call(self, item)
 

@@ -11,7 +11,6 @@ import json
 import logging
 import os
 from collections import Counter
-from contextlib import nullcontext
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache, partial
 from typing import Any
@@ -30,6 +29,9 @@ from hypothesis.stateful import (
 )
 
 from rubert_ood import clock, storage
+from rubert_ood.comparing.counts import ROW_SCHEMA, count_partition
+from rubert_ood.comparing.document import Side
+from rubert_ood.comparing.summary import summary
 from rubert_ood.errors import PartialRunError, RubertOodError
 from rubert_ood.reports import run_page
 from rubert_ood.runs import receipts as ledger
@@ -38,8 +40,9 @@ from rubert_ood.runs.claim import Claim
 from rubert_ood.runs.duplicate_ids import Duplicates
 from rubert_ood.runs.part import LENGTH_FIELDS, SCORE_FIELDS
 from rubert_ood.runs.plan import BundleName, Plan, Shard
-from rubert_ood.scoring import passes as pipeline
-from rubert_ood.scoring.job import ScoringJob, shard_item, to_ipc
+from rubert_ood.scoring.executor import Executor
+from rubert_ood.scoring.item import ShardItem, ShardResult
+from rubert_ood.scoring.job import ScoringJob
 from rubert_ood.scoring.write import write
 from rubert_ood.settings import (
     BackfillSettings,
@@ -53,6 +56,19 @@ from rubert_ood.workflows import score as workflow
 from rubert_ood.workflows.publish import publish
 from rubert_ood.workflows.rollback import rollback
 from tests.integration.publishing.actors import FAULTS, Fault, Memory, Process, go_on, kill, running
+
+SIDE = Side(
+    rows=0,
+    run_uri="",
+    run_id="r",
+    run_date="2026-11-24",
+    bundle=BundleName(fingerprint=""),
+    outcome="complete",
+)
+NO_CHANGE = summary(SIDE, SIDE, count_partition(ROW_SCHEMA.empty_table())).model_copy(
+    update={"churn_rate": 0.0}
+)
+"""A comparison that the gate of a backfill accepts."""
 
 OUT = "/memory/out"
 DAY = date(2026, 11, 24)
@@ -73,7 +89,13 @@ OPEN = GateSettings(
     min_rows_ratio=0,
     max_churn=1,
 )
-COMMON: dict[str, Any] = {"input_uri": "/in", "bundle_uri": "/b", "output_uri": OUT, "gate": OPEN}
+COMMON: dict[str, Any] = {
+    "input_uri": "/in",
+    "bundle_uri": "/b",
+    "output_uri": OUT,
+    "gate": OPEN,
+    "executor": "local",
+}
 ROWS = 3
 POISON = 2
 """The shard that kills its process each time; each run has it."""
@@ -111,13 +133,12 @@ def _plan(day: date, run_id: str) -> Plan:
 
 
 @lru_cache(maxsize=100)
-def _tables(shard_id: str, attempt: int) -> tuple[bytes, bytes]:
+def _tables(shard_id: str, attempt: int) -> tuple[pa.Table, pa.Table]:
     """Rows and texts of a shard as the scorer leaves them, one row rejected; attempts differ in the
     last bits."""
     ids = _ids(shard_id)
     rows = {
         "ad_id": ids,
-        "status": ["empty", *["ok"] * (ROWS - 1)],
         "reason": ["a reason", *[None] * (ROWS - 1)],
         "text_index": pa.array([None, *range(ROWS - 1)], pa.int64()),
     }
@@ -137,7 +158,7 @@ def _tables(shard_id: str, attempt: int) -> tuple[bytes, bytes]:
     fields = [*SCORE_FIELDS, *LENGTH_FIELDS]
     columns = {field.name: pa.array(texts[field.name] * (ROWS - 1), field.type) for field in fields}
     columns["text_key"] = pa.array(ids[1:])
-    return to_ipc(pa.table(rows)), to_ipc(pa.table(columns))
+    return pa.table(rows), pa.table(columns)
 
 
 def _ids(shard_id: str) -> list[str]:
@@ -148,7 +169,7 @@ def _moment(manifest: dict[str, Any]) -> tuple[str, str]:
     return manifest["run_date"], manifest["finished_at"]
 
 
-def _write(results: list[dict[str, Any]], item: dict[str, Any], job: ScoringJob) -> None:
+def _write(results: list[ShardResult], item: ShardItem, job: ScoringJob) -> None:
     results.append(write(item, job))
 
 
@@ -190,32 +211,34 @@ class Publication(RuleBasedStateMachine):
             "check_input",
             lambda settings: (_plan(settings.run_date, settings.run_id), None),
         )
-        patch(workflow, "ray_session", nullcontext)
         patch(run_page, "run_html", lambda *_: "report")
-        patch(pipeline, "score_shards", self._score_shards)
+        patch(workflow, "score_shards", self._score_shards)
         patch(
             verify,
             "find_duplicates",
             lambda ids, uris: Duplicates(ids=0, rows=0 * len(list(ids))),
         )
-        patch(
-            backfill_workflow, "compare_runs", lambda a, b: {"churn_rate": 0.0, "ads": {"both": 0}}
-        )
+        patch(backfill_workflow, "compare_runs", lambda a, b, executor: NO_CHANGE)
         patch(backfill_workflow, "write_diff", lambda *_: None)
 
     def _score_shards(
-        self, plan: Plan, todo: list[Shard], settings: ScoreSettings, claim: Claim
+        self,
+        plan: Plan,
+        todo: list[Shard],
+        _settings: ScoreSettings,
+        claim: Claim,
+        _executor: Executor,
     ) -> None:
         """Let a process of its own write each shard: it may outlive the driver."""
-        job = ScoringJob.of(plan, token_budget=1, actors_per_node=1, runner=claim.token)
+        job = ScoringJob.of(plan, claim.token)
         for shard in todo:
             if shard is plan.shards[POISON]:
                 ledger.put_quarantine(plan, shard, "its process died")
                 continue
             self.attempts += 1
             rows, texts = _tables(shard.shard_id, self.attempts % 7)
-            item = shard_item(shard) | {"rows": rows, "texts": texts}
-            results: list[dict[str, Any]] = []
+            item = ShardItem(shard, rows, texts)
+            results: list[ShardResult] = []
             put = partial(_write, results, item, job)
             worker = Process(f"worker of {plan.run_uri}", put, 0)
             self.processes.append(worker)
@@ -224,7 +247,7 @@ class Publication(RuleBasedStateMachine):
             driver.workers.append(worker)
             while worker.alive:
                 storage.exists("anything")  # waits
-            if not results or results[0]["fault"]:
+            if not results or results[0].fault:
                 claim.check(now=True)
                 raise PartialRunError(f"a shard did not come back: {results}")
             claim.check()

@@ -94,7 +94,7 @@ def source(messy_table, tmp_path_factory) -> str:
 
 
 @pytest.fixture
-def job(bundle, source, tmp_path, monkeypatch, without_ray):
+def job(bundle, source, tmp_path, monkeypatch):
     monkeypatch.setattr(
         run_page, "run_html", lambda manifest, *_: manifest.outcome
     )  # drawing takes a second
@@ -104,6 +104,7 @@ def job(bundle, source, tmp_path, monkeypatch, without_ray):
         output_uri=str(tmp_path / "out"),
         run_date=date(2026, 11, 24),
         run_id="night",
+        executor="local",
         gate=GateSettings(max_error_rate=1, max_ood_rate=1, max_other_rate=1, max_duplicate_rate=1),
     )
 

@@ -14,7 +14,8 @@ from scipy.special import softmax
 
 from rubert_ood.runs.plan import save_plan
 from rubert_ood.scoring.encode import encode
-from rubert_ood.scoring.job import ScoringJob, shard_item
+from rubert_ood.scoring.item import ShardItem
+from rubert_ood.scoring.job import ScoringJob
 from rubert_ood.scoring.planning import make_plan
 from rubert_ood.scoring.scorer import Scorer
 from rubert_ood.scoring.write import write
@@ -72,14 +73,14 @@ def test_scores_of_an_ad_do_not_depend_on_its_batch(
         bundle,
     )
     save_plan(plan)
-    job = ScoringJob.of(plan, token_budget=token_budget, actors_per_node=1)
+    job = ScoringJob.of(plan)
     scorer = Scorer(job)
-    scorer.classifier()._packs = packs
+    scorer.model().classifier._packs = packs
     before = torch.get_num_threads()
     torch.set_num_threads(num_threads)
     try:
         for shard in plan.shards:
-            assert not write(scorer(encode(shard_item(shard), job)), job)["failure"]
+            assert not write(scorer(encode(ShardItem(shard), job)), job).failure
     finally:
         torch.set_num_threads(before)
     parts = pa.concat_tables(

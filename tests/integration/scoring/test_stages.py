@@ -1,5 +1,4 @@
 import dataclasses
-import json
 import os
 import time
 from pathlib import Path
@@ -25,21 +24,17 @@ from rubert_ood.errors import (
 from rubert_ood.runs.claim import Claim
 from rubert_ood.runs.manifest import Manifest
 from rubert_ood.runs.part import ids_digest
-from rubert_ood.runs.plan import save_plan
-from rubert_ood.runs.receipts import read_receipts
+from rubert_ood.runs.plan import Shard, save_plan
+from rubert_ood.runs.receipts import Receipt, read_receipts
 from rubert_ood.runs.verify import TIMINGS, verify_run
 from rubert_ood.scoring.encode import encode
-from rubert_ood.scoring.job import (
-    ScoringJob,
-    attempt,
-    from_ipc,
-    shard_item,
-)
+from rubert_ood.scoring.item import ShardItem, ShardResult, attempt
+from rubert_ood.scoring.job import ScoringJob
 from rubert_ood.scoring.planning import make_plan
 from rubert_ood.scoring.scorer import Scorer
 from rubert_ood.scoring.write import rejected_rows, write
-from rubert_ood.settings import PredictSettings, ScoreSettings
-from tests.unit.messy_runs import REASONS
+from rubert_ood.settings import PredictSettings, ScoreSettings, ScoringComputeSettings
+from tests.unit.messy_runs import REASONS, score_plan
 
 EMPTY = {5, 6, 7, 8, 9, *range(70, 80)}
 
@@ -211,10 +206,10 @@ def test_part_without_embedding_and_carried_columns_lacks_them(make_run, output)
 
 
 def test_identical_texts_are_scored_once(full_run, messy_rows, bundle):
-    job = ScoringJob.of(full_run.plan, token_budget=300, actors_per_node=1)
+    job = ScoringJob.of(full_run.plan)
     scorer = Scorer(job)
     scored = []
-    scorer.classifier().network.bert.pooler.register_forward_hook(
+    scorer.model().classifier.network.bert.pooler.register_forward_hook(
         lambda _, inputs, __: scored.append(len(inputs[0]))
     )
     for shard in full_run.plan.shards:
@@ -222,13 +217,11 @@ def test_identical_texts_are_scored_once(full_run, messy_rows, bundle):
         numbers = [n for n in range(offset + shard.start, offset + shard.stop) if n not in REASONS]
         texts = {_cleaned(bundle, messy_rows[n]) for n in numbers} - {""}
         scored.clear()
-        scorer(encode(shard_item(shard), job))
+        scorer(encode(ShardItem(shard), job))
         assert sum(scored) == len(texts)
 
 
-def test_the_model_is_loaded_before_a_shard_comes_and_a_failure_is_not_remembered(
-    full_run, monkeypatch
-):
+def test_a_failure_to_load_the_model_is_not_remembered(full_run, monkeypatch):
     from rubert_ood.classifier.classifier import Classifier
 
     load, calls = Classifier.load, []
@@ -240,14 +233,12 @@ def test_the_model_is_loaded_before_a_shard_comes_and_a_failure_is_not_remembere
         return load(folder, **options)
 
     monkeypatch.setattr(Classifier, "load", flaky)
-    job = ScoringJob.of(full_run.plan, token_budget=300, actors_per_node=1)
+    job = ScoringJob.of(full_run.plan)
     scorer = Scorer(job)
-    deadline = time.monotonic() + 10
-    while not calls:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    scored = scorer(encode(shard_item(full_run.plan.shards[0]), job))
-    assert (scored["failure"], len(calls)) == ("", 2)
+    item = encode(ShardItem(full_run.plan.shards[0]), job)
+    assert scorer(item).failure == "not now"
+    assert scorer(item).failure == ""
+    assert len(calls) == 2
 
 
 def test_the_model_sees_nothing_when_no_row_can_be_scored(full_run):
@@ -268,7 +259,7 @@ def test_the_model_sees_nothing_when_no_row_can_be_scored(full_run):
 def test_each_receipt_names_its_shard_and_the_ids_it_read(full_run, messy_rows):
     for shard, receipt in zip(full_run.plan.shards, full_run.receipts, strict=True):
         path = full_run.folder / "_run" / "receipts" / f"{shard.shard_id}.json"
-        assert json.loads(path.read_text("utf-8")) == receipt.model_dump()
+        assert Receipt.model_validate_json(path.read_bytes()) == receipt
         assert receipt.fingerprint == full_run.plan.fingerprint
         assert (receipt.uri, receipt.start, receipt.stop) == (
             shard.uri,
@@ -284,28 +275,26 @@ def test_each_receipt_names_its_shard_and_the_ids_it_read(full_run, messy_rows):
 
 def test_a_shard_scored_twice_is_the_same_object(make_run):
     run = make_run(embedding=True)
-    job = ScoringJob.of(
-        run.plan, token_budget=500, actors_per_node=2
-    )  # as make_run has it: the same torch threads
+    job = ScoringJob.of(run.plan)
     scorer = Scorer(job)
     for number in (2, 7, len(run.receipts) - 1):
         before, names = run.part(number).read_bytes(), sorted(run.folder.rglob("*"))
         shard = run.plan.shards[number]
-        write(scorer(encode(shard_item(shard), job)), job)
+        write(scorer(encode(ShardItem(shard), job)), job)
         receipt = read_receipts(run.plan.run_uri, run.plan.fingerprint)[shard.shard_id]
         assert run.part(number).read_bytes() == before
         assert sorted(run.folder.rglob("*")) == names
-        before = run.receipts[number]
-        assert receipt.model_dump(exclude=TIMINGS) == before.model_dump(exclude=TIMINGS)
+        for name in set(Receipt.model_fields) - set(TIMINGS):
+            assert getattr(receipt, name) == getattr(run.receipts[number], name), name
 
 
 def test_an_actor_that_waits_for_its_next_shard_is_idle(make_run):
     run = make_run(pa.concat_tables([pa.table(_plain_ads())] * 2))
     for path in (run.folder / "_run" / "receipts").iterdir():
         path.unlink()
-    job = ScoringJob.of(run.plan, token_budget=500, actors_per_node=1)
+    job = ScoringJob.of(run.plan)
     scorer = Scorer(job)
-    items = [encode(shard_item(shard), job) for shard in run.plan.shards]
+    items = [encode(ShardItem(shard), job) for shard in run.plan.shards]
     assert len(items) > 1
     started = time.perf_counter()
     results = []
@@ -314,9 +303,11 @@ def test_an_actor_that_waits_for_its_next_shard_is_idle(make_run):
         time.sleep(0.2)
         write(results[-1], job)
     total = time.perf_counter() - started
-    assert results[0]["idle_s"] == 0
-    assert all(0.2 <= result["idle_s"] < 1 for result in results[1:])
-    busy, idle = (sum(result[name] for result in results) for name in ("busy_s", "idle_s"))
+    assert results[0].timing.idle_s == 0
+    assert all(0.2 <= result.timing.idle_s < 1 for result in results[1:])
+    busy, idle = (
+        sum(getattr(result.timing, name) for result in results) for name in ("busy_s", "idle_s")
+    )
     assert 0 < busy < total - 0.2 * len(items)
     receipts = read_receipts(run.plan.run_uri, run.plan.fingerprint)
     manifest = Manifest.of(
@@ -328,15 +319,15 @@ def test_an_actor_that_waits_for_its_next_shard_is_idle(make_run):
 def test_padding_of_the_scorer_goes_into_the_manifest(full_run, tmp_path):
     """As a GPU computes it, in batches that are filled up."""
     plan = dataclasses.replace(full_run.plan, run_uri=str(tmp_path))
-    job = ScoringJob.of(plan, token_budget=300, actors_per_node=1)
+    job = ScoringJob.of(plan)
     scorer = Scorer(job)
-    scorer.classifier()._packs = False
+    scorer.model().classifier._packs = False
     shapes = []
-    scorer.classifier().network.bert.embeddings.register_forward_hook(
+    scorer.model().classifier.network.bert.embeddings.register_forward_hook(
         lambda _, __, out: shapes.append(out.shape[:2])
     )
     for shard in plan.shards:
-        assert not write(scorer(encode(shard_item(shard), job)), job)["failure"]
+        assert not write(scorer(encode(ShardItem(shard), job)), job).failure
     manifest = Manifest.of(
         plan,
         read_receipts(plan.run_uri, plan.fingerprint),
@@ -351,20 +342,24 @@ def test_padding_of_the_scorer_goes_into_the_manifest(full_run, tmp_path):
 def test_a_start_that_was_taken_over_writes_no_part_any_more(make_run):
     run = make_run(pa.table(_plain_ads()))
     older = Claim(run.plan.run_uri)
-    job = ScoringJob.of(run.plan, token_budget=500, actors_per_node=1, runner=older.token)
-    item = Scorer(job)(encode(shard_item(run.plan.shards[0]), job))
+    job = ScoringJob.of(run.plan, older.token)
+    item = Scorer(job)(encode(ShardItem(run.plan.shards[0]), job))
     newer = Claim(run.plan.run_uri)
     before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*") if path.is_file()}
     result = write(item, job)
-    assert (result["fault"], "taken over by process" in result["failure"]) == ("run", True)
+    assert (result.fault, "taken over by process" in result.failure) == ("run", True)
     newer.release()  # and none after the newer one has ended
-    assert "taken over by another start, which has ended" in write(item, job)["failure"]
+    assert "taken over by another start, which has ended" in write(item, job).failure
     after = {path: path.stat().st_mtime_ns for path in before}
     assert {path.name for path in before if before[path] != after[path]} == {"runner.json"}
 
 
 def test_the_token_budget_does_not_change_the_answers(make_run, output):
-    run = make_run(token_budget=64, carry_columns=("price", "city", "tags"), embedding=True)
+    run = make_run(
+        compute=ScoringComputeSettings(token_budget=64),
+        carry_columns=("price", "city", "tags"),
+        embedding=True,
+    )
     other = pa.concat_tables(pq.read_table(run.part(n)) for n in range(len(run.plan.shards)))
     for name in ("ad_id", "status", "text_key", "num_tokens", "num_chunks", "is_cut"):
         assert other[name].equals(output[name])
@@ -483,7 +478,7 @@ def test_an_ad_that_is_nothing_to_the_model_is_empty(make_run, bundle):
     assert set(alone[1]) == {"text", "cleaned", "label", "status"}
 
 
-def test_a_csv_shard_keeps_its_ids_as_they_are_written(bundle, score_plan, tmp_path):
+def test_a_csv_shard_keeps_its_ids_as_they_are_written(bundle, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     lines = ['007,"Диван, угловой",5', "1e3,Кошка,", ",Кошка,7", '010,"",8', "12,Кошка,9"]
@@ -504,9 +499,9 @@ def test_a_csv_shard_keeps_its_ids_as_they_are_written(bundle, score_plan, tmp_p
 
 
 def test_rejected_rows_count_from_the_start_of_the_file(full_run):
-    job = ScoringJob.of(full_run.plan, token_budget=500, actors_per_node=1)
+    job = ScoringJob.of(full_run.plan)
     shard = full_run.plan.shards[4]
-    rows = from_ipc(encode(shard_item(shard), job)["rows"])
+    rows = encode(ShardItem(shard), job).rows
     assert shard.start == 40
     assert rejected_rows(shard, rows)["row"].to_pylist() == [40, 41]
 
@@ -542,17 +537,17 @@ def test_a_file_that_is_damaged_or_changes_after_planning_fails_its_own_shards_o
         spoil(folder / "b.parquet")
     plan = make_plan(settings, bundle)
     save_plan(plan)
-    job = ScoringJob.of(plan, token_budget=500, actors_per_node=1)
+    job = ScoringJob.of(plan)
     scorer = Scorer(job)
     if spoil is not _damage:
         spoil(folder / "b.parquet")
-    results = [write(scorer(encode(shard_item(shard), job)), job) for shard in plan.shards]
-    assert [result["fault"] for result in results] == [
+    results = [write(scorer(encode(ShardItem(shard), job)), job) for shard in plan.shards]
+    assert [result.fault for result in results] == [
         "",
         "shard" if spoil is _damage else "changed",
         "",
     ]
-    assert f"{folder}/b.parquet" in results[1]["failure"]
+    assert f"{folder}/b.parquet" in results[1].failure
     written = {path.name for path in Path(plan.run_uri).glob("part-*")}
     assert written == {plan.shards[0].part_name, plan.shards[2].part_name}
     assert set(read_receipts(plan.run_uri, plan.fingerprint)) == {
@@ -565,8 +560,8 @@ def test_a_file_that_is_damaged_or_changes_after_planning_fails_its_own_shards_o
 def test_a_part_that_cannot_be_written_leaves_no_receipt(make_run, monkeypatch):
     run = make_run(pa.table(_plain_ads()))
     shard = run.plan.shards[0]
-    job = ScoringJob.of(run.plan, token_budget=500, actors_per_node=1)
-    item = Scorer(job)(encode(shard_item(shard), job))
+    job = ScoringJob.of(run.plan)
+    item = Scorer(job)(encode(ShardItem(shard), job))
     receipt = run.folder / "_run" / "receipts" / f"{shard.shard_id}.json"
     receipt.unlink()
     run.part(0).unlink()
@@ -577,12 +572,12 @@ def test_a_part_that_cannot_be_written_leaves_no_receipt(make_run, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("rubert_ood.storage.objects.os.link", no_space)
         result = write(item, job)
-    assert result["fault"] == "run"
-    assert "no space left" in result["failure"]
+    assert result.fault == "run"
+    assert "no space left" in result.failure
     assert not receipt.exists()
     assert not run.part(0).exists()
     assert not list(run.folder.rglob("*.tmp"))
-    assert write(item, job) == {"shard_id": shard.shard_id, "failure": "", "fault": ""}
+    assert write(item, job) == ShardResult(shard.shard_id)
     assert receipt.exists()
 
 
@@ -600,11 +595,11 @@ def test_a_part_that_cannot_be_written_leaves_no_receipt(make_run, monkeypatch):
     ],
 )
 def test_shard_failure_travels_on_as_data(error, fault, reason):
-    item = {"shard_id": "1", "failure": "", "fault": ""}
+    item = ShardItem(Shard("1", "a.parquet", {}, 0, 1))
 
     def stage(_):
         raise error
 
     failed = attempt(stage, item)
-    assert failed == {"shard_id": "1", "failure": reason, "fault": fault}
+    assert (failed.shard, failed.failure, failed.fault) == (item.shard, reason, fault)
     assert attempt(lambda _: pytest.fail("a failed shard entered the next stage"), failed) == failed

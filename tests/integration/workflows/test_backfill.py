@@ -2,7 +2,6 @@
 in tests/ray."""
 
 import json
-from contextlib import nullcontext
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -16,12 +15,9 @@ from rubert_ood.workflows import backfill as workflow
 from rubert_ood.workflows.score import score
 from tests.conftest import read_parts, write_parquet
 
-pytestmark = pytest.mark.usefixtures("without_ray")
 
-
-def test_backfill_refuses_a_day_of_too_much_churn_and_goes_on(ads, bundle, tmp_path, monkeypatch):
+def test_backfill_refuses_a_day_of_too_much_churn_and_goes_on(ads, bundle, tmp_path):
     """The new bundle trusts nothing, so every ad becomes Other; the day before has no input."""
-    monkeypatch.setattr(workflow, "ray_session", nullcontext)
     doubtful = replace(
         bundle.fitted, decision=bundle.fitted.decision.model_copy(update={"tau_other": 1.0})
     )
@@ -35,7 +31,7 @@ def test_backfill_refuses_a_day_of_too_much_churn_and_goes_on(ads, bundle, tmp_p
         max_duplicate_rate=1,
         max_churn=0.3,
     )
-    shared = {"output_uri": str(tmp_path / "out"), "gate": open_gate}
+    shared = {"output_uri": str(tmp_path / "out"), "gate": open_gate, "executor": "local"}
     source = tmp_path / "in" / "2026-11-20"
     night = score(
         ScoreSettings(

@@ -11,10 +11,10 @@ import pytest
 
 from rubert_ood.bundle import load_bundle
 from rubert_ood.bundle.evaluation import read_evaluation
+from rubert_ood.comparing.evaluations import compare_evaluations
 from rubert_ood.errors import BundleError, RubertOodError, SettingsError
-from rubert_ood.reports.diff_findings import compare_evaluations
+from rubert_ood.reports import run_page
 from rubert_ood.settings import PredictSettings, ScoreSettings
-from rubert_ood.workflows import score as workflow
 from rubert_ood.workflows.predict import predict
 from rubert_ood.workflows.score import score
 from tests.conftest import write_parquet
@@ -61,9 +61,9 @@ FAULTS = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_run_stops_with_exit_2_and_does_not_say_that_it_goes_on(
-    without_ray, copy, ads, tmp_path, monkeypatch, name
+    copy, ads, tmp_path, monkeypatch, name
 ):
-    monkeypatch.setattr(workflow, "run_html", lambda *_: pytest.fail("the run has no report"))
+    monkeypatch.setattr(run_page, "run_html", lambda *_: pytest.fail("the run has no report"))
     change, message = FAULTS[name]
     change(copy)
     sign(copy)
@@ -73,6 +73,7 @@ def test_a_run_stops_with_exit_2_and_does_not_say_that_it_goes_on(
         bundle_uri=str(copy),
         output_uri=str(tmp_path / "out"),
         shard_rows=20,
+        executor="local",
     )
     with pytest.raises(RubertOodError, match=message) as caught:
         score(settings)
@@ -118,11 +119,11 @@ def test_an_evaluation_that_cannot_be_read_is_left_out_with_a_warning(copy, capl
     sign(copy)
     bundle = load_bundle(str(copy))
     caplog.set_level(logging.WARNING)
-    assert read_evaluation(bundle) == {}
+    assert read_evaluation(bundle) is None
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith(f"bundle    {copy}: evaluation.json is left out: ")
     assert "\n" not in line
-    assert compare_evaluations(read_evaluation(bundle), {})["headline"] == []
+    assert compare_evaluations(read_evaluation(bundle), None).headline == []
 
 
 def test_of_an_evaluation_other_jobs_get_what_they_use(copy):
@@ -134,7 +135,8 @@ def test_of_an_evaluation_other_jobs_get_what_they_use(copy):
     }
     (copy / "evaluation.json").write_text(json.dumps(written))
     sign(copy)
-    assert read_evaluation(load_bundle(str(copy))) == {
+    found = read_evaluation(load_bundle(str(copy)))
+    assert found.model_dump(exclude_unset=True) == {
         "context": {"base_model": "b", "num_train": 9},
         "headline": {"accuracy": 0.5, "ece_after": None},
         "per_class": [{"label": "Мебель", "f1": 0.5}],

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoTokenizer
 
 from rubert_ood.ads.text import TextCleaner
-from rubert_ood.bundle import load_bundle, write_bundle
+from rubert_ood.bundle import BundleContent, load_bundle, write_bundle
 from rubert_ood.classifier import windows
 from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
 from rubert_ood.classifier.classifier import Classifier
@@ -25,12 +25,13 @@ from rubert_ood.scoring.planning import make_plan
 from rubert_ood.settings import (
     DecisionSettings,
     FitSettings,
-    LongTextSettings,
     PredictSettings,
     ScoreSettings,
+    TextSettings,
 )
-from rubert_ood.synthetic.small_bert import build_small_bert
+from rubert_ood.synthetic.small_bert import BertShape, build_small_bert
 from rubert_ood.workflows.predict import predict, predict_texts
+from tests.unit.messy_runs import score_plan
 
 LABELS = ["Животные", "Мебель"]
 BEARING = ["кошка", "диван"]
@@ -51,7 +52,7 @@ FILLER = [
 ]
 MAX_LENGTH = 196
 NUM_ADS = 320
-CHUNK = LongTextSettings(mode="chunk", stride=48, max_chunks=3)
+WINDOWS = TextSettings(max_length=MAX_LENGTH, mode="window", stride=48, max_windows=3)
 
 
 def _ad(rng: np.random.Generator, length: int, word: str | None, position: int = 0) -> str:
@@ -79,7 +80,7 @@ def checkpoint(ads, tmp_path_factory) -> str:
     """A BERT of one layer that attends to all tokens alike and looks for the two words; for filler
     it says the first class, by its bias."""
     folder = str(tmp_path_factory.mktemp("long"))
-    build_small_bert(ads[0], folder, vocab_size=300, hidden_size=32, num_layers=1, num_heads=1)
+    build_small_bert(ads[0], folder, BertShape(300, hidden_size=32, num_layers=1, num_heads=1))
     tokenizer, network = load_tokenizer(folder), load_network(folder, LABELS)
     torch.manual_seed(0)
     with torch.no_grad():
@@ -111,8 +112,8 @@ def bundles(ads, checkpoint, tmp_path_factory) -> dict[str, str]:
         load_network(checkpoint), load_tokenizer(checkpoint), choose_device(False)
     )
     uris = {}
-    for long_text in (LongTextSettings(), CHUNK):
-        read = windows.cut(classifier.tokenizer, texts, max_length=MAX_LENGTH, long_text=long_text)
+    for text in (TextSettings(max_length=MAX_LENGTH), WINDOWS):
+        read = windows.cut(classifier.tokenizer, texts, text)
         logits_NC, cls_NH = windows.run(classifier, read, token_budget=4096)
         fitted = fit(
             fit_mahalanobis(cls_NH[:200], labels_N[:200], len(LABELS)),
@@ -121,16 +122,17 @@ def bundles(ads, checkpoint, tmp_path_factory) -> dict[str, str]:
             settings=FitSettings(),
             decision=DecisionSettings(ood_conf_gate=0, tau_other=0),
         )
-        uris[long_text.mode] = write_bundle(
-            str(tmp_path_factory.mktemp("bundle") / long_text.mode),
-            checkpoint_dir=shutil.copytree(
-                checkpoint, tmp_path_factory.mktemp("copy"), dirs_exist_ok=True
+        uris[text.mode] = write_bundle(
+            str(tmp_path_factory.mktemp("bundle") / text.mode),
+            BundleContent(
+                checkpoint_dir=shutil.copytree(
+                    checkpoint, tmp_path_factory.mktemp("copy"), dirs_exist_ok=True
+                ),
+                fitted=fitted,
+                cleaner=TextCleaner(),
+                text=text,
+                documents={"README.md": "long"},
             ),
-            fitted=fitted,
-            cleaner=TextCleaner(),
-            max_length=MAX_LENGTH,
-            long_text=long_text,
-            documents={"README.md": "long"},
         ).uri
     return uris
 
@@ -144,14 +146,14 @@ def late(checkpoint) -> str:
     return text
 
 
-def test_a_word_behind_token_196_changes_the_label_with_chunk_only(bundles, late):
-    (truncated,), (chunked,) = (
-        predict_texts(load_bundle(bundles[mode]), [late]) for mode in ("truncate", "chunk")
+def test_a_word_behind_token_196_changes_the_label_with_windows_only(bundles, late):
+    (truncated,), (windowed,) = (
+        predict_texts(load_bundle(bundles[mode]), [late]) for mode in ("truncate", "window")
     )
-    assert (truncated["label"], chunked["label"]) == tuple(LABELS)
+    assert (truncated["label"], windowed["label"]) == tuple(LABELS)
     assert (truncated["num_chunks"], truncated["is_cut"], truncated["num_tokens"]) == (1, True, 196)
-    assert (chunked["num_chunks"], chunked["is_cut"]) == (2, False)
-    assert chunked["num_tokens"] > 196
+    assert (windowed["num_chunks"], windowed["is_cut"]) == (2, False)
+    assert windowed["num_tokens"] > 196
 
 
 def test_prediction_says_what_it_read(bundles, late, capsys):
@@ -163,19 +165,17 @@ def test_prediction_says_what_it_read(bundles, late, capsys):
             if "window" in line or "cut:" in line
         ]
 
-    assert lines("chunk", "кошка") == []
-    assert lines("chunk", late) == ["2 windows"]
-    assert lines("chunk", f"{late} " * 5) == [
+    assert lines("window", "кошка") == []
+    assert lines("window", late) == ["2 windows"]
+    assert lines("window", f"{late} " * 5) == [
         "3 windows",
         "cut: only the first 488 tokens were read",
     ]
     assert lines("truncate", late) == ["cut: only the first 196 tokens were read"]
 
 
-@pytest.mark.parametrize("mode", ["truncate", "chunk"])
-def test_a_run_reads_ads_as_prediction_does_and_counts_what_it_cut(
-    bundles, late, score_plan, tmp_path, mode
-):
+@pytest.mark.parametrize("mode", ["truncate", "window"])
+def test_a_run_reads_ads_as_prediction_does_and_counts_what_it_cut(bundles, late, tmp_path, mode):
     rng = np.random.default_rng(1)
     texts = [
         late,
@@ -199,9 +199,7 @@ def test_a_run_reads_ads_as_prediction_does_and_counts_what_it_cut(
     (receipt,) = score_plan(plan)
     part = pq.read_table(Path(plan.run_uri) / plan.shards[0].part_name).to_pylist()
     classifier = Classifier.load(bundle.folder)
-    read = windows.cut(
-        classifier.tokenizer, texts, max_length=MAX_LENGTH, long_text=bundle.long_text
-    )
+    read = windows.cut(classifier.tokenizer, texts, bundle.text)
     _, cls_NH = windows.run(classifier, read, token_budget=4096)
     for row, alone, cls in zip(part, predict_texts(bundle, texts), cls_NH, strict=True):
         if alone["status"] == "empty":
@@ -212,9 +210,9 @@ def test_a_run_reads_ads_as_prediction_does_and_counts_what_it_cut(
         np.testing.assert_allclose(np.array(row["embedding"], float), cls, atol=2e-3, rtol=1e-3)
         assert row["confidence"] == pytest.approx(alone["confidence"], abs=1e-5)
         assert row["ood_distance"] == pytest.approx(alone["ood_distance"], rel=1e-3)
-    num_chunks = {"truncate": [1, 1, 0, 1, 1, 1, 1, 1], "chunk": [2, 1, 0, 3, 2, 1, 1, 3]}[mode]
+    num_chunks = {"truncate": [1, 1, 0, 1, 1, 1, 1, 1], "window": [2, 1, 0, 3, 2, 1, 1, 3]}[mode]
     assert [row["num_chunks"] for row in part] == num_chunks
-    is_cut = {"truncate": [0, 3, 4, 7], "chunk": [3]}[mode]
+    is_cut = {"truncate": [0, 3, 4, 7], "window": [3]}[mode]
     assert [n for n, row in enumerate(part) if row["is_cut"]] == is_cut
     manifest = Manifest.of(
         plan, verify_run(plan).receipts, outcome="complete", started_at="2026-01-01T00:00:00+00:00"

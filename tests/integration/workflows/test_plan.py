@@ -5,10 +5,10 @@ import pytest
 
 from rubert_ood.ads.text import ad_text
 from rubert_ood.classifier.checkpoint import load_tokenizer
-from rubert_ood.scoring import estimate as estimate_module
-from rubert_ood.scoring.estimate import PIECE_ROWS, Estimate, calibrate
+from rubert_ood.scoring.estimate import PIECE_ROWS, Estimate, estimate
 from rubert_ood.scoring.planning import make_plan
-from rubert_ood.settings import PlanSettings
+from rubert_ood.settings import PlanSettings, ScoringComputeSettings
+from rubert_ood.workflows import plan as workflow
 from rubert_ood.workflows.plan import _duration, plan
 from tests.conftest import damage_first_page, write_parquet
 
@@ -29,14 +29,14 @@ def settings(ads, bundle, tmp_path) -> PlanSettings:
         bundle_uri=bundle.uri,
         output_uri=str(tmp_path / "out"),
         shard_rows=100,
-        num_actors=2,
+        compute=ScoringComputeSettings(num_workers=2),
     )
 
 
 def test_plan_prints_an_estimate_and_writes_nothing(settings, caplog, tmp_path, monkeypatch):
     caplog.set_level(logging.INFO)
     rates = {"num_ads": 500, "ads_per_s": 0.05, "tokens_per_ad": 30.0}
-    monkeypatch.setattr(estimate_module, "calibrate", lambda *_, **__: Estimate(**rates))
+    monkeypatch.setattr(workflow, "estimate", lambda *_, **__: Estimate(**rates))
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     plan(settings)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
@@ -54,20 +54,20 @@ def test_plan_durations_are_readable(hours, text):
     assert _duration(hours) == text
 
 
-def test_plan_without_timing_loads_no_model(settings, caplog, monkeypatch):
+def test_plan_without_an_estimate_loads_no_model(settings, caplog, monkeypatch):
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(estimate_module, "calibrate", lambda *_, **__: pytest.fail("calibrated"))
-    plan(settings.model_copy(update={"calibration_s": 0}))
+    monkeypatch.setattr(workflow, "estimate", lambda *_, **__: pytest.fail("estimated"))
+    plan(settings.model_copy(update={"estimate_s": 0}))
     assert "300 ads in 3 shards" in caplog.text
-    assert "estimate" not in caplog.text
+    assert "estimate  " not in caplog.text
 
 
-def test_estimate_with_time_enough_scores_every_ad_once(settings, bundle, ads):
+def test_estimate_of_a_long_time_scores_every_ad_once(settings, bundle, ads):
     run_plan = make_plan(settings, bundle)
-    estimate = calibrate(run_plan, bundle, for_s=1e9)
+    measured = estimate(run_plan, bundle, for_s=1e9)
     pairs = zip(ads["title"].to_pylist(), ads["description"].to_pylist(), strict=True)
     texts = [bundle.cleaner.clean(ad_text(*pair)) for pair in pairs][:NUM_ADS]
-    ids = load_tokenizer(bundle.folder)(texts, truncation=True, max_length=bundle.max_length)[
+    ids = load_tokenizer(bundle.folder)(texts, truncation=True, max_length=bundle.text.max_length)[
         "input_ids"
     ]
     # shards of 100 rows are pieces of their own, and a text is computed once in each
@@ -77,23 +77,23 @@ def test_estimate_with_time_enough_scores_every_ad_once(settings, bundle, ads):
         for text in {text for text in texts[start : start + 100] if text}
     )
     assert PIECE_ROWS > 100
-    assert estimate.num_ads == NUM_ADS
-    assert estimate.tokens_per_ad == folded / NUM_ADS
-    assert estimate.ads_per_s > 1
+    assert measured.num_ads == NUM_ADS
+    assert measured.tokens_per_ad == folded / NUM_ADS
+    assert measured.ads_per_s > 1
 
 
-def test_estimate_with_little_time_stops_after_a_piece(settings, bundle):
-    assert calibrate(make_plan(settings, bundle), bundle, for_s=1e-9).num_ads == 100
+def test_estimate_of_a_short_time_stops_after_a_piece(settings, bundle):
+    assert estimate(make_plan(settings, bundle), bundle, for_s=1e-9).num_ads == 100
 
 
 def test_plan_names_what_cannot_be_read_and_leaves_it_out(settings, bundle, tmp_path, caplog):
     damage_first_page(tmp_path / "in" / "b.parquet")
     run_plan = make_plan(settings, bundle)
-    assert calibrate(run_plan, bundle, for_s=1e9).num_ads == 200
+    assert estimate(run_plan, bundle, for_s=1e9).num_ads == 200
     assert re.search(r"estimate .*/b\.parquet: not readable as Parquet", caplog.text)
 
 
 def test_plan_without_a_row_that_can_be_read_has_no_estimate(settings, caplog, monkeypatch):
-    monkeypatch.setattr(estimate_module, "calibrate", lambda *_, **__: None)
+    monkeypatch.setattr(workflow, "estimate", lambda *_, **__: None)
     plan(settings)
     assert "estimate  none: no row could be read" in caplog.text

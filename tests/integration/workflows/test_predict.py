@@ -17,7 +17,7 @@ HOSTILE = "диван\x1b[2J\u202e \U0001f6cb é"
 
 @pytest.fixture(autouse=True)
 def _made_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    def predict_texts(bundle: Any, texts: list[str]) -> list[dict[str, Any]]:
+    def predict_texts(bundle: Any, texts: list[str], _compute: Any) -> list[dict[str, Any]]:
         shared = {
             "status": "ok",
             "confidence": 0.9,

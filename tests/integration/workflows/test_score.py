@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from rubert_ood.ads.text import ad_text
-from rubert_ood.comparing.compare import changed_labels
+from rubert_ood.comparing.document import DiffDocument, changed_labels
 from rubert_ood.errors import (
     ErrorRateError,
     InputError,
@@ -48,8 +48,6 @@ WIDE_OPEN = GateSettings(
 )
 NUM_ADS, SHARD_ROWS = 120, 20
 
-pytestmark = pytest.mark.usefixtures("without_ray")
-
 
 @pytest.fixture(autouse=True)
 def no_drawing(monkeypatch):
@@ -78,6 +76,7 @@ def settings(source, bundle, tmp_path) -> ScoreSettings:
         output_uri=str(tmp_path / "out"),
         gate=WIDE_OPEN,
         shard_rows=SHARD_ROWS,
+        executor="local",
     )
 
 
@@ -120,12 +119,12 @@ def test_score_gate_counts_quarantined_shards(damaged):
 def test_score_stops_at_more_than_max_failed_shards(damaged):
     with pytest.raises(
         PartialRunError,
-        match=r"more than max_failed_shards \(1\) failed: .*\.parquet: not readable",
+        match=r"more than max_quarantined_shards \(1\) are quarantined: .*\.parquet: not readable",
     ):
-        score(_with(damaged, max_failed_shards=1))
+        score(_with(damaged, max_quarantined_shards=1))
     manifest = _manifest(_run_dir(damaged))
     assert (manifest["outcome"], len(manifest["quarantined_shards"])) == ("partial", 2)
-    finished = score(_with(damaged, max_failed_shards=2))
+    finished = score(_with(damaged, max_quarantined_shards=2))
     assert finished.outcome == "published"
     assert finished.counts.rows_scored == NUM_ADS - 2 * SHARD_ROWS
 
@@ -266,13 +265,14 @@ def test_the_report_compares_two_real_runs(settings, ads, bundle, tmp_path):
         read_parts(run.run_uri).to_pandas().set_index("ad_id")["label"] for run in (first, second)
     )
     changed = before[before != after]
-    document = json.loads(Path(second.run_uri, "_run", "diff.json").read_text("utf-8"))
-    assert document["churn_rate"] == pytest.approx(len(changed) / NUM_ADS)
+    written = Path(second.run_uri, "_run", "diff.json").read_bytes()
+    document = DiffDocument.model_validate_json(written)
+    assert document.churn_rate == pytest.approx(len(changed) / NUM_ADS)
     changes = changed_labels(document)
-    assert changes["num_both"] == NUM_ADS
+    assert changes.num_both == NUM_ADS
     counts = Counter(zip(changed, after[changed.index], strict=True))
-    assert {(pair["from"], pair["to"]): pair["count"] for pair in changes["pairs"]} == counts
-    assert all(before[ad] == pair["from"] for pair in changes["pairs"] for ad in pair["examples"])
+    assert {(pair.label_a, pair.label_b): pair.count for pair in changes.pairs} == counts
+    assert all(before[ad] == pair.label_a for pair in changes.pairs for ad in pair.examples)
     html = run_html(second, first, changes)
     for heading in ("Drift", "Changed labels", "Top OOD ads", "Unseen cities"):
         assert f"<h2>{heading}</h2>" in html
@@ -286,7 +286,7 @@ def test_the_report_compares_two_real_runs(settings, ads, bundle, tmp_path):
 
 
 def test_a_run_whose_receipts_are_gone_is_not_compared(settings):
-    from rubert_ood.comparing.join import read_run
+    from rubert_ood.comparing.whole_run import read_run
 
     run_uri = score(settings).run_uri
     assert read_run(run_uri).num_rows == NUM_ADS

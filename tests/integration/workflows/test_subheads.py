@@ -1,10 +1,7 @@
-"""From ads with sub-categories to a new bundle, predictions and parts; gathering happens in this
-process."""
+"""From ads with sub-categories to a new bundle, predictions and parts; without Ray."""
 
 import dataclasses
 import os
-from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +19,10 @@ from rubert_ood.errors import BundleError, SchemaError, SettingsError
 from rubert_ood.runs.verify import verify_run
 from rubert_ood.scoring.planning import make_plan
 from rubert_ood.settings import PredictSettings, ScoreSettings, SubheadsSettings
-from rubert_ood.training import features as bundles
 from rubert_ood.workflows import subheads as workflow
 from rubert_ood.workflows.predict import predict, predict_texts
-from tests.integration.workflows.conftest import InThisProcess
 from tests.small_model import LABELS, MAX_LENGTH
+from tests.unit.messy_runs import score_plan
 
 SUBS = {"Мебель": ["Диваны", "Столы", "Шкафы"], "Одежда": ["Обувь", "Платья"]}
 
@@ -45,26 +41,19 @@ def table(ads) -> pa.Table:
     return ads.append_column("subcategory", pa.array(subs, pa.string()))
 
 
-@pytest.fixture(scope="module")
-def gather() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bundles, "compute_features", InThisProcess)
-        patch.setattr(workflow, "ray_session", lambda _: nullcontext())
-        yield
-
-
 def _settings(bundle, table: pa.Table, folder: Path, **changes) -> SubheadsSettings:
     pq.write_table(table, folder / "ads.parquet")
     values = {
         "bundle_uri": bundle.uri,
         "input_uri": str(folder / "ads.parquet"),
         "output_uri": str(folder),
+        "executor": "local",
     }
     return SubheadsSettings(**values | {"version": "v2", **changes})
 
 
 @pytest.fixture(scope="module")
-def derived(bundle, table, gather, tmp_path_factory):
+def derived(bundle, table, tmp_path_factory):
     return workflow.subheads(_settings(bundle, table, tmp_path_factory.mktemp("subheads")))
 
 
@@ -123,7 +112,7 @@ def expected(bundle, table, one_by_one):
 
 
 @pytest.fixture(scope="module")
-def parts(bundle, derived, table, score_plan, tmp_path_factory) -> list[pa.Table]:
+def parts(bundle, derived, table, tmp_path_factory) -> list[pa.Table]:
     """The same catalogue scored with the bundle, and with the one that has sub-heads."""
     tables = []
     for which in (bundle, derived):
@@ -218,7 +207,7 @@ def test_a_carried_column_of_that_name_is_refused_only_where_there_are_sub_heads
         make_plan(ScoreSettings(bundle_uri=derived.uri, **values), derived)
 
 
-def test_subheads_of_bad_input_is_one_line(bundle, table, gather, tmp_path):
+def test_subheads_of_bad_input_is_one_line(bundle, table, tmp_path):
     with pytest.raises(BundleError, match="this bundle exists"):
         workflow.subheads(_settings(bundle, table, tmp_path, output_uri=None, version="v1"))
     with pytest.raises(SchemaError, match=r"no column 'fine' \(setting columns.subcategory\)"):

@@ -11,16 +11,19 @@ import pytest
 
 from rubert_ood.bundle import load_bundle
 from rubert_ood.errors import PublicationRefusedError, SettingsError
+from rubert_ood.ood.agreement import Agreement
 from rubert_ood.settings import (
     EvaluationSettings,
-    LongTextSettings,
-    OptimiserSettings,
+    TextSettings,
+    TrainingComputeSettings,
     TrainSettings,
 )
+from rubert_ood.training.features import compute_features
 from rubert_ood.training.fine_tune import TrainedModel
 from rubert_ood.workflows import train as workflow
-from tests.integration.workflows.conftest import InThisProcess
 from tests.small_model import LABELS
+
+INT8 = TrainingComputeSettings(precision="int8")
 
 
 @pytest.fixture
@@ -43,13 +46,13 @@ def gathered(small_checkpoint, monkeypatch) -> list[str]:
     order."""
     precisions = []
 
-    def compute(parts, checkpoint, **options):
-        precisions.append(options["precision"])
-        return InThisProcess(parts, checkpoint, **options)
+    def compute_here(parts, reader, *, compute, executor):
+        precisions.append(reader.precision)
+        return compute_features(parts, reader, compute=compute, executor="local")
 
     trained = TrainedModel(small_checkpoint, small_checkpoint, 1, [])
     monkeypatch.setattr(workflow, "fine_tune", lambda *_, **__: trained)
-    monkeypatch.setattr(workflow, "compute_features", compute)
+    monkeypatch.setattr(workflow, "compute_features", compute_here)
     monkeypatch.setattr(workflow, "ray_session", lambda _: nullcontext())
     return precisions
 
@@ -57,21 +60,20 @@ def gathered(small_checkpoint, monkeypatch) -> list[str]:
 def test_a_bundle_is_fitted_in_fp32_by_default(settings, gathered):
     bundle, evaluation = workflow.train(settings)
     assert gathered == ["fp32"]
-    assert (bundle.precision, evaluation["context"]["settings"]["precision"]) == ("fp32", "fp32")
+    assert (bundle.precision, evaluation.context.settings["precision"]) == ("fp32", "fp32")
 
 
 def test_a_bundle_reads_long_ads_as_its_fit_did(settings, gathered):
     plain, _ = workflow.train(settings)
-    short = OptimiserSettings(max_length=16)
-    chunk = LongTextSettings(mode="chunk", stride=4)
-    changes = {"version": "v2", "optimiser": short, "long_text": chunk}
-    chunked, evaluation = workflow.train(settings.model_copy(update=changes))
-    truncated, _ = workflow.train(
-        settings.model_copy(update=changes | {"version": "v3", "long_text": plain.long_text})
+    short = plain.text.model_copy(update={"max_length": 16})
+    windows = TextSettings(max_length=16, mode="window", stride=4)
+    windowed, evaluation = workflow.train(
+        settings.model_copy(update={"version": "v2", "text": windows})
     )
-    assert (chunked.long_text, truncated.long_text) == (chunk, LongTextSettings())
-    assert evaluation["context"]["settings"]["long_text"] == chunk.model_dump()
-    difference = np.abs(chunked.fitted.statistics.means_CH - truncated.fitted.statistics.means_CH)
+    truncated, _ = workflow.train(settings.model_copy(update={"version": "v3", "text": short}))
+    assert (windowed.text, truncated.text) == (windows, short)
+    assert evaluation.context.settings["text"] == windows.model_dump()
+    difference = np.abs(windowed.fitted.statistics.means_CH - truncated.fitted.statistics.means_CH)
     assert difference.max() > 0.01  # the windows were averaged before the fit
 
 
@@ -80,9 +82,7 @@ def test_int8_is_fitted_in_int8_and_compared_with_fp32(settings, gathered, monke
         workflow, "check_agreement", lambda agreement: None
     )  # the random model may not pass
     plain, _ = workflow.train(settings)
-    quantised, _ = workflow.train(
-        settings.model_copy(update={"version": "v2", "precision": "int8"})
-    )
+    quantised, _ = workflow.train(settings.model_copy(update={"version": "v2", "compute": INT8}))
     assert gathered == ["fp32", "int8", "fp32"]
     assert load_bundle(quantised.uri).precision == "int8"
     means = [bundle.fitted.statistics.means_CH for bundle in (plain, quantised)]
@@ -93,15 +93,12 @@ def test_a_bundle_that_int8_would_spoil_is_not_written(settings, gathered, monke
     monkeypatch.setattr(
         workflow,
         "int8_agreement",
-        lambda *_: (
-            dict.fromkeys(("flag_rate", "flag_rate_fp32", "mean_d2_ratio"), 0.0)
-            | {"argmax_agreement": 0.98}
-        ),
+        lambda *_: Agreement(0.98, 0.0, 0.0, 1.0),
     )
     with pytest.raises(
         PublicationRefusedError, match=r"precision int8: on valid 0.9800 .* \(limit 0.99\)"
     ):
-        workflow.train(settings.model_copy(update={"precision": "int8"}))
+        workflow.train(settings.model_copy(update={"compute": INT8}))
     assert not Path(settings.output_uri, "bundles").exists()
 
 
@@ -109,7 +106,7 @@ def test_settings_that_change_nothing_are_named(settings, gathered, caplog):
     from rubert_ood.settings import load_settings
 
     arguments = [
-        "--long_text.stride",
+        "--text.stride",
         "10",
         "--decision.alpha",
         "1.2",
@@ -121,7 +118,7 @@ def test_settings_that_change_nothing_are_named(settings, gathered, caplog):
     )
     workflow._warn_of_idle_settings(loaded)
     assert [record.getMessage() for record in caplog.records] == [
-        "settings  long_text.stride: no effect with mode truncate",
+        "settings  text.stride: no effect with mode truncate",
         "settings  decision.alpha: no effect with rule conformal",
     ]
     caplog.clear()

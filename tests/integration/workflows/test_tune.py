@@ -2,7 +2,6 @@
 `predict`."""
 
 import json
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -15,18 +14,10 @@ from rubert_ood.ads.text import ad_text
 from rubert_ood.bundle import load_bundle
 from rubert_ood.errors import BundleError, InputError, PublicationRefusedError, SettingsError
 from rubert_ood.settings import EvaluationSettings, FitSettings, TuneSettings
-from rubert_ood.training import features as bundles
 from rubert_ood.workflows import tune as workflow
 from rubert_ood.workflows.predict import predict_texts
 from tests.conftest import write_parquet
-from tests.integration.workflows.conftest import InThisProcess
 from tests.small_model import LABELS, MAX_LENGTH
-
-
-@pytest.fixture(autouse=True)
-def without_ray(monkeypatch):
-    monkeypatch.setattr(bundles, "compute_features", InThisProcess)
-    monkeypatch.setattr(workflow, "ray_session", lambda _: nullcontext())
 
 
 @pytest.fixture
@@ -47,6 +38,7 @@ def _settings(bundle, tmp_path, **changes) -> TuneSettings:
             "bundle_uri": bundle.uri,
             "input_uri": str(tmp_path / "ads.parquet"),
             "fit": FitSettings(),
+            "executor": "local",
             **changes,
         }
     )
@@ -111,14 +103,15 @@ def test_tune_writes_a_bundle_that_keeps_its_promise_and_the_old_one_its_bytes(
         (precision, coverage)
     )
     again = workflow.tune(
-        _settings(tuned, tmp_path, version=f"{version}-again", min_precision=target)
+        _settings(tuned, tmp_path, version="again", min_precision=target, output_uri=str(tmp_path))
     )
+    assert again.uri == str(tmp_path / "bundles" / "again")
     assert _precision_and_coverage(again, labelled)[0] >= target
     with pytest.raises(BundleError, match="this bundle exists"):
         workflow.tune(_settings(bundle, tmp_path, version=version))
 
 
-def test_tune_with_ood_texts_and_the_conformal_rule(bundle, labelled, tmp_path, request):
+def test_ood_texts_and_the_other_rule(bundle, labelled, tmp_path, request):
     write_parquet(
         tmp_path / "ood.parquet",
         pa.table({"text": [f"zzz {n} qqq" for n in range(40)], "kind": ["код", "шум"] * 20}),
@@ -137,7 +130,7 @@ def test_tune_with_ood_texts_and_the_conformal_rule(bundle, labelled, tmp_path, 
     assert choice["target"] == {"maximise": "macro_f1"}
     assert choice["after"]["macro_f1"] >= choice["before"]["macro_f1"]
     results = predict_texts(tuned, [f"zzz {n} qqq" for n in range(40)])
-    assert choice["after"]["foreign_kept"] == np.mean(
+    assert choice["after"]["ood_kept"] == np.mean(
         [result["label"] != "Other" for result in results]
     )
 

@@ -12,11 +12,18 @@ from safetensors.numpy import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rubert_ood import __version__
-from rubert_ood.bundle import load_bundle, load_reference, write_bundle
+from rubert_ood.bundle import (
+    BundleContent,
+    load_bundle,
+    load_reference,
+    new_bundle_uri,
+    write_bundle,
+)
 from rubert_ood.errors import BundleError, OutputError
+from rubert_ood.ood.agreement import Agreement
 from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.reference import Reference
-from rubert_ood.settings import DecisionSettings, LongTextSettings
+from rubert_ood.settings import DecisionSettings, TextSettings
 from rubert_ood.storage import folders
 
 FILES = {
@@ -44,24 +51,28 @@ def copy(bundle, tmp_path) -> Path:
 def _write(bundle, uri, checkpoint_dir, **options):
     return write_bundle(
         str(uri),
-        checkpoint_dir=checkpoint_dir,
-        fitted=bundle.fitted,
-        cleaner=bundle.cleaner,
-        max_length=bundle.max_length,
-        documents={"README.md": "Карточка\n", "evaluation.json": "{}"},
-        **options,
+        BundleContent(
+            checkpoint_dir=checkpoint_dir,
+            fitted=bundle.fitted,
+            cleaner=bundle.cleaner,
+            **{
+                "text": bundle.text,
+                "documents": {"README.md": "Карточка\n", "evaluation.json": "{}"},
+                **options,
+            },
+        ),
     )
 
 
 def test_load_bundle_gives_the_precision_that_was_written(bundle, small_checkpoint, tmp_path):
     assert bundle.precision == "fp32"
-    agreement = {"argmax_agreement": 0.995}
+    agreement = Agreement(0.995, 0.01, 0.011, 1.0)
     uri = str(tmp_path / "v2")
     quantised = _write(bundle, uri, small_checkpoint, precision="int8", agreement=agreement)
     assert quantised.precision == "int8"
     assert json.loads((tmp_path / "v2" / "precision.json").read_text()) == {
         "precision": "int8",
-        "agreement": agreement,
+        "agreement": dataclasses.asdict(agreement),
     }
     assert quantised.fingerprint != bundle.fingerprint
 
@@ -87,10 +98,34 @@ def test_load_bundle_gives_the_reference_exactly(bundle, small_checkpoint, tmp_p
 
 
 def test_load_bundle_gives_how_long_texts_are_read(bundle, small_checkpoint, tmp_path):
-    long_text = LongTextSettings(mode="chunk", stride=10, max_chunks=3)
-    chunked = _write(bundle, tmp_path / "v2", small_checkpoint, long_text=long_text)
-    assert chunked.long_text == long_text
-    assert chunked.fingerprint != bundle.fingerprint
+    text = TextSettings(max_length=64, mode="window", stride=10, max_windows=3)
+    windowed = _write(bundle, tmp_path / "v2", small_checkpoint, text=text)
+    assert windowed.text == text
+    assert windowed.fingerprint != bundle.fingerprint
+
+
+def test_how_texts_are_read_keeps_its_names_in_the_bundle(bundle, small_checkpoint, tmp_path):
+    """Those of 0.2.0, whose bundles are read and which reads ours."""
+    text = TextSettings(max_length=64, mode="window", stride=10, max_windows=3)
+    _write(bundle, tmp_path / "v2", small_checkpoint, text=text)
+    document = json.loads((tmp_path / "v2" / "text.json").read_text("utf-8"))
+    assert list(document) == ["cleaner", "max_length", "long_text"]
+    assert document["max_length"] == 64
+    assert document["long_text"] == {"mode": "chunk", "stride": 10, "max_chunks": 3}
+
+
+@pytest.mark.parametrize(
+    ("output_uri", "expected"),
+    [
+        (None, "s3://b/models/v2"),
+        ("s3://b/out", "s3://b/out/bundles/v2"),
+        ("s3://b/out/", "s3://b/out/bundles/v2"),
+        ("s3://b/out/bundles", "s3://b/out/bundles/v2"),
+        ("/out/bundles/", "/out/bundles/v2"),
+    ],
+)
+def test_new_bundle_uri_is_below_the_output_or_beside_the_older_bundle(output_uri, expected):
+    assert new_bundle_uri(output_uri, "v2", beside="s3://b/models/v1") == expected
 
 
 def _edit_manifest(folder: Path, change) -> None:
@@ -124,8 +159,7 @@ def test_load_bundle_gives_every_fitted_number_exactly(bundle, fitted):
 
 def test_load_bundle_gives_the_text_settings(bundle, ads):
     got = load_bundle(bundle.uri)
-    assert got.max_length == 64
-    assert got.long_text == LongTextSettings()
+    assert got.text == TextSettings(max_length=64)
     assert got.cleaner.to_dict() == bundle.cleaner.to_dict()
     assert got.cleaner.cities == sorted({city.lower() for city in ads["city"].to_pylist()})
     assert got == dataclasses.replace(bundle, fitted=got.fitted, cleaner=got.cleaner)

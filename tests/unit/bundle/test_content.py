@@ -318,7 +318,7 @@ CASES: dict[str, tuple[Change, str]] = {
     ),
     "stride_absent": (
         keys("text.json", long_text={"mode": "truncate", "max_chunks": 2}),
-        "it lacks 'stride'",
+        "it lacks 'long_text.stride'",
     ),
     "chunks_zero": (
         keys("text.json", long_text={"mode": "chunk", "stride": 4, "max_chunks": 0}),

@@ -21,7 +21,7 @@ def test_precision_on_cpu_is_fp32_unless_asked_otherwise():
         (True, True, None, "bf16"),
         (True, False, None, "fp32"),
         (True, True, "fp32", "fp32"),
-        (True, False, "bf16", "this GPU has none"),
+        (True, False, "bf16", "this GPU has no bf16"),
         (True, True, "int8", "int8 is for CPU"),
         (False, False, None, "torch sees no GPU"),
     ],

@@ -1,5 +1,4 @@
 import dataclasses
-import json
 
 import numpy as np
 import pytest
@@ -8,7 +7,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from rubert_ood.classifier.subheads import SubHead, SubHeads, fit_subheads, from_arrays, to_arrays
+from rubert_ood.classifier.subheads import SubHead, SubHeads, fit_subheads
 from rubert_ood.errors import BundleError, SchemaError
 from rubert_ood.settings import SubheadsSettings
 
@@ -114,28 +113,7 @@ def test_subheads_split_few_ads_of_many_sub_categories():
     assert (head.measured["num_train"], head.measured["num_test"]) == (12, 12)
 
 
-def test_subheads_come_back_from_arrays_and_json(ads, fitted):
-    arrays, description = to_arrays(fitted)
-    back = from_arrays(arrays, json.loads(json.dumps(description)))
-    assert back.settings == {
-        "min_rows_per_class": 20,
-        "test_fraction": 0.2,
-        "regularisation": 0.5,
-        "seed": 3,
-    }
-    for ours, theirs in zip(
-        back.predict(ads[0], ads[1]), fitted.predict(ads[0], ads[1]), strict=True
-    ):
-        np.testing.assert_array_equal(ours, theirs)
-    assert back.heads["Мебель"].measured == fitted.heads["Мебель"].measured
-
-
 def test_subheads_that_are_damaged_are_refused(fitted):
-    arrays, description = to_arrays(fitted)
-    with pytest.raises(BundleError, match=r"incomplete .*1\.biases"):
-        from_arrays(
-            {name: array for name, array in arrays.items() if name != "1.biases"}, description
-        )
     head = fitted.heads["Животные"]
     for change in (
         {"names": ["Кошки"]},

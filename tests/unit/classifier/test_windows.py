@@ -11,9 +11,7 @@ from rubert_ood.classifier.checkpoint import load_tokenizer
 from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.classifier.tokens import tokenize
 from rubert_ood.classifier.windows import COLUMNS, Windows, cut, is_blank, pool
-from rubert_ood.settings import LongTextSettings
-
-TRUNCATE = LongTextSettings()
+from rubert_ood.settings import TextSettings
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +27,7 @@ def texts(ad_texts) -> list[str]:
 
 
 def _by_hand(
-    tokenizer, text: str, max_length: int, stride: int, max_chunks: int
+    tokenizer, text: str, max_length: int, stride: int, max_windows: int
 ) -> tuple[list[list[int]], int, bool]:
     """Cut the word pieces with a loop: the windows, the tokens that were read, and whether the end
     is missing."""
@@ -38,7 +36,7 @@ def _by_hand(
     chunks, start = [], 0
     while True:
         chunks.append(pieces[start : start + max_length - 2])
-        if start + max_length - 2 >= len(pieces) or len(chunks) == max_chunks:
+        if start + max_length - 2 >= len(pieces) or len(chunks) == max_windows:
             break
         start += max_length - 2 - stride
     read = start + len(chunks[-1])
@@ -47,12 +45,15 @@ def _by_hand(
 
 @given(st.integers(8, 200), st.integers(0, 100), st.integers(1, 10))
 @settings(max_examples=25, deadline=None)
-def test_windows_are_those_of_a_loop(small_checkpoint, texts, max_length, stride, max_chunks):
+def test_windows_are_those_of_a_loop(small_checkpoint, texts, max_length, stride, max_windows):
     tokenizer = load_tokenizer(small_checkpoint)
     stride = min(stride, max_length // 2)
-    long_text = LongTextSettings(mode="chunk", stride=stride, max_chunks=max_chunks)
-    read = cut(tokenizer, texts, max_length=max_length, long_text=long_text)
-    expected = [_by_hand(tokenizer, text, max_length, stride, max_chunks) for text in texts]
+    read = cut(
+        tokenizer,
+        texts,
+        TextSettings(max_length=max_length, mode="window", stride=stride, max_windows=max_windows),
+    )
+    expected = [_by_hand(tokenizer, text, max_length, stride, max_windows) for text in texts]
     assert read.ids.to_pylist() == [ids for chunks, _, _ in expected for ids in chunks]
     assert read.num_chunks_N.tolist() == [len(chunks) for chunks, _, _ in expected]
     assert read.num_tokens_N.tolist() == [num_read for _, num_read, _ in expected]
@@ -62,7 +63,7 @@ def test_windows_are_those_of_a_loop(small_checkpoint, texts, max_length, stride
 @pytest.mark.parametrize("max_length", [8, 64, 196])
 def test_windows_in_mode_truncate_are_the_plain_tokenizer(small_checkpoint, texts, max_length):
     tokenizer = load_tokenizer(small_checkpoint)
-    read = cut(tokenizer, texts, max_length=max_length, long_text=TRUNCATE)
+    read = cut(tokenizer, texts, TextSettings(max_length=max_length))
     plain = load_tokenizer(small_checkpoint)(texts, truncation=True, max_length=max_length)[
         "input_ids"
     ]
@@ -73,29 +74,29 @@ def test_windows_in_mode_truncate_are_the_plain_tokenizer(small_checkpoint, text
     assert read.is_cut_N.tolist() == [length > max_length for length in lengths]
 
 
-@pytest.mark.parametrize(("mode", "max_chunks"), [("truncate", 1), ("chunk", 3)])
+@pytest.mark.parametrize(("mode", "max_windows"), [("truncate", 1), ("window", 3)])
 def test_windows_of_every_tokenizer_are_the_overflow_of_the_plain_call(
-    tokenizers_by_kind, texts, mode, max_chunks
+    tokenizers_by_kind, texts, mode, max_windows
 ):
     """Also after a call that leaves truncation and padding switched on in the tokenizer that both
     share."""
-    long_text = LongTextSettings(mode=mode, stride=10, max_chunks=max_chunks)
+    settings = TextSettings(max_length=48, mode=mode, stride=10, max_windows=max_windows)
     for tokenizer in tokenizers_by_kind.values():
         plain = tokenizer(
             texts,
             truncation=True,
             max_length=48,
-            stride=10 if mode == "chunk" else 0,
+            stride=10 if mode == "window" else 0,
             return_overflowing_tokens=True,
             padding="max_length",
         )
-        read = cut(tokenizer, texts, max_length=48, long_text=long_text)
+        read = cut(tokenizer, texts, settings)
         owners = plain["overflow_to_sample_mapping"]
         expected = []
         for text in range(len(texts)):
             windows_of_text = [n for n, owner in enumerate(owners) if owner == text]
-            assert read.is_cut_N[text] == (len(windows_of_text) > max_chunks)
-            for number in windows_of_text[:max_chunks]:
+            assert read.is_cut_N[text] == (len(windows_of_text) > max_windows)
+            for number in windows_of_text[:max_windows]:
                 mask = plain["attention_mask"][number]
                 expected.append(plain["input_ids"][number][: sum(mask)])
         assert read.ids.to_pylist() == expected
@@ -115,7 +116,7 @@ INVISIBLE = [
 ]
 
 
-@pytest.mark.parametrize("mode", ["truncate", "chunk"])
+@pytest.mark.parametrize("mode", ["truncate", "window"])
 def test_windows_of_a_text_without_a_visible_character_are_blank(tokenizers_by_kind, mode):
     for tokenizer in tokenizers_by_kind.values():
         assert _blank(tokenizer, [*INVISIBLE, "".join(INVISIBLE) * 300], mode) == [True] * (
@@ -130,7 +131,7 @@ def test_windows_of_unknown_and_special_tokens_are_blank_and_one_known_sign_is_e
     assert tokenizer.tokenize("ѣѣ 😀") == ["[UNK]", "[UNK]"]
     blank = ["ѣѣ 😀", "ж" * 101, "[SEP]", "ѣ " * 1000, "\u200b😀", ""]
     assert _blank(tokenizer, blank, "truncate") == [True] * len(blank)
-    assert _blank(tokenizer, blank, "chunk") == [True] * len(blank)
+    assert _blank(tokenizer, blank, "window") == [True] * len(blank)
     full = ["диван", "ѣ диван", "\u200bдиван\ufffd", ".", "[SEP] а"]
     assert _blank(tokenizer, full, "truncate") == [False] * len(full)
 
@@ -139,11 +140,11 @@ def test_windows_do_not_count_what_lies_behind_the_last(tokenizers_by_kind):
     texts = ["ѣ " * 100 + "диван"]
     tokenizer = tokenizers_by_kind["wordpiece"]
     assert _blank(tokenizer, texts, "truncate") == [True]
-    assert _blank(tokenizer, texts, "chunk") == [False]
+    assert _blank(tokenizer, texts, "window") == [False]
 
 
 def _blank(tokenizer, texts: list[str], mode: str) -> list[bool]:
-    read = cut(tokenizer, texts, max_length=48, long_text=LongTextSettings(mode=mode, stride=10))
+    read = cut(tokenizer, texts, TextSettings(max_length=48, mode=mode, stride=10))
     return is_blank(tokenizer, texts, read).tolist()
 
 
@@ -151,16 +152,14 @@ def test_windows_select_takes_whole_texts(classifier, texts):
     read = cut(
         classifier.tokenizer,
         texts,
-        max_length=64,
-        long_text=LongTextSettings(mode="chunk", stride=5),
+        TextSettings(max_length=64, mode="window", stride=5),
     )
     rows_N = np.arange(len(texts)) % 3 == 0
     part = read.select(rows_N)
     alone = cut(
         classifier.tokenizer,
         texts[::3],
-        max_length=64,
-        long_text=LongTextSettings(mode="chunk", stride=5),
+        TextSettings(max_length=64, mode="window", stride=5),
     )
     assert part.ids.to_pylist() == alone.ids.to_pylist()
     np.testing.assert_array_equal(part.num_chunks_N, alone.num_chunks_N)
@@ -171,8 +170,8 @@ def test_windows_select_takes_whole_texts(classifier, texts):
 def test_windows_run_gives_the_weighted_mean_of_each_window_alone(small_checkpoint, texts, packs):
     classifier = Classifier.load(small_checkpoint)
     classifier._packs = packs
-    long_text = LongTextSettings(mode="chunk", stride=12, max_chunks=5)
-    read = cut(classifier.tokenizer, texts, max_length=64, long_text=long_text)
+    settings = TextSettings(max_length=64, mode="window", stride=12, max_windows=5)
+    read = cut(classifier.tokenizer, texts, settings)
     logits_NC, cls_NH = windows.run(classifier, read, token_budget=500)
     network = AutoModelForSequenceClassification.from_pretrained(small_checkpoint).eval()
     num_long = 0
@@ -195,9 +194,7 @@ def test_windows_run_gives_the_weighted_mean_of_each_window_alone(small_checkpoi
 def test_windows_run_of_short_ads_gives_the_same_bits_as_without(classifier, ad_texts):
     short = [text for text in ad_texts if len(classifier.tokenizer.tokenize(text)) <= 194]
     assert len(short) > 400
-    read = cut(
-        classifier.tokenizer, short, max_length=196, long_text=LongTextSettings(mode="chunk")
-    )
+    read = cut(classifier.tokenizer, short, TextSettings(max_length=196, mode="window"))
     assert set(read.num_chunks_N) == {1}
     plain = classifier.run(tokenize(classifier.tokenizer, short, 196), token_budget=1000)
     for ours, theirs in zip(windows.run(classifier, read, token_budget=1000), plain, strict=True):
@@ -232,8 +229,8 @@ def test_the_network_reads_each_token_once_and_each_overlap_twice(small_checkpoi
     classifier.network.bert.encoder.layer[0].intermediate.register_forward_hook(
         lambda _, inputs, __: seen.append(len(inputs[0]))
     )
-    long_text = LongTextSettings(mode="chunk", stride=12, max_chunks=100)
-    read = cut(classifier.tokenizer, texts, max_length=64, long_text=long_text)
+    settings = TextSettings(max_length=64, mode="window", stride=12, max_windows=100)
+    read = cut(classifier.tokenizer, texts, settings)
     windows.run(classifier, read, token_budget=500)
     lengths = [len(classifier.tokenizer.tokenize(text)) for text in texts]
     assert max(lengths) > 1000
@@ -251,8 +248,7 @@ def test_windows_survive_a_table(classifier, texts):
     read = cut(
         classifier.tokenizer,
         texts,
-        max_length=64,
-        long_text=LongTextSettings(mode="chunk", stride=5),
+        TextSettings(max_length=64, mode="window", stride=5),
     )
     table = pa.table(read.columns())
     assert dict(zip(table.schema.names, table.schema.types, strict=True)) == COLUMNS
@@ -262,9 +258,9 @@ def test_windows_survive_a_table(classifier, texts):
         np.testing.assert_array_equal(getattr(back, name), getattr(read, name))
 
 
-@pytest.mark.parametrize("mode", ["truncate", "chunk"])
+@pytest.mark.parametrize("mode", ["truncate", "window"])
 def test_windows_of_no_texts_are_none(classifier, mode):
-    read = cut(classifier.tokenizer, [], max_length=64, long_text=LongTextSettings(mode=mode))
+    read = cut(classifier.tokenizer, [], TextSettings(max_length=64, mode=mode, stride=10))
     assert Windows.of(pa.table(read.columns())).ids.equals(read.ids)
     logits_NC, cls_NH = windows.run(classifier, read, token_budget=100)
     assert (logits_NC.shape, cls_NH.shape) == ((0, 5), (0, 32))

@@ -1,5 +1,5 @@
-"""Counts of a diff against a plain loop over dictionaries, however the rows are cut into
-partitions."""
+"""Counts of a diff and their summary against a plain loop over dictionaries, however the rows are
+cut into partitions."""
 
 import json
 from collections import Counter
@@ -10,16 +10,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rubert_ood import storage
 from rubert_ood.comparing.counts import (
     EXAMPLES_PER_TRANSITION,
     NUM_OOD_EXAMPLES,
     ROW_SCHEMA,
-    add_partition,
+    Counts,
     count_partition,
-    summary,
 )
+from rubert_ood.comparing.document import Side
+from rubert_ood.comparing.summary import summary
+from rubert_ood.runs.plan import BundleName
 
 LABELS = ["Мебель", "Шины", "Other"]
+SIDE = Side(
+    rows=0,
+    run_uri="/out/r",
+    run_id="r",
+    run_date="2026-11-24",
+    bundle=BundleName(fingerprint="f"),
+    outcome="published",
+)
 rows = st.lists(
     st.fixed_dictionaries(
         {
@@ -39,14 +50,14 @@ rows = st.lists(
 
 
 def _diff(ads: list[dict], num_partitions: int) -> dict:
-    """Partition by id, as Ray does, and add up what the partitions say after a trip through
-    JSON."""
-    total: dict = {}
+    """Partition by id, as Ray does, add up what the partitions say after a trip through JSON, and
+    read diff.json."""
+    total = count_partition(ROW_SCHEMA.empty_table())
     for number in range(num_partitions):
         part = [ad for ad in ads if sum(ad["ad_id"].encode()) % num_partitions == number]
-        table = pa.Table.from_pylist(part, schema=ROW_SCHEMA)
-        total = add_partition(total, json.loads(json.dumps(count_partition(table))))
-    return summary(total)
+        counts = count_partition(pa.Table.from_pylist(part, schema=ROW_SCHEMA))
+        total = total + Counts.model_validate_json(counts.model_dump_json(by_alias=True))
+    return json.loads(storage.to_json(summary(SIDE, SIDE, total)))
 
 
 def _by_hand(ads: list[dict]) -> dict:
@@ -140,7 +151,7 @@ def test_diff_counts_are_those_counted_by_hand(ads, num_partitions):
         assert [example["ad_id"] for example in row["examples"]] == best
 
 
-def test_diff_counts_name_the_furthest_with_what_they_were_and_became():
+def test_the_farthest_of_many_are_named_with_what_they_were_and_became():
     ads = []
     for number in range(100):
         shared = {"ad_id": f"{number:03d}", "confidence": 0.5, "text_key": "k"}

@@ -1,20 +1,19 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from rubert_ood.errors import PublicationRefusedError
-from rubert_ood.ood.agreement import check_agreement, int8_agreement
+from rubert_ood.ood.agreement import Agreement, check_agreement, int8_agreement
 from rubert_ood.ood.decision import Thresholds
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
+from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.temperature import TemperatureFit
 from rubert_ood.settings import DecisionSettings
 
-GOOD = {
-    "argmax_agreement": 0.995,
-    "flag_rate": 0.012,
-    "flag_rate_fp32": 0.010,
-    "mean_d2_ratio": 1.01,
-}
+GOOD = Agreement(argmax_agreement=0.995, flag_rate=0.012, flag_rate_fp32=0.010, mean_d2_ratio=1.01)
+LABELS_N = np.zeros(4, np.int64)
 
 
 def _model(threshold: float) -> FittedModel:
@@ -32,12 +31,15 @@ def test_agreement_of_models_lets_each_decide_with_its_own_statistics():
     moved_NC = np.array([[2.0, 0.0], [0.0, 2.0], [0.0, 2.0], [0.0, 2.0]])
     cls_NH = np.array([[1.0, 0, 0], [2.0, 0, 0], [3.0, 0, 0], [4.0, 0, 0]])  # d2 = 1, 4, 9, 16
     agreement = int8_agreement(
-        _model(10.0), (moved_NC, cls_NH * 2**0.5), _model(5.0), (logits_NC, cls_NH)
+        _model(10.0),
+        Outputs(moved_NC, cls_NH * 2**0.5, LABELS_N),
+        _model(5.0),
+        Outputs(logits_NC, cls_NH, LABELS_N),
     )
-    assert agreement["argmax_agreement"] == 0.75
-    assert agreement["flag_rate"] == 0.5  # 18 and 32 of 2, 8, 18, 32
-    assert agreement["flag_rate_fp32"] == 0.5  # 9 and 16
-    assert agreement["mean_d2_ratio"] == pytest.approx(2)
+    assert agreement.argmax_agreement == 0.75
+    assert agreement.flag_rate == 0.5  # 18 and 32 of 2, 8, 18, 32
+    assert agreement.flag_rate_fp32 == 0.5  # 9 and 16
+    assert agreement.mean_d2_ratio == pytest.approx(2)
 
 
 def test_agreement_that_is_close_enough_is_accepted():
@@ -51,5 +53,5 @@ def test_agreement_with_other_answers_is_refused(change):
     with pytest.raises(
         PublicationRefusedError, match=r"precision int8: on valid .* no bundle is written"
     ) as error:
-        check_agreement(GOOD | change)
+        check_agreement(replace(GOOD, **change))
     assert error.value.exit_code == 5

@@ -51,26 +51,22 @@ def test_comparison_measures_every_detector_on_the_same_ads(fitted):
         statistics=fitted.statistics,
         temperature=fitted.temperature.temperature,
     )
-    assert [entry["detector"] for entry in entries] == list(detectors)
+    assert [entry.detector for entry in entries] == list(detectors)
     for entry in entries:
-        score = detectors[entry["detector"]]
+        score = detectors[entry.detector]
         inside_N = score(TEST.logits_NC, TEST.cls_NH)
         threshold = np.sort(score(VALID.logits_NC, VALID.cls_NH))[
             -15
         ]  # 15 of 301 are 5 %, this ad among them
-        assert entry["flagged"] == np.mean(inside_N > threshold)
+        assert entry.flagged == np.mean(inside_N > threshold)
         for kind, outside in KINDS.items():
             outside_N = score(outside.logits_NC, outside.cls_NH)
             truth = np.r_[np.zeros(len(inside_N)), np.ones(len(outside_N))]
             expected = roc_auc_score(truth, np.r_[inside_N, outside_N])
-            assert entry["kinds"][kind]["auroc"] == pytest.approx(expected)
-            assert entry["kinds"][kind]["caught"] == np.mean(outside_N > threshold)
-    by_name = {entry["detector"]: entry for entry in entries}
-    assert (
-        by_name[MAHALANOBIS]["kinds"]["far"]["auroc"]
-        > 0.99
-        > by_name["MSP"]["kinds"]["far"]["auroc"]
-    )
+            assert entry.kinds[kind].auroc == pytest.approx(expected)
+            assert entry.kinds[kind].caught == np.mean(outside_N > threshold)
+    by_name = {entry.detector: entry for entry in entries}
+    assert by_name[MAHALANOBIS].kinds["far"].auroc > 0.99 > by_name["MSP"].kinds["far"].auroc
 
 
 def test_comparison_hides_the_classes_left_out_from_the_detectors():
@@ -84,9 +80,9 @@ def test_comparison_hides_the_classes_left_out_from_the_detectors():
         labels = np.array([numbers[c] for c in TRAIN.labels_N[known_N]])
         d2_N, _ = fit_mahalanobis(TRAIN.cls_NH[known_N], labels, len(numbers)).distance(TEST.cls_NH)
         aurocs.append(roc_auc_score(fold_C[TEST.labels_N] == fold, d2_N))
-    assert results[MAHALANOBIS]["auroc"] == pytest.approx(np.mean(aurocs))
-    assert results[MAHALANOBIS]["auroc"] > 0.8
-    assert results["MSP"]["auroc"] != results[MAHALANOBIS]["auroc"]
+    assert results[MAHALANOBIS].auroc == pytest.approx(np.mean(aurocs))
+    assert results[MAHALANOBIS].auroc > 0.8
+    assert results["MSP"].auroc != results[MAHALANOBIS].auroc
 
 
 def test_comparison_with_too_few_classes_leaves_none_out():
@@ -98,12 +94,12 @@ def test_comparison_with_a_class_without_a_reference_row_goes_on(fitted):
     rows = np.flatnonzero(TRAIN.labels_N != 4)
     partly = Outputs(TRAIN.logits_NC[rows], TRAIN.cls_NH[rows], TRAIN.labels_N[rows])
     entries = compare_detectors(fitted, Reference(partly, VALID), test=TEST, kinds=KINDS)
-    assert all(0 <= entry["left_out"]["auroc"] <= 1 for entry in entries)
+    assert all(0 <= entry.left_out.auroc <= 1 for entry in entries)
 
 
 def test_comparison_gives_rates_of_both_rules_before_and_after_the_confidence_gate(fitted):
     notebook, conformal = compare_rules(fitted, test=TEST, kinds=KINDS)
-    assert (notebook["rule"], notebook["chosen"], conformal["rule"], conformal["chosen"]) == (
+    assert (notebook.rule, notebook.chosen, conformal.rule, conformal.chosen) == (
         "notebook",
         True,
         "conformal",
@@ -111,11 +107,11 @@ def test_comparison_gives_rates_of_both_rules_before_and_after_the_confidence_ga
     )
     d2_N, _ = fitted.statistics.distance(TEST.cls_NH)
     p_N = [(1 + np.sum(fitted.thresholds.calibration_d2 >= d2)) / 301 for d2 in d2_N]
-    assert conformal["test"]["far"] == np.mean(np.array(p_N) <= 0.05)
-    assert 0 < conformal["test"]["flagged"] <= conformal["test"]["far"]
-    assert conformal["kinds"]["far"]["flagged"] >= notebook["kinds"]["far"]["flagged"]
-    assert conformal["test"]["other"] >= conformal["test"]["flagged"]
-    assert conformal["possible"]
+    assert conformal.test.far == np.mean(np.array(p_N) <= 0.05)
+    assert 0 < conformal.test.flagged <= conformal.test.far
+    assert conformal.kinds["far"].flagged >= notebook.kinds["far"].flagged
+    assert conformal.test.other >= conformal.test.flagged
+    assert conformal.possible
 
 
 def test_comparison_marks_a_rule_with_too_few_calibration_rows(fitted):
@@ -124,7 +120,7 @@ def test_comparison_marks_a_rule_with_too_few_calibration_rows(fitted):
         fitted.statistics, VALID, labels=fitted.labels, settings=FitSettings(), decision=strict
     )
     notebook, conformal = compare_rules(model, test=TEST, kinds={})
-    assert (notebook["possible"], conformal["possible"], conformal["test"]["far"]) == (
+    assert (notebook.possible, conformal.possible, conformal.test.far) == (
         True,
         False,
         0.0,

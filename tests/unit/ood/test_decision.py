@@ -47,11 +47,11 @@ def test_decide_agrees_with_the_rule_written_out_ad_by_ad():
         z = (d2[i] - 5.0) / (1.5 + 1e-9)
         ood = d2[i] > 1.10 * 9.0 and z > 4.0 and max(p) < 0.75
         num_ood += ood
-        assert got.is_ood[i] == ood
-        assert got.label[i] == (LABELS[best[0]] if not ood and max(p) >= 0.35 else "Other")
+        assert got.is_ood_N[i] == ood
+        assert got.label_N[i] == (LABELS[best[0]] if not ood and max(p) >= 0.35 else "Other")
         assert got.predicted_N[i] == best[0]
-        assert got.topk_labels[i].tolist() == [LABELS[c] for c in best]
-        np.testing.assert_allclose(got.topk_scores[i], [p[c] for c in best], rtol=1e-12)
+        assert got.topk_labels_Nk[i].tolist() == [LABELS[c] for c in best]
+        np.testing.assert_allclose(got.topk_scores_Nk[i], [p[c] for c in best], rtol=1e-12)
         assert got.confidence_N[i] == pytest.approx(max(p), rel=1e-12)
         assert got.ood_z_N[i] == pytest.approx(z, rel=1e-9, abs=1e-12)
         assert got.ood_distance_N[i] == pytest.approx(d2[i], rel=1e-12)
@@ -74,24 +74,24 @@ FLAT = [0.0, 0.0, 0.0, 0.0]
     ],
 )
 def test_decide_takes_every_threshold_as_strict(d2, settings, ood):
-    assert _decide([FLAT], [d2], **settings).is_ood.tolist() == [ood]
+    assert _decide([FLAT], [d2], **settings).is_ood_N.tolist() == [ood]
 
 
 def test_decide_trusts_a_confidence_at_tau_other():
-    assert _decide([FLAT], [0.0], tau_other=0.25).label.tolist() == ["А"]
-    assert _decide([FLAT], [0.0], tau_other=0.2501).label.tolist() == ["Other"]
+    assert _decide([FLAT], [0.0], tau_other=0.25).label_N.tolist() == ["А"]
+    assert _decide([FLAT], [0.0], tau_other=0.2501).label_N.tolist() == ["Other"]
 
 
 def test_decide_gives_ties_to_the_smaller_class_number_and_cuts_top_k():
     got = _decide([[1, 2, 2, 0]], [0.0], top_k=3)
-    assert got.topk_labels.tolist() == [["Б", "В", "А"]]
-    assert _decide([FLAT], [0.0], top_k=9).topk_labels.shape == (1, 4)
+    assert got.topk_labels_Nk.tolist() == [["Б", "В", "А"]]
+    assert _decide([FLAT], [0.0], top_k=9).topk_labels_Nk.shape == (1, 4)
 
 
 def test_decide_on_no_ads_gives_empty_arrays():
     got = _decide(np.zeros((0, 4)), [])
-    assert got.label.shape == got.is_ood.shape == got.ood_p_N.shape == (0,)
-    assert got.topk_scores.shape == (0, 4)
+    assert got.label_N.shape == got.is_ood_N.shape == got.ood_p_N.shape == (0,)
+    assert got.topk_scores_Nk.shape == (0, 4)
 
 
 def test_fit_thresholds_are_quantile_mean_and_deviation():
@@ -151,7 +151,7 @@ def test_the_conformal_rule_counts_calibration_rows_that_are_as_far():
     for i in range(300):
         far = (1 + sum(c >= got.ood_distance_N[i] for c in calibration)) / 100 <= 0.05
         assert got.is_far_N[i] == far
-        assert got.is_ood[i] == (far and got.confidence_N[i] < 0.75)
+        assert got.is_ood_N[i] == (far and got.confidence_N[i] < 0.75)
 
 
 @pytest.mark.parametrize("alpha", [0.01, 0.05, 0.1])

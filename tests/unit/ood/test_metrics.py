@@ -3,6 +3,8 @@ import pytest
 from sklearn.metrics import classification_report, f1_score, roc_auc_score
 
 from rubert_ood.ood.metrics import (
+    ConfusionPair,
+    OodMetrics,
     classification_metrics,
     confusion_pairs,
     ece,
@@ -20,22 +22,22 @@ def test_classification_metrics_equal_sklearns_report():
     report = classification_report(
         labels, predicted, labels=range(4), target_names=NAMES, output_dict=True, zero_division=0
     )
-    assert got["accuracy"] == np.mean(labels == predicted)
-    assert got["macro_f1"] == f1_score(labels, predicted, average="macro")
-    for row in got["per_class"]:
-        expected = report[row["label"]]
-        assert [row["precision"], row["recall"], row["f1"]] == pytest.approx(
+    assert got.accuracy == np.mean(labels == predicted)
+    assert got.macro_f1 == f1_score(labels, predicted, average="macro")
+    for row in got.per_class:
+        expected = report[row.label]
+        assert [row.precision, row.recall, row.f1] == pytest.approx(
             [expected["precision"], expected["recall"], expected["f1-score"]]
         )
-        assert row["support"] == expected["support"]
-    assert got["per_class"][3]["support"] == 0
+        assert row.support == expected["support"]
+    assert got.per_class[3].support == 0
 
 
 def test_confusion_pairs_are_counted_and_ordered():
     labels, predicted = np.array([0, 0, 0, 1, 1, 2]), np.array([1, 1, 0, 0, 1, 2])
     assert confusion_pairs(labels, predicted, NAMES) == [
-        {"true": "А", "predicted": "Б", "count": 2, "share_of_true": 2 / 3},
-        {"true": "Б", "predicted": "А", "count": 1, "share_of_true": 1 / 2},
+        ConfusionPair(true="А", predicted="Б", count=2, share_of_true=2 / 3),
+        ConfusionPair(true="Б", predicted="А", count=1, share_of_true=1 / 2),
     ]
 
 
@@ -50,7 +52,7 @@ def test_ece_equals_brute_force():
             accuracy = np.mean([p[i].argmax() == labels[i] for i in inside])
             expected += len(inside) / 500 * abs(accuracy - np.mean([p[i].max() for i in inside]))
     assert ece(p, labels) == pytest.approx(expected, rel=1e-9)
-    assert sum(item["count"] for item in reliability_bins(p, labels)) == 500
+    assert sum(item.count for item in reliability_bins(p, labels)) == 500
 
 
 def test_ece_of_certain_and_right_is_zero():
@@ -66,16 +68,16 @@ def test_ood_metrics_equal_brute_force():
     )  # rounded: with ties
     got = ood_metrics(inside, outside)
     wins = np.mean([(o > i) + 0.5 * (o == i) for o in outside for i in inside])
-    assert got["auroc"] == pytest.approx(wins)
+    assert got.auroc == pytest.approx(wins)
     rates = [
         np.mean(inside >= t)
         for t in np.unique(np.r_[inside, outside])
         if np.mean(outside >= t) >= 0.95
     ]
-    assert got["fpr95"] == pytest.approx(min(rates))
+    assert got.fpr95 == pytest.approx(min(rates))
     assert 1 - roc_auc_score(
         np.r_[np.ones(300), np.zeros(200)], np.r_[inside, outside]
-    ) == pytest.approx(got["auroc"])
+    ) == pytest.approx(got.auroc)
     thresholds = np.unique(np.r_[inside, outside])[::-1]
     for name, positive, negative, sign in (
         ("aupr_out", outside, inside, 1),
@@ -87,13 +89,10 @@ def test_ood_metrics_equal_brute_force():
             recall = caught / len(positive)
             area += (recall - recall_before) * caught / max(caught + wrong, 1)
             recall_before = recall
-        assert got[name] == pytest.approx(area)
+        assert getattr(got, name) == pytest.approx(area)
 
 
 def test_ood_metrics_of_separated_scores_are_perfect():
-    assert ood_metrics(np.arange(5.0), np.arange(5.0) + 10) == {
-        "auroc": 1,
-        "aupr_out": 1,
-        "aupr_in": 1,
-        "fpr95": 0,
-    }
+    assert ood_metrics(np.arange(5.0), np.arange(5.0) + 10) == OodMetrics(
+        auroc=1, aupr_out=1, aupr_in=1, fpr95=0
+    )

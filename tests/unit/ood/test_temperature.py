@@ -61,7 +61,7 @@ def test_nll_is_the_mean_over_ads():
 
 
 def test_fit_temperature_of_no_rows_is_an_error():
-    with pytest.raises(SchemaError, match="no valid row"):
+    with pytest.raises(SchemaError, match="not a row"):
         fit_temperature(np.zeros((0, 3)), np.zeros(0, int))
 
 

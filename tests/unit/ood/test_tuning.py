@@ -27,7 +27,7 @@ def ads(num: int, seed: int, *, off: float = 0.0) -> Outputs:
     return Outputs((cls_NH @ CENTRES_CH.T).astype(np.float32), cls_NH.astype(np.float32), labels_N)
 
 
-TRAIN, CALIBRATION, ADS, FOREIGN = ads(400, 1), ads(199, 2), ads(240, 3), ads(80, 4, off=2.5)
+TRAIN, CALIBRATION, ADS, OOD = ads(400, 1), ads(199, 2), ads(240, 3), ads(80, 4, off=2.5)
 
 
 def model(rule: str):
@@ -37,16 +37,16 @@ def model(rule: str):
     return fit(statistics, CALIBRATION, labels=labels, settings=FitSettings(), decision=decision)
 
 
-def by_hand(fitted, foreign) -> dict[str, float]:
+def by_hand(fitted, ood) -> dict[str, float]:
     """Decide every ad and ask sklearn."""
     decided = fitted.decide(ADS.logits_NC, ADS.cls_NH)
-    predicted = [str(label) for label in decided.label]
+    predicted = [str(label) for label in decided.label_N]
     true = [fitted.labels[c] for c in ADS.labels_N]
     kept = [p != "Other" for p in predicted]
     right = sum(p == t for p, t in zip(predicted, true, strict=True))
     labels, num_kept = fitted.labels, sum(kept)
-    if foreign is not None:
-        others = [str(label) for label in fitted.decide(foreign.logits_NC, foreign.cls_NH).label]
+    if ood is not None:
+        others = [str(label) for label in fitted.decide(ood.logits_NC, ood.cls_NH).label_N]
         predicted, true, labels = (
             predicted + others,
             true + ["Other"] * len(others),
@@ -62,8 +62,8 @@ def by_hand(fitted, foreign) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("rule", ["notebook", "conformal"])
-@pytest.mark.parametrize("foreign", [None, FOREIGN])
-def test_tuning_measures_are_those_of_sklearn(rule, foreign):
+@pytest.mark.parametrize("ood", [None, OOD])
+def test_tuning_measures_are_those_of_sklearn(rule, ood):
     for tau, gate, alpha in product((0.0, 0.5, 0.93), (0.0, 0.8, 1.01), (0.02, 0.2)):
         decision = DecisionSettings(
             rule=rule,
@@ -74,30 +74,30 @@ def test_tuning_measures_are_those_of_sklearn(rule, foreign):
             tau_other=tau,
         )
         fitted = replace(model(rule), decision=decision)
-        got, expected = measure(fitted, ADS, foreign), by_hand(fitted, foreign)
+        got, expected = measure(fitted, ADS, ood), by_hand(fitted, ood)
         del expected["kept"]
-        assert {name: got[name] for name in expected} == pytest.approx(expected)
-        assert got["precision_low"] < got["precision"]
+        assert {name: getattr(got, name) for name in expected} == pytest.approx(expected)
+        assert got.precision_low < got.precision
 
 
 @pytest.mark.parametrize("rule", ["notebook", "conformal"])
 @pytest.mark.parametrize(
-    ("foreign", "min_precision"), [(None, None), (None, 0.93), (FOREIGN, None), (FOREIGN, 0.8)]
+    ("ood", "min_precision"), [(None, None), (None, 0.93), (OOD, None), (OOD, 0.8)]
 )
-def test_tuning_finds_the_best_combination(rule, min_precision, foreign, monkeypatch):
+def test_tuning_finds_the_best_combination(rule, min_precision, ood, monkeypatch):
     monkeypatch.setattr(tuning, "TAUS_T", np.array([0.0, 0.4, 0.6, 0.8, 0.95]))
     monkeypatch.setattr(tuning, "GATES", (0.0, 0.7, 0.9, 1.01))
     monkeypatch.setattr(tuning, "FAR_SHARES", (0.01, 0.05, 0.2))
     fitted = model(rule)
-    chosen = choose_decision(fitted, ADS, foreign, min_precision=min_precision)
-    ours = by_hand(replace(fitted, decision=chosen), foreign)
+    chosen = choose_decision(fitted, ADS, ood, min_precision=min_precision)
+    ours = by_hand(replace(fitted, decision=chosen), ood)
     name = "macro_f1" if min_precision is None else "coverage"
     tried = 0
     for settings, tau in product(
-        tuning._candidates(fitted) if foreign else [fitted.decision], tuning.TAUS_T
+        tuning._candidates(fitted) if ood else [fitted.decision], tuning.TAUS_T
     ):
         theirs = by_hand(
-            replace(fitted, decision=settings.model_copy(update={"tau_other": float(tau)})), foreign
+            replace(fitted, decision=settings.model_copy(update={"tau_other": float(tau)})), ood
         )
         enough = min_precision is None or theirs["kept"] >= 1 / (1 - min_precision)
         if enough and theirs["precision"] >= (min_precision or 0):
@@ -107,7 +107,7 @@ def test_tuning_finds_the_best_combination(rule, min_precision, foreign, monkeyp
     assert min_precision is None or ours["kept"] >= 1 / (1 - min_precision)
     assert min_precision is None or ours["precision"] >= min_precision
     assert chosen.rule == rule
-    if foreign is None:
+    if ood is None:
         assert chosen == fitted.decision.model_copy(update={"tau_other": chosen.tau_other})
 
 
@@ -122,13 +122,11 @@ def test_tuning_strength_calls_that_share_of_calibration_ads_far(rule):
         assert far.mean() == pytest.approx(share, abs=2 / len(CALIBRATION))
 
 
-def test_tuning_with_ood_texts_chooses_stricter():
+def test_ood_texts_make_the_choice_stricter():
     fitted = model("conformal")
-    loose, strict = (
-        choose_decision(fitted, ADS, foreign, min_precision=0.93) for foreign in (None, FOREIGN)
-    )
+    loose, strict = (choose_decision(fitted, ADS, ood, min_precision=0.93) for ood in (None, OOD))
     kept = [
-        measure(replace(fitted, decision=decision), ADS, FOREIGN)["foreign_kept"]
+        measure(replace(fitted, decision=decision), ADS, OOD).ood_kept
         for decision in (loose, strict)
     ]
     assert kept[1] < kept[0]

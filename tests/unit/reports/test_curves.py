@@ -19,8 +19,8 @@ def test_risk_curve_is_the_error_rate_among_the_surest_ads(decimals):
         expected.append([taken_N.mean(), 1 - correct_N[taken_N].mean()])
         area += (taken_N.mean() - before) * expected[-1][1]
         before = taken_N.mean()
-    assert result["aurc"] == pytest.approx(area)
-    points = {tuple(np.round(point, 9)) for point in result["curve"]}
+    assert result.aurc == pytest.approx(area)
+    points = {tuple(np.round(point, 9)) for point in result.curve}
     assert points <= {tuple(np.round(point, 9)) for point in expected}
     assert len(points) > min(len(expected), 100) / 2
-    assert result["curve"][-1] == pytest.approx([1, 1 - correct_N.mean()])
+    assert result.curve[-1] == pytest.approx([1, 1 - correct_N.mean()])

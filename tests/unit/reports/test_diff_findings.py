@@ -5,8 +5,10 @@ import copy
 
 import pytest
 
+from rubert_ood.bundle.evaluation import EvaluationSummary
+from rubert_ood.comparing.document import DiffDocument
+from rubert_ood.comparing.evaluations import compare_evaluations
 from rubert_ood.reports.diff_findings import (
-    compare_evaluations,
     diff_findings,
     most_churned,
     transition_counts,
@@ -19,10 +21,17 @@ def _ad(ad_id: str, **more) -> dict:
     return {"ad_id": ad_id, "confidence_a": 0.9, "confidence_b": None, "same_text": False, **more}
 
 
+def typed(content: dict) -> DiffDocument:
+    """Read the document as it stands in diff.json; texts may be what only Python can hold."""
+    return DiffDocument.model_validate(content)
+
+
 @pytest.fixture
 def document() -> dict:
+    """What diff.json says."""
     bundle = {"uri": "/b", "version": "v1", "fingerprint": "f" * 64}
     side = {
+        "outcome": "published",
         "run_uri": f"/out/{ATTACK}",
         "run_id": "r1",
         "run_date": "2026-11-24",
@@ -61,7 +70,7 @@ def document() -> dict:
 
 
 def test_diff_page_begins_with_the_verdict_in_plain_words(document):
-    html = diff_html(document)
+    html = diff_html(typed(document))
     page = Page(html)
     assert page.says("3.1% of 20,000 ads changed their label.")
     assert page.says(
@@ -71,15 +80,15 @@ def test_diff_page_begins_with_the_verdict_in_plain_words(document):
         "1 ad id occurs more than once in a run: 3 rows of A and 2 of B are left out of this page."
     )
     assert html.index("changed their label.") < html.index("<table")
-    assert [finding["ok"] for finding in diff_findings(document)] == [True, False, True, False]
+    assert [finding.ok for finding in diff_findings(typed(document))] == [True, False, True, False]
 
 
 def test_diff_page_shows_acting_texts_as_text_in_page_and_figure(document):
-    assert_plain(diff_html(with_acting_texts(document)))
+    assert_plain(diff_html(typed(with_acting_texts(document))))
 
 
 def test_diff_page_tables_show_numbers_and_hostile_names_as_text(document):
-    html = diff_html(document)
+    html = diff_html(typed(document))
     page = Page(html)
     assert "<script>alert" not in html
     assert "<img src=x" not in html
@@ -107,7 +116,7 @@ def test_diff_page_of_very_many_pairs_stays_small_and_says_what_it_leaves_out(do
         }
         for n in range(2000)
     ]
-    html = diff_html(document | {"transitions": rows})
+    html = diff_html(typed(document | {"transitions": rows}))
     assert len(html.encode()) < MAX_BYTES
     page = Page(html)
     assert len(page.tables["Changed labels"]) == 1 + MAX_TRANSITIONS
@@ -124,52 +133,38 @@ def test_diff_findings_of_nothing_in_both_divide_by_nothing(document):
     }
     empty["texts"] |= {"same_churn_rate": None, "changed_churn_rate": None}
     empty["confidence"] |= {"mean_a": None, "mean_b": None}
-    page = Page(diff_html(empty))
+    page = Page(diff_html(typed(empty)))
     assert page.says("No ad is in both runs")
     assert page.says("No label changed.")
     assert not [tag for tag, _ in page.tags if tag == "img"]
 
 
 def test_diff_matrix_holds_the_labels_that_most_ads_left_or_joined(document):
-    labels = most_churned(document["transitions"], 2)
+    transitions = typed(document).transitions
+    labels = most_churned(transitions, 2)
     assert labels == ["Other", "Шины"]  # 600 and 420 against 200 and 20
-    assert transition_counts(document["transitions"], labels) == (labels, [[0, 0], [400, 0]])
+    assert transition_counts(transitions, labels) == [[0, 0], [400, 0]]
 
 
-def test_diff_of_bundles_shows_two_evaluations_side_by_side(document):
-    a = {
-        "headline": {"accuracy": 0.9, "macro_f1": 0.8, "ece_after": 0.02, "ood_rate": 0.0},
-        "labels": ["Книги", "Шины"],
-        "per_class": [{"label": "Книги", "f1": 0.75}, {"label": "Шины", "f1": 0.5}],
-    }
-    b = {
-        "headline": {"accuracy": 0.95, "macro_f1": 0.7, "ece_after": 0.03, "ood_rate": 0.01},
-        "labels": ["Кошки", "Шины"],
-        "per_class": [{"label": "Кошки", "f1": 0.25}, {"label": "Шины", "f1": 0.25}],
-    }
-    compared = compare_evaluations(a, b)
-    assert [row["name"] for row in compared["headline"]] == [
-        "accuracy",
-        "macro_f1",
-        "ece_after",
-        "ood_rate",
-    ]
-    assert [row["change"] for row in compared["headline"]] == pytest.approx(
-        [0.05, -0.1, 0.01, 0.01]
+def test_two_evaluations_stand_side_by_side_on_the_page(document):
+    a = EvaluationSummary.model_validate(
+        {
+            "headline": {"accuracy": 0.9, "macro_f1": 0.8},
+            "labels": ["Книги", "Шины"],
+            "per_class": [{"label": "Шины", "f1": 0.5}],
+        }
     )
-    assert compared["per_class"][0] == {"label": "Шины", "a": 0.5, "b": 0.25, "change": -0.25}
-    assert {"label": "Кошки", "a": None, "b": 0.25, "change": None} in compared["per_class"]
-    assert (compared["labels_added"], compared["labels_removed"]) == (["Кошки"], ["Книги"])
-    page = Page(diff_html(document | {"evaluations": compared}))
+    b = EvaluationSummary.model_validate(
+        {
+            "headline": {"accuracy": 0.95, "macro_f1": 0.7},
+            "labels": ["Кошки", "Шины"],
+            "per_class": [{"label": "Шины", "f1": 0.25}],
+        }
+    )
+    compared = typed(document).model_copy(update={"evaluations": compare_evaluations(a, b)})
+    page = Page(diff_html(compared))
     assert ["macro-F1", "0.8000", "0.7000", "-0.1000"] in page.tables["Evaluations of the bundles"]
     assert ["Шины", "0.500", "0.250", "-0.250"] in page.tables["F1 of the classes"]
     assert page.says("Only in B: Кошки.")
-    assert compare_evaluations({}, {}) == {
-        "headline": [],
-        "per_class": [],
-        "labels_added": [],
-        "labels_removed": [],
-    }
-    assert Page(diff_html(document | {"evaluations": compare_evaluations({}, {})})).says(
-        "Neither bundle holds"
-    )
+    nothing = compared.model_copy(update={"evaluations": compare_evaluations(None, None)})
+    assert Page(diff_html(nothing)).says("Neither bundle holds")

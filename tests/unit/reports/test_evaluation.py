@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from scipy.spatial.distance import mahalanobis
 from scipy.special import softmax
 from sklearn import metrics
 
+from rubert_ood import storage
 from rubert_ood.ads.dataset import LabelledAds
 from rubert_ood.ood.decision import Thresholds
 from rubert_ood.ood.fit import FittedModel
@@ -16,12 +18,13 @@ from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.reference import Reference
 from rubert_ood.ood.temperature import TemperatureFit
 from rubert_ood.reports.curves import CURVE_POINTS
-from rubert_ood.reports.evaluation import EXAMPLE_CHARACTERS, evaluate
-from rubert_ood.reports.verdict import verdict
+from rubert_ood.reports.evaluate import EXAMPLE_CHARACTERS, Material, evaluate
+from rubert_ood.reports.evaluation import Context, Evaluation, Headline
 from rubert_ood.settings import DecisionSettings
+from rubert_ood.training.baseline import Baseline
 
 LENGTHS = ["long" if row % 7 else "short" for row in range(200)]
-BASELINE = {"accuracy": 0.9, "macro_f1": 0.89}
+BASELINE = Baseline(accuracy=0.9, macro_f1=0.89)
 
 
 @pytest.fixture(scope="module")
@@ -32,18 +35,33 @@ def texts(splits):
 
 
 @pytest.fixture(scope="module")
-def evaluation(model, splits, hard_cases, ood, texts):
-    context = {"version": "v1", "base_model": "small", "num_train": 400}
+def measured(model, splits, hard_cases, ood, texts) -> Evaluation:
+    cases, hard_case_outputs = hard_cases
+    material = Material(
+        splits=splits,
+        test_ads=LabelledAds(texts, splits["test"].labels_N, {"length": LENGTHS}),
+        hard_cases=cases,
+        hard_case_outputs=hard_case_outputs,
+        ood={kind: ood[kind] for kind in sorted(ood)},
+    )
     return evaluate(
         model,
-        splits,
-        hard_cases=hard_cases,
-        ood=ood,
+        material,
         baseline=BASELINE,
         reference=Reference(splits["train"], splits["valid"]),
-        test_ads=LabelledAds(texts, splits["test"].labels_N, {"length": LENGTHS}),
-        context=context,
+        context=Context(version="v1", base_model="small", num_train=400),
     )
+
+
+@pytest.fixture(scope="module")
+def evaluation(measured) -> dict:
+    """What evaluation.json says."""
+    return json.loads(storage.to_json(measured))
+
+
+def of_test_alone(model, test: Outputs, texts: list[str]) -> dict:
+    material = Material({"test": test}, LabelledAds(texts, test.labels_N))
+    return json.loads(storage.to_json(evaluate(model, material)))
 
 
 def d2_by_hand(model, cls_NH):
@@ -166,16 +184,7 @@ def test_confusions_come_with_the_surest_distinct_ads(evaluation, model, splits,
 
 def test_an_example_ad_is_not_repeated_and_is_cut(model, splits):
     long_texts = ["длинное " * 100] * 200
-    evaluation = evaluate(
-        model,
-        splits,
-        hard_cases=None,
-        ood=None,
-        baseline=None,
-        reference=None,
-        test_ads=LabelledAds(long_texts, splits["test"].labels_N),
-        context={},
-    )
+    evaluation = of_test_alone(model, splits["test"], long_texts)
     assert {tuple(map(len, pair["examples"])) for pair in evaluation["confusions"]} == {
         (EXAMPLE_CHARACTERS,)
     }
@@ -195,16 +204,7 @@ def test_curves_follow_the_whole_curve_however_many_classes_there_are():
         DecisionSettings(),
     )
     test = Outputs(logits_NC, rng.normal(size=(900, 2)), labels_N)
-    curves = evaluate(
-        model,
-        {"test": test},
-        hard_cases=None,
-        ood=None,
-        baseline=None,
-        reference=None,
-        test_ads=LabelledAds(["x"] * 900, labels_N),
-        context={},
-    )["curves"]
+    curves = of_test_alone(model, test, ["x"] * 900)["curves"]
 
     truth, scores = np.eye(60)[labels_N].ravel(), softmax(logits_NC, axis=1).ravel()
     precision, recall, _ = metrics.precision_recall_curve(truth, scores)
@@ -301,128 +301,36 @@ def test_kinds_are_sorted_and_never_averaged(evaluation):
     assert evaluation["ood_kinds"][0]["flagged"] < evaluation["ood_kinds"][1]["flagged"]
 
 
-def test_json_round_trip(evaluation):
-    assert json.loads(json.dumps(evaluation, allow_nan=False)) == evaluation
+def test_evaluation_json_keeps_its_keys_and_is_read_back(measured, evaluation):
+    assert list(evaluation) == [
+        *("format", "context", "labels", "decision", "headline", "baseline", "per_class"),
+        *("confusions", "reliability_before", "reliability_after", "curves", "risk_coverage"),
+        *("d2_histograms", "d2_limit", "rules", "detectors", "slices", "hard_cases", "ood_kinds"),
+        "verdict",
+    ]
+    assert evaluation["context"] == {"version": "v1", "base_model": "small", "num_train": 400}
+    assert set(evaluation["confusions"][0]) == {
+        *("true", "predicted", "count", "share_of_true", "examples")
+    }
+    assert set(evaluation["detectors"][0]["kinds"]["news"]) == {
+        *("auroc", "aupr_out", "aupr_in", "fpr95", "caught")
+    }
+    assert Evaluation.model_validate_json(storage.to_json(measured)) == measured
+    del evaluation["format"]  # as 0.3.0 wrote it
+    assert Evaluation.model_validate_json(json.dumps(evaluation)) == measured
+
+
+def test_a_number_that_is_not_finite_never_reaches_a_report(measured):
+    headline = dict(measured.headline) | {"accuracy": float("nan")}
+    with pytest.raises(ValidationError, match="finite"):
+        Headline(**headline)
 
 
 def test_test_split_alone_is_enough(model, splits, texts):
-    evaluation = evaluate(
-        model,
-        {"test": splits["test"]},
-        hard_cases=None,
-        ood=None,
-        baseline=None,
-        reference=None,
-        test_ads=LabelledAds(texts, splits["test"].labels_N),
-        context={},
-    )
-    assert json.loads(json.dumps(evaluation, allow_nan=False)) == evaluation
+    evaluation = of_test_alone(model, splits["test"], texts)
     assert evaluation["baseline"] is None
     assert evaluation["headline"]["mean_d2_own_class"] is None
     assert evaluation["hard_cases"] == evaluation["ood_kinds"] == []
     assert list(evaluation["d2_histograms"]["counts"]) == ["test"]
     assert evaluation["detectors"] == evaluation["slices"] == []
     assert len(evaluation["verdict"]) == 5
-
-
-def good_evaluation() -> dict:
-    return {
-        "headline": {
-            "num_test": 100,
-            "accuracy": 0.95,
-            "macro_f1": 0.94,
-            "temperature": 1.2,
-            "at_bound": False,
-            "ece_before": 0.04,
-            "ece_after": 0.02,
-            "calibrated_on": "calibration",
-            "num_calibration": 720,
-            "far_rate": 0.004,
-            "ood_rate": 0.002,
-            "other_rate": 0.01,
-        },
-        "decision": {"rule": "notebook", "conformal_alpha": 0.01},
-        "baseline": {"accuracy": 0.9, "macro_f1": 0.9},
-        "detectors": [
-            {
-                "detector": "Mahalanobis",
-                "kinds": {"news": {"auroc": 0.9}, "code": {"auroc": 0.97}},
-                "left_out": None,
-            },
-            {
-                "detector": "MSP",
-                "kinds": {"news": {"auroc": 0.94}, "code": {"auroc": 0.7}},
-                "left_out": None,
-            },
-        ],
-        "per_class": [
-            {"label": "Кошки", "f1": 0.81, "support": 9},
-            {"label": "Книги", "f1": 0.9, "support": 9},
-        ],
-        "ood_kinds": [{"kind": "news", "caught": 0.9}, {"kind": "code", "caught": 0.6}],
-        "hard_cases": [{"ok": True}] * 10,
-    }
-
-
-def test_verdict_on_a_good_model():
-    assert [item["ok"] for item in verdict(good_evaluation())] == [True] * 8
-
-
-def test_the_conformal_rule_is_held_to_its_promise():
-    evaluation = good_evaluation()
-    evaluation["decision"]["rule"] = "conformal"
-    assert "Meant were 1.00% far ones" in verdict(evaluation)[3]["text"]
-    for far_rate, ok in ((0.0149, True), (0.0151, False)):
-        evaluation["headline"]["far_rate"] = far_rate
-        assert verdict(evaluation)[3]["ok"] is ok
-
-
-@pytest.mark.parametrize(
-    ("spoil", "finding", "says"),
-    [
-        (lambda e: e["baseline"].update(accuracy=0.97), 0, "2.0 points below TF-IDF"),
-        (lambda e: e["headline"].update(ece_after=0.08), 1, "8.0%"),
-        (lambda e: e["headline"].update(at_bound=True, temperature=0.5), 1, "ended at its bound"),
-        (
-            lambda e: e["headline"].update(calibrated_on="valid"),
-            2,
-            "720 valid ads, which also chose the checkpoint",
-        ),
-        (lambda e: e["headline"].update(ood_rate=0.03), 3, "3.00%"),
-        (lambda e: e["headline"].update(other_rate=0.11), 3, "11.00% end as Other"),
-        (lambda e: e["headline"].update(num_test=99), 0, "99 test ads: too few to tell"),
-        (
-            lambda e: e["headline"].update(num_calibration=99),
-            2,
-            "99 ads that neither trained nor chose the checkpoint",
-        ),
-        (lambda e: e["per_class"][0].update(f1=0.79), 4, "Кошки (0.79)"),
-        (lambda e: e["per_class"][0].update(f1=0.0, support=0), 4, "1 class(es) have no test ad"),
-        (
-            lambda e: e.update(per_class=[{"label": "К", "f1": 0.5, "support": 1}] * 7),
-            4,
-            "К (0.50) and 2 more",
-        ),
-        (lambda e: e["ood_kinds"][1].update(caught=0.4), 5, "code (40%)"),
-        (
-            lambda e: e["detectors"][1]["kinds"]["news"].update(auroc=0.951),
-            6,
-            "news (MSP 0.95 against 0.90)",
-        ),
-        (
-            lambda e: [
-                d.update(left_out={"auroc": auroc})
-                for d, auroc in zip(e["detectors"], (0.85, 0.91), strict=True)
-            ],
-            6,
-            "classes left out (MSP 0.91 against 0.85)",
-        ),
-        (lambda e: e.update(hard_cases=[{"ok": True}] * 7 + [{"ok": False}] * 3), 7, "7 of 10"),
-    ],
-)
-def test_verdict_names_what_is_wrong(spoil, finding, says):
-    evaluation = good_evaluation()
-    spoil(evaluation)
-    findings = verdict(evaluation)
-    assert [number for number, item in enumerate(findings) if not item["ok"]] == [finding]
-    assert says in findings[finding]["text"]

@@ -3,20 +3,24 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from rubert_ood.ood.metrics import ReliabilityBin
 from rubert_ood.reports import figures
+from rubert_ood.reports.curves import Histograms
 
 POINTS = [[0.0, 0.0], [0.2, 0.9], [1.0, 1.0]]
 BINS = [
-    {"lower": 0.0, "upper": 0.5, "count": 0, "confidence": None, "accuracy": None},
-    {"lower": 0.5, "upper": 1.0, "count": 7, "confidence": 0.8, "accuracy": 0.7},
+    ReliabilityBin(lower=0.0, upper=0.5, count=0, confidence=None, accuracy=None),
+    ReliabilityBin(lower=0.5, upper=1.0, count=7, confidence=0.8, accuracy=0.7),
 ]
-HISTOGRAMS = {"edges": [1.0, 10.0, 100.0], "counts": {"test": [3, 1], "OOD: болтовня": [0, 5]}}
+HISTOGRAMS = Histograms([1.0, 10.0, 100.0], {"test": [3, 1], "OOD: болтовня": [0, 5]})
 DRAWINGS = {
     "curve": lambda: figures.curve(POINTS, "recall", "precision"),
     "curves": lambda: figures.curves(
         {"новости": POINTS, "cost $5 & <b>$6": POINTS}, "x", "y", diagonal=True
     ),
     "reliability": lambda: figures.reliability(BINS, BINS),
+    "detectors": lambda: figures.detectors({"MSP": {"код": 0.4}, "energy": {"код": 0.9}}),
+    "risk_coverage": lambda: figures.risk_coverage(POINTS),
     "d2_histograms": lambda: figures.d2_histograms(HISTOGRAMS, 50.0),
     "confidence": lambda: figures.confidence([0, 2, 8]),
     "confidence of two runs": lambda: figures.confidence([0, 2, 8], [5, 5, 0]),
@@ -82,7 +86,7 @@ def test_cells_of_the_matrix_lie_at_their_labels_and_are_darker_for_more():
     [([30.0, 60.0, 150.0], {"50", "100"}), ([2.0, 50.0, 5e4], {"10", "1,000", "10,000"})],
 )
 def test_d2_axis_has_plain_numbers_however_narrow(edges, ticks):
-    drawn = words(figures.d2_histograms({"edges": edges, "counts": {"test": [1, 2]}}, 70.0))
+    drawn = words(figures.d2_histograms(Histograms(edges, {"test": [1, 2]}), 70.0))
     assert ticks <= drawn
     assert not any("$" in word for word in drawn)
 

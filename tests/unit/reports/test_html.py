@@ -8,13 +8,14 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from jinja2 import UndefinedError
 
 from rubert_ood.ads.dataset import LabelledAds
 from rubert_ood.ood.reference import Reference
 from rubert_ood.reports import figures
-from rubert_ood.reports.evaluation import evaluate
+from rubert_ood.reports.evaluate import Material, evaluate
+from rubert_ood.reports.evaluation import Context, Evaluation, Finding
 from rubert_ood.reports.html import evaluation_html
+from rubert_ood.training.baseline import Baseline
 
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'"
 MAX_BYTES = 5_000_000
@@ -80,37 +81,37 @@ def _each_figure_is_drawn_once() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def evaluation(model, splits, hard_cases, ood):
-    cases, part = hard_cases
+def evaluation(model, splits, hard_cases, ood) -> Evaluation:
+    cases, hard_case_outputs = hard_cases
+    test_ads = LabelledAds(
+        [f"{ATTACK} {row}" for row in range(200)],
+        splits["test"].labels_N,
+        {"city": [ATTACK if row % 3 else "Уфа" for row in range(200)]},
+    )
+    material = Material(
+        splits=splits,
+        test_ads=test_ads,
+        hard_cases=[(ATTACK, label) for _, label in cases],
+        hard_case_outputs=hard_case_outputs,
+        ood={ATTACK: ood["news"], "talk": ood["talk"]},
+    )
+    epoch = {"epoch": 1, "train_loss": 1.5, "valid_loss": 1.25}
+    epoch |= {"valid_accuracy": 0.5, "valid_macro_f1": 0.4}
+    context = Context(
+        version="v1",
+        base_model=ATTACK,
+        created_at="2026-11-24T10:00:00+00:00",
+        num_train=400,
+        best_epoch=1,
+        history=[epoch],
+        settings={"optimiser": {"seed": 42}},
+    )
     return evaluate(
         model,
-        splits,
-        hard_cases=([(ATTACK, label) for _, label in cases], part),
-        ood={ATTACK: ood["news"], "talk": ood["talk"]},
-        baseline={"accuracy": 0.9, "macro_f1": 0.89},
+        material,
+        baseline=Baseline(accuracy=0.9, macro_f1=0.89),
         reference=Reference(splits["train"], splits["valid"]),
-        test_ads=LabelledAds(
-            [f"{ATTACK} {row}" for row in range(200)],
-            splits["test"].labels_N,
-            {"city": [ATTACK if row % 3 else "Уфа" for row in range(200)]},
-        ),
-        context={
-            "version": "v1",
-            "base_model": ATTACK,
-            "created_at": "2026-11-24T10:00:00+00:00",
-            "num_train": 400,
-            "best_epoch": 1,
-            "history": [
-                {
-                    "epoch": 1,
-                    "train_loss": 1.5,
-                    "valid_loss": 1.25,
-                    "valid_accuracy": 0.5,
-                    "valid_macro_f1": 0.4,
-                }
-            ],
-            "settings": {"optimiser": {"seed": 42}},
-        },
+        context=context,
     )
 
 
@@ -154,7 +155,8 @@ def with_acting_texts(document: Any) -> Any:
 
 
 def test_texts_that_act_reach_no_page_and_no_figure_raw(evaluation):
-    assert_plain(evaluation_html(with_acting_texts(evaluation)))
+    acting = with_acting_texts(evaluation.model_dump())
+    assert_plain(evaluation_html(Evaluation.model_validate(acting, strict=False)))
 
 
 def assert_plain(html: str) -> None:
@@ -182,43 +184,38 @@ def test_evaluation_tables_and_facts(evaluation):
     rules = page.tables["Out of domain"]
     assert rules[0] == ["", "", "notebook (in use)", "conformal"]
     assert rules[1] == ["texts", "number", *["far", "flagged", "Other"] * 2]
-    by_rule = [rule["kinds"]["talk"] for rule in evaluation["rules"]]
-    rates = [f"{rates[name]:.1%}" for rates in by_rule for name in ("far", "flagged", "other")]
+    by_rule = [rule.kinds["talk"] for rule in evaluation.rules]
+    rates = []
+    for rate in by_rule:
+        rates += [f"{rate.far:.1%}", f"{rate.flagged:.1%}", f"{rate.other:.1%}"]
     assert rules[4] == ["talk", "40", *rates]
-    energy = evaluation["detectors"][-1]
-    measures = [
-        f"{energy['kinds']['talk'][name]:.3f}" for name in ("auroc", "aupr_out", "aupr_in", "fpr95")
-    ]
-    caught = [f"{energy['kinds']['talk']['caught']:.1%}", f"{energy['flagged']:.2%}"]
+    energy = evaluation.detectors[-1]
+    talk = energy.kinds["talk"]
+    measures = [f"{value:.3f}" for value in (talk.auroc, talk.aupr_out, talk.aupr_in, talk.fpr95)]
+    caught = [f"{talk.caught:.1%}", f"{energy.flagged:.2%}"]
     assert page.tables["Detectors"][-1] == ["energy", "talk", *measures, *caught]
     assert [row[:2] for row in page.tables["Slices"][1:]] == [
         ["city", " ".join(ATTACK.split())],
         ["city", "Уфа"],
     ]
     classes = page.tables["Classes"][1:]
-    assert sorted(row[0] for row in classes) == evaluation["labels"]
+    assert sorted(row[0] for row in classes) == evaluation.labels
     assert [float(row[3]) for row in classes] == sorted(
         float(row[3]) for row in classes
     )  # the weakest first
     assert page.tables["Training"][1] == ["1", "1.5000", "1.2500", "0.5000", "0.4000", "kept"]
-    headline = evaluation["headline"]
-    assert page.says(f"{headline['accuracy']:.4f} baseline 0.9000")
-    assert page.says(f"{headline['ece_after']:.4f} before {headline['ece_before']:.4f}")
+    headline = evaluation.headline
+    assert page.says(f"{headline.accuracy:.4f} baseline 0.9000")
+    assert page.says(f"{headline.ece_after:.4f} before {headline.ece_before:.4f}")
     assert page.says("2026-11-24 10:00:00 UTC")
     assert not page.says("Not measured")
 
 
 def test_evaluation_of_the_test_split_alone(model, splits):
-    minimal = evaluate(
-        model,
-        {"test": splits["test"]},
-        hard_cases=None,
-        ood=None,
-        baseline=None,
-        reference=None,
-        test_ads=LabelledAds(["текст"] * 200, splits["test"].labels_N),
-        context={},
+    material = Material(
+        {"test": splits["test"]}, LabelledAds(["текст"] * 200, splits["test"].labels_N)
     )
+    minimal = evaluate(model, material)
     html = evaluation_html(minimal)
     assert_self_contained(html)
     page = Page(html)
@@ -229,17 +226,10 @@ def test_evaluation_of_the_test_split_alone(model, splits):
 
 
 def test_verdict_comes_first_and_counts(evaluation):
-    good = [{"ok": True, "text": "fine one"}, {"ok": True, "text": "fine two"}]
-    html = evaluation_html(evaluation | {"verdict": good})
+    good = [Finding(True, "fine one"), Finding(True, "fine two")]
+    html = evaluation_html(evaluation.model_copy(update={"verdict": good}))
     assert Page(html).says("This model can be trusted on everything that was measured.")
-    html = evaluation_html(evaluation | {"verdict": [*good, {"ok": False, "text": "bad one"}]})
+    mixed = [*good, Finding(False, "bad one")]
+    html = evaluation_html(evaluation.model_copy(update={"verdict": mixed}))
     assert Page(html).says("Trust this model with care: 1 of 3 checks calls for attention.")
     assert html.index("bad one") < html.index("fine one") < html.index("Accuracy")
-
-
-def test_a_missing_number_is_an_error_not_a_blank(evaluation):
-    broken = evaluation | {
-        "headline": {k: v for k, v in evaluation["headline"].items() if k != "threshold"}
-    }
-    with pytest.raises((UndefinedError, TypeError)):
-        evaluation_html(broken)

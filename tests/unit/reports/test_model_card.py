@@ -4,11 +4,20 @@ import pytest
 import yaml
 
 from rubert_ood.plain import printable
+from rubert_ood.reports.evaluation import Context, Evaluation, Finding, Headline
 from rubert_ood.reports.model_card import model_card
 
 HOSTILE = (
     "Мебель\x1b[2J<img src=x onerror=alert(1)>\n# Заголовок `код` [ссылка](http://evil) |x|\u202e"
 )
+
+
+def _typed(content: dict[str, Any]) -> Evaluation:
+    return Evaluation.model_construct(
+        context=Context(**content["context"]),
+        headline=Headline.model_construct(**content["headline"]),
+        verdict=[Finding(**finding) for finding in content["verdict"]],
+    )
 
 
 @pytest.fixture
@@ -31,7 +40,7 @@ def evaluation() -> dict[str, Any]:
 
 
 def test_findings_and_numbers_stand_in_the_card(evaluation):
-    card = model_card(evaluation)
+    card = model_card(_typed(evaluation))
     assert "# Classifier of Russian private ads, version v1" in card
     assert "Fine-tuned from ru/bert on 1,200 ads." in card
     assert "- Accuracy 90.0%." in card
@@ -45,7 +54,7 @@ def test_a_name_of_a_class_is_text_in_the_card_never_markup_and_never_a_control_
     evaluation["verdict"][1]["text"] = f"1 class(es) have F1 below 0.6: {HOSTILE} (0.41)."
     evaluation["context"]["base_model"] = evaluation["context"]["version"] = HOSTILE
     evaluation["context"]["tuned_from"] = evaluation["context"]["tuned_for"] = HOSTILE
-    card = model_card(evaluation)
+    card = model_card(_typed(evaluation))
     assert not [letter for letter in card if not letter.isprintable() and letter != "\n"]
     _, head, body = card.split("---\n", 2)
     assert yaml.safe_load(head)["base_model"] == printable(HOSTILE)

@@ -1,5 +1,6 @@
 import pytest
 
+from rubert_ood.comparing.document import ChangedLabels, ChangedPair
 from rubert_ood.reports.run_page import _speed, run_html
 from rubert_ood.runs.manifest import Manifest
 from rubert_ood.runs.sums import Counts, ScoredShard
@@ -64,8 +65,12 @@ def full_manifest(manifest):
     return changed(manifest, **content)
 
 
-def _pair(before: str, now: str, count: int, examples: list[str]) -> dict:
-    return {"from": before, "to": now, "count": count, "examples": examples}
+def _changes(num_both: int, churn_rate: float, pairs: list[ChangedPair]) -> ChangedLabels:
+    return ChangedLabels(num_both=num_both, churn_rate=churn_rate, pairs=pairs)
+
+
+def _pair(before: str, now: str, count: int, examples: list[str]) -> ChangedPair:
+    return ChangedPair(label_a=before, label_b=now, count=count, examples=examples)
 
 
 def _counted(manifest: Manifest, **counts: int) -> Manifest:
@@ -74,7 +79,7 @@ def _counted(manifest: Manifest, **counts: int) -> Manifest:
 
 def test_hostile_texts_of_a_run_are_inert(full_manifest):
     previous = changed(full_manifest, classes={ATTACK: 5})
-    changes = {"num_both": 5, "churn_rate": 0.2, "pairs": [_pair(ATTACK, ATTACK, 1, [ATTACK])]}
+    changes = _changes(5, 0.2, [_pair(ATTACK, ATTACK, 1, [ATTACK])])
     html = run_html(full_manifest, previous, changes)
     assert_self_contained(html)
     assert Page(html).says(" ".join(ATTACK.split()))
@@ -176,7 +181,7 @@ def test_run_report_without_texts_of_ads(full_manifest):
 
 def test_run_report_of_changed_labels(full_manifest):
     pairs = [_pair("Книги", f"класс {n}", 2000 - n, [f"id{n}", "007"]) for n in range(60)]
-    changes = {"num_both": 123_456, "churn_rate": 0.0213, "pairs": pairs}
+    changes = _changes(123_456, 0.0213, pairs)
     page = Page(run_html(full_manifest, full_manifest, changes))
     assert page.says(
         "123,456 ads are in this run and in the last published one; 2.13% of them have another"
@@ -188,7 +193,7 @@ def test_run_report_of_changed_labels(full_manifest):
     ]
     assert len(page.tables["Changed labels"]) == 51
     assert page.says("The 50 most frequent of 60 pairs.")
-    none = {"num_both": 5, "churn_rate": 0.0, "pairs": []}
+    none = _changes(5, 0.0, [])
     assert "Changed labels" not in Page(run_html(full_manifest, full_manifest, none)).tables
     assert not Page(run_html(full_manifest, full_manifest)).says("Changed labels")
 

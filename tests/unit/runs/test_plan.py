@@ -15,7 +15,7 @@ from rubert_ood.ads.text import TextCleaner
 from rubert_ood.errors import InputError, SchemaError, SettingsError
 from rubert_ood.runs.plan import load_plan, save_plan
 from rubert_ood.scoring.planning import make_plan
-from rubert_ood.settings import ScoreSettings
+from rubert_ood.settings import ScoreSettings, ScoringComputeSettings
 from tests.conftest import patch_storage
 
 
@@ -130,8 +130,7 @@ def test_the_place_of_the_output_and_the_gate_are_no_part_of_the_work(bundle, ca
             output_uri="elsewhere",
             run_id="mine",
             publish=False,
-            token_budget=99,
-            num_actors=3,
+            compute=ScoringComputeSettings(num_workers=3, token_budget=99),
         ),
         bundle,
     )
@@ -163,7 +162,7 @@ def _add(folder):
         ({"run_date": date(2026, 11, 25)}, None, {"run_date"}),
         ({"embedding": True}, None, {"embedding"}),
         ({"report_texts": False}, None, {"report_texts"}),
-        ({"use_gpu": True}, None, {"precision"}),
+        ({"compute": ScoringComputeSettings(use_gpu=True)}, None, {"precision"}),
         ({"shard_rows": 5}, None, {"shards"}),
         ({}, _touch, {"input files"}),
         ({}, _grow, {"input files", "shards"}),
@@ -343,15 +342,19 @@ def test_plan_with_a_bad_file_ends_the_job_or_quarantines_it(
     [
         (
             "fp32",
-            {"precision": "int8"},
-            r"bundle v1 was fitted in fp32, .* or train with precision int8",
+            {"compute": ScoringComputeSettings(precision="int8")},
+            r"bundle v1 was fitted in fp32, .* or train with compute.precision int8",
         ),
         (
             "int8",
-            {"precision": "fp32"},
-            r"bundle v1 was fitted in int8, .* or train with precision fp32",
+            {"compute": ScoringComputeSettings(precision="fp32")},
+            r"bundle v1 was fitted in int8, .* or train with compute.precision fp32",
         ),
-        ("int8", {"use_gpu": True}, r"use_gpu: the bundle v1 was fitted in int8, which is for CPU"),
+        (
+            "int8",
+            {"compute": ScoringComputeSettings(use_gpu=True)},
+            r"compute.use_gpu: the bundle v1 was fitted in int8, which is for CPU",
+        ),
     ],
 )
 def test_a_precision_that_the_bundle_was_not_fitted_in_is_refused(
@@ -365,7 +368,8 @@ def test_a_precision_that_the_bundle_was_not_fitted_in_is_refused(
 def test_the_precision_of_the_bundle_is_the_plan_s(bundle, catalogue):
     plain = make_plan(_settings(catalogue), bundle)
     quantised = make_plan(
-        _settings(catalogue, precision="int8"), dataclasses.replace(bundle, precision="int8")
+        _settings(catalogue, compute=ScoringComputeSettings(precision="int8")),
+        dataclasses.replace(bundle, precision="int8"),
     )
     assert (plain.precision, quantised.precision) == ("fp32", "int8")
     assert plain.fingerprint != quantised.fingerprint

@@ -20,7 +20,7 @@ from rubert_ood.runs.profile import token_histogram
 from rubert_ood.runs.receipts import put_quarantine
 from rubert_ood.runs.verify import PartMismatchError, check_manifest, verify_run
 from rubert_ood.settings import GateSettings
-from tests.unit.messy_runs import REASONS
+from tests.unit.messy_runs import REASONS, score_plan
 
 STARTED = "2026-11-24T03:00:00+00:00"
 
@@ -99,7 +99,7 @@ def test_verify_finds_the_part_of_another_shard_in_its_place(run):
         verify_run(run.plan)
 
 
-def test_verify_finds_the_part_of_another_run_in_its_place(run, score_plan, tmp_path):
+def test_verify_finds_the_part_of_another_run_in_its_place(run, tmp_path):
     plan = dataclasses.replace(
         run.plan, run_id="other", run_uri=str(tmp_path / "other"), fingerprint="1" * 64
     )

@@ -2,6 +2,7 @@
 written twice."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,12 +18,8 @@ from rubert_ood.runs.manifest import Manifest
 from rubert_ood.runs.receipts import read_receipts
 from rubert_ood.runs.verify import PartMismatchError, verify_run
 from rubert_ood.scoring.encode import encode
-from rubert_ood.scoring.job import (
-    ScoringJob,
-    from_ipc,
-    shard_item,
-    to_ipc,
-)
+from rubert_ood.scoring.item import ShardItem
+from rubert_ood.scoring.job import ScoringJob
 from rubert_ood.scoring.scorer import Scorer
 from rubert_ood.scoring.write import write
 from rubert_ood.settings import GateSettings
@@ -51,17 +48,17 @@ def scored(empty_run):
     """What the scorer makes of the shard, and what another processor would: the last bits
     differ."""
     job = _job(empty_run, "")
-    item = Scorer(job)(encode(shard_item(empty_run.plan.shards[0]), job))
-    texts = from_ipc(item["texts"])
+    item = Scorer(job)(encode(ShardItem(empty_run.plan.shards[0]), job))
+    texts = item.texts
     position = texts.schema.get_field_index("ood_distance")
     other = texts.set_column(
         position, "ood_distance", pc.multiply(texts["ood_distance"], 1 + 1e-12)
     )
-    return item, item | {"texts": to_ipc(other)}
+    return item, replace(item, texts=other)
 
 
 def _job(run, token: str) -> ScoringJob:
-    return ScoringJob.of(run.plan, token_budget=500, actors_per_node=1, runner=token)
+    return ScoringJob.of(run.plan, token)
 
 
 def _files(run) -> dict[str, bytes]:
@@ -87,12 +84,12 @@ def _publish(run) -> None:
 
 def _damage_part(run, item) -> None:
     """Leave a shard whose part is not the one of its receipt."""
-    assert not write(item, _job(run, ""))["failure"]
+    assert not write(item, _job(run, "")).failure
     run.part(0).write_bytes(run.part(0).read_bytes()[:-50])
 
 
 def _no_receipt(run, item) -> None:
-    assert not write(item, _job(run, ""))["failure"]
+    assert not write(item, _job(run, "")).failure
     next((run.folder / "_run" / "receipts").iterdir()).unlink()
 
 
@@ -124,7 +121,7 @@ def test_write_of_a_worker_that_sleeps_before_a_put_changes_nothing_published(
         if not published and inner.startswith(sleeps_before):
             published["not yet"] = b""
             newer = Claim(empty_run.plan.run_uri)
-            assert not write(early, _job(empty_run, newer.token))["failure"]
+            assert not write(early, _job(empty_run, newer.token)).failure
             _publish(empty_run)
             newer.release()
             published.update(_files(empty_run))
@@ -135,7 +132,7 @@ def test_write_of_a_worker_that_sleeps_before_a_put_changes_nothing_published(
     published.pop("not yet")
     assert len(published) >= 5
     assert _files(empty_run) == published
-    assert "taken over" in result["failure"] or not result["failure"]  # what it would put is there
+    assert "taken over" in result.failure or not result.failure  # what it would put is there
     verify_run(empty_run.plan)
     assert read_pointer(empty_run.plan.output_uri).run_id == empty_run.plan.run_id
 
@@ -146,7 +143,7 @@ def test_write_of_a_shard_whose_part_has_no_receipt_keeps_the_part_and_describes
     early, late = scored
     _no_receipt(empty_run, early)
     before = empty_run.part(0).read_bytes()
-    assert not write(late, _job(empty_run, ""))["failure"]
+    assert not write(late, _job(empty_run, "")).failure
     assert empty_run.part(0).read_bytes() == before
     (receipt,) = verify_run(empty_run.plan).receipts.values()
     distances = pq.read_table(empty_run.part(0))["ood_distance"].drop_null().to_pylist()
@@ -176,13 +173,13 @@ def test_write_replaces_a_part_without_receipt_that_is_not_that_of_the_shard(
     early, late = scored
     _no_receipt(empty_run, early)
     spoil(empty_run.part(0))
-    assert not write(late, _job(empty_run, ""))["failure"]
+    assert not write(late, _job(empty_run, "")).failure
     verify_run(empty_run.plan)
 
 
 def test_write_replaces_a_part_that_was_edited_after_its_receipt(empty_run, scored):
     early, late = scored
-    assert not write(early, _job(empty_run, ""))["failure"]
+    assert not write(early, _job(empty_run, "")).failure
     table = pq.read_table(empty_run.part(0))
     position = table.schema.get_field_index("ood_distance")
     pq.write_table(
@@ -191,27 +188,27 @@ def test_write_replaces_a_part_that_was_edited_after_its_receipt(empty_run, scor
     )
     with pytest.raises(PartMismatchError):
         verify_run(empty_run.plan)
-    assert not write(late, _job(empty_run, ""))["failure"]
+    assert not write(late, _job(empty_run, "")).failure
     verify_run(empty_run.plan)
 
 
 def test_write_replaces_damaged_rejected_rows(empty_run, scored):
     early, late = scored
-    assert not write(early, _job(empty_run, ""))["failure"]
+    assert not write(early, _job(empty_run, "")).failure
     path = empty_run.folder / empty_run.plan.shards[0].rejected_name
     before = path.read_bytes()
     pq.write_table(pq.read_table(path).slice(1), path)
-    assert not write(late, _job(empty_run, ""))["failure"]
+    assert not write(late, _job(empty_run, "")).failure
     assert path.read_bytes() == before
     verify_run(empty_run.plan)
 
 
 def test_write_of_the_same_shard_again_changes_no_object(empty_run, scored):
     early, late = scored
-    assert not write(early, _job(empty_run, ""))["failure"]
+    assert not write(early, _job(empty_run, "")).failure
     before = _files(empty_run)
     for item in (early, late):
-        assert not write(item, _job(empty_run, ""))["failure"]
+        assert not write(item, _job(empty_run, "")).failure
     assert _files(empty_run) == before
 
 
@@ -219,11 +216,11 @@ def test_write_that_meets_a_damaged_receipt_stops_the_run_and_sets_no_shard_asid
     empty_run, scored
 ):
     early, late = scored
-    assert not write(early, _job(empty_run, ""))["failure"]
+    assert not write(early, _job(empty_run, "")).failure
     (path,) = (empty_run.folder / "_run" / "receipts").iterdir()
     path.write_text(json.dumps([1]))
     result = write(late, _job(empty_run, ""))
-    assert (result["fault"], f"{path}: damaged" in result["failure"]) == ("run", True)
+    assert (result.fault, f"{path}: damaged" in result.failure) == ("run", True)
 
 
 def test_write_of_two_starts_gives_receipts_of_the_parts_that_are_there(
@@ -236,7 +233,7 @@ def test_write_of_two_starts_gives_receipts_of_the_parts_that_are_there(
     def interleaved(uri, data, version):
         if "/receipts/" in uri and not newer:
             newer.append(Claim(empty_run.plan.run_uri))
-            assert not write(late, _job(empty_run, newer[0].token))["failure"]
+            assert not write(late, _job(empty_run, newer[0].token)).failure
         return swap(uri, data, version)
 
     patch_storage(monkeypatch, "swap_bytes", interleaved)

@@ -5,7 +5,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rubert_ood.classifier.checkpoint import max_positions
-from rubert_ood.synthetic.small_bert import build_small_bert
+from rubert_ood.synthetic.small_bert import BertShape, build_small_bert
 
 TEXTS = [
     "продается угловой диван",
@@ -23,8 +23,9 @@ def _sha256(folder: str) -> dict[str, str]:
     return digests
 
 
-def _build(folder, **options) -> str:
-    return build_small_bert(TEXTS, str(folder), **{"vocab_size": 90, "hidden_size": 16} | options)
+def _build(folder, *, seed: int = 42, **options) -> str:
+    shape = BertShape(**{"vocab_size": 90, "hidden_size": 16} | options)
+    return build_small_bert(TEXTS, str(folder), shape, seed=seed)
 
 
 def test_small_bert_of_the_same_seed_has_the_same_weights(tmp_path):
@@ -71,7 +72,7 @@ def test_small_bert_vocabulary_is_that_of_the_texts(tmp_path):
 def test_small_bert_tokenizer_keeps_letters_with_marks(tmp_path):
     texts = ["ёлка и йод", "чёрный чай", "ёлка", "йод"] * 5
     tokenizer = AutoTokenizer.from_pretrained(
-        build_small_bert(texts, str(tmp_path), vocab_size=200, hidden_size=16)
+        build_small_bert(texts, str(tmp_path), BertShape(vocab_size=200, hidden_size=16))
     )
     assert tokenizer.tokenize("Ёлка Йод") == ["ёлка", "йод"]
 

@@ -4,7 +4,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.svm import LinearSVC
 
 from rubert_ood.ads.dataset import LabelledAds
-from rubert_ood.training.baseline import baseline_metrics
+from rubert_ood.training.baseline import Baseline, baseline_metrics
 
 TRAIN = LabelledAds(
     [
@@ -24,7 +24,7 @@ def test_baseline_metrics_of_one_error_by_hand():
     # predicted 0 0 1 1: class 0 has precision 1, recall 2/3, F1 0.8; class 1 has precision 1/2,
     # recall 1, F1 2/3
     got = baseline_metrics(TRAIN, test)
-    assert got == {"accuracy": pytest.approx(0.75), "macro_f1": pytest.approx((0.8 + 2 / 3) / 2)}
+    assert got == Baseline(0.75, pytest.approx((0.8 + 2 / 3) / 2))
 
 
 def test_baseline_equals_the_two_feature_sets_put_side_by_side_by_hand(ads, ad_texts):
@@ -48,7 +48,7 @@ def test_baseline_equals_the_two_feature_sets_put_side_by_side_by_hand(ads, ad_t
         f1.append(2 * hits / ((predicted_N == label).sum() + (test.labels_N == label).sum()))
 
     got = baseline_metrics(train, test)
-    assert got["accuracy"] == pytest.approx((predicted_N == test.labels_N).mean(), abs=0.011)
-    assert got["macro_f1"] == pytest.approx(np.mean(f1), abs=0.02)
+    assert got.accuracy == pytest.approx((predicted_N == test.labels_N).mean(), abs=0.011)
+    assert got.macro_f1 == pytest.approx(np.mean(f1), abs=0.02)
     assert got == baseline_metrics(train, test)
-    assert got["accuracy"] > 0.5
+    assert got.accuracy > 0.5

@@ -24,7 +24,7 @@ from rubert_ood.ads.dataset import Dataset, LabelledAds
 from rubert_ood.ads.text import TextCleaner
 from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
 from rubert_ood.errors import BundleError, SchemaError, SettingsError
-from rubert_ood.settings import OptimiserSettings, TrainSettings, WorkerSettings
+from rubert_ood.settings import TextSettings, TrainingComputeSettings, TrainSettings
 from rubert_ood.training import preflight
 from rubert_ood.training.preflight import check_training, precision_of_workers
 from tests.unit.bundle.signed import edit
@@ -93,17 +93,17 @@ def test_preflight_refuses_classes_of_one_text_each(dataset, settings):
 
 
 def test_preflight_refuses_fewer_ads_than_a_batch_of_every_worker(dataset, settings):
-    four = settings.model_copy(update={"workers": WorkerSettings(num_workers=4)})
+    four = settings.model_copy(update={"compute": TrainingComputeSettings(num_workers=4)})
     assert _line(SchemaError, dataset, four).startswith(
         "48 training ads do not fill one batch of every worker (64): give more, or lower"
     )
 
 
 def test_preflight_refuses_more_tokens_than_positions(dataset, settings):
-    long = settings.model_copy(update={"optimiser": OptimiserSettings(max_length=513)})
+    long = settings.model_copy(update={"text": TextSettings(max_length=513)})
     assert (
         _line(SettingsError, dataset, long)
-        == "optimiser.max_length: 513 is over the model's 512 tokens; lower it"
+        == "text.max_length: 513 is over the model's 512 tokens; lower it"
     )
 
 
@@ -178,7 +178,7 @@ def test_a_network_that_fails_on_long_texts_is_found_by_running_it(
     dataset, settings, checkpoint, monkeypatch
 ):
     monkeypatch.setattr(preflight, "max_positions", lambda uri: 4096)
-    long = settings.model_copy(update={"optimiser": OptimiserSettings(max_length=600)})
+    long = settings.model_copy(update={"text": TextSettings(max_length=600)})
     assert _line(BundleError, dataset, long).startswith(
         f"{checkpoint}: its network fails on a text of 600 tokens: "
     )
@@ -259,8 +259,8 @@ def test_a_classifier_with_a_layer_missing_is_never_loaded_with_random_numbers(c
 
 
 def test_on_cpu_the_precision_needs_nobody_to_be_asked():
-    assert precision_of_workers(WorkerSettings(), None) == "fp32"
-    assert precision_of_workers(WorkerSettings(), "int8") == "int8"
+    assert precision_of_workers(TrainingComputeSettings()) == "fp32"
+    assert precision_of_workers(TrainingComputeSettings(precision="int8")) == "int8"
 
 
 @pytest.mark.parametrize(
@@ -268,9 +268,14 @@ def test_on_cpu_the_precision_needs_nobody_to_be_asked():
     [
         (True, True, None, "bf16"),
         (True, False, None, "fp32"),
-        (True, False, "bf16", "precision bf16: this GPU has none; train with precision fp32"),
+        (
+            True,
+            False,
+            "bf16",
+            "compute.precision: this GPU has no bf16; train with compute.precision fp32",
+        ),
         (True, False, "int8", "int8"),
-        (False, False, None, "use_gpu is true, but torch sees no GPU here"),
+        (False, False, None, "compute.use_gpu is true, but torch sees no GPU here"),
     ],
 )
 def test_a_worker_with_a_gpu_is_asked_what_it_has(monkeypatch, gpu, bf16, wanted, expected):
@@ -289,12 +294,12 @@ def test_a_worker_with_a_gpu_is_asked_what_it_has(monkeypatch, gpu, bf16, wanted
     monkeypatch.setattr(preflight.ray, "remote", Remote)
     monkeypatch.setattr(preflight.ray, "get", lambda answer: answer)
     monkeypatch.setattr(preflight.ray, "cluster_resources", lambda: {"CPU": 4, "GPU": 1})
-    workers = WorkerSettings(use_gpu=True)
+    compute = TrainingComputeSettings(use_gpu=True, precision=wanted)
     if expected in ("bf16", "fp32", "int8"):
-        assert precision_of_workers(workers, wanted) == expected
+        assert precision_of_workers(compute) == expected
     else:
         with pytest.raises(SettingsError, match=expected):
-            precision_of_workers(workers, wanted)
+            precision_of_workers(compute)
 
 
 def test_the_tokenizer_config_of_the_test_has_a_pad_token(checkpoint):

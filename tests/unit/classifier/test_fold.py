@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rubert_ood.ads.text import text_key
+from rubert_ood.classifier import fold
 from rubert_ood.classifier.checkpoint import load_tokenizer
+from rubert_ood.classifier.fold import HEAD_CHARACTERS, TextFolder
 from rubert_ood.classifier.windows import Windows, cut
-from rubert_ood.scoring import fold
-from rubert_ood.scoring.fold import HEAD_CHARACTERS, TextFolder
 
 PIECES = [
     "диван",
@@ -38,13 +38,11 @@ def tokenizer(bundle):
 
 def folded(bundle, tokenizer, ads: list[str]):
     """Return the table of texts, and per ad its row in there (None: nothing to read)."""
-    folder = TextFolder(bundle, tokenizer)
-    numbers = [folder.add(ad) for ad in ads]
-    table, row_N = folder.finish()
-    rows = [
-        None if number is None or row_N[number] < 0 else int(row_N[number]) for number in numbers
-    ]
-    return table, rows
+    folder = TextFolder(bundle.cleaner, tokenizer, bundle.text)
+    for ad in ads:
+        folder.add(ad)
+    table, text_index = folder.finish()
+    return table, text_index.to_pylist()
 
 
 @given(
@@ -59,7 +57,7 @@ def test_fold_head_of_an_ad_has_the_tokens_of_the_whole_ad(bundle, tokenizer, ad
         patch.setattr(fold, "MARGIN_CHARACTERS", 60)
         table, rows = folded(bundle, tokenizer, ads)
     cleaned = [bundle.cleaner.clean(ad) for ad in ads]
-    read = cut(tokenizer, cleaned, max_length=bundle.max_length, long_text=bundle.long_text)
+    read = cut(tokenizer, cleaned, bundle.text)
     special = set(tokenizer.all_special_ids)
     ids = table["windows"].to_pylist()
     for number, row in enumerate(rows):

@@ -1,23 +1,109 @@
-"""The settings of the jobs that make, measure or use a bundle."""
+"""The settings of the jobs that make or measure a bundle."""
 
 from typing import Literal
 
 from pydantic import Field, model_validator
-from pydantic_settings import CliPositionalArg
 
-from rubert_ood.settings.base import PLAIN_NAME, ExecutorSettings, JobSettings, RayJobSettings
-from rubert_ood.settings.groups import (
-    CleanerSettings,
+from rubert_ood.settings.base import PLAIN_NAME, ExecutorSettings, RayJobSettings
+from rubert_ood.settings.shared import (
     ColumnSettings,
     DecisionSettings,
     EvaluationSettings,
-    FitSettings,
-    LongTextSettings,
-    OptimiserSettings,
+    FeatureComputeSettings,
+    Group,
     Precision,
-    SplitSettings,
-    WorkerSettings,
+    TextSettings,
 )
+
+PHONE_PATTERN = r"(\+?\d[\d\-\s]{6,}\d)"
+NOISE_WORDS = ("продам", "куплю", "обмен", "торг", "договор", "в наличии")
+
+
+class CleanerSettings(Group):
+    """What is removed from an ad before the model reads it. The bundle keeps it: scoring cleans as
+    training did."""
+
+    phone_pattern: str = PHONE_PATTERN
+    """Regular expression of phone numbers."""
+    noise_words: tuple[str, ...] = NOISE_WORDS
+    """Words of every ad, removed as whole words, in any case."""
+    remove_cities: bool = True
+    """Remove the names of the cities seen in training."""
+
+
+class SplitSettings(Group):
+    """How one labelled table becomes train, valid and test."""
+
+    test_fraction: float = Field(0.2, gt=0, lt=1)
+    """Share of all rows held out for the evaluation report."""
+    calibration_fraction: float = Field(0.0, ge=0, lt=1)
+    """Share of the remaining rows that fits T and the thresholds. 0: valid fits them, although it
+    chose the checkpoint and so looks better than new ads will. 0.1 is recommended where there are
+    ads enough."""
+    valid_fraction: float = Field(0.1, gt=0, lt=1)
+    """Share of the rows then remaining that picks the checkpoint."""
+    seed: int = 42
+    """Seed of the stratified split."""
+
+
+class OptimiserSettings(Group):
+    """The fine-tuning loop: AdamW with linear decay."""
+
+    learning_rate: float = Field(2e-5, gt=0)
+    """Peak learning rate; 2e-5 suits a pretrained BERT, a model from scratch needs 1e-3 or so."""
+    weight_decay: float = Field(0.01, ge=0)
+    """AdamW weight decay; biases and layer norms are exempt."""
+    batch_size: int = Field(16, gt=0)
+    """Ads per worker and step."""
+    eval_batch_size: int = Field(32, gt=0)
+    """Ads per worker and step on valid."""
+    num_epochs: int = Field(3, gt=0)
+    """Passes over train; valid is measured after each."""
+    warmup_fraction: float = Field(0.0, ge=0, lt=1)
+    """Share of the steps in which the learning rate rises from 0."""
+    max_grad_norm: float = Field(1.0, gt=0)
+    """Gradient norm to which each step is clipped."""
+    seed: int = 42
+    """Seed of initialisation, shuffling and dropout."""
+
+
+class FitSettings(Group):
+    """What the driver fits on the gathered features."""
+
+    temperature_min: float = Field(0.5, gt=0)
+    """Lower bound of the softmax temperature T."""
+    temperature_max: float = Field(10.0, gt=0)
+    """Upper bound of T."""
+    threshold_quantile: float = Field(0.995, gt=0, lt=1)
+    """Quantile of d2 on the calibration rows that becomes the threshold."""
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> "FitSettings":
+        if self.temperature_min >= self.temperature_max:
+            raise ValueError("temperature_min must be below temperature_max")
+        return self
+
+
+class TrainingComputeSettings(FeatureComputeSettings):
+    """What training runs on, and after it the pass that gathers features."""
+
+    num_workers: int = Field(1, gt=0)
+    """DDP workers. The global batch is num_workers x optimiser.batch_size."""
+    use_gpu: bool = False
+    """One GPU per worker with NCCL and bf16 autocast; otherwise gloo on CPU in fp32."""
+    precision: Precision | None = None
+    """Numeric precision of scoring, in which T, statistics and thresholds are fitted. Default: bf16
+    with use_gpu, else fp32. int8 (CPU) is faster, and the bundle is refused if it answers otherwise
+    than fp32."""
+    max_failures: int = Field(3, ge=0)
+    """Restarts of the worker group, each from the newest checkpoint."""
+
+
+class DemoComputeSettings(TrainingComputeSettings):
+    """What the demo runs on."""
+
+    num_workers: int = Field(2, gt=0)
+    """DDP workers."""
 
 
 class TrainSettings(RayJobSettings):
@@ -38,7 +124,8 @@ class TrainSettings(RayJobSettings):
     checkpoint, looks better than new ads will. With input_uri it is split.calibration_fraction
     instead."""
     output_uri: str = "output"
-    """Where bundles/VERSION and the training checkpoints go."""
+    """The bundle goes to OUTPUT/bundles/VERSION, the checkpoints of the training to
+    OUTPUT/training/."""
     base_model: str = "DeepPavlov/rubert-base-cased"
     """BERT-type checkpoint: hub name, folder or s3:// URI. Code inside a checkpoint is never
     run."""
@@ -49,12 +136,8 @@ class TrainSettings(RayJobSettings):
     cleaner: CleanerSettings = CleanerSettings()
     split: SplitSettings = SplitSettings()
     optimiser: OptimiserSettings = OptimiserSettings()
-    workers: WorkerSettings = WorkerSettings()
-    long_text: LongTextSettings = LongTextSettings()
-    precision: Precision | None = None
-    """Numbers that scoring computes in; T, statistics and thresholds are fitted in them. Default:
-    bf16 with workers.use_gpu, else fp32. int8 (CPU) is faster, and the bundle is refused if it
-    answers otherwise than fp32."""
+    text: TextSettings = TextSettings()
+    compute: TrainingComputeSettings = TrainingComputeSettings()
     fit: FitSettings = FitSettings()
     decision: DecisionSettings = DecisionSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
@@ -71,16 +154,6 @@ class TrainSettings(RayJobSettings):
             )
         return self
 
-    @model_validator(mode="after")
-    def _windows_advance(self) -> "TrainSettings":
-        stride, max_length = self.long_text.stride, self.optimiser.max_length
-        if self.long_text.mode == "chunk" and 2 * stride > max_length:
-            raise ValueError(
-                f"long_text.stride: {stride} is more than half of optimiser.max_length"
-                f" ({max_length}), so that most of an ad would be read twice; lower it"
-            )
-        return self
-
 
 class EvaluateSettings(ExecutorSettings):
     """Measure a bundle on labelled ads and write the report."""
@@ -93,6 +166,7 @@ class EvaluateSettings(ExecutorSettings):
     output_uri: str = "output/evaluation"
     """Where evaluation.json and evaluation.html go."""
     columns: ColumnSettings = ColumnSettings()
+    compute: FeatureComputeSettings = FeatureComputeSettings()
     evaluation: EvaluationSettings = EvaluationSettings(baseline=False)
 
 
@@ -105,17 +179,19 @@ class TuneSettings(ExecutorSettings):
     input_uri: str = Field(min_length=1)
     """Labelled ads that neither trained the bundle nor chose its checkpoint. One half fits T and
     thresholds anew, the other half chooses."""
+    output_uri: str | None = None
+    """The new bundle goes to OUTPUT/bundles/VERSION. Default: beside the old one."""
     version: str | None = Field(None, pattern=PLAIN_NAME)
-    """Name of the new bundle, which lies beside the old one. Default: UTC time of the start."""
+    """Name of the new bundle. Default: UTC time of the start."""
     min_precision: float | None = Field(None, gt=0, lt=1)
-    """Keep as many ads as possible with at least this share of right labels among the kept.
+    """Keep as many ads as possible with at least this share of right classes among the kept.
     Default: the largest macro-F1 instead, Other being a class where evaluation.ood_uri is given."""
     rule: Literal["notebook", "conformal"] | None = None
     """OOD rule of the new bundle. Default: that of the old one."""
     seed: int = 42
     """Seed of the halves."""
     columns: ColumnSettings = ColumnSettings()
-    workers: WorkerSettings = WorkerSettings()
+    compute: FeatureComputeSettings = FeatureComputeSettings()
     fit: FitSettings = FitSettings()
     evaluation: EvaluationSettings = EvaluationSettings(baseline=False)
 
@@ -124,7 +200,7 @@ class SubheadColumnSettings(ColumnSettings):
     """Names of the columns in the ads table."""
 
     subcategory: str = "subcategory"
-    """Finer class inside the category; ads without one are left out."""
+    """Finer label inside the category; ads without one are left out."""
 
 
 class SubheadsSettings(ExecutorSettings):
@@ -136,10 +212,11 @@ class SubheadsSettings(ExecutorSettings):
     input_uri: str = Field(min_length=1)
     """Ads with category and sub-category, CSV or Parquet."""
     output_uri: str | None = None
-    """Folder in which the new version is written. Default: beside the bundle."""
+    """The new bundle goes to OUTPUT/bundles/VERSION. Default: beside the old one."""
     version: str | None = Field(None, pattern=PLAIN_NAME)
-    """Name of the new version. Default: UTC time of the start."""
+    """Name of the new bundle. Default: UTC time of the start."""
     columns: SubheadColumnSettings = SubheadColumnSettings()
+    compute: FeatureComputeSettings = FeatureComputeSettings()
     min_rows_per_class: int = Field(20, ge=2)
     """Sub-categories with fewer ads are left out; with less than that, the accuracy says
     nothing."""
@@ -152,17 +229,6 @@ class SubheadsSettings(ExecutorSettings):
     """Seed of the stratified split."""
 
 
-class PredictSettings(JobSettings):
-    """Classify texts, given as arguments or one a line on standard input; print the decision."""
-
-    bundle_uri: str = Field(min_length=1)
-    """The bundle."""
-    json_lines: bool = False
-    """Print one JSON object a line, for programs."""
-    texts: CliPositionalArg[list[str]] = Field([])
-    """Texts to classify."""
-
-
 class DemoSettings(RayJobSettings):
     """Run everything on a generated catalogue: generate, build a small BERT, train, fit, evaluate,
     score, publish."""
@@ -173,8 +239,7 @@ class DemoSettings(RayJobSettings):
     """Labelled ads, before the split."""
     num_score: int = Field(20_000, gt=0)
     """Ads in the catalogue to score."""
-    num_workers: int = Field(2, gt=0)
-    """DDP workers, one CPU each."""
+    compute: DemoComputeSettings = DemoComputeSettings()
     num_epochs: int = Field(4, gt=0)
     """Passes over train."""
     seed: int = 42

@@ -1,22 +1,22 @@
-"""The settings of the jobs that score a catalogue, publish it, or compare what was scored."""
+"""The settings of the jobs that use a bundle: score a catalogue, publish it, compare, predict."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 from pydantic_settings import CliPositionalArg
 
 from rubert_ood.settings.base import PLAIN_NAME, ExecutorSettings, JobSettings
-from rubert_ood.settings.groups import (
-    ColumnSettings,
-    GateSettings,
-    Precision,
-)
 from rubert_ood.settings.kinds import UTC_NAME, Day, ZoneName, today
+from rubert_ood.settings.shared import (
+    ColumnSettings,
+    ComputeSettings,
+    GateSettings,
+    ScoringComputeSettings,
+)
 
 
-class ScoreSettings(ExecutorSettings):
-    """Score a catalogue: plan, score, verify, publish, report. The same command resumes a stopped
-    run."""
+class CatalogueSettings(JobSettings):
+    """Base of what plans a run: which ads, which bundle, and how the output looks."""
 
     input_uri: str = Field(min_length=1)
     """Ads, Parquet or CSV (file, folder or glob)."""
@@ -25,12 +25,6 @@ class ScoreSettings(ExecutorSettings):
     output_uri: str = Field(min_length=1)
     """Root of the published output: OUTPUT/run_date=.../run_id=.../part-*.parquet and
     OUTPUT/latest.json."""
-    run_timezone: ZoneName = UTC_NAME
-    """Time zone, by its IANA name such as Europe/Moscow, in which today is the default of
-    run_date."""
-    run_date: Day = Field(default_factory=today)
-    """Day that the run belongs to, YYYY-MM-DD. Default: today; give it where a run may pass
-    midnight, or it cannot be resumed."""
     run_id: str | None = Field(None, pattern=PLAIN_NAME)
     """Name of the run. Default: the head of the run fingerprint, so the same work has the same
     name."""
@@ -40,51 +34,64 @@ class ScoreSettings(ExecutorSettings):
     embedding: bool = False
     """Write the CLS vector as a float16 list."""
     on_bad_file: Literal["fail", "quarantine"] = "fail"
-    """A file that can't be read or lacks a column ends the job, or is set aside with its reason."""
-    max_failed_shards: int = Field(10, ge=0)
-    """Shards that may be set aside during the run (damaged page, a text that kills its process)
-    before it stops."""
-    no_progress_timeout_s: float = Field(300, gt=0)
-    """The run stops, resumable, when no shard moves for so long. More than one shard takes, and
-    than the autoscaler."""
+    """A file that can't be read or lacks a column ends the job, or is quarantined with its
+    reason."""
     shard_rows: int | None = Field(None, gt=0)
     """Ads per shard: the unit of work, of retry and of one output part. Default: 20,000 on GPU,
     2,000 on CPU."""
-    token_budget: int | None = Field(None, gt=0)
-    """Tokens per forward pass, padding included. Default: 65,536 on GPU, 2,048 on CPU, where each
-    thread has a batch of its own."""
-    num_actors: int | None = Field(None, gt=0)
-    """Actors that hold the model. Default: one per GPU, without GPUs one per node."""
-    use_gpu: bool = False
-    """Score on GPU."""
-    precision: Precision | None = None
-    """Numbers to compute in: those that the bundle was fitted in, others are refused. Default: the
-    bundle's."""
+    compute: ScoringComputeSettings = ScoringComputeSettings()
     gate: GateSettings = GateSettings()
-    publish: bool = True
-    """Swap the pointer when the gate agrees."""
     report_texts: bool = True
     """Keep the first 200 characters of the cleaned text of the ads farthest from every class, some
     per shard, in receipts, manifest and report. Phone numbers and city names are not in it; what
     else is personal may be."""
+
+
+class DaySettings(CatalogueSettings):
+    """Base of what plans the run of one day."""
+
+    run_timezone: ZoneName = UTC_NAME
+    """Time zone, by its IANA name such as Europe/Moscow, in which today is the default of
+    run_date."""
+    run_date: Day = Field(default_factory=today)
+    """Day that the run belongs to, YYYY-MM-DD. Default: today; give it where a run may pass
+    midnight, or it cannot be resumed."""
+
+
+class RunSettings(ExecutorSettings):
+    """Base of what carries a plan out."""
+
+    max_quarantined_shards: int = Field(10, ge=0)
+    """Shards that may be quarantined during the run (damaged page, a text that kills its process)
+    before it stops."""
+    no_progress_timeout_s: float = Field(300, gt=0)
+    """The run stops, resumable, when no shard moves for so long. More than one shard takes, and
+    than the autoscaler."""
+    publish: bool = True
+    """Swap the pointer when the gate agrees."""
+
+
+class ScoreSettings(DaySettings, RunSettings):
+    """Score a catalogue: plan, score, verify, publish, report. The same command resumes a stopped
+    run."""
+
     report_changes: bool = True
     """Compare with the last published run ad by ad, after publication, and show in the report which
     labels changed; see also _run/diff.html. Takes about 15 s per million ads on 2 cores. A backfill
     compares in any case."""
 
 
-class PlanSettings(ScoreSettings):
-    """Check the input of a scoring job and estimate its time. The settings are those of `score`;
-    nothing is written."""
+class PlanSettings(DaySettings):
+    """Check the input of a scoring job and estimate its time; nothing is written. It reads the YAML
+    file of `score`."""
 
-    calibration_s: float = Field(10, ge=0)
+    estimate_s: float = Field(10, ge=0)
     """Seconds of scoring, on this machine, that the estimate rests on; loading comes on top. 0: no
     estimate."""
 
 
-class BackfillSettings(ScoreSettings):
-    """Score a range of past days again, compare each with its run before, publish by gate. Settings
-    as for `score`."""
+class BackfillSettings(CatalogueSettings, RunSettings):
+    """Score a range of past days again, compare each with its run before, publish by gate."""
 
     from_date: Day
     """First day to score again."""
@@ -93,10 +100,15 @@ class BackfillSettings(ScoreSettings):
     input_uri: str = Field(min_length=1)
     """Ads of a day; {run_date} stands for the day, as in s3://BUCKET/ads/{run_date}/."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _not_of_one_day(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "run_date" in values:
+            raise ValueError("run_date: a backfill takes from_date and to_date instead")
+        return values
+
     @model_validator(mode="after")
     def _a_range_of_days(self) -> "BackfillSettings":
-        if "run_date" in self.model_fields_set:
-            raise ValueError("run_date: a backfill takes from_date and to_date instead")
         if self.to_date < self.from_date:
             raise ValueError(f"to_date {self.to_date} is before from_date {self.from_date}")
         if self.to_date > self.from_date and "{run_date}" not in self.input_uri:
@@ -121,11 +133,8 @@ class DiffSettings(ExecutorSettings):
     """Where diff.json and diff.html go, and with bundles their runs, under a/ and b/."""
     columns: ColumnSettings = ColumnSettings()
     on_bad_file: Literal["fail", "quarantine"] = "fail"
-    """With bundles: a file that can't be read ends the job, or is set aside with its reason."""
-    num_actors: int | None = Field(None, gt=0)
-    """With bundles: actors that hold the model. Default: one per GPU, without GPUs one per node."""
-    use_gpu: bool = False
-    """With bundles: score on GPU."""
+    """With bundles: a file that can't be read ends the job, or is quarantined with its reason."""
+    compute: ScoringComputeSettings = ScoringComputeSettings()
 
     @model_validator(mode="after")
     def _two_things(self) -> "DiffSettings":
@@ -161,3 +170,15 @@ class RollbackSettings(JobSettings):
     """Root of the published output, where latest.json lies."""
     reason: str = "no reason given"
     """Why; the manifest of the run that is taken back keeps it."""
+
+
+class PredictSettings(JobSettings):
+    """Classify texts, given as arguments or one a line on standard input; print the decision."""
+
+    bundle_uri: str = Field(min_length=1)
+    """The bundle."""
+    json_lines: bool = False
+    """Print one JSON object a line, for programs."""
+    compute: ComputeSettings = ComputeSettings()
+    texts: CliPositionalArg[list[str]] = Field([])
+    """Texts to classify."""

@@ -1,0 +1,135 @@
+"""The different texts of some ads: each is cleaned, known by its key, and tokenized once, a few
+megabytes at a time.
+
+Of an ad of more than HEAD_CHARACTERS the head is cleaned, and the whole ad only where the head has
+too few tokens: so an ad of megabytes costs what its head costs. The key of such an ad is that of
+its cleaned head and of its rest as it is written.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from rubert_ood.ads.text import EXCERPT_CHARACTERS, TextCleaner, text_key
+from rubert_ood.classifier.shorten import without_runs
+from rubert_ood.classifier.windows import Windows, cut, is_blank
+from rubert_ood.settings import TextSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+HEAD_CHARACTERS = 8_192
+MARGIN_CHARACTERS = 256
+"""At the end of a head: what is removed there, such as a phone number, may go on behind it."""
+PENDING_CHARACTERS = 1_000_000
+"""Characters of ads that are tokenized together."""
+
+
+@dataclass
+class _Text:
+    cleaned: str
+    """Of the whole ad, or of its head."""
+    whole: str | None
+    """The ad as it is written, if only its head is cleaned."""
+
+    def known(self) -> str:
+        """Return what of the cleaned text is sure, whatever follows the head."""
+        if self.whole is None:
+            return self.cleaned
+        return self.cleaned[: max(self.cleaned.rfind(" ", 0, -MARGIN_CHARACTERS), 0)]
+
+
+class TextFolder:
+    """Takes ads one by one, and numbers their different texts in the order in which they come."""
+
+    def __init__(
+        self,
+        cleaner: TextCleaner,
+        tokenizer: "PreTrainedTokenizerBase",
+        settings: TextSettings,
+    ) -> None:
+        self._cleaner = cleaner
+        self._tokenizer = tokenizer
+        self._settings = settings
+        self._most_tokens = settings.max_length
+        if settings.mode == "window":
+            self._most_tokens *= settings.max_windows
+        self._numbers: dict[str, int] = {}
+        self._number_of_ads: list[int] = []
+        self._pending: list[_Text] = []
+        self._pending_characters = 0
+        self._tables: list[pa.Table] = []
+        self._blank: list[np.ndarray] = []
+
+    def add(self, ad: str | None) -> None:
+        """Take the next ad; None stands for one that shall not be read."""
+        self._number_of_ads.append(-1 if ad is None else self._number(ad))
+
+    def finish(self) -> tuple[pa.Table, pa.Int64Array]:
+        """Return the texts in which the model can read something, and the row there of each ad.
+
+        The columns are text_key, excerpt and those of Windows. The row is null for an ad in which
+        the model reads nothing, and for one that shall not be read.
+        """
+        self._tokenize()
+        keys = pa.table({"text_key": pa.array(list(self._numbers), pa.string())})
+        texts = pa.concat_tables(self._tables).combine_chunks()
+        is_kept_N = ~np.concatenate(self._blank)
+        table = pa.table([*keys.columns, *texts.columns], [*keys.schema.names, *texts.schema.names])
+        row_N = np.where(is_kept_N, np.cumsum(is_kept_N) - 1, -1)
+        row_of_ads = np.append(row_N, -1)[np.array(self._number_of_ads, np.int64)]
+        text_index = pa.array(row_of_ads, pa.int64(), mask=row_of_ads < 0)
+        return table.filter(pa.array(is_kept_N)), text_index
+
+    def _number(self, ad: str) -> int:
+        """Return the number of the text of an ad; -1 if nothing is left of it after cleaning."""
+        size = _head_size(ad)
+        text = _Text(self._cleaner.clean(ad[:size]), ad if size < len(ad) else None)
+        if not text.cleaned and text.whole is None:
+            return -1
+        key = text_key(text.cleaned)
+        if text.whole is not None:  # a cleaned text has no capital letters, and so never this key
+            key = text_key(f"LONG {key} {text_key(ad[size:])}")
+        if key not in self._numbers:
+            self._numbers[key] = len(self._numbers)
+            self._pending.append(text)
+            self._pending_characters += len(ad)
+            if self._pending_characters > PENDING_CHARACTERS:
+                self._tokenize()
+        return self._numbers[key]
+
+    def _tokenize(self) -> None:
+        """Tokenize what is pending."""
+        windows = self._cut()
+        unsure = [
+            text
+            for text, is_cut in zip(self._pending, windows.is_cut_N, strict=True)
+            if text.whole is not None and not is_cut
+        ]
+        for text in unsure:
+            backend = self._tokenizer.backend_tokenizer
+            whole = without_runs(backend, text.whole or "", self._most_tokens)
+            text.cleaned = self._cleaner.clean(whole)
+            text.whole = None
+        if unsure:
+            windows = self._cut()
+        excerpts = [text.cleaned[:EXCERPT_CHARACTERS] for text in self._pending]
+        table = pa.table({"excerpt": pa.array(excerpts, pa.string()), **windows.columns()})
+        known = [text.known() for text in self._pending]
+        self._tables.append(table)
+        self._blank.append(is_blank(self._tokenizer, known, windows))
+        self._pending = []
+        self._pending_characters = 0
+
+    def _cut(self) -> Windows:
+        texts = [text.known() for text in self._pending]
+        return cut(self._tokenizer, texts, self._settings)
+
+
+def _head_size(ad: str) -> int:
+    if len(ad) <= HEAD_CHARACTERS:
+        return len(ad)
+    space = ad.rfind(" ", HEAD_CHARACTERS // 2, HEAD_CHARACTERS)
+    return space if space > 0 else HEAD_CHARACTERS

@@ -1,0 +1,270 @@
+"""A bundle ready to score: the one place that reads a text, runs the network and decides.
+
+The nightly job, `predict`, the estimate of a run and a notebook all take this way:
+
+    ads -> reader: each different text once, cleaned, as token ids -> score: what the model says of
+    each text -> unfold: one row per ad
+
+Shapes: N ads, T different texts, C classes, H hidden.
+"""
+
+from threading import RLock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from rubert_ood.ads.given import Ads, GivenAds, given_ads
+from rubert_ood.ads.text import text_key
+from rubert_ood.bundle import Bundle, load_bundle
+from rubert_ood.classifier import windows
+from rubert_ood.classifier.fold import TextFolder
+from rubert_ood.classifier.subheads import SubHeads
+from rubert_ood.ood.blas import one_blas_thread
+from rubert_ood.ood.decision import OTHER, Decisions, d2_limit
+from rubert_ood.runs.part import (
+    LENGTH_FIELDS,
+    SCORE_FIELDS,
+    STATUS_EMPTY,
+    STATUS_OK,
+    SUBHEAD_FIELDS,
+    part_schema,
+)
+from rubert_ood.settings import ColumnSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from rubert_ood.classifier.classifier import Classifier
+
+ADS_AT_ONCE = {True: 20_000, False: 2_000}
+"""By use_gpu: ads that are read before the network runs; the nightly job cuts its shards so."""
+TOKEN_BUDGET = {True: 65_536, False: 2_048}
+"""By use_gpu: a GPU wants large products, a CPU batches that stay in its cache
+(docs/performance.md)."""
+
+
+def load(uri: str, *, use_gpu: bool = False) -> "Model":
+    """Load a bundle (folder or s3://), and check its hashes; the network is loaded when it is first
+    needed, once.
+
+    Raises BundleError that names the file which is missing, differs or does not make sense.
+    """
+    return Model(load_bundle(uri), use_gpu=use_gpu)
+
+
+class Model:
+    """A bundle and its network. Threads may share it."""
+
+    def __init__(
+        self, bundle: Bundle, *, use_gpu: bool = False, token_budget: int | None = None
+    ) -> None:
+        self.bundle = bundle
+        self.use_gpu = use_gpu
+        self.token_budget = token_budget or TOKEN_BUDGET[use_gpu]
+        """Tokens of one batch, padding included."""
+        self._loading = RLock()
+        self._tokenizer: PreTrainedTokenizerBase | None = None
+        self._classifier: Classifier | None = None
+
+    def __repr__(self) -> str:
+        device = "GPU" if self.use_gpu else "CPU"
+        return (
+            f"Model({self.bundle.uri!r}: {len(self.labels)} classes, {self.bundle.precision} on"
+            f" {device})"
+        )
+
+    @property
+    def labels(self) -> list[str]:
+        """The classes, in the order of the logits."""
+        return self.bundle.fitted.labels
+
+    @property
+    def hidden_size(self) -> int:
+        return int(self.bundle.fitted.statistics.means_CH.shape[1])
+
+    @property
+    def d2_limit(self) -> float:
+        """The squared distance above which an ad is far, by the rule of the bundle."""
+        return d2_limit(self.bundle.fitted.decision, self.bundle.fitted.thresholds)
+
+    @property
+    def tokenizer(self) -> "PreTrainedTokenizerBase":
+        """The tokenizer of the bundle, loaded once."""
+        with self._loading:
+            if self._tokenizer is None:
+                from rubert_ood.classifier.checkpoint import load_tokenizer
+
+                self._tokenizer = load_tokenizer(self.bundle.folder)
+            return self._tokenizer
+
+    @property
+    def classifier(self) -> "Classifier":
+        """The network, loaded once. Raises SettingsError where there is no such GPU."""
+        with self._loading:
+            if self._classifier is None:
+                from rubert_ood.classifier.classifier import Classifier
+
+                self._classifier = Classifier.load(
+                    self.bundle.folder, use_gpu=self.use_gpu, precision=self.bundle.precision
+                )
+            return self._classifier
+
+    def with_network(self) -> "Model":
+        """Load the network now; return the model."""
+        self.classifier  # noqa: B018
+        return self
+
+    # for data scientists
+
+    def predict(
+        self, ads: Ads, *, columns: ColumnSettings | None = None, embedding: bool = False
+    ) -> Any:
+        """Classify ads: one row per ad, in their order, as the nightly job writes it.
+
+        `ads` is a DataFrame or an Arrow table with title and description (`columns` names them
+        otherwise), a list or Series of texts, or one text. An Arrow table comes back as one, all
+        else as a DataFrame with the index of the ads, if they have one. Columns:
+
+            ad_id           as given, if given
+            label           class, or Other where the model does not trust itself
+            confidence      float32, probability of the best class
+            topk_labels     the best classes, whatever the label, and their probabilities
+            topk_scores
+            is_ood          whether the ad is out of domain
+            ood_distance    float64: d2, squared Mahalanobis distance to the nearest class
+            ood_z, ood_p    its z, and its conformal p-value
+            status          ok, or empty: nothing to read, then Other without scores (null)
+            num_tokens      that were read, num_chunks windows; is_cut: not to the end of the ad
+            text_key        the same for ads of the same cleaned text
+            sub_label       class inside the label, sub_confidence: if the bundle has sub-heads
+            embedding       float16 (H,), with embedding=True
+
+        Raises SchemaError, one line that names the column, where the ads are not such a table.
+        """
+        given = given_ads(ads, columns or ColumnSettings())
+        table = self._rows(given, embedding=embedding)
+        if isinstance(ads, pa.Table):
+            ids = given.ad_id
+            return table if ids is None else table.add_column(0, "ad_id", ids)
+        frame = table.to_pandas()
+        if given.ad_id is not None:
+            frame.insert(0, "ad_id", given.ad_id.array)
+        return frame if given.index is None else frame.set_axis(given.index)
+
+    def embed(self, ads: Ads, *, columns: ColumnSettings | None = None) -> NDArray[np.float32]:
+        """Return the CLS vector of each ad: float32 (N, H); a row of NaN for one with nothing to
+        read.
+
+        `ads` and errors are those of `predict`.
+        """
+        given = given_ads(ads, columns or ColumnSettings())
+        cls_NH = np.full((len(given.texts), self.hidden_size), np.nan, np.float32)
+        for start, piece in self._pieces(given):
+            texts, text_index = self._read(piece)
+            _, cls_TH = self.outputs(texts)
+            filled = np.flatnonzero(text_index.is_valid())
+            cls_NH[start + filled] = cls_TH[text_index.drop_null().to_numpy()]
+        return cls_NH
+
+    # for the jobs
+
+    def reader(self) -> TextFolder:
+        """Return what cleans, folds and tokenizes the ads of one table."""
+        return TextFolder(self.bundle.cleaner, self.tokenizer, self.bundle.text)
+
+    def outputs(self, texts: pa.Table) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Run the network on what the reader made: logits (T, C) and CLS (T, H)."""
+        read = windows.Windows.of(texts)
+        return windows.run(self.classifier, read, token_budget=self.token_budget)
+
+    def score(self, texts: pa.Table, *, embedding: bool = False) -> pa.Table:
+        """Decide on each text that the reader made: its columns but the token ids, and what the
+        model says."""
+        logits_TC, cls_TH = self.outputs(texts)
+        with one_blas_thread():
+            decisions = self.bundle.fitted.decide(logits_TC, cls_TH)
+            columns = _score_columns(decisions)
+            if self.bundle.subheads:
+                columns |= _subhead_columns(self.bundle.subheads, cls_TH, decisions)
+        for name in texts.schema.names:
+            if name != windows.IDS:
+                columns[name] = texts[name]
+        columns["num_chunks"] = pa.array(windows.Windows.of(texts).num_chunks_N, pa.int32())
+        if embedding:
+            flat = pa.array(cls_TH.astype(np.float16).ravel(), pa.float16())
+            columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, cls_TH.shape[1])
+        return pa.table(columns)
+
+    def padded_tokens(self, texts: pa.Table) -> int:
+        """Count the padding that `score` computes beside the tokens of such texts."""
+        ids = windows.Windows.of(texts).ids
+        return self.classifier.padded_tokens(ids, token_budget=self.token_budget)
+
+    def _rows(self, given: GivenAds, *, embedding: bool) -> pa.Table:
+        size = self.hidden_size if embedding else None
+        schema = part_schema([], size, {}, subheads=self.bundle.subheads is not None)
+        tables = []
+        for _, piece in self._pieces(given):
+            texts, text_index = self._read(piece)
+            rows = unfold(self.score(texts, embedding=embedding), text_index)
+            names = [name for name in schema.names if name != "ad_id"]
+            tables.append(rows.select(names))
+        return pa.concat_tables(tables).combine_chunks()
+
+    def _pieces(self, given: GivenAds) -> list[tuple[int, list[str]]]:
+        """Cut the ads into what is read at once: first row and texts; one piece without ads."""
+        step = ADS_AT_ONCE[self.use_gpu]
+        starts = range(0, max(1, len(given.texts)), step)
+        return [(start, given.texts[start : start + step]) for start in starts]
+
+    def _read(self, ads: list[str]) -> tuple[pa.Table, pa.Int64Array]:
+        reader = self.reader()
+        for ad in ads:
+            reader.add(ad)
+        return reader.finish()
+
+
+def _score_columns(decisions: Decisions) -> dict[str, pa.Array]:
+    """Return SCORE_FIELDS of each text."""
+    values = {
+        "label": decisions.label_N.tolist(),
+        "confidence": decisions.confidence_N,
+        "topk_labels": decisions.topk_labels_Nk.tolist(),
+        "topk_scores": decisions.topk_scores_Nk.tolist(),
+        "is_ood": decisions.is_ood_N,
+        "ood_distance": decisions.ood_distance_N,
+        "ood_z": decisions.ood_z_N,
+        "ood_p": decisions.ood_p_N,
+    }
+    return {field.name: pa.array(values[field.name], field.type) for field in SCORE_FIELDS}
+
+
+def _subhead_columns(
+    subheads: SubHeads, cls_TH: NDArray[np.float32], decisions: Decisions
+) -> dict[str, pa.Array]:
+    """Return SUBHEAD_FIELDS of each text, null where its label has no sub-head."""
+    found = subheads.predict(cls_TH, decisions.label_N.tolist())
+    columns = {}
+    for field, values_T in zip(SUBHEAD_FIELDS, found, strict=True):
+        columns[field.name] = pa.array(values_T, field.type, from_pandas=True)  # NaN is null
+    return columns
+
+
+def unfold(scores: pa.Table, text_index: pa.Array | pa.ChunkedArray) -> pa.Table:
+    """Give each ad the result of its text, and its status.
+
+    `scores` is what `Model.score` returns; text_index the row there of each ad. Where it is null
+    there was nothing to read: the ad is Other, of no tokens, and has no scores.
+    """
+    empty = pc.is_null(text_index)
+    taken = scores.take(text_index)  # a null index gives a row of nulls
+    columns = {name: taken[name] for name in taken.schema.names}
+    instead = {"label": OTHER, "is_ood": False, "text_key": text_key("")}
+    instead |= {field.name: pa.scalar(0).cast(field.type) for field in LENGTH_FIELDS}
+    for name, value in instead.items():
+        columns[name] = pc.if_else(empty, value, columns[name])
+    columns["status"] = pc.if_else(empty, STATUS_EMPTY, STATUS_OK)
+    return pa.table(columns)

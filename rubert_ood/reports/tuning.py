@@ -1,0 +1,80 @@
+"""What a tuning reached: tuning.json, and the words of the report and of the log."""
+
+import logging
+
+from pydantic import ConfigDict, Field
+
+from rubert_ood.ood.fit import FittedModel
+from rubert_ood.ood.tuning import Measures
+from rubert_ood.runs.record import Record
+from rubert_ood.settings import DecisionSettings, GateSettings
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+"""Of tuning.json. Files of 0.3.0 have no number, and `foreign_kept` instead of `ood_kept`."""
+
+
+class Tuning(Record):
+    """What tuning.json says."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    format: int = FORMAT
+    target: dict[str, float | str]
+    """{"min_precision": number} or {"maximise": "macro_f1"}."""
+    origin: str = Field(alias="from")
+    """Fingerprint of the bundle that was tuned."""
+    before: Measures
+    after: Measures
+    decision: DecisionSettings
+
+
+def target_of(min_precision: float | None) -> dict[str, float | str]:
+    return {"min_precision": min_precision} if min_precision else {"maximise": "macro_f1"}
+
+
+def in_words(min_precision: float | None, reached: Measures) -> str:
+    """Say what was asked for and what was reached, for the report and the model card."""
+    target = f"precision of {min_precision:g}" if min_precision else "the largest macro-F1"
+    right = ""
+    if reached.precision is not None:
+        right = (
+            f" {reached.precision:.3f} of the kept ads are right (95 % interval from"
+            f" {reached.precision_low:.3f}),"
+        )
+    return (
+        f"Tuned for {target}:{right} {reached.coverage:.1%} of the ads are kept, macro-F1 with"
+        f" Other {reached.macro_f1:.3f}."
+    )
+
+
+def log_measures(name: str, model: FittedModel, measures: Measures) -> None:
+    """Log what a decision reaches; what has no value is left out."""
+    numbers = {
+        "precision": measures.precision,
+        "coverage": measures.coverage,
+        "macro_f1": measures.macro_f1,
+        "ood_kept": measures.ood_kept,
+    }
+    parts = [f"{key} {value:.4f}" for key, value in numbers.items() if value is not None]
+    decision = model.decision
+    log.info(
+        f"{name:<9} {'  '.join(parts)}  (tau_other {decision.tau_other:g}, confidence gate"
+        f" {decision.ood_conf_gate:g}, {decision.rule} rule)"
+    )
+
+
+def warn_of_tuned(tuned: FittedModel, measures: Measures) -> None:
+    """Warn of a decision that flags nothing, and of one that the gate of a run will refuse."""
+    if tuned.decision.ood_conf_gate == 0:
+        log.warning(
+            "tune      the confidence gate is 0: not one ad will be flagged OOD; on these texts"
+            " flagging did not pay"
+        )
+    other = 1 - measures.coverage
+    if other > GateSettings().max_other_rate:
+        log.warning(
+            f"tune      {other:.0%} of ads will end as Other: a run needs gate.max_other_rate above"
+            " that"
+        )

@@ -1,0 +1,96 @@
+"""A shard on its way through the stages, and what becomes of it.
+
+    encode   rows: ad_id, reason, text_index and the carried columns (`carry.NAME`), one row per ad
+             texts: what `Model.reader` makes of them, each different one once; `excerpt` only with
+             report_texts
+    score    rows unchanged; texts: what `Model.score` makes of them
+    write    one Parquet part, the rejected rows, one receipt
+
+A shard that fails travels on with its reason, and does not stop the others; `fault` says what the
+driver shall make of it:
+
+    shard    its rows cannot be read: quarantine it (or end the run, by on_bad_file)
+    changed  its file is not the one that was planned: stop (or quarantine it, by on_bad_file)
+    run      storage is gone: the other shards would fail as well, stop
+    setup    the bundle or a setting is wrong: every start would fail as well, stop
+    unknown  any other exception: try it once more, then quarantine it
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import pyarrow as pa
+
+from rubert_ood.errors import (
+    BundleError,
+    InputChangedError,
+    InputError,
+    RubertOodError,
+    SchemaError,
+    SettingsError,
+)
+from rubert_ood.runs.plan import Shard
+from rubert_ood.runs.profile import ShardProfile
+from rubert_ood.runs.receipts import Timing
+
+log = logging.getLogger(__name__)
+
+FAULT_SHARD, FAULT_CHANGED, FAULT_UNKNOWN = "shard", "changed", "unknown"
+FAULT_RUN, FAULT_SETUP = "run", "setup"
+LONGEST_REASON = 500
+NO_TIME = Timing(started=0, busy_s=0, idle_s=0)
+
+
+def _nothing() -> pa.Table:
+    return pa.table({})
+
+
+@dataclass(frozen=True, eq=False)
+class ShardItem:
+    """A shard between two stages."""
+
+    shard: Shard
+    rows: pa.Table = field(default_factory=_nothing)
+    """Each column in one piece; without columns before encode, and if it failed there."""
+    texts: pa.Table = field(default_factory=_nothing)
+    timing: Timing = NO_TIME
+    profile: ShardProfile = field(default_factory=ShardProfile)
+    """What is known of it so far."""
+    failure: str = ""
+    fault: str = ""
+
+
+@dataclass(frozen=True)
+class ShardResult:
+    """What became of a shard."""
+
+    shard_id: str
+    failure: str = ""
+    """Why it has no part; "" if it has one, and its receipt."""
+    fault: str = ""
+
+
+def attempt(stage: Callable[[ShardItem], ShardItem], item: ShardItem) -> ShardItem:
+    """Run a stage on a shard that has not failed yet; a failure becomes data: through Ray it would
+    lose its class."""
+    if item.failure:
+        return item
+    try:
+        return stage(item)
+    except (InputError, SchemaError) as error:
+        return _failed(item, error, FAULT_SHARD)
+    except InputChangedError as error:
+        return _failed(item, error, FAULT_CHANGED)
+    except (BundleError, SettingsError) as error:
+        return _failed(item, error, FAULT_SETUP)
+    except RubertOodError as error:
+        return _failed(item, error, FAULT_RUN)
+    except Exception as error:  # the boundary of this process: the driver decides
+        log.exception("shard failed")  # Ray keeps this in the log of the worker
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        return replace(item, failure=reason[:LONGEST_REASON], fault=FAULT_UNKNOWN)
+
+
+def _failed(item: ShardItem, error: RubertOodError, fault: str) -> ShardItem:
+    return replace(item, failure=str(error), fault=fault)

@@ -1,0 +1,71 @@
+"""The ads that a tuning is done on: one half fits T and the thresholds, the other half chooses.
+
+Shapes: N ads.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from rubert_ood.ads.dataset import LabelledAds
+from rubert_ood.errors import InputError, SettingsError
+from rubert_ood.ood.outputs import Outputs
+from rubert_ood.ood.tuning import ads_needed
+from rubert_ood.settings import TuneSettings
+
+MIN_ADS = 100
+"""Half of them fits T and thresholds, half chooses: with fewer, both are chance."""
+
+
+def halves(ads: LabelledAds, settings: TuneSettings) -> dict[str, LabelledAds]:
+    """Cut the ads in two, `calibration` and `test`, stratified where every class has two of them.
+
+    Raises InputError on too few.
+    """
+    from sklearn.model_selection import train_test_split
+
+    if len(ads) < MIN_ADS:
+        raise InputError(
+            f"{settings.input_uri}: {len(ads)} ads with text are too few to tune on; give at least"
+            f" {MIN_ADS}"
+        )
+    counts = np.unique(ads.labels_N, return_counts=True)[1]
+    can_stratify = counts.min() > 1 and len(counts) <= len(ads) // 2
+    calibration, test = train_test_split(
+        np.arange(len(ads)),
+        test_size=0.5,
+        random_state=settings.seed,
+        stratify=ads.labels_N if can_stratify else None,
+    )
+    return {"calibration": _take(ads, calibration), "test": _take(ads, test)}
+
+
+def _take(ads: LabelledAds, rows: np.ndarray) -> LabelledAds:
+    traits = {trait: _chosen(values, rows) for trait, values in ads.traits.items()}
+    return LabelledAds(_chosen(ads.texts, rows), ads.labels_N[rows], traits)
+
+
+def _chosen(values: Sequence[str], rows: np.ndarray) -> list[str]:
+    return [values[row] for row in rows]
+
+
+def check_target(settings: TuneSettings, num_texts: int) -> None:
+    """Raise SettingsError when so few texts cannot show such a precision."""
+    needed = ads_needed(settings.min_precision)
+    if needed > num_texts:
+        raise SettingsError(
+            f"min_precision: {settings.min_precision:g} can be told from {needed:,} kept ads or"
+            f" more, there are only {num_texts:,} to choose on; give more, or a lower target"
+        )
+
+
+def join_ood(outputs: Mapping[str, Outputs]) -> Outputs | None:
+    """Join the OOD texts of all kinds: each text counts once in precision and macro-F1."""
+    kinds = [part for name, part in outputs.items() if name.startswith("ood/")]
+    if not kinds:
+        return None
+    return Outputs(
+        np.concatenate([part.logits_NC for part in kinds]),
+        np.concatenate([part.cls_NH for part in kinds]),
+        np.concatenate([part.labels_N for part in kinds]),
+    )

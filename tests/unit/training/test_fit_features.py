@@ -1,0 +1,69 @@
+"""What is fitted on stored features, against sklearn on all rows at once."""
+
+import logging
+
+import numpy as np
+import pytest
+from sklearn.covariance import LedoitWolf
+
+from rubert_ood.ads.dataset import Dataset, LabelledAds
+from rubert_ood.ads.text import TextCleaner
+from rubert_ood.ood.outputs import Outputs
+from rubert_ood.settings import DecisionSettings, FitSettings
+from rubert_ood.training import features as module
+from rubert_ood.training.features import LocalFeatures
+from rubert_ood.training.fit_features import fit_features, fit_statistics, fitting_parts
+
+LABELS = ["а", "б", "в"]
+
+
+def _outputs(num: int, seed: int) -> Outputs:
+    rng = np.random.default_rng(seed)
+    labels_N = np.arange(num) % 3
+    cls_NH = 3 * np.eye(3, 5)[labels_N] + rng.normal(size=(num, 5))
+    return Outputs(cls_NH[:, :3].astype(np.float32), cls_NH.astype(np.float32), labels_N)
+
+
+@pytest.mark.parametrize("batch", [50, 10_000])
+def test_statistics_from_sums_of_batches_are_those_of_all_rows_at_once(monkeypatch, batch):
+    monkeypatch.setattr(module, "SUM_ADS", batch)
+    train = _outputs(300, 1)
+    statistics = fit_statistics(LocalFeatures({"valid": _outputs(9, 2), "train": train}), LABELS)
+    x_NH = train.cls_NH.astype(np.float64)
+    means_CH = np.stack([x_NH[train.labels_N == c].mean(0) for c in range(3)])
+    estimate = LedoitWolf().fit(x_NH - means_CH[train.labels_N])
+    np.testing.assert_allclose(statistics.means_CH, means_CH, rtol=1e-9, atol=1e-12)
+    assert statistics.shrinkage == pytest.approx(estimate.shrinkage_, rel=1e-8)
+
+
+@pytest.mark.parametrize("rows", ["valid", "calibration"])
+def test_thresholds_rest_on_calibration_rows_where_there_are_some(rows):
+    outputs = {"train": _outputs(200, 1), "valid": _outputs(60, 2)}
+    if rows == "calibration":
+        outputs["calibration"] = _outputs(80, 3)
+    fitted = fit_features(
+        LocalFeatures(outputs),
+        outputs,
+        LABELS,
+        settings=FitSettings(),
+        decision=DecisionSettings(),
+    )
+    d2_N, _ = fitted.statistics.distance(outputs[rows].cls_NH)
+    assert fitted.calibrated_on == rows
+    np.testing.assert_allclose(fitted.thresholds.calibration_d2, np.sort(d2_N))
+
+
+def test_classes_of_few_train_ads_are_named(caplog):
+    train = _outputs(31, 1)
+    few = train.take(np.flatnonzero((train.labels_N != 1) | (np.arange(31) < 15)))
+    with caplog.at_level(logging.WARNING):
+        fit_statistics(LocalFeatures({"train": few}), LABELS)
+    assert "1 class(es) have fewer than 10 train ads: б" in caplog.text
+
+
+def test_fitting_parts_are_those_that_the_dataset_has():
+    ads = LabelledAds(["x"], np.zeros(1, np.int64))
+    dataset = Dataset(LABELS, TextCleaner(), ads, ads, ads)
+    assert list(fitting_parts(dataset)) == ["train", "valid"]
+    dataset = Dataset(LABELS, TextCleaner(), ads, ads, ads, calibration=ads)
+    assert list(fitting_parts(dataset)) == ["train", "valid", "calibration"]
