@@ -1,11 +1,13 @@
 # make demo    the whole job on a generated catalogue      make check   lint, types, import floors
 # make test    the test suite, without chaos                make install the environment alone
+# make unit    tests/unit, a minute, with coverage
 # make chaos   kill -9 of everything, 30 times              make memory  peak memory of 200,000 and of 2,000,000 ads
 # make bench   tokens per second against the floor and against other engines, 15 minutes
 VENV := .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PARALLEL := --numprocesses 2 --dist loadscope
 STAMP := $(VENV)/.installed
 
 .PHONY: demo test unit chaos memory bench check format install lock clean
@@ -15,10 +17,11 @@ demo: install
 	$(BIN)/rubert-ood demo
 
 test: install
-	$(BIN)/pytest --ignore tests/chaos
+	$(BIN)/pytest $(PARALLEL) tests/unit tests/integration
+	$(BIN)/pytest -m "not chaos" --ignore tests/unit --ignore tests/integration
 
 unit: install
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest $(PARALLEL) --hypothesis-profile quick --cov tests/unit
 
 chaos: install
 	CHAOS_TRIALS=30 $(BIN)/pytest tests/chaos
@@ -54,4 +57,4 @@ lock: install
 	mv constraints.new constraints.txt
 
 clean:
-	rm -rf $(VENV) demo output build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) demo output build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

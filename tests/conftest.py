@@ -1,14 +1,15 @@
-"""What the slower tests share: labelled ads of ten classes, a tiny BERT, one local Ray of four
-logical CPUs."""
+"""What tests share: marks by folder, labelled ads of ten classes, a tiny BERT, one local Ray."""
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, settings
 
 from rubert_ood.settings import (
     OptimiserSettings,
@@ -20,8 +21,57 @@ from rubert_ood.settings import (
 from rubert_ood.storage import put_bytes
 from rubert_ood.synthetic.catalogue import categories, generate_ads
 
+settings.register_profile("thorough", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", settings.get_profile("thorough"), max_examples=20)
+settings.load_profile("thorough")
+if "PYTEST_XDIST_WORKER" in os.environ:  # one process per core: more threads only wait
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+pytest_plugins = ["tests.small_model"]
+
 NUM_CLASSES = 10
 ADS_PER_CLASS = 200
+TESTS = Path(__file__).parent
+MARKED_FOLDERS = ("ray", "s3", "e2e", "chaos")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test by its folder, and those that start Chromium by their fixture."""
+    for item in items:
+        folder = part_of(item.path)
+        if folder in MARKED_FOLDERS:
+            item.add_marker(folder)
+        if "browser" in item.fixturenames:
+            item.add_marker("browser")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print how many tests each part has, and the time that they took."""
+    seconds: Counter[str] = Counter()
+    tests: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if not isinstance(report, pytest.TestReport):
+                continue
+            part = part_of(Path(terminalreporter.config.rootpath, report.location[0]))
+            seconds[part] += report.duration
+            tests[part] += report.when == "call"
+    terminalreporter.section("time of each part")
+    for part, duration in seconds.most_common():
+        terminalreporter.line(f"{part:<12} {tests[part]:>5} tests {duration:>7.1f} s")
+
+
+def part_of(path: Path) -> str:
+    """Return the folder of tests/ that a test file lies in."""
+    return path.relative_to(TESTS).parts[0]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """No test cuts the power."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
 
 
 @pytest.fixture(scope="session")

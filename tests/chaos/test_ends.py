@@ -18,6 +18,8 @@ from tests.chaos.conftest import NUM_SHARDS, SHARD_ROWS, NewRun, Place
 from tests.chaos.machines import process_title, wait_for
 from tests.chaos.runs import PARTIAL, RUN_PATH, ScoreRun
 
+pytestmark = pytest.mark.timeout(1500)  # a run that is killed again and again
+
 slow = pytest.mark.skipif(
     "CHAOS_TRIALS" not in os.environ, reason="only in `make chaos`: half a minute each"
 )

@@ -22,6 +22,8 @@ from tests.chaos.machines import Machines, process_title, wait_for
 from tests.chaos.runs import KILLED, PARTIAL, RUN_PATH, ScoreRun
 from tests.conftest import same_rows
 
+pytestmark = pytest.mark.timeout(1500)  # a run that is killed again and again
+
 NUM_TRIALS = int(os.environ.get("CHAOS_TRIALS", "4"))
 KINDS = ("driver", "actor", "worker", "node")
 S3_EVERY = 5
@@ -202,7 +204,7 @@ class Chaos:
 
 
 @pytest.mark.parametrize("trial", [make_trial(number) for number in range(NUM_TRIALS)], ids=str)
-def test_nothing_is_lost_or_double_whatever_dies(
+def test_run_loses_and_doubles_nothing_whatever_dies(
     trial: Trial,
     machines: Machines,
     new_run: NewRun,

@@ -14,6 +14,8 @@ from tests.chaos.poison.sitecustomize import MARKER
 from tests.chaos.runs import RUN_PATH, ScoreRun
 from tests.conftest import write_parquet
 
+pytestmark = pytest.mark.timeout(1500)  # a run that is killed again and again
+
 NUM_GOOD, NUM_BAD, SHARD_ROWS = 600, 40, 100
 MAX_ATTEMPTS = 12
 

@@ -15,6 +15,8 @@ from tests.chaos.runs import PARTIAL, RUN_PATH, ScoreRun
 from tests.chaos.test_kills import NUM_TRIALS
 from tests.conftest import same_rows
 
+pytestmark = pytest.mark.timeout(1500)  # a run that is killed again and again
+
 
 @pytest.mark.parametrize("head_start_s", [0, 3] if NUM_TRIALS > 4 else [0])
 def test_two_starts_of_one_run_do_no_harm(

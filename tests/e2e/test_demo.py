@@ -11,21 +11,23 @@ from transformers import AutoModelForSequenceClassification
 from tests.conftest import read_parts
 from tests.e2e.conftest import rubert_ood
 
+pytestmark = pytest.mark.timeout(1200)  # the first one waits for the demo
+
 
 @pytest.fixture(scope="module")
 def evaluation(demo):
     return json.loads((demo.bundle / "evaluation.json").read_text())
 
 
-def test_the_catalogue_is_neither_trivial_nor_hopeless(evaluation):
+def test_demo_catalogue_is_neither_trivial_nor_hopeless(evaluation):
     assert 0.92 <= evaluation["baseline"]["accuracy"] <= 0.98
 
 
-def test_the_model_is_within_3_points_of_the_baseline(evaluation):
+def test_demo_model_is_within_3_points_of_the_baseline(evaluation):
     assert evaluation["headline"]["accuracy"] >= evaluation["baseline"]["accuracy"] - 0.03
 
 
-def test_the_split_is_7200_800_2000_less_the_empty_ads(evaluation):
+def test_demo_split_is_7200_800_2000_less_the_empty_ads(evaluation):
     context = evaluation["context"]
     sizes = np.array([context["num_train"], context["num_valid"], context["num_test"]])
     missing = np.array([7200, 800, 2000]) - sizes
@@ -33,7 +35,7 @@ def test_the_split_is_7200_800_2000_less_the_empty_ads(evaluation):
     assert missing.sum() < 30
 
 
-def test_the_table_says_what_the_files_say(demo, evaluation):
+def test_demo_table_says_what_the_files_say(demo, evaluation):
     headline = evaluation["headline"]
     manifest = json.loads((demo.run / "_run" / "manifest.json").read_text())
     for text in (
@@ -48,7 +50,7 @@ def test_the_table_says_what_the_files_say(demo, evaluation):
     assert str(demo.run / "_run" / "report.html") in demo.output
 
 
-def test_every_long_step_has_its_lines_and_ray_is_quiet(demo):
+def test_demo_log_has_lines_of_every_long_step_and_ray_is_quiet(demo):
     for step in (
         "generate",
         "baseline",
@@ -67,7 +69,7 @@ def test_every_long_step_has_its_lines_and_ray_is_quiet(demo):
     assert [line for line in lines if not re.match(r"\d\d:\d\d:\d\d  ", line)] == []
 
 
-def test_everything_is_published_and_counts_agree(demo):
+def test_demo_run_is_published_and_its_counts_agree(demo):
     manifest = json.loads((demo.run / "_run" / "manifest.json").read_text())
     pointer = json.loads((demo.folder / "scored" / "latest.json").read_text())
     assert manifest["outcome"] == "published"
@@ -81,7 +83,7 @@ def test_everything_is_published_and_counts_agree(demo):
     assert {label: labels.count(label) for label in set(labels)} == manifest["classes"]
 
 
-def test_the_catalogue_is_labelled_as_well_as_the_test_split(demo, evaluation):
+def test_demo_catalogue_is_labelled_as_well_as_the_test_split(demo, evaluation):
     """The generator's own category is a truth that scoring never saw."""
     catalogue = pq.read_table(
         demo.folder / "ads" / "catalogue", columns=["ad_id", "category"]
@@ -92,7 +94,7 @@ def test_the_catalogue_is_labelled_as_well_as_the_test_split(demo, evaluation):
     assert right > evaluation["headline"]["accuracy"] - 0.04
 
 
-def test_the_bundle_is_a_plain_hugging_face_model(demo, evaluation):
+def test_demo_bundle_is_a_plain_hugging_face_model(demo, evaluation):
     model = AutoModelForSequenceClassification.from_pretrained(demo.bundle)
     assert [model.config.id2label[number] for number in range(50)] == evaluation["labels"]
     card = (demo.bundle / "README.md").read_text()
@@ -100,7 +102,7 @@ def test_the_bundle_is_a_plain_hugging_face_model(demo, evaluation):
     assert f"{evaluation['headline']['accuracy']:.4f}" in card
 
 
-def test_predict(demo):
+def test_predict_with_the_bundle_of_the_demo_prints_decisions(demo):
     texts = [
         "Продам диван б/у, самовывоз",
         "Планшет Apple iPad Pro 2021, 11 дюймов",
@@ -124,7 +126,7 @@ def test_predict(demo):
     assert nothing.stderr.startswith("error: no text")
 
 
-def test_evaluate_on_new_ads(demo, tmp_path):
+def test_evaluate_on_new_ads_with_the_bundle_of_the_demo(demo, tmp_path):
     result = rubert_ood(
         "evaluate", "--bundle_uri", demo.bundle, "--input_uri", demo.folder / "ads" / "train",
         "--output_uri", tmp_path,
@@ -138,7 +140,7 @@ def test_evaluate_on_new_ads(demo, tmp_path):
     assert (tmp_path / "evaluation.html").read_text().startswith("<!doctype html>")
 
 
-def test_plan_verify_publish_one_by_one(demo, tmp_path):
+def test_plan_score_verify_publish_one_by_one(demo, tmp_path):
     arguments = [
         "--input_uri",
         demo.folder / "ads" / "catalogue",

@@ -20,6 +20,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import LabelEncoder
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+pytestmark = pytest.mark.timeout(1200)  # the first one waits for the demo
+
 
 def _softmax(logits, t=1.0):
     e = np.exp(logits / t - (logits / t).max(1, keepdims=True))
@@ -104,7 +106,7 @@ def temperature(again):
     return found.x
 
 
-def test_metrics(again, headline):
+def test_notebook_metrics_are_those_of_the_evaluation(again, headline):
     logits, _, y = again[0]["test"]
     assert headline["accuracy"] == accuracy_score(y, logits.argmax(1))
     assert headline["macro_f1"] == pytest.approx(
@@ -115,7 +117,7 @@ def test_metrics(again, headline):
     )
 
 
-def test_temperature(temperature, headline, demo):
+def test_notebook_temperature_is_that_of_the_bundle(temperature, headline, demo):
     assert headline["temperature"] == pytest.approx(temperature, rel=1e-3)
     assert (
         json.loads((demo.bundle / "temperature.json").read_text())["temperature"]
@@ -123,7 +125,7 @@ def test_temperature(temperature, headline, demo):
     )
 
 
-def test_statistics(statistics, headline, demo):
+def test_notebook_statistics_are_those_of_the_bundle(statistics, headline, demo):
     mu, precision, d2, own = statistics
     stored = load_file(demo.bundle / "ood_statistics.safetensors")
     np.testing.assert_allclose(stored["means"], mu, atol=1e-4)
@@ -136,7 +138,7 @@ def test_statistics(statistics, headline, demo):
     np.testing.assert_allclose(stored["calibration_d2"], np.sort(d2["valid"]), rtol=5e-3)
 
 
-def test_thresholds(statistics, headline, demo):
+def test_notebook_thresholds_are_those_of_the_bundle(statistics, headline, demo):
     d2 = statistics[2]["valid"]
     assert headline["threshold"] == pytest.approx(np.quantile(d2, 0.995), rel=5e-3)
     assert headline["mu"] == pytest.approx(d2.mean(), rel=1e-3)
@@ -147,7 +149,7 @@ def test_thresholds(statistics, headline, demo):
     assert {name: rule[name] for name in expected} == expected
 
 
-def test_rates(again, statistics, temperature, headline):
+def test_notebook_rates_are_those_of_the_run(again, statistics, temperature, headline):
     """The decision rule, written out; a rate may differ by one ad that lies on a threshold."""
     logits, _, y = again[0]["test"]
     d2, valid = statistics[2]["test"], statistics[2]["valid"]

@@ -13,6 +13,8 @@ import pytest
 
 from tests.conftest import read_parts
 
+pytestmark = pytest.mark.timeout(1200)  # it may wait for the demo, then runs two jobs
+
 ROOT = Path(__file__).parents[2]
 RAY = str(Path(sys.executable).with_name("ray"))
 

@@ -316,7 +316,7 @@ def numbers(page: Page, table: int, column: int) -> list[float]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 800, 390])
 @pytest.mark.parametrize("name", ["evaluation", "run", "diff"])
-def test_page_is_quiet_offline_and_fits(browser, reports, name, width, scheme):
+def test_report_page_is_quiet_offline_and_fits(browser, reports, name, width, scheme):
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     noise, requests = [], []
     page.on("console", lambda message: noise.append(message.text))
@@ -344,7 +344,7 @@ def test_page_is_quiet_offline_and_fits(browser, reports, name, width, scheme):
 
 
 @pytest.mark.parametrize("name", ["evaluation", "run", "diff"])
-def test_every_numeric_column_sorts_as_numbers_both_ways(browser, reports, name):
+def test_report_table_sorts_numeric_columns_as_numbers_both_ways(browser, reports, name):
     page = browser.new_page()
     page.goto(reports[name].as_uri())
     tables = page.locator("table.sortable")
@@ -368,7 +368,7 @@ def test_every_numeric_column_sorts_as_numbers_both_ways(browser, reports, name)
     page.close()
 
 
-def test_rows_move_whole_and_names_sort_as_words_by_keyboard(browser, reports):
+def test_report_table_moves_rows_whole_and_sorts_names_by_keyboard(browser, reports):
     page = browser.new_page()
     page.goto(reports["run"].as_uri())
     labels = page.get_by_role("region", name="Labels", exact=True).locator("table")
@@ -384,7 +384,7 @@ def test_rows_move_whole_and_names_sort_as_words_by_keyboard(browser, reports):
     page.close()
 
 
-def test_hard_cases_sort_by_mark(browser, reports):
+def test_report_hard_cases_sort_by_mark(browser, reports):
     page = browser.new_page()
     page.goto(reports["evaluation"].as_uri())
     cases = page.locator("#hard + .scroll table")
@@ -398,7 +398,7 @@ def test_hard_cases_sort_by_mark(browser, reports):
     page.close()
 
 
-def test_figures_follow_the_colour_scheme_and_print_is_light(browser, reports):
+def test_report_figures_follow_the_colour_scheme_and_print_is_light(browser, reports):
     """The ink inside an <img> is lighter on black paper than on white paper; paper from a printer
     is white."""
     page = browser.new_page()

@@ -1,5 +1,5 @@
-"""The check of an address, with a real cluster behind it; tests/unit/test_ray_address.py has what
-is no cluster."""
+"""The check of an address, with a real cluster behind it; those without one have a file of their
+own, tests/integration/test_ray_address.py."""
 
 import pytest
 import ray

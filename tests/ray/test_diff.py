@@ -123,7 +123,7 @@ def _expected(a_uri: str, b_uri: str) -> tuple[pd.DataFrame, set[str]]:
 
 
 @pytest.mark.parametrize("rows", [whole_run.PARTITION_ROWS, 64])
-def test_counts_are_those_of_a_merge(two_runs, tmp_path, monkeypatch, rows):
+def test_diff_counts_are_those_of_a_merge(two_runs, tmp_path, monkeypatch, rows):
     a, b = two_runs
     monkeypatch.setattr(whole_run, "PARTITION_ROWS", rows)
     monkeypatch.setattr(ray_shuffle, "READ_ROWS", 150)
@@ -172,7 +172,7 @@ def test_ray_and_this_process_count_the_same_on_scored_runs(two_runs):
     assert here == on_ray
 
 
-def test_a_missing_part_and_an_unfinished_run_are_named(two_runs, tmp_path):
+def test_diff_names_a_missing_part_and_an_unfinished_run(two_runs, tmp_path):
     copy = Path(shutil.copytree(two_runs[0].output_uri, tmp_path / "copy"))
     part = sorted(copy.glob("run_date=*/run_id=*/part-*.parquet"))[1]
     part.unlink()
@@ -191,7 +191,7 @@ def test_a_missing_part_and_an_unfinished_run_are_named(two_runs, tmp_path):
     assert not (tmp_path / "d").exists()
 
 
-def test_two_bundles_are_compared_on_the_same_ads(ads, trained_bundle, retrained_bundle, tmp_path):
+def test_diff_compares_two_bundles_on_the_same_ads(ads, trained_bundle, retrained_bundle, tmp_path):
     write_parquet(tmp_path / "in.parquet", ads)
     settings = DiffSettings(
         a_uri=trained_bundle, b_uri=retrained_bundle, output_uri=str(tmp_path / "out")
@@ -294,7 +294,7 @@ def test_backfill_goes_on_over_bad_days_and_never_turns_the_catalogue_back(
     assert (now["outcome"], now["pointers"]) == ("published", ["run_date=2026-11-22/latest.json"])
 
 
-def test_a_cluster_that_fails_is_said_in_one_line(two_runs, monkeypatch):
+def test_diff_on_a_cluster_that_fails_is_one_line(two_runs, monkeypatch):
     monkeypatch.setattr(ray_shuffle, "_count", lambda rows: 1 / 0)
     runs = [read_run(run.run_uri) for run in two_runs]
     with pytest.raises(PartialRunError, match="the comparison stopped"):

@@ -97,7 +97,7 @@ def test_score_with_the_local_executor_writes_what_ray_writes(
     assert one == other
 
 
-def test_every_ad_as_if_it_were_scored_alone(undisturbed, catalogue, trained_bundle):
+def test_run_scores_every_ad_as_if_it_were_alone(undisturbed, catalogue, trained_bundle):
     _, parts = undisturbed
     table = catalogue[1].filter(pa.compute.is_valid(catalogue[1]["ad_id"]))
     assert parts["ad_id"].to_pylist() == table["ad_id"].to_pylist()
@@ -120,7 +120,7 @@ def test_every_ad_as_if_it_were_scored_alone(undisturbed, catalogue, trained_bun
             assert got["is_ood"] == alone["is_ood"]
 
 
-def test_manifest_counts_and_report(undisturbed):
+def test_run_manifest_counts_and_report_agree(undisturbed):
     manifest, parts = undisturbed
     counts = manifest.counts
     assert manifest.outcome == "published"
@@ -140,7 +140,7 @@ def test_manifest_counts_and_report(undisturbed):
     assert "Published" in Path(manifest.run_uri, "_run", "report.html").read_text()
 
 
-def test_two_actors_give_the_same_result(undisturbed, catalogue, trained_bundle, tmp_path):
+def test_run_with_two_actors_gives_the_same_rows(undisturbed, catalogue, trained_bundle, tmp_path):
     settings = _settings(
         catalogue,
         trained_bundle,
@@ -151,7 +151,7 @@ def test_two_actors_give_the_same_result(undisturbed, catalogue, trained_bundle,
     same_rows(read_parts(score(settings).run_uri), undisturbed[1])
 
 
-def test_other_shards_and_batches_give_the_same_rows(
+def test_run_with_other_shards_and_batches_gives_the_same_rows(
     undisturbed, catalogue, trained_bundle, tmp_path
 ):
     settings = _settings(

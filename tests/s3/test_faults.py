@@ -27,6 +27,8 @@ from rubert_ood.synthetic.catalogue import generate_ads
 from tests.conftest import patch_storage, read_parts, same_rows, write_parquet
 from tests.s3.proxy import Fault
 
+pytestmark = pytest.mark.timeout(600)  # outages are sat out
+
 SLOW_DOWN = Fault("error", status=503, code="SlowDown")
 INTERNAL = Fault("error", status=500, code="InternalError")
 DROP = Fault("drop")
@@ -284,7 +286,9 @@ def large_file(tmp_path_factory):
         "create, and nobody hears of it",
     ],
 )
-def test_a_multipart_upload_is_whole(count, fault, method, words, s3, proxy, direct, large_file):
+def test_s3_multipart_upload_is_whole_under_faults(
+    count, fault, method, words, s3, proxy, direct, large_file
+):
     folder = f"{s3}/multipart/{count}-{fault.kind}-{method}-{fault.status}".replace(" ", "-")
     proxy.rule = matching(count, fault, method, words)
     put_folder(str(large_file.parent), folder, last=large_file.name)
@@ -293,7 +297,7 @@ def test_a_multipart_upload_is_whole(count, fault, method, words, s3, proxy, dir
 
 
 @pytest.mark.parametrize("kind", ["reset answer", "cut answer"])
-def test_a_large_download_is_whole(kind, s3, proxy, direct, large_file, cache):
+def test_s3_large_download_is_whole_under_faults(kind, s3, proxy, direct, large_file, cache):
     direct.put_file(str(large_file), f"{s3}/download/model.bin")
     proxy.rule = at_first(3, Fault(kind))
     copy = fetch_folder(f"{s3}/download", "tests", kind, ["model.bin"])

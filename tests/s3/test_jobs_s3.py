@@ -20,6 +20,8 @@ from rubert_ood.storage.listing import list_below
 from tests.conftest import write_parquet
 from tests.s3.server import KEY, SECRET
 
+pytestmark = pytest.mark.timeout(900)  # whole jobs, one after another
+
 
 def _run(s3_env, verb, *arguments):
     environment = {**os.environ, **s3_env}

@@ -14,7 +14,7 @@ from rubert_ood.storage import folders
 from rubert_ood.storage.listing import list_below, list_folders
 
 
-def test_put_read_list(s3):
+def test_s3_put_bytes_are_read_and_listed(s3):
     for name in ("b.parquet", "a.parquet", "_hidden.parquet", "sub/c.parquet", "note.txt"):
         storage.put_bytes(f"{s3}/list/{name}", name.encode())
     assert storage.read_bytes(f"{s3}/list/sub/c.parquet") == b"sub/c.parquet"
@@ -31,7 +31,7 @@ def test_put_read_list(s3):
     assert not storage.exists(f"{s3}/list/z.parquet")
 
 
-def test_a_folder_goes_there_and_back(s3, tmp_path, monkeypatch):
+def test_s3_folder_goes_there_and_back(s3, tmp_path, monkeypatch):
     for name in ("one", "two", "manifest.json"):
         (tmp_path / "from" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "from" / name).write_text(name)
@@ -115,14 +115,14 @@ def test_two_publishers_on_s3_lose_neither(s3):
         ("s3://marketplace/no/such/key", "s3://marketplace/no/such/key: no such file"),
     ],
 )
-def test_what_is_missing_is_named(s3, uri, message):
+def test_s3_object_that_is_missing_is_named(s3, uri, message):
     with pytest.raises(InputError, match=message):
         storage.read_bytes(uri)
     with pytest.raises(InputError, match=message):
         list_below(uri)
 
 
-def test_wrong_key_is_one_line(s3, monkeypatch):
+def test_s3_wrong_key_is_one_line(s3, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     storage.objects._s3.cache_clear()
     with pytest.raises(InputError, match=f"{s3}/ready: access denied") as caught:

@@ -17,6 +17,17 @@ from rubert_ood.runs.plan import Plan
 from rubert_ood.runs.receipts import Receipt
 
 BAD = b"\xd0\xff caf\xe9"
+REASONS = {
+    0: "ad_id is null",
+    17: "ad_id is null",
+    18: "ad_id is not UTF-8",
+    19: "title is not UTF-8",
+    40: "description is not UTF-8",
+    41: "ad_id is null",
+    64: "ad_id is null",
+    **dict.fromkeys(range(110, 120), "ad_id is null"),
+}
+"""Rows of the messy table that are rejected."""
 
 
 def as_string(values: list[str | bytes | None]) -> pa.Array:

@@ -72,7 +72,7 @@ def key_like(config: dict[str, Any]) -> list[str]:
     return [text for text in strings(config) if ACCESS_KEY.search(text) or SECRET_KEY.search(text)]
 
 
-def test_ray_accepts_it(config: dict[str, Any]) -> None:
+def test_cluster_yaml_is_accepted_by_ray(config: dict[str, Any]) -> None:
     prepared = as_ray_up(config)
     for name in COMMANDS[2:]:
         assert prepared[name] == config[name]
@@ -82,7 +82,7 @@ def test_ray_accepts_it(config: dict[str, Any]) -> None:
     )
 
 
-def test_an_unknown_key_is_refused(config: dict[str, Any]) -> None:
+def test_cluster_yaml_with_an_unknown_key_is_refused(config: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match="idle_timeout_hours"):
         as_ray_up(config | {"idle_timeout_hours": 1})
     config["available_node_types"]["gpu_worker"]["minimum"] = 1
@@ -109,7 +109,7 @@ def test_the_head_is_on_demand_and_takes_no_work(config: dict[str, Any]) -> None
     assert head["max_workers"] == 0
 
 
-def test_gpu_workers_are_spot(config: dict[str, Any]) -> None:
+def test_cluster_yaml_gpu_workers_are_spot(config: dict[str, Any]) -> None:
     gpu_types = {
         name
         for name, node in node_configs(config).items()
@@ -124,7 +124,7 @@ def test_gpu_workers_are_spot(config: dict[str, Any]) -> None:
     assert all(is_spot(node_configs(config)[name]) for name in gpu_types)
 
 
-def test_worker_limits_fit(config: dict[str, Any]) -> None:
+def test_cluster_yaml_worker_limits_fit(config: dict[str, Any]) -> None:
     workers = [
         node
         for name, node in config["available_node_types"].items()
@@ -143,7 +143,7 @@ def test_images_and_rights_are_named_not_pasted(config: dict[str, Any]) -> None:
     assert config["provider"]["cache_stopped_nodes"] is False
 
 
-def test_nothing_looks_like_an_aws_key(config: dict[str, Any]) -> None:
+def test_cluster_yaml_holds_nothing_like_an_aws_key(config: dict[str, Any]) -> None:
     assert key_like(config) == []
     assert not re.search(
         r"(?i)secret|access_key|ssh_private_key", (ROOT / "cluster.yaml").read_text()
@@ -152,14 +152,14 @@ def test_nothing_looks_like_an_aws_key(config: dict[str, Any]) -> None:
         assert key_like(config | {"metadata": {"note": f"key={fake}"}}) == [f"key={fake}"]
 
 
-def test_nothing_bulky_or_private_is_copied(config: dict[str, Any]) -> None:
+def test_cluster_yaml_copies_nothing_bulky_or_private(config: dict[str, Any]) -> None:
     assert {".git", ".venv", "__pycache__"} <= set(config["rsync_exclude"])
     assert {"/demo", "/output"} <= set(config["rsync_exclude"])
     mounted = {local for local in config["file_mounts"].values() if not local.startswith("~")}
     assert mounted == {"pyproject.toml", "constraints.txt", "README.md", "rubert_ood"}
 
 
-def test_what_is_mounted_exists(config: dict[str, Any]) -> None:
+def test_cluster_yaml_mounts_exist(config: dict[str, Any]) -> None:
     mounted = [local for local in config["file_mounts"].values() if not local.startswith("~")]
     assert [local for local in mounted if not (ROOT / local).exists()] == []
 
@@ -179,14 +179,14 @@ def test_every_node_installs_the_pinned_packages(config: dict[str, Any]) -> None
     assert "--python 3.11" in " ".join(config["setup_commands"])
 
 
-def test_the_token_reaches_every_node(config: dict[str, Any]) -> None:
+def test_cluster_yaml_brings_the_token_to_every_node(config: dict[str, Any]) -> None:
     assert config["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"
     exports = " ".join(config["setup_commands"])
     assert "RAY_AUTH_MODE=token" in exports
     assert 'RAY_AUTH_TOKEN_PATH="$HOME/.ray/auth_token"' in exports
 
 
-def test_commands_are_valid_shell(config: dict[str, Any]) -> None:
+def test_cluster_yaml_commands_are_valid_shell(config: dict[str, Any]) -> None:
     for name in COMMANDS:
         for line in config[name]:
             assert (
@@ -194,7 +194,7 @@ def test_commands_are_valid_shell(config: dict[str, Any]) -> None:
             ), line
 
 
-def test_ray_start_knows_every_flag(config: dict[str, Any]) -> None:
+def test_cluster_yaml_flags_are_known_to_ray_start(config: dict[str, Any]) -> None:
     known = {option for parameter in ray_start.params for option in parameter.opts}
     head, worker = (config[name][-1].split("ray start", 1)[1] for name in COMMANDS[2:])
     for line in (head, worker):

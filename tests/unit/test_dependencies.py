@@ -22,7 +22,7 @@ def test_a_version_with_a_known_hole_can_neither_be_installed_nor_is_it(name):
     assert Version(version(name)) >= Version(HOLES[name])
 
 
-def test_no_pin_is_below_its_floor():
+def test_pinned_versions_are_not_below_their_floors():
     pins = dict(
         re.findall(
             r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text("utf-8"), re.MULTILINE

@@ -22,14 +22,14 @@ EXIT_CODES = {
 
 
 @pytest.mark.parametrize(("name", "code"), EXIT_CODES.items())
-def test_exit_codes(name: str, code: int) -> None:
+def test_errors_have_these_exit_codes(name: str, code: int) -> None:
     error = getattr(errors, name)("ads.csv: no column 'x'")
     assert isinstance(error, errors.RubertOodError)
     assert error.exit_code == code
     assert str(error) == "ads.csv: no column 'x'"
 
 
-def test_the_tree_in_the_docstring_is_the_tree() -> None:
+def test_errors_docstring_shows_the_tree_of_classes() -> None:
     classes = {name for name, _ in inspect.getmembers(errors, inspect.isclass)}
     assert classes == EXIT_CODES.keys()
     documented = dict(re.findall(r"(\w+Error) +(\d)", errors.__doc__))

@@ -21,7 +21,7 @@ def clock(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> 
     return fake
 
 
-def test_a_line_every_five_seconds_and_one_at_the_end(
+def test_progress_has_a_line_every_five_seconds_and_one_at_the_end(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     step = Progress("score", 10_000, "ads")
@@ -36,14 +36,16 @@ def test_a_line_every_five_seconds_and_one_at_the_end(
     ]
 
 
-def test_minutes_left_and_a_slow_rate(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_progress_says_minutes_left_and_a_slow_rate(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
     step = Progress("features", 100, "batches")
     clock.now += 40
     step.add(10)  # 0.25 a second, 90 to go: 360 s
     assert caplog.messages == ["features  10/100 batches  0 batches/s  6:00 left"]
 
 
-def test_what_was_done_before_does_not_count_for_the_rate(
+def test_progress_rate_does_not_count_what_was_done_before(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     step = Progress("score", 1_000, "ads", done=800)
@@ -52,14 +54,16 @@ def test_what_was_done_before_does_not_count_for_the_rate(
     assert caplog.messages == ["score     900/1,000 ads  10 ads/s  0:10 left"]
 
 
-def test_no_line_before_five_seconds(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_progress_has_no_line_before_five_seconds(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
     step = Progress("score", 1_000, "ads")
     clock.now += 4.9
     step.add(999)
     assert caplog.messages == []
 
 
-def test_no_rate_no_forecast_and_no_division_by_zero(
+def test_progress_without_a_rate_has_no_forecast(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     step = Progress("score", 1_000, "ads")

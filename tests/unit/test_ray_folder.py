@@ -27,7 +27,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def test_a_session_folder_is_private_and_new_each_time(cache: Path) -> None:
+def test_ray_session_folder_is_private_and_new_each_time(cache: Path) -> None:
     first, second = Path(session_folder()), Path(session_folder())
     assert first != second
     assert first.parent == second.parent == cache
@@ -35,7 +35,7 @@ def test_a_session_folder_is_private_and_new_each_time(cache: Path) -> None:
     assert first.is_dir()
 
 
-def test_folders_of_a_killed_process_are_removed_and_those_of_a_living_one_are_not(
+def test_ray_folders_of_a_killed_process_are_removed_and_those_of_a_living_one_are_not(
     cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -65,7 +65,7 @@ def test_folders_of_a_killed_process_are_removed_and_those_of_a_living_one_are_n
     ]
 
 
-def test_a_path_that_is_too_long_for_sockets_gives_way_to_a_short_one(
+def test_ray_folder_too_long_for_sockets_gives_way_to_a_short_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -78,7 +78,7 @@ def test_a_path_that_is_too_long_for_sockets_gives_way_to_a_short_one(
     assert "the path of TMPDIR is too long for sockets" in caplog.text
 
 
-def test_the_short_place_of_this_machine_is_short_enough() -> None:
+def test_ray_folder_of_this_machine_is_short_enough() -> None:
     session = ray_folder.PREFIX + "0" * ray_folder.ID_CHARACTERS
     longest = f"{ray_folder.SHORT_PARENT}/rubert_ood-{2**32 - 2}/{session}"
     assert len(longest) + SOCKET_BYTES <= MAX_SOCKET_BYTES

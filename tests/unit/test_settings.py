@@ -84,7 +84,7 @@ def groups(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, type
 # defaults
 
 
-def test_defaults_are_the_method() -> None:
+def test_train_settings_defaults_are_the_method() -> None:
     loaded = train(*TRAIN)
     assert loaded.base_model == "DeepPavlov/rubert-base-cased"
     assert loaded.cleaner.model_dump() == {
@@ -138,7 +138,7 @@ def test_defaults_are_the_method() -> None:
     }
 
 
-def test_defaults_of_scoring() -> None:
+def test_score_settings_defaults_are_these() -> None:
     loaded = score(*SCORE)
     assert loaded.run_date == datetime.now(UTC).date()
     assert loaded.model_dump(
@@ -215,7 +215,7 @@ def test_an_unknown_variable_is_no_error(monkeypatch: pytest.MonkeyPatch) -> Non
     assert train(*TRAIN).input_uri == "in"
 
 
-def test_values_of_a_file(config: Callable[[str], str]) -> None:
+def test_settings_of_a_file_are_read(config: Callable[[str], str]) -> None:
     uri = config(
         "input_uri: in\nbundle_uri: b\noutput_uri: out\nrun_date: 2026-11-24\n"
         "carry_columns: [price, город]\ncolumns: {title: null, description: текст}\n"
@@ -233,7 +233,7 @@ def test_values_of_a_file(config: Callable[[str], str]) -> None:
     assert (loaded.compute.num_workers, loaded.publish) == (None, False)
 
 
-def test_values_of_flags() -> None:
+def test_settings_of_flags_are_read() -> None:
     loaded = score(
         *SCORE,
         "--carry_columns",
@@ -260,7 +260,7 @@ def test_a_name_given_explicitly_is_known_as_such() -> None:
 @pytest.mark.parametrize(
     "texts", [["Шины, диски"], ["a,b", "[1, 2]", '"в кавычках", да'], ["-5 рублей"], []]
 )
-def test_texts_stay_whole(texts: list[str]) -> None:
+def test_settings_that_are_texts_stay_whole(texts: list[str]) -> None:
     loaded = load_settings(
         PredictSettings, ["--bundle_uri", "b", "--", *texts], program="rubert-ood predict"
     )
@@ -456,12 +456,12 @@ def test_all_bad_settings_are_named() -> None:
         ["train", "test"],
     ],
 )
-def test_one_kind_of_training_input(given: list[str]) -> None:
+def test_train_settings_need_one_kind_of_input(given: list[str]) -> None:
     line = message(train, *[f"--{name}_uri={name}" for name in given])
     assert line == "give either input_uri, or all of train_uri, valid_uri and test_uri"
 
 
-def test_three_training_inputs() -> None:
+def test_train_settings_take_three_inputs() -> None:
     loaded = train("--train_uri", "a", "--valid_uri", "b", "--test_uri", "c")
     assert (loaded.input_uri, loaded.train_uri, loaded.valid_uri, loaded.test_uri) == (
         None,
@@ -601,7 +601,7 @@ def test_a_backfill_is_a_range_of_days(changes, complaint) -> None:
         ),
         ("? [a, b]\n: x\n", "line 1: a list or a group stands where a setting's name should"),
         (f"input_uri: {'[' * 30}{']' * 30}\n", "line 1: the file is nested too deeply"),
-        (f"input_uri: {'[' * 100_000}{']' * 100_000}\n", "nested too deeply"),
+        (f"input_uri: {'[' * 5_000}{']' * 5_000}\n", "nested too deeply"),
         ("a: &a [*a]\n", "line 1: the file is nested too deeply"),
         (f"# {'x' * 2**20}\n", "over 1,048,576 bytes, which no file of settings needs"),
         ("run_date: 2026-02-30\n", "day is out of range for month"),

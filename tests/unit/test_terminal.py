@@ -40,14 +40,14 @@ def test_a_stack_trace_keeps_its_lines_and_loses_its_controls() -> None:
     assert lines[-1] == r"ValueError: a\x1b[31m"
 
 
-def test_logs_of_a_process_are_plain() -> None:
+def test_terminal_logs_of_a_process_are_plain() -> None:
     result = run(
         r"import logging; logging.getLogger('rubert_ood').info('%s', 'диван\x1b]0;x\x07\udcff')"
     )
     assert result.stderr[8:] == "  диван\\x1b]0;x\\x07\\udcff\n"
 
 
-def test_the_last_word_is_plain() -> None:
+def test_terminal_say_writes_one_plain_line() -> None:
     assert run(r"terminal.say('error: a\nb\x1bc')").stderr == "error: a\\nb\\x1bc\n"
 
 
@@ -85,6 +85,6 @@ def test_results_that_nobody_can_get_are_an_error(redirection: str, reason: str)
     assert result.returncode == 0
 
 
-def test_closed_streams_are_not_taken_by_the_next_file() -> None:
+def test_terminal_streams_that_are_closed_are_not_taken_by_the_next_file() -> None:
     code = "import os; f = open(os.devnull); terminal.say('x'); os._exit(f.fileno())"
     assert run(code, shell="<&- >&- 2>&-").returncode == 3

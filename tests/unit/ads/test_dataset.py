@@ -90,7 +90,7 @@ def test_columns_are_mapped_and_files_joined_in_order(tmp_path: Path) -> None:
     ],
     ids=lambda column: str(column.type).replace("\n", " "),
 )
-def test_every_kind_of_text_column(tmp_path: Path, texts: pa.Array) -> None:
+def test_read_labelled_takes_every_kind_of_text_column(tmp_path: Path, texts: pa.Array) -> None:
     uri = put_parquet(
         tmp_path / "a.parquet", title=texts, description=texts, city=texts, category=[3, 1, 2]
     )
@@ -114,7 +114,7 @@ def test_one_column_may_play_two_roles(tmp_path: Path) -> None:
     ]
 
 
-def test_title_null_reads_no_title(tmp_path: Path) -> None:
+def test_read_labelled_with_title_null_reads_no_title(tmp_path: Path) -> None:
     uri = put_csv(tmp_path / "a.csv", "title,description,category,city", "a,b,c,d")
     table = read_labelled(uri, ColumnSettings(title=None, city=None))
     assert table.to_pylist() == [{"title": None, "description": "b", "category": "c", "city": None}]
@@ -231,7 +231,7 @@ def rows_of(part: pa.Table) -> list[int]:
     return [int(number) for number in part["description"].to_pylist()]
 
 
-def test_ten_thousand_balanced_ads_give_7200_800_2000(ten_thousand: pa.Table) -> None:
+def test_split_of_ten_thousand_balanced_ads_gives_7200_800_2000(ten_thousand: pa.Table) -> None:
     parts = split(ten_thousand, SplitSettings())
     assert [part.num_rows for part in parts] == [7200, 800, 2000]
     for part, per_class in zip(parts, (144, 16, 40), strict=True):
@@ -243,7 +243,7 @@ def test_ten_thousand_balanced_ads_give_7200_800_2000(ten_thousand: pa.Table) ->
     assert len(train) + len(valid) + len(test) == 10_000
 
 
-def test_rows_stay_whole(ten_thousand: pa.Table) -> None:
+def test_split_keeps_rows_whole(ten_thousand: pa.Table) -> None:
     category = ten_thousand["category"].to_pylist()
     for part in split(ten_thousand, SplitSettings()):
         assert part["category"].to_pylist() == [category[row] for row in rows_of(part)]
@@ -264,13 +264,13 @@ def test_split_equals_sklearn_on_the_rows(ten_thousand: pa.Table, seed: int) -> 
     ]
 
 
-def test_the_seed_decides_the_split(ten_thousand: pa.Table) -> None:
+def test_split_is_decided_by_the_seed(ten_thousand: pa.Table) -> None:
     first, again, other = (split(ten_thousand, SplitSettings(seed=seed)) for seed in (1, 1, 2))
     assert first == again
     assert rows_of(first[2]) != rows_of(other[2])
 
 
-def test_fractions_are_settings(ten_thousand: pa.Table) -> None:
+def test_split_fractions_are_settings(ten_thousand: pa.Table) -> None:
     parts = split(ten_thousand, SplitSettings(test_fraction=0.5, valid_fraction=0.2))
     assert [part.num_rows for part in parts] == [4000, 1000, 5000]
 
@@ -379,7 +379,7 @@ def write_ads(path: Path, *rows: tuple[str, str]) -> str:
     )
 
 
-def test_one_table_is_split_numbered_and_cleaned(tmp_path: Path) -> None:
+def test_load_dataset_of_one_table_splits_numbers_and_cleans(tmp_path: Path) -> None:
     table = pa.Table.from_batches(list(generate_ads(1_000, seed=5, balanced=True)))
     uri = str(tmp_path / "ads.parquet")
     pq.write_table(table, uri)
@@ -434,7 +434,7 @@ def separate(tmp_path: Path, **parts: list[tuple[str, str]]) -> TrainSettings:
     )
 
 
-def test_separate_tables_are_taken_as_they_are(tmp_path: Path) -> None:
+def test_load_dataset_of_separate_tables_takes_them_as_they_are(tmp_path: Path) -> None:
     valid, test = [("кровать", "Мебель")], [("пёс", "Животные"), ("ПЁС!", "Животные")]
     dataset = load_dataset(separate(tmp_path, valid=valid, test=test))
     assert dataset.labels == ["Животные", "Мебель"]
@@ -443,7 +443,7 @@ def test_separate_tables_are_taken_as_they_are(tmp_path: Path) -> None:
     assert (dataset.test.texts, dataset.test.labels_N.tolist()) == (["пёс", "пёс!"], [0, 0])
 
 
-def test_separate_calibration_rows(tmp_path: Path) -> None:
+def test_dataset_takes_calibration_rows_from_their_own_uri(tmp_path: Path) -> None:
     uri = str(tmp_path / "calibration.parquet")
     write_ads(
         tmp_path / "calibration.parquet",
@@ -459,7 +459,7 @@ def test_separate_calibration_rows(tmp_path: Path) -> None:
         TrainSettings(input_uri="ads", calibration_uri="more")
 
 
-def test_only_cities_of_train_are_removed(tmp_path: Path) -> None:
+def test_load_dataset_removes_only_cities_of_train(tmp_path: Path) -> None:
     for name, city in (("train", "Уфа"), ("valid", "Орск"), ("test", "Шуя")):
         put_csv(
             tmp_path / f"{name}.csv",
@@ -492,7 +492,7 @@ def test_a_part_without_text_is_named(tmp_path: Path, part: str) -> None:
     )
 
 
-def test_one_class_is_not_enough(tmp_path: Path) -> None:
+def test_load_dataset_of_one_class_is_refused(tmp_path: Path) -> None:
     uri = write_ads(tmp_path / "ads.parquet", *[(f"диван {row}", "Мебель") for row in range(50)])
     line = message(SchemaError, load_dataset, TrainSettings(input_uri=uri))
     assert line == "training needs at least 2 classes, found 1: ['Мебель']"
@@ -528,14 +528,14 @@ def test_test_texts_seen_in_train_are_counted() -> None:
 # read_texts
 
 
-def test_texts_are_read_with_their_group(tmp_path: Path) -> None:
+def test_read_texts_gives_text_and_group(tmp_path: Path) -> None:
     put_csv(tmp_path / "a.csv", "label,text", "Мебель,Продам ДИВАН", "Мебель,торг", "Шины,")
     put_parquet(tmp_path / "b.parquet", text=["Шины", None, "x"], label=["Шины", "Шины", None])
     found = read_texts(str(tmp_path), "label", TextCleaner())
     assert found == [("Продам ДИВАН", "диван", "Мебель"), ("Шины", "шины", "Шины")]
 
 
-def test_texts_without_a_column_name_it(tmp_path: Path) -> None:
+def test_read_texts_without_a_column_names_it(tmp_path: Path) -> None:
     uri = put_csv(tmp_path / "a.csv", "text,label", "a,b")
     assert (
         message(SchemaError, read_texts, uri, "kind", TextCleaner())
@@ -544,14 +544,14 @@ def test_texts_without_a_column_name_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [[["x"]], [1], [1.5]], ids=["list", "integer", "float"])
-def test_texts_of_a_wrong_type_name_the_column(tmp_path: Path, text: list[object]) -> None:
+def test_read_texts_of_a_wrong_type_names_the_column(tmp_path: Path, text: list[object]) -> None:
     uri = put_parquet(tmp_path / "a.parquet", text=text, kind=["x"])
     assert message(SchemaError, read_texts, uri, "kind", TextCleaner()).startswith(
         f"{uri}: column 'text' holds "
     )
 
 
-def test_no_text_at_all_is_an_error(tmp_path: Path) -> None:
+def test_read_texts_of_no_text_at_all_is_an_error(tmp_path: Path) -> None:
     uri = put_csv(tmp_path / "a.csv", "text,kind", "торг,news")
     assert (
         message(InputError, read_texts, uri, "kind", TextCleaner())

@@ -46,7 +46,7 @@ def put(path: Path, labels: list[str | None], **more: list[str]) -> str:
         ("🪑 мебель", "🪑 мебель"),
     ],
 )
-def test_the_normal_form_of_a_label(text, expected):
+def test_label_normal_form_by_hand(text, expected):
     assert normal_label(text) == expected
     assert normal_label(expected) == expected
 
@@ -59,7 +59,7 @@ def test_what_programs_write_for_nothing_is_missing(word):
 
 
 @pytest.mark.parametrize("word", ["Нан", "nano", "n/a", "Nullmodem", "0", "-"])
-def test_other_words_are_labels(word):
+def test_label_of_other_words_is_kept(word):
     assert not is_missing(word)
 
 

@@ -25,13 +25,13 @@ def not_utf8(kind: pa.DataType) -> pa.Array:
     return values.cast(binary).view(kind)
 
 
-def test_default_names_are_found() -> None:
+def test_schema_finds_default_names() -> None:
     assert resolve_columns("ads.csv", FULL, ColumnSettings(), ROLES) == {
         role: role for role in ROLES
     }
 
 
-def test_own_names_are_found_and_only_the_asked_roles() -> None:
+def test_schema_finds_own_names_and_only_the_asked_roles() -> None:
     schema = pa.schema([("текст", pa.string()), ("id", pa.int64()), ("price", pa.int64())])
     columns = ColumnSettings(ad_id="id", description="текст")
     found = resolve_columns(
@@ -260,5 +260,5 @@ def test_values_that_one_array_cannot_hold_are_cut_into_several(
     assert text.to_pylist() == column.to_pylist()
 
 
-def test_decoded_texts() -> None:
+def test_decoded_texts_are_those_of_utf8() -> None:
     assert decoded(pa.chunked_array([["да", None, ""]])) == ["да", None, ""]

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rubert_ood.ads import tables
@@ -58,13 +58,12 @@ def test_inspect_of_a_table_without_rows(tmp_path: Path) -> None:
     assert read_rows(uri, ["id"]) == empty
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     sizes=st.lists(st.integers(0, 40), min_size=1, max_size=8),
     batch_rows=st.integers(1, 50),
     data=st.data(),
 )
-def test_every_range_equals_a_slice_of_the_whole_table(
+def test_read_rows_of_every_range_equals_a_slice_of_the_whole_table(
     sizes: list[int], batch_rows: int, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     uri = str(tmp_path_factory.mktemp("ranges") / "a.parquet")
@@ -90,7 +89,7 @@ def test_every_range_equals_a_slice_of_the_whole_table(
         )
 
 
-def test_all_ranges_of_a_small_file(tmp_path: Path) -> None:
+def test_read_rows_of_all_ranges_of_a_small_file(tmp_path: Path) -> None:
     uri = str(tmp_path / "a.parquet")
     rows = pa.table({"id": range(9)})
     write_groups(uri, [rows[:1], rows[1:1], rows[1:6], rows[6:]])
@@ -100,7 +99,7 @@ def test_all_ranges_of_a_small_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
-def test_rows_come_few_at_a_time_after_a_batch_that_tells_the_schema(
+def test_read_rows_come_few_at_a_time_after_a_batch_that_tells_the_schema(
     tmp_path: Path, suffix: str
 ) -> None:
     uri = str(tmp_path / f"a.{suffix}")
@@ -116,7 +115,7 @@ def test_rows_come_few_at_a_time_after_a_batch_that_tells_the_schema(
     assert len(list(iter_rows(uri, ["id"], start=5, stop=5, batch_rows=8))) == 1
 
 
-def test_of_a_large_row_group_few_rows_are_in_memory(tmp_path: Path) -> None:
+def test_read_rows_of_a_large_row_group_has_few_rows_in_memory(tmp_path: Path) -> None:
     uri = str(tmp_path / "a.parquet")
     rng = np.random.default_rng(0)
     column = pa.array([rng.bytes(1_000_000) for _ in range(100)], pa.binary())
@@ -130,7 +129,7 @@ def test_of_a_large_row_group_few_rows_are_in_memory(tmp_path: Path) -> None:
     assert most < 30_000_000
 
 
-def test_only_the_row_groups_of_the_range_are_read(tmp_path: Path) -> None:
+def test_read_rows_reads_only_the_row_groups_of_the_range(tmp_path: Path) -> None:
     """The first group is destroyed: reading the second must not notice."""
     uri = tmp_path / "a.parquet"
     rows = pa.table({"id": pa.array(range(2_000), pa.int64())})
@@ -158,7 +157,7 @@ def test_only_the_row_groups_of_the_range_are_read(tmp_path: Path) -> None:
     ],
     ids=lambda column: str(column.type).replace("\n", " "),
 )
-def test_column_types_survive(tmp_path: Path, column: pa.Array) -> None:
+def test_read_rows_keeps_column_types(tmp_path: Path, column: pa.Array) -> None:
     uri = str(tmp_path / "a.parquet")
     whole = pa.table({"a.b": column, "x": column})
     pq.write_table(whole, uri, row_group_size=4)
@@ -187,7 +186,7 @@ def test_a_truncated_parquet_file_is_named(tmp_path: Path) -> None:
 # CSV
 
 
-def test_every_csv_value_is_text_as_written(tmp_path: Path) -> None:
+def test_csv_values_are_text_as_written(tmp_path: Path) -> None:
     uri = put(tmp_path / "a.csv", "id,text,price\n007,true,1e5\n010,2026-01-01,\n,NA,NULL\n")
     info = inspect(uri)
     assert info == TableInfo(
@@ -203,7 +202,7 @@ def test_every_csv_value_is_text_as_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 @pytest.mark.parametrize("blank", ["", "blank"])
-def test_line_ends_byte_order_mark_and_blank_first_lines(
+def test_csv_line_ends_byte_order_mark_and_blank_first_lines_are_understood(
     tmp_path: Path, newline: str, mark: str, blank: str
 ) -> None:
     lines = [""] * bool(blank) + ["id,text", "007,да", "008,нет", ""]
@@ -223,9 +222,8 @@ def test_a_quoted_header_after_a_byte_order_mark(tmp_path: Path) -> None:
 csv_value = st.text("аб 07,\"'\n\r;\\#", max_size=6)
 
 
-@settings(max_examples=60, deadline=None)
 @given(rows=st.lists(st.tuples(csv_value, csv_value), min_size=1, max_size=8), data=st.data())
-def test_csv_equals_the_reader_of_python(
+def test_read_rows_of_csv_equals_the_reader_of_python(
     rows: list[tuple[str, str]], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Line breaks, quotes, commas in quoted fields; and every range equals a slice."""

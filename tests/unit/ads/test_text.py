@@ -108,7 +108,7 @@ def test_cleaned_text_is_lower_case_without_surplus_white_space(text: str) -> No
         ("Москве и Уфе", "москве и уфе"),
     ],
 )
-def test_cities(text: str, cleaned: str) -> None:
+def test_cleaner_removes_cities(text: str, cleaned: str) -> None:
     assert TextCleaner(cities=CITIES).clean(text) == cleaned
 
 
@@ -126,14 +126,14 @@ def test_cities(text: str, cleaned: str) -> None:
         "495 123-45",
     ],
 )
-def test_phones_are_removed(phone: str) -> None:
+def test_cleaner_removes_phones(phone: str) -> None:
     assert TextCleaner().clean(f"Звоните {phone}, Анна") == "звоните , анна"
 
 
 @pytest.mark.parametrize(
     "number", ["1234567", "12 500", "2026", "195/65 r15", "1.234.567.890", "5 000 р", "1-2-3"]
 )
-def test_other_numbers_stay(number: str) -> None:
+def test_cleaner_keeps_other_numbers(number: str) -> None:
     assert TextCleaner().clean(f"цена {number}") == f"цена {number}"
 
 
@@ -151,11 +151,11 @@ def test_a_phone_in_brackets_loses_what_the_documented_pattern_covers() -> None:
         ("куплю продам обмен торг договор", ""),
     ],
 )
-def test_noise_words(text: str, cleaned: str) -> None:
+def test_cleaner_removes_noise_words(text: str, cleaned: str) -> None:
     assert TextCleaner().clean(text) == cleaned
 
 
-def test_own_pattern_and_words_replace_the_defaults() -> None:
+def test_cleaner_with_own_pattern_and_words_drops_the_defaults() -> None:
     cleaner = TextCleaner(
         phone_pattern=r"тел\S+", noise_words=["Срочно", "  ", ""], cities=[" Уфа ", "уфа", ""]
     )
@@ -164,7 +164,7 @@ def test_own_pattern_and_words_replace_the_defaults() -> None:
     assert cleaner.cities == ["уфа"]
 
 
-def test_nothing_to_remove_leaves_the_text() -> None:
+def test_cleaner_with_nothing_to_remove_leaves_the_text() -> None:
     assert (
         TextCleaner(noise_words=(), cities=()).clean("  Продам\tдиван\r\n Уфа ")
         == "продам диван уфа"
@@ -192,7 +192,7 @@ def test_a_city_of_3000_letters_is_removed_too() -> None:
     assert TextCleaner(cities=[long_name, "улица"]).clean(f"дом {long_name} улица") == "дом"
 
 
-def test_time_does_not_grow_with_the_number_of_cities() -> None:
+def test_cleaner_time_does_not_grow_with_the_number_of_cities() -> None:
     rng = Random(0)
     letters = "абвгдежзиклмнопрстуфхцчшыэюя"
     names = ["".join(rng.choices(letters, k=rng.randint(4, 10))) for _ in range(5_000)]

@@ -64,7 +64,7 @@ def _write(bundle, uri, checkpoint_dir, **options):
     )
 
 
-def test_the_precision_comes_back(bundle, small_checkpoint, tmp_path):
+def test_load_bundle_gives_the_precision_that_was_written(bundle, small_checkpoint, tmp_path):
     assert bundle.precision == "fp32"
     agreement = Agreement(0.995, 0.01, 0.011, 1.0)
     uri = str(tmp_path / "v2")
@@ -77,7 +77,7 @@ def test_the_precision_comes_back(bundle, small_checkpoint, tmp_path):
     assert quantised.fingerprint != bundle.fingerprint
 
 
-def test_the_reference_comes_back_exactly(bundle, small_checkpoint, tmp_path):
+def test_load_bundle_gives_the_reference_exactly(bundle, small_checkpoint, tmp_path):
     assert load_reference(bundle) is None
     rng = np.random.default_rng(0)
     parts = [
@@ -97,7 +97,7 @@ def test_the_reference_comes_back_exactly(bundle, small_checkpoint, tmp_path):
             assert getattr(ours, name).dtype == getattr(theirs, name).dtype
 
 
-def test_how_long_texts_are_read_is_part_of_the_bundle(bundle, small_checkpoint, tmp_path):
+def test_load_bundle_gives_how_long_texts_are_read(bundle, small_checkpoint, tmp_path):
     text = TextSettings(max_length=64, mode="window", stride=10, max_windows=3)
     windowed = _write(bundle, tmp_path / "v2", small_checkpoint, text=text)
     assert windowed.text == text
@@ -140,7 +140,7 @@ def _fingerprint(files: dict) -> str:
     ).hexdigest()
 
 
-def test_every_number_comes_back_exactly(bundle, fitted):
+def test_load_bundle_gives_every_fitted_number_exactly(bundle, fitted):
     got = load_bundle(bundle.uri).fitted
     assert got.labels == fitted.labels
     assert got.temperature == fitted.temperature
@@ -157,7 +157,7 @@ def test_every_number_comes_back_exactly(bundle, fitted):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_the_text_settings_come_back(bundle, ads):
+def test_load_bundle_gives_the_text_settings(bundle, ads):
     got = load_bundle(bundle.uri)
     assert got.text == TextSettings(max_length=64)
     assert got.cleaner.to_dict() == bundle.cleaner.to_dict()
@@ -165,7 +165,9 @@ def test_the_text_settings_come_back(bundle, ads):
     assert got == dataclasses.replace(bundle, fitted=got.fitted, cleaner=got.cleaner)
 
 
-def test_transformers_loads_the_folder_as_it_is(bundle, small_checkpoint, ad_texts, one_by_one):
+def test_write_bundle_makes_a_folder_that_transformers_loads(
+    bundle, small_checkpoint, ad_texts, one_by_one
+):
     ours = one_by_one(bundle.folder, ad_texts[:20], 64)
     theirs = one_by_one(small_checkpoint, ad_texts[:20], 64)
     np.testing.assert_array_equal(ours[0], theirs[0])
@@ -175,7 +177,7 @@ def test_transformers_loads_the_folder_as_it_is(bundle, small_checkpoint, ad_tex
     assert AutoTokenizer.from_pretrained(bundle.folder).cls_token == "[CLS]"
 
 
-def test_the_files_and_their_keys(bundle, fitted):
+def test_write_bundle_writes_these_files_and_keys(bundle, fitted):
     folder = Path(bundle.folder)
     assert set(os.listdir(folder)) == FILES | {"manifest.json"}
     assert json.loads((folder / "label_mapping.json").read_text("utf-8")) == {
@@ -202,7 +204,7 @@ def test_the_files_and_their_keys(bundle, fitted):
     assert (folder / "README.md").read_text("utf-8") == "Карточка\n"
 
 
-def test_the_manifest_describes_every_file(bundle):
+def test_bundle_manifest_describes_every_file(bundle):
     folder = Path(bundle.folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     assert set(manifest["files"]) == FILES
@@ -217,7 +219,7 @@ def test_the_manifest_describes_every_file(bundle):
     )
 
 
-def test_nothing_in_it_is_a_pickle_or_an_archive(bundle):
+def test_bundle_holds_neither_pickle_nor_archive(bundle):
     for path in Path(bundle.folder).iterdir():
         data = path.read_bytes()
         assert not data.startswith((b"\x80", b"PK")), path
@@ -227,7 +229,7 @@ def test_nothing_in_it_is_a_pickle_or_an_archive(bundle):
             data.decode("utf-8")
 
 
-def test_the_same_content_has_the_same_fingerprint(bundle, small_checkpoint, tmp_path):
+def test_bundle_of_the_same_content_has_the_same_fingerprint(bundle, small_checkpoint, tmp_path):
     assert _write(bundle, tmp_path / "v2", small_checkpoint).fingerprint == bundle.fingerprint
     loose = dataclasses.replace(
         bundle.fitted, decision=bundle.fitted.decision.model_copy(update={"tau_other": 0.51})
@@ -237,7 +239,7 @@ def test_the_same_content_has_the_same_fingerprint(bundle, small_checkpoint, tmp
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
-def test_one_changed_byte_is_named(copy, name):
+def test_load_bundle_names_a_file_with_one_changed_byte(copy, name):
     data = bytearray((copy / name).read_bytes())
     data[len(data) // 2] ^= 1
     (copy / name).write_bytes(data)
@@ -246,13 +248,13 @@ def test_one_changed_byte_is_named(copy, name):
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
-def test_a_missing_file_is_named(copy, name):
+def test_load_bundle_names_a_missing_file(copy, name):
     (copy / name).unlink()
     with pytest.raises(BundleError, match=f"{name} is missing"):
         load_bundle(str(copy))
 
 
-def test_a_bundle_that_an_earlier_version_wrote_is_one_line(copy):
+def test_load_bundle_of_an_earlier_version_is_one_line(copy):
     text = json.loads((copy / "text.json").read_text("utf-8"))
     del text["long_text"]
     (copy / "text.json").write_text(json.dumps(text))
@@ -273,7 +275,7 @@ def test_a_bundle_that_an_earlier_version_wrote_is_one_line(copy):
         load_bundle(str(copy))
 
 
-def test_a_longer_file_is_named(copy):
+def test_load_bundle_names_a_file_that_grew(copy):
     with (copy / "text.json").open("a") as file:
         file.write("\n")
     with pytest.raises(BundleError, match=r"text\.json differs"):
@@ -301,7 +303,7 @@ def test_a_longer_file_is_named(copy):
         ),
     ],
 )
-def test_a_folder_without_a_proper_manifest_is_no_bundle(copy, content, message):
+def test_load_bundle_of_a_folder_without_a_manifest_is_refused(copy, content, message):
     path = copy / "manifest.json"
     path.unlink() if content is None else path.write_text(content)
     with pytest.raises(BundleError, match=message) as error:
@@ -309,13 +311,13 @@ def test_a_folder_without_a_proper_manifest_is_no_bundle(copy, content, message)
     assert str(copy) in str(error.value)
 
 
-def test_a_folder_that_is_not_there(tmp_path):
+def test_load_bundle_of_a_folder_that_is_missing_names_it(tmp_path):
     with pytest.raises(BundleError, match="no bundle here"):
         load_bundle(str(tmp_path / "nothing"))
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/b", "..", ".hidden", "", "a\nb", "a\n"])
-def test_a_file_outside_the_folder_is_refused(copy, name):
+def test_load_bundle_with_a_file_outside_the_folder_is_refused(copy, name):
     """Even with a manifest that agrees with itself."""
 
     def plant(manifest):
@@ -328,7 +330,7 @@ def test_a_file_outside_the_folder_is_refused(copy, name):
         load_bundle(str(copy))
 
 
-def test_a_manifest_that_follows_a_changed_file_has_another_fingerprint(copy):
+def test_bundle_manifest_that_follows_a_changed_file_has_another_fingerprint(copy):
     (copy / "README.md").write_text("Другая\n", "utf-8")
 
     def follow(manifest):
@@ -349,20 +351,20 @@ def test_a_bundle_that_changed_during_the_job_is_refused(bundle):
         load_bundle(bundle.uri, fingerprint="0" * 64)
 
 
-def test_an_existing_bundle_is_never_changed(bundle, small_checkpoint, copy):
+def test_write_bundle_never_changes_an_existing_bundle(bundle, small_checkpoint, copy):
     before = {path.name: path.read_bytes() for path in copy.iterdir()}
     with pytest.raises(BundleError, match="this bundle exists; give another version"):
         _write(bundle, copy, small_checkpoint)
     assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
 
 
-def test_a_slash_at_the_end_is_the_same_bundle(bundle):
+def test_load_bundle_with_a_slash_at_the_end_is_the_same_bundle(bundle):
     assert load_bundle(bundle.uri + "/").fingerprint == bundle.fingerprint
     assert load_bundle(bundle.uri + "/").version == "v1"
 
 
 @pytest.mark.parametrize("broken", ["os.rename", "shutil.copyfile"])
-def test_a_write_that_fails_half_way_leaves_no_bundle(
+def test_write_bundle_that_fails_half_way_leaves_no_bundle(
     bundle, small_checkpoint, tmp_path, monkeypatch, broken
 ):
     module, function = (os, "rename") if broken == "os.rename" else (shutil, "copyfile")

@@ -492,7 +492,7 @@ def test_a_bundle_that_is_signed_and_wrong_is_one_line_that_names_its_file(copy,
         "tokenizer.json",
     ],
 )
-def test_a_file_that_the_manifest_does_not_ask_for_either_is_missed(copy, name):
+def test_bundle_file_that_the_manifest_does_not_ask_for_either_is_missed(copy, name):
     (copy / name).unlink()
     sign(copy)
     with pytest.raises(BundleError, match=rf"{name}: it is missing; restore it or train again"):
@@ -511,7 +511,7 @@ def test_a_file_that_the_manifest_does_not_ask_for_either_is_missed(copy, name):
         "plain",
     ],
 )
-def test_a_file_that_may_hold_code_is_refused_although_it_is_signed(copy, name):
+def test_bundle_file_that_may_hold_code_is_refused_although_it_is_signed(copy, name):
     (copy / name).write_bytes(b"{}")
     sign(copy)
     with pytest.raises(
@@ -538,7 +538,7 @@ def test_a_file_that_may_hold_code_is_refused_although_it_is_signed(copy, name):
         ),
     ],
 )
-def test_numbers_of_the_reference_are_looked_at_when_they_are_read(copy, change, message):
+def test_bundle_reference_is_checked_when_it_is_read(copy, change, message):
     edit_arrays(copy, REFERENCE, change)
     sign(copy)
     bundle = load_bundle(str(copy))
@@ -557,20 +557,20 @@ def test_numbers_of_the_reference_are_looked_at_when_they_are_read(copy, change,
         ({"stranger": 1}, "it has an unknown key 'stranger'"),
     ],
 )
-def test_a_manifest_with_a_wrong_value_is_one_line(copy, changes, message):
+def test_bundle_manifest_with_a_wrong_value_is_one_line(copy, changes, message):
     sign(copy, **changes)
     with pytest.raises(BundleError, match=message) as caught:
         load_bundle(str(copy))
     assert "\x1b" not in str(caught.value)
 
 
-def test_a_file_that_is_larger_than_the_manifest_says_is_refused_without_being_read(copy):
+def test_bundle_file_larger_than_the_manifest_says_is_refused_unread(copy):
     os.truncate(copy / "evaluation.json", 2**40)  # sparse
     with pytest.raises(BundleError, match=r"evaluation\.json differs from the manifest"):
         load_bundle(str(copy))
 
 
-def test_an_escape_sequence_in_the_name_of_a_file_is_not_printed(copy):
+def test_bundle_file_name_with_an_escape_sequence_is_not_printed(copy):
     (copy / "\x1b]0;title\x07").touch()
     with pytest.raises(
         BundleError, match=r"\\x1b\]0;title\\x07 is not in the manifest; remove it"

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rubert_ood.ads.text import text_key
@@ -50,8 +50,7 @@ def folded(bundle, tokenizer, ads: list[str]):
     st.sampled_from([60, 500, 10**6]),
     st.sampled_from([200, 2000]),
 )
-@settings(max_examples=150, deadline=None)
-def test_the_head_of_an_ad_has_the_tokens_of_the_whole_ad(bundle, tokenizer, ads, pending, head):
+def test_fold_head_of_an_ad_has_the_tokens_of_the_whole_ad(bundle, tokenizer, ads, pending, head):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fold, "PENDING_CHARACTERS", pending)
         patch.setattr(fold, "HEAD_CHARACTERS", head)
@@ -75,7 +74,7 @@ def test_the_head_of_an_ad_has_the_tokens_of_the_whole_ad(bundle, tokenizer, ads
     assert sorted(set(rows) - {None}) == list(range(table.num_rows))
 
 
-def test_equal_texts_are_one_and_come_in_the_order_of_the_ads(bundle, tokenizer):
+def test_fold_makes_one_of_equal_texts_in_the_order_of_the_ads(bundle, tokenizer):
     ads = ["Диван", "кошка", "\u200b", "ДИВАН  продам", "", "шины", "кошка"]
     table, rows = folded(bundle, tokenizer, ads)
     assert rows == [0, 1, None, 0, None, 2, 1]
@@ -83,13 +82,13 @@ def test_equal_texts_are_one_and_come_in_the_order_of_the_ads(bundle, tokenizer)
     assert table["text_key"].to_pylist() == [text_key(text) for text in ("диван", "кошка", "шины")]
 
 
-def test_no_ads_give_a_table_without_rows(bundle, tokenizer):
+def test_fold_of_no_ads_is_a_table_without_rows(bundle, tokenizer):
     table, rows = folded(bundle, tokenizer, [])
     assert (table.num_rows, rows) == (0, [])
     assert len(Windows.of(table).num_tokens_N) == 0
 
 
-def test_long_ads_that_differ_anywhere_have_keys_of_their_own(bundle, tokenizer):
+def test_fold_keeps_long_ads_apart_that_differ_anywhere(bundle, tokenizer):
     base = "диван угловой " * 2_000
     assert len(base) > HEAD_CHARACTERS
     ads = [base, f"{base}!", f"!{base}", base, base.upper(), f"{base}{base}"]
@@ -101,7 +100,7 @@ def test_long_ads_that_differ_anywhere_have_keys_of_their_own(bundle, tokenizer)
     assert set(again["text_key"].to_pylist()) == set(table["text_key"].to_pylist())
 
 
-def test_the_key_of_a_long_ad_cannot_be_written_as_an_ad(bundle, tokenizer):
+def test_fold_key_of_a_long_ad_cannot_be_written_as_an_ad(bundle, tokenizer):
     """An ad may hold whatever the key of another is made of: its letters become small first."""
     long = "диван угловой " * 2_000
     size = fold._head_size(long)
@@ -135,7 +134,7 @@ def _peak_mb() -> int:
         "digits and dashes",
     ],
 )
-def test_an_ad_of_megabytes_needs_a_few_times_its_size(bundle, tokenizer, ad, is_read):
+def test_fold_of_an_ad_of_megabytes_needs_a_few_times_its_size(bundle, tokenizer, ad, is_read):
     folded(bundle, tokenizer, ["диван"])
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = _peak_mb()

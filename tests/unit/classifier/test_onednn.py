@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(not onednn.can_use(), reason="this torch has no 
 
 @pytest.mark.parametrize("shape", [(1, 32), (200, 32), (3, 7, 32), (0, 32)])
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_layer_is_the_plain_product(shape, bias):
+def test_onednn_layer_is_the_plain_product(shape, bias):
     torch.manual_seed(0)
     layer, rows = torch.nn.Linear(32, 24, bias=bias), torch.randn(shape)
     exact = rows.double() @ layer.weight.double().T + (layer.bias.double() if bias else 0)
@@ -26,7 +26,7 @@ def test_a_layer_is_the_plain_product(shape, bias):
 
 
 @pytest.mark.parametrize("activation", ["gelu", "relu", "gelu_new"])
-def test_every_layer_of_the_encoder_is_replaced_and_answers_as_before(activation):
+def test_onednn_replaces_every_layer_of_the_encoder_and_it_answers_as_before(activation):
     torch.manual_seed(1)
     shape = {
         "hidden_size": 48,
@@ -55,7 +55,7 @@ def test_every_layer_of_the_encoder_is_replaced_and_answers_as_before(activation
     assert expected.logits.std() > 0.01
 
 
-def test_where_it_cannot_be_used_the_layers_stay(small_checkpoint, ad_texts, monkeypatch):
+def test_onednn_that_cannot_be_used_leaves_the_layers(small_checkpoint, ad_texts, monkeypatch):
     fast = Classifier.load(small_checkpoint)
     monkeypatch.setattr(onednn, "can_use", lambda: False)
     plain = Classifier.load(small_checkpoint)
@@ -69,7 +69,7 @@ def test_where_it_cannot_be_used_the_layers_stay(small_checkpoint, ad_texts, mon
 
 
 @pytest.mark.parametrize("failure", [AttributeError, RuntimeError])
-def test_a_torch_without_the_operators_is_no_error(monkeypatch, failure):
+def test_onednn_of_a_torch_without_the_operators_is_not_used(monkeypatch, failure):
     def missing(*_):
         raise failure("no such operator")
 
@@ -77,7 +77,7 @@ def test_a_torch_without_the_operators_is_no_error(monkeypatch, failure):
     assert onednn.can_use.__wrapped__() is False
 
 
-def test_an_operator_that_computes_something_else_is_not_used(monkeypatch):
+def test_onednn_operator_that_computes_something_else_is_not_used(monkeypatch):
     monkeypatch.setattr(
         onednn, "OneDnnLinear", lambda layer, activation=None: lambda rows: layer(rows) + 1e-3
     )

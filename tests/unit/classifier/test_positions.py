@@ -15,11 +15,11 @@ from rubert_ood.classifier.positions import max_positions_of
         ({"model_type": "bert"}, 512),
     ],
 )
-def test_positions_by_config(config, expected):
+def test_max_positions_by_config(config, expected):
     assert max_positions_of(config) == expected
 
 
-def test_a_roberta_reads_as_many_tokens_as_are_told_and_not_one_more():
+def test_max_positions_of_a_roberta_are_what_it_reads_and_not_one_more():
     import torch
     from transformers import RobertaConfig, RobertaModel
 

@@ -10,7 +10,7 @@ from rubert_ood.classifier.tokens import tokenize
 from rubert_ood.errors import SettingsError
 
 
-def test_cpu_is_fp32_unless_asked_otherwise():
+def test_precision_on_cpu_is_fp32_unless_asked_otherwise():
     assert (choose_device(False).device.type, choose_device(False).precision) == ("cpu", "fp32")
     assert choose_device(False, "int8").precision == "int8"
 
@@ -26,7 +26,7 @@ def test_cpu_is_fp32_unless_asked_otherwise():
         (False, False, None, "torch sees no GPU"),
     ],
 )
-def test_what_a_gpu_computes_in(monkeypatch, gpu, bf16, precision, expected):
+def test_precision_on_a_gpu_is_what_it_computes_in(monkeypatch, gpu, bf16, precision, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
     if expected in ("bf16", "fp32"):
@@ -37,7 +37,7 @@ def test_what_a_gpu_computes_in(monkeypatch, gpu, bf16, precision, expected):
             choose_device(True, precision)
 
 
-def test_int8_quantises_a_copy_of_the_linear_layers_by_channel():
+def test_precision_int8_quantises_a_copy_of_the_linear_layers_by_channel():
     torch.manual_seed(0)
     linear = torch.nn.Linear(64, 8)
     with torch.no_grad():
@@ -62,7 +62,7 @@ def test_int8_quantises_a_copy_of_the_linear_layers_by_channel():
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("int8", 0.3), ("bf16", 0.1)])
-def test_other_precisions_answer_nearly_as_fp32_does(
+def test_precision_other_than_fp32_answers_nearly_the_same(
     small_checkpoint, ad_texts, precision, tolerance
 ):
     plain, other = (

@@ -52,7 +52,7 @@ def fitted(ads) -> SubHeads:
     ("category", "names"),
     [("Мебель", ["Диваны", "Столы", "Шкафы"]), ("Животные", ["Кошки", "Собаки"])],
 )
-def test_a_head_is_the_logistic_regression_of_sklearn(ads, fitted, category, names):
+def test_subhead_is_the_logistic_regression_of_sklearn(ads, fitted, category, names):
     cls_NH, categories, subs = ads
     rows = np.flatnonzero((categories == category) & np.isin(subs, names))
     train, test = train_test_split(
@@ -79,14 +79,14 @@ def test_a_head_is_the_logistic_regression_of_sklearn(ads, fitted, category, nam
     np.testing.assert_array_equal(got[clear], model.classes_[expected.argmax(axis=1)][clear])
 
 
-def test_what_has_too_few_ads_is_named_and_left_out(ads, caplog):
+def test_subheads_of_too_few_ads_are_named_and_left_out(ads, caplog):
     assert list(fit_subheads(*ads, SETTINGS).heads) == ["Животные", "Мебель"]
     assert "Мебель / Пуфы: left out, it has only 3 ad(s)" in caplog.text
     assert "Книги / Атласы: left out, it has only 5 ad(s)" in caplog.text
     assert "Книги: no sub-head, sub-categories with enough ads: 1" in caplog.text
 
 
-def test_ads_without_a_head_get_nothing(ads, fitted):
+def test_subheads_give_nothing_to_ads_without_a_head(ads, fitted):
     cls_NH = ads[0][:4]
     names, confidence_N = fitted.predict(cls_NH, ["Книги", "Животные", "Other", "Мебель"])
     assert [name is None for name in names] == [True, False, True, False]
@@ -95,7 +95,7 @@ def test_ads_without_a_head_get_nothing(ads, fitted):
     assert (empty.shape, nothing.shape) == ((0,), (0,))
 
 
-def test_nothing_to_train_on_is_one_clear_line(ads):
+def test_subheads_with_nothing_to_train_on_are_one_line(ads):
     settings = SETTINGS.model_copy(update={"min_rows_per_class": 70})
     with pytest.raises(
         SchemaError,
@@ -104,7 +104,7 @@ def test_nothing_to_train_on_is_one_clear_line(ads):
         fit_subheads(*ads, settings)
 
 
-def test_few_ads_of_many_sub_categories_can_still_be_split():
+def test_subheads_split_few_ads_of_many_sub_categories():
     names = np.repeat([f"с{n}" for n in range(12)], 2).astype(object)
     cls_NH = np.random.default_rng(0).normal(size=(24, H)).astype(np.float32)
     head = fit_subheads(
@@ -113,7 +113,7 @@ def test_few_ads_of_many_sub_categories_can_still_be_split():
     assert (head.measured["num_train"], head.measured["num_test"]) == (12, 12)
 
 
-def test_a_damaged_head_is_refused(fitted):
+def test_subheads_that_are_damaged_are_refused(fitted):
     head = fitted.heads["Животные"]
     for change in (
         {"names": ["Кошки"]},

@@ -10,7 +10,7 @@ from rubert_ood.classifier.tokens import length_batches, num_tokens, pad, tokeni
 
 
 @given(st.lists(st.integers(0, 300), max_size=80), st.integers(1, 2000))
-def test_batches_hold_each_ad_once_longest_first_within_the_budget(lengths, budget):
+def test_length_batches_hold_each_ad_once_longest_first_within_the_budget(lengths, budget):
     batches = length_batches(np.array(lengths, np.int64), budget)
     order = [int(row) for batch in batches for row in batch]
     assert sorted(order) == list(range(len(lengths)))
@@ -20,13 +20,13 @@ def test_batches_hold_each_ad_once_longest_first_within_the_budget(lengths, budg
 
 
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=80), st.integers(1, 2000))
-def test_a_batch_ends_only_where_one_more_ad_would_break_the_budget(lengths, budget):
+def test_length_batches_end_only_where_one_more_ad_would_break_the_budget(lengths, budget):
     batches = length_batches(np.array(lengths, np.int64), budget)
     for batch in batches[:-1]:
         assert (len(batch) + 1) * max(lengths[row] for row in batch) > budget
 
 
-def test_ads_of_one_length_keep_their_order():
+def test_length_batches_keep_the_order_of_ads_of_one_length():
     batches = length_batches(np.array([5, 9, 5, 9, 5]), 10)
     assert [batch.tolist() for batch in batches] == [[1], [3], [0, 2], [4]]
 
@@ -68,7 +68,7 @@ def test_tokenize_equals_the_tokenizer_called_text_by_text(small_checkpoint, ad_
     assert min(lengths) == 2
 
 
-def test_tokenizing_in_slices_changes_nothing(small_checkpoint, ad_texts, monkeypatch):
+def test_tokenize_in_slices_changes_nothing(small_checkpoint, ad_texts, monkeypatch):
     tokenizer = load_tokenizer(small_checkpoint)
     texts = [*ad_texts[:40], "", "диван " * 5000, *ad_texts[40:50]]
     whole = tokenize(tokenizer, texts, 30)
@@ -77,7 +77,7 @@ def test_tokenizing_in_slices_changes_nothing(small_checkpoint, ad_texts, monkey
         assert tokenize(tokenizer, texts, 30).equals(whole)
 
 
-def test_no_texts_give_no_rows(small_checkpoint):
+def test_tokenize_of_no_texts_gives_no_rows(small_checkpoint):
     ids = tokenize(load_tokenizer(small_checkpoint), [], 196)
     assert ids.type == pa.list_(pa.int32())
     assert num_tokens(ids).tolist() == []

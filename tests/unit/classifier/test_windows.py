@@ -61,7 +61,7 @@ def test_windows_are_those_of_a_loop(small_checkpoint, texts, max_length, stride
 
 
 @pytest.mark.parametrize("max_length", [8, 64, 196])
-def test_truncate_is_the_plain_tokenizer(small_checkpoint, texts, max_length):
+def test_windows_in_mode_truncate_are_the_plain_tokenizer(small_checkpoint, texts, max_length):
     tokenizer = load_tokenizer(small_checkpoint)
     read = cut(tokenizer, texts, TextSettings(max_length=max_length))
     plain = load_tokenizer(small_checkpoint)(texts, truncation=True, max_length=max_length)[
@@ -117,14 +117,14 @@ INVISIBLE = [
 
 
 @pytest.mark.parametrize("mode", ["truncate", "window"])
-def test_a_text_without_a_visible_character_is_blank_to_every_tokenizer(tokenizers_by_kind, mode):
+def test_windows_of_a_text_without_a_visible_character_are_blank(tokenizers_by_kind, mode):
     for tokenizer in tokenizers_by_kind.values():
         assert _blank(tokenizer, [*INVISIBLE, "".join(INVISIBLE) * 300], mode) == [True] * (
             len(INVISIBLE) + 1
         )
 
 
-def test_a_text_of_unknown_and_special_tokens_is_blank_and_one_known_sign_is_enough(
+def test_windows_of_unknown_and_special_tokens_are_blank_and_one_known_sign_is_enough(
     tokenizers_by_kind,
 ):
     tokenizer = tokenizers_by_kind["wordpiece"]
@@ -136,7 +136,7 @@ def test_a_text_of_unknown_and_special_tokens_is_blank_and_one_known_sign_is_eno
     assert _blank(tokenizer, full, "truncate") == [False] * len(full)
 
 
-def test_what_lies_behind_the_last_window_does_not_count(tokenizers_by_kind):
+def test_windows_do_not_count_what_lies_behind_the_last(tokenizers_by_kind):
     texts = ["ѣ " * 100 + "диван"]
     tokenizer = tokenizers_by_kind["wordpiece"]
     assert _blank(tokenizer, texts, "truncate") == [True]
@@ -148,7 +148,7 @@ def _blank(tokenizer, texts: list[str], mode: str) -> list[bool]:
     return is_blank(tokenizer, texts, read).tolist()
 
 
-def test_select_takes_whole_texts(classifier, texts):
+def test_windows_select_takes_whole_texts(classifier, texts):
     read = cut(
         classifier.tokenizer,
         texts,
@@ -167,7 +167,7 @@ def test_select_takes_whole_texts(classifier, texts):
 
 
 @pytest.mark.parametrize("packs", [True, False])
-def test_an_ad_is_the_weighted_mean_of_its_windows_one_at_a_time(small_checkpoint, texts, packs):
+def test_windows_run_gives_the_weighted_mean_of_each_window_alone(small_checkpoint, texts, packs):
     classifier = Classifier.load(small_checkpoint)
     classifier._packs = packs
     settings = TextSettings(max_length=64, mode="window", stride=12, max_windows=5)
@@ -191,7 +191,7 @@ def test_an_ad_is_the_weighted_mean_of_its_windows_one_at_a_time(small_checkpoin
     assert logits_NC.dtype == cls_NH.dtype == np.float32
 
 
-def test_short_ads_have_the_same_bits_as_without_windows(classifier, ad_texts):
+def test_windows_run_of_short_ads_gives_the_same_bits_as_without(classifier, ad_texts):
     short = [text for text in ad_texts if len(classifier.tokenizer.tokenize(text)) <= 194]
     assert len(short) > 400
     read = cut(classifier.tokenizer, short, TextSettings(max_length=196, mode="window"))
@@ -202,7 +202,7 @@ def test_short_ads_have_the_same_bits_as_without_windows(classifier, ad_texts):
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=20), st.integers(0, 2**32 - 1))
-def test_pooling_is_a_weighted_mean_and_leaves_single_windows_alone(num_chunks, seed):
+def test_windows_pooling_is_a_weighted_mean_and_leaves_single_ones_alone(num_chunks, seed):
     rng = np.random.default_rng(seed)
     lengths = [rng.integers(1, 60, size=count) for count in num_chunks]
     ids = pa.array([[1] * length for text in lengths for length in text], pa.list_(pa.int32()))
@@ -259,7 +259,7 @@ def test_windows_survive_a_table(classifier, texts):
 
 
 @pytest.mark.parametrize("mode", ["truncate", "window"])
-def test_no_texts(classifier, mode):
+def test_windows_of_no_texts_are_none(classifier, mode):
     read = cut(classifier.tokenizer, [], TextSettings(max_length=64, mode=mode, stride=10))
     assert Windows.of(pa.table(read.columns())).ids.equals(read.ids)
     logits_NC, cls_NH = windows.run(classifier, read, token_budget=100)

@@ -26,7 +26,7 @@ def _model(threshold: float) -> FittedModel:
     )
 
 
-def test_each_model_decides_with_its_own_statistics():
+def test_agreement_of_models_lets_each_decide_with_its_own_statistics():
     logits_NC = np.array([[2.0, 0.0], [2.0, 0.0], [0.0, 2.0], [0.0, 2.0]])
     moved_NC = np.array([[2.0, 0.0], [0.0, 2.0], [0.0, 2.0], [0.0, 2.0]])
     cls_NH = np.array([[1.0, 0, 0], [2.0, 0, 0], [3.0, 0, 0], [4.0, 0, 0]])  # d2 = 1, 4, 9, 16
@@ -42,14 +42,14 @@ def test_each_model_decides_with_its_own_statistics():
     assert agreement.mean_d2_ratio == pytest.approx(2)
 
 
-def test_close_enough_is_accepted():
+def test_agreement_that_is_close_enough_is_accepted():
     check_agreement(GOOD)
 
 
 @pytest.mark.parametrize(
     "change", [{"argmax_agreement": 0.9899}, {"flag_rate": 0.0131}, {"flag_rate": 0.0069}]
 )
-def test_what_answers_otherwise_is_refused(change):
+def test_agreement_with_other_answers_is_refused(change):
     with pytest.raises(
         PublicationRefusedError, match=r"precision int8: on valid .* no bundle is written"
     ) as error:

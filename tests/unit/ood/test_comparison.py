@@ -43,7 +43,7 @@ def fitted():
     )
 
 
-def test_every_detector_is_measured_on_the_same_ads(fitted):
+def test_comparison_measures_every_detector_on_the_same_ads(fitted):
     entries = compare_detectors(fitted, Reference(TRAIN, VALID), test=TEST, kinds=KINDS)
     detectors = fit_detectors(
         TRAIN.cls_NH,
@@ -69,7 +69,7 @@ def test_every_detector_is_measured_on_the_same_ads(fitted):
     assert by_name[MAHALANOBIS].kinds["far"].auroc > 0.99 > by_name["MSP"].kinds["far"].auroc
 
 
-def test_classes_left_out_are_unknown_to_the_detectors():
+def test_comparison_hides_the_classes_left_out_from_the_detectors():
     """By hand: fit on the other classes, and see how far the ads of the fold are kept apart."""
     results = leave_classes_out(TRAIN, TEST, temperature=1.0)
     fold_C = np.random.default_rng(0).permutation(C) % comparison.NUM_FOLDS
@@ -85,19 +85,19 @@ def test_classes_left_out_are_unknown_to_the_detectors():
     assert results["MSP"].auroc != results[MAHALANOBIS].auroc
 
 
-def test_too_few_classes_to_leave_some_out():
+def test_comparison_with_too_few_classes_leaves_none_out():
     few = Outputs(TRAIN.logits_NC[:, :9], TRAIN.cls_NH, TRAIN.labels_N % 9)
     assert leave_classes_out(few, few, temperature=1.0) == {}
 
 
-def test_a_class_without_a_reference_row_does_no_harm(fitted):
+def test_comparison_with_a_class_without_a_reference_row_goes_on(fitted):
     rows = np.flatnonzero(TRAIN.labels_N != 4)
     partly = Outputs(TRAIN.logits_NC[rows], TRAIN.cls_NH[rows], TRAIN.labels_N[rows])
     entries = compare_detectors(fitted, Reference(partly, VALID), test=TEST, kinds=KINDS)
     assert all(0 <= entry.left_out.auroc <= 1 for entry in entries)
 
 
-def test_both_rules_report_their_rates_before_and_after_the_gate(fitted):
+def test_comparison_gives_rates_of_both_rules_before_and_after_the_confidence_gate(fitted):
     notebook, conformal = compare_rules(fitted, test=TEST, kinds=KINDS)
     assert (notebook.rule, notebook.chosen, conformal.rule, conformal.chosen) == (
         "notebook",
@@ -114,7 +114,7 @@ def test_both_rules_report_their_rates_before_and_after_the_gate(fitted):
     assert conformal.possible
 
 
-def test_a_rule_with_too_few_calibration_rows_is_marked(fitted):
+def test_comparison_marks_a_rule_with_too_few_calibration_rows(fitted):
     strict = DecisionSettings(conformal_alpha=0.001)
     model = fit(
         fitted.statistics, VALID, labels=fitted.labels, settings=FitSettings(), decision=strict

@@ -1,6 +1,4 @@
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -35,7 +33,7 @@ def _decide(logits, d2, *, temperature=1.0, thresholds=None, **settings):
     )
 
 
-def test_agrees_with_the_rule_written_out_ad_by_ad():
+def test_decide_agrees_with_the_rule_written_out_ad_by_ad():
     rng = np.random.default_rng(0)
     logits, d2 = rng.normal(size=(500, 4)) * 2, rng.uniform(0, 40, 500)
     calibration = np.sort(rng.uniform(0, 20, 99))
@@ -75,28 +73,28 @@ FLAT = [0.0, 0.0, 0.0, 0.0]
         (16.0, {"alpha": 1.0, "z_thr": 0, "ood_conf_gate": 0.2501}, True),
     ],
 )
-def test_every_threshold_is_strict(d2, settings, ood):
+def test_decide_takes_every_threshold_as_strict(d2, settings, ood):
     assert _decide([FLAT], [d2], **settings).is_ood_N.tolist() == [ood]
 
 
-def test_confidence_at_tau_other_is_trusted():
+def test_decide_trusts_a_confidence_at_tau_other():
     assert _decide([FLAT], [0.0], tau_other=0.25).label_N.tolist() == ["А"]
     assert _decide([FLAT], [0.0], tau_other=0.2501).label_N.tolist() == ["Other"]
 
 
-def test_ties_take_the_smaller_class_number_and_top_k_is_cut():
+def test_decide_gives_ties_to_the_smaller_class_number_and_cuts_top_k():
     got = _decide([[1, 2, 2, 0]], [0.0], top_k=3)
     assert got.topk_labels_Nk.tolist() == [["Б", "В", "А"]]
     assert _decide([FLAT], [0.0], top_k=9).topk_labels_Nk.shape == (1, 4)
 
 
-def test_no_ads():
+def test_decide_on_no_ads_gives_empty_arrays():
     got = _decide(np.zeros((0, 4)), [])
     assert got.label_N.shape == got.is_ood_N.shape == got.ood_p_N.shape == (0,)
     assert got.topk_scores_Nk.shape == (0, 4)
 
 
-def test_thresholds():
+def test_fit_thresholds_are_quantile_mean_and_deviation():
     d2 = np.random.default_rng(0).uniform(0, 9, 801)
     got = fit_thresholds(d2, quantile=0.995)
     ordered = sorted(d2)
@@ -113,18 +111,6 @@ def test_conformal_p_counts_ties():
     assert conformal_p(np.array([0.0, 2.0, 3.0, 3.1]), calibration).tolist() == [1.0, 0.8, 0.4, 0.2]
 
 
-def test_ood_and_text_import_neither_torch_nor_ray():
-    modules = (
-        "rubert_ood.ood.fit, rubert_ood.ood.metrics, rubert_ood.ads.text,"
-        " rubert_ood.synthetic.catalogue"
-    )
-    code = f"import sys, {modules}; print([m for m in ('torch', 'ray') if m in sys.modules])"
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
-        == "[]"
-    )
-
-
 @pytest.mark.parametrize(
     ("logits", "cls", "message"),
     [
@@ -135,7 +121,7 @@ def test_ood_and_text_import_neither_torch_nor_ray():
         (np.zeros((2, 4)), np.array([[0.0], [np.nan]]), "features of row 1"),
     ],
 )
-def test_parts_that_do_not_fit_are_refused(logits, cls, message):
+def test_decide_refuses_arrays_that_do_not_fit(logits, cls, message):
     with pytest.raises(BundleError, match=message):
         decide(
             logits,
@@ -170,11 +156,11 @@ def test_the_conformal_rule_counts_calibration_rows_that_are_as_far():
 
 @pytest.mark.parametrize("alpha", [0.01, 0.05, 0.1])
 def test_the_conformal_rule_bounds_false_alarms_on_ads_like_the_calibration_rows(alpha):
-    """Heavy-tailed distances, cut into calibration and new ads 2,000 times: the mean rate is alpha
+    """Heavy-tailed distances, cut into calibration and new ads 600 times: the mean rate is alpha
     or just below."""
     rng = np.random.default_rng(int(1000 * alpha))
     num_calibration, num_new, rates = 199, 50, []
-    for _ in range(2000):
+    for _ in range(600):
         d2 = rng.permutation(rng.pareto(1.5, num_calibration + num_new))
         thresholds = fit_thresholds(d2[:num_calibration])
         decisions = _decide(
@@ -190,7 +176,7 @@ def test_the_conformal_rule_bounds_false_alarms_on_ads_like_the_calibration_rows
 
 
 @pytest.mark.parametrize("rule", ["notebook", "conformal"])
-def test_the_limit_is_where_far_begins(rule):
+def test_decision_limit_is_where_far_begins(rule):
     rng = np.random.default_rng(2)
     thresholds = fit_thresholds(rng.gamma(4, 30, 400))
     for alpha, z_thr in ((1.1, 1.0), (0.5, 2.5)):
@@ -201,7 +187,7 @@ def test_the_limit_is_where_far_begins(rule):
         assert far.tolist() == [False, True]
 
 
-def test_a_rule_that_can_flag_nothing_is_refused():
+def test_check_rule_refuses_one_that_can_flag_nothing():
     settings = DecisionSettings(rule="conformal", conformal_alpha=0.01)
     check_rule(settings, 99)
     with pytest.raises(

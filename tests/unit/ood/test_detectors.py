@@ -40,7 +40,7 @@ def _precision(residuals_NH: np.ndarray) -> np.ndarray:
     return precision * H / np.mean([r @ precision @ r for r in residuals_NH])
 
 
-def test_msp_max_logit_and_energy_by_hand(data):
+def test_detectors_msp_max_logit_and_energy_by_hand(data):
     logits_NC = data[2]
     probabilities = np.exp(log_softmax(logits_NC.astype(float) / 2.5, axis=1))
     np.testing.assert_allclose(msp(logits_NC, 2.5), [1 - max(row) for row in probabilities])
@@ -55,7 +55,7 @@ def test_msp_max_logit_and_energy_by_hand(data):
     np.testing.assert_allclose(energy(logits_NC), log_p - logits_NC.max(1))
 
 
-def test_mahalanobis_and_its_relative(data, fitted):
+def test_detectors_mahalanobis_and_relative_mahalanobis_by_hand(data, fitted):
     train_NH, labels_N, logits_NC, cls_NH = data
     x_NH = train_NH.astype(float)
     means = np.array([x_NH[labels_N == c].mean(0) for c in range(C)])
@@ -70,7 +70,7 @@ def test_mahalanobis_and_its_relative(data, fitted):
     )
 
 
-def test_an_ordinary_ad_has_no_relative_distance(data, fitted):
+def test_detector_relative_mahalanobis_of_an_ordinary_ad_is_nothing(data, fitted):
     """On train both mean distances are H, so their difference is about 0; with precisions of two
     scales it is not."""
     train_NH, labels_N, logits_NC, _ = data
@@ -82,7 +82,7 @@ def test_an_ordinary_ad_has_no_relative_distance(data, fitted):
     assert np.mean(relative_N + nearer_N) == pytest.approx(0, abs=1e-9)
 
 
-def test_mahalanobis_of_unit_vectors(data, fitted):
+def test_detector_mahalanobis_of_unit_vectors(data, fitted):
     train_NH, labels_N, logits_NC, cls_NH = data
     unit, query = (
         x.astype(float) / np.linalg.norm(x.astype(float), axis=1)[:, None]
@@ -95,7 +95,7 @@ def test_mahalanobis_of_unit_vectors(data, fitted):
     np.testing.assert_allclose(fitted["Mahalanobis++"](logits_NC, 7 * cls_NH), expected, rtol=1e-5)
 
 
-def test_nearest_neighbours_by_brute_force(data, fitted):
+def test_detector_nearest_neighbours_equals_brute_force(data, fitted):
     train_NH, _, logits_NC, cls_NH = data
     unit, query = (
         x / np.linalg.norm(x, axis=1)[:, None]
@@ -108,7 +108,7 @@ def test_nearest_neighbours_by_brute_force(data, fitted):
 
 
 @pytest.mark.parametrize("shift", [0.0, 30.0])
-def test_larger_means_more_out_of_domain(data, fitted, shift):
+def test_detectors_give_more_to_what_is_further_out(data, fitted, shift):
     """Features far from every class, and logits without a winner, score above those of train."""
     train_NH, labels_N, *_ = data
     sure_NC = 8.0 * np.eye(C)[labels_N]

@@ -45,7 +45,7 @@ def _sklearn(x_NH, labels_N):
 
 @pytest.mark.parametrize(("num_ads", "hidden"), [(900, 32), (60, 64), (5000, 16), (40, 1)])
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
-def test_equals_sklearn(num_ads, hidden, scale):
+def test_fit_mahalanobis_equals_sklearn(num_ads, hidden, scale):
     """With more rows than features, with fewer, with one feature; in any unit."""
     x_NH, labels_N = _data(num_ads, scale=scale, hidden=hidden)
     means_CH, precision_HH, shrinkage = _sklearn(x_NH, labels_N)
@@ -59,7 +59,7 @@ def test_equals_sklearn(num_ads, hidden, scale):
 
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.integers(0, 300), max_size=12), st.integers(0, 100))
-def test_batches_of_any_size_give_the_same(cuts, seed):
+def test_fit_mahalanobis_in_batches_of_any_size_gives_the_same(cuts, seed):
     """Also empty ones, and ones without some of the classes."""
     x_NH, labels_N = _data(300, seed=seed)
     ours, whole = _streamed(x_NH, labels_N, sorted(cuts)), fit_mahalanobis(x_NH, labels_N, C)
@@ -67,7 +67,7 @@ def test_batches_of_any_size_give_the_same(cuts, seed):
     np.testing.assert_allclose(ours.precision_HH, whole.precision_HH, rtol=1e-9, atol=1e-11)
 
 
-def test_distances_do_not_depend_on_the_unit():
+def test_fit_mahalanobis_distances_do_not_depend_on_the_unit():
     x_NH, labels_N = _data()
     one, other = (
         fit_mahalanobis(x_NH, labels_N, C),
@@ -76,7 +76,7 @@ def test_distances_do_not_depend_on_the_unit():
     np.testing.assert_allclose(other.distance(x_NH * 2**-20)[0], one.distance(x_NH)[0], rtol=1e-6)
 
 
-def test_features_that_depend_on_each_other():
+def test_fit_mahalanobis_of_features_that_depend_on_each_other():
     """A layer norm leaves such a pair in every CLS vector; with many rows hardly anything is
     shrunk."""
     rng = np.random.default_rng(5)
@@ -97,7 +97,7 @@ def _independent(x_NH, labels_N):
     return 8 * d2_N / d2_N.mean()
 
 
-def test_rows_whose_covariance_shrinks_by_nothing_still_have_a_precision():
+def test_fit_mahalanobis_of_rows_that_shrink_by_nothing_has_a_precision():
     """Residuals of +v and -v alone: the estimate is exact, sklearn's shrinkage is 0 and its
     covariance singular."""
     v_H = np.arange(1.0, 5.0)
@@ -108,7 +108,7 @@ def test_rows_whose_covariance_shrinks_by_nothing_still_have_a_precision():
     assert statistics.distance(x_NH)[0].mean() == pytest.approx(4, rel=1e-5)
 
 
-def test_a_class_of_one_row_is_its_own_mean():
+def test_fit_mahalanobis_of_a_class_of_one_row_takes_it_as_mean():
     x_NH, labels_N = _data()
     labels_N[labels_N == 5] = 0
     labels_N[17] = 5
@@ -117,7 +117,7 @@ def test_a_class_of_one_row_is_its_own_mean():
     assert statistics.distance(x_NH[17:18]) == (pytest.approx(0), 5)
 
 
-def test_unusable_rows_are_named():
+def test_fit_mahalanobis_names_unusable_rows():
     x_NH, labels_N = _data()
     with pytest.raises(SchemaError, match="no training row to fit"):
         ClassSums.of(x_NH[:0], labels_N[:0], num_classes=C).means()

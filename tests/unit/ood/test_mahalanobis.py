@@ -31,7 +31,7 @@ def _notebook_d2(x, labels, queries):
     ).T, precision
 
 
-def test_equals_the_direct_quadratic_form():
+def test_mahalanobis_distance_equals_the_direct_quadratic_form():
     x, labels = _features()
     queries = np.concatenate([x[:50], _features(1, 50)[0] + 100, x[:5] * 1000])
     direct, precision = _notebook_d2(x, labels, queries)
@@ -44,7 +44,7 @@ def test_equals_the_direct_quadratic_form():
     np.testing.assert_array_equal(nearest, direct.argmin(1))
 
 
-def test_mean_squared_distance_of_train_to_its_own_class_is_hidden():
+def test_mahalanobis_mean_d2_of_train_to_its_own_class_is_h():
     x, labels = _features()
     statistics = fit_mahalanobis(x, labels, 5)
     residuals = x - statistics.means_CH[labels]
@@ -52,7 +52,7 @@ def test_mean_squared_distance_of_train_to_its_own_class_is_hidden():
     assert mean == pytest.approx(x.shape[1], rel=1e-6)
 
 
-def test_chunks_change_nothing():
+def test_mahalanobis_distance_in_chunks_is_the_same():
     x, labels = _features()
     statistics = fit_mahalanobis(x, labels, 5)
     whole, one = statistics.distance(x), statistics.distance(x, chunk_rows=1)
@@ -60,21 +60,21 @@ def test_chunks_change_nothing():
     np.testing.assert_array_equal(whole[1], one[1])
 
 
-def test_rank_deficient_features_are_handled_by_shrinkage():
+def test_mahalanobis_of_rank_deficient_features_shrinks():
     x, labels = _features(num_ads=20, hidden=64)
     d2, _ = fit_mahalanobis(x, labels, 5).distance(x)
     assert np.isfinite(d2).all()
     assert (d2 >= 0).all()
 
 
-def test_no_ads():
+def test_mahalanobis_distance_of_no_ads_is_empty():
     x, labels = _features()
     d2, nearest = fit_mahalanobis(x, labels, 5).distance(np.zeros((0, 24), np.float32))
     assert d2.shape == nearest.shape == (0,)
     assert d2.dtype == np.float64
 
 
-def test_memory_stays_below_an_n_by_c_by_h_array():
+def test_mahalanobis_distance_needs_less_memory_than_n_by_c_by_h():
     num_ads, num_classes, hidden = 20_000, 50, 64
     rng = np.random.default_rng(0)
     statistics = MahalanobisStatistics(rng.normal(size=(num_classes, hidden)), np.eye(hidden), 0.0)
@@ -97,18 +97,18 @@ def test_memory_stays_below_an_n_by_c_by_h_array():
         (lambda x, y: (x, np.where(y == 2, 1, y)), SchemaError, "class number 2 has no"),
     ],
 )
-def test_unusable_training_rows_are_named(change, error, message):
+def test_mahalanobis_fit_names_unusable_training_rows(change, error, message):
     with pytest.raises(error, match=message):
         fit_mahalanobis(*change(*_features()), 5)
 
 
-def test_wrong_width_names_both_sizes():
+def test_mahalanobis_distance_of_a_wrong_width_names_both_sizes():
     x, labels = _features()
     with pytest.raises(BundleError, match=r"\(3, 7\).*H = 24"):
         fit_mahalanobis(x, labels, 5).distance(np.zeros((3, 7)))
 
 
-def test_a_precision_that_is_none_is_refused():
+def test_mahalanobis_precision_matrix_that_is_not_one_is_refused():
     with pytest.raises(BundleError, match="positive definite"):
         MahalanobisStatistics(np.zeros((2, 2)), np.diag([1.0, -1.0]), 0.0).distance(
             np.zeros((1, 2))
@@ -119,7 +119,7 @@ def test_a_precision_that_is_none_is_refused():
         MahalanobisStatistics(np.zeros((2, 2)), np.eye(3), 0.0)
 
 
-def test_twin_classes_far_from_a_third_are_told_apart():
+def test_mahalanobis_distance_tells_twin_classes_far_from_a_third_apart():
     rng = np.random.default_rng(0)
     base = rng.normal(size=16)
     twin = 1e-3 * rng.normal(size=16)
@@ -131,7 +131,7 @@ def test_twin_classes_far_from_a_third_are_told_apart():
     np.testing.assert_array_equal(nearest, direct.argmin(1))
 
 
-def test_a_row_that_is_not_finite_is_named_across_chunks():
+def test_mahalanobis_distance_names_a_row_that_is_not_finite_across_chunks():
     x, labels = _features()
     statistics = fit_mahalanobis(x, labels, 5)
     x[7, 2] = np.inf
@@ -140,17 +140,17 @@ def test_a_row_that_is_not_finite_is_named_across_chunks():
 
 
 @pytest.mark.parametrize("labels", [np.arange(20) % 6, np.arange(20) % 6 - 1])
-def test_labels_outside_the_classes_are_refused(labels):
+def test_mahalanobis_fit_refuses_labels_outside_the_classes(labels):
     with pytest.raises(SchemaError, match="do not fit 5 classes"):
         fit_mahalanobis(np.random.default_rng(0).normal(size=(20, 3)), labels, 5)
 
 
-def test_ads_that_equal_their_class_mean_are_refused():
+def test_mahalanobis_fit_refuses_ads_that_equal_their_class_mean():
     with pytest.raises(SchemaError, match="no covariance"):
         fit_mahalanobis(np.eye(4), np.arange(4), 4)
 
 
-def test_a_bad_precision_is_refused_at_construction():
+def test_mahalanobis_statistics_with_a_bad_precision_matrix_are_refused():
     for precision, message in (
         (np.diag([1.0, -1.0]), "positive definite"),
         (np.triu(np.ones((2, 2))), "symmetric"),

@@ -33,7 +33,7 @@ def test_classification_metrics_equal_sklearns_report():
     assert got.per_class[3].support == 0
 
 
-def test_confusion_pairs():
+def test_confusion_pairs_are_counted_and_ordered():
     labels, predicted = np.array([0, 0, 0, 1, 1, 2]), np.array([1, 1, 0, 0, 1, 2])
     assert confusion_pairs(labels, predicted, NAMES) == [
         ConfusionPair(true="А", predicted="Б", count=2, share_of_true=2 / 3),
@@ -55,7 +55,7 @@ def test_ece_equals_brute_force():
     assert sum(item.count for item in reliability_bins(p, labels)) == 500
 
 
-def test_certain_and_right_is_perfectly_calibrated():
+def test_ece_of_certain_and_right_is_zero():
     assert ece(np.eye(4), np.arange(4)) == 0.0
     assert ece(np.eye(4), (np.arange(4) + 1) % 4) == 1.0
 
@@ -92,7 +92,7 @@ def test_ood_metrics_equal_brute_force():
         assert getattr(got, name) == pytest.approx(area)
 
 
-def test_separated_scores_are_perfect():
+def test_ood_metrics_of_separated_scores_are_perfect():
     assert ood_metrics(np.arange(5.0), np.arange(5.0) + 10) == OodMetrics(
         auroc=1, aupr_out=1, aupr_in=1, fpr95=0
     )

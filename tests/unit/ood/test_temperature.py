@@ -18,11 +18,11 @@ def _sample(seed: int, true_temperature: float, num_ads: int = 4000, num_classes
 
 def _direct_nll(logits, labels, t):
     p = softmax(logits / t, axis=1)
-    return -np.mean([np.log(p[i, y]) for i, y in enumerate(labels)])
+    return -np.log(p[np.arange(len(labels)), labels]).mean()
 
 
 @pytest.mark.parametrize("true_temperature", [0.7, 1.0, 2.5, 6.0])
-def test_agrees_with_a_grid_search(true_temperature):
+def test_fit_temperature_agrees_with_a_grid_search(true_temperature):
     logits, labels = _sample(3, true_temperature)
     grid = np.exp(np.linspace(np.log(0.5), np.log(10), 4001))
     best = grid[np.argmin([_direct_nll(logits, labels, t) for t in grid[::10]]) * 10]
@@ -33,7 +33,7 @@ def test_agrees_with_a_grid_search(true_temperature):
     assert not fit.at_bound
 
 
-def test_without_an_error_t_ends_exactly_at_the_lower_bound():
+def test_fit_temperature_without_an_error_ends_at_the_lower_bound():
     logits = np.eye(5)[np.arange(50) % 5] * 3.0
     fit = fit_temperature(logits, np.arange(50) % 5)
     assert fit.temperature == 0.5
@@ -41,14 +41,14 @@ def test_without_an_error_t_ends_exactly_at_the_lower_bound():
     assert fit.nll_after < fit.nll_before
 
 
-def test_upper_bound():
+def test_fit_temperature_of_noise_ends_at_the_upper_bound():
     logits, _ = _sample(1, 1.0)
     fit = fit_temperature(logits * 10, np.random.default_rng(0).integers(0, 7, len(logits)))
     assert fit.temperature == 10.0
     assert fit.at_bound
 
 
-def test_stays_one_when_nothing_improves():
+def test_fit_temperature_stays_one_when_nothing_improves():
     fit = fit_temperature(np.zeros((10, 3)), np.zeros(10, int))
     assert fit.temperature == 1.0
     assert fit.nll_after == fit.nll_before == pytest.approx(np.log(3))
@@ -60,12 +60,12 @@ def test_nll_is_the_mean_over_ads():
     assert nll(logits, labels, 1.7) == pytest.approx(_direct_nll(logits, labels, 1.7), rel=1e-12)
 
 
-def test_no_rows_is_an_error():
+def test_fit_temperature_of_no_rows_is_an_error():
     with pytest.raises(SchemaError, match="not a row"):
         fit_temperature(np.zeros((0, 3)), np.zeros(0, int))
 
 
-def test_an_optimum_just_inside_a_bound_is_not_at_it():
+def test_fit_temperature_just_inside_a_bound_is_not_at_it():
     logits, labels = _sample(3, 2.5)
     best = fit_temperature(logits, labels).temperature
     fit = fit_temperature(logits, labels, lower=best * (1 - 5e-5))
@@ -73,7 +73,7 @@ def test_an_optimum_just_inside_a_bound_is_not_at_it():
     assert not fit.at_bound
 
 
-def test_unusable_input_is_refused():
+def test_fit_temperature_refuses_unusable_input():
     logits = np.zeros((3, 2))
     with pytest.raises(BundleError, match="row 0"):
         fit_temperature(np.full((3, 2), np.nan), np.zeros(3, int))

@@ -63,7 +63,7 @@ def by_hand(fitted, ood) -> dict[str, float]:
 
 @pytest.mark.parametrize("rule", ["notebook", "conformal"])
 @pytest.mark.parametrize("ood", [None, OOD])
-def test_the_measures_are_those_of_sklearn(rule, ood):
+def test_tuning_measures_are_those_of_sklearn(rule, ood):
     for tau, gate, alpha in product((0.0, 0.5, 0.93), (0.0, 0.8, 1.01), (0.02, 0.2)):
         decision = DecisionSettings(
             rule=rule,
@@ -84,7 +84,7 @@ def test_the_measures_are_those_of_sklearn(rule, ood):
 @pytest.mark.parametrize(
     ("ood", "min_precision"), [(None, None), (None, 0.93), (OOD, None), (OOD, 0.8)]
 )
-def test_no_other_combination_is_better(rule, min_precision, ood, monkeypatch):
+def test_tuning_finds_the_best_combination(rule, min_precision, ood, monkeypatch):
     monkeypatch.setattr(tuning, "TAUS_T", np.array([0.0, 0.4, 0.6, 0.8, 0.95]))
     monkeypatch.setattr(tuning, "GATES", (0.0, 0.7, 0.9, 1.01))
     monkeypatch.setattr(tuning, "FAR_SHARES", (0.01, 0.05, 0.2))
@@ -112,7 +112,7 @@ def test_no_other_combination_is_better(rule, min_precision, ood, monkeypatch):
 
 
 @pytest.mark.parametrize("rule", ["notebook", "conformal"])
-def test_a_strength_calls_that_share_of_the_calibration_ads_far(rule):
+def test_tuning_strength_calls_that_share_of_calibration_ads_far(rule):
     fitted = model(rule)
     for share in (0.01, 0.05, 0.2):
         stronger = replace(
@@ -132,7 +132,7 @@ def test_ood_texts_make_the_choice_stricter():
     assert kept[1] < kept[0]
 
 
-def test_a_target_that_nothing_reaches_is_refused():
+def test_tuning_to_a_target_out_of_reach_is_refused():
     rng = np.random.default_rng(0)
     noise = Outputs(rng.normal(size=(100, C)), rng.normal(size=(100, H)), rng.integers(0, C, 100))
     with pytest.raises(

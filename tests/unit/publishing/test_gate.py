@@ -46,7 +46,7 @@ def test_the_gate_limits_files_that_look_like_data_and_are_not_read(num_like_dat
     assert [check for check in gate if check.check == "max_ignored_files"] == [expected]
 
 
-def test_a_run_without_a_row_divides_by_nothing():
+def test_gate_of_a_run_without_a_row_divides_by_nothing():
     empty = a_manifest(classes={}, rows_ood=0)
     gate = check_gate(empty, a_manifest(), GateSettings())
     assert [check.value for check in gate] == [0] * 8
@@ -69,7 +69,7 @@ def test_the_gate_compares_with_a_run_of_an_earlier_version_and_with_a_later_one
     assert checks[0] == checks[1] == checks[2]
 
 
-def test_nothing_scored_is_said_with_its_first_reason():
+def test_gate_of_nothing_scored_says_its_first_reason():
     assert nothing_scored(a_manifest()) is None
     empty = changed(
         a_manifest(classes={}, rows_planned=3, rows_rejected=3),

@@ -38,7 +38,7 @@ def out(tmp_path) -> str:
     return str(tmp_path / "out")
 
 
-def test_nothing_published_yet(out):
+def test_read_pointer_before_any_publication_is_none(out):
     assert read_pointer(out) is None
     assert manifest_at(look(out)) is None
 
@@ -93,7 +93,7 @@ def test_a_first_run_that_is_refused_leaves_no_pointer(out):
     assert read_pointer(out) is None
 
 
-def test_every_failed_check_is_named(out):
+def test_publish_names_every_failed_check(out):
     with pytest.raises(
         PublicationRefusedError,
         match=r"max_ood_rate: 0\.0500 against 0\.01; gate\.max_other_rate: 0\.1000",
@@ -114,7 +114,7 @@ def test_too_many_rejected_rows_are_an_error_rate(out):
     assert read_pointer(out).run_id == "r1"
 
 
-def test_the_second_run_is_compared_with_the_first(out):
+def test_publish_compares_the_second_run_with_the_first(out):
     _publish(a_manifest(out, "r1", {"Мебель": 100}))
     with pytest.raises(PublicationRefusedError, match=r"max_class_shift: 1\.0000 against 0\.3"):
         _publish(a_manifest(out, "r2", {"Шины": 100}))
@@ -386,7 +386,7 @@ def test_a_forced_publication_keeps_its_reason_and_the_failed_checks(out):
     assert [check.check for check in stored.gate if not check.ok] == ["max_ood_rate"]
 
 
-def test_files_set_aside_and_repeated_ids_are_judged(out):
+def test_publish_judges_quarantined_files_and_duplicate_ids(out):
     manifest = a_manifest(out, bytes_in=1000, bytes_quarantined=11)
     with pytest.raises(
         PublicationRefusedError, match=r"gate\.max_quarantined_share: 0\.0110 against 0\.01"
@@ -451,7 +451,7 @@ def test_the_gate_judges_against_the_run_that_the_swap_replaces(out, monkeypatch
     assert read_pointer(out).run_id == "rival"
 
 
-def test_a_swap_whose_answer_got_lost_counts(out, monkeypatch):
+def test_publish_whose_swap_got_no_answer_counts(out, monkeypatch):
     swap = storage.swap_bytes
     patch_storage(monkeypatch, "swap_bytes", lambda *arguments: swap(*arguments) and False)
     assert _publish(a_manifest(out)).outcome == "published"

@@ -65,7 +65,7 @@ def _named(out: str, day: str | None = None) -> str | None:
     return pointer and pointer.run_id
 
 
-def test_an_older_day_leaves_the_catalogue_alone(out):
+def test_publish_of_an_older_day_leaves_the_catalogue_alone(out):
     publish_run(_run(out, "2026-11-20", "night20"), OPEN)
     publish_run(_run(out, "2026-11-24", "night24"), OPEN)
     catalogue = Path(out, "latest.json").read_bytes()
@@ -78,7 +78,7 @@ def test_an_older_day_leaves_the_catalogue_alone(out):
 
 
 @pytest.mark.parametrize("day", ["2026-11-24", "2026-11-25"])
-def test_the_same_day_or_a_later_one_moves_both(out, day):
+def test_publish_of_the_same_day_or_a_later_one_moves_both_pointers(out, day):
     publish_run(_run(out, "2026-11-24", "night24"), OPEN)
     manifest = _publish_day(_run(out, day, "again"))
     assert (_named(out), _named(out, day)) == ("again", "again")

@@ -46,7 +46,7 @@ def test_rolling_back_goes_from_run_to_run(out):
     assert read_pointer(out).history == ["run_date=2026-11-24/run_id=r1"]
 
 
-def test_nothing_to_roll_back(out):
+def test_rollback_of_nothing_is_refused(out):
     with pytest.raises(InputError, match="no run was published"):
         roll_back(out, "x")
 

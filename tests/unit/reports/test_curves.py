@@ -8,7 +8,7 @@ from rubert_ood.reports.curves import risk_coverage
 
 
 @pytest.mark.parametrize("decimals", [1, 8])
-def test_risk_is_the_error_rate_among_the_surest_ads(decimals):
+def test_risk_curve_is_the_error_rate_among_the_surest_ads(decimals):
     rng = np.random.default_rng(0)
     confidence_N = rng.uniform(0.3, 1, 150).round(decimals)
     correct_N = rng.uniform(size=150) < confidence_N

@@ -69,7 +69,7 @@ def document() -> dict:
     }
 
 
-def test_the_verdict_comes_first_in_plain_words(document):
+def test_diff_page_begins_with_the_verdict_in_plain_words(document):
     html = diff_html(typed(document))
     page = Page(html)
     assert page.says("3.1% of 20,000 ads changed their label.")
@@ -83,11 +83,11 @@ def test_the_verdict_comes_first_in_plain_words(document):
     assert [finding.ok for finding in diff_findings(typed(document))] == [True, False, True, False]
 
 
-def test_texts_that_act_reach_no_page_and_no_figure_raw(document):
+def test_diff_page_shows_acting_texts_as_text_in_page_and_figure(document):
     assert_plain(diff_html(typed(with_acting_texts(document))))
 
 
-def test_tables_show_the_numbers_and_hostile_names_are_text(document):
+def test_diff_page_tables_show_numbers_and_hostile_names_as_text(document):
     html = diff_html(typed(document))
     page = Page(html)
     assert "<script>alert" not in html
@@ -106,7 +106,7 @@ def test_tables_show_the_numbers_and_hostile_names_are_text(document):
     assert "label transitions" in images[0]["alt"]
 
 
-def test_a_page_of_very_many_pairs_stays_small_and_says_what_it_leaves_out(document):
+def test_diff_page_of_very_many_pairs_stays_small_and_says_what_it_leaves_out(document):
     rows = [
         {
             "from": f"{'д' * 300}{n}",
@@ -123,7 +123,7 @@ def test_a_page_of_very_many_pairs_stays_small_and_says_what_it_leaves_out(docum
     assert page.says(f"The {MAX_TRANSITIONS} most frequent of 2,000 pairs")
 
 
-def test_nothing_in_both_is_no_division(document):
+def test_diff_findings_of_nothing_in_both_divide_by_nothing(document):
     empty = copy.deepcopy(document)
     empty |= {
         "ads": {"both": 0, "only_a": 5, "only_b": 0},
@@ -139,7 +139,7 @@ def test_nothing_in_both_is_no_division(document):
     assert not [tag for tag, _ in page.tags if tag == "img"]
 
 
-def test_the_matrix_holds_the_labels_that_most_ads_left_or_joined(document):
+def test_diff_matrix_holds_the_labels_that_most_ads_left_or_joined(document):
     transitions = typed(document).transitions
     labels = most_churned(transitions, 2)
     assert labels == ["Other", "Шины"]  # 600 and 420 against 200 and 20

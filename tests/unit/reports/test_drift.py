@@ -58,7 +58,7 @@ def rows(now: Manifest, before: Manifest) -> dict[str, Measure]:
     return {row.what: row for row in drift(now, before).rows}
 
 
-def test_every_number_is_that_of_the_ads():
+def test_drift_numbers_are_those_of_the_ads():
     (now, manifest), (before, previous) = run(1), run(2, length=3.7, ood=0.03)
     found = rows(manifest, previous)
     for name, column in (("OOD rate", "is_ood"), ("unseen cities", "unseen")):
@@ -114,7 +114,7 @@ def test_every_number_is_that_of_the_ads():
     )
 
 
-def test_two_samples_of_one_source_have_not_moved():
+def test_drift_of_two_samples_of_one_source_is_none():
     result = drift(run(1)[1], run(2)[1])
     assert result.moved == []
     assert result.bundle_before == ""
@@ -131,18 +131,18 @@ def test_two_samples_of_one_source_have_not_moved():
         ({"unseen": 0.05}, "unseen cities"),
     ],
 )
-def test_what_moved_is_named_and_nothing_else(change, moved):
+def test_drift_names_what_moved_and_nothing_else(change, moved):
     assert drift(run(1, **change)[1], run(2)[1]).moved == [moved]
 
 
-def test_a_rate_that_changes_by_little_has_not_moved():
+def test_drift_of_a_rate_that_changes_by_little_is_none():
     result = drift(
         run(1, ood=0.001, unseen=0.025)[1], run(2, ood=0.004)[1]
     )  # four times as many, and few all the same
     assert result.moved == []
 
 
-def test_labels_that_move():
+def test_drift_names_labels_that_move():
     now, before = run(1)[1], run(2)[1]
     classes = {"Обувь" if k == "Шины" else k: count for k, count in now.classes.items()}
     result = drift(changed(now, classes=classes), before)
@@ -150,14 +150,14 @@ def test_labels_that_move():
     assert {move.split(" ")[0] for move in result.largest.split(", ")[:2]} == {"Обувь", "Шины"}
 
 
-def test_another_bundle_is_named():
+def test_drift_names_another_bundle():
     now, before = run(1)[1], run(2)[1]
     older = changed(before, bundle={"version": "v0", "fingerprint": "a" * 64})
     assert drift(now, older).bundle_before == "v0"
 
 
 @pytest.mark.parametrize("missing", ["token_histogram", "confidence_histogram", "cities"])
-def test_what_one_run_did_not_count_has_not_moved(missing):
+def test_drift_of_what_one_run_did_not_count_is_none(missing):
     now, before = run(1, length=5, sure=1, unseen=0.5)[1], run(2)[1]
     row = {
         "token_histogram": "tokens per ad",
@@ -175,7 +175,7 @@ def test_what_one_run_did_not_count_has_not_moved(missing):
         assert rows(*old)["tokens per ad"].distance is None
 
 
-def test_runs_without_an_ad():
+def test_drift_of_runs_without_an_ad_is_none():
     empty = changed(
         run(1)[1],
         classes={},

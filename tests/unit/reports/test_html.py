@@ -2,6 +2,7 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import Any
 from xml.etree import ElementTree
@@ -10,6 +11,7 @@ import pytest
 
 from rubert_ood.ads.dataset import LabelledAds
 from rubert_ood.ood.reference import Reference
+from rubert_ood.reports import figures
 from rubert_ood.reports.evaluate import Material, evaluate
 from rubert_ood.reports.evaluation import Context, Evaluation, Finding
 from rubert_ood.reports.html import evaluation_html
@@ -54,6 +56,28 @@ class Page(HTMLParser):
 
     def says(self, phrase: str) -> bool:
         return phrase in " ".join(" ".join(self.text).split())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _each_figure_is_drawn_once() -> Iterator[None]:
+    """Pages here differ in what stands beside the figures; test_figures looks at those."""
+    drawn: dict[str, str] = {}
+
+    def once(draw):
+        def call(*arguments, **options):
+            key = f"{draw.__name__} {arguments} {options}"
+            if key not in drawn:
+                drawn[key] = draw(*arguments, **options)
+            return drawn[key]
+
+        return call
+
+    evaluation = ("reliability", "curve", "curves", "risk_coverage", "d2_histograms", "detectors")
+    run = ("confidence", "lengths", "throughput", "transition_matrix")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in (*evaluation, *run):
+            patch.setattr(figures, name, once(getattr(figures, name)))
+        yield
 
 
 @pytest.fixture(scope="module")

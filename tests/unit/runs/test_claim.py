@@ -13,7 +13,7 @@ def _claimant(tmp_path) -> dict:
     return json.loads(Path(tmp_path, "_run", "runner.json").read_text())
 
 
-def test_a_run_is_held_until_it_is_released(tmp_path, caplog):
+def test_claim_is_held_until_it_is_released(tmp_path, caplog):
     claim = Claim(str(tmp_path))
     assert claim.holds()
     assert _claimant(tmp_path)["pid"] == os.getpid()
@@ -24,7 +24,7 @@ def test_a_run_is_held_until_it_is_released(tmp_path, caplog):
     assert "taken over" not in caplog.text
 
 
-def test_the_newest_start_takes_over_and_the_older_one_says_so(tmp_path, caplog):
+def test_claim_of_the_newest_start_takes_over_and_the_older_one_says_so(tmp_path, caplog):
     first = Claim(str(tmp_path))
     second = Claim(str(tmp_path))
     assert f"taken over from process {os.getpid()} on " in caplog.text
@@ -38,7 +38,7 @@ def test_the_newest_start_takes_over_and_the_older_one_says_so(tmp_path, caplog)
     assert second.holds()
 
 
-def test_storage_is_not_asked_at_every_shard(tmp_path, monkeypatch):
+def test_claim_check_does_not_ask_storage_at_every_shard(tmp_path, monkeypatch):
     clock = [1000.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
     first = Claim(str(tmp_path))
@@ -51,7 +51,7 @@ def test_storage_is_not_asked_at_every_shard(tmp_path, monkeypatch):
         first.check()
 
 
-def test_a_run_that_the_newer_start_has_finished_is_named_so(tmp_path):
+def test_claim_check_names_a_run_that_the_newer_start_has_finished(tmp_path):
     first = Claim(str(tmp_path))
     Claim(str(tmp_path)).release()
     with pytest.raises(PartialRunError, match="taken over by another start, which has ended"):

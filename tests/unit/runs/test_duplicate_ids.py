@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from rubert_ood.errors import StorageUnavailableError
 from rubert_ood.runs.duplicate_ids import (
-    EXAMPLE_CHARACTERS,
     IDS_SCHEMA,
     NUM_EXAMPLES,
     DuplicateId,
@@ -31,7 +30,7 @@ def _tables(shards: list[list[str]]):
         max_size=5,
     )
 )
-def test_as_counted_by_hand(shards):
+def test_duplicate_ids_are_those_counted_by_hand(shards):
     copies = Counter(ad_id for ids in shards for ad_id in ids)
     where = defaultdict(set)
     for number, ids in enumerate(shards):
@@ -47,7 +46,7 @@ def test_as_counted_by_hand(shards):
         assert example.files == sorted(f"{n}.parquet" for n in ends)
 
 
-def test_the_most_frequent_come_first_and_not_all_of_many():
+def test_duplicate_ids_name_the_most_frequent_first_and_not_all_of_many():
     ids = [str(n) for n in range(1000) for _ in range(1 + (n % 50 == 0) + (n == 500))]
     found = find_duplicates(_tables([ids]), ["a.parquet"])
     assert (found.ids, found.rows) == (20, 21)
@@ -55,7 +54,7 @@ def test_the_most_frequent_come_first_and_not_all_of_many():
     assert found.examples[0] == DuplicateId(ad_id="500", copies=3, files=["a.parquet"])
 
 
-def test_many_ids_in_many_tables():
+def test_duplicate_ids_among_many_ids_in_many_tables_are_found():
     rng = np.random.default_rng(0)
     shards = [[str(n) for n in rng.integers(0, 200_000, 5000)] for _ in range(40)]
     copies = Counter(ad_id for ids in shards for ad_id in ids)
@@ -64,25 +63,7 @@ def test_many_ids_in_many_tables():
     assert found.rows == 200_000 - len(copies)
 
 
-def test_ids_of_any_length_are_told_apart_and_named_by_their_beginning():
-    """Runs of 0.2.0 may hold such ids: more of them than DuckDB may keep in memory."""
-    long = "ж" * 25_000_000
-    shards = [
-        ["a", long, "b"],
-        [f"{long}!", "b", long],
-        [f"{n}{'x' * 100_000}" for n in range(1_000)] * 2,
-    ]
-    found = find_duplicates(_tables(shards), ["a.parquet", "b.parquet", "c.parquet"])
-    assert (found.ids, found.rows) == (1_002, 1_002)
-    found = find_duplicates(_tables(shards[:2]), ["a.parquet", "b.parquet"])
-    files = ["a.parquet", "b.parquet"]
-    assert found.examples == [
-        DuplicateId(ad_id="b", copies=2, files=files),
-        DuplicateId(ad_id="ж" * EXAMPLE_CHARACTERS, copies=2, files=files),
-    ]
-
-
-def test_a_failure_of_the_source_goes_through():
+def test_duplicate_ids_let_a_failure_of_the_source_through():
     def broken():
         yield from _tables([["1"]])
         raise StorageUnavailableError("s3://b/k: gone")

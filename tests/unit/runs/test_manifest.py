@@ -20,7 +20,7 @@ from rubert_ood.runs.manifest import (
 from rubert_ood.runs.profile import TOKEN_EDGES, ShardProfile
 from rubert_ood.runs.receipts import read_receipts
 from rubert_ood.runs.sums import Sums
-from tests.unit.scoring.test_stages import REASONS
+from tests.unit.messy_runs import REASONS
 
 STARTED = "2026-11-24T03:00:00+00:00"
 

@@ -15,7 +15,7 @@ def _digest(values: list[str | None]) -> int:
 
 
 @given(ids)
-def test_the_digest_is_the_sum_of_the_hashes_of_single_ids(values):
+def test_ids_digest_is_the_sum_of_the_hashes_of_single_ids(values):
     hashes = [
         int(pd.util.hash_array(np.array([value], object), categorize=False)[0]) for value in values
     ]
@@ -24,14 +24,14 @@ def test_the_digest_is_the_sum_of_the_hashes_of_single_ids(values):
 
 
 @given(ids, st.randoms(use_true_random=False))
-def test_order_does_not_matter(values, random):
+def test_ids_digest_does_not_depend_on_order(values, random):
     shuffled = list(values)
     random.shuffle(shuffled)
     assert _digest(shuffled) == _digest(values)
 
 
 @given(ids, st.integers(0, 30))
-def test_parts_add_up(values, cut):
+def test_ids_digest_of_parts_adds_up(values, cut):
     parts = _digest(values[:cut]) + _digest(values[cut:])
     assert parts % DIGEST_MODULUS == _digest(values)
     chunked = pa.chunked_array(
@@ -41,7 +41,7 @@ def test_parts_add_up(values, cut):
 
 
 @given(ids.filter(bool), st.data())
-def test_a_doubled_a_lost_and_a_replaced_id_are_seen(values, data):
+def test_ids_digest_sees_a_doubled_a_lost_and_a_replaced_id(values, data):
     row = data.draw(st.integers(0, len(values) - 1))
     other = data.draw(st.text(max_size=12).filter(lambda text: text != values[row]))
     digest = _digest(values)
@@ -51,26 +51,26 @@ def test_a_doubled_a_lost_and_a_replaced_id_are_seen(values, data):
     assert _digest([*values[:row], other, *values[row + 1 :]]) != digest
 
 
-def test_nulls_count_nothing():
+def test_ids_digest_does_not_count_nulls():
     assert _digest(["a", None, "б", None]) == _digest(["a", "б"])
     assert _digest([None, None]) == _digest([]) == 0
 
 
-def test_ids_that_are_not_utf8_count_nothing():
+def test_ids_digest_does_not_count_ids_that_are_not_utf8():
     """Their rows are rejected, and _errors cannot hold them as text either."""
     raw = pa.array([b"1", b"\xff\xfe", b"2"], pa.binary())
     bad = pa.Array.from_buffers(pa.string(), 3, raw.buffers())
     assert ids_digest(bad) == _digest(["1", "2"])
 
 
-def test_the_digest_of_many_ids_is_exact():
+def test_ids_digest_of_many_ids_is_exact():
     values = [str(number) for number in range(200_000)]
     assert _digest(values[::-1]) == _digest(values) != _digest(values[1:])
 
 
 @pytest.mark.parametrize("subheads", [False, True])
 @pytest.mark.parametrize("hidden_size", [None, 32])
-def test_the_schema_of_a_part(hidden_size, subheads):
+def test_part_schema_has_these_columns(hidden_size, subheads):
     carried = [pa.field("price", pa.int64()), pa.field("tags", pa.list_(pa.string()))]
     schema = part_schema(carried, hidden_size, {"run_id": "r", "bundle": "b"}, subheads=subheads)
     expected = {

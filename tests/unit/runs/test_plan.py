@@ -59,9 +59,7 @@ def catalogue(tmp_path):
     return folder
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.lists(st.integers(0, 40), max_size=8), min_size=1, max_size=3).filter(
         lambda f: sum(map(sum, f)) > 0
@@ -102,13 +100,13 @@ def test_shards_hold_every_row_of_every_file_once(bundle, tmp_path_factory, file
         ([0, 7, 0], 5, [(0, 7)]),
     ],
 )
-def test_cuts_by_hand(bundle, tmp_path, groups, shard_rows, expected):
+def test_plan_shards_are_those_cut_by_hand(bundle, tmp_path, groups, shard_rows, expected):
     _write(tmp_path / "in" / "a.parquet", groups)
     plan = make_plan(_settings(tmp_path / "in", shard_rows=shard_rows), bundle)
     assert [(shard.start, shard.stop) for shard in plan.shards] == expected
 
 
-def test_the_same_input_gives_the_same_plan(bundle, catalogue):
+def test_plan_of_the_same_input_is_the_same(bundle, catalogue):
     first, second = (make_plan(_settings(catalogue, shard_rows=5), bundle) for _ in range(2))
     assert first == second
     assert first.run_id == first.fingerprint[:12]
@@ -171,7 +169,9 @@ def _add(folder):
         ({}, _add, {"input files", "shards"}),
     ],
 )
-def test_what_changes_the_result_changes_the_fingerprint(bundle, catalogue, options, change, named):
+def test_plan_fingerprint_changes_with_what_changes_the_result(
+    bundle, catalogue, options, change, named
+):
     base = make_plan(_settings(catalogue), bundle)
     if change:
         change(catalogue)
@@ -180,7 +180,7 @@ def test_what_changes_the_result_changes_the_fingerprint(bundle, catalogue, opti
     assert {name for name in base.identity if base.identity[name] != other.identity[name]} == named
 
 
-def test_another_bundle_changes_the_fingerprint(bundle, catalogue):
+def test_plan_fingerprint_changes_with_the_bundle(bundle, catalogue):
     other = dataclasses.replace(bundle, fingerprint="f" * 64)
     assert (
         make_plan(_settings(catalogue), other).fingerprint
@@ -224,7 +224,7 @@ def test_a_plan_of_an_earlier_version_says_nothing_of_texts(bundle, catalogue):
     assert load_plan(plan.run_uri) == plan
 
 
-def test_a_saved_plan_comes_back(bundle, catalogue):
+def test_plan_that_was_saved_comes_back(bundle, catalogue):
     plan = make_plan(_settings(catalogue, shard_rows=5, run_id="r"), bundle)
     save_plan(plan)
     assert load_plan(plan.run_uri) == plan
@@ -275,7 +275,7 @@ def test_save_plan_of_two_starts_at_once_lets_one_win_and_names_the_difference(
             save_plan(theirs)
 
 
-def test_no_plan_is_an_input_error(tmp_path):
+def test_load_plan_of_a_folder_without_one_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         load_plan(str(tmp_path))
 
@@ -317,7 +317,9 @@ def _wrong_type(path):
         (_wrong_type, SchemaError, "column 'description' holds double"),
     ],
 )
-def test_a_bad_file_ends_the_job_or_is_set_aside(bundle, catalogue, spoil, error, reason):
+def test_plan_with_a_bad_file_ends_the_job_or_quarantines_it(
+    bundle, catalogue, spoil, error, reason
+):
     bad = str(catalogue / "b.parquet")
     _write(catalogue / "b.parquet", [6])
     spoil(catalogue / "b.parquet")
@@ -406,7 +408,7 @@ def test_a_carried_column_cannot_have_the_name_of_another_output_column(bundle, 
         make_plan(_settings(catalogue, carry_columns=names), bundle)
 
 
-def test_nothing_to_score_is_an_input_error(bundle, tmp_path):
+def test_plan_of_nothing_to_score_is_an_input_error(bundle, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     with pytest.raises(InputError, match="no Parquet or CSV file here"):
@@ -440,7 +442,7 @@ def test_files_that_a_writer_has_not_finished_are_left_alone(bundle, catalogue):
     assert make_plan(_settings(catalogue), bundle) == before
 
 
-def test_csv_input(bundle, tmp_path):
+def test_plan_of_csv_input_has_shards_of_its_rows(bundle, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     lines = [f'00{n},"диван, новый\nугловой {n}",{n}' for n in range(25)]
@@ -453,7 +455,7 @@ def test_csv_input(bundle, tmp_path):
         make_plan(_settings(folder), bundle)
 
 
-def test_columns_of_other_names(bundle, tmp_path):
+def test_plan_with_columns_of_other_names_keeps_them(bundle, tmp_path):
     path = tmp_path / "in" / "a.parquet"
     path.parent.mkdir()
     pq.write_table(pa.table({"id": [1, 2], "заголовок": ["a", "b"], "text": ["c", "d"]}), path)

@@ -16,7 +16,7 @@ def _digest(ids) -> int:
     return sum(int(pd.util.hash_array(np.array([value], object))[0]) for value in ids) % 2**64
 
 
-def test_the_counts_of_a_receipt_by_brute_force(full_run):
+def test_receipt_counts_equal_brute_force(full_run):
     for number, receipt in enumerate(full_run.receipts):
         rows = pq.read_table(full_run.part(number)).to_pylist()
         histogram = [0] * 20

@@ -20,8 +20,7 @@ from rubert_ood.runs.profile import token_histogram
 from rubert_ood.runs.receipts import put_quarantine
 from rubert_ood.runs.verify import PartMismatchError, check_manifest, verify_run
 from rubert_ood.settings import GateSettings
-from tests.unit.messy_runs import score_plan
-from tests.unit.scoring.test_stages import REASONS
+from tests.unit.messy_runs import REASONS, score_plan
 
 STARTED = "2026-11-24T03:00:00+00:00"
 
@@ -30,7 +29,7 @@ def _digest(ids) -> int:
     return sum(int(pd.util.hash_array(np.array([value], object))[0]) for value in ids) % 2**64
 
 
-def test_a_good_run_passes(run):
+def test_verify_of_a_good_run_passes(run):
     receipts = verify_run(run.plan).receipts
     assert list(receipts.values()) == run.receipts
 
@@ -78,14 +77,14 @@ def test_receipts_of_another_fingerprint_are_none(run):
         verify_run(dataclasses.replace(run.plan, fingerprint="0" * 64))
 
 
-def test_a_missing_receipt_is_a_partial_run(run):
+def test_verify_of_a_run_with_a_missing_receipt_is_partial(run):
     (run.folder / "_run" / "receipts" / f"{run.plan.shards[1].shard_id}.json").unlink()
     with pytest.raises(PartialRunError, match="1 of 12 shards are not scored; run again") as error:
         verify_run(run.plan)
     assert error.value.exit_code == 6
 
 
-def test_a_missing_part_is_named(run):
+def test_verify_names_a_missing_part(run):
     run.part(3).unlink()
     with pytest.raises(
         VerificationError, match=rf"{run.part(3).name} is missing \(1 such\)"
@@ -94,13 +93,13 @@ def test_a_missing_part_is_named(run):
     assert error.value.exit_code == 1
 
 
-def test_the_part_of_another_shard_in_its_place(run):
+def test_verify_finds_the_part_of_another_shard_in_its_place(run):
     shutil.copy(run.part(3), run.part(2))
     with pytest.raises(VerificationError, match=run.part(2).name):
         verify_run(run.plan)
 
 
-def test_the_part_of_another_run_in_its_place(run, tmp_path):
+def test_verify_finds_the_part_of_another_run_in_its_place(run, tmp_path):
     plan = dataclasses.replace(
         run.plan, run_id="other", run_uri=str(tmp_path / "other"), fingerprint="1" * 64
     )
@@ -110,7 +109,7 @@ def test_the_part_of_another_run_in_its_place(run, tmp_path):
         verify_run(run.plan)
 
 
-def test_a_part_of_another_bundle(run):
+def test_verify_finds_a_part_of_another_bundle(run):
     table = pq.read_table(run.part(2))
     metadata = table.schema.metadata | {b"rubert_ood.bundle": b"0" * 64}
     pq.write_table(table.replace_schema_metadata(metadata), run.part(2))
@@ -127,7 +126,7 @@ def test_a_part_of_another_bundle(run):
         (lambda rows: [rows[1], *rows[1:]], ""),  # one lost and one doubled: as many rows as before
     ],
 )
-def test_lost_and_doubled_rows_are_found(run, change, named):
+def test_verify_finds_lost_and_doubled_rows(run, change, named):
     _take(run, 2, change)
     with pytest.raises(VerificationError, match=rf"{run.part(2).name}: {named}.* its receipt says"):
         verify_run(run.plan)
@@ -145,7 +144,7 @@ def test_lost_and_doubled_rows_are_found(run, change, named):
         ("text_key", "0" * 32, "unique_tokens|unique_texts"),
     ],
 )
-def test_a_changed_value_is_found(run, column, value, named):
+def test_verify_finds_a_changed_value(run, column, value, named):
     row = 2 if column == "text_key" else 0  # rows 0 and 2 have the same text
     _change(run, 2, column, row, value)
     with pytest.raises(
@@ -154,7 +153,7 @@ def test_a_changed_value_is_found(run, column, value, named):
         verify_run(run.plan)
 
 
-def test_text_lengths_are_counted_again(run):
+def test_verify_counts_text_lengths_again(run):
     """The sum of the tokens stays, the lengths of two ads change."""
     lengths = pq.read_table(run.part(1))["num_tokens"].to_pylist()
     _change(run, 1, "num_tokens", 0, lengths[0] + lengths[1] - 2)
@@ -165,7 +164,7 @@ def test_text_lengths_are_counted_again(run):
         verify_run(run.plan)
 
 
-def test_receipts_and_a_manifest_of_an_earlier_version_pass(run):
+def test_verify_of_receipts_and_a_manifest_of_an_earlier_version_passes(run):
     for shard in run.plan.shards:
         path = run.folder / "_run" / "receipts" / f"{shard.shard_id}.json"
         receipt = json.loads(path.read_text("utf-8"))
@@ -179,7 +178,7 @@ def test_receipts_and_a_manifest_of_an_earlier_version_pass(run):
     check_manifest(_read(content), manifest)
 
 
-def test_a_flipped_ood_flag_is_found(run):
+def test_verify_finds_a_flipped_ood_flag(run):
     flag = pq.read_table(run.part(0))["is_ood"][0].as_py()
     _change(run, 0, "is_ood", 0, not flag)
     with pytest.raises(VerificationError, match="rows_ood"):
@@ -211,7 +210,7 @@ def test_a_row_doubled_in_place_of_another_is_found_though_part_and_receipt_agre
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "noise", "column"])
-def test_a_part_that_cannot_be_read_is_named(run, damage):
+def test_verify_names_a_part_that_cannot_be_read(run, damage):
     path = run.part(2)
     data = path.read_bytes()
     if damage == "column":
@@ -225,7 +224,7 @@ def test_a_part_that_cannot_be_read_is_named(run, damage):
     assert "\n" not in str(error.value)
 
 
-def test_digests_that_wrap_round_still_agree(make_run):
+def test_verify_of_digests_that_wrap_round_passes(make_run):
     ids = [str(n) for n in range(100) if _digest([str(n)]) > 2**63][:2]
     assert _digest(ids[:1]) + _digest(ids[1:]) >= 2**64
     titles = pa.array([b"\xd0\xd8", b"x"], pa.binary())
@@ -235,13 +234,13 @@ def test_digests_that_wrap_round_still_agree(make_run):
     verify_run(run.plan)
 
 
-def test_an_edited_score_is_found_though_no_count_changes(run):
+def test_verify_finds_an_edited_score_though_no_count_changes(run):
     _change(run, 1, "ood_distance", 0, 1.5)
     with pytest.raises(VerificationError, match="changed since it was written"):
         verify_run(run.plan)
 
 
-def test_every_bad_part_is_found_so_that_all_can_be_scored_again(run):
+def test_verify_finds_every_bad_part_so_that_all_can_be_scored_again(run):
     run.part(3).unlink()
     _take(run, 5, lambda rows: rows[1:])
     (run.folder / run.plan.shards[0].rejected_name).unlink()
@@ -254,7 +253,7 @@ def test_every_bad_part_is_found_so_that_all_can_be_scored_again(run):
     ("column", "value", "named"),
     [("reason", "no reason", "rejected_reasons"), ("ad_id", "another", "ids_rejected")],
 )
-def test_changed_rejected_rows_are_found(run, column, value, named):
+def test_verify_finds_changed_rejected_rows(run, column, value, named):
     path = run.folder / run.plan.shards[4].rejected_name
     table = pq.read_table(path)
     values = table[column].to_pylist()
@@ -267,7 +266,7 @@ def test_changed_rejected_rows_are_found(run, column, value, named):
         verify_run(run.plan)
 
 
-def test_lost_and_doubled_rejected_rows_are_found(run):
+def test_verify_finds_lost_and_doubled_rejected_rows(run):
     path = run.folder / run.plan.shards[4].rejected_name
     table = pq.read_table(path)
     for rows in ([0], [0, 0, 1]):
@@ -276,7 +275,7 @@ def test_lost_and_doubled_rejected_rows_are_found(run):
             verify_run(run.plan)
 
 
-def test_a_foreign_file_of_rejected_rows_is_named(run):
+def test_verify_names_a_file_of_rejected_rows_that_is_not_of_the_run(run):
     foreign = run.plan.shards[2].rejected_name
     shutil.copy(run.folder / run.plan.shards[4].rejected_name, run.folder / foreign)
     with pytest.raises(VerificationError, match=rf"{foreign} is not a file of this run"):
@@ -354,7 +353,7 @@ def test_readers_of_a_run_folder_see_scored_ads_alone(full_run):
     assert pyarrow.dataset.dataset(full_run.folder).count_rows() == num_scored
 
 
-def test_a_shard_that_was_set_aside_needs_no_part(run):
+def test_verify_of_a_quarantined_shard_needs_no_part(run):
     shard = run.plan.shards[3]
     (run.folder / "_run" / "receipts" / f"{shard.shard_id}.json").unlink()
     run.part(3).unlink()
@@ -382,7 +381,7 @@ def test_a_receipt_annuls_the_quarantine_of_its_shard(run):
     assert verify_run(run.plan).quarantined == {}
 
 
-def test_repeated_ids_are_counted_and_named_with_their_files(run, messy_rows):
+def test_verify_counts_duplicate_ids_and_names_them_with_their_files(run, messy_rows):
     counts = Counter(row["ad_id"] for number, row in enumerate(messy_rows) if number not in REASONS)
     repeated = {ad_id: copies for ad_id, copies in counts.items() if copies > 1}
     assert verify_run(run.plan).duplicates.model_dump() == {
@@ -408,7 +407,7 @@ def test_repeated_ids_are_counted_and_named_with_their_files(run, messy_rows):
         lambda manifest: manifest["top_ood"].pop(),
     ],
 )
-def test_an_edited_manifest_is_found(run, edit):
+def test_verify_finds_an_edited_manifest(run, edit):
     manifest = Manifest.of(
         run.plan, verify_run(run.plan).receipts, outcome="complete", started_at=STARTED
     )

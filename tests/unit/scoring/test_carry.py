@@ -90,7 +90,7 @@ def test_check_names_refuses_a_name_that_the_output_has(names: tuple[str, ...]) 
         check_names(names, ["ad_id", "label"])
 
 
-def test_a_schema_survives_as_text() -> None:
+def test_carried_schema_survives_as_text() -> None:
     schema = pa.schema([("x", pa.list_(pa.timestamp("us", "UTC"))), ("y", pa.string())])
     assert unpack_schema(pack_schema(schema)) == schema
     assert unpack_schema("") == pa.schema([])

@@ -24,7 +24,7 @@ def bundle(tmp_path: Path) -> Path:
     return fill(tmp_path / "work" / "bundle", "manifest.json", "model.bin", "vocab.txt")
 
 
-def test_a_folder_travels_whole(tmp_path: Path, bundle: Path) -> None:
+def test_put_folder_and_fetch_folder_keep_every_file(tmp_path: Path, bundle: Path) -> None:
     target = tmp_path / "out" / "deep" / "v1"
     folders.put_folder(str(bundle), str(target), last="manifest.json")
     assert {path.name: path.read_text() for path in target.iterdir()} == {
@@ -60,7 +60,7 @@ def test_a_folder_that_cannot_be_copied_does_not_appear(
     assert os.listdir(target.parent) == []
 
 
-def test_the_last_file_is_copied_last(
+def test_put_folder_copies_the_last_file_last(
     tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copied = []
@@ -82,7 +82,7 @@ def test_a_folder_without_its_last_file_is_not_put(tmp_path: Path, bundle: Path)
     assert os.listdir(tmp_path / "out") == []
 
 
-def test_an_existing_folder_is_not_overwritten(tmp_path: Path, bundle: Path) -> None:
+def test_put_folder_does_not_overwrite_an_existing_one(tmp_path: Path, bundle: Path) -> None:
     fill(tmp_path / "out" / "v1", "old.txt")
     line = message(
         folders.put_folder, str(bundle), str(tmp_path / "out" / "v1"), last="manifest.json"

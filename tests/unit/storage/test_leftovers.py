@@ -31,7 +31,7 @@ def grow_old(path: Path) -> None:
     os.utime(path, (long_ago, long_ago))
 
 
-def test_what_a_dead_process_left_is_removed_and_what_a_living_one_writes_is_not(
+def test_leftovers_of_a_dead_process_are_removed_and_those_of_a_living_one_are_not(
     tmp_path: Path, dead: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -55,7 +55,7 @@ def test_what_a_dead_process_left_is_removed_and_what_a_living_one_writes_is_not
     ]
 
 
-def test_what_another_machine_writes_is_removed_only_when_it_is_old(
+def test_leftovers_of_another_machine_are_removed_only_when_they_are_old(
     tmp_path: Path, dead: int
 ) -> None:
     far = [f".0123456789ab-{dead}-{HEX}.tmp", f".0123456789ab-{dead}-{HEX[:-1]}1.tmp"]
@@ -66,7 +66,7 @@ def test_what_another_machine_writes_is_removed_only_when_it_is_old(
     assert everything(tmp_path) == {far[1]}
 
 
-def test_names_of_older_versions_are_removed_when_they_are_old(tmp_path: Path) -> None:
+def test_leftovers_named_by_older_versions_are_removed_when_they_are_old(tmp_path: Path) -> None:
     names = [f".staged-{HEX}", f".{HEX}.tmp"]
     fill(tmp_path, f"{names[0]}/a", names[1])
     assert remove_leftovers(str(tmp_path)) == 0
@@ -75,13 +75,13 @@ def test_names_of_older_versions_are_removed_when_they_are_old(tmp_path: Path) -
     assert remove_leftovers(str(tmp_path)) == 2
 
 
-def test_folders_below_are_searched_only_when_asked(tmp_path: Path, dead: int) -> None:
+def test_leftovers_in_folders_below_are_searched_only_when_asked(tmp_path: Path, dead: int) -> None:
     fill(tmp_path, f"_run/receipts/{name_of(dead, staged_name())}")
     assert remove_leftovers(str(tmp_path)) == 0
     assert remove_leftovers(str(tmp_path), deep=True) == 1
 
 
-def test_a_link_to_a_folder_is_removed_and_not_followed(tmp_path: Path, dead: int) -> None:
+def test_leftovers_that_are_links_are_removed_and_not_followed(tmp_path: Path, dead: int) -> None:
     fill(tmp_path / "elsewhere", "precious")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / name_of(dead, staged_folder_name())).symlink_to(tmp_path / "elsewhere")
@@ -89,7 +89,7 @@ def test_a_link_to_a_folder_is_removed_and_not_followed(tmp_path: Path, dead: in
     assert everything(tmp_path / "elsewhere") == {"precious"}
 
 
-def test_files_of_another_user_stay(
+def test_leftovers_of_another_user_stay(
     tmp_path: Path, dead: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(tmp_path, name_of(dead, staged_name()))
@@ -97,5 +97,5 @@ def test_files_of_another_user_stay(
     assert remove_leftovers(str(tmp_path)) == 0
 
 
-def test_a_missing_folder_has_no_leftovers(tmp_path: Path) -> None:
+def test_leftovers_of_a_missing_folder_are_none(tmp_path: Path) -> None:
     assert remove_leftovers(str(tmp_path / "absent"), deep=True) == 0

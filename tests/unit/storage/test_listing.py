@@ -205,14 +205,14 @@ def test_literal_head_ends_before_the_first_glob_character() -> None:
         ".part.parquet",
     ],
 )
-def test_what_writers_leave_behind_is_known(inner: str) -> None:
+def test_listing_knows_what_writers_leave_behind(inner: str) -> None:
     assert is_left_by_writer(inner)
 
 
 @pytest.mark.parametrize(
     "inner", ["", "_day=1/p.parquet", "_errors/a.parquet", "_x", "SUCCESS", "a_SUCCESS"]
 )
-def test_what_else_begins_with_an_underscore_is_not_left_by_writers(inner: str) -> None:
+def test_listing_takes_what_else_begins_with_an_underscore(inner: str) -> None:
     assert not is_left_by_writer(inner)
 
 
@@ -243,7 +243,7 @@ def test_the_version_of_a_file_changes_with_any_write(tmp_path: Path, change: st
     assert list_below(str(path)).files[0].version != before
 
 
-def test_a_relative_folder_gives_absolute_uris(
+def test_list_below_a_relative_folder_gives_absolute_uris(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(tmp_path, "data/a.csv")

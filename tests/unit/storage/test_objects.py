@@ -1,8 +1,5 @@
 import errno
 import os
-import subprocess
-import sys
-import tempfile
 import threading
 from pathlib import Path
 
@@ -44,7 +41,7 @@ def no_space(*_arguments: object, **_named: object) -> None:
 # addresses
 
 
-def test_local_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uri_of_a_local_path_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for uri in (
         "data/a.csv",
@@ -62,11 +59,11 @@ def test_local_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyP
     "function",
     [storage.filesystem, storage.arrow_filesystem, list_below, storage.read_bytes, storage.exists],
 )
-def test_other_storage_is_refused(uri: str, function) -> None:
+def test_uri_of_other_storage_is_refused(uri: str, function) -> None:
     assert message(function, uri) == f"{uri}: storage is a local path or s3://BUCKET/KEY"
 
 
-def test_other_storage_is_refused_for_writing(tmp_path: Path) -> None:
+def test_put_bytes_to_other_storage_is_refused(tmp_path: Path) -> None:
     expected = "gs://b/x: storage is a local path or s3://BUCKET/KEY"
     assert message(storage.put_bytes, "gs://b/x", b"") == expected
     assert message(storage.swap_bytes, "gs://b/x", b"", "") == expected
@@ -80,17 +77,17 @@ def test_other_storage_is_refused_for_writing(tmp_path: Path) -> None:
         ("out", ("a",), "out/a"),
     ],
 )
-def test_join(uri: str, parts: tuple[str, ...], joined: str) -> None:
+def test_join_puts_one_slash_between_parts(uri: str, parts: tuple[str, ...], joined: str) -> None:
     assert storage.join(uri, *parts) == joined
 
 
-def test_only_s3_is_s3() -> None:
+def test_is_s3_knows_s3_uris_only() -> None:
     assert [
         storage.is_s3(uri) for uri in ("s3://b/x", "s3a://b/x", "s3", "/s3://b", "S3x://b")
     ] == [True, True] + [False] * 3
 
 
-def test_pyarrow_sees_the_same_file(tmp_path: Path) -> None:
+def test_open_input_gives_pyarrow_the_same_file(tmp_path: Path) -> None:
     fill(tmp_path, "a.csv")
     fs, path = storage.arrow_filesystem(str(tmp_path / "a.csv"))
     assert isinstance(fs, pyarrow.fs.LocalFileSystem)
@@ -101,7 +98,9 @@ def test_pyarrow_sees_the_same_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"\0\xff" * 100_000])
-def test_bytes_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+def test_put_bytes_come_back_from_read_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes
+) -> None:
     monkeypatch.chdir(tmp_path)
     storage.put_bytes("new/folder/a.bin", data)
     assert (tmp_path / "new/folder/a.bin").read_bytes() == data
@@ -113,7 +112,7 @@ def test_bytes_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
 @pytest.mark.parametrize("before", [None, b"old"])
-def test_a_failed_write_leaves_what_was_there(
+def test_put_bytes_that_fails_leaves_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, before: bytes | None
 ) -> None:
     path = tmp_path / "a.bin"
@@ -129,7 +128,7 @@ def test_a_failed_write_leaves_what_was_there(
     assert not before or path.read_bytes() == before
 
 
-def test_an_interrupted_write_leaves_what_was_there(
+def test_put_bytes_that_is_interrupted_leaves_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(_descriptor: int) -> None:
@@ -146,7 +145,7 @@ def test_an_interrupted_write_leaves_what_was_there(
     assert (tmp_path / "a.bin").read_bytes() == b"old"
 
 
-def test_concurrent_writers_never_mix(tmp_path: Path) -> None:
+def test_put_bytes_of_concurrent_writers_never_mix(tmp_path: Path) -> None:
     uri = str(tmp_path / "a.bin")
     contents = [bytes([number]) * 200_000 for number in range(6)]
     threads = [
@@ -161,7 +160,7 @@ def test_concurrent_writers_never_mix(tmp_path: Path) -> None:
     assert storage.read_bytes(uri) in contents
 
 
-def test_a_file_where_a_folder_is_needed_is_named(tmp_path: Path) -> None:
+def test_put_bytes_below_a_file_names_it(tmp_path: Path) -> None:
     fill(tmp_path, "a")
     assert message(storage.put_bytes, f"{tmp_path}/a/b", b"").startswith(f"{tmp_path}/a/b: ")
     (tmp_path / "folder").mkdir()
@@ -169,7 +168,7 @@ def test_a_file_where_a_folder_is_needed_is_named(tmp_path: Path) -> None:
     assert everything(tmp_path) == {"a", "folder"}
 
 
-def test_reading_what_is_not_there(tmp_path: Path) -> None:
+def test_read_bytes_of_what_is_missing_names_it(tmp_path: Path) -> None:
     assert (
         message(storage.read_bytes, f"{tmp_path}/a")
         == f"{tmp_path}/a: no such file, folder or bucket"
@@ -179,7 +178,7 @@ def test_reading_what_is_not_there(tmp_path: Path) -> None:
     assert storage.exists(str(tmp_path))
 
 
-def test_what_cannot_be_written_is_an_error_of_the_output(tmp_path: Path) -> None:
+def test_put_bytes_that_cannot_be_written_is_an_error_of_the_output(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for write in (
         lambda uri: storage.put_bytes(uri, b""),
@@ -189,7 +188,7 @@ def test_what_cannot_be_written_is_an_error_of_the_output(tmp_path: Path) -> Non
             write(f"{tmp_path}/file/a")
 
 
-def test_a_swap_replaces_only_the_version_that_was_read(tmp_path: Path) -> None:
+def test_swap_bytes_replaces_only_the_version_that_was_read(tmp_path: Path) -> None:
     uri = f"{tmp_path}/new/pointer.json"
     assert storage.read_versioned(uri) == (None, "")
     assert storage.swap_bytes(uri, b"1", "")
@@ -263,7 +262,7 @@ def test_read_json_of_what_nests_too_deep_is_one_line(tmp_path: Path) -> None:
     assert "damaged, it holds no JSON" in message(storage.read_json, f"{tmp_path}/deep.json")
 
 
-def test_of_many_swaps_at_once_each_builds_on_the_one_before(tmp_path: Path) -> None:
+def test_swap_bytes_of_many_at_once_builds_each_on_the_one_before(tmp_path: Path) -> None:
     uri = f"{tmp_path}/counter"
     storage.put_bytes(uri, b"0")
 
@@ -282,7 +281,7 @@ def test_of_many_swaps_at_once_each_builds_on_the_one_before(tmp_path: Path) -> 
     assert storage.read_bytes(uri) == b"40"
 
 
-def test_files_get_the_mode_of_the_umask(tmp_path: Path) -> None:
+def test_put_bytes_gives_files_the_mode_of_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         storage.put_bytes(f"{tmp_path}/out/a", b"")
@@ -325,83 +324,6 @@ def test_a_uri_with_credentials_is_refused_and_not_echoed(uri: str) -> None:
         line = message(function, uri)
         assert "SECRET" not in line
         assert "credentials" in line
-
-
-def test_a_lock_that_another_holds_is_not_waited_for(tmp_path: Path) -> None:
-    with (
-        storage.locked(f"{tmp_path}/a") as first,
-        storage.locked(f"{tmp_path}/a", wait=False) as second,
-    ):
-        assert (first, second) == (True, False)
-    with storage.locked(f"{tmp_path}/a", wait=False) as third:
-        assert third
-    assert everything(tmp_path) == {".a.lock"}
-
-
-def test_a_lock_file_that_is_a_link_is_refused_and_nothing_is_written_behind_it(
-    tmp_path: Path,
-) -> None:
-    (tmp_path / "precious").write_text("x")
-    (tmp_path / ".a.lock").symlink_to(tmp_path / "precious")
-    (tmp_path / ".b.lock").symlink_to(tmp_path / "absent")
-    for name in ("a", "b"):
-        line = message(storage.swap_bytes, f"{tmp_path}/{name}", b"", "version")
-        assert (
-            line
-            == f"{tmp_path}/.{name}.lock: something that is not a lock file lies there; remove it"
-        )
-    assert (tmp_path / "precious").read_text() == "x"
-    assert not (tmp_path / "absent").exists()
-
-
-def test_a_lock_file_that_is_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / ".a.lock")
-    assert "is not a lock file" in message(storage.swap_bytes, f"{tmp_path}/a", b"", "version")
-
-
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
-@pytest.mark.parametrize("mode", [0o777, 0o1777], ids=["shared", "shared and sticky"])
-def test_two_users_share_a_folder_and_its_lock(mode: int) -> None:
-    code = "import os, sys; from rubert_ood import storage; os.setgid({0}); os.setuid({0})\n"
-    code += "with storage.locked(sys.argv[1]) as held: print(held)"
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        os.chmod(folder, mode)
-        for user in (1001, 1002, 0, 1001):
-            command = [sys.executable, "-c", code.format(user), f"{folder}/latest.json"]
-            result = subprocess.run(command, capture_output=True, text=True)
-            assert (result.stdout, result.stderr) == ("True\n", "")
-
-
-@pytest.mark.parametrize(
-    "refused", [os.O_CREAT, os.O_RDWR], ids=["fs.protected_regular", "not ours to write"]
-)
-def test_a_lock_file_of_another_user_is_opened_without_what_the_kernel_refuses(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: int
-) -> None:
-    fill(tmp_path, ".a.lock")
-    real, tried = os.open, []
-
-    def refuse(path: str, flags: int, *mode: int) -> int:
-        tried.append(flags)
-        if flags & refused:
-            raise PermissionError(errno.EACCES, "Permission denied")
-        return real(path, flags, *mode)
-
-    monkeypatch.setattr(os, "open", refuse)
-    with storage.locked(f"{tmp_path}/a") as held:
-        assert held
-    assert all(flags & os.O_NOFOLLOW for flags in tried)
-    assert len(tried) == (2 if refused == os.O_CREAT else 3)
-
-
-def test_a_lock_that_cannot_be_taken_is_denied_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def deny(*_: object) -> int:
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    monkeypatch.setattr(os, "open", deny)
-    assert "access denied" in message(storage.swap_bytes, f"{tmp_path}/a", b"", "version")
 
 
 def test_put_json_writes_records_and_plain_content_as_utf8(tmp_path):

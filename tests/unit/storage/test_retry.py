@@ -51,7 +51,9 @@ def _quick(monkeypatch):
     ],
 )
 @pytest.mark.parametrize("kind", [InputError, OutputError])
-def test_what_does_not_pass_becomes_one_line(error: Exception, line: str, kind: type) -> None:
+def test_retried_error_that_does_not_pass_becomes_one_line(
+    error: Exception, line: str, kind: type
+) -> None:
     with pytest.raises(kind) as caught, explained("u", kind):
         raise error
     assert str(caught.value) == line
@@ -79,7 +81,7 @@ def test_what_does_not_pass_becomes_one_line(error: Exception, line: str, kind: 
     ],
     ids=lambda error: str(error.__cause__ or type(error).__name__)[:60],
 )
-def test_what_passes_is_told_apart(error: Exception) -> None:
+def test_retried_error_that_passes_is_told_apart(error: Exception) -> None:
     with pytest.raises(StorageUnavailableError) as caught, explained("s3://b/k"):
         raise error
     assert str(caught.value).startswith("s3://b/k: storage does not answer: ")
@@ -90,13 +92,13 @@ def test_what_passes_is_told_apart(error: Exception) -> None:
 @pytest.mark.parametrize(
     "error", [_s3_error(501, "NotImplemented"), _s3_error(400, "InvalidArgument")]
 )
-def test_a_request_that_never_will_be_right_does_not_pass(error: Exception) -> None:
+def test_retried_request_that_never_will_be_right_does_not_pass(error: Exception) -> None:
     with pytest.raises(InputError), explained("u"):
         raise error
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), RubertOodError("x"), KeyboardInterrupt()])
-def test_other_errors_go_through(error: BaseException) -> None:
+def test_retried_lets_other_errors_through(error: BaseException) -> None:
     with pytest.raises(type(error)) as caught, explained("u"):
         raise error
     assert caught.value is error
@@ -116,13 +118,13 @@ def _failing(error: Exception, times: int):
     return operation, calls
 
 
-def test_an_operation_is_repeated_until_it_works() -> None:
+def test_retried_operation_is_repeated_until_it_works() -> None:
     operation, calls = _failing(ConnectionResetError(), 4)
     assert operation("u", 1) == 2
     assert len(calls) == 5
 
 
-def test_waits_grow_and_are_random(monkeypatch) -> None:
+def test_retried_waits_grow_and_are_random(monkeypatch) -> None:
     waits = []
     monkeypatch.setattr("rubert_ood.storage.retry.retry_s", lambda: 1e9)
     monkeypatch.setattr("rubert_ood.storage.retry.FIRST_WAIT_S", 0.5)
@@ -139,7 +141,7 @@ def test_waits_grow_and_are_random(monkeypatch) -> None:
     assert len({round(wait, 6) for wait in attempts[3]}) > 20
 
 
-def test_it_ends_within_its_time_and_names_the_object(monkeypatch) -> None:
+def test_retried_operation_ends_within_its_time_and_names_the_object(monkeypatch) -> None:
     operation, calls = _failing(TimeoutError("no answer"), 10**6)
     began = time.monotonic()
     with pytest.raises(StorageUnavailableError) as caught:
@@ -154,14 +156,14 @@ def test_it_ends_within_its_time_and_names_the_object(monkeypatch) -> None:
 @pytest.mark.parametrize(
     "error", [FileNotFoundError("x"), PermissionError("x"), OSError(errno.ENOSPC, "full")]
 )
-def test_what_does_not_pass_is_tried_once(error: Exception) -> None:
+def test_retried_operation_whose_error_does_not_pass_is_tried_once(error: Exception) -> None:
     operation, calls = _failing(error, 10**6)
     with pytest.raises(InputError):
         operation("u", 1)
     assert len(calls) == 1
 
 
-def test_a_limit_that_is_no_number_is_named(monkeypatch) -> None:
+def test_retry_limit_that_is_not_a_number_is_named(monkeypatch) -> None:
     monkeypatch.setenv("RUBERT_OOD_RETRY_S", "2 min")
     with pytest.raises(
         SettingsError, match="RUBERT_OOD_RETRY_S: '2 min' is not a number of seconds"

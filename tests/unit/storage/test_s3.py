@@ -87,7 +87,7 @@ def use_all_operations(tmp_path) -> None:
     assert arrow.open_input_file(path).read() == b"data"
 
 
-def test_every_request_names_the_expected_owner_of_the_bucket(heard, monkeypatch, tmp_path) -> None:
+def test_s3_requests_name_the_expected_owner_of_the_bucket(heard, monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("RUBERT_OOD_BUCKET_OWNER", OWNER)
     use_all_operations(tmp_path)
     assert {asked for asked, _ in heard} >= {
@@ -96,7 +96,7 @@ def test_every_request_names_the_expected_owner_of_the_bucket(heard, monkeypatch
     assert {owner for _, owner in heard} == {OWNER}
 
 
-def test_a_client_that_began_anew_still_names_the_owner(heard, monkeypatch) -> None:
+def test_s3_client_that_began_anew_still_names_the_owner(heard, monkeypatch) -> None:
     monkeypatch.setenv("RUBERT_OOD_BUCKET_OWNER", OWNER)
     fs, path = storage.filesystem("s3://b/x/a")
     fs.connect(refresh=True)
@@ -104,13 +104,13 @@ def test_a_client_that_began_anew_still_names_the_owner(heard, monkeypatch) -> N
     assert {owner for _, owner in heard} == {OWNER}
 
 
-def test_without_the_variable_no_owner_is_named(heard, monkeypatch, tmp_path) -> None:
+def test_s3_requests_without_the_variable_name_no_owner(heard, monkeypatch, tmp_path) -> None:
     monkeypatch.delenv("RUBERT_OOD_BUCKET_OWNER", raising=False)
     use_all_operations(tmp_path)
     assert {owner for _, owner in heard} == {None}
 
 
-def test_a_client_travels_to_workers_and_reads_their_environment(monkeypatch) -> None:
+def test_s3_client_travels_to_workers_and_reads_their_environment(monkeypatch) -> None:
     import pickle
 
     monkeypatch.delenv("RUBERT_OOD_BUCKET_OWNER", raising=False)
@@ -122,7 +122,7 @@ def test_a_client_travels_to_workers_and_reads_their_environment(monkeypatch) ->
 @pytest.mark.parametrize(
     "owner", ["", "12345678901", "1234567890123", "12345678901a", "arn:aws:iam::123456789012:root"]
 )
-def test_an_owner_that_is_not_an_account_is_refused(monkeypatch, owner: str) -> None:
+def test_s3_bucket_owner_that_is_not_an_account_is_refused(monkeypatch, owner: str) -> None:
     monkeypatch.setenv("RUBERT_OOD_BUCKET_OWNER", owner)
     storage.objects._s3.cache_clear()
     for function in (bucket_owner, lambda: storage.read_bytes("s3://b/x")):

@@ -28,7 +28,7 @@ def _build(folder, *, seed: int = 42, **options) -> str:
     return build_small_bert(TEXTS, str(folder), shape, seed=seed)
 
 
-def test_the_same_seed_gives_the_same_weights(tmp_path):
+def test_small_bert_of_the_same_seed_has_the_same_weights(tmp_path):
     first, second, other = (
         _sha256(_build(tmp_path / name, seed=seed)) for name, seed in (("a", 1), ("b", 1), ("c", 2))
     )
@@ -47,7 +47,7 @@ def test_the_same_seed_gives_the_same_weights(tmp_path):
     }
 
 
-def test_the_sizes_are_those_asked_for(tmp_path):
+def test_small_bert_has_the_sizes_asked_for(tmp_path):
     folder = _build(tmp_path, hidden_size=24, num_layers=3, num_heads=4, dropout=0.2)
     network = AutoModelForSequenceClassification.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -60,7 +60,7 @@ def test_the_sizes_are_those_asked_for(tmp_path):
     assert max_positions(folder) == 512
 
 
-def test_its_vocabulary_is_that_of_the_texts(tmp_path):
+def test_small_bert_vocabulary_is_that_of_the_texts(tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(_build(tmp_path, vocab_size=200))
     assert tokenizer.tokenize("Квартира И ДИВАН") == ["квартира", "и", "диван"]
     assert tokenizer.unk_token not in tokenizer.tokenize(" ".join(TEXTS))
@@ -69,7 +69,7 @@ def test_its_vocabulary_is_that_of_the_texts(tmp_path):
     assert tokenizer.decode(ids, skip_special_tokens=True) == "диван"
 
 
-def test_letters_with_marks_stay_themselves(tmp_path):
+def test_small_bert_tokenizer_keeps_letters_with_marks(tmp_path):
     texts = ["ёлка и йод", "чёрный чай", "ёлка", "йод"] * 5
     tokenizer = AutoTokenizer.from_pretrained(
         build_small_bert(texts, str(tmp_path), BertShape(vocab_size=200, hidden_size=16))
@@ -77,7 +77,7 @@ def test_letters_with_marks_stay_themselves(tmp_path):
     assert tokenizer.tokenize("Ёлка Йод") == ["ёлка", "йод"]
 
 
-def test_padding_does_not_change_the_answer(tmp_path):
+def test_small_bert_answers_the_same_with_padding(tmp_path):
     folder = _build(tmp_path)
     network = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)

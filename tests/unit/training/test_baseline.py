@@ -19,7 +19,7 @@ TRAIN = LabelledAds(
 )
 
 
-def test_metrics_of_a_test_set_with_one_error_by_hand():
+def test_baseline_metrics_of_one_error_by_hand():
     test = LabelledAds(["диван новый", "диван", "котёнок", "котёнок рыжий"], np.array([0, 0, 1, 0]))
     # predicted 0 0 1 1: class 0 has precision 1, recall 2/3, F1 0.8; class 1 has precision 1/2,
     # recall 1, F1 2/3
@@ -27,7 +27,7 @@ def test_metrics_of_a_test_set_with_one_error_by_hand():
     assert got == Baseline(0.75, pytest.approx((0.8 + 2 / 3) / 2))
 
 
-def test_equals_the_two_feature_sets_put_side_by_side_by_hand(ads, ad_texts):
+def test_baseline_equals_the_two_feature_sets_put_side_by_side_by_hand(ads, ad_texts):
     names = sorted(set(ads["category"].to_pylist()))
     labels_N = np.array([names.index(name) // 10 for name in ads["category"].to_pylist()])
     train, test = (

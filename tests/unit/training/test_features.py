@@ -10,7 +10,7 @@ from rubert_ood.errors import BundleError
 from rubert_ood.settings import FeatureComputeSettings, TextSettings
 from rubert_ood.training import features as module
 from rubert_ood.training.features import Reader, bundle_outputs, compute_features
-from tests.unit.conftest import LABELS, MAX_LENGTH
+from tests.small_model import LABELS, MAX_LENGTH
 
 
 def _parts(texts: list[str]) -> dict[str, LabelledAds]:

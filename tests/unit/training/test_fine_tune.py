@@ -44,7 +44,7 @@ def test_history_is_whole_though_the_newest_checkpoint_is_not_among_the_best(tmp
     assert copied == {"model.safetensors": "weights of epoch 3"}
 
 
-def test_equal_scores_take_the_earlier_epoch(tmp_path):
+def test_fine_tune_of_equal_scores_takes_the_earlier_epoch(tmp_path):
     one, two = (_checkpoint(tmp_path / str(epoch), epoch) for epoch in (1, 2))
     best = [(two, {"valid_macro_f1": 0.9, "epoch": 2}), (one, {"valid_macro_f1": 0.9, "epoch": 1})]
     result = SimpleNamespace(best_checkpoints=best, checkpoint=two)

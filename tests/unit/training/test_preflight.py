@@ -71,7 +71,9 @@ def test_a_base_model_that_fits_passes_and_says_which_weights_are_new(dataset, s
 @pytest.mark.parametrize(
     ("num_valid", "num_calibration", "name"), [(1, None, "valid"), (6, 1, "calibration")]
 )
-def test_one_row_to_calibrate_on_is_too_few(dataset, settings, num_valid, num_calibration, name):
+def test_preflight_refuses_one_row_to_calibrate_on(
+    dataset, settings, num_valid, num_calibration, name
+):
     calibration = None if num_calibration is None else part(num_calibration)
     few = dataclasses.replace(dataset, valid=part(num_valid), calibration=calibration)
     assert (
@@ -80,24 +82,24 @@ def test_one_row_to_calibrate_on_is_too_few(dataset, settings, num_valid, num_ca
     )
 
 
-def test_one_valid_row_beside_a_calibration_of_its_own_is_enough(dataset, settings):
+def test_preflight_accepts_one_valid_row_beside_a_calibration_split(dataset, settings):
     check_training(dataclasses.replace(dataset, valid=part(1), calibration=part(2)), settings)
 
 
-def test_classes_of_one_text_each_have_no_spread(dataset, settings):
+def test_preflight_refuses_classes_of_one_text_each(dataset, settings):
     same = LabelledAds(["а", "б", "в"] * 16, np.arange(48) % 3)
     line = _line(SchemaError, dataclasses.replace(dataset, train=same), settings)
     assert line.startswith("no class has two different training texts")
 
 
-def test_fewer_ads_than_a_batch_of_every_worker(dataset, settings):
+def test_preflight_refuses_fewer_ads_than_a_batch_of_every_worker(dataset, settings):
     four = settings.model_copy(update={"compute": TrainingComputeSettings(num_workers=4)})
     assert _line(SchemaError, dataset, four).startswith(
         "48 training ads do not fill one batch of every worker (64): give more, or lower"
     )
 
 
-def test_more_tokens_than_positions(dataset, settings):
+def test_preflight_refuses_more_tokens_than_positions(dataset, settings):
     long = settings.model_copy(update={"text": TextSettings(max_length=513)})
     assert (
         _line(SettingsError, dataset, long)
@@ -105,7 +107,7 @@ def test_more_tokens_than_positions(dataset, settings):
     )
 
 
-def test_a_tokenizer_without_pad_token(dataset, settings, checkpoint):
+def test_preflight_refuses_a_tokenizer_without_pad_token(dataset, settings, checkpoint):
     edit(
         checkpoint,
         "tokenizer_config.json",
@@ -119,7 +121,7 @@ def test_a_tokenizer_without_pad_token(dataset, settings, checkpoint):
     )
 
 
-def test_ids_beyond_the_embedding(dataset, settings, checkpoint):
+def test_preflight_refuses_ids_beyond_the_embedding(dataset, settings, checkpoint):
     weights = load_file(checkpoint / "model.safetensors")
     key = "bert.embeddings.word_embeddings.weight"
     weights[key] = weights[key][:300].clone()
@@ -152,7 +154,9 @@ def test_ids_beyond_the_embedding(dataset, settings, checkpoint):
         ),
     ],
 )
-def test_layers_that_are_not_there_or_too_many(dataset, settings, checkpoint, layers, message):
+def test_preflight_refuses_missing_layers_and_too_many(
+    dataset, settings, checkpoint, layers, message
+):
     edit(checkpoint, "config.json", num_hidden_layers=layers)
     assert (
         _line(BundleError, dataset, settings)
@@ -160,7 +164,7 @@ def test_layers_that_are_not_there_or_too_many(dataset, settings, checkpoint, la
     )
 
 
-def test_weights_that_are_not_finite(dataset, settings, checkpoint):
+def test_preflight_refuses_weights_that_are_not_finite(dataset, settings, checkpoint):
     weights = load_file(checkpoint / "model.safetensors")
     weights["bert.encoder.layer.0.output.dense.bias"][3] = float("inf")
     save_file(weights, checkpoint / "model.safetensors", {"format": "pt"})
@@ -180,7 +184,7 @@ def test_a_network_that_fails_on_long_texts_is_found_by_running_it(
     )
 
 
-def test_a_base_model_that_is_not_there(dataset, settings):
+def test_preflight_refuses_a_base_model_that_is_missing(dataset, settings):
     gone = settings.model_copy(update={"base_model": f"{settings.base_model}-gone"})
     assert "no checkpoint that loads" in _line(BundleError, dataset, gone)
 

@@ -21,7 +21,7 @@ from rubert_ood.scoring.planning import make_plan
 from rubert_ood.settings import PredictSettings, ScoreSettings, SubheadsSettings
 from rubert_ood.workflows import subheads as workflow
 from rubert_ood.workflows.predict import predict, predict_texts
-from tests.unit.conftest import LABELS, MAX_LENGTH
+from tests.small_model import LABELS, MAX_LENGTH
 from tests.unit.messy_runs import score_plan
 
 SUBS = {"Мебель": ["Диваны", "Столы", "Шкафы"], "Одежда": ["Обувь", "Платья"]}
@@ -207,7 +207,7 @@ def test_a_carried_column_of_that_name_is_refused_only_where_there_are_sub_heads
         make_plan(ScoreSettings(bundle_uri=derived.uri, **values), derived)
 
 
-def test_bad_input_is_one_clear_line(bundle, table, tmp_path):
+def test_subheads_of_bad_input_is_one_line(bundle, table, tmp_path):
     with pytest.raises(BundleError, match="this bundle exists"):
         workflow.subheads(_settings(bundle, table, tmp_path, output_uri=None, version="v1"))
     with pytest.raises(SchemaError, match=r"no column 'fine' \(setting columns.subcategory\)"):

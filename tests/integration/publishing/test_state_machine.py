@@ -55,7 +55,7 @@ from rubert_ood.workflows import backfill as backfill_workflow
 from rubert_ood.workflows import score as workflow
 from rubert_ood.workflows.publish import publish
 from rubert_ood.workflows.rollback import rollback
-from tests.unit.publishing.actors import FAULTS, Fault, Memory, Process, go_on, kill, running
+from tests.integration.publishing.actors import FAULTS, Fault, Memory, Process, go_on, kill, running
 
 SIDE = Side(
     rows=0,

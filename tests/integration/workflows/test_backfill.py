@@ -16,7 +16,7 @@ from rubert_ood.workflows.score import score
 from tests.conftest import read_parts, write_parquet
 
 
-def test_too_much_churn_is_refused_and_the_rest_goes_on(ads, bundle, tmp_path):
+def test_backfill_refuses_a_day_of_too_much_churn_and_goes_on(ads, bundle, tmp_path):
     """The new bundle trusts nothing, so every ad becomes Other; the day before has no input."""
     doubtful = replace(
         bundle.fitted, decision=bundle.fitted.decision.model_copy(update={"tau_other": 1.0})

@@ -17,7 +17,7 @@ from rubert_ood.settings import EvaluationSettings, FitSettings, TuneSettings
 from rubert_ood.workflows import tune as workflow
 from rubert_ood.workflows.predict import predict_texts
 from tests.conftest import write_parquet
-from tests.unit.conftest import LABELS, MAX_LENGTH
+from tests.small_model import LABELS, MAX_LENGTH
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def _precision_and_coverage(bundle, table: pa.Table) -> tuple[float, float]:
     return float(np.mean([ours == theirs for ours, theirs in kept])), len(kept) / len(labels)
 
 
-def test_the_new_bundle_keeps_its_promise_and_the_old_one_its_bytes(
+def test_tune_writes_a_bundle_that_keeps_its_promise_and_the_old_one_its_bytes(
     bundle, labelled, tmp_path, request
 ):
     version = request.node.name
@@ -135,14 +135,14 @@ def test_ood_texts_and_the_other_rule(bundle, labelled, tmp_path, request):
     )
 
 
-def test_a_target_out_of_reach_writes_nothing(bundle, labelled, tmp_path, request):
+def test_tune_to_a_target_out_of_reach_writes_nothing(bundle, labelled, tmp_path, request):
     before = sorted(Path(bundle.uri).parent.iterdir())
     with pytest.raises(PublicationRefusedError, match="lower it, give more ads"):
         workflow.tune(_settings(bundle, tmp_path, version=request.node.name, min_precision=0.98))
     assert sorted(Path(bundle.uri).parent.iterdir()) == before
 
 
-def test_too_few_ads_are_named(bundle, labelled, tmp_path, request):
+def test_tune_on_too_few_ads_names_them(bundle, labelled, tmp_path, request):
     write_parquet(tmp_path / "ads.parquet", labelled.slice(0, 99))
     with pytest.raises(InputError, match=r"ads\.parquet: 99 ads with text are too few"):
         workflow.tune(_settings(bundle, tmp_path, version=request.node.name))

@@ -20,7 +20,7 @@ from rubert_ood.scoring.planning import make_plan
 from rubert_ood.scoring.scorer import Scorer
 from rubert_ood.scoring.write import write
 from rubert_ood.settings import ScoreSettings
-from tests.unit.conftest import LABELS, MAX_LENGTH
+from tests.small_model import LABELS, MAX_LENGTH
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def alone(small_checkpoint, ad_texts, fitted, one_by_one) -> dict[str, np.ndarra
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     st.lists(st.integers(0, 499), min_size=1, max_size=80),
@@ -55,7 +55,7 @@ def alone(small_checkpoint, ad_texts, fitted, one_by_one) -> dict[str, np.ndarra
 )
 @example(list(range(500)), 1000, 100, 2, True)
 @example(list(range(500)), 1000, 100, 2, False)
-def test_numbers_do_not_depend_on_company(
+def test_scores_of_an_ad_do_not_depend_on_its_batch(
     alone, ads, bundle, tmp_path_factory, numbers, token_budget, shard_rows, num_threads, packs
 ):
     folder = tmp_path_factory.mktemp("case")

@@ -13,7 +13,7 @@ from rubert_ood.settings import EvaluateSettings, EvaluationSettings
 from rubert_ood.workflows.evaluate import evaluate_bundle
 from rubert_ood.workflows.predict import predict_texts
 from tests.conftest import write_parquet
-from tests.unit.conftest import LABELS
+from tests.small_model import LABELS
 
 NUM_ADS = 120
 

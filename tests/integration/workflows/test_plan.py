@@ -33,7 +33,7 @@ def settings(ads, bundle, tmp_path) -> PlanSettings:
     )
 
 
-def test_an_estimate_is_printed_and_nothing_is_written(settings, caplog, tmp_path, monkeypatch):
+def test_plan_prints_an_estimate_and_writes_nothing(settings, caplog, tmp_path, monkeypatch):
     caplog.set_level(logging.INFO)
     rates = {"num_ads": 500, "ads_per_s": 0.05, "tokens_per_ad": 30.0}
     monkeypatch.setattr(workflow, "estimate", lambda *_, **__: Estimate(**rates))
@@ -50,7 +50,7 @@ def test_an_estimate_is_printed_and_nothing_is_written(settings, caplog, tmp_pat
 @pytest.mark.parametrize(
     ("hours", "text"), [(0.01, "36 s"), (0.5, "30 min"), (1.99, "119 min"), (1234.5, "1,234.5 h")]
 )
-def test_durations_are_readable(hours, text):
+def test_plan_durations_are_readable(hours, text):
     assert _duration(hours) == text
 
 
@@ -86,14 +86,14 @@ def test_estimate_of_a_short_time_stops_after_a_piece(settings, bundle):
     assert estimate(make_plan(settings, bundle), bundle, for_s=1e-9).num_ads == 100
 
 
-def test_what_cannot_be_read_is_named_and_left_out(settings, bundle, tmp_path, caplog):
+def test_plan_names_what_cannot_be_read_and_leaves_it_out(settings, bundle, tmp_path, caplog):
     damage_first_page(tmp_path / "in" / "b.parquet")
     run_plan = make_plan(settings, bundle)
     assert estimate(run_plan, bundle, for_s=1e9).num_ads == 200
     assert re.search(r"estimate .*/b\.parquet: not readable as Parquet", caplog.text)
 
 
-def test_without_a_row_that_can_be_read_there_is_no_estimate(settings, caplog, monkeypatch):
+def test_plan_without_a_row_that_can_be_read_has_no_estimate(settings, caplog, monkeypatch):
     monkeypatch.setattr(workflow, "estimate", lambda *_, **__: None)
     plan(settings)
     assert "estimate  none: no row could be read" in caplog.text

@@ -63,7 +63,7 @@ def message(address: str) -> str:
 
 @pytest.mark.parametrize("scheme", ["", "ray://"])
 @pytest.mark.parametrize("server", ["silent", "ssh", "web"])
-def test_a_port_that_is_not_ray_is_refused_soon(
+def test_check_address_of_a_port_that_is_not_ray_is_refused_soon(
     server: str, scheme: str, request: pytest.FixtureRequest
 ) -> None:
     address = f"{scheme}127.0.0.1:{request.getfixturevalue(server)}"
@@ -73,7 +73,7 @@ def test_a_port_that_is_not_ray_is_refused_soon(
 
 
 @pytest.mark.parametrize("scheme", ["", "ray://"])
-def test_an_address_where_nobody_answers_is_refused_at_once(scheme: str) -> None:
+def test_check_address_where_nobody_answers_is_refused_at_once(scheme: str) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"{scheme}127.0.0.1:{probe.getsockname()[1]}"
@@ -81,7 +81,7 @@ def test_an_address_where_nobody_answers_is_refused_at_once(scheme: str) -> None
 
 
 @pytest.mark.parametrize("address", ["http://head:8265", "https://head"])
-def test_the_dashboard_is_refused_with_what_to_give_instead(address: str) -> None:
+def test_check_address_of_the_dashboard_says_what_to_give_instead(address: str) -> None:
     assert message(address).startswith(
         f"ray_address: {address} is the dashboard, for `ray job submit`; give HOST:6379"
     )
@@ -90,12 +90,12 @@ def test_the_dashboard_is_refused_with_what_to_give_instead(address: str) -> Non
 @pytest.mark.parametrize(
     "address", ["head", "head:", ":6379", "ray://head", "head:0", "head:70000", "gs://head:1"]
 )
-def test_what_is_no_address_is_refused_with_what_to_give_instead(address: str) -> None:
+def test_check_address_of_what_is_not_one_says_what_to_give_instead(address: str) -> None:
     assert message(address).startswith(
         f"ray_address: {address} is not an address; give HOST:6379, "
     )
 
 
 @pytest.mark.parametrize("address", ["auto", "local"])
-def test_a_word_is_left_to_ray(address: str) -> None:
+def test_check_address_leaves_auto_and_local_to_ray(address: str) -> None:
     check_address(address, "ray_address")

@@ -121,7 +121,7 @@ def _files(run_dir: Path) -> dict[str, int]:
     return {str(path.relative_to(run_dir)): path.stat().st_mtime_ns for path in found}
 
 
-def test_the_writes_of_a_run_are_these(job, monkeypatch):
+def test_score_writes_these_files_in_this_order(job, monkeypatch):
     writes = Writes(monkeypatch)
     workflow.score(job)
     shards = [shard.shard_id for shard in make_plan(job, load_bundle(job.bundle_uri)).shards]
@@ -147,7 +147,9 @@ def undisturbed() -> dict:
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("number", range(len(WRITES)), ids=WRITES)
-def test_killed_at(job, monkeypatch, undisturbed, number, after):
+def test_score_killed_at_a_write_is_finished_by_the_same_command(
+    job, monkeypatch, undisturbed, number, after
+):
     writes = Writes(monkeypatch)
     output, run_dir = (
         Path(job.output_uri),

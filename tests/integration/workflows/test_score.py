@@ -110,13 +110,13 @@ def _pointer(settings: ScoreSettings) -> dict:
     return json.loads(Path(settings.output_uri, "latest.json").read_text())
 
 
-def test_the_gate_counts_shards_that_were_set_aside(damaged):
+def test_score_gate_counts_quarantined_shards(damaged):
     with pytest.raises(ErrorRateError, match=r"gate\.max_error_rate: 0\.3333 against 0\.3"):
         score(_with(damaged, gate=_gate(max_error_rate=0.3)))
     assert not Path(damaged.output_uri, "latest.json").exists()
 
 
-def test_more_than_so_many_bad_shards_stop_the_run(damaged):
+def test_score_stops_at_more_than_max_failed_shards(damaged):
     with pytest.raises(
         PartialRunError,
         match=r"more than max_quarantined_shards \(1\) are quarantined: .*\.parquet: not readable",
@@ -209,7 +209,7 @@ def test_a_run_that_the_gate_refused_is_kept_and_published_by_force(settings):
     assert _pointer(settings)["path"] == str(run_dir.relative_to(settings.output_uri))
 
 
-def test_an_edited_manifest_is_found(settings):
+def test_verify_of_a_scored_run_finds_an_edited_manifest(settings):
     run_dir = Path(score(settings).run_uri)
     manifest = _manifest(run_dir)
     manifest["counts"]["rows_ood"] += 1
@@ -220,7 +220,7 @@ def test_an_edited_manifest_is_found(settings):
         verify(VerifySettings(run_uri=str(run_dir)))
 
 
-def test_ids_that_repeat_within_and_across_files_are_named(settings, ads, tmp_path):
+def test_score_names_duplicate_ids_within_and_across_files(settings, ads, tmp_path):
     half = NUM_ADS // 2
     ids = ads["ad_id"].to_pylist()[:NUM_ADS]
     ids[1], ids[half], ids[-1] = ids[0], ids[2], ids[2]

@@ -91,7 +91,9 @@ def test_a_json_line_is_plain_and_loses_nothing(
     assert everything or line.isascii()
 
 
-def test_lines_of_input_are_texts_and_empty_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predict_takes_lines_of_input_as_texts_and_not_empty_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     give(monkeypatch, "диван, угловой\r\n\n  \nшины\n".encode() + b"x" * 1_000_000)
     assert [result["text"] for result in predict()] == ["диван, угловой", "шины", "x" * 1_000_000]
 

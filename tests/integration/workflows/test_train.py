@@ -21,7 +21,7 @@ from rubert_ood.settings import (
 from rubert_ood.training.features import compute_features
 from rubert_ood.training.fine_tune import TrainedModel
 from rubert_ood.workflows import train as workflow
-from tests.unit.conftest import LABELS
+from tests.small_model import LABELS
 
 INT8 = TrainingComputeSettings(precision="int8")
 

@@ -1,0 +1,47 @@
+from pathlib import Path
+
+import pytest
+
+from rubert_ood.ads.extra_texts import load_extra_texts
+from rubert_ood.ads.text import TextCleaner
+from rubert_ood.errors import InputError
+from rubert_ood.settings import EvaluationSettings
+
+CLEANER = TextCleaner(cities={"Уфа"})
+
+
+def put(path: Path, *lines: str) -> str:
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def test_load_extra_texts_of_settings_that_name_none_is_empty() -> None:
+    extra = load_extra_texts(EvaluationSettings(), CLEANER)
+    assert (extra.hard_cases, extra.parts) == ([], {})
+
+
+def test_load_extra_texts_keeps_hard_cases_as_written_and_cleans_them(tmp_path: Path) -> None:
+    uri = put(tmp_path / "hard.csv", "text,label", "Продам ДИВАН Уфа,Мебель", "Рыжий кот,Животные")
+    extra = load_extra_texts(EvaluationSettings(hard_cases_uri=uri), CLEANER)
+    assert extra.hard_cases == [("Продам ДИВАН Уфа", "Мебель"), ("Рыжий кот", "Животные")]
+    assert list(extra.parts) == ["hard_cases"]
+    assert extra.parts["hard_cases"].texts == ["диван", "рыжий кот"]
+    assert extra.parts["hard_cases"].labels_N.tolist() == [-1, -1]
+
+
+def test_load_extra_texts_makes_a_part_of_each_kind_of_ood_text(tmp_path: Path) -> None:
+    uri = put(
+        tmp_path / "ood.csv", "text,kind", "Матч отложен,news", "print(1),code", "Курс упал,news"
+    )
+    extra = load_extra_texts(EvaluationSettings(ood_uri=uri), CLEANER)
+    assert {name: part.texts for name, part in extra.parts.items()} == {
+        "ood/news": ["матч отложен", "курс упал"],
+        "ood/code": ["print(1)"],
+    }
+    assert all((part.labels_N == -1).all() for part in extra.parts.values())
+
+
+def test_load_extra_texts_of_a_file_without_text_names_it(tmp_path: Path) -> None:
+    uri = put(tmp_path / "ood.csv", "text,kind", ",news")
+    with pytest.raises(InputError, match=r"ood\.csv: no row with text and kind"):
+        load_extra_texts(EvaluationSettings(ood_uri=uri), CLEANER)
