@@ -64,7 +64,7 @@ def test_fitted_model_decides_with_its_own_temperature_and_labels(statistics) ->
     model, ads = fitted(statistics, rows(400, 2), tau_other=0.0), rows(50, 3)
     decisions = model.decide(ads.logits_NC, ads.cls_NH)
     p_NC = softmax(ads.logits_NC / model.temperature.temperature, axis=1)
-    assert decisions.topk_labels[:, 0].tolist() == [LABELS[best] for best in p_NC.argmax(axis=1)]
+    assert decisions.topk_labels_Nk[:, 0].tolist() == [LABELS[best] for best in p_NC.argmax(axis=1)]
     np.testing.assert_allclose(decisions.confidence_N, p_NC.max(axis=1), rtol=1e-5)
 
 
