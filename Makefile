@@ -21,7 +21,7 @@ test: install
 	$(BIN)/pytest -m "not chaos" --ignore tests/unit --ignore tests/integration
 
 unit: install
-	$(BIN)/pytest $(PARALLEL) --hypothesis-profile quick --cov tests/unit
+	$(BIN)/pytest $(PARALLEL) --hypothesis-profile quick --cov=rubert_ood tests/unit
 
 chaos: install
 	CHAOS_TRIALS=30 $(BIN)/pytest tests/chaos

@@ -69,9 +69,13 @@ def cleaning(num_cities: int, texts: list[str]) -> float:
     """Milliseconds an ad."""
     rng = Random(0)
     letters = "абвгдежзиклмнопрстуфхцчшэюя"
-    cities = {"".join(rng.choices(letters, k=rng.randint(4, 12))) for _ in range(num_cities)}
+    cities = {
+        "".join(rng.choices(letters, k=rng.randint(4, 12))) for _ in range(num_cities)
+    }
     cleaner = TextCleaner(cities=cities)
-    return 1000 * timed(lambda: [cleaner.clean(text) for text in texts], RATE_S) / len(texts)
+    return (
+        1000 * timed(lambda: [cleaner.clean(text) for text in texts], RATE_S) / len(texts)
+    )
 
 
 def forward(bundle: Bundle, texts: list[str]) -> float:
@@ -104,7 +108,9 @@ def planning_on_s3(folder: Path, bundle: Bundle, num_files: int) -> float:
         return plan_seconds(settings, bundle)[1]
 
 
-def many_shards(folder: Path, bundle: Bundle, num_shards: int, rows: int = 10) -> dict[str, float]:
+def many_shards(
+    folder: Path, bundle: Bundle, num_shards: int, rows: int = 10
+) -> dict[str, float]:
     """Seconds of each step of a run of so many shards of few rows, on local disk; start-up does not
     count."""
     source = folder / f"ads-{num_shards}"
@@ -119,7 +125,9 @@ def many_shards(folder: Path, bundle: Bundle, num_shards: int, rows: int = 10) -
     score_shards(plan, plan.shards, settings, Claim(plan.run_uri), RayExecutor(settings))
     started = time.perf_counter()
     verified = verify_run(plan)
-    Manifest.of(plan, verified.receipts, outcome="complete", started_at="2026-01-01T00:00:00+00:00")
+    Manifest.of(
+        plan, verified.receipts, outcome="complete", started_at="2026-01-01T00:00:00+00:00"
+    )
     checked = time.perf_counter() - started
     return {
         "plan": planned,
@@ -139,7 +147,9 @@ def main() -> None:
     ads = pa.Table.from_batches(list(generate_ads(500, seed=7)))
     texts = [
         ad_text(*pair)
-        for pair in zip(ads["title"].to_pylist(), ads["description"].to_pylist(), strict=True)
+        for pair in zip(
+            ads["title"].to_pylist(), ads["description"].to_pylist(), strict=True
+        )
     ]
     report: dict[str, Any] = {"machine": machine()}
     with tempfile.TemporaryDirectory() as temporary:
@@ -163,8 +173,13 @@ def main() -> None:
         (folder / "stub").mkdir()
         stub = load_bundle(build_bundle(folder / "stub", STUB, max_length=STUB_LENGTH))
         with ray_session(ScoreSettings(input_uri="-", bundle_uri="-", output_uri="-")):
-            few, many = (many_shards(folder, stub, arguments.shards * factor) for factor in (1, 10))
-        report[f"{arguments.shards} shards, s"], report[f"{10 * arguments.shards} shards, s"] = (
+            few, many = (
+                many_shards(folder, stub, arguments.shards * factor) for factor in (1, 10)
+            )
+        (
+            report[f"{arguments.shards} shards, s"],
+            report[f"{10 * arguments.shards} shards, s"],
+        ) = (
             few,
             many,
         )

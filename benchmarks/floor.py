@@ -35,7 +35,9 @@ VERSIONS = (
 def linear_flops(config: object) -> int:
     """Return the FLOPs of one token in all linear layers of a BERT: what a full pass without
     padding must pay."""
-    return config.num_hidden_layers * sum(2 * rows * columns for rows, columns in _products(config))
+    return config.num_hidden_layers * sum(
+        2 * rows * columns for rows, columns in _products(config)
+    )
 
 
 def gemm_rates(config: object) -> dict[str, float]:
@@ -78,7 +80,9 @@ def timed(call: Callable[[], object], for_s: float) -> float:
 def machine() -> dict[str, Any]:
     """Return processor, cores and versions."""
     lines = (
-        Path("/proc/cpuinfo").read_text().splitlines() if os.path.exists("/proc/cpuinfo") else []
+        Path("/proc/cpuinfo").read_text().splitlines()
+        if os.path.exists("/proc/cpuinfo")
+        else []
     )
     model = next(
         (line.split(":")[1].strip() for line in lines if line.startswith("model name")),

@@ -98,7 +98,11 @@ def encode_once(path: str, bundle_uri: str) -> None:
     peak_kb = next(
         int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")
     )
-    print(json.dumps({"seconds": round(seconds, 2), "peak_gb": round(peak_kb * 1024 / 1e9, 3)}))
+    print(
+        json.dumps(
+            {"seconds": round(seconds, 2), "peak_gb": round(peak_kb * 1024 / 1e9, 3)}
+        )
+    )
 
 
 def measure(path: Path, bundle_uri: str) -> dict[str, float]:
@@ -131,7 +135,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         shape = replace(SHAPES["small"], num_layers=1)
         uri = arguments.bundle_uri or build_bundle(Path(folder), shape, max_length=196)
-        figures = {name: measure(path, uri) for name, path in write_tables(Path(folder)).items()}
+        figures = {
+            name: measure(path, uri) for name, path in write_tables(Path(folder)).items()
+        }
     print(
         f"{os.cpu_count()} cores, Python {platform.python_version()}, pyarrow {pa.__version__}, ",
         end="",
@@ -144,7 +150,9 @@ def main() -> None:
         print(f"| {name} | {figure['seconds']} | {figure['peak_gb']} |")
     most_s = figures["ordinary"]["seconds"] + MOST_S
     failed = [
-        name for name, f in figures.items() if f["seconds"] > most_s or f["peak_gb"] > MOST_GB
+        name
+        for name, f in figures.items()
+        if f["seconds"] > most_s or f["peak_gb"] > MOST_GB
     ]
     if failed:
         raise SystemExit(f"too slow or too large: {', '.join(failed)}")

@@ -36,7 +36,9 @@ def peak_rss(pid: int) -> int:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
+    return next(
+        (int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0
+    )
 
 
 def watch(driver: subprocess.Popen, raylet: psutil.Process, peaks: dict[str, int]) -> None:
@@ -58,7 +60,11 @@ def watch(driver: subprocess.Popen, raylet: psutil.Process, peaks: dict[str, int
 def cluster(store_mb: int) -> Iterator[tuple[str, psutil.Process]]:
     """Run a Ray head with two logical CPUs and a small object store; yields its address and its
     raylet."""
-    options = {"num_cpus": 2, "object_store_memory": store_mb * 2**20, "include_dashboard": False}
+    options = {
+        "num_cpus": 2,
+        "object_store_memory": store_mb * 2**20,
+        "include_dashboard": False,
+    }
     head = Cluster(initialize_head=True, head_node_args=options)
     try:
         (raylet,) = head.head_node.all_processes["raylet"]
@@ -67,7 +73,9 @@ def cluster(store_mb: int) -> Iterator[tuple[str, psutil.Process]]:
         head.shutdown()
 
 
-def measure(folder: Path, bundle_uri: str, num_ads: int, store_mb: int) -> dict[str, object]:
+def measure(
+    folder: Path, bundle_uri: str, num_ads: int, store_mb: int
+) -> dict[str, object]:
     """Score `num_ads` ads on a fresh cluster; return the peaks in MB."""
     source = folder / f"ads-{num_ads}"
     if not source.exists():
@@ -137,7 +145,12 @@ def main() -> None:
     ratio = {kind: round(large[kind] / small[kind], 3) for kind in small}
     print(
         json.dumps(
-            {"machine": machine, "store_mb": arguments.store_mb, "runs": runs, "ratio": ratio},
+            {
+                "machine": machine,
+                "store_mb": arguments.store_mb,
+                "runs": runs,
+                "ratio": ratio,
+            },
             indent=1,
         )
     )

@@ -40,7 +40,9 @@ class JobRate:
     """Time in which the actor waited for its next shard."""
 
 
-def our_pipeline(input_uri: str, bundle: Bundle, *, shard_rows: int, token_budget: int) -> JobRate:
+def our_pipeline(
+    input_uri: str, bundle: Bundle, *, shard_rows: int, token_budget: int
+) -> JobRate:
     with tempfile.TemporaryDirectory() as output:
         settings = ScoreSettings(
             input_uri=input_uri,
@@ -52,9 +54,13 @@ def our_pipeline(input_uri: str, bundle: Bundle, *, shard_rows: int, token_budge
         plan = make_plan(settings, bundle)
         save_plan(plan)
         started = time.time()
-        score_shards(plan, plan.shards, settings, Claim(plan.run_uri), RayExecutor(settings))
+        score_shards(
+            plan, plan.shards, settings, Claim(plan.run_uri), RayExecutor(settings)
+        )
         receipts = read_receipts(plan.run_uri, plan.fingerprint)
-    first, *others = sorted(receipts.values(), key=lambda receipt: receipt.scorer_idle_s > 0)
+    first, *others = sorted(
+        receipts.values(), key=lambda receipt: receipt.scorer_idle_s > 0
+    )
     if any(receipt.scorer_idle_s == 0 for receipt in others):
         raise SystemExit(
             "more than one actor, or one that never waits: the rate needs the clock of one actor"
@@ -70,7 +76,11 @@ def our_pipeline(input_uri: str, bundle: Bundle, *, shard_rows: int, token_budge
     idle_s = sum(receipt.scorer_idle_s for receipt in others)
     start_up_s = _finished(first) - started
     return JobRate(
-        ads / seconds, tokens / seconds, start_up_s, 1 - computed / counted, idle_s / seconds
+        ads / seconds,
+        tokens / seconds,
+        start_up_s,
+        1 - computed / counted,
+        idle_s / seconds,
     )
 
 
@@ -127,7 +137,11 @@ def usual_recipe(input_uri: str, bundle: Bundle, num_ads: int) -> JobRate:
     window = rows["finished"].max() - first
     tokens = int(
         num_tokens(
-            tokenize(load_tokenizer(bundle.folder), later["text"].tolist(), bundle.text.max_length)
+            tokenize(
+                load_tokenizer(bundle.folder),
+                later["text"].tolist(),
+                bundle.text.max_length,
+            )
         ).sum()
     )
     return JobRate(len(later) / window, tokens / window, first - started)

@@ -61,19 +61,29 @@ class Sample:
     first on."""
 
     def __init__(self, table: pa.Table, bundle: Bundle) -> None:
-        pairs = zip(table["title"].to_pylist(), table["description"].to_pylist(), strict=True)
-        self.texts = [text for pair in pairs if (text := bundle.cleaner.clean(ad_text(*pair)))]
+        pairs = zip(
+            table["title"].to_pylist(), table["description"].to_pylist(), strict=True
+        )
+        self.texts = [
+            text for pair in pairs if (text := bundle.cleaner.clean(ad_text(*pair)))
+        ]
         self.ids = tokenize(load_tokenizer(bundle.folder), self.texts, MAX_LENGTH)
         self.lengths = num_tokens(self.ids)
 
 
 def rate(
-    run: Callable[[Any], ways.Output], inputs: Any, lengths: np.ndarray, piece: int, for_s: float
+    run: Callable[[Any], ways.Output],
+    inputs: Any,
+    lengths: np.ndarray,
+    piece: int,
+    for_s: float,
 ) -> float:
     """Run piece after piece, at least one, for about so many seconds; return real tokens a
     second."""
     started, start = time.perf_counter(), 0
-    while start == 0 or (time.perf_counter() - started < for_s and start + piece <= len(lengths)):
+    while start == 0 or (
+        time.perf_counter() - started < for_s and start + piece <= len(lengths)
+    ):
         run(inputs[start : start + piece])
         start += piece
     return float(lengths[:start].sum()) / (time.perf_counter() - started)
@@ -82,20 +92,25 @@ def rate(
 def check(name: str, got: ways.Output, expected: ways.Output) -> None:
     for mine, theirs in zip(got, expected, strict=True):
         if mine is not None and not np.allclose(mine, theirs, atol=TOLERANCE):
-            raise SystemExit(f"{name}: its numbers differ by {np.abs(mine - theirs).max():.2g}")
+            raise SystemExit(
+                f"{name}: its numbers differ by {np.abs(mine - theirs).max():.2g}"
+            )
 
 
 def measure(
     name: str, bundle: Bundle, table: pa.Table, folder: Path, arguments: argparse.Namespace
 ) -> dict[str, Any]:
     """Measure one shape; return the figures of the report."""
-    shard_rows = {"base": arguments.base_shard_rows, "small": arguments.small_shard_rows}[name]
+    shard_rows = {"base": arguments.base_shard_rows, "small": arguments.small_shard_rows}[
+        name
+    ]
     sample = Sample(table, bundle)
     input_uri = str(folder / "catalogue")
     os.makedirs(input_uri)
     pq.write_table(table, f"{input_uri}/ads.parquet", row_group_size=shard_rows)
     packed, padded = (
-        make(bundle, arguments.token_budget) for make in (ways.bare_model, ways.padded_model)
+        make(bundle, arguments.token_budget)
+        for make in (ways.bare_model, ways.padded_model)
     )
     forwards = {"ours, packed": packed, "ours, padded": padded}
     forwards["ours, packed, int8"] = ways.bare_model(bundle, arguments.token_budget, "int8")
@@ -106,7 +121,8 @@ def measure(
             (ways.LENGTH_ORDER, arguments.piece[name]),
         ):
             peers |= {
-                way: (make(bundle, arguments.token_budget), piece) for way, make in makers.items()
+                way: (make(bundle, arguments.token_budget), piece)
+                for way, make in makers.items()
             }
     few = min(ways.PIPELINE_BATCH, len(sample.texts))
     expected = packed(sample.ids[:few])
@@ -151,7 +167,8 @@ def measure(
         "shard_rows": shard_rows,
         "mean_tokens": float(sample.lengths.mean()),
         "gemm_gflops": {
-            kind: statistics.median(rate[kind] for rate in gemm) / 1e9 for kind in ("peak", "model")
+            kind: statistics.median(rate[kind] for rate in gemm) / 1e9
+            for kind in ("peak", "model")
         },
         "limit_tokens_per_s": limit,
         "ways": {
@@ -164,16 +181,24 @@ def measure(
             }
             for way, values in rates.items()
         },
-        "ads_per_s": statistics.median(run.ads_per_s for run in jobs["ours, Parquet to Parquet"]),
-        "start_up_s": statistics.median(run.start_up_s for run in jobs["ours, Parquet to Parquet"]),
+        "ads_per_s": statistics.median(
+            run.ads_per_s for run in jobs["ours, Parquet to Parquet"]
+        ),
+        "start_up_s": statistics.median(
+            run.start_up_s for run in jobs["ours, Parquet to Parquet"]
+        ),
         "overhead_over_bare_model": bare / ours - 1,
-        "idle_share": statistics.median(run.idle_share for run in jobs["ours, Parquet to Parquet"]),
+        "idle_share": statistics.median(
+            run.idle_share for run in jobs["ours, Parquet to Parquet"]
+        ),
         "folded_share": jobs["ours, Parquet to Parquet"][0].folded_share,
         "padding_share": _padding_shares(sample, shard_rows, arguments.token_budget),
         "stages": stage_shares(
             input_uri, bundle, shard_rows=shard_rows, token_budget=arguments.token_budget
         ),
-        "jobs": {job_name: [asdict(run) for run in runs] for job_name, runs in jobs.items()},
+        "jobs": {
+            job_name: [asdict(run) for run in runs] for job_name, runs in jobs.items()
+        },
     }
 
 
@@ -182,7 +207,8 @@ def _padding_shares(sample: Sample, shard_rows: int, token_budget: int) -> dict[
     ids, lengths = sample.ids[:shard_rows], sample.lengths[:shard_rows]
     in_length_order = length_batches(lengths, token_budget)
     in_file_order = [
-        np.arange(start, min(start + 32, len(lengths))) for start in range(0, len(lengths), 32)
+        np.arange(start, min(start + 32, len(lengths)))
+        for start in range(0, len(lengths), 32)
     ]
     positions = {
         "packed": sum(len(pack(ids, rows)[0]) for rows in in_length_order),
@@ -231,7 +257,9 @@ def markdown(report: dict[str, Any]) -> str:
                 f" ({figures['lowest']:,.0f}-{figures['highest']:,.0f}) |"
                 f" {figures['share_of_limit']:.0%} | {figures['ours_is_faster_by']:.2f} |"
             )
-        padding = ", ".join(f"{key} {value:.1%}" for key, value in shape["padding_share"].items())
+        padding = ", ".join(
+            f"{key} {value:.1%}" for key, value in shape["padding_share"].items()
+        )
         stages = ", ".join(f"{key} {value:.1%}" for key, value in shape["stages"].items())
         lines += [
             "",
@@ -273,14 +301,20 @@ def main() -> None:
     parser.add_argument("--small_shard_rows", type=int, default=2_000)
     parser.add_argument("--token_budget", type=int, default=TOKEN_BUDGET[False])
     parser.add_argument(
-        "--input_uri", help="CSV or Parquet with ad_id, title, description instead of generated ads"
+        "--input_uri",
+        help="CSV or Parquet with ad_id, title, description instead of generated ads",
     )
     parser.add_argument("--output_dir", default="benchmarks/results")
     parser.add_argument(
-        "--skip_peers", action="store_true", help="our own ways alone; without the extra `bench`"
+        "--skip_peers",
+        action="store_true",
+        help="our own ways alone; without the extra `bench`",
     )
     arguments = parser.parse_args()
-    arguments.piece = {"base": 2 * arguments.base_shard_rows, "small": arguments.small_shard_rows}
+    arguments.piece = {
+        "base": 2 * arguments.base_shard_rows,
+        "small": arguments.small_shard_rows,
+    }
     logging.getLogger("rubert_ood").setLevel(logging.WARNING)
     started, now = time.monotonic(), datetime.now().strftime("%Y-%m-%dT%H%M")
     shapes = {}
@@ -290,7 +324,8 @@ def main() -> None:
                 folder = Path(temporary)
                 uri = build_bundle(folder, SHAPES[name], max_length=MAX_LENGTH)
                 table = read_ads(
-                    arguments, {"base": arguments.base_ads, "small": arguments.small_ads}[name]
+                    arguments,
+                    {"base": arguments.base_ads, "small": arguments.small_ads}[name],
                 )
                 shapes[name] = measure(name, load_bundle(uri), table, folder, arguments)
     report = {

@@ -45,7 +45,9 @@ def main() -> None:
         folder = Path(temporary)
         write_catalogue(str(folder / "ads"), arguments.ads, seed=1, balanced=True)
         settings = TrainSettings(
-            input_uri=str(folder / "ads"), output_uri=str(folder), base_model=str(folder / "base")
+            input_uri=str(folder / "ads"),
+            output_uri=str(folder),
+            base_model=str(folder / "base"),
         )
         dataset = load_dataset(settings)
         build_small_bert(dataset.train.texts, settings.base_model, SHAPES[arguments.shape])
@@ -79,7 +81,11 @@ def main() -> None:
                     rates[layout].append(trained.history[-1]["train_tokens_per_s"])
         ray.shutdown()
     two, one = (median(rates[layout]) for layout in LAYOUTS)
-    print(json.dumps({"machine": machine(), "tokens_per_s": rates, "ratio": two / one}, indent=1))
+    print(
+        json.dumps(
+            {"machine": machine(), "tokens_per_s": rates, "ratio": two / one}, indent=1
+        )
+    )
 
 
 if __name__ == "__main__":

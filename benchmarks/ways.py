@@ -80,7 +80,8 @@ def make_pipeline(folder: str, max_length: int) -> Callable[[list[str]], np.ndar
 
     classify = pipeline("text-classification", model=folder, tokenizer=folder, device="cpu")
     names = [
-        classify.model.config.id2label[number] for number in range(classify.model.config.num_labels)
+        classify.model.config.id2label[number]
+        for number in range(classify.model.config.num_labels)
     ]
 
     def run(texts: list[str]) -> np.ndarray:
@@ -105,7 +106,8 @@ def sentence_transformers(bundle: Bundle, _token_budget: int) -> Way:
 
     encoder = Transformer(bundle.folder, max_seq_length=bundle.text.max_length)
     model = SentenceTransformer(
-        modules=[encoder, Pooling(encoder.get_word_embedding_dimension(), "cls")], device="cpu"
+        modules=[encoder, Pooling(encoder.get_word_embedding_dimension(), "cls")],
+        device="cpu",
     )
     return lambda texts: (
         None,
@@ -146,7 +148,9 @@ def onnx_runtime(bundle: Bundle, token_budget: int) -> Way:
             dynamic_axes=axes | {"logits": {0: "ads"}, "cls": {0: "ads"}},
             dynamo=False,
         )
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            path, options, providers=["CPUExecutionProvider"]
+        )
     return _in_length_order(
         bundle,
         token_budget,
@@ -159,10 +163,14 @@ def openvino(bundle: Bundle, token_budget: int) -> Way:
     import openvino
 
     example = {
-        name: torch.ones(2, 8, dtype=torch.int64) for name in ("input_ids", "attention_mask")
+        name: torch.ones(2, 8, dtype=torch.int64)
+        for name in ("input_ids", "attention_mask")
     }
     graph = openvino.convert_model(_exportable(bundle), example_input=example)
-    limits = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+    limits = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+    }
     compiled = openvino.compile_model(graph, "CPU", limits)
 
     def run(ids_NL: np.ndarray, mask_NL: np.ndarray) -> list[np.ndarray]:
@@ -179,7 +187,9 @@ def _exportable(bundle: Bundle) -> torch.nn.Module:
 
 
 def _in_length_order(
-    bundle: Bundle, token_budget: int, engine: Callable[[np.ndarray, np.ndarray], list[np.ndarray]]
+    bundle: Bundle,
+    token_budget: int,
+    engine: Callable[[np.ndarray, np.ndarray], list[np.ndarray]],
 ) -> Way:
     """Feed an engine the padded batches that our own padded pass would take."""
     tokenizer = load_tokenizer(bundle.folder)
@@ -192,7 +202,8 @@ def _in_length_order(
             outputs.append(engine(*pad(ids, rows, tokenizer.pad_token_id)))
         order = np.argsort(np.concatenate(batches))
         logits, cls = (
-            np.concatenate([output[number] for output in outputs])[order] for number in (0, 1)
+            np.concatenate([output[number] for output in outputs])[order]
+            for number in (0, 1)
         )
         return logits, cls
 

@@ -39,7 +39,9 @@ VERBS = {
         settings.TrainSettings, "train:train", "fine-tune, fit, evaluate, write a bundle"
     ),
     "evaluate": Verb(
-        settings.EvaluateSettings, "evaluate:evaluate_bundle", "measure a bundle on labelled ads"
+        settings.EvaluateSettings,
+        "evaluate:evaluate_bundle",
+        "measure a bundle on labelled ads",
     ),
     "tune": Verb(
         settings.TuneSettings,
@@ -62,7 +64,9 @@ VERBS = {
         "score a catalogue, verify, publish, report; or resume",
     ),
     "diff": Verb(
-        settings.DiffSettings, "diff:diff", "compare two runs, or two bundles on the same ads"
+        settings.DiffSettings,
+        "diff:diff",
+        "compare two runs, or two bundles on the same ads",
     ),
     "backfill": Verb(
         settings.BackfillSettings,
@@ -70,10 +74,14 @@ VERBS = {
         "score past days again, compare, publish by gate",
     ),
     "verify": Verb(
-        settings.VerifySettings, "verify:verify", "check the parts of a run against its receipts"
+        settings.VerifySettings,
+        "verify:verify",
+        "check the parts of a run against its receipts",
     ),
     "publish": Verb(
-        settings.PublishSettings, "publish:publish", "apply the gate to a run and swap the pointer"
+        settings.PublishSettings,
+        "publish:publish",
+        "apply the gate to a run and swap the pointer",
     ),
     "rollback": Verb(
         settings.RollbackSettings,
@@ -103,7 +111,9 @@ def main(*before: str) -> int:
         finally:
             interrupts.ending()
     goes_on = GOES_ON.get(arguments[0], STARTS_ANEW)
-    return interrupts.watched(lambda: run(arguments), lambda line: terminal.say(line + goes_on))
+    return interrupts.watched(
+        lambda: run(arguments), lambda line: terminal.say(line + goes_on)
+    )
 
 
 def run(arguments: list[str]) -> int:
@@ -112,14 +122,18 @@ def run(arguments: list[str]) -> int:
     name = arguments[0] if arguments else ""
     try:
         name, rest = _verb(arguments)
-        loaded = settings.load_settings(VERBS[name].settings, rest, program=f"rubert-ood {name}")
+        loaded = settings.load_settings(
+            VERBS[name].settings, rest, program=f"rubert-ood {name}"
+        )
         module, function = VERBS[name].workflow.split(":")
         getattr(importlib.import_module(f"rubert_ood.workflows.{module}"), function)(loaded)
     except RubertOodError as error:
         if not interrupts.received():
             terminal.say(f"error: {error}")
             return error.exit_code
-        return _interrupted(name)  # what the error says is how the interrupt looked from below
+        return _interrupted(
+            name
+        )  # what the error says is how the interrupt looked from below
     except KeyboardInterrupt:
         return _interrupted(name)
     except terminal.ClosedPipeError:
@@ -155,7 +169,9 @@ def _verb(arguments: list[str]) -> tuple[str, list[str]]:
 
 def _interrupted(verb: str) -> int:
     terminated = interrupts.received() == signal.SIGTERM
-    terminal.say(f"{'terminated' if terminated else 'interrupted'}{GOES_ON.get(verb, STARTS_ANEW)}")
+    terminal.say(
+        f"{'terminated' if terminated else 'interrupted'}{GOES_ON.get(verb, STARTS_ANEW)}"
+    )
     return TERMINATED if terminated else INTERRUPTED
 
 

@@ -32,7 +32,10 @@ def _escaped(char: str) -> str:
 
 def printable_lines(text: str) -> str:
     """Do the same line by line: line feeds and tabs stay, as in a page or a stack trace."""
-    lines = ["\t".join([printable(cell) for cell in line.split("\t")]) for line in text.split("\n")]
+    lines = [
+        "\t".join([printable(cell) for cell in line.split("\t")])
+        for line in text.split("\n")
+    ]
     return "\n".join(lines)
 
 

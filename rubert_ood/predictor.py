@@ -105,7 +105,9 @@ class Model:
                 from rubert_ood.classifier.classifier import Classifier
 
                 self._classifier = Classifier.load(
-                    self.bundle.folder, use_gpu=self.use_gpu, precision=self.bundle.precision
+                    self.bundle.folder,
+                    use_gpu=self.use_gpu,
+                    precision=self.bundle.precision,
                 )
             return self._classifier
 
@@ -151,7 +153,9 @@ class Model:
             frame.insert(0, "ad_id", given.ad_id.array)
         return frame if given.index is None else frame.set_axis(given.index)
 
-    def embed(self, ads: Ads, *, columns: ColumnSettings | None = None) -> NDArray[np.float32]:
+    def embed(
+        self, ads: Ads, *, columns: ColumnSettings | None = None
+    ) -> NDArray[np.float32]:
         """Return the CLS vector of each ad: float32 (N, H); a row of NaN for one with nothing to
         read.
 
@@ -246,5 +250,7 @@ def _subhead_columns(
     found = subheads.predict(cls_TH, decisions.label_N.tolist())
     columns = {}
     for field, values_T in zip(SUBHEAD_FIELDS, found, strict=True):
-        columns[field.name] = pa.array(values_T, field.type, from_pandas=True)  # NaN is null
+        columns[field.name] = pa.array(
+            values_T, field.type, from_pandas=True
+        )  # NaN is null
     return columns

@@ -21,13 +21,20 @@ def check_address(address: str, setting: str) -> None:
             " ray://HOST:10001 or auto"
         )
     host, _, port = place.rpartition(":")
-    if scheme not in ("", "ray") or not host or not port.isdigit() or not 0 < int(port) < 2**16:
+    if (
+        scheme not in ("", "ray")
+        or not host
+        or not port.isdigit()
+        or not 0 < int(port) < 2**16
+    ):
         raise SettingsError(
             f"{setting}: {address} is not an address; give HOST:6379, ray://HOST:10001, auto or"
             " local"
         )
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
+        socket.create_connection(
+            (host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S
+        ).close()
     except OSError as error:
         raise SettingsError(f"{setting}: nobody answers at {address}: {error}") from error
     _check_answer(place, f"{setting}: {address}", is_client=bool(scheme))
@@ -44,7 +51,9 @@ def _check_answer(place: str, named: str, *, is_client: bool) -> None:
         grpc.channel_ready_future(channel).result(timeout=ANSWER_TIMEOUT_S)
         if not is_client:
             service = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
-            service.CheckAlive(gcs_service_pb2.CheckAliveRequest(), timeout=ANSWER_TIMEOUT_S)
+            service.CheckAlive(
+                gcs_service_pb2.CheckAliveRequest(), timeout=ANSWER_TIMEOUT_S
+            )
     except grpc.FutureTimeoutError as error:
         raise SettingsError(
             f"{named} is not a Ray cluster: what listens there does not answer as one does"

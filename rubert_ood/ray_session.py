@@ -72,7 +72,9 @@ def ray_session(settings: RayJobSettings) -> Iterator[None]:
             _log_resources()
         yield
     except KeyboardInterrupt:
-        joined = False  # the stop is noted first: Ray takes seconds to end, and ends by itself
+        joined = (
+            False  # the stop is noted first: Ray takes seconds to end, and ends by itself
+        )
         raise
     except RayError as error:
         if isinstance(error, RayTaskError):  # an exception of a task, not of Ray

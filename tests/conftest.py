@@ -21,7 +21,9 @@ from rubert_ood.settings import (
 from rubert_ood.storage import put_bytes
 from rubert_ood.synthetic.catalogue import categories, generate_ads
 
-settings.register_profile("thorough", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "thorough", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.register_profile("quick", settings.get_profile("thorough"), max_examples=20)
 settings.load_profile("thorough")
 if "PYTEST_XDIST_WORKER" in os.environ:  # one process per core: more threads only wait
@@ -98,8 +100,14 @@ def ray_local() -> Iterator[None]:
 def labelled_ads() -> pa.Table:
     """Ads of ten classes, 200 each, in random order."""
     chosen = categories()[::5]
-    table = pa.Table.from_batches(list(generate_ads(50 * ADS_PER_CLASS, seed=7, balanced=True)))
-    rows = [row for row, category in enumerate(table["category"].to_pylist()) if category in chosen]
+    table = pa.Table.from_batches(
+        list(generate_ads(50 * ADS_PER_CLASS, seed=7, balanced=True))
+    )
+    rows = [
+        row
+        for row, category in enumerate(table["category"].to_pylist())
+        if category in chosen
+    ]
     table = table.take(rows)
     assert table.num_rows == NUM_CLASSES * ADS_PER_CLASS
     return table
@@ -192,7 +200,12 @@ def trained_bundle(
     from rubert_ood.ood.fit import fit
     from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
     from rubert_ood.ood.outputs import Outputs
-    from rubert_ood.settings import CleanerSettings, DecisionSettings, FitSettings, SplitSettings
+    from rubert_ood.settings import (
+        CleanerSettings,
+        DecisionSettings,
+        FitSettings,
+        SplitSettings,
+    )
 
     parts = split(labelled_ads, SplitSettings(valid_fraction=0.2))
     labels = sorted(set(labelled_ads["category"].to_pylist()))

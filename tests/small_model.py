@@ -8,7 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tests.unit.messy_runs import by_the_rule, full_run, make_run, messy_rows, messy_table, run
+from tests.unit.messy_runs import (
+    by_the_rule,
+    full_run,
+    make_run,
+    messy_rows,
+    messy_table,
+    run,
+)
 
 LABELS = ["Животные", "Квартиры", "Мебель", "Одежда", "Шины и диски"]
 MAX_LENGTH = 64
@@ -63,7 +70,9 @@ def one_by_one() -> Callable[[str, list[str], int], tuple[np.ndarray, np.ndarray
     """Return logits (N, C) and CLS (N, H) as plain transformers gives them, one text at a time,
     without padding."""
 
-    def run(folder: str, texts: list[str], max_length: int) -> tuple[np.ndarray, np.ndarray]:
+    def run(
+        folder: str, texts: list[str], max_length: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         import torch
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -71,7 +80,9 @@ def one_by_one() -> Callable[[str, list[str], int], tuple[np.ndarray, np.ndarray
         tokenizer = AutoTokenizer.from_pretrained(folder)
         logits, cls = [], []
         for text in texts:
-            inputs = tokenizer(text, truncation=True, max_length=max_length, return_tensors="pt")
+            inputs = tokenizer(
+                text, truncation=True, max_length=max_length, return_tensors="pt"
+            )
             with torch.no_grad():
                 output = network(**inputs, output_hidden_states=True)
             logits.append(output.logits[0].numpy())
@@ -100,7 +111,9 @@ def fitted(small_checkpoint, ad_texts, one_by_one):
         Outputs(logits_NC[400:], cls_NH[400:], labels_N[400:]),
         labels=LABELS,
         settings=FitSettings(threshold_quantile=0.8),
-        decision=DecisionSettings(alpha=1.0, z_thr=0.5, ood_conf_gate=0.9, tau_other=0.36, top_k=3),
+        decision=DecisionSettings(
+            alpha=1.0, z_thr=0.5, ood_conf_gate=0.9, tau_other=0.36, top_k=3
+        ),
     )
 
 

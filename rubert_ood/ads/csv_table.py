@@ -12,7 +12,9 @@ import pyarrow.csv
 
 from rubert_ood.errors import InputError, SchemaError
 
-CSV_NAME = re.compile(r".*\.(csv|tsv)(\.(gz|gzip|bz2|zst|lz4|xz))?", re.IGNORECASE | re.DOTALL)
+CSV_NAME = re.compile(
+    r".*\.(csv|tsv)(\.(gz|gzip|bz2|zst|lz4|xz))?", re.IGNORECASE | re.DOTALL
+)
 CODECS = {"gz": "gzip", "gzip": "gzip", "bz2": "bz2", "zst": "zstd", "lz4": "lz4"}
 DELIMITERS = (",", ";", "\t", "|")
 """What a header is tried with, the most usual first."""
@@ -41,7 +43,9 @@ def read_csv(
     try:
         table = pyarrow.csv.read_csv(
             pa.BufferReader(content),
-            parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+            parse_options=pyarrow.csv.ParseOptions(
+                delimiter=delimiter, newlines_in_values=True
+            ),
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types={name: pa.string() for name in names},
                 include_columns=list(columns) if columns else None,
@@ -83,7 +87,9 @@ def _header(uri: str, content: bytes, delimiter: str) -> tuple[list[str], str]:
     candidates = [delimiter] if delimiter else DELIMITERS
     headers = {candidate: _first_row(uri, content, candidate) for candidate in candidates}
     plain = [name for name in candidates if not any('"' in cell for cell in headers[name])]
-    best = max(plain or candidates, key=lambda name: len(headers[name]))  # the first of equals
+    best = max(
+        plain or candidates, key=lambda name: len(headers[name])
+    )  # the first of equals
     return headers[best], best
 
 

@@ -22,7 +22,12 @@ from rubert_ood.ads.tables import inspect, read_rows
 from rubert_ood.ads.text import TextCleaner, ad_text
 from rubert_ood.ads.traits import ad_traits, city_slices
 from rubert_ood.errors import InputError, SchemaError
-from rubert_ood.settings import CleanerSettings, ColumnSettings, SplitSettings, TrainSettings
+from rubert_ood.settings import (
+    CleanerSettings,
+    ColumnSettings,
+    SplitSettings,
+    TrainSettings,
+)
 
 log = logging.getLogger(__name__)
 
@@ -73,12 +78,19 @@ def load_dataset(settings: TrainSettings) -> Dataset:
         whole = read_labelled(settings.input_uri, settings.columns)
         tables = split(whole, settings.split)
     else:
-        uris = (settings.train_uri, settings.valid_uri, settings.test_uri, settings.calibration_uri)
+        uris = (
+            settings.train_uri,
+            settings.valid_uri,
+            settings.test_uri,
+            settings.calibration_uri,
+        )
         tables = [read_labelled(uri, settings.columns) for uri in uris if uri]
     train = tables[0]
     labels = sorted(set(train["category"].to_pylist()))
     if len(labels) < 2:
-        raise SchemaError(f"training needs at least 2 classes, found {len(labels)}: {labels}")
+        raise SchemaError(
+            f"training needs at least 2 classes, found {len(labels)}: {labels}"
+        )
     warn_of_case(labels)
     cleaner = build_cleaner(train, settings.cleaner)
     cleaned = []
@@ -87,7 +99,8 @@ def load_dataset(settings: TrainSettings) -> Dataset:
     num_empty = sum(map(len, tables)) - sum(map(len, cleaned))
     if num_empty:
         log.warning(
-            "data      %d labelled ads have no readable text after cleaning: left out", num_empty
+            "data      %d labelled ads have no readable text after cleaning: left out",
+            num_empty,
         )
     dataset = Dataset(labels, cleaner, *cleaned)
     counts = np.bincount(dataset.train.labels_N, minlength=len(labels))
@@ -103,7 +116,9 @@ def load_dataset(settings: TrainSettings) -> Dataset:
     return dataset
 
 
-def read_labelled(uri: str, columns: ColumnSettings, *, extra: tuple[str, ...] = ()) -> pa.Table:
+def read_labelled(
+    uri: str, columns: ColumnSettings, *, extra: tuple[str, ...] = ()
+) -> pa.Table:
     """Read labelled ads: text columns title, description, category, city (absent: null), extra.
 
     Categories come in their normal form (labels.py).
@@ -117,7 +132,9 @@ def read_labelled(uri: str, columns: ColumnSettings, *, extra: tuple[str, ...] =
         wanted = list(dict.fromkeys(found.values()))
         table = read_rows(file.uri, wanted, version=file.version, delimiter=info.delimiter)
         absent = pa.nulls(table.num_rows, pa.string())
-        texts = {role: as_text(table[found[role]]) if role in found else absent for role in roles}
+        texts = {
+            role: as_text(table[found[role]]) if role in found else absent for role in roles
+        }
         texts["category"] = read_labels(
             file.uri, found["category"], table[found["category"]], rewriter
         )
@@ -149,7 +166,10 @@ def split(table: pa.Table, settings: SplitSettings) -> list[pa.Table]:
         for name, fraction in fractions.items():
             if fraction:
                 rest, held_out[name] = train_test_split(
-                    rest, test_size=fraction, stratify=category[rest], random_state=settings.seed
+                    rest,
+                    test_size=fraction,
+                    stratify=category[rest],
+                    random_state=settings.seed,
                 )
     except ValueError as error:
         raise SchemaError(
@@ -165,7 +185,9 @@ def build_cleaner(train: pa.Table, settings: CleanerSettings) -> TextCleaner:
     known = decoded(train["city"]) if settings.remove_cities else []
     cities = {city for city in known if isinstance(city, str)}
     return TextCleaner(
-        phone_pattern=settings.phone_pattern, noise_words=settings.noise_words, cities=cities
+        phone_pattern=settings.phone_pattern,
+        noise_words=settings.noise_words,
+        cities=cities,
     )
 
 
@@ -176,7 +198,9 @@ def clean_labelled(
     index = label_index(labels)
     texts, numbers, cities = [], [], []
     slices: dict[str, list[str]] = {}
-    columns = (decoded(table[role]) for role in ("title", "description", "category", "city"))
+    columns = (
+        decoded(table[role]) for role in ("title", "description", "category", "city")
+    )
     for row, (title, description, category, city) in enumerate(zip(*columns, strict=True)):
         if category not in index:
             raise SchemaError(
@@ -229,9 +253,9 @@ def clean_subcategories(
     chosen = chosen.set_column(
         chosen.schema.names.index("category"), "category", pa.array(pairs, pa.string())
     )
-    return clean_labelled(chosen, cleaner, [str(number) for number in range(len(numbers))]), list(
-        numbers
-    )
+    return clean_labelled(
+        chosen, cleaner, [str(number) for number in range(len(numbers))]
+    ), list(numbers)
 
 
 def read_texts(uri: str, group: str, cleaner: TextCleaner) -> list[tuple[str, str, str]]:

@@ -88,7 +88,9 @@ def _table_of(frame: pd.DataFrame, columns: ColumnSettings) -> pa.Table:
     arrays, names = [], []
     for position, name in enumerate(frame.columns):
         is_read = name in read
-        arrays.append(_array(frame.iloc[:, position], name) if is_read else pa.nulls(len(frame)))
+        arrays.append(
+            _array(frame.iloc[:, position], name) if is_read else pa.nulls(len(frame))
+        )
         names.append(str(name))
     return pa.table(arrays, names) if names else pa.table({})
 

@@ -29,7 +29,9 @@ def normal_label(text: str) -> str:
     words = " ".join(unicodedata.normalize("NFC", text).split())
     if words.isprintable():
         return words
-    visible = "".join(letter for letter in words if unicodedata.category(letter) not in INVISIBLE)
+    visible = "".join(
+        letter for letter in words if unicodedata.category(letter) not in INVISIBLE
+    )
     return " ".join(unicodedata.normalize("NFC", visible).split())
 
 
@@ -54,7 +56,8 @@ class Rewriter:
         if not self._changed:
             return
         shown = [
-            _change(text, self._known[text]) for text, _ in self._changed.most_common(NUM_SHOWN)
+            _change(text, self._known[text])
+            for text, _ in self._changed.most_common(NUM_SHOWN)
         ]
         rest = len(self._changed) - len(shown)
         log.warning(
@@ -77,7 +80,9 @@ def is_missing(label: str) -> bool:
     return not label or label.casefold() in MISSING_WORDS
 
 
-def read_labels(uri: str, name: str, column: pa.ChunkedArray, rewriter: Rewriter) -> pa.Array:
+def read_labels(
+    uri: str, name: str, column: pa.ChunkedArray, rewriter: Rewriter
+) -> pa.Array:
     """Return the labels of a column in normal form; `rewriter` counts what was changed.
 
     Raises SchemaError that names file, row and column of the first label that is missing, reserved

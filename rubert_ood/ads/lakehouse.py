@@ -35,7 +35,11 @@ def drop_tables(listing: Listing) -> tuple[list[FileInfo], list[FileInfo]]:
         inside = {file.uri: file for file in kept if file.uri.startswith(f"{root}/")}
         names = read(root)
         current = [inside[uri] if uri in inside else _single(root, uri) for uri in names]
-        left = [file for uri, file in inside.items() if uri not in names and not _is_log(root, uri)]
+        left = [
+            file
+            for uri, file in inside.items()
+            if uri not in names and not _is_log(root, uri)
+        ]
         log.info(
             f"data      {root}: {len(current):,} file(s) by the log of the table, {len(left):,}"
             " others are not of it"
@@ -61,7 +65,9 @@ def refuse_parts_of_tables(listing: Listing) -> None:
 
 
 def _is_table(folder: str) -> bool:
-    with suppress(InputError):  # a folder above may be closed to us: then it is none of ours
+    with suppress(
+        InputError
+    ):  # a folder above may be closed to us: then it is none of ours
         if storage.exists(storage.join(folder, "_delta_log")):
             return True
         if storage.exists(storage.join(folder, "metadata")):
@@ -89,7 +95,9 @@ def _single(root: str, uri: str) -> FileInfo:
     """Look a file up that lies outside the folder of its table."""
     found = list_below(uri, missing_ok=True).files
     if len(found) != 1:
-        raise InputError(f"{root}: its log names {uri}, which is not there; repair the table")
+        raise InputError(
+            f"{root}: its log names {uri}, which is not there; repair the table"
+        )
     return found[0]
 
 
@@ -105,7 +113,9 @@ def _delta_files(root: str) -> list[str]:
         metadata = table.metadata()
         features = table.protocol().reader_features or []
         paths = _column(table.get_add_actions(flatten=True), "path")
-        deleted = "deletionVectors" in features and _column(table.deletion_vectors(), "filepath")
+        deleted = "deletionVectors" in features and _column(
+            table.deletion_vectors(), "filepath"
+        )
     if deleted:
         raise InputError(
             f"{root}: rows of this Delta table are deleted by vectors; run REORG ... APPLY (PURGE)"
@@ -211,7 +221,10 @@ def _s3_options(prefix: str) -> dict[str, str]:
     credentials = session.get_credentials()
     if credentials is not None:
         frozen = credentials.get_frozen_credentials()
-        found |= {"access_key_id": frozen.access_key, "secret_access_key": frozen.secret_key}
+        found |= {
+            "access_key_id": frozen.access_key,
+            "secret_access_key": frozen.secret_key,
+        }
         if frozen.token:
             found["session_token"] = frozen.token
     if prefix == "s3.":

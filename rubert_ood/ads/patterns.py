@@ -24,14 +24,18 @@ CANDIDATES = "1- a8я+(.x,\n"
 MAX_SAMPLES = 6
 LOOPS = (_constants.MAX_REPEAT, _constants.MIN_REPEAT, _constants.POSSESSIVE_REPEAT)
 CHARACTERS = (_constants.IN, _constants.LITERAL, _constants.NOT_LITERAL, _constants.ANY)
-TOO_SLOW = "the time that it takes explodes with the length of a text; put no loop into a loop"
+TOO_SLOW = (
+    "the time that it takes explodes with the length of a text; put no loop into a loop"
+)
 
 
 @lru_cache(maxsize=32)
 def compile_bounded(pattern: str) -> re.Pattern[str]:
     """Compile a pattern whose matches become a space; ValueError says what is wrong with it."""
     if len(pattern) > MAX_CHARACTERS:
-        raise ValueError(f"it has {len(pattern)} characters, at most {MAX_CHARACTERS} are read")
+        raise ValueError(
+            f"it has {len(pattern)} characters, at most {MAX_CHARACTERS} are read"
+        )
     try:
         compiled = re.compile(pattern)
         loops = list(_loops(_parser.parse(pattern), ""))
@@ -113,7 +117,10 @@ def _samples(tree: Any, node: Any) -> list[str]:
         return [chr(argument)]
     one = _compiler.compile(_parser.SubPattern(tree.state, [node]))
     letters = [letter for letter in CANDIDATES if one.fullmatch(letter)]
-    return letters or [letter for letter in map(chr, range(0x250)) if one.fullmatch(letter)][:1]
+    return (
+        letters
+        or [letter for letter in map(chr, range(0x250)) if one.fullmatch(letter)][:1]
+    )
 
 
 def _shortest(tree: Any) -> str:

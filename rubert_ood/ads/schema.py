@@ -37,7 +37,9 @@ def resolve_columns(
                 f"{uri}: no column {name!r} (setting columns.{role}); it has:"
                 f" {', '.join(schema.names)}"
             )
-        check_type(uri, schema, name, allow_integer=role in ("ad_id", "category", "subcategory"))
+        check_type(
+            uri, schema, name, allow_integer=role in ("ad_id", "category", "subcategory")
+        )
         found[role] = name
     for name in carry:
         if name not in schema.names:
@@ -67,11 +69,17 @@ def check_type(uri: str, schema: pa.Schema, name: str, *, allow_integer: bool) -
     field = schema.field(name)
     kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
     text = (
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_string_view(kind)
     )
-    if not (text or pa.types.is_null(kind) or (allow_integer and pa.types.is_integer(kind))):
+    if not (
+        text or pa.types.is_null(kind) or (allow_integer and pa.types.is_integer(kind))
+    ):
         wanted = "text or integers" if allow_integer else "text"
-        raise SchemaError(f"{uri}: column {field.name!r} holds {field.type}, expected {wanted}")
+        raise SchemaError(
+            f"{uri}: column {field.name!r} holds {field.type}, expected {wanted}"
+        )
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
@@ -118,7 +126,9 @@ def _cast_plain(array: pa.Array) -> list[pa.Array]:
     if pa.types.is_run_end_encoded(array.type):
         array = pc.run_end_decode(array)
     num_bytes = array.nbytes
-    if pa.types.is_dictionary(array.type):  # Arrow has no way from a dictionary of views to text
+    if pa.types.is_dictionary(
+        array.type
+    ):  # Arrow has no way from a dictionary of views to text
         values = pc.cast(array.dictionary, plain_type(array.dictionary.type))
         array = pa.DictionaryArray.from_arrays(array.indices, values)
         if pa.types.is_string(values.type) or pa.types.is_binary(values.type):

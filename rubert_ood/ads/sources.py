@@ -76,7 +76,11 @@ def survey_tables(uri: str) -> Tables:
     for name, reason in listing.unreadable.items():
         if is_left_by_writer(listing.inner(name)):
             continue
-        if reason.startswith("this link") and not is_csv(name) and not _is_parquet_name(name):
+        if (
+            reason.startswith("this link")
+            and not is_csv(name)
+            and not _is_parquet_name(name)
+        ):
             others.append(FileInfo(name, 1, ""))
         else:
             unreadable[name] = reason
@@ -84,7 +88,9 @@ def survey_tables(uri: str) -> Tables:
         log.warning("data      %s: a link to a folder above it; it is read once", name)
     if not files and not unreadable:
         raise InputError(_nothing_here(uri, others))
-    return Tables(sorted(files, key=lambda file: file.uri), _ignored(others, dropped), unreadable)
+    return Tables(
+        sorted(files, key=lambda file: file.uri), _ignored(others, dropped), unreadable
+    )
 
 
 def warn_of_ignored(ignored: Ignored, step: str) -> None:
@@ -97,7 +103,9 @@ def warn_of_ignored(ignored: Ignored, step: str) -> None:
         )
 
 
-def _split(files: list[FileInfo], listing: Listing) -> tuple[list[FileInfo], list[FileInfo]]:
+def _split(
+    files: list[FileInfo], listing: Listing
+) -> tuple[list[FileInfo], list[FileInfo]]:
     """Part the tables from the other files; those that have no telling name are looked into."""
     tables, unknown, others = list[FileInfo](), list[FileInfo](), list[FileInfo]()
     for file in files:

@@ -45,7 +45,9 @@ def inspect(uri: str, *, version: str = "", delimiter: str = "") -> TableInfo:
     with _opened(uri, version) as file:
         if is_csv(uri):
             table, found = read_csv(uri, file, None, delimiter)
-            return TableInfo(table.schema, [table.num_rows] if table.num_rows else [], found)
+            return TableInfo(
+                table.schema, [table.num_rows] if table.num_rows else [], found
+            )
         footer = pq.ParquetFile(file)
         groups = footer.metadata
         rows = [groups.row_group(index).num_rows for index in range(groups.num_row_groups)]
@@ -78,7 +80,9 @@ def read_rows(
 
     Raises InputChangedError when the file is not of this version before and after; "" takes any.
     """
-    batches = iter_rows(uri, columns, start=start, stop=stop, version=version, delimiter=delimiter)
+    batches = iter_rows(
+        uri, columns, start=start, stop=stop, version=version, delimiter=delimiter
+    )
     first = next(batches)  # there is always one
     return pa.Table.from_batches([first, *batches], first.schema)
 
@@ -112,7 +116,9 @@ def iter_rows(
 
 
 def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
+    return pa.RecordBatch.from_arrays(
+        [pa.nulls(0, field.type) for field in schema], schema=schema
+    )
 
 
 def _batches(
@@ -195,7 +201,9 @@ def _changed(uri: str) -> InputChangedError:
 
 def _is_storage_failure(error: Exception) -> bool:
     """Tell a failure of storage from Arrow's own, which are OSErrors without a number."""
-    return isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None)
+    return isinstance(error, OSError) and (
+        type(error) is not OSError or error.errno is not None
+    )
 
 
 def _check_version(uri: str, path: str, file: Any, version: str) -> None:

@@ -106,5 +106,9 @@ def _alternatives(node: Tree) -> str:
     ]
     if not branches:
         return prefix
-    pattern = branches[0] if len(branches) == 1 and "" not in node else f"(?:{'|'.join(branches)})"
+    pattern = (
+        branches[0]
+        if len(branches) == 1 and "" not in node
+        else f"(?:{'|'.join(branches)})"
+    )
     return f"{prefix}{pattern}?" if "" in node else prefix + pattern

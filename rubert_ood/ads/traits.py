@@ -29,6 +29,8 @@ def city_slices(cities: Iterable[str | None]) -> list[str]:
     names = [city.strip() if city and city.strip() else NO_CITY for city in cities]
     frequent = {
         name
-        for name, _ in Counter(name for name in names if name != NO_CITY).most_common(MAX_CITIES)
+        for name, _ in Counter(name for name in names if name != NO_CITY).most_common(
+            MAX_CITIES
+        )
     }
     return [name if name in frequent or name == NO_CITY else OTHER_CITIES for name in names]

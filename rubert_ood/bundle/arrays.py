@@ -17,7 +17,9 @@ class Layout:
     """None where any length will do."""
 
     def __str__(self) -> str:
-        return f"{self.dtype} {tuple('any' if size is None else size for size in self.shape)}"
+        return (
+            f"{self.dtype} {tuple('any' if size is None else size for size in self.shape)}"
+        )
 
     def fits(self, other: "Layout") -> bool:
         pairs = zip(self.shape, other.shape, strict=False)
@@ -31,7 +33,8 @@ def layouts(folder: str, name: str) -> dict[str, Layout]:
         names = file.keys()
         slices = {name: file.get_slice(name) for name in names}
         return {
-            name: Layout(part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()
+            name: Layout(part.get_dtype(), tuple(part.get_shape()))
+            for name, part in slices.items()
         }
 
 
@@ -48,7 +51,9 @@ def check_layouts(found: Mapping[str, Layout], expected: Mapping[str, Layout]) -
             raise ValueError(f"{key} is {found[key]}, expected {wanted}")
 
 
-def read_arrays(folder: str, name: str, expected: Mapping[str, Layout]) -> dict[str, np.ndarray]:
+def read_arrays(
+    folder: str, name: str, expected: Mapping[str, Layout]
+) -> dict[str, np.ndarray]:
     """Read the arrays. Raises ValueError unless they are as expected and every number is finite."""
     check_layouts(layouts(folder, name), expected)
     with safe_open(os.path.join(folder, name), "np") as file:

@@ -97,7 +97,9 @@ def write_bundle(uri: str, content: BundleContent) -> Bundle:
             source = os.path.join(content.checkpoint_dir, name)
             shutil.copyfile(source, os.path.join(folder, name))
         write_json(folder, TEXT, text.model_dump())
-        write_json(folder, PRECISION, {"precision": content.precision, "agreement": agreement})
+        write_json(
+            folder, PRECISION, {"precision": content.precision, "agreement": agreement}
+        )
         write_fitted(folder, content.fitted)
         for name, document in content.documents.items():
             write_text(folder, name, document)
@@ -124,7 +126,9 @@ def derive_bundle(
     with tempfile.TemporaryDirectory() as folder:
         for name in os.listdir(bundle.folder):
             if name != MANIFEST:
-                shutil.copyfile(os.path.join(bundle.folder, name), os.path.join(folder, name))
+                shutil.copyfile(
+                    os.path.join(bundle.folder, name), os.path.join(folder, name)
+                )
         if fitted is not None:
             write_fitted(folder, fitted)
         if reference is not None:
@@ -134,7 +138,9 @@ def derive_bundle(
         for name, text in (documents or {}).items():
             write_text(folder, name, text)
         put_files(
-            folder, uri, derived_from=Origin(version=bundle.version, fingerprint=bundle.fingerprint)
+            folder,
+            uri,
+            derived_from=Origin(version=bundle.version, fingerprint=bundle.fingerprint),
         )
     return load_bundle(uri)
 
@@ -204,4 +210,6 @@ def load_bundle(uri: str, *, fingerprint: str | None = None) -> Bundle:
 def load_reference(bundle: Bundle) -> Reference | None:
     """Read the features that detectors are fitted on; None if the bundle was written without."""
     reader = BundleReader(bundle.uri, bundle.folder, os.listdir(bundle.folder))
-    return reader.reference(bundle.fitted.labels, bundle.fitted.statistics.means_CH.shape[1])
+    return reader.reference(
+        bundle.fitted.labels, bundle.fitted.statistics.means_CH.shape[1]
+    )

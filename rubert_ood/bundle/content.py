@@ -63,10 +63,24 @@ from rubert_ood.ood.reference import Reference
 from rubert_ood.ood.temperature import TemperatureFit
 from rubert_ood.settings import DecisionSettings, Precision
 
-LABELS, TEMPERATURE, THRESHOLD = "label_mapping.json", "temperature.json", "ood_threshold.json"
+LABELS, TEMPERATURE, THRESHOLD = (
+    "label_mapping.json",
+    "temperature.json",
+    "ood_threshold.json",
+)
 TEXT, PRECISION = "text.json", "precision.json"
 STATISTICS, REFERENCE = "ood_statistics.safetensors", "reference.safetensors"
-REQUIRED = (CONFIG, WEIGHTS, TOKENIZER, LABELS, TEMPERATURE, THRESHOLD, STATISTICS, TEXT, PRECISION)
+REQUIRED = (
+    CONFIG,
+    WEIGHTS,
+    TOKENIZER,
+    LABELS,
+    TEMPERATURE,
+    THRESHOLD,
+    STATISTICS,
+    TEXT,
+    PRECISION,
+)
 PARTS = ("train", "calibration")
 OUTPUT_KINDS = ("logits", "cls", "labels")
 """Arrays of `Outputs`, in its order."""
@@ -90,9 +104,19 @@ class BundleReader:
     """Reads a local copy; each failure is a BundleError that names the file."""
 
     def __init__(
-        self, uri: str, folder: str, files: Collection[str], *, code_version: str = __version__
+        self,
+        uri: str,
+        folder: str,
+        files: Collection[str],
+        *,
+        code_version: str = __version__,
     ) -> None:
-        self.uri, self.folder, self.files, self.code_version = uri, folder, files, code_version
+        self.uri, self.folder, self.files, self.code_version = (
+            uri,
+            folder,
+            files,
+            code_version,
+        )
 
     @contextmanager
     def reading(self, name: str) -> Iterator[None]:
@@ -120,7 +144,9 @@ class BundleReader:
         """Read everything but the reference sample and the weights, whose headers are checked."""
         for name in REQUIRED:
             if name not in self.files:
-                raise refusal(self.uri, name, "it is missing", code_version=self.code_version)
+                raise refusal(
+                    self.uri, name, "it is missing", code_version=self.code_version
+                )
         fitted = self._fitted()
         text = self.document(TEXT, TextDocument)
         with self.reading(TEXT):
@@ -131,9 +157,12 @@ class BundleReader:
         if REFERENCE in self.files:
             with self.reading(REFERENCE):
                 check_layouts(
-                    layouts(self.folder, REFERENCE), _reference_layout(len(fitted.labels), hidden)
+                    layouts(self.folder, REFERENCE),
+                    _reference_layout(len(fitted.labels), hidden),
                 )
-        return Content(fitted, cleaner, text, precision, self._subheads(fitted.labels, hidden))
+        return Content(
+            fitted, cleaner, text, precision, self._subheads(fitted.labels, hidden)
+        )
 
     def _fitted(self) -> FittedModel:
         labels = self.document(LABELS, LabelsDocument).labels
@@ -147,8 +176,12 @@ class BundleReader:
                 "calibration_d2": f64((None,)),
             }
             arrays = read_arrays(self.folder, STATISTICS, expected)
-            statistics = MahalanobisStatistics(arrays["means"], arrays["precision"], rule.shrinkage)
-            thresholds = Thresholds(rule.threshold, rule.mu, rule.sigma, arrays["calibration_d2"])
+            statistics = MahalanobisStatistics(
+                arrays["means"], arrays["precision"], rule.shrinkage
+            )
+            thresholds = Thresholds(
+                rule.threshold, rule.mu, rule.sigma, arrays["calibration_d2"]
+            )
             _check_moments(thresholds)
         return FittedModel(
             labels=labels,
@@ -185,15 +218,24 @@ class BundleReader:
             return None
         parts = []
         with self.reading(REFERENCE):
-            arrays = read_arrays(self.folder, REFERENCE, _reference_layout(len(labels), hidden))
+            arrays = read_arrays(
+                self.folder, REFERENCE, _reference_layout(len(labels), hidden)
+            )
             for part in PARTS:
                 outputs = Outputs(*(arrays[f"{part}_{kind}"] for kind in OUTPUT_KINDS))
-                if not len(outputs.logits_NC) == len(outputs.cls_NH) == len(outputs.labels_N) > 0:
+                if (
+                    not len(outputs.logits_NC)
+                    == len(outputs.cls_NH)
+                    == len(outputs.labels_N)
+                    > 0
+                ):
                     raise ValueError(
                         f"the arrays of {part} have different numbers of rows, or none"
                     )
                 if outputs.labels_N.min() < -1 or outputs.labels_N.max() >= len(labels):
-                    raise ValueError(f"the labels of {part} do not fit {len(labels)} classes")
+                    raise ValueError(
+                        f"the labels of {part} do not fit {len(labels)} classes"
+                    )
                 parts.append(outputs)
         return Reference(*parts)
 
@@ -203,11 +245,18 @@ def _check_moments(thresholds: Thresholds) -> None:
     d2 = thresholds.calibration_d2
     told = np.array([thresholds.mu, thresholds.sigma])
     if not np.allclose(
-        told, [d2.mean(), d2.std(ddof=1)], rtol=MOMENT_TOLERANCE, atol=MOMENT_TOLERANCE * d2.max()
+        told,
+        [d2.mean(), d2.std(ddof=1)],
+        rtol=MOMENT_TOLERANCE,
+        atol=MOMENT_TOLERANCE * d2.max(),
     ):
-        raise ValueError(f"calibration_d2 has another mean or deviation than {THRESHOLD} says")
+        raise ValueError(
+            f"calibration_d2 has another mean or deviation than {THRESHOLD} says"
+        )
     if not d2[0] >= 0 or not d2[0] <= thresholds.threshold <= d2[-1]:
-        raise ValueError(f"the threshold of {THRESHOLD} is not a quantile of calibration_d2")
+        raise ValueError(
+            f"the threshold of {THRESHOLD} is not a quantile of calibration_d2"
+        )
 
 
 def _reference_layout(num_classes: int, hidden: int) -> dict[str, Layout]:
@@ -243,6 +292,8 @@ def write_fitted(folder: str, fitted: FittedModel) -> None:
 def write_reference(folder: str, reference: Reference) -> None:
     arrays = {}
     for part in PARTS:
-        for kind, array in zip(OUTPUT_KINDS, astuple(getattr(reference, part)), strict=True):
+        for kind, array in zip(
+            OUTPUT_KINDS, astuple(getattr(reference, part)), strict=True
+        ):
             arrays[f"{part}_{kind}"] = array
     write_arrays(folder, REFERENCE, arrays)

@@ -104,7 +104,9 @@ class TextDocument(Document):
             max_chunks=text.max_windows,
         )
         return cls(
-            cleaner=CleanerDocument(**cleaner), max_length=text.max_length, long_text=long_text
+            cleaner=CleanerDocument(**cleaner),
+            max_length=text.max_length,
+            long_text=long_text,
         )
 
     def settings(self) -> TextSettings:

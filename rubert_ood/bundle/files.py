@@ -60,7 +60,9 @@ D = TypeVar("D", bound=BaseModel)
 
 def put_files(folder: str, uri: str, *, derived_from: Origin | None = None) -> None:
     """Describe every file in the manifest, and put the folder."""
-    files = {name: _describe(os.path.join(folder, name)) for name in sorted(os.listdir(folder))}
+    files = {
+        name: _describe(os.path.join(folder, name)) for name in sorted(os.listdir(folder))
+    }
     manifest = Manifest(
         format=FORMAT,
         version=uri.rstrip("/").rpartition("/")[2],
@@ -127,7 +129,9 @@ def _check_name(uri: str, name: str) -> None:
             f"{uri}: {MANIFEST} names {name!r}, which is not a plain file name; refused"
         )
     if not name.endswith(KINDS) or name in REDIRECTIONS:
-        raise BundleError(f"{uri}: {MANIFEST} names {name}, which a bundle never holds; refused")
+        raise BundleError(
+            f"{uri}: {MANIFEST} names {name}, which a bundle never holds; refused"
+        )
 
 
 def check_files(uri: str, folder: str, manifest: Manifest) -> None:
@@ -135,13 +139,17 @@ def check_files(uri: str, folder: str, manifest: Manifest) -> None:
     unlisted = sorted(set(os.listdir(folder)) - {*manifest.files, MANIFEST})
     if unlisted:
         # transformers would read some names, adapter_config.json for one, without being asked
-        raise BundleError(f"{uri}: {printable(unlisted[0])} is not in the manifest; remove it")
+        raise BundleError(
+            f"{uri}: {printable(unlisted[0])} is not in the manifest; remove it"
+        )
     for name, expected in manifest.files.items():
         path = os.path.join(folder, name)
         if not os.path.isfile(path):
             raise BundleError(f"{uri}: {name} is missing; restore it or train again")
         if os.path.getsize(path) != expected.size or _describe(path) != expected:
-            raise BundleError(f"{uri}: {name} differs from the manifest; restore it or train again")
+            raise BundleError(
+                f"{uri}: {name} differs from the manifest; restore it or train again"
+            )
 
 
 def _describe(path: str) -> FileEntry:
@@ -175,12 +183,13 @@ def parse(
     raise refusal(uri, name, reason, code_version=code_version)
 
 
-def refusal(uri: str, name: str, reason: str, *, code_version: str = __version__) -> BundleError:
+def refusal(
+    uri: str, name: str, reason: str, *, code_version: str = __version__
+) -> BundleError:
     """Say what is wrong with a file of a bundle, and whether another version wrote it."""
     if code_version != __version__:
-        older = (
-            f"rubert_ood {printable(code_version)} wrote it otherwise than this version reads it"
-        )
+        writer = f"rubert_ood {printable(code_version)}"
+        older = f"{writer} wrote it otherwise than this version reads it"
         return BundleError(f"{uri}: {name}: {older}: {reason}; train again")
     return BundleError(f"{uri}: {name}: {reason}; restore it or train again")
 
@@ -221,7 +230,9 @@ def write_arrays(folder: str, name: str, arrays: Mapping[str, np.ndarray]) -> No
 
 
 def write_json(folder: str, name: str, content: Any) -> None:
-    write_text(folder, name, json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False))
+    write_text(
+        folder, name, json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False)
+    )
 
 
 def write_text(folder: str, name: str, text: str) -> None:

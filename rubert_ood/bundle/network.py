@@ -44,10 +44,14 @@ class NetworkConfig(BaseModel):
     is_decoder: bool = False
 
 
-def check_config(config: NetworkConfig, labels: list[str], *, hidden: int, max_length: int) -> None:
+def check_config(
+    config: NetworkConfig, labels: list[str], *, hidden: int, max_length: int
+) -> None:
     """Raise ValueError unless it describes a classifier of these labels, H and lengths."""
     if not config.architectures[0].endswith(HEAD) or config.is_decoder:
-        raise ValueError(f"it describes {config.architectures[0]!r}, expected an encoder ...{HEAD}")
+        raise ValueError(
+            f"it describes {config.architectures[0]!r}, expected an encoder ...{HEAD}"
+        )
     names = [config.id2label.get(str(number)) for number in range(len(config.id2label))]
     if names != labels:
         wrong = [
@@ -56,7 +60,9 @@ def check_config(config: NetworkConfig, labels: list[str], *, hidden: int, max_l
             if pair[0] != pair[1]
         ]
         where = (
-            f"class {wrong[0]} is {names[wrong[0]]!r}" if wrong else f"it has {len(names)} classes"
+            f"class {wrong[0]} is {names[wrong[0]]!r}"
+            if wrong
+            else f"it has {len(names)} classes"
         )
         wanted = repr(labels[wrong[0]]) if wrong else len(labels)
         raise ValueError(f"id2label: {where}, label_mapping.json says {wanted}")
@@ -84,9 +90,12 @@ def check_weights(folder: str, config: NetworkConfig, labels: list[str]) -> None
     if config.model_type == "bert":
         # any width of number will do: it is computed in float32
         expected = {
-            key: Layout("F32", shape) for key, shape in _bert_shapes(config, len(labels)).items()
+            key: Layout("F32", shape)
+            for key, shape in _bert_shapes(config, len(labels)).items()
         }
-        check_layouts({key: Layout("F32", layout.shape) for key, layout in found.items()}, expected)
+        check_layouts(
+            {key: Layout("F32", layout.shape) for key, layout in found.items()}, expected
+        )
 
 
 def _bert_shapes(config: NetworkConfig, num_classes: int) -> Shapes:
@@ -100,7 +109,9 @@ def _bert_shapes(config: NetworkConfig, num_classes: int) -> Shapes:
     layers, heads = config.num_hidden_layers, config.num_attention_heads
     hidden, inner, positions, kinds = [size or 0 for size in sizes]
     if not (all(sizes) and layers and heads) or hidden % heads:
-        raise ValueError(f"{CONFIG}: the sizes of its layers are missing, or do not fit each other")
+        raise ValueError(
+            f"{CONFIG}: the sizes of its layers are missing, or do not fit each other"
+        )
     embeddings = {"word": config.vocab_size, "position": positions, "token_type": kinds}
     shapes: Shapes = _norm("bert.embeddings.LayerNorm", hidden)
     for name, rows in embeddings.items():
@@ -131,7 +142,9 @@ def check_tokenizer(folder: str, config: NetworkConfig) -> None:
     try:
         tokenizer = Tokenizer.from_file(os.path.join(folder, TOKENIZER))
     except Exception as error:  # the library raises nothing narrower
-        raise ValueError(f"it is not a tokenizer: {' '.join(str(error).split())[:200]}") from error
+        raise ValueError(
+            f"it is not a tokenizer: {' '.join(str(error).split())[:200]}"
+        ) from error
     largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
     if not 0 <= largest < config.vocab_size:
         raise ValueError(

@@ -16,7 +16,9 @@ def write_subheads(folder: str, subheads: SubHeads) -> None:
     for number, (category, head) in enumerate(subheads.heads.items()):
         arrays[f"{number}.weights"] = head.weights_SH
         arrays[f"{number}.biases"] = head.biases_S
-        described = SubheadDocument(category=category, names=head.names, measured=head.measured)
+        described = SubheadDocument(
+            category=category, names=head.names, measured=head.measured
+        )
         categories.append(described)
     description = SubheadsDocument(settings=subheads.settings, categories=categories)
     write_arrays(folder, SUBHEAD_ARRAYS, arrays)

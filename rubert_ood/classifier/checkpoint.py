@@ -180,4 +180,6 @@ def _reading(uri: str) -> Iterator[None]:
 
 def _load(loader: Any, uri: str, **options: Any) -> Any:
     with _LOADING, _reading(uri):
-        return loader.from_pretrained(local_checkpoint(uri), trust_remote_code=False, **options)
+        return loader.from_pretrained(
+            local_checkpoint(uri), trust_remote_code=False, **options
+        )

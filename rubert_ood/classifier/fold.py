@@ -77,7 +77,9 @@ class TextFolder:
         keys = pa.table({"text_key": pa.array(list(self._numbers), pa.string())})
         texts = pa.concat_tables(self._tables).combine_chunks()
         is_kept_N = ~np.concatenate(self._blank)
-        table = pa.table([*keys.columns, *texts.columns], [*keys.schema.names, *texts.schema.names])
+        table = pa.table(
+            [*keys.columns, *texts.columns], [*keys.schema.names, *texts.schema.names]
+        )
         row_N = np.where(is_kept_N, np.cumsum(is_kept_N) - 1, -1)
         row_of_ads = np.append(row_N, -1)[np.array(self._number_of_ads, np.int64)]
         text_index = pa.array(row_of_ads, pa.int64(), mask=row_of_ads < 0)
@@ -90,7 +92,9 @@ class TextFolder:
         if not text.cleaned and text.whole is None:
             return -1
         key = text_key(text.cleaned)
-        if text.whole is not None:  # a cleaned text has no capital letters, and so never this key
+        if (
+            text.whole is not None
+        ):  # a cleaned text has no capital letters, and so never this key
             key = text_key(f"LONG {key} {text_key(ad[size:])}")
         if key not in self._numbers:
             self._numbers[key] = len(self._numbers)

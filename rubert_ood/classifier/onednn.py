@@ -19,7 +19,9 @@ NO_ACTIVATION = ("none", "")
 class OneDnnLinear(torch.nn.Module):
     """A linear layer, or one with the exact GELU after it, for inference in fp32."""
 
-    def __init__(self, layer: torch.nn.Linear, activation: tuple[str, str] = NO_ACTIVATION) -> None:
+    def __init__(
+        self, layer: torch.nn.Linear, activation: tuple[str, str] = NO_ACTIVATION
+    ) -> None:
         super().__init__()
         self.activation = activation
         weight = layer.weight.detach()
@@ -40,7 +42,10 @@ def can_use() -> bool:
     layer, rows = torch.nn.Linear(24, 8), torch.randn(5, 24)
     try:
         with torch.inference_mode():
-            plain, activated = OneDnnLinear(layer)(rows), OneDnnLinear(layer, EXACT_GELU)(rows)
+            plain, activated = (
+                OneDnnLinear(layer)(rows),
+                OneDnnLinear(layer, EXACT_GELU)(rows),
+            )
             expected = linear(rows, layer.weight, layer.bias)
             return torch.allclose(plain, expected, atol=1e-5) and torch.allclose(
                 activated, gelu(expected), atol=1e-5

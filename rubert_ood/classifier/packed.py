@@ -44,8 +44,12 @@ def forward(
     groups = _groups(lengths_N)
     *layers, last = bert.encoder.layer
     for layer in layers:
-        hidden_TH = _layer(layer, hidden_TH, hidden_TH, [(group.tokens, group) for group in groups])
-    cls_NH = _layer(last, hidden_TH[starts_N], hidden_TH, [(group.ads, group) for group in groups])
+        hidden_TH = _layer(
+            layer, hidden_TH, hidden_TH, [(group.tokens, group) for group in groups]
+        )
+    cls_NH = _layer(
+        last, hidden_TH[starts_N], hidden_TH, [(group.ads, group) for group in groups]
+    )
     return network.classifier(bert.pooler(cls_NH[:, None])), cls_NH
 
 
@@ -53,13 +57,18 @@ def _groups(lengths_N: torch.Tensor) -> list[Group]:
     groups, ad, token = [], 0, 0
     lengths, counts = torch.unique_consecutive(lengths_N, return_counts=True)
     for length, count in zip(lengths.tolist(), counts.tolist(), strict=True):
-        groups.append(Group(slice(ad, ad + count), slice(token, token + count * length), count))
+        groups.append(
+            Group(slice(ad, ad + count), slice(token, token + count * length), count)
+        )
         ad, token = ad + count, token + count * length
     return groups
 
 
 def _layer(
-    layer: Any, queries_QH: torch.Tensor, hidden_TH: torch.Tensor, groups: list[tuple[slice, Group]]
+    layer: Any,
+    queries_QH: torch.Tensor,
+    hidden_TH: torch.Tensor,
+    groups: list[tuple[slice, Group]],
 ) -> torch.Tensor:
     """Run a layer for the chosen rows, all tokens or CLS alone, over all keys and values.
 
@@ -73,7 +82,12 @@ def _layer(
     )
     context_QH = torch.empty_like(query_QH)
     for rows, group in groups:
-        heads = (group.num_ads, -1, attention.num_attention_heads, attention.attention_head_size)
+        heads = (
+            group.num_ads,
+            -1,
+            attention.num_attention_heads,
+            attention.attention_head_size,
+        )
         query = query_QH[rows].view(heads).transpose(1, 2)
         key = key_TH[group.tokens].view(heads).transpose(1, 2)
         value = value_TH[group.tokens].view(heads).transpose(1, 2)

@@ -36,12 +36,18 @@ class SubHead:
     def __post_init__(self) -> None:
         shapes = self.weights_SH.shape, self.biases_S.shape
         num_names, fits = len(self.names), self.weights_SH.ndim == 2
-        if num_names < 2 or not fits or (shapes[0][0], *shapes[1]) != (num_names, num_names):
+        if (
+            num_names < 2
+            or not fits
+            or (shapes[0][0], *shapes[1]) != (num_names, num_names)
+        ):
             raise BundleError(
                 f"a sub-head of {num_names} names has arrays of shapes {shapes}: train it again"
             )
         if not (np.isfinite(self.weights_SH).all() and np.isfinite(self.biases_S).all()):
-            raise BundleError("a sub-head holds numbers that are not finite: train it again")
+            raise BundleError(
+                "a sub-head holds numbers that are not finite: train it again"
+            )
 
     def probabilities(self, cls_NH: np.ndarray) -> np.ndarray:
         """Return float64 (N, S)."""
@@ -57,12 +63,17 @@ class SubHeads:
     settings: dict[str, int | float] = field(default_factory=dict)
     """What they were trained with."""
 
-    def predict(self, cls_NH: np.ndarray, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    def predict(
+        self, cls_NH: np.ndarray, labels: Sequence[str]
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return the best sub-category of each ad inside its label, and its probability: (N,) each.
 
         None and NaN where the label has no sub-head, as `Other` never has.
         """
-        names_N, confidence_N = np.full(len(cls_NH), None, object), np.full(len(cls_NH), np.nan)
+        names_N, confidence_N = (
+            np.full(len(cls_NH), None, object),
+            np.full(len(cls_NH), np.nan),
+        )
         label_N = np.asarray(labels, object)
         for category, head in self.heads.items():
             rows = np.flatnonzero(label_N == category)
@@ -93,7 +104,10 @@ def fit_subheads(
         )
         for name in sorted(counts.keys() - set(names)):
             log.warning(
-                "subheads  %s / %s: left out, it has only %d ad(s)", category, name, counts[name]
+                "subheads  %s / %s: left out, it has only %d ad(s)",
+                category,
+                name,
+                counts[name],
             )
         if len(names) < 2:
             log.warning(
@@ -103,7 +117,9 @@ def fit_subheads(
             )
             continue
         rows = rows[np.isin(sub_N[rows], names)]
-        heads[category] = _fit_one(cls_NH[rows].astype(np.float64), sub_N[rows], names, settings)
+        heads[category] = _fit_one(
+            cls_NH[rows].astype(np.float64), sub_N[rows], names, settings
+        )
     if not heads:
         raise SchemaError(
             "no category has two sub-categories of at least min_rows_per_class"
@@ -129,7 +145,9 @@ def _fit_one(
         random_state=settings.seed,
     )
     mean_H, scale_H = cls_NH[train].mean(axis=0), cls_NH[train].std(axis=0)
-    scale_H[scale_H <= np.finfo(np.float32).eps * np.abs(mean_H)] = 1.0  # constant up to rounding
+    scale_H[scale_H <= np.finfo(np.float32).eps * np.abs(mean_H)] = (
+        1.0  # constant up to rounding
+    )
     model = LogisticRegression(C=settings.regularisation, max_iter=MAX_ITERATIONS)
     model.fit((cls_NH[train] - mean_H) / scale_H, target_N[train])
     weights_SH, biases_S = model.coef_, model.intercept_

@@ -73,7 +73,9 @@ def _backend(tokenizer: "PreTrainedTokenizerBase") -> Any:
 def _head(text: str, num_characters: int) -> str:
     """Cut a text at the last space within so many characters; without one, nothing is left."""
     return (
-        text if len(text) <= num_characters else text[: max(text.rfind(" ", 0, num_characters), 0)]
+        text
+        if len(text) <= num_characters
+        else text[: max(text.rfind(" ", 0, num_characters), 0)]
     )
 
 
@@ -118,7 +120,9 @@ def pack(ids: pa.ListArray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Lay the chosen ads out in a row: int64 ids (T,), and the length of each, int64 (n,)."""
     offsets, values = np.asarray(ids.offsets), np.asarray(ids.values)
     starts, lengths = offsets[rows], (offsets[rows + 1] - offsets[rows]).astype(np.int64)
-    chosen = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
+    chosen = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths) + np.arange(
+        lengths.sum()
+    )
     return values[chosen].astype(np.int64), lengths
 
 

@@ -75,7 +75,9 @@ class Windows:
         )
 
 
-def cut(tokenizer: "PreTrainedTokenizerBase", texts: list[str], settings: TextSettings) -> Windows:
+def cut(
+    tokenizer: "PreTrainedTokenizerBase", texts: list[str], settings: TextSettings
+) -> Windows:
     """Tokenize, and cut into windows of max_length tokens that share `stride` with the last one.
 
     The special tokens stand in every window; `stride` does not count them.
@@ -112,7 +114,9 @@ def is_blank(
     owners_T = np.repeat(owners_W, num_tokens(windows.ids))
     is_word_T = ~np.isin(windows.ids.flatten().to_numpy(), tokenizer.all_special_ids)
     num_words_N = np.bincount(owners_T[is_word_T], minlength=len(texts))
-    return (num_words_N == 0) | np.array([not _is_visible(text) for text in texts], dtype=bool)
+    return (num_words_N == 0) | np.array(
+        [not _is_visible(text) for text in texts], dtype=bool
+    )
 
 
 def _is_visible(text: str) -> bool:

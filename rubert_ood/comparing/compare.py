@@ -15,7 +15,9 @@ from rubert_ood.progress import Progress
 log = logging.getLogger(__name__)
 
 
-def compare_runs(a_uri: str, b_uri: str, *, executor: Literal["ray", "local"]) -> DiffDocument:
+def compare_runs(
+    a_uri: str, b_uri: str, *, executor: Literal["ray", "local"]
+) -> DiffDocument:
     """Return what differs between two runs. For `ray`, Ray must have been started.
 
     Raises InputError for a run that is not complete and for a part that is missing or unreadable,

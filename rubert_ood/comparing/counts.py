@@ -38,7 +38,9 @@ class Sum(Record):
 
     def __add__(self, other: Self) -> Self:
         names = type(self).model_fields
-        return type(self)(**{name: getattr(self, name) + getattr(other, name) for name in names})
+        return type(self)(
+            **{name: getattr(self, name) + getattr(other, name) for name in names}
+        )
 
 
 class RowSum(Sum):
@@ -191,7 +193,9 @@ def _transitions(ads: pd.DataFrame) -> list[Transition]:
 
 
 def _ood_examples(ads: pd.DataFrame, distance: str) -> list[OodExample]:
-    ads = ads.sort_values([distance, "ad_id"], ascending=[False, True]).head(NUM_OOD_EXAMPLES)
+    ads = ads.sort_values([distance, "ad_id"], ascending=[False, True]).head(
+        NUM_OOD_EXAMPLES
+    )
     examples = []
     for ad in ads.to_dict("records"):
         example = OodExample(

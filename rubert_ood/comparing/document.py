@@ -197,4 +197,6 @@ def changed_labels(document: DiffDocument) -> ChangedLabels | None:
             examples=[example.ad_id for example in transition.examples],
         )
         pairs.append(pair)
-    return ChangedLabels(num_both=document.ads.both, churn_rate=document.churn_rate, pairs=pairs)
+    return ChangedLabels(
+        num_both=document.ads.both, churn_rate=document.churn_rate, pairs=pairs
+    )

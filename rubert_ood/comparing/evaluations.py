@@ -24,7 +24,9 @@ def compare_evaluations(
     )
 
 
-def _headline(a: EvaluationSummary | None, b: EvaluationSummary | None) -> list[HeadlineChange]:
+def _headline(
+    a: EvaluationSummary | None, b: EvaluationSummary | None
+) -> list[HeadlineChange]:
     """Compare the numbers that one of them has."""
     rows = []
     for name in HEADLINES:
@@ -36,7 +38,9 @@ def _headline(a: EvaluationSummary | None, b: EvaluationSummary | None) -> list[
     return rows
 
 
-def _per_class(a: EvaluationSummary | None, b: EvaluationSummary | None) -> list[ClassChange]:
+def _per_class(
+    a: EvaluationSummary | None, b: EvaluationSummary | None
+) -> list[ClassChange]:
     """Compare F1, the class that lost most first."""
     f1_a = a.f1_by_class() if a else {}
     f1_b = b.f1_by_class() if b else {}

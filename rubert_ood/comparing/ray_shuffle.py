@@ -30,7 +30,9 @@ SHUFFLE_BYTES = 2**27
 """What one task of the shuffle holds, about; Ray's default is a GiB."""
 FAILURE = "failure"
 SHUFFLED_SCHEMA = ROW_SCHEMA.append(pa.field(FAILURE, pa.string()))
-READ_SCHEMA = pa.schema([pa.field("uris", pa.list_(pa.string())), pa.field("in_b", pa.bool_())])
+READ_SCHEMA = pa.schema(
+    [pa.field("uris", pa.list_(pa.string())), pa.field("in_b", pa.bool_())]
+)
 
 
 def partitions(a: WholeRun, b: WholeRun) -> Iterator[Counts]:

@@ -70,7 +70,11 @@ class RuleResult:
 
 
 def compare_detectors(
-    fitted: FittedModel, reference: Reference, *, test: Outputs, kinds: Mapping[str, Outputs]
+    fitted: FittedModel,
+    reference: Reference,
+    *,
+    test: Outputs,
+    kinds: Mapping[str, Outputs],
 ) -> list[DetectorResult]:
     """Measure every detector on the test ads and each kind of OOD text."""
     train, temperature = reference.train, fitted.temperature.temperature
@@ -87,7 +91,9 @@ def compare_detectors(
         for kind, outputs in kinds.items():
             scores_N = _score(detector, outputs)
             caught = _flagged(scores_N, calibration, alpha)
-            measured[kind] = KindMetrics(**asdict(ood_metrics(inside_N, scores_N)), caught=caught)
+            measured[kind] = KindMetrics(
+                **asdict(ood_metrics(inside_N, scores_N)), caught=caught
+            )
         flagged = _flagged(inside_N, calibration, alpha)
         results.append(DetectorResult(name, flagged, measured, left_out.get(name)))
     return results
@@ -156,7 +162,9 @@ def compare_rules(
             chosen=rule == fitted.decision.rule,
             possible=can_flag(decision, len(fitted.thresholds.calibration_d2)),
             test=_rates(fitted, decision, test),
-            kinds={kind: _rates(fitted, decision, outputs) for kind, outputs in kinds.items()},
+            kinds={
+                kind: _rates(fitted, decision, outputs) for kind, outputs in kinds.items()
+            },
         )
         results.append(result)
     return results

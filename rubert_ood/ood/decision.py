@@ -44,7 +44,12 @@ class Thresholds:
                 f"threshold {self.threshold}, mu {self.mu}, sigma {self.sigma}: not finite or"
                 " negative; fit again"
             )
-        if d2.ndim != 1 or len(d2) < 2 or not np.isfinite(d2).all() or (np.diff(d2) < 0).any():
+        if (
+            d2.ndim != 1
+            or len(d2) < 2
+            or not np.isfinite(d2).all()
+            or (np.diff(d2) < 0).any()
+        ):
             raise BundleError(
                 "calibration_d2 must be two or more finite distances in ascending order: fit again"
             )
@@ -87,7 +92,9 @@ def fit_thresholds(d2_N: ArrayLike, *, quantile: float = 0.995) -> Thresholds:
         raise SchemaError(
             f"thresholds need at least 2 calibration rows, found {len(d2)}: give more"
         )
-    return Thresholds(float(np.quantile(d2, quantile)), float(d2.mean()), float(d2.std(ddof=1)), d2)
+    return Thresholds(
+        float(np.quantile(d2, quantile)), float(d2.mean()), float(d2.std(ddof=1)), d2
+    )
 
 
 def decide(
@@ -115,7 +122,9 @@ def decide(
         )
 
     num_top = min(settings.top_k, len(labels))
-    order_NC = np.argsort(-probabilities_NC, axis=1, kind="stable")  # lower class first on ties
+    order_NC = np.argsort(
+        -probabilities_NC, axis=1, kind="stable"
+    )  # lower class first on ties
     top_Nk = order_NC[:, :num_top]
     scores_Nk = np.take_along_axis(probabilities_NC, top_Nk, axis=1)
     predicted_N = top_Nk[:, 0].astype(np.int64)
@@ -157,7 +166,10 @@ def is_far(
 
 def can_flag(settings: DecisionSettings, num_calibration: int) -> bool:
     """Say whether the rule can call anything far: the smallest p-value of n rows is 1 / (n + 1)."""
-    return settings.rule != "conformal" or settings.conformal_alpha * (num_calibration + 1) >= 1
+    return (
+        settings.rule != "conformal"
+        or settings.conformal_alpha * (num_calibration + 1) >= 1
+    )
 
 
 def check_rule(settings: DecisionSettings, num_calibration: int) -> None:
@@ -174,11 +186,14 @@ def check_rule(settings: DecisionSettings, num_calibration: int) -> None:
 def d2_limit(settings: DecisionSettings, thresholds: Thresholds) -> float:
     """Return the d2 above which an ad is far by the rule of the settings."""
     if settings.rule == "conformal":
-        d2 = thresholds.calibration_d2  # far if at most this many calibration rows are as far
+        d2 = (
+            thresholds.calibration_d2
+        )  # far if at most this many calibration rows are as far
         allowed = math.floor(settings.conformal_alpha * (len(d2) + 1) * (1 + 1e-12)) - 1
         return float(d2[len(d2) - 1 - min(max(allowed, 0), len(d2) - 1)])
     return max(
-        settings.alpha * thresholds.threshold, thresholds.mu + settings.z_thr * thresholds.sigma
+        settings.alpha * thresholds.threshold,
+        thresholds.mu + settings.z_thr * thresholds.sigma,
     )
 
 

@@ -42,10 +42,14 @@ def energy(logits_NC: Floats, temperature: float = 1.0) -> NDArray[np.float64]:
 
     Source: Liu et al. 2020, "Energy-based OOD Detection", equation 4.
     """
-    return -temperature * np.asarray(logsumexp(logits_NC.astype(np.float64) / temperature, axis=1))
+    return -temperature * np.asarray(
+        logsumexp(logits_NC.astype(np.float64) / temperature, axis=1)
+    )
 
 
-def relative_mahalanobis(statistics: MahalanobisStatistics, train_cls_NH: Floats) -> Detector:
+def relative_mahalanobis(
+    statistics: MahalanobisStatistics, train_cls_NH: Floats
+) -> Detector:
     """Return min_c d2_c(x) - d2_0(x), where d2_0 is the distance to one Gaussian over all of train.
 
     Both precisions are LedoitWolf's, and both are scaled so that their own mean squared distance on
@@ -74,9 +78,13 @@ def nearest_neighbours(train_cls_NH: Floats) -> Detector:
     """
     from sklearn.neighbors import NearestNeighbors
 
-    index = NearestNeighbors(n_neighbors=min(NUM_NEIGHBOURS, len(train_cls_NH)), algorithm="brute")
+    index = NearestNeighbors(
+        n_neighbors=min(NUM_NEIGHBOURS, len(train_cls_NH)), algorithm="brute"
+    )
     index.fit(_unit(train_cls_NH))
-    return lambda _, cls_NH: np.asarray(index.kneighbors(_unit(cls_NH))[0][:, -1], dtype=np.float64)
+    return lambda _, cls_NH: np.asarray(
+        index.kneighbors(_unit(cls_NH))[0][:, -1], dtype=np.float64
+    )
 
 
 def fit_detectors(
@@ -104,4 +112,6 @@ def fit_detectors(
 
 def _unit(cls_NH: Floats) -> NDArray[np.float64]:
     x_NH = cls_NH.astype(np.float64)
-    return np.asarray(x_NH / np.maximum(np.linalg.norm(x_NH, axis=1, keepdims=True), SHORTEST))
+    return np.asarray(
+        x_NH / np.maximum(np.linalg.norm(x_NH, axis=1, keepdims=True), SHORTEST)
+    )

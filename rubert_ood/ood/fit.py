@@ -9,7 +9,13 @@ from typing import Literal
 
 import numpy as np
 
-from rubert_ood.ood.decision import Decisions, Thresholds, check_rule, decide, fit_thresholds
+from rubert_ood.ood.decision import (
+    Decisions,
+    Thresholds,
+    check_rule,
+    decide,
+    fit_thresholds,
+)
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
 from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.temperature import TemperatureFit, fit_temperature
@@ -63,4 +69,6 @@ def fit(
     )
     d2_N, _ = statistics.distance(calibration.cls_NH)
     thresholds = fit_thresholds(d2_N, quantile=settings.threshold_quantile)
-    return FittedModel(list(labels), temperature, statistics, thresholds, decision, calibrated_on)
+    return FittedModel(
+        list(labels), temperature, statistics, thresholds, decision, calibrated_on
+    )

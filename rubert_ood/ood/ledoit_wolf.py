@@ -34,11 +34,18 @@ class ClassSums:
 
         Raises SchemaError on features that are not finite and on labels outside the classes.
         """
-        x_nH, labels = finite_features(np.asarray(cls_nH), error=SchemaError), np.asarray(labels_n)
+        x_nH, labels = (
+            finite_features(np.asarray(cls_nH), error=SchemaError),
+            np.asarray(labels_n),
+        )
         _check_labels(labels, len(x_nH), num_classes)
         rows = np.arange(len(labels))
-        members_Cn = csr_array((np.ones(len(rows)), (labels, rows)), shape=(num_classes, len(rows)))
-        return cls(np.bincount(labels, minlength=num_classes), np.asarray(members_Cn @ x_nH))
+        members_Cn = csr_array(
+            (np.ones(len(rows)), (labels, rows)), shape=(num_classes, len(rows))
+        )
+        return cls(
+            np.bincount(labels, minlength=num_classes), np.asarray(members_Cn @ x_nH)
+        )
 
     def __add__(self, other: "ClassSums") -> "ClassSums":
         return ClassSums(self.counts_C + other.counts_C, self.sums_CH + other.sums_CH)
@@ -72,7 +79,9 @@ class ResidualSums:
     """Sum of |r|^4."""
 
     @classmethod
-    def of(cls, cls_nH: ArrayLike, labels_n: ArrayLike, *, means_CH: Floats) -> "ResidualSums":
+    def of(
+        cls, cls_nH: ArrayLike, labels_n: ArrayLike, *, means_CH: Floats
+    ) -> "ResidualSums":
         """Sum up one batch, with the means of all."""
         r_nH = np.asarray(cls_nH, dtype=np.float64) - means_CH[np.asarray(labels_n)]
         squares_n = np.einsum("nh,nh->n", r_nH, r_nH)
@@ -104,7 +113,9 @@ def statistics_of(means_CH: Floats, sums: ResidualSums) -> MahalanobisStatistics
     hidden = means_CH.shape[1]
     moment_HH = sums.scatter_HH / sums.num_rows
     variance = np.trace(moment_HH) / hidden
-    if variance <= (np.finfo(np.float64).eps * np.abs(means_CH).max()) ** 2:  # nothing but rounding
+    if (
+        variance <= (np.finfo(np.float64).eps * np.abs(means_CH).max()) ** 2
+    ):  # nothing but rounding
         raise SchemaError(
             "every train ad equals its class mean, no covariance can be fitted: give more per class"
         )

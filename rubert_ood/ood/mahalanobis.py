@@ -65,7 +65,9 @@ class MahalanobisStatistics:
                 "Mahalanobis precision_HH is not positive definite: fit again"
             ) from None
 
-    def distance(self, cls_NH: ArrayLike, chunk_rows: int = 2048) -> tuple[Floats, Integers]:
+    def distance(
+        self, cls_NH: ArrayLike, chunk_rows: int = 2048
+    ) -> tuple[Floats, Integers]:
         """Return the squared distance to the nearest class, and that class: float64, int64 (N,).
 
         Memory beyond the input: a few (chunk_rows, H) arrays. Among classes at the same distance
@@ -83,7 +85,9 @@ class MahalanobisStatistics:
         nearest_N = np.empty(len(cls), dtype=np.int64)
         for start in range(0, len(cls), chunk_rows):
             rows = slice(start, start + chunk_rows)
-            d2_N[rows], nearest_N[rows] = self._chunk_distance(finite_features(cls[rows], start))
+            d2_N[rows], nearest_N[rows] = self._chunk_distance(
+                finite_features(cls[rows], start)
+            )
         return d2_N, nearest_N
 
     def own_class_distance(self, cls_NH: ArrayLike, labels_N: Integers) -> Floats:
@@ -107,7 +111,9 @@ class MahalanobisStatistics:
 
     @cached_property
     def _offsets_C(self) -> Floats:
-        return np.asarray(((self.means_CH - self._centre_H) * self._directions_CH).sum(axis=1) / 2)
+        return np.asarray(
+            ((self.means_CH - self._centre_H) * self._directions_CH).sum(axis=1) / 2
+        )
 
     @cached_property
     def _scale(self) -> tuple[float, float]:
@@ -138,7 +144,9 @@ class MahalanobisStatistics:
         for rival in np.flatnonzero(near_nC.any(axis=0)):
             rows = np.flatnonzero(near_nC[:, rival])
             rival_d2 = self._exact(x_nH[rows], np.full(len(rows), rival))
-            wins = (rival_d2 < d2_n[rows]) | ((rival_d2 == d2_n[rows]) & (rival < nearest_n[rows]))
+            wins = (rival_d2 < d2_n[rows]) | (
+                (rival_d2 == d2_n[rows]) & (rival < nearest_n[rows])
+            )
             d2_n[rows[wins]] = rival_d2[wins]
             nearest_n[rows[wins]] = rival
         return d2_n, nearest_n
@@ -149,7 +157,9 @@ class MahalanobisStatistics:
 
 
 def finite_features(
-    cls_nH: NDArray[np.floating], first_row: int = 0, error: type[RubertOodError] = BundleError
+    cls_nH: NDArray[np.floating],
+    first_row: int = 0,
+    error: type[RubertOodError] = BundleError,
 ) -> Floats:
     """Return the features as float64; a row that is not finite raises `error`.
 

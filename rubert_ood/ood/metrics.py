@@ -198,7 +198,9 @@ def ood_metrics(scores_in: ArrayLike, scores_out: ArrayLike) -> OodMetrics:
     _require_rows(inside)
     _require_rows(outside)
     scores = np.concatenate([inside, outside])
-    is_out = np.concatenate([np.zeros(len(inside), dtype=bool), np.ones(len(outside), dtype=bool)])
+    is_out = np.concatenate(
+        [np.zeros(len(inside), dtype=bool), np.ones(len(outside), dtype=bool)]
+    )
     false_positive, true_positive, _ = roc_curve(is_out, scores, drop_intermediate=False)
     return OodMetrics(
         auroc=float(roc_auc_score(is_out, scores)),

@@ -27,4 +27,6 @@ def sample_rows(num_rows: int, max_rows: int) -> np.ndarray:
     """Choose row numbers, ascending: all, or a repeatable random sample of max_rows."""
     if num_rows <= max_rows:
         return np.arange(num_rows)
-    return np.sort(np.random.default_rng(SAMPLE_SEED).choice(num_rows, max_rows, replace=False))
+    return np.sort(
+        np.random.default_rng(SAMPLE_SEED).choice(num_rows, max_rows, replace=False)
+    )

@@ -20,5 +20,8 @@ class Reference:
 
 def make_reference(train: Outputs, calibration: Outputs) -> Reference:
     return Reference(
-        *(part.take(sample_rows(len(part), MAX_REFERENCE_ROWS)) for part in (train, calibration)),
+        *(
+            part.take(sample_rows(len(part), MAX_REFERENCE_ROWS))
+            for part in (train, calibration)
+        ),
     )

@@ -79,7 +79,9 @@ def choose_decision(
     for settings in _candidates(model) if ood is not None else [model.decision]:
         curves = _curves(model, settings, ads.labels_N, *decided, TAUS_T)
         enough_T = curves.kept_T >= ads_needed(min_precision)
-        best_precision = max(best_precision, float(curves.precision_T[enough_T].max(initial=0.0)))
+        best_precision = max(
+            best_precision, float(curves.precision_T[enough_T].max(initial=0.0))
+        )
         found = _best_tau(settings, curves, min_precision)
         if found and (best is None or found.rank > best.rank):
             best = found
@@ -127,7 +129,9 @@ def measure(model: FittedModel, ads: Outputs, ood: Outputs | None) -> Measures:
     kept = int(kept_N.sum()) + ood_kept
     interval = binomtest(right, kept).proportion_ci(method="wilson") if kept else None
     taus_T = np.array([model.decision.tau_other])
-    curves = _curves(model, model.decision, ads.labels_N, decisions, decisions_of_ood, taus_T)
+    curves = _curves(
+        model, model.decision, ads.labels_N, decisions, decisions_of_ood, taus_T
+    )
     return Measures(
         precision=right / kept if kept else None,
         precision_low=float(interval.low) if interval else None,
@@ -168,7 +172,9 @@ def _strength(model: FittedModel, share: float) -> dict[str, float]:
     return {
         "alpha": limit / thresholds.threshold,
         "z_thr": (
-            (limit - thresholds.mu) / thresholds.sigma if thresholds.sigma else model.decision.z_thr
+            (limit - thresholds.mu) / thresholds.sigma
+            if thresholds.sigma
+            else model.decision.z_thr
         ),
     }
 
@@ -197,7 +203,9 @@ def _curves(
     support_C = np.bincount(labels_N, minlength=num_classes)
     kept_ads_T, all_kept_TC = kept_TC.sum(axis=1), kept_TC
     if ood is not None:
-        all_kept_TC = kept_TC + _kept(ood, ~_is_ood(model, settings, ood), taus_T, num_classes)
+        all_kept_TC = kept_TC + _kept(
+            ood, ~_is_ood(model, settings, ood), taus_T, num_classes
+        )
     f1_TC = _f1(right_TC, all_kept_TC, support_C)
     occurs_TC = (all_kept_TC > 0) | (support_C > 0)
     sum_T, count_T = np.where(occurs_TC, f1_TC, 0).sum(axis=1), occurs_TC.sum(axis=1)
@@ -210,10 +218,14 @@ def _curves(
     precision_T = np.divide(
         right_TC.sum(axis=1), all_kept_T, out=np.zeros(len(taus_T)), where=all_kept_T > 0
     )
-    return _Curves(all_kept_T, precision_T, kept_ads_T / num_ads, sum_T / np.maximum(count_T, 1))
+    return _Curves(
+        all_kept_T, precision_T, kept_ads_T / num_ads, sum_T / np.maximum(count_T, 1)
+    )
 
 
-def _is_ood(model: FittedModel, settings: DecisionSettings, decisions: Decisions) -> np.ndarray:
+def _is_ood(
+    model: FittedModel, settings: DecisionSettings, decisions: Decisions
+) -> np.ndarray:
     """Say what these settings would have flagged."""
     measures = decisions.ood_distance_N, decisions.ood_z_N, decisions.ood_p_N
     far_N = is_far(*measures, threshold=model.thresholds.threshold, settings=settings)
@@ -227,7 +239,9 @@ def _kept(
     # taus that the ad passes: the first so many
     passed_N = np.searchsorted(taus_T, decisions.confidence_N[mask_N], side="right")
     cells = passed_N * num_classes + decisions.predicted_N[mask_N]
-    counts = np.bincount(cells, minlength=(len(taus_T) + 1) * num_classes).reshape(-1, num_classes)
+    counts = np.bincount(cells, minlength=(len(taus_T) + 1) * num_classes).reshape(
+        -1, num_classes
+    )
     return np.asarray(counts[::-1].cumsum(axis=0)[::-1][1:])
 
 

@@ -29,7 +29,9 @@ def check_gate(
         ratio = counts.rows_scored / max(previous.counts.rows_scored, 1)
         limit = settings.min_rows_ratio
         gate.append(_at_most("max_class_shift", shift, settings))
-        gate.append(Check(check="min_rows_ratio", value=ratio, limit=limit, ok=ratio >= limit))
+        gate.append(
+            Check(check="min_rows_ratio", value=ratio, limit=limit, ok=ratio >= limit)
+        )
     return gate
 
 
@@ -48,8 +50,12 @@ def gate_error(run_uri: str, gate: list[Check]) -> RubertOodError | None:
     failed = [check for check in gate if not check.ok]
     if not failed:
         return None
-    named = [f"gate.{check.check}: {check.value:.4f} against {check.limit:g}" for check in failed]
-    kind = ErrorRateError if failed[0].check == "max_error_rate" else PublicationRefusedError
+    named = [
+        f"gate.{check.check}: {check.value:.4f} against {check.limit:g}" for check in failed
+    ]
+    kind = (
+        ErrorRateError if failed[0].check == "max_error_rate" else PublicationRefusedError
+    )
     return kind(f"{run_uri}: not published, output kept: {'; '.join(named)}")
 
 

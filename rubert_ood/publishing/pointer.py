@@ -16,7 +16,9 @@ from rubert_ood.runs.record import Day, Moment, Record, RelativePath, parse
 POINTER_FILE = "latest.json"
 MAX_HISTORY = 30
 """Runs that a pointer remembers, for `rollback`."""
-MEND = "restore it; without it nothing counts as published, and no run can be rolled back to"
+MEND = (
+    "restore it; without it nothing counts as published, and no run can be rolled back to"
+)
 
 
 class TakenBack(Record):
@@ -116,7 +118,9 @@ def look(root_uri: str) -> Place:
     """Read a pointer; InputError when what lies there is none."""
     uri = storage.join(root_uri, POINTER_FILE)
     data, version = storage.read_versioned(uri)
-    return Place(root_uri, None if data is None else parse(uri, data, POINTER, mend=MEND), version)
+    return Place(
+        root_uri, None if data is None else parse(uri, data, POINTER, mend=MEND), version
+    )
 
 
 def read_pointer(root_uri: str) -> Pointer | None:
@@ -154,4 +158,6 @@ def named_by(run_uri: str) -> list[str]:
     run_uri = storage.absolute(run_uri.rstrip("/"))
     output_uri = run_uri.rsplit("/", 2)[0]
     places = [look(root_uri) for root_uri in (output_uri, day_uri(run_uri))]
-    return [place.uri[len(output_uri) :].strip("/") for place in places if place.names(run_uri)]
+    return [
+        place.uri[len(output_uri) :].strip("/") for place in places if place.names(run_uri)
+    ]

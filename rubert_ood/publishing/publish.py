@@ -128,7 +128,9 @@ def _swap(place: Place, manifest: Manifest, compared: Comparison | None) -> bool
     before = compared.before if compared else None
     is_first_of_day = place.pointer is None and place.root_uri == day_uri(manifest.run_uri)
     if is_first_of_day and before and before.outcome == "published":
-        history = [place.path_of(before.run_uri)]  # so that `rollback` finds what the day had
+        history = [
+            place.path_of(before.run_uri)
+        ]  # so that `rollback` finds what the day had
         pointer = pointer.model_copy(update={"history": history})
     return is_swapped(swap(place, pointer), pointer.path, place.pointer)
 

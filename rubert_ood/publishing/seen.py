@@ -52,7 +52,9 @@ class Seen:
     def was_published(self) -> bool:
         """Whether readers see, or have seen, this run."""
         run_uri = self.manifest.run_uri
-        seen = any(place.names(run_uri) or place.remembers(run_uri) for place in self.places)
+        seen = any(
+            place.names(run_uri) or place.remembers(run_uri) for place in self.places
+        )
         return seen or (self.noted is not None and self.noted.outcome == "published")
 
     def targets(self, *, force: bool) -> list[Place]:
@@ -106,7 +108,9 @@ class Seen:
         )
 
 
-def check_not_rolled_back(noted: Manifest | None, places: list[Place], run_uri: str) -> None:
+def check_not_rolled_back(
+    noted: Manifest | None, places: list[Place], run_uri: str
+) -> None:
     """Raise PublicationRefusedError when the run was taken back; `noted` is its manifest."""
     reason = ""
     if noted is not None and noted.outcome == "rolled_back":
@@ -132,7 +136,9 @@ def manifest_at(place: Place, *, other_than: str = "") -> Manifest | None:
     run_uri = storage.join(place.root_uri, place.pointer.path)
     found, _ = manifest_and_version(run_uri)
     if found is None:  # removed by retention, say: nothing to be compared with
-        log.warning("%s is gone, so nothing is compared with the last published run", run_uri)
+        log.warning(
+            "%s is gone, so nothing is compared with the last published run", run_uri
+        )
     return found
 
 

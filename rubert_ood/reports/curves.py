@@ -43,7 +43,8 @@ def class_curves(p_NC: np.ndarray, labels_N: np.ndarray) -> ClassCurves:
     precision, recall, _ = precision_recall_curve(truth, p_NC.ravel())
     false_positive, true_positive, _ = roc_curve(truth, p_NC.ravel())
     return ClassCurves(
-        pr=thinned(recall[::-1], precision[::-1]), roc=thinned(false_positive, true_positive)
+        pr=thinned(recall[::-1], precision[::-1]),
+        roc=thinned(false_positive, true_positive),
     )
 
 
@@ -62,7 +63,9 @@ def risk_coverage(confidence_N: np.ndarray, correct_N: np.ndarray) -> RiskCovera
     """
     order = np.argsort(-confidence_N, kind="stable")
     confidence_N, wrong_N = confidence_N[order], ~correct_N[order]
-    last_N = np.r_[confidence_N[1:] != confidence_N[:-1], True]  # a threshold cannot split a tie
+    last_N = np.r_[
+        confidence_N[1:] != confidence_N[:-1], True
+    ]  # a threshold cannot split a tie
     taken_N = np.arange(1, len(order) + 1)
     coverage, risk = (taken_N / len(order))[last_N], (np.cumsum(wrong_N) / taken_N)[last_N]
     aurc = float(np.sum(risk * np.diff(np.r_[0.0, coverage])))

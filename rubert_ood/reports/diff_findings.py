@@ -40,9 +40,8 @@ def _among_same_texts(texts: Texts) -> str:
 
 def _ood(document: DiffDocument) -> Finding:
     ood = document.ood
-    text = (
-        f"{ood.became:,} ads became OOD, {ood.no_longer:,} no longer are, {ood.both:,} are in both."
-    )
+    moved = f"{ood.became:,} ads became OOD, {ood.no_longer:,} no longer are"
+    text = f"{moved}, {ood.both:,} are in both."
     return Finding(ood.became <= LARGE_SHARE * document.ads.both, text)
 
 
@@ -57,7 +56,9 @@ def _duplicates(document: DiffDocument) -> Finding:
     found = document.duplicates
     ids = "id occurs" if found.ids == 1 else "ids occur"
     rows = f"{found.rows_a:,} rows of A and {found.rows_b:,} of B"
-    text = f"{found.ids:,} ad {ids} more than once in a run: {rows} are left out of this page."
+    text = (
+        f"{found.ids:,} ad {ids} more than once in a run: {rows} are left out of this page."
+    )
     return Finding(False, text)
 
 
@@ -71,7 +72,9 @@ def most_churned(transitions: Sequence[Transition], num_labels: int) -> list[str
     return sorted(ranked[:num_labels])
 
 
-def transition_counts(transitions: Sequence[Transition], labels: Sequence[str]) -> list[list[int]]:
+def transition_counts(
+    transitions: Sequence[Transition], labels: Sequence[str]
+) -> list[list[int]]:
     """Count the ads that went from each label (row) to each label (column)."""
     positions = {label: position for position, label in enumerate(labels)}
     counts = [[0] * len(labels) for _ in labels]

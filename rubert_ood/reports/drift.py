@@ -100,7 +100,9 @@ def _largest_moves(manifest: Manifest, previous: Manifest) -> str:
     labels = sorted({*now, *before})
     changes = {label: now.get(label, 0.0) - before.get(label, 0.0) for label in labels}
     largest = sorted(changes, key=lambda label: -abs(changes[label]))[:NUM_LABELS]
-    return ", ".join(f"{label} {_points(changes[label])}" for label in largest if changes[label])
+    return ", ".join(
+        f"{label} {_points(changes[label])}" for label in largest if changes[label]
+    )
 
 
 def _confidence(manifest: Manifest, previous: Manifest) -> Measure:

@@ -115,13 +115,18 @@ def evaluate(
         detectors=detectors,
         slices=_slices(material.test_ads.traits, decisions, correct_N),
         hard_cases=_hard_cases(fitted, material),
-        ood_kinds=[_ood_kind(fitted, kind, part, decisions) for kind, part in kinds.items()],
+        ood_kinds=[
+            _ood_kind(fitted, kind, part, decisions) for kind, part in kinds.items()
+        ],
     )
     return evaluation.model_copy(update={"verdict": verdict(evaluation)})
 
 
 def _headline(
-    fitted: FittedModel, material: Material, decisions: Decisions, metrics: ClassificationMetrics
+    fitted: FittedModel,
+    material: Material,
+    decisions: Decisions,
+    metrics: ClassificationMetrics,
 ) -> Headline:
     test, temperature = material.test, fitted.temperature.temperature
     return Headline(
@@ -134,7 +139,9 @@ def _headline(
         nll_after=nll(test.logits_NC, test.labels_N, temperature),
         ece_before=ece(softmax(test.logits_NC), test.labels_N),
         ece_after=ece(softmax(test.logits_NC, temperature), test.labels_N),
-        mean_d2={name: float(_d2(fitted, part).mean()) for name, part in material.splits.items()},
+        mean_d2={
+            name: float(_d2(fitted, part).mean()) for name, part in material.splits.items()
+        },
         mean_d2_own_class=_mean_d2_own_class(fitted, material.splits.get("train")),
         threshold=fitted.thresholds.threshold,
         mu=fitted.thresholds.mu,
@@ -172,7 +179,9 @@ def _confusions(
     confusions = []
     for pair in confusion_pairs(test.labels_N, decisions.predicted_N, labels):
         true, predicted = numbers[pair.true], numbers[pair.predicted]
-        rows = np.flatnonzero((test.labels_N == true) & (decisions.predicted_N == predicted))
+        rows = np.flatnonzero(
+            (test.labels_N == true) & (decisions.predicted_N == predicted)
+        )
         rows = rows[np.argsort(-decisions.confidence_N[rows], kind="stable")]
         distinct = list(dict.fromkeys(texts[int(row)] for row in rows))[:EXAMPLES_PER_PAIR]
         examples = [text[:EXAMPLE_CHARACTERS] for text in distinct]

@@ -58,7 +58,8 @@ def risk_coverage(points: Sequence[Sequence[float]]) -> str:
         axes.plot([p[0] for p in points], [p[1] for p in points])
         axes.yaxis.set_major_formatter("{x:.1%}")
         axes.set(
-            xlabel="coverage: share of ads that keep their label", ylabel="risk: wrong among them"
+            xlabel="coverage: share of ads that keep their label",
+            ylabel="risk: wrong among them",
         )
         axes.set(xlim=(-0.01, 1.01), ylim=(0, None))
 
@@ -72,7 +73,10 @@ def reliability(before: Sequence[ReliabilityBin], after: Sequence[ReliabilityBin
     """
 
     def draw(axes: Axes) -> None:
-        for name, bins, colour in (("T = 1", before, COLOURS[1]), ("fitted T", after, COLOURS[0])):
+        for name, bins, colour in (
+            ("T = 1", before, COLOURS[1]),
+            ("fitted T", after, COLOURS[0]),
+        ):
             filled = [item for item in bins if item.count]
             total = sum(item.count for item in filled)
             x = np.array([item.confidence for item in filled], float)
@@ -82,7 +86,9 @@ def reliability(before: Sequence[ReliabilityBin], after: Sequence[ReliabilityBin
             axes.scatter(x, y, s=areas, color=colour, alpha=0.8, linewidth=0, zorder=3)
             axes.plot([], [], "o", color=colour, label=name)
         _diagonal(axes)
-        axes.set(xlabel="confidence", ylabel="accuracy", xlim=(-0.02, 1.03), ylim=(-0.03, 1.05))
+        axes.set(
+            xlabel="confidence", ylabel="accuracy", xlim=(-0.02, 1.03), ylim=(-0.03, 1.05)
+        )
         axes.legend(loc="lower right")
 
     return svg(draw, width=4.0, height=CURVE_HEIGHT)
@@ -108,7 +114,9 @@ def d2_histograms(histograms: Histograms, limit: float) -> str:
             xycoords=("data", "axes fraction"),
             textcoords="offset points",
         )
-        axes.set(xscale="log", xlabel="d2 to the nearest class", ylim=(0.1 - len(sets), 1.3))
+        axes.set(
+            xscale="log", xlabel="d2 to the nearest class", ylim=(0.1 - len(sets), 1.3)
+        )
         axes.xaxis.set_major_locator(
             LogLocator(subs=(1, 2, 5) if edges[-1] < NARROW * edges[0] else (1,))
         )
@@ -131,7 +139,9 @@ def detectors(aurocs: Mapping[str, Mapping[str, float]]) -> str:
     kinds = list(first)
 
     def draw(axes: Axes) -> None:
-        for (name, by_kind), marker, colour in zip(aurocs.items(), MARKERS, COLOURS, strict=False):
+        for (name, by_kind), marker, colour in zip(
+            aurocs.items(), MARKERS, COLOURS, strict=False
+        ):
             rows = [-kinds.index(kind) for kind in by_kind]
             axes.plot(
                 list(by_kind.values()),
@@ -170,12 +180,19 @@ def lengths(
 
     edges: lower ends of the bins, the last without end.
     """
-    used = [i for i, both in enumerate(zip(counts, before or counts, strict=True)) if any(both)]
+    used = [
+        i for i, both in enumerate(zip(counts, before or counts, strict=True)) if any(both)
+    ]
     bins = slice(used[0], used[-1] + 1)
     names = [f"{edge:,}" for edge in edges[bins]]
 
     def draw(axes: Axes) -> None:
-        _two_runs(axes, list(range(len(names) + 1)), counts[bins], before[bins] if before else None)
+        _two_runs(
+            axes,
+            list(range(len(names) + 1)),
+            counts[bins],
+            before[bins] if before else None,
+        )
         step = -(-len(names) // 12)
         axes.set_xticks(range(0, len(names), step), names[::step])
         axes.set(xlabel="tokens per ad, from", xlim=(0, len(names)))
@@ -187,10 +204,17 @@ def _two_runs(
     axes: Axes, edges: Sequence[float], counts: Sequence[int], before: Sequence[int] | None
 ) -> None:
     """Draw two histograms as shares: this run filled, the one before as a line."""
-    axes.stairs(_shares(counts), edges, fill=True, color=COLOURS[0], alpha=0.75, label="this run")
+    axes.stairs(
+        _shares(counts), edges, fill=True, color=COLOURS[0], alpha=0.75, label="this run"
+    )
     if before:
         axes.stairs(
-            _shares(before), edges, color=COLOURS[1], linewidth=1.6, label="before", linestyle="-"
+            _shares(before),
+            edges,
+            color=COLOURS[1],
+            linewidth=1.6,
+            label="before",
+            linestyle="-",
         )
         axes.legend(loc="best")
     axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
@@ -210,11 +234,17 @@ def throughput(edges_s: Sequence[float], ads_per_s: Sequence[float]) -> str:
 
     def draw(axes: Axes) -> None:
         axes.stairs(
-            ads_per_s, [edge / seconds for edge in edges_s], fill=True, color=COLOURS[0], alpha=0.75
+            ads_per_s,
+            [edge / seconds for edge in edges_s],
+            fill=True,
+            color=COLOURS[0],
+            alpha=0.75,
         )
         axes.yaxis.set_major_formatter("{x:,.0f}")
         axes.set(
-            xlabel=f"{unit} since the first shard began", ylabel="ads per second", ylim=(0, None)
+            xlabel=f"{unit} since the first shard began",
+            ylabel="ads per second",
+            ylim=(0, None),
         )
         axes.set_xlim(0, edges_s[-1] / seconds)
 

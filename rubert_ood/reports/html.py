@@ -39,7 +39,11 @@ def _environment() -> Environment:
     script = environment.get_template("sort.js").render()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment.globals |= {"measured_kinds": measured_kinds}
-    environment.globals |= {"script": script, "script_hash": f"sha256-{digest}", "WEAK_F1": WEAK_F1}
+    environment.globals |= {
+        "script": script,
+        "script_hash": f"sha256-{digest}",
+        "WEAK_F1": WEAK_F1,
+    }
     environment.globals |= {
         "CHANGED_PAIRS": CHANGED_PAIRS,
         "EXCERPT_CHARACTERS": EXCERPT_CHARACTERS,
@@ -61,7 +65,9 @@ def _data_uri(svg: str) -> str:
 
 
 def _when(iso_time: str) -> str:
-    return datetime.fromisoformat(iso_time).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return (
+        datetime.fromisoformat(iso_time).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    )
 
 
 def render(template: str, **values: Any) -> str:
@@ -71,7 +77,9 @@ def render(template: str, **values: Any) -> str:
 
 def evaluation_html(evaluation: Evaluation) -> str:
     """Render an evaluation."""
-    return render("evaluation.html.j2", e=evaluation, figures=_evaluation_figures(evaluation))
+    return render(
+        "evaluation.html.j2", e=evaluation, figures=_evaluation_figures(evaluation)
+    )
 
 
 def _evaluation_figures(evaluation: Evaluation) -> dict[str, str]:
@@ -91,7 +99,9 @@ def _evaluation_figures(evaluation: Evaluation) -> dict[str, str]:
     aurocs = {}
     for result in evaluation.detectors:
         kinds = measured_kinds(result).items()
-        aurocs[result.detector] = {printable(kind): metrics.auroc for kind, metrics in kinds}
+        aurocs[result.detector] = {
+            printable(kind): metrics.auroc for kind, metrics in kinds
+        }
     if any(aurocs.values()):
         drawn["detectors"] = figures.detectors(aurocs)
     if evaluation.ood_kinds:

@@ -18,7 +18,8 @@ def model_card(evaluation: Evaluation) -> str:
         "tags": ["classified-ads", "out-of-distribution-detection", "mahalanobis"],
     }
     findings = "\n".join(
-        f"- {'' if item.ok else 'CAUTION: '}{markdown(item.text)}" for item in evaluation.verdict
+        f"- {'' if item.ok else 'CAUTION: '}{markdown(item.text)}"
+        for item in evaluation.verdict
     )
     return f"""---
 {yaml.safe_dump(head, allow_unicode=True, sort_keys=False)}---
@@ -51,6 +52,8 @@ def _origin(context: Context) -> str:
         parts.append(f"Fine-tuned from {markdown(context.base_model)}{count}.")
     if context.tuned_from:
         older = markdown(context.tuned_from)
-        parts.append(f"Thresholds tuned from version {older}, measured on the ads that chose them.")
+        parts.append(
+            f"Thresholds tuned from version {older}, measured on the ads that chose them."
+        )
         parts.append(markdown(context.tuned_for or ""))
     return " ".join(parts)

@@ -93,7 +93,9 @@ def _figures(manifest: Manifest, previous: Manifest | None) -> dict[str, str]:
         drawn["confidence"] = figures.confidence(confidence, _same_bins(confidence, before))
     if lengths and any(lengths):
         before = previous.token_histogram if previous else None
-        drawn["lengths"] = figures.lengths(TOKEN_EDGES, lengths, _same_bins(lengths, before))
+        drawn["lengths"] = figures.lengths(
+            TOKEN_EDGES, lengths, _same_bins(lengths, before)
+        )
     if manifest.shards:
         drawn["throughput"] = figures.throughput(*_speed(manifest.shards))
     return drawn
@@ -118,7 +120,9 @@ def _rejecting_files(shards: Sequence[ScoredShard]) -> list[RejectingFile]:
 def _speed(shards: Sequence[ScoredShard]) -> tuple[list[float], list[float]]:
     """Return edges (seconds since the first shard began) and ads per second between them, by when
     shards ended."""
-    ended = np.array([datetime.fromisoformat(shard.finished_at).timestamp() for shard in shards])
+    ended = np.array(
+        [datetime.fromisoformat(shard.finished_at).timestamp() for shard in shards]
+    )
     began = ended - [shard.seconds for shard in shards]
     ended_s = ended - began.min()
     num_stretches = min(max(len(shards) // SHARDS_PER_STRETCH, 1), MAX_STRETCHES)

@@ -62,5 +62,11 @@ def svg(draw: Callable[[Axes], None], *, width: float, height: float) -> str:
         figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure.add_subplot())
         text = io.StringIO()
-        figure.savefig(text, format="svg", transparent=True, metadata=dict.fromkeys(NO_METADATA))
-    return text.getvalue().replace("<defs>", f"{SCHEME}<defs>", 1).replace(INK, f"var(--ink,{INK})")
+        figure.savefig(
+            text, format="svg", transparent=True, metadata=dict.fromkeys(NO_METADATA)
+        )
+    return (
+        text.getvalue()
+        .replace("<defs>", f"{SCHEME}<defs>", 1)
+        .replace(INK, f"var(--ink,{INK})")
+    )

@@ -72,7 +72,9 @@ def _calibration(headline: Headline) -> Finding:
     if headline.at_bound:
         text += f"; T = {headline.temperature:g} ended at its bound: confidence cannot be trusted."
         return Finding(False, text)
-    return Finding(headline.ece_after <= GOOD_ECE, f"{text}; T = {headline.temperature:.3f}.")
+    return Finding(
+        headline.ece_after <= GOOD_ECE, f"{text}; T = {headline.temperature:.3f}."
+    )
 
 
 def _calibration_rows(headline: Headline) -> Finding:
@@ -127,10 +129,8 @@ def _ood_texts(kinds: Sequence[OodKind]) -> Finding:
         text = f"At least {GOOD_CAUGHT:.0%} of every OOD kind is kept out of the classes."
         return Finding(True, text)
     names = ", ".join(f"{kind.kind} ({kind.caught:.0%})" for kind in missed)
-    text = (
-        f"Most texts of these OOD kinds get an ordinary label (share that ends as Other): {names}."
-    )
-    return Finding(False, text)
+    text = "Most texts of these OOD kinds get an ordinary label (share that ends as Other)"
+    return Finding(False, f"{text}: {names}.")
 
 
 def _better_detectors(detectors: Sequence[DetectorResult]) -> Finding:
@@ -143,7 +143,9 @@ def _better_detectors(detectors: Sequence[DetectorResult]) -> Finding:
         if aurocs[name] >= metrics.auroc + BETTER_AUROC:
             better.append(f"{kind} ({name} {aurocs[name]:.2f} against {metrics.auroc:.2f})")
     if better:
-        text = f"Other detectors tell these kinds apart better (AUROC): {', '.join(better)}."
+        text = (
+            f"Other detectors tell these kinds apart better (AUROC): {', '.join(better)}."
+        )
         return Finding(False, text)
     text = f"No other detector is clearly better than {ours.detector}, which decides."
     return Finding(True, text)

@@ -54,7 +54,10 @@ class Claim:
         self._run_uri = run_uri
         self.token = uuid.uuid4().hex
         me = Claimant(
-            runner=self.token, host=socket.gethostname(), pid=os.getpid(), started_at=utc_now()
+            runner=self.token,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started_at=utc_now(),
         )
         self._checked = time.monotonic()
         older, _ = _look(run_uri)

@@ -35,7 +35,10 @@ LENGTH_FIELDS = [
 """What was read of a text: tokens (special tokens once, overlaps once), windows, and whether its
 end was left out."""
 
-SUBHEAD_FIELDS = [pa.field("sub_label", pa.string()), pa.field("sub_confidence", pa.float32())]
+SUBHEAD_FIELDS = [
+    pa.field("sub_label", pa.string()),
+    pa.field("sub_confidence", pa.float32()),
+]
 """The finer class inside the label and its probability; only where the bundle has sub-heads."""
 
 ERROR_SCHEMA = pa.schema(
@@ -58,12 +61,17 @@ def part_schema(
     """Return the schema of a part, fixed by bundle and settings; hidden_size adds the embedding
     column."""
     fields = [pa.field("ad_id", pa.string(), nullable=False), *SCORE_FIELDS]
-    fields += [pa.field("status", pa.string()), *LENGTH_FIELDS, pa.field("text_key", pa.string())]
+    fields += [
+        pa.field("status", pa.string()),
+        *LENGTH_FIELDS,
+        pa.field("text_key", pa.string()),
+    ]
     fields += SUBHEAD_FIELDS if subheads else []
     if hidden_size is not None:
         fields.append(pa.field("embedding", pa.list_(pa.float16(), hidden_size)))
     return pa.schema(
-        [*fields, *carried], {f"rubert_ood.{name}": value for name, value in metadata.items()}
+        [*fields, *carried],
+        {f"rubert_ood.{name}": value for name, value in metadata.items()},
     )
 
 
@@ -90,7 +98,9 @@ def ids_digest(ids: pa.ChunkedArray | pa.Array) -> int:
 
     The sum does not depend on the order, adds up over parts, and (unlike XOR) sees a doubled id.
     """
-    values = np.array([value for value in decoded(ids) if isinstance(value, str)], dtype=object)
+    values = np.array(
+        [value for value in decoded(ids) if isinstance(value, str)], dtype=object
+    )
     hashes = pd.util.hash_array(values, categorize=False)
     return int(np.add.reduce(hashes, dtype=np.uint64)) if len(hashes) else 0
 

@@ -50,7 +50,9 @@ def part_counts(part: pa.Table) -> PartCounts:
         rows_ood=pc.sum(part["is_ood"]).as_py() or 0,
         rows_cut=pc.sum(part["is_cut"]).as_py() or 0,
         classes=_counts(part["label"]),
-        confidence_histogram=np.histogram(confidence, CONFIDENCE_BINS, (0.0, 1.0))[0].tolist(),
+        confidence_histogram=np.histogram(confidence, CONFIDENCE_BINS, (0.0, 1.0))[
+            0
+        ].tolist(),
         unique_texts=len(first),
         tokens=int(tokens.sum()),
         unique_tokens=int(tokens[first].sum()),

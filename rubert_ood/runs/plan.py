@@ -136,7 +136,9 @@ def save_plan(plan: Plan) -> None:
     older = load_plan(plan.run_uri)  # read again: it may be that of the other start
     if older.fingerprint != plan.fingerprint:
         changed = [
-            name for name, value in plan.identity.items() if older.identity.get(name) != value
+            name
+            for name, value in plan.identity.items()
+            if older.identity.get(name) != value
         ]
         raise SettingsError(
             f"{plan.run_uri} holds a run with other {', '.join(changed)}; give another run_id, or"
@@ -160,7 +162,9 @@ def pack_schema(schema: pa.Schema) -> str:
 
 def unpack_schema(text: str) -> pa.Schema:
     """Read what `pack_schema` wrote; "" is a schema without fields."""
-    return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text))) if text else pa.schema([])
+    return (
+        pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text))) if text else pa.schema([])
+    )
 
 
 def digest(content: object) -> str:

@@ -19,7 +19,29 @@ MAX_NAMES = 20
 NAME_CHARACTERS = 100
 ADS_PER_SHARD = 10
 ADS_PER_RUN = 20
-TOKEN_EDGES = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+TOKEN_EDGES = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    6,
+    8,
+    12,
+    16,
+    24,
+    32,
+    48,
+    64,
+    96,
+    128,
+    192,
+    256,
+    384,
+    512,
+    768,
+    1024,
+)
 """Lower ends of the bins of text length, two to an octave; 0 tokens: the ad has no text."""
 COPIED = ("ad_id", "text_key", "confidence", "is_ood", "ood_distance", "ood_z", "ood_p")
 
@@ -103,7 +125,9 @@ def top_ood(shard: Shard, part: pa.Table, texts: pa.Table) -> list[FarAd]:
     """
     part = part.filter(pc.is_valid(part["ood_distance"]))  # an ad without text has none
     _, first_N = np.unique(part["text_key"].to_numpy(), return_index=True)
-    order_N = _farthest_first(part.select(["text_key", "is_ood", "ood_distance"]).take(first_N))
+    order_N = _farthest_first(
+        part.select(["text_key", "is_ood", "ood_distance"]).take(first_N)
+    )
     rows = part.select([*COPIED, "topk_labels"]).take(first_N[order_N[:ADS_PER_SHARD]])
     excerpts = _excerpts(rows["text_key"], texts)
     return [
@@ -169,7 +193,9 @@ def _merge_top(found: Iterable[list[FarAd]]) -> list[FarAd]:
     for ads in found:
         for ad in ads:
             texts.setdefault(ad.text_key, ad)
-    order = sorted(texts.values(), key=lambda ad: (not ad.is_ood, -ad.ood_distance, ad.text_key))
+    order = sorted(
+        texts.values(), key=lambda ad: (not ad.is_ood, -ad.ood_distance, ad.text_key)
+    )
     return order[:ADS_PER_RUN]
 
 

@@ -144,7 +144,9 @@ def make_receipt(
         seconds=round(finished - timing.started, 3),
         scorer_busy_s=round(timing.busy_s, 3),
         scorer_idle_s=round(timing.idle_s, 3),
-        finished_at=datetime.fromtimestamp(finished, UTC).isoformat(timespec="milliseconds"),
+        finished_at=datetime.fromtimestamp(finished, UTC).isoformat(
+            timespec="milliseconds"
+        ),
     )
 
 
@@ -180,7 +182,9 @@ def read_receipts(run_uri: str, fingerprint: str) -> dict[str, Receipt]:
 
 def read_quarantine(run_uri: str, fingerprint: str) -> dict[str, QuarantinedShard]:
     """Read the quarantined shards by id; a receipt of the same shard annuls its record."""
-    return _read_records(run_uri, QUARANTINE, lambda file: _read(file, QUARANTINED, fingerprint))
+    return _read_records(
+        run_uri, QUARANTINE, lambda file: _read(file, QUARANTINED, fingerprint)
+    )
 
 
 def find_receipt(run_uri: str, shard_id: str, fingerprint: str) -> Receipt | None:
@@ -190,7 +194,9 @@ def find_receipt(run_uri: str, shard_id: str, fingerprint: str) -> Receipt | Non
     return None if data is None else _parse(uri, data, RECEIPT, fingerprint)
 
 
-def _read_records(run_uri: str, folder: str, read: Callable[[FileInfo], T | None]) -> dict[str, T]:
+def _read_records(
+    run_uri: str, folder: str, read: Callable[[FileInfo], T | None]
+) -> dict[str, T]:
     found = list_below(storage.join(run_uri, "_run", folder), missing_ok=True).files
     names = {file.uri: file.uri.rpartition("/")[2] for file in found}
     files = [file for file in found if RECORD_NAME.fullmatch(names[file.uri])]

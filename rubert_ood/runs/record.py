@@ -8,7 +8,14 @@ import posixpath
 from datetime import date, datetime
 from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 
 from rubert_ood.errors import InputError
 
@@ -30,7 +37,9 @@ def parse(uri: str, data: bytes, schema: TypeAdapter[T], *, mend: str = RESTORE)
     try:
         return schema.validate_json(data)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        first = error.errors(include_url=False, include_context=False, include_input=False)[
+            0
+        ]
         if first["type"] == "json_invalid":
             reason = "it holds no JSON"
         else:
@@ -42,7 +51,11 @@ def parse(uri: str, data: bytes, schema: TypeAdapter[T], *, mend: str = RESTORE)
 def _inside(path: str) -> str:
     """Refuse a path that leaves the folder it is relative to."""
     parts = path.split("/")
-    if {"", ".", ".."}.intersection(parts) or not path.isprintable() or posixpath.isabs(path):
+    if (
+        {"", ".", ".."}.intersection(parts)
+        or not path.isprintable()
+        or posixpath.isabs(path)
+    ):
         raise ValueError("not a path below the folder of this file")
     return path
 

@@ -9,7 +9,9 @@ from scipy.spatial.distance import jensenshannon
 def class_shift(now: Mapping[str, int], before: Mapping[str, int]) -> float:
     """Return the `shift` of two counts by label."""
     names = sorted({*now, *before})
-    return shift([now.get(name, 0) for name in names], [before.get(name, 0) for name in names])
+    return shift(
+        [now.get(name, 0) for name in names], [before.get(name, 0) for name in names]
+    )
 
 
 def shift(now: Sequence[int], before: Sequence[int]) -> float:

@@ -37,7 +37,10 @@ class Counts(Record):
 
     @classmethod
     def of(
-        cls, plan: Plan, receipts: Sequence[Receipt], quarantined: Sequence[QuarantinedShard]
+        cls,
+        plan: Plan,
+        receipts: Sequence[Receipt],
+        quarantined: Sequence[QuarantinedShard],
     ) -> "Counts":
         """Count rows by the receipts, bytes by the plan."""
         return cls(
@@ -113,8 +116,12 @@ class Sums(Record):
         quarantined: Mapping[str, QuarantinedShard],
     ) -> "Sums":
         """Add up in the order of the plan; a receipt annuls the quarantine of its shard."""
-        failed = [quarantined[name] for name in sorted(quarantined.keys() - receipts.keys())]
-        done = [receipts[shard.shard_id] for shard in plan.shards if shard.shard_id in receipts]
+        failed = [
+            quarantined[name] for name in sorted(quarantined.keys() - receipts.keys())
+        ]
+        done = [
+            receipts[shard.shard_id] for shard in plan.shards if shard.shard_id in receipts
+        ]
         counts = Counts.of(plan, done, failed)
         profile = merge_profiles([receipt.profile for receipt in done])
         return cls(

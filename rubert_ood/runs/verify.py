@@ -152,7 +152,9 @@ def _checked_ids(
     with ThreadPoolExecutor(PARTS_AT_ONCE) as pool:
         for start in range(0, len(todo), PARTS_AT_ONCE):
             items = todo[start : start + PARTS_AT_ONCE]
-            for (number, shard, _), outcome in zip(items, pool.map(check, items), strict=True):
+            for (number, shard, _), outcome in zip(
+                items, pool.map(check, items), strict=True
+            ):
                 progress.add(shard.num_rows)
                 if isinstance(outcome, str):
                     problems[shard.shard_id] = outcome
@@ -188,7 +190,9 @@ def _check_part(plan: Plan, shard: Shard, receipt: Receipt) -> pa.ChunkedArray:
     return part["ad_id"]
 
 
-def _check_origin(uri: str, metadata: Mapping[bytes, bytes], key: str, expected: str) -> None:
+def _check_origin(
+    uri: str, metadata: Mapping[bytes, bytes], key: str, expected: str
+) -> None:
     if metadata.get(f"rubert_ood.{key}".encode(), b"").decode() != expected:
         raise VerificationError(f"{uri}: written by another {key.removesuffix('_id')}")
 
@@ -217,7 +221,9 @@ def _read(uri: str) -> bytes:
         raise VerificationError(str(error)) from error
 
 
-def _parse(uri: str, data: bytes, columns: list[str]) -> tuple[dict[bytes, bytes], pa.Table]:
+def _parse(
+    uri: str, data: bytes, columns: list[str]
+) -> tuple[dict[bytes, bytes], pa.Table]:
     """Return the metadata of a Parquet file and some of its columns."""
     try:
         parquet = pq.ParquetFile(io.BytesIO(data))

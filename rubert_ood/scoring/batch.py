@@ -41,7 +41,9 @@ ITEM = pa.schema(
 )
 TABLES = ("rows", "texts")
 """Columns that hold a table: a large list of structs. They are there once a stage has made them."""
-RESULT = pa.schema([("shard_id", pa.string()), ("failure", pa.string()), ("fault", pa.string())])
+RESULT = pa.schema(
+    [("shard_id", pa.string()), ("failure", pa.string()), ("fault", pa.string())]
+)
 
 
 def to_batch(item: ShardItem) -> pa.Table:

@@ -43,7 +43,9 @@ class CarriedTypes:
 
         After an error nothing of that file counts.
         """
-        widened = {name: self._widened(uri, name, schema.field(name).type) for name in self._names}
+        widened = {
+            name: self._widened(uri, name, schema.field(name).type) for name in self._names
+        }
         for name, kind in widened.items():
             if kind != self._types.get(name):
                 self._types[name], self._files[name] = kind, uri
@@ -60,7 +62,9 @@ class CarriedTypes:
         try:
             if _is_binary(known) != _is_binary(kind) and pa.null() not in (known, kind):
                 raise pa.ArrowTypeError("text is not bytes")
-            return pa.unify_schemas([one, other], promote_options="permissive").field(0).type
+            return (
+                pa.unify_schemas([one, other], promote_options="permissive").field(0).type
+            )
         except pa.ArrowException:
             raise SchemaError(
                 f"{uri}: column {name!r} holds {kind}, but {known} in {self._files[name]}; "

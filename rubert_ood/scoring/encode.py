@@ -119,7 +119,9 @@ class _Encoder:
         for name, chunks in self._carried.items():
             rows[f"carry.{name}"] = pa.chunked_array(chunks, self._carry.field(name).type)
         has_city = "city" in self._shard.columns
-        return EncodedRows(pa.table(rows), texts, self._cities.counts() if has_city else None)
+        return EncodedRows(
+            pa.table(rows), texts, self._cities.counts() if has_city else None
+        )
 
 
 def in_one_piece(rows: pa.Table, shard: Shard) -> pa.Table:

@@ -63,7 +63,9 @@ def estimate(plan: Plan, bundle: Bundle, *, for_s: float) -> Estimate | None:
             break
     if not sums.num_ads:
         return None
-    return Estimate(sums.num_ads, sums.num_ads / sums.seconds, sums.num_tokens / sums.num_ads)
+    return Estimate(
+        sums.num_ads, sums.num_ads / sums.seconds, sums.num_tokens / sums.num_ads
+    )
 
 
 def _score(piece: Shard, model: Model) -> _Measured:

@@ -52,10 +52,14 @@ def inspect_files(
     total = sum(file.size for file in found.files)
     for uri, reason in found.unreadable.items():
         # how much is missing is not known: it counts as much as all the rest, for the gate
-        _quarantine(result, FileInfo(uri, total, ""), InputError(f"{uri}: {reason}"), settings)
+        _quarantine(
+            result, FileInfo(uri, total, ""), InputError(f"{uri}: {reason}"), settings
+        )
     progress = Progress("plan", len(found.files), "files")
     with ThreadPoolExecutor(INSPECT_THREADS) as pool:
-        outcomes = pool.map(lambda file: _inspect(file, settings, count_cities), found.files)
+        outcomes = pool.map(
+            lambda file: _inspect(file, settings, count_cities), found.files
+        )
         for file, outcome in zip(found.files, outcomes, strict=True):
             progress.add(1)
             try:
@@ -89,18 +93,25 @@ def cut_files(files: list[GoodFile], shard_rows: int) -> list[Shard]:
 
 
 def _quarantine(
-    result: Inspected, file: FileInfo, error: SchemaError | InputError, settings: DaySettings
+    result: Inspected,
+    file: FileInfo,
+    error: SchemaError | InputError,
+    settings: DaySettings,
 ) -> None:
     if settings.on_bad_file == "fail":
         raise error
-    result.quarantined.append(QuarantinedFile(uri=file.uri, reason=str(error), size=file.size))
+    result.quarantined.append(
+        QuarantinedFile(uri=file.uri, reason=str(error), size=file.size)
+    )
 
 
 def _inspect(
     file: FileInfo, settings: DaySettings, count_cities: bool
 ) -> GoodFile | SchemaError | InputError:
     try:
-        info = inspect(file.uri, version=file.version, delimiter=settings.columns.delimiter or "")
+        info = inspect(
+            file.uri, version=file.version, delimiter=settings.columns.delimiter or ""
+        )
         columns = resolve_columns(
             file.uri, info.schema, settings.columns, ROLES, carry=settings.carry_columns
         )

@@ -24,7 +24,9 @@ from rubert_ood.settings import ScoreSettings
 log = StepLog("score")
 
 MAX_LOSSES = 3
-LOST = "its process died each time that it was tried: out of memory, or a crash in native code"
+LOST = (
+    "its process died each time that it was tried: out of memory, or a crash in native code"
+)
 
 
 def score_shards(
@@ -86,13 +88,17 @@ class _Passes:
                 f"more than max_quarantined_shards ({limit}) are quarantined:"
                 f" {self._quarantined[-1]}"
             )
-        moved = len(again) < len(left) or any(not result.fault for result in results.values())
+        moved = len(again) < len(left) or any(
+            not result.fault for result in results.values()
+        )
         if stalled and not moved:
             raise PartialRunError(
                 f"{self._plan.run_uri}: {stalled}; the same command goes on from there"
             )
         if again:
-            log.warning("%d shard(s) did not come back, tried again  %s", len(again), stalled)
+            log.warning(
+                "%d shard(s) did not come back, tried again  %s", len(again), stalled
+            )
         return again
 
     def end(self) -> None:
@@ -142,7 +148,9 @@ class _Passes:
             left = [shard for shard in left if shard.shard_id not in receipts]
         return left
 
-    def _is_tried_again(self, shard: Shard, results: dict[str, ShardResult], stalled: str) -> bool:
+    def _is_tried_again(
+        self, shard: Shard, results: dict[str, ShardResult], stalled: str
+    ) -> bool:
         lost = ShardResult(shard.shard_id, f"{shard.uri}: {LOST}", FAULT_UNKNOWN)
         result = results.get(shard.shard_id, lost)
         if not stalled:

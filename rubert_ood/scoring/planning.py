@@ -39,8 +39,12 @@ def make_plan(settings: DaySettings, bundle: Bundle) -> Plan:
     output_uri = storage.absolute(settings.output_uri)
     found = _find_files(settings, output_uri)
     carried = CarriedTypes(settings.carry_columns)
-    inspected = inspect_files(found, settings, carried, count_cities=bool(bundle.cleaner.cities))
-    shards = cut_files(inspected.good, settings.shard_rows or ADS_AT_ONCE[settings.compute.use_gpu])
+    inspected = inspect_files(
+        found, settings, carried, count_cities=bool(bundle.cleaner.cities)
+    )
+    shards = cut_files(
+        inspected.good, settings.shard_rows or ADS_AT_ONCE[settings.compute.use_gpu]
+    )
     if not shards:
         raise _nothing_to_score(settings, found, inspected)
     token_budget = settings.compute.token_budget or TOKEN_BUDGET[settings.compute.use_gpu]
@@ -53,7 +57,9 @@ def make_plan(settings: DaySettings, bundle: Bundle) -> Plan:
         run_date=settings.run_date.isoformat(),
         fingerprint=fingerprint,
         identity=identity,
-        bundle=BundleName(uri=bundle.uri, version=bundle.version, fingerprint=bundle.fingerprint),
+        bundle=BundleName(
+            uri=bundle.uri, version=bundle.version, fingerprint=bundle.fingerprint
+        ),
         input_uri=settings.input_uri,
         output_uri=output_uri,
         carry_columns=list(settings.carry_columns),
@@ -79,11 +85,15 @@ def _find_files(settings: DaySettings, output_uri: str) -> Tables:
     warn_of_ignored(found.ignored, "plan")
     limit = settings.gate.max_ignored_files
     if found.ignored.num_like_data > limit:
-        log.warning("the gate will refuse to publish this run: gate.max_ignored_files is %d", limit)
+        log.warning(
+            "the gate will refuse to publish this run: gate.max_ignored_files is %d", limit
+        )
     return found
 
 
-def _nothing_to_score(settings: DaySettings, found: Tables, inspected: Inspected) -> InputError:
+def _nothing_to_score(
+    settings: DaySettings, found: Tables, inspected: Inspected
+) -> InputError:
     reasons = "; ".join(file.reason for file in inspected.quarantined[:3])
     nothing = f"no rows to score in {len(found.files)} file(s) {reasons}".rstrip()
     return InputError(f"{settings.input_uri}: {nothing}")
@@ -114,7 +124,9 @@ def code_digest() -> str:
     """Return the SHA-256 of the sources of this package: another code may decide otherwise."""
     folder = Path(__file__).parents[1]
     sources = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.py"))
-    contents = [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in sources]
+    contents = [
+        hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in sources
+    ]
     return digest([sources, contents])
 
 

@@ -74,7 +74,9 @@ class RayExecutor:
         pool = size_actors(self._settings, len(shards))
         StepLog("score").info("%d actor(s), %d shards", pool.num_actors, len(shards))
         results = _graph(job, shards, pool)
-        results.context.max_errored_blocks = -1  # a shard lost with its process stops no other
+        results.context.max_errored_blocks = (
+            -1
+        )  # a shard lost with its process stops no other
         results.context.execution_no_progress_timeout_s = timeout_s
         try:
             for row in results.iter_rows():

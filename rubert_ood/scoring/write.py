@@ -49,7 +49,9 @@ def _put_shard(item: ShardItem, job: ScoringJob) -> ShardItem:
         if rejected.num_rows:
             _put_rejected(rejected, item.shard, job)
         _put_receipt(_receipt_of(item, rejected, _put_part(item, job), job), job)
-    except InputError as error:  # of a file of the run itself: the input was read long before
+    except (
+        InputError
+    ) as error:  # of a file of the run itself: the input was read long before
         raise PartialRunError(str(error)) from error
     return item
 
@@ -73,7 +75,9 @@ def _put_part(item: ShardItem, job: ScoringJob) -> Written:
     return Written(part, data)
 
 
-def _receipt_of(item: ShardItem, rejected: pa.Table, written: Written, job: ScoringJob) -> Receipt:
+def _receipt_of(
+    item: ShardItem, rejected: pa.Table, written: Written, job: ScoringJob
+) -> Receipt:
     profile = item.profile.model_copy(
         update={
             "top_ood": top_ood(item.shard, written.table, item.texts),
@@ -102,7 +106,9 @@ def _put_receipt(receipt: Receipt, job: ScoringJob) -> None:
     _settle(uri, storage.to_json(receipt), job, is_good)
 
 
-def _settle(uri: str, data: bytes, job: ScoringJob, is_good: Callable[[bytes], bool]) -> bytes:
+def _settle(
+    uri: str, data: bytes, job: ScoringJob, is_good: Callable[[bytes], bool]
+) -> bytes:
     """Put an object where there is none, or for one that is not good; return what is there.
 
     The claim is asked before each put, and after the look at what is there: so whatever a newer
@@ -138,7 +144,9 @@ def _is_part(data: bytes, shard: Shard, part: pa.Table, job: ScoringJob) -> bool
     found = _read(data)
     if found is None or not found.schema.equals(part.schema):
         return False
-    return found.schema.metadata == part.schema.metadata and _same(found, part, NEVER_DIFFERS)
+    return found.schema.metadata == part.schema.metadata and _same(
+        found, part, NEVER_DIFFERS
+    )
 
 
 def _is_receipt_of(found: Receipt | None, receipt: Receipt) -> bool:
@@ -168,7 +176,10 @@ def rejected_rows(shard: Shard, rows: pa.Table) -> pa.Table:
     ad_ids = [value if isinstance(value, str) else None for value in decoded(bad["ad_id"])]
     columns = [[shard.uri] * bad.num_rows, numbers, ad_ids, bad["reason"].combine_chunks()]
     return pa.Table.from_arrays(
-        [pa.array(column, field.type) for column, field in zip(columns, ERROR_SCHEMA, strict=True)],
+        [
+            pa.array(column, field.type)
+            for column, field in zip(columns, ERROR_SCHEMA, strict=True)
+        ],
         schema=ERROR_SCHEMA,
     )
 

@@ -6,7 +6,13 @@ from pydantic import ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from rubert_ood.settings.kinds import checked
-from rubert_ood.settings.sources import ENV_PREFIX, WHOLE, Arguments, ConfigFile, Environment
+from rubert_ood.settings.sources import (
+    ENV_PREFIX,
+    WHOLE,
+    Arguments,
+    ConfigFile,
+    Environment,
+)
 
 PLAIN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 

@@ -35,7 +35,9 @@ def time_zone(name: str) -> tzinfo:
         return ZoneInfo(name)
     except (ValueError, OSError, KeyError) as error:
         found = get_close_matches(name, available_timezones(), 1) or ["Europe/Moscow"]
-        raise ValueError(f"no such time zone; give an IANA name, such as {found[0]}") from error
+        raise ValueError(
+            f"no such time zone; give an IANA name, such as {found[0]}"
+        ) from error
 
 
 def _zone_name(name: str) -> str:

@@ -37,12 +37,18 @@ def load_settings(model: type[Settings], arguments: list[str], *, program: str) 
     source.root_parser.error = functools.partial(refuse, source.root_parser)
     try:
         flags = moved_flags(model, arguments)
-        loaded: Settings = CliApp.run(configured, cli_args=flags, cli_settings_source=source)
+        loaded: Settings = CliApp.run(
+            configured, cli_args=flags, cli_settings_source=source
+        )
     except ValidationError as error:
         problems = [
-            problem for problem in error.errors() if problem["type"] != "default_factory_not_called"
+            problem
+            for problem in error.errors()
+            if problem["type"] != "default_factory_not_called"
         ]
-        raise SettingsError("; ".join([_line(problem, model) for problem in problems])) from error
+        raise SettingsError(
+            "; ".join([_line(problem, model) for problem in problems])
+        ) from error
     except SourceError as error:
         raise SettingsError(printable(str(error))) from error
     _warn_of_unknown_variables()
@@ -72,7 +78,11 @@ def _line(problem: Any, model: type[BaseModel]) -> str:
         return f"{name}: nothing is set in this group; set something in it, or leave the line out"
     message = problem["msg"].removeprefix("Value error, ")
     got = shown(problem["input"])
-    return f"{name}: {message}" + (f" (got {got})" if got != NOT_SHOWN else "") if name else message
+    return (
+        f"{name}: {message}" + (f" (got {got})" if got != NOT_SHOWN else "")
+        if name
+        else message
+    )
 
 
 def setting_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -106,7 +116,9 @@ def _warn_of_unknown_variables() -> None:
         name = variable.upper()
         if name.startswith(ENV_PREFIX) and name not in known | older:
             hint = nearest(name, known)
-            log.warning("settings  %s: no effect, no job has such a setting%s", variable, hint)
+            log.warning(
+                "settings  %s: no effect, no job has such a setting%s", variable, hint
+            )
 
 
 def _jobs(model: type[JobSettings]) -> Iterator[type[JobSettings]]:

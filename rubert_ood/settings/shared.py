@@ -3,7 +3,14 @@
 import logging
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from rubert_ood.settings.kinds import checked
 
@@ -65,7 +72,9 @@ class TextSettings(Group):
     def _renamed_mode(cls, value: Any) -> Any:
         if value != "chunk":
             return value
-        log.warning("settings  text.mode: chunk is window now; the old name works for this version")
+        log.warning(
+            "settings  text.mode: chunk is window now; the old name works for this version"
+        )
         return "window"
 
     @model_validator(mode="after")

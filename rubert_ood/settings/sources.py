@@ -94,7 +94,11 @@ class Environment(EnvSettingsSource):
         try:
             return json.loads(value, object_pairs_hook=_each_once)
         except ValueError as error:
-            kind = "a,b nor a JSON list" if is_list else 'a JSON object, such as {"NAME": VALUE}'
+            kind = (
+                "a,b nor a JSON list"
+                if is_list
+                else 'a JSON object, such as {"NAME": VALUE}'
+            )
             named = f"neither {kind}" if is_list else f"not {kind}"
             raise SettingsError(
                 f"{self._variable(field_name, value)}: {named} ({error})"
@@ -144,11 +148,15 @@ def refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
     prefix, found, words = message.partition("unrecognized arguments: ")
     if found and not prefix:
         names = [word.partition("=")[0] for word in words.split() if word.startswith("-")]
-        known = [option for option in parser._option_string_actions if option.startswith("--")]
+        known = [
+            option for option in parser._option_string_actions if option.startswith("--")
+        ]
         hints = [nearest(name, known) for name in names]
         listed = [f"{name}{hint}" for name, hint in zip(names, hints, strict=True)]
         message = found + (
-            " ".join(listed) if listed else "a value without its flag; write --SETTING VALUE"
+            " ".join(listed)
+            if listed
+            else "a value without its flag; write --SETTING VALUE"
         )
     elif "invalid choice: " in message:
         prefix, found, words = message.partition("invalid choice: ")

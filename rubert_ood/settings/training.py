@@ -146,7 +146,9 @@ class TrainSettings(RayJobSettings):
     def _one_kind_of_input(self) -> "TrainSettings":
         separate = [self.train_uri, self.valid_uri, self.test_uri]
         if bool(self.input_uri) == any(separate) or (any(separate) and not all(separate)):
-            raise ValueError("give either input_uri, or all of train_uri, valid_uri and test_uri")
+            raise ValueError(
+                "give either input_uri, or all of train_uri, valid_uri and test_uri"
+            )
         if self.calibration_uri and self.input_uri:
             raise ValueError(
                 "calibration_uri goes with train_uri; with input_uri give"

@@ -24,7 +24,9 @@ def read_yaml(uri: str) -> dict[str, Any]:
     except InputError as error:
         raise SettingsError(f"config: {error}") from error
     if len(data) > MAX_BYTES:
-        raise SettingsError(f"{uri}: over {MAX_BYTES:,} bytes, which no file of settings needs")
+        raise SettingsError(
+            f"{uri}: over {MAX_BYTES:,} bytes, which no file of settings needs"
+        )
     try:
         content = _parsed(data)
     except yaml.YAMLError as error:
@@ -32,7 +34,11 @@ def read_yaml(uri: str) -> dict[str, Any]:
     except _RefusedError as error:
         raise SettingsError(f"{uri}: {error}") from error
     except (RecursionError, ValueError, OverflowError) as error:  # e.g. the date 2026-02-30
-        reason = "nested too deeply" if isinstance(error, RecursionError) else printable(str(error))
+        reason = (
+            "nested too deeply"
+            if isinstance(error, RecursionError)
+            else printable(str(error))
+        )
         raise SettingsError(f"{uri}: {reason}") from error
     if not isinstance(content, dict):
         raise SettingsError(
@@ -51,7 +57,11 @@ def _read(uri: str) -> bytes:
     fs, path = storage.filesystem(uri)
     with explained(uri):
         if storage.is_s3(uri):
-            return fs.cat_file(path, start=0, end=MAX_BYTES + 1) if fs.info(path)["size"] else b""
+            return (
+                fs.cat_file(path, start=0, end=MAX_BYTES + 1)
+                if fs.info(path)["size"]
+                else b""
+            )
         with open(path, "rb") as file:
             return file.read(MAX_BYTES + 1)
 

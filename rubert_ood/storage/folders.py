@@ -32,7 +32,9 @@ def put_folder(local_dir: str, uri: str, *, last: str) -> None:
         with ThreadPoolExecutor(COPY_THREADS) as pool:
             list(
                 pool.map(
-                    lambda name: _upload(storage.join(uri, name), os.path.join(local_dir, name)),
+                    lambda name: _upload(
+                        storage.join(uri, name), os.path.join(local_dir, name)
+                    ),
                     names,
                 )
             )
@@ -77,7 +79,11 @@ def _download(uri: str, local_path: str) -> None:
 
 
 def fetch_folder(
-    uri: str, kind: str, key: str, names: list[str], check: Callable[[str], None] | None = None
+    uri: str,
+    kind: str,
+    key: str,
+    names: list[str],
+    check: Callable[[str], None] | None = None,
 ) -> str:
     """Copy the named files of a folder to this node, once for all processes; return the copy.
 

@@ -45,7 +45,9 @@ def remove_leftovers(folder: str, *, deep: bool = False) -> int:
     for parent, folders, files in os.walk(folder):
         for name in [*folders, *files]:
             path = os.path.join(parent, name)
-            if (OWN_NAME.fullmatch(name) or OLDER_NAME.fullmatch(name)) and _is_dead(path, name):
+            if (OWN_NAME.fullmatch(name) or OLDER_NAME.fullmatch(name)) and _is_dead(
+                path, name
+            ):
                 removed += _removed(path)
         folders[:] = [name for name in folders if deep and not name.startswith(".")]
     if removed:

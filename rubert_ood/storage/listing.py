@@ -161,7 +161,9 @@ class _Disk:
     def walk(self, path: str, listing: Listing) -> None:
         self._visit(path, listing, above=())
 
-    def _visit(self, path: str, listing: Listing, above: tuple[tuple[int, int], ...]) -> None:
+    def _visit(
+        self, path: str, listing: Listing, above: tuple[tuple[int, int], ...]
+    ) -> None:
         try:
             info = os.stat(path)
         except FileNotFoundError:
@@ -217,7 +219,9 @@ class _Objects:
             found = self.fs.ls(path, detail=True)
         except FileNotFoundError:
             return []
-        inside = [info["name"].rstrip("/") for info in found if info["name"].rstrip("/") != path]
+        inside = [
+            info["name"].rstrip("/") for info in found if info["name"].rstrip("/") != path
+        ]
         return sorted({name.rpartition("/")[2] for name in inside})
 
     def folders(self, path: str) -> list[str]:
@@ -232,7 +236,9 @@ class _Objects:
     def walk(self, path: str, listing: Listing) -> None:
         found: dict[str, Any] = self.fs.find(path, detail=True)
         for key, info in found.items():
-            if info["type"] == "file" and not key.endswith("/"):  # a key with a slash is a folder's
+            if info["type"] == "file" and not key.endswith(
+                "/"
+            ):  # a key with a slash is a folder's
                 version = str(info.get("ETag")).strip('"')
                 listing.files.append(FileInfo(f"s3://{key}", int(info["size"]), version))
 

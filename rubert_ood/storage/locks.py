@@ -60,6 +60,8 @@ def _open_lock(path: str) -> int:
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
             return descriptor
         os.close(descriptor)
-        raise OutputError(f"{path}: something that is not a lock file lies there; remove it")
+        raise OutputError(
+            f"{path}: something that is not a lock file lies there; remove it"
+        )
     assert denied is not None
     raise denied

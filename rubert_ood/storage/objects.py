@@ -149,7 +149,9 @@ def read_json(uri: str) -> Any:
     try:
         return json.loads(read_bytes(uri))
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{uri}: damaged, it holds no JSON; restore or delete it") from error
+        raise InputError(
+            f"{uri}: damaged, it holds no JSON; restore or delete it"
+        ) from error
 
 
 @retried
@@ -182,7 +184,9 @@ def _staged(path: str, data: bytes) -> Iterator[str]:
 
 def read_versioned(uri: str) -> tuple[bytes | None, str]:
     """Return an object, or None when there is none, and its version for `swap_bytes`."""
-    version = _etag(uri) if is_s3(uri) else ""  # before the content: a change in between is seen
+    version = (
+        _etag(uri) if is_s3(uri) else ""
+    )  # before the content: a change in between is seen
     data = None if is_s3(uri) and not version else read_optional(uri)
     if data is None:
         return None, ""
@@ -256,7 +260,9 @@ def _name_if_free(staged: str, path: str) -> bool:
         os.link(staged, path)
         return True
     except FileExistsError:
-        return os.stat(staged).st_nlink > 1  # NFS: it is this file, and only the answer got lost
+        return (
+            os.stat(staged).st_nlink > 1
+        )  # NFS: it is this file, and only the answer got lost
     except OSError as error:
         if error.errno not in NO_HARD_LINKS:
             raise

@@ -9,7 +9,12 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import tenacity
 
-from rubert_ood.errors import InputError, RubertOodError, SettingsError, StorageUnavailableError
+from rubert_ood.errors import (
+    InputError,
+    RubertOodError,
+    SettingsError,
+    StorageUnavailableError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +43,14 @@ def retry_s() -> float:
     try:
         return max(float(text), 0.0)
     except ValueError as error:
-        raise SettingsError(f"{RETRY_VARIABLE}: {text!r} is not a number of seconds") from error
+        raise SettingsError(
+            f"{RETRY_VARIABLE}: {text!r} is not a number of seconds"
+        ) from error
 
 
-def retried(operation: Callable[Concatenate[str, P], T]) -> Callable[Concatenate[str, P], T]:
+def retried(
+    operation: Callable[Concatenate[str, P], T],
+) -> Callable[Concatenate[str, P], T]:
     """Repeat a storage operation, whose first argument is the URI, while its failure may pass.
 
     Waits between attempts grow exponentially and are random (full jitter). What is denied or
@@ -53,7 +62,9 @@ def retried(operation: Callable[Concatenate[str, P], T]) -> Callable[Concatenate
         limit_s = retry_s()
         attempts = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(StorageUnavailableError),
-            wait=tenacity.wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S),
+            wait=tenacity.wait_random_exponential(
+                multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S
+            ),
             stop=tenacity.stop_before_delay(limit_s),
             before_sleep=_announce,
             reraise=True,
@@ -70,7 +81,9 @@ def _announce(state: tenacity.RetryCallState) -> None:
     """Say that storage is slow to answer, once a retry takes long enough for somebody to wonder."""
     if state.outcome is not None and state.upcoming_sleep >= LONGEST_WAIT_S / 3:
         log.warning(
-            "storage   %s; tried again in %.0f s", state.outcome.exception(), state.upcoming_sleep
+            "storage   %s; tried again in %.0f s",
+            state.outcome.exception(),
+            state.upcoming_sleep,
         )
 
 
@@ -86,7 +99,9 @@ def explained(uri: str, kind: type[RubertOodError] = InputError) -> Iterator[Non
             raise
         reason = " ".join(str(error).split()) or type(error).__name__
         if _passes(error):
-            raise StorageUnavailableError(f"{uri}: storage does not answer: {reason}") from error
+            raise StorageUnavailableError(
+                f"{uri}: storage does not answer: {reason}"
+            ) from error
         if isinstance(error, FileNotFoundError):
             reason = "no such file, folder or bucket"
         elif isinstance(error, PermissionError):
@@ -111,7 +126,11 @@ def _passes(error: BaseException) -> bool:
         return False
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     code = response.get("Error", {}).get("Code", "")
-    return (status >= 500 and status != NOT_IMPLEMENTED) or status == 429 or code in PASSING_CODES
+    return (
+        (status >= 500 and status != NOT_IMPLEMENTED)
+        or status == 429
+        or code in PASSING_CODES
+    )
 
 
 def _is_of(error: BaseException, *packages: str) -> bool:

@@ -128,13 +128,18 @@ def hard_cases() -> list[HardCase]:
     ]
 
 
-def _rows(num_ads: int, seed: int, balanced: bool, duplicate_fraction: float) -> Iterator[Row]:
+def _rows(
+    num_ads: int, seed: int, balanced: bool, duplicate_fraction: float
+) -> Iterator[Row]:
     rng = Random(f"catalogue {seed} {balanced}")
     writer = AdWriter(rng)
     recent: dict[str, deque[Draft]] = {
         name: deque(maxlen=REPOST_WINDOW) for name in categories_by_name()
     }
-    places, place_weights = cities(), list(itertools.accumulate(city.weight for city in cities()))
+    places, place_weights = (
+        cities(),
+        list(itertools.accumulate(city.weight for city in cities())),
+    )
     for number, category in enumerate(_category_order(num_ads, rng, balanced)):
         drafts = recent[category.name]
         if drafts and rng.random() < duplicate_fraction:

@@ -65,7 +65,9 @@ def _compile_slot(slot: str, words: Mapping[str, Sequence[str]]) -> Part:
     return tuple(words[slot]) if slot in words else Value(slot)
 
 
-def compile_phrases(texts: Sequence[str], words: Mapping[str, Sequence[str]]) -> tuple[Phrase, ...]:
+def compile_phrases(
+    texts: Sequence[str], words: Mapping[str, Sequence[str]]
+) -> tuple[Phrase, ...]:
     """Compile the phrases of a list."""
     return tuple(Phrase(text, words) for text in texts)
 
@@ -122,7 +124,9 @@ def categories_by_name() -> dict[str, Category]:
 
 
 def _category(name: str, entry: Entry, pools: Entry, slots: Entry) -> Category:
-    items = tuple((item.partition("/")[0], item.rpartition("/")[2]) for item in entry["items"])
+    items = tuple(
+        (item.partition("/")[0], item.rpartition("/")[2]) for item in entry["items"]
+    )
     words = {**slots, "other_item": [nominative for nominative, _ in items]}
     low, high = entry["price"]
     return Category(
@@ -155,5 +159,6 @@ def shared_phrases() -> dict[str, tuple[Phrase, ...]]:
 def cities() -> tuple[City, ...]:
     """Return the cities of the generated ads."""
     return tuple(
-        City(entry["name"], entry["in"], entry["weight"]) for entry in load_data("cities.yaml")
+        City(entry["name"], entry["in"], entry["weight"])
+        for entry in load_data("cities.yaml")
     )

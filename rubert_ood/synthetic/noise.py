@@ -12,7 +12,9 @@ CARELESS_TYPO_RATE = 0.05
 CAREFUL_TYPO_RATE = 0.006
 
 KEYBOARD_ROWS = ("йцукенгшщзхъ", "фывапролджэ", "ячсмитьбю")
-NEXT_KEY = {a: b for row in KEYBOARD_ROWS for a, b in zip(row, row[1:] + row[-2], strict=True)}
+NEXT_KEY = {
+    a: b for row in KEYBOARD_ROWS for a, b in zip(row, row[1:] + row[-2], strict=True)
+}
 SOUNDS_LIKE = {
     "о": "а",
     "а": "о",
@@ -48,7 +50,9 @@ class Style:
 def draw_style(rng: Random, emoji: tuple[str, ...]) -> Style:
     """Draw how one seller writes."""
     return Style(
-        typo_rate=CARELESS_TYPO_RATE if rng.random() < CARELESS_SHARE else CAREFUL_TYPO_RATE,
+        typo_rate=CARELESS_TYPO_RATE
+        if rng.random() < CARELESS_SHARE
+        else CAREFUL_TYPO_RATE,
         writes_yo=rng.random() < 0.2,
         lower_case=rng.random() < 0.2,
         capital_title=rng.random() < 0.06,

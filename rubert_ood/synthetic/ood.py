@@ -11,7 +11,10 @@ DRAWS_PER_TEXT = 200
 def out_of_domain_texts(num_per_kind: int, *, seed: int) -> dict[str, list[str]]:
     """Return `num_per_kind` different texts of each kind; ValueError when a kind has too few."""
     kinds = load_data("out_of_domain.yaml")
-    return {kind: _distinct_texts(kind, entry, num_per_kind, seed) for kind, entry in kinds.items()}
+    return {
+        kind: _distinct_texts(kind, entry, num_per_kind, seed)
+        for kind, entry in kinds.items()
+    }
 
 
 def _distinct_texts(kind: str, entry: Entry, num_texts: int, seed: int) -> list[str]:
@@ -25,7 +28,9 @@ def _distinct_texts(kind: str, entry: Entry, num_texts: int, seed: int) -> list[
         opening = rng.choice(first)
         others = [phrase for phrase in more if phrase is not opening]
         phrases = [opening, *rng.sample(others, rng.randint(*entry["num_more"]))]
-        texts[_joined([phrase.render(rng, {}) for phrase in phrases], entry["separator"])] = None
+        texts[
+            _joined([phrase.render(rng, {}) for phrase in phrases], entry["separator"])
+        ] = None
     if len(texts) < num_texts:
         raise ValueError(
             f"out_of_domain.yaml: kind {kind!r} yields only {len(texts)} texts of {num_texts}"
@@ -36,4 +41,6 @@ def _distinct_texts(kind: str, entry: Entry, num_texts: int, seed: int) -> list[
 def _joined(sentences: list[str], separator: str) -> str:
     if separator != ". ":
         return separator.join(sentences).replace("[[", "{").replace("]]", "}")
-    return " ".join(s[:1].upper() + s[1:] + ("" if s[-1] in ".!?" else ".") for s in sentences)
+    return " ".join(
+        s[:1].upper() + s[1:] + ("" if s[-1] in ".!?" else ".") for s in sentences
+    )

@@ -114,7 +114,9 @@ class AdWriter:
             if chance < EMPTY_SHARE + MISFILED_SHARE + VAGUE_SHARE:
                 plan = VAGUE_GOODS_PLAN if source.is_goods else VAGUE_PLAN
                 title = values["model"] if rng.random() < 0.5 else values["brand"]
-                sentences = self._sentences(source, None, values, plan, 3 + int(rng.random() * 20))
+                sentences = self._sentences(
+                    source, None, values, plan, 3 + int(rng.random() * 20)
+                )
             else:
                 mixed = chance < EMPTY_SHARE + MISFILED_SHARE + VAGUE_SHARE + MIXED_SHARE
                 plan = GOODS_PLAN if source.is_goods else PLAN
@@ -136,7 +138,9 @@ class AdWriter:
         return max(step, int(price // step) * step)
 
     def _num_words(self) -> int:
-        return min(MAX_WORDS, int(self.rng.lognormvariate(math.log(MEDIAN_WORDS), LOG_SIGMA)))
+        return min(
+            MAX_WORDS, int(self.rng.lognormvariate(math.log(MEDIAN_WORDS), LOG_SIGMA))
+        )
 
     def _neighbour(self, category: Category) -> Category:
         return self.by_name[self._pick(category.neighbours)]
@@ -161,7 +165,8 @@ class AdWriter:
     def _empty_ad(self) -> tuple[str, list[str]]:
         kinds = ("empty_body",) * 4 + ("condition", "contact", "reason")
         sentences = [
-            self._shared_phrase(self._pick(kinds), {}) for _ in range(int(self.rng.random() * 4))
+            self._shared_phrase(self._pick(kinds), {})
+            for _ in range(int(self.rng.random() * 4))
         ]
         return self._shared_phrase("empty_title", {}), sentences
 
@@ -251,7 +256,8 @@ class AdWriter:
             return self._shared_phrase("boilerplate", values)
         sources = (category, category, self._neighbour(category))
         words = [
-            self._pick(self._pick(sources).items)[0] for _ in range(4 + int(self.rng.random() * 8))
+            self._pick(self._pick(sources).items)[0]
+            for _ in range(4 + int(self.rng.random() * 8))
         ]
         return f"{self._shared_phrase('tags_intro', values)}: {', '.join(words)}"
 

@@ -21,7 +21,9 @@ class Baseline:
 def baseline_metrics(train: LabelledAds, test: LabelledAds) -> Baseline:
     """Train on train, measure on test."""
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2)
-    letters = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True, min_df=2)
+    letters = TfidfVectorizer(
+        analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True, min_df=2
+    )
     model = make_pipeline(make_union(words, letters), LinearSVC(random_state=0))
     predicted_N = model.fit(train.texts, train.labels_N).predict(test.texts)
     return Baseline(

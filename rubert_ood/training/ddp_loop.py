@@ -65,7 +65,9 @@ class Trainer:
                 self.history = read_state(folder)["history"]
                 self.network = load_network(folder)
                 optimiser_state = torch.load(
-                    os.path.join(folder, OPTIMISER_FILE), weights_only=True, map_location="cpu"
+                    os.path.join(folder, OPTIMISER_FILE),
+                    weights_only=True,
+                    map_location="cpu",
                 )
         self.model = ray.train.torch.prepare_model(self.network)
         self.optimiser = torch.optim.AdamW(
@@ -87,14 +89,18 @@ class Trainer:
         seed = self.settings.seed + 1000 * (self.epoch + 1)
         torch.manual_seed(seed + ray.train.get_context().get_world_rank())
         milestones = {
-            round(self.steps_per_epoch * k / REPORTS_PER_EPOCH) for k in range(1, REPORTS_PER_EPOCH)
+            round(self.steps_per_epoch * k / REPORTS_PER_EPOCH)
+            for k in range(1, REPORTS_PER_EPOCH)
         }
         losses, num_read, started = [], 0, time.monotonic()
         for batch in _batches("train", self.settings.batch_size, shuffle_seed=seed):
             losses.append(self._step(batch))
             num_read += int(num_tokens(_ids(batch)).sum())
             if len(losses) in milestones:
-                share, loss = len(losses) / self.steps_per_epoch, float(torch.stack(losses).mean())
+                share, loss = (
+                    len(losses) / self.steps_per_epoch,
+                    float(torch.stack(losses).mean()),
+                )
                 ray.train.report(
                     {"line": f"{self._epoch_name()}  {share:4.0%}  train loss {loss:.3f}"}
                 )
@@ -136,7 +142,9 @@ class Trainer:
                 logits_NC = self.network(input_ids=ids_NL, attention_mask=mask_NL).logits
             real = labels_N != PADDING_LABEL
             logits_NC, labels_N = logits_NC.float()[real], labels_N[real]
-            nll += float(torch.nn.functional.cross_entropy(logits_NC, labels_N, reduction="sum"))
+            nll += float(
+                torch.nn.functional.cross_entropy(logits_NC, labels_N, reduction="sum")
+            )
             labels.append(labels_N.cpu().numpy())
             predicted.append(logits_NC.argmax(1).cpu().numpy())
         parts: list[Any] = [None] * torch.distributed.get_world_size()
@@ -149,7 +157,9 @@ class Trainer:
             "valid_rows": len(labels_all_N),
             "valid_loss": sum(part[2] for part in parts) / len(labels_all_N),
             "valid_accuracy": float(accuracy_score(labels_all_N, predicted_all_N)),
-            "valid_macro_f1": float(f1_score(labels_all_N, predicted_all_N, average="macro")),
+            "valid_macro_f1": float(
+                f1_score(labels_all_N, predicted_all_N, average="macro")
+            ),
         }
 
     def report_epoch(self, metrics: dict[str, float]) -> None:
@@ -175,14 +185,17 @@ class Trainer:
             with open(os.path.join(folder, STATE_FILE), "w") as file:
                 json.dump({"epoch": self.epoch, "history": self.history}, file)
             ray.train.report(
-                {**metrics, "line": line}, checkpoint=ray.train.Checkpoint.from_directory(folder)
+                {**metrics, "line": line},
+                checkpoint=ray.train.Checkpoint.from_directory(folder),
             )
 
     def _epoch_name(self, *, done: bool = False) -> str:
         return f"train     epoch {self.epoch + (not done)}/{self.settings.num_epochs}"
 
     def _tensors(self, batch: pa.Table) -> list[torch.Tensor]:
-        ids_NL, mask_NL = pad(_ids(batch), np.arange(batch.num_rows), self.tokenizer.pad_token_id)
+        ids_NL, mask_NL = pad(
+            _ids(batch), np.arange(batch.num_rows), self.tokenizer.pad_token_id
+        )
         arrays = (ids_NL, mask_NL, np.array(batch["label"]))
         return [torch.from_numpy(array).to(self.device.device) for array in arrays]
 
@@ -193,7 +206,9 @@ def read_state(folder: str) -> Any:
         return json.load(file)
 
 
-def _batches(split: str, batch_size: int, *, shuffle_seed: int | None = None) -> Iterator[pa.Table]:
+def _batches(
+    split: str, batch_size: int, *, shuffle_seed: int | None = None
+) -> Iterator[pa.Table]:
     """Yield this worker's rows in batches of like length, in random order when seeded.
 
     All ranks draw the same order, so that they meet batches of like length in the same step.

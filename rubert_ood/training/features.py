@@ -37,7 +37,9 @@ class Features(Protocol):
     def gather(self, max_rows: Mapping[str, int] | None = None) -> dict[str, Outputs]:
         """Return every part in order; of the parts in max_rows a seeded sample of so many."""
 
-    def sum_up(self, name: str, summarise: Callable[[np.ndarray, np.ndarray], Sums]) -> Sums:
+    def sum_up(
+        self, name: str, summarise: Callable[[np.ndarray, np.ndarray], Sums]
+    ) -> Sums:
         """Add up what `summarise` makes of CLS (n, H) and labels (n,) of each batch of a part."""
 
 
@@ -91,7 +93,10 @@ class LocalFeatures:
 
     @classmethod
     def compute(
-        cls, parts: Mapping[str, LabelledAds], reader: Reader, compute: FeatureComputeSettings
+        cls,
+        parts: Mapping[str, LabelledAds],
+        reader: Reader,
+        compute: FeatureComputeSettings,
     ) -> "LocalFeatures":
         classifier = reader.load(use_gpu=compute.use_gpu)
         progress = Progress("features", sum(len(ads) for ads in parts.values()), "ads")
@@ -104,7 +109,9 @@ class LocalFeatures:
                 logits.append(logits_nC)
                 features.append(cls_nH)
                 progress.add(len(texts))
-            outputs[name] = Outputs(np.concatenate(logits), np.concatenate(features), ads.labels_N)
+            outputs[name] = Outputs(
+                np.concatenate(logits), np.concatenate(features), ads.labels_N
+            )
         return cls(outputs)
 
     def gather(self, max_rows: Mapping[str, int] | None = None) -> dict[str, Outputs]:
@@ -114,11 +121,15 @@ class LocalFeatures:
             chosen[name] = part.take(sample_rows(len(part), limits.get(name, len(part))))
         return chosen
 
-    def sum_up(self, name: str, summarise: Callable[[np.ndarray, np.ndarray], Sums]) -> Sums:
+    def sum_up(
+        self, name: str, summarise: Callable[[np.ndarray, np.ndarray], Sums]
+    ) -> Sums:
         part = self.outputs[name]
         starts = range(0, len(part), SUM_ADS)
         slices = [slice(start, start + SUM_ADS) for start in starts]
-        return reduce(add, (summarise(part.cls_NH[rows], part.labels_N[rows]) for rows in slices))
+        return reduce(
+            add, (summarise(part.cls_NH[rows], part.labels_N[rows]) for rows in slices)
+        )
 
 
 def bundle_outputs(

@@ -86,7 +86,9 @@ def _trainer(
     return _Trainer(
         train_worker,
         train_loop_config={
-            "base_model": storage.absolute(base_model) if os.path.isdir(base_model) else base_model,
+            "base_model": storage.absolute(base_model)
+            if os.path.isdir(base_model)
+            else base_model,
             "labels": dataset.labels,
             "optimiser": settings.optimiser.model_dump(),
             "use_gpu": compute.use_gpu,
@@ -109,7 +111,9 @@ def _trainer(
             callbacks=[_LineCallback(lines)],
             logging_config=ray.train.LoggingConfig(log_level="ERROR"),
         ),
-        torch_config=ray.train.torch.TorchConfig(backend="nccl" if compute.use_gpu else "gloo"),
+        torch_config=ray.train.torch.TorchConfig(
+            backend="nccl" if compute.use_gpu else "gloo"
+        ),
     )
 
 
@@ -131,7 +135,8 @@ def _claim_run(dataset: Dataset, settings: TrainSettings, run_name: str) -> None
         "labelled ads": data.hexdigest(),
         "labels": dataset.labels,
         "base_model": settings.base_model,
-        "optimiser": settings.optimiser.model_dump() | {"max_length": settings.text.max_length},
+        "optimiser": settings.optimiser.model_dump()
+        | {"max_length": settings.text.max_length},
         "num_workers": settings.compute.num_workers,
     }
     uri = storage.join(settings.output_uri, "training", f"{run_name}.json")
@@ -185,13 +190,17 @@ def _token_dataset(
     ids = tokenize(tokenizer, ads.texts, settings.text.max_length)
     table = pa.table({"ids": ids, "label": ads.labels_N})
     if shuffle:
-        table = table.take(np.random.default_rng(settings.optimiser.seed).permutation(len(ads)))
+        table = table.take(
+            np.random.default_rng(settings.optimiser.seed).permutation(len(ads))
+        )
         table = table.slice(
             0, len(ads) // settings.compute.num_workers * settings.compute.num_workers
         )
     else:
         missing = np.zeros(-len(ads) % settings.compute.num_workers, np.int64)
-        filler = pa.table({"ids": ids.take(missing), "label": np.full_like(missing, PADDING_LABEL)})
+        filler = pa.table(
+            {"ids": ids.take(missing), "label": np.full_like(missing, PADDING_LABEL)}
+        )
         table = pa.concat_tables([table, filler])
     return ray.data.from_arrow(table.combine_chunks()).materialize()
 

@@ -53,7 +53,8 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
     try:
         classifier = Classifier(network, tokenizer, choose_device(False))
         inputs = (
-            torch.from_numpy(array) for array in pad(ids, np.arange(2), tokenizer.pad_token_id)
+            torch.from_numpy(array)
+            for array in pad(ids, np.arange(2), tokenizer.pad_token_id)
         )
         logits_NC, cls_NH = classifier.forward(*inputs)
     except Exception as error:  # the network of another's checkpoint may fail in any way
@@ -115,7 +116,9 @@ def precision_of_workers(compute: TrainingComputeSettings) -> Precision:
     if not compute.use_gpu:
         return choose_device(False, wanted).precision
     warn_of_waiting(compute)
-    ask = ray.remote(num_gpus=1, num_cpus=compute.cpus_per_worker, max_retries=2)(_precision_here)
+    ask = ray.remote(num_gpus=1, num_cpus=compute.cpus_per_worker, max_retries=2)(
+        _precision_here
+    )
     on_gpu = (
         None if wanted == "int8" else wanted
     )  # which is computed on CPU, also by workers that have a GPU

@@ -35,7 +35,9 @@ class _FeatureActor:
         self.failure = ""
         try:
             self.classifier = reader.load(use_gpu=compute.use_gpu)
-        except RubertOodError as error:  # it would lose its class on the way through Ray Data
+        except (
+            RubertOodError
+        ) as error:  # it would lose its class on the way through Ray Data
             self.failure = f"{type(error).__name__} {error}"
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -44,7 +46,12 @@ class _FeatureActor:
         logits_nC, cls_nH = self.reader.read(
             self.classifier, batch["text"].tolist(), self.token_budget
         )
-        return {"row": batch["row"], "label": batch["label"], "logits": logits_nC, "cls": cls_nH}
+        return {
+            "row": batch["row"],
+            "label": batch["label"],
+            "logits": logits_nC,
+            "cls": cls_nH,
+        }
 
 
 def _raise_failure(batch: pa.Table) -> None:
@@ -65,7 +72,10 @@ class RayFeatures:
 
     @classmethod
     def compute(
-        cls, parts: Mapping[str, LabelledAds], reader: Reader, compute: FeatureComputeSettings
+        cls,
+        parts: Mapping[str, LabelledAds],
+        reader: Reader,
+        compute: FeatureComputeSettings,
     ) -> "RayFeatures":
         table = _table(parts)
         batches = ray.data.from_arrow(_cut(table)).map_batches(
@@ -120,7 +130,9 @@ class RayFeatures:
             columns[name] = np.concatenate([batch[name] for batch in kept])[order]
         return columns
 
-    def sum_up(self, name: str, summarise: Callable[[np.ndarray, np.ndarray], Sums]) -> Sums:
+    def sum_up(
+        self, name: str, summarise: Callable[[np.ndarray, np.ndarray], Sums]
+    ) -> Sums:
         """Summarise on the workers."""
         span = self.spans[name]
 
@@ -143,7 +155,9 @@ def _table(parts: Mapping[str, LabelledAds]) -> pa.Table:
         texts += ads.texts
     labels_N = np.concatenate([ads.labels_N for ads in parts.values()])
     rows_N = np.arange(len(texts))
-    return pa.table({"row": rows_N, "label": labels_N, "text": pa.array(texts, pa.string())})
+    return pa.table(
+        {"row": rows_N, "label": labels_N, "text": pa.array(texts, pa.string())}
+    )
 
 
 def _cut(table: pa.Table) -> list[pa.Table]:

@@ -40,7 +40,11 @@ class BackfilledDay(Record):
 
     def __str__(self) -> str:
         """Say it in the line of a summary."""
-        churn = "" if self.churn_rate is None else f"{self.churn_rate:.2%} changed their label  "
+        churn = (
+            ""
+            if self.churn_rate is None
+            else f"{self.churn_rate:.2%} changed their label  "
+        )
         return f"{self.run_date}  {self.outcome:<9}  {churn}{self.error or self.run_uri}"
 
 
@@ -65,7 +69,9 @@ def backfill(settings: BackfillSettings) -> list[BackfilledDay]:
         log.info("%s", result)
     if errors:
         worst = min(errors, key=lambda error: WORST_FIRST.index(error.exit_code))
-        summed = RubertOodError(f"{len(errors)} of {num_days} day(s) failed, the worst: {worst}")
+        summed = RubertOodError(
+            f"{len(errors)} of {num_days} day(s) failed, the worst: {worst}"
+        )
         summed.exit_code = worst.exit_code
         raise summed
     return results
@@ -109,5 +115,10 @@ def _score_settings(settings: BackfillSettings, day: date) -> ScoreSettings:
     shared = ScoreSettings.model_fields.keys() & BackfillSettings.model_fields.keys()
     values = {name: getattr(settings, name) for name in shared}
     input_uri = settings.input_uri.replace("{run_date}", day.isoformat())
-    own = {"input_uri": input_uri, "run_date": day, "publish": False, "report_changes": False}
+    own = {
+        "input_uri": input_uri,
+        "run_date": day,
+        "publish": False,
+        "report_changes": False,
+    }
     return ScoreSettings.model_construct(**values | own)

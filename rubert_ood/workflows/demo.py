@@ -108,23 +108,33 @@ def _training_settings(settings: DemoSettings, root: str, ads: DemoAds) -> Train
             seed=settings.seed,
         ),
         compute=settings.compute,
-        evaluation=EvaluationSettings(hard_cases_uri=ads.hard_cases, ood_uri=ads.out_of_domain),
+        evaluation=EvaluationSettings(
+            hard_cases_uri=ads.hard_cases, ood_uri=ads.out_of_domain
+        ),
     )
 
 
 def _generate(settings: DemoSettings, ads: DemoAds, training: TrainSettings) -> None:
     """Write the tables, and a small BERT whose word pieces are those of the labelled ads."""
     started = time.monotonic()
-    ads.write(num_train=settings.num_train, num_score=settings.num_score, seed=settings.seed)
+    ads.write(
+        num_train=settings.num_train, num_score=settings.num_score, seed=settings.seed
+    )
     log.info(
         f"generate  {settings.num_train:,} labelled ads, {settings.num_score:,} to score"
         f"  {time.monotonic() - started:.0f} s"
     )
     labelled = read_labelled(ads.train, training.columns)
     cleaner = build_cleaner(labelled, training.cleaner)
-    titles, descriptions = labelled["title"].to_pylist(), labelled["description"].to_pylist()
+    titles, descriptions = (
+        labelled["title"].to_pylist(),
+        labelled["description"].to_pylist(),
+    )
     texts = []
     for title, description in zip(titles, descriptions, strict=True):
         texts.append(cleaner.clean(ad_text(title, description)))
     build_small_bert(texts, training.base_model, seed=settings.seed)
-    log.info("model     small BERT of 2 layers x 128 with random weights: %s", training.base_model)
+    log.info(
+        "model     small BERT of 2 layers x 128 with random weights: %s",
+        training.base_model,
+    )

@@ -34,11 +34,15 @@ def evaluate_bundle(settings: EvaluateSettings) -> Evaluation:
         bundle.fitted,
         Material.of(outputs, extra=extra, test_ads=ads),
         reference=load_reference(bundle),
-        context=Context(version=bundle.version, fingerprint=bundle.fingerprint, num_test=len(ads)),
+        context=Context(
+            version=bundle.version, fingerprint=bundle.fingerprint, num_test=len(ads)
+        ),
     )
     for name, text in evaluation_documents(evaluation).items():
         storage.put_bytes(storage.join(settings.output_uri, name), text.encode())
     headline = evaluation.headline
-    log.info(f"evaluate  accuracy {headline.accuracy:.4f}  macro-F1 {headline.macro_f1:.4f}")
+    log.info(
+        f"evaluate  accuracy {headline.accuracy:.4f}  macro-F1 {headline.macro_f1:.4f}"
+    )
     log.info("report    %s", storage.join(settings.output_uri, "evaluation.html"))
     return evaluation

@@ -30,11 +30,15 @@ def predict(settings: PredictSettings) -> list[Result]:
     given = [text.encode("utf-8", "surrogateescape") for text in settings.texts]
     texts = _decoded(given, "utf-8") if given else _decoded(*_lines_of_input())
     if not texts:
-        raise InputError("no text: give texts as arguments, or one a line on standard input")
+        raise InputError(
+            "no text: give texts as arguments, or one a line on standard input"
+        )
     results = predict_texts(load_bundle(settings.bundle_uri), texts, settings.compute)
     for number, result in enumerate(results):
         between = "\n" if number else ""
-        terminal.show(_json_line(result) if settings.json_lines else between + _paragraph(result))
+        terminal.show(
+            _json_line(result) if settings.json_lines else between + _paragraph(result)
+        )
     return results
 
 
@@ -57,7 +61,9 @@ def _decoded(lines: list[bytes], encoding: str) -> list[str]:
         num_damaged += line.decode(encoding, "ignore") != texts[-1]
     if num_damaged:
         log.warning(
-            "predict   %d text(s) hold bytes that are not %s, read as U+FFFD", num_damaged, encoding
+            "predict   %d text(s) hold bytes that are not %s, read as U+FFFD",
+            num_damaged,
+            encoding,
         )
     return texts
 
@@ -68,7 +74,9 @@ def _json_line(result: Result) -> str:
     line = json.dumps(result, ensure_ascii=not terminal.encodes_everything())
     if printable(line) == line:
         return line
-    return "".join([char if printable(char) == char else json.dumps(char)[1:-1] for char in line])
+    return "".join(
+        [char if printable(char) == char else json.dumps(char)[1:-1] for char in line]
+    )
 
 
 def predict_texts(
@@ -77,7 +85,9 @@ def predict_texts(
     """Decide each text as scoring would: one result per text, in order."""
     check_compute(bundle, compute)
     model = Model(bundle, use_gpu=compute.use_gpu, token_budget=compute.token_budget)
-    rows = model.predict(pa.table({"description": pa.array(texts, pa.string())})).to_pylist()
+    rows = model.predict(
+        pa.table({"description": pa.array(texts, pa.string())})
+    ).to_pylist()
     return [_result(text, row, bundle) for text, row in zip(texts, rows, strict=True)]
 
 

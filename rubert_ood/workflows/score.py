@@ -28,7 +28,12 @@ from rubert_ood.runs.manifest import (
 )
 from rubert_ood.runs.plan import Plan, Shard, save_plan
 from rubert_ood.runs.receipts import Receipt, read_quarantine, read_receipts
-from rubert_ood.runs.verify import PartMismatchError, VerifiedRun, complete_manifest, verify_run
+from rubert_ood.runs.verify import (
+    PartMismatchError,
+    VerifiedRun,
+    complete_manifest,
+    verify_run,
+)
 from rubert_ood.scoring.check_input import check_input
 from rubert_ood.scoring.executor import make_executor
 from rubert_ood.scoring.passes import score_shards
@@ -41,7 +46,9 @@ log = StepLog("run")
 def score(settings: ScoreSettings) -> Manifest:
     """Run the scoring job to its end, or go on with a stopped one; return the manifest."""
     started_at = utc_now()
-    manifest_at(look(storage.absolute(settings.output_uri)))  # if not ours, it ends the job here
+    manifest_at(
+        look(storage.absolute(settings.output_uri))
+    )  # if not ours, it ends the job here
     plan, _ = check_input(settings)
     save_plan(plan)
     published = _published_already(plan, settings)
@@ -59,7 +66,9 @@ def score(settings: ScoreSettings) -> Manifest:
         claim.check(now=True)
         manifest = _publish(complete_manifest(plan, verified, started_at), settings, claim)
     except (PartialRunError, SettingsError, KeyboardInterrupt) as stop:
-        outcome: Outcome = "interrupted" if isinstance(stop, KeyboardInterrupt) else "partial"
+        outcome: Outcome = (
+            "interrupted" if isinstance(stop, KeyboardInterrupt) else "partial"
+        )
         _note_stop(plan, claim, outcome, started_at)
         raise
     claim.release()
@@ -109,13 +118,18 @@ def _warn_if_late(plan: Plan, settings: ScoreSettings) -> None:
     pointer = look(plan.output_uri).pointer
     if settings.publish and pointer and pointer.run_date > plan.run_date:
         log.warning(
-            "readers see %s, a later day: this run is scored, and not published", pointer.path
+            "readers see %s, a later day: this run is scored, and not published",
+            pointer.path,
         )
 
 
 def _run_before(catalogue: Place, run_uri: str) -> Manifest | None:
     """Return the manifest of the run that was published before this one, if this one is named."""
-    if catalogue.pointer is None or not catalogue.names(run_uri) or not catalogue.pointer.history:
+    if (
+        catalogue.pointer is None
+        or not catalogue.names(run_uri)
+        or not catalogue.pointer.history
+    ):
         return None
     return find_manifest(storage.join(catalogue.root_uri, catalogue.pointer.history[0]))
 
@@ -186,7 +200,9 @@ def _changes(
         return None
     try:
         with ray_session(settings):
-            document = compare_runs(previous.run_uri, manifest.run_uri, executor=settings.executor)
+            document = compare_runs(
+                previous.run_uri, manifest.run_uri, executor=settings.executor
+            )
         write_diff(document, storage.join(manifest.run_uri, "_run"))
     except RubertOodError as error:
         StepLog("diff").warning("the report does not say which labels changed: %s", error)

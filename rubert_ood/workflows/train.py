@@ -131,7 +131,10 @@ def _compute(
 
 
 def _fit(
-    features: Features, outputs: Mapping[str, Outputs], dataset: Dataset, settings: TrainSettings
+    features: Features,
+    outputs: Mapping[str, Outputs],
+    dataset: Dataset,
+    settings: TrainSettings,
 ) -> FittedModel:
     return fit_features(
         features, outputs, dataset.labels, settings=settings.fit, decision=settings.decision
@@ -170,7 +173,8 @@ def _context(run: _Run, trained: TrainedModel, precision: Precision) -> Context:
         num_test_texts_seen_in_train=dataset.num_test_texts_seen_in_train(),
         best_epoch=trained.epoch,
         history=trained.history,
-        settings=settings.model_dump(mode="json", include=groups) | {"precision": precision},
+        settings=settings.model_dump(mode="json", include=groups)
+        | {"precision": precision},
     )
 
 
@@ -192,9 +196,16 @@ def _warn_of_idle_settings(settings: TrainSettings) -> None:
             "mode truncate",
             settings.text.mode == "truncate",
         ),
-        ("decision", {"alpha", "z_thr"}, "rule conformal", settings.decision.rule == "conformal"),
+        (
+            "decision",
+            {"alpha", "z_thr"},
+            "rule conformal",
+            settings.decision.rule == "conformal",
+        ),
         ("split", {*SplitSettings.model_fields}, "train_uri", settings.input_uri is None),
     ]
     for group, names, reason, is_idle in idle:
-        for name in sorted(names & getattr(settings, group).model_fields_set) if is_idle else []:
+        for name in (
+            sorted(names & getattr(settings, group).model_fields_set) if is_idle else []
+        ):
             log.warning("settings  %s.%s: no effect with %s", group, name, reason)

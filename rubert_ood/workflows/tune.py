@@ -28,7 +28,13 @@ from rubert_ood.reports.documents import evaluation_documents
 from rubert_ood.reports.evaluate import Material, evaluate
 from rubert_ood.reports.evaluation import Context
 from rubert_ood.reports.model_card import model_card
-from rubert_ood.reports.tuning import Tuning, in_words, log_measures, target_of, warn_of_tuned
+from rubert_ood.reports.tuning import (
+    Tuning,
+    in_words,
+    log_measures,
+    target_of,
+    warn_of_tuned,
+)
 from rubert_ood.settings import DecisionSettings, TuneSettings
 from rubert_ood.training.features import bundle_outputs
 from rubert_ood.training.tuning import check_target, halves, join_ood
@@ -54,7 +60,10 @@ def tune(settings: TuneSettings) -> Bundle:
     )
     with ray_session(settings):
         outputs = bundle_outputs(
-            bundle, {**parts, **extra.parts}, compute=settings.compute, executor=settings.executor
+            bundle,
+            {**parts, **extra.parts},
+            compute=settings.compute,
+            executor=settings.executor,
         )
     tuned, tuning = _tune(bundle, outputs, settings, decision)
     reference = _reference(bundle, outputs["calibration"])
@@ -62,12 +71,16 @@ def tune(settings: TuneSettings) -> Bundle:
         tuned,
         Material.of(outputs, extra=extra, test_ads=parts["test"]),
         reference=reference,
-        context=_context(version, bundle, settings, tuning.after, num_test=len(parts["test"])),
+        context=_context(
+            version, bundle, settings, tuning.after, num_test=len(parts["test"])
+        ),
     )
     documents = evaluation_documents(evaluation)
     documents["tuning.json"] = storage.to_json(tuning).decode()
     documents["README.md"] = model_card(evaluation)
-    derived = derive_bundle(bundle, uri, fitted=tuned, documents=documents, reference=reference)
+    derived = derive_bundle(
+        bundle, uri, fitted=tuned, documents=documents, reference=reference
+    )
     log.info("bundle    %s  fingerprint %s", derived.uri, derived.fingerprint[:12])
     log.info("report    %s", storage.join(derived.uri, "evaluation.html"))
     return derived
@@ -125,7 +138,12 @@ def _reference(bundle: Bundle, calibration: Outputs) -> Reference | None:
 
 
 def _context(
-    version: str, bundle: Bundle, settings: TuneSettings, reached: Measures, *, num_test: int
+    version: str,
+    bundle: Bundle,
+    settings: TuneSettings,
+    reached: Measures,
+    *,
+    num_test: int,
 ) -> Context:
     older = read_evaluation(bundle)
     origin = older.context.model_dump() if older else {}
@@ -136,5 +154,7 @@ def _context(
         tuned_from=bundle.version,
         tuned_for=in_words(settings.min_precision, reached),
         num_test=num_test,
-        settings=settings.model_dump(mode="json", include={"min_precision", "rule", "fit", "seed"}),
+        settings=settings.model_dump(
+            mode="json", include={"min_precision", "rule", "fit", "seed"}
+        ),
     )

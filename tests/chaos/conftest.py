@@ -48,7 +48,9 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> str:
             table.schema.get_field_index(name), name, pa.array(values, pa.string())
         )
     folder = tmp_path_factory.mktemp("catalogue")
-    write_parquet(folder / "a.parquet", table.slice(0, 3_000), row_group_size=SHARD_ROWS // 2)
+    write_parquet(
+        folder / "a.parquet", table.slice(0, 3_000), row_group_size=SHARD_ROWS // 2
+    )
     write_parquet(folder / "b.parquet", table.slice(3_000), row_group_size=NUM_ADS)
     return str(folder)
 
@@ -90,7 +92,9 @@ class NewRun(Protocol):
 
 
 @pytest.fixture(scope="session")
-def new_run(s3_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewRun]:
+def new_run(
+    s3_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[NewRun]:
     """Make runs; no driver outlives the tests."""
     runs: list[ScoreRun] = []
 

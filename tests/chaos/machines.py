@@ -18,7 +18,9 @@ SYSTEM_CONFIG = {
     "health_check_period_ms": 500,  # a dead node is noticed in 2 s instead of 15
     "health_check_failure_threshold": 4,
 }
-JOB_PROCESS = "ray::Map"  # ray::MapBatches(encode_batch), ray::MapWorker(MapBatches(ScorerActor))
+JOB_PROCESS = (
+    "ray::Map"  # ray::MapBatches(encode_batch), ray::MapWorker(MapBatches(ScorerActor))
+)
 GONE_TIMEOUT_S = 30
 
 
@@ -53,7 +55,9 @@ class Machines:
 
     def add_node(self) -> None:
         self.cluster.add_node(
-            num_cpus=self._node_cpus, object_store_memory=OBJECT_STORE_BYTES, env_vars=self._env
+            num_cpus=self._node_cpus,
+            object_store_memory=OBJECT_STORE_BYTES,
+            env_vars=self._env,
         )
 
     def heal(self, node_cpus: int) -> None:
@@ -74,7 +78,9 @@ class Machines:
         for node in self.cluster.worker_nodes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 children = psutil.Process(_raylet_pid(node)).children()
-                found += [child for child in children if process_title(child).startswith(title)]
+                found += [
+                    child for child in children if process_title(child).startswith(title)
+                ]
         return sorted(found, key=lambda process: process.pid)
 
     def kill_node(self, node: Any) -> None:
@@ -90,7 +96,9 @@ class Machines:
     def wait_until_quiet(self) -> None:
         """Wait until no worker of a job is left."""
         wait_for(
-            lambda: not self.processes(), "the workers of the dead driver to end", GONE_TIMEOUT_S
+            lambda: not self.processes(),
+            "the workers of the dead driver to end",
+            GONE_TIMEOUT_S,
         )
 
     def close(self) -> None:

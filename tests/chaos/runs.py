@@ -48,7 +48,14 @@ class ScoreRun:
         return f"{self.output_uri}/{RUN_PATH}"
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "rubert_ood.cli", "score", "--output_uri", self.output_uri]
+        command = [
+            sys.executable,
+            "-m",
+            "rubert_ood.cli",
+            "score",
+            "--output_uri",
+            self.output_uri,
+        ]
         command += ["--run_date", RUN_DATE, "--run_id", RUN_ID, *self.options]
         self.logs.append(self.log_dir / f"start{len(self.logs)}.log")
         with open(self.logs[-1], "wb") as log:
@@ -82,7 +89,9 @@ class ScoreRun:
         return self.outcomes[-1]
 
     def log(self) -> str:
-        return "\n".join(f"{path.name}\n{path.read_text(errors='replace')}" for path in self.logs)
+        return "\n".join(
+            f"{path.name}\n{path.read_text(errors='replace')}" for path in self.logs
+        )
 
     def num_receipts(self) -> int:
         return len(self._names("_run/receipts"))
@@ -118,12 +127,16 @@ class ScoreRun:
 
     def parts(self) -> pa.Table:
         """Read all parts, in the order of their names."""
-        names = sorted(name for name in self.files() if re.match(rf"{RUN_PATH}/part-", name))
+        names = sorted(
+            name for name in self.files() if re.match(rf"{RUN_PATH}/part-", name)
+        )
         return pa.concat_tables([self._table(name) for name in names])
 
     def rejected(self) -> list[tuple[str, int, str]]:
         """Return file, row and reason of each rejected row."""
-        names = sorted(name for name in self.files() if name.startswith(f"{RUN_PATH}/_errors/"))
+        names = sorted(
+            name for name in self.files() if name.startswith(f"{RUN_PATH}/_errors/")
+        )
         rows = [row for name in names for row in self._table(name).to_pylist()]
         return [(row["file"].rpartition("/")[2], row["row"], row["reason"]) for row in rows]
 

@@ -25,7 +25,9 @@ slow = pytest.mark.skipif(
 )
 TERMINATED, INTERRUPTED = 143, 130
 LONGEST_END_S = 60
-NATIVE = re.compile(r"SIGTERM received|PC: @|Fatal Python error|Traceback|StackTrace|\(raylet\)")
+NATIVE = re.compile(
+    r"SIGTERM received|PC: @|Fatal Python error|Traceback|StackTrace|\(raylet\)"
+)
 """What Ray's native code, or Python, prints when a process ends in a bad way."""
 
 
@@ -56,7 +58,9 @@ def family(run: ScoreRun, title: str = "") -> list[psutil.Process]:
 
 def at_work(run: ScoreRun) -> None:
     wait_for(
-        lambda: not run.running() or run.num_receipts() >= 3, "the first shards", LONGEST_END_S
+        lambda: not run.running() or run.num_receipts() >= 3,
+        "the first shards",
+        LONGEST_END_S,
     )
     assert run.running(), run.log()
 
@@ -136,7 +140,9 @@ def test_processes_of_ray_and_their_folder_do_not_outlive_a_killed_command_for_l
     run: ScoreRun,
 ) -> None:
     at_work(run)
-    processes = [process for process in family(run) if "Agent" not in process_title(process)]
+    processes = [
+        process for process in family(run) if "Agent" not in process_title(process)
+    ]
     (gcs,) = family(run, "gcs_server")
     folder = Path(re.search(r"--log_dir=(\S+?)/session_", " ".join(gcs.cmdline())).group(1))
     run.kill()

@@ -85,7 +85,9 @@ def make_trial(number: int) -> Trial:
     for kind, before in zip(kinds, ["driver", *kinds], strict=False):
         early = before == "driver" and rng.random() < EARLY_SHARE
         receipts = 0 if early else rng.randint(1, MAX_RECEIPTS // num_kills)
-        delay_s = rng.uniform(0, START_S if early and kind in ("driver", "node") else SHARDS_S)
+        delay_s = rng.uniform(
+            0, START_S if early and kind in ("driver", "node") else SHARDS_S
+        )
         kills.append(Kill(kind, receipts, round(delay_s, 3), rng.random()))
     return Trial(
         number,
@@ -203,7 +205,9 @@ class Chaos:
             self.note("node added")
 
 
-@pytest.mark.parametrize("trial", [make_trial(number) for number in range(NUM_TRIALS)], ids=str)
+@pytest.mark.parametrize(
+    "trial", [make_trial(number) for number in range(NUM_TRIALS)], ids=str
+)
 def test_run_loses_and_doubles_nothing_whatever_dies(
     trial: Trial,
     machines: Machines,
@@ -251,9 +255,9 @@ def check_outcome(chaos: Chaos, undisturbed: ScoreRun) -> None:
 
     # a reader sees the parts of the plan and the pointer, nothing else
     plan = json.loads(run.read(f"{RUN_PATH}/_run/plan.json"))
-    expected = {f"{RUN_PATH}/part-{shard['shard_id']}.parquet" for shard in plan["shards"]} | {
-        "latest.json"
-    }
+    expected = {
+        f"{RUN_PATH}/part-{shard['shard_id']}.parquet" for shard in plan["shards"]
+    } | {"latest.json"}
     assert len(expected) == NUM_SHARDS + 1
     assert {name for name in run.files() if not re.search(r"(^|/)[._]", name)} == expected
     assert json.loads(run.read("latest.json"))["path"] == RUN_PATH

@@ -28,9 +28,13 @@ def poisoned(tmp_path: Path) -> tuple[str, list[str]]:
     good, bad = table.slice(0, NUM_GOOD), table.slice(NUM_GOOD)
     texts = bad["description"].to_pylist()
     texts[17] = f"{texts[17]} {MARKER}"
-    bad = bad.set_column(bad.schema.get_field_index("description"), "description", pa.array(texts))
+    bad = bad.set_column(
+        bad.schema.get_field_index("description"), "description", pa.array(texts)
+    )
     write_parquet(
-        tmp_path / "in" / "a.parquet", good.slice(0, NUM_GOOD // 2), row_group_size=SHARD_ROWS
+        tmp_path / "in" / "a.parquet",
+        good.slice(0, NUM_GOOD // 2),
+        row_group_size=SHARD_ROWS,
     )
     write_parquet(tmp_path / "in" / f"b-{MARKER}.parquet", bad)
     write_parquet(

@@ -20,7 +20,11 @@ pytestmark = pytest.mark.timeout(1500)  # a run that is killed again and again
 
 @pytest.mark.parametrize("head_start_s", [0, 3] if NUM_TRIALS > 4 else [0])
 def test_two_starts_of_one_run_do_no_harm(
-    head_start_s: float, machines: Machines, new_run: NewRun, undisturbed: ScoreRun, local: Place
+    head_start_s: float,
+    machines: Machines,
+    new_run: NewRun,
+    undisturbed: ScoreRun,
+    local: Place,
 ) -> None:
     machines.heal(node_cpus=2)
     first = new_run(local, f"two{head_start_s}", machines.address)
@@ -46,12 +50,14 @@ def test_two_starts_of_one_run_do_no_harm(
     same_rows(first.parts(), undisturbed.parts())
     assert first.rejected() == undisturbed.rejected()
     plan = json.loads(first.read(f"{RUN_PATH}/_run/plan.json"))
-    expected = {f"{RUN_PATH}/part-{shard['shard_id']}.parquet" for shard in plan["shards"]} | {
-        "latest.json"
-    }
+    expected = {
+        f"{RUN_PATH}/part-{shard['shard_id']}.parquet" for shard in plan["shards"]
+    } | {"latest.json"}
     assert len(expected) == NUM_SHARDS + 1
     assert {name for name in first.files() if not re.search(r"(^|/)[._]", name)} == expected
     assert json.loads(first.read("latest.json"))["path"] == RUN_PATH
-    assert json.loads(first.read(f"{RUN_PATH}/_run/manifest.json"))["outcome"] == "published"
+    assert (
+        json.loads(first.read(f"{RUN_PATH}/_run/manifest.json"))["outcome"] == "published"
+    )
     verify = [sys.executable, "-m", "rubert_ood.cli", "verify", "--run_uri", first.run_uri]
     subprocess.run(verify, check=True)

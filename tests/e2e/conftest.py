@@ -32,7 +32,9 @@ def rubert_ood(
 ) -> subprocess.CompletedProcess[str]:
     """Run the installed command."""
     command = [str(Path(sys.executable).with_name("rubert-ood")), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, **options)  # type: ignore[call-overload]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=timeout, **options
+    )  # type: ignore[call-overload]
 
 
 @pytest.fixture(scope="session")

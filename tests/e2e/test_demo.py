@@ -90,7 +90,9 @@ def test_demo_catalogue_is_labelled_as_well_as_the_test_split(demo, evaluation):
     ).to_pylist()
     truth = {row["ad_id"]: row["category"] for row in catalogue}
     parts = read_parts(demo.run).select(["ad_id", "topk_labels"]).to_pylist()
-    right = np.mean([truth[row["ad_id"]] == (row["topk_labels"] or [None])[0] for row in parts])
+    right = np.mean(
+        [truth[row["ad_id"]] == (row["topk_labels"] or [None])[0] for row in parts]
+    )
     assert right > evaluation["headline"]["accuracy"] - 0.04
 
 
@@ -116,7 +118,11 @@ def test_predict_with_the_bundle_of_the_demo_prints_decisions(demo):
     assert len(rows[0]["topk_scores"]) == 5
     assert rows[2]["status"] == "empty"
     piped = rubert_ood(
-        "predict", "--bundle_uri", demo.bundle, "--json_lines", input="\n".join(texts) + "\n"
+        "predict",
+        "--bundle_uri",
+        demo.bundle,
+        "--json_lines",
+        input="\n".join(texts) + "\n",
     )
     assert piped.stdout == result.stdout
     people = rubert_ood("predict", "--bundle_uri", demo.bundle, texts[0])

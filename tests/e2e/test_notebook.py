@@ -39,7 +39,9 @@ def again(demo):
     )
     encoder = LabelEncoder().fit(ads.category)
     y = encoder.transform(ads.category)
-    rest, test = train_test_split(np.arange(len(ads)), test_size=0.2, stratify=y, random_state=42)
+    rest, test = train_test_split(
+        np.arange(len(ads)), test_size=0.2, stratify=y, random_state=42
+    )
     train, valid = train_test_split(rest, test_size=0.1, stratify=y[rest], random_state=42)
     cities = sorted(set(ads.city.iloc[train].dropna()), key=len, reverse=True)
     city = re.compile(rf"\b(?:{'|'.join(map(re.escape, cities))})\b", re.IGNORECASE)
@@ -64,7 +66,9 @@ def again(demo):
         logits, cls = [], []
         with torch.inference_mode():
             for row in rows:
-                batch = tokenizer(texts[row], truncation=True, max_length=196, return_tensors="pt")
+                batch = tokenizer(
+                    texts[row], truncation=True, max_length=196, return_tensors="pt"
+                )
                 out = model(**batch, output_hidden_states=True)
                 logits.append(out.logits[0].numpy())
                 cls.append(out.hidden_states[-1][0, 0].numpy())
@@ -88,7 +92,9 @@ def statistics(again):
     precision = LedoitWolf().fit(r).precision_
     precision = precision * (x.shape[1] / np.mean(np.sum((r @ precision) * r, 1)))
     d2 = {
-        name: np.min([np.sum(((part[1] - m) @ precision) * (part[1] - m), 1) for m in mu], 0)
+        name: np.min(
+            [np.sum(((part[1] - m) @ precision) * (part[1] - m), 1) for m in mu], 0
+        )
         for name, part in parts.items()
     }
     own = np.mean(np.sum((r @ precision) * r, 1))
@@ -145,7 +151,13 @@ def test_notebook_thresholds_are_those_of_the_bundle(statistics, headline, demo)
     assert headline["sigma"] == pytest.approx(d2.std(ddof=1), rel=1e-3)
     rule = json.loads((demo.bundle / "ood_threshold.json").read_text())
     assert rule["threshold"] == headline["threshold"]
-    expected = {"alpha": 1.10, "z_thr": 4.0, "ood_conf_gate": 0.75, "tau_other": 0.35, "top_k": 5}
+    expected = {
+        "alpha": 1.10,
+        "z_thr": 4.0,
+        "ood_conf_gate": 0.75,
+        "tau_other": 0.35,
+        "top_k": 5,
+    }
     assert {name: rule[name] for name in expected} == expected
 
 

@@ -93,7 +93,10 @@ def test_score_by_ray_job_submit(demo, cluster, tmp_path):
     assert result.returncode == 0, result.stdout + result.stderr
     assert "10,000/10,000 ads" in result.stdout
     assert json.loads((tmp_path / "scored" / "latest.json").read_text())["run_id"]
-    assert read_parts(next((tmp_path / "scored").glob("run_date=*/run_id=*"))).num_rows == 10_000
+    assert (
+        read_parts(next((tmp_path / "scored").glob("run_date=*/run_id=*"))).num_rows
+        == 10_000
+    )
     config.write_text(json.dumps(settings | {"input_uri": str(tmp_path / "nothing")}))
     failed = _submit(environment, address, config)
     assert failed.returncode == 1

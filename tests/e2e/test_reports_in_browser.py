@@ -123,7 +123,11 @@ def evaluation() -> dict[str, Any]:
         test_ads=LabelledAds(
             [f"{ATTACK} {LONG_WORD} объявление {row}" for row in range(1000)],
             test.labels_N,
-            {"city": [f"{ATTACK} {LONG_WORD}" if row % 3 else "Уфа" for row in range(1000)]},
+            {
+                "city": [
+                    f"{ATTACK} {LONG_WORD}" if row % 3 else "Уфа" for row in range(1000)
+                ]
+            },
         ),
         context={
             "version": "2026-11-24T101441",
@@ -199,7 +203,10 @@ def manifest(seed: int) -> Manifest:
         "duplicates": None,
         "rejected_reasons": {f"{ATTACK} title is not text": 800, "ad_id is null": 400},
         "quarantined": [
-            {"uri": "s3://marketplace-catalogue/bad.parquet", "reason": "no column description"}
+            {
+                "uri": "s3://marketplace-catalogue/bad.parquet",
+                "reason": "no column description",
+            }
         ],
         "confidence_histogram": (
             (np.linspace(0, 1, 20) ** (5 + seed) * 800_000).astype(int).tolist()
@@ -212,7 +219,8 @@ def manifest(seed: int) -> Manifest:
             "rows": scored - 5000,
             "rows_unseen": 31_000 * seed,
             "unseen": (
-                {f"{ATTACK} {LONG_WORD}": 900} | {f"посёлок № {n}": 800 // n for n in range(1, 20)}
+                {f"{ATTACK} {LONG_WORD}": 900}
+                | {f"посёлок № {n}": 800 // n for n in range(1, 20)}
             ),
         },
         "top_ood": [
@@ -283,8 +291,16 @@ def difference() -> dict[str, Any]:
     measured = evaluation()
     names = {"run_uri", "run_id", "run_date", "bundle", "outcome"}
     side = manifest(1).model_dump(include=names) | {"rows": 6000}
-    fewer = measured | {"labels": measured["labels"][1:], "per_class": measured["per_class"][1:]}
-    return {"a": side, "b": side, **counts, "evaluations": compare_evaluations(measured, fewer)}
+    fewer = measured | {
+        "labels": measured["labels"][1:],
+        "per_class": measured["per_class"][1:],
+    }
+    return {
+        "a": side,
+        "b": side,
+        **counts,
+        "evaluations": compare_evaluations(measured, fewer),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -334,7 +350,9 @@ def test_report_page_is_quiet_offline_and_fits(browser, reports, name, width, sc
     figures = page.locator("img, svg[role=img]")
     assert figures.count() == {"evaluation": 7, "run": 3, "diff": 1}[name]
     for figure in figures.all():
-        assert (figure.get_attribute("alt") or figure.get_attribute("aria-label") or "").strip()
+        assert (
+            figure.get_attribute("alt") or figure.get_attribute("aria-label") or ""
+        ).strip()
         assert figure.evaluate("image => image.complete && image.naturalWidth > 100")
     luminance = page.evaluate(
         "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)[0]"
@@ -424,5 +442,8 @@ def test_report_figures_follow_the_colour_scheme_and_print_is_light(browser, rep
             }""")
     assert ink["light"] < 120 < 140 < ink["dark"]
     page.emulate_media(media="print", color_scheme="dark")
-    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert (
+        page.evaluate("getComputedStyle(document.body).backgroundColor")
+        == "rgb(255, 255, 255)"
+    )
     page.close()

@@ -48,7 +48,9 @@ def test_every_name_of_the_api_is_there_and_pickles():
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="module 'rubert_ood' has no attribute 'nothing'"):
+    with pytest.raises(
+        AttributeError, match="module 'rubert_ood' has no attribute 'nothing'"
+    ):
         _ = rubert_ood.nothing
 
 

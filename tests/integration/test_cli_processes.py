@@ -31,9 +31,15 @@ WITHOUT_TORCH_AND_RAY = [
 ]
 
 
-def program(*arguments: str, shell: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+def program(
+    *arguments: str, shell: str = "", **env: str
+) -> subprocess.CompletedProcess[str]:
     """Run the command with redirections of the shell behind it; no settings of this machine."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("RUBERT_OOD")}
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("RUBERT_OOD")
+    }
     command = ["sh", "-c", f'"$@" {shell}', "sh", sys.executable, "-m", "rubert_ood.cli"]
     return subprocess.run(
         [*command, *arguments],
@@ -51,10 +57,14 @@ def imported(names: list[str], after: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *([verb, "--help"] for verb in VERBS)])
-def test_help_of_the_installed_command_takes_less_than_a_second(arguments: list[str]) -> None:
+def test_help_of_the_installed_command_takes_less_than_a_second(
+    arguments: list[str],
+) -> None:
     """Of processor time, so that a busy machine does not matter."""
     before = os.times().children_user
-    result = subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [PROGRAM, *arguments], capture_output=True, text=True, check=True
+    )
     verb = "" if arguments == ["--help"] else arguments[0]
     assert result.stdout.startswith(f"usage: rubert-ood {verb}")
     assert os.times().children_user - before < 1.0

@@ -14,7 +14,9 @@ def _printed(notebook: nbformat.NotebookNode) -> str:
     texts = []
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
-            texts.append(output.get("text") or str(output.get("data", {}).get("text/plain")))
+            texts.append(
+                output.get("text") or str(output.get("data", {}).get("text/plain"))
+            )
     return "\n".join(texts)
 
 

@@ -51,7 +51,10 @@ def working(way: str, cleanup: str = "pass") -> subprocess.Popen[str]:
 @pytest.mark.parametrize("way", [ALONE, WATCHED], ids=["alone", "watched"])
 @pytest.mark.parametrize(
     ("number", "outcome"),
-    [(signal.SIGTERM, (143, ["Terminated"])), (signal.SIGINT, (130, ["KeyboardInterrupt"]))],
+    [
+        (signal.SIGTERM, (143, ["Terminated"])),
+        (signal.SIGINT, (130, ["KeyboardInterrupt"])),
+    ],
 )
 def test_a_signal_ends_a_job_after_it_has_cleaned_up(
     way: str, number: int, outcome: tuple[int, list[str]]
@@ -104,13 +107,17 @@ def test_an_ignored_signal_stays_ignored() -> None:
         ("os.abort()", "(by SIGABRT)"),
     ],
 )
-def test_a_process_that_ends_without_a_word_gets_one_line_and_exit_6(end: str, how: str) -> None:
+def test_a_process_that_ends_without_a_word_gets_one_line_and_exit_6(
+    end: str, how: str
+) -> None:
     code, (line,) = finish(start(f"def job():\n    {end}\n{WATCHED}"))
     assert code == 6
     assert line.startswith(f"error: the process of this job ended from outside {how}")
 
 
-@pytest.mark.parametrize(("job", "code"), [("return 5", 5), ("sys.exit(2)", 2), ("sys.exit(0)", 0)])
+@pytest.mark.parametrize(
+    ("job", "code"), [("return 5", 5), ("sys.exit(2)", 2), ("sys.exit(0)", 0)]
+)
 def test_the_exit_code_of_a_watched_job_is_that_of_the_command(job: str, code: int) -> None:
     assert finish(start(f"def job():\n    {job}\n{WATCHED}")) == (code, [])
 

@@ -88,7 +88,8 @@ def test_check_address_of_the_dashboard_says_what_to_give_instead(address: str) 
 
 
 @pytest.mark.parametrize(
-    "address", ["head", "head:", ":6379", "ray://head", "head:0", "head:70000", "gs://head:1"]
+    "address",
+    ["head", "head:", ":6379", "ray://head", "head:0", "head:70000", "gs://head:1"],
 )
 def test_check_address_of_what_is_not_one_says_what_to_give_instead(address: str) -> None:
     assert message(address).startswith(

@@ -16,6 +16,7 @@ def test_another_port_of_a_cluster_is_refused_with_the_right_one(ray_local) -> N
     (node,) = ray.nodes()
     address = f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
     with pytest.raises(
-        SettingsError, match=rf"^ray_address: {address}: a Ray service listens there, but not the"
+        SettingsError,
+        match=rf"^ray_address: {address}: a Ray service listens there, but not the",
     ):
         check_address(address, "ray_address")

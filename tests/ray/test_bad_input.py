@@ -38,7 +38,9 @@ def _bytes(table: pa.Table) -> bytes:
 
 
 def _cast(table: pa.Table, name: str, kind: pa.DataType) -> pa.Table:
-    return table.set_column(table.schema.get_field_index(name), name, table[name].cast(kind))
+    return table.set_column(
+        table.schema.get_field_index(name), name, table[name].cast(kind)
+    )
 
 
 def _corrupt_page(data: bytes) -> bytes:
@@ -61,7 +63,9 @@ def test_every_bad_file_is_named_and_every_good_row_is_scored(
             r"no column 'description' \(setting columns",
         ),
         "wrong_type": (
-            _bytes(next(slices).set_column(2, "description", pa.array(np.arange(ROWS) / 2))),
+            _bytes(
+                next(slices).set_column(2, "description", pa.array(np.arange(ROWS) / 2))
+            ),
             "column 'description' holds double, expected text",
         ),
         "nested": (
@@ -69,18 +73,26 @@ def test_every_bad_file_is_named_and_every_good_row_is_scored(
             r"column 'description' holds struct<",
         ),
         "list_ids": (
-            _bytes(next(slices).set_column(0, "ad_id", pa.array([[n] for n in range(ROWS)]))),
+            _bytes(
+                next(slices).set_column(0, "ad_id", pa.array([[n] for n in range(ROWS)]))
+            ),
             "column 'ad_id' holds list<",
         ),
     }
     good = {
         "plain": next(slices),
         "large_string": _cast(
-            _cast(next(slices), "description", pa.large_string()), "ad_id", pa.large_string()
+            _cast(next(slices), "description", pa.large_string()),
+            "ad_id",
+            pa.large_string(),
         ),
-        "dictionary": _cast(next(slices), "description", pa.dictionary(pa.int32(), pa.string())),
+        "dictionary": _cast(
+            next(slices), "description", pa.dictionary(pa.int32(), pa.string())
+        ),
         "string_view": _cast(next(slices), "title", pa.string_view()),
-        "integer_ids": next(slices).set_column(0, "ad_id", pa.array(range(10**6, 10**6 + ROWS))),
+        "integer_ids": next(slices).set_column(
+            0, "ad_id", pa.array(range(10**6, 10**6 + ROWS))
+        ),
         "no_title": next(slices).drop_columns(["title"]),
     }
     with_nulls = next(slices)
@@ -104,14 +116,17 @@ def test_every_bad_file_is_named_and_every_good_row_is_scored(
     )
     manifest = score(settings)
     reasons = {
-        item.uri: item.reason for item in [*manifest.quarantined, *manifest.quarantined_shards]
+        item.uri: item.reason
+        for item in [*manifest.quarantined, *manifest.quarantined_shards]
     }
     assert set(reasons) == {f"{folder}/{name}.parquet" for name in bad}
     for name, (_, reason) in bad.items():
         path = f"{folder}/{name}.parquet"
         assert re.match(rf"{re.escape(path)}: .*{reason}", reasons[path]), reasons[path]
         assert "\n" not in reasons[path]
-    assert [item.uri for item in manifest.quarantined_shards] == [f"{folder}/corrupt_page.parquet"]
+    assert [item.uri for item in manifest.quarantined_shards] == [
+        f"{folder}/corrupt_page.parquet"
+    ]
     assert manifest.empty_files == [f"{folder}/zero_rows.parquet"]
     expected = [
         str(value)
@@ -206,7 +221,8 @@ def test_ten_thousand_mutated_ads_go_through(ray_local, trained_bundle, tmp_path
     (tmp_path / "in").mkdir()
     columns = {"ad_id": [f"ad-{n:05d}" for n in range(num_ads)], "title": _strings(titles)}
     pq.write_table(
-        pa.table({**columns, "description": _strings(texts)}), tmp_path / "in" / "ads.parquet"
+        pa.table({**columns, "description": _strings(texts)}),
+        tmp_path / "in" / "ads.parquet",
     )
     settings = ScoreSettings(
         input_uri=str(tmp_path / "in"),
@@ -230,4 +246,7 @@ def test_ten_thousand_mutated_ads_go_through(ray_local, trained_bundle, tmp_path
     assert parts.num_rows - scored.num_rows == counts.rows_empty > 20
     for name in ("confidence", "ood_distance", "ood_z", "ood_p"):
         assert np.isfinite(scored[name].to_numpy()).all()
-    assert set(manifest.rejected_reasons) <= {"title is not UTF-8", "description is not UTF-8"}
+    assert set(manifest.rejected_reasons) <= {
+        "title is not UTF-8",
+        "description is not UTF-8",
+    }

@@ -52,7 +52,8 @@ def retrained_bundle(trained_bundle, tmp_path_factory) -> str:
     bundle = load_bundle(trained_bundle)
     fitted: FittedModel = bundle.fitted
     labels = [
-        f"{label} и прочее" if number < 2 else label for number, label in enumerate(fitted.labels)
+        f"{label} и прочее" if number < 2 else label
+        for number, label in enumerate(fitted.labels)
     ]
     decision = fitted.decision.model_copy(update={"tau_other": 0.6})
     folder = tmp_path_factory.mktemp("retrained")
@@ -87,21 +88,29 @@ def _score(table: pa.Table, bundle_uri: str, folder: Path, **changes) -> Manifes
         "bundle_uri": bundle_uri,
         "output_uri": str(folder / "out"),
     }
-    return score(ScoreSettings(**{**values, "gate": WIDE_OPEN, "shard_rows": 100, **changes}))
+    return score(
+        ScoreSettings(**{**values, "gate": WIDE_OPEN, "shard_rows": 100, **changes})
+    )
 
 
 def _with_column(table: pa.Table, name: str, values: list) -> pa.Table:
     return table.set_column(
-        table.schema.get_field_index(name), name, pa.array(values, table.schema.field(name).type)
+        table.schema.get_field_index(name),
+        name,
+        pa.array(values, table.schema.field(name).type),
     )
 
 
 @pytest.fixture(scope="module")
-def two_runs(ads, trained_bundle, retrained_bundle, tmp_path_factory) -> tuple[Manifest, Manifest]:
+def two_runs(
+    ads, trained_bundle, retrained_bundle, tmp_path_factory
+) -> tuple[Manifest, Manifest]:
     """A: all ads but the last 20, one id twice. B: all but the first 30, another rule, 25 other
     texts."""
     ids = ads["ad_id"].to_pylist()
-    before = _with_column(ads, "ad_id", [*ids[:50], ids[60], *ids[51:]]).slice(0, NUM_ADS - 20)
+    before = _with_column(ads, "ad_id", [*ids[:50], ids[60], *ids[51:]]).slice(
+        0, NUM_ADS - 20
+    )
     descriptions = ads["description"].to_pylist()
     descriptions[100:125] = descriptions[200:225]
     after = _with_column(ads, "description", descriptions).slice(30)
@@ -119,7 +128,9 @@ def _expected(a_uri: str, b_uri: str) -> tuple[pd.DataFrame, set[str]]:
         if count > 1
     }
     a, b = (side[~side["ad_id"].isin(repeated)] for side in (a, b))
-    return a.merge(b, on="ad_id", how="outer", suffixes=("_a", "_b"), indicator="where"), repeated
+    return a.merge(
+        b, on="ad_id", how="outer", suffixes=("_a", "_b"), indicator="where"
+    ), repeated
 
 
 @pytest.mark.parametrize("rows", [whole_run.PARTITION_ROWS, 64])
@@ -131,7 +142,9 @@ def test_diff_counts_are_those_of_a_merge(two_runs, tmp_path, monkeypatch, rows)
     shutil.copy(next(Path(a.run_uri).glob("part-*.parquet")), stray)  # no part of the run
     try:
         found = diff(
-            DiffSettings(a_uri=a.output_uri, b_uri=b.run_uri + "/", output_uri=str(tmp_path))
+            DiffSettings(
+                a_uri=a.output_uri, b_uri=b.run_uri + "/", output_uri=str(tmp_path)
+            )
         )
     finally:
         stray.unlink()
@@ -158,7 +171,9 @@ def test_diff_counts_are_those_of_a_merge(two_runs, tmp_path, monkeypatch, rows)
     was, now = (both[f"is_ood_{side}"].astype(bool) for side in "ab")
     assert (found.ood.became, found.ood.both) == ((~was & now).sum(), (was & now).sum())
     assert found.confidence.mean_a == pytest.approx(
-        both.loc[both["confidence_a"].notna() & both["confidence_b"].notna(), "confidence_a"]
+        both.loc[
+            both["confidence_a"].notna() & both["confidence_b"].notna(), "confidence_a"
+        ]
         .astype(float)
         .mean()
     )
@@ -178,7 +193,9 @@ def test_diff_names_a_missing_part_and_an_unfinished_run(two_runs, tmp_path):
     part.unlink()
     with pytest.raises(InputError, match=part.name):
         diff(
-            DiffSettings(a_uri=str(copy), b_uri=two_runs[1].run_uri, output_uri=str(tmp_path / "d"))
+            DiffSettings(
+                a_uri=str(copy), b_uri=two_runs[1].run_uri, output_uri=str(tmp_path / "d")
+            )
         )
     manifest = part.parent / "_run" / "manifest.json"
     manifest.write_text(
@@ -186,12 +203,16 @@ def test_diff_names_a_missing_part_and_an_unfinished_run(two_runs, tmp_path):
     )
     with pytest.raises(InputError, match=r"not complete \(outcome partial\)"):
         diff(
-            DiffSettings(a_uri=str(copy), b_uri=two_runs[1].run_uri, output_uri=str(tmp_path / "d"))
+            DiffSettings(
+                a_uri=str(copy), b_uri=two_runs[1].run_uri, output_uri=str(tmp_path / "d")
+            )
         )
     assert not (tmp_path / "d").exists()
 
 
-def test_diff_compares_two_bundles_on_the_same_ads(ads, trained_bundle, retrained_bundle, tmp_path):
+def test_diff_compares_two_bundles_on_the_same_ads(
+    ads, trained_bundle, retrained_bundle, tmp_path
+):
     write_parquet(tmp_path / "in.parquet", ads)
     settings = DiffSettings(
         a_uri=trained_bundle, b_uri=retrained_bundle, output_uri=str(tmp_path / "out")
@@ -219,7 +240,11 @@ def test_backfill_goes_on_over_bad_days_and_never_turns_the_catalogue_back(
         write_parquet(source / day / "a.parquet", ads.slice(0, 200))
     old = {"bundle_uri": trained_bundle, "output_uri": str(out), "gate": WIDE_OPEN}
     nights = [
-        score(ScoreSettings(**old, input_uri=str(source / day), run_date=date.fromisoformat(day)))
+        score(
+            ScoreSettings(
+                **old, input_uri=str(source / day), run_date=date.fromisoformat(day)
+            )
+        )
         for day in ("2026-11-20", "2026-11-22")
     ]
     settings = BackfillSettings(
@@ -260,7 +285,9 @@ def test_backfill_goes_on_over_bad_days_and_never_turns_the_catalogue_back(
         )
         assert manifest["outcome"] == "published"
         assert "Published" in (run_dir / "_run" / "report.html").read_text()
-    assert manifests["run_date=2026-11-20"]["pointers"] == ["run_date=2026-11-20/latest.json"]
+    assert manifests["run_date=2026-11-20"]["pointers"] == [
+        "run_date=2026-11-20/latest.json"
+    ]
     assert sorted(manifests["run_date=2026-11-22"]["pointers"]) == [
         "latest.json",
         "run_date=2026-11-22/latest.json",
@@ -276,7 +303,9 @@ def test_backfill_goes_on_over_bad_days_and_never_turns_the_catalogue_back(
     write_parquet(source / "2026-11-21" / "a.parquet", ads.slice(0, 200))
     times = {path: path.stat().st_mtime_ns for path in out.rglob("part-*.parquet")}
     results = backfill(
-        settings.model_copy(update={"gate": WIDE_OPEN.model_copy(update={"max_churn": 0.0})})
+        settings.model_copy(
+            update={"gate": WIDE_OPEN.model_copy(update={"max_churn": 0.0})}
+        )
     )
     assert [result.outcome for result in results] == ["published"] * 3
     assert {path: path.stat().st_mtime_ns for path in times} == times
@@ -290,8 +319,13 @@ def test_backfill_goes_on_over_bad_days_and_never_turns_the_catalogue_back(
     shutil.copytree(out / "run_date=2026-11-20", tmp_path / "kept")
     run_id = Path(manifests["run_date=2026-11-22"]["run_uri"]).name
     rollback(RollbackSettings(output_uri=str(out), reason="wrong labels"))
-    now = json.loads((out / "run_date=2026-11-22" / run_id / "_run" / "manifest.json").read_text())
-    assert (now["outcome"], now["pointers"]) == ("published", ["run_date=2026-11-22/latest.json"])
+    now = json.loads(
+        (out / "run_date=2026-11-22" / run_id / "_run" / "manifest.json").read_text()
+    )
+    assert (now["outcome"], now["pointers"]) == (
+        "published",
+        ["run_date=2026-11-22/latest.json"],
+    )
 
 
 def test_diff_on_a_cluster_that_fails_is_one_line(two_runs, monkeypatch):

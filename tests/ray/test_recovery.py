@@ -15,7 +15,12 @@ import ray.cloudpickle
 from rubert_ood.errors import PartialRunError
 from rubert_ood.scoring import ray_executor
 from rubert_ood.scoring.ray_executor import ScorerActor, encode_batch
-from rubert_ood.settings import GateSettings, ScoreSettings, ScoringComputeSettings, VerifySettings
+from rubert_ood.settings import (
+    GateSettings,
+    ScoreSettings,
+    ScoringComputeSettings,
+    VerifySettings,
+)
 from rubert_ood.synthetic.catalogue import generate_ads
 from rubert_ood.workflows import score as workflow
 from rubert_ood.workflows.score import score
@@ -71,14 +76,17 @@ def _settings(source, bundle, output, **changes) -> ScoreSettings:
 def test_a_damaged_page_costs_its_shard_only(undisturbed, source, trained_bundle, tmp_path):
     copy = Path(shutil.copytree(source, tmp_path / "in"))
     damage_first_page(copy / "b.parquet")
-    manifest = score(_settings(copy, trained_bundle, tmp_path / "out", on_bad_file="quarantine"))
+    manifest = score(
+        _settings(copy, trained_bundle, tmp_path / "out", on_bad_file="quarantine")
+    )
     assert manifest.outcome == "published"
     (aside,) = manifest.quarantined_shards
     assert (aside.uri, aside.start, aside.stop) == (str(copy / "b.parquet"), 0, 100)
     assert aside.reason.startswith(f"{copy}/b.parquet: not readable as Parquet: ")
     assert manifest.counts.rows_quarantined == 100
     same_rows(
-        read_parts(manifest.run_uri), pa.concat_tables([undisturbed[:300], undisturbed[400:]])
+        read_parts(manifest.run_uri),
+        pa.concat_tables([undisturbed[:300], undisturbed[400:]]),
     )
     report = Path(manifest.run_uri, "_run", "report.html").read_text()
     assert "1 shard was quarantined during the run; 100 ads are not scored" in report
@@ -88,7 +96,9 @@ def test_a_damaged_page_costs_its_shard_only(undisturbed, source, trained_bundle
         score(_settings(copy, trained_bundle, tmp_path / "out", on_bad_file="quarantine"))
         == manifest
     )
-    assert {path: path.stat().st_mtime_ns for path in Path(manifest.run_uri).rglob("*")} == before
+    assert {
+        path: path.stat().st_mtime_ns for path in Path(manifest.run_uri).rglob("*")
+    } == before
     verify(VerifySettings(run_uri=manifest.run_uri))
 
 
@@ -116,7 +126,8 @@ def test_a_file_that_is_replaced_during_the_run_stops_it_and_the_same_command_pl
 ):
     settings = _settings(replaced_after_the_plan, trained_bundle, tmp_path / "out")
     with pytest.raises(
-        PartialRunError, match=rf"^the input changed since the plan: {replaced_after_the_plan}/b\."
+        PartialRunError,
+        match=rf"^the input changed since the plan: {replaced_after_the_plan}/b\.",
     ):
         score(settings)
     assert not (tmp_path / "out" / "latest.json").exists()
@@ -136,7 +147,9 @@ def test_a_file_that_is_replaced_during_the_run_is_quarantined_by_choice(
     assert manifest.outcome == "published"
     reasons = {shard.reason for shard in manifest.quarantined_shards}
     path = replaced_after_the_plan / "b.parquet"
-    assert reasons == {f"the input changed since the plan: {path}; start again, which plans anew"}
+    assert reasons == {
+        f"the input changed since the plan: {path}; start again, which plans anew"
+    }
     assert manifest.counts.rows_quarantined == 300
     same_rows(read_parts(manifest.run_uri), undisturbed[:300])
 
@@ -179,7 +192,9 @@ def test_encoding_does_not_run_away_from_the_scorers(
     order = Path(events).read_text()
     assert (order.count("e"), order.count("s")) == (num_shards, num_shards)
     started = order.index("s")  # until the actor is there, nothing measures how fast it is
-    ahead = [order[:n].count("e") - order[:n].count("s") for n in range(started, len(order))]
+    ahead = [
+        order[:n].count("e") - order[:n].count("s") for n in range(started, len(order))
+    ]
     assert max(ahead[10:]) <= 12, order
 
 

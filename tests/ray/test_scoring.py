@@ -131,7 +131,9 @@ def test_run_manifest_counts_and_report_agree(undisturbed):
     )
     assert counts.rows_empty == parts["status"].to_pylist().count("empty") >= 2
     assert manifest.rejected_reasons == {"ad_id is null": 1}
-    errors = pq.read_table(next(Path(manifest.run_uri).glob("_errors/*.rejected"))).to_pylist()
+    errors = pq.read_table(
+        next(Path(manifest.run_uri).glob("_errors/*.rejected"))
+    ).to_pylist()
     assert [(Path(row["file"]).name, row["row"], row["reason"]) for row in errors] == [
         ("a.parquet", 7, "ad_id is null")
     ]
@@ -140,7 +142,9 @@ def test_run_manifest_counts_and_report_agree(undisturbed):
     assert "Published" in Path(manifest.run_uri, "_run", "report.html").read_text()
 
 
-def test_run_with_two_actors_gives_the_same_rows(undisturbed, catalogue, trained_bundle, tmp_path):
+def test_run_with_two_actors_gives_the_same_rows(
+    undisturbed, catalogue, trained_bundle, tmp_path
+):
     settings = _settings(
         catalogue,
         trained_bundle,
@@ -167,7 +171,9 @@ def test_run_with_other_shards_and_batches_gives_the_same_rows(
 
 def test_a_finished_run_is_not_scored_again(undisturbed, catalogue, trained_bundle):
     manifest, _ = undisturbed
-    before = {path: path.stat().st_mtime_ns for path in Path(manifest.run_uri).glob("part-*")}
+    before = {
+        path: path.stat().st_mtime_ns for path in Path(manifest.run_uri).glob("part-*")
+    }
     settings = _settings(
         catalogue, trained_bundle, manifest.output_uri, carry_columns=("city", "price")
     )

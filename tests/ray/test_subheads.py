@@ -51,7 +51,9 @@ def test_ads_get_the_sub_category_that_prediction_gives_them(
     parts = read_parts(manifest.run_uri).to_pylist()
     assert len(parts) == labelled_ads.num_rows
     with_head = set(bundle.subheads.heads)
-    assert all((row["sub_label"] is not None) == (row["label"] in with_head) for row in parts)
+    assert all(
+        (row["sub_label"] is not None) == (row["label"] in with_head) for row in parts
+    )
     rows = range(0, len(parts), 41)
     texts = [
         f"{labelled_ads['title'][n].as_py() or ''} {labelled_ads['description'][n].as_py() or ''}"
@@ -59,4 +61,6 @@ def test_ads_get_the_sub_category_that_prediction_gives_them(
     ]
     for n, alone in zip(rows, predict_texts(load_bundle(bundle.uri), texts), strict=True):
         assert parts[n]["sub_label"] == alone["sub_label"]
-        assert parts[n]["sub_confidence"] == pytest.approx(alone["sub_confidence"], abs=1e-4)
+        assert parts[n]["sub_confidence"] == pytest.approx(
+            alone["sub_confidence"], abs=1e-4
+        )

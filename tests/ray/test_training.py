@@ -68,8 +68,12 @@ def test_valid_metrics_equal_a_recomputation_from_the_kept_checkpoint(two_worker
     predicted = features.logits_NC.argmax(1)
     best = two_workers.history[two_workers.epoch - 1]
     assert best["valid_accuracy"] == accuracy_score(dataset.valid.labels_N, predicted)
-    assert best["valid_macro_f1"] == f1_score(dataset.valid.labels_N, predicted, average="macro")
-    expected = log_loss(dataset.valid.labels_N, softmax(features.logits_NC), labels=range(10))
+    assert best["valid_macro_f1"] == f1_score(
+        dataset.valid.labels_N, predicted, average="macro"
+    )
+    expected = log_loss(
+        dataset.valid.labels_N, softmax(features.logits_NC), labels=range(10)
+    )
     assert best["valid_loss"] == pytest.approx(expected, rel=1e-4)
 
 
@@ -77,7 +81,9 @@ def test_every_token_of_every_epoch_is_counted(two_workers, dataset, train_setti
     tokenizer = AutoTokenizer.from_pretrained(two_workers.checkpoint_dir)
     lengths = [
         len(ids)
-        for ids in tokenizer(dataset.train.texts, truncation=True, max_length=48)["input_ids"]
+        for ids in tokenizer(dataset.train.texts, truncation=True, max_length=48)[
+            "input_ids"
+        ]
     ]
     order = np.random.default_rng(train_settings.optimiser.seed).permutation(len(lengths))
     assert len(lengths) % 2 == 1  # two workers leave the last row of the order out
@@ -98,8 +104,12 @@ def test_the_kept_checkpoint_has_the_best_macro_f1(two_workers):
     ]
 
 
-def test_one_worker_agrees_at_the_same_global_batch(two_workers, dataset, train_settings, tmp_path):
-    settings = _with(train_settings, compute={"num_workers": 1}, optimiser={"batch_size": 32})
+def test_one_worker_agrees_at_the_same_global_batch(
+    two_workers, dataset, train_settings, tmp_path
+):
+    settings = _with(
+        train_settings, compute={"num_workers": 1}, optimiser={"batch_size": 32}
+    )
     one = fine_tune(dataset, settings, run_name="one-worker", work_dir=str(tmp_path))
     final = [run.history[-1]["valid_macro_f1"] for run in (one, two_workers)]
     assert final[0] == pytest.approx(final[1], abs=0.02)
@@ -115,7 +125,9 @@ def test_a_killed_worker_costs_at_most_an_epoch(dataset, train_settings, tmp_pat
         while time.monotonic() < deadline and not killed:
             if list(Path(tmp_path).glob("training/killed/checkpoint_*/state.json")):
                 for process in psutil.process_iter(["cmdline"]):
-                    if any("RayTrainWorker" in part for part in process.info["cmdline"] or []):
+                    if any(
+                        "RayTrainWorker" in part for part in process.info["cmdline"] or []
+                    ):
                         os.kill(process.pid, signal.SIGKILL)
                         killed.append(process.pid)
                         return
@@ -123,7 +135,9 @@ def test_a_killed_worker_costs_at_most_an_epoch(dataset, train_settings, tmp_pat
 
     killer = threading.Thread(target=kill_after_first_checkpoint)
     killer.start()
-    trained = fine_tune(dataset, settings, run_name="killed", work_dir=str(tmp_path / "work"))
+    trained = fine_tune(
+        dataset, settings, run_name="killed", work_dir=str(tmp_path / "work")
+    )
     killer.join()
     assert killed
     assert [entry["epoch"] for entry in trained.history] == [1, 2, 3]
@@ -137,7 +151,9 @@ def _train_from(config: dict) -> None:
         trained = trainer.train_epoch()
         trainer.report_epoch({"epoch": trainer.epoch + 1, **trained, **trainer.validate()})
     rates = [group["lr"] for group in trainer.optimiser.param_groups]
-    Path(config["result"]).write_text(json.dumps({"rates": rates, "history": trainer.history}))
+    Path(config["result"]).write_text(
+        json.dumps({"rates": rates, "history": trainer.history})
+    )
 
 
 def test_resumes_from_an_earlier_checkpoint_with_its_schedule(
@@ -145,7 +161,9 @@ def test_resumes_from_an_earlier_checkpoint_with_its_schedule(
 ):
     """The newest checkpoint may be lost: epoch 1 of 2 must do, and the learning rate must still end
     at 0."""
-    settings = _with(train_settings, compute={"num_workers": 1}, optimiser={"num_epochs": 2})
+    settings = _with(
+        train_settings, compute={"num_workers": 1}, optimiser={"num_epochs": 2}
+    )
     settings = settings.model_copy(update={"output_uri": str(tmp_path)})
     fine_tune(dataset, settings, run_name="whole", work_dir=str(tmp_path / "w1"))
     first = next(
@@ -156,7 +174,9 @@ def test_resumes_from_an_earlier_checkpoint_with_its_schedule(
     result = tmp_path / "result.json"
     monkeypatch.setattr(
         "rubert_ood.training.fine_tune.train_worker",
-        lambda config: _train_from(config | {"checkpoint": str(first), "result": str(result)}),
+        lambda config: _train_from(
+            config | {"checkpoint": str(first), "result": str(result)}
+        ),
     )
     fine_tune(dataset, settings, run_name="resumed", work_dir=str(tmp_path / "w2"))
     content = json.loads(result.read_text())
@@ -168,12 +188,16 @@ def _raise(config: dict) -> None:
     raise RuntimeError(f"no luck with {config['base_model']}")
 
 
-def test_a_training_that_fails_for_good_is_one_line(dataset, train_settings, tmp_path, monkeypatch):
+def test_a_training_that_fails_for_good_is_one_line(
+    dataset, train_settings, tmp_path, monkeypatch
+):
     monkeypatch.setattr("rubert_ood.training.fine_tune.train_worker", _raise)
-    settings = _with(train_settings, compute={"num_workers": 1, "max_failures": 0}).model_copy(
-        update={"output_uri": str(tmp_path)}
-    )
-    with pytest.raises(PartialRunError, match=r"training fails stopped.*no luck with") as caught:
+    settings = _with(
+        train_settings, compute={"num_workers": 1, "max_failures": 0}
+    ).model_copy(update={"output_uri": str(tmp_path)})
+    with pytest.raises(
+        PartialRunError, match=r"training fails stopped.*no luck with"
+    ) as caught:
         fine_tune(dataset, settings, run_name="fails", work_dir=str(tmp_path / "work"))
     assert "\n" not in str(caught.value)
 
@@ -191,11 +215,12 @@ def test_a_training_that_would_fail_again_does_not_say_that_it_goes_on(
     dataset, train_settings, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("rubert_ood.training.fine_tune.train_worker", _wrong)
-    settings = _with(train_settings, compute={"num_workers": 1, "max_failures": 0}).model_copy(
-        update={"output_uri": str(tmp_path)}
-    )
+    settings = _with(
+        train_settings, compute={"num_workers": 1, "max_failures": 0}
+    ).model_copy(update={"output_uri": str(tmp_path)})
     with pytest.raises(
-        RubertOodError, match=r"^training wrong failed, and would fail again: ValueError: no sense"
+        RubertOodError,
+        match=r"^training wrong failed, and would fail again: ValueError: no sense",
     ) as caught:
         fine_tune(dataset, settings, run_name="wrong", work_dir=str(tmp_path / "work"))
     assert caught.value.exit_code == 1
@@ -218,7 +243,9 @@ def test_a_training_that_diverges_names_the_setting(dataset, train_settings, tmp
 
 
 def _refuse() -> str:
-    raise BundleError("bundle: text.json differs from the manifest; restore it or train again")
+    raise BundleError(
+        "bundle: text.json differs from the manifest; restore it or train again"
+    )
 
 
 def test_a_bundle_that_a_node_refuses_ends_its_job_in_one_line(dataset):
@@ -254,7 +281,9 @@ def test_features_come_in_order_each_row_once(two_workers, dataset):
             np.testing.assert_allclose(features[name].logits_NC[row], logits[0], atol=1e-5)
             np.testing.assert_allclose(features[name].cls_NH[row], cls[0], atol=1e-5)
         np.testing.assert_array_equal(features[name].labels_N, ads.labels_N)
-    sample = stored.gather({"test": 50})  # of all parts the same rows, but of test only so many
+    sample = stored.gather(
+        {"test": 50}
+    )  # of all parts the same rows, but of test only so many
     np.testing.assert_array_equal(sample["valid"].cls_NH, features["valid"].cls_NH)
     whole, chosen = (
         Counter(cls.tobytes() for cls in part["test"].cls_NH) for part in (features, sample)
@@ -272,7 +301,9 @@ def test_statistics_are_fitted_on_stored_features_without_gathering_them(
     from rubert_ood.training import features as module
     from rubert_ood.training.fit_features import fit_statistics
 
-    monkeypatch.setattr(module, "SUM_ADS", 300)  # several sums, and one that two parts share
+    monkeypatch.setattr(
+        module, "SUM_ADS", 300
+    )  # several sums, and one that two parts share
     parts = {"valid": dataset.valid, "train": dataset.train, "test": dataset.test}
     stored = compute_features(
         parts,
@@ -283,13 +314,17 @@ def test_statistics_are_fitted_on_stored_features_without_gathering_them(
     statistics = fit_statistics(stored, dataset.labels)
     train = stored.gather()["train"]
     x_NH = train.cls_NH.astype(np.float64)
-    means_CH = np.stack([x_NH[train.labels_N == c].mean(0) for c in range(len(dataset.labels))])
+    means_CH = np.stack(
+        [x_NH[train.labels_N == c].mean(0) for c in range(len(dataset.labels))]
+    )
     estimate = LedoitWolf().fit(x_NH - means_CH[train.labels_N])
     np.testing.assert_allclose(statistics.means_CH, means_CH, rtol=1e-9, atol=1e-12)
     assert statistics.shrinkage == pytest.approx(estimate.shrinkage_, rel=1e-8)
     ratio = statistics.precision_HH / statistics.precision_HH[0, 0]
     expected = estimate.precision_ / estimate.precision_[0, 0]
-    np.testing.assert_allclose(ratio, expected, rtol=1e-8, atol=1e-8 * np.abs(expected).max())
+    np.testing.assert_allclose(
+        ratio, expected, rtol=1e-8, atol=1e-8 * np.abs(expected).max()
+    )
 
 
 def test_features_of_long_texts_are_pooled_over_their_windows(two_workers, dataset):
@@ -321,7 +356,8 @@ def test_a_version_that_began_with_other_data_is_refused(
         dataset, train=LabelledAds(dataset.train.texts[:500], dataset.train.labels_N[:500])
     )
     with pytest.raises(
-        SettingsError, match=r"version 'two-workers' began with other labelled ads; give another"
+        SettingsError,
+        match=r"version 'two-workers' began with other labelled ads; give another",
     ):
         fine_tune(fewer, train_settings, run_name="two-workers", work_dir=str(tmp_path))
     other = _with(train_settings, optimiser={"num_epochs": 40})

@@ -32,7 +32,9 @@ def s3(s3_env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]
 
 
 @pytest.fixture
-def proxy(s3: str, s3_env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+def proxy(
+    s3: str, s3_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Proxy]:
     """Put a proxy between this process and the server; `direct` goes round it."""
     proxy = Proxy(int(s3_env["AWS_ENDPOINT_URL"].rpartition(":")[2]))
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")

@@ -23,7 +23,8 @@ ERROR = (
     ' encoding="UTF-8"?><Error><Code>{}</Code><Message>injected</Message></Error>'
 )
 EMPTY_LIST = (
-    "<ListBucketResult><IsTruncated>false</IsTruncated><KeyCount>0</KeyCount></ListBucketResult>"
+    "<ListBucketResult><IsTruncated>false</IsTruncated>"
+    "<KeyCount>0</KeyCount></ListBucketResult>"
 )
 
 
@@ -75,7 +76,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.objects.pop(key, None)
             return 404, "NoSuchKey"
         holds = (
-            found is None if if_match is None else found is not None and _etag(found) == if_match
+            found is None
+            if if_match is None
+            else found is not None and _etag(found) == if_match
         )
         return None if holds or treatment == "ignores" else (412, "PreconditionFailed")
 
@@ -96,7 +99,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.readline()
         data = b"".join(blocks)
         return (
-            _unframed(data) if "aws-chunked" in self.headers.get("Content-Encoding", "") else data
+            _unframed(data)
+            if "aws-chunked" in self.headers.get("Content-Encoding", "")
+            else data
         )
 
     def _answer(self, status: int, data: bytes, etag: str = "") -> None:

@@ -47,7 +47,13 @@ class Fault:
     """
 
     kind: Literal[
-        "drop", "error", "reset upload", "reset answer", "cut answer", "lose answer", "trickle"
+        "drop",
+        "error",
+        "reset upload",
+        "reset answer",
+        "cut answer",
+        "lose answer",
+        "trickle",
     ]
     status: int = 0
     code: str = ""
@@ -126,13 +132,19 @@ class Proxy:
         self, head: bytes, reader: StreamReader, client: StreamWriter, fault: Fault | None
     ) -> None:
         kind = fault.kind if fault else ""
-        server_reader, server = await asyncio.open_connection("127.0.0.1", self._server_port)
+        server_reader, server = await asyncio.open_connection(
+            "127.0.0.1", self._server_port
+        )
         with contextlib.closing(server):
             server.write(head.removesuffix(b"\r\n") + b"Connection: close\r\n\r\n")
-            answer = await server_reader.readuntil(HEAD_END) if _expects_go_on(head) else b""
+            answer = (
+                await server_reader.readuntil(HEAD_END) if _expects_go_on(head) else b""
+            )
             if not answer or answer.startswith(b"HTTP/1.1 100"):
                 client.write(answer)
-                async for block in _body(reader, head, share=0.5 if kind == "reset upload" else 1):
+                async for block in _body(
+                    reader, head, share=0.5 if kind == "reset upload" else 1
+                ):
                     server.write(block)
                     await server.drain()
                 answer = b""
@@ -149,7 +161,9 @@ class Proxy:
             await asyncio.sleep(fault.seconds / TRICKLE_STEPS if fault else 0)
         if kind in ("reset upload", "reset answer"):
             linger = struct.pack("ii", 1, 0)  # for 0 seconds: close with RST
-            client.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            client.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, linger
+            )
             client.transport.abort()
 
 
@@ -158,7 +172,9 @@ def _expects_go_on(head: bytes) -> bool:
     return b"expect: 100-continue" in head.lower()
 
 
-async def _body(reader: StreamReader, head: bytes, share: float = 1) -> AsyncIterator[bytes]:
+async def _body(
+    reader: StreamReader, head: bytes, share: float = 1
+) -> AsyncIterator[bytes]:
     """Yield a request body as it stands on the wire, or a share of it (of chunks the first)."""
     headers = dict(
         line.split(": ", 1) for line in head.decode("latin-1").lower().split("\r\n")[1:-2]
@@ -184,7 +200,9 @@ def _error(fault: Fault, method: str) -> bytes:
         '<?xml version="1.0"'
         f' encoding="UTF-8"?><Error><Code>{fault.code}</Code><Message>injected</Message></Error>'
     )
-    kind, body = ("application/xml", xml) if fault.code else ("text/html", "<html>injected</html>")
+    kind, body = (
+        ("application/xml", xml) if fault.code else ("text/html", "<html>injected</html>")
+    )
     head = (
         f"HTTP/1.1 {fault.status} Injected\r\nContent-Type: {kind}\r\nContent-Length:"
         f" {len(body)}\r\n"

@@ -54,7 +54,11 @@ def seaweedfs(folder: Path) -> Iterator[dict[str, str]]:
         "-s3",
     ]
     command += [f"-{name}.port={port}" for name, port in ports.items()]
-    command += [f"-s3.config={folder}/s3.json", "-master.volumeSizeLimitMB=64", "-volume.max=50"]
+    command += [
+        f"-s3.config={folder}/s3.json",
+        "-master.volumeSizeLimitMB=64",
+        "-volume.max=50",
+    ]
     command += ["-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
     with open(folder / "log", "w") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log)
@@ -88,5 +92,7 @@ def _create_bucket(env: dict[str, str], server: subprocess.Popen, log: Path) -> 
             return
         except Exception:
             if time.monotonic() > deadline or server.poll() is not None:
-                raise RuntimeError(f"SeaweedFS did not start: {log.read_text()[-2000:]}") from None
+                raise RuntimeError(
+                    f"SeaweedFS did not start: {log.read_text()[-2000:]}"
+                ) from None
             time.sleep(0.3)

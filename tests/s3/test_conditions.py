@@ -74,7 +74,9 @@ def test_swap_bytes_that_conflicts_with_another_put_says_no(server):
 
 
 @pytest.mark.parametrize("status", [501, 400])
-def test_swap_bytes_on_a_server_without_conditions_asks_for_the_version_first(server, status):
+def test_swap_bytes_on_a_server_without_conditions_asks_for_the_version_first(
+    server, status
+):
     server.treatment = f"refuses {status}"
     assert storage.create_bytes(URI, b"1")
     assert not storage.create_bytes(URI, b"2")

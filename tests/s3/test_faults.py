@@ -67,7 +67,9 @@ def matching(count, fault, method, words):
     left = iter(range(count))
     return lambda request: (
         fault
-        if request.method == method and words in request.target and next(left, None) is not None
+        if request.method == method
+        and words in request.target
+        and next(left, None) is not None
         else None
     )
 
@@ -92,7 +94,8 @@ def cache(tmp_path, monkeypatch):
 def small_folder(tmp_path):
     """Three files; returns the folder and their contents."""
     contents = {
-        name: random.Random(name).randbytes(70_000) for name in ("one", "two", "manifest.json")
+        name: random.Random(name).randbytes(70_000)
+        for name in ("one", "two", "manifest.json")
     }
     (tmp_path / "folder").mkdir()
     for name, data in contents.items():
@@ -101,7 +104,10 @@ def small_folder(tmp_path):
 
 
 TABLE = pa.table(
-    {"row": range(5000), "text": [random.Random(row).randbytes(50).hex() for row in range(5000)]}
+    {
+        "row": range(5000),
+        "text": [random.Random(row).randbytes(50).hex() for row in range(5000)],
+    }
 )
 """Larger than what Arrow reads together with the footer."""
 
@@ -138,7 +144,9 @@ def test_each_operation_survives_a_fault_of_each_of_its_requests(
     struck(put_folder, local_dir, f"{root}/folder", last="manifest.json")
     assert {name: direct.cat_file(f"{root}/folder/{name}") for name in contents} == contents
     copy = struck(fetch_folder, f"{root}/folder", "tests", "key", list(contents))
-    assert {name: read_file(os.path.join(copy, name)) for name in os.listdir(copy)} == contents
+    assert {
+        name: read_file(os.path.join(copy, name)) for name in os.listdir(copy)
+    } == contents
 
 
 def write_table(**options):
@@ -176,7 +184,9 @@ def test_a_burst_longer_than_the_clients_own_patience_is_sat_out(
     assert proxy.faults[fault] == 2 * count
 
 
-def test_many_refused_uploads_at_once_do_not_block_the_connections(s3, proxy, direct, tmp_path):
+def test_many_refused_uploads_at_once_do_not_block_the_connections(
+    s3, proxy, direct, tmp_path
+):
     contents = {f"file-{number:02d}": str(number).encode() * 1000 for number in range(24)}
     for name, data in contents.items():
         (tmp_path / name).write_bytes(data)
@@ -244,7 +254,8 @@ def test_a_broken_connection_is_not_taken_for_a_damaged_table(
 ):
     uri = f"{s3}/good/{name}"
     direct.pipe_file(
-        uri, write_table() if name.endswith(".parquet") else b"row,text\n" + b"1,text\n" * 5000
+        uri,
+        write_table() if name.endswith(".parquet") else b"row,text\n" + b"1,text\n" * 5000,
     )
     monkeypatch.setenv("RUBERT_OOD_RETRY_S", "0")
     good = iter(range(good_answers))
@@ -289,7 +300,9 @@ def large_file(tmp_path_factory):
 def test_s3_multipart_upload_is_whole_under_faults(
     count, fault, method, words, s3, proxy, direct, large_file
 ):
-    folder = f"{s3}/multipart/{count}-{fault.kind}-{method}-{fault.status}".replace(" ", "-")
+    folder = f"{s3}/multipart/{count}-{fault.kind}-{method}-{fault.status}".replace(
+        " ", "-"
+    )
     proxy.rule = matching(count, fault, method, words)
     put_folder(str(large_file.parent), folder, last=large_file.name)
     assert proxy.faults[fault] == count
@@ -297,7 +310,9 @@ def test_s3_multipart_upload_is_whole_under_faults(
 
 
 @pytest.mark.parametrize("kind", ["reset answer", "cut answer"])
-def test_s3_large_download_is_whole_under_faults(kind, s3, proxy, direct, large_file, cache):
+def test_s3_large_download_is_whole_under_faults(
+    kind, s3, proxy, direct, large_file, cache
+):
     direct.put_file(str(large_file), f"{s3}/download/model.bin")
     proxy.rule = at_first(3, Fault(kind))
     copy = fetch_folder(f"{s3}/download", "tests", kind, ["model.bin"])
@@ -308,7 +323,11 @@ def test_s3_large_download_is_whole_under_faults(kind, s3, proxy, direct, large_
     assert proxy.faults[Fault(kind)] >= 6
 
 
-OUTAGES = {"accepts and closes": DROP, "SlowDown": SLOW_DOWN, "504": Fault("error", status=504)}
+OUTAGES = {
+    "accepts and closes": DROP,
+    "SlowDown": SLOW_DOWN,
+    "504": Fault("error", status=504),
+}
 
 
 @pytest.fixture
@@ -323,9 +342,15 @@ def operations(s3, direct, large_file, small_folder, cache):
         "read_bytes": (f"{root}/data", lambda: storage.read_bytes(f"{root}/data")),
         "exists": (f"{root}/data", lambda: storage.exists(f"{root}/data")),
         "list_below": (root, lambda: list_below(root)),
-        "list_below of a glob": (f"{root}/*.parquet", lambda: list_below(f"{root}/*.parquet")),
+        "list_below of a glob": (
+            f"{root}/*.parquet",
+            lambda: list_below(f"{root}/*.parquet"),
+        ),
         "inspect": (f"{root}/table.parquet", lambda: inspect(f"{root}/table.parquet")),
-        "read_rows": (f"{root}/table.parquet", lambda: read_rows(f"{root}/table.parquet", ["row"])),
+        "read_rows": (
+            f"{root}/table.parquet",
+            lambda: read_rows(f"{root}/table.parquet", ["row"]),
+        ),
         "put_folder": (
             f"{root}/put",
             lambda: put_folder(small_folder[0], f"{root}/put", last="manifest.json"),
@@ -334,7 +359,10 @@ def operations(s3, direct, large_file, small_folder, cache):
             f"{root}/put/{large_file.name}",
             lambda: put_folder(str(large_file.parent), f"{root}/put", last=large_file.name),
         ),
-        "fetch_folder": (f"{root}/data", lambda: fetch_folder(root, "tests", "gone", ["data"])),
+        "fetch_folder": (
+            f"{root}/data",
+            lambda: fetch_folder(root, "tests", "gone", ["data"]),
+        ),
     }
 
 
@@ -350,7 +378,9 @@ def assert_unavailable(uri, operation):
     assert caught.value.exit_code == 6
 
 
-def test_every_operation_gives_up_when_nobody_listens_any_more(operations, proxy, monkeypatch):
+def test_every_operation_gives_up_when_nobody_listens_any_more(
+    operations, proxy, monkeypatch
+):
     monkeypatch.setenv("RUBERT_OOD_RETRY_S", "2")
     proxy.fail()
     for uri, operation in operations.values():
@@ -358,7 +388,9 @@ def test_every_operation_gives_up_when_nobody_listens_any_more(operations, proxy
 
 
 @pytest.mark.parametrize("outage", OUTAGES)
-def test_a_permanent_outage_of_another_kind_ends_as_well(outage, operations, proxy, monkeypatch):
+def test_a_permanent_outage_of_another_kind_ends_as_well(
+    outage, operations, proxy, monkeypatch
+):
     monkeypatch.setenv("RUBERT_OOD_RETRY_S", "2")
     proxy.rule = lambda request: OUTAGES[outage]
     for name in ("put_bytes", "read_bytes", "list_below", "read_rows"):
@@ -418,7 +450,9 @@ def test_what_is_denied_is_not_asked_for_again(key, s3, proxy, direct, monkeypat
 
 def most_often(proxy):
     """Return how often the most frequent request was made."""
-    return max(Counter((request.method, request.target) for request in proxy.requests).values())
+    return max(
+        Counter((request.method, request.target) for request in proxy.requests).values()
+    )
 
 
 NUM_ADS, SHARD_ROWS = 4000, 200
@@ -449,7 +483,10 @@ def catalogue(tmp_path_factory):
     """A local folder with the ads in two files."""
     folder = tmp_path_factory.mktemp("catalogue")
     table = pa.Table.from_batches(list(generate_ads(NUM_ADS, seed=11)))
-    for name, part in (("a", table.slice(0, NUM_ADS // 2)), ("b", table.slice(NUM_ADS // 2))):
+    for name, part in (
+        ("a", table.slice(0, NUM_ADS // 2)),
+        ("b", table.slice(NUM_ADS // 2)),
+    ):
         write_parquet(folder / f"{name}.parquet", part, row_group_size=SHARD_ROWS)
     return folder
 
@@ -516,7 +553,9 @@ def job(s3, s3_env, direct, proxy, catalogue, trained_bundle, tmp_path):
         "TMPDIR": str(tmp_path),
         "RAY_TMPDIR": "/tmp",
     }  # the cache; Ray's socket paths must be short
-    return f"{folder}/out", lambda **changes: start(folder, f"{folder}/out", environment | changes)
+    return f"{folder}/out", lambda **changes: start(
+        folder, f"{folder}/out", environment | changes
+    )
 
 
 def finish(process):
@@ -532,7 +571,9 @@ def assert_published(output, direct, undisturbed):
     parts = sorted(direct.glob(f"{run}/*.parquet"))
     assert len(parts) == len(direct.ls(f"{run}/_run/receipts")) == NUM_SHARDS
     same_rows(
-        pa.concat_tables([pq.read_table(pa.BufferReader(direct.cat_file(part))) for part in parts]),
+        pa.concat_tables(
+            [pq.read_table(pa.BufferReader(direct.cat_file(part))) for part in parts]
+        ),
         undisturbed,
     )
     manifest = json.loads(direct.cat_file(f"{run}/_run/manifest.json"))
@@ -544,7 +585,8 @@ def test_a_run_under_random_faults_is_right(undisturbed, job, proxy, direct):
     output, run = job
     random_faults = sometimes(
         0.05,
-        [fault for fault in FAULTS if fault.kind != "trickle"] + [Fault("trickle", seconds=2)],
+        [fault for fault in FAULTS if fault.kind != "trickle"]
+        + [Fault("trickle", seconds=2)],
         5,
     )
     swap = matching(1, Fault("lose answer"), "PUT", "/latest.json")
@@ -591,8 +633,14 @@ def test_a_permanent_outage_ends_the_run_and_the_same_command_finishes_it(
     assert_published(output, direct, undisturbed)
     assert direct.cat(sorted(receipts)) == receipts
     written = {
-        request.target.rpartition("/")[2] for request in proxy.requests if request.method == "PUT"
+        request.target.rpartition("/")[2]
+        for request in proxy.requests
+        if request.method == "PUT"
     }
-    done = {"part-" + os.path.basename(name).replace(".json", ".parquet") for name in receipts}
+    done = {
+        "part-" + os.path.basename(name).replace(".json", ".parquet") for name in receipts
+    }
     assert not written & done
-    assert len([name for name in written if name.startswith("part-")]) == NUM_SHARDS - len(done)
+    assert len([name for name in written if name.startswith("part-")]) == NUM_SHARDS - len(
+        done
+    )

@@ -23,7 +23,9 @@ def put(uri: str, *ids: str) -> str:
 
 
 def ids(uri: str) -> list[str]:
-    found = [read_rows(file.uri, ["ad_id"])["ad_id"].to_pylist() for file in list_tables(uri)]
+    found = [
+        read_rows(file.uri, ["ad_id"])["ad_id"].to_pylist() for file in list_tables(uri)
+    ]
     return sorted(value for values in found for value in values)
 
 
@@ -69,7 +71,9 @@ def test_read_rows_on_s3_of_an_object_that_was_replaced_or_removed_says_so(s3):
     ):
         with pytest.raises(InputChangedError, match=expected):
             read()
-    put(uri, "1", "2")  # the same bytes have the same ETag: it is the object that was planned
+    put(
+        uri, "1", "2"
+    )  # the same bytes have the same ETag: it is the object that was planned
     read_rows(uri, ["ad_id"], version=version)
     fs, path = storage.filesystem(uri)
     fs.rm(path)
@@ -77,7 +81,9 @@ def test_read_rows_on_s3_of_an_object_that_was_replaced_or_removed_says_so(s3):
         read_rows(uri, ["ad_id"], version=version)
 
 
-def test_read_rows_on_s3_of_an_object_that_is_replaced_while_it_is_read_says_so(s3, monkeypatch):
+def test_read_rows_on_s3_of_an_object_that_is_replaced_while_it_is_read_says_so(
+    s3, monkeypatch
+):
     """Every read is conditional on the ETag of the plan: a file is never a mixture of two."""
     uri = f"{s3}/version/slow.parquet"
     tables = [pa.table({"ad_id": [f"{name}{n}" for n in range(50_000)]}) for name in "ab"]
@@ -101,7 +107,10 @@ def test_a_delta_table_on_s3_is_read_by_its_log(s3):
     options = _s3_options("aws_") | {"aws_s3_allow_unsafe_rename": "true"}
     write_deltalake(f"{s3}/delta t", old, storage_options=options)
     write_deltalake(f"{s3}/delta t", new, mode="overwrite", storage_options=options)
-    assert len([f for f in list_below(f"{s3}/delta t").files if f.uri.endswith(".parquet")]) == 2
+    assert (
+        len([f for f in list_below(f"{s3}/delta t").files if f.uri.endswith(".parquet")])
+        == 2
+    )
     assert ids(f"{s3}/delta t") == ["2"]
     with pytest.raises(InputError, match="lies in the table"):
         list_tables(f"{s3}/delta t/*.parquet")

@@ -26,7 +26,9 @@ pytestmark = pytest.mark.timeout(900)  # whole jobs, one after another
 def _run(s3_env, verb, *arguments):
     environment = {**os.environ, **s3_env}
     command = [sys.executable, "-m", "rubert_ood.cli", verb, *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=300
+    )
 
 
 def test_train_and_score_with_everything_on_s3(s3, s3_env, labelled_ads, tiny_bert):
@@ -42,7 +44,14 @@ def test_train_and_score_with_everything_on_s3(s3, s3_env, labelled_ads, tiny_be
         "--base_model",
         f"{s3}/tiny_bert",
     ]
-    arguments += ["--version", "v1", "--optimiser.num_epochs", "2", "--text.max_length", "48"]
+    arguments += [
+        "--version",
+        "v1",
+        "--optimiser.num_epochs",
+        "2",
+        "--text.max_length",
+        "48",
+    ]
     arguments += [
         "--compute.num_workers",
         "2",
@@ -52,7 +61,9 @@ def test_train_and_score_with_everything_on_s3(s3, s3_env, labelled_ads, tiny_be
     ]
     trained = _run(s3_env, "train", *arguments)
     assert trained.returncode == 0, trained.stderr
-    names = {file.uri.rpartition("/")[2] for file in list_below(f"{s3}/out/bundles/v1").files}
+    names = {
+        file.uri.rpartition("/")[2] for file in list_below(f"{s3}/out/bundles/v1").files
+    }
     assert {
         "manifest.json",
         "model.safetensors",
@@ -81,11 +92,15 @@ def test_train_and_score_with_everything_on_s3(s3, s3_env, labelled_ads, tiny_be
     rows = [
         row
         for part in parts
-        for row in pq.read_table(part.removeprefix("s3://"), filesystem=fs)["ad_id"].to_pylist()
+        for row in pq.read_table(part.removeprefix("s3://"), filesystem=fs)[
+            "ad_id"
+        ].to_pylist()
     ]
     assert rows == labelled_ads["ad_id"].to_pylist()
     assert _run(s3_env, "verify", "--run_uri", run_uri).returncode == 0
-    everything = b"".join(storage.read_bytes(f.uri) for f in list_below(f"{run_uri}/_run").files)
+    everything = b"".join(
+        storage.read_bytes(f.uri) for f in list_below(f"{run_uri}/_run").files
+    )
     assert SECRET.encode() not in everything
     assert SECRET not in trained.stderr + scored.stderr
     wrong = _run({**s3_env, "AWS_SECRET_ACCESS_KEY": "nope"}, "score", "--config", config)
@@ -199,7 +214,9 @@ def test_no_key_travels_with_a_job(s3, trained_bundle):
     )
     plan = make_plan(settings, load_bundle(trained_bundle))
     job = ScoringJob.of(plan, token_budget=1, actors_per_node=1)
-    travels = ray.cloudpickle.dumps([settings, plan, job, storage.arrow_filesystem(f"{s3}/out")[0]])
+    travels = ray.cloudpickle.dumps(
+        [settings, plan, job, storage.arrow_filesystem(f"{s3}/out")[0]]
+    )
     assert b"marketplace" in travels
     assert KEY.encode() not in travels
     assert SECRET.encode() not in travels

@@ -22,7 +22,9 @@ def test_s3_put_bytes_are_read_and_listed(s3):
     names = ("_hidden.parquet", "a.parquet", "b.parquet", "note.txt", "sub/c.parquet")
     assert [file.uri for file in files] == [f"{s3}/list/{n}" for n in names]
     assert [file.size for file in files] == [len(name) for name in names]
-    assert [file.uri for file in list_below(f"{s3}/list/*.txt").files] == [f"{s3}/list/note.txt"]
+    assert [file.uri for file in list_below(f"{s3}/list/*.txt").files] == [
+        f"{s3}/list/note.txt"
+    ]
     assert list_folders(f"{s3}/list") == [f"{s3}/list/sub"]
     before = files[1].version
     storage.put_bytes(f"{s3}/list/a.parquet", b"other")
@@ -44,16 +46,22 @@ def test_s3_folder_goes_there_and_back(s3, tmp_path, monkeypatch):
     }
 
 
-def test_a_bundle_loads_from_s3_through_the_cache(s3, trained_bundle, tmp_path, monkeypatch):
+def test_a_bundle_loads_from_s3_through_the_cache(
+    s3, trained_bundle, tmp_path, monkeypatch
+):
     monkeypatch.setattr(folders, "CACHE_DIR", str(tmp_path))
     folders.put_folder(trained_bundle, f"{s3}/bundles/one", last="manifest.json")
     bundle = load_bundle(f"{s3}/bundles/one")
     local = load_bundle(trained_bundle)
     assert bundle.fingerprint == local.fingerprint
     assert bundle.folder == str(tmp_path / "bundles" / local.fingerprint)
-    assert (bundle.fitted.statistics.precision_HH == local.fitted.statistics.precision_HH).all()
+    assert (
+        bundle.fitted.statistics.precision_HH == local.fitted.statistics.precision_HH
+    ).all()
 
-    with open(f"{bundle.folder}/model.safetensors", "ab") as file:  # the copy on this node goes bad
+    with open(
+        f"{bundle.folder}/model.safetensors", "ab"
+    ) as file:  # the copy on this node goes bad
         file.write(b"x")
     again = load_bundle(f"{s3}/bundles/one")
     assert (again.folder, again.fingerprint) == (bundle.folder, bundle.fingerprint)
@@ -74,7 +82,9 @@ def test_a_bundle_that_was_changed_on_s3_is_refused_by_every_node(
         None,
         fingerprint,
     ):  # the driver, and a worker that knows what the driver has checked
-        with pytest.raises(BundleError, match=r"two: temperature\.json differs from the manifest"):
+        with pytest.raises(
+            BundleError, match=r"two: temperature\.json differs from the manifest"
+        ):
             load_bundle(f"{s3}/bundles/two", fingerprint=known)
     assert not (tmp_path / "bundles" / fingerprint).exists()
 

@@ -34,7 +34,8 @@ def as_string(values: list[str | bytes | None]) -> pa.Array:
     """Build a pa.string() array whose values need not be UTF-8, as a careless writer leaves them in
     Parquet."""
     raw = pa.array(
-        [value.encode() if isinstance(value, str) else value for value in values], pa.binary()
+        [value.encode() if isinstance(value, str) else value for value in values],
+        pa.binary(),
     )
     return pa.Array.from_buffers(pa.string(), len(raw), raw.buffers())
 
@@ -56,7 +57,9 @@ def messy_rows(ads) -> list[dict[str, Any]]:
         }
         for n in range(120)
     ]
-    for n, texts in zip(range(1, 120, 9), out_of_domain_texts(3, seed=1).values(), strict=False):
+    for n, texts in zip(
+        range(1, 120, 9), out_of_domain_texts(3, seed=1).values(), strict=False
+    ):
         rows[n] |= {"title": None, "description": texts[0]}
     for n in (0, 17, 64):
         rows[n]["ad_id"] = None
@@ -191,7 +194,10 @@ def by_the_rule(bundle, one_by_one):
             weights = np.exp((logits - logits.max()) / temperature)
             p = weights / weights.sum()
             best = np.argsort(-p)
-            d2 = min((cls - mean) @ arrays["precision"] @ (cls - mean) for mean in arrays["means"])
+            d2 = min(
+                (cls - mean) @ arrays["precision"] @ (cls - mean)
+                for mean in arrays["means"]
+            )
             z = (d2 - rule["mu"]) / (rule["sigma"] + 1e-9)
             tests = [
                 d2 - rule["alpha"] * rule["threshold"],
@@ -214,7 +220,8 @@ def by_the_rule(bundle, one_by_one):
                     "embedding": cls,
                     # rounding may decide: float32 forward passes of another batch differ in the
                     # last digits
-                    "close_call": min(abs(v) for v in [*tests, trusted, *np.diff(p[best])]) < 1e-4
+                    "close_call": min(abs(v) for v in [*tests, trusted, *np.diff(p[best])])
+                    < 1e-4
                     or np.abs(arrays["calibration_d2"] - d2).min() < 1e-3,
                 }
             )

@@ -52,7 +52,9 @@ def workflow(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Any], Any]]
     """Put a function in the place of the workflow of `verify`."""
 
     def put(function: Callable[[Any], Any]) -> None:
-        monkeypatch.setitem(cli.VERBS, "verify", cli.Verb(VerifySettings, "replaced:function", ""))
+        monkeypatch.setitem(
+            cli.VERBS, "verify", cli.Verb(VerifySettings, "replaced:function", "")
+        )
         monkeypatch.setitem(
             sys.modules, "rubert_ood.workflows.replaced", SimpleNamespace(function=function)
         )
@@ -70,7 +72,8 @@ def flags(help_text: str) -> list[str]:
     for option in re.split(r"\n  (?=\S)", options):
         name, _, description = option.partition("  ")
         default = re.search(
-            r"\((?:(required)|default(?: factory)?: (.*))\)\s*$", description.split("\n\n")[0]
+            r"\((?:(required)|default(?: factory)?: (.*))\)\s*$",
+            description.split("\n\n")[0],
         )
         if default:
             found.append(f"  {name.strip()}: {default[1] or default[2]}")
@@ -99,7 +102,8 @@ def test_the_recorded_surface_lists_every_setting() -> None:
         return sum(leaves(kind) if hasattr(kind, "model_fields") else 1 for kind in kinds)
 
     blocks = [
-        block.splitlines() for block in SURFACE.read_text(encoding="utf-8").strip().split("\n\n")
+        block.splitlines()
+        for block in SURFACE.read_text(encoding="utf-8").strip().split("\n\n")
     ]
     recorded = {verb: len(lines) for verb, *lines in blocks}
     assert recorded == {verb: leaves(cli.VERBS[verb].settings) for verb in VERBS}
@@ -153,7 +157,9 @@ def test_command_without_a_verb_is_refused(run) -> None:
     code, _, lines = run()
     assert code == 2
     argparse_lines(
-        lines, "rubert-ood ", "rubert-ood: error: the following arguments are required: VERB"
+        lines,
+        "rubert-ood ",
+        "rubert-ood: error: the following arguments are required: VERB",
     )
 
 
@@ -162,7 +168,9 @@ def test_unknown_flag_is_refused_and_named(run, verb: str) -> None:
     code, _, lines = run(verb, "--nope", "1")
     assert code == 2
     argparse_lines(
-        lines, f"rubert-ood {verb} ", f"rubert-ood {verb}: error: unrecognized arguments: --nope"
+        lines,
+        f"rubert-ood {verb} ",
+        f"rubert-ood {verb}: error: unrecognized arguments: --nope",
     )
 
 
@@ -189,7 +197,10 @@ def test_shortened_flag_is_unknown(run) -> None:
         (["publish", "--run_uri", "x", "--gate.max_ood_rate", "2"], "gate.max_ood_rate: "),
         (["demo", "--num_train", "10"], "num_train: "),
         (["verify"], "run_uri: missing; give --run_uri or set it in the YAML file"),
-        (["predict", "текст"], "bundle_uri: missing; give --bundle_uri or set it in the YAML file"),
+        (
+            ["predict", "текст"],
+            "bundle_uri: missing; give --bundle_uri or set it in the YAML file",
+        ),
         (
             ["evaluate", "--bundle_uri", "b"],
             "input_uri: missing; give --input_uri or set it in the YAML file",
@@ -219,7 +230,9 @@ def test_a_bad_setting_is_one_line(run, arguments: list[str], lines: str) -> Non
         (None, "config: {uri}: no such file, folder or bucket"),
     ],
 )
-def test_a_bad_file_is_one_line(run, tmp_path: Path, content: str | None, reason: str) -> None:
+def test_a_bad_file_is_one_line(
+    run, tmp_path: Path, content: str | None, reason: str
+) -> None:
     path = tmp_path / "job.yaml"
     if content is not None:
         path.write_text(content)
@@ -329,8 +342,12 @@ def test_an_error_is_one_plain_line_whatever_is_in_it(run, workflow) -> None:
     )
 
 
-@pytest.mark.parametrize("arguments", [["--run_uri", "x"], ["\x1b[31m"], ["s3://K:SECRET@b/x"]])
-def test_a_wrong_verb_echoes_neither_controls_nor_credentials(run, arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    "arguments", [["--run_uri", "x"], ["\x1b[31m"], ["s3://K:SECRET@b/x"]]
+)
+def test_a_wrong_verb_echoes_neither_controls_nor_credentials(
+    run, arguments: list[str]
+) -> None:
     code, _, lines = run(*arguments)
     assert code == 2
     assert not [line for line in lines if "\x1b" in line or "SECRET" in line]
@@ -342,5 +359,7 @@ def test_every_workflow_exists(verb: str) -> None:
     module, function = cli.VERBS[verb].workflow.split(":")
     source = Path(cli.__file__).parent / "workflows" / f"{module}.py"
     assert re.search(
-        rf"^def {function}\(settings: ", source.read_text(encoding="utf-8"), flags=re.MULTILINE
+        rf"^def {function}\(settings: ",
+        source.read_text(encoding="utf-8"),
+        flags=re.MULTILINE,
     )

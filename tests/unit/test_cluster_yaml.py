@@ -44,7 +44,11 @@ def as_ray_up(config: dict[str, Any]) -> dict[str, Any]:
 def run_instances_faults(node_config: dict[str, Any]) -> str:
     """Return what EC2's own request model has against a node_config; Ray's schema takes any object
     there."""
-    model = botocore.session.get_session().get_service_model("ec2").operation_model("RunInstances")
+    model = (
+        botocore.session.get_session()
+        .get_service_model("ec2")
+        .operation_model("RunInstances")
+    )
     return (
         ParamValidator()
         .validate(node_config | {"MinCount": 1, "MaxCount": 1}, model.input_shape)
@@ -53,7 +57,9 @@ def run_instances_faults(node_config: dict[str, Any]) -> str:
 
 
 def node_configs(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {name: node["node_config"] for name, node in config["available_node_types"].items()}
+    return {
+        name: node["node_config"] for name, node in config["available_node_types"].items()
+    }
 
 
 def is_spot(node_config: dict[str, Any]) -> bool:
@@ -69,7 +75,11 @@ def strings(value: Any) -> list[str]:
 
 
 def key_like(config: dict[str, Any]) -> list[str]:
-    return [text for text in strings(config) if ACCESS_KEY.search(text) or SECRET_KEY.search(text)]
+    return [
+        text
+        for text in strings(config)
+        if ACCESS_KEY.search(text) or SECRET_KEY.search(text)
+    ]
 
 
 def test_cluster_yaml_is_accepted_by_ray(config: dict[str, Any]) -> None:
@@ -78,7 +88,8 @@ def test_cluster_yaml_is_accepted_by_ray(config: dict[str, Any]) -> None:
         assert prepared[name] == config[name]
     assert prepared["worker_setup_commands"] == config["setup_commands"]
     assert (
-        prepared["head_setup_commands"] == config["setup_commands"] + config["head_setup_commands"]
+        prepared["head_setup_commands"]
+        == config["setup_commands"] + config["head_setup_commands"]
     )
 
 
@@ -98,7 +109,9 @@ def test_a_head_type_that_does_not_exist_is_refused(config: dict[str, Any]) -> N
 def test_ec2_knows_every_launch_parameter(config: dict[str, Any]) -> None:
     for name, node_config in node_configs(config).items():
         assert run_instances_faults(node_config) == "", name
-    misspelt = node_configs(config)["gpu_worker"] | {"InstanceMarketOption": {"MarketType": "spot"}}
+    misspelt = node_configs(config)["gpu_worker"] | {
+        "InstanceMarketOption": {"MarketType": "spot"}
+    }
     assert "InstanceMarketOption" in run_instances_faults(misspelt)
 
 
@@ -155,12 +168,16 @@ def test_cluster_yaml_holds_nothing_like_an_aws_key(config: dict[str, Any]) -> N
 def test_cluster_yaml_copies_nothing_bulky_or_private(config: dict[str, Any]) -> None:
     assert {".git", ".venv", "__pycache__"} <= set(config["rsync_exclude"])
     assert {"/demo", "/output"} <= set(config["rsync_exclude"])
-    mounted = {local for local in config["file_mounts"].values() if not local.startswith("~")}
+    mounted = {
+        local for local in config["file_mounts"].values() if not local.startswith("~")
+    }
     assert mounted == {"pyproject.toml", "constraints.txt", "README.md", "rubert_ood"}
 
 
 def test_cluster_yaml_mounts_exist(config: dict[str, Any]) -> None:
-    mounted = [local for local in config["file_mounts"].values() if not local.startswith("~")]
+    mounted = [
+        local for local in config["file_mounts"].values() if not local.startswith("~")
+    ]
     assert [local for local in mounted if not (ROOT / local).exists()] == []
 
 
@@ -190,7 +207,8 @@ def test_cluster_yaml_commands_are_valid_shell(config: dict[str, Any]) -> None:
     for name in COMMANDS:
         for line in config[name]:
             assert (
-                subprocess.run(["bash", "-n", "-c", line], capture_output=True).returncode == 0
+                subprocess.run(["bash", "-n", "-c", line], capture_output=True).returncode
+                == 0
             ), line
 
 

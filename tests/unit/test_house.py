@@ -19,7 +19,9 @@ SOURCES = {
 }
 TREES = {name: ast.parse(source) for name, source in SOURCES.items()}
 MODULES = [name for name in SOURCES if not name.endswith("__init__.py")]
-TEST_FILES = [str(path.relative_to(ROOT / "tests")) for path in ROOT.glob("tests/**/test_*.py")]
+TEST_FILES = [
+    str(path.relative_to(ROOT / "tests")) for path in ROOT.glob("tests/**/test_*.py")
+]
 FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
 
 MAX_FUNCTION_LINES = 50
@@ -85,18 +87,24 @@ def test_table_of_shared_test_files_names_what_exists() -> None:
 
 def test_functions_have_at_most_50_lines() -> None:
     long = {place: node.end_lineno - node.lineno + 1 for place, node in functions()}
-    assert {place: lines for place, lines in long.items() if lines > MAX_FUNCTION_LINES} == {}
+    assert {
+        place: lines for place, lines in long.items() if lines > MAX_FUNCTION_LINES
+    } == {}
 
 
 def test_functions_have_at_most_7_parameters() -> None:
     many = {place: len(parameters(node)) for place, node in functions()}
-    assert {place: number for place, number in many.items() if number > MAX_PARAMETERS} == {}
+    assert {
+        place: number for place, number in many.items() if number > MAX_PARAMETERS
+    } == {}
 
 
 def test_dicts_of_anything_are_fewer_than_40_in_the_package() -> None:
     untyped = re.compile(r"\b(dict|Mapping)\[str, Any\]")
     found = {name: len(untyped.findall(source)) for name, source in SOURCES.items()}
-    assert sum(found.values()) < MAX_UNTYPED_RECORDS, {name: n for name, n in found.items() if n}
+    assert sum(found.values()) < MAX_UNTYPED_RECORDS, {
+        name: n for name, n in found.items() if n
+    }
 
 
 def test_no_tuple_is_unpacked_from_a_generator() -> None:

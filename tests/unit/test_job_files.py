@@ -5,7 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from rubert_ood.settings import BackfillSettings, ScoreSettings, TrainSettings, load_settings
+from rubert_ood.settings import (
+    BackfillSettings,
+    ScoreSettings,
+    TrainSettings,
+    load_settings,
+)
 
 JOBS = Path(__file__).parents[2] / "jobs"
 
@@ -17,7 +22,9 @@ JOBS = Path(__file__).parents[2] / "jobs"
 def test_the_job_file_loads(name, model):
     settings = load_settings(model, ["--config", str(JOBS / f"{name}.yaml")], program=name)
     assert settings.input_uri.startswith("s3://marketplace/")
-    assert settings.model_dump(exclude_defaults=True)["output_uri"].startswith("s3://marketplace/")
+    assert settings.model_dump(exclude_defaults=True)["output_uri"].startswith(
+        "s3://marketplace/"
+    )
 
 
 @pytest.mark.parametrize("name", ["train", "score", "backfill"])

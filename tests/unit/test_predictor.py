@@ -61,10 +61,20 @@ def test_predict_of_a_frame_is_what_the_nightly_job_writes(model, table, night):
     pd.testing.assert_frame_equal(rows, night.to_pandas().set_axis(frame.index))
 
 
-def test_predict_in_other_batches_is_the_nightly_job_to_rounding(model, table, night, monkeypatch):
+def test_predict_in_other_batches_is_the_nightly_job_to_rounding(
+    model, table, night, monkeypatch
+):
     monkeypatch.setitem(ADS_AT_ONCE, False, 7)
     rows = model.predict(table)
-    for name in ("ad_id", "label", "topk_labels", "is_ood", "status", "num_tokens", "text_key"):
+    for name in (
+        "ad_id",
+        "label",
+        "topk_labels",
+        "is_ood",
+        "status",
+        "num_tokens",
+        "text_key",
+    ):
         assert rows[name].to_pylist() == night[name].to_pylist(), name
     for name in SCORES:
         np.testing.assert_allclose(rows[name].to_numpy(), night[name].to_numpy(), rtol=1e-4)
@@ -123,7 +133,9 @@ def test_predict_keeps_ids_of_any_type_and_a_frame_its_index(model):
     assert rows.index.equals(index)
     assert rows.columns[0] == "ad_id"
     assert rows["ad_id"].dtype == frame["ad_id"].dtype
-    table = model.predict(pa.table({"ad_id": pa.array([7], pa.int16()), "description": ["Диван"]}))
+    table = model.predict(
+        pa.table({"ad_id": pa.array([7], pa.int16()), "description": ["Диван"]})
+    )
     assert table.schema.field("ad_id").type == pa.int16()
 
 
@@ -212,18 +224,26 @@ def test_predict_of_a_wrong_table_is_one_line_that_names_the_column(model, name)
 
 
 def test_predict_of_an_id_column_that_was_named_asks_for_it(model):
-    with pytest.raises(SchemaError, match=r"^ads: no column 'id' \(setting columns\.ad_id\)"):
-        model.predict(pd.DataFrame({"description": ["x"]}), columns=ColumnSettings(ad_id="id"))
+    with pytest.raises(
+        SchemaError, match=r"^ads: no column 'id' \(setting columns\.ad_id\)"
+    ):
+        model.predict(
+            pd.DataFrame({"description": ["x"]}), columns=ColumnSettings(ad_id="id")
+        )
 
 
-def test_embed_is_the_embedding_of_predict_and_nan_where_there_is_nothing_to_read(model, table):
+def test_embed_is_the_embedding_of_predict_and_nan_where_there_is_nothing_to_read(
+    model, table
+):
     cls_NH = model.embed(table)
     assert (cls_NH.dtype, cls_NH.shape) == (np.float32, (120, 32))
     expected = model.predict(table, embedding=True)["embedding"].to_pylist()
     assert np.flatnonzero(np.isnan(cls_NH).all(axis=1)).tolist() == [5, 6, 7, 8]
     for row, values in zip(cls_NH, expected, strict=True):
         if values is not None:
-            np.testing.assert_array_equal(row.astype(np.float16), np.array(values, np.float16))
+            np.testing.assert_array_equal(
+                row.astype(np.float16), np.array(values, np.float16)
+            )
 
 
 def test_load_reads_no_network_until_it_is_needed_and_then_once(bundle, monkeypatch):
@@ -255,7 +275,9 @@ def test_load_from_several_threads_at_once_gives_models_that_agree(bundle, table
         for name in ("label", "topk_labels", "is_ood", "status", "text_key"):
             assert other[name].equals(rows[0][name]), name
         for name in SCORES:
-            np.testing.assert_allclose(other[name].to_numpy(), rows[0][name].to_numpy(), rtol=1e-4)
+            np.testing.assert_allclose(
+                other[name].to_numpy(), rows[0][name].to_numpy(), rtol=1e-4
+            )
 
 
 def test_load_of_a_damaged_bundle_names_the_file(bundle, tmp_path):

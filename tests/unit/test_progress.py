@@ -74,7 +74,9 @@ def test_progress_without_a_rate_has_no_forecast(
     assert caplog.messages[1] == "score     0/0 ads  0 ads/s"
 
 
-def test_step_log_puts_the_name_of_the_step_in_a_column(caplog: pytest.LogCaptureFixture) -> None:
+def test_step_log_puts_the_name_of_the_step_in_a_column(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.INFO, "rubert_ood")
     StepLog("run").info("%s is there", "one")
     StepLog("published").warning("two")

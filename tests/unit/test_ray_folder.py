@@ -89,7 +89,8 @@ def test_a_ray_tmpdir_that_is_too_long_is_refused(
 ) -> None:
     monkeypatch.setenv("RAY_TMPDIR", f"{tmp_path}/{'x' * 70}")
     with pytest.raises(
-        SettingsError, match=r"^RAY_TMPDIR: .* is over \d+ bytes, too long for the sockets of Ray$"
+        SettingsError,
+        match=r"^RAY_TMPDIR: .* is over \d+ bytes, too long for the sockets of Ray$",
     ):
         session_folder()
     assert os.listdir(tmp_path) == []

@@ -42,7 +42,9 @@ def raised(error: BaseException, expected: type[BaseException]) -> str:
     return str(caught.value)
 
 
-def test_a_cluster_of_our_own_lies_in_our_folder_and_ends_with_the_session(fake: list[Any]) -> None:
+def test_a_cluster_of_our_own_lies_in_our_folder_and_ends_with_the_session(
+    fake: list[Any],
+) -> None:
     with ray_session(settings()):
         (options,) = fake
         assert (options["address"], options["_temp_dir"], options["include_dashboard"]) == (
@@ -76,9 +78,14 @@ def test_the_address_that_ray_will_take_is_the_one_that_is_checked(
         assert "_temp_dir" not in fake[1]
 
 
-@pytest.mark.parametrize(("address", "kind"), [(None, PartialRunError), ("auto", SettingsError)])
+@pytest.mark.parametrize(
+    ("address", "kind"), [(None, PartialRunError), ("auto", SettingsError)]
+)
 def test_ray_that_does_not_start_is_one_line(
-    fake: list[Any], monkeypatch: pytest.MonkeyPatch, address: str | None, kind: type[Exception]
+    fake: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    address: str | None,
+    kind: type[Exception],
 ) -> None:
     def fail(**_: Any) -> None:
         raise ConnectionError("no\x1b[31m cluster\nhere")
@@ -90,7 +97,9 @@ def test_ray_that_does_not_start_is_one_line(
 
 
 @pytest.mark.parametrize("error", [RaySystemError("the GCS is gone"), WorkerCrashedError()])
-def test_a_breakdown_of_ray_means_that_again_may_help(fake: list[Any], error: Exception) -> None:
+def test_a_breakdown_of_ray_means_that_again_may_help(
+    fake: list[Any], error: Exception
+) -> None:
     assert raised(error, PartialRunError).startswith("Ray: ")
     assert fake[-1] == "shutdown"
 
@@ -127,7 +136,10 @@ def test_messages_of_ray_are_short_plain_log_lines(
         ray._private.worker.print_to_stdstream(
             {"lines": ["\x1b[33mRaylet\x1b[0m is gone.\n  more"]}, False
         )
-    assert caplog.messages == ["ray       1 node(s), 2 CPU, 0 GPU", "ray       Raylet is gone."]
+    assert caplog.messages == [
+        "ray       1 node(s), 2 CPU, 0 GPU",
+        "ray       Raylet is gone.",
+    ]
 
 
 def test_a_driver_gives_up_on_a_dead_gcs_within_a_minute() -> None:

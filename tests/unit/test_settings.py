@@ -73,7 +73,9 @@ def message(function: Callable[..., Any], *arguments: str) -> str:
     return text
 
 
-def groups(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+def groups(
+    model: type[BaseModel], prefix: str = ""
+) -> Iterator[tuple[str, type[BaseModel]]]:
     """Yield every nested group of settings of a job with its dotted name."""
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
@@ -162,7 +164,9 @@ def test_every_setting_is_documented(job: type[BaseModel]) -> None:
     for _, model in [("", job), *groups(job)]:
         assert model.__doc__
         for name, field in model.model_fields.items():
-            nested = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+            nested = isinstance(field.annotation, type) and issubclass(
+                field.annotation, BaseModel
+            )
             assert nested or field.description, f"{model.__name__}.{name}"
 
 
@@ -184,7 +188,12 @@ def test_flag_beats_environment_beats_file_beats_default(
     monkeypatch.setenv("RUBERT_OOD_OPTIMISER__NUM_EPOCHS", "8")
     monkeypatch.setenv("RUBERT_OOD_OPTIMISER__SEED", "8")
     optimiser = train("--config", uri, "--optimiser.num_epochs", "9").optimiser
-    found = (optimiser.num_epochs, optimiser.seed, optimiser.batch_size, optimiser.eval_batch_size)
+    found = (
+        optimiser.num_epochs,
+        optimiser.seed,
+        optimiser.batch_size,
+        optimiser.eval_batch_size,
+    )
     assert found == (9, 8, 7, 32)
 
 
@@ -245,7 +254,9 @@ def test_settings_of_flags_are_read() -> None:
     assert loaded.carry_columns == ("price", "город")
     assert loaded.run_date == date(2026, 11, 24)
     assert (loaded.publish, loaded.compute.use_gpu) == (False, True)
-    assert train(*TRAIN, "--optimiser.learning_rate", "1e-3").optimiser.learning_rate == 0.001
+    assert (
+        train(*TRAIN, "--optimiser.learning_rate", "1e-3").optimiser.learning_rate == 0.001
+    )
     assert train(*TRAIN, "--cleaner.noise_words", "срочно,даром").cleaner.noise_words == (
         "срочно",
         "даром",
@@ -316,7 +327,9 @@ def test_settings_are_frozen() -> None:
         ("decision.top_k", "0", "greater than 0"),
     ],
 )
-def test_a_bad_training_value_names_the_setting(setting: str, value: str, reason: str) -> None:
+def test_a_bad_training_value_names_the_setting(
+    setting: str, value: str, reason: str
+) -> None:
     line = message(train, *TRAIN, f"--{setting}={value}")
     assert line.startswith(f"{setting}: ")
     assert reason in line
@@ -344,7 +357,9 @@ def test_a_bad_training_value_names_the_setting(setting: str, value: str, reason
         ("gate.min_rows_ratio", "-1", "greater than or equal to 0"),
     ],
 )
-def test_a_bad_scoring_value_names_the_setting(setting: str, value: str, reason: str) -> None:
+def test_a_bad_scoring_value_names_the_setting(
+    setting: str, value: str, reason: str
+) -> None:
     line = message(score, *SCORE, f"--{setting}={value}")
     assert line.startswith(f"{setting}: ")
     assert reason in line
@@ -354,12 +369,19 @@ def test_a_bad_scoring_value_names_the_setting(setting: str, value: str, reason:
 @pytest.mark.parametrize("bounds", [("10", "10"), ("11", "10"), ("0.5", "0.2")])
 def test_temperature_bounds_must_be_in_order(bounds: tuple[str, str]) -> None:
     line = message(
-        train, *TRAIN, "--fit.temperature_min", bounds[0], "--fit.temperature_max", bounds[1]
+        train,
+        *TRAIN,
+        "--fit.temperature_min",
+        bounds[0],
+        "--fit.temperature_max",
+        bounds[1],
     )
     assert line.startswith("fit: temperature_min must be below temperature_max (got ")
 
 
-def test_a_bad_value_of_the_environment_names_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bad_value_of_the_environment_names_the_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("RUBERT_OOD_OPTIMISER__NUM_EPOCHS", "many")
     assert message(train, *TRAIN).startswith("optimiser.num_epochs: ")
     monkeypatch.delenv("RUBERT_OOD_OPTIMISER__NUM_EPOCHS")
@@ -391,7 +413,10 @@ def test_a_bad_value_of_the_environment_names_the_setting(monkeypatch: pytest.Mo
                 " lists them"
             ),
         ),
-        ("aws_secret_access_key: x", "aws_secret_access_key: no such setting; `--help` lists them"),
+        (
+            "aws_secret_access_key: x",
+            "aws_secret_access_key: no such setting; `--help` lists them",
+        ),
     ],
 )
 def test_a_bad_value_of_the_file_names_the_setting(
@@ -404,7 +429,9 @@ def test_a_bad_value_of_the_file_names_the_setting(
 def test_windows_that_mostly_overlap_are_refused() -> None:
     windows = (*TRAIN, "--text.mode", "window", "--text.max_length", "64")
     line = message(train, *windows, "--text.stride", "33")
-    assert line.startswith("text: stride 33 is more than half of max_length 64, so that most of")
+    assert line.startswith(
+        "text: stride 33 is more than half of max_length 64, so that most of"
+    )
     assert train(*windows, "--text.stride", "32").text.stride == 32
     short = train(*TRAIN, "--text.max_length", "64").text
     assert short.mode == "truncate"  # the stride has no effect
@@ -503,7 +530,9 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
 
 def test_a_file_of_other_storage_is_refused() -> None:
     line = message(train, "--config", "gs://bucket/job.yaml", *TRAIN)
-    assert line == "config: gs://bucket/job.yaml: storage is a local path or s3://BUCKET/KEY"
+    assert (
+        line == "config: gs://bucket/job.yaml: storage is a local path or s3://BUCKET/KEY"
+    )
 
 
 def test_no_setting_can_hold_a_secret() -> None:
@@ -523,7 +552,9 @@ def test_no_setting_can_hold_a_secret() -> None:
 @pytest.mark.parametrize("version", ["../x", "a/b", "", ".hidden"])
 def test_a_version_is_a_plain_name(version):
     with pytest.raises(SettingsError, match="version"):
-        load_settings(TrainSettings, ["--input_uri", "x", "--version", version], program="train")
+        load_settings(
+            TrainSettings, ["--input_uri", "x", "--version", version], program="train"
+        )
 
 
 def test_null_on_the_command_line_switches_a_column_off():
@@ -539,7 +570,9 @@ def test_a_diff_names_two_things_by_place_or_in_its_file(config, monkeypatch) ->
     )
     assert (by_place.a_uri, by_place.b_uri, by_place.output_uri) == ("s3://a,b/x", "y", "o")
     by_file = load_settings(
-        DiffSettings, ["--config", config("a_uri: x\nb_uri: y\n")], program="rubert-ood diff"
+        DiffSettings,
+        ["--config", config("a_uri: x\nb_uri: y\n")],
+        program="rubert-ood diff",
     )
     assert (by_file.a_uri, by_file.b_uri) == ("x", "y")
     for arguments in ([], ["x"]):
@@ -555,12 +588,18 @@ def test_a_diff_names_two_things_by_place_or_in_its_file(config, monkeypatch) ->
     ],
 )
 def test_a_backfill_is_a_range_of_days(changes, complaint) -> None:
-    flags = {"--from_date": "2026-11-18", "--to_date": "2026-11-20", "--input_uri": "in/{run_date}"}
+    flags = {
+        "--from_date": "2026-11-18",
+        "--to_date": "2026-11-20",
+        "--input_uri": "in/{run_date}",
+    }
     flags |= {"--bundle_uri": "b", "--output_uri": "out"}
 
     def load(flags: dict[str, str]) -> BackfillSettings:
         return load_settings(
-            BackfillSettings, [word for pair in flags.items() for word in pair], program="backfill"
+            BackfillSettings,
+            [word for pair in flags.items() for word in pair],
+            program="backfill",
         )
 
     loaded = load(flags)
@@ -599,7 +638,10 @@ def test_a_backfill_is_a_range_of_days(changes, complaint) -> None:
             "split: {2026-11-24: x}\n",
             "line 1: '2026-11-24' is not the name of a setting but a timestamp",
         ),
-        ("? [a, b]\n: x\n", "line 1: a list or a group stands where a setting's name should"),
+        (
+            "? [a, b]\n: x\n",
+            "line 1: a list or a group stands where a setting's name should",
+        ),
         (f"input_uri: {'[' * 30}{']' * 30}\n", "line 1: the file is nested too deeply"),
         (f"input_uri: {'[' * 5_000}{']' * 5_000}\n", "nested too deeply"),
         ("a: &a [*a]\n", "line 1: the file is nested too deeply"),
@@ -630,13 +672,14 @@ def test_aliases_that_multiply_are_refused_before_they_are_expanded(config) -> N
     for number in range(1, 11):
         lines.append(f"a{number}: &a{number} [{', '.join([f'*a{number - 1}'] * 9)}]")
     uri = config("\n".join(lines))
-    assert message(train, "--config", uri).endswith("the file has too many values, aliases counted")
+    assert message(train, "--config", uri).endswith(
+        "the file has too many values, aliases counted"
+    )
 
 
 def test_a_few_aliases_and_merges_are_fine(config) -> None:
-    content = (
-        "input_uri: &uri in\nevaluation: {ood_uri: *uri}\nsplit: &split {seed: 1}\nversion: v\n"
-    )
+    content = "input_uri: &uri in\nevaluation: {ood_uri: *uri}\n"
+    content += "split: &split {seed: 1}\nversion: v\n"
     assert train("--config", config(content)).evaluation.ood_uri == "in"
     merged = "input_uri: in\nfit: &fit {threshold_quantile: 0.9}\n"
     loaded = train("--config", config(f"{merged}optimiser: {{seed: 1}}\n"))
@@ -645,7 +688,10 @@ def test_a_few_aliases_and_merges_are_fine(config) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_a_byte_order_mark_is_no_part_of_a_name(config, encoding: str) -> None:
-    assert train("--config", config("input_uri: диван\n".encode(encoding))).input_uri == "диван"
+    assert (
+        train("--config", config("input_uri: диван\n".encode(encoding))).input_uri
+        == "диван"
+    )
 
 
 def test_a_complaint_about_yaml_does_not_quote_the_file(config) -> None:
@@ -657,7 +703,10 @@ def test_a_complaint_about_yaml_does_not_quote_the_file(config) -> None:
 @pytest.mark.parametrize("content", ["split:\n", "split: null\n", "split: ~\n"])
 def test_an_empty_group_is_refused_with_what_to_do(config, content: str) -> None:
     line = message(train, "--config", config(f"input_uri: in\n{content}"))
-    assert line == "split: nothing is set in this group; set something in it, or leave the line out"
+    assert (
+        line
+        == "split: nothing is set in this group; set something in it, or leave the line out"
+    )
 
 
 @pytest.mark.parametrize("value", [".inf", "-.inf", ".nan"])
@@ -691,7 +740,9 @@ def test_a_date_in_another_format_is_refused_wherever_it_comes_from(
 ) -> None:
     expected = "run_date: a date is written YYYY-MM-DD, such as 2026-11-24 (got "
     assert message(score, *SCORE, f"--run_date={value}").startswith(expected)
-    assert message(score, *SCORE, "--config", config(f"run_date: '{value}'\n")).startswith(expected)
+    assert message(score, *SCORE, "--config", config(f"run_date: '{value}'\n")).startswith(
+        expected
+    )
     monkeypatch.setenv("RUBERT_OOD_RUN_DATE", value)
     assert message(score, *SCORE).startswith(expected)
 
@@ -701,7 +752,9 @@ def test_a_date_in_another_format_is_refused_wherever_it_comes_from(
 )
 def test_what_yaml_reads_as_something_else_is_no_date(config, value: str) -> None:
     line = message(score, *SCORE, "--config", config(f"run_date: {value}\n"))
-    assert line.startswith("run_date: a date is written YYYY-MM-DD, such as 2026-11-24 (got ")
+    assert line.startswith(
+        "run_date: a date is written YYYY-MM-DD, such as 2026-11-24 (got "
+    )
 
 
 def test_a_date_that_does_not_exist_is_refused() -> None:
@@ -732,7 +785,9 @@ def test_today_is_that_of_the_time_zone(
     assert "run_date" not in loaded.model_fields_set
 
 
-def test_today_is_that_of_utc_whatever_the_machine_thinks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_today_is_that_of_utc_whatever_the_machine_thinks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("TZ", "Pacific/Kiritimati")
     time.tzset()
     try:
@@ -801,9 +856,13 @@ def test_a_group_of_the_environment_may_not_name_a_setting_twice(
     assert message(score, *SCORE).startswith("RUBERT_OOD_GATE: not a JSON object")
 
 
-def test_texts_of_the_environment_are_not_cut_at_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_texts_of_the_environment_are_not_cut_at_commas(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("RUBERT_OOD_TEXTS", "Шины, диски")
-    loaded = load_settings(PredictSettings, ["--bundle_uri", "b"], program="rubert-ood predict")
+    loaded = load_settings(
+        PredictSettings, ["--bundle_uri", "b"], program="rubert-ood predict"
+    )
     assert loaded.texts == ["Шины, диски"]
 
 
@@ -841,7 +900,9 @@ def test_credentials_in_a_setting_are_refused_and_not_echoed(name: str) -> None:
     assert "SECRET" not in line
 
 
-def test_credentials_in_groups_positions_and_lists_are_refused_and_not_echoed(monkeypatch) -> None:
+def test_credentials_in_groups_positions_and_lists_are_refused_and_not_echoed(
+    monkeypatch,
+) -> None:
     lines = [
         message(train, *TRAIN, "--evaluation.ood_uri", SECRET_URI),
         message(train, *TRAIN, "--base_model", "https://user:SECRET@host/model"),
@@ -871,14 +932,18 @@ def test_a_text_to_classify_may_hold_anything() -> None:
     assert loaded.texts == [SECRET_URI]
 
 
-def test_a_tilde_in_a_path_is_the_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_tilde_in_a_path_is_the_home(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "job.yaml").write_text(
         "input_uri: ~/ads\nbase_model: ~/bert\nevaluation: {ood_uri: ~/ood}\n"
     )
     loaded = train("--config", "~/job.yaml")
     found = (loaded.input_uri, loaded.base_model, loaded.evaluation.ood_uri, loaded.config)
-    assert found == tuple(f"{tmp_path}/{name}" for name in ("ads", "bert", "ood", "job.yaml"))
+    assert found == tuple(
+        f"{tmp_path}/{name}" for name in ("ads", "bert", "ood", "job.yaml")
+    )
     assert train(*TRAIN, "--columns.title", "~x").columns.title == "~x"
 
 

@@ -65,7 +65,8 @@ def test_a_terminal_that_is_not_utf8_gets_escapes_for_what_it_lacks() -> None:
 def test_a_reader_that_leaves_is_told_apart_from_a_fault() -> None:
     code = "import sys\ntry:\n    [terminal.show('x' * 10000) for _ in range(1000)]\n"
     result = run(
-        f"{code}except terminal.ClosedPipeError:\n    sys.exit(141)", shell="| head -c 5; true"
+        f"{code}except terminal.ClosedPipeError:\n    sys.exit(141)",
+        shell="| head -c 5; true",
     )
     assert (result.stdout, result.stderr) == ("xxxxx", "")
 

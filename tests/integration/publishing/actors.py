@@ -22,7 +22,9 @@ from rubert_ood.runs import receipts as ledger
 from rubert_ood.storage import objects
 from rubert_ood.storage.listing import FileInfo, Listing
 
-Fault = Literal["", "answer lost", "late copy", "gives up", "gives up after it wrote", "stale list"]
+Fault = Literal[
+    "", "answer lost", "late copy", "gives up", "gives up after it wrote", "stale list"
+]
 FAULTS: list[Fault] = [
     "answer lost",
     "late copy",

@@ -55,7 +55,15 @@ from rubert_ood.workflows import backfill as backfill_workflow
 from rubert_ood.workflows import score as workflow
 from rubert_ood.workflows.publish import publish
 from rubert_ood.workflows.rollback import rollback
-from tests.integration.publishing.actors import FAULTS, Fault, Memory, Process, go_on, kill, running
+from tests.integration.publishing.actors import (
+    FAULTS,
+    Fault,
+    Memory,
+    Process,
+    go_on,
+    kill,
+    running,
+)
 
 SIDE = Side(
     rows=0,
@@ -107,7 +115,9 @@ def _run_uri(day: date, run_id: str) -> str:
 
 def _plan(day: date, run_id: str) -> Plan:
     shards = [
-        Shard(f"{number:05d}-{run_id}", f"/in/{number}.parquet", {"ad_id": "ad_id"}, 0, ROWS)
+        Shard(
+            f"{number:05d}-{run_id}", f"/in/{number}.parquet", {"ad_id": "ad_id"}, 0, ROWS
+        )
         for number in range(3)
     ]
     run_uri = _run_uri(day, run_id)
@@ -156,7 +166,9 @@ def _tables(shard_id: str, attempt: int) -> tuple[pa.Table, pa.Table]:
         "is_cut": [False],
     }
     fields = [*SCORE_FIELDS, *LENGTH_FIELDS]
-    columns = {field.name: pa.array(texts[field.name] * (ROWS - 1), field.type) for field in fields}
+    columns = {
+        field.name: pa.array(texts[field.name] * (ROWS - 1), field.type) for field in fields
+    }
     columns["text_key"] = pa.array(ids[1:])
     return pa.table(rows), pa.table(columns)
 
@@ -254,7 +266,9 @@ class Publication(RuleBasedStateMachine):
 
     # who comes, and how far it gets
 
-    def _start(self, name: str, job: Any, skew_s: int = 0, *, may_go_back: bool = False) -> Process:
+    def _start(
+        self, name: str, job: Any, skew_s: int = 0, *, may_go_back: bool = False
+    ) -> Process:
         def run() -> None:
             try:
                 job()
@@ -265,8 +279,12 @@ class Publication(RuleBasedStateMachine):
         self.processes.append(process)
         return process
 
-    @rule(run=RUNS, skew_s=SKEWS, until=UNTIL, publishes=st.sampled_from([True, True, False]))
-    def score(self, run: tuple[date, str], skew_s: int, until: str, publishes: bool) -> None:
+    @rule(
+        run=RUNS, skew_s=SKEWS, until=UNTIL, publishes=st.sampled_from([True, True, False])
+    )
+    def score(
+        self, run: tuple[date, str], skew_s: int, until: str, publishes: bool
+    ) -> None:
         self._go_on(self._score(run, skew_s, publishes=publishes), until)
 
     @rule(run=RUNS, until=UNTIL, fault=st.sampled_from(["", *FAULTS]), wakes=st.booleans())
@@ -282,12 +300,16 @@ class Publication(RuleBasedStateMachine):
             self._step(process, fault)
             self._go_on(process, "")
 
-    def _score(self, run: tuple[date, str], skew_s: int = 0, *, publishes: bool = True) -> Process:
+    def _score(
+        self, run: tuple[date, str], skew_s: int = 0, *, publishes: bool = True
+    ) -> Process:
         day, run_id = run
         settings = ScoreSettings(
             **COMMON, run_date=day, run_id=run_id, publish=publishes, report_changes=False
         )
-        return self._start(f"score {day} {run_id}", lambda: workflow.score(settings), skew_s)
+        return self._start(
+            f"score {day} {run_id}", lambda: workflow.score(settings), skew_s
+        )
 
     @rule(run=RUNS, skew_s=SKEWS, until=UNTIL)
     def backfill(self, run: tuple[date, str], skew_s: int, until: str) -> None:
@@ -295,14 +317,17 @@ class Publication(RuleBasedStateMachine):
         settings = BackfillSettings(**COMMON, from_date=day, to_date=day, run_id=run_id)
         name = f"backfill {day} {run_id}"
         self._go_on(
-            self._start(name, lambda: backfill_workflow._score_day(settings, day), skew_s), until
+            self._start(name, lambda: backfill_workflow._score_day(settings, day), skew_s),
+            until,
         )
 
     @rule(run=RUNS, until=UNTIL, force=st.sampled_from([None, "on purpose"]))
     def publish(self, run: tuple[date, str], until: str, force: str | None) -> None:
         settings = PublishSettings(run_uri=_run_uri(*run), gate=OPEN, force=force)
         name = f"publish {run[0]} {run[1]} {force or ''}"
-        self._go_on(self._start(name, lambda: publish(settings), may_go_back=bool(force)), until)
+        self._go_on(
+            self._start(name, lambda: publish(settings), may_go_back=bool(force)), until
+        )
 
     @rule(root=st.sampled_from([OUT, OUT, f"{OUT}/run_date={DAY}"]), until=UNTIL)
     def rollback(self, root: str, until: str) -> None:
@@ -378,9 +403,13 @@ class Publication(RuleBasedStateMachine):
                 )
         if uri.endswith("/latest.json"):
             root = uri.rpartition("/")[0]
-            self._see_pointer(root, json.loads(before) if before else None, json.loads(after))
+            self._see_pointer(
+                root, json.loads(before) if before else None, json.loads(after)
+            )
 
-    def _see_pointer(self, root: str, before: dict[str, Any] | None, after: dict[str, Any]) -> None:
+    def _see_pointer(
+        self, root: str, before: dict[str, Any] | None, after: dict[str, Any]
+    ) -> None:
         process = running()
         named = f"{root}/{after['path']}"
         self._assert_whole(named)
@@ -390,10 +419,14 @@ class Publication(RuleBasedStateMachine):
             )
             self.taken_back.discard((root, after["path"]))
         if before is not None and before["path"] != after["path"]:
-            old, new = (self._manifest(f"{root}/{pointer['path']}") for pointer in (before, after))
+            old, new = (
+                self._manifest(f"{root}/{pointer['path']}") for pointer in (before, after)
+            )
             back = process is not None and process.may_go_back
             was, is_now = _moment(old), _moment(new)
-            assert back or was <= is_now, f"readers of {root} go back from {was} to {is_now}"
+            assert back or was <= is_now, (
+                f"readers of {root} go back from {was} to {is_now}"
+            )
             lost = {before["path"], *before["history"]} - {after["path"], *after["history"]}
             if process is not None and process.name.startswith("rollback"):
                 self.taken_back.add((root, before["path"]))
@@ -413,9 +446,9 @@ class Publication(RuleBasedStateMachine):
         """Every planned row is in exactly one of scored, rejected, quarantined; the manifest counts
         them."""
         noted, content = self._manifest(run_uri), self._content(run_uri)
-        assert noted["outcome"] in ("complete", "published", "refused", "rolled_back"), noted[
-            "outcome"
-        ]
+        assert noted["outcome"] in ("complete", "published", "refused", "rolled_back"), (
+            noted["outcome"]
+        )
         found = Counter[str]()
         for name, data in content.items():
             if name.endswith((".parquet", ".rejected")):
@@ -426,7 +459,9 @@ class Publication(RuleBasedStateMachine):
             ad_id for name in planned if name not in aside for ad_id in _ids(name)
         ), run_uri
         counts = noted["counts"]
-        settled = counts["rows_scored"] + counts["rows_rejected"] + counts["rows_quarantined"]
+        settled = (
+            counts["rows_scored"] + counts["rows_rejected"] + counts["rows_quarantined"]
+        )
         assert settled == counts["rows_planned"] == ROWS * len(planned)
         assert counts["rows_scored"] + counts["rows_rejected"] == found.total()
 

@@ -89,7 +89,9 @@ def source(messy_table, tmp_path_factory) -> str:
     for name, start in (("a", 20), ("b", 46), ("c", 70)):
         pq.write_table(messy_table.slice(start, 18), folder / f"{name}.parquet")
     table = messy_table.slice(15, 6)  # with rejected rows
-    pq.write_table(pa.concat_tables([table, messy_table.slice(21, 12)]), folder / "a.parquet")
+    pq.write_table(
+        pa.concat_tables([table, messy_table.slice(21, 12)]), folder / "a.parquet"
+    )
     return str(folder)
 
 
@@ -105,7 +107,9 @@ def job(bundle, source, tmp_path, monkeypatch):
         run_date=date(2026, 11, 24),
         run_id="night",
         executor="local",
-        gate=GateSettings(max_error_rate=1, max_ood_rate=1, max_other_rate=1, max_duplicate_rate=1),
+        gate=GateSettings(
+            max_error_rate=1, max_ood_rate=1, max_other_rate=1, max_duplicate_rate=1
+        ),
     )
 
 
@@ -117,25 +121,36 @@ def _rows(run_dir: Path) -> pa.Table:
 
 def _files(run_dir: Path) -> dict[str, int]:
     """Return what lies in a run folder, but for the locks that every process leaves."""
-    found = [path for path in run_dir.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    found = [
+        path for path in run_dir.rglob("*") if path.is_file() and path.suffix != ".lock"
+    ]
     return {str(path.relative_to(run_dir)): path.stat().st_mtime_ns for path in found}
 
 
 def test_score_writes_these_files_in_this_order(job, monkeypatch):
     writes = Writes(monkeypatch)
     workflow.score(job)
-    shards = [shard.shard_id for shard in make_plan(job, load_bundle(job.bundle_uri)).shards]
+    shards = [
+        shard.shard_id for shard in make_plan(job, load_bundle(job.bundle_uri)).shards
+    ]
 
     def name(uri: str) -> str:
         file = uri.rpartition("/")[2]
         number = next((n for n, shard_id in enumerate(shards) if shard_id in file), None)
         if number is None:
             return file
-        kind = "receipt" if "/receipts/" in uri else "_errors" if "/_errors/" in uri else "part"
+        kind = (
+            "receipt"
+            if "/receipts/" in uri
+            else "_errors"
+            if "/_errors/" in uri
+            else "part"
+        )
         return f"shard {number} {kind}"
 
     assert [name(uri) for uri in writes.names] == [
-        expected.partition(" ")[0] if ".json" in expected else expected for expected in WRITES
+        expected.partition(" ")[0] if ".json" in expected else expected
+        for expected in WRITES
     ]
 
 
@@ -165,7 +180,9 @@ def test_score_killed_at_a_write_is_finished_by_the_same_command(
     with pytest.raises(Killed):
         workflow.score(job)
 
-    published = number > WRITES.index("latest.json") or (after and WRITES[number] == "latest.json")
+    published = number > WRITES.index("latest.json") or (
+        after and WRITES[number] == "latest.json"
+    )
     pointer = read_pointer(str(output))
     assert (pointer is not None) == published
     if published:  # what a reader sees is whole
@@ -178,7 +195,14 @@ def test_score_killed_at_a_write_is_finished_by_the_same_command(
     assert manifest.outcome == "published"
     assert read_pointer(str(output)).path == "run_date=2026-11-24/run_id=night"
     assert _rows(run_dir).equals(undisturbed["rows"])
-    for name in ("counts", "classes", "ids_in", "ids_out", "ids_rejected", "rejected_reasons"):
+    for name in (
+        "counts",
+        "classes",
+        "ids_in",
+        "ids_out",
+        "ids_rejected",
+        "rejected_reasons",
+    ):
         assert getattr(manifest, name) == getattr(undisturbed["manifest"], name), name
     now = _files(run_dir)
     for shard_id in done:  # not scored again
@@ -187,5 +211,8 @@ def test_score_killed_at_a_write_is_finished_by_the_same_command(
     assert set(now) == set(
         _files(Path(undisturbed["manifest"].run_uri))
     )  # no file of a dead process
-    assert json.loads((run_dir / "_run" / "manifest.json").read_text())["outcome"] == "published"
+    assert (
+        json.loads((run_dir / "_run" / "manifest.json").read_text())["outcome"]
+        == "published"
+    )
     assert (run_dir / "_run" / "report.html").read_text() == "published"

@@ -40,11 +40,18 @@ def alone(small_checkpoint, ad_texts, fitted, one_by_one) -> dict[str, np.ndarra
     ood_N = far_N & (confidence_N < rule.ood_conf_gate)
     other_N = ood_N | (confidence_N < rule.tau_other)
     label_N = np.where(other_N, "Other", np.array(LABELS)[p_NC.argmax(1)])
-    return {"label": label_N, "is_ood": ood_N, "confidence": confidence_N, "ood_distance": d2_N}
+    return {
+        "label": label_N,
+        "is_ood": ood_N,
+        "confidence": confidence_N,
+        "ood_distance": d2_N,
+    }
 
 
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     st.lists(st.integers(0, 499), min_size=1, max_size=80),
@@ -56,12 +63,22 @@ def alone(small_checkpoint, ad_texts, fitted, one_by_one) -> dict[str, np.ndarra
 @example(list(range(500)), 1000, 100, 2, True)
 @example(list(range(500)), 1000, 100, 2, False)
 def test_scores_of_an_ad_do_not_depend_on_its_batch(
-    alone, ads, bundle, tmp_path_factory, numbers, token_budget, shard_rows, num_threads, packs
+    alone,
+    ads,
+    bundle,
+    tmp_path_factory,
+    numbers,
+    token_budget,
+    shard_rows,
+    num_threads,
+    packs,
 ):
     folder = tmp_path_factory.mktemp("case")
     (folder / "in").mkdir()
     table = ads.take(numbers)
-    table = table.set_column(0, "ad_id", pa.array([str(row) for row in range(len(numbers))]))
+    table = table.set_column(
+        0, "ad_id", pa.array([str(row) for row in range(len(numbers))])
+    )
     pq.write_table(table, folder / "in" / "ads.parquet", row_group_size=7)
     plan = make_plan(
         ScoreSettings(

@@ -56,7 +56,9 @@ def output(full_run) -> pa.Table:
     )
 
 
-def test_part_has_one_row_for_every_accepted_ad_in_input_order(output, messy_rows, accepted):
+def test_part_has_one_row_for_every_accepted_ad_in_input_order(
+    output, messy_rows, accepted
+):
     assert output["ad_id"].to_pylist() == [messy_rows[n]["ad_id"] for n in accepted]
 
 
@@ -66,7 +68,11 @@ def test_part_row_equals_the_prediction_of_this_ad_alone(
     filled = [n for n in accepted if n not in EMPTY]
     tokenizer = AutoTokenizer.from_pretrained(bundle.folder)
     expected = dict(
-        zip(filled, by_the_rule([_cleaned(bundle, messy_rows[n]) for n in filled]), strict=True)
+        zip(
+            filled,
+            by_the_rule([_cleaned(bundle, messy_rows[n]) for n in filled]),
+            strict=True,
+        )
     )
     num_clear, labels = 0, set()
     for n, row in zip(accepted, output.to_pylist(), strict=True):
@@ -197,9 +203,13 @@ def test_the_schema_of_a_part_is_the_same_for_every_shard(full_run):
 
 def test_part_without_embedding_and_carried_columns_lacks_them(make_run, output):
     run = make_run()
-    plain = pa.concat_tables(pq.read_table(run.part(n)) for n in range(len(run.plan.shards)))
+    plain = pa.concat_tables(
+        pq.read_table(run.part(n)) for n in range(len(run.plan.shards))
+    )
     names = [
-        name for name in output.schema.names if name not in ("embedding", "price", "city", "tags")
+        name
+        for name in output.schema.names
+        if name not in ("embedding", "price", "city", "tags")
     ]
     assert plain.schema.names == names
     assert plain.equals(output.select(names))
@@ -214,7 +224,9 @@ def test_identical_texts_are_scored_once(full_run, messy_rows, bundle):
     )
     for shard in full_run.plan.shards:
         offset = 0 if shard.uri.endswith("a.parquet") else 80
-        numbers = [n for n in range(offset + shard.start, offset + shard.stop) if n not in REASONS]
+        numbers = [
+            n for n in range(offset + shard.start, offset + shard.stop) if n not in REASONS
+        ]
         texts = {_cleaned(bundle, messy_rows[n]) for n in numbers} - {""}
         scored.clear()
         scorer(encode(ShardItem(shard), job))
@@ -267,7 +279,9 @@ def test_each_receipt_names_its_shard_and_the_ids_it_read(full_run, messy_rows):
             shard.stop,
         )
         offset = 0 if shard.uri.endswith("a.parquet") else 80
-        ids = [messy_rows[n]["ad_id"] for n in range(offset + shard.start, offset + shard.stop)]
+        ids = [
+            messy_rows[n]["ad_id"] for n in range(offset + shard.start, offset + shard.stop)
+        ]
         assert receipt.ids_in == ids_digest(
             pa.array([value for value in ids if isinstance(value, str)])
         )
@@ -306,7 +320,8 @@ def test_an_actor_that_waits_for_its_next_shard_is_idle(make_run):
     assert results[0].timing.idle_s == 0
     assert all(0.2 <= result.timing.idle_s < 1 for result in results[1:])
     busy, idle = (
-        sum(getattr(result.timing, name) for result in results) for name in ("busy_s", "idle_s")
+        sum(getattr(result.timing, name) for result in results)
+        for name in ("busy_s", "idle_s")
     )
     assert 0 < busy < total - 0.2 * len(items)
     receipts = read_receipts(run.plan.run_uri, run.plan.fingerprint)
@@ -335,7 +350,9 @@ def test_padding_of_the_scorer_goes_into_the_manifest(full_run, tmp_path):
         started_at="2026-01-01T00:00:00+00:00",
     )
     computed = sum(rows * length for rows, length in shapes)
-    assert manifest.padding_share == pytest.approx(1 - manifest.counts.unique_tokens / computed)
+    assert manifest.padding_share == pytest.approx(
+        1 - manifest.counts.unique_tokens / computed
+    )
     assert 0.01 < manifest.padding_share < 0.9
 
 
@@ -345,7 +362,9 @@ def test_a_start_that_was_taken_over_writes_no_part_any_more(make_run):
     job = ScoringJob.of(run.plan, older.token)
     item = Scorer(job)(encode(ShardItem(run.plan.shards[0]), job))
     newer = Claim(run.plan.run_uri)
-    before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*") if path.is_file()}
+    before = {
+        path: path.stat().st_mtime_ns for path in run.folder.rglob("*") if path.is_file()
+    }
     result = write(item, job)
     assert (result.fault, "taken over by process" in result.failure) == ("run", True)
     newer.release()  # and none after the newer one has ended
@@ -360,16 +379,24 @@ def test_the_token_budget_does_not_change_the_answers(make_run, output):
         carry_columns=("price", "city", "tags"),
         embedding=True,
     )
-    other = pa.concat_tables(pq.read_table(run.part(n)) for n in range(len(run.plan.shards)))
+    other = pa.concat_tables(
+        pq.read_table(run.part(n)) for n in range(len(run.plan.shards))
+    )
     for name in ("ad_id", "status", "text_key", "num_tokens", "num_chunks", "is_cut"):
         assert other[name].equals(output[name])
     for name in ("confidence", "ood_distance"):
-        np.testing.assert_allclose(other[name].to_pandas(), output[name].to_pandas(), rtol=1e-4)
+        np.testing.assert_allclose(
+            other[name].to_pandas(), output[name].to_pandas(), rtol=1e-4
+        )
 
 
 def _plain_ads() -> dict[str, list]:
     texts = [f"Диван номер {n}" for n in range(12)]
-    return {"ad_id": [str(n) for n in range(12)], "title": texts, "description": ["угловой"] * 12}
+    return {
+        "ad_id": [str(n) for n in range(12)],
+        "title": texts,
+        "description": ["угловой"] * 12,
+    }
 
 
 KINDS = {
@@ -387,9 +414,13 @@ def test_text_of_every_arrow_type_gives_the_same_part(make_run, kind):
     lists = pa.array([["а", None], None, []] * 4, pa.list_(pa.string()))
     options = {"carry_columns": ("note", "city", "tags", "title")}
     expected = make_run(pa.table(ads).append_column("tags", lists), **options)
-    table = pa.table({name: pa.array(values).cast(KINDS[kind]) for name, values in ads.items()})
+    table = pa.table(
+        {name: pa.array(values).cast(KINDS[kind]) for name, values in ads.items()}
+    )
     inside = KINDS[kind] if kind == "string_view" else pa.large_string()
-    got = make_run(table.append_column("tags", lists.cast(pa.large_list(inside))), **options)
+    got = make_run(
+        table.append_column("tags", lists.cast(pa.large_list(inside))), **options
+    )
     for number, receipt in enumerate(expected.receipts):
         part = pq.read_table(got.part(number))
         assert part.equals(pq.read_table(expected.part(number)))
@@ -492,8 +523,15 @@ def test_a_csv_shard_keeps_its_ids_as_they_are_written(bundle, tmp_path):
     plan = make_plan(settings, bundle)
     score_plan(plan)
     part = pq.read_table(Path(plan.run_uri) / plan.shards[0].part_name)
-    got = list(zip(*(part[name].to_pylist() for name in ("ad_id", "status", "price")), strict=True))
-    assert got == [("007", "ok", "5"), ("1e3", "ok", ""), ("010", "empty", "8"), ("12", "ok", "9")]
+    got = list(
+        zip(*(part[name].to_pylist() for name in ("ad_id", "status", "price")), strict=True)
+    )
+    assert got == [
+        ("007", "ok", "5"),
+        ("1e3", "ok", ""),
+        ("010", "empty", "8"),
+        ("12", "ok", "9"),
+    ]
     errors = pq.read_table(Path(plan.run_uri) / plan.shards[0].rejected_name).to_pylist()
     assert [(error["row"], error["reason"]) for error in errors] == [(2, "ad_id is empty")]
 
@@ -602,4 +640,7 @@ def test_shard_failure_travels_on_as_data(error, fault, reason):
 
     failed = attempt(stage, item)
     assert (failed.shard, failed.failure, failed.fault) == (item.shard, reason, fault)
-    assert attempt(lambda _: pytest.fail("a failed shard entered the next stage"), failed) == failed
+    assert (
+        attempt(lambda _: pytest.fail("a failed shard entered the next stage"), failed)
+        == failed
+    )

@@ -35,7 +35,10 @@ def test_backfill_refuses_a_day_of_too_much_churn_and_goes_on(ads, bundle, tmp_p
     source = tmp_path / "in" / "2026-11-20"
     night = score(
         ScoreSettings(
-            **shared, bundle_uri=bundle.uri, input_uri=str(source), run_date=date(2026, 11, 20)
+            **shared,
+            bundle_uri=bundle.uri,
+            input_uri=str(source),
+            run_date=date(2026, 11, 20),
         )
     )
     pointer = (tmp_path / "out" / "latest.json").read_text()
@@ -56,7 +59,9 @@ def test_backfill_refuses_a_day_of_too_much_churn_and_goes_on(ads, bundle, tmp_p
     (refused,) = [path for path in runs if path != Path(night.run_uri)]
     manifest = json.loads((refused / "_run" / "manifest.json").read_text("utf-8"))
     before = read_parts(night.run_uri)["label"].to_pylist()
-    (churn,) = [check["value"] for check in manifest["gate"] if check["check"] == "max_churn"]
+    (churn,) = [
+        check["value"] for check in manifest["gate"] if check["check"] == "max_churn"
+    ]
     assert manifest["outcome"] == "refused"
     assert churn == pytest.approx(sum(label != "Other" for label in before) / 60)
     assert read_parts(str(refused)).num_rows == 60

@@ -28,13 +28,18 @@ def copy(bundle, tmp_path) -> Path:
 
 def _infinite(folder: Path) -> None:
     edit_arrays(
-        folder, "model.safetensors", lambda arrays: arrays["bert.pooler.dense.bias"].fill(np.inf)
+        folder,
+        "model.safetensors",
+        lambda arrays: arrays["bert.pooler.dense.bias"].fill(np.inf),
     )
 
 
 def _no_pad_token(folder: Path) -> None:
     edit(
-        folder, "tokenizer_config.json", del_pad_token=0, tokenizer_class="PreTrainedTokenizerFast"
+        folder,
+        "tokenizer_config.json",
+        del_pad_token=0,
+        tokenizer_class="PreTrainedTokenizerFast",
     )
 
 
@@ -52,7 +57,10 @@ def _activation(folder: Path) -> None:
 
 
 FAULTS = {
-    "infinite": (_infinite, "weight bert.pooler.dense.bias holds numbers that are not finite"),
+    "infinite": (
+        _infinite,
+        "weight bert.pooler.dense.bias holds numbers that are not finite",
+    ),
     "no_pad_token": (_no_pad_token, "its tokenizer has no pad token"),
     "other_encoder": (_other_encoder, "the checkpoint lacks, or has in another shape, "),
     "activation": (_activation, "no checkpoint that loads"),
@@ -63,7 +71,9 @@ FAULTS = {
 def test_a_run_stops_with_exit_2_and_does_not_say_that_it_goes_on(
     copy, ads, tmp_path, monkeypatch, name
 ):
-    monkeypatch.setattr(run_page, "run_html", lambda *_: pytest.fail("the run has no report"))
+    monkeypatch.setattr(
+        run_page, "run_html", lambda *_: pytest.fail("the run has no report")
+    )
     change, message = FAULTS[name]
     change(copy)
     sign(copy)
@@ -82,7 +92,9 @@ def test_a_run_stops_with_exit_2_and_does_not_say_that_it_goes_on(
     assert "\n" not in str(caught.value)
     assert "goes on" not in str(caught.value)
     (run_dir,) = (tmp_path / "out").glob("run_date=*/run_id=*")
-    assert json.loads((run_dir / "_run" / "manifest.json").read_text())["outcome"] == "partial"
+    assert (
+        json.loads((run_dir / "_run" / "manifest.json").read_text())["outcome"] == "partial"
+    )
     assert json.loads((run_dir / "_run" / "runner.json").read_text()) == {}
     assert not (run_dir / "_run" / "quarantine").exists()
     assert list(run_dir.glob("part-*")) == []
@@ -113,8 +125,12 @@ HOSTILE_EVALUATIONS = [
 ]
 
 
-@pytest.mark.parametrize("content", HOSTILE_EVALUATIONS, ids=range(len(HOSTILE_EVALUATIONS)))
-def test_an_evaluation_that_cannot_be_read_is_left_out_with_a_warning(copy, caplog, content):
+@pytest.mark.parametrize(
+    "content", HOSTILE_EVALUATIONS, ids=range(len(HOSTILE_EVALUATIONS))
+)
+def test_an_evaluation_that_cannot_be_read_is_left_out_with_a_warning(
+    copy, caplog, content
+):
     (copy / "evaluation.json").write_text(content)
     sign(copy)
     bundle = load_bundle(str(copy))
@@ -128,7 +144,12 @@ def test_an_evaluation_that_cannot_be_read_is_left_out_with_a_warning(copy, capl
 
 def test_of_an_evaluation_other_jobs_get_what_they_use(copy):
     written = {
-        "context": {"version": "v1", "base_model": "b", "num_train": 9, "settings": {"x": 1}},
+        "context": {
+            "version": "v1",
+            "base_model": "b",
+            "num_train": 9,
+            "settings": {"x": 1},
+        },
         "headline": {"accuracy": 0.5, "ece_after": None, "mean_d2": {"train": 1.0}},
         "per_class": [{"label": "Мебель", "f1": 0.5, "support": 4}],
         "labels": ["Мебель"],

@@ -30,7 +30,9 @@ def settings(bundle, ads, tmp_path) -> EvaluateSettings:
         bundle_uri=bundle.uri,
         input_uri=str(tmp_path / "ads.parquet"),
         output_uri=str(tmp_path / "evaluation"),
-        evaluation=EvaluationSettings(baseline=False, ood_uri=str(tmp_path / "ood.parquet")),
+        evaluation=EvaluationSettings(
+            baseline=False, ood_uri=str(tmp_path / "ood.parquet")
+        ),
         executor="local",
     )
 
@@ -38,7 +40,9 @@ def settings(bundle, ads, tmp_path) -> EvaluateSettings:
 def test_evaluate_writes_what_predict_says_of_the_same_ads(settings, bundle, ads):
     evaluation = evaluate_bundle(settings)
     pairs = zip(ads["title"].to_pylist(), ads["description"].to_pylist(), strict=True)
-    texts = [f"{title or ''} {description or ''}" for title, description in list(pairs)[:NUM_ADS]]
+    texts = [
+        f"{title or ''} {description or ''}" for title, description in list(pairs)[:NUM_ADS]
+    ]
     results = predict_texts(bundle, texts)
     best = [result["topk_labels"][0] for result in results]
     truth = [LABELS[number % len(LABELS)] for number in range(NUM_ADS)]

@@ -80,7 +80,9 @@ def checkpoint(ads, tmp_path_factory) -> str:
     """A BERT of one layer that attends to all tokens alike and looks for the two words; for filler
     it says the first class, by its bias."""
     folder = str(tmp_path_factory.mktemp("long"))
-    build_small_bert(ads[0], folder, BertShape(300, hidden_size=32, num_layers=1, num_heads=1))
+    build_small_bert(
+        ads[0], folder, BertShape(300, hidden_size=32, num_layers=1, num_heads=1)
+    )
     tokenizer, network = load_tokenizer(folder), load_network(folder, LABELS)
     torch.manual_seed(0)
     with torch.no_grad():
@@ -151,7 +153,11 @@ def test_a_word_behind_token_196_changes_the_label_with_windows_only(bundles, la
         predict_texts(load_bundle(bundles[mode]), [late]) for mode in ("truncate", "window")
     )
     assert (truncated["label"], windowed["label"]) == tuple(LABELS)
-    assert (truncated["num_chunks"], truncated["is_cut"], truncated["num_tokens"]) == (1, True, 196)
+    assert (truncated["num_chunks"], truncated["is_cut"], truncated["num_tokens"]) == (
+        1,
+        True,
+        196,
+    )
     assert (windowed["num_chunks"], windowed["is_cut"]) == (2, False)
     assert windowed["num_tokens"] > 196
 
@@ -175,7 +181,9 @@ def test_prediction_says_what_it_read(bundles, late, capsys):
 
 
 @pytest.mark.parametrize("mode", ["truncate", "window"])
-def test_a_run_reads_ads_as_prediction_does_and_counts_what_it_cut(bundles, late, tmp_path, mode):
+def test_a_run_reads_ads_as_prediction_does_and_counts_what_it_cut(
+    bundles, late, tmp_path, mode
+):
     rng = np.random.default_rng(1)
     texts = [
         late,
@@ -205,16 +213,30 @@ def test_a_run_reads_ads_as_prediction_does_and_counts_what_it_cut(bundles, late
         if alone["status"] == "empty":
             assert (row["num_chunks"], row["num_tokens"], row["is_cut"]) == (0, 0, False)
             continue
-        for name in ("label", "topk_labels", "is_ood", "num_chunks", "num_tokens", "is_cut"):
+        for name in (
+            "label",
+            "topk_labels",
+            "is_ood",
+            "num_chunks",
+            "num_tokens",
+            "is_cut",
+        ):
             assert row[name] == alone[name], name
-        np.testing.assert_allclose(np.array(row["embedding"], float), cls, atol=2e-3, rtol=1e-3)
+        np.testing.assert_allclose(
+            np.array(row["embedding"], float), cls, atol=2e-3, rtol=1e-3
+        )
         assert row["confidence"] == pytest.approx(alone["confidence"], abs=1e-5)
         assert row["ood_distance"] == pytest.approx(alone["ood_distance"], rel=1e-3)
-    num_chunks = {"truncate": [1, 1, 0, 1, 1, 1, 1, 1], "window": [2, 1, 0, 3, 2, 1, 1, 3]}[mode]
+    num_chunks = {"truncate": [1, 1, 0, 1, 1, 1, 1, 1], "window": [2, 1, 0, 3, 2, 1, 1, 3]}[
+        mode
+    ]
     assert [row["num_chunks"] for row in part] == num_chunks
     is_cut = {"truncate": [0, 3, 4, 7], "window": [3]}[mode]
     assert [n for n, row in enumerate(part) if row["is_cut"]] == is_cut
     manifest = Manifest.of(
-        plan, verify_run(plan).receipts, outcome="complete", started_at="2026-01-01T00:00:00+00:00"
+        plan,
+        verify_run(plan).receipts,
+        outcome="complete",
+        started_at="2026-01-01T00:00:00+00:00",
     )
     assert receipt.rows_cut == manifest.counts.rows_cut == len(is_cut)

@@ -33,7 +33,9 @@ def settings(ads, bundle, tmp_path) -> PlanSettings:
     )
 
 
-def test_plan_prints_an_estimate_and_writes_nothing(settings, caplog, tmp_path, monkeypatch):
+def test_plan_prints_an_estimate_and_writes_nothing(
+    settings, caplog, tmp_path, monkeypatch
+):
     caplog.set_level(logging.INFO)
     rates = {"num_ads": 500, "ads_per_s": 0.05, "tokens_per_ad": 30.0}
     monkeypatch.setattr(workflow, "estimate", lambda *_, **__: Estimate(**rates))
@@ -43,12 +45,14 @@ def test_plan_prints_an_estimate_and_writes_nothing(settings, caplog, tmp_path, 
     assert "0.1 ads/s in fp32 on this machine" in caplog.text
     # 300 ads at 0.05 ads/s are 6,000 s of one node
     assert (
-        "300 ads, about 9,000 tokens, 3 parts: 50 min on 2 such node(s), 300 s on 20" in caplog.text
+        "300 ads, about 9,000 tokens, 3 parts: 50 min on 2 such node(s), 300 s on 20"
+        in caplog.text
     )
 
 
 @pytest.mark.parametrize(
-    ("hours", "text"), [(0.01, "36 s"), (0.5, "30 min"), (1.99, "119 min"), (1234.5, "1,234.5 h")]
+    ("hours", "text"),
+    [(0.01, "36 s"), (0.5, "30 min"), (1.99, "119 min"), (1234.5, "1,234.5 h")],
 )
 def test_plan_durations_are_readable(hours, text):
     assert _duration(hours) == text
@@ -67,12 +71,16 @@ def test_estimate_of_a_long_time_scores_every_ad_once(settings, bundle, ads):
     measured = estimate(run_plan, bundle, for_s=1e9)
     pairs = zip(ads["title"].to_pylist(), ads["description"].to_pylist(), strict=True)
     texts = [bundle.cleaner.clean(ad_text(*pair)) for pair in pairs][:NUM_ADS]
-    ids = load_tokenizer(bundle.folder)(texts, truncation=True, max_length=bundle.text.max_length)[
-        "input_ids"
-    ]
+    ids = load_tokenizer(bundle.folder)(
+        texts, truncation=True, max_length=bundle.text.max_length
+    )["input_ids"]
     # shards of 100 rows are pieces of their own, and a text is computed once in each
     folded = sum(
-        len(dict(zip(texts[start : start + 100], ids[start : start + 100], strict=True))[text])
+        len(
+            dict(zip(texts[start : start + 100], ids[start : start + 100], strict=True))[
+                text
+            ]
+        )
         for start in range(0, NUM_ADS, 100)
         for text in {text for text in texts[start : start + 100] if text}
     )
@@ -86,7 +94,9 @@ def test_estimate_of_a_short_time_stops_after_a_piece(settings, bundle):
     assert estimate(make_plan(settings, bundle), bundle, for_s=1e-9).num_ads == 100
 
 
-def test_plan_names_what_cannot_be_read_and_leaves_it_out(settings, bundle, tmp_path, caplog):
+def test_plan_names_what_cannot_be_read_and_leaves_it_out(
+    settings, bundle, tmp_path, caplog
+):
     damage_first_page(tmp_path / "in" / "b.parquet")
     run_plan = make_plan(settings, bundle)
     assert estimate(run_plan, bundle, for_s=1e9).num_ads == 200

@@ -44,7 +44,9 @@ def _made_up(monkeypatch: pytest.MonkeyPatch) -> None:
             if text != "пусто"
         ]
         return results + [
-            {"text": text, "cleaned": "", "status": "empty"} for text in texts if text == "пусто"
+            {"text": text, "cleaned": "", "status": "empty"}
+            for text in texts
+            if text == "пусто"
         ]
 
     monkeypatch.setattr(workflow, "predict_texts", predict_texts)
@@ -95,7 +97,11 @@ def test_predict_takes_lines_of_input_as_texts_and_not_empty_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     give(monkeypatch, "диван, угловой\r\n\n  \nшины\n".encode() + b"x" * 1_000_000)
-    assert [result["text"] for result in predict()] == ["диван, угловой", "шины", "x" * 1_000_000]
+    assert [result["text"] for result in predict()] == [
+        "диван, угловой",
+        "шины",
+        "x" * 1_000_000,
+    ]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
@@ -104,7 +110,9 @@ def test_bytes_that_are_no_text_are_replaced_and_counted(
 ) -> None:
     give(monkeypatch, b"\xd0\xb4\xff\n\xd0\xb4\n\xef\xbf\xbd\n", encoding)
     assert [result["text"] for result in predict()] == ["д\ufffd", "д", "\ufffd"]
-    assert caplog.messages == ["predict   1 text(s) hold bytes that are not utf-8, read as U+FFFD"]
+    assert caplog.messages == [
+        "predict   1 text(s) hold bytes that are not utf-8, read as U+FFFD"
+    ]
     caplog.clear()
     assert [result["text"] for result in predict("д\udcff", "д")] == ["д\ufffd", "д"]
     assert len(caplog.messages) == 1
@@ -123,7 +131,8 @@ def test_without_a_text_the_line_says_how_to_give_one(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", stdin)
     with pytest.raises(
-        InputError, match=r"^no text: give texts as arguments, or one a line on standard input$"
+        InputError,
+        match=r"^no text: give texts as arguments, or one a line on standard input$",
     ):
         predict()
 
@@ -134,5 +143,7 @@ def test_an_input_that_cannot_be_read_is_one_line(monkeypatch: pytest.MonkeyPatc
             raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(encoding="utf-8", buffer=Broken()))
-    with pytest.raises(InputError, match=r"^standard input: \[Errno 5\] Input/output error$"):
+    with pytest.raises(
+        InputError, match=r"^standard input: \[Errno 5\] Input/output error$"
+    ):
         predict()

@@ -182,7 +182,9 @@ def test_a_run_that_was_rolled_back_is_not_published_by_the_next_start(settings)
         publish(PublishSettings(run_uri=second.run_uri, gate=WIDE_OPEN))
     assert _pointer(settings) == pointer
     verify(VerifySettings(run_uri=second.run_uri))
-    publish(PublishSettings(run_uri=second.run_uri, gate=WIDE_OPEN, force="they were right"))
+    publish(
+        PublishSettings(run_uri=second.run_uri, gate=WIDE_OPEN, force="they were right")
+    )
     assert _pointer(settings)["run_id"] == "second"
     verify(VerifySettings(run_uri=second.run_uri))
 
@@ -215,7 +217,8 @@ def test_verify_of_a_scored_run_finds_an_edited_manifest(settings):
     manifest["counts"]["rows_ood"] += 1
     (run_dir / "_run" / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(
-        VerificationError, match=r"manifest\.json: counts is not what the receipts add up to"
+        VerificationError,
+        match=r"manifest\.json: counts is not what the receipts add up to",
     ):
         verify(VerifySettings(run_uri=str(run_dir)))
 
@@ -241,7 +244,9 @@ def test_score_names_duplicate_ids_within_and_across_files(settings, ads, tmp_pa
     with pytest.raises(
         PublicationRefusedError, match=r"gate\.max_duplicate_rate: 0\.0250 against 0\.001"
     ):
-        publish(PublishSettings(run_uri=manifest.run_uri, gate=_gate(max_duplicate_rate=0.001)))
+        publish(
+            PublishSettings(run_uri=manifest.run_uri, gate=_gate(max_duplicate_rate=0.001))
+        )
 
 
 def test_the_report_compares_two_real_runs(settings, ads, bundle, tmp_path):
@@ -251,7 +256,10 @@ def test_the_report_compares_two_real_runs(settings, ads, bundle, tmp_path):
     table = ads.slice(0, NUM_ADS)
     longer = pa.array([f"{text} {text}" for text in table["description"].to_pylist()])
     cities = pa.array(
-        ["Новый Город" if n % 2 else city for n, city in enumerate(table["city"].to_pylist())]
+        [
+            "Новый Город" if n % 2 else city
+            for n, city in enumerate(table["city"].to_pylist())
+        ]
     )
     for name, column in (("description", longer), ("city", cities)):
         table = table.set_column(table.schema.get_field_index(name), name, column)
@@ -262,7 +270,8 @@ def test_the_report_compares_two_real_runs(settings, ads, bundle, tmp_path):
         "unseen": {"новый город": NUM_ADS // 2},
     }
     before, after = (
-        read_parts(run.run_uri).to_pandas().set_index("ad_id")["label"] for run in (first, second)
+        read_parts(run.run_uri).to_pandas().set_index("ad_id")["label"]
+        for run in (first, second)
     )
     changed = before[before != after]
     written = Path(second.run_uri, "_run", "diff.json").read_bytes()
@@ -292,7 +301,8 @@ def test_a_run_whose_receipts_are_gone_is_not_compared(settings):
     assert read_run(run_uri).num_rows == NUM_ADS
     next(Path(run_uri, "_run", "receipts").iterdir()).unlink()
     with pytest.raises(
-        VerificationError, match=f"have {NUM_ADS - SHARD_ROWS} rows, .* {NUM_ADS}: run verify"
+        VerificationError,
+        match=f"have {NUM_ADS - SHARD_ROWS} rows, .* {NUM_ADS}: run verify",
     ):
         read_run(run_uri)
 
@@ -309,14 +319,20 @@ def test_a_comparison_that_fails_spoils_nothing(settings, ads, tmp_path, caplog)
 
 
 def test_a_run_without_report_texts_keeps_no_text(settings, ads, bundle):
-    run_dirs = [Path(score(_with(settings, report_texts=value)).run_uri) for value in (True, False)]
+    run_dirs = [
+        Path(score(_with(settings, report_texts=value)).run_uri) for value in (True, False)
+    ]
     pairs = zip(
-        ads["title"].to_pylist()[:NUM_ADS], ads["description"].to_pylist()[:NUM_ADS], strict=True
+        ads["title"].to_pylist()[:NUM_ADS],
+        ads["description"].to_pylist()[:NUM_ADS],
+        strict=True,
     )
     texts = {bundle.cleaner.clean(ad_text(*pair))[:40] for pair in pairs}
     found = []
     for run_dir in run_dirs:
-        records = "".join(path.read_text("utf-8") for path in (run_dir / "_run").rglob("*.json"))
+        records = "".join(
+            path.read_text("utf-8") for path in (run_dir / "_run").rglob("*.json")
+        )
         found.append(sum(text in records for text in texts))
     assert found[0] > 20
     assert found[1] == 0
@@ -343,7 +359,9 @@ def test_score_with_a_pointer_that_is_not_ours_ends_before_it_plans(settings, co
     assert path.read_text() == content
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "runner.json", "plan.json", "receipts/*.json"])
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "runner.json", "plan.json", "receipts/*.json"]
+)
 def test_score_with_a_control_file_that_is_not_ours_erases_nothing(settings, name):
     run_dir = Path(score(settings).run_uri)
     path = next((run_dir / "_run").glob(name))
@@ -352,7 +370,9 @@ def test_score_with_a_control_file_that_is_not_ours_erases_nothing(settings, nam
         Path(settings.output_uri, "latest.json").unlink()
     path.write_text("[]")
     before = {
-        path: path.read_bytes() for path in Path(settings.output_uri).rglob("*") if path.is_file()
+        path: path.read_bytes()
+        for path in Path(settings.output_uri).rglob("*")
+        if path.is_file()
     }
     with pytest.raises(InputError, match=rf"{path}: damaged, content: "):
         score(settings)
@@ -385,7 +405,10 @@ def test_score_of_an_earlier_day_that_was_killed_is_finished_and_not_published(
     run_dir = Path(settings.output_uri, "run_date=2026-11-23", "run_id=r23")
     assert read_parts(run_dir).num_rows == NUM_ADS
     manifest = _manifest(run_dir)
-    assert (manifest["outcome"], manifest["refusal_reason"]) == ("refused", str(error.value))
+    assert (manifest["outcome"], manifest["refusal_reason"]) == (
+        "refused",
+        str(error.value),
+    )
     assert (run_dir / "_run" / "report.html").exists()
     publish(PublishSettings(run_uri=str(run_dir), gate=WIDE_OPEN, force="on purpose"))
     assert _pointer(settings)["run_id"] == "r23"
@@ -397,7 +420,10 @@ def test_score_of_a_complete_run_again_does_not_make_it_newer(settings):
         name: getattr(first, name)
         for name in ("started_at", "finished_at", "elapsed_s", "rows_per_s")
     }
-    times |= {"started_at": "2026-11-24T02:00:00+00:00", "finished_at": "2026-11-24T03:00:00+00:00"}
+    times |= {
+        "started_at": "2026-11-24T02:00:00+00:00",
+        "finished_at": "2026-11-24T03:00:00+00:00",
+    }
     put_manifest(changed(first, **times))
     score(_with(settings, run_id="second"))
     again = score(_with(settings, run_id="first", publish=False))
@@ -409,7 +435,9 @@ def test_score_of_a_complete_run_again_does_not_make_it_newer(settings):
     assert _pointer(settings)["run_id"] == "second"
 
 
-def test_score_of_a_run_that_was_published_but_does_not_say_so_leaves_the_newer_one_alone(settings):
+def test_score_of_a_run_that_was_published_but_does_not_say_so_leaves_the_newer_one_alone(
+    settings,
+):
     """Its start died between the swap and the manifest, and another run was published since."""
     first = score(_with(settings, run_id="first"))
     put_manifest(changed(first, outcome="complete"))
@@ -420,7 +448,9 @@ def test_score_of_a_run_that_was_published_but_does_not_say_so_leaves_the_newer_
     assert _manifest(Path(first.run_uri))["outcome"] == "published"
 
 
-def test_score_that_another_start_overtakes_before_its_claim_touches_nothing(settings, monkeypatch):
+def test_score_that_another_start_overtakes_before_its_claim_touches_nothing(
+    settings, monkeypatch
+):
     """It has seen a run that nobody had begun; until it claims it, another start has published
     it."""
     whole: list[Manifest | None] = []
@@ -444,7 +474,8 @@ def test_publish_of_a_run_that_readers_have_left_says_what_they_see(settings):
     first, _ = _score_days(settings, "2026-11-23", "2026-11-24")
     pointer = _pointer(settings)
     with pytest.raises(
-        PublicationRefusedError, match=r"was published before run_date=2026-11-24/run_id=r24"
+        PublicationRefusedError,
+        match=r"was published before run_date=2026-11-24/run_id=r24",
     ):
         publish(PublishSettings(run_uri=first.run_uri, gate=WIDE_OPEN))
     assert (_pointer(settings), _manifest(Path(first.run_uri))["outcome"]) == (
@@ -467,11 +498,16 @@ def test_score_where_no_row_was_scored_is_no_success(settings, ads, tmp_path, pu
         score(_with(settings, input_uri=str(source), publish=publishes))
     assert error.value.exit_code == 4
     manifest = _manifest(_run_dir(settings))
-    assert (manifest["outcome"], manifest["counts"]["rows_rejected"]) == ("refused", NUM_ADS)
+    assert (manifest["outcome"], manifest["counts"]["rows_rejected"]) == (
+        "refused",
+        NUM_ADS,
+    )
     assert not Path(settings.output_uri, "latest.json").exists()
 
 
-def test_score_that_is_interrupted_late_leaves_the_manifest_of_a_whole_run(settings, monkeypatch):
+def test_score_that_is_interrupted_late_leaves_the_manifest_of_a_whole_run(
+    settings, monkeypatch
+):
     """The run is complete when its report is interrupted: the manifest goes on saying what became
     of it."""
 

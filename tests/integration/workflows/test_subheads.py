@@ -37,7 +37,9 @@ def table(ads) -> pa.Table:
         else None
         for n, category in enumerate(categories)
     ]
-    ads = ads.set_column(ads.schema.names.index("category"), "category", pa.array(categories))
+    ads = ads.set_column(
+        ads.schema.names.index("category"), "category", pa.array(categories)
+    )
     return ads.append_column("subcategory", pa.array(subs, pa.string()))
 
 
@@ -168,7 +170,10 @@ def test_without_sub_heads_the_parts_are_as_before(parts):
         "sub_label",
         "sub_confidence",
     ]
-    assert (fine.schema.field("sub_label").type, fine.schema.field("sub_confidence").type) == (
+    assert (
+        fine.schema.field("sub_label").type,
+        fine.schema.field("sub_confidence").type,
+    ) == (
         pa.string(),
         pa.float32(),
     )
@@ -210,18 +215,26 @@ def test_a_carried_column_of_that_name_is_refused_only_where_there_are_sub_heads
 def test_subheads_of_bad_input_is_one_line(bundle, table, tmp_path):
     with pytest.raises(BundleError, match="this bundle exists"):
         workflow.subheads(_settings(bundle, table, tmp_path, output_uri=None, version="v1"))
-    with pytest.raises(SchemaError, match=r"no column 'fine' \(setting columns.subcategory\)"):
-        workflow.subheads(_settings(bundle, table, tmp_path, columns={"subcategory": "fine"}))
+    with pytest.raises(
+        SchemaError, match=r"no column 'fine' \(setting columns.subcategory\)"
+    ):
+        workflow.subheads(
+            _settings(bundle, table, tmp_path, columns={"subcategory": "fine"})
+        )
     unknown = table.set_column(
         table.schema.names.index("category"),
         "category",
         pa.array(["Яхты", *table["category"].to_pylist()[1:]]),
     )
-    with pytest.raises(SchemaError, match=r"label 'Яхты' \(ad 1\) is not a class of the bundle"):
+    with pytest.raises(
+        SchemaError, match=r"label 'Яхты' \(ad 1\) is not a class of the bundle"
+    ):
         workflow.subheads(_settings(bundle, unknown, tmp_path))
     none = table.set_column(
         table.schema.names.index("subcategory"), "subcategory", pa.nulls(500, pa.string())
     )
-    with pytest.raises(SchemaError, match=r"ads\.parquet: no ad has a text and a sub-category"):
+    with pytest.raises(
+        SchemaError, match=r"ads\.parquet: no ad has a text and a sub-category"
+    ):
         workflow.subheads(_settings(bundle, none, tmp_path))
     assert not (tmp_path / "v2").exists()

@@ -70,10 +70,14 @@ def test_a_bundle_reads_long_ads_as_its_fit_did(settings, gathered):
     windowed, evaluation = workflow.train(
         settings.model_copy(update={"version": "v2", "text": windows})
     )
-    truncated, _ = workflow.train(settings.model_copy(update={"version": "v3", "text": short}))
+    truncated, _ = workflow.train(
+        settings.model_copy(update={"version": "v3", "text": short})
+    )
     assert (windowed.text, truncated.text) == (windows, short)
     assert evaluation.context.settings["text"] == windows.model_dump()
-    difference = np.abs(windowed.fitted.statistics.means_CH - truncated.fitted.statistics.means_CH)
+    difference = np.abs(
+        windowed.fitted.statistics.means_CH - truncated.fitted.statistics.means_CH
+    )
     assert difference.max() > 0.01  # the windows were averaged before the fit
 
 
@@ -82,7 +86,9 @@ def test_int8_is_fitted_in_int8_and_compared_with_fp32(settings, gathered, monke
         workflow, "check_agreement", lambda agreement: None
     )  # the random model may not pass
     plain, _ = workflow.train(settings)
-    quantised, _ = workflow.train(settings.model_copy(update={"version": "v2", "compute": INT8}))
+    quantised, _ = workflow.train(
+        settings.model_copy(update={"version": "v2", "compute": INT8})
+    )
     assert gathered == ["fp32", "int8", "fp32"]
     assert load_bundle(quantised.uri).precision == "int8"
     means = [bundle.fitted.statistics.means_CH for bundle in (plain, quantised)]
@@ -127,7 +133,11 @@ def test_settings_that_change_nothing_are_named(settings, gathered, caplog):
 
 
 def test_too_few_ads_for_the_rule_are_named_before_anything_is_trained(settings, gathered):
-    strict = settings.decision.model_copy(update={"rule": "conformal", "conformal_alpha": 0.001})
-    with pytest.raises(SettingsError, match="needs at least 999 calibration rows, found 40"):
+    strict = settings.decision.model_copy(
+        update={"rule": "conformal", "conformal_alpha": 0.001}
+    )
+    with pytest.raises(
+        SettingsError, match="needs at least 999 calibration rows, found 40"
+    ):
         workflow.train(settings.model_copy(update={"decision": strict}))
     assert gathered == []

@@ -12,7 +12,12 @@ from sklearn.model_selection import train_test_split
 
 from rubert_ood.ads.text import ad_text
 from rubert_ood.bundle import load_bundle
-from rubert_ood.errors import BundleError, InputError, PublicationRefusedError, SettingsError
+from rubert_ood.errors import (
+    BundleError,
+    InputError,
+    PublicationRefusedError,
+    SettingsError,
+)
 from rubert_ood.settings import EvaluationSettings, FitSettings, TuneSettings
 from rubert_ood.workflows import tune as workflow
 from rubert_ood.workflows.predict import predict_texts
@@ -59,7 +64,9 @@ def _precision_and_coverage(bundle, table: pa.Table) -> tuple[float, float]:
     half = _choosing_half(table)
     texts = [
         ad_text(*pair)
-        for pair in zip(half["title"].to_pylist(), half["description"].to_pylist(), strict=True)
+        for pair in zip(
+            half["title"].to_pylist(), half["description"].to_pylist(), strict=True
+        )
     ]
     labels = [result["label"] for result in predict_texts(bundle, texts)]
     kept = [
@@ -67,7 +74,9 @@ def _precision_and_coverage(bundle, table: pa.Table) -> tuple[float, float]:
         for pair in zip(labels, half["category"].to_pylist(), strict=True)
         if pair[0] != "Other"
     ]
-    return float(np.mean([ours == theirs for ours, theirs in kept])), len(kept) / len(labels)
+    return float(np.mean([ours == theirs for ours, theirs in kept])), len(kept) / len(
+        labels
+    )
 
 
 def test_tune_writes_a_bundle_that_keeps_its_promise_and_the_old_one_its_bytes(
@@ -76,7 +85,9 @@ def test_tune_writes_a_bundle_that_keeps_its_promise_and_the_old_one_its_bytes(
     version = request.node.name
     before, _ = _precision_and_coverage(bundle, labelled)
     target = round(before + 0.05, 3)
-    tuned = workflow.tune(_settings(bundle, tmp_path, version=version, min_precision=target))
+    tuned = workflow.tune(
+        _settings(bundle, tmp_path, version=version, min_precision=target)
+    )
     assert load_bundle(bundle.uri).fingerprint == bundle.fingerprint
     assert Path(tuned.uri).parent == Path(bundle.uri).parent
     assert (tuned.version, tuned.fitted.calibrated_on) == (version, "calibration")
@@ -97,13 +108,18 @@ def test_tune_writes_a_bundle_that_keeps_its_promise_and_the_old_one_its_bytes(
     precision, coverage = _precision_and_coverage(tuned, labelled)
     assert precision >= target
     choice = json.loads(Path(tuned.uri, "tuning.json").read_text())
-    assert (choice["target"], choice["from"]) == ({"min_precision": target}, bundle.fingerprint)
+    assert (choice["target"], choice["from"]) == (
+        {"min_precision": target},
+        bundle.fingerprint,
+    )
     assert choice["before"]["precision"] == pytest.approx(before)
     assert (choice["after"]["precision"], choice["after"]["coverage"]) == pytest.approx(
         (precision, coverage)
     )
     again = workflow.tune(
-        _settings(tuned, tmp_path, version="again", min_precision=target, output_uri=str(tmp_path))
+        _settings(
+            tuned, tmp_path, version="again", min_precision=target, output_uri=str(tmp_path)
+        )
     )
     assert again.uri == str(tmp_path / "bundles" / "again")
     assert _precision_and_coverage(again, labelled)[0] >= target
@@ -114,7 +130,9 @@ def test_tune_writes_a_bundle_that_keeps_its_promise_and_the_old_one_its_bytes(
 def test_ood_texts_and_the_other_rule(bundle, labelled, tmp_path, request):
     write_parquet(
         tmp_path / "ood.parquet",
-        pa.table({"text": [f"zzz {n} qqq" for n in range(40)], "kind": ["код", "шум"] * 20}),
+        pa.table(
+            {"text": [f"zzz {n} qqq" for n in range(40)], "kind": ["код", "шум"] * 20}
+        ),
     )
     tuned = workflow.tune(
         _settings(
@@ -122,7 +140,9 @@ def test_ood_texts_and_the_other_rule(bundle, labelled, tmp_path, request):
             tmp_path,
             version=request.node.name,
             rule="conformal",
-            evaluation=EvaluationSettings(baseline=False, ood_uri=str(tmp_path / "ood.parquet")),
+            evaluation=EvaluationSettings(
+                baseline=False, ood_uri=str(tmp_path / "ood.parquet")
+            ),
         )
     )
     assert tuned.fitted.decision.rule == "conformal"
@@ -138,7 +158,9 @@ def test_ood_texts_and_the_other_rule(bundle, labelled, tmp_path, request):
 def test_tune_to_a_target_out_of_reach_writes_nothing(bundle, labelled, tmp_path, request):
     before = sorted(Path(bundle.uri).parent.iterdir())
     with pytest.raises(PublicationRefusedError, match="lower it, give more ads"):
-        workflow.tune(_settings(bundle, tmp_path, version=request.node.name, min_precision=0.98))
+        workflow.tune(
+            _settings(bundle, tmp_path, version=request.node.name, min_precision=0.98)
+        )
     assert sorted(Path(bundle.uri).parent.iterdir()) == before
 
 
@@ -151,13 +173,18 @@ def test_tune_on_too_few_ads_names_them(bundle, labelled, tmp_path, request):
         SettingsError,
         match=r"conformal_alpha 0\.01 .* needs at least 99 calibration rows, found 60",
     ):
-        workflow.tune(_settings(bundle, tmp_path, version=request.node.name, rule="conformal"))
+        workflow.tune(
+            _settings(bundle, tmp_path, version=request.node.name, rule="conformal")
+        )
 
 
 def test_a_target_that_so_few_ads_cannot_show_is_refused_before_the_work(
     bundle, labelled, tmp_path, request
 ):
     with pytest.raises(
-        SettingsError, match=r"0\.999 can be told from 1,000 kept ads or more, there are only 250"
+        SettingsError,
+        match=r"0\.999 can be told from 1,000 kept ads or more, there are only 250",
     ):
-        workflow.tune(_settings(bundle, tmp_path, version=request.node.name, min_precision=0.999))
+        workflow.tune(
+            _settings(bundle, tmp_path, version=request.node.name, min_precision=0.999)
+        )

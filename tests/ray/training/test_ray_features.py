@@ -38,7 +38,9 @@ def test_ray_and_this_process_give_the_same_features_in_the_same_order(
         assert list(ours) == list(theirs) == ["valid", "train"]
         for name in ours:
             np.testing.assert_array_equal(ours[name].labels_N, theirs[name].labels_N)
-            np.testing.assert_allclose(ours[name].logits_NC, theirs[name].logits_NC, atol=1e-5)
+            np.testing.assert_allclose(
+                ours[name].logits_NC, theirs[name].logits_NC, atol=1e-5
+            )
             np.testing.assert_allclose(ours[name].cls_NH, theirs[name].cls_NH, atol=1e-5)
 
     def sums(cls_nH: np.ndarray, labels_n: np.ndarray) -> ClassSums:
@@ -50,7 +52,9 @@ def test_ray_and_this_process_give_the_same_features_in_the_same_order(
 
 
 def _refuse() -> str:
-    raise BundleError("bundle: text.json differs from the manifest; restore it or train again")
+    raise BundleError(
+        "bundle: text.json differs from the manifest; restore it or train again"
+    )
 
 
 def test_a_checkpoint_that_a_node_refuses_keeps_its_error(parts):

@@ -19,7 +19,9 @@ def put(path: Path, content: str | bytes) -> str:
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
-def test_read_csv_recognises_the_delimiter_of_the_header(tmp_path: Path, delimiter: str) -> None:
+def test_read_csv_recognises_the_delimiter_of_the_header(
+    tmp_path: Path, delimiter: str
+) -> None:
     uri = put(tmp_path / "a.csv", f'id{delimiter}"a, b; c"\n1{delimiter}"x{delimiter}y"\n')
     assert inspect(uri).delimiter == delimiter
     assert read_rows(uri, ["id", "a, b; c"]).to_pydict() == {
@@ -61,7 +63,9 @@ def test_read_csv_unpacks_by_the_suffix(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize("suffix", ["gz", "bz2", "zst", "lz4", "xz"])
 def test_read_csv_that_does_not_unpack_is_named(tmp_path: Path, suffix: str) -> None:
     uri = put(tmp_path / f"a.csv.{suffix}", b"id,text\n1,2\n")
-    with pytest.raises(InputError, match=rf"^{uri}: not readable as CSV: it does not decompress"):
+    with pytest.raises(
+        InputError, match=rf"^{uri}: not readable as CSV: it does not decompress"
+    ):
         inspect(uri)
 
 
@@ -77,7 +81,9 @@ def test_read_csv_that_does_not_unpack_is_named(tmp_path: Path, suffix: str) -> 
         f"id,text\n1,{PHONE}\x00\n" + "2" * 3_000_000 + "\n",
     ],
 )
-def test_no_message_of_a_bad_csv_quotes_a_cell(tmp_path: Path, content: str | bytes) -> None:
+def test_no_message_of_a_bad_csv_quotes_a_cell(
+    tmp_path: Path, content: str | bytes
+) -> None:
     uri = put(tmp_path / "a.csv", content)
     for delimiter in ("", ",", ";"):
         said = ""
@@ -90,5 +96,7 @@ def test_no_message_of_a_bad_csv_quotes_a_cell(tmp_path: Path, content: str | by
 
 def test_a_csv_with_another_delimiter_than_given_says_so(tmp_path: Path) -> None:
     uri = put(tmp_path / "a.csv", "id,text\n1;диван, новый, стол\n")
-    with pytest.raises(InputError, match=r"line 2 has 3 columns, the header 2, separated by ','"):
+    with pytest.raises(
+        InputError, match=r"line 2 has 3 columns, the header 2, separated by ','"
+    ):
         inspect(uri)

@@ -69,8 +69,12 @@ def labelled(*rows: tuple[str | None, str | None, str, str | None]) -> pa.Table:
 
 def test_columns_are_mapped_and_files_joined_in_order(tmp_path: Path) -> None:
     put_csv(tmp_path / "b.csv", "рубрика,текст,лишнее", '007,"два, ""три""', 'строки",1')
-    put_parquet(tmp_path / "a.parquet", текст=["раз"], рубрика=pa.array([5]).dictionary_encode())
-    table = read_labelled(str(tmp_path), ColumnSettings(description="текст", category="рубрика"))
+    put_parquet(
+        tmp_path / "a.parquet", текст=["раз"], рубрика=pa.array([5]).dictionary_encode()
+    )
+    table = read_labelled(
+        str(tmp_path), ColumnSettings(description="текст", category="рубрика")
+    )
     assert table.to_pydict() == {
         "title": [None, None],
         "description": ["раз", 'два, "три"\nстроки'],
@@ -90,18 +94,32 @@ def test_columns_are_mapped_and_files_joined_in_order(tmp_path: Path) -> None:
     ],
     ids=lambda column: str(column.type).replace("\n", " "),
 )
-def test_read_labelled_takes_every_kind_of_text_column(tmp_path: Path, texts: pa.Array) -> None:
+def test_read_labelled_takes_every_kind_of_text_column(
+    tmp_path: Path, texts: pa.Array
+) -> None:
     uri = put_parquet(
-        tmp_path / "a.parquet", title=texts, description=texts, city=texts, category=[3, 1, 2]
+        tmp_path / "a.parquet",
+        title=texts,
+        description=texts,
+        city=texts,
+        category=[3, 1, 2],
     )
     values = ["шины", None, "шины"]
-    expected = {"title": values, "description": values, "category": ["3", "1", "2"], "city": values}
+    expected = {
+        "title": values,
+        "description": values,
+        "category": ["3", "1", "2"],
+        "city": values,
+    }
     assert read_labelled(uri, COLUMNS).to_pydict() == expected
 
 
 def test_a_null_typed_column_is_a_column_of_nulls(tmp_path: Path) -> None:
     uri = put_parquet(
-        tmp_path / "a.parquet", title=["а", "б"], description=pa.nulls(2), category=["x", "y"]
+        tmp_path / "a.parquet",
+        title=["а", "б"],
+        description=pa.nulls(2),
+        category=["x", "y"],
     )
     assert read_labelled(uri, COLUMNS)["description"].to_pylist() == [None, None]
 
@@ -117,7 +135,9 @@ def test_one_column_may_play_two_roles(tmp_path: Path) -> None:
 def test_read_labelled_with_title_null_reads_no_title(tmp_path: Path) -> None:
     uri = put_csv(tmp_path / "a.csv", "title,description,category,city", "a,b,c,d")
     table = read_labelled(uri, ColumnSettings(title=None, city=None))
-    assert table.to_pylist() == [{"title": None, "description": "b", "category": "c", "city": None}]
+    assert table.to_pylist() == [
+        {"title": None, "description": "b", "category": "c", "city": None}
+    ]
 
 
 @pytest.mark.parametrize("name", ["title", "city"])
@@ -125,7 +145,8 @@ def test_an_explicit_name_must_exist(tmp_path: Path, name: str) -> None:
     uri = put_csv(tmp_path / "a.csv", "description,category", "b,c")
     line = message(SchemaError, read_labelled, uri, ColumnSettings(**{name: name}))
     assert (
-        line == f"{uri}: no column '{name}' (setting columns.{name}); it has: description, category"
+        line
+        == f"{uri}: no column '{name}' (setting columns.{name}); it has: description, category"
     )
 
 
@@ -134,7 +155,8 @@ def test_a_column_missing_in_the_second_file_names_that_file(tmp_path: Path) -> 
     put_csv(tmp_path / "b.csv", "description,label", "b,c")
     line = message(SchemaError, read_labelled, str(tmp_path), COLUMNS)
     assert (
-        line == f"{tmp_path}/b.csv: no column 'category' (setting columns.category); it has:"
+        line
+        == f"{tmp_path}/b.csv: no column 'category' (setting columns.category); it has:"
         " description, label"
     )
 
@@ -159,21 +181,31 @@ def test_two_columns_of_one_name_are_named(tmp_path: Path) -> None:
 def test_an_empty_csv_label_is_named_with_its_row(tmp_path: Path, label: str) -> None:
     uri = put_csv(tmp_path / "a.csv", "description,category", "a,А", "b,Б", f"c,{label}")
     line = message(SchemaError, read_labelled, uri, COLUMNS)
-    assert line == f"{uri}: row 3: column 'category' has no label; fill it in or drop the row"
+    assert (
+        line == f"{uri}: row 3: column 'category' has no label; fill it in or drop the row"
+    )
 
 
 def test_a_null_label_is_named_with_its_row_across_row_groups(tmp_path: Path) -> None:
     uri = str(tmp_path / "a.parquet")
     labels = ["x"] * 99 + [None]
-    pq.write_table(pa.table({"description": ["т"] * 100, "метка": labels}), uri, row_group_size=7)
+    pq.write_table(
+        pa.table({"description": ["т"] * 100, "метка": labels}), uri, row_group_size=7
+    )
     line = message(SchemaError, read_labelled, uri, ColumnSettings(category="метка"))
-    assert line == f"{uri}: row 100: column 'метка' has no label; fill it in or drop the row"
+    assert (
+        line == f"{uri}: row 100: column 'метка' has no label; fill it in or drop the row"
+    )
 
 
 def test_the_reserved_label_is_named_with_its_row(tmp_path: Path) -> None:
-    uri = put_csv(tmp_path / "a.csv", "description,category", "a,Others", "b,other", "c,Other")
+    uri = put_csv(
+        tmp_path / "a.csv", "description,category", "a,Others", "b,other", "c,Other"
+    )
     line = message(SchemaError, read_labelled, uri, COLUMNS)
-    assert line == f"{uri}: row 3: the label 'Other' is reserved for doubtful ads; rename it"
+    assert (
+        line == f"{uri}: row 3: the label 'Other' is reserved for doubtful ads; rename it"
+    )
 
 
 def test_a_label_that_is_not_utf8_is_named_with_its_row(tmp_path: Path) -> None:
@@ -195,7 +227,9 @@ def test_a_table_without_rows_is_named(tmp_path: Path, kind: str) -> None:
             description=pa.array([], pa.string()),
             category=pa.array([], pa.string()),
         )
-    assert message(InputError, read_labelled, uri, COLUMNS) == f"{uri}: the table has no rows"
+    assert (
+        message(InputError, read_labelled, uri, COLUMNS) == f"{uri}: the table has no rows"
+    )
 
 
 def test_an_empty_file_beside_a_full_one_does_not_matter(tmp_path: Path) -> None:
@@ -223,7 +257,12 @@ def ten_thousand() -> pa.Table:
     empty = pa.nulls(10_000, pa.string())
     numbers = pa.array([str(row) for row in range(10_000)])
     return pa.table(
-        {"title": empty, "description": numbers, "category": categories.tolist(), "city": empty}
+        {
+            "title": empty,
+            "description": numbers,
+            "category": categories.tolist(),
+            "city": empty,
+        }
     )
 
 
@@ -231,7 +270,9 @@ def rows_of(part: pa.Table) -> list[int]:
     return [int(number) for number in part["description"].to_pylist()]
 
 
-def test_split_of_ten_thousand_balanced_ads_gives_7200_800_2000(ten_thousand: pa.Table) -> None:
+def test_split_of_ten_thousand_balanced_ads_gives_7200_800_2000(
+    ten_thousand: pa.Table,
+) -> None:
     parts = split(ten_thousand, SplitSettings())
     assert [part.num_rows for part in parts] == [7200, 800, 2000]
     for part, per_class in zip(parts, (144, 16, 40), strict=True):
@@ -265,7 +306,9 @@ def test_split_equals_sklearn_on_the_rows(ten_thousand: pa.Table, seed: int) -> 
 
 
 def test_split_is_decided_by_the_seed(ten_thousand: pa.Table) -> None:
-    first, again, other = (split(ten_thousand, SplitSettings(seed=seed)) for seed in (1, 1, 2))
+    first, again, other = (
+        split(ten_thousand, SplitSettings(seed=seed)) for seed in (1, 1, 2)
+    )
     assert first == again
     assert rows_of(first[2]) != rows_of(other[2])
 
@@ -277,11 +320,15 @@ def test_split_fractions_are_settings(ten_thousand: pa.Table) -> None:
 
 def test_calibration_rows_are_taken_before_valid(ten_thousand: pa.Table) -> None:
     frame = ten_thousand.to_pandas()
-    rest, test = train_test_split(frame, test_size=0.2, stratify=frame["category"], random_state=42)
+    rest, test = train_test_split(
+        frame, test_size=0.2, stratify=frame["category"], random_state=42
+    )
     rest, calibration = train_test_split(
         rest, test_size=0.1, stratify=rest["category"], random_state=42
     )
-    train, valid = train_test_split(rest, test_size=0.1, stratify=rest["category"], random_state=42)
+    train, valid = train_test_split(
+        rest, test_size=0.1, stratify=rest["category"], random_state=42
+    )
     ours = split(ten_thousand, SplitSettings(calibration_fraction=0.1))
     assert [rows_of(part) for part in ours] == [
         part.index.tolist() for part in (train, valid, test, calibration)
@@ -295,7 +342,9 @@ def test_test_ads_know_their_slices() -> None:
         (" ", "Кот", "Животные", ""),
         (None, "продам", "Мебель", "Уфа"),  # nothing is left of it
     ]
-    ads = clean_labelled(labelled(*rows), TextCleaner(), ["Животные", "Мебель"], traits=True)
+    ads = clean_labelled(
+        labelled(*rows), TextCleaner(), ["Животные", "Мебель"], traits=True
+    )
     assert len(ads) == 3
     assert ads.traits == {
         "length": ["up to 5 words", "21 to 60 words", "up to 5 words"],
@@ -303,7 +352,9 @@ def test_test_ads_know_their_slices() -> None:
         "capitals": ["mostly capitals", "ordinary letters", "ordinary letters"],
         "city": ["Уфа", "no city", "no city"],
     }
-    assert clean_labelled(labelled(*rows), TextCleaner(), ["Животные", "Мебель"]).traits == {}
+    assert (
+        clean_labelled(labelled(*rows), TextCleaner(), ["Животные", "Мебель"]).traits == {}
+    )
 
 
 @pytest.mark.parametrize(
@@ -327,11 +378,15 @@ def test_a_class_too_small_to_split_is_named(counts: dict[str, int], count: int)
 
 def test_cities_of_the_training_ads_are_learnt() -> None:
     train = labelled(
-        (None, "a", "x", "Уфа"), (None, "b", "x", None), (None, "c", "x", " Нижний Новгород ")
+        (None, "a", "x", "Уфа"),
+        (None, "b", "x", None),
+        (None, "c", "x", " Нижний Новгород "),
     )
     assert build_cleaner(train, CleanerSettings()).cities == ["нижний новгород", "уфа"]
     assert build_cleaner(train, CleanerSettings(remove_cities=False)).cities == []
-    cleaner = build_cleaner(train, CleanerSettings(phone_pattern=r"\d+", noise_words=("срочно",)))
+    cleaner = build_cleaner(
+        train, CleanerSettings(phone_pattern=r"\d+", noise_words=("срочно",))
+    )
     assert cleaner.clean("Срочно торг 12 в Уфа") == "торг в"
 
 
@@ -358,14 +413,23 @@ def test_ads_are_cleaned_and_numbered_and_those_without_text_dropped() -> None:
 def test_a_text_that_is_not_utf8_is_dropped() -> None:
     texts = not_utf8("да".encode(), CP1251)
     table = pa.table(
-        {"title": ["а", "б"], "description": texts, "category": ["x", "x"], "city": ["Уфа", ""]}
+        {
+            "title": ["а", "б"],
+            "description": texts,
+            "category": ["x", "x"],
+            "city": ["Уфа", ""],
+        }
     )
     assert clean_labelled(table, TextCleaner(), ["x"]).texts == ["а да"]
 
 
 def test_an_unknown_label_is_named() -> None:
     line = message(
-        SchemaError, clean_labelled, labelled((None, "т", "Лодки", None)), TextCleaner(), ["Мебель"]
+        SchemaError,
+        clean_labelled,
+        labelled((None, "т", "Лодки", None)),
+        TextCleaner(),
+        ["Мебель"],
     )
     assert line == "row 1: label 'Лодки' does not occur among the training labels"
 
@@ -386,12 +450,20 @@ def test_load_dataset_of_one_table_splits_numbers_and_cleans(tmp_path: Path) -> 
     dataset = load_dataset(TrainSettings(input_uri=uri))
 
     frame = table.to_pandas()
-    rest, test = train_test_split(frame, test_size=0.2, stratify=frame["category"], random_state=42)
-    train, valid = train_test_split(rest, test_size=0.1, stratify=rest["category"], random_state=42)
+    rest, test = train_test_split(
+        frame, test_size=0.2, stratify=frame["category"], random_state=42
+    )
+    train, valid = train_test_split(
+        rest, test_size=0.1, stratify=rest["category"], random_state=42
+    )
     assert dataset.labels == sorted(frame["category"].unique())
     assert dataset.cleaner.cities == sorted(name.lower() for name in train["city"].unique())
     cleaner = TextCleaner(cities=train["city"])
-    for part, rows in ((dataset.train, train), (dataset.valid, valid), (dataset.test, test)):
+    for part, rows in (
+        (dataset.train, train),
+        (dataset.valid, valid),
+        (dataset.test, test),
+    ):
         cleaned = (rows["title"] + " " + rows["description"]).map(cleaner.clean)
         assert part.texts == cleaned[cleaned != ""].tolist()
         numbers = np.searchsorted(dataset.labels, rows["category"][cleaned != ""].tolist())
@@ -415,7 +487,9 @@ def test_a_split_may_set_calibration_rows_aside(tmp_path: Path) -> None:
     )
     assert plain.calibration is None
     assert split_off.calibration is not None
-    assert [len(part) for part in (split_off.test, split_off.calibration, split_off.valid)] == [
+    assert [
+        len(part) for part in (split_off.test, split_off.calibration, split_off.valid)
+    ] == [
         200,
         160,
         64,
@@ -430,7 +504,10 @@ def separate(tmp_path: Path, **parts: list[tuple[str, str]]) -> TrainSettings:
     for name in ("train", "valid", "test"):
         write_ads(tmp_path / f"{name}.parquet", *rows.get(name, rows["train"]))
     return TrainSettings(
-        **{f"{name}_uri": str(tmp_path / f"{name}.parquet") for name in ("train", "valid", "test")}
+        **{
+            f"{name}_uri": str(tmp_path / f"{name}.parquet")
+            for name in ("train", "valid", "test")
+        }
     )
 
 
@@ -438,7 +515,10 @@ def test_load_dataset_of_separate_tables_takes_them_as_they_are(tmp_path: Path) 
     valid, test = [("кровать", "Мебель")], [("пёс", "Животные"), ("ПЁС!", "Животные")]
     dataset = load_dataset(separate(tmp_path, valid=valid, test=test))
     assert dataset.labels == ["Животные", "Мебель"]
-    assert (dataset.train.texts, dataset.train.labels_N.tolist()) == (["диван", "кот"], [1, 0])
+    assert (dataset.train.texts, dataset.train.labels_N.tolist()) == (
+        ["диван", "кот"],
+        [1, 0],
+    )
     assert (dataset.valid.texts, dataset.valid.labels_N.tolist()) == (["кровать"], [1])
     assert (dataset.test.texts, dataset.test.labels_N.tolist()) == (["пёс", "пёс!"], [0, 0])
 
@@ -467,7 +547,9 @@ def test_load_dataset_removes_only_cities_of_train(tmp_path: Path) -> None:
             f"дом Уфа Орск Шуя,А,{city}",
             f"кот,Б,{city}",
         )
-    uris = {f"{name}_uri": str(tmp_path / f"{name}.csv") for name in ("train", "valid", "test")}
+    uris = {
+        f"{name}_uri": str(tmp_path / f"{name}.csv") for name in ("train", "valid", "test")
+    }
     dataset = load_dataset(TrainSettings(**uris))
     assert dataset.cleaner.cities == ["уфа"]
     for part in (dataset.train, dataset.valid, dataset.test):
@@ -493,14 +575,17 @@ def test_a_part_without_text_is_named(tmp_path: Path, part: str) -> None:
 
 
 def test_load_dataset_of_one_class_is_refused(tmp_path: Path) -> None:
-    uri = write_ads(tmp_path / "ads.parquet", *[(f"диван {row}", "Мебель") for row in range(50)])
+    uri = write_ads(
+        tmp_path / "ads.parquet", *[(f"диван {row}", "Мебель") for row in range(50)]
+    )
     line = message(SchemaError, load_dataset, TrainSettings(input_uri=uri))
     assert line == "training needs at least 2 classes, found 1: ['Мебель']"
 
 
 def test_a_class_without_text_is_named(tmp_path: Path) -> None:
     settings = separate(
-        tmp_path, train=[("диван", "Мебель"), ("кот", "Животные"), ("торг", "Шины"), ("", "Шины")]
+        tmp_path,
+        train=[("диван", "Мебель"), ("кот", "Животные"), ("торг", "Шины"), ("", "Шины")],
     )
     line = message(SchemaError, load_dataset, settings)
     assert line == "class 'Шины' has no training ad with text; add some or drop it"
@@ -519,7 +604,8 @@ def test_ads_without_text_are_counted_in_a_warning(
 
 def test_test_texts_seen_in_train_are_counted() -> None:
     train, test = (
-        LabelledAds(list(texts), np.zeros(len(texts), np.int64)) for texts in ("абв", "ббгд")
+        LabelledAds(list(texts), np.zeros(len(texts), np.int64))
+        for texts in ("абв", "ббгд")
     )
     dataset = Dataset(["x"], TextCleaner(), train, train, test)
     assert dataset.num_test_texts_seen_in_train() == 2
@@ -530,7 +616,9 @@ def test_test_texts_seen_in_train_are_counted() -> None:
 
 def test_read_texts_gives_text_and_group(tmp_path: Path) -> None:
     put_csv(tmp_path / "a.csv", "label,text", "Мебель,Продам ДИВАН", "Мебель,торг", "Шины,")
-    put_parquet(tmp_path / "b.parquet", text=["Шины", None, "x"], label=["Шины", "Шины", None])
+    put_parquet(
+        tmp_path / "b.parquet", text=["Шины", None, "x"], label=["Шины", "Шины", None]
+    )
     found = read_texts(str(tmp_path), "label", TextCleaner())
     assert found == [("Продам ДИВАН", "диван", "Мебель"), ("Шины", "шины", "Шины")]
 
@@ -544,7 +632,9 @@ def test_read_texts_without_a_column_names_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [[["x"]], [1], [1.5]], ids=["list", "integer", "float"])
-def test_read_texts_of_a_wrong_type_names_the_column(tmp_path: Path, text: list[object]) -> None:
+def test_read_texts_of_a_wrong_type_names_the_column(
+    tmp_path: Path, text: list[object]
+) -> None:
     uri = put_parquet(tmp_path / "a.parquet", text=text, kind=["x"])
     assert message(SchemaError, read_texts, uri, "kind", TextCleaner()).startswith(
         f"{uri}: column 'text' holds "
@@ -576,7 +666,9 @@ def test_ads_with_text_and_sub_category_are_numbered_by_pair():
     )
     table = labelled(*rows).append_column("subcategory", subs)
     ads, pairs = clean_subcategories(table, TextCleaner(), ["Животные", "Мебель", "Шины"])
-    assert list(zip(ads.texts, [pairs[number] for number in ads.labels_N], strict=True)) == [
+    assert list(
+        zip(ads.texts, [pairs[number] for number in ads.labels_N], strict=True)
+    ) == [
         ("стол дубовый", ("Мебель", "Столы")),
         ("кот рыжий", ("Животные", "Коты")),
         ("пёс добрый", ("Животные", "Столы")),
@@ -585,7 +677,10 @@ def test_ads_with_text_and_sub_category_are_numbered_by_pair():
 
 def test_sub_categories_may_be_integers(tmp_path):
     uri = put_parquet(
-        tmp_path / "a.parquet", description=["а", "б"], category=["x", "y"], subcategory=[7, None]
+        tmp_path / "a.parquet",
+        description=["а", "б"],
+        category=["x", "y"],
+        subcategory=[7, None],
     )
     table = read_labelled(uri, SubheadColumnSettings(), extra=("subcategory",))
     ads, pairs = clean_subcategories(table, TextCleaner(), ["x", "y"])

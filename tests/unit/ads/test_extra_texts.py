@@ -20,8 +20,12 @@ def test_load_extra_texts_of_settings_that_name_none_is_empty() -> None:
     assert (extra.hard_cases, extra.parts) == ([], {})
 
 
-def test_load_extra_texts_keeps_hard_cases_as_written_and_cleans_them(tmp_path: Path) -> None:
-    uri = put(tmp_path / "hard.csv", "text,label", "Продам ДИВАН Уфа,Мебель", "Рыжий кот,Животные")
+def test_load_extra_texts_keeps_hard_cases_as_written_and_cleans_them(
+    tmp_path: Path,
+) -> None:
+    uri = put(
+        tmp_path / "hard.csv", "text,label", "Продам ДИВАН Уфа,Мебель", "Рыжий кот,Животные"
+    )
     extra = load_extra_texts(EvaluationSettings(hard_cases_uri=uri), CLEANER)
     assert extra.hard_cases == [("Продам ДИВАН Уфа", "Мебель"), ("Рыжий кот", "Животные")]
     assert list(extra.parts) == ["hard_cases"]
@@ -31,7 +35,11 @@ def test_load_extra_texts_keeps_hard_cases_as_written_and_cleans_them(tmp_path: 
 
 def test_load_extra_texts_makes_a_part_of_each_kind_of_ood_text(tmp_path: Path) -> None:
     uri = put(
-        tmp_path / "ood.csv", "text,kind", "Матч отложен,news", "print(1),code", "Курс упал,news"
+        tmp_path / "ood.csv",
+        "text,kind",
+        "Матч отложен,news",
+        "print(1),code",
+        "Курс упал,news",
     )
     extra = load_extra_texts(EvaluationSettings(ood_uri=uri), CLEANER)
     assert {name: part.texts for name, part in extra.parts.items()} == {

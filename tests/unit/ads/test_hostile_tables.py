@@ -39,7 +39,9 @@ def bomb(marker) -> bytes:
 
 
 def put(
-    path: Path, fields: list[pa.Field] | None = None, metadata: dict[bytes, bytes] | None = None
+    path: Path,
+    fields: list[pa.Field] | None = None,
+    metadata: dict[bytes, bytes] | None = None,
 ) -> str:
     fields = fields or [pa.field(name, pa.string()) for name in COLUMNS]
     table = pa.table([["диван"], ["Мебель"]], schema=pa.schema(fields, metadata=metadata))
@@ -53,7 +55,10 @@ def put(
 def test_an_extension_type_with_a_pickle_is_read_as_what_it_stores(
     tmp_path, marker, bomb, extension
 ):
-    hostile = {b"ARROW:extension:name": extension.encode(), b"ARROW:extension:metadata": bomb}
+    hostile = {
+        b"ARROW:extension:name": extension.encode(),
+        b"ARROW:extension:metadata": bomb,
+    }
     fields = [
         pa.field("description", pa.string(), metadata=hostile),
         pa.field("category", pa.string()),
@@ -72,7 +77,9 @@ def test_an_extension_type_with_a_pickle_is_read_as_what_it_stores(
 
 def test_metadata_of_the_file_is_not_followed(tmp_path, marker, bomb):
     pandas = {
-        "index_columns": [{"kind": "range", "name": None, "start": 0, "stop": 2**60, "step": 1}],
+        "index_columns": [
+            {"kind": "range", "name": None, "start": 0, "stop": 2**60, "step": 1}
+        ],
         "columns": [
             {
                 "name": "category",
@@ -90,7 +97,10 @@ def test_metadata_of_the_file_is_not_followed(tmp_path, marker, bomb):
         b"\xff": b"\xfe",
     }
     uri = put(tmp_path / "a.parquet", metadata=metadata)
-    assert read_rows(uri, COLUMNS).to_pydict() == {"description": ["диван"], "category": ["Мебель"]}
+    assert read_rows(uri, COLUMNS).to_pydict() == {
+        "description": ["диван"],
+        "category": ["Мебель"],
+    }
     assert not marker.exists()
 
 

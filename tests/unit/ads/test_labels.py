@@ -23,7 +23,9 @@ NFD = unicodedata.normalize("NFD", "Йод")
 
 def put(path: Path, labels: list[str | None], **more: list[str]) -> str:
     descriptions = [f"вещь номер {number}" for number in range(len(labels))]
-    pq.write_table(pa.table({"description": descriptions, "category": labels, **more}), path)
+    pq.write_table(
+        pa.table({"description": descriptions, "category": labels, **more}), path
+    )
     return str(path)
 
 
@@ -64,7 +66,16 @@ def test_label_of_other_words_is_kept(word):
 
 
 def test_spellings_that_look_the_same_are_one_class_and_counted(tmp_path, caplog):
-    labels = ["Йод", "Йод ", "Йод\u00a0", NFD, "Мебель", "Мебель", "Мебель\u200b", " Мебель"]
+    labels = [
+        "Йод",
+        "Йод ",
+        "Йод\u00a0",
+        NFD,
+        "Мебель",
+        "Мебель",
+        "Мебель\u200b",
+        " Мебель",
+    ]
     table = read_labelled(put(tmp_path / "a.parquet", labels), COLUMNS)
     assert table["category"].to_pylist() == ["Йод"] * 4 + ["Мебель"] * 4
     assert [record.getMessage() for record in caplog.records] == [
@@ -145,10 +156,15 @@ def test_an_unknown_label_that_differs_in_case_names_the_one_that_may_be_meant(t
 
 def test_evaluated_labels_meet_those_of_the_bundle_in_normal_form(tmp_path):
     table = read_labelled(put(tmp_path / "a.parquet", [NFD, "Мебель\u00a0"]), COLUMNS)
-    assert clean_labelled(table, TextCleaner(), ["Йод", "Мебель"]).labels_N.tolist() == [0, 1]
+    assert clean_labelled(table, TextCleaner(), ["Йод", "Мебель"]).labels_N.tolist() == [
+        0,
+        1,
+    ]
 
 
-def test_subcategories_have_the_same_normal_form_and_the_same_words_for_none(tmp_path, caplog):
+def test_subcategories_have_the_same_normal_form_and_the_same_words_for_none(
+    tmp_path, caplog
+):
     subs = ["Столы", "Столы ", "nan", "NULL", "", "Двери\u00a0белые"]
     uri = put(tmp_path / "a.parquet", ["Мебель\u200b"] * 6, subcategory=subs)
     table = read_labelled(uri, SubheadColumnSettings(), extra=("subcategory",))

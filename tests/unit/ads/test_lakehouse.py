@@ -14,15 +14,25 @@ from rubert_ood.ads.sources import list_tables, survey_tables
 from rubert_ood.errors import InputError, SettingsError
 
 OLD = pa.table(
-    {"ad_id": ["1", "2"], "description": ["старый", "старый"], "city": ["Нижний Новгород", "a b"]}
+    {
+        "ad_id": ["1", "2"],
+        "description": ["старый", "старый"],
+        "city": ["Нижний Новгород", "a b"],
+    }
 )
 NEW = pa.table(
-    {"ad_id": ["3", "4"], "description": ["новый", "новый"], "city": ["Нижний Новгород", "a b"]}
+    {
+        "ad_id": ["3", "4"],
+        "description": ["новый", "новый"],
+        "city": ["Нижний Новгород", "a b"],
+    }
 )
 
 
 def ids(uri: Path | str) -> list[str]:
-    found = [pq.ParquetFile(file.uri).read(["ad_id"])["ad_id"] for file in list_tables(str(uri))]
+    found = [
+        pq.ParquetFile(file.uri).read(["ad_id"])["ad_id"] for file in list_tables(str(uri))
+    ]
     return sorted(value for column in found for value in column.to_pylist())
 
 
@@ -76,13 +86,17 @@ def test_a_delta_table_beside_plain_files_takes_nothing_from_them(delta: Path) -
 def test_a_delta_table_after_delete_and_vacuum_is_what_delta_says(delta: Path) -> None:
     DeltaTable(delta).delete("ad_id = '3'")
     assert ids(delta) == ["4"]
-    DeltaTable(delta).vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
+    DeltaTable(delta).vacuum(
+        retention_hours=0, dry_run=False, enforce_retention_duration=False
+    )
     DeltaTable(delta).create_checkpoint()
     assert ids(delta) == ["4"]
 
 
 @pytest.mark.parametrize("pattern", ["*.parquet", "part-*"])
-def test_files_of_a_delta_table_without_its_log_are_refused(delta: Path, pattern: str) -> None:
+def test_files_of_a_delta_table_without_its_log_are_refused(
+    delta: Path, pattern: str
+) -> None:
     with pytest.raises(
         InputError, match=rf"lies in the table {delta}, whose log says which files count"
     ):
@@ -95,13 +109,17 @@ def test_files_of_a_delta_table_without_its_log_are_refused(delta: Path, pattern
 def test_a_delta_table_whose_file_is_gone_names_it(delta: Path) -> None:
     (uri,) = (file.uri for file in list_tables(str(delta)))
     Path(uri).unlink()
-    with pytest.raises(InputError, match=rf"^{delta}: its log names {uri}, which is not there"):
+    with pytest.raises(
+        InputError, match=rf"^{delta}: its log names {uri}, which is not there"
+    ):
         list_tables(str(delta))
 
 
 def test_a_damaged_delta_log_is_one_line(delta: Path) -> None:
     next((delta / "_delta_log").glob("*1.json")).write_text("{")
-    with pytest.raises(InputError, match=rf"^{delta}: this Delta table cannot be read: ") as error:
+    with pytest.raises(
+        InputError, match=rf"^{delta}: this Delta table cannot be read: "
+    ) as error:
         list_tables(str(delta))
     assert "\n" not in str(error.value)
 
@@ -120,7 +138,8 @@ def test_an_iceberg_table_with_a_renamed_column_is_refused(iceberg) -> None:
     with iceberg.update_schema() as change:
         change.rename_column("description", "text")
     with pytest.raises(
-        InputError, match=r"a column of this Iceberg table was renamed \(description to text\)"
+        InputError,
+        match=r"a column of this Iceberg table was renamed \(description to text\)",
     ):
         list_tables(str(folder_of(iceberg)))
 
@@ -129,7 +148,9 @@ def test_a_hudi_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / ".hoodie").mkdir()
     (tmp_path / ".hoodie" / "hoodie.properties").write_text("x")
     pq.write_table(OLD, tmp_path / "a.parquet")
-    with pytest.raises(InputError, match=rf"^{tmp_path}: a Hudi table, which is not supported"):
+    with pytest.raises(
+        InputError, match=rf"^{tmp_path}: a Hudi table, which is not supported"
+    ):
         list_tables(str(tmp_path))
 
 
@@ -138,7 +159,9 @@ def test_without_the_library_of_a_table_one_line_says_which(
 ) -> None:
     monkeypatch.setitem(sys.modules, "deltalake", None)
     monkeypatch.setitem(sys.modules, "pyiceberg.table", None)
-    with pytest.raises(SettingsError, match=rf"^{delta}: .* pip install 'rubert_ood\[delta\]'$"):
+    with pytest.raises(
+        SettingsError, match=rf"^{delta}: .* pip install 'rubert_ood\[delta\]'$"
+    ):
         list_tables(str(delta))
     with pytest.raises(SettingsError, match=r"pip install 'rubert_ood\[iceberg\]'$"):
         list_tables(str(folder_of(iceberg)))

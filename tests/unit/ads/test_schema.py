@@ -48,20 +48,25 @@ def test_an_optional_column_may_be_absent_under_its_default_name(role: str) -> N
 
 @pytest.mark.parametrize("role", ["title", "city"])
 @pytest.mark.parametrize("name", ["elsewhere", None])
-def test_an_optional_column_named_explicitly_must_exist(role: str, name: str | None) -> None:
+def test_an_optional_column_named_explicitly_must_exist(
+    role: str, name: str | None
+) -> None:
     schema = FULL.remove(FULL.get_field_index(role))
     name = name or role  # the default name, but written down by the user
     with pytest.raises(SchemaError) as caught:
         resolve_columns("ads.csv", schema, ColumnSettings(**{role: name}), ROLES)
     rest = ", ".join(schema.names)
     assert (
-        str(caught.value) == f"ads.csv: no column '{name}' (setting columns.{role}); it has: {rest}"
+        str(caught.value)
+        == f"ads.csv: no column '{name}' (setting columns.{role}); it has: {rest}"
     )
 
 
 @pytest.mark.parametrize("role", ["title", "city"])
 def test_null_switches_an_optional_column_off(role: str) -> None:
-    assert role not in resolve_columns("ads.csv", FULL, ColumnSettings(**{role: None}), ROLES)
+    assert role not in resolve_columns(
+        "ads.csv", FULL, ColumnSettings(**{role: None}), ROLES
+    )
 
 
 @pytest.mark.parametrize("role", ["ad_id", "description", "category"])
@@ -87,7 +92,9 @@ def test_a_missing_carried_column_is_named() -> None:
 
 
 @pytest.mark.parametrize("carry", [(), ("price",)])
-def test_two_columns_of_one_name_are_an_error_if_they_are_read(carry: tuple[str, ...]) -> None:
+def test_two_columns_of_one_name_are_an_error_if_they_are_read(
+    carry: tuple[str, ...],
+) -> None:
     names = ["ad_id", "price", "price"] if carry else ["ad_id", "ad_id"]
     schema = pa.schema([(name, pa.string()) for name in names])
     with pytest.raises(SchemaError, match=rf"^f: there are two columns '{names[-1]}'"):
@@ -130,14 +137,18 @@ def test_a_text_column_of_another_type_is_named(role: str, kind: pa.DataType) ->
 def test_an_id_or_label_is_text_or_an_integer(role: str, kind: pa.DataType) -> None:
     with pytest.raises(SchemaError) as caught:
         resolve_columns("f", pa.schema([(role, kind)]), ColumnSettings(), [role])
-    assert str(caught.value) == f"f: column '{role}' holds {kind}, expected text or integers"
+    assert (
+        str(caught.value) == f"f: column '{role}' holds {kind}, expected text or integers"
+    )
     for good in TEXT_TYPES + INTEGER_TYPES:
         check_type("f", pa.schema([(role, good)]), role, allow_integer=True)
 
 
 def test_optional_columns_are_checked_too() -> None:
     with pytest.raises(SchemaError, match="column 'title' holds double"):
-        resolve_columns("f", pa.schema([("title", pa.float64())]), ColumnSettings(), ["title"])
+        resolve_columns(
+            "f", pa.schema([("title", pa.float64())]), ColumnSettings(), ["title"]
+        )
 
 
 @pytest.mark.parametrize(
@@ -148,7 +159,9 @@ def test_optional_columns_are_checked_too() -> None:
         pa.array(["шины", None, "", "шины"], pa.string_view()),
         pa.array(["шины", None, "", "шины"]).dictionary_encode(),
         pa.array(["шины", None, "", "шины"], pa.large_string()).dictionary_encode(),
-        pa.DictionaryArray.from_arrays([0, None, 1, 0], pa.array(["шины", ""], pa.string_view())),
+        pa.DictionaryArray.from_arrays(
+            [0, None, 1, 0], pa.array(["шины", ""], pa.string_view())
+        ),
     ],
     ids=lambda column: str(column.type).replace("\n", " "),
 )
@@ -160,7 +173,9 @@ def test_as_text_keeps_texts_of_every_kind(column: pa.Array) -> None:
 
 def test_as_text_writes_integers_and_nulls() -> None:
     assert as_text(pa.chunked_array([[7, None, -1]])).to_pylist() == ["7", None, "-1"]
-    assert as_text(pa.chunked_array([pa.array([7, None, 7]).dictionary_encode()])).to_pylist() == [
+    assert as_text(
+        pa.chunked_array([pa.array([7, None, 7]).dictionary_encode()])
+    ).to_pylist() == [
         "7",
         None,
         "7",
@@ -170,7 +185,10 @@ def test_as_text_writes_integers_and_nulls() -> None:
 
 
 def test_as_text_joins_chunks_with_different_dictionaries() -> None:
-    chunks = [pa.array(["а", "б"]).dictionary_encode(), pa.array(["б", "в"]).dictionary_encode()]
+    chunks = [
+        pa.array(["а", "б"]).dictionary_encode(),
+        pa.array(["б", "в"]).dictionary_encode(),
+    ]
     assert as_text(pa.chunked_array(chunks)).to_pylist() == ["а", "б", "б", "в"]
 
 
@@ -215,7 +233,9 @@ PLAIN = [
 
 
 @pytest.mark.parametrize(
-    ("column", "plain"), PLAIN, ids=[str(column.type).replace("\n", " ") for column, _ in PLAIN]
+    ("column", "plain"),
+    PLAIN,
+    ids=[str(column.type).replace("\n", " ") for column, _ in PLAIN],
 )
 def test_as_plain_keeps_the_values_of_every_type_in_one_that_can_be_filtered(
     column: pa.Array, plain: pa.DataType

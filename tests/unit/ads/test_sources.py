@@ -54,7 +54,8 @@ def test_survey_tables_takes_csv_by_its_name_packed_or_not(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "name", ["a.json", "a.jsonl", "b.orc", "c.avro", "d.xlsx", "e.csv.zip", "f.parquet.gz", "g"]
+    "name",
+    ["a.json", "a.jsonl", "b.orc", "c.avro", "d.xlsx", "e.csv.zip", "f.parquet.gz", "g"],
 )
 def test_survey_tables_counts_a_file_that_looks_like_data_as_such(
     tmp_path: Path, name: str
@@ -65,7 +66,8 @@ def test_survey_tables_counts_a_file_that_looks_like_data_as_such(
 
 
 @pytest.mark.parametrize(
-    "name", ["README", "README.md", "notes.txt", "schema.json", "_manifest", "run.log", "a.sql"]
+    "name",
+    ["README", "README.md", "notes.txt", "schema.json", "_manifest", "run.log", "a.sql"],
 )
 def test_survey_tables_counts_a_file_that_stands_beside_data_apart(
     tmp_path: Path, name: str
@@ -95,23 +97,31 @@ def test_survey_tables_passes_over_what_writers_leave_behind(tmp_path: Path) -> 
     assert (names(found.files, tmp_path), found.ignored) == (["a.csv"], Ignored())
 
 
-def test_survey_tables_takes_a_file_that_was_named_whatever_its_name(tmp_path: Path) -> None:
+def test_survey_tables_takes_a_file_that_was_named_whatever_its_name(
+    tmp_path: Path,
+) -> None:
     path = put_parquet(tmp_path / "_metadata")
     assert [file.uri for file in survey_tables(str(path)).files] == [str(path)]
 
 
-def test_survey_tables_names_a_dangling_table_and_counts_another_link(tmp_path: Path) -> None:
+def test_survey_tables_names_a_dangling_table_and_counts_another_link(
+    tmp_path: Path,
+) -> None:
     put(tmp_path / "a.csv")
     for name in ("b.parquet", "c.csv.gz", "notes", ".d.csv"):
         (tmp_path / name).symlink_to(tmp_path / "gone")
     found = survey_tables(str(tmp_path))
     assert set(found.unreadable) == {f"{tmp_path}/b.parquet", f"{tmp_path}/c.csv.gz"}
     assert found.ignored == Ignored(1, 1, [f"{tmp_path}/notes"])
-    with pytest.raises(InputError, match=rf"^{tmp_path}/b\.parquet: this link leads nowhere"):
+    with pytest.raises(
+        InputError, match=rf"^{tmp_path}/b\.parquet: this link leads nowhere"
+    ):
         list_tables(str(tmp_path))
 
 
-def test_survey_tables_names_the_first_few_that_look_like_data_first(tmp_path: Path) -> None:
+def test_survey_tables_names_the_first_few_that_look_like_data_first(
+    tmp_path: Path,
+) -> None:
     put(tmp_path / "a.csv")
     for number in range(9):
         put(tmp_path / f"x{number}.orc")
@@ -140,14 +150,17 @@ def test_list_tables_of_a_place_without_tables_names_it(tmp_path: Path) -> None:
         list_tables(str(tmp_path))
     put(tmp_path / "a.json")
     with pytest.raises(
-        InputError, match=rf"^{tmp_path}: no .* here; there is {tmp_path}/a.json, which is neither$"
+        InputError,
+        match=rf"^{tmp_path}: no .* here; there is {tmp_path}/a.json, which is neither$",
     ):
         list_tables(str(tmp_path))
     with pytest.raises(InputError, match="no such file, folder or bucket"):
         list_tables(str(tmp_path / "absent"))
 
 
-def test_a_loop_of_links_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_loop_of_links_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     put(tmp_path / "a.csv")
     (tmp_path / "up").symlink_to(tmp_path)
     with caplog.at_level(logging.WARNING):

@@ -64,7 +64,10 @@ def test_inspect_of_a_table_without_rows(tmp_path: Path) -> None:
     data=st.data(),
 )
 def test_read_rows_of_every_range_equals_a_slice_of_the_whole_table(
-    sizes: list[int], batch_rows: int, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+    sizes: list[int],
+    batch_rows: int,
+    data: st.DataObject,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     uri = str(tmp_path_factory.mktemp("ranges") / "a.parquet")
     num_rows = sum(sizes)
@@ -95,7 +98,10 @@ def test_read_rows_of_all_ranges_of_a_small_file(tmp_path: Path) -> None:
     write_groups(uri, [rows[:1], rows[1:1], rows[1:6], rows[6:]])
     for start in range(10):
         for stop in range(start, 11):
-            assert read_rows(uri, ["id"], start=start, stop=stop) == rows[start:stop], (start, stop)
+            assert read_rows(uri, ["id"], start=start, stop=stop) == rows[start:stop], (
+                start,
+                stop,
+            )
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
@@ -103,9 +109,14 @@ def test_read_rows_come_few_at_a_time_after_a_batch_that_tells_the_schema(
     tmp_path: Path, suffix: str
 ) -> None:
     uri = str(tmp_path / f"a.{suffix}")
-    rows = pa.table({"id": [str(row) for row in range(100)], "text": ["т"] * 100, "x": ["y"] * 100})
+    rows = pa.table(
+        {"id": [str(row) for row in range(100)], "text": ["т"] * 100, "x": ["y"] * 100}
+    )
     if suffix == "csv":
-        put(tmp_path / "a.csv", "id,text,x\n" + "".join(f"{row},т,y\n" for row in range(100)))
+        put(
+            tmp_path / "a.csv",
+            "id,text,x\n" + "".join(f"{row},т,y\n" for row in range(100)),
+        )
     else:
         write_groups(uri, [rows[:30], rows[30:]])
     first, *batches = iter_rows(uri, ["text", "id"], start=3, stop=77, batch_rows=8)
@@ -124,7 +135,10 @@ def test_read_rows_of_a_large_row_group_has_few_rows_in_memory(tmp_path: Path) -
     del column
     before, most, num_rows = pa.total_allocated_bytes(), 0, 0
     for batch in iter_rows(uri, ["x"], batch_rows=2):
-        most, num_rows = max(most, pa.total_allocated_bytes() - before), num_rows + batch.num_rows
+        most, num_rows = (
+            max(most, pa.total_allocated_bytes() - before),
+            num_rows + batch.num_rows,
+        )
     assert num_rows == 100
     assert most < 30_000_000
 
@@ -137,7 +151,9 @@ def test_read_rows_reads_only_the_row_groups_of_the_range(tmp_path: Path) -> Non
     first = pq.read_metadata(uri).row_group(0).column(0)
     content = bytearray(uri.read_bytes())
     start = first.dictionary_page_offset or first.data_page_offset
-    content[start : start + first.total_compressed_size] = b"\xff" * first.total_compressed_size
+    content[start : start + first.total_compressed_size] = (
+        b"\xff" * first.total_compressed_size
+    )
     uri.write_bytes(content)
     assert read_rows(str(uri), ["id"], start=1_000, stop=1_500) == rows[1_000:1_500]
     assert message(InputError, read_rows, str(uri), ["id"]).startswith(
@@ -167,7 +183,9 @@ def test_read_rows_keeps_column_types(tmp_path: Path, column: pa.Array) -> None:
     assert part["a.b"].to_pylist() == column.to_pylist()[3:11]
 
 
-@pytest.mark.parametrize("content", [b"", b"ad_id,text\n1,x\n", b"PAR1" + b"\0" * 50 + b"PAR1"])
+@pytest.mark.parametrize(
+    "content", [b"", b"ad_id,text\n1,x\n", b"PAR1" + b"\0" * 50 + b"PAR1"]
+)
 def test_a_file_that_is_no_parquet_is_named(tmp_path: Path, content: bytes) -> None:
     uri = put(tmp_path / "a.parquet", content)
     assert message(InputError, inspect, uri).startswith(f"{uri}: not readable as Parquet: ")
@@ -180,14 +198,18 @@ def test_a_truncated_parquet_file_is_named(tmp_path: Path) -> None:
     uri = tmp_path / "a.parquet"
     pq.write_table(pa.table({"a": range(1_000)}), uri)
     uri.write_bytes(uri.read_bytes()[:-200])
-    assert message(InputError, inspect, str(uri)).startswith(f"{uri}: not readable as Parquet: ")
+    assert message(InputError, inspect, str(uri)).startswith(
+        f"{uri}: not readable as Parquet: "
+    )
 
 
 # CSV
 
 
 def test_csv_values_are_text_as_written(tmp_path: Path) -> None:
-    uri = put(tmp_path / "a.csv", "id,text,price\n007,true,1e5\n010,2026-01-01,\n,NA,NULL\n")
+    uri = put(
+        tmp_path / "a.csv", "id,text,price\n007,true,1e5\n010,2026-01-01,\n,NA,NULL\n"
+    )
     info = inspect(uri)
     assert info == TableInfo(
         pa.schema([(name, pa.string()) for name in ("id", "text", "price")]), [3], ","
@@ -216,19 +238,28 @@ def test_csv_line_ends_byte_order_mark_and_blank_first_lines_are_understood(
 
 def test_a_quoted_header_after_a_byte_order_mark(tmp_path: Path) -> None:
     uri = put(tmp_path / "a.csv", '\ufeff"id","a, ""b""\nc"\n"007","1"\n')
-    assert read_rows(uri, ["id", 'a, "b"\nc']).to_pydict() == {"id": ["007"], 'a, "b"\nc': ["1"]}
+    assert read_rows(uri, ["id", 'a, "b"\nc']).to_pydict() == {
+        "id": ["007"],
+        'a, "b"\nc': ["1"],
+    }
 
 
 csv_value = st.text("аб 07,\"'\n\r;\\#", max_size=6)
 
 
-@given(rows=st.lists(st.tuples(csv_value, csv_value), min_size=1, max_size=8), data=st.data())
+@given(
+    rows=st.lists(st.tuples(csv_value, csv_value), min_size=1, max_size=8), data=st.data()
+)
 def test_read_rows_of_csv_equals_the_reader_of_python(
-    rows: list[tuple[str, str]], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+    rows: list[tuple[str, str]],
+    data: st.DataObject,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     """Line breaks, quotes, commas in quoted fields; and every range equals a slice."""
     file = io.StringIO()
-    csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows([("id", "text"), *rows])
+    csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(
+        [("id", "text"), *rows]
+    )
     uri = put(tmp_path_factory.mktemp("csv") / "a.csv", file.getvalue())
     _, *parsed = csv.reader(io.StringIO(file.getvalue(), newline=""))
     assert parsed == [list(row) for row in rows]
@@ -263,7 +294,8 @@ def test_a_csv_with_a_header_alone_has_no_row_group(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", ["id,text,id", "\ufeffid,text,id", 'text,"id","id"', '"a\nb",id,id', "\nid,id"]
+    "header",
+    ["id,text,id", "\ufeffid,text,id", 'text,"id","id"', '"a\nb",id,id', "\nid,id"],
 )
 def test_a_repeated_csv_column_is_named(tmp_path: Path, header: str) -> None:
     uri = put(tmp_path / "a.csv", f"{header}\n1,2,3\n")
@@ -278,7 +310,10 @@ def test_a_repeated_csv_column_is_named(tmp_path: Path, header: str) -> None:
     [
         (b"", "Empty CSV file"),
         (b"id,text\n1,x\n2\n", "the row that begins in line 3 has 1 columns, the header 2"),
-        (b"id,text\n1,x\n2,y,z\n", "the row that begins in line 3 has 3 columns, the header 2"),
+        (
+            b"id,text\n1,x\n2,y,z\n",
+            "the row that begins in line 3 has 3 columns, the header 2",
+        ),
         ("id,text\n1,шины\n".encode("cp1251"), "the text is not UTF-8; save it as UTF-8"),
         ("номер,текст\n1,x\n".encode("cp1251"), "the text is not UTF-8; save it as UTF-8"),
         ("id,text\n1,x\n".encode("utf-16"), "the text is not UTF-8; save it as UTF-8"),
@@ -300,7 +335,10 @@ def test_a_csv_that_cannot_be_read_is_named_with_the_reason(
     tmp_path: Path, content: bytes, reason: str
 ) -> None:
     uri = put(tmp_path / "a.csv", content)
-    for line in (message(InputError, inspect, uri), message(InputError, read_rows, uri, ["text"])):
+    for line in (
+        message(InputError, inspect, uri),
+        message(InputError, read_rows, uri, ["text"]),
+    ):
         assert line.startswith(f"{uri}: not readable as CSV: ")
         assert reason in line
 
@@ -319,7 +357,9 @@ def test_an_unclosed_quote_is_named_and_loses_no_rows(tmp_path):
 
 def test_two_unclosed_quotes_do_not_cancel_each_other(tmp_path):
     path = tmp_path / "ads.csv"
-    path.write_text('ad_id,description\n1,"диван\n2,стол\n3,"труба\n4,стул\n', encoding="utf-8")
+    path.write_text(
+        'ad_id,description\n1,"диван\n2,стол\n3,"труба\n4,стул\n', encoding="utf-8"
+    )
     with pytest.raises(InputError, match=r"the row that begins in line 2"):
         read_rows(str(path), ["ad_id"])
 
@@ -401,7 +441,9 @@ def test_read_rows_of_a_file_that_changes_while_it_is_read_says_so(
         change(path)
 
     monkeypatch.setattr(tables, "_batches", slow)
-    assert "changed since the plan" in message(InputChangedError, read_version, str(path), version)
+    assert "changed since the plan" in message(
+        InputChangedError, read_version, str(path), version
+    )
 
 
 # what a footer claims
@@ -427,16 +469,25 @@ def _claim(path: Path, num_rows: int) -> None:
             number >>= 7
         return bytes([*out, number])
 
-    old, new = b"\x16" + varint(2), b"\x16" + varint(num_rows)  # an i64 field of the next id
+    old, new = (
+        b"\x16" + varint(2),
+        b"\x16" + varint(num_rows),
+    )  # an i64 field of the next id
     footer = footer.replace(old, new)
-    path.write_bytes(data[: -8 - size] + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+    path.write_bytes(
+        data[: -8 - size] + footer + len(footer).to_bytes(4, "little") + b"PAR1"
+    )
 
 
-def test_inspect_of_a_footer_that_claims_too_many_rows_refuses_it_at_once(tmp_path: Path) -> None:
+def test_inspect_of_a_footer_that_claims_too_many_rows_refuses_it_at_once(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "a.parquet"
     _claim(path, 2**36)
     assert pq.read_metadata(path).num_rows == 2**36
-    assert "its footer claims 68,719,476,736 rows in" in message(InputError, inspect, str(path))
+    assert "its footer claims 68,719,476,736 rows in" in message(
+        InputError, inspect, str(path)
+    )
     _claim(path, 3)
     assert inspect(str(path)).row_groups == [3]
 

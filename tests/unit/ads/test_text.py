@@ -30,10 +30,14 @@ CITIES = (
     "Ош",
     "Кириши (Лен. обл.)",
 )
-LETTERS = "абвгдеёжзийклмнопрстуфхцчшщъыьэюяАБВЕЁЖМНОРУЯabzABZ0123456789_-+.,!?()\"'/: \n\t\u00a0"
+LETTERS = (
+    "абвгдеёжзийклмнопрстуфхцчшщъыьэюяАБВЕЁЖМНОРУЯabzABZ0123456789_-+.,!?()\"'/: \n\t\u00a0"
+)
 
 
-def expected(text: str, cities: tuple[str, ...] = CITIES, noise: tuple[str, ...] = NOISE) -> str:
+def expected(
+    text: str, cities: tuple[str, ...] = CITIES, noise: tuple[str, ...] = NOISE
+) -> str:
     """Clean by the rules of docs/design.md, with one plain alternation sorted by length instead of
     a prefix tree."""
     text = re.sub(r"(\+?\d[\d\-\s]{6,}\d)", " ", text)
@@ -61,7 +65,16 @@ words = st.one_of(
     phone_like(),
     st.text(LETTERS, max_size=8),
     st.sampled_from(
-        ("москвашина", "Подмосква", "Уфа2", "Орск_", "торговля", "договорная", "продамся", "рост")
+        (
+            "москвашина",
+            "Подмосква",
+            "Уфа2",
+            "Орск_",
+            "торговля",
+            "договорная",
+            "продамся",
+            "рост",
+        )
     ),
 )
 texts = st.lists(
@@ -77,13 +90,19 @@ def test_cleaning_equals_a_plain_alternation(text: str) -> None:
 @given(
     texts,
     st.lists(
-        st.text("абв -.+(", min_size=1, max_size=5).filter(str.strip), min_size=1, max_size=12
+        st.text("абв -.+(", min_size=1, max_size=5).filter(str.strip),
+        min_size=1,
+        max_size=12,
     ),
 )
-def test_any_set_of_names_gives_what_a_plain_alternation_gives(text: str, names: list[str]) -> None:
+def test_any_set_of_names_gives_what_a_plain_alternation_gives(
+    text: str, names: list[str]
+) -> None:
     cities = tuple(name.strip() for name in names)
     text = text + " " + " ".join(names) + "".join(names)
-    assert TextCleaner(cities=names, noise_words=NOISE).clean(text) == expected(text, cities)
+    assert TextCleaner(cities=names, noise_words=NOISE).clean(text) == expected(
+        text, cities
+    )
 
 
 @given(texts)
@@ -131,7 +150,8 @@ def test_cleaner_removes_phones(phone: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "number", ["1234567", "12 500", "2026", "195/65 r15", "1.234.567.890", "5 000 р", "1-2-3"]
+    "number",
+    ["1234567", "12 500", "2026", "195/65 r15", "1.234.567.890", "5 000 р", "1-2-3"],
 )
 def test_cleaner_keeps_other_numbers(number: str) -> None:
     assert TextCleaner().clean(f"цена {number}") == f"цена {number}"
@@ -157,7 +177,9 @@ def test_cleaner_removes_noise_words(text: str, cleaned: str) -> None:
 
 def test_cleaner_with_own_pattern_and_words_drops_the_defaults() -> None:
     cleaner = TextCleaner(
-        phone_pattern=r"тел\S+", noise_words=["Срочно", "  ", ""], cities=[" Уфа ", "уфа", ""]
+        phone_pattern=r"тел\S+",
+        noise_words=["Срочно", "  ", ""],
+        cities=[" Уфа ", "уфа", ""],
     )
     assert cleaner.clean("Срочно продам 89161234567 тел123 УФА") == "продам 89161234567"
     assert cleaner.noise_words == ["срочно"]
@@ -181,8 +203,12 @@ def test_a_broken_phone_pattern_is_a_setting_error() -> None:
 
 @given(texts)
 def test_a_cleaner_survives_json(text: str) -> None:
-    cleaner = TextCleaner(phone_pattern=r"\d{5}", noise_words=["срочно", "торг"], cities=CITIES)
-    restored = TextCleaner.from_dict(json.loads(json.dumps(cleaner.to_dict(), ensure_ascii=False)))
+    cleaner = TextCleaner(
+        phone_pattern=r"\d{5}", noise_words=["срочно", "торг"], cities=CITIES
+    )
+    restored = TextCleaner.from_dict(
+        json.loads(json.dumps(cleaner.to_dict(), ensure_ascii=False))
+    )
     assert restored.to_dict() == cleaner.to_dict()
     assert restored.clean(text) == cleaner.clean(text)
 
@@ -224,7 +250,9 @@ def test_cleaner_time_does_not_grow_with_the_number_of_cities() -> None:
         (None, "", " "),
     ],
 )
-def test_ad_text_joins_what_there_is(title: str | None, description: str | None, text: str) -> None:
+def test_ad_text_joins_what_there_is(
+    title: str | None, description: str | None, text: str
+) -> None:
     assert ad_text(title, description) == text
 
 

@@ -15,7 +15,9 @@ from rubert_ood.ads.traits import ad_traits, city_slices
         (61, "over 60 words"),
     ],
 )
-def test_ad_traits_length_counts_the_words_of_the_cleaned_text(num_words: int, length: str) -> None:
+def test_ad_traits_length_counts_the_words_of_the_cleaned_text(
+    num_words: int, length: str
+) -> None:
     written = "слово " * 7
     assert ad_traits(None, written, "слово " * num_words)["length"] == length
 

@@ -17,7 +17,10 @@ def sign(folder: Path, **changes: Any) -> None:
     for path in sorted(folder.iterdir()):
         if path.name != "manifest.json":
             data = path.read_bytes()
-            files[path.name] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+            files[path.name] = {
+                "sha256": hashlib.sha256(data).hexdigest(),
+                "size": len(data),
+            }
     lines = "".join(f"{name} {files[name]['sha256']}\n" for name in sorted(files))
     digest = hashlib.sha256(lines.encode()).hexdigest()
     content = manifest | {"files": files, "fingerprint": digest} | changes
@@ -36,7 +39,9 @@ def edit(folder: Path, name: str, **changes: Any) -> None:
     path.write_text(json.dumps(content, ensure_ascii=False), "utf-8")
 
 
-def edit_arrays(folder: Path, name: str, change: Callable[[dict[str, np.ndarray]], None]) -> None:
+def edit_arrays(
+    folder: Path, name: str, change: Callable[[dict[str, np.ndarray]], None]
+) -> None:
     """Change arrays of a safetensors file in place."""
     arrays = {key: array.copy() for key, array in load_file(folder / name).items()}
     change(arrays)

@@ -64,7 +64,9 @@ def _write(bundle, uri, checkpoint_dir, **options):
     )
 
 
-def test_load_bundle_gives_the_precision_that_was_written(bundle, small_checkpoint, tmp_path):
+def test_load_bundle_gives_the_precision_that_was_written(
+    bundle, small_checkpoint, tmp_path
+):
     assert bundle.precision == "fp32"
     agreement = Agreement(0.995, 0.01, 0.011, 1.0)
     uri = str(tmp_path / "v2")
@@ -104,7 +106,9 @@ def test_load_bundle_gives_how_long_texts_are_read(bundle, small_checkpoint, tmp
     assert windowed.fingerprint != bundle.fingerprint
 
 
-def test_how_texts_are_read_keeps_its_names_in_the_bundle(bundle, small_checkpoint, tmp_path):
+def test_how_texts_are_read_keeps_its_names_in_the_bundle(
+    bundle, small_checkpoint, tmp_path
+):
     """Those of 0.2.0, whose bundles are read and which reads ours."""
     text = TextSettings(max_length=64, mode="window", stride=10, max_windows=3)
     _write(bundle, tmp_path / "v2", small_checkpoint, text=text)
@@ -124,7 +128,9 @@ def test_how_texts_are_read_keeps_its_names_in_the_bundle(bundle, small_checkpoi
         ("/out/bundles/", "/out/bundles/v2"),
     ],
 )
-def test_new_bundle_uri_is_below_the_output_or_beside_the_older_bundle(output_uri, expected):
+def test_new_bundle_uri_is_below_the_output_or_beside_the_older_bundle(
+    output_uri, expected
+):
     assert new_bundle_uri(output_uri, "v2", beside="s3://b/models/v1") == expected
 
 
@@ -229,12 +235,19 @@ def test_bundle_holds_neither_pickle_nor_archive(bundle):
             data.decode("utf-8")
 
 
-def test_bundle_of_the_same_content_has_the_same_fingerprint(bundle, small_checkpoint, tmp_path):
-    assert _write(bundle, tmp_path / "v2", small_checkpoint).fingerprint == bundle.fingerprint
-    loose = dataclasses.replace(
-        bundle.fitted, decision=bundle.fitted.decision.model_copy(update={"tau_other": 0.51})
+def test_bundle_of_the_same_content_has_the_same_fingerprint(
+    bundle, small_checkpoint, tmp_path
+):
+    assert (
+        _write(bundle, tmp_path / "v2", small_checkpoint).fingerprint == bundle.fingerprint
     )
-    other = _write(dataclasses.replace(bundle, fitted=loose), tmp_path / "v3", small_checkpoint)
+    loose = dataclasses.replace(
+        bundle.fitted,
+        decision=bundle.fitted.decision.model_copy(update={"tau_other": 0.51}),
+    )
+    other = _write(
+        dataclasses.replace(bundle, fitted=loose), tmp_path / "v3", small_checkpoint
+    )
     assert other.fingerprint != bundle.fingerprint
 
 
@@ -265,7 +278,10 @@ def test_load_bundle_of_an_earlier_version_is_one_line(copy):
             "sha256": hashlib.sha256(data).hexdigest(),
             "size": len(data),
         }
-        manifest |= {"fingerprint": _fingerprint(manifest["files"]), "code_version": "0.1.9"}
+        manifest |= {
+            "fingerprint": _fingerprint(manifest["files"]),
+            "code_version": "0.1.9",
+        }
 
     _edit_manifest(copy, describe)
     with pytest.raises(
@@ -289,9 +305,15 @@ def test_load_bundle_names_a_file_that_grew(copy):
         ("", r"manifest\.json: it is not JSON"),
         ("{", r"manifest\.json: it is not JSON"),
         ("[]", r"manifest\.json: expected an object"),
-        ("{}", r"manifest\.json: it lacks 'format'; .* and 3 more; restore it or train again"),
+        (
+            "{}",
+            r"manifest\.json: it lacks 'format'; .* and 3 more; restore it or train again",
+        ),
         ('{"format": 3, "files": {"a": 1}}', "it lacks 'version'"),
-        ('{"format": 1, "files": {}}', "bundle format 1, this version of rubert_ood reads 3"),
+        (
+            '{"format": 1, "files": {}}',
+            "bundle format 1, this version of rubert_ood reads 3",
+        ),
         ('{"format": [3], "files": {}}', r"bundle format \[3\]"),
         ("[" * 100_000, r"manifest\.json: it is not JSON"),
         (
@@ -316,7 +338,9 @@ def test_load_bundle_of_a_folder_that_is_missing_names_it(tmp_path):
         load_bundle(str(tmp_path / "nothing"))
 
 
-@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/b", "..", ".hidden", "", "a\nb", "a\n"])
+@pytest.mark.parametrize(
+    "name", ["../x", "/etc/passwd", "a/b", "..", ".hidden", "", "a\nb", "a\n"]
+)
 def test_load_bundle_with_a_file_outside_the_folder_is_refused(copy, name):
     """Even with a manifest that agrees with itself."""
 
@@ -346,7 +370,10 @@ def test_bundle_manifest_that_follows_a_changed_file_has_another_fingerprint(cop
 
 
 def test_a_bundle_that_changed_during_the_job_is_refused(bundle):
-    assert load_bundle(bundle.uri, fingerprint=bundle.fingerprint).fingerprint == bundle.fingerprint
+    assert (
+        load_bundle(bundle.uri, fingerprint=bundle.fingerprint).fingerprint
+        == bundle.fingerprint
+    )
     with pytest.raises(BundleError, match="changed during the job"):
         load_bundle(bundle.uri, fingerprint="0" * 64)
 
@@ -378,7 +405,9 @@ def test_write_bundle_that_fails_half_way_leaves_no_bundle(
         return whole(source, target, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(folders.os if function == "rename" else folders.shutil, function, fail)
+        patch.setattr(
+            folders.os if function == "rename" else folders.shutil, function, fail
+        )
         with pytest.raises(OutputError, match="disk full"):
             _write(bundle, uri, small_checkpoint)
     assert list(uri.parent.iterdir()) == []

@@ -27,5 +27,7 @@ def test_check_compute_of_other_numbers_names_setting_and_bundle(bundle):
 
 def test_check_compute_of_int8_on_gpu_is_refused(bundle):
     quantised = dataclasses.replace(bundle, precision="int8")
-    with pytest.raises(SettingsError, match=r"^compute\.use_gpu: .* in int8, which is for CPU$"):
+    with pytest.raises(
+        SettingsError, match=r"^compute\.use_gpu: .* in int8, which is for CPU$"
+    ):
         check_compute(quantised, ComputeSettings(use_gpu=True))

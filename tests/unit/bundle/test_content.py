@@ -37,7 +37,9 @@ def whole(bundle, tmp_path_factory) -> Path:
         ["Двери", "Столы"], rng.normal(size=(2, 32)), rng.normal(size=2), {"accuracy": 0.9}
     )
     uri = str(tmp_path_factory.mktemp("whole") / "v2")
-    derive_bundle(bundle, uri, reference=Reference(*parts), subheads=SubHeads({"Мебель": head}))
+    derive_bundle(
+        bundle, uri, reference=Reference(*parts), subheads=SubHeads({"Мебель": head})
+    )
     return Path(uri)
 
 
@@ -84,7 +86,9 @@ def without(name: str, key: str) -> Change:
 
 
 def more(name: str, key: str, value: np.ndarray) -> Change:
-    return lambda folder: edit_arrays(folder, name, lambda arrays: arrays.update({key: value}))
+    return lambda folder: edit_arrays(
+        folder, name, lambda arrays: arrays.update({key: value})
+    )
 
 
 def first(value: float) -> Callable[[np.ndarray], np.ndarray]:
@@ -163,7 +167,10 @@ CASES: dict[str, tuple[Change, str]] = {
         replaced("temperature.json", "{", '{"temperature": 1.0,'),
         "the key 'temperature' stands in it twice",
     ),
-    "t_unknown_key": (keys("temperature.json", temprature=1), "it has an unknown key 'temprature'"),
+    "t_unknown_key": (
+        keys("temperature.json", temprature=1),
+        "it has an unknown key 'temprature'",
+    ),
     "t_huge": (
         text("temperature.json", '{"temperature": 1' + "0" * 5000 + "}"),
         "temperature.json: it is not JSON",
@@ -207,7 +214,10 @@ CASES: dict[str, tuple[Change, str]] = {
         keys("ood_threshold.json", rule="always"),
         r"rule: expected 'notebook' or 'conformal', got 'always'",
     ),
-    "top_k_zero": (keys("ood_threshold.json", top_k=0), "top_k: expected greater than 0, got 0"),
+    "top_k_zero": (
+        keys("ood_threshold.json", top_k=0),
+        "top_k: expected greater than 0, got 0",
+    ),
     "top_k_absent": (keys("ood_threshold.json", del_top_k=0), "it lacks 'top_k'"),
     "shrinkage_two": (
         keys("ood_threshold.json", shrinkage=2.0),
@@ -222,16 +232,31 @@ CASES: dict[str, tuple[Change, str]] = {
         names(*LABELS[::-1]),
         r"id2label: class 0 is 'Животные', label_mapping.json says 'Ш",
     ),
-    "names_fewer": (names(*LABELS[:4]), r"means is F64 \(5, 32\), expected F64 \(4, 'any'\)"),
-    "names_twice": (names(*LABELS[:4], LABELS[0]), "the class 'Животные' stands in it twice"),
+    "names_fewer": (
+        names(*LABELS[:4]),
+        r"means is F64 \(5, 32\), expected F64 \(4, 'any'\)",
+    ),
+    "names_twice": (
+        names(*LABELS[:4], LABELS[0]),
+        "the class 'Животные' stands in it twice",
+    ),
     "names_empty": (names(*LABELS[:4], ""), "'' cannot be the name of a class"),
     "names_blank": (names(*LABELS[:4], " \u00a0"), "cannot be the name of a class"),
     "names_other": (names(*LABELS[:4], "Other"), "'Other' cannot be the name of a class"),
     "names_number": (names(*LABELS[:4], 5), r"labels.4: expected a valid string, got 5"),
-    "names_null": (names(*LABELS[:4], None), r"labels.4: expected a valid string, got None"),
-    "names_text": (keys("label_mapping.json", labels="Мебель"), "labels: expected a valid array"),
+    "names_null": (
+        names(*LABELS[:4], None),
+        r"labels.4: expected a valid string, got None",
+    ),
+    "names_text": (
+        keys("label_mapping.json", labels="Мебель"),
+        "labels: expected a valid array",
+    ),
     "names_one": (names("Мебель"), "label_mapping.json: labels"),
-    "names_object": (text("label_mapping.json", "null"), "label_mapping.json: expected an object"),
+    "names_object": (
+        text("label_mapping.json", "null"),
+        "label_mapping.json: expected an object",
+    ),
     "names_surrogate": (
         replaced("label_mapping.json", "Мебель", "\\ud800"),
         "label_mapping.json: it is not JSON",
@@ -250,7 +275,10 @@ CASES: dict[str, tuple[Change, str]] = {
         "means holds numbers that are not finite",
     ),
     "means_absent": (without(STATISTICS, "means"), r"it lacks 'means' \(1 such\)"),
-    "means_more": (more(STATISTICS, "medians", np.zeros(3)), r"it has an unknown array 'medians'"),
+    "means_more": (
+        more(STATISTICS, "medians", np.zeros(3)),
+        r"it has an unknown array 'medians'",
+    ),
     "means_narrow": (
         array(STATISTICS, "means", lambda a: a[:, :16].copy()),
         "precision_HH has shape",
@@ -290,7 +318,10 @@ CASES: dict[str, tuple[Change, str]] = {
         cleaner(phone_pattern=r"(\d+)+x"),
         r"text.json: cleaner.phone_pattern: the time .* explodes",
     ),
-    "pattern_explodes_late": (cleaner(phone_pattern=r"8800(\d|\d\d)*x"), "the time .* explodes"),
+    "pattern_explodes_late": (
+        cleaner(phone_pattern=r"8800(\d|\d\d)*x"),
+        "the time .* explodes",
+    ),
     "pattern_broken": (cleaner(phone_pattern="("), "it is not a regular expression"),
     "pattern_empty": (cleaner(phone_pattern=""), "it matches where there is nothing"),
     "pattern_number": (
@@ -298,8 +329,14 @@ CASES: dict[str, tuple[Change, str]] = {
         "cleaner.phone_pattern: expected a valid string, got 5",
     ),
     "cities_text": (cleaner(cities="Уфа"), "cleaner.cities: expected a valid array"),
-    "cities_nested": (cleaner(cities=["а" * size for size in range(1, 2000)]), "text.json: "),
-    "noise_null": (cleaner(noise_words=None), "cleaner.noise_words: expected a valid array"),
+    "cities_nested": (
+        cleaner(cities=["а" * size for size in range(1, 2000)]),
+        "text.json: ",
+    ),
+    "noise_null": (
+        cleaner(noise_words=None),
+        "cleaner.noise_words: expected a valid array",
+    ),
     "max_length_zero": (
         keys("text.json", max_length=0),
         "max_length: expected greater than or equal to 3",
@@ -334,7 +371,10 @@ CASES: dict[str, tuple[Change, str]] = {
         keys("precision.json", precision="fp8"),
         r"precision: expected 'fp32', 'bf16' or 'int8', got 'fp8'",
     ),
-    "precision_null": (keys("precision.json", precision=None), "precision: expected 'fp32'"),
+    "precision_null": (
+        keys("precision.json", precision=None),
+        "precision: expected 'fp32'",
+    ),
     "agreement_text": (
         keys("precision.json", agreement={"argmax": "1"}),
         "agreement.argmax: expected a valid number",
@@ -391,7 +431,10 @@ CASES: dict[str, tuple[Change, str]] = {
         keys("config.json", del_id2label=0),
         "id2label: class 0 is 'LABEL_0'",
     ),
-    "config_id2label_list": (keys("config.json", id2label=LABELS), "id2label: expected an object"),
+    "config_id2label_list": (
+        keys("config.json", id2label=LABELS),
+        "id2label: expected an object",
+    ),
     "config_label2id": (
         keys("config.json", label2id=dict.fromkeys(LABELS, 0)),
         "label2id is not the inverse",
@@ -401,8 +444,14 @@ CASES: dict[str, tuple[Change, str]] = {
         keys("config.json", vocab_size="1000"),
         "vocab_size: expected a valid integer, got '1000'",
     ),
-    "tokenizer_text": (text("tokenizer.json", "[]"), "tokenizer.json: it is not a tokenizer"),
-    "tokenizer_empty": (text("tokenizer.json", ""), "tokenizer.json: it is not a tokenizer"),
+    "tokenizer_text": (
+        text("tokenizer.json", "[]"),
+        "tokenizer.json: it is not a tokenizer",
+    ),
+    "tokenizer_empty": (
+        text("tokenizer.json", ""),
+        "tokenizer.json: it is not a tokenizer",
+    ),
     "tokenizer_ids": (
         replaced(
             "tokenizer.json",
@@ -442,7 +491,10 @@ CASES: dict[str, tuple[Change, str]] = {
         subhead(category="Яхты"),
         "the category 'Яхты' is not a class of this bundle",
     ),
-    "subhead_of_other": (subhead(category="Other"), "'Other' cannot be the name of a class"),
+    "subhead_of_other": (
+        subhead(category="Other"),
+        "'Other' cannot be the name of a class",
+    ),
     "subhead_names": (subhead(names=["Двери"]), "subheads.json: categories.0.names"),
     "subhead_names_twice": (subhead(names=["Двери", "Двери"]), "stands in it twice"),
     "subhead_names_more": (
@@ -495,7 +547,9 @@ def test_a_bundle_that_is_signed_and_wrong_is_one_line_that_names_its_file(copy,
 def test_bundle_file_that_the_manifest_does_not_ask_for_either_is_missed(copy, name):
     (copy / name).unlink()
     sign(copy)
-    with pytest.raises(BundleError, match=rf"{name}: it is missing; restore it or train again"):
+    with pytest.raises(
+        BundleError, match=rf"{name}: it is missing; restore it or train again"
+    ):
         load_bundle(str(copy))
 
 
@@ -515,7 +569,8 @@ def test_bundle_file_that_may_hold_code_is_refused_although_it_is_signed(copy, n
     (copy / name).write_bytes(b"{}")
     sign(copy)
     with pytest.raises(
-        BundleError, match=rf"manifest.json names {name}, which a bundle never holds; refused"
+        BundleError,
+        match=rf"manifest.json names {name}, which a bundle never holds; refused",
     ):
         load_bundle(str(copy))
 
@@ -531,7 +586,10 @@ def test_bundle_file_that_may_hold_code_is_refused_although_it_is_signed(copy, n
             lambda arrays: arrays.update(train_labels=np.arange(6)),
             "the arrays of train have different numbers of rows",
         ),
-        (lambda arrays: arrays["train_labels"].fill(5), "the labels of train do not fit 5 classes"),
+        (
+            lambda arrays: arrays["train_labels"].fill(5),
+            "the labels of train do not fit 5 classes",
+        ),
         (
             lambda arrays: arrays["calibration_labels"].fill(-2),
             "the labels of calibration do not fit 5 classes",

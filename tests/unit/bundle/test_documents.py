@@ -12,7 +12,13 @@ from rubert_ood.bundle.documents import (
 from rubert_ood.settings import DecisionSettings, TextSettings
 
 CLEANER = {"phone_pattern": "x", "noise_words": ["торг"], "cities": ["Уфа"]}
-RULE = {"threshold": 9.0, "mu": 5.0, "sigma": 1.0, "shrinkage": 0.1, "calibrated_on": "valid"}
+RULE = {
+    "threshold": 9.0,
+    "mu": 5.0,
+    "sigma": 1.0,
+    "shrinkage": 0.1,
+    "calibrated_on": "valid",
+}
 
 
 @pytest.mark.parametrize("labels", [["а"], ["а", "а"], ["а", " "], ["а", "Other"]])
@@ -47,5 +53,7 @@ def test_text_settings_come_back_from_the_names_of_the_file(mode):
 def test_windows_that_do_not_advance_are_refused():
     document = TextDocument.of(CLEANER, TextSettings(mode="window")).model_dump()
     document["long_text"]["stride"] = 150
-    with pytest.raises(ValidationError, match="stride 150 is more than half of max_length 196"):
+    with pytest.raises(
+        ValidationError, match="stride 150 is more than half of max_length 196"
+    ):
         TextDocument.model_validate(document)

@@ -41,6 +41,8 @@ def test_a_bundle_without_an_evaluation_says_nothing(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"headline": 5}', '{"labels": [null]}'])
-def test_an_evaluation_that_cannot_be_read_is_left_out_with_a_warning(tmp_path, caplog, content):
+def test_an_evaluation_that_cannot_be_read_is_left_out_with_a_warning(
+    tmp_path, caplog, content
+):
     assert _read(tmp_path, content) is None
     assert "evaluation.json is left out: " in caplog.text

@@ -32,7 +32,10 @@ def test_files_that_are_put_are_those_of_the_manifest(bundle_uri):
         ({"format": 2}, "bundle format 2, this version of rubert_ood reads 3"),
         ({"fingerprint": "0"}, "does not match its own fingerprint"),
         ({"files": {"../a": {"sha256": "0" * 64, "size": 1}}}, "is not a plain file name"),
-        ({"files": {"a.pkl": {"sha256": "0" * 64, "size": 1}}}, "which a bundle never holds"),
+        (
+            {"files": {"a.pkl": {"sha256": "0" * 64, "size": 1}}},
+            "which a bundle never holds",
+        ),
         ({"files": 5}, "files: expected"),
     ],
 )
@@ -68,5 +71,7 @@ def test_a_document_that_does_not_parse_is_one_line_with_its_key(data, message):
 
 
 def test_a_document_of_another_version_says_so():
-    with pytest.raises(BundleError, match=r"rubert_ood 0\.1\.0 wrote it otherwise .* train again"):
+    with pytest.raises(
+        BundleError, match=r"rubert_ood 0\.1\.0 wrote it otherwise .* train again"
+    ):
         parse("/b", "a.json", b"{}", LabelsDocument, code_version="0.1.0")

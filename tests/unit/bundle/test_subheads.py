@@ -24,7 +24,9 @@ def subheads() -> SubHeads:
             rng.normal(size=3),
             {"num_train": 80, "accuracy": 0.75},
         ),
-        "Животные": SubHead(["Кошки", "Собаки"], rng.normal(size=(2, H)), rng.normal(size=2)),
+        "Животные": SubHead(
+            ["Кошки", "Собаки"], rng.normal(size=(2, H)), rng.normal(size=2)
+        ),
     }
     return SubHeads(heads, {"min_rows_per_class": 20, "regularisation": 0.5})
 
@@ -50,7 +52,9 @@ def test_subheads_that_are_written_come_back(subheads, tmp_path):
 
 def test_arrays_of_another_width_are_refused(subheads, tmp_path):
     write_subheads(str(tmp_path), subheads)
-    with pytest.raises(ValueError, match=r"0\.weights is F64 \(3, 4\), expected F64 \(3, 5\)"):
+    with pytest.raises(
+        ValueError, match=r"0\.weights is F64 \(3, 4\), expected F64 \(3, 5\)"
+    ):
         read_subheads(str(tmp_path), _described(tmp_path), H + 1)
 
 
@@ -62,6 +66,9 @@ def test_a_category_that_is_not_a_class_is_refused(subheads, tmp_path):
 
 
 def test_a_subhead_of_one_name_is_not_written(subheads, tmp_path):
-    content = {"settings": {}, "categories": [{"category": "а", "names": ["б"], "measured": {}}]}
+    content = {
+        "settings": {},
+        "categories": [{"category": "а", "names": ["б"], "measured": {}}],
+    }
     with pytest.raises(ValidationError, match="at least 2 items"):
         SubheadsDocument.model_validate(content)

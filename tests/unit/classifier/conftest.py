@@ -2,7 +2,15 @@
 of all kinds."""
 
 import pytest
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import (
+    Regex,
+    Tokenizer,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 from transformers import PreTrainedTokenizerFast
 
 SPECIAL = ["<s>", "</s>", "<unk>", "<pad>", "<mask>"]
@@ -30,7 +38,9 @@ def _byte_level(texts: list[str], *, add_prefix_space: bool) -> PreTrainedTokeni
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=add_prefix_space)
     letters = pre_tokenizers.ByteLevel.alphabet()
     options = {"vocab_size": 1000, "special_tokens": SPECIAL, "show_progress": False}
-    return _trained(tokenizer, trainers.BpeTrainer(initial_alphabet=letters, **options), texts)
+    return _trained(
+        tokenizer, trainers.BpeTrainer(initial_alphabet=letters, **options), texts
+    )
 
 
 def _unigram(
@@ -53,7 +63,9 @@ def tokenizers_by_kind(small_checkpoint, ad_texts) -> dict[str, PreTrainedTokeni
     without_accents = Tokenizer.from_str(wordpiece.backend_tokenizer.to_str())
     without_accents.normalizer = normalizers.BertNormalizer(strip_accents=True)
     texts = ad_texts[:150]
-    joined = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
+    joined = normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")]
+    )
     return {
         "wordpiece": wordpiece,
         "wordpiece without accents": _wrapped(

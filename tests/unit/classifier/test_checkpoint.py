@@ -24,7 +24,9 @@ from rubert_ood.errors import BundleError
 @pytest.fixture
 def checkpoint(small_checkpoint, tmp_path) -> str:
     """A copy that a test may damage."""
-    return shutil.copytree(small_checkpoint, tmp_path / "checkpoint", dirs_exist_ok=True).as_posix()
+    return shutil.copytree(
+        small_checkpoint, tmp_path / "checkpoint", dirs_exist_ok=True
+    ).as_posix()
 
 
 def _edit(path: str, **changes) -> None:
@@ -56,10 +58,16 @@ def test_load_network_does_not_execute_a_pickle_with_code(checkpoint, tmp_path):
 
 
 @pytest.mark.parametrize("model_type", ["bert", "planted"])
-def test_load_network_does_not_execute_code_inside_a_checkpoint(checkpoint, tmp_path, model_type):
+def test_load_network_does_not_execute_code_inside_a_checkpoint(
+    checkpoint, tmp_path, model_type
+):
     marker = tmp_path / "executed"
     code = f"open({str(marker)!r}, 'w').close()\nclass Planted: pass\n"
-    for name in ("modeling_planted.py", "configuration_planted.py", "tokenization_planted.py"):
+    for name in (
+        "modeling_planted.py",
+        "configuration_planted.py",
+        "tokenization_planted.py",
+    ):
         with open(os.path.join(checkpoint, name), "w") as file:
             file.write(code)
     _edit(
@@ -73,11 +81,17 @@ def test_load_network_does_not_execute_code_inside_a_checkpoint(checkpoint, tmp_
     _edit(
         os.path.join(checkpoint, "tokenizer_config.json"),
         auto_map={
-            "AutoTokenizer": ["tokenization_planted.Planted", "tokenization_planted.Planted"]
+            "AutoTokenizer": [
+                "tokenization_planted.Planted",
+                "tokenization_planted.Planted",
+            ]
         },
     )
     if model_type == "bert":
-        assert type(Classifier.load(checkpoint).network).__name__ == "BertForSequenceClassification"
+        assert (
+            type(Classifier.load(checkpoint).network).__name__
+            == "BertForSequenceClassification"
+        )
     else:
         with pytest.raises(BundleError, match="checkpoint"):
             Classifier.load(checkpoint)
@@ -119,7 +133,9 @@ def test_max_positions_come_from_config_and_tokenizer(small_checkpoint, tmp_path
     assert max_positions(str(tmp_path)) == 512
 
 
-def test_load_network_with_other_labels_gets_a_new_head_on_the_same_encoder(small_checkpoint):
+def test_load_network_with_other_labels_gets_a_new_head_on_the_same_encoder(
+    small_checkpoint,
+):
     labels = ["а", "б", "в"]
     network = load_network(small_checkpoint, labels)
     older = AutoModelForSequenceClassification.from_pretrained(small_checkpoint)

@@ -22,7 +22,9 @@ from rubert_ood.classifier.tokens import length_batches, num_tokens, tokenize
 @pytest.fixture
 def checkpoint(small_checkpoint, tmp_path) -> str:
     """A copy that a test may damage."""
-    return shutil.copytree(small_checkpoint, tmp_path / "checkpoint", dirs_exist_ok=True).as_posix()
+    return shutil.copytree(
+        small_checkpoint, tmp_path / "checkpoint", dirs_exist_ok=True
+    ).as_posix()
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +61,13 @@ def padded(small_checkpoint) -> Classifier:
 
 
 @pytest.mark.parametrize("token_budget", [1, 300, 10**6])
-def test_classifier_run_padded_equals_one_ad_at_a_time(padded, texts, expected, token_budget):
+def test_classifier_run_padded_equals_one_ad_at_a_time(
+    padded, texts, expected, token_budget
+):
     ids = tokenize(padded.tokenizer, texts, 196)
-    for got, wanted in zip(padded.run(ids, token_budget=token_budget), expected, strict=True):
+    for got, wanted in zip(
+        padded.run(ids, token_budget=token_budget), expected, strict=True
+    ):
         np.testing.assert_allclose(got, wanted, atol=1e-5, rtol=1e-5)
 
 
@@ -79,13 +85,22 @@ def test_classifier_counts_as_padding_what_the_network_sees_beside_tokens(
         int((mask == 0).sum()) for mask in masks
     )
     assert sum(int(mask.sum()) for mask in masks) == num_tokens(ids).sum()
-    assert Classifier.load(small_checkpoint).padded_tokens(ids, token_budget=token_budget) == 0
-    assert padded.padded_tokens(tokenize(padded.tokenizer, [], 196), token_budget=token_budget) == 0
+    assert (
+        Classifier.load(small_checkpoint).padded_tokens(ids, token_budget=token_budget) == 0
+    )
+    assert (
+        padded.padded_tokens(tokenize(padded.tokenizer, [], 196), token_budget=token_budget)
+        == 0
+    )
 
 
 def test_classifier_pads_other_architectures(small_checkpoint, texts):
     config = RobertaConfig(
-        vocab_size=1000, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_labels=5
+        vocab_size=1000,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_labels=5,
     )
     tokenizer = load_tokenizer(small_checkpoint)
     network = RobertaForSequenceClassification(config)
@@ -96,10 +111,14 @@ def test_classifier_pads_other_architectures(small_checkpoint, texts):
         with torch.no_grad():
             output = network(input_ids=torch.tensor([one]), output_hidden_states=True)
         np.testing.assert_allclose(logits_NC[row], output.logits[0].numpy(), atol=1e-5)
-        np.testing.assert_allclose(cls_NH[row], output.hidden_states[-1][0, 0].numpy(), atol=1e-5)
+        np.testing.assert_allclose(
+            cls_NH[row], output.hidden_states[-1][0, 0].numpy(), atol=1e-5
+        )
 
 
-def test_classifier_runs_each_layer_once_a_batch_and_the_last_on_cls_alone(small_checkpoint, texts):
+def test_classifier_runs_each_layer_once_a_batch_and_the_last_on_cls_alone(
+    small_checkpoint, texts
+):
     classifier = Classifier.load(small_checkpoint)
     rows: dict[str, list[int]] = {}
     *_, before, last = classifier.network.bert.encoder.layer
@@ -109,7 +128,9 @@ def test_classifier_runs_each_layer_once_a_batch_and_the_last_on_cls_alone(small
         ("pooler", classifier.network.bert.pooler),
     ):
         module.register_forward_hook(
-            lambda _, inputs, __, name=name: rows.setdefault(name, []).append(len(inputs[0]))
+            lambda _, inputs, __, name=name: rows.setdefault(name, []).append(
+                len(inputs[0])
+            )
         )
     ids = tokenize(classifier.tokenizer, texts, 196)
     classifier.run(ids, token_budget=700)
@@ -118,12 +139,18 @@ def test_classifier_runs_each_layer_once_a_batch_and_the_last_on_cls_alone(small
     assert sorted(rows["before"]) == sorted(
         num_tokens(ids)[batch].sum() for batch in batches
     )  # threads, any order
-    assert sorted(rows["last"]) == sorted(rows["pooler"]) == sorted(len(batch) for batch in batches)
+    assert (
+        sorted(rows["last"])
+        == sorted(rows["pooler"])
+        == sorted(len(batch) for batch in batches)
+    )
 
 
 def test_classifier_run_of_no_texts_gives_empty_arrays(small_checkpoint):
     classifier = Classifier.load(small_checkpoint)
-    logits_NC, cls_NH = classifier.run(tokenize(classifier.tokenizer, [], 196), token_budget=100)
+    logits_NC, cls_NH = classifier.run(
+        tokenize(classifier.tokenizer, [], 196), token_budget=100
+    )
     assert logits_NC.shape == (0, 5)
     assert cls_NH.shape == (0, 32)
 
@@ -153,7 +180,9 @@ def test_classifier_of_pytorch_bin_equals_that_of_safetensors(checkpoint, texts,
     np.testing.assert_allclose(cls_NH, expected[1], atol=1e-5, rtol=1e-5)
 
 
-def test_classifier_threads_have_own_batches_and_give_the_same_bits(small_checkpoint, texts):
+def test_classifier_threads_have_own_batches_and_give_the_same_bits(
+    small_checkpoint, texts
+):
     classifier = Classifier.load(small_checkpoint)
     ids = tokenize(classifier.tokenizer, texts, 196)
     threads: list[int] = []

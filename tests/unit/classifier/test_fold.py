@@ -50,7 +50,9 @@ def folded(bundle, tokenizer, ads: list[str]):
     st.sampled_from([60, 500, 10**6]),
     st.sampled_from([200, 2000]),
 )
-def test_fold_head_of_an_ad_has_the_tokens_of_the_whole_ad(bundle, tokenizer, ads, pending, head):
+def test_fold_head_of_an_ad_has_the_tokens_of_the_whole_ad(
+    bundle, tokenizer, ads, pending, head
+):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fold, "PENDING_CHARACTERS", pending)
         patch.setattr(fold, "HEAD_CHARACTERS", head)
@@ -79,7 +81,9 @@ def test_fold_makes_one_of_equal_texts_in_the_order_of_the_ads(bundle, tokenizer
     table, rows = folded(bundle, tokenizer, ads)
     assert rows == [0, 1, None, 0, None, 2, 1]
     assert table["excerpt"].to_pylist() == ["диван", "кошка", "шины"]
-    assert table["text_key"].to_pylist() == [text_key(text) for text in ("диван", "кошка", "шины")]
+    assert table["text_key"].to_pylist() == [
+        text_key(text) for text in ("диван", "кошка", "шины")
+    ]
 
 
 def test_fold_of_no_ads_is_a_table_without_rows(bundle, tokenizer):
@@ -134,7 +138,9 @@ def _peak_mb() -> int:
         "digits and dashes",
     ],
 )
-def test_fold_of_an_ad_of_megabytes_needs_a_few_times_its_size(bundle, tokenizer, ad, is_read):
+def test_fold_of_an_ad_of_megabytes_needs_a_few_times_its_size(
+    bundle, tokenizer, ad, is_read
+):
     folded(bundle, tokenizer, ["диван"])
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = _peak_mb()

@@ -79,12 +79,17 @@ IGNORED = {
     "attention_internal": {"_attn_implementation_internal": "kernels-community/flash-attn"},
     "experts": {"_experts_implementation_internal": "kernels-community/megablocks"},
     "name": {"_name_or_path": "somebody/model"},
-    "kernels": {"use_kernels": True, "kernel_config": {"RMSNorm": "somebody/kernel:RMSNorm"}},
+    "kernels": {
+        "use_kernels": True,
+        "kernel_config": {"RMSNorm": "somebody/kernel:RMSNorm"},
+    },
 }
 
 
 @pytest.mark.parametrize("name", IGNORED)
-def test_a_config_that_asks_for_code_is_loaded_without_it(checkpoint, marker, offline, name):
+def test_a_config_that_asks_for_code_is_loaded_without_it(
+    checkpoint, marker, offline, name
+):
     edit(checkpoint, "config.json", **IGNORED[name])
     network = Classifier.load(str(checkpoint)).network
     assert type(network).__module__ == "transformers.models.bert.modeling_bert"
@@ -115,7 +120,10 @@ REFUSED = {
         {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}},
         "are quantised",
     ),
-    "unknown_type": ({"model_type": "planted", "auto_map": AUTO_MAP}, "no checkpoint that loads"),
+    "unknown_type": (
+        {"model_type": "planted", "auto_map": AUTO_MAP},
+        "no checkpoint that loads",
+    ),
     "unknown_type_of_a_hub": (
         {"model_type": "planted", "auto_map": REMOTE_MAP},
         "no checkpoint that loads",
@@ -126,7 +134,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_config_that_cannot_do_without_is_refused_in_one_line(checkpoint, marker, offline, name):
+def test_a_config_that_cannot_do_without_is_refused_in_one_line(
+    checkpoint, marker, offline, name
+):
     changes, message = REFUSED[name]
     edit(checkpoint, "config.json", **changes)
     with pytest.raises(BundleError, match=message) as caught:
@@ -142,7 +152,10 @@ def test_a_config_that_cannot_do_without_is_refused_in_one_line(checkpoint, mark
     [
         {
             "auto_map": {
-                "AutoTokenizer": ["tokenization_planted.Planted", "tokenization_planted.Planted"]
+                "AutoTokenizer": [
+                    "tokenization_planted.Planted",
+                    "tokenization_planted.Planted",
+                ]
             }
         },
         {"auto_map": {"AutoTokenizer": ["somebody/model--t.P", "somebody/model--t.P"]}},
@@ -167,7 +180,8 @@ def test_an_adapter_beside_the_weights_is_refused_and_not_followed_to_its_base_m
     adapter = {"base_model_name_or_path": "somebody/model", "peft_type": "LORA"}
     (checkpoint / "adapter_config.json").write_text(json.dumps(adapter))
     with pytest.raises(
-        BundleError, match="holds an adapter, not a whole model; merge it into its model first"
+        BundleError,
+        match="holds an adapter, not a whole model; merge it into its model first",
     ):
         load_network(str(checkpoint))
     assert offline == []
@@ -189,7 +203,9 @@ def test_a_pytorch_bin_with_code_is_refused_and_not_executed(checkpoint, marker,
     if way == "pickle":
         path.write_bytes(pickle.dumps(planted, protocol=2))
     else:
-        content = {**weights, "extra": planted} if way == "in_a_state" else {"weight": planted}
+        content = (
+            {**weights, "extra": planted} if way == "in_a_state" else {"weight": planted}
+        )
         torch.save(content, path, _use_new_zipfile_serialization=way != "torch_old")
     with pytest.raises(BundleError, match="no checkpoint that loads") as caught:
         load_network(str(checkpoint), ["а", "б"])
@@ -199,7 +215,9 @@ def test_a_pytorch_bin_with_code_is_refused_and_not_executed(checkpoint, marker,
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json"])
 @pytest.mark.parametrize(
-    "content", [b"", b"null", b"[]", b"\xff\xfe", b'"x"', b"{", b"[" * 100_000], ids=range(7)
+    "content",
+    [b"", b"null", b"[]", b"\xff\xfe", b'"x"', b"{", b"[" * 100_000],
+    ids=range(7),
 )
 def test_a_damaged_document_of_a_checkpoint_is_one_line(checkpoint, offline, name, content):
     (checkpoint / name).write_bytes(content)

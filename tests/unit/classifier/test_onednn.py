@@ -55,7 +55,9 @@ def test_onednn_replaces_every_layer_of_the_encoder_and_it_answers_as_before(act
     assert expected.logits.std() > 0.01
 
 
-def test_onednn_that_cannot_be_used_leaves_the_layers(small_checkpoint, ad_texts, monkeypatch):
+def test_onednn_that_cannot_be_used_leaves_the_layers(
+    small_checkpoint, ad_texts, monkeypatch
+):
     fast = Classifier.load(small_checkpoint)
     monkeypatch.setattr(onednn, "can_use", lambda: False)
     plain = Classifier.load(small_checkpoint)
@@ -79,6 +81,8 @@ def test_onednn_of_a_torch_without_the_operators_is_not_used(monkeypatch, failur
 
 def test_onednn_operator_that_computes_something_else_is_not_used(monkeypatch):
     monkeypatch.setattr(
-        onednn, "OneDnnLinear", lambda layer, activation=None: lambda rows: layer(rows) + 1e-3
+        onednn,
+        "OneDnnLinear",
+        lambda layer, activation=None: lambda rows: layer(rows) + 1e-3,
     )
     assert onednn.can_use.__wrapped__() is False

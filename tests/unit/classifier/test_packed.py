@@ -48,7 +48,9 @@ def test_can_pack_knows_encoders_of_bert_and_no_others(
     network: BertForSequenceClassification,
 ) -> None:
     roberta = RobertaForSequenceClassification(RobertaConfig(**SIZES))
-    decoder = AutoModelForSequenceClassification.from_config(BertConfig(**SIZES, is_decoder=True))
+    decoder = AutoModelForSequenceClassification.from_config(
+        BertConfig(**SIZES, is_decoder=True)
+    )
     assert can_pack(network)
     assert not can_pack(roberta)
     assert not can_pack(decoder)

@@ -11,7 +11,10 @@ from rubert_ood.errors import SettingsError
 
 
 def test_precision_on_cpu_is_fp32_unless_asked_otherwise():
-    assert (choose_device(False).device.type, choose_device(False).precision) == ("cpu", "fp32")
+    assert (choose_device(False).device.type, choose_device(False).precision) == (
+        "cpu",
+        "fp32",
+    )
     assert choose_device(False, "int8").precision == "int8"
 
 
@@ -26,7 +29,9 @@ def test_precision_on_cpu_is_fp32_unless_asked_otherwise():
         (False, False, None, "torch sees no GPU"),
     ],
 )
-def test_precision_on_a_gpu_is_what_it_computes_in(monkeypatch, gpu, bf16, precision, expected):
+def test_precision_on_a_gpu_is_what_it_computes_in(
+    monkeypatch, gpu, bf16, precision, expected
+):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
     if expected in ("bf16", "fp32"):
@@ -47,7 +52,9 @@ def test_precision_int8_quantises_a_copy_of_the_linear_layers_by_channel():
     network = torch.nn.Sequential(linear)
     before = copy.deepcopy(network.state_dict())
     prepared = choose_device(False, "int8").prepare(network)
-    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    assert all(
+        torch.equal(before[name], value) for name, value in network.state_dict().items()
+    )
     rows = torch.randn(100, 64)
     error = (prepared(rows) - network(rows)).abs().amax(0)
     # half a step of each weight for each input, and half a step of each input (7 bits: x86 sums)

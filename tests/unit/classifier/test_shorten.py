@@ -125,7 +125,9 @@ def test_without_runs_the_first_tokens_are_the_same(tokenizers_by_kind, text, li
 
 def test_without_runs_shortens_runs_only(tokenizers_by_kind):
     backend = tokenizers_by_kind["wordpiece"].backend_tokenizer
-    assert without_runs(backend, f"диван{'-' * 10**6} {'ab' * 2_000}", 196).count("-") < 4_000
+    assert (
+        without_runs(backend, f"диван{'-' * 10**6} {'ab' * 2_000}", 196).count("-") < 4_000
+    )
     for text in ("", "диван", "ab" * 2_000):
         assert without_runs(backend, text, 196) == text
     other = tokenizers_by_kind["bytes"].backend_tokenizer  # many dashes are one token there
@@ -157,6 +159,8 @@ def test_shortened_tokens_says_whether_they_are_all(tokenizers_by_kind):
     tokenizer = tokenizers_by_kind["wordpiece"]
     ids, is_whole = shortened_tokens(tokenizer.backend_tokenizer, "диван\u200b " * 5, 196)
     assert (ids, is_whole) == (ids_of(tokenizer, "диван " * 5), True)
-    ids, is_whole = shortened_tokens(tokenizer.backend_tokenizer, "диван\u200b " * 10_000, 196)
+    ids, is_whole = shortened_tokens(
+        tokenizer.backend_tokenizer, "диван\u200b " * 10_000, 196
+    )
     assert ids[:196] == ids_of(tokenizer, "диван " * 10_000)[:196]
     assert not is_whole

@@ -76,7 +76,9 @@ def test_subhead_is_the_logistic_regression_of_sklearn(ads, fitted, category, na
     got, confidence_N = fitted.predict(cls_NH, labels)
     np.testing.assert_allclose(confidence_N, expected.max(axis=1), atol=1e-4)
     clear = np.diff(np.sort(expected)[:, -2:]).ravel() > 1e-3
-    np.testing.assert_array_equal(got[clear], model.classes_[expected.argmax(axis=1)][clear])
+    np.testing.assert_array_equal(
+        got[clear], model.classes_[expected.argmax(axis=1)][clear]
+    )
 
 
 def test_subheads_of_too_few_ads_are_named_and_left_out(ads, caplog):
@@ -108,7 +110,10 @@ def test_subheads_split_few_ads_of_many_sub_categories():
     names = np.repeat([f"с{n}" for n in range(12)], 2).astype(object)
     cls_NH = np.random.default_rng(0).normal(size=(24, H)).astype(np.float32)
     head = fit_subheads(
-        cls_NH, ["Мебель"] * 24, names, SETTINGS.model_copy(update={"min_rows_per_class": 2})
+        cls_NH,
+        ["Мебель"] * 24,
+        names,
+        SETTINGS.model_copy(update={"min_rows_per_class": 2}),
     ).heads["Мебель"]
     assert (head.measured["num_train"], head.measured["num_test"]) == (12, 12)
 

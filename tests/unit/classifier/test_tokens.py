@@ -41,12 +41,16 @@ def test_pad_lays_the_chosen_rows_out(lists, data):
         start
     )  # a slice: its offsets do not begin at 0
     lists = lists[start:]
-    rows = data.draw(st.lists(st.integers(0, len(lists) - 1), unique=True, max_size=len(lists)))
+    rows = data.draw(
+        st.lists(st.integers(0, len(lists) - 1), unique=True, max_size=len(lists))
+    )
     width = max((len(lists[row]) for row in rows), default=0)
     ids_NL, mask_NL = pad(array, np.array(rows, np.int64), 777)
     assert ids_NL.dtype == mask_NL.dtype == np.int64
     assert ids_NL.shape == mask_NL.shape == (len(rows), width)
-    assert ids_NL.tolist() == [lists[row] + [777] * (width - len(lists[row])) for row in rows]
+    assert ids_NL.tolist() == [
+        lists[row] + [777] * (width - len(lists[row])) for row in rows
+    ]
     assert mask_NL.tolist() == [
         [1] * len(lists[row]) + [0] * (width - len(lists[row])) for row in rows
     ]
@@ -54,7 +58,9 @@ def test_pad_lays_the_chosen_rows_out(lists, data):
 
 
 @pytest.mark.parametrize("max_length", [8, 20, 196])
-def test_tokenize_equals_the_tokenizer_called_text_by_text(small_checkpoint, ad_texts, max_length):
+def test_tokenize_equals_the_tokenizer_called_text_by_text(
+    small_checkpoint, ad_texts, max_length
+):
     tokenizer = load_tokenizer(small_checkpoint)
     texts = [*ad_texts[:60], "", "a", "диван " * 500]
     got = tokenize(tokenizer, texts, max_length)

@@ -22,7 +22,9 @@ def classifier(small_checkpoint) -> Classifier:
 @pytest.fixture(scope="module")
 def texts(ad_texts) -> list[str]:
     """Short and long, with none and one in the middle: 0 to about 1,500 tokens."""
-    long = [" ".join(ad_texts[n : n + size]) for n, size in ((0, 2), (7, 5), (20, 12), (40, 30))]
+    long = [
+        " ".join(ad_texts[n : n + size]) for n, size in ((0, 2), (7, 5), (20, 12), (40, 30))
+    ]
     return [*ad_texts[:20], "", long[0], "диван", *long[1:], *ad_texts[20:30]]
 
 
@@ -45,15 +47,21 @@ def _by_hand(
 
 @given(st.integers(8, 200), st.integers(0, 100), st.integers(1, 10))
 @settings(max_examples=25, deadline=None)
-def test_windows_are_those_of_a_loop(small_checkpoint, texts, max_length, stride, max_windows):
+def test_windows_are_those_of_a_loop(
+    small_checkpoint, texts, max_length, stride, max_windows
+):
     tokenizer = load_tokenizer(small_checkpoint)
     stride = min(stride, max_length // 2)
     read = cut(
         tokenizer,
         texts,
-        TextSettings(max_length=max_length, mode="window", stride=stride, max_windows=max_windows),
+        TextSettings(
+            max_length=max_length, mode="window", stride=stride, max_windows=max_windows
+        ),
     )
-    expected = [_by_hand(tokenizer, text, max_length, stride, max_windows) for text in texts]
+    expected = [
+        _by_hand(tokenizer, text, max_length, stride, max_windows) for text in texts
+    ]
     assert read.ids.to_pylist() == [ids for chunks, _, _ in expected for ids in chunks]
     assert read.num_chunks_N.tolist() == [len(chunks) for chunks, _, _ in expected]
     assert read.num_tokens_N.tolist() == [num_read for _, num_read, _ in expected]
@@ -61,7 +69,9 @@ def test_windows_are_those_of_a_loop(small_checkpoint, texts, max_length, stride
 
 
 @pytest.mark.parametrize("max_length", [8, 64, 196])
-def test_windows_in_mode_truncate_are_the_plain_tokenizer(small_checkpoint, texts, max_length):
+def test_windows_in_mode_truncate_are_the_plain_tokenizer(
+    small_checkpoint, texts, max_length
+):
     tokenizer = load_tokenizer(small_checkpoint)
     read = cut(tokenizer, texts, TextSettings(max_length=max_length))
     plain = load_tokenizer(small_checkpoint)(texts, truncation=True, max_length=max_length)[
@@ -167,7 +177,9 @@ def test_windows_select_takes_whole_texts(classifier, texts):
 
 
 @pytest.mark.parametrize("packs", [True, False])
-def test_windows_run_gives_the_weighted_mean_of_each_window_alone(small_checkpoint, texts, packs):
+def test_windows_run_gives_the_weighted_mean_of_each_window_alone(
+    small_checkpoint, texts, packs
+):
     classifier = Classifier.load(small_checkpoint)
     classifier._packs = packs
     settings = TextSettings(max_length=64, mode="window", stride=12, max_windows=5)
@@ -197,7 +209,9 @@ def test_windows_run_of_short_ads_gives_the_same_bits_as_without(classifier, ad_
     read = cut(classifier.tokenizer, short, TextSettings(max_length=196, mode="window"))
     assert set(read.num_chunks_N) == {1}
     plain = classifier.run(tokenize(classifier.tokenizer, short, 196), token_budget=1000)
-    for ours, theirs in zip(windows.run(classifier, read, token_budget=1000), plain, strict=True):
+    for ours, theirs in zip(
+        windows.run(classifier, read, token_budget=1000), plain, strict=True
+    ):
         np.testing.assert_array_equal(ours, theirs)
 
 
@@ -205,17 +219,22 @@ def test_windows_run_of_short_ads_gives_the_same_bits_as_without(classifier, ad_
 def test_windows_pooling_is_a_weighted_mean_and_leaves_single_ones_alone(num_chunks, seed):
     rng = np.random.default_rng(seed)
     lengths = [rng.integers(1, 60, size=count) for count in num_chunks]
-    ids = pa.array([[1] * length for text in lengths for length in text], pa.list_(pa.int32()))
+    ids = pa.array(
+        [[1] * length for text in lengths for length in text], pa.list_(pa.int32())
+    )
     outputs_WX = rng.normal(size=(sum(num_chunks), 7)).astype(np.float32) * 100
     before = outputs_WX.copy()
     rows = np.array(num_chunks, np.int32)
-    pooled_NX = pool(outputs_WX, Windows(ids, rows, np.zeros_like(rows), np.zeros(len(rows), bool)))
+    pooled_NX = pool(
+        outputs_WX, Windows(ids, rows, np.zeros_like(rows), np.zeros(len(rows), bool))
+    )
     assert pooled_NX.dtype == np.float32
     start = 0
     for row, text in enumerate(lengths):
         of_text = before[start : start + len(text)].astype(np.float64)
         mean = (
-            sum(length * output for length, output in zip(text, of_text, strict=True)) / text.sum()
+            sum(length * output for length, output in zip(text, of_text, strict=True))
+            / text.sum()
         )
         np.testing.assert_allclose(pooled_NX[row], mean, rtol=1e-6, atol=1e-6)
         if len(text) == 1:

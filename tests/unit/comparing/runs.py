@@ -15,7 +15,9 @@ LABELS = ["Мебель", "Шины", "Other"]
 PART_SCHEMA = pa.schema([field for field in ROW_SCHEMA if field.name != "in_b"])
 
 
-def random_run(folder: Path, *, seed: int, num_parts: int = 5, part_rows: int = 40) -> WholeRun:
+def random_run(
+    folder: Path, *, seed: int, num_parts: int = 5, part_rows: int = 40
+) -> WholeRun:
     """Write parts of random rows; some ids occur twice, some only in one of two runs."""
     folder.mkdir()
     rng = np.random.default_rng(seed)
@@ -24,7 +26,9 @@ def random_run(folder: Path, *, seed: int, num_parts: int = 5, part_rows: int = 
         confidence = rng.choice([0.25, 0.5, 0.75], part_rows).tolist()
         confidence[0] = None
         columns = {
-            "ad_id": [f"ад {n}" for n in rng.integers(0, 2 * num_parts * part_rows, part_rows)],
+            "ad_id": [
+                f"ад {n}" for n in rng.integers(0, 2 * num_parts * part_rows, part_rows)
+            ],
             "label": rng.choice(LABELS, part_rows).tolist(),
             "confidence": confidence,
             "is_ood": (rng.uniform(size=part_rows) < 0.3).tolist(),

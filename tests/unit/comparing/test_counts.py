@@ -64,12 +64,20 @@ def _by_hand(ads: list[dict]) -> dict:
     copies = Counter((ad["ad_id"], ad["in_b"]) for ad in ads)
     repeated = {ad_id for (ad_id, _), count in copies.items() if count > 1}
     a, b = (
-        {ad["ad_id"]: ad for ad in ads if ad["in_b"] is side and ad["ad_id"] not in repeated}
+        {
+            ad["ad_id"]: ad
+            for ad in ads
+            if ad["in_b"] is side and ad["ad_id"] not in repeated
+        }
         for side in (False, True)
     )
     pairs = {ad_id: (a[ad_id], b[ad_id]) for ad_id in a.keys() & b.keys()}
-    changed = {ad_id: pair for ad_id, pair in pairs.items() if pair[0]["label"] != pair[1]["label"]}
-    same_text = {ad_id for ad_id, (was, now) in pairs.items() if was["text_key"] == now["text_key"]}
+    changed = {
+        ad_id: pair for ad_id, pair in pairs.items() if pair[0]["label"] != pair[1]["label"]
+    }
+    same_text = {
+        ad_id for ad_id, (was, now) in pairs.items() if was["text_key"] == now["text_key"]
+    }
     sure = [(was["confidence"], now["confidence"]) for was, now in pairs.values()]
     sure = [pair for pair in sure if None not in pair]
     return {
@@ -92,10 +100,15 @@ def _by_hand(ads: list[dict]) -> dict:
         ),
         "ood": Counter((was["is_ood"], now["is_ood"]) for was, now in pairs.values()),
         "other": Counter(
-            (was["label"] == "Other", now["label"] == "Other") for was, now in pairs.values()
+            (was["label"] == "Other", now["label"] == "Other")
+            for was, now in pairs.values()
         ),
-        "means": [fmean(side) for side in zip(*sure, strict=True)] if sure else [None, None],
-        "transitions": Counter((was["label"], now["label"]) for was, now in changed.values()),
+        "means": [fmean(side) for side in zip(*sure, strict=True)]
+        if sure
+        else [None, None],
+        "transitions": Counter(
+            (was["label"], now["label"]) for was, now in changed.values()
+        ),
         "in_a": Counter(ad["label"] for ad in a.values()),
         "in_b": Counter(ad["label"] for ad in b.values()),
         "changed_pairs": changed,
@@ -125,9 +138,9 @@ def test_diff_counts_are_those_counted_by_hand(ads, num_partitions):
     assert [found["confidence"][f"mean_{side}"] for side in "ab"] == pytest.approx(
         expected["means"]
     )
-    assert {(row["from"], row["to"]): row["count"] for row in found["transitions"]} == expected[
-        "transitions"
-    ]
+    assert {
+        (row["from"], row["to"]): row["count"] for row in found["transitions"]
+    } == expected["transitions"]
     assert [row["count"] for row in found["transitions"]] == sorted(
         expected["transitions"].values(), reverse=True
     )
@@ -145,9 +158,12 @@ def test_diff_counts_are_those_counted_by_hand(ads, num_partitions):
         ids = [ad_id for ad_id, (was, now) in expected["changed_pairs"].items()
                if (was["label"], now["label"]) == (row["from"], row["to"])]  # fmt: skip
         certainty = {
-            i: min(ad["confidence"] or 0 for ad in expected["changed_pairs"][i]) for i in ids
+            i: min(ad["confidence"] or 0 for ad in expected["changed_pairs"][i])
+            for i in ids
         }
-        best = sorted(ids, key=lambda ad_id: (-certainty[ad_id], ad_id))[:EXAMPLES_PER_TRANSITION]
+        best = sorted(ids, key=lambda ad_id: (-certainty[ad_id], ad_id))[
+            :EXAMPLES_PER_TRANSITION
+        ]
         assert [example["ad_id"] for example in row["examples"]] == best
 
 

@@ -19,7 +19,17 @@ def test_diff_json_keeps_its_keys_and_is_read_back(two_runs):
     document = compare(*two_runs, executor="local")
     content = json.loads(storage.to_json(document))
     assert list(content) == [
-        *("format", "a", "b", "ads", "repeated", "changed", "churn_rate", "texts", "transitions"),
+        *(
+            "format",
+            "a",
+            "b",
+            "ads",
+            "repeated",
+            "changed",
+            "churn_rate",
+            "texts",
+            "transitions",
+        ),
         *("ood", "other", "confidence", "labels", "evaluations"),
     ]
     assert set(content["transitions"][0]) == {"from", "to", "count", "examples"}
@@ -33,7 +43,14 @@ def test_diff_json_keeps_its_keys_and_is_read_back(two_runs):
 def test_changed_labels_are_none_where_no_ad_is_in_both(two_runs):
     document = compare(*two_runs, executor="local")
     changes = changed_labels(document)
-    assert (changes.num_both, changes.churn_rate) == (document.ads.both, document.churn_rate)
-    assert [pair.count for pair in changes.pairs] == [row.count for row in document.transitions]
-    assert changes.pairs[0].examples == [ad.ad_id for ad in document.transitions[0].examples]
+    assert (changes.num_both, changes.churn_rate) == (
+        document.ads.both,
+        document.churn_rate,
+    )
+    assert [pair.count for pair in changes.pairs] == [
+        row.count for row in document.transitions
+    ]
+    assert changes.pairs[0].examples == [
+        ad.ad_id for ad in document.transitions[0].examples
+    ]
     assert changed_labels(document.model_copy(update={"churn_rate": None})) is None

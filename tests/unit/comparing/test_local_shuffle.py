@@ -18,7 +18,9 @@ def two_runs(tmp_path):
 
 
 @pytest.mark.parametrize("partition_rows", [7, 50, 10**6])
-def test_partitions_hold_every_row_once_and_each_id_in_one(two_runs, monkeypatch, partition_rows):
+def test_partitions_hold_every_row_once_and_each_id_in_one(
+    two_runs, monkeypatch, partition_rows
+):
     monkeypatch.setattr(whole_run, "PARTITION_ROWS", partition_rows)
     tables = []
     monkeypatch.setattr(local_shuffle, "count_partition", tables.append)

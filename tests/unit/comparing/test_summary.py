@@ -19,9 +19,16 @@ def _transition(label_a: str, label_b: str, count: int) -> Transition:
 def test_rates_and_means_are_null_without_ads():
     document = summary(SIDE, SIDE, EMPTY)
     assert document.churn_rate is None
-    assert (document.texts.same_churn_rate, document.texts.changed_churn_rate) == (None, None)
+    assert (document.texts.same_churn_rate, document.texts.changed_churn_rate) == (
+        None,
+        None,
+    )
     confidence = document.confidence
-    assert (confidence.mean_a, confidence.mean_b, confidence.mean_change) == (None, None, None)
+    assert (confidence.mean_a, confidence.mean_b, confidence.mean_change) == (
+        None,
+        None,
+        None,
+    )
     assert (document.transitions, document.labels) == ([], [])
 
 
@@ -33,7 +40,11 @@ def test_sums_of_partitions_are_added_exactly_in_any_order():
 
 
 def test_labels_and_transitions_are_sorted_and_add_up():
-    transitions = [_transition("а", "б", 2), _transition("б", "а", 5), _transition("а", "в", 2)]
+    transitions = [
+        _transition("а", "б", 2),
+        _transition("б", "а", 5),
+        _transition("а", "в", 2),
+    ]
     update = {
         "transitions": transitions,
         "stayed": Counter({"а": 10}),
@@ -43,8 +54,15 @@ def test_labels_and_transitions_are_sorted_and_add_up():
     document = summary(SIDE, SIDE, EMPTY.model_copy(update=update))
     pairs = [(row.label_a, row.label_b) for row in document.transitions]
     assert pairs == [("б", "а"), ("а", "б"), ("а", "в")]
-    rows = {row.label: (row.in_a, row.in_b, row.left, row.joined) for row in document.labels}
-    assert rows == {"а": (14, 15, 4, 5), "б": (5, 2, 5, 2), "в": (0, 3, 0, 2), "г": (3, 0, 0, 0)}
+    rows = {
+        row.label: (row.in_a, row.in_b, row.left, row.joined) for row in document.labels
+    }
+    assert rows == {
+        "а": (14, 15, 4, 5),
+        "б": (5, 2, 5, 2),
+        "в": (0, 3, 0, 2),
+        "г": (3, 0, 0, 0),
+    }
     assert [row.label for row in document.labels] == ["а", "б", "в", "г"]
 
 

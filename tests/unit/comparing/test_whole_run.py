@@ -35,7 +35,10 @@ def test_a_part_that_is_missing_or_lacks_a_column_is_named(tmp_path):
 
 
 def test_partitions_are_as_many_as_the_rows_of_both_runs_ask_for(tmp_path, monkeypatch):
-    a, b = random_run(tmp_path / "a", seed=1), random_run(tmp_path / "b", seed=2, num_parts=1)
+    a, b = (
+        random_run(tmp_path / "a", seed=1),
+        random_run(tmp_path / "b", seed=2, num_parts=1),
+    )
     assert (a.num_rows, b.num_rows) == (200, 40)
     for partition_rows, expected in ((240, 1), (239, 2), (100, 3)):
         monkeypatch.setattr(whole_run, "PARTITION_ROWS", partition_rows)

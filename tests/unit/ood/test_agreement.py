@@ -12,7 +12,9 @@ from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.temperature import TemperatureFit
 from rubert_ood.settings import DecisionSettings
 
-GOOD = Agreement(argmax_agreement=0.995, flag_rate=0.012, flag_rate_fp32=0.010, mean_d2_ratio=1.01)
+GOOD = Agreement(
+    argmax_agreement=0.995, flag_rate=0.012, flag_rate_fp32=0.010, mean_d2_ratio=1.01
+)
 LABELS_N = np.zeros(4, np.int64)
 
 
@@ -29,7 +31,9 @@ def _model(threshold: float) -> FittedModel:
 def test_agreement_of_models_lets_each_decide_with_its_own_statistics():
     logits_NC = np.array([[2.0, 0.0], [2.0, 0.0], [0.0, 2.0], [0.0, 2.0]])
     moved_NC = np.array([[2.0, 0.0], [0.0, 2.0], [0.0, 2.0], [0.0, 2.0]])
-    cls_NH = np.array([[1.0, 0, 0], [2.0, 0, 0], [3.0, 0, 0], [4.0, 0, 0]])  # d2 = 1, 4, 9, 16
+    cls_NH = np.array(
+        [[1.0, 0, 0], [2.0, 0, 0], [3.0, 0, 0], [4.0, 0, 0]]
+    )  # d2 = 1, 4, 9, 16
     agreement = int8_agreement(
         _model(10.0),
         Outputs(moved_NC, cls_NH * 2**0.5, LABELS_N),

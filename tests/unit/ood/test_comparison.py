@@ -66,7 +66,9 @@ def test_comparison_measures_every_detector_on_the_same_ads(fitted):
             assert entry.kinds[kind].auroc == pytest.approx(expected)
             assert entry.kinds[kind].caught == np.mean(outside_N > threshold)
     by_name = {entry.detector: entry for entry in entries}
-    assert by_name[MAHALANOBIS].kinds["far"].auroc > 0.99 > by_name["MSP"].kinds["far"].auroc
+    assert (
+        by_name[MAHALANOBIS].kinds["far"].auroc > 0.99 > by_name["MSP"].kinds["far"].auroc
+    )
 
 
 def test_comparison_hides_the_classes_left_out_from_the_detectors():
@@ -76,9 +78,13 @@ def test_comparison_hides_the_classes_left_out_from_the_detectors():
     aurocs = []
     for fold in range(comparison.NUM_FOLDS):
         known_N = fold_C[TRAIN.labels_N] != fold
-        numbers = {c: number for number, c in enumerate(c for c in range(C) if fold_C[c] != fold)}
+        numbers = {
+            c: number for number, c in enumerate(c for c in range(C) if fold_C[c] != fold)
+        }
         labels = np.array([numbers[c] for c in TRAIN.labels_N[known_N]])
-        d2_N, _ = fit_mahalanobis(TRAIN.cls_NH[known_N], labels, len(numbers)).distance(TEST.cls_NH)
+        d2_N, _ = fit_mahalanobis(TRAIN.cls_NH[known_N], labels, len(numbers)).distance(
+            TEST.cls_NH
+        )
         aurocs.append(roc_auc_score(fold_C[TEST.labels_N] == fold, d2_N))
     assert results[MAHALANOBIS].auroc == pytest.approx(np.mean(aurocs))
     assert results[MAHALANOBIS].auroc > 0.8
@@ -117,7 +123,11 @@ def test_comparison_gives_rates_of_both_rules_before_and_after_the_confidence_ga
 def test_comparison_marks_a_rule_with_too_few_calibration_rows(fitted):
     strict = DecisionSettings(conformal_alpha=0.001)
     model = fit(
-        fitted.statistics, VALID, labels=fitted.labels, settings=FitSettings(), decision=strict
+        fitted.statistics,
+        VALID,
+        labels=fitted.labels,
+        settings=FitSettings(),
+        decision=strict,
     )
     notebook, conformal = compare_rules(model, test=TEST, kinds={})
     assert (notebook.possible, conformal.possible, conformal.test.far) == (

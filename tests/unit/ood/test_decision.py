@@ -48,14 +48,19 @@ def test_decide_agrees_with_the_rule_written_out_ad_by_ad():
         ood = d2[i] > 1.10 * 9.0 and z > 4.0 and max(p) < 0.75
         num_ood += ood
         assert got.is_ood_N[i] == ood
-        assert got.label_N[i] == (LABELS[best[0]] if not ood and max(p) >= 0.35 else "Other")
+        assert got.label_N[i] == (
+            LABELS[best[0]] if not ood and max(p) >= 0.35 else "Other"
+        )
         assert got.predicted_N[i] == best[0]
         assert got.topk_labels_Nk[i].tolist() == [LABELS[c] for c in best]
         np.testing.assert_allclose(got.topk_scores_Nk[i], [p[c] for c in best], rtol=1e-12)
         assert got.confidence_N[i] == pytest.approx(max(p), rel=1e-12)
         assert got.ood_z_N[i] == pytest.approx(z, rel=1e-9, abs=1e-12)
         assert got.ood_distance_N[i] == pytest.approx(d2[i], rel=1e-12)
-        assert got.ood_p_N[i] == (1 + sum(c >= got.ood_distance_N[i] for c in calibration)) / 100
+        assert (
+            got.ood_p_N[i]
+            == (1 + sum(c >= got.ood_distance_N[i] for c in calibration)) / 100
+        )
     assert 50 < num_ood < 450
 
 
@@ -67,9 +72,17 @@ FLAT = [0.0, 0.0, 0.0, 0.0]
     [
         (16.0, {"alpha": 1.6, "z_thr": 0}, False),  # exactly at alpha * threshold
         (16.0, {"alpha": 1.5, "z_thr": 0}, True),
-        (16.0, {"alpha": 1.0, "z_thr": 5.5}, False),  # z just below 5.5: sigma has 1e-9 added
+        (
+            16.0,
+            {"alpha": 1.0, "z_thr": 5.5},
+            False,
+        ),  # z just below 5.5: sigma has 1e-9 added
         (16.0, {"alpha": 1.0, "z_thr": 5.4999}, True),
-        (16.0, {"alpha": 1.0, "z_thr": 0, "ood_conf_gate": 0.25}, False),  # exactly at the gate
+        (
+            16.0,
+            {"alpha": 1.0, "z_thr": 0, "ood_conf_gate": 0.25},
+            False,
+        ),  # exactly at the gate
         (16.0, {"alpha": 1.0, "z_thr": 0, "ood_conf_gate": 0.2501}, True),
     ],
 )
@@ -108,7 +121,12 @@ def test_fit_thresholds_are_quantile_mean_and_deviation():
 
 def test_conformal_p_counts_ties():
     calibration = np.array([1.0, 2.0, 2.0, 3.0])
-    assert conformal_p(np.array([0.0, 2.0, 3.0, 3.1]), calibration).tolist() == [1.0, 0.8, 0.4, 0.2]
+    assert conformal_p(np.array([0.0, 2.0, 3.0, 3.1]), calibration).tolist() == [
+        1.0,
+        0.8,
+        0.4,
+        0.2,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -172,7 +190,9 @@ def test_the_conformal_rule_bounds_false_alarms_on_ads_like_the_calibration_rows
         )
         rates.append(decisions.is_far_N.mean())
     error = np.std(rates) / len(rates) ** 0.5
-    assert alpha - 1 / (num_calibration + 1) - 4 * error <= np.mean(rates) <= alpha + 4 * error
+    assert (
+        alpha - 1 / (num_calibration + 1) - 4 * error <= np.mean(rates) <= alpha + 4 * error
+    )
 
 
 @pytest.mark.parametrize("rule", ["notebook", "conformal"])
@@ -180,10 +200,14 @@ def test_decision_limit_is_where_far_begins(rule):
     rng = np.random.default_rng(2)
     thresholds = fit_thresholds(rng.gamma(4, 30, 400))
     for alpha, z_thr in ((1.1, 1.0), (0.5, 2.5)):
-        settings = DecisionSettings(rule=rule, conformal_alpha=alpha / 50, alpha=alpha, z_thr=z_thr)
+        settings = DecisionSettings(
+            rule=rule, conformal_alpha=alpha / 50, alpha=alpha, z_thr=z_thr
+        )
         limit = d2_limit(settings, thresholds)
         d2 = np.array([limit * (1 - 1e-6), limit * (1 + 1e-6)])
-        far = _decide([FLAT] * 2, d2, thresholds=thresholds, **settings.model_dump()).is_far_N
+        far = _decide(
+            [FLAT] * 2, d2, thresholds=thresholds, **settings.model_dump()
+        ).is_far_N
         assert far.tolist() == [False, True]
 
 

@@ -61,9 +61,14 @@ def test_detectors_mahalanobis_and_relative_mahalanobis_by_hand(data, fitted):
     means = np.array([x_NH[labels_N == c].mean(0) for c in range(C)])
     tied, background = _precision(x_NH - means[labels_N]), _precision(x_NH - x_NH.mean(0))
     d2 = np.array(
-        [min(mahalanobis(x, mean, tied) ** 2 for mean in means) for x in cls_NH.astype(float)]
+        [
+            min(mahalanobis(x, mean, tied) ** 2 for mean in means)
+            for x in cls_NH.astype(float)
+        ]
     )
-    d2_0 = np.array([mahalanobis(x, x_NH.mean(0), background) ** 2 for x in cls_NH.astype(float)])
+    d2_0 = np.array(
+        [mahalanobis(x, x_NH.mean(0), background) ** 2 for x in cls_NH.astype(float)]
+    )
     np.testing.assert_allclose(fitted[MAHALANOBIS](logits_NC, cls_NH), d2, rtol=1e-9)
     np.testing.assert_allclose(
         fitted["relative Mahalanobis"](logits_NC, cls_NH), d2 - d2_0, rtol=1e-7
@@ -91,8 +96,12 @@ def test_detector_mahalanobis_of_unit_vectors(data, fitted):
     means = np.array([unit[labels_N == c].mean(0) for c in range(C)])
     precision = _precision(unit - means[labels_N])
     expected = [min((x - m) @ precision @ (x - m) for m in means) for x in query]
-    np.testing.assert_allclose(fitted["Mahalanobis++"](logits_NC, cls_NH), expected, rtol=1e-7)
-    np.testing.assert_allclose(fitted["Mahalanobis++"](logits_NC, 7 * cls_NH), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        fitted["Mahalanobis++"](logits_NC, cls_NH), expected, rtol=1e-7
+    )
+    np.testing.assert_allclose(
+        fitted["Mahalanobis++"](logits_NC, 7 * cls_NH), expected, rtol=1e-5
+    )
 
 
 def test_detector_nearest_neighbours_equals_brute_force(data, fitted):

@@ -46,25 +46,35 @@ def test_fit_finds_the_temperature_that_a_plain_minimisation_finds(statistics) -
         log_p_NC = log_softmax(calibration.logits_NC / temperature, axis=1)
         return -float(log_p_NC[np.arange(400), calibration.labels_N].mean())
 
-    expected = minimize_scalar(nll, bounds=(0.05, 20), method="bounded", options={"xatol": 1e-9})
+    expected = minimize_scalar(
+        nll, bounds=(0.05, 20), method="bounded", options={"xatol": 1e-9}
+    )
     model = fitted(statistics, calibration)
     assert model.temperature.temperature == pytest.approx(expected.x, rel=1e-3)
     assert (model.labels, model.calibrated_on) == (LABELS, "calibration")
 
 
-def test_fit_takes_its_threshold_from_the_nearest_class_of_calibration_rows(statistics) -> None:
+def test_fit_takes_its_threshold_from_the_nearest_class_of_calibration_rows(
+    statistics,
+) -> None:
     calibration = rows(400, 2)
     difference_NCH = calibration.cls_NH[:, None] - statistics.means_CH[None]
-    d2_NC = np.einsum("nch,hk,nck->nc", difference_NCH, statistics.precision_HH, difference_NCH)
+    d2_NC = np.einsum(
+        "nch,hk,nck->nc", difference_NCH, statistics.precision_HH, difference_NCH
+    )
     expected = np.quantile(d2_NC.min(axis=1), 0.9)
-    assert fitted(statistics, calibration).thresholds.threshold == pytest.approx(expected, rel=1e-4)
+    assert fitted(statistics, calibration).thresholds.threshold == pytest.approx(
+        expected, rel=1e-4
+    )
 
 
 def test_fitted_model_decides_with_its_own_temperature_and_labels(statistics) -> None:
     model, ads = fitted(statistics, rows(400, 2), tau_other=0.0), rows(50, 3)
     decisions = model.decide(ads.logits_NC, ads.cls_NH)
     p_NC = softmax(ads.logits_NC / model.temperature.temperature, axis=1)
-    assert decisions.topk_labels_Nk[:, 0].tolist() == [LABELS[best] for best in p_NC.argmax(axis=1)]
+    assert decisions.topk_labels_Nk[:, 0].tolist() == [
+        LABELS[best] for best in p_NC.argmax(axis=1)
+    ]
     np.testing.assert_allclose(decisions.confidence_N, p_NC.max(axis=1), rtol=1e-5)
 
 

@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 from sklearn.covariance import LedoitWolf
 
 from rubert_ood.errors import SchemaError
-from rubert_ood.ood.ledoit_wolf import ClassSums, ResidualSums, fit_mahalanobis, statistics_of
+from rubert_ood.ood.ledoit_wolf import (
+    ClassSums,
+    ResidualSums,
+    fit_mahalanobis,
+    statistics_of,
+)
 
 C, H = 6, 32
 
@@ -18,19 +23,24 @@ C, H = 6, 32
 def _data(num_ads=900, seed=0, scale=1.0, hidden=H):
     """Features on scales from 0.05 to 7, far from the origin, of classes with unequal shares."""
     rng = np.random.default_rng(seed)
-    labels_N = np.r_[np.arange(C), rng.choice(C, num_ads - C, p=[0.5, 0.2, 0.1, 0.1, 0.05, 0.05])]
+    labels_N = np.r_[
+        np.arange(C), rng.choice(C, num_ads - C, p=[0.5, 0.2, 0.1, 0.1, 0.05, 0.05])
+    ]
     mix_HH = rng.normal(size=(hidden, hidden)) * np.exp(rng.uniform(-3, 2, hidden))
     means_CH = 30 + 3 * rng.normal(size=(C, hidden))
-    return (scale * (rng.normal(size=(num_ads, hidden)) @ mix_HH + means_CH[labels_N])).astype(
-        np.float32
-    ), labels_N
+    return (
+        scale * (rng.normal(size=(num_ads, hidden)) @ mix_HH + means_CH[labels_N])
+    ).astype(np.float32), labels_N
 
 
 def _streamed(x_NH, labels_N, cuts):
     batches = list(zip(np.split(x_NH, cuts), np.split(labels_N, cuts), strict=True))
-    means_CH = reduce(add, [ClassSums.of(*batch, num_classes=C) for batch in batches]).means()
+    means_CH = reduce(
+        add, [ClassSums.of(*batch, num_classes=C) for batch in batches]
+    ).means()
     return statistics_of(
-        means_CH, reduce(add, [ResidualSums.of(*batch, means_CH=means_CH) for batch in batches])
+        means_CH,
+        reduce(add, [ResidualSums.of(*batch, means_CH=means_CH) for batch in batches]),
     )
 
 
@@ -39,7 +49,9 @@ def _sklearn(x_NH, labels_N):
     means_CH = np.stack([x_NH[labels_N == c].mean(0) for c in range(C)])
     residuals_NH = x_NH - means_CH[labels_N]
     estimate = LedoitWolf().fit(residuals_NH)
-    mean_d2 = np.einsum("nh,hk,nk->n", residuals_NH, estimate.precision_, residuals_NH).mean()
+    mean_d2 = np.einsum(
+        "nh,hk,nk->n", residuals_NH, estimate.precision_, residuals_NH
+    ).mean()
     return means_CH, estimate.precision_ * x_NH.shape[1] / mean_d2, estimate.shrinkage_
 
 
@@ -62,7 +74,10 @@ def test_fit_mahalanobis_equals_sklearn(num_ads, hidden, scale):
 def test_fit_mahalanobis_in_batches_of_any_size_gives_the_same(cuts, seed):
     """Also empty ones, and ones without some of the classes."""
     x_NH, labels_N = _data(300, seed=seed)
-    ours, whole = _streamed(x_NH, labels_N, sorted(cuts)), fit_mahalanobis(x_NH, labels_N, C)
+    ours, whole = (
+        _streamed(x_NH, labels_N, sorted(cuts)),
+        fit_mahalanobis(x_NH, labels_N, C),
+    )
     assert ours.shrinkage == pytest.approx(whole.shrinkage, rel=1e-9)
     np.testing.assert_allclose(ours.precision_HH, whole.precision_HH, rtol=1e-9, atol=1e-11)
 
@@ -73,7 +88,9 @@ def test_fit_mahalanobis_distances_do_not_depend_on_the_unit():
         fit_mahalanobis(x_NH, labels_N, C),
         fit_mahalanobis(x_NH * np.float32(2**-20), labels_N, C),
     )
-    np.testing.assert_allclose(other.distance(x_NH * 2**-20)[0], one.distance(x_NH)[0], rtol=1e-6)
+    np.testing.assert_allclose(
+        other.distance(x_NH * 2**-20)[0], one.distance(x_NH)[0], rtol=1e-6
+    )
 
 
 def test_fit_mahalanobis_of_features_that_depend_on_each_other():

@@ -77,7 +77,9 @@ def test_mahalanobis_distance_of_no_ads_is_empty():
 def test_mahalanobis_distance_needs_less_memory_than_n_by_c_by_h():
     num_ads, num_classes, hidden = 20_000, 50, 64
     rng = np.random.default_rng(0)
-    statistics = MahalanobisStatistics(rng.normal(size=(num_classes, hidden)), np.eye(hidden), 0.0)
+    statistics = MahalanobisStatistics(
+        rng.normal(size=(num_classes, hidden)), np.eye(hidden), 0.0
+    )
     x = rng.normal(size=(num_ads, hidden)).astype(np.float32)
     tracemalloc.start()
     statistics.distance(x)

@@ -20,7 +20,12 @@ def test_classification_metrics_equal_sklearns_report():
     labels, predicted = rng.integers(0, 3, 200), rng.integers(0, 4, 200)
     got = classification_metrics(labels, predicted, NAMES)
     report = classification_report(
-        labels, predicted, labels=range(4), target_names=NAMES, output_dict=True, zero_division=0
+        labels,
+        predicted,
+        labels=range(4),
+        target_names=NAMES,
+        output_dict=True,
+        zero_division=0,
     )
     assert got.accuracy == np.mean(labels == predicted)
     assert got.macro_f1 == f1_score(labels, predicted, average="macro")
@@ -50,7 +55,9 @@ def test_ece_equals_brute_force():
         inside = [i for i in range(500) if k / 15 < p[i].max() <= (k + 1) / 15]
         if inside:
             accuracy = np.mean([p[i].argmax() == labels[i] for i in inside])
-            expected += len(inside) / 500 * abs(accuracy - np.mean([p[i].max() for i in inside]))
+            expected += (
+                len(inside) / 500 * abs(accuracy - np.mean([p[i].max() for i in inside]))
+            )
     assert ece(p, labels) == pytest.approx(expected, rel=1e-9)
     assert sum(item.count for item in reliability_bins(p, labels)) == 500
 

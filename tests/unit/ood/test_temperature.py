@@ -28,7 +28,9 @@ def test_fit_temperature_agrees_with_a_grid_search(true_temperature):
     best = grid[np.argmin([_direct_nll(logits, labels, t) for t in grid[::10]]) * 10]
     fit = fit_temperature(logits, labels)
     assert fit.temperature == pytest.approx(best, rel=0.01)
-    assert fit.nll_after == pytest.approx(_direct_nll(logits, labels, fit.temperature), rel=1e-12)
+    assert fit.nll_after == pytest.approx(
+        _direct_nll(logits, labels, fit.temperature), rel=1e-12
+    )
     assert fit.nll_after <= min(_direct_nll(logits, labels, t) for t in grid[::50]) + 1e-12
     assert not fit.at_bound
 
@@ -57,7 +59,9 @@ def test_fit_temperature_stays_one_when_nothing_improves():
 
 def test_nll_is_the_mean_over_ads():
     logits, labels = _sample(5, 2.0, num_ads=50)
-    assert nll(logits, labels, 1.7) == pytest.approx(_direct_nll(logits, labels, 1.7), rel=1e-12)
+    assert nll(logits, labels, 1.7) == pytest.approx(
+        _direct_nll(logits, labels, 1.7), rel=1e-12
+    )
 
 
 def test_fit_temperature_of_no_rows_is_an_error():

@@ -24,7 +24,9 @@ def ads(num: int, seed: int, *, off: float = 0.0) -> Outputs:
     labels_N = np.arange(num) % C
     cls_NH = CENTRES_CH[labels_N] + 1.5 * rng.normal(size=(num, H))
     cls_NH[:, C:] += off
-    return Outputs((cls_NH @ CENTRES_CH.T).astype(np.float32), cls_NH.astype(np.float32), labels_N)
+    return Outputs(
+        (cls_NH @ CENTRES_CH.T).astype(np.float32), cls_NH.astype(np.float32), labels_N
+    )
 
 
 TRAIN, CALIBRATION, ADS, OOD = ads(400, 1), ads(199, 2), ads(240, 3), ads(80, 4, off=2.5)
@@ -34,7 +36,9 @@ def model(rule: str):
     statistics = fit_mahalanobis(TRAIN.cls_NH, TRAIN.labels_N, C)
     labels = [str(c) for c in range(C)]
     decision = DecisionSettings(rule=rule)
-    return fit(statistics, CALIBRATION, labels=labels, settings=FitSettings(), decision=decision)
+    return fit(
+        statistics, CALIBRATION, labels=labels, settings=FitSettings(), decision=decision
+    )
 
 
 def by_hand(fitted, ood) -> dict[str, float]:
@@ -57,7 +61,9 @@ def by_hand(fitted, ood) -> dict[str, float]:
         "precision": right / num_kept if num_kept else 0.0,
         "kept": num_kept,
         "coverage": float(np.mean(kept)),
-        "macro_f1": f1_score(true, predicted, labels=labels, average="macro", zero_division=0),
+        "macro_f1": f1_score(
+            true, predicted, labels=labels, average="macro", zero_division=0
+        ),
     }
 
 
@@ -97,7 +103,8 @@ def test_tuning_finds_the_best_combination(rule, min_precision, ood, monkeypatch
         tuning._candidates(fitted) if ood else [fitted.decision], tuning.TAUS_T
     ):
         theirs = by_hand(
-            replace(fitted, decision=settings.model_copy(update={"tau_other": float(tau)})), ood
+            replace(fitted, decision=settings.model_copy(update={"tau_other": float(tau)})),
+            ood,
         )
         enough = min_precision is None or theirs["kept"] >= 1 / (1 - min_precision)
         if enough and theirs["precision"] >= (min_precision or 0):
@@ -116,7 +123,8 @@ def test_tuning_strength_calls_that_share_of_calibration_ads_far(rule):
     fitted = model(rule)
     for share in (0.01, 0.05, 0.2):
         stronger = replace(
-            fitted, decision=fitted.decision.model_copy(update=tuning._strength(fitted, share))
+            fitted,
+            decision=fitted.decision.model_copy(update=tuning._strength(fitted, share)),
         )
         far = stronger.decide(CALIBRATION.logits_NC, CALIBRATION.cls_NH).is_far_N
         assert far.mean() == pytest.approx(share, abs=2 / len(CALIBRATION))
@@ -124,7 +132,9 @@ def test_tuning_strength_calls_that_share_of_calibration_ads_far(rule):
 
 def test_ood_texts_make_the_choice_stricter():
     fitted = model("conformal")
-    loose, strict = (choose_decision(fitted, ADS, ood, min_precision=0.93) for ood in (None, OOD))
+    loose, strict = (
+        choose_decision(fitted, ADS, ood, min_precision=0.93) for ood in (None, OOD)
+    )
     kept = [
         measure(replace(fitted, decision=decision), ADS, OOD).ood_kept
         for decision in (loose, strict)
@@ -134,9 +144,12 @@ def test_ood_texts_make_the_choice_stricter():
 
 def test_tuning_to_a_target_out_of_reach_is_refused():
     rng = np.random.default_rng(0)
-    noise = Outputs(rng.normal(size=(100, C)), rng.normal(size=(100, H)), rng.integers(0, C, 100))
+    noise = Outputs(
+        rng.normal(size=(100, C)), rng.normal(size=(100, H)), rng.integers(0, C, 100)
+    )
     with pytest.raises(
-        PublicationRefusedError, match=r"reaches 0\.95 on 20 or more kept .* so many is 0\.[1-5]"
+        PublicationRefusedError,
+        match=r"reaches 0\.95 on 20 or more kept .* so many is 0\.[1-5]",
     ):
         choose_decision(model("notebook"), noise, None, min_precision=0.95)
     with pytest.raises(

@@ -9,7 +9,9 @@ from tests.unit.publishing.manifests import a_manifest, changed
 def test_the_gate_of_a_first_run_by_hand():
     manifest = a_manifest(rows_in=125, rows_rejected=25, rows_ood=20)
     gate = check_gate(
-        manifest, None, GateSettings(max_error_rate=0.2, max_ood_rate=0.19, max_other_rate=0.1)
+        manifest,
+        None,
+        GateSettings(max_error_rate=0.2, max_ood_rate=0.19, max_other_rate=0.1),
     )
     assert gate == [
         Check(check="max_error_rate", value=0.2, limit=0.2, ok=True),
@@ -31,13 +33,18 @@ def test_the_gate_against_the_last_published_run_by_hand():
     assert shift.ok
     assert ratio == Check(check="min_rows_ratio", value=0.5, limit=0.5, ok=True)
     fewer = a_manifest(classes={"Мебель": 99})
-    assert [check.ok for check in check_gate(fewer, previous, limits)] == [True] * 7 + [False]
+    assert [check.ok for check in check_gate(fewer, previous, limits)] == [True] * 7 + [
+        False
+    ]
 
 
 @pytest.mark.parametrize(
-    ("num_like_data", "limit", "ok"), [(0, 0, True), (2, 0, False), (2, 1, False), (2, 2, True)]
+    ("num_like_data", "limit", "ok"),
+    [(0, 0, True), (2, 0, False), (2, 1, False), (2, 2, True)],
 )
-def test_the_gate_limits_files_that_look_like_data_and_are_not_read(num_like_data, limit, ok):
+def test_the_gate_limits_files_that_look_like_data_and_are_not_read(
+    num_like_data, limit, ok
+):
     ignored = {"num_files": 5, "num_like_data": num_like_data, "names": ["a.orc"]}
     gate = check_gate(
         changed(a_manifest(), ignored=ignored), None, GateSettings(max_ignored_files=limit)

@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 from rubert_ood import storage
-from rubert_ood.errors import ErrorRateError, InputError, PartialRunError, PublicationRefusedError
+from rubert_ood.errors import (
+    ErrorRateError,
+    InputError,
+    PartialRunError,
+    PublicationRefusedError,
+)
 from rubert_ood.publishing import publish
 from rubert_ood.publishing.pointer import MAX_HISTORY, look, read_pointer
 from rubert_ood.publishing.publish import publish_run
@@ -116,7 +121,9 @@ def test_too_many_rejected_rows_are_an_error_rate(out):
 
 def test_publish_compares_the_second_run_with_the_first(out):
     _publish(a_manifest(out, "r1", {"Мебель": 100}))
-    with pytest.raises(PublicationRefusedError, match=r"max_class_shift: 1\.0000 against 0\.3"):
+    with pytest.raises(
+        PublicationRefusedError, match=r"max_class_shift: 1\.0000 against 0\.3"
+    ):
         _publish(a_manifest(out, "r2", {"Шины": 100}))
     second = _publish(a_manifest(out, "r3", {"Мебель": 90, "Шины": 10}))
     assert len(second.gate) == 8
@@ -126,7 +133,9 @@ def test_publish_compares_the_second_run_with_the_first(out):
         0, abs=1e-9
     )  # compared with r3, the last published one, not with r1
     assert read_pointer(out).run_id == "r4"
-    with pytest.raises(PublicationRefusedError, match=r"min_rows_ratio: 0\.4900 against 0\.5"):
+    with pytest.raises(
+        PublicationRefusedError, match=r"min_rows_ratio: 0\.4900 against 0\.5"
+    ):
         _publish(a_manifest(out, "r5", {"Мебель": 44, "Шины": 5}))
 
 
@@ -156,7 +165,11 @@ def test_publish_a_run_that_readers_have_left_goes_back_by_force_only(out):
 @pytest.mark.parametrize(
     ("run_date", "finished_at", "goes_on"),
     [
-        ("2026-11-23", "2026-11-26T03:00:00+00:00", False),  # yesterday's run, finished today
+        (
+            "2026-11-23",
+            "2026-11-26T03:00:00+00:00",
+            False,
+        ),  # yesterday's run, finished today
         ("2026-11-24", "2026-11-25T02:59:59+00:00", False),
         ("2026-11-24", "2026-11-25T03:00:00+00:00", True),
         ("2026-11-24", "2026-11-25T05:00:00+03:00", False),  # another zone: 02:00
@@ -179,7 +192,11 @@ def test_publish_a_run_older_than_the_named_one_is_refused(
         return
     with pytest.raises(PublicationRefusedError, match="it is older") as error:
         _publish(run)
-    for words in (f"run_date={run_date}/run_id=r2", f"{DAY}/run_id=r1", "publish --force REASON"):
+    for words in (
+        f"run_date={run_date}/run_id=r2",
+        f"{DAY}/run_id=r1",
+        "publish --force REASON",
+    ):
         assert words in str(error.value)
     assert error.value.exit_code == 5
     assert Path(out, "latest.json").read_bytes() == pointer
@@ -206,7 +223,9 @@ def test_publish_whose_named_run_is_gone_compares_days_alone(out):
     assert _publish(early).outcome == "published"
 
 
-def test_a_publisher_that_slept_while_a_newer_run_was_published_is_refused(out, monkeypatch):
+def test_a_publisher_that_slept_while_a_newer_run_was_published_is_refused(
+    out, monkeypatch
+):
     """It has looked at everything, and sleeps right before its swap."""
     swap, rivals = (
         storage.swap_bytes,
@@ -248,10 +267,14 @@ def test_a_swap_whose_answer_got_lost_while_another_publisher_followed_counts(
     patch_storage(monkeypatch, "swap_bytes", answer_lost)
     manifest = publish_run(ours, GateSettings(), force=force)
     assert (manifest.outcome, manifest.pointers) == ("published", [])
-    assert read_pointer(out).runs == [f"{DAY}/run_id={name}" for name in ("newer", "ours", "r0")]
+    assert read_pointer(out).runs == [
+        f"{DAY}/run_id={name}" for name in ("newer", "ours", "r0")
+    ]
 
 
-def test_a_run_that_is_rolled_back_while_its_publisher_sleeps_stays_rolled_back(out, monkeypatch):
+def test_a_run_that_is_rolled_back_while_its_publisher_sleeps_stays_rolled_back(
+    out, monkeypatch
+):
     _publish(a_manifest(out, "r0"))
     swap, sleeping = storage.swap_bytes, [True]
 
@@ -270,7 +293,9 @@ def test_a_run_that_is_rolled_back_while_its_publisher_sleeps_stays_rolled_back(
     assert read_manifest(bad.run_uri).outcome == "rolled_back"
 
 
-def test_a_run_that_is_rolled_back_before_its_outcome_is_noted_stays_rolled_back(out, monkeypatch):
+def test_a_run_that_is_rolled_back_before_its_outcome_is_noted_stays_rolled_back(
+    out, monkeypatch
+):
     _publish(a_manifest(out, "r0"))
     note, sleeping = publish._note_published, [True]
 
@@ -317,16 +342,21 @@ def test_a_run_without_a_scored_row_is_refused_whatever_the_gate_says(out):
     )
     put_manifest(changed(manifest, rejected_reasons={"ad_id is null": 7}))
     with pytest.raises(
-        ErrorRateError, match=r"none of its 10 ads was scored, .* 7 rejected, 3 in quarantined"
+        ErrorRateError,
+        match=r"none of its 10 ads was scored, .* 7 rejected, 3 in quarantined",
     ) as error:
         publish_run(manifest, wide_open)
     assert error.value.exit_code == 4
     assert read_pointer(out) is None
     assert read_manifest(manifest.run_uri).outcome == "refused"
-    assert publish_run(manifest, wide_open, force="the shop is closed").outcome == "published"
+    assert (
+        publish_run(manifest, wide_open, force="the shop is closed").outcome == "published"
+    )
 
 
-def test_the_pointer_is_swapped_between_the_whole_manifest_and_its_outcome(out, monkeypatch):
+def test_the_pointer_is_swapped_between_the_whole_manifest_and_its_outcome(
+    out, monkeypatch
+):
     puts, swap = [], storage.swap_bytes
 
     def watched(uri, *arguments):
@@ -375,7 +405,9 @@ def test_a_damaged_pointer_is_one_line(out):
 def test_a_forced_publication_keeps_its_reason_and_the_failed_checks(out):
     bad = a_manifest(out, rows_ood=90)
     put_manifest(bad)
-    manifest = publish_run(bad, GateSettings(), force="the new bundle is stricter, checked by hand")
+    manifest = publish_run(
+        bad, GateSettings(), force="the new bundle is stricter, checked by hand"
+    )
     assert read_pointer(out).run_id == "r1"
     stored = read_manifest(bad.run_uri)
     assert stored == manifest
@@ -399,7 +431,9 @@ def test_publish_judges_quarantined_files_and_duplicate_ids(out):
     ):
         _publish(twice)
     aside = a_manifest(out, "r3", rows_planned=105, rows_quarantined=5)
-    with pytest.raises(ErrorRateError, match=r"gate\.max_error_rate: 0\.0476 against 0\.01"):
+    with pytest.raises(
+        ErrorRateError, match=r"gate\.max_error_rate: 0\.0476 against 0\.01"
+    ):
         _publish(aside)
 
 

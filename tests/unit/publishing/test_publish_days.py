@@ -44,7 +44,9 @@ def _run(
     """A run folder that holds nothing but its manifest."""
     finished_at = f"2026-11-25T{finished}:00:00+00:00"
     classes = {"Мебель": rows - 10, "Other": 10}
-    manifest = a_manifest(out, run_id, classes, run_date=day, finished_at=finished_at, rows_ood=1)
+    manifest = a_manifest(
+        out, run_id, classes, run_date=day, finished_at=finished_at, rows_ood=1
+    )
     put_manifest(changed(manifest, outcome=outcome))
     return changed(manifest, outcome=outcome)
 
@@ -129,7 +131,9 @@ def test_a_day_that_was_published_before_its_first_backfill_can_be_taken_back(ou
 def test_churn_over_the_limit_is_refused_and_said(out):
     publish_run(_run(out, "2026-11-20", "night"), OPEN)
     manifest = _run(out, "2026-11-20", "again")
-    with pytest.raises(PublicationRefusedError, match=r"gate\.max_churn: 0\.3100 against 0\.3"):
+    with pytest.raises(
+        PublicationRefusedError, match=r"gate\.max_churn: 0\.3100 against 0\.3"
+    ):
         _publish_day(manifest, GateSettings(max_class_shift=1), churn_rate=0.31)
     noted = read_manifest(manifest.run_uri)
     assert noted.outcome == "refused"
@@ -210,7 +214,9 @@ def test_a_run_that_came_in_between_is_not_overwritten_unseen(out, monkeypatch):
 
 def test_a_day_is_rolled_back_by_the_same_code(out):
     publish_run(_run(out, "2026-11-24", "night24"), OPEN)
-    first, second = (_publish_day(_run(out, "2026-11-20", name)) for name in ("first", "second"))
+    first, second = (
+        _publish_day(_run(out, "2026-11-20", name)) for name in ("first", "second")
+    )
     roll_back(f"{out}/run_date=2026-11-20", "wrong")
     assert (_named(out, "2026-11-20"), _named(out)) == ("first", "night24")
     assert read_manifest(second.run_uri).outcome == "rolled_back"
@@ -223,7 +229,8 @@ def test_a_backfill_that_was_killed_is_not_published_over_a_later_one(out):
     killed = _run(out, "2026-11-20", "killed", finished="10")
     _publish_day(_run(out, "2026-11-20", "later", finished="11"))
     pointers = [
-        Path(root, "latest.json").read_bytes() for root in (out, f"{out}/run_date=2026-11-20")
+        Path(root, "latest.json").read_bytes()
+        for root in (out, f"{out}/run_date=2026-11-20")
     ]
     with pytest.raises(
         PublicationRefusedError,
@@ -231,7 +238,8 @@ def test_a_backfill_that_was_killed_is_not_published_over_a_later_one(out):
     ):
         _publish_day(killed)
     assert [
-        Path(root, "latest.json").read_bytes() for root in (out, f"{out}/run_date=2026-11-20")
+        Path(root, "latest.json").read_bytes()
+        for root in (out, f"{out}/run_date=2026-11-20")
     ] == pointers
     assert read_manifest(killed.run_uri).outcome == "refused"
     newest = _run(out, "2026-11-20", "newest", finished="12")

@@ -35,7 +35,10 @@ def test_rolling_back_goes_from_run_to_run(out):
         assert pointer == read_pointer(out)
         assert pointer.run_id == runs[before].run_id
         bad = f"run_date=2026-11-24/run_id=r{current + 1}"
-        assert (pointer.rolled_back.path, pointer.rolled_back.reason) == (bad, "wrong labels")
+        assert (pointer.rolled_back.path, pointer.rolled_back.reason) == (
+            bad,
+            "wrong labels",
+        )
         assert pointer.taken_back[0] == bad
         stored = read_manifest(runs[current].run_uri)
         assert (stored.outcome, stored.rollback_reason) == ("rolled_back", "wrong labels")
@@ -82,13 +85,16 @@ def test_a_rollback_while_another_run_is_published_takes_back_nothing(out, monke
 
     patch_storage(monkeypatch, "swap_bytes", late)
     with pytest.raises(
-        PublicationRefusedError, match=r"not rolled back, .*run_id=r3 was published meanwhile"
+        PublicationRefusedError,
+        match=r"not rolled back, .*run_id=r3 was published meanwhile",
     ):
         roll_back(out, "wrong labels")
     assert (read_pointer(out).run_id, read_pointer(out).taken_back) == ("r3", [])
 
 
-def test_a_rollback_of_a_run_that_was_moved_writes_nothing_outside_the_output(out, tmp_path):
+def test_a_rollback_of_a_run_that_was_moved_writes_nothing_outside_the_output(
+    out, tmp_path
+):
     """The manifest still has the path of the folder in which the run was made."""
     for name in ("r1", "r2"):
         _publish(a_manifest(out, name))

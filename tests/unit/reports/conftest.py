@@ -24,7 +24,9 @@ def part(cls_NH: np.ndarray, labels_N: np.ndarray) -> Outputs:
 def ads(num: int, seed: int) -> Outputs:
     rng = np.random.default_rng(seed)
     labels_N = np.arange(num) % 4
-    return part(CENTRES_CH[labels_N] + rng.normal(size=(num, NUM_DIMENSIONS)) * 1.6, labels_N)
+    return part(
+        CENTRES_CH[labels_N] + rng.normal(size=(num, NUM_DIMENSIONS)) * 1.6, labels_N
+    )
 
 
 def foreign(num: int, seed: int, *, distance: float) -> Outputs:

@@ -14,11 +14,23 @@ from rubert_ood.reports.diff_findings import (
     transition_counts,
 )
 from rubert_ood.reports.html import MAX_TRANSITIONS, diff_html
-from tests.unit.reports.test_html import ATTACK, MAX_BYTES, Page, assert_plain, with_acting_texts
+from tests.unit.reports.test_html import (
+    ATTACK,
+    MAX_BYTES,
+    Page,
+    assert_plain,
+    with_acting_texts,
+)
 
 
 def _ad(ad_id: str, **more) -> dict:
-    return {"ad_id": ad_id, "confidence_a": 0.9, "confidence_b": None, "same_text": False, **more}
+    return {
+        "ad_id": ad_id,
+        "confidence_a": 0.9,
+        "confidence_b": None,
+        "same_text": False,
+        **more,
+    }
 
 
 def typed(content: dict) -> DiffDocument:
@@ -57,10 +69,15 @@ def document() -> dict:
             "changed_churn_rate": 0.43,
         },
         "transitions": [
-            {"from": a, "to": b, "count": n, "examples": [_ad(f"{ATTACK}{n}")]} for a, b, n in pairs
+            {"from": a, "to": b, "count": n, "examples": [_ad(f"{ATTACK}{n}")]}
+            for a, b, n in pairs
         ],
         "ood": flags
-        | {"became_examples": [_ad(ATTACK, **{"from": "Шины", "to": "Other", "distance": 1234.5})]}
+        | {
+            "became_examples": [
+                _ad(ATTACK, **{"from": "Шины", "to": "Other", "distance": 1234.5})
+            ]
+        }
         | {"no_longer_examples": []},
         "other": flags,
         "confidence": {"num": 19_000, "mean_a": 0.8, "mean_b": 0.85, "mean_change": 0.05},
@@ -80,7 +97,12 @@ def test_diff_page_begins_with_the_verdict_in_plain_words(document):
         "1 ad id occurs more than once in a run: 3 rows of A and 2 of B are left out of this page."
     )
     assert html.index("changed their label.") < html.index("<table")
-    assert [finding.ok for finding in diff_findings(typed(document))] == [True, False, True, False]
+    assert [finding.ok for finding in diff_findings(typed(document))] == [
+        True,
+        False,
+        True,
+        False,
+    ]
 
 
 def test_diff_page_shows_acting_texts_as_text_in_page_and_figure(document):
@@ -163,7 +185,9 @@ def test_two_evaluations_stand_side_by_side_on_the_page(document):
     )
     compared = typed(document).model_copy(update={"evaluations": compare_evaluations(a, b)})
     page = Page(diff_html(compared))
-    assert ["macro-F1", "0.8000", "0.7000", "-0.1000"] in page.tables["Evaluations of the bundles"]
+    assert ["macro-F1", "0.8000", "0.7000", "-0.1000"] in page.tables[
+        "Evaluations of the bundles"
+    ]
     assert ["Шины", "0.500", "0.250", "-0.250"] in page.tables["F1 of the classes"]
     assert page.says("Only in B: Кошки.")
     nothing = compared.model_copy(update={"evaluations": compare_evaluations(None, None)})

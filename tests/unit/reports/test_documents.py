@@ -15,7 +15,9 @@ from tests.unit.comparing.runs import random_run
 
 
 def test_an_evaluation_has_one_file_for_programs_and_one_for_people(model, splits):
-    material = Material({"test": splits["test"]}, LabelledAds(["x"] * 200, splits["test"].labels_N))
+    material = Material(
+        {"test": splits["test"]}, LabelledAds(["x"] * 200, splits["test"].labels_N)
+    )
     evaluation = evaluate(model, material, context=Context(version="v9"))
     documents = evaluation_documents(evaluation)
     assert set(documents) == {"evaluation.json", "evaluation.html"}

@@ -14,7 +14,12 @@ NUM_ADS = 5000
 
 
 def run(
-    seed: int, *, length: float = 3.6, sure: float = 8.0, ood: float = 0.01, unseen: float = 0.02
+    seed: int,
+    *,
+    length: float = 3.6,
+    sure: float = 8.0,
+    ood: float = 0.01,
+    unseen: float = 0.02,
 ) -> tuple:
     """Made-up ads, and the manifest that counts them."""
     rng = np.random.default_rng(seed)
@@ -47,7 +52,9 @@ def run(
             "tokens": int(ads["num_tokens"].sum()),
         },
         "classes": ads["label"].value_counts().to_dict(),
-        "confidence_histogram": np.histogram(ads["confidence"][10:], 20, (0, 1))[0].tolist(),
+        "confidence_histogram": np.histogram(ads["confidence"][10:], 20, (0, 1))[
+            0
+        ].tolist(),
         "token_histogram": token_histogram(ads["num_tokens"].to_numpy()),
         "cities": {"rows": NUM_ADS, "rows_unseen": int(ads["unseen"].sum()), "unseen": {}},
     }
@@ -63,7 +70,9 @@ def test_drift_numbers_are_those_of_the_ads():
     found = rows(manifest, previous)
     for name, column in (("OOD rate", "is_ood"), ("unseen cities", "unseen")):
         shares = now[column].mean(), before[column].mean()
-        assert (found[name].now, found[name].before) == tuple(f"{share:.2%}" for share in shares)
+        assert (found[name].now, found[name].before) == tuple(
+            f"{share:.2%}" for share in shares
+        )
         assert found[name].change == f"{100 * (shares[0] - shares[1]):+.2f}"
     shares = [(ads["label"] == "Other").mean() for ads in (now, before)]
     assert found["Other rate"].now == f"{shares[0]:.2%}"
@@ -147,7 +156,10 @@ def test_drift_names_labels_that_move():
     classes = {"Обувь" if k == "Шины" else k: count for k, count in now.classes.items()}
     result = drift(changed(now, classes=classes), before)
     assert result.moved == ["label shares"]
-    assert {move.split(" ")[0] for move in result.largest.split(", ")[:2]} == {"Обувь", "Шины"}
+    assert {move.split(" ")[0] for move in result.largest.split(", ")[:2]} == {
+        "Обувь",
+        "Шины",
+    }
 
 
 def test_drift_names_another_bundle():
@@ -171,7 +183,9 @@ def test_drift_of_what_one_run_did_not_count_is_none(missing):
         result = drift(*old)
         assert row not in result.moved
         assert len(result.rows) == 6
-        old[1] = changed(old[1], token_histogram=[1, 2, 3])  # another version, in other bins
+        old[1] = changed(
+            old[1], token_histogram=[1, 2, 3]
+        )  # another version, in other bins
         assert rows(*old)["tokens per ad"].distance is None
 
 

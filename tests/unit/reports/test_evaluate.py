@@ -30,7 +30,9 @@ def test_hard_cases_without_outputs_are_not_measured(model, splits, hard_cases):
 
 
 def test_the_context_goes_into_the_evaluation_as_it_is(model, splits):
-    material = Material({"test": splits["test"]}, LabelledAds(["x"] * 200, splits["test"].labels_N))
+    material = Material(
+        {"test": splits["test"]}, LabelledAds(["x"] * 200, splits["test"].labels_N)
+    )
     context = Context(version="v7", tuned_from="v6", tuned_for="precision")
     assert evaluate(model, material, context=context).context == context
     assert evaluate(model, material).context == Context()

@@ -69,13 +69,18 @@ def d2_by_hand(model, cls_NH):
     means_CH, precision_HH = model.statistics.means_CH, model.statistics.precision_HH
     rows = np.asarray(cls_NH, dtype=np.float64)
     return np.array(
-        [min(mahalanobis(row, mean, precision_HH) ** 2 for mean in means_CH) for row in rows]
+        [
+            min(mahalanobis(row, mean, precision_HH) ** 2 for mean in means_CH)
+            for row in rows
+        ]
     )
 
 
 def decide_by_hand(model, part):
     """Return (label, is_ood, confidence, d2) of each ad by the rule of the documentation."""
-    p_NC = softmax(part.logits_NC.astype(np.float64) / model.temperature.temperature, axis=1)
+    p_NC = softmax(
+        part.logits_NC.astype(np.float64) / model.temperature.temperature, axis=1
+    )
     rule, fitted = model.decision, model.thresholds
     decisions = []
     for p_C, d2 in zip(p_NC, d2_by_hand(model, part.cls_NH), strict=True):
@@ -95,9 +100,13 @@ def ece_by_hand(p_NC, labels_N, num_bins=15):
     confidence_N, correct_N = p_NC.max(axis=1), p_NC.argmax(axis=1) == labels_N
     total = 0.0
     for number in range(num_bins):
-        inside = (confidence_N > number / num_bins) & (confidence_N <= (number + 1) / num_bins)
+        inside = (confidence_N > number / num_bins) & (
+            confidence_N <= (number + 1) / num_bins
+        )
         if inside.any():
-            total += inside.mean() * abs(correct_N[inside].mean() - confidence_N[inside].mean())
+            total += inside.mean() * abs(
+                correct_N[inside].mean() - confidence_N[inside].mean()
+            )
     return total
 
 
@@ -146,13 +155,26 @@ def test_evaluation_headline_is_recomputed_from_the_rows(evaluation, model, spli
 def test_evaluation_per_class_equals_sklearn(evaluation, model, splits):
     test = splits["test"]
     report = metrics.classification_report(
-        test.labels_N, test.logits_NC.argmax(axis=1), target_names=model.labels, output_dict=True
+        test.labels_N,
+        test.logits_NC.argmax(axis=1),
+        target_names=model.labels,
+        output_dict=True,
     )
     assert [row["label"] for row in evaluation["per_class"]] == model.labels
     for row in evaluation["per_class"]:
         expected = report[row["label"]]
-        assert (row["precision"], row["recall"], row["f1"], row["support"]) == pytest.approx(
-            (expected["precision"], expected["recall"], expected["f1-score"], expected["support"])
+        assert (
+            row["precision"],
+            row["recall"],
+            row["f1"],
+            row["support"],
+        ) == pytest.approx(
+            (
+                expected["precision"],
+                expected["recall"],
+                expected["f1-score"],
+                expected["support"],
+            )
         )
 
 
@@ -169,7 +191,10 @@ def test_confusions_come_with_the_surest_distinct_ads(evaluation, model, splits,
         > 0
     )
     for pair in evaluation["confusions"]:
-        true, predicted = model.labels.index(pair["true"]), model.labels.index(pair["predicted"])
+        true, predicted = (
+            model.labels.index(pair["true"]),
+            model.labels.index(pair["predicted"]),
+        )
         rows = [
             row
             for row in range(200)
@@ -224,9 +249,17 @@ def test_curves_follow_the_whole_curve_however_many_classes_there_are():
 def test_histograms_count_every_ad_once(evaluation, model, splits, ood):
     histograms = evaluation["d2_histograms"]
     edges = np.array(histograms["edges"])
-    assert np.diff(np.log(edges)) == pytest.approx(np.full(60, np.log(edges[-1] / edges[0]) / 60))
+    assert np.diff(np.log(edges)) == pytest.approx(
+        np.full(60, np.log(edges[-1] / edges[0]) / 60)
+    )
     parts = splits | {f"OOD: {kind}": part for kind, part in ood.items()}
-    assert list(histograms["counts"]) == ["train", "valid", "test", "OOD: news", "OOD: talk"]
+    assert list(histograms["counts"]) == [
+        "train",
+        "valid",
+        "test",
+        "OOD: news",
+        "OOD: talk",
+    ]
     for name, counts in histograms["counts"].items():
         d2_N = d2_by_hand(model, parts[name].cls_NH)
         assert sum(counts) == len(d2_N)
@@ -254,17 +287,26 @@ def test_evaluation_hard_cases_are_judged_one_by_one(evaluation, model, hard_cas
 @pytest.mark.parametrize("kind", ["news", "talk"])
 def test_ood_kinds_stay_apart(evaluation, model, splits, ood, kind):
     row = next(row for row in evaluation["ood_kinds"] if row["kind"] == kind)
-    inside, outside = decide_by_hand(model, splits["test"]), decide_by_hand(model, ood[kind])
+    inside, outside = (
+        decide_by_hand(model, splits["test"]),
+        decide_by_hand(model, ood[kind]),
+    )
     assert row["num_texts"] == len(outside)
     assert row["flagged"] == pytest.approx(np.mean([is_ood for _, is_ood, _, _ in outside]))
-    assert row["caught"] == pytest.approx(np.mean([label == "Other" for label, _, _, _ in outside]))
+    assert row["caught"] == pytest.approx(
+        np.mean([label == "Other" for label, _, _, _ in outside])
+    )
     truth = np.r_[np.zeros(len(inside)), np.ones(len(outside))]
-    detectors = {entry["detector"]: entry["kinds"][kind] for entry in evaluation["detectors"]}
+    detectors = {
+        entry["detector"]: entry["kinds"][kind] for entry in evaluation["detectors"]
+    }
     for name, scores in (
         ("Mahalanobis", np.array([d2 for _, _, _, d2 in inside + outside])),
         ("MSP", np.array([1 - confidence for _, _, confidence, _ in inside + outside])),
     ):
-        assert detectors[name]["auroc"] == pytest.approx(metrics.roc_auc_score(truth, scores))
+        assert detectors[name]["auroc"] == pytest.approx(
+            metrics.roc_auc_score(truth, scores)
+        )
         assert detectors[name]["aupr_out"] == pytest.approx(
             metrics.average_precision_score(truth, scores)
         )
@@ -304,11 +346,29 @@ def test_kinds_are_sorted_and_never_averaged(evaluation):
 def test_evaluation_json_keeps_its_keys_and_is_read_back(measured, evaluation):
     assert list(evaluation) == [
         *("format", "context", "labels", "decision", "headline", "baseline", "per_class"),
-        *("confusions", "reliability_before", "reliability_after", "curves", "risk_coverage"),
-        *("d2_histograms", "d2_limit", "rules", "detectors", "slices", "hard_cases", "ood_kinds"),
+        *(
+            "confusions",
+            "reliability_before",
+            "reliability_after",
+            "curves",
+            "risk_coverage",
+        ),
+        *(
+            "d2_histograms",
+            "d2_limit",
+            "rules",
+            "detectors",
+            "slices",
+            "hard_cases",
+            "ood_kinds",
+        ),
         "verdict",
     ]
-    assert evaluation["context"] == {"version": "v1", "base_model": "small", "num_train": 400}
+    assert evaluation["context"] == {
+        "version": "v1",
+        "base_model": "small",
+        "num_train": 400,
+    }
     assert set(evaluation["confusions"][0]) == {
         *("true", "predicted", "count", "share_of_true", "examples")
     }

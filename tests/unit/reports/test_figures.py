@@ -28,7 +28,9 @@ DRAWINGS = {
     "lengths of two runs": lambda: figures.lengths(
         [0, 1, 2, 3, 4, 6], [0, 0, 5, 0, 3, 0], [1, 0, 0, 0, 0, 0]
     ),
-    "transition_matrix": lambda: figures.transition_matrix(["Шины", "Other"], [[0, 7], [2, 0]]),
+    "transition_matrix": lambda: figures.transition_matrix(
+        ["Шины", "Other"], [[0, 7], [2, 0]]
+    ),
     "throughput": lambda: figures.throughput([0.0, 10.0, 20.0], [5.0, 7.0]),
 }
 
@@ -66,17 +68,26 @@ def test_lengths_show_the_bins_that_are_used_by_either_run():
 
 
 def test_shares_have_the_height_that_they_say():
-    assert {"0%", "20%", "80%"} <= words(DRAWINGS["confidence"]())  # 8 of 10 in the last bin
+    assert {"0%", "20%", "80%"} <= words(
+        DRAWINGS["confidence"]()
+    )  # 8 of 10 in the last bin
 
 
 def test_cells_of_the_matrix_lie_at_their_labels_and_are_darker_for_more():
-    svg = figures.transition_matrix(["Шины", "ж" * 50, "Other"], [[0, 8, 0], [2, 0, 0], [0, 0, 0]])
+    svg = figures.transition_matrix(
+        ["Шины", "ж" * 50, "Other"], [[0, 8, 0], [2, 0, 0], [0, 0, 0]]
+    )
     assert {"Шины", "Other", "ж" * 21 + "…", "label in A", "label in B"} <= words(svg)
     corners = r'<path d="M ([\d.]+) ([\d.]+)\s+L ([\d.]+) [^"]*" clip-path="[^"]*" '
     cells = re.findall(corners + r'style="fill: #3b82c4(?:; opacity: ([\d.]+))?"', svg)
     (x_most, y_most, end, most), (x_least, y_least, _, least) = cells
-    assert (most, float(least)) == ("", pytest.approx(0.12 + 0.88 * 0.5))  # no opacity: full colour
-    assert float(x_most) == pytest.approx(float(x_least) + float(end) - float(x_most), abs=0.01)
+    assert (most, float(least)) == (
+        "",
+        pytest.approx(0.12 + 0.88 * 0.5),
+    )  # no opacity: full colour
+    assert float(x_most) == pytest.approx(
+        float(x_least) + float(end) - float(x_most), abs=0.01
+    )
     assert float(y_most) < float(y_least)  # SVG counts from the top
     assert float(end) - float(x_most) > 8  # points: wide enough to be seen
 
@@ -95,4 +106,6 @@ def test_d2_axis_has_plain_numbers_however_narrow(edges, ticks):
     ("end_s", "unit"), [(100, "seconds"), (1000, "minutes"), (20_000, "hours")]
 )
 def test_time_axis_has_a_unit_that_fits(end_s, unit):
-    assert f"{unit} since the first shard began" in words(figures.throughput([0.0, end_s], [1.0]))
+    assert f"{unit} since the first shard began" in words(
+        figures.throughput([0.0, end_s], [1.0])
+    )

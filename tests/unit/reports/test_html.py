@@ -72,7 +72,14 @@ def _each_figure_is_drawn_once() -> Iterator[None]:
 
         return call
 
-    evaluation = ("reliability", "curve", "curves", "risk_coverage", "d2_histograms", "detectors")
+    evaluation = (
+        "reliability",
+        "curve",
+        "curves",
+        "risk_coverage",
+        "d2_histograms",
+        "detectors",
+    )
     run = ("confidence", "lengths", "throughput", "transition_matrix")
     with pytest.MonkeyPatch.context() as patch:
         for name in (*evaluation, *run):
@@ -129,7 +136,9 @@ def assert_self_contained(html: str) -> None:
     script = re.search(r"<script>(.*?)</script>", html, re.DOTALL).group(1)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     (policy,) = [
-        a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"
+        a["content"]
+        for tag, a in page.tags
+        if a.get("http-equiv") == "Content-Security-Policy"
     ]
     assert policy.startswith("default-src 'none'; img-src data:;")
     assert f"script-src 'sha256-{digest}';" in policy
@@ -191,7 +200,9 @@ def test_evaluation_tables_and_facts(evaluation):
     assert rules[4] == ["talk", "40", *rates]
     energy = evaluation.detectors[-1]
     talk = energy.kinds["talk"]
-    measures = [f"{value:.3f}" for value in (talk.auroc, talk.aupr_out, talk.aupr_in, talk.fpr95)]
+    measures = [
+        f"{value:.3f}" for value in (talk.auroc, talk.aupr_out, talk.aupr_in, talk.fpr95)
+    ]
     caught = [f"{talk.caught:.1%}", f"{energy.flagged:.2%}"]
     assert page.tables["Detectors"][-1] == ["energy", "talk", *measures, *caught]
     assert [row[:2] for row in page.tables["Slices"][1:]] == [
@@ -203,7 +214,14 @@ def test_evaluation_tables_and_facts(evaluation):
     assert [float(row[3]) for row in classes] == sorted(
         float(row[3]) for row in classes
     )  # the weakest first
-    assert page.tables["Training"][1] == ["1", "1.5000", "1.2500", "0.5000", "0.4000", "kept"]
+    assert page.tables["Training"][1] == [
+        "1",
+        "1.5000",
+        "1.2500",
+        "0.5000",
+        "0.4000",
+        "kept",
+    ]
     headline = evaluation.headline
     assert page.says(f"{headline.accuracy:.4f} baseline 0.9000")
     assert page.says(f"{headline.ece_after:.4f} before {headline.ece_before:.4f}")

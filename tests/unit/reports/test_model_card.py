@@ -8,7 +8,8 @@ from rubert_ood.reports.evaluation import Context, Evaluation, Finding, Headline
 from rubert_ood.reports.model_card import model_card
 
 HOSTILE = (
-    "Мебель\x1b[2J<img src=x onerror=alert(1)>\n# Заголовок `код` [ссылка](http://evil) |x|\u202e"
+    "Мебель\x1b[2J<img src=x onerror=alert(1)>\n"
+    "# Заголовок `код` [ссылка](http://evil) |x|\u202e"
 )
 
 

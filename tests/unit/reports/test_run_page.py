@@ -96,7 +96,9 @@ def test_texts_of_a_run_that_act_are_shown_as_escapes(full_manifest):
 def test_ads_that_were_cut_are_shown_with_their_share(full_manifest):
     cut = _counted(full_manifest, rows_cut=99)
     assert Page(run_html(cut, None)).says("Cut 10.00% 99 ads: too long, read in part")
-    assert Page(run_html(cut, cut)).says("Cut 10.00% 99 ads, before 10.00%: too long, read in part")
+    assert Page(run_html(cut, cut)).says(
+        "Cut 10.00% 99 ads, before 10.00%: too long, read in part"
+    )
 
 
 def test_run_report(full_manifest):
@@ -139,7 +141,9 @@ def test_run_report_of_drift_and_of_single_ads(full_manifest):
         "2 of 6 measures moved since run before of 2026-11-23, the last published one: OOD rate,"
         " unseen c"
     )
-    assert page.says("That run had another bundle, v0: what moved may be the model, not the ads.")
+    assert page.says(
+        "That run had another bundle, v0: what moved may be the model, not the ads."
+    )
     assert page.tables["Drift"] == [
         ["steady", "measure", "now", "before", "change", "distance"],
         ["✓", "label shares", "", "", "", "0.0000"],
@@ -153,7 +157,15 @@ def test_run_report_of_drift_and_of_single_ads(full_manifest):
     assert page.says("18 of 900 ads with a city (2.00%)")
     assert page.tables["Unseen cities"][1:] == [[ATTACK, "10"], ["тверь", "3"]]
     ad = f"{ATTACK} текст{ATTACK}0 in s3://ads/a.parquet"
-    assert page.tables["Top OOD ads"][1] == ["yes", "1,234", "40.2", "0.0125", "Книги", "0.500", ad]
+    assert page.tables["Top OOD ads"][1] == [
+        "yes",
+        "1,234",
+        "40.2",
+        "0.0125",
+        "Книги",
+        "0.500",
+        ad,
+    ]
     assert [row[0] for row in page.tables["Top OOD ads"][1:]] == ["yes", "no"]
     assert [f"s3://ads/{ATTACK}.parquet", "45", "900"] in page.tables["Rejected rows"]
 
@@ -162,7 +174,9 @@ def test_run_report_after_a_run_of_an_earlier_version(full_manifest):
     later = ("token_histogram", "padding_share", "cities", "top_ood")
     previous = changed(full_manifest, run_id="before", **dict.fromkeys(later))
     page = Page(run_html(full_manifest, previous))
-    assert page.says("Nothing moved since run before of 2026-11-24, the last published one.")
+    assert page.says(
+        "Nothing moved since run before of 2026-11-24, the last published one."
+    )
     assert page.tables["Drift"][5] == ["✓", "tokens per ad", "45.6", "45.6", "+0.0%", ""]
     assert page.tables["Drift"][6] == ["✓", "unseen cities", "2.00%", "", "", ""]
     now = changed(full_manifest, **dict.fromkeys(later))  # as made again from such receipts
@@ -223,7 +237,9 @@ def test_run_report_before_the_first_shard(manifest):
         counts=nothing,
     )
     page = Page(run_html(manifest, None))
-    assert page.says("Partial: 0 of 5,000 ads are done. The same command goes on from there.")
+    assert page.says(
+        "Partial: 0 of 5,000 ads are done. The same command goes on from there."
+    )
     assert page.says("OOD –")
 
 

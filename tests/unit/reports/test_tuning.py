@@ -8,7 +8,13 @@ import pytest
 
 from rubert_ood import storage
 from rubert_ood.ood.tuning import Measures
-from rubert_ood.reports.tuning import Tuning, in_words, log_measures, target_of, warn_of_tuned
+from rubert_ood.reports.tuning import (
+    Tuning,
+    in_words,
+    log_measures,
+    target_of,
+    warn_of_tuned,
+)
 
 BEFORE = Measures(0.8, 0.75, 0.9, 0.7, 0.65, 0.5)
 AFTER = Measures(0.95, 0.9, 0.6, 0.55, 0.6, None)
@@ -48,7 +54,10 @@ def test_a_tuning_is_told_in_words():
 def test_measures_without_a_value_are_left_out_of_the_log(model, caplog):
     with caplog.at_level(logging.INFO):
         log_measures("after", model, AFTER)
-    assert "after     precision 0.9500  coverage 0.6000  macro_f1 0.6000  (tau_other" in caplog.text
+    assert (
+        "after     precision 0.9500  coverage 0.6000  macro_f1 0.6000  (tau_other"
+        in caplog.text
+    )
 
 
 def test_a_decision_that_flags_nothing_or_too_much_is_warned_of(model, caplog):

@@ -63,7 +63,9 @@ def typed(content: dict[str, Any]) -> Evaluation:
         decision=DecisionSettings(**content["decision"]),
         baseline=Baseline(**content["baseline"]),
         detectors=detectors,
-        per_class=[ClassMetrics(precision=0.0, recall=0.0, **row) for row in content["per_class"]],
+        per_class=[
+            ClassMetrics(precision=0.0, recall=0.0, **row) for row in content["per_class"]
+        ],
         ood_kinds=[OodKind.model_construct(**kind) for kind in content["ood_kinds"]],
         hard_cases=[HardCase.model_construct(**case) for case in content["hard_cases"]],
     )
@@ -91,7 +93,11 @@ def test_the_conformal_rule_is_held_to_its_promise():
     [
         (lambda e: e["baseline"].update(accuracy=0.97), 0, "2.0 points below TF-IDF"),
         (lambda e: e["headline"].update(ece_after=0.08), 1, "8.0%"),
-        (lambda e: e["headline"].update(at_bound=True, temperature=0.5), 1, "ended at its bound"),
+        (
+            lambda e: e["headline"].update(at_bound=True, temperature=0.5),
+            1,
+            "ended at its bound",
+        ),
         (
             lambda e: e["headline"].update(calibrated_on="valid"),
             2,
@@ -106,7 +112,11 @@ def test_the_conformal_rule_is_held_to_its_promise():
             "99 ads that neither trained nor chose the checkpoint",
         ),
         (lambda e: e["per_class"][0].update(f1=0.79), 4, "Кошки (0.79)"),
-        (lambda e: e["per_class"][0].update(f1=0.0, support=0), 4, "1 class(es) have no test ad"),
+        (
+            lambda e: e["per_class"][0].update(f1=0.0, support=0),
+            4,
+            "1 class(es) have no test ad",
+        ),
         (
             lambda e: e.update(per_class=[{"label": "К", "f1": 0.5, "support": 1}] * 7),
             4,
@@ -126,7 +136,11 @@ def test_the_conformal_rule_is_held_to_its_promise():
             6,
             "classes left out (MSP 0.91 against 0.85)",
         ),
-        (lambda e: e.update(hard_cases=[{"ok": True}] * 7 + [{"ok": False}] * 3), 7, "7 of 10"),
+        (
+            lambda e: e.update(hard_cases=[{"ok": True}] * 7 + [{"ok": False}] * 3),
+            7,
+            "7 of 10",
+        ),
     ],
 )
 def test_verdict_names_what_is_wrong(spoil, finding, says):

@@ -29,7 +29,8 @@ def test_claim_of_the_newest_start_takes_over_and_the_older_one_says_so(tmp_path
     second = Claim(str(tmp_path))
     assert f"taken over from process {os.getpid()} on " in caplog.text
     with pytest.raises(
-        PartialRunError, match=rf"runner.json: this run was taken over by process {os.getpid()} on "
+        PartialRunError,
+        match=rf"runner.json: this run was taken over by process {os.getpid()} on ",
     ) as e:
         first.check(now=True)
     assert e.value.exit_code == 6
@@ -54,5 +55,7 @@ def test_claim_check_does_not_ask_storage_at_every_shard(tmp_path, monkeypatch):
 def test_claim_check_names_a_run_that_the_newer_start_has_finished(tmp_path):
     first = Claim(str(tmp_path))
     Claim(str(tmp_path)).release()
-    with pytest.raises(PartialRunError, match="taken over by another start, which has ended"):
+    with pytest.raises(
+        PartialRunError, match="taken over by another start, which has ended"
+    ):
         first.check(now=True)

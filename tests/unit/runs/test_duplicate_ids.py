@@ -26,7 +26,9 @@ def _tables(shards: list[list[str]]):
 @settings(deadline=None, max_examples=30)
 @given(
     st.lists(
-        st.lists(st.sampled_from(["1", "01", "а", "А", " ", "'; DROP", "x" * 50]), max_size=6),
+        st.lists(
+            st.sampled_from(["1", "01", "а", "А", " ", "'; DROP", "x" * 50]), max_size=6
+        ),
         max_size=5,
     )
 )

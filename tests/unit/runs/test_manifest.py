@@ -26,7 +26,9 @@ STARTED = "2026-11-24T03:00:00+00:00"
 
 
 def _digest(ids) -> int:
-    return sum(int(pd.util.hash_array(np.array([value], object))[0]) for value in ids) % 2**64
+    return (
+        sum(int(pd.util.hash_array(np.array([value], object))[0]) for value in ids) % 2**64
+    )
 
 
 def test_the_manifest_adds_up_to_the_whole_catalogue(full_run, messy_rows):
@@ -34,7 +36,9 @@ def test_the_manifest_adds_up_to_the_whole_catalogue(full_run, messy_rows):
     receipts = read_receipts(plan.run_uri, plan.fingerprint)
     manifest = Manifest.of(plan, receipts, outcome="complete", started_at=STARTED)
     rows = [
-        row for n in range(len(plan.shards)) for row in pq.read_table(full_run.part(n)).to_pylist()
+        row
+        for n in range(len(plan.shards))
+        for row in pq.read_table(full_run.part(n)).to_pylist()
     ]
     errors = [
         row
@@ -69,14 +73,19 @@ def test_the_manifest_adds_up_to_the_whole_catalogue(full_run, messy_rows):
     assert manifest.rejected_reasons == dict(Counter(error["reason"] for error in errors))
     assert sum(manifest.confidence_histogram) == len(rows) - 15
     lengths = [row["num_tokens"] for row in rows]
-    assert manifest.token_histogram == np.histogram(lengths, [*TOKEN_EDGES, np.inf])[0].tolist()
+    assert (
+        manifest.token_histogram
+        == np.histogram(lengths, [*TOKEN_EDGES, np.inf])[0].tolist()
+    )
     assert manifest.token_histogram[0] == 15
     assert manifest.padding_share == 0  # on CPU ads are packed
     ids = [row["ad_id"] for row in messy_rows if isinstance(row["ad_id"], str)]
     rejected = [error["ad_id"] for error in errors if error["ad_id"] is not None]
     assert (manifest.ids_in, manifest.ids_rejected) == (_digest(ids), _digest(rejected))
     assert manifest.ids_out == _digest(row["ad_id"] for row in rows)
-    for shard, receipt, stored in zip(plan.shards, full_run.receipts, manifest.shards, strict=True):
+    for shard, receipt, stored in zip(
+        plan.shards, full_run.receipts, manifest.shards, strict=True
+    ):
         assert stored.shard_id == shard.shard_id
         for name in (
             "rows_in",
@@ -111,9 +120,14 @@ def test_the_farthest_ads_of_the_catalogue_come_with_their_cleaned_text(
 ):
     plan = full_run.plan
     manifest = Manifest.of(
-        plan, read_receipts(plan.run_uri, plan.fingerprint), outcome="complete", started_at=STARTED
+        plan,
+        read_receipts(plan.run_uri, plan.fingerprint),
+        outcome="complete",
+        started_at=STARTED,
     )
-    parts = pd.concat(pq.read_table(full_run.part(n)).to_pandas() for n in range(len(plan.shards)))
+    parts = pd.concat(
+        pq.read_table(full_run.part(n)).to_pandas() for n in range(len(plan.shards))
+    )
     assert parts["is_ood"].sum() > 3
     texts = parts[parts["status"] == "ok"].drop_duplicates("text_key")
     ordered = texts.sort_values(["is_ood", "ood_distance"], ascending=[False, False])
@@ -127,16 +141,22 @@ def test_the_farthest_ads_of_the_catalogue_come_with_their_cleaned_text(
     )
     assert len({ad.text_key for ad in top}) == 20
     for ad in top:
-        rows = [row for row in messy_rows if row["ad_id"] == ad.ad_id]  # an id may occur twice
+        rows = [
+            row for row in messy_rows if row["ad_id"] == ad.ad_id
+        ]  # an id may occur twice
         cleaned = [
-            bundle.cleaner.clean(f"{row['title'] or ''} {row['description'] or ''}") for row in rows
+            bundle.cleaner.clean(f"{row['title'] or ''} {row['description'] or ''}")
+            for row in rows
         ]
         assert ad.text in [text[:200] for text in cleaned]
         assert ad.label == texts.set_index("text_key").loc[ad.text_key, "topk_labels"][0]
 
 
 def test_cities_are_those_of_the_accepted_ads(make_run, messy_table, messy_rows, bundle):
-    cities = [None if n % 5 == 0 else f" {row['city'].upper()}" for n, row in enumerate(messy_rows)]
+    cities = [
+        None if n % 5 == 0 else f" {row['city'].upper()}"
+        for n, row in enumerate(messy_rows)
+    ]
     for n in (1, 2, 111):  # 111 is rejected
         cities[n] = "Новый Город"
     position = messy_table.schema.get_field_index("city")
@@ -153,7 +173,8 @@ def test_cities_are_those_of_the_accepted_ads(make_run, messy_table, messy_rows,
     without = make_run(messy_table.drop_columns(["city"]))
     receipts = read_receipts(without.plan.run_uri, without.plan.fingerprint)
     assert (
-        Manifest.of(without.plan, receipts, outcome="complete", started_at=STARTED).cities is None
+        Manifest.of(without.plan, receipts, outcome="complete", started_at=STARTED).cities
+        is None
     )
 
 
@@ -192,14 +213,18 @@ def test_speed_counts_only_the_shards_of_this_start(full_run):
     older = (now - timedelta(seconds=500)).isoformat(timespec="milliseconds")
     newer = (now - timedelta(seconds=50)).isoformat(timespec="milliseconds")
     receipts = {
-        receipt.shard_id: receipt.model_copy(update={"finished_at": newer if number < 4 else older})
+        receipt.shard_id: receipt.model_copy(
+            update={"finished_at": newer if number < 4 else older}
+        )
         for number, receipt in enumerate(full_run.receipts)
     }
     manifest = Manifest.of(full_run.plan, receipts, outcome="complete", started_at=started)
     assert manifest.elapsed_s == pytest.approx(100, abs=5)
     assert manifest.rows_per_s == pytest.approx(40 / manifest.elapsed_s)
     same_second = receipts | {
-        r.shard_id: r.model_copy(update={"finished_at": started.replace("+00:00", ".001+00:00")})
+        r.shard_id: r.model_copy(
+            update={"finished_at": started.replace("+00:00", ".001+00:00")}
+        )
         for r in full_run.receipts[:4]
     }
     again = Manifest.of(full_run.plan, same_second, outcome="complete", started_at=started)
@@ -218,14 +243,26 @@ def test_a_manifest_comes_back_from_storage(run):
 
 def test_a_manifest_of_format_1_is_read(full_run, tmp_path):
     """As 0.2.0 writes it: what came later is not there, and reads as not known."""
-    later = {"format", "ignored", "refusal_reason", "rollback_reason", "pointers", "padding_share"}
+    later = {
+        "format",
+        "ignored",
+        "refusal_reason",
+        "rollback_reason",
+        "pointers",
+        "padding_share",
+    }
     receipts = {receipt.shard_id: receipt for receipt in full_run.receipts}
     new = Manifest.of(full_run.plan, receipts, outcome="complete", started_at=STARTED)
     path = tmp_path / "_run" / "manifest.json"
     path.parent.mkdir()
     path.write_bytes(storage.to_json(new.model_dump(exclude=later)))
     found = read_manifest(str(tmp_path))
-    assert (found.format, found.ignored, found.pointers, found.padding_share) == (1, None, [], None)
+    assert (found.format, found.ignored, found.pointers, found.padding_share) == (
+        1,
+        None,
+        [],
+        None,
+    )
     assert found.model_dump(include=Sums.model_fields.keys() - later) == new.model_dump(
         include=Sums.model_fields.keys() - later
     )

@@ -17,7 +17,8 @@ def _digest(values: list[str | None]) -> int:
 @given(ids)
 def test_ids_digest_is_the_sum_of_the_hashes_of_single_ids(values):
     hashes = [
-        int(pd.util.hash_array(np.array([value], object), categorize=False)[0]) for value in values
+        int(pd.util.hash_array(np.array([value], object), categorize=False)[0])
+        for value in values
     ]
     assert _digest(values) == sum(hashes) % 2**64
     assert DIGEST_MODULUS == 2**64
@@ -46,7 +47,9 @@ def test_ids_digest_sees_a_doubled_a_lost_and_a_replaced_id(values, data):
     other = data.draw(st.text(max_size=12).filter(lambda text: text != values[row]))
     digest = _digest(values)
     assert _digest([*values, values[row]]) != digest
-    assert _digest([*values, values[row], values[row]]) != digest  # XOR would not see this one
+    assert (
+        _digest([*values, values[row], values[row]]) != digest
+    )  # XOR would not see this one
     assert _digest(values[:row] + values[row + 1 :]) != digest
     assert _digest([*values[:row], other, *values[row + 1 :]]) != digest
 
@@ -72,7 +75,9 @@ def test_ids_digest_of_many_ids_is_exact():
 @pytest.mark.parametrize("hidden_size", [None, 32])
 def test_part_schema_has_these_columns(hidden_size, subheads):
     carried = [pa.field("price", pa.int64()), pa.field("tags", pa.list_(pa.string()))]
-    schema = part_schema(carried, hidden_size, {"run_id": "r", "bundle": "b"}, subheads=subheads)
+    schema = part_schema(
+        carried, hidden_size, {"run_id": "r", "bundle": "b"}, subheads=subheads
+    )
     expected = {
         "ad_id": pa.string(),
         "label": pa.string(),

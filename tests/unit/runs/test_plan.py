@@ -66,12 +66,16 @@ def catalogue(tmp_path):
     ),
     st.integers(1, 30),
 )
-def test_shards_hold_every_row_of_every_file_once(bundle, tmp_path_factory, files, shard_rows):
+def test_shards_hold_every_row_of_every_file_once(
+    bundle, tmp_path_factory, files, shard_rows
+):
     folder = tmp_path_factory.mktemp("case") / "in"
     for number, groups in enumerate(files):
         _write(folder / f"{number}.parquet", groups)
     plan = make_plan(_settings(folder, shard_rows=shard_rows), bundle)
-    covered = [(shard.uri, row) for shard in plan.shards for row in range(shard.start, shard.stop)]
+    covered = [
+        (shard.uri, row) for shard in plan.shards for row in range(shard.start, shard.stop)
+    ]
     expected = [
         (str(folder / f"{n}.parquet"), row)
         for n, groups in enumerate(files)
@@ -107,10 +111,14 @@ def test_plan_shards_are_those_cut_by_hand(bundle, tmp_path, groups, shard_rows,
 
 
 def test_plan_of_the_same_input_is_the_same(bundle, catalogue):
-    first, second = (make_plan(_settings(catalogue, shard_rows=5), bundle) for _ in range(2))
+    first, second = (
+        make_plan(_settings(catalogue, shard_rows=5), bundle) for _ in range(2)
+    )
     assert first == second
     assert first.run_id == first.fingerprint[:12]
-    run = os.path.join(catalogue.parent, "out", "run_date=2026-11-24", f"run_id={first.run_id}")
+    run = os.path.join(
+        catalogue.parent, "out", "run_date=2026-11-24", f"run_id={first.run_id}"
+    )
     assert first.run_uri == run
     assert [shard.shard_id[:6] for shard in first.shards] == [
         f"{n:05d}-" for n in range(len(first.shards))
@@ -177,7 +185,9 @@ def test_plan_fingerprint_changes_with_what_changes_the_result(
         change(catalogue)
     other = make_plan(_settings(catalogue, **options), bundle)
     assert other.fingerprint != base.fingerprint
-    assert {name for name in base.identity if base.identity[name] != other.identity[name]} == named
+    assert {
+        name for name in base.identity if base.identity[name] != other.identity[name]
+    } == named
 
 
 def test_plan_fingerprint_changes_with_the_bundle(bundle, catalogue):
@@ -208,7 +218,8 @@ def test_the_city_column_is_used_if_there_is_one_of_text_and_never_a_fault(
     assert plan.shards[0].columns == always | expected
     cityless = dataclasses.replace(bundle, cleaner=TextCleaner())
     assert (
-        make_plan(_settings(tmp_path / "in", columns=columns), cityless).shards[0].columns == always
+        make_plan(_settings(tmp_path / "in", columns=columns), cityless).shards[0].columns
+        == always
     )
 
 
@@ -313,7 +324,11 @@ def _wrong_type(path):
         (_no_bytes, InputError, "not readable as Parquet"),
         (_cut_short, InputError, "not readable as Parquet"),
         (_no_parquet, InputError, "not readable as Parquet"),
-        (_no_description, SchemaError, r"no column 'description' \(setting columns\.description\)"),
+        (
+            _no_description,
+            SchemaError,
+            r"no column 'description' \(setting columns\.description\)",
+        ),
         (_wrong_type, SchemaError, "column 'description' holds double"),
     ],
 )
@@ -380,28 +395,40 @@ def test_a_carried_column_has_one_type_in_all_files(bundle, tmp_path):
     for name, kind in (("a", pa.int64()), ("b", pa.string()), ("c", pa.int64())):
         table = _ads(1).append_column("price", pa.array([None], kind))
         _write(
-            folder / f"{name}.parquet", [1], lambda rows, first=0, table=table: table.slice(0, rows)
+            folder / f"{name}.parquet",
+            [1],
+            lambda rows, first=0, table=table: table.slice(0, rows),
         )
     with pytest.raises(
-        SchemaError, match=r"b\.parquet: column 'price' holds string, but int64 in .*a\.parquet;"
+        SchemaError,
+        match=r"b\.parquet: column 'price' holds string, but int64 in .*a\.parquet;",
     ):
         make_plan(_settings(folder, carry_columns=("price",)), bundle)
-    plan = make_plan(_settings(folder, carry_columns=("price",), on_bad_file="quarantine"), bundle)
-    assert [os.path.basename(shard.uri) for shard in plan.shards] == ["a.parquet", "c.parquet"]
+    plan = make_plan(
+        _settings(folder, carry_columns=("price",), on_bad_file="quarantine"), bundle
+    )
+    assert [os.path.basename(shard.uri) for shard in plan.shards] == [
+        "a.parquet",
+        "c.parquet",
+    ]
     assert (
         len(make_plan(_settings(folder), bundle).shards) == 3
     )  # not carried, the type does not matter
 
 
 def test_a_carried_column_that_is_missing_is_named(bundle, catalogue):
-    with pytest.raises(SchemaError, match=r"a\.parquet: no column 'price' \(carry_columns\)"):
+    with pytest.raises(
+        SchemaError, match=r"a\.parquet: no column 'price' \(carry_columns\)"
+    ):
         make_plan(_settings(catalogue, carry_columns=("price",)), bundle)
 
 
 @pytest.mark.parametrize(
     "names", [("label",), ("ad_id",), ("embedding",), ("description", "description")]
 )
-def test_a_carried_column_cannot_have_the_name_of_another_output_column(bundle, catalogue, names):
+def test_a_carried_column_cannot_have_the_name_of_another_output_column(
+    bundle, catalogue, names
+):
     for name in ("a", "b", "c"):
         pq.write_table(_ads(1, label=["x"], embedding=["x"]), catalogue / f"{name}.parquet")
     with pytest.raises(SettingsError, match=f"carry_columns: {names[0]!r}"):
@@ -446,7 +473,9 @@ def test_plan_of_csv_input_has_shards_of_its_rows(bundle, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     lines = [f'00{n},"диван, новый\nугловой {n}",{n}' for n in range(25)]
-    (folder / "ads.csv").write_text("\n".join(["ad_id,description,price", *lines]) + "\n", "utf-8")
+    (folder / "ads.csv").write_text(
+        "\n".join(["ad_id,description,price", *lines]) + "\n", "utf-8"
+    )
     plan = make_plan(_settings(folder, shard_rows=10, carry_columns=("price",)), bundle)
     assert [(shard.start, shard.stop) for shard in plan.shards] == [(0, 10), (10, 25)]
     assert plan.shards[0].columns == {"ad_id": "ad_id", "description": "description"}
@@ -458,7 +487,9 @@ def test_plan_of_csv_input_has_shards_of_its_rows(bundle, tmp_path):
 def test_plan_with_columns_of_other_names_keeps_them(bundle, tmp_path):
     path = tmp_path / "in" / "a.parquet"
     path.parent.mkdir()
-    pq.write_table(pa.table({"id": [1, 2], "заголовок": ["a", "b"], "text": ["c", "d"]}), path)
+    pq.write_table(
+        pa.table({"id": [1, 2], "заголовок": ["a", "b"], "text": ["c", "d"]}), path
+    )
     columns = {"ad_id": "id", "title": "заголовок", "description": "text"}
     plan = make_plan(_settings(path.parent, columns=columns), bundle)
     assert plan.shards[0].columns == columns

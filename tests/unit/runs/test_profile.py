@@ -165,7 +165,14 @@ def test_the_farthest_of_a_run_are_those_of_its_shards_each_text_once():
         {"text_key": f"{n:032x}", "is_ood": n % 3 == 0, "ood_distance": float(n // 2)}
         for n in range(60)
     ]
-    rest = {"label": "x", "confidence": 0.5, "ood_z": 0.0, "ood_p": 0.5, "text": None, "uri": "u"}
+    rest = {
+        "label": "x",
+        "confidence": 0.5,
+        "ood_z": 0.0,
+        "ood_p": 0.5,
+        "text": None,
+        "uri": "u",
+    }
     shards = []
     for shard in range(5):
         chosen = rng.choice(60, ADS_PER_SHARD, replace=False)
@@ -175,14 +182,18 @@ def test_the_farthest_of_a_run_are_those_of_its_shards_each_text_once():
         ["is_ood", "ood_distance", "text_key"], ascending=[False, False, True]
     )
     assert len(known) > ADS_PER_RUN
-    merged = merge_profiles([ShardProfile.model_validate({"top_ood": ads}) for ads in shards])
+    merged = merge_profiles(
+        [ShardProfile.model_validate({"top_ood": ads}) for ads in shards]
+    )
     assert [ad.ad_id for ad in merged.top_ood] == ordered["ad_id"].tolist()[:ADS_PER_RUN]
     assert merge_profiles([]).top_ood == []
 
 
 def test_lengths_and_padding_add_up_unless_a_shard_did_not_count_its_lengths():
     one, other = (token_histogram(np.array(lengths)) for lengths in ([0, 5, 2000], [5]))
-    profiles = [ShardProfile(token_histogram=counts, padded_tokens=3) for counts in (one, other)]
+    profiles = [
+        ShardProfile(token_histogram=counts, padded_tokens=3) for counts in (one, other)
+    ]
     merged = merge_profiles(profiles)
     assert (merged.padded_tokens, sum(merged.token_histogram)) == (6, 4)
     assert merged.token_histogram == token_histogram(np.array([0, 5, 5, 2000]))

@@ -13,7 +13,9 @@ STARTED = "2026-11-24T03:00:00+00:00"
 
 
 def _digest(ids) -> int:
-    return sum(int(pd.util.hash_array(np.array([value], object))[0]) for value in ids) % 2**64
+    return (
+        sum(int(pd.util.hash_array(np.array([value], object))[0]) for value in ids) % 2**64
+    )
 
 
 def test_receipt_counts_equal_brute_force(full_run):
@@ -37,7 +39,9 @@ def test_receipt_counts_equal_brute_force(full_run):
             "ids_out": _digest(row["ad_id"] for row in rows),
         }
         assert {name: getattr(receipt, name) for name in expected} == expected
-        lengths, _ = np.histogram([row["num_tokens"] for row in rows], [*TOKEN_EDGES, np.inf])
+        lengths, _ = np.histogram(
+            [row["num_tokens"] for row in rows], [*TOKEN_EDGES, np.inf]
+        )
         assert receipt.profile.token_histogram == lengths.tolist()
 
 

@@ -29,7 +29,10 @@ POINTER = {
 def whole_run(run):
     """A run with every control file; one of its shards is quarantined."""
     manifest = Manifest.of(
-        run.plan, read_receipts(run.plan.run_uri, run.plan.fingerprint), outcome="complete", **NOW
+        run.plan,
+        read_receipts(run.plan.run_uri, run.plan.fingerprint),
+        outcome="complete",
+        **NOW,
     )
     revise_manifest(run.plan.run_uri, lambda _: manifest)
     put_quarantine(run.plan, run.plan.shards[3], "its process died")
@@ -88,7 +91,18 @@ def _error(run, kind: str) -> str:
         b'{"path": NaN, "runner": NaN}',
         b"[[]]",
     ],
-    ids=["empty", "cut", "list", "number", "null", "string", "bytes", "deep", "nan", "nested"],
+    ids=[
+        "empty",
+        "cut",
+        "list",
+        "number",
+        "null",
+        "string",
+        "bytes",
+        "deep",
+        "nan",
+        "nested",
+    ],
 )
 def test_a_control_file_that_is_not_an_object_of_ours_is_one_line(whole_run, kind, content):
     _path(whole_run, kind).write_bytes(content)
@@ -190,12 +204,16 @@ def test_control_files_of_later_versions_are_read(whole_run):
     for kind in READERS:
         path = _path(whole_run, kind)
         path.write_text(
-            json.dumps(json.loads(path.read_text("utf-8")) | {"of_a_later_version": {"x": [1]}}),
+            json.dumps(
+                json.loads(path.read_text("utf-8")) | {"of_a_later_version": {"x": [1]}}
+            ),
             "utf-8",
         )
     assert read_pointer(whole_run.plan.run_uri).path == POINTER["path"]
     assert load_plan(whole_run.plan.run_uri).shards == whole_run.plan.shards
-    assert read_manifest(whole_run.plan.run_uri).model_extra == {"of_a_later_version": {"x": [1]}}
+    assert read_manifest(whole_run.plan.run_uri).model_extra == {
+        "of_a_later_version": {"x": [1]}
+    }
     assert len(_receipts(whole_run)) == 12
 
 

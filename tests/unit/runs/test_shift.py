@@ -17,7 +17,8 @@ counts = st.dictionaries(st.sampled_from("абвгд"), st.integers(0, 1000), mi
 def test_class_shift_is_the_jensen_shannon_distance(now, before):
     names = "абвгд"
     p, q = (
-        np.array([run.get(name, 0) for name in names]) / sum(run.values()) for run in (now, before)
+        np.array([run.get(name, 0) for name in names]) / sum(run.values())
+        for run in (now, before)
     )
     middle = (p + q) / 2
     divergence = (entropy(p, middle, base=2) + entropy(q, middle, base=2)) / 2
@@ -38,7 +39,9 @@ def test_class_shift_by_hand():
 
 
 def test_shift_is_that_of_the_class_shares():
-    assert shift([3, 0, 1], [1, 2, 1]) == class_shift({"a": 3, "c": 1}, {"a": 1, "b": 2, "c": 1})
+    assert shift([3, 0, 1], [1, 2, 1]) == class_shift(
+        {"a": 3, "c": 1}, {"a": 1, "b": 2, "c": 1}
+    )
     assert shift([5, 5, 0], [100, 100, 0]) == pytest.approx(0, abs=1e-7)
     assert shift([5, 0], [0, 5]) == pytest.approx(1)
     assert shift([0, 0], [0, 5]) == 0

@@ -26,7 +26,9 @@ STARTED = "2026-11-24T03:00:00+00:00"
 
 
 def _digest(ids) -> int:
-    return sum(int(pd.util.hash_array(np.array([value], object))[0]) for value in ids) % 2**64
+    return (
+        sum(int(pd.util.hash_array(np.array([value], object))[0]) for value in ids) % 2**64
+    )
 
 
 def test_verify_of_a_good_run_passes(run):
@@ -56,7 +58,8 @@ def _take(run, number: int, change) -> None:
     """Write the rows of a part anew in the order that `change` makes of 0..n-1."""
     table = pq.read_table(run.part(number))
     pq.write_table(
-        table.take(pa.array(change(list(range(table.num_rows))), pa.int64())), run.part(number)
+        table.take(pa.array(change(list(range(table.num_rows))), pa.int64())),
+        run.part(number),
     )
 
 
@@ -79,7 +82,9 @@ def test_receipts_of_another_fingerprint_are_none(run):
 
 def test_verify_of_a_run_with_a_missing_receipt_is_partial(run):
     (run.folder / "_run" / "receipts" / f"{run.plan.shards[1].shard_id}.json").unlink()
-    with pytest.raises(PartialRunError, match="1 of 12 shards are not scored; run again") as error:
+    with pytest.raises(
+        PartialRunError, match="1 of 12 shards are not scored; run again"
+    ) as error:
         verify_run(run.plan)
     assert error.value.exit_code == 6
 
@@ -105,7 +110,9 @@ def test_verify_finds_the_part_of_another_run_in_its_place(run, tmp_path):
     )
     score_plan(plan)
     shutil.copy(tmp_path / "other" / run.part(2).name, run.part(2))
-    with pytest.raises(VerificationError, match=rf"{run.part(2).name}: written by another run"):
+    with pytest.raises(
+        VerificationError, match=rf"{run.part(2).name}: written by another run"
+    ):
         verify_run(run.plan)
 
 
@@ -113,7 +120,9 @@ def test_verify_finds_a_part_of_another_bundle(run):
     table = pq.read_table(run.part(2))
     metadata = table.schema.metadata | {b"rubert_ood.bundle": b"0" * 64}
     pq.write_table(table.replace_schema_metadata(metadata), run.part(2))
-    with pytest.raises(VerificationError, match=rf"{run.part(2).name}: written by another bundle"):
+    with pytest.raises(
+        VerificationError, match=rf"{run.part(2).name}: written by another bundle"
+    ):
         verify_run(run.plan)
 
 
@@ -123,12 +132,17 @@ def test_verify_finds_a_part_of_another_bundle(run):
         (lambda rows: rows[1:], "rows_scored"),
         (lambda rows: [*rows, rows[0]], "rows_scored"),
         (lambda rows: [], "rows_scored"),
-        (lambda rows: [rows[1], *rows[1:]], ""),  # one lost and one doubled: as many rows as before
+        (
+            lambda rows: [rows[1], *rows[1:]],
+            "",
+        ),  # one lost and one doubled: as many rows as before
     ],
 )
 def test_verify_finds_lost_and_doubled_rows(run, change, named):
     _take(run, 2, change)
-    with pytest.raises(VerificationError, match=rf"{run.part(2).name}: {named}.* its receipt says"):
+    with pytest.raises(
+        VerificationError, match=rf"{run.part(2).name}: {named}.* its receipt says"
+    ):
         verify_run(run.plan)
 
 
@@ -159,7 +173,8 @@ def test_verify_counts_text_lengths_again(run):
     _change(run, 1, "num_tokens", 0, lengths[0] + lengths[1] - 2)
     _change(run, 1, "num_tokens", 1, 2)
     with pytest.raises(
-        VerificationError, match=rf"{run.part(1).name}: token_histogram is .* its receipt says"
+        VerificationError,
+        match=rf"{run.part(1).name}: token_histogram is .* its receipt says",
     ):
         verify_run(run.plan)
 
@@ -217,7 +232,9 @@ def test_verify_names_a_part_that_cannot_be_read(run, damage):
         pq.write_table(pq.read_table(path).drop_columns(["confidence"]), path)
     else:
         path.write_bytes(
-            {"cut": data[: len(data) // 2], "empty": b"", "noise": b"\x00" * len(data)}[damage]
+            {"cut": data[: len(data) // 2], "empty": b"", "noise": b"\x00" * len(data)}[
+                damage
+            ]
         )
     with pytest.raises(VerificationError, match=rf"{path.name}: ") as error:
         verify_run(run.plan)
@@ -229,7 +246,9 @@ def test_verify_of_digests_that_wrap_round_passes(make_run):
     assert _digest(ids[:1]) + _digest(ids[1:]) >= 2**64
     titles = pa.array([b"\xd0\xd8", b"x"], pa.binary())
     broken = pa.Array.from_buffers(pa.string(), 2, titles.buffers())
-    run = make_run(pa.table({"ad_id": ids, "title": broken, "description": ["диван", "диван"]}))
+    run = make_run(
+        pa.table({"ad_id": ids, "title": broken, "description": ["диван", "диван"]})
+    )
     assert (run.receipts[0].rows_rejected, run.receipts[0].rows_scored) == (1, 1)
     verify_run(run.plan)
 
@@ -246,7 +265,9 @@ def test_verify_finds_every_bad_part_so_that_all_can_be_scored_again(run):
     (run.folder / run.plan.shards[0].rejected_name).unlink()
     with pytest.raises(PartMismatchError, match=r"\(3 such\)") as error:
         verify_run(run.plan)
-    assert set(error.value.shard_ids) == {run.plan.shards[number].shard_id for number in (0, 3, 5)}
+    assert set(error.value.shard_ids) == {
+        run.plan.shards[number].shard_id for number in (0, 3, 5)
+    }
 
 
 @pytest.mark.parametrize(
@@ -301,12 +322,15 @@ def test_verify_run_with_a_file_that_a_reader_would_take_for_ads_names_its_path(
     path.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(run.part(0), path)
     with pytest.raises(
-        VerificationError, match=rf"{run.folder}: {name} is not a file of this run \(1 such\)"
+        VerificationError,
+        match=rf"{run.folder}: {name} is not a file of this run \(1 such\)",
     ):
         verify_run(run.plan)
 
 
-@pytest.mark.parametrize("kind", ["link to a part", "link to nowhere", "linked folder", "loop"])
+@pytest.mark.parametrize(
+    "kind", ["link to a part", "link to nowhere", "linked folder", "loop"]
+)
 def test_verify_run_with_a_link_below_names_it(run, tmp_path, kind):
     path = run.folder / "more"
     if kind == "linked folder":
@@ -318,7 +342,9 @@ def test_verify_run_with_a_link_below_names_it(run, tmp_path, kind):
         "loop": run.folder,
     }
     path.symlink_to(targets.get(kind, tmp_path / "gone"))
-    with pytest.raises(VerificationError, match=r"more(/a\.parquet)? is not a file of this run"):
+    with pytest.raises(
+        VerificationError, match=r"more(/a\.parquet)? is not a file of this run"
+    ):
         verify_run(run.plan)
 
 
@@ -337,7 +363,9 @@ def test_verify_run_with_what_no_reader_takes_is_content(run):
 def test_verify_run_of_version_0_2_0_reads_its_rejected_rows(run):
     for shard in run.plan.shards:
         if (run.folder / shard.rejected_name).exists():
-            (run.folder / shard.rejected_name).rename(run.folder / shard.older_rejected_name)
+            (run.folder / shard.rejected_name).rename(
+                run.folder / shard.older_rejected_name
+            )
     verify_run(run.plan)
 
 
@@ -359,7 +387,9 @@ def test_verify_of_a_quarantined_shard_needs_no_part(run):
     run.part(3).unlink()
     put_quarantine(run.plan, shard, "b.parquet: damaged")
     verified = verify_run(run.plan)
-    assert set(verified.receipts) == {s.shard_id for s in run.plan.shards} - {shard.shard_id}
+    assert set(verified.receipts) == {s.shard_id for s in run.plan.shards} - {
+        shard.shard_id
+    }
     assert verified.quarantined[shard.shard_id].reason == "b.parquet: damaged"
     manifest = Manifest.of(
         run.plan,
@@ -372,7 +402,9 @@ def test_verify_of_a_quarantined_shard_needs_no_part(run):
     assert counts.rows_quarantined == shard.num_rows == 10
     assert counts.rows_in + counts.rows_quarantined == counts.rows_planned == 120
     assert [failed.uri for failed in manifest.quarantined_shards] == [shard.uri]
-    gate = {check.check: check.value for check in check_gate(manifest, None, GateSettings())}
+    gate = {
+        check.check: check.value for check in check_gate(manifest, None, GateSettings())
+    }
     assert gate["max_error_rate"] == (counts.rows_rejected + 10) / 120
 
 
@@ -382,7 +414,9 @@ def test_a_receipt_annuls_the_quarantine_of_its_shard(run):
 
 
 def test_verify_counts_duplicate_ids_and_names_them_with_their_files(run, messy_rows):
-    counts = Counter(row["ad_id"] for number, row in enumerate(messy_rows) if number not in REASONS)
+    counts = Counter(
+        row["ad_id"] for number, row in enumerate(messy_rows) if number not in REASONS
+    )
     repeated = {ad_id: copies for ad_id, copies in counts.items() if copies > 1}
     assert verify_run(run.plan).duplicates.model_dump() == {
         "ids": len(repeated),
@@ -427,7 +461,9 @@ def test_a_receipt_written_twice_at_two_times_is_no_edit(run):
     path = run.folder / "_run" / "receipts" / f"{run.plan.shards[2].shard_id}.json"
     receipt = json.loads(path.read_text("utf-8"))
     path.write_text(
-        json.dumps(receipt | {"seconds": 99.0, "finished_at": "2026-01-02T00:00:00.000+00:00"}),
+        json.dumps(
+            receipt | {"seconds": 99.0, "finished_at": "2026-01-02T00:00:00.000+00:00"}
+        ),
         "utf-8",
     )
     again = Manifest.of(

@@ -33,7 +33,8 @@ def _same(left: ShardItem, right: ShardItem) -> None:
             SHARD,
             timing=Timing(1.5, 2.5, 0.25),
             profile=ShardProfile(
-                cities=Cities(rows=3, rows_unseen=2, unseen={"Тверь": 1, "": 1}), padded_tokens=7
+                cities=Cities(rows=3, rows_unseen=2, unseen={"Тверь": 1, "": 1}),
+                padded_tokens=7,
             ),
         ),
     ],
@@ -70,7 +71,9 @@ def test_from_batch_of_a_slice_of_another_table_reads_its_own_row(full_run):
 def test_to_batch_does_not_copy_the_rows(full_run):
     job = ScoringJob.of(full_run.plan)
     item = encode(ShardItem(full_run.plan.shards[1]), job)
-    before = [column.chunk(0).buffers()[-1].address for column in item.texts.select([0]).columns]
+    before = [
+        column.chunk(0).buffers()[-1].address for column in item.texts.select([0]).columns
+    ]
     again = from_batch(to_batch(item)).texts.select([0])
     assert [column.chunk(0).buffers()[-1].address for column in again.columns] == before
 

@@ -67,7 +67,11 @@ def test_cast_carried_gives_the_common_type() -> None:
     column = cast_carried("a.parquet", pa.chunked_array([[1, None, 3]]), field)
     assert (column.type, column.to_pylist()) == (pa.float64(), [1.0, None, 3.0])
     words = pa.chunked_array([pa.array(["a", None, "a"]).dictionary_encode()])
-    assert cast_carried("a", words, pa.field("x", pa.string())).to_pylist() == ["a", None, "a"]
+    assert cast_carried("a", words, pa.field("x", pa.string())).to_pylist() == [
+        "a",
+        None,
+        "a",
+    ]
 
 
 def test_cast_carried_of_a_value_that_does_not_fit_names_file_and_column_but_not_the_value() -> (

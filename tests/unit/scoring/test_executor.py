@@ -36,7 +36,14 @@ def source(ads, tmp_path_factory) -> Path:
 
 
 def _arguments(source: Path, bundle_uri: str, output: Path, *more: str) -> list[str]:
-    places = ["--input_uri", str(source), "--bundle_uri", bundle_uri, "--output_uri", str(output)]
+    places = [
+        "--input_uri",
+        str(source),
+        "--bundle_uri",
+        bundle_uri,
+        "--output_uri",
+        str(output),
+    ]
     run = ["--run_id", "x", "--run_date", "2026-11-24", "--shard_rows", "20"]
     limits = ["--gate.max_ood_rate", "1", "--gate.max_other_rate", "1"]
     return [*places, *run, *limits, "--executor", "local", *more]
@@ -62,15 +69,21 @@ def _run_dir(output: Path) -> Path:
     return output / "run_date=2026-11-24" / "run_id=x"
 
 
-def test_score_with_the_local_executor_publishes_and_imports_no_ray(source, bundle, tmp_path):
+def test_score_with_the_local_executor_publishes_and_imports_no_ray(
+    source, bundle, tmp_path
+):
     code, said = _end(_start(_arguments(source, bundle.uri, tmp_path), SPY + COMMAND))
     assert code == 0, said
     assert "True" not in said.split()
     assert f"{SHARDS} shards in this process" in said
-    assert read_parts(_run_dir(tmp_path))["ad_id"].to_pylist() == [str(n) for n in range(800)]
+    assert read_parts(_run_dir(tmp_path))["ad_id"].to_pylist() == [
+        str(n) for n in range(800)
+    ]
 
 
-def test_score_with_the_local_executor_ends_with_6_after_a_bad_file(source, bundle, tmp_path):
+def test_score_with_the_local_executor_ends_with_6_after_a_bad_file(
+    source, bundle, tmp_path
+):
     copy = Path(shutil.copytree(source, tmp_path / "in"))
     damage_first_page(copy / "ads.parquet")
     code, said = _end(_start(_arguments(copy, bundle.uri, tmp_path / "out")))
@@ -78,14 +91,18 @@ def test_score_with_the_local_executor_ends_with_6_after_a_bad_file(source, bund
     assert f"{SHARDS - 1} of {SHARDS} shards are scored; mend the file" in said
 
 
-def test_score_with_the_local_executor_ends_with_2_at_a_damaged_bundle(source, bundle, tmp_path):
+def test_score_with_the_local_executor_ends_with_2_at_a_damaged_bundle(
+    source, bundle, tmp_path
+):
     copy = Path(shutil.copytree(bundle.folder, tmp_path / "bundle"))
     (copy / "temperature.json").write_text("{}")
     code, said = _end(_start(_arguments(source, str(copy), tmp_path / "out")))
     assert (code, "temperature.json" in said) == (2, True), said
 
 
-@pytest.mark.parametrize(("sent", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("sent", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
 def test_score_with_the_local_executor_goes_on_after_a_signal(
     source, bundle, tmp_path, sent, expected
 ):
@@ -100,7 +117,9 @@ def test_score_with_the_local_executor_goes_on_after_a_signal(
     process.send_signal(sent)
     code, said = _end(process)
     assert code == expected, said
-    manifest = json.loads((_run_dir(tmp_path) / "_run" / "manifest.json").read_text("utf-8"))
+    manifest = json.loads(
+        (_run_dir(tmp_path) / "_run" / "manifest.json").read_text("utf-8")
+    )
     assert manifest["outcome"] == "interrupted"
     done = len(list(receipts.glob("*.json")))
     assert 0 < done < SHARDS
@@ -127,5 +146,7 @@ def test_local_executor_gives_torch_its_threads_back(full_run, tmp_path):
 
 def test_make_executor_takes_what_the_settings_name():
     places = {"input_uri": "in", "bundle_uri": "b", "output_uri": "out"}
-    assert isinstance(make_executor(ScoreSettings(**places, executor="local")), LocalExecutor)
+    assert isinstance(
+        make_executor(ScoreSettings(**places, executor="local")), LocalExecutor
+    )
     assert not isinstance(make_executor(ScoreSettings(**places)), LocalExecutor)

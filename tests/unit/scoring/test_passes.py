@@ -58,7 +58,9 @@ def play(run):
     def play(outcome_of, **options):
         executor = MadeUp(shards, outcome_of)
         play.passes = executor.passes
-        settings = ScoreSettings(input_uri="in", bundle_uri="b", output_uri="out", **options)
+        settings = ScoreSettings(
+            input_uri="in", bundle_uri="b", output_uri="out", **options
+        )
         score_shards(run.plan, list(shards), settings, Claim(run.plan.run_uri), executor)
         quarantined = read_quarantine(run.plan.run_uri, run.plan.fingerprint)
         numbers = {shard.shard_id: number for number, shard in enumerate(shards)}
@@ -77,8 +79,14 @@ def test_score_shards_quarantines_a_shard_that_is_lost_in_three_passes(play):
     quarantined = play(lambda number, todo: ([n for n in todo if n != 2], {}, ""))
     assert play.passes == [[0, 1, 2, 3, 4]] + [[2]] * (MAX_LOSSES - 1)
     assert set(quarantined) == {2}
-    assert quarantined[2].reason.startswith(f"{play.shards[2].uri}: its process died each time")
-    assert (quarantined[2].start, quarantined[2].stop, quarantined[2].rows_in) == (20, 30, 10)
+    assert quarantined[2].reason.startswith(
+        f"{play.shards[2].uri}: its process died each time"
+    )
+    assert (quarantined[2].start, quarantined[2].stop, quarantined[2].rows_in) == (
+        20,
+        30,
+        10,
+    )
 
 
 def test_score_shards_tries_an_unknown_fault_again_and_then_names_it(play):
@@ -104,14 +112,17 @@ def test_score_shards_quarantines_an_unreadable_shard_at_once(play):
 
 def test_score_shards_quarantines_a_shard_whose_file_changed_at_once(play):
     changed = {0: (FAULT_CHANGED, "the input changed since the plan: a.parquet")}
-    quarantined = play(lambda number, todo: (todo[1:], changed, ""), on_bad_file="quarantine")
+    quarantined = play(
+        lambda number, todo: (todo[1:], changed, ""), on_bad_file="quarantine"
+    )
     assert play.passes == [[0, 1, 2, 3, 4]]
     assert quarantined[0].reason == "the input changed since the plan: a.parquet"
 
 
 def test_score_shards_with_an_unreadable_shard_may_end_the_run_after_the_others(play):
     with pytest.raises(
-        PartialRunError, match=r"11 of 12 shards are scored; mend the file.*: a\.parquet: damaged"
+        PartialRunError,
+        match=r"11 of 12 shards are scored; mend the file.*: a\.parquet: damaged",
     ):
         play(
             lambda number, todo: (
@@ -125,10 +136,15 @@ def test_score_shards_with_an_unreadable_shard_may_end_the_run_after_the_others(
 
 def test_score_shards_quarantines_no_more_than_max_failed_shards(play):
     def two_bad(number, todo):
-        return todo[2:], {0: (FAULT_SHARD, "a: damaged"), 1: (FAULT_SHARD, "b: damaged")}, ""
+        return (
+            todo[2:],
+            {0: (FAULT_SHARD, "a: damaged"), 1: (FAULT_SHARD, "b: damaged")},
+            "",
+        )
 
     with pytest.raises(
-        PartialRunError, match=r"more than max_quarantined_shards \(1\) are quarantined: b: damaged"
+        PartialRunError,
+        match=r"more than max_quarantined_shards \(1\) are quarantined: b: damaged",
     ):
         play(two_bad, on_bad_file="quarantine", max_quarantined_shards=1)
     assert set(play(two_bad, on_bad_file="quarantine", max_quarantined_shards=2)) == {0, 1}
@@ -148,7 +164,9 @@ def test_score_shards_ends_the_run_when_a_pass_stalls_and_did_nothing(play):
     assert play.passes == [[0, 1, 2, 3, 4], [2, 3, 4]]
 
 
-def test_score_shards_takes_a_shard_with_a_receipt_as_done_though_its_message_got_lost(play, run):
+def test_score_shards_takes_a_shard_with_a_receipt_as_done_though_its_message_got_lost(
+    play, run
+):
     def lost_message(number, todo):
         uri = receipt_uri(run.plan.run_uri, run.receipts[4].shard_id)
         storage.put_json(uri, run.receipts[4])
@@ -162,11 +180,17 @@ def test_score_shards_takes_a_shard_with_a_receipt_as_done_though_its_message_go
     ("fault", "error", "message"),
     [
         (FAULT_SETUP, SettingsError, r"^the run stops, and would stop again: why$"),
-        (FAULT_RUN, PartialRunError, r"^the run stops, the same command goes on from there: why$"),
+        (
+            FAULT_RUN,
+            PartialRunError,
+            r"^the run stops, the same command goes on from there: why$",
+        ),
         (FAULT_CHANGED, PartialRunError, r"^why$"),
     ],
 )
-def test_score_shards_stops_at_a_fault_that_the_others_would_meet(play, fault, error, message):
+def test_score_shards_stops_at_a_fault_that_the_others_would_meet(
+    play, fault, error, message
+):
     with pytest.raises(error, match=message):
         play(lambda number, todo: (todo[:2], {2: (fault, "why")}, ""))
     assert len(play.passes) == 1

@@ -20,7 +20,9 @@ def cluster(monkeypatch):
 
     def nodes():
         cpus = looks.pop(0) if len(looks) > 1 else looks[0]
-        return [{"Alive": True, "Resources": {"CPU": count} if count else {}} for count in cpus]
+        return [
+            {"Alive": True, "Resources": {"CPU": count} if count else {}} for count in cpus
+        ]
 
     monkeypatch.setattr(ray_executor.ray, "nodes", nodes)
     monkeypatch.setattr(ray_executor.time, "sleep", lambda _: None)
@@ -40,7 +42,8 @@ def test_size_actors_waits_for_a_cluster_whose_nodes_have_just_died(cluster):
 
 
 @pytest.mark.parametrize(
-    ("cpus", "num_actors"), [(1, 4), (2, 1), (2, 4), (2, 8), (3, 8), (4, 12), (16, 4), (96, 32)]
+    ("cpus", "num_actors"),
+    [(1, 4), (2, 1), (2, 4), (2, 8), (3, 8), (4, 12), (16, 4), (96, 32)],
 )
 def test_size_actors_on_one_node_leave_room_for_encode_and_write(cluster, cpus, num_actors):
     """After the loss of a node its actor starts again wherever it fits."""
@@ -48,7 +51,10 @@ def test_size_actors_on_one_node_leave_room_for_encode_and_write(cluster, cpus, 
     pool = _size(compute=ScoringComputeSettings(num_workers=num_actors))
     fit = int(cpus / pool.cpus)
     assert fit == pool.per_node == max(1, num_actors / 4)
-    assert round(cpus - fit * pool.cpus, 9) >= ray_executor.ENCODE_CPUS + ray_executor.WRITE_CPUS
+    assert (
+        round(cpus - fit * pool.cpus, 9)
+        >= ray_executor.ENCODE_CPUS + ray_executor.WRITE_CPUS
+    )
 
 
 def test_size_actors_without_a_cpu_ends_the_run_resumable(cluster):
@@ -64,11 +70,15 @@ def test_size_actors_counts_the_gpus_of_the_cluster(monkeypatch):
     on_gpu = ScoringComputeSettings(use_gpu=True)
     assert _size(compute=on_gpu) == ray_executor.ActorPool(num_actors=2, cpus=1, per_node=1)
     monkeypatch.setattr(ray_executor.ray, "nodes", list)
-    with pytest.raises(SettingsError, match=r"^compute\.use_gpu: no GPU in the cluster yet; "):
+    with pytest.raises(
+        SettingsError, match=r"^compute\.use_gpu: no GPU in the cluster yet; "
+    ):
         _size(compute=on_gpu)
 
 
-def test_scorer_actor_loads_before_a_shard_comes_and_remembers_no_failure(full_run, monkeypatch):
+def test_scorer_actor_loads_before_a_shard_comes_and_remembers_no_failure(
+    full_run, monkeypatch
+):
     from rubert_ood.classifier.classifier import Classifier
     from rubert_ood.errors import StorageUnavailableError
 

@@ -64,7 +64,9 @@ def _job(run, token: str) -> ScoringJob:
 def _files(run) -> dict[str, bytes]:
     """Return what lies in the run folder, but for who holds it."""
     found = [
-        path for path in run.folder.rglob("*") if path.is_file() and not path.name.startswith(".")
+        path
+        for path in run.folder.rglob("*")
+        if path.is_file() and not path.name.startswith(".")
     ]
     return {
         str(path.relative_to(run.folder)): path.read_bytes()
@@ -132,7 +134,9 @@ def test_write_of_a_worker_that_sleeps_before_a_put_changes_nothing_published(
     published.pop("not yet")
     assert len(published) >= 5
     assert _files(empty_run) == published
-    assert "taken over" in result.failure or not result.failure  # what it would put is there
+    assert (
+        "taken over" in result.failure or not result.failure
+    )  # what it would put is there
     verify_run(empty_run.plan)
     assert read_pointer(empty_run.plan.output_uri).run_id == empty_run.plan.run_id
 

@@ -150,7 +150,9 @@ def test_old_flag_sets_the_new_setting_and_warns_once(job, old, new, caplog) -> 
     loaded = load(job, *flag(old, VALUES[old]))
     assert found(loaded, new) == VALUES[old]
     assert caplog.messages == [warning(f"--{old}", f"--{new}")]
-    with pytest.raises(SettingsError, match=f"^--{old} and --{new}: the old and the new name"):
+    with pytest.raises(
+        SettingsError, match=f"^--{old} and --{new}: the old and the new name"
+    ):
         load(job, *flag(old, VALUES[old]), *flag(new, VALUES[old]))
 
 
@@ -162,7 +164,9 @@ def test_old_variable_sets_the_new_setting_and_warns_once(
     assert found(load(job), new) == VALUES[old]
     assert caplog.messages == [warning(variable(old), variable(new))]
     monkeypatch.setenv(variable(new), str(VALUES[old]))
-    with pytest.raises(SettingsError, match=f"^{variable(old)} and {variable(new)}: the old"):
+    with pytest.raises(
+        SettingsError, match=f"^{variable(old)} and {variable(new)}: the old"
+    ):
         load(job)
 
 
@@ -179,7 +183,9 @@ def test_old_name_in_a_file_sets_the_new_setting_and_warns_once(
 
 
 @pytest.mark.parametrize(("job", "old", "new"), CASES, ids=NAMES)
-def test_old_keyword_argument_sets_the_new_setting_and_warns_once(job, old, new, caplog) -> None:
+def test_old_keyword_argument_sets_the_new_setting_and_warns_once(
+    job, old, new, caplog
+) -> None:
     loaded = job(**NEEDED[job], **nested(old, VALUES[old]))
     assert found(loaded, new) == VALUES[old]
     assert caplog.messages == [warning(old, new)]
@@ -218,7 +224,10 @@ def test_old_group_of_the_environment_may_be_json(monkeypatch, caplog) -> None:
 def test_old_value_chunk_is_window_with_a_warning(caplog) -> None:
     assert load(TrainSettings, "--text.mode", "chunk").text.mode == "window"
     (line,) = caplog.messages
-    assert line == "settings  text.mode: chunk is window now; the old name works for this version"
+    assert (
+        line
+        == "settings  text.mode: chunk is window now; the old name works for this version"
+    )
 
 
 def test_negative_old_flag_switches_off(caplog) -> None:
@@ -246,7 +255,9 @@ def test_old_keyword_argument_joins_a_group_that_is_given() -> None:
     assert loaded.compute == ScoringComputeSettings(use_gpu=True, num_workers=2)
 
 
-def test_old_variable_of_another_job_has_no_effect_and_needs_no_word(monkeypatch, caplog) -> None:
+def test_old_variable_of_another_job_has_no_effect_and_needs_no_word(
+    monkeypatch, caplog
+) -> None:
     """`use_gpu` was the scoring's; training had `workers.use_gpu`."""
     monkeypatch.setenv("RUBERT_OOD_USE_GPU", "true")
     monkeypatch.setenv("RUBERT_OOD_NUM_WORKERS", "3")
@@ -256,7 +267,9 @@ def test_old_variable_of_another_job_has_no_effect_and_needs_no_word(monkeypatch
 
 
 def test_bad_value_of_an_old_name_is_refused_by_the_new_one() -> None:
-    with pytest.raises(SettingsError, match=r"^compute\.num_workers: Input should be greater"):
+    with pytest.raises(
+        SettingsError, match=r"^compute\.num_workers: Input should be greater"
+    ):
         load(ScoreSettings, "--num_actors", "0")
 
 
@@ -272,7 +285,9 @@ def test_hint_never_proposes_an_old_name(config, capsys, monkeypatch, caplog) ->
     monkeypatch.setenv("RUBERT_OOD_NUM_ACTOR", "2")
     load(ScoreSettings)
     (line,) = caplog.messages
-    assert line.startswith("settings  RUBERT_OOD_NUM_ACTOR: no effect, no job has such a setting")
+    assert line.startswith(
+        "settings  RUBERT_OOD_NUM_ACTOR: no effect, no job has such a setting"
+    )
     assert "NUM_ACTORS" not in line
 
 
@@ -313,5 +328,7 @@ def test_old_group_that_is_not_one_is_refused(config, content) -> None:
 
 
 def test_backfill_in_a_file_refuses_a_run_date(config) -> None:
-    with pytest.raises(SettingsError, match=r"^run_date: a backfill takes from_date and to_date"):
+    with pytest.raises(
+        SettingsError, match=r"^run_date: a backfill takes from_date and to_date"
+    ):
         load(BackfillSettings, "--config", config("run_date: 2026-11-18"))

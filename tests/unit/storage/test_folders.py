@@ -31,9 +31,16 @@ def test_put_folder_and_fetch_folder_keep_every_file(tmp_path: Path, bundle: Pat
         name: name for name in ("manifest.json", "model.bin", "vocab.txt")
     }
     assert target.stat().st_mode & 0o777 == 0o755
-    assert everything(target.parent) == {"v1", "v1/manifest.json", "v1/model.bin", "v1/vocab.txt"}
+    assert everything(target.parent) == {
+        "v1",
+        "v1/manifest.json",
+        "v1/model.bin",
+        "v1/vocab.txt",
+    }
 
-    cache = Path(folders.fetch_folder(str(target), "bundles", "v1", ["manifest.json", "vocab.txt"]))
+    cache = Path(
+        folders.fetch_folder(str(target), "bundles", "v1", ["manifest.json", "vocab.txt"])
+    )
     assert cache == tmp_path / "cache" / "bundles" / "v1"
     assert {path.name: path.read_text() for path in cache.iterdir()} == {
         name: name for name in ("manifest.json", "vocab.txt")
@@ -82,7 +89,9 @@ def test_a_folder_without_its_last_file_is_not_put(tmp_path: Path, bundle: Path)
     assert os.listdir(tmp_path / "out") == []
 
 
-def test_put_folder_does_not_overwrite_an_existing_one(tmp_path: Path, bundle: Path) -> None:
+def test_put_folder_does_not_overwrite_an_existing_one(
+    tmp_path: Path, bundle: Path
+) -> None:
     fill(tmp_path / "out" / "v1", "old.txt")
     line = message(
         folders.put_folder, str(bundle), str(tmp_path / "out" / "v1"), last="manifest.json"
@@ -131,7 +140,9 @@ def test_a_second_process_that_fetches_at_the_same_time_wins_or_loses_whole(
     }
 
 
-def test_a_copy_that_the_check_refuses_does_not_appear(tmp_path: Path, bundle: Path) -> None:
+def test_a_copy_that_the_check_refuses_does_not_appear(
+    tmp_path: Path, bundle: Path
+) -> None:
     seen = []
 
     def refuse(folder: str) -> None:
@@ -200,12 +211,19 @@ def test_a_copy_that_a_killed_fetch_left_is_removed_by_the_next_one(
         ".fetch-v0-dead/model.bin",
         ".fetch-v2-live/model.bin",
     )
-    fill(cache / "bundles", ".fetch-recent/model.bin", ".fetch-oldname/model.bin", "v9/model.bin")
+    fill(
+        cache / "bundles",
+        ".fetch-recent/model.bin",
+        ".fetch-oldname/model.bin",
+        "v9/model.bin",
+    )
     os.utime(cache / "bundles" / ".fetch-oldname", (0, 0))
     cache.chmod(0o700)
     with storage.locked(str(cache / "bundles" / "v2")):
         folders.fetch_folder(str(bundle), "bundles", "v1", ["model.bin"])
-    assert {name for name in os.listdir(cache / "bundles") if not name.endswith(".lock")} == {
+    assert {
+        name for name in os.listdir(cache / "bundles") if not name.endswith(".lock")
+    } == {
         *("v1", "v9", ".fetch-v2-live", ".fetch-recent"),
     }
     assert "3 unfinished copies of processes that are gone removed" in caplog.text
@@ -235,7 +253,10 @@ def test_what_killed_writers_left_in_an_output_and_a_run_is_removed(tmp_path: Pa
     )
     folders.remove_leftovers(str(tmp_path), str(tmp_path / "run_date=1" / "run_id=a"))
     assert {path for path in everything(tmp_path) if path.endswith((".tmp", ".json"))} == {
-        *("latest.json", f"run_date=1/run_id=b/{name}"),  # of another run, which may live elsewhere
+        *(
+            "latest.json",
+            f"run_date=1/run_id=b/{name}",
+        ),  # of another run, which may live elsewhere
     }
     folders.remove_leftovers("s3://bucket/out", "s3://bucket/out/run")
 

@@ -36,8 +36,19 @@ def test_leftovers_of_a_dead_process_are_removed_and_those_of_a_living_one_are_n
 ) -> None:
     caplog.set_level(logging.INFO)
     alive = [staged_name(), staged_folder_name()]
-    gone = [name_of(dead, staged_name()), f"{name_of(dead, staged_folder_name())}/model.bin"]
-    fill(tmp_path, *alive, *gone, "part-0.parquet", f".{HEX}.parquet", ".x.tmp", "day/.hidden/a")
+    gone = [
+        name_of(dead, staged_name()),
+        f"{name_of(dead, staged_folder_name())}/model.bin",
+    ]
+    fill(
+        tmp_path,
+        *alive,
+        *gone,
+        "part-0.parquet",
+        f".{HEX}.parquet",
+        ".x.tmp",
+        "day/.hidden/a",
+    )
     assert remove_leftovers(str(tmp_path)) == 2
     assert everything(tmp_path) == {
         *(
@@ -66,7 +77,9 @@ def test_leftovers_of_another_machine_are_removed_only_when_they_are_old(
     assert everything(tmp_path) == {far[1]}
 
 
-def test_leftovers_named_by_older_versions_are_removed_when_they_are_old(tmp_path: Path) -> None:
+def test_leftovers_named_by_older_versions_are_removed_when_they_are_old(
+    tmp_path: Path,
+) -> None:
     names = [f".staged-{HEX}", f".{HEX}.tmp"]
     fill(tmp_path, f"{names[0]}/a", names[1])
     assert remove_leftovers(str(tmp_path)) == 0
@@ -75,16 +88,22 @@ def test_leftovers_named_by_older_versions_are_removed_when_they_are_old(tmp_pat
     assert remove_leftovers(str(tmp_path)) == 2
 
 
-def test_leftovers_in_folders_below_are_searched_only_when_asked(tmp_path: Path, dead: int) -> None:
+def test_leftovers_in_folders_below_are_searched_only_when_asked(
+    tmp_path: Path, dead: int
+) -> None:
     fill(tmp_path, f"_run/receipts/{name_of(dead, staged_name())}")
     assert remove_leftovers(str(tmp_path)) == 0
     assert remove_leftovers(str(tmp_path), deep=True) == 1
 
 
-def test_leftovers_that_are_links_are_removed_and_not_followed(tmp_path: Path, dead: int) -> None:
+def test_leftovers_that_are_links_are_removed_and_not_followed(
+    tmp_path: Path, dead: int
+) -> None:
     fill(tmp_path / "elsewhere", "precious")
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / name_of(dead, staged_folder_name())).symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "out" / name_of(dead, staged_folder_name())).symlink_to(
+        tmp_path / "elsewhere"
+    )
     assert remove_leftovers(str(tmp_path / "out")) == 1
     assert everything(tmp_path / "elsewhere") == {"precious"}
 

@@ -30,7 +30,15 @@ def listed(uri: str | Path, below: Path | None = None) -> list[str]:
 
 
 def test_list_below_a_folder_finds_every_file_at_any_depth(tmp_path: Path) -> None:
-    names = ["._a", ".hidden/b", "_SUCCESS", "_day=1/p.parquet", "a b.csv", "ads[1]", "sub/deep/c"]
+    names = [
+        "._a",
+        ".hidden/b",
+        "_SUCCESS",
+        "_day=1/p.parquet",
+        "a b.csv",
+        "ads[1]",
+        "sub/deep/c",
+    ]
     fill(tmp_path, *names)
     assert listed(tmp_path, tmp_path) == sorted(names)
     assert listed(f"{tmp_path}/") == listed(tmp_path)
@@ -49,7 +57,9 @@ def test_list_below_follows_links_to_files_and_folders(tmp_path: Path) -> None:
         "y.parquet",
     ]
     (tmp_path / "link").symlink_to(tmp_path / "in")
-    assert listed(tmp_path / "link", tmp_path / "link") == listed(tmp_path / "in", tmp_path / "in")
+    assert listed(tmp_path / "link", tmp_path / "link") == listed(
+        tmp_path / "in", tmp_path / "in"
+    )
 
 
 def test_list_below_a_loop_of_links_ends_and_names_it(tmp_path: Path) -> None:
@@ -78,7 +88,9 @@ def test_list_below_names_what_is_not_utf8(tmp_path: Path) -> None:
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.csv")).write_text("x")
     listing = list_below(str(tmp_path))
     assert [file.uri for file in listing.files] == [f"{tmp_path}/a.csv"]
-    assert listing.unreadable == {f"{tmp_path}/\\udcff.csv": "this name is not UTF-8; rename it"}
+    assert listing.unreadable == {
+        f"{tmp_path}/\\udcff.csv": "this name is not UTF-8; rename it"
+    }
 
 
 AS_NOBODY = """
@@ -104,7 +116,10 @@ def test_list_below_a_folder_that_may_not_be_listed_names_it(tmp_path: Path) -> 
         path.chmod(path.stat().st_mode | 0o055)
     (folder / "closed").chmod(0o700)
     out = subprocess.run(
-        [sys.executable, "-c", AS_NOBODY, str(folder)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", AS_NOBODY, str(folder)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     found, refused = out.stdout.strip().splitlines()
     assert found.startswith(
@@ -140,7 +155,14 @@ FILES = (
         ("*.csv", ["a.csv", "x[1].csv"]),
         (
             "*",
-            ["_day=3/c.csv", "a.csv", "b.parquet", "day=1/a.csv", "day=2/deep/b.csv", "x[1].csv"],
+            [
+                "_day=3/c.csv",
+                "a.csv",
+                "b.parquet",
+                "day=1/a.csv",
+                "day=2/deep/b.csv",
+                "x[1].csv",
+            ],
         ),
         ("d*/", ["day=1/a.csv", "day=2/deep/b.csv"]),
         ("day=*", ["day=1/a.csv", "day=2/deep/b.csv"]),
@@ -148,7 +170,14 @@ FILES = (
         ("day=?/*.csv", ["day=1/a.csv"]),
         (
             "**/*.csv",
-            ["_day=3/c.csv", ".h/d.csv", "a.csv", "day=1/a.csv", "day=2/deep/b.csv", "x[1].csv"],
+            [
+                "_day=3/c.csv",
+                ".h/d.csv",
+                "a.csv",
+                "day=1/a.csv",
+                "day=2/deep/b.csv",
+                "x[1].csv",
+            ],
         ),
         ("**", sorted(FILES)),
         ("x[1].csv", ["x[1].csv"]),
@@ -165,7 +194,13 @@ def test_list_below_a_glob_matches_files_and_folders(
 
 def test_list_below_takes_a_name_that_exists_literally(tmp_path: Path) -> None:
     fill(
-        tmp_path, "ads[1].csv", "ads1.csv", "out [p]/x*/a.csv", "out p/x1/b.csv", "q?.csv", "q1.csv"
+        tmp_path,
+        "ads[1].csv",
+        "ads1.csv",
+        "out [p]/x*/a.csv",
+        "out p/x1/b.csv",
+        "q?.csv",
+        "q1.csv",
     )
     assert listed(tmp_path / "ads[1].csv", tmp_path) == ["ads[1].csv"]
     assert listed(tmp_path / "q?.csv", tmp_path) == ["q?.csv"]
@@ -176,7 +211,11 @@ def test_list_below_takes_a_name_that_exists_literally(tmp_path: Path) -> None:
 
 def test_listing_inner_counts_from_the_literal_head_of_a_glob(tmp_path: Path) -> None:
     fill(tmp_path, ".cache/_x/day=1/_SUCCESS", ".cache/_x/day=1/a.csv")
-    for uri in (f"{tmp_path}/.cache/_x", f"{tmp_path}/.cache/_x/*", f"{tmp_path}/.cache/_x/d*/*"):
+    for uri in (
+        f"{tmp_path}/.cache/_x",
+        f"{tmp_path}/.cache/_x/*",
+        f"{tmp_path}/.cache/_x/d*/*",
+    ):
         listing = list_below(uri)
         inner = [listing.inner(file.uri) for file in listing.files]
         assert inner == ["day=1/_SUCCESS", "day=1/a.csv"], uri

@@ -40,13 +40,17 @@ def test_locked_behind_a_link_is_refused_and_nothing_is_written_behind_it(
 
 def test_locked_behind_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / ".a.lock")
-    assert "is not a lock file" in message(storage.swap_bytes, f"{tmp_path}/a", b"", "version")
+    assert "is not a lock file" in message(
+        storage.swap_bytes, f"{tmp_path}/a", b"", "version"
+    )
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 @pytest.mark.parametrize("mode", [0o777, 0o1777], ids=["shared", "shared and sticky"])
 def test_locked_by_two_users_in_one_folder_is_shared(mode: int) -> None:
-    code = "import os, sys; from rubert_ood import storage; os.setgid({0}); os.setuid({0})\n"
+    code = (
+        "import os, sys; from rubert_ood import storage; os.setgid({0}); os.setuid({0})\n"
+    )
     code += "with storage.locked(sys.argv[1]) as held: print(held)"
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         os.chmod(folder, mode)

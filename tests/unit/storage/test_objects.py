@@ -41,7 +41,9 @@ def no_space(*_arguments: object, **_named: object) -> None:
 # addresses
 
 
-def test_uri_of_a_local_path_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uri_of_a_local_path_is_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for uri in (
         "data/a.csv",
@@ -54,10 +56,18 @@ def test_uri_of_a_local_path_is_absolute(tmp_path: Path, monkeypatch: pytest.Mon
     assert storage.absolute("s3://bucket/data") == "s3://bucket/data"
 
 
-@pytest.mark.parametrize("uri", ["gs://bucket/ads", "http://host/ads.csv", "hdfs://host/ads"])
+@pytest.mark.parametrize(
+    "uri", ["gs://bucket/ads", "http://host/ads.csv", "hdfs://host/ads"]
+)
 @pytest.mark.parametrize(
     "function",
-    [storage.filesystem, storage.arrow_filesystem, list_below, storage.read_bytes, storage.exists],
+    [
+        storage.filesystem,
+        storage.arrow_filesystem,
+        list_below,
+        storage.read_bytes,
+        storage.exists,
+    ],
 )
 def test_uri_of_other_storage_is_refused(uri: str, function) -> None:
     assert message(function, uri) == f"{uri}: storage is a local path or s3://BUCKET/KEY"
@@ -77,7 +87,9 @@ def test_put_bytes_to_other_storage_is_refused(tmp_path: Path) -> None:
         ("out", ("a",), "out/a"),
     ],
 )
-def test_join_puts_one_slash_between_parts(uri: str, parts: tuple[str, ...], joined: str) -> None:
+def test_join_puts_one_slash_between_parts(
+    uri: str, parts: tuple[str, ...], joined: str
+) -> None:
     assert storage.join(uri, *parts) == joined
 
 
@@ -149,7 +161,8 @@ def test_put_bytes_of_concurrent_writers_never_mix(tmp_path: Path) -> None:
     uri = str(tmp_path / "a.bin")
     contents = [bytes([number]) * 200_000 for number in range(6)]
     threads = [
-        threading.Thread(target=storage.put_bytes, args=(uri, content)) for content in contents
+        threading.Thread(target=storage.put_bytes, args=(uri, content))
+        for content in contents
     ]
     for thread in threads:
         thread.start()
@@ -162,9 +175,13 @@ def test_put_bytes_of_concurrent_writers_never_mix(tmp_path: Path) -> None:
 
 def test_put_bytes_below_a_file_names_it(tmp_path: Path) -> None:
     fill(tmp_path, "a")
-    assert message(storage.put_bytes, f"{tmp_path}/a/b", b"").startswith(f"{tmp_path}/a/b: ")
+    assert message(storage.put_bytes, f"{tmp_path}/a/b", b"").startswith(
+        f"{tmp_path}/a/b: "
+    )
     (tmp_path / "folder").mkdir()
-    assert message(storage.put_bytes, f"{tmp_path}/folder", b"").startswith(f"{tmp_path}/folder: ")
+    assert message(storage.put_bytes, f"{tmp_path}/folder", b"").startswith(
+        f"{tmp_path}/folder: "
+    )
     assert everything(tmp_path) == {"a", "folder"}
 
 
@@ -216,7 +233,10 @@ def test_create_bytes_puts_an_object_only_where_there_is_none(
     os.unlink(uri)
     assert storage.create_bytes(uri, b"third")
     assert storage.read_bytes(uri) == b"third"
-    assert {path.name for path in (tmp_path / "new").iterdir()} <= {"plan.json", ".plan.json.lock"}
+    assert {path.name for path in (tmp_path / "new").iterdir()} <= {
+        "plan.json",
+        ".plan.json.lock",
+    }
 
 
 def test_create_bytes_whose_answer_got_lost_on_nfs_counts(
@@ -259,7 +279,9 @@ def test_read_optional_of_what_is_not_there_is_none(tmp_path: Path) -> None:
 
 def test_read_json_of_what_nests_too_deep_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "deep.json").write_text("[" * 100_000)
-    assert "damaged, it holds no JSON" in message(storage.read_json, f"{tmp_path}/deep.json")
+    assert "damaged, it holds no JSON" in message(
+        storage.read_json, f"{tmp_path}/deep.json"
+    )
 
 
 def test_swap_bytes_of_many_at_once_builds_each_on_the_one_before(tmp_path: Path) -> None:
@@ -317,7 +339,8 @@ def test_a_file_uri_is_an_absolute_path_of_this_machine() -> None:
 
 
 @pytest.mark.parametrize(
-    "uri", ["s3://KEY:SECRET@b/x", "s3://b/x?X-Amz-Signature=SECRET", "https://u:SECRET@h/x"]
+    "uri",
+    ["s3://KEY:SECRET@b/x", "s3://b/x?X-Amz-Signature=SECRET", "https://u:SECRET@h/x"],
 )
 def test_a_uri_with_credentials_is_refused_and_not_echoed(uri: str) -> None:
     for function in (storage.filesystem, storage.read_bytes, list_below, storage.exists):
@@ -333,6 +356,9 @@ def test_put_json_writes_records_and_plain_content_as_utf8(tmp_path):
     uri = str(tmp_path / "a.json")
     storage.put_json(uri, {"one": Named(name="Шины"), "many": [2**64 - 1, 0.1, None]})
     assert "Шины" in (tmp_path / "a.json").read_text("utf-8")
-    assert storage.read_json(uri) == {"one": {"name": "Шины"}, "many": [2**64 - 1, 0.1, None]}
+    assert storage.read_json(uri) == {
+        "one": {"name": "Шины"},
+        "many": [2**64 - 1, 0.1, None],
+    }
     with pytest.raises(ValueError, match="not JSON compliant"):
         storage.put_json(uri, {"x": float("nan")})

@@ -46,7 +46,10 @@ def _quick(monkeypatch):
             "u: access denied; check the credentials and the policy of the bucket",
         ),
         (OSError("two\n  lines"), "u: two lines"),
-        (OSError(errno.ENOSPC, "No space left on device"), "u: [Errno 28] No space left on device"),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "u: [Errno 28] No space left on device",
+        ),
         (botocore.exceptions.NoCredentialsError(), "u: Unable to locate credentials"),
     ],
 )
@@ -97,7 +100,9 @@ def test_retried_request_that_never_will_be_right_does_not_pass(error: Exception
         raise error
 
 
-@pytest.mark.parametrize("error", [ValueError("x"), RubertOodError("x"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), RubertOodError("x"), KeyboardInterrupt()]
+)
 def test_retried_lets_other_errors_through(error: BaseException) -> None:
     with pytest.raises(type(error)) as caught, explained("u"):
         raise error
@@ -148,7 +153,8 @@ def test_retried_operation_ends_within_its_time_and_names_the_object(monkeypatch
         operation("s3://bucket/key", 1)
     assert time.monotonic() - began < 3
     assert (
-        str(caught.value) == "s3://bucket/key: storage does not answer: no answer (tried for 1 s)"
+        str(caught.value)
+        == "s3://bucket/key: storage does not answer: no answer (tried for 1 s)"
     )
     assert len(calls) > 3
 
@@ -156,7 +162,9 @@ def test_retried_operation_ends_within_its_time_and_names_the_object(monkeypatch
 @pytest.mark.parametrize(
     "error", [FileNotFoundError("x"), PermissionError("x"), OSError(errno.ENOSPC, "full")]
 )
-def test_retried_operation_whose_error_does_not_pass_is_tried_once(error: Exception) -> None:
+def test_retried_operation_whose_error_does_not_pass_is_tried_once(
+    error: Exception,
+) -> None:
     operation, calls = _failing(error, 10**6)
     with pytest.raises(InputError):
         operation("u", 1)

@@ -43,7 +43,10 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str | Non
                 if name in parse_qs(urlsplit(self.path).query, keep_blank_values=True)
             ]
             requests.append(
-                (" ".join([self.command, *asked]), self.headers.get("x-amz-expected-bucket-owner"))
+                (
+                    " ".join([self.command, *asked]),
+                    self.headers.get("x-amz-expected-bucket-owner"),
+                )
             )
             body = (
                 BODIES[asked[0]].encode()
@@ -52,7 +55,9 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str | Non
             )
             self.send_response(200)
             self.send_header("ETag", '"1"')
-            self.send_header("Content-Length", str(len(body) if self.command != "HEAD" else 4))
+            self.send_header(
+                "Content-Length", str(len(body) if self.command != "HEAD" else 4)
+            )
             self.end_headers()
             self.wfile.write(body)
 
@@ -82,16 +87,28 @@ def use_all_operations(tmp_path) -> None:
     size = 11 * 2**20
     (tmp_path / "large").write_bytes(bytes(size))
     fs, path = storage.filesystem("s3://b/x/large")
-    storage.upload(fs._put_file, str(tmp_path / "large"), path, size=size, chunksize=5 * 2**20)
+    storage.upload(
+        fs._put_file, str(tmp_path / "large"), path, size=size, chunksize=5 * 2**20
+    )
     arrow, path = storage.arrow_filesystem("s3://b/x/a")
     assert arrow.open_input_file(path).read() == b"data"
 
 
-def test_s3_requests_name_the_expected_owner_of_the_bucket(heard, monkeypatch, tmp_path) -> None:
+def test_s3_requests_name_the_expected_owner_of_the_bucket(
+    heard, monkeypatch, tmp_path
+) -> None:
     monkeypatch.setenv("RUBERT_OOD_BUCKET_OWNER", OWNER)
     use_all_operations(tmp_path)
     assert {asked for asked, _ in heard} >= {
-        *("GET", "GET list-type", "HEAD", "PUT", "POST uploads", "PUT uploadId", "POST uploadId"),
+        *(
+            "GET",
+            "GET list-type",
+            "HEAD",
+            "PUT",
+            "POST uploads",
+            "PUT uploadId",
+            "POST uploadId",
+        ),
     }
     assert {owner for _, owner in heard} == {OWNER}
 
@@ -104,7 +121,9 @@ def test_s3_client_that_began_anew_still_names_the_owner(heard, monkeypatch) -> 
     assert {owner for _, owner in heard} == {OWNER}
 
 
-def test_s3_requests_without_the_variable_name_no_owner(heard, monkeypatch, tmp_path) -> None:
+def test_s3_requests_without_the_variable_name_no_owner(
+    heard, monkeypatch, tmp_path
+) -> None:
     monkeypatch.delenv("RUBERT_OOD_BUCKET_OWNER", raising=False)
     use_all_operations(tmp_path)
     assert {owner for _, owner in heard} == {None}
@@ -120,13 +139,15 @@ def test_s3_client_travels_to_workers_and_reads_their_environment(monkeypatch) -
 
 
 @pytest.mark.parametrize(
-    "owner", ["", "12345678901", "1234567890123", "12345678901a", "arn:aws:iam::123456789012:root"]
+    "owner",
+    ["", "12345678901", "1234567890123", "12345678901a", "arn:aws:iam::123456789012:root"],
 )
 def test_s3_bucket_owner_that_is_not_an_account_is_refused(monkeypatch, owner: str) -> None:
     monkeypatch.setenv("RUBERT_OOD_BUCKET_OWNER", owner)
     storage.objects._s3.cache_clear()
     for function in (bucket_owner, lambda: storage.read_bytes("s3://b/x")):
         with pytest.raises(
-            SettingsError, match=r"^RUBERT_OOD_BUCKET_OWNER: .* is not an AWS account, which has 12"
+            SettingsError,
+            match=r"^RUBERT_OOD_BUCKET_OWNER: .* is not an AWS account, which has 12",
         ):
             function()

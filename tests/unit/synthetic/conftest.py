@@ -13,5 +13,8 @@ def training_set() -> pa.Table:
 
 @pytest.fixture(scope="module")
 def texts(training_set: pa.Table) -> list[str]:
-    titles, bodies = training_set["title"].to_pylist(), training_set["description"].to_pylist()
+    titles, bodies = (
+        training_set["title"].to_pylist(),
+        training_set["description"].to_pylist(),
+    )
     return [f"{title} {body}" for title, body in zip(titles, bodies, strict=True)]

@@ -23,11 +23,19 @@ PHONE = re.compile(r"\+?[78](?:[\s().\-]*[\dо]){10}")
 
 
 def table(num_ads: int, **arguments: object) -> pa.Table:
-    return pa.Table.from_batches(generate_ads(num_ads, **arguments), schema=CATALOGUE_SCHEMA)
+    return pa.Table.from_batches(
+        generate_ads(num_ads, **arguments), schema=CATALOGUE_SCHEMA
+    )
 
 
-def test_generate_ads_with_the_same_arguments_gives_the_same_ads_and_another_seed_others() -> None:
-    ads, again, other = table(800, seed=3), table(800, seed=3, batch_rows=77), table(800, seed=4)
+def test_generate_ads_with_the_same_arguments_gives_the_same_ads_and_another_seed_others() -> (
+    None
+):
+    ads, again, other = (
+        table(800, seed=3),
+        table(800, seed=3, batch_rows=77),
+        table(800, seed=4),
+    )
     assert ads.equals(again)
     assert sum(a == b for a, b in zip(ads["title"], other["title"], strict=True)) < 40
 
@@ -67,7 +75,9 @@ def test_generate_ads_balanced_holds_for_any_total() -> None:
 
 def test_generate_ads_natural_mix_follows_the_weights() -> None:
     counts = Counter(table(8_000, seed=5)["category"].to_pylist())
-    entries = yaml.safe_load((DATA_DIR / "taxonomy.yaml").read_text(encoding="utf-8"))["categories"]
+    entries = yaml.safe_load((DATA_DIR / "taxonomy.yaml").read_text(encoding="utf-8"))[
+        "categories"
+    ]
     total = sum(entry["weight"] for entry in entries.values())
     for name, entry in entries.items():
         expected = 8_000 * entry["weight"] / total
@@ -128,7 +138,9 @@ def test_write_catalogue_splits_files_and_row_groups(tmp_path: Path) -> None:
     groups = []
     for uri in uris:
         metadata = pq.read_metadata(uri)
-        groups.append([metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)])
+        groups.append(
+            [metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)]
+        )
         assert metadata.row_group(0).column(0).compression == "ZSTD"
     assert groups == [[300, 300, 300, 100], [300, 300, 300, 100], [300, 200]]
     written = pa.concat_tables([pq.read_table(uri) for uri in uris]).cast(

@@ -16,7 +16,9 @@ def test_tables_have_the_columns_and_rows_that_the_demo_reads(tmp_path, monkeypa
     assert len(set(train["category"].to_pylist())) == 50  # balanced
     catalogue = pq.read_table(ads.catalogue)
     assert catalogue.num_rows == 60
-    assert set(catalogue["description"].to_pylist()) != set(train["description"].to_pylist())
+    assert set(catalogue["description"].to_pylist()) != set(
+        train["description"].to_pylist()
+    )
     cases = pq.read_table(ads.hard_cases).to_pylist()
     assert cases == [{"text": case.text, "label": case.label} for case in hard_cases()]
     ood = pq.read_table(ads.out_of_domain)

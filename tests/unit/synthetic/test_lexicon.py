@@ -21,10 +21,24 @@ def test_phrase_render_fills_every_kind_of_slot() -> None:
 
 def test_every_phrase_of_the_lexicons_renders() -> None:
     """A slot with a misspelt name would fail only when an ad draws its phrase."""
-    names = set(yaml.safe_load((DATA_DIR / "phrases.yaml").read_text(encoding="utf-8"))["slots"])
-    names |= {"item", "acc", "other_item", "model", "brand", "price", "phone", "city", "city_in"}
+    names = set(
+        yaml.safe_load((DATA_DIR / "phrases.yaml").read_text(encoding="utf-8"))["slots"]
+    )
+    names |= {
+        "item",
+        "acc",
+        "other_item",
+        "model",
+        "brand",
+        "price",
+        "phone",
+        "city",
+        "city_in",
+    }
     for file_name in ("taxonomy.yaml", "phrases.yaml"):
-        content = "\n".join((DATA_DIR / file_name).read_text(encoding="utf-8").splitlines()[6:])
+        content = "\n".join(
+            (DATA_DIR / file_name).read_text(encoding="utf-8").splitlines()[6:]
+        )
         for slot in re.findall(r"\{([^{}]*)\}", content):
             assert "|" in slot or re.fullmatch(r"\d+-\d+(/\d+)?", slot) or slot in names, (
                 f"{file_name}: {{{slot}}}"

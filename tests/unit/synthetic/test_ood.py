@@ -14,7 +14,9 @@ def test_out_of_domain_texts_are_many_and_different() -> None:
     assert not set(kinds["news"]) & set(kinds["talk"])
     assert kinds == out_of_domain_texts(500, seed=1)
     assert kinds["news"] != out_of_domain_texts(500, seed=2)["news"]
-    assert all(re.fullmatch(r"[\x00-\x7f]+", text) for text in kinds["english"] + kinds["code"])
+    assert all(
+        re.fullmatch(r"[\x00-\x7f]+", text) for text in kinds["english"] + kinds["code"]
+    )
 
 
 def test_out_of_domain_says_when_a_kind_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:

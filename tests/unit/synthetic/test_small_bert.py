@@ -30,7 +30,8 @@ def _build(folder, *, seed: int = 42, **options) -> str:
 
 def test_small_bert_of_the_same_seed_has_the_same_weights(tmp_path):
     first, second, other = (
-        _sha256(_build(tmp_path / name, seed=seed)) for name, seed in (("a", 1), ("b", 1), ("c", 2))
+        _sha256(_build(tmp_path / name, seed=seed))
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
     )
     for name in (
         "model.safetensors",
@@ -54,7 +55,10 @@ def test_small_bert_has_the_sizes_asked_for(tmp_path):
     assert network.bert.embeddings.word_embeddings.weight.shape == (len(tokenizer), 24)
     assert len(network.bert.encoder.layer) == 3
     assert network.bert.encoder.layer[0].intermediate.dense.weight.shape == (96, 24)
-    assert (network.config.num_attention_heads, network.config.hidden_dropout_prob) == (4, 0.2)
+    assert (network.config.num_attention_heads, network.config.hidden_dropout_prob) == (
+        4,
+        0.2,
+    )
     assert network.config.pad_token_id == tokenizer.pad_token_id
     assert len(tokenizer) <= 90
     assert max_positions(folder) == 512

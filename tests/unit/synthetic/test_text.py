@@ -22,7 +22,9 @@ def test_ad_lengths_are_heavy_tailed(texts: list[str]) -> None:
     assert num_words.max() < 2000
 
 
-def test_ad_texts_have_the_noise_of_real_ads(training_set: pa.Table, texts: list[str]) -> None:
+def test_ad_texts_have_the_noise_of_real_ads(
+    training_set: pa.Table, texts: list[str]
+) -> None:
     everything = "\n".join(texts)
     forms = [
         r"\+7 9\d\d \d{3}-",
@@ -36,7 +38,11 @@ def test_ad_texts_have_the_noise_of_real_ads(training_set: pa.Table, texts: list
     for form in forms:
         assert len(re.findall(form, everything)) >= 10, form
     assert sum("✅" in text or "🔥" in text for text in texts) > 20
-    assert 0.03 < np.mean([title.isupper() for title in training_set["title"].to_pylist()]) < 0.1
+    assert (
+        0.03
+        < np.mean([title.isupper() for title in training_set["title"].to_pylist()])
+        < 0.1
+    )
     assert not re.search(r"[{}\x01\x02\x03]", everything)
 
 
@@ -47,5 +53,7 @@ def test_ad_texts_of_which_a_share_hardly_says_what_it_sells(texts: list[str]) -
     anyones_words = set(re.findall(r"[а-яё]{4,}", anyones.lower())) | set(
         re.findall(r"[а-яё]{4,}", anyones.lower().replace("ё", "е"))
     )
-    silent = [set(re.findall(r"[^\W\d]{4,}", text.lower())) <= anyones_words for text in texts]
+    silent = [
+        set(re.findall(r"[^\W\d]{4,}", text.lower())) <= anyones_words for text in texts
+    ]
     assert 0.008 < np.mean(silent) < 0.03

@@ -20,7 +20,9 @@ TRAIN = LabelledAds(
 
 
 def test_baseline_metrics_of_one_error_by_hand():
-    test = LabelledAds(["диван новый", "диван", "котёнок", "котёнок рыжий"], np.array([0, 0, 1, 0]))
+    test = LabelledAds(
+        ["диван новый", "диван", "котёнок", "котёнок рыжий"], np.array([0, 0, 1, 0])
+    )
     # predicted 0 0 1 1: class 0 has precision 1, recall 2/3, F1 0.8; class 1 has precision 1/2,
     # recall 1, F1 2/3
     got = baseline_metrics(TRAIN, test)
@@ -36,7 +38,10 @@ def test_baseline_equals_the_two_feature_sets_put_side_by_side_by_hand(ads, ad_t
     )
 
     train_parts, test_parts = [], []
-    for options in ({"ngram_range": (1, 2)}, {"analyzer": "char_wb", "ngram_range": (3, 5)}):
+    for options in (
+        {"ngram_range": (1, 2)},
+        {"analyzer": "char_wb", "ngram_range": (3, 5)},
+    ):
         vectorizer = TfidfVectorizer(sublinear_tf=True, min_df=2, **options)
         train_parts.append(vectorizer.fit_transform(train.texts).toarray())
         test_parts.append(vectorizer.transform(test.texts).toarray())
@@ -45,7 +50,9 @@ def test_baseline_equals_the_two_feature_sets_put_side_by_side_by_hand(ads, ad_t
     f1 = []
     for label in range(5):
         hits = ((predicted_N == label) & (test.labels_N == label)).sum()
-        f1.append(2 * hits / ((predicted_N == label).sum() + (test.labels_N == label).sum()))
+        f1.append(
+            2 * hits / ((predicted_N == label).sum() + (test.labels_N == label).sum())
+        )
 
     got = baseline_metrics(train, test)
     assert got.accuracy == pytest.approx((predicted_N == test.labels_N).mean(), abs=0.011)

@@ -30,7 +30,9 @@ def _compute(parts, checkpoint, text=WHOLE):
     return compute_features(parts, reader, compute=COMPUTE, executor="local")
 
 
-def test_features_come_in_order_each_row_once(small_checkpoint, ad_texts, one_by_one, monkeypatch):
+def test_features_come_in_order_each_row_once(
+    small_checkpoint, ad_texts, one_by_one, monkeypatch
+):
     monkeypatch.setattr(module, "BATCH_ADS", 7)
     texts = ad_texts[:100]
     features = _compute(_parts(texts), small_checkpoint)
@@ -61,7 +63,9 @@ def test_long_texts_are_pooled_over_their_windows(small_checkpoint, ad_texts):
 
 def test_a_checkpoint_that_is_refused_ends_the_pass_with_its_own_error(ad_texts):
     def refuse() -> str:
-        raise BundleError("bundle: text.json differs from the manifest; restore it or train again")
+        raise BundleError(
+            "bundle: text.json differs from the manifest; restore it or train again"
+        )
 
     with pytest.raises(BundleError, match=r"^bundle: text.json differs"):
         _compute(_parts(ad_texts[:40]), refuse)

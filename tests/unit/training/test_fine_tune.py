@@ -35,18 +35,25 @@ def test_history_is_whole_though_the_newest_checkpoint_is_not_among_the_best(tmp
         (three, {"valid_macro_f1": 0.95, "epoch": 3}),
     ]
     trained = _best_checkpoint(
-        SimpleNamespace(best_checkpoints=best, checkpoint=four), str(tmp_path), str(tmp_path)
+        SimpleNamespace(best_checkpoints=best, checkpoint=four),
+        str(tmp_path),
+        str(tmp_path),
     )
     assert [entry["epoch"] for entry in trained.history] == [1, 2, 3, 4]
     assert trained.epoch == 3
     assert trained.checkpoint_uri == str(tmp_path / "3")
-    copied = {path.name: path.read_text() for path in (tmp_path / "best_checkpoint").iterdir()}
+    copied = {
+        path.name: path.read_text() for path in (tmp_path / "best_checkpoint").iterdir()
+    }
     assert copied == {"model.safetensors": "weights of epoch 3"}
 
 
 def test_fine_tune_of_equal_scores_takes_the_earlier_epoch(tmp_path):
     one, two = (_checkpoint(tmp_path / str(epoch), epoch) for epoch in (1, 2))
-    best = [(two, {"valid_macro_f1": 0.9, "epoch": 2}), (one, {"valid_macro_f1": 0.9, "epoch": 1})]
+    best = [
+        (two, {"valid_macro_f1": 0.9, "epoch": 2}),
+        (one, {"valid_macro_f1": 0.9, "epoch": 1}),
+    ]
     result = SimpleNamespace(best_checkpoints=best, checkpoint=two)
     assert _best_checkpoint(result, str(tmp_path), str(tmp_path)).epoch == 1
 
@@ -54,7 +61,9 @@ def test_fine_tune_of_equal_scores_takes_the_earlier_epoch(tmp_path):
 def test_a_run_without_a_checkpoint_is_an_error(tmp_path):
     with pytest.raises(RubertOodError, match="reported no checkpoint"):
         _best_checkpoint(
-            SimpleNamespace(best_checkpoints=[], checkpoint=None, path="x"), "", str(tmp_path)
+            SimpleNamespace(best_checkpoints=[], checkpoint=None, path="x"),
+            "",
+            str(tmp_path),
         )
 
 

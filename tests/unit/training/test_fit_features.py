@@ -28,7 +28,9 @@ def _outputs(num: int, seed: int) -> Outputs:
 def test_statistics_from_sums_of_batches_are_those_of_all_rows_at_once(monkeypatch, batch):
     monkeypatch.setattr(module, "SUM_ADS", batch)
     train = _outputs(300, 1)
-    statistics = fit_statistics(LocalFeatures({"valid": _outputs(9, 2), "train": train}), LABELS)
+    statistics = fit_statistics(
+        LocalFeatures({"valid": _outputs(9, 2), "train": train}), LABELS
+    )
     x_NH = train.cls_NH.astype(np.float64)
     means_CH = np.stack([x_NH[train.labels_N == c].mean(0) for c in range(3)])
     estimate = LedoitWolf().fit(x_NH - means_CH[train.labels_N])

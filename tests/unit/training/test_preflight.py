@@ -40,11 +40,15 @@ def checkpoint(small_checkpoint, tmp_path) -> Path:
 
 @pytest.fixture
 def settings(checkpoint, tmp_path) -> TrainSettings:
-    return TrainSettings(input_uri="unused", output_uri=str(tmp_path), base_model=str(checkpoint))
+    return TrainSettings(
+        input_uri="unused", output_uri=str(tmp_path), base_model=str(checkpoint)
+    )
 
 
 def part(rows: int) -> LabelledAds:
-    return LabelledAds([f"вещь {row}" for row in range(rows)], np.arange(rows) % len(LABELS))
+    return LabelledAds(
+        [f"вещь {row}" for row in range(rows)], np.arange(rows) % len(LABELS)
+    )
 
 
 @pytest.fixture
@@ -60,7 +64,9 @@ def _line(error: type[Exception], dataset: Dataset, settings: TrainSettings) -> 
     return str(caught.value)
 
 
-def test_a_base_model_that_fits_passes_and_says_which_weights_are_new(dataset, settings, caplog):
+def test_a_base_model_that_fits_passes_and_says_which_weights_are_new(
+    dataset, settings, caplog
+):
     caplog.set_level("INFO")
     check_training(dataset, settings)
     assert [record.getMessage() for record in caplog.records] == [
@@ -83,7 +89,9 @@ def test_preflight_refuses_one_row_to_calibrate_on(
 
 
 def test_preflight_accepts_one_valid_row_beside_a_calibration_split(dataset, settings):
-    check_training(dataclasses.replace(dataset, valid=part(1), calibration=part(2)), settings)
+    check_training(
+        dataclasses.replace(dataset, valid=part(1), calibration=part(2)), settings
+    )
 
 
 def test_preflight_refuses_classes_of_one_text_each(dataset, settings):
@@ -202,12 +210,19 @@ def test_a_checkpoint_of_another_task_gets_a_head_and_keeps_its_encoder(
         assert torch.equal(weight, before[f"bert.encoder.{name}"]), name
     (line,) = [record.getMessage() for record in caplog.records]
     pooler = (
-        "bert.pooler.dense.bias, bert.pooler.dense.weight, " if kind is AutoModelForMaskedLM else ""
+        "bert.pooler.dense.bias, bert.pooler.dense.weight, "
+        if kind is AutoModelForMaskedLM
+        else ""
     )
     assert line.endswith(f": {pooler}classifier.bias, classifier.weight")
 
 
-SMALL = {"vocab_size": 40, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+SMALL = {
+    "vocab_size": 40,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 8,
+}
 
 
 @pytest.mark.parametrize(
@@ -218,7 +233,10 @@ SMALL = {"vocab_size": 40, "num_hidden_layers": 1, "num_attention_heads": 2, "in
         ("electra", SMALL | {"hidden_size": 16, "embedding_size": 8}),
         ("albert", SMALL | {"hidden_size": 16, "embedding_size": 8}),
         ("deberta-v2", SMALL | {"hidden_size": 16}),
-        ("distilbert", {"vocab_size": 40, "dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 8}),
+        (
+            "distilbert",
+            {"vocab_size": 40, "dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 8},
+        ),
     ],
 )
 def test_other_encoders_get_a_head_and_come_back_whole(tmp_path, model_type, sizes):
@@ -233,9 +251,13 @@ def test_other_encoders_get_a_head_and_come_back_whole(tmp_path, model_type, siz
     assert again.config.id2label == dict(enumerate(LABELS))
 
 
-def test_weights_of_another_architecture_are_refused(tmp_path, checkpoint, dataset, settings):
+def test_weights_of_another_architecture_are_refused(
+    tmp_path, checkpoint, dataset, settings
+):
     RobertaModel(RobertaConfig(**SMALL, hidden_size=16)).save_pretrained(tmp_path / "other")
-    shutil.copyfile(tmp_path / "other" / "model.safetensors", checkpoint / "model.safetensors")
+    shutil.copyfile(
+        tmp_path / "other" / "model.safetensors", checkpoint / "model.safetensors"
+    )
     assert "the checkpoint lacks, or has in another shape, " in _line(
         BundleError, dataset, settings
     )
@@ -253,7 +275,8 @@ def test_a_classifier_with_a_layer_missing_is_never_loaded_with_random_numbers(c
             checkpoint / "model.safetensors",
         )
         with pytest.raises(
-            BundleError, match=rf"lacks, or has in another shape, 1 weight\(s\), {name} for one"
+            BundleError,
+            match=rf"lacks, or has in another shape, 1 weight\(s\), {name} for one",
         ):
             load_network(str(checkpoint))
 
@@ -304,4 +327,7 @@ def test_a_worker_with_a_gpu_is_asked_what_it_has(monkeypatch, gpu, bf16, wanted
 
 def test_the_tokenizer_config_of_the_test_has_a_pad_token(checkpoint):
     """Otherwise the test above would delete nothing."""
-    assert json.loads((checkpoint / "tokenizer_config.json").read_text())["pad_token"] == "[PAD]"
+    assert (
+        json.loads((checkpoint / "tokenizer_config.json").read_text())["pad_token"]
+        == "[PAD]"
+    )
