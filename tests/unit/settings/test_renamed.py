@@ -2,9 +2,6 @@
 
 import json
 import logging
-import os
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -13,39 +10,20 @@ from rubert_ood.settings import (
     BackfillSettings,
     DemoSettings,
     DiffSettings,
-    EvaluateSettings,
     JobSettings,
     PlanSettings,
     PredictSettings,
-    PublishSettings,
-    RollbackSettings,
     ScoreSettings,
     ScoringComputeSettings,
-    SubheadsSettings,
     TextSettings,
     TrainSettings,
     TuneSettings,
-    VerifySettings,
     load_settings,
 )
 from rubert_ood.settings.load import setting_names
 from rubert_ood.settings.renamed import IDLE, RENAMED, SWITCHES, idle, renamed
+from tests.unit.settings.jobs import JOBS
 
-JOBS = [
-    BackfillSettings,
-    DemoSettings,
-    DiffSettings,
-    EvaluateSettings,
-    PlanSettings,
-    PredictSettings,
-    PublishSettings,
-    RollbackSettings,
-    ScoreSettings,
-    SubheadsSettings,
-    TrainSettings,
-    TuneSettings,
-    VerifySettings,
-]
 NEEDED: dict[type[JobSettings], dict[str, str]] = {
     ScoreSettings: {"input_uri": "in", "bundle_uri": "b", "output_uri": "out"},
     PlanSettings: {"input_uri": "in", "bundle_uri": "b", "output_uri": "out"},
@@ -80,23 +58,6 @@ VALUES = {
 }
 CASES = [(job, old, new) for job in JOBS for old, new in renamed(job).items()]
 NAMES = [f"{job.__name__}-{old}" for job, old, _ in CASES]
-
-
-@pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.upper().startswith("RUBERT_OOD_"):
-            monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Callable[[str], str]:
-    def write(content: str) -> str:
-        path = tmp_path / "job.yaml"
-        path.write_text(content)
-        return str(path)
-
-    return write
 
 
 def load(job: type[JobSettings], *arguments: str) -> JobSettings:

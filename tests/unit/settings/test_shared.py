@@ -1,0 +1,44 @@
+"""Groups of settings that several jobs share."""
+
+from collections.abc import Callable
+
+from rubert_ood.settings import TrainSettings, load_settings
+from tests.unit.settings.jobs import TRAIN, groups, message, train
+
+
+def test_windows_that_mostly_overlap_are_refused() -> None:
+    windows = (*TRAIN, "--text.mode", "window", "--text.max_length", "64")
+    line = message(train, *windows, "--text.stride", "33")
+    assert line.startswith(
+        "text: stride 33 is more than half of max_length 64, so that most of"
+    )
+    assert train(*windows, "--text.stride", "32").text.stride == 32
+    short = train(*TRAIN, "--text.max_length", "64").text
+    assert short.mode == "truncate"  # the stride has no effect
+
+
+def test_every_group_refuses_unknown_names(config: Callable[[str], str]) -> None:
+    found = dict(groups(TrainSettings))
+    assert found.keys() == {
+        *(
+            "columns",
+            "cleaner",
+            "split",
+            "optimiser",
+            "compute",
+            "text",
+            "fit",
+            "decision",
+            "evaluation",
+        ),
+    }
+    for name in found:
+        line = message(train, "--config", config(f"input_uri: in\n{name}: {{nope: 1}}\n"))
+        assert line.startswith(f"{name}.nope: no such setting")
+
+
+def test_null_on_the_command_line_switches_a_column_off():
+    loaded = load_settings(
+        TrainSettings, ["--input_uri", "x", "--columns.title", "null"], program="train"
+    )
+    assert loaded.columns.title is None
