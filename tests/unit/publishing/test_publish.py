@@ -11,7 +11,6 @@ import pytest
 from rubert_ood import storage
 from rubert_ood.errors import (
     ErrorRateError,
-    InputError,
     PartialRunError,
     PublicationRefusedError,
 )
@@ -27,10 +26,6 @@ from tests.conftest import patch_storage
 from tests.unit.publishing.manifests import a_manifest, changed, put_manifest
 
 DAY = "run_date=2026-11-24"
-GONE = (
-    b'{"path": "run_date=2026-01-01/run_id=gone", "run_id": "gone", "run_date": "2026-01-01",'
-    b' "history": []}'
-)
 
 
 def _publish(manifest: Manifest, **limits) -> Manifest:
@@ -41,11 +36,6 @@ def _publish(manifest: Manifest, **limits) -> Manifest:
 @pytest.fixture
 def out(tmp_path) -> str:
     return str(tmp_path / "out")
-
-
-def test_read_pointer_before_any_publication_is_none(out):
-    assert read_pointer(out) is None
-    assert manifest_at(look(out)) is None
 
 
 def test_a_published_run_is_what_the_pointer_names(out):
@@ -384,22 +374,6 @@ def test_a_real_run_is_found_through_the_pointer(full_run, tmp_path):
     path = json.loads((out / "latest.json").read_text())["path"]
     assert (out / path) == folder
     assert len(list((out / path).glob("part-*.parquet"))) == 12
-
-
-def test_a_pointer_to_a_run_that_is_gone_blocks_nothing(out, caplog):
-    from rubert_ood.storage import put_bytes
-
-    put_bytes(os.path.join(out, "latest.json"), GONE)
-    assert manifest_at(look(out)) is None
-    assert "run_id=gone" in caplog.text
-
-
-def test_a_damaged_pointer_is_one_line(out):
-    from rubert_ood.storage import put_bytes
-
-    put_bytes(os.path.join(out, "latest.json"), b"{")
-    with pytest.raises(InputError, match=r"latest\.json: damaged"):
-        read_pointer(out)
 
 
 def test_a_forced_publication_keeps_its_reason_and_the_failed_checks(out):

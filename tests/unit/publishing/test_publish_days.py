@@ -10,21 +10,17 @@ from rubert_ood import storage
 from rubert_ood.errors import InputError, PartialRunError, PublicationRefusedError
 from rubert_ood.publishing import publish
 from rubert_ood.publishing.pointer import (
-    day_uri,
-    look,
     named_by,
     read_pointer,
 )
 from rubert_ood.publishing.publish import publish_run
 from rubert_ood.publishing.rollback import roll_back
-from rubert_ood.publishing.run_before import run_before
 from rubert_ood.publishing.seen import Comparison
-from rubert_ood.runs.manifest import Check, Manifest, read_manifest
+from rubert_ood.runs.manifest import Check, read_manifest
 from rubert_ood.settings import GateSettings
 from tests.conftest import patch_storage
-from tests.unit.publishing.manifests import a_manifest, changed, put_manifest
-
-OPEN = GateSettings(max_class_shift=1, max_churn=1)
+from tests.unit.publishing.days import OPEN, named, publish_day, put_run, run_before_of
+from tests.unit.publishing.manifests import changed, put_manifest
 
 
 @pytest.fixture
@@ -32,48 +28,13 @@ def out(tmp_path) -> str:
     return str(tmp_path / "out")
 
 
-def _run(
-    out: str,
-    day: str,
-    run_id: str,
-    *,
-    outcome: str = "complete",
-    finished: str = "10",
-    rows: int = 100,
-) -> Manifest:
-    """A run folder that holds nothing but its manifest."""
-    finished_at = f"2026-11-25T{finished}:00:00+00:00"
-    classes = {"Мебель": rows - 10, "Other": 10}
-    manifest = a_manifest(
-        out, run_id, classes, run_date=day, finished_at=finished_at, rows_ood=1
-    )
-    put_manifest(changed(manifest, outcome=outcome))
-    return changed(manifest, outcome=outcome)
-
-
-def _before(manifest: Manifest) -> Manifest | None:
-    run_uri = manifest.run_uri
-    return run_before(run_uri, [look(day_uri(run_uri)), look(manifest.output_uri)])
-
-
-def _publish_day(
-    manifest: Manifest, gate: GateSettings = OPEN, churn_rate: float | None = 0.1
-) -> Manifest:
-    return publish_run(manifest, gate, compared=Comparison(_before(manifest), churn_rate))
-
-
-def _named(out: str, day: str | None = None) -> str | None:
-    pointer = read_pointer(f"{out}/run_date={day}" if day else out)
-    return pointer and pointer.run_id
-
-
 def test_publish_of_an_older_day_leaves_the_catalogue_alone(out):
-    publish_run(_run(out, "2026-11-20", "night20"), OPEN)
-    publish_run(_run(out, "2026-11-24", "night24"), OPEN)
+    publish_run(put_run(out, "2026-11-20", "night20"), OPEN)
+    publish_run(put_run(out, "2026-11-24", "night24"), OPEN)
     catalogue = Path(out, "latest.json").read_bytes()
-    manifest = _publish_day(_run(out, "2026-11-20", "again"))
+    manifest = publish_day(put_run(out, "2026-11-20", "again"))
     assert Path(out, "latest.json").read_bytes() == catalogue
-    assert _named(out, "2026-11-20") == "again"
+    assert named(out, "2026-11-20") == "again"
     assert manifest.pointers == ["run_date=2026-11-20/latest.json"]
     assert read_manifest(manifest.run_uri).outcome == "published"
     assert named_by(manifest.run_uri)
@@ -81,66 +42,47 @@ def test_publish_of_an_older_day_leaves_the_catalogue_alone(out):
 
 @pytest.mark.parametrize("day", ["2026-11-24", "2026-11-25"])
 def test_publish_of_the_same_day_or_a_later_one_moves_both_pointers(out, day):
-    publish_run(_run(out, "2026-11-24", "night24"), OPEN)
-    manifest = _publish_day(_run(out, day, "again"))
-    assert (_named(out), _named(out, day)) == ("again", "again")
+    publish_run(put_run(out, "2026-11-24", "night24"), OPEN)
+    manifest = publish_day(put_run(out, day, "again"))
+    assert (named(out), named(out, day)) == ("again", "again")
     assert read_pointer(out).history == ["run_date=2026-11-24/run_id=night24"]
     assert set(manifest.pointers) == {"latest.json", f"run_date={day}/latest.json"}
 
 
 def test_days_before_anything_was_published_move_the_catalogue_forward_only(out):
     for day in ("2026-11-21", "2026-11-20", "2026-11-22"):
-        _publish_day(_run(out, day, f"r{day[-2:]}"))
-    assert _named(out) == "r22"
+        publish_day(put_run(out, day, f"r{day[-2:]}"))
+    assert named(out) == "r22"
     assert read_pointer(out).history == ["run_date=2026-11-21/run_id=r21"]
-    assert _named(out, "2026-11-20") == "r20"
-
-
-def test_the_run_before_is_the_published_one_else_the_newest_complete_one(out):
-    new = _run(out, "2026-11-20", "new", finished="20")
-    assert _before(new) is None
-    _run(out, "2026-11-20", "partial", outcome="partial", finished="19")
-    _run(out, "2026-11-20", "refused", outcome="refused", finished="18")
-    _run(out, "2026-11-20", "early", finished="08")
-    _run(out, "2026-11-20", "late", finished="09")
-    _run(out, "2026-11-21", "other_day", finished="23")
-    Path(out, "run_date=2026-11-20", "run_id=empty").mkdir()
-    assert _before(new).run_id == "late"
-    publish_run(_run(out, "2026-11-20", "night", finished="07"), OPEN)
-    publish_run(_run(out, "2026-11-24", "newer"), OPEN)
-    assert _before(new).run_id == "night"  # the catalogue's pointer remembers it
-    _publish_day(_run(out, "2026-11-20", "first_backfill", finished="06"))
-    assert _before(new).run_id == "first_backfill"
-    _publish_day(new)
-    assert _before(new).run_id == "first_backfill"
+    assert named(out, "2026-11-20") == "r20"
 
 
 def test_a_day_that_was_published_before_its_first_backfill_can_be_taken_back(out):
-    publish_run(_run(out, "2026-11-20", "night20"), OPEN)
-    publish_run(_run(out, "2026-11-24", "night24"), OPEN)
-    bad = _publish_day(_run(out, "2026-11-20", "again"))
+    publish_run(put_run(out, "2026-11-20", "night20"), OPEN)
+    publish_run(put_run(out, "2026-11-24", "night24"), OPEN)
+    bad = publish_day(put_run(out, "2026-11-20", "again"))
     roll_back(f"{out}/run_date=2026-11-20", "wrong labels")
-    assert _named(out, "2026-11-20") == "night20"
+    assert named(out, "2026-11-20") == "night20"
     assert read_manifest(bad.run_uri).outcome == "rolled_back"
-    _run(out, "2026-11-21", "never_published")
-    _publish_day(_run(out, "2026-11-21", "first"))
+    put_run(out, "2026-11-21", "never_published")
+    publish_day(put_run(out, "2026-11-21", "first"))
     with pytest.raises(InputError, match="only one run was published"):
         roll_back(f"{out}/run_date=2026-11-21", "wrong labels")
 
 
 def test_churn_over_the_limit_is_refused_and_said(out):
-    publish_run(_run(out, "2026-11-20", "night"), OPEN)
-    manifest = _run(out, "2026-11-20", "again")
+    publish_run(put_run(out, "2026-11-20", "night"), OPEN)
+    manifest = put_run(out, "2026-11-20", "again")
     with pytest.raises(
         PublicationRefusedError, match=r"gate\.max_churn: 0\.3100 against 0\.3"
     ):
-        _publish_day(manifest, GateSettings(max_class_shift=1), churn_rate=0.31)
+        publish_day(manifest, GateSettings(max_class_shift=1), churn_rate=0.31)
     noted = read_manifest(manifest.run_uri)
     assert noted.outcome == "refused"
     assert noted.gate[-1] == Check(check="max_churn", value=0.31, limit=0.3, ok=False)
-    assert (_named(out), _named(out, "2026-11-20")) == ("night", None)
+    assert (named(out), named(out, "2026-11-20")) == ("night", None)
     assert (
-        _publish_day(manifest, GateSettings(max_class_shift=1), churn_rate=0.3).outcome
+        publish_day(manifest, GateSettings(max_class_shift=1), churn_rate=0.3).outcome
         == "published"
     )
 
@@ -148,11 +90,11 @@ def test_churn_over_the_limit_is_refused_and_said(out):
 def test_the_gate_judges_against_what_the_swap_replaces(out):
     """A later day replaces the newest catalogue, ten times as large; an older one replaces its own
     small night."""
-    publish_run(_run(out, "2026-11-20", "night20", rows=100), OPEN)
-    publish_run(_run(out, "2026-11-24", "night24", rows=1000), OPEN)
-    assert _publish_day(_run(out, "2026-11-20", "again", rows=90)).outcome == "published"
+    publish_run(put_run(out, "2026-11-20", "night20", rows=100), OPEN)
+    publish_run(put_run(out, "2026-11-24", "night24", rows=1000), OPEN)
+    assert publish_day(put_run(out, "2026-11-20", "again", rows=90)).outcome == "published"
     with pytest.raises(PublicationRefusedError, match="min_rows_ratio"):
-        _publish_day(_run(out, "2026-11-25", "later", rows=90), churn_rate=None)
+        publish_day(put_run(out, "2026-11-25", "later", rows=90), churn_rate=None)
 
 
 @pytest.mark.parametrize(
@@ -160,8 +102,8 @@ def test_the_gate_judges_against_what_the_swap_replaces(out):
 )
 @pytest.mark.parametrize("after", [False, True])
 def test_a_start_that_dies_at_a_write_is_repeated(out, monkeypatch, dies_at, after):
-    publish_run(_run(out, "2026-11-24", "night"), OPEN)
-    manifest = _run(out, "2026-11-24", "again")
+    publish_run(put_run(out, "2026-11-24", "night"), OPEN)
+    manifest = put_run(out, "2026-11-24", "again")
 
     def dying(real):
         def write(uri, *arguments):
@@ -177,10 +119,10 @@ def test_a_start_that_dies_at_a_write_is_repeated(out, monkeypatch, dies_at, aft
         patch_storage(patch, "swap_bytes", dying(storage.swap_bytes))
         patch_storage(patch, "put_bytes", dying(storage.put_bytes))
         with pytest.raises(KeyboardInterrupt):
-            _publish_day(manifest)
+            publish_day(manifest)
     assert read_manifest(manifest.run_uri).outcome == "complete"
-    assert _named(out) in ("night", "again")
-    assert _publish_day(manifest).outcome == "published"
+    assert named(out) in ("night", "again")
+    assert publish_day(manifest).outcome == "published"
     for root in (out, f"{out}/run_date=2026-11-24"):
         pointer = json.loads(Path(root, "latest.json").read_text())
         assert pointer["run_id"] == "again"
@@ -190,35 +132,35 @@ def test_a_start_that_dies_at_a_write_is_repeated(out, monkeypatch, dies_at, aft
 
 
 def test_a_run_that_came_in_between_is_not_overwritten_unseen(out, monkeypatch):
-    publish_run(_run(out, "2026-11-20", "night"), OPEN)
-    manifest = _run(out, "2026-11-20", "again")
-    before = _before(manifest)
-    _publish_day(_run(out, "2026-11-20", "rival"))
+    publish_run(put_run(out, "2026-11-20", "night"), OPEN)
+    manifest = put_run(out, "2026-11-20", "again")
+    before = run_before_of(manifest)
+    publish_day(put_run(out, "2026-11-20", "rival"))
     with pytest.raises(PartialRunError, match="another run of this day came in between"):
         publish_run(manifest, OPEN, compared=Comparison(before, 0.1))
-    assert _named(out, "2026-11-20") == "rival"
+    assert named(out, "2026-11-20") == "rival"
 
-    before = _before(manifest)
+    before = run_before_of(manifest)
     real = publish.swap
 
     def rival_first(place, pointer):  # between the reading of the pointers and the swap
         monkeypatch.setattr(publish, "swap", real)
-        _publish_day(_run(out, "2026-11-20", "second_rival"))
+        publish_day(put_run(out, "2026-11-20", "second_rival"))
         return real(place, pointer)
 
     monkeypatch.setattr(publish, "swap", rival_first)
     with pytest.raises(PartialRunError, match="another run of this day came in between"):
         publish_run(manifest, OPEN, compared=Comparison(before, 0.1))
-    assert _named(out, "2026-11-20") == "second_rival"
+    assert named(out, "2026-11-20") == "second_rival"
 
 
 def test_a_day_is_rolled_back_by_the_same_code(out):
-    publish_run(_run(out, "2026-11-24", "night24"), OPEN)
+    publish_run(put_run(out, "2026-11-24", "night24"), OPEN)
     first, second = (
-        _publish_day(_run(out, "2026-11-20", name)) for name in ("first", "second")
+        publish_day(put_run(out, "2026-11-20", name)) for name in ("first", "second")
     )
     roll_back(f"{out}/run_date=2026-11-20", "wrong")
-    assert (_named(out, "2026-11-20"), _named(out)) == ("first", "night24")
+    assert (named(out, "2026-11-20"), named(out)) == ("first", "night24")
     assert read_manifest(second.run_uri).outcome == "rolled_back"
     assert read_manifest(first.run_uri).outcome == "published"
     assert read_manifest(first.run_uri).pointers == ["run_date=2026-11-20/latest.json"]
@@ -226,8 +168,8 @@ def test_a_day_is_rolled_back_by_the_same_code(out):
 
 def test_a_backfill_that_was_killed_is_not_published_over_a_later_one(out):
     """It finished at 10, and is resumed when another backfill of the day, of 11, is published."""
-    killed = _run(out, "2026-11-20", "killed", finished="10")
-    _publish_day(_run(out, "2026-11-20", "later", finished="11"))
+    killed = put_run(out, "2026-11-20", "killed", finished="10")
+    publish_day(put_run(out, "2026-11-20", "later", finished="11"))
     pointers = [
         Path(root, "latest.json").read_bytes()
         for root in (out, f"{out}/run_date=2026-11-20")
@@ -236,44 +178,44 @@ def test_a_backfill_that_was_killed_is_not_published_over_a_later_one(out):
         PublicationRefusedError,
         match=r"rollback --output_uri \S+run_date=2026-11-20` takes that one",
     ):
-        _publish_day(killed)
+        publish_day(killed)
     assert [
         Path(root, "latest.json").read_bytes()
         for root in (out, f"{out}/run_date=2026-11-20")
     ] == pointers
     assert read_manifest(killed.run_uri).outcome == "refused"
-    newest = _run(out, "2026-11-20", "newest", finished="12")
-    assert _publish_day(newest).outcome == "published"
+    newest = put_run(out, "2026-11-20", "newest", finished="12")
+    assert publish_day(newest).outcome == "published"
 
 
 def test_a_backfill_of_a_day_that_finished_before_the_night_moves_the_day_alone(out):
-    publish_run(_run(out, "2026-11-24", "night", finished="11"), OPEN)
-    manifest = _publish_day(_run(out, "2026-11-24", "again", finished="10"))
-    assert (_named(out), _named(out, "2026-11-24")) == ("night", "again")
+    publish_run(put_run(out, "2026-11-24", "night", finished="11"), OPEN)
+    manifest = publish_day(put_run(out, "2026-11-24", "again", finished="10"))
+    assert (named(out), named(out, "2026-11-24")) == ("night", "again")
     assert manifest.pointers == ["run_date=2026-11-24/latest.json"]
 
 
 def test_a_backfill_that_was_superseded_before_it_could_say_so_moves_no_pointer_again(out):
-    killed = _publish_day(_run(out, "2026-11-20", "killed", finished="10"))
+    killed = publish_day(put_run(out, "2026-11-20", "killed", finished="10"))
     put_manifest(changed(killed, outcome="complete"))
-    _publish_day(_run(out, "2026-11-20", "later", finished="11"))
-    manifest = _publish_day(changed(killed, outcome="complete"))
+    publish_day(put_run(out, "2026-11-20", "later", finished="11"))
+    manifest = publish_day(changed(killed, outcome="complete"))
     assert (manifest.outcome, manifest.pointers) == ("published", [])
-    assert (_named(out), _named(out, "2026-11-20")) == ("later", "later")
+    assert (named(out), named(out, "2026-11-20")) == ("later", "later")
 
 
 def test_a_damaged_manifest_beside_a_day_does_not_stop_its_backfill(out, caplog):
-    manifest = _run(out, "2026-11-20", "new")
+    manifest = put_run(out, "2026-11-20", "new")
     broken = Path(out, "run_date=2026-11-20", "run_id=broken", "_run", "manifest.json")
     broken.parent.mkdir(parents=True)
     broken.write_text("[]")
-    assert _publish_day(manifest).outcome == "published"
+    assert publish_day(manifest).outcome == "published"
     assert f"is not compared with: {broken}: damaged" in caplog.text
 
 
 def test_a_run_that_another_pointer_still_names_is_not_called_rolled_back(out, caplog):
-    publish_run(_run(out, "2026-11-24", "night"), OPEN)
-    again = _publish_day(_run(out, "2026-11-24", "again"))
+    publish_run(put_run(out, "2026-11-24", "night"), OPEN)
+    again = publish_day(put_run(out, "2026-11-24", "again"))
     roll_back(out, "wrong")
     noted = read_manifest(again.run_uri)
     assert (noted.outcome, noted.pointers) == (
