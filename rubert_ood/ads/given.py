@@ -47,7 +47,7 @@ def given_ads(ads: Ads, columns: ColumnSettings) -> GivenAds:
     if isinstance(ads, pd.Series):
         return GivenAds(_plain_texts(ads), None, ads.index)
     if isinstance(ads, str):
-        return GivenAds([ads], None, None)
+        ads = [ads]
     if isinstance(ads, bytes | dict) or not isinstance(ads, Iterable):
         raise SchemaError(
             f"{PLACE}: expected a DataFrame, an Arrow table or texts, not {type(ads).__name__}"

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rubert_ood import storage
+from rubert_ood.errors import InputError
 from rubert_ood.runs.manifest import Manifest, read_manifest
 from rubert_ood.runs.plan import load_plan
 
@@ -31,7 +32,10 @@ class Run:
         return storage.join(self.uri, "_run", "report.html")
 
     def to_table(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Read its parts: the scored ads, in the order of the input; some columns, or all."""
+        """Read its parts: the scored ads, in the order of the input; some columns, or all.
+
+        Raises InputError where no shard was scored, or a part is gone.
+        """
         scored = {shard.shard_id for shard in self.manifest.shards}
         tables = []
         for shard in load_plan(self.uri).shards:
@@ -39,6 +43,8 @@ class Run:
                 data = storage.read_bytes(storage.join(self.uri, shard.part_name))
                 names = None if columns is None else list(columns)
                 tables.append(pq.read_table(io.BytesIO(data), columns=names))
+        if not tables:
+            raise InputError(f"{self.uri}: none of its shards was scored")
         return pa.concat_tables(tables)
 
     def to_pandas(self, columns: Sequence[str] | None = None) -> pd.DataFrame:

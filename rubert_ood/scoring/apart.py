@@ -45,6 +45,6 @@ def _is_one_file(uri: str) -> bool:
 
 
 def _names(uri: str) -> list[str]:
-    if storage.is_s3(uri):
-        return uri.split("://", 1)[1].strip("/").split("/")
-    return os.path.realpath(uri).strip("/").split("/")
+    path = uri.split("://", 1)[1] if storage.is_s3(uri) else os.path.realpath(uri)
+    inner = path.strip("/")
+    return inner.split("/") if inner else []

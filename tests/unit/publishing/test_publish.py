@@ -15,7 +15,7 @@ from rubert_ood.errors import (
     PublicationRefusedError,
 )
 from rubert_ood.publishing import publish
-from rubert_ood.publishing.pointer import MAX_HISTORY, look, read_pointer
+from rubert_ood.publishing.pointer import look, read_pointer
 from rubert_ood.publishing.publish import publish_run
 from rubert_ood.publishing.rollback import roll_back
 from rubert_ood.publishing.seen import manifest_at
@@ -409,15 +409,6 @@ def test_publish_judges_quarantined_files_and_duplicate_ids(out):
         ErrorRateError, match=r"gate\.max_error_rate: 0\.0476 against 0\.01"
     ):
         _publish(aside)
-
-
-def test_the_pointer_remembers_so_many_runs_and_no_more(out):
-    for number in range(MAX_HISTORY + 3):
-        _publish(a_manifest(out, f"r{number}"))
-    history = read_pointer(out).history
-    assert [path.rpartition("=")[2] for path in history] == [
-        f"r{n}" for n in range(MAX_HISTORY + 1, 1, -1)
-    ]
 
 
 def test_many_publishers_at_once_lose_none_of_them(out):

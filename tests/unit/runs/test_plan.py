@@ -89,27 +89,6 @@ def test_shards_hold_every_row_of_every_file_once(
         assert shard.columns == {"ad_id": "ad_id", "description": "description"}
 
 
-@pytest.mark.parametrize(
-    ("groups", "shard_rows", "expected"),
-    [
-        ([10, 10, 10], 20, [(0, 20), (20, 30)]),
-        ([10, 10, 10], 100, [(0, 30)]),
-        (
-            [15, 15, 15],
-            20,
-            [(0, 15), (15, 30), (30, 45)],
-        ),  # whole row groups, though two shards would be enough
-        ([100], 30, [(0, 30), (30, 60), (60, 100)]),  # one large row group is cut inside
-        ([5, 100, 5], 50, [(0, 5), (5, 55), (55, 105), (105, 110)]),
-        ([0, 7, 0], 5, [(0, 7)]),
-    ],
-)
-def test_plan_shards_are_those_cut_by_hand(bundle, tmp_path, groups, shard_rows, expected):
-    _write(tmp_path / "in" / "a.parquet", groups)
-    plan = make_plan(_settings(tmp_path / "in", shard_rows=shard_rows), bundle)
-    assert [(shard.start, shard.stop) for shard in plan.shards] == expected
-
-
 def test_plan_of_the_same_input_is_the_same(bundle, catalogue):
     first, second = (
         make_plan(_settings(catalogue, shard_rows=5), bundle) for _ in range(2)

@@ -3,7 +3,6 @@ import json
 import shutil
 from collections import Counter
 
-import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -303,63 +302,6 @@ def test_verify_names_a_file_of_rejected_rows_that_is_not_of_the_run(run):
         verify_run(run.plan)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "part-99999-0123abcd.parquet",
-        "deep/er/part-1.parquet",
-        "x=1/ads.PARQ",
-        "more.pq",
-        "no_suffix",
-        "ads.csv",
-        "_run/ads.parquet",
-        "_errors/ads.parquet",
-        ".hidden/ads.parquet",
-    ],
-)
-def test_verify_run_with_a_file_that_a_reader_would_take_for_ads_names_its_path(run, name):
-    path = run.folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(run.part(0), path)
-    with pytest.raises(
-        VerificationError,
-        match=rf"{run.folder}: {name} is not a file of this run \(1 such\)",
-    ):
-        verify_run(run.plan)
-
-
-@pytest.mark.parametrize(
-    "kind", ["link to a part", "link to nowhere", "linked folder", "loop"]
-)
-def test_verify_run_with_a_link_below_names_it(run, tmp_path, kind):
-    path = run.folder / "more"
-    if kind == "linked folder":
-        (tmp_path / "else").mkdir()
-        shutil.copy(run.part(0), tmp_path / "else" / "a.parquet")
-    targets = {
-        "link to a part": run.part(0),
-        "linked folder": tmp_path / "else",
-        "loop": run.folder,
-    }
-    path.symlink_to(targets.get(kind, tmp_path / "gone"))
-    with pytest.raises(
-        VerificationError, match=r"more(/a\.parquet)? is not a file of this run"
-    ):
-        verify_run(run.plan)
-
-
-def test_verify_run_with_what_no_reader_takes_is_content(run):
-    for name in (
-        "_SUCCESS",
-        ".1234.tmp",
-        "_run/notes.txt",
-        ".part-1.parquet.crc",
-        "_errors/.1.rejected.lock",
-    ):
-        (run.folder / name).write_bytes(b"x")
-    verify_run(run.plan)
-
-
 def test_verify_run_of_version_0_2_0_reads_its_rejected_rows(run):
     for shard in run.plan.shards:
         if (run.folder / shard.rejected_name).exists():
@@ -367,18 +309,6 @@ def test_verify_run_of_version_0_2_0_reads_its_rejected_rows(run):
                 run.folder / shard.older_rejected_name
             )
     verify_run(run.plan)
-
-
-def test_readers_of_a_run_folder_see_scored_ads_alone(full_run):
-    """By the widest globs that readers use: rejected rows are not among them."""
-    num_scored = sum(receipt.rows_scored for receipt in full_run.receipts)
-    assert sum(receipt.rows_rejected for receipt in full_run.receipts) > 0
-    for pattern in ("**/*.parquet", "**/*.par*", "**/*.[Pp]*q*"):
-        found = duckdb.sql(
-            f"SELECT count(*) FROM read_parquet('{full_run.folder}/{pattern}')"
-        ).fetchall()
-        assert found == [(num_scored,)], pattern
-    assert pyarrow.dataset.dataset(full_run.folder).count_rows() == num_scored
 
 
 def test_verify_of_a_quarantined_shard_needs_no_part(run):

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from rubert_ood.ads.sources import Ignored
-from rubert_ood.errors import InputError, SettingsError
+from rubert_ood.errors import InputError
 from rubert_ood.runs.plan import load_plan, save_plan, unpack_schema
 from rubert_ood.scoring import planning
-from rubert_ood.scoring.planning import check_apart, make_plan
+from rubert_ood.scoring.planning import make_plan
 from rubert_ood.settings import ScoreSettings
 from rubert_ood.storage.listing import list_below
 
@@ -137,56 +137,6 @@ def test_make_plan_recognises_the_delimiter_or_takes_the_one_that_is_set(
     (tmp_path / "in" / "a.csv").write_text("ad_id^description\n1^диван\n")
     plan = planned(bundle, tmp_path / "in", columns={"delimiter": "^"})
     assert [shard.delimiter for shard in plan.shards] == ["^"]
-
-
-@pytest.mark.parametrize(
-    ("source", "target"),
-    [
-        ("in", "in/out"),
-        ("in", "in"),
-        ("in/", "in/deep/out"),
-        ("in/*", "in/out"),
-        ("in/*", "in"),
-        ("**", "in/out"),
-        ("in/**/*.parquet", "in/out"),
-        ("in/o*/*", "in/out"),
-    ],
-)
-def test_check_apart_refuses_an_output_in_the_input(tmp_path, source, target):
-    ads(tmp_path / "in" / "a.parquet")
-    with pytest.raises(SettingsError, match=r"^output_uri: .* lies in the input"):
-        check_apart(f"{tmp_path}/{source}", f"{tmp_path}/{target}")
-
-
-@pytest.mark.parametrize(
-    ("source", "target"), [("out/in", "out"), ("out/in/*.parquet", "out"), ("out/in", "")]
-)
-def test_check_apart_refuses_an_input_in_the_output(tmp_path, source, target):
-    ads(tmp_path / "out" / "in" / "a.parquet")
-    with pytest.raises(SettingsError, match=r"^input_uri: .* lies in the output"):
-        check_apart(f"{tmp_path}/{source}", f"{tmp_path}/{target}".rstrip("/"))
-
-
-@pytest.mark.parametrize(
-    ("source", "target"),
-    [
-        ("in", "out"),
-        ("in", "in2"),
-        ("in/*.parquet", "in"),
-        ("in/a.parquet", "in"),
-        ("in/day=*", "in/out"),
-    ],
-)
-def test_check_apart_lets_neighbours_be(tmp_path, source, target):
-    ads(tmp_path / "in" / "a.parquet")
-    check_apart(f"{tmp_path}/{source}", f"{tmp_path}/{target}")
-
-
-def test_check_apart_sees_through_links_and_knows_buckets(tmp_path):
-    ads(tmp_path / "in" / "a.parquet")
-    (tmp_path / "link").symlink_to(tmp_path / "in")
-    with pytest.raises(SettingsError, match="lies in the input"):
-        check_apart(f"{tmp_path}/in", f"{tmp_path}/link/out")
 
 
 def test_the_run_of_another_code_is_another_run(bundle, tmp_path, monkeypatch):

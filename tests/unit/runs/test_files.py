@@ -1,0 +1,151 @@
+"""The files of a run folder: which must be there, and which may not."""
+
+import dataclasses
+import shutil
+
+import duckdb
+import pyarrow.dataset
+import pytest
+
+from rubert_ood.errors import InputError, VerificationError
+from rubert_ood.runs.files import missing_files
+
+
+def _missing(run) -> dict[str, str]:
+    return missing_files(run.plan, {receipt.shard_id: receipt for receipt in run.receipts})
+
+
+def test_missing_files_of_a_whole_run_are_none(full_run):
+    assert _missing(full_run) == {}
+
+
+def test_missing_files_name_each_shard_whose_part_or_rejected_rows_are_gone(run):
+    lost, rejected = run.plan.shards[3], run.plan.shards[4]
+    assert run.receipts[4].rows_rejected
+    run.part(3).unlink()
+    (run.folder / rejected.rejected_name).unlink()
+    assert _missing(run) == {
+        lost.shard_id: f"{run.folder}: {lost.part_name} is missing",
+        rejected.shard_id: f"{run.folder}: {rejected.rejected_name} is missing",
+    }
+
+
+def test_missing_files_ask_for_no_file_of_a_shard_without_a_receipt(run):
+    run.part(3).unlink()
+    some = {r.shard_id: r for n, r in enumerate(run.receipts) if n != 3}
+    assert missing_files(run.plan, some) == {}
+
+
+def test_missing_files_refuse_the_part_of_a_shard_without_a_receipt(run):
+    """As a start leaves it that was killed between part and receipt: a reader would take it."""
+    some = {r.shard_id: r for n, r in enumerate(run.receipts) if n != 3}
+    with pytest.raises(
+        VerificationError, match=rf"{run.part(3).name} is not a file of this"
+    ):
+        missing_files(run.plan, some)
+
+
+def test_missing_files_refuse_rejected_rows_of_a_shard_that_rejected_none(run):
+    name = run.plan.shards[2].rejected_name
+    assert run.receipts[2].rows_rejected == 0
+    shutil.copy(run.folder / run.plan.shards[4].rejected_name, run.folder / name)
+    with pytest.raises(VerificationError, match=rf"{name} is not a file of this run"):
+        _missing(run)
+
+
+def test_missing_files_of_version_0_2_0_take_rejected_rows_by_their_older_name(run):
+    shard = run.plan.shards[4]
+    new, old = run.folder / shard.rejected_name, run.folder / shard.older_rejected_name
+    new.rename(old)
+    assert _missing(run) == {}
+    shutil.copy(old, new)  # both: one is not of this run
+    with pytest.raises(VerificationError, match=rf"{shard.rejected_name} is not a file"):
+        _missing(run)
+
+
+def test_missing_files_name_the_first_of_several_strangers_and_their_number(run):
+    for name in ("z.csv", "b.parquet", "a/x"):
+        (run.folder / name).parent.mkdir(exist_ok=True)
+        (run.folder / name).write_bytes(b"x")
+    with pytest.raises(VerificationError) as caught:
+        _missing(run)
+    assert str(caught.value) == (
+        f"{run.folder}: a/x is not a file of this run (3 such); remove it"
+    )
+
+
+def test_missing_files_of_a_folder_that_is_gone_is_an_error(run, tmp_path):
+    plan = dataclasses.replace(run.plan, run_uri=str(tmp_path / "gone"))
+    with pytest.raises(InputError, match="no such file"):
+        missing_files(plan, {})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "part-99999-0123abcd.parquet",
+        "deep/er/part-1.parquet",
+        "x=1/ads.PARQ",
+        "more.pq",
+        "no_suffix",
+        "ads.csv",
+        "_run/ads.parquet",
+        "_errors/ads.parquet",
+        ".hidden/ads.parquet",
+    ],
+)
+def test_missing_files_with_a_file_that_a_reader_would_take_for_ads_names_its_path(
+    run, name
+):
+    path = run.folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(run.part(0), path)
+    with pytest.raises(
+        VerificationError,
+        match=rf"{run.folder}: {name} is not a file of this run \(1 such\)",
+    ):
+        _missing(run)
+
+
+@pytest.mark.parametrize(
+    "kind", ["link to a part", "link to nowhere", "linked folder", "loop"]
+)
+def test_missing_files_with_a_link_below_names_it(run, tmp_path, kind):
+    path = run.folder / "more"
+    if kind == "linked folder":
+        (tmp_path / "else").mkdir()
+        shutil.copy(run.part(0), tmp_path / "else" / "a.parquet")
+    targets = {
+        "link to a part": run.part(0),
+        "linked folder": tmp_path / "else",
+        "loop": run.folder,
+    }
+    path.symlink_to(targets.get(kind, tmp_path / "gone"))
+    with pytest.raises(
+        VerificationError, match=r"more(/a\.parquet)? is not a file of this run"
+    ):
+        _missing(run)
+
+
+def test_missing_files_with_what_no_reader_takes_lets_it_be(run):
+    for name in (
+        "_SUCCESS",
+        ".1234.tmp",
+        "_run/notes.txt",
+        ".part-1.parquet.crc",
+        "_errors/.1.rejected.lock",
+    ):
+        (run.folder / name).write_bytes(b"x")
+    assert _missing(run) == {}
+
+
+def test_readers_of_a_run_folder_see_scored_ads_alone(full_run):
+    """By the widest globs that readers use: rejected rows are not among them."""
+    num_scored = sum(receipt.rows_scored for receipt in full_run.receipts)
+    assert sum(receipt.rows_rejected for receipt in full_run.receipts) > 0
+    for pattern in ("**/*.parquet", "**/*.par*", "**/*.[Pp]*q*"):
+        found = duckdb.sql(
+            f"SELECT count(*) FROM read_parquet('{full_run.folder}/{pattern}')"
+        ).fetchall()
+        assert found == [(num_scored,)], pattern
+    assert pyarrow.dataset.dataset(full_run.folder).count_rows() == num_scored

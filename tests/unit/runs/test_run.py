@@ -1,0 +1,99 @@
+"""A run folder for those who read what the nightly job wrote."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from rubert_ood import storage
+from rubert_ood.errors import InputError
+from rubert_ood.runs.manifest import Manifest, manifest_uri
+from rubert_ood.runs.receipts import put_quarantine, read_quarantine
+from rubert_ood.runs.run import Run
+
+STARTED = "2026-11-24T03:00:00+00:00"
+
+
+def _note(run, *, without: tuple[int, ...] = ()) -> Run:
+    """Write the manifest of a run some of whose shards are not scored."""
+    receipts = {r.shard_id: r for n, r in enumerate(run.receipts) if n not in without}
+    for number in without:
+        put_quarantine(run.plan, run.plan.shards[number], "damaged")
+    quarantined = read_quarantine(run.plan.run_uri, run.plan.fingerprint)
+    manifest = Manifest.of(
+        run.plan, receipts, outcome="complete", started_at=STARTED, quarantined=quarantined
+    )
+    storage.put_json(manifest_uri(run.plan.run_uri), manifest)
+    return Run(run.plan.run_uri)
+
+
+def _parts(run, numbers) -> pa.Table:
+    return pa.concat_tables([pq.read_table(run.part(number)) for number in numbers])
+
+
+def test_to_table_is_the_parts_one_after_the_other_in_the_order_of_the_input(run):
+    found = _note(run).to_table()
+    assert found.equals(_parts(run, range(12)))
+    assert found.num_rows == sum(receipt.rows_scored for receipt in run.receipts)
+
+
+def test_to_table_of_some_columns_has_them_in_the_order_asked_for(run):
+    names = ["label", "ad_id"]
+    assert _note(run).to_table(names).equals(_parts(run, range(12)).select(names))
+
+
+def test_to_pandas_is_the_table(run):
+    found = _note(run).to_pandas(["ad_id", "is_ood"])
+    assert found.equals(_parts(run, range(12)).select(["ad_id", "is_ood"]).to_pandas())
+
+
+def test_to_table_leaves_out_the_shards_that_were_not_scored(run):
+    """The part of one of them is there: its receipt is not."""
+    found = _note(run, without=(0, 5)).to_table(["ad_id"])
+    scored = [number for number in range(12) if number not in (0, 5)]
+    assert found.equals(_parts(run, scored).select(["ad_id"]))
+
+
+def test_to_table_of_a_run_without_a_scored_shard_says_so(run):
+    whole = _note(run, without=tuple(range(12)))
+    with pytest.raises(InputError) as caught:
+        whole.to_table()
+    assert str(caught.value) == f"{run.folder}: none of its shards was scored"
+
+
+def test_run_of_a_folder_without_a_manifest_is_an_input_error_when_it_is_asked(run):
+    bare = Run(run.plan.run_uri)
+    with pytest.raises(InputError, match=r"manifest\.json: no such file"):
+        _ = bare.manifest
+    with pytest.raises(InputError, match=r"manifest\.json: no such file"):
+        bare.to_table()
+
+
+def test_to_table_of_a_part_that_is_gone_names_it(run):
+    whole = _note(run)
+    run.part(3).unlink()
+    with pytest.raises(InputError, match=rf"{run.part(3).name}: no such file"):
+        whole.to_table()
+
+
+def test_run_that_was_moved_is_read_where_it_is(run, tmp_path):
+    _note(run)
+    moved = tmp_path / "elsewhere" / "run"
+    shutil.copytree(run.folder, moved)
+    shutil.rmtree(run.folder)
+    here = dataclasses.replace(run, plan=dataclasses.replace(run.plan, run_uri=str(moved)))
+    found = Run(f"{moved}/")
+    assert found.manifest.run_uri == str(moved)
+    assert found.to_table(["ad_id"]).equals(_parts(here, range(12)).select(["ad_id"]))
+
+
+def test_run_takes_a_relative_folder_from_where_it_was_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = Run("out/run_id=x/")
+    monkeypatch.chdir("/")
+    assert run.uri == str(Path(tmp_path, "out", "run_id=x"))
+    assert repr(run) == f"Run('{tmp_path}/out/run_id=x')"
+    assert run.report_uri == f"{tmp_path}/out/run_id=x/_run/report.html"

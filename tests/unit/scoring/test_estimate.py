@@ -1,0 +1,92 @@
+import re
+
+import pytest
+
+from rubert_ood.ads.text import ad_text
+from rubert_ood.classifier.checkpoint import load_tokenizer
+from rubert_ood.runs.plan import Shard
+from rubert_ood.scoring.estimate import PIECE_ROWS, _pieces, estimate
+from rubert_ood.scoring.planning import make_plan
+from rubert_ood.settings import PlanSettings, ScoringComputeSettings
+from tests.conftest import damage_first_page, write_parquet
+
+NUM_ADS = 300
+
+
+@pytest.fixture
+def settings(ads, bundle, tmp_path) -> PlanSettings:
+    for name, start, stop in (("a", 0, 200), ("b", 200, NUM_ADS)):
+        write_parquet(
+            tmp_path / "in" / f"{name}.parquet",
+            ads.slice(start, stop - start),
+            row_group_size=50,
+            compression="none",
+        )
+    return PlanSettings(
+        input_uri=str(tmp_path / "in"),
+        bundle_uri=bundle.uri,
+        output_uri=str(tmp_path / "out"),
+        shard_rows=100,
+        compute=ScoringComputeSettings(num_workers=2),
+    )
+
+
+def test_estimate_of_a_long_time_scores_every_ad_once(settings, bundle, ads):
+    run_plan = make_plan(settings, bundle)
+    measured = estimate(run_plan, bundle, for_s=1e9)
+    pairs = zip(ads["title"].to_pylist(), ads["description"].to_pylist(), strict=True)
+    texts = [bundle.cleaner.clean(ad_text(*pair)) for pair in pairs][:NUM_ADS]
+    ids = load_tokenizer(bundle.folder)(
+        texts, truncation=True, max_length=bundle.text.max_length
+    )["input_ids"]
+    # shards of 100 rows are pieces of their own, and a text is computed once in each
+    folded = sum(
+        len(
+            dict(zip(texts[start : start + 100], ids[start : start + 100], strict=True))[
+                text
+            ]
+        )
+        for start in range(0, NUM_ADS, 100)
+        for text in {text for text in texts[start : start + 100] if text}
+    )
+    assert PIECE_ROWS > 100
+    assert measured.num_ads == NUM_ADS
+    assert measured.tokens_per_ad == folded / NUM_ADS
+    assert measured.ads_per_s > 1
+
+
+def test_estimate_of_a_short_time_stops_after_a_piece(settings, bundle):
+    assert estimate(make_plan(settings, bundle), bundle, for_s=1e-9).num_ads == 100
+
+
+def test_estimate_names_what_cannot_be_read_and_leaves_it_out(
+    settings, bundle, tmp_path, caplog
+):
+    damage_first_page(tmp_path / "in" / "b.parquet")
+    run_plan = make_plan(settings, bundle)
+    assert estimate(run_plan, bundle, for_s=1e9).num_ads == 200
+    assert re.search(r"estimate .*/b\.parquet: not readable as Parquet", caplog.text)
+
+
+def test_estimate_without_a_row_that_can_be_read_is_none(settings, bundle, tmp_path):
+    for path in (tmp_path / "in").iterdir():
+        damage_first_page(path)
+    plan = make_plan(settings, bundle)
+    assert estimate(plan, bundle, for_s=1e9) is None
+
+
+def test_pieces_of_shards_are_one_of_each_before_the_next_and_hold_every_row_once():
+    stops = [2 * PIECE_ROWS + 5, 3, PIECE_ROWS]
+    shards = [Shard(str(n), str(n), {}, 10, 10 + stop) for n, stop in enumerate(stops)]
+    pieces = list(_pieces(shards))
+    assert {piece.uri for piece in pieces[:3]} == {"0", "1", "2"}
+    assert max(piece.num_rows for piece in pieces) == PIECE_ROWS
+    for shard in shards:
+        rows = [
+            row
+            for piece in pieces
+            if piece.uri == shard.uri
+            for row in range(piece.start, piece.stop)
+        ]
+        assert rows == list(range(shard.start, shard.stop))
+    assert list(_pieces([])) == []

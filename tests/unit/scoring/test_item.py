@@ -1,0 +1,67 @@
+import dataclasses
+
+import pyarrow as pa
+import pytest
+
+from rubert_ood.errors import (
+    BundleError,
+    InputChangedError,
+    InputError,
+    OutputError,
+    SchemaError,
+    SettingsError,
+    StorageUnavailableError,
+)
+from rubert_ood.runs.plan import Shard
+from rubert_ood.scoring.item import LONGEST_REASON, ShardItem, attempt
+
+
+@pytest.mark.parametrize(
+    ("error", "fault", "reason"),
+    [
+        (InputError("a.parquet: damaged"), "shard", "a.parquet: damaged"),
+        (SchemaError("a.parquet: no column 'x'"), "shard", "a.parquet: no column 'x'"),
+        (InputChangedError("a.parquet: changed"), "changed", "a.parquet: changed"),
+        (StorageUnavailableError("s3://b/k: gone"), "run", "s3://b/k: gone"),
+        (BundleError("b: differs"), "setup", "b: differs"),
+        (SettingsError("use_gpu: none"), "setup", "use_gpu: none"),
+        (OutputError("out: denied"), "run", "out: denied"),
+        (KeyError("x"), "unknown", "KeyError: 'x'"),
+        (MemoryError("a\n b"), "unknown", "MemoryError: a b"),
+    ],
+)
+def test_attempt_of_a_stage_that_fails_travels_on_as_data(error, fault, reason):
+    item = ShardItem(Shard("1", "a.parquet", {}, 0, 1))
+
+    def stage(_):
+        raise error
+
+    failed = attempt(stage, item)
+    assert (failed.shard, failed.failure, failed.fault) == (item.shard, reason, fault)
+    assert (
+        attempt(lambda _: pytest.fail("a failed shard entered the next stage"), failed)
+        == failed
+    )
+
+
+def test_attempt_of_a_stage_that_succeeds_returns_what_it_made():
+    item = ShardItem(Shard("1", "a.parquet", {}, 0, 1))
+    made = dataclasses.replace(item, rows=pa.table({"ad_id": ["x"]}))
+    assert attempt(lambda given: made if given is item else given, item) is made
+
+
+def test_attempt_cuts_the_words_of_an_unknown_error_and_keeps_it_in_the_log(caplog):
+    def stage(_):
+        raise ValueError("x" * 10_000)
+
+    failed = attempt(stage, ShardItem(Shard("1", "a.parquet", {}, 0, 1)))
+    assert failed.failure == ("ValueError: " + "x" * 10_000)[:LONGEST_REASON]
+    assert caplog.records[-1].exc_info[0] is ValueError
+
+
+def test_attempt_lets_an_interrupt_through():
+    def stage(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        attempt(stage, ShardItem(Shard("1", "a.parquet", {}, 0, 1)))

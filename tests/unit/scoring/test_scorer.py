@@ -1,0 +1,103 @@
+import dataclasses
+import time
+
+import torch
+
+from rubert_ood.ads.text import ad_text
+from rubert_ood.errors import StorageUnavailableError
+from rubert_ood.scoring.encode import encode
+from rubert_ood.scoring.item import ShardItem
+from rubert_ood.scoring.job import ScoringJob
+from rubert_ood.scoring.scorer import Scorer
+from tests.unit.messy_runs import REASONS
+
+
+def test_scorer_scores_identical_texts_once(full_run, messy_rows, bundle):
+    job = ScoringJob.of(full_run.plan)
+    scorer = Scorer(job)
+    scored = []
+    scorer.model().classifier.network.bert.pooler.register_forward_hook(
+        lambda _, inputs, __: scored.append(len(inputs[0]))
+    )
+    for shard in full_run.plan.shards:
+        offset = 0 if shard.uri.endswith("a.parquet") else 80
+        numbers = [
+            n for n in range(offset + shard.start, offset + shard.stop) if n not in REASONS
+        ]
+        texts = {
+            bundle.cleaner.clean(
+                ad_text(messy_rows[n]["title"], messy_rows[n]["description"])
+            )
+            for n in numbers
+        } - {""}
+        scored.clear()
+        scorer(encode(ShardItem(shard), job))
+        assert sum(scored) == len(texts)
+
+
+def test_scorer_whose_model_failed_to_load_tries_again(full_run, monkeypatch):
+    from rubert_ood.classifier.classifier import Classifier
+
+    load, calls = Classifier.load, []
+
+    def flaky(folder, **options):
+        calls.append(folder)
+        if len(calls) == 1:
+            raise StorageUnavailableError("not now")
+        return load(folder, **options)
+
+    monkeypatch.setattr(Classifier, "load", flaky)
+    job = ScoringJob.of(full_run.plan)
+    scorer = Scorer(job)
+    item = encode(ShardItem(full_run.plan.shards[0]), job)
+    assert scorer(item).failure == "not now"
+    assert scorer(item).failure == ""
+    assert len(calls) == 2
+
+
+def test_scorer_hands_on_a_failed_shard_without_loading_a_model(full_run):
+    scorer = Scorer(ScoringJob.of(full_run.plan))
+    failed = ShardItem(full_run.plan.shards[0], failure="damaged", fault="shard")
+    assert scorer(failed) is failed
+    assert scorer._model is None
+
+
+def test_scorer_gives_each_text_what_the_model_says_and_leaves_the_rows(full_run):
+    job = ScoringJob.of(full_run.plan)
+    item = encode(ShardItem(full_run.plan.shards[1]), job)
+    scored = Scorer(job)(item)
+    assert scored.rows is item.rows
+    assert scored.texts.equals(job.model().score(item.texts, embedding=True))
+
+
+def test_scorer_has_waited_since_its_last_shard_and_not_before_the_first(full_run):
+    job = ScoringJob.of(full_run.plan)
+    item = encode(ShardItem(full_run.plan.shards[1]), job)
+    scorer = Scorer(job)
+    first = scorer(item).timing
+    time.sleep(0.05)
+    second = scorer(item).timing
+    assert (first.idle_s, first.started) == (0, item.timing.started)
+    assert second.idle_s >= 0.05
+    assert min(first.busy_s, second.busy_s) > 0
+
+
+def test_scorer_counts_the_padding_and_keeps_the_rest_of_the_profile(full_run):
+    job = ScoringJob.of(full_run.plan)
+    item = encode(ShardItem(full_run.plan.shards[1]), job)
+    scorer = Scorer(job)
+    scorer.model().classifier._packs = False  # batches that are filled up, as on a GPU
+    profile = scorer(item).profile
+    assert profile.padded_tokens == scorer.model().padded_tokens(item.texts) > 0
+    assert profile.model_copy(update={"padded_tokens": 0}) == item.profile
+
+
+def test_scorer_computes_in_as_many_threads_as_it_was_told(full_run):
+    before = torch.get_num_threads()
+    try:
+        Scorer(ScoringJob.of(full_run.plan), num_threads=before + 1).model()
+        assert torch.get_num_threads() == before + 1
+        Scorer(ScoringJob.of(dataclasses.replace(full_run.plan))).model()
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,41 @@
+import logging
+
+import pytest
+
+from rubert_ood.errors import InputError
+from rubert_ood.publishing.pointer import read_pointer
+from rubert_ood.publishing.publish import publish_run
+from rubert_ood.settings import RollbackSettings
+from rubert_ood.workflows.rollback import rollback
+from tests.unit.publishing.days import OPEN, put_run
+
+
+def test_rollback_returns_to_the_run_before_and_names_both(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    out = str(tmp_path)
+    for name in ("r1", "r2"):
+        publish_run(put_run(out, "2026-11-24", name), OPEN)
+    pointer = rollback(RollbackSettings(output_uri=f"{out}/", reason="wrong labels"))
+    assert pointer == read_pointer(out)
+    assert pointer.run_id == "r1"
+    assert pointer.rolled_back.reason == "wrong labels"
+    assert caplog.messages[-1] == (
+        "rollback  run_date=2026-11-24/run_id=r2 is taken back; published is"
+        " run_date=2026-11-24/run_id=r1"
+    )
+
+
+def test_rollback_takes_a_relative_output(tmp_path, monkeypatch):
+    for name in ("r1", "r2"):
+        publish_run(put_run(str(tmp_path / "out"), "2026-11-24", name), OPEN)
+    monkeypatch.chdir(tmp_path)
+    assert rollback(RollbackSettings(output_uri="out", reason="x")).run_id == "r1"
+
+
+def test_rollback_of_an_output_without_a_second_run_is_an_input_error(tmp_path):
+    settings = RollbackSettings(output_uri=str(tmp_path), reason="x")
+    with pytest.raises(InputError, match="no run was published; no way back"):
+        rollback(settings)
+    publish_run(put_run(str(tmp_path), "2026-11-24", "r1"), OPEN)
+    with pytest.raises(InputError, match="only one run was published; no way back"):
+        rollback(settings)
