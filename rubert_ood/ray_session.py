@@ -11,11 +11,12 @@ from unittest import mock
 
 from rubert_ood import interrupts
 from rubert_ood.errors import PartialRunError, RubertOodError, SettingsError
+from rubert_ood.progress import StepLog
 from rubert_ood.ray_address import check_address
 from rubert_ood.ray_folder import session_folder
 from rubert_ood.settings import ExecutorSettings, RayJobSettings
 
-log = logging.getLogger(__name__)
+log = StepLog("ray")
 
 ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 LONGEST_REASON = 500
@@ -104,7 +105,7 @@ def _log_resources() -> None:
     num_nodes = sum(node["Alive"] for node in ray.nodes())
     resources = ray.cluster_resources()
     cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
-    log.info("ray       %d node(s), %g CPU, %g GPU", num_nodes, cpus, gpus)
+    log.info("%d node(s), %g CPU, %g GPU", num_nodes, cpus, gpus)
 
 
 def _join(given: str | None) -> None:
@@ -151,7 +152,7 @@ def _log_message(data: Mapping[str, Any], *_: Any, **__: Any) -> None:
     """Log what Ray would print: the autoscaler's messages, and those of nodes that died."""
     for message in data.get("lines", ()):
         log.warning(
-            "ray       %s",
+            "%s",
             ANSI_COLOUR.sub("", message).strip().partition("\n")[0][:LONGEST_MESSAGE],
         )
 

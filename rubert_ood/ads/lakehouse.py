@@ -4,7 +4,6 @@ The newest state is read, once, while planning; the plan then names files. What 
 those files would get wrong (deletion vectors, renamed columns) is refused.
 """
 
-import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,9 +12,10 @@ from urllib.parse import unquote
 
 from rubert_ood import storage
 from rubert_ood.errors import InputError, RubertOodError, SettingsError
+from rubert_ood.progress import StepLog
 from rubert_ood.storage.listing import FileInfo, Listing, list_below
 
-log = logging.getLogger(__name__)
+log = StepLog("data")
 
 DELTA_LOG = re.compile(r"(.*)/_delta_log/[^/]*\.json")
 ICEBERG_METADATA = re.compile(r"(.*)/metadata/v?(\d+)[^/]*\.metadata\.json(\.gz)?")
@@ -41,7 +41,7 @@ def drop_tables(listing: Listing) -> tuple[list[FileInfo], list[FileInfo]]:
             if uri not in names and not _is_log(root, uri)
         ]
         log.info(
-            f"data      {root}: {len(current):,} file(s) by the log of the table, {len(left):,}"
+            f"{root}: {len(current):,} file(s) by the log of the table, {len(left):,}"
             " others are not of it"
         )
         kept = [file for file in kept if not file.uri.startswith(f"{root}/")] + current
@@ -128,7 +128,7 @@ def _delta_files(root: str) -> list[str]:
     if metadata.partition_columns:
         names = ", ".join(metadata.partition_columns)
         log.warning(
-            "data      %s: its partition columns are not in its files, and not read: %s",
+            "%s: its partition columns are not in its files, and not read: %s",
             root,
             names,
         )

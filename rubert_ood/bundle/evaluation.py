@@ -4,15 +4,15 @@
 format number among them, what is used again; whatever else stands there is left alone.
 """
 
-import logging
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
 from rubert_ood.bundle.bundle import Bundle
 from rubert_ood.plain import printable
+from rubert_ood.progress import StepLog
 
-log = logging.getLogger(__name__)
+log = StepLog("bundle")
 
 EVALUATION = "evaluation.json"
 
@@ -61,5 +61,5 @@ def read_evaluation(bundle: Bundle) -> EvaluationSummary | None:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
         reason = printable(f"{place}: {problem['msg']}")
-        log.warning("bundle    %s: %s is left out: %s", bundle.uri, EVALUATION, reason)
+        log.warning("%s: %s is left out: %s", bundle.uri, EVALUATION, reason)
         return None

@@ -8,7 +8,6 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.numpy import save_file
 
 from rubert_ood import __version__, storage
+from rubert_ood.clock import utc_now
 from rubert_ood.errors import BundleError, InputError
 from rubert_ood.plain import printable
 from rubert_ood.storage import folders
@@ -66,7 +66,7 @@ def put_files(folder: str, uri: str, *, derived_from: Origin | None = None) -> N
     manifest = Manifest(
         format=FORMAT,
         version=uri.rstrip("/").rpartition("/")[2],
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        created_at=utc_now(),
         code_version=__version__,
         derived_from=derived_from,
         fingerprint=_fingerprint(files),

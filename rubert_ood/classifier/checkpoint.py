@@ -1,7 +1,6 @@
 """Load a checkpoint, or refuse it in one line: config, tokenizer and weights, never code."""
 
 import hashlib
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +14,11 @@ from transformers.utils import logging as transformers_logging
 from rubert_ood import storage
 from rubert_ood.classifier.positions import max_positions_of
 from rubert_ood.errors import BundleError, RubertOodError
+from rubert_ood.progress import StepLog
 from rubert_ood.storage import folders
 from rubert_ood.storage.listing import list_below
 
-log = logging.getLogger(__name__)
+log = StepLog("train")
 
 TRAINING_STATE = (".pt", "state.json")
 """Files of a training checkpoint that only training reads."""
@@ -98,7 +98,7 @@ def load_network(uri: str, labels: list[str] | None = None) -> Any:
     unknown = set(found["unexpected_keys"])
     if labels is not None:
         fresh = sorted(key for key in new if not _in_encoder(key, network))
-        log.info("train     new weights, not from %s: %s", uri, ", ".join(fresh) or "none")
+        log.info("new weights, not from %s: %s", uri, ", ".join(fresh) or "none")
         new = {key for key in new if _in_encoder(key, network)}
         unknown = {key for key in unknown if _in_encoder(key, network)}
     for keys, what in (

@@ -5,7 +5,6 @@ sub-categories. Shapes: N ads, H hidden, S sub-categories of one category. Every
 float64.
 """
 
-import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,9 +13,10 @@ import numpy as np
 from scipy.special import softmax
 
 from rubert_ood.errors import BundleError, SchemaError
+from rubert_ood.progress import StepLog
 from rubert_ood.settings import SubheadsSettings
 
-log = logging.getLogger(__name__)
+log = StepLog("subheads")
 
 MAX_ITERATIONS = 2000
 
@@ -104,14 +104,14 @@ def fit_subheads(
         )
         for name in sorted(counts.keys() - set(names)):
             log.warning(
-                "subheads  %s / %s: left out, it has only %d ad(s)",
+                "%s / %s: left out, it has only %d ad(s)",
                 category,
                 name,
                 counts[name],
             )
         if len(names) < 2:
             log.warning(
-                "subheads  %s: no sub-head, sub-categories with enough ads: %d",
+                "%s: no sub-head, sub-categories with enough ads: %d",
                 category,
                 len(names),
             )

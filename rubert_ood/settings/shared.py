@@ -1,6 +1,5 @@
 """Groups of settings that several jobs share."""
 
-import logging
 from typing import Any, Literal
 
 from pydantic import (
@@ -12,9 +11,10 @@ from pydantic import (
     model_validator,
 )
 
+from rubert_ood.progress import StepLog
 from rubert_ood.settings.kinds import checked
 
-log = logging.getLogger(__name__)
+log = StepLog("settings")
 
 Precision = Literal["fp32", "bf16", "int8"]
 
@@ -72,9 +72,7 @@ class TextSettings(Group):
     def _renamed_mode(cls, value: Any) -> Any:
         if value != "chunk":
             return value
-        log.warning(
-            "settings  text.mode: chunk is window now; the old name works for this version"
-        )
+        log.warning("text.mode: chunk is window now; the old name works for this version")
         return "window"
 
     @model_validator(mode="after")

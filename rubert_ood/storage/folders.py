@@ -1,6 +1,5 @@
 """Whole folders: bundles and checkpoints go to storage, and come to a node once."""
 
-import logging
 import os
 import shutil
 import stat
@@ -11,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from rubert_ood import storage
 from rubert_ood.errors import OutputError, SettingsError
+from rubert_ood.progress import StepLog
 from rubert_ood.storage import leftovers
 from rubert_ood.storage.retry import explained, retried
 
@@ -19,7 +19,7 @@ CACHE_DIR = os.path.join(tempfile.gettempdir(), f"rubert_ood-{os.getuid()}")
 """Where a node keeps what it fetched once."""
 FETCH = ".fetch-"
 
-log = logging.getLogger(__name__)
+log = StepLog("storage")
 
 
 def put_folder(local_dir: str, uri: str, *, last: str) -> None:
@@ -132,7 +132,7 @@ def _remove_dead_copies(parent: str, held_key: str) -> None:
             removed += 1
     if removed:
         log.info(
-            "storage   %d unfinished copies of processes that are gone removed from %s",
+            "%d unfinished copies of processes that are gone removed from %s",
             removed,
             parent,
         )

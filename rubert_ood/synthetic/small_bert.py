@@ -4,7 +4,6 @@ It stands in for a pretrained RuBERT where none can be had: the demo, the tests,
 network.
 """
 
-import logging
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,8 +11,6 @@ from dataclasses import dataclass
 import torch
 from tokenizers import BertWordPieceTokenizer
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

@@ -190,7 +190,7 @@ class Trainer:
             )
 
     def _epoch_name(self, *, done: bool = False) -> str:
-        return f"train     epoch {self.epoch + (not done)}/{self.settings.num_epochs}"
+        return f"epoch {self.epoch + (not done)}/{self.settings.num_epochs}"
 
     def _tensors(self, batch: pa.Table) -> list[torch.Tensor]:
         ids_NL, mask_NL = pad(

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import logging
 import os
 import threading
 from dataclasses import dataclass
@@ -22,11 +21,12 @@ from rubert_ood.ads.dataset import Dataset, LabelledAds
 from rubert_ood.classifier.checkpoint import TRAINING_STATE, load_tokenizer
 from rubert_ood.classifier.tokens import tokenize
 from rubert_ood.errors import PartialRunError, RubertOodError, SettingsError
+from rubert_ood.progress import StepLog
 from rubert_ood.settings import TrainingComputeSettings, TrainSettings
 from rubert_ood.training.ddp_loop import PADDING_LABEL, read_state, train_worker
 from rubert_ood.training.preflight import warn_of_waiting
 
-log = logging.getLogger(__name__)
+log = StepLog("train")
 
 RECURRING = (
     ArithmeticError,
@@ -148,7 +148,7 @@ def _claim_run(dataset: Dataset, settings: TrainSettings, run_name: str) -> None
                 f"version {run_name!r} began with other {', '.join(changed)}; give another version"
             )
     else:
-        storage.put_bytes(uri, json.dumps(identity, ensure_ascii=False).encode())
+        storage.put_json(uri, identity)
 
 
 def _failure(run_name: str, error: ray.train.TrainingFailedError) -> RubertOodError:

@@ -1,6 +1,5 @@
 """From features to a fitted model: of the train rows only sums and a sample are looked at."""
 
-import logging
 from collections.abc import Mapping
 from functools import partial
 
@@ -11,10 +10,11 @@ from rubert_ood.ood.fit import CalibratedOn, FittedModel, fit
 from rubert_ood.ood.ledoit_wolf import ClassSums, ResidualSums, statistics_of
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
 from rubert_ood.ood.outputs import Outputs
+from rubert_ood.progress import StepLog
 from rubert_ood.settings import DecisionSettings, FitSettings
 from rubert_ood.training.features import Features
 
-log = logging.getLogger(__name__)
+log = StepLog("fit")
 
 FEW_ADS = 10
 """A class mean of fewer train ads says little about where its next ad will lie."""
@@ -38,7 +38,7 @@ def fit_statistics(features: Features, labels: list[str]) -> MahalanobisStatisti
     few = [labels[number] for number in np.flatnonzero(sums.counts_C < FEW_ADS)]
     if few:
         log.warning(
-            "fit       %d class(es) have fewer than %d train ads: %s",
+            "%d class(es) have fewer than %d train ads: %s",
             len(few),
             FEW_ADS,
             ", ".join(few[:5]),
@@ -71,7 +71,7 @@ def log_fit(fitted: FittedModel, precision: str) -> None:
     temperature, thresholds = fitted.temperature, fitted.thresholds
     at_bound = " at its bound" if temperature.at_bound else ""
     log.info(
-        f"fit       T {temperature.temperature:.3f}{at_bound}"
+        f"T {temperature.temperature:.3f}{at_bound}"
         f"  d2 threshold {thresholds.threshold:,.1f}  {fitted.calibrated_on} d2"
         f" {thresholds.mu:,.1f} +- {thresholds.sigma:,.1f}  in {precision}"
     )

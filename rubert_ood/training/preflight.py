@@ -3,8 +3,6 @@
 Shapes: N texts, L tokens, C classes, H hidden.
 """
 
-import logging
-
 import numpy as np
 import ray
 import torch
@@ -20,9 +18,10 @@ from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.classifier.precision import choose_device
 from rubert_ood.classifier.tokens import pad, tokenize
 from rubert_ood.errors import BundleError, SchemaError, SettingsError
+from rubert_ood.progress import StepLog
 from rubert_ood.settings import Precision, TrainingComputeSettings, TrainSettings
 
-log = logging.getLogger(__name__)
+log = StepLog("train")
 
 MIN_CALIBRATION_ADS = 2
 
@@ -102,7 +101,7 @@ def warn_of_waiting(compute: TrainingComputeSettings) -> None:
     for name, count in wanted.items():
         if count > there.get(name, 0):
             log.warning(
-                f"train     waits for {count:g} {name}, the cluster has {there.get(name, 0):g}: "
+                f"waits for {count:g} {name}, the cluster has {there.get(name, 0):g}: "
                 "an autoscaler may add some; otherwise stop and ask for less"
             )
 

@@ -2,7 +2,6 @@
 
 import codecs
 import json
-import logging
 import sys
 from typing import Any
 
@@ -13,11 +12,12 @@ from rubert_ood.bundle import Bundle, check_compute, load_bundle
 from rubert_ood.errors import InputError
 from rubert_ood.plain import printable
 from rubert_ood.predictor import Model
+from rubert_ood.progress import StepLog
 from rubert_ood.runs.part import STATUS_OK
 from rubert_ood.settings import ComputeSettings, PredictSettings
 from rubert_ood.storage.retry import explained
 
-log = logging.getLogger(__name__)
+log = StepLog("predict")
 
 ANYWHERE = ComputeSettings()
 Result = dict[str, Any]
@@ -61,7 +61,7 @@ def _decoded(lines: list[bytes], encoding: str) -> list[str]:
         num_damaged += line.decode(encoding, "ignore") != texts[-1]
     if num_damaged:
         log.warning(
-            "predict   %d text(s) hold bytes that are not %s, read as U+FFFD",
+            "%d text(s) hold bytes that are not %s, read as U+FFFD",
             num_damaged,
             encoding,
         )

@@ -1,9 +1,7 @@
 """Choose the thresholds of a bundle for a stated target, and write them as a new version."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from rubert_ood import storage
 from rubert_ood.ads.dataset import LabelledAds, clean_labelled, read_labelled
@@ -18,11 +16,13 @@ from rubert_ood.bundle import (
     version_name,
 )
 from rubert_ood.bundle.evaluation import read_evaluation
+from rubert_ood.clock import utc_now
 from rubert_ood.ood.decision import check_rule
 from rubert_ood.ood.fit import FittedModel, fit
 from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.reference import Reference, make_reference
 from rubert_ood.ood.tuning import Measures, choose_decision, measure
+from rubert_ood.progress import StepLog
 from rubert_ood.ray_session import ray_session
 from rubert_ood.reports.documents import evaluation_documents
 from rubert_ood.reports.evaluate import Material, evaluate
@@ -39,7 +39,7 @@ from rubert_ood.settings import DecisionSettings, TuneSettings
 from rubert_ood.training.features import bundle_outputs
 from rubert_ood.training.tuning import check_target, halves, join_ood
 
-log = logging.getLogger(__name__)
+log = StepLog("data")
 
 
 def tune(settings: TuneSettings) -> Bundle:
@@ -56,7 +56,7 @@ def tune(settings: TuneSettings) -> Bundle:
     extra = load_extra_texts(settings.evaluation, bundle.cleaner)
     check_target(settings, _num_texts(parts, extra))
     log.info(
-        f"data      {len(ads):,} labelled ads: one half fits T and thresholds, the other chooses"
+        f"{len(ads):,} labelled ads: one half fits T and thresholds, the other chooses"
     )
     with ray_session(settings):
         outputs = bundle_outputs(
@@ -81,8 +81,8 @@ def tune(settings: TuneSettings) -> Bundle:
     derived = derive_bundle(
         bundle, uri, fitted=tuned, documents=documents, reference=reference
     )
-    log.info("bundle    %s  fingerprint %s", derived.uri, derived.fingerprint[:12])
-    log.info("report    %s", storage.join(derived.uri, "evaluation.html"))
+    StepLog("bundle").info("%s  fingerprint %s", derived.uri, derived.fingerprint[:12])
+    StepLog("report").info("%s", storage.join(derived.uri, "evaluation.html"))
     return derived
 
 
@@ -150,7 +150,7 @@ def _context(
     return Context(
         **origin,
         version=version,
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        created_at=utc_now(),
         tuned_from=bundle.version,
         tuned_for=in_words(settings.min_precision, reached),
         num_test=num_test,
