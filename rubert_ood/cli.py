@@ -23,6 +23,8 @@ GOES_ON = {
 
 @dataclass(frozen=True)
 class Verb:
+    """A sub-command: what it may be given, and what runs it."""
+
     settings: type[settings.JobSettings]
     workflow: str
     """MODULE:FUNCTION, imported only when the verb runs: `--help` stays fast."""

@@ -8,10 +8,12 @@ The nightly job, `predict`, the estimate of a run and a notebook all take this w
 Shapes: N ads, T different texts, C classes, H hidden.
 """
 
+from collections.abc import Iterable
 from threading import RLock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -80,6 +82,7 @@ class Model:
 
     @property
     def hidden_size(self) -> int:
+        """H, the length of a CLS vector."""
         return int(self.bundle.fitted.statistics.means_CH.shape[1])
 
     @property
@@ -118,9 +121,27 @@ class Model:
 
     # for data scientists
 
+    @overload
+    def predict(
+        self,
+        ads: pd.DataFrame | pd.Series | Iterable[str | None] | str,
+        *,
+        columns: ColumnSettings | None = None,
+        embedding: bool = False,
+    ) -> pd.DataFrame: ...
+
+    @overload
+    def predict(
+        self,
+        ads: pa.Table,
+        *,
+        columns: ColumnSettings | None = None,
+        embedding: bool = False,
+    ) -> pa.Table: ...
+
     def predict(
         self, ads: Ads, *, columns: ColumnSettings | None = None, embedding: bool = False
-    ) -> Any:
+    ) -> pd.DataFrame | pa.Table:
         """Classify ads: one row per ad, in their order, as the nightly job writes it.
 
         `ads` is a DataFrame or an Arrow table with title and description (`columns` names them

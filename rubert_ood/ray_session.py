@@ -61,7 +61,6 @@ def ray_session(settings: RayJobSettings) -> Iterator[None]:
     for name, value in RAY_ENV.items():
         os.environ.setdefault(name, value)
     import ray
-    from ray.exceptions import RayError, RayTaskError
 
     joined = not ray.is_initialized()
     if joined:
@@ -69,21 +68,30 @@ def ray_session(settings: RayJobSettings) -> Iterator[None]:
         _join(settings.ray_address)
     _quieten()
     try:
-        if joined:
-            _log_resources()
-        yield
+        with _breakdown_explained():
+            if joined:
+                _log_resources()
+            yield
     except KeyboardInterrupt:
-        joined = (
-            False  # the stop is noted first: Ray takes seconds to end, and ends by itself
-        )
+        # the stop is noted first: Ray takes seconds to end, and ends by itself
+        joined = False
         raise
-    except RayError as error:
-        if isinstance(error, RayTaskError):  # an exception of a task, not of Ray
-            raise
-        raise PartialRunError(f"Ray: {one_line(error)}") from error
     finally:
         if joined:
             ray.shutdown()
+
+
+@contextmanager
+def _breakdown_explained() -> Iterator[None]:
+    """Raise PartialRunError where Ray itself fails; exceptions of its tasks stay as they are."""
+    from ray.exceptions import RayError, RayTaskError
+
+    try:
+        yield
+    except RayTaskError:
+        raise
+    except RayError as error:
+        raise PartialRunError(f"Ray: {one_line(error)}") from error
 
 
 def _quieten() -> None:
@@ -148,7 +156,7 @@ def _own_handlers() -> Iterator[None]:
     interrupts.reinstall()
 
 
-def _log_message(data: Mapping[str, Any], *_: Any, **__: Any) -> None:
+def _log_message(data: Mapping[str, Any], *_: object, **__: object) -> None:
     """Log what Ray would print: the autoscaler's messages, and those of nodes that died."""
     for message in data.get("lines", ()):
         log.warning(

@@ -5,7 +5,7 @@ import io
 import lzma
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.csv
@@ -27,7 +27,7 @@ def is_csv(uri: str) -> bool:
 
 
 def read_csv(
-    uri: str, file: Any, columns: Sequence[str] | None, delimiter: str
+    uri: str, file: BinaryIO, columns: Sequence[str] | None, delimiter: str
 ) -> tuple[pa.Table, str]:
     """Read a CSV file, every column as text (`007` stays `007`); return it and its delimiter.
 
@@ -35,9 +35,9 @@ def read_csv(
     """
     content = _decompressed(uri, file)
     names, delimiter = _header(uri, content, delimiter)
-    repeated = {name for name in names if names.count(name) > 1}
-    if repeated:
-        name = sorted(repeated)[0]
+    duplicate = {name for name in names if names.count(name) > 1}
+    if duplicate:
+        name = sorted(duplicate)[0]
         raise SchemaError(f"{uri}: the column name {name!r} stands in the header twice")
     _check_rows(uri, content, names, delimiter)
     try:
@@ -68,7 +68,7 @@ def _without_cells(error: pa.ArrowException) -> str:
     return "its rows do not fit its header"
 
 
-def _decompressed(uri: str, file: Any) -> bytes:
+def _decompressed(uri: str, file: BinaryIO) -> bytes:
     suffix = uri.lower().rpartition(".")[2]
     content = bytes(file.read())
     try:

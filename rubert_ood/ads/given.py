@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import pandas as pd
 import pyarrow as pa
@@ -21,6 +21,8 @@ TEXT = "text"
 
 @dataclass(frozen=True)
 class GivenAds:
+    """What the model reads of them, and what goes back beside its answers."""
+
     texts: list[str]
     """Title and description of each ad, as they are written; " " where there is neither."""
     ad_id: pd.Series | pa.ChunkedArray | None
@@ -95,7 +97,7 @@ def _table_of(frame: pd.DataFrame, columns: ColumnSettings) -> pa.Table:
     return pa.table(arrays, names) if names else pa.table({})
 
 
-def _array(column: pd.Series, name: Any) -> pa.Array | pa.ChunkedArray:
+def _array(column: pd.Series, name: object) -> pa.Array | pa.ChunkedArray:
     if column.isna().all():  # of floats, if pandas made NaN of every missing text
         return pa.nulls(len(column))
     try:

@@ -135,7 +135,7 @@ def _delta_files(root: str) -> list[str]:
     return [_resolved(root, unquote(path)) for path in paths]
 
 
-def _column(batch: Any, name: str) -> list[Any]:
+def _column(batch: object, name: str) -> list[Any]:
     import pyarrow as pa
 
     values: list[Any] = pa.table(batch)[name].to_pylist()

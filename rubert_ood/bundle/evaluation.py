@@ -26,6 +26,8 @@ class Origin(BaseModel):
 
 
 class Headline(BaseModel):
+    """The numbers at the top of evaluation.json; None: not measured."""
+
     accuracy: float | None = None
     macro_f1: float | None = None
     ece_after: float | None = None
@@ -34,6 +36,8 @@ class Headline(BaseModel):
 
 
 class ClassF1(BaseModel):
+    """F1 on the test split; None where the class has no test ad."""
+
     label: str
     f1: float | None
 
@@ -47,6 +51,7 @@ class EvaluationSummary(BaseModel):
     labels: list[str] = []
 
     def f1_by_class(self) -> dict[str, float | None]:
+        """F1 on the test split by class; None where a class has no test ad."""
         return {row.label: row.f1 for row in self.per_class}
 
 

@@ -18,7 +18,6 @@ from rubert_ood.classifier.precision import Device, choose_device
 from rubert_ood.classifier.tokens import length_batches, num_padding, num_tokens, pack, pad
 from rubert_ood.settings import Precision
 
-
 Outputs = tuple[torch.Tensor, torch.Tensor]
 """Logits (n, C) and CLS (n, H) of a batch."""
 

@@ -58,6 +58,8 @@ class SubHead:
 
 @dataclass(frozen=True, eq=False)
 class SubHeads:
+    """One linear head for each class that has sub-categories, all on the same CLS vector."""
+
     heads: dict[str, SubHead]
     """By coarse category."""
     settings: dict[str, int | float] = field(default_factory=dict)

@@ -30,6 +30,7 @@ class WholeRun:
 
     @property
     def num_rows(self) -> int:
+        """Scored rows, by the manifest."""
         return self.side.rows
 
 
@@ -83,6 +84,7 @@ def read_part(uri: str, *, in_b: bool) -> pa.Table:
 
 
 def num_partitions(a: WholeRun, b: WholeRun) -> int:
+    """Say how many shuffle buckets hold both runs, each in bounded memory."""
     return -(-max(a.num_rows + b.num_rows, 1) // PARTITION_ROWS)
 
 

@@ -60,6 +60,8 @@ class Rates:
 
 @dataclass(frozen=True)
 class RuleResult:
+    """How one OOD rule would flag the same texts."""
+
     rule: str
     chosen: bool
     """It is the rule that decides."""

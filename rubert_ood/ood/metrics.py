@@ -49,6 +49,8 @@ class ClassMetrics:
 
 @dataclass(frozen=True)
 class ClassificationMetrics:
+    """How right the best classes are, whatever their confidence."""
+
     accuracy: float
     macro_f1: float
     """Mean over the classes that occur in labels or predictions, as in sklearn."""

@@ -15,6 +15,8 @@ Points = list[list[float]]
 
 @dataclass(frozen=True)
 class ClassCurves:
+    """One class against all others, over every threshold."""
+
     pr: Points
     """Precision against recall."""
     roc: Points
@@ -23,6 +25,8 @@ class ClassCurves:
 
 @dataclass(frozen=True)
 class RiskCoverage:
+    """What it costs to keep more ads."""
+
     curve: Points
     """Error rate against the share of ads with most confidence."""
     aurc: float

@@ -73,6 +73,7 @@ class Material:
 
     @property
     def test(self) -> Outputs:
+        """The split that no fit has seen."""
         return self.splits["test"]
 
 

@@ -30,6 +30,7 @@ class Tuning(Record):
 
 
 def target_of(min_precision: float | None) -> dict[str, float | str]:
+    """Return what tuning.json names as its target."""
     return {"min_precision": min_precision} if min_precision else {"maximise": "macro_f1"}
 
 

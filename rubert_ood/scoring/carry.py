@@ -51,6 +51,7 @@ class CarriedTypes:
                 self._types[name], self._files[name] = kind, uri
 
     def schema(self) -> pa.Schema:
+        """Return the widened types, in the order of the settings."""
         return pa.schema([pa.field(name, self._types[name]) for name in self._names])
 
     def _widened(self, uri: str, name: str, kind: pa.DataType) -> pa.DataType:

@@ -34,6 +34,8 @@ Cell = str | bytes | None
 
 @dataclass(frozen=True)
 class EncodedRows:
+    """A shard that is read and tokenized."""
+
     rows: pa.Table
     """One row per ad: ad_id, reason, text_index, carried columns.
 

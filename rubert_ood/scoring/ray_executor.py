@@ -39,6 +39,7 @@ WHOLE_BLOCKS = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch"
 
 
 def encode_batch(batch: pa.Table, job: ScoringJob) -> pa.Table:
+    """Read and tokenize one shard, as a Ray task."""
     return to_batch(encode(from_batch(batch), job))
 
 
@@ -56,10 +57,12 @@ class ScorerActor:
             self._scorer.model()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
+        """Score one shard; Ray calls this for each block."""
         return to_batch(self._scorer(from_batch(batch)))
 
 
 def write_batch(batch: pa.Table, job: ScoringJob) -> pa.Table:
+    """Put part and receipt of one shard, as a Ray task."""
     return result_batch(write(from_batch(batch), job))
 
 
@@ -70,6 +73,7 @@ class RayExecutor:
         self._settings = settings
 
     def run(self, job: ScoringJob, shards: list[Shard]) -> Iterator[ShardResult]:
+        """Yield results as tasks end; ExecutorStalledError where none ends in time."""
         timeout_s = self._settings.no_progress_timeout_s
         pool = size_actors(self._settings, len(shards))
         StepLog("score").info("%d actor(s), %d shards", pool.num_actors, len(shards))
@@ -93,6 +97,8 @@ class RayExecutor:
 
 @dataclass(frozen=True)
 class ActorPool:
+    """How many scorers run, and what each gets of its node."""
+
     num_actors: int
     cpus: float
     """Logical CPUs that each asks for."""

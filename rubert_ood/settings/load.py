@@ -3,7 +3,7 @@
 import functools
 import os
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import CliApp
@@ -17,6 +17,9 @@ from rubert_ood.settings.base import JobSettings
 from rubert_ood.settings.kinds import nearest
 from rubert_ood.settings.renamed import moved_flags, old_names
 from rubert_ood.settings.sources import ENV_PREFIX, WholeTexts, refuse, variable_name
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 log = StepLog("settings")
 
@@ -68,7 +71,7 @@ def _positional(model: type[JobSettings]) -> str:
     )
 
 
-def _line(problem: Any, model: type[BaseModel]) -> str:
+def _line(problem: "ErrorDetails", model: type[BaseModel]) -> str:
     name = printable(".".join([str(part) for part in problem["loc"]]))
     if problem["type"] == "missing":
         return f"{name}: missing; give --{name} or set it in the YAML file"

@@ -1,6 +1,6 @@
 """Groups of settings that several jobs share."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import (
     BaseModel,
@@ -28,7 +28,7 @@ class Group(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _plain_value(cls, value: Any, info: ValidationInfo) -> Any:
+    def _plain_value(cls, value: object, info: ValidationInfo) -> object:
         return checked(info.field_name, value)
 
 
@@ -69,7 +69,7 @@ class TextSettings(Group):
 
     @field_validator("mode", mode="before")
     @classmethod
-    def _renamed_mode(cls, value: Any) -> Any:
+    def _renamed_mode(cls, value: object) -> object:
         if value != "chunk":
             return value
         log.warning("text.mode: chunk is window now; the old name works for this version")

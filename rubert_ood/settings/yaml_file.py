@@ -66,7 +66,7 @@ def _read(uri: str) -> bytes:
             return file.read(MAX_BYTES + 1)
 
 
-def _parsed(data: bytes) -> Any:
+def _parsed(data: bytes) -> object:
     loader = yaml.SafeLoader(data)
     try:
         root = loader.get_single_node()

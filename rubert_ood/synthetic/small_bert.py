@@ -15,6 +15,8 @@ from transformers import BertConfig, BertForSequenceClassification, BertTokenize
 
 @dataclass(frozen=True)
 class BertShape:
+    """Size of a network that trains on a laptop in minutes."""
+
     vocab_size: int = 8_000
     """At most: so many word pieces are learned from the texts."""
     hidden_size: int = 128

@@ -98,6 +98,7 @@ class LocalFeatures:
         reader: Reader,
         compute: FeatureComputeSettings,
     ) -> "LocalFeatures":
+        """Run the network here, one split after the other."""
         classifier = reader.load(use_gpu=compute.use_gpu)
         progress = Progress("features", sum(len(ads) for ads in parts.values()), "ads")
         outputs = {}
@@ -115,6 +116,7 @@ class LocalFeatures:
         return cls(outputs)
 
     def gather(self, max_rows: Mapping[str, int] | None = None) -> dict[str, Outputs]:
+        """Return the outputs by split, those in max_rows as a repeatable sample of so many rows."""
         limits = max_rows or {}
         chosen = {}
         for name, part in self.outputs.items():
@@ -124,6 +126,7 @@ class LocalFeatures:
     def sum_up(
         self, name: str, summarise: Callable[[np.ndarray, np.ndarray], Sums]
     ) -> Sums:
+        """Add up what `summarise` makes of CLS (n, H) and labels (n,), n at most SUM_ADS."""
         part = self.outputs[name]
         starts = range(0, len(part), SUM_ADS)
         slices = [slice(start, start + SUM_ADS) for start in starts]

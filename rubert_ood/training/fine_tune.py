@@ -43,6 +43,8 @@ RECURRING = (
 
 @dataclass(frozen=True)
 class TrainedModel:
+    """The best epoch of a fine-tuning."""
+
     checkpoint_uri: str
     """The checkpoint with the best macro-F1, where every node can read it."""
     checkpoint_dir: str

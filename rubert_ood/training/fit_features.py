@@ -68,6 +68,7 @@ def fit_features(
 
 
 def log_fit(fitted: FittedModel, precision: str) -> None:
+    """Say T and thresholds, and on which split they were fitted."""
     temperature, thresholds = fitted.temperature, fitted.thresholds
     at_bound = " at its bound" if temperature.at_bound else ""
     log.info(

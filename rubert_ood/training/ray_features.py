@@ -77,6 +77,7 @@ class RayFeatures:
         reader: Reader,
         compute: FeatureComputeSettings,
     ) -> "RayFeatures":
+        """Run the network in actors; the outputs stay in the object store."""
         table = _table(parts)
         batches = ray.data.from_arrow(_cut(table)).map_batches(
             _FeatureActor,
@@ -103,6 +104,7 @@ class RayFeatures:
         return cls(ray.data.from_arrow_refs(blocks), _spans(parts))
 
     def gather(self, max_rows: Mapping[str, int] | None = None) -> dict[str, Outputs]:
+        """Bring the outputs here by split, those in max_rows as a repeatable sample."""
         limits = max_rows or {}
         chosen = {}
         for name, span in self.spans.items():
