@@ -102,7 +102,7 @@ class Model:
 
     @property
     def classifier(self) -> "Classifier":
-        """The network, loaded once. Raises SettingsError where there is no such GPU."""
+        """The network, loaded once. Raises SettingsError on a machine that lacks such a GPU."""
         with self._loading:
             if self._classifier is None:
                 from rubert_ood.classifier.classifier import Classifier
@@ -214,7 +214,9 @@ class Model:
         for name in texts.schema.names:
             if name != windows.IDS:
                 columns[name] = texts[name]
-        columns["num_chunks"] = pa.array(windows.Windows.of(texts).num_chunks_N, pa.int32())
+        columns["num_chunks"] = pa.array(
+            windows.Windows.of(texts).num_windows_N, pa.int32()
+        )
         if embedding:
             flat = pa.array(cls_TH.astype(np.float16).ravel(), pa.float16())
             columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, cls_TH.shape[1])

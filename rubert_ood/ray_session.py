@@ -52,7 +52,7 @@ def ray_session(settings: RayJobSettings) -> Iterator[None]:
     With the local executor Ray is not even imported.
 
     Worker output stays in Ray's own log folder: what a user must know comes back as results and
-    errors. Raises SettingsError when there is no cluster at the address, PartialRunError when Ray
+    errors. Raises SettingsError when the address lacks a cluster, PartialRunError when Ray
     does not start or breaks down.
     """
     if isinstance(settings, ExecutorSettings) and settings.executor == "local":

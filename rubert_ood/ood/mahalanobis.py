@@ -25,8 +25,8 @@ SYMMETRY_TOLERANCE = 1e-9  # relative to the largest entry
 class MahalanobisStatistics:
     """Class means, one shared precision matrix, and the shrinkage that LedoitWolf chose.
 
-    Raises BundleError unless the arrays are finite, fit each other, and the precision is symmetric
-    positive-definite.
+    Raises BundleError unless the arrays are finite, fit each other, and the precision matrix is
+    symmetric positive-definite.
     """
 
     means_CH: Floats

@@ -82,8 +82,8 @@ def histograms(sets: Mapping[str, np.ndarray]) -> Histograms:
     low = max(float(values.min()), 1e-3)
     edges = np.geomspace(low, max(float(values.max()), 2 * low), HISTOGRAM_BINS + 1)
     counts = {
-        name: np.histogram(np.clip(part, edges[0], edges[-1]), edges)[0].tolist()
-        for name, part in sets.items()
+        name: np.histogram(np.clip(split, edges[0], edges[-1]), edges)[0].tolist()
+        for name, split in sets.items()
     }
     return Histograms(edges.tolist(), counts)
 

@@ -11,7 +11,7 @@ from rubert_ood.training.baseline import Baseline
 GOOD_ECE = 0.05
 GOOD_OOD_RATE = 0.01
 """In-domain ads flagged as OOD."""
-GOOD_CAUGHT = 0.5
+GOOD_KEPT_OUT = 0.5
 """Share of OOD texts that end as Other."""
 WEAK_F1 = 0.8
 GOOD_HARD_CASES = 0.8
@@ -124,9 +124,9 @@ def _classes(rows: Sequence[ClassMetrics]) -> Finding:
 
 
 def _ood_texts(kinds: Sequence[OodKind]) -> Finding:
-    missed = [kind for kind in kinds if kind.caught < GOOD_CAUGHT]
+    missed = [kind for kind in kinds if kind.caught < GOOD_KEPT_OUT]
     if not missed:
-        text = f"At least {GOOD_CAUGHT:.0%} of every OOD kind is kept out of the classes."
+        text = f"At least {GOOD_KEPT_OUT:.0%} of every OOD kind is kept out of the classes."
         return Finding(True, text)
     names = ", ".join(f"{kind.kind} ({kind.caught:.0%})" for kind in missed)
     text = "Most texts of these OOD kinds get an ordinary label (share that ends as Other)"

@@ -62,7 +62,7 @@ class PartMismatchError(VerificationError):
     """Some parts are missing or do not match their receipts; scoring those shards mends it."""
 
     def __init__(self, message: str, shard_ids: list[str]) -> None:
-        """Keep the shards whose parts are meant, beside the message."""
+        """Keep the shards of those parts, beside the message."""
         super().__init__(message)
         self.shard_ids = shard_ids
 

@@ -67,7 +67,7 @@ def is_left_by_writer(inner: str) -> bool:
 def list_below(uri: str, *, missing_ok: bool = False) -> Listing:
     """List a file, a folder at any depth, or a glob.
 
-    Raises InputError when there is no such thing, unless it may be missing, and when the folder
+    Raises InputError when such a thing is not there, unless it may be missing, and when the folder
     itself may not be listed.
     """
     with explained(uri):

@@ -20,16 +20,16 @@ FEW_ADS = 10
 """A class mean of fewer train ads says little about where its next ad will lie."""
 
 
-def fitting_parts(dataset: Dataset) -> dict[str, LabelledAds]:
-    """Return the parts that are fitted on."""
-    parts = {"train": dataset.train, "valid": dataset.valid}
+def fitting_splits(dataset: Dataset) -> dict[str, LabelledAds]:
+    """Return the splits that are fitted on."""
+    splits = {"train": dataset.train, "valid": dataset.valid}
     if dataset.calibration is not None:
-        parts["calibration"] = dataset.calibration
-    return parts
+        splits["calibration"] = dataset.calibration
+    return splits
 
 
 def fit_statistics(features: Features, labels: list[str]) -> MahalanobisStatistics:
-    """Fit the Mahalanobis statistics on the part `train`, in two passes.
+    """Fit the Mahalanobis statistics on the split `train`, in two passes.
 
     The driver holds O(C*H + H^2) numbers.
     """

@@ -78,11 +78,11 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
 def _check_counts(dataset: Dataset) -> None:
     """Raise SchemaError when the fit after the training would have too few ads."""
     name = "valid" if dataset.calibration is None else "calibration"
-    part = dataset.calibration or dataset.valid
-    if len(part) < MIN_CALIBRATION_ADS:
+    split = dataset.calibration or dataset.valid
+    if len(split) < MIN_CALIBRATION_ADS:
         raise SchemaError(
             f"thresholds need at least {MIN_CALIBRATION_ADS} {name} ads with text, found"
-            f" {len(part)}: give more"
+            f" {len(split)}: give more"
         )
     different = set(zip(dataset.train.texts, dataset.train.labels_N.tolist(), strict=True))
     if len(different) == len(dataset.labels):
@@ -128,7 +128,7 @@ def precision_of_workers(compute: TrainingComputeSettings) -> Precision:
 
 
 def _precision_here(wanted: Precision | None) -> tuple[Precision, str]:
-    """Return the precision, and what forbids it.
+    """Return the numeric precision, and what forbids it.
 
     An exception would lose its class on the way through Ray.
     """

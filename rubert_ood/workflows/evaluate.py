@@ -25,7 +25,7 @@ def evaluate_bundle(settings: EvaluateSettings) -> Evaluation:
     with ray_session(settings):
         outputs = bundle_outputs(
             bundle,
-            {"test": ads, **extra.parts},
+            {"test": ads, **extra.splits},
             compute=settings.compute,
             executor=settings.executor,
         )

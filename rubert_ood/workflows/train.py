@@ -31,7 +31,7 @@ from rubert_ood.settings import Precision, SplitSettings, TrainSettings
 from rubert_ood.training.baseline import Baseline, baseline_metrics
 from rubert_ood.training.features import Features, Reader, compute_features
 from rubert_ood.training.fine_tune import TrainedModel, fine_tune
-from rubert_ood.training.fit_features import fit_features, fitting_parts, log_fit
+from rubert_ood.training.fit_features import fit_features, fitting_splits, log_fit
 from rubert_ood.training.preflight import check_training, precision_of_workers
 
 log = StepLog("bundle")
@@ -87,8 +87,8 @@ def _fit_and_evaluate(
 ) -> tuple[BundleContent, Evaluation]:
     """Fit on the features of the trained model, and measure what was fitted."""
     dataset, settings = run.dataset, run.settings
-    parts = {**fitting_parts(dataset), "test": dataset.test, **run.extra.parts}
-    features = _compute(parts, trained, settings, precision)
+    splits = {**fitting_splits(dataset), "test": dataset.test, **run.extra.splits}
+    features = _compute(splits, trained, settings, precision)
     outputs = features.gather({"train": MAX_REFERENCE_ROWS})
     fitted = _fit(features, outputs, dataset, settings)
     log_fit(fitted, precision)
@@ -117,7 +117,7 @@ def _fit_and_evaluate(
 
 
 def _compute(
-    parts: Mapping[str, LabelledAds],
+    splits: Mapping[str, LabelledAds],
     trained: TrainedModel,
     settings: TrainSettings,
     precision: Precision,
@@ -127,7 +127,7 @@ def _compute(
         text=settings.text,
         precision=precision,
     )
-    return compute_features(parts, reader, compute=settings.compute, executor="ray")
+    return compute_features(splits, reader, compute=settings.compute, executor="ray")
 
 
 def _fit(
@@ -145,7 +145,7 @@ def _compare_int8(
     run: _Run, trained: TrainedModel, fitted: FittedModel, valid: Outputs
 ) -> Agreement:
     """Fit in fp32 as well, and refuse the bundle when int8 answers otherwise on valid."""
-    features = _compute(fitting_parts(run.dataset), trained, run.settings, "fp32")
+    features = _compute(fitting_splits(run.dataset), trained, run.settings, "fp32")
     plain = features.gather({"train": 0})
     plain_fitted = _fit(features, plain, run.dataset, run.settings)
     agreement = int8_agreement(fitted, valid, plain_fitted, plain["valid"])

@@ -50,18 +50,18 @@ def tune(settings: TuneSettings) -> Bundle:
     check_new(uri)
     table = read_labelled(settings.input_uri, settings.columns)
     ads = clean_labelled(table, bundle.cleaner, bundle.fitted.labels, traits=True)
-    parts = halves(ads, settings)
+    splits = halves(ads, settings)
     decision = _starting_decision(bundle, settings)
-    check_rule(decision, len(parts["calibration"]))
+    check_rule(decision, len(splits["calibration"]))
     extra = load_extra_texts(settings.evaluation, bundle.cleaner)
-    check_target(settings, _num_texts(parts, extra))
+    check_target(settings, _num_texts(splits, extra))
     log.info(
         f"{len(ads):,} labelled ads: one half fits T and thresholds, the other chooses"
     )
     with ray_session(settings):
         outputs = bundle_outputs(
             bundle,
-            {**parts, **extra.parts},
+            {**splits, **extra.splits},
             compute=settings.compute,
             executor=settings.executor,
         )
@@ -69,10 +69,10 @@ def tune(settings: TuneSettings) -> Bundle:
     reference = _reference(bundle, outputs["calibration"])
     evaluation = evaluate(
         tuned,
-        Material.of(outputs, extra=extra, test_ads=parts["test"]),
+        Material.of(outputs, extra=extra, test_ads=splits["test"]),
         reference=reference,
         context=_context(
-            version, bundle, settings, tuning.after, num_test=len(parts["test"])
+            version, bundle, settings, tuning.after, num_test=len(splits["test"])
         ),
     )
     documents = evaluation_documents(evaluation)
@@ -91,10 +91,10 @@ def _starting_decision(bundle: Bundle, settings: TuneSettings) -> DecisionSettin
     return bundle.fitted.decision.model_copy(update={"rule": rule})
 
 
-def _num_texts(parts: Mapping[str, LabelledAds], extra: ExtraTexts) -> int:
+def _num_texts(splits: Mapping[str, LabelledAds], extra: ExtraTexts) -> int:
     """Count the ads and OOD texts to choose on."""
-    ood = [texts for name, texts in extra.parts.items() if name.startswith("ood/")]
-    return len(parts["test"]) + sum(len(texts) for texts in ood)
+    ood = [texts for name, texts in extra.splits.items() if name.startswith("ood/")]
+    return len(splits["test"]) + sum(len(texts) for texts in ood)
 
 
 def _tune(
