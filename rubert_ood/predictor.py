@@ -71,8 +71,8 @@ class Model:
     def __repr__(self) -> str:
         device = "GPU" if self.use_gpu else "CPU"
         return (
-            f"Model({self.bundle.uri!r}: {len(self.labels)} classes, {self.bundle.precision} on"
-            f" {device})"
+            f"Model({self.bundle.uri!r}:"
+            f" {len(self.labels)} classes, {self.bundle.precision} on {device})"
         )
 
     @property
@@ -273,7 +273,6 @@ def _subhead_columns(
     found = subheads.predict(cls_TH, decisions.label_N.tolist())
     columns = {}
     for field, values_T in zip(SUBHEAD_FIELDS, found, strict=True):
-        columns[field.name] = pa.array(
-            values_T, field.type, from_pandas=True
-        )  # NaN is null
+        # NaN is null
+        columns[field.name] = pa.array(values_T, field.type, from_pandas=True)
     return columns

@@ -58,7 +58,8 @@ def _parent() -> str:
         if given:
             longest = room - len(name) - 1
             raise SettingsError(
-                f"RAY_TMPDIR: {given} is over {longest} bytes, too long for the sockets of Ray"
+                f"RAY_TMPDIR: {given} is over {longest} bytes,"
+                " too long for the sockets of Ray"
             )
         log.info(
             "its files lie in %s: the path of TMPDIR is too long for sockets",

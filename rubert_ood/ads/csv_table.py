@@ -87,9 +87,8 @@ def _header(uri: str, content: bytes, delimiter: str) -> tuple[list[str], str]:
     candidates = [delimiter] if delimiter else DELIMITERS
     headers = {candidate: _first_row(uri, content, candidate) for candidate in candidates}
     plain = [name for name in candidates if not any('"' in cell for cell in headers[name])]
-    best = max(
-        plain or candidates, key=lambda name: len(headers[name])
-    )  # the first of equals
+    # the first of equals
+    best = max(plain or candidates, key=lambda name: len(headers[name]))
     return headers[best], best
 
 
@@ -117,8 +116,8 @@ def _check_rows(uri: str, content: bytes, names: list[str], delimiter: str) -> N
                 hint = f", separated by {delimiter!r} (columns.delimiter)"
                 raise _unreadable(
                     uri,
-                    f"the row that begins in line {line} has {len(row)} columns, the header"
-                    f" {len(names)}{hint}",
+                    f"the row that begins in line {line} has {len(row)} columns,"
+                    f" the header {len(names)}{hint}",
                 )
             line = rows.line_num + 1
     except csv.Error as error:

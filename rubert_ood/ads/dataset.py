@@ -106,8 +106,8 @@ def load_dataset(settings: TrainSettings) -> Dataset:
     counts = np.bincount(dataset.train.labels_N, minlength=len(labels))
     if counts.min() == 0:
         raise SchemaError(
-            f"class {labels[int(counts.argmin())]!r} has no training ad with text; add some or"
-            " drop it"
+            f"class {labels[int(counts.argmin())]!r} has no training ad with text;"
+            " add some or drop it"
         )
     for name in ("valid", "test", "calibration"):
         split_ads = getattr(dataset, name)
@@ -173,8 +173,8 @@ def split(table: pa.Table, settings: SplitSettings) -> list[pa.Table]:
                 )
     except ValueError as error:
         raise SchemaError(
-            f"no stratified split of {table.num_rows} ads is possible; the smallest class"
-            f" {smallest!r} has {count}: {error}"
+            f"no stratified split of {table.num_rows} ads is possible;"
+            f" the smallest class {smallest!r} has {count}: {error}"
         ) from error
     rows = {"train": rest, **held_out}
     return [table.take(rows[name]) for name in SPLITS if name in rows]

@@ -52,7 +52,8 @@ def given_ads(ads: Ads, columns: ColumnSettings) -> GivenAds:
         return GivenAds([ads], None, None)
     if isinstance(ads, bytes | dict) or not isinstance(ads, Iterable):
         raise SchemaError(
-            f"{PLACE}: expected a DataFrame, an Arrow table or texts, not {type(ads).__name__}"
+            f"{PLACE}: expected a DataFrame,"
+            f" an Arrow table or texts, not {type(ads).__name__}"
         )
     return GivenAds(_plain_texts(pd.Series(list(ads), dtype=object)), None, None)
 
@@ -104,5 +105,6 @@ def _array(column: pd.Series, name: object) -> pa.Array | pa.ChunkedArray:
         return pa.array(column, from_pandas=True)
     except (pa.ArrowException, UnicodeError, TypeError):  # their words quote a value
         raise SchemaError(
-            f"{PLACE}: column {name!r} holds values that are not text; expected text or nothing"
+            f"{PLACE}: column {name!r} holds values that are not text;"
+            " expected text or nothing"
         ) from None

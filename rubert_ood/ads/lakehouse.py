@@ -41,8 +41,8 @@ def drop_tables(listing: Listing) -> tuple[list[FileInfo], list[FileInfo]]:
             if uri not in names and not _is_log(root, uri)
         ]
         log.info(
-            f"{root}: {len(current):,} file(s) by the log of the table, {len(left):,}"
-            " others are not of it"
+            f"{root}: {len(current):,} file(s) by the log of the table,"
+            f" {len(left):,} others are not of it"
         )
         kept = [file for file in kept if not file.uri.startswith(f"{root}/")] + current
         dropped += left
@@ -118,12 +118,13 @@ def _delta_files(root: str) -> list[str]:
         )
     if deleted:
         raise InputError(
-            f"{root}: rows of this Delta table are deleted by vectors; run REORG ... APPLY (PURGE)"
-            " on it"
+            f"{root}: rows of this Delta table are deleted by vectors;"
+            " run REORG ... APPLY (PURGE) on it"
         )
     if metadata.configuration.get("delta.columnMapping.mode", "none") != "none":
         raise InputError(
-            f"{root}: this Delta table maps its column names, which is not supported; export it"
+            f"{root}: this Delta table maps its column names,"
+            " which is not supported; export it"
         )
     if metadata.partition_columns:
         names = ", ".join(metadata.partition_columns)
@@ -164,13 +165,13 @@ def _iceberg_files(root: str) -> list[str]:
     for task in tasks:
         if task.delete_files:
             raise InputError(
-                f"{root}: rows of this Iceberg table are deleted by files; run rewrite_data_files"
-                " on it"
+                f"{root}: rows of this Iceberg table are deleted by files;"
+                " run rewrite_data_files on it"
             )
         if task.file.file_format.name != "PARQUET":
             raise InputError(
-                f"{root}: this Iceberg table has {task.file.file_format.name} files; only Parquet"
-                " is read"
+                f"{root}: this Iceberg table has {task.file.file_format.name} files;"
+                " only Parquet is read"
             )
     return sorted({_resolved(root, task.file.file_path) for task in tasks})
 

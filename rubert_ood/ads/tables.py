@@ -70,7 +70,8 @@ def _check_claim(uri: str, num_rows: int, row_groups: list[int], file: BinaryIO)
         raise InputError(f"{uri}: not readable as Parquet: its footer contradicts itself")
     if num_rows > min(MAX_ROWS, size * MAX_ROWS_PER_BYTE):
         raise InputError(
-            f"{uri}: not readable as Parquet: its footer claims {num_rows:,} rows in {size:,} bytes"
+            f"{uri}: not readable as Parquet:"
+            f" its footer claims {num_rows:,} rows in {size:,} bytes"
         )
 
 

@@ -112,11 +112,13 @@ def read_manifest(uri: str) -> Manifest:
         _check_name(uri, name)
     if _fingerprint(manifest.files) != manifest.fingerprint:
         raise BundleError(
-            f"{uri}: {MANIFEST} does not match its own fingerprint; restore it or train again"
+            f"{uri}: {MANIFEST} does not match its own fingerprint;"
+            " restore it or train again"
         )
     if manifest.version != printable(manifest.version):
         raise BundleError(
-            f"{uri}: {MANIFEST}: version holds control characters; restore it or train again"
+            f"{uri}: {MANIFEST}: version holds control characters;"
+            " restore it or train again"
         )
     return manifest
 

@@ -42,8 +42,8 @@ def choose_device(use_gpu: bool, precision: Precision | None = None) -> Device:
         return Device(torch.device("cpu"), precision or "fp32")
     if precision == "int8":
         raise SettingsError(
-            "compute.precision: int8 is for CPU; set compute.use_gpu to false, or train in"
-            " another one"
+            "compute.precision: int8 is for CPU;"
+            " set compute.use_gpu to false, or train in another one"
         )
     if not torch.cuda.is_available():
         raise SettingsError("compute.use_gpu is true, but torch sees no GPU here")

@@ -42,7 +42,8 @@ class SubHead:
             or (shapes[0][0], *shapes[1]) != (num_names, num_names)
         ):
             raise BundleError(
-                f"a sub-head of {num_names} names has arrays of shapes {shapes}: train it again"
+                f"a sub-head of {num_names} names has arrays of shapes {shapes}:"
+                " train it again"
             )
         if not (np.isfinite(self.weights_SH).all() and np.isfinite(self.biases_S).all()):
             raise BundleError(
@@ -147,9 +148,8 @@ def _fit_one(
         random_state=settings.seed,
     )
     mean_H, scale_H = cls_NH[train].mean(axis=0), cls_NH[train].std(axis=0)
-    scale_H[scale_H <= np.finfo(np.float32).eps * np.abs(mean_H)] = (
-        1.0  # constant up to rounding
-    )
+    is_constant_H = scale_H <= np.finfo(np.float32).eps * np.abs(mean_H)  # up to rounding
+    scale_H[is_constant_H] = 1.0
     model = LogisticRegression(C=settings.regularisation, max_iter=MAX_ITERATIONS)
     model.fit((cls_NH[train] - mean_H) / scale_H, target_N[train])
     weights_SH, biases_S = model.coef_, model.intercept_

@@ -30,8 +30,8 @@ def compare_runs(
         churn = f"{document.churn_rate:.2%} changed their label"
     ads = document.ads
     log.info(
-        f"{ads.both:,} ads in both, {ads.only_a:,} only in A, {ads.only_b:,}"
-        f" only in B: {churn}"
+        f"{ads.both:,} ads in both,"
+        f" {ads.only_a:,} only in A, {ads.only_b:,} only in B: {churn}"
     )
     return document
 

@@ -44,8 +44,8 @@ def read_run(run_uri: str) -> WholeRun:
     manifest = read_manifest(plan.run_uri)
     if not manifest.is_whole:
         raise InputError(
-            f"{plan.run_uri}: this run is not complete (outcome {manifest.outcome}); finish it"
-            " first"
+            f"{plan.run_uri}: this run is not complete (outcome {manifest.outcome});"
+            " finish it first"
         )
     receipts = read_receipts(plan.run_uri, plan.fingerprint)
     parts = []
@@ -56,8 +56,8 @@ def read_run(run_uri: str) -> WholeRun:
     num_rows, expected = sum(rows for _, rows in parts), manifest.counts.rows_scored
     if num_rows != expected:
         raise VerificationError(
-            f"{plan.run_uri}: its receipts have {num_rows} rows, its manifest {expected}: run"
-            " verify on it"
+            f"{plan.run_uri}: its receipts have {num_rows} rows, its manifest {expected}:"
+            " run verify on it"
         )
     side = Side(
         rows=num_rows,

@@ -87,9 +87,10 @@ def choose_decision(
             best = found
     if best is None:
         raise PublicationRefusedError(
-            f"min_precision: no threshold reaches {min_precision:g} on"
-            f" {ads_needed(min_precision):,} or more kept ads, the best precision on so many is"
-            f" {best_precision:.4f}; lower it, give more ads, or train a better model"
+            f"min_precision: no threshold reaches {min_precision:g}"
+            f" on {ads_needed(min_precision):,} or more kept ads,"
+            f" the best precision on so many is {best_precision:.4f};"
+            " lower it, give more ads, or train a better model"
         )
     return best.settings
 
@@ -157,9 +158,8 @@ def _candidates(model: FittedModel) -> Iterator[DecisionSettings]:
     for strength in [{}, *strengths]:  # the present one as well
         for gate in GATES[1:]:
             yield decision.model_copy(update=strength | {"ood_conf_gate": gate})
-    yield decision.model_copy(
-        update={"ood_conf_gate": GATES[0]}
-    )  # last: on a tie something is flagged
+    # last: on a tie something is flagged
+    yield decision.model_copy(update={"ood_conf_gate": GATES[0]})
 
 
 def _strength(model: FittedModel, share: float) -> dict[str, float]:

@@ -39,13 +39,11 @@ def in_words(min_precision: float | None, reached: Measures) -> str:
     target = f"precision of {min_precision:g}" if min_precision else "the largest macro-F1"
     right = ""
     if reached.precision is not None:
-        right = (
-            f" {reached.precision:.3f} of the kept ads are right (95 % interval from"
-            f" {reached.precision_low:.3f}),"
-        )
+        interval = f"95 % interval from {reached.precision_low:.3f}"
+        right = f" {reached.precision:.3f} of the kept ads are right ({interval}),"
     return (
-        f"Tuned for {target}:{right} {reached.coverage:.1%} of the ads are kept, macro-F1 with"
-        f" Other {reached.macro_f1:.3f}."
+        f"Tuned for {target}:{right} {reached.coverage:.1%} of the ads are kept,"
+        f" macro-F1 with Other {reached.macro_f1:.3f}."
     )
 
 

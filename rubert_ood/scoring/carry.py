@@ -23,8 +23,8 @@ def check_names(names: Iterable[str], taken: Iterable[str]) -> None:
             )
         if name in taken:
             raise SettingsError(
-                f"carry_columns: {name!r} would stand in the output twice; leave it out or"
-                " rename it"
+                f"carry_columns: {name!r} would stand in the output twice;"
+                " leave it out or rename it"
             )
         taken.add(name)
 
@@ -80,8 +80,8 @@ def cast_carried(uri: str, column: pa.ChunkedArray, field: pa.Field) -> pa.Chunk
         return as_plain(column).cast(field.type)
     except pa.ArrowException:  # its words quote the value
         raise SchemaError(
-            f"{uri}: column {field.name!r}: a value does not fit {field.type}, which it has over"
-            " all files"
+            f"{uri}: column {field.name!r}:"
+            f" a value does not fit {field.type}, which it has over all files"
         ) from None
 
 

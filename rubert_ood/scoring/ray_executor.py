@@ -78,9 +78,8 @@ class RayExecutor:
         pool = size_actors(self._settings, len(shards))
         StepLog("score").info("%d actor(s), %d shards", pool.num_actors, len(shards))
         results = _graph(job, shards, pool)
-        results.context.max_errored_blocks = (
-            -1
-        )  # a shard lost with its process stops no other
+        # a shard lost with its process stops no other
+        results.context.max_errored_blocks = -1
         results.context.execution_no_progress_timeout_s = timeout_s
         try:
             for row in results.iter_rows():
@@ -88,8 +87,8 @@ class RayExecutor:
         except ExecutionTimeoutError as error:
             raise ExecutorStalledError(
                 f"no shard moved for {timeout_s:g} s (no_progress_timeout_s): storage or a node"
-                " does not answer, the cluster lacks what the actors ask for, or one shard takes"
-                " longer (shard_rows)"
+                " does not answer, the cluster lacks what the actors ask for,"
+                " or one shard takes longer (shard_rows)"
             ) from error
         except ray.exceptions.RayError as error:
             raise ExecutorStalledError(one_line(error)) from error
@@ -152,8 +151,8 @@ def _gpu_actors(settings: ScoreSettings, num_shards: int) -> ActorPool:
     )
     if num_gpus == 0:
         raise SettingsError(
-            "compute.use_gpu: no GPU in the cluster yet; give compute.num_workers, then the"
-            " autoscaler starts them"
+            "compute.use_gpu: no GPU in the cluster yet;"
+            " give compute.num_workers, then the autoscaler starts them"
         )
     return ActorPool(min(num_gpus, num_shards), cpus=1, per_node=1)
 
@@ -168,7 +167,8 @@ def _cpus_of_workers(timeout_s: float) -> list[float]:
             return workers
         if time.monotonic() > deadline:
             raise PartialRunError(
-                "no node of the cluster has a CPU for work; the same command goes on from there"
+                "no node of the cluster has a CPU for work;"
+                " the same command goes on from there"
             )
         time.sleep(1)
 

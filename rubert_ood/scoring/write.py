@@ -126,7 +126,8 @@ def _settle(
         if storage.swap_bytes(uri, data, version):
             return data
     raise PartialRunError(
-        f"{uri}: another process writes it all the time; the same command goes on from there"
+        f"{uri}: another process writes it all the time;"
+        " the same command goes on from there"
     )
 
 

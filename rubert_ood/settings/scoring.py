@@ -140,7 +140,8 @@ class DiffSettings(ExecutorSettings):
     def _two_things(self) -> "DiffSettings":
         if not self.a_uri or not self.b_uri:
             raise ValueError(
-                "name two runs or two bundles: `diff A B`, or a_uri and b_uri in the YAML file"
+                "name two runs or two bundles:"
+                " `diff A B`, or a_uri and b_uri in the YAML file"
             )
         return self
 

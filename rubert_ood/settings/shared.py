@@ -79,8 +79,8 @@ class TextSettings(Group):
     def _windows_advance(self) -> "TextSettings":
         if self.mode == "window" and 2 * self.stride > self.max_length:
             raise ValueError(
-                f"stride {self.stride} is more than half of max_length {self.max_length}, so that"
-                " most of an ad would be read twice; lower it"
+                f"stride {self.stride} is more than half of max_length {self.max_length},"
+                " so that most of an ad would be read twice; lower it"
             )
         return self
 

@@ -46,9 +46,8 @@ def put_folder(local_dir: str, uri: str, *, last: str) -> None:
         os.makedirs(parent, exist_ok=True)
         leftovers.remove_leftovers(parent)
         staged = os.path.join(parent, leftovers.staged_folder_name())
-        os.mkdir(
-            staged
-        )  # by the umask, as the files: mkdtemp would make a folder for this user alone
+        # by the umask, as the files: mkdtemp would make a folder for this user alone
+        os.mkdir(staged)
         try:
             for name in [*names, last]:
                 shutil.copyfile(os.path.join(local_dir, name), os.path.join(staged, name))
@@ -149,7 +148,8 @@ def private_cache(folder: str = "") -> str:
         found = os.lstat(folder)
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
             raise SettingsError(
-                f"{folder} is not this user's folder; remove it or set TMPDIR to a private folder"
+                f"{folder} is not this user's folder;"
+                " remove it or set TMPDIR to a private folder"
             )
         os.chmod(folder, 0o700)
     return folder

@@ -236,9 +236,8 @@ class _Objects:
     def walk(self, path: str, listing: Listing) -> None:
         found: dict[str, Any] = self.fs.find(path, detail=True)
         for key, info in found.items():
-            if info["type"] == "file" and not key.endswith(
-                "/"
-            ):  # a key with a slash is a folder's
+            is_folder = key.endswith("/")
+            if info["type"] == "file" and not is_folder:
                 version = str(info.get("ETag")).strip('"')
                 listing.files.append(FileInfo(f"s3://{key}", int(info["size"]), version))
 

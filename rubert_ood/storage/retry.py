@@ -119,9 +119,8 @@ def _passes(error: BaseException) -> bool:
         if kind.__module__.startswith("botocore")
     ):
         return True
-    response = getattr(
-        error.__cause__, "response", None
-    )  # s3fs keeps botocore's ClientError as the cause
+    # s3fs keeps botocore's ClientError as the cause
+    response = getattr(error.__cause__, "response", None)
     if not isinstance(response, dict):
         return False
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)

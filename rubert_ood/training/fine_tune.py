@@ -147,7 +147,8 @@ def _claim_run(dataset: Dataset, settings: TrainSettings, run_name: str) -> None
         changed = [name for name, value in identity.items() if older.get(name) != value]
         if changed:
             raise SettingsError(
-                f"version {run_name!r} began with other {', '.join(changed)}; give another version"
+                f"version {run_name!r} began with other {', '.join(changed)};"
+                " give another version"
             )
     else:
         storage.put_json(uri, identity)
@@ -165,7 +166,8 @@ def _failure(run_name: str, error: ray.train.TrainingFailedError) -> RubertOodEr
             return type(cause)(str(cause))
         if isinstance(cause, torch.OutOfMemoryError):
             return SettingsError(
-                "optimiser.batch_size: the memory of the GPU does not hold a batch; lower it"
+                "optimiser.batch_size:"
+                " the memory of the GPU does not hold a batch; lower it"
             )
         if isinstance(cause, RECURRING):
             return RubertOodError(

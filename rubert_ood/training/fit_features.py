@@ -72,7 +72,7 @@ def log_fit(fitted: FittedModel, precision: str) -> None:
     temperature, thresholds = fitted.temperature, fitted.thresholds
     at_bound = " at its bound" if temperature.at_bound else ""
     log.info(
-        f"T {temperature.temperature:.3f}{at_bound}"
-        f"  d2 threshold {thresholds.threshold:,.1f}  {fitted.calibrated_on} d2"
-        f" {thresholds.mu:,.1f} +- {thresholds.sigma:,.1f}  in {precision}"
+        f"T {temperature.temperature:.3f}{at_bound}  d2 threshold {thresholds.threshold:,.1f}"
+        f"  {fitted.calibrated_on} d2 {thresholds.mu:,.1f} +- {thresholds.sigma:,.1f}"
+        f"  in {precision}"
     )

@@ -66,12 +66,13 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
         network.config.hidden_size,
     ):
         raise BundleError(
-            f"{uri}: its network answers in shapes {logits_NC.shape}, {cls_NH.shape}; use a BERT"
-            " type"
+            f"{uri}: its network answers in shapes {logits_NC.shape}, {cls_NH.shape};"
+            " use a BERT type"
         )
     if not (torch.isfinite(logits_NC).all() and torch.isfinite(cls_NH).all()):
         raise BundleError(
-            f"{uri}: its network answers with numbers that are not finite; use another checkpoint"
+            f"{uri}: its network answers with numbers that are not finite;"
+            " use another checkpoint"
         )
 
 
@@ -81,13 +82,14 @@ def _check_counts(dataset: Dataset) -> None:
     split = dataset.calibration or dataset.valid
     if len(split) < MIN_CALIBRATION_ADS:
         raise SchemaError(
-            f"thresholds need at least {MIN_CALIBRATION_ADS} {name} ads with text, found"
-            f" {len(split)}: give more"
+            f"thresholds need at least {MIN_CALIBRATION_ADS} {name} ads with text,"
+            f" found {len(split)}: give more"
         )
     different = set(zip(dataset.train.texts, dataset.train.labels_N.tolist(), strict=True))
     if len(different) == len(dataset.labels):
         raise SchemaError(
-            "no class has two different training texts, so nothing can be fitted: give more ads"
+            "no class has two different training texts, so nothing can be fitted:"
+            " give more ads"
         )
 
 
@@ -118,9 +120,8 @@ def precision_of_workers(compute: TrainingComputeSettings) -> Precision:
     ask = ray.remote(num_gpus=1, num_cpus=compute.cpus_per_worker, max_retries=2)(
         _precision_here
     )
-    on_gpu = (
-        None if wanted == "int8" else wanted
-    )  # which is computed on CPU, also by workers that have a GPU
+    # which is computed on CPU, also by workers that have a GPU
+    on_gpu = None if wanted == "int8" else wanted
     found, fault = ray.get(ask.remote(on_gpu))
     if fault:
         raise SettingsError(fault)

@@ -99,7 +99,8 @@ class RayFeatures:
             progress.add(batch.num_rows)
         if not (seen_N == 1).all():
             raise RubertOodError(
-                f"features of {len(seen_N)} ads: {(seen_N != 1).sum()} rows were lost or doubled"
+                f"features of {len(seen_N)} ads:"
+                f" {(seen_N != 1).sum()} rows were lost or doubled"
             )
         return cls(ray.data.from_arrow_refs(blocks), _spans(splits))
 

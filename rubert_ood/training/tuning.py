@@ -26,8 +26,8 @@ def halves(ads: LabelledAds, settings: TuneSettings) -> dict[str, LabelledAds]:
 
     if len(ads) < MIN_ADS:
         raise InputError(
-            f"{settings.input_uri}: {len(ads)} ads with text are too few to tune on; give at least"
-            f" {MIN_ADS}"
+            f"{settings.input_uri}: {len(ads)} ads with text are too few to tune on;"
+            f" give at least {MIN_ADS}"
         )
     counts = np.unique(ads.labels_N, return_counts=True)[1]
     can_stratify = counts.min() > 1 and len(counts) <= len(ads) // 2

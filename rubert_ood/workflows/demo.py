@@ -120,9 +120,10 @@ def _generate(settings: DemoSettings, ads: DemoAds, training: TrainSettings) -> 
     ads.write(
         num_train=settings.num_train, num_score=settings.num_score, seed=settings.seed
     )
+    elapsed_s = time.monotonic() - started
     log.info(
         f"{settings.num_train:,} labelled ads, {settings.num_score:,} to score"
-        f"  {time.monotonic() - started:.0f} s"
+        f"  {elapsed_s:.0f} s"
     )
     labelled = read_labelled(ads.train, training.columns)
     cleaner = build_cleaner(labelled, training.cleaner)

@@ -30,12 +30,13 @@ def diff(settings: DiffSettings) -> DiffDocument:
     b_uri, b_is_run = _recognised(settings.b_uri)
     if a_is_run != b_is_run:
         raise InputError(
-            f"{settings.a_uri} and {settings.b_uri}: one is a run, the other a bundle; name two of"
-            " a kind"
+            f"{settings.a_uri} and {settings.b_uri}: one is a run, the other a bundle;"
+            " name two of a kind"
         )
     if not a_is_run and not settings.input_uri:
         raise SettingsError(
-            "input_uri: two bundles are compared on ads that both score; give --input_uri ADS"
+            "input_uri: two bundles are compared on ads that both score;"
+            " give --input_uri ADS"
         )
     if a_is_run and settings.input_uri:
         log.warning("input_uri: no effect, two runs are compared as they are")
@@ -62,8 +63,8 @@ def _recognised(uri: str) -> tuple[str, bool]:
     if storage.exists(storage.join(uri, MANIFEST)):
         return uri, False
     raise InputError(
-        f"{uri}: neither a run folder (OUTPUT/run_date=.../run_id=...), nor a root of published"
-        f" output (with {POINTER_FILE}), nor a bundle"
+        f"{uri}: neither a run folder (OUTPUT/run_date=.../run_id=...),"
+        f" nor a root of published output (with {POINTER_FILE}), nor a bundle"
     )
 
 

@@ -116,10 +116,8 @@ def _paragraph(result: Result) -> str:
         return f"{text}\n  Other: {reason}"
     pairs = zip(result["topk_labels"], result["topk_scores"], strict=True)
     best = "  |  ".join([f"{score:.3f} {printable(label)}" for label, score in pairs])
-    numbers = (
-        f"confidence {result['confidence']:.3f}  d2 {result['ood_distance']:,.1f}  z"
-        f" {result['ood_z']:.2f}"
-    )
+    numbers = f"confidence {result['confidence']:.3f}  d2 {result['ood_distance']:,.1f}"
+    numbers += f"  z {result['ood_z']:.2f}  p {result['ood_p']:.3f}"
     ood = "OUT OF DOMAIN" if result["is_ood"] else "in domain"
     more = ""
     if result.get("sub_label"):
@@ -128,7 +126,5 @@ def _paragraph(result: Result) -> str:
         more += f"\n  {result['num_chunks']} windows"
     if result["is_cut"]:
         more += f"\n  cut: only the first {result['num_tokens']:,} tokens were read"
-    return (
-        f"{text}\n  {printable(result['label'])}  ({numbers}  p {result['ood_p']:.3f}, {ood})\n "
-        f" {best}{more}"
-    )
+    label = printable(result["label"])
+    return f"{text}\n  {label}  ({numbers}, {ood})\n  {best}{more}"

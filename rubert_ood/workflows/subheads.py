@@ -29,12 +29,12 @@ def subheads(settings: SubheadsSettings) -> Bundle:
     ads, pairs = clean_subcategories(table, bundle.cleaner, bundle.fitted.labels)
     if not len(ads):
         raise SchemaError(
-            f"{settings.input_uri}: no ad has a text and a sub-category"
-            f" ({settings.columns.subcategory})"
+            f"{settings.input_uri}: no ad has a text"
+            f" and a sub-category ({settings.columns.subcategory})"
         )
     log.info(
-        f"{len(ads):,} of {table.num_rows:,} ads have text and a sub-category, bundle"
-        f" {bundle.version}"
+        f"{len(ads):,} of {table.num_rows:,} ads have text and a sub-category,"
+        f" bundle {bundle.version}"
     )
     with ray_session(settings):
         outputs = bundle_outputs(
@@ -44,10 +44,11 @@ def subheads(settings: SubheadsSettings) -> Bundle:
     names = [pairs[number][1] for number in ads.labels_N]
     fitted = fit_subheads(outputs["subheads"].cls_NH, categories, names, settings)
     for category, head in fitted.heads.items():
+        measured = head.measured
         StepLog("subheads").info(
-            f"{category}: {len(head.names)} sub-categories, accuracy"
-            f" {head.measured['accuracy']:.4f} on {head.measured['num_test']:,} held-out ads (the"
-            f" most frequent one: {head.measured['majority_accuracy']:.4f})"
+            f"{category}: {len(head.names)} sub-categories,"
+            f" accuracy {measured['accuracy']:.4f} on {measured['num_test']:,} held-out ads"
+            f" (the most frequent one: {measured['majority_accuracy']:.4f})"
         )
     derived = derive_bundle(bundle, uri, subheads=fitted)
     StepLog("bundle").info("%s  fingerprint %s", derived.uri, derived.fingerprint[:12])

@@ -76,8 +76,8 @@ def _baseline(dataset: Dataset, settings: TrainSettings) -> Baseline | None:
         return None
     baseline = baseline_metrics(dataset.train, dataset.test)
     StepLog("baseline").info(
-        f"TF-IDF + LinearSVC  accuracy {baseline.accuracy:.4f}  macro-F1"
-        f" {baseline.macro_f1:.4f}"
+        f"TF-IDF + LinearSVC  accuracy {baseline.accuracy:.4f}"
+        f"  macro-F1 {baseline.macro_f1:.4f}"
     )
     return baseline
 
@@ -150,9 +150,9 @@ def _compare_int8(
     plain_fitted = _fit(features, plain, run.dataset, run.settings)
     agreement = int8_agreement(fitted, valid, plain_fitted, plain["valid"])
     StepLog("int8").info(
-        f"argmax as in fp32 {agreement.argmax_agreement:.4f}  OOD rate"
-        f" {agreement.flag_rate:.4f} (fp32 {agreement.flag_rate_fp32:.4f})  mean d2"
-        f" x{agreement.mean_d2_ratio:.4f}"
+        f"argmax as in fp32 {agreement.argmax_agreement:.4f}"
+        f"  OOD rate {agreement.flag_rate:.4f} (fp32 {agreement.flag_rate_fp32:.4f})"
+        f"  mean d2 x{agreement.mean_d2_ratio:.4f}"
     )
     check_agreement(agreement)
     return agreement
@@ -182,8 +182,8 @@ def _log_data(dataset: Dataset) -> None:
     StepLog("data").info(
         f"{len(dataset.labels)} classes, {len(dataset.train):,} train,"
         f" {len(dataset.valid):,} valid, {len(dataset.test):,} test,"
-        f" {len(dataset.calibration or ()):,} calibration ads, {len(dataset.cleaner.cities):,}"
-        " cities"
+        f" {len(dataset.calibration or ()):,} calibration ads,"
+        f" {len(dataset.cleaner.cities):,} cities"
     )
 
 
