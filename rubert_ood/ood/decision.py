@@ -116,13 +116,11 @@ def decide(
     probabilities_NC = softmax(_checked_logits(logits_NC, labels, statistics), temperature)
     d2_N, _ = statistics.distance(cls_NH)
     if len(d2_N) != len(probabilities_NC):
-        raise BundleError(
-            f"{len(probabilities_NC)} rows of logits but {len(d2_N)} of features:"
-            " use one forward pass"
-        )
+        rows = f"{len(probabilities_NC)} rows of logits but {len(d2_N)} of features"
+        raise BundleError(f"{rows}: use one forward pass")
 
     num_top = min(settings.top_k, len(labels))
-    # lower class first on ties
+    # stable: the lower class comes first on ties
     order_NC = np.argsort(-probabilities_NC, axis=1, kind="stable")
     top_Nk = order_NC[:, :num_top]
     scores_Nk = np.take_along_axis(probabilities_NC, top_Nk, axis=1)

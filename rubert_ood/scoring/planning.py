@@ -28,14 +28,7 @@ def make_plan(settings: DaySettings, bundle: Bundle) -> Plan:
     Raises InputError when there is nothing to score, and the first bad file's own error under
     `on_bad_file: fail`.
     """
-    taken = part_schema([], 1, {}, subheads=bundle.subheads is not None).names
-    check_names(settings.carry_columns, taken)
-    check_compute(bundle, settings.compute)
-    if bundle.precision == "bf16" and not settings.compute.use_gpu:
-        log.warning(
-            "bundle %s was fitted in bf16: slow on CPU; train with compute.precision fp32",
-            bundle.version,
-        )
+    _check_settings(settings, bundle)
     output_uri = storage.absolute(settings.output_uri)
     found = _find_files(settings, output_uri)
     carried = CarriedTypes(settings.carry_columns)
@@ -75,6 +68,18 @@ def make_plan(settings: DaySettings, bundle: Bundle) -> Plan:
         ignored=found.ignored,
         carry_schema=pack_schema(carried.schema()),
     )
+
+
+def _check_settings(settings: DaySettings, bundle: Bundle) -> None:
+    """Raise SettingsError where they do not fit the bundle."""
+    taken = part_schema([], 1, {}, subheads=bundle.subheads is not None).names
+    check_names(settings.carry_columns, taken)
+    check_compute(bundle, settings.compute)
+    if bundle.precision == "bf16" and not settings.compute.use_gpu:
+        log.warning(
+            "bundle %s was fitted in bf16: slow on CPU; train with compute.precision fp32",
+            bundle.version,
+        )
 
 
 def _find_files(settings: DaySettings, output_uri: str) -> Tables:
