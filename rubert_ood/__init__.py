@@ -8,7 +8,7 @@ Nothing heavy is imported before it is used.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rubert_ood import errors as errors
@@ -73,7 +73,7 @@ _HOMES = {
 """Module of each name; what is not here is a class of settings."""
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import what is asked for (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -23,6 +23,8 @@ GOES_ON = {
 
 @dataclass(frozen=True)
 class Verb:
+    """A sub-command: what it may be given, and what runs it."""
+
     settings: type[settings.JobSettings]
     workflow: str
     """MODULE:FUNCTION, imported only when the verb runs: `--help` stays fast."""
@@ -131,9 +133,8 @@ def run(arguments: list[str]) -> int:
         if not interrupts.received():
             terminal.say(f"error: {error}")
             return error.exit_code
-        return _interrupted(
-            name
-        )  # what the error says is how the interrupt looked from below
+        # what the error says is how the interrupt looked from below
+        return _interrupted(name)
     except KeyboardInterrupt:
         return _interrupted(name)
     except terminal.ClosedPipeError:
@@ -151,11 +152,12 @@ def _verb(arguments: list[str]) -> tuple[str, list[str]]:
     parser = settings.PlainParser(
         prog="rubert-ood",
         description=(
-            "Classify Russian private ads with RuBERT, and know when not to trust the answer."
+            "Classify Russian private ads with RuBERT,"
+            " and know when not to trust the answer."
         ),
         epilog=(
-            "`rubert-ood VERB --help` shows every setting. Flags beat RUBERT_OOD_* variables, those"
-            " beat --config."
+            "`rubert-ood VERB --help` shows every setting."
+            " Flags beat RUBERT_OOD_* variables, those beat --config."
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

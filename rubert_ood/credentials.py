@@ -1,15 +1,14 @@
 """Credentials where they do not belong: recognised, so that they are refused, never echoed."""
 
 import re
-from typing import Any
 
 from rubert_ood.plain import printable
 
 SHOWN_CHARACTERS = 120
 NOT_SHOWN = "a value that is not shown, since it holds credentials"
 NO_PLACE = (
-    "holds credentials, which have no place in a setting; S3 credentials come from the AWS"
-    " environment"
+    "holds credentials, which have no place in a setting;"
+    " S3 credentials come from the AWS environment"
 )
 
 _USER = re.compile(
@@ -30,7 +29,7 @@ def holds_credentials(text: str) -> bool:
     return any(pattern.search(text) for pattern in (_USER, _QUERY, _KEY_ID))
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """Return a value as an error message may show it: one short line, without credentials."""
     text = repr(value)
     if holds_credentials(str(value)) or holds_credentials(text):

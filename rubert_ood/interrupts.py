@@ -79,9 +79,8 @@ def _set_handlers() -> None:
 
 
 def _handle(number: int, _frame: FrameType | None) -> None:
-    signal.alarm(
-        0
-    )  # Ray's native handler, if it was faster, would abort the process after 3 s
+    # Ray's native handler, if it was faster, would abort the process after 3 s
+    signal.alarm(0)
     again = _State.first is not None
     if again and time.monotonic() - _State.first_at < SAME_SIGNAL_S:
         return
@@ -114,9 +113,8 @@ def watched(job: Callable[[], int], say: Callable[[str], None]) -> int:
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, pass_on)
-    said = os.read(
-        reader, 1
-    )  # empty when the process is gone, and its end of the pipe with it
+    # empty when the process is gone, and its end of the pipe with it
+    said = os.read(reader, 1)
     if said:
         _reap(child)
         return said[0]

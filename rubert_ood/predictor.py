@@ -8,10 +8,12 @@ The nightly job, `predict`, the estimate of a run and a notebook all take this w
 Shapes: N ads, T different texts, C classes, H hidden.
 """
 
+from collections.abc import Iterable
 from threading import RLock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -69,8 +71,8 @@ class Model:
     def __repr__(self) -> str:
         device = "GPU" if self.use_gpu else "CPU"
         return (
-            f"Model({self.bundle.uri!r}: {len(self.labels)} classes, {self.bundle.precision} on"
-            f" {device})"
+            f"Model({self.bundle.uri!r}:"
+            f" {len(self.labels)} classes, {self.bundle.precision} on {device})"
         )
 
     @property
@@ -80,6 +82,7 @@ class Model:
 
     @property
     def hidden_size(self) -> int:
+        """H, the length of a CLS vector."""
         return int(self.bundle.fitted.statistics.means_CH.shape[1])
 
     @property
@@ -99,7 +102,7 @@ class Model:
 
     @property
     def classifier(self) -> "Classifier":
-        """The network, loaded once. Raises SettingsError where there is no such GPU."""
+        """The network, loaded once. Raises SettingsError on a machine that lacks such a GPU."""
         with self._loading:
             if self._classifier is None:
                 from rubert_ood.classifier.classifier import Classifier
@@ -118,9 +121,27 @@ class Model:
 
     # for data scientists
 
+    @overload
+    def predict(
+        self,
+        ads: pd.DataFrame | pd.Series | Iterable[str | None] | str,
+        *,
+        columns: ColumnSettings | None = None,
+        embedding: bool = False,
+    ) -> pd.DataFrame: ...
+
+    @overload
+    def predict(
+        self,
+        ads: pa.Table,
+        *,
+        columns: ColumnSettings | None = None,
+        embedding: bool = False,
+    ) -> pa.Table: ...
+
     def predict(
         self, ads: Ads, *, columns: ColumnSettings | None = None, embedding: bool = False
-    ) -> Any:
+    ) -> pd.DataFrame | pa.Table:
         """Classify ads: one row per ad, in their order, as the nightly job writes it.
 
         `ads` is a DataFrame or an Arrow table with title and description (`columns` names them
@@ -193,7 +214,9 @@ class Model:
         for name in texts.schema.names:
             if name != windows.IDS:
                 columns[name] = texts[name]
-        columns["num_chunks"] = pa.array(windows.Windows.of(texts).num_chunks_N, pa.int32())
+        columns["num_chunks"] = pa.array(
+            windows.Windows.of(texts).num_windows_N, pa.int32()
+        )
         if embedding:
             flat = pa.array(cls_TH.astype(np.float16).ravel(), pa.float16())
             columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, cls_TH.shape[1])
@@ -250,7 +273,6 @@ def _subhead_columns(
     found = subheads.predict(cls_TH, decisions.label_N.tolist())
     columns = {}
     for field, values_T in zip(SUBHEAD_FIELDS, found, strict=True):
-        columns[field.name] = pa.array(
-            values_T, field.type, from_pandas=True
-        )  # NaN is null
+        # NaN is null
+        columns[field.name] = pa.array(values_T, field.type, from_pandas=True)
     return columns

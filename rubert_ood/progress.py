@@ -18,8 +18,8 @@ class StepLog(logging.LoggerAdapter[logging.Logger]):
         self.step = step
 
     def process(
-        self, msg: Any, kwargs: MutableMapping[str, Any]
-    ) -> tuple[Any, MutableMapping[str, Any]]:
+        self, msg: object, kwargs: MutableMapping[str, Any]
+    ) -> tuple[str, MutableMapping[str, Any]]:
         """Put the name of the step before a message."""
         return f"{self.step:<9} {msg}", kwargs
 

@@ -17,8 +17,8 @@ def check_address(address: str, setting: str) -> None:
     scheme, _, place = address.rpartition("://")
     if scheme in ("http", "https"):
         raise SettingsError(
-            f"{setting}: {address} is the dashboard, for `ray job submit`; give HOST:6379,"
-            " ray://HOST:10001 or auto"
+            f"{setting}: {address} is the dashboard, for `ray job submit`;"
+            " give HOST:6379, ray://HOST:10001 or auto"
         )
     host, _, port = place.rpartition(":")
     if (
@@ -28,8 +28,8 @@ def check_address(address: str, setting: str) -> None:
         or not 0 < int(port) < 2**16
     ):
         raise SettingsError(
-            f"{setting}: {address} is not an address; give HOST:6379, ray://HOST:10001, auto or"
-            " local"
+            f"{setting}: {address} is not an address;"
+            " give HOST:6379, ray://HOST:10001, auto or local"
         )
     try:
         socket.create_connection(
@@ -62,13 +62,13 @@ def _check_answer(place: str, named: str, *, is_client: bool) -> None:
         code = error.code()
         if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
             reason = (
-                "the cluster refuses the token; set RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH as on its"
-                " nodes"
+                "the cluster refuses the token;"
+                " set RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH as on its nodes"
             )
         elif code == grpc.StatusCode.UNIMPLEMENTED:
             reason = (
-                "a Ray service listens there, but not the cluster's GCS: give the port 6379, or"
-                " ray:// for 10001"
+                "a Ray service listens there, but not the cluster's GCS:"
+                " give the port 6379, or ray:// for 10001"
             )
         else:
             reason = f"the cluster does not answer ({code.name})"

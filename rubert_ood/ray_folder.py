@@ -5,16 +5,16 @@ process ends, however it ends. A folder whose lock is free belongs to nobody any
 start removes it.
 """
 
-import logging
 import os
 import shutil
 import uuid
 
 from rubert_ood import storage
 from rubert_ood.errors import SettingsError
+from rubert_ood.progress import StepLog
 from rubert_ood.storage.folders import CACHE_DIR, private_cache
 
-log = logging.getLogger(__name__)
+log = StepLog("ray")
 
 MAX_SOCKET_BYTES = 107
 """Length of a Unix socket's path."""
@@ -42,7 +42,7 @@ def session_folder() -> str:
         os.mkdir(folder, 0o700)
     if removed:
         log.info(
-            "ray       %d old session folder(s) of jobs that are gone removed from %s",
+            "%d old session folder(s) of jobs that are gone removed from %s",
             removed,
             cache,
         )
@@ -58,10 +58,11 @@ def _parent() -> str:
         if given:
             longest = room - len(name) - 1
             raise SettingsError(
-                f"RAY_TMPDIR: {given} is over {longest} bytes, too long for the sockets of Ray"
+                f"RAY_TMPDIR: {given} is over {longest} bytes,"
+                " too long for the sockets of Ray"
             )
         log.info(
-            "ray       its files lie in %s: the path of TMPDIR is too long for sockets",
+            "its files lie in %s: the path of TMPDIR is too long for sockets",
             SHORT_PARENT,
         )
         folder = os.path.join(SHORT_PARENT, name)

@@ -11,11 +11,12 @@ from unittest import mock
 
 from rubert_ood import interrupts
 from rubert_ood.errors import PartialRunError, RubertOodError, SettingsError
+from rubert_ood.progress import StepLog
 from rubert_ood.ray_address import check_address
 from rubert_ood.ray_folder import session_folder
 from rubert_ood.settings import ExecutorSettings, RayJobSettings
 
-log = logging.getLogger(__name__)
+log = StepLog("ray")
 
 ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 LONGEST_REASON = 500
@@ -51,7 +52,7 @@ def ray_session(settings: RayJobSettings) -> Iterator[None]:
     With the local executor Ray is not even imported.
 
     Worker output stays in Ray's own log folder: what a user must know comes back as results and
-    errors. Raises SettingsError when there is no cluster at the address, PartialRunError when Ray
+    errors. Raises SettingsError when the address lacks a cluster, PartialRunError when Ray
     does not start or breaks down.
     """
     if isinstance(settings, ExecutorSettings) and settings.executor == "local":
@@ -60,7 +61,6 @@ def ray_session(settings: RayJobSettings) -> Iterator[None]:
     for name, value in RAY_ENV.items():
         os.environ.setdefault(name, value)
     import ray
-    from ray.exceptions import RayError, RayTaskError
 
     joined = not ray.is_initialized()
     if joined:
@@ -68,21 +68,30 @@ def ray_session(settings: RayJobSettings) -> Iterator[None]:
         _join(settings.ray_address)
     _quieten()
     try:
-        if joined:
-            _log_resources()
-        yield
+        with _breakdown_explained():
+            if joined:
+                _log_resources()
+            yield
     except KeyboardInterrupt:
-        joined = (
-            False  # the stop is noted first: Ray takes seconds to end, and ends by itself
-        )
+        # the stop is noted first: Ray takes seconds to end, and ends by itself
+        joined = False
         raise
-    except RayError as error:
-        if isinstance(error, RayTaskError):  # an exception of a task, not of Ray
-            raise
-        raise PartialRunError(f"Ray: {one_line(error)}") from error
     finally:
         if joined:
             ray.shutdown()
+
+
+@contextmanager
+def _breakdown_explained() -> Iterator[None]:
+    """Raise PartialRunError where Ray itself fails; exceptions of its tasks stay as they are."""
+    from ray.exceptions import RayError, RayTaskError
+
+    try:
+        yield
+    except RayTaskError:
+        raise
+    except RayError as error:
+        raise PartialRunError(f"Ray: {one_line(error)}") from error
 
 
 def _quieten() -> None:
@@ -104,7 +113,7 @@ def _log_resources() -> None:
     num_nodes = sum(node["Alive"] for node in ray.nodes())
     resources = ray.cluster_resources()
     cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
-    log.info("ray       %d node(s), %g CPU, %g GPU", num_nodes, cpus, gpus)
+    log.info("%d node(s), %g CPU, %g GPU", num_nodes, cpus, gpus)
 
 
 def _join(given: str | None) -> None:
@@ -147,11 +156,11 @@ def _own_handlers() -> Iterator[None]:
     interrupts.reinstall()
 
 
-def _log_message(data: Mapping[str, Any], *_: Any, **__: Any) -> None:
+def _log_message(data: Mapping[str, Any], *_: object, **__: object) -> None:
     """Log what Ray would print: the autoscaler's messages, and those of nodes that died."""
     for message in data.get("lines", ()):
         log.warning(
-            "ray       %s",
+            "%s",
             ANSI_COLOUR.sub("", message).strip().partition("\n")[0][:LONGEST_MESSAGE],
         )
 

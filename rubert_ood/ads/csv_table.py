@@ -5,7 +5,7 @@ import io
 import lzma
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.csv
@@ -27,7 +27,7 @@ def is_csv(uri: str) -> bool:
 
 
 def read_csv(
-    uri: str, file: Any, columns: Sequence[str] | None, delimiter: str
+    uri: str, file: BinaryIO, columns: Sequence[str] | None, delimiter: str
 ) -> tuple[pa.Table, str]:
     """Read a CSV file, every column as text (`007` stays `007`); return it and its delimiter.
 
@@ -35,9 +35,9 @@ def read_csv(
     """
     content = _decompressed(uri, file)
     names, delimiter = _header(uri, content, delimiter)
-    repeated = {name for name in names if names.count(name) > 1}
-    if repeated:
-        name = sorted(repeated)[0]
+    duplicate = {name for name in names if names.count(name) > 1}
+    if duplicate:
+        name = sorted(duplicate)[0]
         raise SchemaError(f"{uri}: the column name {name!r} stands in the header twice")
     _check_rows(uri, content, names, delimiter)
     try:
@@ -68,7 +68,7 @@ def _without_cells(error: pa.ArrowException) -> str:
     return "its rows do not fit its header"
 
 
-def _decompressed(uri: str, file: Any) -> bytes:
+def _decompressed(uri: str, file: BinaryIO) -> bytes:
     suffix = uri.lower().rpartition(".")[2]
     content = bytes(file.read())
     try:
@@ -87,9 +87,8 @@ def _header(uri: str, content: bytes, delimiter: str) -> tuple[list[str], str]:
     candidates = [delimiter] if delimiter else DELIMITERS
     headers = {candidate: _first_row(uri, content, candidate) for candidate in candidates}
     plain = [name for name in candidates if not any('"' in cell for cell in headers[name])]
-    best = max(
-        plain or candidates, key=lambda name: len(headers[name])
-    )  # the first of equals
+    # the first of equals
+    best = max(plain or candidates, key=lambda name: len(headers[name]))
     return headers[best], best
 
 
@@ -117,8 +116,8 @@ def _check_rows(uri: str, content: bytes, names: list[str], delimiter: str) -> N
                 hint = f", separated by {delimiter!r} (columns.delimiter)"
                 raise _unreadable(
                     uri,
-                    f"the row that begins in line {line} has {len(row)} columns, the header"
-                    f" {len(names)}{hint}",
+                    f"the row that begins in line {line} has {len(row)} columns,"
+                    f" the header {len(names)}{hint}",
                 )
             line = rows.line_num + 1
     except csv.Error as error:

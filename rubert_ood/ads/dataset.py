@@ -1,6 +1,5 @@
 """Labelled ads: read, split, learn the city names, clean, number the labels."""
 
-import logging
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -22,6 +21,7 @@ from rubert_ood.ads.tables import inspect, read_rows
 from rubert_ood.ads.text import TextCleaner, ad_text
 from rubert_ood.ads.traits import ad_traits, city_slices
 from rubert_ood.errors import InputError, SchemaError
+from rubert_ood.progress import StepLog
 from rubert_ood.settings import (
     CleanerSettings,
     ColumnSettings,
@@ -29,7 +29,7 @@ from rubert_ood.settings import (
     TrainSettings,
 )
 
-log = logging.getLogger(__name__)
+log = StepLog("data")
 
 ROLES = ("title", "description", "category", "city")
 SPLITS = ("train", "valid", "test", "calibration")
@@ -99,15 +99,15 @@ def load_dataset(settings: TrainSettings) -> Dataset:
     num_empty = sum(map(len, tables)) - sum(map(len, cleaned))
     if num_empty:
         log.warning(
-            "data      %d labelled ads have no readable text after cleaning: left out",
+            "%d labelled ads have no readable text after cleaning: left out",
             num_empty,
         )
     dataset = Dataset(labels, cleaner, *cleaned)
     counts = np.bincount(dataset.train.labels_N, minlength=len(labels))
     if counts.min() == 0:
         raise SchemaError(
-            f"class {labels[int(counts.argmin())]!r} has no training ad with text; add some or"
-            " drop it"
+            f"class {labels[int(counts.argmin())]!r} has no training ad with text;"
+            " add some or drop it"
         )
     for name in ("valid", "test", "calibration"):
         split_ads = getattr(dataset, name)
@@ -173,8 +173,8 @@ def split(table: pa.Table, settings: SplitSettings) -> list[pa.Table]:
                 )
     except ValueError as error:
         raise SchemaError(
-            f"no stratified split of {table.num_rows} ads is possible; the smallest class"
-            f" {smallest!r} has {count}: {error}"
+            f"no stratified split of {table.num_rows} ads is possible;"
+            f" the smallest class {smallest!r} has {count}: {error}"
         ) from error
     rows = {"train": rest, **held_out}
     return [table.take(rows[name]) for name in SPLITS if name in rows]

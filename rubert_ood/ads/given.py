@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import pandas as pd
 import pyarrow as pa
@@ -21,6 +21,8 @@ TEXT = "text"
 
 @dataclass(frozen=True)
 class GivenAds:
+    """What the model reads of them, and what goes back beside its answers."""
+
     texts: list[str]
     """Title and description of each ad, as they are written; " " where there is neither."""
     ad_id: pd.Series | pa.ChunkedArray | None
@@ -50,7 +52,8 @@ def given_ads(ads: Ads, columns: ColumnSettings) -> GivenAds:
         ads = [ads]
     if isinstance(ads, bytes | dict) or not isinstance(ads, Iterable):
         raise SchemaError(
-            f"{PLACE}: expected a DataFrame, an Arrow table or texts, not {type(ads).__name__}"
+            f"{PLACE}: expected a DataFrame,"
+            f" an Arrow table or texts, not {type(ads).__name__}"
         )
     return GivenAds(_plain_texts(pd.Series(list(ads), dtype=object)), None, None)
 
@@ -95,12 +98,13 @@ def _table_of(frame: pd.DataFrame, columns: ColumnSettings) -> pa.Table:
     return pa.table(arrays, names) if names else pa.table({})
 
 
-def _array(column: pd.Series, name: Any) -> pa.Array | pa.ChunkedArray:
+def _array(column: pd.Series, name: object) -> pa.Array | pa.ChunkedArray:
     if column.isna().all():  # of floats, if pandas made NaN of every missing text
         return pa.nulls(len(column))
     try:
         return pa.array(column, from_pandas=True)
     except (pa.ArrowException, UnicodeError, TypeError):  # their words quote a value
         raise SchemaError(
-            f"{PLACE}: column {name!r} holds values that are not text; expected text or nothing"
+            f"{PLACE}: column {name!r} holds values that are not text;"
+            " expected text or nothing"
         ) from None

@@ -5,7 +5,6 @@ kind and length as one space, none at the ends. Case stays: labels that differ i
 named in a warning.
 """
 
-import logging
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
@@ -14,8 +13,9 @@ import pyarrow as pa
 
 from rubert_ood.ads.schema import as_text, decoded
 from rubert_ood.errors import SchemaError
+from rubert_ood.progress import StepLog
 
-log = logging.getLogger(__name__)
+log = StepLog("data")
 
 RESERVED_LABEL = "Other"
 MISSING_WORDS = frozenset(("nan", "null", "none", "<na>"))
@@ -61,7 +61,7 @@ class Rewriter:
         ]
         rest = len(self._changed) - len(shown)
         log.warning(
-            "data      %d label(s), %d spelling(s), were brought into normal form: %s%s",
+            "%d label(s), %d spelling(s), were brought into normal form: %s%s",
             self._changed.total(),
             len(self._changed),
             "; ".join(shown),
@@ -115,7 +115,7 @@ def warn_of_case(labels: Iterable[str]) -> None:
     if alike:
         shown = "; ".join(alike[:NUM_SHOWN])
         more = f"; and {len(alike) - NUM_SHOWN} more" if len(alike) > NUM_SHOWN else ""
-        log.warning("data      classes whose names differ only in case: %s%s", shown, more)
+        log.warning("classes whose names differ only in case: %s%s", shown, more)
 
 
 def label_index(labels: Iterable[str]) -> dict[str, int]:

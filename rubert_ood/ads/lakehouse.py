@@ -4,7 +4,6 @@ The newest state is read, once, while planning; the plan then names files. What 
 those files would get wrong (deletion vectors, renamed columns) is refused.
 """
 
-import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,9 +12,10 @@ from urllib.parse import unquote
 
 from rubert_ood import storage
 from rubert_ood.errors import InputError, RubertOodError, SettingsError
+from rubert_ood.progress import StepLog
 from rubert_ood.storage.listing import FileInfo, Listing, list_below
 
-log = logging.getLogger(__name__)
+log = StepLog("data")
 
 DELTA_LOG = re.compile(r"(.*)/_delta_log/[^/]*\.json")
 ICEBERG_METADATA = re.compile(r"(.*)/metadata/v?(\d+)[^/]*\.metadata\.json(\.gz)?")
@@ -41,8 +41,8 @@ def drop_tables(listing: Listing) -> tuple[list[FileInfo], list[FileInfo]]:
             if uri not in names and not _is_log(root, uri)
         ]
         log.info(
-            f"data      {root}: {len(current):,} file(s) by the log of the table, {len(left):,}"
-            " others are not of it"
+            f"{root}: {len(current):,} file(s) by the log of the table,"
+            f" {len(left):,} others are not of it"
         )
         kept = [file for file in kept if not file.uri.startswith(f"{root}/")] + current
         dropped += left
@@ -118,24 +118,25 @@ def _delta_files(root: str) -> list[str]:
         )
     if deleted:
         raise InputError(
-            f"{root}: rows of this Delta table are deleted by vectors; run REORG ... APPLY (PURGE)"
-            " on it"
+            f"{root}: rows of this Delta table are deleted by vectors;"
+            " run REORG ... APPLY (PURGE) on it"
         )
     if metadata.configuration.get("delta.columnMapping.mode", "none") != "none":
         raise InputError(
-            f"{root}: this Delta table maps its column names, which is not supported; export it"
+            f"{root}: this Delta table maps its column names,"
+            " which is not supported; export it"
         )
     if metadata.partition_columns:
         names = ", ".join(metadata.partition_columns)
         log.warning(
-            "data      %s: its partition columns are not in its files, and not read: %s",
+            "%s: its partition columns are not in its files, and not read: %s",
             root,
             names,
         )
     return [_resolved(root, unquote(path)) for path in paths]
 
 
-def _column(batch: Any, name: str) -> list[Any]:
+def _column(batch: object, name: str) -> list[Any]:
     import pyarrow as pa
 
     values: list[Any] = pa.table(batch)[name].to_pylist()
@@ -164,13 +165,13 @@ def _iceberg_files(root: str) -> list[str]:
     for task in tasks:
         if task.delete_files:
             raise InputError(
-                f"{root}: rows of this Iceberg table are deleted by files; run rewrite_data_files"
-                " on it"
+                f"{root}: rows of this Iceberg table are deleted by files;"
+                " run rewrite_data_files on it"
             )
         if task.file.file_format.name != "PARQUET":
             raise InputError(
-                f"{root}: this Iceberg table has {task.file.file_format.name} files; only Parquet"
-                " is read"
+                f"{root}: this Iceberg table has {task.file.file_format.name} files;"
+                " only Parquet is read"
             )
     return sorted({_resolved(root, task.file.file_path) for task in tasks})
 

@@ -44,7 +44,8 @@ def resolve_columns(
     for name in carry:
         if name not in schema.names:
             raise SchemaError(
-                f"{uri}: no column {name!r} (carry_columns); it has: {', '.join(schema.names)}"
+                f"{uri}: no column {name!r} (carry_columns);"
+                f" it has: {', '.join(schema.names)}"
             )
         _check_once(uri, schema, name)
     return found

@@ -1,6 +1,5 @@
 """Which files below a URI are tables, which are not, and which ought to be readable and are not."""
 
-import logging
 import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +9,7 @@ from rubert_ood import storage
 from rubert_ood.ads.csv_table import is_csv
 from rubert_ood.ads.lakehouse import drop_tables, refuse_parts_of_tables
 from rubert_ood.errors import InputError
+from rubert_ood.progress import StepLog
 from rubert_ood.storage.listing import (
     FileInfo,
     Listing,
@@ -18,7 +18,7 @@ from rubert_ood.storage.listing import (
 )
 from rubert_ood.storage.retry import explained, retried
 
-log = logging.getLogger(__name__)
+log = StepLog("data")
 
 NUM_NAMED = 5
 SNIFF_THREADS = 32
@@ -85,7 +85,7 @@ def survey_tables(uri: str) -> Tables:
         else:
             unreadable[name] = reason
     for name in listing.loops:
-        log.warning("data      %s: a link to a folder above it; it is read once", name)
+        log.warning("%s: a link to a folder above it; it is read once", name)
     if not files and not unreadable:
         raise InputError(_nothing_here(uri, others))
     return Tables(
@@ -97,9 +97,10 @@ def warn_of_ignored(ignored: Ignored, step: str) -> None:
     """Name the files that are not read, if there are any."""
     if ignored.num_files:
         more = ", ..." if ignored.num_files > len(ignored.names) else ""
-        log.warning(
-            f"{step:<9} {ignored.num_files:,} file(s) are not read, {ignored.num_like_data:,} of"
-            f" them look like data: {', '.join(ignored.names)}{more}"
+        StepLog(step).warning(
+            f"{ignored.num_files:,} file(s) are not read,"
+            f" {ignored.num_like_data:,} of them look like data:"
+            f" {', '.join(ignored.names)}{more}"
         )
 
 

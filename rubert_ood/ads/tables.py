@@ -1,10 +1,10 @@
 """Parquet and CSV tables, whole or by a range of rows, local or s3://, each as it was planned."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,6 +22,14 @@ READ_BATCH_BYTES = 2**26
 MAX_ROWS = 2**31
 MAX_ROWS_PER_BYTE = 1_000
 """A footer that claims more rows is refused: nothing packs ids and texts so tightly."""
+
+
+class _File(Protocol):
+    """What fsspec opens: an object on S3 has `details`, a local file `fileno`."""
+
+    details: Mapping[str, object]
+
+    def fileno(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -55,14 +63,15 @@ def inspect(uri: str, *, version: str = "", delimiter: str = "") -> TableInfo:
         return TableInfo(footer.schema_arrow, rows)
 
 
-def _check_claim(uri: str, num_rows: int, row_groups: list[int], file: Any) -> None:
+def _check_claim(uri: str, num_rows: int, row_groups: list[int], file: BinaryIO) -> None:
     """Refuse a footer whose numbers cannot be true, before anything of that size is made."""
     size = file.seek(0, os.SEEK_END)
     if num_rows != sum(row_groups) or min(row_groups, default=0) < 0:
         raise InputError(f"{uri}: not readable as Parquet: its footer contradicts itself")
     if num_rows > min(MAX_ROWS, size * MAX_ROWS_PER_BYTE):
         raise InputError(
-            f"{uri}: not readable as Parquet: its footer claims {num_rows:,} rows in {size:,} bytes"
+            f"{uri}: not readable as Parquet:"
+            f" its footer claims {num_rows:,} rows in {size:,} bytes"
         )
 
 
@@ -206,7 +215,7 @@ def _is_storage_failure(error: Exception) -> bool:
     )
 
 
-def _check_version(uri: str, path: str, file: Any, version: str) -> None:
+def _check_version(uri: str, path: str, file: _File, version: str) -> None:
     """Raise InputChangedError when a file, open or by its name, is of another version.
 
     On S3 it is the ETag at opening; every read that follows is conditional on it (If-Match).

@@ -22,6 +22,7 @@ class Layout:
         )
 
     def fits(self, other: "Layout") -> bool:
+        """Say whether an array laid out like `other` may stand here; None takes any size."""
         pairs = zip(self.shape, other.shape, strict=False)
         same = all(wanted in (None, found) for wanted, found in pairs)
         return self.dtype == other.dtype and len(self.shape) == len(other.shape) and same

@@ -54,6 +54,8 @@ BUNDLES = "bundles"
 
 @dataclass(frozen=True)
 class Bundle:
+    """A fitted model with all that reads and judges a text, checked, on the local disk."""
+
     uri: str
     folder: str
     """Local copy; the model and the tokenizer load from here."""

@@ -13,10 +13,11 @@ def check_compute(bundle: Bundle, compute: ComputeSettings) -> None:
     if compute.precision not in (None, bundle.precision):
         raise SettingsError(
             f"compute.precision: the bundle {bundle.version} was fitted in {bundle.precision}, and"
-            " is computed in nothing else; leave the setting out, or train with compute.precision"
-            f" {compute.precision}"
+            " is computed in nothing else;"
+            f" leave the setting out, or train with compute.precision {compute.precision}"
         )
     if compute.use_gpu and bundle.precision == "int8":
         raise SettingsError(
-            f"compute.use_gpu: the bundle {bundle.version} was fitted in int8, which is for CPU"
+            f"compute.use_gpu: the bundle {bundle.version} was fitted in int8,"
+            " which is for CPU"
         )

@@ -136,6 +136,7 @@ class BundleReader:
             raise refusal(self.uri, name, reason, code_version=self.code_version) from error
 
     def document(self, name: str, model: type[D]) -> D:
+        """Read and check one JSON file; RubertOodError names the file and what is wrong."""
         with self.reading(name):
             data = Path(self.folder, name).read_bytes()
         return parse(self.uri, name, data, model, code_version=self.code_version)
@@ -269,6 +270,7 @@ def _reference_layout(num_classes: int, hidden: int) -> dict[str, Layout]:
 
 
 def write_fitted(folder: str, fitted: FittedModel) -> None:
+    """Put classes, temperature, thresholds and statistics into a folder, each in its file."""
     thresholds = fitted.thresholds
     write_json(folder, LABELS, {"labels": fitted.labels})
     write_json(folder, TEMPERATURE, asdict(fitted.temperature))
@@ -290,6 +292,7 @@ def write_fitted(folder: str, fitted: FittedModel) -> None:
 
 
 def write_reference(folder: str, reference: Reference) -> None:
+    """Put the sample of both splits into one safetensors file."""
     arrays = {}
     for part in PARTS:
         for kind, array in zip(

@@ -31,12 +31,16 @@ def _whole(settings: BaseModel) -> None:
 
 
 class LabelsDocument(Document):
+    """label_mapping.json: the classes, in the order of the logits."""
+
     labels: list[str] = Field(min_length=2)
 
     _names = field_validator("labels")(checked_names)
 
 
 class TemperatureDocument(Document):
+    """temperature.json: T, and the loss that it was fitted on (nats an ad)."""
+
     temperature: float = Field(gt=0)
     nll_before: float = Field(ge=0)
     nll_after: float = Field(ge=0)
@@ -67,6 +71,8 @@ class ThresholdDocument(Document, DecisionSettings):
 
 
 class CleanerDocument(Document):
+    """What is cut out of a text before it is tokenized."""
+
     phone_pattern: str
     noise_words: list[str]
     cities: list[str]
@@ -98,6 +104,7 @@ class TextDocument(Document):
 
     @classmethod
     def of(cls, cleaner: dict[str, Any], text: TextSettings) -> "TextDocument":
+        """Write settings of texts under the keys of format 1 (`long_text`, `chunk`)."""
         long_text = LongTextDocument(
             mode="chunk" if text.mode == "window" else "truncate",
             stride=text.stride,
@@ -120,11 +127,15 @@ class TextDocument(Document):
 
 
 class PrecisionDocument(Document):
+    """precision.json: the numeric precision, and for int8 how far it agrees with fp32."""
+
     precision: Precision
     agreement: dict[str, float] | None = None
 
 
 class SubheadDocument(Document):
+    """The finer classes of one class, and what was measured on held-out ads."""
+
     category: str
     names: list[str] = Field(min_length=2)
     measured: dict[str, int | float]
@@ -133,5 +144,7 @@ class SubheadDocument(Document):
 
 
 class SubheadsDocument(Document):
+    """subheads.json: one entry a class that has finer ones."""
+
     settings: dict[str, int | float]
     categories: list[SubheadDocument] = Field(min_length=1)

@@ -4,15 +4,15 @@
 format number among them, what is used again; whatever else stands there is left alone.
 """
 
-import logging
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
 from rubert_ood.bundle.bundle import Bundle
 from rubert_ood.plain import printable
+from rubert_ood.progress import StepLog
 
-log = logging.getLogger(__name__)
+log = StepLog("bundle")
 
 EVALUATION = "evaluation.json"
 
@@ -26,6 +26,8 @@ class Origin(BaseModel):
 
 
 class Headline(BaseModel):
+    """The numbers at the top of evaluation.json; None: not measured."""
+
     accuracy: float | None = None
     macro_f1: float | None = None
     ece_after: float | None = None
@@ -34,6 +36,8 @@ class Headline(BaseModel):
 
 
 class ClassF1(BaseModel):
+    """F1 on the test split; None where the class has no test ad."""
+
     label: str
     f1: float | None
 
@@ -47,6 +51,7 @@ class EvaluationSummary(BaseModel):
     labels: list[str] = []
 
     def f1_by_class(self) -> dict[str, float | None]:
+        """F1 on the test split by class; None where a class has no test ad."""
         return {row.label: row.f1 for row in self.per_class}
 
 
@@ -61,5 +66,5 @@ def read_evaluation(bundle: Bundle) -> EvaluationSummary | None:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
         reason = printable(f"{place}: {problem['msg']}")
-        log.warning("bundle    %s: %s is left out: %s", bundle.uri, EVALUATION, reason)
+        log.warning("%s: %s is left out: %s", bundle.uri, EVALUATION, reason)
         return None

@@ -8,17 +8,20 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.numpy import save_file
 
 from rubert_ood import __version__, storage
+from rubert_ood.clock import utc_now
 from rubert_ood.errors import BundleError, InputError
 from rubert_ood.plain import printable
 from rubert_ood.storage import folders
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 FORMAT = 3
 MANIFEST = "manifest.json"
@@ -36,16 +39,22 @@ class Document(BaseModel):
 
 
 class FileEntry(Document):
+    """Digest and bytes of one file."""
+
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     size: int = Field(ge=0)
 
 
 class Origin(Document):
+    """The bundle that another one was made from."""
+
     version: str
     fingerprint: str
 
 
 class Manifest(Document):
+    """manifest.json: what files there are, and a fingerprint over all of them."""
+
     format: int
     version: str = Field(min_length=1, max_length=255)
     created_at: str
@@ -66,7 +75,7 @@ def put_files(folder: str, uri: str, *, derived_from: Origin | None = None) -> N
     manifest = Manifest(
         format=FORMAT,
         version=uri.rstrip("/").rpartition("/")[2],
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        created_at=utc_now(),
         code_version=__version__,
         derived_from=derived_from,
         fingerprint=_fingerprint(files),
@@ -103,11 +112,13 @@ def read_manifest(uri: str) -> Manifest:
         _check_name(uri, name)
     if _fingerprint(manifest.files) != manifest.fingerprint:
         raise BundleError(
-            f"{uri}: {MANIFEST} does not match its own fingerprint; restore it or train again"
+            f"{uri}: {MANIFEST} does not match its own fingerprint;"
+            " restore it or train again"
         )
     if manifest.version != printable(manifest.version):
         raise BundleError(
-            f"{uri}: {MANIFEST}: version holds control characters; restore it or train again"
+            f"{uri}: {MANIFEST}: version holds control characters;"
+            " restore it or train again"
         )
     return manifest
 
@@ -199,12 +210,12 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     content = dict(pairs)
     if len(content) < len(pairs):
         names = [name for name, _ in pairs]
-        repeated = next(name for name in content if names.count(name) > 1)
-        raise ValueError(f"the key {repeated!r} stands in it twice")
+        duplicate = next(name for name in content if names.count(name) > 1)
+        raise ValueError(f"the key {duplicate!r} stands in it twice")
     return content
 
 
-def _in_words(problem: Any) -> str:
+def _in_words(problem: "ErrorDetails") -> str:
     place = printable(".".join(str(part) for part in problem["loc"]))
     if problem["type"] == "missing":
         return f"it lacks {place!r}"
@@ -229,12 +240,12 @@ def write_arrays(folder: str, name: str, arrays: Mapping[str, np.ndarray]) -> No
     save_file(rows, os.path.join(folder, name))
 
 
-def write_json(folder: str, name: str, content: Any) -> None:
-    write_text(
-        folder, name, json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False)
-    )
+def write_json(folder: str, name: str, content: object) -> None:
+    """Write UTF-8, readable; ValueError for NaN and infinities, which JSON lacks."""
+    write_text(folder, name, storage.to_json(content).decode())
 
 
 def write_text(folder: str, name: str, text: str) -> None:
+    """Write UTF-8."""
     with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
         file.write(text)

@@ -77,7 +77,8 @@ def check_config(
     limit = max_positions_of(config.model_dump())
     if max_length > limit:
         raise ValueError(
-            f"it has positions for {limit} tokens, text.json asks for max_length {max_length}"
+            f"it has positions for {limit} tokens,"
+            f" text.json asks for max_length {max_length}"
         )
 
 
@@ -148,5 +149,6 @@ def check_tokenizer(folder: str, config: NetworkConfig) -> None:
     largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
     if not 0 <= largest < config.vocab_size:
         raise ValueError(
-            f"its ids reach {largest}, the network has embeddings for 0..{config.vocab_size - 1}"
+            f"its ids reach {largest},"
+            f" the network has embeddings for 0..{config.vocab_size - 1}"
         )

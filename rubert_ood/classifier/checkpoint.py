@@ -1,7 +1,6 @@
 """Load a checkpoint, or refuse it in one line: config, tokenizer and weights, never code."""
 
 import hashlib
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +14,11 @@ from transformers.utils import logging as transformers_logging
 from rubert_ood import storage
 from rubert_ood.classifier.positions import max_positions_of
 from rubert_ood.errors import BundleError, RubertOodError
+from rubert_ood.progress import StepLog
 from rubert_ood.storage import folders
 from rubert_ood.storage.listing import list_below
 
-log = logging.getLogger(__name__)
+log = StepLog("train")
 
 TRAINING_STATE = (".pt", "state.json")
 """Files of a training checkpoint that only training reads."""
@@ -60,8 +60,8 @@ def load_tokenizer(uri: str) -> Any:
     tokenizer = _load(AutoTokenizer, uri)
     if not tokenizer.is_fast:
         raise BundleError(
-            f"{uri}: its tokenizer is written in Python and cannot cut texts into windows; use"
-            " another"
+            f"{uri}: its tokenizer is written in Python and cannot cut texts into windows;"
+            " use another"
         )
     with _reading(uri):
         first = tokenizer("а")["input_ids"][:1]
@@ -71,7 +71,8 @@ def load_tokenizer(uri: str) -> Any:
         )
     if tokenizer.pad_token_id is None:
         raise BundleError(
-            f"{uri}: its tokenizer has no pad token; name one (pad_token) in tokenizer_config.json"
+            f"{uri}: its tokenizer has no pad token;"
+            " name one (pad_token) in tokenizer_config.json"
         )
     return tokenizer
 
@@ -98,7 +99,7 @@ def load_network(uri: str, labels: list[str] | None = None) -> Any:
     unknown = set(found["unexpected_keys"])
     if labels is not None:
         fresh = sorted(key for key in new if not _in_encoder(key, network))
-        log.info("train     new weights, not from %s: %s", uri, ", ".join(fresh) or "none")
+        log.info("new weights, not from %s: %s", uri, ", ".join(fresh) or "none")
         new = {key for key in new if _in_encoder(key, network)}
         unknown = {key for key in unknown if _in_encoder(key, network)}
     for keys, what in (
@@ -107,13 +108,14 @@ def load_network(uri: str, labels: list[str] | None = None) -> Any:
     ):
         if keys:
             raise BundleError(
-                f"{uri}: the checkpoint {what} {len(keys)} weight(s), {min(keys)} for one; use a"
-                " whole one"
+                f"{uri}: the checkpoint {what} {len(keys)} weight(s), {min(keys)} for one;"
+                " use a whole one"
             )
     for key, weight in network.named_parameters():
         if not torch.isfinite(weight).all():
             raise BundleError(
-                f"{uri}: weight {key} holds numbers that are not finite; use another checkpoint"
+                f"{uri}: weight {key} holds numbers that are not finite;"
+                " use another checkpoint"
             )
     return network
 
@@ -128,20 +130,20 @@ def load_config(uri: str) -> Any:
     """Load config.json; BundleError when it asks for code or for weights of another kind."""
     if os.path.exists(os.path.join(local_checkpoint(uri), "adapter_config.json")):
         raise BundleError(
-            f"{uri}: the checkpoint holds an adapter, not a whole model; merge it into its model"
-            " first"
+            f"{uri}: the checkpoint holds an adapter, not a whole model;"
+            " merge it into its model first"
         )
     config = _load(AutoConfig, uri)
     attention = getattr(config, "_attn_implementation", None)
     if attention not in PLAIN_ATTENTION:
         raise BundleError(
-            f"{uri}: config.json asks for the attention {attention!r:.100}; remove it"
-            " (attn_implementation)"
+            f"{uri}: config.json asks for the attention {attention!r:.100};"
+            " remove it (attn_implementation)"
         )
     if getattr(config, "quantization_config", None):
         raise BundleError(
-            f"{uri}: its weights are quantised; use the plain checkpoint, int8 is a setting"
-            " (precision)"
+            f"{uri}: its weights are quantised;"
+            " use the plain checkpoint, int8 is a setting (precision)"
         )
     return config
 

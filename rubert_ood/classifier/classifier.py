@@ -3,7 +3,6 @@
 Shapes: N ads, L tokens, C classes, H hidden.
 """
 
-import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -18,8 +17,6 @@ from rubert_ood.classifier.checkpoint import check_ids, load_network, load_token
 from rubert_ood.classifier.precision import Device, choose_device
 from rubert_ood.classifier.tokens import length_batches, num_padding, num_tokens, pack, pad
 from rubert_ood.settings import Precision
-
-log = logging.getLogger(__name__)
 
 Outputs = tuple[torch.Tensor, torch.Tensor]
 """Logits (n, C) and CLS (n, H) of a batch."""

@@ -37,13 +37,13 @@ class Device:
 
 
 def choose_device(use_gpu: bool, precision: Precision | None = None) -> Device:
-    """Check that precision can be had here; None is bf16 on a GPU that has it, else fp32."""
+    """Check a numeric precision against this node; None is bf16 on a GPU that has it, else fp32."""
     if not use_gpu:
         return Device(torch.device("cpu"), precision or "fp32")
     if precision == "int8":
         raise SettingsError(
-            "compute.precision: int8 is for CPU; set compute.use_gpu to false, or train in"
-            " another one"
+            "compute.precision: int8 is for CPU;"
+            " set compute.use_gpu to false, or train in another one"
         )
     if not torch.cuda.is_available():
         raise SettingsError("compute.use_gpu is true, but torch sees no GPU here")

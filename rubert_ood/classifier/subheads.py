@@ -5,7 +5,6 @@ sub-categories. Shapes: N ads, H hidden, S sub-categories of one category. Every
 float64.
 """
 
-import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,9 +13,10 @@ import numpy as np
 from scipy.special import softmax
 
 from rubert_ood.errors import BundleError, SchemaError
+from rubert_ood.progress import StepLog
 from rubert_ood.settings import SubheadsSettings
 
-log = logging.getLogger(__name__)
+log = StepLog("subheads")
 
 MAX_ITERATIONS = 2000
 
@@ -42,7 +42,8 @@ class SubHead:
             or (shapes[0][0], *shapes[1]) != (num_names, num_names)
         ):
             raise BundleError(
-                f"a sub-head of {num_names} names has arrays of shapes {shapes}: train it again"
+                f"a sub-head of {num_names} names has arrays of shapes {shapes}:"
+                " train it again"
             )
         if not (np.isfinite(self.weights_SH).all() and np.isfinite(self.biases_S).all()):
             raise BundleError(
@@ -58,6 +59,8 @@ class SubHead:
 
 @dataclass(frozen=True, eq=False)
 class SubHeads:
+    """One linear head for each class that has sub-categories, all on the same CLS vector."""
+
     heads: dict[str, SubHead]
     """By coarse category."""
     settings: dict[str, int | float] = field(default_factory=dict)
@@ -104,14 +107,14 @@ def fit_subheads(
         )
         for name in sorted(counts.keys() - set(names)):
             log.warning(
-                "subheads  %s / %s: left out, it has only %d ad(s)",
+                "%s / %s: left out, it has only %d ad(s)",
                 category,
                 name,
                 counts[name],
             )
         if len(names) < 2:
             log.warning(
-                "subheads  %s: no sub-head, sub-categories with enough ads: %d",
+                "%s: no sub-head, sub-categories with enough ads: %d",
                 category,
                 len(names),
             )
@@ -145,9 +148,8 @@ def _fit_one(
         random_state=settings.seed,
     )
     mean_H, scale_H = cls_NH[train].mean(axis=0), cls_NH[train].std(axis=0)
-    scale_H[scale_H <= np.finfo(np.float32).eps * np.abs(mean_H)] = (
-        1.0  # constant up to rounding
-    )
+    is_constant_H = scale_H <= np.finfo(np.float32).eps * np.abs(mean_H)  # up to rounding
+    scale_H[is_constant_H] = 1.0
     model = LogisticRegression(C=settings.regularisation, max_iter=MAX_ITERATIONS)
     model.fit((cls_NH[train] - mean_H) / scale_H, target_N[train])
     weights_SH, biases_S = model.coef_, model.intercept_

@@ -42,7 +42,7 @@ class Windows:
 
     ids: pa.ListArray
     """list<int32> (W,), special tokens included, unpadded."""
-    num_chunks_N: np.ndarray
+    num_windows_N: np.ndarray
     """int32 (N,), windows of each text, at least 1."""
     num_tokens_N: np.ndarray
     """int32 (N,), tokens of each text that were read: special tokens once, overlaps once."""
@@ -51,7 +51,7 @@ class Windows:
 
     def columns(self) -> dict[str, pa.Array]:
         """Return the columns of COLUMNS."""
-        offsets = np.concatenate([[0], np.cumsum(self.num_chunks_N)]).astype(np.int32)
+        offsets = np.concatenate([[0], np.cumsum(self.num_windows_N)]).astype(np.int32)
         windows = pa.ListArray.from_arrays(pa.array(offsets), self.ids)
         return {
             IDS: windows,
@@ -69,7 +69,7 @@ class Windows:
         columns = {name: table[name].combine_chunks() for name in COLUMNS}
         return cls(
             ids=columns[IDS].flatten(),
-            num_chunks_N=columns[IDS].value_lengths().to_numpy(),
+            num_windows_N=columns[IDS].value_lengths().to_numpy(),
             num_tokens_N=columns["num_tokens"].to_numpy(),
             is_cut_N=columns["is_cut"].to_numpy(zero_copy_only=False),
         )
@@ -88,15 +88,15 @@ def cut(
     if settings.mode == "window":
         step, max_windows = size - settings.stride, settings.max_windows
     found, is_cut_N = first_tokens(tokenizer, texts, size + (max_windows - 1) * step)
-    windows, num_chunks = [], []
+    windows, num_windows = [], []
     for ids in found:
         starts = range(0, max(1, len(ids) - size + step), step)
-        num_chunks.append(len(starts))
+        num_windows.append(len(starts))
         windows += [before + ids[start : start + size] + behind for start in starts]
     lengths = [len(ids) + len(before) + len(behind) for ids in found]
     return Windows(
         ids=pa.array(windows, pa.list_(pa.int32())),
-        num_chunks_N=np.array(num_chunks, np.int32),
+        num_windows_N=np.array(num_windows, np.int32),
         num_tokens_N=np.array(lengths, np.int32),
         is_cut_N=is_cut_N,
     )
@@ -110,7 +110,7 @@ def is_blank(
     It reads only special and unknown tokens of them, or they have no character that can be seen,
     whatever tokens the tokenizer has for those.
     """
-    owners_W = np.repeat(np.arange(len(texts)), windows.num_chunks_N)
+    owners_W = np.repeat(np.arange(len(texts)), windows.num_windows_N)
     owners_T = np.repeat(owners_W, num_tokens(windows.ids))
     is_word_T = ~np.isin(windows.ids.flatten().to_numpy(), tokenizer.all_special_ids)
     num_words_N = np.bincount(owners_T[is_word_T], minlength=len(texts))
@@ -141,9 +141,9 @@ def pool(outputs_WX: np.ndarray, windows: Windows) -> np.ndarray:
     bit.
     """
     lengths_W = num_tokens(windows.ids)
-    starts_N = np.cumsum(windows.num_chunks_N) - windows.num_chunks_N
+    starts_N = np.cumsum(windows.num_windows_N) - windows.num_windows_N
     pooled_NX = outputs_WX[starts_N] if len(starts_N) < len(outputs_WX) else outputs_WX
-    for text in np.flatnonzero(windows.num_chunks_N > 1):
-        rows = slice(starts_N[text], starts_N[text] + windows.num_chunks_N[text])
+    for text in np.flatnonzero(windows.num_windows_N > 1):
+        rows = slice(starts_N[text], starts_N[text] + windows.num_windows_N[text])
         pooled_NX[text] = np.average(outputs_WX[rows], axis=0, weights=lengths_W[rows])
     return pooled_NX

@@ -1,6 +1,5 @@
 """Compare two runs ad by ad: for `diff`, for a backfill, and for the report of every run."""
 
-import logging
 from collections.abc import Iterator
 from typing import Literal
 
@@ -10,9 +9,9 @@ from rubert_ood.comparing.document import DiffDocument
 from rubert_ood.comparing.summary import summary
 from rubert_ood.comparing.whole_run import WholeRun, read_run
 from rubert_ood.errors import VerificationError
-from rubert_ood.progress import Progress
+from rubert_ood.progress import Progress, StepLog
 
-log = logging.getLogger(__name__)
+log = StepLog("diff")
 
 
 def compare_runs(
@@ -31,8 +30,8 @@ def compare_runs(
         churn = f"{document.churn_rate:.2%} changed their label"
     ads = document.ads
     log.info(
-        f"diff      {ads.both:,} ads in both, {ads.only_a:,} only in A, {ads.only_b:,}"
-        f" only in B: {churn}"
+        f"{ads.both:,} ads in both,"
+        f" {ads.only_a:,} only in A, {ads.only_b:,} only in B: {churn}"
     )
     return document
 

@@ -44,23 +44,31 @@ class Sum(Record):
 
 
 class RowSum(Sum):
+    """Rows of each run."""
+
     a: Count
     b: Count
 
 
 class AdSum(Sum):
+    """Ad ids by the runs that have them."""
+
     both: Count
     only_a: Count
     only_b: Count
 
 
 class DuplicateSum(Sum):
+    """Ids that stand in a run more than once, and their rows."""
+
     ids: Count
     rows_a: Count
     rows_b: Count
 
 
 class TextSum(Sum):
+    """Ads of both runs by whether their text stayed, and their class."""
+
     same: Count
     same_label_changed: Count
     changed: Count
@@ -68,6 +76,8 @@ class TextSum(Sum):
 
 
 class FlagSum(Sum):
+    """Ads of both runs by is_ood in A and in B."""
+
     both: Count
     became: Count
     no_longer: Count
@@ -75,6 +85,8 @@ class FlagSum(Sum):
 
 
 class ConfidenceSum(Sum):
+    """Confidence over ads of both runs, where both have one."""
+
     num: Count
     sums_a: list[float]
     """One a partition: they are added up exactly, whatever their order."""

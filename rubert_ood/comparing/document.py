@@ -57,6 +57,8 @@ class Texts(Record):
 
 
 class Example(Record):
+    """An ad of both runs."""
+
     ad_id: str
     confidence_a: float | None
     confidence_b: float | None
@@ -127,10 +129,14 @@ class Change(Record):
 
 
 class HeadlineChange(Change):
+    """One number of the headline, in A and in B."""
+
     name: str
 
 
 class ClassChange(Change):
+    """F1 of one class, in A and in B."""
+
     label: str
 
 
@@ -168,6 +174,8 @@ class DiffDocument(Named):
 
 
 class ChangedPair(Record):
+    """Ads whose class went from one to another."""
+
     label_a: str
     label_b: str
     count: Count

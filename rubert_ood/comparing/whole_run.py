@@ -30,6 +30,7 @@ class WholeRun:
 
     @property
     def num_rows(self) -> int:
+        """Scored rows, by the manifest."""
         return self.side.rows
 
 
@@ -43,8 +44,8 @@ def read_run(run_uri: str) -> WholeRun:
     manifest = read_manifest(plan.run_uri)
     if not manifest.is_whole:
         raise InputError(
-            f"{plan.run_uri}: this run is not complete (outcome {manifest.outcome}); finish it"
-            " first"
+            f"{plan.run_uri}: this run is not complete (outcome {manifest.outcome});"
+            " finish it first"
         )
     receipts = read_receipts(plan.run_uri, plan.fingerprint)
     parts = []
@@ -55,8 +56,8 @@ def read_run(run_uri: str) -> WholeRun:
     num_rows, expected = sum(rows for _, rows in parts), manifest.counts.rows_scored
     if num_rows != expected:
         raise VerificationError(
-            f"{plan.run_uri}: its receipts have {num_rows} rows, its manifest {expected}: run"
-            " verify on it"
+            f"{plan.run_uri}: its receipts have {num_rows} rows, its manifest {expected}:"
+            " run verify on it"
         )
     side = Side(
         rows=num_rows,
@@ -83,6 +84,7 @@ def read_part(uri: str, *, in_b: bool) -> pa.Table:
 
 
 def num_partitions(a: WholeRun, b: WholeRun) -> int:
+    """Say how many shuffle buckets hold both runs, each in bounded memory."""
     return -(-max(a.num_rows + b.num_rows, 1) // PARTITION_ROWS)
 
 

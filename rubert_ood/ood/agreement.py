@@ -47,9 +47,10 @@ def check_agreement(agreement: Agreement) -> None:
     same = agreement.argmax_agreement
     shift = abs(agreement.flag_rate - agreement.flag_rate_fp32)
     if same < MIN_ARGMAX_AGREEMENT or shift > MAX_FLAG_RATE_SHIFT:
+        classes = f"{same:.4f} of the best classes are as in fp32"
+        flags = f"the OOD rate moves by {shift:.4f}"
         raise PublicationRefusedError(
-            f"precision int8: on valid {same:.4f} of the best classes are as in fp32 (limit"
-            f" {MIN_ARGMAX_AGREEMENT:g}) and the OOD rate moves by {shift:.4f} (limit"
-            f" {MAX_FLAG_RATE_SHIFT:g}); no bundle is written, the same version with precision fp32"
-            " goes on from the trained checkpoint"
+            f"precision int8: on valid {classes} (limit {MIN_ARGMAX_AGREEMENT:g})"
+            f" and {flags} (limit {MAX_FLAG_RATE_SHIFT:g}); no bundle is written,"
+            " the same version with precision fp32 goes on from the trained checkpoint"
         )

@@ -27,7 +27,7 @@ class KindMetrics(OodMetrics):
     """How a detector does on one kind of OOD text."""
 
     caught: float
-    """Share of the texts that it flags."""
+    """Share of the texts that it flags, under the key of evaluation.json."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ class Rates:
 
 @dataclass(frozen=True)
 class RuleResult:
+    """How one OOD rule would flag the same texts."""
+
     rule: str
     chosen: bool
     """It is the rule that decides."""
@@ -90,10 +92,9 @@ def compare_detectors(
         measured = {}
         for kind, outputs in kinds.items():
             scores_N = _score(detector, outputs)
-            caught = _flagged(scores_N, calibration, alpha)
-            measured[kind] = KindMetrics(
-                **asdict(ood_metrics(inside_N, scores_N)), caught=caught
-            )
+            metrics = ood_metrics(inside_N, scores_N)
+            share = _flagged(scores_N, calibration, alpha)
+            measured[kind] = KindMetrics(**asdict(metrics), caught=share)
         flagged = _flagged(inside_N, calibration, alpha)
         results.append(DetectorResult(name, flagged, measured, left_out.get(name)))
     return results

@@ -41,8 +41,8 @@ class Thresholds:
         object.__setattr__(self, "calibration_d2", d2)
         if not np.isfinite([self.threshold, self.mu, self.sigma]).all() or self.sigma < 0:
             raise BundleError(
-                f"threshold {self.threshold}, mu {self.mu}, sigma {self.sigma}: not finite or"
-                " negative; fit again"
+                f"threshold {self.threshold}, mu {self.mu}, sigma {self.sigma}:"
+                " not finite or negative; fit again"
             )
         if (
             d2.ndim != 1
@@ -175,17 +175,16 @@ def check_rule(settings: DecisionSettings, num_calibration: int) -> None:
         needed = math.ceil(1 / settings.conformal_alpha) - 1
         raise SettingsError(
             f"conformal_alpha {settings.conformal_alpha:g} of the conformal rule needs at least"
-            f" {needed} calibration rows, found {num_calibration}; give more, a larger"
-            " conformal_alpha, or rule notebook"
+            f" {needed} calibration rows, found {num_calibration};"
+            " give more, a larger conformal_alpha, or rule notebook"
         )
 
 
 def d2_limit(settings: DecisionSettings, thresholds: Thresholds) -> float:
     """Return the d2 above which an ad is far by the rule of the settings."""
     if settings.rule == "conformal":
-        d2 = (
-            thresholds.calibration_d2
-        )  # far if at most this many calibration rows are as far
+        # far if at most this many calibration rows are as far
+        d2 = thresholds.calibration_d2
         allowed = math.floor(settings.conformal_alpha * (len(d2) + 1) * (1 + 1e-12)) - 1
         return float(d2[len(d2) - 1 - min(max(allowed, 0), len(d2) - 1)])
     return max(
@@ -220,7 +219,7 @@ def _checked_logits(
     if not finite_N.all():
         row = int(np.argmin(finite_N))
         raise BundleError(
-            f"logits of row {row} are not finite: the checkpoint is damaged or diverged; train"
-            " again"
+            f"logits of row {row} are not finite: the checkpoint is damaged or diverged;"
+            " train again"
         )
     return logits

@@ -26,6 +26,8 @@ CalibratedOn = Literal["valid", "calibration"]
 
 @dataclass(frozen=True)
 class FittedModel:
+    """All that decides on the outputs of a network."""
+
     labels: list[str]
     temperature: TemperatureFit
     statistics: MahalanobisStatistics
@@ -36,6 +38,7 @@ class FittedModel:
     own."""
 
     def decide(self, logits_NC: np.ndarray, cls_NH: np.ndarray) -> Decisions:
+        """Return class, confidence and OOD verdict of logits (N, C) and CLS (N, H)."""
         return decide(
             logits_NC,
             cls_NH,

@@ -59,8 +59,8 @@ class ClassSums:
             )
         if len(empty):
             raise SchemaError(
-                f"class number {empty[0]} has no training row ({len(empty)} such): give it rows or"
-                " drop the label"
+                f"class number {empty[0]} has no training row ({len(empty)} such):"
+                " give it rows or drop the label"
             )
         return np.asarray(self.sums_CH / self.counts_C[:, None])
 
@@ -117,7 +117,8 @@ def statistics_of(means_CH: Floats, sums: ResidualSums) -> MahalanobisStatistics
         variance <= (np.finfo(np.float64).eps * np.abs(means_CH).max()) ** 2
     ):  # nothing but rounding
         raise SchemaError(
-            "every train ad equals its class mean, no covariance can be fitted: give more per class"
+            "every train ad equals its class mean, no covariance can be fitted:"
+            " give more per class"
         )
     shrinkage = sums.shrinkage()
     weight = max(shrinkage, MIN_SHRINKAGE)
@@ -126,9 +127,8 @@ def statistics_of(means_CH: Floats, sums: ResidualSums) -> MahalanobisStatistics
     )
     precision_HH = (vectors_HH / values_H) @ vectors_HH.T
     precision_HH = (precision_HH + precision_HH.T) / 2
-    mean_d2 = np.vdot(
-        precision_HH, moment_HH
-    )  # mean(r' P r) is the trace of P times the second moment
+    # mean(r' P r) is the trace of P times the second moment
+    mean_d2 = np.vdot(precision_HH, moment_HH)
     return MahalanobisStatistics(means_CH, precision_HH * (hidden / mean_d2), shrinkage)
 
 
@@ -147,8 +147,8 @@ def fit_mahalanobis(
 def _check_labels(labels: NDArray[np.integer], num_rows: int, num_classes: int) -> None:
     if len(labels) != num_rows:
         raise SchemaError(
-            f"{num_rows} rows of features for {len(labels)} labels: they must come from the same"
-            " split"
+            f"{num_rows} rows of features for {len(labels)} labels:"
+            " they must come from the same split"
         )
     if num_rows and (labels.min() < 0 or labels.max() >= num_classes):
         raise SchemaError(

@@ -25,8 +25,8 @@ SYMMETRY_TOLERANCE = 1e-9  # relative to the largest entry
 class MahalanobisStatistics:
     """Class means, one shared precision matrix, and the shrinkage that LedoitWolf chose.
 
-    Raises BundleError unless the arrays are finite, fit each other, and the precision is symmetric
-    positive-definite.
+    Raises BundleError unless the arrays are finite, fit each other, and the precision matrix is
+    symmetric positive-definite.
     """
 
     means_CH: Floats
@@ -39,8 +39,8 @@ class MahalanobisStatistics:
             object.__setattr__(self, name, array)
             if array.ndim != 2 or array.size == 0:
                 raise BundleError(
-                    f"Mahalanobis {name} has shape {array.shape}, expected a non-empty matrix: fit"
-                    " again"
+                    f"Mahalanobis {name} has shape {array.shape},"
+                    " expected a non-empty matrix: fit again"
                 )
             if not np.isfinite(array).all():
                 raise BundleError(
@@ -50,8 +50,8 @@ class MahalanobisStatistics:
         hidden = self.means_CH.shape[1]
         if self.precision_HH.shape != (hidden, hidden):
             raise BundleError(
-                f"Mahalanobis precision_HH has shape {self.precision_HH.shape}, means_CH has H ="
-                f" {hidden}: fit again"
+                f"Mahalanobis precision_HH has shape {self.precision_HH.shape},"
+                f" means_CH has H = {hidden}: fit again"
             )
         asymmetry = np.abs(self.precision_HH - self.precision_HH.T).max()
         if asymmetry > SYMMETRY_TOLERANCE * np.abs(self.precision_HH).max():

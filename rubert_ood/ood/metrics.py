@@ -49,6 +49,8 @@ class ClassMetrics:
 
 @dataclass(frozen=True)
 class ClassificationMetrics:
+    """How right the best classes are, whatever their confidence."""
+
     accuracy: float
     macro_f1: float
     """Mean over the classes that occur in labels or predictions, as in sklearn."""
@@ -218,7 +220,8 @@ def _class_indices(
     for name, indices in (("labels", labels), ("predictions", predicted)):
         if len(indices) != len(labels):
             raise SchemaError(
-                f"{len(labels)} labels for {len(indices)} {name}: they must belong to the same ads"
+                f"{len(labels)} labels for {len(indices)} {name}:"
+                " they must belong to the same ads"
             )
         if indices.min() < 0 or indices.max() >= num_classes:
             raise SchemaError(
@@ -230,5 +233,6 @@ def _class_indices(
 def _require_rows(rows: Sized) -> None:
     if len(rows) == 0:
         raise InputError(
-            "no ads to measure: the split or one side of the comparison is empty; give it rows"
+            "no ads to measure: the split or one side of the comparison is empty;"
+            " give it rows"
         )

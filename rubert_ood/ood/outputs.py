@@ -9,6 +9,8 @@ SAMPLE_SEED = 0
 
 @dataclass(frozen=True)
 class Outputs:
+    """What the network says of N ads."""
+
     logits_NC: np.ndarray
     """float32 (N, C)."""
     cls_NH: np.ndarray
@@ -20,6 +22,7 @@ class Outputs:
         return len(self.labels_N)
 
     def take(self, rows: np.ndarray) -> "Outputs":
+        """Return some rows, in the order of their numbers."""
         return Outputs(self.logits_NC[rows], self.cls_NH[rows], self.labels_N[rows])
 
 

@@ -19,9 +19,10 @@ class Reference:
 
 
 def make_reference(train: Outputs, calibration: Outputs) -> Reference:
+    """Sample both splits, at most MAX_REFERENCE_ROWS of each, repeatably."""
     return Reference(
         *(
-            part.take(sample_rows(len(part), MAX_REFERENCE_ROWS))
-            for part in (train, calibration)
+            split.take(sample_rows(len(split), MAX_REFERENCE_ROWS))
+            for split in (train, calibration)
         ),
     )

@@ -87,15 +87,15 @@ def _relative_logits(logits_NC: ArrayLike, labels_N: ArrayLike) -> NDArray[np.fl
         raise SchemaError("there is not a row to measure the NLL on: give calibration rows")
     if len(logits) != len(labels):
         raise SchemaError(
-            f"{len(logits)} rows of logits for {len(labels)} labels: they must come from the same"
-            " split"
+            f"{len(logits)} rows of logits for {len(labels)} labels:"
+            " they must come from the same split"
         )
     finite_N = np.isfinite(logits).all(axis=1)
     if not finite_N.all():
         row = int(np.argmin(finite_N))
         raise BundleError(
-            f"logits of row {row} are not finite: the checkpoint is damaged or diverged; train"
-            " again"
+            f"logits of row {row} are not finite: the checkpoint is damaged or diverged;"
+            " train again"
         )
     num_classes = logits.shape[1]
     if labels.min() < 0 or labels.max() >= num_classes:

@@ -66,11 +66,11 @@ class _Best:
 def choose_decision(
     model: FittedModel, ads: Outputs, ood: Outputs | None, *, min_precision: float | None
 ) -> DecisionSettings:
-    """Return the settings of the largest coverage at such a precision.
+    """Return the settings of the largest coverage at such a min_precision.
 
-    Without a precision those of the largest macro-F1.
+    Without one those of the largest macro-F1.
     The rule stays the model's own. On ties the largest coverage, then the smallest tau_other.
-    Raises PublicationRefusedError when no combination reaches the precision, on 1 / (1 -
+    Raises PublicationRefusedError when no combination reaches min_precision, on 1 / (1 -
     min_precision) kept ads at least.
     """
     best: _Best | None = None
@@ -87,9 +87,10 @@ def choose_decision(
             best = found
     if best is None:
         raise PublicationRefusedError(
-            f"min_precision: no threshold reaches {min_precision:g} on"
-            f" {ads_needed(min_precision):,} or more kept ads, the best precision on so many is"
-            f" {best_precision:.4f}; lower it, give more ads, or train a better model"
+            f"min_precision: no threshold reaches {min_precision:g}"
+            f" on {ads_needed(min_precision):,} or more kept ads,"
+            f" the best precision on so many is {best_precision:.4f};"
+            " lower it, give more ads, or train a better model"
         )
     return best.settings
 
@@ -97,7 +98,7 @@ def choose_decision(
 def _best_tau(
     settings: DecisionSettings, curves: _Curves, min_precision: float | None
 ) -> _Best | None:
-    """Return the settings with their best tau_other; None where none reaches the precision."""
+    """Return the settings with their best tau_other; None where none reaches min_precision."""
     values_T = curves.macro_f1_T
     if min_precision is not None:
         enough_T = curves.kept_T >= ads_needed(min_precision)
@@ -113,7 +114,7 @@ def _best_tau(
 def ads_needed(min_precision: float | None) -> int:
     """Return how many ads must be kept.
 
-    Among fewer, a precision without a mistake is mere chance and one mistake breaks the promise.
+    Among fewer, a share of 1 that is right is mere chance and one mistake breaks the promise.
     """
     return 1 if min_precision is None else math.ceil(round(1 / (1 - min_precision), 6))
 
@@ -157,9 +158,8 @@ def _candidates(model: FittedModel) -> Iterator[DecisionSettings]:
     for strength in [{}, *strengths]:  # the present one as well
         for gate in GATES[1:]:
             yield decision.model_copy(update=strength | {"ood_conf_gate": gate})
-    yield decision.model_copy(
-        update={"ood_conf_gate": GATES[0]}
-    )  # last: on a tie something is flagged
+    # last: on a tie something is flagged
+    yield decision.model_copy(update={"ood_conf_gate": GATES[0]})
 
 
 def _strength(model: FittedModel, share: float) -> dict[str, float]:

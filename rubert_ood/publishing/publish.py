@@ -50,9 +50,9 @@ def publish_run(
     """Apply the gate and swap the pointer, of a backfill those of its day and of the catalogue.
 
     Returns the manifest as noted. `force` is the reason to publish whatever stands against it.
-    `claim` raises PartialRunError when another start holds the run. All is asked again, and the
-    gate compares with the run that is really replaced, when another publisher is faster. A run that
-    was published before is noted as such, and stays where it is: in the history. Raises
+    `claim` raises PartialRunError when another start has claimed the run. All is asked again, and
+    the gate compares with the run that is really replaced, when another publisher is faster. A run
+    that was published before is noted as such, and stays where it is: in the history. Raises
     ErrorRateError or PublicationRefusedError; the output is kept, and the manifest says why.
     """
 

@@ -12,7 +12,7 @@ log = StepLog("rollback")
 def roll_back(root_uri: str, reason: str) -> Pointer:
     """Let a pointer name the run that was published before; return the new pointer.
 
-    Raises InputError when there is none, or when it is no longer whole enough to be read, and
+    Raises InputError when there is none, or when it is not whole enough any more to be read, and
     PublicationRefusedError when another run is published in the meantime: nobody has seen that one.
     """
     bad = ""

@@ -79,8 +79,8 @@ class Seen:
         now = run_before(run_uri, self.places)
         if _uri_of(now) != _uri_of(self.compared.before):
             raise PartialRunError(
-                f"{run_uri}: another run of this day came in between; the same command compares"
-                " again"
+                f"{run_uri}: another run of this day came in between;"
+                " the same command compares again"
             )
         goes_on = catalogue in targets or catalogue.names(run_uri)
         return (newest or now) if goes_on else (now or newest)
@@ -101,10 +101,11 @@ class Seen:
         back = "`publish --force REASON` goes back to it"
         if place.root_uri != run.output_uri:
             back = f"`rollback --output_uri {place.root_uri}` takes that one back first"
+        own = f"run_date {run.run_date}, finished {run.finished_at}"
+        other = f"run_date {named.run_date}, finished {_finished_at(place)}"
         return PublicationRefusedError(
-            f"{run.run_uri}: not published, output kept: it is older (run_date {run.run_date},"
-            f" finished {run.finished_at}) than {named.path} (run_date {named.run_date},"
-            f" finished {_finished_at(place)}), which {place.uri} names; {back}"
+            f"{run.run_uri}: not published, output kept: it is older ({own})"
+            f" than {named.path} ({other}), which {place.uri} names; {back}"
         )
 
 
@@ -123,8 +124,8 @@ def check_not_rolled_back(
         reason = reason or (last.reason if last and is_this else f"{place.uri} says so")
     if reason:
         raise PublicationRefusedError(
-            f"{run_uri}: was rolled back ({reason}); to publish it again give --force REASON to"
-            " `publish`"
+            f"{run_uri}: was rolled back ({reason});"
+            " to publish it again give --force REASON to `publish`"
         )
 
 

@@ -15,6 +15,8 @@ Points = list[list[float]]
 
 @dataclass(frozen=True)
 class ClassCurves:
+    """One class against all others, over every threshold."""
+
     pr: Points
     """Precision against recall."""
     roc: Points
@@ -23,6 +25,8 @@ class ClassCurves:
 
 @dataclass(frozen=True)
 class RiskCoverage:
+    """What it costs to keep more ads."""
+
     curve: Points
     """Error rate against the share of ads with most confidence."""
     aurc: float
@@ -78,8 +82,8 @@ def histograms(sets: Mapping[str, np.ndarray]) -> Histograms:
     low = max(float(values.min()), 1e-3)
     edges = np.geomspace(low, max(float(values.max()), 2 * low), HISTOGRAM_BINS + 1)
     counts = {
-        name: np.histogram(np.clip(part, edges[0], edges[-1]), edges)[0].tolist()
-        for name, part in sets.items()
+        name: np.histogram(np.clip(split, edges[0], edges[-1]), edges)[0].tolist()
+        for name, split in sets.items()
     }
     return Histograms(edges.tolist(), counts)
 

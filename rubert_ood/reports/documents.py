@@ -1,14 +1,13 @@
 """The documents of an evaluation and of a comparison: JSON for programs, a page for people."""
 
-import logging
-
 from rubert_ood import storage
 from rubert_ood.bundle.evaluation import EVALUATION
 from rubert_ood.comparing.document import DiffDocument
+from rubert_ood.progress import StepLog
 from rubert_ood.reports.evaluation import Evaluation
 from rubert_ood.reports.html import diff_html, evaluation_html
 
-log = logging.getLogger(__name__)
+log = StepLog("report")
 
 
 def evaluation_documents(evaluation: Evaluation) -> dict[str, str]:
@@ -23,4 +22,4 @@ def write_diff(document: DiffDocument, output_uri: str) -> None:
     """Write diff.json, for programs, and diff.html, for people."""
     storage.put_json(storage.join(output_uri, "diff.json"), document)
     storage.put_bytes(storage.join(output_uri, "diff.html"), diff_html(document).encode())
-    log.info("report    %s", storage.join(output_uri, "diff.html"))
+    log.info("%s", storage.join(output_uri, "diff.html"))

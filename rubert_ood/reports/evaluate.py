@@ -41,7 +41,7 @@ EXAMPLES_PER_PAIR = 2
 EXAMPLE_CHARACTERS = 200
 SPLITS = ("train", "valid", "calibration", "test")
 OOD_PREFIX = "ood/"
-"""Of the parts of `ExtraTexts` that hold a kind of OOD text."""
+"""Of the splits of `ExtraTexts` that hold a kind of OOD text."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Material:
     def of(
         cls, outputs: Mapping[str, Outputs], *, extra: ExtraTexts, test_ads: LabelledAds
     ) -> "Material":
-        """Sort the outputs of all parts of a job."""
+        """Sort the outputs of all splits of a job."""
         kinds = sorted(name for name in outputs if name.startswith(OOD_PREFIX))
         return cls(
             splits={name: outputs[name] for name in SPLITS if name in outputs},
@@ -73,6 +73,7 @@ class Material:
 
     @property
     def test(self) -> Outputs:
+        """The split that no fit has seen."""
         return self.splits["test"]
 
 
@@ -116,7 +117,7 @@ def evaluate(
         slices=_slices(material.test_ads.traits, decisions, correct_N),
         hard_cases=_hard_cases(fitted, material),
         ood_kinds=[
-            _ood_kind(fitted, kind, part, decisions) for kind, part in kinds.items()
+            _ood_kind(fitted, kind, split, decisions) for kind, split in kinds.items()
         ],
     )
     return evaluation.model_copy(update={"verdict": verdict(evaluation)})
@@ -140,7 +141,8 @@ def _headline(
         ece_before=ece(softmax(test.logits_NC), test.labels_N),
         ece_after=ece(softmax(test.logits_NC, temperature), test.labels_N),
         mean_d2={
-            name: float(_d2(fitted, part).mean()) for name, part in material.splits.items()
+            name: float(_d2(fitted, split).mean())
+            for name, split in material.splits.items()
         },
         mean_d2_own_class=_mean_d2_own_class(fitted, material.splits.get("train")),
         threshold=fitted.thresholds.threshold,
@@ -160,8 +162,8 @@ def _d2(fitted: FittedModel, outputs: Outputs) -> np.ndarray:
 
 def _distances(fitted: FittedModel, material: Material) -> dict[str, np.ndarray]:
     """Return d2 of each split and of each kind of OOD text."""
-    d2 = {name: _d2(fitted, part) for name, part in material.splits.items()}
-    return d2 | {f"OOD: {kind}": _d2(fitted, part) for kind, part in material.ood.items()}
+    d2 = {name: _d2(fitted, split) for name, split in material.splits.items()}
+    return d2 | {f"OOD: {kind}": _d2(fitted, split) for kind, split in material.ood.items()}
 
 
 def _mean_d2_own_class(fitted: FittedModel, train: Outputs | None) -> float | None:

@@ -120,7 +120,7 @@ class OodKind(Record):
     num_texts: int
     flagged: float
     caught: float
-    """Share that ends as Other."""
+    """Share that ends as Other, under a key that readers know."""
     roc: Points
 
 

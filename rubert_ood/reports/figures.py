@@ -26,6 +26,7 @@ powers of ten."""
 def curve(
     points: Sequence[Sequence[float]], x_name: str, y_name: str, *, diagonal: bool = False
 ) -> str:
+    """Draw one line without a legend."""
     return curves({"": points}, x_name, y_name, diagonal=diagonal)
 
 
@@ -130,6 +131,7 @@ def d2_histograms(histograms: Histograms, limit: float) -> str:
 
 
 def ridges_height(num_sets: int) -> float:
+    """Return inches."""
     return 1.0 + 0.36 * num_sets
 
 

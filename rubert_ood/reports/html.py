@@ -5,7 +5,6 @@ import hashlib
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -51,7 +50,7 @@ def _environment() -> Environment:
     return environment
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """Let nothing on a page act, nor stop its encoding: bidi controls, lone surrogates."""
     return (
         printable_lines(value)
@@ -70,7 +69,7 @@ def _when(iso_time: str) -> str:
     )
 
 
-def render(template: str, **values: Any) -> str:
+def render(template: str, **values: object) -> str:
     """Fill a template of this package."""
     return _environment().get_template(template).render(values)
 

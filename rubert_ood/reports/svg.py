@@ -32,9 +32,8 @@ SCHEME = (
 )
 """An <img> has no access to the styles of its page, but it does know the reader's colour scheme."""
 STYLE: Any = {  # matplotlib's stubs want every key as a literal
-    "svg.fonttype": (
-        "none"
-    ),  # a tenth of the size of outlines, and every script that the reader has fonts for
+    # a tenth of the size of outlines, and every script that the reader has fonts for
+    "svg.fonttype": "none",
     "svg.hashsalt": "rubert_ood",
     "font.family": "sans-serif",
     "font.size": 9,

@@ -11,7 +11,7 @@ from rubert_ood.training.baseline import Baseline
 GOOD_ECE = 0.05
 GOOD_OOD_RATE = 0.01
 """In-domain ads flagged as OOD."""
-GOOD_CAUGHT = 0.5
+GOOD_KEPT_OUT = 0.5
 """Share of OOD texts that end as Other."""
 WEAK_F1 = 0.8
 GOOD_HARD_CASES = 0.8
@@ -50,8 +50,8 @@ def verdict(evaluation: Evaluation) -> list[Finding]:
 
 def _accuracy(headline: Headline, baseline: Baseline | None) -> Finding:
     text = (
-        f"Accuracy {headline.accuracy:.1%}, macro-F1 {headline.macro_f1:.1%} on"
-        f" {headline.num_test:,} test ads"
+        f"Accuracy {headline.accuracy:.1%}, macro-F1 {headline.macro_f1:.1%}"
+        f" on {headline.num_test:,} test ads"
     )
     if headline.num_test < FEW_ADS:
         return Finding(False, f"{text}: too few to tell.")
@@ -65,10 +65,8 @@ def _accuracy(headline: Headline, baseline: Baseline | None) -> Finding:
 
 
 def _calibration(headline: Headline) -> Finding:
-    text = (
-        f"Confidence is off by {headline.ece_after:.1%} on average (ECE;"
-        f" {headline.ece_before:.1%} before T)"
-    )
+    before = f"{headline.ece_before:.1%} before T"
+    text = f"Confidence is off by {headline.ece_after:.1%} on average (ECE; {before})"
     if headline.at_bound:
         text += f"; T = {headline.temperature:g} ended at its bound: confidence cannot be trusted."
         return Finding(False, text)
@@ -94,9 +92,9 @@ def _calibration_rows(headline: Headline) -> Finding:
 
 def _false_alarms(headline: Headline, decision: DecisionSettings) -> Finding:
     text = (
-        f"Of the in-domain test ads {headline.far_rate:.2%} lie far by the {decision.rule}"
-        f" rule, and {headline.ood_rate:.2%} are flagged OOD, since they are not confident"
-        f" either; {headline.other_rate:.2%} end as Other."
+        f"Of the in-domain test ads {headline.far_rate:.2%} lie far by the {decision.rule} rule,"
+        f" and {headline.ood_rate:.2%} are flagged OOD, since they are not confident either;"
+        f" {headline.other_rate:.2%} end as Other."
     )
     few_other = headline.other_rate <= GOOD_OTHER_RATE
     if decision.rule != "conformal":
@@ -124,9 +122,9 @@ def _classes(rows: Sequence[ClassMetrics]) -> Finding:
 
 
 def _ood_texts(kinds: Sequence[OodKind]) -> Finding:
-    missed = [kind for kind in kinds if kind.caught < GOOD_CAUGHT]
+    missed = [kind for kind in kinds if kind.caught < GOOD_KEPT_OUT]
     if not missed:
-        text = f"At least {GOOD_CAUGHT:.0%} of every OOD kind is kept out of the classes."
+        text = f"At least {GOOD_KEPT_OUT:.0%} of every OOD kind is kept out of the classes."
         return Finding(True, text)
     names = ", ".join(f"{kind.kind} ({kind.caught:.0%})" for kind in missed)
     text = "Most texts of these OOD kinds get an ordinary label (share that ends as Other)"

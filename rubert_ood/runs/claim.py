@@ -11,7 +11,7 @@ import socket
 import time
 import uuid
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from rubert_ood import storage
 from rubert_ood.clock import utc_now
@@ -29,15 +29,15 @@ CHECK_INTERVAL_S = 5.0
 class Claimant(Record):
     """What stands in runner.json: which start has claimed the run, or nothing."""
 
-    runner: str = ""
-    """A token that no other start has."""
+    token: str = Field("", alias="runner")
+    """That no other start has; "" where nobody has claimed the run."""
     host: str = ""
     pid: int = 0
     started_at: str = ""
 
     def __str__(self) -> str:
         """Name it for a message."""
-        if not self.runner:
+        if not self.token:
             return "another start, which has ended"
         return f"process {self.pid} on {self.host} (started {self.started_at})"
 
@@ -47,10 +47,10 @@ NOBODY = Claimant()
 
 
 class Claim:
-    """The claim of this process on a run; it takes over whatever claim is there."""
+    """The claim of this process on a run; it ends whatever claim is there."""
 
     def __init__(self, run_uri: str) -> None:
-        """Claim the run of a folder, and say from whom it is taken over."""
+        """Claim the run of a folder, and say whose claim ends with that."""
         self._run_uri = run_uri
         self.token = uuid.uuid4().hex
         me = Claimant(
@@ -61,8 +61,8 @@ class Claim:
         )
         self._checked = time.monotonic()
         older, _ = _look(run_uri)
-        if older.runner:
-            log.warning("taken over from %s, which had not finished", older)
+        if older.token:
+            log.warning("claimed before by %s, which had not finished", older)
         storage.put_bytes(_uri(run_uri), _json(me))
 
     def check(self, *, now: bool = False) -> None:
@@ -75,22 +75,22 @@ class Claim:
 
     def holds(self) -> bool:
         """Ask whether no other start has claimed the run."""
-        return _look(self._run_uri)[0].runner == self.token
+        return _look(self._run_uri)[0].token == self.token
 
     def release(self) -> None:
         """Say that nobody works on the run any more, unless somebody else does by now."""
         claimant, version = _look(self._run_uri)
-        if claimant.runner == self.token:
+        if claimant.token == self.token:
             storage.swap_bytes(_uri(self._run_uri), _json(NOBODY), version)
 
 
 def check_claim(run_uri: str, token: str) -> None:
     """Raise PartialRunError when the run is not claimed by the start with this token."""
     claimant = _parse(run_uri, storage.read_optional(_uri(run_uri)))
-    if claimant.runner != token:
+    if claimant.token != token:
         raise PartialRunError(
-            f"{_uri(run_uri)}: this run was taken over by {claimant}; this start ends, nothing is"
-            " lost or doubled"
+            f"{_uri(run_uri)}: this run is claimed by {claimant};"
+            " this start ends, nothing is lost or doubled"
         )
 
 
@@ -105,7 +105,7 @@ def _parse(run_uri: str, data: bytes | None) -> Claimant:
 
 
 def _json(claimant: Claimant) -> bytes:
-    return storage.to_json(claimant.model_dump(exclude_defaults=True))
+    return storage.to_json(claimant.model_dump(by_alias=True, exclude_defaults=True))
 
 
 def _uri(run_uri: str) -> str:

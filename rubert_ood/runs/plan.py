@@ -141,8 +141,8 @@ def save_plan(plan: Plan) -> None:
             if older.identity.get(name) != value
         ]
         raise SettingsError(
-            f"{plan.run_uri} holds a run with other {', '.join(changed)}; give another run_id, or"
-            " what that run had"
+            f"{plan.run_uri} holds a run with other {', '.join(changed)};"
+            " give another run_id, or what that run had"
         )
 
 

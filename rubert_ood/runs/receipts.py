@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pyarrow as pa
 from pydantic import TypeAdapter, field_validator, model_validator
@@ -79,7 +79,7 @@ class Receipt(PartCounts, Settled):
 
     @model_validator(mode="before")
     @classmethod
-    def _read_format_1(cls, content: Any) -> Any:
+    def _read_format_1(cls, content: object) -> object:
         if isinstance(content, dict) and "profile" not in content:
             names = ShardProfile.model_fields.keys() & content.keys()
             return {**content, "profile": {name: content[name] for name in names}}

@@ -29,6 +29,7 @@ class Run:
 
     @property
     def report_uri(self) -> str:
+        """The page for people."""
         return storage.join(self.uri, "_run", "report.html")
 
     def to_table(self, columns: Sequence[str] | None = None) -> pa.Table:

@@ -62,7 +62,7 @@ class PartMismatchError(VerificationError):
     """Some parts are missing or do not match their receipts; scoring those shards mends it."""
 
     def __init__(self, message: str, shard_ids: list[str]) -> None:
-        """Keep the shards whose parts are meant, beside the message."""
+        """Keep the shards of those parts, beside the message."""
         super().__init__(message)
         self.shard_ids = shard_ids
 
@@ -121,7 +121,8 @@ def check_manifest(found: Manifest, recomputed: Manifest) -> None:
     for name in counted:
         if noted[name] != counted[name]:
             raise VerificationError(
-                f"{manifest_uri(recomputed.run_uri)}: {name} is not what the receipts add up to"
+                f"{manifest_uri(recomputed.run_uri)}:"
+                f" {name} is not what the receipts add up to"
             )
 
 
@@ -179,7 +180,8 @@ def _check_part(plan: Plan, shard: Shard, receipt: Receipt) -> pa.ChunkedArray:
     settled = receipt.rows_scored + receipt.rows_rejected
     if receipt.rows_in != shard.num_rows or receipt.rows_in != settled:
         raise VerificationError(
-            f"{uri}: {receipt.rows_in} rows in, {part.num_rows} scored: rows were lost or doubled"
+            f"{uri}: {receipt.rows_in} rows in, {part.num_rows} scored:"
+            " rows were lost or doubled"
         )
     if receipt.ids_in != (receipt.ids_out + receipt.ids_rejected) % DIGEST_MODULUS:
         raise VerificationError(f"{uri}: its ad ids are not those of the input")

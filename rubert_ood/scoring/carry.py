@@ -23,8 +23,8 @@ def check_names(names: Iterable[str], taken: Iterable[str]) -> None:
             )
         if name in taken:
             raise SettingsError(
-                f"carry_columns: {name!r} would stand in the output twice; leave it out or"
-                " rename it"
+                f"carry_columns: {name!r} would stand in the output twice;"
+                " leave it out or rename it"
             )
         taken.add(name)
 
@@ -51,6 +51,7 @@ class CarriedTypes:
                 self._types[name], self._files[name] = kind, uri
 
     def schema(self) -> pa.Schema:
+        """Return the widened types, in the order of the settings."""
         return pa.schema([pa.field(name, self._types[name]) for name in self._names])
 
     def _widened(self, uri: str, name: str, kind: pa.DataType) -> pa.DataType:
@@ -79,8 +80,8 @@ def cast_carried(uri: str, column: pa.ChunkedArray, field: pa.Field) -> pa.Chunk
         return as_plain(column).cast(field.type)
     except pa.ArrowException:  # its words quote the value
         raise SchemaError(
-            f"{uri}: column {field.name!r}: a value does not fit {field.type}, which it has over"
-            " all files"
+            f"{uri}: column {field.name!r}:"
+            f" a value does not fit {field.type}, which it has over all files"
         ) from None
 
 

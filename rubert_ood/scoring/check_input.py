@@ -14,8 +14,8 @@ def check_input(settings: DaySettings) -> tuple[Plan, Bundle]:
     bundle = load_bundle(settings.bundle_uri)
     plan = make_plan(settings, bundle)
     log.info(
-        f"{plan.num_rows:,} ads in {len(plan.shards):,} shards, {len(plan.quarantined):,} file(s)"
-        f" quarantined, bundle {plan.bundle.version}"
+        f"{plan.num_rows:,} ads in {len(plan.shards):,} shards,"
+        f" {len(plan.quarantined):,} file(s) quarantined, bundle {plan.bundle.version}"
     )
     for file in plan.quarantined:
         log.warning("quarantined: %s", file.reason)

@@ -34,6 +34,8 @@ Cell = str | bytes | None
 
 @dataclass(frozen=True)
 class EncodedRows:
+    """A shard that is read and tokenized."""
+
     rows: pa.Table
     """One row per ad: ad_id, reason, text_index, carried columns.
 
@@ -43,7 +45,7 @@ class EncodedRows:
     texts: pa.Table
     """Each different text once: text_key, excerpt, windows, num_tokens, is_cut."""
     cities: Cities | None
-    """None where there is no such column."""
+    """None where the table lacks such a column."""
 
 
 def encode(item: ShardItem, job: ScoringJob) -> ShardItem:

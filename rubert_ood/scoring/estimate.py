@@ -25,6 +25,8 @@ PIECE_ROWS = 128
 
 @dataclass(frozen=True)
 class Estimate:
+    """Speed of scoring on this machine."""
+
     num_ads: int
     """Ads that were scored for it."""
     ads_per_s: float

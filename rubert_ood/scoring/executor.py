@@ -20,6 +20,8 @@ class ExecutorStalledError(Exception):
 
 
 class Executor(Protocol):
+    """Where shards are scored."""
+
     def run(self, job: ScoringJob, shards: list[Shard]) -> Iterator[ShardResult]:
         """Encode, score and write shards; yield what became of each as it comes out, in any order.
 
@@ -33,6 +35,7 @@ class LocalExecutor:
     """One shard after the other, on all cores of this process."""
 
     def run(self, job: ScoringJob, shards: list[Shard]) -> Iterator[ShardResult]:
+        """Score one shard after the other, and yield each result at once."""
         StepLog("score").info("%d shards in this process", len(shards))
         scorer = Scorer(job)
         with _threads(len(os.sched_getaffinity(0))):

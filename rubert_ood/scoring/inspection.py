@@ -23,6 +23,8 @@ INSPECT_THREADS = 32
 
 @dataclass(frozen=True)
 class GoodFile:
+    """A table whose footer could be read, and whose columns suffice."""
+
     file: FileInfo
     info: TableInfo
     columns: dict[str, str]
@@ -38,6 +40,7 @@ class Inspected:
 
     @property
     def empty_files(self) -> list[str]:
+        """URIs of the tables without rows."""
         return [table.file.uri for table in self.good if not sum(table.info.row_groups)]
 
 

@@ -20,6 +20,7 @@ class ScoringJob:
 
     @classmethod
     def of(cls, plan: Plan, claim: str = "") -> "ScoringJob":
+        """Leave the lists of shards and files behind: they would ride with every task."""
         return cls(replace(plan, shards=[], quarantined=[], empty_files=[]), claim)
 
     def model(self) -> Model:

@@ -39,6 +39,7 @@ WHOLE_BLOCKS = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch"
 
 
 def encode_batch(batch: pa.Table, job: ScoringJob) -> pa.Table:
+    """Read and tokenize one shard, as a Ray task."""
     return to_batch(encode(from_batch(batch), job))
 
 
@@ -56,10 +57,12 @@ class ScorerActor:
             self._scorer.model()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
+        """Score one shard; Ray calls this for each block."""
         return to_batch(self._scorer(from_batch(batch)))
 
 
 def write_batch(batch: pa.Table, job: ScoringJob) -> pa.Table:
+    """Put part and receipt of one shard, as a Ray task."""
     return result_batch(write(from_batch(batch), job))
 
 
@@ -70,13 +73,13 @@ class RayExecutor:
         self._settings = settings
 
     def run(self, job: ScoringJob, shards: list[Shard]) -> Iterator[ShardResult]:
+        """Yield results as tasks end; ExecutorStalledError where none ends in time."""
         timeout_s = self._settings.no_progress_timeout_s
         pool = size_actors(self._settings, len(shards))
         StepLog("score").info("%d actor(s), %d shards", pool.num_actors, len(shards))
         results = _graph(job, shards, pool)
-        results.context.max_errored_blocks = (
-            -1
-        )  # a shard lost with its process stops no other
+        # a shard lost with its process stops no other
+        results.context.max_errored_blocks = -1
         results.context.execution_no_progress_timeout_s = timeout_s
         try:
             for row in results.iter_rows():
@@ -84,8 +87,8 @@ class RayExecutor:
         except ExecutionTimeoutError as error:
             raise ExecutorStalledError(
                 f"no shard moved for {timeout_s:g} s (no_progress_timeout_s): storage or a node"
-                " does not answer, the cluster lacks what the actors ask for, or one shard takes"
-                " longer (shard_rows)"
+                " does not answer, the cluster lacks what the actors ask for,"
+                " or one shard takes longer (shard_rows)"
             ) from error
         except ray.exceptions.RayError as error:
             raise ExecutorStalledError(one_line(error)) from error
@@ -93,6 +96,8 @@ class RayExecutor:
 
 @dataclass(frozen=True)
 class ActorPool:
+    """How many scorers run, and what each gets of its node."""
+
     num_actors: int
     cpus: float
     """Logical CPUs that each asks for."""
@@ -146,8 +151,8 @@ def _gpu_actors(settings: ScoreSettings, num_shards: int) -> ActorPool:
     )
     if num_gpus == 0:
         raise SettingsError(
-            "compute.use_gpu: no GPU in the cluster yet; give compute.num_workers, then the"
-            " autoscaler starts them"
+            "compute.use_gpu: no GPU in the cluster yet;"
+            " give compute.num_workers, then the autoscaler starts them"
         )
     return ActorPool(min(num_gpus, num_shards), cpus=1, per_node=1)
 
@@ -162,7 +167,8 @@ def _cpus_of_workers(timeout_s: float) -> list[float]:
             return workers
         if time.monotonic() > deadline:
             raise PartialRunError(
-                "no node of the cluster has a CPU for work; the same command goes on from there"
+                "no node of the cluster has a CPU for work;"
+                " the same command goes on from there"
             )
         time.sleep(1)
 

@@ -32,6 +32,7 @@ class Scorer:
             return self._model
 
     def __call__(self, item: ShardItem) -> ShardItem:
+        """Score the texts of a shard; a failure comes back as data."""
         return attempt(self._score, item)
 
     def _score(self, item: ShardItem) -> ShardItem:

@@ -1,8 +1,8 @@
 """The third stage: unfold, put the rejected rows, the part, and last the receipt.
 
 Each of them is created once: one that is there and good stays, and the receipt is that of the part
-that is there. So a worker that comes late, of a start that was taken over, changes nothing that the
-newer start has published.
+that is there. So a worker that comes late, of a start whose claim has ended, changes nothing that
+the newer start has published.
 """
 
 import hashlib
@@ -112,8 +112,8 @@ def _settle(
     """Put an object where there is none, or for one that is not good; return what is there.
 
     The claim is asked before each put, and after the look at what is there: so whatever a newer
-    start writes is another version, and is not replaced. Raises PartialRunError when the run was
-    taken over.
+    start writes is another version, and is not replaced. Raises PartialRunError when the
+    run is claimed by another one.
     """
     _check_claim(job)
     if storage.create_bytes(uri, data):
@@ -126,7 +126,8 @@ def _settle(
         if storage.swap_bytes(uri, data, version):
             return data
     raise PartialRunError(
-        f"{uri}: another process writes it all the time; the same command goes on from there"
+        f"{uri}: another process writes it all the time;"
+        " the same command goes on from there"
     )
 
 

@@ -1,6 +1,6 @@
 """What all jobs have in common."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -38,7 +38,7 @@ class JobSettings(BaseSettings):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _plain_value(cls, value: Any, info: ValidationInfo) -> Any:
+    def _plain_value(cls, value: object, info: ValidationInfo) -> object:
         return value if info.field_name == WHOLE else checked(info.field_name, value)
 
     @classmethod
@@ -50,6 +50,7 @@ class JobSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags outweigh the environment, that outweighs the file."""
         return (
             Arguments(settings_cls, init_settings),
             Environment(settings_cls),

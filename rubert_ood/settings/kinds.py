@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, tzinfo
 from difflib import get_close_matches
 from typing import Annotated, Any
@@ -16,7 +17,7 @@ PATH_NAMES = ("base_model", "config")
 """Settings that are paths or URIs, beside all those named *_uri."""
 
 
-def _day(value: Any) -> date:
+def _day(value: object) -> date:
     if isinstance(value, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
         try:
             return date.fromisoformat(value)
@@ -55,14 +56,14 @@ def today(values: dict[str, Any]) -> date:
     return datetime.now(time_zone(values["run_timezone"])).date()
 
 
-def nearest(name: str, names: Any) -> str:
+def nearest(name: str, names: Iterable[str]) -> str:
     """Return ` (did you mean X?)` for the most similar of some names, nothing when none is
     similar."""
     found = get_close_matches(name, list(names), 1)
     return f" (did you mean {found[0]}?)" if found else ""
 
 
-def checked(name: str | None, value: Any) -> Any:
+def checked(name: str | None, value: object) -> object:
     """Refuse credentials in a text or a list of texts; expand `~` in what is a path."""
     for text in value if isinstance(value, list | tuple) else [value]:
         if isinstance(text, str) and holds_credentials(text):

@@ -1,10 +1,9 @@
 """Load the settings of a job, and say in one line what is wrong with them."""
 
 import functools
-import logging
 import os
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import CliApp
@@ -13,12 +12,16 @@ from pydantic_settings.exceptions import SettingsError as SourceError
 from rubert_ood.credentials import NOT_SHOWN, shown
 from rubert_ood.errors import SettingsError
 from rubert_ood.plain import printable
+from rubert_ood.progress import StepLog
 from rubert_ood.settings.base import JobSettings
 from rubert_ood.settings.kinds import nearest
 from rubert_ood.settings.renamed import moved_flags, old_names
 from rubert_ood.settings.sources import ENV_PREFIX, WholeTexts, refuse, variable_name
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+log = StepLog("settings")
 
 Settings = TypeVar("Settings", bound=JobSettings)
 
@@ -68,7 +71,7 @@ def _positional(model: type[JobSettings]) -> str:
     )
 
 
-def _line(problem: Any, model: type[BaseModel]) -> str:
+def _line(problem: "ErrorDetails", model: type[BaseModel]) -> str:
     name = printable(".".join([str(part) for part in problem["loc"]]))
     if problem["type"] == "missing":
         return f"{name}: missing; give --{name} or set it in the YAML file"
@@ -116,9 +119,7 @@ def _warn_of_unknown_variables() -> None:
         name = variable.upper()
         if name.startswith(ENV_PREFIX) and name not in known | older:
             hint = nearest(name, known)
-            log.warning(
-                "settings  %s: no effect, no job has such a setting%s", variable, hint
-            )
+            log.warning("%s: no effect, no job has such a setting%s", variable, hint)
 
 
 def _jobs(model: type[JobSettings]) -> Iterator[type[JobSettings]]:

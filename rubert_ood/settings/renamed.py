@@ -3,15 +3,15 @@
 The one table of it, and what applies it to flags, variables, YAML files and keyword arguments.
 """
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel
 
 from rubert_ood.errors import SettingsError
+from rubert_ood.progress import StepLog
 
-log = logging.getLogger(__name__)
+log = StepLog("settings")
 
 RENAMED = (
     ("num_actors", "compute.num_workers", "Score Plan Backfill Diff"),
@@ -172,8 +172,8 @@ def _both(old: str, new: str) -> str:
 
 
 def _warn(old: str, new: str) -> None:
-    log.warning("settings  %s: is %s now; the old name works for this version", old, new)
+    log.warning("%s: is %s now; the old name works for this version", old, new)
 
 
 def _say_idle(name: str) -> None:
-    log.info("settings  %s: no effect with this job", name)
+    log.info("%s: no effect with this job", name)

@@ -1,6 +1,6 @@
 """The settings of the jobs that use a bundle: score a catalogue, publish it, compare, predict."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 from pydantic_settings import CliPositionalArg
@@ -102,7 +102,7 @@ class BackfillSettings(CatalogueSettings, RunSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _not_of_one_day(cls, values: Any) -> Any:
+    def _not_of_one_day(cls, values: object) -> object:
         if isinstance(values, dict) and "run_date" in values:
             raise ValueError("run_date: a backfill takes from_date and to_date instead")
         return values
@@ -140,7 +140,8 @@ class DiffSettings(ExecutorSettings):
     def _two_things(self) -> "DiffSettings":
         if not self.a_uri or not self.b_uri:
             raise ValueError(
-                "name two runs or two bundles: `diff A B`, or a_uri and b_uri in the YAML file"
+                "name two runs or two bundles:"
+                " `diff A B`, or a_uri and b_uri in the YAML file"
             )
         return self
 

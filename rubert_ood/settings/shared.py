@@ -1,7 +1,6 @@
 """Groups of settings that several jobs share."""
 
-import logging
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import (
     BaseModel,
@@ -12,9 +11,10 @@ from pydantic import (
     model_validator,
 )
 
+from rubert_ood.progress import StepLog
 from rubert_ood.settings.kinds import checked
 
-log = logging.getLogger(__name__)
+log = StepLog("settings")
 
 Precision = Literal["fp32", "bf16", "int8"]
 
@@ -28,7 +28,7 @@ class Group(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _plain_value(cls, value: Any, info: ValidationInfo) -> Any:
+    def _plain_value(cls, value: object, info: ValidationInfo) -> object:
         return checked(info.field_name, value)
 
 
@@ -69,20 +69,18 @@ class TextSettings(Group):
 
     @field_validator("mode", mode="before")
     @classmethod
-    def _renamed_mode(cls, value: Any) -> Any:
+    def _renamed_mode(cls, value: object) -> object:
         if value != "chunk":
             return value
-        log.warning(
-            "settings  text.mode: chunk is window now; the old name works for this version"
-        )
+        log.warning("text.mode: chunk is window now; the old name works for this version")
         return "window"
 
     @model_validator(mode="after")
     def _windows_advance(self) -> "TextSettings":
         if self.mode == "window" and 2 * self.stride > self.max_length:
             raise ValueError(
-                f"stride {self.stride} is more than half of max_length {self.max_length}, so that"
-                " most of an ad would be read twice; lower it"
+                f"stride {self.stride} is more than half of max_length {self.max_length},"
+                " so that most of an ad would be read twice; lower it"
             )
         return self
 

@@ -43,9 +43,11 @@ class Arguments(PydanticBaseSettingsSource):
         self._given = given
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Never called: this source gives all at once."""
         raise NotImplementedError  # this source yields all of them at once
 
     def __call__(self) -> dict[str, Any]:
+        """Return what was given in Python or as flags, under the names of today."""
         return renamed.moved(self.settings_cls, self._given())
 
 
@@ -53,9 +55,11 @@ class ConfigFile(PydanticBaseSettingsSource):
     """The YAML file named by `--config` or RUBERT_OOD_CONFIG; local or s3://."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Never called: this source gives all at once."""
         raise NotImplementedError  # this source yields the whole file at once
 
     def __call__(self) -> dict[str, Any]:
+        """Return what the file says, under the names of today."""
         uri = self.current_state.get("config")
         return renamed.moved(self.settings_cls, read_yaml(uri)) if uri else {}
 
@@ -65,6 +69,7 @@ class Environment(EnvSettingsSource):
     whole, as JSON."""
 
     def __call__(self) -> dict[str, Any]:
+        """Return what the variables say, under the names of today."""
         values = super().__call__() | self._by_old_names()
         return renamed.moved(self.settings_cls, values, variable_name)
 
@@ -88,6 +93,7 @@ class Environment(EnvSettingsSource):
         return found
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """Read a list written a,b or as JSON, a group as JSON."""
         is_list = get_origin(field.annotation) in (tuple, list)
         if is_list and not value.lstrip().startswith("["):
             return [value] if field_name == WHOLE else _cells(value)
@@ -139,6 +145,7 @@ class PlainParser(argparse.ArgumentParser):
     """argparse whose complaints echo neither control characters nor the values of flags."""
 
     def error(self, message: str) -> NoReturn:
+        """Exit with 2, credentials not shown."""
         refuse(self, message)
 
 

@@ -151,8 +151,8 @@ class TrainSettings(RayJobSettings):
             )
         if self.calibration_uri and self.input_uri:
             raise ValueError(
-                "calibration_uri goes with train_uri; with input_uri give"
-                " split.calibration_fraction"
+                "calibration_uri goes with train_uri;"
+                " with input_uri give split.calibration_fraction"
             )
         return self
 

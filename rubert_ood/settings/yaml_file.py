@@ -66,7 +66,7 @@ def _read(uri: str) -> bytes:
             return file.read(MAX_BYTES + 1)
 
 
-def _parsed(data: bytes) -> Any:
+def _parsed(data: bytes) -> object:
     loader = yaml.SafeLoader(data)
     try:
         root = loader.get_single_node()
@@ -103,7 +103,8 @@ class _Check:
                 name = f"{place}{_key(key)}"
                 if key.tag != MERGE_TAG and name in lines:
                     raise _RefusedError(
-                        f"line {_line(key)}: {name} is given twice, first in line {lines[name]}"
+                        f"line {_line(key)}: {name} is given twice,"
+                        f" first in line {lines[name]}"
                     )
                 lines[name] = _line(key)
                 self.visit(value, place if key.tag == MERGE_TAG else f"{name}.", depth + 1)
@@ -117,8 +118,8 @@ def _key(node: yaml.Node) -> str:
     if node.tag not in (TEXT_TAG, MERGE_TAG):
         kind = node.tag.rpartition(":")[2]
         raise _RefusedError(
-            f"line {_line(node)}: {printable(node.value)!r} is not the name of a setting but a"
-            f" {kind}"
+            f"line {_line(node)}:"
+            f" {printable(node.value)!r} is not the name of a setting but a {kind}"
         )
     return printable(node.value)
 

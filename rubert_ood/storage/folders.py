@@ -1,6 +1,5 @@
 """Whole folders: bundles and checkpoints go to storage, and come to a node once."""
 
-import logging
 import os
 import shutil
 import stat
@@ -11,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from rubert_ood import storage
 from rubert_ood.errors import OutputError, SettingsError
+from rubert_ood.progress import StepLog
 from rubert_ood.storage import leftovers
 from rubert_ood.storage.retry import explained, retried
 
@@ -19,7 +19,7 @@ CACHE_DIR = os.path.join(tempfile.gettempdir(), f"rubert_ood-{os.getuid()}")
 """Where a node keeps what it fetched once."""
 FETCH = ".fetch-"
 
-log = logging.getLogger(__name__)
+log = StepLog("storage")
 
 
 def put_folder(local_dir: str, uri: str, *, last: str) -> None:
@@ -46,9 +46,8 @@ def put_folder(local_dir: str, uri: str, *, last: str) -> None:
         os.makedirs(parent, exist_ok=True)
         leftovers.remove_leftovers(parent)
         staged = os.path.join(parent, leftovers.staged_folder_name())
-        os.mkdir(
-            staged
-        )  # by the umask, as the files: mkdtemp would make a folder for this user alone
+        # by the umask, as the files: mkdtemp would make a folder for this user alone
+        os.mkdir(staged)
         try:
             for name in [*names, last]:
                 shutil.copyfile(os.path.join(local_dir, name), os.path.join(staged, name))
@@ -132,7 +131,7 @@ def _remove_dead_copies(parent: str, held_key: str) -> None:
             removed += 1
     if removed:
         log.info(
-            "storage   %d unfinished copies of processes that are gone removed from %s",
+            "%d unfinished copies of processes that are gone removed from %s",
             removed,
             parent,
         )
@@ -149,7 +148,8 @@ def private_cache(folder: str = "") -> str:
         found = os.lstat(folder)
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
             raise SettingsError(
-                f"{folder} is not this user's folder; remove it or set TMPDIR to a private folder"
+                f"{folder} is not this user's folder;"
+                " remove it or set TMPDIR to a private folder"
             )
         os.chmod(folder, 0o700)
     return folder

@@ -6,7 +6,6 @@ share a disk and their process numbers) and the process number.
 
 import contextlib
 import hashlib
-import logging
 import os
 import re
 import shutil
@@ -15,7 +14,9 @@ import time
 import uuid
 from functools import lru_cache
 
-log = logging.getLogger(__name__)
+from rubert_ood.progress import StepLog
+
+log = StepLog("storage")
 
 OLD_S = 86_400.0
 """Nobody writes for so long: what is older is dead, wherever its process ran."""
@@ -52,7 +53,7 @@ def remove_leftovers(folder: str, *, deep: bool = False) -> int:
         folders[:] = [name for name in folders if deep and not name.startswith(".")]
     if removed:
         log.info(
-            "storage   %d unfinished file(s) of processes that are gone removed from %s",
+            "%d unfinished file(s) of processes that are gone removed from %s",
             removed,
             folder,
         )

@@ -67,7 +67,7 @@ def is_left_by_writer(inner: str) -> bool:
 def list_below(uri: str, *, missing_ok: bool = False) -> Listing:
     """List a file, a folder at any depth, or a glob.
 
-    Raises InputError when there is no such thing, unless it may be missing, and when the folder
+    Raises InputError when such a thing is not there, unless it may be missing, and when the folder
     itself may not be listed.
     """
     with explained(uri):
@@ -236,9 +236,8 @@ class _Objects:
     def walk(self, path: str, listing: Listing) -> None:
         found: dict[str, Any] = self.fs.find(path, detail=True)
         for key, info in found.items():
-            if info["type"] == "file" and not key.endswith(
-                "/"
-            ):  # a key with a slash is a folder's
+            is_folder = key.endswith("/")
+            if info["type"] == "file" and not is_folder:
                 version = str(info.get("ETag")).strip('"')
                 listing.files.append(FileInfo(f"s3://{key}", int(info["size"]), version))
 

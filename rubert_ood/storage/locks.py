@@ -39,11 +39,12 @@ def lock_path(path: str) -> str:
 def _open_lock(path: str) -> int:
     """Open a lock file, or make it; for reading where it is another user's, which is enough."""
     common = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    # the kernel refuses O_CREAT on others' files in /tmp
     ways = (
         os.O_RDWR | os.O_CREAT,
         os.O_RDWR,
         os.O_RDONLY,
-    )  # the kernel refuses O_CREAT on others' files in /tmp
+    )
     denied: PermissionError | None = None
     for way in ways:
         try:

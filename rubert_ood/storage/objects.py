@@ -184,9 +184,8 @@ def _staged(path: str, data: bytes) -> Iterator[str]:
 
 def read_versioned(uri: str) -> tuple[bytes | None, str]:
     """Return an object, or None when there is none, and its version for `swap_bytes`."""
-    version = (
-        _etag(uri) if is_s3(uri) else ""
-    )  # before the content: a change in between is seen
+    # before the content: a change in between is seen
+    version = _etag(uri) if is_s3(uri) else ""
     data = None if is_s3(uri) and not version else read_optional(uri)
     if data is None:
         return None, ""
@@ -260,9 +259,8 @@ def _name_if_free(staged: str, path: str) -> bool:
         os.link(staged, path)
         return True
     except FileExistsError:
-        return (
-            os.stat(staged).st_nlink > 1
-        )  # NFS: it is this file, and only the answer got lost
+        # NFS: it is this file, and only the answer got lost
+        return os.stat(staged).st_nlink > 1
     except OSError as error:
         if error.errno not in NO_HARD_LINKS:
             raise

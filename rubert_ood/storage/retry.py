@@ -1,7 +1,6 @@
 """Storage failures: one translation into an error that names the URI, one bounded retry."""
 
 import functools
-import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,8 +14,9 @@ from rubert_ood.errors import (
     SettingsError,
     StorageUnavailableError,
 )
+from rubert_ood.progress import StepLog
 
-log = logging.getLogger(__name__)
+log = StepLog("storage")
 
 RETRY_VARIABLE = "RUBERT_OOD_RETRY_S"
 DEFAULT_RETRY_S = 120.0
@@ -81,7 +81,7 @@ def _announce(state: tenacity.RetryCallState) -> None:
     """Say that storage is slow to answer, once a retry takes long enough for somebody to wonder."""
     if state.outcome is not None and state.upcoming_sleep >= LONGEST_WAIT_S / 3:
         log.warning(
-            "storage   %s; tried again in %.0f s",
+            "%s; tried again in %.0f s",
             state.outcome.exception(),
             state.upcoming_sleep,
         )
@@ -119,9 +119,8 @@ def _passes(error: BaseException) -> bool:
         if kind.__module__.startswith("botocore")
     ):
         return True
-    response = getattr(
-        error.__cause__, "response", None
-    )  # s3fs keeps botocore's ClientError as the cause
+    # s3fs keeps botocore's ClientError as the cause
+    response = getattr(error.__cause__, "response", None)
     if not isinstance(response, dict):
         return False
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)

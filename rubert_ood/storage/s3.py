@@ -31,9 +31,8 @@ class OwnedS3FileSystem(S3FileSystem):
     """
 
     session: Any
-    cachable = (
-        False  # one per process (`storage._s3`), and anew after a change of the environment
-    )
+    cachable = False
+    """One per process (`storage._s3`), and anew after a change of the environment."""
 
     async def set_session(self, refresh: bool = False, kwargs: Any = None) -> Any:
         """Make a session of our own, whose requests name the owner."""

@@ -20,18 +20,22 @@ class DemoAds:
 
     @property
     def train(self) -> str:
+        """Folder of labelled ads."""
         return storage.join(self.folder, "train")
 
     @property
     def catalogue(self) -> str:
+        """Folder of ads to score."""
         return storage.join(self.folder, "catalogue")
 
     @property
     def hard_cases(self) -> str:
+        """Ads that a good model gets right, one table."""
         return storage.join(self.folder, "hard_cases.parquet")
 
     @property
     def out_of_domain(self) -> str:
+        """Texts that are not ads of this catalogue, by kind, one table."""
         return storage.join(self.folder, "out_of_domain.parquet")
 
     def write(self, *, num_train: int, num_score: int, seed: int) -> None:

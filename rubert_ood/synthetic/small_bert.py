@@ -4,7 +4,6 @@ It stands in for a pretrained RuBERT where none can be had: the demo, the tests,
 network.
 """
 
-import logging
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,11 +12,11 @@ import torch
 from tokenizers import BertWordPieceTokenizer
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class BertShape:
+    """Size of a network that trains on a laptop in minutes."""
+
     vocab_size: int = 8_000
     """At most: so many word pieces are learned from the texts."""
     hidden_size: int = 128

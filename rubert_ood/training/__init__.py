@@ -1,0 +1,1 @@
+"""From labelled ads to a fitted model."""

@@ -107,8 +107,8 @@ class Trainer:
         train_loss = float(torch.stack(losses).mean())
         if not math.isfinite(train_loss):
             raise SettingsError(
-                f"optimiser.learning_rate: training diverged, the loss of epoch {self.epoch + 1} is"
-                " not finite; lower it"
+                "optimiser.learning_rate: training diverged,"
+                f" the loss of epoch {self.epoch + 1} is not finite; lower it"
             )
         seconds = time.monotonic() - started
         counts: list[Any] = [None] * torch.distributed.get_world_size()
@@ -190,7 +190,7 @@ class Trainer:
             )
 
     def _epoch_name(self, *, done: bool = False) -> str:
-        return f"train     epoch {self.epoch + (not done)}/{self.settings.num_epochs}"
+        return f"epoch {self.epoch + (not done)}/{self.settings.num_epochs}"
 
     def _tensors(self, batch: pa.Table) -> list[torch.Tensor]:
         ids_NL, mask_NL = pad(

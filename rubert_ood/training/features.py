@@ -1,6 +1,6 @@
 """Compute logits and CLS features of many texts, on Ray or in this process.
 
-Shapes: N ads of all parts, n ads of a batch, C classes, H hidden.
+Shapes: N ads of all splits, n ads of a batch, C classes, H hidden.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,15 +32,15 @@ Sums = TypeVar("Sums")
 
 
 class Features(Protocol):
-    """Outputs of several parts, wherever they lie."""
+    """Outputs of several splits, wherever they lie."""
 
     def gather(self, max_rows: Mapping[str, int] | None = None) -> dict[str, Outputs]:
-        """Return every part in order; of the parts in max_rows a seeded sample of so many."""
+        """Return every split in order; of those in max_rows a seeded sample of so many."""
 
     def sum_up(
         self, name: str, summarise: Callable[[np.ndarray, np.ndarray], Sums]
     ) -> Sums:
-        """Add up what `summarise` makes of CLS (n, H) and labels (n,) of each batch of a part."""
+        """Add up what `summarise` makes of CLS (n, H) and labels (n,) of each batch of a split."""
 
 
 @dataclass(frozen=True)
@@ -67,22 +67,22 @@ class Reader:
 
 
 def compute_features(
-    parts: Mapping[str, LabelledAds],
+    splits: Mapping[str, LabelledAds],
     reader: Reader,
     *,
     compute: FeatureComputeSettings,
     executor: Literal["ray", "local"],
 ) -> Features:
-    """Run every part through the model, each row once. For `ray`, Ray must have been started.
+    """Run every split through the model, each row once. For `ray`, Ray must have been started.
 
     Raises RubertOodError when rows get lost, and what a worker raised when it loaded the
     checkpoint, which is looked for on every node.
     """
     if executor == "local":
-        return LocalFeatures.compute(parts, reader, compute)
+        return LocalFeatures.compute(splits, reader, compute)
     from rubert_ood.training.ray_features import RayFeatures
 
-    return RayFeatures.compute(parts, reader, compute)
+    return RayFeatures.compute(splits, reader, compute)
 
 
 @dataclass(frozen=True)
@@ -94,14 +94,15 @@ class LocalFeatures:
     @classmethod
     def compute(
         cls,
-        parts: Mapping[str, LabelledAds],
+        splits: Mapping[str, LabelledAds],
         reader: Reader,
         compute: FeatureComputeSettings,
     ) -> "LocalFeatures":
+        """Run the network here, one split after the other."""
         classifier = reader.load(use_gpu=compute.use_gpu)
-        progress = Progress("features", sum(len(ads) for ads in parts.values()), "ads")
+        progress = Progress("features", sum(len(ads) for ads in splits.values()), "ads")
         outputs = {}
-        for name, ads in parts.items():
+        for name, ads in splits.items():
             logits, features = [], []
             for start in range(0, len(ads), BATCH_ADS):
                 texts = ads.texts[start : start + BATCH_ADS]
@@ -115,33 +116,35 @@ class LocalFeatures:
         return cls(outputs)
 
     def gather(self, max_rows: Mapping[str, int] | None = None) -> dict[str, Outputs]:
+        """Return the outputs by split, those in max_rows as a repeatable sample of so many rows."""
         limits = max_rows or {}
         chosen = {}
-        for name, part in self.outputs.items():
-            chosen[name] = part.take(sample_rows(len(part), limits.get(name, len(part))))
+        for name, split in self.outputs.items():
+            chosen[name] = split.take(sample_rows(len(split), limits.get(name, len(split))))
         return chosen
 
     def sum_up(
         self, name: str, summarise: Callable[[np.ndarray, np.ndarray], Sums]
     ) -> Sums:
-        part = self.outputs[name]
-        starts = range(0, len(part), SUM_ADS)
+        """Add up what `summarise` makes of CLS (n, H) and labels (n,), n at most SUM_ADS."""
+        split = self.outputs[name]
+        starts = range(0, len(split), SUM_ADS)
         slices = [slice(start, start + SUM_ADS) for start in starts]
         return reduce(
-            add, (summarise(part.cls_NH[rows], part.labels_N[rows]) for rows in slices)
+            add, (summarise(split.cls_NH[rows], split.labels_N[rows]) for rows in slices)
         )
 
 
 def bundle_outputs(
     bundle: Bundle,
-    parts: Mapping[str, LabelledAds],
+    splits: Mapping[str, LabelledAds],
     *,
     compute: FeatureComputeSettings,
     executor: Literal["ray", "local"],
 ) -> dict[str, Outputs]:
-    """Run every part through the network of a bundle as scoring does.
+    """Run every split through the network of a bundle as scoring does.
 
-    Raises SettingsError when the bundle was not fitted for such hardware or precision.
+    Raises SettingsError when the bundle was not fitted for such hardware or numeric precision.
     """
     check_compute(bundle, compute)
     reader = Reader(
@@ -149,7 +152,7 @@ def bundle_outputs(
         text=bundle.text,
         precision=bundle.precision,
     )
-    return compute_features(parts, reader, compute=compute, executor=executor).gather()
+    return compute_features(splits, reader, compute=compute, executor=executor).gather()
 
 
 def _checked_folder(uri: str, fingerprint: str) -> str:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import logging
 import os
 import threading
 from dataclasses import dataclass
@@ -22,11 +21,12 @@ from rubert_ood.ads.dataset import Dataset, LabelledAds
 from rubert_ood.classifier.checkpoint import TRAINING_STATE, load_tokenizer
 from rubert_ood.classifier.tokens import tokenize
 from rubert_ood.errors import PartialRunError, RubertOodError, SettingsError
+from rubert_ood.progress import StepLog
 from rubert_ood.settings import TrainingComputeSettings, TrainSettings
 from rubert_ood.training.ddp_loop import PADDING_LABEL, read_state, train_worker
 from rubert_ood.training.preflight import warn_of_waiting
 
-log = logging.getLogger(__name__)
+log = StepLog("train")
 
 RECURRING = (
     ArithmeticError,
@@ -43,6 +43,8 @@ RECURRING = (
 
 @dataclass(frozen=True)
 class TrainedModel:
+    """The best epoch of a fine-tuning."""
+
     checkpoint_uri: str
     """The checkpoint with the best macro-F1, where every node can read it."""
     checkpoint_dir: str
@@ -145,10 +147,11 @@ def _claim_run(dataset: Dataset, settings: TrainSettings, run_name: str) -> None
         changed = [name for name, value in identity.items() if older.get(name) != value]
         if changed:
             raise SettingsError(
-                f"version {run_name!r} began with other {', '.join(changed)}; give another version"
+                f"version {run_name!r} began with other {', '.join(changed)};"
+                " give another version"
             )
     else:
-        storage.put_bytes(uri, json.dumps(identity, ensure_ascii=False).encode())
+        storage.put_json(uri, identity)
 
 
 def _failure(run_name: str, error: ray.train.TrainingFailedError) -> RubertOodError:
@@ -163,7 +166,8 @@ def _failure(run_name: str, error: ray.train.TrainingFailedError) -> RubertOodEr
             return type(cause)(str(cause))
         if isinstance(cause, torch.OutOfMemoryError):
             return SettingsError(
-                "optimiser.batch_size: the memory of the GPU does not hold a batch; lower it"
+                "optimiser.batch_size:"
+                " the memory of the GPU does not hold a batch; lower it"
             )
         if isinstance(cause, RECURRING):
             return RubertOodError(

@@ -1,6 +1,5 @@
 """From features to a fitted model: of the train rows only sums and a sample are looked at."""
 
-import logging
 from collections.abc import Mapping
 from functools import partial
 
@@ -11,25 +10,26 @@ from rubert_ood.ood.fit import CalibratedOn, FittedModel, fit
 from rubert_ood.ood.ledoit_wolf import ClassSums, ResidualSums, statistics_of
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
 from rubert_ood.ood.outputs import Outputs
+from rubert_ood.progress import StepLog
 from rubert_ood.settings import DecisionSettings, FitSettings
 from rubert_ood.training.features import Features
 
-log = logging.getLogger(__name__)
+log = StepLog("fit")
 
 FEW_ADS = 10
 """A class mean of fewer train ads says little about where its next ad will lie."""
 
 
-def fitting_parts(dataset: Dataset) -> dict[str, LabelledAds]:
-    """Return the parts that are fitted on."""
-    parts = {"train": dataset.train, "valid": dataset.valid}
+def fitting_splits(dataset: Dataset) -> dict[str, LabelledAds]:
+    """Return the splits that are fitted on."""
+    splits = {"train": dataset.train, "valid": dataset.valid}
     if dataset.calibration is not None:
-        parts["calibration"] = dataset.calibration
-    return parts
+        splits["calibration"] = dataset.calibration
+    return splits
 
 
 def fit_statistics(features: Features, labels: list[str]) -> MahalanobisStatistics:
-    """Fit the Mahalanobis statistics on the part `train`, in two passes.
+    """Fit the Mahalanobis statistics on the split `train`, in two passes.
 
     The driver holds O(C*H + H^2) numbers.
     """
@@ -38,7 +38,7 @@ def fit_statistics(features: Features, labels: list[str]) -> MahalanobisStatisti
     few = [labels[number] for number in np.flatnonzero(sums.counts_C < FEW_ADS)]
     if few:
         log.warning(
-            "fit       %d class(es) have fewer than %d train ads: %s",
+            "%d class(es) have fewer than %d train ads: %s",
             len(few),
             FEW_ADS,
             ", ".join(few[:5]),
@@ -68,10 +68,11 @@ def fit_features(
 
 
 def log_fit(fitted: FittedModel, precision: str) -> None:
+    """Say T and thresholds, and on which split they were fitted."""
     temperature, thresholds = fitted.temperature, fitted.thresholds
     at_bound = " at its bound" if temperature.at_bound else ""
     log.info(
-        f"fit       T {temperature.temperature:.3f}{at_bound}"
-        f"  d2 threshold {thresholds.threshold:,.1f}  {fitted.calibrated_on} d2"
-        f" {thresholds.mu:,.1f} +- {thresholds.sigma:,.1f}  in {precision}"
+        f"T {temperature.temperature:.3f}{at_bound}  d2 threshold {thresholds.threshold:,.1f}"
+        f"  {fitted.calibrated_on} d2 {thresholds.mu:,.1f} +- {thresholds.sigma:,.1f}"
+        f"  in {precision}"
     )

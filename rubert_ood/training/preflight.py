@@ -3,8 +3,6 @@
 Shapes: N texts, L tokens, C classes, H hidden.
 """
 
-import logging
-
 import numpy as np
 import ray
 import torch
@@ -20,9 +18,10 @@ from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.classifier.precision import choose_device
 from rubert_ood.classifier.tokens import pad, tokenize
 from rubert_ood.errors import BundleError, SchemaError, SettingsError
+from rubert_ood.progress import StepLog
 from rubert_ood.settings import Precision, TrainingComputeSettings, TrainSettings
 
-log = logging.getLogger(__name__)
+log = StepLog("train")
 
 MIN_CALIBRATION_ADS = 2
 
@@ -67,28 +66,30 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
         network.config.hidden_size,
     ):
         raise BundleError(
-            f"{uri}: its network answers in shapes {logits_NC.shape}, {cls_NH.shape}; use a BERT"
-            " type"
+            f"{uri}: its network answers in shapes {logits_NC.shape}, {cls_NH.shape};"
+            " use a BERT type"
         )
     if not (torch.isfinite(logits_NC).all() and torch.isfinite(cls_NH).all()):
         raise BundleError(
-            f"{uri}: its network answers with numbers that are not finite; use another checkpoint"
+            f"{uri}: its network answers with numbers that are not finite;"
+            " use another checkpoint"
         )
 
 
 def _check_counts(dataset: Dataset) -> None:
     """Raise SchemaError when the fit after the training would have too few ads."""
     name = "valid" if dataset.calibration is None else "calibration"
-    part = dataset.calibration or dataset.valid
-    if len(part) < MIN_CALIBRATION_ADS:
+    split = dataset.calibration or dataset.valid
+    if len(split) < MIN_CALIBRATION_ADS:
         raise SchemaError(
-            f"thresholds need at least {MIN_CALIBRATION_ADS} {name} ads with text, found"
-            f" {len(part)}: give more"
+            f"thresholds need at least {MIN_CALIBRATION_ADS} {name} ads with text,"
+            f" found {len(split)}: give more"
         )
     different = set(zip(dataset.train.texts, dataset.train.labels_N.tolist(), strict=True))
     if len(different) == len(dataset.labels):
         raise SchemaError(
-            "no class has two different training texts, so nothing can be fitted: give more ads"
+            "no class has two different training texts, so nothing can be fitted:"
+            " give more ads"
         )
 
 
@@ -102,7 +103,7 @@ def warn_of_waiting(compute: TrainingComputeSettings) -> None:
     for name, count in wanted.items():
         if count > there.get(name, 0):
             log.warning(
-                f"train     waits for {count:g} {name}, the cluster has {there.get(name, 0):g}: "
+                f"waits for {count:g} {name}, the cluster has {there.get(name, 0):g}: "
                 "an autoscaler may add some; otherwise stop and ask for less"
             )
 
@@ -119,9 +120,8 @@ def precision_of_workers(compute: TrainingComputeSettings) -> Precision:
     ask = ray.remote(num_gpus=1, num_cpus=compute.cpus_per_worker, max_retries=2)(
         _precision_here
     )
-    on_gpu = (
-        None if wanted == "int8" else wanted
-    )  # which is computed on CPU, also by workers that have a GPU
+    # which is computed on CPU, also by workers that have a GPU
+    on_gpu = None if wanted == "int8" else wanted
     found, fault = ray.get(ask.remote(on_gpu))
     if fault:
         raise SettingsError(fault)
@@ -129,7 +129,7 @@ def precision_of_workers(compute: TrainingComputeSettings) -> Precision:
 
 
 def _precision_here(wanted: Precision | None) -> tuple[Precision, str]:
-    """Return the precision, and what forbids it.
+    """Return the numeric precision, and what forbids it.
 
     An exception would lose its class on the way through Ray.
     """

@@ -1,6 +1,6 @@
 """Features of many texts in one Ray Data pass, kept in the object store of the cluster.
 
-Shapes: N ads of all parts, C classes, H hidden.
+Shapes: N ads of all splits, C classes, H hidden.
 """
 
 from collections.abc import Callable, Mapping
@@ -68,16 +68,17 @@ class RayFeatures:
     dataset: ray.data.Dataset
     """Columns row, label, logits, cls."""
     spans: dict[str, range]
-    """Rows of each part."""
+    """Rows of each split."""
 
     @classmethod
     def compute(
         cls,
-        parts: Mapping[str, LabelledAds],
+        splits: Mapping[str, LabelledAds],
         reader: Reader,
         compute: FeatureComputeSettings,
     ) -> "RayFeatures":
-        table = _table(parts)
+        """Run the network in actors; the outputs stay in the object store."""
+        table = _table(splits)
         batches = ray.data.from_arrow(_cut(table)).map_batches(
             _FeatureActor,
             fn_constructor_args=(reader, compute),
@@ -98,11 +99,13 @@ class RayFeatures:
             progress.add(batch.num_rows)
         if not (seen_N == 1).all():
             raise RubertOodError(
-                f"features of {len(seen_N)} ads: {(seen_N != 1).sum()} rows were lost or doubled"
+                f"features of {len(seen_N)} ads:"
+                f" {(seen_N != 1).sum()} rows were lost or doubled"
             )
-        return cls(ray.data.from_arrow_refs(blocks), _spans(parts))
+        return cls(ray.data.from_arrow_refs(blocks), _spans(splits))
 
     def gather(self, max_rows: Mapping[str, int] | None = None) -> dict[str, Outputs]:
+        """Bring the outputs here by split, those in max_rows as a repeatable sample."""
         limits = max_rows or {}
         chosen = {}
         for name, span in self.spans.items():
@@ -148,12 +151,12 @@ class RayFeatures:
         return reduce(add, (row["sums"] for row in sums.iter_rows()))
 
 
-def _table(parts: Mapping[str, LabelledAds]) -> pa.Table:
-    """Put the texts of all parts one below the other, with the number of their row."""
+def _table(splits: Mapping[str, LabelledAds]) -> pa.Table:
+    """Put the texts of all splits one below the other, with the number of their row."""
     texts = list[str]()
-    for ads in parts.values():
+    for ads in splits.values():
         texts += ads.texts
-    labels_N = np.concatenate([ads.labels_N for ads in parts.values()])
+    labels_N = np.concatenate([ads.labels_N for ads in splits.values()])
     rows_N = np.arange(len(texts))
     return pa.table(
         {"row": rows_N, "label": labels_N, "text": pa.array(texts, pa.string())}
@@ -165,9 +168,9 @@ def _cut(table: pa.Table) -> list[pa.Table]:
     return [table.slice(start, features.BATCH_ADS) for start in starts]
 
 
-def _spans(parts: Mapping[str, LabelledAds]) -> dict[str, range]:
+def _spans(splits: Mapping[str, LabelledAds]) -> dict[str, range]:
     spans, start = {}, 0
-    for name, ads in parts.items():
+    for name, ads in splits.items():
         spans[name] = range(start, start + len(ads))
         start += len(ads)
     return spans

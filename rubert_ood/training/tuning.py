@@ -26,8 +26,8 @@ def halves(ads: LabelledAds, settings: TuneSettings) -> dict[str, LabelledAds]:
 
     if len(ads) < MIN_ADS:
         raise InputError(
-            f"{settings.input_uri}: {len(ads)} ads with text are too few to tune on; give at least"
-            f" {MIN_ADS}"
+            f"{settings.input_uri}: {len(ads)} ads with text are too few to tune on;"
+            f" give at least {MIN_ADS}"
         )
     counts = np.unique(ads.labels_N, return_counts=True)[1]
     can_stratify = counts.min() > 1 and len(counts) <= len(ads) // 2
@@ -50,7 +50,7 @@ def _chosen(values: Sequence[str], rows: np.ndarray) -> list[str]:
 
 
 def check_target(settings: TuneSettings, num_texts: int) -> None:
-    """Raise SettingsError when so few texts cannot show such a precision."""
+    """Raise SettingsError when so few texts cannot show such a min_precision."""
     needed = ads_needed(settings.min_precision)
     if needed > num_texts:
         raise SettingsError(
@@ -61,11 +61,11 @@ def check_target(settings: TuneSettings, num_texts: int) -> None:
 
 def join_ood(outputs: Mapping[str, Outputs]) -> Outputs | None:
     """Join the OOD texts of all kinds: each text counts once in precision and macro-F1."""
-    kinds = [part for name, part in outputs.items() if name.startswith("ood/")]
+    kinds = [split for name, split in outputs.items() if name.startswith("ood/")]
     if not kinds:
         return None
     return Outputs(
-        np.concatenate([part.logits_NC for part in kinds]),
-        np.concatenate([part.cls_NH for part in kinds]),
-        np.concatenate([part.labels_N for part in kinds]),
+        np.concatenate([split.logits_NC for split in kinds]),
+        np.concatenate([split.cls_NH for split in kinds]),
+        np.concatenate([split.labels_N for split in kinds]),
     )

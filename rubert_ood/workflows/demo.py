@@ -1,6 +1,5 @@
 """The whole mission on a generated catalogue and a small BERT, with one command."""
 
-import logging
 import os
 import time
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from rubert_ood import storage, terminal
 from rubert_ood.ads.dataset import build_cleaner, read_labelled
 from rubert_ood.ads.text import ad_text
 from rubert_ood.plain import printable
+from rubert_ood.progress import StepLog
 from rubert_ood.ray_session import ray_session
 from rubert_ood.settings import (
     DemoSettings,
@@ -26,7 +26,7 @@ from rubert_ood.synthetic.small_bert import build_small_bert
 from rubert_ood.workflows.score import score
 from rubert_ood.workflows.train import train
 
-log = logging.getLogger(__name__)
+log = StepLog("generate")
 
 SHARD_ROWS = 4_000
 """Small, so that the demo shows several shards on their way."""
@@ -120,9 +120,10 @@ def _generate(settings: DemoSettings, ads: DemoAds, training: TrainSettings) -> 
     ads.write(
         num_train=settings.num_train, num_score=settings.num_score, seed=settings.seed
     )
+    elapsed_s = time.monotonic() - started
     log.info(
-        f"generate  {settings.num_train:,} labelled ads, {settings.num_score:,} to score"
-        f"  {time.monotonic() - started:.0f} s"
+        f"{settings.num_train:,} labelled ads, {settings.num_score:,} to score"
+        f"  {elapsed_s:.0f} s"
     )
     labelled = read_labelled(ads.train, training.columns)
     cleaner = build_cleaner(labelled, training.cleaner)
@@ -134,7 +135,7 @@ def _generate(settings: DemoSettings, ads: DemoAds, training: TrainSettings) -> 
     for title, description in zip(titles, descriptions, strict=True):
         texts.append(cleaner.clean(ad_text(title, description)))
     build_small_bert(texts, training.base_model, seed=settings.seed)
-    log.info(
-        "model     small BERT of 2 layers x 128 with random weights: %s",
+    StepLog("model").info(
+        "small BERT of 2 layers x 128 with random weights: %s",
         training.base_model,
     )

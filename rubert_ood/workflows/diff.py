@@ -3,7 +3,6 @@
 How many labels changed, which, and of which ads.
 """
 
-import logging
 import sys
 
 from rubert_ood import storage
@@ -14,6 +13,7 @@ from rubert_ood.comparing.compare import compare_runs
 from rubert_ood.comparing.document import DiffDocument
 from rubert_ood.comparing.evaluations import compare_evaluations
 from rubert_ood.errors import InputError, SettingsError
+from rubert_ood.progress import StepLog
 from rubert_ood.publishing.pointer import POINTER_FILE, read_pointer
 from rubert_ood.ray_session import ray_session
 from rubert_ood.reports.documents import write_diff
@@ -21,7 +21,7 @@ from rubert_ood.runs.manifest import manifest_uri
 from rubert_ood.settings import DiffSettings, GateSettings, ScoreSettings
 from rubert_ood.workflows.score import score
 
-log = logging.getLogger(__name__)
+log = StepLog("diff")
 
 
 def diff(settings: DiffSettings) -> DiffDocument:
@@ -30,15 +30,16 @@ def diff(settings: DiffSettings) -> DiffDocument:
     b_uri, b_is_run = _recognised(settings.b_uri)
     if a_is_run != b_is_run:
         raise InputError(
-            f"{settings.a_uri} and {settings.b_uri}: one is a run, the other a bundle; name two of"
-            " a kind"
+            f"{settings.a_uri} and {settings.b_uri}: one is a run, the other a bundle;"
+            " name two of a kind"
         )
     if not a_is_run and not settings.input_uri:
         raise SettingsError(
-            "input_uri: two bundles are compared on ads that both score; give --input_uri ADS"
+            "input_uri: two bundles are compared on ads that both score;"
+            " give --input_uri ADS"
         )
     if a_is_run and settings.input_uri:
-        log.warning("diff      input_uri: no effect, two runs are compared as they are")
+        log.warning("input_uri: no effect, two runs are compared as they are")
     with ray_session(settings):
         if a_is_run:
             document = compare_runs(a_uri, b_uri, executor=settings.executor)
@@ -62,8 +63,8 @@ def _recognised(uri: str) -> tuple[str, bool]:
     if storage.exists(storage.join(uri, MANIFEST)):
         return uri, False
     raise InputError(
-        f"{uri}: neither a run folder (OUTPUT/run_date=.../run_id=...), nor a root of published"
-        f" output (with {POINTER_FILE}), nor a bundle"
+        f"{uri}: neither a run folder (OUTPUT/run_date=.../run_id=...),"
+        f" nor a root of published output (with {POINTER_FILE}), nor a bundle"
     )
 
 
@@ -72,7 +73,7 @@ def _compare_bundles(a_uri: str, b_uri: str, settings: DiffSettings) -> DiffDocu
     evaluations = []
     for name, uri in (("A", a_uri), ("B", b_uri)):
         bundle = load_bundle(uri)
-        log.info("diff      %s is bundle %s", name, bundle.version)
+        log.info("%s is bundle %s", name, bundle.version)
         evaluations.append(read_evaluation(bundle))
     a_run = score(_score_settings(settings, a_uri, "a"))
     b_run = score(_score_settings(settings, b_uri, "b"))

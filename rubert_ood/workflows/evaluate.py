@@ -1,11 +1,10 @@
 """Measure a bundle on labelled ads."""
 
-import logging
-
 from rubert_ood import storage
 from rubert_ood.ads.dataset import clean_labelled, read_labelled
 from rubert_ood.ads.extra_texts import load_extra_texts
 from rubert_ood.bundle import load_bundle, load_reference
+from rubert_ood.progress import StepLog
 from rubert_ood.ray_session import ray_session
 from rubert_ood.reports.documents import evaluation_documents
 from rubert_ood.reports.evaluate import Material, evaluate
@@ -13,7 +12,7 @@ from rubert_ood.reports.evaluation import Context, Evaluation
 from rubert_ood.settings import EvaluateSettings
 from rubert_ood.training.features import bundle_outputs
 
-log = logging.getLogger(__name__)
+log = StepLog("data")
 
 
 def evaluate_bundle(settings: EvaluateSettings) -> Evaluation:
@@ -21,12 +20,12 @@ def evaluate_bundle(settings: EvaluateSettings) -> Evaluation:
     bundle = load_bundle(settings.bundle_uri)
     table = read_labelled(settings.input_uri, settings.columns)
     ads = clean_labelled(table, bundle.cleaner, bundle.fitted.labels, traits=True)
-    log.info(f"data      {len(ads):,} labelled ads, bundle {bundle.version}")
+    log.info(f"{len(ads):,} labelled ads, bundle {bundle.version}")
     extra = load_extra_texts(settings.evaluation, bundle.cleaner)
     with ray_session(settings):
         outputs = bundle_outputs(
             bundle,
-            {"test": ads, **extra.parts},
+            {"test": ads, **extra.splits},
             compute=settings.compute,
             executor=settings.executor,
         )
@@ -41,8 +40,8 @@ def evaluate_bundle(settings: EvaluateSettings) -> Evaluation:
     for name, text in evaluation_documents(evaluation).items():
         storage.put_bytes(storage.join(settings.output_uri, name), text.encode())
     headline = evaluation.headline
-    log.info(
-        f"evaluate  accuracy {headline.accuracy:.4f}  macro-F1 {headline.macro_f1:.4f}"
+    StepLog("evaluate").info(
+        f"accuracy {headline.accuracy:.4f}  macro-F1 {headline.macro_f1:.4f}"
     )
-    log.info("report    %s", storage.join(settings.output_uri, "evaluation.html"))
+    StepLog("report").info("%s", storage.join(settings.output_uri, "evaluation.html"))
     return evaluation

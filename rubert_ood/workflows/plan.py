@@ -28,16 +28,17 @@ def _estimate(run_plan: Plan, bundle: Bundle, settings: PlanSettings) -> None:
         return
     device = "GPU" if run_plan.use_gpu else f"{len(os.sched_getaffinity(0))} cores"
     log.info(
-        f"{measured.ads_per_s:,.1f} ads/s in {run_plan.precision} on this machine"
-        f" ({device}), measured on {measured.num_ads:,} ads of {measured.tokens_per_ad:.1f} tokens"
+        f"{measured.ads_per_s:,.1f} ads/s in {run_plan.precision} on this machine ({device}),"
+        f" measured on {measured.num_ads:,} ads of {measured.tokens_per_ad:.1f} tokens"
     )
     num_nodes = settings.compute.num_workers or 1
     num_tokens = run_plan.num_rows * measured.tokens_per_ad
     hours = run_plan.num_rows / measured.ads_per_s / num_nodes / 3600
+    work = f"{run_plan.num_rows:,} ads, about {num_tokens:,.0f} tokens"
     log.info(
-        f"{run_plan.num_rows:,} ads, about {num_tokens:,.0f} tokens, {len(run_plan.shards):,}"
-        f" parts: {_duration(hours)} on {num_nodes} such node(s), {_duration(hours / 10)} on"
-        f" {10 * num_nodes}"
+        f"{work}, {len(run_plan.shards):,} parts:"
+        f" {_duration(hours)} on {num_nodes} such node(s),"
+        f" {_duration(hours / 10)} on {10 * num_nodes}"
     )
 
 

@@ -2,7 +2,6 @@
 
 import codecs
 import json
-import logging
 import sys
 from typing import Any
 
@@ -13,11 +12,12 @@ from rubert_ood.bundle import Bundle, check_compute, load_bundle
 from rubert_ood.errors import InputError
 from rubert_ood.plain import printable
 from rubert_ood.predictor import Model
+from rubert_ood.progress import StepLog
 from rubert_ood.runs.part import STATUS_OK
 from rubert_ood.settings import ComputeSettings, PredictSettings
 from rubert_ood.storage.retry import explained
 
-log = logging.getLogger(__name__)
+log = StepLog("predict")
 
 ANYWHERE = ComputeSettings()
 Result = dict[str, Any]
@@ -61,7 +61,7 @@ def _decoded(lines: list[bytes], encoding: str) -> list[str]:
         num_damaged += line.decode(encoding, "ignore") != texts[-1]
     if num_damaged:
         log.warning(
-            "predict   %d text(s) hold bytes that are not %s, read as U+FFFD",
+            "%d text(s) hold bytes that are not %s, read as U+FFFD",
             num_damaged,
             encoding,
         )
@@ -116,10 +116,8 @@ def _paragraph(result: Result) -> str:
         return f"{text}\n  Other: {reason}"
     pairs = zip(result["topk_labels"], result["topk_scores"], strict=True)
     best = "  |  ".join([f"{score:.3f} {printable(label)}" for label, score in pairs])
-    numbers = (
-        f"confidence {result['confidence']:.3f}  d2 {result['ood_distance']:,.1f}  z"
-        f" {result['ood_z']:.2f}"
-    )
+    numbers = f"confidence {result['confidence']:.3f}  d2 {result['ood_distance']:,.1f}"
+    numbers += f"  z {result['ood_z']:.2f}  p {result['ood_p']:.3f}"
     ood = "OUT OF DOMAIN" if result["is_ood"] else "in domain"
     more = ""
     if result.get("sub_label"):
@@ -128,7 +126,5 @@ def _paragraph(result: Result) -> str:
         more += f"\n  {result['num_chunks']} windows"
     if result["is_cut"]:
         more += f"\n  cut: only the first {result['num_tokens']:,} tokens were read"
-    return (
-        f"{text}\n  {printable(result['label'])}  ({numbers}  p {result['ood_p']:.3f}, {ood})\n "
-        f" {best}{more}"
-    )
+    label = printable(result["label"])
+    return f"{text}\n  {label}  ({numbers}, {ood})\n  {best}{more}"

@@ -46,9 +46,8 @@ log = StepLog("run")
 def score(settings: ScoreSettings) -> Manifest:
     """Run the scoring job to its end, or go on with a stopped one; return the manifest."""
     started_at = utc_now()
-    manifest_at(
-        look(storage.absolute(settings.output_uri))
-    )  # if not ours, it ends the job here
+    # if not ours, it ends the job here
+    manifest_at(look(storage.absolute(settings.output_uri)))
     plan, _ = check_input(settings)
     save_plan(plan)
     published = _published_already(plan, settings)

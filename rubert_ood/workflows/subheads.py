@@ -1,7 +1,5 @@
 """Train sub-heads on the fixed features of a bundle; the bundle with them is a new version."""
 
-import logging
-
 from rubert_ood.ads.dataset import clean_subcategories, read_labelled
 from rubert_ood.bundle import (
     Bundle,
@@ -13,11 +11,12 @@ from rubert_ood.bundle import (
 )
 from rubert_ood.classifier.subheads import fit_subheads
 from rubert_ood.errors import SchemaError
+from rubert_ood.progress import StepLog
 from rubert_ood.ray_session import ray_session
 from rubert_ood.settings import SubheadsSettings
 from rubert_ood.training.features import bundle_outputs
 
-log = logging.getLogger(__name__)
+log = StepLog("data")
 
 
 def subheads(settings: SubheadsSettings) -> Bundle:
@@ -30,12 +29,12 @@ def subheads(settings: SubheadsSettings) -> Bundle:
     ads, pairs = clean_subcategories(table, bundle.cleaner, bundle.fitted.labels)
     if not len(ads):
         raise SchemaError(
-            f"{settings.input_uri}: no ad has a text and a sub-category"
-            f" ({settings.columns.subcategory})"
+            f"{settings.input_uri}: no ad has a text"
+            f" and a sub-category ({settings.columns.subcategory})"
         )
     log.info(
-        f"data      {len(ads):,} of {table.num_rows:,} ads have text and a sub-category, bundle"
-        f" {bundle.version}"
+        f"{len(ads):,} of {table.num_rows:,} ads have text and a sub-category,"
+        f" bundle {bundle.version}"
     )
     with ray_session(settings):
         outputs = bundle_outputs(
@@ -45,11 +44,12 @@ def subheads(settings: SubheadsSettings) -> Bundle:
     names = [pairs[number][1] for number in ads.labels_N]
     fitted = fit_subheads(outputs["subheads"].cls_NH, categories, names, settings)
     for category, head in fitted.heads.items():
-        log.info(
-            f"subheads  {category}: {len(head.names)} sub-categories, accuracy"
-            f" {head.measured['accuracy']:.4f} on {head.measured['num_test']:,} held-out ads (the"
-            f" most frequent one: {head.measured['majority_accuracy']:.4f})"
+        measured = head.measured
+        StepLog("subheads").info(
+            f"{category}: {len(head.names)} sub-categories,"
+            f" accuracy {measured['accuracy']:.4f} on {measured['num_test']:,} held-out ads"
+            f" (the most frequent one: {measured['majority_accuracy']:.4f})"
         )
     derived = derive_bundle(bundle, uri, subheads=fitted)
-    log.info("bundle    %s  fingerprint %s", derived.uri, derived.fingerprint[:12])
+    StepLog("bundle").info("%s  fingerprint %s", derived.uri, derived.fingerprint[:12])
     return derived

@@ -1,10 +1,8 @@
 """Fine-tune, fit, evaluate, write a bundle."""
 
-import logging
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from rubert_ood import storage
 from rubert_ood.ads.dataset import Dataset, LabelledAds, load_dataset
@@ -17,11 +15,13 @@ from rubert_ood.bundle import (
     version_name,
     write_bundle,
 )
+from rubert_ood.clock import utc_now
 from rubert_ood.ood.agreement import Agreement, check_agreement, int8_agreement
 from rubert_ood.ood.decision import check_rule
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.reference import MAX_REFERENCE_ROWS, make_reference
+from rubert_ood.progress import StepLog
 from rubert_ood.ray_session import ray_session
 from rubert_ood.reports.documents import evaluation_documents
 from rubert_ood.reports.evaluate import Material, evaluate
@@ -31,10 +31,10 @@ from rubert_ood.settings import Precision, SplitSettings, TrainSettings
 from rubert_ood.training.baseline import Baseline, baseline_metrics
 from rubert_ood.training.features import Features, Reader, compute_features
 from rubert_ood.training.fine_tune import TrainedModel, fine_tune
-from rubert_ood.training.fit_features import fit_features, fitting_parts, log_fit
+from rubert_ood.training.fit_features import fit_features, fitting_splits, log_fit
 from rubert_ood.training.preflight import check_training, precision_of_workers
 
-log = logging.getLogger(__name__)
+log = StepLog("bundle")
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ def train(settings: TrainSettings) -> tuple[Bundle, Evaluation]:
         trained = fine_tune(dataset, settings, run_name=version, work_dir=work_dir)
         content, evaluation = _fit_and_evaluate(run, trained, precision)
         bundle = write_bundle(bundle_uri, content)
-    log.info("bundle    %s  fingerprint %s", bundle.uri, bundle.fingerprint[:12])
-    log.info("report    %s", storage.join(bundle.uri, "evaluation.html"))
+    log.info("%s  fingerprint %s", bundle.uri, bundle.fingerprint[:12])
+    StepLog("report").info("%s", storage.join(bundle.uri, "evaluation.html"))
     return bundle, evaluation
 
 
@@ -75,9 +75,9 @@ def _baseline(dataset: Dataset, settings: TrainSettings) -> Baseline | None:
     if not settings.evaluation.baseline:
         return None
     baseline = baseline_metrics(dataset.train, dataset.test)
-    log.info(
-        f"baseline  TF-IDF + LinearSVC  accuracy {baseline.accuracy:.4f}  macro-F1"
-        f" {baseline.macro_f1:.4f}"
+    StepLog("baseline").info(
+        f"TF-IDF + LinearSVC  accuracy {baseline.accuracy:.4f}"
+        f"  macro-F1 {baseline.macro_f1:.4f}"
     )
     return baseline
 
@@ -87,8 +87,8 @@ def _fit_and_evaluate(
 ) -> tuple[BundleContent, Evaluation]:
     """Fit on the features of the trained model, and measure what was fitted."""
     dataset, settings = run.dataset, run.settings
-    parts = {**fitting_parts(dataset), "test": dataset.test, **run.extra.parts}
-    features = _compute(parts, trained, settings, precision)
+    splits = {**fitting_splits(dataset), "test": dataset.test, **run.extra.splits}
+    features = _compute(splits, trained, settings, precision)
     outputs = features.gather({"train": MAX_REFERENCE_ROWS})
     fitted = _fit(features, outputs, dataset, settings)
     log_fit(fitted, precision)
@@ -117,7 +117,7 @@ def _fit_and_evaluate(
 
 
 def _compute(
-    parts: Mapping[str, LabelledAds],
+    splits: Mapping[str, LabelledAds],
     trained: TrainedModel,
     settings: TrainSettings,
     precision: Precision,
@@ -127,7 +127,7 @@ def _compute(
         text=settings.text,
         precision=precision,
     )
-    return compute_features(parts, reader, compute=settings.compute, executor="ray")
+    return compute_features(splits, reader, compute=settings.compute, executor="ray")
 
 
 def _fit(
@@ -145,14 +145,14 @@ def _compare_int8(
     run: _Run, trained: TrainedModel, fitted: FittedModel, valid: Outputs
 ) -> Agreement:
     """Fit in fp32 as well, and refuse the bundle when int8 answers otherwise on valid."""
-    features = _compute(fitting_parts(run.dataset), trained, run.settings, "fp32")
+    features = _compute(fitting_splits(run.dataset), trained, run.settings, "fp32")
     plain = features.gather({"train": 0})
     plain_fitted = _fit(features, plain, run.dataset, run.settings)
     agreement = int8_agreement(fitted, valid, plain_fitted, plain["valid"])
-    log.info(
-        f"int8      argmax as in fp32 {agreement.argmax_agreement:.4f}  OOD rate"
-        f" {agreement.flag_rate:.4f} (fp32 {agreement.flag_rate_fp32:.4f})  mean d2"
-        f" x{agreement.mean_d2_ratio:.4f}"
+    StepLog("int8").info(
+        f"argmax as in fp32 {agreement.argmax_agreement:.4f}"
+        f"  OOD rate {agreement.flag_rate:.4f} (fp32 {agreement.flag_rate_fp32:.4f})"
+        f"  mean d2 x{agreement.mean_d2_ratio:.4f}"
     )
     check_agreement(agreement)
     return agreement
@@ -164,7 +164,7 @@ def _context(run: _Run, trained: TrainedModel, precision: Precision) -> Context:
     return Context(
         version=run.version,
         base_model=settings.base_model,
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        created_at=utc_now(),
         num_train=len(dataset.train),
         num_valid=len(dataset.valid),
         num_test=len(dataset.test),
@@ -179,11 +179,11 @@ def _context(run: _Run, trained: TrainedModel, precision: Precision) -> Context:
 
 
 def _log_data(dataset: Dataset) -> None:
-    log.info(
-        f"data      {len(dataset.labels)} classes, {len(dataset.train):,} train,"
+    StepLog("data").info(
+        f"{len(dataset.labels)} classes, {len(dataset.train):,} train,"
         f" {len(dataset.valid):,} valid, {len(dataset.test):,} test,"
-        f" {len(dataset.calibration or ()):,} calibration ads, {len(dataset.cleaner.cities):,}"
-        " cities"
+        f" {len(dataset.calibration or ()):,} calibration ads,"
+        f" {len(dataset.cleaner.cities):,} cities"
     )
 
 
@@ -208,4 +208,4 @@ def _warn_of_idle_settings(settings: TrainSettings) -> None:
         for name in (
             sorted(names & getattr(settings, group).model_fields_set) if is_idle else []
         ):
-            log.warning("settings  %s.%s: no effect with %s", group, name, reason)
+            StepLog("settings").warning("%s.%s: no effect with %s", group, name, reason)

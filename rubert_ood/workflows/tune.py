@@ -1,9 +1,7 @@
 """Choose the thresholds of a bundle for a stated target, and write them as a new version."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from rubert_ood import storage
 from rubert_ood.ads.dataset import LabelledAds, clean_labelled, read_labelled
@@ -18,11 +16,13 @@ from rubert_ood.bundle import (
     version_name,
 )
 from rubert_ood.bundle.evaluation import read_evaluation
+from rubert_ood.clock import utc_now
 from rubert_ood.ood.decision import check_rule
 from rubert_ood.ood.fit import FittedModel, fit
 from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.reference import Reference, make_reference
 from rubert_ood.ood.tuning import Measures, choose_decision, measure
+from rubert_ood.progress import StepLog
 from rubert_ood.ray_session import ray_session
 from rubert_ood.reports.documents import evaluation_documents
 from rubert_ood.reports.evaluate import Material, evaluate
@@ -39,7 +39,7 @@ from rubert_ood.settings import DecisionSettings, TuneSettings
 from rubert_ood.training.features import bundle_outputs
 from rubert_ood.training.tuning import check_target, halves, join_ood
 
-log = logging.getLogger(__name__)
+log = StepLog("data")
 
 
 def tune(settings: TuneSettings) -> Bundle:
@@ -50,18 +50,18 @@ def tune(settings: TuneSettings) -> Bundle:
     check_new(uri)
     table = read_labelled(settings.input_uri, settings.columns)
     ads = clean_labelled(table, bundle.cleaner, bundle.fitted.labels, traits=True)
-    parts = halves(ads, settings)
+    splits = halves(ads, settings)
     decision = _starting_decision(bundle, settings)
-    check_rule(decision, len(parts["calibration"]))
+    check_rule(decision, len(splits["calibration"]))
     extra = load_extra_texts(settings.evaluation, bundle.cleaner)
-    check_target(settings, _num_texts(parts, extra))
+    check_target(settings, _num_texts(splits, extra))
     log.info(
-        f"data      {len(ads):,} labelled ads: one half fits T and thresholds, the other chooses"
+        f"{len(ads):,} labelled ads: one half fits T and thresholds, the other chooses"
     )
     with ray_session(settings):
         outputs = bundle_outputs(
             bundle,
-            {**parts, **extra.parts},
+            {**splits, **extra.splits},
             compute=settings.compute,
             executor=settings.executor,
         )
@@ -69,10 +69,10 @@ def tune(settings: TuneSettings) -> Bundle:
     reference = _reference(bundle, outputs["calibration"])
     evaluation = evaluate(
         tuned,
-        Material.of(outputs, extra=extra, test_ads=parts["test"]),
+        Material.of(outputs, extra=extra, test_ads=splits["test"]),
         reference=reference,
         context=_context(
-            version, bundle, settings, tuning.after, num_test=len(parts["test"])
+            version, bundle, settings, tuning.after, num_test=len(splits["test"])
         ),
     )
     documents = evaluation_documents(evaluation)
@@ -81,8 +81,8 @@ def tune(settings: TuneSettings) -> Bundle:
     derived = derive_bundle(
         bundle, uri, fitted=tuned, documents=documents, reference=reference
     )
-    log.info("bundle    %s  fingerprint %s", derived.uri, derived.fingerprint[:12])
-    log.info("report    %s", storage.join(derived.uri, "evaluation.html"))
+    StepLog("bundle").info("%s  fingerprint %s", derived.uri, derived.fingerprint[:12])
+    StepLog("report").info("%s", storage.join(derived.uri, "evaluation.html"))
     return derived
 
 
@@ -91,10 +91,10 @@ def _starting_decision(bundle: Bundle, settings: TuneSettings) -> DecisionSettin
     return bundle.fitted.decision.model_copy(update={"rule": rule})
 
 
-def _num_texts(parts: Mapping[str, LabelledAds], extra: ExtraTexts) -> int:
+def _num_texts(splits: Mapping[str, LabelledAds], extra: ExtraTexts) -> int:
     """Count the ads and OOD texts to choose on."""
-    ood = [texts for name, texts in extra.parts.items() if name.startswith("ood/")]
-    return len(parts["test"]) + sum(len(texts) for texts in ood)
+    ood = [texts for name, texts in extra.splits.items() if name.startswith("ood/")]
+    return len(splits["test"]) + sum(len(texts) for texts in ood)
 
 
 def _tune(
@@ -150,7 +150,7 @@ def _context(
     return Context(
         **origin,
         version=version,
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        created_at=utc_now(),
         tuned_from=bundle.version,
         tuned_for=in_words(settings.min_precision, reached),
         num_test=num_test,

@@ -322,9 +322,9 @@ def test_a_start_that_was_taken_over_writes_no_part_any_more(make_run):
         path: path.stat().st_mtime_ns for path in run.folder.rglob("*") if path.is_file()
     }
     result = write(item, job)
-    assert (result.fault, "taken over by process" in result.failure) == ("run", True)
+    assert (result.fault, "claimed by process" in result.failure) == ("run", True)
     newer.release()  # and none after the newer one has ended
-    assert "taken over by another start, which has ended" in write(item, job).failure
+    assert "claimed by another start, which has ended" in write(item, job).failure
     after = {path: path.stat().st_mtime_ns for path in before}
     assert {path.name for path in before if before[path] != after[path]} == {"runner.json"}
 

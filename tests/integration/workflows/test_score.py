@@ -1,4 +1,4 @@
-"""The night's outcomes, one process without Ray: set aside, taken over, refused, forced, rolled
+"""The night's outcomes, one process without Ray: quarantined, claimed anew, refused, forced, rolled
 back, repaired."""
 
 import json
@@ -162,7 +162,7 @@ def test_a_start_that_was_taken_over_stops_and_harms_nothing(settings, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(workflow, "Claim", TakenOver)
-        with pytest.raises(PartialRunError, match="this run was taken over by process"):
+        with pytest.raises(PartialRunError, match="this run is claimed by process"):
             score(settings)
     run_dir = _run_dir(settings)
     assert len(list(run_dir.glob("_run/receipts/*"))) == 1

@@ -17,7 +17,7 @@ def put(path: Path, *lines: str) -> str:
 
 def test_load_extra_texts_of_settings_that_name_none_is_empty() -> None:
     extra = load_extra_texts(EvaluationSettings(), CLEANER)
-    assert (extra.hard_cases, extra.parts) == ([], {})
+    assert (extra.hard_cases, extra.splits) == ([], {})
 
 
 def test_load_extra_texts_keeps_hard_cases_as_written_and_cleans_them(
@@ -28,9 +28,9 @@ def test_load_extra_texts_keeps_hard_cases_as_written_and_cleans_them(
     )
     extra = load_extra_texts(EvaluationSettings(hard_cases_uri=uri), CLEANER)
     assert extra.hard_cases == [("Продам ДИВАН Уфа", "Мебель"), ("Рыжий кот", "Животные")]
-    assert list(extra.parts) == ["hard_cases"]
-    assert extra.parts["hard_cases"].texts == ["диван", "рыжий кот"]
-    assert extra.parts["hard_cases"].labels_N.tolist() == [-1, -1]
+    assert list(extra.splits) == ["hard_cases"]
+    assert extra.splits["hard_cases"].texts == ["диван", "рыжий кот"]
+    assert extra.splits["hard_cases"].labels_N.tolist() == [-1, -1]
 
 
 def test_load_extra_texts_makes_a_part_of_each_kind_of_ood_text(tmp_path: Path) -> None:
@@ -42,11 +42,11 @@ def test_load_extra_texts_makes_a_part_of_each_kind_of_ood_text(tmp_path: Path) 
         "Курс упал,news",
     )
     extra = load_extra_texts(EvaluationSettings(ood_uri=uri), CLEANER)
-    assert {name: part.texts for name, part in extra.parts.items()} == {
+    assert {name: part.texts for name, part in extra.splits.items()} == {
         "ood/news": ["матч отложен", "курс упал"],
         "ood/code": ["print(1)"],
     }
-    assert all((part.labels_N == -1).all() for part in extra.parts.values())
+    assert all((part.labels_N == -1).all() for part in extra.splits.values())
 
 
 def test_load_extra_texts_of_a_file_without_text_names_it(tmp_path: Path) -> None:

@@ -147,4 +147,4 @@ def test_fold_of_an_ad_of_megabytes_needs_a_few_times_its_size(
     table, rows = folded(bundle, tokenizer, ["диван", ad, "кошка"])
     assert _peak_mb() - before < 400
     assert (rows[0], rows[1] is not None) == (0, is_read)
-    assert np.array_equal(Windows.of(table).num_chunks_N, np.ones(table.num_rows))
+    assert np.array_equal(Windows.of(table).num_windows_N, np.ones(table.num_rows))

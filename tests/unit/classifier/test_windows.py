@@ -63,7 +63,7 @@ def test_windows_are_those_of_a_loop(
         _by_hand(tokenizer, text, max_length, stride, max_windows) for text in texts
     ]
     assert read.ids.to_pylist() == [ids for chunks, _, _ in expected for ids in chunks]
-    assert read.num_chunks_N.tolist() == [len(chunks) for chunks, _, _ in expected]
+    assert read.num_windows_N.tolist() == [len(chunks) for chunks, _, _ in expected]
     assert read.num_tokens_N.tolist() == [num_read for _, num_read, _ in expected]
     assert read.is_cut_N.tolist() == [is_cut for _, _, is_cut in expected]
 
@@ -78,7 +78,7 @@ def test_windows_in_mode_truncate_are_the_plain_tokenizer(
         "input_ids"
     ]
     assert read.ids.to_pylist() == plain
-    assert set(read.num_chunks_N) == {1}
+    assert set(read.num_windows_N) == {1}
     assert read.num_tokens_N.tolist() == [len(ids) for ids in plain]
     lengths = [len(tokenizer.tokenize(text)) + 2 for text in texts]
     assert read.is_cut_N.tolist() == [length > max_length for length in lengths]
@@ -172,7 +172,7 @@ def test_windows_select_takes_whole_texts(classifier, texts):
         TextSettings(max_length=64, mode="window", stride=5),
     )
     assert part.ids.to_pylist() == alone.ids.to_pylist()
-    np.testing.assert_array_equal(part.num_chunks_N, alone.num_chunks_N)
+    np.testing.assert_array_equal(part.num_windows_N, alone.num_windows_N)
     assert len(read.select(np.zeros(len(texts), bool)).num_tokens_N) == 0
 
 
@@ -207,7 +207,7 @@ def test_windows_run_of_short_ads_gives_the_same_bits_as_without(classifier, ad_
     short = [text for text in ad_texts if len(classifier.tokenizer.tokenize(text)) <= 194]
     assert len(short) > 400
     read = cut(classifier.tokenizer, short, TextSettings(max_length=196, mode="window"))
-    assert set(read.num_chunks_N) == {1}
+    assert set(read.num_windows_N) == {1}
     plain = classifier.run(tokenize(classifier.tokenizer, short, 196), token_budget=1000)
     for ours, theirs in zip(
         windows.run(classifier, read, token_budget=1000), plain, strict=True
@@ -273,7 +273,7 @@ def test_windows_survive_a_table(classifier, texts):
     assert dict(zip(table.schema.names, table.schema.types, strict=True)) == COLUMNS
     back = Windows.of(table)
     assert back.ids.equals(read.ids)
-    for name in ("num_chunks_N", "num_tokens_N", "is_cut_N"):
+    for name in ("num_windows_N", "num_tokens_N", "is_cut_N"):
         np.testing.assert_array_equal(getattr(back, name), getattr(read, name))
 
 

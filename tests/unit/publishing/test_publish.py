@@ -315,11 +315,11 @@ def test_a_rolled_back_run_whose_manifest_does_not_say_so_is_refused(out):
 
 def test_a_publisher_that_lost_its_claim_swaps_nothing(out):
     def taken_over() -> None:
-        raise PartialRunError("taken over")
+        raise PartialRunError("claimed by another")
 
     manifest = a_manifest(out)
     put_manifest(manifest)
-    with pytest.raises(PartialRunError, match="taken over"):
+    with pytest.raises(PartialRunError, match="claimed by another"):
         publish_run(manifest, GateSettings(), claim=taken_over)
     assert read_pointer(out) is None
     assert read_manifest(manifest.run_uri).outcome == "complete"

@@ -21,16 +21,16 @@ def test_claim_is_held_until_it_is_released(tmp_path, caplog):
     claim.release()
     assert _claimant(tmp_path) == {}
     Claim(str(tmp_path))
-    assert "taken over" not in caplog.text
+    assert "claimed before" not in caplog.text
 
 
 def test_claim_of_the_newest_start_takes_over_and_the_older_one_says_so(tmp_path, caplog):
     first = Claim(str(tmp_path))
     second = Claim(str(tmp_path))
-    assert f"taken over from process {os.getpid()} on " in caplog.text
+    assert f"claimed before by process {os.getpid()} on " in caplog.text
     with pytest.raises(
         PartialRunError,
-        match=rf"runner.json: this run was taken over by process {os.getpid()} on ",
+        match=rf"runner.json: this run is claimed by process {os.getpid()} on ",
     ) as e:
         first.check(now=True)
     assert e.value.exit_code == 6
@@ -55,7 +55,5 @@ def test_claim_check_does_not_ask_storage_at_every_shard(tmp_path, monkeypatch):
 def test_claim_check_names_a_run_that_the_newer_start_has_finished(tmp_path):
     first = Claim(str(tmp_path))
     Claim(str(tmp_path)).release()
-    with pytest.raises(
-        PartialRunError, match="taken over by another start, which has ended"
-    ):
+    with pytest.raises(PartialRunError, match="claimed by another start, which has ended"):
         first.check(now=True)

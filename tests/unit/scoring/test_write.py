@@ -1,4 +1,4 @@
-"""Workers that come late, of a start that was taken over; and what a shard becomes when it is
+"""Workers that come late, of a start whose claim has ended; and what a shard becomes when it is
 written twice."""
 
 import json
@@ -135,7 +135,7 @@ def test_write_of_a_worker_that_sleeps_before_a_put_changes_nothing_published(
     assert len(published) >= 5
     assert _files(empty_run) == published
     assert (
-        "taken over" in result.failure or not result.failure
+        "is claimed by" in result.failure or not result.failure
     )  # what it would put is there
     verify_run(empty_run.plan)
     assert read_pointer(empty_run.plan.output_uri).run_id == empty_run.plan.run_id

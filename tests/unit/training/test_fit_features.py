@@ -12,7 +12,7 @@ from rubert_ood.ood.outputs import Outputs
 from rubert_ood.settings import DecisionSettings, FitSettings
 from rubert_ood.training import features as module
 from rubert_ood.training.features import LocalFeatures
-from rubert_ood.training.fit_features import fit_features, fit_statistics, fitting_parts
+from rubert_ood.training.fit_features import fit_features, fit_statistics, fitting_splits
 
 LABELS = ["а", "б", "в"]
 
@@ -63,9 +63,9 @@ def test_classes_of_few_train_ads_are_named(caplog):
     assert "1 class(es) have fewer than 10 train ads: б" in caplog.text
 
 
-def test_fitting_parts_are_those_that_the_dataset_has():
+def test_fitting_splits_are_those_that_the_dataset_has():
     ads = LabelledAds(["x"], np.zeros(1, np.int64))
     dataset = Dataset(LABELS, TextCleaner(), ads, ads, ads)
-    assert list(fitting_parts(dataset)) == ["train", "valid"]
+    assert list(fitting_splits(dataset)) == ["train", "valid"]
     dataset = Dataset(LABELS, TextCleaner(), ads, ads, ads, calibration=ads)
-    assert list(fitting_parts(dataset)) == ["train", "valid", "calibration"]
+    assert list(fitting_splits(dataset)) == ["train", "valid", "calibration"]
