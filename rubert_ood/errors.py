@@ -14,11 +14,17 @@ RubertOodError                 1
    `- StorageUnavailableError  6
 """
 
+from rubert_ood.plain import printable
+
 
 class RubertOodError(Exception):
     """Base of all errors that are raised on purpose; the message is one line for the user."""
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        """Keep the message; a control character in it, of a path say, becomes its escape."""
+        super().__init__(printable(message))
 
 
 class VerificationError(RubertOodError):

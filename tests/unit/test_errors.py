@@ -1,4 +1,5 @@
 import inspect
+import pickle
 import re
 
 import pytest
@@ -27,6 +28,12 @@ def test_errors_have_these_exit_codes(name: str, code: int) -> None:
     assert isinstance(error, errors.RubertOodError)
     assert error.exit_code == code
     assert str(error) == "ads.csv: no column 'x'"
+
+
+def test_error_message_with_a_line_feed_is_one_line() -> None:
+    error = errors.InputError("a\nb\x1b[0m: no such file")
+    assert str(error) == "a\\nb\\x1b[0m: no such file"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
 def test_errors_docstring_shows_the_tree_of_classes() -> None:
