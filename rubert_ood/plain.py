@@ -8,6 +8,8 @@ JOINER = "\u200d"
 ACTING = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 """Unicode categories: controls, format characters (bidi, zero width), lone surrogates, line
 separators."""
+CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+"""What no path or URI may hold, although a file system may allow it."""
 MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~&!])")
 
 

@@ -1,11 +1,12 @@
 """What all jobs have in common."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from rubert_ood.settings.kinds import checked
+from rubert_ood.settings.problems import one_line
 from rubert_ood.settings.sources import (
     ENV_PREFIX,
     WHOLE,
@@ -35,6 +36,12 @@ class JobSettings(BaseSettings):
 
     config: str | None = None
     """YAML file with the settings of this job."""
+
+    def __init__(self, **values: Any) -> None:  # noqa: ANN401
+        """Take what is given, then the environment and the file; SettingsError, one line, names
+        each setting that is wrong."""
+        with one_line(type(self)):
+            super().__init__(**values)
 
     @field_validator("*", mode="before")
     @classmethod

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import AfterValidator, BeforeValidator
 
 from rubert_ood.credentials import NO_PLACE, holds_credentials
+from rubert_ood.plain import CONTROLS
 
 UTC_NAME = "UTC"
 PATH_NAMES = ("base_model", "config")
@@ -64,9 +65,15 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 
 def checked(name: str | None, value: object) -> object:
-    """Refuse credentials in a text or a list of texts; expand `~` in what is a path."""
+    """Refuse credentials in a text or a list of texts; what is a path becomes text without `~`."""
+    is_path = name is not None and (name.endswith("_uri") or name in PATH_NAMES)
+    if is_path and isinstance(value, os.PathLike):
+        value = os.fspath(value)
     for text in value if isinstance(value, list | tuple) else [value]:
         if isinstance(text, str) and holds_credentials(text):
             raise ValueError(NO_PLACE)
-    is_path = name is not None and (name.endswith("_uri") or name in PATH_NAMES)
-    return os.path.expanduser(value) if is_path and isinstance(value, str) else value
+    if not is_path or not isinstance(value, str):
+        return value
+    if CONTROLS.search(value):
+        raise ValueError("a path or URI holds no control characters")
+    return os.path.expanduser(value)

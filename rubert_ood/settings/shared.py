@@ -13,6 +13,7 @@ from pydantic import (
 
 from rubert_ood.progress import StepLog
 from rubert_ood.settings.kinds import checked
+from rubert_ood.settings.problems import one_line
 
 log = StepLog("settings")
 
@@ -26,6 +27,14 @@ class Group(BaseModel):
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
     )
 
+    def __init__(self, **values: object) -> None:
+        """Raise SettingsError, one line, that names each setting which is wrong."""
+        with one_line(type(self)):
+            super().__init__(**values)
+
+    # a group inside a job is built without it: there the job names what is wrong, by its path
+    setattr(__init__, "__pydantic_base_init__", True)  # noqa: B010
+
     @field_validator("*", mode="before")
     @classmethod
     def _plain_value(cls, value: object, info: ValidationInfo) -> object:
@@ -35,19 +44,36 @@ class Group(BaseModel):
 class ColumnSettings(Group):
     """Names of the columns in the ads table."""
 
-    ad_id: str = "ad_id"
+    ad_id: str = Field("ad_id", min_length=1)
     """Unique id of an ad, text or integer; scoring only."""
-    title: str | None = "title"
+    title: str | None = Field("title", min_length=1)
     """Title. Used if the table has it; a name given here explicitly must exist."""
-    description: str = "description"
+    description: str = Field("description", min_length=1)
     """Description: the one text column that must exist."""
-    category: str = "category"
+    category: str = Field("category", min_length=1)
     """Label; training and evaluation only."""
-    city: str | None = "city"
+    city: str | None = Field("city", min_length=1)
     """City. Training learns the names that are removed from the text; scoring counts ads of cities
     that training has not seen, for the report. Used if the table has it."""
     delimiter: str | None = Field(None, min_length=1, max_length=1)
     """Separator of CSV files. Default: recognised from the header: comma, semicolon, tab or |."""
+
+    @model_validator(mode="after")
+    def _a_column_for_each(self) -> "ColumnSettings":
+        """Refuse a column that is named twice, and title and description in one."""
+        roles: dict[str, str] = {}
+        for role in (
+            "title",
+            "description",
+            *sorted(self.model_fields_set - {"delimiter"}),
+        ):
+            name = getattr(self, role)
+            if name is not None and roles.setdefault(name, role) != role:
+                raise ValueError(
+                    f"{roles[name]} and {role} are both column {name!r}; name two columns"
+                    " (title and city may be null)"
+                )
+        return self
 
 
 class TextSettings(Group):

@@ -201,7 +201,7 @@ class TuneSettings(ExecutorSettings):
 class SubheadColumnSettings(ColumnSettings):
     """Names of the columns in the ads table."""
 
-    subcategory: str = "subcategory"
+    subcategory: str = Field("subcategory", min_length=1)
     """Finer label inside the category; ads without one are left out."""
 
 

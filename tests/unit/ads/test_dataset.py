@@ -19,7 +19,7 @@ from rubert_ood.ads.dataset import (
     split,
 )
 from rubert_ood.ads.text import TextCleaner
-from rubert_ood.errors import InputError, RubertOodError, SchemaError
+from rubert_ood.errors import InputError, RubertOodError, SchemaError, SettingsError
 from rubert_ood.settings import (
     CleanerSettings,
     ColumnSettings,
@@ -122,14 +122,6 @@ def test_a_null_typed_column_is_a_column_of_nulls(tmp_path: Path) -> None:
         category=["x", "y"],
     )
     assert read_labelled(uri, COLUMNS)["description"].to_pylist() == [None, None]
-
-
-def test_one_column_may_play_two_roles(tmp_path: Path) -> None:
-    uri = put_csv(tmp_path / "a.csv", "text,category", "шины,А")
-    table = read_labelled(uri, ColumnSettings(title="text", description="text"))
-    assert table.select(["title", "description"]).to_pylist() == [
-        {"title": "шины", "description": "шины"}
-    ]
 
 
 def test_read_labelled_with_title_null_reads_no_title(tmp_path: Path) -> None:
@@ -535,7 +527,7 @@ def test_dataset_takes_calibration_rows_from_their_own_uri(tmp_path: Path) -> No
     dataset = load_dataset(with_uri)
     assert dataset.calibration is not None
     assert dataset.calibration.texts == ["кот", "диван", "стол"]
-    with pytest.raises(ValueError, match=r"split\.calibration_fraction"):
+    with pytest.raises(SettingsError, match=r"split\.calibration_fraction"):
         TrainSettings(input_uri="ads", calibration_uri="more")
 
 

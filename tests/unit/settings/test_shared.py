@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 
-from rubert_ood.settings import TrainSettings, load_settings
+import pytest
+
+from rubert_ood.settings import ColumnSettings, TrainSettings, load_settings
 from tests.unit.settings.jobs import TRAIN, groups, message, train
 
 
@@ -42,3 +44,22 @@ def test_null_on_the_command_line_switches_a_column_off():
         TrainSettings, ["--input_uri", "x", "--columns.title", "null"], program="train"
     )
     assert loaded.columns.title is None
+
+
+@pytest.mark.parametrize(
+    ("names", "line"),
+    [
+        ({"title": "text", "description": "text"}, "title and description are both column"),
+        ({"description": "title"}, "title and description are both column 'title'"),
+        ({"category": "x", "city": "x"}, "category and city are both column 'x'"),
+        ({"ad_id": "description"}, "description and ad_id are both column 'description'"),
+        ({"description": ""}, "description: String should have at least 1 character"),
+    ],
+)
+def test_two_roles_in_one_column_or_no_name_are_refused(names, line) -> None:
+    assert message(lambda: ColumnSettings(**names)).startswith(line)
+
+
+def test_title_null_frees_its_column_for_the_description() -> None:
+    assert ColumnSettings(title=None, description="title").description == "title"
+    assert ColumnSettings(title=None, city=None).city is None

@@ -1,0 +1,74 @@
+"""Say in one line what is wrong with settings, wherever they come from."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ValidationError
+from pydantic_settings.exceptions import SettingsError as SourceError
+
+from rubert_ood.credentials import NOT_SHOWN, shown
+from rubert_ood.errors import SettingsError
+from rubert_ood.plain import printable
+from rubert_ood.settings.kinds import nearest
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+
+@contextlib.contextmanager
+def one_line(model: type[BaseModel]) -> Iterator[None]:
+    """Raise what pydantic finds wrong with such settings as a SettingsError that names each."""
+    try:
+        yield
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            if problem["type"] != "default_factory_not_called":
+                lines.append(_line(problem, model))
+        raise SettingsError("; ".join(lines)) from error
+    except SourceError as error:
+        raise SettingsError(str(error)) from error
+
+
+def expect(value: object, kind: type, name: str = "settings") -> None:
+    """Raise SettingsError unless an argument of a function is of this class."""
+    if not isinstance(value, kind):
+        article = "True or False" if kind is bool else f"a {kind.__name__}"
+        raise SettingsError(f"{name}: give {article}, not {shown(value)}")
+
+
+def _line(problem: "ErrorDetails", model: type[BaseModel]) -> str:
+    name = printable(".".join([str(part) for part in problem["loc"]]))
+    if problem["type"] == "missing":
+        return f"{name}: missing; give --{name} or set it in the YAML file"
+    if problem["type"] == "extra_forbidden":
+        return f"{name}: no such setting{_hint(name, model)}; `--help` lists them"
+    if problem["type"].startswith("model_") and problem["input"] is None:
+        return f"{name}: nothing is set in this group; set something in it, or leave the line out"
+    message = problem["msg"].removeprefix("Value error, ")
+    got = shown(problem["input"])
+    return (
+        f"{name}: {message}" + (f" (got {got})" if got != NOT_SHOWN else "")
+        if name
+        else message
+    )
+
+
+def setting_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Yield the dotted names of all settings of a job, groups included."""
+    for name, field in model.model_fields.items():
+        yield f"{prefix}{name}"
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from setting_names(field.annotation, f"{prefix}{name}.")
+
+
+def _hint(name: str, model: type[BaseModel]) -> str:
+    """Name the setting that is most like it: the same name elsewhere, or a similar one."""
+    names = list(setting_names(model))
+    group, _, last = name.rpartition(".")
+    elsewhere = [known for known in names if known.rpartition(".")[2] == last]
+    if elsewhere:
+        return f" (did you mean {elsewhere[0]}?)"
+    beside = [known for known in names if known.rpartition(".")[0] == group]
+    return nearest(name, beside) or nearest(name, names)
