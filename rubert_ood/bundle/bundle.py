@@ -162,7 +162,7 @@ def new_bundle_uri(output_uri: str | None, version: str, *, beside: str = "") ->
     """
     if output_uri is None:
         return storage.join(beside.rpartition("/")[0], version)
-    root = storage.absolute(output_uri.rstrip("/"))
+    root = storage.absolute(output_uri)
     if root.rpartition("/")[2] != BUNDLES:
         root = storage.join(root, BUNDLES)
     return storage.join(root, version)
@@ -180,7 +180,7 @@ def load_bundle(uri: str, *, fingerprint: str | None = None) -> Bundle:
     process that loads them (0.5 s for a BERT-base): a folder may have changed since the driver
     looked. Raises BundleError that names the file which is missing, differs or does not make sense.
     """
-    uri = storage.absolute(uri.rstrip("/"))
+    uri = storage.absolute(uri)
     manifest = read_manifest(uri)
     if fingerprint is not None and manifest.fingerprint != fingerprint:
         raise BundleError(f"{uri}: the bundle changed during the job; start again")

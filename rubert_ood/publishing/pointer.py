@@ -155,7 +155,7 @@ def day_uri(run_uri: str) -> str:
 
 def named_by(run_uri: str) -> list[str]:
     """Return the pointers, relative to OUTPUT, that name this run: of the catalogue, of its day."""
-    run_uri = storage.absolute(run_uri.rstrip("/"))
+    run_uri = storage.absolute(run_uri)
     output_uri = run_uri.rsplit("/", 2)[0]
     places = [look(root_uri) for root_uri in (output_uri, day_uri(run_uri))]
     return [

@@ -149,7 +149,7 @@ def manifest_and_version(run_uri: str) -> tuple[Manifest | None, str]:
 
 def _parse(run_uri: str, data: bytes) -> Manifest:
     manifest = parse(manifest_uri(run_uri), data, MANIFEST)
-    run_uri = storage.absolute(run_uri.rstrip("/"))
+    run_uri = storage.absolute(run_uri)
     here = {"run_uri": run_uri, "output_uri": run_uri.rsplit("/", 2)[0]}
     return manifest.model_copy(update=here)
 

@@ -149,7 +149,7 @@ def save_plan(plan: Plan) -> None:
 def load_plan(run_uri: str) -> Plan:
     """Read the plan of a run folder, which may have been moved since; InputError when there is
     none."""
-    run_uri = storage.absolute(run_uri.rstrip("/"))
+    run_uri = storage.absolute(run_uri)
     uri = storage.join(run_uri, "_run", PLAN_FILE)
     plan = parse(uri, storage.read_bytes(uri), PLAN)
     return replace(plan, run_uri=run_uri, output_uri=run_uri.rsplit("/", 2)[0])

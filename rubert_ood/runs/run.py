@@ -1,14 +1,17 @@
 """A run folder, for those who read what the nightly job wrote."""
 
+import hashlib
 import io
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rubert_ood import storage
-from rubert_ood.errors import InputError
+from rubert_ood.credentials import shown
+from rubert_ood.errors import InputError, SchemaError, SettingsError, VerificationError
 from rubert_ood.runs.manifest import Manifest, read_manifest
 from rubert_ood.runs.plan import load_plan
 
@@ -16,8 +19,8 @@ from rubert_ood.runs.plan import load_plan
 class Run:
     """A run by its folder, OUTPUT/run_date=.../run_id=...; it is read when something is asked."""
 
-    def __init__(self, uri: str) -> None:
-        self.uri = storage.absolute(uri.rstrip("/"))
+    def __init__(self, uri: str | os.PathLike[str]) -> None:
+        self.uri = storage.absolute(uri)
 
     def __repr__(self) -> str:
         return f"Run({self.uri!r})"
@@ -35,19 +38,46 @@ class Run:
     def to_table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Read its parts: the scored ads, in the order of the input; some columns, or all.
 
-        Raises InputError where no shard was scored, or a part is gone.
+        `ad_id` is `string not null`, whatever the ids were in the input. Raises InputError where no
+        shard was scored or a part is gone, VerificationError that names a part which is not as it
+        was written, and SchemaError that names a column which the parts lack.
         """
-        scored = {shard.shard_id for shard in self.manifest.shards}
+        names = None if columns is None else _names(columns)
+        sums = dict(self.manifest.parts)
         tables = []
         for shard in load_plan(self.uri).shards:
-            if shard.shard_id in scored:
-                data = storage.read_bytes(storage.join(self.uri, shard.part_name))
-                names = None if columns is None else list(columns)
-                tables.append(pq.read_table(io.BytesIO(data), columns=names))
+            if shard.shard_id in sums:
+                uri = storage.join(self.uri, shard.part_name)
+                tables.append(_read_part(uri, sums[shard.shard_id], names))
         if not tables:
             raise InputError(f"{self.uri}: none of its shards was scored")
-        return pa.concat_tables(tables)
+        table = pa.concat_tables(tables)
+        return table if names is None else table.select(names)
 
     def to_pandas(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Read its parts as `to_table` does."""
         return self.to_table(columns).to_pandas()
+
+
+def _names(columns: Sequence[str]) -> list[str]:
+    """Return names of columns; SettingsError when they are something else."""
+    is_list = isinstance(columns, Iterable) and not isinstance(columns, str | bytes)
+    names = list(columns) if is_list else []
+    if not is_list or not all(isinstance(name, str) for name in names):
+        raise SettingsError(f"columns: give a list of names, not {shown(columns)}")
+    return names
+
+
+def _read_part(uri: str, sha256: str, names: list[str] | None) -> pa.Table:
+    """Read some columns of a part, or all; of none the ids, since a table without columns that is
+    put behind another loses its rows."""
+    data = storage.read_bytes(uri)
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise VerificationError(
+            f"{uri}: changed since it was written: its sha256 is not that of its manifest"
+        )
+    found = pq.read_schema(io.BytesIO(data)).names
+    for name in names or []:
+        if name not in found:
+            raise SchemaError(f"{uri}: no column {name!r}; it has: {', '.join(found)}")
+    return pq.read_table(io.BytesIO(data), columns=["ad_id"] if names == [] else names)

@@ -16,7 +16,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from rubert_ood.credentials import NO_PLACE, holds_credentials
-from rubert_ood.errors import InputError, OutputError
+from rubert_ood.errors import InputError, OutputError, SettingsError
+from rubert_ood.plain import CONTROLS
 from rubert_ood.storage import leftovers
 from rubert_ood.storage.locks import locked
 from rubert_ood.storage.retry import explained, retried
@@ -72,19 +73,29 @@ def filesystem(uri: str) -> tuple[Any, str]:
     """Return the fsspec filesystem of a URI and the path inside it; local paths become absolute."""
     import fsspec
 
+    path = _path(uri)
+    return (_s3() if is_s3(uri) else fsspec.filesystem("file")), path
+
+
+def _path(uri: str) -> str:
+    """Return the path inside the filesystem; InputError when nothing can lie there."""
     if holds_credentials(uri):
         raise InputError(f"a URI {NO_PLACE}")
+    if CONTROLS.search(uri):
+        raise InputError(f"{uri}: a URI holds no control characters")
+    if not uri:
+        raise InputError("a URI is empty; name a local path or s3://BUCKET/KEY")
     if is_s3(uri):
         path = uri.split("://", 1)[1].strip("/")
         if not path:
             raise InputError(f"{uri}: name a bucket")
-        return _s3(), path
+        return path
     path = uri
     if uri.startswith("file://"):
         path = uri.removeprefix("file://").removeprefix("localhost")
     if "://" in uri and (path is uri or not path.startswith("/")):
         raise InputError(f"{uri}: storage is a local path or s3://BUCKET/KEY")
-    return fsspec.filesystem("file"), os.path.abspath(os.path.expanduser(path))
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def arrow_filesystem(uri: str) -> tuple["pyarrow.fs.FileSystem", str]:
@@ -100,9 +111,18 @@ def join(uri: str, *parts: str) -> str:
     return posixpath.join(uri, *parts)
 
 
-def absolute(uri: str) -> str:
-    """Make a local path absolute: Ray workers do not run in the driver's folder."""
-    return uri if is_s3(uri) else filesystem(uri)[1]
+def absolute(uri: str | os.PathLike[str]) -> str:
+    """Return a URI as text without a slash at its end; a local path becomes absolute: Ray workers
+    do not run in the driver's folder.
+
+    Raises SettingsError when it is not text or a path, InputError when nothing can lie there.
+    """
+    text = os.fspath(uri) if isinstance(uri, os.PathLike) else uri
+    if not isinstance(text, str):
+        kind = type(text).__name__
+        raise SettingsError(f"a URI is a local path or s3://BUCKET/KEY, not of type {kind}")
+    path = _path(text)
+    return text.rstrip("/") if is_s3(text) else path
 
 
 @retried

@@ -54,7 +54,7 @@ def _recognised(uri: str) -> tuple[str, bool]:
 
     InputError when it is neither.
     """
-    uri = storage.absolute(uri.rstrip("/"))
+    uri = storage.absolute(uri)
     if storage.exists(manifest_uri(uri)):
         return uri, True
     pointer = read_pointer(uri)

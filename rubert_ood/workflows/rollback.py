@@ -11,6 +11,6 @@ log = StepLog("rollback")
 
 def rollback(settings: RollbackSettings) -> Pointer:
     """Let the pointer name the run that was published before the present one."""
-    pointer = roll_back(storage.absolute(settings.output_uri.rstrip("/")), settings.reason)
+    pointer = roll_back(storage.absolute(settings.output_uri), settings.reason)
     log.info("%s is taken back; published is %s", pointer.taken_back[0], pointer.path)
     return pointer

@@ -9,7 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from rubert_ood import storage
-from rubert_ood.errors import InputError
+from rubert_ood.errors import (
+    InputError,
+    RubertOodError,
+    SchemaError,
+    SettingsError,
+    VerificationError,
+)
 from rubert_ood.runs.manifest import Manifest, manifest_uri
 from rubert_ood.runs.receipts import put_quarantine, read_quarantine
 from rubert_ood.runs.run import Run
@@ -77,6 +83,60 @@ def test_to_table_of_a_part_that_is_gone_names_it(run):
     run.part(3).unlink()
     with pytest.raises(InputError, match=rf"{run.part(3).name}: no such file"):
         whole.to_table()
+
+
+def _message(kind: type[RubertOodError], function, *arguments) -> str:
+    with pytest.raises(kind) as caught:
+        function(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1", b"x" * 100])
+def test_to_table_of_a_damaged_part_names_it(run, damage):
+    whole = _note(run)
+    run.part(3).write_bytes(damage)
+    line = f"{run.part(3)}: changed since it was written: its sha256 is not that of its manifest"
+    assert _message(VerificationError, whole.to_table) == line
+    assert _message(VerificationError, whole.to_pandas, ["label"]) == line
+
+
+def test_to_table_of_a_part_that_was_written_anew_names_it(run):
+    whole = _note(run)
+    pq.write_table(pq.read_table(run.part(3)).slice(1), run.part(3))
+    assert "changed since it was written" in _message(VerificationError, whole.to_table)
+
+
+def test_to_table_of_a_column_that_is_not_there_names_both(run):
+    line = _message(SchemaError, _note(run).to_table, ["ad_id", "lable"])
+    assert line.startswith(f"{run.part(0)}: no column 'lable'; it has: ad_id, label, ")
+
+
+@pytest.mark.parametrize(
+    ("columns", "shown"),
+    [("label", "'label'"), ([1, 2], "[1, 2]"), (5, "5"), (b"x", "b'x'")],
+)
+def test_to_table_of_what_is_not_a_list_of_names_says_so(run, columns, shown):
+    line = _message(SettingsError, _note(run).to_table, columns)
+    assert line == f"columns: give a list of names, not {shown}"
+
+
+def test_to_table_of_no_columns_keeps_the_number_of_rows(run):
+    found = _note(run).to_table([])
+    assert (found.num_rows, found.num_columns) == (_parts(run, range(12)).num_rows, 0)
+    assert _note(run).to_pandas(()).shape == (found.num_rows, 0)
+
+
+def test_to_table_has_ids_that_are_text_and_never_null(run):
+    assert _note(run).to_table().schema.field("ad_id") == pa.field(
+        "ad_id", pa.string(), nullable=False
+    )
+
+
+def test_run_takes_a_path_object_and_refuses_what_is_not_a_uri(tmp_path):
+    assert Run(tmp_path / "run_id=x").uri == f"{tmp_path}/run_id=x"
+    line = "a URI is a local path or s3://BUCKET/KEY, not of type NoneType"
+    assert _message(SettingsError, Run, None) == line
 
 
 def test_run_that_was_moved_is_read_where_it_is(run, tmp_path):

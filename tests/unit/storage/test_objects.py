@@ -56,6 +56,34 @@ def test_uri_of_a_local_path_is_absolute(
     assert storage.absolute("s3://bucket/data") == "s3://bucket/data"
 
 
+def test_absolute_takes_path_objects_and_a_slash_at_the_end(tmp_path: Path) -> None:
+    assert storage.absolute(tmp_path / "a") == f"{tmp_path}/a"
+    assert storage.absolute(f"{tmp_path}/a/") == f"{tmp_path}/a"
+    assert storage.absolute("s3://bucket/data/") == "s3://bucket/data"
+
+
+@pytest.mark.parametrize("uri", [None, 5, [], b"x"])
+def test_absolute_of_what_is_not_text_names_its_type(uri: object) -> None:
+    kind = type(uri).__name__
+    line = f"a URI is a local path or s3://BUCKET/KEY, not of type {kind}"
+    assert message(storage.absolute, uri) == line
+
+
+@pytest.mark.parametrize(
+    ("uri", "line"),
+    [
+        ("", "a URI is empty; name a local path or s3://BUCKET/KEY"),
+        ("s3://", "s3://: name a bucket"),
+        ("s3:///", "s3:///: name a bucket"),
+        ("a\0b", "a\\x00b: a URI holds no control characters"),
+        ("s3://bucket/a\nb", "s3://bucket/a\\nb: a URI holds no control characters"),
+    ],
+)
+def test_uri_where_nothing_can_lie_is_refused_in_one_line(uri: str, line: str) -> None:
+    assert message(storage.filesystem, uri) == line
+    assert message(storage.absolute, uri) == line
+
+
 @pytest.mark.parametrize(
     "uri", ["gs://bucket/ads", "http://host/ads.csv", "hdfs://host/ads"]
 )
