@@ -2,6 +2,7 @@
 
 from rubert_ood.runs.run import Run
 from rubert_ood.settings import ScoreSettings
+from rubert_ood.settings.problems import expect
 from rubert_ood.workflows import score as workflow
 
 
@@ -11,4 +12,5 @@ def score(settings: ScoreSettings) -> Run:
     `executor="local"` in the settings does without Ray. Raises RubertOodError, whose message is one
     line.
     """
+    expect(settings, ScoreSettings)
     return Run(workflow.score(settings).run_uri)

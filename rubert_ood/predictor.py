@@ -9,6 +9,7 @@ Shapes: N ads, T different texts, C classes, H hidden.
 """
 
 from collections.abc import Iterable
+from os import PathLike
 from threading import RLock
 from typing import TYPE_CHECKING, overload
 
@@ -31,6 +32,7 @@ from rubert_ood.runs.part import (
     unfold,
 )
 from rubert_ood.settings import ColumnSettings
+from rubert_ood.settings.problems import expect
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -44,18 +46,19 @@ TOKEN_BUDGET = {True: 65_536, False: 2_048}
 (docs/performance.md)."""
 
 
-def load(uri: str, *, use_gpu: bool = False) -> "Model":
+def load(uri: str | PathLike[str], *, use_gpu: bool = False) -> "Model":
     """Load a bundle (folder or s3://), and check its hashes; the network is loaded when it is first
     needed, once.
 
     Raises BundleError that names the file which is missing, differs or does not make sense.
     """
+    expect(use_gpu, bool, "use_gpu")
     return Model(load_bundle(uri), use_gpu=use_gpu)
 
 
 class Model:
     """A bundle and its network. Threads may share it; the last bits then depend on who shares the
-    cores."""
+    cores. Copied, or sent to another process, it is loaded there again, and must be the same."""
 
     def __init__(
         self, bundle: Bundle, *, use_gpu: bool = False, token_budget: int | None = None
@@ -67,6 +70,15 @@ class Model:
         self._loading = RLock()
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._classifier: Classifier | None = None
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Travel as what finds the bundle again."""
+        return _load_again, (
+            self.bundle.uri,
+            self.bundle.fingerprint,
+            self.use_gpu,
+            self.token_budget,
+        )
 
     def __repr__(self) -> str:
         device = "GPU" if self.use_gpu else "CPU"
@@ -148,7 +160,7 @@ class Model:
         otherwise), a list or Series of texts, or one text. An Arrow table comes back as one, all
         else as a DataFrame with the index of the ads, if they have one. Columns:
 
-            ad_id           as given, if given
+            ad_id           as given, if given (the parts of a run hold it as text)
             label           class, or Other where the model does not trust itself
             confidence      float32, probability of the best class
             topk_labels     the best classes, whatever the label, and their probabilities
@@ -164,7 +176,7 @@ class Model:
 
         Raises SchemaError, one line that names the column, where the ads are not such a table.
         """
-        given = given_ads(ads, columns or ColumnSettings())
+        given = given_ads(ads, _columns(columns))
         table = self._rows(given, embedding=embedding)
         if isinstance(ads, pa.Table):
             ids = given.ad_id
@@ -182,7 +194,7 @@ class Model:
 
         `ads` and errors are those of `predict`.
         """
-        given = given_ads(ads, columns or ColumnSettings())
+        given = given_ads(ads, _columns(columns))
         cls_NH = np.full((len(given.texts), self.hidden_size), np.nan, np.float32)
         for start, piece in self._pieces(given):
             texts, text_index = self._read(piece)
@@ -249,6 +261,19 @@ class Model:
         for ad in ads:
             reader.add(ad)
         return reader.finish()
+
+
+def _load_again(uri: str, fingerprint: str, use_gpu: bool, token_budget: int) -> Model:
+    """Make a model that was pickled; BundleError when its bundle is another now."""
+    bundle = load_bundle(uri, fingerprint=fingerprint)
+    return Model(bundle, use_gpu=use_gpu, token_budget=token_budget)
+
+
+def _columns(given: ColumnSettings | None) -> ColumnSettings:
+    if given is None:
+        return ColumnSettings()
+    expect(given, ColumnSettings, "columns")
+    return given
 
 
 def _score_columns(decisions: Decisions) -> dict[str, pa.Array]:

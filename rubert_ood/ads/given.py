@@ -50,12 +50,21 @@ def given_ads(ads: Ads, columns: ColumnSettings) -> GivenAds:
         return GivenAds(_plain_texts(ads), None, ads.index)
     if isinstance(ads, str):
         ads = [ads]
-    if isinstance(ads, bytes | dict) or not isinstance(ads, Iterable):
+    if isinstance(ads, bytes | dict) or not _is_list(ads):
         raise SchemaError(
             f"{PLACE}: expected a DataFrame,"
             f" an Arrow table or texts, not {type(ads).__name__}"
         )
     return GivenAds(_plain_texts(pd.Series(list(ads), dtype=object)), None, None)
+
+
+def _is_list(ads: object) -> bool:
+    """Say whether it can be gone through: an array without dimensions only looks so."""
+    try:
+        iter(ads)  # type: ignore[call-overload]
+    except TypeError:
+        return False
+    return True
 
 
 def _texts(table: pa.Table, columns: ColumnSettings) -> list[str]:
@@ -65,6 +74,7 @@ def _texts(table: pa.Table, columns: ColumnSettings) -> list[str]:
     names = resolve_columns(PLACE, table.schema, columns, roles)
     titles = _column(table, names.get("title"))
     descriptions = _column(table, names["description"])
+    _column(table, names.get("ad_id"))  # refused here: they go back as they are given
     return [ad_text(*pair) for pair in zip(titles, descriptions, strict=True)]
 
 

@@ -19,6 +19,7 @@ from rubert_ood.ray_session import ray_session
 from rubert_ood.reports.documents import write_diff
 from rubert_ood.runs.manifest import manifest_uri
 from rubert_ood.settings import DiffSettings, GateSettings, ScoreSettings
+from rubert_ood.settings.problems import expect
 from rubert_ood.workflows.score import score
 
 log = StepLog("diff")
@@ -26,6 +27,7 @@ log = StepLog("diff")
 
 def diff(settings: DiffSettings) -> DiffDocument:
     """Write diff.json and diff.html; return what is in them."""
+    expect(settings, DiffSettings)
     a_uri, a_is_run = _recognised(settings.a_uri)
     b_uri, b_is_run = _recognised(settings.b_uri)
     if a_is_run != b_is_run:

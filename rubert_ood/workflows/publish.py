@@ -8,12 +8,14 @@ from rubert_ood.runs.manifest import Manifest
 from rubert_ood.runs.plan import load_plan
 from rubert_ood.runs.verify import complete_manifest, verify_run
 from rubert_ood.settings import PublishSettings
+from rubert_ood.settings.problems import expect
 
 log = StepLog("published")
 
 
 def publish(settings: PublishSettings) -> Manifest:
     """Verify a run, and publish what is counted from its receipts again."""
+    expect(settings, PublishSettings)
     plan = load_plan(settings.run_uri)
     counted = complete_manifest(plan, verify_run(plan))
     manifest = publish_run(counted, settings.gate, force=settings.force)

@@ -28,6 +28,7 @@ from rubert_ood.reports.evaluate import Material, evaluate
 from rubert_ood.reports.evaluation import Context, Evaluation
 from rubert_ood.reports.model_card import model_card
 from rubert_ood.settings import Precision, SplitSettings, TrainSettings
+from rubert_ood.settings.problems import expect
 from rubert_ood.training.baseline import Baseline, baseline_metrics
 from rubert_ood.training.features import Features, Reader, compute_features
 from rubert_ood.training.fine_tune import TrainedModel, fine_tune
@@ -50,6 +51,7 @@ class _Run:
 
 def train(settings: TrainSettings) -> tuple[Bundle, Evaluation]:
     """Run the training job; return the bundle and its evaluation."""
+    expect(settings, TrainSettings)
     version = version_name(settings.version)
     bundle_uri = new_bundle_uri(settings.output_uri, version)
     check_new(bundle_uri)

@@ -5,12 +5,14 @@ from rubert_ood.runs.manifest import find_manifest
 from rubert_ood.runs.plan import load_plan
 from rubert_ood.runs.verify import check_manifest, complete_manifest, verify_run
 from rubert_ood.settings import VerifySettings
+from rubert_ood.settings.problems import expect
 
 log = StepLog("verified")
 
 
 def verify(settings: VerifySettings) -> None:
     """Verify a run; VerificationError names the first thing that is not as it was written."""
+    expect(settings, VerifySettings)
     plan = load_plan(settings.run_uri)
     verified = verify_run(plan)
     noted = find_manifest(plan.run_uri)

@@ -54,6 +54,25 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
         _ = rubert_ood.nothing
 
 
+@pytest.mark.parametrize(
+    ("verb", "wanted"),
+    [
+        ("diff", "DiffSettings"),
+        ("publish", "PublishSettings"),
+        ("rollback", "RollbackSettings"),
+        ("score", "ScoreSettings"),
+        ("train", "TrainSettings"),
+        ("verify", "VerifySettings"),
+    ],
+)
+def test_each_verb_names_the_settings_that_it_wants(verb, wanted):
+    for given in (None, {}, "x", GateSettings(), wanted):
+        with pytest.raises(rubert_ood.errors.SettingsError) as caught:
+            getattr(rubert_ood, verb)(given)
+        assert str(caught.value).startswith(f"settings: give a {wanted}, not ")
+        assert "\n" not in str(caught.value)
+
+
 def test_the_package_says_that_it_is_typed():
     assert Path(rubert_ood.__file__).with_name("py.typed").exists()
 

@@ -1,5 +1,10 @@
 """A model in a notebook: the rows of the nightly job, for ads of every kind of table."""
 
+import copy
+import dataclasses
+import pickle
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -7,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rubert_ood.ads.text import ad_text
-from rubert_ood.errors import BundleError, SchemaError
+from rubert_ood.errors import BundleError, InputError, SchemaError, SettingsError
 from rubert_ood.predictor import ADS_AT_ONCE, Model, load
 from rubert_ood.settings import ColumnSettings
 from tests.unit.messy_runs import Run, score_plan
@@ -174,6 +179,63 @@ def test_predict_and_embed_of_a_wrong_table_are_one_line_that_names_the_column(m
         assert str(caught.value) == (
             "ads: no column 'description' (setting columns.description); it has: title"
         )
+
+
+def test_predict_and_embed_of_other_columns_than_settings_say_what_to_give(model):
+    for method in (model.predict, model.embed):
+        with pytest.raises(SettingsError) as caught:
+            method(["x"], columns={"description": "text"})
+        assert str(caught.value) == (
+            "columns: give a ColumnSettings, not {'description': 'text'}"
+        )
+
+
+@pytest.mark.parametrize("uri", [None, 5, [], b"x"])
+def test_load_of_what_is_not_a_uri_is_one_line(uri):
+    with pytest.raises(
+        SettingsError, match=r"^a URI is a local path or s3://BUCKET/KEY, not"
+    ):
+        load(uri)
+
+
+@pytest.mark.parametrize(
+    ("uri", "line"),
+    [
+        ("", "a URI is empty; name a local path or s3://BUCKET/KEY"),
+        ("s3://", "s3://: name a bucket"),
+        ("a\nb", "a\\nb: a URI holds no control characters"),
+    ],
+)
+def test_load_from_where_nothing_can_lie_is_one_line(uri, line):
+    with pytest.raises(InputError) as caught:
+        load(uri)
+    assert str(caught.value) == line
+
+
+def test_load_takes_a_path_object_and_only_a_bool_for_use_gpu(bundle):
+    assert load(Path(bundle.uri)).bundle.fingerprint == bundle.fingerprint
+    with pytest.raises(SettingsError, match=r"^use_gpu: give True or False, not 'yes'$"):
+        load(bundle.uri, use_gpu="yes")
+
+
+def test_model_that_was_pickled_or_copied_gives_the_same_rows(bundle, table):
+    model = Model(bundle, token_budget=500).with_network()
+    expected = model.predict(table)
+    for again in (
+        pickle.loads(pickle.dumps(model)),
+        copy.deepcopy(model),
+        copy.copy(model),
+    ):
+        assert again.token_budget == 500
+        assert again.bundle.fingerprint == bundle.fingerprint
+        assert again.predict(table).equals(expected)
+
+
+def test_model_whose_bundle_was_replaced_after_it_was_pickled_is_refused(bundle):
+    other = dataclasses.replace(bundle, fingerprint="0" * 64)
+    data = pickle.dumps(Model(other))
+    with pytest.raises(BundleError, match="the bundle changed"):
+        pickle.loads(data)
 
 
 def test_predict_of_an_id_column_that_was_named_asks_for_it(model):

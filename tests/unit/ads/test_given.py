@@ -61,6 +61,16 @@ WRONG = {
     "list of numbers": ([5], "ads: column 'text' holds int64, expected text"),
     "bytes": (b"x", "ads: expected a DataFrame, an Arrow table or texts, not bytes"),
     "dict": ({"x": 1}, "ads: expected a DataFrame, an Arrow table or texts, not dict"),
+    "ids that are not UTF-8": (
+        _not_utf8()
+        .rename_columns(["title", "ad_id"])
+        .append_column("description", COLUMN[:2]),
+        "ads: column 'ad_id', row 1: not UTF-8",
+    ),
+    "an array without dimensions": (
+        np.array("x"),
+        "ads: expected a DataFrame, an Arrow table or texts, not ndarray",
+    ),
     "number": (5, "ads: expected a DataFrame, an Arrow table or texts, not int"),
     "ids": (
         pd.DataFrame({"ad_id": [1.5], "description": ["x"]}),
