@@ -37,7 +37,7 @@ def test_a_rule_that_leaves_a_setting_to_its_default_is_refused():
     assert ThresholdDocument(**whole).tau_other == DecisionSettings().tau_other
     del whole["tau_other"]
     with pytest.raises(ValidationError, match="it lacks 'tau_other'"):
-        ThresholdDocument(**whole)
+        ThresholdDocument.model_validate(whole)
 
 
 @pytest.mark.parametrize("mode", ["truncate", "window"])
