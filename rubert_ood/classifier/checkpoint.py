@@ -34,6 +34,8 @@ transformers_logging.disable_progress_bar()
 def local_checkpoint(uri: str) -> str:
     """Return what transformers can load; an s3:// checkpoint is copied to this node once."""
     if not storage.is_s3(uri):
+        if uri.startswith(("/", ".", "~")) and not os.path.exists(uri):
+            raise BundleError(f"{uri}: no such folder")
         return uri
     listing = list_below(uri)
     files = []
