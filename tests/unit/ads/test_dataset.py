@@ -561,7 +561,7 @@ def test_load_dataset_removes_only_cities_of_train(tmp_path: Path) -> None:
 def test_an_unknown_label_outside_train_is_named(tmp_path: Path, part: str) -> None:
     settings = separate(tmp_path, **{part: [("лодка", "Лодки")]})
     assert message(SchemaError, load_dataset, settings) == (
-        f"{tmp_path / part}.csv: row 1, counted without a header: column 'category':"
+        f"{tmp_path / part}.parquet: row 1, counted without a header: column 'category':"
         " label 'Лодки' does not occur among the training labels"
     )
 
