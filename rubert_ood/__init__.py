@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from rubert_ood.workflows.train import train
     from rubert_ood.workflows.verify import verify
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 __all__ = [
     "ColumnSettings",

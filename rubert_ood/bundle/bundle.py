@@ -28,7 +28,6 @@ from rubert_ood.bundle.content import (
     TEXT,
     BundleReader,
     write_fitted,
-    write_reference,
 )
 from rubert_ood.bundle.documents import TextDocument
 from rubert_ood.bundle.files import (
@@ -41,6 +40,7 @@ from rubert_ood.bundle.files import (
     write_json,
     write_text,
 )
+from rubert_ood.bundle.reference import write_reference
 from rubert_ood.bundle.subheads import write_subheads
 from rubert_ood.classifier.subheads import SubHeads
 from rubert_ood.errors import BundleError

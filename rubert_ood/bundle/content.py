@@ -7,7 +7,7 @@ Shapes: C classes, H hidden.
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -47,6 +47,7 @@ from rubert_ood.bundle.network import (
     check_tokenizer,
     check_weights,
 )
+from rubert_ood.bundle.reference import REFERENCE, read_reference, reference_layout
 from rubert_ood.bundle.subheads import (
     SUBHEAD_ARRAYS,
     SUBHEADS,
@@ -58,7 +59,6 @@ from rubert_ood.errors import RubertOodError
 from rubert_ood.ood.decision import Thresholds
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
-from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.reference import Reference
 from rubert_ood.ood.temperature import TemperatureFit
 from rubert_ood.settings import DecisionSettings, Precision
@@ -69,7 +69,7 @@ LABELS, TEMPERATURE, THRESHOLD = (
     "ood_threshold.json",
 )
 TEXT, PRECISION = "text.json", "precision.json"
-STATISTICS, REFERENCE = "ood_statistics.safetensors", "reference.safetensors"
+STATISTICS = "ood_statistics.safetensors"
 REQUIRED = (
     CONFIG,
     WEIGHTS,
@@ -81,9 +81,6 @@ REQUIRED = (
     TEXT,
     PRECISION,
 )
-PARTS = ("train", "calibration")
-OUTPUT_KINDS = ("logits", "cls", "labels")
-"""Arrays of `Outputs`, in its order."""
 MOMENT_TOLERANCE = 1e-6  # relative; the same sums in another order
 
 D = TypeVar("D", bound=BaseModel)
@@ -159,7 +156,7 @@ class BundleReader:
             with self.reading(REFERENCE):
                 check_layouts(
                     layouts(self.folder, REFERENCE),
-                    _reference_layout(len(fitted.labels), hidden),
+                    reference_layout(len(fitted.labels), hidden),
                 )
         return Content(
             fitted, cleaner, text, precision, self._subheads(fitted.labels, hidden)
@@ -217,28 +214,8 @@ class BundleReader:
         """Read the features that detectors are fitted on; None if the bundle has none."""
         if REFERENCE not in self.files:
             return None
-        parts = []
         with self.reading(REFERENCE):
-            arrays = read_arrays(
-                self.folder, REFERENCE, _reference_layout(len(labels), hidden)
-            )
-            for part in PARTS:
-                outputs = Outputs(*(arrays[f"{part}_{kind}"] for kind in OUTPUT_KINDS))
-                if (
-                    not len(outputs.logits_NC)
-                    == len(outputs.cls_NH)
-                    == len(outputs.labels_N)
-                    > 0
-                ):
-                    raise ValueError(
-                        f"the arrays of {part} have different numbers of rows, or none"
-                    )
-                if outputs.labels_N.min() < -1 or outputs.labels_N.max() >= len(labels):
-                    raise ValueError(
-                        f"the labels of {part} do not fit {len(labels)} classes"
-                    )
-                parts.append(outputs)
-        return Reference(*parts)
+            return read_reference(self.folder, labels, hidden)
 
 
 def _check_moments(thresholds: Thresholds) -> None:
@@ -258,15 +235,6 @@ def _check_moments(thresholds: Thresholds) -> None:
         raise ValueError(
             f"the threshold of {THRESHOLD} is not a quantile of calibration_d2"
         )
-
-
-def _reference_layout(num_classes: int, hidden: int) -> dict[str, Layout]:
-    expected = {}
-    for part in PARTS:
-        expected[f"{part}_logits"] = Layout("F32", (None, num_classes))
-        expected[f"{part}_cls"] = Layout("F32", (None, hidden))
-        expected[f"{part}_labels"] = Layout("I64", (None,))
-    return expected
 
 
 def write_fitted(folder: str, fitted: FittedModel) -> None:
@@ -289,14 +257,3 @@ def write_fitted(folder: str, fitted: FittedModel) -> None:
         "calibration_d2": thresholds.calibration_d2,
     }
     write_arrays(folder, STATISTICS, arrays)
-
-
-def write_reference(folder: str, reference: Reference) -> None:
-    """Put the sample of both splits into one safetensors file."""
-    arrays = {}
-    for part in PARTS:
-        for kind, array in zip(
-            OUTPUT_KINDS, astuple(getattr(reference, part)), strict=True
-        ):
-            arrays[f"{part}_{kind}"] = array
-    write_arrays(folder, REFERENCE, arrays)

@@ -3,7 +3,6 @@
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,24 +11,24 @@ from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 
 from rubert_ood.ads.dataset import LabelledAds
-from rubert_ood.comparing.counts import (
-    ROW_SCHEMA,
-    add_partition,
-    count_partition,
-    summary,
-)
+from rubert_ood.bundle.evaluation import EvaluationSummary
+from rubert_ood.comparing.counts import ROW_SCHEMA, count_partition
+from rubert_ood.comparing.document import ChangedLabels, ChangedPair, DiffDocument, Side
+from rubert_ood.comparing.evaluations import compare_evaluations
+from rubert_ood.comparing.summary import summary
 from rubert_ood.ood.fit import fit
 from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
 from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.reference import Reference
-from rubert_ood.reports.diff_findings import compare_evaluations
-from rubert_ood.reports.evaluation import evaluate
+from rubert_ood.reports.evaluate import Material, evaluate
+from rubert_ood.reports.evaluation import Context, Evaluation
 from rubert_ood.reports.html import diff_html, evaluation_html
 from rubert_ood.reports.run_page import run_html
 from rubert_ood.runs.manifest import Manifest
 from rubert_ood.runs.profile import token_histogram
 from rubert_ood.settings import DecisionSettings, FitSettings
 from rubert_ood.synthetic.catalogue import categories
+from rubert_ood.training.baseline import Baseline
 
 ATTACK = '<script>window.attacked = 1</script><img src="x" onerror="window.attacked = 2">'
 LAUNCH = (
@@ -77,7 +76,7 @@ def features(num: int, seed: int, *, noise: float = 1.0, off: float = 0.0) -> Ou
     return Outputs(logits_NC, cls_NH, labels_N)
 
 
-def evaluation() -> dict[str, Any]:
+def evaluation() -> Evaluation:
     """An evaluation as large as a real one."""
     labels = categories()
     train, valid, test = features(2000, 1), features(500, 2), features(1000, 3)
@@ -87,6 +86,20 @@ def evaluation() -> dict[str, Any]:
         labels=labels,
         settings=FitSettings(),
         decision=DecisionSettings(),
+    )
+    distances = {"code": 4.0, "english": 3.0, "gibberish": 6.0}
+    distances |= {"news": 2.0, "other_goods": 1.0, "talk": 2.5}
+    kinds = {}
+    for number, (kind, off) in enumerate(distances.items()):
+        kinds[kind] = features(100, number, off=off)
+    texts = [f"{ATTACK} {LONG_WORD} объявление {row}" for row in range(1000)]
+    cities = [f"{ATTACK} {LONG_WORD}" if row % 3 else "Уфа" for row in range(1000)]
+    material = Material(
+        splits={"train": train, "valid": valid, "test": test},
+        test_ads=LabelledAds(texts, test.labels_N, {"city": cities}),
+        hard_cases=[(f"{ATTACK} {LONG_WORD} {row}", labels[row % 7]) for row in range(60)],
+        hard_case_outputs=features(60, 4, noise=2),
+        ood=kinds,
     )
     epochs = [
         {
@@ -98,49 +111,24 @@ def evaluation() -> dict[str, Any]:
         }
         for n in (1, 2, 3)
     ]
+    context = Context(
+        version="2026-11-24T101441",
+        base_model="DeepPavlov/rubert-base-cased",
+        created_at="2026-11-24T10:17:30+00:00",
+        num_train=2000,
+        best_epoch=2,
+        history=epochs,
+        settings={
+            "optimiser": {"learning_rate": 2e-5, "batch_size": 16},
+            "split": {"seed": 42},
+        },
+    )
     return evaluate(
         model,
-        {"train": train, "valid": valid, "test": test},
-        hard_cases=(
-            [(f"{ATTACK} {LONG_WORD} {row}", labels[row % 7]) for row in range(60)],
-            features(60, 4, noise=2),
-        ),
-        ood={
-            kind: features(100, number, off=off)
-            for number, (kind, off) in enumerate(
-                {
-                    "news": 2.0,
-                    "talk": 2.5,
-                    "code": 4.0,
-                    "english": 3.0,
-                    "gibberish": 6.0,
-                    "other_goods": 1.0,
-                }.items()
-            )
-        },
-        baseline={"accuracy": 0.95, "macro_f1": 0.95},
+        material,
+        baseline=Baseline(accuracy=0.95, macro_f1=0.95),
         reference=Reference(train, valid),
-        test_ads=LabelledAds(
-            [f"{ATTACK} {LONG_WORD} объявление {row}" for row in range(1000)],
-            test.labels_N,
-            {
-                "city": [
-                    f"{ATTACK} {LONG_WORD}" if row % 3 else "Уфа" for row in range(1000)
-                ]
-            },
-        ),
-        context={
-            "version": "2026-11-24T101441",
-            "base_model": "DeepPavlov/rubert-base-cased",
-            "created_at": "2026-11-24T10:17:30+00:00",
-            "num_train": 2000,
-            "best_epoch": 2,
-            "history": epochs,
-            "settings": {
-                "optimiser": {"learning_rate": 2e-5, "batch_size": 16},
-                "split": {"seed": 42},
-            },
-        },
+        context=context,
     )
 
 
@@ -249,22 +237,22 @@ def manifest(seed: int) -> Manifest:
     return Manifest.model_validate(content)
 
 
-def changes() -> dict[str, Any]:
+def changes() -> ChangedLabels:
     """What a comparison by ad id says."""
     names = categories()
     pairs = [
-        {
-            "from": names[n],
-            "to": names[-1 - n % 7],
-            "count": 9000 // (1 + n),
-            "examples": [f"{ATTACK}{n}", str(10**9 + n)],
-        }
+        ChangedPair(
+            label_a=names[n],
+            label_b=names[-1 - n % 7],
+            count=9000 // (1 + n),
+            examples=[f"{ATTACK}{n}", str(10**9 + n)],
+        )
         for n in range(40)
     ]
-    return {"num_both": 2_400_000, "churn_rate": 0.0213, "pairs": pairs}
+    return ChangedLabels(num_both=2_400_000, churn_rate=0.0213, pairs=pairs)
 
 
-def difference() -> dict[str, Any]:
+def difference() -> DiffDocument:
     """Two runs of 6,000 hostile ids and 50 labels, of which most pairs occur."""
     rng = np.random.default_rng(9)
     labels = [*categories()[:48], f"{ATTACK} {LONG_WORD}", "Other"]
@@ -283,24 +271,15 @@ def difference() -> dict[str, Any]:
                     "in_b": in_b,
                 }
             )
-    counts = summary(
-        add_partition(
-            {}, count_partition(pa.Table.from_pylist([*rows, rows[0]], schema=ROW_SCHEMA))
-        )
-    )
-    measured = evaluation()
+    counts = count_partition(pa.Table.from_pylist([*rows, rows[0]], schema=ROW_SCHEMA))
     names = {"run_uri", "run_id", "run_date", "bundle", "outcome"}
-    side = manifest(1).model_dump(include=names) | {"rows": 6000}
-    fewer = measured | {
-        "labels": measured["labels"][1:],
-        "per_class": measured["per_class"][1:],
-    }
-    return {
-        "a": side,
-        "b": side,
-        **counts,
-        "evaluations": compare_evaluations(measured, fewer),
-    }
+    side = Side(rows=6000, **{name: getattr(manifest(1), name) for name in names})
+    measured = EvaluationSummary.model_validate_json(evaluation().model_dump_json())
+    fewer = measured.model_copy(
+        update={"labels": measured.labels[1:], "per_class": measured.per_class[1:]}
+    )
+    evaluations = compare_evaluations(measured, fewer)
+    return summary(side, side, counts).model_copy(update={"evaluations": evaluations})
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from rubert_ood.runs.manifest import Manifest
 from rubert_ood.settings import GateSettings
 from tests.conftest import patch_storage
 from tests.s3.plain_server import PlainServer, plain_server
-from tests.unit.publishing.manifests import a_manifest, put_manifest
+from tests.unit.publishing.manifests import a_manifest, changed, put_manifest
 
 OUT = "s3://bucket/out"
 URI = f"{OUT}/latest.json"
@@ -107,7 +107,7 @@ def test_swap_bytes_of_a_large_object_keeps_its_condition(server):
 def test_publish_run_says_whether_two_publishers_are_safe(server, caplog, treatment):
     server.treatment = treatment
     for name in ("r1", "r2"):
-        assert _publish(name)["outcome"] == "published"
+        assert _publish(name).outcome == "published"
     assert [path.rpartition("=")[2] for path in read_pointer(OUT).runs] == ["r2", "r1"]
     assert ("two publishers at the same time may lose a run" in caplog.text) == (
         treatment == "ignores"
@@ -129,7 +129,7 @@ def test_publish_run_on_a_server_that_ignores_conditions_sees_that_it_was_overwr
     def overwritten(uri, data, version):
         swapped = swap(uri, data, version)
         if rivals and uri == URI:
-            put_manifest(a_manifest(OUT, "rival") | {"outcome": "published"})
+            put_manifest(changed(a_manifest(OUT, "rival"), outcome="published"))
             server.objects["/bucket/out/latest.json"] = rivals.pop()
         return swapped
 

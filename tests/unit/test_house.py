@@ -30,6 +30,7 @@ MAX_UNTYPED_RECORDS = 40
 MEDIAN_MODULE_LINES = 120
 MAX_MEAN_LINE = 40
 SHARED = {
+    "bundle/reference.py": "unit/bundle/test_content.py",
     "training/ddp_loop.py": "ray/test_training.py",
     "workflows/demo.py": "e2e/test_demo.py",
     "workflows/diff.py": "ray/test_diff.py",

@@ -2,10 +2,11 @@
 
 from collections import Counter
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -30,6 +31,18 @@ KINDS = {
 SCHEMA = pa.schema(list(KINDS.items()))
 
 
+ROW = {
+    "ad_id": "1",
+    "label": "Шины",
+    "confidence": 0.5,
+    "is_ood": False,
+    "status": "ok",
+    "num_tokens": 97,
+    "is_cut": False,
+    "text_key": "a",
+}
+
+
 @st.composite
 def _rows(draw) -> dict:
     is_empty = draw(st.booleans())
@@ -51,9 +64,9 @@ def _part(rows: list[dict]) -> pa.Table:
 
 
 def _bin(confidence: float) -> int:
-    """Number of the last edge that is not above; the upper end of the last bin is in it."""
-    edges = [number / CONFIDENCE_BINS for number in range(CONFIDENCE_BINS)]
-    return max(number for number, edge in enumerate(edges) if confidence >= edge)
+    """Number of the last edge that is not above, as float32 has it, like the confidence."""
+    edges = np.float32([number / CONFIDENCE_BINS for number in range(CONFIDENCE_BINS)])
+    return int(np.flatnonzero(np.float32(confidence) >= edges)[-1])
 
 
 def _hash(ad_id: str) -> int:
@@ -61,6 +74,7 @@ def _hash(ad_id: str) -> int:
 
 
 @given(st.lists(_rows(), max_size=12))
+@example([ROW | {"confidence": float(np.float32(0.95))}])
 def test_part_counts_are_those_of_a_count_row_by_row(rows):
     histogram = [0] * CONFIDENCE_BINS
     lengths = {}
