@@ -7,9 +7,14 @@ import logging
 import signal
 import sys
 from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING
 
-from rubert_ood import __version__, interrupts, settings, terminal
+from rubert_ood import __version__, interrupts, terminal
 from rubert_ood.errors import RubertOodError
+
+if TYPE_CHECKING:
+    from rubert_ood.settings import JobSettings
 
 INTERRUPTED, TERMINATED, CLOSED_PIPE = 130, 143, 141
 """Exit codes, as shells give them for SIGINT, SIGTERM and SIGPIPE."""
@@ -25,73 +30,83 @@ GOES_ON = {
 class Verb:
     """A sub-command: what it may be given, and what runs it."""
 
-    settings: type[settings.JobSettings]
+    settings_name: str
     workflow: str
     """MODULE:FUNCTION, imported only when the verb runs: `--help` stays fast."""
     summary: str
 
+    @property
+    def settings(self) -> "type[JobSettings]":
+        """The settings, imported only now: a signal before that ends the command in one line."""
+        found: type[JobSettings] = getattr(_settings(), self.settings_name)
+        return found
+
+
+def _settings() -> ModuleType:
+    return importlib.import_module("rubert_ood.settings")
+
 
 VERBS = {
     "demo": Verb(
-        settings.DemoSettings,
+        "DemoSettings",
         "demo:demo",
         "run everything on a generated catalogue and a small BERT",
     ),
     "train": Verb(
-        settings.TrainSettings, "train:train", "fine-tune, fit, evaluate, write a bundle"
+        "TrainSettings", "train:train", "fine-tune, fit, evaluate, write a bundle"
     ),
     "evaluate": Verb(
-        settings.EvaluateSettings,
+        "EvaluateSettings",
         "evaluate:evaluate_bundle",
         "measure a bundle on labelled ads",
     ),
     "tune": Verb(
-        settings.TuneSettings,
+        "TuneSettings",
         "tune:tune",
         "choose thresholds for a target, write a new bundle version",
     ),
     "subheads": Verb(
-        settings.SubheadsSettings,
+        "SubheadsSettings",
         "subheads:subheads",
         "train finer classes on a bundle, as a new version",
     ),
     "plan": Verb(
-        settings.PlanSettings,
+        "PlanSettings",
         "plan:plan",
         "check the input of a scoring job, estimate its time; write nothing",
     ),
     "score": Verb(
-        settings.ScoreSettings,
+        "ScoreSettings",
         "score:score",
         "score a catalogue, verify, publish, report; or resume",
     ),
     "diff": Verb(
-        settings.DiffSettings,
+        "DiffSettings",
         "diff:diff",
         "compare two runs, or two bundles on the same ads",
     ),
     "backfill": Verb(
-        settings.BackfillSettings,
+        "BackfillSettings",
         "backfill:backfill",
         "score past days again, compare, publish by gate",
     ),
     "verify": Verb(
-        settings.VerifySettings,
+        "VerifySettings",
         "verify:verify",
         "check the parts of a run against its receipts",
     ),
     "publish": Verb(
-        settings.PublishSettings,
+        "PublishSettings",
         "publish:publish",
         "apply the gate to a run and swap the pointer",
     ),
     "rollback": Verb(
-        settings.RollbackSettings,
+        "RollbackSettings",
         "rollback:rollback",
         "publish the run before the present one again",
     ),
     "predict": Verb(
-        settings.PredictSettings, "predict:predict", "classify texts and print the decision"
+        "PredictSettings", "predict:predict", "classify texts and print the decision"
     ),
 }
 
@@ -104,10 +119,18 @@ def main(*before: str) -> int:
     without a word.
     """
     arguments = [*before, *sys.argv[1:]]
-    terminal.prepare()
     interrupts.install()
+    name = arguments[0] if arguments else ""
+    try:
+        return _main(arguments)
+    except KeyboardInterrupt:  # while modules were being imported
+        return _interrupted(name)
+
+
+def _main(arguments: list[str]) -> int:
+    terminal.prepare()
     verb = VERBS.get(arguments[0]) if arguments else None
-    if verb is None or not issubclass(verb.settings, settings.RayJobSettings):
+    if verb is None or not issubclass(verb.settings, _settings().RayJobSettings):
         try:
             return run(arguments)
         finally:
@@ -124,7 +147,7 @@ def run(arguments: list[str]) -> int:
     name = arguments[0] if arguments else ""
     try:
         name, rest = _verb(arguments)
-        loaded = settings.load_settings(
+        loaded = _settings().load_settings(
             VERBS[name].settings, rest, program=f"rubert-ood {name}"
         )
         module, function = VERBS[name].workflow.split(":")
@@ -149,7 +172,7 @@ def run(arguments: list[str]) -> int:
 
 def _verb(arguments: list[str]) -> tuple[str, list[str]]:
     """Return the verb of a command line, and what follows it."""
-    parser = settings.PlainParser(
+    parser = _settings().PlainParser(
         prog="rubert-ood",
         description=(
             "Classify Russian private ads with RuBERT,"

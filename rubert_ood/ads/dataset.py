@@ -1,6 +1,7 @@
 """Labelled ads: read, split, learn the city names, clean, number the labels."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,6 +9,7 @@ import pyarrow as pa
 
 from rubert_ood.ads.labels import (
     Rewriter,
+    check_known,
     hint,
     is_missing,
     label_index,
@@ -15,7 +17,7 @@ from rubert_ood.ads.labels import (
     read_labels,
     warn_of_case,
 )
-from rubert_ood.ads.schema import as_text, check_type, decoded, resolve_columns
+from rubert_ood.ads.schema import as_text, check_type, decoded, has, resolve_columns
 from rubert_ood.ads.sources import list_tables
 from rubert_ood.ads.tables import inspect, read_rows
 from rubert_ood.ads.text import TextCleaner, ad_text
@@ -78,13 +80,7 @@ def load_dataset(settings: TrainSettings) -> Dataset:
         whole = read_labelled(settings.input_uri, settings.columns)
         tables = split(whole, settings.split)
     else:
-        uris = (
-            settings.train_uri,
-            settings.valid_uri,
-            settings.test_uri,
-            settings.calibration_uri,
-        )
-        tables = [read_labelled(uri, settings.columns) for uri in uris if uri]
+        tables = _read_apart(settings)
     train = tables[0]
     labels = sorted(set(train["category"].to_pylist()))
     if len(labels) < 2:
@@ -116,12 +112,33 @@ def load_dataset(settings: TrainSettings) -> Dataset:
     return dataset
 
 
+def _read_apart(settings: TrainSettings) -> list[pa.Table]:
+    """Read the splits of a training that are given apart; train names the labels of all."""
+    uris = (
+        settings.train_uri,
+        settings.valid_uri,
+        settings.test_uri,
+        settings.calibration_uri,
+    )
+    tables: list[pa.Table] = []
+    known: list[str] = []
+    for uri in filter(None, uris):
+        tables.append(read_labelled(uri, settings.columns, known=known))
+        known = tables[0]["category"].unique().to_pylist()
+    return tables
+
+
 def read_labelled(
-    uri: str, columns: ColumnSettings, *, extra: tuple[str, ...] = ()
+    uri: str,
+    columns: ColumnSettings,
+    *,
+    extra: tuple[str, ...] = (),
+    known: Sequence[str] = (),
 ) -> pa.Table:
     """Read labelled ads: text columns title, description, category, city (absent: null), extra.
 
-    Categories come in their normal form (labels.py).
+    Categories come in their normal form (labels.py). With `known` labels, one that is not among
+    them is a SchemaError that names file, row and column.
     """
     roles = (*ROLES, *extra)
     tables = []
@@ -138,6 +155,8 @@ def read_labelled(
         texts["category"] = read_labels(
             file.uri, found["category"], table[found["category"]], rewriter
         )
+        if known:
+            check_known(file.uri, found["category"], texts["category"], known)
         tables.append(pa.table(texts))
     rewriter.report()
     joined = pa.concat_tables(tables)
@@ -265,9 +284,7 @@ def read_texts(uri: str, group: str, cleaner: TextCleaner) -> list[tuple[str, st
         schema = inspect(file.uri, version=file.version).schema
         for name in ("text", group):
             if name not in schema.names:
-                raise SchemaError(
-                    f"{file.uri}: no column {name!r}; it has: {', '.join(schema.names)}"
-                )
+                raise SchemaError(f"{file.uri}: no column {name!r}; {has(schema)}")
             check_type(file.uri, schema, name, allow_integer=name == group)
         table = read_rows(file.uri, ["text", group], version=file.version)
         for text, value in zip(

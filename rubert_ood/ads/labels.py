@@ -106,6 +106,17 @@ def read_labels(
     return pa.array(labels, pa.string())
 
 
+def check_known(uri: str, name: str, column: pa.Array, known: Iterable[str]) -> None:
+    """Raise SchemaError that names file, row and column of the first label that is not known."""
+    index = label_index(known)
+    for row, label in enumerate(column.to_pylist()):
+        if label not in index:
+            raise SchemaError(
+                f"{uri}: row {row + 1}, counted without a header: column {name!r}: label {label!r}"
+                f" does not occur among the training labels{hint(label, known)}"
+            )
+
+
 def warn_of_case(labels: Iterable[str]) -> None:
     """Name labels that differ only in case: probably one class that became several."""
     groups: dict[str, list[str]] = {}

@@ -34,8 +34,7 @@ def resolve_columns(
             if role in OPTIONAL and role not in columns.model_fields_set:
                 continue
             raise SchemaError(
-                f"{uri}: no column {name!r} (setting columns.{role}); it has:"
-                f" {', '.join(schema.names)}"
+                f"{uri}: no column {name!r} (setting columns.{role}); {has(schema)}"
             )
         check_type(
             uri, schema, name, allow_integer=role in ("ad_id", "category", "subcategory")
@@ -43,12 +42,14 @@ def resolve_columns(
         found[role] = name
     for name in carry:
         if name not in schema.names:
-            raise SchemaError(
-                f"{uri}: no column {name!r} (carry_columns);"
-                f" it has: {', '.join(schema.names)}"
-            )
+            raise SchemaError(f"{uri}: no column {name!r} (carry_columns); {has(schema)}")
         _check_once(uri, schema, name)
     return found
+
+
+def has(schema: pa.Schema) -> str:
+    """Say which columns a table has."""
+    return f"it has: {', '.join(schema.names)}" if schema.names else "it has no columns"
 
 
 def city_column(schema: pa.Schema, columns: ColumnSettings) -> dict[str, str]:

@@ -34,6 +34,10 @@ transformers_logging.disable_progress_bar()
 def local_checkpoint(uri: str) -> str:
     """Return what transformers can load; an s3:// checkpoint is copied to this node once."""
     if not storage.is_s3(uri):
+        if uri.startswith(("/", ".", "~")) and not os.path.exists(uri):
+            raise BundleError(
+                f"{uri}: no such folder; give a hub name, a folder or an s3:// URI"
+            )
         return uri
     listing = list_below(uri)
     files = []

@@ -22,4 +22,4 @@ def write_diff(document: DiffDocument, output_uri: str) -> None:
     """Write diff.json, for programs, and diff.html, for people."""
     storage.put_json(storage.join(output_uri, "diff.json"), document)
     storage.put_bytes(storage.join(output_uri, "diff.html"), diff_html(document).encode())
-    log.info("%s", storage.join(output_uri, "diff.html"))
+    log.info("%s", storage.join(storage.absolute(output_uri), "diff.html"))

@@ -43,6 +43,14 @@ class LocalExecutor:
                 yield write(scorer(encode(ShardItem(shard), job)), job)
 
 
+def check_device(use_gpu: bool) -> None:
+    """Raise SettingsError when this machine lacks the GPU that is asked for."""
+    if use_gpu:
+        from rubert_ood.classifier.precision import choose_device
+
+        choose_device(use_gpu)
+
+
 def make_executor(settings: ScoreSettings) -> Executor:
     """Return the executor that the settings name; the one for Ray needs a Ray session."""
     if settings.executor == "local":

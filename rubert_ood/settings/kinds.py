@@ -14,6 +14,8 @@ from rubert_ood.credentials import NO_PLACE, holds_credentials
 from rubert_ood.plain import CONTROLS
 
 UTC_NAME = "UTC"
+SIMILAR = 0.6
+"""Ratio of `difflib` from which a name may be a slip for another."""
 PATH_NAMES = ("base_model", "config")
 """Settings that are paths or URIs, beside all those named *_uri."""
 
@@ -57,11 +59,12 @@ def today(values: dict[str, Any]) -> date:
     return datetime.now(time_zone(values["run_timezone"])).date()
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
+def nearest(name: str, names: Iterable[str], *, prefix: str = "") -> str:
     """Return ` (did you mean X?)` for the most similar of some names, nothing when none is
-    similar."""
-    found = get_close_matches(name, list(names), 1)
-    return f" (did you mean {found[0]}?)" if found else ""
+    similar; what all begin with makes none alike."""
+    bare = [known.removeprefix(prefix) for known in names]
+    found = get_close_matches(name.removeprefix(prefix), bare, 1, cutoff=SIMILAR)
+    return f" (did you mean {prefix}{found[0]}?)" if found else ""
 
 
 def checked(name: str | None, value: object) -> object:

@@ -1,4 +1,4 @@
-"""Load the settings of a job from flags, environment and the YAML file."""
+"""Load the settings of a job, and say in one line what is wrong with them."""
 
 import functools
 import os
@@ -11,8 +11,21 @@ from rubert_ood.progress import StepLog
 from rubert_ood.settings.base import JobSettings
 from rubert_ood.settings.kinds import nearest
 from rubert_ood.settings.problems import one_line, setting_names
-from rubert_ood.settings.renamed import moved_flags, old_names
-from rubert_ood.settings.sources import ENV_PREFIX, WholeTexts, refuse, variable_name
+from rubert_ood.settings.renamed import (
+    SWITCHES,
+    idle,
+    moved_flags,
+    old_names,
+    renamed,
+)
+from rubert_ood.settings.sources import (
+    ENV_PREFIX,
+    WHOLE,
+    WholeTexts,
+    refuse,
+    variable_name,
+)
+from rubert_ood.settings.switches import plain_switches
 
 log = StepLog("settings")
 
@@ -32,11 +45,14 @@ def load_settings(model: type[Settings], arguments: list[str], *, program: str) 
     source.root_parser.usage = f"%(prog)s [--SETTING VALUE ...]{_positional(model)}"
     source.root_parser.error = functools.partial(refuse, source.root_parser)
     with one_line(model):
-        flags = moved_flags(model, arguments)
+        switches = (*SWITCHES, *setting_names(model, kind=bool))
+        has_texts = WHOLE in model.model_fields
+        words = plain_switches(arguments, switches, positional=has_texts)
+        flags = moved_flags(model, words)
         loaded: Settings = CliApp.run(
             configured, cli_args=flags, cli_settings_source=source
         )
-    _warn_of_unknown_variables()
+    _warn_of_idle_variables(model)
     return loaded
 
 
@@ -53,19 +69,28 @@ def _positional(model: type[JobSettings]) -> str:
     )
 
 
-def _warn_of_unknown_variables() -> None:
-    """Name the RUBERT_OOD_* variables that no job reads: one environment serves several jobs, a
-    slip serves none."""
-    known = set(OTHER_VARIABLES)
-    for model in _jobs(JobSettings):
-        known.update(variable_name(name) for name in setting_names(model))
-    older = {variable_name(name) for name in old_names()}
-    older |= {variable_name(name.partition(".")[0]) for name in old_names()}
-    for variable in sorted(os.environ):
-        name = variable.upper()
-        if name.startswith(ENV_PREFIX) and name not in known | older:
-            hint = nearest(name, known)
-            log.warning("%s: no effect, no job has such a setting%s", variable, hint)
+def _warn_of_idle_variables(model: type[JobSettings]) -> None:
+    """Name the RUBERT_OOD_* variables without effect: those that only other jobs read in one line,
+    since one environment serves several; a slip serves none."""
+    known = {name for job in _jobs(JobSettings) for name in setting_names(job)}
+    ours = _variables([*setting_names(model), *renamed(model), *idle(model)])
+    ours.update(OTHER_VARIABLES)
+    others = _variables([*known, *old_names()])
+    names = [name.upper() for name in sorted(os.environ)]
+    without = [name for name in names if name.startswith(ENV_PREFIX) and name not in ours]
+    of_others = [name for name in without if name in others]
+    if of_others:
+        log.info("%s: no effect with this job", ", ".join(of_others))
+    for name in without:
+        if name not in others:
+            hint = nearest(name, map(variable_name, known), prefix=ENV_PREFIX)
+            log.warning("%s: no effect, no job has such a setting%s", name, hint)
+
+
+def _variables(names: list[str]) -> set[str]:
+    """Return the variables of some settings, and of the groups that they lie in."""
+    groups = {name.partition(".")[0] for name in names}
+    return {variable_name(name) for name in groups.union(names)}
 
 
 def _jobs(model: type[JobSettings]) -> Iterator[type[JobSettings]]:

@@ -47,6 +47,10 @@ def _line(problem: "ErrorDetails", model: type[BaseModel]) -> str:
     if problem["type"].startswith("model_") and problem["input"] is None:
         return f"{name}: nothing is set in this group; set something in it, or leave the line out"
     message = problem["msg"].removeprefix("Value error, ")
+    if isinstance(problem["input"], dict | BaseModel):  # of a group: it names its settings
+        if not name or message.startswith(f"{name}."):
+            return message
+        return f"{name}: {message}"
     got = shown(problem["input"])
     return (
         f"{name}: {message}" + (f" (got {got})" if got != NOT_SHOWN else "")
@@ -55,12 +59,15 @@ def _line(problem: "ErrorDetails", model: type[BaseModel]) -> str:
     )
 
 
-def setting_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Yield the dotted names of all settings of a job, groups included."""
+def setting_names(
+    model: type[BaseModel], prefix: str = "", *, kind: type | None = None
+) -> Iterator[str]:
+    """Yield the dotted names of all settings of a job, groups included, or of one kind only."""
     for name, field in model.model_fields.items():
-        yield f"{prefix}{name}"
+        if kind in (None, field.annotation):
+            yield f"{prefix}{name}"
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from setting_names(field.annotation, f"{prefix}{name}.")
+            yield from setting_names(field.annotation, f"{prefix}{name}.", kind=kind)
 
 
 def _hint(name: str, model: type[BaseModel]) -> str:

@@ -74,6 +74,7 @@ def moved(job: type, given: Mapping[str, Any], spelled: Spelling = str) -> dict[
     Raises SettingsError when a value has both its old and its new name there.
     """
     values = dict(given)
+    _check_groups(job, values, spelled)
     for old, new in renamed(job).items():
         if _holds(values, old):
             _put(values, new, _pop(values, old), spelled(old), spelled(new))
@@ -108,6 +109,19 @@ def moved_flags(job: type, arguments: list[str]) -> list[str]:
         elif not is_value:
             result.append(word)
     return result + arguments[end:]
+
+
+def _check_groups(job: type, values: Mapping[str, Any], spelled: Spelling) -> None:
+    """Raise SettingsError when an old group is given a value of its own."""
+    for old in renamed(job):
+        group, dot, _ = old.partition(".")
+        is_old = dot and group in values and group not in getattr(job, "model_fields", {})
+        if is_old and not isinstance(values[group], Mapping | BaseModel):
+            names = [
+                name for name in renamed(job).items() if name[0].startswith(f"{group}.")
+            ]
+            said = ", ".join([f"{spelled(a)} is {spelled(b)} now" for a, b in names])
+            raise SettingsError(f"{spelled(group)}: not a group of settings; {said}")
 
 
 def _is_one_of(job: type, jobs: str) -> bool:

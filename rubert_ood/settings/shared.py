@@ -104,9 +104,11 @@ class TextSettings(Group):
     @model_validator(mode="after")
     def _windows_advance(self) -> "TextSettings":
         if self.mode == "window" and 2 * self.stride > self.max_length:
+            is_given = "stride" in self.model_fields_set
             raise ValueError(
-                f"stride {self.stride} is more than half of max_length {self.max_length},"
-                " so that most of an ad would be read twice; lower it"
+                f"text.stride: {self.stride}{'' if is_given else ' (its default)'} is more than"
+                f" half of text.max_length ({self.max_length}), so that most of an ad"
+                " would be read twice; lower it"
             )
         return self
 

@@ -84,11 +84,12 @@ class Environment(EnvSettingsSource):
             value = self.env_vars.get(variable_name(name).lower())
             if last and value is not None:
                 value = self.decode_complex_value(name, FieldInfo(annotation=dict), value)
-                found[name] = value | found.get(name, {})
+                is_group = isinstance(value, dict)
+                found[name] = value | found.get(name, {}) if is_group else value
             elif value is not None:
                 found[name] = value
             value = self.env_vars.get(variable_name(old).lower())
-            if last and value is not None:
+            if last and value is not None and isinstance(found.get(name, {}), dict):
                 found[name] = found.get(name, {}) | {last: value}
         return found
 
@@ -158,12 +159,12 @@ def refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
         known = [
             option for option in parser._option_string_actions if option.startswith("--")
         ]
-        hints = [nearest(name, known) for name in names]
+        hints = [nearest(name, known, prefix="--") for name in names]
         listed = [f"{name}{hint}" for name, hint in zip(names, hints, strict=True)]
         message = found + (
             " ".join(listed)
             if listed
-            else "a value without its flag; write --SETTING VALUE"
+            else "a value without its flag; write --SETTING VALUE; a switch is --x or --no-x"
         )
     elif "invalid choice: " in message:
         prefix, found, words = message.partition("invalid choice: ")

@@ -80,7 +80,10 @@ class FitSettings(Group):
     @model_validator(mode="after")
     def _bounds_in_order(self) -> "FitSettings":
         if self.temperature_min >= self.temperature_max:
-            raise ValueError("temperature_min must be below temperature_max")
+            raise ValueError(
+                f"fit.temperature_min: {self.temperature_min} is not below fit.temperature_max"
+                f" ({self.temperature_max})"
+            )
         return self
 
 

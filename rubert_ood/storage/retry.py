@@ -33,6 +33,13 @@ PASSING_BOTOCORE = (
     "ResponseParserError",
 )
 
+REASONS = (
+    (FileNotFoundError, "no such file, folder or bucket"),
+    (IsADirectoryError, "a folder, where a file is expected"),
+    (NotADirectoryError, "not a folder, or below a file"),
+    (PermissionError, "access denied; check the credentials and the policy of the bucket"),
+)
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -102,10 +109,8 @@ def explained(uri: str, kind: type[RubertOodError] = InputError) -> Iterator[Non
             raise StorageUnavailableError(
                 f"{uri}: storage does not answer: {reason}"
             ) from error
-        if isinstance(error, FileNotFoundError):
-            reason = "no such file, folder or bucket"
-        elif isinstance(error, PermissionError):
-            reason = "access denied; check the credentials and the policy of the bucket"
+        reasons = [text for kinds, text in REASONS if isinstance(error, kinds)]
+        reason = reasons[0] if reasons else reason
         raise kind(f"{uri}: {reason}") from error
 
 

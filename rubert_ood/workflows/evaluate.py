@@ -18,7 +18,8 @@ log = StepLog("data")
 def evaluate_bundle(settings: EvaluateSettings) -> Evaluation:
     """Run the evaluation job; return the evaluation."""
     bundle = load_bundle(settings.bundle_uri)
-    table = read_labelled(settings.input_uri, settings.columns)
+    known = bundle.fitted.labels
+    table = read_labelled(settings.input_uri, settings.columns, known=known)
     ads = clean_labelled(table, bundle.cleaner, bundle.fitted.labels, traits=True)
     log.info(f"{len(ads):,} labelled ads, bundle {bundle.version}")
     extra = load_extra_texts(settings.evaluation, bundle.cleaner)
@@ -43,5 +44,6 @@ def evaluate_bundle(settings: EvaluateSettings) -> Evaluation:
     StepLog("evaluate").info(
         f"accuracy {headline.accuracy:.4f}  macro-F1 {headline.macro_f1:.4f}"
     )
-    StepLog("report").info("%s", storage.join(settings.output_uri, "evaluation.html"))
+    output_uri = storage.absolute(settings.output_uri)
+    StepLog("report").info("%s", storage.join(output_uri, "evaluation.html"))
     return evaluation

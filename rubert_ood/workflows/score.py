@@ -35,7 +35,7 @@ from rubert_ood.runs.verify import (
     verify_run,
 )
 from rubert_ood.scoring.check_input import check_input
-from rubert_ood.scoring.executor import make_executor
+from rubert_ood.scoring.executor import check_device, make_executor
 from rubert_ood.scoring.passes import score_shards
 from rubert_ood.settings import ScoreSettings
 from rubert_ood.storage.folders import remove_leftovers
@@ -48,6 +48,8 @@ def score(settings: ScoreSettings) -> Manifest:
     started_at = utc_now()
     # if not ours, it ends the job here
     manifest_at(look(storage.absolute(settings.output_uri)))
+    if settings.executor == "local":  # on Ray the nodes decide
+        check_device(settings.compute.use_gpu)
     plan, _ = check_input(settings)
     save_plan(plan)
     published = _published_already(plan, settings)

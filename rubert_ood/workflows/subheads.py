@@ -25,7 +25,10 @@ def subheads(settings: SubheadsSettings) -> Bundle:
     version = version_name(settings.version)
     uri = new_bundle_uri(settings.output_uri, version, beside=bundle.uri)
     check_new(uri)
-    table = read_labelled(settings.input_uri, settings.columns, extra=("subcategory",))
+    known = bundle.fitted.labels
+    table = read_labelled(
+        settings.input_uri, settings.columns, extra=("subcategory",), known=known
+    )
     ads, pairs = clean_subcategories(table, bundle.cleaner, bundle.fitted.labels)
     if not len(ads):
         raise SchemaError(

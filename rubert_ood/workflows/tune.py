@@ -48,7 +48,8 @@ def tune(settings: TuneSettings) -> Bundle:
     bundle = load_bundle(settings.bundle_uri)
     uri = new_bundle_uri(settings.output_uri, version, beside=bundle.uri)
     check_new(uri)
-    table = read_labelled(settings.input_uri, settings.columns)
+    known = bundle.fitted.labels
+    table = read_labelled(settings.input_uri, settings.columns, known=known)
     ads = clean_labelled(table, bundle.cleaner, bundle.fitted.labels, traits=True)
     splits = halves(ads, settings)
     decision = _starting_decision(bundle, settings)
@@ -82,7 +83,8 @@ def tune(settings: TuneSettings) -> Bundle:
         bundle, uri, fitted=tuned, documents=documents, reference=reference
     )
     StepLog("bundle").info("%s  fingerprint %s", derived.uri, derived.fingerprint[:12])
-    StepLog("report").info("%s", storage.join(derived.uri, "evaluation.html"))
+    report_uri = storage.join(storage.absolute(derived.uri), "evaluation.html")
+    StepLog("report").info("%s", report_uri)
     return derived
 
 

@@ -213,7 +213,7 @@ def test_no_key_travels_with_a_job(s3, trained_bundle):
         input_uri=f"{s3}/ads", bundle_uri=trained_bundle, output_uri=f"{s3}/out"
     )
     plan = make_plan(settings, load_bundle(trained_bundle))
-    job = ScoringJob.of(plan, token_budget=1, actors_per_node=1)
+    job = ScoringJob.of(plan)
     travels = ray.cloudpickle.dumps(
         [settings, plan, job, storage.arrow_filesystem(f"{s3}/out")[0]]
     )

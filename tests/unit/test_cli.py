@@ -1,6 +1,7 @@
 import os
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -53,7 +54,7 @@ def workflow(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Any], Any]]
 
     def put(function: Callable[[Any], Any]) -> None:
         monkeypatch.setitem(
-            cli.VERBS, "verify", cli.Verb(VerifySettings, "replaced:function", "")
+            cli.VERBS, "verify", cli.Verb("VerifySettings", "replaced:function", "")
         )
         monkeypatch.setitem(
             sys.modules, "rubert_ood.workflows.replaced", SimpleNamespace(function=function)
@@ -363,3 +364,22 @@ def test_every_workflow_exists(verb: str) -> None:
         source.read_text(encoding="utf-8"),
         flags=re.MULTILINE,
     )
+
+
+@pytest.mark.parametrize("text", ["", "import rubert_ood.interrupts\n"])
+def test_settings_are_imported_after_the_handlers(text: str) -> None:
+    code = f"{text}import sys; from rubert_ood import cli; print('pydantic' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "False\n"
+
+
+def test_an_interrupt_during_the_imports_is_130_in_one_line(monkeypatch, capsys) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_settings", interrupted)
+    monkeypatch.setattr(cli.interrupts, "install", lambda: None)
+    monkeypatch.setattr(cli.terminal, "prepare", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["rubert-ood"])
+    assert cli.main("verify") == 130
+    assert capsys.readouterr().err == "interrupted; the same command starts anew\n"

@@ -150,3 +150,15 @@ def test_make_executor_takes_what_the_settings_name():
         make_executor(ScoreSettings(**places, executor="local")), LocalExecutor
     )
     assert not isinstance(make_executor(ScoreSettings(**places)), LocalExecutor)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_missing_gpu_is_noticed_before_anything_is_written(
+    source, bundle, tmp_path
+) -> None:
+    output = tmp_path / "out"
+    process = _start(_arguments(source, bundle.uri, output, "--compute.use_gpu"))
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "torch sees no GPU here" in said
+    assert not output.exists()

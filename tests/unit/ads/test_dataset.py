@@ -18,6 +18,7 @@ from rubert_ood.ads.dataset import (
     read_texts,
     split,
 )
+from rubert_ood.ads.schema import has
 from rubert_ood.ads.text import TextCleaner
 from rubert_ood.errors import InputError, RubertOodError, SchemaError, SettingsError
 from rubert_ood.settings import (
@@ -551,9 +552,9 @@ def test_load_dataset_removes_only_cities_of_train(tmp_path: Path) -> None:
 @pytest.mark.parametrize("part", ["valid", "test"])
 def test_an_unknown_label_outside_train_is_named(tmp_path: Path, part: str) -> None:
     settings = separate(tmp_path, **{part: [("лодка", "Лодки")]})
-    assert (
-        message(SchemaError, load_dataset, settings)
-        == "row 1: label 'Лодки' does not occur among the training labels"
+    assert message(SchemaError, load_dataset, settings) == (
+        f"{tmp_path / part}.parquet: row 1, counted without a header: column 'category':"
+        " label 'Лодки' does not occur among the training labels"
     )
 
 
@@ -678,3 +679,7 @@ def test_sub_categories_may_be_integers(tmp_path):
     ads, pairs = clean_subcategories(table, TextCleaner(), ["x", "y"])
     assert (ads.texts, pairs) == (["а"], [("x", "7")])
     assert "subcategory" not in read_labelled(uri, COLUMNS).schema.names
+
+
+def test_table_without_columns_says_so() -> None:
+    assert has(pa.schema([])) == "it has no columns"

@@ -179,7 +179,9 @@ def test_given_ads_of_nothing_are_no_ads(nothing):
 
 
 def test_given_ads_of_a_frame_without_a_column_name_the_description():
-    with pytest.raises(SchemaError, match=r"no column 'description' .* it has: $"):
+    with pytest.raises(
+        SchemaError, match=r"no column 'description' .*; it has no columns$"
+    ):
         given_ads(pd.DataFrame(index=[1, 2]), COLUMNS)
 
 

@@ -15,6 +15,7 @@ from transformers import (
 from rubert_ood.classifier.checkpoint import (
     load_network,
     load_tokenizer,
+    local_checkpoint,
     max_positions,
 )
 from rubert_ood.classifier.classifier import Classifier
@@ -103,7 +104,7 @@ def test_load_network_of_a_missing_folder_is_one_line(tmp_path):
     for load in (load_network, load_tokenizer, max_positions):
         with pytest.raises(BundleError) as error:
             load(folder)
-        assert str(error.value).startswith(f"{folder}: no checkpoint that loads")
+        assert str(error.value).startswith(f"{folder}: no such folder; give")
         assert "\n" not in str(error.value)
 
 
@@ -158,3 +159,9 @@ def test_load_network_of_a_bare_encoder_gets_a_head(small_checkpoint, tmp_path):
 
 def test_load_network_gives_the_labels_of_a_saved_head(small_checkpoint):
     assert load_network(small_checkpoint).config.id2label[1] == "Квартиры"
+
+
+@pytest.mark.parametrize("uri", ["/nope", "./nope", "~/nope"])
+def test_path_that_does_not_exist_is_not_taken_for_a_name_of_the_hub(uri: str) -> None:
+    with pytest.raises(BundleError, match=rf"^{uri}: no such folder$"):
+        local_checkpoint(uri)

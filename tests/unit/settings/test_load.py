@@ -83,6 +83,7 @@ def test_all_bad_settings_are_named() -> None:
 def test_a_variable_that_no_job_reads_is_named_with_the_nearest_one(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     monkeypatch.setenv("RUBERT_OOD_CARY_COLUMNS", "city")
     for name, value in (
         ("RETRY_S", "1"),
@@ -90,12 +91,19 @@ def test_a_variable_that_no_job_reads_is_named_with_the_nearest_one(
         ("FIT__THRESHOLD_QUANTILE", "0.9"),
     ):
         monkeypatch.setenv(f"RUBERT_OOD_{name}", value)
+    monkeypatch.setenv("RUBERT_OOD_NOPE", "1")
+    monkeypatch.setenv("RUBERT_OOD_WORKERS__USE_GPU", "banana")
     score(*SCORE)
     assert caplog.messages == [
+        (
+            "settings  RUBERT_OOD_FIT__THRESHOLD_QUANTILE, RUBERT_OOD_WORKERS__USE_GPU:"
+            " no effect with this job"
+        ),
         (
             "settings  RUBERT_OOD_CARY_COLUMNS: no effect, no job has such a setting "
             "(did you mean RUBERT_OOD_CARRY_COLUMNS?)"
         ),
+        "settings  RUBERT_OOD_NOPE: no effect, no job has such a setting",
     ]
 
 

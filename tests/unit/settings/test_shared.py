@@ -12,8 +12,11 @@ def test_windows_that_mostly_overlap_are_refused() -> None:
     windows = (*TRAIN, "--text.mode", "window", "--text.max_length", "64")
     line = message(train, *windows, "--text.stride", "33")
     assert line.startswith(
-        "text: stride 33 is more than half of max_length 64, so that most of"
+        "text.stride: 33 is more than half of text.max_length (64), so that most of"
     )
+    line = message(train, *windows)
+    assert line.startswith("text.stride: 48 (its default) is more than half")
+    assert "{" not in line
     assert train(*windows, "--text.stride", "32").text.stride == 32
     short = train(*TRAIN, "--text.max_length", "64").text
     assert short.mode == "truncate"  # the stride has no effect

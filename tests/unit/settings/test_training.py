@@ -115,7 +115,9 @@ def test_temperature_bounds_out_of_order_are_refused(bounds: tuple[str, str]) ->
         "--fit.temperature_max",
         bounds[1],
     )
-    assert line.startswith("fit: temperature_min must be below temperature_max (got ")
+    assert line.startswith("fit.temperature_min: ")
+    assert "is not below fit.temperature_max" in line
+    assert "{" not in line
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,11 @@ def _quick(monkeypatch):
         ),
         (OSError("two\n  lines"), "u: two lines"),
         (
+            IsADirectoryError(errno.EISDIR, "Is", "/u"),
+            "u: a folder, where a file is expected",
+        ),
+        (NotADirectoryError(errno.ENOTDIR, "Is", "/u"), "u: not a folder, or below a file"),
+        (
             OSError(errno.ENOSPC, "No space left on device"),
             "u: [Errno 28] No space left on device",
         ),

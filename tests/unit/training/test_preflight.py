@@ -194,7 +194,7 @@ def test_a_network_that_fails_on_long_texts_is_found_by_running_it(
 
 def test_preflight_refuses_a_base_model_that_is_missing(dataset, settings):
     gone = settings.model_copy(update={"base_model": f"{settings.base_model}-gone"})
-    assert "no checkpoint that loads" in _line(BundleError, dataset, gone)
+    assert "-gone: no such folder" in _line(BundleError, dataset, gone)
 
 
 @pytest.mark.parametrize("kind", [BertModel, BertForPreTraining, AutoModelForMaskedLM])
