@@ -163,5 +163,5 @@ def test_load_network_gives_the_labels_of_a_saved_head(small_checkpoint):
 
 @pytest.mark.parametrize("uri", ["/nope", "./nope", "~/nope"])
 def test_path_that_does_not_exist_is_not_taken_for_a_name_of_the_hub(uri: str) -> None:
-    with pytest.raises(BundleError, match=rf"^{uri}: no such folder$"):
+    with pytest.raises(BundleError, match=rf"^{uri}: no such folder; give"):
         local_checkpoint(uri)
