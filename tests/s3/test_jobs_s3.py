@@ -116,7 +116,7 @@ def test_train_and_score_with_everything_on_s3(s3, s3_env, labelled_ads, tiny_be
             {"input_uri": "s3://marketplace/nothing/"},
             {},
             3,
-            "s3://marketplace/nothing/: no such file, folder or bucket",
+            "s3://marketplace/nothing: no such file, folder or bucket",
         ),
         (
             {"input_uri": "s3://no-such-bucket/ads"},
