@@ -25,12 +25,7 @@ from rubert_ood.classifier.fold import TextFolder
 from rubert_ood.classifier.subheads import SubHeads
 from rubert_ood.ood.blas import one_blas_thread
 from rubert_ood.ood.decision import Decisions, d2_limit
-from rubert_ood.runs.part import (
-    SCORE_FIELDS,
-    SUBHEAD_FIELDS,
-    part_schema,
-    unfold,
-)
+from rubert_ood.runs.part import SCORE_FIELDS, SUBHEAD_FIELDS, part_schema, unfold
 from rubert_ood.settings import ColumnSettings
 from rubert_ood.settings.problems import expect
 
@@ -42,13 +37,11 @@ if TYPE_CHECKING:
 ADS_AT_ONCE = {True: 20_000, False: 2_000}
 """By use_gpu: ads that are read before the network runs; the nightly job cuts its shards so."""
 TOKEN_BUDGET = {True: 65_536, False: 2_048}
-"""By use_gpu: a GPU wants large products, a CPU batches that stay in its cache
-(docs/performance.md)."""
+"""By use_gpu: a GPU wants large products, a CPU batches that stay in its cache."""
 
 
 def load(uri: str | PathLike[str], *, use_gpu: bool = False) -> "Model":
-    """Load a bundle (folder or s3://), and check its hashes; the network is loaded when it is first
-    needed, once.
+    """Load a bundle (folder or s3://), and check its hashes; the network comes when needed.
 
     Raises BundleError that names the file which is missing, differs or does not make sense.
     """
@@ -73,9 +66,10 @@ class Model:
 
     def __reduce__(self) -> tuple[object, ...]:
         """Travel as what finds the bundle again."""
+        bundle = self.bundle
         return _load_again, (
-            self.bundle.uri,
-            self.bundle.fingerprint,
+            bundle.uri,
+            bundle.fingerprint,
             self.use_gpu,
             self.token_budget,
         )
@@ -189,8 +183,7 @@ class Model:
     def embed(
         self, ads: Ads, *, columns: ColumnSettings | None = None
     ) -> NDArray[np.float32]:
-        """Return the CLS vector of each ad: float32 (N, H); a row of NaN for one with nothing to
-        read.
+        """Return the CLS vector of each ad: float32 (N, H); NaN where there is nothing to read.
 
         `ads` and errors are those of `predict`.
         """
@@ -211,13 +204,17 @@ class Model:
 
     def outputs(self, texts: pa.Table) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Run the network on what the reader made: logits (T, C) and CLS (T, H)."""
-        read = windows.Windows.of(texts)
+        return self._run(windows.Windows.of(texts))
+
+    def _run(
+        self, read: windows.Windows
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         return windows.run(self.classifier, read, token_budget=self.token_budget)
 
     def score(self, texts: pa.Table, *, embedding: bool = False) -> pa.Table:
-        """Decide on each text that the reader made: its columns but the token ids, and what the
-        model says."""
-        logits_TC, cls_TH = self.outputs(texts)
+        """Decide on each text that the reader made; its token ids are left out of the answer."""
+        read = windows.Windows.of(texts)
+        logits_TC, cls_TH = self._run(read)
         with one_blas_thread():
             decisions = self.bundle.fitted.decide(logits_TC, cls_TH)
             columns = _score_columns(decisions)
@@ -226,9 +223,7 @@ class Model:
         for name in texts.schema.names:
             if name != windows.IDS:
                 columns[name] = texts[name]
-        columns["num_chunks"] = pa.array(
-            windows.Windows.of(texts).num_windows_N, pa.int32()
-        )
+        columns["num_chunks"] = pa.array(read.num_windows_N, pa.int32())
         if embedding:
             flat = pa.array(cls_TH.astype(np.float16).ravel(), pa.float16())
             columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, cls_TH.shape[1])
@@ -242,11 +237,11 @@ class Model:
     def _rows(self, given: GivenAds, *, embedding: bool) -> pa.Table:
         size = self.hidden_size if embedding else None
         schema = part_schema([], size, {}, subheads=self.bundle.subheads is not None)
+        names = [name for name in schema.names if name != "ad_id"]
         tables = []
         for _, piece in self._pieces(given):
             texts, text_index = self._read(piece)
             rows = unfold(self.score(texts, embedding=embedding), text_index)
-            names = [name for name in schema.names if name != "ad_id"]
             tables.append(rows.select(names))
         return pa.concat_tables(tables).combine_chunks()
 

@@ -135,4 +135,26 @@ def bundle(small_checkpoint, fitted, ads, tmp_path_factory):
     )
 
 
+@pytest.fixture
+def three_hundred_ads(ads, bundle, tmp_path):
+    """The plan of a run over two files, cut into three shards."""
+    from rubert_ood.settings import PlanSettings, ScoringComputeSettings
+    from tests.conftest import write_parquet
+
+    for name, start, stop in (("a", 0, 200), ("b", 200, 300)):
+        write_parquet(
+            tmp_path / "in" / f"{name}.parquet",
+            ads.slice(start, stop - start),
+            row_group_size=50,
+            compression="none",
+        )
+    return PlanSettings(
+        input_uri=str(tmp_path / "in"),
+        bundle_uri=bundle.uri,
+        output_uri=str(tmp_path / "out"),
+        shard_rows=100,
+        compute=ScoringComputeSettings(num_workers=2),
+    )
+
+
 __all__ = ["by_the_rule", "full_run", "make_run", "messy_rows", "messy_table", "run"]

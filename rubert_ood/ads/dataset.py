@@ -13,11 +13,10 @@ from rubert_ood.ads.labels import (
     hint,
     is_missing,
     label_index,
-    normal_label,
     read_labels,
     warn_of_case,
 )
-from rubert_ood.ads.schema import as_text, check_type, decoded, has, resolve_columns
+from rubert_ood.ads.schema import as_text, decoded, resolve_columns
 from rubert_ood.ads.sources import list_tables
 from rubert_ood.ads.tables import inspect, read_rows
 from rubert_ood.ads.text import TextCleaner, ad_text
@@ -275,27 +274,3 @@ def clean_subcategories(
     return clean_labelled(
         chosen, cleaner, [str(number) for number in range(len(numbers))]
     ), list(numbers)
-
-
-def read_texts(uri: str, group: str, cleaner: TextCleaner) -> list[tuple[str, str, str]]:
-    """Read a table of text and `group`: (text, cleaned text, group) for each row with text."""
-    rows = []
-    for file in list_tables(uri):
-        schema = inspect(file.uri, version=file.version).schema
-        for name in ("text", group):
-            if name not in schema.names:
-                raise SchemaError(f"{file.uri}: no column {name!r}; {has(schema)}")
-            check_type(file.uri, schema, name, allow_integer=name == group)
-        table = read_rows(file.uri, ["text", group], version=file.version)
-        for text, value in zip(
-            *(decoded(as_text(table[name])) for name in ("text", group)), strict=True
-        ):
-            if (
-                isinstance(text, str)
-                and isinstance(value, str)
-                and (cleaned := cleaner.clean(text))
-            ):
-                rows.append((text, cleaned, normal_label(value)))
-    if not rows:
-        raise InputError(f"{uri}: no row with text and {group}")
-    return rows

@@ -4,8 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rubert_ood.ads.dataset import LabelledAds, read_texts
+from rubert_ood.ads.dataset import LabelledAds
+from rubert_ood.ads.labels import normal_label
+from rubert_ood.ads.schema import as_text, check_type, decoded, has
+from rubert_ood.ads.sources import list_tables
+from rubert_ood.ads.tables import inspect, read_rows
 from rubert_ood.ads.text import TextCleaner
+from rubert_ood.errors import InputError, SchemaError
 from rubert_ood.settings import EvaluationSettings
 
 
@@ -32,6 +37,28 @@ def load_extra_texts(settings: EvaluationSettings, cleaner: TextCleaner) -> Extr
             kinds.setdefault(kind, []).append(cleaned)
         splits |= {f"ood/{kind}": _unlabelled(texts) for kind, texts in kinds.items()}
     return ExtraTexts(hard_cases, splits)
+
+
+def read_texts(uri: str, group: str, cleaner: TextCleaner) -> list[tuple[str, str, str]]:
+    """Read a table of text and `group`: (text, cleaned text, group) for each row with text."""
+    rows = []
+    for file in list_tables(uri):
+        schema = inspect(file.uri, version=file.version).schema
+        for name in ("text", group):
+            if name not in schema.names:
+                raise SchemaError(f"{file.uri}: no column {name!r}; {has(schema)}")
+            check_type(file.uri, schema, name, allow_integer=name == group)
+        table = read_rows(file.uri, ["text", group], version=file.version)
+        texts, values = decoded(as_text(table["text"])), decoded(as_text(table[group]))
+        for text, value in zip(texts, values, strict=True):
+            if not isinstance(text, str) or not isinstance(value, str):
+                continue
+            cleaned = cleaner.clean(text)
+            if cleaned:
+                rows.append((text, cleaned, normal_label(value)))
+    if not rows:
+        raise InputError(f"{uri}: no row with text and {group}")
+    return rows
 
 
 def _unlabelled(texts: list[str]) -> LabelledAds:

@@ -42,6 +42,10 @@ def read_subheads(folder: str, description: SubheadsDocument, hidden: int) -> Su
     arrays = read_arrays(folder, SUBHEAD_ARRAYS, expected)
     heads = {}
     for number, item in enumerate(description.categories):
-        weights_SH, biases_S = arrays[f"{number}.weights"], arrays[f"{number}.biases"]
-        heads[item.category] = SubHead(item.names, weights_SH, biases_S, item.measured)
+        heads[item.category] = SubHead(
+            item.names,
+            arrays[f"{number}.weights"],
+            arrays[f"{number}.biases"],
+            item.measured,
+        )
     return SubHeads(heads, description.settings)

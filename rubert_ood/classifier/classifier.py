@@ -96,7 +96,8 @@ class Classifier:
         else:  # a GPU gets all batches before the first result is asked for: it never waits
             outputs = [self._forward_padded(ids, rows) for rows in batches]
         for rows, (logits, cls) in zip(batches, outputs, strict=True):
-            logits_NC[rows], cls_NH[rows] = logits.cpu().numpy(), cls.cpu().numpy()
+            logits_NC[rows] = logits.cpu().numpy()
+            cls_NH[rows] = cls.cpu().numpy()
         return logits_NC, cls_NH
 
     def padded_tokens(self, ids: pa.ListArray, *, token_budget: int) -> int:

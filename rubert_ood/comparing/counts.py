@@ -13,9 +13,18 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from rubert_ood.comparing.document import Example, OodExample, Transition
+from rubert_ood.comparing.document import (
+    Ads,
+    Duplicates,
+    Example,
+    Flags,
+    OodExample,
+    Sum,
+    TextSum,
+    Transition,
+)
 from rubert_ood.ood.decision import OTHER
-from rubert_ood.runs.record import Count, Record
+from rubert_ood.runs.record import Count
 
 ROW_SCHEMA = pa.schema(
     [
@@ -33,55 +42,11 @@ EXAMPLES_PER_TRANSITION = 3
 NUM_OOD_EXAMPLES = 20
 
 
-class Sum(Record):
-    """Counts that add up field by field; lists are joined."""
-
-    def __add__(self, other: Self) -> Self:
-        names = type(self).model_fields
-        return type(self)(
-            **{name: getattr(self, name) + getattr(other, name) for name in names}
-        )
-
-
 class RowSum(Sum):
     """Rows of each run."""
 
     a: Count
     b: Count
-
-
-class AdSum(Sum):
-    """Ad ids by the runs that have them."""
-
-    both: Count
-    only_a: Count
-    only_b: Count
-
-
-class DuplicateSum(Sum):
-    """Ids that stand in a run more than once, and their rows."""
-
-    ids: Count
-    rows_a: Count
-    rows_b: Count
-
-
-class TextSum(Sum):
-    """Ads of both runs by whether their text stayed, and their class."""
-
-    same: Count
-    same_label_changed: Count
-    changed: Count
-    changed_label_changed: Count
-
-
-class FlagSum(Sum):
-    """Ads of both runs by is_ood in A and in B."""
-
-    both: Count
-    became: Count
-    no_longer: Count
-    neither: Count
 
 
 class ConfidenceSum(Sum):
@@ -97,11 +62,11 @@ class Counts(Sum):
     """What differs in one partition, or in several together; `summary.py` makes diff.json of it."""
 
     rows: RowSum
-    ads: AdSum
-    duplicates: DuplicateSum
+    ads: Ads
+    duplicates: Duplicates
     texts: TextSum
-    ood: FlagSum
-    other: FlagSum
+    ood: Flags
+    other: Flags
     confidence: ConfidenceSum
     stayed: Counter[str]
     """Ads in both that kept their label, by label."""
@@ -138,8 +103,8 @@ def count_partition(rows: pa.Table) -> Counts:
     was, now = ads["is_ood_a"].astype(bool), ads["is_ood_b"].astype(bool)
     return Counts(
         rows=RowSum(a=len(a), b=len(b)),
-        ads=AdSum(both=len(ads), only_a=len(only_a), only_b=len(only_b)),
-        duplicates=DuplicateSum(
+        ads=Ads(both=len(ads), only_a=len(only_a), only_b=len(only_b)),
+        duplicates=Duplicates(
             ids=len(duplicate_ids), rows_a=len(a) - len(ones_a), rows_b=len(b) - len(ones_b)
         ),
         texts=_count_texts(ads, changed),
@@ -169,8 +134,8 @@ def _count_texts(ads: pd.DataFrame, changed: pd.Series) -> TextSum:
     )
 
 
-def _count_flag(was: pd.Series, now: pd.Series) -> FlagSum:
-    return FlagSum(
+def _count_flag(was: pd.Series, now: pd.Series) -> Flags:
+    return Flags(
         both=int((was & now).sum()),
         became=int((~was & now).sum()),
         no_longer=int((was & ~now).sum()),

@@ -3,6 +3,8 @@
 A and B are the runs before and after. Rates are null where there are no ads to divide by.
 """
 
+from typing import Self
+
 from pydantic import ConfigDict, Field
 
 from rubert_ood.runs.plan import BundleName
@@ -29,7 +31,17 @@ class Side(Record):
     outcome: str
 
 
-class Ads(Record):
+class Sum(Record):
+    """Counts that add up field by field over partitions; lists are joined."""
+
+    def __add__(self, other: Self) -> Self:
+        names = type(self).model_fields
+        return type(self)(
+            **{name: getattr(self, name) + getattr(other, name) for name in names}
+        )
+
+
+class Ads(Sum):
     """Ads by where they are, those with duplicate ids left out."""
 
     both: Count
@@ -37,7 +49,7 @@ class Ads(Record):
     only_b: Count
 
 
-class Duplicates(Record):
+class Duplicates(Sum):
     """Ids that occur more than once in A or in B, and the rows that have them."""
 
     ids: Count
@@ -45,13 +57,18 @@ class Duplicates(Record):
     rows_b: Count
 
 
-class Texts(Record):
+class TextSum(Sum):
     """Ads in both, by whether their cleaned text is the same, and those whose label changed."""
 
     same: Count
     same_label_changed: Count
     changed: Count
     changed_label_changed: Count
+
+
+class Texts(TextSum):
+    """The same, and the shares of those whose label changed."""
+
     same_churn_rate: float | None
     changed_churn_rate: float | None
 
@@ -82,7 +99,7 @@ class Transition(Named):
     examples: list[Example]
 
 
-class Flags(Record):
+class Flags(Sum):
     """Ads in both runs, by what a flag was and is."""
 
     both: Count

@@ -4,17 +4,15 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 
-from rubert_ood.comparing.counts import ConfidenceSum, Counts, TextSum
+from rubert_ood.comparing.counts import ConfidenceSum, Counts
 from rubert_ood.comparing.document import (
-    Ads,
     Confidence,
     DiffDocument,
-    Duplicates,
-    Flags,
     LabelCounts,
     OodFlags,
     Side,
     Texts,
+    TextSum,
     Transition,
 )
 
@@ -26,8 +24,8 @@ def summary(a: Side, b: Side, total: Counts) -> DiffDocument:
     return DiffDocument(
         a=a,
         b=b,
-        ads=Ads(**dict(total.ads)),
-        duplicates=Duplicates(**dict(total.duplicates)),
+        ads=total.ads,
+        duplicates=total.duplicates,
         changed=changed,
         churn_rate=_share(changed, total.ads.both),
         texts=_texts(texts),
@@ -37,7 +35,7 @@ def summary(a: Side, b: Side, total: Counts) -> DiffDocument:
             became_examples=total.became_ood,
             no_longer_examples=total.no_longer_ood,
         ),
-        other=Flags(**dict(total.other)),
+        other=total.other,
         confidence=_confidence(total.confidence),
         labels=_labels(total),
     )

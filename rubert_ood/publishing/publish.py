@@ -74,7 +74,7 @@ def publish_run(
             raise refusal
         _warn_if_unsafe(judged)
         swapped = all(_swap(place, judged, compared) for place in targets)
-        return _note_published(judged) if swapped else None
+        return note_published(judged) if swapped else None
 
     busy = f"other publishers swap {POINTER_FILE} all the time; publish again"
     return until_swapped(attempt, f"{manifest.output_uri}: {busy}")
@@ -135,7 +135,7 @@ def _swap(place: Place, manifest: Manifest, compared: Comparison | None) -> bool
     return is_swapped(swap(place, pointer), pointer.path, place.pointer)
 
 
-def _note_published(judged: Manifest) -> Manifest:
+def note_published(judged: Manifest) -> Manifest:
     """Note that a run is published, unless it was rolled back since the pointer was swapped."""
     run_uri = judged.run_uri
 

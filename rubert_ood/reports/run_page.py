@@ -12,7 +12,7 @@ from rubert_ood.progress import StepLog
 from rubert_ood.reports import figures
 from rubert_ood.reports.drift import Rates, drift, label_shares
 from rubert_ood.reports.html import render
-from rubert_ood.runs.manifest import Manifest
+from rubert_ood.runs.manifest import Manifest, report_uri
 from rubert_ood.runs.profile import TOKEN_EDGES
 from rubert_ood.runs.sums import ScoredShard
 
@@ -46,11 +46,6 @@ class LabelRow:
     def change(self) -> float:
         """Of the share."""
         return self.share - self.share_before
-
-
-def report_uri(run_uri: str) -> str:
-    """Return where the report of a run lies."""
-    return storage.join(run_uri, "_run", "report.html")
 
 
 def write_report(

@@ -131,6 +131,11 @@ def manifest_uri(run_uri: str) -> str:
     return storage.join(run_uri, "_run", MANIFEST_FILE)
 
 
+def report_uri(run_uri: str) -> str:
+    """Return where the report of a run lies."""
+    return storage.join(run_uri, "_run", "report.html")
+
+
 def read_manifest(run_uri: str) -> Manifest:
     """Read the manifest of a run folder, which may have been moved; InputError if there is none."""
     return _parse(run_uri, storage.read_bytes(manifest_uri(run_uri)))

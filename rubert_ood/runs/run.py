@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from rubert_ood import storage
 from rubert_ood.credentials import shown
 from rubert_ood.errors import InputError, SchemaError, SettingsError, VerificationError
-from rubert_ood.runs.manifest import Manifest, read_manifest
+from rubert_ood.runs.manifest import Manifest, read_manifest, report_uri
 from rubert_ood.runs.plan import load_plan
 
 
@@ -33,7 +33,7 @@ class Run:
     @property
     def report_uri(self) -> str:
         """The page for people."""
-        return storage.join(self.uri, "_run", "report.html")
+        return report_uri(self.uri)
 
     def to_table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Read its parts: the scored ads, in the order of the input; some columns, or all.

@@ -19,6 +19,7 @@ from rubert_ood import __version__, storage
 from rubert_ood.ads.schema import decoded
 from rubert_ood.errors import InputError, PartialRunError
 from rubert_ood.runs.claim import check_claim
+from rubert_ood.runs.manifest import until_swapped
 from rubert_ood.runs.part import ERROR_SCHEMA, ids_digest, part_schema, to_parquet, unfold
 from rubert_ood.runs.plan import Shard
 from rubert_ood.runs.profile import token_histogram, top_ood
@@ -32,7 +33,6 @@ from rubert_ood.runs.receipts import (
 from rubert_ood.scoring.item import ShardItem, ShardResult, attempt
 from rubert_ood.scoring.job import ScoringJob
 
-SETTLE_ATTEMPTS = 5
 NEVER_DIFFERS = ("ad_id", "status", "text_key")
 """Columns that two attempts at a shard agree on, where the last bits of a score may differ."""
 
@@ -49,9 +49,8 @@ def _put_shard(item: ShardItem, job: ScoringJob) -> ShardItem:
         if rejected.num_rows:
             _put_rejected(rejected, item.shard, job)
         _put_receipt(_receipt_of(item, rejected, _put_part(item, job), job), job)
-    except (
-        InputError
-    ) as error:  # of a file of the run itself: the input was read long before
+    except InputError as error:
+        # of a file of the run itself: the input was read long before
         raise PartialRunError(str(error)) from error
     return item
 
@@ -118,17 +117,16 @@ def _settle(
     _check_claim(job)
     if storage.create_bytes(uri, data):
         return data
-    for _ in range(SETTLE_ATTEMPTS):
+
+    def attempt() -> bytes | None:
         found, version = storage.read_versioned(uri)
         if found is not None and (found == data or is_good(found)):
             return found
         _check_claim(job)
-        if storage.swap_bytes(uri, data, version):
-            return data
-    raise PartialRunError(
-        f"{uri}: another process writes it all the time;"
-        " the same command goes on from there"
-    )
+        return data if storage.swap_bytes(uri, data, version) else None
+
+    busy = "another process writes it all the time; the same command goes on from there"
+    return until_swapped(attempt, f"{uri}: {busy}")
 
 
 def _check_claim(job: ScoringJob) -> None:

@@ -52,11 +52,11 @@ def _line(problem: "ErrorDetails", model: type[BaseModel]) -> str:
             return message
         return f"{name}: {message}"
     got = shown(problem["input"])
-    return (
-        f"{name}: {message}" + (f" (got {got})" if got != NOT_SHOWN else "")
-        if name
-        else message
-    )
+    if not name:
+        return message
+    if got == NOT_SHOWN:
+        return f"{name}: {message}"
+    return f"{name}: {message} (got {got})"
 
 
 def setting_names(

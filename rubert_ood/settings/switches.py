@@ -34,11 +34,11 @@ def plain_switches(
 
 
 def _switch(flag: str, value: str) -> str:
+    no_flag = f"--no-{flag.removeprefix('--')}"
     if value.lower() in YES:
         return flag
     if value.lower() in NO:
-        return f"--no-{flag.removeprefix('--')}"
-    no_flag = f"--no-{flag.removeprefix('--')}"
+        return no_flag
     raise SettingsError(
         f"{flag}: a switch takes true or false (got {shown(value)}); write {flag} or {no_flag}"
     )

@@ -35,9 +35,8 @@ class _FeatureActor:
         self.failure = ""
         try:
             self.classifier = reader.load(use_gpu=compute.use_gpu)
-        except (
-            RubertOodError
-        ) as error:  # it would lose its class on the way through Ray Data
+        except RubertOodError as error:
+            # it would lose its class on the way through Ray Data
             self.failure = f"{type(error).__name__} {error}"
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -13,17 +13,18 @@ from rubert_ood.errors import (
 )
 from rubert_ood.progress import StepLog
 from rubert_ood.publishing.pointer import Place, day_uri, look, named_by
-from rubert_ood.publishing.publish import keep_run, publish_run
+from rubert_ood.publishing.publish import keep_run, note_published, publish_run
 from rubert_ood.publishing.seen import check_not_rolled_back, manifest_at
 from rubert_ood.ray_session import ray_session
 from rubert_ood.reports.documents import write_diff
-from rubert_ood.reports.run_page import report_uri, write_report
+from rubert_ood.reports.run_page import write_report
 from rubert_ood.runs.claim import Claim
 from rubert_ood.runs.manifest import (
     Manifest,
     Outcome,
     find_manifest,
     read_manifest,
+    report_uri,
     revise_manifest,
 )
 from rubert_ood.runs.plan import Plan, Shard, save_plan
@@ -41,6 +42,7 @@ from rubert_ood.settings import ScoreSettings
 from rubert_ood.storage.folders import remove_leftovers
 
 log = StepLog("run")
+LATER = "; readers see a later run, `publish` would go back to this one"
 
 
 def score(settings: ScoreSettings) -> Manifest:
@@ -88,30 +90,17 @@ def _published_already(plan: Plan, settings: ScoreSettings) -> Manifest | None:
     check_not_rolled_back(found, [catalogue if settings.publish else day], run_uri)
     if found is None:
         return None
-    if found.outcome != "published":
-        if not settings.publish or not catalogue.remembers(run_uri):
-            return None
-        verify_run(plan)
-        found = _note_published(found)  # its start ended first, and another run came
-    else:
-        verify_run(plan)
+    is_noted = found.outcome == "published"
+    if not is_noted and not (settings.publish and catalogue.remembers(run_uri)):
+        return None
+    verify_run(plan)
+    if not is_noted:  # its start ended first, and another run came
+        found = note_published(found)
     if not storage.exists(report_uri(run_uri)):
         write_report(found, _run_before(catalogue, run_uri))
     later = "" if named_by(run_uri) else LATER
     StepLog("published").info("%s: already, nothing to do%s", run_uri, later)
     return found
-
-
-LATER = "; readers see a later run, `publish` would go back to this one"
-
-
-def _note_published(found: Manifest) -> Manifest:
-    here = {"outcome": "published", "pointers": named_by(found.run_uri)}
-
-    def change(noted: Manifest | None) -> Manifest | None:
-        return (noted or found).model_copy(update=here)
-
-    return revise_manifest(found.run_uri, change) or found
 
 
 def _warn_if_late(plan: Plan, settings: ScoreSettings) -> None:
@@ -139,14 +128,13 @@ def _score_and_verify(
     plan: Plan, settings: ScoreSettings, claim: Claim, started_at: str
 ) -> VerifiedRun:
     """Score what has no receipt; a part that is not what its receipt says is scored again, once."""
-    receipts: dict[str, Receipt] | None = read_receipts(plan.run_uri, plan.fingerprint)
-    todo = [shard for shard in plan.shards if shard.shard_id not in (receipts or {})]
+    receipts = read_receipts(plan.run_uri, plan.fingerprint)
+    todo = [shard for shard in plan.shards if shard.shard_id not in receipts]
     if todo:
         _note(plan, claim, "running", started_at, receipts)
         _score(todo, plan, settings, claim)
-        receipts = None  # there are others now
     try:
-        return verify_run(plan, receipts)
+        return verify_run(plan, None if todo else receipts)
     except PartMismatchError as error:
         bad = error.shard_ids
         StepLog("verify").warning("%d part(s) are scored again: %s", len(bad), error)

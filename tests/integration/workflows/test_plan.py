@@ -3,30 +3,14 @@ import logging
 import pytest
 
 from rubert_ood.scoring.estimate import Estimate
-from rubert_ood.settings import PlanSettings, ScoringComputeSettings
+from rubert_ood.settings import PlanSettings
 from rubert_ood.workflows import plan as workflow
 from rubert_ood.workflows.plan import _duration, plan
-from tests.conftest import write_parquet
-
-NUM_ADS = 300
 
 
 @pytest.fixture
-def settings(ads, bundle, tmp_path) -> PlanSettings:
-    for name, start, stop in (("a", 0, 200), ("b", 200, NUM_ADS)):
-        write_parquet(
-            tmp_path / "in" / f"{name}.parquet",
-            ads.slice(start, stop - start),
-            row_group_size=50,
-            compression="none",
-        )
-    return PlanSettings(
-        input_uri=str(tmp_path / "in"),
-        bundle_uri=bundle.uri,
-        output_uri=str(tmp_path / "out"),
-        shard_rows=100,
-        compute=ScoringComputeSettings(num_workers=2),
-    )
+def settings(three_hundred_ads) -> PlanSettings:
+    return three_hundred_ads
 
 
 def test_plan_prints_an_estimate_and_writes_nothing(

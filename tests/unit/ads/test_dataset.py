@@ -15,9 +15,9 @@ from rubert_ood.ads.dataset import (
     clean_subcategories,
     load_dataset,
     read_labelled,
-    read_texts,
     split,
 )
+from rubert_ood.ads.extra_texts import read_texts
 from rubert_ood.ads.schema import has
 from rubert_ood.ads.text import TextCleaner
 from rubert_ood.errors import InputError, RubertOodError, SchemaError, SettingsError

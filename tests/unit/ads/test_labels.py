@@ -10,8 +10,8 @@ from rubert_ood.ads.dataset import (
     clean_subcategories,
     load_dataset,
     read_labelled,
-    read_texts,
 )
+from rubert_ood.ads.extra_texts import read_texts
 from rubert_ood.ads.labels import is_missing, label_index, normal_label, warn_of_case
 from rubert_ood.ads.text import TextCleaner
 from rubert_ood.errors import SchemaError

@@ -287,7 +287,7 @@ def test_a_run_that_is_rolled_back_before_its_outcome_is_noted_stays_rolled_back
     out, monkeypatch
 ):
     _publish(a_manifest(out, "r0"))
-    note, sleeping = publish._note_published, [True]
+    note, sleeping = publish.note_published, [True]
 
     def slow(noted):
         if sleeping:
@@ -295,7 +295,7 @@ def test_a_run_that_is_rolled_back_before_its_outcome_is_noted_stays_rolled_back
             roll_back(out, "wrong labels")
         return note(noted)
 
-    monkeypatch.setattr(publish, "_note_published", slow)
+    monkeypatch.setattr(publish, "note_published", slow)
     assert _publish(a_manifest(out, "bad")).outcome == "rolled_back"
 
 

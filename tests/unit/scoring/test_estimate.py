@@ -8,28 +8,15 @@ from rubert_ood.classifier.checkpoint import load_tokenizer
 from rubert_ood.runs.plan import Shard
 from rubert_ood.scoring.estimate import PIECE_ROWS, _pieces, estimate
 from rubert_ood.scoring.planning import make_plan
-from rubert_ood.settings import PlanSettings, ScoringComputeSettings
-from tests.conftest import damage_first_page, write_parquet
+from rubert_ood.settings import PlanSettings
+from tests.conftest import damage_first_page
 
 NUM_ADS = 300
 
 
 @pytest.fixture
-def settings(ads, bundle, tmp_path) -> PlanSettings:
-    for name, start, stop in (("a", 0, 200), ("b", 200, NUM_ADS)):
-        write_parquet(
-            tmp_path / "in" / f"{name}.parquet",
-            ads.slice(start, stop - start),
-            row_group_size=50,
-            compression="none",
-        )
-    return PlanSettings(
-        input_uri=str(tmp_path / "in"),
-        bundle_uri=bundle.uri,
-        output_uri=str(tmp_path / "out"),
-        shard_rows=100,
-        compute=ScoringComputeSettings(num_workers=2),
-    )
+def settings(three_hundred_ads) -> PlanSettings:
+    return three_hundred_ads
 
 
 def test_estimate_of_a_long_time_scores_every_ad_once(settings, bundle, ads):
