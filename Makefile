@@ -1,14 +1,15 @@
 # make demo    the whole job on a generated catalogue      make check   lint, types, import floors
-# make test    the test suite, without chaos                make install the environment alone
-# make unit    tests/unit, a minute, with coverage
+# make test    the test suite, without chaos, 15 minutes    make install the environment alone
+# make unit    tests/unit, a minute
 # make chaos   kill -9 of everything, 30 times              make memory  peak memory of 200,000 and of 2,000,000 ads
 # make bench   tokens per second against the floor and against other engines, 15 minutes
 VENV := .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
-PARALLEL := --numprocesses 2 --dist loadscope
+PARALLEL := --numprocesses 2 --dist loadgroup
 STAMP := $(VENV)/.installed
+unexport PYTHONDONTWRITEBYTECODE # every worker would compile every module anew
 
 .PHONY: demo test unit chaos memory bench check format install lock clean
 .DEFAULT_GOAL := demo
@@ -17,11 +18,11 @@ demo: install
 	$(BIN)/rubert-ood demo
 
 test: install
-	$(BIN)/pytest $(PARALLEL) tests/unit tests/integration
-	$(BIN)/pytest -m "not chaos" --ignore tests/unit --ignore tests/integration
+	$(BIN)/pytest $(PARALLEL) --cov=rubert_ood tests/unit tests/integration
+	$(BIN)/pytest $(PARALLEL) tests/ray tests/s3 tests/e2e
 
 unit: install
-	$(BIN)/pytest $(PARALLEL) --hypothesis-profile quick --cov=rubert_ood tests/unit
+	$(BIN)/pytest $(PARALLEL) --hypothesis-profile quick tests/unit
 
 chaos: install
 	CHAOS_TRIALS=30 $(BIN)/pytest tests/chaos

@@ -82,7 +82,9 @@ def forward(bundle: Bundle, texts: list[str]) -> float:
     """Milliseconds an ad."""
     classifier = Classifier.load(bundle.folder)
     ids = tokenize(classifier.tokenizer, texts, MAX_LENGTH)
-    return 1000 * timed(lambda: classifier.run(ids, token_budget=4096), RATE_S) / len(texts)
+    return (
+        1000 * timed(lambda: classifier.run(ids, token_budget=4096), RATE_S) / len(texts)
+    )
 
 
 def plan_seconds(settings: ScoreSettings, bundle: Bundle) -> tuple[Plan, float]:
@@ -117,7 +119,10 @@ def many_shards(
     write_catalogue(str(source), num_shards * rows, seed=2, row_group_rows=rows)
     output_uri = str(folder / f"out-{num_shards}")
     settings = ScoreSettings(
-        input_uri=str(source), bundle_uri=bundle.uri, output_uri=output_uri, shard_rows=rows
+        input_uri=str(source),
+        bundle_uri=bundle.uri,
+        output_uri=output_uri,
+        shard_rows=rows,
     )
     plan, planned = plan_seconds(settings, bundle)
     assert len(plan.shards) == num_shards
@@ -126,7 +131,10 @@ def many_shards(
     started = time.perf_counter()
     verified = verify_run(plan)
     Manifest.of(
-        plan, verified.receipts, outcome="complete", started_at="2026-01-01T00:00:00+00:00"
+        plan,
+        verified.receipts,
+        outcome="complete",
+        started_at="2026-01-01T00:00:00+00:00",
     )
     checked = time.perf_counter() - started
     return {
@@ -156,16 +164,21 @@ def main() -> None:
         folder = Path(temporary)
         for name, shape in SHAPES.items():
             (folder / name).mkdir()
-            bundle = load_bundle(build_bundle(folder / name, shape, max_length=MAX_LENGTH))
+            bundle = load_bundle(
+                build_bundle(folder / name, shape, max_length=MAX_LENGTH)
+            )
             report[f"forward, {name}, ms an ad"] = forward(
                 bundle, texts[: 50 if name == "base" else 500]
             )
         for num_classes in (50, 500):
             report[f"distance, H 768, C {num_classes}"] = distance(num_classes, 768)
         for num_cities in (50, 5_000):
-            report[f"cleaning, {num_cities} cities, ms an ad"] = cleaning(num_cities, texts)
+            report[f"cleaning, {num_cities} cities, ms an ad"] = cleaning(
+                num_cities, texts
+            )
         report["distance over forward, base"] = (
-            report["distance, H 768, C 50"]["ms_per_ad"] / report["forward, base, ms an ad"]
+            report["distance, H 768, C 50"]["ms_per_ad"]
+            / report["forward, base, ms an ad"]
         )
         report["cleaning over forward, small"] = (
             report["cleaning, 5000 cities, ms an ad"] / report["forward, small, ms an ad"]

@@ -29,7 +29,9 @@ MOST_GB, MOST_S = 1.5, 5.0
 KINDS: dict[str, Callable[[str, int], str]] = {
     "words": lambda words, num_bytes: _bytes_of(words, num_bytes),
     "words of a letter": lambda _, num_bytes: _bytes_of("а ", num_bytes),
-    "no white space": lambda words, num_bytes: _bytes_of(words.replace(" ", ""), num_bytes),
+    "no white space": lambda words, num_bytes: _bytes_of(
+        words.replace(" ", ""), num_bytes
+    ),
     "one letter": lambda _, num_bytes: _bytes_of("ж", num_bytes),
     "zero-width": lambda _, num_bytes: _bytes_of("\u200b", num_bytes),
     "zero-width, then words": lambda words, num_bytes: (
@@ -126,7 +128,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--table", help="encode this one here, and nothing else")
     parser.add_argument(
-        "--bundle_uri", help="a bundle; by default one with a vocabulary of 30,000 is made"
+        "--bundle_uri",
+        help="a bundle; by default one with a vocabulary of 30,000 is made",
     )
     arguments = parser.parse_args()
     if arguments.table:

@@ -41,7 +41,9 @@ def peak_rss(pid: int) -> int:
     )
 
 
-def watch(driver: subprocess.Popen, raylet: psutil.Process, peaks: dict[str, int]) -> None:
+def watch(
+    driver: subprocess.Popen, raylet: psutil.Process, peaks: dict[str, int]
+) -> None:
     """Note the highest peak of each kind of process until the driver ends."""
     while driver.poll() is None:
         peaks["driver"] = max(peaks.get("driver", 0), peak_rss(driver.pid))

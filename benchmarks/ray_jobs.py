@@ -67,7 +67,8 @@ def our_pipeline(
         )
     seconds = sum(receipt.scorer_busy_s + receipt.scorer_idle_s for receipt in others)
     ads, tokens = (
-        sum(getattr(receipt, name) for receipt in others) for name in ("rows_in", "tokens")
+        sum(getattr(receipt, name) for receipt in others)
+        for name in ("rows_in", "tokens")
     )
     computed, counted = (
         sum(getattr(receipt, name) for receipt in receipts.values())

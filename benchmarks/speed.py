@@ -98,7 +98,11 @@ def check(name: str, got: ways.Output, expected: ways.Output) -> None:
 
 
 def measure(
-    name: str, bundle: Bundle, table: pa.Table, folder: Path, arguments: argparse.Namespace
+    name: str,
+    bundle: Bundle,
+    table: pa.Table,
+    folder: Path,
+    arguments: argparse.Namespace,
 ) -> dict[str, Any]:
     """Measure one shape; return the figures of the report."""
     shard_rows = {"base": arguments.base_shard_rows, "small": arguments.small_shard_rows}[
@@ -113,7 +117,9 @@ def measure(
         for make in (ways.bare_model, ways.padded_model)
     )
     forwards = {"ours, packed": packed, "ours, padded": padded}
-    forwards["ours, packed, int8"] = ways.bare_model(bundle, arguments.token_budget, "int8")
+    forwards["ours, packed, int8"] = ways.bare_model(
+        bundle, arguments.token_budget, "int8"
+    )
     peers: dict[str, tuple[ways.Way, int]] = {}
     if not arguments.skip_peers:
         for makers, piece in (
@@ -202,7 +208,9 @@ def measure(
     }
 
 
-def _padding_shares(sample: Sample, shard_rows: int, token_budget: int) -> dict[str, float]:
+def _padding_shares(
+    sample: Sample, shard_rows: int, token_budget: int
+) -> dict[str, float]:
     """Return the share of the positions that are computed for nothing, over the first shard."""
     ids, lengths = sample.ids[:shard_rows], sample.lengths[:shard_rows]
     in_length_order = length_batches(lengths, token_budget)
@@ -212,7 +220,9 @@ def _padding_shares(sample: Sample, shard_rows: int, token_budget: int) -> dict[
     ]
     positions = {
         "packed": sum(len(pack(ids, rows)[0]) for rows in in_length_order),
-        "length order, padded": sum(pad(ids, rows, 0)[0].size for rows in in_length_order),
+        "length order, padded": sum(
+            pad(ids, rows, 0)[0].size for rows in in_length_order
+        ),
         "file order, batch 32": sum(pad(ids, rows, 0)[0].size for rows in in_file_order),
     }
     return {way: 1 - float(lengths.sum()) / count for way, count in positions.items()}

@@ -70,7 +70,9 @@ def stage_shares(
 
 
 @contextmanager
-def _clock(owner: Any, name: str, stage: str, seconds: dict[str, float]) -> Iterator[None]:
+def _clock(
+    owner: Any, name: str, stage: str, seconds: dict[str, float]
+) -> Iterator[None]:
     """Add the time of every call of owner.name to seconds[stage], of a generator the time of its
     steps."""
     function: Callable[..., Any] = getattr(owner, name)

@@ -14,14 +14,23 @@ from rubert_ood.classifier.tokens import tokenize
 from rubert_ood.ood.fit import fit
 from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
 from rubert_ood.ood.outputs import Outputs
-from rubert_ood.settings import CleanerSettings, DecisionSettings, FitSettings, TextSettings
+from rubert_ood.settings import (
+    CleanerSettings,
+    DecisionSettings,
+    FitSettings,
+    TextSettings,
+)
 from rubert_ood.synthetic.catalogue import generate_ads
 from rubert_ood.synthetic.small_bert import BertShape, build_small_bert
 
 VOCABULARY, MAX_LENGTH = 30_000, 196
 SHAPES = {
-    "base": BertShape(VOCABULARY, 768, num_layers=12, num_heads=12, intermediate_size=3072),
-    "small": BertShape(VOCABULARY, 312, num_layers=3, num_heads=12, intermediate_size=600),
+    "base": BertShape(
+        VOCABULARY, 768, num_layers=12, num_heads=12, intermediate_size=3072
+    ),
+    "small": BertShape(
+        VOCABULARY, 312, num_layers=3, num_heads=12, intermediate_size=600
+    ),
 }
 STUB_LENGTH, STUB = 48, BertShape(3000, 32, num_layers=1, num_heads=2)
 NUM_ADS, NUM_SCORED, ROWS_PER_CLASS = 10_000, 200, 20

@@ -50,7 +50,9 @@ def main() -> None:
             base_model=str(folder / "base"),
         )
         dataset = load_dataset(settings)
-        build_small_bert(dataset.train.texts, settings.base_model, SHAPES[arguments.shape])
+        build_small_bert(
+            dataset.train.texts, settings.base_model, SHAPES[arguments.shape]
+        )
         os.environ.update(RAY_ENV)
         ray.init(
             num_cpus=LOGICAL_CPUS,

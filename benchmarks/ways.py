@@ -78,7 +78,9 @@ def make_pipeline(folder: str, max_length: int) -> Callable[[list[str]], np.ndar
     """Return texts -> logits (N, C) by the text-classification pipeline."""
     from transformers import pipeline
 
-    classify = pipeline("text-classification", model=folder, tokenizer=folder, device="cpu")
+    classify = pipeline(
+        "text-classification", model=folder, tokenizer=folder, device="cpu"
+    )
     names = [
         classify.model.config.id2label[number]
         for number in range(classify.model.config.num_labels)
@@ -94,7 +96,9 @@ def make_pipeline(folder: str, max_length: int) -> Callable[[list[str]], np.ndar
             function_to_apply="none",
         )
         scores = [{item["label"]: item["score"] for item in answer} for answer in answers]
-        return np.array([[answer[name] for name in names] for answer in scores], np.float32)
+        return np.array(
+            [[answer[name] for name in names] for answer in scores], np.float32
+        )
 
     return run
 
@@ -126,7 +130,9 @@ class _Both(torch.nn.Module):
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         hidden = self.network.bert(input_ids=input_ids, attention_mask=attention_mask)
-        return self.network.classifier(hidden.pooler_output), hidden.last_hidden_state[:, 0]
+        return self.network.classifier(hidden.pooler_output), hidden.last_hidden_state[
+            :, 0
+        ]
 
 
 def onnx_runtime(bundle: Bundle, token_budget: int) -> Way:
@@ -137,7 +143,10 @@ def onnx_runtime(bundle: Bundle, token_budget: int) -> Way:
     options.intra_op_num_threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "model.onnx")
-        example = (torch.ones(2, 8, dtype=torch.int64), torch.ones(2, 8, dtype=torch.int64))
+        example = (
+            torch.ones(2, 8, dtype=torch.int64),
+            torch.ones(2, 8, dtype=torch.int64),
+        )
         axes = {name: {0: "ads", 1: "tokens"} for name in ("input_ids", "attention_mask")}
         torch.onnx.export(
             _exportable(bundle),

@@ -151,7 +151,9 @@ def run(arguments: list[str]) -> int:
             VERBS[name].settings, rest, program=f"rubert-ood {name}"
         )
         module, function = VERBS[name].workflow.split(":")
-        getattr(importlib.import_module(f"rubert_ood.workflows.{module}"), function)(loaded)
+        getattr(importlib.import_module(f"rubert_ood.workflows.{module}"), function)(
+            loaded
+        )
     except RubertOodError as error:
         if not interrupts.received():
             terminal.say(f"error: {error}")
@@ -163,7 +165,9 @@ def run(arguments: list[str]) -> int:
     except terminal.ClosedPipeError:
         return CLOSED_PIPE
     except Exception:
-        if interrupts.received():  # a library turned the interrupt into an error of its own
+        if (
+            interrupts.received()
+        ):  # a library turned the interrupt into an error of its own
             return _interrupted(name)
         logging.exception("internal error, please report it")
         return 1
@@ -184,7 +188,9 @@ def _verb(arguments: list[str]) -> tuple[str, list[str]]:
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"rubert_ood {__version__}")
+    parser.add_argument(
+        "--version", action="version", version=f"rubert_ood {__version__}"
+    )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, verb in VERBS.items():
         verbs.add_parser(name, help=verb.summary, add_help=False)

@@ -226,7 +226,8 @@ class Model:
         columns["num_chunks"] = pa.array(read.num_windows_N, pa.int32())
         if embedding:
             flat = pa.array(cls_TH.astype(np.float16).ravel(), pa.float16())
-            columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, cls_TH.shape[1])
+            size = cls_TH.shape[1]
+            columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, size)
         return pa.table(columns)
 
     def padded_tokens(self, texts: pa.Table) -> int:
@@ -283,7 +284,8 @@ def _score_columns(decisions: Decisions) -> dict[str, pa.Array]:
         "ood_z": decisions.ood_z_N,
         "ood_p": decisions.ood_p_N,
     }
-    return {field.name: pa.array(values[field.name], field.type) for field in SCORE_FIELDS}
+    fields = SCORE_FIELDS
+    return {field.name: pa.array(values[field.name], field.type) for field in fields}
 
 
 def _subhead_columns(

@@ -44,7 +44,9 @@ class Progress:
             rate = (self.done - self._done_before) / max(now - self._started, 1e-9)
             left_s = int((self.total - self.done) / rate) if rate else 0
             end = (
-                f"  {left_s // 60}:{left_s % 60:02d} left" if self.done < self.total else ""
+                f"  {left_s // 60}:{left_s % 60:02d} left"
+                if self.done < self.total
+                else ""
             )
             done = f"{self.done:,}/{self.total:,} {self.unit}"
             self._log.info(f"{done}  {rate:,.0f} {self.unit}/s{end}")

@@ -41,6 +41,8 @@ RAY_ENV = {
     "RAY_idle_worker_killing_time_threshold_ms": "600000",
     # a driver ends when its cluster's GCS is gone for so long; Ray's default is a minute
     "RAY_gcs_rpc_server_reconnect_timeout_s": "30",
+    # a training waits at each report until it is asked for it; Ray asks every 2 s
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
 }
 """What Ray reads when it starts, unless the environment says otherwise."""
 

@@ -38,13 +38,18 @@ MARKED_FOLDERS = ("ray", "s3", "e2e", "chaos")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test by its folder, and those that start Chromium by their fixture."""
+    """Mark each test by its folder, and those that start Chromium by their fixture.
+
+    One process runs the tests of a module, and one all that look at the demo.
+    """
     for item in items:
         folder = part_of(item.path)
         if folder in MARKED_FOLDERS:
             item.add_marker(folder)
         if "browser" in item.fixturenames:
             item.add_marker("browser")
+        group = "demo" if "demo" in item.fixturenames else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -219,7 +224,8 @@ def trained_bundle(
     for _ in range(6):
         for rows in np.array_split(order.permutation(len(train)), len(train) // 32):
             ids_NL, mask_NL = (
-                torch.from_numpy(array) for array in pad(ids, rows, tokenizer.pad_token_id)
+                torch.from_numpy(array)
+                for array in pad(ids, rows, tokenizer.pad_token_id)
             )
             logits_NC = network(input_ids=ids_NL, attention_mask=mask_NL).logits
             loss = torch.nn.functional.cross_entropy(

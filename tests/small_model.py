@@ -52,7 +52,11 @@ def small_checkpoint(ad_texts, tmp_path_factory) -> str:
     torch.manual_seed(0)
     network = load_network(folder, LABELS).eval()
     inputs = load_tokenizer(folder)(
-        ad_texts, truncation=True, max_length=MAX_LENGTH, padding=True, return_tensors="pt"
+        ad_texts,
+        truncation=True,
+        max_length=MAX_LENGTH,
+        padding=True,
+        return_tensors="pt",
     )
     with torch.no_grad():
         for name, weight in network.bert.named_parameters():

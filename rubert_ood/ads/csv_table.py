@@ -52,7 +52,9 @@ def read_csv(
             ),
         )
     except pa.ArrowException as error:
-        raise _unreadable(uri, _without_cells(error)) from None  # its words may quote a row
+        raise _unreadable(
+            uri, _without_cells(error)
+        ) from None  # its words may quote a row
     return table, delimiter
 
 
@@ -86,7 +88,9 @@ def _header(uri: str, content: bytes, delimiter: str) -> tuple[list[str], str]:
     """Return the column names, and the delimiter that separates them."""
     candidates = [delimiter] if delimiter else DELIMITERS
     headers = {candidate: _first_row(uri, content, candidate) for candidate in candidates}
-    plain = [name for name in candidates if not any('"' in cell for cell in headers[name])]
+    plain = [
+        name for name in candidates if not any('"' in cell for cell in headers[name])
+    ]
     # the first of equals
     best = max(plain or candidates, key=lambda name: len(headers[name]))
     return headers[best], best
@@ -107,7 +111,9 @@ def _check_rows(uri: str, content: bytes, names: list[str], delimiter: str) -> N
 
     pyarrow would quote the first in its message, and swallow rows at the second.
     """
-    text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", errors="replace", newline="")
+    text = io.TextIOWrapper(
+        io.BytesIO(content), "utf-8-sig", errors="replace", newline=""
+    )
     rows = csv.reader(text, delimiter=delimiter, strict=True)
     line = 1
     try:

@@ -107,7 +107,9 @@ def load_dataset(settings: TrainSettings) -> Dataset:
     for name in ("valid", "test", "calibration"):
         split_ads = getattr(dataset, name)
         if split_ads is not None and not len(split_ads):
-            raise InputError(f"no {name} ad has text after cleaning; give more {name} ads")
+            raise InputError(
+                f"no {name} ad has text after cleaning; give more {name} ads"
+            )
     return dataset
 
 
@@ -146,10 +148,13 @@ def read_labelled(
         info = inspect(file.uri, version=file.version, delimiter=columns.delimiter or "")
         found = resolve_columns(file.uri, info.schema, columns, roles)
         wanted = list(dict.fromkeys(found.values()))
-        table = read_rows(file.uri, wanted, version=file.version, delimiter=info.delimiter)
+        table = read_rows(
+            file.uri, wanted, version=file.version, delimiter=info.delimiter
+        )
         absent = pa.nulls(table.num_rows, pa.string())
         texts = {
-            role: as_text(table[found[role]]) if role in found else absent for role in roles
+            role: as_text(table[found[role]]) if role in found else absent
+            for role in roles
         }
         texts["category"] = read_labels(
             file.uri, found["category"], table[found["category"]], rewriter
@@ -219,7 +224,9 @@ def clean_labelled(
     columns = (
         decoded(table[role]) for role in ("title", "description", "category", "city")
     )
-    for row, (title, description, category, city) in enumerate(zip(*columns, strict=True)):
+    for row, (title, description, category, city) in enumerate(
+        zip(*columns, strict=True)
+    ):
         if category not in index:
             raise SchemaError(
                 f"row {row + 1}: label {category!r} does not occur among the training labels"

@@ -96,7 +96,9 @@ def read_labels(
         label = rewriter.normal(value or "")
         if is_missing(label):
             written = f" but {label!r}" if label else ""
-            raise SchemaError(f"{where} has no label{written}; fill it in or drop the row")
+            raise SchemaError(
+                f"{where} has no label{written}; fill it in or drop the row"
+            )
         if label == RESERVED_LABEL:
             raise SchemaError(
                 f"{uri}: row {row + 1}: the label {RESERVED_LABEL!r} is reserved for doubtful ads;"

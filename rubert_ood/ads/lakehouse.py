@@ -229,9 +229,9 @@ def _s3_options(prefix: str) -> dict[str, str]:
         if frozen.token:
             found["session_token"] = frozen.token
     if prefix == "s3.":
-        return {f"s3.{name.replace('_', '-')}": value for name, value in found.items()} | {
-            "s3.endpoint": endpoint
-        }
+        return {
+            f"s3.{name.replace('_', '-')}": value for name, value in found.items()
+        } | {"s3.endpoint": endpoint}
     http = {"aws_allow_http": "true"} if endpoint.startswith("http://") else {}
     return (
         {f"aws_{name}": value for name, value in found.items()}

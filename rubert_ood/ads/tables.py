@@ -58,7 +58,9 @@ def inspect(uri: str, *, version: str = "", delimiter: str = "") -> TableInfo:
             )
         footer = pq.ParquetFile(file)
         groups = footer.metadata
-        rows = [groups.row_group(index).num_rows for index in range(groups.num_row_groups)]
+        rows = [
+            groups.row_group(index).num_rows for index in range(groups.num_row_groups)
+        ]
         _check_claim(uri, groups.num_rows, rows, file)
         return TableInfo(footer.schema_arrow, rows)
 
@@ -158,7 +160,9 @@ def _batch_rows(metadata: pq.FileMetaData, groups: list[int]) -> int:
     return max(1, min(READ_BATCH_ROWS, READ_BATCH_BYTES * rows // max(size, 1)))
 
 
-def _row_groups(metadata: pq.FileMetaData, start: int, stop: int) -> tuple[list[int], int]:
+def _row_groups(
+    metadata: pq.FileMetaData, start: int, stop: int
+) -> tuple[list[int], int]:
     """Find the row groups that overlap [start, stop), and the first row of the first of them."""
     groups: list[int] = []
     first_row = position = 0
@@ -196,7 +200,9 @@ def _planned(uri: str, version: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        gone = isinstance(error, FileNotFoundError) or type(error).__name__ == "FileExpired"
+        gone = (
+            isinstance(error, FileNotFoundError) or type(error).__name__ == "FileExpired"
+        )
         if version and gone:
             raise _changed(uri) from error
         raise

@@ -102,7 +102,9 @@ def _alternatives(node: Tree) -> str:
         ((letter, node),) = node.items()
         prefix += re.escape(letter)
     branches = [
-        re.escape(letter) + _alternatives(child) for letter, child in node.items() if letter
+        re.escape(letter) + _alternatives(child)
+        for letter, child in node.items()
+        if letter
     ]
     if not branches:
         return prefix

@@ -33,4 +33,6 @@ def city_slices(cities: Iterable[str | None]) -> list[str]:
             MAX_CITIES
         )
     }
-    return [name if name in frequent or name == NO_CITY else OTHER_CITIES for name in names]
+    return [
+        name if name in frequent or name == NO_CITY else OTHER_CITIES for name in names
+    ]

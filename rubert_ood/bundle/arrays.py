@@ -17,9 +17,7 @@ class Layout:
     """None where any length will do."""
 
     def __str__(self) -> str:
-        return (
-            f"{self.dtype} {tuple('any' if size is None else size for size in self.shape)}"
-        )
+        return f"{self.dtype} {tuple('any' if size is None else size for size in self.shape)}"
 
     def fits(self, other: "Layout") -> bool:
         """Say whether an array laid out like `other` may stand here; None takes any size."""

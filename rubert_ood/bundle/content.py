@@ -130,7 +130,9 @@ class BundleReader:
             SafetensorError,
         ) as error:
             reason = " ".join(str(error).split())[:300]
-            raise refusal(self.uri, name, reason, code_version=self.code_version) from error
+            raise refusal(
+                self.uri, name, reason, code_version=self.code_version
+            ) from error
 
     def document(self, name: str, model: type[D]) -> D:
         """Read and check one JSON file; RubertOodError names the file and what is wrong."""

@@ -35,7 +35,9 @@ REDIRECTIONS = ("adapter_config.json", "model.safetensors.index.json")
 class Document(BaseModel):
     """A JSON file of a bundle, read strictly: exact types, no unknown key, every number finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False
+    )
 
 
 class FileEntry(Document):

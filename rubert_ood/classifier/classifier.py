@@ -15,7 +15,13 @@ import torch
 from rubert_ood.classifier import onednn, packed
 from rubert_ood.classifier.checkpoint import check_ids, load_network, load_tokenizer
 from rubert_ood.classifier.precision import Device, choose_device
-from rubert_ood.classifier.tokens import length_batches, num_padding, num_tokens, pack, pad
+from rubert_ood.classifier.tokens import (
+    length_batches,
+    num_padding,
+    num_tokens,
+    pack,
+    pad,
+)
 from rubert_ood.settings import Precision
 
 Outputs = tuple[torch.Tensor, torch.Tensor]
@@ -82,7 +88,9 @@ class Classifier:
         assert self._tap.cls_NH is not None
         return logits_NC.float(), self._tap.cls_NH.float()
 
-    def run(self, ids: pa.ListArray, *, token_budget: int) -> tuple[np.ndarray, np.ndarray]:
+    def run(
+        self, ids: pa.ListArray, *, token_budget: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Score unpadded token ids in length-ordered batches; the rows come back in input order.
 
         Returns float32 logits (N, C) and CLS (N, H).

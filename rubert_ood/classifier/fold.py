@@ -120,7 +120,9 @@ class TextFolder:
         if unsure:
             windows = self._cut()
         excerpts = [text.cleaned[:EXCERPT_CHARACTERS] for text in self._pending]
-        table = pa.table({"excerpt": pa.array(excerpts, pa.string()), **windows.columns()})
+        table = pa.table(
+            {"excerpt": pa.array(excerpts, pa.string()), **windows.columns()}
+        )
         known = [text.known() for text in self._pending]
         self._tables.append(table)
         self._blank.append(is_blank(self._tokenizer, known, windows))

@@ -26,7 +26,9 @@ class Group:
 
 def can_pack(network: Any) -> bool:
     """Say whether `forward` knows this architecture; other encoders take their own forward pass."""
-    return type(network) is BertForSequenceClassification and not network.config.is_decoder
+    return (
+        type(network) is BertForSequenceClassification and not network.config.is_decoder
+    )
 
 
 def forward(

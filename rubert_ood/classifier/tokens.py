@@ -126,7 +126,9 @@ def pack(ids: pa.ListArray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return values[chosen].astype(np.int64), lengths
 
 
-def pad(ids: pa.ListArray, rows: np.ndarray, pad_id: int) -> tuple[np.ndarray, np.ndarray]:
+def pad(
+    ids: pa.ListArray, rows: np.ndarray, pad_id: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Lay the chosen ads out as a matrix: ids (n, L) filled up with pad_id, mask (n, L); int64."""
     ids_T, lengths = pack(ids, rows)
     mask_NL = np.arange(lengths.max(initial=0))[None, :] < lengths[:, None]

@@ -36,7 +36,9 @@ def compare_runs(
     return document
 
 
-def compare(a: WholeRun, b: WholeRun, *, executor: Literal["ray", "local"]) -> DiffDocument:
+def compare(
+    a: WholeRun, b: WholeRun, *, executor: Literal["ray", "local"]
+) -> DiffDocument:
     """Add up what differs in each partition."""
     total = count_partition(ROW_SCHEMA.empty_table())
     progress = Progress("diff", a.num_rows + b.num_rows, "rows")

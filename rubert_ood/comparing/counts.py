@@ -105,7 +105,9 @@ def count_partition(rows: pa.Table) -> Counts:
         rows=RowSum(a=len(a), b=len(b)),
         ads=Ads(both=len(ads), only_a=len(only_a), only_b=len(only_b)),
         duplicates=Duplicates(
-            ids=len(duplicate_ids), rows_a=len(a) - len(ones_a), rows_b=len(b) - len(ones_b)
+            ids=len(duplicate_ids),
+            rows_a=len(a) - len(ones_a),
+            rows_b=len(b) - len(ones_b),
         ),
         texts=_count_texts(ads, changed),
         ood=_count_flag(was, now),

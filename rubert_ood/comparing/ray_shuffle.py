@@ -55,7 +55,9 @@ def partitions(a: WholeRun, b: WholeRun) -> Iterator[Counts]:
         for result in results.iter_rows():
             if result[FAILURE]:
                 kind, _, reason = result[FAILURE].partition(": ")
-                raise (StorageUnavailableError if kind == "storage" else InputError)(reason)
+                raise (StorageUnavailableError if kind == "storage" else InputError)(
+                    reason
+                )
             yield Counts.model_validate_json(result["counts"])
     except (ray.exceptions.RayError, ExecutionTimeoutError) as error:
         raise PartialRunError(

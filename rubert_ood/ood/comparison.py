@@ -81,7 +81,10 @@ def compare_detectors(
     """Measure every detector on the test ads and each kind of OOD text."""
     train, temperature = reference.train, fitted.temperature.temperature
     detectors = fit_detectors(
-        train.cls_NH, train.labels_N, statistics=fitted.statistics, temperature=temperature
+        train.cls_NH,
+        train.labels_N,
+        statistics=fitted.statistics,
+        temperature=temperature,
     )
     left_out = leave_classes_out(train, test, temperature=temperature)
     alpha = fitted.decision.conformal_alpha

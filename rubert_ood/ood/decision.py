@@ -113,7 +113,9 @@ def decide(
     ood_p <= conformal_alpha and confidence >= tau_other. Raises BundleError if logits, features,
     labels and statistics do not fit each other or hold non-finite numbers.
     """
-    probabilities_NC = softmax(_checked_logits(logits_NC, labels, statistics), temperature)
+    probabilities_NC = softmax(
+        _checked_logits(logits_NC, labels, statistics), temperature
+    )
     d2_N, _ = statistics.distance(cls_NH)
     if len(d2_N) != len(probabilities_NC):
         rows = f"{len(probabilities_NC)} rows of logits but {len(d2_N)} of features"

@@ -57,7 +57,9 @@ def relative_mahalanobis(
     Fix to Mahalanobis Distance for Improving Near-OOD Detection", section 2.
     """
     background = fit_mahalanobis(train_cls_NH, np.zeros(len(train_cls_NH), np.int64), 1)
-    return lambda _, cls_NH: statistics.distance(cls_NH)[0] - background.distance(cls_NH)[0]
+    return lambda _, cls_NH: (
+        statistics.distance(cls_NH)[0] - background.distance(cls_NH)[0]
+    )
 
 
 def unit_mahalanobis(train_cls_NH: Floats, labels_N: NDArray[np.integer]) -> Detector:

@@ -29,7 +29,9 @@ class ClassSums:
     sums_CH: Floats
 
     @classmethod
-    def of(cls, cls_nH: ArrayLike, labels_n: ArrayLike, *, num_classes: int) -> "ClassSums":
+    def of(
+        cls, cls_nH: ArrayLike, labels_n: ArrayLike, *, num_classes: int
+    ) -> "ClassSums":
         """Sum up one batch.
 
         Raises SchemaError on features that are not finite and on labels outside the classes.

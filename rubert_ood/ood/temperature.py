@@ -84,7 +84,9 @@ def _relative_logits(logits_NC: ArrayLike, labels_N: ArrayLike) -> NDArray[np.fl
     logits = np.asarray(logits_NC, dtype=np.float64)
     labels = np.asarray(labels_N)
     if len(logits) == 0:
-        raise SchemaError("there is not a row to measure the NLL on: give calibration rows")
+        raise SchemaError(
+            "there is not a row to measure the NLL on: give calibration rows"
+        )
     if len(logits) != len(labels):
         raise SchemaError(
             f"{len(logits)} rows of logits for {len(labels)} labels:"

@@ -199,7 +199,9 @@ def _curves(
     num_classes, num_ads = len(model.labels), len(labels_N)
     in_domain_N = ~_is_ood(model, settings, ads)
     kept_TC = _kept(ads, in_domain_N, taus_T, num_classes)
-    right_TC = _kept(ads, in_domain_N & (ads.predicted_N == labels_N), taus_T, num_classes)
+    right_TC = _kept(
+        ads, in_domain_N & (ads.predicted_N == labels_N), taus_T, num_classes
+    )
     support_C = np.bincount(labels_N, minlength=num_classes)
     kept_ads_T, all_kept_TC = kept_TC.sum(axis=1), kept_TC
     if ood is not None:

@@ -51,7 +51,8 @@ def gate_error(run_uri: str, gate: list[Check]) -> RubertOodError | None:
     if not failed:
         return None
     named = [
-        f"gate.{check.check}: {check.value:.4f} against {check.limit:g}" for check in failed
+        f"gate.{check.check}: {check.value:.4f} against {check.limit:g}"
+        for check in failed
     ]
     kind = (
         ErrorRateError if failed[0].check == "max_error_rate" else PublicationRefusedError
@@ -64,7 +65,9 @@ def nothing_scored(manifest: Manifest) -> ErrorRateError | None:
     counts = manifest.counts
     if counts.rows_scored:
         return None
-    reason = next(iter(manifest.rejected_reasons), "see quarantined_shards in its manifest")
+    reason = next(
+        iter(manifest.rejected_reasons), "see quarantined_shards in its manifest"
+    )
     return ErrorRateError(
         f"{manifest.run_uri}: none of its {counts.rows_planned} ads was scored, output kept: "
         f"{counts.rows_rejected} rejected, {counts.rows_quarantined} in quarantined shards;"

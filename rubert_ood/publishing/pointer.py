@@ -111,7 +111,9 @@ class Place:
 
     def took_back(self, run_uri: str) -> bool:
         """Say whether the run was rolled back and not published again."""
-        return self.pointer is not None and self.path_of(run_uri) in self.pointer.taken_back
+        return (
+            self.pointer is not None and self.path_of(run_uri) in self.pointer.taken_back
+        )
 
 
 def look(root_uri: str) -> Place:
@@ -159,5 +161,7 @@ def named_by(run_uri: str) -> list[str]:
     output_uri = run_uri.rsplit("/", 2)[0]
     places = [look(root_uri) for root_uri in (output_uri, day_uri(run_uri))]
     return [
-        place.uri[len(output_uri) :].strip("/") for place in places if place.names(run_uri)
+        place.uri[len(output_uri) :].strip("/")
+        for place in places
+        if place.names(run_uri)
     ]

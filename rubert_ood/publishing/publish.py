@@ -112,7 +112,12 @@ def _judged(
     elif seen.was_published:
         outcome = "published"
     reason = str(refusal) if refusal else ""
-    changes = {"gate": gate, "forced": force, "outcome": outcome, "refusal_reason": reason}
+    changes = {
+        "gate": gate,
+        "forced": force,
+        "outcome": outcome,
+        "refusal_reason": reason,
+    }
     return seen.manifest.model_copy(update=changes)
 
 
@@ -126,7 +131,9 @@ def _swap(place: Place, manifest: Manifest, compared: Comparison | None) -> bool
     """Swap one pointer; say whether that took place, be it that other publishers followed."""
     pointer = place.pointer_to(manifest).replacing(place.pointer)
     before = compared.before if compared else None
-    is_first_of_day = place.pointer is None and place.root_uri == day_uri(manifest.run_uri)
+    is_first_of_day = place.pointer is None and place.root_uri == day_uri(
+        manifest.run_uri
+    )
     if is_first_of_day and before and before.outcome == "published":
         history = [
             place.path_of(before.run_uri)

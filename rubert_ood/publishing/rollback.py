@@ -4,7 +4,12 @@ from rubert_ood import storage
 from rubert_ood.errors import InputError, PublicationRefusedError
 from rubert_ood.progress import StepLog
 from rubert_ood.publishing.pointer import POINTER_FILE, Pointer, look, named_by, swap
-from rubert_ood.runs.manifest import Manifest, read_manifest, revise_manifest, until_swapped
+from rubert_ood.runs.manifest import (
+    Manifest,
+    read_manifest,
+    revise_manifest,
+    until_swapped,
+)
 
 log = StepLog("rollback")
 
@@ -56,6 +61,10 @@ def _note_rollback(run_uri: str, reason: str) -> None:
 
     try:
         if revise_manifest(run_uri, change) is None:
-            log.warning("%s: the run that was taken back has no manifest any more", run_uri)
+            log.warning(
+                "%s: the run that was taken back has no manifest any more", run_uri
+            )
     except InputError as error:
-        log.warning("the manifest of the run that was taken back cannot be read: %s", error)
+        log.warning(
+            "the manifest of the run that was taken back cannot be read: %s", error
+        )

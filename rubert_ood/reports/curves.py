@@ -71,7 +71,10 @@ def risk_coverage(confidence_N: np.ndarray, correct_N: np.ndarray) -> RiskCovera
         confidence_N[1:] != confidence_N[:-1], True
     ]  # a threshold cannot split a tie
     taken_N = np.arange(1, len(order) + 1)
-    coverage, risk = (taken_N / len(order))[last_N], (np.cumsum(wrong_N) / taken_N)[last_N]
+    coverage, risk = (
+        (taken_N / len(order))[last_N],
+        (np.cumsum(wrong_N) / taken_N)[last_N],
+    )
     aurc = float(np.sum(risk * np.diff(np.r_[0.0, coverage])))
     return RiskCoverage(thinned(coverage, risk), aurc)
 

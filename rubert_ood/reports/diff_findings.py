@@ -56,9 +56,7 @@ def _duplicates(document: DiffDocument) -> Finding:
     found = document.duplicates
     ids = "id occurs" if found.ids == 1 else "ids occur"
     rows = f"{found.rows_a:,} rows of A and {found.rows_b:,} of B"
-    text = (
-        f"{found.ids:,} ad {ids} more than once in a run: {rows} are left out of this page."
-    )
+    text = f"{found.ids:,} ad {ids} more than once in a run: {rows} are left out of this page."
     return Finding(False, text)
 
 

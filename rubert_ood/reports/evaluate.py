@@ -163,14 +163,18 @@ def _d2(fitted: FittedModel, outputs: Outputs) -> np.ndarray:
 def _distances(fitted: FittedModel, material: Material) -> dict[str, np.ndarray]:
     """Return d2 of each split and of each kind of OOD text."""
     d2 = {name: _d2(fitted, split) for name, split in material.splits.items()}
-    return d2 | {f"OOD: {kind}": _d2(fitted, split) for kind, split in material.ood.items()}
+    return d2 | {
+        f"OOD: {kind}": _d2(fitted, split) for kind, split in material.ood.items()
+    }
 
 
 def _mean_d2_own_class(fitted: FittedModel, train: Outputs | None) -> float | None:
     """Return the mean d2 of train to the own class of each ad: H, by the scale of the fit."""
     if train is None:
         return None
-    return float(fitted.statistics.own_class_distance(train.cls_NH, train.labels_N).mean())
+    return float(
+        fitted.statistics.own_class_distance(train.cls_NH, train.labels_N).mean()
+    )
 
 
 def _confusions(
@@ -185,7 +189,9 @@ def _confusions(
             (test.labels_N == true) & (decisions.predicted_N == predicted)
         )
         rows = rows[np.argsort(-decisions.confidence_N[rows], kind="stable")]
-        distinct = list(dict.fromkeys(texts[int(row)] for row in rows))[:EXAMPLES_PER_PAIR]
+        distinct = list(dict.fromkeys(texts[int(row)] for row in rows))[
+            :EXAMPLES_PER_PAIR
+        ]
         examples = [text[:EXAMPLE_CHARACTERS] for text in distinct]
         confusions.append(Confusion(**asdict(pair), examples=examples))
     return confusions
@@ -238,7 +244,9 @@ def _hard_cases(fitted: FittedModel, material: Material) -> list[HardCase]:
     return cases
 
 
-def _ood_kind(fitted: FittedModel, kind: str, outputs: Outputs, test: Decisions) -> OodKind:
+def _ood_kind(
+    fitted: FittedModel, kind: str, outputs: Outputs, test: Decisions
+) -> OodKind:
     decisions = fitted.decide(outputs.logits_NC, outputs.cls_NH)
     return OodKind(
         kind=kind,

@@ -103,7 +103,9 @@ def d2_histograms(histograms: Histograms, limit: float) -> str:
         for row, counts in enumerate(sets.values()):
             heights = [0.85 * count / max(max(counts), 1) - row for count in counts]
             colour = COLOURS[1] if list(sets)[row].startswith("OOD: ") else COLOURS[0]
-            axes.stairs(heights, edges, baseline=-row, fill=True, color=colour, alpha=0.75)
+            axes.stairs(
+                heights, edges, baseline=-row, fill=True, color=colour, alpha=0.75
+            )
         axes.axvline(limit, color=LIMIT, linewidth=1.2, linestyle="-")
         axes.annotate(
             f"limit {limit:,.0f}",
@@ -182,9 +184,8 @@ def lengths(
 
     edges: lower ends of the bins, the last without end.
     """
-    used = [
-        i for i, both in enumerate(zip(counts, before or counts, strict=True)) if any(both)
-    ]
+    both = zip(counts, before or counts, strict=True)
+    used = [i for i, pair in enumerate(both) if any(pair)]
     bins = slice(used[0], used[-1] + 1)
     names = [f"{edge:,}" for edge in edges[bins]]
 
@@ -203,7 +204,10 @@ def lengths(
 
 
 def _two_runs(
-    axes: Axes, edges: Sequence[float], counts: Sequence[int], before: Sequence[int] | None
+    axes: Axes,
+    edges: Sequence[float],
+    counts: Sequence[int],
+    before: Sequence[int] | None,
 ) -> None:
     """Draw two histograms as shares: this run filled, the one before as a line."""
     axes.stairs(
@@ -211,12 +215,7 @@ def _two_runs(
     )
     if before:
         axes.stairs(
-            _shares(before),
-            edges,
-            color=COLOURS[1],
-            linewidth=1.6,
-            label="before",
-            linestyle="-",
+            _shares(before), edges, color=COLOURS[1], linewidth=1.6, label="before"
         )
         axes.legend(loc="best")
     axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
@@ -283,7 +282,9 @@ def transition_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]]) ->
             xlabel="label in B",
             ylabel="label in A",
         )
-        axes.set_xticks(range(size), names, rotation=60, ha="right", rotation_mode="anchor")
+        axes.set_xticks(
+            range(size), names, rotation=60, ha="right", rotation_mode="anchor"
+        )
         axes.set_yticks(range(size), names)
         axes.set_aspect("equal")
 

@@ -14,7 +14,11 @@ from rubert_ood.comparing.document import DiffDocument
 from rubert_ood.plain import printable, printable_lines
 from rubert_ood.reports import figures
 from rubert_ood.reports.curves import Histograms
-from rubert_ood.reports.diff_findings import diff_findings, most_churned, transition_counts
+from rubert_ood.reports.diff_findings import (
+    diff_findings,
+    most_churned,
+    transition_counts,
+)
 from rubert_ood.reports.evaluation import Evaluation
 from rubert_ood.reports.verdict import WEAK_F1, measured_kinds
 

@@ -75,7 +75,9 @@ def run_html(
         rates_before=Rates.of(previous.counts) if previous else None,
         previous=previous,
         rejecting=_rejecting_files(manifest.shards),
-        slowest=sorted(manifest.shards, key=lambda shard: -shard.seconds)[:SLOWEST_SHARDS],
+        slowest=sorted(manifest.shards, key=lambda shard: -shard.seconds)[
+            :SLOWEST_SHARDS
+        ],
         failed=[check for check in manifest.gate if not check.ok],
     )
 
@@ -85,7 +87,9 @@ def _figures(manifest: Manifest, previous: Manifest | None) -> dict[str, str]:
     confidence, lengths = manifest.confidence_histogram, manifest.token_histogram
     if any(confidence):
         before = previous.confidence_histogram if previous else None
-        drawn["confidence"] = figures.confidence(confidence, _same_bins(confidence, before))
+        drawn["confidence"] = figures.confidence(
+            confidence, _same_bins(confidence, before)
+        )
     if lengths and any(lengths):
         before = previous.token_histogram if previous else None
         drawn["lengths"] = figures.lengths(

@@ -36,7 +36,9 @@ def target_of(min_precision: float | None) -> dict[str, float | str]:
 
 def in_words(min_precision: float | None, reached: Measures) -> str:
     """Say what was asked for and what was reached, for the report and the model card."""
-    target = f"precision of {min_precision:g}" if min_precision else "the largest macro-F1"
+    target = (
+        f"precision of {min_precision:g}" if min_precision else "the largest macro-F1"
+    )
     right = ""
     if reached.precision is not None:
         interval = f"95 % interval from {reached.precision_low:.3f}"

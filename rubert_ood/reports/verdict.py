@@ -124,10 +124,14 @@ def _classes(rows: Sequence[ClassMetrics]) -> Finding:
 def _ood_texts(kinds: Sequence[OodKind]) -> Finding:
     missed = [kind for kind in kinds if kind.caught < GOOD_KEPT_OUT]
     if not missed:
-        text = f"At least {GOOD_KEPT_OUT:.0%} of every OOD kind is kept out of the classes."
+        text = (
+            f"At least {GOOD_KEPT_OUT:.0%} of every OOD kind is kept out of the classes."
+        )
         return Finding(True, text)
     names = ", ".join(f"{kind.kind} ({kind.caught:.0%})" for kind in missed)
-    text = "Most texts of these OOD kinds get an ordinary label (share that ends as Other)"
+    text = (
+        "Most texts of these OOD kinds get an ordinary label (share that ends as Other)"
+    )
     return Finding(False, f"{text}: {names}.")
 
 
@@ -139,7 +143,9 @@ def _better_detectors(detectors: Sequence[DetectorResult]) -> Finding:
         aurocs = {other.detector: measured_kinds(other)[kind].auroc for other in others}
         name = max(aurocs, key=lambda name: aurocs[name])
         if aurocs[name] >= metrics.auroc + BETTER_AUROC:
-            better.append(f"{kind} ({name} {aurocs[name]:.2f} against {metrics.auroc:.2f})")
+            better.append(
+                f"{kind} ({name} {aurocs[name]:.2f} against {metrics.auroc:.2f})"
+            )
     if better:
         text = (
             f"Other detectors tell these kinds apart better (AUROC): {', '.join(better)}."

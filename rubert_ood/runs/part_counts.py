@@ -66,4 +66,6 @@ def reason_counts(rejected: pa.Table) -> dict[str, int]:
 
 
 def _counts(column: pa.ChunkedArray) -> dict[str, int]:
-    return {item["values"]: item["counts"] for item in pc.value_counts(column).to_pylist()}
+    return {
+        item["values"]: item["counts"] for item in pc.value_counts(column).to_pylist()
+    }

@@ -122,7 +122,9 @@ PLAN = TypeAdapter(Plan)
 
 def run_folder(output_uri: str, run_date: date, run_id: str) -> str:
     """Return where a run lies below an output."""
-    return storage.join(output_uri, f"run_date={run_date.isoformat()}", f"run_id={run_id}")
+    return storage.join(
+        output_uri, f"run_date={run_date.isoformat()}", f"run_id={run_id}"
+    )
 
 
 def save_plan(plan: Plan) -> None:
@@ -163,7 +165,9 @@ def pack_schema(schema: pa.Schema) -> str:
 def unpack_schema(text: str) -> pa.Schema:
     """Read what `pack_schema` wrote; "" is a schema without fields."""
     return (
-        pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text))) if text else pa.schema([])
+        pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
+        if text
+        else pa.schema([])
     )
 
 

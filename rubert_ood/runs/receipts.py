@@ -177,7 +177,9 @@ SETTLED = TypeAdapter(Settled)
 
 def read_receipts(run_uri: str, fingerprint: str) -> dict[str, Receipt]:
     """Read the receipts of this fingerprint by shard id; there may be none yet."""
-    return _read_records(run_uri, RECEIPTS, lambda file: _read(file, RECEIPT, fingerprint))
+    return _read_records(
+        run_uri, RECEIPTS, lambda file: _read(file, RECEIPT, fingerprint)
+    )
 
 
 def read_quarantine(run_uri: str, fingerprint: str) -> dict[str, QuarantinedShard]:

@@ -26,7 +26,9 @@ RESTORE = "restore or delete it"
 class Record(BaseModel):
     """Base of the records in control files."""
 
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="ignore", strict=True, frozen=True, allow_inf_nan=False
+    )
 
 
 def parse(uri: str, data: bytes, schema: TypeAdapter[T], *, mend: str = RESTORE) -> T:
@@ -37,9 +39,9 @@ def parse(uri: str, data: bytes, schema: TypeAdapter[T], *, mend: str = RESTORE)
     try:
         return schema.validate_json(data)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[
-            0
-        ]
+        first = error.errors(
+            include_url=False, include_context=False, include_input=False
+        )[0]
         if first["type"] == "json_invalid":
             reason = "it holds no JSON"
         else:

@@ -120,7 +120,9 @@ class Sums(Record):
             quarantined[name] for name in sorted(quarantined.keys() - receipts.keys())
         ]
         done = [
-            receipts[shard.shard_id] for shard in plan.shards if shard.shard_id in receipts
+            receipts[shard.shard_id]
+            for shard in plan.shards
+            if shard.shard_id in receipts
         ]
         counts = Counts.of(plan, done, failed)
         profile = merge_profiles([receipt.profile for receipt in done])

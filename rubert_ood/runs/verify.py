@@ -18,7 +18,12 @@ from rubert_ood.runs.duplicate_ids import IDS_SCHEMA, Duplicates, find_duplicate
 from rubert_ood.runs.files import missing_files
 from rubert_ood.runs.manifest import Manifest, find_manifest, manifest_uri
 from rubert_ood.runs.part import DIGEST_MODULUS, ERROR_SCHEMA, ids_digest
-from rubert_ood.runs.part_counts import PART_COLUMNS, PartCounts, part_counts, reason_counts
+from rubert_ood.runs.part_counts import (
+    PART_COLUMNS,
+    PartCounts,
+    part_counts,
+    reason_counts,
+)
 from rubert_ood.runs.plan import Plan, Shard
 from rubert_ood.runs.profile import token_histogram
 from rubert_ood.runs.receipts import (
@@ -95,7 +100,9 @@ def verify_run(plan: Plan, receipts: Mapping[str, Receipt] | None = None) -> Ver
     return VerifiedRun(receipts, quarantined, duplicates)
 
 
-def complete_manifest(plan: Plan, verified: VerifiedRun, started_at: str = "") -> Manifest:
+def complete_manifest(
+    plan: Plan, verified: VerifiedRun, started_at: str = ""
+) -> Manifest:
     """Make the manifest of a run whose shards are all settled.
 
     It keeps its times while its parts are the same: a run that is only verified again is not newer.
@@ -207,7 +214,9 @@ def _check_rejected(plan: Plan, shard: Shard, receipt: Receipt) -> None:
     if not storage.exists(uri):
         uri = storage.join(plan.run_uri, shard.older_rejected_name)
     _, rejected = _parse(uri, _read(uri), ERROR_SCHEMA.names)
-    _check_value(uri, "rejected_reasons", reason_counts(rejected), receipt.rejected_reasons)
+    _check_value(
+        uri, "rejected_reasons", reason_counts(rejected), receipt.rejected_reasons
+    )
     _check_value(uri, "ids_rejected", ids_digest(rejected["ad_id"]), receipt.ids_rejected)
 
 

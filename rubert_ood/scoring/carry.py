@@ -44,7 +44,8 @@ class CarriedTypes:
         After an error nothing of that file counts.
         """
         widened = {
-            name: self._widened(uri, name, schema.field(name).type) for name in self._names
+            name: self._widened(uri, name, schema.field(name).type)
+            for name in self._names
         }
         for name, kind in widened.items():
             if kind != self._types.get(name):

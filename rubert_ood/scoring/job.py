@@ -26,7 +26,9 @@ class ScoringJob:
     def model(self) -> Model:
         """Return the model of the run; its network is not loaded yet."""
         bundle = _bundle(self.plan.bundle.uri, self.plan.bundle.fingerprint)
-        return Model(bundle, use_gpu=self.plan.use_gpu, token_budget=self.plan.token_budget)
+        return Model(
+            bundle, use_gpu=self.plan.use_gpu, token_budget=self.plan.token_budget
+        )
 
     def reading_model(self) -> Model:
         """Return a model that reads texts, one for all shards of this process."""

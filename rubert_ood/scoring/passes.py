@@ -24,13 +24,15 @@ from rubert_ood.settings import ScoreSettings
 log = StepLog("score")
 
 MAX_LOSSES = 3
-LOST = (
-    "its process died each time that it was tried: out of memory, or a crash in native code"
-)
+LOST = "its process died each time that it was tried: out of memory, or a crash in native code"
 
 
 def score_shards(
-    plan: Plan, todo: list[Shard], settings: ScoreSettings, claim: Claim, executor: Executor
+    plan: Plan,
+    todo: list[Shard],
+    settings: ScoreSettings,
+    claim: Claim,
+    executor: Executor,
 ) -> None:
     """Score shards in passes, until each has its receipt or is quarantined with its reason.
 
@@ -139,7 +141,9 @@ class _Passes:
         if result.fault == FAULT_CHANGED and self._settings.on_bad_file == "fail":
             raise PartialRunError(result.failure)
 
-    def _not_done(self, todo: list[Shard], results: dict[str, ShardResult]) -> list[Shard]:
+    def _not_done(
+        self, todo: list[Shard], results: dict[str, ShardResult]
+    ) -> list[Shard]:
         """Leave out what is scored; a receipt may be there although its message got lost."""
         done = {name for name, result in results.items() if not result.fault}
         left = [shard for shard in todo if shard.shard_id not in done]

@@ -91,7 +91,8 @@ def _find_files(settings: DaySettings, output_uri: str) -> Tables:
     limit = settings.gate.max_ignored_files
     if found.ignored.num_like_data > limit:
         log.warning(
-            "the gate will refuse to publish this run: gate.max_ignored_files is %d", limit
+            "the gate will refuse to publish this run: gate.max_ignored_files is %d",
+            limit,
         )
     return found
 

@@ -172,8 +172,15 @@ def rejected_rows(shard: Shard, rows: pa.Table) -> pa.Table:
     rejected = pc.is_valid(rows["reason"])
     numbers = np.flatnonzero(rejected.to_numpy(zero_copy_only=False)) + shard.start
     bad = rows.filter(rejected)
-    ad_ids = [value if isinstance(value, str) else None for value in decoded(bad["ad_id"])]
-    columns = [[shard.uri] * bad.num_rows, numbers, ad_ids, bad["reason"].combine_chunks()]
+    ad_ids = [
+        value if isinstance(value, str) else None for value in decoded(bad["ad_id"])
+    ]
+    columns = [
+        [shard.uri] * bad.num_rows,
+        numbers,
+        ad_ids,
+        bad["reason"].combine_chunks(),
+    ]
     return pa.Table.from_arrays(
         [
             pa.array(column, field.type)
@@ -194,7 +201,9 @@ def part_table(rows: pa.Table, texts: pa.Table, job: ScoringJob) -> pa.Table:
         column = rows[f"carry.{name}"]
         part = part.append_column(name, column)
         carried.append(pa.field(name, column.type))
-    hidden_size = texts.schema.field("embedding").type.list_size if plan.embedding else None
+    hidden_size = (
+        texts.schema.field("embedding").type.list_size if plan.embedding else None
+    )
     metadata = {
         "bundle": plan.bundle.fingerprint,
         "run_id": plan.run_id,

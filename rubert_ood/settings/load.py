@@ -35,7 +35,9 @@ OTHER_VARIABLES = ("RUBERT_OOD_RETRY_S", "RUBERT_OOD_BUCKET_OWNER")
 """Variables of the storage, which every process of a job reads by itself."""
 
 
-def load_settings(model: type[Settings], arguments: list[str], *, program: str) -> Settings:
+def load_settings(
+    model: type[Settings], arguments: list[str], *, program: str
+) -> Settings:
     """Build the settings of a job from flags, environment and the YAML file.
 
     Raises SettingsError with one line per wrong setting; `--help` prints every setting and exits.
@@ -59,7 +61,9 @@ def load_settings(model: type[Settings], arguments: list[str], *, program: str) 
 @functools.cache
 def _of_program(model: type[Settings], program: str) -> type[Settings]:
     """Derive the model that names the program in its help."""
-    return type(model.__name__, (model,), {"__doc__": model.__doc__}, cli_prog_name=program)
+    return type(
+        model.__name__, (model,), {"__doc__": model.__doc__}, cli_prog_name=program
+    )
 
 
 def _positional(model: type[JobSettings]) -> str:

@@ -47,7 +47,9 @@ def _line(problem: "ErrorDetails", model: type[BaseModel]) -> str:
     if problem["type"].startswith("model_") and problem["input"] is None:
         return f"{name}: nothing is set in this group; set something in it, or leave the line out"
     message = problem["msg"].removeprefix("Value error, ")
-    if isinstance(problem["input"], dict | BaseModel):  # of a group: it names its settings
+    if isinstance(
+        problem["input"], dict | BaseModel
+    ):  # of a group: it names its settings
         if not name or message.startswith(f"{name}."):
             return message
         return f"{name}: {message}"

@@ -110,7 +110,9 @@ class BackfillSettings(CatalogueSettings, RunSettings):
     @model_validator(mode="after")
     def _a_range_of_days(self) -> "BackfillSettings":
         if self.to_date < self.from_date:
-            raise ValueError(f"to_date {self.to_date} is before from_date {self.from_date}")
+            raise ValueError(
+                f"to_date {self.to_date} is before from_date {self.from_date}"
+            )
         if self.to_date > self.from_date and "{run_date}" not in self.input_uri:
             raise ValueError(
                 "input_uri: several days with one input; write {run_date} where the day stands"

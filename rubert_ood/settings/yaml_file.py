@@ -33,7 +33,11 @@ def read_yaml(uri: str) -> dict[str, Any]:
         raise SettingsError(f"{uri}: not YAML: {_reason(error)}") from error
     except _RefusedError as error:
         raise SettingsError(f"{uri}: {error}") from error
-    except (RecursionError, ValueError, OverflowError) as error:  # e.g. the date 2026-02-30
+    except (
+        RecursionError,
+        ValueError,
+        OverflowError,
+    ) as error:  # e.g. the date 2026-02-30
         reason = (
             "nested too deeply"
             if isinstance(error, RecursionError)
@@ -107,7 +111,9 @@ class _Check:
                         f" first in line {lines[name]}"
                     )
                 lines[name] = _line(key)
-                self.visit(value, place if key.tag == MERGE_TAG else f"{name}.", depth + 1)
+                self.visit(
+                    value, place if key.tag == MERGE_TAG else f"{name}.", depth + 1
+                )
 
 
 def _key(node: yaml.Node) -> str:
@@ -134,6 +140,12 @@ def _reason(error: yaml.YAMLError) -> str:
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         return printable(" ".join(str(error).split()))
     mark = error.problem_mark
-    said = [error.context, error.problem, f"line {mark.line + 1}, column {mark.column + 1}"]
-    hint = "indent with spaces, not with tabs" if "'\\t'" in (error.problem or "") else None
+    said = [
+        error.context,
+        error.problem,
+        f"line {mark.line + 1}, column {mark.column + 1}",
+    ]
+    hint = (
+        "indent with spaces, not with tabs" if "'\\t'" in (error.problem or "") else None
+    )
     return printable(", ".join([part for part in (*said, hint) if part]))

@@ -93,7 +93,9 @@ def fetch_folder(
     with storage.locked(folder):
         if not os.path.isdir(folder):
             _remove_dead_copies(os.path.dirname(folder), key)
-            staged = tempfile.mkdtemp(prefix=f"{FETCH}{key}-", dir=os.path.dirname(folder))
+            staged = tempfile.mkdtemp(
+                prefix=f"{FETCH}{key}-", dir=os.path.dirname(folder)
+            )
             try:
                 with ThreadPoolExecutor(COPY_THREADS) as pool:
                     list(
@@ -116,7 +118,10 @@ def _remove_dead_copies(parent: str, held_key: str) -> None:
     """Remove unfinished copies; whoever made them is dead, since this process holds the lock."""
     removed = 0
     for name in sorted(os.listdir(parent)):
-        path, key = os.path.join(parent, name), name.removeprefix(FETCH).rpartition("-")[0]
+        path, key = (
+            os.path.join(parent, name),
+            name.removeprefix(FETCH).rpartition("-")[0],
+        )
         if not name.startswith(FETCH):
             continue
         if key == held_key:

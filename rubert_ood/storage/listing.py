@@ -171,7 +171,9 @@ class _Disk:
                 listing.unreadable[path] = LEADS_NOWHERE
             return
         except OSError:  # a link to itself, a folder on the way that may not be entered
-            listing.unreadable[path] = LEADS_NOWHERE if os.path.islink(path) else NOT_LISTED
+            listing.unreadable[path] = (
+                LEADS_NOWHERE if os.path.islink(path) else NOT_LISTED
+            )
             return
         if S_ISREG(info.st_mode):
             listing.files.append(FileInfo(path, info.st_size, local_version(info)))

@@ -120,7 +120,9 @@ def absolute(uri: str | os.PathLike[str]) -> str:
     text = os.fspath(uri) if isinstance(uri, os.PathLike) else uri
     if not isinstance(text, str):
         kind = type(text).__name__
-        raise SettingsError(f"a URI is a local path or s3://BUCKET/KEY, not of type {kind}")
+        raise SettingsError(
+            f"a URI is a local path or s3://BUCKET/KEY, not of type {kind}"
+        )
     path = _path(text)
     return text.rstrip("/") if is_s3(text) else path
 

@@ -23,7 +23,13 @@ DEFAULT_RETRY_S = 120.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 15.0
 NOT_IMPLEMENTED = 501
 PASSING_CODES = frozenset(
-    ("SlowDown", "RequestTimeout", "IncompleteBody", "OperationAborted", "TooManyRequests")
+    (
+        "SlowDown",
+        "RequestTimeout",
+        "IncompleteBody",
+        "OperationAborted",
+        "TooManyRequests",
+    )
 )
 """S3 error codes that come with another HTTP status than 429 or 5xx and pass all the same."""
 PASSING_BOTOCORE = (
@@ -37,7 +43,10 @@ REASONS = (
     (FileNotFoundError, "no such file, folder or bucket"),
     (IsADirectoryError, "a folder, where a file is expected"),
     (NotADirectoryError, "not a folder, or below a file"),
-    (PermissionError, "access denied; check the credentials and the policy of the bucket"),
+    (
+        PermissionError,
+        "access denied; check the credentials and the policy of the bucket",
+    ),
 )
 
 P = ParamSpec("P")

@@ -149,7 +149,9 @@ def _rows(
             drafts.append(draft)
         city = rng.choices(places, cum_weights=place_weights)[0]
         title, body = draft.filled(city, rng)
-        published_at = FIRST_DAY + timedelta(seconds=int(rng.random() * NUM_DAYS * 86_400))
+        published_at = FIRST_DAY + timedelta(
+            seconds=int(rng.random() * NUM_DAYS * 86_400)
+        )
         ad_id = str(FIRST_AD_ID + 7 * number + int(rng.random() * 7))
         yield ad_id, title, body, category.name, city.name, draft.price_rub, published_at
 

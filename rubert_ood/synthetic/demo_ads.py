@@ -7,7 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rubert_ood import storage
-from rubert_ood.synthetic.catalogue import hard_cases, out_of_domain_texts, write_catalogue
+from rubert_ood.synthetic.catalogue import (
+    hard_cases,
+    out_of_domain_texts,
+    write_catalogue,
+)
 
 OOD_TEXTS_PER_KIND = 100
 

@@ -250,7 +250,9 @@ class AdWriter:
     def _long_block(self, category: Category, values: dict[str, str]) -> str:
         chance = self.rng.random()
         if chance < 0.5:
-            offers = [self._offer(category) for _ in range(2 + int(self.rng.random() * 8))]
+            offers = [
+                self._offer(category) for _ in range(2 + int(self.rng.random() * 8))
+            ]
             return f"{self._shared_phrase('list_intro', values)}: {', '.join(offers)}"
         if chance < 0.85:
             return self._shared_phrase("boilerplate", values)

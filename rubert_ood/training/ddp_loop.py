@@ -44,7 +44,9 @@ def train_worker(config: dict[str, Any]) -> None:
     trainer = Trainer(config, ray.train.get_checkpoint())
     while trainer.epoch < trainer.settings.num_epochs:
         trained = trainer.train_epoch()
-        trainer.report_epoch({"epoch": trainer.epoch + 1, **trained, **trainer.validate()})
+        trainer.report_epoch(
+            {"epoch": trainer.epoch + 1, **trained, **trainer.validate()}
+        )
 
 
 class Trainer:
@@ -126,7 +128,9 @@ class Trainer:
         loss = torch.nn.functional.cross_entropy(logits_NC.float(), labels_N)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm)
+        torch.nn.utils.clip_grad_norm_(
+            self.model.parameters(), self.settings.max_grad_norm
+        )
         self.optimiser.step()
         self.schedule.step()
         return loss.detach()

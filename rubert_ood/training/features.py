@@ -53,7 +53,9 @@ class Reader:
 
     def load(self, *, use_gpu: bool) -> Classifier:
         """Load the network here; int8 is computed on CPU."""
-        folder = self.checkpoint if isinstance(self.checkpoint, str) else self.checkpoint()
+        folder = (
+            self.checkpoint if isinstance(self.checkpoint, str) else self.checkpoint()
+        )
         return Classifier.load(
             folder, use_gpu=use_gpu and self.precision != "int8", precision=self.precision
         )
@@ -120,7 +122,9 @@ class LocalFeatures:
         limits = max_rows or {}
         chosen = {}
         for name, split in self.outputs.items():
-            chosen[name] = split.take(sample_rows(len(split), limits.get(name, len(split))))
+            chosen[name] = split.take(
+                sample_rows(len(split), limits.get(name, len(split)))
+            )
         return chosen
 
     def sum_up(

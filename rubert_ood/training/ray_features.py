@@ -108,7 +108,9 @@ class RayFeatures:
         limits = max_rows or {}
         chosen = {}
         for name, span in self.spans.items():
-            chosen[name] = span.start + sample_rows(len(span), limits.get(name, len(span)))
+            chosen[name] = span.start + sample_rows(
+                len(span), limits.get(name, len(span))
+            )
         columns = self._columns(np.concatenate(list(chosen.values())))
         outputs = {}
         for name, rows in chosen.items():

@@ -59,7 +59,9 @@ def score(settings: ScoreSettings) -> Manifest:
         return published
     _warn_if_late(plan, settings)
     claim = Claim(plan.run_uri)
-    published = _published_already(plan, settings)  # by a start that ended before the claim
+    published = _published_already(
+        plan, settings
+    )  # by a start that ended before the claim
     if published:
         claim.release()
         return published
@@ -67,7 +69,9 @@ def score(settings: ScoreSettings) -> Manifest:
         remove_leftovers(plan.output_uri, plan.run_uri)
         verified = _score_and_verify(plan, settings, claim, started_at)
         claim.check(now=True)
-        manifest = _publish(complete_manifest(plan, verified, started_at), settings, claim)
+        manifest = _publish(
+            complete_manifest(plan, verified, started_at), settings, claim
+        )
     except (PartialRunError, SettingsError, KeyboardInterrupt) as stop:
         outcome: Outcome = (
             "interrupted" if isinstance(stop, KeyboardInterrupt) else "partial"
@@ -138,7 +142,9 @@ def _score_and_verify(
     except PartMismatchError as error:
         bad = error.shard_ids
         StepLog("verify").warning("%d part(s) are scored again: %s", len(bad), error)
-    _score([shard for shard in plan.shards if shard.shard_id in bad], plan, settings, claim)
+    _score(
+        [shard for shard in plan.shards if shard.shard_id in bad], plan, settings, claim
+    )
     return verify_run(plan)
 
 

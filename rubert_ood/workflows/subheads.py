@@ -41,7 +41,10 @@ def subheads(settings: SubheadsSettings) -> Bundle:
     )
     with ray_session(settings):
         outputs = bundle_outputs(
-            bundle, {"subheads": ads}, compute=settings.compute, executor=settings.executor
+            bundle,
+            {"subheads": ads},
+            compute=settings.compute,
+            executor=settings.executor,
         )
     categories = [pairs[number][0] for number in ads.labels_N]
     names = [pairs[number][1] for number in ads.labels_N]

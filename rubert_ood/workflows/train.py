@@ -110,7 +110,8 @@ def _fit_and_evaluate(
         fitted=fitted,
         cleaner=dataset.cleaner,
         text=settings.text,
-        documents=evaluation_documents(evaluation) | {"README.md": model_card(evaluation)},
+        documents=evaluation_documents(evaluation)
+        | {"README.md": model_card(evaluation)},
         precision=precision,
         agreement=agreement,
         reference=reference,
@@ -139,7 +140,11 @@ def _fit(
     settings: TrainSettings,
 ) -> FittedModel:
     return fit_features(
-        features, outputs, dataset.labels, settings=settings.fit, decision=settings.decision
+        features,
+        outputs,
+        dataset.labels,
+        settings=settings.fit,
+        decision=settings.decision,
     )
 
 

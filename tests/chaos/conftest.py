@@ -39,7 +39,9 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Ads in two files, some without an id or without text; one file of small row groups, one of a
     large one."""
     table = pa.Table.from_batches(list(generate_ads(NUM_ADS, seed=11)))
-    columns = {name: table[name].to_pylist() for name in ("title", "description", "ad_id")}
+    columns = {
+        name: table[name].to_pylist() for name in ("title", "description", "ad_id")
+    }
     for row in range(100, NUM_ADS, 1_000):
         columns["ad_id"][row] = None
         columns["title"][row + 1] = columns["description"][row + 1] = None

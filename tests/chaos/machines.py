@@ -72,7 +72,9 @@ class Machines:
             self.add_node()
         self.cluster.wait_for_nodes()
 
-    def processes(self, title: str | tuple[str, ...] = JOB_PROCESS) -> list[psutil.Process]:
+    def processes(
+        self, title: str | tuple[str, ...] = JOB_PROCESS
+    ) -> list[psutil.Process]:
         """Return the workers whose process title begins with `title`, by pid."""
         found = []
         for node in self.cluster.worker_nodes:

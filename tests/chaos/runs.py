@@ -138,7 +138,9 @@ class ScoreRun:
             name for name in self.files() if name.startswith(f"{RUN_PATH}/_errors/")
         )
         rows = [row for name in names for row in self._table(name).to_pylist()]
-        return [(row["file"].rpartition("/")[2], row["row"], row["reason"]) for row in rows]
+        return [
+            (row["file"].rpartition("/")[2], row["row"], row["reason"]) for row in rows
+        ]
 
     def read(self, name: str) -> bytes:
         return bytes(self.fs.cat_file(f"{self.output_uri}/{name}"))

@@ -37,7 +37,8 @@ def run(new_run: NewRun, local: Place, request: pytest.FixtureRequest) -> ScoreR
     run = new_run(local, "ends", "local")
     if marker := request.node.get_closest_marker("shards_of"):
         run.options = [
-            str(marker.args[0]) if word == str(SHARD_ROWS) else word for word in run.options
+            str(marker.args[0]) if word == str(SHARD_ROWS) else word
+            for word in run.options
         ]
     run.start()
     return run
@@ -91,7 +92,9 @@ def goes_on(run: ScoreRun) -> None:
     assert len(after) == NUM_SHARDS
 
 
-def test_sigterm_while_scoring_is_noted_and_the_same_command_goes_on(run: ScoreRun) -> None:
+def test_sigterm_while_scoring_is_noted_and_the_same_command_goes_on(
+    run: ScoreRun,
+) -> None:
     at_work(run)
     assert run.process is not None
     run.process.send_signal(signal.SIGTERM)
@@ -144,7 +147,9 @@ def test_processes_of_ray_and_their_folder_do_not_outlive_a_killed_command_for_l
         process for process in family(run) if "Agent" not in process_title(process)
     ]
     (gcs,) = family(run, "gcs_server")
-    folder = Path(re.search(r"--log_dir=(\S+?)/session_", " ".join(gcs.cmdline())).group(1))
+    folder = Path(
+        re.search(r"--log_dir=(\S+?)/session_", " ".join(gcs.cmdline())).group(1)
+    )
     run.kill()
     _, alive = psutil.wait_procs(processes, timeout=LONGEST_END_S)
     assert not alive

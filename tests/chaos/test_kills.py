@@ -217,7 +217,9 @@ def test_run_loses_and_doubles_nothing_whatever_dies(
     on_s3: Place,
 ) -> None:
     machines.heal(trial.node_cpus)
-    run = new_run(on_s3 if trial.on_s3 else local, f"trial{trial.number}", machines.address)
+    run = new_run(
+        on_s3 if trial.on_s3 else local, f"trial{trial.number}", machines.address
+    )
     chaos = Chaos(trial, run, machines)
     try:
         chaos.start()

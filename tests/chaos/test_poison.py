@@ -38,7 +38,9 @@ def poisoned(tmp_path: Path) -> tuple[str, list[str]]:
     )
     write_parquet(tmp_path / "in" / f"b-{MARKER}.parquet", bad)
     write_parquet(
-        tmp_path / "in" / "c.parquet", good.slice(NUM_GOOD // 2), row_group_size=SHARD_ROWS
+        tmp_path / "in" / "c.parquet",
+        good.slice(NUM_GOOD // 2),
+        row_group_size=SHARD_ROWS,
     )
     return str(tmp_path / "in"), good["ad_id"].to_pylist()
 

@@ -54,10 +54,19 @@ def test_two_starts_of_one_run_do_no_harm(
         f"{RUN_PATH}/part-{shard['shard_id']}.parquet" for shard in plan["shards"]
     } | {"latest.json"}
     assert len(expected) == NUM_SHARDS + 1
-    assert {name for name in first.files() if not re.search(r"(^|/)[._]", name)} == expected
+    assert {
+        name for name in first.files() if not re.search(r"(^|/)[._]", name)
+    } == expected
     assert json.loads(first.read("latest.json"))["path"] == RUN_PATH
     assert (
         json.loads(first.read(f"{RUN_PATH}/_run/manifest.json"))["outcome"] == "published"
     )
-    verify = [sys.executable, "-m", "rubert_ood.cli", "verify", "--run_uri", first.run_uri]
+    verify = [
+        sys.executable,
+        "-m",
+        "rubert_ood.cli",
+        "verify",
+        "--run_uri",
+        first.run_uri,
+    ]
     subprocess.run(verify, check=True)

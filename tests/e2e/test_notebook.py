@@ -42,10 +42,14 @@ def again(demo):
     rest, test = train_test_split(
         np.arange(len(ads)), test_size=0.2, stratify=y, random_state=42
     )
-    train, valid = train_test_split(rest, test_size=0.1, stratify=y[rest], random_state=42)
+    train, valid = train_test_split(
+        rest, test_size=0.1, stratify=y[rest], random_state=42
+    )
     cities = sorted(set(ads.city.iloc[train].dropna()), key=len, reverse=True)
     city = re.compile(rf"\b(?:{'|'.join(map(re.escape, cities))})\b", re.IGNORECASE)
-    noise = re.compile(r"\b(?:в наличии|продам|куплю|обмен|торг|договор)\b", re.IGNORECASE)
+    noise = re.compile(
+        r"\b(?:в наличии|продам|куплю|обмен|торг|договор)\b", re.IGNORECASE
+    )
     phone = re.compile(r"(\+?\d[\d\-\s]{6,}\d)")
 
     def clean(text):

@@ -1,6 +1,7 @@
 """`ray job submit` on a cluster started by `ray start --head`, with token authentication as Ray has
 it by default."""
 
+import contextlib
 import json
 import os
 import socket
@@ -9,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.conftest import read_parts
@@ -16,6 +18,7 @@ from tests.conftest import read_parts
 pytestmark = pytest.mark.timeout(1200)  # it may wait for the demo, then runs two jobs
 
 ROOT = Path(__file__).parents[2]
+TOKEN_FILE = "RAY_AUTH_TOKEN_PATH"
 RAY = str(Path(sys.executable).with_name("ray"))
 
 
@@ -34,7 +37,7 @@ def cluster(tmp_path_factory):
     environment = {
         **os.environ,
         "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
+        TOKEN_FILE: str(folder / "token"),
     }
     environment.pop("RAY_ADDRESS", None)
     start = [
@@ -50,7 +53,6 @@ def cluster(tmp_path_factory):
         f"--dashboard-port={dashboard}",
         "--disable-usage-stats",
     ]
-    before = _ray_processes()
     started = subprocess.run(
         [*start, f"--temp-dir={folder}"],
         env=environment,
@@ -62,21 +64,18 @@ def cluster(tmp_path_factory):
     try:
         yield environment, f"http://127.0.0.1:{dashboard}"
     finally:
-        for process in (
-            _ray_processes() - before
-        ):  # `ray stop` would end the clusters of other tests as well
-            process.kill()
+        _end_cluster(environment)
 
 
-def _ray_processes() -> set:
-    import psutil
+def _end_cluster(environment: dict[str, str]) -> None:
+    """Kill what has the cluster's token file in its environment.
 
-    found = set()
-    for process in psutil.process_iter(["cmdline"]):
-        line = " ".join(process.info["cmdline"] or [])
-        if "ray" in line and ("site-packages/ray" in line or line.startswith("ray::")):
-            found.add(process)
-    return found
+    `ray stop` would end the clusters of other tests as well.
+    """
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(TOKEN_FILE) == environment[TOKEN_FILE]:
+                process.kill()
 
 
 def test_score_by_ray_job_submit(demo, cluster, tmp_path):

@@ -97,7 +97,9 @@ def evaluation() -> Evaluation:
     material = Material(
         splits={"train": train, "valid": valid, "test": test},
         test_ads=LabelledAds(texts, test.labels_N, {"city": cities}),
-        hard_cases=[(f"{ATTACK} {LONG_WORD} {row}", labels[row % 7]) for row in range(60)],
+        hard_cases=[
+            (f"{ATTACK} {LONG_WORD} {row}", labels[row % 7]) for row in range(60)
+        ],
         hard_case_outputs=features(60, 4, noise=2),
         ood=kinds,
     )
@@ -137,7 +139,9 @@ def manifest(seed: int) -> Manifest:
     rng = np.random.default_rng(seed)
     counts = {
         label: int(count)
-        for label, count in zip(categories(), rng.integers(5_000, 100_000, 50), strict=True)
+        for label, count in zip(
+            categories(), rng.integers(5_000, 100_000, 50), strict=True
+        )
     }
     scored = sum(counts.values())
     shards = [
@@ -259,7 +263,9 @@ def difference() -> DiffDocument:
     rows = []
     for in_b in (False, True):
         for number in range(6000):
-            label = labels[number % 50] if rng.random() < 0.7 else labels[rng.integers(50)]
+            label = (
+                labels[number % 50] if rng.random() < 0.7 else labels[rng.integers(50)]
+            )
             rows.append(
                 {
                     "ad_id": f"{ATTACK}{LONG_WORD}{number + 100 * in_b}",

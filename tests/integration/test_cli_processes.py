@@ -70,7 +70,9 @@ def test_help_of_the_installed_command_takes_less_than_a_second(
     assert os.times().children_user - before < 1.0
 
 
-@pytest.mark.parametrize("module", ["rubert_ood", "rubert_ood.cli", "rubert_ood.ads.text"])
+@pytest.mark.parametrize(
+    "module", ["rubert_ood", "rubert_ood.cli", "rubert_ood.ads.text"]
+)
 def test_import_of_the_command_line_brings_nothing_heavy(module: str) -> None:
     assert imported(HEAVY, [module]) == []
 

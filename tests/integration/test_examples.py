@@ -25,7 +25,9 @@ def test_notebook_runs_with_any_bundle(bundle, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     place = {"metadata": {"path": str(tmp_path)}}
-    NotebookClient(notebook, timeout=240, kernel_name="python3", resources=place).execute()
+    NotebookClient(
+        notebook, timeout=240, kernel_name="python3", resources=place
+    ).execute()
     printed = _printed(notebook)
     assert "5 classes, H = 32 in fp32" in printed
     assert "complete - 360 of 360 rows agree" in printed

@@ -118,7 +118,9 @@ def test_a_process_that_ends_without_a_word_gets_one_line_and_exit_6(
 @pytest.mark.parametrize(
     ("job", "code"), [("return 5", 5), ("sys.exit(2)", 2), ("sys.exit(0)", 0)]
 )
-def test_the_exit_code_of_a_watched_job_is_that_of_the_command(job: str, code: int) -> None:
+def test_the_exit_code_of_a_watched_job_is_that_of_the_command(
+    job: str, code: int
+) -> None:
     assert finish(start(f"def job():\n    {job}\n{WATCHED}")) == (code, [])
 
 

@@ -219,7 +219,10 @@ def test_ten_thousand_mutated_ads_go_through(ray_local, trained_bundle, tmp_path
     texts[5003] = b"1 " * 2**19
     assert max(len(text or b"") for text in texts) >= 2**20
     (tmp_path / "in").mkdir()
-    columns = {"ad_id": [f"ad-{n:05d}" for n in range(num_ads)], "title": _strings(titles)}
+    columns = {
+        "ad_id": [f"ad-{n:05d}" for n in range(num_ads)],
+        "title": _strings(titles),
+    }
     pq.write_table(
         pa.table({**columns, "description": _strings(texts)}),
         tmp_path / "in" / "ads.parquet",

@@ -57,7 +57,12 @@ def retrained_bundle(trained_bundle, tmp_path_factory) -> str:
     ]
     decision = fitted.decision.model_copy(update={"tau_other": 0.6})
     folder = tmp_path_factory.mktemp("retrained")
-    names = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+    names = (
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    )
     (folder / "checkpoint").mkdir()
     for name in names:
         shutil.copy(Path(bundle.folder, name), folder / "checkpoint" / name)
@@ -177,13 +182,17 @@ def test_diff_counts_are_those_of_a_merge(two_runs, tmp_path, monkeypatch, rows)
         .astype(float)
         .mean()
     )
-    assert DiffDocument.model_validate_json((tmp_path / "diff.json").read_bytes()) == found
+    assert (
+        DiffDocument.model_validate_json((tmp_path / "diff.json").read_bytes()) == found
+    )
     assert "changed their label" in (tmp_path / "diff.html").read_text()
 
 
 def test_ray_and_this_process_count_the_same_on_scored_runs(two_runs):
     uris = [run.run_uri for run in two_runs]
-    here, on_ray = (compare_runs(*uris, executor=executor) for executor in ("local", "ray"))
+    here, on_ray = (
+        compare_runs(*uris, executor=executor) for executor in ("local", "ray")
+    )
     assert here == on_ray
 
 

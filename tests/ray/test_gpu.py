@@ -42,7 +42,9 @@ def test_gpu_agrees_with_cpu(trained_bundle, labelled_ads):
 def test_training_on_a_gpu_learns(ray_local, train_settings, tmp_path):
     from rubert_ood.training.fine_tune import fine_tune
 
-    compute = train_settings.compute.model_copy(update={"num_workers": 1, "use_gpu": True})
+    compute = train_settings.compute.model_copy(
+        update={"num_workers": 1, "use_gpu": True}
+    )
     settings = train_settings.model_copy(
         update={"compute": compute, "output_uri": str(tmp_path)}
     )

@@ -73,7 +73,9 @@ def _settings(source, bundle, output, **changes) -> ScoreSettings:
     return ScoreSettings(**{**values, "shard_rows": SHARD_ROWS, **changes})
 
 
-def test_a_damaged_page_costs_its_shard_only(undisturbed, source, trained_bundle, tmp_path):
+def test_a_damaged_page_costs_its_shard_only(
+    undisturbed, source, trained_bundle, tmp_path
+):
     copy = Path(shutil.copytree(source, tmp_path / "in"))
     damage_first_page(copy / "b.parquet")
     manifest = score(
@@ -141,7 +143,10 @@ def test_a_file_that_is_replaced_during_the_run_is_quarantined_by_choice(
     undisturbed, replaced_after_the_plan, trained_bundle, tmp_path
 ):
     settings = _settings(
-        replaced_after_the_plan, trained_bundle, tmp_path / "out", on_bad_file="quarantine"
+        replaced_after_the_plan,
+        trained_bundle,
+        tmp_path / "out",
+        on_bad_file="quarantine",
     )
     manifest = score(settings)
     assert manifest.outcome == "published"
@@ -191,7 +196,9 @@ def test_encoding_does_not_run_away_from_the_scorers(
         ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
     order = Path(events).read_text()
     assert (order.count("e"), order.count("s")) == (num_shards, num_shards)
-    started = order.index("s")  # until the actor is there, nothing measures how fast it is
+    started = order.index(
+        "s"
+    )  # until the actor is there, nothing measures how fast it is
     ahead = [
         order[:n].count("e") - order[:n].count("s") for n in range(started, len(order))
     ]
@@ -210,7 +217,9 @@ def test_a_run_whose_storage_hangs_ends_in_time(
         return encode_batch(batch, job)
 
     monkeypatch.setattr(ray_executor, "encode_batch", hanging_encode)
-    settings = _settings(source, trained_bundle, tmp_path / "out", no_progress_timeout_s=15)
+    settings = _settings(
+        source, trained_bundle, tmp_path / "out", no_progress_timeout_s=15
+    )
     began = time.monotonic()
     try:
         with pytest.raises(PartialRunError, match="no shard moved for 15 s"):

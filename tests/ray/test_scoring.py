@@ -33,7 +33,11 @@ def catalogue(tmp_path_factory):
     titles[5], descriptions[5] = "", "  +7 900 123-45-67 "
     titles[6], descriptions[6] = None, None
     ids[7] = None
-    for name, values in (("title", titles), ("description", descriptions), ("ad_id", ids)):
+    for name, values in (
+        ("title", titles),
+        ("description", descriptions),
+        ("ad_id", ids),
+    ):
         table = table.set_column(
             table.schema.get_field_index(name), name, pa.array(values, pa.string())
         )
@@ -115,7 +119,9 @@ def test_run_scores_every_ad_as_if_it_were_alone(undisturbed, catalogue, trained
         assert (got["label"], got["status"]) == (alone["label"], alone["status"])
         if alone["status"] == "ok":
             assert got["topk_labels"] == alone["topk_labels"]
-            np.testing.assert_allclose(got["topk_scores"], alone["topk_scores"], atol=1e-5)
+            np.testing.assert_allclose(
+                got["topk_scores"], alone["topk_scores"], atol=1e-5
+            )
             assert got["ood_distance"] == pytest.approx(alone["ood_distance"], rel=1e-4)
             assert got["is_ood"] == alone["is_ood"]
 
@@ -202,7 +208,9 @@ def test_a_file_that_breaks_during_the_run_ends_partial_and_names_it(
     ):
         score(settings)
     manifest = json.loads(
-        next((tmp_path / "out").glob("run_date=*/run_id=*/_run/manifest.json")).read_text()
+        next(
+            (tmp_path / "out").glob("run_date=*/run_id=*/_run/manifest.json")
+        ).read_text()
     )
     assert manifest["outcome"] == "partial"
     assert not (tmp_path / "out" / "latest.json").exists()

@@ -60,6 +60,37 @@ class Fault:
     seconds: float = 0
 
 
+SLOW_DOWN = Fault("error", status=503, code="SlowDown")
+INTERNAL = Fault("error", status=500, code="InternalError")
+DROP = Fault("drop")
+FAULTS = [
+    DROP,
+    Fault("reset upload"),
+    Fault("reset answer"),
+    Fault("cut answer"),
+    Fault("lose answer"),
+    Fault("trickle", seconds=0.5),
+    SLOW_DOWN,
+    INTERNAL,
+    Fault("error", status=429, code="TooManyRequests"),
+    Fault("error", status=502),
+    Fault("error", status=503),
+    Fault("error", status=504, code="GatewayTimeout"),
+]
+
+
+def matching(count, fault, method, words):
+    """Do this to the first `count` requests of this method whose target holds these words."""
+    left = iter(range(count))
+    return lambda request: (
+        fault
+        if request.method == method
+        and words in request.target
+        and next(left, None) is not None
+        else None
+    )
+
+
 class Proxy:
     """Listens on `port` of loopback until `close`; `requests` and `faults` are what it saw and
     did."""
@@ -120,7 +151,9 @@ class Proxy:
             self.requests.append(request)
             self.faults.update([fault] if fault else [])
             if fault and fault.kind in ("drop", "error"):
-                async for _ in _body(reader, head, share=0 if _expects_go_on(head) else 1):
+                async for _ in _body(
+                    reader, head, share=0 if _expects_go_on(head) else 1
+                ):
                     pass
                 await asyncio.sleep(fault.seconds)
                 client.write(_error(fault, method) if fault.kind == "error" else b"")

@@ -1,12 +1,9 @@
-"""Storage and whole jobs behind a proxy that drops, resets, refuses and stalls: the result is right
+"""Storage behind a proxy that drops, resets, refuses and stalls: the result is right
 all the same."""
 
 import contextlib
-import json
 import os
 import random
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -23,29 +20,11 @@ from rubert_ood.errors import InputError, OutputError, StorageUnavailableError
 from rubert_ood.storage import folders
 from rubert_ood.storage.folders import fetch_folder, put_folder
 from rubert_ood.storage.listing import list_below
-from rubert_ood.synthetic.catalogue import generate_ads
-from tests.conftest import patch_storage, read_parts, same_rows, write_parquet
-from tests.s3.proxy import Fault
+from tests.conftest import patch_storage
+from tests.s3.proxy import DROP, FAULTS, INTERNAL, SLOW_DOWN, Fault, matching
 
 pytestmark = pytest.mark.timeout(600)  # outages are sat out
 
-SLOW_DOWN = Fault("error", status=503, code="SlowDown")
-INTERNAL = Fault("error", status=500, code="InternalError")
-DROP = Fault("drop")
-FAULTS = [
-    DROP,
-    Fault("reset upload"),
-    Fault("reset answer"),
-    Fault("cut answer"),
-    Fault("lose answer"),
-    Fault("trickle", seconds=0.5),
-    SLOW_DOWN,
-    INTERNAL,
-    Fault("error", status=429, code="TooManyRequests"),
-    Fault("error", status=502),
-    Fault("error", status=503),
-    Fault("error", status=504, code="GatewayTimeout"),
-]
 NAMES = [f"{fault.kind} {fault.status or ''} {fault.code}".strip() for fault in FAULTS]
 PART_BYTES = 50 * 2**20
 """Of a multipart upload by s3fs."""
@@ -58,29 +37,6 @@ def at_first(count, fault):
     def rule(request):
         seen[request.method, request.target] += 1
         return fault if seen[request.method, request.target] <= count else None
-
-    return rule
-
-
-def matching(count, fault, method, words):
-    """Do this to the first `count` requests of this method whose target holds these words."""
-    left = iter(range(count))
-    return lambda request: (
-        fault
-        if request.method == method
-        and words in request.target
-        and next(left, None) is not None
-        else None
-    )
-
-
-def sometimes(share, faults, seed):
-    """Do one of these to a share of the requests; which request gets which depends on the seed, not
-    on their order."""
-
-    def rule(request):
-        draw = random.Random(f"{seed} {request}")
-        return draw.choice(faults) if draw.random() < share else None
 
     return rule
 
@@ -142,7 +98,9 @@ def test_each_operation_survives_a_fault_of_each_of_its_requests(
         read_rows, f"{root}/table.parquet", ["text", "row"], start=1500, stop=3700
     ).equals(TABLE.slice(1500, 2200).select(["text", "row"]))
     struck(put_folder, local_dir, f"{root}/folder", last="manifest.json")
-    assert {name: direct.cat_file(f"{root}/folder/{name}") for name in contents} == contents
+    assert {
+        name: direct.cat_file(f"{root}/folder/{name}") for name in contents
+    } == contents
     copy = struck(fetch_folder, f"{root}/folder", "tests", "key", list(contents))
     assert {
         name: read_file(os.path.join(copy, name)) for name in os.listdir(copy)
@@ -216,7 +174,9 @@ def test_a_server_that_says_nothing_is_asked_again(s3, proxy, direct, impatient)
     assert 3 < time.monotonic() - started < 30
 
 
-def test_a_server_that_stays_silent_is_given_up(s3, proxy, direct, monkeypatch, impatient):
+def test_a_server_that_stays_silent_is_given_up(
+    s3, proxy, direct, monkeypatch, impatient
+):
     direct.pipe_file(f"{s3}/silence/table.parquet", write_table())
     monkeypatch.setenv("RUBERT_OOD_RETRY_S", "2")
     proxy.rule = lambda request: Fault("drop", seconds=600)
@@ -255,7 +215,9 @@ def test_a_broken_connection_is_not_taken_for_a_damaged_table(
     uri = f"{s3}/good/{name}"
     direct.pipe_file(
         uri,
-        write_table() if name.endswith(".parquet") else b"row,text\n" + b"1,text\n" * 5000,
+        write_table()
+        if name.endswith(".parquet")
+        else b"row,text\n" + b"1,text\n" * 5000,
     )
     monkeypatch.setenv("RUBERT_OOD_RETRY_S", "0")
     good = iter(range(good_answers))
@@ -357,7 +319,9 @@ def operations(s3, direct, large_file, small_folder, cache):
         ),
         "put_folder, large": (
             f"{root}/put/{large_file.name}",
-            lambda: put_folder(str(large_file.parent), f"{root}/put", last=large_file.name),
+            lambda: put_folder(
+                str(large_file.parent), f"{root}/put", last=large_file.name
+            ),
         ),
         "fetch_folder": (
             f"{root}/data",
@@ -452,195 +416,4 @@ def most_often(proxy):
     """Return how often the most frequent request was made."""
     return max(
         Counter((request.method, request.target) for request in proxy.requests).values()
-    )
-
-
-NUM_ADS, SHARD_ROWS = 4000, 200
-NUM_SHARDS = NUM_ADS // SHARD_ROWS
-OPEN_GATE = ["--gate.max_ood_rate", "1", "--gate.max_other_rate", "1"]
-
-
-class Outage:
-    """A rule: all is well until so many receipts are put; then nothing is answered, for so many
-    seconds."""
-
-    def __init__(self, receipts, seconds=float("inf")):
-        self.began = threading.Event()
-        self._receipts, self._seconds = receipts, seconds
-
-    def __call__(self, request):
-        if self.began.is_set():
-            return DROP if time.monotonic() < self._end else None
-        self._receipts -= request.method == "PUT" and "/_run/receipts/" in request.target
-        if self._receipts == 0:
-            self._end = time.monotonic() + self._seconds
-            self.began.set()
-        return None
-
-
-@pytest.fixture(scope="module")
-def catalogue(tmp_path_factory):
-    """A local folder with the ads in two files."""
-    folder = tmp_path_factory.mktemp("catalogue")
-    table = pa.Table.from_batches(list(generate_ads(NUM_ADS, seed=11)))
-    for name, part in (
-        ("a", table.slice(0, NUM_ADS // 2)),
-        ("b", table.slice(NUM_ADS // 2)),
-    ):
-        write_parquet(folder / f"{name}.parquet", part, row_group_size=SHARD_ROWS)
-    return folder
-
-
-def start(folder, output, environment):
-    """Score the ads of FOLDER/ads with FOLDER/bundle."""
-    command = [
-        sys.executable,
-        "-m",
-        "rubert_ood.cli",
-        "score",
-        "--input_uri",
-        f"{folder}/ads",
-        "--run_id",
-        "night",
-    ]
-    command += [
-        "--bundle_uri",
-        f"{folder}/bundle",
-        "--output_uri",
-        output,
-        "--shard_rows",
-        str(SHARD_ROWS),
-        *OPEN_GATE,
-    ]
-    command += [
-        "--run_date",
-        "2026-11-24",
-        "--carry_columns",
-        "city,price",
-        "--no_progress_timeout_s",
-        "60",
-    ]
-    command += ["--ray_address", "local"]
-    environment = {**os.environ, **environment}
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-@pytest.fixture(scope="module")
-def undisturbed(catalogue, trained_bundle, tmp_path_factory):
-    """The predictions of a run on this machine's disk."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    (folder / "ads").symlink_to(catalogue)
-    (folder / "bundle").symlink_to(trained_bundle)
-    process = start(folder, str(folder), {})
-    _, stderr = process.communicate(timeout=180)
-    assert process.returncode == 0, stderr
-    parts = read_parts(str(folder / "run_date=2026-11-24" / "run_id=night"))
-    assert parts.num_rows == NUM_ADS
-    return parts
-
-
-@pytest.fixture
-def job(s3, s3_env, direct, proxy, catalogue, trained_bundle, tmp_path):
-    """A function that starts a run with everything on S3 behind the proxy; the bundle is not in the
-    cache."""
-    folder = f"{s3}/faults/{tmp_path.name}"
-    direct.put(f"{catalogue}/", f"{folder}/ads/", recursive=True)
-    direct.put(f"{trained_bundle}/", f"{folder}/bundle/", recursive=True)
-    environment = {**s3_env, "AWS_ENDPOINT_URL": os.environ["AWS_ENDPOINT_URL"]}
-    environment |= {
-        "TMPDIR": str(tmp_path),
-        "RAY_TMPDIR": "/tmp",
-    }  # the cache; Ray's socket paths must be short
-    return f"{folder}/out", lambda **changes: start(
-        folder, f"{folder}/out", environment | changes
-    )
-
-
-def finish(process):
-    _, stderr = process.communicate(timeout=300)
-    assert "Traceback" not in stderr
-    return process.returncode, stderr
-
-
-def assert_published(output, direct, undisturbed):
-    """Assert that readers find each row of the undisturbed run once, and nothing else."""
-    pointer = json.loads(direct.cat_file(f"{output}/latest.json"))
-    run = f"{output}/{pointer['path']}"
-    parts = sorted(direct.glob(f"{run}/*.parquet"))
-    assert len(parts) == len(direct.ls(f"{run}/_run/receipts")) == NUM_SHARDS
-    same_rows(
-        pa.concat_tables(
-            [pq.read_table(pa.BufferReader(direct.cat_file(part))) for part in parts]
-        ),
-        undisturbed,
-    )
-    manifest = json.loads(direct.cat_file(f"{run}/_run/manifest.json"))
-    assert manifest["outcome"] == "published"
-    assert manifest["counts"]["rows_in"] == manifest["counts"]["rows_scored"] == NUM_ADS
-
-
-def test_a_run_under_random_faults_is_right(undisturbed, job, proxy, direct):
-    output, run = job
-    random_faults = sometimes(
-        0.05,
-        [fault for fault in FAULTS if fault.kind != "trickle"]
-        + [Fault("trickle", seconds=2)],
-        5,
-    )
-    swap = matching(1, Fault("lose answer"), "PUT", "/latest.json")
-    proxy.rule = lambda request: swap(request) or random_faults(request)
-    code, stderr = finish(run())
-    assert code == 0, stderr
-    assert_published(output, direct, undisturbed)
-    assert sum(proxy.faults.values()) > 10
-    assert len({fault.kind for fault in proxy.faults}) > 4
-
-
-def test_a_run_sits_out_an_outage_of_20_seconds(undisturbed, job, proxy, direct):
-    output, run = job
-    proxy.rule = Outage(receipts=3, seconds=20)
-    code, stderr = finish(run())
-    assert code == 0, stderr
-    assert proxy.faults[DROP] > 10
-    assert_published(output, direct, undisturbed)
-
-
-def test_a_permanent_outage_ends_the_run_and_the_same_command_finishes_it(
-    undisturbed, job, proxy, direct
-):
-    output, run = job
-    proxy.rule = outage = Outage(receipts=3)
-    process = run(RUBERT_OOD_RETRY_S="5")
-    assert outage.began.wait(120)
-    proxy.fail()
-    began = time.monotonic()
-    code, stderr = finish(process)
-    assert code == 6, stderr
-    assert time.monotonic() - began < 120
-    assert [
-        line for line in stderr.splitlines() if line.startswith("error:")
-    ] == stderr.splitlines()[-1:]
-    assert "s3://" in stderr.splitlines()[-1]
-    receipts = direct.cat(f"{output}/run_date=2026-11-24/run_id=night/_run/receipts/*.json")
-    assert 0 < len(receipts) < NUM_SHARDS
-    proxy.rule = lambda request: None
-    proxy.requests.clear()
-    proxy.recover()
-    code, stderr = finish(run(RUBERT_OOD_RETRY_S="5"))
-    assert code == 0, stderr
-    assert_published(output, direct, undisturbed)
-    assert direct.cat(sorted(receipts)) == receipts
-    written = {
-        request.target.rpartition("/")[2]
-        for request in proxy.requests
-        if request.method == "PUT"
-    }
-    done = {
-        "part-" + os.path.basename(name).replace(".json", ".parquet") for name in receipts
-    }
-    assert not written & done
-    assert len([name for name in written if name.startswith("part-")]) == NUM_SHARDS - len(
-        done
     )

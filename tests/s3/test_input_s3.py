@@ -98,12 +98,16 @@ def test_read_rows_on_s3_of_an_object_that_is_replaced_while_it_is_read_says_so(
     fs, _ = storage.filesystem(uri)
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", replaced_first)
     monkeypatch.setattr(fs, "default_block_size", 5 * 2**10)
-    with pytest.raises(InputChangedError, match=f"the input changed since the plan: {uri}"):
+    with pytest.raises(
+        InputChangedError, match=f"the input changed since the plan: {uri}"
+    ):
         read_rows(uri, ["ad_id"], version=version)
 
 
 def test_a_delta_table_on_s3_is_read_by_its_log(s3):
-    old, new = (pa.table({"ad_id": [name], "description": ["стол"]}) for name in ("1", "2"))
+    old, new = (
+        pa.table({"ad_id": [name], "description": ["стол"]}) for name in ("1", "2")
+    )
     options = _s3_options("aws_") | {"aws_s3_allow_unsafe_rename": "true"}
     write_deltalake(f"{s3}/delta t", old, storage_options=options)
     write_deltalake(f"{s3}/delta t", new, mode="overwrite", storage_options=options)
@@ -117,7 +121,9 @@ def test_a_delta_table_on_s3_is_read_by_its_log(s3):
 
 
 def test_an_iceberg_table_on_s3_is_read_by_its_log(s3):
-    old, new = (pa.table({"ad_id": [name], "description": ["стол"]}) for name in ("1", "2"))
+    old, new = (
+        pa.table({"ad_id": [name], "description": ["стол"]}) for name in ("1", "2")
+    )
     catalog = InMemoryCatalog("test", warehouse=f"{s3}/warehouse", **_s3_options("s3."))
     catalog.create_namespace("n")
     table = catalog.create_table("n.t", schema=old.schema)

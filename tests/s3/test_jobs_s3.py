@@ -155,7 +155,15 @@ def test_train_and_score_with_everything_on_s3(s3, s3_env, labelled_ads, tiny_be
             "s3://marketplace/elsewhere/latest.json: Unable to",
         ),
     ],
-    ids=["prefix", "bucket", "bundle", "wrong secret", "wrong key", "read-only", "no key"],
+    ids=[
+        "prefix",
+        "bucket",
+        "bundle",
+        "wrong secret",
+        "wrong key",
+        "read-only",
+        "no key",
+    ],
 )
 def test_what_is_wrong_on_s3_is_one_line_before_any_actor(
     s3, s3_env, trained_bundle, changes, environment, code, message

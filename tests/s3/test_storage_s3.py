@@ -15,7 +15,13 @@ from rubert_ood.storage.listing import list_below, list_folders
 
 
 def test_s3_put_bytes_are_read_and_listed(s3):
-    for name in ("b.parquet", "a.parquet", "_hidden.parquet", "sub/c.parquet", "note.txt"):
+    for name in (
+        "b.parquet",
+        "a.parquet",
+        "_hidden.parquet",
+        "sub/c.parquet",
+        "note.txt",
+    ):
         storage.put_bytes(f"{s3}/list/{name}", name.encode())
     assert storage.read_bytes(f"{s3}/list/sub/c.parquet") == b"sub/c.parquet"
     files = list_below(f"{s3}/list").files

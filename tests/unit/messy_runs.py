@@ -149,7 +149,9 @@ def make_run(bundle, messy_table, tmp_path_factory):
         (folder / "in").mkdir()
         pq.write_table(table.slice(0, 80), folder / "in" / "a.parquet", row_group_size=10)
         if table.num_rows > 80:
-            pq.write_table(table.slice(80), folder / "in" / "b.parquet", row_group_size=100)
+            pq.write_table(
+                table.slice(80), folder / "in" / "b.parquet", row_group_size=100
+            )
         defaults = {
             "run_date": date(2026, 11, 24),
             "shard_rows": 10,
@@ -220,7 +222,9 @@ def by_the_rule(bundle, one_by_one):
                     "embedding": cls,
                     # rounding may decide: float32 forward passes of another batch differ in the
                     # last digits
-                    "close_call": min(abs(v) for v in [*tests, trusted, *np.diff(p[best])])
+                    "close_call": min(
+                        abs(v) for v in [*tests, trusted, *np.diff(p[best])]
+                    )
                     < 1e-4
                     or np.abs(arrays["calibration_d2"] - d2).min() < 1e-3,
                 }

@@ -57,7 +57,9 @@ def workflow(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Any], Any]]
             cli.VERBS, "verify", cli.Verb("VerifySettings", "replaced:function", "")
         )
         monkeypatch.setitem(
-            sys.modules, "rubert_ood.workflows.replaced", SimpleNamespace(function=function)
+            sys.modules,
+            "rubert_ood.workflows.replaced",
+            SimpleNamespace(function=function),
         )
 
     return put
@@ -195,7 +197,10 @@ def test_shortened_flag_is_unknown(run) -> None:
         ),
         (["score", *SCORE, "--run_date", "tomorrow"], "run_date: "),
         (["plan", *SCORE, "--on_bad_file", "ignore"], "on_bad_file: "),
-        (["publish", "--run_uri", "x", "--gate.max_ood_rate", "2"], "gate.max_ood_rate: "),
+        (
+            ["publish", "--run_uri", "x", "--gate.max_ood_rate", "2"],
+            "gate.max_ood_rate: ",
+        ),
         (["demo", "--num_train", "10"], "num_train: "),
         (["verify"], "run_uri: missing; give --run_uri or set it in the YAML file"),
         (
@@ -368,7 +373,9 @@ def test_every_workflow_exists(verb: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "import rubert_ood.interrupts\n"])
 def test_settings_are_imported_after_the_handlers(text: str) -> None:
-    code = f"{text}import sys; from rubert_ood import cli; print('pydantic' in sys.modules)"
+    code = (
+        f"{text}import sys; from rubert_ood import cli; print('pydantic' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "False\n"
 

@@ -19,7 +19,9 @@ def test_a_version_with_a_known_hole_can_neither_be_installed_nor_is_it(name):
     requirements = {
         item.name: item.specifier for item in map(Requirement, project["dependencies"])
     }
-    floors = [Version(item.version) for item in requirements[name] if item.operator == ">="]
+    floors = [
+        Version(item.version) for item in requirements[name] if item.operator == ">="
+    ]
     assert floors >= [Version(HOLES[name])]
     assert Version(version(name)) >= Version(HOLES[name])
 

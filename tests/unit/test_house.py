@@ -60,11 +60,15 @@ def code_lines(source: str) -> list[str]:
         is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         if is_text and isinstance(node.value.value, str):
             passed_over.update(range(node.lineno, node.end_lineno + 1))
-    for token in tokenize.generate_tokens(iter(source.splitlines(keepends=True)).__next__):
+    for token in tokenize.generate_tokens(
+        iter(source.splitlines(keepends=True)).__next__
+    ):
         if token.type == tokenize.COMMENT and token.line.lstrip().startswith("#"):
             passed_over.add(token.start[0])
     numbered = enumerate(lines, start=1)
-    return [line for number, line in numbered if line.strip() and number not in passed_over]
+    return [
+        line for number, line in numbered if line.strip() and number not in passed_over
+    ]
 
 
 def has_test_file(module: str) -> bool:
@@ -72,7 +76,9 @@ def has_test_file(module: str) -> bool:
     if module in SHARED:
         return SHARED[module] in TEST_FILES
     folder, _, file_name = module.rpartition("/")
-    named = re.compile(rf"{folder}/?test_(\w+_)?{file_name.removesuffix('.py')}(_\w+)?\.py")
+    named = re.compile(
+        rf"{folder}/?test_(\w+_)?{file_name.removesuffix('.py')}(_\w+)?\.py"
+    )
     return any(named.fullmatch(file.partition("/")[2]) for file in TEST_FILES)
 
 

@@ -20,7 +20,9 @@ JOBS = Path(__file__).parents[2] / "jobs"
     [("train", TrainSettings), ("score", ScoreSettings), ("backfill", BackfillSettings)],
 )
 def test_the_job_file_loads(name, model):
-    settings = load_settings(model, ["--config", str(JOBS / f"{name}.yaml")], program=name)
+    settings = load_settings(
+        model, ["--config", str(JOBS / f"{name}.yaml")], program=name
+    )
     assert settings.input_uri.startswith("s3://marketplace/")
     assert settings.model_dump(exclude_defaults=True)["output_uri"].startswith(
         "s3://marketplace/"

@@ -48,7 +48,9 @@ def night(bundle, table, tmp_path_factory) -> pa.Table:
     (folder / "in").mkdir()
     pq.write_table(table, folder / "in" / "ads.parquet")
     places = {"input_uri": str(folder / "in"), "output_uri": str(folder / "out")}
-    plan = make_plan(ScoreSettings(bundle_uri=bundle.uri, embedding=True, **places), bundle)
+    plan = make_plan(
+        ScoreSettings(bundle_uri=bundle.uri, embedding=True, **places), bundle
+    )
     run = Run(plan, score_plan(plan))
     return pq.read_table(run.part(0)).replace_schema_metadata()
 
@@ -82,7 +84,9 @@ def test_predict_in_other_batches_is_the_nightly_job_to_rounding(
     ):
         assert rows[name].to_pylist() == night[name].to_pylist(), name
     for name in SCORES:
-        np.testing.assert_allclose(rows[name].to_numpy(), night[name].to_numpy(), rtol=1e-4)
+        np.testing.assert_allclose(
+            rows[name].to_numpy(), night[name].to_numpy(), rtol=1e-4
+        )
 
 
 def test_predict_is_the_decision_rule_on_each_ad_alone(model, table, bundle, by_the_rule):
@@ -156,7 +160,9 @@ def test_predict_takes_null_for_no_text(model, nothing):
 def test_predict_reads_columns_of_other_names(model):
     columns = ColumnSettings(ad_id="id", title="head", description="body")
     frame = pd.DataFrame({"id": ["x"], "head": ["Диван"], "body": ["угловой"]})
-    expected = model.predict(pd.DataFrame({"title": ["Диван"], "description": ["угловой"]}))
+    expected = model.predict(
+        pd.DataFrame({"title": ["Диван"], "description": ["угловой"]})
+    )
     rows = model.predict(frame, columns=columns)
     assert rows.pop("ad_id").tolist() == ["x"]
     pd.testing.assert_frame_equal(rows, expected)

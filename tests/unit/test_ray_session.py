@@ -27,7 +27,9 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True}, {"Alive": False}])
     monkeypatch.setattr(cluster, "session_folder", lambda: "/tmp/here")
     monkeypatch.setattr(
-        cluster, "check_address", lambda address, setting: calls.append((setting, address))
+        cluster,
+        "check_address",
+        lambda address, setting: calls.append((setting, address)),
     )
     return calls
 
@@ -47,7 +49,11 @@ def test_a_cluster_of_our_own_lies_in_our_folder_and_ends_with_the_session(
 ) -> None:
     with ray_session(settings()):
         (options,) = fake
-        assert (options["address"], options["_temp_dir"], options["include_dashboard"]) == (
+        assert (
+            options["address"],
+            options["_temp_dir"],
+            options["include_dashboard"],
+        ) == (
             None,
             "/tmp/here",
             False,
@@ -96,7 +102,9 @@ def test_ray_that_does_not_start_is_one_line(
     assert str(caught.value).endswith(": no cluster here")
 
 
-@pytest.mark.parametrize("error", [RaySystemError("the GCS is gone"), WorkerCrashedError()])
+@pytest.mark.parametrize(
+    "error", [RaySystemError("the GCS is gone"), WorkerCrashedError()]
+)
 def test_a_breakdown_of_ray_means_that_again_may_help(
     fake: list[Any], error: Exception
 ) -> None:

@@ -73,7 +73,10 @@ def test_a_reader_that_leaves_is_told_apart_from_a_fault() -> None:
 
 @pytest.mark.parametrize(
     ("redirection", "reason"),
-    [(">&-", "standard output is closed"), ("> /dev/full", "standard output: [Errno 28]")],
+    [
+        (">&-", "standard output is closed"),
+        ("> /dev/full", "standard output: [Errno 28]"),
+    ],
 )
 def test_results_that_nobody_can_get_are_an_error(redirection: str, reason: str) -> None:
     code = (

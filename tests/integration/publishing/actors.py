@@ -123,7 +123,9 @@ class Memory:
         names = sorted(name for name in shown if name.startswith(f"{uri}/"))
         if not missing_ok and not any(name.startswith(f"{uri}/") for name in self._order):
             raise InputError(f"{uri}: no such folder")
-        return Listing(uri, [FileInfo(name, len(self.objects[name]), "") for name in names])
+        return Listing(
+            uri, [FileInfo(name, len(self.objects[name]), "") for name in names]
+        )
 
     def list_folders(self, uri: str) -> list[str]:
         names = {

@@ -167,7 +167,8 @@ def _tables(shard_id: str, attempt: int) -> tuple[pa.Table, pa.Table]:
     }
     fields = [*SCORE_FIELDS, *LENGTH_FIELDS]
     columns = {
-        field.name: pa.array(texts[field.name] * (ROWS - 1), field.type) for field in fields
+        field.name: pa.array(texts[field.name] * (ROWS - 1), field.type)
+        for field in fields
     }
     columns["text_key"] = pa.array(ids[1:])
     return pa.table(rows), pa.table(columns)
@@ -280,14 +281,19 @@ class Publication(RuleBasedStateMachine):
         return process
 
     @rule(
-        run=RUNS, skew_s=SKEWS, until=UNTIL, publishes=st.sampled_from([True, True, False])
+        run=RUNS,
+        skew_s=SKEWS,
+        until=UNTIL,
+        publishes=st.sampled_from([True, True, False]),
     )
     def score(
         self, run: tuple[date, str], skew_s: int, until: str, publishes: bool
     ) -> None:
         self._go_on(self._score(run, skew_s, publishes=publishes), until)
 
-    @rule(run=RUNS, until=UNTIL, fault=st.sampled_from(["", *FAULTS]), wakes=st.booleans())
+    @rule(
+        run=RUNS, until=UNTIL, fault=st.sampled_from(["", *FAULTS]), wakes=st.booleans()
+    )
     def score_is_overtaken(
         self, run: tuple[date, str], until: str, fault: Fault, wakes: bool
     ) -> None:
@@ -317,7 +323,9 @@ class Publication(RuleBasedStateMachine):
         settings = BackfillSettings(**COMMON, from_date=day, to_date=day, run_id=run_id)
         name = f"backfill {day} {run_id}"
         self._go_on(
-            self._start(name, lambda: backfill_workflow._score_day(settings, day), skew_s),
+            self._start(
+                name, lambda: backfill_workflow._score_day(settings, day), skew_s
+            ),
             until,
         )
 
@@ -427,7 +435,10 @@ class Publication(RuleBasedStateMachine):
             assert back or was <= is_now, (
                 f"readers of {root} go back from {was} to {is_now}"
             )
-            lost = {before["path"], *before["history"]} - {after["path"], *after["history"]}
+            lost = {before["path"], *before["history"]} - {
+                after["path"],
+                *after["history"],
+            }
             if process is not None and process.name.startswith("rollback"):
                 self.taken_back.add((root, before["path"]))
                 lost.discard(before["path"])

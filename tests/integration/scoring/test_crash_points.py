@@ -55,7 +55,9 @@ class Writes:
         self.die_at: tuple[int, bool] | None = None
         self.dead = self.inside = False
         for function in ("put_bytes", "swap_bytes"):
-            patch_storage(monkeypatch, function, self._watched(getattr(storage, function)))
+            patch_storage(
+                monkeypatch, function, self._watched(getattr(storage, function))
+            )
 
     def _watched(self, function):
         def call(uri, *arguments):

@@ -22,7 +22,9 @@ def huge() -> pa.Array:
 @pytest.mark.parametrize("is_nested", [False, True], ids=["text", "text in lists"])
 def test_in_one_piece_with_more_than_2_gb_in_a_column_is_one_clear_line(huge, is_nested):
     array = (
-        pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), huge) if is_nested else huge
+        pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), huge)
+        if is_nested
+        else huge
     )
     rows = pa.table({"carry.note": pa.chunked_array([array, array])})
     with pytest.raises(InputError) as caught:

@@ -101,7 +101,9 @@ def test_part_row_equals_the_prediction_of_this_ad_alone(
 
 
 def test_an_ad_without_text_is_other_and_has_no_scores(output, accepted):
-    rows = [row for n, row in zip(accepted, output.to_pylist(), strict=True) if n in EMPTY]
+    rows = [
+        row for n, row in zip(accepted, output.to_pylist(), strict=True) if n in EMPTY
+    ]
     assert len(rows) == len(EMPTY)
     for row in rows:
         assert (row["status"], row["label"], row["is_ood"], row["num_tokens"]) == (
@@ -236,7 +238,8 @@ def test_each_receipt_names_its_shard_and_the_ids_it_read(full_run, messy_rows):
         )
         offset = 0 if shard.uri.endswith("a.parquet") else 80
         ids = [
-            messy_rows[n]["ad_id"] for n in range(offset + shard.start, offset + shard.stop)
+            messy_rows[n]["ad_id"]
+            for n in range(offset + shard.start, offset + shard.stop)
         ]
         assert receipt.ids_in == ids_digest(
             pa.array([value for value in ids if isinstance(value, str)])
@@ -326,7 +329,9 @@ def test_a_start_that_was_taken_over_writes_no_part_any_more(make_run):
     newer.release()  # and none after the newer one has ended
     assert "claimed by another start, which has ended" in write(item, job).failure
     after = {path: path.stat().st_mtime_ns for path in before}
-    assert {path.name for path in before if before[path] != after[path]} == {"runner.json"}
+    assert {path.name for path in before if before[path] != after[path]} == {
+        "runner.json"
+    }
 
 
 def test_the_token_budget_does_not_change_the_answers(make_run, output):
@@ -397,7 +402,9 @@ def test_an_id_that_is_too_long_is_rejected_and_kept_short(make_run):
     longest, long, huge = "ж" * 500, "ж" * 500 + "1", "x" * 5_000_000
     ads["ad_id"][2:6] = [longest, long, huge, f"{huge}y"]
     run = make_run(pa.table(ads))
-    scored = pa.concat_tables(pq.read_table(run.part(n)) for n in range(len(run.receipts)))
+    scored = pa.concat_tables(
+        pq.read_table(run.part(n)) for n in range(len(run.receipts))
+    )
     assert scored["ad_id"].to_pylist() == ["0", "1", longest, *map(str, range(6, 12))]
     errors = pq.read_table(next((run.folder / "_errors").iterdir())).to_pylist()
     assert [(error["row"], error["reason"]) for error in errors] == [
@@ -442,7 +449,12 @@ def test_an_ad_that_is_nothing_to_the_model_is_empty(make_run, bundle):
     assert [row["status"] for row in rows] == ["empty"] * 8 + ["ok"] * 3 + ["empty"]
     unlike = {"ad_id"}
     empty = rows[7]
-    assert (empty["label"], empty["is_ood"], empty["num_tokens"], empty["num_chunks"]) == (
+    assert (
+        empty["label"],
+        empty["is_ood"],
+        empty["num_tokens"],
+        empty["num_chunks"],
+    ) == (
         "Other",
         False,
         0,
@@ -469,7 +481,9 @@ def test_a_csv_shard_keeps_its_ids_as_they_are_written(bundle, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     lines = ['007,"Диван, угловой",5', "1e3,Кошка,", ",Кошка,7", '010,"",8', "12,Кошка,9"]
-    (folder / "ads.csv").write_text("\n".join(["ad_id,description,price", *lines]), "utf-8")
+    (folder / "ads.csv").write_text(
+        "\n".join(["ad_id,description,price", *lines]), "utf-8"
+    )
     settings = ScoreSettings(
         input_uri=str(folder),
         bundle_uri=bundle.uri,
@@ -480,7 +494,10 @@ def test_a_csv_shard_keeps_its_ids_as_they_are_written(bundle, tmp_path):
     score_plan(plan)
     part = pq.read_table(Path(plan.run_uri) / plan.shards[0].part_name)
     got = list(
-        zip(*(part[name].to_pylist() for name in ("ad_id", "status", "price")), strict=True)
+        zip(
+            *(part[name].to_pylist() for name in ("ad_id", "status", "price")),
+            strict=True,
+        )
     )
     assert got == [
         ("007", "ok", "5"),
@@ -489,7 +506,9 @@ def test_a_csv_shard_keeps_its_ids_as_they_are_written(bundle, tmp_path):
         ("12", "ok", "9"),
     ]
     errors = pq.read_table(Path(plan.run_uri) / plan.shards[0].rejected_name).to_pylist()
-    assert [(error["row"], error["reason"]) for error in errors] == [(2, "ad_id is empty")]
+    assert [(error["row"], error["reason"]) for error in errors] == [
+        (2, "ad_id is empty")
+    ]
 
 
 def test_rejected_rows_count_from_the_start_of_the_file(full_run):

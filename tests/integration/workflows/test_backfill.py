@@ -19,7 +19,8 @@ from tests.conftest import read_parts, write_parquet
 def test_backfill_refuses_a_day_of_too_much_churn_and_goes_on(ads, bundle, tmp_path):
     """The new bundle trusts nothing, so every ad becomes Other; the day before has no input."""
     doubtful = replace(
-        bundle.fitted, decision=bundle.fitted.decision.model_copy(update={"tau_other": 1.0})
+        bundle.fitted,
+        decision=bundle.fitted.decision.model_copy(update={"tau_other": 1.0}),
     )
     other = derive_bundle(bundle, str(tmp_path / "doubtful"), fitted=doubtful)
     write_parquet(tmp_path / "in" / "2026-11-20" / "a.parquet", ads.slice(0, 60))

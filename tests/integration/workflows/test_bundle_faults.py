@@ -93,7 +93,8 @@ def test_a_run_stops_with_exit_2_and_does_not_say_that_it_goes_on(
     assert "goes on" not in str(caught.value)
     (run_dir,) = (tmp_path / "out").glob("run_date=*/run_id=*")
     assert (
-        json.loads((run_dir / "_run" / "manifest.json").read_text())["outcome"] == "partial"
+        json.loads((run_dir / "_run" / "manifest.json").read_text())["outcome"]
+        == "partial"
     )
     assert json.loads((run_dir / "_run" / "runner.json").read_text()) == {}
     assert not (run_dir / "_run" / "quarantine").exists()

@@ -41,7 +41,8 @@ def test_evaluate_writes_what_predict_says_of_the_same_ads(settings, bundle, ads
     evaluation = evaluate_bundle(settings)
     pairs = zip(ads["title"].to_pylist(), ads["description"].to_pylist(), strict=True)
     texts = [
-        f"{title or ''} {description or ''}" for title, description in list(pairs)[:NUM_ADS]
+        f"{title or ''} {description or ''}"
+        for title, description in list(pairs)[:NUM_ADS]
     ]
     results = predict_texts(bundle, texts)
     best = [result["topk_labels"][0] for result in results]

@@ -55,7 +55,9 @@ NUM_ADS = 320
 WINDOWS = TextSettings(max_length=MAX_LENGTH, mode="window", stride=48, max_windows=3)
 
 
-def _ad(rng: np.random.Generator, length: int, word: str | None, position: int = 0) -> str:
+def _ad(
+    rng: np.random.Generator, length: int, word: str | None, position: int = 0
+) -> str:
     words = rng.choice(FILLER, size=length).tolist()
     if word:
         words[position] = word
@@ -144,13 +146,16 @@ def late(checkpoint) -> str:
     """An ad whose word, of the second class, stands behind token 196."""
     rng = np.random.default_rng(5)
     text = f"{_ad(rng, 230, None)} {BEARING[1]} {_ad(rng, 60, None)}"
-    assert AutoTokenizer.from_pretrained(checkpoint).tokenize(text).index(BEARING[1]) > 196
+    assert (
+        AutoTokenizer.from_pretrained(checkpoint).tokenize(text).index(BEARING[1]) > 196
+    )
     return text
 
 
 def test_a_word_behind_token_196_changes_the_label_with_windows_only(bundles, late):
     (truncated,), (windowed,) = (
-        predict_texts(load_bundle(bundles[mode]), [late]) for mode in ("truncate", "window")
+        predict_texts(load_bundle(bundles[mode]), [late])
+        for mode in ("truncate", "window")
     )
     assert (truncated["label"], windowed["label"]) == tuple(LABELS)
     assert (truncated["num_chunks"], truncated["is_cut"], truncated["num_tokens"]) == (
@@ -227,9 +232,10 @@ def test_a_run_reads_ads_as_prediction_does_and_counts_what_it_cut(
         )
         assert row["confidence"] == pytest.approx(alone["confidence"], abs=1e-5)
         assert row["ood_distance"] == pytest.approx(alone["ood_distance"], rel=1e-3)
-    num_chunks = {"truncate": [1, 1, 0, 1, 1, 1, 1, 1], "window": [2, 1, 0, 3, 2, 1, 1, 3]}[
-        mode
-    ]
+    num_chunks = {
+        "truncate": [1, 1, 0, 1, 1, 1, 1, 1],
+        "window": [2, 1, 0, 3, 2, 1, 1, 3],
+    }[mode]
     assert [row["num_chunks"] for row in part] == num_chunks
     is_cut = {"truncate": [0, 3, 4, 7], "window": [3]}[mode]
     assert [n for n, row in enumerate(part) if row["is_cut"]] == is_cut

@@ -46,7 +46,9 @@ def test_plan_without_an_estimate_loads_no_model(settings, caplog, monkeypatch):
     assert "estimate  " not in caplog.text
 
 
-def test_plan_without_a_row_that_can_be_read_has_no_estimate(settings, caplog, monkeypatch):
+def test_plan_without_a_row_that_can_be_read_has_no_estimate(
+    settings, caplog, monkeypatch
+):
     monkeypatch.setattr(workflow, "estimate", lambda *_, **__: None)
     plan(settings)
     assert "estimate  none: no row could be read" in caplog.text

@@ -17,7 +17,9 @@ HOSTILE = "диван\x1b[2J\u202e \U0001f6cb é"
 
 @pytest.fixture(autouse=True)
 def _made_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    def predict_texts(bundle: Any, texts: list[str], _compute: Any) -> list[dict[str, Any]]:
+    def predict_texts(
+        bundle: Any, texts: list[str], _compute: Any
+    ) -> list[dict[str, Any]]:
         shared = {
             "status": "ok",
             "confidence": 0.9,
@@ -60,7 +62,9 @@ def predict(*texts: str, json_lines: bool = False) -> list[dict[str, Any]]:
 
 
 def give(monkeypatch: pytest.MonkeyPatch, data: bytes, encoding: str = "utf-8") -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding=encoding))
+    monkeypatch.setattr(
+        sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding=encoding)
+    )
 
 
 def test_a_paragraph_shows_hostile_text_and_labels_plainly(
@@ -137,7 +141,9 @@ def test_without_a_text_the_line_says_how_to_give_one(
         predict()
 
 
-def test_an_input_that_cannot_be_read_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_input_that_cannot_be_read_is_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     class Broken(io.BytesIO):
         def __next__(self) -> bytes:
             raise OSError(5, "Input/output error")

@@ -63,7 +63,10 @@ def _write_source(ads: pa.Table, folder: Path) -> Path:
     for name, start in (("a", 0), ("b", NUM_ADS // 2)):
         table = ads.slice(start, NUM_ADS // 2)
         write_parquet(
-            folder / f"{name}.parquet", table, row_group_size=SHARD_ROWS, compression="none"
+            folder / f"{name}.parquet",
+            table,
+            row_group_size=SHARD_ROWS,
+            compression="none",
         )
     return folder
 
@@ -86,7 +89,9 @@ def damaged(settings, source, tmp_path) -> ScoreSettings:
     copy = Path(shutil.copytree(source, tmp_path / "in"))
     for path in copy.iterdir():
         damage_first_page(path)
-    return settings.model_copy(update={"input_uri": str(copy), "on_bad_file": "quarantine"})
+    return settings.model_copy(
+        update={"input_uri": str(copy), "on_bad_file": "quarantine"}
+    )
 
 
 def _with(settings: ScoreSettings, **changes) -> ScoreSettings:
@@ -111,7 +116,9 @@ def _pointer(settings: ScoreSettings) -> dict:
 
 
 def test_score_gate_counts_quarantined_shards(damaged):
-    with pytest.raises(ErrorRateError, match=r"gate\.max_error_rate: 0\.3333 against 0\.3"):
+    with pytest.raises(
+        ErrorRateError, match=r"gate\.max_error_rate: 0\.3333 against 0\.3"
+    ):
         score(_with(damaged, gate=_gate(max_error_rate=0.3)))
     assert not Path(damaged.output_uri, "latest.json").exists()
 
@@ -176,7 +183,9 @@ def test_a_run_that_was_rolled_back_is_not_published_by_the_next_start(settings)
     rollback(RollbackSettings(output_uri=settings.output_uri, reason="wrong labels"))
     pointer = _pointer(settings)
     assert Path(settings.output_uri, pointer["path"]) == Path(first.run_uri)
-    with pytest.raises(PublicationRefusedError, match=r"was rolled back \(wrong labels\)"):
+    with pytest.raises(
+        PublicationRefusedError, match=r"was rolled back \(wrong labels\)"
+    ):
         score(_with(settings, run_id="second"))
     with pytest.raises(PublicationRefusedError, match="give --force REASON"):
         publish(PublishSettings(run_uri=second.run_uri, gate=WIDE_OPEN))
@@ -216,7 +225,9 @@ def test_score_names_duplicate_ids_within_and_across_files(settings, ads, tmp_pa
     ids = ads["ad_id"].to_pylist()[:NUM_ADS]
     ids[1], ids[half], ids[-1] = ids[0], ids[2], ids[2]
     table = ads.slice(0, NUM_ADS)
-    table = table.set_column(table.schema.get_field_index("ad_id"), "ad_id", pa.array(ids))
+    table = table.set_column(
+        table.schema.get_field_index("ad_id"), "ad_id", pa.array(ids)
+    )
     source = _write_source(table, tmp_path / "in")
     manifest = score(_with(settings, input_uri=str(source)))
     a, b = (str(source / f"{name}.parquet") for name in "ab")
@@ -233,7 +244,9 @@ def test_score_names_duplicate_ids_within_and_across_files(settings, ads, tmp_pa
         PublicationRefusedError, match=r"gate\.max_duplicate_rate: 0\.0250 against 0\.001"
     ):
         publish(
-            PublishSettings(run_uri=manifest.run_uri, gate=_gate(max_duplicate_rate=0.001))
+            PublishSettings(
+                run_uri=manifest.run_uri, gate=_gate(max_duplicate_rate=0.001)
+            )
         )
 
 
@@ -269,7 +282,9 @@ def test_the_report_compares_two_real_runs(settings, ads, bundle, tmp_path):
     assert changes.num_both == NUM_ADS
     counts = Counter(zip(changed, after[changed.index], strict=True))
     assert {(pair.label_a, pair.label_b): pair.count for pair in changes.pairs} == counts
-    assert all(before[ad] == pair.label_a for pair in changes.pairs for ad in pair.examples)
+    assert all(
+        before[ad] == pair.label_a for pair in changes.pairs for ad in pair.examples
+    )
     html = run_html(second, first, changes)
     for heading in ("Drift", "Changed labels", "Top OOD ads", "Unseen cities"):
         assert f"<h2>{heading}</h2>" in html
@@ -308,7 +323,8 @@ def test_a_comparison_that_fails_spoils_nothing(settings, ads, tmp_path, caplog)
 
 def test_a_run_without_report_texts_keeps_no_text(settings, ads, bundle):
     run_dirs = [
-        Path(score(_with(settings, report_texts=value)).run_uri) for value in (True, False)
+        Path(score(_with(settings, report_texts=value)).run_uri)
+        for value in (True, False)
     ]
     pairs = zip(
         ads["title"].to_pylist()[:NUM_ADS],

@@ -56,7 +56,9 @@ def _settings(bundle, table: pa.Table, folder: Path, **changes) -> SubheadsSetti
 
 @pytest.fixture(scope="module")
 def derived(bundle, table, tmp_path_factory):
-    return workflow.subheads(_settings(bundle, table, tmp_path_factory.mktemp("subheads")))
+    return workflow.subheads(
+        _settings(bundle, table, tmp_path_factory.mktemp("subheads"))
+    )
 
 
 def test_the_new_version_has_every_file_of_the_old_one_which_stays(bundle, derived):
@@ -67,7 +69,9 @@ def test_the_new_version_has_every_file_of_the_old_one_which_stays(bundle, deriv
     assert set(os.listdir(new)) == set(os.listdir(old)) | added
     for name in set(os.listdir(old)) - {"manifest.json"}:
         assert (new / name).read_bytes() == (old / name).read_bytes()
-    assert load_bundle(bundle.uri).fingerprint == bundle.fingerprint != derived.fingerprint
+    assert (
+        load_bundle(bundle.uri).fingerprint == bundle.fingerprint != derived.fingerprint
+    )
     assert load_bundle(bundle.uri).subheads is None
     assert bundle.fingerprint in (new / "manifest.json").read_text()
 
@@ -181,7 +185,9 @@ def test_without_sub_heads_the_parts_are_as_before(parts):
 
 
 def test_prediction_prints_the_sub_category(derived, bundle, parts, table, capsys):
-    row = next(n for n, label in enumerate(parts[1]["label"].to_pylist()) if label in SUBS)
+    row = next(
+        n for n, label in enumerate(parts[1]["label"].to_pylist()) if label in SUBS
+    )
     text = ad_text(table["title"][row].as_py(), table["description"][row].as_py())
     (result,) = predict_texts(derived, [text])
     scored = parts[1].slice(row, 1).to_pylist()[0]
@@ -208,13 +214,17 @@ def test_a_carried_column_of_that_name_is_refused_only_where_there_are_sub_heads
         "carry_columns": ("sub_label",),
     }
     make_plan(ScoreSettings(bundle_uri=bundle.uri, **values), bundle)
-    with pytest.raises(SettingsError, match="'sub_label' would stand in the output twice"):
+    with pytest.raises(
+        SettingsError, match="'sub_label' would stand in the output twice"
+    ):
         make_plan(ScoreSettings(bundle_uri=derived.uri, **values), derived)
 
 
 def test_subheads_of_bad_input_is_one_line(bundle, table, tmp_path):
     with pytest.raises(BundleError, match="this bundle exists"):
-        workflow.subheads(_settings(bundle, table, tmp_path, output_uri=None, version="v1"))
+        workflow.subheads(
+            _settings(bundle, table, tmp_path, output_uri=None, version="v1")
+        )
     with pytest.raises(
         SchemaError, match=r"no column 'fine' \(setting columns.subcategory\)"
     ):
@@ -226,7 +236,9 @@ def test_subheads_of_bad_input_is_one_line(bundle, table, tmp_path):
         "category",
         pa.array(["Яхты", *table["category"].to_pylist()[1:]]),
     )
-    with pytest.raises(SchemaError, match=r"row 1, .*: label 'Яхты' does not occur among"):
+    with pytest.raises(
+        SchemaError, match=r"row 1, .*: label 'Яхты' does not occur among"
+    ):
         workflow.subheads(_settings(bundle, unknown, tmp_path))
     none = table.set_column(
         table.schema.names.index("subcategory"), "subcategory", pa.nulls(500, pa.string())

@@ -60,7 +60,10 @@ def gathered(small_checkpoint, monkeypatch) -> list[str]:
 def test_a_bundle_is_fitted_in_fp32_by_default(settings, gathered):
     bundle, evaluation = workflow.train(settings)
     assert gathered == ["fp32"]
-    assert (bundle.precision, evaluation.context.settings["precision"]) == ("fp32", "fp32")
+    assert (bundle.precision, evaluation.context.settings["precision"]) == (
+        "fp32",
+        "fp32",
+    )
 
 
 def test_a_bundle_reads_long_ads_as_its_fit_did(settings, gathered):
@@ -102,7 +105,8 @@ def test_a_bundle_that_int8_would_spoil_is_not_written(settings, gathered, monke
         lambda *_: Agreement(0.98, 0.0, 0.0, 1.0),
     )
     with pytest.raises(
-        PublicationRefusedError, match=r"precision int8: on valid 0.9800 .* \(limit 0.99\)"
+        PublicationRefusedError,
+        match=r"precision int8: on valid 0.9800 .* \(limit 0.99\)",
     ):
         workflow.train(settings.model_copy(update={"compute": INT8}))
     assert not Path(settings.output_uri, "bundles").exists()
@@ -120,7 +124,9 @@ def test_settings_that_change_nothing_are_named(settings, gathered, caplog):
         "conformal",
     ]
     loaded = load_settings(
-        TrainSettings, ["--input_uri", str(settings.input_uri), *arguments], program="train"
+        TrainSettings,
+        ["--input_uri", str(settings.input_uri), *arguments],
+        program="train",
     )
     workflow._warn_of_idle_settings(loaded)
     assert [record.getMessage() for record in caplog.records] == [
@@ -132,7 +138,9 @@ def test_settings_that_change_nothing_are_named(settings, gathered, caplog):
     assert "no effect" not in caplog.text
 
 
-def test_too_few_ads_for_the_rule_are_named_before_anything_is_trained(settings, gathered):
+def test_too_few_ads_for_the_rule_are_named_before_anything_is_trained(
+    settings, gathered
+):
     strict = settings.decision.model_copy(
         update={"rule": "conformal", "conformal_alpha": 0.001}
     )

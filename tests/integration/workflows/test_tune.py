@@ -32,7 +32,9 @@ def labelled(ads, ad_texts, small_checkpoint, one_by_one, tmp_path) -> pa.Table:
     logits_NC, _ = one_by_one(small_checkpoint, ad_texts, MAX_LENGTH)
     rng = np.random.default_rng(1)
     labels = [LABELS[rng.choice(5, p=p)] for p in softmax(logits_NC, axis=1)]
-    table = ads.set_column(ads.schema.names.index("category"), "category", pa.array(labels))
+    table = ads.set_column(
+        ads.schema.names.index("category"), "category", pa.array(labels)
+    )
     write_parquet(tmp_path / "ads.parquet", table)
     return table
 
@@ -118,7 +120,11 @@ def test_tune_writes_a_bundle_that_keeps_its_promise_and_the_old_one_its_bytes(
     )
     again = workflow.tune(
         _settings(
-            tuned, tmp_path, version="again", min_precision=target, output_uri=str(tmp_path)
+            tuned,
+            tmp_path,
+            version="again",
+            min_precision=target,
+            output_uri=str(tmp_path),
         )
     )
     assert again.uri == str(tmp_path / "bundles" / "again")
@@ -155,7 +161,9 @@ def test_ood_texts_and_the_other_rule(bundle, labelled, tmp_path, request):
     )
 
 
-def test_tune_to_a_target_out_of_reach_writes_nothing(bundle, labelled, tmp_path, request):
+def test_tune_to_a_target_out_of_reach_writes_nothing(
+    bundle, labelled, tmp_path, request
+):
     before = sorted(Path(bundle.uri).parent.iterdir())
     with pytest.raises(PublicationRefusedError, match="lower it, give more ads"):
         workflow.tune(

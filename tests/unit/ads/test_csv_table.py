@@ -22,7 +22,9 @@ def put(path: Path, content: str | bytes) -> str:
 def test_read_csv_recognises_the_delimiter_of_the_header(
     tmp_path: Path, delimiter: str
 ) -> None:
-    uri = put(tmp_path / "a.csv", f'id{delimiter}"a, b; c"\n1{delimiter}"x{delimiter}y"\n')
+    uri = put(
+        tmp_path / "a.csv", f'id{delimiter}"a, b; c"\n1{delimiter}"x{delimiter}y"\n'
+    )
     assert inspect(uri).delimiter == delimiter
     assert read_rows(uri, ["id", "a, b; c"]).to_pydict() == {
         "id": ["1"],
@@ -30,7 +32,9 @@ def test_read_csv_recognises_the_delimiter_of_the_header(
     }
 
 
-def test_read_csv_takes_the_comma_where_two_delimiters_are_as_good(tmp_path: Path) -> None:
+def test_read_csv_takes_the_comma_where_two_delimiters_are_as_good(
+    tmp_path: Path,
+) -> None:
     uri = put(tmp_path / "a.csv", "id,a;b\n1,2\n")
     assert inspect(uri).schema.names == ["id", "a;b"]
 

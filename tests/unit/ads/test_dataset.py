@@ -163,7 +163,8 @@ def test_a_column_of_a_wrong_type_is_named(tmp_path: Path) -> None:
 def test_two_columns_of_one_name_are_named(tmp_path: Path) -> None:
     uri = str(tmp_path / "a.parquet")
     pq.write_table(
-        pa.table([["x"], ["a"], ["b"]], names=["description", "category", "category"]), uri
+        pa.table([["x"], ["a"], ["b"]], names=["description", "category", "category"]),
+        uri,
     )
     assert message(SchemaError, read_labelled, uri, COLUMNS).startswith(
         f"{uri}: there are two columns 'category'"
@@ -175,7 +176,8 @@ def test_an_empty_csv_label_is_named_with_its_row(tmp_path: Path, label: str) ->
     uri = put_csv(tmp_path / "a.csv", "description,category", "a,А", "b,Б", f"c,{label}")
     line = message(SchemaError, read_labelled, uri, COLUMNS)
     assert (
-        line == f"{uri}: row 3: column 'category' has no label; fill it in or drop the row"
+        line
+        == f"{uri}: row 3: column 'category' has no label; fill it in or drop the row"
     )
 
 
@@ -221,7 +223,8 @@ def test_a_table_without_rows_is_named(tmp_path: Path, kind: str) -> None:
             category=pa.array([], pa.string()),
         )
     assert (
-        message(InputError, read_labelled, uri, COLUMNS) == f"{uri}: the table has no rows"
+        message(InputError, read_labelled, uri, COLUMNS)
+        == f"{uri}: the table has no rows"
     )
 
 
@@ -346,7 +349,8 @@ def test_test_ads_know_their_slices() -> None:
         "city": ["Уфа", "no city", "no city"],
     }
     assert (
-        clean_labelled(labelled(*rows), TextCleaner(), ["Животные", "Мебель"]).traits == {}
+        clean_labelled(labelled(*rows), TextCleaner(), ["Животные", "Мебель"]).traits
+        == {}
     )
 
 
@@ -356,7 +360,11 @@ def test_test_ads_know_their_slices() -> None:
 )
 def test_a_class_too_small_to_split_is_named(counts: dict[str, int], count: int) -> None:
     table = labelled(
-        *[(None, "т", name, None) for name, number in counts.items() for _ in range(number)]
+        *[
+            (None, "т", name, None)
+            for name, number in counts.items()
+            for _ in range(number)
+        ]
     )
     line = message(SchemaError, split, table, SplitSettings())
     start = (
@@ -396,7 +404,9 @@ def test_ads_are_cleaned_and_numbered_and_those_without_text_dropped() -> None:
         (None, None, "Мебель", None),
         ("Кот", None, "Животные", None),
     )
-    ads = clean_labelled(table, TextCleaner(cities=["Уфа"]), ["Животные", "Мебель", "Шины"])
+    ads = clean_labelled(
+        table, TextCleaner(cities=["Уфа"]), ["Животные", "Мебель", "Шины"]
+    )
     assert ads.texts == ["диван ,", "зимние шины", "кот"]
     assert ads.labels_N.tolist() == [1, 2, 0]
     assert ads.labels_N.dtype == np.int64
@@ -432,7 +442,9 @@ def test_an_unknown_label_is_named() -> None:
 
 def write_ads(path: Path, *rows: tuple[str, str]) -> str:
     return put_parquet(
-        path, description=[text for text, _ in rows], category=[label for _, label in rows]
+        path,
+        description=[text for text, _ in rows],
+        category=[label for _, label in rows],
     )
 
 
@@ -450,7 +462,9 @@ def test_load_dataset_of_one_table_splits_numbers_and_cleans(tmp_path: Path) -> 
         rest, test_size=0.1, stratify=rest["category"], random_state=42
     )
     assert dataset.labels == sorted(frame["category"].unique())
-    assert dataset.cleaner.cities == sorted(name.lower() for name in train["city"].unique())
+    assert dataset.cleaner.cities == sorted(
+        name.lower() for name in train["city"].unique()
+    )
     cleaner = TextCleaner(cities=train["city"])
     for part, rows in (
         (dataset.train, train),
@@ -459,7 +473,9 @@ def test_load_dataset_of_one_table_splits_numbers_and_cleans(tmp_path: Path) -> 
     ):
         cleaned = (rows["title"] + " " + rows["description"]).map(cleaner.clean)
         assert part.texts == cleaned[cleaned != ""].tolist()
-        numbers = np.searchsorted(dataset.labels, rows["category"][cleaned != ""].tolist())
+        numbers = np.searchsorted(
+            dataset.labels, rows["category"][cleaned != ""].tolist()
+        )
         np.testing.assert_array_equal(part.labels_N, numbers)
     assert dataset.num_test_texts_seen_in_train() == sum(
         text in dataset.train.texts for text in dataset.test.texts
@@ -474,7 +490,9 @@ def test_a_split_may_set_calibration_rows_aside(tmp_path: Path) -> None:
     uri = str(tmp_path / "ads.parquet")
     plain, split_off = (
         load_dataset(
-            TrainSettings(input_uri=uri, split=SplitSettings(calibration_fraction=fraction))
+            TrainSettings(
+                input_uri=uri, split=SplitSettings(calibration_fraction=fraction)
+            )
         )
         for fraction in (0.0, 0.2)
     )
@@ -513,7 +531,10 @@ def test_load_dataset_of_separate_tables_takes_them_as_they_are(tmp_path: Path) 
         [1, 0],
     )
     assert (dataset.valid.texts, dataset.valid.labels_N.tolist()) == (["кровать"], [1])
-    assert (dataset.test.texts, dataset.test.labels_N.tolist()) == (["пёс", "пёс!"], [0, 0])
+    assert (dataset.test.texts, dataset.test.labels_N.tolist()) == (
+        ["пёс", "пёс!"],
+        [0, 0],
+    )
 
 
 def test_dataset_takes_calibration_rows_from_their_own_uri(tmp_path: Path) -> None:
@@ -541,7 +562,8 @@ def test_load_dataset_removes_only_cities_of_train(tmp_path: Path) -> None:
             f"кот,Б,{city}",
         )
     uris = {
-        f"{name}_uri": str(tmp_path / f"{name}.csv") for name in ("train", "valid", "test")
+        f"{name}_uri": str(tmp_path / f"{name}.csv")
+        for name in ("train", "valid", "test")
     }
     dataset = load_dataset(TrainSettings(**uris))
     assert dataset.cleaner.cities == ["уфа"]
@@ -588,7 +610,9 @@ def test_ads_without_text_are_counted_in_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     load_dataset(
-        separate(tmp_path, test=[("диван", "Мебель"), ("торг", "Мебель"), ("", "Животные")])
+        separate(
+            tmp_path, test=[("диван", "Мебель"), ("торг", "Мебель"), ("", "Животные")]
+        )
     )
     assert [record.getMessage() for record in caplog.records] == [
         "data      2 labelled ads have no readable text after cleaning: left out"
@@ -608,7 +632,9 @@ def test_test_texts_seen_in_train_are_counted() -> None:
 
 
 def test_read_texts_gives_text_and_group(tmp_path: Path) -> None:
-    put_csv(tmp_path / "a.csv", "label,text", "Мебель,Продам ДИВАН", "Мебель,торг", "Шины,")
+    put_csv(
+        tmp_path / "a.csv", "label,text", "Мебель,Продам ДИВАН", "Мебель,торг", "Шины,"
+    )
     put_parquet(
         tmp_path / "b.parquet", text=["Шины", None, "x"], label=["Шины", "Шины", None]
     )
@@ -655,7 +681,12 @@ def test_ads_with_text_and_sub_category_are_numbered_by_pair():
         ("Пёс", "добрый", "Животные", None),
     ]
     subs = not_utf8(
-        "Столы".encode(), "Коты".encode(), CP1251, "Столы".encode(), b" ", "Столы".encode()
+        "Столы".encode(),
+        "Коты".encode(),
+        CP1251,
+        "Столы".encode(),
+        b" ",
+        "Столы".encode(),
     )
     table = labelled(*rows).append_column("subcategory", subs)
     ads, pairs = clean_subcategories(table, TextCleaner(), ["Животные", "Мебель", "Шины"])

@@ -24,7 +24,10 @@ def test_load_extra_texts_keeps_hard_cases_as_written_and_cleans_them(
     tmp_path: Path,
 ) -> None:
     uri = put(
-        tmp_path / "hard.csv", "text,label", "Продам ДИВАН Уфа,Мебель", "Рыжий кот,Животные"
+        tmp_path / "hard.csv",
+        "text,label",
+        "Продам ДИВАН Уфа,Мебель",
+        "Рыжий кот,Животные",
     )
     extra = load_extra_texts(EvaluationSettings(hard_cases_uri=uri), CLEANER)
     assert extra.hard_cases == [("Продам ДИВАН Уфа", "Мебель"), ("Рыжий кот", "Животные")]

@@ -50,7 +50,8 @@ def put(
 
 
 @pytest.mark.parametrize(
-    "extension", ["arrow.py_extension_type", "arrow.opaque", "somebody.type", "arrow.json"]
+    "extension",
+    ["arrow.py_extension_type", "arrow.opaque", "somebody.type", "arrow.json"],
 )
 def test_an_extension_type_with_a_pickle_is_read_as_what_it_stores(
     tmp_path, marker, bomb, extension
@@ -143,7 +144,15 @@ def _with_footer(path: Path, footer: bytes, length: int | None = None) -> str:
         (b"abc", 2**31 - 1),
         (b"abc", 2**32 - 1),
     ],
-    ids=["noise", "long_list", "long_text", "deep", "empty", "length_2_31", "length_2_32"],
+    ids=[
+        "noise",
+        "long_list",
+        "long_text",
+        "deep",
+        "empty",
+        "length_2_31",
+        "length_2_32",
+    ],
 )
 def test_a_crafted_footer_is_one_line(tmp_path, footer, length):
     uri = put(tmp_path / "a.parquet")

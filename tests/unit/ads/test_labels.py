@@ -102,7 +102,9 @@ def test_labels_in_normal_form_are_not_mentioned(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("word", ["nan", "NaN", "null", "None", "<NA>", " nan\u00a0"])
-def test_a_missing_label_written_as_text_is_named_with_file_row_and_column(tmp_path, word):
+def test_a_missing_label_written_as_text_is_named_with_file_row_and_column(
+    tmp_path, word
+):
     uri = put(tmp_path / "a.parquet", ["Мебель", word])
     with pytest.raises(SchemaError) as caught:
         read_labelled(uri, COLUMNS)
@@ -172,12 +174,15 @@ def test_subcategories_have_the_same_normal_form_and_the_same_words_for_none(
     ads, pairs = clean_subcategories(table, TextCleaner(), ["Мебель"])
     assert pairs == [("Мебель", "Столы"), ("Мебель", "Двери белые")]
     assert ads.labels_N.tolist() == [0, 0, 1]
-    assert caplog.records[0].getMessage().startswith("data      2 label(s), 2 spelling(s)")
+    assert (
+        caplog.records[0].getMessage().startswith("data      2 label(s), 2 spelling(s)")
+    )
 
 
 def test_expected_labels_of_hard_cases_have_the_same_normal_form(tmp_path):
     pq.write_table(
-        pa.table({"text": ["диван"], "label": ["Мебель\u00a0"]}), tmp_path / "hard.parquet"
+        pa.table({"text": ["диван"], "label": ["Мебель\u00a0"]}),
+        tmp_path / "hard.parquet",
     )
     assert read_texts(str(tmp_path / "hard.parquet"), "label", TextCleaner()) == [
         ("диван", "диван", "Мебель")

@@ -31,7 +31,8 @@ NEW = pa.table(
 
 def ids(uri: Path | str) -> list[str]:
     found = [
-        pq.ParquetFile(file.uri).read(["ad_id"])["ad_id"] for file in list_tables(str(uri))
+        pq.ParquetFile(file.uri).read(["ad_id"])["ad_id"]
+        for file in list_tables(str(uri))
     ]
     return sorted(value for column in found for value in column.to_pylist())
 

@@ -32,10 +32,16 @@ def test_schema_finds_default_names() -> None:
 
 
 def test_schema_finds_own_names_and_only_the_asked_roles() -> None:
-    schema = pa.schema([("текст", pa.string()), ("id", pa.int64()), ("price", pa.int64())])
+    schema = pa.schema(
+        [("текст", pa.string()), ("id", pa.int64()), ("price", pa.int64())]
+    )
     columns = ColumnSettings(ad_id="id", description="текст")
     found = resolve_columns(
-        "ads.csv", schema, columns, ("ad_id", "title", "description"), carry=("price", "id")
+        "ads.csv",
+        schema,
+        columns,
+        ("ad_id", "title", "description"),
+        carry=("price", "id"),
     )
     assert found == {"ad_id": "id", "description": "текст"}
 
@@ -217,7 +223,10 @@ PLAIN = [
     (pa.array([b"1", None], pa.large_binary()), pa.binary()),
     (pa.array([["а"], None], pa.large_list(pa.string_view())), pa.list_(pa.string())),
     (pa.array([["а"], None], pa.list_view(pa.large_string())), pa.list_(pa.string())),
-    (pa.array([["а", "б"], None], pa.list_(pa.string_view(), 2)), pa.list_(pa.string(), 2)),
+    (
+        pa.array([["а", "б"], None], pa.list_(pa.string_view(), 2)),
+        pa.list_(pa.string(), 2),
+    ),
     (
         pa.array([{"x": ["а"]}, None], pa.struct([("x", pa.list_(pa.string_view()))])),
         pa.struct([("x", pa.list_(pa.string()))]),

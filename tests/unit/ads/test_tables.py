@@ -188,7 +188,9 @@ def test_read_rows_keeps_column_types(tmp_path: Path, column: pa.Array) -> None:
 )
 def test_a_file_that_is_no_parquet_is_named(tmp_path: Path, content: bytes) -> None:
     uri = put(tmp_path / "a.parquet", content)
-    assert message(InputError, inspect, uri).startswith(f"{uri}: not readable as Parquet: ")
+    assert message(InputError, inspect, uri).startswith(
+        f"{uri}: not readable as Parquet: "
+    )
     assert message(InputError, read_rows, uri, ["text"]).startswith(
         f"{uri}: not readable as Parquet: "
     )
@@ -309,15 +311,24 @@ def test_a_repeated_csv_column_is_named(tmp_path: Path, header: str) -> None:
     ("content", "reason"),
     [
         (b"", "Empty CSV file"),
-        (b"id,text\n1,x\n2\n", "the row that begins in line 3 has 1 columns, the header 2"),
+        (
+            b"id,text\n1,x\n2\n",
+            "the row that begins in line 3 has 1 columns, the header 2",
+        ),
         (
             b"id,text\n1,x\n2,y,z\n",
             "the row that begins in line 3 has 3 columns, the header 2",
         ),
         ("id,text\n1,шины\n".encode("cp1251"), "the text is not UTF-8; save it as UTF-8"),
-        ("номер,текст\n1,x\n".encode("cp1251"), "the text is not UTF-8; save it as UTF-8"),
+        (
+            "номер,текст\n1,x\n".encode("cp1251"),
+            "the text is not UTF-8; save it as UTF-8",
+        ),
         ("id,text\n1,x\n".encode("utf-16"), "the text is not UTF-8; save it as UTF-8"),
-        (b"id,text\n" + b"1,x\n" * 5_000 + "2,шины\n".encode("cp1251"), "save it as UTF-8"),
+        (
+            b"id,text\n" + b"1,x\n" * 5_000 + "2,шины\n".encode("cp1251"),
+            "save it as UTF-8",
+        ),
         (b'"id,text\n' + b"x" * 200_000, "line 1: unexpected end of data"),
     ],
     ids=[

@@ -30,9 +30,7 @@ CITIES = (
     "Ош",
     "Кириши (Лен. обл.)",
 )
-LETTERS = (
-    "абвгдеёжзийклмнопрстуфхцчшщъыьэюяАБВЕЁЖМНОРУЯabzABZ0123456789_-+.,!?()\"'/: \n\t\u00a0"
-)
+LETTERS = "абвгдеёжзийклмнопрстуфхцчшщъыьэюяАБВЕЁЖМНОРУЯabzABZ0123456789_-+.,!?()\"'/: \n\t\u00a0"
 
 
 def expected(
@@ -53,7 +51,9 @@ def expected(
 
 
 def phone_like() -> st.SearchStrategy[str]:
-    return st.from_regex(r"\A\+?[78]?[ (-]{0,2}\d{3}[) -]{0,2}\d{2,3}[ -]?\d\d[ -]?\d\d?\Z")
+    return st.from_regex(
+        r"\A\+?[78]?[ (-]{0,2}\d{3}[) -]{0,2}\d{2,3}[ -]?\d\d[ -]?\d\d?\Z"
+    )
 
 
 words = st.one_of(
@@ -196,7 +196,8 @@ def test_cleaner_with_nothing_to_remove_leaves_the_text() -> None:
 
 def test_a_broken_phone_pattern_is_a_setting_error() -> None:
     with pytest.raises(
-        SettingsError, match=r"^cleaner\.phone_pattern: it is not a regular expression: .+$"
+        SettingsError,
+        match=r"^cleaner\.phone_pattern: it is not a regular expression: .+$",
     ):
         TextCleaner(phone_pattern="(")
 
@@ -215,7 +216,9 @@ def test_a_cleaner_survives_json(text: str) -> None:
 
 def test_a_city_of_3000_letters_is_removed_too() -> None:
     long_name = "улица героев " * 250
-    assert TextCleaner(cities=[long_name, "улица"]).clean(f"дом {long_name} улица") == "дом"
+    assert (
+        TextCleaner(cities=[long_name, "улица"]).clean(f"дом {long_name} улица") == "дом"
+    )
 
 
 def test_cleaner_time_does_not_grow_with_the_number_of_cities() -> None:

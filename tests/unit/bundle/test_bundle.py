@@ -70,7 +70,9 @@ def test_load_bundle_gives_the_precision_that_was_written(
     assert bundle.precision == "fp32"
     agreement = Agreement(0.995, 0.01, 0.011, 1.0)
     uri = str(tmp_path / "v2")
-    quantised = _write(bundle, uri, small_checkpoint, precision="int8", agreement=agreement)
+    quantised = _write(
+        bundle, uri, small_checkpoint, precision="int8", agreement=agreement
+    )
     assert quantised.precision == "int8"
     assert json.loads((tmp_path / "v2" / "precision.json").read_text()) == {
         "precision": "int8",
@@ -167,7 +169,9 @@ def test_load_bundle_gives_the_text_settings(bundle, ads):
     got = load_bundle(bundle.uri)
     assert got.text == TextSettings(max_length=64)
     assert got.cleaner.to_dict() == bundle.cleaner.to_dict()
-    assert got.cleaner.cities == sorted({city.lower() for city in ads["city"].to_pylist()})
+    assert got.cleaner.cities == sorted(
+        {city.lower() for city in ads["city"].to_pylist()}
+    )
     assert got == dataclasses.replace(bundle, fitted=got.fitted, cleaner=got.cleaner)
 
 
@@ -178,7 +182,9 @@ def test_write_bundle_makes_a_folder_that_transformers_loads(
     theirs = one_by_one(small_checkpoint, ad_texts[:20], 64)
     np.testing.assert_array_equal(ours[0], theirs[0])
     network = AutoModelForSequenceClassification.from_pretrained(bundle.folder)
-    assert [network.config.id2label[number] for number in range(5)] == bundle.fitted.labels
+    assert [
+        network.config.id2label[number] for number in range(5)
+    ] == bundle.fitted.labels
     assert isinstance(network, torch.nn.Module)
     assert AutoTokenizer.from_pretrained(bundle.folder).cls_token == "[CLS]"
 
@@ -217,7 +223,9 @@ def test_bundle_manifest_describes_every_file(bundle):
     for name, entry in manifest["files"].items():
         data = (folder / name).read_bytes()
         assert entry == {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
-    assert manifest["fingerprint"] == bundle.fingerprint == _fingerprint(manifest["files"])
+    assert (
+        manifest["fingerprint"] == bundle.fingerprint == _fingerprint(manifest["files"])
+    )
     assert (manifest["version"], manifest["code_version"], manifest["format"]) == (
         "v1",
         __version__,
@@ -239,7 +247,8 @@ def test_bundle_of_the_same_content_has_the_same_fingerprint(
     bundle, small_checkpoint, tmp_path
 ):
     assert (
-        _write(bundle, tmp_path / "v2", small_checkpoint).fingerprint == bundle.fingerprint
+        _write(bundle, tmp_path / "v2", small_checkpoint).fingerprint
+        == bundle.fingerprint
     )
     loose = dataclasses.replace(
         bundle.fitted,

@@ -31,10 +31,15 @@ def whole(bundle, tmp_path_factory) -> Path:
     for rows in (7, 3):
         logits, cls = rng.normal(size=(rows, 5)), rng.normal(size=(rows, 32))
         parts.append(
-            Outputs(logits.astype(np.float32), cls.astype(np.float32), np.arange(rows) % 5)
+            Outputs(
+                logits.astype(np.float32), cls.astype(np.float32), np.arange(rows) % 5
+            )
         )
     head = SubHead(
-        ["Двери", "Столы"], rng.normal(size=(2, 32)), rng.normal(size=2), {"accuracy": 0.9}
+        ["Двери", "Столы"],
+        rng.normal(size=(2, 32)),
+        rng.normal(size=2),
+        {"accuracy": 0.9},
     )
     uri = str(tmp_path_factory.mktemp("whole") / "v2")
     derive_bundle(
@@ -162,7 +167,10 @@ CASES: dict[str, tuple[Change, str]] = {
         keys("temperature.json", del_temperature=0),
         r"temperature.json: it lacks 'temperature'; restore",
     ),
-    "t_list": (text("temperature.json", "[1.5]"), r"temperature.json: expected an object"),
+    "t_list": (
+        text("temperature.json", "[1.5]"),
+        r"temperature.json: expected an object",
+    ),
     "t_twice": (
         replaced("temperature.json", "{", '{"temperature": 1.0,'),
         "the key 'temperature' stands in it twice",
@@ -175,7 +183,10 @@ CASES: dict[str, tuple[Change, str]] = {
         text("temperature.json", '{"temperature": 1' + "0" * 5000 + "}"),
         "temperature.json: it is not JSON",
     ),
-    "t_deep": (text("temperature.json", "[" * 200_000), "temperature.json: it is not JSON"),
+    "t_deep": (
+        text("temperature.json", "[" * 200_000),
+        "temperature.json: it is not JSON",
+    ),
     "t_not_utf8": (
         text("temperature.json", b'{"temperature": "\xff"}'),
         "temperature.json: it is not JSON",
@@ -641,7 +652,9 @@ def test_a_local_bundle_that_changed_after_the_driver_looked_is_refused_by_a_wor
     fingerprint = load_bundle(str(copy)).fingerprint
     before = (copy / "text.json").stat()
     data = (copy / "text.json").read_bytes()
-    (copy / "text.json").write_bytes(data.replace(b'"max_length": 64', b'"max_length": 16'))
+    (copy / "text.json").write_bytes(
+        data.replace(b'"max_length": 64', b'"max_length": 16')
+    )
     os.utime(
         copy / "text.json", ns=(before.st_atime_ns, before.st_mtime_ns)
     )  # as `cp -p` and `rsync -t` do

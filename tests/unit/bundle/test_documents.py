@@ -29,7 +29,9 @@ def test_labels_that_cannot_be_classes_are_refused(labels):
 
 def test_a_temperature_that_makes_nll_worse_is_refused():
     with pytest.raises(ValidationError, match="nll_after 2 is more than nll_before 1"):
-        TemperatureDocument(temperature=2.0, nll_before=1.0, nll_after=2.0, at_bound=False)
+        TemperatureDocument(
+            temperature=2.0, nll_before=1.0, nll_after=2.0, at_bound=False
+        )
 
 
 def test_a_rule_that_leaves_a_setting_to_its_default_is_refused():

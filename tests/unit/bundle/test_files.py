@@ -31,7 +31,10 @@ def test_files_that_are_put_are_those_of_the_manifest(bundle_uri):
     [
         ({"format": 2}, "bundle format 2, this version of rubert_ood reads 3"),
         ({"fingerprint": "0"}, "does not match its own fingerprint"),
-        ({"files": {"../a": {"sha256": "0" * 64, "size": 1}}}, "is not a plain file name"),
+        (
+            {"files": {"../a": {"sha256": "0" * 64, "size": 1}}},
+            "is not a plain file name",
+        ),
         (
             {"files": {"a.pkl": {"sha256": "0" * 64, "size": 1}}},
             "which a bundle never holds",

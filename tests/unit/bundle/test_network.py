@@ -46,7 +46,10 @@ def test_a_config_that_fits_is_accepted(config):
     [
         ({"architectures": ["BertModel"]}, "expected an encoder"),
         ({"is_decoder": True}, "expected an encoder"),
-        ({"id2label": {"0": "а", "1": "в"}}, "class 1 is 'в', label_mapping.json says 'б'"),
+        (
+            {"id2label": {"0": "а", "1": "в"}},
+            "class 1 is 'в', label_mapping.json says 'б'",
+        ),
         ({"id2label": {"0": "а"}}, "it has 1 classes"),
         ({"label2id": {"а": 1, "б": 0}}, "label2id is not the inverse"),
         ({"hidden_size": 16}, "the statistics were fitted on H = 8"),

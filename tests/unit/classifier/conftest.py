@@ -50,7 +50,9 @@ def _unigram(
     tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(split=split)
     options = {"vocab_size": 600, "special_tokens": SPECIAL, "show_progress": False}
-    return _trained(tokenizer, trainers.UnigramTrainer(unk_token="<unk>", **options), texts)
+    return _trained(
+        tokenizer, trainers.UnigramTrainer(unk_token="<unk>", **options), texts
+    )
 
 
 @pytest.fixture(scope="session")

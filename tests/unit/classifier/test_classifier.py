@@ -86,10 +86,13 @@ def test_classifier_counts_as_padding_what_the_network_sees_beside_tokens(
     )
     assert sum(int(mask.sum()) for mask in masks) == num_tokens(ids).sum()
     assert (
-        Classifier.load(small_checkpoint).padded_tokens(ids, token_budget=token_budget) == 0
+        Classifier.load(small_checkpoint).padded_tokens(ids, token_budget=token_budget)
+        == 0
     )
     assert (
-        padded.padded_tokens(tokenize(padded.tokenizer, [], 196), token_budget=token_budget)
+        padded.padded_tokens(
+            tokenize(padded.tokenizer, [], 196), token_budget=token_budget
+        )
         == 0
     )
 
@@ -168,7 +171,9 @@ def test_classifier_run_has_no_gradient_and_no_dropout(small_checkpoint):
     assert not cls_NH.requires_grad
 
 
-def test_classifier_of_pytorch_bin_equals_that_of_safetensors(checkpoint, texts, expected):
+def test_classifier_of_pytorch_bin_equals_that_of_safetensors(
+    checkpoint, texts, expected
+):
     weights = os.path.join(checkpoint, "model.safetensors")
     torch.save(load_file(weights), os.path.join(checkpoint, "pytorch_model.bin"))
     os.unlink(weights)

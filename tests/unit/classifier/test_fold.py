@@ -98,7 +98,9 @@ def test_fold_keeps_long_ads_apart_that_differ_anywhere(bundle, tokenizer):
     ads = [base, f"{base}!", f"!{base}", base, base.upper(), f"{base}{base}"]
     table, rows = folded(bundle, tokenizer, ads)
     assert rows[0] == rows[3]
-    assert len(set(rows)) == 5  # its rest counts as it is written, so capitals make another
+    assert (
+        len(set(rows)) == 5
+    )  # its rest counts as it is written, so capitals make another
     assert len(set(table["text_key"].to_pylist())) == 5
     again, _ = folded(bundle, tokenizer, ads[::-1])
     assert set(again["text_key"].to_pylist()) == set(table["text_key"].to_pylist())
@@ -114,7 +116,9 @@ def test_fold_key_of_a_long_ad_cannot_be_written_as_an_ad(bundle, tokenizer):
 
 
 def _peak_mb() -> int:
-    line = next(line for line in PEAK.read_text().splitlines() if line.startswith("VmHWM:"))
+    line = next(
+        line for line in PEAK.read_text().splitlines() if line.startswith("VmHWM:")
+    )
     return int(line.split()[1]) // 1024
 
 

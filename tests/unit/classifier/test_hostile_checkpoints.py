@@ -76,7 +76,9 @@ IGNORED = {
     "custom_pipelines": {
         "custom_pipelines": {"text": {"impl": "modeling_planted.Planted", "pt": ["x"]}}
     },
-    "attention_internal": {"_attn_implementation_internal": "kernels-community/flash-attn"},
+    "attention_internal": {
+        "_attn_implementation_internal": "kernels-community/flash-attn"
+    },
     "experts": {"_experts_implementation_internal": "kernels-community/megablocks"},
     "name": {"_name_or_path": "somebody/model"},
     "kernels": {
@@ -213,13 +215,17 @@ def test_a_pytorch_bin_with_code_is_refused_and_not_executed(checkpoint, marker,
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "tokenizer.json", "tokenizer_config.json"]
+)
 @pytest.mark.parametrize(
     "content",
     [b"", b"null", b"[]", b"\xff\xfe", b'"x"', b"{", b"[" * 100_000],
     ids=range(7),
 )
-def test_a_damaged_document_of_a_checkpoint_is_one_line(checkpoint, offline, name, content):
+def test_a_damaged_document_of_a_checkpoint_is_one_line(
+    checkpoint, offline, name, content
+):
     (checkpoint / name).write_bytes(content)
     load = load_config if name == "config.json" else load_tokenizer
     with pytest.raises(BundleError) as caught:

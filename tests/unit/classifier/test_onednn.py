@@ -35,7 +35,11 @@ def test_onednn_replaces_every_layer_of_the_encoder_and_it_answers_as_before(act
         "intermediate_size": 80,
     }
     config = BertConfig(
-        vocab_size=200, num_labels=5, hidden_act=activation, initializer_range=0.3, **shape
+        vocab_size=200,
+        num_labels=5,
+        hidden_act=activation,
+        initializer_range=0.3,
+        **shape,
     )
     network = BertForSequenceClassification(config).eval()
     ids_NL = torch.randint(5, 200, (6, 11))

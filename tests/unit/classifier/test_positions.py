@@ -8,7 +8,10 @@ from rubert_ood.classifier.positions import max_positions_of
     [
         ({"model_type": "bert", "max_position_embeddings": 256}, 256),
         ({"model_type": "bert", "max_position_embeddings": 256, "pad_token_id": 5}, 256),
-        ({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1}, 512),
+        (
+            {"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1},
+            512,
+        ),
         ({"model_type": "mpnet", "max_position_embeddings": 514, "pad_token_id": 0}, 513),
         (
             {

@@ -126,15 +126,20 @@ def test_without_runs_the_first_tokens_are_the_same(tokenizers_by_kind, text, li
 def test_without_runs_shortens_runs_only(tokenizers_by_kind):
     backend = tokenizers_by_kind["wordpiece"].backend_tokenizer
     assert (
-        without_runs(backend, f"диван{'-' * 10**6} {'ab' * 2_000}", 196).count("-") < 4_000
+        without_runs(backend, f"диван{'-' * 10**6} {'ab' * 2_000}", 196).count("-")
+        < 4_000
     )
     for text in ("", "диван", "ab" * 2_000):
         assert without_runs(backend, text, 196) == text
-    other = tokenizers_by_kind["bytes"].backend_tokenizer  # many dashes are one token there
+    other = tokenizers_by_kind[
+        "bytes"
+    ].backend_tokenizer  # many dashes are one token there
     assert without_runs(other, "-" * 5_000, 196) == "-" * 5_000
 
 
-def test_a_text_is_tokenized_from_a_few_of_its_characters(tokenizers_by_kind, monkeypatch):
+def test_a_text_is_tokenized_from_a_few_of_its_characters(
+    tokenizers_by_kind, monkeypatch
+):
     tokenizer = tokenizers_by_kind["wordpiece"]
     seen = []
 

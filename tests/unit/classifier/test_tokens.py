@@ -10,17 +10,23 @@ from rubert_ood.classifier.tokens import length_batches, num_tokens, pad, tokeni
 
 
 @given(st.lists(st.integers(0, 300), max_size=80), st.integers(1, 2000))
-def test_length_batches_hold_each_ad_once_longest_first_within_the_budget(lengths, budget):
+def test_length_batches_hold_each_ad_once_longest_first_within_the_budget(
+    lengths, budget
+):
     batches = length_batches(np.array(lengths, np.int64), budget)
     order = [int(row) for batch in batches for row in batch]
     assert sorted(order) == list(range(len(lengths)))
     assert [lengths[row] for row in order] == sorted(lengths, reverse=True)
     for batch in batches:
-        assert len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= budget
+        assert (
+            len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= budget
+        )
 
 
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=80), st.integers(1, 2000))
-def test_length_batches_end_only_where_one_more_ad_would_break_the_budget(lengths, budget):
+def test_length_batches_end_only_where_one_more_ad_would_break_the_budget(
+    lengths, budget
+):
     batches = length_batches(np.array(lengths, np.int64), budget)
     for batch in batches[:-1]:
         assert (len(batch) + 1) * max(lengths[row] for row in batch) > budget

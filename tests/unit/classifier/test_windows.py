@@ -23,7 +23,8 @@ def classifier(small_checkpoint) -> Classifier:
 def texts(ad_texts) -> list[str]:
     """Short and long, with none and one in the middle: 0 to about 1,500 tokens."""
     long = [
-        " ".join(ad_texts[n : n + size]) for n, size in ((0, 2), (7, 5), (20, 12), (40, 30))
+        " ".join(ad_texts[n : n + size])
+        for n, size in ((0, 2), (7, 5), (20, 12), (40, 30))
     ]
     return [*ad_texts[:20], "", long[0], "диван", *long[1:], *ad_texts[20:30]]
 
@@ -74,9 +75,9 @@ def test_windows_in_mode_truncate_are_the_plain_tokenizer(
 ):
     tokenizer = load_tokenizer(small_checkpoint)
     read = cut(tokenizer, texts, TextSettings(max_length=max_length))
-    plain = load_tokenizer(small_checkpoint)(texts, truncation=True, max_length=max_length)[
-        "input_ids"
-    ]
+    plain = load_tokenizer(small_checkpoint)(
+        texts, truncation=True, max_length=max_length
+    )["input_ids"]
     assert read.ids.to_pylist() == plain
     assert set(read.num_windows_N) == {1}
     assert read.num_tokens_N.tolist() == [len(ids) for ids in plain]
@@ -127,11 +128,13 @@ INVISIBLE = [
 
 
 @pytest.mark.parametrize("mode", ["truncate", "window"])
-def test_windows_of_a_text_without_a_visible_character_are_blank(tokenizers_by_kind, mode):
+def test_windows_of_a_text_without_a_visible_character_are_blank(
+    tokenizers_by_kind, mode
+):
     for tokenizer in tokenizers_by_kind.values():
-        assert _blank(tokenizer, [*INVISIBLE, "".join(INVISIBLE) * 300], mode) == [True] * (
-            len(INVISIBLE) + 1
-        )
+        assert _blank(tokenizer, [*INVISIBLE, "".join(INVISIBLE) * 300], mode) == [
+            True
+        ] * (len(INVISIBLE) + 1)
 
 
 def test_windows_of_unknown_and_special_tokens_are_blank_and_one_known_sign_is_enough(
@@ -216,7 +219,9 @@ def test_windows_run_of_short_ads_gives_the_same_bits_as_without(classifier, ad_
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=20), st.integers(0, 2**32 - 1))
-def test_windows_pooling_is_a_weighted_mean_and_leaves_single_ones_alone(num_chunks, seed):
+def test_windows_pooling_is_a_weighted_mean_and_leaves_single_ones_alone(
+    num_chunks, seed
+):
     rng = np.random.default_rng(seed)
     lengths = [rng.integers(1, 60, size=count) for count in num_chunks]
     ids = pa.array(
@@ -242,7 +247,9 @@ def test_windows_pooling_is_a_weighted_mean_and_leaves_single_ones_alone(num_chu
         start += len(text)
 
 
-def test_the_network_reads_each_token_once_and_each_overlap_twice(small_checkpoint, texts):
+def test_the_network_reads_each_token_once_and_each_overlap_twice(
+    small_checkpoint, texts
+):
     classifier = Classifier.load(small_checkpoint)
     seen: list[int] = []
     classifier.network.bert.encoder.layer[0].intermediate.register_forward_hook(
@@ -279,7 +286,9 @@ def test_windows_survive_a_table(classifier, texts):
 
 @pytest.mark.parametrize("mode", ["truncate", "window"])
 def test_windows_of_no_texts_are_none(classifier, mode):
-    read = cut(classifier.tokenizer, [], TextSettings(max_length=64, mode=mode, stride=10))
+    read = cut(
+        classifier.tokenizer, [], TextSettings(max_length=64, mode=mode, stride=10)
+    )
     assert Windows.of(pa.table(read.columns())).ids.equals(read.ids)
     logits_NC, cls_NH = windows.run(classifier, read, token_budget=100)
     assert (logits_NC.shape, cls_NH.shape) == ((0, 5), (0, 32))

@@ -73,7 +73,9 @@ def _by_hand(ads: list[dict]) -> dict:
     )
     pairs = {ad_id: (a[ad_id], b[ad_id]) for ad_id in a.keys() & b.keys()}
     changed = {
-        ad_id: pair for ad_id, pair in pairs.items() if pair[0]["label"] != pair[1]["label"]
+        ad_id: pair
+        for ad_id, pair in pairs.items()
+        if pair[0]["label"] != pair[1]["label"]
     }
     same_text = {
         ad_id for ad_id, (was, now) in pairs.items() if was["text_key"] == now["text_key"]
@@ -151,9 +153,9 @@ def test_diff_counts_are_those_counted_by_hand(ads, num_partitions):
         )
         assert row["in_a"] == row["stayed"] + row["left"] + row["only_a"]
         assert row["in_b"] == row["stayed"] + row["joined"] + row["only_b"]
-    assert {row["label"] for row in found["labels"]} == expected["in_a"].keys() | expected[
-        "in_b"
-    ].keys()
+    assert {row["label"] for row in found["labels"]} == expected[
+        "in_a"
+    ].keys() | expected["in_b"].keys()
     for row in found["transitions"]:
         ids = [ad_id for ad_id, (was, now) in expected["changed_pairs"].items()
                if (was["label"], now["label"]) == (row["from"], row["to"])]  # fmt: skip

@@ -55,7 +55,9 @@ def test_the_number_of_partitions_does_not_change_the_document(two_runs, monkeyp
     assert many.duplicates.ids > 0
 
 
-def test_the_temporary_folder_is_gone_also_after_a_failure(two_runs, tmp_path, monkeypatch):
+def test_the_temporary_folder_is_gone_also_after_a_failure(
+    two_runs, tmp_path, monkeypatch
+):
     spill = tmp_path / "spill"
     spill.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(spill))

@@ -68,7 +68,9 @@ def test_labels_and_transitions_are_sorted_and_add_up():
 
 @pytest.mark.parametrize(("changed", "rate"), [(0, 0.0), (3, 0.75)])
 def test_churn_is_the_share_of_the_ads_in_both(changed, rate):
-    texts = EMPTY.texts.model_copy(update={"changed": 4, "changed_label_changed": changed})
+    texts = EMPTY.texts.model_copy(
+        update={"changed": 4, "changed_label_changed": changed}
+    )
     ads = EMPTY.ads.model_copy(update={"both": 4})
     document = summary(SIDE, SIDE, EMPTY.model_copy(update={"ads": ads, "texts": texts}))
     assert (document.changed, document.churn_rate) == (changed, rate)

@@ -9,7 +9,9 @@ from rubert_ood.ood.blas import one_blas_thread
 
 def _threads() -> set[int]:
     np.ones(2) @ np.ones(2)
-    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+    return {
+        pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"
+    }
 
 
 def test_one_blas_thread_limits_numpy_and_gives_its_threads_back():

@@ -103,7 +103,9 @@ def test_comparison_with_a_class_without_a_reference_row_goes_on(fitted):
     assert all(0 <= entry.left_out.auroc <= 1 for entry in entries)
 
 
-def test_comparison_gives_rates_of_both_rules_before_and_after_the_confidence_gate(fitted):
+def test_comparison_gives_rates_of_both_rules_before_and_after_the_confidence_gate(
+    fitted,
+):
     notebook, conformal = compare_rules(fitted, test=TEST, kinds=KINDS)
     assert (notebook.rule, notebook.chosen, conformal.rule, conformal.chosen) == (
         "notebook",

@@ -53,7 +53,9 @@ def test_decide_agrees_with_the_rule_written_out_ad_by_ad():
         )
         assert got.predicted_N[i] == best[0]
         assert got.topk_labels_Nk[i].tolist() == [LABELS[c] for c in best]
-        np.testing.assert_allclose(got.topk_scores_Nk[i], [p[c] for c in best], rtol=1e-12)
+        np.testing.assert_allclose(
+            got.topk_scores_Nk[i], [p[c] for c in best], rtol=1e-12
+        )
         assert got.confidence_N[i] == pytest.approx(max(p), rel=1e-12)
         assert got.ood_z_N[i] == pytest.approx(z, rel=1e-9, abs=1e-12)
         assert got.ood_distance_N[i] == pytest.approx(d2[i], rel=1e-12)
@@ -164,7 +166,9 @@ def test_the_conformal_rule_counts_calibration_rows_that_are_as_far():
     calibration, d2 = np.sort(rng.uniform(0, 20, 99)), rng.uniform(15, 25, 300)
     thresholds = Thresholds(9.0, 5.0, 1.5, calibration)
     logits = rng.normal(size=(300, 4)) * 2
-    got = _decide(logits, d2, thresholds=thresholds, rule="conformal", conformal_alpha=0.05)
+    got = _decide(
+        logits, d2, thresholds=thresholds, rule="conformal", conformal_alpha=0.05
+    )
     assert 0 < got.is_far_N.sum() < 300
     for i in range(300):
         far = (1 + sum(c >= got.ood_distance_N[i] for c in calibration)) / 100 <= 0.05
@@ -191,7 +195,9 @@ def test_the_conformal_rule_bounds_false_alarms_on_ads_like_the_calibration_rows
         rates.append(decisions.is_far_N.mean())
     error = np.std(rates) / len(rates) ** 0.5
     assert (
-        alpha - 1 / (num_calibration + 1) - 4 * error <= np.mean(rates) <= alpha + 4 * error
+        alpha - 1 / (num_calibration + 1) - 4 * error
+        <= np.mean(rates)
+        <= alpha + 4 * error
     )
 
 

@@ -43,7 +43,9 @@ def _precision(residuals_NH: np.ndarray) -> np.ndarray:
 def test_detectors_msp_max_logit_and_energy_by_hand(data):
     logits_NC = data[2]
     probabilities = np.exp(log_softmax(logits_NC.astype(float) / 2.5, axis=1))
-    np.testing.assert_allclose(msp(logits_NC, 2.5), [1 - max(row) for row in probabilities])
+    np.testing.assert_allclose(
+        msp(logits_NC, 2.5), [1 - max(row) for row in probabilities]
+    )
     np.testing.assert_allclose(max_logit(logits_NC), [-max(row) for row in logits_NC])
     np.testing.assert_allclose(
         energy(logits_NC, 2.0),

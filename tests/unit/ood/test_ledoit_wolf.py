@@ -55,7 +55,9 @@ def _sklearn(x_NH, labels_N):
     return means_CH, estimate.precision_ * x_NH.shape[1] / mean_d2, estimate.shrinkage_
 
 
-@pytest.mark.parametrize(("num_ads", "hidden"), [(900, 32), (60, 64), (5000, 16), (40, 1)])
+@pytest.mark.parametrize(
+    ("num_ads", "hidden"), [(900, 32), (60, 64), (5000, 16), (40, 1)]
+)
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
 def test_fit_mahalanobis_equals_sklearn(num_ads, hidden, scale):
     """With more rows than features, with fewer, with one feature; in any unit."""
@@ -79,7 +81,9 @@ def test_fit_mahalanobis_in_batches_of_any_size_gives_the_same(cuts, seed):
         fit_mahalanobis(x_NH, labels_N, C),
     )
     assert ours.shrinkage == pytest.approx(whole.shrinkage, rel=1e-9)
-    np.testing.assert_allclose(ours.precision_HH, whole.precision_HH, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(
+        ours.precision_HH, whole.precision_HH, rtol=1e-9, atol=1e-11
+    )
 
 
 def test_fit_mahalanobis_distances_do_not_depend_on_the_unit():
@@ -138,7 +142,9 @@ def test_fit_mahalanobis_names_unusable_rows():
     x_NH, labels_N = _data()
     with pytest.raises(SchemaError, match="no training row to fit"):
         ClassSums.of(x_NH[:0], labels_N[:0], num_classes=C).means()
-    with pytest.raises(SchemaError, match=r"class number 4 has no training row \(2 such\)"):
+    with pytest.raises(
+        SchemaError, match=r"class number 4 has no training row \(2 such\)"
+    ):
         ClassSums.of(x_NH, labels_N % 4, num_classes=C).means()
     with pytest.raises(SchemaError, match="900 rows of features for 3 labels"):
         ClassSums.of(x_NH, labels_N[:3], num_classes=C)

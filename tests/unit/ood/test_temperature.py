@@ -6,7 +6,9 @@ from rubert_ood.errors import BundleError, SchemaError, SettingsError
 from rubert_ood.ood.temperature import fit_temperature, nll
 
 
-def _sample(seed: int, true_temperature: float, num_ads: int = 4000, num_classes: int = 7):
+def _sample(
+    seed: int, true_temperature: float, num_ads: int = 4000, num_classes: int = 7
+):
     """Labels drawn from softmax(logits / T): T is then the best temperature, up to sampling
     noise."""
     rng = np.random.default_rng(seed)
@@ -31,7 +33,9 @@ def test_fit_temperature_agrees_with_a_grid_search(true_temperature):
     assert fit.nll_after == pytest.approx(
         _direct_nll(logits, labels, fit.temperature), rel=1e-12
     )
-    assert fit.nll_after <= min(_direct_nll(logits, labels, t) for t in grid[::50]) + 1e-12
+    assert (
+        fit.nll_after <= min(_direct_nll(logits, labels, t) for t in grid[::50]) + 1e-12
+    )
     assert not fit.at_bound
 
 
@@ -45,7 +49,9 @@ def test_fit_temperature_without_an_error_ends_at_the_lower_bound():
 
 def test_fit_temperature_of_noise_ends_at_the_upper_bound():
     logits, _ = _sample(1, 1.0)
-    fit = fit_temperature(logits * 10, np.random.default_rng(0).integers(0, 7, len(logits)))
+    fit = fit_temperature(
+        logits * 10, np.random.default_rng(0).integers(0, 7, len(logits))
+    )
     assert fit.temperature == 10.0
     assert fit.at_bound
 

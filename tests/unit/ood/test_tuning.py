@@ -50,7 +50,9 @@ def by_hand(fitted, ood) -> dict[str, float]:
     right = sum(p == t for p, t in zip(predicted, true, strict=True))
     labels, num_kept = fitted.labels, sum(kept)
     if ood is not None:
-        others = [str(label) for label in fitted.decide(ood.logits_NC, ood.cls_NH).label_N]
+        others = [
+            str(label) for label in fitted.decide(ood.logits_NC, ood.cls_NH).label_N
+        ]
         predicted, true, labels = (
             predicted + others,
             true + ["Other"] * len(others),
@@ -103,7 +105,9 @@ def test_tuning_finds_the_best_combination(rule, min_precision, ood, monkeypatch
         tuning._candidates(fitted) if ood else [fitted.decision], tuning.TAUS_T
     ):
         theirs = by_hand(
-            replace(fitted, decision=settings.model_copy(update={"tau_other": float(tau)})),
+            replace(
+                fitted, decision=settings.model_copy(update={"tau_other": float(tau)})
+            ),
             ood,
         )
         enough = min_precision is None or theirs["kept"] >= 1 / (1 - min_precision)
@@ -115,7 +119,9 @@ def test_tuning_finds_the_best_combination(rule, min_precision, ood, monkeypatch
     assert min_precision is None or ours["precision"] >= min_precision
     assert chosen.rule == rule
     if ood is None:
-        assert chosen == fitted.decision.model_copy(update={"tau_other": chosen.tau_other})
+        assert chosen == fitted.decision.model_copy(
+            update={"tau_other": chosen.tau_other}
+        )
 
 
 @pytest.mark.parametrize("rule", ["notebook", "conformal"])

@@ -19,7 +19,12 @@ def a_manifest(
     be."""
     classes = {"Мебель": 60, "Шины": 30, "Other": 10} if classes is None else classes
     scored = sum(classes.values())
-    numbers = {"rows_in": scored, "rows_scored": scored, "rows_rejected": 0, "rows_ood": 5}
+    numbers = {
+        "rows_in": scored,
+        "rows_scored": scored,
+        "rows_rejected": 0,
+        "rows_ood": 5,
+    }
     numbers |= {"bytes_in": 1000, "bytes_quarantined": 0, "rows_quarantined": 0}
     numbers |= {
         "rows_planned": counts.get("rows_in", scored),

@@ -47,7 +47,9 @@ def test_the_gate_limits_files_that_look_like_data_and_are_not_read(
 ):
     ignored = {"num_files": 5, "num_like_data": num_like_data, "names": ["a.orc"]}
     gate = check_gate(
-        changed(a_manifest(), ignored=ignored), None, GateSettings(max_ignored_files=limit)
+        changed(a_manifest(), ignored=ignored),
+        None,
+        GateSettings(max_ignored_files=limit),
     )
     expected = Check(check="max_ignored_files", value=num_like_data, limit=limit, ok=ok)
     assert [check for check in gate if check.check == "max_ignored_files"] == [expected]

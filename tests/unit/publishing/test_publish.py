@@ -105,7 +105,9 @@ def test_too_many_rejected_rows_are_an_error_rate(out):
     assert error.value.exit_code == 4
     assert read_manifest(manifest.run_uri).outcome == "refused"
     assert read_pointer(out) is None
-    _publish(manifest, max_error_rate=0.02)  # after a look at the rows, with another limit
+    _publish(
+        manifest, max_error_rate=0.02
+    )  # after a look at the rows, with another limit
     assert read_pointer(out).run_id == "r1"
 
 
@@ -144,7 +146,9 @@ def test_publish_a_run_that_readers_have_left_goes_back_by_force_only(out):
     again = publish_run(read_manifest(first.run_uri), GateSettings())
     assert (again.outcome, again.pointers) == ("published", [])
     assert Path(out, "latest.json").read_bytes() == pointer
-    forced = publish_run(read_manifest(first.run_uri), GateSettings(), force="r2 is wrong")
+    forced = publish_run(
+        read_manifest(first.run_uri), GateSettings(), force="r2 is wrong"
+    )
     assert (read_pointer(out).path, read_pointer(out).history) == (
         f"{DAY}/run_id=r1",
         [f"{DAY}/run_id=r2"],
@@ -277,7 +281,9 @@ def test_a_run_that_is_rolled_back_while_its_publisher_sleeps_stays_rolled_back(
 
     patch_storage(monkeypatch, "swap_bytes", slow)
     bad = a_manifest(out, "bad")
-    with pytest.raises(PublicationRefusedError, match=r"was rolled back \(wrong labels\)"):
+    with pytest.raises(
+        PublicationRefusedError, match=r"was rolled back \(wrong labels\)"
+    ):
         _publish(bad)
     assert read_pointer(out).run_id == "r0"
     assert read_manifest(bad.run_uri).outcome == "rolled_back"
@@ -340,7 +346,8 @@ def test_a_run_without_a_scored_row_is_refused_whatever_the_gate_says(out):
     assert read_pointer(out) is None
     assert read_manifest(manifest.run_uri).outcome == "refused"
     assert (
-        publish_run(manifest, wide_open, force="the shop is closed").outcome == "published"
+        publish_run(manifest, wide_open, force="the shop is closed").outcome
+        == "published"
     )
 
 
@@ -395,11 +402,14 @@ def test_a_forced_publication_keeps_its_reason_and_the_failed_checks(out):
 def test_publish_judges_quarantined_files_and_duplicate_ids(out):
     manifest = a_manifest(out, bytes_in=1000, bytes_quarantined=11)
     with pytest.raises(
-        PublicationRefusedError, match=r"gate\.max_quarantined_share: 0\.0110 against 0\.01"
+        PublicationRefusedError,
+        match=r"gate\.max_quarantined_share: 0\.0110 against 0\.01",
     ):
         _publish(manifest)
     _publish(manifest, max_quarantined_share=0.011)
-    twice = changed(a_manifest(out, "r2"), duplicates={"ids": 1, "rows": 2, "examples": []})
+    twice = changed(
+        a_manifest(out, "r2"), duplicates={"ids": 1, "rows": 2, "examples": []}
+    )
     with pytest.raises(
         PublicationRefusedError, match=r"gate\.max_duplicate_rate: 0\.0200 against 0\.01"
     ):
@@ -452,7 +462,9 @@ def test_the_gate_judges_against_the_run_that_the_swap_replaces(out, monkeypatch
 
 def test_publish_whose_swap_got_no_answer_counts(out, monkeypatch):
     swap = storage.swap_bytes
-    patch_storage(monkeypatch, "swap_bytes", lambda *arguments: swap(*arguments) and False)
+    patch_storage(
+        monkeypatch, "swap_bytes", lambda *arguments: swap(*arguments) and False
+    )
     assert _publish(a_manifest(out)).outcome == "published"
     assert read_pointer(out).run_id == "r1"
 

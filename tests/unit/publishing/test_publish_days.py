@@ -92,13 +92,16 @@ def test_the_gate_judges_against_what_the_swap_replaces(out):
     small night."""
     publish_run(put_run(out, "2026-11-20", "night20", rows=100), OPEN)
     publish_run(put_run(out, "2026-11-24", "night24", rows=1000), OPEN)
-    assert publish_day(put_run(out, "2026-11-20", "again", rows=90)).outcome == "published"
+    assert (
+        publish_day(put_run(out, "2026-11-20", "again", rows=90)).outcome == "published"
+    )
     with pytest.raises(PublicationRefusedError, match="min_rows_ratio"):
         publish_day(put_run(out, "2026-11-25", "later", rows=90), churn_rate=None)
 
 
 @pytest.mark.parametrize(
-    "dies_at", ["run_date=2026-11-24/latest.json", "out/latest.json", "_run/manifest.json"]
+    "dies_at",
+    ["run_date=2026-11-24/latest.json", "out/latest.json", "_run/manifest.json"],
 )
 @pytest.mark.parametrize("after", [False, True])
 def test_a_start_that_dies_at_a_write_is_repeated(out, monkeypatch, dies_at, after):
@@ -195,7 +198,9 @@ def test_a_backfill_of_a_day_that_finished_before_the_night_moves_the_day_alone(
     assert manifest.pointers == ["run_date=2026-11-24/latest.json"]
 
 
-def test_a_backfill_that_was_superseded_before_it_could_say_so_moves_no_pointer_again(out):
+def test_a_backfill_that_was_superseded_before_it_could_say_so_moves_no_pointer_again(
+    out,
+):
     killed = publish_day(put_run(out, "2026-11-20", "killed", finished="10"))
     put_manifest(changed(killed, outcome="complete"))
     publish_day(put_run(out, "2026-11-20", "later", finished="11"))

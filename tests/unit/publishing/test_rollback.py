@@ -68,7 +68,9 @@ def test_a_rollback_whose_answer_got_lost_takes_back_one_run_only(out, monkeypat
     for name in ("r1", "r2", "r3"):
         _publish(a_manifest(out, name))
     swap = storage.swap_bytes
-    patch_storage(monkeypatch, "swap_bytes", lambda *arguments: swap(*arguments) and False)
+    patch_storage(
+        monkeypatch, "swap_bytes", lambda *arguments: swap(*arguments) and False
+    )
     assert roll_back(out, "x").run_id == "r2"
     assert read_pointer(out).history == ["run_date=2026-11-24/run_id=r1"]
 
@@ -103,4 +105,6 @@ def test_a_rollback_of_a_run_that_was_moved_writes_nothing_outside_the_output(
     before = {path: path.read_bytes() for path in Path(out).rglob("*") if path.is_file()}
     assert roll_back(str(moved), "wrong labels").run_id == "r1"
     assert {path: path.read_bytes() for path in before} == before
-    assert read_manifest(f"{moved}/run_date=2026-11-24/run_id=r2").outcome == "rolled_back"
+    assert (
+        read_manifest(f"{moved}/run_date=2026-11-24/run_id=r2").outcome == "rolled_back"
+    )

@@ -73,7 +73,9 @@ def test_run_before_passes_over_runs_of_other_days_that_the_catalogue_names(out)
     assert run_before(f"{out}/run_date={DAY}/run_id=new", [catalogue]) is None
 
 
-def test_run_before_without_pointers_takes_a_run_noted_as_published_before_a_newer_one(out):
+def test_run_before_without_pointers_takes_a_run_noted_as_published_before_a_newer_one(
+    out,
+):
     """The pointer of the day was lost, or has forgotten the run."""
     put_run(out, DAY, "noted", outcome="published", finished="07")
     put_run(out, DAY, "complete", finished="09")

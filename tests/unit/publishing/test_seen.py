@@ -6,7 +6,12 @@ import pytest
 
 from rubert_ood.errors import ErrorRateError, PartialRunError, PublicationRefusedError
 from rubert_ood.publishing.pointer import Place, Pointer, TakenBack, look, swap
-from rubert_ood.publishing.seen import Comparison, Seen, check_not_rolled_back, manifest_at
+from rubert_ood.publishing.seen import (
+    Comparison,
+    Seen,
+    check_not_rolled_back,
+    manifest_at,
+)
 from rubert_ood.runs.manifest import Check, Manifest
 from tests.unit.publishing.days import put_run
 from tests.unit.publishing.manifests import a_manifest, changed, put_manifest
@@ -33,7 +38,9 @@ def _roots(places: list[Place]) -> list[str]:
     return [place.root_uri for place in places]
 
 
-def test_look_reads_the_catalogue_alone_for_the_night_and_the_day_first_for_a_backfill(out):
+def test_look_reads_the_catalogue_alone_for_the_night_and_the_day_first_for_a_backfill(
+    out,
+):
     run = put_run(out, DAY, "r1")
     night = Seen.look(run, None)
     assert _roots(night.places) == [out]
@@ -72,7 +79,9 @@ def test_targets_of_an_older_day_are_its_own_pointer_alone(out):
     ]
 
 
-def test_targets_of_a_run_that_is_named_are_none_and_of_a_remembered_one_by_force_only(out):
+def test_targets_of_a_run_that_is_named_are_none_and_of_a_remembered_one_by_force_only(
+    out,
+):
     first = put_run(out, DAY, "r1")
     _name(out, first)
     assert Seen.look(first, None).targets(force=True) == []
@@ -171,13 +180,17 @@ def test_check_not_rolled_back_gives_the_reason_of_the_manifest_first(out):
         check_not_rolled_back(run, [], run.run_uri)
 
 
-def test_check_not_rolled_back_gives_the_reason_of_the_pointer_if_the_run_does_not_say(out):
+def test_check_not_rolled_back_gives_the_reason_of_the_pointer_if_the_run_does_not_say(
+    out,
+):
     run = put_run(out, DAY, "bad")
     path = f"run_date={DAY}/run_id=bad"
     named = put_run(out, DAY, "good")
     last = TakenBack(path=path, reason="wrong labels")
     _name(out, named, taken_back=[path], rolled_back=last)
-    with pytest.raises(PublicationRefusedError, match=r"was rolled back \(wrong labels\)"):
+    with pytest.raises(
+        PublicationRefusedError, match=r"was rolled back \(wrong labels\)"
+    ):
         check_not_rolled_back(run, [look(out)], run.run_uri)
     other = TakenBack(path="run_date=2026-11-24/run_id=worse", reason="not of this run")
     _name(out, named, taken_back=[other.path, path], rolled_back=other)

@@ -183,7 +183,9 @@ def test_two_evaluations_stand_side_by_side_on_the_page(document):
             "per_class": [{"label": "Шины", "f1": 0.25}],
         }
     )
-    compared = typed(document).model_copy(update={"evaluations": compare_evaluations(a, b)})
+    compared = typed(document).model_copy(
+        update={"evaluations": compare_evaluations(a, b)}
+    )
     page = Page(diff_html(compared))
     assert ["macro-F1", "0.8000", "0.7000", "-0.1000"] in page.tables[
         "Evaluations of the bundles"

@@ -56,7 +56,11 @@ def run(
             0
         ].tolist(),
         "token_histogram": token_histogram(ads["num_tokens"].to_numpy()),
-        "cities": {"rows": NUM_ADS, "rows_unseen": int(ads["unseen"].sum()), "unseen": {}},
+        "cities": {
+            "rows": NUM_ADS,
+            "rows_unseen": int(ads["unseen"].sum()),
+            "unseen": {},
+        },
     }
     return ads, changed(a_manifest(), **scored)
 
@@ -77,7 +81,9 @@ def test_drift_numbers_are_those_of_the_ads():
     shares = [(ads["label"] == "Other").mean() for ads in (now, before)]
     assert found["Other rate"].now == f"{shares[0]:.2%}"
     sure = [(ads["confidence"][10:] >= 0.95).mean() for ads in (now, before)]
-    assert found["confidence of 0.95 or more"].change == f"{100 * (sure[0] - sure[1]):+.2f}"
+    assert (
+        found["confidence of 0.95 or more"].change == f"{100 * (sure[0] - sure[1]):+.2f}"
+    )
     means = [ads["num_tokens"][10:].mean() for ads in (now, before)]
     assert found["tokens per ad"].now == f"{means[0]:.1f}"
     assert found["tokens per ad"].change == f"{means[0] / means[1] - 1:+.1%}"

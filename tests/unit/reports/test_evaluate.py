@@ -9,7 +9,11 @@ from rubert_ood.reports.evaluation import Context
 
 
 def test_material_sorts_the_outputs_of_a_job(splits, ood):
-    outputs = {"ood/talk": ood["talk"], "hard_cases": ood["news"], "ood/news": ood["news"]}
+    outputs = {
+        "ood/talk": ood["talk"],
+        "hard_cases": ood["news"],
+        "ood/news": ood["news"],
+    }
     extra = ExtraTexts([("текст", "Книги")], {})
     ads = LabelledAds(["x"] * 200, splits["test"].labels_N)
     material = Material.of({**splits, **outputs}, extra=extra, test_ads=ads)

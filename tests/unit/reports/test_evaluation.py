@@ -138,8 +138,12 @@ def test_evaluation_headline_is_recomputed_from_the_rows(evaluation, model, spli
             splits["train"].cls_NH.shape[1]
         ),  # H: that is how the precision is scaled
     }
-    assert {name: headline[name] for name in expected} == pytest.approx(expected, rel=1e-5)
-    mean_d2 = {name: d2_by_hand(model, part.cls_NH).mean() for name, part in splits.items()}
+    assert {name: headline[name] for name in expected} == pytest.approx(
+        expected, rel=1e-5
+    )
+    mean_d2 = {
+        name: d2_by_hand(model, part.cls_NH).mean() for name, part in splits.items()
+    }
     assert headline["mean_d2"] == pytest.approx(mean_d2)
     assert headline["at_bound"] is False
     assert (
@@ -292,7 +296,9 @@ def test_ood_kinds_stay_apart(evaluation, model, splits, ood, kind):
         decide_by_hand(model, ood[kind]),
     )
     assert row["num_texts"] == len(outside)
-    assert row["flagged"] == pytest.approx(np.mean([is_ood for _, is_ood, _, _ in outside]))
+    assert row["flagged"] == pytest.approx(
+        np.mean([is_ood for _, is_ood, _, _ in outside])
+    )
     assert row["caught"] == pytest.approx(
         np.mean([label == "Other" for label, _, _, _ in outside])
     )

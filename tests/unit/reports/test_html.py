@@ -249,5 +249,7 @@ def test_verdict_comes_first_and_counts(evaluation):
     assert Page(html).says("This model can be trusted on everything that was measured.")
     mixed = [*good, Finding(False, "bad one")]
     html = evaluation_html(evaluation.model_copy(update={"verdict": mixed}))
-    assert Page(html).says("Trust this model with care: 1 of 3 checks calls for attention.")
+    assert Page(html).says(
+        "Trust this model with care: 1 of 3 checks calls for attention."
+    )
     assert html.index("bad one") < html.index("fine one") < html.index("Accuracy")

@@ -179,7 +179,9 @@ def test_run_report_after_a_run_of_an_earlier_version(full_manifest):
     )
     assert page.tables["Drift"][5] == ["✓", "tokens per ad", "45.6", "45.6", "+0.0%", ""]
     assert page.tables["Drift"][6] == ["✓", "unseen cities", "2.00%", "", "", ""]
-    now = changed(full_manifest, **dict.fromkeys(later))  # as made again from such receipts
+    now = changed(
+        full_manifest, **dict.fromkeys(later)
+    )  # as made again from such receipts
     page = Page(run_html(now, previous))
     assert len(page.tables["Drift"]) == 6
     assert not page.says("Padding")
@@ -208,7 +210,9 @@ def test_run_report_of_changed_labels(full_manifest):
     assert len(page.tables["Changed labels"]) == 51
     assert page.says("The 50 most frequent of 60 pairs.")
     none = _changes(5, 0.0, [])
-    assert "Changed labels" not in Page(run_html(full_manifest, full_manifest, none)).tables
+    assert (
+        "Changed labels" not in Page(run_html(full_manifest, full_manifest, none)).tables
+    )
     assert not Page(run_html(full_manifest, full_manifest)).says("Changed labels")
 
 

@@ -24,7 +24,9 @@ AFTER = Measures(0.95, 0.9, 0.6, 0.55, 0.6, None)
     ("min_precision", "target"),
     [(0.9, {"min_precision": 0.9}), (None, {"maximise": "macro_f1"})],
 )
-def test_tuning_json_names_target_origin_and_what_was_reached(model, min_precision, target):
+def test_tuning_json_names_target_origin_and_what_was_reached(
+    model, min_precision, target
+):
     tuning = Tuning(
         target=target_of(min_precision),
         origin="f" * 64,

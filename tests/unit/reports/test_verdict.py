@@ -55,7 +55,9 @@ def typed(content: dict[str, Any]) -> Evaluation:
     """Make the records that a verdict looks at; what it does not look at is left out or 0."""
     detectors = []
     for entry in content["detectors"]:
-        kinds = {kind: _kind(metrics["auroc"]) for kind, metrics in entry["kinds"].items()}
+        kinds = {
+            kind: _kind(metrics["auroc"]) for kind, metrics in entry["kinds"].items()
+        }
         left_out = _kind(entry["left_out"]["auroc"]) if entry["left_out"] else None
         detectors.append(DetectorResult(entry["detector"], 0.0, kinds, left_out))
     return Evaluation.model_construct(

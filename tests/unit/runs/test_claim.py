@@ -55,5 +55,7 @@ def test_claim_check_does_not_ask_storage_at_every_shard(tmp_path, monkeypatch):
 def test_claim_check_names_a_run_that_the_newer_start_has_finished(tmp_path):
     first = Claim(str(tmp_path))
     Claim(str(tmp_path)).release()
-    with pytest.raises(PartialRunError, match="claimed by another start, which has ended"):
+    with pytest.raises(
+        PartialRunError, match="claimed by another start, which has ended"
+    ):
         first.check(now=True)

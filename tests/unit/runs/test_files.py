@@ -12,7 +12,9 @@ from rubert_ood.runs.files import missing_files
 
 
 def _missing(run) -> dict[str, str]:
-    return missing_files(run.plan, {receipt.shard_id: receipt for receipt in run.receipts})
+    return missing_files(
+        run.plan, {receipt.shard_id: receipt for receipt in run.receipts}
+    )
 
 
 def test_missing_files_of_a_whole_run_are_none(full_run):

@@ -27,7 +27,8 @@ STARTED = "2026-11-24T03:00:00+00:00"
 
 def _digest(ids) -> int:
     return (
-        sum(int(pd.util.hash_array(np.array([value], object))[0]) for value in ids) % 2**64
+        sum(int(pd.util.hash_array(np.array([value], object))[0]) for value in ids)
+        % 2**64
     )
 
 
@@ -218,7 +219,9 @@ def test_speed_counts_only_the_shards_of_this_start(full_run):
         )
         for number, receipt in enumerate(full_run.receipts)
     }
-    manifest = Manifest.of(full_run.plan, receipts, outcome="complete", started_at=started)
+    manifest = Manifest.of(
+        full_run.plan, receipts, outcome="complete", started_at=started
+    )
     assert manifest.elapsed_s == pytest.approx(100, abs=5)
     assert manifest.rows_per_s == pytest.approx(40 / manifest.elapsed_s)
     same_second = receipts | {
@@ -227,7 +230,9 @@ def test_speed_counts_only_the_shards_of_this_start(full_run):
         )
         for r in full_run.receipts[:4]
     }
-    again = Manifest.of(full_run.plan, same_second, outcome="complete", started_at=started)
+    again = Manifest.of(
+        full_run.plan, same_second, outcome="complete", started_at=started
+    )
     assert again.rows_per_s == pytest.approx(40 / again.elapsed_s)
 
 

@@ -74,7 +74,9 @@ def test_shards_hold_every_row_of_every_file_once(
         _write(folder / f"{number}.parquet", groups)
     plan = make_plan(_settings(folder, shard_rows=shard_rows), bundle)
     covered = [
-        (shard.uri, row) for shard in plan.shards for row in range(shard.start, shard.stop)
+        (shard.uri, row)
+        for shard in plan.shards
+        for row in range(shard.start, shard.stop)
     ]
     expected = [
         (str(folder / f"{n}.parquet"), row)
@@ -223,14 +225,18 @@ def test_plan_that_was_saved_comes_back(bundle, catalogue):
         assert len(json.load(file)["shards"]) == len(plan.shards)
 
 
-def test_a_run_folder_of_other_work_is_refused_and_the_difference_named(bundle, catalogue):
+def test_a_run_folder_of_other_work_is_refused_and_the_difference_named(
+    bundle, catalogue
+):
     plan = make_plan(_settings(catalogue, run_id="r"), bundle)
     save_plan(plan)
     other = make_plan(
         _settings(catalogue, run_id="r", embedding=True),
         dataclasses.replace(bundle, fingerprint="0"),
     )
-    with pytest.raises(SettingsError, match="other bundle, embedding; give another run_id"):
+    with pytest.raises(
+        SettingsError, match="other bundle, embedding; give another run_id"
+    ):
         save_plan(other)
     assert load_plan(plan.run_uri) == plan
 
@@ -409,7 +415,9 @@ def test_a_carried_column_cannot_have_the_name_of_another_output_column(
     bundle, catalogue, names
 ):
     for name in ("a", "b", "c"):
-        pq.write_table(_ads(1, label=["x"], embedding=["x"]), catalogue / f"{name}.parquet")
+        pq.write_table(
+            _ads(1, label=["x"], embedding=["x"]), catalogue / f"{name}.parquet"
+        )
     with pytest.raises(SettingsError, match=f"carry_columns: {names[0]!r}"):
         make_plan(_settings(catalogue, carry_columns=names), bundle)
 

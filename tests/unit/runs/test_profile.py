@@ -25,7 +25,18 @@ from tests.unit.messy_runs import BAD
 
 CLEANER = TextCleaner(cities=["Москва", " Нижний Новгород "])
 names = st.sampled_from(
-    [None, "", " ", "Москва", "МОСКВА ", "нижний новгород", "Тверь", "тверь", "Омск", "Уфа"]
+    [
+        None,
+        "",
+        " ",
+        "Москва",
+        "МОСКВА ",
+        "нижний новгород",
+        "Тверь",
+        "тверь",
+        "Омск",
+        "Уфа",
+    ]
 )
 
 
@@ -84,7 +95,10 @@ def test_counts_of_shards_add_up():
 
 def test_the_names_of_a_run_are_bounded():
     total = _added(
-        [count_cities(f"город {shard} {n}" for n in range(MAX_NAMES)) for shard in range(3)]
+        [
+            count_cities(f"город {shard} {n}" for n in range(MAX_NAMES))
+            for shard in range(3)
+        ]
     )
     assert (total.rows_unseen, len(total.unseen)) == (3 * MAX_NAMES, MAX_NAMES)
 
@@ -110,7 +124,9 @@ def _part(num_rows: int, *, seed: int = 0, num_ood: int = 3) -> pd.DataFrame:
         }
     )
     empty = rows.index % 11 == 5
-    rows.loc[empty, ["ood_distance", "ood_z", "ood_p", "confidence", "topk_labels"]] = None
+    rows.loc[empty, ["ood_distance", "ood_z", "ood_p", "confidence", "topk_labels"]] = (
+        None
+    )
     rows.loc[empty, ["text_key", "is_ood"]] = ["e" * 32, False]
     return rows
 

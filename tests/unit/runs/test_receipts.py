@@ -14,7 +14,8 @@ STARTED = "2026-11-24T03:00:00+00:00"
 
 def _digest(ids) -> int:
     return (
-        sum(int(pd.util.hash_array(np.array([value], object))[0]) for value in ids) % 2**64
+        sum(int(pd.util.hash_array(np.array([value], object))[0]) for value in ids)
+        % 2**64
     )
 
 

@@ -104,7 +104,9 @@ def _error(run, kind: str) -> str:
         "nested",
     ],
 )
-def test_a_control_file_that_is_not_an_object_of_ours_is_one_line(whole_run, kind, content):
+def test_a_control_file_that_is_not_an_object_of_ours_is_one_line(
+    whole_run, kind, content
+):
     _path(whole_run, kind).write_bytes(content)
     _error(whole_run, kind)
 
@@ -133,12 +135,14 @@ def test_a_control_file_lacks_no_field_that_is_used(whole_run, kind):
         needed = set(whole) - optional.get(kind, set())
     for name in needed:
         path.write_text(
-            json.dumps({key: value for key, value in whole.items() if key != name}), "utf-8"
+            json.dumps({key: value for key, value in whole.items() if key != name}),
+            "utf-8",
         )
         assert f"{name}: Field required" in _error(whole_run, kind)
     for name in optional.get(kind, ()):
         path.write_text(
-            json.dumps({key: value for key, value in whole.items() if key != name}), "utf-8"
+            json.dumps({key: value for key, value in whole.items() if key != name}),
+            "utf-8",
         )
         READERS[kind][1](whole_run)
 
@@ -172,7 +176,9 @@ def test_a_control_file_lacks_no_field_that_is_used(whole_run, kind):
         ("plan", {"precision": "fp4"}, "precision"),
     ],
 )
-def test_a_control_file_with_a_wrong_value_names_the_field(whole_run, kind, changes, named):
+def test_a_control_file_with_a_wrong_value_names_the_field(
+    whole_run, kind, changes, named
+):
     path = _path(whole_run, kind)
     path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | changes), "utf-8")
     assert named in _error(whole_run, kind)

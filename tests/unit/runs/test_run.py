@@ -30,7 +30,11 @@ def _note(run, *, without: tuple[int, ...] = ()) -> Run:
         put_quarantine(run.plan, run.plan.shards[number], "damaged")
     quarantined = read_quarantine(run.plan.run_uri, run.plan.fingerprint)
     manifest = Manifest.of(
-        run.plan, receipts, outcome="complete", started_at=STARTED, quarantined=quarantined
+        run.plan,
+        receipts,
+        outcome="complete",
+        started_at=STARTED,
+        quarantined=quarantined,
     )
     storage.put_json(manifest_uri(run.plan.run_uri), manifest)
     return Run(run.plan.run_uri)
@@ -144,7 +148,9 @@ def test_run_that_was_moved_is_read_where_it_is(run, tmp_path):
     moved = tmp_path / "elsewhere" / "run"
     shutil.copytree(run.folder, moved)
     shutil.rmtree(run.folder)
-    here = dataclasses.replace(run, plan=dataclasses.replace(run.plan, run_uri=str(moved)))
+    here = dataclasses.replace(
+        run, plan=dataclasses.replace(run.plan, run_uri=str(moved))
+    )
     found = Run(f"{moved}/")
     assert found.manifest.run_uri == str(moved)
     assert found.to_table(["ad_id"]).equals(_parts(here, range(12)).select(["ad_id"]))

@@ -8,9 +8,9 @@ from scipy.stats import entropy
 
 from rubert_ood.runs.shift import class_shift, shift
 
-counts = st.dictionaries(st.sampled_from("абвгд"), st.integers(0, 1000), min_size=1).filter(
-    lambda c: sum(c.values())
-)
+counts = st.dictionaries(
+    st.sampled_from("абвгд"), st.integers(0, 1000), min_size=1
+).filter(lambda c: sum(c.values()))
 
 
 @given(counts, counts)

@@ -26,7 +26,8 @@ STARTED = "2026-11-24T03:00:00+00:00"
 
 def _digest(ids) -> int:
     return (
-        sum(int(pd.util.hash_array(np.array([value], object))[0]) for value in ids) % 2**64
+        sum(int(pd.util.hash_array(np.array([value], object))[0]) for value in ids)
+        % 2**64
     )
 
 
@@ -279,7 +280,9 @@ def test_verify_finds_changed_rejected_rows(run, column, value, named):
     values = table[column].to_pylist()
     values[-1] = value
     position = table.schema.get_field_index(column)
-    pq.write_table(table.set_column(position, column, pa.array(values, pa.string())), path)
+    pq.write_table(
+        table.set_column(position, column, pa.array(values, pa.string())), path
+    )
     with pytest.raises(
         PartMismatchError, match=rf"_errors/{path.name}: {named} is .*, its receipt says"
     ):

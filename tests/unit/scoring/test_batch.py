@@ -81,4 +81,6 @@ def test_to_batch_does_not_copy_the_rows(full_run):
 def test_result_batch_is_one_row_of_text():
     batch = result_batch(ShardResult("00000-ab", "why", "run"))
     assert batch.schema == RESULT
-    assert batch.to_pylist() == [{"shard_id": "00000-ab", "failure": "why", "fault": "run"}]
+    assert batch.to_pylist() == [
+        {"shard_id": "00000-ab", "failure": "why", "fault": "run"}
+    ]

@@ -24,10 +24,16 @@ def unified(*types: pa.DataType) -> pa.DataType:
         ([pa.int32(), pa.int64()], pa.int64()),
         ([pa.int64(), pa.float64()], pa.float64()),
         ([pa.float32(), pa.int64()], pa.float64()),
-        ([pa.string(), pa.large_string(), pa.string_view(), TEXT_DICTIONARY], pa.string()),
+        (
+            [pa.string(), pa.large_string(), pa.string_view(), TEXT_DICTIONARY],
+            pa.string(),
+        ),
         ([TEXT_DICTIONARY], pa.string()),
         ([pa.timestamp("ms"), pa.timestamp("us")], pa.timestamp("us")),
-        ([pa.timestamp("s", "UTC"), pa.timestamp("ns", "UTC")], pa.timestamp("ns", "UTC")),
+        (
+            [pa.timestamp("s", "UTC"), pa.timestamp("ns", "UTC")],
+            pa.timestamp("ns", "UTC"),
+        ),
         ([pa.decimal128(10, 2), pa.decimal128(12, 4)], pa.decimal128(12, 4)),
         ([pa.list_(pa.int32()), pa.list_(pa.int64())], pa.list_(pa.int64())),
     ],

@@ -54,7 +54,9 @@ def test_check_input_says_which_day_it_took_only_where_none_was_given(settings, 
     assert line not in caplog.messages
 
 
-def test_check_input_without_a_bundle_ends_before_it_looks_at_the_input(settings, tmp_path):
+def test_check_input_without_a_bundle_ends_before_it_looks_at_the_input(
+    settings, tmp_path
+):
     places = {"bundle_uri": str(tmp_path / "none"), "input_uri": str(tmp_path / "gone")}
     with pytest.raises(BundleError, match="none"):
         check_input(settings.model_copy(update=places))

@@ -13,7 +13,9 @@ from rubert_ood.scoring.inspection import GoodFile, Inspected, cut_files, inspec
 from rubert_ood.settings import ScoreSettings
 from rubert_ood.storage.listing import FileInfo
 
-ADS = pa.table({"ad_id": ["1", "2"], "description": ["диван", "стол"], "city": ["Уфа"] * 2})
+ADS = pa.table(
+    {"ad_id": ["1", "2"], "description": ["диван", "стол"], "city": ["Уфа"] * 2}
+)
 
 
 def _good(name: str, groups: list[int], delimiter: str = "") -> GoodFile:

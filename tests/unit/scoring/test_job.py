@@ -27,7 +27,9 @@ def test_scoring_job_model_has_the_token_budget_of_the_plan_and_no_network_yet(f
     assert model._classifier is None
 
 
-def test_scoring_job_has_one_reading_model_in_a_process_and_a_scoring_model_each(full_run):
+def test_scoring_job_has_one_reading_model_in_a_process_and_a_scoring_model_each(
+    full_run,
+):
     one, other = ScoringJob.of(full_run.plan), ScoringJob.of(full_run.plan, "other start")
     assert one.reading_model() is other.reading_model()
     assert one.model() is not one.model()

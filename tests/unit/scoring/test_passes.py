@@ -147,7 +147,10 @@ def test_score_shards_quarantines_no_more_than_max_failed_shards(play):
         match=r"more than max_quarantined_shards \(1\) are quarantined: b: damaged",
     ):
         play(two_bad, on_bad_file="quarantine", max_quarantined_shards=1)
-    assert set(play(two_bad, on_bad_file="quarantine", max_quarantined_shards=2)) == {0, 1}
+    assert set(play(two_bad, on_bad_file="quarantine", max_quarantined_shards=2)) == {
+        0,
+        1,
+    }
 
 
 def test_score_shards_counts_no_loss_in_a_pass_that_stalls_after_it_did_something(play):

@@ -117,7 +117,9 @@ def test_make_plan_keeps_one_type_of_a_carried_column(bundle, tmp_path):
         city=pa.array(["x"] * 3, pa.large_string()),
     )
     ads(
-        tmp_path / "in" / "c.parquet", price=pa.array([1.5, 2, 3]), city=pa.array(["x"] * 3)
+        tmp_path / "in" / "c.parquet",
+        price=pa.array([1.5, 2, 3]),
+        city=pa.array(["x"] * 3),
     )
     plan = planned(bundle, tmp_path / "in", carry_columns=("price", "city"))
     assert unpack_schema(plan.carry_schema) == pa.schema(

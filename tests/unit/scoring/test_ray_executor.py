@@ -21,7 +21,8 @@ def cluster(monkeypatch):
     def nodes():
         cpus = looks.pop(0) if len(looks) > 1 else looks[0]
         return [
-            {"Alive": True, "Resources": {"CPU": count} if count else {}} for count in cpus
+            {"Alive": True, "Resources": {"CPU": count} if count else {}}
+            for count in cpus
         ]
 
     monkeypatch.setattr(ray_executor.ray, "nodes", nodes)
@@ -45,7 +46,9 @@ def test_size_actors_waits_for_a_cluster_whose_nodes_have_just_died(cluster):
     ("cpus", "num_actors"),
     [(1, 4), (2, 1), (2, 4), (2, 8), (3, 8), (4, 12), (16, 4), (96, 32)],
 )
-def test_size_actors_on_one_node_leave_room_for_encode_and_write(cluster, cpus, num_actors):
+def test_size_actors_on_one_node_leave_room_for_encode_and_write(
+    cluster, cpus, num_actors
+):
     """After the loss of a node its actor starts again wherever it fits."""
     cluster += [[0, cpus, cpus, cpus, cpus]]
     pool = _size(compute=ScoringComputeSettings(num_workers=num_actors))
@@ -59,7 +62,9 @@ def test_size_actors_on_one_node_leave_room_for_encode_and_write(cluster, cpus, 
 
 def test_size_actors_without_a_cpu_ends_the_run_resumable(cluster):
     cluster += [[0]]
-    with pytest.raises(PartialRunError, match="no node of the cluster has a CPU for work"):
+    with pytest.raises(
+        PartialRunError, match="no node of the cluster has a CPU for work"
+    ):
         _size(no_progress_timeout_s=0.01)
 
 
@@ -68,7 +73,9 @@ def test_size_actors_counts_the_gpus_of_the_cluster(monkeypatch):
     dead = {"Alive": False, "Resources": {"GPU": 8.0}}
     monkeypatch.setattr(ray_executor.ray, "nodes", lambda: [alive, dead])
     on_gpu = ScoringComputeSettings(use_gpu=True)
-    assert _size(compute=on_gpu) == ray_executor.ActorPool(num_actors=2, cpus=1, per_node=1)
+    assert _size(compute=on_gpu) == ray_executor.ActorPool(
+        num_actors=2, cpus=1, per_node=1
+    )
     monkeypatch.setattr(ray_executor.ray, "nodes", list)
     with pytest.raises(
         SettingsError, match=r"^compute\.use_gpu: no GPU in the cluster yet; "

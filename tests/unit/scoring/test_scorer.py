@@ -22,7 +22,9 @@ def test_scorer_scores_identical_texts_once(full_run, messy_rows, bundle):
     for shard in full_run.plan.shards:
         offset = 0 if shard.uri.endswith("a.parquet") else 80
         numbers = [
-            n for n in range(offset + shard.start, offset + shard.stop) if n not in REASONS
+            n
+            for n in range(offset + shard.start, offset + shard.stop)
+            if n not in REASONS
         ]
         texts = {
             bundle.cleaner.clean(

@@ -79,7 +79,9 @@ def _publish(run) -> None:
     verified = verify_run(run.plan)
     started_at = "2026-11-25T02:00:00+00:00"
     publish_run(
-        Manifest.of(run.plan, verified.receipts, outcome="complete", started_at=started_at),
+        Manifest.of(
+            run.plan, verified.receipts, outcome="complete", started_at=started_at
+        ),
         WIDE_OPEN,
     )
 

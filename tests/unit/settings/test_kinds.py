@@ -38,15 +38,16 @@ def test_a_date_in_another_format_is_refused_wherever_it_comes_from(
 ) -> None:
     expected = "run_date: a date is written YYYY-MM-DD, such as 2026-11-24 (got "
     assert message(score, *SCORE, f"--run_date={value}").startswith(expected)
-    assert message(score, *SCORE, "--config", config(f"run_date: '{value}'\n")).startswith(
-        expected
-    )
+    assert message(
+        score, *SCORE, "--config", config(f"run_date: '{value}'\n")
+    ).startswith(expected)
     monkeypatch.setenv("RUBERT_OOD_RUN_DATE", value)
     assert message(score, *SCORE).startswith(expected)
 
 
 @pytest.mark.parametrize(
-    "value", ["20261101", "0", "2026-11-01 10:00:00", "1.5", "true", "null", "[2026-11-01]"]
+    "value",
+    ["20261101", "0", "2026-11-01 10:00:00", "1.5", "true", "null", "[2026-11-01]"],
 )
 def test_what_yaml_reads_as_something_else_is_not_a_date(config, value: str) -> None:
     line = message(score, *SCORE, "--config", config(f"run_date: {value}\n"))
@@ -121,7 +122,12 @@ def test_a_tilde_in_a_path_is_the_home(
         "input_uri: ~/ads\nbase_model: ~/bert\nevaluation: {ood_uri: ~/ood}\n"
     )
     loaded = train("--config", "~/job.yaml")
-    found = (loaded.input_uri, loaded.base_model, loaded.evaluation.ood_uri, loaded.config)
+    found = (
+        loaded.input_uri,
+        loaded.base_model,
+        loaded.evaluation.ood_uri,
+        loaded.config,
+    )
     assert found == tuple(
         f"{tmp_path}/{name}" for name in ("ads", "bert", "ood", "job.yaml")
     )

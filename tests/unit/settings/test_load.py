@@ -16,7 +16,9 @@ def test_the_job_files_load(name: str) -> None:
     path = ROOT / "jobs" / f"{name}.yaml"
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     loaded = {"train": train, "score": score}[name]("--config", str(path))
-    assert loaded.model_dump(mode="json", exclude_unset=True, exclude={"config"}) == content
+    assert (
+        loaded.model_dump(mode="json", exclude_unset=True, exclude={"config"}) == content
+    )
 
 
 def test_a_bad_value_of_the_environment_names_the_setting(

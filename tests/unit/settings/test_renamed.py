@@ -91,7 +91,9 @@ def warning(old: str, new: str) -> str:
     return f"settings  {old}: is {new} now; the old name works for this version"
 
 
-def test_every_row_of_the_table_is_of_jobs_that_exist_and_have_the_new_name_only() -> None:
+def test_every_row_of_the_table_is_of_jobs_that_exist_and_have_the_new_name_only() -> (
+    None
+):
     for old, new, jobs in RENAMED:
         assert old in VALUES
         for name in jobs.split():
@@ -100,7 +102,9 @@ def test_every_row_of_the_table_is_of_jobs_that_exist_and_have_the_new_name_only
             assert new in names
             assert old not in names
     for name, jobs in IDLE:
-        assert {f"{job}Settings" for job in jobs.split()} <= {job.__name__ for job in JOBS}
+        assert {f"{job}Settings" for job in jobs.split()} <= {
+            job.__name__ for job in JOBS
+        }
         assert name in VALUES or name in set(setting_names(ScoreSettings))
     switches = {old for old, value in VALUES.items() if value is True}
     assert {name for name in SWITCHES if name in VALUES} == switches
@@ -139,7 +143,9 @@ def test_old_name_in_a_file_sets_the_new_setting_and_warns_once(
     assert found(loaded, new) == VALUES[old]
     assert caplog.messages == [warning(old, new)]
     both = nested(old, VALUES[old]) | nested(new, VALUES[old])
-    with pytest.raises(SettingsError, match=f"^{old} and {new}: the old and the new name"):
+    with pytest.raises(
+        SettingsError, match=f"^{old} and {new}: the old and the new name"
+    ):
         load(job, "--config", config(json.dumps(both)))
 
 
@@ -150,7 +156,9 @@ def test_old_keyword_argument_sets_the_new_setting_and_warns_once(
     loaded = job(**NEEDED[job], **nested(old, VALUES[old]))
     assert found(loaded, new) == VALUES[old]
     assert caplog.messages == [warning(old, new)]
-    with pytest.raises(SettingsError, match=f"^{old} and {new}: the old and the new name"):
+    with pytest.raises(
+        SettingsError, match=f"^{old} and {new}: the old and the new name"
+    ):
         job(**NEEDED[job], **nested(old, VALUES[old]) | nested(new, VALUES[old]))
 
 
@@ -235,7 +243,11 @@ def test_bad_value_of_an_old_name_is_refused_by_the_new_one() -> None:
 
 
 def test_hint_never_proposes_an_old_name(config, capsys, monkeypatch, caplog) -> None:
-    for content in ("num_actor: 2", "compute: {num_actors: 2}", "long_txt: {mode: window}"):
+    for content in (
+        "num_actor: 2",
+        "compute: {num_actors: 2}",
+        "long_txt: {mode: window}",
+    ):
         with pytest.raises(SettingsError) as caught:
             load(ScoreSettings, "--config", config(content))
         assert "mean num_actors" not in str(caught.value)
@@ -284,9 +296,7 @@ def test_words_behind_the_double_dash_stay_as_they_are() -> None:
 
 @pytest.mark.parametrize("content", ["workers: 5", "workers:"])
 def test_old_group_that_is_not_one_names_the_new_settings(config, content) -> None:
-    said = (
-        r"^workers: not a group of settings; workers.num_workers is compute.num_workers now"
-    )
+    said = r"^workers: not a group of settings; workers.num_workers is compute.num_workers now"
     with pytest.raises(SettingsError, match=said):
         load(TrainSettings, "--config", config(content))
 

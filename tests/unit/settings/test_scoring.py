@@ -77,7 +77,11 @@ def test_a_diff_names_two_things_by_place_or_in_its_file(config, monkeypatch) ->
     by_place = load_settings(
         DiffSettings, ["--output_uri", "o", "s3://a,b/x", "y"], program="rubert-ood diff"
     )
-    assert (by_place.a_uri, by_place.b_uri, by_place.output_uri) == ("s3://a,b/x", "y", "o")
+    assert (by_place.a_uri, by_place.b_uri, by_place.output_uri) == (
+        "s3://a,b/x",
+        "y",
+        "o",
+    )
     by_file = load_settings(
         DiffSettings,
         ["--config", config("a_uri: x\nb_uri: y\n")],
@@ -92,7 +96,10 @@ def test_a_diff_names_two_things_by_place_or_in_its_file(config, monkeypatch) ->
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"--to_date": "2026-11-17"}, "to_date 2026-11-17 is before from_date 2026-11-18"),
+        (
+            {"--to_date": "2026-11-17"},
+            "to_date 2026-11-17 is before from_date 2026-11-18",
+        ),
         ({"--input_uri": "in"}, r"several days with one input; write \{run_date\}"),
     ],
 )
@@ -113,7 +120,9 @@ def test_a_backfill_is_a_range_of_days(changes, complaint) -> None:
 
     loaded = load(flags)
     assert (loaded.from_date, loaded.to_date) == (date(2026, 11, 18), date(2026, 11, 20))
-    assert load(flags | {"--to_date": "2026-11-18", "--input_uri": "in"}).input_uri == "in"
+    assert (
+        load(flags | {"--to_date": "2026-11-18", "--input_uri": "in"}).input_uri == "in"
+    )
     with pytest.raises(SettingsError, match=complaint):
         load(flags | changes)
 

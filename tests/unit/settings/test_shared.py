@@ -52,7 +52,10 @@ def test_null_on_the_command_line_switches_a_column_off():
 @pytest.mark.parametrize(
     ("names", "line"),
     [
-        ({"title": "text", "description": "text"}, "title and description are both column"),
+        (
+            {"title": "text", "description": "text"},
+            "title and description are both column",
+        ),
         ({"description": "title"}, "title and description are both column 'title'"),
         ({"category": "x", "city": "x"}, "category and city are both column 'x'"),
         ({"ad_id": "description"}, "description and ad_id are both column 'description'"),

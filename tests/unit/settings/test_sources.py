@@ -67,7 +67,8 @@ def test_settings_of_flags_are_read() -> None:
     assert loaded.run_date == date(2026, 11, 24)
     assert (loaded.publish, loaded.compute.use_gpu) == (False, True)
     assert (
-        train(*TRAIN, "--optimiser.learning_rate", "1e-3").optimiser.learning_rate == 0.001
+        train(*TRAIN, "--optimiser.learning_rate", "1e-3").optimiser.learning_rate
+        == 0.001
     )
     assert train(*TRAIN, "--cleaner.noise_words", "срочно,даром").cleaner.noise_words == (
         "срочно",
@@ -101,7 +102,9 @@ def test_a_list_inside_a_group_of_the_environment_is_written_as_in_flags(
     assert train(*TRAIN).cleaner.noise_words == ("срочно", "даром")
     monkeypatch.setenv("RUBERT_OOD_CLEANER__NOISE_WORDS", "[срочно")
     line = message(train, *TRAIN)
-    assert line.startswith("RUBERT_OOD_CLEANER__NOISE_WORDS: neither a,b nor a JSON list (")
+    assert line.startswith(
+        "RUBERT_OOD_CLEANER__NOISE_WORDS: neither a,b nor a JSON list ("
+    )
 
 
 def test_a_group_of_the_environment_that_names_a_setting_twice_is_refused(

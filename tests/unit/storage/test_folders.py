@@ -24,7 +24,9 @@ def bundle(tmp_path: Path) -> Path:
     return fill(tmp_path / "work" / "bundle", "manifest.json", "model.bin", "vocab.txt")
 
 
-def test_put_folder_and_fetch_folder_keep_every_file(tmp_path: Path, bundle: Path) -> None:
+def test_put_folder_and_fetch_folder_keep_every_file(
+    tmp_path: Path, bundle: Path
+) -> None:
     target = tmp_path / "out" / "deep" / "v1"
     folders.put_folder(str(bundle), str(target), last="manifest.json")
     assert {path.name: path.read_text() for path in target.iterdir()} == {
@@ -84,7 +86,10 @@ def test_put_folder_copies_the_last_file_last(
 def test_a_folder_without_its_last_file_is_not_put(tmp_path: Path, bundle: Path) -> None:
     (bundle / "manifest.json").unlink()
     assert message(
-        folders.put_folder, str(bundle), str(tmp_path / "out" / "v1"), last="manifest.json"
+        folders.put_folder,
+        str(bundle),
+        str(tmp_path / "out" / "v1"),
+        last="manifest.json",
     )
     assert os.listdir(tmp_path / "out") == []
 
@@ -94,15 +99,24 @@ def test_put_folder_does_not_overwrite_an_existing_one(
 ) -> None:
     fill(tmp_path / "out" / "v1", "old.txt")
     line = message(
-        folders.put_folder, str(bundle), str(tmp_path / "out" / "v1"), last="manifest.json"
+        folders.put_folder,
+        str(bundle),
+        str(tmp_path / "out" / "v1"),
+        last="manifest.json",
     )
     assert line.startswith(f"{tmp_path}/out/v1: ")
     assert everything(tmp_path / "out") == {"v1", "v1/old.txt"}
 
 
-def test_a_folder_with_a_missing_file_is_not_fetched(tmp_path: Path, bundle: Path) -> None:
+def test_a_folder_with_a_missing_file_is_not_fetched(
+    tmp_path: Path, bundle: Path
+) -> None:
     line = message(
-        folders.fetch_folder, str(bundle), "bundles", "v1", ["manifest.json", "absent.bin"]
+        folders.fetch_folder,
+        str(bundle),
+        "bundles",
+        "v1",
+        ["manifest.json", "absent.bin"],
     )
     assert line == f"{bundle}/absent.bin: no such file, folder or bucket"
     assert os.listdir(tmp_path / "cache" / "bundles") == [".v1.lock"]
@@ -167,7 +181,8 @@ def test_one_fetch_serves_all_processes_of_a_node(
     )
     threads = [
         threading.Thread(
-            target=folders.fetch_folder, args=(str(bundle), "bundles", "v1", ["model.bin"])
+            target=folders.fetch_folder,
+            args=(str(bundle), "bundles", "v1", ["model.bin"]),
         )
         for _ in range(4)
     ]
@@ -240,7 +255,9 @@ def test_a_folder_that_a_killed_copy_left_is_removed_by_the_next_one(
     assert os.listdir(tmp_path / "out") == ["v1"]
 
 
-def test_what_killed_writers_left_in_an_output_and_a_run_is_removed(tmp_path: Path) -> None:
+def test_what_killed_writers_left_in_an_output_and_a_run_is_removed(
+    tmp_path: Path,
+) -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     name = leftovers.staged_name().replace(f"-{os.getpid()}-", f"-{process.pid}-")
@@ -252,7 +269,9 @@ def test_what_killed_writers_left_in_an_output_and_a_run_is_removed(tmp_path: Pa
         "latest.json",
     )
     folders.remove_leftovers(str(tmp_path), str(tmp_path / "run_date=1" / "run_id=a"))
-    assert {path for path in everything(tmp_path) if path.endswith((".tmp", ".json"))} == {
+    assert {
+        path for path in everything(tmp_path) if path.endswith((".tmp", ".json"))
+    } == {
         *(
             "latest.json",
             f"run_date=1/run_id=b/{name}",

@@ -266,7 +266,9 @@ def test_the_version_of_a_file_stays_while_nobody_touches_it(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("change", ["in place", "replaced", "cp -p", "touched back"])
-def test_the_version_of_a_file_changes_with_any_write(tmp_path: Path, change: str) -> None:
+def test_the_version_of_a_file_changes_with_any_write(
+    tmp_path: Path, change: str
+) -> None:
     path = fill(tmp_path, "a.csv") / "a.csv"
     before, times = list_below(str(path)).files[0].version, path.stat()
     if change == "in place":

@@ -123,7 +123,8 @@ def test_join_puts_one_slash_between_parts(
 
 def test_is_s3_knows_s3_uris_only() -> None:
     assert [
-        storage.is_s3(uri) for uri in ("s3://b/x", "s3a://b/x", "s3", "/s3://b", "S3x://b")
+        storage.is_s3(uri)
+        for uri in ("s3://b/x", "s3a://b/x", "s3", "/s3://b", "S3x://b")
     ] == [True, True] + [False] * 3
 
 
@@ -223,7 +224,9 @@ def test_read_bytes_of_what_is_missing_names_it(tmp_path: Path) -> None:
     assert storage.exists(str(tmp_path))
 
 
-def test_put_bytes_that_cannot_be_written_is_an_error_of_the_output(tmp_path: Path) -> None:
+def test_put_bytes_that_cannot_be_written_is_an_error_of_the_output(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "file").write_text("x")
     for write in (
         lambda uri: storage.put_bytes(uri, b""),

@@ -50,7 +50,10 @@ def _quick(monkeypatch):
             IsADirectoryError(errno.EISDIR, "Is", "/u"),
             "u: a folder, where a file is expected",
         ),
-        (NotADirectoryError(errno.ENOTDIR, "Is", "/u"), "u: not a folder, or below a file"),
+        (
+            NotADirectoryError(errno.ENOTDIR, "Is", "/u"),
+            "u: not a folder, or below a file",
+        ),
         (
             OSError(errno.ENOSPC, "No space left on device"),
             "u: [Errno 28] No space left on device",

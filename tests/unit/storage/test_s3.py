@@ -140,9 +140,17 @@ def test_s3_client_travels_to_workers_and_reads_their_environment(monkeypatch) -
 
 @pytest.mark.parametrize(
     "owner",
-    ["", "12345678901", "1234567890123", "12345678901a", "arn:aws:iam::123456789012:root"],
+    [
+        "",
+        "12345678901",
+        "1234567890123",
+        "12345678901a",
+        "arn:aws:iam::123456789012:root",
+    ],
 )
-def test_s3_bucket_owner_that_is_not_an_account_is_refused(monkeypatch, owner: str) -> None:
+def test_s3_bucket_owner_that_is_not_an_account_is_refused(
+    monkeypatch, owner: str
+) -> None:
     monkeypatch.setenv("RUBERT_OOD_BUCKET_OWNER", owner)
     storage.objects._s3.cache_clear()
     for function in (bucket_owner, lambda: storage.read_bytes("s3://b/x")):

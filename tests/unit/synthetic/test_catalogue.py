@@ -62,7 +62,9 @@ def test_generate_ads_has_the_schema_and_plausible_values(training_set: pa.Table
 
 def test_generate_ads_balanced_has_200_ads_a_category(training_set: pa.Table) -> None:
     assert categories() == sorted(set(categories()))
-    assert Counter(training_set["category"].to_pylist()) == dict.fromkeys(categories(), 200)
+    assert Counter(training_set["category"].to_pylist()) == dict.fromkeys(
+        categories(), 200
+    )
     first_hundred = training_set["category"].to_pylist()[:100]
     assert len(set(first_hundred)) > 30  # in random order, not category by category
 
@@ -94,7 +96,9 @@ def test_generate_ads_about_15_percent_repeat_an_earlier_ad(
 ) -> None:
     entries = yaml.safe_load((DATA_DIR / "cities.yaml").read_text(encoding="utf-8"))
     names = sorted(
-        {entry[form] for entry in entries for form in ("name", "in")}, key=len, reverse=True
+        {entry[form] for entry in entries for form in ("name", "in")},
+        key=len,
+        reverse=True,
     )
     city = re.compile("|".join(map(re.escape, names)))
     keys = [city.sub("", PHONE.sub("", text)).lower() for text in texts]
@@ -103,13 +107,19 @@ def test_generate_ads_about_15_percent_repeat_an_earlier_ad(
         for category, key in zip(training_set["category"].to_pylist(), keys, strict=True)
     ]
     assert 1 - len(set(keys)) / len(keys) == pytest.approx(0.15, abs=0.02)
-    assert 1 - len(set(texts)) / len(texts) < 0.12  # many re-posts differ in phone or city
+    assert (
+        1 - len(set(texts)) / len(texts) < 0.12
+    )  # many re-posts differ in phone or city
 
 
 def test_generate_ads_without_duplicates_hardly_repeats() -> None:
     ads = table(3000, seed=2, duplicate_fraction=0.0)
     assert (
-        len(set(zip(ads["title"].to_pylist(), ads["description"].to_pylist(), strict=True)))
+        len(
+            set(
+                zip(ads["title"].to_pylist(), ads["description"].to_pylist(), strict=True)
+            )
+        )
         > 0.97 * 3000
     )
 

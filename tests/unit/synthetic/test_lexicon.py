@@ -40,6 +40,6 @@ def test_every_phrase_of_the_lexicons_renders() -> None:
             (DATA_DIR / file_name).read_text(encoding="utf-8").splitlines()[6:]
         )
         for slot in re.findall(r"\{([^{}]*)\}", content):
-            assert "|" in slot or re.fullmatch(r"\d+-\d+(/\d+)?", slot) or slot in names, (
-                f"{file_name}: {{{slot}}}"
-            )
+            assert (
+                "|" in slot or re.fullmatch(r"\d+-\d+(/\d+)?", slot) or slot in names
+            ), f"{file_name}: {{{slot}}}"

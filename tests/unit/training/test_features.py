@@ -45,7 +45,9 @@ def test_features_come_in_order_each_row_once(
         assert outputs[name].labels_N.tolist() == [n % 5 for n in range(100)][rows]
     sample = features.gather({"train": 9})
     assert (len(sample["valid"]), len(sample["train"])) == (30, 9)
-    rows_of = {row.tobytes(): number for number, row in enumerate(outputs["train"].cls_NH)}
+    rows_of = {
+        row.tobytes(): number for number, row in enumerate(outputs["train"].cls_NH)
+    }
     chosen = [rows_of[row.tobytes()] for row in sample["train"].cls_NH]
     assert chosen == sorted(chosen)
     assert len(features.gather({"train": 0})["train"]) == 0

@@ -133,7 +133,9 @@ LOST = RuntimeError("Connection closed by peer [127.0.0.1]")
         ),
     ],
 )
-def test_a_failure_that_would_come_again_is_not_one_to_go_on_from(causes, kind, code, line):
+def test_a_failure_that_would_come_again_is_not_one_to_go_on_from(
+    causes, kind, code, line
+):
     failures = {rank: _WrappedError(cause) for rank, cause in enumerate(causes)}
     error = _failure("v1", ray.train.WorkerGroupError("two workers failed", failures))
     assert type(error) is kind

@@ -25,7 +25,9 @@ def _outputs(num: int, seed: int) -> Outputs:
 
 
 @pytest.mark.parametrize("batch", [50, 10_000])
-def test_statistics_from_sums_of_batches_are_those_of_all_rows_at_once(monkeypatch, batch):
+def test_statistics_from_sums_of_batches_are_those_of_all_rows_at_once(
+    monkeypatch, batch
+):
     monkeypatch.setattr(module, "SUM_ADS", batch)
     train = _outputs(300, 1)
     statistics = fit_statistics(

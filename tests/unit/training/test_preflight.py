@@ -254,7 +254,9 @@ def test_other_encoders_get_a_head_and_come_back_whole(tmp_path, model_type, siz
 def test_weights_of_another_architecture_are_refused(
     tmp_path, checkpoint, dataset, settings
 ):
-    RobertaModel(RobertaConfig(**SMALL, hidden_size=16)).save_pretrained(tmp_path / "other")
+    RobertaModel(RobertaConfig(**SMALL, hidden_size=16)).save_pretrained(
+        tmp_path / "other"
+    )
     shutil.copyfile(
         tmp_path / "other" / "model.safetensors", checkpoint / "model.safetensors"
     )
@@ -263,7 +265,9 @@ def test_weights_of_another_architecture_are_refused(
     )
 
 
-def test_a_classifier_with_a_layer_missing_is_never_loaded_with_random_numbers(checkpoint):
+def test_a_classifier_with_a_layer_missing_is_never_loaded_with_random_numbers(
+    checkpoint,
+):
     weights = load_file(checkpoint / "model.safetensors")
     for name in (
         "classifier.weight",
@@ -301,7 +305,9 @@ def test_on_cpu_the_precision_needs_nobody_to_be_asked():
         (False, False, None, "compute.use_gpu is true, but torch sees no GPU here"),
     ],
 )
-def test_a_worker_with_a_gpu_is_asked_what_it_has(monkeypatch, gpu, bf16, wanted, expected):
+def test_a_worker_with_a_gpu_is_asked_what_it_has(
+    monkeypatch, gpu, bf16, wanted, expected
+):
     class Remote:
         """Runs at once what Ray would run on a worker."""
 

@@ -51,7 +51,8 @@ def test_publish_of_a_run_that_readers_have_left_says_what_they_see(place, out):
     _publish(first)
     _publish(place("r2"))
     with pytest.raises(
-        PublicationRefusedError, match=r"was published before run_date=2026-11-24/run_id=r2"
+        PublicationRefusedError,
+        match=r"was published before run_date=2026-11-24/run_id=r2",
     ):
         _publish(first)
     assert read_pointer(str(out)).path == "run_date=2026-11-24/run_id=r2"

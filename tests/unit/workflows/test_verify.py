@@ -25,7 +25,9 @@ def test_verify_of_a_run_as_it_was_written_says_how_much_it_read(place, full_run
     caplog.set_level(logging.INFO)
     verify(VerifySettings(run_uri=place("r1")))
     rows = sum(receipt.rows_scored for receipt in full_run.receipts)
-    assert caplog.messages[-1] == f"verified  12 parts, {rows} ads: all as the receipts say"
+    assert (
+        caplog.messages[-1] == f"verified  12 parts, {rows} ads: all as the receipts say"
+    )
 
 
 def test_verify_of_a_published_run_finds_an_edited_manifest(place):
