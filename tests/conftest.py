@@ -37,6 +37,7 @@ TESTS = Path(__file__).parent
 MARKED_FOLDERS = ("ray", "s3", "e2e", "chaos")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test by its folder, and those that start Chromium by their fixture.
 
