@@ -6,6 +6,7 @@ Neighbouring stages ask for different num_cpus on purpose: Ray fuses stages that
 and encoding would then run inside the actor that should be computing.
 """
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -83,6 +84,7 @@ class RayExecutor:
     ) -> Iterator[ShardResult]:
         """Yield results as tasks end; ExecutorStalledError where none ends in time."""
         timeout_s = self._settings.no_progress_timeout_s
+        gc.collect()  # errors of lost shards hold the actors of the pass before, and these CPUs
         pool = size_actors(self._settings, len(shards))
         nodes = living_nodes().keys()
         up_to = "up to " if job.plan.use_gpu else ""

@@ -1,6 +1,7 @@
 """The scoring job on a cluster whose autoscaler starts its nodes; these have a GPU that only Ray
 knows of, the network runs on CPU."""
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -10,8 +11,11 @@ import fsspec
 import pyarrow as pa
 import pytest
 
+from rubert_ood.scoring.passes import MAX_LOSSES
+from rubert_ood.scoring.ray_executor import IN_FLIGHT
 from rubert_ood.synthetic.catalogue import generate_ads
 from tests.chaos.machines import process_title, wait_for
+from tests.chaos.poison.sitecustomize import MARKER
 from tests.chaos.runs import KILLED, ScoreRun
 from tests.conftest import same_rows, write_parquet
 from tests.ray.growing import GrowingCluster
@@ -32,7 +36,13 @@ GPU_NODES = {
 
 
 @pytest.fixture(scope="module")
-def env() -> dict[str, str]:
+def attempts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A line for each process that met the poisoned shard."""
+    return tmp_path_factory.mktemp("poison") / "attempts"
+
+
+@pytest.fixture(scope="module")
+def env(attempts: Path) -> dict[str, str]:
     folders = [
         str(Path(__file__).with_name("logical_gpu")),
         os.environ.get("PYTHONPATH", ""),
@@ -41,6 +51,8 @@ def env() -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(folder for folder in folders if folder),
         "RAY_AUTH_MODE": "disabled",
         "OMP_NUM_THREADS": "1",
+        "CHAOS_POISON": "score",
+        "CHAOS_ATTEMPTS": str(attempts),
     }
 
 
@@ -63,10 +75,10 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> str:
 def new_run(source, trained_bundle, env, tmp_path) -> Iterator[object]:
     runs: list[ScoreRun] = []
 
-    def new(name: str, *options: str) -> ScoreRun:
+    def new(name: str, *options: str, input_uri: str = source) -> ScoreRun:
         log_dir = tmp_path / f"{name}-logs"
         log_dir.mkdir()
-        given = ["--input_uri", source, "--bundle_uri", trained_bundle]
+        given = ["--input_uri", input_uri, "--bundle_uri", trained_bundle]
         given += ["--shard_rows", str(SHARD_ROWS), "--gate.max_ood_rate", "1"]
         given += ["--gate.max_other_rate", "1", *options]
         files = fsspec.filesystem("file")
@@ -105,6 +117,34 @@ def test_score_starts_with_the_first_node_uses_the_second_and_outlives_the_loss_
     same_rows(run.parts(), whole.parts())
     assert not any("/_run/quarantine/" in name for name in run.files())
     wait_for(lambda: not cluster.raylets(), "the nodes to be given back", GO_S)
+
+
+def test_a_shard_that_kills_its_actor_takes_others_along_once_and_is_lost_alone(
+    cluster, new_run, attempts, tmp_path
+):
+    """The actor has three shards at a time; the passes after the first have the lost ones."""
+    table = pa.Table.from_batches(list(generate_ads(600, seed=23)))
+    good, bad = table.slice(0, 580), table.slice(580)
+    write_parquet(tmp_path / "in" / "a.parquet", good, row_group_size=100)
+    write_parquet(tmp_path / "in" / f"b-{MARKER}.parquet", bad)
+    run = new_run(
+        "out",
+        *("--ray_address", cluster.address, "--gate.max_error_rate", "1"),
+        *("--compute.use_gpu", "--compute.num_workers", "1"),
+        input_uri=str(tmp_path / "in"),
+    )
+    run.start()
+    assert run.finish(RUN_S) == 0, run.log()
+    (quarantined,) = [name for name in run.files() if "/_run/quarantine/" in name]
+    aside = json.loads(run.read(quarantined))
+    assert MARKER in aside["uri"]
+    assert "process died" in aside["reason"]
+    assert run.parts()["ad_id"].to_pylist() == good["ad_id"].to_pylist()
+    assert len(attempts.read_text().splitlines()) == MAX_LOSSES
+    lost = re.findall(r"(\d+) shard\(s\) did not come back", run.log())
+    assert len(lost) == MAX_LOSSES - 1
+    assert 1 <= int(lost[0]) <= IN_FLIGHT[True]
+    assert lost[1] == "1", run.log()
 
 
 def test_score_that_is_killed_leaves_no_demand_for_nodes(cluster, new_run):

@@ -1,10 +1,8 @@
 """What takes a real Ray: a fault that comes back through the graph, back-pressure, a run that
 stands still."""
 
-import itertools
 import os
 import shutil
-import signal
 import sys
 import time
 from pathlib import Path
@@ -16,8 +14,6 @@ import ray.cloudpickle
 
 from rubert_ood.errors import PartialRunError
 from rubert_ood.scoring import ray_executor
-from rubert_ood.scoring.batch import from_batch
-from rubert_ood.scoring.passes import MAX_LOSSES
 from rubert_ood.scoring.ray_executor import ScorerActor, encode_batch
 from rubert_ood.settings import (
     GateSettings,
@@ -207,67 +203,6 @@ def test_encoding_does_not_run_away_from_the_scorers(
         order[:n].count("e") - order[:n].count("s") for n in range(started, len(order))
     ]
     assert max(ahead[10:]) <= 12, order
-
-
-def test_a_shard_that_kills_its_actor_takes_others_along_once_and_is_alone_from_then_on(
-    undisturbed, source, trained_bundle, tmp_path, monkeypatch
-):
-    """Three shards in an actor at a time, as on a GPU."""
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    events = tmp_path / "events"
-    events.mkdir()
-    poison = f"{source}/b.parquet 100"
-
-    class PoisonedScorer(ScorerActor):
-        def __call__(self, batch):
-            shard = from_batch(batch).shard
-            name = f"{shard.uri} {shard.start}"
-            began = events / f"{time.monotonic_ns()} {os.getpid()}"
-            began.write_text(name)
-            if name == poison:
-                time.sleep(0.5)  # the others are on their way
-                os.kill(os.getpid(), signal.SIGKILL)
-            time.sleep(0.7)
-            answer = super().__call__(batch)
-            began.with_suffix(".done").write_text(name)
-            return answer
-
-    monkeypatch.setattr(ray_executor, "ScorerActor", PoisonedScorer)
-    monkeypatch.setattr(ray_executor, "IN_FLIGHT", {False: 3})
-    compute = ScoringComputeSettings(num_workers=1)
-    try:
-        manifest = score(
-            _settings(source, trained_bundle, tmp_path / "out", compute=compute)
-        )
-    finally:
-        ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
-    (aside,) = manifest.quarantined_shards
-    assert (aside.uri, aside.start) == (f"{source}/b.parquet", 100)
-    assert "its process died each time" in aside.reason
-    rest = pa.concat_tables([undisturbed[:400], undisturbed[500:]])
-    same_rows(read_parts(manifest.run_uri), rest)
-
-    begun = sorted(path for path in events.iterdir() if path.suffix != ".done")
-    names = [path.read_text() for path in begun]
-    done = [path.with_suffix(".done").exists() for path in begun]
-    lost = {name for name, ended in zip(names, done, strict=True) if not ended}
-    assert names.count(poison) == MAX_LOSSES
-    assert 2 <= len(lost) <= 3  # it was not the only one, the first time
-    first_loss = names.index(poison)
-    for name in lost - {poison}:
-        assert names.count(name) == 2
-        assert sum(ok for one, ok in zip(names, done, strict=True) if one == name) == 1
-    _check_one_at_a_time(begun[first_loss + len(lost) :], after=begun[first_loss])
-
-
-def _check_one_at_a_time(begun: list[Path], after: Path) -> None:
-    """Each shard of the later passes begins when the one before it in its process is done."""
-    later = [path for path in begun if path.name.split()[1] != after.name.split()[1]]
-    assert len(later) >= 3
-    for path, following in itertools.pairwise(later):
-        done = path.with_suffix(".done")
-        if path.name.split()[1] == following.name.split()[1]:
-            assert done.stat().st_mtime_ns <= following.stat().st_mtime_ns
 
 
 def test_a_run_whose_storage_hangs_ends_in_time(

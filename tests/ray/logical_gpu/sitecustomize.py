@@ -1,12 +1,15 @@
 """A folder for PYTHONPATH: each Python process that starts with it computes on CPU where a GPU is
 asked for.
 
-So nodes can have a GPU that only Ray knows of, and the product needs no hook.
+So nodes can have a GPU that only Ray knows of, and the product needs no hook. Python takes one such
+folder; this one brings the poison of the chaos tests along.
 """
 
 import importlib.abc
 import importlib.util
+import runpy
 import sys
+from pathlib import Path
 
 PRECISION = "rubert_ood.classifier.precision"
 
@@ -33,3 +36,5 @@ class OnCpu(importlib.abc.MetaPathFinder):
 
 
 sys.meta_path.insert(0, OnCpu())
+POISON = Path(__file__).parents[2] / "chaos" / "poison" / "sitecustomize.py"
+runpy.run_path(str(POISON))
