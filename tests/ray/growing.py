@@ -133,6 +133,7 @@ def _config(node_types: Mapping[str, dict], gcs_address: str) -> dict:
         "gcs_address": gcs_address,
         "head_node_id": FAKE_HEAD_NODE_ID,
         "launch_multiple": True,
+        "disable_node_updaters": True,
     }
     return {
         "cluster_name": "growing",
