@@ -4,13 +4,19 @@ import time
 from dataclasses import replace
 from threading import Lock
 
+import pyarrow as pa
+
 from rubert_ood.predictor import Model
+from rubert_ood.score_table import ForwardPass
 from rubert_ood.scoring.item import ShardItem, attempt
 from rubert_ood.scoring.job import ScoringJob
 
 
 class Scorer:
-    """Holds the model from shard to shard."""
+    """Holds the model from shard to shard.
+
+    Threads may share it: the network computes one shard while others are decided on.
+    """
 
     def __init__(self, job: ScoringJob, *, num_threads: int | None = None) -> None:
         """`num_threads` is what torch computes in from then on; None leaves it as it is."""
@@ -18,6 +24,7 @@ class Scorer:
         self._num_threads = num_threads
         self._idle_since: float | None = None
         self._loading = Lock()
+        self._computing = Lock()
         self._model: Model | None = None
 
     def model(self) -> Model:
@@ -37,12 +44,19 @@ class Scorer:
 
     def _score(self, item: ShardItem) -> ShardItem:
         model = self.model()  # loading is neither work nor waiting
-        started = time.perf_counter()
-        scored = model.score(item.texts, embedding=self.job.plan.embedding)
+        passed, busy_s, idle_s = self._forward(model, item.texts)
+        scored = model.finish(passed, embedding=self.job.plan.embedding)
         padded_tokens = model.padded_tokens(item.texts)
-        ended = time.perf_counter()
-        idle_s = 0.0 if self._idle_since is None else started - self._idle_since
-        self._idle_since = ended
-        timing = replace(item.timing, busy_s=ended - started, idle_s=idle_s)
+        timing = replace(item.timing, busy_s=busy_s, idle_s=idle_s)
         profile = item.profile.model_copy(update={"padded_tokens": padded_tokens})
         return replace(item, texts=scored, timing=timing, profile=profile)
+
+    def _forward(self, model: Model, texts: pa.Table) -> tuple[ForwardPass, float, float]:
+        """Run the network on one shard at a time; say how long it ran, and had stood before."""
+        with self._computing:
+            started = time.perf_counter()
+            passed = model.forward(texts)
+            ended = time.perf_counter()
+            idle_s = 0.0 if self._idle_since is None else started - self._idle_since
+            self._idle_since = ended
+        return passed, ended - started, idle_s

@@ -130,7 +130,9 @@ class ScoringComputeSettings(ComputeSettings):
     """What a catalogue is scored on."""
 
     num_workers: int | None = Field(None, gt=0)
-    """Actors that hold the model. Default: one per GPU, without GPUs one per node."""
+    """The most actors that hold the model. On GPU each has one; the job asks the autoscaler for
+    them, starts with the first, and gives them back. Default: one per GPU that is there, at least
+    8 (the autoscaler starts what its node types allow); without GPUs one per node that is there."""
 
 
 class FeatureComputeSettings(ComputeSettings):
