@@ -90,7 +90,8 @@ def choose_device(use_gpu: bool, precision: Precision | None = None) -> Device:
         )
     if not torch.cuda.is_available():
         raise SettingsError("compute.use_gpu is true, but torch sees no GPU here")
-    has_bf16 = torch.cuda.is_bf16_supported()
+    # without `including_emulation=False` older GPUs would say yes, and emulate it slowly
+    has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     if precision == "bf16" and not has_bf16:
         raise SettingsError(
             "compute.precision: this GPU has no bf16; train with compute.precision fp32"

@@ -95,9 +95,13 @@ class TrainingComputeSettings(FeatureComputeSettings):
     use_gpu: bool = False
     """One GPU per worker with NCCL and bf16 autocast; otherwise gloo on CPU in fp32."""
     precision: Precision | None = None
-    """Numeric precision of scoring, in which T, statistics and thresholds are fitted. Default: bf16
-    with use_gpu, else fp32. int8 (CPU) is faster, and the bundle is refused if it answers otherwise
-    than fp32."""
+    """Numeric precision of scoring, in which T, statistics and thresholds are fitted; on GPU also
+    that of training. Default: bf16 with use_gpu, else fp32. int8 (CPU) is faster, and the bundle is
+    refused if it answers otherwise than fp32."""
+    token_budget: int | None = Field(None, gt=0)
+    """Tokens per forward pass, padding included. A training step with more takes several passes
+    whose gradients add up, and stays one step. Default: a step is one pass; 4,096 where features
+    are gathered."""
     max_failures: int = Field(3, ge=0)
     """Restarts of the worker group, each from the newest checkpoint."""
 

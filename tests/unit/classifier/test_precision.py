@@ -1,5 +1,6 @@
 import copy
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def test_precision_on_a_gpu_is_what_it_computes_in(
     monkeypatch, gpu, bf16, precision, expected
 ):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: bf16)
     if expected in ("bf16", "fp32"):
         device = choose_device(True, precision)
         assert (device.device.type, device.precision) == ("cuda", expected)
@@ -58,6 +59,20 @@ def test_precision_bf16_on_a_cpu_without_its_products_is_told_in_one_line(
     assert told == ([] if bf16 or amx else [True])
     choose_device(False, "fp32")
     assert len(caplog.records) == len(found)
+
+
+def test_precision_of_a_gpu_that_only_emulates_bf16_is_fp32(monkeypatch):
+    """As on a V100: torch itself would say that it is supported."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda _: SimpleNamespace(major=7)
+    )
+    monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda _: True)
+    assert torch.cuda.is_bf16_supported()
+    assert choose_device(True).precision == "fp32"
+    with pytest.raises(SettingsError, match="this GPU has no bf16"):
+        choose_device(True, "bf16")
 
 
 def test_precision_int8_quantises_a_copy_of_the_linear_layers_by_channel():
