@@ -34,7 +34,12 @@ INNER = {
 
 
 def stage_shares(
-    input_uri: str, bundle: Bundle, *, shard_rows: int, token_budget: int
+    input_uri: str,
+    bundle: Bundle,
+    *,
+    shard_rows: int,
+    token_budget: int | None = None,
+    use_gpu: bool = False,
 ) -> dict[str, float]:
     """Return the share of time of each stage. `other` is what lies between the clocks: decisions,
     Arrow, hashes."""
@@ -45,7 +50,7 @@ def stage_shares(
             bundle_uri=bundle.uri,
             output_uri=output,
             shard_rows=shard_rows,
-            compute=ScoringComputeSettings(token_budget=token_budget),
+            compute=ScoringComputeSettings(token_budget=token_budget, use_gpu=use_gpu),
         )
         plan = make_plan(settings, bundle)
         save_plan(plan)
