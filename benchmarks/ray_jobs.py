@@ -64,7 +64,7 @@ def gpu_pipeline(
     The second value is when the first part was written and when the last one, in seconds since the
     epoch.
     """
-    compute = ScoringComputeSettings(use_gpu=use_gpu)
+    compute = ScoringComputeSettings(use_gpu=use_gpu, num_workers=1)
     started, receipts = _scored(input_uri, bundle, shard_rows, compute)
     first, *others = sorted(receipts, key=_finished)
     begin, end = _finished(first), _finished(others[-1])
