@@ -22,10 +22,10 @@ from rubert_ood.ads.given import Ads, GivenAds, given_ads
 from rubert_ood.bundle import Bundle, load_bundle
 from rubert_ood.classifier import windows
 from rubert_ood.classifier.fold import TextFolder
-from rubert_ood.classifier.subheads import SubHeads
 from rubert_ood.ood.blas import one_blas_thread
-from rubert_ood.ood.decision import Decisions, d2_limit
-from rubert_ood.runs.part import SCORE_FIELDS, SUBHEAD_FIELDS, part_schema, unfold
+from rubert_ood.ood.decision import d2_limit
+from rubert_ood.runs.part import part_schema, unfold
+from rubert_ood.score_table import ForwardPass, score_table
 from rubert_ood.settings import ColumnSettings
 from rubert_ood.settings.problems import expect
 
@@ -213,22 +213,21 @@ class Model:
 
     def score(self, texts: pa.Table, *, embedding: bool = False) -> pa.Table:
         """Decide on each text that the reader made; its token ids are left out of the answer."""
+        return self.finish(self.forward(texts), embedding=embedding)
+
+    def forward(self, texts: pa.Table) -> ForwardPass:
+        """Run the network on what the reader made: the first half of `score`."""
         read = windows.Windows.of(texts)
         logits_TC, cls_TH = self._run(read)
+        return ForwardPass(texts, read.num_windows_N, logits_TC, cls_TH)
+
+    def finish(self, passed: ForwardPass, *, embedding: bool = False) -> pa.Table:
+        """Decide on what `forward` returned: the second half of `score`.
+
+        Another thread may do it while this one runs the network on the next texts.
+        """
         with one_blas_thread():
-            decisions = self.bundle.fitted.decide(logits_TC, cls_TH)
-            columns = _score_columns(decisions)
-            if self.bundle.subheads:
-                columns |= _subhead_columns(self.bundle.subheads, cls_TH, decisions)
-        for name in texts.schema.names:
-            if name != windows.IDS:
-                columns[name] = texts[name]
-        columns["num_chunks"] = pa.array(read.num_windows_N, pa.int32())
-        if embedding:
-            flat = pa.array(cls_TH.astype(np.float16).ravel(), pa.float16())
-            size = cls_TH.shape[1]
-            columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, size)
-        return pa.table(columns)
+            return score_table(passed, self.bundle, embedding=embedding)
 
     def padded_tokens(self, texts: pa.Table) -> int:
         """Count the padding that `score` computes beside the tokens of such texts."""
@@ -270,31 +269,3 @@ def _columns(given: ColumnSettings | None) -> ColumnSettings:
         return ColumnSettings()
     expect(given, ColumnSettings, "columns")
     return given
-
-
-def _score_columns(decisions: Decisions) -> dict[str, pa.Array]:
-    """Return SCORE_FIELDS of each text."""
-    values = {
-        "label": decisions.label_N.tolist(),
-        "confidence": decisions.confidence_N,
-        "topk_labels": decisions.topk_labels_Nk.tolist(),
-        "topk_scores": decisions.topk_scores_Nk.tolist(),
-        "is_ood": decisions.is_ood_N,
-        "ood_distance": decisions.ood_distance_N,
-        "ood_z": decisions.ood_z_N,
-        "ood_p": decisions.ood_p_N,
-    }
-    fields = SCORE_FIELDS
-    return {field.name: pa.array(values[field.name], field.type) for field in fields}
-
-
-def _subhead_columns(
-    subheads: SubHeads, cls_TH: NDArray[np.float32], decisions: Decisions
-) -> dict[str, pa.Array]:
-    """Return SUBHEAD_FIELDS of each text, null where its label has no sub-head."""
-    found = subheads.predict(cls_TH, decisions.label_N.tolist())
-    columns = {}
-    for field, values_T in zip(SUBHEAD_FIELDS, found, strict=True):
-        # NaN is null
-        columns[field.name] = pa.array(values_T, field.type, from_pandas=True)
-    return columns
