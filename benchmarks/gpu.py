@@ -58,8 +58,8 @@ def steps(device: str, folder: Path, shapes: list[str], keywords: str) -> list[S
         Step("tests", [*python, *tests, "-k", chosen], 200),
     ]
     for shape in shapes:
-        found.append(Step(f"{shape}: Parquet to Parquet", measure("ray", shape), 110))
-        found.append(Step(f"{shape}: forward pass", measure("forward", shape), 90))
+        found.append(Step(f"{shape}: Parquet to Parquet", measure("ray", shape), 140))
+        found.append(Step(f"{shape}: forward pass", measure("forward", shape), 120))
     return found
 
 

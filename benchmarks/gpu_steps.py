@@ -160,8 +160,7 @@ def _is_fast() -> bool:
 def forward(work: Work) -> bool:
     """Measure the floor, and every way to logits and CLS in one process."""
     bundle, sizes = work.bundle(), work.sizes
-    table = pq.read_table(f"{work.input_uri}/0.parquet").slice(0, 2 * sizes.shard_rows)
-    sample = Sample(table, bundle)
+    sample = Sample(pq.read_table(f"{work.input_uri}/0.parquet"), bundle)
     config = load_network(bundle.folder).config
     floor = gemm_rates(config, work.device)
     figures = {"flops_per_token": linear_flops(config), "ads": len(sample.texts)}
@@ -176,7 +175,6 @@ def forward(work: Work) -> bool:
     on_ids = {
         "ours, token ids": ours,
         "transformers, token ids in length order": theirs,
-        "torch.compile, token ids in length order": partial(theirs, sizes.compiler),
     }
     on_texts = {
         "sentence-transformers, length order": partial(
@@ -184,6 +182,7 @@ def forward(work: Work) -> bool:
         ),
         "HF pipeline, file order": partial(_hf_pipeline, bundle, work.device),
     }
+    compiled = "torch.compile, token ids in length order"
 
     def measure(name: str, make: Callable[[], Any], inputs: Any, piece: int) -> None:
         started = time.perf_counter()
@@ -204,7 +203,10 @@ def forward(work: Work) -> bool:
     for name, make in on_texts.items():
         step = partial(measure, name, make, sample.texts, sizes.peer_ads)
         is_good &= work.attempt(name, step)
-    return is_good
+    # the last one: compiling may take all the time that is left
+    make = partial(theirs, sizes.compiler)
+    step = partial(measure, compiled, make, sample.ids, sizes.shard_rows)
+    return work.attempt(compiled, step) and is_good
 
 
 def _hf_pipeline(bundle: Bundle, device: str) -> ways.Way:

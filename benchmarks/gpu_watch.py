@@ -1,5 +1,7 @@
 """How busy the GPU is while something runs, by nvidia-smi."""
 
+import os
+import pty
 import subprocess
 import time
 from collections.abc import Iterator
@@ -61,13 +63,15 @@ def _number(cell: str) -> float:
 def watched_gpu() -> Iterator[GpuWatch]:
     """Sample the GPU meanwhile."""
     watch = GpuWatch()
+    ours, theirs = pty.openpty()  # into a pipe it may write by the block, and late
     try:
-        process = subprocess.Popen(COMMAND, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(COMMAND, stdout=theirs)
     except OSError:
         yield watch
         return
-    assert process.stdout is not None
-    reader = Thread(target=watch.read, args=(process.stdout,), daemon=True)
+    finally:
+        os.close(theirs)
+    reader = Thread(target=watch.read, args=(_lines(ours),), daemon=True)
     reader.start()
     try:
         yield watch
@@ -75,3 +79,16 @@ def watched_gpu() -> Iterator[GpuWatch]:
         process.terminate()
         process.wait()
         reader.join(timeout=5)
+
+
+def _lines(terminal: int) -> Iterator[str]:
+    """Yield what is written to a terminal until its other end is closed."""
+    with os.fdopen(terminal) as file:
+        while True:
+            try:
+                line = file.readline()
+            except OSError:
+                return
+            if not line:
+                return
+            yield line

@@ -4,13 +4,14 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from benchmarks.gpu import Step, read_figures, run
 from benchmarks.gpu_report import markdown, peak_of
-from benchmarks.gpu_watch import GpuWatch
+from benchmarks.gpu_watch import GpuWatch, watched_gpu
 
 ROOT = Path(__file__).parents[2]
 LACKING = ("hypothesis", "psutil", "playwright", "delta", "nbclient")
@@ -105,3 +106,24 @@ def test_samples_of_nvidia_smi_become_means_over_a_span():
     assert found["gpu_idle_share"] == pytest.approx(0.2)
     assert found["memory_mb"] == 30720
     assert watch.between(0, 1) == {}
+
+
+def test_what_nvidia_smi_prints_is_read_as_it_comes(tmp_path, monkeypatch):
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\nwhile :; do echo 25, 100, 1000, 512; sleep 0.1; done")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    begin = time.time()
+    with watched_gpu() as watch:
+        while len(watch.samples) < 3 and time.time() - begin < 30:
+            time.sleep(0.05)
+        found = watch.between(begin, time.time())
+    assert found["gpu_idle_share"] == 0.75
+    assert found["power_w"] == 100
+
+
+def test_without_nvidia_smi_there_are_no_samples(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with watched_gpu() as watch:
+        pass
+    assert watch.between(0, time.time()) == {}
