@@ -25,7 +25,7 @@ from rubert_ood.classifier.fold import TextFolder
 from rubert_ood.ood.blas import one_blas_thread
 from rubert_ood.ood.decision import d2_limit
 from rubert_ood.runs.part import part_schema, unfold
-from rubert_ood.score_table import ForwardPass, score_table
+from rubert_ood.score_table import ForwardPass, HostOutputs, score_table
 from rubert_ood.settings import ColumnSettings
 from rubert_ood.settings.problems import expect
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from rubert_ood.classifier.classifier import Classifier
+    from rubert_ood.classifier.device_decision import DeviceDecision
 
 ADS_AT_ONCE = {True: 20_000, False: 2_000}
 """By use_gpu: ads that are read before the network runs; the nightly job cuts its shards so."""
@@ -59,10 +60,11 @@ class Model:
         self.bundle = bundle
         self.use_gpu = use_gpu
         self.token_budget = token_budget or TOKEN_BUDGET[use_gpu]
-        """Tokens of one batch, padding included."""
+        """Tokens of one batch, with its padding where there is some."""
         self._loading = RLock()
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._classifier: Classifier | None = None
+        self._on_device: DeviceDecision | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
         """Travel as what finds the bundle again."""
@@ -119,6 +121,17 @@ class Model:
                     precision=self.bundle.precision,
                 )
             return self._classifier
+
+    @property
+    def _decision(self) -> "DeviceDecision":
+        """What was fitted, beside the network on the GPU."""
+        with self._loading:
+            if self._on_device is None:
+                from rubert_ood.classifier.device_decision import DeviceDecision
+
+                device = self.classifier.device
+                self._on_device = DeviceDecision(self.bundle.fitted, device)
+            return self._on_device
 
     def with_network(self) -> "Model":
         """Load the network now; return the model."""
@@ -216,10 +229,16 @@ class Model:
         return self.finish(self.forward(texts), embedding=embedding)
 
     def forward(self, texts: pa.Table) -> ForwardPass:
-        """Run the network on what the reader made: the first half of `score`."""
+        """Run the network on what the reader made: the first half of `score`.
+
+        A GPU is only told what to do; `finish` waits for it.
+        """
         read = windows.Windows.of(texts)
-        logits_TC, cls_TH = self._run(read)
-        return ForwardPass(texts, read.num_windows_N, logits_TC, cls_TH)
+        if self.use_gpu:
+            outputs = self._decision.start(self.classifier, read, self.token_budget)
+        else:
+            outputs = HostOutputs(*self._run(read))
+        return ForwardPass(texts, read.num_windows_N, outputs)
 
     def finish(self, passed: ForwardPass, *, embedding: bool = False) -> pa.Table:
         """Decide on what `forward` returned: the second half of `score`.

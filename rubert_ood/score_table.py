@@ -4,6 +4,7 @@ Shapes: T texts, C classes, H hidden.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,11 @@ from rubert_ood.bundle import Bundle
 from rubert_ood.classifier.subheads import SubHeads
 from rubert_ood.classifier.windows import IDS
 from rubert_ood.ood.decision import Decisions
+from rubert_ood.ood.fit import FittedModel
 from rubert_ood.runs.part import SCORE_FIELDS, SUBHEAD_FIELDS
+
+if TYPE_CHECKING:
+    from rubert_ood.classifier.device_decision import InFlight
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,23 +28,35 @@ class ForwardPass:
     texts: pa.Table
     """As the reader made them."""
     num_windows_T: NDArray[np.int32]
+    outputs: "HostOutputs | InFlight"
+
+
+@dataclass(frozen=True, eq=False)
+class HostOutputs:
+    """What a CPU computed."""
+
     logits_TC: NDArray[np.float32]
     cls_TH: NDArray[np.float32]
+
+    def decide(self, fitted: FittedModel) -> Decisions:
+        """Decide on each text in numpy, to the same bits wherever the same shard is scored."""
+        return fitted.decide(self.logits_TC, self.cls_TH)
 
 
 def score_table(passed: ForwardPass, bundle: Bundle, *, embedding: bool) -> pa.Table:
     """Decide on each text; the token ids of the texts are left out of the answer."""
-    decisions = bundle.fitted.decide(passed.logits_TC, passed.cls_TH)
+    decisions = passed.outputs.decide(bundle.fitted)
+    cls_TH = passed.outputs.cls_TH
     columns = _score_columns(decisions)
     if bundle.subheads:
-        columns |= _subhead_columns(bundle.subheads, passed.cls_TH, decisions)
+        columns |= _subhead_columns(bundle.subheads, cls_TH, decisions)
     for name in passed.texts.schema.names:
         if name != IDS:
             columns[name] = passed.texts[name]
     columns["num_chunks"] = pa.array(passed.num_windows_T, pa.int32())
     if embedding:
-        flat = pa.array(passed.cls_TH.astype(np.float16).ravel(), pa.float16())
-        size = passed.cls_TH.shape[1]
+        flat = pa.array(cls_TH.astype(np.float16).ravel(), pa.float16())
+        size = cls_TH.shape[1]
         columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, size)
     return pa.table(columns)
 

@@ -30,14 +30,14 @@ def test_finish_of_forward_in_another_thread_is_score(model, texts):
         finished = other.submit(model.finish, passed, embedding=True)
         again = model.forward(texts)  # the next texts, meanwhile
     assert finished.result().equals(model.score(texts, embedding=True))
-    np.testing.assert_array_equal(again.cls_TH, passed.cls_TH)
+    np.testing.assert_array_equal(again.outputs.cls_TH, passed.outputs.cls_TH)
 
 
 def test_forward_holds_what_the_network_says(model, texts):
     passed = model.forward(texts)
     logits_TC, cls_TH = model.outputs(texts)
-    np.testing.assert_array_equal(passed.logits_TC, logits_TC)
-    np.testing.assert_array_equal(passed.cls_TH, cls_TH)
+    np.testing.assert_array_equal(passed.outputs.logits_TC, logits_TC)
+    np.testing.assert_array_equal(passed.outputs.cls_TH, cls_TH)
 
 
 def test_score_table_has_the_columns_of_the_texts_but_no_token_ids(model, texts):

@@ -1,4 +1,5 @@
 import copy
+import logging
 
 import numpy as np
 import pytest
@@ -40,6 +41,23 @@ def test_precision_on_a_gpu_is_what_it_computes_in(
     else:
         with pytest.raises(SettingsError, match=expected):
             choose_device(True, precision)
+
+
+@pytest.mark.parametrize(("bf16", "amx"), [(True, False), (False, True), (False, False)])
+def test_precision_bf16_on_a_cpu_without_its_products_is_told_in_one_line(
+    monkeypatch, caplog, bf16, amx
+):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(logging.getLogger("rubert_ood"), "propagate", True)
+    with caplog.at_level(logging.WARNING):
+        device = choose_device(False, "bf16")
+    assert device.dtype == torch.bfloat16
+    found = [record.getMessage() for record in caplog.records]
+    told = ["it will be slower than fp32" in line for line in found]
+    assert told == ([] if bf16 or amx else [True])
+    choose_device(False, "fp32")
+    assert len(caplog.records) == len(found)
 
 
 def test_precision_int8_quantises_a_copy_of_the_linear_layers_by_channel():
