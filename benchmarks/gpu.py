@@ -54,7 +54,7 @@ def steps(device: str, folder: Path, shapes: list[str], keywords: str) -> list[S
         return [*python, "benchmarks.gpu_steps", name, str(folder), device, *shape]
 
     found = [
-        Step("prepare", measure("prepare"), 100),
+        Step("prepare", measure("prepare", ",".join(shapes)), 100),
         Step("tests", [*python, *tests, "-k", chosen], 200),
     ]
     for shape in shapes:
@@ -82,9 +82,11 @@ def run(step: Step, deadline: float) -> Outcome:
             code = process.wait(limit_s)
             outcome = f"failed ({code})" if code else "ok"
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
             outcome = f"timed out ({limit_s:.0f} s)"
+        finally:
+            if process.poll() is None:  # also when this process is told to end
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
         log.seek(0)
         text = log.read()[-LOG_CHARACTERS:]
     return Outcome(step.name, outcome, time.monotonic() - started, text)
@@ -133,6 +135,7 @@ def main() -> None:
     parser.add_argument("--tests", default="", help="only tests that match (pytest -k)")
     parser.add_argument("--output_dir", type=Path, default=ROOT / "benchmarks/results")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     now, deadline = datetime.now(), time.monotonic() + DEADLINE_S
     report: Line = {
         "title": "One GPU" if arguments.device == "cuda" else "The GPU command on CPU",

@@ -58,12 +58,14 @@ class Sizes:
     peer_ads: int
     """That a peer takes at a time."""
     recipe_ads: int
+    vocabulary_ads: int
+    """That the vocabulary is learned from."""
     compiler: str
 
 
 SIZES = {
     "cuda": Sizes(
-        SHAPES, 20_000, {"base": 6, "small": 12}, 3.0, 4_096, 20_480, "inductor"
+        SHAPES, 20_000, {"base": 6, "small": 12}, 3.0, 4_096, 20_480, 10_000, "inductor"
     ),
     "cpu": Sizes(
         {
@@ -75,6 +77,7 @@ SIZES = {
         0.1,
         64,
         192,
+        1_000,
         "aot_eager",
     ),
 }
@@ -125,7 +128,7 @@ class Work:
 
 
 def prepare(work: Work) -> bool:
-    """Note the machine; write bundles with random weights, and ads."""
+    """Note the machine; write bundles with random weights, and ads, for shapes parted by commas."""
     found = machine() | {"tokenizer": "nanotoken" if _is_fast() else "tokenizers"}
     if work.use_gpu:
         properties = torch.cuda.get_device_properties(0)
@@ -139,11 +142,17 @@ def prepare(work: Work) -> bool:
     sizes = work.sizes
     num_ads = SHARDS_PER_FILE * sizes.shard_rows
     table = pa.Table.from_batches(list(generate_ads(num_ads, seed=7)))
-    for name, shape in sizes.shapes.items():
-        folder = work.folder / name
+    for name in work.shape.split(","):
+        shape, folder = sizes.shapes[name], work.folder / name
         folder.mkdir()
         device = choose_device(work.use_gpu)
-        build_bundle(folder, shape, max_length=MAX_LENGTH, device=device)
+        build_bundle(
+            folder,
+            shape,
+            max_length=MAX_LENGTH,
+            device=device,
+            num_ads=sizes.vocabulary_ads,
+        )
         ads = work.folder / f"ads-{name}"
         ads.mkdir()
         # nothing is folded across shards, so that copies cost as much as new ads

@@ -37,15 +37,20 @@ NUM_ADS, NUM_SCORED, ROWS_PER_CLASS = 10_000, 200, 20
 
 
 def build_bundle(
-    folder: Path, shape: BertShape, *, max_length: int, device: Device | None = None
+    folder: Path,
+    shape: BertShape,
+    *,
+    max_length: int,
+    device: Device | None = None,
+    num_ads: int = NUM_ADS,
 ) -> str:
-    """Write a bundle whose vocabulary comes from generated ads, fitted on the device (default:
-    CPU).
+    """Write a bundle whose vocabulary comes from so many generated ads, fitted on the device
+    (default: CPU).
 
     The statistics are fitted on the CLS vectors of a few ads with noise: a real pass over a train
     split would take the base shape minutes, and costs nothing else.
     """
-    ads = pa.Table.from_batches(list(generate_ads(NUM_ADS, seed=1, balanced=True)))
+    ads = pa.Table.from_batches(list(generate_ads(num_ads, seed=1, balanced=True)))
     labels = sorted(set(ads["category"].to_pylist()))
     cleaner = build_cleaner(ads, CleanerSettings())
     texts = clean_labelled(ads, cleaner, labels).texts
