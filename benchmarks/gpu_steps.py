@@ -52,7 +52,8 @@ class Sizes:
     shapes: dict[str, BertShape]
     shard_rows: int
     num_files: dict[str, int]
-    """Of SHARDS_PER_FILE shards each."""
+    """Of SHARDS_PER_FILE shards each; many more shards than encode tasks run at first, or the rate
+    would be that of the network alone."""
     seconds: float
     """Of each forward pass."""
     peer_ads: int
@@ -65,7 +66,7 @@ class Sizes:
 
 SIZES = {
     "cuda": Sizes(
-        SHAPES, 20_000, {"base": 6, "small": 12}, 3.0, 4_096, 20_480, 10_000, "inductor"
+        SHAPES, 20_000, {"base": 12, "small": 20}, 3.0, 4_096, 10_240, 10_000, "inductor"
     ),
     "cpu": Sizes(
         {
