@@ -9,6 +9,7 @@ import torch
 
 from rubert_ood.classifier import attention, windows
 from rubert_ood.classifier.attention import Varlen
+from rubert_ood.classifier.checkpoint import load_network
 from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.classifier.device_decision import DeviceDecision
 from rubert_ood.classifier.precision import Device
@@ -182,6 +183,39 @@ def test_score_with_varlen_in_bf16_is_near_fp32(bundle, ad_texts, monkeypatch):
     assert np.mean(same) > 0.98
     mine, theirs = (table["ood_distance"].to_numpy() for table in (got, expected))
     np.testing.assert_allclose(mine.mean(), theirs.mean(), rtol=0.02)
+
+
+@pytest.mark.parametrize("mode", ["truncate", "window"])
+def test_forward_pass_and_decision_ask_the_device_for_no_value_and_mix_no_devices(
+    bundle, ad_texts, mode, monkeypatch
+):
+    """On torch's meta device every value that the host wants is an error, and every CPU tensor."""
+    monkeypatch.setattr(attention, "_can_use_varlen", lambda *_: True)
+    monkeypatch.setattr(
+        Device, "put", lambda _, array: torch.from_numpy(array).to("meta")
+    )
+    model = Model(bundle)
+    network = load_network(bundle.folder)
+    classifier = Classifier(network, None, Device(torch.device("meta"), "bf16"))
+    assert classifier._attention is Varlen
+    settings = TextSettings(max_length=24, mode=mode, stride=4)
+    read = cut(model.tokenizer, [*ad_texts[:30], "слово " * 90], settings)
+    decision = DeviceDecision(bundle.fitted, classifier.device)
+    found = decision.start(classifier, read, 400)
+    num_top = min(bundle.fitted.decision.top_k, len(model.labels))
+    shapes = {
+        "logits": (31, len(model.labels)),
+        "cls": (31, model.hidden_size),
+        "d2": (31,),
+        "classes": (31, num_top),
+        "scores": (31, num_top),
+        "is_finite": (31,),
+        "is_near": (31,),
+    }
+    assert {name: tuple(getattr(found, name).shape) for name in shapes} == shapes
+    assert {getattr(found, name).device.type for name in shapes} == {"meta"}
+    assert found.logits.dtype == found.cls.dtype == torch.float32
+    assert found.d2.dtype == found.scores.dtype == torch.float64
 
 
 def test_pool_of_the_device_is_that_of_numpy():
