@@ -87,11 +87,13 @@ def _share(line: Line, floor: Line, report: Line) -> float:
 
 
 def _idle(line: Line) -> str:
-    parts = [f"{line['name']}: the actor waits {line['idle_share']:.1%} of the time"]
-    if "gpu_idle_share" in line:
-        parts.append(
+    if (
+        "gpu_idle_share" in line
+    ):  # an actor only tells a GPU what to do: its clock says nothing
+        idle = (
             f"the GPU idles {line['gpu_idle_share']:.1%} (nvidia-smi), {line['power_w']:.0f} W,"
             f" {line['clock_mhz']:.0f} MHz, {line['memory_mb'] / 1024:.1f} GiB"
         )
-    parts.append(f"{line['folded_share']:.1%} of the tokens folded")
-    return "; ".join(parts) + "."
+    else:
+        idle = f"the actor waits {line['idle_share']:.1%} of the time"
+    return f"{line['name']}: {idle}; {line['folded_share']:.1%} of the tokens folded."

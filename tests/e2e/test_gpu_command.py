@@ -89,6 +89,23 @@ def test_a_report_has_the_failures_and_the_end_of_their_logs(report):
     assert text.endswith("```\nE  broken\n```\n")
 
 
+def test_a_report_has_share_of_the_peak_and_idle_share_of_a_gpu(report):
+    way = {"tokens_per_s": 1e6, "start_up_s": 1, "idle_share": 0.9, "folded_share": 0.1}
+    watched = {
+        "gpu_idle_share": 0.05,
+        "power_w": 600,
+        "clock_mhz": 1900,
+        "memory_mb": 2048,
+    }
+    line = {"kind": "way", "shape": "base", "name": "ours", **way, **watched}
+    floor = {"peak": 7e14, "model": 5e14, "flops_per_token": 1.7e8, "ads": 1}
+    floor |= {"kind": "floor", "shape": "base", "name": "", "tokens_per_ad": 40.0}
+    machine = {"gpu": "NVIDIA H100 80GB HBM3"}
+    text = markdown(report | {"figures": [floor, line], "machine": machine})
+    assert "| ours | 1,000,000 | 17.2% |" in text  # 1e6 x 1.7e8 / 989e12
+    assert "ours: the GPU idles 5.0% (nvidia-smi), 600 W, 1900 MHz, 2.0 GiB" in text
+
+
 def test_the_peak_of_a_card_is_by_its_name_and_of_an_unknown_one_what_was_measured():
     floor = {"peak": 5e14}
     assert peak_of("NVIDIA H100 80GB HBM3", floor) == (989e12, "data sheet")
