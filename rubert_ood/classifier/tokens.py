@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from rubert_ood.classifier.fast_tokens import token_ids
 from rubert_ood.classifier.shorten import MARGIN_TOKENS, shortened_tokens
 
 if TYPE_CHECKING:
@@ -37,9 +38,9 @@ def first_tokens(
     heads = [_head(text, limit * CHARACTERS_PER_TOKEN) for text in texts]
     found, has_more = [], []
     for rows in _slices(heads):
-        encodings = backend.encode_batch_fast(heads[rows], add_special_tokens=False)
-        for text, head, encoding in zip(texts[rows], heads[rows], encodings, strict=True):
-            ids, is_whole = encoding.ids, len(head) == len(text)
+        ids_of_heads = token_ids(backend, heads[rows])
+        for text, head, ids in zip(texts[rows], heads[rows], ids_of_heads, strict=True):
+            is_whole = len(head) == len(text)
             if not is_whole and len(ids) < limit + MARGIN_TOKENS:
                 ids, is_whole = shortened_tokens(backend, text, limit)
             found.append(ids[:limit])
