@@ -7,7 +7,7 @@ VENV := .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
-PARALLEL := --numprocesses 2 --dist loadgroup
+PARALLEL := --numprocesses 2 --dist loadscope
 STAMP := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE # every worker would compile every module anew
 
@@ -19,7 +19,8 @@ demo: install
 
 test: install
 	$(BIN)/pytest $(PARALLEL) --cov=rubert_ood tests/unit tests/integration
-	$(BIN)/pytest $(PARALLEL) tests/ray tests/s3 tests/e2e
+	$(BIN)/pytest $(PARALLEL) tests/ray tests/s3
+	$(BIN)/pytest tests/e2e
 
 unit: install
 	$(BIN)/pytest $(PARALLEL) --hypothesis-profile quick tests/unit

@@ -38,18 +38,13 @@ MARKED_FOLDERS = ("ray", "s3", "e2e", "chaos")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test by its folder, and those that start Chromium by their fixture.
-
-    One process runs the tests of a module, and one all that look at the demo.
-    """
+    """Mark each test by its folder, and those that start Chromium by their fixture."""
     for item in items:
         folder = part_of(item.path)
         if folder in MARKED_FOLDERS:
             item.add_marker(folder)
         if "browser" in item.fixturenames:
             item.add_marker("browser")
-        group = "demo" if "demo" in item.fixturenames else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -76,10 +76,10 @@ def ends(run: ScoreRun, code: int, last: str) -> None:
 
 def noted(run: ScoreRun) -> tuple[str, dict]:
     """Return the outcome in the manifest, and who holds the run."""
-    manifest, runner = (
+    manifest, claim = (
         json.loads(run.read(f"{RUN_PATH}/_run/{n}.json")) for n in ("manifest", "runner")
     )
-    return manifest["outcome"], runner
+    return manifest["outcome"], claim
 
 
 def goes_on(run: ScoreRun) -> None:

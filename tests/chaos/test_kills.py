@@ -270,7 +270,7 @@ def check_outcome(chaos: Chaos, undisturbed: ScoreRun) -> None:
         == json.loads(undisturbed.read(f"{RUN_PATH}/_run/manifest.json"))["counts"]
     )
     assert not any("/_run/quarantine/" in name for name in run.files()), (
-        "a healthy shard was set aside"
+        "a healthy shard was quarantined"
     )
 
     # what was done when a driver started was not done again

@@ -1,4 +1,4 @@
-"""A shard that kills its process each time is tried a few times, then set aside; all others are
+"""A shard that kills its process each time is tried a few times, then quarantined; all others are
 scored."""
 
 import json
@@ -46,7 +46,7 @@ def poisoned(tmp_path: Path) -> tuple[str, list[str]]:
 
 
 @pytest.mark.parametrize("stage", ["encode", "score"])
-def test_a_shard_that_kills_its_process_is_set_aside_after_a_few_attempts(
+def test_a_shard_that_kills_its_process_is_quarantined_after_a_few_attempts(
     stage: str, poisoned: tuple[str, list[str]], trained_bundle: str, tmp_path: Path
 ) -> None:
     input_uri, good_ids = poisoned

@@ -62,9 +62,21 @@ def cluster(tmp_path_factory):
     )
     assert started.returncode == 0, started.stdout + started.stderr
     try:
+        _wait_for_port(dashboard)
         yield environment, f"http://127.0.0.1:{dashboard}"
     finally:
         _end_cluster(environment)
+
+
+def _wait_for_port(port: int) -> None:
+    """Wait until the dashboard listens; `ray start` returns before it does."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.2)
+    pytest.fail(f"nothing listens on port {port} of the dashboard")
 
 
 def _end_cluster(environment: dict[str, str]) -> None:

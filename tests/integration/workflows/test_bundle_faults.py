@@ -1,4 +1,4 @@
-"""A bundle that only its loading gives away ends every job with exit 2, and no shard is set aside
+"""A bundle that only its loading gives away ends every job with exit 2, and no shard is quarantined
 for it."""
 
 import json
