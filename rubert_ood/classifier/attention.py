@@ -39,7 +39,7 @@ class Attention(Protocol):
 class AttentionOfBatch(Protocol):
     """Makes the attention of a batch of its lengths, here and on the device: int64 (N,) each."""
 
-    def __call__(self, lengths: np.ndarray, lengths_N: torch.Tensor) -> Attention:
+    def __call__(self, lengths: np.ndarray, lengths_N: torch.Tensor, /) -> Attention:
         """Equal lengths lie side by side."""
 
 
