@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 CHARACTERS_PER_TOKEN = 8
 """Of a text, so many characters for each token that is wanted are tokenized first. Russian takes
 about five."""
-SHARED_BY, SMALLEST_BATCH = 4, 512
-"""Packed batches come in such a multiple, if each then has so many tokens. It must not depend on
-the machine, as the last bits of a score depend on the batch."""
+SHARED_BY, SMALLEST_BATCH = (8, 4), 512
+"""Packed batches come in the first such multiple in which each has so many tokens. It must not
+depend on the machine, as the last bits of a score depend on the batch."""
 SLICE_CHARACTERS = 500_000
 """Characters that are tokenized at a time: some hundred megabytes in the tokenizer."""
 
@@ -118,16 +118,18 @@ def packed_batches(lengths_N: np.ndarray, token_budget: int) -> list[np.ndarray]
     """Group ads of like length, longest first, into batches of about as many tokens each.
 
     Each has at most token_budget tokens, without padding, or one ad. Where they do not get too
-    small for it, their number is a multiple of SHARED_BY, so that threads with a batch each end
-    together. Returns index arrays that together hold each of 0..N-1 once.
+    small for it, their number is a multiple of one of SHARED_BY, so that threads with a batch each
+    end together. Returns index arrays that together hold each of 0..N-1 once.
     """
     order_N = np.argsort(-lengths_N, kind="stable")
     ends_N = np.cumsum(lengths_N[order_N])
     total = int(lengths_N.sum())
     num_left = -(-total // token_budget)
-    rounded = -(-num_left // SHARED_BY) * SHARED_BY
-    if total >= rounded * SMALLEST_BATCH:
-        num_left = rounded
+    for multiple in SHARED_BY:
+        rounded = -(-num_left // multiple) * multiple
+        if total >= rounded * SMALLEST_BATCH:
+            num_left = rounded
+            break
     batches, start, done = [], 0, 0
     while start < len(order_N):
         wanted = done + -(-(total - done) // max(1, num_left))
