@@ -17,7 +17,7 @@ import pytest
 from rubert_ood import storage
 from rubert_ood.ads.tables import inspect, read_rows
 from rubert_ood.errors import InputError, OutputError, StorageUnavailableError
-from rubert_ood.storage import folders
+from rubert_ood.storage import folders, retry
 from rubert_ood.storage.folders import fetch_folder, put_folder
 from rubert_ood.storage.listing import list_below
 from tests.conftest import patch_storage
@@ -70,8 +70,9 @@ TABLE = pa.table(
 
 @pytest.mark.parametrize("fault", FAULTS, ids=NAMES)
 def test_each_operation_survives_a_fault_of_each_of_its_requests(
-    fault, s3, proxy, direct, small_folder, cache, tmp_path
+    fault, s3, proxy, direct, small_folder, cache, monkeypatch
 ):
+    monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.05)
     root = f"{s3}/each/{fault.kind}-{fault.status}-{fault.code}".replace(" ", "-")
     local_dir, contents = small_folder
     data = random.Random(1).randbytes(300_000)
