@@ -11,6 +11,7 @@ import argparse
 import json
 import logging
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -139,6 +140,7 @@ def measure(ways: dict[str, Way], num_rounds: int) -> dict[str, list[float]]:
     for number in range(num_rounds):
         for name, way in ways.items():
             rates[name].append(way(f"round-{number}"))
+            print(f"{name}: {rates[name][-1]:,.0f} tokens/s", file=sys.stderr, flush=True)
     return rates
 
 
