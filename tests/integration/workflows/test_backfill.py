@@ -17,12 +17,15 @@ from tests.conftest import read_parts, write_parquet
 
 
 def test_backfill_refuses_a_day_of_too_much_churn_and_goes_on(ads, bundle, tmp_path):
-    """The new bundle trusts nothing, so every ad becomes Other; the day before has no input."""
-    doubtful = replace(
-        bundle.fitted,
-        decision=bundle.fitted.decision.model_copy(update={"tau_other": 1.0}),
-    )
-    other = derive_bundle(bundle, str(tmp_path / "doubtful"), fitted=doubtful)
+    """The old bundle trusts everything and the new one nothing, so every ad becomes Other; the day
+    before has no input."""
+    decision = bundle.fitted.decision
+    trusting = {"tau_other": 0.0, "ood_conf_gate": 0.0}
+    bundles = {}
+    for name, change in (("trusting", trusting), ("doubtful", {"tau_other": 1.0})):
+        fitted = replace(bundle.fitted, decision=decision.model_copy(update=change))
+        bundles[name] = derive_bundle(bundle, str(tmp_path / name), fitted=fitted)
+    bundle, other = bundles["trusting"], bundles["doubtful"]
     write_parquet(tmp_path / "in" / "2026-11-20" / "a.parquet", ads.slice(0, 60))
     open_gate = GateSettings(
         max_error_rate=1,
