@@ -19,6 +19,7 @@ pytestmark = pytest.mark.timeout(1200)  # it may wait for the demo, then runs tw
 
 ROOT = Path(__file__).parents[2]
 TOKEN_FILE = "RAY_AUTH_TOKEN_PATH"
+NOT_READY = ("Failed to connect to Ray", "No available agent to submit job")
 RAY = str(Path(sys.executable).with_name("ray"))
 
 
@@ -62,21 +63,21 @@ def cluster(tmp_path_factory):
     )
     assert started.returncode == 0, started.stdout + started.stderr
     try:
-        _wait_for_port(dashboard)
         yield environment, f"http://127.0.0.1:{dashboard}"
     finally:
         _end_cluster(environment)
 
 
-def _wait_for_port(port: int) -> None:
-    """Wait until the dashboard listens; `ray start` returns before it does."""
+def _submit_when_ready(environment: dict[str, str], address: str, config: Path):
+    """Submit until the cluster takes it; `ray start` returns before it does."""
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.2)
-    pytest.fail(f"nothing listens on port {port} of the dashboard")
+    while True:
+        result = _submit(environment, address, config)
+        answer = result.stdout + result.stderr
+        is_early = any(words in answer for words in NOT_READY)
+        if not is_early or time.monotonic() > deadline:
+            return result
+        time.sleep(1)
 
 
 def _end_cluster(environment: dict[str, str]) -> None:
@@ -100,7 +101,7 @@ def test_score_by_ray_job_submit(demo, cluster, tmp_path):
         "shard_rows": 4000,
     }
     config.write_text(json.dumps(settings))
-    result = _submit(environment, address, config)
+    result = _submit_when_ready(environment, address, config)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "10,000/10,000 ads" in result.stdout
     assert json.loads((tmp_path / "scored" / "latest.json").read_text())["run_id"]

@@ -21,7 +21,7 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss
 from transformers import AutoTokenizer
 
 from rubert_ood.ads.dataset import LabelledAds, load_dataset
-from rubert_ood.errors import BundleError, PartialRunError, SettingsError
+from rubert_ood.errors import BundleError, PartialRunError, RubertOodError, SettingsError
 from rubert_ood.ood.temperature import softmax
 from rubert_ood.settings import FeatureComputeSettings, TextSettings, TrainSettings
 from rubert_ood.training.ddp_loop import Trainer, train_worker
@@ -265,6 +265,25 @@ def test_a_training_that_fails_for_good_is_one_line(
 def test_valid_is_no_multiple_of_the_workers(dataset, train_settings):
     """Otherwise the tests above would not see a lost or doubled row."""
     assert len(dataset.valid) % train_settings.compute.num_workers == 1
+
+
+def _wrong(config: dict) -> None:
+    raise ValueError(f"no sense in {config['base_model']}")
+
+
+def test_a_training_that_would_fail_again_does_not_say_that_it_goes_on(
+    dataset, train_settings, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("rubert_ood.training.fine_tune.train_worker", _wrong)
+    settings = _with(
+        train_settings, compute={"num_workers": 1, "max_failures": 0}
+    ).model_copy(update={"output_uri": str(tmp_path)})
+    with pytest.raises(
+        RubertOodError,
+        match=r"^training wrong failed, and would fail again: ValueError: no sense",
+    ) as caught:
+        fine_tune(dataset, settings, run_name="wrong", work_dir=str(tmp_path / "work"))
+    assert caught.value.exit_code == 1
 
 
 def test_a_training_that_diverges_names_the_setting(dataset, train_settings, tmp_path):
