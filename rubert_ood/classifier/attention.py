@@ -117,10 +117,11 @@ class Varlen:
             ends, longest = self.cls_ends, 1
         size = query_QAD.shape[2]
         rows = [query_QAD, key_TAD, value_TAD]
-        if size % HEAD_MULTIPLE:  # zeros add nothing to a product
-            filled = 0, -size % HEAD_MULTIPLE
-            rows = [pad(part_RAD, filled) for part_RAD in rows]
         limits = ends, self.ends, longest, self.longest
+        if size % HEAD_MULTIPLE == 0:
+            return varlen_attn(*rows, *limits)
+        filled = 0, -size % HEAD_MULTIPLE  # zeros add nothing to a product
+        rows = [pad(part_RAD, filled) for part_RAD in rows]
         return varlen_attn(*rows, *limits, scale=size**-0.5)[..., :size]
 
 
