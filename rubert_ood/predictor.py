@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 ADS_AT_ONCE = {True: 20_000, False: 2_000}
 """By use_gpu: ads that are read before the network runs; the nightly job cuts its shards so."""
-TOKEN_BUDGET = {True: 65_536, False: 2_048}
+TOKEN_BUDGET = {True: 131_072, False: 2_048}
 """By use_gpu: a GPU wants large products, a CPU batches that stay in its cache."""
 
 

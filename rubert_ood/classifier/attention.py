@@ -4,6 +4,7 @@ Shapes: T tokens, N ads; Q queries, T or N (CLS alone); A heads of D dimensions.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,12 +15,15 @@ try:
     from torch.nn.attention.varlen import varlen_attn
 except ImportError:  # torch was built without it
     varlen_attn = None
+efficient_attention = torch.ops.aten._efficient_attention_forward
 
 HEAD_MULTIPLE = 8
-"""What the kernel wants D to be divisible by."""
+"""What the kernels want D to be divisible by."""
+SHORT_TOKENS = 64
+"""Up to this length the tiles of FlashAttention, of 128 queries, are empty for the most part."""
 TRIAL_LENGTHS = (1, 7, 130)
-TRIAL_TOLERANCE = 0.03
-"""Of numbers about 1: some steps of bf16."""
+TRIAL_TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 0.03}
+"""Of numbers about 1."""
 
 
 class Attention(Protocol):
@@ -93,15 +97,62 @@ def _by_head(rows_RAD: torch.Tensor, group: Group) -> torch.Tensor:
     return rows_RAD.view(group.num_ads, -1, *rows_RAD.shape[1:]).transpose(1, 2)
 
 
-class Varlen:
-    """FlashAttention over all ads at once; softmax in fp32 inside the kernel."""
+@dataclass(frozen=True)
+class Limits:
+    """Where each ad of a packed batch begins and ends."""
 
-    def __init__(self, lengths: np.ndarray, lengths_N: torch.Tensor) -> None:
-        self.longest = int(lengths.max())
-        self.ends = pad(lengths_N.cumsum(0), (1, 0)).int()
-        """Where each ad ends, after a zero: int32 (N + 1,)."""
-        self.cls_ends = torch.arange(len(lengths) + 1, device=lengths_N.device).int()
-        """The same for queries of one row an ad."""
+    query_ends: torch.Tensor
+    """After a zero: int32 (N + 1,); so are key_ends."""
+    key_ends: torch.Tensor
+    most_queries: int
+    most_keys: int
+
+
+class Kernel(Protocol):
+    """Attention over all ads at once; softmax in fp32 inside the kernel."""
+
+    def __call__(self, *rows: torch.Tensor, limits: Limits, scale: float) -> torch.Tensor:
+        """Return (Q, A, D) for query, key and value of as many numbers a head."""
+
+
+def flash(*rows: torch.Tensor, limits: Limits, scale: float) -> torch.Tensor:
+    """FlashAttention; it wants bf16 or fp16, a GPU since Ampere, and D of at most 256."""
+    ends = limits.query_ends, limits.key_ends
+    # torch 2.10 does not know the argument
+    scaled = {} if scale == rows[0].shape[2] ** -0.5 else {"scale": scale}
+    return varlen_attn(*rows, *ends, limits.most_queries, limits.most_keys, **scaled)
+
+
+def small_tiles(*rows: torch.Tensor, limits: Limits, scale: float) -> torch.Tensor:
+    """The memory-efficient kernel of scaled_dot_product_attention (Rabe and Staats, 2021), which
+    takes packed ads: tiles of 64 queries, any numbers."""
+    found = efficient_attention(
+        *[part_RAD[None] for part_RAD in rows],
+        None,
+        limits.query_ends,
+        limits.key_ends,
+        limits.most_queries,
+        limits.most_keys,
+        dropout_p=0.0,
+        custom_mask_type=0,
+        scale=scale,
+    )
+    return found[0][0]
+
+
+class Packed:
+    """One kernel for all ads of a batch."""
+
+    def __init__(
+        self, kernels: tuple[Kernel, ...], lengths: np.ndarray, lengths_N: torch.Tensor
+    ) -> None:
+        """The first kernel is for short ads, the last one for long ones."""
+        longest = int(lengths.max())
+        self.kernel = kernels[0] if longest <= SHORT_TOKENS else kernels[-1]
+        ends = pad(lengths_N.cumsum(0), (1, 0)).int()
+        cls_ends = torch.arange(len(lengths) + 1, device=lengths_N.device).int()
+        self.limits = Limits(ends, ends, longest, longest)
+        self.cls_limits = Limits(cls_ends, ends, 1, longest)
 
     def __call__(
         self,
@@ -112,47 +163,47 @@ class Varlen:
         cls_alone: bool,
     ) -> torch.Tensor:
         """Return (Q, A, D)."""
-        ends, longest = self.ends, self.longest
-        if cls_alone:
-            ends, longest = self.cls_ends, 1
         size = query_QAD.shape[2]
         rows = [query_QAD, key_TAD, value_TAD]
-        limits = ends, self.ends, longest, self.longest
-        if size % HEAD_MULTIPLE == 0:
-            return varlen_attn(*rows, *limits)
-        filled = 0, -size % HEAD_MULTIPLE  # zeros add nothing to a product
-        rows = [pad(part_RAD, filled) for part_RAD in rows]
-        return varlen_attn(*rows, *limits, scale=size**-0.5)[..., :size]
+        if size % HEAD_MULTIPLE:  # zeros add nothing to a product
+            rows = [pad(part_RAD, (0, -size % HEAD_MULTIPLE)) for part_RAD in rows]
+        limits = self.cls_limits if cls_alone else self.limits
+        return self.kernel(*rows, limits=limits, scale=size**-0.5)[..., :size]
+
+
+KERNELS: tuple[Kernel, ...] = (small_tiles, flash)
 
 
 def choose_attention(
     device: torch.device, dtype: torch.dtype, config: Any
 ) -> AttentionOfBatch:
-    """Take the varlen kernel where a small trial shows that it computes this model's heads."""
+    """Take the kernels of which a small trial shows that they compute this model's heads."""
     heads = config.num_attention_heads
     shape = heads, config.hidden_size // heads
-    return Varlen if _can_use_varlen(device, dtype, shape) else ByLength
+    found = tuple(kernel for kernel in KERNELS if can_use(kernel, device, dtype, shape))
+    return partial(Packed, found) if found else ByLength
 
 
 @torch.inference_mode()
-def _can_use_varlen(
-    device: torch.device, dtype: torch.dtype, heads: tuple[int, int]
+def can_use(
+    kernel: Kernel, device: torch.device, dtype: torch.dtype, heads: tuple[int, int]
 ) -> bool:
-    """Try it; it wants bf16 or fp16, a GPU since Ampere, and D of at most 256."""
+    """Try a kernel on ads of unlike lengths with heads (A, D)."""
     lengths = np.array(TRIAL_LENGTHS)
     lengths_N = torch.from_numpy(lengths).to(device)
     noise = torch.Generator().manual_seed(0)
     rows = torch.randn(3, lengths.sum(), *heads, generator=noise)
     query_TAD, key_TAD, value_TAD = rows.to(device, dtype)
     cls_N = lengths_N.cumsum(0) - lengths_N
-    varlen, plain = Varlen(lengths, lengths_N), ByLength(lengths, lengths_N)
+    packed, plain = Packed((kernel,), lengths, lengths_N), ByLength(lengths, lengths_N)
     for queries, cls_alone in ((query_TAD, False), (query_TAD[cls_N], True)):
         inputs = queries, key_TAD, value_TAD
         try:
-            found = varlen(*inputs, cls_alone=cls_alone)
+            found = packed(*inputs, cls_alone=cls_alone)
         except (RuntimeError, TypeError, ValueError):
             return False
         expected = plain(*inputs, cls_alone=cls_alone)
-        if not torch.allclose(found.float(), expected.float(), atol=TRIAL_TOLERANCE):
+        atol = TRIAL_TOLERANCES[dtype]
+        if not torch.allclose(found.float(), expected.float(), atol=atol):
             return False
     return True

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from rubert_ood.classifier import onednn, packed
+from rubert_ood.classifier import fused, onednn, packed
 from rubert_ood.classifier.attention import choose_attention
 from rubert_ood.classifier.checkpoint import check_ids, load_network, load_tokenizer
 from rubert_ood.classifier.precision import Device, choose_device
@@ -72,6 +72,8 @@ class Classifier:
             return
         if device.precision == "bf16":
             packed.store_in_bf16(self.network)
+            if device.device.type == "cuda":
+                fused.use_fused(self.network, device.device)
         if device.has_onednn():
             onednn.use_onednn(self.network)
         where = device.device, device.dtype

@@ -120,7 +120,7 @@ def _graph(
         actor["num_gpus"] = 1
     return (
         ray.data.from_arrow([to_batch(ShardItem(shard)) for shard in shards])
-        .map_batches(encode_batch, num_cpus=ENCODE_CPUS, **task)
+        .map_batches(encode_batch, num_cpus=ENCODE_CPUS[job.plan.use_gpu], **task)
         .map_batches(
             ScorerActor,
             fn_constructor_args=(job, pool.per_node),

@@ -23,7 +23,9 @@ from rubert_ood.settings import ScoreSettings
 
 log = StepLog("score")
 
-ENCODE_CPUS = 0.25
+ENCODE_CPUS = {True: 0.7, False: 0.25}
+"""By use_gpu. Beside a GPU the other cores encode, some more tasks than cores, since they also wait
+for storage. Where the network takes all cores, more tasks than are needed are level."""
 WRITE_CPUS = 0.2
 GPU_ACTOR_CPUS = 0.1
 """Beside its GPU: little, so that a node of few CPUs has room for the other stages."""
@@ -65,7 +67,7 @@ def size_actors(settings: ScoreSettings, num_shards: int) -> ActorPool:
     num_actors = min(wanted or len(nodes), num_shards)
     per_node = -(-num_actors // len(nodes))
     smallest = min(node["CPU"] for node in nodes)
-    cpus = math.floor(100 * (smallest - ENCODE_CPUS - WRITE_CPUS) / per_node) / 100
+    cpus = math.floor(100 * (smallest - ENCODE_CPUS[False] - WRITE_CPUS) / per_node) / 100
     return ActorPool(num_actors, max(SMALLEST_CPUS, cpus), per_node)
 
 

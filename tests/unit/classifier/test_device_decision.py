@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rubert_ood.classifier import attention, windows
-from rubert_ood.classifier.attention import Varlen
+from rubert_ood.classifier.attention import flash, small_tiles
 from rubert_ood.classifier.checkpoint import load_network
 from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.classifier.device_decision import DeviceDecision
@@ -167,11 +167,11 @@ def test_score_by_the_way_of_a_gpu_is_that_of_a_cpu(bundle, ad_texts, mode, monk
         np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
-def test_score_with_varlen_in_bf16_is_near_fp32(bundle, ad_texts, monkeypatch):
+def test_score_with_a_packed_kernel_in_bf16_is_near_fp32(bundle, ad_texts, monkeypatch):
     monkeypatch.setattr(attention, "varlen_attn", plain_varlen)
     model = Model(bundle)
     classifier = Classifier.load(bundle.folder, precision="bf16")
-    assert classifier._attention is Varlen
+    assert classifier._attention.args[0] == (flash,)
     other = on_cpu(model, classifier)
     reader = model.reader()
     for text in ad_texts[:200]:
@@ -185,19 +185,20 @@ def test_score_with_varlen_in_bf16_is_near_fp32(bundle, ad_texts, monkeypatch):
     np.testing.assert_allclose(mine.mean(), theirs.mean(), rtol=0.02)
 
 
+@pytest.mark.parametrize("kernel", [flash, small_tiles])
 @pytest.mark.parametrize("mode", ["truncate", "window"])
 def test_forward_pass_and_decision_ask_the_device_for_no_value_and_mix_no_devices(
-    bundle, ad_texts, mode, monkeypatch
+    bundle, ad_texts, mode, kernel, monkeypatch
 ):
     """On torch's meta device every value that the host wants is an error, and every CPU tensor."""
-    monkeypatch.setattr(attention, "_can_use_varlen", lambda *_: True)
+    monkeypatch.setattr(attention, "can_use", lambda tried, *_: tried is kernel)
     monkeypatch.setattr(
         Device, "put", lambda _, array: torch.from_numpy(array).to("meta")
     )
     model = Model(bundle)
     network = load_network(bundle.folder)
     classifier = Classifier(network, None, Device(torch.device("meta"), "bf16"))
-    assert classifier._attention is Varlen
+    assert classifier._attention.args[0] == (kernel,)
     settings = TextSettings(max_length=24, mode=mode, stride=4)
     read = cut(model.tokenizer, [*ad_texts[:30], "слово " * 90], settings)
     decision = DeviceDecision(bundle.fitted, classifier.device)

@@ -1,6 +1,7 @@
 """The packed forward pass beside transformers, one ad at a time; test_classifier has whole runs."""
 
 import copy
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from transformers import (
 )
 
 from rubert_ood.classifier import attention
-from rubert_ood.classifier.attention import ByLength, Varlen
+from rubert_ood.classifier.attention import ByLength, Packed, flash
 from rubert_ood.classifier.packed import (
     NormInFp32,
     PackedBatch,
@@ -74,7 +75,7 @@ def test_packed_forward_equals_transformers_one_ad_at_a_time(network, lengths, d
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("kind", [ByLength, Varlen])
+@pytest.mark.parametrize("kind", [ByLength, partial(Packed, (flash,))])
 @pytest.mark.parametrize("lengths", LENGTHS, ids=str)
 def test_packed_forward_in_bf16_is_as_near_to_fp32_as_autocast(
     network, monkeypatch, lengths, kind, device

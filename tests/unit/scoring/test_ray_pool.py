@@ -69,7 +69,7 @@ def test_size_actors_waits_for_a_cluster_whose_nodes_have_just_died(cluster):
     cluster.looks = [_cpus(0), _cpus(0), _cpus(0, 4, 2)]
     pool = _size()
     assert (pool.num_actors, pool.per_node) == (2, 1)
-    assert pool.cpus <= 2 - ray_pool.ENCODE_CPUS - ray_pool.WRITE_CPUS
+    assert pool.cpus <= 2 - ray_pool.ENCODE_CPUS[False] - ray_pool.WRITE_CPUS
     assert (cluster.most_asked, cluster.asked) == (1, [])
 
 
@@ -86,7 +86,7 @@ def test_size_actors_on_one_node_leave_room_for_encode_and_write(
     fit = int(cpus / pool.cpus)
     assert fit == pool.per_node == max(1, num_actors / 4)
     rest = round(cpus - fit * pool.cpus, 9)
-    assert rest >= ray_pool.ENCODE_CPUS + ray_pool.WRITE_CPUS
+    assert rest >= ray_pool.ENCODE_CPUS[False] + ray_pool.WRITE_CPUS
 
 
 def test_size_actors_never_ask_for_less_than_ray_counts(cluster):
