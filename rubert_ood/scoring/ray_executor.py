@@ -114,10 +114,10 @@ def _graph(
     task = {"fn_kwargs": {"job": job}, **WHOLE_BLOCKS, **TASK_RETRIES}
     # A shard whose actor dies waits for the next pass, not for an actor that may find no node to
     # restart on.
-    # A batch of one row is a whole block too, and with a GPU Ray Data takes no other word for it.
-    actor = {"max_restarts": -1, "max_task_retries": 0, **WHOLE_BLOCKS, "batch_size": 1}
+    actor = {"max_restarts": -1, "max_task_retries": 0, **WHOLE_BLOCKS}
     if job.plan.use_gpu:
-        actor["num_gpus"] = 1
+        # a batch of one row is a whole block too, and Ray Data wants a number with a GPU
+        actor |= {"num_gpus": 1, "batch_size": 1}
     return (
         ray.data.from_arrow([to_batch(ShardItem(shard)) for shard in shards])
         .map_batches(encode_batch, num_cpus=ENCODE_CPUS[job.plan.use_gpu], **task)
