@@ -22,6 +22,7 @@ from rubert_ood.ads.given import Ads, GivenAds, given_ads
 from rubert_ood.bundle import Bundle, load_bundle
 from rubert_ood.classifier import windows
 from rubert_ood.classifier.fold import TextFolder
+from rubert_ood.classifier.span import HostMark, Span
 from rubert_ood.ood.blas import one_blas_thread
 from rubert_ood.ood.decision import d2_limit
 from rubert_ood.runs.part import part_schema, unfold
@@ -237,7 +238,8 @@ class Model:
         if self.use_gpu:
             outputs = self._decision.start(self.classifier, read, self.token_budget)
         else:
-            outputs = HostOutputs(*self._run(read))
+            begun = HostMark()
+            outputs = HostOutputs(*self._run(read), Span(begun, HostMark()))
         return ForwardPass(texts, read.num_windows_N, outputs)
 
     def finish(self, passed: ForwardPass, *, embedding: bool = False) -> pa.Table:

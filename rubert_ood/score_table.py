@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from rubert_ood.bundle import Bundle
+from rubert_ood.classifier.span import Span
 from rubert_ood.classifier.subheads import SubHeads
 from rubert_ood.classifier.windows import IDS
 from rubert_ood.ood.decision import Decisions
@@ -37,6 +38,7 @@ class HostOutputs:
 
     logits_TC: NDArray[np.float32]
     cls_TH: NDArray[np.float32]
+    span: Span
 
     def decide(self, fitted: FittedModel) -> Decisions:
         """Decide on each text in numpy, to the same bits wherever the same shard is scored."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from rubert_ood.classifier.classifier import Classifier, Outputs
 from rubert_ood.classifier.precision import Device
+from rubert_ood.classifier.span import Mark, Span
 from rubert_ood.classifier.tokens import num_tokens
 from rubert_ood.classifier.windows import Windows
 from rubert_ood.ood.decision import Decisions, TopClasses
@@ -22,7 +23,7 @@ from rubert_ood.ood.fit import FittedModel
 
 @dataclass(frozen=True, eq=False)
 class InFlight:
-    """What the device says of some texts, on its way to the host; whole once `ready` has passed."""
+    """What the device says of some texts, on its way to the host; whole once the span has ended."""
 
     logits: torch.Tensor
     """float32 (N, C)."""
@@ -38,7 +39,7 @@ class InFlight:
     """bool (N,)."""
     is_near: torch.Tensor
     """bool (N,): another class is as near as rounding can tell."""
-    ready: torch.cuda.Event | None
+    span: Span
 
     @property
     def cls_TH(self) -> NDArray[np.float32]:
@@ -47,8 +48,7 @@ class InFlight:
 
     def decide(self, fitted: FittedModel) -> Decisions:
         """Wait for the device, and decide. Raises BundleError as numpy's `decide` does."""
-        if self.ready is not None:
-            self.ready.synchronize()
+        self.span.ended.synchronize()
         if not self.is_finite.all():
             return fitted.decide(self.logits.numpy(), self.cls_TH)  # it names the row
         d2_N = self.d2.numpy()
@@ -77,11 +77,12 @@ class DeviceDecision:
     @torch.inference_mode()
     def start(self, classifier: Classifier, read: Windows, token_budget: int) -> InFlight:
         """Ask for the forward pass, and for all that depends on it."""
+        begun = self.device.mark()
         logits_WC, cls_WH = classifier.outputs(read.ids, token_budget=token_budget)
-        return self.of(self._pool(logits_WC, read), self._pool(cls_WH, read))
+        return self.of(self._pool(logits_WC, read), self._pool(cls_WH, read), begun)
 
     @torch.inference_mode()
-    def of(self, logits_NC: torch.Tensor, cls_NH: torch.Tensor) -> InFlight:
+    def of(self, logits_NC: torch.Tensor, cls_NH: torch.Tensor, begun: Mark) -> InFlight:
         """Ask for what depends on outputs that are on the device, float32."""
         d2_N, is_near_N = self._distance(cls_NH.double())
         classes_Nk, scores_Nk = self._top(logits_NC.double())
@@ -95,7 +96,7 @@ class DeviceDecision:
             scores=fetch(scores_Nk),
             is_finite=fetch(is_finite_N),
             is_near=fetch(is_near_N),
-            ready=self.device.mark(),
+            span=Span(begun, self.device.mark()),
         )
 
     def _distance(self, x_NH: torch.Tensor) -> Outputs:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from rubert_ood.classifier import onednn
+from rubert_ood.classifier.span import HostMark, Mark
 from rubert_ood.errors import SettingsError
 from rubert_ood.progress import StepLog
 from rubert_ood.settings import Precision
@@ -49,11 +50,11 @@ class Device:
         host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
         return host.copy_(tensor, non_blocking=True)
 
-    def mark(self) -> torch.cuda.Event | None:
-        """Return an event after all that was asked of a GPU so far; a CPU has nothing in flight."""
+    def mark(self) -> Mark:
+        """Return a mark after all that was asked of the device so far."""
         if self.device.type != "cuda":
-            return None
-        event = torch.cuda.Event()
+            return HostMark()
+        event = torch.cuda.Event(enable_timing=True)
         event.record()
         return event
 

@@ -1,11 +1,11 @@
 """The second stage: the network, and the decision on each text."""
 
-import time
 from dataclasses import replace
 from threading import Lock
 
 import pyarrow as pa
 
+from rubert_ood.classifier.span import Span
 from rubert_ood.predictor import Model
 from rubert_ood.score_table import ForwardPass
 from rubert_ood.scoring.item import ShardItem, attempt
@@ -22,7 +22,7 @@ class Scorer:
         """`num_threads` is what torch computes in from then on; None leaves it as it is."""
         self.job = job
         self._num_threads = num_threads
-        self._idle_since: float | None = None
+        self._span_before: Span | None = None
         self._loading = Lock()
         self._computing = Lock()
         self._model: Model | None = None
@@ -44,19 +44,17 @@ class Scorer:
 
     def _score(self, item: ShardItem) -> ShardItem:
         model = self.model()  # loading is neither work nor waiting
-        passed, busy_s, idle_s = self._forward(model, item.texts)
+        passed, before = self._forward(model, item.texts)
         scored = model.finish(passed, embedding=self.job.plan.embedding)
         padded_tokens = model.padded_tokens(item.texts)
-        timing = replace(item.timing, busy_s=busy_s, idle_s=idle_s)
+        span = passed.outputs.span
+        timing = replace(item.timing, busy_s=span.busy_s, idle_s=span.idle_s(before))
         profile = item.profile.model_copy(update={"padded_tokens": padded_tokens})
         return replace(item, texts=scored, timing=timing, profile=profile)
 
-    def _forward(self, model: Model, texts: pa.Table) -> tuple[ForwardPass, float, float]:
-        """Run the network on one shard at a time; say how long it ran, and had stood before."""
+    def _forward(self, model: Model, texts: pa.Table) -> tuple[ForwardPass, Span | None]:
+        """Run the network on one shard at a time; return also the span of the shard before."""
         with self._computing:
-            started = time.perf_counter()
             passed = model.forward(texts)
-            ended = time.perf_counter()
-            idle_s = 0.0 if self._idle_since is None else started - self._idle_since
-            self._idle_since = ended
-        return passed, ended - started, idle_s
+            before, self._span_before = self._span_before, passed.outputs.span
+        return passed, before

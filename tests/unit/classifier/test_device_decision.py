@@ -97,7 +97,9 @@ def decide_on_device(
 ) -> Decisions:
     device = Device(torch.device(name), "fp32")
     decision = DeviceDecision(fitted, device)
-    return decision.of(device.put(logits_NC), device.put(cls_NH)).decide(fitted)
+    return decision.of(device.put(logits_NC), device.put(cls_NH), device.mark()).decide(
+        fitted
+    )
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -120,7 +122,7 @@ def test_device_leaves_to_numpy_the_ads_between_classes_that_rounding_cannot_tel
     fitted, logits_NC, cls_NH = case("half way between two means")
     device = Device(torch.device("cpu"), "fp32")
     decision = DeviceDecision(fitted, device)
-    found = decision.of(device.put(logits_NC), device.put(cls_NH))
+    found = decision.of(device.put(logits_NC), device.put(cls_NH), device.mark())
     assert found.is_near.tolist() == [True] * 50 + [False] * (NUM_ADS - 50)
     found.d2.numpy()[:50] = -1.0
     d2_N = found.decide(fitted).ood_distance_N
