@@ -14,11 +14,11 @@ import pytest
 from rubert_ood.scoring.passes import MAX_LOSSES
 from rubert_ood.scoring.ray_executor import IN_FLIGHT
 from rubert_ood.synthetic.catalogue import generate_ads
+from tests.chaos.growing import GrowingCluster
 from tests.chaos.machines import process_title, wait_for
 from tests.chaos.poison.sitecustomize import MARKER
 from tests.chaos.runs import KILLED, ScoreRun
 from tests.conftest import same_rows, write_parquet
-from tests.ray.growing import GrowingCluster
 
 pytestmark = pytest.mark.timeout(600)
 
