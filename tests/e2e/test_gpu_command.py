@@ -14,7 +14,7 @@ from benchmarks.gpu_report import markdown, peak_of
 from benchmarks.gpu_watch import GpuWatch, watched_gpu
 
 ROOT = Path(__file__).parents[2]
-LACKING = ("hypothesis", "psutil", "playwright", "delta", "nbclient")
+LACKING = ("hypothesis", "playwright", "delta", "nbclient")
 """What a bare GPU machine has not; imported, it fails here."""
 
 
