@@ -3,6 +3,7 @@
 # make unit    tests/unit, a minute
 # make chaos   kill -9 of everything, 30 times              make memory  peak memory of 200,000 and of 2,000,000 ads
 # make bench   tokens per second against the floor and against other engines, 15 minutes
+# make gpu     tests and figures of one GPU, with PYTHON and PYTHONPATH as they are (no network, no .venv), 9 minutes
 VENV := .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
@@ -11,7 +12,7 @@ PARALLEL := --numprocesses 2 --dist loadscope
 STAMP := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE # every worker would compile every module anew
 
-.PHONY: demo test unit chaos memory bench check format install lock clean
+.PHONY: demo test unit chaos memory bench gpu check format install lock clean
 .DEFAULT_GOAL := demo
 
 demo: install
@@ -34,6 +35,9 @@ memory: install
 bench: install
 	$(PIP_INSTALL) --editable ".[dev,bench]"
 	$(BIN)/python -m benchmarks.speed
+
+gpu:
+	$(PYTHON) -m benchmarks.gpu
 
 check: install
 	$(BIN)/ruff format --check .

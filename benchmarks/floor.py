@@ -17,8 +17,8 @@ import torch
 
 from rubert_ood.classifier.onednn import OneDnnLinear, can_use
 
-ROWS = 4096
-PEAK_SIZE = 2048
+SIZES = {"cpu": (4096, 2048), "cuda": (65_536, 8192)}
+"""Rows of the model's own products, and the size of the square one."""
 PRODUCT_S = 0.15
 VERSIONS = (
     "torch",
@@ -40,13 +40,14 @@ def linear_flops(config: object) -> int:
     )
 
 
-def gemm_rates(config: object) -> dict[str, float]:
+def gemm_rates(config: object, device: str = "cpu") -> dict[str, float]:
     """Return FLOP/s: `peak` of a large square product, `model` of the model's own products,
-    weighted by their FLOPs."""
-    flops = [2 * rows * columns for rows, columns in _products(config)]
-    seconds = [_seconds(ROWS, rows, columns) for rows, columns in _products(config)]
-    peak = 2 * PEAK_SIZE**3 / _seconds(PEAK_SIZE, PEAK_SIZE, PEAK_SIZE)
-    return {"peak": peak, "model": ROWS * sum(flops) / sum(seconds)}
+    weighted by their FLOPs; on a GPU in bf16."""
+    rows, size = SIZES[device]
+    flops = [2 * inputs * outputs for inputs, outputs in _products(config)]
+    seconds = [_seconds(device, rows, *product) for product in _products(config)]
+    peak = 2 * size**3 / _seconds(device, size, size, size)
+    return {"peak": peak, "model": rows * sum(flops) / sum(seconds)}
 
 
 def _products(config: object) -> list[tuple[int, int]]:
@@ -57,10 +58,13 @@ def _products(config: object) -> list[tuple[int, int]]:
 
 
 @torch.inference_mode()
-def _seconds(rows: int, inputs: int, outputs: int) -> float:
+def _seconds(device: str, rows: int, inputs: int, outputs: int) -> float:
     """Median time of one product, repeated for PRODUCT_S, by the faster of the engines that torch
     has here."""
     data, layer = torch.randn(rows, inputs), torch.nn.Linear(inputs, outputs)
+    if device == "cuda":
+        data, layer = data.to(device, torch.bfloat16), layer.to(device, torch.bfloat16)
+        return timed(lambda: (layer(data), torch.cuda.synchronize()), PRODUCT_S)
     engines = [layer, OneDnnLinear(layer)] if can_use() else [layer]
     return min(timed(lambda engine=engine: engine(data), PRODUCT_S) for engine in engines)
 

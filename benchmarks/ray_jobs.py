@@ -16,7 +16,7 @@ import ray
 import ray.data
 import torch
 
-from benchmarks.ways import PIPELINE_BATCH, make_pipeline
+from benchmarks.ways import PIPELINE_BATCHES, make_pipeline
 from rubert_ood.bundle import Bundle
 from rubert_ood.classifier.checkpoint import load_tokenizer
 from rubert_ood.classifier.tokens import num_tokens, tokenize
@@ -43,13 +43,45 @@ class JobRate:
 def our_pipeline(
     input_uri: str, bundle: Bundle, *, shard_rows: int, token_budget: int
 ) -> JobRate:
+    """Score with one actor; the rate is by its clock."""
+    compute = ScoringComputeSettings(token_budget=token_budget)
+    started, receipts = _scored(input_uri, bundle, shard_rows, compute)
+    first, *others = sorted(receipts, key=lambda receipt: receipt.scorer_idle_s > 0)
+    if any(receipt.scorer_idle_s == 0 for receipt in others):
+        raise SystemExit(
+            "more than one actor, or one that never waits: the rate needs the clock of one actor"
+        )
+    seconds = sum(receipt.scorer_busy_s + receipt.scorer_idle_s for receipt in others)
+    return _job_rate(receipts, others, seconds, _finished(first) - started)
+
+
+def gpu_pipeline(
+    input_uri: str, bundle: Bundle, *, shard_rows: int, use_gpu: bool
+) -> tuple[JobRate, tuple[float, float]]:
+    """Score as the nightly job does; the rate is that of the parts after the first one, by the
+    clock on the wall.
+
+    The second value is when the first part was written and when the last one, in seconds since the
+    epoch.
+    """
+    compute = ScoringComputeSettings(use_gpu=use_gpu, num_workers=1)
+    started, receipts = _scored(input_uri, bundle, shard_rows, compute)
+    first, *others = sorted(receipts, key=_finished)
+    begin, end = _finished(first), _finished(others[-1])
+    return _job_rate(receipts, others, end - begin, begin - started), (begin, end)
+
+
+def _scored(
+    input_uri: str, bundle: Bundle, shard_rows: int, compute: ScoringComputeSettings
+) -> tuple[float, list[Receipt]]:
+    """Score every shard; return when it began, and the receipts."""
     with tempfile.TemporaryDirectory() as output:
         settings = ScoreSettings(
             input_uri=input_uri,
             bundle_uri=bundle.uri,
             output_uri=output,
             shard_rows=shard_rows,
-            compute=ScoringComputeSettings(token_budget=token_budget),
+            compute=compute,
         )
         plan = make_plan(settings, bundle)
         save_plan(plan)
@@ -58,29 +90,20 @@ def our_pipeline(
             plan, plan.shards, settings, Claim(plan.run_uri), RayExecutor(settings)
         )
         receipts = read_receipts(plan.run_uri, plan.fingerprint)
-    first, *others = sorted(
-        receipts.values(), key=lambda receipt: receipt.scorer_idle_s > 0
-    )
-    if any(receipt.scorer_idle_s == 0 for receipt in others):
-        raise SystemExit(
-            "more than one actor, or one that never waits: the rate needs the clock of one actor"
-        )
-    seconds = sum(receipt.scorer_busy_s + receipt.scorer_idle_s for receipt in others)
-    ads, tokens = (
-        sum(getattr(receipt, name) for receipt in others)
-        for name in ("rows_in", "tokens")
-    )
-    computed, counted = (
-        sum(getattr(receipt, name) for receipt in receipts.values())
-        for name in ("unique_tokens", "tokens")
-    )
-    idle_s = sum(receipt.scorer_idle_s for receipt in others)
-    start_up_s = _finished(first) - started
+    return started, list(receipts.values())
+
+
+def _job_rate(
+    receipts: list[Receipt], counted: list[Receipt], seconds: float, start_up_s: float
+) -> JobRate:
+    """Return the rate of the counted parts."""
+    computed = sum(receipt.unique_tokens for receipt in receipts)
+    idle_s = sum(receipt.scorer_idle_s for receipt in counted)
     return JobRate(
-        ads / seconds,
-        tokens / seconds,
+        sum(receipt.rows_in for receipt in counted) / seconds,
+        sum(receipt.tokens for receipt in counted) / seconds,
         start_up_s,
-        1 - computed / counted,
+        1 - computed / sum(receipt.tokens for receipt in receipts),
         idle_s / seconds,
     )
 
@@ -99,10 +122,10 @@ def after_start_up(receipts: dict[str, Receipt]) -> float:
 class _PipelineActor:
     """The usual recipe: an actor around transformers.pipeline. It gets all threads of the node."""
 
-    def __init__(self, bundle: Bundle, num_threads: int) -> None:
+    def __init__(self, bundle: Bundle, num_threads: int, device: str) -> None:
         torch.set_num_threads(num_threads)
         self.bundle = bundle
-        self.run = make_pipeline(bundle.folder, bundle.text.max_length)
+        self.run = make_pipeline(bundle.folder, bundle.text.max_length, device)
 
     def __call__(self, batch: pd.DataFrame) -> pd.DataFrame:
         titles, descriptions = batch["title"].fillna(""), batch["description"].fillna("")
@@ -120,17 +143,20 @@ class _PipelineActor:
         return pd.DataFrame(columns)
 
 
-def usual_recipe(input_uri: str, bundle: Bundle, num_ads: int) -> JobRate:
+def usual_recipe(
+    input_uri: str, bundle: Bundle, num_ads: int, device: str = "cpu"
+) -> JobRate:
     """ray.data.read_parquet, map_batches with an actor around an HF pipeline, write_parquet."""
     started = time.time()
     with tempfile.TemporaryDirectory() as output:
         ray.data.read_parquet(input_uri).limit(num_ads).map_batches(
             _PipelineActor,
-            fn_constructor_args=(bundle, torch.get_num_threads()),
-            batch_size=PIPELINE_BATCH,
+            fn_constructor_args=(bundle, torch.get_num_threads(), device),
+            batch_size=PIPELINE_BATCHES[device],
             batch_format="pandas",
             compute=ray.data.ActorPoolStrategy(size=1),
             num_cpus=1,
+            num_gpus=int(device == "cuda"),
         ).write_parquet(output)
         rows: Any = pq.read_table(output).to_pandas()
     first = rows["finished"].min()

@@ -8,10 +8,13 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
+import torch
+
 from rubert_ood.ads.text import TextCleaner
 from rubert_ood.bundle import Bundle
 from rubert_ood.classifier import fold as fold_module
 from rubert_ood.classifier.classifier import Classifier
+from rubert_ood.classifier.device_decision import DeviceDecision
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
 from rubert_ood.runs.plan import save_plan
 from rubert_ood.runs.receipts import read_receipts
@@ -28,24 +31,31 @@ INNER = {
     "read": (encode_module, "iter_rows"),
     "clean": (TextCleaner, "clean"),
     "tokenise": (fold_module, "cut"),
-    "forward": (Classifier, "run"),
-    "distance": (MahalanobisStatistics, "distance"),
+    "forward": (Classifier, "outputs"),
 }
+DISTANCE = {False: (MahalanobisStatistics, "distance"), True: (DeviceDecision, "of")}
+"""By use_gpu."""
 
 
 def stage_shares(
-    input_uri: str, bundle: Bundle, *, shard_rows: int, token_budget: int
+    input_uri: str,
+    bundle: Bundle,
+    *,
+    shard_rows: int,
+    token_budget: int | None = None,
+    use_gpu: bool = False,
 ) -> dict[str, float]:
     """Return the share of time of each stage. `other` is what lies between the clocks: decisions,
     Arrow, hashes."""
-    seconds = dict.fromkeys([*INNER, "write", "other"], 0.0)
+    places = INNER | {"distance": DISTANCE[use_gpu]}
+    seconds = dict.fromkeys([*places, "write", "other"], 0.0)
     with tempfile.TemporaryDirectory() as output:
         settings = ScoreSettings(
             input_uri=input_uri,
             bundle_uri=bundle.uri,
             output_uri=output,
             shard_rows=shard_rows,
-            compute=ScoringComputeSettings(token_budget=token_budget),
+            compute=ScoringComputeSettings(token_budget=token_budget, use_gpu=use_gpu),
         )
         plan = make_plan(settings, bundle)
         save_plan(plan)
@@ -55,7 +65,7 @@ def stage_shares(
         first = ShardItem(plan.shards[0])
         write(scorer(encode(first, job)), job)  # the tokenizer is loaded, memory is there
         with ExitStack() as clocks:
-            for stage, place in INNER.items():
+            for stage, place in places.items():
                 clocks.enter_context(_clock(*place, stage, seconds))
             started = time.perf_counter()
             for shard in plan.shards:
@@ -86,6 +96,8 @@ def _clock(
         try:
             return call(*args, **kwargs)
         finally:
+            if torch.cuda.is_initialized():  # what the GPU was only told to do is done
+                torch.cuda.synchronize()
             seconds[stage] += time.perf_counter() - started
 
     def in_steps(steps: Iterator[Any]) -> Iterator[Any]:

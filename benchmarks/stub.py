@@ -9,7 +9,7 @@ from rubert_ood.ads.dataset import build_cleaner, clean_labelled
 from rubert_ood.bundle import BundleContent, write_bundle
 from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
 from rubert_ood.classifier.classifier import Classifier
-from rubert_ood.classifier.precision import choose_device
+from rubert_ood.classifier.precision import Device, choose_device
 from rubert_ood.classifier.tokens import tokenize
 from rubert_ood.ood.fit import fit
 from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
@@ -36,13 +36,21 @@ STUB_LENGTH, STUB = 48, BertShape(3000, 32, num_layers=1, num_heads=2)
 NUM_ADS, NUM_SCORED, ROWS_PER_CLASS = 10_000, 200, 20
 
 
-def build_bundle(folder: Path, shape: BertShape, *, max_length: int) -> str:
-    """Write a bundle whose vocabulary comes from generated ads.
+def build_bundle(
+    folder: Path,
+    shape: BertShape,
+    *,
+    max_length: int,
+    device: Device | None = None,
+    num_ads: int = NUM_ADS,
+) -> str:
+    """Write a bundle whose vocabulary comes from so many generated ads, fitted on the device
+    (default: CPU).
 
     The statistics are fitted on the CLS vectors of a few ads with noise: a real pass over a train
     split would take the base shape minutes, and costs nothing else.
     """
-    ads = pa.Table.from_batches(list(generate_ads(NUM_ADS, seed=1, balanced=True)))
+    ads = pa.Table.from_batches(list(generate_ads(num_ads, seed=1, balanced=True)))
     labels = sorted(set(ads["category"].to_pylist()))
     cleaner = build_cleaner(ads, CleanerSettings())
     texts = clean_labelled(ads, cleaner, labels).texts
@@ -50,7 +58,8 @@ def build_bundle(folder: Path, shape: BertShape, *, max_length: int) -> str:
     tokenizer, network = load_tokenizer(base), load_network(base, labels)
     network.save_pretrained(folder / "checkpoint")
     tokenizer.save_pretrained(folder / "checkpoint")
-    classifier = Classifier(network, tokenizer, choose_device(False))
+    device = device or choose_device(False)
+    classifier = Classifier(network, tokenizer, device)
     logits_NC, cls_NH = classifier.run(
         tokenize(tokenizer, texts[:NUM_SCORED], max_length), token_budget=4096
     )
@@ -73,5 +82,6 @@ def build_bundle(folder: Path, shape: BertShape, *, max_length: int) -> str:
         cleaner=cleaner,
         text=TextSettings(max_length=max_length),
         documents={"README.md": "stub"},
+        precision=device.precision,
     )
     return write_bundle(str(folder / "bundle"), content).uri

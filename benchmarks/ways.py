@@ -23,13 +23,19 @@ from rubert_ood.settings import Precision
 Output = tuple[np.ndarray | None, np.ndarray | None]
 Way = Callable[[list[str]], Output]
 NOTEBOOK_BATCH, PIPELINE_BATCH = 32, 64
+PIPELINE_BATCHES = {"cpu": PIPELINE_BATCH, "cuda": 256}
+DTYPES = {"cpu": torch.float32, "cuda": torch.bfloat16}
 
 
 def bare_model(
-    bundle: Bundle, token_budget: int, precision: Precision = "fp32"
+    bundle: Bundle,
+    token_budget: int,
+    precision: Precision = "fp32",
+    *,
+    use_gpu: bool = False,
 ) -> Callable[[pa.ListArray], Output]:
     """Our forward pass, on token ids: what the pipeline would do if everything else were free."""
-    classifier = Classifier.load(bundle.folder, precision=precision)
+    classifier = Classifier.load(bundle.folder, use_gpu=use_gpu, precision=precision)
     return lambda ids: classifier.run(ids, token_budget=token_budget)
 
 
@@ -74,12 +80,18 @@ def hf_pipeline(bundle: Bundle, _token_budget: int) -> Way:
     return run
 
 
-def make_pipeline(folder: str, max_length: int) -> Callable[[list[str]], np.ndarray]:
-    """Return texts -> logits (N, C) by the text-classification pipeline."""
+def make_pipeline(
+    folder: str, max_length: int, device: str = "cpu"
+) -> Callable[[list[str]], np.ndarray]:
+    """Return texts -> logits (N, C) by the text-classification pipeline, on a GPU in bf16."""
     from transformers import pipeline
 
     classify = pipeline(
-        "text-classification", model=folder, tokenizer=folder, device="cpu"
+        "text-classification",
+        model=folder,
+        tokenizer=folder,
+        device=device,
+        dtype=DTYPES[device],
     )
     names = [
         classify.model.config.id2label[number]
@@ -89,7 +101,7 @@ def make_pipeline(folder: str, max_length: int) -> Callable[[list[str]], np.ndar
     def run(texts: list[str]) -> np.ndarray:
         answers = classify(
             texts,
-            batch_size=PIPELINE_BATCH,
+            batch_size=PIPELINE_BATCHES[device],
             truncation=True,
             max_length=max_length,
             top_k=None,
@@ -103,20 +115,51 @@ def make_pipeline(folder: str, max_length: int) -> Callable[[list[str]], np.ndar
     return run
 
 
-def sentence_transformers(bundle: Bundle, _token_budget: int) -> Way:
-    """SentenceTransformer.encode: sorts by length, pads, gives CLS alone."""
+def sentence_transformers(bundle: Bundle, _token_budget: int, device: str = "cpu") -> Way:
+    """SentenceTransformer.encode: sorts by length, pads, gives CLS alone; on a GPU in bf16."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.models import Pooling, Transformer
 
     encoder = Transformer(bundle.folder, max_seq_length=bundle.text.max_length)
     model = SentenceTransformer(
         modules=[encoder, Pooling(encoder.get_word_embedding_dimension(), "cls")],
-        device="cpu",
-    )
+        device=device,
+    ).to(DTYPES[device])
+    batch_size = NOTEBOOK_BATCH if device == "cpu" else PIPELINE_BATCHES[device]
     return lambda texts: (
         None,
-        model.encode(texts, batch_size=NOTEBOOK_BATCH, show_progress_bar=False),
+        model.encode(texts, batch_size=batch_size, show_progress_bar=False),
     )
+
+
+def transformers_model(
+    bundle: Bundle, token_budget: int, device: str, compiler: str | None = None
+) -> Callable[[pa.ListArray], Output]:
+    """The model of transformers on token ids, in length-ordered padded batches under the same token
+    budget; on a GPU in bf16, by torch.compile where a compiler is named."""
+    network = load_network(bundle.folder).to(device, DTYPES[device]).eval()
+    both: Any = _Both(network)
+    if compiler is not None:
+        both = torch.compile(both, dynamic=True, backend=compiler)
+    pad_id = load_tokenizer(bundle.folder).pad_token_id
+
+    @torch.inference_mode()
+    def run(ids: pa.ListArray) -> Output:
+        batches = length_batches(num_tokens(ids), token_budget)
+        outputs = []
+        for rows in batches:
+            arrays = pad(ids, rows, pad_id)
+            outputs.append(
+                both(*[torch.from_numpy(array).to(device) for array in arrays])
+            )
+        order = np.argsort(np.concatenate(batches))
+        logits, cls = (
+            torch.cat([output[number].float() for output in outputs]).cpu().numpy()[order]
+            for number in (0, 1)
+        )
+        return logits, cls
+
+    return run
 
 
 class _Both(torch.nn.Module):

@@ -22,10 +22,11 @@ from rubert_ood.ads.given import Ads, GivenAds, given_ads
 from rubert_ood.bundle import Bundle, load_bundle
 from rubert_ood.classifier import windows
 from rubert_ood.classifier.fold import TextFolder
-from rubert_ood.classifier.subheads import SubHeads
+from rubert_ood.classifier.span import HostMark, Span
 from rubert_ood.ood.blas import one_blas_thread
-from rubert_ood.ood.decision import Decisions, d2_limit
-from rubert_ood.runs.part import SCORE_FIELDS, SUBHEAD_FIELDS, part_schema, unfold
+from rubert_ood.ood.decision import d2_limit
+from rubert_ood.runs.part import part_schema, unfold
+from rubert_ood.score_table import ForwardPass, HostOutputs, score_table
 from rubert_ood.settings import ColumnSettings
 from rubert_ood.settings.problems import expect
 
@@ -33,10 +34,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from rubert_ood.classifier.classifier import Classifier
+    from rubert_ood.classifier.device_decision import DeviceDecision
 
 ADS_AT_ONCE = {True: 20_000, False: 2_000}
 """By use_gpu: ads that are read before the network runs; the nightly job cuts its shards so."""
-TOKEN_BUDGET = {True: 65_536, False: 2_048}
+TOKEN_BUDGET = {True: 131_072, False: 2_048}
 """By use_gpu: a GPU wants large products, a CPU batches that stay in its cache."""
 
 
@@ -59,10 +61,11 @@ class Model:
         self.bundle = bundle
         self.use_gpu = use_gpu
         self.token_budget = token_budget or TOKEN_BUDGET[use_gpu]
-        """Tokens of one batch, padding included."""
+        """Tokens of one batch, with its padding where there is some."""
         self._loading = RLock()
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._classifier: Classifier | None = None
+        self._on_device: DeviceDecision | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
         """Travel as what finds the bundle again."""
@@ -119,6 +122,17 @@ class Model:
                     precision=self.bundle.precision,
                 )
             return self._classifier
+
+    @property
+    def _decision(self) -> "DeviceDecision":
+        """What was fitted, beside the network on the GPU."""
+        with self._loading:
+            if self._on_device is None:
+                from rubert_ood.classifier.device_decision import DeviceDecision
+
+                device = self.classifier.device
+                self._on_device = DeviceDecision(self.bundle.fitted, device)
+            return self._on_device
 
     def with_network(self) -> "Model":
         """Load the network now; return the model."""
@@ -213,22 +227,28 @@ class Model:
 
     def score(self, texts: pa.Table, *, embedding: bool = False) -> pa.Table:
         """Decide on each text that the reader made; its token ids are left out of the answer."""
+        return self.finish(self.forward(texts), embedding=embedding)
+
+    def forward(self, texts: pa.Table) -> ForwardPass:
+        """Run the network on what the reader made: the first half of `score`.
+
+        A GPU is only told what to do; `finish` waits for it.
+        """
         read = windows.Windows.of(texts)
-        logits_TC, cls_TH = self._run(read)
+        if self.use_gpu:
+            outputs = self._decision.start(self.classifier, read, self.token_budget)
+        else:
+            begun = HostMark()
+            outputs = HostOutputs(*self._run(read), Span(begun, HostMark()))
+        return ForwardPass(texts, read.num_windows_N, outputs)
+
+    def finish(self, passed: ForwardPass, *, embedding: bool = False) -> pa.Table:
+        """Decide on what `forward` returned: the second half of `score`.
+
+        Another thread may do it while this one runs the network on the next texts.
+        """
         with one_blas_thread():
-            decisions = self.bundle.fitted.decide(logits_TC, cls_TH)
-            columns = _score_columns(decisions)
-            if self.bundle.subheads:
-                columns |= _subhead_columns(self.bundle.subheads, cls_TH, decisions)
-        for name in texts.schema.names:
-            if name != windows.IDS:
-                columns[name] = texts[name]
-        columns["num_chunks"] = pa.array(read.num_windows_N, pa.int32())
-        if embedding:
-            flat = pa.array(cls_TH.astype(np.float16).ravel(), pa.float16())
-            size = cls_TH.shape[1]
-            columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, size)
-        return pa.table(columns)
+            return score_table(passed, self.bundle, embedding=embedding)
 
     def padded_tokens(self, texts: pa.Table) -> int:
         """Count the padding that `score` computes beside the tokens of such texts."""
@@ -270,31 +290,3 @@ def _columns(given: ColumnSettings | None) -> ColumnSettings:
         return ColumnSettings()
     expect(given, ColumnSettings, "columns")
     return given
-
-
-def _score_columns(decisions: Decisions) -> dict[str, pa.Array]:
-    """Return SCORE_FIELDS of each text."""
-    values = {
-        "label": decisions.label_N.tolist(),
-        "confidence": decisions.confidence_N,
-        "topk_labels": decisions.topk_labels_Nk.tolist(),
-        "topk_scores": decisions.topk_scores_Nk.tolist(),
-        "is_ood": decisions.is_ood_N,
-        "ood_distance": decisions.ood_distance_N,
-        "ood_z": decisions.ood_z_N,
-        "ood_p": decisions.ood_p_N,
-    }
-    fields = SCORE_FIELDS
-    return {field.name: pa.array(values[field.name], field.type) for field in fields}
-
-
-def _subhead_columns(
-    subheads: SubHeads, cls_TH: NDArray[np.float32], decisions: Decisions
-) -> dict[str, pa.Array]:
-    """Return SUBHEAD_FIELDS of each text, null where its label has no sub-head."""
-    found = subheads.predict(cls_TH, decisions.label_N.tolist())
-    columns = {}
-    for field, values_T in zip(SUBHEAD_FIELDS, found, strict=True):
-        # NaN is null
-        columns[field.name] = pa.array(values_T, field.type, from_pandas=True)
-    return columns

@@ -25,6 +25,9 @@ TASK_RETRIES = {"max_retries": 2}
 ACTOR_RETRIES = {"max_restarts": 2, "max_task_retries": 2}
 """Ray's defaults have no end: a batch that kills its process would be tried for ever."""
 
+OWN = (None, "", "local")
+"""Addresses of no cluster that is there already."""
+
 RAY_ENV = {
     # the new behaviour; unset, Ray warns of it
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -118,16 +121,25 @@ def _log_resources() -> None:
     log.info("%d node(s), %g CPU, %g GPU", num_nodes, cpus, gpus)
 
 
+def is_own_cluster(settings: RayJobSettings) -> bool:
+    """Say whether a job starts its own Ray, on this machine alone."""
+    return _address(settings.ray_address)[0] in OWN
+
+
+def _address(given: str | None) -> tuple[str | None, str]:
+    """Return the cluster to join, and which setting names it."""
+    in_environment = os.environ.get("RAY_ADDRESS") if given in (None, "auto") else None
+    return in_environment or given, "RAY_ADDRESS" if in_environment else "ray_address"
+
+
 def _join(given: str | None) -> None:
     """Connect this process with a cluster, or start one that ends with it."""
     import ray
 
-    in_environment = os.environ.get("RAY_ADDRESS") if given in (None, "auto") else None
-    address = in_environment or given
-    setting = "RAY_ADDRESS" if in_environment else "ray_address"
+    address, setting = _address(given)
     if address:
         check_address(address, setting)
-    own = address in (None, "", "local")
+    own = address in OWN
     quiet = os.environ["RAY_BACKEND_LOG_LEVEL"] == RAY_ENV["RAY_BACKEND_LOG_LEVEL"]
     try:
         with _no_stderr() if quiet else nullcontext(), _own_handlers():

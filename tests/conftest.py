@@ -4,12 +4,12 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, settings
 
 from rubert_ood.settings import (
     OptimiserSettings,
@@ -21,11 +21,14 @@ from rubert_ood.settings import (
 from rubert_ood.storage import put_bytes
 from rubert_ood.synthetic.catalogue import categories, generate_ads
 
-settings.register_profile(
-    "thorough", deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.register_profile("quick", settings.get_profile("thorough"), max_examples=20)
-settings.load_profile("thorough")
+with suppress(ModuleNotFoundError):  # a bare GPU machine has none, and needs none
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile(
+        "thorough", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.register_profile("quick", settings.get_profile("thorough"), max_examples=20)
+    settings.load_profile("thorough")
 if "PYTEST_XDIST_WORKER" in os.environ:  # one process per core: more threads only wait
     os.environ["OMP_NUM_THREADS"] = "1"
 

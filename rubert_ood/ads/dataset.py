@@ -10,7 +10,6 @@ import pyarrow as pa
 from rubert_ood.ads.labels import (
     Rewriter,
     check_known,
-    hint,
     is_missing,
     label_index,
     read_labels,
@@ -217,21 +216,17 @@ def build_cleaner(train: pa.Table, settings: CleanerSettings) -> TextCleaner:
 def clean_labelled(
     table: pa.Table, cleaner: TextCleaner, labels: list[str], *, traits: bool = False
 ) -> LabelledAds:
-    """Clean and number the ads; ads without text are dropped, an unknown label is a SchemaError."""
+    """Clean and number the ads; ads without text are dropped.
+
+    Every category is one of the labels: `read_labelled` with `known` has seen to that.
+    """
     index = label_index(labels)
     texts, numbers, cities = [], [], []
     slices: dict[str, list[str]] = {}
     columns = (
         decoded(table[role]) for role in ("title", "description", "category", "city")
     )
-    for row, (title, description, category, city) in enumerate(
-        zip(*columns, strict=True)
-    ):
-        if category not in index:
-            raise SchemaError(
-                f"row {row + 1}: label {category!r} does not occur among the training labels"
-                f"{hint(str(category), labels)}"
-            )
+    for title, description, category, city in zip(*columns, strict=True):
         if isinstance(title, bytes) or isinstance(description, bytes):
             continue
         text = cleaner.clean(ad_text(title, description))
@@ -253,20 +248,16 @@ def clean_subcategories(
 ) -> tuple[LabelledAds, list[tuple[str, str]]]:
     """Clean the ads with text and sub-category; number the (category, sub-category) pairs.
 
-    Ads without a sub-category (null, blank, `nan`, not UTF-8) are dropped; a category that is not
-    among the labels is a SchemaError.
+    Ads without a sub-category (null, blank, `nan`, not UTF-8) are dropped. Every category is one of
+    the labels, as for `clean_labelled`.
     """
     index = label_index(labels)
     rewriter = Rewriter()
-    values = zip(decoded(table["category"]), decoded(table["subcategory"]), strict=True)
+    categories = table["category"].to_pylist()
+    values = zip(categories, decoded(table["subcategory"]), strict=True)
     numbers: dict[tuple[str, str], int] = {}
     kept, pairs = [], []
     for row, (category, subcategory) in enumerate(values):
-        if category not in index:
-            raise SchemaError(
-                f"label {category!r} (ad {row + 1}) is not a class of the bundle: rename or drop it"
-                f"{hint(str(category), labels)}"
-            )
         name = rewriter.normal(subcategory) if isinstance(subcategory, str) else ""
         if is_missing(name):
             continue

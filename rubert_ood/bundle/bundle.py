@@ -85,7 +85,7 @@ class BundleContent:
     """By file name: the evaluation, the report, the model card."""
     precision: Precision = "fp32"
     agreement: Agreement | None = None
-    """Of int8 with fp32."""
+    """Of int8, or of bf16 on a CPU, with fp32."""
     reference: Reference | None = None
 
 

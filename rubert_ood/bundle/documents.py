@@ -127,7 +127,7 @@ class TextDocument(Document):
 
 
 class PrecisionDocument(Document):
-    """precision.json: the numeric precision, and for int8 how far it agrees with fp32."""
+    """precision.json: the numeric precision, and for fewer bits how far it agrees with fp32."""
 
     precision: Precision
     agreement: dict[str, float] | None = None

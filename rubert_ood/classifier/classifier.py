@@ -3,16 +3,16 @@
 Shapes: N ads, L tokens, C classes, H hidden.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 
-from rubert_ood.classifier import onednn, packed
+from rubert_ood.classifier import fused, onednn, packed
+from rubert_ood.classifier.attention import choose_attention
 from rubert_ood.classifier.checkpoint import check_ids, load_network, load_tokenizer
 from rubert_ood.classifier.precision import Device, choose_device
 from rubert_ood.classifier.tokens import (
@@ -20,6 +20,7 @@ from rubert_ood.classifier.tokens import (
     num_padding,
     num_tokens,
     pack,
+    packed_batches,
     pad,
 )
 from rubert_ood.settings import Precision
@@ -29,7 +30,7 @@ Outputs = tuple[torch.Tensor, torch.Tensor]
 
 
 def _one_batch_per_thread(
-    forward: Callable[[np.ndarray], Outputs], batches: list[np.ndarray]
+    forward: Callable[[packed.PackedBatch], Outputs], batches: list[packed.PackedBatch]
 ) -> list[Outputs]:
     """Run batches side by side, each on one of torch's threads.
 
@@ -38,7 +39,7 @@ def _one_batch_per_thread(
     """
     num_threads = torch.get_num_threads()
     if num_threads == 1 or len(batches) < num_threads:
-        return [forward(rows) for rows in batches]
+        return [forward(batch) for batch in batches]
     torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(num_threads) as pool:
@@ -62,13 +63,21 @@ class Classifier:
     """A network and its tokenizer, ready to score; the network is owned, and may be rebuilt."""
 
     def __init__(self, network: Any, tokenizer: Any, device: Device) -> None:
+        self._packs = packed.can_pack(network)
         self.network = device.prepare(network)
         self.tokenizer = tokenizer
         self.device = device
         self._tap = ClsTap(self.network)
-        self._packs = device.device.type == "cpu" and packed.can_pack(self.network)
-        if self._packs and device.precision == "fp32" and onednn.can_use():
+        if not self._packs:
+            return
+        if device.precision == "bf16":
+            packed.store_in_bf16(self.network)
+            if device.device.type == "cuda":
+                fused.use_fused(self.network, device.device)
+        if device.has_onednn():
             onednn.use_onednn(self.network)
+        where = device.device, device.dtype
+        self._attention = choose_attention(*where, network.config)
 
     @classmethod
     def load(
@@ -95,38 +104,62 @@ class Classifier:
 
         Returns float32 logits (N, C) and CLS (N, H).
         """
-        config = self.network.config
-        logits_NC = np.empty((len(ids), config.num_labels), np.float32)
-        cls_NH = np.empty((len(ids), config.hidden_size), np.float32)
-        batches = length_batches(num_tokens(ids), token_budget)
-        if self._packs:
-            outputs = _one_batch_per_thread(partial(self._forward_packed, ids), batches)
-        else:  # a GPU gets all batches before the first result is asked for: it never waits
-            outputs = [self._forward_padded(ids, rows) for rows in batches]
-        for rows, (logits, cls) in zip(batches, outputs, strict=True):
-            logits_NC[rows] = logits.cpu().numpy()
-            cls_NH[rows] = cls.cpu().numpy()
-        return logits_NC, cls_NH
+        logits_NC, cls_NH = self.outputs(ids, token_budget=token_budget)
+        return logits_NC.cpu().numpy(), cls_NH.cpu().numpy()
+
+    @torch.inference_mode()
+    def outputs(self, ids: pa.ListArray, *, token_budget: int) -> Outputs:
+        """Do as `run`, and leave the tensors on the device: a GPU may still compute them.
+
+        It gets all batches at once, so that it never waits for the host.
+        """
+        config, batches = self.network.config, self._batches(ids, token_budget)
+        if not batches:
+            none_NC = torch.empty(0, config.num_labels, device=self.device.device)
+            return none_NC, none_NC.new_empty(0, config.hidden_size)
+        found = self._run_packed(ids, batches) if self._packs else []
+        if not self._packs:
+            found = [self._forward_padded(ids, rows) for rows in batches]
+        rows_N = self.device.put(np.concatenate(batches))
+        logits, cls = zip(*found, strict=True)
+        return _in_input_order(logits, rows_N), _in_input_order(cls, rows_N)
 
     def padded_tokens(self, ids: pa.ListArray, *, token_budget: int) -> int:
         """Count the padding that `run` computes beside the tokens; none where ads are packed."""
         return 0 if self._packs else num_padding(num_tokens(ids), token_budget)
 
+    def _batches(self, ids: pa.ListArray, token_budget: int) -> list[np.ndarray]:
+        cut = packed_batches if self._packs else length_batches
+        return cut(num_tokens(ids), token_budget)
+
+    def _run_packed(self, ids: pa.ListArray, batches: list[np.ndarray]) -> list[Outputs]:
+        """Lay all ads out at once, in the order of the batches, and run batch after batch."""
+        ids_T, lengths = pack(ids, np.concatenate(batches))
+        num_ads = [len(rows) for rows in batches]
+        lengths_of = np.split(lengths, np.cumsum(num_ads)[:-1])
+        ids_of = self.device.put(ids_T).split([int(part.sum()) for part in lengths_of])
+        here = self.device.put(lengths).split(num_ads)
+        laid_out = []
+        for part, ids_t, lengths_n in zip(lengths_of, ids_of, here, strict=True):
+            attend = self._attention(part, lengths_n)
+            laid_out.append(packed.PackedBatch(ids_t, lengths_n, attend))
+        if self.device.device.type == "cpu":
+            return _one_batch_per_thread(self._forward_packed, laid_out)
+        return [self._forward_packed(batch) for batch in laid_out]
+
     @torch.inference_mode()
-    def _forward_packed(self, ids: pa.ListArray, rows: np.ndarray) -> Outputs:
-        with self.device.context():
-            ids_T, lengths_N = pack(ids, rows)
-            logits_NC, cls_NH = packed.forward(
-                self.network, torch.from_numpy(ids_T), torch.from_numpy(lengths_N)
-            )
+    def _forward_packed(self, batch: packed.PackedBatch) -> Outputs:
+        logits_NC, cls_NH = packed.forward(self.network, batch, self.device.dtype)
         return logits_NC.float(), cls_NH.float()
 
     def _forward_padded(self, ids: pa.ListArray, rows: np.ndarray) -> Outputs:
         ids_NL, mask_NL = pad(ids, rows, self.tokenizer.pad_token_id)
-        return self.forward(self._to_device(ids_NL), self._to_device(mask_NL))
+        return self.forward(self.device.put(ids_NL), self.device.put(mask_NL))
 
-    def _to_device(self, array: np.ndarray) -> torch.Tensor:
-        tensor = torch.from_numpy(array)
-        if self.device.device.type == "cuda":
-            return tensor.pin_memory().to(self.device.device, non_blocking=True)
-        return tensor
+
+def _in_input_order(
+    batches: Sequence[torch.Tensor], rows_N: torch.Tensor
+) -> torch.Tensor:
+    """Join what was computed of ads rows_N, and put each row at the place of its ad."""
+    joined_NX = torch.cat(batches)
+    return torch.empty_like(joined_NX).index_copy_(0, rows_N, joined_NX)

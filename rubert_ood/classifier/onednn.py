@@ -1,9 +1,9 @@
 """Linear layers by oneDNN with weights in its own layout, instead of torch's default, MKL.
 
 On AMD processors MKL leaves half of the machine unused (docs/performance.md); elsewhere the two are
-level. The numbers are those of fp32, in another order of summation. The operators are the ones that
-torch.compile uses on CPU; `can_use` tries them once, so that a torch or a processor without them
-falls back to its own layers.
+level. The numbers are those of torch, in another order of summation. The operators are the ones
+that torch.compile uses on CPU; `can_use` tries them once, so that a torch or a processor without
+them falls back to its own layers.
 """
 
 from functools import lru_cache
@@ -14,10 +14,11 @@ from torch.nn.functional import gelu, linear
 
 EXACT_GELU = ("gelu", "none")
 NO_ACTIVATION = ("none", "")
+TOLERANCES = {torch.float32: 1e-5, torch.bfloat16: 0.05}
 
 
 class OneDnnLinear(torch.nn.Module):
-    """A linear layer, or one with the exact GELU after it, for inference in fp32."""
+    """A linear layer, or one with the exact GELU after it, for inference in fp32 or bf16."""
 
     def __init__(
         self, layer: torch.nn.Linear, activation: tuple[str, str] = NO_ACTIVATION
@@ -36,10 +37,11 @@ class OneDnnLinear(torch.nn.Module):
         )
 
 
-@lru_cache(maxsize=1)
-def can_use() -> bool:
-    """Try the operators on one small layer."""
-    layer, rows = torch.nn.Linear(24, 8), torch.randn(5, 24)
+@lru_cache
+def can_use(dtype: torch.dtype = torch.float32) -> bool:
+    """Try the operators on one small layer in such numbers."""
+    layer, rows = torch.nn.Linear(24, 8, dtype=dtype), torch.randn(5, 24, dtype=dtype)
+    atol = TOLERANCES[dtype]
     try:
         with torch.inference_mode():
             plain, activated = (
@@ -47,8 +49,8 @@ def can_use() -> bool:
                 OneDnnLinear(layer, EXACT_GELU)(rows),
             )
             expected = linear(rows, layer.weight, layer.bias)
-            return torch.allclose(plain, expected, atol=1e-5) and torch.allclose(
-                activated, gelu(expected), atol=1e-5
+            return torch.allclose(plain, expected, atol=atol) and torch.allclose(
+                activated, gelu(expected), atol=atol
             )
     except (AttributeError, RuntimeError, TypeError):
         return False

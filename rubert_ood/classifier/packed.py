@@ -1,27 +1,31 @@
 """BERT without waste: no padding, the last layer for CLS alone; the numbers of transformers.
 
 The ads of a batch lie one after another in one matrix, ads of equal length side by side. Every
-linear layer is one GEMM over real tokens; attention runs once per length. Modules and weights are
-those of the loaded network.
+linear layer is one GEMM over real tokens; attention stays inside each ad (attention.py). Modules
+and weights are those of the loaded network, on CPU and GPU.
 
-Shapes: T tokens, N ads; n ads of one length L; A heads of D dimensions; H hidden.
+Shapes: T tokens, N ads; Q rows, T or N; A heads of D dimensions; H hidden.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import layer_norm
 from transformers import BertForSequenceClassification
+
+from rubert_ood.classifier.attention import Attention
 
 
 @dataclass(frozen=True)
-class Group:
-    """Ads of one length that lie side by side."""
+class PackedBatch:
+    """Ads one after another, equal lengths side by side, on the device of the network."""
 
-    ads: slice
-    tokens: slice
-    num_ads: int
+    ids_T: torch.Tensor
+    """int64, special tokens included."""
+    lengths_N: torch.Tensor
+    """int64."""
+    attend: Attention
 
 
 def can_pack(network: Any) -> bool:
@@ -31,68 +35,71 @@ def can_pack(network: Any) -> bool:
     )
 
 
-def forward(
-    network: Any, ids_T: torch.Tensor, lengths_N: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return logits (N, C) and CLS (N, H) of the last layer, before the pooler.
+class NormInFp32(torch.nn.Module):
+    """A layer norm whose weights, sums and answer are fp32, whatever comes in."""
 
-    ids_T: token ids of the ads, int64, without padding; lengths_N: int64, equal lengths side by
-    side.
+    def __init__(self, norm: torch.nn.LayerNorm) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return fp32 rows (N, H)."""
+        norm = self.norm
+        rows = rows.float()
+        return layer_norm(rows, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+
+
+def store_in_bf16(network: Any) -> None:
+    """Hold the layers of a BERT's encoder in bf16, in place, so that no batch casts them.
+
+    Sums inside products, norms and softmax are fp32 in torch's kernels all the same; those of norms
+    want their weights in the numbers of their input on a GPU. Fp32 remain what costs nothing: the
+    embeddings, the norm that makes the CLS vector, the pooler and the head.
     """
-    bert = network.bert
+    encoder = network.bert.encoder
+    last = encoder.layer[-1].output
+    norm, last.LayerNorm = last.LayerNorm, torch.nn.Identity()
+    encoder.to(torch.bfloat16)
+    last.LayerNorm = NormInFp32(norm)
+
+
+def forward(
+    network: Any, batch: PackedBatch, dtype: torch.dtype = torch.float32
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return fp32 logits (N, C) and CLS (N, H) of the last layer, before the pooler.
+
+    dtype: that of the encoder's layers.
+    """
+    bert, ids_T, lengths_N = network.bert, batch.ids_T, batch.lengths_N
     starts_N = lengths_N.cumsum(0) - lengths_N
-    positions_T = torch.arange(len(ids_T)) - starts_N.repeat_interleave(lengths_N)
-    hidden_TH = bert.embeddings(input_ids=ids_T[None], position_ids=positions_T[None])[0]
-    groups = _groups(lengths_N)
+    num_tokens = len(ids_T)  # given, so that a GPU is not waited for
+    starts_T = starts_N.repeat_interleave(lengths_N, output_size=num_tokens)
+    positions_T = torch.arange(num_tokens, device=ids_T.device) - starts_T
+    embedded = bert.embeddings(input_ids=ids_T[None], position_ids=positions_T[None])
+    hidden_TH = embedded[0].to(dtype)
     *layers, last = bert.encoder.layer
     for layer in layers:
-        hidden_TH = _layer(
-            layer, hidden_TH, hidden_TH, [(group.tokens, group) for group in groups]
-        )
-    cls_NH = _layer(
-        last, hidden_TH[starts_N], hidden_TH, [(group.ads, group) for group in groups]
-    )
+        hidden_TH = _layer(layer, hidden_TH, hidden_TH, batch.attend)
+    cls_NH = _layer(last, hidden_TH[starts_N], hidden_TH, batch.attend, cls_alone=True)
     return network.classifier(bert.pooler(cls_NH[:, None])), cls_NH
-
-
-def _groups(lengths_N: torch.Tensor) -> list[Group]:
-    groups, ad, token = [], 0, 0
-    lengths, counts = torch.unique_consecutive(lengths_N, return_counts=True)
-    for length, count in zip(lengths.tolist(), counts.tolist(), strict=True):
-        groups.append(
-            Group(slice(ad, ad + count), slice(token, token + count * length), count)
-        )
-        ad, token = ad + count, token + count * length
-    return groups
 
 
 def _layer(
     layer: Any,
     queries_QH: torch.Tensor,
     hidden_TH: torch.Tensor,
-    groups: list[tuple[slice, Group]],
+    attend: Attention,
+    *,
+    cls_alone: bool = False,
 ) -> torch.Tensor:
-    """Run a layer for the chosen rows, all tokens or CLS alone, over all keys and values.
-
-    groups: which rows of queries_QH belong to a group, and the group.
-    """
+    """Run a layer for the chosen rows, all tokens or CLS alone, over all keys and values."""
     attention = layer.attention.self
-    query_QH, key_TH, value_TH = (
-        attention.query(queries_QH),
-        attention.key(hidden_TH),
-        attention.value(hidden_TH),
+    heads = -1, attention.num_attention_heads, attention.attention_head_size
+    context_QAD = attend(
+        attention.query(queries_QH).view(heads),
+        attention.key(hidden_TH).view(heads),
+        attention.value(hidden_TH).view(heads),
+        cls_alone=cls_alone,
     )
-    context_QH = torch.empty_like(query_QH)
-    for rows, group in groups:
-        heads = (
-            group.num_ads,
-            -1,
-            attention.num_attention_heads,
-            attention.attention_head_size,
-        )
-        query = query_QH[rows].view(heads).transpose(1, 2)
-        key = key_TH[group.tokens].view(heads).transpose(1, 2)
-        value = value_TH[group.tokens].view(heads).transpose(1, 2)
-        context_nALD = scaled_dot_product_attention(query, key, value)
-        context_QH[rows] = context_nALD.transpose(1, 2).reshape(-1, context_QH.shape[1])
+    context_QH = context_QAD.flatten(1)
     return layer.feed_forward_chunk(layer.attention.output(context_QH, queries_QH))

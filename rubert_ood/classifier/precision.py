@@ -1,7 +1,8 @@
 """Where the model runs, and in which numbers.
 
 fp32   plain
-bf16   autocast: the default on GPU; slow on CPU, for a bundle that was fitted so
+bf16   weights and rows of the encoder, with sums, norms and softmax in fp32: the default on GPU;
+       fast on a processor that has products in bf16. Autocast for encoders other than BERT
 int8   torch dynamic quantisation of the linear layers, CPU alone: weights per output channel,
        activations per batch, so that the last digits of a score depend on which ads share its batch
 """
@@ -11,10 +12,16 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
+from rubert_ood.classifier import onednn
+from rubert_ood.classifier.span import HostMark, Mark
 from rubert_ood.errors import SettingsError
+from rubert_ood.progress import StepLog
 from rubert_ood.settings import Precision
+
+log = StepLog("compute")
 
 
 @dataclass(frozen=True)
@@ -24,8 +31,40 @@ class Device:
     device: torch.device
     precision: Precision
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Numbers of the rows between the layers of a packed encoder."""
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
+
+    def put(self, array: np.ndarray) -> torch.Tensor:
+        """Copy here without waiting; torch keeps pinned memory that is free for the next copy."""
+        tensor = torch.from_numpy(array)
+        if self.device.type == "cuda":
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor
+
+    def fetch(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Copy to the host without waiting: it is there when a `mark` after it has passed."""
+        if self.device.type != "cuda":
+            return tensor
+        host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        return host.copy_(tensor, non_blocking=True)
+
+    def mark(self) -> Mark:
+        """Return a mark after all that was asked of the device so far."""
+        if self.device.type != "cuda":
+            return HostMark()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def has_onednn(self) -> bool:
+        """Say whether the linear layers may be oneDNN's."""
+        is_plain = self.device.type == "cpu" and self.precision != "int8"
+        return is_plain and onednn.can_use(self.dtype)
+
     def context(self) -> torch.autocast:
-        """Enter what a forward pass needs."""
+        """Enter what a forward pass of transformers needs."""
         return torch.autocast(
             self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"
         )
@@ -39,6 +78,11 @@ class Device:
 def choose_device(use_gpu: bool, precision: Precision | None = None) -> Device:
     """Check a numeric precision against this node; None is bf16 on a GPU that has it, else fp32."""
     if not use_gpu:
+        if precision == "bf16" and not _multiplies_bf16():
+            log.warning(
+                "compute.precision bf16: this processor has no products in bf16 (AVX512-BF16, AMX);"
+                " it will be slower than fp32"
+            )
         return Device(torch.device("cpu"), precision or "fp32")
     if precision == "int8":
         raise SettingsError(
@@ -47,12 +91,18 @@ def choose_device(use_gpu: bool, precision: Precision | None = None) -> Device:
         )
     if not torch.cuda.is_available():
         raise SettingsError("compute.use_gpu is true, but torch sees no GPU here")
-    has_bf16 = torch.cuda.is_bf16_supported()
+    # without `including_emulation=False` older GPUs would say yes, and emulate it slowly
+    has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     if precision == "bf16" and not has_bf16:
         raise SettingsError(
             "compute.precision: this GPU has no bf16; train with compute.precision fp32"
         )
     return Device(torch.device("cuda"), precision or ("bf16" if has_bf16 else "fp32"))
+
+
+def _multiplies_bf16() -> bool:
+    checks = torch.cpu._is_avx512_bf16_supported, torch.cpu._is_amx_tile_supported
+    return any(check() for check in checks)
 
 
 def _quantised(network: Any) -> Any:

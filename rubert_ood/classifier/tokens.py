@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from rubert_ood.classifier.fast_tokens import token_ids
 from rubert_ood.classifier.shorten import MARGIN_TOKENS, shortened_tokens
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 CHARACTERS_PER_TOKEN = 8
 """Of a text, so many characters for each token that is wanted are tokenized first. Russian takes
 about five."""
+SHARED_BY, SMALLEST_BATCH = (8, 4), 512
+"""Packed batches come in the first such multiple in which each has so many tokens. It must not
+depend on the machine, as the last bits of a score depend on the batch."""
 SLICE_CHARACTERS = 500_000
 """Characters that are tokenized at a time: some hundred megabytes in the tokenizer."""
 
@@ -34,9 +38,9 @@ def first_tokens(
     heads = [_head(text, limit * CHARACTERS_PER_TOKEN) for text in texts]
     found, has_more = [], []
     for rows in _slices(heads):
-        encodings = backend.encode_batch_fast(heads[rows], add_special_tokens=False)
-        for text, head, encoding in zip(texts[rows], heads[rows], encodings, strict=True):
-            ids, is_whole = encoding.ids, len(head) == len(text)
+        ids_of_heads = token_ids(backend, heads[rows])
+        for text, head, ids in zip(texts[rows], heads[rows], ids_of_heads, strict=True):
+            is_whole = len(head) == len(text)
             if not is_whole and len(ids) < limit + MARGIN_TOKENS:
                 ids, is_whole = shortened_tokens(backend, text, limit)
             found.append(ids[:limit])
@@ -107,6 +111,33 @@ def length_batches(lengths_N: np.ndarray, token_budget: int) -> list[np.ndarray]
         size = max(1, token_budget // max(1, int(lengths_N[order_N[start]])))
         batches.append(order_N[start : start + size])
         start += size
+    return batches
+
+
+def packed_batches(lengths_N: np.ndarray, token_budget: int) -> list[np.ndarray]:
+    """Group ads of like length, longest first, into batches of about as many tokens each.
+
+    Each has at most token_budget tokens, without padding, or one ad. Where they do not get too
+    small for it, their number is a multiple of one of SHARED_BY, so that threads with a batch each
+    end together. Returns index arrays that together hold each of 0..N-1 once.
+    """
+    order_N = np.argsort(-lengths_N, kind="stable")
+    ends_N = np.cumsum(lengths_N[order_N])
+    total = int(lengths_N.sum())
+    num_left = -(-total // token_budget)
+    for multiple in SHARED_BY:
+        rounded = -(-num_left // multiple) * multiple
+        if total >= rounded * SMALLEST_BATCH:
+            num_left = rounded
+            break
+    batches, start, done = [], 0, 0
+    while start < len(order_N):
+        wanted = done + -(-(total - done) // max(1, num_left))
+        enough = int(np.searchsorted(ends_N, wanted)) + 1
+        at_most = int(np.searchsorted(ends_N, done + token_budget, side="right"))
+        end = max(start + 1, min(enough, at_most))
+        batches.append(order_N[start:end])
+        start, done, num_left = end, int(ends_N[end - 1]), num_left - 1
     return batches
 
 

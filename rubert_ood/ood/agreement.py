@@ -1,4 +1,4 @@
-"""Whether a model in int8 still answers as in fp32."""
+"""Whether a model in int8, or in bf16 on a CPU, still answers as in fp32."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,7 @@ import numpy as np
 from rubert_ood.errors import PublicationRefusedError
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.outputs import Outputs
+from rubert_ood.settings import Precision
 
 MIN_ARGMAX_AGREEMENT = 0.99
 MAX_FLAG_RATE_SHIFT = 0.003
@@ -14,21 +15,21 @@ MAX_FLAG_RATE_SHIFT = 0.003
 
 @dataclass(frozen=True)
 class Agreement:
-    """What the same ads get in int8 and in fp32."""
+    """What the same ads get in fewer bits and in fp32."""
 
     argmax_agreement: float
     """Share of the ads whose best class is the same."""
     flag_rate: float
-    """OOD rate in int8."""
+    """OOD rate in fewer bits."""
     flag_rate_fp32: float
     mean_d2_ratio: float
-    """Mean d2 in int8 over that in fp32."""
+    """Mean d2 in fewer bits over that in fp32."""
 
 
-def int8_agreement(
+def agreement_with_fp32(
     fitted: FittedModel, outputs: Outputs, plain: FittedModel, plain_outputs: Outputs
 ) -> Agreement:
-    """Compare the decisions of int8, given first, and of fp32 on the same ads, those of valid.
+    """Compare the decisions in fewer bits, given first, and in fp32 on the ads of valid.
 
     Each model decides with the statistics of its own numbers.
     """
@@ -42,15 +43,15 @@ def int8_agreement(
     )
 
 
-def check_agreement(agreement: Agreement) -> None:
-    """Raise PublicationRefusedError when int8 answers too differently."""
+def check_agreement(agreement: Agreement, precision: Precision) -> None:
+    """Raise PublicationRefusedError when the model answers too differently in such numbers."""
     same = agreement.argmax_agreement
     shift = abs(agreement.flag_rate - agreement.flag_rate_fp32)
     if same < MIN_ARGMAX_AGREEMENT or shift > MAX_FLAG_RATE_SHIFT:
         classes = f"{same:.4f} of the best classes are as in fp32"
         flags = f"the OOD rate moves by {shift:.4f}"
         raise PublicationRefusedError(
-            f"precision int8: on valid {classes} (limit {MIN_ARGMAX_AGREEMENT:g})"
+            f"precision {precision}: on valid {classes} (limit {MIN_ARGMAX_AGREEMENT:g})"
             f" and {flags} (limit {MAX_FLAG_RATE_SHIFT:g}); no bundle is written,"
             " the same version with precision fp32 goes on from the trained checkpoint"
         )

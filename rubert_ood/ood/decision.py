@@ -82,6 +82,15 @@ class Decisions:
     """Index of the best class, before OTHER."""
 
 
+@dataclass(frozen=True, eq=False)
+class TopClasses:
+    """The best classes of each ad, by score, then by class index."""
+
+    classes_Nk: NDArray[np.int64]
+    scores_Nk: NDArray[np.float64]
+    """Their probabilities, descending."""
+
+
 def fit_thresholds(d2_N: ArrayLike, *, quantile: float = 0.995) -> Thresholds:
     """Describe the distances of the calibration rows.
 
@@ -121,13 +130,25 @@ def decide(
         rows = f"{len(probabilities_NC)} rows of logits but {len(d2_N)} of features"
         raise BundleError(f"{rows}: use one forward pass")
 
-    num_top = min(settings.top_k, len(labels))
     # stable: the lower class comes first on ties
     order_NC = np.argsort(-probabilities_NC, axis=1, kind="stable")
-    top_Nk = order_NC[:, :num_top]
+    top_Nk = order_NC[:, : settings.top_k]
     scores_Nk = np.take_along_axis(probabilities_NC, top_Nk, axis=1)
-    predicted_N = top_Nk[:, 0].astype(np.int64)
-    confidence_N = scores_Nk[:, 0].copy()
+    top = TopClasses(top_Nk.astype(np.int64), scores_Nk)
+    return decide_on(top, d2_N, labels=labels, thresholds=thresholds, settings=settings)
+
+
+def decide_on(
+    top: TopClasses,
+    d2_N: NDArray[np.float64],
+    *,
+    labels: Sequence[str],
+    thresholds: Thresholds,
+    settings: DecisionSettings,
+) -> Decisions:
+    """Apply the rules of `decide` to the best classes and d2 of each ad."""
+    predicted_N = top.classes_Nk[:, 0].copy()
+    confidence_N = top.scores_Nk[:, 0].copy()
 
     z_N = (d2_N - thresholds.mu) / (thresholds.sigma + SIGMA_FLOOR)
     p_N = conformal_p(d2_N, thresholds.calibration_d2)
@@ -138,8 +159,8 @@ def decide(
     return Decisions(
         label_N=np.where(trusted_N, names_C[predicted_N], OTHER),
         confidence_N=confidence_N,
-        topk_labels_Nk=names_C[top_Nk],
-        topk_scores_Nk=scores_Nk,
+        topk_labels_Nk=names_C[top.classes_Nk],
+        topk_scores_Nk=top.scores_Nk,
         is_far_N=is_far_N,
         is_ood_N=is_ood_N,
         ood_distance_N=d2_N,

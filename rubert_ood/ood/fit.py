@@ -12,8 +12,10 @@ import numpy as np
 from rubert_ood.ood.decision import (
     Decisions,
     Thresholds,
+    TopClasses,
     check_rule,
     decide,
+    decide_on,
     fit_thresholds,
 )
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
@@ -45,6 +47,16 @@ class FittedModel:
             labels=self.labels,
             temperature=self.temperature.temperature,
             statistics=self.statistics,
+            thresholds=self.thresholds,
+            settings=self.decision,
+        )
+
+    def decide_on(self, top: TopClasses, d2_N: np.ndarray) -> Decisions:
+        """Return the same of the best classes and d2 of each ad, wherever they were computed."""
+        return decide_on(
+            top,
+            d2_N,
+            labels=self.labels,
             thresholds=self.thresholds,
             settings=self.decision,
         )

@@ -59,7 +59,7 @@ class MahalanobisStatistics:
                 f"Mahalanobis precision_HH is not symmetric (off by {asymmetry:.3g}): fit again"
             )
         try:
-            _ = self._factor_HH
+            _ = self.factor_HH
         except np.linalg.LinAlgError:
             raise BundleError(
                 "Mahalanobis precision_HH is not positive definite: fit again"
@@ -95,50 +95,54 @@ class MahalanobisStatistics:
         return self._exact(finite_features(np.asarray(cls_NH)), labels_N)
 
     @cached_property
-    def _factor_HH(self) -> Floats:
+    def factor_HH(self) -> Floats:
         """L of P = L L': whitening, |(x - mu) L|^2 = (x - mu)' P (x - mu)."""
         symmetric_HH = (self.precision_HH + self.precision_HH.T) / 2
         with one_blas_thread():
             return np.asarray(np.linalg.cholesky(symmetric_HH), dtype=np.float64)
 
     @cached_property
-    def _centre_H(self) -> Floats:
+    def centre_H(self) -> Floats:
+        """The mean of the class means."""
         return np.asarray(self.means_CH.mean(axis=0))
 
     @cached_property
-    def _directions_CH(self) -> Floats:
-        return np.asarray((self.means_CH - self._centre_H) @ self.precision_HH)
+    def directions_CH(self) -> Floats:
+        """P mu of each centred mean: what the search multiplies x with."""
+        return np.asarray((self.means_CH - self.centre_H) @ self.precision_HH)
 
     @cached_property
-    def _offsets_C(self) -> Floats:
+    def offsets_C(self) -> Floats:
+        """(mu' P mu) / 2 of each centred mean."""
         return np.asarray(
-            ((self.means_CH - self._centre_H) * self._directions_CH).sum(axis=1) / 2
+            ((self.means_CH - self.centre_H) * self.directions_CH).sum(axis=1) / 2
         )
 
     @cached_property
-    def _scale(self) -> tuple[float, float]:
-        """Norms that bound the rounding error of the search.
+    def search_error(self) -> tuple[float, float]:
+        """Bound the rounding error of the search: of a centred |x| it is factor * (|x| + longest).
 
-        That of the precision matrix, and of the longest centred mean.
+        longest is that of the centred means.
         """
-        longest = np.linalg.norm(self.means_CH - self._centre_H, axis=1).max()
-        return float(np.linalg.norm(self.precision_HH)), float(longest)
+        longest = np.linalg.norm(self.means_CH - self.centre_H, axis=1).max()
+        unit = 4 * self.means_CH.shape[1] * np.finfo(np.float64).eps
+        norm = float(np.linalg.norm(self.precision_HH))
+        return unit * norm * float(longest), float(longest)
 
     def _chunk_distance(self, x_nH: Floats) -> tuple[Floats, Integers]:
         # Half of d2 is (x'Px)/2 - x'P mu + (mu'P mu)/2 on centred vectors. Only the last two terms
         # depend on the
         # class, so the search for the nearest costs n*H*C, and the exact distance is taken for the
         # winner alone.
-        centred_nH = x_nH - self._centre_H
-        halves_nC = self._offsets_C - centred_nH @ self._directions_CH.T
+        centred_nH = x_nH - self.centre_H
+        halves_nC = self.offsets_C - centred_nH @ self.directions_CH.T
         nearest_n = np.argmin(halves_nC, axis=1)
         d2_n = self._exact(x_nH, nearest_n)
 
         # The expanded square cancels: classes within its rounding error of the best are compared
         # exactly.
-        norm, longest = self._scale
-        unit = 4 * x_nH.shape[1] * np.finfo(np.float64).eps
-        slack_n = unit * norm * longest * (np.linalg.norm(centred_nH, axis=1) + longest)
+        factor, longest = self.search_error
+        slack_n = factor * (np.linalg.norm(centred_nH, axis=1) + longest)
         near_nC = halves_nC <= (halves_nC.min(axis=1) + slack_n)[:, None]
         near_nC[np.arange(len(x_nH)), nearest_n] = False
         for rival in np.flatnonzero(near_nC.any(axis=0)):
@@ -152,7 +156,7 @@ class MahalanobisStatistics:
         return d2_n, nearest_n
 
     def _exact(self, x_nH: Floats, classes_n: Integers) -> Floats:
-        whitened_nH = (x_nH - self.means_CH[classes_n]) @ self._factor_HH
+        whitened_nH = (x_nH - self.means_CH[classes_n]) @ self.factor_HH
         return np.einsum("nh,nh->n", whitened_nH, whitened_nH)
 
 

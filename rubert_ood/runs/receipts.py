@@ -108,9 +108,9 @@ class Timing:
     started: float
     """Seconds since the epoch."""
     busy_s: float
-    """How long the scorer worked on it."""
+    """How long the network ran on it."""
     idle_s: float
-    """How long the scorer had waited for it."""
+    """How long the network had stood still before, since the shard before."""
 
 
 def make_receipt(

@@ -1,6 +1,9 @@
-"""How long a run will take: some ads of the input itself are scored on this machine."""
+"""How long a run will take, and what it will wait for: some ads of the input itself are scored on
+this machine."""
 
 import itertools
+import math
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -19,38 +22,72 @@ from rubert_ood.scoring.encode import encode_rows
 
 log = StepLog("estimate")
 
-PIECE_ROWS = 128
-"""Ads that are read at a time: some seconds of a BERT-base on two cores."""
+PIECE_ROWS = {True: 4_096, False: 128}
+"""By use_gpu: ads that are read at a time. A GPU wants full batches; for a BERT-base on two cores
+they are some seconds."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Speed of scoring on this machine."""
+    """Speed of scoring on this machine: of one GPU, or of all cores."""
 
     num_ads: int
     """Ads that were scored for it."""
-    ads_per_s: float
     tokens_per_ad: float
     """Tokens that the network reads; overlaps of windows count twice."""
+    encode_core_s: float
+    """Seconds of one core to read, clean and tokenize an ad."""
+    network_s: float
+    """Seconds of the GPU, or of all cores, for the network and the decision on an ad."""
+    cores: int
+    """Cores that encode: without a GPU all, with one its share but one for its actor."""
+    use_gpu: bool
+
+    @property
+    def encode_s(self) -> float:
+        """Seconds that encoding an ad takes on all of `cores`."""
+        return self.encode_core_s / self.cores
+
+    @property
+    def ads_per_s(self) -> float:
+        """Rate of the whole: a GPU computes while cores encode, on CPU both need the cores."""
+        if self.use_gpu:
+            return 1 / max(self.encode_s, self.network_s)
+        return 1 / (self.encode_s + self.network_s)
+
+    @property
+    def wanted_cores(self) -> int:
+        """Cores that encode as fast as the network computes."""
+        return max(1, math.ceil(self.encode_core_s / self.network_s))
+
+    @property
+    def bottleneck(self) -> str:
+        """Say which of the two takes longer."""
+        return "encoding" if self.encode_s > self.network_s else "the network"
 
 
 @dataclass
 class _Measured:
     num_ads: int = 0
     num_tokens: int = 0
+    encode_core_s: float = 0.0
+    network_s: float = 0.0
     seconds: float = 0.0
+
+    def add(self, other: "_Measured") -> None:
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
 
 
 def estimate(plan: Plan, bundle: Bundle, *, for_s: float) -> Estimate | None:
     """Score ads from all over the input for about so many seconds; nothing is written. None if none
     can be scored.
 
-    What Ray does side by side on the cores of a node is done one after the other here, on all of
-    them. Loading does not count.
+    What Ray does side by side is done one after the other here. Loading does not count.
     """
     model = Model(bundle, use_gpu=plan.use_gpu, token_budget=plan.token_budget)
     sums = _Measured()
-    for piece in _pieces(plan.shards):
+    for piece in _pieces(plan.shards, PIECE_ROWS[plan.use_gpu]):
         try:
             if not sums.num_ads:
                 _score(piece, model)  # what is loaded once is loaded now
@@ -58,34 +95,51 @@ def estimate(plan: Plan, bundle: Bundle, *, for_s: float) -> Estimate | None:
         except InputError as error:
             log.warning("%s", error)
             continue
-        sums.num_ads += measured.num_ads
-        sums.num_tokens += measured.num_tokens
-        sums.seconds += measured.seconds
+        sums.add(measured)
         if sums.seconds >= for_s:
             break
     if not sums.num_ads:
         return None
+    num_ads = sums.num_ads
     return Estimate(
-        sums.num_ads, sums.num_ads / sums.seconds, sums.num_tokens / sums.num_ads
+        num_ads,
+        sums.num_tokens / num_ads,
+        sums.encode_core_s / num_ads,
+        sums.network_s / num_ads,
+        _encoding_cores(plan.use_gpu),
+        plan.use_gpu,
     )
 
 
+def _encoding_cores(use_gpu: bool) -> int:
+    num_cores = len(os.sched_getaffinity(0))
+    if not use_gpu:
+        return num_cores
+    import torch
+
+    return max(1, num_cores // max(1, torch.cuda.device_count()) - 1)
+
+
 def _score(piece: Shard, model: Model) -> _Measured:
-    started = time.perf_counter()
+    started, core_s = time.perf_counter(), time.process_time()
     encoded = encode_rows(piece.uri, piece, model, carry=pa.schema([]))
+    core_s = time.process_time() - core_s  # of all threads of the tokenizer
+    encoded_at = time.perf_counter()
     model.score(encoded.texts)
-    seconds = time.perf_counter() - started
-    tokens = num_tokens(Windows.of(encoded.texts).ids)
-    return _Measured(encoded.rows.num_rows, int(tokens.sum()), seconds)
+    ended = time.perf_counter()
+    tokens = int(num_tokens(Windows.of(encoded.texts).ids).sum())
+    return _Measured(
+        encoded.rows.num_rows, tokens, core_s, ended - encoded_at, ended - started
+    )
 
 
-def _pieces(shards: list[Shard]) -> Iterator[Shard]:
+def _pieces(shards: list[Shard], rows: int) -> Iterator[Shard]:
     """Yield one piece of every shard, in random order, then the next piece of every shard."""
     order = np.random.default_rng(0).permutation(len(shards))
-    for offset in itertools.count(0, PIECE_ROWS):
+    for offset in itertools.count(0, rows):
         longer = [shards[n] for n in order if offset < shards[n].num_rows]
         if not longer:
             return
         for shard in longer:
             start = shard.start + offset
-            yield replace(shard, start=start, stop=min(shard.stop, start + PIECE_ROWS))
+            yield replace(shard, start=start, stop=min(shard.stop, start + rows))

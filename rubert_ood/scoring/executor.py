@@ -18,14 +18,22 @@ from rubert_ood.settings import ScoreSettings
 class ExecutorStalledError(Exception):
     """The executor ended before its shards did; what did not come back may be tried again."""
 
+    def __init__(self, reason: str, *, nodes_changed: bool = False) -> None:
+        """`nodes_changed` says that nodes came or went, so that another pass may do better."""
+        super().__init__(reason)
+        self.nodes_changed = nodes_changed
+
 
 class Executor(Protocol):
     """Where shards are scored."""
 
-    def run(self, job: ScoringJob, shards: list[Shard]) -> Iterator[ShardResult]:
+    def run(
+        self, job: ScoringJob, shards: list[Shard], *, alone: bool = False
+    ) -> Iterator[ShardResult]:
         """Encode, score and write shards; yield what became of each as it comes out, in any order.
 
-        A shard that is lost with its process does not come back. Raises ExecutorStalledError, and
+        A shard that is lost with its process does not come back; `alone`, it takes no other along.
+        Raises ExecutorStalledError, and
         RubertOodError where no shard can be scored.
         """
         ...
@@ -34,7 +42,9 @@ class Executor(Protocol):
 class LocalExecutor:
     """One shard after the other, on all cores of this process."""
 
-    def run(self, job: ScoringJob, shards: list[Shard]) -> Iterator[ShardResult]:
+    def run(
+        self, job: ScoringJob, shards: list[Shard], *, alone: bool = False
+    ) -> Iterator[ShardResult]:
         """Score one shard after the other, and yield each result at once."""
         StepLog("score").info("%d shards in this process", len(shards))
         scorer = Scorer(job)

@@ -69,6 +69,8 @@ class _Passes:
         done = plan.num_rows - sum(shard.num_rows for shard in todo)
         self._progress = Progress("score", plan.num_rows, "ads", done=done)
         self._losses = Counter[str]()
+        self._passes_in_vain = 0
+        """In a row, in which no shard moved."""
         self._unreadable: list[str] = []
         """Reasons of shards that nothing helps, where on_bad_file is fail."""
         self._quarantined: list[str] = []
@@ -76,12 +78,12 @@ class _Passes:
 
     def score(self, todo: list[Shard]) -> list[Shard]:
         """Send shards through the stages once; return those that shall be tried again."""
-        results, stalled = {}, ""
+        results, stalled, nodes_changed = {}, "", False
         try:
             for result in self._results(todo):
                 results[result.shard_id] = result
         except ExecutorStalledError as error:
-            stalled = str(error)
+            stalled, nodes_changed = str(error), error.nodes_changed
         left = self._not_done(todo, results)
         again = [shard for shard in left if self._is_tried_again(shard, results, stalled)]
         limit = self._settings.max_quarantined_shards
@@ -90,18 +92,28 @@ class _Passes:
                 f"more than max_quarantined_shards ({limit}) are quarantined:"
                 f" {self._quarantined[-1]}"
             )
-        moved = len(again) < len(left) or any(
-            not result.fault for result in results.values()
+        self._check_progress(
+            stalled,
+            moved=len(again) < len(left)
+            or any(not result.fault for result in results.values()),
+            nodes_changed=nodes_changed,
         )
-        if stalled and not moved:
-            raise PartialRunError(
-                f"{self._plan.run_uri}: {stalled}; the same command goes on from there"
-            )
         if again:
             log.warning(
                 "%d shard(s) did not come back, tried again  %s", len(again), stalled
             )
         return again
+
+    def _check_progress(self, stalled: str, *, moved: bool, nodes_changed: bool) -> None:
+        """Raise PartialRunError when a pass stood still, unless other nodes may do better."""
+        if moved or not stalled:
+            self._passes_in_vain = 0
+            return
+        self._passes_in_vain += 1
+        if not nodes_changed or self._passes_in_vain == MAX_LOSSES:
+            raise PartialRunError(
+                f"{self._plan.run_uri}: {stalled}; the same command goes on from there"
+            )
 
     def end(self) -> None:
         """Raise PartialRunError when some shards are neither scored nor quarantined."""
@@ -122,7 +134,9 @@ class _Passes:
         start would meet it.
         """
         rows = {shard.shard_id: shard.num_rows for shard in todo}
-        for result in self._executor.run(self._job, todo):
+        # a shard that was lost may have killed its process, and others with it
+        alone = any(self._losses[name] for name in rows)
+        for result in self._executor.run(self._job, todo, alone=alone):
             self._stop_at(result)
             if not result.fault:
                 self._progress.add(rows[result.shard_id])

@@ -6,12 +6,10 @@ Neighbouring stages ask for different num_cpus on purpose: Ray fuses stages that
 and encoding would then run inside the actor that should be computing.
 """
 
-import math
+import gc
 import os
-import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from threading import Thread
 
 import pyarrow as pa
@@ -20,7 +18,6 @@ import ray.data
 import ray.exceptions
 from ray.data.exceptions import ExecutionTimeoutError
 
-from rubert_ood.errors import PartialRunError, SettingsError
 from rubert_ood.progress import StepLog
 from rubert_ood.ray_session import TASK_RETRIES, one_line
 from rubert_ood.runs.plan import Shard
@@ -29,12 +26,22 @@ from rubert_ood.scoring.encode import encode
 from rubert_ood.scoring.executor import ExecutorStalledError
 from rubert_ood.scoring.item import ShardItem, ShardResult
 from rubert_ood.scoring.job import ScoringJob
+from rubert_ood.scoring.ray_pool import (
+    ENCODE_CPUS,
+    WRITE_CPUS,
+    ActorPool,
+    living_nodes,
+    size_actors,
+)
 from rubert_ood.scoring.scorer import Scorer
 from rubert_ood.scoring.write import write
 from rubert_ood.settings import ScoreSettings
 
-ENCODE_CPUS = 0.25
-WRITE_CPUS = 0.2
+log = StepLog("score")
+
+IN_FLIGHT = {True: 3, False: 1}
+"""By use_gpu, shards that an actor has at a time. A GPU computes one while another is decided on,
+and the next is at hand when it is done; on CPU that would take the cores of the network."""
 WHOLE_BLOCKS = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
 
 
@@ -72,12 +79,18 @@ class RayExecutor:
     def __init__(self, settings: ScoreSettings) -> None:
         self._settings = settings
 
-    def run(self, job: ScoringJob, shards: list[Shard]) -> Iterator[ShardResult]:
+    def run(
+        self, job: ScoringJob, shards: list[Shard], *, alone: bool = False
+    ) -> Iterator[ShardResult]:
         """Yield results as tasks end; ExecutorStalledError where none ends in time."""
         timeout_s = self._settings.no_progress_timeout_s
+        gc.collect()  # errors of lost shards hold the actors of the pass before, and these CPUs
         pool = size_actors(self._settings, len(shards))
-        StepLog("score").info("%d actor(s), %d shards", pool.num_actors, len(shards))
-        results = _graph(job, shards, pool)
+        nodes = living_nodes().keys()
+        up_to = "up to " if job.plan.use_gpu else ""
+        log.info("%s%d actor(s), %d shards", up_to, pool.num_actors, len(shards))
+        in_flight = 1 if alone else IN_FLIGHT[job.plan.use_gpu]
+        results = _graph(job, shards, pool, in_flight)
         # a shard lost with its process stops no other
         results.context.max_errored_blocks = -1
         results.context.execution_no_progress_timeout_s = timeout_s
@@ -88,91 +101,39 @@ class RayExecutor:
             raise ExecutorStalledError(
                 f"no shard moved for {timeout_s:g} s (no_progress_timeout_s): storage or a node"
                 " does not answer, the cluster lacks what the actors ask for,"
-                " or one shard takes longer (shard_rows)"
+                " or one shard takes longer (shard_rows)",
+                nodes_changed=nodes != living_nodes().keys(),
             ) from error
         except ray.exceptions.RayError as error:
             raise ExecutorStalledError(one_line(error)) from error
 
 
-@dataclass(frozen=True)
-class ActorPool:
-    """How many scorers run, and what each gets of its node."""
-
-    num_actors: int
-    cpus: float
-    """Logical CPUs that each asks for."""
-    per_node: int
-    """Actors that share the cores of a node."""
-
-
-def _graph(job: ScoringJob, shards: list[Shard], pool: ActorPool) -> ray.data.Dataset:
+def _graph(
+    job: ScoringJob, shards: list[Shard], pool: ActorPool, in_flight: int
+) -> ray.data.Dataset:
     task = {"fn_kwargs": {"job": job}, **WHOLE_BLOCKS, **TASK_RETRIES}
     # A shard whose actor dies waits for the next pass, not for an actor that may find no node to
     # restart on.
     actor = {"max_restarts": -1, "max_task_retries": 0, **WHOLE_BLOCKS}
     if job.plan.use_gpu:
-        actor["num_gpus"] = 1
+        # a batch of one row is a whole block too, and Ray Data wants a number with a GPU
+        actor |= {"num_gpus": 1, "batch_size": 1}
     return (
         ray.data.from_arrow([to_batch(ShardItem(shard)) for shard in shards])
-        .map_batches(encode_batch, num_cpus=ENCODE_CPUS, **task)
+        .map_batches(encode_batch, num_cpus=ENCODE_CPUS[job.plan.use_gpu], **task)
         .map_batches(
             ScorerActor,
             fn_constructor_args=(job, pool.per_node),
-            # one at a time: a shard that kills the actor must not take another with it
+            # As many as may run: those without a node wait, which is what an autoscaler starts
+            # nodes for. A pool that Ray Data itself may shrink would take them back.
             compute=ray.data.ActorPoolStrategy(
-                size=pool.num_actors, max_tasks_in_flight_per_actor=1
+                size=pool.num_actors,
+                max_tasks_in_flight_per_actor=in_flight,
+                max_concurrent_calls_per_actor=in_flight,
+                enable_true_multi_threading=in_flight > 1,
             ),
             num_cpus=pool.cpus,
             **actor,
         )
         .map_batches(write_batch, num_cpus=WRITE_CPUS, **task)
     )
-
-
-def size_actors(settings: ScoreSettings, num_shards: int) -> ActorPool:
-    """Say how many actors score, what each asks for, and how many share a node.
-
-    One actor per node with all its threads beats several with fewer. It asks for all logical CPUs
-    of the node but those of one encode and one write: with less, a second actor that lost its own
-    node could move in and take their room, and the run would wait for ever.
-    """
-    if settings.compute.use_gpu:
-        return _gpu_actors(settings, num_shards)
-    workers = _cpus_of_workers(settings.no_progress_timeout_s)
-    num_actors = min(settings.compute.num_workers or len(workers), num_shards)
-    per_node = -(-num_actors // len(workers))
-    cpus = (min(workers) - ENCODE_CPUS - WRITE_CPUS) / per_node
-    return ActorPool(num_actors, math.floor(100 * cpus) / 100, per_node)
-
-
-def _gpu_actors(settings: ScoreSettings, num_shards: int) -> ActorPool:
-    num_gpus = settings.compute.num_workers or int(
-        sum(node.get("GPU", 0) for node in _living_nodes())
-    )
-    if num_gpus == 0:
-        raise SettingsError(
-            "compute.use_gpu: no GPU in the cluster yet;"
-            " give compute.num_workers, then the autoscaler starts them"
-        )
-    return ActorPool(min(num_gpus, num_shards), cpus=1, per_node=1)
-
-
-def _cpus_of_workers(timeout_s: float) -> list[float]:
-    """Return the logical CPUs of each node that has some; wait for one where all died, or none
-    came yet."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        workers = [node["CPU"] for node in _living_nodes() if node.get("CPU", 0) >= 1]
-        if workers:
-            return workers
-        if time.monotonic() > deadline:
-            raise PartialRunError(
-                "no node of the cluster has a CPU for work;"
-                " the same command goes on from there"
-            )
-        time.sleep(1)
-
-
-def _living_nodes() -> list[dict[str, float]]:
-    """Return the resources of each node that lives."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]

@@ -1,23 +1,30 @@
 """The second stage: the network, and the decision on each text."""
 
-import time
 from dataclasses import replace
 from threading import Lock
 
+import pyarrow as pa
+
+from rubert_ood.classifier.span import Span
 from rubert_ood.predictor import Model
+from rubert_ood.score_table import ForwardPass
 from rubert_ood.scoring.item import ShardItem, attempt
 from rubert_ood.scoring.job import ScoringJob
 
 
 class Scorer:
-    """Holds the model from shard to shard."""
+    """Holds the model from shard to shard.
+
+    Threads may share it: the network computes one shard while others are decided on.
+    """
 
     def __init__(self, job: ScoringJob, *, num_threads: int | None = None) -> None:
         """`num_threads` is what torch computes in from then on; None leaves it as it is."""
         self.job = job
         self._num_threads = num_threads
-        self._idle_since: float | None = None
+        self._span_before: Span | None = None
         self._loading = Lock()
+        self._computing = Lock()
         self._model: Model | None = None
 
     def model(self) -> Model:
@@ -37,12 +44,17 @@ class Scorer:
 
     def _score(self, item: ShardItem) -> ShardItem:
         model = self.model()  # loading is neither work nor waiting
-        started = time.perf_counter()
-        scored = model.score(item.texts, embedding=self.job.plan.embedding)
+        passed, before = self._forward(model, item.texts)
+        scored = model.finish(passed, embedding=self.job.plan.embedding)
         padded_tokens = model.padded_tokens(item.texts)
-        ended = time.perf_counter()
-        idle_s = 0.0 if self._idle_since is None else started - self._idle_since
-        self._idle_since = ended
-        timing = replace(item.timing, busy_s=ended - started, idle_s=idle_s)
+        span = passed.outputs.span
+        timing = replace(item.timing, busy_s=span.busy_s, idle_s=span.idle_s(before))
         profile = item.profile.model_copy(update={"padded_tokens": padded_tokens})
         return replace(item, texts=scored, timing=timing, profile=profile)
+
+    def _forward(self, model: Model, texts: pa.Table) -> tuple[ForwardPass, Span | None]:
+        """Run the network on one shard at a time; return also the span of the shard before."""
+        with self._computing:
+            passed = model.forward(texts)
+            before, self._span_before = self._span_before, passed.outputs.span
+        return passed, before

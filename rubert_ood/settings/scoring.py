@@ -65,8 +65,8 @@ class RunSettings(ExecutorSettings):
     """Shards that may be quarantined during the run (damaged page, a text that kills its process)
     before it stops."""
     no_progress_timeout_s: float = Field(300, gt=0)
-    """The run stops, resumable, when no shard moves for so long. More than one shard takes, and
-    than the autoscaler."""
+    """The run stops, resumable, when no shard moves for so long, or while it waits for its first
+    node no node comes or goes. More than one shard takes, and than the autoscaler."""
     publish: bool = True
     """Swap the pointer when the gate agrees."""
 

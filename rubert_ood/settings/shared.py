@@ -122,15 +122,17 @@ class ComputeSettings(Group):
     """Numeric precision: that in which the bundle was fitted, others are refused. Default: the
     bundle's."""
     token_budget: int | None = Field(None, gt=0)
-    """Tokens per forward pass, padding included. Default: 65,536 on GPU, 2,048 on CPU, where each
-    thread has a batch of its own."""
+    """Tokens of one batch, with its padding where there is some. Default: 131,072 on GPU, 2,048 on
+    CPU, where each thread has a batch of its own."""
 
 
 class ScoringComputeSettings(ComputeSettings):
     """What a catalogue is scored on."""
 
     num_workers: int | None = Field(None, gt=0)
-    """Actors that hold the model. Default: one per GPU, without GPUs one per node."""
+    """The most actors that hold the model. On GPU each has one; the job asks the autoscaler for
+    them, starts with the first, and gives them back. Default: one per GPU that is there, at least
+    8 (the autoscaler starts what its node types allow); without GPUs one per node that is there."""
 
 
 class FeatureComputeSettings(ComputeSettings):
@@ -138,8 +140,6 @@ class FeatureComputeSettings(ComputeSettings):
 
     num_workers: int = Field(1, gt=0)
     """Actors that hold the model."""
-    token_budget: int | None = Field(None, gt=0)
-    """Tokens per forward pass, padding included. Default: 4,096."""
     cpus_per_worker: float = Field(1, gt=0)
     """Logical CPUs, and torch threads, of each worker."""
 

@@ -93,11 +93,15 @@ class TrainingComputeSettings(FeatureComputeSettings):
     num_workers: int = Field(1, gt=0)
     """DDP workers. The global batch is num_workers x optimiser.batch_size."""
     use_gpu: bool = False
-    """One GPU per worker with NCCL and bf16 autocast; otherwise gloo on CPU in fp32."""
+    """One GPU per worker, with NCCL; otherwise CPU, with gloo."""
     precision: Precision | None = None
-    """Numeric precision of scoring, in which T, statistics and thresholds are fitted. Default: bf16
-    with use_gpu, else fp32. int8 (CPU) is faster, and the bundle is refused if it answers otherwise
-    than fp32."""
+    """Numeric precision of scoring, in which T, statistics and thresholds are fitted; on GPU also
+    that of training. Default: bf16 with use_gpu, else fp32. On CPU int8, and bf16 where the
+    processor has it, are faster; the bundle is refused if it answers otherwise than fp32."""
+    token_budget: int | None = Field(None, gt=0)
+    """Tokens of one batch, with its padding where there is some. A training step with more takes
+    several passes whose gradients add up, and stays one step. Default: a step is one pass; where
+    features are gathered, that of scoring."""
     max_failures: int = Field(3, ge=0)
     """Restarts of the worker group, each from the newest checkpoint."""
 

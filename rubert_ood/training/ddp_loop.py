@@ -3,7 +3,7 @@
 A checkpoint is reported after each epoch. The loop resumes from whichever of them it is given, not
 only the newest: after the loss of a node the newest may be gone.
 
-Shapes: N ads, L tokens, C classes.
+Shapes: N ads, C classes.
 """
 
 import json
@@ -14,8 +14,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import ray.train
 import ray.train.torch
 import torch
@@ -24,16 +22,20 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
 from rubert_ood.classifier.precision import choose_device
-from rubert_ood.classifier.tokens import num_tokens, pad
 from rubert_ood.errors import SettingsError
 from rubert_ood.settings import OptimiserSettings
+from rubert_ood.training.batches import (
+    PREFETCHED_STEPS,
+    Batch,
+    Layout,
+    draw_steps,
+    prefetched,
+)
+from rubert_ood.training.optimiser import make_optimiser, make_schedule
+from rubert_ood.training.steps import PADDING_LABEL, Stepper, compute, summed_loss
+from rubert_ood.training.trained_network import PackedNetwork, trained_network
 
-POOL_BATCHES = 50
-"""Batches drawn together and cut by length, so that a batch pads little; their order stays
-random."""
-SHUFFLE_ROWS = 50_000
 REPORTS_PER_EPOCH = 4
-PADDING_LABEL = -1
 STATE_FILE = "state.json"
 OPTIMISER_FILE = "optimiser.pt"
 
@@ -56,7 +58,7 @@ class Trainer:
         self.settings = settings = OptimiserSettings(**config["optimiser"])
         self.tokenizer = load_tokenizer(config["base_model"])
         self.steps_per_epoch = -(-config["num_train"] // settings.batch_size)
-        self.device = choose_device(config["use_gpu"])
+        self.device = choose_device(config["use_gpu"], config["precision"])
         self.history: list[dict[str, float]] = []
         torch.manual_seed(settings.seed)
         optimiser_state = None
@@ -71,11 +73,21 @@ class Trainer:
                     weights_only=True,
                     map_location="cpu",
                 )
-        self.model = ray.train.torch.prepare_model(self.network)
-        self.optimiser = torch.optim.AdamW(
-            _parameter_groups(self.network, settings), lr=settings.learning_rate
+        self.forward = trained_network(self.network, self.device.device)
+        is_packed = isinstance(self.forward, PackedNetwork)
+        self.layout = Layout(
+            pad_id=None if is_packed else self.tokenizer.pad_token_id,
+            token_budget=config["token_budget"],
+            pinned=self.device.device.type == "cuda",
         )
-        self.schedule = _schedule(self.optimiser, settings, self.steps_per_epoch)
+        model = ray.train.torch.prepare_model(
+            self.forward, parallel_strategy_kwargs={"gradient_as_bucket_view": True}
+        )
+        self.optimiser = make_optimiser(self.network, settings)
+        self.schedule = make_schedule(self.optimiser, settings, self.steps_per_epoch)
+        self.stepper = Stepper(
+            model, self.device, self.optimiser, self.schedule, settings.max_grad_norm
+        )
         if optimiser_state:
             self.optimiser.load_state_dict(optimiser_state["optimiser"])
             self.schedule.load_state_dict(optimiser_state["schedule"])
@@ -87,7 +99,7 @@ class Trainer:
 
     def train_epoch(self) -> dict[str, float]:
         """Take every step of one epoch; return this worker's mean loss, and the tokens of all."""
-        self.model.train()
+        self.stepper.model.train()
         seed = self.settings.seed + 1000 * (self.epoch + 1)
         torch.manual_seed(seed + ray.train.get_context().get_world_rank())
         milestones = {
@@ -95,9 +107,9 @@ class Trainer:
             for k in range(1, REPORTS_PER_EPOCH)
         }
         losses, num_read, started = [], 0, time.monotonic()
-        for batch in _batches("train", self.settings.batch_size, shuffle_seed=seed):
-            losses.append(self._step(batch))
-            num_read += int(num_tokens(_ids(batch)).sum())
+        for step in self._steps("train", self.settings.batch_size, shuffle_seed=seed):
+            losses.append(self.stepper.take(step))
+            num_read += sum(batch.num_tokens for batch in step)
             if len(losses) in milestones:
                 share, loss = (
                     len(losses) / self.steps_per_epoch,
@@ -121,49 +133,39 @@ class Trainer:
             "train_tokens_per_s": sum(counts) / seconds,
         }
 
-    def _step(self, batch: pa.Table) -> torch.Tensor:
-        ids_NL, mask_NL, labels_N = self._tensors(batch)
-        with self.device.context():
-            logits_NC = self.model(input_ids=ids_NL, attention_mask=mask_NL).logits
-        loss = torch.nn.functional.cross_entropy(logits_NC.float(), labels_N)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(
-            self.model.parameters(), self.settings.max_grad_norm
+    def _steps(
+        self, split: str, num_ads: int, *, shuffle_seed: int | None = None
+    ) -> Iterator[list[Batch]]:
+        """Yield the batches of each step; for a GPU a thread lays out and pins the next ones."""
+        shard = ray.train.get_dataset_shard(split)
+        steps = map(
+            self.layout.batches, draw_steps(shard, num_ads, shuffle_seed=shuffle_seed)
         )
-        self.optimiser.step()
-        self.schedule.step()
-        return loss.detach()
+        return prefetched(steps, PREFETCHED_STEPS) if self.layout.pinned else steps
 
     @torch.inference_mode()
     def validate(self) -> dict[str, float]:
         """Measure valid over the rows of all workers, each row once."""
         self.network.eval()
-        labels, predicted, nll = [], [], 0.0
-        for batch in _batches("valid", self.settings.eval_batch_size):
-            ids_NL, mask_NL, labels_N = self._tensors(batch)
-            with self.device.context():
-                logits_NC = self.network(input_ids=ids_NL, attention_mask=mask_NL).logits
-            real = labels_N != PADDING_LABEL
-            logits_NC, labels_N = logits_NC.float()[real], labels_N[real]
-            nll += float(
-                torch.nn.functional.cross_entropy(logits_NC, labels_N, reduction="sum")
-            )
-            labels.append(labels_N.cpu().numpy())
-            predicted.append(logits_NC.argmax(1).cpu().numpy())
+        labels, predicted, losses = [], [], []
+        for step in self._steps("valid", self.settings.eval_batch_size):
+            for batch in step:
+                logits_NC, labels_N = compute(self.forward, batch, self.device)
+                losses.append(summed_loss(logits_NC, labels_N).double())
+                labels.append(labels_N)
+                predicted.append(logits_NC.argmax(1))
+        mine = (torch.cat(labels), torch.cat(predicted), torch.stack(losses))
         parts: list[Any] = [None] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(
-            parts, (np.concatenate(labels), np.concatenate(predicted), nll)
-        )
-        labels_all_N = np.concatenate([part[0] for part in parts])
-        predicted_all_N = np.concatenate([part[1] for part in parts])
+        torch.distributed.all_gather_object(parts, [part.cpu() for part in mine])
+        labels_N = torch.cat([part[0] for part in parts]).numpy()
+        is_real_N = labels_N != PADDING_LABEL
+        labels_N = labels_N[is_real_N]
+        predicted_N = torch.cat([part[1] for part in parts]).numpy()[is_real_N]
         return {
-            "valid_rows": len(labels_all_N),
-            "valid_loss": sum(part[2] for part in parts) / len(labels_all_N),
-            "valid_accuracy": float(accuracy_score(labels_all_N, predicted_all_N)),
-            "valid_macro_f1": float(
-                f1_score(labels_all_N, predicted_all_N, average="macro")
-            ),
+            "valid_rows": len(labels_N),
+            "valid_loss": sum(float(part[2].sum()) for part in parts) / len(labels_N),
+            "valid_accuracy": float(accuracy_score(labels_N, predicted_N)),
+            "valid_macro_f1": float(f1_score(labels_N, predicted_N, average="macro")),
         }
 
     def report_epoch(self, metrics: dict[str, float]) -> None:
@@ -196,65 +198,8 @@ class Trainer:
     def _epoch_name(self, *, done: bool = False) -> str:
         return f"epoch {self.epoch + (not done)}/{self.settings.num_epochs}"
 
-    def _tensors(self, batch: pa.Table) -> list[torch.Tensor]:
-        ids_NL, mask_NL = pad(
-            _ids(batch), np.arange(batch.num_rows), self.tokenizer.pad_token_id
-        )
-        arrays = (ids_NL, mask_NL, np.array(batch["label"]))
-        return [torch.from_numpy(array).to(self.device.device) for array in arrays]
-
 
 def read_state(folder: str) -> Any:
     """Read the epoch number and the history that lie in a checkpoint folder."""
     with open(os.path.join(folder, STATE_FILE)) as file:
         return json.load(file)
-
-
-def _batches(
-    split: str, batch_size: int, *, shuffle_seed: int | None = None
-) -> Iterator[pa.Table]:
-    """Yield this worker's rows in batches of like length, in random order when seeded.
-
-    All ranks draw the same order, so that they meet batches of like length in the same step.
-    """
-    shuffle = {} if shuffle_seed is None else {"local_shuffle_buffer_size": SHUFFLE_ROWS}
-    pools = ray.train.get_dataset_shard(split).iter_batches(
-        batch_size=POOL_BATCHES * batch_size,
-        batch_format="pyarrow",
-        local_shuffle_seed=shuffle_seed,
-        **shuffle,
-    )
-    generator = np.random.default_rng(shuffle_seed)
-    for pool in pools:
-        order = np.argsort(num_tokens(_ids(pool)), kind="stable")
-        starts = np.arange(0, pool.num_rows, batch_size)
-        for start in starts if shuffle_seed is None else generator.permutation(starts):
-            yield pool.take(order[start : start + batch_size])
-
-
-def _ids(table: pa.Table) -> pa.ListArray:
-    return pa.concat_arrays(table["ids"].chunks)
-
-
-def _parameter_groups(network: Any, settings: OptimiserSettings) -> list[Any]:
-    decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
-    exempt = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
-    return [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": exempt, "weight_decay": 0.0},
-    ]
-
-
-def _schedule(optimiser: Any, settings: OptimiserSettings, steps_per_epoch: int) -> Any:
-    """Rise linearly over the warm-up, then decay linearly to 0 at the last step."""
-    total = steps_per_epoch * settings.num_epochs
-    warmup = int(total * settings.warmup_fraction)
-
-    def factor(step: int) -> float:
-        return (
-            (step + 1) / (warmup + 1)
-            if step < warmup
-            else max(0.0, (total - step) / (total - warmup))
-        )
-
-    return torch.optim.lr_scheduler.LambdaLR(optimiser, factor)

@@ -16,13 +16,13 @@ from rubert_ood.bundle import Bundle, check_compute, load_bundle
 from rubert_ood.classifier import windows
 from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.ood.outputs import Outputs, sample_rows
+from rubert_ood.predictor import TOKEN_BUDGET
 from rubert_ood.progress import Progress
 from rubert_ood.settings import FeatureComputeSettings, Precision, TextSettings
 
 BATCH_ADS = 512
 SUM_ADS = 8192
 """Ads of one partial sum: large, since each sum of H x H numbers travels to the driver."""
-TOKEN_BUDGET = 4096
 
 Checkpoint = str | Callable[[], str]
 """Hub name, folder or s3:// URI that every node can read; or what finds a folder on each of
@@ -65,7 +65,8 @@ class Reader:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return logits, float32 (n, C), and CLS, float32 (n, H)."""
         cut = windows.cut(classifier.tokenizer, texts, self.text)
-        return windows.run(classifier, cut, token_budget=token_budget or TOKEN_BUDGET)
+        usual = TOKEN_BUDGET[classifier.device.device.type == "cuda"]
+        return windows.run(classifier, cut, token_budget=token_budget or usual)
 
 
 def compute_features(

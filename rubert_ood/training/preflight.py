@@ -110,6 +110,16 @@ def warn_of_waiting(compute: TrainingComputeSettings) -> None:
             )
 
 
+def precision_of_training(compute: TrainingComputeSettings) -> Precision | None:
+    """Return what the workers train in; None is the best that a GPU has.
+
+    On CPU it is fp32; int8 is computed on CPU, also by workers that have a GPU.
+    """
+    if not compute.use_gpu:
+        return "fp32"
+    return None if compute.precision == "int8" else compute.precision
+
+
 def precision_of_workers(compute: TrainingComputeSettings) -> Precision:
     """Ask a worker's node for the GPU and the numbers that are wanted; None is the best it has.
 
@@ -122,9 +132,7 @@ def precision_of_workers(compute: TrainingComputeSettings) -> Precision:
     ask = ray.remote(num_gpus=1, num_cpus=compute.cpus_per_worker, max_retries=2)(
         _precision_here
     )
-    # which is computed on CPU, also by workers that have a GPU
-    on_gpu = None if wanted == "int8" else wanted
-    found, fault = ray.get(ask.remote(on_gpu))
+    found, fault = ray.get(ask.remote(precision_of_training(compute)))
     if fault:
         raise SettingsError(fault)
     return wanted or found

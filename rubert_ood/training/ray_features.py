@@ -78,10 +78,12 @@ class RayFeatures:
     ) -> "RayFeatures":
         """Run the network in actors; the outputs stay in the object store."""
         table = _table(splits)
-        batches = ray.data.from_arrow(_cut(table)).map_batches(
+        batches = ray.data.from_arrow(
+            _cut(table)
+        ).map_batches(
             _FeatureActor,
             fn_constructor_args=(reader, compute),
-            batch_size=None,
+            batch_size=features.BATCH_ADS,  # a whole block; for a GPU Ray Data wants the number
             batch_format="numpy",
             compute=ray.data.ActorPoolStrategy(size=compute.num_workers),
             num_cpus=compute.cpus_per_worker,

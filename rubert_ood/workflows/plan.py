@@ -7,7 +7,7 @@ from rubert_ood.bundle import Bundle
 from rubert_ood.progress import StepLog
 from rubert_ood.runs.plan import Plan
 from rubert_ood.scoring.check_input import check_input
-from rubert_ood.scoring.estimate import estimate
+from rubert_ood.scoring.estimate import Estimate, estimate
 from rubert_ood.settings import PlanSettings
 
 log = StepLog("estimate")
@@ -31,6 +31,7 @@ def _estimate(run_plan: Plan, bundle: Bundle, settings: PlanSettings) -> None:
         f"{measured.ads_per_s:,.1f} ads/s in {run_plan.precision} on this machine ({device}),"
         f" measured on {measured.num_ads:,} ads of {measured.tokens_per_ad:.1f} tokens"
     )
+    log.info("%s", _bottleneck(measured))
     num_nodes = settings.compute.num_workers or 1
     num_tokens = run_plan.num_rows * measured.tokens_per_ad
     hours = run_plan.num_rows / measured.ads_per_s / num_nodes / 3600
@@ -39,6 +40,22 @@ def _estimate(run_plan: Plan, bundle: Bundle, settings: PlanSettings) -> None:
         f"{work}, {len(run_plan.shards):,} parts:"
         f" {_duration(hours)} on {num_nodes} such node(s),"
         f" {_duration(hours / 10)} on {10 * num_nodes}"
+    )
+
+
+def _bottleneck(measured: Estimate) -> str:
+    """Say what takes how long, which of the two the run waits for, and how many cores help."""
+    encode_ms, network_ms = 1000 * measured.encode_core_s, 1000 * measured.network_s
+    place = "the GPU" if measured.use_gpu else f"{measured.cores} cores"
+    found = (
+        f"encoding takes {encode_ms:,.3f} ms of one core an ad, the network {network_ms:,.3f} ms of"
+        f" {place}: {measured.bottleneck} is the bottleneck"
+    )
+    if not measured.use_gpu:
+        return found
+    return (
+        f"{found} with {measured.cores} core(s) to encode for each GPU;"
+        f" it wants {measured.wanted_cores}, and one for its actor"
     )
 
 

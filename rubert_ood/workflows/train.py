@@ -16,7 +16,7 @@ from rubert_ood.bundle import (
     write_bundle,
 )
 from rubert_ood.clock import utc_now
-from rubert_ood.ood.agreement import Agreement, check_agreement, int8_agreement
+from rubert_ood.ood.agreement import Agreement, agreement_with_fp32, check_agreement
 from rubert_ood.ood.decision import check_rule
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.outputs import Outputs
@@ -95,8 +95,8 @@ def _fit_and_evaluate(
     fitted = _fit(features, outputs, dataset, settings)
     log_fit(fitted, precision)
     agreement = None
-    if precision == "int8":
-        agreement = _compare_int8(run, trained, fitted, outputs["valid"])
+    if precision == "int8" or (precision == "bf16" and not settings.compute.use_gpu):
+        agreement = _compare(run, trained, fitted, outputs["valid"], precision)
     reference = make_reference(outputs["train"], outputs[fitted.calibrated_on])
     evaluation = evaluate(
         fitted,
@@ -148,20 +148,24 @@ def _fit(
     )
 
 
-def _compare_int8(
-    run: _Run, trained: TrainedModel, fitted: FittedModel, valid: Outputs
+def _compare(
+    run: _Run,
+    trained: TrainedModel,
+    fitted: FittedModel,
+    valid: Outputs,
+    precision: Precision,
 ) -> Agreement:
-    """Fit in fp32 as well, and refuse the bundle when int8 answers otherwise on valid."""
+    """Fit in fp32 as well, and refuse the bundle when fewer bits answer otherwise on valid."""
     features = _compute(fitting_splits(run.dataset), trained, run.settings, "fp32")
     plain = features.gather({"train": 0})
     plain_fitted = _fit(features, plain, run.dataset, run.settings)
-    agreement = int8_agreement(fitted, valid, plain_fitted, plain["valid"])
-    StepLog("int8").info(
+    agreement = agreement_with_fp32(fitted, valid, plain_fitted, plain["valid"])
+    StepLog(precision).info(
         f"argmax as in fp32 {agreement.argmax_agreement:.4f}"
         f"  OOD rate {agreement.flag_rate:.4f} (fp32 {agreement.flag_rate_fp32:.4f})"
         f"  mean d2 x{agreement.mean_d2_ratio:.4f}"
     )
-    check_agreement(agreement)
+    check_agreement(agreement, precision)
     return agreement
 
 

@@ -42,7 +42,10 @@ MIN_KILLS = 2
 """The third, and the one after the last shard, may come too late."""
 MAX_STARTS = 8
 BUSY_TIMEOUT_S = 60
-TITLES = {"actor": ("ray::MapWorker",), "worker": ("ray::Map(encode)", "ray::Map(write)")}
+TITLES = {
+    "actor": ("ray::MapWorker",),
+    "worker": ("ray::MapBatches(encode_batch)", "ray::MapBatches(write_batch)"),
+}
 """How the titles of processes that work on a stage begin."""
 
 

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import threading
 import time
 from collections import Counter
@@ -15,6 +16,7 @@ import psutil
 import pytest
 import ray.train
 import ray.train.torch
+from safetensors.numpy import load_file
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 from transformers import AutoTokenizer
 
@@ -22,9 +24,9 @@ from rubert_ood.ads.dataset import LabelledAds, load_dataset
 from rubert_ood.errors import BundleError, PartialRunError, RubertOodError, SettingsError
 from rubert_ood.ood.temperature import softmax
 from rubert_ood.settings import FeatureComputeSettings, TextSettings, TrainSettings
-from rubert_ood.training.ddp_loop import Trainer
+from rubert_ood.training.ddp_loop import Trainer, train_worker
 from rubert_ood.training.features import Reader, compute_features
-from rubert_ood.training.fine_tune import fine_tune
+from rubert_ood.training.fine_tune import TrainedModel, fine_tune
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
@@ -189,6 +191,57 @@ def test_resumes_from_an_earlier_checkpoint_with_its_schedule(
     content = json.loads(result.read_text())
     assert content["rates"] == [0.0, 0.0]
     assert [entry["epoch"] for entry in content["history"]] == [1, 2]
+
+
+def _weights_of(trained: TrainedModel) -> dict[str, np.ndarray]:
+    return load_file(Path(trained.checkpoint_dir, "model.safetensors"))
+
+
+def test_a_step_in_several_passes_is_the_step_of_one(dataset, train_settings, tmp_path):
+    """Two workers, gradients added up over passes of at most 160 tokens, no dropout."""
+    base = shutil.copytree(train_settings.base_model, tmp_path / "base")
+    config = json.loads((base / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (base / "config.json").write_text(json.dumps(config))
+    few = LabelledAds(dataset.train.texts[:320], dataset.train.labels_N[:320])
+    dataset = dataclasses.replace(dataset, train=few)
+    trained = []
+    for budget in (None, 160):
+        settings = _with(
+            train_settings, compute={"token_budget": budget}, optimiser={"num_epochs": 1}
+        ).model_copy(update={"output_uri": str(tmp_path), "base_model": str(base)})
+        name = f"budget-{budget}"
+        trained.append(
+            fine_tune(dataset, settings, run_name=name, work_dir=str(tmp_path / name))
+        )
+    whole, cut = trained
+    assert cut.history[0]["train_loss"] == pytest.approx(
+        whole.history[0]["train_loss"], rel=1e-4
+    )
+    expected = _weights_of(whole)
+    for name, weight in _weights_of(cut).items():
+        # the gradient of key biases is 0 but for rounding, which AdamW enlarges
+        if not name.endswith("key.bias"):
+            distance = np.linalg.norm(weight - expected[name])
+            assert distance <= 0.01 * np.linalg.norm(expected[name]), name
+
+
+def test_a_gpu_that_a_worker_lacks_is_one_line_before_the_first_step(
+    dataset, train_settings, tmp_path, monkeypatch
+):
+    """The driver need not have a GPU: the worker finds out."""
+    monkeypatch.setattr(
+        "rubert_ood.training.fine_tune.train_worker",
+        lambda config: train_worker(config | {"use_gpu": True, "precision": "bf16"}),
+    )
+    settings = _with(
+        train_settings, compute={"num_workers": 1, "max_failures": 0}
+    ).model_copy(update={"output_uri": str(tmp_path)})
+    with pytest.raises(
+        SettingsError, match=r"^compute.use_gpu is true, but torch sees no"
+    ):
+        fine_tune(dataset, settings, run_name="no-gpu", work_dir=str(tmp_path / "work"))
+    assert not list(tmp_path.glob("training/no-gpu/checkpoint_*"))
 
 
 def _raise(config: dict) -> None:

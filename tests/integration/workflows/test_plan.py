@@ -17,8 +17,8 @@ def test_plan_prints_an_estimate_and_writes_nothing(
     settings, caplog, tmp_path, monkeypatch
 ):
     caplog.set_level(logging.INFO)
-    rates = {"num_ads": 500, "ads_per_s": 0.05, "tokens_per_ad": 30.0}
-    monkeypatch.setattr(workflow, "estimate", lambda *_, **__: Estimate(**rates))
+    measured = Estimate(500, 30.0, 2.0, 19.0, cores=2, use_gpu=False)
+    monkeypatch.setattr(workflow, "estimate", lambda *_, **__: measured)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     plan(settings)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
@@ -28,6 +28,18 @@ def test_plan_prints_an_estimate_and_writes_nothing(
         "300 ads, about 9,000 tokens, 3 parts: 50 min on 2 such node(s), 300 s on 20"
         in caplog.text
     )
+
+
+def test_plan_says_what_a_run_waits_for(settings, caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    for use_gpu in (False, True):
+        measured = Estimate(500, 30.0, 0.0002, 0.00005, cores=2, use_gpu=use_gpu)
+        monkeypatch.setattr(workflow, "estimate", lambda *_, found=measured, **__: found)
+        plan(settings)
+    times = "encoding takes 0.200 ms of one core an ad, the network 0.050 ms of"
+    assert f"{times} 2 cores: encoding is the bottleneck\n" in caplog.text
+    wanted = "2 core(s) to encode for each GPU; it wants 4, and one for its actor"
+    assert f"{times} the GPU: encoding is the bottleneck with {wanted}" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -84,24 +84,28 @@ def test_a_bundle_reads_long_ads_as_its_fit_did(settings, gathered):
     assert difference.max() > 0.01  # the windows were averaged before the fit
 
 
-def test_int8_is_fitted_in_int8_and_compared_with_fp32(settings, gathered, monkeypatch):
+@pytest.mark.parametrize("precision", ["int8", "bf16"])
+def test_fewer_bits_on_a_cpu_are_fitted_so_and_compared_with_fp32(
+    settings, gathered, monkeypatch, precision
+):
     monkeypatch.setattr(
-        workflow, "check_agreement", lambda agreement: None
+        workflow, "check_agreement", lambda *_: None
     )  # the random model may not pass
     plain, _ = workflow.train(settings)
-    quantised, _ = workflow.train(
-        settings.model_copy(update={"version": "v2", "compute": INT8})
+    compute = INT8.model_copy(update={"precision": precision})
+    other, _ = workflow.train(
+        settings.model_copy(update={"version": "v2", "compute": compute})
     )
-    assert gathered == ["fp32", "int8", "fp32"]
-    assert load_bundle(quantised.uri).precision == "int8"
-    means = [bundle.fitted.statistics.means_CH for bundle in (plain, quantised)]
+    assert gathered == ["fp32", precision, "fp32"]
+    assert load_bundle(other.uri).precision == precision
+    means = [bundle.fitted.statistics.means_CH for bundle in (plain, other)]
     assert 0 < np.abs(means[0] - means[1]).max() < 0.2
 
 
 def test_a_bundle_that_int8_would_spoil_is_not_written(settings, gathered, monkeypatch):
     monkeypatch.setattr(
         workflow,
-        "int8_agreement",
+        "agreement_with_fp32",
         lambda *_: Agreement(0.98, 0.0, 0.0, 1.0),
     )
     with pytest.raises(

@@ -426,17 +426,6 @@ def test_a_text_that_is_not_utf8_is_dropped() -> None:
     assert clean_labelled(table, TextCleaner(), ["x"]).texts == ["а да"]
 
 
-def test_an_unknown_label_is_named() -> None:
-    line = message(
-        SchemaError,
-        clean_labelled,
-        labelled((None, "т", "Лодки", None)),
-        TextCleaner(),
-        ["Мебель"],
-    )
-    assert line == "row 1: label 'Лодки' does not occur among the training labels"
-
-
 # load_dataset
 
 

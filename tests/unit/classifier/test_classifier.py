@@ -16,7 +16,7 @@ from rubert_ood.classifier.checkpoint import (
 )
 from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.classifier.precision import choose_device
-from rubert_ood.classifier.tokens import length_batches, num_tokens, tokenize
+from rubert_ood.classifier.tokens import num_tokens, packed_batches, tokenize
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_classifier_run_in_any_batches_equals_one_ad_at_a_time(
 
 @pytest.fixture
 def padded(small_checkpoint) -> Classifier:
-    """The way of GPUs and of other architectures."""
+    """The way of other architectures."""
     classifier = Classifier.load(small_checkpoint)
     classifier._packs = False
     return classifier
@@ -137,7 +137,7 @@ def test_classifier_runs_each_layer_once_a_batch_and_the_last_on_cls_alone(
         )
     ids = tokenize(classifier.tokenizer, texts, 196)
     classifier.run(ids, token_budget=700)
-    batches = length_batches(num_tokens(ids), 700)
+    batches = packed_batches(num_tokens(ids), 700)
     assert len(batches) > 3
     assert sorted(rows["before"]) == sorted(
         num_tokens(ids)[batch].sum() for batch in batches

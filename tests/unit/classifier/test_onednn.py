@@ -63,7 +63,7 @@ def test_onednn_that_cannot_be_used_leaves_the_layers(
     small_checkpoint, ad_texts, monkeypatch
 ):
     fast = Classifier.load(small_checkpoint)
-    monkeypatch.setattr(onednn, "can_use", lambda: False)
+    monkeypatch.setattr(onednn, "can_use", lambda _: False)
     plain = Classifier.load(small_checkpoint)
     assert not any(isinstance(module, OneDnnLinear) for module in plain.network.modules())
     assert any(isinstance(module, OneDnnLinear) for module in fast.network.modules())

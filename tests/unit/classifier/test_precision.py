@@ -1,4 +1,6 @@
 import copy
+import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -33,13 +35,44 @@ def test_precision_on_a_gpu_is_what_it_computes_in(
     monkeypatch, gpu, bf16, precision, expected
 ):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: bf16)
     if expected in ("bf16", "fp32"):
         device = choose_device(True, precision)
         assert (device.device.type, device.precision) == ("cuda", expected)
     else:
         with pytest.raises(SettingsError, match=expected):
             choose_device(True, precision)
+
+
+@pytest.mark.parametrize(("bf16", "amx"), [(True, False), (False, True), (False, False)])
+def test_precision_bf16_on_a_cpu_without_its_products_is_told_in_one_line(
+    monkeypatch, caplog, bf16, amx
+):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(logging.getLogger("rubert_ood"), "propagate", True)
+    with caplog.at_level(logging.WARNING):
+        device = choose_device(False, "bf16")
+    assert device.dtype == torch.bfloat16
+    found = [record.getMessage() for record in caplog.records]
+    told = ["it will be slower than fp32" in line for line in found]
+    assert told == ([] if bf16 or amx else [True])
+    choose_device(False, "fp32")
+    assert len(caplog.records) == len(found)
+
+
+def test_precision_of_a_gpu_that_only_emulates_bf16_is_fp32(monkeypatch):
+    """As on a V100: torch itself would say that it is supported."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda _: SimpleNamespace(major=7)
+    )
+    monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda _: True)
+    assert torch.cuda.is_bf16_supported()
+    assert choose_device(True).precision == "fp32"
+    with pytest.raises(SettingsError, match="this GPU has no bf16"):
+        choose_device(True, "bf16")
 
 
 def test_precision_int8_quantises_a_copy_of_the_linear_layers_by_channel():

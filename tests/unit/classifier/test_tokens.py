@@ -6,7 +6,15 @@ from hypothesis import strategies as st
 
 from rubert_ood.classifier import tokens
 from rubert_ood.classifier.checkpoint import load_tokenizer
-from rubert_ood.classifier.tokens import length_batches, num_tokens, pad, tokenize
+from rubert_ood.classifier.tokens import (
+    SHARED_BY,
+    SMALLEST_BATCH,
+    length_batches,
+    num_tokens,
+    packed_batches,
+    pad,
+    tokenize,
+)
 
 
 @given(st.lists(st.integers(0, 300), max_size=80), st.integers(1, 2000))
@@ -94,3 +102,34 @@ def test_tokenize_of_no_texts_gives_no_rows(small_checkpoint):
     assert ids.type == pa.list_(pa.int32())
     assert num_tokens(ids).tolist() == []
     assert length_batches(num_tokens(ids), 100) == []
+
+
+@pytest.mark.parametrize("budget", [1, 7, 300, 2048, 65_536])
+@pytest.mark.parametrize("num_ads", [0, 1, 2, 99, 2000])
+def test_packed_batches_hold_each_ad_once_longest_first_within_the_budget(
+    num_ads, budget
+):
+    lengths = np.random.default_rng(num_ads).integers(3, 197, num_ads)
+    batches = packed_batches(lengths, budget)
+    order = np.concatenate([*batches, np.empty(0, np.int64)])
+    assert order.tolist() == sorted(range(num_ads), key=lambda ad: (-lengths[ad], ad))
+    for batch in batches:
+        assert len(batch) == 1 or lengths[batch].sum() <= budget
+    # nowhere more than one batch beyond what the tokens need, and their rounding up
+    needed = -(-lengths.sum() // max(budget - 197, 1)) + SHARED_BY[0]
+    assert len(batches) <= max(needed, num_ads if budget < 400 else 0)
+
+
+@pytest.mark.parametrize(
+    ("num_ads", "length", "expected"),
+    [(100, 45, 8), (40, 50, 1), (60, 50, 4), (410, 45, 16), (2000, 45, 48)],
+)
+def test_packed_batches_are_equal_and_a_multiple_that_threads_share(
+    num_ads, length, expected
+):
+    batches = packed_batches(np.full(num_ads, length), 2048)
+    sizes = [len(batch) * length for batch in batches]
+    assert len(batches) == expected
+    assert sum(sizes) == num_ads * length
+    assert max(sizes) - min(sizes) <= length
+    assert expected == 1 or min(sizes) >= SMALLEST_BATCH

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rubert_ood.errors import PublicationRefusedError
-from rubert_ood.ood.agreement import Agreement, check_agreement, int8_agreement
+from rubert_ood.ood.agreement import Agreement, agreement_with_fp32, check_agreement
 from rubert_ood.ood.decision import Thresholds
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
@@ -34,7 +34,7 @@ def test_agreement_of_models_lets_each_decide_with_its_own_statistics():
     cls_NH = np.array(
         [[1.0, 0, 0], [2.0, 0, 0], [3.0, 0, 0], [4.0, 0, 0]]
     )  # d2 = 1, 4, 9, 16
-    agreement = int8_agreement(
+    agreement = agreement_with_fp32(
         _model(10.0),
         Outputs(moved_NC, cls_NH * 2**0.5, LABELS_N),
         _model(5.0),
@@ -47,15 +47,17 @@ def test_agreement_of_models_lets_each_decide_with_its_own_statistics():
 
 
 def test_agreement_that_is_close_enough_is_accepted():
-    check_agreement(GOOD)
+    check_agreement(GOOD, "int8")
 
 
 @pytest.mark.parametrize(
     "change", [{"argmax_agreement": 0.9899}, {"flag_rate": 0.0131}, {"flag_rate": 0.0069}]
 )
-def test_agreement_with_other_answers_is_refused(change):
+@pytest.mark.parametrize("precision", ["int8", "bf16"])
+def test_agreement_with_other_answers_is_refused(change, precision):
     with pytest.raises(
-        PublicationRefusedError, match=r"precision int8: on valid .* no bundle is written"
+        PublicationRefusedError,
+        match=f"precision {precision}: on valid .* no bundle is written",
     ) as error:
-        check_agreement(replace(GOOD, **change))
+        check_agreement(replace(GOOD, **change), precision)
     assert error.value.exit_code == 5

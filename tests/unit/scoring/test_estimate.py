@@ -1,3 +1,4 @@
+import os
 import re
 from dataclasses import replace
 
@@ -6,7 +7,7 @@ import pytest
 from rubert_ood.ads.text import ad_text
 from rubert_ood.classifier.checkpoint import load_tokenizer
 from rubert_ood.runs.plan import Shard
-from rubert_ood.scoring.estimate import PIECE_ROWS, _pieces, estimate
+from rubert_ood.scoring.estimate import PIECE_ROWS, Estimate, _pieces, estimate
 from rubert_ood.scoring.planning import make_plan
 from rubert_ood.settings import PlanSettings
 from tests.conftest import damage_first_page
@@ -37,10 +38,13 @@ def test_estimate_of_a_long_time_scores_every_ad_once(settings, bundle, ads):
         for start in range(0, NUM_ADS, 100)
         for text in {text for text in texts[start : start + 100] if text}
     )
-    assert PIECE_ROWS > 100
+    assert min(PIECE_ROWS.values()) > 100
     assert measured.num_ads == NUM_ADS
     assert measured.tokens_per_ad == folded / NUM_ADS
     assert measured.ads_per_s > 1
+    assert measured.cores == len(os.sched_getaffinity(0))
+    assert measured.encode_core_s > 0
+    assert measured.network_s > 0
 
 
 def test_estimate_of_a_short_time_stops_after_a_piece(settings, bundle):
@@ -66,17 +70,36 @@ def test_estimate_without_a_row_that_can_be_read_is_none(settings, bundle, tmp_p
 
 
 def test_pieces_of_shards_are_one_of_each_before_the_next_and_hold_every_row_once():
-    stops = [2 * PIECE_ROWS + 5, 3, PIECE_ROWS]
+    rows = 128
+    stops = [2 * rows + 5, 3, rows]
     shards = [Shard(str(n), str(n), {}, 10, 10 + stop) for n, stop in enumerate(stops)]
-    pieces = list(_pieces(shards))
+    pieces = list(_pieces(shards, rows))
     assert {piece.uri for piece in pieces[:3]} == {"0", "1", "2"}
-    assert max(piece.num_rows for piece in pieces) == PIECE_ROWS
+    assert max(piece.num_rows for piece in pieces) == rows
     for shard in shards:
-        rows = [
+        found = [
             row
             for piece in pieces
             if piece.uri == shard.uri
             for row in range(piece.start, piece.stop)
         ]
-        assert rows == list(range(shard.start, shard.stop))
-    assert list(_pieces([])) == []
+        assert found == list(range(shard.start, shard.stop))
+    assert list(_pieces([], rows)) == []
+
+
+def _estimate(encode_core_s: float, *, cores: int, use_gpu: bool) -> Estimate:
+    return Estimate(100, 40.0, encode_core_s, 0.001, cores, use_gpu)
+
+
+def test_estimate_of_a_gpu_waits_for_the_slower_of_the_two():
+    fed = _estimate(0.003, cores=4, use_gpu=True)
+    assert (round(fed.ads_per_s), fed.bottleneck) == (1000, "the network")
+    hungry = _estimate(0.003, cores=2, use_gpu=True)
+    assert (round(hungry.ads_per_s), hungry.bottleneck) == (667, "encoding")
+    assert fed.wanted_cores == hungry.wanted_cores == 3
+
+
+def test_estimate_without_a_gpu_adds_the_two_which_need_the_same_cores():
+    measured = _estimate(0.001, cores=2, use_gpu=False)
+    assert round(measured.ads_per_s) == 667
+    assert measured.bottleneck == "the network"

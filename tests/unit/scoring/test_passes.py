@@ -35,8 +35,13 @@ class MadeUp:
         self._shards = shards
         self._outcome_of = outcome_of
         self.passes: list[list[int]] = []
+        self.alone: list[bool] = []
+        self.nodes_changed = False
 
-    def run(self, job: ScoringJob, shards: list[Shard]) -> Iterator[ShardResult]:
+    def run(
+        self, job: ScoringJob, shards: list[Shard], *, alone: bool = False
+    ) -> Iterator[ShardResult]:
+        self.alone.append(alone)
         self.passes.append([self._shards.index(shard) for shard in shards])
         done, faults, stalled = self._outcome_of(len(self.passes), self.passes[-1])
         for number in done:
@@ -44,7 +49,7 @@ class MadeUp:
         for number, (fault, reason) in faults.items():
             yield ShardResult(self._shards[number].shard_id, reason, fault)
         if stalled:
-            raise ExecutorStalledError(stalled)
+            raise ExecutorStalledError(stalled, nodes_changed=self.nodes_changed)
 
 
 @pytest.fixture
@@ -55,9 +60,10 @@ def play(run):
     for shard in shards:
         (run.folder / "_run" / "receipts" / f"{shard.shard_id}.json").unlink()
 
-    def play(outcome_of, **options):
+    def play(outcome_of, *, nodes_changed=False, **options):
         executor = MadeUp(shards, outcome_of)
-        play.passes = executor.passes
+        executor.nodes_changed = nodes_changed
+        play.passes, play.alone = executor.passes, executor.alone
         settings = ScoreSettings(
             input_uri="in", bundle_uri="b", output_uri="out", **options
         )
@@ -157,6 +163,28 @@ def test_score_shards_counts_no_loss_in_a_pass_that_stalls_after_it_did_somethin
     """Each pass loses a node, say, after one shard: nobody is to blame."""
     assert play(lambda number, todo: (todo[:1], {}, "a node is gone")) == {}
     assert len(play.passes) == 5 > MAX_LOSSES
+
+
+def test_score_shards_runs_what_was_lost_alone_and_what_only_stalled_not(play):
+    outcomes = {1: ([0], "stalled"), 2: ([1], ""), 3: ([2], "stalled"), 4: ([3, 4], "")}
+
+    def outcome_of(number, todo):
+        done, stalled = outcomes[number]
+        return done, {}, stalled
+
+    assert play(outcome_of) == {}
+    assert play.passes == [[0, 1, 2, 3, 4], [1, 2, 3, 4], [2, 3, 4], [3, 4]]
+    assert play.alone == [False, False, True, True]
+
+
+def test_score_shards_tries_again_while_nodes_come_and_go_but_not_for_ever(play):
+    def second_has_nodes(number, todo):
+        return ([], {}, "stalled") if number == 1 else (todo, {}, "")
+
+    assert play(second_has_nodes, nodes_changed=True) == {}
+    with pytest.raises(PartialRunError, match="stalled; the same command goes on"):
+        play(lambda number, todo: ([], {}, "stalled"), nodes_changed=True)
+    assert len(play.passes) == MAX_LOSSES
 
 
 def test_score_shards_ends_the_run_when_a_pass_stalls_and_did_nothing(play):

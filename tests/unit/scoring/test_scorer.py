@@ -1,5 +1,8 @@
 import dataclasses
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 
 import torch
 
@@ -82,6 +85,51 @@ def test_scorer_has_waited_since_its_last_shard_and_not_before_the_first(full_ru
     assert (first.idle_s, first.started) == (0, item.timing.started)
     assert second.idle_s >= 0.05
     assert min(first.busy_s, second.busy_s) > 0
+
+
+def test_scorer_shared_by_threads_computes_one_shard_at_a_time_beside_decisions(
+    full_run, monkeypatch
+):
+    """The network of one thread runs while the other decides, never while it runs there."""
+    job = ScoringJob.of(full_run.plan)
+    items = [encode(ShardItem(shard), job) for shard in full_run.plan.shards[:6]]
+    alone = [Scorer(job)(item).texts for item in items]
+    scorer, running, overlaps = Scorer(job), set[str](), Counter[tuple[str, ...]]()
+
+    def watched(name, stage):
+        def watched_stage(*args, **options):
+            running.add(name)
+            overlaps[tuple(sorted(running))] += 1
+            time.sleep(0.02)
+            answer = stage(*args, **options)
+            running.discard(name)
+            return answer
+
+        return watched_stage
+
+    model = scorer.model()
+    forward, computing = model.forward, Lock()
+
+    def forward_alone(texts):
+        assert computing.acquire(blocking=False)
+        try:
+            return forward(texts)
+        finally:
+            computing.release()
+
+    monkeypatch.setattr(model, "forward", watched("forward", forward_alone))
+    monkeypatch.setattr(model, "finish", watched("finish", model.finish))
+    started = time.perf_counter()
+    with ThreadPoolExecutor(3) as pool:
+        scored = list(pool.map(scorer, items))
+    seconds = time.perf_counter() - started
+    assert overlaps["finish", "forward"] > 0
+    for item, texts in zip(scored, alone, strict=True):
+        assert item.texts.equals(texts)
+    busy_s = sum(item.timing.busy_s for item in scored)
+    idle_s = sum(item.timing.idle_s for item in scored)
+    assert busy_s > 0
+    assert 5 * 0.02 <= busy_s + idle_s <= seconds  # each pass begins 0.02 s late
 
 
 def test_scorer_counts_the_padding_and_keeps_the_rest_of_the_profile(full_run):

@@ -111,7 +111,7 @@ LOST = RuntimeError("Connection closed by peer [127.0.0.1]")
             [torch.OutOfMemoryError("CUDA")],
             SettingsError,
             2,
-            "optimiser.batch_size: the memory of the GPU",
+            "compute.token_budget: the memory of the GPU does not hold a forward pass; set or",
         ),
         (
             [LOST],

@@ -26,7 +26,11 @@ from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
 from rubert_ood.errors import BundleError, SchemaError, SettingsError
 from rubert_ood.settings import TextSettings, TrainingComputeSettings, TrainSettings
 from rubert_ood.training import preflight
-from rubert_ood.training.preflight import check_training, precision_of_workers
+from rubert_ood.training.preflight import (
+    check_training,
+    precision_of_training,
+    precision_of_workers,
+)
 from tests.unit.bundle.signed import edit
 
 LABELS = ["а", "б", "в"]
@@ -285,6 +289,23 @@ def test_a_classifier_with_a_layer_missing_is_never_loaded_with_random_numbers(
             load_network(str(checkpoint))
 
 
+@pytest.mark.parametrize(
+    ("use_gpu", "wanted", "expected"),
+    [
+        (False, None, "fp32"),
+        (False, "int8", "fp32"),
+        (False, "bf16", "fp32"),
+        (True, None, None),
+        (True, "int8", None),
+        (True, "bf16", "bf16"),
+        (True, "fp32", "fp32"),
+    ],
+)
+def test_training_on_cpu_is_fp32_and_on_gpu_what_is_wanted(use_gpu, wanted, expected):
+    compute = TrainingComputeSettings(use_gpu=use_gpu, precision=wanted)
+    assert precision_of_training(compute) == expected
+
+
 def test_on_cpu_the_precision_needs_nobody_to_be_asked():
     assert precision_of_workers(TrainingComputeSettings()) == "fp32"
     assert precision_of_workers(TrainingComputeSettings(precision="int8")) == "int8"
@@ -319,7 +340,7 @@ def test_a_worker_with_a_gpu_is_asked_what_it_has(
             return self
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: bf16)
     monkeypatch.setattr(preflight.ray, "remote", Remote)
     monkeypatch.setattr(preflight.ray, "get", lambda answer: answer)
     monkeypatch.setattr(preflight.ray, "cluster_resources", lambda: {"CPU": 4, "GPU": 1})

@@ -1,0 +1,136 @@
+"""Distance and best classes as tensors where the network runs; all rules are ood/decision.py's.
+
+The steps of ood/mahalanobis.py, in float64 as there: one product of (N, H) and (H, H) is nothing
+beside the network. Nothing waits for the device before `InFlight.decide`.
+
+Shapes: W windows, N texts, C classes, H hidden, k best classes; X is C or H.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rubert_ood.classifier.classifier import Classifier, Outputs
+from rubert_ood.classifier.precision import Device
+from rubert_ood.classifier.span import Mark, Span
+from rubert_ood.classifier.tokens import num_tokens
+from rubert_ood.classifier.windows import Windows
+from rubert_ood.ood.decision import Decisions, TopClasses
+from rubert_ood.ood.fit import FittedModel
+
+
+@dataclass(frozen=True, eq=False)
+class InFlight:
+    """What the device says of some texts, on its way to the host; whole once the span has ended."""
+
+    logits: torch.Tensor
+    """float32 (N, C)."""
+    cls: torch.Tensor
+    """float32 (N, H)."""
+    d2: torch.Tensor
+    """float64 (N,)."""
+    classes: torch.Tensor
+    """int64 (N, k)."""
+    scores: torch.Tensor
+    """float64 (N, k)."""
+    is_finite: torch.Tensor
+    """bool (N,)."""
+    is_near: torch.Tensor
+    """bool (N,): another class is as near as rounding can tell."""
+    span: Span
+
+    @property
+    def cls_TH(self) -> NDArray[np.float32]:
+        """CLS of each text, after `decide`."""
+        return self.cls.numpy()
+
+    def decide(self, fitted: FittedModel) -> Decisions:
+        """Wait for the device, and decide. Raises BundleError as numpy's `decide` does."""
+        self.span.ended.synchronize()
+        if not self.is_finite.all():
+            return fitted.decide(self.logits.numpy(), self.cls_TH)  # it names the row
+        d2_N = self.d2.numpy()
+        near = np.flatnonzero(self.is_near.numpy())
+        if len(near) > 0:
+            d2_N[near], _ = fitted.statistics.distance(self.cls_TH[near])
+        top = TopClasses(self.classes.numpy(), self.scores.numpy())
+        return fitted.decide_on(top, d2_N)
+
+
+class DeviceDecision:
+    """What was fitted, on the device of the network."""
+
+    def __init__(self, fitted: FittedModel, device: Device) -> None:
+        statistics = fitted.statistics
+        self.device = device
+        self.temperature = fitted.temperature.temperature
+        self.num_top = min(fitted.decision.top_k, len(fitted.labels))
+        self.means_CH = device.put(statistics.means_CH)
+        self.centre_H = device.put(statistics.centre_H)
+        self.directions_CH = device.put(statistics.directions_CH)
+        self.offsets_C = device.put(statistics.offsets_C)
+        self.factor_HH = device.put(statistics.factor_HH)
+        self.search_error = statistics.search_error
+
+    @torch.inference_mode()
+    def start(self, classifier: Classifier, read: Windows, token_budget: int) -> InFlight:
+        """Ask for the forward pass, and for all that depends on it."""
+        begun = self.device.mark()
+        logits_WC, cls_WH = classifier.outputs(read.ids, token_budget=token_budget)
+        return self.of(self._pool(logits_WC, read), self._pool(cls_WH, read), begun)
+
+    @torch.inference_mode()
+    def of(self, logits_NC: torch.Tensor, cls_NH: torch.Tensor, begun: Mark) -> InFlight:
+        """Ask for what depends on outputs that are on the device, float32."""
+        d2_N, is_near_N = self._distance(cls_NH.double())
+        classes_Nk, scores_Nk = self._top(logits_NC.double())
+        is_finite_N = logits_NC.isfinite().all(1) & cls_NH.isfinite().all(1)
+        fetch = self.device.fetch
+        return InFlight(
+            logits=fetch(logits_NC),
+            cls=fetch(cls_NH),
+            d2=fetch(d2_N),
+            classes=fetch(classes_Nk),
+            scores=fetch(scores_Nk),
+            is_finite=fetch(is_finite_N),
+            is_near=fetch(is_near_N),
+            span=Span(begun, self.device.mark()),
+        )
+
+    def _distance(self, x_NH: torch.Tensor) -> Outputs:
+        """Return d2 to the nearest class, and whether another one may be the nearest: (N,) each."""
+        centred_NH = x_NH - self.centre_H
+        halves_NC = self.offsets_C - centred_NH @ self.directions_CH.T
+        least_N, nearest_N = halves_NC.min(dim=1)
+        whitened_NH = (x_NH - self.means_CH[nearest_N]) @ self.factor_HH
+        factor, longest = self.search_error
+        slack_N = factor * (torch.linalg.vector_norm(centred_NH, dim=1) + longest)
+        is_close_NC = halves_NC <= (least_N + slack_N)[:, None]
+        return whitened_NH.square().sum(1), is_close_NC.sum(1) > 1
+
+    def _top(self, logits_NC: torch.Tensor) -> Outputs:
+        """Return the best classes and their probabilities; the lower class comes first on ties."""
+        probabilities_NC = torch.softmax(logits_NC / self.temperature, dim=1)
+        scores_NC, order_NC = probabilities_NC.sort(dim=1, descending=True, stable=True)
+        best = slice(0, self.num_top)
+        return order_NC[:, best].contiguous(), scores_NC[:, best].contiguous()
+
+    def _pool(self, outputs_WX: torch.Tensor, read: Windows) -> torch.Tensor:
+        """Average the windows of each text as windows.pool does: float32 (N, X)."""
+        counts_N = read.num_windows_N
+        most = int(counts_N.max(initial=1))
+        if most == 1:
+            return outputs_WX
+        lengths_W = num_tokens(read.ids).astype(np.float64)
+        starts_N = np.cumsum(counts_N) - counts_N
+        total_N = np.add.reduceat(lengths_W, starts_N)
+        shape = len(counts_N), outputs_WX.shape[1]
+        pooled_NX = torch.zeros(shape, dtype=torch.float64, device=outputs_WX.device)
+        for window in range(most):
+            rows_N = starts_N + np.minimum(window, counts_N - 1)
+            weights_N = np.where(window < counts_N, lengths_W[rows_N] / total_N, 0.0)
+            rows_NX = outputs_WX[self.device.put(rows_N)].double()
+            pooled_NX += self.device.put(weights_N)[:, None] * rows_NX
+        return pooled_NX.float()

@@ -1,0 +1,116 @@
+"""From a worker's rows to the batches of its steps: drawn by length, laid out, pinned.
+
+Shapes: N ads, L tokens of the longest one, T tokens together.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+import ray.data
+import torch
+
+from rubert_ood.classifier.tokens import length_batches, num_tokens, pack, pad
+
+POOL_BATCHES = 50
+"""Batches drawn together and cut by length, so that a batch pads little; their order stays
+random."""
+SHUFFLE_ROWS = 50_000
+PREFETCHED_STEPS = 4
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The ads of one forward pass."""
+
+    inputs: tuple[torch.Tensor, torch.Tensor]
+    """Packed: ids (T,), lengths (N,). Padded: ids (N, L), mask (N, L). int64."""
+    labels_N: torch.Tensor
+    num_tokens: int
+    """Real ones."""
+
+    def to(self, device: torch.device) -> "Batch":
+        """Copy to the device, without a wait where the memory is pinned."""
+        first, second = self.inputs
+        return Batch(
+            (
+                first.to(device, non_blocking=True),
+                second.to(device, non_blocking=True),
+            ),
+            self.labels_N.to(device, non_blocking=True),
+            self.num_tokens,
+        )
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the ads of a step lie in memory."""
+
+    pad_id: int | None
+    """What fills up short ads; None packs them."""
+    token_budget: int | None = None
+    """Tokens of one forward pass, padding included; None takes a step whole."""
+    pinned: bool = False
+
+    def batches(self, ads: pa.Table) -> list[Batch]:
+        """Lay a step out, ads of equal length side by side; the first batch has the longest ads."""
+        ids, labels_N = ids_of(ads), np.array(ads["label"])
+        budget = self.token_budget or int(max(num_tokens(ids)) * len(ids))
+        cut = length_batches(num_tokens(ids), budget)
+        return [self._batch(ids, labels_N, rows) for rows in cut]
+
+    def _batch(self, ids: pa.ListArray, labels_N: np.ndarray, rows: np.ndarray) -> Batch:
+        arrays = pack(ids, rows) if self.pad_id is None else pad(ids, rows, self.pad_id)
+        inputs = (self._tensor(arrays[0]), self._tensor(arrays[1]))
+        num_real = int(num_tokens(ids)[rows].sum())
+        return Batch(inputs, self._tensor(labels_N[rows]), num_real)
+
+    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        tensor = torch.from_numpy(array)
+        return tensor.pin_memory() if self.pinned else tensor
+
+
+def ids_of(ads: pa.Table) -> pa.ListArray:
+    """Return the token ids of each ad."""
+    return pa.concat_arrays(ads["ids"].chunks)
+
+
+def draw_steps(
+    shard: ray.data.DataIterator, num_ads: int, *, shuffle_seed: int | None = None
+) -> Iterator[pa.Table]:
+    """Yield the rows of a Ray Data shard, num_ads of like length at a time.
+
+    Their order is random when seeded. All ranks draw the same, so that they meet batches of like
+    length in the same step.
+    """
+    shuffle = {} if shuffle_seed is None else {"local_shuffle_buffer_size": SHUFFLE_ROWS}
+    pools = shard.iter_batches(
+        batch_size=POOL_BATCHES * num_ads,
+        batch_format="pyarrow",
+        local_shuffle_seed=shuffle_seed,
+        **shuffle,
+    )
+    generator = np.random.default_rng(shuffle_seed)
+    for pool in pools:
+        order = np.argsort(num_tokens(ids_of(pool)), kind="stable")
+        starts = np.arange(0, pool.num_rows, num_ads)
+        for start in starts if shuffle_seed is None else generator.permutation(starts):
+            yield pool.take(order[start : start + num_ads])
+
+
+def prefetched(items: Iterator[Item], depth: int) -> Iterator[Item]:
+    """Yield the items in their order while a thread makes the next ones; none of them is None.
+
+    What the thread raises is raised here.
+    """
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        coming = deque([thread.submit(next, items, None) for _ in range(depth)])
+        while (item := coming.popleft().result()) is not None:
+            coming.append(thread.submit(next, items, None))
+            yield item
