@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from rubert_ood import storage
 from rubert_ood.errors import InputError, OutputError
-from rubert_ood.progress import StepLog
+from rubert_ood.progress import Progress, StepLog
 from rubert_ood.reuse.buckets import Buckets
 from rubert_ood.reuse.document import (
     FORMAT,
@@ -34,6 +34,7 @@ from rubert_ood.reuse.document import (
 from rubert_ood.reuse.layout import RecordWriter, scored_texts
 from rubert_ood.reuse.segment import write_segment
 from rubert_ood.runs.manifest import Manifest
+from rubert_ood.runs.part import LENGTH_FIELDS, SCORE_FIELDS, SUBHEAD_FIELDS
 from rubert_ood.runs.plan import Plan, digest
 from rubert_ood.runs.receipts import Receipt
 from rubert_ood.runs.reuse import IndexName
@@ -42,6 +43,9 @@ log = StepLog("reuse")
 FILE_BYTES = 64 * 2**20
 """Of the records in one file, about: what is in memory at a time, a few times over."""
 PARTS_AT_ONCE = 4
+COLUMNS = [field.name for field in (*SCORE_FIELDS, *LENGTH_FIELDS, *SUBHEAD_FIELDS)]
+COLUMNS += ["status", "text_key", "scored_in", "embedding"]
+"""What of a part goes into an index, as far as it is there."""
 Ask = Callable[[], object]
 """Raises where this process may not write any more."""
 
@@ -103,17 +107,19 @@ def check_index(run_uri: str, name: IndexName) -> None:
 
 
 def read_parts(plan: Plan, receipts: Mapping[str, Receipt]) -> Iterator[pa.Table]:
-    """Yield the rows of part after part, with few of them in memory."""
+    """Yield COLUMNS of part after part, with few of them in memory."""
     shards = [shard for shard in plan.shards if shard.shard_id in receipts]
+    progress = Progress("index", sum(shard.num_rows for shard in shards), "ads")
 
     def read(name: str) -> pa.Table:
         data = storage.read_bytes(storage.join(plan.run_uri, name))
-        return pq.read_table(io.BytesIO(data), use_threads=False)
+        return pq.ParquetFile(io.BytesIO(data)).read(COLUMNS, use_threads=False)
 
     with ThreadPoolExecutor(PARTS_AT_ONCE) as pool:
         for start in range(0, len(shards), PARTS_AT_ONCE):
             some = shards[start : start + PARTS_AT_ONCE]
             yield from pool.map(read, [shard.part_name for shard in some])
+            progress.add(sum(shard.num_rows for shard in some))
 
 
 def build_index(
