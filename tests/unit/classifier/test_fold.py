@@ -95,7 +95,8 @@ def test_fold_takes_over_what_is_known_and_gives_every_ad_the_same_text(
 
         def take_over(asked: list[str]) -> pa.Table:
             assert len(set(asked)) == len(asked)
-            return pa.table({"text_key": pa.array([k for k in asked if k in known])})
+            known_keys = [key for key in asked if key in known]
+            return pa.table({"text_key": pa.array(known_keys, pa.string())})
 
         folder = TextFolder(bundle.cleaner, tokenizer, bundle.text, take_over)
         for ad in ads:
