@@ -7,10 +7,11 @@ that tells its content; index.json comes last.
 import io
 import math
 import os
+import shutil
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -38,6 +39,7 @@ from rubert_ood.runs.part import LENGTH_FIELDS, SCORE_FIELDS, SUBHEAD_FIELDS
 from rubert_ood.runs.plan import Plan, digest
 from rubert_ood.runs.receipts import Receipt
 from rubert_ood.runs.reuse import IndexName
+from rubert_ood.storage import folders, leftovers
 
 log = StepLog("reuse")
 FILE_BYTES = 64 * 2**20
@@ -129,7 +131,7 @@ def build_index(
 
     Its files are sorted on the local disk. Raises OutputError, InputError and OSError.
     """
-    with tempfile.TemporaryDirectory(prefix="rubert_ood-index-") as folder:
+    with _own_folder() as folder:
         writer: RecordWriter | None = None
         buckets: Buckets | None = None
         for rows in tables:
@@ -163,6 +165,20 @@ def build_index(
     _settle(document_uri(plan.run_uri), data, claim)
     log.info(f"an index of {num_written:,} texts for the next run")
     return name_of(document, data)
+
+
+@contextmanager
+def _own_folder() -> Iterator[str]:
+    """Make a folder on the local disk; that of a killed process is removed by the next one."""
+    parent = os.path.join(folders.private_cache(), "building")
+    os.makedirs(parent, exist_ok=True)
+    leftovers.remove_leftovers(parent)
+    folder = os.path.join(parent, leftovers.staged_folder_name())
+    os.mkdir(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _put_file(run_uri: str, number: int, path: str, claim: Ask) -> IndexFile:

@@ -1,7 +1,11 @@
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from rubert_ood import storage
@@ -12,6 +16,7 @@ from rubert_ood.reuse.document import index_uri, read_document
 from rubert_ood.reuse.index import Index
 from rubert_ood.runs.manifest import Manifest
 from rubert_ood.runs.plan import Plan
+from rubert_ood.storage import folders, leftovers
 from tests.conftest import read_parts as rows_of
 from tests.unit.reuse.tables import random_rows
 
@@ -134,7 +139,24 @@ def test_with_index_that_fails_says_so_and_spoils_nothing(run, monkeypatch, capl
 def test_read_parts_yields_them_in_the_order_of_the_plan(run):
     receipts = {receipt.shard_id: receipt for receipt in run.receipts}
     tables = list(read_parts(run.plan, receipts))
-    ids = [table["ad_id"].to_pylist() for table in tables]
-    assert len(tables) == len(run.plan.shards)
-    sizes = [receipts[shard.shard_id].rows_scored for shard in run.plan.shards]
-    assert [len(some) for some in ids] == sizes
+    for shard, table in zip(run.plan.shards, tables, strict=True):
+        whole = pq.read_table(Path(run.plan.run_uri, shard.part_name))
+        assert table.equals(whole.select(table.schema.names))
+        carried = {"ad_id", *run.plan.carry_columns}
+        assert set(whole.schema.names) - set(table.schema.names) == carried
+
+
+def test_build_index_removes_the_folder_of_a_killed_process_and_its_own(
+    plan, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(folders, "CACHE_DIR", str(tmp_path / "cache"))
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    mine = leftovers.staged_folder_name()
+    dead = mine.replace(f"-{os.getpid()}-", f"-{ended.pid}-")
+    building = tmp_path / "cache" / "building"
+    (building / dead).mkdir(parents=True)
+    (building / dead / "0").touch()
+    (building / mine).mkdir()  # of a process that lives
+    _build(plan, [random_rows(5)])
+    assert [path.name for path in building.iterdir()] == [mine]
