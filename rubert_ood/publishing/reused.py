@@ -90,6 +90,8 @@ def _difference(plan: Plan, document: IndexDocument, settings: CatalogueSettings
     different = differences(result_identity(plan), document.identity)
     if different:
         return f"another {', '.join(different)}"
+    if plan.run_id in (document.run_id, *document.layout.names):
+        return f"results of a run_id {plan.run_id} too, which rows could not tell apart"
     if settings.embedding and document.layout.hidden_size is None:
         return "no embeddings"
     return ""

@@ -82,7 +82,7 @@ def backfill(settings: BackfillSettings) -> list[BackfilledDay]:
 
 def _next_reuse(settings: BackfillSettings, done: BackfilledDay) -> str | None:
     """Return the run that the next day reuses: the last published one may have another bundle."""
-    if settings.reuse != "auto" or done.run_uri is None:
+    if settings.reuse != "auto" or settings.run_id or done.run_uri is None:
         return None
     name = read_manifest(done.run_uri).index
     try:

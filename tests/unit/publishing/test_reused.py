@@ -109,6 +109,17 @@ def test_with_reuse_of_another_index_than_the_manifest_names_refuses_it(plans):
         with_reuse(second, _settings(reuse=first.run_uri))
 
 
+def test_with_reuse_of_a_run_of_the_same_id_says_that_rows_could_not_be_told_apart(plans):
+    first, second = plans
+    _leave(first, 50)
+    same = replace(second, run_id=first.run_id)
+    with pytest.raises(SettingsError, match="results of a run_id night1 too, which rows"):
+        with_reuse(same, _settings(reuse=first.run_uri))
+    older = replace(second, run_id="night")  # whose results the index carries on
+    with pytest.raises(SettingsError, match="results of a run_id night too"):
+        with_reuse(older, _settings(reuse=first.run_uri))
+
+
 def test_say_reuse_warns_where_never_comes_too_late(plans, caplog):
     first, second = plans
     _leave(first, 50)
