@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from rubert_ood.ads.given import Ads, GivenAds, given_ads
 from rubert_ood.bundle import Bundle, load_bundle
 from rubert_ood.classifier import windows
-from rubert_ood.classifier.fold import TextFolder
+from rubert_ood.classifier.fold import TakeOver, TextFolder
 from rubert_ood.classifier.span import HostMark, Span
 from rubert_ood.ood.blas import one_blas_thread
 from rubert_ood.ood.decision import d2_limit
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 ADS_AT_ONCE = {True: 20_000, False: 2_000}
 """By use_gpu: ads that are read before the network runs; the nightly job cuts its shards so."""
+OF_A_RUN = ("ad_id", "scored_in")
+"""Columns of a part that `predict` leaves out, or takes from its caller."""
 TOKEN_BUDGET = {True: 131_072, False: 2_048}
 """By use_gpu: a GPU wants large products, a CPU batches that stay in its cache."""
 
@@ -212,9 +214,13 @@ class Model:
 
     # for the jobs
 
-    def reader(self) -> TextFolder:
-        """Return what cleans, folds and tokenizes the ads of one table."""
-        return TextFolder(self.bundle.cleaner, self.tokenizer, self.bundle.text)
+    def reader(self, take_over: TakeOver | None = None) -> TextFolder:
+        """Return what cleans, folds and tokenizes the ads of one table.
+
+        `take_over` is asked first for the results of texts.
+        """
+        bundle = self.bundle
+        return TextFolder(bundle.cleaner, self.tokenizer, bundle.text, take_over)
 
     def outputs(self, texts: pa.Table) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Run the network on what the reader made: logits (T, C) and CLS (T, H)."""
@@ -258,7 +264,7 @@ class Model:
     def _rows(self, given: GivenAds, *, embedding: bool) -> pa.Table:
         size = self.hidden_size if embedding else None
         schema = part_schema([], size, {}, subheads=self.bundle.subheads is not None)
-        names = [name for name in schema.names if name != "ad_id"]
+        names = [name for name in schema.names if name not in OF_A_RUN]
         tables = []
         for _, piece in self._pieces(given):
             texts, text_index = self._read(piece)

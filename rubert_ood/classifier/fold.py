@@ -1,11 +1,12 @@
 """The different texts of some ads: each is cleaned, known by its key, and tokenized once, a few
-megabytes at a time.
+megabytes at a time; those whose results are known already are not tokenized.
 
 Of an ad of more than HEAD_CHARACTERS the head is cleaned, and the whole ad only where the head has
 too few tokens: so an ad of megabytes costs what its head costs. The key of such an ad is that of
 its cleaned head and of its rest as it is written.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,10 +26,14 @@ MARGIN_CHARACTERS = 256
 """At the end of a head: what is removed there, such as a phone number, may go on behind it."""
 PENDING_CHARACTERS = 1_000_000
 """Characters of ads that are tokenized together."""
+TakeOver = Callable[[list[str]], pa.Table]
+"""Returns the results of those texts, given by their keys, that need not be scored: a row each, in
+the order of the keys, with the column text_key."""
 
 
 @dataclass
 class _Text:
+    key: str
     cleaned: str
     """Of the whole ad, or of its head."""
     whole: str | None
@@ -49,8 +54,10 @@ class TextFolder:
         cleaner: TextCleaner,
         tokenizer: "PreTrainedTokenizerBase",
         settings: TextSettings,
+        take_over: TakeOver | None = None,
     ) -> None:
         self._cleaner = cleaner
+        self._take_over = take_over
         self._tokenizer = tokenizer
         self._settings = settings
         self._most_tokens = settings.max_length
@@ -61,7 +68,9 @@ class TextFolder:
         self._pending: list[_Text] = []
         self._pending_characters = 0
         self._tables: list[pa.Table] = []
+        self._taken: list[pa.Table] = []
         self._blank: list[np.ndarray] = []
+        self._is_taken: list[np.ndarray] = []
 
     def add(self, ad: str | None) -> None:
         """Take the next ad; None stands for one that shall not be read."""
@@ -71,45 +80,60 @@ class TextFolder:
         """Return the texts in which the model can read something, and the row there of each ad.
 
         The columns are text_key, excerpt and those of Windows. The row is null for an ad in which
-        the model reads nothing, and for one that shall not be read.
+        the model reads nothing, and for one that shall not be read. The rows of `taken` are counted
+        behind those of the texts.
         """
-        self._tokenize()
-        keys = pa.table({"text_key": pa.array(list(self._numbers), pa.string())})
+        self._flush()
         texts = pa.concat_tables(self._tables).combine_chunks()
-        is_kept_N = ~np.concatenate(self._blank)
-        table = pa.table(
-            [*keys.columns, *texts.columns], [*keys.schema.names, *texts.schema.names]
-        )
-        row_N = np.where(is_kept_N, np.cumsum(is_kept_N) - 1, -1)
+        is_kept_T = ~np.concatenate(self._blank)
+        is_taken_N = np.concatenate(self._is_taken)
+        row_N = np.empty(len(is_taken_N), np.int64)
+        row_N[~is_taken_N] = np.where(is_kept_T, np.cumsum(is_kept_T) - 1, -1)
+        row_N[is_taken_N] = is_kept_T.sum() + np.arange(is_taken_N.sum())
         row_of_ads = np.append(row_N, -1)[np.array(self._number_of_ads, np.int64)]
         text_index = pa.array(row_of_ads, pa.int64(), mask=row_of_ads < 0)
-        return table.filter(pa.array(is_kept_N)), text_index
+        return texts.filter(pa.array(is_kept_T)), text_index
+
+    def taken(self) -> pa.Table:
+        """Return the results that were taken over, beside the column excerpt, after `finish`."""
+        return pa.concat_tables(self._taken).combine_chunks()
 
     def _number(self, ad: str) -> int:
         """Return the number of the text of an ad; -1 if nothing is left of it after cleaning."""
         size = _head_size(ad)
-        text = _Text(self._cleaner.clean(ad[:size]), ad if size < len(ad) else None)
-        if not text.cleaned and text.whole is None:
+        cleaned = self._cleaner.clean(ad[:size])
+        is_long = size < len(ad)
+        if not cleaned and not is_long:
             return -1
-        key = text_key(text.cleaned)
-        if (
-            text.whole is not None
-        ):  # a cleaned text has no capital letters, and so never this key
+        key = text_key(cleaned)
+        if is_long:  # a cleaned text has no capital letters, and so never this key
             key = text_key(f"LONG {key} {text_key(ad[size:])}")
         if key not in self._numbers:
             self._numbers[key] = len(self._numbers)
-            self._pending.append(text)
+            self._pending.append(_Text(key, cleaned, ad if is_long else None))
             self._pending_characters += len(ad)
             if self._pending_characters > PENDING_CHARACTERS:
-                self._tokenize()
+                self._flush()
         return self._numbers[key]
 
-    def _tokenize(self) -> None:
-        """Tokenize what is pending."""
-        windows = self._cut()
+    def _flush(self) -> None:
+        """Take over what can be of what is pending, and tokenize the others."""
+        pending, self._pending, self._pending_characters = self._pending, [], 0
+        keys = set[str]()
+        if self._take_over is not None:
+            taken = self._take_over([text.key for text in pending])
+            keys = set(taken["text_key"].to_pylist())
+            excerpts = _excerpts([text for text in pending if text.key in keys])
+            self._taken.append(taken.append_column("excerpt", excerpts))
+        is_taken = [text.key in keys for text in pending]
+        self._is_taken.append(np.array(is_taken, bool))
+        self._tokenize([text for text in pending if text.key not in keys])
+
+    def _tokenize(self, texts: list[_Text]) -> None:
+        windows = self._cut(texts)
         unsure = [
             text
-            for text, is_cut in zip(self._pending, windows.is_cut_N, strict=True)
+            for text, is_cut in zip(texts, windows.is_cut_N, strict=True)
             if text.whole is not None and not is_cut
         ]
         for text in unsure:
@@ -118,20 +142,20 @@ class TextFolder:
             text.cleaned = self._cleaner.clean(whole)
             text.whole = None
         if unsure:
-            windows = self._cut()
-        excerpts = [text.cleaned[:EXCERPT_CHARACTERS] for text in self._pending]
-        table = pa.table(
-            {"excerpt": pa.array(excerpts, pa.string()), **windows.columns()}
-        )
-        known = [text.known() for text in self._pending]
-        self._tables.append(table)
+            windows = self._cut(texts)
+        keys = pa.array([text.key for text in texts], pa.string())
+        columns = {"text_key": keys, "excerpt": _excerpts(texts), **windows.columns()}
+        known = [text.known() for text in texts]
+        self._tables.append(pa.table(columns))
         self._blank.append(is_blank(self._tokenizer, known, windows))
-        self._pending = []
-        self._pending_characters = 0
 
-    def _cut(self) -> Windows:
-        texts = [text.known() for text in self._pending]
-        return cut(self._tokenizer, texts, self._settings)
+    def _cut(self, texts: list[_Text]) -> Windows:
+        known = [text.known() for text in texts]
+        return cut(self._tokenizer, known, self._settings)
+
+
+def _excerpts(texts: list[_Text]) -> pa.StringArray:
+    return pa.array([text.cleaned[:EXCERPT_CHARACTERS] for text in texts], pa.string())
 
 
 def _head_size(ad: str) -> int:

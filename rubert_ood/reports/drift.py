@@ -27,6 +27,8 @@ class Rates:
     cut: float | None
     folded: float | None
     """Ads whose text is that of an earlier one."""
+    reused: float | None
+    """Ads whose result another run computed."""
 
     @classmethod
     def of(cls, counts: Counts) -> "Rates":
@@ -38,6 +40,7 @@ class Rates:
             rejected=_share(counts.rows_rejected, counts.rows_in),
             cut=_share(counts.rows_cut, scored),
             folded=_share(scored - counts.unique_texts, scored),
+            reused=_share(counts.rows_reused, scored),
         )
 
 

@@ -14,6 +14,7 @@ from rubert_ood.runs.duplicate_ids import Duplicates
 from rubert_ood.runs.plan import BundleName, Plan, QuarantinedFile
 from rubert_ood.runs.receipts import QuarantinedShard, Receipt
 from rubert_ood.runs.record import Day, Moment, Record, RelativePath, parse
+from rubert_ood.runs.reuse import IndexName, ReusedRun, ReuseStop
 from rubert_ood.runs.sums import Sums
 
 T = TypeVar("T")
@@ -67,6 +68,12 @@ class Manifest(Sums):
     gate: list[Check]
     forced: str | None = None
     """Why the run was published whatever the gate said."""
+    reuse: ReusedRun | None = None
+    """The run whose results were planned to be taken over."""
+    reuse_stop: ReuseStop | None = None
+    """Why everything was scored all the same."""
+    index: IndexName | None = None
+    """Of the texts of this run, for later ones."""
     refusal_reason: str = ""
     rollback_reason: str = ""
     pointers: list[RelativePath] = Field([])
@@ -110,6 +117,7 @@ class Manifest(Sums):
             ignored=plan.ignored,
             duplicates=duplicates,
             gate=[],
+            reuse=plan.reuse,
         )
 
     @property

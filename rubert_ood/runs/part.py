@@ -41,6 +41,9 @@ SUBHEAD_FIELDS = [
 ]
 """The finer class inside the label and its probability; only where the bundle has sub-heads."""
 
+SCORED_IN = pa.field("scored_in", pa.string())
+"""Id of the run whose network computed the result: this one, or one that was reused."""
+
 ERROR_SCHEMA = pa.schema(
     [
         pa.field("file", pa.string()),
@@ -65,6 +68,7 @@ def part_schema(
         pa.field("status", pa.string()),
         *LENGTH_FIELDS,
         pa.field("text_key", pa.string()),
+        SCORED_IN,
     ]
     fields += SUBHEAD_FIELDS if subheads else []
     if hidden_size is not None:

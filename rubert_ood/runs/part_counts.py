@@ -20,6 +20,8 @@ PART_COLUMNS = [
     "text_key",
 ]
 """What is counted of a part."""
+LATER_COLUMNS = ["scored_in"]
+"""What is counted where it is there: older parts lack it."""
 
 
 class PartCounts(Record):
@@ -37,6 +39,8 @@ class PartCounts(Record):
     tokens: Count
     unique_tokens: Count
     ids_out: Count
+    scored_in: dict[str, Count] = Field({})
+    """Rows by the run whose network computed their result; older parts do not say."""
 
 
 def part_counts(part: pa.Table) -> PartCounts:
@@ -57,7 +61,12 @@ def part_counts(part: pa.Table) -> PartCounts:
         tokens=int(tokens.sum()),
         unique_tokens=int(tokens[first].sum()),
         ids_out=ids_digest(part["ad_id"]),
+        scored_in=_counts(part["scored_in"]) if _says_where(part) else {},
     )
+
+
+def _says_where(part: pa.Table) -> bool:
+    return "scored_in" in part.schema.names
 
 
 def reason_counts(rejected: pa.Table) -> dict[str, int]:

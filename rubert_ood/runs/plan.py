@@ -19,6 +19,7 @@ from rubert_ood import storage
 from rubert_ood.ads.sources import Ignored
 from rubert_ood.errors import SettingsError
 from rubert_ood.runs.record import Count, Day, PlainName, Record, parse
+from rubert_ood.runs.reuse import ReusedRun
 from rubert_ood.settings import Precision
 
 PLAN_FILE = "plan.json"
@@ -110,6 +111,9 @@ class Plan:
     carry_schema: str = ""
     """Types of the carried columns, one over all files: see `pack_schema`. Older plans do not
     say."""
+    reuse: ReusedRun | None = None
+    """The run whose results are taken over; not in the fingerprint, as it changes no result by
+    more than the tolerance of the numeric precision."""
 
     @property
     def num_rows(self) -> int:
@@ -127,10 +131,11 @@ def run_folder(output_uri: str, run_date: date, run_id: str) -> str:
     )
 
 
-def save_plan(plan: Plan) -> None:
+def save_plan(plan: Plan) -> Plan:
     """Write the plan into its run folder; a folder that belongs to other work is refused.
 
-    Of two starts at once with other work the one that is first wins; the other is told so.
+    Of two starts at once with other work the one that is first wins; the other is told so. Returns
+    the plan with the run that the one which is there reuses.
     """
     uri = storage.join(plan.run_uri, "_run", PLAN_FILE)
     if not storage.exists(uri):
@@ -146,6 +151,7 @@ def save_plan(plan: Plan) -> None:
             f"{plan.run_uri} holds a run with other {', '.join(changed)};"
             " give another run_id, or what that run had"
         )
+    return replace(plan, reuse=older.reuse)
 
 
 def load_plan(run_uri: str) -> Plan:

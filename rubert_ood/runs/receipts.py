@@ -24,6 +24,7 @@ from rubert_ood.runs.part_counts import PartCounts, part_counts, reason_counts
 from rubert_ood.runs.plan import Plan, Shard, ShardId
 from rubert_ood.runs.profile import TOKEN_EDGES, ShardProfile
 from rubert_ood.runs.record import RESTORE, Count, Moment, Record, parse
+from rubert_ood.runs.reuse import ReuseCounts, find_stop
 from rubert_ood.storage.listing import FileInfo, list_below
 
 T = TypeVar("T")
@@ -31,6 +32,7 @@ FORMAT = 2
 """1, of version 0.3.0 and before, has what is in `profile` at the top level."""
 STORAGE_THREADS = 16
 RECEIPTS, QUARANTINE = "receipts", "quarantine"
+NO_REUSE = ReuseCounts()
 RECORD_NAME = re.compile(r"[^._].*\.json")
 
 
@@ -70,6 +72,7 @@ class Receipt(PartCounts, Settled):
     ids_in: Count
     ids_rejected: Count
     profile: ShardProfile
+    reuse: ReuseCounts = NO_REUSE
     part_sha256: str
     seconds: float
     """From the first stage to the last, waits between them included."""
@@ -95,10 +98,11 @@ class Receipt(PartCounts, Settled):
 
 @dataclass(frozen=True)
 class Written:
-    """A part: its rows, and the bytes of its file."""
+    """A part: its rows, the bytes of its file, and where its texts have their results from."""
 
     table: pa.Table
     data: bytes
+    reuse: ReuseCounts = NO_REUSE
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,7 @@ def make_receipt(
         ids_rejected=ids_digest(rejected["ad_id"]),
         **counts.model_dump(),
         profile=profile,
+        reuse=written.reuse,
         part_sha256=hashlib.sha256(written.data).hexdigest(),
         seconds=round(finished - timing.started, 3),
         scorer_busy_s=round(timing.busy_s, 3),
@@ -176,10 +181,18 @@ SETTLED = TypeAdapter(Settled)
 
 
 def read_receipts(run_uri: str, fingerprint: str) -> dict[str, Receipt]:
-    """Read the receipts of this fingerprint by shard id; there may be none yet."""
-    return _read_records(
+    """Read the receipts of this fingerprint by shard id; there may be none yet.
+
+    Once reuse has been stopped, those of shards that took results over do not count.
+    """
+    found = _read_records(
         run_uri, RECEIPTS, lambda file: _read(file, RECEIPT, fingerprint)
     )
+    reused = [name for name, receipt in found.items() if receipt.reuse.texts_reused]
+    if reused and find_stop(run_uri) is not None:
+        for name in reused:
+            del found[name]
+    return found
 
 
 def read_quarantine(run_uri: str, fingerprint: str) -> dict[str, QuarantinedShard]:
@@ -190,10 +203,13 @@ def read_quarantine(run_uri: str, fingerprint: str) -> dict[str, QuarantinedShar
 
 
 def find_receipt(run_uri: str, shard_id: str, fingerprint: str) -> Receipt | None:
-    """Return the receipt of one shard, or None while it has none of this fingerprint."""
+    """Return the receipt of one shard, or None while it has none that counts."""
     uri = receipt_uri(run_uri, shard_id)
     data = storage.read_optional(uri)
-    return None if data is None else _parse(uri, data, RECEIPT, fingerprint)
+    found = None if data is None else _parse(uri, data, RECEIPT, fingerprint)
+    if found is None or not found.reuse.texts_reused:
+        return found
+    return None if find_stop(run_uri) is not None else found
 
 
 def _read_records(

@@ -34,6 +34,14 @@ class Counts(Record):
     unique_texts: Count = 0
     tokens: Count = 0
     unique_tokens: Count = 0
+    rows_reused: Count = 0
+    """Rows whose result another run computed."""
+    texts_scored: Count = 0
+    texts_reused: Count = 0
+    texts_checked: Count = 0
+    """Different texts of each shard by where their results come from, as receipts have them."""
+    shards_without_index: Count = 0
+    """Shards that found no index to take results from, though the plan names one."""
 
     @classmethod
     def of(
@@ -58,6 +66,11 @@ class Counts(Record):
             unique_texts=sum(receipt.unique_texts for receipt in receipts),
             tokens=sum(receipt.tokens for receipt in receipts),
             unique_tokens=sum(receipt.unique_tokens for receipt in receipts),
+            rows_reused=sum(_rows_reused(receipt, plan.run_id) for receipt in receipts),
+            texts_scored=sum(receipt.reuse.texts_scored for receipt in receipts),
+            texts_reused=sum(receipt.reuse.texts_reused for receipt in receipts),
+            texts_checked=sum(receipt.reuse.texts_checked for receipt in receipts),
+            shards_without_index=sum(r.reuse.without_index for r in receipts),
         )
 
 
@@ -142,6 +155,10 @@ class Sums(Record):
             top_ood=profile.top_ood or None,
             shards=[ScoredShard.of(receipt) for receipt in done],
         )
+
+
+def _rows_reused(receipt: Receipt, run_id: str) -> int:
+    return sum(receipt.scored_in.values()) - receipt.scored_in.get(run_id, 0)
 
 
 def _add(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

@@ -19,6 +19,7 @@ from rubert_ood.runs.files import missing_files
 from rubert_ood.runs.manifest import Manifest, find_manifest, manifest_uri
 from rubert_ood.runs.part import DIGEST_MODULUS, ERROR_SCHEMA, ids_digest
 from rubert_ood.runs.part_counts import (
+    LATER_COLUMNS,
     PART_COLUMNS,
     PartCounts,
     part_counts,
@@ -32,6 +33,7 @@ from rubert_ood.runs.receipts import (
     read_quarantine,
     read_receipts,
 )
+from rubert_ood.runs.reuse import find_stop
 
 PARTS_AT_ONCE = 4
 """Reading a part hides behind checking another; more of them would only fill memory."""
@@ -108,7 +110,7 @@ def complete_manifest(
     It keeps its times while its parts are the same: a run that is only verified again is not newer.
     """
     noted = find_manifest(plan.run_uri)
-    manifest = Manifest.of(
+    counted = Manifest.of(
         plan,
         verified.receipts,
         outcome="complete",
@@ -116,9 +118,15 @@ def complete_manifest(
         quarantined=verified.quarantined,
         duplicates=verified.duplicates,
     )
+    stop = find_stop(plan.run_uri) if plan.reuse else None
+    if stop is not None and counted.counts.texts_reused:  # since the receipts were read
+        raise PartialRunError(
+            f"{plan.run_uri}: reuse was stopped; the same command scores the rest"
+        )
+    manifest = counted.model_copy(update={"reuse_stop": stop})
     if noted is None or noted.parts != manifest.parts:
         return manifest
-    names = ("started_at", "finished_at", "elapsed_s", "rows_per_s")
+    names = ("started_at", "finished_at", "elapsed_s", "rows_per_s", "index")
     return manifest.model_copy(update={name: getattr(noted, name) for name in names})
 
 
@@ -238,7 +246,8 @@ def _parse(
     """Return the metadata of a Parquet file and some of its columns."""
     try:
         parquet = pq.ParquetFile(io.BytesIO(data))
-        metadata, part = parquet.schema_arrow.metadata or {}, parquet.read(columns)
+        metadata = parquet.schema_arrow.metadata or {}
+        part = parquet.read([*columns, *LATER_COLUMNS])
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())
         raise VerificationError(f"{uri}: not readable as Parquet: {reason}") from error

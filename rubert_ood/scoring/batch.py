@@ -7,6 +7,7 @@ import pyarrow as pa
 from rubert_ood.runs.plan import Shard
 from rubert_ood.runs.profile import ShardProfile
 from rubert_ood.runs.receipts import Timing
+from rubert_ood.runs.reuse import ReuseCounts
 from rubert_ood.scoring.item import ShardItem, ShardResult
 
 SHARD = pa.struct(
@@ -30,16 +31,22 @@ CITIES = pa.struct(
 TIMING = pa.struct([(name, pa.float64()) for name in ("started", "busy_s", "idle_s")])
 PROFILE = pa.struct([("cities", CITIES), ("padded_tokens", pa.int64())])
 """What the stages before the last one know."""
+TEXTS = ("texts_scored", "texts_reused", "texts_checked", "texts_mismatched")
+REUSE = pa.struct(
+    [*[(name, pa.int64()) for name in TEXTS], ("without_index", pa.bool_())]
+)
 ITEM = pa.schema(
     [
         ("shard", SHARD),
         ("timing", TIMING),
         ("profile", PROFILE),
+        ("reuse", REUSE),
+        ("mismatch", pa.string()),
         ("failure", pa.string()),
         ("fault", pa.string()),
     ]
 )
-TABLES = ("rows", "texts")
+TABLES = ("rows", "texts", "reused", "checks")
 """Columns that hold a table: a large list of structs. They are there once a stage has made them."""
 RESULT = pa.schema(
     [("shard_id", pa.string()), ("failure", pa.string()), ("fault", pa.string())]
@@ -52,6 +59,8 @@ def to_batch(item: ShardItem) -> pa.Table:
         "shard": asdict(item.shard),
         "timing": asdict(item.timing),
         "profile": item.profile.model_dump(),
+        "reuse": item.reuse.model_dump(),
+        "mismatch": item.mismatch,
         "failure": item.failure,
         "fault": item.fault,
     }
@@ -69,6 +78,7 @@ def from_batch(batch: pa.Table) -> ShardItem:
     values["shard"] = Shard(**values["shard"])
     values["timing"] = Timing(**values["timing"])
     values["profile"] = ShardProfile(**values["profile"])
+    values["reuse"] = ReuseCounts(**values["reuse"])
     for name in TABLES:
         if name in batch.schema.names:
             values[name] = _as_table(batch[name])

@@ -3,7 +3,7 @@ windows."""
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import pyarrow as pa
@@ -16,9 +16,10 @@ from rubert_ood.predictor import Model
 from rubert_ood.runs.plan import Shard, unpack_schema
 from rubert_ood.runs.profile import Cities, CityCounter, ShardProfile
 from rubert_ood.runs.receipts import Timing
+from rubert_ood.runs.reuse import ReuseCounts
 from rubert_ood.scoring.carry import cast_carried
 from rubert_ood.scoring.item import ShardItem, attempt
-from rubert_ood.scoring.job import ScoringJob
+from rubert_ood.scoring.job import Reuse, ScoringJob
 from rubert_ood.storage.retry import retried
 
 ROLES = ("ad_id", "title", "description", "city")
@@ -30,6 +31,10 @@ KEPT_ID_CHARACTERS = 100
 
 Cell = str | bytes | None
 """A value of a text column; bytes are not UTF-8."""
+
+
+def _nothing() -> pa.Table:
+    return pa.table({})
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,11 @@ class EncodedRows:
     """Each different text once: text_key, excerpt, windows, num_tokens, is_cut."""
     cities: Cities | None
     """None where the table lacks such a column."""
+    reused: pa.Table = field(default_factory=_nothing)
+    """Results that are taken over; text_index counts them behind the texts."""
+    checks: pa.Table = field(default_factory=_nothing)
+    """What the index says of some of the texts, which are scored all the same."""
+    without_index: bool = False
 
 
 def encode(item: ShardItem, job: ScoringJob) -> ShardItem:
@@ -57,25 +67,38 @@ def _encode_shard(item: ShardItem, job: ScoringJob) -> ShardItem:
     started = time.time()
     shard = item.shard
     carry = unpack_schema(job.plan.carry_schema)
-    encoded = encode_rows(shard.uri, shard, job.reading_model(), carry=carry)
-    texts = encoded.texts
+    model, is_planned = job.reading_model(), job.plan.reuse and not job.is_stopped
+    reuse = job.reuse() if is_planned else None
+    encoded = encode_rows(shard.uri, shard, model, carry=carry, reuse=reuse)
+    texts, reused = encoded.texts, encoded.reused
     if not job.plan.report_texts:
         texts = texts.drop_columns("excerpt")
-    rows = in_one_piece(encoded.rows, shard)
+        reused = reused.drop_columns("excerpt") if reused.num_columns else reused
+    counts = ReuseCounts(
+        texts_scored=texts.num_rows,
+        texts_reused=reused.num_rows,
+        texts_checked=encoded.checks.num_rows,
+        without_index=bool(is_planned and (reuse is None or encoded.without_index)),
+    )
     return replace(
         item,
-        rows=rows,
+        rows=in_one_piece(encoded.rows, shard),
         texts=texts,
+        reused=reused,
+        checks=encoded.checks,
+        reuse=counts,
         timing=Timing(started, busy_s=0, idle_s=0),
         profile=ShardProfile(cities=encoded.cities),
     )
 
 
 @retried
-def encode_rows(uri: str, shard: Shard, model: Model, *, carry: pa.Schema) -> EncodedRows:
+def encode_rows(
+    uri: str, shard: Shard, model: Model, *, carry: pa.Schema, reuse: Reuse | None = None
+) -> EncodedRows:
     """Encode the rows of a shard, of which few are in memory at a time; `carry` has the carried
     columns."""
-    encoder = _Encoder(uri, shard, model, carry)
+    encoder = _Encoder(uri, shard, model, carry, reuse)
     for batch in _batches(shard, carry.names):
         encoder.add(pa.Table.from_batches([batch]))
     return encoder.finish()
@@ -84,10 +107,18 @@ def encode_rows(uri: str, shard: Shard, model: Model, *, carry: pa.Schema) -> En
 class _Encoder:
     """Takes the rows of a shard a few at a time."""
 
-    def __init__(self, uri: str, shard: Shard, model: Model, carry: pa.Schema) -> None:
+    def __init__(
+        self,
+        uri: str,
+        shard: Shard,
+        model: Model,
+        carry: pa.Schema,
+        reuse: Reuse | None,
+    ) -> None:
         self._uri = uri
         self._shard = shard
-        self._texts = model.reader()
+        self._taker = reuse.taker() if reuse else None
+        self._texts = model.reader(self._taker)
         self._cities = CityCounter(model.bundle.cleaner)
         self._ad_ids: list[str | None] = []
         self._reasons: list[str | None] = []
@@ -121,9 +152,13 @@ class _Encoder:
         for name, chunks in self._carried.items():
             rows[f"carry.{name}"] = pa.chunked_array(chunks, self._carry.field(name).type)
         has_city = "city" in self._shard.columns
-        return EncodedRows(
-            pa.table(rows), texts, self._cities.counts() if has_city else None
-        )
+        cities = self._cities.counts() if has_city else None
+        encoded = EncodedRows(pa.table(rows), texts, cities)
+        taker = self._taker
+        if taker is None:
+            return encoded
+        reused, checks = self._texts.taken(), taker.checks()
+        return replace(encoded, reused=reused, checks=checks, without_index=taker.failed)
 
 
 def in_one_piece(rows: pa.Table, shard: Shard) -> pa.Table:

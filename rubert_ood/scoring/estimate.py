@@ -17,6 +17,7 @@ from rubert_ood.classifier.windows import Windows
 from rubert_ood.errors import InputError
 from rubert_ood.predictor import Model
 from rubert_ood.progress import StepLog
+from rubert_ood.reuse.index import Index, open_index
 from rubert_ood.runs.plan import Plan, Shard
 from rubert_ood.scoring.encode import encode_rows
 
@@ -42,6 +43,8 @@ class Estimate:
     cores: int
     """Cores that encode: without a GPU all, with one its share but one for its actor."""
     use_gpu: bool
+    reused_share: float = 0.0
+    """Different texts that are in the index of the run which is reused."""
 
     @property
     def encode_s(self) -> float:
@@ -54,6 +57,12 @@ class Estimate:
         if self.use_gpu:
             return 1 / max(self.encode_s, self.network_s)
         return 1 / (self.encode_s + self.network_s)
+
+    @property
+    def ads_per_s_with_reuse(self) -> float:
+        """Rate where the network is not asked for texts that are found; encoding counts whole."""
+        network_s = self.network_s * (1 - self.reused_share)
+        return replace(self, network_s=network_s, reused_share=0.0).ads_per_s
 
     @property
     def wanted_cores(self) -> int:
@@ -70,6 +79,8 @@ class Estimate:
 class _Measured:
     num_ads: int = 0
     num_tokens: int = 0
+    num_texts: int = 0
+    num_found: int = 0
     encode_core_s: float = 0.0
     network_s: float = 0.0
     seconds: float = 0.0
@@ -86,12 +97,13 @@ def estimate(plan: Plan, bundle: Bundle, *, for_s: float) -> Estimate | None:
     What Ray does side by side is done one after the other here. Loading does not count.
     """
     model = Model(bundle, use_gpu=plan.use_gpu, token_budget=plan.token_budget)
+    index = open_index(plan.reuse) if plan.reuse else None
     sums = _Measured()
     for piece in _pieces(plan.shards, PIECE_ROWS[plan.use_gpu]):
         try:
             if not sums.num_ads:
-                _score(piece, model)  # what is loaded once is loaded now
-            measured = _score(piece, model)
+                _score(piece, model, index)  # what is loaded once is loaded now
+            measured = _score(piece, model, index)
         except InputError as error:
             log.warning("%s", error)
             continue
@@ -108,6 +120,7 @@ def estimate(plan: Plan, bundle: Bundle, *, for_s: float) -> Estimate | None:
         sums.network_s / num_ads,
         _encoding_cores(plan.use_gpu),
         plan.use_gpu,
+        sums.num_found / max(sums.num_texts, 1),
     )
 
 
@@ -120,7 +133,7 @@ def _encoding_cores(use_gpu: bool) -> int:
     return max(1, num_cores // max(1, torch.cuda.device_count()) - 1)
 
 
-def _score(piece: Shard, model: Model) -> _Measured:
+def _score(piece: Shard, model: Model, index: Index | None) -> _Measured:
     started, core_s = time.perf_counter(), time.process_time()
     encoded = encode_rows(piece.uri, piece, model, carry=pa.schema([]))
     core_s = time.process_time() - core_s  # of all threads of the tokenizer
@@ -128,8 +141,15 @@ def _score(piece: Shard, model: Model) -> _Measured:
     model.score(encoded.texts)
     ended = time.perf_counter()
     tokens = int(num_tokens(Windows.of(encoded.texts).ids).sum())
+    keys = encoded.texts["text_key"].to_pylist()
     return _Measured(
-        encoded.rows.num_rows, tokens, core_s, ended - encoded_at, ended - started
+        num_ads=encoded.rows.num_rows,
+        num_tokens=tokens,
+        num_texts=len(keys),
+        num_found=len(index.find(keys)[0]) if index else 0,
+        encode_core_s=core_s,
+        network_s=ended - encoded_at,
+        seconds=ended - started,
     )
 
 

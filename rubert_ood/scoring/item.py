@@ -3,7 +3,9 @@
     encode   rows: ad_id, reason, text_index and the carried columns (`carry.NAME`), one row per ad
              texts: what `Model.reader` makes of them, each different one once; `excerpt` only with
              report_texts
-    score    rows unchanged; texts: what `Model.score` makes of them
+             reused: the results of texts that are taken over from an earlier run; text_index counts
+             them behind the texts. checks: those of texts that are scored again all the same
+    score    rows, reused unchanged; texts: what `Model.score` makes of them; checks are compared
     write    one Parquet part, the rejected rows, one receipt
 
 A shard that fails travels on with its reason, and does not stop the others; `fault` says what the
@@ -13,6 +15,7 @@ driver shall make of it:
     changed  its file is not the one that was planned: stop (or quarantine it, by on_bad_file)
     run      storage is gone: the other shards would fail as well, stop
     setup    the bundle or a setting is wrong: every start would fail as well, stop
+    stale    it has taken results over, and reuse is stopped: score it again
     unknown  any other exception: try it once more, then quarantine it
 """
 
@@ -33,11 +36,12 @@ from rubert_ood.errors import (
 from rubert_ood.runs.plan import Shard
 from rubert_ood.runs.profile import ShardProfile
 from rubert_ood.runs.receipts import Timing
+from rubert_ood.runs.reuse import ReuseCounts
 
 log = logging.getLogger(__name__)
 
 FAULT_SHARD, FAULT_CHANGED, FAULT_UNKNOWN = "shard", "changed", "unknown"
-FAULT_RUN, FAULT_SETUP = "run", "setup"
+FAULT_RUN, FAULT_SETUP, FAULT_STALE = "run", "setup", "stale"
 LONGEST_REASON = 500
 NO_TIME = Timing(started=0, busy_s=0, idle_s=0)
 
@@ -54,6 +58,12 @@ class ShardItem:
     rows: pa.Table = field(default_factory=_nothing)
     """Each column in one piece; without columns before encode, and if it failed there."""
     texts: pa.Table = field(default_factory=_nothing)
+    reused: pa.Table = field(default_factory=_nothing)
+    checks: pa.Table = field(default_factory=_nothing)
+    """Both without columns where the run reuses nothing."""
+    reuse: ReuseCounts = field(default_factory=ReuseCounts)
+    mismatch: str = ""
+    """In what results of the index are not those of the model."""
     timing: Timing = NO_TIME
     profile: ShardProfile = field(default_factory=ShardProfile)
     """What is known of it so far."""

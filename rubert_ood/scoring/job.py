@@ -5,7 +5,22 @@ from functools import lru_cache
 
 from rubert_ood.bundle import Bundle, load_bundle
 from rubert_ood.predictor import Model
+from rubert_ood.reuse.index import Index, Taker, open_index
 from rubert_ood.runs.plan import Plan
+from rubert_ood.runs.reuse import find_stop
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """What the texts of a shard are looked up in."""
+
+    index: Index
+    plan: Plan
+
+    def taker(self) -> Taker:
+        """Return what takes results over for one shard."""
+        assert self.plan.reuse is not None
+        return Taker(self.index, self.plan.reuse, self.plan.fingerprint)
 
 
 @dataclass(frozen=True)
@@ -33,6 +48,18 @@ class ScoringJob:
     def reading_model(self) -> Model:
         """Return a model that reads texts, one for all shards of this process."""
         return _reading_model(self.plan.bundle.uri, self.plan.bundle.fingerprint)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the reuse that was planned has ended."""
+        return self.plan.reuse is not None and find_stop(self.plan.run_uri) is not None
+
+    def reuse(self) -> Reuse | None:
+        """Return what results are taken from; None without a plan for it, or an index."""
+        if self.plan.reuse is None:
+            return None
+        index = open_index(self.plan.reuse)
+        return Reuse(index, self.plan) if index else None
 
 
 @lru_cache(maxsize=1)

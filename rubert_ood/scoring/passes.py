@@ -15,6 +15,7 @@ from rubert_ood.scoring.item import (
     FAULT_RUN,
     FAULT_SETUP,
     FAULT_SHARD,
+    FAULT_STALE,
     FAULT_UNKNOWN,
     ShardResult,
 )
@@ -98,9 +99,11 @@ class _Passes:
             or any(not result.fault for result in results.values()),
             nodes_changed=nodes_changed,
         )
-        if again:
+        stale = [r for r in results.values() if r.fault == FAULT_STALE]
+        num_lost = len(again) - len(stale)
+        if num_lost:
             log.warning(
-                "%d shard(s) did not come back, tried again  %s", len(again), stalled
+                "%d shard(s) did not come back, tried again  %s", num_lost, stalled
             )
         return again
 
@@ -171,6 +174,8 @@ class _Passes:
     ) -> bool:
         lost = ShardResult(shard.shard_id, f"{shard.uri}: {LOST}", FAULT_UNKNOWN)
         result = results.get(shard.shard_id, lost)
+        if result.fault == FAULT_STALE:
+            return True
         if not stalled:
             self._losses[shard.shard_id] += 1
         if result.fault == FAULT_SHARD and self._settings.on_bad_file == "fail":

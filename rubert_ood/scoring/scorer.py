@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from rubert_ood.classifier.span import Span
 from rubert_ood.predictor import Model
+from rubert_ood.reuse.check import Turns, compare
 from rubert_ood.score_table import ForwardPass
 from rubert_ood.scoring.item import ShardItem, attempt
 from rubert_ood.scoring.job import ScoringJob
@@ -50,7 +51,8 @@ class Scorer:
         span = passed.outputs.span
         timing = replace(item.timing, busy_s=span.busy_s, idle_s=span.idle_s(before))
         profile = item.profile.model_copy(update={"padded_tokens": padded_tokens})
-        return replace(item, texts=scored, timing=timing, profile=profile)
+        scored_item = replace(item, texts=scored, timing=timing, profile=profile)
+        return checked(scored_item, model) if item.checks.num_rows else scored_item
 
     def _forward(self, model: Model, texts: pa.Table) -> tuple[ForwardPass, Span | None]:
         """Run the network on one shard at a time; return also the span of the shard before."""
@@ -58,3 +60,13 @@ class Scorer:
             passed = model.forward(texts)
             before, self._span_before = self._span_before, passed.outputs.span
         return passed, before
+
+
+def checked(item: ShardItem, model: Model) -> ShardItem:
+    """Compare what an index notes of some texts with what the model says of them now."""
+    rule = model.bundle.fitted.decision
+    turns = Turns((rule.tau_other, rule.ood_conf_gate), model.d2_limit)
+    found = compare(item.texts, item.checks, model.bundle.precision, turns)
+    counts = item.reuse.model_copy(update={"texts_mismatched": found.num_different})
+    nothing = item.checks.slice(0, 0)
+    return replace(item, checks=nothing, reuse=counts, mismatch=found.reason)

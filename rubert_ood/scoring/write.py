@@ -8,6 +8,7 @@ the newer start has published.
 import hashlib
 import io
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -20,7 +21,14 @@ from rubert_ood.ads.schema import decoded
 from rubert_ood.errors import InputError, PartialRunError
 from rubert_ood.runs.claim import check_claim
 from rubert_ood.runs.manifest import until_swapped
-from rubert_ood.runs.part import ERROR_SCHEMA, ids_digest, part_schema, to_parquet, unfold
+from rubert_ood.runs.part import (
+    ERROR_SCHEMA,
+    SCORED_IN,
+    ids_digest,
+    part_schema,
+    to_parquet,
+    unfold,
+)
 from rubert_ood.runs.plan import Shard
 from rubert_ood.runs.profile import token_histogram, top_ood
 from rubert_ood.runs.receipts import (
@@ -30,7 +38,8 @@ from rubert_ood.runs.receipts import (
     make_receipt,
     receipt_uri,
 )
-from rubert_ood.scoring.item import ShardItem, ShardResult, attempt
+from rubert_ood.runs.reuse import ReuseStop, stop_reuse
+from rubert_ood.scoring.item import FAULT_STALE, ShardItem, ShardResult, attempt
 from rubert_ood.scoring.job import ScoringJob
 
 NEVER_DIFFERS = ("ad_id", "status", "text_key")
@@ -44,6 +53,11 @@ def write(item: ShardItem, job: ScoringJob) -> ShardResult:
 
 
 def _put_shard(item: ShardItem, job: ScoringJob) -> ShardItem:
+    if item.mismatch:
+        _stop_reuse(item, job)
+    if item.reused.num_rows and job.is_stopped:
+        reason = "results were taken over before reuse was stopped; it is scored again"
+        return replace(item, failure=reason, fault=FAULT_STALE)
     try:
         rejected = rejected_rows(item.shard, item.rows)
         if rejected.num_rows:
@@ -53,6 +67,21 @@ def _put_shard(item: ShardItem, job: ScoringJob) -> ShardItem:
         # of a file of the run itself: the input was read long before
         raise PartialRunError(str(error)) from error
     return item
+
+
+def _stop_reuse(item: ShardItem, job: ScoringJob) -> None:
+    """Note that results of the index are not those of the model."""
+    plan, counts = job.plan, item.reuse
+    assert plan.reuse is not None
+    stop = ReuseStop(
+        shard_id=item.shard.shard_id,
+        reused_uri=plan.reuse.run_uri,
+        texts_checked=counts.texts_checked,
+        texts_mismatched=counts.texts_mismatched,
+        reason=item.mismatch,
+    )
+    _check_claim(job)
+    stop_reuse(plan.run_uri, stop)
 
 
 def _put_rejected(rejected: pa.Table, shard: Shard, job: ScoringJob) -> None:
@@ -65,13 +94,32 @@ def _put_rejected(rejected: pa.Table, shard: Shard, job: ScoringJob) -> None:
 
 def _put_part(item: ShardItem, job: ScoringJob) -> Written:
     """Put the part; return the one that is there."""
-    part = part_table(item.rows, item.texts, job)
+    part = part_table(item.rows, all_texts(item, job), job)
     own = to_parquet(part)
     uri = storage.join(job.plan.run_uri, item.shard.part_name)
     data = _settle(uri, own, job, lambda data: _is_part(data, item.shard, part, job))
     if data != own:
         part = pq.read_table(io.BytesIO(data))
-    return Written(part, data)
+    texts_reused = pc.count_distinct(_reused_keys(part, job)).as_py()
+    counts = item.reuse.model_copy(update={"texts_reused": texts_reused})
+    return Written(part, data, counts)
+
+
+def all_texts(item: ShardItem, job: ScoringJob) -> pa.Table:
+    """Put the results that were taken over behind those of this run, as text_index counts them."""
+    texts = item.texts
+    own = pa.repeat(pa.scalar(job.plan.run_id), texts.num_rows)
+    texts = texts.append_column(SCORED_IN, own)
+    if not item.reused.num_rows:
+        return texts
+    reused = item.reused.select(texts.schema.names).cast(texts.schema)
+    return pa.concat_tables([texts, reused])
+
+
+def _reused_keys(part: pa.Table, job: ScoringJob) -> pa.ChunkedArray:
+    """Return the text keys of the rows whose results another run computed."""
+    is_other = pc.not_equal(part[SCORED_IN.name], job.plan.run_id)
+    return part["text_key"].filter(is_other)
 
 
 def _receipt_of(
@@ -79,7 +127,7 @@ def _receipt_of(
 ) -> Receipt:
     profile = item.profile.model_copy(
         update={
-            "top_ood": top_ood(item.shard, written.table, item.texts),
+            "top_ood": top_ood(item.shard, written.table, _excerpts(item)),
             "token_histogram": token_histogram(written.table["num_tokens"].to_numpy()),
         }
     )
@@ -92,6 +140,13 @@ def _receipt_of(
         timing=item.timing,
         profile=profile,
     )
+
+
+def _excerpts(item: ShardItem) -> pa.Table:
+    """Return the beginnings of all texts, if they may be kept."""
+    tables = [table for table in (item.texts, item.reused) if table.num_columns]
+    names = [name for name in ("text_key", "excerpt") if name in item.texts.schema.names]
+    return pa.concat_tables([table.select(names) for table in tables])
 
 
 def _put_receipt(receipt: Receipt, job: ScoringJob) -> None:
@@ -142,6 +197,8 @@ def _is_part(data: bytes, shard: Shard, part: pa.Table, job: ScoringJob) -> bool
         return receipt.part_sha256 == hashlib.sha256(data).hexdigest()
     found = _read(data)
     if found is None or not found.schema.equals(part.schema):
+        return False
+    if len(_reused_keys(found, job)) and job.is_stopped:
         return False
     return found.schema.metadata == part.schema.metadata and _same(
         found, part, NEVER_DIFFERS
@@ -196,6 +253,9 @@ def part_table(rows: pa.Table, texts: pa.Table, job: ScoringJob) -> pa.Table:
     rows = rows.filter(pc.is_null(rows["reason"]))
     scores = texts.select([name for name in texts.schema.names if name != "excerpt"])
     part = unfold(scores, rows["text_index"]).append_column("ad_id", rows["ad_id"])
+    position = part.schema.get_field_index(SCORED_IN.name)
+    where = pc.fill_null(part[SCORED_IN.name], plan.run_id)  # nothing to read: no score
+    part = part.set_column(position, SCORED_IN, where)
     carried = []
     for name in plan.carry_columns:
         column = rows[f"carry.{name}"]

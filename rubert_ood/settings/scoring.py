@@ -41,6 +41,13 @@ class CatalogueSettings(JobSettings):
     2,000 on CPU."""
     compute: ScoringComputeSettings = ScoringComputeSettings()
     gate: GateSettings = GateSettings()
+    reuse: str = Field("auto", min_length=1)
+    """Results of texts that a run scored with the same bundle, numeric precision and code are taken
+    over. auto: from the last published run of the output; never: score every text; or a run
+    folder, OUTPUT/run_date=.../run_id=..."""
+    reuse_check_fraction: float = Field(0.001, gt=0, le=1)
+    """Share of the reused texts that are scored again and compared, but about 200 at least. One
+    that differs by more than the numeric precision explains stops reuse, and all is scored."""
     report_texts: bool = True
     """Keep the first 200 characters of the cleaned text of the ads farthest from every class, some
     per shard, in receipts, manifest and report. Phone numbers and city names are not in it; what

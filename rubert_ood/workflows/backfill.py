@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from rubert_ood import storage
 from rubert_ood.comparing.compare import compare_runs
 from rubert_ood.comparing.document import changed_labels
-from rubert_ood.errors import RubertOodError
+from rubert_ood.errors import InputError, RubertOodError
 from rubert_ood.progress import StepLog
 from rubert_ood.publishing.pointer import day_uri, look
 from rubert_ood.publishing.publish import publish_run
@@ -15,6 +15,7 @@ from rubert_ood.publishing.seen import Comparison
 from rubert_ood.ray_session import ray_session
 from rubert_ood.reports.documents import write_diff
 from rubert_ood.reports.run_page import write_report
+from rubert_ood.reuse.document import read_document
 from rubert_ood.runs.manifest import Manifest, read_manifest
 from rubert_ood.runs.record import Record
 from rubert_ood.settings import BackfillSettings, ScoreSettings
@@ -56,11 +57,13 @@ def backfill(settings: BackfillSettings) -> list[BackfilledDay]:
     """
     num_days = (settings.to_date - settings.from_date).days + 1
     results, errors = list[BackfilledDay](), list[RubertOodError]()
+    reuse = settings.reuse
     with ray_session(settings):
         for number in range(num_days):
             day = settings.from_date + timedelta(days=number)
             try:
-                results.append(_score_day(settings, day))
+                results.append(_score_day(settings, day, reuse))
+                reuse = _next_reuse(settings, results[-1]) or reuse
             except RubertOodError as error:
                 log.error("%s: %s", day, error)
                 errors.append(error)
@@ -77,9 +80,21 @@ def backfill(settings: BackfillSettings) -> list[BackfilledDay]:
     return results
 
 
-def _score_day(settings: BackfillSettings, day: date) -> BackfilledDay:
+def _next_reuse(settings: BackfillSettings, done: BackfilledDay) -> str | None:
+    """Return the run that the next day reuses: the last published one may have another bundle."""
+    if settings.reuse != "auto" or settings.run_id or done.run_uri is None:
+        return None
+    name = read_manifest(done.run_uri).index
+    try:
+        whole = name is not None and read_document(done.run_uri)[1] == name.sha256
+    except InputError:  # removed since
+        return None
+    return done.run_uri if whole else None
+
+
+def _score_day(settings: BackfillSettings, day: date, reuse: str) -> BackfilledDay:
     """Score a day, compare it, publish it; a day that is published already is left as it is."""
-    manifest = score(_score_settings(settings, day))
+    manifest = score(_score_settings(settings, day, reuse))
     if manifest.outcome == "published":
         churn = [check.value for check in manifest.gate if check.check == "max_churn"]
         return _done(manifest, churn[0] if churn else None)
@@ -110,7 +125,7 @@ def _done(manifest: Manifest, churn_rate: float | None) -> BackfilledDay:
     )
 
 
-def _score_settings(settings: BackfillSettings, day: date) -> ScoreSettings:
+def _score_settings(settings: BackfillSettings, day: date, reuse: str) -> ScoreSettings:
     """Return the settings of one day's run; they have been checked, so no source is read again."""
     shared = ScoreSettings.model_fields.keys() & BackfillSettings.model_fields.keys()
     values = {name: getattr(settings, name) for name in shared}
@@ -120,5 +135,6 @@ def _score_settings(settings: BackfillSettings, day: date) -> ScoreSettings:
         "run_date": day,
         "publish": False,
         "report_changes": False,
+        "reuse": reuse,
     }
     return ScoreSettings.model_construct(**values | own)

@@ -99,6 +99,7 @@ def _score_settings(settings: DiffSettings, bundle_uri: str, name: str) -> Score
         output_uri=storage.join(settings.output_uri, name),
         publish=False,
         report_changes=False,
+        reuse="never",
         gate=nothing_refused,
         **{name: getattr(settings, name) for name in shared},
     )

@@ -5,6 +5,7 @@ import os
 
 from rubert_ood.bundle import Bundle
 from rubert_ood.progress import StepLog
+from rubert_ood.publishing.reused import with_reuse
 from rubert_ood.runs.plan import Plan
 from rubert_ood.scoring.check_input import check_input
 from rubert_ood.scoring.estimate import Estimate, estimate
@@ -16,6 +17,7 @@ log = StepLog("estimate")
 def plan(settings: PlanSettings) -> Plan:
     """Print the plan of a run and an estimate of its time."""
     run_plan, bundle = check_input(settings)
+    run_plan = with_reuse(run_plan, settings)
     if settings.estimate_s:
         _estimate(run_plan, bundle, settings)
     return run_plan
@@ -41,6 +43,14 @@ def _estimate(run_plan: Plan, bundle: Bundle, settings: PlanSettings) -> None:
         f" {_duration(hours)} on {num_nodes} such node(s),"
         f" {_duration(hours / 10)} on {10 * num_nodes}"
     )
+    if run_plan.reuse:
+        left = run_plan.num_rows / measured.ads_per_s_with_reuse / num_nodes / 3600
+        num_reused = run_plan.num_rows * measured.reused_share
+        StepLog("reuse").info(
+            f"{measured.reused_share:.1%} of the texts are in the index of"
+            f" {run_plan.reuse.run_uri}: about {num_reused:,.0f} ads are not scored,"
+            f" {_duration(left)} are left on {num_nodes} such node(s)"
+        )
 
 
 def _bottleneck(measured: Estimate) -> str:

@@ -4,6 +4,7 @@ from rubert_ood.errors import PublicationRefusedError
 from rubert_ood.progress import StepLog
 from rubert_ood.publishing.pointer import look
 from rubert_ood.publishing.publish import publish_run
+from rubert_ood.reuse.build import with_index
 from rubert_ood.runs.manifest import Manifest
 from rubert_ood.runs.plan import load_plan
 from rubert_ood.runs.verify import complete_manifest, verify_run
@@ -17,7 +18,9 @@ def publish(settings: PublishSettings) -> Manifest:
     """Verify a run, and publish what is counted from its receipts again."""
     expect(settings, PublishSettings)
     plan = load_plan(settings.run_uri)
-    counted = complete_manifest(plan, verify_run(plan))
+    verified = verify_run(plan)
+    counted = complete_manifest(plan, verified)
+    counted = with_index(plan, verified.receipts, counted)
     manifest = publish_run(counted, settings.gate, force=settings.force)
     catalogue = look(plan.output_uri)
     if catalogue.pointer and not catalogue.names(plan.run_uri):

@@ -1,5 +1,7 @@
 """The nightly job: score, verify, publish, report; or go on with a stopped run."""
 
+from functools import partial
+
 from rubert_ood import storage
 from rubert_ood.clock import utc_now
 from rubert_ood.comparing.compare import compare_runs
@@ -14,10 +16,12 @@ from rubert_ood.errors import (
 from rubert_ood.progress import StepLog
 from rubert_ood.publishing.pointer import Place, day_uri, look, named_by
 from rubert_ood.publishing.publish import keep_run, note_published, publish_run
+from rubert_ood.publishing.reused import say_reuse, with_reuse
 from rubert_ood.publishing.seen import check_not_rolled_back, manifest_at
 from rubert_ood.ray_session import ray_session
 from rubert_ood.reports.documents import write_diff
 from rubert_ood.reports.run_page import write_report
+from rubert_ood.reuse.build import with_index
 from rubert_ood.runs.claim import Claim
 from rubert_ood.runs.manifest import (
     Manifest,
@@ -29,6 +33,7 @@ from rubert_ood.runs.manifest import (
 )
 from rubert_ood.runs.plan import Plan, Shard, save_plan
 from rubert_ood.runs.receipts import Receipt, read_quarantine, read_receipts
+from rubert_ood.runs.reuse import find_stop
 from rubert_ood.runs.verify import (
     PartMismatchError,
     VerifiedRun,
@@ -53,7 +58,7 @@ def score(settings: ScoreSettings) -> Manifest:
     if settings.executor == "local":  # on Ray the nodes decide
         check_device(settings.compute.use_gpu)
     plan, _ = check_input(settings)
-    save_plan(plan)
+    plan = save_plan(with_reuse(plan, settings))
     published = _published_already(plan, settings)
     if published:
         return published
@@ -67,11 +72,14 @@ def score(settings: ScoreSettings) -> Manifest:
         return published
     try:
         remove_leftovers(plan.output_uri, plan.run_uri)
+        say_reuse(plan, settings)
         verified = _score_and_verify(plan, settings, claim, started_at)
         claim.check(now=True)
-        manifest = _publish(
-            complete_manifest(plan, verified, started_at), settings, claim
-        )
+        complete = complete_manifest(plan, verified, started_at)
+        if settings.publish or settings.reuse != "never":
+            ask = partial(claim.check, now=True)
+            complete = with_index(plan, verified.receipts, complete, ask)
+        manifest = _publish(complete, settings, claim)
     except (PartialRunError, SettingsError, KeyboardInterrupt) as stop:
         outcome: Outcome = (
             "interrupted" if isinstance(stop, KeyboardInterrupt) else "partial"
@@ -97,9 +105,10 @@ def _published_already(plan: Plan, settings: ScoreSettings) -> Manifest | None:
     is_noted = found.outcome == "published"
     if not is_noted and not (settings.publish and catalogue.remembers(run_uri)):
         return None
-    verify_run(plan)
-    if not is_noted:  # its start ended first, and another run came
-        found = note_published(found)
+    verified = verify_run(plan)
+    whole = with_index(plan, verified.receipts, found)
+    if whole != found or not is_noted:  # its start ended first, and another run came
+        found = note_published(whole)
     if not storage.exists(report_uri(run_uri)):
         write_report(found, _run_before(catalogue, run_uri))
     later = "" if named_by(run_uri) else LATER
@@ -137,6 +146,9 @@ def _score_and_verify(
     if todo:
         _note(plan, claim, "running", started_at, receipts)
         _score(todo, plan, settings, claim)
+        again = _stale_shards(plan)
+        if again:
+            _score(again, plan, settings, claim)
     try:
         return verify_run(plan, None if todo else receipts)
     except PartMismatchError as error:
@@ -146,6 +158,23 @@ def _score_and_verify(
         [shard for shard in plan.shards if shard.shard_id in bad], plan, settings, claim
     )
     return verify_run(plan)
+
+
+def _stale_shards(plan: Plan) -> list[Shard]:
+    """Return the shards that took results over before reuse was stopped, and say why it was."""
+    stop = find_stop(plan.run_uri) if plan.reuse else None
+    if stop is None:
+        return []
+    StepLog("reuse").warning(
+        "stopped, every text is scored: of %d results of %s that were checked %d differ: %s",
+        stop.texts_checked,
+        stop.reused_uri,
+        stop.texts_mismatched,
+        stop.reason,
+    )
+    settled = set(read_receipts(plan.run_uri, plan.fingerprint))
+    settled |= set(read_quarantine(plan.run_uri, plan.fingerprint))
+    return [shard for shard in plan.shards if shard.shard_id not in settled]
 
 
 def _score(todo: list[Shard], plan: Plan, settings: ScoreSettings, claim: Claim) -> None:
@@ -177,6 +206,9 @@ def _publish(complete: Manifest, settings: ScoreSettings, claim: Claim) -> Manif
 def _say_what_is_missing(manifest: Manifest) -> None:
     num_files, num_shards = len(manifest.quarantined), len(manifest.quarantined_shards)
     num_duplicates = manifest.duplicates.rows if manifest.duplicates else 0
+    num_shards_alone = manifest.counts.shards_without_index
+    if num_shards_alone:
+        log.warning("%d shard(s) found no index to reuse", num_shards_alone)
     if num_files or num_shards or num_duplicates:
         log.warning(
             "without %d quarantined file(s) and %d quarantined shard(s); %d duplicate ids",

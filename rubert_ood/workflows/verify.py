@@ -1,8 +1,11 @@
 """Check the parts of a run against its receipts, and its manifest against both."""
 
+from rubert_ood.errors import InputError, VerificationError
 from rubert_ood.progress import StepLog
+from rubert_ood.reuse.build import check_index
 from rubert_ood.runs.manifest import find_manifest
 from rubert_ood.runs.plan import load_plan
+from rubert_ood.runs.reuse import IndexName
 from rubert_ood.runs.verify import check_manifest, complete_manifest, verify_run
 from rubert_ood.settings import VerifySettings
 from rubert_ood.settings.problems import expect
@@ -18,5 +21,14 @@ def verify(settings: VerifySettings) -> None:
     noted = find_manifest(plan.run_uri)
     if noted and noted.is_whole:
         check_manifest(noted, complete_manifest(plan, verified))
+    if noted and noted.index:
+        _check_index(plan.run_uri, noted.index)
     rows = sum(receipt.rows_scored for receipt in verified.receipts.values())
     log.info(f"{len(verified.receipts):,} parts, {rows:,} ads: all as the receipts say")
+
+
+def _check_index(run_uri: str, name: IndexName) -> None:
+    try:
+        check_index(run_uri, name)
+    except InputError as error:
+        raise VerificationError(f"{error}; `publish` builds it again") from error

@@ -1,6 +1,7 @@
 """A backfill that the gate refuses; days that go well, and the pointers, are tested on a real Ray
 in tests/ray."""
 
+import itertools
 import json
 from dataclasses import replace
 from datetime import date
@@ -10,6 +11,8 @@ import pytest
 
 from rubert_ood.bundle import derive_bundle
 from rubert_ood.errors import RubertOodError
+from rubert_ood.publishing import reused
+from rubert_ood.runs.manifest import read_manifest
 from rubert_ood.settings import BackfillSettings, GateSettings, ScoreSettings
 from rubert_ood.workflows import backfill as workflow
 from rubert_ood.workflows.score import score
@@ -69,3 +72,32 @@ def test_backfill_refuses_a_day_of_too_much_churn_and_goes_on(ads, bundle, tmp_p
     assert manifest["outcome"] == "refused"
     assert churn == pytest.approx(sum(label != "Other" for label in before) / 60)
     assert read_parts(str(refused)).num_rows == 60
+
+
+def test_backfill_with_a_new_bundle_reuses_the_day_before(
+    ads, bundle, tmp_path, monkeypatch
+):
+    """The last published run has another bundle; from the second day on most is known."""
+    monkeypatch.setattr(reused, "MIN_CHECKED", 10)
+    other = derive_bundle(bundle, str(tmp_path / "v2"), documents={"README.md": "2"})
+    gate = GateSettings(max_ood_rate=1, max_other_rate=1, max_class_shift=1)
+    shared = {"output_uri": str(tmp_path / "out"), "gate": gate, "executor": "local"}
+    for day in (19, 20, 21):
+        folder = tmp_path / "in" / f"2026-11-{day}"
+        write_parquet(folder / "a.parquet", ads.slice(10 * (day - 19), 60))
+    input_uri = str(tmp_path / "in" / "{run_date}")
+    settings = BackfillSettings(
+        **shared,
+        bundle_uri=bundle.uri,
+        input_uri=input_uri,
+        from_date=date(2026, 11, 19),
+        to_date=date(2026, 11, 21),
+    )
+    workflow.backfill(settings)
+    again = settings.model_copy(update={"bundle_uri": other.uri})
+    days = [read_manifest(day.run_uri) for day in workflow.backfill(again)]
+    assert [day.bundle.version for day in days] == ["v2"] * 3
+    assert days[0].reuse is None
+    for before, day in itertools.pairwise(days):
+        assert day.reuse.run_uri == before.run_uri
+        assert day.counts.rows_reused > 20

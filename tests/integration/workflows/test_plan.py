@@ -1,7 +1,9 @@
 import logging
+from dataclasses import replace
 
 import pytest
 
+from rubert_ood.runs.reuse import ReusedRun
 from rubert_ood.scoring.estimate import Estimate
 from rubert_ood.settings import PlanSettings
 from rubert_ood.workflows import plan as workflow
@@ -40,6 +42,23 @@ def test_plan_says_what_a_run_waits_for(settings, caplog, monkeypatch):
     assert f"{times} 2 cores: encoding is the bottleneck\n" in caplog.text
     wanted = "2 core(s) to encode for each GPU; it wants 4, and one for its actor"
     assert f"{times} the GPU: encoding is the bottleneck with {wanted}" in caplog.text
+
+
+def test_plan_says_how_much_is_reused_and_what_is_left(settings, caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    reused = ReusedRun(run_uri="before", run_id="b", index_sha256="", check_fraction=0.1)
+    monkeypatch.setattr(
+        workflow, "with_reuse", lambda found, _: replace(found, reuse=reused)
+    )
+    measured = Estimate(500, 30.0, 0.002, 0.199, 2, False, reused_share=0.9)
+    monkeypatch.setattr(workflow, "estimate", lambda *_, **__: measured)
+    plan(settings)
+    # 300 ads at 0.001 + 0.0199 s on two nodes
+    line = (
+        "90.0% of the texts are in the index of before: about 270 ads are not scored, 3 s"
+    )
+    assert f"{line} are left on 2 such node(s)" in caplog.text
+    assert "30 s on 2 such node(s)" in caplog.text
 
 
 @pytest.mark.parametrize(

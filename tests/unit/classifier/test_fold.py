@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,6 +75,41 @@ def test_fold_head_of_an_ad_has_the_tokens_of_the_whole_ad(
             assert table["text_key"][row].as_py() == text_key(cleaned[number])
             assert table["excerpt"][row].as_py() == cleaned[number][:200]
     assert sorted(set(rows) - {None}) == list(range(table.num_rows))
+
+
+@given(
+    st.lists(ads_of_all_kinds, max_size=8),
+    st.sampled_from([60, 500, 10**6]),
+    st.randoms(use_true_random=False),
+)
+def test_fold_takes_over_what_is_known_and_gives_every_ad_the_same_text(
+    bundle, tokenizer, ads, pending, rng
+):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fold, "PENDING_CHARACTERS", pending)
+        patch.setattr(fold, "HEAD_CHARACTERS", 200)
+        patch.setattr(fold, "MARGIN_CHARACTERS", 60)
+        plain, plain_rows = folded(bundle, tokenizer, ads)
+        keys = plain["text_key"].to_pylist()
+        known = {key for key in keys if rng.random() < 0.5}
+
+        def take_over(asked: list[str]) -> pa.Table:
+            assert len(set(asked)) == len(asked)
+            known_keys = [key for key in asked if key in known]
+            return pa.table({"text_key": pa.array(known_keys, pa.string())})
+
+        folder = TextFolder(bundle.cleaner, tokenizer, bundle.text, take_over)
+        for ad in ads:
+            folder.add(ad)
+        texts, text_index = folder.finish()
+        taken = folder.taken()
+    assert set(taken["text_key"].to_pylist()) == known
+    expected = plain.filter(pa.array([key not in known for key in keys], pa.bool_()))
+    assert texts.equals(expected)
+    found = [*texts["text_key"].to_pylist(), *taken["text_key"].to_pylist()]
+    for row, plain_row in zip(text_index.to_pylist(), plain_rows, strict=True):
+        assert (row is None) == (plain_row is None)
+        assert row is None or found[row] == keys[plain_row]
 
 
 def test_fold_makes_one_of_equal_texts_in_the_order_of_the_ads(bundle, tokenizer):

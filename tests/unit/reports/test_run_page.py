@@ -264,3 +264,33 @@ def test_speed_counts_every_ad_in_the_stretch_in_which_its_shard_ended():
     assert ads_per_s == pytest.approx(
         [(100 + 200 + 300 + 400 + 500) / 10, (600 + 700 + 800 + 900 + 1000) / 10]
     )
+
+
+def test_run_page_says_what_was_reused(full_manifest):
+    counts = {"rows_reused": 930, "texts_scored": 61, "texts_checked": 7}
+    manifest = _counted(full_manifest, **counts)
+    reuse = {"run_uri": "r", "run_id": "old", "index_sha256": "0", "check_fraction": 0.1}
+    page = Page(run_html(changed(manifest, reuse=reuse), None))
+    rows = full_manifest.counts.rows_scored
+    assert page.says(f"{930 / rows:.2%}")
+    assert page.says("930 ads; 61 texts scored, 7 of them checked against run old")
+    assert not Page(run_html(manifest, None)).says("checked against run")
+
+
+def test_run_page_says_why_reuse_was_stopped_and_where_no_index_was(full_manifest):
+    stop = {
+        "shard_id": "00001",
+        "reused_uri": f"s3://ads/{ATTACK}",
+        "texts_checked": 9,
+        "texts_mismatched": 2,
+        "reason": "label, is_ood differ",
+    }
+    reuse = {"run_uri": "r", "run_id": "old", "index_sha256": "0", "check_fraction": 0.1}
+    manifest = _counted(full_manifest, shards_without_index=3)
+    html = run_html(changed(manifest, reuse=reuse, reuse_stop=stop), None)
+    assert_self_contained(html)
+    page = Page(html)
+    assert page.says(
+        "were checked 2 differ (label, is_ood differ). Every text is scored."
+    )
+    assert page.says("3 shards found no index of")

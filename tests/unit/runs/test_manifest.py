@@ -47,6 +47,11 @@ def test_the_manifest_adds_up_to_the_whole_catalogue(full_run, messy_rows):
         for row in pq.read_table(path).to_pylist()
     ]
     labels = Counter(row["label"] for row in rows)
+    parts = [pq.read_table(full_run.part(n)) for n in range(len(plan.shards))]
+    num_texts = 0
+    for part in parts:
+        ok = part.filter(pa.compute.equal(part["status"], "ok"))
+        num_texts += len(ok["text_key"].unique())
     assert manifest.counts.model_dump() == {
         "rows_in": 120,
         "rows_planned": 120,
@@ -64,6 +69,11 @@ def test_the_manifest_adds_up_to_the_whole_catalogue(full_run, messy_rows):
             Path(shard.uri).stat().st_size for shard in plan.shards if shard.start == 0
         ),
         "bytes_quarantined": 0,
+        "rows_reused": 0,
+        "texts_scored": num_texts,
+        "texts_reused": 0,
+        "texts_checked": 0,
+        "shards_without_index": 0,
     }
     assert len(rows) + len(errors) == 120
     assert labels["Other"] > 15

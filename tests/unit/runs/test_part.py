@@ -93,6 +93,7 @@ def test_part_schema_has_these_columns(hidden_size, subheads):
         "num_chunks": pa.int32(),
         "is_cut": pa.bool_(),
         "text_key": pa.string(),
+        "scored_in": pa.string(),
     }
     if subheads:
         expected |= {"sub_label": pa.string(), "sub_confidence": pa.float32()}

@@ -93,7 +93,19 @@ def test_part_counts_are_those_of_a_count_row_by_row(rows):
         "tokens": sum(row["num_tokens"] for row in rows),
         "unique_tokens": sum(lengths.values()),
         "ids_out": sum(_hash(row["ad_id"]) for row in rows) % 2**64,
+        "scored_in": {},
     }
+
+
+def test_part_counts_count_rows_by_the_run_that_scored_them():
+    runs = ["a", "b", "a", "a"]
+    rows = [
+        dict.fromkeys(KINDS) | {"ad_id": "1", "num_tokens": 1, "text_key": "k"}
+        for _ in runs
+    ]
+    part = _part([row | {"label": "x"} for row in rows])
+    part = part.append_column("scored_in", pa.array(runs))
+    assert part_counts(part).scored_in == {"a": 3, "b": 1}
 
 
 @pytest.mark.parametrize(

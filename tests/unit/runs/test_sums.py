@@ -9,6 +9,7 @@ from rubert_ood.runs.part_counts import CONFIDENCE_BINS
 from rubert_ood.runs.plan import BundleName, Plan, QuarantinedFile, Shard
 from rubert_ood.runs.profile import TOKEN_EDGES, Cities, ShardProfile
 from rubert_ood.runs.receipts import QuarantinedShard, Receipt
+from rubert_ood.runs.reuse import ReuseCounts
 from rubert_ood.runs.sums import Counts, ScoredShard, Sums
 
 FINISHED = "2026-11-24T03:00:00.000+00:00"
@@ -198,3 +199,18 @@ def test_scored_shard_of_a_receipt_repeats_it_under_the_same_names():
     repeated = ScoredShard.of(receipt).model_dump()
     assert repeated == receipt.model_dump(include=set(repeated))
     assert (repeated["part_sha256"], repeated["start"]) == ("1" * 64, 10)
+
+
+def test_counts_of_reuse_add_rows_of_other_runs_and_texts_up():
+    reuse = ReuseCounts(texts_scored=2, texts_reused=4, texts_checked=1)
+    none = ReuseCounts(texts_scored=7, without_index=True)
+    receipts = [
+        _receipt(0, scored_in={"x": 3, "old": 4, "older": 1}, reuse=reuse),
+        _receipt(1, scored_in={"x": 8}, reuse=none),
+        _receipt(2),  # of an earlier version
+    ]
+    counts = Counts.of(_plan(), receipts, [])
+    assert counts.rows_reused == 5
+    found = (counts.texts_scored, counts.texts_reused, counts.texts_checked)
+    assert found == (9, 4, 1)
+    assert counts.shards_without_index == 1

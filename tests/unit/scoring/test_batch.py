@@ -6,6 +6,7 @@ import pytest
 from rubert_ood.runs.plan import Shard
 from rubert_ood.runs.profile import Cities, ShardProfile
 from rubert_ood.runs.receipts import Timing
+from rubert_ood.runs.reuse import ReuseCounts
 from rubert_ood.scoring.batch import RESULT, from_batch, result_batch, to_batch
 from rubert_ood.scoring.encode import encode
 from rubert_ood.scoring.item import ShardItem, ShardResult
@@ -37,8 +38,15 @@ def _same(left: ShardItem, right: ShardItem) -> None:
                 padded_tokens=7,
             ),
         ),
+        ShardItem(
+            SHARD,
+            reused=pa.table({"text_key": ["a", "b"], "label": ["x", None]}),
+            checks=pa.table({"text_key": pa.array([], pa.string())}),
+            reuse=ReuseCounts(texts_scored=3, texts_reused=2, without_index=True),
+            mismatch="label differ",
+        ),
     ],
-    ids=["new", "failed", "with a profile"],
+    ids=["new", "failed", "with a profile", "with reuse"],
 )
 def test_from_batch_gives_back_what_to_batch_took(item):
     batch = to_batch(item)

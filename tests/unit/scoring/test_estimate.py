@@ -103,3 +103,9 @@ def test_estimate_without_a_gpu_adds_the_two_which_need_the_same_cores():
     measured = _estimate(0.001, cores=2, use_gpu=False)
     assert round(measured.ads_per_s) == 667
     assert measured.bottleneck == "the network"
+
+
+def test_estimate_with_reuse_asks_the_network_for_the_texts_that_are_left():
+    measured = replace(_estimate(0.001, cores=2, use_gpu=False), reused_share=0.75)
+    assert round(measured.ads_per_s) == 667
+    assert round(measured.ads_per_s_with_reuse) == round(1 / (0.0005 + 0.00025))

@@ -4,6 +4,8 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from rubert_ood.ads.text import ad_text
@@ -151,3 +153,19 @@ def test_scorer_computes_in_as_many_threads_as_it_was_told(full_run):
         assert torch.get_num_threads() == before + 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_scorer_compares_what_an_index_notes_and_leaves_it_behind(full_run):
+    job = ScoringJob.of(full_run.plan)
+    scorer = Scorer(job)
+    item = encode(ShardItem(full_run.plan.shards[2]), job)
+    texts = scorer(item).texts
+    same = scorer(dataclasses.replace(item, checks=texts))
+    assert (same.mismatch, same.reuse.texts_mismatched) == ("", 0)
+    assert same.checks.num_rows == 0
+    position = texts.schema.get_field_index("confidence")
+    other = pc.add(texts["confidence"], 0.01)
+    spoilt = texts.set_column(position, "confidence", other.cast(pa.float32()))
+    found = scorer(dataclasses.replace(item, checks=spoilt))
+    assert found.mismatch == "confidence differ"
+    assert found.reuse.texts_mismatched == texts.num_rows > 0

@@ -16,12 +16,19 @@ from rubert_ood.publishing.publish import publish_run
 from rubert_ood.runs.claim import Claim
 from rubert_ood.runs.manifest import Manifest
 from rubert_ood.runs.receipts import read_receipts
+from rubert_ood.runs.reuse import (
+    ReuseCounts,
+    ReusedRun,
+    ReuseStop,
+    find_stop,
+    stop_reuse,
+)
 from rubert_ood.runs.verify import PartMismatchError, verify_run
 from rubert_ood.scoring.encode import encode
 from rubert_ood.scoring.item import ShardItem
 from rubert_ood.scoring.job import ScoringJob
 from rubert_ood.scoring.scorer import Scorer
-from rubert_ood.scoring.write import write
+from rubert_ood.scoring.write import all_texts, part_table, write
 from rubert_ood.settings import GateSettings
 from tests.conftest import patch_storage
 
@@ -246,3 +253,94 @@ def test_write_of_two_starts_gives_receipts_of_the_parts_that_are_there(
     write(early, _job(empty_run, older.token))
     verify_run(empty_run.plan)
     assert len(read_receipts(empty_run.plan.run_uri, empty_run.plan.fingerprint)) == 1
+
+
+REUSED = ReusedRun(run_uri="before", run_id="old", index_sha256="0", check_fraction=0.5)
+STOP = ReuseStop(
+    shard_id="a", reused_uri="before", texts_checked=1, texts_mismatched=1, reason="x"
+)
+
+
+def _reusing(run, item) -> tuple[ShardItem, ScoringJob]:
+    """Return the shard as it is where an earlier run has scored all texts but two."""
+    texts = item.texts
+    others = texts.slice(2)
+    reused = others.append_column("scored_in", pa.array(["old"] * others.num_rows))
+    counts = ReuseCounts(texts_scored=2, texts_reused=others.num_rows)
+    taken = replace(item, texts=texts.slice(0, 2), reused=reused, reuse=counts)
+    return taken, ScoringJob.of(replace(run.plan, reuse=REUSED))
+
+
+def test_write_puts_what_is_taken_over_beside_what_was_scored(empty_run, scored):
+    early, _ = scored
+    item, job = _reusing(empty_run, early)
+    expected = part_table(early.rows, all_texts(early, job), job)
+    assert not write(item, job).failure
+    part = pq.read_table(empty_run.part(0))
+    names = [name for name in part.schema.names if name != "scored_in"]
+    assert part.select(names).equals(expected.select(names))
+    own = empty_run.plan.run_id
+    assert part["scored_in"].to_pylist() == [own] * 2 + ["old"] * 4
+    (receipt,) = verify_run(empty_run.plan).receipts.values()
+    assert receipt.scored_in == {own: 2, "old": 4}
+    assert (receipt.reuse.texts_scored, receipt.reuse.texts_reused) == (2, 4)
+    texts = {ad.text for ad in receipt.profile.top_ood}
+    assert len(texts) == 6
+    assert None not in texts
+
+
+def test_write_of_results_that_differ_stops_reuse_and_puts_nothing_else(
+    empty_run, scored
+):
+    item, job = _reusing(empty_run, scored[0])
+    counts = item.reuse.model_copy(update={"texts_checked": 2, "texts_mismatched": 1})
+    result = write(replace(item, mismatch="label differ", reuse=counts), job)
+    assert result.fault == "stale"
+    stop = find_stop(empty_run.plan.run_uri)
+    assert (stop.reused_uri, stop.reason) == ("before", "label differ")
+    assert (stop.texts_checked, stop.texts_mismatched) == (2, 1)
+    assert not empty_run.part(0).exists()
+    assert read_receipts(empty_run.plan.run_uri, empty_run.plan.fingerprint) == {}
+
+
+@pytest.mark.parametrize("with_receipt", [True, False])
+def test_write_after_the_stop_replaces_a_part_that_took_results_over(
+    empty_run, scored, with_receipt
+):
+    early, _ = scored
+    item, job = _reusing(empty_run, early)
+    assert not write(item, job).failure
+    if not with_receipt:
+        next((empty_run.folder / "_run" / "receipts").iterdir()).unlink()
+    stop_reuse(empty_run.plan.run_uri, STOP)
+    assert write(item, job).fault == "stale"  # a late worker
+    assert not write(early, job).failure
+    part = pq.read_table(empty_run.part(0))
+    assert set(part["scored_in"].to_pylist()) == {empty_run.plan.run_id}
+    before = _files(empty_run)
+    assert write(item, job).fault == "stale"
+    assert _files(empty_run) == before
+    verify_run(empty_run.plan)
+
+
+def test_write_of_a_late_worker_that_asked_before_the_stop_brings_nothing_back(
+    empty_run, scored, monkeypatch
+):
+    """It was told that reuse goes on; when it wakes up, the shard was scored as a whole."""
+    early, _ = scored
+    item, job = _reusing(empty_run, early)
+    swap, slept = storage.swap_bytes, []
+
+    def sleepy(uri, data, version):
+        if uri.endswith(".parquet") and not slept:
+            slept.append(uri)
+            stop_reuse(empty_run.plan.run_uri, STOP)
+            assert not write(early, job).failure
+        return swap(uri, data, version)
+
+    patch_storage(monkeypatch, "swap_bytes", sleepy)
+    write(item, job)
+    assert len(slept) == 1
+    (receipt,) = verify_run(empty_run.plan).receipts.values()
+    assert receipt.scored_in == {empty_run.plan.run_id: 6}
+    assert receipt.reuse.texts_reused == 0

@@ -1,0 +1,204 @@
+"""The index of a run, built from its parts before it is published, and mended where it is damaged.
+
+It lies in `_run/reuse/`, which no reader of ads looks into. Each file is created once, by a name
+that tells its content; index.json comes last.
+"""
+
+import io
+import math
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rubert_ood import storage
+from rubert_ood.errors import InputError, OutputError
+from rubert_ood.progress import Progress, StepLog
+from rubert_ood.reuse.buckets import Buckets
+from rubert_ood.reuse.document import (
+    FORMAT,
+    IndexDocument,
+    IndexFile,
+    document_uri,
+    index_uri,
+    name_of,
+    parse_document,
+    read_document,
+    result_identity,
+    sha256_of,
+)
+from rubert_ood.reuse.layout import RecordWriter, scored_texts
+from rubert_ood.reuse.segment import write_segment
+from rubert_ood.runs.manifest import Manifest
+from rubert_ood.runs.part import LENGTH_FIELDS, SCORE_FIELDS, SUBHEAD_FIELDS
+from rubert_ood.runs.plan import Plan, digest
+from rubert_ood.runs.receipts import Receipt
+from rubert_ood.runs.reuse import IndexName
+from rubert_ood.storage import folders, leftovers
+
+log = StepLog("reuse")
+FILE_BYTES = 64 * 2**20
+"""Of the records in one file, about: what is in memory at a time, a few times over."""
+PARTS_AT_ONCE = 4
+COLUMNS = [field.name for field in (*SCORE_FIELDS, *LENGTH_FIELDS, *SUBHEAD_FIELDS)]
+COLUMNS += ["status", "text_key", "scored_in", "embedding"]
+"""What of a part goes into an index, as far as it is there."""
+Ask = Callable[[], object]
+"""Raises where this process may not write any more."""
+
+
+def with_index(
+    plan: Plan,
+    receipts: Mapping[str, Receipt],
+    manifest: Manifest,
+    claim: Ask = lambda: None,
+) -> Manifest:
+    """Return the manifest of a verified run with the name of its index.
+
+    The index is built if it is missing, damaged or of other parts. Without one the next run scores
+    every text: what fails here is said, and spoils nothing.
+    """
+    parts, num_texts = digest(manifest.parts), manifest.counts.unique_texts
+    try:
+        name = _whole_index(plan, parts)
+        if name is None:
+            tables = read_parts(plan, receipts)
+            name = build_index(plan, tables, num_texts, parts, claim)
+    except (InputError, OutputError, OSError, KeyError, sqlite3.Error) as error:
+        log.warning("no index is left for the next run: %s", error)
+        name = None
+    return manifest.model_copy(update={"index": name})
+
+
+def _whole_index(plan: Plan, parts: str) -> IndexName | None:
+    """Return the index that is there; None if a file of it is not as index.json says."""
+    data = storage.read_optional(document_uri(plan.run_uri))
+    if data is None:
+        return None
+    try:
+        document = parse_document(plan.run_uri, data)
+        if document.parts != parts:
+            return None
+        check_files(plan.run_uri, document)
+    except InputError as error:
+        log.warning("the index is built again: %s", error)
+        return None
+    return name_of(document, data)
+
+
+def check_files(run_uri: str, document: IndexDocument) -> None:
+    """Raise InputError that names a file of an index which is gone or damaged."""
+    for file in document.files:
+        uri = storage.join(index_uri(run_uri), file.name)
+        if sha256_of(storage.read_bytes(uri)) != file.sha256:
+            raise InputError(f"{uri}: damaged, its sha256 is not that of index.json")
+
+
+def check_index(run_uri: str, name: IndexName) -> None:
+    """Raise InputError unless the index of a run is the one that its manifest names."""
+    document, sha256 = read_document(run_uri)
+    if sha256 != name.sha256:
+        uri = document_uri(run_uri)
+        raise InputError(f"{uri}: its sha256 is not that of the manifest")
+    check_files(run_uri, document)
+
+
+def read_parts(plan: Plan, receipts: Mapping[str, Receipt]) -> Iterator[pa.Table]:
+    """Yield COLUMNS of part after part, with few of them in memory."""
+    shards = [shard for shard in plan.shards if shard.shard_id in receipts]
+    progress = Progress("index", sum(shard.num_rows for shard in shards), "ads")
+
+    def read(name: str) -> pa.Table:
+        data = storage.read_bytes(storage.join(plan.run_uri, name))
+        return pq.ParquetFile(io.BytesIO(data)).read(COLUMNS, use_threads=False)
+
+    with ThreadPoolExecutor(PARTS_AT_ONCE) as pool:
+        for start in range(0, len(shards), PARTS_AT_ONCE):
+            some = shards[start : start + PARTS_AT_ONCE]
+            yield from pool.map(read, [shard.part_name for shard in some])
+            progress.add(sum(shard.num_rows for shard in some))
+
+
+def build_index(
+    plan: Plan, tables: Iterable[pa.Table], num_texts: int, parts: str, claim: Ask
+) -> IndexName:
+    """Write the index of the texts that were scored in some rows; num_texts of them, about.
+
+    Its files are sorted on the local disk. Raises OutputError, InputError and OSError.
+    """
+    with _own_folder() as folder:
+        writer: RecordWriter | None = None
+        buckets: Buckets | None = None
+        for rows in tables:
+            texts = scored_texts(rows, plan.run_id)
+            if not texts.num_rows:
+                continue
+            if writer is None or buckets is None:
+                writer = RecordWriter(texts)
+                num_bytes = num_texts * writer.dtype.itemsize
+                count = max(1, math.ceil(num_bytes / FILE_BYTES))
+                buckets = Buckets(folder, writer.dtype, count)
+            buckets.add(*writer.records(texts))
+        if writer is None or buckets is None:
+            raise InputError(f"{plan.run_uri}: no text was scored")
+        files, num_written = [], 0
+        for number, (ids_T, records_T) in enumerate(buckets.sorted()):
+            path = os.path.join(folder, "segment")
+            write_segment(path, ids_T, records_T)
+            num_written += len(ids_T)
+            files.append(_put_file(plan.run_uri, number, path, claim))
+    document = IndexDocument(
+        format=FORMAT,
+        run_id=plan.run_id,
+        identity=result_identity(plan),
+        parts=parts,
+        layout=writer.layout(),
+        texts=num_written,
+        files=files,
+    )
+    data = storage.to_json(document)
+    _settle(document_uri(plan.run_uri), data, claim)
+    log.info(f"an index of {num_written:,} texts for the next run")
+    return name_of(document, data)
+
+
+@contextmanager
+def _own_folder() -> Iterator[str]:
+    """Make a folder on the local disk; that of a killed process is removed by the next one."""
+    parent = os.path.join(folders.private_cache(), "building")
+    os.makedirs(parent, exist_ok=True)
+    leftovers.remove_leftovers(parent)
+    folder = os.path.join(parent, leftovers.staged_folder_name())
+    os.mkdir(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _put_file(run_uri: str, number: int, path: str, claim: Ask) -> IndexFile:
+    with open(path, "rb") as file:
+        data = file.read()
+    os.unlink(path)
+    sha256 = sha256_of(data)
+    name = f"texts-{number:04d}-{sha256[:16]}.sqlite"
+    _settle(storage.join(index_uri(run_uri), name), data, claim)
+    return IndexFile(name=name, sha256=sha256, size=len(data))
+
+
+def _settle(uri: str, data: bytes, claim: Ask) -> None:
+    """Put an object where there is none, or another one; the claim is asked before each put."""
+    claim()
+    if storage.create_bytes(uri, data):
+        return
+    found, version = storage.read_versioned(uri)
+    if found == data:
+        return
+    claim()
+    if not storage.swap_bytes(uri, data, version) and storage.read_optional(uri) != data:
+        raise OutputError(f"{uri}: another process writes it; start again")

@@ -1,0 +1,162 @@
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from rubert_ood import storage
+from rubert_ood.errors import InputError, PartialRunError
+from rubert_ood.reuse import build
+from rubert_ood.reuse.build import build_index, check_index, read_parts, with_index
+from rubert_ood.reuse.document import index_uri, read_document
+from rubert_ood.reuse.index import Index
+from rubert_ood.runs.manifest import Manifest
+from rubert_ood.runs.plan import Plan
+from rubert_ood.storage import folders, leftovers
+from tests.conftest import read_parts as rows_of
+from tests.unit.reuse.tables import random_rows
+
+
+@pytest.fixture
+def plan(full_run, tmp_path) -> Plan:
+    return replace(full_run.plan, run_uri=str(tmp_path / "run"), run_id="night")
+
+
+def _build(plan: Plan, tables: list[pa.Table]) -> Index:
+    num_texts = sum(table.num_rows for table in tables)
+    name = build_index(plan, tables, num_texts, "parts", lambda: None)
+    check_index(plan.run_uri, name)
+    document, _ = read_document(plan.run_uri)
+    assert name.texts == document.texts
+    folder = index_uri(plan.run_uri)
+    assert name.size == sum(path.stat().st_size for path in Path(folder).iterdir())
+    return Index(folder, document)
+
+
+@pytest.mark.parametrize("file_bytes", [2_000, 2**26])
+def test_index_finds_every_text_of_every_table_and_no_other(
+    plan, file_bytes, monkeypatch
+):
+    monkeypatch.setattr(build, "FILE_BYTES", file_bytes)
+    tables = [random_rows(100, seed=seed, embedding=True) for seed in range(4)]
+    index = _build(plan, tables)
+    assert (len(index.document.files) > 10) == (file_bytes == 2_000)
+    whole = pa.concat_tables(tables)
+    absent = random_rows(50, seed=9)["text_key"].to_pylist()
+    keys = [*absent[:25], *whole["text_key"].to_pylist()[::-1], *absent[25:]]
+    places, records = index.find(keys)
+    assert places.tolist() == list(range(25, 425))
+    found = index.document.layout.to_table([keys[place] for place in places], records)
+    expected = whole.take(list(range(400))[::-1]).select(found.schema.names)
+    assert found.to_pylist() == expected.to_pylist()
+
+
+def test_index_of_a_text_that_two_parts_have_keeps_the_first(plan):
+    first = random_rows(5, seed=0)
+    second = random_rows(5, seed=1)
+    position = second.schema.get_field_index("text_key")
+    second = second.set_column(position, "text_key", first["text_key"])
+    index = _build(plan, [first, second])
+    keys = first["text_key"].to_pylist()
+    found = index.document.layout.to_table(keys, index.find(keys)[1])
+    assert found["ood_z"].to_pylist() == first["ood_z"].to_pylist()
+    assert index.document.texts == 5
+
+
+def test_index_tells_keys_apart_that_begin_alike(plan):
+    rows = random_rows(2)
+    keys = [f"{'ab' * 8}{'00' * 8}", f"{'ab' * 8}{'11' * 8}"]
+    position = rows.schema.get_field_index("text_key")
+    index = _build(plan, [rows.set_column(position, "text_key", pa.array(keys))])
+    assert index.find(keys)[0].tolist() == [0]  # the other one is scored
+    assert index.find(keys[::-1])[0].tolist() == [1]
+
+
+def test_index_of_a_run_without_a_scored_text_is_refused(plan):
+    rows = random_rows(3)
+    position = rows.schema.get_field_index("status")
+    empty = rows.set_column(position, "status", pa.array(["empty"] * 3))
+    with pytest.raises(InputError, match="no text was scored"):
+        _build(plan, [empty])
+
+
+def _manifest(run) -> Manifest:
+    receipts = {receipt.shard_id: receipt for receipt in run.receipts}
+    started_at = "2026-11-25T02:00:00+00:00"
+    return Manifest.of(run.plan, receipts, outcome="complete", started_at=started_at)
+
+
+def test_with_index_has_each_scored_text_of_the_parts_and_is_built_once(run, monkeypatch):
+    receipts = {receipt.shard_id: receipt for receipt in run.receipts}
+    manifest = with_index(run.plan, receipts, _manifest(run))
+    rows = rows_of(run.plan.run_uri).to_pylist()
+    expected = {row["text_key"] for row in rows if row["status"] == "ok"}
+    assert manifest.index.texts == len(expected)
+    document, _ = read_document(run.plan.run_uri)
+    index = Index(index_uri(run.plan.run_uri), document)
+    assert len(index.find(sorted(expected))[0]) == len(expected)
+    monkeypatch.setattr(build, "build_index", None)  # nobody calls it
+    assert with_index(run.plan, receipts, manifest) == manifest
+
+
+def test_with_index_of_other_parts_is_built_again(run):
+    receipts = {receipt.shard_id: receipt for receipt in run.receipts}
+    first = with_index(run.plan, receipts, _manifest(run))
+    less = dict(list(receipts.items())[:3])
+    started_at = "2026-11-25T02:00:00+00:00"
+    other = Manifest.of(run.plan, less, outcome="complete", started_at=started_at)
+    second = with_index(run.plan, less, other)
+    assert second.index.texts < first.index.texts
+    check_index(run.plan.run_uri, second.index)
+
+
+def test_with_index_asks_the_claim_before_each_put(run):
+    receipts = {receipt.shard_id: receipt for receipt in run.receipts}
+
+    def lost() -> None:
+        raise PartialRunError("claimed by another start")
+
+    with pytest.raises(PartialRunError):
+        with_index(run.plan, receipts, _manifest(run), lost)
+    assert not storage.exists(index_uri(run.plan.run_uri))
+
+
+def test_with_index_that_fails_says_so_and_spoils_nothing(run, monkeypatch, caplog):
+    receipts = {receipt.shard_id: receipt for receipt in run.receipts}
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(build, "write_segment", full)
+    assert with_index(run.plan, receipts, _manifest(run)).index is None
+    assert "no index is left for the next run: [Errno 28]" in caplog.text
+
+
+def test_read_parts_yields_them_in_the_order_of_the_plan(run):
+    receipts = {receipt.shard_id: receipt for receipt in run.receipts}
+    tables = list(read_parts(run.plan, receipts))
+    for shard, table in zip(run.plan.shards, tables, strict=True):
+        whole = pq.read_table(Path(run.plan.run_uri, shard.part_name))
+        assert table.equals(whole.select(table.schema.names))
+        carried = {"ad_id", *run.plan.carry_columns}
+        assert set(whole.schema.names) - set(table.schema.names) == carried
+
+
+def test_build_index_removes_the_folder_of_a_killed_process_and_its_own(
+    plan, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(folders, "CACHE_DIR", str(tmp_path / "cache"))
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    mine = leftovers.staged_folder_name()
+    dead = mine.replace(f"-{os.getpid()}-", f"-{ended.pid}-")
+    building = tmp_path / "cache" / "building"
+    (building / dead).mkdir(parents=True)
+    (building / dead / "0").touch()
+    (building / mine).mkdir()  # of a process that lives
+    _build(plan, [random_rows(5)])
+    assert [path.name for path in building.iterdir()] == [mine]
