@@ -23,6 +23,8 @@ SUFFIX = ".receipts"
 """Parquet by a name that no reader of ads takes."""
 FEWEST = 100
 """Receipts that are worth a batch."""
+NO_BATCH = ""
+"""Stands for the batch of a receipt that was not copied."""
 BATCHES_AT_ONCE = 4
 SCHEMA = pa.schema(
     [
@@ -83,6 +85,8 @@ class Batches:
 
     def read(self, uri: str) -> dict[str, bytes]:
         """Return what a batch has of them."""
+        if uri == NO_BATCH:
+            return {}
         batch = _read(uri, self.fingerprint, SCHEMA.names)
         rows = _current(batch, self.versions)
         return {name: batch["receipt"][row].as_py() for name, row in rows.items()}

@@ -25,6 +25,7 @@ from rubert_ood.runs.plan import Plan, Shard, ShardId
 from rubert_ood.runs.profile import TOKEN_EDGES, ShardProfile
 from rubert_ood.runs.receipt_batches import (
     FEWEST,
+    NO_BATCH,
     SUFFIX,
     Batches,
     Copied,
@@ -38,6 +39,8 @@ T = TypeVar("T")
 FORMAT = 2
 """1, of version 0.3.0 and before, has what is in `profile` at the top level."""
 STORAGE_THREADS = 16
+KEPT = 10_000
+"""Receipts that no batch has and that are kept in memory: about 150 MB."""
 RECEIPTS, QUARANTINE = "receipts", "quarantine"
 RECORD_NAME = re.compile(r"[^._].*\.json")
 
@@ -197,7 +200,14 @@ def read_receipts(run_uri: str, fingerprint: str, fill: Fill | None = None) -> R
     if fill is not None and fill(versions, batch_of):
         batch_of = _find_batches(run_uri, fingerprint, versions)
     alone = sorted(versions.keys() - batch_of.keys())
-    others = _read_all(run_uri, RECEIPTS, alone, RECEIPT, fingerprint)
+    others = dict[str, Receipt]()
+    for start in range(0, len(alone), KEPT):
+        names = alone[start : start + KEPT]
+        some = _read_all(run_uri, RECEIPTS, names, RECEIPT, fingerprint)
+        if start == 0:
+            others = some
+        else:  # too many for the memory: they are read again when they are asked for
+            batch_of |= dict.fromkeys(some, NO_BATCH)
 
     def read(shard_id: str, data: bytes | None) -> Receipt:
         uri = receipt_uri(run_uri, shard_id)

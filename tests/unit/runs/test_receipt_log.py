@@ -129,6 +129,21 @@ def test_a_batch_that_goes_away_while_it_is_read_is_replaced_by_the_receipts(pla
     assert dict(found) == expected
 
 
+def test_read_receipts_without_batches_keeps_some_and_reads_the_others_again(
+    plan, monkeypatch, receipts_read
+):
+    monkeypatch.setattr(receipts, "KEPT", 7)
+    expected = _score(plan, range(NUM_SHARDS))
+    put_receipt(plan, a_receipt(plan, 20, fingerprint="0" * 64))
+    del expected[plan.shards[20].shard_id]
+    found = read_receipts(plan.run_uri, FINGERPRINT)
+    assert sorted(found) == sorted(expected)
+    receipts_read.clear()
+    assert dict(found) == expected
+    again = [shard.shard_id for shard in plan.shards[7:] if shard.shard_id in expected]
+    assert sorted(receipts_read) == again
+
+
 @pytest.mark.parametrize("damage", [None, b"", b"PAR1"])
 def test_fill_writes_the_batches_that_are_lost_or_damaged(plan, damage, receipts_read):
     expected = _score(plan, range(NUM_SHARDS), _log(plan))
