@@ -1,10 +1,6 @@
 """The report of a scoring run, from its manifest."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
-
-import numpy as np
+from dataclasses import dataclass
 
 from rubert_ood import storage
 from rubert_ood.comparing.document import ChangedLabels
@@ -14,23 +10,8 @@ from rubert_ood.reports.drift import Rates, drift, label_shares
 from rubert_ood.reports.html import render
 from rubert_ood.runs.manifest import Manifest, report_uri
 from rubert_ood.runs.profile import TOKEN_EDGES
-from rubert_ood.runs.sums import ScoredShard
 
 log = StepLog("report")
-SLOWEST_SHARDS = 10
-REJECTING_FILES = 10
-SHARDS_PER_STRETCH = 5
-"""Shards that end in one stretch of the speed figure, about: fewer, and the bars show chance."""
-MAX_STRETCHES = 60
-
-
-@dataclass(frozen=True)
-class RejectingFile:
-    """An input file, with its rows and those that were rejected."""
-
-    uri: str
-    rejected: int = 0
-    rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,10 +55,8 @@ def run_html(
         rates=Rates.of(manifest.counts),
         rates_before=Rates.of(previous.counts) if previous else None,
         previous=previous,
-        rejecting=_rejecting_files(manifest.shards),
-        slowest=sorted(manifest.shards, key=lambda shard: -shard.seconds)[
-            :SLOWEST_SHARDS
-        ],
+        rejecting=manifest.rejecting,
+        slowest=manifest.slowest,
         failed=[check for check in manifest.gate if not check.ok],
     )
 
@@ -95,39 +74,15 @@ def _figures(manifest: Manifest, previous: Manifest | None) -> dict[str, str]:
         drawn["lengths"] = figures.lengths(
             TOKEN_EDGES, lengths, _same_bins(lengths, before)
         )
-    if manifest.shards:
-        drawn["throughput"] = figures.throughput(*_speed(manifest.shards))
+    if manifest.speed:
+        speed = manifest.speed
+        drawn["throughput"] = figures.throughput(speed.edges_s, speed.ads_per_s)
     return drawn
 
 
 def _same_bins(now: list[int], before: list[int] | None) -> list[int] | None:
     """Return the histogram of the run before, if that version counted one, and in the same bins."""
     return before if before and len(before) == len(now) else None
-
-
-def _rejecting_files(shards: Sequence[ScoredShard]) -> list[RejectingFile]:
-    """Return the files with most rejected rows."""
-    files: dict[str, RejectingFile] = {}
-    for shard in shards:
-        file = files.get(shard.uri, RejectingFile(shard.uri))
-        rejected, rows = file.rejected + shard.rows_rejected, file.rows + shard.rows_in
-        files[shard.uri] = replace(file, rejected=rejected, rows=rows)
-    worst = sorted(files.values(), key=lambda file: (-file.rejected, file.uri))
-    return [file for file in worst[:REJECTING_FILES] if file.rejected]
-
-
-def _speed(shards: Sequence[ScoredShard]) -> tuple[list[float], list[float]]:
-    """Return edges (seconds since the first shard began) and ads per second between them, by when
-    shards ended."""
-    ended = np.array(
-        [datetime.fromisoformat(shard.finished_at).timestamp() for shard in shards]
-    )
-    began = ended - [shard.seconds for shard in shards]
-    ended_s = ended - began.min()
-    num_stretches = min(max(len(shards) // SHARDS_PER_STRETCH, 1), MAX_STRETCHES)
-    edges_s = np.linspace(0.0, max(ended_s.max(), 1e-3), num_stretches + 1)
-    ads, _ = np.histogram(ended_s, edges_s, weights=[shard.rows_in for shard in shards])
-    return edges_s.tolist(), (ads / np.diff(edges_s)).tolist()
 
 
 def _label_rows(manifest: Manifest, previous: Manifest | None) -> list[LabelRow]:

@@ -36,7 +36,7 @@ from rubert_ood.reuse.layout import RecordWriter, scored_texts
 from rubert_ood.reuse.segment import write_segment
 from rubert_ood.runs.manifest import Manifest
 from rubert_ood.runs.part import LENGTH_FIELDS, SCORE_FIELDS, SUBHEAD_FIELDS
-from rubert_ood.runs.plan import Plan, digest
+from rubert_ood.runs.plan import Plan
 from rubert_ood.runs.receipts import Receipt
 from rubert_ood.runs.reuse import IndexName
 from rubert_ood.storage import folders, leftovers
@@ -63,7 +63,7 @@ def with_index(
     The index is built if it is missing, damaged or of other parts. Without one the next run scores
     every text: what fails here is said, and spoils nothing.
     """
-    parts, num_texts = digest(manifest.parts), manifest.counts.unique_texts
+    parts, num_texts = manifest.parts_sha256, manifest.counts.unique_texts
     try:
         name = _whole_index(plan, parts)
         if name is None:

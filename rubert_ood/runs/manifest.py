@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Literal, TypeVar
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter, model_validator
 
 from rubert_ood import __version__, storage
 from rubert_ood.ads.sources import Ignored
@@ -15,15 +15,17 @@ from rubert_ood.runs.plan import BundleName, Plan, QuarantinedFile
 from rubert_ood.runs.receipts import QuarantinedShard, Receipt
 from rubert_ood.runs.record import Day, Moment, Record, RelativePath, parse
 from rubert_ood.runs.reuse import IndexName, ReusedRun, ReuseStop
-from rubert_ood.runs.sums import Sums
+from rubert_ood.runs.shard_sums import SCORED_SHARDS, sum_shards
+from rubert_ood.runs.sums import Sums, Tally
 
 T = TypeVar("T")
 Outcome = Literal[
     "running", "partial", "interrupted", "complete", "refused", "published", "rolled_back"
 ]
 MANIFEST_FILE = "manifest.json"
-FORMAT = 2
-"""1, of version 0.3.0 and before, lacks some of what has a default here."""
+FORMAT = 3
+"""1, of version 0.3.0 and before, lacks some of what has a default here; 1 and 2 list all
+shards."""
 SWAP_ATTEMPTS = 5
 WHOLE = ("complete", "refused", "published", "rolled_back")
 """Outcomes of a run whose shards are all scored or quarantined."""
@@ -79,6 +81,15 @@ class Manifest(Sums):
     pointers: list[RelativePath] = Field([])
     """Those that named the run when its outcome was noted, relative to output_uri."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_formats_1_and_2(cls, content: object) -> object:
+        if isinstance(content, dict) and "shards" in content:
+            others = {name: content[name] for name in content.keys() - {"shards"}}
+            shards = SCORED_SHARDS.validate_python(content["shards"])
+            return {**others, **dict(sum_shards(shards))}
+        return content
+
     @classmethod
     def of(
         cls,
@@ -91,11 +102,12 @@ class Manifest(Sums):
         duplicates: Duplicates | None = None,
     ) -> "Manifest":
         """Add the receipts of a run up; it ends now, and has begun at an ISO time."""
-        sums = Sums.add_up(plan, receipts, quarantined or {})
+        tally = Tally(plan, receipts)
+        failed = {} if quarantined is None else quarantined
+        sums = tally.sums(failed[name] for name in failed if name not in receipts)
         finished_at = utc_now()
         ended = datetime.fromisoformat(finished_at)
         elapsed_s = (ended - datetime.fromisoformat(started_at)).total_seconds()
-        fresh = [shard for shard in sums.shards if shard.finished_at >= started_at]
         return cls(
             **dict(sums),
             format=FORMAT,
@@ -111,7 +123,7 @@ class Manifest(Sums):
             started_at=started_at,
             finished_at=finished_at,
             elapsed_s=elapsed_s,
-            rows_per_s=sum(shard.rows_in for shard in fresh) / max(elapsed_s, 1e-9),
+            rows_per_s=tally.rows_since(started_at) / max(elapsed_s, 1e-9),
             quarantined=plan.quarantined,
             empty_files=plan.empty_files,
             ignored=plan.ignored,
@@ -124,11 +136,6 @@ class Manifest(Sums):
     def is_whole(self) -> bool:
         """Whether all shards are scored or quarantined."""
         return self.outcome in WHOLE
-
-    @property
-    def parts(self) -> list[tuple[str, str]]:
-        """Shard and sha256 of each part: what tells the content of two runs apart."""
-        return [(shard.shard_id, shard.part_sha256) for shard in self.shards]
 
 
 MANIFEST = TypeAdapter(Manifest)

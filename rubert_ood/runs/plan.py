@@ -9,11 +9,19 @@ object twice.
 import base64
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+from itertools import groupby
+from typing import Annotated
 
 import pyarrow as pa
-from pydantic import TypeAdapter
+from pydantic import (
+    PlainSerializer,
+    TypeAdapter,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from rubert_ood import storage
 from rubert_ood.ads.sources import Ignored
@@ -26,7 +34,7 @@ PLAN_FILE = "plan.json"
 ShardId = PlainName
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Shard:
     """A range of rows in one file of one version."""
 
@@ -61,6 +69,49 @@ class Shard:
     def older_rejected_name(self) -> str:
         """What version 0.2.0 called it."""
         return f"_errors/{self.part_name}"
+
+
+@dataclass(frozen=True)
+class ShardsOfFile:
+    """The shards of a file as plan.json has them: what they have in common stands there once."""
+
+    uri: str
+    columns: dict[str, str]
+    version: str
+    delimiter: str
+    shards: list[tuple[ShardId, int, int]]
+    """Id, start and stop of each."""
+
+
+SHARDS_OF_FILES = TypeAdapter(list[ShardsOfFile])
+
+
+def by_file(shards: Sequence[Shard]) -> list[ShardsOfFile]:
+    """Put the shards of each file together, in their order."""
+    files = []
+    for common, group in groupby(shards, key=_what_is_common):
+        ranges = [(shard.shard_id, shard.start, shard.stop) for shard in group]
+        files.append(ShardsOfFile(*common, ranges))
+    return files
+
+
+def _what_is_common(shard: Shard) -> tuple[str, dict[str, str], str, str]:
+    return shard.uri, shard.columns, shard.version, shard.delimiter
+
+
+def _read_shards(
+    content: object, read_older: ValidatorFunctionWrapHandler
+) -> list[Shard]:
+    """Take the shards of files apart; older plans list shard after shard."""
+    items = content if isinstance(content, list) else [content]
+    if not all(isinstance(item, dict) and "shards" in item for item in items):
+        return read_older(content)
+    shards = []
+    for file in SHARDS_OF_FILES.validate_python(items):
+        for shard_id, start, stop in file.shards:
+            ids = (shard_id, file.uri, file.columns, start, stop)
+            shards.append(Shard(*ids, file.version, file.delimiter))
+    return shards
 
 
 class BundleName(Record):
@@ -99,7 +150,7 @@ class Plan:
     use_gpu: bool
     precision: Precision
     token_budget: int
-    shards: list[Shard]
+    shards: Annotated[list[Shard], WrapValidator(_read_shards), PlainSerializer(by_file)]
     quarantined: list[QuarantinedFile]
     empty_files: list[str]
     """Files without a row."""
@@ -121,7 +172,15 @@ class Plan:
         return sum(shard.num_rows for shard in self.shards)
 
 
-PLAN = TypeAdapter(Plan)
+class PlanIdentity(Record):
+    """What of a plan tells whether it is of the same work."""
+
+    fingerprint: str
+    identity: dict[str, str]
+    reuse: ReusedRun | None = None
+
+
+PLAN, IDENTITY = TypeAdapter(Plan), TypeAdapter(PlanIdentity)
 
 
 def run_folder(output_uri: str, run_date: date, run_id: str) -> str:
@@ -139,8 +198,9 @@ def save_plan(plan: Plan) -> Plan:
     """
     uri = storage.join(plan.run_uri, "_run", PLAN_FILE)
     if not storage.exists(uri):
-        storage.create_bytes(uri, storage.to_json(plan))
-    older = load_plan(plan.run_uri)  # read again: it may be that of the other start
+        storage.create_bytes(uri, PLAN.dump_json(plan))
+    # read again: it may be that of the other start
+    older = parse(uri, storage.read_bytes(uri), IDENTITY)
     if older.fingerprint != plan.fingerprint:
         changed = [
             name

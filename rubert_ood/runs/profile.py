@@ -1,8 +1,8 @@
 """What the report says of a shard beside its counts: unseen cities, farthest texts, lengths,
 padding."""
 
+import heapq
 from collections import Counter
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ MAX_NAMES = 20
 NAME_CHARACTERS = 100
 ADS_PER_SHARD = 10
 ADS_PER_RUN = 20
+MAX_IN_MEMORY = 100_000
+"""Names of cities, and texts, that are kept while profiles are added up."""
 TOKEN_EDGES = (
     0,
     1,
@@ -141,20 +143,69 @@ def top_ood(shard: Shard, part: pa.Table, texts: pa.Table) -> list[FarAd]:
     ]
 
 
-def merge_profiles(profiles: Sequence[ShardProfile]) -> ShardProfile:
-    """Add the profiles of shards up, in the order of the plan.
+class ProfileTally:
+    """Adds the profiles of shards up, in the order of the plan.
 
     City names that are rare in every shard may be missing. Lengths are counted only if every shard
     has them.
     """
-    histograms = [profile.token_histogram for profile in profiles]
-    counted = bool(histograms) and all(histograms)
-    return ShardProfile(
-        cities=_add_cities(profile.cities for profile in profiles),
-        top_ood=_merge_top(profile.top_ood for profile in profiles),
-        padded_tokens=sum(profile.padded_tokens for profile in profiles),
-        token_histogram=np.sum(histograms, axis=0).tolist() if counted else [],
-    )
+
+    def __init__(self) -> None:
+        self._cities: Cities | None = None
+        self._unseen = Counter[str]()
+        self._far = dict[str, FarAd]()
+        """The farthest ads so far by their text, and some more."""
+        self._padded_tokens = 0
+        self._lengths = np.zeros(len(TOKEN_EDGES), np.int64)
+        self._num_profiles = self._num_counted = 0
+
+    def add(self, profile: ShardProfile) -> None:
+        """Add the profile of one shard."""
+        self._num_profiles += 1
+        self._padded_tokens += profile.padded_tokens
+        if profile.token_histogram:
+            self._num_counted += 1
+            self._lengths += profile.token_histogram
+        if profile.cities is not None:
+            self._add_cities(profile.cities)
+        for ad in profile.top_ood:
+            self._far.setdefault(ad.text_key, ad)
+        if len(self._far) > MAX_IN_MEMORY:
+            self._far = {ad.text_key: ad for ad in self._farthest()}
+
+    def _add_cities(self, cities: Cities) -> None:
+        older = self._cities or Cities(rows=0, rows_unseen=0, unseen={})
+        self._cities = Cities(
+            rows=older.rows + cities.rows,
+            rows_unseen=older.rows_unseen + cities.rows_unseen,
+            unseen={},
+        )
+        self._unseen.update(cities.unseen)
+        if len(self._unseen) > MAX_IN_MEMORY:
+            self._unseen = Counter(_most_frequent(self._unseen, MAX_IN_MEMORY // 2))
+
+    def sums(self) -> ShardProfile:
+        """Return what was added up."""
+        cities = self._cities
+        if cities is not None:
+            unseen = _most_frequent(self._unseen)
+            cities = cities.model_copy(update={"unseen": unseen})
+        counted = 0 < self._num_profiles == self._num_counted
+        return ShardProfile(
+            cities=cities,
+            top_ood=self._farthest(),
+            padded_tokens=self._padded_tokens,
+            token_histogram=self._lengths.tolist() if counted else [],
+        )
+
+    def _farthest(self) -> list[FarAd]:
+        """Return the farthest ads; a text that returns counts once."""
+        ads = self._far.values()
+        return heapq.nsmallest(
+            ADS_PER_RUN,
+            ads,
+            key=lambda ad: (not ad.is_ood, -ad.ood_distance, ad.text_key),
+        )
 
 
 def _farthest_first(texts: pa.Table) -> np.ndarray:
@@ -173,34 +224,8 @@ def _excerpts(keys: pa.ChunkedArray, texts: pa.Table) -> list[str | None]:
     return texts["excerpt"].take(rows).to_pylist()
 
 
-def _add_cities(found: Iterable[Cities | None]) -> Cities | None:
-    known = [cities for cities in found if cities is not None]
-    if not known:
-        return None
-    unseen = Counter[str]()
-    for cities in known:
-        unseen.update(cities.unseen)
-    return Cities(
-        rows=sum(cities.rows for cities in known),
-        rows_unseen=sum(cities.rows_unseen for cities in known),
-        unseen=_most_frequent(unseen),
-    )
-
-
-def _merge_top(found: Iterable[list[FarAd]]) -> list[FarAd]:
-    """Return the farthest ads of all; a text that returns counts once."""
-    texts: dict[str, FarAd] = {}
-    for ads in found:
-        for ad in ads:
-            texts.setdefault(ad.text_key, ad)
-    order = sorted(
-        texts.values(), key=lambda ad: (not ad.is_ood, -ad.ood_distance, ad.text_key)
-    )
-    return order[:ADS_PER_RUN]
-
-
-def _most_frequent(counts: Counter[str]) -> dict[str, int]:
-    return dict(sorted(counts.items(), key=_most_first)[:MAX_NAMES])
+def _most_frequent(counts: Counter[str], num_names: int = MAX_NAMES) -> dict[str, int]:
+    return dict(heapq.nsmallest(num_names, counts.items(), key=_most_first))
 
 
 def _most_first(item: tuple[str, int]) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ with the reason instead, until it has a receipt.
 import hashlib
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,14 +23,25 @@ from rubert_ood.runs.part import ids_digest
 from rubert_ood.runs.part_counts import PartCounts, part_counts, reason_counts
 from rubert_ood.runs.plan import Plan, Shard, ShardId
 from rubert_ood.runs.profile import TOKEN_EDGES, ShardProfile
+from rubert_ood.runs.receipt_batches import (
+    FEWEST,
+    NO_BATCH,
+    SUFFIX,
+    Batches,
+    Copied,
+    find_copies,
+    log_uri,
+)
 from rubert_ood.runs.record import RESTORE, Count, Moment, Record, parse
 from rubert_ood.runs.reuse import ReuseCounts, find_stop
-from rubert_ood.storage.listing import FileInfo, list_below
+from rubert_ood.storage.listing import list_below
 
 T = TypeVar("T")
 FORMAT = 2
 """1, of version 0.3.0 and before, has what is in `profile` at the top level."""
 STORAGE_THREADS = 16
+KEPT = 10_000
+"""Receipts that no batch has and that are kept in memory: about 150 MB."""
 RECEIPTS, QUARANTINE = "receipts", "quarantine"
 NO_REUSE = ReuseCounts()
 RECORD_NAME = re.compile(r"[^._].*\.json")
@@ -178,28 +189,49 @@ def put_quarantine(plan: Plan, shard: Shard, reason: str) -> None:
 
 RECEIPT, QUARANTINED = TypeAdapter(Receipt), TypeAdapter(QuarantinedShard)
 SETTLED = TypeAdapter(Settled)
+Fill = Callable[[Mapping[str, str], Mapping[str, str]], bool]
+"""Takes the version of each receipt, and the batch of each that was copied; says whether it wrote
+batches."""
 
 
-def read_receipts(run_uri: str, fingerprint: str) -> dict[str, Receipt]:
-    """Read the receipts of this fingerprint by shard id; there may be none yet.
+Receipts = Copied[Receipt]
+"""By shard id; those that were copied are read when they are asked for."""
+
+
+def read_receipts(run_uri: str, fingerprint: str, fill: Fill | None = None) -> Receipts:
+    """Find the receipts of this fingerprint; there may be none yet.
 
     Once reuse has been stopped, those of shards that took results over do not count.
     """
-    found = _read_records(
-        run_uri, RECEIPTS, lambda file: _read(file, RECEIPT, fingerprint)
-    )
-    reused = [name for name, receipt in found.items() if receipt.reuse.texts_reused]
-    if reused and find_stop(run_uri) is not None:
-        for name in reused:
-            del found[name]
-    return found
+    versions = _versions(run_uri, RECEIPTS)
+    batch_of = _find_batches(run_uri, fingerprint, versions)
+    if fill is not None and fill(versions, batch_of):
+        batch_of = _find_batches(run_uri, fingerprint, versions)
+    alone = sorted(versions.keys() - batch_of.keys())
+    others = dict[str, Receipt]()
+    for start in range(0, len(alone), KEPT):
+        names = alone[start : start + KEPT]
+        some = _read_all(run_uri, RECEIPTS, names, RECEIPT, fingerprint)
+        if start == 0:
+            others = some
+        else:  # too many for the memory: they are read again when they are asked for
+            batch_of |= dict.fromkeys(some, NO_BATCH)
+
+    def read(shard_id: str, data: bytes | None) -> Receipt:
+        uri = receipt_uri(run_uri, shard_id)
+        return parse(uri, storage.read_bytes(uri) if data is None else data, RECEIPT)
+
+    found = Copied(Batches(fingerprint, versions, batch_of), others, read)
+    if find_stop(run_uri) is None:
+        return found
+    reused = {name for name in found if found[name].reuse.texts_reused}
+    return found.without(reused)
 
 
 def read_quarantine(run_uri: str, fingerprint: str) -> dict[str, QuarantinedShard]:
     """Read the quarantined shards by id; a receipt of the same shard annuls its record."""
-    return _read_records(
-        run_uri, QUARANTINE, lambda file: _read(file, QUARANTINED, fingerprint)
-    )
+    names = sorted(_versions(run_uri, QUARANTINE))
+    return _read_all(run_uri, QUARANTINE, names, QUARANTINED, fingerprint)
 
 
 def find_receipt(run_uri: str, shard_id: str, fingerprint: str) -> Receipt | None:
@@ -212,28 +244,51 @@ def find_receipt(run_uri: str, shard_id: str, fingerprint: str) -> Receipt | Non
     return None if find_stop(run_uri) is not None else found
 
 
-def _read_records(
-    run_uri: str, folder: str, read: Callable[[FileInfo], T | None]
-) -> dict[str, T]:
+def is_receipt_of(uri: str, data: bytes, fingerprint: str) -> bool:
+    """Say whether a record is of this fingerprint; InputError when it is damaged."""
+    settled = parse(uri, data, SETTLED)
+    if not uri.endswith(f"/{settled.shard_id}.json"):
+        raise InputError(f"{uri}: damaged, it is of shard {settled.shard_id}; {RESTORE}")
+    return settled.fingerprint == fingerprint
+
+
+def _versions(run_uri: str, folder: str) -> dict[str, str]:
+    """List the records of a folder: the version of each, by shard id."""
     found = list_below(storage.join(run_uri, "_run", folder), missing_ok=True).files
-    names = {file.uri: file.uri.rpartition("/")[2] for file in found}
-    files = [file for file in found if RECORD_NAME.fullmatch(names[file.uri])]
+    versions = {}
+    for file in found:
+        name = file.uri.rpartition("/")[2]
+        if RECORD_NAME.fullmatch(name):
+            versions[name.removesuffix(".json")] = file.version
+    return versions
+
+
+def _find_batches(
+    run_uri: str, fingerprint: str, versions: Mapping[str, str]
+) -> dict[str, str]:
+    if len(versions) < FEWEST:  # so few were never copied
+        return {}
+    found = list_below(log_uri(run_uri), missing_ok=True).files
+    uris = [file.uri for file in found if file.uri.endswith(SUFFIX)]
+    return find_copies(uris, fingerprint, versions)
+
+
+def _read_all(
+    run_uri: str,
+    folder: str,
+    names: Sequence[str],
+    schema: TypeAdapter[T],
+    fingerprint: str,
+) -> dict[str, T]:
+    def read(name: str) -> T | None:
+        uri = storage.join(run_uri, "_run", folder, f"{name}.json")
+        return _parse(uri, storage.read_bytes(uri), schema, fingerprint)
+
     with ThreadPoolExecutor(STORAGE_THREADS) as pool:
-        records = list(pool.map(read, files))
-    return {
-        names[file.uri].removesuffix(".json"): record
-        for file, record in zip(files, records, strict=True)
-        if record is not None
-    }
-
-
-def _read(file: FileInfo, schema: TypeAdapter[T], fingerprint: str) -> T | None:
-    return _parse(file.uri, storage.read_bytes(file.uri), schema, fingerprint)
+        records = dict(zip(names, pool.map(read, names), strict=True))
+    return {name: record for name, record in records.items() if record is not None}
 
 
 def _parse(uri: str, data: bytes, schema: TypeAdapter[T], fingerprint: str) -> T | None:
     """Check a record; None when it is of another fingerprint, whose schema may be another."""
-    settled = parse(uri, data, SETTLED)
-    if not uri.endswith(f"/{settled.shard_id}.json"):
-        raise InputError(f"{uri}: damaged, it is of shard {settled.shard_id}; {RESTORE}")
-    return parse(uri, data, schema) if settled.fingerprint == fingerprint else None
+    return parse(uri, data, schema) if is_receipt_of(uri, data, fingerprint) else None

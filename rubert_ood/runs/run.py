@@ -14,6 +14,10 @@ from rubert_ood.credentials import shown
 from rubert_ood.errors import InputError, SchemaError, SettingsError, VerificationError
 from rubert_ood.runs.manifest import Manifest, read_manifest, report_uri
 from rubert_ood.runs.plan import load_plan
+from rubert_ood.runs.receipts import read_receipts
+from rubert_ood.runs.shard_sums import ShardTally
+
+OTHER_RECEIPTS = "its receipts are not those of its manifest: run verify on it"
 
 
 class Run:
@@ -43,12 +47,18 @@ class Run:
         was written, and SchemaError that names a column which the parts lack.
         """
         names = None if columns is None else _names(columns)
-        sums = dict(self.manifest.parts)
-        tables = []
-        for shard in load_plan(self.uri).shards:
-            if shard.shard_id in sums:
+        manifest, plan = self.manifest, load_plan(self.uri)
+        receipts = read_receipts(self.uri, plan.fingerprint)
+        tally, tables = ShardTally(), []
+        for shard in plan.shards:
+            if shard.shard_id in receipts:
+                receipt = receipts[shard.shard_id]
+                tally.add(receipt)
                 uri = storage.join(self.uri, shard.part_name)
-                tables.append(_read_part(uri, sums[shard.shard_id], names))
+                tables.append(_read_part(uri, receipt.part_sha256, names))
+        is_same = tally.sums().parts_sha256 == manifest.parts_sha256
+        if manifest.is_whole and not is_same:
+            raise VerificationError(f"{self.uri}: {OTHER_RECEIPTS}")
         if not tables:
             raise InputError(f"{self.uri}: none of its shards was scored")
         table = pa.concat_tables(tables)

@@ -9,10 +9,11 @@ from pydantic import Field
 from rubert_ood.ood.decision import OTHER
 from rubert_ood.runs.part import DIGEST_MODULUS
 from rubert_ood.runs.part_counts import CONFIDENCE_BINS
-from rubert_ood.runs.plan import Plan, ShardId
-from rubert_ood.runs.profile import Cities, FarAd, ShardProfile, merge_profiles
+from rubert_ood.runs.plan import Plan
+from rubert_ood.runs.profile import Cities, FarAd, ProfileTally
 from rubert_ood.runs.receipts import QuarantinedShard, Receipt
-from rubert_ood.runs.record import Count, Moment, Record
+from rubert_ood.runs.record import Count, Record
+from rubert_ood.runs.shard_sums import ShardSums, ShardTally
 
 
 class Counts(Record):
@@ -43,64 +44,14 @@ class Counts(Record):
     shards_without_index: Count = 0
     """Shards that found no index to take results from, though the plan names one."""
 
-    @classmethod
-    def of(
-        cls,
-        plan: Plan,
-        receipts: Sequence[Receipt],
-        quarantined: Sequence[QuarantinedShard],
-    ) -> "Counts":
-        """Count rows by the receipts, bytes by the plan."""
-        return cls(
-            rows_planned=plan.num_rows,
-            rows_scored=sum(receipt.rows_scored for receipt in receipts),
-            rows_rejected=sum(receipt.rows_rejected for receipt in receipts),
-            rows_quarantined=sum(shard.rows_in for shard in quarantined),
-            rows_ood=sum(receipt.rows_ood for receipt in receipts),
-            rows_other=sum(receipt.classes.get(OTHER, 0) for receipt in receipts),
-            bytes_in=plan.input_bytes,
-            bytes_quarantined=sum(file.size for file in plan.quarantined),
-            rows_in=sum(receipt.rows_in for receipt in receipts),
-            rows_empty=sum(receipt.rows_empty for receipt in receipts),
-            rows_cut=sum(receipt.rows_cut for receipt in receipts),
-            unique_texts=sum(receipt.unique_texts for receipt in receipts),
-            tokens=sum(receipt.tokens for receipt in receipts),
-            unique_tokens=sum(receipt.unique_tokens for receipt in receipts),
-            rows_reused=sum(_rows_reused(receipt, plan.run_id) for receipt in receipts),
-            texts_scored=sum(receipt.reuse.texts_scored for receipt in receipts),
-            texts_reused=sum(receipt.reuse.texts_reused for receipt in receipts),
-            texts_checked=sum(receipt.reuse.texts_checked for receipt in receipts),
-            shards_without_index=sum(r.reuse.without_index for r in receipts),
-        )
+
+COUNTED = [name for name in Counts.model_fields if name in Receipt.model_fields]
+"""Rows and tokens that a receipt has under the same name."""
+REUSE_COUNTED = ("texts_scored", "texts_reused", "texts_checked")
+DIGESTS = ("ids_in", "ids_out", "ids_rejected")
 
 
-class ScoredShard(Record):
-    """What the manifest repeats of a receipt."""
-
-    shard_id: ShardId
-    part_sha256: str
-    uri: str = ""
-    start: Count = 0
-    stop: Count = 0
-    rows_in: Count = 0
-    rows_scored: Count = 0
-    rows_rejected: Count = 0
-    ids_in: Count = 0
-    ids_out: Count = 0
-    ids_rejected: Count = 0
-    classes: dict[str, Count] = Field({})
-    seconds: float = 0.0
-    scorer_busy_s: float = 0.0
-    scorer_idle_s: float = 0.0
-    finished_at: Moment = "1970-01-01T00:00:00+00:00"
-
-    @classmethod
-    def of(cls, receipt: Receipt) -> "ScoredShard":
-        """Take it from a receipt."""
-        return cls(**{name: getattr(receipt, name) for name in cls.model_fields})
-
-
-class Sums(Record):
+class Sums(ShardSums):
     """What the receipts of a run add up to."""
 
     counts: Counts
@@ -119,67 +70,80 @@ class Sums(Record):
     """Padding in what the network computed; None where it was not counted."""
     cities: Cities | None = None
     top_ood: list[FarAd] | None = None
-    shards: list[ScoredShard] = Field([])
 
-    @classmethod
-    def add_up(
-        cls,
-        plan: Plan,
-        receipts: Mapping[str, Receipt],
-        quarantined: Mapping[str, QuarantinedShard],
-    ) -> "Sums":
-        """Add up in the order of the plan; a receipt annuls the quarantine of its shard."""
-        failed = [
-            quarantined[name] for name in sorted(quarantined.keys() - receipts.keys())
-        ]
-        done = [
-            receipts[shard.shard_id]
-            for shard in plan.shards
-            if shard.shard_id in receipts
-        ]
-        counts = Counts.of(plan, done, failed)
-        profile = merge_profiles([receipt.profile for receipt in done])
-        return cls(
+
+class Tally:
+    """The receipts of a run, added up one after the other: none of them is kept."""
+
+    def __init__(self, plan: Plan, receipts: Mapping[str, Receipt]) -> None:
+        """Add up in the order of the plan."""
+        self._plan = plan
+        self._numbers = Counter[str]()
+        self._classes, self._reasons = Counter[str](), Counter[str]()
+        self._confidence_B = np.zeros(CONFIDENCE_BINS, np.int64)
+        self._rows_reused = 0
+        self._idle_s = self._busy_s = 0.0
+        self._profile = ProfileTally()
+        self._shards = ShardTally()
+        for shard in plan.shards:
+            if shard.shard_id in receipts:
+                self._add(receipts[shard.shard_id])
+
+    def _add(self, receipt: Receipt) -> None:
+        for name in (*COUNTED, *DIGESTS):
+            self._numbers[name] += getattr(receipt, name)
+        for name in (*REUSE_COUNTED, "without_index"):
+            self._numbers[name] += getattr(receipt.reuse, name)
+        scored_here = receipt.scored_in.get(self._plan.run_id, 0)
+        self._rows_reused += sum(receipt.scored_in.values()) - scored_here
+        self._classes.update(receipt.classes)
+        self._reasons.update(receipt.rejected_reasons)
+        self._confidence_B += receipt.confidence_histogram
+        self._idle_s += receipt.scorer_idle_s
+        self._busy_s += receipt.scorer_busy_s
+        self._profile.add(receipt.profile)
+        self._shards.add(receipt)
+
+    def rows_since(self, started_at: str) -> int:
+        """Return the rows of the shards that ended at an ISO time or later."""
+        return self._shards.rows_since(started_at)
+
+    def sums(self, quarantined: Iterable[QuarantinedShard]) -> Sums:
+        """Return what stands in the manifest; `quarantined` are shards without a receipt."""
+        failed = sorted(quarantined, key=lambda shard: shard.shard_id)
+        counts = self._counts(failed)
+        profile = self._profile.sums()
+        computed = profile.padded_tokens + counts.unique_tokens
+        return Sums(
+            **dict(self._shards.sums()),
+            ids_in=self._digest("ids_in"),
+            ids_out=self._digest("ids_out"),
+            ids_rejected=self._digest("ids_rejected"),
             counts=counts,
-            ids_in=sum(receipt.ids_in for receipt in done) % DIGEST_MODULUS,
-            ids_out=sum(receipt.ids_out for receipt in done) % DIGEST_MODULUS,
-            ids_rejected=sum(receipt.ids_rejected for receipt in done) % DIGEST_MODULUS,
-            classes=_add(receipt.classes for receipt in done),
-            rejected_reasons=_add(receipt.rejected_reasons for receipt in done),
+            classes=dict(self._classes.most_common()),
+            rejected_reasons=dict(self._reasons.most_common()),
             quarantined_shards=failed,
-            confidence_histogram=_confidence(done),
+            confidence_histogram=self._confidence_B.tolist(),
             token_histogram=profile.token_histogram or None,
-            scorer_idle_share=_idle_share(done),
-            padding_share=_padding_share(profile, counts),
+            scorer_idle_share=self._idle_s / max(self._idle_s + self._busy_s, 1e-9),
+            padding_share=profile.padded_tokens / max(computed, 1),
             cities=profile.cities,
             top_ood=profile.top_ood or None,
-            shards=[ScoredShard.of(receipt) for receipt in done],
         )
 
+    def _digest(self, name: str) -> int:
+        return self._numbers[name] % DIGEST_MODULUS
 
-def _rows_reused(receipt: Receipt, run_id: str) -> int:
-    return sum(receipt.scored_in.values()) - receipt.scored_in.get(run_id, 0)
-
-
-def _add(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    total = Counter[str]()
-    for count in counts:
-        total.update(count)
-    return dict(total.most_common())
-
-
-def _confidence(receipts: Sequence[Receipt]) -> list[int]:
-    if not receipts:
-        return [0] * CONFIDENCE_BINS
-    return np.sum([receipt.confidence_histogram for receipt in receipts], axis=0).tolist()
-
-
-def _idle_share(receipts: Sequence[Receipt]) -> float:
-    idle_s = sum(receipt.scorer_idle_s for receipt in receipts)
-    busy_s = sum(receipt.scorer_busy_s for receipt in receipts)
-    return idle_s / max(idle_s + busy_s, 1e-9)
-
-
-def _padding_share(profile: ShardProfile, counts: Counts) -> float:
-    computed = profile.padded_tokens + counts.unique_tokens
-    return profile.padded_tokens / max(computed, 1)
+    def _counts(self, quarantined: Sequence[QuarantinedShard]) -> Counts:
+        """Count rows by the receipts, bytes by the plan."""
+        plan = self._plan
+        return Counts(
+            **{name: self._numbers[name] for name in (*COUNTED, *REUSE_COUNTED)},
+            rows_planned=plan.num_rows,
+            rows_quarantined=sum(shard.rows_in for shard in quarantined),
+            rows_other=self._classes[OTHER],
+            rows_reused=self._rows_reused,
+            shards_without_index=self._numbers["without_index"],
+            bytes_in=plan.input_bytes,
+            bytes_quarantined=sum(file.size for file in plan.quarantined),
+        )

@@ -49,11 +49,10 @@ COMPARED = {
     "cities",
     "top_ood",
     "quarantined_shards",
-    "shards",
+    "parts_sha256",
+    "shards_sha256",
 }
 """What a manifest must say alike when it is made again from the receipts."""
-TIMINGS = {"seconds", "scorer_busy_s", "scorer_idle_s", "finished_at"}
-"""What may differ of a shard: two starts at once write the same receipt at two times."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ def complete_manifest(
             f"{plan.run_uri}: reuse was stopped; the same command scores the rest"
         )
     manifest = counted.model_copy(update={"reuse_stop": stop})
-    if noted is None or noted.parts != manifest.parts:
+    if noted is None or noted.parts_sha256 != manifest.parts_sha256:
         return manifest
     names = ("started_at", "finished_at", "elapsed_s", "rows_per_s", "index")
     return manifest.model_copy(update={name: getattr(noted, name) for name in names})
@@ -142,7 +141,7 @@ def check_manifest(found: Manifest, recomputed: Manifest) -> None:
 
 
 def _comparable(manifest: Manifest) -> dict[str, object]:
-    return manifest.model_dump(include=COMPARED, exclude={"shards": {"__all__": TIMINGS}})
+    return manifest.model_dump(include=COMPARED)
 
 
 def _checked_ids(
@@ -151,14 +150,14 @@ def _checked_ids(
     """Check part after part, with few of them in memory; yield their ad ids and collect what is
     wrong in `problems`."""
     todo = [
-        (number, shard, receipts[shard.shard_id])
+        (number, shard)
         for number, shard in enumerate(plan.shards)
         if shard.shard_id in receipts and shard.shard_id not in problems
     ]
-    progress = Progress("verify", sum(shard.num_rows for _, shard, _ in todo), "ads")
+    progress = Progress("verify", sum(shard.num_rows for _, shard in todo), "ads")
 
-    def check(item: tuple[int, Shard, Receipt]) -> pa.ChunkedArray | str:
-        _, shard, receipt = item
+    def check(item: tuple[Shard, Receipt]) -> pa.ChunkedArray | str:
+        shard, receipt = item
         try:
             _check_rejected(plan, shard, receipt)
             return _check_part(plan, shard, receipt)
@@ -167,10 +166,10 @@ def _checked_ids(
 
     with ThreadPoolExecutor(PARTS_AT_ONCE) as pool:
         for start in range(0, len(todo), PARTS_AT_ONCE):
-            items = todo[start : start + PARTS_AT_ONCE]
-            for (number, shard, _), outcome in zip(
-                items, pool.map(check, items), strict=True
-            ):
+            some = todo[start : start + PARTS_AT_ONCE]
+            items = [(shard, receipts[shard.shard_id]) for _, shard in some]
+            outcomes = pool.map(check, items)
+            for (number, shard), outcome in zip(some, outcomes, strict=True):
                 progress.add(shard.num_rows)
                 if isinstance(outcome, str):
                     problems[shard.shard_id] = outcome

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+import pyarrow as pa
+
 from rubert_ood.ads.schema import city_column, resolve_columns
 from rubert_ood.ads.sources import Tables
-from rubert_ood.ads.tables import TableInfo, inspect
+from rubert_ood.ads.tables import inspect
 from rubert_ood.errors import InputError, SchemaError
 from rubert_ood.progress import Progress, StepLog
 from rubert_ood.runs.plan import QuarantinedFile, Shard, digest
@@ -26,7 +28,10 @@ class GoodFile:
     """A table whose footer could be read, and whose columns suffice."""
 
     file: FileInfo
-    info: TableInfo
+    row_groups: list[int]
+    """Rows of each."""
+    delimiter: str
+    """Of a CSV file."""
     columns: dict[str, str]
     """Role -> column."""
 
@@ -41,7 +46,7 @@ class Inspected:
     @property
     def empty_files(self) -> list[str]:
         """URIs of the tables without rows."""
-        return [table.file.uri for table in self.good if not sum(table.info.row_groups)]
+        return [table.file.uri for table in self.good if not sum(table.row_groups)]
 
 
 def inspect_files(
@@ -66,10 +71,11 @@ def inspect_files(
         for file, outcome in zip(found.files, outcomes, strict=True):
             progress.add(1)
             try:
-                if not isinstance(outcome, GoodFile):
+                if not isinstance(outcome, tuple):
                     raise outcome
-                carried.add(file.uri, outcome.info.schema)
-                result.good.append(outcome)
+                good, schema = outcome
+                carried.add(file.uri, schema)
+                result.good.append(good)
             except (SchemaError, InputError) as error:
                 _quarantine(result, file, error, settings)
     _say_delimiters(result)
@@ -81,7 +87,7 @@ def cut_files(files: list[GoodFile], shard_rows: int) -> list[Shard]:
     shards = list[Shard]()
     for table in files:
         uri = table.file.uri
-        for start, stop in _cut(table.info.row_groups, shard_rows):
+        for start, stop in _cut(table.row_groups, shard_rows):
             shard = Shard(
                 shard_id=f"{len(shards):05d}-{digest([uri, start, stop])[:8]}",
                 uri=uri,
@@ -89,7 +95,7 @@ def cut_files(files: list[GoodFile], shard_rows: int) -> list[Shard]:
                 start=start,
                 stop=stop,
                 version=table.file.version,
-                delimiter=table.info.delimiter,
+                delimiter=table.delimiter,
             )
             shards.append(shard)
     return shards
@@ -110,7 +116,7 @@ def _quarantine(
 
 def _inspect(
     file: FileInfo, settings: DaySettings, count_cities: bool
-) -> GoodFile | SchemaError | InputError:
+) -> tuple[GoodFile, pa.Schema] | SchemaError | InputError:
     try:
         info = inspect(
             file.uri, version=file.version, delimiter=settings.columns.delimiter or ""
@@ -122,12 +128,12 @@ def _inspect(
         return error
     if count_cities:
         columns |= city_column(info.schema, settings.columns)
-    return GoodFile(file, info, columns)
+    return GoodFile(file, info.row_groups, info.delimiter, columns), info.schema
 
 
 def _say_delimiters(result: Inspected) -> None:
     """Name what was recognised: a delimiter other than the comma."""
-    counts = Counter(table.info.delimiter for table in result.good)
+    counts = Counter(table.delimiter for table in result.good)
     for delimiter, count in counts.items():
         if delimiter not in ("", ","):
             log.info("%d CSV file(s) separated by %r", count, delimiter)

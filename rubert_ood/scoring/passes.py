@@ -8,6 +8,7 @@ from rubert_ood.errors import PartialRunError, SettingsError
 from rubert_ood.progress import Progress, StepLog
 from rubert_ood.runs.claim import Claim
 from rubert_ood.runs.plan import Plan, Shard
+from rubert_ood.runs.receipt_log import ReceiptLog
 from rubert_ood.runs.receipts import put_quarantine, read_receipts
 from rubert_ood.scoring.executor import Executor, ExecutorStalledError
 from rubert_ood.scoring.item import (
@@ -67,6 +68,8 @@ class _Passes:
         self._claim = claim
         self._executor = executor
         self._job = ScoringJob.of(plan, claim.token)
+        self._log = ReceiptLog(plan, lambda: claim.check(now=True))
+        self._log.wait_for(todo)
         done = plan.num_rows - sum(shard.num_rows for shard in todo)
         self._progress = Progress("score", plan.num_rows, "ads", done=done)
         self._losses = Counter[str]()
@@ -120,6 +123,7 @@ class _Passes:
 
     def end(self) -> None:
         """Raise PartialRunError when some shards are neither scored nor quarantined."""
+        self._log.end()
         if not self._unreadable:
             return
         num_shards = len(self._plan.shards)
@@ -143,6 +147,7 @@ class _Passes:
             self._stop_at(result)
             if not result.fault:
                 self._progress.add(rows[result.shard_id])
+                self._log.add(result.shard_id)
             yield result
             self._claim.check()
             interrupts.raise_received()

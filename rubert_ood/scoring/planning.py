@@ -1,7 +1,7 @@
 """Settings and input -> the plan of a run, and the fingerprint of all that changes its results."""
 
 import hashlib
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,7 +12,15 @@ from rubert_ood.errors import InputError
 from rubert_ood.predictor import ADS_AT_ONCE, TOKEN_BUDGET
 from rubert_ood.progress import StepLog
 from rubert_ood.runs.part import part_schema
-from rubert_ood.runs.plan import BundleName, Plan, Shard, digest, pack_schema, run_folder
+from rubert_ood.runs.plan import (
+    BundleName,
+    Plan,
+    Shard,
+    by_file,
+    digest,
+    pack_schema,
+    run_folder,
+)
 from rubert_ood.scoring.apart import check_apart
 from rubert_ood.scoring.carry import CarriedTypes, check_names
 from rubert_ood.scoring.inspection import Inspected, cut_files, inspect_files
@@ -116,7 +124,7 @@ def _identity(
         "input files": digest([asdict(file) for file in files]),
         "bundle": bundle.fingerprint,
         "columns": digest([settings.columns.model_dump(), settings.carry_columns]),
-        "shards": digest([asdict(replace(shard, version="")) for shard in shards]),
+        "shards": digest([asdict(file) | {"version": ""} for file in by_file(shards)]),
         "embedding": str(settings.embedding),
         "precision": _precision(bundle.precision, settings.compute.use_gpu, token_budget),
         "report_texts": str(settings.report_texts),

@@ -7,6 +7,7 @@ folders at any depth), which matches folders as well as files, on disk as on S3.
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from stat import S_ISDIR, S_ISREG
@@ -27,7 +28,7 @@ NOT_A_FILE = "this is neither a file nor a folder"
 NOT_UTF8 = "this name is not UTF-8; rename it"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FileInfo:
     """One file, in one version of its content."""
 
@@ -91,6 +92,22 @@ def list_folders(uri: str) -> list[str]:
         found = fs.ls(path, detail=True)
     names = [info["name"].rstrip("/") for info in found if info["type"] == "directory"]
     return sorted(storage.join(uri, name.rpartition("/")[2]) for name in names)
+
+
+def look_at(uri: str) -> FileInfo:
+    """Return what a listing says of one file; FileNotFoundError when it is not there.
+
+    Neither a failure that may pass is tried again here, nor is one explained.
+    """
+    fs, path = storage.filesystem(uri)
+    if not storage.is_s3(uri):
+        info = os.stat(path)
+        return FileInfo(path, info.st_size, local_version(info))
+    found = fs.info(path)
+    if found["type"] != "file":
+        raise FileNotFoundError(uri)
+    version = str(found.get("ETag")).strip('"')
+    return FileInfo(f"s3://{path}", int(found["size"]), version)
 
 
 def literal_head(uri: str) -> str:
@@ -236,12 +253,27 @@ class _Objects:
                 yield "/".join([path, *names[: depth + 1]])
 
     def walk(self, path: str, listing: Listing) -> None:
-        found: dict[str, Any] = self.fs.find(path, detail=True)
-        for key, info in found.items():
-            is_folder = key.endswith("/")
-            if info["type"] == "file" and not is_folder:
-                version = str(info.get("ETag")).strip('"')
-                listing.files.append(FileInfo(f"s3://{key}", int(info["size"]), version))
+        bucket, key, _ = self.fs.split_path(path)
+        num_before = len(listing.files)
+        for page in self._pages(bucket, f"{key}/" if key else ""):
+            for item in page.get("Contents", []):
+                if not item["Key"].endswith("/"):  # what stands for a folder
+                    uri = f"s3://{bucket}/{item['Key']}"
+                    version = item["ETag"].strip('"')
+                    listing.files.append(FileInfo(uri, item["Size"], version))
+        if key and len(listing.files) == num_before:
+            with suppress(FileNotFoundError):
+                listing.files.append(look_at(f"s3://{path}"))
+
+    def _pages(self, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
+        """Yield what S3 says of a thousand keys at a time: `find` would hold it of all of them."""
+        asked = {"Bucket": bucket, "Prefix": prefix, **self.fs.req_kw}
+        while True:
+            page = self.fs.call_s3("list_objects_v2", **asked)
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            asked["ContinuationToken"] = page["NextContinuationToken"]
 
 
 _Tree = _Disk | _Objects

@@ -1,5 +1,6 @@
 """The nightly job: score, verify, publish, report; or go on with a stopped run."""
 
+from collections.abc import Mapping
 from functools import partial
 
 from rubert_ood import storage
@@ -32,6 +33,7 @@ from rubert_ood.runs.manifest import (
     revise_manifest,
 )
 from rubert_ood.runs.plan import Plan, Shard, save_plan
+from rubert_ood.runs.receipt_log import ReceiptLog
 from rubert_ood.runs.receipts import Receipt, read_quarantine, read_receipts
 from rubert_ood.runs.reuse import find_stop
 from rubert_ood.runs.verify import (
@@ -141,7 +143,8 @@ def _score_and_verify(
     plan: Plan, settings: ScoreSettings, claim: Claim, started_at: str
 ) -> VerifiedRun:
     """Score what has no receipt; a part that is not what its receipt says is scored again, once."""
-    receipts = read_receipts(plan.run_uri, plan.fingerprint)
+    log_of_receipts = ReceiptLog(plan, lambda: claim.check(now=True))
+    receipts = read_receipts(plan.run_uri, plan.fingerprint, log_of_receipts.fill)
     todo = [shard for shard in plan.shards if shard.shard_id not in receipts]
     if todo:
         _note(plan, claim, "running", started_at, receipts)
@@ -242,7 +245,7 @@ def _note(
     claim: Claim,
     outcome: Outcome,
     started_at: str,
-    receipts: dict[str, Receipt] | None = None,
+    receipts: Mapping[str, Receipt] | None = None,
 ) -> None:
     """Write the manifest of a run that is not complete; one that was whole is, while its parts
     stay."""
@@ -257,7 +260,9 @@ def _note(
         if found is None:
             return manifest
         is_final = found.outcome in ("published", "rolled_back")
-        stays = is_final or (found.is_whole and found.parts == manifest.parts)
+        stays = is_final or (
+            found.is_whole and found.parts_sha256 == manifest.parts_sha256
+        )
         return None if stays else manifest
 
     revise_manifest(plan.run_uri, change, lambda: claim.check(now=True))

@@ -19,11 +19,12 @@ def verify(settings: VerifySettings) -> None:
     plan = load_plan(settings.run_uri)
     verified = verify_run(plan)
     noted = find_manifest(plan.run_uri)
+    counted = complete_manifest(plan, verified)
     if noted and noted.is_whole:
-        check_manifest(noted, complete_manifest(plan, verified))
+        check_manifest(noted, counted)
     if noted and noted.index:
         _check_index(plan.run_uri, noted.index)
-    rows = sum(receipt.rows_scored for receipt in verified.receipts.values())
+    rows = counted.counts.rows_scored
     log.info(f"{len(verified.receipts):,} parts, {rows:,} ads: all as the receipts say")
 
 

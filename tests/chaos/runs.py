@@ -1,6 +1,7 @@
 """The scoring job as a process of its own that is started, killed and started again, and what it
 leaves on storage."""
 
+import json
 import os
 import re
 import signal
@@ -141,6 +142,15 @@ class ScoreRun:
         return [
             (row["file"].rpartition("/")[2], row["row"], row["reason"]) for row in rows
         ]
+
+    def planned(self) -> dict[str, str]:
+        """Return the file of each planned shard by its id."""
+        plan = json.loads(self.read(f"{RUN_PATH}/_run/plan.json"))
+        return {
+            shard_id: file["uri"]
+            for file in plan["shards"]
+            for shard_id, _, _ in file["shards"]
+        }
 
     def read(self, name: str) -> bytes:
         return bytes(self.fs.cat_file(f"{self.output_uri}/{name}"))

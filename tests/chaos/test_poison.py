@@ -78,15 +78,16 @@ def test_a_shard_that_kills_its_process_is_quarantined_after_a_few_attempts(
 
     num_attempts = len(attempts.read_text().splitlines())
     assert 2 <= num_attempts <= MAX_ATTEMPTS
-    plan = json.loads(run.read(f"{RUN_PATH}/_run/plan.json"))
-    (bad,) = [shard for shard in plan["shards"] if MARKER in shard["uri"]]
+    planned = run.planned()
+    (bad,) = [shard_id for shard_id, uri in planned.items() if MARKER in uri]
     (name,) = [name for name in run.files() if "/_run/quarantine/" in name]
-    assert name == f"{RUN_PATH}/_run/quarantine/{bad['shard_id']}.json"
+    assert name == f"{RUN_PATH}/_run/quarantine/{bad}.json"
     aside = json.loads(run.read(name))
-    assert aside["shard_id"] == bad["shard_id"]
+    assert aside["shard_id"] == bad
+    plan = json.loads(run.read(f"{RUN_PATH}/_run/plan.json"))
     assert aside["fingerprint"] == plan["fingerprint"]
     assert (aside["uri"], aside["start"], aside["stop"], aside["rows_in"]) == (
-        bad["uri"],
+        planned[bad],
         0,
         NUM_BAD,
         NUM_BAD,
@@ -95,9 +96,7 @@ def test_a_shard_that_kills_its_process_is_quarantined_after_a_few_attempts(
     assert f"b-{MARKER}.parquet" in run.log()
 
     assert run.parts()["ad_id"].to_pylist() == good_ids
-    assert set(run.receipts()) == {shard["shard_id"] for shard in plan["shards"]} - {
-        bad["shard_id"]
-    }
+    assert set(run.receipts()) == planned.keys() - {bad}
     manifest = json.loads(run.read(f"{RUN_PATH}/_run/manifest.json"))
     assert manifest["outcome"] == "published"
     assert manifest["counts"]["rows_scored"] == NUM_GOOD

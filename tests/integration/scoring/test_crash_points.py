@@ -18,6 +18,7 @@ from rubert_ood import storage
 from rubert_ood.bundle import load_bundle
 from rubert_ood.publishing.pointer import read_pointer
 from rubert_ood.reports import run_page
+from rubert_ood.runs import receipt_log, receipts
 from rubert_ood.scoring.planning import make_plan
 from rubert_ood.settings import GateSettings, ScoreSettings
 from rubert_ood.workflows import score as workflow
@@ -32,8 +33,10 @@ WRITES = [
     "shard 0 receipt",
     "shard 1 part",
     "shard 1 receipt",
+    "batch 0",
     "shard 2 part",
     "shard 2 receipt",
+    "batch 1",
     "index texts",
     "index.json",
     "manifest.json complete",
@@ -104,6 +107,9 @@ def job(bundle, source, tmp_path, monkeypatch):
     monkeypatch.setattr(
         run_page, "run_html", lambda manifest, *_: manifest.outcome
     )  # drawing takes a second
+    monkeypatch.setattr(receipt_log, "BATCH_SHARDS", 2)
+    for module in (receipt_log, receipts):
+        monkeypatch.setattr(module, "FEWEST", 1)
     return ScoreSettings(
         input_uri=source,
         bundle_uri=bundle.uri,
@@ -142,6 +148,8 @@ def test_score_writes_these_files_in_this_order(job, monkeypatch):
         file = uri.rpartition("/")[2]
         if "/reuse/texts-" in uri:
             return "index texts"
+        if "/receipt_log/" in uri:
+            return f"batch {int(file.partition('.')[0])}"
         number = next((n for n, shard_id in enumerate(shards) if shard_id in file), None)
         if number is None:
             return file

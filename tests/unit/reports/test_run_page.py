@@ -1,9 +1,9 @@
 import pytest
 
 from rubert_ood.comparing.document import ChangedLabels, ChangedPair
-from rubert_ood.reports.run_page import _speed, run_html
+from rubert_ood.reports.run_page import run_html
 from rubert_ood.runs.manifest import Manifest
-from rubert_ood.runs.sums import Counts, ScoredShard
+from rubert_ood.runs.sums import Counts
 from rubert_ood.storage import to_json
 from tests.unit.publishing.manifests import changed
 from tests.unit.reports.test_html import ACTING, ATTACK, Page, assert_self_contained
@@ -245,25 +245,6 @@ def test_run_report_before_the_first_shard(manifest):
         "Partial: 0 of 5,000 ads are done. The same command goes on from there."
     )
     assert page.says("OOD –")
-
-
-def test_speed_counts_every_ad_in_the_stretch_in_which_its_shard_ended():
-    ends = [3, 4, 5, 6, 9, 11, 14, 15, 16, 20]
-    shards = [
-        ScoredShard(
-            shard_id="x",
-            part_sha256="0",
-            rows_in=100 * (number + 1),
-            seconds=3.0,
-            finished_at=f"2026-11-24T10:00:{end:02d}+00:00",
-        )
-        for number, end in enumerate(ends)
-    ]
-    edges_s, ads_per_s = _speed(shards)
-    assert edges_s == pytest.approx([0.0, 10.0, 20.0])  # the first shard began at :00
-    assert ads_per_s == pytest.approx(
-        [(100 + 200 + 300 + 400 + 500) / 10, (600 + 700 + 800 + 900 + 1000) / 10]
-    )
 
 
 def test_run_page_says_what_was_reused(full_manifest):

@@ -19,6 +19,7 @@ from rubert_ood.runs.manifest import (
 )
 from rubert_ood.runs.profile import TOKEN_EDGES, ShardProfile
 from rubert_ood.runs.receipts import read_receipts
+from rubert_ood.runs.shard_sums import ScoredShard, ShardSums, sum_shards
 from rubert_ood.runs.sums import Sums
 from tests.unit.messy_runs import REASONS
 
@@ -94,20 +95,11 @@ def test_the_manifest_adds_up_to_the_whole_catalogue(full_run, messy_rows):
     rejected = [error["ad_id"] for error in errors if error["ad_id"] is not None]
     assert (manifest.ids_in, manifest.ids_rejected) == (_digest(ids), _digest(rejected))
     assert manifest.ids_out == _digest(row["ad_id"] for row in rows)
-    for shard, receipt, stored in zip(
-        plan.shards, full_run.receipts, manifest.shards, strict=True
-    ):
-        assert stored.shard_id == shard.shard_id
-        for name in (
-            "rows_in",
-            "rows_scored",
-            "rows_rejected",
-            "ids_in",
-            "ids_out",
-            "classes",
-            "part_sha256",
-        ):
-            assert getattr(stored, name) == getattr(receipt, name)
+    assert [receipt.shard_id for receipt in full_run.receipts] == [
+        shard.shard_id for shard in plan.shards
+    ]
+    expected = dict(sum_shards(full_run.receipts))
+    assert expected.items() <= dict(manifest).items()
     for name in (
         "run_id",
         "run_date",
@@ -270,8 +262,14 @@ def test_a_manifest_of_format_1_is_read(full_run, tmp_path):
     new = Manifest.of(full_run.plan, receipts, outcome="complete", started_at=STARTED)
     path = tmp_path / "_run" / "manifest.json"
     path.parent.mkdir()
-    path.write_bytes(storage.to_json(new.model_dump(exclude=later)))
+    names = ScoredShard.model_fields.keys()
+    content = new.model_dump(exclude=later | ShardSums.model_fields.keys())
+    content["shards"] = [
+        receipt.model_dump(include=names) for receipt in receipts.values()
+    ]
+    path.write_bytes(storage.to_json(content))
     found = read_manifest(str(tmp_path))
+    assert found.model_extra == {}
     assert (found.format, found.ignored, found.pointers, found.padding_share) == (
         1,
         None,

@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import json
 import os
 from datetime import date
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from rubert_ood import storage
 from rubert_ood.ads.text import TextCleaner
 from rubert_ood.errors import InputError, SchemaError, SettingsError
-from rubert_ood.runs.plan import load_plan, save_plan
+from rubert_ood.runs.plan import Shard, by_file, load_plan, save_plan
 from rubert_ood.scoring.planning import make_plan
 from rubert_ood.settings import ScoreSettings, ScoringComputeSettings
 from tests.conftest import patch_storage
@@ -222,7 +223,45 @@ def test_plan_that_was_saved_comes_back(bundle, catalogue):
     assert load_plan(plan.run_uri) == plan
     save_plan(plan)  # the same work may go on
     with open(os.path.join(plan.run_uri, "_run", "plan.json"), encoding="utf-8") as file:
-        assert len(json.load(file)["shards"]) == len(plan.shards)
+        files = json.load(file)["shards"]
+    assert [file["uri"] for file in files] == sorted({s.uri for s in plan.shards})
+    ranges = [tuple(shard) for file in files for shard in file["shards"]]
+    assert ranges == [(s.shard_id, s.start, s.stop) for s in plan.shards]
+
+
+def test_a_plan_of_an_earlier_version_lists_shard_after_shard(bundle, catalogue):
+    plan = make_plan(_settings(catalogue, shard_rows=5, run_id="r"), bundle)
+    save_plan(plan)
+    path = os.path.join(plan.run_uri, "_run", "plan.json")
+    with open(path, encoding="utf-8") as file:
+        content = json.load(file)
+    content["shards"] = [dataclasses.asdict(shard) for shard in plan.shards]
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(content, file)
+    assert load_plan(plan.run_uri) == plan
+    for shard in content["shards"]:  # as 0.2.0 writes it
+        del shard["version"], shard["delimiter"]
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(content, file)
+    found = load_plan(plan.run_uri).shards
+    assert found == [dataclasses.replace(shard, version="") for shard in plan.shards]
+
+
+@settings(max_examples=30)
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("vw")), max_size=9))
+def test_by_file_keeps_every_shard_as_it_is_and_its_place(drawn):
+    shards = [
+        Shard(f"{number}", uri, {"ad_id": version}, number, number + 1, version, uri)
+        for number, (uri, version) in enumerate(drawn)
+    ]
+    again = [
+        Shard(shard_id, file.uri, file.columns, start, stop, file.version, file.delimiter)
+        for file in by_file(shards)
+        for shard_id, start, stop in file.shards
+    ]
+    assert again == shards
+    changes = sum(left != right for left, right in itertools.pairwise(drawn))
+    assert len(by_file(shards)) == (changes + 1 if drawn else 0)
 
 
 def test_a_run_folder_of_other_work_is_refused_and_the_difference_named(

@@ -16,8 +16,8 @@ from rubert_ood.runs.profile import (
     NAME_CHARACTERS,
     Cities,
     CityCounter,
+    ProfileTally,
     ShardProfile,
-    merge_profiles,
     token_histogram,
     top_ood,
 )
@@ -47,8 +47,15 @@ def count_cities(values: Iterable[str | bytes | None]) -> Cities:
     return counter.counts()
 
 
+def _add_up(profiles: Iterable[ShardProfile]) -> ShardProfile:
+    tally = ProfileTally()
+    for profile in profiles:
+        tally.add(profile)
+    return tally.sums()
+
+
 def _added(found: list[Cities | None]) -> Cities | None:
-    return merge_profiles([ShardProfile(cities=cities) for cities in found]).cities
+    return _add_up([ShardProfile(cities=cities) for cities in found]).cities
 
 
 @given(st.lists(names, max_size=60))
@@ -198,11 +205,9 @@ def test_the_farthest_of_a_run_are_those_of_its_shards_each_text_once():
         ["is_ood", "ood_distance", "text_key"], ascending=[False, False, True]
     )
     assert len(known) > ADS_PER_RUN
-    merged = merge_profiles(
-        [ShardProfile.model_validate({"top_ood": ads}) for ads in shards]
-    )
+    merged = _add_up([ShardProfile.model_validate({"top_ood": ads}) for ads in shards])
     assert [ad.ad_id for ad in merged.top_ood] == ordered["ad_id"].tolist()[:ADS_PER_RUN]
-    assert merge_profiles([]).top_ood == []
+    assert _add_up([]).top_ood == []
 
 
 def test_lengths_and_padding_add_up_unless_a_shard_did_not_count_its_lengths():
@@ -210,7 +215,7 @@ def test_lengths_and_padding_add_up_unless_a_shard_did_not_count_its_lengths():
     profiles = [
         ShardProfile(token_histogram=counts, padded_tokens=3) for counts in (one, other)
     ]
-    merged = merge_profiles(profiles)
+    merged = _add_up(profiles)
     assert (merged.padded_tokens, sum(merged.token_histogram)) == (6, 4)
     assert merged.token_histogram == token_histogram(np.array([0, 5, 5, 2000]))
-    assert merge_profiles([*profiles, ShardProfile()]).token_histogram == []
+    assert _add_up([*profiles, ShardProfile()]).token_histogram == []

@@ -17,7 +17,7 @@ from rubert_ood.errors import (
     VerificationError,
 )
 from rubert_ood.runs.manifest import Manifest, manifest_uri
-from rubert_ood.runs.receipts import put_quarantine, read_quarantine
+from rubert_ood.runs.receipts import put_quarantine, read_quarantine, receipt_uri
 from rubert_ood.runs.run import Run
 
 STARTED = "2026-11-24T03:00:00+00:00"
@@ -27,6 +27,7 @@ def _note(run, *, without: tuple[int, ...] = ()) -> Run:
     """Write the manifest of a run some of whose shards are not scored."""
     receipts = {r.shard_id: r for n, r in enumerate(run.receipts) if n not in without}
     for number in without:
+        Path(receipt_uri(run.plan.run_uri, run.plan.shards[number].shard_id)).unlink()
         put_quarantine(run.plan, run.plan.shards[number], "damaged")
     quarantined = read_quarantine(run.plan.run_uri, run.plan.fingerprint)
     manifest = Manifest.of(

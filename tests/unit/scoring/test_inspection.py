@@ -6,7 +6,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from rubert_ood.ads.sources import survey_tables
-from rubert_ood.ads.tables import TableInfo
 from rubert_ood.errors import SchemaError
 from rubert_ood.scoring.carry import CarriedTypes
 from rubert_ood.scoring.inspection import GoodFile, Inspected, cut_files, inspect_files
@@ -19,8 +18,8 @@ ADS = pa.table(
 
 
 def _good(name: str, groups: list[int], delimiter: str = "") -> GoodFile:
-    info = TableInfo(ADS.schema, groups, delimiter)
-    return GoodFile(FileInfo(name, 1, f"v-{name}"), info, {"ad_id": "id"})
+    file = FileInfo(name, 1, f"v-{name}")
+    return GoodFile(file, groups, delimiter, {"ad_id": "id"})
 
 
 def _inspect(
@@ -74,7 +73,7 @@ def test_inspect_files_maps_the_columns_and_the_city_only_where_it_is_counted(tm
     pq.write_table(ADS, tmp_path / "a.parquet")
     (plain,) = _inspect(tmp_path).good
     assert plain.columns == {"ad_id": "ad_id", "description": "description"}
-    assert plain.info.row_groups == [2]
+    assert plain.row_groups == [2]
     (counted,) = _inspect(tmp_path, cities=True).good
     assert counted.columns == plain.columns | {"city": "city"}
 
