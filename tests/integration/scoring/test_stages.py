@@ -180,6 +180,7 @@ def test_the_schema_of_a_part_is_the_same_for_every_shard(full_run):
             ("num_chunks", pa.int32()),
             ("is_cut", pa.bool_()),
             ("text_key", pa.string()),
+            ("scored_in", pa.string()),
             ("embedding", pa.list_(pa.float16(), 32)),
             ("price", pa.int64()),
             ("city", pa.string()),
@@ -208,7 +209,9 @@ def test_part_without_embedding_and_carried_columns_lacks_them(make_run, output)
         if name not in ("embedding", "price", "city", "tags")
     ]
     assert plain.schema.names == names
-    assert plain.equals(output.select(names))
+    assert set(plain["scored_in"].to_pylist()) == {run.plan.run_id}
+    names.remove("scored_in")
+    assert plain.select(names).equals(output.select(names))
 
 
 def test_the_model_sees_nothing_when_no_row_can_be_scored(full_run):
@@ -360,6 +363,11 @@ def _plain_ads() -> dict[str, list]:
     }
 
 
+def _scores(path: Path) -> pa.Table:
+    """Read a part without the id of its run."""
+    return pq.read_table(path).drop_columns("scored_in")
+
+
 KINDS = {
     "large_string": pa.large_string(),
     "string_view": pa.string_view(),
@@ -383,8 +391,8 @@ def test_text_of_every_arrow_type_gives_the_same_part(make_run, kind):
         table.append_column("tags", lists.cast(pa.large_list(inside))), **options
     )
     for number, receipt in enumerate(expected.receipts):
-        part = pq.read_table(got.part(number))
-        assert part.equals(pq.read_table(expected.part(number)))
+        part = _scores(got.part(number))
+        assert part.equals(_scores(expected.part(number)))
         assert part.schema.field("note").type == pa.string()
         assert got.receipts[number].profile.cities == receipt.profile.cities
     assert sum(receipt.profile.cities.rows for receipt in got.receipts) == 8
@@ -394,7 +402,7 @@ def test_part_of_integer_ids_has_them_as_text(make_run):
     ads = _plain_ads()
     expected = make_run(pa.table(ads))
     got = make_run(pa.table(ads).set_column(0, "ad_id", pa.array(range(12), pa.int32())))
-    assert pq.read_table(got.part(0)).equals(pq.read_table(expected.part(0)))
+    assert _scores(got.part(0)).equals(_scores(expected.part(0)))
 
 
 def test_an_id_that_is_too_long_is_rejected_and_kept_short(make_run):

@@ -181,7 +181,8 @@ def test_without_sub_heads_the_parts_are_as_before(parts):
         pa.string(),
         pa.float32(),
     )
-    assert fine.select(names).equals(plain)
+    names.remove("scored_in")  # another run
+    assert fine.select(names).equals(plain.select(names))
 
 
 def test_prediction_prints_the_sub_category(derived, bundle, parts, table, capsys):
