@@ -118,7 +118,7 @@ def complete_manifest(
     )
     if noted is None or noted.parts != manifest.parts:
         return manifest
-    names = ("started_at", "finished_at", "elapsed_s", "rows_per_s")
+    names = ("started_at", "finished_at", "elapsed_s", "rows_per_s", "tables")
     return manifest.model_copy(update={name: getattr(noted, name) for name in names})
 
 
