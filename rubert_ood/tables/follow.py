@@ -17,7 +17,7 @@ from rubert_ood.runs.manifest import Manifest, TableNote, revise_manifest
 from rubert_ood.tables.delta import DeltaLog
 from rubert_ood.tables.iceberg import IcebergTable
 from rubert_ood.tables.published import PublishedRun, published_run
-from rubert_ood.tables.wanted import check_library
+from rubert_ood.tables.wanted import check_table
 
 log = StepLog("tables")
 
@@ -73,7 +73,7 @@ def _settle(output_uri: str, note: TableNote) -> tuple[PublishedRun | None, int 
 
 
 def _open(output_uri: str, note: TableNote) -> Table:
-    check_library(note.kind)
+    check_table(output_uri, note.kind)
     if note.kind == "delta":
         return DeltaLog(output_uri)
     return IcebergTable(output_uri, note.name, note.catalog)

@@ -1,5 +1,6 @@
 """Which tables follow an output, and whether they can, before hours of work."""
 
+import re
 from importlib.util import find_spec
 
 import pyarrow as pa
@@ -17,6 +18,8 @@ log = StepLog("tables")
 
 LIBRARIES = {"delta": "deltalake", "iceberg": "pyiceberg"}
 """Extra of this package, which is named as the kind of table -> what it installs."""
+
+OF_A_URL = re.compile(r"[%?#]")
 
 
 def wanted_tables(output_uri: str, settings: TablesSettings) -> list[TableNote]:
@@ -59,7 +62,7 @@ def _noted(run_uri: str) -> list[TableNote]:
 def check_tables(plan: Plan, settings: TablesSettings) -> None:
     """Raise SettingsError when what a run writes cannot stand in the tables that settings name."""
     for table in wanted_tables(plan.output_uri, settings):
-        check_library(table.kind)
+        check_table(plan.output_uri, table.kind)
         fields = list(unpack_schema(plan.carry_schema))
         if plan.embedding:
             fields.append(pa.field("embedding", pa.list_(pa.float16())))
@@ -69,10 +72,15 @@ def check_tables(plan: Plan, settings: TablesSettings) -> None:
             raise SettingsError(f"tables.{table.kind}: {error}") from error
 
 
-def check_library(kind: str) -> None:
-    """Raise SettingsError when the library of a kind of table is not installed."""
+def check_table(output_uri: str, kind: str) -> None:
+    """Raise SettingsError when a kind of table cannot be had over an output."""
     library = LIBRARIES[kind]
     if find_spec(library) is None:
         raise SettingsError(
             f"tables.{kind}: {library} is not installed; pip install 'rubert_ood[{kind}]'"
+        )
+    if OF_A_URL.search(output_uri):
+        raise SettingsError(
+            f"tables: {output_uri}: libraries of tables take %, ? and # for something else;"
+            " name another output_uri"
         )

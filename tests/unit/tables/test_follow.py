@@ -54,6 +54,23 @@ def test_follow_lets_both_tables_hold_the_rows_of_the_parts(out):
         assert found.to_pylist() == parts.to_pylist()
 
 
+def test_follow_in_a_folder_of_another_alphabet_with_a_space(out):
+    out = f"{out}/вы ход"
+    assert [note.error for note in put_published(out, "r1").tables] == ["", ""]
+    assert held(out) == (expected_ids("r1"),) * 2
+
+
+@pytest.mark.parametrize("name", ["a%20b", "a#b", "a?b"])
+def test_follow_in_a_folder_that_libraries_take_for_another_says_so(out, name):
+    output_uri = f"{out}/{name}"
+    for note in put_published(output_uri, "r1").tables:
+        assert note.error == (
+            f"tables: {output_uri}: libraries of tables take %, ? and # for something else;"
+            " name another output_uri"
+        )
+    assert [path.name for path in Path(out).iterdir()] == [name]
+
+
 def test_follow_names_run_bundle_code_and_content_in_the_commit(out):
     manifest = put_published(out, "r1")
     snapshot = catalog().load_table(ICEBERG_NAME).current_snapshot()
