@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from rubert_ood import storage
 from rubert_ood.ads.lakehouse import s3_options
+from rubert_ood.errors import SchemaError
 from rubert_ood.tables.columns import has_naive_times
 from rubert_ood.tables.published import PublishedRun
 
@@ -24,6 +25,8 @@ OWN_PROPERTIES = {"delta.deletedFileRetentionDuration": "interval 520 weeks"}
 """VACUUM deletes below the folder of the table what it does not name: for ten years nothing, since
 that is other runs, which `rollback` may go back to."""
 NAIVE_TIMES = "timestampNtz"
+FOREIGN = frozenset(("deletionVectors", "columnMapping"))
+"""Features that somebody else has switched on."""
 
 
 class DeltaLog:
@@ -43,8 +46,11 @@ class DeltaLog:
         if not DeltaTable.is_deltatable(self._uri, storage_options=self._options):
             return {}, None
         self._table = DeltaTable(self._uri, storage_options=self._options)
-        newest = self._table.history(1)
-        return newest[0] if newest else {}, self._table.version()
+        commits = self._table.history(
+            1
+        )  # its version, which may be newer than the table's
+        newest = commits[0] if commits else {"version": self._table.version()}
+        return newest, newest["version"]
 
     def replace(self, run: PublishedRun) -> bool:
         """Let the table hold this run and nothing else, in one commit; say whether it took place.
@@ -101,6 +107,11 @@ def _prepare(table: "DeltaTable", schema: pa.Schema) -> bool:
         table.alter.set_table_properties(OWN_PROPERTIES)
         return True
     features = table.protocol().reader_features or []
+    for name in FOREIGN.intersection(features):
+        raise SchemaError(
+            f"it has the feature {name}, with which a file is not what engines read of it;"
+            " drop the feature, or move _delta_log away"
+        )
     if has_naive_times(schema) and NAIVE_TIMES not in features:
         table.alter.add_feature(
             [TableFeatures.TimestampWithoutTimezone],

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from rubert_ood import storage
 from rubert_ood.credentials import NOT_SHOWN, holds_credentials
-from rubert_ood.errors import PartialRunError
+from rubert_ood.errors import PartialRunError, RubertOodError
 from rubert_ood.progress import StepLog
 from rubert_ood.publishing.pointer import look
 from rubert_ood.runs.manifest import Manifest, TableNote, revise_manifest
@@ -81,7 +81,9 @@ def _open(output_uri: str, note: TableNote) -> Table:
 
 def _note_failure(output_uri: str, table: TableNote, error: Exception) -> None:
     """Say why a table does not hold the run that the pointer names."""
-    reason = " ".join(str(error).split())[:REASON_CHARACTERS] or type(error).__name__
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if not isinstance(error, RubertOodError):  # of a library, with its stack perhaps
+        reason = reason[:REASON_CHARACTERS]
     reason = NOT_SHOWN if holds_credentials(reason) else reason
     name = f"{table.kind} table {table.name}"
     log.warning("%s does not hold the published run: %s; %s", name, reason, AGAIN)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable, TableFeatures, write_deltalake
 
 from rubert_ood.publishing.publish import publish_run
 from rubert_ood.publishing.rollback import roll_back
@@ -94,3 +94,15 @@ def test_versions_before_hold_the_runs_before(out):
     publish(out, "r2", "11:00:00")
     before = DeltaTable(out, version=manifest.tables[0].version)
     assert sorted(before.to_pyarrow_table()["ad_id"].to_pylist()) == expected_ids("r1")
+
+
+def test_replace_refuses_a_table_whose_rows_others_delete_by_vectors(out):
+    publish(out, "r1", "10:00:00")
+    DeltaTable(out).alter.add_feature(
+        [TableFeatures.DeletionVectors], allow_protocol_versions_increase=True
+    )
+    error = publish(out, "r2", "11:00:00")
+    assert error == (
+        "it has the feature deletionVectors, with which a file is not what engines read of"
+        " it; drop the feature, or move _delta_log away"
+    )

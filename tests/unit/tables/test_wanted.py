@@ -6,7 +6,7 @@ import pytest
 from rubert_ood.errors import SettingsError
 from rubert_ood.publishing.publish import publish_run
 from rubert_ood.publishing.rollback import roll_back
-from rubert_ood.runs.plan import pack_schema
+from rubert_ood.runs.plan import BundleName, Plan, pack_schema
 from rubert_ood.settings import TablesSettings
 from rubert_ood.tables.wanted import check_tables, known_tables, wanted_tables
 from tests.unit.tables.published_runs import ICEBERG, OPEN, delta, put_published, put_run
@@ -15,8 +15,26 @@ BOTH = TablesSettings(delta=True, iceberg="ads.classified", catalog="unit")
 
 
 @pytest.fixture
-def plan(full_run):
-    return dataclasses.replace(full_run.plan, embedding=False, carry_schema="")
+def plan():
+    return Plan(
+        run_uri="/out/run_date=2026-11-24/run_id=x",
+        run_id="x",
+        run_date="2026-11-24",
+        fingerprint="f" * 64,
+        identity={},
+        bundle=BundleName(fingerprint="b" * 64),
+        input_uri="/in",
+        output_uri="/out",
+        carry_columns=[],
+        embedding=False,
+        use_gpu=False,
+        precision="fp32",
+        token_budget=100,
+        shards=[],
+        quarantined=[],
+        empty_files=[],
+        input_bytes=1000,
+    )
 
 
 def test_wanted_tables_are_those_of_the_settings():
