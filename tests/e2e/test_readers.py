@@ -47,7 +47,7 @@ class Block:
 def blocks(text: str) -> list[Block]:
     """Return the blocks of a page with the headings that they stand under."""
     found, heading = [], ""
-    for match in re.finditer(r"^## (.+)$|^```(\w+)\n(.*?)^```$", text, re.M | re.S):
+    for match in re.finditer(r"^## ([^\n]+)$|^```(\w+)\n(.*?)^```$", text, re.M | re.S):
         if match[1]:
             heading = match[1]
         else:
