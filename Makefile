@@ -33,7 +33,7 @@ memory: install
 	$(BIN)/python -m benchmarks.memory
 
 bench: install
-	$(PIP_INSTALL) --editable ".[dev,bench]"
+	$(PIP_INSTALL) --editable ".[dev,bench,spark]"
 	$(BIN)/python -m benchmarks.speed
 
 gpu:
@@ -58,7 +58,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 lock: install
-	$(PIP_INSTALL) --editable ".[dev,bench]"
+	$(PIP_INSTALL) --editable ".[dev,bench,spark]"
 	{ echo "# Every version that the tests run with. Renew: make lock"; $(BIN)/pip freeze --exclude-editable | sed 's/+cpu//'; } > constraints.new
 	mv constraints.new constraints.txt
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         PublishSettings,
         RollbackSettings,
         ScoreSettings,
+        TablesSettings,
         TrainSettings,
         VerifySettings,
     )
@@ -46,6 +47,7 @@ __all__ = [
     "RollbackSettings",
     "Run",
     "ScoreSettings",
+    "TablesSettings",
     "TrainSettings",
     "VerifySettings",
     "__version__",

@@ -108,7 +108,7 @@ def _delta_files(root: str) -> list[str]:
         raise _lacking(root, "Delta", "delta") from None
     with _translated(root, "Delta"):
         table = DeltaTable(
-            root, storage_options=_s3_options("aws_") if storage.is_s3(root) else None
+            root, storage_options=s3_options("aws_") if storage.is_s3(root) else None
         )
         metadata = table.metadata()
         features = table.protocol().reader_features or []
@@ -149,7 +149,7 @@ def _iceberg_files(root: str) -> list[str]:
     except ImportError:
         raise _lacking(root, "Iceberg", "iceberg") from None
     with _translated(root, "Iceberg"):
-        options = _s3_options("s3.") if storage.is_s3(root) else {}
+        options = s3_options("s3.") if storage.is_s3(root) else {}
         table = StaticTable.from_metadata(_newest_metadata(root), options)
         names: dict[int, set[str]] = {}
         for schema in table.metadata.schemas:
@@ -212,7 +212,7 @@ def _translated(root: str, kind: str) -> Iterator[None]:
         raise InputError(f"{root}: this {kind} table cannot be read: {reason}") from error
 
 
-def _s3_options(prefix: str) -> dict[str, str]:
+def s3_options(prefix: str) -> dict[str, str]:
     """Return what the AWS chain says, spelled for Delta (aws_) or Iceberg (s3.); never logged."""
     import botocore.session
 

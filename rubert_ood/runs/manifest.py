@@ -41,6 +41,25 @@ class Check(Record):
     ok: bool
 
 
+class TableNote(Record):
+    """A table that was to follow the pointer to this run, and what came of it."""
+
+    kind: Literal["iceberg", "delta"]
+    name: str
+    """NAMESPACE.NAME; of a Delta table the output that it lies in."""
+    catalog: str = ""
+    """Where pyiceberg finds the table."""
+    version: int | None = None
+    """Of the table when it held the files of this run: snapshot (Iceberg), version (Delta)."""
+    error: str = ""
+    """Why it does not hold them, if the last attempt failed."""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What tells tables apart."""
+        return self.kind, self.catalog, self.name
+
+
 class Manifest(Sums):
     """What a run is, and what became of it. What a later version has written is kept."""
 
@@ -80,6 +99,8 @@ class Manifest(Sums):
     rollback_reason: str = ""
     pointers: list[RelativePath] = Field([])
     """Those that named the run when its outcome was noted, relative to output_uri."""
+    tables: list[TableNote] = Field([])
+    """Tables that were to follow a pointer to this run."""
 
     @model_validator(mode="before")
     @classmethod

@@ -125,7 +125,7 @@ def complete_manifest(
     manifest = counted.model_copy(update={"reuse_stop": stop})
     if noted is None or noted.parts_sha256 != manifest.parts_sha256:
         return manifest
-    names = ("started_at", "finished_at", "elapsed_s", "rows_per_s", "index")
+    names = ("started_at", "finished_at", "elapsed_s", "rows_per_s", "index", "tables")
     return manifest.model_copy(update={name: getattr(noted, name) for name in names})
 
 

@@ -34,6 +34,7 @@ from rubert_ood.settings.shared import (
     Group,
     Precision,
     ScoringComputeSettings,
+    TablesSettings,
     TextSettings,
 )
 from rubert_ood.settings.sources import PlainParser
@@ -89,6 +90,7 @@ __all__ = [
     "SplitSettings",
     "SubheadColumnSettings",
     "SubheadsSettings",
+    "TablesSettings",
     "TextSettings",
     "TrainSettings",
     "TrainingComputeSettings",

@@ -12,6 +12,7 @@ from rubert_ood.settings.shared import (
     ComputeSettings,
     GateSettings,
     ScoringComputeSettings,
+    TablesSettings,
 )
 
 
@@ -76,6 +77,7 @@ class RunSettings(ExecutorSettings):
     node no node comes or goes. More than one shard takes, and than the autoscaler."""
     publish: bool = True
     """Swap the pointer when the gate agrees."""
+    tables: TablesSettings = TablesSettings()
 
 
 class ScoreSettings(DaySettings, RunSettings):
@@ -171,6 +173,8 @@ class PublishSettings(JobSettings):
     force: str | None = Field(None, min_length=1)
     """Publish although the gate refuses, or after a rollback, for this reason; the manifest keeps
     it."""
+    tables: TablesSettings = TablesSettings()
+    """Without any, those that are noted in the manifests of this run and of the one before."""
 
 
 class RollbackSettings(JobSettings):
@@ -180,6 +184,8 @@ class RollbackSettings(JobSettings):
     """Root of the published output, where latest.json lies."""
     reason: str = "no reason given"
     """Why; the manifest of the run that is taken back keeps it."""
+    tables: TablesSettings = TablesSettings()
+    """Without any, those that are noted in the manifests of both runs."""
 
 
 class PredictSettings(JobSettings):

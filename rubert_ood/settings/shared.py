@@ -201,3 +201,18 @@ class GateSettings(Group):
     max_churn: float = Field(0.3, ge=0, le=1)
     """`backfill` only: ads whose label is another than in the run of that date before, over the ads
     in both."""
+
+
+class TablesSettings(Group):
+    """Tables for engines that read such; each holds the run that the pointer of the catalogue
+    names. A failure there spoils nothing: see `tables` in the manifest."""
+
+    delta: bool = False
+    """Keep a Delta table in OUTPUT: OUTPUT/_delta_log names the files of the run. Needs the extra
+    `delta`."""
+    iceberg: str | None = Field(None, pattern=r"^[^.\s]+(\.[^.\s]+)+$")
+    """Keep an Iceberg table, NAMESPACE.NAME; it is made if there is none. Needs the extra
+    `iceberg`."""
+    catalog: str = Field("default", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    """Catalog of the Iceberg table, by its name in the configuration of pyiceberg (.pyiceberg.yaml,
+    or PYICEBERG_CATALOG__NAME__URI and the like), where its secrets are."""

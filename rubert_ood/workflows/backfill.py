@@ -19,6 +19,8 @@ from rubert_ood.reuse.document import read_document
 from rubert_ood.runs.manifest import Manifest, read_manifest
 from rubert_ood.runs.record import Record
 from rubert_ood.settings import BackfillSettings, ScoreSettings
+from rubert_ood.tables.follow import follow_pointer
+from rubert_ood.tables.wanted import wanted_tables
 from rubert_ood.workflows.score import score
 
 log = StepLog("backfill")
@@ -110,6 +112,8 @@ def _score_day(settings: BackfillSettings, day: date, reuse: str) -> BackfilledD
     if settings.publish:
         try:
             publish_run(manifest, settings.gate, compared=Comparison(before, churn_rate))
+            output_uri = manifest.output_uri
+            follow_pointer(output_uri, wanted_tables(output_uri, settings.tables))
         finally:
             manifest = read_manifest(run_uri)
             write_report(manifest, before, changes)

@@ -6,6 +6,8 @@ from rubert_ood.publishing.pointer import Pointer
 from rubert_ood.publishing.rollback import roll_back
 from rubert_ood.settings import RollbackSettings
 from rubert_ood.settings.problems import expect
+from rubert_ood.tables.follow import follow_pointer
+from rubert_ood.tables.wanted import known_tables
 
 log = StepLog("rollback")
 
@@ -13,6 +15,10 @@ log = StepLog("rollback")
 def rollback(settings: RollbackSettings) -> Pointer:
     """Let the pointer name the run that was published before the present one."""
     expect(settings, RollbackSettings)
-    pointer = roll_back(storage.absolute(settings.output_uri), settings.reason)
+    root_uri = storage.absolute(settings.output_uri)
+    pointer = roll_back(root_uri, settings.reason)
     log.info("%s is taken back; published is %s", pointer.taken_back[0], pointer.path)
+    run_uri = storage.join(root_uri, pointer.path)
+    output_uri = run_uri.rsplit("/", 2)[0]  # the root may be the folder of a day
+    follow_pointer(output_uri, known_tables(output_uri, settings.tables))
     return pointer

@@ -47,6 +47,8 @@ from rubert_ood.scoring.executor import check_device, make_executor
 from rubert_ood.scoring.passes import score_shards
 from rubert_ood.settings import ScoreSettings
 from rubert_ood.storage.folders import remove_leftovers
+from rubert_ood.tables.follow import follow_pointer
+from rubert_ood.tables.wanted import check_tables, wanted_tables
 
 log = StepLog("run")
 LATER = "; readers see a later run, `publish` would go back to this one"
@@ -60,6 +62,7 @@ def score(settings: ScoreSettings) -> Manifest:
     if settings.executor == "local":  # on Ray the nodes decide
         check_device(settings.compute.use_gpu)
     plan, _ = check_input(settings)
+    check_tables(plan, settings.tables)
     plan = save_plan(with_reuse(plan, settings))
     published = _published_already(plan, settings)
     if published:
@@ -111,11 +114,12 @@ def _published_already(plan: Plan, settings: ScoreSettings) -> Manifest | None:
     whole = with_index(plan, verified.receipts, found)
     if whole != found or not is_noted:  # its start ended first, and another run came
         found = note_published(whole)
+    follow_pointer(plan.output_uri, wanted_tables(plan.output_uri, settings.tables))
     if not storage.exists(report_uri(run_uri)):
         write_report(found, _run_before(catalogue, run_uri))
     later = "" if named_by(run_uri) else LATER
     StepLog("published").info("%s: already, nothing to do%s", run_uri, later)
-    return found
+    return read_manifest(run_uri)
 
 
 def _warn_if_late(plan: Plan, settings: ScoreSettings) -> None:
@@ -197,6 +201,9 @@ def _publish(complete: Manifest, settings: ScoreSettings, claim: Claim) -> Manif
             keep_run(complete, previous, settings.gate, lambda: claim.check(now=True))
     except (ErrorRateError, PublicationRefusedError) as error:
         refused = error
+    if settings.publish:
+        output_uri = complete.output_uri
+        follow_pointer(output_uri, wanted_tables(output_uri, settings.tables))
     manifest = read_manifest(run_uri)
     write_report(manifest, previous, _changes(manifest, previous, settings))
     if refused:

@@ -7,7 +7,7 @@ from deltalake import write_deltalake
 from pyiceberg.catalog.memory import InMemoryCatalog
 
 from rubert_ood import storage
-from rubert_ood.ads.lakehouse import _s3_options
+from rubert_ood.ads.lakehouse import s3_options
 from rubert_ood.ads.sources import list_tables, survey_tables
 from rubert_ood.ads.tables import inspect, read_rows
 from rubert_ood.errors import InputChangedError, InputError
@@ -108,7 +108,7 @@ def test_a_delta_table_on_s3_is_read_by_its_log(s3):
     old, new = (
         pa.table({"ad_id": [name], "description": ["стол"]}) for name in ("1", "2")
     )
-    options = _s3_options("aws_") | {"aws_s3_allow_unsafe_rename": "true"}
+    options = s3_options("aws_") | {"aws_s3_allow_unsafe_rename": "true"}
     write_deltalake(f"{s3}/delta t", old, storage_options=options)
     write_deltalake(f"{s3}/delta t", new, mode="overwrite", storage_options=options)
     assert (
@@ -124,7 +124,7 @@ def test_an_iceberg_table_on_s3_is_read_by_its_log(s3):
     old, new = (
         pa.table({"ad_id": [name], "description": ["стол"]}) for name in ("1", "2")
     )
-    catalog = InMemoryCatalog("test", warehouse=f"{s3}/warehouse", **_s3_options("s3."))
+    catalog = InMemoryCatalog("test", warehouse=f"{s3}/warehouse", **s3_options("s3."))
     catalog.create_namespace("n")
     table = catalog.create_table("n.t", schema=old.schema)
     table.append(old)

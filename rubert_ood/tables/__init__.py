@@ -1,0 +1,1 @@
+"""Iceberg and Delta tables over the published files, which follow the catalogue's pointer."""

@@ -1,0 +1,64 @@
+"""Which columns a table can have. What the formats have not, or what engines read otherwise than it
+was written, is refused by name."""
+
+from collections.abc import Iterable
+
+import pyarrow as pa
+import pyarrow.types as pt
+
+from rubert_ood.errors import SchemaError
+
+UTC_NAMES = (None, "UTC", "+00:00", "Etc/UTC")
+PLAIN = (
+    pt.is_boolean,
+    pt.is_signed_integer,
+    pt.is_float32,
+    pt.is_float64,
+    pt.is_string,
+    pt.is_large_string,
+    pt.is_binary,
+    pt.is_large_binary,
+    pt.is_date32,
+    pt.is_decimal128,
+)
+"""Types that Parquet, Iceberg and Delta all have, with the same values."""
+NESTED = (pt.is_list, pt.is_large_list, pt.is_fixed_size_list, pt.is_struct, pt.is_map)
+
+
+def check_columns(fields: Iterable[pa.Field]) -> None:
+    """Raise SchemaError that names the first column which tables of Iceberg and Delta cannot have.
+
+    Both lack float16, unsigned integers, times of day, durations, decimals of more than 38 digits,
+    nanoseconds, and zones of time but UTC.
+    """
+    for field in fields:
+        if not _fits(field.type):
+            raise SchemaError(
+                f"column {field.name!r} is of type {field.type}, which tables of Iceberg"
+                " and Delta do not have; leave it out, or give it another type in the input"
+            )
+
+
+def _fits(kind: pa.DataType) -> bool:
+    if pt.is_dictionary(kind):  # of values that Parquet stores as they are
+        return _fits(kind.value_type)
+    if pt.is_timestamp(kind):
+        return kind.unit != "ns" and kind.tz in UTC_NAMES
+    if any(is_nested(kind) for is_nested in NESTED):
+        inner = [kind.field(number) for number in range(kind.num_fields)]
+        return all(_fits(field.type) for field in inner)
+    return any(is_plain(kind) for is_plain in PLAIN)
+
+
+def has_naive_times(schema: pa.Schema) -> bool:
+    """Say whether some column holds times without a zone, at any depth."""
+    return any(_is_naive(kind) for kind in schema.types)
+
+
+def _is_naive(kind: pa.DataType) -> bool:
+    if pt.is_timestamp(kind):
+        return kind.tz is None
+    if any(is_nested(kind) for is_nested in NESTED):
+        inner = [kind.field(number) for number in range(kind.num_fields)]
+        return any(_is_naive(field.type) for field in inner)
+    return False

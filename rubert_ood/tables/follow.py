@@ -1,0 +1,109 @@
+"""Tables follow the pointer of the catalogue: one rule for publication, rollback and backfill.
+
+A table is read before the pointer, and replaced only as it was read. So of two publishers the one
+that saw an older pointer cannot put its run over the other's: its commit is refused, and it looks
+again. What was interrupted is found by what the newest commit says of itself.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from rubert_ood import storage
+from rubert_ood.credentials import NOT_SHOWN, holds_credentials
+from rubert_ood.errors import PartialRunError, RubertOodError
+from rubert_ood.progress import StepLog
+from rubert_ood.publishing.pointer import look
+from rubert_ood.runs.manifest import Manifest, TableNote, revise_manifest
+from rubert_ood.tables.delta import DeltaLog
+from rubert_ood.tables.iceberg import IcebergTable
+from rubert_ood.tables.published import PublishedRun, published_run
+from rubert_ood.tables.wanted import check_table
+
+log = StepLog("tables")
+
+ATTEMPTS = 10
+"""Looks at a table; three do where nobody else writes: make it, fill it, see that it is so."""
+REASON_CHARACTERS = 200
+AGAIN = "the next score, publish or rollback tries again"
+
+
+class Table(Protocol):
+    """A table as its library sees it."""
+
+    def look(self) -> tuple[Mapping[str, str], int | None]:
+        """Return what the newest commit says of itself, and its version."""
+
+    def replace(self, run: PublishedRun) -> bool:
+        """Let the table hold this run alone if it is as it was seen; say whether it took place."""
+
+
+def follow_pointer(output_uri: str, tables: Iterable[TableNote]) -> None:
+    """Let each table hold the run that the pointer names, and note in its manifest what came of it.
+
+    A table that fails is one line in the log. Nothing happens before the first publication.
+    """
+    for table in tables:
+        try:
+            run, version = _settle(output_uri, table)
+        except (
+            Exception
+        ) as error:  # of any catalog, store or library: the run is published
+            _note_failure(output_uri, table, error)
+            continue
+        if run is not None:
+            changes = {"version": version, "error": ""}
+            _note(run.manifest.run_uri, table.model_copy(update=changes))
+
+
+def _settle(output_uri: str, note: TableNote) -> tuple[PublishedRun | None, int | None]:
+    """Replace what a table holds until it is what the pointer names; return that, and its
+    version."""
+    table, run = _open(output_uri, note), None
+    for _ in range(ATTEMPTS):
+        marks, version = table.look()
+        run = published_run(output_uri, run)  # after the table: see above
+        if run is None or marks.items() >= run.marks.items():
+            return run, version
+        if table.replace(run):
+            name = f"{note.kind} table {note.name}"
+            log.info("%s: %d file(s) of %s", name, len(run.files), run.path)
+    raise PartialRunError(
+        f"{ATTEMPTS} commits were refused, as if others wrote it all the time"
+    )
+
+
+def _open(output_uri: str, note: TableNote) -> Table:
+    check_table(output_uri, note.kind)
+    if note.kind == "delta":
+        return DeltaLog(output_uri)
+    return IcebergTable(output_uri, note.name, note.catalog)
+
+
+def _note_failure(output_uri: str, table: TableNote, error: Exception) -> None:
+    """Say why a table does not hold the run that the pointer names."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if not isinstance(error, RubertOodError):  # of a library, with its stack perhaps
+        reason = reason[:REASON_CHARACTERS]
+    reason = NOT_SHOWN if holds_credentials(reason) else reason
+    name = f"{table.kind} table {table.name}"
+    log.warning("%s does not hold the published run: %s; %s", name, reason, AGAIN)
+    pointer = look(output_uri).pointer
+    if pointer is not None:
+        run_uri = storage.join(output_uri, pointer.path)
+        _note(run_uri, table.model_copy(update={"version": None, "error": reason}))
+
+
+def _note(run_uri: str, note: TableNote) -> None:
+    """Put a note into the place of the one before; a failure keeps its version."""
+
+    def change(found: Manifest | None) -> Manifest | None:
+        if found is None:
+            return None
+        tables = {table.key: table for table in found.tables}
+        before = tables.get(note.key)
+        tables[note.key] = note
+        if before is not None and note.error:
+            tables[note.key] = before.model_copy(update={"error": note.error})
+        return found.model_copy(update={"tables": list(tables.values())})
+
+    revise_manifest(run_uri, change)
