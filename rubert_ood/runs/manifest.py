@@ -1,6 +1,6 @@
 """The manifest of a run: what it is, what its receipts add up to, and what became of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, TypeVar
 
@@ -11,9 +11,10 @@ from rubert_ood.ads.sources import Ignored
 from rubert_ood.clock import utc_now
 from rubert_ood.errors import PartialRunError
 from rubert_ood.runs.duplicate_ids import Duplicates
-from rubert_ood.runs.plan import BundleName, Plan, QuarantinedFile
+from rubert_ood.runs.plan import BundleName, Plan, QuarantinedFile, older_part_name
 from rubert_ood.runs.receipts import QuarantinedShard, Receipt
 from rubert_ood.runs.record import Day, Moment, Record, RelativePath, parse
+from rubert_ood.runs.seals import DataFile
 from rubert_ood.runs.sums import Sums
 
 T = TypeVar("T")
@@ -21,8 +22,9 @@ Outcome = Literal[
     "running", "partial", "interrupted", "complete", "refused", "published", "rolled_back"
 ]
 MANIFEST_FILE = "manifest.json"
-FORMAT = 2
-"""1, of version 0.3.0 and before, lacks some of what has a default here."""
+FORMAT = 3
+"""1, of version 0.3.0 and before, lacks some of what has a default here; 2, of 0.4.0, has no files:
+readers took the parts."""
 SWAP_ATTEMPTS = 5
 WHOLE = ("complete", "refused", "published", "rolled_back")
 """Outcomes of a run whose shards are all scored or quarantined."""
@@ -69,6 +71,8 @@ class Manifest(Sums):
     """Why the run was published whatever the gate said."""
     refusal_reason: str = ""
     rollback_reason: str = ""
+    files: list[DataFile] = Field([])
+    """The sealed files, once they are verified; see `data_files`."""
     pointers: list[RelativePath] = Field([])
     """Those that named the run when its outcome was noted, relative to output_uri."""
 
@@ -82,6 +86,7 @@ class Manifest(Sums):
         started_at: str,
         quarantined: Mapping[str, QuarantinedShard] | None = None,
         duplicates: Duplicates | None = None,
+        files: Sequence[DataFile] = (),
     ) -> "Manifest":
         """Add the receipts of a run up; it ends now, and has begun at an ISO time."""
         sums = Sums.add_up(plan, receipts, quarantined or {})
@@ -109,6 +114,7 @@ class Manifest(Sums):
             empty_files=plan.empty_files,
             ignored=plan.ignored,
             duplicates=duplicates,
+            files=list(files),
             gate=[],
         )
 
@@ -121,6 +127,21 @@ class Manifest(Sums):
     def parts(self) -> list[tuple[str, str]]:
         """Shard and sha256 of each part: what tells the content of two runs apart."""
         return [(shard.shard_id, shard.part_sha256) for shard in self.shards]
+
+    @property
+    def data_files(self) -> list[DataFile]:
+        """What readers take, in the order of the plan: the sealed files, or the parts of a run of
+        version 0.4.0 and before (rows: 0 where a run of 0.2.0 does not say)."""
+        if self.format >= 3:
+            return self.files
+        return [
+            DataFile(
+                path=older_part_name(shard.shard_id),
+                sha256=shard.part_sha256,
+                rows=shard.rows_scored,
+            )
+            for shard in self.shards
+        ]
 
 
 MANIFEST = TypeAdapter(Manifest)

@@ -71,6 +71,7 @@ class Receipt(PartCounts, Settled):
     ids_rejected: Count
     profile: ShardProfile
     part_sha256: str
+    part_bytes: Count = 0
     seconds: float
     """From the first stage to the last, waits between them included."""
     scorer_busy_s: float
@@ -141,6 +142,7 @@ def make_receipt(
         **counts.model_dump(),
         profile=profile,
         part_sha256=hashlib.sha256(written.data).hexdigest(),
+        part_bytes=len(written.data),
         seconds=round(finished - timing.started, 3),
         scorer_busy_s=round(timing.busy_s, 3),
         scorer_idle_s=round(timing.idle_s, 3),

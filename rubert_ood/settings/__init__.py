@@ -34,6 +34,7 @@ from rubert_ood.settings.shared import (
     Group,
     Precision,
     ScoringComputeSettings,
+    SortBy,
     TextSettings,
 )
 from rubert_ood.settings.sources import PlainParser
@@ -86,6 +87,7 @@ __all__ = [
     "RunSettings",
     "ScoreSettings",
     "ScoringComputeSettings",
+    "SortBy",
     "SplitSettings",
     "SubheadColumnSettings",
     "SubheadsSettings",

@@ -27,10 +27,12 @@ from rubert_ood.runs.manifest import (
     report_uri,
     revise_manifest,
 )
+from rubert_ood.runs.parts import drop_parts
 from rubert_ood.runs.plan import Plan, Shard, save_plan
 from rubert_ood.runs.receipts import Receipt, read_quarantine, read_receipts
 from rubert_ood.runs.verify import (
     PartMismatchError,
+    SealMismatchError,
     VerifiedRun,
     complete_manifest,
     verify_run,
@@ -38,6 +40,7 @@ from rubert_ood.runs.verify import (
 from rubert_ood.scoring.check_input import check_input
 from rubert_ood.scoring.executor import check_device, make_executor
 from rubert_ood.scoring.passes import score_shards
+from rubert_ood.sealing.seal_run import seal_run
 from rubert_ood.settings import ScoreSettings
 from rubert_ood.storage.folders import remove_leftovers
 
@@ -100,6 +103,7 @@ def _published_already(plan: Plan, settings: ScoreSettings) -> Manifest | None:
     verify_run(plan)
     if not is_noted:  # its start ended first, and another run came
         found = note_published(found)
+    drop_parts(run_uri)
     if not storage.exists(report_uri(run_uri)):
         write_report(found, _run_before(catalogue, run_uri))
     later = "" if named_by(run_uri) else LATER
@@ -131,21 +135,48 @@ def _run_before(catalogue: Place, run_uri: str) -> Manifest | None:
 def _score_and_verify(
     plan: Plan, settings: ScoreSettings, claim: Claim, started_at: str
 ) -> VerifiedRun:
-    """Score what has no receipt; a part that is not what its receipt says is scored again, once."""
+    """Score what has no receipt, then seal and verify all."""
     receipts = read_receipts(plan.run_uri, plan.fingerprint)
     todo = [shard for shard in plan.shards if shard.shard_id not in receipts]
-    if todo:
-        _note(plan, claim, "running", started_at, receipts)
+    if not todo:
+        return _mended(plan, receipts, settings, claim)
+    _note(plan, claim, "running", started_at, receipts)
+    with ray_session(settings):  # one for scoring and sealing
         _score(todo, plan, settings, claim)
+        receipts = read_receipts(plan.run_uri, plan.fingerprint)
+        return _mended(plan, receipts, settings, claim)
+
+
+def _mended(
+    plan: Plan, receipts: dict[str, Receipt], settings: ScoreSettings, claim: Claim
+) -> VerifiedRun:
+    """Seal and verify; a part that is not what its receipt says is scored again, once."""
     try:
-        return verify_run(plan, None if todo else receipts)
+        return _seal_and_verify(plan, receipts, settings, claim)
     except PartMismatchError as error:
-        bad = error.shard_ids
+        bad = set(error.shard_ids)
         StepLog("verify").warning("%d part(s) are scored again: %s", len(bad), error)
-    _score(
-        [shard for shard in plan.shards if shard.shard_id in bad], plan, settings, claim
-    )
-    return verify_run(plan)
+    claim.check(
+        now=True
+    )  # a newer start may have published by now, and dropped the parts
+    shards = [shard for shard in plan.shards if shard.shard_id in bad]
+    _score(shards, plan, settings, claim)
+    receipts = read_receipts(plan.run_uri, plan.fingerprint)
+    return _seal_and_verify(plan, receipts, settings, claim)
+
+
+def _seal_and_verify(
+    plan: Plan, receipts: dict[str, Receipt], settings: ScoreSettings, claim: Claim
+) -> VerifiedRun:
+    """Seal what has no seal; a file that is not what its seal says is sealed again, once."""
+    seal_run(plan, receipts, settings, claim)
+    try:
+        return verify_run(plan, receipts)
+    except SealMismatchError as error:
+        bad = error.paths
+        StepLog("verify").warning("%d file(s) are sealed again: %s", len(bad), error)
+    seal_run(plan, receipts, settings, claim, bad)
+    return verify_run(plan, receipts)
 
 
 def _score(todo: list[Shard], plan: Plan, settings: ScoreSettings, claim: Claim) -> None:

@@ -1,4 +1,4 @@
-"""Check the parts of a run against its receipts, and its manifest against both."""
+"""Check the files of a run against its receipts, and its manifest against both."""
 
 from rubert_ood.progress import StepLog
 from rubert_ood.runs.manifest import find_manifest
@@ -19,4 +19,7 @@ def verify(settings: VerifySettings) -> None:
     if noted and noted.is_whole:
         check_manifest(noted, complete_manifest(plan, verified))
     rows = sum(receipt.rows_scored for receipt in verified.receipts.values())
-    log.info(f"{len(verified.receipts):,} parts, {rows:,} ads: all as the receipts say")
+    parts = f"{len(verified.receipts):,} parts"
+    if plan.is_sealed:
+        parts = f"{len(verified.files):,} files of {parts}"
+    log.info(f"{parts}, {rows:,} ads: all as the receipts say")
