@@ -72,7 +72,7 @@ class Manifest(Sums):
     refusal_reason: str = ""
     rollback_reason: str = ""
     files: list[DataFile] = Field([])
-    """The sealed files, once they are verified; see `data_files`."""
+    """What readers take, once it is verified; see `data_files`."""
     pointers: list[RelativePath] = Field([])
     """Those that named the run when its outcome was noted, relative to output_uri."""
 
@@ -130,8 +130,8 @@ class Manifest(Sums):
 
     @property
     def data_files(self) -> list[DataFile]:
-        """What readers take, in the order of the plan: the sealed files, or the parts of a run of
-        version 0.4.0 and before (rows: 0 where a run of 0.2.0 does not say)."""
+        """What readers take, in the order of the plan: sealed files, or of a run of version 0.4.0
+        and before its parts."""
         if self.format >= 3:
             return self.files
         return [

@@ -23,7 +23,7 @@ from rubert_ood.runs.record import Count, Day, PlainName, Record, parse
 from rubert_ood.settings import Precision, SortBy
 
 PLAN_FILE = "plan.json"
-PARTS, PART_SUFFIX = "_parts", ".part"
+PARTS, PART_SUFFIX = "_parts", ".scored"
 ShardId = PlainName
 
 

@@ -45,7 +45,6 @@ COMPARED = {
     "top_ood",
     "quarantined_shards",
     "shards",
-    "files",
 }
 """What a manifest must say alike when it is made again from the receipts."""
 TIMINGS = {"seconds", "scorer_busy_s", "scorer_idle_s", "finished_at"}
@@ -60,7 +59,7 @@ class VerifiedRun:
     quarantined: Mapping[str, QuarantinedShard]
     duplicates: Duplicates
     files: list[DataFile]
-    """What readers take; none in a run of version 0.4.0 and before, where that is the parts."""
+    """What readers take."""
 
 
 class PartMismatchError(VerificationError):
@@ -104,7 +103,20 @@ def verify_run(plan: Plan, receipts: Mapping[str, Receipt] | None = None) -> Ver
     duplicates = find_duplicates(ids, sources(plan, paths))
     _raise_problems(problems, paths)
     files = [seal.data_file for _, seal in sealed]
+    if not plan.is_sealed:
+        files = _parts(plan, receipts)
     return VerifiedRun(receipts, quarantined, duplicates, files)
+
+
+def _parts(plan: Plan, receipts: Mapping[str, Receipt]) -> list[DataFile]:
+    """Return the parts of an older run, as its manifest would list them."""
+    files = []
+    for shard in plan.shards:
+        receipt = receipts.get(shard.shard_id)
+        if receipt:
+            path, sha256 = shard.older_part_name, receipt.part_sha256
+            files.append(DataFile(path=path, sha256=sha256, rows=receipt.rows_scored))
+    return files
 
 
 def check_settled(
@@ -204,4 +216,7 @@ def check_manifest(found: Manifest, recomputed: Manifest) -> None:
 
 
 def _comparable(manifest: Manifest) -> dict[str, object]:
-    return manifest.model_dump(include=COMPARED, exclude={"shards": {"__all__": TIMINGS}})
+    content = manifest.model_dump(
+        include=COMPARED, exclude={"shards": {"__all__": TIMINGS}}
+    )
+    return {**content, "files": manifest.data_files}

@@ -21,5 +21,5 @@ def verify(settings: VerifySettings) -> None:
     rows = sum(receipt.rows_scored for receipt in verified.receipts.values())
     parts = f"{len(verified.receipts):,} parts"
     if plan.is_sealed:
-        parts = f"{len(verified.files):,} files of {parts}"
+        parts = f"{len(verified.files):,} file(s) of {parts}"
     log.info(f"{parts}, {rows:,} ads: all as the receipts say")

@@ -11,12 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from rubert_ood import storage
+from rubert_ood.errors import VerificationError
 from rubert_ood.publishing.pointer import read_pointer
 from rubert_ood.publishing.publish import publish_run
+from rubert_ood.runs.check_part import check_part
 from rubert_ood.runs.claim import Claim
-from rubert_ood.runs.manifest import Manifest
 from rubert_ood.runs.receipts import read_receipts
-from rubert_ood.runs.verify import PartMismatchError, verify_run
+from rubert_ood.runs.verify import VerifiedRun, complete_manifest, verify_run
 from rubert_ood.scoring.encode import encode
 from rubert_ood.scoring.item import ShardItem
 from rubert_ood.scoring.job import ScoringJob
@@ -24,6 +25,7 @@ from rubert_ood.scoring.scorer import Scorer
 from rubert_ood.scoring.write import write
 from rubert_ood.settings import GateSettings
 from tests.conftest import patch_storage
+from tests.unit.messy_runs import seal_plan
 
 WIDE_OPEN = GateSettings(max_error_rate=1, max_ood_rate=1, max_other_rate=1)
 
@@ -75,15 +77,17 @@ def _files(run) -> dict[str, bytes]:
     }
 
 
+def _verify(run) -> VerifiedRun:
+    """Seal what was written, which checks each part, and verify the run."""
+    receipts = read_receipts(run.plan.run_uri, run.plan.fingerprint)
+    seal_plan(run.plan, list(receipts.values()), (0,))
+    return verify_run(run.plan)
+
+
 def _publish(run) -> None:
-    verified = verify_run(run.plan)
     started_at = "2026-11-25T02:00:00+00:00"
-    publish_run(
-        Manifest.of(
-            run.plan, verified.receipts, outcome="complete", started_at=started_at
-        ),
-        WIDE_OPEN,
-    )
+    publish_run(complete_manifest(run.plan, _verify(run), started_at), WIDE_OPEN)
+    assert not run.part(0).exists()  # readers have the sealed file
 
 
 def _damage_part(run, item) -> None:
@@ -101,10 +105,10 @@ def _no_receipt(run, item) -> None:
     ("prepare", "sleeps_before"),
     [
         (None, "_errors/"),
-        (None, "part-"),
+        (None, "_parts/"),
         (None, "_run/receipts/"),
         (_no_receipt, "_run/receipts/"),
-        (_damage_part, "part-"),
+        (_damage_part, "_parts/"),
         (_damage_part, "_run/receipts/"),
     ],
     ids=lambda value: value.__name__ if callable(value) else value,
@@ -135,7 +139,9 @@ def test_write_of_a_worker_that_sleeps_before_a_put_changes_nothing_published(
     result = write(late, _job(empty_run, older.token))
     published.pop("not yet")
     assert len(published) >= 5
-    assert _files(empty_run) == published
+    found = _files(empty_run)
+    found.pop(empty_run.plan.shards[0].part_name, None)  # which nobody reads any more
+    assert found == published
     assert (
         "is claimed by" in result.failure or not result.failure
     )  # what it would put is there
@@ -151,7 +157,7 @@ def test_write_of_a_shard_whose_part_has_no_receipt_keeps_the_part_and_describes
     before = empty_run.part(0).read_bytes()
     assert not write(late, _job(empty_run, "")).failure
     assert empty_run.part(0).read_bytes() == before
-    (receipt,) = verify_run(empty_run.plan).receipts.values()
+    (receipt,) = _verify(empty_run).receipts.values()
     distances = pq.read_table(empty_run.part(0))["ood_distance"].drop_null().to_pylist()
     assert max(ad.ood_distance for ad in receipt.profile.top_ood) == max(distances)
 
@@ -180,11 +186,11 @@ def test_write_replaces_a_part_without_receipt_that_is_not_that_of_the_shard(
     _no_receipt(empty_run, early)
     spoil(empty_run.part(0))
     assert not write(late, _job(empty_run, "")).failure
-    verify_run(empty_run.plan)
+    _verify(empty_run)
 
 
 def test_write_replaces_a_part_that_was_edited_after_its_receipt(empty_run, scored):
-    early, late = scored
+    early, late, plan = *scored, empty_run.plan
     assert not write(early, _job(empty_run, "")).failure
     table = pq.read_table(empty_run.part(0))
     position = table.schema.get_field_index("ood_distance")
@@ -192,10 +198,11 @@ def test_write_replaces_a_part_that_was_edited_after_its_receipt(empty_run, scor
         table.set_column(position, "ood_distance", pc.add(table["ood_distance"], 1)),
         empty_run.part(0),
     )
-    with pytest.raises(PartMismatchError):
-        verify_run(empty_run.plan)
+    (receipt,) = read_receipts(plan.run_uri, plan.fingerprint).values()
+    with pytest.raises(VerificationError, match="changed since it was written"):
+        check_part(plan, plan.shards[0], receipt)
     assert not write(late, _job(empty_run, "")).failure
-    verify_run(empty_run.plan)
+    _verify(empty_run)
 
 
 def test_write_replaces_damaged_rejected_rows(empty_run, scored):
@@ -206,7 +213,7 @@ def test_write_replaces_damaged_rejected_rows(empty_run, scored):
     pq.write_table(pq.read_table(path).slice(1), path)
     assert not write(late, _job(empty_run, "")).failure
     assert path.read_bytes() == before
-    verify_run(empty_run.plan)
+    _verify(empty_run)
 
 
 def test_write_of_the_same_shard_again_changes_no_object(empty_run, scored):
@@ -244,5 +251,5 @@ def test_write_of_two_starts_gives_receipts_of_the_parts_that_are_there(
 
     patch_storage(monkeypatch, "swap_bytes", interleaved)
     write(early, _job(empty_run, older.token))
-    verify_run(empty_run.plan)
+    _verify(empty_run)
     assert len(read_receipts(empty_run.plan.run_uri, empty_run.plan.fingerprint)) == 1
