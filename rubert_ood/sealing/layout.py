@@ -36,7 +36,7 @@ def settled_layout(
 def cut_files(plan: Plan, receipts: Mapping[str, Receipt]) -> list[int]:
     """Return the first shard of each file, so that all have about as many bytes of parts.
 
-    A sealed file is smaller than its parts together.
+    A sealed file has about as many as its parts together.
     """
     sizes = []
     for shard in plan.shards:
