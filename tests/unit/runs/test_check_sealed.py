@@ -33,7 +33,8 @@ def _forge(run, table: pa.Table, number: int = 1) -> pa.ChunkedArray:
 
 def _change(table: pa.Table, column: str, value) -> pa.Table:
     position, field = table.schema.get_field_index(column), table.schema.field(column)
-    values = [value, *table[column].to_pylist()[1:]]
+    before, *others = table[column].to_pylist()
+    values = [not before if isinstance(value, bool) else value, *others]
     return table.set_column(position, field, pa.array(values, field.type))
 
 
@@ -64,8 +65,9 @@ def test_check_sealed_of_another_content_names_the_file(run, damage):
 
 
 def test_check_sealed_of_a_file_that_is_gone_names_it(run):
-    run.files[1].unlink()
-    with pytest.raises(VerificationError, match=rf"{run.files[1]}: no such file"):
+    path = run.files[1]
+    path.unlink()
+    with pytest.raises(VerificationError, match=rf"{path}: no such file"):
         _check(run)
 
 

@@ -117,8 +117,14 @@ def test_a_control_file_lacks_no_field_that_is_used(whole_run, kind):
     whole = json.loads(path.read_text("utf-8"))
     optional = {
         "latest": {"bundle", "published_at", "history"},
-        "plan": {"report_texts", "ignored", "carry_schema"},
-        "receipt": {"format", "profile"},
+        "plan": {
+            "report_texts",
+            "ignored",
+            "carry_schema",
+            "target_file_mb",
+            "sort_by",
+        },
+        "receipt": {"format", "profile", "part_bytes"},
     }
     if kind == "manifest":
         needed = {
