@@ -77,7 +77,8 @@ def _remove(first: str, uris: Sequence[str]) -> None:
     paths = [storage.filesystem(uri)[1] for uri in uris]
     with explained(first, OutputError):
         if storage.is_s3(first):
-            storage.filesystem(first)[0].bulk_delete(paths)
+            fs, _ = storage.filesystem(first)
+            storage.upload(fs._bulk_delete, paths, size=0)
             return
         for path in paths:
             with contextlib.suppress(FileNotFoundError):
