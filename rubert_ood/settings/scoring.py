@@ -46,7 +46,7 @@ class CatalogueSettings(JobSettings):
     sort_by: SortBy = "none"
     """Order of the rows in a published file. none: that of the input, with a Bloom filter to find
     an ad by. ad_id: readers find an ad, or a range of them, by the statistics; the task that sorts
-    a file holds it decoded, some times target_file_mb."""
+    a file holds it decoded, about ten times target_file_mb."""
     compute: ScoringComputeSettings = ScoringComputeSettings()
     gate: GateSettings = GateSettings()
     report_texts: bool = True
