@@ -125,7 +125,7 @@ def second_half(folder: Path, num_shards: int, steps: Steps) -> None:
 
 
 def put_receipts(folder: Path, start: int, stop: int) -> None:
-    """Put receipts as scoring does, but for the numbers in them; and parts of no byte."""
+    """Put receipts as scoring does, but for the numbers in them."""
     found = the_plan(folder)
     run_dir = Path(found.run_uri)
     (run_dir / "_run" / "receipts").mkdir(exist_ok=True)
@@ -143,7 +143,6 @@ def put_receipts(folder: Path, start: int, stop: int) -> None:
             text = text.replace(name, value)
         path = run_dir / "_run" / "receipts" / f"{shard.shard_id}.json"
         path.write_bytes(text.encode())
-        (run_dir / shard.part_name).touch()
 
 
 def a_receipt(number: int, fingerprint: str) -> str:
@@ -206,6 +205,7 @@ def a_receipt(number: int, fingerprint: str) -> str:
             "token_histogram": lengths.tolist(),
         },
         "part_sha256": "PART_SHA",
+        "part_bytes": 179_000,
         "seconds": 40.0 + 5 * rng.random(),
         "scorer_busy_s": 30.0,
         "scorer_idle_s": 1.0,
@@ -282,16 +282,58 @@ def publish_before(folder: Path, num_shards: int, steps: Steps) -> None:
     publish_run(manifest, given.gate)
 
 
+def seal(folder: Path, num_shards: int, steps: Steps) -> None:
+    """What sealing does beside the rows: the layout, and of each file its parts and its seal."""
+    from rubert_ood import storage
+    from rubert_ood.runs.seals import Seal, group_parts, seal_uri
+    from rubert_ood.sealing.layout import settled_layout
+
+    found = the_plan(folder)
+    receipts = the_receipts(found)
+    with steps("seal: cut the run into files"):
+        layout = settled_layout(found, receipts, lambda: None)
+    with steps("seal: digests of the parts of each file"):
+        groups = group_parts(found, receipts, layout)
+    with steps("seal: receipts of each file, its seal, and a file of no byte"):
+        for group in groups:
+            own = group.loaded().receipts
+            made = Seal(
+                path=group.path,
+                sha256="0" * 64,
+                rows=group.num_rows,
+                fingerprint=found.fingerprint,
+                start=group.start,
+                stop=group.stop,
+                ids_out=sum(receipt.ids_out for receipt in own) % 2**64,
+                parts=group.parts,
+            )
+            storage.put_bytes(storage.join(found.run_uri, group.path), b"")
+            storage.put_json(seal_uri(found.run_uri, group.path), made)
+    steps.found["sealed files"] = len(groups)
+
+
 def verify(folder: Path, num_shards: int, steps: Steps) -> None:
-    """What verify does beside reading the parts, and adding up."""
+    """What verify does beside reading the files, and adding up."""
     from rubert_ood.runs.files import missing_files
 
     found = the_plan(folder)
     with steps("verify: find all receipts"):
         receipts = the_receipts(found)
         assert all(shard.shard_id in receipts for shard in found.shards)
+    with steps("verify: find the seals"):
+        paths = [file.path for file in the_files(found, receipts)]
     with steps("verify: list the run"):
-        assert missing_files(found, receipts) == {}
+        assert missing_files(found, receipts, paths) == {}
+
+
+def the_files(found: Any, receipts: Any) -> Any:
+    """The sealed files, as the manifest lists them."""
+    from rubert_ood.runs.seals import find_layout, group_parts, read_seals
+
+    layout = find_layout(found)
+    assert layout is not None
+    seals = read_seals(found, group_parts(found, receipts, layout))
+    return [seal.data_file for seal in seals.values()]
 
 
 def the_receipts(found: Any) -> Any:
@@ -309,7 +351,9 @@ def publish(folder: Path, num_shards: int, steps: Steps) -> None:
     from rubert_ood.runs.verify import VerifiedRun, check_manifest, complete_manifest
 
     found = the_plan(folder)
-    verified = VerifiedRun(the_receipts(found), {}, Duplicates(ids=0, rows=0))
+    receipts = the_receipts(found)
+    files = the_files(found, receipts)
+    verified = VerifiedRun(receipts, {}, Duplicates(ids=0, rows=0), files)
     with steps("add up"):
         manifest = complete_manifest(found, verified, STARTED)
     assert manifest.counts.rows_scored == SHARD_ROWS * num_shards
@@ -330,7 +374,7 @@ def diff(folder: Path, num_shards: int, steps: Steps) -> None:
 
     with steps("diff: read what one run says of its parts"):
         run = read_run((folder / "run_uri").read_text())
-    assert len(run.parts) == num_shards
+    assert run.num_rows == SHARD_ROWS * num_shards
 
 
 def rollback(folder: Path, num_shards: int, steps: Steps) -> None:
@@ -352,6 +396,7 @@ STEPS: list[Callable[[Path, int, Steps], None]] = [
     publish_before,
     second_half,
     log_second,
+    seal,
     verify,
     publish,
     diff,

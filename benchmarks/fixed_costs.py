@@ -1,7 +1,7 @@
 """What does not depend on the model, and how it grows: python -m benchmarks.fixed_costs
 
 The distance against the forward pass, cleaning with thousands of city names, planning many small
-files on S3, and plan, receipts, manifest and verify for ten times the shards. Prints JSON.
+files on S3, and plan, receipts, seals, manifest and verify for ten times the shards. Prints JSON.
 """
 
 import argparse
@@ -33,10 +33,12 @@ from rubert_ood.ray_session import ray_session
 from rubert_ood.runs.claim import Claim
 from rubert_ood.runs.manifest import Manifest
 from rubert_ood.runs.plan import Plan, save_plan
+from rubert_ood.runs.receipts import read_receipts
 from rubert_ood.runs.verify import verify_run
 from rubert_ood.scoring.passes import score_shards
 from rubert_ood.scoring.planning import make_plan
 from rubert_ood.scoring.ray_executor import RayExecutor
+from rubert_ood.sealing.seal_run import seal_run
 from rubert_ood.settings import ScoreSettings
 from rubert_ood.synthetic.catalogue import generate_ads, write_catalogue
 from tests.s3.server import BUCKET, seaweedfs
@@ -127,7 +129,12 @@ def many_shards(
     plan, planned = plan_seconds(settings, bundle)
     assert len(plan.shards) == num_shards
     save_plan(plan)
-    score_shards(plan, plan.shards, settings, Claim(plan.run_uri), RayExecutor(settings))
+    claim = Claim(plan.run_uri)
+    score_shards(plan, plan.shards, settings, claim, RayExecutor(settings))
+    receipts = read_receipts(plan.run_uri, plan.fingerprint)
+    started = time.perf_counter()
+    seal_run(plan, receipts, settings, claim)
+    sealed = time.perf_counter() - started
     started = time.perf_counter()
     verified = verify_run(plan)
     Manifest.of(
@@ -140,6 +147,7 @@ def many_shards(
     return {
         "plan": planned,
         "score": after_start_up(verified.receipts),
+        "seal": sealed,
         "verify and add up": checked,
     }
 

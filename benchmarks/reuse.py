@@ -30,7 +30,7 @@ from rubert_ood.reuse.document import FORMAT, IndexDocument, document_uri, index
 from rubert_ood.reuse.index import Index, fetch_index
 from rubert_ood.reuse.layout import RecordWriter
 from rubert_ood.reuse.segment import write_segment
-from rubert_ood.runs.manifest import Manifest
+from rubert_ood.runs.manifest import Manifest, read_manifest
 from rubert_ood.runs.plan import load_plan
 from rubert_ood.runs.receipts import read_receipts
 from rubert_ood.settings import GateSettings, ScoreSettings
@@ -72,7 +72,9 @@ def _index_again(run_uri: str, receipts: dict) -> Manifest:
     Path(document_uri(run_uri)).unlink()
     started_at = "2026-11-01T00:00:00+00:00"
     manifest = Manifest.of(plan, receipts, outcome="complete", started_at=started_at)
-    return build.with_index(plan, receipts, manifest)
+    files = read_manifest(run_uri).files
+    whole = manifest.model_copy(update={"files": files})
+    return build.with_index(plan, whole)
 
 
 def _change(folder: Path) -> None:
@@ -113,10 +115,15 @@ def _night(folder: Path, day: int) -> dict[str, object]:
         "seconds": seconds,
         "of which loading the model, about": load_s,
         "seconds after start-up": seconds - load_s,
-        "network_s": sum(shard.scorer_busy_s for shard in manifest.shards),
+        "network_s": _network_s(manifest.run_uri),
         "rows_reused": counts.rows_reused,
         "texts": [counts.texts_scored, counts.texts_reused, counts.texts_checked],
     }
+
+
+def _network_s(run_uri: str) -> float:
+    receipts = read_receipts(run_uri, load_plan(run_uri).fingerprint)
+    return sum(receipt.scorer_busy_s for receipt in receipts.values())
 
 
 def index(folder: Path, num_texts: int) -> dict[str, object]:

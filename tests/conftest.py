@@ -265,11 +265,11 @@ def trained_bundle(
 
 
 def read_parts(run_uri: str) -> pa.Table:
-    """Read all parts of a run, in the order of their names."""
+    """Read all files of a run that readers take, in the order of their names."""
     import pyarrow.parquet as pq
 
     return pa.concat_tables(
-        [pq.read_table(path) for path in sorted(Path(run_uri).glob("part-*.parquet"))]
+        [pq.read_table(path) for path in sorted(Path(run_uri).glob("*.parquet"))]
     )
 
 

@@ -14,6 +14,7 @@ from tests.unit.messy_runs import (
     make_run,
     messy_rows,
     messy_table,
+    older_run,
     run,
 )
 
@@ -161,4 +162,12 @@ def three_hundred_ads(ads, bundle, tmp_path):
     )
 
 
-__all__ = ["by_the_rule", "full_run", "make_run", "messy_rows", "messy_table", "run"]
+__all__ = [
+    "by_the_rule",
+    "full_run",
+    "make_run",
+    "messy_rows",
+    "messy_table",
+    "older_run",
+    "run",
+]

@@ -1,7 +1,7 @@
 """Bring the rows of each ad of two runs together in this process, in bounded memory, without Ray.
 
-Each part is cut by a hash of the ad ids into partitions, which lie in a temporary folder as Arrow
-streams; then one partition after the other is compared. In memory are one part, or one partition.
+Each piece is cut by a hash of the ad ids into partitions, which lie in a temporary folder as Arrow
+streams; then one partition after the other is compared. In memory are one piece, or one partition.
 """
 
 import os
@@ -15,11 +15,11 @@ import pyarrow as pa
 
 from rubert_ood.comparing import whole_run
 from rubert_ood.comparing.counts import ROW_SCHEMA, Counts, count_partition
-from rubert_ood.comparing.whole_run import WholeRun, all_parts, read_part
+from rubert_ood.comparing.whole_run import WholeRun, all_pieces, read_piece
 
 
 def partitions(a: WholeRun, b: WholeRun) -> Iterator[Counts]:
-    """Yield the counts of each partition. Raises as `read_part`."""
+    """Yield the counts of each partition. Raises as `read_piece`."""
     with tempfile.TemporaryDirectory(prefix="rubert_ood_diff_") as folder:
         num_partitions = whole_run.num_partitions(a, b)
         paths = [
@@ -39,8 +39,8 @@ def _spill(a: WholeRun, b: WholeRun, paths: list[str]) -> None:
         for path in paths:
             file = stack.enter_context(pa.OSFile(path, "wb"))
             writers.append(stack.enter_context(pa.ipc.new_stream(file, ROW_SCHEMA)))
-        for uri, in_b in all_parts(a, b):
-            table = read_part(uri, in_b=in_b)
+        for piece, in_b in all_pieces(a, b):
+            table = read_piece(piece, in_b=in_b)
             bucket_N = _buckets(table["ad_id"], len(paths))
             for bucket in np.unique(bucket_N):
                 writers[bucket].write_table(table.filter(bucket_N == bucket))

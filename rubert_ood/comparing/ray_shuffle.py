@@ -15,7 +15,7 @@ from ray.data.exceptions import ExecutionTimeoutError
 
 from rubert_ood.comparing import whole_run
 from rubert_ood.comparing.counts import ROW_SCHEMA, Counts, count_partition
-from rubert_ood.comparing.whole_run import WholeRun, read_part
+from rubert_ood.comparing.whole_run import Piece, WholeRun, pieces, read_piece
 from rubert_ood.errors import (
     InputError,
     PartialRunError,
@@ -25,14 +25,13 @@ from rubert_ood.errors import (
 from rubert_ood.ray_session import TASK_RETRIES
 
 READ_ROWS = 100_000
-"""Rows that one task reads: parts are much smaller on CPU."""
+"""Rows that one task reads, at least: the parts of an older run are much smaller."""
 SHUFFLE_BYTES = 2**27
 """What one task of the shuffle holds, about; Ray's default is a GiB."""
 FAILURE = "failure"
 SHUFFLED_SCHEMA = ROW_SCHEMA.append(pa.field(FAILURE, pa.string()))
-READ_SCHEMA = pa.schema(
-    [pa.field("uris", pa.list_(pa.string())), pa.field("in_b", pa.bool_())]
-)
+PIECE = pa.struct({"uri": pa.string(), "start": pa.int64(), "stop": pa.int64()})
+READ_SCHEMA = pa.schema({"pieces": pa.list_(PIECE), "in_b": pa.bool_()})
 
 
 def partitions(a: WholeRun, b: WholeRun) -> Iterator[Counts]:
@@ -67,27 +66,27 @@ def partitions(a: WholeRun, b: WholeRun) -> Iterator[Counts]:
 
 
 def _reads(run: WholeRun, *, in_b: bool) -> Iterator[pa.Table]:
-    """Group the parts of a run into reads of about READ_ROWS, one row each."""
-    uris, num_rows = list[str](), 0
-    for uri, rows in run.parts:
-        uris.append(uri)
+    """Group the pieces of a run into reads of about READ_ROWS, one row each."""
+    read, num_rows = list[dict[str, str | int | None]](), 0
+    for piece, rows in pieces(run):
+        read.append(piece._asdict())
         num_rows += rows
         if num_rows >= READ_ROWS:
-            yield pa.table({"uris": [uris], "in_b": [in_b]}, schema=READ_SCHEMA)
-            uris, num_rows = [], 0
-    if uris:
-        yield pa.table({"uris": [uris], "in_b": [in_b]}, schema=READ_SCHEMA)
+            yield pa.table({"pieces": [read], "in_b": [in_b]}, schema=READ_SCHEMA)
+            read, num_rows = [], 0
+    if read:
+        yield pa.table({"pieces": [read], "in_b": [in_b]}, schema=READ_SCHEMA)
 
 
 def _read(batch: pa.Table) -> Iterator[pa.Table]:
-    """Read the parts that a row names.
+    """Read the pieces that a row names.
 
     A failure travels on as a row: through Ray it would lose its class.
     """
     for read in batch.to_pylist():
-        for uri in read["uris"]:
+        for piece in read["pieces"]:
             try:
-                rows = read_part(uri, in_b=read["in_b"])
+                rows = read_piece(Piece(**piece), in_b=read["in_b"])
             except RubertOodError as error:
                 kind = "storage" if isinstance(error, PartialRunError) else "input"
                 yield _failed(f"{kind}: {error}")

@@ -1,7 +1,8 @@
-"""A run that was scored to its end, and the rows of its parts that a comparison looks at."""
+"""A run that was scored to its end, and the rows of its files that a comparison looks at."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -10,23 +11,26 @@ from rubert_ood.ads.tables import read_rows
 from rubert_ood.comparing.counts import ROW_SCHEMA
 from rubert_ood.comparing.document import Side
 from rubert_ood.errors import InputError, VerificationError
-from rubert_ood.runs.manifest import read_manifest
-from rubert_ood.runs.plan import load_plan
+from rubert_ood.runs.manifest import Manifest, read_manifest
+from rubert_ood.runs.plan import Plan, load_plan
 from rubert_ood.runs.receipts import read_receipts
 
 PARTITION_ROWS = 200_000
 """Rows of both runs in one partition, about: some 20 MB, and a few times that while they are
 compared."""
+PIECE_ROWS = 2**17
+"""Rows of a file that are read at a time: a row group of a sealed file."""
 COLUMNS = [name for name in ROW_SCHEMA.names if name != "in_b"]
 
 
 @dataclass(frozen=True)
 class WholeRun:
-    """A run with all its parts, in the order of the plan."""
+    """A run with all its files, in the order of the plan."""
 
     side: Side
-    parts: list[tuple[str, int]]
-    """URI and rows of each part: those with a receipt; whatever else lies in the folder is none."""
+    files: list[tuple[str, int]]
+    """URI and rows of each file: the sealed ones, in an older run the parts that have a receipt;
+    whatever else lies in the folder is none."""
 
     @property
     def num_rows(self) -> int:
@@ -34,11 +38,20 @@ class WholeRun:
         return self.side.rows
 
 
-def read_run(run_uri: str) -> WholeRun:
-    """Read what a run folder says of its parts.
+class Piece(NamedTuple):
+    """Some rows of a file."""
 
-    Raises InputError when the run has not been scored to its end, VerificationError when its
-    receipts have other rows than its manifest.
+    uri: str
+    start: int
+    stop: int | None
+    """None: to its end."""
+
+
+def read_run(run_uri: str) -> WholeRun:
+    """Read what a run folder says of its files.
+
+    Raises InputError when the run has not been scored to its end, VerificationError when its files
+    have other rows than its manifest counts.
     """
     plan = load_plan(run_uri)
     manifest = read_manifest(plan.run_uri)
@@ -47,16 +60,13 @@ def read_run(run_uri: str) -> WholeRun:
             f"{plan.run_uri}: this run is not complete (outcome {manifest.outcome});"
             " finish it first"
         )
-    receipts = read_receipts(plan.run_uri, plan.fingerprint)
-    parts = []
-    for shard in plan.shards:
-        if shard.shard_id in receipts:
-            rows = receipts[shard.shard_id].rows_scored
-            parts.append((storage.join(plan.run_uri, shard.part_name), rows))
-    num_rows, expected = sum(rows for _, rows in parts), manifest.counts.rows_scored
+    files, source = _sealed_files(manifest), "files"
+    if not plan.is_sealed:
+        files, source = _parts(plan), "receipts"
+    num_rows, expected = sum(rows for _, rows in files), manifest.counts.rows_scored
     if num_rows != expected:
         raise VerificationError(
-            f"{plan.run_uri}: its receipts have {num_rows} rows, its manifest {expected}:"
+            f"{plan.run_uri}: its {source} have {num_rows} rows, its manifest {expected}:"
             " run verify on it"
         )
     side = Side(
@@ -67,18 +77,34 @@ def read_run(run_uri: str) -> WholeRun:
         bundle=manifest.bundle,
         outcome=manifest.outcome,
     )
-    return WholeRun(side, parts)
+    return WholeRun(side, files)
 
 
-def read_part(uri: str, *, in_b: bool) -> pa.Table:
-    """Read what is compared of a part, in ROW_SCHEMA.
+def _sealed_files(manifest: Manifest) -> list[tuple[str, int]]:
+    return [
+        (storage.join(manifest.run_uri, file.path), file.rows) for file in manifest.files
+    ]
 
-    Raises InputError for a part that is missing or unreadable, StorageUnavailableError.
+
+def _parts(plan: Plan) -> list[tuple[str, int]]:
+    """Return the parts of an older run by its receipts: the first manifests tell no rows."""
+    receipts = read_receipts(plan.run_uri, plan.fingerprint)
+    parts = []
+    for shard in plan.shards:
+        if shard.shard_id in receipts:
+            parts.append((plan.part_uri(shard), receipts[shard.shard_id].rows_scored))
+    return parts
+
+
+def read_piece(piece: Piece, *, in_b: bool) -> pa.Table:
+    """Read what is compared of some rows, in ROW_SCHEMA.
+
+    Raises InputError for a file that is missing or unreadable, StorageUnavailableError.
     """
     try:
-        table = read_rows(uri, COLUMNS)
+        table = read_rows(piece.uri, COLUMNS, start=piece.start, stop=piece.stop)
     except KeyError as error:
-        raise InputError(f"{uri}: no column {error}") from error
+        raise InputError(f"{piece.uri}: no column {error}") from error
     side = pa.repeat(pa.scalar(in_b), table.num_rows)
     return table.append_column("in_b", side).cast(ROW_SCHEMA)
 
@@ -88,8 +114,19 @@ def num_partitions(a: WholeRun, b: WholeRun) -> int:
     return -(-max(a.num_rows + b.num_rows, 1) // PARTITION_ROWS)
 
 
-def all_parts(a: WholeRun, b: WholeRun) -> Iterator[tuple[str, bool]]:
-    """Yield URI of each part of both runs, and whether it is one of B."""
+def all_pieces(a: WholeRun, b: WholeRun) -> Iterator[tuple[Piece, bool]]:
+    """Yield the rows of both runs, piece by piece, and whether they are those of B."""
     for run, in_b in ((a, False), (b, True)):
-        for uri, _ in run.parts:
-            yield uri, in_b
+        for piece, _ in pieces(run):
+            yield piece, in_b
+
+
+def pieces(run: WholeRun) -> Iterator[tuple[Piece, int]]:
+    """Yield each file in pieces of at most PIECE_ROWS, and their rows; the last one reads to the
+    end of the file, so that rows too many are counted."""
+    for uri, num_rows in run.files:
+        for start in range(0, max(num_rows, 1), PIECE_ROWS):
+            stop = start + PIECE_ROWS
+            is_last = stop >= num_rows
+            rows = num_rows - start if is_last else PIECE_ROWS
+            yield Piece(uri, start, None if is_last else stop), rows

@@ -4,7 +4,7 @@ A pointer moves only to a run that is not older than the one it names (run_date,
 was not published before, and was not rolled back; other ways are `rollback` and `publish --force`.
 A backfill moves the pointer of its day, and that of the catalogue only where that goes forward.
 The outcome is noted after the pointers, which are the truth. Nothing that was published is
-overwritten or deleted.
+overwritten or deleted; the parts, which no reader takes, go.
 """
 
 from collections.abc import Callable
@@ -30,6 +30,7 @@ from rubert_ood.runs.manifest import (
     swap_manifest,
     until_swapped,
 )
+from rubert_ood.runs.parts import drop_parts
 from rubert_ood.settings import GateSettings
 
 log = StepLog("publish")
@@ -53,7 +54,8 @@ def publish_run(
     `claim` raises PartialRunError when another start has claimed the run. All is asked again, and
     the gate compares with the run that is really replaced, when another publisher is faster. A run
     that was published before is noted as such, and stays where it is: in the history. Raises
-    ErrorRateError or PublicationRefusedError; the output is kept, and the manifest says why.
+    ErrorRateError or PublicationRefusedError; the output is kept, and the manifest says why. The
+    parts of a run that is published go: readers have its sealed files.
     """
 
     def attempt() -> Manifest | None:
@@ -77,7 +79,9 @@ def publish_run(
         return note_published(judged) if swapped else None
 
     busy = f"other publishers swap {POINTER_FILE} all the time; publish again"
-    return until_swapped(attempt, f"{manifest.output_uri}: {busy}")
+    published = until_swapped(attempt, f"{manifest.output_uri}: {busy}")
+    drop_parts(manifest.run_uri)
+    return published
 
 
 def keep_run(

@@ -1,4 +1,5 @@
-"""The index of a run, built from its parts before it is published, and mended where it is damaged.
+"""The index of a run, built from the files that readers take before it is published, and mended
+where it is damaged: its parts may be gone by then.
 
 It lies in `_run/reuse/`, which no reader of ads looks into. Each file is created once, by a name
 that tells its content; index.json comes last.
@@ -9,8 +10,7 @@ import math
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pyarrow as pa
@@ -34,30 +34,26 @@ from rubert_ood.reuse.document import (
 )
 from rubert_ood.reuse.layout import RecordWriter, scored_texts
 from rubert_ood.reuse.segment import write_segment
+from rubert_ood.runs.ahead import map_ahead
 from rubert_ood.runs.manifest import Manifest
 from rubert_ood.runs.part import LENGTH_FIELDS, SCORE_FIELDS, SUBHEAD_FIELDS
 from rubert_ood.runs.plan import Plan
-from rubert_ood.runs.receipts import Receipt
 from rubert_ood.runs.reuse import IndexName
+from rubert_ood.runs.seals import DataFile
 from rubert_ood.storage import folders, leftovers
 
 log = StepLog("reuse")
 FILE_BYTES = 64 * 2**20
 """Of the records in one file, about: what is in memory at a time, a few times over."""
-PARTS_AT_ONCE = 4
+FILES_AT_ONCE = 2
 COLUMNS = [field.name for field in (*SCORE_FIELDS, *LENGTH_FIELDS, *SUBHEAD_FIELDS)]
 COLUMNS += ["status", "text_key", "scored_in", "embedding"]
-"""What of a part goes into an index, as far as it is there."""
+"""What of a file goes into an index, as far as it is there."""
 Ask = Callable[[], object]
 """Raises where this process may not write any more."""
 
 
-def with_index(
-    plan: Plan,
-    receipts: Mapping[str, Receipt],
-    manifest: Manifest,
-    claim: Ask = lambda: None,
-) -> Manifest:
+def with_index(plan: Plan, manifest: Manifest, claim: Ask = lambda: None) -> Manifest:
     """Return the manifest of a verified run with the name of its index.
 
     The index is built if it is missing, damaged or of other parts. Without one the next run scores
@@ -67,7 +63,7 @@ def with_index(
     try:
         name = _whole_index(plan, parts)
         if name is None:
-            tables = read_parts(plan, receipts)
+            tables = read_files(plan.run_uri, manifest.files)
             name = build_index(plan, tables, num_texts, parts, claim)
     except (InputError, OutputError, OSError, KeyError, sqlite3.Error) as error:
         log.warning("no index is left for the next run: %s", error)
@@ -108,20 +104,19 @@ def check_index(run_uri: str, name: IndexName) -> None:
     check_files(run_uri, document)
 
 
-def read_parts(plan: Plan, receipts: Mapping[str, Receipt]) -> Iterator[pa.Table]:
-    """Yield COLUMNS of part after part, with few of them in memory."""
-    shards = [shard for shard in plan.shards if shard.shard_id in receipts]
-    progress = Progress("index", sum(shard.num_rows for shard in shards), "ads")
+def read_files(run_uri: str, files: Sequence[DataFile]) -> Iterator[pa.Table]:
+    """Yield COLUMNS of the files of a run, row group by row group; few files are in memory."""
+    progress = Progress("index", sum(file.rows for file in files), "ads")
 
-    def read(name: str) -> pa.Table:
-        data = storage.read_bytes(storage.join(plan.run_uri, name))
-        return pq.ParquetFile(io.BytesIO(data)).read(COLUMNS, use_threads=False)
+    def read(file: DataFile) -> bytes:
+        return storage.read_bytes(storage.join(run_uri, file.path))
 
-    with ThreadPoolExecutor(PARTS_AT_ONCE) as pool:
-        for start in range(0, len(shards), PARTS_AT_ONCE):
-            some = shards[start : start + PARTS_AT_ONCE]
-            yield from pool.map(read, [shard.part_name for shard in some])
-            progress.add(sum(shard.num_rows for shard in some))
+    for data in map_ahead(read, files, at_once=FILES_AT_ONCE):
+        parquet = pq.ParquetFile(io.BytesIO(data))
+        for number in range(parquet.num_row_groups):
+            rows = parquet.read_row_group(number, COLUMNS, use_threads=False)
+            yield rows
+            progress.add(rows.num_rows)
 
 
 def build_index(

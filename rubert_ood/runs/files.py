@@ -1,12 +1,12 @@
 """Which files a run folder must hold, and which it may not: whatever a reader would take for ads is
-a part of the run.
+a sealed file of the run, or in runs of version 0.4.0 and before a part.
 
 DuckDB takes every `**/*.parquet`, hidden or not; Spark and pyarrow take every file, whatever its
 name, in which no name begins with `_` or `.`.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from rubert_ood.errors import VerificationError
 from rubert_ood.runs.plan import Plan
@@ -17,27 +17,32 @@ PARQUET_NAME = re.compile(r".*\.(parquet|parq|pq)", re.IGNORECASE | re.DOTALL)
 ERRORS = "_errors"
 
 
-def missing_files(plan: Plan, receipts: Mapping[str, Receipt]) -> dict[str, str]:
-    """Return a line for each shard whose part, or whose rejected rows, are not there.
+def missing_files(
+    plan: Plan, receipts: Mapping[str, Receipt], sealed: Collection[str] = ()
+) -> dict[str, str]:
+    """Return a line for each sealed file that is not there, and for each shard whose rejected rows,
+    or in an older run whose part, are not; by the path of the file, and by the id of the shard.
 
-    Raises VerificationError that names, below the run folder, a file which is not of the run.
+    `sealed` are the paths of the sealed files. Raises VerificationError that names, below the run
+    folder, a file which is not of the run.
     """
     listing = list_below(plan.run_uri)
     present = {listing.inner(file.uri) for file in listing.files}
-    expected = {}
+    expected = {path: path for path in sealed}
     for shard in plan.shards:
         receipt = receipts.get(shard.shard_id)
         if receipt is None:
             continue
-        expected[shard.part_name] = shard.shard_id
+        if not plan.is_sealed:
+            expected[shard.older_part_name] = shard.shard_id
         if receipt.rows_rejected:
-            is_older = shard.older_rejected_name in present
+            is_older = not plan.is_sealed and shard.older_rejected_name in present
             name = shard.older_rejected_name if is_older else shard.rejected_name
             expected[name] = shard.shard_id
     _refuse_others(plan.run_uri, _all_names(listing), expected)
     return {
-        shard_id: f"{plan.run_uri}: {name} is missing"
-        for name, shard_id in expected.items()
+        owner: f"{plan.run_uri}: {name} is missing"
+        for name, owner in expected.items()
         if name not in present
     }
 

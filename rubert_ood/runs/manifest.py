@@ -1,6 +1,6 @@
 """The manifest of a run: what it is, what its receipts add up to, and what became of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, TypeVar
 
@@ -11,10 +11,11 @@ from rubert_ood.ads.sources import Ignored
 from rubert_ood.clock import utc_now
 from rubert_ood.errors import PartialRunError
 from rubert_ood.runs.duplicate_ids import Duplicates
-from rubert_ood.runs.plan import BundleName, Plan, QuarantinedFile
+from rubert_ood.runs.plan import BundleName, Plan, QuarantinedFile, older_part_name
 from rubert_ood.runs.receipts import QuarantinedShard, Receipt
 from rubert_ood.runs.record import Day, Moment, Record, RelativePath, parse
 from rubert_ood.runs.reuse import IndexName, ReusedRun, ReuseStop
+from rubert_ood.runs.seals import DataFile
 from rubert_ood.runs.shard_sums import SCORED_SHARDS, sum_shards
 from rubert_ood.runs.sums import Sums, Tally
 
@@ -24,8 +25,8 @@ Outcome = Literal[
 ]
 MANIFEST_FILE = "manifest.json"
 FORMAT = 3
-"""1, of version 0.3.0 and before, lacks some of what has a default here; 1 and 2 list all
-shards."""
+"""1, of version 0.3.0 and before, lacks some of what has a default here; 1 and 2 list all shards,
+and have no files: readers took the parts."""
 SWAP_ATTEMPTS = 5
 WHOLE = ("complete", "refused", "published", "rolled_back")
 """Outcomes of a run whose shards are all scored or quarantined."""
@@ -97,6 +98,9 @@ class Manifest(Sums):
     """Of the texts of this run, for later ones."""
     refusal_reason: str = ""
     rollback_reason: str = ""
+    files: list[DataFile] = Field([])
+    """What readers take, in the order of the plan, once it is verified: sealed files, or of a run
+    of version 0.4.0 and before its parts."""
     pointers: list[RelativePath] = Field([])
     """Those that named the run when its outcome was noted, relative to output_uri."""
     tables: list[TableNote] = Field([])
@@ -108,7 +112,11 @@ class Manifest(Sums):
         if isinstance(content, dict) and "shards" in content:
             others = {name: content[name] for name in content.keys() - {"shards"}}
             shards = SCORED_SHARDS.validate_python(content["shards"])
-            return {**others, **dict(sum_shards(shards))}
+            files = []
+            for shard in shards:
+                path, sha256 = older_part_name(shard.shard_id), shard.part_sha256
+                files.append(DataFile(path=path, sha256=sha256, rows=shard.rows_scored))
+            return {**others, **dict(sum_shards(shards)), "files": files}
         return content
 
     @classmethod
@@ -121,6 +129,7 @@ class Manifest(Sums):
         started_at: str,
         quarantined: Mapping[str, QuarantinedShard] | None = None,
         duplicates: Duplicates | None = None,
+        files: Sequence[DataFile] = (),
     ) -> "Manifest":
         """Add the receipts of a run up; it ends now, and has begun at an ISO time."""
         tally = Tally(plan, receipts)
@@ -149,6 +158,7 @@ class Manifest(Sums):
             empty_files=plan.empty_files,
             ignored=plan.ignored,
             duplicates=duplicates,
+            files=list(files),
             gate=[],
             reuse=plan.reuse,
         )

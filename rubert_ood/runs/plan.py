@@ -3,7 +3,7 @@ starts.
 
 A shard is a range of rows in one file of one version. Its id depends on nothing but that range, and
 the part that it becomes has its name from the id: a shard that is scored twice writes the same
-object twice.
+object twice. Parts are sealed into the files that readers take (seals.py).
 """
 
 import base64
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from itertools import groupby
-from typing import Annotated
+from typing import Annotated, Self
 
 import pyarrow as pa
 from pydantic import (
@@ -28,9 +28,10 @@ from rubert_ood.ads.sources import Ignored
 from rubert_ood.errors import SettingsError
 from rubert_ood.runs.record import Count, Day, PlainName, Record, parse
 from rubert_ood.runs.reuse import ReusedRun
-from rubert_ood.settings import Precision
+from rubert_ood.settings import Precision, SortBy
 
 PLAN_FILE = "plan.json"
+PARTS, PART_SUFFIX = "_parts", ".scored"
 ShardId = PlainName
 
 
@@ -56,8 +57,14 @@ class Shard:
 
     @property
     def part_name(self) -> str:
-        """Of its part, below the run folder."""
-        return f"part-{self.shard_id}.parquet"
+        """Of its part, below the run folder: Parquet where no reader of ads looks, by a suffix that
+        none takes."""
+        return f"{PARTS}/{self.shard_id}{PART_SUFFIX}"
+
+    @property
+    def older_part_name(self) -> str:
+        """What version 0.4.0 and before called it: readers took the parts themselves."""
+        return older_part_name(self.shard_id)
 
     @property
     def rejected_name(self) -> str:
@@ -68,7 +75,7 @@ class Shard:
     @property
     def older_rejected_name(self) -> str:
         """What version 0.2.0 called it."""
-        return f"_errors/{self.part_name}"
+        return f"_errors/{self.older_part_name}"
 
 
 @dataclass(frozen=True)
@@ -165,11 +172,30 @@ class Plan:
     reuse: ReusedRun | None = None
     """The run whose results are taken over; not in the fingerprint, as it changes no result by
     more than the tolerance of the numeric precision."""
+    target_file_mb: int | None = None
+    """Size of the files that the parts are sealed into, in MB; None in plans of versions whose
+    readers take the parts."""
+    sort_by: SortBy = "none"
+    """Order of the rows in a sealed file."""
 
     @property
     def num_rows(self) -> int:
         """Rows of all shards."""
         return sum(shard.num_rows for shard in self.shards)
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether the parts of the run are sealed into files."""
+        return self.target_file_mb is not None
+
+    def part_uri(self, shard: Shard) -> str:
+        """Return where the part of a shard lies."""
+        name = shard.part_name if self.is_sealed else shard.older_part_name
+        return storage.join(self.run_uri, name)
+
+    def without_shards(self) -> Self:
+        """Return it small enough to travel with every task."""
+        return replace(self, shards=[], quarantined=[], empty_files=[])
 
 
 class PlanIdentity(Record):
@@ -181,6 +207,11 @@ class PlanIdentity(Record):
 
 
 PLAN, IDENTITY = TypeAdapter(Plan), TypeAdapter(PlanIdentity)
+
+
+def older_part_name(shard_id: str) -> str:
+    """Return what version 0.4.0 and before called the part of a shard, below the run folder."""
+    return f"part-{shard_id}.parquet"
 
 
 def run_folder(output_uri: str, run_date: date, run_id: str) -> str:

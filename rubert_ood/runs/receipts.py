@@ -85,6 +85,7 @@ class Receipt(PartCounts, Settled):
     profile: ShardProfile
     reuse: ReuseCounts = NO_REUSE
     part_sha256: str
+    part_bytes: Count = 0
     seconds: float
     """From the first stage to the last, waits between them included."""
     scorer_busy_s: float
@@ -157,6 +158,7 @@ def make_receipt(
         profile=profile,
         reuse=written.reuse,
         part_sha256=hashlib.sha256(written.data).hexdigest(),
+        part_bytes=len(written.data),
         seconds=round(finished - timing.started, 3),
         scorer_busy_s=round(timing.busy_s, 3),
         scorer_idle_s=round(timing.idle_s, 3),

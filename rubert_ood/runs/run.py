@@ -13,11 +13,6 @@ from rubert_ood import storage
 from rubert_ood.credentials import shown
 from rubert_ood.errors import InputError, SchemaError, SettingsError, VerificationError
 from rubert_ood.runs.manifest import Manifest, read_manifest, report_uri
-from rubert_ood.runs.plan import load_plan
-from rubert_ood.runs.receipts import read_receipts
-from rubert_ood.runs.shard_sums import ShardTally
-
-OTHER_RECEIPTS = "its receipts are not those of its manifest: run verify on it"
 
 
 class Run:
@@ -40,32 +35,32 @@ class Run:
         return report_uri(self.uri)
 
     def to_table(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Read its parts: the scored ads, in the order of the input; some columns, or all.
+        """Read the scored ads; some columns, or all. They come in the order of the input, but where
+        `sort_by` says otherwise within each file.
 
         `ad_id` is `string not null`, whatever the ids were in the input. Raises InputError where no
-        shard was scored or a part is gone, VerificationError that names a part which is not as it
-        was written, and SchemaError that names a column which the parts lack.
+        shard was scored, the files are not sealed yet, or one is gone, VerificationError that names
+        a file which is not as it was written, and SchemaError that names a column which the files
+        lack.
         """
         names = None if columns is None else _names(columns)
-        manifest, plan = self.manifest, load_plan(self.uri)
-        receipts = read_receipts(self.uri, plan.fingerprint)
-        tally, tables = ShardTally(), []
-        for shard in plan.shards:
-            if shard.shard_id in receipts:
-                receipt = receipts[shard.shard_id]
-                tally.add(receipt)
-                uri = storage.join(self.uri, shard.part_name)
-                tables.append(_read_part(uri, receipt.part_sha256, names))
-        is_same = tally.sums().parts_sha256 == manifest.parts_sha256
-        if manifest.is_whole and not is_same:
-            raise VerificationError(f"{self.uri}: {OTHER_RECEIPTS}")
-        if not tables:
+        manifest = self.manifest
+        if not manifest.parts_sha256:
             raise InputError(f"{self.uri}: none of its shards was scored")
+        if not manifest.files:
+            raise InputError(
+                f"{self.uri}: its files are not sealed yet (outcome {manifest.outcome});"
+                " finish it first"
+            )
+        tables = []
+        for file in manifest.files:
+            uri = storage.join(self.uri, file.path)
+            tables.append(_read_file(uri, file.sha256, names))
         table = pa.concat_tables(tables)
         return table if names is None else table.select(names)
 
     def to_pandas(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Read its parts as `to_table` does."""
+        """Read the scored ads as `to_table` does."""
         return self.to_table(columns).to_pandas()
 
 
@@ -78,8 +73,8 @@ def _names(columns: Sequence[str]) -> list[str]:
     return names
 
 
-def _read_part(uri: str, sha256: str, names: list[str] | None) -> pa.Table:
-    """Read some columns of a part, or all; of none the ids, since a table without columns that is
+def _read_file(uri: str, sha256: str, names: list[str] | None) -> pa.Table:
+    """Read some columns of a file, or all; of none the ids, since a table without columns that is
     put behind another loses its rows."""
     data = storage.read_bytes(uri)
     if hashlib.sha256(data).hexdigest() != sha256:

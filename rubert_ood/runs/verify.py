@@ -1,32 +1,21 @@
 """Re-read a run and compare it with its receipts and its plan: nothing lost, nothing doubled,
 nothing changed."""
 
-import hashlib
-import io
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from rubert_ood import __version__, storage
 from rubert_ood.clock import utc_now
-from rubert_ood.errors import InputError, PartialRunError, VerificationError
+from rubert_ood.errors import PartialRunError, VerificationError
 from rubert_ood.progress import Progress
-from rubert_ood.runs.duplicate_ids import IDS_SCHEMA, Duplicates, find_duplicates
+from rubert_ood.runs.ahead import map_ahead
+from rubert_ood.runs.checks import Check, file_checks, shard_checks, sources
+from rubert_ood.runs.duplicate_ids import Duplicates, find_duplicates
 from rubert_ood.runs.files import missing_files
 from rubert_ood.runs.manifest import Manifest, find_manifest, manifest_uri
-from rubert_ood.runs.part import DIGEST_MODULUS, ERROR_SCHEMA, ids_digest
-from rubert_ood.runs.part_counts import (
-    LATER_COLUMNS,
-    PART_COLUMNS,
-    PartCounts,
-    part_counts,
-    reason_counts,
-)
-from rubert_ood.runs.plan import Plan, Shard
-from rubert_ood.runs.profile import token_histogram
+from rubert_ood.runs.plan import Plan
 from rubert_ood.runs.receipts import (
     QuarantinedShard,
     Receipt,
@@ -34,9 +23,17 @@ from rubert_ood.runs.receipts import (
     read_receipts,
 )
 from rubert_ood.runs.reuse import find_stop
+from rubert_ood.runs.seals import (
+    DataFile,
+    Group,
+    Seal,
+    find_layout,
+    group_parts,
+    read_seals,
+)
 
-PARTS_AT_ONCE = 4
-"""Reading a part hides behind checking another; more of them would only fill memory."""
+FILES_AT_ONCE = 2
+"""Reading a file hides behind checking another; more of them would only fill memory."""
 COMPARED = {
     "counts",
     "ids_in",
@@ -51,6 +48,7 @@ COMPARED = {
     "quarantined_shards",
     "parts_sha256",
     "shards_sha256",
+    "files",
 }
 """What a manifest must say alike when it is made again from the receipts."""
 
@@ -62,26 +60,72 @@ class VerifiedRun:
     receipts: Mapping[str, Receipt]
     quarantined: Mapping[str, QuarantinedShard]
     duplicates: Duplicates
+    files: list[DataFile]
+    """What readers take."""
 
 
 class PartMismatchError(VerificationError):
-    """Some parts are missing or do not match their receipts; scoring those shards mends it."""
+    """Some parts, or rejected rows, are missing or do not match their receipts; scoring those
+    shards mends it."""
 
     def __init__(self, message: str, shard_ids: list[str]) -> None:
-        """Keep the shards of those parts, beside the message."""
+        """Keep the shards, beside the message."""
         super().__init__(message)
         self.shard_ids = shard_ids
 
 
-def verify_run(plan: Plan, receipts: Mapping[str, Receipt] | None = None) -> VerifiedRun:
-    """Check parts and rejected rows against receipts, and receipts against the plan.
+class SealMismatchError(VerificationError):
+    """Some sealed files are missing or do not match their seals; sealing them again mends it, while
+    their parts are there."""
 
-    `receipts` may be given by who has read them. Raises PartialRunError when shards are missing,
-    VerificationError that names an object which belongs to no shard, and PartMismatchError that
-    names the first part which is missing, of another run or differs from its receipt.
+    def __init__(self, message: str, paths: list[str]) -> None:
+        """Keep the files, by their paths below the run folder, beside the message."""
+        super().__init__(message)
+        self.paths = paths
+
+
+def verify_run(plan: Plan, receipts: Mapping[str, Receipt] | None = None) -> VerifiedRun:
+    """Check sealed files and rejected rows against receipts, and receipts against the plan.
+
+    Of a run of version 0.4.0 and before parts are checked in the place of sealed files.
+
+    `receipts` may be given by who has read them. Raises PartialRunError when shards are missing or
+    files not sealed, VerificationError that names an object which belongs to no shard,
+    PartMismatchError or SealMismatchError that names the first part or file which is missing, of
+    another run, or not as it was written.
     """
     if receipts is None:
         receipts = read_receipts(plan.run_uri, plan.fingerprint)
+    quarantined = check_settled(plan, receipts)
+    sealed = _sealed(plan, receipts) if plan.is_sealed else []
+    paths = [group.path for group, _ in sealed]
+    problems = missing_files(plan, receipts, paths)
+    todo = chain(shard_checks(plan, receipts), file_checks(plan, sealed))
+    checks = filter(lambda one: one.owner not in problems, todo)
+    ids = _checked_ids(checks, _num_rows(plan, receipts), problems)
+    duplicates = find_duplicates(ids, sources(plan, paths))
+    _raise_problems(problems, paths)
+    files = [seal.data_file for _, seal in sealed]
+    if not plan.is_sealed:
+        files = _parts(plan, receipts)
+    return VerifiedRun(receipts, quarantined, duplicates, files)
+
+
+def _parts(plan: Plan, receipts: Mapping[str, Receipt]) -> list[DataFile]:
+    """Return the parts of an older run, as its manifest would list them."""
+    files = []
+    for shard in plan.shards:
+        receipt = receipts.get(shard.shard_id)
+        if receipt:
+            path, sha256 = shard.older_part_name, receipt.part_sha256
+            files.append(DataFile(path=path, sha256=sha256, rows=receipt.rows_scored))
+    return files
+
+
+def check_settled(
+    plan: Plan, receipts: Mapping[str, Receipt]
+) -> dict[str, QuarantinedShard]:
+    """Return the quarantined shards; PartialRunError when some are neither scored nor that."""
     found = read_quarantine(plan.run_uri, plan.fingerprint)
     quarantined = {name: found[name] for name in sorted(found.keys() - receipts.keys())}
     num_missing = sum(
@@ -92,13 +136,59 @@ def verify_run(plan: Plan, receipts: Mapping[str, Receipt] | None = None) -> Ver
         raise PartialRunError(
             f"{plan.run_uri}: {num_missing} of {len(plan.shards)} shards are not scored; run again"
         )
-    problems = missing_files(plan, receipts)
-    ids = _checked_ids(plan, receipts, problems)
-    duplicates = find_duplicates(ids, [shard.uri for shard in plan.shards])
-    if problems:
-        first = next(iter(problems.values()))
-        raise PartMismatchError(f"{first} ({len(problems)} such)", list(problems))
-    return VerifiedRun(receipts, quarantined, duplicates)
+    return quarantined
+
+
+def _sealed(plan: Plan, receipts: Mapping[str, Receipt]) -> list[tuple[Group, Seal]]:
+    """Return the sealed files of a run; PartialRunError when some are not sealed."""
+    layout = find_layout(plan)
+    groups = group_parts(plan, receipts, layout) if layout else []
+    seals = read_seals(plan, groups)
+    num_missing = sum(group.path not in seals for group in groups)
+    if num_missing or (receipts and not layout):
+        some = f"{num_missing} of {len(groups)}" if layout else "its"
+        raise PartialRunError(
+            f"{plan.run_uri}: {some} files are not sealed from their parts; run again"
+        )
+    return [(group, seals[group.path]) for group in groups]
+
+
+def _num_rows(plan: Plan, receipts: Mapping[str, Receipt]) -> int:
+    """Count the rows of the shards that have receipts."""
+    return sum(shard.num_rows for shard in plan.shards if shard.shard_id in receipts)
+
+
+def _checked_ids(
+    todo: Iterable[Check], num_rows: int, problems: dict[str, str]
+) -> Iterator[pa.Table]:
+    """Check one thing after the other, with few in memory; yield their ad ids and collect what is
+    wrong in `problems`."""
+    progress = Progress("verify", num_rows, "ads")
+
+    def check(one: Check) -> tuple[Check, pa.Table | str]:
+        try:
+            return one, one.ids()
+        except VerificationError as error:
+            return one, str(error)
+
+    for one, outcome in map_ahead(check, todo, at_once=FILES_AT_ONCE):
+        progress.add(one.rows)
+        if isinstance(outcome, str):
+            problems[one.owner] = outcome
+        else:
+            yield outcome
+
+
+def _raise_problems(problems: dict[str, str], paths: list[str]) -> None:
+    """Raise for the shards first: what is scored again is sealed again."""
+    if not problems:
+        return
+    shard_ids = [owner for owner in problems if owner not in paths]
+    first = problems[shard_ids[0]] if shard_ids else next(iter(problems.values()))
+    message = f"{first} ({len(problems)} such)"
+    if shard_ids:
+        raise PartMismatchError(message, shard_ids)
+    raise SealMismatchError(message, list(problems))
 
 
 def complete_manifest(
@@ -116,6 +206,7 @@ def complete_manifest(
         started_at=started_at or (noted.started_at if noted else utc_now()),
         quarantined=verified.quarantined,
         duplicates=verified.duplicates,
+        files=verified.files,
     )
     stop = find_stop(plan.run_uri) if plan.reuse else None
     if stop is not None and counted.counts.texts_reused:  # since the receipts were read
@@ -142,119 +233,3 @@ def check_manifest(found: Manifest, recomputed: Manifest) -> None:
 
 def _comparable(manifest: Manifest) -> dict[str, object]:
     return manifest.model_dump(include=COMPARED)
-
-
-def _checked_ids(
-    plan: Plan, receipts: Mapping[str, Receipt], problems: dict[str, str]
-) -> Iterator[pa.Table]:
-    """Check part after part, with few of them in memory; yield their ad ids and collect what is
-    wrong in `problems`."""
-    todo = [
-        (number, shard)
-        for number, shard in enumerate(plan.shards)
-        if shard.shard_id in receipts and shard.shard_id not in problems
-    ]
-    progress = Progress("verify", sum(shard.num_rows for _, shard in todo), "ads")
-
-    def check(item: tuple[Shard, Receipt]) -> pa.ChunkedArray | str:
-        shard, receipt = item
-        try:
-            _check_rejected(plan, shard, receipt)
-            return _check_part(plan, shard, receipt)
-        except VerificationError as error:
-            return str(error)
-
-    with ThreadPoolExecutor(PARTS_AT_ONCE) as pool:
-        for start in range(0, len(todo), PARTS_AT_ONCE):
-            some = todo[start : start + PARTS_AT_ONCE]
-            items = [(shard, receipts[shard.shard_id]) for _, shard in some]
-            outcomes = pool.map(check, items)
-            for (number, shard), outcome in zip(some, outcomes, strict=True):
-                progress.add(shard.num_rows)
-                if isinstance(outcome, str):
-                    problems[shard.shard_id] = outcome
-                    continue
-                numbers = pa.repeat(pa.scalar(number, pa.int64()), len(outcome))
-                yield pa.table([outcome, numbers], schema=IDS_SCHEMA)
-
-
-def _check_part(plan: Plan, shard: Shard, receipt: Receipt) -> pa.ChunkedArray:
-    """Compare a part with its receipt; return its ad ids."""
-    uri = storage.join(plan.run_uri, shard.part_name)
-    data = _read(uri)
-    metadata, part = _parse(uri, data, PART_COLUMNS)
-    _check_origin(uri, metadata, "bundle", plan.bundle.fingerprint)
-    _check_origin(uri, metadata, "run_id", plan.run_id)
-    counts = part_counts(part)
-    for name in PartCounts.model_fields:
-        _check_value(uri, name, getattr(counts, name), getattr(receipt, name))
-    if receipt.profile.token_histogram:  # earlier versions did not count it
-        lengths = token_histogram(part["num_tokens"].to_numpy())
-        _check_value(uri, "token_histogram", lengths, receipt.profile.token_histogram)
-    settled = receipt.rows_scored + receipt.rows_rejected
-    if receipt.rows_in != shard.num_rows or receipt.rows_in != settled:
-        raise VerificationError(
-            f"{uri}: {receipt.rows_in} rows in, {part.num_rows} scored:"
-            " rows were lost or doubled"
-        )
-    if receipt.ids_in != (receipt.ids_out + receipt.ids_rejected) % DIGEST_MODULUS:
-        raise VerificationError(f"{uri}: its ad ids are not those of the input")
-    if receipt.part_sha256 != hashlib.sha256(data).hexdigest():
-        raise VerificationError(
-            f"{uri}: changed since it was written: its sha256 is not that of its receipt"
-        )
-    return part["ad_id"]
-
-
-def _check_origin(
-    uri: str, metadata: Mapping[bytes, bytes], key: str, expected: str
-) -> None:
-    if metadata.get(f"rubert_ood.{key}".encode(), b"").decode() != expected:
-        raise VerificationError(f"{uri}: written by another {key.removesuffix('_id')}")
-
-
-def _check_rejected(plan: Plan, shard: Shard, receipt: Receipt) -> None:
-    """Compare the rejected rows of a shard with its receipt."""
-    if not receipt.rows_rejected:
-        return
-    uri = storage.join(plan.run_uri, shard.rejected_name)
-    if not storage.exists(uri):
-        uri = storage.join(plan.run_uri, shard.older_rejected_name)
-    _, rejected = _parse(uri, _read(uri), ERROR_SCHEMA.names)
-    _check_value(
-        uri, "rejected_reasons", reason_counts(rejected), receipt.rejected_reasons
-    )
-    _check_value(uri, "ids_rejected", ids_digest(rejected["ad_id"]), receipt.ids_rejected)
-
-
-def _check_value(uri: str, name: str, value: object, noted: object) -> None:
-    if value != noted:
-        raise VerificationError(f"{uri}: {name} is {value}, its receipt says {noted}")
-
-
-def _read(uri: str) -> bytes:
-    try:
-        return storage.read_bytes(uri)
-    except InputError as error:
-        raise VerificationError(str(error)) from error
-
-
-def _parse(
-    uri: str, data: bytes, columns: list[str]
-) -> tuple[dict[bytes, bytes], pa.Table]:
-    """Return the metadata of a Parquet file and some of its columns."""
-    try:
-        parquet = pq.ParquetFile(io.BytesIO(data))
-        metadata = parquet.schema_arrow.metadata or {}
-        part = parquet.read([*columns, *LATER_COLUMNS])
-    except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise VerificationError(f"{uri}: not readable as Parquet: {reason}") from error
-    lacking = [name for name in columns if name not in part.schema.names]
-    if not lacking:
-        return metadata, part
-    written_by = metadata.get(b"rubert_ood.code_version", b"?").decode()
-    hint = f"; rubert_ood {written_by} wrote it, verify it with that version"
-    raise VerificationError(
-        f"{uri}: no column {lacking[0]!r}{'' if written_by == __version__ else hint}"
-    )

@@ -1,6 +1,6 @@
 """What every stage of a run needs to know, and the bundle of a run, once per process."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 from rubert_ood.bundle import Bundle, load_bundle
@@ -36,7 +36,7 @@ class ScoringJob:
     @classmethod
     def of(cls, plan: Plan, claim: str = "") -> "ScoringJob":
         """Leave the lists of shards and files behind: they would ride with every task."""
-        return cls(replace(plan, shards=[], quarantined=[], empty_files=[]), claim)
+        return cls(plan.without_shards(), claim)
 
     def model(self) -> Model:
         """Return the model of the run; its network is not loaded yet."""

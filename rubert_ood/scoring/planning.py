@@ -75,6 +75,8 @@ def make_plan(settings: DaySettings, bundle: Bundle) -> Plan:
         report_texts=settings.report_texts,
         ignored=found.ignored,
         carry_schema=pack_schema(carried.schema()),
+        target_file_mb=settings.target_file_mb,
+        sort_by=settings.sort_by,
     )
 
 
@@ -128,6 +130,7 @@ def _identity(
         "embedding": str(settings.embedding),
         "precision": _precision(bundle.precision, settings.compute.use_gpu, token_budget),
         "report_texts": str(settings.report_texts),
+        "files": f"{settings.target_file_mb} MB, sorted by {settings.sort_by}",
         "run_date": settings.run_date.isoformat(),
         "code version": f"{__version__} {code_digest()[:12]}",
     }

@@ -20,7 +20,6 @@ from rubert_ood import __version__, storage
 from rubert_ood.ads.schema import decoded
 from rubert_ood.errors import InputError, PartialRunError
 from rubert_ood.runs.claim import check_claim
-from rubert_ood.runs.manifest import until_swapped
 from rubert_ood.runs.part import (
     ERROR_SCHEMA,
     SCORED_IN,
@@ -39,6 +38,7 @@ from rubert_ood.runs.receipts import (
     receipt_uri,
 )
 from rubert_ood.runs.reuse import ReuseStop, stop_reuse
+from rubert_ood.runs.settle import settle
 from rubert_ood.scoring.item import FAULT_STALE, ShardItem, ShardResult, attempt
 from rubert_ood.scoring.job import ScoringJob
 
@@ -96,7 +96,7 @@ def _put_part(item: ShardItem, job: ScoringJob) -> Written:
     """Put the part; return the one that is there."""
     part = part_table(item.rows, all_texts(item, job), job)
     own = to_parquet(part)
-    uri = storage.join(job.plan.run_uri, item.shard.part_name)
+    uri = job.plan.part_uri(item.shard)
     data = _settle(uri, own, job, lambda data: _is_part(data, item.shard, part, job))
     if data != own:
         part = pq.read_table(io.BytesIO(data))
@@ -163,25 +163,8 @@ def _put_receipt(receipt: Receipt, job: ScoringJob) -> None:
 def _settle(
     uri: str, data: bytes, job: ScoringJob, is_good: Callable[[bytes], bool]
 ) -> bytes:
-    """Put an object where there is none, or for one that is not good; return what is there.
-
-    The claim is asked before each put, and after the look at what is there: so whatever a newer
-    start writes is another version, and is not replaced. Raises PartialRunError when the
-    run is claimed by another one.
-    """
-    _check_claim(job)
-    if storage.create_bytes(uri, data):
-        return data
-
-    def attempt() -> bytes | None:
-        found, version = storage.read_versioned(uri)
-        if found is not None and (found == data or is_good(found)):
-            return found
-        _check_claim(job)
-        return data if storage.swap_bytes(uri, data, version) else None
-
-    busy = "another process writes it all the time; the same command goes on from there"
-    return until_swapped(attempt, f"{uri}: {busy}")
+    """Put an object as `settle` does; PartialRunError when the run is claimed by another one."""
+    return settle(uri, data, partial(_check_claim, job), is_good)
 
 
 def _check_claim(job: ScoringJob) -> None:

@@ -34,6 +34,7 @@ from rubert_ood.settings.shared import (
     Group,
     Precision,
     ScoringComputeSettings,
+    SortBy,
     TablesSettings,
     TextSettings,
 )
@@ -87,6 +88,7 @@ __all__ = [
     "RunSettings",
     "ScoreSettings",
     "ScoringComputeSettings",
+    "SortBy",
     "SplitSettings",
     "SubheadColumnSettings",
     "SubheadsSettings",

@@ -12,6 +12,7 @@ from rubert_ood.settings.shared import (
     ComputeSettings,
     GateSettings,
     ScoringComputeSettings,
+    SortBy,
     TablesSettings,
 )
 
@@ -24,7 +25,7 @@ class CatalogueSettings(JobSettings):
     bundle_uri: str = Field(min_length=1)
     """The bundle."""
     output_uri: str = Field(min_length=1)
-    """Root of the published output: OUTPUT/run_date=.../run_id=.../part-*.parquet and
+    """Root of the published output: OUTPUT/run_date=.../run_id=.../data-*.parquet and
     OUTPUT/latest.json."""
     run_id: str | None = Field(None, pattern=PLAIN_NAME)
     """Name of the run. Default: the head of the run fingerprint, so the same work has the same
@@ -38,8 +39,15 @@ class CatalogueSettings(JobSettings):
     """A file that can't be read or lacks a column ends the job, or is quarantined with its
     reason."""
     shard_rows: int | None = Field(None, gt=0)
-    """Ads per shard: the unit of work, of retry and of one output part. Default: 20,000 on GPU,
-    2,000 on CPU."""
+    """Ads per shard: the unit of work and of retry, whatever the size of the published files.
+    Default: 20,000 on GPU, 2,000 on CPU."""
+    target_file_mb: int = Field(128, gt=0, le=2048)
+    """Size of a published file in MB, about; 64 to 512 is what readers like. The task that seals
+    one holds it in memory, and one row group."""
+    sort_by: SortBy = "none"
+    """Order of the rows in a published file. none: that of the input, with a Bloom filter to find
+    an ad by. ad_id: readers find an ad, or a range of them, by the statistics; the task that sorts
+    a file holds it decoded, about ten times target_file_mb."""
     compute: ScoringComputeSettings = ScoringComputeSettings()
     gate: GateSettings = GateSettings()
     reuse: str = Field("auto", min_length=1)
@@ -158,7 +166,7 @@ class DiffSettings(ExecutorSettings):
 
 
 class VerifySettings(JobSettings):
-    """Re-read a run folder and check its parts against its receipts."""
+    """Re-read a run folder and check its files against its receipts."""
 
     run_uri: str = Field(min_length=1)
     """The run folder, OUTPUT/run_date=.../run_id=..."""

@@ -18,6 +18,7 @@ from rubert_ood.settings.problems import one_line
 log = StepLog("settings")
 
 Precision = Literal["fp32", "bf16", "int8"]
+SortBy = Literal["none", "ad_id"]
 
 
 class Group(BaseModel):

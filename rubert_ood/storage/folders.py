@@ -1,11 +1,12 @@
 """Whole folders: bundles and checkpoints go to storage, and come to a node once."""
 
+import contextlib
 import os
 import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from rubert_ood import storage
@@ -15,6 +16,8 @@ from rubert_ood.storage import leftovers
 from rubert_ood.storage.retry import explained, retried
 
 COPY_THREADS = 8
+REMOVED_AT_ONCE = 1000
+"""More S3 does not take."""
 CACHE_DIR = os.path.join(tempfile.gettempdir(), f"rubert_ood-{os.getuid()}")
 """Where a node keeps what it fetched once."""
 FETCH = ".fetch-"
@@ -61,6 +64,25 @@ def remove_leftovers(output_uri: str, run_uri: str) -> None:
     if not storage.is_s3(output_uri):
         leftovers.remove_leftovers(storage.absolute(output_uri))
         leftovers.remove_leftovers(storage.absolute(run_uri), deep=True)
+
+
+def remove_files(uris: Sequence[str]) -> None:
+    """Remove files of one disk, or objects of one bucket; one that is gone is no failure."""
+    for start in range(0, len(uris), REMOVED_AT_ONCE):
+        _remove(uris[start], uris[start : start + REMOVED_AT_ONCE])
+
+
+@retried
+def _remove(first: str, uris: Sequence[str]) -> None:
+    paths = [storage.filesystem(uri)[1] for uri in uris]
+    with explained(first, OutputError):
+        if storage.is_s3(first):
+            fs, _ = storage.filesystem(first)
+            storage.upload(fs._bulk_delete, paths, size=0)
+            return
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
 
 
 @retried

@@ -128,11 +128,11 @@ def _adds(run: PublishedRun) -> list["AddAction"]:
     return [
         AddAction(
             path=f"{run.path}/{file.path}",
-            size=file.size,
+            size=file.bytes,
             partition_values={},
             modification_time=now_ms,
             data_change=True,
-            stats=json.dumps({"numRecords": file.num_rows}),
+            stats=json.dumps({"numRecords": file.rows}),
         )
         for file in run.files
     ]

@@ -11,8 +11,9 @@ from rubert_ood.errors import InputError
 from rubert_ood.publishing.pointer import look
 from rubert_ood.runs.manifest import Manifest, read_manifest
 from rubert_ood.runs.plan import digest
+from rubert_ood.runs.seals import DataFile
 from rubert_ood.tables.columns import check_columns
-from rubert_ood.tables.files import DataFile, data_files, with_sizes
+from rubert_ood.tables.files import with_sizes
 
 MARK = "rubert_ood."
 """What the properties begin with that a commit of ours carries."""
@@ -29,7 +30,7 @@ class PublishedRun:
     @cached_property
     def marks(self) -> dict[str, str]:
         """What the commit says that registers this run; another content has other marks."""
-        files = data_files(self.manifest)
+        files = self.manifest.files
         marks = {
             "run": self.path,
             "run_id": self.manifest.run_id,
@@ -42,7 +43,7 @@ class PublishedRun:
     @cached_property
     def files(self) -> list[DataFile]:
         """Those that have rows, with their sizes."""
-        files = [file for file in data_files(self.manifest) if file.num_rows]
+        files = [file for file in self.manifest.files if file.rows]
         return with_sizes(self.manifest.run_uri, files)
 
     @cached_property
@@ -51,7 +52,7 @@ class PublishedRun:
 
         Raises SchemaError that names a column which tables cannot have.
         """
-        names = [file.path for file in data_files(self.manifest)]
+        names = [file.path for file in self.manifest.files]
         if not names:
             raise InputError(f"{self.manifest.run_uri}: none of its shards was scored")
         uri = storage.join(self.manifest.run_uri, names[0])

@@ -22,7 +22,7 @@ def publish(settings: PublishSettings) -> Manifest:
     plan = load_plan(settings.run_uri)
     verified = verify_run(plan)
     counted = complete_manifest(plan, verified)
-    counted = with_index(plan, verified.receipts, counted)
+    counted = with_index(plan, counted)
     publish_run(counted, settings.gate, force=settings.force)
     follow_pointer(plan.output_uri, known_tables(plan.output_uri, settings.tables))
     catalogue = look(plan.output_uri)

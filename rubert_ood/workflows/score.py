@@ -30,14 +30,16 @@ from rubert_ood.runs.manifest import (
     find_manifest,
     read_manifest,
     report_uri,
-    revise_manifest,
 )
+from rubert_ood.runs.parts import drop_parts
 from rubert_ood.runs.plan import Plan, Shard, save_plan
 from rubert_ood.runs.receipt_log import ReceiptLog
 from rubert_ood.runs.receipts import Receipt, read_quarantine, read_receipts
 from rubert_ood.runs.reuse import find_stop
+from rubert_ood.runs.unfinished import note_stop, note_unfinished
 from rubert_ood.runs.verify import (
     PartMismatchError,
+    SealMismatchError,
     VerifiedRun,
     complete_manifest,
     verify_run,
@@ -45,6 +47,7 @@ from rubert_ood.runs.verify import (
 from rubert_ood.scoring.check_input import check_input
 from rubert_ood.scoring.executor import check_device, make_executor
 from rubert_ood.scoring.passes import score_shards
+from rubert_ood.sealing.seal_run import seal_run
 from rubert_ood.settings import ScoreSettings
 from rubert_ood.storage.folders import remove_leftovers
 from rubert_ood.tables.follow import follow_pointer
@@ -83,13 +86,13 @@ def score(settings: ScoreSettings) -> Manifest:
         complete = complete_manifest(plan, verified, started_at)
         if settings.publish or settings.reuse != "never":
             ask = partial(claim.check, now=True)
-            complete = with_index(plan, verified.receipts, complete, ask)
+            complete = with_index(plan, complete, ask)
         manifest = _publish(complete, settings, claim)
     except (PartialRunError, SettingsError, KeyboardInterrupt) as stop:
         outcome: Outcome = (
             "interrupted" if isinstance(stop, KeyboardInterrupt) else "partial"
         )
-        _note_stop(plan, claim, outcome, started_at)
+        note_stop(plan, claim, outcome, started_at)
         raise
     claim.release()
     return manifest
@@ -110,10 +113,11 @@ def _published_already(plan: Plan, settings: ScoreSettings) -> Manifest | None:
     is_noted = found.outcome == "published"
     if not is_noted and not (settings.publish and catalogue.remembers(run_uri)):
         return None
-    verified = verify_run(plan)
-    whole = with_index(plan, verified.receipts, found)
+    verify_run(plan)
+    whole = with_index(plan, found)
     if whole != found or not is_noted:  # its start ended first, and another run came
         found = note_published(whole)
+    drop_parts(run_uri)
     follow_pointer(plan.output_uri, wanted_tables(plan.output_uri, settings.tables))
     if not storage.exists(report_uri(run_uri)):
         write_report(found, _run_before(catalogue, run_uri))
@@ -146,25 +150,52 @@ def _run_before(catalogue: Place, run_uri: str) -> Manifest | None:
 def _score_and_verify(
     plan: Plan, settings: ScoreSettings, claim: Claim, started_at: str
 ) -> VerifiedRun:
-    """Score what has no receipt; a part that is not what its receipt says is scored again, once."""
+    """Score what has no receipt, then seal and verify all."""
     log_of_receipts = ReceiptLog(plan, lambda: claim.check(now=True))
     receipts = read_receipts(plan.run_uri, plan.fingerprint, log_of_receipts.fill)
     todo = [shard for shard in plan.shards if shard.shard_id not in receipts]
-    if todo:
-        _note(plan, claim, "running", started_at, receipts)
+    if not todo:
+        return _mended(plan, receipts, settings, claim)
+    note_unfinished(plan, claim, "running", started_at, receipts)
+    with ray_session(settings):  # one for scoring and sealing
         _score(todo, plan, settings, claim)
         again = _stale_shards(plan)
         if again:
             _score(again, plan, settings, claim)
+        receipts = read_receipts(plan.run_uri, plan.fingerprint)
+        return _mended(plan, receipts, settings, claim)
+
+
+def _mended(
+    plan: Plan, receipts: Mapping[str, Receipt], settings: ScoreSettings, claim: Claim
+) -> VerifiedRun:
+    """Seal and verify; a part that is not what its receipt says is scored again, once."""
     try:
-        return verify_run(plan, None if todo else receipts)
+        return _seal_and_verify(plan, receipts, settings, claim)
     except PartMismatchError as error:
-        bad = error.shard_ids
+        bad = set(error.shard_ids)
         StepLog("verify").warning("%d part(s) are scored again: %s", len(bad), error)
-    _score(
-        [shard for shard in plan.shards if shard.shard_id in bad], plan, settings, claim
-    )
-    return verify_run(plan)
+    claim.check(
+        now=True
+    )  # a newer start may have published by now, and dropped the parts
+    shards = [shard for shard in plan.shards if shard.shard_id in bad]
+    _score(shards, plan, settings, claim)
+    receipts = read_receipts(plan.run_uri, plan.fingerprint)
+    return _seal_and_verify(plan, receipts, settings, claim)
+
+
+def _seal_and_verify(
+    plan: Plan, receipts: Mapping[str, Receipt], settings: ScoreSettings, claim: Claim
+) -> VerifiedRun:
+    """Seal what has no seal; a file that is not what its seal says is sealed again, once."""
+    seal_run(plan, receipts, settings, claim)
+    try:
+        return verify_run(plan, receipts)
+    except SealMismatchError as error:
+        bad = error.paths
+        StepLog("verify").warning("%d file(s) are sealed again: %s", len(bad), error)
+    seal_run(plan, receipts, settings, claim, bad)
+    return verify_run(plan, receipts)
 
 
 def _stale_shards(plan: Plan) -> list[Shard]:
@@ -245,42 +276,3 @@ def _changes(
         StepLog("diff").warning("the report does not say which labels changed: %s", error)
         return None
     return changed_labels(document)
-
-
-def _note(
-    plan: Plan,
-    claim: Claim,
-    outcome: Outcome,
-    started_at: str,
-    receipts: Mapping[str, Receipt] | None = None,
-) -> None:
-    """Write the manifest of a run that is not complete; one that was whole is, while its parts
-    stay."""
-    if receipts is None:
-        receipts = read_receipts(plan.run_uri, plan.fingerprint)
-    quarantined = read_quarantine(plan.run_uri, plan.fingerprint)
-    manifest = Manifest.of(
-        plan, receipts, outcome=outcome, started_at=started_at, quarantined=quarantined
-    )
-
-    def change(found: Manifest | None) -> Manifest | None:
-        if found is None:
-            return manifest
-        is_final = found.outcome in ("published", "rolled_back")
-        stays = is_final or (
-            found.is_whole and found.parts_sha256 == manifest.parts_sha256
-        )
-        return None if stays else manifest
-
-    revise_manifest(plan.run_uri, change, lambda: claim.check(now=True))
-
-
-def _note_stop(plan: Plan, claim: Claim, outcome: Outcome, started_at: str) -> None:
-    """Note how a run stopped, if it still is ours and storage answers; the error that stopped it is
-    what matters."""
-    try:
-        if claim.holds():
-            _note(plan, claim, outcome, started_at)
-            claim.release()
-    except RubertOodError as error:
-        log.warning("its manifest could not be written: %s", error)

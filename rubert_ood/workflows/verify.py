@@ -1,4 +1,4 @@
-"""Check the parts of a run against its receipts, and its manifest against both."""
+"""Check the files of a run against its receipts, and its manifest against both."""
 
 from rubert_ood.errors import InputError, VerificationError
 from rubert_ood.progress import StepLog
@@ -25,7 +25,10 @@ def verify(settings: VerifySettings) -> None:
     if noted and noted.index:
         _check_index(plan.run_uri, noted.index)
     rows = counted.counts.rows_scored
-    log.info(f"{len(verified.receipts):,} parts, {rows:,} ads: all as the receipts say")
+    parts = f"{len(verified.receipts):,} parts"
+    if plan.is_sealed:
+        parts = f"{len(verified.files):,} file(s) of {parts}"
+    log.info(f"{parts}, {rows:,} ads: all as the receipts say")
 
 
 def _check_index(run_uri: str, name: IndexName) -> None:

@@ -98,19 +98,15 @@ class ScoreRun:
         return len(self._names("_run/receipts"))
 
     def receipts(self) -> dict[str, tuple[bytes, object]]:
-        """Return the bytes of each receipt, and what changes when its part is written again, by
-        shard id."""
-        parts = {
-            name: version
-            for name, version in self.files().items()
-            if name.startswith(f"{RUN_PATH}/part-")
-        }
+        """Return the bytes of each receipt, and what changes when it is written again, by shard id:
+        a shard that is scored again has another one, with other times."""
+        files = self.files()
         names = [name.removesuffix(".json") for name in self._names("_run/receipts")]
         folder = f"{self.run_uri}/_run/receipts"
         return {
             name: (
                 self.fs.cat_file(f"{folder}/{name}.json"),
-                parts[f"{RUN_PATH}/part-{name}.parquet"],
+                files[f"{RUN_PATH}/_run/receipts/{name}.json"],
             )
             for name in names
         }
@@ -126,10 +122,10 @@ class ScoreRun:
             for name, info in self.fs.find(root, detail=True).items()
         }
 
-    def parts(self) -> pa.Table:
-        """Read all parts, in the order of their names."""
+    def rows(self) -> pa.Table:
+        """Read all sealed files, in the order of their names."""
         names = sorted(
-            name for name in self.files() if re.match(rf"{RUN_PATH}/part-", name)
+            name for name in self.files() if re.match(rf"{RUN_PATH}/data-", name)
         )
         return pa.concat_tables([self._table(name) for name in names])
 

@@ -114,7 +114,7 @@ def test_score_starts_with_the_first_node_uses_the_second_and_outlives_the_loss_
     whole = new_run("whole", "--executor", "local")
     whole.start()
     assert whole.finish(RUN_S) == 0, whole.log()
-    same_rows(run.parts(), whole.parts())
+    same_rows(run.rows(), whole.rows())
     assert not any("/_run/quarantine/" in name for name in run.files())
     wait_for(lambda: not cluster.raylets(), "the nodes to be given back", GO_S)
 
@@ -139,7 +139,7 @@ def test_a_shard_that_kills_its_actor_takes_others_along_once_and_is_lost_alone(
     aside = json.loads(run.read(quarantined))
     assert MARKER in aside["uri"]
     assert "process died" in aside["reason"]
-    assert run.parts()["ad_id"].to_pylist() == good["ad_id"].to_pylist()
+    assert run.rows()["ad_id"].to_pylist() == good["ad_id"].to_pylist()
     assert len(attempts.read_text().splitlines()) == MAX_LOSSES
     lost = re.findall(r"(\d+) shard\(s\) did not come back", run.log())
     assert len(lost) == MAX_LOSSES - 1

@@ -95,7 +95,7 @@ def test_a_shard_that_kills_its_process_is_quarantined_after_a_few_attempts(
     assert "process died" in aside["reason"]
     assert f"b-{MARKER}.parquet" in run.log()
 
-    assert run.parts()["ad_id"].to_pylist() == good_ids
+    assert run.rows()["ad_id"].to_pylist() == good_ids
     assert set(run.receipts()) == planned.keys() - {bad}
     manifest = json.loads(run.read(f"{RUN_PATH}/_run/manifest.json"))
     assert manifest["outcome"] == "published"

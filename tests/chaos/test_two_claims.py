@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.chaos.conftest import NUM_SHARDS, RUN_TIMEOUT_S, NewRun, Place
+from tests.chaos.conftest import RUN_TIMEOUT_S, NewRun, Place
 from tests.chaos.machines import Machines
 from tests.chaos.runs import PARTIAL, RUN_PATH, ScoreRun
 from tests.chaos.test_kills import NUM_TRIALS
@@ -47,11 +47,9 @@ def test_two_starts_of_one_run_do_no_harm(
     assert len(errors) == codes.count(PARTIAL), log
     assert all("is claimed by" in error for error in errors), log
 
-    same_rows(first.parts(), undisturbed.parts())
+    same_rows(first.rows(), undisturbed.rows())
     assert first.rejected() == undisturbed.rejected()
-    names = {f"{RUN_PATH}/part-{shard_id}.parquet" for shard_id in first.planned()}
-    expected = names | {"latest.json"}
-    assert len(expected) == NUM_SHARDS + 1
+    expected = {f"{RUN_PATH}/data-00000-of-00001.parquet", "latest.json"}
     assert {
         name for name in first.files() if not re.search(r"(^|/)[._]", name)
     } == expected

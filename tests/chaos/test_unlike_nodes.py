@@ -72,7 +72,7 @@ def _check_whole(run: ScoreRun) -> None:
     whole.options += ["--gate.max_ood_rate", "1", "--gate.max_other_rate", "1"]
     whole.start()
     assert whole.finish(RUN_S) == 0, whole.log()
-    same_rows(run.parts(), whole.parts())
+    same_rows(run.rows(), whole.rows())
 
 
 def test_run_whose_large_node_goes_ends_on_the_small_one_that_joined_later(machines, run):

@@ -118,7 +118,7 @@ def test_run_reads_a_folder_that_is_there(run, settings):
 
 
 def test_score_with_the_local_executor_imports_no_ray(settings, run, tmp_path):
-    """In a process of its own, through the real command: the same parts, the same receipts."""
+    """In a process of its own, through the real command: the same files."""
     values = settings.model_dump(mode="json") | {"output_uri": str(tmp_path / "out")}
     code = f"""
 import json, sys
@@ -131,5 +131,7 @@ print(run.manifest.outcome, "ray" in sys.modules)
 """
     assert _python(code).split() == ["published", "False"]
     other = tmp_path / "out" / "run_date=2026-11-26" / "run_id=night"
-    for path in sorted(Path(run.uri).glob("part-*")):
+    paths = sorted(Path(run.uri).glob("*.parquet"))
+    assert [path.name for path in paths] == ["data-00000-of-00001.parquet"]
+    for path in paths:
         assert (other / path.name).read_bytes() == path.read_bytes()

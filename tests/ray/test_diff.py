@@ -143,8 +143,8 @@ def test_diff_counts_are_those_of_a_merge(two_runs, tmp_path, monkeypatch, rows)
     a, b = two_runs
     monkeypatch.setattr(whole_run, "PARTITION_ROWS", rows)
     monkeypatch.setattr(ray_shuffle, "READ_ROWS", 150)
-    stray = Path(a.run_uri, "part-99999-stray.parquet")
-    shutil.copy(next(Path(a.run_uri).glob("part-*.parquet")), stray)  # no part of the run
+    stray = Path(a.run_uri, "data-99999-stray.parquet")
+    shutil.copy(next(Path(a.run_uri).glob("data-*.parquet")), stray)  # not of the run
     try:
         found = diff(
             DiffSettings(
@@ -196,17 +196,17 @@ def test_ray_and_this_process_count_the_same_on_scored_runs(two_runs):
     assert here == on_ray
 
 
-def test_diff_names_a_missing_part_and_an_unfinished_run(two_runs, tmp_path):
+def test_diff_names_a_missing_file_and_an_unfinished_run(two_runs, tmp_path):
     copy = Path(shutil.copytree(two_runs[0].output_uri, tmp_path / "copy"))
-    part = sorted(copy.glob("run_date=*/run_id=*/part-*.parquet"))[1]
-    part.unlink()
-    with pytest.raises(InputError, match=part.name):
+    (path,) = copy.glob("run_date=*/run_id=*/data-*.parquet")
+    path.unlink()
+    with pytest.raises(InputError, match=path.name):
         diff(
             DiffSettings(
                 a_uri=str(copy), b_uri=two_runs[1].run_uri, output_uri=str(tmp_path / "d")
             )
         )
-    manifest = part.parent / "_run" / "manifest.json"
+    manifest = path.parent / "_run" / "manifest.json"
     manifest.write_text(
         manifest.read_text().replace('"outcome": "published"', '"outcome": "partial"')
     )
@@ -310,7 +310,8 @@ def test_backfill_goes_on_over_bad_days_and_never_turns_the_catalogue_back(
     # the same command does only the day that was missing; a stricter gate judges no published day
     # again
     write_parquet(source / "2026-11-21" / "a.parquet", ads.slice(0, 200))
-    times = {path: path.stat().st_mtime_ns for path in out.rglob("part-*.parquet")}
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("data-*.parquet")}
+    assert times
     results = backfill(
         settings.model_copy(
             update={"gate": WIDE_OPEN.model_copy(update={"max_churn": 0.0})}

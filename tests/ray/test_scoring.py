@@ -76,7 +76,7 @@ def undisturbed(ray_local, catalogue, trained_bundle, tmp_path_factory):
 def test_score_with_the_local_executor_writes_what_ray_writes(
     undisturbed, catalogue, trained_bundle, tmp_path
 ):
-    """Parts byte for byte, receipts but for their times."""
+    """Files byte for byte, receipts, with the digests of the parts, but for their times."""
     manifest, _ = undisturbed
     settings = _settings(
         catalogue,
@@ -89,8 +89,9 @@ def test_score_with_the_local_executor_writes_what_ray_writes(
     )
     local = score(settings)
     ours, theirs = Path(manifest.run_uri), Path(local.run_uri)
-    names = sorted(path.name for path in ours.glob("part-*"))
-    assert names == sorted(path.name for path in theirs.glob("part-*"))
+    names = sorted(path.name for path in ours.glob("data-*"))
+    assert names == sorted(path.name for path in theirs.glob("data-*"))
+    assert names == [file.path for file in manifest.files]
     for name in names:
         assert (ours / name).read_bytes() == (theirs / name).read_bytes(), name
     receipts = [read_receipts(run.run_uri, run.fingerprint) for run in (manifest, local)]
@@ -178,15 +179,16 @@ def test_run_with_other_shards_and_batches_gives_the_same_rows(
 def test_a_finished_run_is_not_scored_again(undisturbed, catalogue, trained_bundle):
     manifest, _ = undisturbed
     before = {
-        path: path.stat().st_mtime_ns for path in Path(manifest.run_uri).glob("part-*")
+        path: path.stat().st_mtime_ns for path in Path(manifest.run_uri).glob("data-*")
     }
+    assert before
     settings = _settings(
         catalogue, trained_bundle, manifest.output_uri, carry_columns=("city", "price")
     )
     again = score(settings)
     assert again.outcome == "published"
     assert {
-        path: path.stat().st_mtime_ns for path in Path(manifest.run_uri).glob("part-*")
+        path: path.stat().st_mtime_ns for path in Path(manifest.run_uri).glob("data-*")
     } == before
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -13,8 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from rubert_ood.runs.manifest import Manifest
 from rubert_ood.runs.plan import Plan
 from rubert_ood.runs.receipts import Receipt
+from rubert_ood.runs.seals import Group, find_layout, group_parts
+from rubert_ood.runs.shard_sums import ScoredShard
 
 BAD = b"\xd0\xff caf\xe9"
 REASONS = {
@@ -122,6 +126,19 @@ def score_plan(plan: Plan) -> list[Receipt]:
     return [receipts[shard.shard_id] for shard in plan.shards]
 
 
+def seal_plan(plan: Plan, receipts: list[Receipt], starts: Sequence[int]) -> None:
+    """Seal the parts of a plan into files that begin with these shards, in this process."""
+    from rubert_ood import storage
+    from rubert_ood.runs.seals import Layout, group_parts, layout_uri
+    from rubert_ood.sealing.seal import SealJob, SealResult, seal_file
+
+    layout = Layout(fingerprint=plan.fingerprint, starts=list(starts))
+    storage.put_json(layout_uri(plan.run_uri), layout)
+    by_id = {receipt.shard_id: receipt for receipt in receipts}
+    for group in group_parts(plan, by_id, layout):
+        assert seal_file(group, SealJob(plan.without_shards())) == SealResult(group.path)
+
+
 @dataclass(frozen=True)
 class Run:
     plan: Plan
@@ -132,7 +149,50 @@ class Run:
         return Path(self.plan.run_uri)
 
     def part(self, number: int) -> Path:
-        return self.folder / self.plan.shards[number].part_name
+        return Path(self.plan.part_uri(self.plan.shards[number]))
+
+    @property
+    def files(self) -> list[Path]:
+        """The sealed files, in the order of the plan."""
+        return sorted(self.folder.glob("data-*.parquet"))
+
+    @property
+    def by_id(self) -> dict[str, Receipt]:
+        return {receipt.shard_id: receipt for receipt in self.receipts}
+
+    def groups(self) -> list[Group]:
+        layout = find_layout(self.plan)
+        assert layout is not None
+        return group_parts(self.plan, self.by_id, layout)
+
+    def older_manifest(self, manifest: Manifest) -> dict[str, Any]:
+        """What version 0.4.0 would have written: all shards, and no files."""
+        names = set(ScoredShard.model_fields)
+        content = manifest.model_dump(mode="json", exclude={"files", "parts_sha256"})
+        shards = [one.model_dump(mode="json", include=names) for one in self.receipts]
+        return {**content, "format": 2, "shards": shards}
+
+    def moved(self, folder: Path) -> "Run":
+        """The same run, where a copy of it lies."""
+        plan = dataclasses.replace(self.plan, run_uri=str(folder))
+        return dataclasses.replace(self, plan=plan)
+
+    def made_older(self) -> "Run":
+        """Make of this folder what version 0.4.0 left: parts at the top, and nothing sealed."""
+        plan = dataclasses.replace(self.plan, target_file_mb=None)
+        for shard in plan.shards:
+            path = self.folder / shard.part_name
+            if path.exists():
+                path.rename(self.folder / shard.older_part_name)
+        for path in self.files:
+            path.unlink()
+        (self.folder / "_run" / "layout.json").unlink()
+        shutil.rmtree(self.folder / "_run" / "seals")
+        plan_path = self.folder / "_run" / "plan.json"
+        content = json.loads(plan_path.read_text("utf-8"))
+        del content["target_file_mb"], content["sort_by"]
+        plan_path.write_text(json.dumps(content), "utf-8")
+        return dataclasses.replace(self, plan=plan)
 
 
 @pytest.fixture(scope="session")
@@ -142,7 +202,11 @@ def make_run(bundle, messy_table, tmp_path_factory):
     from rubert_ood.settings import ScoreSettings, ScoringComputeSettings
 
     def make(
-        table: pa.Table | None = None, *, output_uri: str | None = None, **options: Any
+        table: pa.Table | None = None,
+        *,
+        output_uri: str | None = None,
+        starts: Sequence[int] = (0,),
+        **options: Any,
     ) -> Run:
         table = messy_table if table is None else table
         folder = tmp_path_factory.mktemp("run")
@@ -164,15 +228,18 @@ def make_run(bundle, messy_table, tmp_path_factory):
             **defaults | options,
         )
         plan = make_plan(settings, bundle)
-        return Run(plan, score_plan(plan))
+        run = Run(plan, score_plan(plan))
+        seal_plan(plan, run.receipts, starts)
+        return run
 
     return make
 
 
 @pytest.fixture(scope="session")
 def full_run(make_run) -> Run:
-    """One run with everything on; tests only read it."""
-    return make_run(carry_columns=("price", "city", "tags"), embedding=True)
+    """One run with everything on, in three files; tests only read it."""
+    carried = ("price", "city", "tags")
+    return make_run(carry_columns=carried, embedding=True, starts=(0, 5, 9))
 
 
 @pytest.fixture(scope="session")
@@ -237,7 +304,11 @@ def by_the_rule(bundle, one_by_one):
 @pytest.fixture
 def run(full_run, tmp_path):
     """A copy of the run that a test may damage."""
-    folder = shutil.copytree(full_run.folder, tmp_path / "run")
-    return dataclasses.replace(
-        full_run, plan=dataclasses.replace(full_run.plan, run_uri=str(folder))
-    )
+    return full_run.moved(shutil.copytree(full_run.folder, tmp_path / "run"))
+
+
+@pytest.fixture
+def older_run(full_run, tmp_path):
+    """A copy of it as version 0.4.0 would have left it, which a test may damage."""
+    folder = shutil.copytree(full_run.folder, tmp_path / "older")
+    return full_run.moved(folder).made_older()

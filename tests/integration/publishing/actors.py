@@ -18,6 +18,7 @@ from rubert_ood import storage
 from rubert_ood.errors import InputError, StorageUnavailableError
 from rubert_ood.publishing import run_before
 from rubert_ood.runs import files as run_files
+from rubert_ood.runs import parts as run_parts
 from rubert_ood.runs import receipts as ledger
 from rubert_ood.storage import objects
 from rubert_ood.storage.listing import FileInfo, Listing
@@ -89,8 +90,9 @@ class Memory:
         for name in ("exists", "read_bytes", "put_bytes", "swap_bytes"):
             for module in (storage, objects):  # as callers see it, and the storage itself
                 patch(module, name, getattr(self, name))
-        for module in (ledger, run_files):
+        for module in (ledger, run_files, run_parts):
             patch(module, "list_below", self.list_below)
+        patch(run_parts, "remove_files", self.remove_files)
         patch(run_before, "list_folders", self.list_folders)
 
     def exists(self, uri: str) -> bool:
@@ -116,6 +118,14 @@ class Memory:
             return True
 
         return self._ask(swap, writes=uri)
+
+    def remove_files(self, uris: list[str]) -> None:
+        for uri in uris:
+            self._ask(lambda uri=uri: self._remove(uri))
+
+    def _remove(self, uri: str) -> None:
+        if self.objects.pop(uri, None) is not None:
+            self._order.remove(uri)
 
     def list_below(self, uri: str, *, missing_ok: bool = False) -> Listing:
         fault = _turn("")

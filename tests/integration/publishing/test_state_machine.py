@@ -44,6 +44,7 @@ from rubert_ood.scoring.executor import Executor
 from rubert_ood.scoring.item import ShardItem, ShardResult
 from rubert_ood.scoring.job import ScoringJob
 from rubert_ood.scoring.write import write
+from rubert_ood.sealing import layout
 from rubert_ood.settings import (
     BackfillSettings,
     GateSettings,
@@ -84,7 +85,18 @@ NAMES = [(date(2026, 11, 23), "a"), (DAY, "a"), (DAY, "b")]
 RUNS = st.sampled_from([*NAMES, NAMES[1]])
 SKEWS = st.sampled_from([0, 0, -3600, 3600])
 UNTIL = st.sampled_from(
-    ["", "", "latest.json", "manifest.json", "runner.json", "/receipts/", "/part-"]
+    [
+        "",
+        "",
+        "latest.json",
+        "manifest.json",
+        "runner.json",
+        "/receipts/",
+        "/_parts/",
+        "/layout.json",
+        "/data-",
+        "/seals/",
+    ]
 )
 """Where a process falls asleep: before it writes such an object, or not at all."""
 OPEN = GateSettings(
@@ -139,6 +151,7 @@ def _plan(day: date, run_id: str) -> Plan:
         quarantined=[],
         empty_files=[],
         input_bytes=1,
+        target_file_mb=1,
     )
 
 
@@ -196,7 +209,7 @@ class Publication(RuleBasedStateMachine):
         self.processes: list[Process] = []
         self.seconds, self.attempts = 0, 0
         self.frozen: dict[str, dict[str, bytes]] = {}
-        """Parts, rejected rows and receipts of each run that was published, as they were then."""
+        """Files, rejected rows and records of each run that was published, as they were then."""
         self.taken_back: set[tuple[str, str]] = set()
         self.checked = -1
         self.writes = 0
@@ -231,6 +244,7 @@ class Publication(RuleBasedStateMachine):
             "find_duplicates",
             lambda ids, uris: Duplicates(ids=0, rows=0 * len(list(ids))),
         )
+        patch(layout, "MB", 1)  # a file for each part
         patch(backfill_workflow, "compare_runs", lambda a, b, executor: NO_CHANGE)
         patch(backfill_workflow, "write_diff", lambda *_: None)
 
@@ -506,7 +520,9 @@ class Publication(RuleBasedStateMachine):
 
 
 def _is_content(inner: str) -> bool:
-    return inner.endswith((".parquet", ".rejected")) or inner.startswith("_run/receipts/")
+    """Say whether this is of a published run for good; its parts are not."""
+    records = ("_run/receipts/", "_run/seals/", "_run/layout.json")
+    return inner.endswith((".parquet", ".rejected")) or inner.startswith(records)
 
 
 def test_publication_whatever_happens_shows_whole_runs_and_never_goes_back() -> None:

@@ -18,9 +18,11 @@ from rubert_ood import storage
 from rubert_ood.bundle import load_bundle
 from rubert_ood.publishing.pointer import read_pointer
 from rubert_ood.reports import run_page
-from rubert_ood.runs import receipt_log, receipts
+from rubert_ood.runs import parts, receipt_log, receipts
 from rubert_ood.scoring.planning import make_plan
+from rubert_ood.sealing import layout
 from rubert_ood.settings import GateSettings, ScoreSettings
+from rubert_ood.storage import folders
 from rubert_ood.workflows import score as workflow
 from tests.conftest import patch_storage
 
@@ -37,11 +39,17 @@ WRITES = [
     "shard 2 part",
     "shard 2 receipt",
     "batch 1",
+    "layout.json",
+    "data-00000-of-00002.parquet",
+    "data-00000-of-00002.json",
+    "data-00001-of-00002.parquet",
+    "data-00001-of-00002.json",
     "index texts",
     "index.json",
     "manifest.json complete",
     "latest.json",
     "manifest.json published",
+    "parts removed",
     "report.html",
     "runner.json released",
 ]
@@ -63,6 +71,8 @@ class Writes:
             patch_storage(
                 monkeypatch, function, self._watched(getattr(storage, function))
             )
+        remove = self._watched(lambda _, uris: folders.remove_files(uris))
+        monkeypatch.setattr(parts, "remove_files", lambda uris: remove("removed", uris))
 
     def _watched(self, function):
         def call(uri, *arguments):
@@ -110,6 +120,8 @@ def job(bundle, source, tmp_path, monkeypatch):
     monkeypatch.setattr(receipt_log, "BATCH_SHARDS", 2)
     for module in (receipt_log, receipts):
         monkeypatch.setattr(module, "FEWEST", 1)
+    # three parts, of some kB, make two files
+    monkeypatch.setattr(layout, "cut_files", lambda plan, receipts: [0, 2])
     return ScoreSettings(
         input_uri=source,
         bundle_uri=bundle.uri,
@@ -125,7 +137,7 @@ def job(bundle, source, tmp_path, monkeypatch):
 
 def _rows(run_dir: Path) -> pa.Table:
     return pa.concat_tables(
-        [pq.read_table(path) for path in sorted(run_dir.glob("part-*.parquet"))]
+        [pq.read_table(path) for path in sorted(run_dir.glob("*.parquet"))]
     )
 
 
@@ -145,7 +157,7 @@ def test_score_writes_these_files_in_this_order(job, monkeypatch):
     ]
 
     def name(uri: str) -> str:
-        file = uri.rpartition("/")[2]
+        file = "parts removed" if uri == "removed" else uri.rpartition("/")[2]
         if "/reuse/texts-" in uri:
             return "index texts"
         if "/receipt_log/" in uri:
@@ -166,6 +178,7 @@ def test_score_writes_these_files_in_this_order(job, monkeypatch):
         expected.partition(" ")[0] if ".json" in expected else expected
         for expected in WRITES
     ]
+    assert list(Path(job.output_uri).rglob("*.scored")) == []
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +215,7 @@ def test_score_killed_at_a_write_is_finished_by_the_same_command(
     if published:  # what a reader sees is whole
         assert _rows(run_dir).equals(undisturbed["rows"])
     done = {path.stem for path in run_dir.glob("_run/receipts/*.json")}
+    sealed = {path.stem for path in run_dir.glob("_run/seals/*.json")}
     before = _files(run_dir)
 
     writes.revive()
@@ -220,8 +234,11 @@ def test_score_killed_at_a_write_is_finished_by_the_same_command(
         assert getattr(manifest, name) == getattr(undisturbed["manifest"], name), name
     now = _files(run_dir)
     for shard_id in done:  # not scored again
-        for name in (f"part-{shard_id}.parquet", f"_run/receipts/{shard_id}.json"):
-            assert now[name] == before[name]
+        name = f"_run/receipts/{shard_id}.json"
+        assert now[name] == before[name]
+    for name in sealed:  # not sealed again
+        for path in (f"{name}.parquet", f"_run/seals/{name}.json"):
+            assert now[path] == before[path]
     assert set(now) == set(
         _files(Path(undisturbed["manifest"].run_uri))
     )  # no file of a dead process

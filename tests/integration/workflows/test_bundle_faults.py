@@ -98,7 +98,7 @@ def test_a_run_stops_with_exit_2_and_does_not_say_that_it_goes_on(
     )
     assert json.loads((run_dir / "_run" / "runner.json").read_text()) == {}
     assert not (run_dir / "_run" / "quarantine").exists()
-    assert list(run_dir.glob("part-*")) == []
+    assert list(run_dir.glob("_parts/*")) == list(run_dir.glob("data-*")) == []
 
 
 @pytest.mark.parametrize("name", FAULTS)

@@ -7,7 +7,10 @@ from collections import Counter
 from datetime import date
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from rubert_ood.ads.text import ad_text
@@ -15,14 +18,17 @@ from rubert_ood.comparing.document import DiffDocument, changed_labels
 from rubert_ood.errors import (
     ErrorRateError,
     InputError,
+    OutputError,
     PartialRunError,
     PublicationRefusedError,
     VerificationError,
 )
 from rubert_ood.reports import run_page
 from rubert_ood.reports.run_page import run_html
+from rubert_ood.runs import parts
 from rubert_ood.runs.claim import Claim
 from rubert_ood.runs.manifest import Manifest, read_manifest
+from rubert_ood.sealing import layout
 from rubert_ood.settings import (
     GateSettings,
     PublishSettings,
@@ -136,24 +142,102 @@ def test_score_stops_at_more_than_max_failed_shards(damaged):
     assert finished.counts.rows_scored == NUM_ADS - 2 * SHARD_ROWS
 
 
-def test_a_part_that_was_damaged_is_scored_again_before_publication(settings):
-    run_dir = Path(score(_with(settings, publish=False)).run_uri)
-    undisturbed = read_parts(run_dir)
-    first, second, third, *others = sorted(run_dir.glob("part-*.parquet"))
+@pytest.fixture
+def in_three_files(monkeypatch):
+    """Files of two shards each, whatever a part of some kB weighs."""
+
+    def cut_files(plan, _receipts):
+        return list(range(0, len(plan.shards), 2))
+
+    monkeypatch.setattr(layout, "cut_files", cut_files)
+
+
+@pytest.mark.usefixtures("in_three_files")
+def test_a_part_that_was_damaged_is_scored_again_before_it_is_sealed(
+    settings, monkeypatch, caplog
+):
+    def stop(*_: object) -> None:
+        raise PartialRunError("before sealing")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workflow, "seal_run", stop)
+        with pytest.raises(PartialRunError, match="before sealing"):
+            score(settings)
+    run_dir = _run_dir(settings)
+    first, second, third, *others = sorted(run_dir.glob("_parts/*.scored"))
+    undisturbed = [pq.read_table(path) for path in (first, second, third, *others)]
     first.unlink()
     second.write_bytes(second.read_bytes()[:-200])
     shutil.copy(others[0], third)
-    times = {path: path.stat().st_mtime_ns for path in others}
-    with pytest.raises(VerificationError, match=r"\(3 such\)"):
+    receipts = {path: path.stat().st_mtime_ns for path in run_dir.glob("_run/receipts/*")}
+    with pytest.raises(PartialRunError, match="its files are not sealed"):
         verify(VerifySettings(run_uri=str(run_dir)))
     assert score(settings).outcome == "published"
+    assert "3 part(s) are scored again: " in caplog.text
+    assert read_parts(run_dir).equals(pa.concat_tables(undisturbed))
+    now = {path: path.stat().st_mtime_ns for path in run_dir.glob("_run/receipts/*")}
+    assert now == receipts  # the parts are those that the receipts describe
+    assert list(run_dir.glob("_parts/*.scored")) == []
+    verify(VerifySettings(run_uri=str(run_dir)))
+
+
+@pytest.mark.usefixtures("in_three_files")
+def test_a_file_that_was_damaged_is_sealed_again_before_publication(settings, caplog):
+    run_dir = Path(score(_with(settings, publish=False)).run_uri)
+    undisturbed = read_parts(run_dir)
+    first, second, third = sorted(run_dir.glob("data-*.parquet"))
+    contents = [path.read_bytes() for path in (first, second, third)]
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:-200])
+    time = third.stat().st_mtime_ns
+    min(run_dir.glob("_parts/*.scored")).unlink()  # of the first file
+    with pytest.raises(VerificationError, match=r"\(2 such\)"):
+        verify(VerifySettings(run_uri=str(run_dir)))
+    assert score(settings).outcome == "published"
+    assert "2 file(s) are sealed again: " in caplog.text
+    assert "1 part(s) are scored again: " in caplog.text
     assert read_parts(run_dir).equals(undisturbed)
-    assert {path: path.stat().st_mtime_ns for path in others} == times
+    assert [path.read_bytes() for path in (first, second, third)] == contents
+    assert third.stat().st_mtime_ns == time
 
     third.unlink()  # now that it is published, nothing is mended silently
     with pytest.raises(VerificationError, match=f"{third.name} is missing"):
         score(settings)
     assert not third.exists()
+
+
+@pytest.mark.usefixtures("in_three_files")
+def test_score_by_ad_id_sorts_the_rows_of_each_file(settings, ads, tmp_path):
+    order = np.random.default_rng(3).permutation(NUM_ADS)
+    source = _write_source(ads.slice(0, NUM_ADS).take(order), tmp_path / "in")
+    sorted_run, plain = (
+        score(_with(settings, input_uri=str(source), sort_by=name, run_id=name))
+        for name in ("ad_id", "none")
+    )
+    files = [sorted(Path(run.run_uri).glob("data-*")) for run in (sorted_run, plain)]
+    for path, other in zip(*files, strict=True):
+        rows, expected = (pd.read_parquet(one) for one in (path, other))
+        assert not expected["ad_id"].is_monotonic_increasing
+        pd.testing.assert_frame_equal(
+            rows, expected.sort_values("ad_id", ignore_index=True)
+        )
+    verify(VerifySettings(run_uri=sorted_run.run_uri))
+
+
+def test_score_whose_parts_cannot_be_removed_is_published_and_says_so(
+    settings, monkeypatch, caplog
+):
+    def refuse(_: object) -> None:
+        raise OutputError("access denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parts, "remove_files", refuse)
+        assert score(settings).outcome == "published"
+    assert "its parts are still there, for no reader: access denied" in caplog.text
+    run_dir = _run_dir(settings)
+    assert len(list(run_dir.glob("_parts/*"))) == NUM_ADS // SHARD_ROWS
+    assert score(settings).outcome == "published"  # already: the next start removes them
+    assert list(run_dir.glob("_parts/*")) == []
 
 
 def test_a_start_that_was_taken_over_stops_and_harms_nothing(settings, monkeypatch):
@@ -297,22 +381,22 @@ def test_the_report_compares_two_real_runs(settings, ads, bundle, tmp_path):
     assert {ad.text for ad in second.top_ood} <= texts
 
 
-def test_a_run_whose_receipts_are_gone_is_not_compared(settings):
+def test_a_run_whose_files_have_other_rows_than_its_manifest_is_not_compared(settings):
     from rubert_ood.comparing.whole_run import read_run
 
-    run_uri = score(settings).run_uri
-    assert read_run(run_uri).num_rows == NUM_ADS
-    next(Path(run_uri, "_run", "receipts").iterdir()).unlink()
+    manifest = score(settings)
+    assert read_run(manifest.run_uri).num_rows == NUM_ADS
+    (file,) = manifest.files
+    put_manifest(changed(manifest, files=[file.model_copy(update={"rows": 100})]))
     with pytest.raises(
-        VerificationError,
-        match=f"have {NUM_ADS - SHARD_ROWS} rows, .* {NUM_ADS}: run verify",
+        VerificationError, match=f"its files have 100 rows, .* {NUM_ADS}: run verify"
     ):
-        read_run(run_uri)
+        read_run(manifest.run_uri)
 
 
 def test_a_comparison_that_fails_spoils_nothing(settings, ads, tmp_path, caplog):
     first = score(settings)
-    next(Path(first.run_uri).glob("part-*")).unlink()
+    next(Path(first.run_uri).glob("data-*")).unlink()
     source = str(_write_source(ads.slice(NUM_ADS, NUM_ADS), tmp_path / "in"))
     second = score(_with(settings, input_uri=source))
     assert second.outcome == "published"
@@ -464,12 +548,13 @@ def test_score_that_another_start_overtakes_before_its_claim_touches_nothing(
             if not whole:
                 whole.append(None)
                 whole[0] = score(settings)
-                part = next(Path(run_uri).glob("part-*"))
-                part.write_bytes(part.read_bytes()[:-9])
+                path = next(Path(run_uri).glob("data-*"))
+                path.write_bytes(path.read_bytes()[:-9])
             super().__init__(run_uri)
 
     monkeypatch.setattr(workflow, "Claim", Slow)
-    with pytest.raises(VerificationError, match="not readable"):  # and not: scored again
+    # and not: sealed again
+    with pytest.raises(VerificationError, match="changed since it was sealed"):
         score(settings)
     assert read_manifest(str(_run_dir(settings))) == whole[0]
 

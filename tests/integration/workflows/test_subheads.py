@@ -22,7 +22,7 @@ from rubert_ood.settings import PredictSettings, ScoreSettings, SubheadsSettings
 from rubert_ood.workflows import subheads as workflow
 from rubert_ood.workflows.predict import predict, predict_texts
 from tests.small_model import LABELS, MAX_LENGTH
-from tests.unit.messy_runs import score_plan
+from tests.unit.messy_runs import score_plan, seal_plan
 
 SUBS = {"Мебель": ["Диваны", "Столы", "Шкафы"], "Одежда": ["Обувь", "Платья"]}
 
@@ -141,7 +141,7 @@ def parts(bundle, derived, table, tmp_path_factory) -> list[pa.Table]:
             ),
             which,
         )
-        score_plan(plan)
+        seal_plan(plan, score_plan(plan), (0,))
         verify_run(plan)
         tables.append(pq.read_table(Path(plan.run_uri) / plan.shards[0].part_name))
     return tables

@@ -25,6 +25,6 @@ def test_ray_and_this_process_count_the_same_on_random_runs(tmp_path, monkeypatc
 
 def test_a_part_that_is_missing_keeps_its_error_on_the_way_through_ray(tmp_path):
     a, b = random_run(tmp_path / "a", seed=1), random_run(tmp_path / "b", seed=2)
-    b.parts[2] = (str(tmp_path / "gone.parquet"), 40)
+    b.files[2] = (str(tmp_path / "gone.parquet"), 40)
     with pytest.raises(InputError, match=r"gone\.parquet"):
         compare(a, b, executor="ray")

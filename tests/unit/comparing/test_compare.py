@@ -15,7 +15,7 @@ def two_runs(tmp_path):
 
 
 def _rows(run) -> pd.DataFrame:
-    return pd.concat([pq.read_table(uri).to_pandas() for uri, _ in run.parts])
+    return pd.concat([pq.read_table(uri).to_pandas() for uri, _ in run.files])
 
 
 def test_counts_are_those_of_a_merge_in_pandas(two_runs):
@@ -41,6 +41,6 @@ def test_counts_are_those_of_a_merge_in_pandas(two_runs):
 
 def test_rows_that_the_receipts_do_not_know_are_refused(two_runs):
     a, b = two_runs
-    a.parts.pop()
+    a.files.pop()
     with pytest.raises(VerificationError, match=r"160 rows were compared, .* say 200"):
         compare(a, b, executor="local")

@@ -35,8 +35,8 @@ def test_partitions_hold_every_row_once_and_each_id_in_one(
             partitions_of.setdefault(row["ad_id"], set()).add(number)
     assert all(len(numbers) == 1 for numbers in partitions_of.values())
     expected: Counter[tuple] = Counter()
-    for uri, in_b in whole_run.all_parts(*two_runs):
-        for row in whole_run.read_part(uri, in_b=in_b).to_pylist():
+    for piece, in_b in whole_run.all_pieces(*two_runs):
+        for row in whole_run.read_piece(piece, in_b=in_b).to_pylist():
             expected[tuple(row.values())] += 1
     assert seen == expected
 
@@ -64,7 +64,7 @@ def test_the_temporary_folder_is_gone_also_after_a_failure(
     list(local_shuffle.partitions(*two_runs))
     assert list(spill.iterdir()) == []
     a, b = two_runs
-    b.parts.append((str(tmp_path / "part-that-is-missing.parquet"), 3))
+    b.files.append((str(tmp_path / "part-that-is-missing.parquet"), 3))
     with pytest.raises(InputError, match="part-that-is-missing"):
         list(local_shuffle.partitions(a, b))
     assert list(spill.iterdir()) == []

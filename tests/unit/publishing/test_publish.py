@@ -380,7 +380,7 @@ def test_a_real_run_is_found_through_the_pointer(full_run, tmp_path):
     assert gate[0].value == pytest.approx(17 / 120)
     path = json.loads((out / "latest.json").read_text())["path"]
     assert (out / path) == folder
-    assert len(list((out / path).glob("part-*.parquet"))) == 12
+    assert len(list((out / path).glob("data-*.parquet"))) == 3
 
 
 def test_a_forced_publication_keeps_its_reason_and_the_failed_checks(out):

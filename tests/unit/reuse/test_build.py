@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,11 +12,13 @@ import pytest
 from rubert_ood import storage
 from rubert_ood.errors import InputError, PartialRunError
 from rubert_ood.reuse import build
-from rubert_ood.reuse.build import build_index, check_index, read_parts, with_index
+from rubert_ood.reuse.build import build_index, check_index, read_files, with_index
 from rubert_ood.reuse.document import index_uri, read_document
 from rubert_ood.reuse.index import Index
 from rubert_ood.runs.manifest import Manifest
+from rubert_ood.runs.parts import drop_parts
 from rubert_ood.runs.plan import Plan
+from rubert_ood.runs.verify import complete_manifest, verify_run
 from rubert_ood.storage import folders, leftovers
 from tests.conftest import read_parts as rows_of
 from tests.unit.reuse.tables import random_rows
@@ -85,14 +88,12 @@ def test_index_of_a_run_without_a_scored_text_is_refused(plan):
 
 
 def _manifest(run) -> Manifest:
-    receipts = {receipt.shard_id: receipt for receipt in run.receipts}
     started_at = "2026-11-25T02:00:00+00:00"
-    return Manifest.of(run.plan, receipts, outcome="complete", started_at=started_at)
+    return complete_manifest(run.plan, verify_run(run.plan), started_at)
 
 
 def test_with_index_has_each_scored_text_of_the_parts_and_is_built_once(run, monkeypatch):
-    receipts = {receipt.shard_id: receipt for receipt in run.receipts}
-    manifest = with_index(run.plan, receipts, _manifest(run))
+    manifest = with_index(run.plan, _manifest(run))
     rows = rows_of(run.plan.run_uri).to_pylist()
     expected = {row["text_key"] for row in rows if row["status"] == "ok"}
     assert manifest.index.texts == len(expected)
@@ -100,50 +101,58 @@ def test_with_index_has_each_scored_text_of_the_parts_and_is_built_once(run, mon
     index = Index(index_uri(run.plan.run_uri), document)
     assert len(index.find(sorted(expected))[0]) == len(expected)
     monkeypatch.setattr(build, "build_index", None)  # nobody calls it
-    assert with_index(run.plan, receipts, manifest) == manifest
+    assert with_index(run.plan, manifest) == manifest
 
 
 def test_with_index_of_other_parts_is_built_again(run):
-    receipts = {receipt.shard_id: receipt for receipt in run.receipts}
-    first = with_index(run.plan, receipts, _manifest(run))
-    less = dict(list(receipts.items())[:3])
-    started_at = "2026-11-25T02:00:00+00:00"
-    other = Manifest.of(run.plan, less, outcome="complete", started_at=started_at)
-    second = with_index(run.plan, less, other)
+    first = with_index(run.plan, _manifest(run))
+    less = {"files": first.files[:1], "parts_sha256": "of others"}
+    second = with_index(run.plan, first.model_copy(update=less))
     assert second.index.texts < first.index.texts
     check_index(run.plan.run_uri, second.index)
 
 
 def test_with_index_asks_the_claim_before_each_put(run):
-    receipts = {receipt.shard_id: receipt for receipt in run.receipts}
 
     def lost() -> None:
         raise PartialRunError("claimed by another start")
 
     with pytest.raises(PartialRunError):
-        with_index(run.plan, receipts, _manifest(run), lost)
+        with_index(run.plan, _manifest(run), lost)
     assert not storage.exists(index_uri(run.plan.run_uri))
 
 
 def test_with_index_that_fails_says_so_and_spoils_nothing(run, monkeypatch, caplog):
-    receipts = {receipt.shard_id: receipt for receipt in run.receipts}
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(build, "write_segment", full)
-    assert with_index(run.plan, receipts, _manifest(run)).index is None
+    assert with_index(run.plan, _manifest(run)).index is None
     assert "no index is left for the next run: [Errno 28]" in caplog.text
 
 
-def test_read_parts_yields_them_in_the_order_of_the_plan(run):
-    receipts = {receipt.shard_id: receipt for receipt in run.receipts}
-    tables = list(read_parts(run.plan, receipts))
-    for shard, table in zip(run.plan.shards, tables, strict=True):
-        whole = pq.read_table(Path(run.plan.run_uri, shard.part_name))
+def test_read_files_yields_them_in_the_order_of_the_plan(run):
+    tables = list(read_files(run.plan.run_uri, _manifest(run).files))
+    for path, table in zip(run.files, tables, strict=True):
+        whole = pq.read_table(path)
         assert table.equals(whole.select(table.schema.names))
         carried = {"ad_id", *run.plan.carry_columns}
         assert set(whole.schema.names) - set(table.schema.names) == carried
+
+
+def test_with_index_of_a_run_whose_parts_are_gone_is_that_of_its_parts(run):
+    first = with_index(run.plan, _manifest(run))
+    shutil.rmtree(index_uri(run.plan.run_uri))
+    drop_parts(run.plan.run_uri)
+    assert with_index(run.plan, _manifest(run)) == first
+
+
+def test_with_index_of_an_older_run_is_built_from_its_parts(older_run):
+    manifest = with_index(older_run.plan, _manifest(older_run))
+    rows = rows_of(older_run.plan.run_uri).to_pylist()
+    expected = {row["text_key"] for row in rows if row["status"] == "ok"}
+    assert manifest.index.texts == len(expected)
 
 
 def test_build_index_removes_the_folder_of_a_killed_process_and_its_own(

@@ -117,8 +117,15 @@ def test_a_control_file_lacks_no_field_that_is_used(whole_run, kind):
     whole = json.loads(path.read_text("utf-8"))
     optional = {
         "latest": {"bundle", "published_at", "history"},
-        "plan": {"report_texts", "ignored", "carry_schema", "reuse"},
-        "receipt": {"format", "profile", "reuse", "scored_in"},
+        "plan": {
+            "report_texts",
+            "ignored",
+            "carry_schema",
+            "reuse",
+            "target_file_mb",
+            "sort_by",
+        },
+        "receipt": {"format", "profile", "reuse", "scored_in", "part_bytes"},
     }
     if kind == "manifest":
         needed = {

@@ -1,6 +1,7 @@
 """A run folder for those who read what the nightly job wrote."""
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from rubert_ood.errors import (
 from rubert_ood.runs.manifest import Manifest, manifest_uri
 from rubert_ood.runs.receipts import put_quarantine, read_quarantine, receipt_uri
 from rubert_ood.runs.run import Run
+from rubert_ood.runs.seals import read_seals
+from tests.unit.messy_runs import seal_plan
 
 STARTED = "2026-11-24T03:00:00+00:00"
 
@@ -30,14 +33,24 @@ def _note(run, *, without: tuple[int, ...] = ()) -> Run:
         Path(receipt_uri(run.plan.run_uri, run.plan.shards[number].shard_id)).unlink()
         put_quarantine(run.plan, run.plan.shards[number], "damaged")
     quarantined = read_quarantine(run.plan.run_uri, run.plan.fingerprint)
+    files = []
+    if run.plan.is_sealed:
+        some = dataclasses.replace(run, receipts=list(receipts.values()))
+        seal_plan(some.plan, some.receipts, (0, 5, 9))
+        groups = some.groups()
+        files = [seal.data_file for seal in read_seals(run.plan, groups).values()]
     manifest = Manifest.of(
         run.plan,
         receipts,
         outcome="complete",
         started_at=STARTED,
         quarantined=quarantined,
+        files=files,
     )
-    storage.put_json(manifest_uri(run.plan.run_uri), manifest)
+    content = manifest.model_dump(mode="json")
+    if not run.plan.is_sealed:
+        content = run.older_manifest(manifest)
+    Path(manifest_uri(run.plan.run_uri)).write_text(json.dumps(content), "utf-8")
     return Run(run.plan.run_uri)
 
 
@@ -49,6 +62,22 @@ def test_to_table_is_the_parts_one_after_the_other_in_the_order_of_the_input(run
     found = _note(run).to_table()
     assert found.equals(_parts(run, range(12)))
     assert found.num_rows == sum(receipt.rows_scored for receipt in run.receipts)
+
+
+def test_to_table_of_a_run_of_version_0_4_0_reads_its_parts(older_run):
+    assert _note(older_run).to_table().equals(_parts(older_run, range(12)))
+    older_run.part(3).unlink()
+    with pytest.raises(InputError, match=rf"{older_run.part(3).name}: no such file"):
+        Run(older_run.folder).to_table()
+
+
+def test_to_table_of_a_run_whose_files_are_not_sealed_yet_says_so(run):
+    receipts = {receipt.shard_id: receipt for receipt in run.receipts}
+    manifest = Manifest.of(run.plan, receipts, outcome="partial", started_at=STARTED)
+    storage.put_json(manifest_uri(run.plan.run_uri), manifest)
+    line = "its files are not sealed yet (outcome partial); finish it first"
+    message = _message(InputError, Run(run.plan.run_uri).to_table)
+    assert message == f"{run.folder}: {line}"
 
 
 def test_to_table_of_some_columns_has_them_in_the_order_asked_for(run):
@@ -83,10 +112,10 @@ def test_run_of_a_folder_without_a_manifest_is_an_input_error_when_it_is_asked(r
         bare.to_table()
 
 
-def test_to_table_of_a_part_that_is_gone_names_it(run):
-    whole = _note(run)
-    run.part(3).unlink()
-    with pytest.raises(InputError, match=rf"{run.part(3).name}: no such file"):
+def test_to_table_of_a_file_that_is_gone_names_it(run):
+    whole, path = _note(run), run.files[1]
+    path.unlink()
+    with pytest.raises(InputError, match=rf"{path.name}: no such file"):
         whole.to_table()
 
 
@@ -98,23 +127,23 @@ def _message(kind: type[RubertOodError], function, *arguments) -> str:
 
 
 @pytest.mark.parametrize("damage", [b"", b"PAR1", b"x" * 100])
-def test_to_table_of_a_damaged_part_names_it(run, damage):
+def test_to_table_of_a_damaged_file_names_it(run, damage):
     whole = _note(run)
-    run.part(3).write_bytes(damage)
-    line = f"{run.part(3)}: changed since it was written: its sha256 is not that of its manifest"
+    run.files[1].write_bytes(damage)
+    line = f"{run.files[1]}: changed since it was written: its sha256 is not that of its manifest"
     assert _message(VerificationError, whole.to_table) == line
     assert _message(VerificationError, whole.to_pandas, ["label"]) == line
 
 
-def test_to_table_of_a_part_that_was_written_anew_names_it(run):
+def test_to_table_of_a_file_that_was_written_anew_names_it(run):
     whole = _note(run)
-    pq.write_table(pq.read_table(run.part(3)).slice(1), run.part(3))
+    pq.write_table(pq.read_table(run.files[1]).slice(1), run.files[1])
     assert "changed since it was written" in _message(VerificationError, whole.to_table)
 
 
 def test_to_table_of_a_column_that_is_not_there_names_both(run):
     line = _message(SchemaError, _note(run).to_table, ["ad_id", "lable"])
-    assert line.startswith(f"{run.part(0)}: no column 'lable'; it has: ad_id, label, ")
+    assert line.startswith(f"{run.files[0]}: no column 'lable'; it has: ad_id, label, ")
 
 
 @pytest.mark.parametrize(
@@ -149,9 +178,7 @@ def test_run_that_was_moved_is_read_where_it_is(run, tmp_path):
     moved = tmp_path / "elsewhere" / "run"
     shutil.copytree(run.folder, moved)
     shutil.rmtree(run.folder)
-    here = dataclasses.replace(
-        run, plan=dataclasses.replace(run.plan, run_uri=str(moved))
-    )
+    here = run.moved(moved)
     found = Run(f"{moved}/")
     assert found.manifest.run_uri == str(moved)
     assert found.to_table(["ad_id"]).equals(_parts(here, range(12)).select(["ad_id"]))

@@ -1,3 +1,6 @@
+"""A run of version 0.4.0 and before, whose parts are what readers take: each is compared with its
+receipt, as it is before it is sealed. Sealed runs: test_verify_sealed.py."""
+
 import dataclasses
 import json
 import shutil
@@ -29,6 +32,11 @@ def _digest(ids) -> int:
         sum(int(pd.util.hash_array(np.array([value], object))[0]) for value in ids)
         % 2**64
     )
+
+
+@pytest.fixture
+def run(older_run):
+    return older_run
 
 
 def test_verify_of_a_good_run_passes(run):

@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from rubert_ood import storage
+from rubert_ood.errors import VerificationError
 from rubert_ood.publishing.pointer import read_pointer
 from rubert_ood.publishing.publish import publish_run
+from rubert_ood.runs.check_part import check_part
 from rubert_ood.runs.claim import Claim
-from rubert_ood.runs.manifest import Manifest
 from rubert_ood.runs.receipts import read_receipts
 from rubert_ood.runs.reuse import (
     ReuseCounts,
@@ -23,7 +24,7 @@ from rubert_ood.runs.reuse import (
     find_stop,
     stop_reuse,
 )
-from rubert_ood.runs.verify import PartMismatchError, verify_run
+from rubert_ood.runs.verify import VerifiedRun, complete_manifest, verify_run
 from rubert_ood.scoring.encode import encode
 from rubert_ood.scoring.item import ShardItem
 from rubert_ood.scoring.job import ScoringJob
@@ -31,6 +32,7 @@ from rubert_ood.scoring.scorer import Scorer
 from rubert_ood.scoring.write import all_texts, part_table, write
 from rubert_ood.settings import GateSettings
 from tests.conftest import patch_storage
+from tests.unit.messy_runs import seal_plan
 
 WIDE_OPEN = GateSettings(max_error_rate=1, max_ood_rate=1, max_other_rate=1)
 
@@ -82,15 +84,17 @@ def _files(run) -> dict[str, bytes]:
     }
 
 
+def _verify(run) -> VerifiedRun:
+    """Seal what was written, which checks each part, and verify the run."""
+    receipts = read_receipts(run.plan.run_uri, run.plan.fingerprint)
+    seal_plan(run.plan, list(receipts.values()), (0,))
+    return verify_run(run.plan)
+
+
 def _publish(run) -> None:
-    verified = verify_run(run.plan)
     started_at = "2026-11-25T02:00:00+00:00"
-    publish_run(
-        Manifest.of(
-            run.plan, verified.receipts, outcome="complete", started_at=started_at
-        ),
-        WIDE_OPEN,
-    )
+    publish_run(complete_manifest(run.plan, _verify(run), started_at), WIDE_OPEN)
+    assert not run.part(0).exists()  # readers have the sealed file
 
 
 def _damage_part(run, item) -> None:
@@ -108,10 +112,10 @@ def _no_receipt(run, item) -> None:
     ("prepare", "sleeps_before"),
     [
         (None, "_errors/"),
-        (None, "part-"),
+        (None, "_parts/"),
         (None, "_run/receipts/"),
         (_no_receipt, "_run/receipts/"),
-        (_damage_part, "part-"),
+        (_damage_part, "_parts/"),
         (_damage_part, "_run/receipts/"),
     ],
     ids=lambda value: value.__name__ if callable(value) else value,
@@ -142,7 +146,9 @@ def test_write_of_a_worker_that_sleeps_before_a_put_changes_nothing_published(
     result = write(late, _job(empty_run, older.token))
     published.pop("not yet")
     assert len(published) >= 5
-    assert _files(empty_run) == published
+    found = _files(empty_run)
+    found.pop(empty_run.plan.shards[0].part_name, None)  # which nobody reads any more
+    assert found == published
     assert (
         "is claimed by" in result.failure or not result.failure
     )  # what it would put is there
@@ -158,7 +164,7 @@ def test_write_of_a_shard_whose_part_has_no_receipt_keeps_the_part_and_describes
     before = empty_run.part(0).read_bytes()
     assert not write(late, _job(empty_run, "")).failure
     assert empty_run.part(0).read_bytes() == before
-    (receipt,) = verify_run(empty_run.plan).receipts.values()
+    (receipt,) = _verify(empty_run).receipts.values()
     distances = pq.read_table(empty_run.part(0))["ood_distance"].drop_null().to_pylist()
     assert max(ad.ood_distance for ad in receipt.profile.top_ood) == max(distances)
 
@@ -187,11 +193,11 @@ def test_write_replaces_a_part_without_receipt_that_is_not_that_of_the_shard(
     _no_receipt(empty_run, early)
     spoil(empty_run.part(0))
     assert not write(late, _job(empty_run, "")).failure
-    verify_run(empty_run.plan)
+    _verify(empty_run)
 
 
 def test_write_replaces_a_part_that_was_edited_after_its_receipt(empty_run, scored):
-    early, late = scored
+    early, late, plan = *scored, empty_run.plan
     assert not write(early, _job(empty_run, "")).failure
     table = pq.read_table(empty_run.part(0))
     position = table.schema.get_field_index("ood_distance")
@@ -199,10 +205,11 @@ def test_write_replaces_a_part_that_was_edited_after_its_receipt(empty_run, scor
         table.set_column(position, "ood_distance", pc.add(table["ood_distance"], 1)),
         empty_run.part(0),
     )
-    with pytest.raises(PartMismatchError):
-        verify_run(empty_run.plan)
+    (receipt,) = read_receipts(plan.run_uri, plan.fingerprint).values()
+    with pytest.raises(VerificationError, match="changed since it was written"):
+        check_part(plan, plan.shards[0], receipt)
     assert not write(late, _job(empty_run, "")).failure
-    verify_run(empty_run.plan)
+    _verify(empty_run)
 
 
 def test_write_replaces_damaged_rejected_rows(empty_run, scored):
@@ -213,7 +220,7 @@ def test_write_replaces_damaged_rejected_rows(empty_run, scored):
     pq.write_table(pq.read_table(path).slice(1), path)
     assert not write(late, _job(empty_run, "")).failure
     assert path.read_bytes() == before
-    verify_run(empty_run.plan)
+    _verify(empty_run)
 
 
 def test_write_of_the_same_shard_again_changes_no_object(empty_run, scored):
@@ -251,7 +258,7 @@ def test_write_of_two_starts_gives_receipts_of_the_parts_that_are_there(
 
     patch_storage(monkeypatch, "swap_bytes", interleaved)
     write(early, _job(empty_run, older.token))
-    verify_run(empty_run.plan)
+    _verify(empty_run)
     assert len(read_receipts(empty_run.plan.run_uri, empty_run.plan.fingerprint)) == 1
 
 
@@ -281,7 +288,7 @@ def test_write_puts_what_is_taken_over_beside_what_was_scored(empty_run, scored)
     assert part.select(names).equals(expected.select(names))
     own = empty_run.plan.run_id
     assert part["scored_in"].to_pylist() == [own] * 2 + ["old"] * 4
-    (receipt,) = verify_run(empty_run.plan).receipts.values()
+    (receipt,) = _verify(empty_run).receipts.values()
     assert receipt.scored_in == {own: 2, "old": 4}
     assert (receipt.reuse.texts_scored, receipt.reuse.texts_reused) == (2, 4)
     texts = {ad.text for ad in receipt.profile.top_ood}
@@ -320,7 +327,7 @@ def test_write_after_the_stop_replaces_a_part_that_took_results_over(
     before = _files(empty_run)
     assert write(item, job).fault == "stale"
     assert _files(empty_run) == before
-    verify_run(empty_run.plan)
+    _verify(empty_run)
 
 
 def test_write_of_a_late_worker_that_asked_before_the_stop_brings_nothing_back(
@@ -332,7 +339,7 @@ def test_write_of_a_late_worker_that_asked_before_the_stop_brings_nothing_back(
     swap, slept = storage.swap_bytes, []
 
     def sleepy(uri, data, version):
-        if uri.endswith(".parquet") and not slept:
+        if "/_parts/" in uri and not slept:
             slept.append(uri)
             stop_reuse(empty_run.plan.run_uri, STOP)
             assert not write(early, job).failure
@@ -341,6 +348,6 @@ def test_write_of_a_late_worker_that_asked_before_the_stop_brings_nothing_back(
     patch_storage(monkeypatch, "swap_bytes", sleepy)
     write(item, job)
     assert len(slept) == 1
-    (receipt,) = verify_run(empty_run.plan).receipts.values()
+    (receipt,) = _verify(empty_run).receipts.values()
     assert receipt.scored_in == {empty_run.plan.run_id: 6}
     assert receipt.reuse.texts_reused == 0

@@ -130,8 +130,8 @@ def test_follow_after_a_rollback_holds_the_run_that_readers_see_again(out):
 
 def test_follow_does_not_name_a_part_without_rows(out):
     manifest = put_run(out, "r1")
-    empty = manifest.shards[0].model_copy(update={"rows_scored": 0})
-    gone = manifest.model_copy(update={"shards": [empty, manifest.shards[1]]})
+    empty = manifest.files[0].model_copy(update={"rows": 0})
+    gone = manifest.model_copy(update={"files": [empty, manifest.files[1]]})
     publish_run(gone, OPEN)
     follow_pointer(out, both(out))
     assert held(out) == ([f"r1-1-{row}" for row in range(3)],) * 2

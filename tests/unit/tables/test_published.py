@@ -25,9 +25,9 @@ def test_published_run_of_other_content_has_other_marks(tmp_path):
     run = published_run(out)
     again = published_run(out)
     assert again.marks == run.marks
-    shards = [*run.manifest.shards]
-    shards[0] = shards[0].model_copy(update={"part_sha256": "0" * 64})
-    other = run.manifest.model_copy(update={"shards": shards})
+    files = [*run.manifest.files]
+    files[0] = files[0].model_copy(update={"sha256": "0" * 64})
+    other = run.manifest.model_copy(update={"files": files})
     changed = type(run)(run.path, other).marks
     assert changed.keys() == run.marks.keys()
     assert [name for name in changed if changed[name] != run.marks[name]] == [

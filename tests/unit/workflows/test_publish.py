@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -60,10 +61,30 @@ def test_publish_of_a_run_that_readers_have_left_says_what_they_see(place, out):
     assert read_pointer(str(out)).path == "run_date=2026-11-24/run_id=r1"
 
 
-def test_publish_of_a_run_with_a_damaged_part_publishes_nothing(place, out):
+def test_publish_lets_the_parts_go_once_readers_have_the_files(place, out):
     run_uri = place("r1")
-    next(Path(run_uri).glob("part-*")).write_bytes(b"x")
-    with pytest.raises(VerificationError, match=r"part-.*\.parquet"):
+    assert len(list(Path(run_uri, "_parts").iterdir())) == 12
+    with pytest.raises(ErrorRateError):
+        _publish(run_uri, GateSettings())
+    assert len(list(Path(run_uri, "_parts").iterdir())) == 12
+    manifest = _publish(run_uri)
+    assert list(Path(run_uri, "_parts").iterdir()) == []
+    found = {path.name for path in Path(run_uri).glob("*.parquet")}
+    assert {file.path for file in manifest.files} == found
+
+
+def test_publish_of_a_run_of_version_0_4_0_publishes_its_parts(older_run, out):
+    run_uri = shutil.copytree(older_run.folder, out / "run_date=2026-11-24" / "run_id=r1")
+    before = {path.name for path in run_uri.glob("part-*.parquet")}
+    assert len(before) == 12
+    _publish(str(run_uri))
+    assert {path.name for path in run_uri.glob("*.parquet")} == before
+
+
+def test_publish_of_a_run_with_a_damaged_file_publishes_nothing(place, out):
+    run_uri = place("r1")
+    next(Path(run_uri).glob("data-*")).write_bytes(b"x")
+    with pytest.raises(VerificationError, match=r"data-.*\.parquet"):
         _publish(run_uri)
     assert read_pointer(str(out)) is None
 

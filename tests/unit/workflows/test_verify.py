@@ -26,8 +26,15 @@ def test_verify_of_a_run_as_it_was_written_says_how_much_it_read(place, full_run
     verify(VerifySettings(run_uri=place("r1")))
     rows = sum(receipt.rows_scored for receipt in full_run.receipts)
     assert (
-        caplog.messages[-1] == f"verified  12 parts, {rows} ads: all as the receipts say"
+        caplog.messages[-1]
+        == f"verified  3 file(s) of 12 parts, {rows} ads: all as the receipts say"
     )
+
+
+def test_verify_of_a_run_of_version_0_4_0_counts_its_parts(older_run, caplog):
+    caplog.set_level(logging.INFO)
+    verify(VerifySettings(run_uri=str(older_run.folder)))
+    assert caplog.messages[-1].startswith("verified  12 parts, ")
 
 
 def test_verify_of_a_published_run_finds_an_edited_manifest(place):
@@ -42,9 +49,9 @@ def test_verify_of_a_published_run_finds_an_edited_manifest(place):
         verify(VerifySettings(run_uri=run_uri))
 
 
-def test_verify_of_a_run_whose_part_is_gone_names_it(place, full_run):
+def test_verify_of_a_run_whose_file_is_gone_names_it(place, full_run):
     run_uri = place("r1")
-    name = full_run.part(3).name
+    name = full_run.files[1].name
     Path(run_uri, name).unlink()
     with pytest.raises(VerificationError, match=f"{name} is missing"):
         verify(VerifySettings(run_uri=run_uri))
