@@ -53,7 +53,8 @@ def test_a_run_is_sealed_verified_and_read_and_its_parts_go(scored, full_run, di
         assert direct.cat_file(f"{folder}/{file.path}") == path.read_bytes()
     assert len(direct.ls(f"{folder}/_parts")) == 12
     drop_parts(scored.plan.run_uri)
-    assert direct.find(f"{folder}/_parts") == []
+    # SeaweedFS keeps the empty folder
+    assert [path for path in direct.find(folder) if path.endswith(".scored")] == []
     assert verify_run(scored.plan).files == verified.files
     filesystem = pa.fs.PyFileSystem(pa.fs.FSSpecHandler(direct))
     found = pyarrow.dataset.dataset(folder, filesystem=filesystem).to_table()
