@@ -31,7 +31,7 @@ from rubert_ood.settings import (
 )
 from rubert_ood.synthetic.small_bert import BertShape, build_small_bert
 from rubert_ood.workflows.predict import predict, predict_texts
-from tests.unit.messy_runs import score_plan
+from tests.unit.messy_runs import score_plan, seal_plan
 
 LABELS = ["Животные", "Мебель"]
 BEARING = ["кошка", "диван"]
@@ -210,6 +210,7 @@ def test_a_run_reads_ads_as_prediction_does_and_counts_what_it_cut(
     )
     plan = make_plan(settings, bundle)
     (receipt,) = score_plan(plan)
+    seal_plan(plan, [receipt], (0,))
     part = pq.read_table(Path(plan.run_uri) / plan.shards[0].part_name).to_pylist()
     classifier = Classifier.load(bundle.folder)
     read = windows.cut(classifier.tokenizer, texts, bundle.text)
