@@ -12,12 +12,14 @@ import pytest
 from rubert_ood.bundle import load_bundle
 from rubert_ood.errors import PartialRunError
 from rubert_ood.runs.receipts import read_receipts
-from rubert_ood.runs.verify import TIMINGS
 from rubert_ood.settings import GateSettings, ScoreSettings, ScoringComputeSettings
 from rubert_ood.synthetic.catalogue import generate_ads
 from rubert_ood.workflows.predict import predict_texts
 from rubert_ood.workflows.score import score
 from tests.conftest import read_parts, same_rows, write_parquet
+
+TIMINGS = {"seconds", "scorer_busy_s", "scorer_idle_s", "finished_at"}
+"""What may differ of a receipt: when, and how long."""
 
 NUM_ADS = 3000
 SHARD_ROWS = 250

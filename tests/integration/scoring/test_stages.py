@@ -20,7 +20,7 @@ from rubert_ood.runs.manifest import Manifest
 from rubert_ood.runs.part import ids_digest
 from rubert_ood.runs.plan import save_plan
 from rubert_ood.runs.receipts import Receipt, read_receipts
-from rubert_ood.runs.verify import TIMINGS, verify_run
+from rubert_ood.runs.verify import verify_run
 from rubert_ood.scoring.encode import encode
 from rubert_ood.scoring.item import ShardItem, ShardResult
 from rubert_ood.scoring.job import ScoringJob
@@ -30,6 +30,8 @@ from rubert_ood.scoring.write import rejected_rows, write
 from rubert_ood.settings import PredictSettings, ScoreSettings, ScoringComputeSettings
 from tests.unit.messy_runs import REASONS, score_plan
 
+TIMINGS = {"seconds", "scorer_busy_s", "scorer_idle_s", "finished_at"}
+"""What may differ of a receipt: when, and how long."""
 EMPTY = {5, 6, 7, 8, 9, *range(70, 80)}
 
 
