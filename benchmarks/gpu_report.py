@@ -87,9 +87,7 @@ def _share(line: Line, floor: Line, report: Line) -> float:
 
 
 def _idle(line: Line) -> str:
-    if (
-        "gpu_idle_share" in line
-    ):  # an actor only tells a GPU what to do: its clock says nothing
+    if "gpu_idle_share" in line:  # by the driver, not by what is measured
         idle = (
             f"the GPU idles {line['gpu_idle_share']:.1%} (nvidia-smi), {line['power_w']:.0f} W,"
             f" {line['clock_mhz']:.0f} MHz, {line['memory_mb'] / 1024:.1f} GiB"

@@ -24,8 +24,9 @@ from rubert_ood.settings import ScoreSettings
 log = StepLog("score")
 
 ENCODE_CPUS = {True: 0.7, False: 0.25}
-"""By use_gpu. Beside a GPU the other cores encode, some more tasks than cores, since they also wait
-for storage. Where the network takes all cores, more tasks than are needed are level."""
+"""Of an encode task, by use_gpu. Beside a GPU all cores encode, in some more tasks than cores,
+since a task also waits for storage; more still would only import torch at the same time. Without a
+GPU the network has the cores, and a few tasks keep up with it."""
 WRITE_CPUS = 0.2
 GPU_ACTOR_CPUS = 0.1
 """Beside its GPU: little, so that a node of few CPUs has room for the other stages."""

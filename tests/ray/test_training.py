@@ -226,6 +226,13 @@ def test_a_step_in_several_passes_is_the_step_of_one(dataset, train_settings, tm
             assert distance <= 0.01 * np.linalg.norm(expected[name]), name
 
 
+def _that_fails_once(train_settings, tmp_path):
+    """Return a training of one worker that is not started again."""
+    compute = {"num_workers": 1, "max_failures": 0}
+    settings = _with(train_settings, compute=compute)
+    return settings.model_copy(update={"output_uri": str(tmp_path)})
+
+
 def test_a_gpu_that_a_worker_lacks_is_one_line_before_the_first_step(
     dataset, train_settings, tmp_path, monkeypatch
 ):
@@ -234,9 +241,7 @@ def test_a_gpu_that_a_worker_lacks_is_one_line_before_the_first_step(
         "rubert_ood.training.fine_tune.train_worker",
         lambda config: train_worker(config | {"use_gpu": True, "precision": "bf16"}),
     )
-    settings = _with(
-        train_settings, compute={"num_workers": 1, "max_failures": 0}
-    ).model_copy(update={"output_uri": str(tmp_path)})
+    settings = _that_fails_once(train_settings, tmp_path)
     with pytest.raises(
         SettingsError, match=r"^compute.use_gpu is true, but torch sees no"
     ):
@@ -252,9 +257,7 @@ def test_a_training_that_fails_for_good_is_one_line(
     dataset, train_settings, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("rubert_ood.training.fine_tune.train_worker", _raise)
-    settings = _with(
-        train_settings, compute={"num_workers": 1, "max_failures": 0}
-    ).model_copy(update={"output_uri": str(tmp_path)})
+    settings = _that_fails_once(train_settings, tmp_path)
     with pytest.raises(
         PartialRunError, match=r"training fails stopped.*no luck with"
     ) as caught:
@@ -275,9 +278,7 @@ def test_a_training_that_would_fail_again_does_not_say_that_it_goes_on(
     dataset, train_settings, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("rubert_ood.training.fine_tune.train_worker", _wrong)
-    settings = _with(
-        train_settings, compute={"num_workers": 1, "max_failures": 0}
-    ).model_copy(update={"output_uri": str(tmp_path)})
+    settings = _that_fails_once(train_settings, tmp_path)
     with pytest.raises(
         RubertOodError,
         match=r"^training wrong failed, and would fail again: ValueError: no sense",

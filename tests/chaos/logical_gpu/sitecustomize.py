@@ -36,5 +36,5 @@ class OnCpu(importlib.abc.MetaPathFinder):
 
 
 sys.meta_path.insert(0, OnCpu())
-POISON = Path(__file__).parents[2] / "chaos" / "poison" / "sitecustomize.py"
+POISON = Path(__file__).parents[1] / "poison" / "sitecustomize.py"
 runpy.run_path(str(POISON))
