@@ -42,8 +42,8 @@ RAY_ENV = {
     # Ray ends a worker that waits for a second; the next shard would wait 5 s for its successor to
     # import everything
     "RAY_idle_worker_killing_time_threshold_ms": "600000",
-    # Ray runs its workers at niceness 15: Linux then leaves cores idle beside threads of theirs that
-    # wait, since they weigh next to nothing, and a network loses a fifth of its speed
+    # Ray runs its workers at niceness 15: they weigh next to nothing, Linux leaves cores idle
+    # beside threads of theirs that wait, and a network loses a fifth of its speed
     "RAY_worker_niceness": "0",
     # a driver ends when its cluster's GCS is gone for so long; Ray's default is a minute
     "RAY_gcs_rpc_server_reconnect_timeout_s": "30",
