@@ -34,6 +34,7 @@ from rubert_ood.training.features import Features, Reader, compute_features
 from rubert_ood.training.fine_tune import TrainedModel, fine_tune
 from rubert_ood.training.fit_features import fit_features, fitting_splits, log_fit
 from rubert_ood.training.preflight import check_training, precision_of_workers
+from rubert_ood.workflows.promote_trained import check_promotion, promote_trained
 
 log = StepLog("bundle")
 
@@ -55,6 +56,7 @@ def train(settings: TrainSettings) -> tuple[Bundle, Evaluation]:
     version = version_name(settings.version)
     bundle_uri = new_bundle_uri(settings.output_uri, version)
     check_new(bundle_uri)
+    check_promotion(settings)
     _warn_of_idle_settings(settings)
     dataset = load_dataset(settings)
     _log_data(dataset)
@@ -70,6 +72,8 @@ def train(settings: TrainSettings) -> tuple[Bundle, Evaluation]:
         bundle = write_bundle(bundle_uri, content)
     log.info("%s  fingerprint %s", bundle.uri, bundle.fingerprint[:12])
     StepLog("report").info("%s", storage.join(bundle.uri, "evaluation.html"))
+    if settings.promote:
+        promote_trained(bundle, settings)
     return bundle, evaluation
 
 
