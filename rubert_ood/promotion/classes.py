@@ -33,6 +33,11 @@ class Judged:
             for best_N in self.best
         ]
 
+    def involves(self, number: int) -> NDArray[np.bool_]:
+        """Say which ads are of a class, or are taken for it by either bundle: what F1 rests on."""
+        columns = [self.labels_N, *self.best]
+        return np.logical_or.reduce([column_N == number for column_N in columns])
+
     def discordant(self, rows_N: NDArray[np.bool_] | None = None) -> Discordant:
         """Count the ads, or those of some rows, that only one bundle gets right."""
         new_N, champion_N = [best_N == self.labels_N for best_N in self.best]
@@ -86,7 +91,7 @@ def class_rows(judged: Judged, changed: Changes | None) -> list[ClassRow]:
         ]
     found = []
     for number in range(len(judged.names)):
-        found.append(judged.discordant(judged.labels_N == number))
+        found.append(judged.discordant(judged.involves(number)))
     p_values = adjusted([one.p for one in found])
     rows = []
     for number, name in enumerate(judged.names):

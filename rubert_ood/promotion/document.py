@@ -60,7 +60,7 @@ class ClassRow(Record):
     change: Change | None = None
     """Of F1."""
     discordant: Discordant | None = None
-    """Among the ads of this class."""
+    """Among the ads of this class, and those that either takes for it."""
 
 
 class ConfusionRow(Record):

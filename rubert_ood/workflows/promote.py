@@ -47,7 +47,8 @@ def promote(settings: PromoteSettings) -> Champion:
     page_uri = storage.join(root_uri, record.rpartition("/")[0], PAGE)
     StepLog("report").info("%s", page_uri)
     if promotion.outcome == "refused":
-        raise PublicationRefusedError(promotion.refusal_reason)
+        reason = f"{promotion.refusal_reason}; see {page_uri}"
+        raise PublicationRefusedError(reason)
     pointer = make_champion(root_uri, promotion, record)
     log.info("%s is promoted, fingerprint %s", new.version, new.fingerprint[:12])
     if pointer.path != place.path_of(new.uri):

@@ -11,6 +11,9 @@ from rubert_ood.workflows.promote import promote
 
 log = StepLog("promote")
 
+ON_A_GPU = {"num_gpus": 1}
+"""What the task of a promotion asks Ray for."""
+
 
 def check_promotion(settings: TrainSettings) -> None:
     """Look for the ads of the promotion before hours of training; InputError without some."""
@@ -30,7 +33,7 @@ def promote_trained(bundle: Bundle, settings: TrainSettings) -> Champion:
         return promote(wanted)
     with ray_session(settings):
         champion = _on_a_gpu(wanted)
-    log.info("the champion is %s", champion.version)
+    log.info("the champion is %s, by %s", champion.version, champion.promotion)
     return champion
 
 
@@ -55,7 +58,7 @@ def _on_a_gpu(wanted: PromoteSettings) -> Champion:
     import ray
     from ray.exceptions import RayTaskError
 
-    task = ray.remote(num_gpus=1, **TASK_RETRIES)(promote)
+    task = ray.remote(**ON_A_GPU, **TASK_RETRIES)(promote)
     try:
         champion: Champion = ray.get(task.remote(wanted))
     except RayTaskError as error:

@@ -1,6 +1,8 @@
 """`promote` and `rollback --bundles` on real bundles, and the nights that follow the champion."""
 
 import logging
+from contextlib import nullcontext
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -25,6 +27,8 @@ from rubert_ood.runs.plan import load_plan
 from rubert_ood.scoring.scorer import Scorer
 from rubert_ood.settings import (
     BackfillSettings,
+    ComputeSettings,
+    DiffSettings,
     EvaluateSettings,
     GateSettings,
     PromotionLimits,
@@ -35,7 +39,9 @@ from rubert_ood.settings import (
 from rubert_ood.storage import folders
 from rubert_ood.workflows import backfill as backfill_job
 from rubert_ood.workflows import promote as workflow
+from rubert_ood.workflows import promote_trained as trained_job
 from rubert_ood.workflows.backfill import backfill
+from rubert_ood.workflows.diff import diff
 from rubert_ood.workflows.evaluate import evaluate_bundle
 from rubert_ood.workflows.promote import promote
 from rubert_ood.workflows.promote_trained import check_promotion, promote_trained
@@ -142,7 +148,9 @@ def test_promote_of_a_worse_bundle_is_refused_with_reasons_and_the_champion_stay
     assert caught.value.exit_code == 5
     assert look(pair.root).pointer.paths == ["good"]
     refused = records(pair)[-1]
-    assert (refused.outcome, refused.refusal_reason) == ("refused", line)
+    reason, _, page = line.partition("; see ")
+    assert (refused.outcome, refused.refusal_reason) == ("refused", reason)
+    assert "Refused: 2 limits are not kept." in Path(page).read_text()
     assert refused.champion.fingerprint == pair.good.fingerprint
     assert {check.check for check in refused.failed} == {"max_accuracy_loss", "max_churn"}
     assert refused.comparison.accuracy.upper < 0
@@ -285,6 +293,20 @@ def test_load_evaluate_and_predict_take_the_champion(pair, capsys):
     assert measured.false_alarms == evaluation.headline.ood_rate
 
 
+def test_diff_takes_the_champion_as_one_of_two_bundles(pair):
+    promote(pair.settings(pair.good))
+    settings = DiffSettings(
+        a_uri=f"{pair.root}/champion",
+        b_uri=pair.bad.uri,
+        input_uri=str(pair.folder / "catalogue"),
+        output_uri=str(pair.folder / "diff"),
+        executor="local",
+    )
+    document = diff(settings)
+    assert document.a.bundle.fingerprint == pair.good.fingerprint
+    assert document.churn_rate > 0
+
+
 def test_score_with_the_champion_writes_version_and_fingerprint_into_the_manifest(pair):
     promote(pair.settings(pair.good))
     manifest = score(night(pair))
@@ -397,6 +419,26 @@ def test_promote_trained_compares_by_the_settings_of_the_training(pair):
     assert look(pair.root).pointer.version == "good"
     assert Path(pair.bad.uri, "manifest.json").is_file()
     assert records(pair)[-1].comparison.churn.num_ads == 60
+
+
+def test_promote_trained_on_gpu_asks_ray_for_one(pair, monkeypatch):
+    promoted, asked = promote(pair.settings(pair.good)), []
+
+    def on_a_gpu(wanted):
+        asked.append(wanted)
+        return promoted
+
+    monkeypatch.setattr(trained_job, "_on_a_gpu", on_a_gpu)
+    monkeypatch.setattr(trained_job, "ray_session", lambda _: nullcontext())
+    compute = {"use_gpu": True, "token_budget": 512}
+    assert promote_trained(pair.good, trained(pair, compute=compute)) == promoted
+    (wanted,) = asked
+    assert wanted.compute == ComputeSettings(use_gpu=True, token_budget=512)
+    assert (wanted.bundle_uri, wanted.force) == (pair.good.uri, None)
+    assert wanted.limits == NO_LOSS
+    int8 = replace(pair.good, precision="int8")
+    assert promote_trained(int8, trained(pair, compute=compute)) == promoted
+    assert len(asked) == 1  # int8 is for CPU
 
 
 def test_check_promotion_looks_for_its_ads_before_the_training(pair):

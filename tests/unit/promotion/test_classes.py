@@ -38,8 +38,9 @@ def test_class_rows_have_f1_of_both_its_change_and_who_is_right_alone(judged):
         assert row.change.value == pytest.approx(new[number] - champion[number])
         assert row.change.lower <= row.change.value <= row.change.upper
     alone = [(row.discordant.only_new, row.discordant.only_champion) for row in rows]
-    assert alone == [(1, 0), (2, 0), (0, 1)]
-    assert all(row.discordant.p == 1.0 for row in rows)  # so few ads tell nothing
+    assert alone == [(1, 1), (2, 0), (3, 1)]
+    p_values = [row.discordant.p for row in rows]
+    assert p_values == pytest.approx([1.0, 0.625 * 3 / 2, 0.625 * 3 / 2])
 
 
 def test_class_rows_without_a_champion_have_f1_alone():

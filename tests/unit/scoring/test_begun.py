@@ -76,7 +76,7 @@ def test_check_input_writes_what_the_champion_was_into_the_plan(
 
 
 @pytest.mark.parametrize(
-    "outcome", [None, "running", "partial", "interrupted", "refused"]
+    "outcome", [None, "running", "partial", "interrupted", "complete"]
 )
 @pytest.mark.parametrize("run_id", [None, "night"])
 def test_check_input_of_a_run_that_was_begun_keeps_its_bundle(
@@ -96,7 +96,7 @@ def test_check_input_of_a_run_that_was_begun_keeps_its_bundle(
     assert any("goes on with bundle v1" in line for line in caplog.messages)
 
 
-@pytest.mark.parametrize("outcome", ["published", "rolled_back"])
+@pytest.mark.parametrize("outcome", ["published", "refused", "rolled_back"])
 def test_check_input_after_a_run_that_is_done_takes_the_champion_of_now(
     night, promote, bundles, outcome
 ):
@@ -142,6 +142,21 @@ def test_check_input_of_a_run_whose_bundle_is_gone_is_planned_anew(
     plan, _ = check_input(night())
     assert plan.bundle.fingerprint == bundles[1].fingerprint
     assert any("a run of today is not gone on with" in line for line in caplog.messages)
+
+
+def test_check_input_of_a_run_that_is_done_never_goes_on_with_an_older_one(
+    night, promote, bundles
+):
+    """Two starts at once around a promotion leave two runs; the older one stays as it is."""
+    promote(0)
+    save_plan(check_input(night())[0])
+    promote(1)
+    other = {"bundle_uri": str(bundles[1].uri)}
+    done = check_input(night(**other))[0]
+    save_plan(done)
+    _note(done, "published")
+    plan, _ = check_input(night())
+    assert plan.run_uri == done.run_uri
 
 
 def test_check_input_after_the_champion_came_back_finds_its_own_run(
