@@ -201,6 +201,7 @@ def a_receipt(number: int, fingerprint: str) -> str:
         "profile": {
             "cities": cities,
             "top_ood": far,
+            "scored_tokens": 80,
             "padded_tokens": 0,
             "token_histogram": lengths.tolist(),
         },

@@ -91,6 +91,7 @@ def random_part(plan: Plan, shard: Shard) -> pa.Table:
         "num_chunks": [1] * rows,
         "is_cut": tokens > 190,
         "text_key": [rng.bytes(16).hex() for _ in range(rows)],
+        "scored_in": [plan.run_id] * rows,
     }
     schema = part_schema([], None, metadata)
     arrays = [pa.array(columns[field.name]).cast(field.type) for field in schema]

@@ -95,8 +95,11 @@ def watched(job: Callable[[], int], say: Callable[[str], None]) -> int:
     """Run a job in a process of its own; return its exit code, or 6 when it ended without one."""
     reader, writer = os.pipe()
     parent = os.getpid()
+    # held back until there is someone to pass them on
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     child = os.fork()
     if child == 0:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         os.close(reader)
         _die_with(parent)
         code = _exit_code(job)
@@ -113,6 +116,7 @@ def watched(job: Callable[[], int], say: Callable[[str], None]) -> int:
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, pass_on)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     # empty when the process is gone, and its end of the pipe with it
     said = os.read(reader, 1)
     if said:

@@ -23,6 +23,7 @@ from rubert_ood.bundle import Bundle, load_bundle
 from rubert_ood.classifier import windows
 from rubert_ood.classifier.fold import TakeOver, TextFolder
 from rubert_ood.classifier.span import HostMark, Span
+from rubert_ood.classifier.tokens import num_tokens
 from rubert_ood.ood.blas import one_blas_thread
 from rubert_ood.ood.decision import d2_limit
 from rubert_ood.pointers.champion import open_bundle
@@ -258,10 +259,11 @@ class Model:
         with one_blas_thread():
             return score_table(passed, self.bundle, embedding=embedding)
 
-    def padded_tokens(self, texts: pa.Table) -> int:
-        """Count the padding that `score` computes beside the tokens of such texts."""
+    def computed_tokens(self, texts: pa.Table) -> tuple[int, int]:
+        """Count the tokens that `score` reads of such texts, and the padding beside them."""
         ids = windows.Windows.of(texts).ids
-        return self.classifier.padded_tokens(ids, token_budget=self.token_budget)
+        padded = self.classifier.padded_tokens(ids, token_budget=self.token_budget)
+        return int(num_tokens(ids).sum()), padded
 
     def _rows(self, given: GivenAds, *, embedding: bool) -> pa.Table:
         size = self.hidden_size if embedding else None

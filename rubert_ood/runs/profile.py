@@ -80,8 +80,10 @@ class ShardProfile(Record):
     cities: Cities | None = None
     """None where the input has no such column, or the bundle knows no city."""
     top_ood: list[FarAd] = Field([])
+    scored_tokens: Count | None = None
+    """Tokens that the network read, those of texts that are scored to check others included."""
     padded_tokens: Count = 0
-    """What the network computed beside the tokens."""
+    """What it computed beside them."""
     token_histogram: list[Count] = Field([], max_length=len(TOKEN_EDGES))
     """Ads by length, in the bins of TOKEN_EDGES; empty where they were not counted."""
 
@@ -146,8 +148,8 @@ def top_ood(shard: Shard, part: pa.Table, texts: pa.Table) -> list[FarAd]:
 class ProfileTally:
     """Adds the profiles of shards up, in the order of the plan.
 
-    City names that are rare in every shard may be missing. Lengths are counted only if every shard
-    has them.
+    City names that are rare in every shard may be missing. Lengths and tokens are counted only if
+    every shard has them.
     """
 
     def __init__(self) -> None:
@@ -156,6 +158,7 @@ class ProfileTally:
         self._far = dict[str, FarAd]()
         """The farthest ads so far by their text, and some more."""
         self._padded_tokens = 0
+        self._scored_tokens: int | None = 0
         self._lengths = np.zeros(len(TOKEN_EDGES), np.int64)
         self._num_profiles = self._num_counted = 0
 
@@ -163,6 +166,10 @@ class ProfileTally:
         """Add the profile of one shard."""
         self._num_profiles += 1
         self._padded_tokens += profile.padded_tokens
+        if self._scored_tokens is None or profile.scored_tokens is None:
+            self._scored_tokens = None
+        else:
+            self._scored_tokens += profile.scored_tokens
         if profile.token_histogram:
             self._num_counted += 1
             self._lengths += profile.token_histogram
@@ -194,6 +201,7 @@ class ProfileTally:
         return ShardProfile(
             cities=cities,
             top_ood=self._farthest(),
+            scored_tokens=self._scored_tokens,
             padded_tokens=self._padded_tokens,
             token_histogram=self._lengths.tolist() if counted else [],
         )

@@ -113,7 +113,9 @@ class Tally:
         failed = sorted(quarantined, key=lambda shard: shard.shard_id)
         counts = self._counts(failed)
         profile = self._profile.sums()
-        computed = profile.padded_tokens + counts.unique_tokens
+        scored = profile.scored_tokens
+        if scored is None:  # before 0.5.0 nothing was taken over
+            scored = counts.unique_tokens
         return Sums(
             **dict(self._shards.sums()),
             ids_in=self._digest("ids_in"),
@@ -126,7 +128,7 @@ class Tally:
             confidence_histogram=self._confidence_B.tolist(),
             token_histogram=profile.token_histogram or None,
             scorer_idle_share=self._idle_s / max(self._idle_s + self._busy_s, 1e-9),
-            padding_share=profile.padded_tokens / max(computed, 1),
+            padding_share=profile.padded_tokens / max(scored + profile.padded_tokens, 1),
             cities=profile.cities,
             top_ood=profile.top_ood or None,
         )

@@ -29,7 +29,8 @@ CITIES = pa.struct(
     ]
 )
 TIMING = pa.struct([(name, pa.float64()) for name in ("started", "busy_s", "idle_s")])
-PROFILE = pa.struct([("cities", CITIES), ("padded_tokens", pa.int64())])
+COUNTED = [(name, pa.int64()) for name in ("scored_tokens", "padded_tokens")]
+PROFILE = pa.struct([("cities", CITIES), *COUNTED])
 """What the stages before the last one know."""
 TEXTS = ("texts_scored", "texts_reused", "texts_checked", "texts_mismatched")
 REUSE = pa.struct(

@@ -47,10 +47,11 @@ class Scorer:
         model = self.model()  # loading is neither work nor waiting
         passed, before = self._forward(model, item.texts)
         scored = model.finish(passed, embedding=self.job.plan.embedding)
-        padded_tokens = model.padded_tokens(item.texts)
+        num_read, num_padded = model.computed_tokens(item.texts)
         span = passed.outputs.span
         timing = replace(item.timing, busy_s=span.busy_s, idle_s=span.idle_s(before))
-        profile = item.profile.model_copy(update={"padded_tokens": padded_tokens})
+        counts = {"scored_tokens": num_read, "padded_tokens": num_padded}
+        profile = item.profile.model_copy(update=counts)
         scored_item = replace(item, texts=scored, timing=timing, profile=profile)
         return checked(scored_item, model) if item.checks.num_rows else scored_item
 

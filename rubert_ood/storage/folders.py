@@ -67,7 +67,7 @@ def remove_leftovers(output_uri: str, run_uri: str) -> None:
 
 
 def remove_files(uris: Sequence[str]) -> None:
-    """Remove files of one disk, or objects of one bucket; one that is gone is no failure."""
+    """Remove files of one disk, or objects of one bucket; one that is gone is not a failure."""
     for start in range(0, len(uris), REMOVED_AT_ONCE):
         _remove(uris[start], uris[start : start + REMOVED_AT_ONCE])
 

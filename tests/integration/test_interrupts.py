@@ -25,6 +25,14 @@ def job():
         return 143 if interrupts.received() == signal.SIGTERM else 130
     return 0
 """
+SLOW_FORK = """
+fork = os.fork
+def slow_fork():
+    child = fork()
+    time.sleep(1 if child else 0)
+    return child
+os.fork = slow_fork
+"""
 ALONE = "sys.exit(job())"
 WATCHED = "sys.exit(interrupts.watched(job, lambda line: print(line, flush=True)))"
 
@@ -62,6 +70,12 @@ def test_a_signal_ends_a_job_after_it_has_cleaned_up(
     process = working(way)
     process.send_signal(number)
     assert finish(process) == outcome
+
+
+def test_a_signal_that_comes_before_the_watching_process_is_ready_is_passed_on() -> None:
+    process = working(SLOW_FORK + WATCHED)
+    process.send_signal(signal.SIGTERM)
+    assert finish(process) == (143, ["Terminated"])
 
 
 @pytest.mark.parametrize("way", [ALONE, WATCHED], ids=["alone", "watched"])

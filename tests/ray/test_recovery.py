@@ -111,13 +111,14 @@ def replaced_after_the_plan(source, tmp_path, monkeypatch) -> Path:
     copy = Path(shutil.copytree(source, tmp_path / "in"))
     real = workflow.save_plan
 
-    def save_plan(plan) -> None:
-        real(plan)
+    def save_plan(plan):
+        saved = real(plan)
         path, before = copy / "b.parquet", (copy / "b.parquet").stat()
         shutil.copyfile(path, path.with_name(".new"))
         os.utime(path.with_name(".new"), ns=(before.st_atime_ns, before.st_mtime_ns))
         os.replace(path.with_name(".new"), path)
         monkeypatch.undo()
+        return saved
 
     monkeypatch.setattr(workflow, "save_plan", save_plan)
     return copy

@@ -156,7 +156,9 @@ def assert_published(output, direct, undisturbed):
     assert manifest["counts"]["rows_in"] == manifest["counts"]["rows_scored"] == NUM_ADS
 
 
-def test_a_run_under_random_faults_is_right(undisturbed, job, proxy, direct):
+def test_a_run_under_random_faults_and_an_outage_of_20_seconds_is_right(
+    undisturbed, job, proxy, direct
+):
     output, run = job
     random_faults = sometimes(
         0.05,
@@ -165,21 +167,16 @@ def test_a_run_under_random_faults_is_right(undisturbed, job, proxy, direct):
         5,
     )
     swap = matching(1, Fault("lose answer"), "PUT", "/latest.json")
-    proxy.rule = lambda request: swap(request) or random_faults(request)
+    outage = Outage(receipts=3, seconds=20)
+    proxy.rule = lambda request: (
+        outage(request) or swap(request) or random_faults(request)
+    )
     code, stderr = finish(run())
     assert code == 0, stderr
     assert_published(output, direct, undisturbed)
-    assert sum(proxy.faults.values()) > 10
-    assert len({fault.kind for fault in proxy.faults}) > 4
-
-
-def test_a_run_sits_out_an_outage_of_20_seconds(undisturbed, job, proxy, direct):
-    output, run = job
-    proxy.rule = Outage(receipts=3, seconds=20)
-    code, stderr = finish(run())
-    assert code == 0, stderr
     assert proxy.faults[DROP] > 10
-    assert_published(output, direct, undisturbed)
+    assert sum(proxy.faults.values()) > proxy.faults[DROP] + 10
+    assert len({fault.kind for fault in proxy.faults}) > 4
 
 
 def test_a_permanent_outage_ends_the_run_and_the_same_command_finishes_it(

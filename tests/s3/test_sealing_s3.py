@@ -111,13 +111,13 @@ def test_a_file_of_130_mb_is_created_once_by_one_put(proxy, s3, direct):
 
 
 def test_remove_files_takes_more_than_one_request_holds_and_what_is_gone(s3, direct):
-    uris = [f"{s3}/many/_parts/{number:05d}.scored" for number in range(1203)]
+    uris = [f"{s3}/removed/_parts/{number:05d}.scored" for number in range(1203)]
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda uri: storage.put_bytes(uri, b"x"), uris))
-    keep = f"{s3}/many/keep"
+    keep = f"{s3}/removed/keep"
     storage.put_bytes(keep, b"x")
-    remove_files([*uris, f"{s3}/many/gone"])
-    assert direct.find(f"{s3}/many") == [keep.removeprefix("s3://")]
+    remove_files([*uris, f"{s3}/removed/gone"])
+    assert direct.find(f"{s3}/removed") == [keep.removeprefix("s3://")]
     remove_files([])
 
 

@@ -7,6 +7,7 @@ rollback or force; no published run changes; every planned row is in exactly one
 rejected, quarantined.
 """
 
+import hashlib
 import json
 import logging
 import os
@@ -183,7 +184,8 @@ def _tables(shard_id: str, attempt: int) -> tuple[pa.Table, pa.Table]:
         field.name: pa.array(texts[field.name] * (ROWS - 1), field.type)
         for field in fields
     }
-    columns["text_key"] = pa.array(ids[1:])
+    keys = [hashlib.sha256(ad_id.encode()).hexdigest()[:32] for ad_id in ids[1:]]
+    columns["text_key"] = pa.array(keys)
     return pa.table(rows), pa.table(columns)
 
 
@@ -338,7 +340,9 @@ class Publication(RuleBasedStateMachine):
         name = f"backfill {day} {run_id}"
         self._go_on(
             self._start(
-                name, lambda: backfill_workflow._score_day(settings, day), skew_s
+                name,
+                lambda: backfill_workflow._score_day(settings, day, settings.reuse),
+                skew_s,
             ),
             until,
         )

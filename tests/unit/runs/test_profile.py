@@ -213,9 +213,12 @@ def test_the_farthest_of_a_run_are_those_of_its_shards_each_text_once():
 def test_lengths_and_padding_add_up_unless_a_shard_did_not_count_its_lengths():
     one, other = (token_histogram(np.array(lengths)) for lengths in ([0, 5, 2000], [5]))
     profiles = [
-        ShardProfile(token_histogram=counts, padded_tokens=3) for counts in (one, other)
+        ShardProfile(token_histogram=counts, padded_tokens=3, scored_tokens=2)
+        for counts in (one, other)
     ]
     merged = _add_up(profiles)
-    assert (merged.padded_tokens, sum(merged.token_histogram)) == (6, 4)
+    assert (merged.padded_tokens, merged.scored_tokens) == (6, 4)
+    assert sum(merged.token_histogram) == 4
     assert merged.token_histogram == token_histogram(np.array([0, 5, 5, 2000]))
-    assert _add_up([*profiles, ShardProfile()]).token_histogram == []
+    incomplete = _add_up([*profiles, ShardProfile()])
+    assert (incomplete.token_histogram, incomplete.scored_tokens) == ([], None)

@@ -173,10 +173,15 @@ def test_add_up_shares_the_time_of_the_scorers_not_the_shares_of_shards(times, s
     assert _add_up(*receipts).scorer_idle_share == pytest.approx(share)
 
 
-def test_add_up_takes_padding_as_a_share_of_all_that_was_computed():
-    padded = [ShardProfile(padded_tokens=count) for count in (40, 0)]
-    sums = _add_up(*(_receipt(n, profile=profile) for n, profile in enumerate(padded)))
-    assert sums.padding_share == pytest.approx(40 / (40 + 2 * 80))
+@pytest.mark.parametrize(
+    ("scored", "computed"), [((None, None), 40 + 2 * 80), ((10, 0), 40 + 10)]
+)
+def test_add_up_takes_padding_as_a_share_of_what_was_computed_here(scored, computed):
+    receipts = []
+    for number, (num_scored, num_padded) in enumerate(zip(scored, (40, 0), strict=True)):
+        profile = ShardProfile(scored_tokens=num_scored, padded_tokens=num_padded)
+        receipts.append(_receipt(number, profile=profile))
+    assert _add_up(*receipts).padding_share == pytest.approx(40 / computed)
 
 
 def test_add_up_adds_the_profiles():

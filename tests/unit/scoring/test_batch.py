@@ -35,6 +35,7 @@ def _same(left: ShardItem, right: ShardItem) -> None:
             timing=Timing(1.5, 2.5, 0.25),
             profile=ShardProfile(
                 cities=Cities(rows=3, rows_unseen=2, unseen={"Тверь": 1, "": 1}),
+                scored_tokens=9,
                 padded_tokens=7,
             ),
         ),

@@ -140,8 +140,13 @@ def test_scorer_counts_the_padding_and_keeps_the_rest_of_the_profile(full_run):
     scorer = Scorer(job)
     scorer.model().classifier._packs = False  # batches that are filled up, as on a GPU
     profile = scorer(item).profile
-    assert profile.padded_tokens == scorer.model().padded_tokens(item.texts) > 0
-    assert profile.model_copy(update={"padded_tokens": 0}) == item.profile
+    counts = {
+        "scored_tokens": profile.scored_tokens,
+        "padded_tokens": profile.padded_tokens,
+    }
+    assert tuple(counts.values()) == scorer.model().computed_tokens(item.texts)
+    assert counts["padded_tokens"] > 0
+    assert profile == item.profile.model_copy(update=counts)
 
 
 def test_scorer_computes_in_as_many_threads_as_it_was_told(full_run):
