@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         DiffSettings,
         FitSettings,
         GateSettings,
+        PromoteSettings,
         PublishSettings,
         RollbackSettings,
         ScoreSettings,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         VerifySettings,
     )
     from rubert_ood.workflows.diff import diff
+    from rubert_ood.workflows.promote import promote
     from rubert_ood.workflows.publish import publish
     from rubert_ood.workflows.rollback import rollback
     from rubert_ood.workflows.train import train
@@ -43,6 +45,7 @@ __all__ = [
     "FitSettings",
     "GateSettings",
     "Model",
+    "PromoteSettings",
     "PublishSettings",
     "RollbackSettings",
     "Run",
@@ -54,6 +57,7 @@ __all__ = [
     "diff",
     "errors",
     "load",
+    "promote",
     "publish",
     "rollback",
     "score",
@@ -66,6 +70,7 @@ _HOMES = {
     "Run": "runs.run",
     "diff": "workflows.diff",
     "load": "predictor",
+    "promote": "workflows.promote",
     "publish": "workflows.publish",
     "rollback": "workflows.rollback",
     "score": "api",

@@ -100,10 +100,15 @@ VERBS = {
         "publish:publish",
         "apply the gate to a run and swap the pointer",
     ),
+    "promote": Verb(
+        "PromoteSettings",
+        "promote:promote",
+        "compare a bundle with the champion, make it the champion",
+    ),
     "rollback": Verb(
         "RollbackSettings",
         "rollback:rollback",
-        "publish the run before the present one again",
+        "go back to the run, or the bundle, before the present one",
     ),
     "predict": Verb(
         "PredictSettings", "predict:predict", "classify texts and print the decision"

@@ -26,6 +26,7 @@ from rubert_ood.classifier.span import HostMark, Span
 from rubert_ood.classifier.tokens import num_tokens
 from rubert_ood.ood.blas import one_blas_thread
 from rubert_ood.ood.decision import d2_limit
+from rubert_ood.pointers.champion import open_bundle
 from rubert_ood.runs.part import part_schema, unfold
 from rubert_ood.score_table import ForwardPass, HostOutputs, score_table
 from rubert_ood.settings import ColumnSettings
@@ -46,12 +47,13 @@ TOKEN_BUDGET = {True: 131_072, False: 2_048}
 
 
 def load(uri: str | PathLike[str], *, use_gpu: bool = False) -> "Model":
-    """Load a bundle (folder or s3://), and check its hashes; the network comes when needed.
+    """Load a bundle (folder or s3://), or the champion of its folder (.../champion), and check its
+    hashes; the network comes when needed.
 
     Raises BundleError that names the file which is missing, differs or does not make sense.
     """
     expect(use_gpu, bool, "use_gpu")
-    return Model(load_bundle(uri), use_gpu=use_gpu)
+    return Model(open_bundle(uri), use_gpu=use_gpu)
 
 
 class Model:

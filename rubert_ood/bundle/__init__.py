@@ -1,8 +1,10 @@
 """Bundles: one folder is one model version, checked to the byte when it is loaded."""
 
 from rubert_ood.bundle.bundle import (
+    CHAMPION,
     Bundle,
     BundleContent,
+    bundles_folder,
     check_new,
     derive_bundle,
     load_bundle,
@@ -14,8 +16,10 @@ from rubert_ood.bundle.bundle import (
 from rubert_ood.bundle.compute import check_compute
 
 __all__ = [
+    "CHAMPION",
     "Bundle",
     "BundleContent",
+    "bundles_folder",
     "check_compute",
     "check_new",
     "derive_bundle",

@@ -43,13 +43,15 @@ from rubert_ood.bundle.files import (
 from rubert_ood.bundle.reference import write_reference
 from rubert_ood.bundle.subheads import write_subheads
 from rubert_ood.classifier.subheads import SubHeads
-from rubert_ood.errors import BundleError
+from rubert_ood.errors import BundleError, SettingsError
 from rubert_ood.ood.agreement import Agreement
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.reference import Reference
 from rubert_ood.settings import Precision, TextSettings
 
 BUNDLES = "bundles"
+CHAMPION = "champion"
+"""What stands in a URI for whichever bundle of a folder is promoted (pointers/champion.py)."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class Bundle:
     subheads: SubHeads | None = None
     """Finer classes; parts have the columns sub_label and sub_confidence only where there are
     some."""
+    alias: str = ""
+    """The URI by which it was asked for, where that is of a pointer to it."""
 
 
 @dataclass(frozen=True)
@@ -158,14 +162,22 @@ def new_bundle_uri(output_uri: str | None, version: str, *, beside: str = "") ->
 
     Without OUTPUT beside the bundle that it comes from, whose URI is `beside`.
 
-    OUTPUT may be the folder of bundles itself, by its name.
+    OUTPUT may be the folder of bundles itself, by its name. Raises SettingsError for the version
+    `champion`.
     """
+    if version == CHAMPION:
+        raise SettingsError(
+            f"version: {CHAMPION} stands for the bundle that is promoted; give another"
+        )
     if output_uri is None:
         return storage.join(beside.rpartition("/")[0], version)
+    return storage.join(bundles_folder(output_uri), version)
+
+
+def bundles_folder(output_uri: str) -> str:
+    """Return OUTPUT/bundles; OUTPUT may be that folder itself, by its name."""
     root = storage.absolute(output_uri)
-    if root.rpartition("/")[2] != BUNDLES:
-        root = storage.join(root, BUNDLES)
-    return storage.join(root, version)
+    return root if root.rpartition("/")[2] == BUNDLES else storage.join(root, BUNDLES)
 
 
 def version_name(given: str | None) -> str:

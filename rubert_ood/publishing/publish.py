@@ -11,15 +11,14 @@ from collections.abc import Callable
 
 from rubert_ood import storage
 from rubert_ood.errors import RubertOodError
+from rubert_ood.pointers.pointer import is_swapped, swap
 from rubert_ood.progress import StepLog
 from rubert_ood.publishing.gate import check_churn, check_gate, nothing_scored
 from rubert_ood.publishing.pointer import (
     POINTER_FILE,
     Place,
     day_uri,
-    is_swapped,
     named_by,
-    swap,
 )
 from rubert_ood.publishing.seen import Comparison, Seen, check_not_rolled_back
 from rubert_ood.runs.manifest import (

@@ -1,15 +1,11 @@
 """Take the run that readers see back: the pointer names the one before, and what it took back."""
 
 from rubert_ood import storage
-from rubert_ood.errors import InputError, PublicationRefusedError
+from rubert_ood.errors import InputError
+from rubert_ood.pointers.take_back import take_back
 from rubert_ood.progress import StepLog
-from rubert_ood.publishing.pointer import POINTER_FILE, Pointer, look, named_by, swap
-from rubert_ood.runs.manifest import (
-    Manifest,
-    read_manifest,
-    revise_manifest,
-    until_swapped,
-)
+from rubert_ood.publishing.pointer import Place, Pointer, look, named_by
+from rubert_ood.runs.manifest import Manifest, read_manifest, revise_manifest
 
 log = StepLog("rollback")
 
@@ -20,27 +16,12 @@ def roll_back(root_uri: str, reason: str) -> Pointer:
     Raises InputError when there is none, or when it is not whole enough any more to be read, and
     PublicationRefusedError when another run is published in the meantime: nobody has seen that one.
     """
-    bad = ""
+    place = Place(root_uri, None, "")
 
-    def attempt() -> Pointer | None:
-        nonlocal bad
-        place = look(root_uri)
-        older = place.pointer
-        if older is None or not older.history:
-            runs = "no run" if older is None else "only one run"
-            raise InputError(f"{root_uri}: {runs} was published; no way back")
-        if bad not in ("", older.path):
-            raise PublicationRefusedError(
-                f"{place.uri}: not rolled back, {older.path} was published meanwhile; "
-                "look at that one, then start again"
-            )
-        bad = older.path
-        target = read_manifest(storage.join(root_uri, older.history[0]))
-        now = swap(place, place.pointer_to(target).taking_back(older, reason))
-        return now if now is not None and bad in now.taken_back else None
+    def pointer_to(run_uri: str) -> Pointer:
+        return place.pointer_to(read_manifest(run_uri))
 
-    busy = f"other publishers swap {POINTER_FILE} all the time; roll back again"
-    pointer = until_swapped(attempt, f"{root_uri}: {busy}")
+    pointer, bad = take_back(lambda: look(root_uri), pointer_to, reason)
     _note_rollback(storage.join(root_uri, bad), reason)
     return pointer
 

@@ -29,7 +29,7 @@ def run_before(run_uri: str, places: list[Place]) -> Manifest | None:
 def _published(run_uri: str, places: list[Place]) -> Iterator[str]:
     """Yield the other runs of the day that were published, newest first."""
     for place in places:
-        for path in place.pointer.runs if place.pointer else []:
+        for path in place.pointer.paths if place.pointer else []:
             other_uri = storage.join(place.root_uri, path)
             if other_uri != run_uri and day_uri(other_uri) == day_uri(run_uri):
                 yield other_uri

@@ -127,6 +127,8 @@ class BundleName(Record):
     uri: str = ""
     version: str = ""
     fingerprint: str
+    alias: str = ""
+    """The URI of the champion, where the job was given that; resolved when the run was planned."""
 
 
 class QuarantinedFile(Record):
@@ -204,6 +206,7 @@ class PlanIdentity(Record):
     fingerprint: str
     identity: dict[str, str]
     reuse: ReusedRun | None = None
+    bundle: BundleName | None = None
 
 
 PLAN, IDENTITY = TypeAdapter(Plan), TypeAdapter(PlanIdentity)
@@ -243,6 +246,13 @@ def save_plan(plan: Plan) -> Plan:
             " give another run_id, or what that run had"
         )
     return replace(plan, reuse=older.reuse)
+
+
+def find_identity(run_uri: str) -> PlanIdentity | None:
+    """Read of which work a run folder is; None where no run was planned in it."""
+    uri = storage.join(run_uri, "_run", PLAN_FILE)
+    data = storage.read_optional(uri)
+    return None if data is None else parse(uri, data, IDENTITY)
 
 
 def load_plan(run_uri: str) -> Plan:

@@ -1,8 +1,10 @@
 """The first step of a run: load the bundle, check the input, and say what would be scored."""
 
-from rubert_ood.bundle import Bundle, load_bundle
+from rubert_ood.bundle import Bundle
+from rubert_ood.pointers.champion import open_bundle
 from rubert_ood.progress import StepLog
 from rubert_ood.runs.plan import Plan
+from rubert_ood.scoring.begun import as_begun
 from rubert_ood.scoring.planning import make_plan
 from rubert_ood.settings import DaySettings
 
@@ -10,9 +12,14 @@ log = StepLog("plan")
 
 
 def check_input(settings: DaySettings) -> tuple[Plan, Bundle]:
-    """Load the bundle, make the plan, and say what is in it."""
-    bundle = load_bundle(settings.bundle_uri)
+    """Load the bundle, make the plan, and say what is in it.
+
+    The champion is resolved here, once: a run that was begun goes on with the bundle of its plan.
+    """
+    bundle = open_bundle(settings.bundle_uri)
     plan = make_plan(settings, bundle)
+    if bundle.alias:
+        plan, bundle = as_begun(plan, bundle, settings)
     log.info(
         f"{plan.num_rows:,} ads in {len(plan.shards):,} shards,"
         f" {len(plan.quarantined):,} file(s) quarantined, bundle {plan.bundle.version}"

@@ -9,11 +9,11 @@ from rubert_ood import __version__, storage
 from rubert_ood.ads.sources import Tables, survey_tables, warn_of_ignored
 from rubert_ood.bundle import Bundle, check_compute
 from rubert_ood.errors import InputError
+from rubert_ood.pointers.champion import name_of
 from rubert_ood.predictor import ADS_AT_ONCE, TOKEN_BUDGET
 from rubert_ood.progress import StepLog
 from rubert_ood.runs.part import part_schema
 from rubert_ood.runs.plan import (
-    BundleName,
     Plan,
     Shard,
     by_file,
@@ -58,9 +58,7 @@ def make_plan(settings: DaySettings, bundle: Bundle) -> Plan:
         run_date=settings.run_date.isoformat(),
         fingerprint=fingerprint,
         identity=identity,
-        bundle=BundleName(
-            uri=bundle.uri, version=bundle.version, fingerprint=bundle.fingerprint
-        ),
+        bundle=name_of(bundle),
         input_uri=settings.input_uri,
         output_uri=output_uri,
         carry_columns=list(settings.carry_columns),

@@ -11,6 +11,11 @@ Reports (`evaluate`, `diff`) lie in OUTPUT.
 
 from rubert_ood.settings.base import ExecutorSettings, JobSettings, RayJobSettings
 from rubert_ood.settings.load import load_settings
+from rubert_ood.settings.promotion import (
+    PromoteSettings,
+    PromotionLimits,
+    PromotionSettings,
+)
 from rubert_ood.settings.scoring import (
     BackfillSettings,
     CatalogueSettings,
@@ -32,6 +37,7 @@ from rubert_ood.settings.shared import (
     FeatureComputeSettings,
     GateSettings,
     Group,
+    OodTextSettings,
     Precision,
     ScoringComputeSettings,
     SortBy,
@@ -77,11 +83,15 @@ __all__ = [
     "GateSettings",
     "Group",
     "JobSettings",
+    "OodTextSettings",
     "OptimiserSettings",
     "PlainParser",
     "PlanSettings",
     "Precision",
     "PredictSettings",
+    "PromoteSettings",
+    "PromotionLimits",
+    "PromotionSettings",
     "PublishSettings",
     "RayJobSettings",
     "RollbackSettings",

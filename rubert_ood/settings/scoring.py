@@ -186,12 +186,16 @@ class PublishSettings(JobSettings):
 
 
 class RollbackSettings(JobSettings):
-    """Let the pointer name the run that was published before the present one."""
+    """Let the pointer name the run that was published before the present one, or the bundle that
+    was the champion before."""
 
     output_uri: str = Field(min_length=1)
-    """Root of the published output, where latest.json lies."""
+    """Root of the published output, where latest.json lies; with bundles that of the bundles, by
+    which OUTPUT/bundles/champion.json is found."""
     reason: str = "no reason given"
-    """Why; the manifest of the run that is taken back keeps it."""
+    """Why; the manifest of the run that is taken back keeps it, or champion.json."""
+    bundles: bool = False
+    """Take the champion back, not a run."""
     tables: TablesSettings = TablesSettings()
     """Without any, those that are noted in the manifests of both runs."""
 

@@ -168,13 +168,18 @@ class DecisionSettings(Group):
     """Best classes kept per ad."""
 
 
-class EvaluationSettings(Group):
+class OodTextSettings(Group):
+    """Texts beside ads that a bundle is measured on."""
+
+    ood_uri: str | None = None
+    """Table with columns text, kind: out-of-domain texts, by kind."""
+
+
+class EvaluationSettings(OodTextSettings):
     """Optional extra material of the evaluation report."""
 
     hard_cases_uri: str | None = None
     """Table with columns text, label: hand-written ads and the label that you expect."""
-    ood_uri: str | None = None
-    """Table with columns text, kind: out-of-domain texts, by kind."""
     baseline: bool = True
     """Train TF-IDF + LinearSVC on the same split and print it beside the model."""
 

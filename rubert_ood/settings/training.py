@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from rubert_ood.settings.base import PLAIN_NAME, ExecutorSettings, RayJobSettings
+from rubert_ood.settings.promotion import PromotionSettings
 from rubert_ood.settings.shared import (
     ColumnSettings,
     DecisionSettings,
@@ -155,6 +156,18 @@ class TrainSettings(RayJobSettings):
     fit: FitSettings = FitSettings()
     decision: DecisionSettings = DecisionSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    promote: bool = False
+    """Compare the new bundle with the champion at the end, and make it the champion where the
+    limits are kept. Refused: exit 5, the bundle stays."""
+    promotion: PromotionSettings = PromotionSettings()
+
+    @model_validator(mode="after")
+    def _ads_to_promote_by(self) -> "TrainSettings":
+        if self.promote and not (self.promotion.test_uri or self.test_uri):
+            raise ValueError(
+                "promote: give promotion.test_uri, labelled ads that trained neither bundle"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_kind_of_input(self) -> "TrainSettings":

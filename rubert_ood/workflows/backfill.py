@@ -7,6 +7,7 @@ from rubert_ood import storage
 from rubert_ood.comparing.compare import compare_runs
 from rubert_ood.comparing.document import changed_labels
 from rubert_ood.errors import InputError, RubertOodError
+from rubert_ood.pointers.champion import resolve
 from rubert_ood.progress import StepLog
 from rubert_ood.publishing.pointer import day_uri, look
 from rubert_ood.publishing.publish import publish_run
@@ -57,6 +58,9 @@ def backfill(settings: BackfillSettings) -> list[BackfilledDay]:
     A day that fails stops no other. Raises RubertOodError at the end, with the exit code of the
     worst day.
     """
+    # one bundle for all days, whatever is promoted meanwhile
+    named = {"bundle_uri": resolve(settings.bundle_uri).uri}
+    settings = settings.model_copy(update=named)
     num_days = (settings.to_date - settings.from_date).days + 1
     results, errors = list[BackfilledDay](), list[RubertOodError]()
     reuse = settings.reuse

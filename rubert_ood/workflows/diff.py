@@ -13,6 +13,7 @@ from rubert_ood.comparing.compare import compare_runs
 from rubert_ood.comparing.document import DiffDocument
 from rubert_ood.comparing.evaluations import compare_evaluations
 from rubert_ood.errors import InputError, SettingsError
+from rubert_ood.pointers.champion import resolve
 from rubert_ood.progress import StepLog
 from rubert_ood.publishing.pointer import POINTER_FILE, read_pointer
 from rubert_ood.ray_session import ray_session
@@ -62,8 +63,9 @@ def _recognised(uri: str) -> tuple[str, bool]:
     pointer = read_pointer(uri)
     if pointer is not None:
         return storage.join(uri, pointer.path), True
-    if storage.exists(storage.join(uri, MANIFEST)):
-        return uri, False
+    bundle_uri = resolve(uri).uri
+    if storage.exists(storage.join(bundle_uri, MANIFEST)):
+        return bundle_uri, False
     raise InputError(
         f"{uri}: neither a run folder (OUTPUT/run_date=.../run_id=...),"
         f" nor a root of published output (with {POINTER_FILE}), nor a bundle"

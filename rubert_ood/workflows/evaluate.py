@@ -3,7 +3,8 @@
 from rubert_ood import storage
 from rubert_ood.ads.dataset import clean_labelled, read_labelled
 from rubert_ood.ads.extra_texts import load_extra_texts
-from rubert_ood.bundle import load_bundle, load_reference
+from rubert_ood.bundle import load_reference
+from rubert_ood.pointers.champion import open_bundle
 from rubert_ood.progress import StepLog
 from rubert_ood.ray_session import ray_session
 from rubert_ood.reports.documents import evaluation_documents
@@ -17,7 +18,7 @@ log = StepLog("data")
 
 def evaluate_bundle(settings: EvaluateSettings) -> Evaluation:
     """Run the evaluation job; return the evaluation."""
-    bundle = load_bundle(settings.bundle_uri)
+    bundle = open_bundle(settings.bundle_uri)
     known = bundle.fitted.labels
     table = read_labelled(settings.input_uri, settings.columns, known=known)
     ads = clean_labelled(table, bundle.cleaner, bundle.fitted.labels, traits=True)

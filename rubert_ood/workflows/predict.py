@@ -8,9 +8,10 @@ from typing import Any
 import pyarrow as pa
 
 from rubert_ood import terminal
-from rubert_ood.bundle import Bundle, check_compute, load_bundle
+from rubert_ood.bundle import Bundle, check_compute
 from rubert_ood.errors import InputError
 from rubert_ood.plain import printable
+from rubert_ood.pointers.champion import open_bundle
 from rubert_ood.predictor import Model
 from rubert_ood.progress import StepLog
 from rubert_ood.runs.part import STATUS_OK
@@ -33,7 +34,7 @@ def predict(settings: PredictSettings) -> list[Result]:
         raise InputError(
             "no text: give texts as arguments, or one a line on standard input"
         )
-    results = predict_texts(load_bundle(settings.bundle_uri), texts, settings.compute)
+    results = predict_texts(open_bundle(settings.bundle_uri), texts, settings.compute)
     for number, result in enumerate(results):
         between = "\n" if number else ""
         terminal.show(

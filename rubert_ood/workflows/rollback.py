@@ -1,6 +1,9 @@
-"""Publish the run before the present one again."""
+"""Publish the run before the present one again, or make the bundle before it the champion."""
 
 from rubert_ood import storage
+from rubert_ood.bundle import bundles_folder
+from rubert_ood.pointers import champion
+from rubert_ood.pointers.champion import Champion
 from rubert_ood.progress import StepLog
 from rubert_ood.publishing.pointer import Pointer
 from rubert_ood.publishing.rollback import roll_back
@@ -12,9 +15,12 @@ from rubert_ood.tables.wanted import known_tables
 log = StepLog("rollback")
 
 
-def rollback(settings: RollbackSettings) -> Pointer:
-    """Let the pointer name the run that was published before the present one."""
+def rollback(settings: RollbackSettings) -> Pointer | Champion:
+    """Let the pointer name the run that was published before the present one, or the champion
+    before."""
     expect(settings, RollbackSettings)
+    if settings.bundles:
+        return _roll_back_champion(settings)
     root_uri = storage.absolute(settings.output_uri)
     pointer = roll_back(root_uri, settings.reason)
     log.info("%s is taken back; published is %s", pointer.taken_back[0], pointer.path)
@@ -22,3 +28,10 @@ def rollback(settings: RollbackSettings) -> Pointer:
     output_uri = run_uri.rsplit("/", 2)[0]  # the root may be the folder of a day
     follow_pointer(output_uri, known_tables(output_uri, settings.tables))
     return pointer
+
+
+def _roll_back_champion(settings: RollbackSettings) -> Champion:
+    root_uri = bundles_folder(settings.output_uri)
+    now, taken_back = champion.roll_back(root_uri, settings.reason)
+    log.info("bundle %s is taken back; the champion is %s", taken_back, now.version)
+    return now

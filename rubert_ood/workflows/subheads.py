@@ -5,12 +5,12 @@ from rubert_ood.bundle import (
     Bundle,
     check_new,
     derive_bundle,
-    load_bundle,
     new_bundle_uri,
     version_name,
 )
 from rubert_ood.classifier.subheads import fit_subheads
 from rubert_ood.errors import SchemaError
+from rubert_ood.pointers.champion import open_bundle
 from rubert_ood.progress import StepLog
 from rubert_ood.ray_session import ray_session
 from rubert_ood.settings import SubheadsSettings
@@ -21,7 +21,7 @@ log = StepLog("data")
 
 def subheads(settings: SubheadsSettings) -> Bundle:
     """Run the job; return the new bundle. The old one stays as it is."""
-    bundle = load_bundle(settings.bundle_uri)
+    bundle = open_bundle(settings.bundle_uri)
     version = version_name(settings.version)
     uri = new_bundle_uri(settings.output_uri, version, beside=bundle.uri)
     check_new(uri)

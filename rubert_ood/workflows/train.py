@@ -40,6 +40,7 @@ from rubert_ood.training.fit_features import (
 )
 from rubert_ood.training.preflight import check_training, precision_of_workers
 from rubert_ood.training.ray_workers import RayWorkers
+from rubert_ood.workflows.promote_trained import check_promotion, promote_trained
 
 log = StepLog("bundle")
 
@@ -63,6 +64,7 @@ def train(settings: TrainSettings) -> tuple[Bundle, Evaluation]:
     version = version_name(settings.version)
     bundle_uri = new_bundle_uri(settings.output_uri, version)
     check_new(bundle_uri)
+    check_promotion(settings)
     _warn_of_idle_settings(settings)
     with ray_session(settings), tempfile.TemporaryDirectory() as work_dir:
         workers = RayWorkers()
@@ -81,6 +83,8 @@ def train(settings: TrainSettings) -> tuple[Bundle, Evaluation]:
         bundle = write_bundle(bundle_uri, content)
     log.info("%s  fingerprint %s", bundle.uri, bundle.fingerprint[:12])
     StepLog("report").info("%s", storage.join(bundle.uri, "evaluation.html"))
+    if settings.promote:
+        promote_trained(bundle, settings)
     return bundle, evaluation
 
 

@@ -10,7 +10,6 @@ from rubert_ood.bundle import (
     Bundle,
     check_new,
     derive_bundle,
-    load_bundle,
     load_reference,
     new_bundle_uri,
     version_name,
@@ -22,6 +21,7 @@ from rubert_ood.ood.fit import FittedModel, fit
 from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.reference import Reference, make_reference
 from rubert_ood.ood.tuning import Measures, choose_decision, measure
+from rubert_ood.pointers.champion import open_bundle
 from rubert_ood.progress import StepLog
 from rubert_ood.ray_session import ray_session
 from rubert_ood.reports.documents import evaluation_documents
@@ -45,7 +45,7 @@ log = StepLog("data")
 def tune(settings: TuneSettings) -> Bundle:
     """Run the tuning job; return the new bundle."""
     version = version_name(settings.version)
-    bundle = load_bundle(settings.bundle_uri)
+    bundle = open_bundle(settings.bundle_uri)
     uri = new_bundle_uri(settings.output_uri, version, beside=bundle.uri)
     check_new(uri)
     known = bundle.fitted.labels

@@ -1,5 +1,6 @@
 """All reports, opened from disk in a real Chromium: quiet, offline, sortable, readable."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -20,9 +21,11 @@ from rubert_ood.ood.fit import fit
 from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
 from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.reference import Reference
+from rubert_ood.promotion.document import Promotion
 from rubert_ood.reports.evaluate import Material, evaluate
 from rubert_ood.reports.evaluation import Context, Evaluation
 from rubert_ood.reports.html import diff_html, evaluation_html
+from rubert_ood.reports.promotion_page import promotion_html
 from rubert_ood.reports.run_page import run_html
 from rubert_ood.runs.manifest import Manifest
 from rubert_ood.runs.profile import token_histogram
@@ -42,6 +45,8 @@ LAUNCH = (
 )
 NUM_CLASSES, NUM_DIMENSIONS = 50, 60
 LONG_WORD = "длинноеслово" * 15
+FIGURES = {"evaluation": 7, "run": 3, "diff": 1, "promotion": 1}
+MOVING_COLUMNS = {"evaluation": 20, "run": 11, "diff": 10, "promotion": 14}
 
 
 def launch(playwright: Playwright) -> Browser:
@@ -288,6 +293,82 @@ def difference() -> DiffDocument:
     return summary(side, side, counts).model_copy(update={"evaluations": evaluations})
 
 
+def promotion() -> Promotion:
+    """Fifty classes with hostile names, of which two bundles tell some better, some worse."""
+    rng = np.random.default_rng(4)
+    labels = [*categories()[:48], f"{ATTACK} {LONG_WORD}", "Прочее"]
+    classes = []
+    for label in labels:
+        change, width = rng.normal(0, 0.03), rng.uniform(0.01, 0.05)
+        f1 = rng.uniform(0.6, 0.95)
+        row = {"label": label, "support": int(rng.integers(20, 300)), "f1": f1}
+        row |= {"champion_f1": f1 - change}
+        row["change"] = {
+            "value": change,
+            "lower": change - width,
+            "upper": change + width,
+        }
+        only_new, only_champion = rng.integers(0, 20, 2).tolist()
+        row["discordant"] = {
+            "only_new": only_new,
+            "only_champion": only_champion,
+            "p": float(rng.random()),
+        }
+        classes.append(row)
+    measures = {"accuracy": 0.91, "macro_f1": 0.89, "ece": 0.02, "false_alarms": 0.004}
+    measures |= {"other_rate": 0.03, "ads_per_s": 812.5}
+    measures["ood_auroc"] = {"news": 0.93, f"{ATTACK} {LONG_WORD}": 0.88}
+    moves, confusions = [], []
+    for number in range(40):
+        pair = (labels[number], labels[-1 - number % 9])
+        moves.append({"champion_label": pair[0], "label": pair[1], "count": 90 - number})
+        confusions.append(
+            {
+                "true": pair[0],
+                "predicted": pair[1],
+                "count": int(rng.integers(30)),
+                "champion_count": int(rng.integers(30)),
+            }
+        )
+    change = {"value": 0.004, "lower": -0.012, "upper": 0.02}
+    content = {
+        "bundle": {
+            "uri": f"s3://b/{LONG_WORD}",
+            "version": "v2",
+            "fingerprint": "2" * 64,
+        },
+        "champion": {"uri": "s3://b/v1", "version": "v1", "fingerprint": "1" * 64},
+        "created_at": "2026-11-24T03:00:00.000+00:00",
+        "code_version": "0.4.0",
+        "confidence": 0.95,
+        "comparison": {
+            "test_uri": "s3://labelled",
+            "num_ads": 5000,
+            "num_unreadable": 3,
+            "sample_uri": f"s3://catalogue/{LONG_WORD}",
+            "device": "CPU",
+            "new": measures,
+            "champion": measures | {"accuracy": 0.906, "ads_per_s": 790.0},
+            "accuracy": change,
+            "macro_f1": change,
+            "discordant": {"only_new": 130, "only_champion": 110, "p": 0.22},
+            "classes": classes,
+            "confusions": confusions,
+            "churn": {"num_ads": 5000, "changed": 412, "moves": moves},
+            "speed_ratio": 1.03,
+            "labels_added": [f"{ATTACK} {LONG_WORD}"],
+        },
+        "checks": [
+            {"check": "max_accuracy_loss", "value": 0.012, "limit": 0.01, "ok": False},
+            {"check": "max_churn", "value": 0.0824, "limit": 0.3, "ok": True},
+            {"check": "min_test_ads", "value": 5000, "limit": 200, "ok": True},
+        ],
+        "outcome": "refused",
+        "refusal_reason": "limits.max_accuracy_loss: 0.012 against 0.01",
+    }
+    return Promotion.model_validate_json(json.dumps(content))
+
+
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("reports")
@@ -295,6 +376,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "evaluation": evaluation_html(evaluation()),
         "run": run_html(manifest(1), manifest(2), changes()),
         "diff": diff_html(difference()),
+        "promotion": promotion_html(promotion()),
     }
     for name, html in pages.items():
         (folder / f"{name}.html").write_text(html, encoding="utf-8")
@@ -316,7 +398,7 @@ def numbers(page: Page, table: int, column: int) -> list[float]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 800, 390])
-@pytest.mark.parametrize("name", ["evaluation", "run", "diff"])
+@pytest.mark.parametrize("name", ["evaluation", "run", "diff", "promotion"])
 def test_report_page_is_quiet_offline_and_fits(browser, reports, name, width, scheme):
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     noise, requests = [], []
@@ -333,7 +415,7 @@ def test_report_page_is_quiet_offline_and_fits(browser, reports, name, width, sc
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
     figures = page.locator("img, svg[role=img]")
-    assert figures.count() == {"evaluation": 7, "run": 3, "diff": 1}[name]
+    assert figures.count() == FIGURES[name]
     for figure in figures.all():
         assert (
             figure.get_attribute("alt") or figure.get_attribute("aria-label") or ""
@@ -346,7 +428,7 @@ def test_report_page_is_quiet_offline_and_fits(browser, reports, name, width, sc
     page.close()
 
 
-@pytest.mark.parametrize("name", ["evaluation", "run", "diff"])
+@pytest.mark.parametrize("name", ["evaluation", "run", "diff", "promotion"])
 def test_report_table_sorts_numeric_columns_as_numbers_both_ways(browser, reports, name):
     page = browser.new_page()
     page.goto(reports[name].as_uri())
@@ -367,7 +449,7 @@ def test_report_table_sorts_numeric_columns_as_numbers_both_ways(browser, report
             assert head.get_attribute("aria-sort") == "descending"
             assert tables.nth(table).locator("[aria-sort]").count() == 1
             columns_that_moved += len(set(before)) > 1
-    assert columns_that_moved >= {"evaluation": 20, "run": 11, "diff": 10}[name]
+    assert columns_that_moved >= MOVING_COLUMNS[name]
     page.close()
 
 

@@ -58,6 +58,7 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
     ("verb", "wanted"),
     [
         ("diff", "DiffSettings"),
+        ("promote", "PromoteSettings"),
         ("publish", "PublishSettings"),
         ("rollback", "RollbackSettings"),
         ("score", "ScoreSettings"),

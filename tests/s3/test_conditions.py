@@ -108,7 +108,7 @@ def test_publish_run_says_whether_two_publishers_are_safe(server, caplog, treatm
     server.treatment = treatment
     for name in ("r1", "r2"):
         assert _publish(name).outcome == "published"
-    assert [path.rpartition("=")[2] for path in read_pointer(OUT).runs] == ["r2", "r1"]
+    assert [path.rpartition("=")[2] for path in read_pointer(OUT).paths] == ["r2", "r1"]
     assert ("two publishers at the same time may lose a run" in caplog.text) == (
         treatment == "ignores"
     )
@@ -135,7 +135,10 @@ def test_publish_run_on_a_server_that_ignores_conditions_sees_that_it_was_overwr
 
     patch_storage(monkeypatch, "swap_bytes", overwritten)
     _publish("r2")
-    assert [path.rpartition("=")[2] for path in read_pointer(OUT).runs] == ["r2", "rival"]
+    assert [path.rpartition("=")[2] for path in read_pointer(OUT).paths] == [
+        "r2",
+        "rival",
+    ]
 
 
 def test_publish_run_gives_up_when_every_swap_conflicts(server):

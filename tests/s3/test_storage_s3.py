@@ -120,7 +120,7 @@ def test_two_publishers_on_s3_lose_neither(s3):
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(publish, ["r1", "r2", "r3", "r4"]))
     pointer = read_pointer(f"{s3}/published")
-    seen = [path.rpartition("=")[2] for path in pointer.runs]
+    seen = [path.rpartition("=")[2] for path in pointer.paths]
     assert sorted(seen) == ["r1", "r2", "r3", "r4"]
 
 

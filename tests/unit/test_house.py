@@ -36,6 +36,7 @@ SHARED = {
     "training/lines.py": "ray/test_training.py",
     "workflows/demo.py": "e2e/test_demo.py",
     "workflows/diff.py": "ray/test_diff.py",
+    "workflows/promote_trained.py": "integration/workflows/test_promote.py",
 }
 """Modules that are tested in a file of another name."""
 

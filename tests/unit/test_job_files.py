@@ -7,6 +7,7 @@ import pytest
 
 from rubert_ood.settings import (
     BackfillSettings,
+    PromoteSettings,
     ScoreSettings,
     TrainSettings,
     load_settings,
@@ -29,6 +30,26 @@ def test_the_job_file_loads(name, model):
     )
 
 
+def test_the_job_file_of_a_promotion_loads():
+    config = ["--config", str(JOBS / "promote.yaml")]
+    settings = load_settings(PromoteSettings, config, program="promote")
+    assert settings.bundle_uri.startswith("s3://marketplace/rubert_ood/bundles/")
+    assert settings.test_uri.startswith("s3://marketplace/")
+
+
 @pytest.mark.parametrize("name", ["train", "score", "backfill"])
+def test_the_job_files_agree_on_who_is_promoted_and_who_is_asked_for(name):
+    models = {"train": TrainSettings, "score": ScoreSettings}
+    model = models.get(name, BackfillSettings)
+    config = ["--config", str(JOBS / f"{name}.yaml")]
+    settings = load_settings(model, config, program=name)
+    if isinstance(settings, TrainSettings):
+        assert settings.promote
+        assert settings.output_uri == "s3://marketplace/rubert_ood/"
+    else:
+        assert settings.bundle_uri == "s3://marketplace/rubert_ood/bundles/champion"
+
+
+@pytest.mark.parametrize("name", ["train", "score", "backfill", "promote"])
 def test_the_entry_point_runs_the_verb_of_its_name(name):
     assert f'main("{name}")' in (JOBS / f"{name}.py").read_text()

@@ -13,8 +13,10 @@ from rubert_ood.ads.dataset import LocalWorkers
 from rubert_ood.bundle import load_bundle
 from rubert_ood.errors import PublicationRefusedError, SettingsError
 from rubert_ood.ood.agreement import Agreement
+from rubert_ood.pointers.champion import look
 from rubert_ood.settings import (
     EvaluationSettings,
+    PromotionSettings,
     TextSettings,
     TrainingComputeSettings,
     TrainSettings,
@@ -24,6 +26,7 @@ from rubert_ood.training.features import compute_features
 from rubert_ood.training.fine_tune import TrainedModel
 from rubert_ood.workflows import train as workflow
 from tests.small_model import LABELS
+from tests.unit.promotion.bundles import OPEN
 
 INT8 = TrainingComputeSettings(precision="int8")
 
@@ -170,3 +173,20 @@ def test_too_few_ads_for_the_rule_are_named_before_anything_is_trained(
     ):
         workflow.train(settings.model_copy(update={"decision": strict}))
     assert gathered == []
+
+
+def test_train_with_promote_promotes_its_bundle_and_one_that_is_refused_stays(
+    settings, gathered, tmp_path
+):
+    root, test_uri = str(tmp_path / "bundles"), settings.input_uri
+    open_limits = PromotionSettings(test_uri=test_uri, limits=OPEN)
+    wanted = {"promote": True, "promotion": open_limits}
+    workflow.train(settings.model_copy(update=wanted))
+    assert look(root).pointer.version == "v1"
+    strict = OPEN.model_copy(update={"min_accuracy": 1.0})
+    wanted["promotion"] = PromotionSettings(test_uri=test_uri, limits=strict)
+    wanted["version"] = "v2"
+    with pytest.raises(PublicationRefusedError, match=r"limits\.min_accuracy"):
+        workflow.train(settings.model_copy(update=wanted))
+    assert look(root).pointer.paths == ["v1"]
+    assert load_bundle(f"{root}/v2").version == "v2"

@@ -261,7 +261,7 @@ def test_a_swap_whose_answer_got_lost_while_another_publisher_followed_counts(
     patch_storage(monkeypatch, "swap_bytes", answer_lost)
     manifest = publish_run(ours, GateSettings(), force=force)
     assert (manifest.outcome, manifest.pointers) == ("published", [])
-    assert read_pointer(out).runs == [
+    assert read_pointer(out).paths == [
         f"{DAY}/run_id={name}" for name in ("newer", "ours", "r0")
     ]
 
@@ -438,7 +438,7 @@ def test_many_publishers_at_once_lose_none_of_them(out):
         thread.join()
     assert not [error for error in failures if not isinstance(error, PartialRunError)]
     pointer = read_pointer(out)
-    seen = [path.rpartition("=")[2] for path in pointer.runs]
+    seen = [path.rpartition("=")[2] for path in pointer.paths]
     assert len(seen) == len(set(seen)) == len(names) - len(failures)
 
 

@@ -5,7 +5,8 @@ import shutil
 import pytest
 
 from rubert_ood.errors import ErrorRateError, PartialRunError, PublicationRefusedError
-from rubert_ood.publishing.pointer import Place, Pointer, TakenBack, look, swap
+from rubert_ood.pointers.pointer import TakenBack, swap
+from rubert_ood.publishing.pointer import Place, Pointer, look
 from rubert_ood.publishing.seen import (
     Comparison,
     Seen,

@@ -109,6 +109,7 @@ def test_plan_of_the_same_input_is_the_same(bundle, catalogue):
         "uri": bundle.uri,
         "version": "v1",
         "fingerprint": bundle.fingerprint,
+        "alias": "",
     }
 
 

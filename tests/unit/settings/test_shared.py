@@ -35,10 +35,14 @@ def test_every_group_refuses_unknown_names(config: Callable[[str], str]) -> None
             "fit",
             "decision",
             "evaluation",
+            "promotion",
+            "promotion.limits",
         ),
     }
     for name in found:
-        line = message(train, "--config", config(f"input_uri: in\n{name}: {{nope: 1}}\n"))
+        outer, _, inner = name.partition(".")
+        group = f"{{{inner}: {{nope: 1}}}}" if inner else "{nope: 1}"
+        line = message(train, "--config", config(f"input_uri: in\n{outer}: {group}\n"))
         assert line.startswith(f"{name}.nope: no such setting")
 
 

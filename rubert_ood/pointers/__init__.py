@@ -1,0 +1,1 @@
+"""Small files that name one folder among others: the run that readers see, the champion."""

@@ -1,0 +1,156 @@
+"""The champion: which of the bundles in a folder scores the catalogue, and those before it.
+
+BUNDLES/champion.json names it. The URI BUNDLES/champion stands for whichever that is: it is
+resolved once by a job, to a version and a fingerprint, which every process of the job then asks
+for.
+"""
+
+import os
+from dataclasses import dataclass, replace
+
+from pydantic import TypeAdapter
+
+from rubert_ood import storage
+from rubert_ood.bundle import CHAMPION, Bundle, load_bundle
+from rubert_ood.bundle.files import MANIFEST, read_manifest
+from rubert_ood.clock import utc_now
+from rubert_ood.errors import BundleError
+from rubert_ood.pointers.pointer import Kind, PlaceOf, PointerRecord, find
+from rubert_ood.pointers.take_back import take_back
+from rubert_ood.progress import StepLog
+from rubert_ood.runs.plan import BundleName
+from rubert_ood.runs.record import Moment, RelativePath
+
+log = StepLog("bundle")
+
+CHAMPION_FILE = "champion.json"
+FORMAT = 1
+
+
+class Champion(PointerRecord):
+    """What stands in champion.json."""
+
+    format: int = FORMAT
+    version: str
+    fingerprint: str
+    promoted_at: Moment
+    promotion: RelativePath | None = None
+    """The record of the comparison; None after a rollback."""
+    forced: str | None = None
+    """Why it was promoted whatever the limits said."""
+
+
+CHAMPIONS = Kind(
+    file=CHAMPION_FILE,
+    schema=TypeAdapter(Champion),
+    mend="restore it; without it no bundle is the champion, and none can be rolled back to",
+    noun="bundle",
+    named="promoted",
+    publishers="promotions",
+)
+
+
+@dataclass(frozen=True)
+class ChampionPlace(PlaceOf[Champion]):
+    """The folder of some bundles, and their champion as it was when somebody looked."""
+
+    kind: Kind[Champion] = CHAMPIONS
+
+    @property
+    def champion(self) -> BundleName | None:
+        """Where the champion lies, by which version and fingerprint; None before any promotion."""
+        named = self.pointer
+        if named is None:
+            return None
+        return BundleName(
+            uri=storage.join(self.root_uri, named.path),
+            version=named.version,
+            fingerprint=named.fingerprint,
+            alias=storage.join(self.root_uri, CHAMPION),
+        )
+
+    def pointer_to(
+        self,
+        bundle: BundleName,
+        *,
+        promotion: str | None = None,
+        forced: str | None = None,
+    ) -> Champion:
+        """Return a pointer to a bundle that is promoted now, without a memory."""
+        return Champion(
+            path=self.path_of(bundle.uri),
+            version=bundle.version,
+            fingerprint=bundle.fingerprint,
+            promoted_at=utc_now("milliseconds"),
+            promotion=promotion,
+            forced=forced,
+        )
+
+
+def look(root_uri: str) -> ChampionPlace:
+    """Read champion.json; InputError when what lies there is none."""
+    return ChampionPlace(root_uri, *find(root_uri, CHAMPIONS))
+
+
+def resolve(uri: str) -> BundleName:
+    """Return what a URI stands for: the champion where it ends so, else itself.
+
+    Of any other URI version and fingerprint are not known before the bundle is read. Raises
+    BundleError where the champion is asked for and there is none.
+    """
+    uri = storage.absolute(uri)
+    root_uri, _, name = uri.rpartition("/")
+    if name != CHAMPION:
+        return BundleName(uri=uri, fingerprint="")
+    champion = look(root_uri).champion
+    if champion is None and not storage.exists(storage.join(uri, MANIFEST)):
+        raise BundleError(
+            f"{uri}: no bundle of this folder was promoted; `rubert-ood promote` does so,"
+            " or name a version"
+        )
+    return champion or BundleName(uri=uri, fingerprint="")
+
+
+def open_bundle(uri: str | os.PathLike[str]) -> Bundle:
+    """Load a bundle, or the champion of its folder, and say which that is.
+
+    Raises BundleError as `load_bundle` does, and where the champion is not the bundle that was
+    promoted.
+    """
+    name = resolve(storage.absolute(uri))
+    bundle = load_bundle(name.uri)
+    if not name.alias:
+        return bundle
+    if bundle.fingerprint != name.fingerprint:
+        raise BundleError(
+            f"{name.uri}: not the bundle that was promoted, its fingerprint is"
+            f" {bundle.fingerprint[:12]} where {CHAMPION_FILE} says {name.fingerprint[:12]};"
+            " restore it, or roll back"
+        )
+    log.info("%s is %s, fingerprint %s", name.alias, name.version, name.fingerprint[:12])
+    return replace(bundle, alias=name.alias)
+
+
+def name_of(bundle: Bundle) -> BundleName:
+    """Return what plans and records say of a bundle."""
+    return BundleName(
+        uri=bundle.uri,
+        version=bundle.version,
+        fingerprint=bundle.fingerprint,
+        alias=bundle.alias,
+    )
+
+
+def roll_back(root_uri: str, reason: str) -> tuple[Champion, str]:
+    """Make the bundle the champion again that was it before; return the pointer, and the path that
+    is taken back.
+
+    Raises as `take_back` does, and BundleError where the one before is gone or damaged.
+    """
+
+    def pointer_to(uri: str) -> Champion:
+        found = read_manifest(uri)
+        name = BundleName(uri=uri, version=found.version, fingerprint=found.fingerprint)
+        return ChampionPlace(root_uri, None, "").pointer_to(name)
+
+    return take_back(lambda: look(root_uri), pointer_to, reason)

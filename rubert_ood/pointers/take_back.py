@@ -1,0 +1,51 @@
+"""Take back what a pointer names: it then names what was before, and says what it took back."""
+
+from collections.abc import Callable
+
+from rubert_ood import storage
+from rubert_ood.errors import InputError, PublicationRefusedError
+from rubert_ood.pointers.pointer import P, PlaceOf, swap
+from rubert_ood.runs.manifest import until_swapped
+
+
+def take_back(
+    look: Callable[[], PlaceOf[P]],
+    pointer_to: Callable[[str], P],
+    reason: str,
+) -> tuple[P, str]:
+    """Let a pointer name what it named before; return the new pointer, and the path taken back.
+
+    `pointer_to` makes a pointer to the folder of a URI, and raises when it is not whole enough any
+    more to be read. Raises InputError when nothing was named before, and PublicationRefusedError
+    when something else is named in the meantime: nobody has seen that one.
+    """
+    seen = look()
+    root_uri, kind, bad = seen.root_uri, seen.kind, ""
+
+    def attempt() -> P | None:
+        nonlocal bad
+        place = look()
+        older = place.pointer
+        if older is None or not older.history:
+            number = "no" if older is None else "only one"
+            raise InputError(
+                f"{root_uri}: {number} {kind.noun} was {kind.named}; no way back"
+            )
+        if bad not in ("", older.path):
+            raise PublicationRefusedError(
+                f"{place.uri}: not rolled back,"
+                f" {older.path} was {kind.named} meanwhile;"
+                " look at that one, then start again"
+            )
+        bad = older.path
+        before = storage.join(root_uri, older.history[0])
+        target = pointer_to(before)
+        now = swap(place, target.taking_back(older, reason))
+        is_back = now is not None and bad in now.taken_back
+        return now if is_back else None
+
+    busy = (
+        f"{root_uri}: other {kind.publishers} swap"
+        f" {kind.file} all the time; roll back again"
+    )
+    return until_swapped(attempt, busy), bad

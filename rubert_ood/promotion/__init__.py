@@ -1,0 +1,1 @@
+"""Which bundle becomes the champion: two bundles on the same ads, limits, and the pointer."""

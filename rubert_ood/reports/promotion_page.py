@@ -1,0 +1,144 @@
+"""The page of a promotion: the new bundle and the champion side by side, the verdict first."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+
+from rubert_ood.plain import printable
+from rubert_ood.promotion.document import Change, ClassRow, Comparison, Promotion
+from rubert_ood.reports.evaluation import Finding
+from rubert_ood.reports.html import render
+from rubert_ood.reports.svg import COLOURS, INK, svg
+
+NAME_CHARACTERS = 22
+
+
+@dataclass(frozen=True)
+class MeasureRow:
+    """One measure of both bundles."""
+
+    name: str
+    new: float
+    champion: float | None
+    change: Change | None = None
+    is_share: bool = True
+
+    @property
+    def difference(self) -> float | None:
+        """Of the new bundle to the champion."""
+        return None if self.champion is None else self.new - self.champion
+
+
+def promotion_html(promotion: Promotion) -> str:
+    """Render a promotion."""
+    found = promotion.comparison
+    compared = [row for row in found.classes if row.change is not None]
+    return render(
+        "promotion.html.j2",
+        p=promotion,
+        c=found,
+        measures=measure_rows(found),
+        findings=promotion_findings(promotion),
+        figures={"classes": f1_changes(compared)} if compared else {},
+    )
+
+
+def measure_rows(found: Comparison) -> list[MeasureRow]:
+    """Put the measures of both bundles side by side."""
+    new, champion = found.new, found.champion
+    names = {
+        "accuracy": "accuracy",
+        "macro_f1": "macro-F1",
+        "ece": "calibration error (ECE)",
+        "false_alarms": "false alarms",
+        "other_rate": "labelled Other",
+    }
+    intervals = {"accuracy": found.accuracy, "macro_f1": found.macro_f1}
+    rows = []
+    for key, name in names.items():
+        before = getattr(champion, key) if champion else None
+        rows.append(MeasureRow(name, getattr(new, key), before, intervals.get(key)))
+    for kind, auroc in new.ood_auroc.items():
+        before = champion.ood_auroc.get(kind) if champion else None
+        rows.append(MeasureRow(f"AUROC of OOD: {kind}", auroc, before))
+    before = champion.ads_per_s if champion else None
+    rows.append(MeasureRow("ads per second", new.ads_per_s, before, is_share=False))
+    return rows
+
+
+def promotion_findings(promotion: Promotion) -> list[Finding]:
+    """Say what speaks against the new bundle, then what else stands out."""
+    found = promotion.comparison
+    findings = []
+    for check in promotion.failed:
+        text = f"{check.check}: {check.value:.4g} against the limit {check.limit:g}."
+        findings.append(Finding(False, text))
+    if found.champion is not None:
+        findings += _against_champion(found)
+    for text, labels in (
+        ("New classes", found.labels_added),
+        ("Classes that the new bundle lacks", found.labels_removed),
+    ):
+        if labels:
+            findings.append(Finding(False, f"{text}: {', '.join(labels)}."))
+    if found.num_unreadable:
+        text = f"{found.num_unreadable:,} test ads hold nothing to read: left out."
+        findings.append(Finding(True, text))
+    if found.champion is None:
+        findings.append(Finding(True, "There was no champion to compare with."))
+    return findings
+
+
+def _against_champion(found: Comparison) -> list[Finding]:
+    findings = []
+    for name, change in (("Accuracy", found.accuracy), ("Macro-F1", found.macro_f1)):
+        if change is not None:
+            text = f"{name} changes by {_points(change.value)} {_between(change)}."
+            findings.append(Finding(change.upper >= 0, text))
+    alone = found.discordant
+    if alone is not None:
+        text = (
+            f"{alone.only_new:,} test ads are right by the new bundle alone,"
+            f" {alone.only_champion:,} by the champion alone (McNemar p = {alone.p:.2g})."
+        )
+        findings.append(Finding(alone.only_new >= alone.only_champion, text))
+    if found.churn is not None:
+        text = (
+            f"{found.churn.rate:.1%} of {found.churn.num_ads:,} ads of the catalogue would"
+            " get another label."
+        )
+        findings.append(Finding(True, text))
+    if found.speed_ratio is not None:
+        text = f"It is {found.speed_ratio:.2f} times as fast as the champion."
+        findings.append(Finding(True, text))
+    return findings
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.1f} points"
+
+
+def _between(change: Change) -> str:
+    return f"({100 * change.lower:+.1f} to {100 * change.upper:+.1f})"
+
+
+def f1_changes(rows: Sequence[ClassRow]) -> str:
+    """Draw the change of F1 of each class with its interval, the largest gain on top."""
+    ordered = sorted(rows, key=lambda row: row.change.value if row.change else 0.0)
+
+    def draw(axes: Axes) -> None:
+        for place, row in enumerate(ordered):
+            change = row.change
+            assert change is not None
+            colour = COLOURS[0] if change.value >= 0 else COLOURS[1]
+            axes.hlines(place, 100 * change.lower, 100 * change.upper, color=colour)
+            axes.plot(100 * change.value, place, "o", color=colour, markersize=4)
+        names = [printable(row.label)[:NAME_CHARACTERS] for row in ordered]
+        axes.set_yticks(range(len(ordered)), names)
+        axes.set_ylim(-0.7, len(ordered) - 0.3)
+        axes.axvline(0, color=INK, linewidth=0.8)
+        axes.set(xlabel="change of F1, in points")
+        axes.grid(axis="y", visible=False)
+
+    return svg(draw, width=7.0, height=1.0 + 0.22 * len(ordered))

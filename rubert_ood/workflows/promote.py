@@ -1,0 +1,89 @@
+"""Compare a bundle with the champion of its folder, and make it the champion by limits."""
+
+from rubert_ood import storage
+from rubert_ood.bundle import Bundle, load_bundle
+from rubert_ood.errors import BundleError, PublicationRefusedError
+from rubert_ood.pointers.champion import Champion, ChampionPlace, look, open_bundle
+from rubert_ood.progress import StepLog
+from rubert_ood.promotion.compare import compare
+from rubert_ood.promotion.document import Promotion
+from rubert_ood.promotion.promote import (
+    PAGE,
+    check_not_taken_back,
+    is_champion,
+    judge,
+    make_champion,
+    put_record,
+)
+from rubert_ood.reports.promotion_page import promotion_html
+from rubert_ood.settings import PromoteSettings
+from rubert_ood.settings.problems import expect
+
+log = StepLog("promote")
+
+
+def promote(settings: PromoteSettings) -> Champion:
+    """Run the promotion; return champion.json as it is then.
+
+    Raises PublicationRefusedError where the limits are not kept; the bundle stays, and the record
+    says why.
+    """
+    expect(settings, PromoteSettings)
+    new = open_bundle(settings.bundle_uri)
+    root_uri = new.uri.rpartition("/")[0]
+    place = look(root_uri)
+    if place.pointer and is_champion(place, new):
+        log.info("%s: the champion already, nothing to do", new.uri)
+        return place.pointer
+    if not settings.force:
+        check_not_taken_back(place, new)
+    champion = _champion(place, settings)
+    compared_with = "nothing: the first bundle" if champion is None else champion.version
+    log.info("%s is compared with %s", new.version, compared_with)
+    found = compare(new, champion, settings)
+    promotion = judge(new, place.champion, found, settings)
+    record = put_record(root_uri, promotion, promotion_html(promotion))
+    _say(promotion)
+    page_uri = storage.join(root_uri, record.rpartition("/")[0], PAGE)
+    StepLog("report").info("%s", page_uri)
+    if promotion.outcome == "refused":
+        reason = f"{promotion.refusal_reason}; see {page_uri}"
+        raise PublicationRefusedError(reason)
+    pointer = make_champion(root_uri, promotion, record)
+    log.info("%s is promoted, fingerprint %s", new.version, new.fingerprint[:12])
+    if pointer.path != place.path_of(new.uri):
+        log.warning("%s followed it, and is the champion", pointer.version)
+    return pointer
+
+
+def _champion(place: ChampionPlace, settings: PromoteSettings) -> Bundle | None:
+    """Load the champion; None before the first promotion, or by force where it is gone."""
+    name = place.champion
+    if name is None:
+        return None
+    try:
+        champion = load_bundle(name.uri)
+        is_champion(place, champion)
+        return champion
+    except BundleError as error:
+        if not settings.force:
+            raise BundleError(
+                f"the champion cannot be compared with: {error}; restore it, roll back, or"
+                " promote without a comparison by --force REASON"
+            ) from error
+        log.warning("promoted without a comparison: %s", error)
+        return None
+
+
+def _say(promotion: Promotion) -> None:
+    found = promotion.comparison
+    new, champion = found.new, found.champion
+    line = f"accuracy {new.accuracy:.4f}  macro-F1 {new.macro_f1:.4f}  ECE {new.ece:.4f}"
+    if champion is not None and found.accuracy is not None:
+        change = found.accuracy
+        line += (
+            f"  against {champion.accuracy:.4f}, {champion.macro_f1:.4f},"
+            f" {champion.ece:.4f}: accuracy {change.value:+.4f}"
+            f" ({change.lower:+.4f} to {change.upper:+.4f})"
+        )
+    log.info("%s on %s ads", line, f"{found.num_ads:,}")

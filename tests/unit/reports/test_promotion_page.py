@@ -1,0 +1,139 @@
+"""The page of a promotion: the verdict in words, both bundles side by side."""
+
+import re
+
+import pytest
+
+from rubert_ood.promotion.document import Change, Churn, LabelMove
+from rubert_ood.reports.promotion_page import (
+    f1_changes,
+    measure_rows,
+    promotion_findings,
+    promotion_html,
+)
+from tests.unit.promotion.test_document import promotion
+from tests.unit.promotion.test_limits import comparison, measures, row
+
+ATTACK = "<script>alert(1)</script>"
+
+
+def text_of(html: str) -> str:
+    """What a person reads, without tags and figures."""
+    body = html[html.index("<body>") :]
+    return " ".join(re.sub(r"<[^>]*>", " ", body).split())
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({}, "Refused: 1 limit is not kept. The champion stays."),
+        (
+            {"outcome": "accepted", "checks": []},
+            "Accepted: all 0 limits are kept.",
+        ),
+        (
+            {"outcome": "forced", "forced": "it reads windows"},
+            "By force: it reads windows",
+        ),
+        ({"champion": None}, "Refused: 1 limit is not kept. There still is no champion."),
+        (
+            {"champion": None, "outcome": "accepted", "checks": []},
+            "Accepted as the first champion: all 0 limits of its own are kept.",
+        ),
+    ],
+)
+def test_promotion_html_says_the_verdict_first(changes, sentence):
+    page = text_of(promotion_html(promotion(**changes)))
+    assert sentence in page
+    assert page.index(sentence) < page.index("Limits")
+
+
+def test_promotion_html_names_both_bundles_and_what_was_measured():
+    found = comparison(
+        sample_uri="s3://catalogue",
+        churn=Churn(
+            num_ads=200,
+            changed=3,
+            moves=[LabelMove(champion_label="Книги", label="Кошки", count=3)],
+        ),
+        confusions=[{"true": "A", "predicted": "B", "count": 7, "champion_count": 2}],
+    )
+    page = text_of(promotion_html(promotion(comparison=found)))
+    for piece in (
+        "Promotion of bundle v2 over v1",
+        "New: bundle v2 ( 222222222222 )",
+        "Champion: bundle v1 ( 111111111111 )",
+        "A B 7 2 +5",
+        "Книги Кошки 3 1.50%",
+        "3 of 200 ads from all over s3://catalogue",
+        "AUROC of OOD: talk 0.9000 0.9000 +0.0000",
+        "max_churn 0.4 0.3",
+    ):
+        assert piece in page, piece
+
+
+def test_promotion_html_of_a_first_bundle_has_no_column_of_a_champion():
+    found = comparison(
+        champion=None,
+        accuracy=None,
+        macro_f1=None,
+        churn=None,
+        speed_ratio=None,
+        new=measures(),
+        classes=[{"label": "Книги", "support": 9, "f1": 0.5}],
+        confusions=[{"true": "A", "predicted": "B", "count": 7}],
+    )
+    html = promotion_html(promotion(champion=None, comparison=found))
+    page = text_of(html)
+    assert "There was no champion to compare with." in page
+    assert "right alone" not in page
+    assert "<figure>" not in html
+    assert "A B 7 Test ads by their class" in page
+    assert "Without evaluation.ood_uri nothing is said of OOD texts." in page
+
+
+def test_promotion_html_escapes_labels_and_reasons():
+    found = comparison(classes=[row(ATTACK, -0.1, 0.01)], labels_added=[ATTACK])
+    html = promotion_html(promotion(comparison=found, forced=ATTACK, outcome="forced"))
+    assert ATTACK not in html
+    assert "&lt;script&gt;alert(1)" in html
+
+
+def test_promotion_findings_begin_with_the_limits_that_are_not_kept():
+    found = comparison(
+        accuracy=Change(value=-0.03, lower=-0.04, upper=-0.02),
+        discordant={"only_new": 4, "only_champion": 34, "p": 1e-6},
+        labels_removed=["Шины"],
+        num_unreadable=2,
+    )
+    findings = promotion_findings(promotion(comparison=found))
+    assert [(item.ok, item.text) for item in findings] == [
+        (False, "max_churn: 0.4 against the limit 0.3."),
+        (False, "Accuracy changes by -3.0 points (-4.0 to -2.0)."),
+        (True, "Macro-F1 changes by +0.0 points (-0.5 to +0.5)."),
+        (
+            False,
+            "4 test ads are right by the new bundle alone, 34 by the champion alone"
+            " (McNemar p = 1e-06).",
+        ),
+        (True, "5.0% of 100 ads of the catalogue would get another label."),
+        (True, "It is 1.00 times as fast as the champion."),
+        (False, "Classes that the new bundle lacks: Шины."),
+        (True, "2 test ads hold nothing to read: left out."),
+    ]
+
+
+def test_measure_rows_have_the_difference_where_there_is_a_champion():
+    new = measures(accuracy=0.95, ood_auroc={"talk": 0.8})
+    rows = {one.name: one for one in measure_rows(comparison(new=new))}
+    assert rows["accuracy"].difference == pytest.approx(0.05)
+    assert rows["AUROC of OOD: talk"].difference == pytest.approx(-0.1)
+    assert rows["accuracy"].change is not None
+    alone = measure_rows(comparison(champion=None))
+    assert {one.difference for one in alone} == {None}
+
+
+def test_f1_changes_draws_each_class_by_its_name():
+    drawn = f1_changes([row("Книги", 0.02, 0.5), row("Кошки", -0.1, 0.01)])
+    assert drawn.index("Кошки") < drawn.index("Книги")
+    assert "change of F1, in points" in drawn
