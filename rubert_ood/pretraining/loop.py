@@ -1,8 +1,8 @@
 """The pretraining loop of one Ray Train worker: plain PyTorch DDP on token ids of its node.
 
 It is that of fine-tuning (training/ddp_loop.py) with other batches, another loss and another
-measure. Rows, their order, hidden words and dropout depend on seed, epoch and step alone: a run that
-is resumed takes the steps that are left.
+measure. Rows, their order, hidden words and dropout depend on seed, epoch and step alone: a run
+that is resumed takes the steps that are left.
 """
 
 import tempfile
@@ -181,7 +181,7 @@ class Pretrainer:
             f"  perplexity {metrics['held_out_perplexity']:,.1f}"
             f"  {metrics['train_tokens_per_s']:,.0f} tokens/s"
         )
-        history = [*self.state.history, metrics]
+        history = (*self.state.history, metrics)
         self._report(TrainingState(epoch=len(history), history=history), metrics)
 
     def _report(self, state: TrainingState, metrics: dict[str, Any]) -> None:

@@ -83,8 +83,6 @@ def _word_starts(tokenizer: Any, tokens: list[str]) -> np.ndarray:
     prefix = state["model"].get("continuing_subword_prefix")
     if prefix:
         return np.array([not token.startswith(prefix) for token in tokens])
-    decoder = (state.get("decoder") or {}).get("type")
-    mark = WORD_STARTS.get(decoder)
-    if mark is None:
-        return np.ones(len(tokens), bool)
+    decoder = (state.get("decoder") or {}).get("type", "")
+    mark = WORD_STARTS.get(decoder, "")  # without one each token is a word
     return np.array([token.startswith(mark) for token in tokens])

@@ -55,7 +55,7 @@ class TokenReader:
 
     def __call__(self, piece: Piece) -> tuple[np.ndarray, pa.Table]:
         """Return how many ads are trained on, and held out, and the block: row, label, ids."""
-        rows, texts = self._texts(piece.shard)
+        rows, texts = clean_texts(piece.shard, self.cleaner)
         tokenizer = load_tokenizer(self.base_model)
         ids = tokenize(tokenizer, texts, self.max_length)
         has_words_n = _has_words(ids, tokenizer.all_special_ids)
@@ -67,19 +67,22 @@ class TokenReader:
         counts = np.bincount(kinds_n[has_words_n], minlength=2)
         return counts, block.filter(has_words_n)
 
-    def _texts(self, shard: LabelledShard) -> tuple[list[int], list[str]]:
-        """Return the rows that have text, and the cleaned texts."""
-        table = shard.read(ROLES)
-        rows, texts = [], []
-        columns = [decoded(table[role]) for role in ROLES]
-        for row, (title, description) in enumerate(zip(*columns, strict=True)):
-            if isinstance(title, bytes) or isinstance(description, bytes):
-                continue
-            text = self.cleaner.clean(ad_text(title, description))
-            if text:
-                rows.append(row)
-                texts.append(text)
-        return rows, texts
+
+def clean_texts(
+    shard: LabelledShard, cleaner: TextCleaner
+) -> tuple[list[int], list[str]]:
+    """Return the rows of a shard that have readable text, and the cleaned texts."""
+    table = shard.read(ROLES)
+    rows, texts = list[int](), list[str]()
+    columns = [decoded(table[role]) for role in ROLES]
+    for row, (title, description) in enumerate(zip(*columns, strict=True)):
+        if isinstance(title, bytes) or isinstance(description, bytes):
+            continue
+        text = cleaner.clean(ad_text(title, description))
+        if text:
+            rows.append(row)
+            texts.append(text)
+    return rows, texts
 
 
 def _has_words(ids: pa.ListArray, special_ids: Sequence[int]) -> np.ndarray:

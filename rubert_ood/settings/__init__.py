@@ -11,6 +11,13 @@ Reports (`evaluate`, `diff`) lie in OUTPUT.
 
 from rubert_ood.settings.base import ExecutorSettings, JobSettings, RayJobSettings
 from rubert_ood.settings.load import load_settings
+from rubert_ood.settings.pretraining import (
+    MaskingSettings,
+    PretrainCleanerSettings,
+    PretrainComputeSettings,
+    PretrainOptimiserSettings,
+    PretrainSettings,
+)
 from rubert_ood.settings.scoring import (
     BackfillSettings,
     CatalogueSettings,
@@ -77,11 +84,16 @@ __all__ = [
     "GateSettings",
     "Group",
     "JobSettings",
+    "MaskingSettings",
     "OptimiserSettings",
     "PlainParser",
     "PlanSettings",
     "Precision",
     "PredictSettings",
+    "PretrainCleanerSettings",
+    "PretrainComputeSettings",
+    "PretrainOptimiserSettings",
+    "PretrainSettings",
     "PublishSettings",
     "RayJobSettings",
     "RollbackSettings",

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from rubert_ood.settings.base import PLAIN_NAME, RayJobSettings
-from rubert_ood.settings.shared import ColumnSettings, Group
+from rubert_ood.settings.shared import ColumnSettings, Group, Precision
 from rubert_ood.settings.training import (
     NOISE_WORDS,
     PHONE_PATTERN,
@@ -51,6 +51,17 @@ class PretrainOptimiserSettings(Group):
     """Seed of hidden words, shuffling, dropout, and of weights that the checkpoint lacks."""
 
 
+class PretrainComputeSettings(TrainingComputeSettings):
+    """What pretraining runs on."""
+
+    precision: Precision | None = None
+    """Numeric precision on a GPU; weights are fp32. Default: bf16 where the GPU has it. On CPU it
+    is fp32."""
+    token_budget: int | None = Field(None, gt=0)
+    """Tokens of one forward pass, with its padding where there is some. A step with more takes
+    several passes whose gradients add up, and stays one step. Default: a step is one pass."""
+
+
 class PretrainSettings(RayJobSettings):
     """Pretrain a BERT-type model on unlabelled ads: it guesses hidden words. Writes a checkpoint
     that `train --base_model` takes."""
@@ -58,7 +69,8 @@ class PretrainSettings(RayJobSettings):
     input_uri: str = Field(min_length=1)
     """Ads, Parquet or CSV (file, folder or glob), without labels."""
     output_uri: str = "output"
-    """The checkpoint goes to OUTPUT/pretrained/VERSION, those of the way to OUTPUT/training/."""
+    """The checkpoint goes to OUTPUT/pretrained/VERSION, those of the way to
+    OUTPUT/pretraining/."""
     base_model: str = "DeepPavlov/rubert-base-cased"
     """BERT checkpoint to start from: hub name, folder or s3:// URI. Code inside a checkpoint is
     never run."""
@@ -71,4 +83,4 @@ class PretrainSettings(RayJobSettings):
     cleaner: PretrainCleanerSettings = PretrainCleanerSettings()
     masking: MaskingSettings = MaskingSettings()
     optimiser: PretrainOptimiserSettings = PretrainOptimiserSettings()
-    compute: TrainingComputeSettings = TrainingComputeSettings()
+    compute: PretrainComputeSettings = PretrainComputeSettings()

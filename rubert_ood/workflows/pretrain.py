@@ -7,7 +7,7 @@ from rubert_ood.ads.text import TextCleaner
 from rubert_ood.bundle import version_name
 from rubert_ood.clock import utc_now
 from rubert_ood.pretraining.preflight import check_counts, check_pretraining
-from rubert_ood.pretraining.pretrain import run_pretraining
+from rubert_ood.pretraining.pretrain import pretrain_on, training_run
 from rubert_ood.pretraining.result import (
     Pretraining,
     pretrained_uri,
@@ -47,6 +47,8 @@ def pretrain(settings: PretrainSettings) -> str:
         log.info("%s  is there already", uri)
         return uri
     check_pretraining(settings)
+    run = training_run(settings, version)
+    run.begin(identity)
     reader = TokenReader(
         TextCleaner(**settings.cleaner.model_dump()),
         everywhere(settings.base_model),
@@ -57,7 +59,7 @@ def pretrain(settings: PretrainSettings) -> str:
         blocks = read_catalogue(files, reader)
         counts = blocks.num_train, blocks.num_held_out
         check_counts(settings, *counts)
-        trained = run_pretraining(settings, blocks, identity, version, work_dir)
+        trained = pretrain_on(blocks, settings, run, work_dir)
         record = Pretraining(
             version=version,
             base_model=settings.base_model,
@@ -70,7 +72,7 @@ def pretrain(settings: PretrainSettings) -> str:
             history=trained.history,
             settings=settings.model_dump(mode="json", include=GROUPS),
         )
-        write_pretrained(uri, trained.folder, record)
+        write_pretrained(uri, trained.checkpoint_dir, record)
     kept = record.kept
     log.info(
         f"{uri}  epoch {record.epoch}  held-out loss {kept['held_out_loss']:.3f}"

@@ -7,6 +7,7 @@ import pytest
 
 from rubert_ood.settings import (
     BackfillSettings,
+    PretrainSettings,
     ScoreSettings,
     TrainSettings,
     load_settings,
@@ -17,7 +18,12 @@ JOBS = Path(__file__).parents[2] / "jobs"
 
 @pytest.mark.parametrize(
     ("name", "model"),
-    [("train", TrainSettings), ("score", ScoreSettings), ("backfill", BackfillSettings)],
+    [
+        ("pretrain", PretrainSettings),
+        ("train", TrainSettings),
+        ("score", ScoreSettings),
+        ("backfill", BackfillSettings),
+    ],
 )
 def test_the_job_file_loads(name, model):
     settings = load_settings(
@@ -29,6 +35,6 @@ def test_the_job_file_loads(name, model):
     )
 
 
-@pytest.mark.parametrize("name", ["train", "score", "backfill"])
+@pytest.mark.parametrize("name", ["pretrain", "train", "score", "backfill"])
 def test_the_entry_point_runs_the_verb_of_its_name(name):
     assert f'main("{name}")' in (JOBS / f"{name}.py").read_text()

@@ -142,5 +142,5 @@ def test_output_embedding_is_the_input_embedding_after_a_step():
 def test_step_is_cut_by_the_token_budget_and_hides_in_each_pass():
     layout = MaskedLayout(_EveryThird(), None, token_budget=18)
     batches = layout.batches((_ads(), np.random.default_rng(0)))
-    assert [batch.num_tokens for batch in batches] == [18, 17, 2]
+    assert [batch.num_tokens for batch in batches] == [18, 13, 6]
     assert all(len(batch.labels_N) for batch in batches)

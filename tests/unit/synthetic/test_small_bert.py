@@ -60,8 +60,7 @@ def test_small_bert_has_the_same_bytes_in_every_process(tmp_path):
         folder = str(tmp_path / seed)
         subprocess.run(
             [sys.executable, "-c", script, folder],
-            env=os.environ
-            | {"PYTHONHASHSEED": seed, "TOKENIZERS_PARALLELISM": parallel},
+            env=os.environ | {"PYTHONHASHSEED": seed, "TOKENIZERS_PARALLELISM": parallel},
             check=True,
             capture_output=True,
         )
