@@ -1,0 +1,133 @@
+"""Pretraining on a real local Ray: what it learns, and that a kill costs no step."""
+
+import contextlib
+import json
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from safetensors.numpy import load_file
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+from rubert_ood.classifier.checkpoint import load_network
+from rubert_ood.settings import (
+    MaskingSettings,
+    PretrainComputeSettings,
+    PretrainOptimiserSettings,
+    PretrainSettings,
+)
+from rubert_ood.workflows.pretrain import pretrain
+from tests.conftest import write_parquet
+
+pytestmark = pytest.mark.usefixtures("ray_local")
+
+EPOCHS = 3
+
+
+@pytest.fixture(scope="module")
+def settings(labelled_ads, tiny_bert, tmp_path_factory) -> PretrainSettings:
+    folder = tmp_path_factory.mktemp("pretraining")
+    texts = labelled_ads.select(["title", "description"])
+    for number in range(4):  # several files, several shards
+        part = texts.slice(number * 500, 500)
+        write_parquet(folder / "ads" / f"{number}.parquet", part)
+    return PretrainSettings(
+        input_uri=str(folder / "ads"),
+        output_uri=str(folder / "out"),
+        base_model=tiny_bert,
+        version="whole",
+        max_length=32,
+        masking=MaskingSettings(held_out_fraction=0.1),
+        optimiser=PretrainOptimiserSettings(
+            learning_rate=3e-3, num_epochs=EPOCHS, batch_size=16, warmup_fraction=0.1
+        ),
+        compute=PretrainComputeSettings(num_workers=2),
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(settings) -> str:
+    return pretrain(settings)
+
+
+def _record(uri: str) -> dict:
+    return json.loads(Path(uri, "pretraining.json").read_text())
+
+
+def test_hidden_words_are_guessed_better_from_epoch_to_epoch(whole):
+    history = _record(whole)["history"]
+    losses = [entry["held_out_loss"] for entry in history]
+    assert [entry["epoch"] for entry in history] == [1, 2, 3]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 0.9 * np.log(3000)
+    assert len({entry["held_out_tokens"] for entry in history}) == 1
+
+
+def test_every_token_is_read_once_in_each_epoch(whole, settings, labelled_ads):
+    record = _record(whole)
+    assert record["num_train"] + record["num_held_out"] == labelled_ads.num_rows
+    counts = {entry["train_tokens"] for entry in record["history"]}
+    # an odd number of ads: another one stays out in each epoch
+    assert max(counts) - min(counts) <= settings.max_length
+
+
+def test_checkpoint_has_no_training_state_and_loads_for_training(whole, tiny_bert):
+    names = {path.name for path in Path(whole).iterdir()}
+    assert {"model.safetensors", "config.json", "tokenizer.json", "README.md"} <= names
+    assert not [name for name in names if name.endswith((".pt", "state.json"))]
+    weights = load_file(Path(whole, "model.safetensors"))
+    network = load_network(whole, ["а", "б", "в"])
+    found = network.bert.encoder.layer[0].output.dense.weight.detach().numpy()
+    np.testing.assert_array_equal(
+        found, weights["bert.encoder.layer.0.output.dense.weight"]
+    )
+    before = load_file(Path(tiny_bert, "model.safetensors"))
+    name = "bert.embeddings.word_embeddings.weight"
+    assert not np.array_equal(weights[name], before[name])
+
+
+def test_model_of_the_hub_fills_masks_with_it(whole):
+    tokenizer = AutoTokenizer.from_pretrained(whole)
+    network = AutoModelForMaskedLM.from_pretrained(whole).eval()
+    inputs = tokenizer(f"продается {tokenizer.mask_token} диван", return_tensors="pt")
+    assert network(**inputs).logits.shape[-1] == len(tokenizer)
+
+
+def _kill_a_training_worker() -> bool:
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if any("RayTrainWorker" in part for part in process.cmdline()):
+                process.kill()
+                return True
+    return False
+
+
+def test_a_killed_worker_changes_no_weight(whole, settings):
+    """Checkpoints lie within epochs; rows, hidden words and dropout are those of the step."""
+    often = settings.compute.model_copy(update={"checkpoint_every_s": 0.5})
+    settings = settings.model_copy(update={"version": "killed", "compute": often})
+    folder = Path(settings.output_uri, "pretraining", "killed")
+    killed = []
+
+    def kill_within_an_epoch() -> None:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not killed:
+            states = folder.glob("checkpoint_*/state.json")
+            with contextlib.suppress(OSError, ValueError):
+                if any(json.loads(state.read_text())["step"] for state in states):
+                    killed.append(_kill_a_training_worker())
+            time.sleep(0.05)
+
+    killer = threading.Thread(target=kill_within_an_epoch)
+    killer.start()
+    resumed = pretrain(settings)
+    killer.join()
+    assert killed == [True]
+    expected = load_file(Path(whole, "model.safetensors"))
+    for name, weight in load_file(Path(resumed, "model.safetensors")).items():
+        np.testing.assert_allclose(weight, expected[name], rtol=1e-4, atol=1e-5)
+    tokens = [entry["train_tokens"] for entry in _record(whole)["history"]]
+    assert [entry["train_tokens"] for entry in _record(resumed)["history"]] == tokens
