@@ -66,7 +66,6 @@ class Pretrainer:
         self.rank = context.get_world_rank()
         size = (settings.batch_size, context.get_world_size())
         self.device = choose_device(config["use_gpu"], config["precision"])
-        self.clock = CheckpointClock(config["checkpoint_every_s"])
         self.measured_s = 0.0
         base_model = config["base_model"]
         self.tokenizer = pretrained.load_tokenizer(base_model)
@@ -91,6 +90,7 @@ class Pretrainer:
         if checkpoint is not None:
             with checkpoint.as_directory() as folder:
                 checkpoints.restore_parts(folder, self.parts)
+        self.clock = CheckpointClock(config["checkpoint_every_s"])
 
     def _layout(self, config: dict[str, Any]) -> MaskedLayout:
         is_packed = isinstance(self.forward, PackedMaskedNetwork)

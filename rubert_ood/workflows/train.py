@@ -198,7 +198,7 @@ def _context(run: _Run, trained: TrainedModel, precision: Precision) -> Context:
         num_test=len(dataset.test),
         num_calibration=len(dataset.calibration or ()),
         num_classes=len(dataset.labels),
-        num_test_texts_seen_in_train=dataset.num_test_texts_seen_in_train(),
+        num_test_texts_seen_in_train=run.measured.num_test_texts_seen_in_train(),
         best_epoch=trained.epoch,
         history=trained.history,
         settings=settings.model_dump(mode="json", include=groups)

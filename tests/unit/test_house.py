@@ -38,6 +38,7 @@ SHARED = {
     "runs/unfinished.py": "integration/workflows/test_score.py",
     "training/ddp_loop.py": "ray/test_training.py",
     "training/fine_tune.py": "ray/test_training.py",
+    "training/lines.py": "ray/test_training.py",
     "workflows/demo.py": "e2e/test_demo.py",
     "workflows/diff.py": "ray/test_diff.py",
 }

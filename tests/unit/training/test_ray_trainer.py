@@ -15,6 +15,7 @@ from rubert_ood.errors import (
     SettingsError,
     StorageUnavailableError,
 )
+from rubert_ood.training.ddp_loop import UNSCORED
 from rubert_ood.training.ray_trainer import TrainingRun, _failure
 
 
@@ -80,6 +81,17 @@ def test_run_that_began_with_something_else_is_refused(tmp_path):
         SettingsError, match=r"'v1' began with other labels, num_workers;"
     ):
         run.begin({"base_model": "a", "labels": ["y"], "num_workers": 1})
+
+
+def test_best_checkpoint_is_never_one_within_an_epoch(tmp_path):
+    within, one = _checkpoint(tmp_path / "0", 0), _checkpoint(tmp_path / "1", 1)
+    best = [(one, {"valid_macro_f1": 0.0, "epoch": 1}), (within, UNSCORED)]
+    result = SimpleNamespace(best_checkpoints=best, checkpoint=one)
+    assert _run(tmp_path).take_best(result, str(tmp_path)).epoch == 1
+    assert UNSCORED["valid_macro_f1"] < 0
+    nothing = SimpleNamespace(best_checkpoints=best[1:], checkpoint=within, path="x")
+    with pytest.raises(RubertOodError, match="reported no checkpoint"):
+        _run(tmp_path).take_best(nothing, str(tmp_path))
 
 
 def test_a_run_without_a_checkpoint_is_an_error(tmp_path):
