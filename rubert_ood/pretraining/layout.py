@@ -37,25 +37,36 @@ class MaskedLayout:
     def batches(self, step: Step) -> list[Batch]:
         """Hide words and lay a step out; the labels are what was hidden."""
         ids, generator = step
-        budget = self.token_budget or int(max(num_tokens(ids)) * len(ids))
+        lengths_N = num_tokens(ids)
+        whole = int(lengths_N.max()) * len(ids)
         batches = []
-        for rows in length_batches(num_tokens(ids), budget):
-            batches.append(self._batch(*pack(ids, rows), generator))
+        for rows in length_batches(lengths_N, self.token_budget or whole):
+            packed = pack(ids, rows)
+            batches.append(self._batch(*packed, generator))
         return batches
 
     def _batch(
-        self, ids_T: np.ndarray, lengths_N: np.ndarray, generator: np.random.Generator
+        self,
+        ids_T: np.ndarray,
+        lengths_N: np.ndarray,
+        generator: np.random.Generator,
     ) -> Batch:
         masked = self.masker.hide(ids_T, generator)
         arrays = masked.ids_T, lengths_N, masked.places_M
         if self.pad_id is not None:
             ends_N = np.cumsum(lengths_N)
-            offsets = pa.array(np.concatenate([[0], ends_N]), pa.int32())
-            ids = pa.ListArray.from_arrays(offsets, pa.array(masked.ids_T))
-            ids_NL, mask_NL = pad(ids, np.arange(len(ids)), self.pad_id)
-            arrays = ids_NL, mask_NL, np.flatnonzero(mask_NL)[masked.places_M]
+            offsets = np.concatenate([[0], ends_N])
+            ids = pa.ListArray.from_arrays(
+                pa.array(offsets, pa.int32()),
+                pa.array(masked.ids_T),
+            )
+            rows = np.arange(len(ids))
+            ids_NL, mask_NL = pad(ids, rows, self.pad_id)
+            places_T = np.flatnonzero(mask_NL)
+            arrays = ids_NL, mask_NL, places_T[masked.places_M]
         inputs = tuple(map(self._tensor, arrays))
-        return Batch(inputs, self._tensor(masked.hidden_M), len(ids_T))
+        hidden_M = self._tensor(masked.hidden_M)
+        return Batch(inputs, hidden_M, len(ids_T))
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
         tensor = torch.from_numpy(array)

@@ -40,11 +40,18 @@ class PaddedMaskedNetwork(torch.nn.Module):
         self.network = network
 
     def forward(
-        self, ids_NL: torch.Tensor, mask_NL: torch.Tensor, places_M: torch.Tensor
+        self,
+        ids_NL: torch.Tensor,
+        mask_NL: torch.Tensor,
+        places_M: torch.Tensor,
     ) -> torch.Tensor:
         """Return logits (M, V); places count through the rows of the matrix."""
-        output = self.network.bert(input_ids=ids_NL, attention_mask=mask_NL)
-        hidden_MH = output.last_hidden_state.flatten(0, 1)[places_M]
+        output = self.network.bert(
+            input_ids=ids_NL,
+            attention_mask=mask_NL,
+        )
+        hidden_TH = output.last_hidden_state.flatten(0, 1)
+        hidden_MH = hidden_TH[places_M]
         return self.network.cls.predictions(hidden_MH)
 
 
@@ -56,13 +63,20 @@ class PackedMaskedNetwork(torch.nn.Module):
         self.network = network
 
     def forward(
-        self, ids_T: torch.Tensor, lengths_N: torch.Tensor, places_M: torch.Tensor
+        self,
+        ids_T: torch.Tensor,
+        lengths_N: torch.Tensor,
+        places_M: torch.Tensor,
     ) -> torch.Tensor:
         """Return logits (M, V); equal lengths lie side by side."""
         bert = self.network.bert
         starts_N = lengths_N.cumsum(0) - lengths_N
-        positions_T = torch.arange(len(ids_T)) - starts_N.repeat_interleave(lengths_N)
-        hidden_TH = bert.embeddings(ids_T[None], position_ids=positions_T[None])[0]
+        starts_T = starts_N.repeat_interleave(lengths_N)
+        positions_T = torch.arange(len(ids_T)) - starts_T
+        (hidden_TH,) = bert.embeddings(
+            input_ids=ids_T[None],
+            position_ids=positions_T[None],
+        )
         groups = groups_of(lengths_N)
         *layers, last = bert.encoder.layer
         for layer in layers:
@@ -70,5 +84,9 @@ class PackedMaskedNetwork(torch.nn.Module):
             mixed_TH = layer.attention.output(context_TH, hidden_TH)
             hidden_TH = layer.feed_forward_chunk(mixed_TH)
         context_TH = attend(last, hidden_TH, hidden_TH, groups)
-        mixed_MH = last.attention.output(context_TH[places_M], hidden_TH[places_M])
-        return self.network.cls.predictions(last.feed_forward_chunk(mixed_MH))
+        mixed_MH = last.attention.output(
+            context_TH[places_M],
+            hidden_TH[places_M],
+        )
+        hidden_MH = last.feed_forward_chunk(mixed_MH)
+        return self.network.cls.predictions(hidden_MH)

@@ -46,16 +46,22 @@ class Masker:
     @classmethod
     def of(cls, tokenizer: Any, share: float) -> "Masker":
         """Learn from a fast tokenizer with a mask token which of its ids begin a word."""
-        tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
-        special = set(tokenizer.all_special_ids)
-        ordinary = [number for number in range(len(tokens)) if number not in special]
+        numbers_V = np.arange(len(tokenizer))
+        special = tokenizer.all_special_ids
+        tokens = tokenizer.convert_ids_to_tokens(numbers_V.tolist())
         starts_V = _word_starts(tokenizer, tokens)
-        starts_V[list(special)] = True
-        return cls(tokenizer.mask_token_id, np.array(ordinary), starts_V, share)
+        starts_V[special] = True
+        return cls(
+            mask_id=tokenizer.mask_token_id,
+            ordinary_ids=np.setdiff1d(numbers_V, special),
+            starts_word_V=starts_V,
+            share=share,
+        )
 
     @cached_property
     def _is_ordinary_V(self) -> np.ndarray:
-        return np.isin(np.arange(len(self.starts_word_V)), self.ordinary_ids)
+        numbers_V = np.arange(len(self.starts_word_V))
+        return np.isin(numbers_V, self.ordinary_ids)
 
     def hide(self, ids_T: np.ndarray, rng: np.random.Generator) -> Masked:
         """Choose words and hide them; at least one, where there is any."""
@@ -65,16 +71,22 @@ class Masker:
         chosen_W = rng.random(word_T[-1] + 1) < self.share
         chosen_T = chosen_W[word_T] & is_ordinary_T
         if not chosen_T.any():
-            word = word_T[rng.choice(np.flatnonzero(is_ordinary_T))]
-            chosen_T = (word_T == word) & is_ordinary_T
+            place = rng.choice(np.flatnonzero(is_ordinary_T))
+            is_word_T = word_T == word_T[place]
+            chosen_T = is_word_T & is_ordinary_T
         places_M = np.flatnonzero(chosen_T)
-        kind_M = rng.random(len(places_M))
-        others_M = rng.choice(self.ordinary_ids, len(places_M))
-        shown_M = np.where(kind_M < REPLACED, self.mask_id, ids_T[places_M])
-        is_other_M = (kind_M >= REPLACED) & (kind_M < REPLACED + RANDOM)
+        hidden_M = ids_T[places_M]
         shown_T = ids_T.copy()
-        shown_T[places_M] = np.where(is_other_M, others_M, shown_M)
-        return Masked(shown_T, places_M, ids_T[places_M])
+        shown_T[places_M] = self._shown(hidden_M, rng)
+        return Masked(shown_T, places_M, hidden_M)
+
+    def _shown(self, hidden_M: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return what stands in the place of hidden tokens."""
+        kind_M = rng.random(len(hidden_M))
+        others_M = rng.choice(self.ordinary_ids, len(hidden_M))
+        shown_M = np.where(kind_M < REPLACED, self.mask_id, others_M)
+        stays_M = kind_M >= REPLACED + RANDOM
+        return np.where(stays_M, hidden_M, shown_M)
 
 
 def _word_starts(tokenizer: Any, tokens: list[str]) -> np.ndarray:

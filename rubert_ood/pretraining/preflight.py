@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from torch.nn.functional import cross_entropy
 
 from rubert_ood.classifier.checkpoint import (
     check_ids,
@@ -38,7 +39,8 @@ def check_pretraining(settings: PretrainSettings) -> None:
             f"max_length: {max_length} is over the model's {limit} tokens; lower it"
         )
     check_ids(uri, tokenizer, network)
-    masker = Masker.of(tokenizer, settings.masking.word_fraction)
+    share = settings.masking.word_fraction
+    masker = Masker.of(tokenizer, share)
     if not len(masker.ordinary_ids):
         raise BundleError(f"{uri}: its tokenizer has special tokens only; use another")
     try:
@@ -58,26 +60,31 @@ def check_pretraining(settings: PretrainSettings) -> None:
 @torch.inference_mode()
 def _loss_of_longest(network: Any, masker: Masker, max_length: int) -> float:
     word = int(masker.ordinary_ids[0])
-    ids = pa.array([[word] * max_length, [word]], pa.list_(pa.int32()))
+    texts = [[word] * max_length, [word]]
+    ids = pa.array(texts, pa.list_(pa.int32()))
     layout = MaskedLayout(masker, pad_id=None)
-    (batch,) = layout.batches((ids, np.random.default_rng(0)))
+    step = ids, np.random.default_rng(0)
+    (batch,) = layout.batches(step)
     forward = masked_network(network.eval(), torch.device("cpu"))
     logits_MV = forward(*batch.inputs)
-    return float(torch.nn.functional.cross_entropy(logits_MV, batch.labels_N))
+    loss = cross_entropy(logits_MV, batch.labels_N)
+    return float(loss)
 
 
 def check_counts(settings: PretrainSettings, num_train: int, num_held_out: int) -> None:
     """Raise InputError when there are too few ads to train on, or to measure."""
-    if not num_train + num_held_out:
+    total = num_train + num_held_out
+    if not total:
         raise InputError(f"{settings.input_uri}: no ad has readable text")
-    wanted = settings.compute.num_workers * settings.optimiser.batch_size
+    num_workers = settings.compute.num_workers
+    wanted = num_workers * settings.optimiser.batch_size
     if num_train < wanted:
         raise InputError(
             f"{settings.input_uri}: {num_train} ads do not fill one batch of every worker"
             f" ({wanted}): give more, or lower compute.num_workers or optimiser.batch_size"
         )
-    if num_held_out < settings.compute.num_workers:
+    if num_held_out < num_workers:
         raise InputError(
-            f"{settings.input_uri}: {num_held_out} of {num_train + num_held_out} ads are held"
+            f"{settings.input_uri}: {num_held_out} of {total} ads are held"
             " out, fewer than workers; give more ads, or raise masking.held_out_fraction"
         )

@@ -10,12 +10,20 @@ from rubert_ood.training.token_dataset import everywhere
 
 def training_run(settings: PretrainSettings, version: str) -> TrainingRun:
     """Name the training of a version, by its place."""
-    folder_uri = storage.join(settings.output_uri, "pretraining")
-    return TrainingRun(folder_uri, version, "held_out_loss", "min", step="pretrain")
+    return TrainingRun(
+        storage.join(settings.output_uri, "pretraining"),
+        version,
+        metric="held_out_loss",
+        better="min",
+        step="pretrain",
+    )
 
 
 def pretrain_on(
-    blocks: TokenBlocks, settings: PretrainSettings, run: TrainingRun, work_dir: str
+    blocks: TokenBlocks,
+    settings: PretrainSettings,
+    run: TrainingRun,
+    work_dir: str,
 ) -> TrainedModel:
     """Train on the workers and copy the checkpoint with the smallest held-out loss into work_dir.
 
@@ -27,6 +35,10 @@ def pretrain_on(
         "optimiser": settings.optimiser.model_dump(),
         "word_fraction": settings.masking.word_fraction,
     }
-    datasets = {"ads": blocks.dataset}
-    result = run.fit(pretrain_worker, config, datasets, settings.compute)
+    result = run.fit(
+        pretrain_worker,
+        config,
+        {"ads": blocks.dataset},
+        settings.compute,
+    )
     return run.take_best(result, work_dir)

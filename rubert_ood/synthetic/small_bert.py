@@ -26,9 +26,13 @@ class BertShape:
     intermediate_size: int | None = None
     """Width of the feed-forward layers; None: four times hidden_size."""
     dropout: float = 0.1
+    spread: float = 0.02
+    """Standard deviation of the random weights: that of BERT, which suits a width of 768."""
 
 
-SMALL = BertShape()
+SMALL = BertShape(spread=0.08)
+"""At width 128 a spread near 1 / sqrt(width) lets attention and feed-forward take part from the
+first step."""
 OPTIONS = {"lowercase": True, "strip_accents": False}
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 MAX_LETTERS = 1_000
@@ -60,6 +64,7 @@ def build_small_bert(
         intermediate_size=shape.intermediate_size or 4 * shape.hidden_size,
         hidden_dropout_prob=shape.dropout,
         attention_probs_dropout_prob=shape.dropout,
+        initializer_range=shape.spread,
         pad_token_id=tokenizer.pad_token_id,
     )
     BertForSequenceClassification(config).save_pretrained(folder)
