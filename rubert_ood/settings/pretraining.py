@@ -36,7 +36,7 @@ class PretrainOptimiserSettings(Group):
     """The pretraining loop: AdamW with linear decay."""
 
     learning_rate: float = Field(5e-5, gt=0)
-    """Peak learning rate; 5e-5 suits a pretrained BERT, a model from scratch needs 2e-3 or so."""
+    """Peak learning rate; 5e-5 suits a pretrained BERT, a model from scratch needs 1e-3 or so."""
     weight_decay: float = Field(0.01, ge=0)
     """AdamW weight decay; biases and layer norms are exempt."""
     batch_size: int = Field(32, gt=0)

@@ -256,9 +256,10 @@ class DemoSettings(RayJobSettings):
     num_score: int = Field(20_000, gt=0)
     """Ads in the catalogue to score."""
     compute: DemoComputeSettings = DemoComputeSettings()
-    num_pretrain_epochs: int = Field(3, gt=0)
+    num_pretrain_epochs: int = Field(0, ge=0)
     """Passes over the catalogue in which the small BERT guesses hidden words, before it is trained;
-    once, the demo's folder keeps it."""
+    the demo's folder keeps it. 0: none. So few ads teach it less than they cost: three passes
+    lower the accuracy."""
     num_epochs: int = Field(4, gt=0)
     """Passes over train."""
     seed: int = 42

@@ -46,23 +46,16 @@ MATERIAL = {"num_train", "num_score", "seed"}
 
 
 def demo(settings: DemoSettings) -> None:
-    """Generate, build, pretrain, train, fit, evaluate, score, verify, publish; print results."""
+    """Generate, build, train, fit, evaluate, score, verify, publish; print a table of results."""
     started = time.monotonic()
     root = os.path.abspath(settings.output_uri)
     ads = DemoAds(storage.join(root, "ads"))
     small_bert = storage.join(root, "small_bert")
     version = _made(settings, ads, small_bert)
     with ray_session(settings):
-        base_model = pretrain(
-            PretrainSettings(
-                input_uri=ads.catalogue,
-                output_uri=root,
-                base_model=small_bert,
-                version=version,
-                optimiser=_pretraining(settings),
-                compute=_compute(settings),
-            )
-        )
+        base_model = small_bert
+        if settings.num_pretrain_epochs:
+            base_model = pretrain(_pretraining(settings, ads, small_bert, version))
         bundle, evaluation = train(_training_settings(settings, root, ads, base_model))
         manifest = score(
             ScoreSettings(
@@ -119,18 +112,23 @@ def _show_places(bundle_uri: str, run_uri: str) -> None:
         terminal.show(f"{name + ':':<12} {printable(place)}")
 
 
-def _pretraining(settings: DemoSettings) -> PretrainOptimiserSettings:
-    return PretrainOptimiserSettings(
-        learning_rate=2e-3,
-        num_epochs=settings.num_pretrain_epochs,
-        batch_size=16,
-        warmup_fraction=0.1,
-        seed=settings.seed,
+def _pretraining(
+    settings: DemoSettings, ads: DemoAds, small_bert: str, version: str
+) -> PretrainSettings:
+    return PretrainSettings(
+        input_uri=ads.catalogue,
+        output_uri=os.path.abspath(settings.output_uri),
+        base_model=small_bert,
+        version=f"{version}-{settings.num_pretrain_epochs}",
+        optimiser=PretrainOptimiserSettings(
+            learning_rate=1e-3,
+            num_epochs=settings.num_pretrain_epochs,
+            batch_size=16,
+            warmup_fraction=0.1,
+            seed=settings.seed,
+        ),
+        compute=PretrainComputeSettings(**settings.compute.model_dump()),
     )
-
-
-def _compute(settings: DemoSettings) -> PretrainComputeSettings:
-    return PretrainComputeSettings(**settings.compute.model_dump())
 
 
 def _training_settings(

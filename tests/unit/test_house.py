@@ -39,7 +39,6 @@ SHARED = {
     "training/ddp_loop.py": "ray/test_training.py",
     "training/fine_tune.py": "ray/test_training.py",
     "training/lines.py": "ray/test_training.py",
-    "workflows/demo.py": "e2e/test_demo.py",
     "workflows/diff.py": "ray/test_diff.py",
 }
 """Modules that are tested in a file of another name."""
