@@ -56,6 +56,16 @@ def pretrain_worker(config: dict[str, Any]) -> None:
         loop.report_epoch(trained | loop.measure())
 
 
+def plain_settings(given: PretrainOptimiserSettings) -> OptimiserSettings:
+    """Return the same for the optimiser of training: every layer has the same learning rate."""
+    return OptimiserSettings(
+        learning_rate=given.learning_rate,
+        weight_decay=given.weight_decay,
+        num_epochs=given.num_epochs,
+        warmup_fraction=given.warmup_fraction,
+    )
+
+
 class Pretrainer:
     """A pretraining on one worker; `state` says how far it is."""
 
@@ -103,12 +113,7 @@ class Pretrainer:
 
     def _stepper(self) -> Stepper:
         settings = self.settings
-        plain = OptimiserSettings(
-            learning_rate=settings.learning_rate,
-            weight_decay=settings.weight_decay,
-            num_epochs=settings.num_epochs,
-            warmup_fraction=settings.warmup_fraction,
-        )
+        plain = plain_settings(settings)
         optimiser = make_optimiser(self.network, plain)
         return Stepper(
             ray.train.torch.prepare_model(self.forward, parallel_strategy_kwargs=DDP),

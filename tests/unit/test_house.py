@@ -33,7 +33,6 @@ SHARED = {
     "bundle/reference.py": "unit/bundle/test_content.py",
     "pretraining/held_out.py": "ray/pretraining/test_pretraining.py",
     "pretraining/layout.py": "unit/pretraining/test_masked_network.py",
-    "pretraining/loop.py": "ray/pretraining/test_pretraining.py",
     "pretraining/pretrain.py": "ray/pretraining/test_pretraining.py",
     "runs/unfinished.py": "integration/workflows/test_score.py",
     "training/ddp_loop.py": "ray/test_training.py",
