@@ -33,7 +33,7 @@ from rubert_ood.training.epoch_counter import EpochCounter
 from rubert_ood.training.lines import tell
 from rubert_ood.training.optimiser import make_optimiser, make_schedule
 from rubert_ood.training.order import Order, step_seed
-from rubert_ood.training.steps import Stepper
+from rubert_ood.training.steps import Stepper, seed_dropout
 from rubert_ood.training.token_table import TokenTable, share_table
 from rubert_ood.training.trained_network import PackedNetwork, trained_network
 from rubert_ood.training.validation import measure_valid
@@ -144,7 +144,7 @@ class Trainer:
         counter = EpochCounter(self.state.sums, self.device.device)
         done = self.state.step
         for step in self._steps():
-            torch.manual_seed(step_seed(seed, self.epoch, done, self.rank))
+            seed_dropout(self.device.device, step_seed(seed, self.epoch, done, self.rank))
             loss = self.stepper.take(step)
             counter.add(loss, step)
             done += 1

@@ -174,14 +174,16 @@ def _note_steps(config: dict) -> None:
 
 
 def _lost_within_an_epoch(tmp_path: Path, killed: list[int]) -> None:
-    """Kill a worker as soon as a checkpoint lies within the second epoch."""
+    """Kill a worker as soon as Ray Train's newest checkpoint lies within the second epoch."""
+    run = tmp_path / "training" / "lost"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not killed:
-        for path in Path(tmp_path).glob("training/lost/checkpoint_*/state.json"):
-            with contextlib.suppress(OSError, ValueError):
-                state = json.loads(path.read_text())
-                if state["epoch"] == 1 and state["step"] > 0 and not killed:
-                    killed.extend(_kill_a_training_worker())
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            kept = json.loads((run / "checkpoint_manager_snapshot.json").read_text())
+            newest = run / kept["latest_checkpoint_result"]["checkpoint_dir_name"]
+            state = json.loads((newest / "state.json").read_text())
+            if state["epoch"] == 1 and state["step"] > 0:
+                killed.extend(_kill_a_training_worker())
         time.sleep(0.02)
 
 
