@@ -40,7 +40,7 @@ from rubert_ood.training.optimiser import (
     make_optimiser,
     make_schedule,
 )
-from rubert_ood.training.steps import Stepper
+from rubert_ood.training.steps import Stepper, seed_dropout
 
 UNMEASURED = {"held_out_loss": 1e9}
 """Metrics of a checkpoint within an epoch: any that was measured is better."""
@@ -134,7 +134,7 @@ class Pretrainer:
         later_steps = later_epochs * self.num_steps
         steps = self.layout.of_steps(self.drawn.steps(epoch, start=first))
         for number, step in enumerate(steps, start=first):
-            torch.manual_seed(self.drawn.seed(epoch, number))
+            seed_dropout(self.device.device, self.drawn.seed(epoch, number))
             counter.add(self.stepper.take(step), step)
             if pace.add(step):
                 loss = counter.mean_loss()

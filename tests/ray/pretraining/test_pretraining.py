@@ -3,7 +3,6 @@
 import contextlib
 import json
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -116,27 +115,49 @@ def _kill_a_training_worker() -> bool:
     return False
 
 
+class _Watch:
+    """Kills a worker once Ray Train's newest checkpoint lies within the second epoch."""
+
+    def __init__(self, run: Path) -> None:
+        self.run, self.killed_at = run, None
+        self.before: dict[str, tuple[int, int]] = {}
+        self.after: dict[str, tuple[int, int]] = {}
+
+    def look(self, ended: threading.Event) -> None:
+        while not ended.wait(0.02):
+            with contextlib.suppress(OSError, ValueError, TypeError):
+                seen = self.before if self.killed_at is None else self.after
+                for path in self.run.glob("checkpoint_*/state.json"):
+                    seen[path.parent.name] = self._place(path.parent)
+                if self.killed_at is None:
+                    self._kill()
+
+    def _place(self, folder: Path) -> tuple[int, int]:
+        state = json.loads((folder / "state.json").read_text())
+        return state["epoch"], state["step"]
+
+    def _kill(self) -> None:
+        kept = json.loads((self.run / "checkpoint_manager_snapshot.json").read_text())
+        newest = self.run / kept["latest_checkpoint_result"]["checkpoint_dir_name"]
+        place = self._place(newest)
+        if place[0] == 1 and place[1] > 0 and _kill_a_training_worker():
+            self.killed_at = place
+
+
 def test_a_killed_worker_changes_no_weight(whole, settings):
-    """Checkpoints lie within epochs; rows, hidden words and dropout are those of the step."""
+    """It goes on within the epoch; rows, hidden words and dropout are those of the step."""
     often = settings.compute.model_copy(update={"checkpoint_every_s": 0.5})
     settings = settings.model_copy(update={"version": "killed", "compute": often})
-    folder = Path(settings.output_uri, "pretraining", "killed")
-    killed = []
-
-    def kill_within_an_epoch() -> None:
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and not killed:
-            states = folder.glob("checkpoint_*/state.json")
-            with contextlib.suppress(OSError, ValueError):
-                if any(json.loads(state.read_text())["step"] for state in states):
-                    killed.append(_kill_a_training_worker())
-            time.sleep(0.05)
-
-    killer = threading.Thread(target=kill_within_an_epoch)
+    watch = _Watch(Path(settings.output_uri, "pretraining", "killed"))
+    ended = threading.Event()
+    killer = threading.Thread(target=watch.look, args=(ended,))
     killer.start()
     resumed = pretrain(settings)
+    ended.set()
     killer.join()
-    assert killed == [True]
+    assert watch.killed_at is not None
+    written_after = set(watch.after) - set(watch.before)
+    assert min(watch.after[name] for name in written_after) > watch.killed_at
     expected = load_file(Path(whole, "model.safetensors"))
     for name, weight in load_file(Path(resumed, "model.safetensors")).items():
         np.testing.assert_allclose(weight, expected[name], rtol=1e-4, atol=1e-5)
