@@ -23,6 +23,7 @@ GOES_ON = {
     "score": "; the same command goes on from here",
     "backfill": "; the same command goes on from here",
     "train": "; with the same --version it goes on from its newest checkpoint",
+    "pretrain": "; with the same --version it goes on from its newest checkpoint",
 }
 
 
@@ -51,6 +52,11 @@ VERBS = {
         "DemoSettings",
         "demo:demo",
         "run everything on a generated catalogue and a small BERT",
+    ),
+    "pretrain": Verb(
+        "PretrainSettings",
+        "pretrain:pretrain",
+        "teach a base model the words of unlabelled ads, before training",
     ),
     "train": Verb(
         "TrainSettings", "train:train", "fine-tune, fit, evaluate, write a bundle"

@@ -8,7 +8,12 @@ from threading import Lock
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertForPreTraining,
+)
 from transformers.utils import logging as transformers_logging
 
 from rubert_ood import storage
@@ -99,9 +104,40 @@ def load_network(uri: str, labels: list[str] | None = None) -> Any:
         ignore_mismatched_sizes=True,  # they are looked at below
         output_loading_info=True,
     )
+    _check_weights(uri, network, found, new_head=labels is not None)
+    return network
+
+
+def load_for_pretraining(uri: str) -> Any:
+    """Load a BERT with its output over the vocabulary, which may be new, and its pooler.
+
+    Raises BundleError as `load_network`, and when the checkpoint is not a BERT.
+    """
+    config = load_config(uri)
+    if config.model_type != "bert" or config.is_decoder:
+        raise BundleError(
+            f"{uri}: pretraining is for encoders of type bert, this one is"
+            f" {config.model_type!r:.40}; use another checkpoint"
+        )
+    network, found = _load(
+        BertForPreTraining,
+        uri,
+        config=config,
+        dtype=torch.float32,
+        ignore_mismatched_sizes=True,  # they are looked at below
+        output_loading_info=True,
+    )
+    _check_weights(uri, network, found, new_head=True)
+    return network
+
+
+def _check_weights(
+    uri: str, network: Any, found: dict[str, Any], *, new_head: bool
+) -> None:
+    """Refuse a checkpoint that did not fill the network, but for the head where it is new."""
     new = set(found["missing_keys"]) | {key for key, *_ in found["mismatched_keys"]}
     unknown = set(found["unexpected_keys"])
-    if labels is not None:
+    if new_head:
         fresh = sorted(key for key in new if not _in_encoder(key, network))
         log.info("new weights, not from %s: %s", uri, ", ".join(fresh) or "none")
         new = {key for key in new if _in_encoder(key, network)}
@@ -121,7 +157,6 @@ def load_network(uri: str, labels: list[str] | None = None) -> Any:
                 f"{uri}: weight {key} holds numbers that are not finite;"
                 " use another checkpoint"
             )
-    return network
 
 
 def _in_encoder(key: str, network: Any) -> bool:

@@ -11,6 +11,13 @@ Reports (`evaluate`, `diff`) lie in OUTPUT.
 
 from rubert_ood.settings.base import ExecutorSettings, JobSettings, RayJobSettings
 from rubert_ood.settings.load import load_settings
+from rubert_ood.settings.pretraining import (
+    MaskingSettings,
+    PretrainCleanerSettings,
+    PretrainComputeSettings,
+    PretrainOptimiserSettings,
+    PretrainSettings,
+)
 from rubert_ood.settings.promotion import (
     PromoteSettings,
     PromotionLimits,
@@ -83,12 +90,17 @@ __all__ = [
     "GateSettings",
     "Group",
     "JobSettings",
+    "MaskingSettings",
     "OodTextSettings",
     "OptimiserSettings",
     "PlainParser",
     "PlanSettings",
     "Precision",
     "PredictSettings",
+    "PretrainCleanerSettings",
+    "PretrainComputeSettings",
+    "PretrainOptimiserSettings",
+    "PretrainSettings",
     "PromoteSettings",
     "PromotionLimits",
     "PromotionSettings",

@@ -259,8 +259,8 @@ class SubheadsSettings(ExecutorSettings):
 
 
 class DemoSettings(RayJobSettings):
-    """Run everything on a generated catalogue: generate, build a small BERT, train, fit, evaluate,
-    score, publish."""
+    """Run everything on a generated catalogue: generate, build a small BERT, pretrain, train, fit,
+    evaluate, score, publish. The same settings give the same numbers."""
 
     output_uri: str = "demo"
     """Where the demo keeps its data, bundles and output."""
@@ -269,6 +269,10 @@ class DemoSettings(RayJobSettings):
     num_score: int = Field(20_000, gt=0)
     """Ads in the catalogue to score."""
     compute: DemoComputeSettings = DemoComputeSettings()
+    num_pretrain_epochs: int = Field(0, ge=0)
+    """Passes over the catalogue in which the small BERT guesses hidden words, before it is trained;
+    the demo's folder keeps it. 0: none. So few ads teach it less than they cost: three passes
+    lower the accuracy."""
     num_epochs: int = Field(4, gt=0)
     """Passes over train."""
     seed: int = 42

@@ -5,6 +5,7 @@ network.
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -25,9 +26,17 @@ class BertShape:
     intermediate_size: int | None = None
     """Width of the feed-forward layers; None: four times hidden_size."""
     dropout: float = 0.1
+    spread: float = 0.02
+    """Standard deviation of the random weights: that of BERT, which suits a width of 768."""
 
 
-SMALL = BertShape()
+SMALL = BertShape(spread=0.08)
+"""At width 128 a spread near 1 / sqrt(width) lets attention and feed-forward take part from the
+first step."""
+OPTIONS = {"lowercase": True, "strip_accents": False}
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+MAX_LETTERS = 1_000
+TEXTS_AT_ONCE = 500
 
 
 def build_small_bert(
@@ -35,13 +44,9 @@ def build_small_bert(
 ) -> str:
     """Write a checkpoint that `AutoModel.from_pretrained(folder)` loads. Returns the folder.
 
-    The weights are seeded. The vocabulary is not wholly: `tokenizers` breaks ties between word
-    pieces at random.
+    The same texts in the same order, and the same seed, give the same bytes.
     """
-    wordpiece = BertWordPieceTokenizer(lowercase=True, strip_accents=False)
-    wordpiece.train_from_iterator(
-        texts, vocab_size=shape.vocab_size, min_frequency=2, show_progress=False
-    )
+    wordpiece = _trained_wordpiece(list(texts), shape.vocab_size)
     os.makedirs(folder, exist_ok=True)
     tokenizer = BertTokenizerFast(
         tokenizer_object=wordpiece._tokenizer,
@@ -59,7 +64,47 @@ def build_small_bert(
         intermediate_size=shape.intermediate_size or 4 * shape.hidden_size,
         hidden_dropout_prob=shape.dropout,
         attention_probs_dropout_prob=shape.dropout,
+        initializer_range=shape.spread,
         pad_token_id=tokenizer.pad_token_id,
     )
     BertForSequenceClassification(config).save_pretrained(folder)
     return folder
+
+
+def _trained_wordpiece(texts: list[str], vocab_size: int) -> BertWordPieceTokenizer:
+    """Learn word pieces, in the same way in every process.
+
+    `tokenizers` numbers the letters inside words as it meets them in a table of words, whose order
+    is random, and breaks ties between pieces by these numbers. Named as special tokens they are
+    numbered first; a fresh tokenizer takes the vocabulary, in which they are pieces as any other.
+    """
+    learning = BertWordPieceTokenizer(**OPTIONS)
+    alphabet, inside = _letters(learning, texts)
+    learning.train_from_iterator(
+        texts,
+        vocab_size=vocab_size,
+        min_frequency=2,
+        limit_alphabet=len(alphabet),
+        initial_alphabet=alphabet,
+        special_tokens=[*SPECIAL_TOKENS, *(f"##{letter}" for letter in inside)],
+        show_progress=False,
+    )
+    return BertWordPieceTokenizer(learning.get_vocab(), **OPTIONS)
+
+
+def _letters(
+    tokenizer: BertWordPieceTokenizer, texts: list[str]
+) -> tuple[list[str], list[str]]:
+    """Return the most frequent letters of the texts, and those of them inside words; sorted."""
+    counts: Counter[str] = Counter()
+    words: set[str] = set()
+    for start in range(0, len(texts), TEXTS_AT_ONCE):
+        joined = " ".join(texts[start : start + TEXTS_AT_ONCE])
+        shown = tokenizer.normalizer.normalize_str(joined)
+        counts.update(shown)
+        words.update(word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(shown))
+    counts.pop(" ", None)
+    frequent = sorted(counts, key=lambda letter: (-counts[letter], letter))
+    alphabet = set(frequent[:MAX_LETTERS])
+    inside = set().union(*(word[1:] for word in words))
+    return sorted(alphabet), sorted(alphabet & inside)

@@ -24,20 +24,18 @@ Item = TypeVar("Item")
 class Batch:
     """The ads of one forward pass."""
 
-    inputs: tuple[torch.Tensor, torch.Tensor]
-    """Packed: ids (T,), lengths (N,). Padded: ids (N, L), mask (N, L). int64."""
+    inputs: tuple[torch.Tensor, ...]
+    """Packed: ids (T,), lengths (N,). Padded: ids (N, L), mask (N, L). int64. What the network
+    takes beside them follows."""
     labels_N: torch.Tensor
     num_tokens: int
     """Real ones."""
 
     def to(self, device: torch.device) -> "Batch":
         """Copy to the device, without a wait where the memory is pinned."""
-        first, second = self.inputs
+        moved = [tensor.to(device, non_blocking=True) for tensor in self.inputs]
         return Batch(
-            (
-                first.to(device, non_blocking=True),
-                second.to(device, non_blocking=True),
-            ),
+            tuple(moved),
             self.labels_N.to(device, non_blocking=True),
             self.num_tokens,
         )

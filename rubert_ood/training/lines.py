@@ -8,14 +8,14 @@ from ray.util.queue import Queue
 
 from rubert_ood.progress import StepLog
 
-log = StepLog("train")
-
 
 @contextmanager
-def shown_lines() -> Iterator[Queue]:
-    """Show what is put into the queue, as it comes, until the block ends."""
+def shown_lines(step: str) -> Iterator[Queue]:
+    """Show what is put into the queue, as it comes, as lines of a step until the block ends."""
     lines = Queue(actor_options={"num_cpus": 0})
-    printer = threading.Thread(target=_print_lines, args=(lines,), daemon=True)
+    printer = threading.Thread(
+        target=_print_lines, args=(lines, StepLog(step)), daemon=True
+    )
     printer.start()
     try:
         yield lines
@@ -29,6 +29,6 @@ def tell(lines: Queue, line: str) -> None:
     lines.actor.put_nowait.remote(line)
 
 
-def _print_lines(lines: Queue) -> None:
+def _print_lines(lines: Queue, log: StepLog) -> None:
     while (line := lines.get()) is not None:
         log.info(line)

@@ -63,7 +63,8 @@ class RayFeatures:
     """Outputs in the object store of the cluster, which spills to disk: the driver holds none."""
 
     blocks: list[ray.ObjectRef]
-    """Tables with columns row, label, logits, cls."""
+    """Tables with columns row, label, logits, cls, in the order of their rows: the same ads give
+    the same sums, to the last bit."""
     rows: dict[str, np.ndarray]
     """Rows of each split, ascending; no row of another one lies between them."""
 
@@ -91,8 +92,7 @@ class RayFeatures:
         for bundle in batches.iter_internal_ref_bundles():
             blocks += bundle.block_refs
             progress.add(bundle.num_rows() or 0)
-        _check_complete(blocks, rows)
-        return cls(blocks, rows)
+        return cls(_complete(blocks, rows), rows)
 
     def gather(self, max_rows: Mapping[str, int] | None = None) -> dict[str, Outputs]:
         """Bring the outputs here by split, those in max_rows as a repeatable sample."""
@@ -146,19 +146,27 @@ def _numbered(
     return blocks, rows
 
 
-def _check_complete(blocks: list[ray.ObjectRef], rows: Mapping[str, np.ndarray]) -> None:
-    """Raise what an actor had to say, or RubertOodError when rows got lost."""
+def _complete(
+    blocks: list[ray.ObjectRef], rows: Mapping[str, np.ndarray]
+) -> list[ray.ObjectRef]:
+    """Return the blocks in the order of their rows, whichever actor was first.
+
+    Raises what an actor had to say, or RubertOodError when rows got lost.
+    """
     wanted = np.concatenate(list(rows.values()))
     seen_N = np.zeros(wanted.max(initial=0) + 1, dtype=np.int16)
     seen_N[wanted] -= 1
     (found,) = run_tasks(_rows_of_block, blocks)
+    first_rows = []
     for rows_n in results(found):
         seen_N[rows_n] += 1
+        first_rows.append(rows_n.min(initial=len(seen_N)))
     if seen_N.any():
         raise RubertOodError(
             f"features of {len(wanted)} ads:"
             f" {np.count_nonzero(seen_N)} rows were lost or doubled"
         )
+    return [blocks[place] for place in np.argsort(first_rows, kind="stable")]
 
 
 def _columns_of(block: pa.Table) -> dict[str, np.ndarray]:

@@ -56,7 +56,7 @@ class PackedNetwork(torch.nn.Module):
         starts_N = lengths_N.cumsum(0) - lengths_N
         positions_T = torch.arange(len(ids_T)) - starts_N.repeat_interleave(lengths_N)
         hidden_TH = bert.embeddings(ids_T[None], position_ids=positions_T[None])[0]
-        groups = _groups(lengths_N)
+        groups = groups_of(lengths_N)
         *layers, last = bert.encoder.layer
         for layer in layers:
             hidden_TH = _layer(layer, hidden_TH, hidden_TH, groups)
@@ -66,22 +66,31 @@ class PackedNetwork(torch.nn.Module):
 
 
 @dataclass(frozen=True)
-class _Groups:
+class Groups:
     """Ads of one length each, side by side."""
 
     num_ads: list[int]
     num_tokens: list[int]
 
 
-def _groups(lengths_N: torch.Tensor) -> _Groups:
+def groups_of(lengths_N: torch.Tensor) -> Groups:
+    """Find the runs of equal lengths."""
     lengths, counts = torch.unique_consecutive(lengths_N, return_counts=True)
-    return _Groups(counts.tolist(), (lengths * counts).tolist())
+    return Groups(counts.tolist(), (lengths * counts).tolist())
 
 
 def _layer(
-    layer: Any, queries_QH: torch.Tensor, hidden_TH: torch.Tensor, groups: _Groups
+    layer: Any, queries_QH: torch.Tensor, hidden_TH: torch.Tensor, groups: Groups
 ) -> torch.Tensor:
     """Run a layer for all tokens, or for CLS alone, over all keys and values."""
+    context_QH = attend(layer, queries_QH, hidden_TH, groups)
+    return layer.feed_forward_chunk(layer.attention.output(context_QH, queries_QH))
+
+
+def attend(
+    layer: Any, queries_QH: torch.Tensor, hidden_TH: torch.Tensor, groups: Groups
+) -> torch.Tensor:
+    """Let all tokens, or CLS alone, attend to the tokens of their own ad: context (Q, H)."""
     attention = layer.attention.self
     sizes_Q = groups.num_tokens if queries_QH is hidden_TH else groups.num_ads
     queries = attention.query(queries_QH).split(sizes_Q)
@@ -100,5 +109,4 @@ def _layer(
             dropout_p=dropout,
         )
         context.append(context_nALD.transpose(1, 2).reshape(len(query), -1))
-    mixed_QH = layer.attention.output(torch.cat(context), queries_QH)
-    return layer.feed_forward_chunk(mixed_QH)
+    return torch.cat(context)

@@ -1,4 +1,8 @@
-"""The whole mission on a generated catalogue and a small BERT, with one command."""
+"""The whole mission on a generated catalogue and a small BERT, with one command.
+
+The tables, the small BERT and its pretraining are made once for the same settings and the same
+code; a demo that was stopped goes on with its pretraining.
+"""
 
 import os
 import time
@@ -8,21 +12,28 @@ from rich.console import Console
 from rich.table import Table
 
 from rubert_ood import storage, terminal
-from rubert_ood.ads.dataset import build_cleaner, read_labelled
-from rubert_ood.ads.text import ad_text
+from rubert_ood.ads.text import TextCleaner
+from rubert_ood.bundle import version_name
 from rubert_ood.plain import printable
+from rubert_ood.pretraining.texts import clean_texts, look_at_catalogue
 from rubert_ood.progress import StepLog
 from rubert_ood.ray_session import ray_session
+from rubert_ood.scoring.planning import code_digest
 from rubert_ood.settings import (
+    ColumnSettings,
     DemoSettings,
     EvaluationSettings,
     OptimiserSettings,
+    PretrainComputeSettings,
+    PretrainOptimiserSettings,
+    PretrainSettings,
     ScoreSettings,
     ScoringComputeSettings,
     TrainSettings,
 )
 from rubert_ood.synthetic.demo_ads import DemoAds
 from rubert_ood.synthetic.small_bert import build_small_bert
+from rubert_ood.workflows.pretrain import pretrain
 from rubert_ood.workflows.score import score
 from rubert_ood.workflows.train import train
 
@@ -30,6 +41,8 @@ log = StepLog("generate")
 
 SHARD_ROWS = 4_000
 """Small, so that the demo shows several shards on their way."""
+MATERIAL = {"num_train", "num_score", "seed"}
+"""Settings that the tables and the small BERT depend on."""
 
 
 def demo(settings: DemoSettings) -> None:
@@ -37,10 +50,13 @@ def demo(settings: DemoSettings) -> None:
     started = time.monotonic()
     root = os.path.abspath(settings.output_uri)
     ads = DemoAds(storage.join(root, "ads"))
-    training = _training_settings(settings, root, ads)
-    _generate(settings, ads, training)
+    small_bert = storage.join(root, "small_bert")
+    version = _made(settings, ads, small_bert)
     with ray_session(settings):
-        bundle, evaluation = train(training)
+        base_model = small_bert
+        if settings.num_pretrain_epochs:
+            base_model = pretrain(_pretraining(settings, ads, small_bert, version))
+        bundle, evaluation = train(_training_settings(settings, root, ads, base_model))
         manifest = score(
             ScoreSettings(
                 input_uri=ads.catalogue,
@@ -96,11 +112,32 @@ def _show_places(bundle_uri: str, run_uri: str) -> None:
         terminal.show(f"{name + ':':<12} {printable(place)}")
 
 
-def _training_settings(settings: DemoSettings, root: str, ads: DemoAds) -> TrainSettings:
+def _pretraining(
+    settings: DemoSettings, ads: DemoAds, small_bert: str, version: str
+) -> PretrainSettings:
+    return PretrainSettings(
+        input_uri=ads.catalogue,
+        output_uri=os.path.abspath(settings.output_uri),
+        base_model=small_bert,
+        version=f"{version}-{settings.num_pretrain_epochs}",
+        optimiser=PretrainOptimiserSettings(
+            learning_rate=1e-3,
+            num_epochs=settings.num_pretrain_epochs,
+            batch_size=16,
+            warmup_fraction=0.1,
+            seed=settings.seed,
+        ),
+        compute=PretrainComputeSettings(**settings.compute.model_dump()),
+    )
+
+
+def _training_settings(
+    settings: DemoSettings, root: str, ads: DemoAds, base_model: str
+) -> TrainSettings:
     return TrainSettings(
         input_uri=ads.train,
         output_uri=root,
-        base_model=storage.join(root, "small_bert"),
+        base_model=base_model,
         optimiser=OptimiserSettings(
             learning_rate=1e-3,
             num_epochs=settings.num_epochs,
@@ -114,8 +151,25 @@ def _training_settings(settings: DemoSettings, root: str, ads: DemoAds) -> Train
     )
 
 
-def _generate(settings: DemoSettings, ads: DemoAds, training: TrainSettings) -> None:
-    """Write the tables, and a small BERT whose word pieces are those of the labelled ads."""
+def _made(settings: DemoSettings, ads: DemoAds, small_bert: str) -> str:
+    """Make the tables and the small BERT, unless they are there; name the pretraining on them.
+
+    What says that they are there is written last.
+    """
+    place = storage.join(ads.folder, "made.json")
+    wanted = settings.model_dump(mode="json", include=MATERIAL) | {"code": code_digest()}
+    made = storage.read_json(place) if storage.exists(place) else {}
+    if made.get("settings") == wanted:
+        log.info("%s and %s are there already", ads.folder, small_bert)
+        return str(made["pretrained"])
+    version = version_name(None)
+    _generate(settings, ads, small_bert)
+    storage.put_json(place, {"settings": wanted, "pretrained": version})
+    return version
+
+
+def _generate(settings: DemoSettings, ads: DemoAds, small_bert: str) -> None:
+    """Write the tables, and a small BERT whose word pieces are those of the catalogue."""
     started = time.monotonic()
     ads.write(
         num_train=settings.num_train, num_score=settings.num_score, seed=settings.seed
@@ -125,17 +179,10 @@ def _generate(settings: DemoSettings, ads: DemoAds, training: TrainSettings) -> 
         f"{settings.num_train:,} labelled ads, {settings.num_score:,} to score"
         f"  {elapsed_s:.0f} s"
     )
-    labelled = read_labelled(ads.train, training.columns)
-    cleaner = build_cleaner(labelled, training.cleaner)
-    titles, descriptions = (
-        labelled["title"].to_pylist(),
-        labelled["description"].to_pylist(),
-    )
-    texts = []
-    for title, description in zip(titles, descriptions, strict=True):
-        texts.append(cleaner.clean(ad_text(title, description)))
-    build_small_bert(texts, training.base_model, seed=settings.seed)
+    texts = list[str]()
+    for file in look_at_catalogue(ads.catalogue, ColumnSettings()):
+        texts += clean_texts(file, TextCleaner())[1]
+    build_small_bert(texts, small_bert, seed=settings.seed)
     StepLog("model").info(
-        "small BERT of 2 layers x 128 with random weights: %s",
-        training.base_model,
+        "small BERT of 2 layers x 128 with random weights: %s", small_bert
     )

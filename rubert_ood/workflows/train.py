@@ -31,7 +31,7 @@ from rubert_ood.settings import Precision, SplitSettings, TrainSettings
 from rubert_ood.settings.problems import expect
 from rubert_ood.training.baseline import Baseline, baseline_of
 from rubert_ood.training.features import Features, Reader, compute_features
-from rubert_ood.training.fine_tune import TrainedModel, fine_tune
+from rubert_ood.training.fine_tune import fine_tune
 from rubert_ood.training.fit_features import (
     fit_features,
     fitting_splits,
@@ -39,6 +39,7 @@ from rubert_ood.training.fit_features import (
     measured_splits,
 )
 from rubert_ood.training.preflight import check_training, precision_of_workers
+from rubert_ood.training.ray_trainer import TrainedModel
 from rubert_ood.training.ray_workers import RayWorkers
 from rubert_ood.workflows.promote_trained import check_promotion, promote_trained
 

@@ -28,8 +28,9 @@ from rubert_ood.ood.temperature import softmax
 from rubert_ood.settings import FeatureComputeSettings, TextSettings, TrainSettings
 from rubert_ood.training.ddp_loop import Trainer, train_worker
 from rubert_ood.training.features import Reader, compute_features
-from rubert_ood.training.fine_tune import TrainedModel, fine_tune
+from rubert_ood.training.fine_tune import fine_tune
 from rubert_ood.training.order import Order
+from rubert_ood.training.ray_trainer import TrainedModel
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 

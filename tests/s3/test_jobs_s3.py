@@ -12,6 +12,7 @@ import s3fs
 
 from rubert_ood import storage
 from rubert_ood.bundle import load_bundle
+from rubert_ood.classifier.checkpoint import load_network
 from rubert_ood.publishing.pointer import read_pointer
 from rubert_ood.scoring.job import ScoringJob
 from rubert_ood.scoring.planning import make_plan
@@ -107,6 +108,27 @@ def test_train_and_score_with_everything_on_s3(s3, s3_env, labelled_ads, tiny_be
     assert wrong.returncode == 2
     assert wrong.stderr.count("\n") == 1
     assert wrong.stderr.startswith(f"error: config: {config}: access denied")
+
+
+def test_pretrain_with_everything_on_s3(s3, s3_env, labelled_ads, tiny_bert):
+    write_parquet(f"{s3}/ads/ads.parquet", labelled_ads.select(["description"]))
+    for name in os.listdir(tiny_bert):
+        with open(os.path.join(tiny_bert, name), "rb") as file:
+            storage.put_bytes(f"{s3}/tiny_bert/{name}", file.read())
+    arguments = ["--input_uri", f"{s3}/ads/*", "--output_uri", f"{s3}/out"]
+    arguments += ["--base_model", f"{s3}/tiny_bert", "--version", "v1"]
+    arguments += ["--max_length", "32", "--ray_address", "local"]
+    made = _run(s3_env, "pretrain", *arguments)
+    assert made.returncode == 0, made.stderr
+    uri = f"{s3}/out/pretrained/v1"
+    record = json.loads(storage.read_bytes(f"{uri}/pretraining.json"))
+    assert record["history"][0]["held_out_loss"] > 0
+    assert SECRET not in made.stderr
+    network = load_network(uri, ["а", "б"])
+    assert network.config.num_labels == 2
+    again = _run(s3_env, "pretrain", *arguments)
+    assert again.returncode == 0
+    assert f"{uri}  is there already" in again.stderr
 
 
 @pytest.mark.parametrize(

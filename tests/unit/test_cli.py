@@ -16,8 +16,8 @@ from rubert_ood.settings import VerifySettings
 SURFACE = Path(__file__).parent / "cli_surface.txt"
 UPDATE = os.environ.get("RUBERT_OOD_UPDATE") == "1"
 VERBS = [
-    *("backfill", "demo", "diff", "evaluate", "plan", "predict", "promote", "publish"),
-    *("rollback", "score", "subheads", "train", "tune", "verify"),
+    *("backfill", "demo", "diff", "evaluate", "plan", "predict", "pretrain", "promote"),
+    *("publish", "rollback", "score", "subheads", "train", "tune", "verify"),
 ]
 SCORE = ["--input_uri", "in", "--bundle_uri", "b", "--output_uri", "out"]
 

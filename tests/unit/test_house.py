@@ -31,10 +31,13 @@ MEDIAN_MODULE_LINES = 120
 MAX_MEAN_LINE = 40
 SHARED = {
     "bundle/reference.py": "unit/bundle/test_content.py",
+    "pretraining/held_out.py": "ray/pretraining/test_pretraining.py",
+    "pretraining/layout.py": "unit/pretraining/test_masked_network.py",
+    "pretraining/pretrain.py": "ray/pretraining/test_pretraining.py",
     "runs/unfinished.py": "integration/workflows/test_score.py",
     "training/ddp_loop.py": "ray/test_training.py",
+    "training/fine_tune.py": "ray/test_training.py",
     "training/lines.py": "ray/test_training.py",
-    "workflows/demo.py": "e2e/test_demo.py",
     "workflows/diff.py": "ray/test_diff.py",
     "workflows/promote_trained.py": "integration/workflows/test_promote.py",
 }

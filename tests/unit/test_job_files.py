@@ -7,6 +7,7 @@ import pytest
 
 from rubert_ood.settings import (
     BackfillSettings,
+    PretrainSettings,
     PromoteSettings,
     ScoreSettings,
     TrainSettings,
@@ -18,7 +19,12 @@ JOBS = Path(__file__).parents[2] / "jobs"
 
 @pytest.mark.parametrize(
     ("name", "model"),
-    [("train", TrainSettings), ("score", ScoreSettings), ("backfill", BackfillSettings)],
+    [
+        ("pretrain", PretrainSettings),
+        ("train", TrainSettings),
+        ("score", ScoreSettings),
+        ("backfill", BackfillSettings),
+    ],
 )
 def test_the_job_file_loads(name, model):
     settings = load_settings(
@@ -50,6 +56,6 @@ def test_the_job_files_agree_on_who_is_promoted_and_who_is_asked_for(name):
         assert settings.bundle_uri == "s3://marketplace/rubert_ood/bundles/champion"
 
 
-@pytest.mark.parametrize("name", ["train", "score", "backfill", "promote"])
+@pytest.mark.parametrize("name", ["pretrain", "train", "score", "backfill", "promote"])
 def test_the_entry_point_runs_the_verb_of_its_name(name):
     assert f'main("{name}")' in (JOBS / f"{name}.py").read_text()

@@ -23,7 +23,7 @@ from rubert_ood.settings import (
 )
 from rubert_ood.training import fit_features
 from rubert_ood.training.features import compute_features
-from rubert_ood.training.fine_tune import TrainedModel
+from rubert_ood.training.ray_trainer import TrainedModel
 from rubert_ood.workflows import train as workflow
 from tests.small_model import LABELS
 from tests.unit.promotion.bundles import OPEN

@@ -13,6 +13,7 @@ from transformers import (
 )
 
 from rubert_ood.classifier.checkpoint import (
+    load_for_pretraining,
     load_network,
     load_tokenizer,
     local_checkpoint,
@@ -165,3 +166,19 @@ def test_load_network_gives_the_labels_of_a_saved_head(small_checkpoint):
 def test_path_that_does_not_exist_is_not_taken_for_a_name_of_the_hub(uri: str) -> None:
     with pytest.raises(BundleError, match=rf"^{uri}: no such folder; give"):
         local_checkpoint(uri)
+
+
+def test_load_for_pretraining_takes_head_and_pooler_and_makes_what_is_missing(
+    checkpoint, tmp_path
+):
+    torch.manual_seed(0)
+    first = load_for_pretraining(checkpoint)  # of a classifier: it has no output of words
+    weights = load_file(os.path.join(checkpoint, "model.safetensors"))
+    for name in ("bert.pooler.dense.weight", "bert.embeddings.word_embeddings.weight"):
+        assert torch.equal(first.state_dict()[name], weights[name])
+    decoder = first.cls.predictions.decoder.weight
+    assert decoder is first.bert.embeddings.word_embeddings.weight
+    first.save_pretrained(tmp_path / "first")
+    second = load_for_pretraining(str(tmp_path / "first"))
+    for name, weight in first.state_dict().items():
+        assert torch.equal(second.state_dict()[name], weight), name

@@ -1,11 +1,13 @@
 import hashlib
 import os
+import subprocess
+import sys
 
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rubert_ood.classifier.checkpoint import max_positions
-from rubert_ood.synthetic.small_bert import BertShape, build_small_bert
+from rubert_ood.synthetic.small_bert import SPECIAL_TOKENS, BertShape, build_small_bert
 
 TEXTS = [
     "продается угловой диван",
@@ -28,17 +30,12 @@ def _build(folder, *, seed: int = 42, **options) -> str:
     return build_small_bert(TEXTS, str(folder), shape, seed=seed)
 
 
-def test_small_bert_of_the_same_seed_has_the_same_weights(tmp_path):
+def test_small_bert_of_the_same_seed_has_the_same_bytes(tmp_path):
     first, second, other = (
         _sha256(_build(tmp_path / name, seed=seed))
         for name, seed in (("a", 1), ("b", 1), ("c", 2))
     )
-    for name in (
-        "model.safetensors",
-        "config.json",
-        "tokenizer_config.json",
-    ):  # the numbering of word pieces varies
-        assert first[name] == second[name]
+    assert first == second
     assert first["model.safetensors"] != other["model.safetensors"]
     assert set(first) == {
         "config.json",
@@ -46,6 +43,36 @@ def test_small_bert_of_the_same_seed_has_the_same_weights(tmp_path):
         "tokenizer.json",
         "tokenizer_config.json",
     }
+
+
+def test_small_bert_has_the_same_bytes_in_every_process(tmp_path):
+    """Words with equal counts everywhere, so that ties decide which pieces there are."""
+    script = (
+        "import sys\n"
+        "from rubert_ood.synthetic.small_bert import BertShape, build_small_bert\n"
+        "letters = 'абвгдежзиклмнопрстуфхцчшщэюя'\n"
+        "words = [a + b + c for a in letters for b in letters for c in letters[::5]]\n"
+        "texts = [' '.join(words[n::50]) for n in range(50)] * 2\n"
+        "build_small_bert(texts, sys.argv[1], BertShape(400, hidden_size=16))\n"
+    )
+    digests = []
+    for seed, parallel in (("1", "true"), ("2", "false"), ("3", "true")):
+        folder = str(tmp_path / seed)
+        subprocess.run(
+            [sys.executable, "-c", script, folder],
+            env=os.environ | {"PYTHONHASHSEED": seed, "TOKENIZERS_PARALLELISM": parallel},
+            check=True,
+            capture_output=True,
+        )
+        digests.append(_sha256(folder))
+    assert digests[0] == digests[1] == digests[2]
+    assert len(AutoTokenizer.from_pretrained(folder)) == 400
+
+
+def test_small_bert_names_no_letter_as_a_special_token(tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(_build(tmp_path))
+    assert sorted(tokenizer.all_special_tokens) == sorted(SPECIAL_TOKENS)
+    assert list(tokenizer.added_tokens_decoder) == [0, 1, 2, 3, 4]
 
 
 def test_small_bert_has_the_sizes_asked_for(tmp_path):

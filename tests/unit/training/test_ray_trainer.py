@@ -16,7 +16,7 @@ from rubert_ood.errors import (
     StorageUnavailableError,
 )
 from rubert_ood.training.ddp_loop import UNSCORED
-from rubert_ood.training.fine_tune import _best_checkpoint, _failure
+from rubert_ood.training.ray_trainer import TrainingRun, _failure
 
 
 def _checkpoint(folder, epoch):
@@ -28,6 +28,10 @@ def _checkpoint(folder, epoch):
     return ray.train.Checkpoint.from_directory(str(folder))
 
 
+def _run(folder, metric="valid_macro_f1", better="max"):
+    return TrainingRun(str(folder), "v1", metric, better)
+
+
 def test_history_is_whole_though_the_newest_checkpoint_is_not_among_the_best(tmp_path):
     """Ray Train lists the two best; the newest of four epochs may be neither."""
     two, three, four = (_checkpoint(tmp_path / str(epoch), epoch) for epoch in (2, 3, 4))
@@ -35,10 +39,8 @@ def test_history_is_whole_though_the_newest_checkpoint_is_not_among_the_best(tmp
         (two, {"valid_macro_f1": 0.9, "epoch": 2}),
         (three, {"valid_macro_f1": 0.95, "epoch": 3}),
     ]
-    trained = _best_checkpoint(
-        SimpleNamespace(best_checkpoints=best, checkpoint=four),
-        str(tmp_path),
-        str(tmp_path),
+    trained = _run(tmp_path).take_best(
+        SimpleNamespace(best_checkpoints=best, checkpoint=four), str(tmp_path)
     )
     assert [entry["epoch"] for entry in trained.history] == [1, 2, 3, 4]
     assert trained.epoch == 3
@@ -49,32 +51,53 @@ def test_history_is_whole_though_the_newest_checkpoint_is_not_among_the_best(tmp
     assert copied == {"model.safetensors": "weights of epoch 3"}
 
 
-def test_fine_tune_of_equal_scores_takes_the_earlier_epoch(tmp_path):
+def test_run_of_equal_scores_takes_the_earlier_epoch(tmp_path):
     one, two = (_checkpoint(tmp_path / str(epoch), epoch) for epoch in (1, 2))
     best = [
         (two, {"valid_macro_f1": 0.9, "epoch": 2}),
         (one, {"valid_macro_f1": 0.9, "epoch": 1}),
     ]
     result = SimpleNamespace(best_checkpoints=best, checkpoint=two)
-    assert _best_checkpoint(result, str(tmp_path), str(tmp_path)).epoch == 1
+    assert _run(tmp_path).take_best(result, str(tmp_path)).epoch == 1
+
+
+def test_run_that_wants_a_small_number_takes_the_smallest_of_whole_epochs(tmp_path):
+    one, two, three = (_checkpoint(tmp_path / str(epoch), epoch) for epoch in (1, 2, 3))
+    best = [
+        (one, {"held_out_loss": 2.0, "epoch": 1}),
+        (three, {"held_out_loss": 0.1}),  # within an epoch
+        (two, {"held_out_loss": 1.5, "epoch": 2}),
+    ]
+    result = SimpleNamespace(best_checkpoints=best, checkpoint=three)
+    run = _run(tmp_path, "held_out_loss", "min")
+    assert run.take_best(result, str(tmp_path)).epoch == 2
+
+
+def test_run_that_began_with_something_else_is_refused(tmp_path):
+    run = _run(tmp_path)
+    run.begin({"base_model": "a", "labels": ["x"], "num_workers": 2})
+    run.begin({"base_model": "a", "labels": ["x"], "num_workers": 2})
+    with pytest.raises(
+        SettingsError, match=r"'v1' began with other labels, num_workers;"
+    ):
+        run.begin({"base_model": "a", "labels": ["y"], "num_workers": 1})
 
 
 def test_best_checkpoint_is_never_one_within_an_epoch(tmp_path):
     within, one = _checkpoint(tmp_path / "0", 0), _checkpoint(tmp_path / "1", 1)
     best = [(one, {"valid_macro_f1": 0.0, "epoch": 1}), (within, UNSCORED)]
     result = SimpleNamespace(best_checkpoints=best, checkpoint=one)
-    assert _best_checkpoint(result, str(tmp_path), str(tmp_path)).epoch == 1
+    assert _run(tmp_path).take_best(result, str(tmp_path)).epoch == 1
     assert UNSCORED["valid_macro_f1"] < 0
     nothing = SimpleNamespace(best_checkpoints=best[1:], checkpoint=within, path="x")
     with pytest.raises(RubertOodError, match="reported no checkpoint"):
-        _best_checkpoint(nothing, str(tmp_path), str(tmp_path))
+        _run(tmp_path).take_best(nothing, str(tmp_path))
 
 
 def test_a_run_without_a_checkpoint_is_an_error(tmp_path):
     with pytest.raises(RubertOodError, match="reported no checkpoint"):
-        _best_checkpoint(
+        _run(tmp_path).take_best(
             SimpleNamespace(best_checkpoints=[], checkpoint=None, path="x"),
-            "",
             str(tmp_path),
         )
 
