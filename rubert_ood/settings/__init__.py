@@ -11,6 +11,7 @@ Reports (`evaluate`, `diff`) lie in OUTPUT.
 
 from rubert_ood.settings.base import ExecutorSettings, JobSettings, RayJobSettings
 from rubert_ood.settings.load import load_settings
+from rubert_ood.settings.optimiser import OptimiserSettings, RecipeName
 from rubert_ood.settings.scoring import (
     BackfillSettings,
     CatalogueSettings,
@@ -47,7 +48,6 @@ from rubert_ood.settings.training import (
     DemoSettings,
     EvaluateSettings,
     FitSettings,
-    OptimiserSettings,
     SplitSettings,
     SubheadColumnSettings,
     SubheadsSettings,
@@ -84,6 +84,7 @@ __all__ = [
     "PredictSettings",
     "PublishSettings",
     "RayJobSettings",
+    "RecipeName",
     "RollbackSettings",
     "RunSettings",
     "ScoreSettings",

@@ -2,9 +2,10 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from rubert_ood.settings.base import PLAIN_NAME, ExecutorSettings, RayJobSettings
+from rubert_ood.settings.optimiser import OptimiserSettings, RecipeName
 from rubert_ood.settings.shared import (
     ColumnSettings,
     DecisionSettings,
@@ -44,27 +45,6 @@ class SplitSettings(Group):
     """Share of the rows then remaining that picks the checkpoint."""
     seed: int = 42
     """Seed of the stratified split."""
-
-
-class OptimiserSettings(Group):
-    """The fine-tuning loop: AdamW with linear decay."""
-
-    learning_rate: float = Field(2e-5, gt=0)
-    """Peak learning rate; 2e-5 suits a pretrained BERT, a model from scratch needs 1e-3 or so."""
-    weight_decay: float = Field(0.01, ge=0)
-    """AdamW weight decay; biases and layer norms are exempt."""
-    batch_size: int = Field(16, gt=0)
-    """Ads per worker and step."""
-    eval_batch_size: int = Field(32, gt=0)
-    """Ads per worker and step on valid."""
-    num_epochs: int = Field(3, gt=0)
-    """Passes over train; valid is measured after each."""
-    warmup_fraction: float = Field(0.0, ge=0, lt=1)
-    """Share of the steps in which the learning rate rises from 0."""
-    max_grad_norm: float = Field(1.0, gt=0)
-    """Gradient norm to which each step is clipped."""
-    seed: int = 42
-    """Seed of initialisation, shuffling and dropout."""
 
 
 class FitSettings(Group):
@@ -142,12 +122,25 @@ class TrainSettings(RayJobSettings):
     columns: ColumnSettings = ColumnSettings()
     cleaner: CleanerSettings = CleanerSettings()
     split: SplitSettings = SplitSettings()
+    recipe: RecipeName = "default"
+    """Where settings of `optimiser` that are not given come from. default: what pays on small data
+    (docs/training.md). notebook: the loop of the notebook."""
+    seeds: int = Field(1, gt=0)
+    """Trainings that differ in optimiser.seed, one after the other; the bundle is that of the best
+    macro-F1 on valid, and train.html shows all."""
     optimiser: OptimiserSettings = OptimiserSettings()
     text: TextSettings = TextSettings()
     compute: TrainingComputeSettings = TrainingComputeSettings()
     fit: FitSettings = FitSettings()
     decision: DecisionSettings = DecisionSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+
+    @field_validator("optimiser")
+    @classmethod
+    def _by_the_recipe(
+        cls, given: OptimiserSettings, info: ValidationInfo
+    ) -> OptimiserSettings:
+        return given.by(info.data.get("recipe", "default"))
 
     @model_validator(mode="after")
     def _one_kind_of_input(self) -> "TrainSettings":

@@ -21,16 +21,6 @@ def test_train_settings_defaults_are_the_method() -> None:
         "valid_fraction": 0.1,
         "seed": 42,
     }
-    assert loaded.optimiser.model_dump() == {
-        "learning_rate": 2e-5,
-        "weight_decay": 0.01,
-        "batch_size": 16,
-        "eval_batch_size": 32,
-        "num_epochs": 3,
-        "warmup_fraction": 0.0,
-        "max_grad_norm": 1.0,
-        "seed": 42,
-    }
     assert loaded.text.model_dump() == {
         "max_length": 196,
         "mode": "truncate",
