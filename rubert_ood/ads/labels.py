@@ -51,6 +51,11 @@ class Rewriter:
             self._changed[text] += 1
         return label
 
+    def add(self, other: "Rewriter") -> None:
+        """Count what another one has changed, in another range of rows."""
+        self._known |= other._known
+        self._changed += other._changed
+
     def report(self) -> None:
         """Say in one line what was changed; nothing if nothing was."""
         if not self._changed:
@@ -81,15 +86,15 @@ def is_missing(label: str) -> bool:
 
 
 def read_labels(
-    uri: str, name: str, column: pa.ChunkedArray, rewriter: Rewriter
+    uri: str, name: str, column: pa.ChunkedArray, rewriter: Rewriter, *, start: int = 0
 ) -> pa.Array:
     """Return the labels of a column in normal form; `rewriter` counts what was changed.
 
-    Raises SchemaError that names file, row and column of the first label that is missing, reserved
-    or not UTF-8.
+    start: the row of the file with which the column begins. Raises SchemaError that names file, row
+    and column of the first label that is missing, reserved or not UTF-8.
     """
     labels = []
-    for row, value in enumerate(decoded(as_text(column))):
+    for row, value in enumerate(decoded(as_text(column)), start):
         where = f"{uri}: row {row + 1}: column {name!r}"
         if isinstance(value, bytes):
             raise SchemaError(f"{where} holds a label that is not UTF-8")
@@ -108,10 +113,12 @@ def read_labels(
     return pa.array(labels, pa.string())
 
 
-def check_known(uri: str, name: str, column: pa.Array, known: Iterable[str]) -> None:
+def check_known(
+    uri: str, name: str, column: pa.Array, known: Iterable[str], *, start: int = 0
+) -> None:
     """Raise SchemaError that names file, row and column of the first label that is not known."""
     index = label_index(known)
-    for row, label in enumerate(column.to_pylist()):
+    for row, label in enumerate(column.to_pylist(), start):
         if label not in index:
             raise SchemaError(
                 f"{uri}: row {row + 1}, counted without a header: column {name!r}: label {label!r}"

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from rubert_ood.ads.dataset import LabelledAds
+from rubert_ood.ads.dataset import Ads
 from rubert_ood.ads.extra_texts import ExtraTexts
 from rubert_ood.ood.comparison import compare_detectors, compare_rules
 from rubert_ood.ood.decision import OTHER, Decisions, d2_limit
@@ -50,7 +50,7 @@ class Material:
 
     splits: Mapping[str, Outputs]
     """`test`, and `train`, `valid` and `calibration` where they are known."""
-    test_ads: LabelledAds
+    test_ads: Ads
     hard_cases: Sequence[tuple[str, str]] = ()
     """(text as written, expected label)."""
     hard_case_outputs: Outputs | None = None
@@ -59,7 +59,7 @@ class Material:
 
     @classmethod
     def of(
-        cls, outputs: Mapping[str, Outputs], *, extra: ExtraTexts, test_ads: LabelledAds
+        cls, outputs: Mapping[str, Outputs], *, extra: ExtraTexts, test_ads: Ads
     ) -> "Material":
         """Sort the outputs of all splits of a job."""
         kinds = sorted(name for name in outputs if name.startswith(OOD_PREFIX))
@@ -189,12 +189,20 @@ def _confusions(
             (test.labels_N == true) & (decisions.predicted_N == predicted)
         )
         rows = rows[np.argsort(-decisions.confidence_N[rows], kind="stable")]
-        distinct = list(dict.fromkeys(texts[int(row)] for row in rows))[
-            :EXAMPLES_PER_PAIR
-        ]
-        examples = [text[:EXAMPLE_CHARACTERS] for text in distinct]
+        examples = [text[:EXAMPLE_CHARACTERS] for text in _distinct(texts, rows)]
         confusions.append(Confusion(**asdict(pair), examples=examples))
     return confusions
+
+
+def _distinct(texts: Sequence[str], rows: np.ndarray) -> list[str]:
+    """Return the first different texts of some rows; no more are asked for."""
+    found = list[str]()
+    for row in rows.tolist():
+        if len(found) == EXAMPLES_PER_PAIR:
+            break
+        if (text := texts[row]) not in found:
+            found.append(text)
+    return found
 
 
 def _slices(

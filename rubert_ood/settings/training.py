@@ -44,7 +44,11 @@ class SplitSettings(Group):
     valid_fraction: float = Field(0.1, gt=0, lt=1)
     """Share of the rows then remaining that picks the checkpoint."""
     seed: int = 42
-    """Seed of the stratified split."""
+    """Seed of the split."""
+    max_stratified_rows: int = Field(5_000_000, gt=0)
+    """Rows up to which each class is split in these shares, which takes about 200 bytes a row on
+    one node. A larger table is split by the hash of seed and id of each ad; of its text, in files
+    without ids."""
 
 
 class FitSettings(Group):
@@ -84,6 +88,9 @@ class TrainingComputeSettings(FeatureComputeSettings):
     features are gathered, that of scoring."""
     max_failures: int = Field(3, ge=0)
     """Restarts of the worker group, each from the newest checkpoint."""
+    checkpoint_every_s: float = Field(600, gt=0)
+    """Seconds of work that a lost worker costs at most: within an epoch a checkpoint is written so
+    often, for which all workers wait, and the training goes on from the very step."""
 
 
 class DemoComputeSettings(TrainingComputeSettings):

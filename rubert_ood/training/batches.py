@@ -1,4 +1,4 @@
-"""From a worker's rows to the batches of its steps: drawn by length, laid out, pinned.
+"""From a worker's rows to the batches of its steps: laid out, pinned, ahead of time.
 
 Shapes: N ads, L tokens of the longest one, T tokens together.
 """
@@ -11,15 +11,10 @@ from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
-import ray.data
 import torch
 
 from rubert_ood.classifier.tokens import length_batches, num_tokens, pack, pad
 
-POOL_BATCHES = 50
-"""Batches drawn together and cut by length, so that a batch pads little; their order stays
-random."""
-SHUFFLE_ROWS = 50_000
 PREFETCHED_STEPS = 4
 
 Item = TypeVar("Item")
@@ -58,6 +53,11 @@ class Layout:
     """Tokens of one forward pass, padding included; None takes a step whole."""
     pinned: bool = False
 
+    def of_steps(self, steps: Iterator[pa.Table]) -> Iterator[list[Batch]]:
+        """Lay steps out; for a GPU a thread makes and pins the next ones."""
+        laid_out = map(self.batches, steps)
+        return prefetched(laid_out, PREFETCHED_STEPS) if self.pinned else laid_out
+
     def batches(self, ads: pa.Table) -> list[Batch]:
         """Lay a step out, ads of equal length side by side; the first batch has the longest ads."""
         ids, labels_N = ids_of(ads), np.array(ads["label"])
@@ -79,29 +79,6 @@ class Layout:
 def ids_of(ads: pa.Table) -> pa.ListArray:
     """Return the token ids of each ad."""
     return pa.concat_arrays(ads["ids"].chunks)
-
-
-def draw_steps(
-    shard: ray.data.DataIterator, num_ads: int, *, shuffle_seed: int | None = None
-) -> Iterator[pa.Table]:
-    """Yield the rows of a Ray Data shard, num_ads of like length at a time.
-
-    Their order is random when seeded. All ranks draw the same, so that they meet batches of like
-    length in the same step.
-    """
-    shuffle = {} if shuffle_seed is None else {"local_shuffle_buffer_size": SHUFFLE_ROWS}
-    pools = shard.iter_batches(
-        batch_size=POOL_BATCHES * num_ads,
-        batch_format="pyarrow",
-        local_shuffle_seed=shuffle_seed,
-        **shuffle,
-    )
-    generator = np.random.default_rng(shuffle_seed)
-    for pool in pools:
-        order = np.argsort(num_tokens(ids_of(pool)), kind="stable")
-        starts = np.arange(0, pool.num_rows, num_ads)
-        for start in starts if shuffle_seed is None else generator.permutation(starts):
-            yield pool.take(order[start : start + num_ads])
 
 
 def prefetched(items: Iterator[Item], depth: int) -> Iterator[Item]:

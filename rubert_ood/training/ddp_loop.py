@@ -1,43 +1,46 @@
-"""The fine-tuning loop of one Ray Train worker: plain PyTorch DDP on a Ray Data shard.
+"""The fine-tuning loop of one Ray Train worker: plain PyTorch DDP on token ids of its node.
 
-A checkpoint is reported after each epoch. The loop resumes from whichever of them it is given, not
-only the newest: after the loss of a node the newest may be gone.
+A checkpoint is reported after each epoch, and within one every `checkpoint_every_s`. The loop
+resumes from whichever of them it is given, not only the newest: after the loss of a node the newest
+may be gone. Rows, their order and dropout depend on seed, epoch and step alone, so a resumed
+training takes the steps that are left, and no row twice.
 
 Shapes: N ads, C classes.
 """
 
-import json
-import math
-import os
 import tempfile
 import time
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import ray.train
 import ray.train.torch
 import torch
-import torch.distributed
-from sklearn.metrics import accuracy_score, f1_score
 
 from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
 from rubert_ood.classifier.precision import choose_device
-from rubert_ood.errors import SettingsError
 from rubert_ood.settings import OptimiserSettings
-from rubert_ood.training.batches import (
-    PREFETCHED_STEPS,
-    Batch,
-    Layout,
-    draw_steps,
-    prefetched,
+from rubert_ood.training.batches import Batch, Layout
+from rubert_ood.training.checkpoints import (
+    CheckpointClock,
+    TrainingState,
+    read_state,
+    restore_parts,
+    save_checkpoint,
 )
+from rubert_ood.training.epoch_counter import EpochCounter
+from rubert_ood.training.lines import tell
 from rubert_ood.training.optimiser import make_optimiser, make_schedule
-from rubert_ood.training.steps import PADDING_LABEL, Stepper, compute, summed_loss
+from rubert_ood.training.order import Order, step_seed
+from rubert_ood.training.steps import Stepper
+from rubert_ood.training.token_table import TokenTable, share_table
 from rubert_ood.training.trained_network import PackedNetwork, trained_network
+from rubert_ood.training.validation import measure_valid
 
-REPORTS_PER_EPOCH = 4
-STATE_FILE = "state.json"
-OPTIMISER_FILE = "optimiser.pt"
+LINES_PER_EPOCH = 4
+UNSCORED = {"valid_macro_f1": -1.0}
+"""Metrics of a checkpoint within an epoch: any that was measured is better."""
 
 
 def train_worker(config: dict[str, Any]) -> None:
@@ -51,155 +54,146 @@ def train_worker(config: dict[str, Any]) -> None:
         )
 
 
+def tokens_of(split: str) -> TokenTable:
+    """Bring the token ids of a split to this node, once, and map them."""
+    context = ray.train.get_context()
+    blocks = ray.train.get_dataset_shard(split).iter_batches(
+        batch_size=None, batch_format="pyarrow"
+    )
+    return share_table(
+        blocks, node=context.get_node_rank(), local_rank=context.get_local_rank()
+    )
+
+
 class Trainer:
-    """The state of a training run on one worker; `history` has the metrics of its epochs."""
+    """A training run on one worker; `state` says how far it is."""
 
     def __init__(self, config: dict[str, Any], checkpoint: Any) -> None:
         self.settings = settings = OptimiserSettings(**config["optimiser"])
+        self.lines = config["lines"]
+        context = ray.train.get_context()
+        self.rank, num_workers = context.get_world_rank(), context.get_world_size()
         self.tokenizer = load_tokenizer(config["base_model"])
-        self.steps_per_epoch = -(-config["num_train"] // settings.batch_size)
         self.device = choose_device(config["use_gpu"], config["precision"])
-        self.history: list[dict[str, float]] = []
+        self.clock = CheckpointClock(config["checkpoint_every_s"])
+        self.validation_s = 0.0
         torch.manual_seed(settings.seed)
-        optimiser_state = None
+        self.state = TrainingState()
         if checkpoint is None:
             self.network = load_network(config["base_model"], config["labels"])
         else:
             with checkpoint.as_directory() as folder:
-                self.history = read_state(folder)["history"]
-                self.network = load_network(folder)
-                optimiser_state = torch.load(
-                    os.path.join(folder, OPTIMISER_FILE),
-                    weights_only=True,
-                    map_location="cpu",
-                )
+                self.state, self.network = read_state(folder), load_network(folder)
         self.forward = trained_network(self.network, self.device.device)
+        model = ray.train.torch.prepare_model(
+            self.forward, parallel_strategy_kwargs={"gradient_as_bucket_view": True}
+        )
         is_packed = isinstance(self.forward, PackedNetwork)
         self.layout = Layout(
             pad_id=None if is_packed else self.tokenizer.pad_token_id,
             token_budget=config["token_budget"],
             pinned=self.device.device.type == "cuda",
         )
-        model = ray.train.torch.prepare_model(
-            self.forward, parallel_strategy_kwargs={"gradient_as_bucket_view": True}
-        )
+        self.train, self.valid = tokens_of("train"), tokens_of("valid")
+        size = (settings.batch_size, num_workers)
+        self.order = Order(self.train.lengths_N, *size, settings.seed)
         self.optimiser = make_optimiser(self.network, settings)
-        self.schedule = make_schedule(self.optimiser, settings, self.steps_per_epoch)
+        self.schedule = make_schedule(self.optimiser, settings, self.order.num_steps)
+        self.parts = {"optimiser": self.optimiser, "schedule": self.schedule}
+        if checkpoint is not None:
+            with checkpoint.as_directory() as folder:
+                restore_parts(folder, self.parts)
         self.stepper = Stepper(
             model, self.device, self.optimiser, self.schedule, settings.max_grad_norm
         )
-        if optimiser_state:
-            self.optimiser.load_state_dict(optimiser_state["optimiser"])
-            self.schedule.load_state_dict(optimiser_state["schedule"])
 
     @property
     def epoch(self) -> int:
         """Finished epochs."""
-        return len(self.history)
+        return self.state.epoch
+
+    @property
+    def history(self) -> list[dict[str, int | float]]:
+        """Return the metrics of each finished epoch."""
+        return [*self.state.history]
 
     def train_epoch(self) -> dict[str, float]:
-        """Take every step of one epoch; return this worker's mean loss, and the tokens of all."""
+        """Take the steps of the epoch that are left; return mean loss and tokens of all workers."""
         self.stepper.model.train()
-        seed = self.settings.seed + 1000 * (self.epoch + 1)
-        torch.manual_seed(seed + ray.train.get_context().get_world_rank())
-        milestones = {
-            round(self.steps_per_epoch * k / REPORTS_PER_EPOCH)
-            for k in range(1, REPORTS_PER_EPOCH)
-        }
-        losses, num_read, started = [], 0, time.monotonic()
-        for step in self._steps("train", self.settings.batch_size, shuffle_seed=seed):
-            losses.append(self.stepper.take(step))
-            num_read += sum(batch.num_tokens for batch in step)
-            if len(losses) in milestones:
-                share, loss = (
-                    len(losses) / self.steps_per_epoch,
-                    float(torch.stack(losses).mean()),
+        seed, num_steps = self.settings.seed, self.order.num_steps
+        counter = EpochCounter(self.state.sums, self.device.device)
+        for number, step in enumerate(self._steps(), start=self.state.step):
+            torch.manual_seed(step_seed(seed, self.epoch, number, self.rank))
+            counter.add(self.stepper.take(step), step)
+            done = number + 1
+            if done in _milestones(num_steps):
+                self._tell(
+                    f"{done / num_steps:4.0%}  train loss {counter.mean_loss():.3f}"
                 )
-                ray.train.report(
-                    {"line": f"{self._epoch_name()}  {share:4.0%}  train loss {loss:.3f}"}
-                )
-        train_loss = float(torch.stack(losses).mean())
-        if not math.isfinite(train_loss):
-            raise SettingsError(
-                "optimiser.learning_rate: training diverged,"
-                f" the loss of epoch {self.epoch + 1} is not finite; lower it"
-            )
-        seconds = time.monotonic() - started
-        counts: list[Any] = [None] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(counts, num_read)
+            wait_s = self.validation_s if done == num_steps else None
+            if self.clock.is_due(until_next_s=wait_s):
+                self._report_within(done, counter)
+        sums = counter.sums(self.epoch)
         return {
-            "train_loss": train_loss,
-            "train_tokens": sum(counts),
-            "train_tokens_per_s": sum(counts) / seconds,
+            "train_loss": sums.loss / sums.losses,
+            "train_tokens": sums.tokens,
+            "train_tokens_per_s": sums.tokens / sums.seconds,
         }
 
-    def _steps(
-        self, split: str, num_ads: int, *, shuffle_seed: int | None = None
-    ) -> Iterator[list[Batch]]:
-        """Yield the batches of each step; for a GPU a thread lays out and pins the next ones."""
-        shard = ray.train.get_dataset_shard(split)
-        steps = map(
-            self.layout.batches, draw_steps(shard, num_ads, shuffle_seed=shuffle_seed)
-        )
-        return prefetched(steps, PREFETCHED_STEPS) if self.layout.pinned else steps
+    def _steps(self) -> Iterator[list[Batch]]:
+        steps = self.order.steps(self.epoch, start=self.state.step)
+        mine = (self.order.of_worker(rows, self.rank) for rows in steps)
+        return self.layout.of_steps(map(self.train.take, mine))
 
-    @torch.inference_mode()
     def validate(self) -> dict[str, float]:
         """Measure valid over the rows of all workers, each row once."""
+        started = time.monotonic()
         self.network.eval()
-        labels, predicted, losses = [], [], []
-        for step in self._steps("valid", self.settings.eval_batch_size):
-            for batch in step:
-                logits_NC, labels_N = compute(self.forward, batch, self.device)
-                losses.append(summed_loss(logits_NC, labels_N).double())
-                labels.append(labels_N)
-                predicted.append(logits_NC.argmax(1))
-        mine = (torch.cat(labels), torch.cat(predicted), torch.stack(losses))
-        parts: list[Any] = [None] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(parts, [part.cpu() for part in mine])
-        labels_N = torch.cat([part[0] for part in parts]).numpy()
-        is_real_N = labels_N != PADDING_LABEL
-        labels_N = labels_N[is_real_N]
-        predicted_N = torch.cat([part[1] for part in parts]).numpy()[is_real_N]
-        return {
-            "valid_rows": len(labels_N),
-            "valid_loss": sum(float(part[2].sum()) for part in parts) / len(labels_N),
-            "valid_accuracy": float(accuracy_score(labels_N, predicted_N)),
-            "valid_macro_f1": float(f1_score(labels_N, predicted_N, average="macro")),
-        }
+        by_length = np.argsort(self.valid.lengths_N, kind="stable")
+        mine = by_length[self.rank :: self.order.num_workers]
+        size = self.settings.eval_batch_size
+        chosen = (mine[start : start + size] for start in range(0, len(mine), size))
+        steps = self.layout.of_steps(map(self.valid.take, chosen))
+        metrics = measure_valid(self.forward, steps, self.device)
+        self.validation_s = time.monotonic() - started
+        return metrics
 
-    def report_epoch(self, metrics: dict[str, float]) -> None:
+    def report_epoch(self, metrics: dict[str, int | float]) -> None:
         """Report the metrics from all ranks; rank 0 adds the checkpoint."""
-        self.history.append(metrics)
-        line = (
-            f"{self._epoch_name(done=True)}  train loss {metrics['train_loss']:.3f}"
+        done = TrainingState(epoch=self.epoch + 1, history=(*self.history, metrics))
+        self._tell(
+            f"train loss {metrics['train_loss']:.3f}"
             f"  valid loss {metrics['valid_loss']:.3f}"
             f"  accuracy {metrics['valid_accuracy']:.4f}  macro-F1 {metrics['valid_macro_f1']:.4f}"
             f"  {metrics['train_tokens_per_s']:,.0f} tokens/s"
         )
-        if ray.train.get_context().get_world_rank() != 0:
-            ray.train.report({**metrics, "line": line})
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            self.network.save_pretrained(folder)
-            self.tokenizer.save_pretrained(folder)
-            state = {
-                "optimiser": self.optimiser.state_dict(),
-                "schedule": self.schedule.state_dict(),
-            }
-            torch.save(state, os.path.join(folder, OPTIMISER_FILE))
-            with open(os.path.join(folder, STATE_FILE), "w") as file:
-                json.dump({"epoch": self.epoch, "history": self.history}, file)
-            ray.train.report(
-                {**metrics, "line": line},
-                checkpoint=ray.train.Checkpoint.from_directory(folder),
-            )
+        self._report(done, metrics)
 
-    def _epoch_name(self, *, done: bool = False) -> str:
-        return f"epoch {self.epoch + (not done)}/{self.settings.num_epochs}"
+    def _report_within(self, step: int, counter: EpochCounter) -> None:
+        """Report a checkpoint within an epoch, after so many of its steps."""
+        update = {"step": step, "sums": counter.sums(self.epoch)}
+        self._report(self.state.model_copy(update=update), UNSCORED)
+
+    def _report(self, state: TrainingState, metrics: dict[str, int | float]) -> None:
+        """Report from all ranks, rank 0 with a checkpoint; the run is as far as `state` then."""
+        self.clock.restart()
+        if self.rank == 0:
+            with tempfile.TemporaryDirectory() as folder:
+                saved = (self.network, self.tokenizer)
+                save_checkpoint(folder, state, saved, self.parts)
+                checkpoint = ray.train.Checkpoint.from_directory(folder)
+                ray.train.report(metrics, checkpoint=checkpoint)
+        else:
+            ray.train.report(metrics)
+        self.state = state
+
+    def _tell(self, text: str) -> None:
+        """Send a line to the driver, without a wait; rank 0 speaks for all."""
+        if self.rank == 0:
+            name = f"epoch {self.epoch + 1}/{self.settings.num_epochs}"
+            tell(self.lines, f"{name}  {text}")
 
 
-def read_state(folder: str) -> Any:
-    """Read the epoch number and the history that lie in a checkpoint folder."""
-    with open(os.path.join(folder, STATE_FILE)) as file:
-        return json.load(file)
+def _milestones(num_steps: int) -> set[int]:
+    """Return after how many steps of an epoch a line is told."""
+    return {round(num_steps * k / LINES_PER_EPOCH) for k in range(1, LINES_PER_EPOCH)}

@@ -11,7 +11,7 @@ from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 
-from rubert_ood.ads.dataset import LabelledAds
+from rubert_ood.ads.labelled_ads import Ads
 from rubert_ood.bundle import Bundle, check_compute, load_bundle
 from rubert_ood.classifier import windows
 from rubert_ood.classifier.classifier import Classifier
@@ -70,7 +70,7 @@ class Reader:
 
 
 def compute_features(
-    splits: Mapping[str, LabelledAds],
+    splits: Mapping[str, Ads],
     reader: Reader,
     *,
     compute: FeatureComputeSettings,
@@ -97,7 +97,7 @@ class LocalFeatures:
     @classmethod
     def compute(
         cls,
-        splits: Mapping[str, LabelledAds],
+        splits: Mapping[str, Ads],
         reader: Reader,
         compute: FeatureComputeSettings,
     ) -> "LocalFeatures":
@@ -108,7 +108,7 @@ class LocalFeatures:
         for name, ads in splits.items():
             logits, features = [], []
             for start in range(0, len(ads), BATCH_ADS):
-                texts = ads.texts[start : start + BATCH_ADS]
+                texts = list(ads.texts[start : start + BATCH_ADS])
                 logits_nC, cls_nH = reader.read(classifier, texts, compute.token_budget)
                 logits.append(logits_nC)
                 features.append(cls_nH)
@@ -142,7 +142,7 @@ class LocalFeatures:
 
 def bundle_outputs(
     bundle: Bundle,
-    splits: Mapping[str, LabelledAds],
+    splits: Mapping[str, Ads],
     *,
     compute: FeatureComputeSettings,
     executor: Literal["ray", "local"],

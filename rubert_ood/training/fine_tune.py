@@ -1,33 +1,24 @@
 """Fine-tune with Ray Train: the driver's side. The loop of the workers is in ddp_loop.py."""
 
-import hashlib
-import json
 import os
-import threading
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import ray
-import ray.data
 import ray.train
 import ray.train.torch
 import torch
 from ray.util.queue import Queue
 
 from rubert_ood import storage
-from rubert_ood.ads.dataset import Dataset, LabelledAds
-from rubert_ood.classifier.checkpoint import TRAINING_STATE, load_tokenizer
-from rubert_ood.classifier.tokens import tokenize
+from rubert_ood.ads.dataset import Dataset
+from rubert_ood.classifier.checkpoint import TRAINING_STATE
 from rubert_ood.errors import PartialRunError, RubertOodError, SettingsError
-from rubert_ood.progress import StepLog
 from rubert_ood.settings import TrainingComputeSettings, TrainSettings
-from rubert_ood.training.ddp_loop import read_state, train_worker
+from rubert_ood.training.checkpoints import read_state
+from rubert_ood.training.ddp_loop import train_worker
+from rubert_ood.training.lines import shown_lines
 from rubert_ood.training.preflight import precision_of_training, warn_of_waiting
-from rubert_ood.training.steps import PADDING_LABEL
-
-log = StepLog("train")
+from rubert_ood.training.token_dataset import everywhere, token_dataset
 
 LARGE_PAGES = {"THP_MEM_ALLOC_ENABLE": "1"}
 """Lets torch ask Linux for pages of 2 MB: the gradient of the embeddings is allocated at every
@@ -69,44 +60,40 @@ def fine_tune(
     """
     _claim_run(dataset, settings, run_name)
     warn_of_waiting(settings.compute)
-    lines: Queue = Queue(actor_options={"num_cpus": 0})
-    printer = threading.Thread(target=_print_lines, args=(lines,), daemon=True)
-    printer.start()
-    trainer = _trainer(dataset, settings, run_name, lines)
-    try:
-        result = trainer.fit()
-    except ray.train.TrainingFailedError as error:
-        raise _failure(run_name, error) from error
-    finally:
-        lines.put(None)
-        printer.join(timeout=10)
+    with shown_lines() as lines:
+        trainer = _trainer(dataset, settings, run_name, lines)
+        try:
+            result = trainer.fit()
+        except ray.train.TrainingFailedError as error:
+            raise _failure(run_name, error) from error
     return _best_checkpoint(result, settings.output_uri, work_dir)
 
 
 def _trainer(
     dataset: Dataset, settings: TrainSettings, run_name: str, lines: Queue
 ) -> ray.train.torch.TorchTrainer:
-    base_model, compute = settings.base_model, settings.compute
-    tokenizer = load_tokenizer(base_model)
+    base_model, compute = everywhere(settings.base_model), settings.compute
+    max_length = settings.text.max_length
     fs, path = storage.arrow_filesystem(storage.join(settings.output_uri, "training"))
     return _Trainer(
         train_worker,
         train_loop_config={
-            "base_model": storage.absolute(base_model)
-            if os.path.isdir(base_model)
-            else base_model,
+            "base_model": base_model,
             "labels": dataset.labels,
             "optimiser": settings.optimiser.model_dump(),
             "use_gpu": compute.use_gpu,
             "precision": precision_of_training(compute),
             "token_budget": compute.token_budget,
             "num_threads": int(max(1, compute.cpus_per_worker)),
-            "num_train": len(dataset.train) // compute.num_workers,
+            "checkpoint_every_s": compute.checkpoint_every_s,
+            "lines": lines,
         },
         datasets={
-            "train": _token_dataset(dataset.train, tokenizer, settings, shuffle=True),
-            "valid": _token_dataset(dataset.valid, tokenizer, settings, shuffle=False),
+            "train": token_dataset(dataset.train, base_model, max_length),
+            "valid": token_dataset(dataset.valid, base_model, max_length),
         },
+        # each node has all rows, so that their order is free of who works where
+        dataset_config=ray.train.DataConfig(datasets_to_split=[]),
         scaling_config=_scaling(compute),
         run_config=ray.train.RunConfig(
             name=run_name,
@@ -116,7 +103,6 @@ def _trainer(
             checkpoint_config=ray.train.CheckpointConfig(
                 num_to_keep=2, checkpoint_score_attribute="valid_macro_f1"
             ),
-            callbacks=[_LineCallback(lines)],
             logging_config=ray.train.LoggingConfig(log_level="ERROR"),
             worker_runtime_env={"env_vars": LARGE_PAGES},
         ),
@@ -137,11 +123,8 @@ def _scaling(compute: TrainingComputeSettings) -> ray.train.ScalingConfig:
 
 def _claim_run(dataset: Dataset, settings: TrainSettings, run_name: str) -> None:
     """Note what this run trains on; one of that name with other data or settings is refused."""
-    data = hashlib.sha256()
-    for part in (dataset.train, dataset.valid):
-        data.update(json.dumps([part.texts, part.labels_N.tolist()]).encode())
     identity = {
-        "labelled ads": data.hexdigest(),
+        "labelled ads": [dataset.train.digest(), dataset.valid.digest()],
         "labels": dataset.labels,
         "base_model": settings.base_model,
         "optimiser": settings.optimiser.model_dump()
@@ -191,33 +174,11 @@ def _line(cause: BaseException) -> str:
     return f"{type(cause).__name__}: {lines[-1]}" if lines else type(cause).__name__
 
 
-def _token_dataset(
-    ads: LabelledAds, tokenizer: Any, settings: TrainSettings, *, shuffle: bool
-) -> ray.data.Dataset:
-    """Tokenize once.
-
-    Rows are filled up to a multiple of the workers, so that equal shards lose none.
-    """
-    ids = tokenize(tokenizer, ads.texts, settings.text.max_length)
-    table = pa.table({"ids": ids, "label": ads.labels_N})
-    if shuffle:
-        table = table.take(
-            np.random.default_rng(settings.optimiser.seed).permutation(len(ads))
-        )
-        table = table.slice(
-            0, len(ads) // settings.compute.num_workers * settings.compute.num_workers
-        )
-    else:
-        missing = np.zeros(-len(ads) % settings.compute.num_workers, np.int64)
-        filler = pa.table(
-            {"ids": ids.take(missing), "label": np.full_like(missing, PADDING_LABEL)}
-        )
-        table = pa.concat_tables([table, filler])
-    return ray.data.from_arrow(table.combine_chunks()).materialize()
-
-
 def _best_checkpoint(result: Any, output_uri: str, work_dir: str) -> TrainedModel:
-    checkpoints = result.best_checkpoints or []
+    checkpoints = []
+    for kept in result.best_checkpoints or []:
+        if "epoch" in kept[1]:  # the others lie within an epoch
+            checkpoints.append(kept)
     if not checkpoints:
         raise RubertOodError(f"training at {result.path} reported no checkpoint")
     best, metrics = max(
@@ -225,7 +186,7 @@ def _best_checkpoint(result: Any, output_uri: str, work_dir: str) -> TrainedMode
     )
     # the newest, which need not be among the best that were kept
     with result.checkpoint.as_directory() as folder:
-        history = read_state(folder)["history"]
+        history = [*read_state(folder).history]
     folder = best.to_directory(os.path.join(work_dir, "best_checkpoint"))
     for name in os.listdir(folder):
         if name.endswith(TRAINING_STATE):
@@ -242,18 +203,3 @@ class _Trainer(ray.train.torch.TorchTrainer):
 
     def _register_sigint_handler(self, controller: Any) -> None:
         pass
-
-
-class _LineCallback(ray.train.UserCallback):
-    """Send each report's line from the Train controller to the driver, where the user reads it."""
-
-    def __init__(self, lines: Queue) -> None:
-        self.lines = lines
-
-    def after_report(self, run_context: Any, metrics: Any, checkpoint: Any) -> None:
-        self.lines.put(metrics[0]["line"])
-
-
-def _print_lines(lines: Queue) -> None:
-    while (line := lines.get()) is not None:
-        log.info(line)

@@ -1,26 +1,47 @@
 """From features to a fitted model: of the train rows only sums and a sample are looked at."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from rubert_ood.ads.dataset import Dataset, LabelledAds
+from rubert_ood.ads.dataset import Ads, Dataset
 from rubert_ood.ood.fit import CalibratedOn, FittedModel, fit
 from rubert_ood.ood.ledoit_wolf import ClassSums, ResidualSums, statistics_of
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
-from rubert_ood.ood.outputs import Outputs
+from rubert_ood.ood.outputs import Outputs, sample_rows
 from rubert_ood.progress import StepLog
 from rubert_ood.settings import DecisionSettings, FitSettings
 from rubert_ood.training.features import Features
 
 log = StepLog("fit")
 
+MAX_MEASURED_ADS = 40_000
+"""Of a split: an accuracy is known to 0.2 points then, a quantile of 0.995 to 0.0004."""
 FEW_ADS = 10
 """A class mean of fewer train ads says little about where its next ad will lie."""
 
 
-def fitting_splits(dataset: Dataset) -> dict[str, LabelledAds]:
+def measured_splits(dataset: Dataset) -> Dataset:
+    """Return the dataset with at most MAX_MEASURED_ADS of each split but train: a seeded sample.
+
+    What is measured or fitted on the outputs of a split comes to the driver.
+    """
+    chosen = {}
+    for name in ("valid", "test", "calibration"):
+        ads = getattr(dataset, name)
+        if ads is None:
+            continue
+        chosen[name] = ads.take(sample_rows(len(ads), MAX_MEASURED_ADS))
+        if len(chosen[name]) < len(ads):
+            log.info(
+                f"{name}: {MAX_MEASURED_ADS:,} of {len(ads):,} ads are measured, a sample"
+            )
+    return replace(dataset, **chosen)
+
+
+def fitting_splits(dataset: Dataset) -> dict[str, Ads]:
     """Return the splits that are fitted on."""
     splits = {"train": dataset.train, "valid": dataset.valid}
     if dataset.calibration is not None:

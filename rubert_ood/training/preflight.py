@@ -85,10 +85,7 @@ def _check_counts(dataset: Dataset) -> None:
             f"thresholds need at least {MIN_CALIBRATION_ADS} {name} ads with text,"
             f" found {len(split)}: give more"
         )
-    different = set(
-        zip(dataset.train.texts, dataset.train.labels_N.tolist(), strict=True)
-    )
-    if len(different) == len(dataset.labels):
+    if not dataset.train.num_with_two_texts():
         raise SchemaError(
             "no class has two different training texts, so nothing can be fitted:"
             " give more ads"

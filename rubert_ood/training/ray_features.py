@@ -5,7 +5,7 @@ Shapes: N ads of all splits, C classes, H hidden.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 
 import numpy as np
@@ -13,19 +13,24 @@ import pyarrow as pa
 import ray
 import ray.data
 import torch
+from ray.data.block import BlockAccessor
 
 from rubert_ood import errors
-from rubert_ood.ads.dataset import LabelledAds
+from rubert_ood.ads.labelled_ads import Ads
 from rubert_ood.errors import RubertOodError
 from rubert_ood.ood.outputs import Outputs, sample_rows
 from rubert_ood.progress import Progress
-from rubert_ood.ray_session import ACTOR_RETRIES, TASK_RETRIES
+from rubert_ood.ray_session import ACTOR_RETRIES
 from rubert_ood.settings import FeatureComputeSettings
 from rubert_ood.training import features
+from rubert_ood.training.cluster_ads import ClusterAds, blocks_of, rows_of
 from rubert_ood.training.features import Reader, Sums
+from rubert_ood.training.ray_tasks import results, run_tasks
 
 FAILURE = "failure"
 """Column of a batch that could not be computed."""
+SUMMED_BLOCKS, SUMMED_SUMS = 16, 8
+"""That one task adds up: sums are of H x H numbers, and few of them should come to the driver."""
 
 
 class _FeatureActor:
@@ -53,127 +58,153 @@ class _FeatureActor:
         }
 
 
-def _raise_failure(batch: pa.Table) -> None:
-    """Raise the error that a batch brings instead of features."""
-    if FAILURE in batch.column_names:
-        kind, _, message = str(batch[FAILURE][0].as_py()).partition(" ")
-        raise getattr(errors, kind)(message)
-
-
 @dataclass(frozen=True)
 class RayFeatures:
     """Outputs in the object store of the cluster, which spills to disk: the driver holds none."""
 
-    dataset: ray.data.Dataset
-    """Columns row, label, logits, cls."""
-    spans: dict[str, range]
-    """Rows of each split."""
+    blocks: list[ray.ObjectRef]
+    """Tables with columns row, label, logits, cls."""
+    rows: dict[str, np.ndarray]
+    """Rows of each split, ascending; no row of another one lies between them."""
 
     @classmethod
     def compute(
         cls,
-        splits: Mapping[str, LabelledAds],
+        splits: Mapping[str, Ads],
         reader: Reader,
         compute: FeatureComputeSettings,
     ) -> "RayFeatures":
         """Run the network in actors; the outputs stay in the object store."""
-        table = _table(splits)
-        batches = ray.data.from_arrow(
-            _cut(table)
-        ).map_batches(
+        texts, rows = _numbered(splits)
+        batches = ray.data.from_arrow_refs(texts).map_batches(
             _FeatureActor,
             fn_constructor_args=(reader, compute),
-            batch_size=features.BATCH_ADS,  # a whole block; for a GPU Ray Data wants the number
+            batch_size=features.BATCH_ADS,  # for a GPU Ray Data wants the number
             batch_format="numpy",
             compute=ray.data.ActorPoolStrategy(size=compute.num_workers),
             num_cpus=compute.cpus_per_worker,
             num_gpus=int(compute.use_gpu and reader.precision != "int8"),
             **ACTOR_RETRIES,
         )
-        progress = Progress("features", table.num_rows, "ads")
-        seen_N = np.zeros(table.num_rows, dtype=np.uint8)
-        blocks = []
-        for batch in batches.iter_batches(batch_size=None, batch_format="pyarrow"):
-            _raise_failure(batch)
-            seen_N[np.asarray(batch["row"])] += 1
-            blocks.append(ray.put(batch))
-            progress.add(batch.num_rows)
-        if not (seen_N == 1).all():
-            raise RubertOodError(
-                f"features of {len(seen_N)} ads:"
-                f" {(seen_N != 1).sum()} rows were lost or doubled"
-            )
-        return cls(ray.data.from_arrow_refs(blocks), _spans(splits))
+        progress = Progress("features", sum(map(len, rows.values())), "ads")
+        blocks = list[ray.ObjectRef]()
+        for bundle in batches.iter_internal_ref_bundles():
+            blocks += bundle.block_refs
+            progress.add(bundle.num_rows() or 0)
+        _check_complete(blocks, rows)
+        return cls(blocks, rows)
 
     def gather(self, max_rows: Mapping[str, int] | None = None) -> dict[str, Outputs]:
         """Bring the outputs here by split, those in max_rows as a repeatable sample."""
         limits = max_rows or {}
-        chosen = {}
-        for name, span in self.spans.items():
-            chosen[name] = span.start + sample_rows(
-                len(span), limits.get(name, len(span))
-            )
-        columns = self._columns(np.concatenate(list(chosen.values())))
         outputs = {}
-        for name, rows in chosen.items():
-            here = np.searchsorted(columns["row"], rows)
-            outputs[name] = Outputs(
-                columns["logits"][here], columns["cls"][here], columns["label"][here]
-            )
+        for name, rows_N in self.rows.items():
+            chosen = sample_rows(len(rows_N), limits.get(name, len(rows_N)))
+            (picked,) = run_tasks(partial(_pick, rows_N=rows_N[chosen]), self.blocks)
+            parts = list(results(picked))
+            columns = {}
+            order = np.argsort(np.concatenate([part["row"] for part in parts]))
+            for column in ("logits", "cls", "label"):
+                joined = np.concatenate([part[column] for part in parts])
+                columns[column] = joined[order]
+            outputs[name] = Outputs(columns["logits"], columns["cls"], columns["label"])
         return outputs
-
-    def _columns(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Bring these rows to the driver, ascending."""
-        wanted_N = np.zeros(max(span.stop for span in self.spans.values()), dtype=bool)
-        wanted_N[rows] = True
-        kept = []
-        for batch in self.dataset.iter_batches(batch_size=None, batch_format="numpy"):
-            mask = wanted_N[batch["row"]]
-            kept.append({name: column[mask] for name, column in batch.items()})
-        order = np.argsort(np.concatenate([batch["row"] for batch in kept]))
-        columns = {}
-        for name in kept[0]:
-            columns[name] = np.concatenate([batch[name] for batch in kept])[order]
-        return columns
 
     def sum_up(
         self, name: str, summarise: Callable[[np.ndarray, np.ndarray], Sums]
     ) -> Sums:
-        """Summarise on the workers."""
-        span = self.spans[name]
-
-        def partial_sum(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-            inside = (batch["row"] >= span.start) & (batch["row"] < span.stop)
-            sums = np.empty(1, dtype=object)
-            sums[0] = summarise(batch["cls"][inside], batch["label"][inside])
-            return {"sums": sums}
-
-        sums = self.dataset.map_batches(
-            partial_sum, batch_size=features.SUM_ADS, batch_format="numpy", **TASK_RETRIES
+        """Summarise on the workers, and add up there."""
+        rows_N = self.rows[name]
+        part = partial(
+            _sum_of_blocks,
+            summarise=summarise,
+            span=range(int(rows_N[0]), int(rows_N[-1]) + 1),
+            num_ads=features.SUM_ADS,
         )
-        return reduce(add, (row["sums"] for row in sums.iter_rows()))
+        (sums,) = run_tasks(part, _groups(self.blocks, SUMMED_BLOCKS))
+        while len(sums) > SUMMED_SUMS:
+            (sums,) = run_tasks(_sum_of_sums, _groups(sums, SUMMED_SUMS))
+        return reduce(add, results(sums))
 
 
-def _table(splits: Mapping[str, LabelledAds]) -> pa.Table:
-    """Put the texts of all splits one below the other, with the number of their row."""
-    texts = list[str]()
+def _numbered(
+    splits: Mapping[str, Ads],
+) -> tuple[list[ray.ObjectRef], dict[str, np.ndarray]]:
+    """Return the blocks of all splits, and the rows of each.
+
+    Ads of this process have no numbers yet: they get those behind all others.
+    """
+    start = 0
     for ads in splits.values():
-        texts += ads.texts
-    labels_N = np.concatenate([ads.labels_N for ads in splits.values()])
-    rows_N = np.arange(len(texts))
-    return pa.table(
-        {"row": rows_N, "label": labels_N, "text": pa.array(texts, pa.string())}
-    )
-
-
-def _cut(table: pa.Table) -> list[pa.Table]:
-    starts = range(0, table.num_rows, features.BATCH_ADS)
-    return [table.slice(start, features.BATCH_ADS) for start in starts]
-
-
-def _spans(splits: Mapping[str, LabelledAds]) -> dict[str, range]:
-    spans, start = {}, 0
+        if isinstance(ads, ClusterAds) and len(ads):
+            start = max(start, int(ads.rows_N[-1]) + 1)
+    blocks, rows = list[ray.ObjectRef](), {}
     for name, ads in splits.items():
-        spans[name] = range(start, start + len(ads))
-        start += len(ads)
-    return spans
+        blocks += blocks_of(ads, start)
+        rows[name] = rows_of(ads, start)
+        start = max(start, int(rows[name].max(initial=0)) + 1)
+    return blocks, rows
+
+
+def _check_complete(blocks: list[ray.ObjectRef], rows: Mapping[str, np.ndarray]) -> None:
+    """Raise what an actor had to say, or RubertOodError when rows got lost."""
+    wanted = np.concatenate(list(rows.values()))
+    seen_N = np.zeros(wanted.max(initial=0) + 1, dtype=np.int16)
+    seen_N[wanted] -= 1
+    (found,) = run_tasks(_rows_of_block, blocks)
+    for rows_n in results(found):
+        seen_N[rows_n] += 1
+    if seen_N.any():
+        raise RubertOodError(
+            f"features of {len(wanted)} ads:"
+            f" {np.count_nonzero(seen_N)} rows were lost or doubled"
+        )
+
+
+def _columns_of(block: pa.Table) -> dict[str, np.ndarray]:
+    columns: dict[str, np.ndarray] = BlockAccessor.for_block(block).to_numpy()
+    return columns
+
+
+def _rows_of_block(block: pa.Table) -> np.ndarray:
+    """Return the rows of a block; raise the error that it brings instead."""
+    if FAILURE in block.column_names:
+        kind, _, message = str(block[FAILURE][0].as_py()).partition(" ")
+        raise getattr(errors, kind)(message)
+    return np.asarray(block["row"])
+
+
+def _pick(block: pa.Table, rows_N: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the chosen rows of a block."""
+    columns = _columns_of(block)
+    mask = np.isin(columns["row"], rows_N)
+    return {name: column[mask] for name, column in columns.items()}
+
+
+def _groups(references: list[ray.ObjectRef], size: int) -> list[list[ray.ObjectRef]]:
+    starts = range(0, len(references), size)
+    return [references[start : start + size] for start in starts]
+
+
+def _sum_of_blocks(
+    blocks: list[ray.ObjectRef],
+    *,
+    summarise: Callable[[np.ndarray, np.ndarray], Sums],
+    span: range,
+    num_ads: int,
+) -> Sums:
+    """Add up what `summarise` makes of the rows of blocks within a span, so many at a time."""
+    sums = list[Sums]()
+    for reference in blocks:
+        columns = _columns_of(ray.get(reference))
+        rows = columns["row"]
+        inside = np.flatnonzero((rows >= span.start) & (rows < span.stop))
+        for start in range(0, max(1, len(inside)), num_ads):
+            chosen = inside[start : start + num_ads]
+            part = summarise(columns["cls"][chosen], columns["label"][chosen])
+            sums = [reduce(add, [*sums, part])]
+    return sums[0]
+
+
+def _sum_of_sums(references: list[ray.ObjectRef]) -> Sums:  # type: ignore[type-var]
+    return reduce(add, ray.get(references))

@@ -13,9 +13,6 @@ from torch.nn.parallel import DistributedDataParallel
 from rubert_ood.classifier.precision import Device
 from rubert_ood.training.batches import Batch
 
-PADDING_LABEL = -1
-"""Label of rows that only fill up: they have no loss."""
-
 
 @dataclass(frozen=True)
 class Stepper:
@@ -62,4 +59,4 @@ def compute(
 
 def summed_loss(logits_NC: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
     """Add up the losses of the ads."""
-    return cross_entropy(logits_NC, labels_N, ignore_index=PADDING_LABEL, reduction="sum")
+    return cross_entropy(logits_NC, labels_N, reduction="sum")

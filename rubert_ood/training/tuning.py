@@ -3,7 +3,7 @@
 Shapes: N ads.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -37,16 +37,7 @@ def halves(ads: LabelledAds, settings: TuneSettings) -> dict[str, LabelledAds]:
         random_state=settings.seed,
         stratify=ads.labels_N if can_stratify else None,
     )
-    return {"calibration": _take(ads, calibration), "test": _take(ads, test)}
-
-
-def _take(ads: LabelledAds, rows: np.ndarray) -> LabelledAds:
-    traits = {trait: _chosen(values, rows) for trait, values in ads.traits.items()}
-    return LabelledAds(_chosen(ads.texts, rows), ads.labels_N[rows], traits)
-
-
-def _chosen(values: Sequence[str], rows: np.ndarray) -> list[str]:
-    return [values[row] for row in rows]
+    return {"calibration": ads.take(calibration), "test": ads.take(test)}
 
 
 def check_target(settings: TuneSettings, num_texts: int) -> None:

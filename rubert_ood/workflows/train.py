@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rubert_ood import storage
-from rubert_ood.ads.dataset import Dataset, LabelledAds, load_dataset
+from rubert_ood.ads.dataset import Ads, Dataset, Workers, load_dataset
 from rubert_ood.ads.extra_texts import ExtraTexts, load_extra_texts
 from rubert_ood.bundle import (
     Bundle,
@@ -29,11 +29,17 @@ from rubert_ood.reports.evaluation import Context, Evaluation
 from rubert_ood.reports.model_card import model_card
 from rubert_ood.settings import Precision, SplitSettings, TrainSettings
 from rubert_ood.settings.problems import expect
-from rubert_ood.training.baseline import Baseline, baseline_metrics
+from rubert_ood.training.baseline import Baseline, baseline_of
 from rubert_ood.training.features import Features, Reader, compute_features
 from rubert_ood.training.fine_tune import TrainedModel, fine_tune
-from rubert_ood.training.fit_features import fit_features, fitting_splits, log_fit
+from rubert_ood.training.fit_features import (
+    fit_features,
+    fitting_splits,
+    log_fit,
+    measured_splits,
+)
 from rubert_ood.training.preflight import check_training, precision_of_workers
+from rubert_ood.training.ray_workers import RayWorkers
 
 log = StepLog("bundle")
 
@@ -45,6 +51,8 @@ class _Run:
     settings: TrainSettings
     version: str
     dataset: Dataset
+    measured: Dataset
+    """Of large splits a sample."""
     extra: ExtraTexts
     baseline: Baseline | None
 
@@ -56,14 +64,17 @@ def train(settings: TrainSettings) -> tuple[Bundle, Evaluation]:
     bundle_uri = new_bundle_uri(settings.output_uri, version)
     check_new(bundle_uri)
     _warn_of_idle_settings(settings)
-    dataset = load_dataset(settings)
-    _log_data(dataset)
-    calibration = dataset.valid if dataset.calibration is None else dataset.calibration
-    check_rule(settings.decision, len(calibration))
-    check_training(dataset, settings)
-    extra = load_extra_texts(settings.evaluation, dataset.cleaner)
-    run = _Run(settings, version, dataset, extra, _baseline(dataset, settings))
     with ray_session(settings), tempfile.TemporaryDirectory() as work_dir:
+        workers = RayWorkers()
+        dataset = load_dataset(settings, workers)
+        _log_data(dataset)
+        measured = measured_splits(dataset)
+        calibration = measured.calibration or measured.valid
+        check_rule(settings.decision, len(calibration))
+        check_training(dataset, settings)
+        extra = load_extra_texts(settings.evaluation, dataset.cleaner)
+        baseline = _baseline(measured, settings, workers)
+        run = _Run(settings, version, dataset, measured, extra, baseline)
         precision = precision_of_workers(settings.compute)
         trained = fine_tune(dataset, settings, run_name=version, work_dir=work_dir)
         content, evaluation = _fit_and_evaluate(run, trained, precision)
@@ -73,13 +84,18 @@ def train(settings: TrainSettings) -> tuple[Bundle, Evaluation]:
     return bundle, evaluation
 
 
-def _baseline(dataset: Dataset, settings: TrainSettings) -> Baseline | None:
+def _baseline(
+    dataset: Dataset, settings: TrainSettings, workers: Workers
+) -> Baseline | None:
     if not settings.evaluation.baseline:
         return None
-    baseline = baseline_metrics(dataset.train, dataset.test)
+    baseline = baseline_of(dataset, workers)
+    num_train, sample = baseline.num_train, ""
+    if num_train is not None:
+        sample = f"  of {num_train:,} of {len(dataset.train):,} train ads"
     StepLog("baseline").info(
         f"TF-IDF + LinearSVC  accuracy {baseline.accuracy:.4f}"
-        f"  macro-F1 {baseline.macro_f1:.4f}"
+        f"  macro-F1 {baseline.macro_f1:.4f}{sample}"
     )
     return baseline
 
@@ -88,7 +104,7 @@ def _fit_and_evaluate(
     run: _Run, trained: TrainedModel, precision: Precision
 ) -> tuple[BundleContent, Evaluation]:
     """Fit on the features of the trained model, and measure what was fitted."""
-    dataset, settings = run.dataset, run.settings
+    dataset, settings = run.measured, run.settings
     splits = {**fitting_splits(dataset), "test": dataset.test, **run.extra.splits}
     features = _compute(splits, trained, settings, precision)
     outputs = features.gather({"train": MAX_REFERENCE_ROWS})
@@ -120,7 +136,7 @@ def _fit_and_evaluate(
 
 
 def _compute(
-    splits: Mapping[str, LabelledAds],
+    splits: Mapping[str, Ads],
     trained: TrainedModel,
     settings: TrainSettings,
     precision: Precision,
@@ -156,7 +172,7 @@ def _compare(
     precision: Precision,
 ) -> Agreement:
     """Fit in fp32 as well, and refuse the bundle when fewer bits answer otherwise on valid."""
-    features = _compute(fitting_splits(run.dataset), trained, run.settings, "fp32")
+    features = _compute(fitting_splits(run.measured), trained, run.settings, "fp32")
     plain = features.gather({"train": 0})
     plain_fitted = _fit(features, plain, run.dataset, run.settings)
     agreement = agreement_with_fp32(fitted, valid, plain_fitted, plain["valid"])

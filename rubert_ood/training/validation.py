@@ -1,0 +1,43 @@
+"""Valid, measured on all workers together.
+
+Shapes: N ads, C classes.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.distributed
+from sklearn.metrics import accuracy_score, f1_score
+
+from rubert_ood.classifier.precision import Device
+from rubert_ood.training.batches import Batch
+from rubert_ood.training.steps import compute, summed_loss
+
+
+@torch.inference_mode()
+def measure_valid(
+    forward: torch.nn.Module, steps: Iterator[list[Batch]], device: Device
+) -> dict[str, float]:
+    """Measure the rows of all workers, each of which gives its own; every one gets the metrics."""
+    here = device.device
+    labels = [torch.empty(0, dtype=torch.int64, device=here)]
+    predicted = [torch.empty(0, dtype=torch.int64, device=here)]
+    losses = [torch.zeros(1, dtype=torch.float64, device=here)]
+    for step in steps:
+        for batch in step:
+            logits_NC, labels_N = compute(forward, batch, device)
+            losses.append(summed_loss(logits_NC, labels_N).double()[None])
+            labels.append(labels_N)
+            predicted.append(logits_NC.argmax(1))
+    mine = [torch.cat(pieces).cpu() for pieces in (labels, predicted, losses)]
+    parts: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, mine)
+    labels_N = torch.cat([part[0] for part in parts]).numpy()
+    predicted_N = torch.cat([part[1] for part in parts]).numpy()
+    return {
+        "valid_rows": len(labels_N),
+        "valid_loss": sum(float(part[2].sum()) for part in parts) / len(labels_N),
+        "valid_accuracy": float(accuracy_score(labels_N, predicted_N)),
+        "valid_macro_f1": float(f1_score(labels_N, predicted_N, average="macro")),
+    }
