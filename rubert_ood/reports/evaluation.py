@@ -76,6 +76,9 @@ class Headline(Record):
     nll_after: float
     ece_before: float
     ece_after: float
+    ece_by_chance: float | None = None
+    """What perfectly calibrated probabilities would have on so few ads; files of 0.4.0 and before
+    do not say it."""
     mean_d2: dict[str, float]
     """By split, to the nearest class."""
     mean_d2_own_class: float | None

@@ -38,7 +38,9 @@ MEASURES = (
         ("grad_norm",),
         "Mean over the steps of the epoch, before each is clipped.",
     ),
-    Measure("tokens per second", ("train_tokens_per_s",), "All workers, without padding."),
+    Measure(
+        "tokens per second", ("train_tokens_per_s",), "All workers, without padding."
+    ),
 )
 
 

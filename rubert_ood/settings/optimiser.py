@@ -41,8 +41,8 @@ class OptimiserSettings(Group):
     """Weight of an ad in the loss: equal, or by the inverse of its class's frequency in train, or
     by the root of that."""
     averaged_epochs: float = Field(0.5, ge=0)
-    """Epochs over which the weights are averaged (exponential mean over the steps): valid is measured
-    with the mean, and the bundle holds it. 0: the weights as they are. notebook: 0."""
+    """Epochs over which the weights are averaged (an exponential mean over the steps); valid is
+    measured with the mean, and the bundle holds it. 0: the weights as they are. notebook: 0."""
     seed: int = 42
     """Seed of initialisation, shuffling and dropout; `seeds` counts on from it."""
 
@@ -52,7 +52,7 @@ class OptimiserSettings(Group):
         return OptimiserSettings(**{**RECIPES[recipe], **given})
 
 
-NOTEBOOK = {
+NOTEBOOK: dict[str, object] = {
     "learning_rate": 2e-5,
     "layer_decay": 1.0,
     "num_epochs": 3,

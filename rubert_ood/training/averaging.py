@@ -18,7 +18,7 @@ class WeightAverage:
 
     def __init__(self, network: torch.nn.Module, num_steps: float) -> None:
         """Begin at the network as it is; its own weights are never changed."""
-        self._num_steps = max(num_steps, 1.0)
+        self._num_steps, self._network = max(num_steps, 1.0), network
         self._averaged = AveragedModel(network, multi_avg_fn=self._move)
 
     @property
@@ -26,9 +26,9 @@ class WeightAverage:
         """The network with the mean of the weights."""
         return self._averaged.module
 
-    def update(self, network: torch.nn.Module) -> None:
+    def update(self) -> None:
         """Take the weights of a step in."""
-        self._averaged.update_parameters(network)
+        self._averaged.update_parameters(self._network)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint needs beside the mean itself."""

@@ -21,6 +21,7 @@ import torch
 from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
 from rubert_ood.classifier.precision import choose_device
 from rubert_ood.settings import OptimiserSettings
+from rubert_ood.training.averaging import WeightAverage
 from rubert_ood.training.batches import Batch, Layout
 from rubert_ood.training.checkpoints import (
     CheckpointClock,
@@ -30,10 +31,14 @@ from rubert_ood.training.checkpoints import (
     save_checkpoint,
 )
 from rubert_ood.training.epoch_counter import EpochCounter
+from rubert_ood.training.gauge import Gauge
 from rubert_ood.training.lines import tell
+from rubert_ood.training.loss import Loss
 from rubert_ood.training.optimiser import make_optimiser, make_schedule
 from rubert_ood.training.order import Order, step_seed
+from rubert_ood.training.pace import Pace
 from rubert_ood.training.steps import Stepper
+from rubert_ood.training.stopping import is_over
 from rubert_ood.training.token_table import TokenTable, share_table
 from rubert_ood.training.trained_network import PackedNetwork, trained_network
 from rubert_ood.training.validation import measure_valid
@@ -47,7 +52,7 @@ def train_worker(config: dict[str, Any]) -> None:
     """Run all epochs that are still to do; Ray Train calls this once per worker."""
     torch.set_num_threads(config["num_threads"])
     trainer = Trainer(config, ray.train.get_checkpoint())
-    while trainer.epoch < trainer.settings.num_epochs:
+    while not is_over(trainer.history, trainer.settings):
         trained = trainer.train_epoch()
         trainer.report_epoch(
             {"epoch": trainer.epoch + 1, **trained, **trainer.validate()}
@@ -100,12 +105,44 @@ class Trainer:
         self.optimiser = make_optimiser(self.network, settings)
         self.schedule = make_schedule(self.optimiser, settings, self.order.num_steps)
         self.parts = {"optimiser": self.optimiser, "schedule": self.schedule}
+        self.average = self._begin_average()
         if checkpoint is not None:
             with checkpoint.as_directory() as folder:
                 restore_parts(folder, self.parts)
+        self.gauge = Gauge(self.optimiser)
         self.stepper = Stepper(
-            model, self.device, self.optimiser, self.schedule, settings.max_grad_norm
+            model,
+            self.device,
+            self.optimiser,
+            self.schedule,
+            settings.max_grad_norm,
+            Loss.of(settings, np.bincount(self.train.labels_N).tolist()),
+            self._after_step,
         )
+        self.pace = Pace(
+            settings.num_epochs * self.order.num_steps, done=self._steps_done()
+        )
+
+    def _begin_average(self) -> WeightAverage | None:
+        """Begin the mean of the weights, if there is one: it is what a checkpoint holds then."""
+        self.kept, self.measured = self.network, self.forward
+        if not self.settings.averaged_epochs:
+            return None
+        num_steps = self.settings.averaged_epochs * self.order.num_steps
+        average = WeightAverage(self.network, num_steps)
+        self.kept = average.network
+        self.measured = trained_network(self.kept, self.device.device)
+        self.parts |= {"network": self.network, "average": average}
+        return average
+
+    def _after_step(self, norm: torch.Tensor) -> None:
+        self.gauge.note(norm)
+        if self.average:
+            self.average.update()
+
+    def _steps_done(self, step: int = 0) -> int:
+        """Return the steps of all epochs that are done, after so many of the one under way."""
+        return self.epoch * self.order.num_steps + (step or self.state.step)
 
     @property
     def epoch(self) -> int:
@@ -122,6 +159,7 @@ class Trainer:
         self.stepper.model.train()
         seed, num_steps = self.settings.seed, self.order.num_steps
         counter = EpochCounter(self.state.sums, self.device.device)
+        self.gauge.restart()
         for number, step in enumerate(self._steps(), start=self.state.step):
             torch.manual_seed(step_seed(seed, self.epoch, number, self.rank))
             counter.add(self.stepper.take(step), step)
@@ -129,6 +167,7 @@ class Trainer:
             if done in _milestones(num_steps):
                 self._tell(
                     f"{done / num_steps:4.0%}  train loss {counter.mean_loss():.3f}"
+                    f"  {self.pace.left(self._steps_done(done))}"
                 )
             wait_s = self.validation_s if done == num_steps else None
             if self.clock.is_due(until_next_s=wait_s):
@@ -138,6 +177,7 @@ class Trainer:
             "train_loss": sums.loss / sums.losses,
             "train_tokens": sums.tokens,
             "train_tokens_per_s": sums.tokens / sums.seconds,
+            **self.gauge.means(),
         }
 
     def _steps(self) -> Iterator[list[Batch]]:
@@ -148,13 +188,13 @@ class Trainer:
     def validate(self) -> dict[str, float]:
         """Measure valid over the rows of all workers, each row once."""
         started = time.monotonic()
-        self.network.eval()
+        self.kept.eval()
         by_length = np.argsort(self.valid.lengths_N, kind="stable")
         mine = by_length[self.rank :: self.order.num_workers]
         size = self.settings.eval_batch_size
         chosen = (mine[start : start + size] for start in range(0, len(mine), size))
         steps = self.layout.of_steps(map(self.valid.take, chosen))
-        metrics = measure_valid(self.forward, steps, self.device)
+        metrics = measure_valid(self.measured, steps, self.device)
         self.validation_s = time.monotonic() - started
         return metrics
 
@@ -179,7 +219,7 @@ class Trainer:
         self.clock.restart()
         if self.rank == 0:
             with tempfile.TemporaryDirectory() as folder:
-                saved = (self.network, self.tokenizer)
+                saved = (self.kept, self.tokenizer)
                 save_checkpoint(folder, state, saved, self.parts)
                 checkpoint = ray.train.Checkpoint.from_directory(folder)
                 ray.train.report(metrics, checkpoint=checkpoint)

@@ -1,7 +1,7 @@
 """Fine-tune with Ray Train: the driver's side. The loop of the workers is in ddp_loop.py."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray.train
@@ -47,7 +47,13 @@ class TrainedModel:
     epoch: int
     history: list[dict[str, int | float]]
     """One entry per epoch: epoch, train_loss, train_tokens, train_tokens_per_s (all workers,
-    without padding), valid_loss, valid_accuracy, valid_macro_f1."""
+    without padding), grad_norm, learning_rate, valid_loss, valid_accuracy, valid_macro_f1."""
+    seed: int = 0
+
+    @property
+    def best(self) -> dict[str, int | float]:
+        """What was measured in that epoch."""
+        return self.history[self.epoch - 1]
 
 
 def fine_tune(
@@ -66,7 +72,8 @@ def fine_tune(
             result = trainer.fit()
         except ray.train.TrainingFailedError as error:
             raise _failure(run_name, error) from error
-    return _best_checkpoint(result, settings.output_uri, work_dir)
+    best = _best_checkpoint(result, settings.output_uri, work_dir)
+    return replace(best, seed=settings.optimiser.seed)
 
 
 def _trainer(

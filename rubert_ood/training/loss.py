@@ -48,7 +48,7 @@ class Loss:
 
 
 def class_weights(counts_C: Sequence[int], power: float) -> np.ndarray:
-    """Return weights by a power of the inverse frequency, float64 (C,); their mean over ads is 1."""
+    """Return a power of the inverse frequencies, float64 (C,); the mean over the ads is 1."""
     counts = np.asarray(counts_C, dtype=np.float64)
     weights_C = counts**-power
     return weights_C * counts.sum() / (weights_C @ counts)

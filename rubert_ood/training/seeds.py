@@ -34,9 +34,7 @@ def train_seeds(
     return trained
 
 
-def seeded(
-    settings: TrainSettings, run_name: str
-) -> Iterator[tuple[str, TrainSettings]]:
+def seeded(settings: TrainSettings, run_name: str) -> Iterator[tuple[str, TrainSettings]]:
     """Yield the name and the settings of each training; the first has those that were given."""
     optimiser = settings.optimiser
     yield run_name, settings

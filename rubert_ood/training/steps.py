@@ -4,14 +4,17 @@ Shapes: N ads, C classes.
 """
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
 from rubert_ood.classifier.precision import Device
 from rubert_ood.training.batches import Batch
+from rubert_ood.training.loss import Loss
+
+PLAIN = Loss()
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,9 @@ class Stepper:
     optimiser: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
     max_grad_norm: float
+    loss: Loss = PLAIN
+    after_step: Callable[[torch.Tensor], None] | None = None
+    """Told the norm of each gradient, before clipping, once the weights have changed."""
 
     def take(self, batches: list[Batch]) -> torch.Tensor:
         """Take a step; return this worker's mean loss, on the device."""
@@ -31,11 +37,13 @@ class Stepper:
         losses = []
         for batch in batches:
             with self._sync(is_last=batch is batches[-1]):
-                loss = summed_loss(*compute(self.model, batch, self.device)) / num_ads
+                loss = self.loss(*compute(self.model, batch, self.device)) / num_ads
                 loss.backward()
             losses.append(loss.detach())
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
         self.optimiser.step()
+        if self.after_step:
+            self.after_step(norm)
         self.schedule.step()
         return torch.stack(losses).sum()
 
@@ -58,5 +66,5 @@ def compute(
 
 
 def summed_loss(logits_NC: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
-    """Add up the losses of the ads."""
-    return cross_entropy(logits_NC, labels_N, reduction="sum")
+    """Add up the plain cross-entropies of the ads, which valid is measured by."""
+    return PLAIN(logits_NC, labels_N)

@@ -20,7 +20,11 @@ def run(seed: int, *scores: float, more: bool = True) -> TrainingRun:
             "valid_macro_f1": score,
         }
         if more:
-            epoch |= {"learning_rate": 1e-4, "grad_norm": 0.5, "train_tokens_per_s": 900.0}
+            epoch |= {
+                "learning_rate": 1e-4,
+                "grad_norm": 0.5,
+                "train_tokens_per_s": 900.0,
+            }
         history.append(epoch)
     best = max(range(len(scores)), key=lambda row: scores[row]) + 1
     return TrainingRun(seed=seed, best_epoch=best, history=history)

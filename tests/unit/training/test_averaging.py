@@ -28,7 +28,7 @@ def test_weight_average_is_the_exponential_mean_of_the_steps(num_steps):
     average = WeightAverage(network, num_steps)
     for step in range(200):
         _moved(network, step)
-        average.update(network)
+        average.update()
     expected = _expected([float(step**2) for step in range(200)], num_steps)
     np.testing.assert_allclose(
         average.network.weight.detach().numpy(), np.full((2, 3), expected), rtol=1e-4
@@ -42,14 +42,15 @@ def test_weight_average_goes_on_from_a_checkpoint():
     whole = WeightAverage(network, 20)
     for step in range(30):
         _moved(network, step)
-        whole.update(network)
+        whole.update()
     saved = torch.nn.Linear(3, 2)
     saved.load_state_dict(whole.network.state_dict())
     resumed = WeightAverage(saved, 20)
     resumed.load_state_dict(whole.state_dict())
     for step in range(30, 40):
         _moved(network, step)
-        whole.update(network)
-        resumed.update(network)
+        whole.update()
+        _moved(saved, step)
+        resumed.update()
     torch.testing.assert_close(resumed.network.weight, whole.network.weight)
     assert resumed.state_dict() == whole.state_dict() == {"num_steps": 40}

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from transformers import BertConfig, BertForSequenceClassification
 
 from rubert_ood.settings import OptimiserSettings
