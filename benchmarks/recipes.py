@@ -31,9 +31,7 @@ HEAD = (
 RULE = "|---" * 10 + "|"
 
 
-def row(
-    name: str, recipe: str, seed: int, evaluation: Evaluation, minutes: float
-) -> str:
+def row(name: str, recipe: str, seed: int, evaluation: Evaluation, minutes: float) -> str:
     headline, baseline = evaluation.headline, evaluation.baseline
     context = evaluation.context
     assert baseline is not None

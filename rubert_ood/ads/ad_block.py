@@ -15,6 +15,10 @@ COLUMNS = ("row", "label", "key", "text")
 TRAITS = ("length", "title", "capitals", "city")
 TWO = 2
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+MIX = (
+    (30, 0xBF58476D1CE4E5B9),
+    (27, 0x94D049BB133111EB),
+)
 SEEDS = (np.uint64(0x243F6A8885A308D3), np.uint64(0x13198A2E03707344))
 """Any two numbers will do."""
 
@@ -38,8 +42,12 @@ def digest_sums(block: pa.Table) -> np.ndarray:
     """
     rows_N = np.asarray(block["row"]).astype(np.uint64)
     labels_N = np.asarray(block["label"]).astype(np.uint64)
-    place_N, keys_N = _mixed(rows_N * GOLDEN + labels_N), np.asarray(block["key"])
-    sums = [_mixed(_mixed(place_N + seed) ^ keys_N).sum() for seed in SEEDS]
+    keys_N = np.asarray(block["key"])
+    places_N = _mixed(rows_N * GOLDEN + labels_N)
+    sums = []
+    for seed in SEEDS:
+        ads_N = _mixed(places_N + seed) ^ keys_N
+        sums.append(_mixed(ads_N).sum())
     return np.array(sums, dtype=np.uint64)
 
 
@@ -52,8 +60,10 @@ def digest_of(sums: Iterable[np.ndarray]) -> str:
 
 def _mixed(numbers_N: np.ndarray) -> np.ndarray:
     """Mix the bits of each number, as splitmix64 does (Steele et al. 2014)."""
-    mixed_N = (numbers_N ^ (numbers_N >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed_N = (mixed_N ^ (mixed_N >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed_N = numbers_N.copy()
+    for shift, factor in MIX:
+        mixed_N ^= mixed_N >> np.uint64(shift)
+        mixed_N *= np.uint64(factor)
     return mixed_N ^ (mixed_N >> np.uint64(31))
 
 

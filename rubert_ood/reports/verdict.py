@@ -60,7 +60,12 @@ def _accuracy(headline: Headline, baseline: Baseline | None) -> Finding:
     ahead = headline.accuracy - baseline.accuracy
     side = "above" if ahead >= 0 else "below"
     points = f"{abs(ahead) * 100:.1f} points"
-    text = f"{text}: {points} {side} TF-IDF + LinearSVC ({baseline.accuracy:.1%})."
+    sample = ""
+    if baseline.num_train is not None:
+        sample = f", trained on a sample of {baseline.num_train:,} ads"
+    text = (
+        f"{text}: {points} {side} TF-IDF + LinearSVC ({baseline.accuracy:.1%}{sample})."
+    )
     return Finding(ahead >= 0, text)
 
 

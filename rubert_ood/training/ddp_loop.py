@@ -74,21 +74,13 @@ class Trainer:
     """A training run on one worker; `state` says how far it is."""
 
     def __init__(self, config: dict[str, Any], checkpoint: Any) -> None:
-        self.settings = settings = OptimiserSettings(**config["optimiser"])
+        self.settings = OptimiserSettings(**config["optimiser"])
         self.lines = config["lines"]
-        context = ray.train.get_context()
-        self.rank, num_workers = context.get_world_rank(), context.get_world_size()
-        self.tokenizer = load_tokenizer(config["base_model"])
+        self.rank = ray.train.get_context().get_world_rank()
         self.device = choose_device(config["use_gpu"], config["precision"])
-        self.clock = CheckpointClock(config["checkpoint_every_s"])
         self.validation_s = 0.0
-        torch.manual_seed(settings.seed)
-        self.state = TrainingState()
-        if checkpoint is None:
-            self.network = load_network(config["base_model"], config["labels"])
-        else:
-            with checkpoint.as_directory() as folder:
-                self.state, self.network = read_state(folder), load_network(folder)
+        torch.manual_seed(self.settings.seed)
+        self._load(config, checkpoint)
         self.forward = trained_network(self.network, self.device.device)
         model = ray.train.torch.prepare_model(
             self.forward, parallel_strategy_kwargs={"gradient_as_bucket_view": True}
@@ -99,29 +91,50 @@ class Trainer:
             token_budget=config["token_budget"],
             pinned=self.device.device.type == "cuda",
         )
-        self.train, self.valid = tokens_of("train"), tokens_of("valid")
-        size = (settings.batch_size, num_workers)
-        self.order = Order(self.train.lengths_N, *size, settings.seed)
-        self.optimiser = make_optimiser(self.network, settings)
-        self.schedule = make_schedule(self.optimiser, settings, self.order.num_steps)
-        self.parts = {"optimiser": self.optimiser, "schedule": self.schedule}
+        self.train = tokens_of("train")
+        self.valid = tokens_of("valid")
+        self._prepare_steps(model, checkpoint)
+        self.clock = CheckpointClock(config["checkpoint_every_s"])
+
+    def _load(self, config: dict[str, Any], checkpoint: Any) -> None:
+        """Take network and state from a checkpoint; without one, begin with the base model."""
+        self.tokenizer = load_tokenizer(config["base_model"])
+        self.state = TrainingState()
+        if checkpoint is None:
+            self.network = load_network(config["base_model"], config["labels"])
+            return
+        with checkpoint.as_directory() as folder:
+            self.state = read_state(folder)
+            self.network = load_network(folder)
+
+    def _prepare_steps(self, model: torch.nn.Module, checkpoint: Any) -> None:
+        """Make what an epoch goes by: the order of its rows, and what changes the weights."""
+        settings = self.settings
+        self.order = Order(
+            self.train.lengths_N,
+            num_ads=settings.batch_size,
+            num_workers=ray.train.get_context().get_world_size(),
+            seed=settings.seed,
+        )
+        optimiser = make_optimiser(self.network, settings)
+        schedule = make_schedule(optimiser, settings, self.order.num_steps)
+        self.parts = {"optimiser": optimiser, "schedule": schedule}
         self.average = self._begin_average()
         if checkpoint is not None:
             with checkpoint.as_directory() as folder:
                 restore_parts(folder, self.parts)
-        self.gauge = Gauge(self.optimiser)
+        self.gauge = Gauge(optimiser)
         self.stepper = Stepper(
             model,
             self.device,
-            self.optimiser,
-            self.schedule,
+            optimiser,
+            schedule,
             settings.max_grad_norm,
             Loss.of(settings, np.bincount(self.train.labels_N).tolist()),
             self._after_step,
         )
-        self.pace = Pace(
-            settings.num_epochs * self.order.num_steps, done=self._steps_done()
-        )
+        num_steps = settings.num_epochs * self.order.num_steps
+        self.pace = Pace(num_steps, done=self._steps_done(self.state.step))
 
     def _begin_average(self) -> WeightAverage | None:
         """Begin the mean of the weights, if there is one: it is what a checkpoint holds then."""
@@ -140,9 +153,9 @@ class Trainer:
         if self.average:
             self.average.update()
 
-    def _steps_done(self, step: int = 0) -> int:
-        """Return the steps of all epochs that are done, after so many of the one under way."""
-        return self.epoch * self.order.num_steps + (step or self.state.step)
+    def _steps_done(self, step: int) -> int:
+        """Return the steps of all epochs, after so many of the one under way."""
+        return self.epoch * self.order.num_steps + step
 
     @property
     def epoch(self) -> int:
@@ -157,19 +170,24 @@ class Trainer:
     def train_epoch(self) -> dict[str, float]:
         """Take the steps of the epoch that are left; return mean loss and tokens of all workers."""
         self.stepper.model.train()
-        seed, num_steps = self.settings.seed, self.order.num_steps
+        seed = self.settings.seed
+        num_steps = self.order.num_steps
+        told_at = _milestones(num_steps)
         counter = EpochCounter(self.state.sums, self.device.device)
         self.gauge.restart()
-        for number, step in enumerate(self._steps(), start=self.state.step):
-            torch.manual_seed(step_seed(seed, self.epoch, number, self.rank))
-            counter.add(self.stepper.take(step), step)
-            done = number + 1
-            if done in _milestones(num_steps):
-                self._tell(
-                    f"{done / num_steps:4.0%}  train loss {counter.mean_loss():.3f}"
-                    f"  {self.pace.left(self._steps_done(done))}"
-                )
-            wait_s = self.validation_s if done == num_steps else None
+        done = self.state.step
+        for step in self._steps():
+            torch.manual_seed(step_seed(seed, self.epoch, done, self.rank))
+            loss = self.stepper.take(step)
+            counter.add(loss, step)
+            done += 1
+            if done in told_at:
+                mean = counter.mean_loss()
+                share = done / num_steps
+                left = self.pace.left(self._steps_done(done))
+                self._tell(f"{share:4.0%}  train loss {mean:.3f}  {left}")
+            is_last = done == num_steps
+            wait_s = self.validation_s if is_last else None
             if self.clock.is_due(until_next_s=wait_s):
                 self._report_within(done, counter)
         sums = counter.sums(self.epoch)
@@ -192,15 +210,19 @@ class Trainer:
         by_length = np.argsort(self.valid.lengths_N, kind="stable")
         mine = by_length[self.rank :: self.order.num_workers]
         size = self.settings.eval_batch_size
-        chosen = (mine[start : start + size] for start in range(0, len(mine), size))
-        steps = self.layout.of_steps(map(self.valid.take, chosen))
-        metrics = measure_valid(self.measured, steps, self.device)
+        starts = range(0, len(mine), size)
+        chosen = (mine[start : start + size] for start in starts)
+        laid_out = self.layout.of_steps(map(self.valid.take, chosen))
+        metrics = measure_valid(self.measured, laid_out, self.device)
         self.validation_s = time.monotonic() - started
         return metrics
 
     def report_epoch(self, metrics: dict[str, int | float]) -> None:
         """Report the metrics from all ranks; rank 0 adds the checkpoint."""
-        done = TrainingState(epoch=self.epoch + 1, history=(*self.history, metrics))
+        done = TrainingState(
+            epoch=self.epoch + 1,
+            history=(*self.history, metrics),
+        )
         self._tell(
             f"train loss {metrics['train_loss']:.3f}"
             f"  valid loss {metrics['valid_loss']:.3f}"
@@ -221,8 +243,8 @@ class Trainer:
             with tempfile.TemporaryDirectory() as folder:
                 saved = (self.kept, self.tokenizer)
                 save_checkpoint(folder, state, saved, self.parts)
-                checkpoint = ray.train.Checkpoint.from_directory(folder)
-                ray.train.report(metrics, checkpoint=checkpoint)
+                found = ray.train.Checkpoint.from_directory(folder)
+                ray.train.report(metrics, checkpoint=found)
         else:
             ray.train.report(metrics)
         self.state = state

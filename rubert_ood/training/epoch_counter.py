@@ -37,10 +37,15 @@ class EpochCounter:
 
         Raises SettingsError when the loss is not finite.
         """
-        mine = [float(self._loss), self._num_steps, self._num_tokens]
-        all_sums = [mine] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(all_sums, mine)
-        loss, num_losses, num_tokens = np.sum(all_sums, axis=0).tolist()
+        mine = [
+            float(self._loss),
+            self._num_steps,
+            self._num_tokens,
+        ]
+        num_workers = torch.distributed.get_world_size()
+        sums = [mine] * num_workers
+        torch.distributed.all_gather_object(sums, mine)
+        loss, num_losses, num_tokens = np.sum(sums, axis=0).tolist()
         if not math.isfinite(loss):
             raise SettingsError(
                 "optimiser.learning_rate: training diverged,"

@@ -48,20 +48,22 @@ class Order:
         drawn = np.arange(len(self.lengths_N), dtype=np.int32)
         np.random.default_rng((self.seed, epoch)).shuffle(drawn)
         pool_rows = POOL_STEPS * self._step_rows
-        first = start // POOL_STEPS
-        for pool in range(first, -(-self.num_rows // pool_rows)):
-            rows = drawn[pool * pool_rows : min(self.num_rows, (pool + 1) * pool_rows)]
-            steps = self._cut(rows, np.random.default_rng((self.seed, epoch, pool)))
-            yield from steps[start - pool * POOL_STEPS if pool == first else 0 :]
+        first, skipped = divmod(start, POOL_STEPS)
+        num_pools = -(-self.num_rows // pool_rows)
+        for pool in range(first, num_pools):
+            begin = pool * pool_rows
+            end = min(begin + pool_rows, self.num_rows)
+            generator = np.random.default_rng((self.seed, epoch, pool))
+            steps = self._cut(drawn[begin:end], generator)
+            yield from steps[skipped:]
+            skipped = 0
 
     def _cut(self, rows: np.ndarray, generator: np.random.Generator) -> list[np.ndarray]:
         """Cut a pool by length into steps, in random order."""
-        by_length = rows[np.argsort(self.lengths_N[rows], kind="stable")]
-        starts = np.arange(0, len(rows), self._step_rows)
-        return [
-            by_length[start : start + self._step_rows]
-            for start in generator.permutation(starts)
-        ]
+        order = np.argsort(self.lengths_N[rows], kind="stable")
+        by_length, size = rows[order], self._step_rows
+        starts = generator.permutation(np.arange(0, len(rows), size))
+        return [by_length[start : start + size] for start in starts]
 
     def of_worker(self, rows: np.ndarray, rank: int) -> np.ndarray:
         """Choose a worker's rows of a step: as many as every other's, and of like length."""

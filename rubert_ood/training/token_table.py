@@ -41,14 +41,17 @@ class TokenTable:
         """Copy some rows: columns ids, list<int32>, and label."""
         starts_n, lengths_n = self.starts_N[rows], self.lengths_N[rows]
         ends_n = np.cumsum(lengths_n, dtype=np.int64)
-        inside = np.arange(ends_n[-1] if len(rows) else 0)
-        places = np.repeat(starts_n - (ends_n - lengths_n), lengths_n) + inside
-        offsets = np.concatenate([[0], ends_n]).astype(np.int32)
+        num_tokens = ends_n[-1] if len(rows) else 0
+        shifts_n = starts_n - (ends_n - lengths_n)
+        places = np.repeat(shifts_n, lengths_n)
+        places += np.arange(num_tokens)
+        offsets = np.concatenate([[0], ends_n])
         ids = pa.ListArray.from_arrays(
-            pa.array(offsets), pa.array(np.asarray(self.ids_T[places]))
+            pa.array(offsets, pa.int32()),
+            pa.array(self.ids_T[places]),
         )
-        labels = np.asarray(self.labels_N[rows], dtype=np.int64)
-        return pa.table({"ids": ids, "label": labels})
+        labels_n = self.labels_N[rows].astype(np.int64)
+        return pa.table({"ids": ids, "label": labels_n})
 
 
 def write_table(folder: str, blocks: Iterable[pa.Table]) -> None:
@@ -58,10 +61,12 @@ def write_table(folder: str, blocks: Iterable[pa.Table]) -> None:
         for block in blocks:
             for batch in block.to_batches():
                 ids = batch["ids"]
-                file.write(np.asarray(ids.flatten()).astype(np.int32).tobytes())
+                values = np.asarray(ids.flatten())
+                file.write(values.astype(np.int32).tobytes())
                 lengths.append(num_tokens(ids).astype(np.int32))
                 rows.append(np.asarray(batch["row"]))
-                labels.append(np.asarray(batch["label"]).astype(np.int32))
+                label = np.asarray(batch["label"])
+                labels.append(label.astype(np.int32))
     lengths_N = _joined(lengths, np.int32)
     order_N = np.argsort(_joined(rows, np.int64), kind="stable")
     starts_N = np.cumsum(lengths_N, dtype=np.int64) - lengths_N
@@ -77,11 +82,13 @@ def _joined(arrays: list[np.ndarray], dtype: type) -> np.ndarray:
 def map_table(folder: str) -> TokenTable:
     """Map what `write_table` wrote; the files may be removed afterwards."""
     path = os.path.join(folder, IDS)
-    is_empty = os.path.getsize(path) == 0  # nothing to map
-    ids_T = np.empty(0, np.int32) if is_empty else np.memmap(path, np.int32, mode="r")
+    ids_T = np.empty(0, np.int32)
+    if os.path.getsize(path):
+        ids_T = np.memmap(path, np.int32, mode="r")
     arrays = []
     for name in FILES:
-        arrays.append(np.load(os.path.join(folder, f"{name}.npy"), mmap_mode="r"))
+        path = os.path.join(folder, f"{name}.npy")
+        arrays.append(np.load(path, mmap_mode="r"))
     return TokenTable(ids_T, *arrays)
 
 
@@ -91,7 +98,8 @@ def share_table(blocks: Iterable[pa.Table], *, node: int, local_rank: int) -> To
     Every worker of the process group calls it, with the number of its node and its rank there;
     only the first one goes through `blocks`.
     """
-    places: list[tuple[int, str]] = [(0, "")] * torch.distributed.get_world_size()
+    num_workers = torch.distributed.get_world_size()
+    places: list[tuple[int, str]] = [(0, "")] * num_workers
     with tempfile.TemporaryDirectory(prefix="rubert-ood-tokens-") as folder:
         if local_rank == 0:
             write_table(folder, blocks)

@@ -20,24 +20,31 @@ def measure_valid(
     forward: torch.nn.Module, steps: Iterator[list[Batch]], device: Device
 ) -> dict[str, float]:
     """Measure the rows of all workers, each of which gives its own; every one gets the metrics."""
-    here = device.device
-    labels = [torch.empty(0, dtype=torch.int64, device=here)]
-    predicted = [torch.empty(0, dtype=torch.int64, device=here)]
-    losses = [torch.zeros(1, dtype=torch.float64, device=here)]
+    with device.device:
+        labels = [torch.empty(0, dtype=torch.int64)]
+        predicted = [torch.empty(0, dtype=torch.int64)]
+        losses = [torch.zeros(1, dtype=torch.float64)]
     for step in steps:
         for batch in step:
             logits_NC, labels_N = compute(forward, batch, device)
-            losses.append(summed_loss(logits_NC, labels_N).double()[None])
+            loss = summed_loss(logits_NC, labels_N)
+            losses.append(loss.double()[None])
             labels.append(labels_N)
             predicted.append(logits_NC.argmax(1))
-    mine = [torch.cat(pieces).cpu() for pieces in (labels, predicted, losses)]
-    parts: list[Any] = [None] * torch.distributed.get_world_size()
+    mine = []
+    for pieces in (labels, predicted, losses):
+        mine.append(torch.cat(pieces).cpu())
+    num_workers = torch.distributed.get_world_size()
+    parts: list[Any] = [None] * num_workers
     torch.distributed.all_gather_object(parts, mine)
     labels_N = torch.cat([part[0] for part in parts]).numpy()
     predicted_N = torch.cat([part[1] for part in parts]).numpy()
+    loss = sum(float(part[2].sum()) for part in parts)
+    accuracy = accuracy_score(labels_N, predicted_N)
+    macro_f1 = f1_score(labels_N, predicted_N, average="macro")
     return {
         "valid_rows": len(labels_N),
-        "valid_loss": sum(float(part[2].sum()) for part in parts) / len(labels_N),
-        "valid_accuracy": float(accuracy_score(labels_N, predicted_N)),
-        "valid_macro_f1": float(f1_score(labels_N, predicted_N, average="macro")),
+        "valid_loss": loss / len(labels_N),
+        "valid_accuracy": float(accuracy),
+        "valid_macro_f1": float(macro_f1),
     }

@@ -202,7 +202,7 @@ def _context(run: _Run, models: list[TrainedModel], precision: Precision) -> Con
         num_test=len(dataset.test),
         num_calibration=len(dataset.calibration or ()),
         num_classes=len(dataset.labels),
-        num_test_texts_seen_in_train=dataset.num_test_texts_seen_in_train(),
+        num_test_texts_seen_in_train=run.measured.num_test_texts_seen_in_train(),
         best_epoch=best.epoch,
         history=best.history,
         seed=best.seed,

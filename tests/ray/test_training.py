@@ -9,7 +9,9 @@ import shutil
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import psutil
@@ -27,6 +29,7 @@ from rubert_ood.settings import FeatureComputeSettings, TextSettings, TrainSetti
 from rubert_ood.training.ddp_loop import Trainer, train_worker
 from rubert_ood.training.features import Reader, compute_features
 from rubert_ood.training.fine_tune import TrainedModel, fine_tune
+from rubert_ood.training.order import Order
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
@@ -81,7 +84,7 @@ def test_valid_metrics_equal_a_recomputation_from_the_kept_checkpoint(
     assert best["valid_loss"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_every_token_of_every_epoch_is_counted(two_workers, dataset, train_settings):
+def test_every_token_of_every_epoch_is_counted(two_workers, dataset):
     tokenizer = AutoTokenizer.from_pretrained(two_workers.checkpoint_dir)
     lengths = [
         len(ids)
@@ -89,11 +92,10 @@ def test_every_token_of_every_epoch_is_counted(two_workers, dataset, train_setti
             "input_ids"
         ]
     ]
-    order = np.random.default_rng(train_settings.optimiser.seed).permutation(len(lengths))
-    assert len(lengths) % 2 == 1  # two workers leave the last row of the order out
-    assert {entry["train_tokens"] for entry in two_workers.history} == {
-        sum(lengths) - lengths[order[-1]]
-    }
+    assert len(lengths) % 2 == 1  # two workers leave one row out, another one each time
+    out = [sum(lengths) - entry["train_tokens"] for entry in two_workers.history]
+    assert {*out} <= {*lengths}
+    assert len({*out}) > 1
     assert all(entry["train_tokens_per_s"] > 0 for entry in two_workers.history)
 
 
@@ -150,6 +152,78 @@ def test_a_killed_worker_costs_at_most_an_epoch(dataset, train_settings, tmp_pat
     assert [entry["epoch"] for entry in trained.history] == [1, 2, 3]
 
 
+STEPS = "steps.jsonl"
+"""What the workers of a training did, a line for each step of each of them."""
+
+
+def _note_steps(config: dict) -> None:
+    """Train, and note the rows of each step when the next one is asked for."""
+    rank, whole = ray.train.get_context().get_world_rank(), Order.steps
+
+    def steps(self: Order, epoch: int, *, start: int = 0) -> Iterator[np.ndarray]:
+        for number, rows in enumerate(whole(self, epoch, start=start), start):
+            yield rows
+            mine = self.of_worker(rows, rank).tolist()
+            done = {"epoch": epoch, "step": number, "rows": mine, "start": start}
+            with open(config["notes"], "a") as file:  # one write: lines do not mix
+                file.write(json.dumps(done) + "\n")
+
+    with mock.patch.object(Order, "steps", steps):
+        train_worker(config)
+
+
+def _lost_within_an_epoch(tmp_path: Path, killed: list[int]) -> None:
+    """Kill a worker as soon as a checkpoint lies within the second epoch."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not killed:
+        for path in Path(tmp_path).glob("training/lost/checkpoint_*/state.json"):
+            with contextlib.suppress(OSError, ValueError):
+                state = json.loads(path.read_text())
+                if state["epoch"] == 1 and state["step"] > 0 and not killed:
+                    killed.extend(_kill_a_training_worker())
+        time.sleep(0.02)
+
+
+def test_a_worker_lost_within_an_epoch_costs_no_step_before_the_checkpoint(
+    dataset, train_settings, tmp_path, monkeypatch
+):
+    """Rows are counted by their numbers, and the weights are those of a training in peace."""
+    notes = tmp_path / STEPS
+    monkeypatch.setattr(
+        "rubert_ood.training.fine_tune.train_worker",
+        lambda config: _note_steps(config | {"notes": str(notes)}),
+    )
+    settings = _with(
+        train_settings, optimiser={"num_epochs": 2}, compute={"checkpoint_every_s": 0.4}
+    ).model_copy(update={"output_uri": str(tmp_path)})
+    killed: list[int] = []
+    killer = threading.Thread(target=_lost_within_an_epoch, args=(tmp_path, killed))
+    killer.start()
+    lost = fine_tune(dataset, settings, run_name="lost", work_dir=str(tmp_path / "w1"))
+    killer.join()
+    assert killed
+    steps = [json.loads(line) for line in notes.read_text().splitlines()]
+    resumed = max(step["start"] for step in steps if step["epoch"] == 1)
+    assert resumed > 0
+    for epoch in range(2):
+        of_epoch = [step for step in steps if step["epoch"] == epoch]
+        times = Counter(row for step in of_epoch for row in step["rows"])
+        assert len(times) == len(dataset.train) // 2 * 2
+        again = {step["step"] for step in of_epoch if times[step["rows"][0]] > 1}
+        assert min(again, default=resumed) >= resumed
+        assert max(times.values()) <= (1 if epoch == 0 else 2)
+    notes.unlink()
+    peace = _with(settings, compute={"checkpoint_every_s": 600.0})
+    whole = fine_tune(dataset, peace, run_name="peace", work_dir=str(tmp_path / "w2"))
+    names = ("train_loss", "train_tokens", "valid_loss", "valid_macro_f1")
+    for one, other in zip(lost.history, whole.history, strict=True):
+        assert [one[name] for name in names] == pytest.approx(
+            [other[name] for name in names], rel=1e-12
+        )
+    for name, weight in _weights_of(whole).items():
+        np.testing.assert_array_equal(_weights_of(lost)[name], weight, err_msg=name)
+
+
 def _train_from(config: dict) -> None:
     """Go on from a given checkpoint, whatever Ray Train would have offered."""
     trainer = Trainer(config, ray.train.Checkpoint.from_directory(config["checkpoint"]))
@@ -159,7 +233,7 @@ def _train_from(config: dict) -> None:
         trainer.report_epoch(
             {"epoch": trainer.epoch + 1, **trained, **trainer.validate()}
         )
-    rates = [group["lr"] for group in trainer.optimiser.param_groups]
+    rates = [group["lr"] for group in trainer.stepper.optimiser.param_groups]
     Path(config["result"]).write_text(
         json.dumps({"rates": rates, "history": trainer.history})
     )

@@ -33,6 +33,7 @@ SHARED = {
     "bundle/reference.py": "unit/bundle/test_content.py",
     "runs/unfinished.py": "integration/workflows/test_score.py",
     "training/ddp_loop.py": "ray/test_training.py",
+    "training/lines.py": "ray/test_training.py",
     "workflows/demo.py": "e2e/test_demo.py",
     "workflows/diff.py": "ray/test_diff.py",
 }

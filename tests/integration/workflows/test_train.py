@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from rubert_ood.ads.dataset import LocalWorkers
 from rubert_ood.bundle import load_bundle
 from rubert_ood.errors import PublicationRefusedError, SettingsError
 from rubert_ood.ood.agreement import Agreement
@@ -18,6 +19,7 @@ from rubert_ood.settings import (
     TrainingComputeSettings,
     TrainSettings,
 )
+from rubert_ood.training import fit_features
 from rubert_ood.training.features import compute_features
 from rubert_ood.training.fine_tune import TrainedModel
 from rubert_ood.workflows import train as workflow
@@ -54,6 +56,7 @@ def gathered(small_checkpoint, monkeypatch) -> list[str]:
     monkeypatch.setattr(workflow, "fine_tune", lambda *_, **__: trained)
     monkeypatch.setattr(workflow, "compute_features", compute_here)
     monkeypatch.setattr(workflow, "ray_session", lambda _: nullcontext())
+    monkeypatch.setattr(workflow, "RayWorkers", LocalWorkers)
     return precisions
 
 
@@ -64,6 +67,20 @@ def test_a_bundle_is_fitted_in_fp32_by_default(settings, gathered):
         "fp32",
         "fp32",
     )
+
+
+def test_train_of_large_splits_measures_a_sample_of_each(
+    settings, gathered, monkeypatch, caplog
+):
+    monkeypatch.setattr(fit_features, "MAX_MEASURED_ADS", 30)
+    caplog.set_level("INFO")
+    _, evaluation = workflow.train(settings)
+    context, headline = evaluation.context, evaluation.headline
+    assert (headline.num_test, headline.num_calibration) == (30, 30)
+    assert (context.num_test, context.num_valid) == (100, 40)
+    lines = [record.getMessage() for record in caplog.records]
+    assert "fit       test: 30 of 100 ads are measured, a sample" in lines
+    assert "fit       valid: 30 of 40 ads are measured, a sample" in lines
 
 
 def test_a_bundle_reads_long_ads_as_its_fit_did(settings, gathered):

@@ -94,6 +94,11 @@ def test_the_conformal_rule_is_held_to_its_promise():
     ("spoil", "finding", "says"),
     [
         (lambda e: e["baseline"].update(accuracy=0.97), 0, "2.0 points below TF-IDF"),
+        (
+            lambda e: e["baseline"].update(accuracy=0.97, num_train=50_000),
+            0,
+            "(97.0%, trained on a sample of 50,000 ads)",
+        ),
         (lambda e: e["headline"].update(ece_after=0.08), 1, "8.0%"),
         (
             lambda e: e["headline"].update(ece_after=0.06, ece_by_chance=0.031),

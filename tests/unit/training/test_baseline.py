@@ -3,8 +3,11 @@ import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.svm import LinearSVC
 
-from rubert_ood.ads.dataset import LabelledAds
-from rubert_ood.training.baseline import Baseline, baseline_metrics
+from rubert_ood.ads.dataset import Dataset, LabelledAds, LocalWorkers
+from rubert_ood.ads.text import TextCleaner
+from rubert_ood.ood.outputs import sample_rows
+from rubert_ood.training import baseline
+from rubert_ood.training.baseline import Baseline, baseline_metrics, baseline_of
 
 TRAIN = LabelledAds(
     [
@@ -59,3 +62,17 @@ def test_baseline_equals_the_two_feature_sets_put_side_by_side_by_hand(ads, ad_t
     assert got.macro_f1 == pytest.approx(np.mean(f1), abs=0.02)
     assert got == baseline_metrics(train, test)
     assert got.accuracy > 0.5
+
+
+def test_baseline_of_a_large_train_split_is_that_of_a_sample_and_says_so(monkeypatch):
+    test = LabelledAds(["диван новый", "котёнок"], np.array([0, 1]))
+    dataset = Dataset(["а", "б"], TextCleaner(), TRAIN, test, test)
+    whole = baseline_of(dataset, LocalWorkers())
+    assert whole == baseline_metrics(TRAIN, test)
+    assert whole.num_train is None
+    monkeypatch.setattr(baseline, "MAX_TRAIN_ADS", 5)
+    sample = baseline_of(dataset, LocalWorkers())
+    rows = sample_rows(6, 5)
+    assert sample.num_train == 5
+    expected = baseline_metrics(TRAIN.take(rows), test)
+    assert (sample.accuracy, sample.macro_f1) == (expected.accuracy, expected.macro_f1)

@@ -2,15 +2,13 @@
 
 import threading
 from collections.abc import Iterator
-from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 
-from rubert_ood.training import batches as module
-from rubert_ood.training.batches import Layout, draw_steps, prefetched
+from rubert_ood.training.batches import Layout, prefetched
 
 PAD = 99
 
@@ -72,28 +70,13 @@ def test_layout_pins_every_tensor_that_is_copied_to_a_gpu(monkeypatch):
     assert copied.num_tokens == batch.num_tokens
 
 
-def _shard(pools: list[pa.Table]) -> SimpleNamespace:
-    return SimpleNamespace(iter_batches=lambda **_: iter(pools))
-
-
-def test_draw_steps_gives_each_ad_once_by_length_and_the_seed_orders_the_steps(
-    monkeypatch,
-):
-    monkeypatch.setattr(module, "POOL_BATCHES", 4)
-    rng = np.random.default_rng(0)
-    pools = [_ads(rng.integers(1, 50, size).tolist()) for size in (12, 7)]
-    plain = list(draw_steps(_shard(pools), 3))
-    assert [step.num_rows for step in plain] == [3, 3, 3, 3, 3, 3, 1]
-    assert sum(step.num_rows for step in plain) == 19
-    for steps in (plain[:4], plain[4:]):  # of one pool: short ones first
-        lengths = np.concatenate([module.num_tokens(module.ids_of(s)) for s in steps])
-        assert (np.diff(lengths) >= 0).all()
-    seeded = [list(draw_steps(_shard(pools), 3, shuffle_seed=seed)) for seed in (1, 1, 2)]
-    labels = [[step["label"].to_pylist() for step in steps] for steps in seeded]
-    assert labels[0] == labels[1] != labels[2]
-    found = np.concatenate(labels[0])
-    given = np.concatenate([pool["label"].to_numpy() for pool in pools])
-    np.testing.assert_array_equal(np.sort(found), np.sort(given))
+@pytest.mark.parametrize("pinned", [False, True])
+def test_layout_of_steps_gives_the_batches_of_each_in_order(monkeypatch, pinned):
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+    steps = [_ads([2, 3]), _ads([4]), _ads([1, 1, 1])]
+    found = list(Layout(pad_id=None, pinned=pinned).of_steps(iter(steps)))
+    sizes = [[len(batch.labels_N) for batch in batches] for batches in found]
+    assert sizes == [[2], [1], [3]]
 
 
 def test_prefetched_keeps_the_order_and_works_ahead_in_a_thread():

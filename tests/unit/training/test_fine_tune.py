@@ -15,6 +15,7 @@ from rubert_ood.errors import (
     SettingsError,
     StorageUnavailableError,
 )
+from rubert_ood.training.ddp_loop import UNSCORED
 from rubert_ood.training.fine_tune import _best_checkpoint, _failure
 
 
@@ -56,6 +57,17 @@ def test_fine_tune_of_equal_scores_takes_the_earlier_epoch(tmp_path):
     ]
     result = SimpleNamespace(best_checkpoints=best, checkpoint=two)
     assert _best_checkpoint(result, str(tmp_path), str(tmp_path)).epoch == 1
+
+
+def test_best_checkpoint_is_never_one_within_an_epoch(tmp_path):
+    within, one = _checkpoint(tmp_path / "0", 0), _checkpoint(tmp_path / "1", 1)
+    best = [(one, {"valid_macro_f1": 0.0, "epoch": 1}), (within, UNSCORED)]
+    result = SimpleNamespace(best_checkpoints=best, checkpoint=one)
+    assert _best_checkpoint(result, str(tmp_path), str(tmp_path)).epoch == 1
+    assert UNSCORED["valid_macro_f1"] < 0
+    nothing = SimpleNamespace(best_checkpoints=best[1:], checkpoint=within, path="x")
+    with pytest.raises(RubertOodError, match="reported no checkpoint"):
+        _best_checkpoint(nothing, str(tmp_path), str(tmp_path))
 
 
 def test_a_run_without_a_checkpoint_is_an_error(tmp_path):

@@ -11,8 +11,14 @@ from rubert_ood.ads.text import TextCleaner
 from rubert_ood.ood.outputs import Outputs
 from rubert_ood.settings import DecisionSettings, FitSettings
 from rubert_ood.training import features as module
+from rubert_ood.training import fit_features as fit_module
 from rubert_ood.training.features import LocalFeatures
-from rubert_ood.training.fit_features import fit_features, fit_statistics, fitting_splits
+from rubert_ood.training.fit_features import (
+    fit_features,
+    fit_statistics,
+    fitting_splits,
+    measured_splits,
+)
 
 LABELS = ["а", "б", "в"]
 
@@ -71,3 +77,20 @@ def test_fitting_splits_are_those_that_the_dataset_has():
     assert list(fitting_splits(dataset)) == ["train", "valid"]
     dataset = Dataset(LABELS, TextCleaner(), ads, ads, ads, calibration=ads)
     assert list(fitting_splits(dataset)) == ["train", "valid", "calibration"]
+
+
+def test_measured_splits_are_samples_of_all_but_train(monkeypatch):
+    monkeypatch.setattr(fit_module, "MAX_MEASURED_ADS", 10)
+    parts = []
+    for size in (40, 25, 10):
+        texts = [f"вещь {number}" for number in range(size)]
+        parts.append(LabelledAds(texts, np.arange(size) % 3))
+    dataset = Dataset(LABELS, TextCleaner(), *parts)
+    measured = measured_splits(dataset)
+    assert measured.train is dataset.train
+    assert (len(measured.valid), len(measured.test)) == (10, 10)
+    assert measured.calibration is None
+    numbers = [int(text.split()[1]) for text in measured.valid.texts]
+    assert numbers == sorted(set(numbers))
+    assert measured.valid.labels_N.tolist() == [number % 3 for number in numbers]
+    assert measured.test.texts == dataset.test.texts
