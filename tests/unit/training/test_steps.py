@@ -1,5 +1,7 @@
 """Steps against plain PyTorch: the cut of a step changes nothing, whatever carries it out."""
 
+import dataclasses
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -11,13 +13,16 @@ from transformers import BertConfig, BertForSequenceClassification
 from rubert_ood.classifier.precision import Device
 from rubert_ood.settings import OptimiserSettings
 from rubert_ood.training.batches import Layout
+from rubert_ood.training.loss import Loss
 from rubert_ood.training.optimiser import make_optimiser, make_schedule
 from rubert_ood.training.steps import Stepper, summed_loss
 from rubert_ood.training.trained_network import PaddedNetwork, trained_network
 
 CPU = torch.device("cpu")
 PAD, NUM_CLASSES, NUM_STEPS, NUM_ADS = 0, 6, 5, 13
-SETTINGS = OptimiserSettings(learning_rate=1e-3, max_grad_norm=0.5, num_epochs=1)
+SETTINGS = OptimiserSettings(learning_rate=1e-3, max_grad_norm=0.5, num_epochs=1).by(
+    "notebook"
+)
 
 
 def _network() -> BertForSequenceClassification:
@@ -160,3 +165,38 @@ def test_summed_loss_adds_up_the_losses_of_the_ads():
     labels_N = torch.tensor([0, 1])
     expected = float(np.log(1 + np.exp(1.0)) + np.log(2.0))
     assert float(summed_loss(logits_NC, labels_N)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_stepper_tells_the_norm_of_each_gradient_after_the_weights_have_changed(steps):
+    network = _network()
+    start = network.classifier.bias.detach().clone()
+    told = []
+
+    def note(norm: torch.Tensor) -> None:
+        told.append((float(norm), not torch.equal(network.classifier.bias, start)))
+
+    stepper = dataclasses.replace(
+        _stepper(PaddedNetwork(network), network, Device(CPU, "fp32")), after_step=note
+    )
+    batches = Layout(pad_id=PAD).batches(steps[0])
+    stepper.take(batches)
+    twin = _network()
+    logits_NC = twin(*batches[0].inputs).logits
+    torch.nn.functional.cross_entropy(logits_NC, batches[0].labels_N).backward()
+    squares = [float((weight.grad**2).sum()) for weight in twin.parameters()]
+    assert told == [(pytest.approx(sum(squares) ** 0.5, rel=1e-5), True)]
+
+
+def test_stepper_minimises_the_loss_that_it_was_given(steps):
+    network = _network()
+    stepper = dataclasses.replace(
+        _stepper(PaddedNetwork(network), network, Device(CPU, "fp32")),
+        loss=Loss(label_smoothing=0.3),
+    )
+    batches = Layout(pad_id=PAD).batches(steps[0])
+    with torch.no_grad():
+        logits_NC = _network()(*batches[0].inputs).logits
+    expected = torch.nn.functional.cross_entropy(
+        logits_NC, batches[0].labels_N, label_smoothing=0.3
+    )
+    assert float(stepper.take(batches)) == pytest.approx(float(expected), rel=1e-5)
