@@ -249,6 +249,8 @@ class DemoSettings(RayJobSettings):
     num_score: int = Field(20_000, gt=0)
     """Ads in the catalogue to score."""
     compute: DemoComputeSettings = DemoComputeSettings()
+    recipe: RecipeName = "default"
+    """Recipe of the fine-tuning, beside its learning rate, warm-up and number of epochs."""
     num_epochs: int = Field(4, gt=0)
     """Passes over train."""
     seed: int = 42

@@ -31,6 +31,7 @@ from rubert_ood.training.checkpoints import (
     save_checkpoint,
 )
 from rubert_ood.training.epoch_counter import EpochCounter
+from rubert_ood.training.freezing import freeze_below
 from rubert_ood.training.gauge import Gauge
 from rubert_ood.training.lines import tell
 from rubert_ood.training.loss import Loss
@@ -81,6 +82,7 @@ class Trainer:
         self.validation_s = 0.0
         torch.manual_seed(self.settings.seed)
         self._load(config, checkpoint)
+        freeze_below(self.network, self.settings.trained_layers)
         self.forward = trained_network(self.network, self.device.device)
         model = ray.train.torch.prepare_model(
             self.forward, parallel_strategy_kwargs={"gradient_as_bucket_view": True}

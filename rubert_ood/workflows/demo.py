@@ -101,6 +101,7 @@ def _training_settings(settings: DemoSettings, root: str, ads: DemoAds) -> Train
         input_uri=ads.train,
         output_uri=root,
         base_model=storage.join(root, "small_bert"),
+        recipe=settings.recipe,
         optimiser=OptimiserSettings(
             learning_rate=1e-3,
             num_epochs=settings.num_epochs,

@@ -8,6 +8,7 @@ from tests.unit.settings.jobs import TRAIN, message, train
 NOTEBOOK = {
     "learning_rate": 2e-5,
     "layer_decay": 1.0,
+    "trained_layers": None,
     "weight_decay": 0.01,
     "batch_size": 16,
     "eval_batch_size": 32,
