@@ -28,11 +28,13 @@ MEASURES = (
     Measure(
         "loss",
         ("train_loss", "valid_loss"),
-        "Loss of train (line) and of valid (dashed). Train is what is minimised, smoothed and"
-        " weighted; valid is plain cross-entropy.",
+        "Loss of train (line), with dropout and class weights, and plain cross-entropy of valid"
+        " (dashed).",
     ),
     Measure("macro-F1 on valid", ("valid_macro_f1",), "What chooses the epoch."),
-    Measure("learning rate", ("learning_rate",), "Of the head, at the end of the epoch."),
+    Measure(
+        "learning rate", ("learning_rate",), "Of head and top layer, mean over the epoch."
+    ),
     Measure(
         "gradient norm",
         ("grad_norm",),

@@ -14,8 +14,8 @@ class OptimiserSettings(Group):
     is given wins over a recipe."""
 
     learning_rate: float | None = Field(None, gt=0)
-    """Peak learning rate, that of the head and the top layer. Default: 3e-5 x (768 / width of the
-    network)^2, so 3e-5 for RuBERT and 1.2e-4 at width 384; a model from scratch needs 1e-3 or so.
+    """Peak learning rate, that of the head and the top layer. Default: 5e-5 x (768 / width of the
+    network)^2, so 5e-5 for RuBERT and 2e-4 at width 384; a model from scratch needs 1e-3 or so.
     notebook: 2e-5."""
     layer_decay: float = Field(0.9, gt=0, le=1)
     """Learning rate of each layer over that of the layer above it; embeddings lie below the first.
@@ -38,14 +38,9 @@ class OptimiserSettings(Group):
     """Share of the steps in which the learning rate rises from 0. notebook: 0."""
     max_grad_norm: float = Field(1.0, gt=0)
     """Gradient norm to which each step is clipped."""
-    label_smoothing: float = Field(0.1, ge=0, lt=1)
-    """Share of the target that is spread evenly over all classes. notebook: 0."""
     class_weights: Literal["none", "root", "balanced"] = "none"
     """Weight of an ad in the loss: equal, or by the inverse of its class's frequency in train, or
     by the root of that."""
-    averaged_epochs: float = Field(0.5, ge=0)
-    """Epochs over which the weights are averaged (an exponential mean over the steps); valid is
-    measured with the mean, and the bundle holds it. 0: the weights as they are. notebook: 0."""
     seed: int = 42
     """Seed of initialisation, shuffling and dropout; `seeds` counts on from it."""
 
@@ -62,9 +57,7 @@ NOTEBOOK: dict[str, object] = {
     "num_epochs": 3,
     "patience": None,
     "warmup_fraction": 0.0,
-    "label_smoothing": 0.0,
     "class_weights": "none",
-    "averaged_epochs": 0.0,
 }
 """The loop of the notebook: what the default recipe does differently."""
 RECIPES: dict[RecipeName, dict[str, object]] = {"default": {}, "notebook": NOTEBOOK}

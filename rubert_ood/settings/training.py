@@ -54,6 +54,10 @@ class SplitSettings(Group):
 class FitSettings(Group):
     """What the driver fits on the gathered features."""
 
+    temperature_of: Literal["confidence", "classes"] = "confidence"
+    """What T makes honest. confidence: how often the best class is right, which scoring writes and
+    decides by. classes: the probability of every class, as the notebook has it and `recipe:
+    notebook` takes it; ads with a wrong label then spoil the confidence of all."""
     temperature_min: float = Field(0.5, gt=0)
     """Lower bound of the softmax temperature T."""
     temperature_max: float = Field(10.0, gt=0)
@@ -148,6 +152,14 @@ class TrainSettings(RayJobSettings):
         cls, given: OptimiserSettings, info: ValidationInfo
     ) -> OptimiserSettings:
         return given.by(info.data.get("recipe", "default"))
+
+    @field_validator("fit")
+    @classmethod
+    def _fit_by_the_recipe(cls, given: FitSettings, info: ValidationInfo) -> FitSettings:
+        is_given = "temperature_of" in given.model_fields_set
+        if is_given or info.data.get("recipe") != "notebook":
+            return given
+        return given.model_copy(update={"temperature_of": "classes"})
 
     @model_validator(mode="after")
     def _one_kind_of_input(self) -> "TrainSettings":

@@ -21,7 +21,6 @@ import torch
 from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
 from rubert_ood.classifier.precision import choose_device
 from rubert_ood.settings import OptimiserSettings
-from rubert_ood.training.averaging import WeightAverage
 from rubert_ood.training.batches import Batch, Layout
 from rubert_ood.training.checkpoints import (
     CheckpointClock,
@@ -121,7 +120,6 @@ class Trainer:
         optimiser = make_optimiser(self.network, settings)
         schedule = make_schedule(optimiser, settings, self.order.num_steps)
         self.parts = {"optimiser": optimiser, "schedule": schedule}
-        self.average = self._begin_average()
         if checkpoint is not None:
             with checkpoint.as_directory() as folder:
                 restore_parts(folder, self.parts)
@@ -133,27 +131,10 @@ class Trainer:
             schedule,
             settings.max_grad_norm,
             Loss.of(settings, np.bincount(self.train.labels_N).tolist()),
-            self._after_step,
+            self.gauge.note,
         )
         num_steps = settings.num_epochs * self.order.num_steps
         self.pace = Pace(num_steps, done=self._steps_done(self.state.step))
-
-    def _begin_average(self) -> WeightAverage | None:
-        """Begin the mean of the weights, if there is one: it is what a checkpoint holds then."""
-        self.kept, self.measured = self.network, self.forward
-        if not self.settings.averaged_epochs:
-            return None
-        num_steps = self.settings.averaged_epochs * self.order.num_steps
-        average = WeightAverage(self.network, num_steps)
-        self.kept = average.network
-        self.measured = trained_network(self.kept, self.device.device)
-        self.parts |= {"network": self.network, "average": average}
-        return average
-
-    def _after_step(self, norm: torch.Tensor) -> None:
-        self.gauge.note(norm)
-        if self.average:
-            self.average.update()
 
     def _steps_done(self, step: int) -> int:
         """Return the steps of all epochs, after so many of the one under way."""
@@ -208,14 +189,14 @@ class Trainer:
     def validate(self) -> dict[str, float]:
         """Measure valid over the rows of all workers, each row once."""
         started = time.monotonic()
-        self.kept.eval()
+        self.network.eval()
         by_length = np.argsort(self.valid.lengths_N, kind="stable")
         mine = by_length[self.rank :: self.order.num_workers]
         size = self.settings.eval_batch_size
         starts = range(0, len(mine), size)
         chosen = (mine[start : start + size] for start in starts)
         laid_out = self.layout.of_steps(map(self.valid.take, chosen))
-        metrics = measure_valid(self.measured, laid_out, self.device)
+        metrics = measure_valid(self.forward, laid_out, self.device)
         self.validation_s = time.monotonic() - started
         return metrics
 
@@ -243,7 +224,7 @@ class Trainer:
         self.clock.restart()
         if self.rank == 0:
             with tempfile.TemporaryDirectory() as folder:
-                saved = (self.kept, self.tokenizer)
+                saved = (self.network, self.tokenizer)
                 save_checkpoint(folder, state, saved, self.parts)
                 found = ray.train.Checkpoint.from_directory(folder)
                 ray.train.report(metrics, checkpoint=found)

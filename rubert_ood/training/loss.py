@@ -1,4 +1,4 @@
-"""What training minimises: cross-entropy, smoothed and weighted by class where it is asked for.
+"""What training minimises: cross-entropy, weighted by class where it is asked for.
 
 Shapes: N ads, C classes.
 """
@@ -17,12 +17,8 @@ POWERS = {"root": 0.5, "balanced": 1.0}
 
 @dataclass(frozen=True)
 class Loss:
-    """The loss of a step's ads, added up; plain cross-entropy unless told otherwise.
+    """The loss of a step's ads, added up; plain cross-entropy unless told otherwise."""
 
-    Source of the smoothing: Szegedy et al. 2016, section 7.
-    """
-
-    label_smoothing: float = 0.0
     weights_C: torch.Tensor | None = None
     """Their mean over the ads of train is 1."""
 
@@ -30,20 +26,15 @@ class Loss:
     def of(cls, settings: OptimiserSettings, counts_C: Sequence[int]) -> "Loss":
         """Make the loss of a training with so many ads of each class."""
         if settings.class_weights == "none":
-            return cls(settings.label_smoothing)
+            return cls()
         weights_C = class_weights(counts_C, POWERS[settings.class_weights])
-        return cls(settings.label_smoothing, torch.from_numpy(weights_C).float())
+        return cls(torch.from_numpy(weights_C).float())
 
     def __call__(self, logits_NC: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
         """Add up the losses of the ads, each by the weight of its class."""
-        smoothing = self.label_smoothing
         if self.weights_C is None:
-            return cross_entropy(
-                logits_NC, labels_N, reduction="sum", label_smoothing=smoothing
-            )
-        losses_N = cross_entropy(
-            logits_NC, labels_N, reduction="none", label_smoothing=smoothing
-        )
+            return cross_entropy(logits_NC, labels_N, reduction="sum")
+        losses_N = cross_entropy(logits_NC, labels_N, reduction="none")
         return losses_N @ self.weights_C.to(losses_N)[labels_N]
 
 

@@ -8,7 +8,7 @@ import torch
 
 from rubert_ood.settings import OptimiserSettings
 
-RATE, WIDTH = 3e-5, 768
+RATE, WIDTH = 5e-5, 768
 """Peak learning rate of a BERT of that width; narrower ones take a larger one."""
 LAYER = re.compile(r"\blayers?\.(\d+)\.")
 

@@ -1,4 +1,4 @@
-"""The default recipe on a real local Ray: averaged weights, early stopping, several seeds."""
+"""The default recipe on a real local Ray: early stopping, several seeds."""
 
 import dataclasses
 import json
@@ -71,7 +71,7 @@ def _train_from(config: dict) -> None:
         )
 
 
-def test_default_recipe_measures_and_keeps_the_mean_of_the_weights_and_resumes_exactly(
+def test_default_recipe_measures_what_it_keeps_and_resumes_exactly(
     dataset, settings, tmp_path, monkeypatch
 ):
     whole = fine_tune(dataset, settings, run_name="whole", work_dir=str(tmp_path / "w"))

@@ -16,9 +16,7 @@ NOTEBOOK = {
     "patience": None,
     "warmup_fraction": 0.0,
     "max_grad_norm": 1.0,
-    "label_smoothing": 0.0,
     "class_weights": "none",
-    "averaged_epochs": 0.0,
     "seed": 42,
 }
 
@@ -42,6 +40,14 @@ def test_what_is_given_wins_over_the_recipe():
     assert same.optimiser.model_dump() == NOTEBOOK | {"patience": 2}
 
 
+def test_recipe_notebook_fits_t_on_all_classes_unless_told_otherwise():
+    assert train(*TRAIN).fit.temperature_of == "confidence"
+    notebook = (*TRAIN, "--recipe", "notebook")
+    assert train(*notebook).fit.temperature_of == "classes"
+    given = train(*notebook, "--fit.temperature_of", "confidence")
+    assert given.fit.temperature_of == "confidence"
+
+
 def test_patience_null_never_stops():
     loaded = train(*TRAIN, "--optimiser.patience", "null")
     assert loaded.optimiser.patience is None
@@ -55,9 +61,7 @@ def test_patience_null_never_stops():
         ("optimiser.layer_decay", "0", "greater than 0"),
         ("optimiser.layer_decay", "1.1", "less than or equal to 1"),
         ("optimiser.patience", "0", "greater than 0"),
-        ("optimiser.label_smoothing", "1", "less than 1"),
         ("optimiser.class_weights", "some", "'none', 'root' or 'balanced'"),
-        ("optimiser.averaged_epochs", "-1", "greater than or equal to 0"),
     ],
 )
 def test_a_bad_value_of_a_recipe_names_the_setting(setting, value, reason):

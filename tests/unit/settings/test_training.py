@@ -36,6 +36,7 @@ def test_train_settings_defaults_are_the_method() -> None:
         "max_failures": 3,
     }
     assert loaded.fit.model_dump() == {
+        "temperature_of": "confidence",
         "temperature_min": 0.5,
         "temperature_max": 10.0,
         "threshold_quantile": 0.995,

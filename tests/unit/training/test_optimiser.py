@@ -113,7 +113,7 @@ def test_make_schedule_moves_the_rates_of_all_layers_alike():
     assert after == pytest.approx([0.75 * rate for rate in before])
 
 
-@pytest.mark.parametrize(("width", "rate"), [(768, 3e-5), (384, 1.2e-4), (128, 1.08e-3)])
+@pytest.mark.parametrize(("width", "rate"), [(768, 5e-5), (384, 2e-4), (128, 1.8e-3)])
 def test_make_optimiser_without_a_rate_takes_that_of_the_width(width, rate):
     optimiser = make_optimiser(_bert(width), OptimiserSettings())
     assert default_rate(width) == pytest.approx(rate)
