@@ -37,7 +37,7 @@ from rubert_ood.training.loss import Loss
 from rubert_ood.training.optimiser import make_optimiser, make_schedule
 from rubert_ood.training.order import Order, step_seed
 from rubert_ood.training.pace import Pace
-from rubert_ood.training.steps import Stepper
+from rubert_ood.training.steps import Stepper, seed_dropout
 from rubert_ood.training.stopping import is_over
 from rubert_ood.training.token_table import TokenTable, share_table
 from rubert_ood.training.trained_network import PackedNetwork, trained_network
@@ -160,7 +160,7 @@ class Trainer:
         self.gauge.restart()
         done = self.state.step
         for step in self._steps():
-            torch.manual_seed(step_seed(seed, self.epoch, done, self.rank))
+            seed_dropout(self.device.device, step_seed(seed, self.epoch, done, self.rank))
             loss = self.stepper.take(step)
             counter.add(loss, step)
             done += 1

@@ -65,6 +65,14 @@ def compute(
     return logits_NC.float(), batch.labels_N
 
 
+def seed_dropout(device: torch.device, seed: int) -> None:
+    """Seed what is random on a device: `torch.manual_seed` seeds all that there are, in 0.3 ms."""
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
+
+
 def summed_loss(logits_NC: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
     """Add up the plain cross-entropies of the ads, which valid is measured by."""
     return PLAIN(logits_NC, labels_N)

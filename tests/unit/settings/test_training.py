@@ -20,6 +20,7 @@ def test_train_settings_defaults_are_the_method() -> None:
         "calibration_fraction": 0.0,
         "valid_fraction": 0.1,
         "seed": 42,
+        "max_stratified_rows": 5_000_000,
     }
     assert loaded.text.model_dump() == {
         "max_length": 196,

@@ -15,7 +15,7 @@ from rubert_ood.settings import OptimiserSettings
 from rubert_ood.training.batches import Layout
 from rubert_ood.training.loss import Loss
 from rubert_ood.training.optimiser import make_optimiser, make_schedule
-from rubert_ood.training.steps import Stepper, summed_loss
+from rubert_ood.training.steps import Stepper, seed_dropout, summed_loss
 from rubert_ood.training.trained_network import PaddedNetwork, trained_network
 
 CPU = torch.device("cpu")
@@ -158,6 +158,14 @@ def test_stepper_in_bf16_comes_near_fp32(steps, expected):
     np.testing.assert_allclose(losses, expected[0], rtol=0.02)
     assert losses != expected[0]
     assert {weight.dtype for weight in network.parameters()} == {torch.float32}
+
+
+def test_seed_dropout_is_that_of_torch_on_the_device():
+    torch.manual_seed(2**62 + 7)
+    expected = torch.nn.functional.dropout(torch.ones(50))
+    torch.rand(3)
+    seed_dropout(torch.device("cpu"), 2**62 + 7)
+    assert torch.equal(torch.nn.functional.dropout(torch.ones(50)), expected)
 
 
 def test_summed_loss_adds_up_the_losses_of_the_ads():
