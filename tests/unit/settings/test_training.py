@@ -35,6 +35,7 @@ def test_train_settings_defaults_are_the_method() -> None:
         "num_workers": 1,
         "cpus_per_worker": 1,
         "max_failures": 3,
+        "checkpoint_every_s": 600,
     }
     assert loaded.fit.model_dump() == {
         "temperature_of": "confidence",
