@@ -28,8 +28,7 @@ MEASURES = (
     Measure(
         "loss",
         ("train_loss", "valid_loss"),
-        "Loss of train (line), with dropout and class weights, and plain cross-entropy of valid"
-        " (dashed).",
+        "Loss of train (line), with dropout, and of valid (dashed).",
     ),
     Measure("macro-F1 on valid", ("valid_macro_f1",), "What chooses the epoch."),
     Measure(

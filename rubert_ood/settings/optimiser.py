@@ -20,9 +20,6 @@ class OptimiserSettings(Group):
     layer_decay: float = Field(0.9, gt=0, le=1)
     """Learning rate of each layer over that of the layer above it; embeddings lie below the first.
     notebook: 1."""
-    trained_layers: int | None = Field(None, gt=0)
-    """Top layers that are trained, with pooler and head; those below stay as the checkpoint has
-    them, which takes a third of the time on CPU. Default: all, and the embeddings."""
     weight_decay: float = Field(0.01, ge=0)
     """AdamW weight decay; biases and layer norms are exempt."""
     batch_size: int = Field(16, gt=0)
@@ -38,9 +35,6 @@ class OptimiserSettings(Group):
     """Share of the steps in which the learning rate rises from 0. notebook: 0."""
     max_grad_norm: float = Field(1.0, gt=0)
     """Gradient norm to which each step is clipped."""
-    class_weights: Literal["none", "root", "balanced"] = "none"
-    """Weight of an ad in the loss: equal, or by the inverse of its class's frequency in train, or
-    by the root of that."""
     seed: int = 42
     """Seed of initialisation, shuffling and dropout; `seeds` counts on from it."""
 
@@ -53,11 +47,9 @@ class OptimiserSettings(Group):
 NOTEBOOK: dict[str, object] = {
     "learning_rate": 2e-5,
     "layer_decay": 1.0,
-    "trained_layers": None,
     "num_epochs": 3,
     "patience": None,
     "warmup_fraction": 0.0,
-    "class_weights": "none",
 }
 """The loop of the notebook: what the default recipe does differently."""
 RECIPES: dict[RecipeName, dict[str, object]] = {"default": {}, "notebook": NOTEBOOK}

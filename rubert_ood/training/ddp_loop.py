@@ -30,10 +30,8 @@ from rubert_ood.training.checkpoints import (
     save_checkpoint,
 )
 from rubert_ood.training.epoch_counter import EpochCounter
-from rubert_ood.training.freezing import freeze_below
 from rubert_ood.training.gauge import Gauge
 from rubert_ood.training.lines import tell
-from rubert_ood.training.loss import Loss
 from rubert_ood.training.optimiser import make_optimiser, make_schedule
 from rubert_ood.training.order import Order, step_seed
 from rubert_ood.training.pace import Pace
@@ -81,7 +79,6 @@ class Trainer:
         self.validation_s = 0.0
         torch.manual_seed(self.settings.seed)
         self._load(config, checkpoint)
-        freeze_below(self.network, self.settings.trained_layers)
         self.forward = trained_network(self.network, self.device.device)
         model = ray.train.torch.prepare_model(
             self.forward, parallel_strategy_kwargs={"gradient_as_bucket_view": True}
@@ -130,7 +127,6 @@ class Trainer:
             optimiser,
             schedule,
             settings.max_grad_norm,
-            Loss.of(settings, np.bincount(self.train.labels_N).tolist()),
             self.gauge.note,
         )
         num_steps = settings.num_epochs * self.order.num_steps

@@ -32,8 +32,6 @@ def _parameter_groups(
     depths = layer_depths(network) if settings.layer_decay < 1 else {}
     groups: dict[tuple[int, bool], list[torch.nn.Parameter]] = defaultdict(list)
     for name, parameter in network.named_parameters():
-        if not parameter.requires_grad:
-            continue
         groups[depths.get(name, 0), parameter.ndim <= 1].append(parameter)
     return [
         {

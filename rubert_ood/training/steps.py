@@ -8,13 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
 from rubert_ood.classifier.precision import Device
 from rubert_ood.training.batches import Batch
-from rubert_ood.training.loss import Loss
-
-PLAIN = Loss()
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,6 @@ class Stepper:
     optimiser: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
     max_grad_norm: float
-    loss: Loss = PLAIN
     after_step: Callable[[torch.Tensor], None] | None = None
     """Told the norm of each gradient, before clipping, once the weights have changed."""
 
@@ -37,7 +34,7 @@ class Stepper:
         losses = []
         for batch in batches:
             with self._sync(is_last=batch is batches[-1]):
-                loss = self.loss(*compute(self.model, batch, self.device)) / num_ads
+                loss = summed_loss(*compute(self.model, batch, self.device)) / num_ads
                 loss.backward()
             losses.append(loss.detach())
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
@@ -74,5 +71,5 @@ def seed_dropout(device: torch.device, seed: int) -> None:
 
 
 def summed_loss(logits_NC: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
-    """Add up the plain cross-entropies of the ads, which valid is measured by."""
-    return PLAIN(logits_NC, labels_N)
+    """Add up the losses of the ads."""
+    return cross_entropy(logits_NC, labels_N, reduction="sum")

@@ -8,7 +8,6 @@ from tests.unit.settings.jobs import TRAIN, message, train
 NOTEBOOK = {
     "learning_rate": 2e-5,
     "layer_decay": 1.0,
-    "trained_layers": None,
     "weight_decay": 0.01,
     "batch_size": 16,
     "eval_batch_size": 32,
@@ -16,7 +15,6 @@ NOTEBOOK = {
     "patience": None,
     "warmup_fraction": 0.0,
     "max_grad_norm": 1.0,
-    "class_weights": "none",
     "seed": 42,
 }
 
@@ -61,7 +59,7 @@ def test_patience_null_never_stops():
         ("optimiser.layer_decay", "0", "greater than 0"),
         ("optimiser.layer_decay", "1.1", "less than or equal to 1"),
         ("optimiser.patience", "0", "greater than 0"),
-        ("optimiser.class_weights", "some", "'none', 'root' or 'balanced'"),
+        ("fit.temperature_of", "nll", "'confidence' or 'classes'"),
     ],
 )
 def test_a_bad_value_of_a_recipe_names_the_setting(setting, value, reason):

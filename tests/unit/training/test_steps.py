@@ -13,7 +13,6 @@ from transformers import BertConfig, BertForSequenceClassification
 from rubert_ood.classifier.precision import Device
 from rubert_ood.settings import OptimiserSettings
 from rubert_ood.training.batches import Layout
-from rubert_ood.training.loss import Loss
 from rubert_ood.training.optimiser import make_optimiser, make_schedule
 from rubert_ood.training.steps import Stepper, seed_dropout, summed_loss
 from rubert_ood.training.trained_network import PaddedNetwork, trained_network
@@ -193,19 +192,3 @@ def test_stepper_tells_the_norm_of_each_gradient_after_the_weights_have_changed(
     torch.nn.functional.cross_entropy(logits_NC, batches[0].labels_N).backward()
     squares = [float((weight.grad**2).sum()) for weight in twin.parameters()]
     assert told == [(pytest.approx(sum(squares) ** 0.5, rel=1e-5), True)]
-
-
-def test_stepper_minimises_the_loss_that_it_was_given(steps):
-    network = _network()
-    weights_C = torch.linspace(0.5, 2.0, NUM_CLASSES)
-    stepper = dataclasses.replace(
-        _stepper(PaddedNetwork(network), network, Device(CPU, "fp32")),
-        loss=Loss(weights_C),
-    )
-    batches = Layout(pad_id=PAD).batches(steps[0])
-    labels_N = batches[0].labels_N
-    with torch.no_grad():
-        log_p_NC = _network()(*batches[0].inputs).logits.log_softmax(1)
-    losses_N = -log_p_NC[torch.arange(NUM_ADS), labels_N] * weights_C[labels_N]
-    expected = float(losses_N.mean())
-    assert float(stepper.take(batches)) == pytest.approx(expected, rel=1e-5)
