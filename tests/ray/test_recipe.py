@@ -18,7 +18,7 @@ from rubert_ood.settings import (
     TrainingComputeSettings,
     TrainSettings,
 )
-from rubert_ood.training.ddp_loop import Trainer, train_worker
+from rubert_ood.training.ddp_loop import Trainer
 from rubert_ood.training.features import Reader, compute_features
 from rubert_ood.training.fine_tune import fine_tune
 from rubert_ood.training.seeds import best_model, train_seeds
@@ -114,6 +114,11 @@ def test_default_recipe_stops_when_epochs_bring_nothing(dataset, settings, tmp_p
     assert trained.epoch == 1
 
 
+def _must_be_over(config: dict) -> None:
+    trainer = Trainer(config, ray.train.get_checkpoint())
+    assert is_over(trainer.history, trainer.settings)
+
+
 def test_train_seeds_trains_each_once_and_knows_the_best(
     dataset, settings, tmp_path, monkeypatch
 ):
@@ -128,11 +133,6 @@ def test_train_seeds_trains_each_once_and_knows_the_best(
     scores = [model.best["valid_macro_f1"] for model in (first, second)]
     assert best_model([first, second]).best["valid_macro_f1"] == max(scores)
 
-    def refuse(config: dict) -> None:
-        trainer = Trainer(config, ray.train.get_checkpoint())
-        assert is_over(trainer.history, trainer.settings)
-        train_worker(config)
-
-    monkeypatch.setattr("rubert_ood.training.fine_tune.train_worker", refuse)
+    monkeypatch.setattr("rubert_ood.training.fine_tune.train_worker", _must_be_over)
     again = train_seeds(dataset, settings, run_name="v1", work_dir=str(tmp_path / "a"))
     assert [model.history for model in again] == [first.history, second.history]
