@@ -165,6 +165,7 @@ def main() -> None:
             input_uri=str(folder / "ads"),
             output_uri=str(folder),
             base_model=str(folder / "base"),
+            recipe="notebook",
             optimiser=OptimiserSettings(
                 learning_rate=LEARNING_RATE,
                 batch_size=arguments.batch,

@@ -111,6 +111,7 @@ def driver(folder: Path, uri: str) -> None:
         base_model=str(folder / "base"),
         version=Path(uri).name,
         text=TextSettings(max_length=48),
+        recipe="notebook",
         optimiser=OptimiserSettings(batch_size=256, num_epochs=1),
         evaluation=EvaluationSettings(baseline=False),
     )
@@ -159,6 +160,7 @@ def steps(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         input_uri=str(folder / "ads.parquet"),
         output_uri=str(folder),
         base_model=str(folder / "base"),
+        recipe="notebook",
         optimiser=OptimiserSettings(
             batch_size=arguments.batch // arguments.workers, num_epochs=1
         ),

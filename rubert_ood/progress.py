@@ -42,11 +42,13 @@ class Progress:
         if self.done >= self.total or now - self._logged >= INTERVAL_S:
             self._logged = now
             rate = (self.done - self._done_before) / max(now - self._started, 1e-9)
-            left_s = int((self.total - self.done) / rate) if rate else 0
-            end = (
-                f"  {left_s // 60}:{left_s % 60:02d} left"
-                if self.done < self.total
-                else ""
-            )
+            left_s = (self.total - self.done) / rate if rate else 0
+            end = f"  {time_left(left_s)}" if self.done < self.total else ""
             done = f"{self.done:,}/{self.total:,} {self.unit}"
             self._log.info(f"{done}  {rate:,.0f} {self.unit}/s{end}")
+
+
+def time_left(seconds: float) -> str:
+    """Return minutes and seconds, as `3:20 left`."""
+    whole = int(seconds)
+    return f"{whole // 60}:{whole % 60:02d} left"

@@ -140,6 +140,7 @@ def train_settings(
         output_uri=str(folder),
         base_model=tiny_bert,
         split=SplitSettings(test_fraction=0.1, valid_fraction=0.25),
+        recipe="notebook",
         optimiser=OptimiserSettings(
             num_epochs=8, learning_rate=3e-3, batch_size=16, warmup_fraction=0.1
         ),

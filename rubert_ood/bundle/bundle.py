@@ -9,6 +9,7 @@ text.json                                    the cleaner, and how texts are read
 subheads.json, subheads.safetensors          finer classes inside a class, where they were trained
 precision.json                               its numeric precision; int8: compared with fp32
 evaluation.json, evaluation.html, README.md  how good it is, for programs and for people
+train.html                                   how its training went, where it comes from one
 manifest.json                                sha256 of every other file, fingerprint over all; last
 
 Nothing in it is ever unpickled or executed. A bundle that exists is never changed.

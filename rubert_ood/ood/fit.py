@@ -81,6 +81,7 @@ def fit(
         calibration.labels_N,
         lower=settings.temperature_min,
         upper=settings.temperature_max,
+        of=settings.temperature_of,
     )
     d2_N, _ = statistics.distance(calibration.cls_NH)
     thresholds = fit_thresholds(d2_N, quantile=settings.threshold_quantile)

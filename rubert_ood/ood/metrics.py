@@ -4,6 +4,7 @@ Shapes: N ads, C classes. Labels and predictions are class indices, in the order
 Every function raises InputError when it is given no rows.
 """
 
+import math
 from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 
@@ -185,6 +186,20 @@ def ece(probabilities_NC: ArrayLike, labels_N: ArrayLike, num_bins: int = 15) ->
             gap += reliability.count * abs(accuracy - confidence)
             total += reliability.count
     return gap / total
+
+
+def chance_ece(probabilities_NC: ArrayLike, num_bins: int = 15) -> float:
+    """Return about the ECE that perfectly calibrated probabilities have on so few ads.
+
+    In a bin, labels drawn by the probabilities miss the confidence by the mean absolute value of a
+    normal variable of the variance sum p (1 - p), p being the confidences.
+    """
+    confidence_N = np.asarray(probabilities_NC, dtype=np.float64).max(axis=1)
+    _require_rows(confidence_N)
+    bin_N = np.ceil(confidence_N * num_bins).astype(np.int64).clip(1, num_bins)
+    variance_B = np.bincount(bin_N, weights=confidence_N * (1 - confidence_N))
+    deviation_B = np.sqrt(variance_B.clip(0))
+    return float(math.sqrt(2 / math.pi) * deviation_B.sum() / len(confidence_N))
 
 
 def ood_metrics(scores_in: ArrayLike, scores_out: ArrayLike) -> OodMetrics:

@@ -1,11 +1,15 @@
 """Temperature scaling: one number T that makes softmax(logits / T) honest.
 
-Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", section 4.2.
+Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", section 4.2; of confidence:
+Gupta and Ramdas 2022, "Top-label calibration and multiclass-to-binary reductions".
 Shapes: N ads, C classes. Everything is computed in float64.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,10 +18,16 @@ from scipy.special import softmax as unscaled_softmax
 
 from rubert_ood.errors import BundleError, SchemaError, SettingsError
 
+GRID = 33
+"""Places at which the search looks first, on a logarithmic scale."""
+
+TemperatureOf = Literal["confidence", "classes"]
+"""What T makes honest: that the best class is right, or the probability of every class."""
+
 
 @dataclass(frozen=True)
 class TemperatureFit:
-    """The fitted T, and the mean NLL (nats per ad) at T = 1 and at the fitted T."""
+    """The fitted T, and the mean NLL that it was fitted on (nats per ad) at T = 1 and at that T."""
 
     temperature: float
     nll_before: float
@@ -43,40 +53,59 @@ def nll(logits_NC: ArrayLike, labels_N: ArrayLike, temperature: float = 1.0) -> 
 
 
 def fit_temperature(
-    logits_NC: ArrayLike, labels_N: ArrayLike, *, lower: float = 0.5, upper: float = 10.0
+    logits_NC: ArrayLike,
+    labels_N: ArrayLike,
+    *,
+    lower: float = 0.5,
+    upper: float = 10.0,
+    of: TemperatureOf = "classes",
 ) -> TemperatureFit:
-    """Find the T within [lower, upper] that minimises the mean NLL.
+    """Find the T within [lower, upper] that minimises the mean NLL: of the classes, or of
+    confidence.
 
-    NLL is convex in 1/T, so it has one minimum over log T as well; a bounded search finds it. T
-    stays 1 if NLL does not improve. Raises as `nll` does, and SettingsError unless 0 < lower <
-    upper.
+    T stays 1 if the NLL does not improve. Raises as `nll` does, and SettingsError unless 0 < lower
+    < upper.
     """
-    from scipy.optimize import minimize_scalar
-
     if not 0 < lower < upper:
         raise SettingsError(
             f"fit.temperature_min {lower:g} must be above 0 and below fit.temperature_max"
             f" {upper:g}: change one"
         )
     relative_NC = _relative_logits(logits_NC, labels_N)
+    mean_nll = _mean_nll if of == "classes" else _mean_nll_of_confidence
+    nll_after, temperature = _search(partial(mean_nll, relative_NC), lower, upper)
+    nll_before = mean_nll(relative_NC, 1.0)
+    if nll_after >= nll_before:
+        return TemperatureFit(1.0, nll_before, nll_before, at_bound=False)
+    return TemperatureFit(
+        temperature, nll_before, nll_after, at_bound=temperature in (lower, upper)
+    )
+
+
+def _search(
+    loss: Callable[[float], float], lower: float, upper: float
+) -> tuple[float, float]:
+    """Return the least loss, and its T.
+
+    NLL of the classes is convex in 1/T, so it has one minimum over log T as well. That of
+    confidence may have more: the search begins at the best of a grid.
+    """
+    from scipy.optimize import minimize_scalar
+
+    grid = np.geomspace(lower, upper, GRID)
+    losses = [loss(float(t)) for t in grid]
+    best = int(np.argmin(losses))
+    around = grid[[max(best - 1, 0), min(best + 1, GRID - 1)]]
     search = minimize_scalar(
-        lambda log_t: _mean_nll(relative_NC, math.exp(log_t)),
-        bounds=(math.log(lower), math.log(upper)),
+        lambda log_t: loss(math.exp(log_t)),
+        bounds=tuple(np.log(around)),
         method="bounded",
         options={"xatol": 1e-7},
     )
     # The search never evaluates its bounds; they come first, so that a bound as good as the inner
     # point wins.
     candidates = [lower, upper, min(max(math.exp(search.x), lower), upper)]
-    nll_after, temperature = min(
-        ((_mean_nll(relative_NC, t), t) for t in candidates), key=lambda pair: pair[0]
-    )
-    nll_before = _mean_nll(relative_NC, 1.0)
-    if nll_after >= nll_before:
-        return TemperatureFit(1.0, nll_before, nll_before, at_bound=False)
-    return TemperatureFit(
-        temperature, nll_before, nll_after, at_bound=temperature in (lower, upper)
-    )
+    return min(((loss(t), t) for t in candidates), key=lambda pair: pair[0])
 
 
 def _relative_logits(logits_NC: ArrayLike, labels_N: ArrayLike) -> NDArray[np.float64]:
@@ -110,3 +139,20 @@ def _relative_logits(logits_NC: ArrayLike, labels_N: ArrayLike) -> NDArray[np.fl
 
 def _mean_nll(relative_NC: NDArray[np.float64], temperature: float) -> float:
     return float(np.mean(logsumexp(relative_NC / temperature, axis=1)))
+
+
+def _mean_nll_of_confidence(
+    relative_NC: NDArray[np.float64], temperature: float
+) -> float:
+    """Return the mean NLL of the best class being right, whose chance the confidence says.
+
+    The logit of the true class is 0: an ad is right where no other one is above it.
+    """
+    scaled_NC = relative_NC / temperature
+    best_N = scaled_NC.argmax(axis=1)
+    rows = np.arange(len(scaled_NC))
+    is_right_N = scaled_NC[rows, best_N] == 0
+    others_NC = scaled_NC.copy()
+    others_NC[rows, best_N] = -np.inf
+    chosen_N = np.where(is_right_N, scaled_NC[rows, best_N], logsumexp(others_NC, axis=1))
+    return float(np.mean(logsumexp(scaled_NC, axis=1) - chosen_N))

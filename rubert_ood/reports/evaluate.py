@@ -16,6 +16,7 @@ from rubert_ood.ood.decision import OTHER, Decisions, d2_limit
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.metrics import (
     ClassificationMetrics,
+    chance_ece,
     classification_metrics,
     confusion_pairs,
     ece,
@@ -130,6 +131,7 @@ def _headline(
     metrics: ClassificationMetrics,
 ) -> Headline:
     test, temperature = material.test, fitted.temperature.temperature
+    p_NC = softmax(test.logits_NC, temperature)
     return Headline(
         num_test=len(test.labels_N),
         accuracy=metrics.accuracy,
@@ -139,7 +141,8 @@ def _headline(
         nll_before=nll(test.logits_NC, test.labels_N),
         nll_after=nll(test.logits_NC, test.labels_N, temperature),
         ece_before=ece(softmax(test.logits_NC), test.labels_N),
-        ece_after=ece(softmax(test.logits_NC, temperature), test.labels_N),
+        ece_after=ece(p_NC, test.labels_N),
+        ece_by_chance=chance_ece(p_NC),
         mean_d2={
             name: float(_d2(fitted, split).mean())
             for name, split in material.splits.items()

@@ -18,6 +18,21 @@ FORMAT = 1
 """Of evaluation.json. Files of 0.3.0 and before have no number, and the same shape."""
 
 
+class TrainingRun(Record):
+    """One of the trainings of a bundle; they differ in their seed."""
+
+    seed: int
+    best_epoch: int
+    """The epoch that was kept, counted from 1."""
+    history: list[dict[str, int | float]]
+    """By epoch, as `TrainedModel` has it."""
+
+    @property
+    def best(self) -> dict[str, int | float]:
+        """Of the epoch that was kept."""
+        return self.history[self.best_epoch - 1]
+
+
 class Context(Record):
     """Where the numbers come from; what is not known is left out of the file."""
 
@@ -37,7 +52,11 @@ class Context(Record):
     num_test_texts_seen_in_train: int | None = None
     best_epoch: int | None = None
     history: list[dict[str, int | float]] | None = None
-    """By epoch, as `TrainedModel` has it."""
+    """Of the run that the bundle holds, by epoch, as `TrainedModel` has it."""
+    seed: int | None = None
+    """Of that run."""
+    runs: list[TrainingRun] | None = None
+    """All, in the order of their seeds."""
     settings: dict[str, JsonValue] | None = None
 
     @model_serializer(mode="wrap")
@@ -57,6 +76,9 @@ class Headline(Record):
     nll_after: float
     ece_before: float
     ece_after: float
+    ece_by_chance: float | None = None
+    """What perfectly calibrated probabilities would have on so few ads; files of 0.4.0 and before
+    do not say it."""
     mean_d2: dict[str, float]
     """By split, to the nearest class."""
     mean_d2_own_class: float | None

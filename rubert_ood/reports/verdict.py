@@ -71,6 +71,8 @@ def _accuracy(headline: Headline, baseline: Baseline | None) -> Finding:
 
 def _calibration(headline: Headline) -> Finding:
     before = f"{headline.ece_before:.1%} before T"
+    if headline.ece_by_chance is not None:
+        before += f", {headline.ece_by_chance:.1%} by chance on so many ads"
     text = f"Confidence is off by {headline.ece_after:.1%} on average (ECE; {before})"
     if headline.at_bound:
         text += f"; T = {headline.temperature:g} ended at its bound: confidence cannot be trusted."

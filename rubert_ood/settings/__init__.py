@@ -11,6 +11,7 @@ Reports (`evaluate`, `diff`) lie in OUTPUT.
 
 from rubert_ood.settings.base import ExecutorSettings, JobSettings, RayJobSettings
 from rubert_ood.settings.load import load_settings
+from rubert_ood.settings.optimiser import OptimiserSettings, RecipeName
 from rubert_ood.settings.pretraining import (
     MaskingSettings,
     PretrainCleanerSettings,
@@ -60,7 +61,6 @@ from rubert_ood.settings.training import (
     DemoSettings,
     EvaluateSettings,
     FitSettings,
-    OptimiserSettings,
     SplitSettings,
     SubheadColumnSettings,
     SubheadsSettings,
@@ -106,6 +106,7 @@ __all__ = [
     "PromotionSettings",
     "PublishSettings",
     "RayJobSettings",
+    "RecipeName",
     "RollbackSettings",
     "RunSettings",
     "ScoreSettings",

@@ -2,9 +2,10 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from rubert_ood.settings.base import PLAIN_NAME, ExecutorSettings, RayJobSettings
+from rubert_ood.settings.optimiser import OptimiserSettings, RecipeName
 from rubert_ood.settings.promotion import PromotionSettings
 from rubert_ood.settings.shared import (
     ColumnSettings,
@@ -51,30 +52,13 @@ class SplitSettings(Group):
     without ids."""
 
 
-class OptimiserSettings(Group):
-    """The fine-tuning loop: AdamW with linear decay."""
-
-    learning_rate: float = Field(2e-5, gt=0)
-    """Peak learning rate; 2e-5 suits a pretrained BERT, a model from scratch needs 1e-3 or so."""
-    weight_decay: float = Field(0.01, ge=0)
-    """AdamW weight decay; biases and layer norms are exempt."""
-    batch_size: int = Field(16, gt=0)
-    """Ads per worker and step."""
-    eval_batch_size: int = Field(32, gt=0)
-    """Ads per worker and step on valid."""
-    num_epochs: int = Field(3, gt=0)
-    """Passes over train; valid is measured after each."""
-    warmup_fraction: float = Field(0.0, ge=0, lt=1)
-    """Share of the steps in which the learning rate rises from 0."""
-    max_grad_norm: float = Field(1.0, gt=0)
-    """Gradient norm to which each step is clipped."""
-    seed: int = 42
-    """Seed of initialisation, shuffling and dropout."""
-
-
 class FitSettings(Group):
     """What the driver fits on the gathered features."""
 
+    temperature_of: Literal["confidence", "classes"] = "confidence"
+    """What T makes honest. confidence: how often the best class is right, which scoring writes and
+    decides by. classes: the probability of every class, as the notebook has it and `recipe:
+    notebook` takes it; ads with a wrong label then spoil the confidence of all."""
     temperature_min: float = Field(0.5, gt=0)
     """Lower bound of the softmax temperature T."""
     temperature_max: float = Field(10.0, gt=0)
@@ -150,6 +134,12 @@ class TrainSettings(RayJobSettings):
     columns: ColumnSettings = ColumnSettings()
     cleaner: CleanerSettings = CleanerSettings()
     split: SplitSettings = SplitSettings()
+    recipe: RecipeName = "default"
+    """Where settings of `optimiser` that are not given come from. default: what pays on small data
+    (docs/training.md). notebook: the loop of the notebook."""
+    seeds: int = Field(1, gt=0)
+    """Trainings that differ in optimiser.seed, one after the other; the bundle is that of the best
+    macro-F1 on valid, and train.html shows all."""
     optimiser: OptimiserSettings = OptimiserSettings()
     text: TextSettings = TextSettings()
     compute: TrainingComputeSettings = TrainingComputeSettings()
@@ -168,6 +158,21 @@ class TrainSettings(RayJobSettings):
                 "promote: give promotion.test_uri, labelled ads that trained neither bundle"
             )
         return self
+
+    @field_validator("optimiser")
+    @classmethod
+    def _by_the_recipe(
+        cls, given: OptimiserSettings, info: ValidationInfo
+    ) -> OptimiserSettings:
+        return given.by(info.data.get("recipe", "default"))
+
+    @field_validator("fit")
+    @classmethod
+    def _fit_by_the_recipe(cls, given: FitSettings, info: ValidationInfo) -> FitSettings:
+        is_given = "temperature_of" in given.model_fields_set
+        if is_given or info.data.get("recipe") != "notebook":
+            return given
+        return given.model_copy(update={"temperature_of": "classes"})
 
     @model_validator(mode="after")
     def _one_kind_of_input(self) -> "TrainSettings":
@@ -273,6 +278,8 @@ class DemoSettings(RayJobSettings):
     """Passes over the catalogue in which the small BERT guesses hidden words, before it is trained;
     the demo's folder keeps it. 0: none. So few ads teach it less than they cost: three passes
     lower the accuracy."""
+    recipe: RecipeName = "default"
+    """Recipe of the fine-tuning, beside its learning rate, warm-up and number of epochs."""
     num_epochs: int = Field(4, gt=0)
     """Passes over train."""
     seed: int = 42

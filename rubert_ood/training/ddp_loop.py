@@ -30,10 +30,13 @@ from rubert_ood.training.checkpoints import (
     save_checkpoint,
 )
 from rubert_ood.training.epoch_counter import EpochCounter
+from rubert_ood.training.gauge import Gauge
 from rubert_ood.training.lines import tell
 from rubert_ood.training.optimiser import make_optimiser, make_schedule
 from rubert_ood.training.order import Order, step_seed
+from rubert_ood.training.pace import Pace
 from rubert_ood.training.steps import Stepper, seed_dropout
+from rubert_ood.training.stopping import is_over
 from rubert_ood.training.token_table import TokenTable, share_table
 from rubert_ood.training.trained_network import PackedNetwork, trained_network
 from rubert_ood.training.validation import measure_valid
@@ -47,7 +50,7 @@ def train_worker(config: dict[str, Any]) -> None:
     """Run all epochs that are still to do; Ray Train calls this once per worker."""
     torch.set_num_threads(config["num_threads"])
     trainer = Trainer(config, ray.train.get_checkpoint())
-    while trainer.epoch < trainer.settings.num_epochs:
+    while not is_over(trainer.history, trainer.settings):
         trained = trainer.train_epoch()
         trainer.report_epoch(
             {"epoch": trainer.epoch + 1, **trained, **trainer.validate()}
@@ -117,13 +120,21 @@ class Trainer:
         if checkpoint is not None:
             with checkpoint.as_directory() as folder:
                 restore_parts(folder, self.parts)
+        self.gauge = Gauge(optimiser)
         self.stepper = Stepper(
             model,
             self.device,
             optimiser,
             schedule,
             settings.max_grad_norm,
+            self.gauge.note,
         )
+        num_steps = settings.num_epochs * self.order.num_steps
+        self.pace = Pace(num_steps, done=self._steps_done(self.state.step))
+
+    def _steps_done(self, step: int) -> int:
+        """Return the steps of all epochs, after so many of the one under way."""
+        return self.epoch * self.order.num_steps + step
 
     @property
     def epoch(self) -> int:
@@ -142,6 +153,7 @@ class Trainer:
         num_steps = self.order.num_steps
         told_at = _milestones(num_steps)
         counter = EpochCounter(self.state.sums, self.device.device)
+        self.gauge.restart()
         done = self.state.step
         for step in self._steps():
             seed_dropout(self.device.device, step_seed(seed, self.epoch, done, self.rank))
@@ -151,7 +163,8 @@ class Trainer:
             if done in told_at:
                 mean = counter.mean_loss()
                 share = done / num_steps
-                self._tell(f"{share:4.0%}  train loss {mean:.3f}")
+                left = self.pace.left(self._steps_done(done))
+                self._tell(f"{share:4.0%}  train loss {mean:.3f}  {left}")
             is_last = done == num_steps
             wait_s = self.validation_s if is_last else None
             if self.clock.is_due(until_next_s=wait_s):
@@ -161,6 +174,7 @@ class Trainer:
             "train_loss": sums.loss / sums.losses,
             "train_tokens": sums.tokens,
             "train_tokens_per_s": sums.tokens / sums.seconds,
+            **self.gauge.means(),
         }
 
     def _steps(self) -> Iterator[list[Batch]]:

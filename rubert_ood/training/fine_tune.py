@@ -1,5 +1,7 @@
 """Fine-tune with Ray Train: the driver's side. The loop of the workers is in ddp_loop.py."""
 
+from dataclasses import replace
+
 from rubert_ood import storage
 from rubert_ood.ads.dataset import Dataset
 from rubert_ood.settings import TrainSettings
@@ -31,7 +33,7 @@ def fine_tune(
         "valid": token_dataset(dataset.valid, base_model, max_length),
     }
     result = run.fit(train_worker, config, datasets, settings.compute)
-    return run.take_best(result, work_dir)
+    return replace(run.take_best(result, work_dir), seed=settings.optimiser.seed)
 
 
 def _identity(dataset: Dataset, settings: TrainSettings) -> dict[str, object]:

@@ -49,6 +49,12 @@ class TrainedModel:
     history: list[dict[str, int | float]]
     """One entry per epoch: epoch, train_loss, train_tokens, train_tokens_per_s (all workers,
     without padding), and what the loop measured after it."""
+    seed: int = 0
+
+    @property
+    def best(self) -> dict[str, int | float]:
+        """What was measured in that epoch."""
+        return self.history[self.epoch - 1]
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Shapes: N ads, C classes.
 """
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +24,8 @@ class Stepper:
     optimiser: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
     max_grad_norm: float
+    after_step: Callable[[torch.Tensor], None] | None = None
+    """Told the norm of each gradient, before clipping, once the weights have changed."""
 
     def take(self, batches: list[Batch]) -> torch.Tensor:
         """Take a step; return this worker's mean loss, on the device."""
@@ -34,8 +37,10 @@ class Stepper:
                 loss = summed_loss(*compute(self.model, batch, self.device)) / num_ads
                 loss.backward()
             losses.append(loss.detach())
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
         self.optimiser.step()
+        if self.after_step:
+            self.after_step(norm)
         self.schedule.step()
         return torch.stack(losses).sum()
 

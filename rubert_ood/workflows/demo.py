@@ -138,6 +138,7 @@ def _training_settings(
         input_uri=ads.train,
         output_uri=root,
         base_model=base_model,
+        recipe=settings.recipe,
         optimiser=OptimiserSettings(
             learning_rate=1e-3,
             num_epochs=settings.num_epochs,

@@ -25,13 +25,13 @@ from rubert_ood.progress import StepLog
 from rubert_ood.ray_session import ray_session
 from rubert_ood.reports.documents import evaluation_documents
 from rubert_ood.reports.evaluate import Material, evaluate
-from rubert_ood.reports.evaluation import Context, Evaluation
+from rubert_ood.reports.evaluation import Context, Evaluation, TrainingRun
 from rubert_ood.reports.model_card import model_card
+from rubert_ood.reports.train_page import PAGE, train_html
 from rubert_ood.settings import Precision, SplitSettings, TrainSettings
 from rubert_ood.settings.problems import expect
 from rubert_ood.training.baseline import Baseline, baseline_of
 from rubert_ood.training.features import Features, Reader, compute_features
-from rubert_ood.training.fine_tune import fine_tune
 from rubert_ood.training.fit_features import (
     fit_features,
     fitting_splits,
@@ -41,6 +41,7 @@ from rubert_ood.training.fit_features import (
 from rubert_ood.training.preflight import check_training, precision_of_workers
 from rubert_ood.training.ray_trainer import TrainedModel
 from rubert_ood.training.ray_workers import RayWorkers
+from rubert_ood.training.seeds import best_model, train_seeds
 from rubert_ood.workflows.promote_trained import check_promotion, promote_trained
 
 log = StepLog("bundle")
@@ -79,11 +80,12 @@ def train(settings: TrainSettings) -> tuple[Bundle, Evaluation]:
         baseline = _baseline(measured, settings, workers)
         run = _Run(settings, version, dataset, measured, extra, baseline)
         precision = precision_of_workers(settings.compute)
-        trained = fine_tune(dataset, settings, run_name=version, work_dir=work_dir)
+        trained = train_seeds(dataset, settings, run_name=version, work_dir=work_dir)
         content, evaluation = _fit_and_evaluate(run, trained, precision)
         bundle = write_bundle(bundle_uri, content)
     log.info("%s  fingerprint %s", bundle.uri, bundle.fingerprint[:12])
-    StepLog("report").info("%s", storage.join(bundle.uri, "evaluation.html"))
+    for page in ("evaluation.html", PAGE):
+        StepLog("report").info("%s", storage.join(bundle.uri, page))
     if settings.promote:
         promote_trained(bundle, settings)
     return bundle, evaluation
@@ -106,9 +108,10 @@ def _baseline(
 
 
 def _fit_and_evaluate(
-    run: _Run, trained: TrainedModel, precision: Precision
+    run: _Run, models: list[TrainedModel], precision: Precision
 ) -> tuple[BundleContent, Evaluation]:
-    """Fit on the features of the trained model, and measure what was fitted."""
+    """Fit on the features of the best of the models, and measure what was fitted."""
+    trained = best_model(models)
     dataset, settings = run.measured, run.settings
     splits = {**fitting_splits(dataset), "test": dataset.test, **run.extra.splits}
     features = _compute(splits, trained, settings, precision)
@@ -124,7 +127,7 @@ def _fit_and_evaluate(
         Material.of(outputs, extra=run.extra, test_ads=dataset.test),
         reference=reference,
         baseline=run.baseline,
-        context=_context(run, trained, precision),
+        context=_context(run, models, precision),
     )
     content = BundleContent(
         checkpoint_dir=trained.checkpoint_dir,
@@ -132,7 +135,7 @@ def _fit_and_evaluate(
         cleaner=dataset.cleaner,
         text=settings.text,
         documents=evaluation_documents(evaluation)
-        | {"README.md": model_card(evaluation)},
+        | {"README.md": model_card(evaluation), PAGE: train_html(evaluation.context)},
         precision=precision,
         agreement=agreement,
         reference=reference,
@@ -190,8 +193,9 @@ def _compare(
     return agreement
 
 
-def _context(run: _Run, trained: TrainedModel, precision: Precision) -> Context:
+def _context(run: _Run, models: list[TrainedModel], precision: Precision) -> Context:
     dataset, settings = run.dataset, run.settings
+    best = best_model(models)
     groups = {"optimiser", "text", "compute", "split", "fit", "decision"}
     return Context(
         version=run.version,
@@ -203,11 +207,17 @@ def _context(run: _Run, trained: TrainedModel, precision: Precision) -> Context:
         num_calibration=len(dataset.calibration or ()),
         num_classes=len(dataset.labels),
         num_test_texts_seen_in_train=run.measured.num_test_texts_seen_in_train(),
-        best_epoch=trained.epoch,
-        history=trained.history,
+        best_epoch=best.epoch,
+        history=best.history,
+        seed=best.seed,
+        runs=[_run_of(model) for model in models],
         settings=settings.model_dump(mode="json", include=groups)
-        | {"precision": precision},
+        | {"precision": precision, "recipe": settings.recipe},
     )
+
+
+def _run_of(model: TrainedModel) -> TrainingRun:
+    return TrainingRun(seed=model.seed, best_epoch=model.epoch, history=model.history)
 
 
 def _log_data(dataset: Dataset) -> None:

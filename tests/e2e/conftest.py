@@ -37,11 +37,22 @@ def rubert_ood(
     )  # type: ignore[call-overload]
 
 
-@pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    folder = tmp_path_factory.mktemp("demo")
-    result = rubert_ood(
-        "demo", "--output_uri", folder, "--ray_address", "local", timeout=DEMO_TIMEOUT_S
-    )
+def run_demo(folder: Path, *arguments: object) -> Demo:
+    """Run the demo, on a Ray of its own."""
+    command = ("demo", "--output_uri", folder, "--ray_address", "local", *arguments)
+    result = rubert_ood(*command, timeout=DEMO_TIMEOUT_S)
     assert result.returncode == 0, result.stderr
     return Demo(folder, result.stdout, result.stderr)
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    return run_demo(tmp_path_factory.mktemp("demo"))
+
+
+@pytest.fixture(scope="session")
+def notebook_demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """A smaller one, trained as the notebook trains."""
+    size = ("--num_train", 4_000, "--num_score", 1_000)
+    folder = tmp_path_factory.mktemp("notebook_demo")
+    return run_demo(folder, *size, "--recipe", "notebook")

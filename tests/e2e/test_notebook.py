@@ -29,6 +29,11 @@ def _softmax(logits, t=1.0):
 
 
 @pytest.fixture(scope="module")
+def demo(notebook_demo):
+    return notebook_demo
+
+
+@pytest.fixture(scope="module")
 def again(demo):
     """Logits, CLS and labels of train, valid and test, one ad at a time."""
     ads = pd.concat(

@@ -12,6 +12,7 @@ from rubert_ood.ood.outputs import Outputs
 from rubert_ood.settings import DecisionSettings, FitSettings
 
 LABELS = ["a", "b", "c"]
+SETTINGS = FitSettings(threshold_quantile=0.9)
 
 
 def rows(num: int, seed: int) -> Outputs:
@@ -28,12 +29,14 @@ def statistics():
     return fit_mahalanobis(train.cls_NH, train.labels_N, 3)
 
 
-def fitted(statistics, calibration: Outputs, **decision: object):
+def fitted(
+    statistics, calibration: Outputs, settings: FitSettings = SETTINGS, **decision: object
+):
     return fit(
         statistics,
         calibration,
         labels=LABELS,
-        settings=FitSettings(threshold_quantile=0.9),
+        settings=settings,
         decision=DecisionSettings(**decision),
         calibrated_on="calibration",
     )
@@ -49,7 +52,8 @@ def test_fit_finds_the_temperature_that_a_plain_minimisation_finds(statistics) -
     expected = minimize_scalar(
         nll, bounds=(0.05, 20), method="bounded", options={"xatol": 1e-9}
     )
-    model = fitted(statistics, calibration)
+    of_classes = SETTINGS.model_copy(update={"temperature_of": "classes"})
+    model = fitted(statistics, calibration, of_classes)
     assert model.temperature.temperature == pytest.approx(expected.x, rel=1e-3)
     assert (model.labels, model.calibrated_on) == (LABELS, "calibration")
 

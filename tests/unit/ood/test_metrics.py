@@ -5,6 +5,7 @@ from sklearn.metrics import classification_report, f1_score, roc_auc_score
 from rubert_ood.ood.metrics import (
     ConfusionPair,
     OodMetrics,
+    chance_ece,
     classification_metrics,
     confusion_pairs,
     ece,
@@ -103,3 +104,19 @@ def test_ood_metrics_of_separated_scores_are_perfect():
     assert ood_metrics(np.arange(5.0), np.arange(5.0) + 10) == OodMetrics(
         auroc=1, aupr_out=1, aupr_in=1, fpr95=0
     )
+
+
+@pytest.mark.parametrize("num_ads", [300, 4000])
+def test_chance_ece_is_about_that_of_labels_drawn_by_the_probabilities(num_ads):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(num_ads, 5)) * 2
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    drawn = []
+    for _ in range(200):
+        labels = (p.cumsum(1) < rng.random((num_ads, 1))).sum(1)
+        drawn.append(ece(p, labels))
+    assert chance_ece(p) == pytest.approx(np.mean(drawn), rel=0.06)
+
+
+def test_chance_ece_of_sure_answers_is_0():
+    assert chance_ece(np.eye(4)) == 0

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 from scipy.special import softmax
+from sklearn import metrics
 
 from rubert_ood.errors import BundleError, SchemaError, SettingsError
+from rubert_ood.ood.metrics import ece
 from rubert_ood.ood.temperature import fit_temperature, nll
 
 
@@ -91,3 +93,45 @@ def test_fit_temperature_refuses_unusable_input():
         fit_temperature(logits, np.full(3, -1))
     with pytest.raises(SettingsError, match="temperature_min 3"):
         fit_temperature(logits, np.zeros(3, int), lower=3, upper=2)
+
+
+def _direct_nll_of_confidence(logits, labels, t):
+    p = softmax(logits / t, axis=1)
+    return metrics.log_loss(p.argmax(1) == labels, p.max(1))
+
+
+@pytest.mark.parametrize("true_temperature", [0.7, 1.0, 2.5])
+def test_fit_temperature_of_confidence_agrees_with_a_grid_search(true_temperature):
+    logits, labels = _sample(5, true_temperature)
+    grid = np.exp(np.linspace(np.log(0.5), np.log(10), 2001))
+    losses = [_direct_nll_of_confidence(logits, labels, t) for t in grid[::5]]
+    fit = fit_temperature(logits, labels, of="confidence")
+    assert fit.temperature == pytest.approx(grid[::5][np.argmin(losses)], rel=0.02)
+    assert fit.nll_after == pytest.approx(
+        _direct_nll_of_confidence(logits, labels, fit.temperature), rel=1e-9
+    )
+    assert fit.nll_before == pytest.approx(
+        _direct_nll_of_confidence(logits, labels, 1.0), rel=1e-9
+    )
+    assert fit.nll_after <= min(losses) + 1e-9
+
+
+def test_fit_temperature_of_confidence_is_not_spoiled_by_what_wrong_ads_have():
+    """Where an ad is wrong its true class is far down: NLL of the classes lowers all confidence."""
+    rng = np.random.default_rng(0)
+    num_ads = 6000
+    labels = rng.integers(0, 10, num_ads)
+    logits = rng.normal(size=(num_ads, 10))
+    confidence = rng.choice([0.6, 0.99], num_ads)
+    is_right = rng.random(num_ads) < confidence
+    best = np.where(is_right, labels, (labels + 1) % 10)
+    odds = np.log(confidence / (1 - confidence))
+    others = np.log(np.exp(logits).sum(1) - np.exp(logits[np.arange(num_ads), best]))
+    logits[np.arange(num_ads), best] = others + odds
+    wrong = np.flatnonzero(~is_right)
+    logits[wrong, labels[wrong]] -= 6
+    gaps = {}
+    for of in ("confidence", "classes"):
+        t = fit_temperature(logits, labels, of=of).temperature
+        gaps[of] = ece(softmax(logits / t, axis=1), labels)
+    assert gaps["confidence"] < 0.5 * gaps["classes"]

@@ -101,6 +101,11 @@ def test_the_conformal_rule_is_held_to_its_promise():
         ),
         (lambda e: e["headline"].update(ece_after=0.08), 1, "8.0%"),
         (
+            lambda e: e["headline"].update(ece_after=0.06, ece_by_chance=0.031),
+            1,
+            "(ECE; 4.0% before T, 3.1% by chance on so many ads)",
+        ),
+        (
             lambda e: e["headline"].update(at_bound=True, temperature=0.5),
             1,
             "ended at its bound",

@@ -20,16 +20,7 @@ def test_train_settings_defaults_are_the_method() -> None:
         "calibration_fraction": 0.0,
         "valid_fraction": 0.1,
         "seed": 42,
-    }
-    assert loaded.optimiser.model_dump() == {
-        "learning_rate": 2e-5,
-        "weight_decay": 0.01,
-        "batch_size": 16,
-        "eval_batch_size": 32,
-        "num_epochs": 3,
-        "warmup_fraction": 0.0,
-        "max_grad_norm": 1.0,
-        "seed": 42,
+        "max_stratified_rows": 5_000_000,
     }
     assert loaded.text.model_dump() == {
         "max_length": 196,
@@ -44,8 +35,10 @@ def test_train_settings_defaults_are_the_method() -> None:
         "num_workers": 1,
         "cpus_per_worker": 1,
         "max_failures": 3,
+        "checkpoint_every_s": 600,
     }
     assert loaded.fit.model_dump() == {
+        "temperature_of": "confidence",
         "temperature_min": 0.5,
         "temperature_max": 10.0,
         "threshold_quantile": 0.995,

@@ -1,5 +1,7 @@
 """Steps against plain PyTorch: the cut of a step changes nothing, whatever carries it out."""
 
+import dataclasses
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -17,7 +19,9 @@ from rubert_ood.training.trained_network import PaddedNetwork, trained_network
 
 CPU = torch.device("cpu")
 PAD, NUM_CLASSES, NUM_STEPS, NUM_ADS = 0, 6, 5, 13
-SETTINGS = OptimiserSettings(learning_rate=1e-3, max_grad_norm=0.5, num_epochs=1)
+SETTINGS = OptimiserSettings(learning_rate=1e-3, max_grad_norm=0.5, num_epochs=1).by(
+    "notebook"
+)
 
 
 def _network() -> BertForSequenceClassification:
@@ -168,3 +172,23 @@ def test_summed_loss_adds_up_the_losses_of_the_ads():
     labels_N = torch.tensor([0, 1])
     expected = float(np.log(1 + np.exp(1.0)) + np.log(2.0))
     assert float(summed_loss(logits_NC, labels_N)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_stepper_tells_the_norm_of_each_gradient_after_the_weights_have_changed(steps):
+    network = _network()
+    start = network.classifier.bias.detach().clone()
+    told = []
+
+    def note(norm: torch.Tensor) -> None:
+        told.append((float(norm), not torch.equal(network.classifier.bias, start)))
+
+    stepper = dataclasses.replace(
+        _stepper(PaddedNetwork(network), network, Device(CPU, "fp32")), after_step=note
+    )
+    batches = Layout(pad_id=PAD).batches(steps[0])
+    stepper.take(batches)
+    twin = _network()
+    logits_NC = twin(*batches[0].inputs).logits
+    torch.nn.functional.cross_entropy(logits_NC, batches[0].labels_N).backward()
+    squares = [float((weight.grad**2).sum()) for weight in twin.parameters()]
+    assert told == [(pytest.approx(sum(squares) ** 0.5, rel=1e-5), True)]

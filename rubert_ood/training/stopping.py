@@ -1,0 +1,27 @@
+"""When a training has ended: after its last epoch, or when epochs bring nothing any more."""
+
+from collections.abc import Mapping, Sequence
+
+from rubert_ood.settings import OptimiserSettings
+
+SCORE = "valid_macro_f1"
+"""What chooses the epoch."""
+
+Epochs = Sequence[Mapping[str, int | float]]
+
+
+def best_epoch(history: Epochs) -> int:
+    """Return the first epoch with the best macro-F1 on valid, counted from 1; 0: there is none."""
+    scores = [epoch[SCORE] for epoch in history]
+    return scores.index(max(scores)) + 1 if scores else 0
+
+
+def is_over(history: Epochs, settings: OptimiserSettings) -> bool:
+    """Say whether the training of these epochs has ended.
+
+    It depends on nothing else, so that all workers agree, and a resumed training too.
+    """
+    if len(history) >= settings.num_epochs:
+        return True
+    waited = len(history) - best_epoch(history)
+    return settings.patience is not None and waited >= settings.patience
