@@ -47,11 +47,9 @@ TOKEN_BUDGET = {True: 131_072, False: 2_048}
 
 
 def load(uri: str | PathLike[str], *, use_gpu: bool = False) -> "Model":
-    """Load a bundle (folder or s3://), or the champion of its folder (.../champion), and check its
-    hashes; the network comes when needed.
+    """Load a bundle (a folder, s3:// or .../champion), check its hashes; the network comes later.
 
-    Raises BundleError that names the file which is missing, differs or does not make sense.
-    """
+    Raises BundleError that names the file which is missing, differs or does not make sense."""
     expect(use_gpu, bool, "use_gpu")
     return Model(open_bundle(uri), use_gpu=use_gpu)
 

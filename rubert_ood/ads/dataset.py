@@ -87,7 +87,8 @@ def load_dataset(settings: TrainSettings, workers: Workers | None = None) -> Dat
     cleaner = _cleaner(table.cities(splits_N == TRAIN), settings.cleaner)
     tasks = []
     for shard, there in zip(table.shards, table.slices(), strict=True):
-        tasks.append(CleanTask(shard, splits_N[there], places_N[there], codes_N[there]))
+        splits, places = splits_N[there], places_N[there]
+        tasks.append(CleanTask(shard, splits, places, codes_N[there]))
     ads = workers.make_ads(partial(clean_shard, cleaner=cleaner), tasks)
     num_empty = len(codes_N) - sum(map(len, ads))
     if num_empty:

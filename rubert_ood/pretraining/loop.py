@@ -174,7 +174,7 @@ class Pretrainer:
         history = (*self.state.history, metrics)
         self._report(TrainingState(epoch=epoch, history=history), metrics)
 
-    def _report(self, state: TrainingState, metrics: dict[str, Any]) -> None:
+    def _report(self, state: TrainingState, metrics: dict[str, float]) -> None:
         """Report from all ranks, rank 0 with a checkpoint: the run is as far as `state`."""
         self.clock.restart()
         if self.rank == 0:

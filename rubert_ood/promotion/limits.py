@@ -73,7 +73,7 @@ def _against(champion: Measures, found: Comparison, checks: _Checks) -> None:
 
 
 def worst_class(found: Comparison, limits: PromotionLimits) -> ClassRow | None:
-    """Return the class that lost most F1 where that is no chance; None without any."""
+    """Return the class that lost most F1 where that is not chance; None without any."""
     worst, loss = None, 0.0
     for row in found.classes:
         if row.change is None or row.discordant is None:

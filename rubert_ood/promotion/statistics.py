@@ -63,7 +63,10 @@ def paired_bootstrap(
         count_RK = rng.multinomial(len(labels_N), share_K, size=size)
         new = measures(count_RK, triples_K3[:, 0], triples_K3[:, 1], num_classes)
         champion = measures(count_RK, triples_K3[:, 0], triples_K3[:, 2], num_classes)
-        pieces.append([ours - theirs for ours, theirs in zip(new, champion, strict=True)])
+        piece = []
+        for ours, theirs in zip(new, champion, strict=True):
+            piece.append(ours - theirs)
+        pieces.append(piece)
     accuracy, macro_f1, f1 = zip(*pieces, strict=True)
     return Resampled(*map(np.concatenate, (accuracy, macro_f1, f1)))
 

@@ -115,7 +115,8 @@ def _false_alarms(headline: Headline, decision: DecisionSettings) -> Finding:
 
 def _classes(rows: Sequence[ClassMetrics]) -> Finding:
     measured = [row for row in rows if row.support]
-    weak = sorted((row for row in measured if row.f1 < WEAK_F1), key=lambda row: row.f1)
+    weak = [row for row in measured if row.f1 < WEAK_F1]
+    weak.sort(key=lambda row: row.f1)
     unknown = ""
     if len(measured) < len(rows):
         unknown = f" {len(rows) - len(measured)} class(es) have no test ad."

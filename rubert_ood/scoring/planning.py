@@ -138,7 +138,10 @@ def _identity(
 def code_digest() -> str:
     """Return the SHA-256 of the sources of this package: another code may decide otherwise."""
     folder = Path(__file__).parents[1]
-    sources = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.py"))
+    sources = []
+    for path in folder.rglob("*.py"):
+        sources.append(path.relative_to(folder).as_posix())
+    sources.sort()
     contents = [
         hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in sources
     ]

@@ -37,7 +37,7 @@ class PromotionLimits(Group):
     max_macro_f1_loss: float = Field(0.02, ge=0, le=1)
     """Loss of macro-F1 that the test ads must rule out, by the interval."""
     max_class_f1_loss: float = Field(0.05, ge=0, le=1)
-    """Loss of F1 of a class, where McNemar's test says that it is no chance."""
+    """Loss of F1 of a class, where McNemar's test says that it is not chance."""
     max_ece_rise: float = Field(0.01, ge=0, le=1)
     """Rise of the calibration error."""
     max_false_alarm_rise: float = Field(0.01, ge=0, le=1)

@@ -177,7 +177,8 @@ class TrainSettings(RayJobSettings):
     @model_validator(mode="after")
     def _one_kind_of_input(self) -> "TrainSettings":
         separate = [self.train_uri, self.valid_uri, self.test_uri]
-        if bool(self.input_uri) == any(separate) or (any(separate) and not all(separate)):
+        is_part = any(separate) and not all(separate)
+        if bool(self.input_uri) == any(separate) or is_part:
             raise ValueError(
                 "give either input_uri, or all of train_uri, valid_uri and test_uri"
             )

@@ -102,7 +102,8 @@ def _letters(
         joined = " ".join(texts[start : start + TEXTS_AT_ONCE])
         shown = tokenizer.normalizer.normalize_str(joined)
         counts.update(shown)
-        words.update(word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(shown))
+        for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(shown):
+            words.add(word)
     counts.pop(" ", None)
     frequent = sorted(counts, key=lambda letter: (-counts[letter], letter))
     alphabet = set(frequent[:MAX_LETTERS])

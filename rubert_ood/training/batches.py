@@ -64,7 +64,8 @@ class Layout:
         return [self._batch(ids, labels_N, rows) for rows in cut]
 
     def _batch(self, ids: pa.ListArray, labels_N: np.ndarray, rows: np.ndarray) -> Batch:
-        arrays = pack(ids, rows) if self.pad_id is None else pad(ids, rows, self.pad_id)
+        pad_id = self.pad_id
+        arrays = pack(ids, rows) if pad_id is None else pad(ids, rows, pad_id)
         inputs = (self._tensor(arrays[0]), self._tensor(arrays[1]))
         num_real = int(num_tokens(ids)[rows].sum())
         return Batch(inputs, self._tensor(labels_N[rows]), num_real)

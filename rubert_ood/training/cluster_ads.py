@@ -45,8 +45,11 @@ class ClusterAds:
         """Take blocks, with the `facts_of` each."""
         facts_2N = np.concatenate([np.empty((2, 0), np.int32), *facts], axis=1)
         rows_N, labels_N = facts_2N[:, np.argsort(facts_2N[0], kind="stable")]
-        filled = zip(blocks, facts, strict=True)
-        return cls(tuple(block for block, fact in filled if fact.size), rows_N, labels_N)
+        filled = []
+        for block, fact in zip(blocks, facts, strict=True):
+            if fact.size:
+                filled.append(block)
+        return cls(tuple(filled), rows_N, labels_N)
 
     def __len__(self) -> int:
         return len(self.rows_N)
@@ -128,7 +131,8 @@ class _Texts(Sequence[str]):
     ) -> None:
         self._blocks = blocks
         sizes = [fact.shape[1] for fact in facts]
-        order_N = np.argsort(np.concatenate([fact[0] for fact in facts]), kind="stable")
+        rows_N = np.concatenate([fact[0] for fact in facts])
+        order_N = np.argsort(rows_N, kind="stable")
         self._block_N = np.repeat(np.arange(len(sizes)), sizes)[order_N]
         self._place_N = np.concatenate([np.arange(size) for size in sizes])[order_N]
 

@@ -156,7 +156,8 @@ class Trainer:
         self.gauge.restart()
         done = self.state.step
         for step in self._steps():
-            seed_dropout(self.device.device, step_seed(seed, self.epoch, done, self.rank))
+            of_step = step_seed(seed, self.epoch, done, self.rank)
+            seed_dropout(self.device.device, of_step)
             loss = self.stepper.take(step)
             counter.add(loss, step)
             done += 1

@@ -1,7 +1,7 @@
 """Trainings that differ in their seed; they are run in tests/ray/test_recipe.py."""
 
 from rubert_ood.settings import OptimiserSettings, TrainSettings
-from rubert_ood.training.fine_tune import TrainedModel
+from rubert_ood.training.ray_trainer import TrainedModel
 from rubert_ood.training.seeds import best_model, seeded
 
 
