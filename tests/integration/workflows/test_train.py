@@ -55,8 +55,13 @@ def gathered(small_checkpoint, monkeypatch) -> list[str]:
         precisions.append(reader.precision)
         return compute_features(parts, reader, compute=compute, executor="local")
 
-    trained = TrainedModel(small_checkpoint, small_checkpoint, 1, [])
-    monkeypatch.setattr(workflow, "fine_tune", lambda *_, **__: trained)
+    epoch = {"epoch": 1, "train_loss": 1.5, "valid_loss": 1.25}
+    epoch |= {"valid_accuracy": 0.5, "valid_macro_f1": 0.4}
+    models = [
+        TrainedModel(small_checkpoint, small_checkpoint, 1, [epoch], 42),
+        TrainedModel("", "", 1, [epoch | {"valid_macro_f1": 0.3}], 43),
+    ]
+    monkeypatch.setattr(workflow, "train_seeds", lambda *_, **__: models)
     monkeypatch.setattr(workflow, "compute_features", compute_here)
     monkeypatch.setattr(workflow, "ray_session", lambda _: nullcontext())
     monkeypatch.setattr(workflow, "RayWorkers", LocalWorkers)
@@ -70,6 +75,20 @@ def test_a_bundle_is_fitted_in_fp32_by_default(settings, gathered):
         "fp32",
         "fp32",
     )
+
+
+def test_a_bundle_is_that_of_the_best_seed_and_shows_all(settings, gathered):
+    bundle, evaluation = workflow.train(settings)
+    context = evaluation.context
+    assert (context.seed, context.best_epoch) == (42, 1)
+    assert [(run.seed, run.best["valid_macro_f1"]) for run in context.runs] == [
+        (42, 0.4),
+        (43, 0.3),
+    ]
+    page = Path(bundle.uri, "train.html").read_text()
+    assert "The bundle holds seed 42, the best of 2 on valid." in page
+    report = Path(bundle.uri, "evaluation.html").read_text()
+    assert "0.4000 (seed 42), 0.3000 (seed 43)" in " ".join(report.split())
 
 
 def test_train_of_large_splits_measures_a_sample_of_each(
