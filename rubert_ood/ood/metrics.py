@@ -218,7 +218,8 @@ def ood_metrics(scores_in: ArrayLike, scores_out: ArrayLike) -> OodMetrics:
     is_out = np.concatenate(
         [np.zeros(len(inside), dtype=bool), np.ones(len(outside), dtype=bool)]
     )
-    false_positive, true_positive, _ = roc_curve(is_out, scores, drop_intermediate=False)
+    curve = roc_curve(is_out, scores, drop_intermediate=False)
+    false_positive, true_positive, _ = curve
     return OodMetrics(
         auroc=float(roc_auc_score(is_out, scores)),
         aupr_out=float(average_precision_score(is_out, scores)),

@@ -55,14 +55,15 @@ def paired_bootstrap(
     """
     triples_N3 = np.column_stack([labels_N, new_N, champion_N])
     triples_K3, count_K = np.unique(triples_N3, axis=0, return_counts=True)
+    labels_K, new_K, champion_K = triples_K3.T
     rng = np.random.default_rng(SEED)
     share_K = count_K / count_K.sum()
     pieces = []
     for start in range(0, RESAMPLES, AT_ONCE):
         size = min(AT_ONCE, RESAMPLES - start)
         count_RK = rng.multinomial(len(labels_N), share_K, size=size)
-        new = measures(count_RK, triples_K3[:, 0], triples_K3[:, 1], num_classes)
-        champion = measures(count_RK, triples_K3[:, 0], triples_K3[:, 2], num_classes)
+        new = measures(count_RK, labels_K, new_K, num_classes)
+        champion = measures(count_RK, labels_K, champion_K, num_classes)
         piece = []
         for ours, theirs in zip(new, champion, strict=True):
             piece.append(ours - theirs)

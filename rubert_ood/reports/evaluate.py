@@ -106,7 +106,12 @@ def evaluate(
         headline=_headline(fitted, material, decisions, metrics),
         baseline=baseline,
         per_class=metrics.per_class,
-        confusions=_confusions(test, decisions, fitted.labels, material.test_ads.texts),
+        confusions=_confusions(
+            test,
+            decisions,
+            fitted.labels,
+            material.test_ads.texts,
+        ),
         reliability_before=reliability_bins(p_raw_NC, test.labels_N),
         reliability_after=reliability_bins(p_NC, test.labels_N),
         curves=class_curves(p_NC, test.labels_N),
