@@ -2,7 +2,7 @@
 
 memory: peak RSS (VmHWM) of the driver of a training on 200,000 and on 2,000,000 generated ads, and
 their ratio. Everything of `train` runs but the network: the workers of the training go through
-every step of an epoch, and features are random numbers of 312 dimensions.
+every step of an epoch, and features are random numbers of 64 dimensions. Texts have 60 characters.
 
 steps: seconds an epoch takes beside computing, with a network that computes next to nothing; or,
 with --shape small, tokens a second. Runs with older commits as well (PYTHONPATH), which is how two
@@ -30,6 +30,7 @@ import pyarrow.parquet as pq
 import ray
 
 from benchmarks.floor import machine
+from benchmarks.memory import peak_rss
 from benchmarks.stub import SHAPES
 from rubert_ood.ads.dataset import LabelledAds, load_dataset
 from rubert_ood.ray_session import RAY_ENV, ray_session
@@ -48,7 +49,8 @@ from rubert_ood.training.fine_tune import fine_tune
 WRITTEN_ADS = 20_000
 """Generated; larger sets are copies of them with other ids and one word more."""
 TINY = BertShape(3_000, 16, num_layers=1, num_heads=1)
-HIDDEN = 312
+HIDDEN = 64
+CHARACTERS = 60
 LOGICAL_CPUS = 4
 
 
@@ -57,7 +59,9 @@ def write_ads(folder: Path, num_ads: int) -> str:
     ads = pa.Table.from_batches(list(generate_ads(WRITTEN_ADS, seed=1, balanced=True)))
     for number in range(num_ads // WRITTEN_ADS):
         ids = pa.array([f"{number}-{row}" for row in range(WRITTEN_ADS)])
-        texts = [f"{text} копия{number}" for text in ads["description"].to_pylist()]
+        texts = []
+        for text in ads["description"].to_pylist():
+            texts.append(f"{(text or '')[:CHARACTERS]} копия{number}")
         place = ads.schema.names.index
         copy = ads.set_column(place("ad_id"), "ad_id", ids)
         copy = copy.set_column(place("description"), "description", pa.array(texts))
@@ -134,19 +138,30 @@ def driver(folder: Path, uri: str) -> None:
     print(json.dumps(result))
 
 
+def watch_driver(process: subprocess.Popen) -> None:
+    """Wait for the driver, and tell its peak now and then."""
+    while process.poll() is None:
+        peak = peak_rss(process.pid) / 2**20
+        print(f"{time.strftime('%T')} {peak:.0f} MB", file=sys.stderr, flush=True)
+        time.sleep(5)
+
+
 def memory(folder: Path, sizes: list[int]) -> dict[str, Any]:
     """Run a driver of its own for each size."""
-    ads = pa.Table.from_batches(list(generate_ads(4_000, seed=2, balanced=True)))
-    build_small_bert(ads["description"].to_pylist(), str(folder / "base"), TINY)
+    base = folder / "base"
+    if not base.exists():
+        ads = pa.Table.from_batches(list(generate_ads(4_000, seed=2, balanced=True)))
+        build_small_bert(ads["description"].to_pylist(), str(base), TINY)
     found = {}
     for size in sizes:
-        uri = write_ads(folder / f"ads-{size}", size)
+        ads_folder = folder / f"ads-{size}"
+        if not ads_folder.exists():
+            write_ads(ads_folder, size)
         command = [sys.executable, "-m", "benchmarks.training_data", "driver"]
-        command += ["--folder", str(folder), "--uri", uri]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise SystemExit(done.stderr[-3_000:])
-        found[str(size)] = json.loads(done.stdout.splitlines()[-1])
+        command += ["--folder", str(folder), "--uri", str(ads_folder)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        watch_driver(process)
+        found[str(size)] = json.loads(process.stdout.read().splitlines()[-1])
         print(size, found[str(size)], file=sys.stderr, flush=True)
     peaks = [result["peak_rss_mb"] for result in found.values()]
     return {"sizes": found, "ratio": peaks[-1] / peaks[0]}
@@ -222,10 +237,11 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--shape", choices=("tiny", *SHAPES), default="tiny")
     arguments = parser.parse_args()
-    logging.getLogger("rubert_ood").setLevel(logging.WARNING)
     if arguments.what == "driver":
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
         driver(arguments.folder, arguments.uri)
         return
+    logging.getLogger("rubert_ood").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
         if arguments.what == "memory":
