@@ -23,7 +23,6 @@ from rubert_ood.pretraining.masked_network import (
     masked_network,
 )
 from rubert_ood.pretraining.masking import Masker
-from rubert_ood.pretraining.pace import Pace
 from rubert_ood.settings import (
     OptimiserSettings,
     PretrainOptimiserSettings,
@@ -40,6 +39,7 @@ from rubert_ood.training.optimiser import (
     make_optimiser,
     make_schedule,
 )
+from rubert_ood.training.pace import Pace
 from rubert_ood.training.steps import Stepper, seed_dropout
 
 UNMEASURED = {"held_out_loss": 1e9}
@@ -63,6 +63,7 @@ def plain_settings(given: PretrainOptimiserSettings) -> OptimiserSettings:
         weight_decay=given.weight_decay,
         num_epochs=given.num_epochs,
         warmup_fraction=given.warmup_fraction,
+        layer_decay=1.0,
     )
 
 
@@ -128,18 +129,19 @@ class Pretrainer:
         self.stepper.model.train()
         epoch, first = self.state.epoch, self.state.step
         counter = EpochCounter(self.state.sums, self.device.device)
-        num_workers = self.drawn.order.num_workers
-        pace = Pace(self.num_steps, first, num_workers)
-        later_epochs = self.settings.num_epochs - epoch - 1
-        later_steps = later_epochs * self.num_steps
+        before = epoch * self.num_steps
+        pace = Pace(self.settings.num_epochs * self.num_steps, done=before + first)
         steps = self.layout.of_steps(self.drawn.steps(epoch, start=first))
         for number, step in enumerate(steps, start=first):
             seed_dropout(self.device.device, self.drawn.seed(epoch, number))
             counter.add(self.stepper.take(step), step)
-            if pace.add(step):
-                loss = counter.mean_loss()
-                self._tell(pace.line(loss, later_steps=later_steps))
             done = number + 1
+            if pace.is_due():
+                rate = counter.tokens_per_s() * self.drawn.order.num_workers
+                self._tell(
+                    f"{done / self.num_steps:4.0%}  loss {counter.mean_loss():.3f}"
+                    f"  {rate:,.0f} tokens/s  {pace.left(before + done)}"
+                )
             wait_s = self.measured_s if done == self.num_steps else None
             if self.clock.is_due(until_next_s=wait_s):
                 update = {"step": done, "sums": counter.sums(epoch)}

@@ -32,6 +32,10 @@ class EpochCounter:
         """Return the mean loss of this worker's steps since it began; waits for the device."""
         return float(self._loss) / max(1, self._num_steps)
 
+    def tokens_per_s(self) -> float:
+        """Return the rate of this worker since it began, padding not counted."""
+        return self._num_tokens / (time.monotonic() - self._started)
+
     def sums(self, epoch: int) -> EpochSums:
         """Return the sums of all workers; every one of them calls it.
 

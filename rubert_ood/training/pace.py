@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from rubert_ood.progress import time_left
+from rubert_ood.progress import INTERVAL_S, time_left
 
 
 class Pace:
@@ -14,7 +14,14 @@ class Pace:
     ) -> None:
         """Begin with so many of all steps done already."""
         self._num_steps, self._done_before, self._now = num_steps, done, now
-        self._started = now()
+        self._started = self._told = now()
+
+    def is_due(self) -> bool:
+        """Say whether it is time for a line."""
+        is_due = self._now() - self._told >= INTERVAL_S
+        if is_due:
+            self._told = self._now()
+        return is_due
 
     def left(self, done: int) -> str:
         """Say after so many of all steps how long the others take, as `3:20 left`.

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from rubert_ood.errors import SettingsError
+from rubert_ood.training import epoch_counter
 from rubert_ood.training.batches import Batch
 from rubert_ood.training.checkpoints import EpochSums
 from rubert_ood.training.epoch_counter import EpochCounter
@@ -29,6 +30,14 @@ def test_counter_adds_up_the_steps_of_all_workers_and_those_of_a_checkpoint(tmp_
     assert sums == others
     expected = {"loss": 1.0 + 0.75 + 1.75, "losses": 2 + 4, "tokens": 30 + 22 + 24}
     assert sums == expected
+
+
+def test_counter_knows_the_rate_of_its_worker(monkeypatch):
+    counter = EpochCounter(EpochSums(tokens=1000, seconds=1.0), CPU)
+    counter.add(torch.tensor(0.5), _step(150))
+    started = counter._started
+    monkeypatch.setattr(epoch_counter.time, "monotonic", lambda: started + 2.0)
+    assert counter.tokens_per_s() == pytest.approx(2 * 150 / 2)
 
 
 def test_counter_of_a_loss_that_is_not_finite_names_the_setting(tmp_path):

@@ -16,3 +16,9 @@ def test_pace_is_that_of_the_steps_of_this_process():
 def test_pace_before_the_first_step_has_no_speed():
     clock = count()
     assert Pace(10, now=lambda: float(next(clock))).left(0) == "0:10 left"
+
+
+def test_pace_asks_for_a_line_every_five_seconds():
+    seconds = iter([100.0, 104.9, 105.0, 105.0, 109.9, 110.1, 110.1])
+    pace = Pace(10, now=lambda: next(seconds))
+    assert [pace.is_due() for _ in range(4)] == [False, True, False, True]
