@@ -110,7 +110,7 @@ def test_with_reuse_of_another_index_than_the_manifest_names_refuses_it(plans):
 
 
 def test_with_reuse_of_what_is_not_a_run_and_of_the_run_itself_says_which(plans):
-    first, second = plans
+    _, second = plans
     with pytest.raises(
         SettingsError, match=r"^reuse: .*/Never: no run is there; give auto"
     ):

@@ -125,6 +125,6 @@ def test_verify_of_a_run_that_runs_again_does_not_take_the_manifest(run):
     _publish(run, "running")
     _lose_one(run)
     with pytest.raises(
-        PartialRunError, match="1 of 3 files are not sealed .*; run again"
+        PartialRunError, match=r"1 of 3 files are not sealed .*; run again"
     ):
         verify_run(run.plan)
