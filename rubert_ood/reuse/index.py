@@ -9,8 +9,8 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
 from hashlib import file_digest
 
@@ -56,12 +56,27 @@ class Index:
         Raises InputError where the copy on this node is damaged: it is compared, and fetched again,
         when it is opened next.
         """
-        try:
+        with self._explained():
             return self._find(keys)
-        except sqlite3.Error as error:
+
+    def results(self, keys: list[str]) -> tuple[pa.Table, Records]:
+        """Return the results of the keys that are there, in their order, and their records.
+
+        Raises InputError as `find` does.
+        """
+        with self._explained():
+            places_T, records_T = self._find(keys)
+            found = [keys[place] for place in places_T]
+            return self.document.layout.to_table(found, records_T), records_T
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, InputError) as error:
             with suppress(OSError):
                 os.unlink(os.path.join(self._folder, STAMP))
-            raise InputError(f"{self._folder}: damaged: {error}") from error
+            raise InputError(f"{self._folder}: damaged, {error}") from error
 
     def _find(self, keys: list[str]) -> tuple[NDArray[np.int64], Records]:
         layout, num_files = self.document.layout, len(self.document.files)
@@ -197,14 +212,12 @@ class Taker:
 
     def __call__(self, keys: list[str]) -> pa.Table:
         """Return the results of the texts that need not be scored, in the order of the keys."""
-        layout = self._index.document.layout
         try:
-            places_T, records_T = self._index.find(keys)
-            table = layout.to_table([keys[place] for place in places_T], records_T)
+            table, records_T = self._index.results(keys)
         except InputError as error:
             log.warning("the index is not readable, these texts are scored: %s", error)
             self.failed = True
-            return layout.schema.empty_table()
+            return self._index.document.layout.schema.empty_table()
         is_checked = (records_T["tail"] ^ self._salt) <= self._limit
         self._checks.append(table.filter(pa.array(is_checked)))
         return table.filter(pa.array(~is_checked))
