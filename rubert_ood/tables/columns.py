@@ -59,7 +59,8 @@ def _names(fields: Iterable[pa.Field], above: str = "") -> Iterator[str]:
         name = f"{above}{field.name}"
         yield name
         if any(is_nested(field.type) for is_nested in NESTED):
-            inner = [field.type.field(number) for number in range(field.type.num_fields)]
+            kind = field.type
+            inner = [kind.field(number) for number in range(kind.num_fields)]
             yield from _names(inner, f"{name}.")
 
 

@@ -60,7 +60,12 @@ def _noted(run_uri: str) -> list[TableNote]:
     return manifest.tables if manifest else []
 
 
-def check_tables(plan: Plan, settings: TablesSettings, *, subheads: bool = False) -> None:
+def check_tables(
+    plan: Plan,
+    settings: TablesSettings,
+    *,
+    subheads: bool = False,
+) -> None:
     """Raise SettingsError when what a run writes cannot stand in the tables that settings name."""
     for table in wanted_tables(plan.output_uri, settings):
         check_table(plan.output_uri, table.kind)

@@ -232,10 +232,11 @@ def test_read_files_yields_them_in_the_order_of_the_plan(run):
 
 
 def test_with_index_of_a_run_whose_parts_are_gone_is_that_of_its_parts(run):
-    first = with_index(run.plan, _manifest(run))
+    manifest = _manifest(run)
+    first = with_index(run.plan, manifest)
     shutil.rmtree(index_uri(run.plan.run_uri))
     drop_parts(run.plan.run_uri)
-    assert with_index(run.plan, _manifest(run)) == first
+    assert with_index(run.plan, manifest) == first
 
 
 def test_with_index_of_an_older_run_is_built_from_its_parts(older_run):
