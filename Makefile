@@ -12,19 +12,22 @@ PARALLEL := --numprocesses 2 --dist loadscope
 STAMP := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE # every worker would compile every module anew
 
-.PHONY: demo test unit chaos memory bench gpu check format install lock clean
+.PHONY: demo test unit coverage chaos memory bench gpu check format install lock clean
 .DEFAULT_GOAL := demo
 
 demo: install
 	$(BIN)/rubert-ood demo
 
 test: install
-	$(BIN)/pytest $(PARALLEL) --cov=rubert_ood tests/unit tests/integration
+	$(BIN)/pytest $(PARALLEL) tests/unit tests/integration
 	$(BIN)/pytest $(PARALLEL) tests/ray tests/s3
 	$(BIN)/pytest tests/e2e
 
 unit: install
 	$(BIN)/pytest $(PARALLEL) --hypothesis-profile quick tests/unit
+
+coverage: install
+	$(BIN)/pytest $(PARALLEL) --cov=rubert_ood tests/unit tests/integration
 
 chaos: install
 	CHAOS_TRIALS=30 $(BIN)/pytest tests/chaos

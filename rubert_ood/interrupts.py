@@ -125,7 +125,9 @@ def watched(job: Callable[[], int], say: Callable[[str], None]) -> int:
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if passed_on:
         return 128 + passed_on[0]
-    how = f"exit code {status}" if status >= 0 else f"by {signal.Signals(-status).name}"
+    how = f"exit code {status}"
+    if status < 0:
+        how = f"by {signal.Signals(-status).name}"
     say(
         f"error: the process of this job ended from outside ({how}): Ray's raylet or GCS on this"
         " machine is gone, or memory was short; see dmesg and Ray's logs"
@@ -137,7 +139,9 @@ def _exit_code(job: Callable[[], int]) -> int:
     try:
         return job()
     except SystemExit as stop:  # --help, and what argparse refuses
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        if isinstance(stop.code, int):
+            return stop.code
+        return int(stop.code is not None)
 
 
 def _die_with(parent: int) -> None:

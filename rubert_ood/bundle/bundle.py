@@ -186,7 +186,11 @@ def version_name(given: str | None) -> str:
     return given or datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S")
 
 
-def load_bundle(uri: str | os.PathLike[str], *, fingerprint: str | None = None) -> Bundle:
+def load_bundle(
+    uri: str | os.PathLike[str],
+    *,
+    fingerprint: str | None = None,
+) -> Bundle:
     """Fetch a bundle to this node, once; check every file, and that together they make sense.
 
     `fingerprint` is that of the bundle that the job began with. The files are hashed in every

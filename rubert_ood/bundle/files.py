@@ -71,9 +71,9 @@ D = TypeVar("D", bound=BaseModel)
 
 def put_files(folder: str, uri: str, *, derived_from: Origin | None = None) -> None:
     """Describe every file in the manifest, and put the folder."""
-    files = {
-        name: _describe(os.path.join(folder, name)) for name in sorted(os.listdir(folder))
-    }
+    files = {}
+    for name in sorted(os.listdir(folder)):
+        files[name] = _describe(os.path.join(folder, name))
     manifest = Manifest(
         format=FORMAT,
         version=uri.rstrip("/").rpartition("/")[2],

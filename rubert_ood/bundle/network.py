@@ -52,7 +52,9 @@ def check_config(
         raise ValueError(
             f"it describes {config.architectures[0]!r}, expected an encoder ...{HEAD}"
         )
-    names = [config.id2label.get(str(number)) for number in range(len(config.id2label))]
+    names = []
+    for number in range(len(config.id2label)):
+        names.append(config.id2label.get(str(number)))
     if names != labels:
         wrong = [
             number

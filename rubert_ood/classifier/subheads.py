@@ -102,9 +102,8 @@ def fit_subheads(
     for category in sorted(set(categories)):
         rows = np.flatnonzero(category_N == category)
         counts = Counter(sub_N[rows].tolist())
-        names = sorted(
-            name for name, count in counts.items() if count >= settings.min_rows_per_class
-        )
+        least = settings.min_rows_per_class
+        names = sorted(name for name, count in counts.items() if count >= least)
         for name in sorted(counts.keys() - set(names)):
             log.warning(
                 "%s / %s: left out, it has only %d ad(s)",

@@ -22,9 +22,9 @@ def partitions(a: WholeRun, b: WholeRun) -> Iterator[Counts]:
     """Yield the counts of each partition. Raises as `read_piece`."""
     with tempfile.TemporaryDirectory(prefix="rubert_ood_diff_") as folder:
         num_partitions = whole_run.num_partitions(a, b)
-        paths = [
-            os.path.join(folder, f"{number}.arrows") for number in range(num_partitions)
-        ]
+        paths = []
+        for number in range(num_partitions):
+            paths.append(os.path.join(folder, f"{number}.arrows"))
         _spill(a, b, paths)
         for path in paths:
             with pa.memory_map(path) as file, pa.ipc.open_stream(file) as stream:

@@ -52,9 +52,9 @@ def publish_run(
     Returns the manifest as noted. `force` is the reason to publish whatever stands against it.
     `claim` raises PartialRunError when another start has claimed the run. All is asked again, and
     the gate compares with the run that is really replaced, when another publisher is faster. A run
-    that was published before is noted as such, and stays where it is: in the history. Raises
-    ErrorRateError or PublicationRefusedError; the output is kept, and the manifest says why. The
-    parts of a run that is published go: readers have its sealed files.
+    that was published before is noted as such without asking the gate, and stays where it is, named
+    or in the history. Raises ErrorRateError or PublicationRefusedError; the output is kept, and the
+    manifest says why. The parts of a run that is published go: readers have its sealed files.
     """
 
     def attempt() -> Manifest | None:
@@ -65,10 +65,14 @@ def publish_run(
         targets = seen.targets(force=bool(force))
         gate = check_gate(manifest, seen.replaced(targets), settings)
         gate += check_churn(compared.churn_rate, settings) if compared else []
-        refusal = None if force else seen.refusal(targets, gate)
+        is_mended = seen.was_published and not targets and not force
+        refusal = None if force or is_mended else seen.refusal(targets, gate)
         if refusal and seen.was_published:
             raise refusal
         judged = _judged(seen, gate, force, refusal)
+        if is_mended and seen.noted:  # by what it was published stays
+            before = {"gate": seen.noted.gate, "forced": seen.noted.forced}
+            judged = judged.model_copy(update=before)
         if judged != seen.noted and not swap_manifest(judged, seen.version):
             return None  # a reader who follows the pointer finds everything
         if refusal:

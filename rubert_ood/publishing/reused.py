@@ -38,7 +38,7 @@ def with_reuse(plan: Plan, settings: CatalogueSettings) -> Plan:
             return replace(plan, reuse=_fitting(plan, named, settings))
         except InputError as error:
             raise SettingsError(
-                f"reuse: {error}; give a run that fits, or auto"
+                f"reuse: {error}; give auto, never, or the folder of a run that fits"
             ) from error
     place = look(plan.output_uri)
     if place.pointer is None or place.names(plan.run_uri):
@@ -65,8 +65,10 @@ def say_reuse(plan: Plan, settings: CatalogueSettings) -> None:
 def _fitting(plan: Plan, run_uri: str, settings: CatalogueSettings) -> ReusedRun:
     """Return a run as a plan names it; InputError that says why its results do not fit."""
     manifest = find_manifest(run_uri)
-    if manifest is None or run_uri == plan.run_uri:
-        raise InputError(f"{run_uri} is not there, or is this run")
+    if run_uri == plan.run_uri:
+        raise InputError(f"{run_uri} is the run that is planned")
+    if manifest is None:
+        raise InputError(f"{run_uri}: no run is there")
     if manifest.index is None:
         raise InputError(f"{run_uri} has no index of its texts")
     document, sha256 = read_document(run_uri)

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rubert_ood import storage
-from rubert_ood.errors import InputError, OutputError
+from rubert_ood.errors import InputError, OutputError, PartialRunError, RubertOodError
 from rubert_ood.progress import Progress, StepLog
 from rubert_ood.reuse.buckets import Buckets
 from rubert_ood.reuse.document import (
@@ -48,7 +48,9 @@ FILE_BYTES = 64 * 2**20
 FILES_AT_ONCE = 2
 COLUMNS = [field.name for field in (*SCORE_FIELDS, *LENGTH_FIELDS, *SUBHEAD_FIELDS)]
 COLUMNS += ["status", "text_key", "scored_in", "embedding"]
-"""What of a file goes into an index, as far as it is there."""
+"""What of a file goes into an index, as far as it is there; never a column that was carried."""
+PLAIN = (RubertOodError, OSError, sqlite3.Error)
+"""Errors whose words say what to do; those of others may quote a value."""
 Ask = Callable[[], object]
 """Raises where this process may not write any more."""
 
@@ -57,30 +59,46 @@ def with_index(plan: Plan, manifest: Manifest, claim: Ask = lambda: None) -> Man
     """Return the manifest of a verified run with the name of its index.
 
     The index is built if it is missing, damaged or of other parts. Without one the next run scores
-    every text: what fails here is said, and spoils nothing.
+    every text: what fails here is said, and spoils nothing. Raises PartialRunError where another
+    start has claimed the run, or storage does not answer.
     """
-    parts, num_texts = manifest.parts_sha256, manifest.counts.unique_texts
+    counts, parts = manifest.counts, manifest.parts_sha256
+    if counts.rows_scored == counts.rows_empty:
+        log.info("no text was scored: no index is left for the next run")
+        return manifest.model_copy(update={"index": None})
     try:
-        name = _whole_index(plan, parts)
+        name = _whole_index(plan, manifest)
         if name is None:
-            tables = read_files(plan.run_uri, manifest.files)
-            name = build_index(plan, tables, num_texts, parts, claim)
-    except (InputError, OutputError, OSError, KeyError, sqlite3.Error) as error:
-        log.warning("no index is left for the next run: %s", error)
-        name = None
+            tables = read_files(plan, manifest.files)
+            name = build_index(plan, tables, counts.unique_texts, parts, claim)
+    except PartialRunError:
+        raise
+    except Exception as error:  # whatever it is, the run itself is whole
+        name, reason = None, str(error)
+        if not isinstance(error, PLAIN):
+            reason = f"{plan.run_uri}: {type(error).__name__}"
+        log.warning(
+            "no index is left for the next run, which scores every text: %s;"
+            " once that is mended, `publish` of this run builds it",
+            reason,
+        )
     return manifest.model_copy(update={"index": name})
 
 
-def _whole_index(plan: Plan, parts: str) -> IndexName | None:
-    """Return the index that is there; None if a file of it is not as index.json says."""
+def _whole_index(plan: Plan, manifest: Manifest) -> IndexName | None:
+    """Return the index that is there; None if it is not the one that the manifest names, or if a
+    file of it is not as index.json says."""
     data = storage.read_optional(document_uri(plan.run_uri))
     if data is None:
         return None
     try:
         document = parse_document(plan.run_uri, data)
-        if document.parts != parts:
+        if document.parts != manifest.parts_sha256:
             return None
-        check_files(plan.run_uri, document)
+        if manifest.index:
+            check_index(plan.run_uri, manifest.index)
+        else:
+            check_files(plan.run_uri, document)
     except InputError as error:
         log.warning("the index is built again: %s", error)
         return None
@@ -104,17 +122,21 @@ def check_index(run_uri: str, name: IndexName) -> None:
     check_files(run_uri, document)
 
 
-def read_files(run_uri: str, files: Sequence[DataFile]) -> Iterator[pa.Table]:
-    """Yield COLUMNS of the files of a run, row group by row group; few files are in memory."""
+def read_files(plan: Plan, files: Sequence[DataFile]) -> Iterator[pa.Table]:
+    """Yield COLUMNS of the files of a run, row group by row group; few files are in memory.
+
+    A column of that name which the input had, and the run only carries, is not the model's.
+    """
+    columns = [name for name in COLUMNS if name not in plan.carry_columns]
     progress = Progress("index", sum(file.rows for file in files), "ads")
 
     def read(file: DataFile) -> bytes:
-        return storage.read_bytes(storage.join(run_uri, file.path))
+        return storage.read_bytes(storage.join(plan.run_uri, file.path))
 
     for data in map_ahead(read, files, at_once=FILES_AT_ONCE):
         parquet = pq.ParquetFile(io.BytesIO(data))
         for number in range(parquet.num_row_groups):
-            rows = parquet.read_row_group(number, COLUMNS, use_threads=False)
+            rows = parquet.read_row_group(number, columns, use_threads=False)
             yield rows
             progress.add(rows.num_rows)
 

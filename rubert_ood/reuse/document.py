@@ -70,9 +70,9 @@ def read_document(run_uri: str) -> tuple[IndexDocument, str]:
 
 
 def parse_document(run_uri: str, data: bytes) -> IndexDocument:
-    """Read index.json; InputError when it is damaged."""
-    mend = "the next `publish` of that run builds it again"
-    return parse(document_uri(run_uri), data, INDEX, mend=mend)
+    """Read index.json; InputError, which leaves it to the caller to say what to do, when it is
+    damaged."""
+    return parse(document_uri(run_uri), data, INDEX, mend="")
 
 
 def name_of(document: IndexDocument, data: bytes) -> IndexName:

@@ -1,10 +1,16 @@
-"""The index of a run, fetched once per node, and opened once per process."""
+"""The index of a run, fetched once per node, and opened once per process.
+
+A copy is read again, and compared with the sha256 of its files, when one of them has changed since
+it was compared, or the machine has started again: what a crash left half-written is not taken. It
+is not read by each process, since that costs 1.1 s for each GB.
+"""
 
 import os
 import shutil
 import sqlite3
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
 from hashlib import file_digest
 
@@ -29,6 +35,9 @@ from rubert_ood.storage import folders
 
 log = StepLog("reuse")
 KIND = "reuse"
+STAMP = "compared"
+"""What the files of a copy looked like when they were compared with their sha256."""
+BOOT = "/proc/sys/kernel/random/boot_id"
 KEEP_S = 6 * 3600.0
 """A copy that no process has opened for so long is removed when another one is fetched."""
 
@@ -44,8 +53,32 @@ class Index:
     def find(self, keys: list[str]) -> tuple[NDArray[np.int64], Records]:
         """Return the places of the keys that are there, ascending, and their records.
 
-        Raises sqlite3.Error where the copy on this node is damaged.
+        Raises InputError where the copy on this node is damaged: it is compared, and fetched again,
+        when it is opened next.
         """
+        with self._explained():
+            return self._find(keys)
+
+    def results(self, keys: list[str]) -> tuple[pa.Table, Records]:
+        """Return the results of the keys that are there, in their order, and their records.
+
+        Raises InputError as `find` does.
+        """
+        with self._explained():
+            places_T, records_T = self._find(keys)
+            found = [keys[place] for place in places_T]
+            return self.document.layout.to_table(found, records_T), records_T
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, InputError) as error:
+            with suppress(OSError):
+                os.unlink(os.path.join(self._folder, STAMP))
+            raise InputError(f"{self._folder}: damaged, {error}") from error
+
+    def _find(self, keys: list[str]) -> tuple[NDArray[np.int64], Records]:
         layout, num_files = self.document.layout, len(self.document.files)
         keys_N2 = key_numbers(keys)
         ids_N, numbers_N = (
@@ -85,20 +118,57 @@ def fetch_index(run_uri: str, sha256: str) -> Index:
     document, found = read_document(run_uri)
     if found != sha256:
         raise InputError(f"{index_uri(run_uri)}: another index than the plan names")
-    names = [DOCUMENT, *(file.name for file in document.files)]
-    check = partial(_check_copy, document=document, sha256=sha256)
-    _remove_old(os.path.join(folders.private_cache(), KIND), sha256)
-    folder = folders.fetch_folder(index_uri(run_uri), KIND, sha256, names, check)
+    source, expected = index_uri(run_uri), {DOCUMENT: sha256}
+    for file in document.files:
+        expected[file.name] = file.sha256
+    check = partial(_check_copy, source=source, expected=expected)
+    parent = os.path.join(folders.private_cache(), KIND)
+    _remove_old(parent, sha256)
+    _remove_damaged(os.path.join(parent, sha256), check)
+    folder = folders.fetch_folder(source, KIND, sha256, [*expected], check)
     os.utime(folder)
     return Index(folder, document)
 
 
-def _check_copy(folder: str, *, document: IndexDocument, sha256: str) -> None:
-    expected = {file.name: file.sha256 for file in document.files}
-    for name, digest in {DOCUMENT: sha256, **expected}.items():
-        with open(os.path.join(folder, name), "rb") as file:
-            if file_digest(file, "sha256").hexdigest() != digest:
-                raise InputError(f"{name}: damaged, its sha256 is not the noted one")
+def _check_copy(folder: str, *, source: str, expected: dict[str, str]) -> None:
+    """Compare the files of a copy with their sha256, unless that was done since they changed."""
+    path, stamp = os.path.join(folder, STAMP), _stamp(folder, list(expected))
+    with suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
+        if file.read() == stamp:
+            return
+    for name, digest in expected.items():
+        with open(os.path.join(folder, name), "rb") as data:
+            if file_digest(data, "sha256").hexdigest() != digest:
+                uri = storage.join(source, name)
+                raise InputError(
+                    f"{uri}: damaged, its sha256 is not that of index.json;"
+                    " `publish` of that run builds it again"
+                )
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(stamp)
+
+
+def _stamp(folder: str, names: list[str]) -> str:
+    """Tell a file apart that was changed, and all of them after the machine has started again."""
+    lines = []
+    with suppress(OSError), open(BOOT, encoding="utf-8") as file:
+        lines.append(file.read().strip())
+    for name in names:
+        found = os.stat(os.path.join(folder, name))
+        lines.append(f"{name} {found.st_size} {found.st_mtime_ns}")
+    return "\n".join(lines)
+
+
+def _remove_damaged(folder: str, check: Callable[[str], None]) -> None:
+    """Remove a copy that is not what was copied: it is fetched again."""
+    with storage.locked(folder):
+        if not os.path.isdir(folder):
+            return
+        try:
+            check(folder)
+        except (InputError, OSError, UnicodeError):
+            log.warning("%s: changed since it was copied, it is fetched again", folder)
+            shutil.rmtree(folder)
 
 
 def _remove_old(parent: str, key: str) -> None:
@@ -142,14 +212,12 @@ class Taker:
 
     def __call__(self, keys: list[str]) -> pa.Table:
         """Return the results of the texts that need not be scored, in the order of the keys."""
-        layout = self._index.document.layout
         try:
-            places_T, records_T = self._index.find(keys)
-        except sqlite3.Error as error:
-            log.warning("the index is not readable: %s", error)
+            table, records_T = self._index.results(keys)
+        except InputError as error:
+            log.warning("the index is not readable, these texts are scored: %s", error)
             self.failed = True
-            return layout.schema.empty_table()
-        table = layout.to_table([keys[place] for place in places_T], records_T)
+            return self._index.document.layout.schema.empty_table()
         is_checked = (records_T["tail"] ^ self._salt) <= self._limit
         self._checks.append(table.filter(pa.array(is_checked)))
         return table.filter(pa.array(~is_checked))

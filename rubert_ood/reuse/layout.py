@@ -71,14 +71,20 @@ class Layout(Record):
         return (self.top_k,) if name.startswith("topk_") else ()
 
     def to_table(self, keys: list[str], records_T: Records) -> pa.Table:
-        """Lay records out as columns, beside the keys of their texts."""
+        """Lay records out as columns, beside the keys of their texts.
+
+        Raises InputError where a record holds a code without a name.
+        """
         names = pa.array([*self.names], pa.string())
         columns = [pa.array(keys, pa.string())]
         for field in self.fields:
             values = records_T[field.name]
             flat = values.reshape(-1)
             if field.name in CODED:
-                codes = pa.array(flat.astype(np.int32), mask=flat == NONE)
+                is_none = flat == NONE
+                if (flat[~is_none] >= len(names)).any():
+                    raise InputError(f"a record holds a {field.name} without a name")
+                codes = pa.array(flat.astype(np.int32), mask=is_none)
                 array = names.take(codes)
             else:
                 is_null = field.name == NULL_AS_NAN

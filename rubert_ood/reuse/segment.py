@@ -54,8 +54,15 @@ class Segment:
         self._dtype = dtype
 
     def find(self, heads: list[int]) -> tuple[NDArray[np.int64], Records]:
-        """Return the heads that are there, ascending, and their records."""
+        """Return the heads that are there, ascending, and their records.
+
+        Raises sqlite3.Error where the file is damaged.
+        """
         found = self._database.execute(LOOK_UP, [str(heads)]).fetchall()
         heads_T = np.array([head for head, _ in found], np.int64)
-        data = b"".join([record for _, record in found])
-        return heads_T, np.frombuffer(data, self._dtype)
+        records = [record for _, record in found]
+        width = self._dtype.itemsize
+        for record in records:  # one that is too long would shift those behind it
+            if not isinstance(record, bytes) or len(record) != width:
+                raise sqlite3.DatabaseError(f"a record is not of {width} bytes")
+        return heads_T, np.frombuffer(b"".join(records), self._dtype)

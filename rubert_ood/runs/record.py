@@ -34,7 +34,7 @@ class Record(BaseModel):
 def parse(uri: str, data: bytes, schema: TypeAdapter[T], *, mend: str = RESTORE) -> T:
     """Read a control file; InputError, one line with the URI, when it is not what the schema says.
 
-    mend: what the user shall do with such a file.
+    mend: what the user shall do with such a file; "" where the caller says it.
     """
     try:
         return schema.validate_json(data)
@@ -47,7 +47,8 @@ def parse(uri: str, data: bytes, schema: TypeAdapter[T], *, mend: str = RESTORE)
         else:
             place = ".".join(map(str, first["loc"])) or "content"
             reason = f"{place}: {first['msg'].removeprefix('Value error, ')}"
-        raise InputError(f"{uri}: damaged, {reason}; {mend}") from None
+        advice = f"; {mend}" if mend else ""
+        raise InputError(f"{uri}: damaged, {reason}{advice}") from None
 
 
 def _inside(path: str) -> str:

@@ -14,9 +14,10 @@ from typing import Self
 from pydantic import Field, TypeAdapter
 
 from rubert_ood import storage
+from rubert_ood.errors import InputError
 from rubert_ood.runs.plan import Plan, Shard, digest
 from rubert_ood.runs.receipts import STORAGE_THREADS, Receipt
-from rubert_ood.runs.record import Count, Record, RelativePath, parse
+from rubert_ood.runs.record import RESTORE, Count, Record, RelativePath, parse
 
 FORMAT = 1
 SEALS, LAYOUT_FILE = "seals", "layout.json"
@@ -109,11 +110,19 @@ def seal_uri(run_uri: str, path: str) -> str:
 
 
 def find_layout(plan: Plan) -> Layout | None:
-    """Return the layout of a run, or None while it has none of this fingerprint."""
+    """Return the layout of a run, or None while it has none of this fingerprint; InputError when it
+    is damaged."""
     uri = layout_uri(plan.run_uri)
     data = storage.read_optional(uri)
     found = None if data is None else parse(uri, data, LAYOUT)
-    return found if found and found.fingerprint == plan.fingerprint else None
+    if found is None or found.fingerprint != plan.fingerprint:
+        return None
+    starts = found.starts
+    if starts[0] or starts != sorted(set(starts)) or starts[-1] >= len(plan.shards):
+        raise InputError(
+            f"{uri}: damaged, starts: not shards of the plan, ascending from 0; {RESTORE}"
+        )
+    return found
 
 
 def find_seal(plan: Plan, path: str) -> Seal | None:

@@ -23,14 +23,8 @@ from rubert_ood.runs.receipts import (
     read_receipts,
 )
 from rubert_ood.runs.reuse import find_stop
-from rubert_ood.runs.seals import (
-    DataFile,
-    Group,
-    Seal,
-    find_layout,
-    group_parts,
-    read_seals,
-)
+from rubert_ood.runs.sealed import not_whole, read_sealed
+from rubert_ood.runs.seals import DataFile
 
 FILES_AT_ONCE = 2
 """Reading a file hides behind checking another; more of them would only fill memory."""
@@ -97,7 +91,7 @@ def verify_run(plan: Plan, receipts: Mapping[str, Receipt] | None = None) -> Ver
     if receipts is None:
         receipts = read_receipts(plan.run_uri, plan.fingerprint)
     quarantined = check_settled(plan, receipts)
-    sealed = _sealed(plan, receipts) if plan.is_sealed else []
+    sealed = read_sealed(plan, receipts) if plan.is_sealed else []
     paths = [group.path for group, _ in sealed]
     problems = missing_files(plan, receipts, paths)
     todo = chain(shard_checks(plan, receipts), file_checks(plan, sealed))
@@ -125,7 +119,8 @@ def _parts(plan: Plan, receipts: Mapping[str, Receipt]) -> list[DataFile]:
 def check_settled(
     plan: Plan, receipts: Mapping[str, Receipt]
 ) -> dict[str, QuarantinedShard]:
-    """Return the quarantined shards; PartialRunError when some are neither scored nor that."""
+    """Return the quarantined shards; PartialRunError when some are neither scored nor that, in a
+    published run VerificationError."""
     found = read_quarantine(plan.run_uri, plan.fingerprint)
     quarantined = {name: found[name] for name in sorted(found.keys() - receipts.keys())}
     num_missing = sum(
@@ -133,24 +128,10 @@ def check_settled(
         for shard in plan.shards
     )
     if num_missing:
-        raise PartialRunError(
-            f"{plan.run_uri}: {num_missing} of {len(plan.shards)} shards are not scored; run again"
+        raise not_whole(
+            plan, f"{num_missing} of {len(plan.shards)} shards are not scored"
         )
     return quarantined
-
-
-def _sealed(plan: Plan, receipts: Mapping[str, Receipt]) -> list[tuple[Group, Seal]]:
-    """Return the sealed files of a run; PartialRunError when some are not sealed."""
-    layout = find_layout(plan)
-    groups = group_parts(plan, receipts, layout) if layout else []
-    seals = read_seals(plan, groups)
-    num_missing = sum(group.path not in seals for group in groups)
-    if num_missing or (receipts and not layout):
-        some = f"{num_missing} of {len(groups)}" if layout else "its"
-        raise PartialRunError(
-            f"{plan.run_uri}: {some} files are not sealed from their parts; run again"
-        )
-    return [(group, seals[group.path]) for group in groups]
 
 
 def _num_rows(plan: Plan, receipts: Mapping[str, Receipt]) -> int:

@@ -146,11 +146,19 @@ def _score(piece: Shard, model: Model, index: Index | None) -> _Measured:
         num_ads=encoded.rows.num_rows,
         num_tokens=tokens,
         num_texts=len(keys),
-        num_found=len(index.find(keys)[0]) if index else 0,
+        num_found=_num_found(index, keys),
         encode_core_s=core_s,
         network_s=ended - encoded_at,
         seconds=ended - started,
     )
+
+
+def _num_found(index: Index | None, keys: list[str]) -> int:
+    try:
+        return len(index.find(keys)[0]) if index else 0
+    except InputError as error:
+        log.warning("the index is not readable: %s", error)
+        return 0
 
 
 def _pieces(shards: list[Shard], rows: int) -> Iterator[Shard]:

@@ -158,7 +158,8 @@ def _rows(
 
 def _category_order(num_ads: int, rng: Random, balanced: bool) -> Iterator[Category]:
     all_categories = list(categories_by_name().values())
-    weights = list(itertools.accumulate(category.weight for category in all_categories))
+    weights = [category.weight for category in all_categories]
+    weights = list(itertools.accumulate(weights))
     for start in range(0, num_ads, BLOCK_ROWS):
         block_rows = min(BLOCK_ROWS, num_ads - start)
         if balanced:

@@ -28,9 +28,8 @@ def _distinct_texts(kind: str, entry: Entry, num_texts: int, seed: int) -> list[
         opening = rng.choice(first)
         others = [phrase for phrase in more if phrase is not opening]
         phrases = [opening, *rng.sample(others, rng.randint(*entry["num_more"]))]
-        texts[
-            _joined([phrase.render(rng, {}) for phrase in phrases], entry["separator"])
-        ] = None
+        rendered = [phrase.render(rng, {}) for phrase in phrases]
+        texts[_joined(rendered, entry["separator"])] = None
     if len(texts) < num_texts:
         raise ValueError(
             f"out_of_domain.yaml: kind {kind!r} yields only {len(texts)} texts of {num_texts}"

@@ -264,12 +264,14 @@ class AdWriter:
         return f"{self._shared_phrase('tags_intro', values)}: {', '.join(words)}"
 
     def _surface(self, title: str, sentences: list[str], style: Style) -> tuple[str, str]:
-        separator = f"{style.separator}{style.emoji} " if style.emoji else style.separator
+        separator = style.separator
+        if style.emoji:
+            separator = f"{separator}{style.emoji} "
         title = roughen(title, style, self.rng)
-        body = (
-            separator.join(sentence[:1].upper() + sentence[1:] for sentence in sentences)
-            + style.emoji
-        )
+        begun = []
+        for sentence in sentences:
+            begun.append(sentence[:1].upper() + sentence[1:])
+        body = separator.join(begun) + style.emoji
         body = roughen(body.replace(".. ", ". "), style, self.rng)
         if not style.lower_case:
             title = title[:1].upper() + title[1:]

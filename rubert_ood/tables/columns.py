@@ -1,7 +1,7 @@
 """Which columns a table can have. What the formats have not, or what engines read otherwise than it
 was written, is refused by name."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 import pyarrow.types as pt
@@ -29,14 +29,39 @@ def check_columns(fields: Iterable[pa.Field]) -> None:
     """Raise SchemaError that names the first column which tables of Iceberg and Delta cannot have.
 
     Both lack float16, unsigned integers, times of day, durations, decimals of more than 38 digits,
-    nanoseconds, and zones of time but UTC.
+    nanoseconds, zones of time but UTC, and names that differ only in case.
     """
+    fields = list(fields)
     for field in fields:
         if not _fits(field.type):
             raise SchemaError(
                 f"column {field.name!r} is of type {field.type}, which tables of Iceberg"
                 " and Delta do not have; leave it out, or give it another type in the input"
             )
+    check_names(_names(fields))
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise SchemaError that names the first two columns whose names differ only in case."""
+    known: dict[str, str] = {}
+    for name in names:
+        other = known.setdefault(name.lower(), name)
+        if other != name:
+            raise SchemaError(
+                f"columns {other!r} and {name!r} differ only in case, which readers of"
+                " tables do not tell apart; rename one of them, or leave it out"
+            )
+
+
+def _names(fields: Iterable[pa.Field], above: str = "") -> Iterator[str]:
+    """Yield the names of columns, and of what lies inside them, each with its path."""
+    for field in fields:
+        name = f"{above}{field.name}"
+        yield name
+        if any(is_nested(field.type) for is_nested in NESTED):
+            kind = field.type
+            inner = [kind.field(number) for number in range(kind.num_fields)]
+            yield from _names(inner, f"{name}.")
 
 
 def _fits(kind: pa.DataType) -> bool:

@@ -25,6 +25,8 @@ OWN_PROPERTIES = {"delta.deletedFileRetentionDuration": "interval 520 weeks"}
 """VACUUM deletes below the folder of the table what it does not name: for ten years nothing, since
 that is other runs, which `rollback` may go back to."""
 NAIVE_TIMES = "timestampNtz"
+APPEND_ONLY = "delta.appendOnly"
+COLUMN_MAPPING = "delta.columnMapping.mode"
 FOREIGN = frozenset(("deletionVectors", "columnMapping"))
 """Features that somebody else has switched on."""
 
@@ -65,6 +67,7 @@ class DeltaLog:
         if table is None:
             self._create(run.schema)
             return False
+        _check_fits(table)
         if _prepare(table, run.schema):
             return False
         present = {unquote(path) for path in _column(table, "path")}
@@ -84,8 +87,15 @@ class DeltaLog:
                 ),
             )
         except CommitFailedError:
+            if self._newest_version() == table.version():  # nobody else wrote
+                raise
             return False
         return True
+
+    def _newest_version(self) -> int:
+        from deltalake import DeltaTable
+
+        return DeltaTable(self._uri, storage_options=self._options).version()
 
     def _create(self, schema: pa.Schema) -> None:
         from deltalake import DeltaTable, Schema
@@ -99,6 +109,32 @@ class DeltaLog:
         )
 
 
+def _check_fits(table: "DeltaTable") -> None:
+    """Raise SchemaError when files of a run cannot be in a table that somebody has made."""
+    found = table.metadata()
+    if (
+        found.partition_columns
+    ):  # readers take such a column from the log, where it is null
+        names = ", ".join(found.partition_columns)
+        raise SchemaError(
+            f"it is partitioned by {names}, and the files of a run are not;"
+            " move _delta_log away"
+        )
+    if found.configuration.get(APPEND_ONLY, "").lower() == "true":
+        raise SchemaError(
+            f"its property {APPEND_ONLY} is true, and each run takes the place of the one"
+            " before; unset it, or move _delta_log away"
+        )
+    mode = found.configuration.get(COLUMN_MAPPING, "none")
+    features = {*(table.protocol().reader_features or [])}
+    features |= {"columnMapping"} if mode != "none" else set()
+    for name in sorted(FOREIGN & features):
+        raise SchemaError(
+            f"it has the feature {name}, with which a file is not what engines read of it;"
+            " drop the feature, or move _delta_log away"
+        )
+
+
 def _prepare(table: "DeltaTable", schema: pa.Schema) -> bool:
     """Give the table the properties and the features that it needs; say whether it lacked some."""
     from deltalake import TableFeatures
@@ -107,11 +143,6 @@ def _prepare(table: "DeltaTable", schema: pa.Schema) -> bool:
         table.alter.set_table_properties(OWN_PROPERTIES)
         return True
     features = table.protocol().reader_features or []
-    for name in FOREIGN.intersection(features):
-        raise SchemaError(
-            f"it has the feature {name}, with which a file is not what engines read of it;"
-            " drop the feature, or move _delta_log away"
-        )
     if has_naive_times(schema) and NAIVE_TIMES not in features:
         table.alter.add_feature(
             [TableFeatures.TimestampWithoutTimezone],

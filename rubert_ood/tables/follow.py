@@ -9,21 +9,22 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from rubert_ood import storage
-from rubert_ood.credentials import NOT_SHOWN, holds_credentials
-from rubert_ood.errors import PartialRunError, RubertOodError
+from rubert_ood.errors import PartialRunError
 from rubert_ood.progress import StepLog
 from rubert_ood.publishing.pointer import look
 from rubert_ood.runs.manifest import Manifest, TableNote, revise_manifest
 from rubert_ood.tables.delta import DeltaLog
 from rubert_ood.tables.iceberg import IcebergTable
 from rubert_ood.tables.published import PublishedRun, published_run
+from rubert_ood.tables.reason import reason_of
 from rubert_ood.tables.wanted import check_table
 
 log = StepLog("tables")
 
 ATTEMPTS = 10
 """Looks at a table; three do where nobody else writes: make it, fill it, see that it is so."""
-REASON_CHARACTERS = 200
+RUST = "pyo3_runtime"
+"""Module of PanicException, which derives from BaseException and cannot be imported."""
 AGAIN = "the next score, publish or rollback tries again"
 
 
@@ -45,14 +46,19 @@ def follow_pointer(output_uri: str, tables: Iterable[TableNote]) -> None:
     for table in tables:
         try:
             run, version = _settle(output_uri, table)
-        except (
-            Exception
-        ) as error:  # of any catalog, store or library: the run is published
+        except BaseException as error:
+            if not _is_a_failure(error):
+                raise
             _note_failure(output_uri, table, error)
             continue
         if run is not None:
             changes = {"version": version, "error": ""}
             _note(run.manifest.run_uri, table.model_copy(update=changes))
+
+
+def _is_a_failure(error: BaseException) -> bool:
+    """Tell what a catalog, store or library raises, be it a panic of Rust, from orders to stop."""
+    return isinstance(error, Exception) or type(error).__module__ == RUST
 
 
 def _settle(output_uri: str, note: TableNote) -> tuple[PublishedRun | None, int | None]:
@@ -79,12 +85,9 @@ def _open(output_uri: str, note: TableNote) -> Table:
     return IcebergTable(output_uri, note.name, note.catalog)
 
 
-def _note_failure(output_uri: str, table: TableNote, error: Exception) -> None:
+def _note_failure(output_uri: str, table: TableNote, error: BaseException) -> None:
     """Say why a table does not hold the run that the pointer names."""
-    reason = " ".join(str(error).split()) or type(error).__name__
-    if not isinstance(error, RubertOodError):  # of a library, with its stack perhaps
-        reason = reason[:REASON_CHARACTERS]
-    reason = NOT_SHOWN if holds_credentials(reason) else reason
+    reason = reason_of(error)
     name = f"{table.kind} table {table.name}"
     log.warning("%s does not hold the published run: %s; %s", name, reason, AGAIN)
     pointer = look(output_uri).pointer

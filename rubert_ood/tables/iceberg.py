@@ -1,16 +1,20 @@
 """A table of Iceberg, in whatever catalog pyiceberg is configured for."""
 
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from rubert_ood import storage
 from rubert_ood.ads.lakehouse import s3_options
-from rubert_ood.errors import SchemaError
+from rubert_ood.errors import SchemaError, SettingsError
+from rubert_ood.tables.columns import check_names
 from rubert_ood.tables.published import PublishedRun
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from pyiceberg.catalog import Catalog
+    from pyiceberg.schema import Schema
     from pyiceberg.table import Table, Transaction
 
 OWN_PROPERTIES = {"gc.enabled": "false", "commit.retry.num-retries": "0"}
@@ -22,14 +26,23 @@ class IcebergTable:
     """One table; what `look` saw is what `replace` replaces."""
 
     def __init__(self, output_uri: str, name: str, catalog: str) -> None:
-        """Name a table of a catalog that pyiceberg's own configuration describes."""
+        """Name a table of a catalog that pyiceberg's own configuration describes.
+
+        SettingsError says what that lacks.
+        """
         from pyiceberg.catalog import load_catalog
         from pyiceberg.utils.config import Config
 
         given = Config().get_catalog_config(catalog) or {}
         options = s3_options("s3.") if storage.is_s3(output_uri) else {}
         self._name = name
-        self._catalog: Catalog = load_catalog(catalog, **{**options, **given})
+        try:
+            self._catalog: Catalog = load_catalog(catalog, **{**options, **given})
+        except (
+            ValueError,
+            ImportError,
+        ) as error:  # of the configuration: no file was read
+            raise SettingsError(f"catalog {catalog!r}: {error}") from error
         self._table: Table | None = None
 
     def look(self) -> tuple[Mapping[str, str], int | None]:
@@ -53,6 +66,7 @@ class IcebergTable:
         if table is None:
             self._create(run.schema)
             return False
+        _check_unpartitioned(table)
         try:
             with table.transaction() as change:
                 if not OWN_PROPERTIES.items() <= table.properties.items():
@@ -64,36 +78,71 @@ class IcebergTable:
             return False
         return True
 
-    def _create(self, schema: "pa.Schema") -> None:
+    def _create(self, schema: pa.Schema) -> None:
         namespace = self._name.rpartition(".")[0]
         self._catalog.create_namespace_if_not_exists(namespace)
         self._catalog.create_table_if_not_exists(
             self._name, schema=schema, properties=OWN_PROPERTIES
         )
 
-    def _widen(self, change: "Transaction", schema: "pa.Schema") -> None:
+    def _widen(self, change: "Transaction", schema: pa.Schema) -> None:
         """Add the columns that the table lacks, and widen numbers; none is dropped."""
         from pyiceberg.exceptions import ValidationError
 
-        try:
-            with change.update_schema() as update:
-                update.union_by_name(schema)
-        except ValidationError as error:
-            raise SchemaError(
-                f"{error}; drop that column from the table, or name another table"
-            ) from error
+        with change.update_schema() as update:
+            for field in schema:
+                try:
+                    update.union_by_name(pa.schema([field]))
+                except (ValidationError, ValueError) as error:  # of types alone
+                    raise SchemaError(
+                        f"{error}; drop column {field.name!r} from the table,"
+                        " or name another table"
+                    ) from error
+        _check_fits(change.table_metadata.schema(), schema)
 
     def _fill(self, change: "Transaction", run: PublishedRun) -> None:
         from pyiceberg.expressions import AlwaysTrue
 
         uris = [storage.join(run.manifest.run_uri, file.path) for file in run.files]
         if self._table is not None and self._table.current_snapshot() is not None:
-            change.delete(AlwaysTrue(), snapshot_properties=run.marks)
+            with (
+                warnings.catch_warnings()
+            ):  # of a run without rows there is nothing to delete
+                warnings.simplefilter("ignore", UserWarning)
+                change.delete(AlwaysTrue(), snapshot_properties=run.marks)
         change.add_files(
             [_location(uri) for uri in uris],
             snapshot_properties=run.marks,
             check_duplicate_files=False,
         )
+
+
+def _check_unpartitioned(table: "Table") -> None:
+    """Raise SchemaError for a table with partitions, which the values of files would have to be
+    alike in."""
+    names = ", ".join(field.name for field in table.spec().fields)
+    if names:
+        raise SchemaError(
+            f"it is partitioned by {names}, and the files of a run are not; name another table"
+        )
+
+
+def _check_fits(there: "Schema", run: pa.Schema) -> None:
+    """Raise SchemaError for columns of a widened table that are twins of others, or required and
+    lacking in the run."""
+    from pyiceberg.io.pyarrow import pyarrow_to_schema
+    from pyiceberg.schema import index_by_id, index_by_name
+
+    check_names(there.column_names)
+    here = index_by_name(pyarrow_to_schema(run, name_mapping=there.name_mapping))
+    for field_id, field in index_by_id(there).items():
+        name = there.find_column_name(field_id) or field.name
+        above = name.rpartition(".")[0]
+        if field.required and name not in here and (not above or above in here):
+            raise SchemaError(
+                f"its column {name!r} is required, and the run lacks it;"
+                " make it optional, or name another table"
+            )
 
 
 def _location(uri: str) -> str:

@@ -10,6 +10,7 @@ from rubert_ood.errors import InputError, SchemaError, SettingsError
 from rubert_ood.progress import StepLog
 from rubert_ood.publishing.pointer import look
 from rubert_ood.runs.manifest import TableNote, find_manifest
+from rubert_ood.runs.part import part_schema
 from rubert_ood.runs.plan import Plan, unpack_schema
 from rubert_ood.settings import TablesSettings
 from rubert_ood.tables.columns import check_columns
@@ -59,11 +60,17 @@ def _noted(run_uri: str) -> list[TableNote]:
     return manifest.tables if manifest else []
 
 
-def check_tables(plan: Plan, settings: TablesSettings) -> None:
+def check_tables(
+    plan: Plan,
+    settings: TablesSettings,
+    *,
+    subheads: bool = False,
+) -> None:
     """Raise SettingsError when what a run writes cannot stand in the tables that settings name."""
     for table in wanted_tables(plan.output_uri, settings):
         check_table(plan.output_uri, table.kind)
-        fields = list(unpack_schema(plan.carry_schema))
+        carried = list(unpack_schema(plan.carry_schema))
+        fields = list(part_schema(carried, None, {}, subheads=subheads))
         if plan.embedding:
             fields.append(pa.field("embedding", pa.list_(pa.float16())))
         try:

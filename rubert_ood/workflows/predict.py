@@ -75,9 +75,11 @@ def _json_line(result: Result) -> str:
     line = json.dumps(result, ensure_ascii=not terminal.encodes_everything())
     if printable(line) == line:
         return line
-    return "".join(
-        [char if printable(char) == char else json.dumps(char)[1:-1] for char in line]
-    )
+    shown = []
+    for char in line:
+        is_plain = printable(char) == char
+        shown.append(char if is_plain else json.dumps(char)[1:-1])
+    return "".join(shown)
 
 
 def predict_texts(
@@ -86,10 +88,12 @@ def predict_texts(
     """Decide each text as scoring would: one result per text, in order."""
     check_compute(bundle, compute)
     model = Model(bundle, use_gpu=compute.use_gpu, token_budget=compute.token_budget)
-    rows = model.predict(
-        pa.table({"description": pa.array(texts, pa.string())})
-    ).to_pylist()
-    return [_result(text, row, bundle) for text, row in zip(texts, rows, strict=True)]
+    ads = pa.table({"description": pa.array(texts, pa.string())})
+    rows = model.predict(ads).to_pylist()
+    results = []
+    for text, row in zip(texts, rows, strict=True):
+        results.append(_result(text, row, bundle))
+    return results
 
 
 def _result(text: str, row: Result, bundle: Bundle) -> Result:
@@ -116,7 +120,8 @@ def _paragraph(result: Result) -> str:
         )
         return f"{text}\n  Other: {reason}"
     pairs = zip(result["topk_labels"], result["topk_scores"], strict=True)
-    best = "  |  ".join([f"{score:.3f} {printable(label)}" for label, score in pairs])
+    scored = [f"{score:.3f} {printable(label)}" for label, score in pairs]
+    best = "  |  ".join(scored)
     numbers = f"confidence {result['confidence']:.3f}  d2 {result['ood_distance']:,.1f}"
     numbers += f"  z {result['ood_z']:.2f}  p {result['ood_p']:.3f}"
     ood = "OUT OF DOMAIN" if result["is_ood"] else "in domain"

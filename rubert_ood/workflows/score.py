@@ -64,8 +64,8 @@ def score(settings: ScoreSettings) -> Manifest:
     manifest_at(look(storage.absolute(settings.output_uri)))
     if settings.executor == "local":  # on Ray the nodes decide
         check_device(settings.compute.use_gpu)
-    plan, _ = check_input(settings)
-    check_tables(plan, settings.tables)
+    plan, bundle = check_input(settings)
+    check_tables(plan, settings.tables, subheads=bundle.subheads is not None)
     plan = save_plan(with_reuse(plan, settings))
     published = _published_already(plan, settings)
     if published:

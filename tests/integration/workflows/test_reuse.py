@@ -15,6 +15,7 @@ from rubert_ood.errors import PartialRunError, SettingsError, VerificationError
 from rubert_ood.publishing import reused
 from rubert_ood.reports import run_page
 from rubert_ood.reuse.document import read_document
+from rubert_ood.reuse.index import fetch_index
 from rubert_ood.runs.manifest import Manifest, manifest_uri, read_manifest
 from rubert_ood.runs.plan import load_plan
 from rubert_ood.scoring import planning
@@ -273,11 +274,13 @@ def test_score_without_the_index_that_was_planned_scores_every_text_and_says_so_
 @pytest.mark.parametrize("spoil", [_remove, _cut])
 def test_score_and_publish_of_a_run_build_its_index_again(night, ads, spoil):
     first = night(ads.slice(0, 60), 1)
+    assert first.counts.rows_ood + first.counts.rows_other > 0
+    strict = GateSettings(max_ood_rate=0, max_other_rate=0)  # not asked any more
     folder = Path(first.run_uri, "_run", "reuse")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     for again in (
         lambda: night(ads.slice(0, 60), 1),
-        lambda: publish(PublishSettings(run_uri=first.run_uri, gate=WIDE_OPEN)),
+        lambda: publish(PublishSettings(run_uri=first.run_uri, gate=strict)),
     ):
         spoil(folder)
         with pytest.raises(VerificationError, match=r"_run/reuse/.*builds it again"):
@@ -379,5 +382,45 @@ def _stops(*_):
 
 
 def test_score_refuses_a_run_that_is_not_there(night, ads, tmp_path):
-    with pytest.raises(SettingsError, match=r"reuse: .*/none is not there"):
+    words = r"^reuse: .*/none: no run is there; give auto, never, or the folder of a run"
+    with pytest.raises(SettingsError, match=words):
         night(ads.slice(0, 30), 1, reuse=str(tmp_path / "none"))
+
+
+def test_score_that_carries_columns_with_names_of_the_model_reuses_its_texts(
+    night, ads, tmp_path
+):
+    table = ads.slice(0, 100)
+    for columns in (
+        {"sub_label": [f"S{n}" for n in range(100)], "sub_confidence": [0.5] * 100},
+        {"sub_label": list(range(100)), "sub_confidence": ["y"] * 100},
+    ):
+        given = table
+        for name, values in columns.items():
+            given = given.append_column(name, pa.array(values))
+        options = {
+            "carry_columns": tuple(columns),
+            "output_uri": str(tmp_path / str(columns)),
+        }
+        night(given, 1, **options)
+        second = night(given.take(list(range(100))[::-1]), 2, **options)
+        assert second.counts.rows_quarantined == 0
+        assert second.counts.texts_checked > 0
+        assert second.counts.texts_reused > 50
+        assert second.reuse_stop is None
+        found = {row["ad_id"]: row for row in _rows(second)}
+        for row in given.to_pylist():
+            for name in columns:
+                assert found[row["ad_id"]][name] == row[name]
+
+
+def test_score_whose_copy_of_the_index_was_damaged_fetches_it_again(night, ads, tmp_path):
+    first = night(ads.slice(0, 100), 1)
+    fetch_index(first.run_uri, first.index.sha256)
+    (path,) = (tmp_path / "cache" / "reuse").glob("*/texts-*")
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE texts SET record = x'00'")
+    second = night(ads.slice(0, 100), 2)
+    assert second.outcome == "published"
+    assert second.counts.texts_reused > 50
+    assert second.counts.shards_without_index == 0

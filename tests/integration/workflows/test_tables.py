@@ -120,8 +120,11 @@ def test_publish_registers_what_score_could_not(night, monkeypatch, caplog):
     done, (kind, error) = notes(run.run_uri)
     assert (done, kind) == (("delta", ""), "iceberg")
     assert "URI" in error
-    publish(PublishSettings(run_uri=run.run_uri, gate=WIDE_OPEN))
+    assert run.counts.rows_ood + run.counts.rows_other > 0  # which this gate would refuse
+    gate = GateSettings(max_ood_rate=0, max_other_rate=0)
+    publish(PublishSettings(run_uri=run.run_uri, gate=gate))
     assert notes(run.run_uri) == [("delta", ""), ("iceberg", "")]
+    assert read_manifest(run.run_uri).gate == run.gate
     assert_tables_hold(run.run_uri)
 
 
@@ -139,6 +142,15 @@ def test_the_next_night_registers_what_the_one_before_could_not(night, monkeypat
 def test_score_refuses_vectors_in_tables_before_any_work(night, out):
     with pytest.raises(SettingsError, match=r"^tables\.delta: column 'embedding'"):
         score(night("r1", embedding=True))
+    assert not Path(out).exists()
+
+
+def test_score_refuses_carried_columns_that_are_twins_before_any_work(night, out, ads):
+    settings = night("r1", carry_columns=("Label",))
+    twins = ads.slice(0, 30).append_column("Label", ads.slice(0, 30)["title"])
+    write_parquet(Path(settings.input_uri, "a.parquet"), twins)
+    with pytest.raises(SettingsError, match="columns 'label' and 'Label' differ only"):
+        score(settings)
     assert not Path(out).exists()
 
 

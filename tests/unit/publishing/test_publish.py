@@ -21,6 +21,7 @@ from rubert_ood.publishing.rollback import roll_back
 from rubert_ood.publishing.seen import manifest_at
 from rubert_ood.runs.manifest import Check, Manifest, read_manifest
 from rubert_ood.runs.receipts import read_receipts
+from rubert_ood.runs.reuse import IndexName
 from rubert_ood.settings import GateSettings
 from tests.conftest import patch_storage
 from tests.unit.publishing.manifests import a_manifest, changed, put_manifest
@@ -137,6 +138,28 @@ def test_publishing_the_same_run_again_does_not_compare_it_with_itself(out):
     assert again == first
     assert len(again.gate) == 6
     assert read_pointer(out).run_id == "r1"
+
+
+@pytest.mark.parametrize("has_left", [False, True])
+@pytest.mark.parametrize("force", [None, "it was looked at"])
+def test_publish_a_run_that_was_published_notes_what_is_mended_without_asking_the_gate(
+    out, force, has_left
+):
+    run = a_manifest(out, "r1", {"Мебель": 100})
+    put_manifest(run)
+    limits = GateSettings(max_other_rate=0 if force else 1, max_ood_rate=1)
+    first = publish_run(run, limits, force=force)
+    if has_left:
+        _publish(a_manifest(out, "r2", {"Шины": 100}), max_class_shift=1)
+    pointer = Path(out, "latest.json").read_bytes()
+    index = IndexName(sha256="a" * 64, texts=3, size=9)
+    mended = a_manifest(out, "r1", {"Мебель": 100}).model_copy(update={"index": index})
+    strict = GateSettings(max_other_rate=0, max_ood_rate=0, max_class_shift=0)
+    noted = publish_run(mended, strict)
+    assert noted == read_manifest(run.run_uri)
+    assert (noted.index, noted.outcome) == (index, "published")
+    assert (noted.gate, noted.forced) == (first.gate, force)
+    assert Path(out, "latest.json").read_bytes() == pointer
 
 
 def test_publish_a_run_that_readers_have_left_goes_back_by_force_only(out):

@@ -109,6 +109,18 @@ def test_with_reuse_of_another_index_than_the_manifest_names_refuses_it(plans):
         with_reuse(second, _settings(reuse=first.run_uri))
 
 
+def test_with_reuse_of_what_is_not_a_run_and_of_the_run_itself_says_which(plans):
+    _, second = plans
+    with pytest.raises(
+        SettingsError, match=r"^reuse: .*/Never: no run is there; give auto"
+    ):
+        with_reuse(second, _settings(reuse="Never"))
+    with pytest.raises(
+        SettingsError, match=f"^reuse: {second.run_uri} is the run that is pl"
+    ):
+        with_reuse(second, _settings(reuse=second.run_uri))
+
+
 def test_with_reuse_of_a_run_of_the_same_id_says_that_rows_could_not_be_told_apart(plans):
     first, second = plans
     _leave(first, 50)

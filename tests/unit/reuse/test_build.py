@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import subprocess
@@ -10,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from rubert_ood import storage
-from rubert_ood.errors import InputError, PartialRunError
+from rubert_ood.errors import InputError, PartialRunError, SettingsError
 from rubert_ood.reuse import build
 from rubert_ood.reuse.build import build_index, check_index, read_files, with_index
-from rubert_ood.reuse.document import index_uri, read_document
+from rubert_ood.reuse.document import document_uri, index_uri, read_document
 from rubert_ood.reuse.index import Index
 from rubert_ood.runs.manifest import Manifest
 from rubert_ood.runs.parts import drop_parts
@@ -122,18 +123,107 @@ def test_with_index_asks_the_claim_before_each_put(run):
     assert not storage.exists(index_uri(run.plan.run_uri))
 
 
-def test_with_index_that_fails_says_so_and_spoils_nothing(run, monkeypatch, caplog):
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
+        (
+            SettingsError("/tmp/x: not this user's folder"),
+            "/tmp/x: not this user's folder",
+        ),
+        (ValueError("could not convert string to float: '8 912'"), "{}: ValueError"),
+        (TypeError("an 'Иван' is required"), "{}: TypeError"),
+        (pa.ArrowInvalid("Иван"), "{}: ArrowInvalid"),
+        (pa.ArrowException("Иван"), "{}: ArrowException"),
+        (KeyError("label"), "{}: KeyError"),
+    ],
+)
+def test_with_index_that_fails_says_so_without_a_value_and_spoils_nothing(
+    run, monkeypatch, caplog, error, reason
+):
 
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+    def fails(*_: object) -> None:
+        raise error
 
-    monkeypatch.setattr(build, "write_segment", full)
+    monkeypatch.setattr(build, "write_segment", fails)
     assert with_index(run.plan, _manifest(run)).index is None
-    assert "no index is left for the next run: [Errno 28]" in caplog.text
+    (record,) = caplog.records
+    said = reason.format(run.plan.run_uri)
+    assert f"which scores every text: {said}; once that is mended, `publish`" in (
+        record.getMessage()
+    )
+    assert "Иван" not in caplog.text
+    assert "8 912" not in caplog.text
+
+
+def test_with_index_of_a_run_without_a_scored_text_says_it_in_a_plain_word(run, caplog):
+    caplog.set_level("INFO")
+    manifest = _manifest(run)
+    counts = manifest.counts.model_copy(update={"rows_empty": 103, "rows_scored": 103})
+    assert (
+        with_index(run.plan, manifest.model_copy(update={"counts": counts})).index is None
+    )
+    (record,) = caplog.records
+    assert (record.levelname, "no text was scored" in record.getMessage()) == (
+        "INFO",
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("sub_label", "sub_confidence"),
+    [
+        (pa.array([f"S{n}" for n in range(90)]), pa.array([n / 90 for n in range(90)])),
+        (pa.array(range(90)), pa.array([f"{n}%" for n in range(90)])),
+    ],
+)
+def test_with_index_of_carried_columns_with_names_of_the_model_leaves_them_out(
+    make_run, messy_table, sub_label, sub_confidence
+):
+    table = messy_table.slice(0, 90).append_column("sub_label", sub_label)
+    table = table.append_column("sub_confidence", sub_confidence)
+    run = make_run(table, carry_columns=("sub_label", "sub_confidence"))
+    plain = make_run(messy_table.slice(0, 90))
+    document, other = (
+        _indexed(one.plan, _manifest(one)).document for one in (run, plain)
+    )
+    assert not document.layout.subheads
+    assert document.texts == other.texts > 50
+    assert set(document.layout.names) - {run.plan.run_id} == (
+        set(other.layout.names) - {plain.plan.run_id}
+    )
+
+
+def _indexed(plan: Plan, manifest: Manifest) -> Index:
+    assert with_index(plan, manifest).index is not None
+    return Index(index_uri(plan.run_uri), read_document(plan.run_uri)[0])
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"texts": 7},
+        {"run_id": "other"},
+        {"identity": {}},
+        {"files": []},
+        {"layout": {"top_k": 2, "names": ["a", "b"]}},
+    ],
+)
+def test_with_index_whose_document_is_not_the_one_of_the_manifest_is_built_again(
+    run, caplog, edit
+):
+    manifest = with_index(run.plan, _manifest(run))
+    path = Path(document_uri(run.plan.run_uri))
+    whole = path.read_bytes()
+    path.write_text(json.dumps(json.loads(whole) | edit), "utf-8")
+    caplog.clear()
+    assert with_index(run.plan, manifest) == manifest
+    assert path.read_bytes() == whole
+    assert caplog.text.count("the index is built again: ") == 1
 
 
 def test_read_files_yields_them_in_the_order_of_the_plan(run):
-    tables = list(read_files(run.plan.run_uri, _manifest(run).files))
+    tables = list(read_files(run.plan, _manifest(run).files))
     for path, table in zip(run.files, tables, strict=True):
         whole = pq.read_table(path)
         assert table.equals(whole.select(table.schema.names))
@@ -142,10 +232,11 @@ def test_read_files_yields_them_in_the_order_of_the_plan(run):
 
 
 def test_with_index_of_a_run_whose_parts_are_gone_is_that_of_its_parts(run):
-    first = with_index(run.plan, _manifest(run))
+    manifest = _manifest(run)
+    first = with_index(run.plan, manifest)
     shutil.rmtree(index_uri(run.plan.run_uri))
     drop_parts(run.plan.run_uri)
-    assert with_index(run.plan, _manifest(run)) == first
+    assert with_index(run.plan, manifest) == first
 
 
 def test_with_index_of_an_older_run_is_built_from_its_parts(older_run):

@@ -34,6 +34,16 @@ def rows() -> pa.Table:
     )
 
 
+def test_compare_of_results_of_which_only_one_has_sub_labels_takes_all_for_different(
+    rows,
+):
+    plain = rows.drop_columns(["sub_label", "sub_confidence"])
+    for now, noted in ((rows, plain), (plain, rows)):
+        found = compare(now, noted.slice(0, 4), "fp32", TURNS)
+        assert (found.num_texts, found.num_different) == (4, 4)
+        assert "sub_label" in found.reason
+
+
 def test_compare_of_the_same_results_in_another_order_finds_nothing(rows):
     noted = rows.take([3, 1, 5])
     found = compare(rows, noted, "fp32", TURNS)

@@ -30,8 +30,8 @@ def test_differences_name_what_changes_a_result(full_run, name):
     assert differences(result_identity(plan), theirs) == [name]
 
 
-def test_read_document_that_is_damaged_says_what_builds_it_again(tmp_path):
+def test_read_document_that_is_damaged_leaves_it_to_the_caller_what_to_do(tmp_path):
     run_uri = str(tmp_path)
     put_bytes(document_uri(run_uri), b"{")
-    with pytest.raises(InputError, match="no JSON; the next `publish` of that run"):
+    with pytest.raises(InputError, match=r"index\.json: damaged, it holds no JSON$"):
         read_document(run_uri)

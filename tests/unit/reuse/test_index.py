@@ -1,4 +1,5 @@
 import os
+import sqlite3
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -105,6 +106,93 @@ def test_taker_of_all_checks_every_text(reused):
     every = reused.model_copy(update={"check_fraction": 1.0})
     taker, taken = _taken(every, "ff" * 32)
     assert (taken, taker.checks().num_rows) == ([], 2_000)
+
+
+def _copy(reused: ReusedRun) -> Path:
+    folder = Path(folders.private_cache(), "reuse", reused.index_sha256)
+    (path,) = folder.glob("texts-*")
+    return path
+
+
+def _one_is_short(record: bytes) -> bytes:
+    return record[:-1]
+
+
+def _one_has_no_name(record: bytes) -> bytes:
+    return record[:8] + b"\xf0\xf0" + record[10:]
+
+
+@pytest.mark.parametrize("spoil", [_one_is_short, _one_has_no_name])
+def test_taker_of_a_copy_with_damaged_records_takes_nothing_over_and_says_where(
+    reused, spoil, caplog
+):
+    index = fetch_index(reused.run_uri, reused.index_sha256)
+    path = _copy(reused)
+    with sqlite3.connect(path) as database:
+        head, record = database.execute("SELECT head, record FROM texts").fetchone()
+        change = "UPDATE texts SET record = ? WHERE head = ?"
+        database.execute(change, (spoil(record), head))
+    taker = Taker(index, reused, "ab" * 32)
+    assert (taker(KEYS).num_rows, taker.failed, taker.checks().num_rows) == (0, True, 0)
+    assert "these texts are scored: " in caplog.text
+    assert str(path.parent) in caplog.text
+    again = fetch_index(reused.run_uri, reused.index_sha256)  # by a later process
+    assert Taker(again, reused, "ab" * 32)(KEYS).num_rows > 1_500
+
+
+def _end_zeroed(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(-5_000, os.SEEK_END)
+        file.write(bytes(5_000))
+
+
+@pytest.mark.parametrize(
+    "spoil", [_end_zeroed, Path.unlink, lambda path: os.truncate(path, 9)]
+)
+def test_fetch_index_whose_copy_changed_fetches_it_again(reused, spoil, caplog):
+    fetch_index(reused.run_uri, reused.index_sha256)
+    path = _copy(reused)
+    good = path.read_bytes()
+    spoil(path)
+    index = fetch_index(reused.run_uri, reused.index_sha256)
+    assert path.read_bytes() == good
+    assert len(index.find(KEYS)[0]) == 2_000
+    assert caplog.text.count("changed since it was copied") == 1
+
+
+def test_fetch_index_compares_a_copy_again_only_after_the_machine_has_started_again(
+    reused, monkeypatch, tmp_path, caplog
+):
+    compared = []
+    digest = module.file_digest
+
+    def counted(file, name):
+        compared.append(os.path.basename(file.name))
+        return digest(file, name)
+
+    monkeypatch.setattr(module, "file_digest", counted)
+    fetch_index(reused.run_uri, reused.index_sha256)
+    files = {"index.json", _copy(reused).name}
+    assert (set(compared), len(compared)) == (files, 2)
+    fetch_index(reused.run_uri, reused.index_sha256)
+    assert len(compared) == 2
+    (tmp_path / "boot_id").write_text("another")
+    monkeypatch.setattr(module, "BOOT", str(tmp_path / "boot_id"))
+    path = _copy(reused)
+    times = os.stat(path)
+    _end_zeroed(path)  # as a crash leaves it: size and time are there, the content is not
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    index = fetch_index(reused.run_uri, reused.index_sha256)
+    assert len(index.find(KEYS)[0]) == 2_000
+    assert "changed since it was copied" in caplog.text
+
+
+def test_fetch_index_of_a_damaged_run_names_the_file_of_the_run(reused):
+    folder = Path(index_uri(reused.run_uri))
+    (path,) = folder.glob("texts-*")
+    _end_zeroed(path)
+    with pytest.raises(InputError, match=rf"^{path}: damaged, .*`publish` of that run"):
+        fetch_index(reused.run_uri, reused.index_sha256)
 
 
 def test_taker_of_a_copy_that_broke_takes_nothing_over(reused):

@@ -61,6 +61,20 @@ def test_records_of_more_names_than_codes_are_refused():
         writer.records(many.set_column(position, "label", names))
 
 
+def test_to_table_of_a_code_without_a_name_is_refused():
+    rows = random_rows(4)
+    writer = RecordWriter(rows)
+    _, records = writer.records(rows)
+    layout, keys = writer.layout(), rows["text_key"].to_pylist()
+    for code in (len(layout.names), NONE - 1):
+        damaged = records.copy()
+        damaged["topk_labels"][2, 1] = code
+        with pytest.raises(InputError, match="holds a topk_labels without a name"):
+            layout.to_table(keys, damaged)
+    damaged["topk_labels"][2, 1] = NONE
+    assert layout.to_table(keys, damaged)["topk_labels"][2].as_py()[1] is None
+
+
 def test_key_numbers_are_the_digits_of_the_keys():
     keys = ["00" * 16, "ff" * 16, "0123456789abcdef8000000000000001"]
     assert key_numbers(keys).tolist() == [

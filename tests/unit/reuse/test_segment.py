@@ -43,6 +43,22 @@ def test_write_segment_of_the_same_records_makes_the_same_bytes(segment, tmp_pat
         assert file.read() == again.read_bytes()
 
 
+@pytest.mark.parametrize(
+    "record", [b"", b"\0" * 11, b"\0" * 13, b"\0" * 24, "text of 12.."]
+)
+def test_find_of_a_record_of_another_width_says_so(segment, record):
+    """Two of them may be as wide as two good ones: they would be cut in the wrong place."""
+    path, heads, _ = segment
+    with sqlite3.connect(path) as database:
+        some = heads[:2].tolist()
+        change = "UPDATE texts SET record = ? WHERE head = ?"
+        database.executemany(
+            change, [(record, some[0]), (b"\0" * (24 - len(record)), some[1])]
+        )
+    with pytest.raises(sqlite3.DatabaseError, match="a record is not of 12 bytes"):
+        Segment(path, DTYPE).find(heads.tolist())
+
+
 def test_find_in_a_file_that_is_damaged_says_so(segment):
     path, heads, _ = segment
     with open(path, "r+b") as file:

@@ -83,6 +83,16 @@ def test_a_damaged_seal_or_layout_is_named(run):
             find(run.plan, "data-00001-of-00003.parquet")
 
 
+@pytest.mark.parametrize("starts", [[0, 500], [0, 12], [1, 5], [0, 5, 5], [0, 9, 5]])
+def test_a_layout_of_shards_that_the_plan_has_not_is_named(run, starts):
+    uri = layout_uri(run.plan.run_uri)
+    content = json.loads(storage.read_bytes(uri))
+    storage.put_json(uri, content | {"starts": starts})
+    words = f"{uri}: damaged, starts: not shards of the plan, .*; restore or delete it"
+    with pytest.raises(InputError, match=words):
+        find_layout(run.plan)
+
+
 def test_a_plan_of_version_0_4_0_has_parts_where_readers_take_them(older_run, full_run):
     plan = load_plan(older_run.plan.run_uri)
     assert (plan.is_sealed, plan.sort_by) == (False, "none")

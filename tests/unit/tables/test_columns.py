@@ -65,6 +65,30 @@ def test_check_columns_takes_a_part_without_vectors_and_refuses_one_with_them():
         check_columns(part_schema([], 4, {}))
 
 
+@pytest.mark.parametrize(
+    ("fields", "first", "second"),
+    [
+        ([("Price", pa.int8()), ("price", pa.int8())], "Price", "price"),
+        ([("label", pa.int8()), ("Label", pa.int8())], "label", "Label"),
+        ([("Имя", pa.int8()), ("имя", pa.int8())], "Имя", "имя"),
+        ([("a", pa.struct([("X", pa.int8()), ("x", pa.int8())]))], "a.X", "a.x"),
+    ],
+)
+def test_check_columns_refuses_names_that_differ_only_in_case(fields, first, second):
+    schema = pa.schema([("ad_id", pa.string()), *fields])
+    with pytest.raises(SchemaError) as error:
+        check_columns(schema)
+    assert str(error.value) == (
+        f"columns {first!r} and {second!r} differ only in case, which readers of tables"
+        " do not tell apart; rename one of them, or leave it out"
+    )
+
+
+def test_check_columns_takes_equal_names_at_different_depths():
+    inner = pa.struct([("Price", pa.int8())])
+    check_columns(pa.schema([("price", pa.int8()), ("a", inner), ("b", inner)]))
+
+
 def test_has_naive_times_looks_inside():
     zoned = pa.timestamp("us", "UTC")
     assert not has_naive_times(pa.schema([("a", zoned), ("b", pa.list_(pa.string()))]))

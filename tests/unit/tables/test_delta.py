@@ -106,3 +106,63 @@ def test_replace_refuses_a_table_whose_rows_others_delete_by_vectors(out):
         "it has the feature deletionVectors, with which a file is not what engines read of"
         " it; drop the feature, or move _delta_log away"
     )
+
+
+def test_replace_refuses_a_table_with_partitions_and_leaves_it_readable(out):
+    before = pa.table({"ad_id": ["x", "y"], "city": ["M", "K"]})
+    write_deltalake(out, before, partition_by=["city"])
+    error = publish(out, "r1", "10:00:00", city=pa.array(["M", "M", "K"]))
+    assert error == (
+        "it is partitioned by city, and the files of a run are not; move _delta_log away"
+    )
+    assert DeltaTable(out).version() == 0
+    assert delta_rows(out).select(["ad_id", "city"]).to_pylist() == before.to_pylist()
+    Path(out, "_delta_log").rename(Path(out, "_delta_log_before"))
+    follow_pointer(out, [delta(out)])
+    assert delta_rows(out)["city"].to_pylist() == ["M", "M", "K"] * 2
+
+
+def test_replace_names_the_property_that_keeps_a_table_from_being_replaced(out):
+    table = pa.table({"ad_id": ["x"]})
+    write_deltalake(out, table, configuration={"delta.appendOnly": "true"})
+    assert publish(out, "r1", "10:00:00") == (
+        "its property delta.appendOnly is true, and each run takes the place of the one"
+        " before; unset it, or move _delta_log away"
+    )
+    DeltaTable(out).alter.set_table_properties({"delta.appendOnly": "false"})
+    follow_pointer(out, [delta(out)])
+    assert ids(delta_rows(out)) == expected_ids("r1")
+
+
+def test_replace_that_is_refused_though_nobody_else_wrote_says_why(out):
+    write_deltalake(out, pa.table({"ad_id": ["x"]}))
+    DeltaTable(out).alter.add_feature(
+        [TableFeatures.RowTracking], allow_protocol_versions_increase=True
+    )
+    assert publish(out, "r1", "10:00:00") == (
+        "Unsupported table features required: [RowTracking]"
+    )
+
+
+def test_replace_refuses_columns_under_other_names_of_an_old_protocol(out):
+    mapped = {"delta.columnMapping.id": 1, "delta.columnMapping.physicalName": "col-1"}
+    field = {"name": "ad_id", "type": "string", "nullable": True, "metadata": mapped}
+    metadata = {
+        "id": "a0000000-0000-0000-0000-000000000000",
+        "format": {"provider": "parquet", "options": {}},
+        "schemaString": json.dumps({"type": "struct", "fields": [field]}),
+        "partitionColumns": [],
+        "configuration": {
+            "delta.columnMapping.mode": "name",
+            "delta.columnMapping.maxColumnId": "1",
+        },
+    }
+    actions = [
+        {"protocol": {"minReaderVersion": 2, "minWriterVersion": 5}},
+        {"metaData": metadata},
+    ]
+    log = Path(out, "_delta_log", f"{0:020}.json")
+    log.parent.mkdir(parents=True)
+    log.write_text("\n".join(map(json.dumps, actions)))
+    assert publish(out, "r1", "10:00:00").startswith("it has the feature columnMapping")
+    assert DeltaTable(out).version() == 0

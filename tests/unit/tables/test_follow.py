@@ -1,6 +1,8 @@
 """Tables follow the pointer, whoever moves it, whatever dies, however often it is said."""
 
 import logging
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -256,10 +258,65 @@ def test_follow_that_fails_is_one_line_and_stands_in_the_manifest(
 def test_follow_that_fails_keeps_the_version_that_was_noted(out, monkeypatch):
     manifest = put_published(out, "r1")
     before = {note.kind: note.version for note in manifest.tables}
-    monkeypatch.setattr("rubert_ood.tables.delta.DeltaLog.look", lambda _: 1 / 0)
+
+    def look(_):
+        raise OSError("no route")
+
+    monkeypatch.setattr("rubert_ood.tables.delta.DeltaLog.look", look)
     follow_pointer(out, [delta(out)])
     note = read_manifest(manifest.run_uri).tables[1]
-    assert (note.version, note.error) == (before["delta"], "division by zero")
+    assert (note.version, note.error) == (before["delta"], "no route")
+
+
+def test_follow_does_not_repeat_values_of_files(out, monkeypatch, caplog):
+    manifest = publish_run(put_run(out, "r1"), OPEN)
+    monkeypatch.setattr(
+        "rubert_ood.tables.iceberg.IcebergTable.replace", lambda *_: int("+7 916")
+    )
+    follow_pointer(out, both(out))
+    failed, done = read_manifest(manifest.run_uri).tables
+    assert failed.error.startswith("ValueError in ")
+    assert done.error == ""
+    assert "916" not in caplog.text + failed.error
+
+
+PANIC = """
+import os, sys, warnings
+from deltalake import DeltaTable
+from rubert_ood.tables.follow import follow_pointer
+from tests.unit.tables.published_runs import delta
+
+warnings.simplefilter("ignore")
+out = sys.argv[1]
+DeltaTable.is_deltatable(out)  # its runtime does not survive a fork: it panics
+pid = os.fork()
+if pid == 0:
+    follow_pointer(out, [delta(out)])
+    os._exit(0)
+os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+def test_follow_through_a_panic_of_the_library_is_noted_like_a_failure(out):
+    manifest = publish_run(put_run(out, "r1"), OPEN)
+    subprocess.run([sys.executable, "-c", PANIC, out], check=True, timeout=60)
+    (note,) = read_manifest(manifest.run_uri).tables
+    assert note.error.startswith("PanicException in deltalake.")
+    follow_pointer(out, [delta(out)])
+    assert read_manifest(manifest.run_uri).tables[0].error == ""
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_follow_that_is_told_to_stop_stops(out, monkeypatch, stop):
+    manifest = publish_run(put_run(out, "r1"), OPEN)
+
+    def look(_):
+        raise stop
+
+    monkeypatch.setattr("rubert_ood.tables.delta.DeltaLog.look", look)
+    with pytest.raises(stop):
+        follow_pointer(out, [delta(out)])
+    assert read_manifest(manifest.run_uri).tables == []
 
 
 def test_follow_does_not_repeat_credentials(out, monkeypatch, caplog):

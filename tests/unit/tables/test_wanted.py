@@ -88,6 +88,23 @@ def test_check_tables_refuses_vectors_and_carried_columns_that_no_table_has(plan
         check_tables(carrying, TablesSettings(iceberg="a.b"))
 
 
+@pytest.mark.parametrize(
+    "tables", [TablesSettings(delta=True), TablesSettings(iceberg="a.b")]
+)
+def test_check_tables_refuses_carried_columns_that_are_twins_of_others(plan, tables):
+    for names, words in (
+        (["Label"], "columns 'label' and 'Label' differ only in case"),
+        (["Price", "price"], "columns 'Price' and 'price' differ only in case"),
+        (["Sub_label"], "columns 'sub_label' and 'Sub_label' differ only in case"),
+    ):
+        schema = pa.schema([(name, pa.string()) for name in names])
+        carrying = dataclasses.replace(plan, carry_schema=pack_schema(schema))
+        with pytest.raises(SettingsError, match=words):
+            check_tables(carrying, tables, subheads=True)
+        check_tables(carrying, TablesSettings(), subheads=True)
+    check_tables(carrying, tables)
+
+
 def test_check_tables_names_the_command_that_installs_a_library(plan, monkeypatch):
     monkeypatch.setattr("rubert_ood.tables.wanted.find_spec", lambda _: None)
     with pytest.raises(

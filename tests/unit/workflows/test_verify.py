@@ -49,6 +49,25 @@ def test_verify_of_a_published_run_finds_an_edited_manifest(place):
         verify(VerifySettings(run_uri=run_uri))
 
 
+@pytest.mark.parametrize("content", ["{", '{"format": 1}', None, "edited"])
+def test_verify_of_a_published_run_whose_index_is_damaged_says_once_what_builds_it(
+    place, content
+):
+    run_uri = place("r1")
+    publish(PublishSettings(run_uri=run_uri, gate=OPEN))
+    path = Path(run_uri, "_run", "reuse", "index.json")
+    if content is None:
+        path.unlink()
+    else:
+        edited = path.read_text("utf-8").replace('"texts": ', '"texts": 1')
+        path.write_text(edited if content == "edited" else content, "utf-8")
+    with pytest.raises(VerificationError, match=f"{path}: ") as error:
+        verify(VerifySettings(run_uri=run_uri))
+    assert str(error.value).count("builds it again") == 1
+    publish(PublishSettings(run_uri=run_uri, gate=OPEN))
+    verify(VerifySettings(run_uri=run_uri))
+
+
 def test_verify_of_a_run_whose_file_is_gone_names_it(place, full_run):
     run_uri = place("r1")
     name = full_run.files[1].name
