@@ -23,7 +23,11 @@ SEEDS = (np.uint64(0x243F6A8885A308D3), np.uint64(0x13198A2E03707344))
 """Any two numbers will do."""
 
 
-def ad_block(rows_N: np.ndarray, labels_N: np.ndarray, texts: list[str]) -> pa.Table:
+def ad_block(
+    rows_N: np.ndarray,
+    labels_N: np.ndarray,
+    texts: list[str],
+) -> pa.Table:
     """Make the table; the texts are cleaned."""
     keys = [int(text_key(text)[:16], 16) for text in texts]
     columns = (

@@ -106,7 +106,12 @@ def _first_row(uri: str, content: bytes, delimiter: str) -> list[str]:
         raise _unreadable(uri, str(error)) from error
 
 
-def _check_rows(uri: str, content: bytes, names: list[str], delimiter: str) -> None:
+def _check_rows(
+    uri: str,
+    content: bytes,
+    names: list[str],
+    delimiter: str,
+) -> None:
     """Refuse a row of another length, and a quote that is never closed or closed inside a value.
 
     pyarrow would quote the first in its message, and swallow rows at the second.

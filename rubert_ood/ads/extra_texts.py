@@ -39,7 +39,11 @@ def load_extra_texts(settings: EvaluationSettings, cleaner: TextCleaner) -> Extr
     return ExtraTexts(hard_cases, splits)
 
 
-def read_texts(uri: str, group: str, cleaner: TextCleaner) -> list[tuple[str, str, str]]:
+def read_texts(
+    uri: str,
+    group: str,
+    cleaner: TextCleaner,
+) -> list[tuple[str, str, str]]:
     """Read a table of text and `group`: (text, cleaned text, group) for each row with text."""
     rows = []
     for file in list_tables(uri):

@@ -65,7 +65,13 @@ def _check_once(uri: str, schema: pa.Schema, name: str) -> None:
         raise SchemaError(f"{uri}: there are two columns {name!r}; rename or drop one")
 
 
-def check_type(uri: str, schema: pa.Schema, name: str, *, allow_integer: bool) -> None:
+def check_type(
+    uri: str,
+    schema: pa.Schema,
+    name: str,
+    *,
+    allow_integer: bool,
+) -> None:
     """Raise SchemaError unless the table has one column of this name, of text (or integers)."""
     _check_once(uri, schema, name)
     field = schema.field(name)

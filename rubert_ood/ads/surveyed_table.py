@@ -110,7 +110,11 @@ def _uris(settings: TrainSettings) -> list[str]:
     return [uri for uri in given if uri]
 
 
-def _wanted(settings: TrainSettings, before: SurveyedTable, num_rows: int) -> Survey:
+def _wanted(
+    settings: TrainSettings,
+    before: SurveyedTable,
+    num_rows: int,
+) -> Survey:
     """Say what is asked of a URI: train, the first one, names cities and labels."""
     is_first = not before.num_rows
     split = settings.split

@@ -65,7 +65,12 @@ def inspect(uri: str, *, version: str = "", delimiter: str = "") -> TableInfo:
         return TableInfo(footer.schema_arrow, rows)
 
 
-def _check_claim(uri: str, num_rows: int, row_groups: list[int], file: BinaryIO) -> None:
+def _check_claim(
+    uri: str,
+    num_rows: int,
+    row_groups: list[int],
+    file: BinaryIO,
+) -> None:
     """Refuse a footer whose numbers cannot be true, before anything of that size is made."""
     size = file.seek(0, os.SEEK_END)
     if num_rows != sum(row_groups) or min(row_groups, default=0) < 0:

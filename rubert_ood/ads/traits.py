@@ -11,7 +11,11 @@ OTHER_CITIES = "other cities"
 NO_CITY = "no city"
 
 
-def ad_traits(title: str | None, description: str | None, cleaned: str) -> dict[str, str]:
+def ad_traits(
+    title: str | None,
+    description: str | None,
+    cleaned: str,
+) -> dict[str, str]:
     """Name the slices that an ad lies in: length (of the cleaned text), title, capitals."""
     written = f"{title or ''} {description or ''}"
     letters = [letter for letter in written if letter.isalpha()]

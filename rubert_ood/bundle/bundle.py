@@ -158,7 +158,12 @@ def check_new(uri: str) -> None:
         raise BundleError(f"{uri}: this bundle exists; give another version")
 
 
-def new_bundle_uri(output_uri: str | None, version: str, *, beside: str = "") -> str:
+def new_bundle_uri(
+    output_uri: str | None,
+    version: str,
+    *,
+    beside: str = "",
+) -> str:
     """Return where a new bundle goes: OUTPUT/bundles/VERSION.
 
     Without OUTPUT beside the bundle that it comes from, whose URI is `beside`.

@@ -194,7 +194,12 @@ class BundleReader:
             calibrated_on=rule.calibrated_on,
         )
 
-    def _check_network(self, labels: list[str], hidden: int, max_length: int) -> None:
+    def _check_network(
+        self,
+        labels: list[str],
+        hidden: int,
+        max_length: int,
+    ) -> None:
         config = self.document(CONFIG, NetworkConfig)
         with self.reading(CONFIG):
             check_config(config, labels, hidden=hidden, max_length=max_length)

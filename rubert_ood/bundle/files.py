@@ -69,7 +69,12 @@ class Manifest(Document):
 D = TypeVar("D", bound=BaseModel)
 
 
-def put_files(folder: str, uri: str, *, derived_from: Origin | None = None) -> None:
+def put_files(
+    folder: str,
+    uri: str,
+    *,
+    derived_from: Origin | None = None,
+) -> None:
     """Describe every file in the manifest, and put the folder."""
     files = {}
     for name in sorted(os.listdir(folder)):

@@ -33,7 +33,11 @@ def check_categories(description: SubheadsDocument, labels: Sequence[str]) -> No
         raise ValueError(f"the category {unknown[0]!r} is not a class of this bundle")
 
 
-def read_subheads(folder: str, description: SubheadsDocument, hidden: int) -> SubHeads:
+def read_subheads(
+    folder: str,
+    description: SubheadsDocument,
+    hidden: int,
+) -> SubHeads:
     """Read the arrays. Raises ValueError or BundleError unless they are as described."""
     expected = {}
     for number, item in enumerate(description.categories):

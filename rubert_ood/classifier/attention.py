@@ -43,7 +43,12 @@ class Attention(Protocol):
 class AttentionOfBatch(Protocol):
     """Makes the attention of a batch of its lengths, here and on the device: int64 (N,) each."""
 
-    def __call__(self, lengths: np.ndarray, lengths_N: torch.Tensor, /) -> Attention:
+    def __call__(
+        self,
+        lengths: np.ndarray,
+        lengths_N: torch.Tensor,
+        /,
+    ) -> Attention:
         """Equal lengths lie side by side."""
 
 
@@ -111,7 +116,12 @@ class Limits:
 class Kernel(Protocol):
     """Attention over all ads at once; softmax in fp32 inside the kernel."""
 
-    def __call__(self, *rows: torch.Tensor, limits: Limits, scale: float) -> torch.Tensor:
+    def __call__(
+        self,
+        *rows: torch.Tensor,
+        limits: Limits,
+        scale: float,
+    ) -> torch.Tensor:
         """Return (Q, A, D) for query, key and value of as many numbers a head."""
 
 

@@ -132,7 +132,11 @@ class Classifier:
         cut = packed_batches if self._packs else length_batches
         return cut(num_tokens(ids), token_budget)
 
-    def _run_packed(self, ids: pa.ListArray, batches: list[np.ndarray]) -> list[Outputs]:
+    def _run_packed(
+        self,
+        ids: pa.ListArray,
+        batches: list[np.ndarray],
+    ) -> list[Outputs]:
         """Lay all ads out at once, in the order of the batches, and run batch after batch."""
         ids_T, lengths = pack(ids, np.concatenate(batches))
         num_ads = [len(rows) for rows in batches]
