@@ -14,6 +14,7 @@ import os
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache, partial
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -234,10 +235,11 @@ class Publication(RuleBasedStateMachine):
 
         patch(clock, "datetime", Clock)
         patch(ledger.time, "time", lambda: Clock.now().timestamp())
+        bundle = SimpleNamespace(subheads=None)
         patch(
             workflow,
             "check_input",
-            lambda settings: (_plan(settings.run_date, settings.run_id), None),
+            lambda settings: (_plan(settings.run_date, settings.run_id), bundle),
         )
         patch(run_page, "run_html", lambda *_: "report")
         patch(workflow, "score_shards", self._score_shards)

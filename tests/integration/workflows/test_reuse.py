@@ -328,7 +328,7 @@ def test_score_of_another_bundle_passes_the_last_run_over_and_refuses_it_by_name
     assert second.reuse is None
     line = f"every text is scored: {first.run_uri} has another bundle"
     assert caplog.text.count(line) == 1
-    with pytest.raises(SettingsError, match=r"^reuse: .* has another bundle; give a run"):
+    with pytest.raises(SettingsError, match=r"^reuse: .* has another bundle; give auto"):
         night(ads.slice(0, 60), 3, bundle_uri=other.uri, reuse=first.run_uri)
 
 
@@ -387,31 +387,30 @@ def test_score_refuses_a_run_that_is_not_there(night, ads, tmp_path):
         night(ads.slice(0, 30), 1, reuse=str(tmp_path / "none"))
 
 
-def test_score_that_carries_columns_with_names_of_the_model_reuses_its_texts(
-    night, ads, tmp_path
-):
-    table = ads.slice(0, 100)
-    for columns in (
+@pytest.mark.parametrize(
+    "columns",
+    [
         {"sub_label": [f"S{n}" for n in range(100)], "sub_confidence": [0.5] * 100},
         {"sub_label": list(range(100)), "sub_confidence": ["y"] * 100},
-    ):
-        given = table
-        for name, values in columns.items():
-            given = given.append_column(name, pa.array(values))
-        options = {
-            "carry_columns": tuple(columns),
-            "output_uri": str(tmp_path / str(columns)),
-        }
-        night(given, 1, **options)
-        second = night(given.take(list(range(100))[::-1]), 2, **options)
-        assert second.counts.rows_quarantined == 0
-        assert second.counts.texts_checked > 0
-        assert second.counts.texts_reused > 50
-        assert second.reuse_stop is None
-        found = {row["ad_id"]: row for row in _rows(second)}
-        for row in given.to_pylist():
-            for name in columns:
-                assert found[row["ad_id"]][name] == row[name]
+    ],
+    ids=["same types", "other types"],
+)
+def test_score_that_carries_columns_with_names_of_the_model_reuses_its_texts(
+    night, ads, columns
+):
+    given = ads.slice(0, 100)
+    for name, values in columns.items():
+        given = given.append_column(name, pa.array(values))
+    night(given, 1, carry_columns=tuple(columns))
+    second = night(given.take(list(range(100))[::-1]), 2, carry_columns=tuple(columns))
+    assert second.counts.rows_quarantined == 0
+    assert second.counts.texts_checked > 0
+    assert second.counts.texts_reused > 50
+    assert second.reuse_stop is None
+    found = {row["ad_id"]: row for row in _rows(second)}
+    for row in given.to_pylist():
+        for name in columns:
+            assert found[row["ad_id"]][name] == row[name]
 
 
 def test_score_whose_copy_of_the_index_was_damaged_fetches_it_again(night, ads, tmp_path):

@@ -315,7 +315,7 @@ def test_score_names_duplicate_ids_within_and_across_files(settings, ads, tmp_pa
         table.schema.get_field_index("ad_id"), "ad_id", pa.array(ids)
     )
     source = _write_source(table, tmp_path / "in")
-    manifest = score(_with(settings, input_uri=str(source)))
+    manifest = score(_with(settings, input_uri=str(source), publish=False))
     a, b = (str(source / f"{name}.parquet") for name in "ab")
     assert manifest.duplicates.model_dump() == {
         "ids": 2,
