@@ -20,7 +20,7 @@ demo: install
 
 test: install
 	$(BIN)/pytest $(PARALLEL) tests/unit tests/integration
-	$(BIN)/pytest $(PARALLEL) tests/ray tests/s3
+	$(BIN)/pytest $(PARALLEL) --no-loadscope-reorder tests/ray tests/s3
 	$(BIN)/pytest tests/e2e
 
 unit: install
