@@ -95,14 +95,14 @@ def _whole_index(plan: Plan, manifest: Manifest) -> IndexName | None:
         document = parse_document(plan.run_uri, data)
         if document.parts != manifest.parts_sha256:
             return None
+        found = name_of(document, data)
         if manifest.index:
-            check_index(plan.run_uri, manifest.index)
-        else:
-            check_files(plan.run_uri, document)
+            _check_named(plan.run_uri, found.sha256, manifest.index)
+        check_files(plan.run_uri, document)
     except InputError as error:
         log.warning("the index is built again: %s", error)
         return None
-    return name_of(document, data)
+    return found
 
 
 def check_files(run_uri: str, document: IndexDocument) -> None:
@@ -116,10 +116,14 @@ def check_files(run_uri: str, document: IndexDocument) -> None:
 def check_index(run_uri: str, name: IndexName) -> None:
     """Raise InputError unless the index of a run is the one that its manifest names."""
     document, sha256 = read_document(run_uri)
+    _check_named(run_uri, sha256, name)
+    check_files(run_uri, document)
+
+
+def _check_named(run_uri: str, sha256: str, name: IndexName) -> None:
     if sha256 != name.sha256:
         uri = document_uri(run_uri)
         raise InputError(f"{uri}: its sha256 is not that of the manifest")
-    check_files(run_uri, document)
 
 
 def read_files(plan: Plan, files: Sequence[DataFile]) -> Iterator[pa.Table]:

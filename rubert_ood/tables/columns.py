@@ -58,10 +58,14 @@ def _names(fields: Iterable[pa.Field], above: str = "") -> Iterator[str]:
     for field in fields:
         name = f"{above}{field.name}"
         yield name
-        if any(is_nested(field.type) for is_nested in NESTED):
-            kind = field.type
-            inner = [kind.field(number) for number in range(kind.num_fields)]
-            yield from _names(inner, f"{name}.")
+        yield from _names(_inner(field.type) or [], f"{name}.")
+
+
+def _inner(kind: pa.DataType) -> list[pa.Field] | None:
+    """Return the fields of a nested type; None of any other."""
+    if not any(is_nested(kind) for is_nested in NESTED):
+        return None
+    return [kind.field(number) for number in range(kind.num_fields)]
 
 
 def _fits(kind: pa.DataType) -> bool:
@@ -69,8 +73,8 @@ def _fits(kind: pa.DataType) -> bool:
         return _fits(kind.value_type)
     if pt.is_timestamp(kind):
         return kind.unit != "ns" and kind.tz in UTC_NAMES
-    if any(is_nested(kind) for is_nested in NESTED):
-        inner = [kind.field(number) for number in range(kind.num_fields)]
+    inner = _inner(kind)
+    if inner is not None:
         return all(_fits(field.type) for field in inner)
     return any(is_plain(kind) for is_plain in PLAIN)
 
@@ -83,7 +87,4 @@ def has_naive_times(schema: pa.Schema) -> bool:
 def _is_naive(kind: pa.DataType) -> bool:
     if pt.is_timestamp(kind):
         return kind.tz is None
-    if any(is_nested(kind) for is_nested in NESTED):
-        inner = [kind.field(number) for number in range(kind.num_fields)]
-        return any(_is_naive(field.type) for field in inner)
-    return False
+    return any(_is_naive(field.type) for field in _inner(kind) or [])

@@ -9,7 +9,6 @@ from rubert_ood.ads.lakehouse import s3_options
 from rubert_ood.publishing.publish import publish_run
 from rubert_ood.publishing.rollback import roll_back
 from rubert_ood.runs.manifest import read_manifest
-from rubert_ood.tables import follow
 from rubert_ood.tables.follow import follow_pointer
 from tests.unit.tables.published_runs import (
     CATALOG,
@@ -18,6 +17,7 @@ from tests.unit.tables.published_runs import (
     both,
     delta,
     expected_ids,
+    follow_asleep,
     put_run,
 )
 
@@ -65,19 +65,5 @@ def test_a_publisher_on_s3_that_slept_does_not_put_the_older_run_back(out, monke
     publish_run(put_run(out, "r0", finished="09:00:00"), OPEN)
     follow_pointer(out, both(out))
     publish_run(put_run(out, "r1"), OPEN)
-    real, seen = follow.published_run, []
-
-    def sleepy(output_uri, known=None):
-        run = real(output_uri, known)
-        if (
-            not seen
-        ):  # it has seen r1; meanwhile another one publishes r2 and registers it
-            seen.append(run.path)
-            publish_run(put_run(out, "r2", finished="11:00:00"), OPEN)
-            follow_pointer(out, [table])
-        return run
-
-    monkeypatch.setattr(follow, "published_run", sleepy)
-    follow_pointer(out, [table])
-    assert seen == ["run_date=2026-11-24/run_id=r1"]
+    assert follow_asleep(out, table, monkeypatch) == ["run_date=2026-11-24/run_id=r1"]
     assert held(out) == (expected_ids("r0"), expected_ids("r2"))

@@ -7,6 +7,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from deltalake import DeltaTable
 from pyiceberg.catalog import Catalog, load_catalog
 
@@ -15,6 +16,7 @@ from rubert_ood.publishing.publish import publish_run
 from rubert_ood.runs.manifest import Manifest, TableNote, read_manifest
 from rubert_ood.runs.part import part_schema
 from rubert_ood.settings import GateSettings
+from rubert_ood.tables import follow
 from rubert_ood.tables.follow import follow_pointer
 from tests.unit.publishing.manifests import a_manifest, changed, put_manifest
 
@@ -132,3 +134,23 @@ def versions(out: str) -> tuple[int, int]:
     """Return how many snapshots the Iceberg table has, and the version of the Delta table."""
     table = catalog().load_table(ICEBERG_NAME)
     return len(table.metadata.snapshots), DeltaTable(out).version()
+
+
+def follow_asleep(
+    out: str, table: TableNote, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    """Follow the pointer as a publisher that falls asleep once it has seen which run is published,
+    while another one publishes r2 and registers it; return what was seen."""
+    real, seen = follow.published_run, []
+
+    def sleepy(output_uri, known=None):
+        run = real(output_uri, known)
+        if not seen:
+            seen.append(run.path)
+            publish_run(put_run(out, "r2", finished="11:00:00"), OPEN)
+            follow_pointer(out, [table])
+        return run
+
+    monkeypatch.setattr(follow, "published_run", sleepy)
+    follow_pointer(out, [table])
+    return seen

@@ -27,6 +27,7 @@ from tests.unit.tables.published_runs import (
     delta,
     delta_rows,
     expected_ids,
+    follow_asleep,
     held,
     iceberg_rows,
     ids,
@@ -146,21 +147,7 @@ def test_follow_of_a_publisher_that_slept_does_not_put_the_older_run_back(
     table = ICEBERG if kind == "iceberg" else delta(out)
     put_published(out, "r0", finished="09:00:00")
     publish_run(put_run(out, "r1"), OPEN)
-    real, seen = follow.published_run, []
-
-    def sleepy(output_uri, known=None):
-        run = real(output_uri, known)
-        if (
-            not seen
-        ):  # it has seen r1; meanwhile another one publishes r2 and registers it
-            seen.append(run.path)
-            publish_run(put_run(out, "r2", finished="11:00:00"), OPEN)
-            follow_pointer(out, [table])
-        return run
-
-    monkeypatch.setattr(follow, "published_run", sleepy)
-    follow_pointer(out, [table])
-    assert seen == ["run_date=2026-11-24/run_id=r1"]
+    assert follow_asleep(out, table, monkeypatch) == ["run_date=2026-11-24/run_id=r1"]
     found = iceberg_rows() if kind == "iceberg" else delta_rows(out)
     assert ids(found) == expected_ids("r2")
     assert read_manifest(f"{out}/run_date=2026-11-24/run_id=r1").tables == []
