@@ -111,11 +111,11 @@ def test_train_and_score_with_everything_on_s3(s3, s3_env, labelled_ads, tiny_be
 
 
 def test_pretrain_with_everything_on_s3(s3, s3_env, labelled_ads, tiny_bert):
-    write_parquet(f"{s3}/ads/ads.parquet", labelled_ads.select(["description"]))
+    write_parquet(f"{s3}/unlabelled/ads.parquet", labelled_ads.select(["description"]))
     for name in os.listdir(tiny_bert):
         with open(os.path.join(tiny_bert, name), "rb") as file:
             storage.put_bytes(f"{s3}/tiny_bert/{name}", file.read())
-    arguments = ["--input_uri", f"{s3}/ads/*", "--output_uri", f"{s3}/out"]
+    arguments = ["--input_uri", f"{s3}/unlabelled/*", "--output_uri", f"{s3}/out"]
     arguments += ["--base_model", f"{s3}/tiny_bert", "--version", "v1"]
     arguments += ["--max_length", "32", "--ray_address", "local"]
     made = _run(s3_env, "pretrain", *arguments)
