@@ -56,8 +56,8 @@ def load(uri: str | PathLike[str], *, use_gpu: bool = False) -> "Model":
 
 
 class Model:
-    """A bundle and its network. Threads may share it; the last bits then depend on who shares the
-    cores. Copied, or sent to another process, it is loaded there again, and must be the same."""
+    """A bundle and its network. Threads may share it, and get the numbers that each gets alone.
+    Copied, or sent to another process, it is loaded there again, and must be the same."""
 
     def __init__(
         self, bundle: Bundle, *, use_gpu: bool = False, token_budget: int | None = None
