@@ -1,11 +1,12 @@
 """How fast, against the floor and against what people use instead: make bench, or python -m
 benchmarks.speed --help
 
-For each model shape, interleaved, median of the rounds: the GEMM rate of the machine, our forward
-pass on token ids (packed, and as transformers has it), our pipeline from Parquet to Parquet, the
-usual Ray recipe, and other engines. Rates are real tokens a second: padding does not count, an ad
-that is folded away does. Every way must give the same numbers, or the benchmark fails. Writes a
-dated Markdown and JSON.
+For each model shape, interleaved: the GEMM rate of the machine (the best that was seen: what
+disturbs a product only slows it down), and as medians of the rounds our forward pass on token ids
+(packed, and as transformers has it), our pipeline from Parquet to Parquet, the usual Ray recipe,
+and other engines. Rates are real tokens a second: padding does not count, an ad that is folded away
+does. Every way must give the same numbers, or the benchmark fails. Writes a dated
+Markdown and JSON.
 """
 
 import argparse
@@ -162,8 +163,9 @@ def measure(
             jobs.setdefault("usual Ray recipe, Parquet to Parquet", []).append(
                 usual_recipe(input_uri, bundle, num_ads)
             )
+        gemm.append(gemm_rates(config))
         print(f"{name}: round {number + 1} of {arguments.rounds}", flush=True)
-    limit = statistics.median(rate["model"] for rate in gemm) / linear_flops(config)
+    limit = max(rate["model"] for rate in gemm) / linear_flops(config)
     for job_name, runs in jobs.items():
         rates[job_name] = [run.tokens_per_s for run in runs]
     ours = statistics.median(rates["ours, Parquet to Parquet"])
@@ -173,8 +175,7 @@ def measure(
         "shard_rows": shard_rows,
         "mean_tokens": float(sample.lengths.mean()),
         "gemm_gflops": {
-            kind: statistics.median(rate[kind] for rate in gemm) / 1e9
-            for kind in ("peak", "model")
+            kind: max(rate[kind] for rate in gemm) / 1e9 for kind in ("peak", "model")
         },
         "limit_tokens_per_s": limit,
         "ways": {

@@ -9,6 +9,7 @@ Shapes: N ads, T different texts, C classes, H hidden.
 """
 
 from collections.abc import Iterable
+from functools import partial
 from os import PathLike
 from threading import RLock
 from typing import TYPE_CHECKING, overload
@@ -22,7 +23,7 @@ from rubert_ood.ads.given import Ads, GivenAds, given_ads
 from rubert_ood.bundle import Bundle, load_bundle
 from rubert_ood.classifier import windows
 from rubert_ood.classifier.fold import TakeOver, TextFolder
-from rubert_ood.classifier.span import HostMark, Span
+from rubert_ood.classifier.span import SharedClock
 from rubert_ood.classifier.tokens import num_tokens
 from rubert_ood.ood.blas import one_blas_thread
 from rubert_ood.ood.decision import d2_limit
@@ -55,8 +56,8 @@ def load(uri: str | PathLike[str], *, use_gpu: bool = False) -> "Model":
 
 
 class Model:
-    """A bundle and its network. Threads may share it; the last bits then depend on who shares the
-    cores. Copied, or sent to another process, it is loaded there again, and must be the same."""
+    """A bundle and its network. Threads may share it, and get the numbers that each gets alone.
+    Copied, or sent to another process, it is loaded there again, and must be the same."""
 
     def __init__(
         self, bundle: Bundle, *, use_gpu: bool = False, token_budget: int | None = None
@@ -69,6 +70,7 @@ class Model:
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._classifier: Classifier | None = None
         self._on_device: DeviceDecision | None = None
+        self._clock = SharedClock()
 
     def __reduce__(self) -> tuple[object, ...]:
         """Travel as what finds the bundle again."""
@@ -245,8 +247,8 @@ class Model:
         if self.use_gpu:
             outputs = self._decision.start(self.classifier, read, self.token_budget)
         else:
-            begun = HostMark()
-            outputs = HostOutputs(*self._run(read), Span(begun, HostMark()))
+            (logits_TC, cls_TH), span = self._clock.time(partial(self._run, read))
+            outputs = HostOutputs(logits_TC, cls_TH, span)
         return ForwardPass(texts, read.num_windows_N, outputs)
 
     def finish(self, passed: ForwardPass, *, embedding: bool = False) -> pa.Table:

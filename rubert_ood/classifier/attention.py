@@ -52,29 +52,18 @@ class AttentionOfBatch(Protocol):
         """Equal lengths lie side by side."""
 
 
-@dataclass(frozen=True)
-class Group:
-    """Ads of one length that lie side by side."""
-
-    ads: slice
-    tokens: slice
-    num_ads: int
-
-
 class ByLength:
-    """Plain attention, once for each length: no mask, and any numbers on any device."""
+    """Plain attention, once for each length: no mask, any numbers on any device, gradients."""
 
-    def __init__(self, lengths: np.ndarray, _lengths_N: torch.Tensor) -> None:
-        """Equal lengths lie side by side."""
-        self.groups = []
-        ad = token = 0
+    def __init__(
+        self, lengths: np.ndarray, _lengths_N: torch.Tensor, dropout_p: float = 0.0
+    ) -> None:
+        """Equal lengths lie side by side; dropout_p of the attention weights become zero."""
         first_N = np.flatnonzero(np.diff(lengths, prepend=-1))
-        for first, end in zip(first_N, [*first_N[1:], len(lengths)], strict=True):
-            num_ads = int(end - first)
-            next_token = token + num_ads * int(lengths[first])
-            ads, tokens = slice(ad, ad + num_ads), slice(token, next_token)
-            self.groups.append(Group(ads, tokens, num_ads))
-            ad, token = ad + num_ads, next_token
+        num_ads = np.diff(first_N, append=len(lengths))
+        self.num_ads = num_ads.tolist()
+        self.num_tokens = (num_ads * lengths[first_N]).tolist()
+        self.dropout_p = dropout_p
 
     def __call__(
         self,
@@ -85,21 +74,29 @@ class ByLength:
         cls_alone: bool,
     ) -> torch.Tensor:
         """Return (Q, A, D)."""
-        context_QAD = torch.empty_like(query_QAD)
-        for group in self.groups:
-            rows = group.ads if cls_alone else group.tokens
+        num_queries = self.num_ads if cls_alone else self.num_tokens
+        groups = zip(
+            self.num_ads,
+            query_QAD.split(num_queries),
+            key_TAD.split(self.num_tokens),
+            value_TAD.split(self.num_tokens),
+            strict=True,
+        )
+        context = []
+        for num_ads, query_qAD, key_tAD, value_tAD in groups:
             context_nALD = scaled_dot_product_attention(
-                _by_head(query_QAD[rows], group),
-                _by_head(key_TAD[group.tokens], group),
-                _by_head(value_TAD[group.tokens], group),
+                _by_head(query_qAD, num_ads),
+                _by_head(key_tAD, num_ads),
+                _by_head(value_tAD, num_ads),
+                dropout_p=self.dropout_p,
             )
-            context_QAD[rows] = context_nALD.transpose(1, 2).flatten(0, 1)
-        return context_QAD
+            context.append(context_nALD.transpose(1, 2).flatten(0, 1))
+        return torch.cat(context)
 
 
-def _by_head(rows_RAD: torch.Tensor, group: Group) -> torch.Tensor:
-    """View the rows of a group as (n, A, L, D)."""
-    return rows_RAD.view(group.num_ads, -1, *rows_RAD.shape[1:]).transpose(1, 2)
+def _by_head(rows_RAD: torch.Tensor, num_ads: int) -> torch.Tensor:
+    """View the rows of ads of one length as (n, A, L, D)."""
+    return rows_RAD.unflatten(0, (num_ads, -1)).transpose(1, 2)
 
 
 @dataclass(frozen=True)

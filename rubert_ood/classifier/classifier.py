@@ -3,8 +3,7 @@
 Shapes: N ads, L tokens, C classes, H hidden.
 """
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import torch
 
 from rubert_ood.classifier import fused, onednn, packed
 from rubert_ood.classifier.attention import choose_attention
+from rubert_ood.classifier.batch_threads import run_batches
 from rubert_ood.classifier.checkpoint import check_ids, load_network, load_tokenizer
 from rubert_ood.classifier.precision import Device, choose_device
 from rubert_ood.classifier.tokens import (
@@ -27,25 +27,6 @@ from rubert_ood.settings import Precision
 
 Outputs = tuple[torch.Tensor, torch.Tensor]
 """Logits (n, C) and CLS (n, H) of a batch."""
-
-
-def _one_batch_per_thread(
-    forward: Callable[[packed.PackedBatch], Outputs], batches: list[packed.PackedBatch]
-) -> list[Outputs]:
-    """Run batches side by side, each on one of torch's threads.
-
-    Threads that share a batch wait for each other at every product, and wait long where another
-    process takes a core now and then.
-    """
-    num_threads = torch.get_num_threads()
-    if num_threads == 1 or len(batches) < num_threads:
-        return [forward(batch) for batch in batches]
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(num_threads) as pool:
-            return list(pool.map(forward, batches))
-    finally:
-        torch.set_num_threads(num_threads)
 
 
 class ClsTap:
@@ -88,6 +69,11 @@ class Classifier:
         network, tokenizer = load_network(uri), load_tokenizer(uri)
         check_ids(uri, tokenizer, network)
         return cls(network, tokenizer, device)
+
+    @property
+    def serves_several(self) -> bool:
+        """Say whether threads may run it at a time: batches then keep apart on all threads."""
+        return self._packs and self.device.device.type == "cpu"
 
     @torch.inference_mode()
     def forward(self, ids_NL: torch.Tensor, mask_NL: torch.Tensor) -> Outputs:
@@ -147,8 +133,8 @@ class Classifier:
         for part, ids_t, lengths_n in zip(lengths_of, ids_of, here, strict=True):
             attend = self._attention(part, lengths_n)
             laid_out.append(packed.PackedBatch(ids_t, lengths_n, attend))
-        if self.device.device.type == "cpu":
-            return _one_batch_per_thread(self._forward_packed, laid_out)
+        if self.serves_several:
+            return run_batches(self._forward_packed, laid_out)
         return [self._forward_packed(batch) for batch in laid_out]
 
     @torch.inference_mode()

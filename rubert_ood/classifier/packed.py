@@ -2,7 +2,7 @@
 
 The ads of a batch lie one after another in one matrix, ads of equal length side by side. Every
 linear layer is one GEMM over real tokens; attention stays inside each ad (attention.py). Modules
-and weights are those of the loaded network, on CPU and GPU.
+and weights are those of the loaded network, on CPU and GPU; on CPU training takes the same way.
 
 Shapes: T tokens, N ads; Q rows, T or N; A heads of D dimensions; H hidden.
 """
@@ -70,21 +70,27 @@ def forward(
 
     dtype: that of the encoder's layers.
     """
-    bert, ids_T, lengths_N = network.bert, batch.ids_T, batch.lengths_N
+    bert, attend, lengths_N = network.bert, batch.attend, batch.lengths_N
+    hidden_TH = embed(bert, batch.ids_T, lengths_N).to(dtype)
+    *layers, last = bert.encoder.layer
+    for layer in layers:
+        hidden_TH = run_layer(layer, hidden_TH, hidden_TH, attend)
+    first_NH = hidden_TH[lengths_N.cumsum(0) - lengths_N]
+    cls_NH = run_layer(last, first_NH, hidden_TH, attend, cls_alone=True)
+    pooled_NH = network.dropout(bert.pooler(cls_NH[:, None]))
+    return network.classifier(pooled_NH), cls_NH
+
+
+def embed(bert: Any, ids_T: torch.Tensor, lengths_N: torch.Tensor) -> torch.Tensor:
+    """Return the embedding of each token at its place in its ad: (T, H)."""
     starts_N = lengths_N.cumsum(0) - lengths_N
     num_tokens = len(ids_T)  # given, so that a GPU is not waited for
     starts_T = starts_N.repeat_interleave(lengths_N, output_size=num_tokens)
     positions_T = torch.arange(num_tokens, device=ids_T.device) - starts_T
-    embedded = bert.embeddings(input_ids=ids_T[None], position_ids=positions_T[None])
-    hidden_TH = embedded[0].to(dtype)
-    *layers, last = bert.encoder.layer
-    for layer in layers:
-        hidden_TH = _layer(layer, hidden_TH, hidden_TH, batch.attend)
-    cls_NH = _layer(last, hidden_TH[starts_N], hidden_TH, batch.attend, cls_alone=True)
-    return network.classifier(bert.pooler(cls_NH[:, None])), cls_NH
+    return bert.embeddings(input_ids=ids_T[None], position_ids=positions_T[None])[0]
 
 
-def _layer(
+def run_layer(
     layer: Any,
     queries_QH: torch.Tensor,
     hidden_TH: torch.Tensor,
@@ -93,6 +99,19 @@ def _layer(
     cls_alone: bool = False,
 ) -> torch.Tensor:
     """Run a layer for the chosen rows, all tokens or CLS alone, over all keys and values."""
+    context_QH = context(layer, queries_QH, hidden_TH, attend, cls_alone=cls_alone)
+    return layer.feed_forward_chunk(layer.attention.output(context_QH, queries_QH))
+
+
+def context(
+    layer: Any,
+    queries_QH: torch.Tensor,
+    hidden_TH: torch.Tensor,
+    attend: Attention,
+    *,
+    cls_alone: bool = False,
+) -> torch.Tensor:
+    """Let the chosen rows attend to the tokens of their own ad: (Q, H)."""
     attention = layer.attention.self
     heads = -1, attention.num_attention_heads, attention.attention_head_size
     context_QAD = attend(
@@ -101,5 +120,4 @@ def _layer(
         attention.value(hidden_TH).view(heads),
         cls_alone=cls_alone,
     )
-    context_QH = context_QAD.flatten(1)
-    return layer.feed_forward_chunk(layer.attention.output(context_QH, queries_QH))
+    return context_QAD.flatten(1)

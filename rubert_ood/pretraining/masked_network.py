@@ -2,7 +2,7 @@
 
 The last layer after its attention, and the output over the vocabulary, are computed for the hidden
 tokens alone: a sixth of all. On CPU the ads lie one after another, without padding, and attention
-stays inside each (training/trained_network.py); on a GPU they are padded, as there.
+stays inside each (classifier/packed.py); on a GPU they are padded, as in fine-tuning.
 
 Shapes: T tokens, N ads, L tokens of the longest; M hidden tokens; H hidden size; V vocabulary.
 """
@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from rubert_ood.classifier import onednn
+from rubert_ood.classifier import onednn, packed
 from rubert_ood.training.products import use_onednn
-from rubert_ood.training.trained_network import attend, groups_of
+from rubert_ood.training.trained_network import attention_with_dropout
 
 
 def masked_network(
@@ -70,20 +70,12 @@ class PackedMaskedNetwork(torch.nn.Module):
     ) -> torch.Tensor:
         """Return logits (M, V); equal lengths lie side by side."""
         bert = self.network.bert
-        starts_N = lengths_N.cumsum(0) - lengths_N
-        starts_T = starts_N.repeat_interleave(lengths_N)
-        positions_T = torch.arange(len(ids_T)) - starts_T
-        (hidden_TH,) = bert.embeddings(
-            input_ids=ids_T[None],
-            position_ids=positions_T[None],
-        )
-        groups = groups_of(lengths_N)
+        hidden_TH = packed.embed(bert, ids_T, lengths_N)
+        attend = attention_with_dropout(bert, lengths_N)
         *layers, last = bert.encoder.layer
         for layer in layers:
-            context_TH = attend(layer, hidden_TH, hidden_TH, groups)
-            mixed_TH = layer.attention.output(context_TH, hidden_TH)
-            hidden_TH = layer.feed_forward_chunk(mixed_TH)
-        context_TH = attend(last, hidden_TH, hidden_TH, groups)
+            hidden_TH = packed.run_layer(layer, hidden_TH, hidden_TH, attend)
+        context_TH = packed.context(last, hidden_TH, hidden_TH, attend)
         mixed_MH = last.attention.output(
             context_TH[places_M],
             hidden_TH[places_M],

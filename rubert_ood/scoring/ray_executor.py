@@ -39,9 +39,10 @@ from rubert_ood.settings import ScoreSettings
 
 log = StepLog("score")
 
-IN_FLIGHT = {True: 3, False: 1}
+IN_FLIGHT = {True: 3, False: 2}
 """By use_gpu, shards that an actor has at a time. A GPU computes one while another is decided on,
-and the next is at hand when it is done; on CPU that would take the cores of the network."""
+and the next is at hand when it is done. Threads of a CPU that have no batch of one shard left take
+those of the other."""
 WHOLE_BLOCKS = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
 
 

@@ -1,5 +1,6 @@
 """The second stage: the network, and the decision on each text."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from threading import Lock
 
@@ -16,7 +17,8 @@ from rubert_ood.scoring.job import ScoringJob
 class Scorer:
     """Holds the model from shard to shard.
 
-    Threads may share it: the network computes one shard while others are decided on.
+    Threads may share it: a network that serves several computes their batches one after the other,
+    another computes one shard while others are decided on.
     """
 
     def __init__(self, job: ScoringJob, *, num_threads: int | None = None) -> None:
@@ -25,7 +27,7 @@ class Scorer:
         self._num_threads = num_threads
         self._span_before: Span | None = None
         self._loading = Lock()
-        self._computing = Lock()
+        self._computing, self._noting = Lock(), Lock()
         self._model: Model | None = None
 
     def model(self) -> Model:
@@ -49,17 +51,20 @@ class Scorer:
         scored = model.finish(passed, embedding=self.job.plan.embedding)
         num_read, num_padded = model.computed_tokens(item.texts)
         span = passed.outputs.span
-        timing = replace(item.timing, busy_s=span.busy_s, idle_s=span.idle_s(before))
+        busy_s, idle_s = span.busy_s(before), span.idle_s(before)
+        timing = replace(item.timing, busy_s=busy_s, idle_s=idle_s)
         counts = {"scored_tokens": num_read, "padded_tokens": num_padded}
         profile = item.profile.model_copy(update=counts)
         scored_item = replace(item, texts=scored, timing=timing, profile=profile)
         return checked(scored_item, model) if item.checks.num_rows else scored_item
 
     def _forward(self, model: Model, texts: pa.Table) -> tuple[ForwardPass, Span | None]:
-        """Run the network on one shard at a time; return also the span of the shard before."""
-        with self._computing:
+        """Run the network; return also the span of the shard that ended before."""
+        several = model.classifier.serves_several
+        with nullcontext() if several else self._computing:
             passed = model.forward(texts)
-            before, self._span_before = self._span_before, passed.outputs.span
+            with self._noting:
+                before, self._span_before = self._span_before, passed.outputs.span
         return passed, before
 
 

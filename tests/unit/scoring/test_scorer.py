@@ -2,13 +2,14 @@ import dataclasses
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from threading import Lock
+from threading import Barrier, Lock
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
 from rubert_ood.ads.text import ad_text
+from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.errors import StorageUnavailableError
 from rubert_ood.scoring.encode import encode
 from rubert_ood.scoring.item import ShardItem
@@ -43,8 +44,6 @@ def test_scorer_scores_identical_texts_once(full_run, messy_rows, bundle):
 
 
 def test_scorer_whose_model_failed_to_load_tries_again(full_run, monkeypatch):
-    from rubert_ood.classifier.classifier import Classifier
-
     load, calls = Classifier.load, []
 
     def flaky(folder, **options):
@@ -89,10 +88,11 @@ def test_scorer_has_waited_since_its_last_shard_and_not_before_the_first(full_ru
     assert min(first.busy_s, second.busy_s) > 0
 
 
-def test_scorer_shared_by_threads_computes_one_shard_at_a_time_beside_decisions(
+def test_scorer_of_a_network_for_one_computes_a_shard_at_a_time_beside_decisions(
     full_run, monkeypatch
 ):
     """The network of one thread runs while the other decides, never while it runs there."""
+    monkeypatch.setattr(Classifier, "serves_several", False)  # as on a GPU
     job = ScoringJob.of(full_run.plan)
     items = [encode(ShardItem(shard), job) for shard in full_run.plan.shards[:6]]
     alone = [Scorer(job)(item).texts for item in items]
@@ -132,6 +132,34 @@ def test_scorer_shared_by_threads_computes_one_shard_at_a_time_beside_decisions(
     idle_s = sum(item.timing.idle_s for item in scored)
     assert busy_s > 0
     assert 5 * 0.02 <= busy_s + idle_s <= seconds  # each pass begins 0.02 s late
+
+
+def test_scorer_of_a_network_for_several_lets_them_share_the_threads(
+    full_run, monkeypatch
+):
+    """Two shards meet inside the network; each gets the bits that it gets alone."""
+    job = ScoringJob.of(full_run.plan)
+    items = [encode(ShardItem(shard), job) for shard in full_run.plan.shards[:6]]
+    alone = [Scorer(job)(item).texts for item in items]
+    scorer, met = Scorer(job), Barrier(2)
+    model = scorer.model()
+    outputs = model.classifier.outputs
+
+    def met_outputs(*args, **options):
+        met.wait(20)
+        return outputs(*args, **options)
+
+    monkeypatch.setattr(model.classifier, "outputs", met_outputs)
+    started = time.perf_counter()
+    with ThreadPoolExecutor(2) as pool:
+        scored = list(pool.map(scorer, items))
+    seconds = time.perf_counter() - started
+    for item, texts in zip(scored, alone, strict=True):
+        assert item.failure == ""
+        assert item.texts.equals(texts)
+    busy_s = sum(item.timing.busy_s for item in scored)
+    idle_s = sum(item.timing.idle_s for item in scored)
+    assert 0 < busy_s <= busy_s + idle_s <= seconds
 
 
 def test_scorer_counts_the_padding_and_keeps_the_rest_of_the_profile(full_run):
