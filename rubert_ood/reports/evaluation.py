@@ -13,6 +13,7 @@ from rubert_ood.reports.curves import ClassCurves, Histograms, Points, RiskCover
 from rubert_ood.runs.record import Record
 from rubert_ood.settings import DecisionSettings
 from rubert_ood.training.baseline import Baseline
+from rubert_ood.training.stack import StackReport
 
 FORMAT = 1
 """Of evaluation.json. Files of 0.3.0 and before have no number, and the same shape."""
@@ -155,6 +156,8 @@ class Evaluation(Record):
     decision: DecisionSettings
     headline: Headline
     baseline: Baseline | None
+    stack: StackReport | None = None
+    """What words gain beside the network; None: not tried, or of another job than training."""
     per_class: list[ClassMetrics]
     confusions: list[Confusion]
     reliability_before: list[ReliabilityBin]
