@@ -96,8 +96,8 @@ class Mixture:
     def of(self, outputs: Mapping[str, Outputs]) -> dict[str, Outputs]:
         """Return the outputs as scoring would have them."""
         mixed = dict(outputs)
-        for name, added_NC in self.added.items():
-            mixed[name] = outputs[name].plus(added_NC)
+        for name in outputs.keys() & self.added.keys():
+            mixed[name] = outputs[name].plus(self.added[name])
         return mixed
 
 

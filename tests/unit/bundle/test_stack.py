@@ -2,45 +2,15 @@
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from rubert_ood.ads.dataset import LabelledAds
-from rubert_ood.ads.text import TextCleaner
-from rubert_ood.bundle import BundleContent, load_bundle, write_bundle
+from rubert_ood.bundle import derive_bundle, load_bundle
 from rubert_ood.bundle.files import put_files
-from rubert_ood.classifier.stack import Stack
 from rubert_ood.errors import BundleError
-from rubert_ood.settings import TextSettings
-from rubert_ood.training.words import fit_words
-from tests.small_model import LABELS, MAX_LENGTH
-
-
-@pytest.fixture(scope="module")
-def stack(ad_texts) -> Stack:
-    train = LabelledAds(ad_texts[:300], np.arange(300) % len(LABELS))
-    return Stack(fit_words(train, len(LABELS)), 1.25)
-
-
-@pytest.fixture(scope="module")
-def content(small_checkpoint, fitted, stack) -> BundleContent:
-    return BundleContent(
-        checkpoint_dir=small_checkpoint,
-        fitted=fitted,
-        cleaner=TextCleaner(),
-        text=TextSettings(max_length=MAX_LENGTH),
-        documents={"README.md": "# v1"},
-        stack=stack,
-    )
-
-
-@pytest.fixture(scope="module")
-def stacked(content, tmp_path_factory):
-    return write_bundle(str(tmp_path_factory.mktemp("bundles") / "v1"), content)
 
 
 def signed_anew(bundle, folder: Path, change) -> str:
@@ -63,14 +33,21 @@ def test_a_stack_that_is_written_comes_back_to_the_bit(stacked, stack, ad_texts)
 
 
 def test_a_bundle_without_a_stack_has_neither_file_and_another_fingerprint(
-    content, stacked, tmp_path
+    bundle, stacked, tmp_path
 ):
-    plain = write_bundle(str(tmp_path / "v1"), replace(content, stack=None))
-    assert plain.stack is None
-    assert not list(Path(plain.folder).glob("stack*"))
-    other = replace(content.stack, weight=1.5)
-    heavier = write_bundle(str(tmp_path / "v2"), replace(content, stack=other))
-    assert len({bundle.fingerprint for bundle in (plain, stacked, heavier)}) == 3
+    assert bundle.stack is None
+    assert not list(Path(bundle.folder).glob("stack*"))
+    heavier = load_bundle(signed_anew(stacked, tmp_path, _edit(weight=1.5)))
+    assert heavier.stack.weight == 1.5
+    found = {each.fingerprint for each in (bundle, stacked, heavier)}
+    assert len(found) == 3
+
+
+def test_a_bundle_that_is_derived_keeps_its_stack(stacked, stack, tmp_path, ad_texts):
+    derived = derive_bundle(stacked, str(tmp_path / "v2"), documents={"README.md": "2"})
+    np.testing.assert_array_equal(
+        derived.stack.logits(ad_texts[:50]), stack.logits(ad_texts[:50])
+    )
 
 
 def _edit(**values):
