@@ -2,10 +2,12 @@
 
 from rubert_ood.bundle.arrays import Layout, read_arrays
 from rubert_ood.bundle.documents import StackDocument
-from rubert_ood.bundle.files import write_arrays, write_json
+from rubert_ood.bundle.files import STACK, write_arrays, write_json
 from rubert_ood.classifier.stack import Stack, WordModel
 
-STACK, STACK_ARRAYS = "stack.json", "stack.safetensors"
+__all__ = ["STACK", "STACK_ARRAYS", "read_stack", "write_stack"]
+
+STACK_ARRAYS = "stack.safetensors"
 
 
 def write_stack(folder: str, stack: Stack) -> None:

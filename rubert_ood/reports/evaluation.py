@@ -59,6 +59,8 @@ class Context(Record):
     runs: list[TrainingRun] | None = None
     """All, in the order of their seeds."""
     settings: dict[str, JsonValue] | None = None
+    stack_weight: float | None = None
+    """Of the words in a bundle that was not trained by this job."""
 
     @model_serializer(mode="wrap")
     def _known(self, handler: SerializerFunctionWrapHandler) -> dict[str, JsonValue]:

@@ -19,7 +19,8 @@ def model_card(evaluation: Evaluation) -> str:
         "tags": ["classified-ads", "out-of-distribution-detection", "mahalanobis"],
     }
     stack = evaluation.stack
-    alone = ", those of the network alone" if stack and stack.is_kept else ""
+    is_mixed = context.stack_weight is not None or (stack is not None and stack.is_kept)
+    alone = ", those of the network alone" if is_mixed else ""
     findings = "\n".join(
         f"- {'' if item.ok else 'CAUTION: '}{markdown(item.text)}"
         for item in evaluation.verdict

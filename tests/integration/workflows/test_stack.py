@@ -12,8 +12,14 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.svm import LinearSVC
 
-from rubert_ood.ads.dataset import LocalWorkers, load_dataset
+from rubert_ood.ads.dataset import (
+    LocalWorkers,
+    clean_labelled,
+    load_dataset,
+    read_labelled,
+)
 from rubert_ood.bundle import load_bundle, load_reference
+from rubert_ood.classifier.windows import cut
 from rubert_ood.errors import SchemaError
 from rubert_ood.ood.temperature import fit_temperature, softmax
 from rubert_ood.predictor import Model
@@ -27,11 +33,14 @@ from rubert_ood.settings import (
     TextSettings,
     TrainingComputeSettings,
     TrainSettings,
+    TuneSettings,
 )
 from rubert_ood.training.features import bundle_outputs, compute_features
 from rubert_ood.training.ray_trainer import TrainedModel
+from rubert_ood.training.tuning import halves
 from rubert_ood.workflows import train as workflow
 from rubert_ood.workflows.evaluate import evaluate_bundle
+from rubert_ood.workflows.tune import tune
 from tests.small_model import LABELS, MAX_LENGTH
 from tests.unit.messy_runs import Run, score_plan
 
@@ -208,6 +217,42 @@ def test_features_of_a_bundle_and_its_evaluation_are_those_of_the_mix(
     assert again.headline.accuracy == evaluation.headline.accuracy
     assert again.headline.ece_after == pytest.approx(evaluation.headline.ece_after)
     assert again.stack is None
+    assert again.context.stack_weight == bundle.stack.weight
+    page = " ".join((tmp_path / "evaluation.html").read_text().split())
+    assert f"Words are mixed with the network, weight {bundle.stack.weight:.3f}." in page
+
+
+def test_tune_of_a_bundle_with_a_stack_keeps_it_and_fits_t_on_the_mix(
+    settings, trained, tmp_path
+):
+    bundle, _ = trained
+    tuned = tune(
+        TuneSettings(
+            bundle_uri=bundle.uri,
+            input_uri=settings.input_uri,
+            output_uri=str(tmp_path),
+            version="tuned",
+            executor="local",
+        )
+    )
+    np.testing.assert_array_equal(
+        tuned.stack.logits(["диван"]), bundle.stack.logits(["диван"])
+    )
+    card = Path(tuned.uri, "README.md").read_text()
+    assert "plain labels, those of the network alone." in card
+    table = read_labelled(settings.input_uri, settings.columns, known=LABELS)
+    ads = clean_labelled(table, bundle.cleaner, LABELS)
+    half = halves(ads, TuneSettings(bundle_uri="b", input_uri="i"))["calibration"]
+    outputs = Model(bundle).outputs(_read(bundle, half.texts))
+    expected = fit_temperature(outputs[0], half.labels_N, of="confidence").temperature
+    assert tuned.fitted.temperature.temperature == pytest.approx(expected, rel=1e-3)
+
+
+def _read(bundle, texts: list[str]) -> pa.Table:
+    """Return cleaned texts as the reader has them, in their order, equal ones each."""
+    model = Model(bundle)
+    read = cut(model.tokenizer, texts, bundle.text, bundle.stack)
+    return pa.table(read.columns())
 
 
 def test_train_with_a_stack_of_fewer_bits_compares_mix_with_mix(

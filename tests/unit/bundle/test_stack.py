@@ -27,7 +27,9 @@ def test_a_stack_that_is_written_comes_back_to_the_bit(stacked, stack, ad_texts)
     assert (back.weight, back.words.num_train) == (1.25, 300)
     assert back.words.ngrams == stack.words.ngrams
     np.testing.assert_array_equal(back.logits(ad_texts), stack.logits(ad_texts))
-    files = json.loads(Path(stacked.folder, "manifest.json").read_text())["files"]
+    manifest = json.loads(Path(stacked.folder, "manifest.json").read_text())
+    files = manifest["files"]
+    assert manifest["format"] == 4  # one that knows no stack shall not score without it
     assert {"stack.json", "stack.safetensors"} <= set(files)
     assert not [name for name in files if name.endswith((".pkl", ".joblib"))]
 
@@ -36,6 +38,7 @@ def test_a_bundle_without_a_stack_has_neither_file_and_another_fingerprint(
     bundle, stacked, tmp_path
 ):
     assert bundle.stack is None
+    assert json.loads(Path(bundle.folder, "manifest.json").read_text())["format"] == 3
     assert not list(Path(bundle.folder).glob("stack*"))
     heavier = load_bundle(signed_anew(stacked, tmp_path, _edit(weight=1.5)))
     assert heavier.stack.weight == 1.5
