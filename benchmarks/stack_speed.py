@@ -1,7 +1,7 @@
 """What a stack costs where an ad is scored: python -m benchmarks.stack_speed [--ads 2000]
 
-One bundle of random weights (small shape), with and without words of 10,000 generated ads, on the
-same ads: the encode stage, and the whole from Parquet to decisions, in turn. Processor time of all
+One bundle of random weights (small shape), with and without words of generated ads, on the same
+ads: the encode stage, and the whole from Parquet to decisions, in turn. Processor time of all
 threads, median of the rounds; the ratio is the median of that of each round. Prints JSON.
 """
 
@@ -31,8 +31,8 @@ from rubert_ood.training.words import fit_words
 COLUMNS = ["ad_id", "title", "description"]
 
 
-def with_words(bundle: Bundle) -> Bundle:
-    table = pa.Table.from_batches(list(generate_ads(10_000, seed=1, balanced=True)))
+def with_words(bundle: Bundle, num_ads: int) -> Bundle:
+    table = pa.Table.from_batches(list(generate_ads(num_ads, seed=1, balanced=True)))
     train = clean_labelled(table, bundle.cleaner, bundle.fitted.labels)
     words = fit_words(train, len(bundle.fitted.labels))
     return replace(bundle, stack=Stack(words, 1.0))
@@ -49,6 +49,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--ads", type=int, default=2_000)
+    parser.add_argument("--train_ads", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
     times: dict[str, list[float]] = {}
@@ -57,9 +58,14 @@ def main() -> None:
         ads = pa.Table.from_batches(list(generate_ads(arguments.ads, seed=7)))
         pq.write_table(ads.select(COLUMNS), path)
         shard = Shard("0", path, {name: name for name in COLUMNS}, 0, arguments.ads)
-        uri = build_bundle(Path(folder), SHAPES["small"], max_length=MAX_LENGTH)
+        uri = build_bundle(
+            Path(folder),
+            SHAPES["small"],
+            max_length=MAX_LENGTH,
+            num_ads=arguments.train_ads,
+        )
         plain = load_bundle(uri)
-        stacked = with_words(plain)
+        stacked = with_words(plain, arguments.train_ads)
         models = {"without": Model(plain).with_network(), "with": Model(stacked)}
         models["with"]._classifier = models["without"]._classifier
         for round_ in range(arguments.rounds + 1):

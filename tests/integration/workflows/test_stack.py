@@ -1,6 +1,7 @@
 """`baseline: stack` from training to the rows of a night: the same mix of words and network."""
 
 import json
+from argparse import Namespace
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.svm import LinearSVC
 
+from benchmarks import stack as benchmark
 from rubert_ood.ads.dataset import (
     LocalWorkers,
     clean_labelled,
@@ -313,3 +315,21 @@ def test_train_with_a_stack_of_nothing_to_learn_ends_before_anything_is_trained(
     change = {"input_uri": str(tmp_path / "ads.parquet"), "output_uri": str(tmp_path)}
     with pytest.raises(SchemaError, match=r"^baseline: stack cannot learn words"):
         workflow.train(settings.model_copy(update=change))
+
+
+def test_benchmark_of_finished_bundles_measures_the_three_ways_of_training(
+    settings, trained
+):
+    bundle, evaluation = trained
+    arguments = Namespace(input_uri=settings.input_uri, columns="{}")
+    found = benchmark.measure(bundle, benchmark.Texts.of(bundle, arguments))
+    for way, name in (
+        ("network alone", "network alone"),
+        ("words alone", "words alone"),
+        ("mix", "network + words (`baseline: stack`)"),
+    ):
+        expected = dict(evaluation.stack.test.named())[way]
+        got, _ = found[name]
+        assert (got.accuracy, got.macro_f1) == (expected.accuracy, expected.macro_f1)
+        assert got.ece == pytest.approx(expected.ece, abs=1e-6)
+    assert found["words and letters alone"][0].accuracy > 0.5
