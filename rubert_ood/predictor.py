@@ -218,15 +218,14 @@ class Model:
     # for the jobs
 
     def reader(self, take_over: TakeOver | None = None) -> TextFolder:
-        """Return what cleans, folds and tokenizes the ads of one table.
-
-        `take_over` is asked first for the results of texts.
-        """
+        """Return what reads the ads of one table; `take_over` is asked for known results first."""
         bundle = self.bundle
-        return TextFolder(bundle.cleaner, self.tokenizer, bundle.text, take_over)
+        return TextFolder(
+            bundle.cleaner, self.tokenizer, bundle.text, take_over, bundle.stack
+        )
 
     def outputs(self, texts: pa.Table) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Run the network on what the reader made: logits (T, C) and CLS (T, H)."""
+        """Run the network on what the reader made: logits (T, C), mixed, and CLS (T, H)."""
         return self._run(windows.Windows.of(texts))
 
     def _run(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rubert_ood.bundle import Bundle
 from rubert_ood.classifier.span import Span
 from rubert_ood.classifier.subheads import SubHeads
-from rubert_ood.classifier.windows import IDS
+from rubert_ood.classifier.windows import IDS, WORD_LOGITS
 from rubert_ood.ood.decision import Decisions
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.runs.part import SCORE_FIELDS, SUBHEAD_FIELDS
@@ -53,7 +53,7 @@ def score_table(passed: ForwardPass, bundle: Bundle, *, embedding: bool) -> pa.T
     if bundle.subheads:
         columns |= _subhead_columns(bundle.subheads, cls_TH, decisions)
     for name in passed.texts.schema.names:
-        if name != IDS:
+        if name not in (IDS, WORD_LOGITS):
             columns[name] = passed.texts[name]
     columns["num_chunks"] = pa.array(passed.num_windows_T, pa.int32())
     if embedding:

@@ -140,6 +140,40 @@ def bundle(small_checkpoint, fitted, ads, tmp_path_factory):
     )
 
 
+@pytest.fixture(scope="session")
+def word_labels(ads) -> np.ndarray:
+    """Five classes, of ten categories each, which words can tell: int64 (500,)."""
+    names = sorted(set(ads["category"].to_pylist()))
+    return np.array([names.index(name) // 10 for name in ads["category"].to_pylist()])
+
+
+@pytest.fixture(scope="session")
+def stack(ad_texts, word_labels):
+    """Words of the first 300 ads, with a weight that mixes them with the random network."""
+    from rubert_ood.ads.dataset import LabelledAds
+    from rubert_ood.classifier.stack import Stack
+    from rubert_ood.training.words import fit_words
+
+    train = LabelledAds(ad_texts[:300], word_labels[:300])
+    return Stack(fit_words(train, len(LABELS)), 1.25)
+
+
+@pytest.fixture(scope="session")
+def stacked(bundle, small_checkpoint, fitted, stack, tmp_path_factory):
+    """The bundle, with words beside its network."""
+    from rubert_ood.bundle import BundleContent, write_bundle
+
+    content = BundleContent(
+        checkpoint_dir=small_checkpoint,
+        fitted=fitted,
+        cleaner=bundle.cleaner,
+        text=bundle.text,
+        documents={"README.md": "Карточка\n", "evaluation.json": "{}"},
+        stack=stack,
+    )
+    return write_bundle(str(tmp_path_factory.mktemp("bundles") / "stacked"), content)
+
+
 @pytest.fixture
 def three_hundred_ads(ads, bundle, tmp_path):
     """The plan of a run over two files, cut into three shards."""

@@ -7,6 +7,7 @@ ood_statistics.safetensors                   class means, precision matrix, cali
 reference.safetensors                        features of train and calibration rows, for detectors
 text.json                                    the cleaner, and how texts are read
 subheads.json, subheads.safetensors          finer classes inside a class, where they were trained
+stack.json, stack.safetensors                words that are added to the logits, where they gain
 precision.json                               its numeric precision; int8: compared with fp32
 evaluation.json, evaluation.html, README.md  how good it is, for programs and for people
 train.html                                   how its training went, where it comes from one
@@ -42,7 +43,9 @@ from rubert_ood.bundle.files import (
     write_text,
 )
 from rubert_ood.bundle.reference import write_reference
+from rubert_ood.bundle.stack import write_stack
 from rubert_ood.bundle.subheads import write_subheads
+from rubert_ood.classifier.stack import Stack
 from rubert_ood.classifier.subheads import SubHeads
 from rubert_ood.errors import BundleError, SettingsError
 from rubert_ood.ood.agreement import Agreement
@@ -73,6 +76,8 @@ class Bundle:
     subheads: SubHeads | None = None
     """Finer classes; parts have the columns sub_label and sub_confidence only where there are
     some."""
+    stack: Stack | None = None
+    """What words add to the logits of the network; T is fitted on the sum."""
     alias: str = ""
     """The URI by which it was asked for, where that is of a pointer to it."""
 
@@ -92,6 +97,7 @@ class BundleContent:
     agreement: Agreement | None = None
     """Of int8, or of bf16 on a CPU, with fp32."""
     reference: Reference | None = None
+    stack: Stack | None = None
 
 
 def write_bundle(uri: str, content: BundleContent) -> Bundle:
@@ -112,6 +118,8 @@ def write_bundle(uri: str, content: BundleContent) -> Bundle:
             write_text(folder, name, document)
         if content.reference:
             write_reference(folder, content.reference)
+        if content.stack:
+            write_stack(folder, content.stack)
         put_files(folder, uri)
     return load_bundle(uri)
 
@@ -228,6 +236,7 @@ def load_bundle(
         text=content.text.settings(),
         precision=content.precision,
         subheads=content.subheads,
+        stack=content.stack,
     )
 
 

@@ -27,6 +27,7 @@ from rubert_ood.bundle.arrays import (
 from rubert_ood.bundle.documents import (
     LabelsDocument,
     PrecisionDocument,
+    StackDocument,
     SubheadsDocument,
     TemperatureDocument,
     TextDocument,
@@ -48,12 +49,14 @@ from rubert_ood.bundle.network import (
     check_weights,
 )
 from rubert_ood.bundle.reference import REFERENCE, read_reference, reference_layout
+from rubert_ood.bundle.stack import STACK, STACK_ARRAYS, read_stack
 from rubert_ood.bundle.subheads import (
     SUBHEAD_ARRAYS,
     SUBHEADS,
     check_categories,
     read_subheads,
 )
+from rubert_ood.classifier.stack import Stack
 from rubert_ood.classifier.subheads import SubHeads
 from rubert_ood.errors import RubertOodError
 from rubert_ood.ood.decision import Thresholds
@@ -95,6 +98,7 @@ class Content:
     text: TextDocument
     precision: Precision
     subheads: SubHeads | None
+    stack: Stack | None
 
 
 class BundleReader:
@@ -161,7 +165,12 @@ class BundleReader:
                     reference_layout(len(fitted.labels), hidden),
                 )
         return Content(
-            fitted, cleaner, text, precision, self._subheads(fitted.labels, hidden)
+            fitted,
+            cleaner,
+            text,
+            precision,
+            self._subheads(fitted.labels, hidden),
+            self._stack(len(fitted.labels)),
         )
 
     def _fitted(self) -> FittedModel:
@@ -216,6 +225,13 @@ class BundleReader:
             check_categories(description, labels)
         with self.reading(SUBHEAD_ARRAYS):
             return read_subheads(self.folder, description, hidden)
+
+    def _stack(self, num_classes: int) -> Stack | None:
+        if STACK not in self.files and STACK_ARRAYS not in self.files:
+            return None
+        description = self.document(STACK, StackDocument)
+        with self.reading(STACK_ARRAYS):
+            return read_stack(self.folder, description, num_classes)
 
     def reference(self, labels: list[str], hidden: int) -> Reference | None:
         """Read the features that detectors are fitted on; None if the bundle has none."""

@@ -133,6 +133,23 @@ class PrecisionDocument(Document):
     agreement: dict[str, float] | None = None
 
 
+class StackDocument(Document):
+    """stack.json: the n-grams whose margins are added to the logits, in the order of the arrays."""
+
+    weight: float = Field(gt=0)
+    num_train: int = Field(gt=0)
+    max_characters: int = Field(gt=0)
+    scikit_learn: str = Field(min_length=1, max_length=100)
+    ngrams: list[str] = Field(min_length=1)
+
+    @field_validator("ngrams")
+    @classmethod
+    def _once(cls, ngrams: list[str]) -> list[str]:
+        if len(set(ngrams)) < len(ngrams):
+            raise ValueError("an n-gram stands in it twice")
+        return ngrams
+
+
 class SubheadDocument(Document):
     """The finer classes of one class, and what was measured on held-out ads."""
 

@@ -23,7 +23,9 @@ from rubert_ood.storage import folders
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-FORMAT = 3
+FORMAT, STACKED = 3, 4
+"""With a stack it is another one: a version that knows none would decide on the network alone."""
+STACK = "stack.json"
 MANIFEST = "manifest.json"
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 KINDS = (".json", ".safetensors", ".txt", ".model", ".md", ".html")
@@ -80,7 +82,7 @@ def put_files(
     for name in sorted(os.listdir(folder)):
         files[name] = _describe(os.path.join(folder, name))
     manifest = Manifest(
-        format=FORMAT,
+        format=STACKED if STACK in files else FORMAT,
         version=uri.rstrip("/").rpartition("/")[2],
         created_at=utc_now(),
         code_version=__version__,
@@ -110,9 +112,10 @@ def read_manifest(uri: str) -> Manifest:
     except InputError as error:
         raise BundleError(f"{uri}: no bundle here ({error})") from error
     kind = _format_of(data)
-    if kind != FORMAT:
+    if kind not in (FORMAT, STACKED):
         raise BundleError(
             f"{uri}: bundle format {kind!r:.40}, this version of rubert_ood reads {FORMAT}"
+            f" and {STACKED}"
         )
     manifest = parse(uri, MANIFEST, data, Manifest)
     for name in manifest.files:

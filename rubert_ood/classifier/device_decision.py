@@ -79,7 +79,10 @@ class DeviceDecision:
         """Ask for the forward pass, and for all that depends on it."""
         begun = self.device.mark()
         logits_WC, cls_WH = classifier.outputs(read.ids, token_budget=token_budget)
-        return self.of(self._pool(logits_WC, read), self._pool(cls_WH, read), begun)
+        logits_NC = self._pool(logits_WC, read)
+        if read.word_logits_NC is not None:
+            logits_NC = logits_NC + self.device.put(read.word_logits_NC)
+        return self.of(logits_NC, self._pool(cls_WH, read), begun)
 
     @torch.inference_mode()
     def of(self, logits_NC: torch.Tensor, cls_NH: torch.Tensor, begun: Mark) -> InFlight:

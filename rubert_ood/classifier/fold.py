@@ -3,7 +3,8 @@ megabytes at a time; those whose results are known already are not tokenized.
 
 Of an ad of more than HEAD_CHARACTERS the head is cleaned, and the whole ad only where the head has
 too few tokens: so an ad of megabytes costs what its head costs. The key of such an ad is that of
-its cleaned head and of its rest as it is written.
+its cleaned head and of its rest as it is written. The same holds for the words that a stack reads:
+they are those at the beginning of the cleaned ad.
 """
 
 from collections.abc import Callable
@@ -20,6 +21,8 @@ from rubert_ood.settings import TextSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from rubert_ood.classifier.stack import Stack
 
 HEAD_CHARACTERS = 8_192
 MARGIN_CHARACTERS = 256
@@ -55,11 +58,13 @@ class TextFolder:
         tokenizer: "PreTrainedTokenizerBase",
         settings: TextSettings,
         take_over: TakeOver | None = None,
+        stack: "Stack | None" = None,
     ) -> None:
         self._cleaner = cleaner
         self._take_over = take_over
         self._tokenizer = tokenizer
         self._settings = settings
+        self._stack = stack
         self._most_tokens = settings.max_length
         if settings.mode == "window":
             self._most_tokens *= settings.max_windows
@@ -134,7 +139,7 @@ class TextFolder:
         unsure = [
             text
             for text, is_cut in zip(texts, windows.is_cut_N, strict=True)
-            if text.whole is not None and not is_cut
+            if text.whole is not None and not (is_cut and self._has_words(text))
         ]
         for text in unsure:
             backend = self._tokenizer.backend_tokenizer
@@ -151,7 +156,12 @@ class TextFolder:
 
     def _cut(self, texts: list[_Text]) -> Windows:
         known = [text.known() for text in texts]
-        return cut(self._tokenizer, known, self._settings)
+        return cut(self._tokenizer, known, self._settings, self._stack)
+
+    def _has_words(self, text: _Text) -> bool:
+        """Say whether the head of an ad is as much as a stack reads of the whole."""
+        stack = self._stack
+        return stack is None or len(text.known()) >= stack.words.max_characters
 
 
 def _excerpts(texts: list[_Text]) -> pa.StringArray:

@@ -2,7 +2,8 @@
 
 `truncate` is the case of one window: the first max_length tokens. Fit, evaluation, prediction and
 scoring all read texts this way, with the settings that the bundle keeps; only fine-tuning always
-takes the first window.
+takes the first window. The words of a bundle that has a stack are those of the text, not of its
+windows: what they add is added once, to the mean over the windows.
 
 Shapes: N texts, W windows, C classes, H hidden; X is any of the last two.
 """
@@ -21,9 +22,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from rubert_ood.classifier.classifier import Classifier
+    from rubert_ood.classifier.stack import Stack
 
 IDS = "windows"
 """The column that holds the token ids of each window of a text."""
+WORD_LOGITS = "word_logits"
+"""The column of what the words of a text add to its logits, where the bundle has a stack."""
 COLUMNS = {
     IDS: pa.list_(pa.list_(pa.int32())),
     "num_tokens": pa.int32(),
@@ -48,16 +52,28 @@ class Windows:
     """int32 (N,), tokens of each text that were read: special tokens once, overlaps once."""
     is_cut_N: np.ndarray
     """bool (N,), whether tokens at the end of the text were left out."""
+    word_logits_NC: np.ndarray | None = None
+    """float32 (N, C), added to the logits of each text; None without a stack."""
 
     def columns(self) -> dict[str, pa.Array]:
-        """Return the columns of COLUMNS."""
+        """Return the columns of COLUMNS, and WORD_LOGITS with a stack."""
         offsets = np.concatenate([[0], np.cumsum(self.num_windows_N)]).astype(np.int32)
         windows = pa.ListArray.from_arrays(pa.array(offsets), self.ids)
-        return {
+        columns = {
             IDS: windows,
             "num_tokens": pa.array(self.num_tokens_N, pa.int32()),
             "is_cut": pa.array(self.is_cut_N, pa.bool_()),
         }
+        if self.word_logits_NC is not None:
+            flat = pa.array(self.word_logits_NC.ravel(), pa.float32())
+            size = self.word_logits_NC.shape[1]
+            columns[WORD_LOGITS] = pa.FixedSizeListArray.from_arrays(flat, size)
+        return columns
+
+    def mixed(self, logits_NC: np.ndarray) -> np.ndarray:
+        """Return the logits of the network, float32 (N, C), with what the words add."""
+        words_NC = self.word_logits_NC
+        return logits_NC if words_NC is None else logits_NC + words_NC
 
     def select(self, rows_N: np.ndarray) -> "Windows":
         """Take the texts of a mask, bool (N,)."""
@@ -72,15 +88,28 @@ class Windows:
             num_windows_N=columns[IDS].value_lengths().to_numpy(),
             num_tokens_N=columns["num_tokens"].to_numpy(),
             is_cut_N=columns["is_cut"].to_numpy(zero_copy_only=False),
+            word_logits_NC=_word_logits(table),
         )
 
 
+def _word_logits(table: pa.Table) -> np.ndarray | None:
+    if WORD_LOGITS not in table.schema.names:
+        return None
+    lists = table[WORD_LOGITS].combine_chunks()
+    flat = lists.flatten().to_numpy(zero_copy_only=False)
+    return np.array(flat.reshape(len(lists), lists.type.list_size))
+
+
 def cut(
-    tokenizer: "PreTrainedTokenizerBase", texts: list[str], settings: TextSettings
+    tokenizer: "PreTrainedTokenizerBase",
+    texts: list[str],
+    settings: TextSettings,
+    stack: "Stack | None" = None,
 ) -> Windows:
     """Tokenize, and cut into windows of max_length tokens that share `stride` with the last one.
 
-    The special tokens stand in every window; `stride` does not count them.
+    The special tokens stand in every window; `stride` does not count them. A stack reads the words
+    of the whole texts.
     """
     before, behind = special_frame(tokenizer)
     size = settings.max_length - len(before) - len(behind)
@@ -99,6 +128,7 @@ def cut(
         num_windows_N=np.array(num_windows, np.int32),
         num_tokens_N=np.array(lengths, np.int32),
         is_cut_N=is_cut_N,
+        word_logits_NC=stack.logits(texts) if stack else None,
     )
 
 
@@ -129,9 +159,12 @@ def _is_visible(text: str) -> bool:
 def run(
     classifier: "Classifier", windows: Windows, *, token_budget: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Score every window, return one row per text: float32 logits (N, C) and CLS (N, H)."""
+    """Score every window, return one row per text: float32 logits (N, C) and CLS (N, H).
+
+    The logits are those that everything is decided on: with a stack the words are in them.
+    """
     logits_WC, cls_WH = classifier.run(windows.ids, token_budget=token_budget)
-    return pool(logits_WC, windows), pool(cls_WH, windows)
+    return windows.mixed(pool(logits_WC, windows)), pool(cls_WH, windows)
 
 
 def pool(outputs_WX: np.ndarray, windows: Windows) -> np.ndarray:

@@ -1,6 +1,6 @@
 """What one forward pass says of some ads. Shapes: N ads, C classes, H hidden."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,6 +24,10 @@ class Outputs:
     def take(self, rows: np.ndarray) -> "Outputs":
         """Return some rows, in the order of their numbers."""
         return Outputs(self.logits_NC[rows], self.cls_NH[rows], self.labels_N[rows])
+
+    def plus(self, added_NC: np.ndarray) -> "Outputs":
+        """Return the same with something added to the logits, float32 (N, C)."""
+        return replace(self, logits_NC=self.logits_NC + added_NC)
 
 
 def sample_rows(num_rows: int, max_rows: int) -> np.ndarray:

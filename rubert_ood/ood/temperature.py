@@ -49,7 +49,7 @@ def nll(logits_NC: ArrayLike, labels_N: ArrayLike, temperature: float = 1.0) -> 
 
     Raises SchemaError without rows or on a label outside 0..C-1, BundleError on non-finite logits.
     """
-    return _mean_nll(_relative_logits(logits_NC, labels_N), temperature)
+    return _mean_nll(relative_logits(logits_NC, labels_N), temperature)
 
 
 def fit_temperature(
@@ -71,7 +71,7 @@ def fit_temperature(
             f"fit.temperature_min {lower:g} must be above 0 and below fit.temperature_max"
             f" {upper:g}: change one"
         )
-    relative_NC = _relative_logits(logits_NC, labels_N)
+    relative_NC = relative_logits(logits_NC, labels_N)
     mean_nll = _mean_nll if of == "classes" else _mean_nll_of_confidence
     nll_after, temperature = _search(partial(mean_nll, relative_NC), lower, upper)
     nll_before = mean_nll(relative_NC, 1.0)
@@ -108,7 +108,7 @@ def _search(
     return min(((loss(t), t) for t in candidates), key=lambda pair: pair[0])
 
 
-def _relative_logits(logits_NC: ArrayLike, labels_N: ArrayLike) -> NDArray[np.float64]:
+def relative_logits(logits_NC: ArrayLike, labels_N: ArrayLike) -> NDArray[np.float64]:
     """Return the logits minus that of the true class: the NLL is their logsumexp, at any T."""
     logits = np.asarray(logits_NC, dtype=np.float64)
     labels = np.asarray(labels_N)

@@ -37,6 +37,7 @@ from rubert_ood.reports.evaluation import (
 )
 from rubert_ood.reports.verdict import verdict
 from rubert_ood.training.baseline import Baseline
+from rubert_ood.training.stack import StackReport
 
 EXAMPLES_PER_PAIR = 2
 EXAMPLE_CHARACTERS = 200
@@ -84,6 +85,7 @@ def evaluate(
     *,
     baseline: Baseline | None = None,
     reference: Reference | None = None,
+    stack: StackReport | None = None,
     context: Context = Context(),  # noqa: B008 - frozen
 ) -> Evaluation:
     """Measure the test ads, and what else is given.
@@ -105,13 +107,9 @@ def evaluate(
         decision=fitted.decision,
         headline=_headline(fitted, material, decisions, metrics),
         baseline=baseline,
+        stack=stack,
         per_class=metrics.per_class,
-        confusions=_confusions(
-            test,
-            decisions,
-            fitted.labels,
-            material.test_ads.texts,
-        ),
+        confusions=_confusions(test, decisions, fitted.labels, material.test_ads.texts),
         reliability_before=reliability_bins(p_raw_NC, test.labels_N),
         reliability_after=reliability_bins(p_NC, test.labels_N),
         curves=class_curves(p_NC, test.labels_N),

@@ -13,6 +13,7 @@ from rubert_ood.reports.curves import ClassCurves, Histograms, Points, RiskCover
 from rubert_ood.runs.record import Record
 from rubert_ood.settings import DecisionSettings
 from rubert_ood.training.baseline import Baseline
+from rubert_ood.training.stack import StackReport
 
 FORMAT = 1
 """Of evaluation.json. Files of 0.3.0 and before have no number, and the same shape."""
@@ -58,6 +59,8 @@ class Context(Record):
     runs: list[TrainingRun] | None = None
     """All, in the order of their seeds."""
     settings: dict[str, JsonValue] | None = None
+    stack_weight: float | None = None
+    """Of the words in a bundle that was not trained by this job."""
 
     @model_serializer(mode="wrap")
     def _known(self, handler: SerializerFunctionWrapHandler) -> dict[str, JsonValue]:
@@ -155,6 +158,8 @@ class Evaluation(Record):
     decision: DecisionSettings
     headline: Headline
     baseline: Baseline | None
+    stack: StackReport | None = None
+    """What words gain beside the network; None: not tried, or of another job than training."""
     per_class: list[ClassMetrics]
     confusions: list[Confusion]
     reliability_before: list[ReliabilityBin]

@@ -4,6 +4,7 @@ import yaml
 
 from rubert_ood.plain import markdown, printable
 from rubert_ood.reports.evaluation import Context, Evaluation
+from rubert_ood.training.stack import StackReport
 
 
 def model_card(evaluation: Evaluation) -> str:
@@ -17,6 +18,9 @@ def model_card(evaluation: Evaluation) -> str:
         "metrics": ["accuracy", "f1"],
         "tags": ["classified-ads", "out-of-distribution-detection", "mahalanobis"],
     }
+    stack = evaluation.stack
+    is_mixed = context.stack_weight is not None or (stack is not None and stack.is_kept)
+    alone = ", those of the network alone" if is_mixed else ""
     findings = "\n".join(
         f"- {'' if item.ok else 'CAUTION: '}{markdown(item.text)}"
         for item in evaluation.verdict
@@ -38,11 +42,23 @@ Text is `clean(title + " " + description)`; `text.json` holds what the cleaner r
 | temperature T | {headline.temperature:.4f} |
 | ECE after T | {headline.ece_after:.4f} |
 | d2 threshold ({headline.calibrated_on}) | {headline.threshold:,.2f} |
-
-`AutoModelForSequenceClassification.from_pretrained` loads this folder for plain labels. Labels with
-temperature, OOD flag and "Other" come from `rubert-ood predict` and `rubert-ood score`. The whole
-evaluation is in `evaluation.html`.
+{_stack(stack)}
+`AutoModelForSequenceClassification.from_pretrained` loads this folder for plain labels{alone}.
+Labels with temperature, OOD flag and "Other" come from `rubert-ood predict` and `rubert-ood score`.
+The whole evaluation is in `evaluation.html`.
 """
+
+
+def _stack(stack: StackReport | None) -> str:
+    """Return a table of what words gain beside the network, with its caption; "" without one."""
+    if stack is None:
+        return ""
+    lines = ["", "| on test | accuracy | macro-F1 | ECE after T |", "|---|---|---|---|"]
+    for name, score in stack.test.named():
+        numbers = (score.accuracy, score.macro_f1, score.ece)
+        cells = [f"{number:.4f}" for number in numbers if number is not None]
+        lines.append(f"| {' | '.join([name, *cells])} |")
+    return "\n".join([*lines, "", f"{stack.outcome()}", ""])
 
 
 def _origin(context: Context) -> str:

@@ -7,6 +7,7 @@ from rubert_ood.ood.metrics import ClassMetrics, OodMetrics
 from rubert_ood.reports.evaluation import Evaluation, Finding, HardCase, Headline, OodKind
 from rubert_ood.settings import DecisionSettings
 from rubert_ood.training.baseline import Baseline
+from rubert_ood.training.stack import StackReport
 
 GOOD_ECE = 0.05
 GOOD_OOD_RATE = 0.01
@@ -39,6 +40,8 @@ def verdict(evaluation: Evaluation) -> list[Finding]:
         _false_alarms(headline, evaluation.decision),
         _classes(evaluation.per_class),
     ]
+    if evaluation.stack and evaluation.stack.is_kept:
+        findings.insert(1, _words(evaluation.stack))
     if evaluation.ood_kinds:
         findings.append(_ood_texts(evaluation.ood_kinds))
     if evaluation.detectors and measured_kinds(evaluation.detectors[0]):
@@ -67,6 +70,17 @@ def _accuracy(headline: Headline, baseline: Baseline | None) -> Finding:
         f"{text}: {points} {side} TF-IDF + LinearSVC ({baseline.accuracy:.1%}{sample})."
     )
     return Finding(ahead >= 0, text)
+
+
+def _words(stack: StackReport) -> Finding:
+    accuracy, macro_f1 = stack.test.gains
+    before = stack.test.network
+    text = (
+        f"Words are mixed with the network: {accuracy * 100:+.1f} points of accuracy and"
+        f" {macro_f1 * 100:+.1f} points of macro-F1 on the test ads, where the network alone has"
+        f" {before.accuracy:.1%} and {before.macro_f1:.1%}."
+    )
+    return Finding(accuracy + macro_f1 > 0, text)
 
 
 def _calibration(headline: Headline) -> Finding:

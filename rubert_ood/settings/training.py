@@ -145,6 +145,10 @@ class TrainSettings(RayJobSettings):
     compute: TrainingComputeSettings = TrainingComputeSettings()
     fit: FitSettings = FitSettings()
     decision: DecisionSettings = DecisionSettings()
+    baseline: Literal["compare", "stack"] = "compare"
+    """TF-IDF + LinearSVC. compare: its accuracy stands in the report (evaluation.baseline). stack:
+    one of words and pairs of words is also mixed with the network, and becomes part of the bundle
+    if the mix gains at least 0.5 points of accuracy or macro-F1 on valid."""
     evaluation: EvaluationSettings = EvaluationSettings()
     promote: bool = False
     """Compare the new bundle with the champion at the end, and make it the champion where the

@@ -15,6 +15,7 @@ from rubert_ood.ads.labelled_ads import Ads
 from rubert_ood.bundle import Bundle, check_compute, load_bundle
 from rubert_ood.classifier import windows
 from rubert_ood.classifier.classifier import Classifier
+from rubert_ood.classifier.stack import Stack
 from rubert_ood.ood.outputs import Outputs, sample_rows
 from rubert_ood.predictor import TOKEN_BUDGET
 from rubert_ood.progress import Progress
@@ -24,8 +25,8 @@ BATCH_ADS = 512
 SUM_ADS = 8192
 """Ads of one partial sum: large, since each sum of H x H numbers travels to the driver."""
 
-Checkpoint = str | Callable[[], str]
-"""Hub name, folder or s3:// URI that every node can read; or what finds a folder on each of
+Checkpoint = str | Callable[[], Bundle]
+"""Hub name, folder or s3:// URI that every node can read; or what finds a bundle on each of
 them."""
 
 Sums = TypeVar("Sums")
@@ -51,20 +52,32 @@ class Reader:
     text: TextSettings
     precision: Precision
 
-    def load(self, *, use_gpu: bool) -> Classifier:
-        """Load the network here; int8 is computed on CPU."""
-        folder = (
-            self.checkpoint if isinstance(self.checkpoint, str) else self.checkpoint()
+    def load(self, *, use_gpu: bool) -> "LoadedReader":
+        """Load the network here, and the stack of a bundle; int8 is computed on CPU."""
+        where, stack = self.checkpoint, None
+        if not isinstance(where, str):
+            bundle = where()
+            where, stack = bundle.folder, bundle.stack
+        classifier = Classifier.load(
+            where, use_gpu=use_gpu and self.precision != "int8", precision=self.precision
         )
-        return Classifier.load(
-            folder, use_gpu=use_gpu and self.precision != "int8", precision=self.precision
-        )
+        return LoadedReader(classifier, self.text, stack)
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedReader:
+    """A network at hand, and how texts are read."""
+
+    classifier: Classifier
+    text: TextSettings
+    stack: Stack | None
 
     def read(
-        self, classifier: Classifier, texts: list[str], token_budget: int | None
+        self, texts: list[str], token_budget: int | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return logits, float32 (n, C), and CLS, float32 (n, H)."""
-        cut = windows.cut(classifier.tokenizer, texts, self.text)
+        """Return logits, float32 (n, C), as they are decided on, and CLS, float32 (n, H)."""
+        classifier = self.classifier
+        cut = windows.cut(classifier.tokenizer, texts, self.text, self.stack)
         usual = TOKEN_BUDGET[classifier.device.device.type == "cuda"]
         return windows.run(classifier, cut, token_budget=token_budget or usual)
 
@@ -102,14 +115,14 @@ class LocalFeatures:
         compute: FeatureComputeSettings,
     ) -> "LocalFeatures":
         """Run the network here, one split after the other."""
-        classifier = reader.load(use_gpu=compute.use_gpu)
+        loaded = reader.load(use_gpu=compute.use_gpu)
         progress = Progress("features", sum(len(ads) for ads in splits.values()), "ads")
         outputs = {}
         for name, ads in splits.items():
             logits, features = [], []
             for start in range(0, len(ads), BATCH_ADS):
                 texts = list(ads.texts[start : start + BATCH_ADS])
-                logits_nC, cls_nH = reader.read(classifier, texts, compute.token_budget)
+                logits_nC, cls_nH = loaded.read(texts, compute.token_budget)
                 logits.append(logits_nC)
                 features.append(cls_nH)
                 progress.add(len(texts))
@@ -147,19 +160,19 @@ def bundle_outputs(
     compute: FeatureComputeSettings,
     executor: Literal["ray", "local"],
 ) -> dict[str, Outputs]:
-    """Run every split through the network of a bundle as scoring does.
+    """Run every split through a bundle as scoring does, its stack included.
 
     Raises SettingsError when the bundle was not fitted for such hardware or numeric precision.
     """
     check_compute(bundle, compute)
     reader = Reader(
-        checkpoint=partial(_checked_folder, bundle.uri, bundle.fingerprint),
+        checkpoint=partial(_checked_bundle, bundle.uri, bundle.fingerprint),
         text=bundle.text,
         precision=bundle.precision,
     )
     return compute_features(splits, reader, compute=compute, executor=executor).gather()
 
 
-def _checked_folder(uri: str, fingerprint: str) -> str:
-    """Return the folder of a bundle on this node, checked here as well."""
-    return load_bundle(uri, fingerprint=fingerprint).folder
+def _checked_bundle(uri: str, fingerprint: str) -> Bundle:
+    """Return the bundle on this node, checked here as well."""
+    return load_bundle(uri, fingerprint=fingerprint)

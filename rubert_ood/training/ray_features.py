@@ -36,10 +36,10 @@ SUMMED_BLOCKS, SUMMED_SUMS = 16, 8
 class _FeatureActor:
     def __init__(self, reader: Reader, compute: FeatureComputeSettings) -> None:
         torch.set_num_threads(int(max(1, compute.cpus_per_worker)))
-        self.reader, self.token_budget = reader, compute.token_budget
+        self.token_budget = compute.token_budget
         self.failure = ""
         try:
-            self.classifier = reader.load(use_gpu=compute.use_gpu)
+            self.loaded = reader.load(use_gpu=compute.use_gpu)
         except RubertOodError as error:
             # it would lose its class on the way through Ray Data
             self.failure = f"{type(error).__name__} {error}"
@@ -47,9 +47,8 @@ class _FeatureActor:
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if self.failure:
             return {FAILURE: np.array([self.failure], object)}
-        logits_nC, cls_nH = self.reader.read(
-            self.classifier, batch["text"].tolist(), self.token_budget
-        )
+        texts = batch["text"].tolist()
+        logits_nC, cls_nH = self.loaded.read(texts, self.token_budget)
         return {
             "row": batch["row"],
             "label": batch["label"],

@@ -36,7 +36,10 @@ def evaluate_bundle(settings: EvaluateSettings) -> Evaluation:
         Material.of(outputs, extra=extra, test_ads=ads),
         reference=load_reference(bundle),
         context=Context(
-            version=bundle.version, fingerprint=bundle.fingerprint, num_test=len(ads)
+            version=bundle.version,
+            fingerprint=bundle.fingerprint,
+            num_test=len(ads),
+            stack_weight=bundle.stack.weight if bundle.stack else None,
         ),
     )
     for name, text in evaluation_documents(evaluation).items():

@@ -15,11 +15,12 @@ from rubert_ood.bundle import (
     version_name,
     write_bundle,
 )
+from rubert_ood.classifier.stack import WordModel
 from rubert_ood.clock import utc_now
 from rubert_ood.ood.agreement import Agreement, agreement_with_fp32, check_agreement
 from rubert_ood.ood.decision import check_rule
 from rubert_ood.ood.fit import FittedModel
-from rubert_ood.ood.outputs import Outputs
+from rubert_ood.ood.outputs import Outputs, sample_rows
 from rubert_ood.ood.reference import MAX_REFERENCE_ROWS, make_reference
 from rubert_ood.progress import StepLog
 from rubert_ood.ray_session import ray_session
@@ -42,6 +43,8 @@ from rubert_ood.training.preflight import check_training, precision_of_workers
 from rubert_ood.training.ray_trainer import TrainedModel
 from rubert_ood.training.ray_workers import RayWorkers
 from rubert_ood.training.seeds import best_model, train_seeds
+from rubert_ood.training.stack import Mixture, try_stack
+from rubert_ood.training.words import learn_words, margins_of
 from rubert_ood.workflows.promote_trained import check_promotion, promote_trained
 
 log = StepLog("bundle")
@@ -58,6 +61,9 @@ class _Run:
     """Of large splits a sample."""
     extra: ExtraTexts
     baseline: Baseline | None
+    words: WordModel | None
+    """That may be mixed with the network; None: not asked for."""
+    workers: Workers
 
 
 def train(settings: TrainSettings) -> tuple[Bundle, Evaluation]:
@@ -77,8 +83,16 @@ def train(settings: TrainSettings) -> tuple[Bundle, Evaluation]:
         check_rule(settings.decision, len(calibration))
         check_training(dataset, settings)
         extra = load_extra_texts(settings.evaluation, dataset.cleaner)
-        baseline = _baseline(measured, settings, workers)
-        run = _Run(settings, version, dataset, measured, extra, baseline)
+        run = _Run(
+            settings,
+            version,
+            dataset,
+            measured,
+            extra,
+            baseline=_baseline(measured, settings, workers),
+            words=_words(dataset, settings, workers),
+            workers=workers,
+        )
         precision = precision_of_workers(settings.compute)
         trained = train_seeds(dataset, settings, run_name=version, work_dir=work_dir)
         content, evaluation = _fit_and_evaluate(run, trained, precision)
@@ -107,6 +121,14 @@ def _baseline(
     return baseline
 
 
+def _words(
+    dataset: Dataset, settings: TrainSettings, workers: Workers
+) -> WordModel | None:
+    if settings.baseline != "stack":
+        return None
+    return learn_words(dataset.train, len(dataset.labels), workers)
+
+
 def _fit_and_evaluate(
     run: _Run, models: list[TrainedModel], precision: Precision
 ) -> tuple[BundleContent, Evaluation]:
@@ -116,17 +138,20 @@ def _fit_and_evaluate(
     splits = {**fitting_splits(dataset), "test": dataset.test, **run.extra.splits}
     features = _compute(splits, trained, settings, precision)
     outputs = features.gather({"train": MAX_REFERENCE_ROWS})
+    mixture = _mix(run, splits, outputs)
+    outputs = mixture.of(outputs)
     fitted = _fit(features, outputs, dataset, settings)
     log_fit(fitted, precision)
     agreement = None
     if precision == "int8" or (precision == "bf16" and not settings.compute.use_gpu):
-        agreement = _compare(run, trained, fitted, outputs["valid"], precision)
+        agreement = _compare(run, trained, precision, mixture, fitted, outputs["valid"])
     reference = make_reference(outputs["train"], outputs[fitted.calibrated_on])
     evaluation = evaluate(
         fitted,
         Material.of(outputs, extra=run.extra, test_ads=dataset.test),
         reference=reference,
         baseline=run.baseline,
+        stack=mixture.report,
         context=_context(run, models, precision),
     )
     content = BundleContent(
@@ -139,8 +164,18 @@ def _fit_and_evaluate(
         precision=precision,
         agreement=agreement,
         reference=reference,
+        stack=mixture.stack,
     )
     return content, evaluation
+
+
+def _mix(run: _Run, splits: Mapping[str, Ads], outputs: Mapping[str, Outputs]) -> Mixture:
+    if run.words is None:
+        return Mixture()
+    sample = sample_rows(len(splits["train"]), MAX_REFERENCE_ROWS)
+    read = {**splits, "train": splits["train"].take(sample)}
+    margins = margins_of(run.words, read, run.workers)
+    return try_stack(run.words, outputs, margins, run.dataset.labels, run.settings.fit)
 
 
 def _compute(
@@ -175,13 +210,14 @@ def _fit(
 def _compare(
     run: _Run,
     trained: TrainedModel,
+    precision: Precision,
+    mixture: Mixture,
     fitted: FittedModel,
     valid: Outputs,
-    precision: Precision,
 ) -> Agreement:
     """Fit in fp32 as well, and refuse the bundle when fewer bits answer otherwise on valid."""
     features = _compute(fitting_splits(run.measured), trained, run.settings, "fp32")
-    plain = features.gather({"train": 0})
+    plain = mixture.of(features.gather({"train": MAX_REFERENCE_ROWS}))
     plain_fitted = _fit(features, plain, run.dataset, run.settings)
     agreement = agreement_with_fp32(fitted, valid, plain_fitted, plain["valid"])
     StepLog(precision).info(

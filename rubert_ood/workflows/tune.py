@@ -156,6 +156,7 @@ def _context(
         tuned_from=bundle.version,
         tuned_for=in_words(settings.min_precision, reached),
         num_test=num_test,
+        stack_weight=bundle.stack.weight if bundle.stack else None,
         settings=settings.model_dump(
             mode="json", include={"min_precision", "rule", "fit", "seed"}
         ),

@@ -23,6 +23,7 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss
 from transformers import AutoTokenizer
 
 from rubert_ood.ads.dataset import LabelledAds, load_dataset
+from rubert_ood.bundle import Bundle
 from rubert_ood.errors import BundleError, PartialRunError, RubertOodError, SettingsError
 from rubert_ood.ood.temperature import softmax
 from rubert_ood.settings import FeatureComputeSettings, TextSettings, TrainSettings
@@ -380,7 +381,7 @@ def test_a_training_that_diverges_names_the_setting(dataset, train_settings, tmp
         fine_tune(dataset, settings, run_name="diverges", work_dir=str(tmp_path / "work"))
 
 
-def _refuse() -> str:
+def _refuse() -> Bundle:
     raise BundleError(
         "bundle: text.json differs from the manifest; restore it or train again"
     )

@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.svm import LinearSVC
 
 from rubert_ood.ads.text import ad_text
 from rubert_ood.errors import BundleError, InputError, SchemaError, SettingsError
@@ -111,6 +113,26 @@ def test_predict_is_the_decision_rule_on_each_ad_alone(model, table, bundle, by_
             for name in ("label", "is_ood", "topk_labels", "ood_p"):
                 assert got[name] == want[name], (row, name)
     assert clear > 0.9 * len(filled)
+
+
+def test_predict_with_a_stack_is_the_rule_on_logits_that_were_mixed_by_hand(
+    stacked, ad_texts, one_by_one, word_labels
+):
+    tfidf = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2)
+    svm = LinearSVC(random_state=0)
+    heads = [text[:4_096] for text in ad_texts[:300]]
+    svm.fit(tfidf.fit_transform(heads), word_labels[:300])
+    texts = [text for text in ad_texts[300:400] if text and len(text) < 4_096]
+    logits_NC, cls_NH = one_by_one(stacked.folder, texts, stacked.text.max_length)
+    margins_NC = svm.decision_function(tfidf.transform(texts))
+    expected = stacked.fitted.decide(logits_NC + 1.25 * margins_NC, cls_NH)
+    rows = Model(stacked).predict(texts)
+    assert rows["label"].tolist() == expected.label_N.tolist()
+    assert rows["is_ood"].tolist() == expected.is_ood_N.tolist()
+    scores = np.stack(rows["topk_scores"])
+    np.testing.assert_allclose(scores, expected.topk_scores_Nk, atol=1e-3)
+    alone = stacked.fitted.decide(logits_NC, cls_NH)
+    assert (alone.label_N != expected.label_N).mean() > 0.1
 
 
 def test_predict_of_an_ad_with_nothing_to_read_is_other_without_scores(model, table):

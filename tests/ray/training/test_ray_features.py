@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from rubert_ood.ads.dataset import LabelledAds
+from rubert_ood.bundle import Bundle
 from rubert_ood.errors import BundleError
 from rubert_ood.ood.ledoit_wolf import ClassSums
 from rubert_ood.settings import FeatureComputeSettings, TextSettings
@@ -51,7 +52,7 @@ def test_ray_and_this_process_give_the_same_features_in_the_same_order(
     np.testing.assert_allclose(ours.sums_CH, theirs.sums_CH, atol=1e-3)
 
 
-def _refuse() -> str:
+def _refuse() -> Bundle:
     raise BundleError(
         "bundle: text.json differs from the manifest; restore it or train again"
     )

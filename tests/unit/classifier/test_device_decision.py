@@ -233,3 +233,24 @@ def test_pool_of_the_device_is_that_of_numpy():
     assert pooled_NX.dtype == np.float32
     np.testing.assert_array_equal(pooled_NX[[0, 2]], outputs_WX[[0, 4]])
     np.testing.assert_allclose(pooled_NX, windows.pool(outputs_WX, read), rtol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["truncate", "window"])
+@pytest.mark.parametrize("device", DEVICES)
+def test_device_mixes_words_in_as_numpy_does(stacked, ad_texts, device, mode):
+    text = TextSettings(max_length=24, mode=mode, stride=4)
+    classifier = Classifier.load(stacked.folder)
+    classifier.device = Device(torch.device(device), "fp32")
+    classifier.network.to(device)
+    texts = [*ad_texts[:40], "слово " * 90]
+    read = cut(classifier.tokenizer, texts, text, stacked.stack)
+    plain = cut(classifier.tokenizer, texts, text)
+    logits_NC, cls_NH = windows.run(classifier, plain, token_budget=400)
+    mixed_NC = logits_NC + stacked.stack.logits(texts)
+    assert (mixed_NC.argmax(1) != logits_NC.argmax(1)).any()
+    decision = DeviceDecision(stacked.fitted, classifier.device)
+    got = decision.start(classifier, read, 400).decide(stacked.fitted)
+    expected = stacked.fitted.decide(mixed_NC, cls_NH)
+    np.testing.assert_array_equal(got.label_N, expected.label_N)
+    np.testing.assert_allclose(got.topk_scores_Nk, expected.topk_scores_Nk, atol=1e-5)
+    np.testing.assert_allclose(got.ood_distance_N, expected.ood_distance_N, rtol=1e-4)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,41 @@ def test_fold_head_of_an_ad_has_the_tokens_of_the_whole_ad(
             assert table["text_key"][row].as_py() == text_key(cleaned[number])
             assert table["excerpt"][row].as_py() == cleaned[number][:200]
     assert sorted(set(rows) - {None}) == list(range(table.num_rows))
+
+
+@given(st.lists(ads_of_all_kinds, max_size=6), st.sampled_from([60, 10**6]))
+def test_fold_adds_the_logits_of_the_words_of_the_whole_ad(
+    bundle, tokenizer, stack, ads, pending
+):
+    words = replace(stack.words, max_characters=90)
+    short = replace(stack, words=words)
+    folder = TextFolder(bundle.cleaner, tokenizer, bundle.text, stack=short)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fold, "PENDING_CHARACTERS", pending)
+        patch.setattr(fold, "HEAD_CHARACTERS", 200)
+        patch.setattr(fold, "MARGIN_CHARACTERS", 60)
+        for ad in ads:
+            folder.add(ad)
+        table, text_index = folder.finish()
+    read = Windows.of(table)
+    assert read.word_logits_NC.shape == (table.num_rows, len(stack.words.biases_C))
+    expected_NC = short.logits([bundle.cleaner.clean(ad) for ad in ads])
+    for number, row in enumerate(text_index.to_pylist()):
+        if row is not None:
+            np.testing.assert_array_equal(read.word_logits_NC[row], expected_NC[number])
+
+
+def test_fold_adds_the_logits_of_the_words_behind_the_tokens_that_are_read(
+    bundle, tokenizer, stack
+):
+    # 64 tokens are read of it, and 4,096 characters by the stack, though the head shrinks
+    ad = f"диван {'+7 912 345-67-89 ' * 460} {'стол стул ' * 50} котёнок рыжий"
+    assert len(ad) > HEAD_CHARACTERS
+    folder = TextFolder(bundle.cleaner, tokenizer, bundle.text, stack=stack)
+    folder.add(ad)
+    table, _ = folder.finish()
+    expected_NC = stack.logits([bundle.cleaner.clean(ad)])
+    np.testing.assert_array_equal(Windows.of(table).word_logits_NC, expected_NC)
 
 
 @given(

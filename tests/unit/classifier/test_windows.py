@@ -218,6 +218,24 @@ def test_windows_run_of_short_ads_gives_the_same_bits_as_without(classifier, ad_
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("mode", ["truncate", "window"])
+def test_windows_run_adds_the_words_of_a_text_once_whatever_its_windows(
+    classifier, texts, stack, mode
+):
+    settings = TextSettings(max_length=64, mode=mode, stride=12)
+    plain = cut(classifier.tokenizer, texts, settings)
+    mixed = cut(classifier.tokenizer, texts, settings, stack)
+    logits_NC, cls_NH = windows.run(classifier, plain, token_budget=500)
+    got_NC, got_NH = windows.run(classifier, mixed, token_budget=500)
+    np.testing.assert_array_equal(got_NC, logits_NC + stack.logits(texts))
+    np.testing.assert_array_equal(got_NH, cls_NH)
+    there = Windows.of(pa.table(mixed.columns()))
+    np.testing.assert_array_equal(there.word_logits_NC, stack.logits(texts))
+    chosen_N = np.arange(len(texts)) % 3 == 1
+    some_NC = mixed.select(chosen_N).word_logits_NC
+    np.testing.assert_array_equal(some_NC, stack.logits(texts)[chosen_N])
+
+
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=20), st.integers(0, 2**32 - 1))
 def test_windows_pooling_is_a_weighted_mean_and_leaves_single_ones_alone(
     num_chunks, seed

@@ -351,7 +351,8 @@ def test_kinds_are_sorted_and_never_averaged(evaluation):
 
 def test_evaluation_json_keeps_its_keys_and_is_read_back(measured, evaluation):
     assert list(evaluation) == [
-        *("format", "context", "labels", "decision", "headline", "baseline", "per_class"),
+        *("format", "context", "labels", "decision", "headline", "baseline", "stack"),
+        "per_class",
         *(
             "confusions",
             "reliability_before",

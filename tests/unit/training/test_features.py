@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from rubert_ood.ads.dataset import LabelledAds
+from rubert_ood.bundle import Bundle
 from rubert_ood.classifier import windows
 from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.errors import BundleError
@@ -64,7 +65,7 @@ def test_long_texts_are_pooled_over_their_windows(small_checkpoint, ad_texts):
 
 
 def test_a_checkpoint_that_is_refused_ends_the_pass_with_its_own_error(ad_texts):
-    def refuse() -> str:
+    def refuse() -> Bundle:
         raise BundleError(
             "bundle: text.json differs from the manifest; restore it or train again"
         )
