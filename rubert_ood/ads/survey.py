@@ -42,7 +42,8 @@ class Surveyed:
     city_codes_n: np.ndarray
     """int32 (n,), an index into them, or NO_CITY; (0,) if not asked for."""
     shares_n: np.ndarray
-    """float64 (n,) in [0, 1), by the hash of the id; (0,) if not asked for."""
+    """float64 (n,) in [0, 1), by the hash of the id, or of the text of an ad that has none; (0,) if
+    not asked for."""
     rewriter: Rewriter
 
     def __len__(self) -> int:
@@ -55,7 +56,7 @@ def survey_shard(shard: LabelledShard, wanted: Survey) -> Surveyed:
     if wanted.cities:
         roles.append("city")
     if wanted.hash_seed is not None:
-        roles += ["ad_id"] if "ad_id" in shard.columns else ["title", "description"]
+        roles.append("ad_id")
     table = shard.read(roles)
     rewriter = Rewriter()
     normal = shard.normal_labels(table["category"], rewriter, wanted.known)
@@ -64,7 +65,9 @@ def survey_shard(shard: LabelledShard, wanted: Survey) -> Surveyed:
     names, city_codes_n = _coded(cities)
     shares_n = np.empty(0)
     if wanted.hash_seed is not None:
-        shares_n = _shares(table, wanted.hash_seed)
+        names = _names(shard, table["ad_id"])
+        shares = [share_of(name, wanted.hash_seed) for name in names]
+        shares_n = np.array(shares)
     return Surveyed(labels, codes_n, names, city_codes_n, shares_n, rewriter)
 
 
@@ -84,11 +87,11 @@ def _texts(column: pa.ChunkedArray) -> list[str | None]:
     return [value if isinstance(value, str) else None for value in values]
 
 
-def _shares(table: pa.Table, seed: int) -> np.ndarray:
-    """Return the number of each ad, by its id; by its text where it has none."""
-    if "ad_id" in table.schema.names:
-        names = _texts(table["ad_id"])
-    else:
-        pairs = zip(_texts(table["title"]), _texts(table["description"]), strict=True)
-        names = [ad_text(*pair) for pair in pairs]
-    return np.array([share_of(name or "", seed) for name in names])
+def _names(shard: LabelledShard, ids: pa.ChunkedArray) -> list[str]:
+    """Return what tells each ad from others: its id; its text where it has none."""
+    names = _texts(ids)
+    if all(names):
+        return [name or "" for name in names]
+    table = shard.read(["title", "description"])
+    rows = zip(names, _texts(table["title"]), _texts(table["description"]), strict=True)
+    return [name or ad_text(title, description) for name, title, description in rows]

@@ -2,6 +2,7 @@
 
 from rubert_ood.bundle.bundle import (
     CHAMPION,
+    CHAMPION_FILE,
     Bundle,
     BundleContent,
     bundles_folder,
@@ -17,6 +18,7 @@ from rubert_ood.bundle.compute import check_compute
 
 __all__ = [
     "CHAMPION",
+    "CHAMPION_FILE",
     "Bundle",
     "BundleContent",
     "bundles_folder",

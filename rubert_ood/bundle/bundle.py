@@ -56,6 +56,7 @@ from rubert_ood.settings import Precision, TextSettings
 BUNDLES = "bundles"
 CHAMPION = "champion"
 """What stands in a URI for whichever bundle of a folder is promoted (pointers/champion.py)."""
+CHAMPION_FILE = f"{CHAMPION}.json"
 
 
 @dataclass(frozen=True)
@@ -177,11 +178,11 @@ def new_bundle_uri(
     Without OUTPUT beside the bundle that it comes from, whose URI is `beside`.
 
     OUTPUT may be the folder of bundles itself, by its name. Raises SettingsError for the version
-    `champion`.
+    `champion`, and the name of its pointer.
     """
-    if version == CHAMPION:
+    if version in (CHAMPION, CHAMPION_FILE):
         raise SettingsError(
-            f"version: {CHAMPION} stands for the bundle that is promoted; give another"
+            f"version: {version} stands for the bundle that is promoted; give another"
         )
     if output_uri is None:
         return storage.join(beside.rpartition("/")[0], version)

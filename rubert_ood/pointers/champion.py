@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pydantic import TypeAdapter
 
 from rubert_ood import storage
-from rubert_ood.bundle import CHAMPION, Bundle, load_bundle
+from rubert_ood.bundle import CHAMPION, CHAMPION_FILE, Bundle, load_bundle
 from rubert_ood.bundle.files import MANIFEST, read_manifest
 from rubert_ood.clock import utc_now
 from rubert_ood.errors import BundleError
@@ -23,7 +23,6 @@ from rubert_ood.runs.record import Moment, RelativePath
 
 log = StepLog("bundle")
 
-CHAMPION_FILE = "champion.json"
 FORMAT = 1
 
 

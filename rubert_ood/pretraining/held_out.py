@@ -7,8 +7,12 @@ import torch
 import torch.distributed
 
 from rubert_ood.classifier.precision import Device
+from rubert_ood.errors import SettingsError
 from rubert_ood.training.batches import Batch
 from rubert_ood.training.steps import compute, summed_loss
+
+MOST_NATS = 700.0
+"""A loss whose perplexity is still a number; one that guesses at random has some ten nats."""
 
 
 @torch.inference_mode()
@@ -18,7 +22,7 @@ def measure_held_out(
     """Measure the ads of all workers, each of which gives its own; every one gets the metrics.
 
     held_out_loss is in nats for each hidden token; held_out_accuracy is the share of them that is
-    guessed right.
+    guessed right. Raises SettingsError when the loss is beyond all measure.
     """
     sums = torch.zeros(3, dtype=torch.float64, device=device.device)
     for step in steps:
@@ -28,10 +32,16 @@ def measure_held_out(
             sums[1] += (logits_MV.argmax(1) == hidden_M).sum()
             sums[2] += len(hidden_M)
     torch.distributed.all_reduce(sums)
-    loss, num_right, num_hidden = sums.tolist()
+    total, num_right, num_hidden = sums.tolist()
+    loss = total / num_hidden
+    if not loss <= MOST_NATS:  # NaN is not, either
+        raise SettingsError(
+            "optimiser.learning_rate: training diverged,"
+            f" the held-out loss is {loss:.4g}; lower it"
+        )
     return {
         "held_out_tokens": num_hidden,
-        "held_out_loss": loss / num_hidden,
-        "held_out_perplexity": math.exp(loss / num_hidden),
+        "held_out_loss": loss,
+        "held_out_perplexity": math.exp(loss),
         "held_out_accuracy": num_right / num_hidden,
     }

@@ -69,6 +69,18 @@ def read_finished(uri: str, identity: Mapping[str, str]) -> Pretraining | None:
     return found
 
 
+def check_free(uri: str, base_model: str) -> None:
+    """Raise SettingsError when the checkpoint would come to lie on another folder.
+
+    On S3 the start before may have left a part of it, so there only the base model is told.
+    """
+    is_taken = not storage.is_s3(uri) and storage.exists(uri)
+    if is_taken or base_model.rstrip("/") == uri:
+        raise SettingsError(
+            f"{uri}: holds something else than this pretraining; give another version"
+        )
+
+
 def write_pretrained(uri: str, checkpoint_dir: str, record: Pretraining) -> None:
     """Put a checkpoint with its record and card."""
     with open(os.path.join(checkpoint_dir, RECORD), "wb") as file:

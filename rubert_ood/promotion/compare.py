@@ -1,6 +1,6 @@
 """Measure a bundle and the champion on the same texts.
 
-Shapes: N test ads. What belongs to the new bundle comes first.
+Shapes: N test ads that all can read, M that one can. What belongs to the new bundle comes first.
 """
 
 from collections import Counter
@@ -131,14 +131,16 @@ def _measures(
     ads_per_s: Sequence[float],
 ) -> list[Measures]:
     rows = []
+    is_text_M = np.logical_or.reduce([side.test.is_read_N for side in asked])
     for number, metrics in enumerate(judged.metrics()):
         test, is_right_N = tests[number], judged.best[number] == judged.labels_N
+        is_other_M = asked[number].test.label_N[is_text_M] == OTHER
         measured = Measures(
             accuracy=metrics.accuracy,
             macro_f1=metrics.macro_f1,
             ece=_ece(test.confidence_N, is_right_N),
             false_alarms=float(test.is_ood_N.mean()),
-            other_rate=float((test.label_N == OTHER).mean()),
+            other_rate=float(is_other_M.mean()),
             ood_auroc=_aurocs(test, asked[number].ood),
             ads_per_s=ads_per_s[number],
         )

@@ -25,7 +25,7 @@ class Measures(Record):
     false_alarms: float
     """Share of the test ads flagged out of domain."""
     other_rate: float
-    """Share of the test ads labelled Other."""
+    """Share of the test ads labelled Other; an ad that this bundle alone cannot read is one."""
     ood_auroc: dict[str, float] = Field({})
     """By kind of OOD text: how d2 keeps it apart from the test ads."""
     ads_per_s: float
@@ -126,7 +126,8 @@ class Promotion(Record):
     format: int = FORMAT
     bundle: BundleName
     champion: BundleName | None = None
-    """What it was compared with; None for the first bundle."""
+    """What it replaces; None for the first bundle. `comparison.champion` is None where that could
+    not be read, and force passed over it."""
     created_at: Moment
     code_version: str
     confidence: float

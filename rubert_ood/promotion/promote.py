@@ -6,11 +6,10 @@ told so, since nobody has compared its bundle with the new champion.
 """
 
 from rubert_ood import __version__, storage
-from rubert_ood.bundle import Bundle
+from rubert_ood.bundle import CHAMPION_FILE, Bundle
 from rubert_ood.clock import utc_now
 from rubert_ood.errors import BundleError, PartialRunError, PublicationRefusedError
 from rubert_ood.pointers.champion import (
-    CHAMPION_FILE,
     Champion,
     ChampionPlace,
     look,
@@ -48,7 +47,7 @@ def is_champion(place: ChampionPlace, bundle: Bundle) -> bool:
     return True
 
 
-def check_not_taken_back(place: ChampionPlace, bundle: Bundle) -> None:
+def check_not_taken_back(place: ChampionPlace, bundle: Bundle | BundleName) -> None:
     """Raise PublicationRefusedError when the bundle was rolled back and not promoted since."""
     if not place.took_back(bundle.uri) or place.pointer is None:
         return
@@ -66,12 +65,16 @@ def judge(
     found: Comparison,
     settings: PromoteSettings,
 ) -> Promotion:
-    """Compare with the limits; the refusal, if any, is in the answer."""
+    """Compare with the limits; the refusal, if any, is in the answer.
+
+    A champion that nothing was compared with is passed over by force alone.
+    """
     limits = settings.limits
     checks = check_limits(found, limits)
     error = refusal(bundle.uri, checks, worst_class(found, limits))
+    is_compared = champion is None or found.champion is not None
     outcome = "accepted"
-    if error is not None:
+    if error is not None or not is_compared:
         outcome = "forced" if settings.force else "refused"
     content = {
         "bundle": name_of(bundle),
@@ -109,7 +112,8 @@ def make_champion(root_uri: str, promotion: Promotion, record: str) -> Champion:
     """Swap the pointer from the bundle that was compared with; return the one that is there then.
 
     That names another bundle where another promotion followed.
-    Raises PartialRunError where another bundle was promoted, or rolled back to, in the meantime.
+    Raises PartialRunError where another bundle was promoted, or rolled back to, in the meantime,
+    PublicationRefusedError where this one was promoted and rolled back.
     """
     compared = promotion.champion
 
@@ -124,6 +128,8 @@ def make_champion(root_uri: str, promotion: Promotion, record: str) -> Champion:
                 f"{place.uri}: {version} became the champion"
                 " meanwhile; the same command compares with that"
             )
+        if not promotion.forced:
+            check_not_taken_back(place, promotion.bundle)
         new = place.pointer_to(
             promotion.bundle,
             promotion=record,

@@ -83,11 +83,21 @@ def promotion_findings(promotion: Promotion) -> list[Finding]:
         if labels:
             findings.append(Finding(False, f"{text}: {', '.join(labels)}."))
     if found.num_unreadable:
-        text = f"{found.num_unreadable:,} test ads hold nothing to read: left out."
+        text = (
+            f"{found.num_unreadable:,} test ads are left out: a bundle cannot read them."
+        )
         findings.append(Finding(True, text))
     if found.champion is None:
-        findings.append(Finding(True, "There was no champion to compare with."))
+        findings.append(_alone(promotion))
     return findings
+
+
+def _alone(promotion: Promotion) -> Finding:
+    """Say why there was no comparison."""
+    if promotion.champion is None:
+        return Finding(True, "There was no champion to compare with.")
+    text = "The champion could not be read: nothing was compared with it."
+    return Finding(False, text)
 
 
 def _against_champion(found: Comparison) -> list[Finding]:

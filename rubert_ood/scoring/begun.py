@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from rubert_ood import storage
 from rubert_ood.bundle import Bundle, load_bundle
-from rubert_ood.errors import BundleError
+from rubert_ood.errors import BundleError, SettingsError
 from rubert_ood.progress import StepLog
 from rubert_ood.runs.manifest import find_manifest
 from rubert_ood.runs.plan import BundleName, Plan, PlanIdentity, find_identity
@@ -24,8 +24,8 @@ DONE = ("published", "refused", "rolled_back")
 def as_begun(plan: Plan, bundle: Bundle, settings: DaySettings) -> tuple[Plan, Bundle]:
     """Return the plan, and the bundle, with which the same work was begun and not finished.
 
-    A run is begun once it has a plan. Where none was, or its bundle is gone, the given ones are
-    returned: the run is planned with the champion of now.
+    A run is begun once it has a plan. Where none was, or its bundle is gone or does not fit the
+    settings of now, the given ones are returned: the run is planned with the champion of now.
     """
     own = find_identity(plan.run_uri)
     if own is not None and own.fingerprint == plan.fingerprint:
@@ -33,11 +33,11 @@ def as_begun(plan: Plan, bundle: Bundle, settings: DaySettings) -> tuple[Plan, B
     for begun, name in _begun_today(plan):
         try:
             older = load_bundle(name.uri, fingerprint=name.fingerprint)
-        except BundleError as error:
+            older = replace(older, alias=bundle.alias)
+            same = make_plan(settings, older)
+        except (BundleError, SettingsError) as error:
             log.warning("a run of today is not gone on with: %s", error)
             continue
-        older = replace(older, alias=bundle.alias)
-        same = make_plan(settings, older)
         if same.fingerprint == begun.fingerprint:
             log.info(
                 "goes on with bundle %s, the champion when this run was planned",

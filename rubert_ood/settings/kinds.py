@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from rubert_ood.credentials import NO_PLACE, holds_credentials
 from rubert_ood.plain import CONTROLS
@@ -51,6 +51,8 @@ def _zone_name(name: str) -> str:
 
 Day = Annotated[date, BeforeValidator(_day)]
 """A date, in one format wherever it comes from."""
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What numpy, scikit-learn and torch all take as a seed."""
 ZoneName = Annotated[str, AfterValidator(_zone_name)]
 
 

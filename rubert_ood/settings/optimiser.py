@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from rubert_ood.settings.kinds import Seed
 from rubert_ood.settings.shared import Group
 
 RecipeName = Literal["default", "notebook"]
@@ -35,7 +36,7 @@ class OptimiserSettings(Group):
     """Share of the steps in which the learning rate rises from 0. notebook: 0."""
     max_grad_norm: float = Field(1.0, gt=0)
     """Gradient norm to which each step is clipped."""
-    seed: int = 42
+    seed: Seed = 42
     """Seed of initialisation, shuffling and dropout; `seeds` counts on from it."""
 
     def by(self, recipe: RecipeName) -> "OptimiserSettings":

@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from rubert_ood.settings.base import PLAIN_NAME, RayJobSettings
+from rubert_ood.settings.kinds import Seed
 from rubert_ood.settings.shared import ColumnSettings, Group, Precision
 from rubert_ood.settings.training import (
     NOISE_WORDS,
@@ -47,7 +48,7 @@ class PretrainOptimiserSettings(Group):
     """Share of the steps in which the learning rate rises from 0."""
     max_grad_norm: float = Field(1.0, gt=0)
     """Gradient norm to which each step is clipped."""
-    seed: int = 42
+    seed: Seed = 42
     """Seed of hidden words, shuffling, dropout, and of weights that the checkpoint lacks."""
 
 

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from rubert_ood.settings.base import PLAIN_NAME, ExecutorSettings, RayJobSettings
+from rubert_ood.settings.kinds import Seed
 from rubert_ood.settings.optimiser import OptimiserSettings, RecipeName
 from rubert_ood.settings.promotion import PromotionSettings
 from rubert_ood.settings.shared import (
@@ -44,7 +45,7 @@ class SplitSettings(Group):
     ads enough."""
     valid_fraction: float = Field(0.1, gt=0, lt=1)
     """Share of the rows then remaining that picks the checkpoint."""
-    seed: int = 42
+    seed: Seed = 42
     """Seed of the split."""
     max_stratified_rows: int = Field(5_000_000, gt=0)
     """Rows up to which each class is split in these shares, which takes about 200 bytes a row on
@@ -227,7 +228,7 @@ class TuneSettings(ExecutorSettings):
     Default: the largest macro-F1 instead, Other being a class where evaluation.ood_uri is given."""
     rule: Literal["notebook", "conformal"] | None = None
     """OOD rule of the new bundle. Default: that of the old one."""
-    seed: int = 42
+    seed: Seed = 42
     """Seed of the halves."""
     columns: ColumnSettings = ColumnSettings()
     compute: FeatureComputeSettings = FeatureComputeSettings()
@@ -264,7 +265,7 @@ class SubheadsSettings(ExecutorSettings):
     regularisation: float = Field(1.0, gt=0)
     """Inverse strength of the L2 penalty of the logistic regression (C of sklearn), on standardised
     features."""
-    seed: int = 42
+    seed: Seed = 42
     """Seed of the stratified split."""
 
 
@@ -287,5 +288,5 @@ class DemoSettings(RayJobSettings):
     """Recipe of the fine-tuning, beside its learning rate, warm-up and number of epochs."""
     num_epochs: int = Field(4, gt=0)
     """Passes over train."""
-    seed: int = 42
+    seed: Seed = 42
     """Seed of everything."""

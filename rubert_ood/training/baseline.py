@@ -24,19 +24,21 @@ class Baseline:
     """Ads that it was trained on, a sample; None is all of train."""
 
 
-def baseline_of(dataset: Dataset, workers: Workers) -> Baseline:
+def baseline_of(dataset: Dataset, workers: Workers) -> Baseline | None:
     """Train on train, of which a seeded sample is taken where it is large, and measure on test.
 
-    The texts are brought together where the work is done.
+    The texts are brought together where the work is done. None where no word is in two ads.
     """
     rows = sample_rows(len(dataset.train), MAX_TRAIN_ADS)
     pair = (dataset.train.take(rows), dataset.test)
     baseline = next(iter(workers.map(_measure, [pair])))
+    if baseline is None:
+        return None
     is_sample = len(rows) < len(dataset.train)
     return replace(baseline, num_train=len(rows)) if is_sample else baseline
 
 
-def _measure(pair: tuple[Ads, Ads]) -> Baseline:
+def _measure(pair: tuple[Ads, Ads]) -> Baseline | None:
     train, test = pair
     return baseline_metrics(train.here(), test.here())
 
@@ -50,10 +52,15 @@ def words_and_letters() -> Pipeline:
     return make_pipeline(make_union(words, letters), LinearSVC(random_state=0))
 
 
-def baseline_metrics(train: LabelledAds, test: LabelledAds) -> Baseline:
-    """Train on train, measure on test."""
-    model = words_and_letters().fit(train.texts, train.labels_N)
-    predicted_N = model.predict(test.texts)
+def baseline_metrics(train: LabelledAds, test: LabelledAds) -> Baseline | None:
+    """Train on train, measure on test; None where so few ads share no word."""
+    model = words_and_letters()
+    try:
+        predicted_N = model.fit(train.texts, train.labels_N).predict(test.texts)
+    except ValueError as error:
+        if "no terms remain" not in str(error) and "empty vocabulary" not in str(error):
+            raise
+        return None
     return Baseline(
         accuracy=float(accuracy_score(test.labels_N, predicted_N)),
         macro_f1=float(f1_score(test.labels_N, predicted_N, average="macro")),

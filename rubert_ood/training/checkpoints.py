@@ -53,6 +53,10 @@ class EpochSums(Record):
     tokens: Count = 0
     seconds: float = 0.0
     """Of one worker: they work side by side."""
+    grad_norm: float = 0.0
+    """Norms of the steps, added up: all workers have the same."""
+    learning_rate: float = 0.0
+    """Highest rates of the steps, added up."""
 
 
 class TrainingState(Record):

@@ -36,13 +36,13 @@ from rubert_ood.training.optimiser import make_optimiser, make_schedule
 from rubert_ood.training.order import Order, step_seed
 from rubert_ood.training.pace import Pace
 from rubert_ood.training.steps import Stepper, seed_dropout
-from rubert_ood.training.stopping import is_over
+from rubert_ood.training.stopping import KEPT_BY, is_over, kept_by
 from rubert_ood.training.token_table import TokenTable, share_table
 from rubert_ood.training.trained_network import PackedNetwork, trained_network
 from rubert_ood.training.validation import measure_valid
 
 LINES_PER_EPOCH = 4
-UNSCORED = {"valid_macro_f1": -1.0}
+UNSCORED = {KEPT_BY: -1.0}
 """Metrics of a checkpoint within an epoch: any that was measured is better."""
 
 
@@ -153,8 +153,8 @@ class Trainer:
         num_steps = self.order.num_steps
         told_at = _milestones(num_steps)
         counter = EpochCounter(self.state.sums, self.device.device)
-        self.gauge.restart()
         done = self.state.step
+        self.gauge.restart(self.state.sums, num_steps=done)
         for step in self._steps():
             of_step = step_seed(seed, self.epoch, done, self.rank)
             seed_dropout(self.device.device, of_step)
@@ -209,11 +209,12 @@ class Trainer:
             f"  accuracy {metrics['valid_accuracy']:.4f}  macro-F1 {metrics['valid_macro_f1']:.4f}"
             f"  {metrics['train_tokens_per_s']:,.0f} tokens/s"
         )
-        self._report(done, metrics)
+        self._report(done, {**metrics, KEPT_BY: kept_by(metrics)})
 
     def _report_within(self, step: int, counter: EpochCounter) -> None:
         """Report a checkpoint within an epoch, after so many of its steps."""
-        update = {"step": step, "sums": counter.sums(self.epoch)}
+        sums = counter.sums(self.epoch).model_copy(update=self.gauge.sums())
+        update = {"step": step, "sums": sums}
         self._report(self.state.model_copy(update=update), UNSCORED)
 
     def _report(self, state: TrainingState, metrics: dict[str, int | float]) -> None:

@@ -7,6 +7,7 @@ from rubert_ood.ads.dataset import Dataset
 from rubert_ood.settings import TrainSettings
 from rubert_ood.training.ddp_loop import train_worker
 from rubert_ood.training.ray_trainer import TrainedModel, TrainingRun
+from rubert_ood.training.stopping import KEPT_BY
 from rubert_ood.training.token_dataset import everywhere, token_dataset
 
 
@@ -19,7 +20,7 @@ def fine_tune(
     PartialRunError only for what another attempt may not meet.
     """
     folder_uri = storage.join(settings.output_uri, "training")
-    run = TrainingRun(folder_uri, run_name, "valid_macro_f1")
+    run = TrainingRun(folder_uri, run_name, KEPT_BY)
     run.begin(_identity(dataset, settings))
     base_model = everywhere(settings.base_model)
     config = {

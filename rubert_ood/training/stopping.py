@@ -6,6 +6,10 @@ from rubert_ood.settings import OptimiserSettings
 
 SCORE = "valid_macro_f1"
 """What chooses the epoch."""
+KEPT_BY = "kept_by"
+"""By what checkpoints are kept: the score, and of equal ones the earlier epoch."""
+TIE = 1e-9
+"""What an epoch costs there: less than one ad changes a score by."""
 
 Epochs = Sequence[Mapping[str, int | float]]
 
@@ -14,6 +18,11 @@ def best_epoch(history: Epochs) -> int:
     """Return the first epoch with the best macro-F1 on valid, counted from 1; 0: there is none."""
     scores = [epoch[SCORE] for epoch in history]
     return scores.index(max(scores)) + 1 if scores else 0
+
+
+def kept_by(epoch: Mapping[str, int | float]) -> float:
+    """Return what a checkpoint after this epoch is kept by; Ray Train keeps the largest ones."""
+    return epoch[SCORE] - TIE * epoch["epoch"]
 
 
 def is_over(history: Epochs, settings: OptimiserSettings) -> bool:

@@ -3,6 +3,7 @@
 Shapes: N ads, C classes.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch.distributed
 from sklearn.metrics import accuracy_score, f1_score
 
 from rubert_ood.classifier.precision import Device
+from rubert_ood.errors import SettingsError
 from rubert_ood.training.batches import Batch
 from rubert_ood.training.steps import compute, summed_loss
 
@@ -19,7 +21,10 @@ from rubert_ood.training.steps import compute, summed_loss
 def measure_valid(
     forward: torch.nn.Module, steps: Iterator[list[Batch]], device: Device
 ) -> dict[str, float]:
-    """Measure the rows of all workers, each of which gives its own; every one gets the metrics."""
+    """Measure the rows of all workers, each of which gives its own; every one gets the metrics.
+
+    Raises SettingsError when the loss is not finite.
+    """
     with device.device:
         labels = [torch.empty(0, dtype=torch.int64)]
         predicted = [torch.empty(0, dtype=torch.int64)]
@@ -40,6 +45,11 @@ def measure_valid(
     labels_N = torch.cat([part[0] for part in parts]).numpy()
     predicted_N = torch.cat([part[1] for part in parts]).numpy()
     loss = sum(float(part[2].sum()) for part in parts)
+    if not math.isfinite(loss):
+        raise SettingsError(
+            "optimiser.learning_rate: training diverged,"
+            " the loss on valid is not finite; lower it"
+        )
     accuracy = accuracy_score(labels_N, predicted_N)
     macro_f1 = f1_score(labels_N, predicted_N, average="macro")
     return {

@@ -10,6 +10,7 @@ from rubert_ood.pretraining.preflight import check_counts, check_pretraining
 from rubert_ood.pretraining.pretrain import pretrain_on, training_run
 from rubert_ood.pretraining.result import (
     Pretraining,
+    check_free,
     pretrained_uri,
     read_finished,
     write_pretrained,
@@ -46,12 +47,14 @@ def pretrain(settings: PretrainSettings) -> str:
     if finished:
         log.info("%s  is there already", uri)
         return uri
+    base_model = everywhere(settings.base_model)
+    check_free(uri, base_model)
     check_pretraining(settings)
     run = training_run(settings, version)
     run.begin(identity)
     reader = TokenReader(
         TextCleaner(**settings.cleaner.model_dump()),
-        everywhere(settings.base_model),
+        base_model,
         settings.max_length,
         settings.masking.held_out_fraction,
     )

@@ -111,6 +111,9 @@ def _baseline(
     if not settings.evaluation.baseline:
         return None
     baseline = baseline_of(dataset, workers)
+    if baseline is None:
+        StepLog("baseline").warning("none: too few train ads, no word is in two of them")
+        return None
     num_train, sample = baseline.num_train, ""
     if num_train is not None:
         sample = f"  of {num_train:,} of {len(dataset.train):,} train ads"

@@ -22,7 +22,7 @@ from rubert_ood.training.ddp_loop import Trainer
 from rubert_ood.training.features import Reader, compute_features
 from rubert_ood.training.fine_tune import fine_tune
 from rubert_ood.training.seeds import best_model, train_seeds
-from rubert_ood.training.stopping import is_over
+from rubert_ood.training.stopping import KEPT_BY, is_over
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
@@ -106,12 +106,14 @@ def test_default_recipe_measures_what_it_keeps_and_resumes_exactly(
 
 
 def test_default_recipe_stops_when_epochs_bring_nothing(dataset, settings, tmp_path):
-    change = {"learning_rate": 1e-9, "num_epochs": 6, "patience": 1}
+    """All are as good: the first is kept, though Ray Train keeps two, of equal ones the later."""
+    change = {"learning_rate": 1e-9, "num_epochs": 6, "patience": 2}
     trained = fine_tune(
         dataset, _with(settings, **change), run_name="stops", work_dir=str(tmp_path / "w")
     )
-    assert [epoch["epoch"] for epoch in trained.history] == [1, 2]
+    assert [epoch["epoch"] for epoch in trained.history] == [1, 2, 3]
     assert trained.epoch == 1
+    assert KEPT_BY not in trained.best
 
 
 def _must_be_over(config: dict) -> None:

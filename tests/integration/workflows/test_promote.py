@@ -390,9 +390,11 @@ def test_backfill_scores_all_days_with_the_champion_of_its_start(pair, monkeypat
     assert [find_manifest(day.run_uri).outcome for day in days] == ["published"] * 2
 
 
-def test_a_version_that_is_called_champion_is_refused(pair):
-    with pytest.raises(SettingsError, match="champion stands for the bundle"):
-        new_bundle_uri(str(pair.folder), "champion")
+@pytest.mark.parametrize("version", ["champion", "champion.json"])
+def test_a_version_that_is_called_champion_is_refused(pair, version):
+    """A folder of the pointer's name would stand in its way."""
+    with pytest.raises(SettingsError, match=f"{version} stands for the bundle"):
+        new_bundle_uri(str(pair.folder), version)
 
 
 # at the end of a training

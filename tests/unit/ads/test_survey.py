@@ -35,9 +35,9 @@ def test_survey_knows_class_and_city_of_each_row(shard):
     assert len(found.shares_n) == 0
 
 
-def test_survey_hashes_the_id_and_without_one_the_text(shard):
+def test_survey_hashes_the_id_and_of_an_ad_without_one_the_text(shard):
     found = survey_shard(shard, Survey(cities=False, hash_seed=5))
-    expected = [share_of(name, 5) for name in ("11", "12", "", "14")]
+    expected = [share_of(name, 5) for name in ("11", "12", "в 3", "14")]
     assert found.shares_n.tolist() == expected
     columns = {role: name for role, name in shard.columns.items() if role != "ad_id"}
     without = LabelledShard(shard.uri, shard.version, "", columns, 0, 4)

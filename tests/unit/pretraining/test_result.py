@@ -7,6 +7,7 @@ from rubert_ood import storage
 from rubert_ood.errors import InputError, SettingsError
 from rubert_ood.pretraining.result import (
     Pretraining,
+    check_free,
     pretrained_uri,
     read_finished,
     write_pretrained,
@@ -64,6 +65,17 @@ def test_damaged_record_is_one_line(written):
     storage.put_bytes(f"{written}/pretraining.json", b'{"format": 1}')
     with pytest.raises(InputError, match=r"pretraining.json: damaged, version: Field"):
         read_finished(written, IDENTITY)
+
+
+def test_folder_that_holds_something_else_is_refused_before_hours_of_training(tmp_path):
+    uri = pretrained_uri(str(tmp_path), "mine")
+    check_free(uri, "org/bert")
+    (tmp_path / "pretrained" / "mine").mkdir(parents=True)
+    with pytest.raises(SettingsError, match=r"mine: holds something else .* version"):
+        check_free(uri, "org/bert")
+    with pytest.raises(SettingsError, match="holds something else"):
+        check_free("s3://b/pretrained/mine", "s3://b/pretrained/mine/")
+    check_free("s3://b/pretrained/mine", "s3://b/other")
 
 
 def test_card_has_data_settings_and_metrics_and_no_markup_of_others(written):

@@ -1,12 +1,14 @@
 """What is measured of two bundles, against scikit-learn on what `predict` says of each ad."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
+from rubert_ood.ads.text import TextCleaner
 from rubert_ood.bundle import Bundle
 from rubert_ood.errors import InputError, SchemaError, SettingsError
 from rubert_ood.predictor import Model
@@ -14,7 +16,7 @@ from rubert_ood.promotion.compare import compare
 from rubert_ood.promotion.material import read_sample
 from rubert_ood.settings import ColumnSettings, ComputeSettings
 from tests.conftest import write_parquet
-from tests.unit.promotion.bundles import Pair
+from tests.unit.promotion.bundles import Pair, copied
 
 
 def rows_of(bundle: Bundle, texts: list[str]) -> list[dict]:
@@ -130,6 +132,26 @@ def test_compare_leaves_out_ads_that_hold_nothing_to_read(pair, tmp_path):
     uri = write_parquet(tmp_path / "none.parquet", table.slice(0, 2))
     with pytest.raises(InputError, match="not an ad that the bundles can read"):
         compare(pair.bad, pair.good, pair.settings(pair.bad, test_uri=uri))
+
+
+def test_compare_counts_an_ad_that_one_bundle_alone_cannot_read_as_its_other(
+    pair, tmp_path
+):
+    """Readers would see Other there, whatever the ads that both can read say."""
+    cleaner = TextCleaner(noise_words=["диван"])
+    blind = copied(replace(pair.good, cleaner=cleaner), tmp_path, "blind")
+    labels = pair.test["category"].slice(0, 4)
+    texts = pa.array(["диван", "Диван", "стол", "\u200b"])
+    table = pa.table({"description": texts, "category": labels})
+    uri = write_parquet(tmp_path / "test.parquet", table)
+    found = compare(blind, pair.good, pair.settings(blind, test_uri=uri))
+    assert (found.num_ads, found.num_unreadable) == (1, 3)
+    shares = []
+    for bundle in (blind, pair.good):
+        rows = rows_of(bundle, ["диван", "Диван", "стол"])
+        shares.append(np.mean([row["label"] == "Other" for row in rows]))
+    assert shares[0] >= 2 / 3
+    assert [found.new.other_rate, found.champion.other_rate] == shares
 
 
 def test_compare_on_a_label_that_neither_knows_names_it(pair, tmp_path):

@@ -63,6 +63,16 @@ def test_judge_says_what_becomes_of_a_bundle_and_why(root, bundles):
     assert forced.refusal_reason == refused.refusal_reason
 
 
+def test_judge_passes_over_a_champion_that_could_not_be_read_by_force_alone(
+    root, bundles
+):
+    make(root, bundles[0])
+    champion, found = look(root).champion, comparison(champion=None)
+    forced = judge(bundles[1], champion, found, settings(force="the disk is gone"))
+    assert (forced.failed, forced.outcome) == ([], "forced")
+    assert judge(bundles[1], champion, found, settings()).outcome == "refused"
+
+
 def test_put_record_writes_the_record_with_its_page_beside_it(root, bundles):
     promotion = attempt(root, bundles[0])
     path = put_record(root, promotion, "<html>")
@@ -153,6 +163,20 @@ def test_make_champion_after_a_rollback_meanwhile_is_told_so(root, bundles):
     roll_back(root, "wrong labels")
     with pytest.raises(PartialRunError, match="v1 became the champion meanwhile"):
         make_champion(root, promotion, "_promotions/x.json")
+
+
+def test_make_champion_of_a_bundle_that_was_promoted_and_rolled_back_meanwhile_wants_force(
+    root, bundles
+):
+    make(root, bundles[0])
+    ours, theirs = attempt(root, bundles[1]), attempt(root, bundles[1])
+    make_champion(root, theirs, "_promotions/theirs.json")
+    roll_back(root, "toys")
+    with pytest.raises(PublicationRefusedError, match=r"v2: was rolled back \(toys\)"):
+        make_champion(root, ours, "_promotions/ours.json")
+    assert look(root).pointer.paths == ["v1"]
+    forced = ours.model_copy(update={"forced": "toys are right"})
+    assert make_champion(root, forced, "_promotions/ours.json").paths == ["v2", "v1"]
 
 
 def test_make_champion_while_others_swap_all_the_time_ends_after_some_attempts(

@@ -92,6 +92,15 @@ def test_promotion_html_of_a_first_bundle_has_no_column_of_a_champion():
     assert "Without evaluation.ood_uri nothing is said of OOD texts." in page
 
 
+def test_promotion_html_of_a_champion_that_could_not_be_read_does_not_say_there_was_none():
+    found = comparison(champion=None, accuracy=None, macro_f1=None, churn=None)
+    changes = {"outcome": "forced", "forced": "the disk is gone"}
+    page = text_of(promotion_html(promotion(comparison=found, **changes)))
+    assert "By force: the disk is gone" in page
+    assert "The champion could not be read: nothing was compared with it." in page
+    assert "There was no champion" not in page
+
+
 def test_promotion_html_escapes_labels_and_reasons():
     found = comparison(classes=[row(ATTACK, -0.1, 0.01)], labels_added=[ATTACK])
     html = promotion_html(promotion(comparison=found, forced=ATTACK, outcome="forced"))
@@ -119,7 +128,7 @@ def test_promotion_findings_begin_with_the_limits_that_are_not_kept():
         (True, "5.0% of 100 ads of the catalogue would get another label."),
         (True, "It is 1.00 times as fast as the champion."),
         (False, "Classes that the new bundle lacks: Шины."),
-        (True, "2 test ads hold nothing to read: left out."),
+        (True, "2 test ads are left out: a bundle cannot read them."),
     ]
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -11,6 +12,7 @@ from rubert_ood.pointers.champion import look, name_of
 from rubert_ood.pointers.pointer import swap
 from rubert_ood.runs.manifest import Manifest, manifest_uri
 from rubert_ood.runs.plan import load_plan, save_plan
+from rubert_ood.scoring import begun
 from rubert_ood.scoring.check_input import check_input
 from rubert_ood.settings import ScoreSettings
 from rubert_ood.storage import put_json
@@ -142,6 +144,26 @@ def test_check_input_of_a_run_whose_bundle_is_gone_is_planned_anew(
     plan, _ = check_input(night())
     assert plan.bundle.fingerprint == bundles[1].fingerprint
     assert any("a run of today is not gone on with" in line for line in caplog.messages)
+
+
+def test_check_input_on_hardware_that_the_bundle_before_does_not_take_is_planned_anew(
+    night, promote, bundles, caplog, monkeypatch
+):
+    """Its settings are for the champion of now: that they do not fit the one before is no fault."""
+    promote(0)
+    save_plan(check_input(night())[0])
+    promote(1)
+    real, first = begun.load_bundle, bundles[0].fingerprint
+
+    def int8(uri, **given):
+        found = real(uri, **given)
+        is_first = found.fingerprint == first
+        return replace(found, precision="int8") if is_first else found
+
+    monkeypatch.setattr(begun, "load_bundle", int8)
+    plan, _ = check_input(night(compute={"use_gpu": True}))
+    assert plan.bundle.fingerprint == bundles[1].fingerprint
+    assert any("v1 was fitted in int8" in line for line in caplog.messages)
 
 
 def test_check_input_of_a_run_that_is_done_never_goes_on_with_an_older_one(

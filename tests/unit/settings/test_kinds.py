@@ -132,3 +132,9 @@ def test_a_tilde_in_a_path_is_the_home(
         f"{tmp_path}/{name}" for name in ("ads", "bert", "ood", "job.yaml")
     )
     assert train(*TRAIN, "--columns.title", "~x").columns.title == "~x"
+
+
+@pytest.mark.parametrize("name", ["split.seed", "optimiser.seed"])
+@pytest.mark.parametrize("value", ["-1", str(2**32)])
+def test_seed_that_some_library_refuses_is_named_before_the_work(name, value):
+    assert f"{name}: " in message(train, *TRAIN, f"--{name}={value}")

@@ -64,6 +64,15 @@ def test_baseline_equals_the_two_feature_sets_put_side_by_side_by_hand(ads, ad_t
     assert got.accuracy > 0.5
 
 
+@pytest.mark.parametrize("texts", [["диван", "кот"], ["а", "б"]])
+def test_baseline_of_ads_without_a_word_in_common_is_none(texts):
+    """A first try with a handful of ads trains, instead of ending in a stack trace."""
+    train = LabelledAds(texts, np.array([0, 1]))
+    assert baseline_metrics(train, TRAIN) is None
+    dataset = Dataset(["а", "б"], TextCleaner(), train, TRAIN, TRAIN)
+    assert baseline_of(dataset, LocalWorkers()) is None
+
+
 def test_baseline_of_a_large_train_split_is_that_of_a_sample_and_says_so(monkeypatch):
     test = LabelledAds(["диван новый", "котёнок"], np.array([0, 1]))
     dataset = Dataset(["а", "б"], TextCleaner(), TRAIN, test, test)

@@ -17,6 +17,7 @@ from rubert_ood.errors import (
 )
 from rubert_ood.training.ddp_loop import UNSCORED
 from rubert_ood.training.ray_trainer import TrainingRun, _failure
+from rubert_ood.training.stopping import KEPT_BY
 
 
 def _checkpoint(folder, epoch):
@@ -85,13 +86,13 @@ def test_run_that_began_with_something_else_is_refused(tmp_path):
 
 def test_best_checkpoint_is_never_one_within_an_epoch(tmp_path):
     within, one = _checkpoint(tmp_path / "0", 0), _checkpoint(tmp_path / "1", 1)
-    best = [(one, {"valid_macro_f1": 0.0, "epoch": 1}), (within, UNSCORED)]
+    best = [(one, {KEPT_BY: 0.0, "epoch": 1}), (within, UNSCORED)]
     result = SimpleNamespace(best_checkpoints=best, checkpoint=one)
-    assert _run(tmp_path).take_best(result, str(tmp_path)).epoch == 1
-    assert UNSCORED["valid_macro_f1"] < 0
+    assert _run(tmp_path, KEPT_BY).take_best(result, str(tmp_path)).epoch == 1
+    assert UNSCORED[KEPT_BY] < 0
     nothing = SimpleNamespace(best_checkpoints=best[1:], checkpoint=within, path="x")
     with pytest.raises(RubertOodError, match="reported no checkpoint"):
-        _run(tmp_path).take_best(nothing, str(tmp_path))
+        _run(tmp_path, KEPT_BY).take_best(nothing, str(tmp_path))
 
 
 def test_a_run_without_a_checkpoint_is_an_error(tmp_path):

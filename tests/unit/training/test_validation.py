@@ -1,9 +1,12 @@
+import sys
+
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 from rubert_ood.classifier.precision import Device
+from rubert_ood.errors import SettingsError
 from rubert_ood.training.batches import Batch
 from rubert_ood.training.validation import measure_valid
 from tests.unit.training.process_group import on_two_workers
@@ -45,3 +48,22 @@ def test_valid_is_measured_over_the_rows_of_all_workers(tmp_path, cut):
     assert first["valid_macro_f1"] == f1_score(LABELS, predicted, average="macro")
     expected = log_loss(LABELS, probabilities, labels=range(4))
     assert first["valid_loss"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_valid_of_a_network_that_answers_no_numbers_names_the_setting(
+    tmp_path, monkeypatch
+):
+    """Its best class would be the first one, and a run of one epoch would keep it."""
+    spoilt = LOGITS.copy()
+    spoilt[40] = np.nan
+    monkeypatch.setattr(sys.modules[__name__], "LOGITS", spoilt)
+
+    def worker(rank: int) -> str:
+        steps = _steps(np.arange(20) if rank == 0 else np.arange(20, 41))
+        with pytest.raises(SettingsError) as caught:
+            measure_valid(_Table(), steps, Device(CPU, "fp32"))
+        return str(caught.value)
+
+    lines = on_two_workers(worker, tmp_path)
+    assert lines[0] == lines[1]
+    assert lines[0].startswith("optimiser.learning_rate: training diverged, the loss on")
