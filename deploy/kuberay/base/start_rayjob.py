@@ -1,4 +1,4 @@
-"""Starts the RayJob of one night and waits for its end; run by nightly.yaml, with nothing but Python.
+"""Starts the RayJob of one night and waits for its end: nightly.yaml runs it, with Python alone.
 
 A RayJob that is there, suspended, is the pattern: its copy has the date in its name, in its Ray
 job's id and in its command, so that a second start of the same night finds it and waits for it.
@@ -54,8 +54,11 @@ class ApiServer:
 
 
 def run_date(job_name: str, zone: str) -> str:
-    """Return the day of a night: a CronJob's job is named after the minute that it was due, so every
-    attempt has the same day; one that was made by hand has today."""
+    """Return the day of a night.
+
+    A CronJob's job is named after the minute that it was due, so every attempt has the same day;
+    one that was made by hand has today.
+    """
     minute = job_name.rpartition("-")[2]
     if minute.isdigit():
         return datetime.fromtimestamp(int(minute) * 60, ZoneInfo(zone)).date().isoformat()
