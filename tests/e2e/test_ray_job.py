@@ -30,7 +30,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """Yield the environment and the address for `ray job submit`."""
     folder = tmp_path_factory.mktemp("ray", numbered=True)
@@ -53,6 +53,7 @@ def cluster(tmp_path_factory):
     start += [
         "--dashboard-host=127.0.0.1",
         f"--dashboard-port={dashboard}",
+        f"--dashboard-agent-listen-port={_free_port()}",  # another Ray may have the usual one
         "--disable-usage-stats",
     ]
     started = subprocess.run(
@@ -169,7 +170,11 @@ def test_submit_script_of_the_nightly_workflow(cluster, tmp_path):
     environment, address = cluster
     (tmp_path / "job.py").write_text(ENDS_AS_TOLD)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment |= {"PATH": path, "RAY_API_SERVER_ADDRESS": address, "POLL_S": "1"}
+    environment = environment | {
+        "PATH": path,
+        "RAY_API_SERVER_ADDRESS": address,
+        "POLL_S": "1",
+    }
     environment["SUBMIT"] = f"{sys.executable} job.py {tmp_path / 'code'}"
 
     def night(code: int) -> tuple[int, str]:
@@ -180,7 +185,7 @@ def test_submit_script_of_the_nightly_workflow(cluster, tmp_path):
             env=environment,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=200,
         )
         return done.returncode, done.stdout
 
@@ -218,7 +223,7 @@ def test_hook_of_the_head_pod_ends_a_job_resumable(cluster, tmp_path):
     ]
     deadline = time.monotonic() + 120
     while not (tmp_path / "ready").exists() and time.monotonic() < deadline:
-        subprocess.run(submit, env=environment, capture_output=True, timeout=100)
+        subprocess.run(submit, env=environment, stdout=subprocess.DEVNULL, timeout=100)
         time.sleep(2)
     assert (tmp_path / "ready").exists()
     assert subprocess.run(here, timeout=60).returncode == 0
