@@ -3,16 +3,25 @@
 # make unit    tests/unit, a minute
 # make chaos   kill -9 of everything, 30 times              make memory  peak memory of 200,000 and of 2,000,000 ads
 # make bench   tokens per second against the floor and against other engines, 15 minutes
+# make image   the container, VARIANT=cpu or cuda (deploy/README.md)
+# make sbom    what is in it, as CycloneDX                  make audit   known vulnerabilities of what is pinned
 # make gpu     tests and figures of one GPU, with PYTHON and PYTHONPATH as they are (no network, no .venv), 9 minutes
 VENV := .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
-PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+CONSTRAINTS ?= constraints.txt
+PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
 PARALLEL := --numprocesses 2 --dist loadscope
 STAMP := $(VENV)/.installed
+IMAGE ?= rubert-ood
+VARIANT ?= cpu
+EXTRAS ?=
+BASE_TAG := $(shell sed -n 's/^ARG BASE_IMAGE=\(.*\)@.*/\1/p' deploy/docker/Dockerfile)
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' rubert_ood/__init__.py)
+TOOLS := build/tools/bin
 unexport PYTHONDONTWRITEBYTECODE # every worker would compile every module anew
 
-.PHONY: demo test unit coverage chaos memory bench gpu check format install lock clean
+.PHONY: demo test unit coverage chaos memory bench gpu image sbom audit check format install lock clean
 .DEFAULT_GOAL := demo
 
 demo: install
@@ -42,6 +51,27 @@ bench: install
 gpu:
 	$(PYTHON) -m benchmarks.gpu
 
+image:
+	base=$$(deploy/docker/resolve_digest.sh $(BASE_TAG)) && docker build --file deploy/docker/Dockerfile --build-arg BASE_IMAGE="$$base" \
+	  --build-arg VARIANT=$(VARIANT) --build-arg EXTRAS=$(EXTRAS) --build-arg VERSION=$(VERSION) --build-arg REVISION="$$(git rev-parse HEAD)" \
+	  --tag $(IMAGE):$(VERSION)-$(VARIANT) .
+
+sbom: $(TOOLS)
+	$(PYTHON) -m venv build/runtime
+	build/runtime/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt .
+	$(TOOLS)/cyclonedx-py environment build/runtime --pyproject pyproject.toml --output-reproducible --output-file build/sbom.cdx.json
+
+# --strict: a package that the database does not answer for is a failure, not a success
+audit: $(TOOLS)
+	$(TOOLS)/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
+
+$(TOOLS):
+	$(PYTHON) -m venv build/tools
+	$(TOOLS)/pip install --quiet --disable-pip-version-check cyclonedx-bom==7.5.0 pip-audit==2.10.1 uv==0.13.9
+
+build/lowest.txt: pyproject.toml | $(TOOLS)
+	$(TOOLS)/uv pip compile --quiet --python $(PYTHON) --resolution lowest-direct --output-file $@ pyproject.toml
+
 check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -54,7 +84,7 @@ format: install
 
 install: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11; try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { echo "no venv module; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 	$(PIP_INSTALL) --editable ".[dev]"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 
 from tests.conftest import read_parts
 
@@ -29,7 +30,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """Yield the environment and the address for `ray job submit`."""
     folder = tmp_path_factory.mktemp("ray", numbered=True)
@@ -52,6 +53,7 @@ def cluster(tmp_path_factory):
     start += [
         "--dashboard-host=127.0.0.1",
         f"--dashboard-port={dashboard}",
+        f"--dashboard-agent-listen-port={_free_port()}",  # another Ray may have the usual one
         "--disable-usage-stats",
     ]
     started = subprocess.run(
@@ -129,3 +131,107 @@ def _submit(
         if "No available agent" not in result.stderr or time.monotonic() > deadline:
             return result
         time.sleep(2)
+
+
+SUBMIT = ROOT / "deploy" / "github" / "submit.sh"
+ENDS_AS_TOLD = """
+import sys
+from pathlib import Path
+
+sys.exit(int(Path(sys.argv[1]).read_text()))
+"""
+SLEEPS_LIKE_A_JOB = """
+import sys
+import time
+from pathlib import Path
+
+from rubert_ood.interrupts import Terminated, install, watched
+
+folder = Path(sys.argv[1])
+
+
+def job():
+    install()
+    try:
+        (folder / "ready").touch()
+        time.sleep(120)
+    except Terminated:
+        time.sleep(1)
+        (folder / "noted").touch()
+        return 143
+    return 0
+
+
+sys.exit(watched(job, print))
+"""
+
+
+def test_submit_script_of_the_nightly_workflow(cluster, tmp_path):
+    environment, address = cluster
+    (tmp_path / "job.py").write_text(ENDS_AS_TOLD)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = environment | {
+        "PATH": path,
+        "RAY_API_SERVER_ADDRESS": address,
+        "POLL_S": "1",
+    }
+    environment["SUBMIT"] = f"{sys.executable} job.py {tmp_path / 'code'}"
+
+    def night(code: int) -> tuple[int, str]:
+        (tmp_path / "code").write_text(str(code))
+        done = subprocess.run(
+            [SUBMIT, "2026-11-27", tmp_path / "summary"],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
+        return done.returncode, done.stdout
+
+    code, said = night(5)
+    assert code == 5, said
+    assert "submitting score-2026-11-27-1" in said
+    code, said = night(0)  # the day's second start, after a failed one
+    assert code == 0, said
+    assert "submitting score-2026-11-27-2" in said
+    code, said = night(5)  # and after one that succeeded
+    assert code == 0, said
+    assert "submitting" not in said
+    summary = (tmp_path / "summary").read_text().splitlines()
+    assert summary[0] == "score-2026-11-27-1 ended with exit code 5"
+    assert summary[-1] == "score-2026-11-27-2 succeeded"
+
+
+def test_hook_of_the_head_pod_ends_a_job_resumable(cluster, tmp_path):
+    environment, address = cluster
+    (tmp_path / "jobs").mkdir()
+    script = tmp_path / "jobs" / "score.py"
+    script.write_text(SLEEPS_LIKE_A_JOB)
+    rayjob = yaml.safe_load((ROOT / "deploy/kuberay/base/rayjob.yaml").read_text())
+    head = rayjob["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
+    hook = head["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+    here = [word.replace("/app/jobs/", f"{tmp_path}/jobs/") for word in hook]
+    submit = [RAY, "job", "submit", "--address", address, "--no-wait"]
+    submit += [
+        "--submission-id",
+        "night",
+        "--",
+        sys.executable,
+        str(script),
+        str(tmp_path),
+    ]
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "ready").exists() and time.monotonic() < deadline:
+        subprocess.run(submit, env=environment, stdout=subprocess.DEVNULL, timeout=100)
+        time.sleep(2)
+    assert (tmp_path / "ready").exists()
+    assert subprocess.run(here, timeout=60).returncode == 0
+    assert (tmp_path / "noted").exists()  # the hook waited for it
+    status = [RAY, "job", "status", "--address", address, "night"]
+    while time.monotonic() < deadline:
+        done = subprocess.run(status, env=environment, capture_output=True, text=True)
+        if "failed with exit code 143" in done.stdout:
+            return
+        time.sleep(1)
+    pytest.fail(done.stdout + done.stderr)

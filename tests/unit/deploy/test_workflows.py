@@ -1,0 +1,146 @@
+"""The workflows, by the schemas that GitHub publishes and by zizmor. No GitHub runs here."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from rubert_ood.settings import ScoreSettings, load_settings
+from tests.unit.deploy.composed import KUBERAY, ROOT
+
+BIN = Path(sys.executable).parent
+GITHUB = ROOT / ".github"
+WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
+SUBMIT = ROOT / "deploy" / "github" / "submit.sh"
+
+
+def checked(schema: str, *paths: Path) -> subprocess.CompletedProcess[str]:
+    command = [BIN / "check-jsonschema", "--builtin-schema", schema, *paths]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def zizmor(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [BIN / "zizmor", "--offline", "--persona", "pedantic", folder]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def load(path: Path) -> dict[str, Any]:
+    return yaml.load(path.read_text(), yaml.BaseLoader)  # `on` is a word
+
+
+def steps(path: Path) -> list[dict[str, Any]]:
+    return [step for job in load(path)["jobs"].values() for step in job["steps"]]
+
+
+def test_workflows_and_dependabot_are_valid():
+    done = checked("vendor.github-workflows", *WORKFLOWS)
+    assert done.returncode == 0, done.stdout
+    done = checked("vendor.dependabot", GITHUB / "dependabot.yml")
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"), [("timeout-minutes", "timeout-minute"), ("runs-on", "run-on")]
+)
+def test_a_misspelt_field_of_a_workflow_is_refused(tmp_path, good, bad):
+    worse = tmp_path / "ci.yml"
+    worse.write_text((GITHUB / "workflows" / "ci.yml").read_text().replace(good, bad))
+    assert checked("vendor.github-workflows", worse).returncode != 0
+
+
+def test_zizmor_has_nothing_against_the_workflows():
+    done = zizmor(GITHUB)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "rule"),
+    [
+        ("permissions: {}", "permissions: write-all", "excessive-permissions"),
+        ("with: {persist-credentials: false}", "", "artipacked"),
+        ("@3d3c42e5aac5ba805825da76410c181273ba90b1", "@v7", "unpinned-uses"),
+    ],
+)
+def test_zizmor_refuses_a_worse_workflow(tmp_path, good, bad, rule):
+    shutil.copytree(GITHUB, tmp_path / ".github")
+    path = tmp_path / ".github" / "workflows" / "ci.yml"
+    assert good in path.read_text()
+    path.write_text(path.read_text().replace(good, bad))
+    done = zizmor(tmp_path / ".github")
+    assert done.returncode != 0
+    assert rule in done.stdout
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_actions_are_pinned_and_nobody_has_more_rights_than_needed(path):
+    used = re.findall(r"uses: (\S+)(.*)", path.read_text())
+    assert used
+    for action, comment in used:
+        assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", action)
+        assert re.fullmatch(r" # v\d+\.\d+\.\d+", comment)
+    workflow = load(path)
+    assert workflow["permissions"] == {}
+    for job in workflow["jobs"].values():
+        assert int(job["timeout-minutes"]) <= 360
+        assert set(job["permissions"].values()) <= {"read", "write"}
+        written = {name for name, right in job["permissions"].items() if right == "write"}
+        assert written <= {"id-token"}
+
+
+def test_ci_runs_the_commands_of_the_readme():
+    commands = [step.get("run", "") for step in steps(GITHUB / "workflows" / "ci.yml")]
+    targets = set(re.findall(r"^make (\w+)", "\n".join(commands), re.M))
+    makefile = (ROOT / "Makefile").read_text()
+    assert {"check", "test", "unit", "image", "sbom", "audit", "install"} == targets
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.M)
+    ours = (ROOT / ".ci" / "run").read_text()
+    assert "make check" in ours
+    assert "make test" in ours
+
+
+def test_ci_tests_every_python_that_the_package_admits():
+    matrix = load(GITHUB / "workflows" / "ci.yml")["jobs"]["test"]["strategy"]["matrix"]
+    assert matrix == {
+        "python": ["3.11", "3.12", "3.13"],
+        "versions": ["pinned", "lowest"],
+    }
+    assert 'requires-python = ">=3.11"' in (ROOT / "pyproject.toml").read_text()
+
+
+@pytest.mark.parametrize("path", [*WORKFLOWS, SUBMIT], ids=lambda path: path.name)
+def test_the_shell_of_a_workflow_is_valid(path):
+    is_script = path.suffix == ".sh"
+    scripts = (
+        [path.read_text()] if is_script else [step.get("run", "") for step in steps(path)]
+    )
+    for script in scripts:
+        plain = re.sub(r"\$\{\{.*?\}\}", "x", script)
+        done = subprocess.run(["bash", "-n"], input=plain, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+def test_no_expression_is_pasted_into_a_shell():
+    for path in WORKFLOWS:
+        assert not [step for step in steps(path) if "${{" in step.get("run", "")]
+
+
+def test_nightly_writes_where_the_job_file_says():
+    nightly = load(GITHUB / "workflows" / "nightly.yml")
+    config = ["--config", str(ROOT / "jobs" / "score.yaml")]
+    settings = load_settings(ScoreSettings, config, program="score")
+    assert settings.output_uri.rstrip("/") == nightly["env"]["OUTPUT"]
+    cronjob = yaml.safe_load_all((KUBERAY / "base" / "nightly.yaml").read_text())
+    assert nightly["env"]["TIME_ZONE"] == next(cronjob)["spec"]["timeZone"]
+
+
+def test_nightly_has_no_key_of_aws():
+    text = (GITHUB / "workflows" / "nightly.yml").read_text()
+    assert set(re.findall(r"secrets\.(\w+)", text)) == {"RAY_TOKEN"}
+    assert "id-token: write" in text
+    assert "--follow" not in text + SUBMIT.read_text()
