@@ -75,7 +75,8 @@ def as_csv(rows: list[ScoredRow]) -> str:
 
 def harmless(text: str) -> str:
     """Put an apostrophe before what a spreadsheet would compute; a number is none."""
-    if not text.startswith(FORMULA) or text[1:].isdecimal():
+    is_number = text[:1] in ("+", "-") and text[1:].isdecimal()
+    if is_number or not text.startswith(FORMULA):
         return text
     return f"'{text}"
 

@@ -64,6 +64,8 @@ class Outcome:
     """A decision, with all that it compares."""
 
     label: str
+    best: str
+    """The best class, before Other."""
     is_ood: bool
     is_far: bool
     confidence: float
@@ -111,6 +113,7 @@ def outcome(fitted: FittedModel, numbers: Numbers, choice: Choice) -> Outcome:
     )
     return Outcome(
         label=str(decided.label_N[0]),
+        best=numbers.labels[0],
         is_ood=bool(decided.is_ood_N[0]),
         is_far=bool(decided.is_far_N[0]),
         confidence=float(decided.confidence_N[0]),

@@ -26,7 +26,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "share": share}
+    environment.filters |= {"number": number, "share": share, "cell": cell}
     return environment
 
 
@@ -55,6 +55,13 @@ def number(value: float | None) -> str:
 def share(value: float | None) -> str:
     """Write a share as a percentage."""
     return "" if value is None else f"{value:.1%}"
+
+
+def cell(value: object) -> str:
+    """Write a value of a row: numbers to six digits, lists with commas."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(cell, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _plain(value: object) -> object:

@@ -30,6 +30,8 @@ OPTIONS = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
 }
+FILES = "read_parquet(?, hive_partitioning = false)"
+"""Of a run; the names of its folders are no columns."""
 PUBLISHED = ("published", "rolled_back")
 
 
@@ -109,7 +111,7 @@ class RunSearch:
         conditions, values = _conditions(wanted)
         rows = _query(
             self.manifest,
-            f"SELECT {', '.join(LISTED)} FROM read_parquet(?)"
+            f"SELECT {', '.join(LISTED)} FROM {FILES}"
             f" WHERE {conditions} LIMIT ? OFFSET ?",
             [*values, PAGE_ROWS + 1, wanted.page * PAGE_ROWS],
         )
@@ -190,7 +192,7 @@ def _conditions(wanted: Wanted) -> tuple[str, list[object]]:
 def _find(manifest: Manifest, ad_id: str) -> dict[str, object] | None:
     rows = _query(
         manifest,
-        "SELECT COLUMNS(lambda c: c <> 'embedding') FROM read_parquet(?)"
+        f"SELECT COLUMNS(lambda c: c <> 'embedding') FROM {FILES}"
         " WHERE ad_id = ? LIMIT 1",
         [ad_id],
     )

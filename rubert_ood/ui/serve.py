@@ -1,5 +1,6 @@
 """Run the page's server on a socket: in this thread until a signal ends it, or in another one."""
 
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ def listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        reason = error.strerror or type(error).__name__
+        reason = os.strerror(error.errno) if error.errno else type(error).__name__
         raise SettingsError(
             f"host {host}, port {port}: {reason}; give another --port (0 takes any free one)"
         ) from error

@@ -29,7 +29,7 @@ def steps(outcome: Outcome) -> list[Step]:
         found.append(Step(question, is_below, against, decides=outcome.is_ood))
     if not outcome.is_ood:
         is_enough = outcome.confidence >= tau
-        sign = ">=" if is_enough else "<"
+        sign = "≥" if is_enough else "<"
         against = f"{confidence} {sign} tau_other {tau:.2%}"
         question = "Is it sure enough for a label?"
         found.append(Step(question, is_enough, against, decides=True))
@@ -48,13 +48,13 @@ def sentence(outcome: Outcome) -> str:
     sure = f"{outcome.confidence:.1%}"
     if outcome.is_ood:
         return (
-            f"The text is unlike every class, and the model is only {sure} sure:"
-            " it is out of domain."
+            f"The text is unlike every class, and the model is only {sure} sure of its"
+            f" best one, {outcome.best}: it is out of domain."
         )
     if outcome.label == OTHER:
         return (
-            f"The model is only {sure} sure of its best class,"
-            " which is too little for a label."
+            f"The model is only {sure} sure of its best class, {outcome.best}:"
+            " that is too little for a label."
         )
     if outcome.is_far:
         return (
@@ -70,18 +70,18 @@ def sentence(outcome: Outcome) -> str:
 def _distance(outcome: Outcome) -> str:
     settings, thresholds = outcome.settings, outcome.thresholds
     if settings.rule == "conformal":
-        sign = "<=" if outcome.is_far else ">"
+        sign = "≤" if outcome.is_far else ">"
         return f"p {outcome.p:.4f} {sign} conformal_alpha {settings.conformal_alpha:g}"
     limit = settings.alpha * thresholds.threshold
     far = (
-        f"d2 {outcome.d2:,.1f} {_sign(outcome.d2 <= limit, '<=')} alpha"
-        f" {settings.alpha:g} x threshold {thresholds.threshold:,.1f} = {limit:,.1f}"
+        f"d2 {outcome.d2:,.1f} {_sign(outcome.d2 <= limit, '≤')} alpha"
+        f" {settings.alpha:g} × threshold {thresholds.threshold:,.1f} = {limit:,.1f}"
     )
     is_small = outcome.z <= settings.z_thr
-    return f"{far}; z {outcome.z:.2f} {_sign(is_small, '<=')} z_thr {settings.z_thr:g}"
+    return f"{far}; z {outcome.z:.2f} {_sign(is_small, '≤')} z_thr {settings.z_thr:g}"
 
 
 def _sign(is_less: bool, less: str = "<") -> str:
     if is_less:
         return less
-    return ">" if less == "<=" else ">="
+    return ">" if less == "≤" else "≥"

@@ -23,6 +23,7 @@ async function ask(path, body, type = "application/json") {
 function say(status, line, failed = false) {
   status.textContent = line;
   status.classList.toggle("failed", failed);
+  status.classList.remove("done");
 }
 
 // what was asked later counts
@@ -42,6 +43,7 @@ async function fill(place, status, request) {
     if (found.csv !== undefined) csv = found.csv;
     const said = place.querySelector("[data-said]");
     say(status, said ? said.dataset.said : "Done");
+    status.classList.add("done"); // what is said stands in the answer, too
   } catch (error) {
     if (number !== place.asked) return;
     place.replaceChildren();
@@ -95,6 +97,7 @@ async function decide(ad) {
       ad.querySelector(`[data-part="${part.dataset.part}"]`).replaceWith(part);
     }
     say(status, ad.querySelector("[data-said]").dataset.said);
+    status.classList.add("done");
   } catch (error) {
     say(status, error.message, true);
   }
