@@ -1,10 +1,11 @@
 """The page in a real Chromium: typed, sent and read as a person does it, and quiet."""
 
 import csv
+import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from rubert_ood.bundle import load_bundle
 from rubert_ood.predictor import Model
@@ -23,6 +24,8 @@ AD = "Продам угловой диван, раскладывается, Мо
 HOSTILE = (
     '<script>window.attacked = 1</script><img src="x" onerror="window.attacked = 2">'
 )
+REFUSED = "the server responded with a status of 422"
+"""What Chromium itself notes of an answer that is a line for the user."""
 LONG_WORD = "длинноеслово" * 40
 
 
@@ -35,10 +38,12 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def state(bundle, full_run) -> State:
-    finish(full_run.folder, full_run)
+def state(bundle, full_run, tmp_path_factory) -> State:
+    day = tmp_path_factory.mktemp("catalogue") / "run_date=2026-11-24"
+    folder = shutil.copytree(full_run.folder, day / full_run.folder.name)
+    finish(folder, full_run)
     model = Model(load_bundle(bundle.uri)).with_network()
-    run = RunSearch(full_run.plan.run_uri)
+    run = RunSearch(str(folder))
     return State(model, NearestAds(model.bundle), run)
 
 
@@ -54,9 +59,13 @@ def opened(browser, url):
     """Open pages that must stay quiet and ask nobody else; the check comes at the end."""
     noise, requests, pages = [], [], []
 
+    def heard(message: ConsoleMessage) -> None:
+        if REFUSED not in message.text:
+            noise.append(message.text)
+
     def open_page(**options: object) -> Page:
         page = browser.new_page(**options)
-        page.on("console", lambda message: noise.append(message.text))
+        page.on("console", heard)
         page.on("pageerror", lambda error: noise.append(str(error)))
         page.on("request", lambda request: requests.append(request.url))
         page.goto(url)
@@ -133,7 +142,6 @@ def test_page_works_with_the_keyboard_alone(opened):
     page.keyboard.type("диван угловой")
     page.keyboard.press("Control+Enter")
     expect(page.locator("#answer .verdict")).to_be_visible()
-    label = shown(page, "label")
     for _ in range(40):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.id") == "s-tau_other":
@@ -143,9 +151,9 @@ def test_page_works_with_the_keyboard_alone(opened):
     page.keyboard.press("End")
     page.keyboard.press("Tab")
     page.keyboard.press("Home")
-    expect(page.locator('#answer [data-field="label"]')).to_have_text("Other")
+    expect(page.locator('#answer [data-field="domain"]')).to_have_text("Not sure")
+    expect(page.locator(".copy pre").first).to_contain_text("--decision.ood_conf_gate 0")
     assert page.evaluate("document.activeElement.id") == "s-ood_conf_gate"
-    assert label != "Other"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

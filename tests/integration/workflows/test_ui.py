@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+import rubert_ood.ui
 from rubert_ood.errors import BundleError, InputError, SettingsError
 from rubert_ood.settings import UiSettings
 from rubert_ood.ui.serve import listen
@@ -122,11 +123,9 @@ def test_ui_on_a_taken_port_says_so_before_the_network_is_loaded(bundle):
 
 
 def test_ui_without_its_extra_names_it(bundle, monkeypatch):
-    for name in list(sys.modules):
-        if name.startswith("rubert_ood.ui.se"):
-            monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "starlette.datastructures", None)
-    monkeypatch.setitem(sys.modules, "starlette", None)
+    monkeypatch.delattr(rubert_ood.ui, "serve")
+    monkeypatch.delitem(sys.modules, "rubert_ood.ui.serve")
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(SettingsError) as caught:
         ui(UiSettings(bundle_uri=bundle.uri))
     assert str(caught.value) == (
