@@ -119,6 +119,9 @@ VERBS = {
     "predict": Verb(
         "PredictSettings", "predict:predict", "classify texts and print the decision"
     ),
+    "ui": Verb(
+        "UiSettings", "ui:ui", "serve a page to try texts, and to look into a run"
+    ),
 }
 
 

@@ -32,8 +32,10 @@ from rubert_ood.runs.part import part_schema, unfold
 from rubert_ood.score_table import ForwardPass, HostOutputs, score_table
 from rubert_ood.settings import ColumnSettings
 from rubert_ood.settings.problems import expect
+from rubert_ood.widget import make_widget
 
 if TYPE_CHECKING:
+    from ipywidgets import VBox
     from transformers import PreTrainedTokenizerBase
 
     from rubert_ood.classifier.classifier import Classifier
@@ -74,20 +76,13 @@ class Model:
 
     def __reduce__(self) -> tuple[object, ...]:
         """Travel as what finds the bundle again."""
-        bundle = self.bundle
-        return _load_again, (
-            bundle.uri,
-            bundle.fingerprint,
-            self.use_gpu,
-            self.token_budget,
-        )
+        found_by = self.bundle.uri, self.bundle.fingerprint
+        return _load_again, (*found_by, self.use_gpu, self.token_budget)
 
     def __repr__(self) -> str:
         device = "GPU" if self.use_gpu else "CPU"
-        return (
-            f"Model({self.bundle.uri!r}:"
-            f" {len(self.labels)} classes, {self.bundle.precision} on {device})"
-        )
+        what = f"{len(self.labels)} classes, {self.bundle.precision} on {device}"
+        return f"Model({self.bundle.uri!r}: {what})"
 
     @property
     def labels(self) -> list[str]:
@@ -214,6 +209,10 @@ class Model:
             filled = np.flatnonzero(text_index.is_valid())
             cls_NH[start + filled] = cls_TH[text_index.drop_null().to_numpy()]
         return cls_NH
+
+    def widget(self) -> "VBox":
+        """Return a text field with its answer, for a notebook; it needs the extra `notebook`."""
+        return make_widget(self)
 
     # for the jobs
 

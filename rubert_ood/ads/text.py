@@ -11,6 +11,8 @@ from rubert_ood.settings import NOISE_WORDS, PHONE_PATTERN
 
 EXCERPT_CHARACTERS = 200
 """Of a cleaned text, which has lost phone numbers and city names: what a report may show."""
+REMOVED_KINDS = ("phone number", "city name", "noise word")
+"""What the cleaner removes, in its order."""
 
 Tree = dict[str, "Tree"]
 """Letters by what follows them; the key "" ends a word."""
@@ -49,6 +51,14 @@ class TextCleaner:
         if self._noise:
             text = self._noise.sub(" ", text)
         return " ".join(text.split())
+
+    def removals(self) -> dict[str, re.Pattern[str] | None]:
+        """Return what finds each kind of part that `clean` removes, in its order.
+
+        Phone numbers are looked for in the text as written, the others in lower case.
+        """
+        patterns = (self._phone, self._city, self._noise)
+        return dict(zip(REMOVED_KINDS, patterns, strict=True))
 
     def to_dict(self) -> dict[str, str | list[str]]:
         """Return what a bundle keeps of it: the arguments that make it again."""

@@ -68,6 +68,7 @@ from rubert_ood.settings.training import (
     TrainSettings,
     TuneSettings,
 )
+from rubert_ood.settings.ui import UiSettings
 
 __all__ = [
     "NOISE_WORDS",
@@ -120,6 +121,7 @@ __all__ = [
     "TrainSettings",
     "TrainingComputeSettings",
     "TuneSettings",
+    "UiSettings",
     "VerifySettings",
     "load_settings",
 ]

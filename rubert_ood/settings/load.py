@@ -31,8 +31,12 @@ log = StepLog("settings")
 
 Settings = TypeVar("Settings", bound=JobSettings)
 
-OTHER_VARIABLES = ("RUBERT_OOD_RETRY_S", "RUBERT_OOD_BUCKET_OWNER")
-"""Variables of the storage, which every process of a job reads by itself."""
+OTHER_VARIABLES = (
+    "RUBERT_OOD_RETRY_S",
+    "RUBERT_OOD_BUCKET_OWNER",
+    "RUBERT_OOD_UI_TOKEN",
+)
+"""Variables of the storage, which every process of a job reads by itself, and a secret."""
 
 
 def load_settings(

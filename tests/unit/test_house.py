@@ -35,9 +35,13 @@ SHARED = {
     "pretraining/layout.py": "unit/pretraining/test_masked_network.py",
     "pretraining/pretrain.py": "ray/pretraining/test_pretraining.py",
     "runs/unfinished.py": "integration/workflows/test_score.py",
+    "settings/ui.py": "integration/workflows/test_ui.py",
     "training/ddp_loop.py": "ray/test_training.py",
     "training/fine_tune.py": "ray/test_training.py",
     "training/lines.py": "ray/test_training.py",
+    "ui/advice.py": "unit/ui/test_flips.py",
+    "ui/pages.py": "unit/ui/test_server.py",
+    "ui/state.py": "unit/ui/test_explain.py",
     "workflows/diff.py": "ray/test_diff.py",
     "workflows/promote_trained.py": "integration/workflows/test_promote.py",
 }

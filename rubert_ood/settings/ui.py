@@ -1,0 +1,26 @@
+"""The settings of the page on which a person tries texts."""
+
+from pydantic import Field
+
+from rubert_ood.settings.base import JobSettings
+from rubert_ood.settings.shared import ComputeSettings
+
+
+class UiSettings(JobSettings):
+    """Serve one page on which a person tries texts on a bundle, and looks ads up in a run. Nothing
+    is written. Ctrl-C ends it."""
+
+    bundle_uri: str = Field(min_length=1)
+    """The bundle."""
+    run_uri: str | None = Field(None, min_length=1)
+    """A run to look into: its folder OUTPUT/run_date=.../run_id=..., or OUTPUT for the published
+    one. It must have been scored with the bundle."""
+    host: str = Field("127.0.0.1", min_length=1)
+    """Address to listen on. Beyond this machine the page asks for a token: that of the variable
+    RUBERT_OOD_UI_TOKEN, else a new one, which is printed."""
+    port: int = Field(8765, ge=0, le=65_535)
+    """Port to listen on; 0 takes any free one."""
+    server_names: tuple[str, ...] = ()
+    """Further host names under which the page is reached, as behind a proxy. Requests under any
+    other name are refused."""
+    compute: ComputeSettings = ComputeSettings()

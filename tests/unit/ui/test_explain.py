@@ -1,0 +1,79 @@
+"""An explanation has the numbers of `predict`, to the bit."""
+
+import numpy as np
+import pytest
+
+from rubert_ood.errors import InputError
+from rubert_ood.ui.cleaned import UNREAD
+from rubert_ood.ui.explain import MAX_CHARACTERS
+from rubert_ood.ui.flips import Choice
+
+
+@pytest.fixture(scope="module")
+def texts(ads):
+    rows = zip(ads["title"].to_pylist(), ads["description"].to_pylist(), strict=True)
+    found = [f"{title} {description}" for title, description in rows][:25]
+    return [*found, "", "продам", "\u200b", "\u4e2d", "диван " * 200, "x"]
+
+
+def test_explain_has_the_row_of_predict(state, texts):
+    for text in texts:
+        expected = state.model.predict([text]).to_dict("records")[0]
+        row = state.explained(text).row
+        assert row.keys() == expected.keys()
+        for name, value in expected.items():
+            if row[name] is None:
+                assert value is None or np.isnan(value), name
+            else:
+                np.testing.assert_array_equal(row[name], value, err_msg=name)
+
+
+def test_explain_decides_as_predict_under_the_thresholds_of_the_bundle(state, texts):
+    decided = 0
+    for text in texts:
+        explanation = state.explained(text)
+        if explanation.numbers is None:
+            assert explanation.row["status"] == "empty"
+            continue
+        outcome = state.decided(explanation.numbers, Choice()).outcome
+        row = explanation.row
+        decided += 1
+        assert (outcome.label, outcome.is_ood) == (row["label"], row["is_ood"])
+        assert outcome.d2 == row["ood_distance"]
+        assert outcome.z == row["ood_z"]
+        assert outcome.p == row["ood_p"]
+        assert np.float32(outcome.confidence) == np.float32(row["confidence"])
+        assert outcome.d2_limit == state.model.d2_limit
+    assert decided > 20
+
+
+def test_explain_lists_the_nearest_class_and_the_best_ones(state, texts):
+    explanation = state.explained(texts[0])
+    statistics = state.model.bundle.fitted.statistics
+    cls_H = state.model.embed([texts[0]])[0].astype(np.float64)
+    expected = {}
+    for label, mean_H in zip(state.model.labels, statistics.means_CH, strict=True):
+        away_H = cls_H - mean_H
+        expected[label] = away_H @ statistics.precision_HH @ away_H
+    for row in explanation.classes:
+        assert row.d2 == pytest.approx(expected[row.label], rel=1e-6)
+    assert explanation.nearest.label == min(expected, key=expected.get)
+    assert explanation.nearest.d2 == pytest.approx(explanation.row["ood_distance"])
+    listed = {row.label for row in explanation.classes if row.probability is not None}
+    assert listed == set(explanation.numbers.labels)
+
+
+def test_explain_of_a_long_ad_shows_where_reading_ends(state):
+    text = "диван угловой новый " * 100
+    explanation = state.explained(text)
+    assert explanation.row["is_cut"]
+    unread = [piece for piece in explanation.pieces if piece.kind == UNREAD]
+    read = text[: -len(unread[0].text)]
+    again = state.model.predict([read]).iloc[0]
+    assert again["num_tokens"] == explanation.row["num_tokens"]
+    assert not again["is_cut"]
+
+
+def test_explain_of_an_ad_beyond_all_bounds_is_refused(state):
+    with pytest.raises(InputError, match=r"^the ad has 20,001 characters"):
+        state.explained("x" * (MAX_CHARACTERS + 1))
