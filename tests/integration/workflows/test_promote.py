@@ -114,7 +114,7 @@ def test_promote_of_the_first_bundle_keeps_its_own_limits_and_has_a_record(pair,
     (record,) = records(pair)
     assert (record.outcome, record.champion) == ("accepted", None)
     folder = Path(pair.root, champion.promotion).parent
-    assert "Accepted as the first champion" in (folder / "promotion.html").read_text()
+    assert "The bundle is the first champion" in (folder / "promotion.html").read_text()
     assert "promote   good is compared with nothing: the first bundle" in caplog.messages
     assert f"report    {folder}/promotion.html" in caplog.messages
 
