@@ -1,15 +1,9 @@
 """What the page of a diff says in words, and what its figure shows."""
 
-from collections import Counter
-from collections.abc import Sequence
-
-from rubert_ood.comparing.document import DiffDocument, Texts, Transition
+from rubert_ood.comparing.document import DiffDocument, Texts
+from rubert_ood.reports import good
+from rubert_ood.reports.counting import counted
 from rubert_ood.reports.evaluation import Finding
-
-SMALL_CHURN = 0.05
-LARGE_SHARE = 0.01
-"""Ads that only one run has, duplicate ids, ads that became OOD: from this share on they call for
-attention."""
 
 
 def diff_findings(document: DiffDocument) -> list[Finding]:
@@ -26,10 +20,10 @@ def diff_findings(document: DiffDocument) -> list[Finding]:
 def _churn(document: DiffDocument, churn_rate: float) -> Finding:
     texts = document.texts
     text = (
-        f"{document.changed:,} labels changed{_among_same_texts(texts)};"
-        f" {texts.changed_label_changed:,} of them are of ads whose text changed."
+        f"{counted(document.changed, 'label')} changed{_among_same_texts(texts)}."
+        f" The text changed too for {texts.changed_label_changed:,} of them."
     )
-    return Finding(churn_rate <= SMALL_CHURN, text)
+    return Finding(good.CHURN.holds(churn_rate), text)
 
 
 def _among_same_texts(texts: Texts) -> str:
@@ -40,43 +34,29 @@ def _among_same_texts(texts: Texts) -> str:
 
 def _ood(document: DiffDocument) -> Finding:
     ood = document.ood
-    moved = f"{ood.became:,} ads became OOD, {ood.no_longer:,} no longer are"
-    text = f"{moved}, {ood.both:,} are in both."
-    return Finding(ood.became <= LARGE_SHARE * document.ads.both, text)
+    text = (
+        f"{counted(ood.became, 'ad')} became OOD ({good.LARGE_SHARE} of all)."
+        f" {ood.no_longer:,} left OOD, and {ood.both:,} stayed."
+    )
+    return Finding(good.LARGE_SHARE.holds(ood.became / document.ads.both), text)
 
 
 def _alone(document: DiffDocument) -> Finding:
     ads = document.ads
     alone = ads.only_a + ads.only_b
-    text = f"{ads.only_a:,} ads are only in A, {ads.only_b:,} only in B."
-    return Finding(alone <= LARGE_SHARE * (ads.both + alone), text)
+    share = alone / max(ads.both + alone, 1)
+    text = (
+        f"Only A has {counted(ads.only_a, 'ad')}, and only B {ads.only_b:,}"
+        f" ({good.LARGE_SHARE} of all)."
+    )
+    return Finding(good.LARGE_SHARE.holds(share), text)
 
 
 def _duplicates(document: DiffDocument) -> Finding:
     found = document.duplicates
     ids = "id occurs" if found.ids == 1 else "ids occur"
-    rows = f"{found.rows_a:,} rows of A and {found.rows_b:,} of B"
-    text = f"{found.ids:,} ad {ids} more than once in a run: {rows} are left out of this page."
+    text = (
+        f"{found.ids:,} ad {ids} more than once in a run. This page leaves out"
+        f" {counted(found.rows_a, 'row')} of A and {found.rows_b:,} of B."
+    )
     return Finding(False, text)
-
-
-def most_churned(transitions: Sequence[Transition], num_labels: int) -> list[str]:
-    """Return the labels that most ads left or joined, sorted by name."""
-    moved: Counter[str] = Counter()
-    for entry in transitions:
-        moved[entry.label_a] += entry.count
-        moved[entry.label_b] += entry.count
-    ranked = sorted(moved, key=lambda label: (-moved[label], label))
-    return sorted(ranked[:num_labels])
-
-
-def transition_counts(
-    transitions: Sequence[Transition], labels: Sequence[str]
-) -> list[list[int]]:
-    """Count the ads that went from each label (row) to each label (column)."""
-    positions = {label: position for position, label in enumerate(labels)}
-    counts = [[0] * len(labels) for _ in labels]
-    for entry in transitions:
-        if entry.label_a in positions and entry.label_b in positions:
-            counts[positions[entry.label_a]][positions[entry.label_b]] = entry.count
-    return counts

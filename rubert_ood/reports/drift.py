@@ -1,47 +1,30 @@
 """How a run differs from the last published one, in numbers and plain words; both from their
 manifests alone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from rubert_ood.reports import good
+from rubert_ood.reports.noise import distance_noise, rate_noise
 from rubert_ood.runs.manifest import Manifest
 from rubert_ood.runs.part_counts import CONFIDENCE_BINS
 from rubert_ood.runs.shift import class_shift, shift
 from rubert_ood.runs.sums import Counts
 
-MOVED_DISTANCE = 0.1
-"""Jensen-Shannon distance from which a distribution has moved: ads that are a sixth longer, say.
-Two samples of 10,000 ads from one source differ by less than 0.05, of 1,000 ads by up to 0.17."""
-MOVED_FACTOR, MOVED_POINTS = 1.5, 0.005
-"""A rate has moved when it changed by this factor, and by this much."""
 NUM_LABELS = 3
 """Labels that are named with the largest changes of their share."""
 
 
 @dataclass(frozen=True)
-class Rates:
-    """The shares that tell how a run went; None without rows to take a share of."""
+class Ratio:
+    """A count, and what it is a share of."""
 
-    ood: float | None
-    other: float | None
-    rejected: float | None
-    cut: float | None
-    folded: float | None
-    """Ads whose text is that of an earlier one."""
-    reused: float | None
-    """Ads whose result another run computed."""
+    count: int
+    total: int
 
-    @classmethod
-    def of(cls, counts: Counts) -> "Rates":
-        """Take them from the counts of a run."""
-        scored = counts.rows_scored
-        return cls(
-            ood=_share(counts.rows_ood, scored),
-            other=_share(counts.rows_other, scored),
-            rejected=_share(counts.rows_rejected, counts.rows_in),
-            cut=_share(counts.rows_cut, scored),
-            folded=_share(scored - counts.unique_texts, scored),
-            reused=_share(counts.rows_reused, scored),
-        )
+    @property
+    def share(self) -> float | None:
+        """None without anything to take a share of."""
+        return self.count / self.total if self.total else None
 
 
 @dataclass(frozen=True)
@@ -54,6 +37,16 @@ class Measure:
     change: str = ""
     distance: float | None = None
     moved: bool = False
+    steady: str = ""
+    """How far it usually goes."""
+
+    @property
+    def numbers(self) -> str:
+        """What is compared, in words."""
+        parts = [f"{self.now} against {self.before}"] if self.now and self.before else []
+        if self.distance is not None:
+            parts.append(f"at a distance of {self.distance:.3f}")
+        return " ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -74,15 +67,21 @@ class Drift:
 
 def drift(manifest: Manifest, previous: Manifest) -> Drift:
     """Compare two runs, of which the previous one may lack what earlier versions did not count."""
-    now, before = Rates.of(manifest.counts), Rates.of(previous.counts)
-    labels = class_shift(manifest.classes, previous.classes)
+    now, before = manifest.counts, previous.counts
     rows = [
-        Measure("label shares", distance=labels, moved=labels > MOVED_DISTANCE),
-        _rate("OOD rate", now.ood, before.ood),
-        _rate("Other rate", now.other, before.other),
+        _labels(manifest, previous),
+        _rate(
+            "OOD rate", _of_scored(now.rows_ood, now), _of_scored(before.rows_ood, before)
+        ),
+        _rate(
+            "Other rate",
+            _of_scored(now.rows_other, now),
+            _of_scored(before.rows_other, before),
+        ),
         _confidence(manifest, previous),
         _length(manifest, previous),
-        _rate("unseen cities", _unseen_share(manifest), _unseen_share(previous)),
+        _rate("unseen cities", _unseen(manifest), _unseen(previous)),
+        _rate("rejected rows", _rejected(now), _rejected(before)),
     ]
     is_same = manifest.bundle.fingerprint == previous.bundle.fingerprint
     return Drift(
@@ -108,63 +107,98 @@ def _largest_moves(manifest: Manifest, previous: Manifest) -> str:
     )
 
 
-def _confidence(manifest: Manifest, previous: Manifest) -> Measure:
-    distance = _distance(manifest.confidence_histogram, previous.confidence_histogram)
-    now, before = _sure_share(manifest), _sure_share(previous)
-    rate = _rate(f"confidence of {1 - 1 / CONFIDENCE_BINS:g} or more", now, before)
+def _labels(manifest: Manifest, previous: Manifest) -> Measure:
+    now, before = manifest.classes, previous.classes
+    distance = class_shift(now, before)
+    limit = _limit(len({*now, *before}), sum(now.values()), sum(before.values()))
     return Measure(
-        what=rate.what,
-        now=rate.now,
-        before=rate.before,
-        change=rate.change,
+        "label shares",
         distance=distance,
-        moved=_is_far(distance),
+        moved=distance > limit,
+        steady=_at_most(limit),
     )
+
+
+def _confidence(manifest: Manifest, previous: Manifest) -> Measure:
+    now, before = manifest.confidence_histogram, previous.confidence_histogram
+    name = f"confidence of {1 - 1 / CONFIDENCE_BINS:g} or more"
+    rate = _rate(name, _last_bin(now), _last_bin(before))
+    return _with_distance(rate, now, before)
 
 
 def _length(manifest: Manifest, previous: Manifest) -> Measure:
     now, before = _tokens_per_ad(manifest.counts), _tokens_per_ad(previous.counts)
-    distance = _distance(manifest.token_histogram, previous.token_histogram)
-    return Measure(
+    means = Measure(
         what="tokens per ad",
         now=_text(now, "{:.1f}"),
         before=_text(before, "{:.1f}"),
         change="" if now is None or not before else f"{now / before - 1:+.1%}",
-        distance=distance,
-        moved=_is_far(distance),
+    )
+    return _with_distance(means, manifest.token_histogram, previous.token_histogram)
+
+
+def _with_distance(
+    measure: Measure, now: list[int] | None, before: list[int] | None
+) -> Measure:
+    """Judge a measure by the distance of its histograms, where both runs have the same bins."""
+    if not now or not before or len(now) != len(before):
+        return replace(measure, moved=False, steady="")
+    distance = shift(now, before)
+    num_bins = sum(map(any, zip(now, before, strict=True)))
+    limit = _limit(num_bins, sum(now), sum(before))
+    return replace(
+        measure, distance=distance, moved=distance > limit, steady=_at_most(limit)
     )
 
 
-def _distance(now: list[int] | None, before: list[int] | None) -> float | None:
-    return shift(now, before) if now and before and len(now) == len(before) else None
+def _limit(num_bins: int, num_now: int, num_before: int) -> float:
+    """Return the distance from which a distribution has moved."""
+    if not num_now or not num_before:
+        return good.MOVED_DISTANCE
+    return max(good.MOVED_DISTANCE, distance_noise(num_bins, num_now, num_before))
 
 
-def _is_far(distance: float | None) -> bool:
-    return distance is not None and distance > MOVED_DISTANCE
+def _at_most(limit: float) -> str:
+    return f"a distance of at most {limit:.3f}"
 
 
-def _sure_share(manifest: Manifest) -> float | None:
-    histogram = manifest.confidence_histogram or [0]
-    return _share(histogram[-1], sum(histogram))
+def _rate(what: str, now: Ratio, before: Ratio) -> Measure:
+    texts = _text(now.share, "{:.2%}"), _text(before.share, "{:.2%}")
+    if now.share is None or before.share is None:
+        return Measure(what, *texts)
+    together = (now.count + before.count) / (now.total + before.total)
+    noise = rate_noise(together, now.total, before.total)
+    limit = max(good.MOVED_POINTS, noise)
+    low, high = sorted((now.share, before.share))
+    return Measure(
+        what,
+        *texts,
+        change=f"{_points(now.share - before.share)} points",
+        moved=high - low > limit and high > good.MOVED_FACTOR * low,
+        steady=f"at most {100 * limit:.2f} points or {good.MOVED_FACTOR:g} times",
+    )
+
+
+def _of_scored(count: int, counts: Counts) -> Ratio:
+    return Ratio(count, counts.rows_scored)
+
+
+def _rejected(counts: Counts) -> Ratio:
+    return Ratio(counts.rows_rejected, counts.rows_in)
+
+
+def _last_bin(histogram: list[int] | None) -> Ratio:
+    return Ratio(histogram[-1], sum(histogram)) if histogram else Ratio(0, 0)
+
+
+def _unseen(manifest: Manifest) -> Ratio:
+    cities = manifest.cities
+    return Ratio(0, 0) if cities is None else Ratio(cities.rows_unseen, cities.rows)
 
 
 def _tokens_per_ad(counts: Counts) -> float | None:
     """Empty ads have no tokens and do not count."""
-    return _share(counts.tokens, counts.rows_scored - counts.rows_empty)
-
-
-def _unseen_share(manifest: Manifest) -> float | None:
-    cities = manifest.cities
-    return None if cities is None else _share(cities.rows_unseen, cities.rows)
-
-
-def _rate(what: str, now: float | None, before: float | None) -> Measure:
-    texts = _text(now, "{:.2%}"), _text(before, "{:.2%}")
-    if now is None or before is None:
-        return Measure(what, *texts)
-    low, high = sorted((now, before))
-    moved = high - low > MOVED_POINTS and high > MOVED_FACTOR * low
-    return Measure(what, *texts, change=_points(now - before), moved=moved)
+    return Ratio(counts.tokens, counts.rows_scored - counts.rows_empty).share
 
 
 def _text(value: float | None, pattern: str) -> str:
@@ -173,7 +207,3 @@ def _text(value: float | None, pattern: str) -> str:
 
 def _points(change: float) -> str:
     return f"{100 * change:+.2f}"
-
-
-def _share(count: int, total: int) -> float | None:
-    return count / total if total else None

@@ -27,6 +27,8 @@ from rubert_ood.ood.reference import Reference
 from rubert_ood.ood.temperature import nll, softmax
 from rubert_ood.reports.curves import class_curves, histograms, ood_roc, risk_coverage
 from rubert_ood.reports.evaluation import (
+    EXAMPLES_PER_PAIR,
+    NUM_CONFUSIONS,
     Confusion,
     Context,
     Evaluation,
@@ -39,7 +41,6 @@ from rubert_ood.reports.verdict import verdict
 from rubert_ood.training.baseline import Baseline
 from rubert_ood.training.stack import StackReport
 
-EXAMPLES_PER_PAIR = 2
 EXAMPLE_CHARACTERS = 200
 SPLITS = ("train", "valid", "calibration", "test")
 OOD_PREFIX = "ood/"
@@ -188,26 +189,28 @@ def _confusions(
 ) -> list[Confusion]:
     """List the most frequent mistakes with the ads that the model is most sure of."""
     numbers = {label: number for number, label in enumerate(labels)}
+    pairs = confusion_pairs(test.labels_N, decisions.predicted_N, labels, NUM_CONFUSIONS)
     confusions = []
-    for pair in confusion_pairs(test.labels_N, decisions.predicted_N, labels):
+    for pair in pairs:
         true, predicted = numbers[pair.true], numbers[pair.predicted]
         rows = np.flatnonzero(
             (test.labels_N == true) & (decisions.predicted_N == predicted)
         )
         rows = rows[np.argsort(-decisions.confidence_N[rows], kind="stable")]
-        examples = [text[:EXAMPLE_CHARACTERS] for text in _distinct(texts, rows)]
-        confusions.append(Confusion(**asdict(pair), examples=examples))
+        examples = _distinct(texts, rows)
+        sure = [float(decisions.confidence_N[row]) for row in examples.values()]
+        shown = [text[:EXAMPLE_CHARACTERS] for text in examples]
+        confusions.append(Confusion(**asdict(pair), examples=shown, confidences=sure))
     return confusions
 
 
-def _distinct(texts: Sequence[str], rows: np.ndarray) -> list[str]:
-    """Return the first different texts of some rows; no more are asked for."""
-    found = list[str]()
+def _distinct(texts: Sequence[str], rows: np.ndarray) -> dict[str, int]:
+    """Return the first different texts of some rows, with their row; no more are asked for."""
+    found: dict[str, int] = {}
     for row in rows.tolist():
         if len(found) == EXAMPLES_PER_PAIR:
             break
-        if (text := texts[row]) not in found:
-            found.append(text)
+        found.setdefault(texts[row], row)
     return found
 
 

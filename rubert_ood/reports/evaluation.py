@@ -3,7 +3,7 @@
 Other jobs read it through `bundle/evaluation.py`, which takes every version.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, model_serializer
 
@@ -17,6 +17,10 @@ from rubert_ood.training.stack import StackReport
 
 FORMAT = 1
 """Of evaluation.json. Files of 0.3.0 and before have no number, and the same shape."""
+
+NUM_CONFUSIONS = 30
+EXAMPLES_PER_PAIR = 5
+"""Different texts of each confusion, at most."""
 
 
 class TrainingRun(Record):
@@ -110,6 +114,8 @@ class Confusion(ConfusionPair):
     """A frequent mistake, with the ads that the model is most sure of."""
 
     examples: list[str]
+    confidences: list[float] = field(default_factory=list)
+    """Of the examples; files of 0.4.0 and before do not say it."""
 
 
 class Slice(Record):

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from rubert_ood.ood.metrics import ReliabilityBin
@@ -12,12 +11,7 @@ from rubert_ood.reports.curves import Histograms
 from rubert_ood.reports.svg import COLOURS, INK, svg
 
 LIMIT = "#d2504b"
-MARKERS = ("D", "o", "s", "^", "v", "<", ">", "P", "X", "*")
-COIN = 0.5
-"""AUROC of a guess."""
 CURVE_HEIGHT = 3.2
-NAME_CHARACTERS = 22
-"""Longer labels are cut where they stand along an axis."""
 NARROW = 1000
 """Largest d2 over smallest up to which the log axis has room for 1, 2, 5, 10, ...; beyond it,
 powers of ten."""
@@ -60,7 +54,7 @@ def risk_coverage(points: Sequence[Sequence[float]]) -> str:
         axes.yaxis.set_major_formatter("{x:.1%}")
         axes.set(
             xlabel="coverage: share of ads that keep their label",
-            ylabel="risk: wrong among them",
+            ylabel="risk: share of errors among them",
         )
         axes.set(xlim=(-0.01, 1.01), ylim=(0, None))
 
@@ -118,7 +112,9 @@ def d2_histograms(histograms: Histograms, limit: float) -> str:
             textcoords="offset points",
         )
         axes.set(
-            xscale="log", xlabel="d2 to the nearest class", ylim=(0.1 - len(sets), 1.3)
+            xscale="log",
+            xlabel="d2 to the nearest class (squared distance, no unit)",
+            ylim=(0.1 - len(sets), 1.3),
         )
         axes.xaxis.set_major_locator(
             LogLocator(subs=(1, 2, 5) if edges[-1] < NARROW * edges[0] else (1,))
@@ -137,42 +133,12 @@ def ridges_height(num_sets: int) -> float:
     return 1.0 + 0.36 * num_sets
 
 
-def detectors(aurocs: Mapping[str, Mapping[str, float]]) -> str:
-    """Draw AUROC by kind, one mark per detector: {detector: {kind: AUROC}}."""
-    first = next(iter(aurocs.values()))  # all are measured on the same kinds
-    kinds = list(first)
-
-    def draw(axes: Axes) -> None:
-        for (name, by_kind), marker, colour in zip(
-            aurocs.items(), MARKERS, COLOURS, strict=False
-        ):
-            rows = [-kinds.index(kind) for kind in by_kind]
-            axes.plot(
-                list(by_kind.values()),
-                rows,
-                marker,
-                color=colour,
-                label=name,
-                alpha=0.85,
-                linestyle="none",
-            )
-        lowest = min(min(by_kind.values()) for by_kind in aurocs.values())
-        axes.set(xlabel="AUROC (OOD is the positive class)", xlim=(lowest - 0.03, 1.01))
-        if lowest < COIN:
-            axes.axvline(COIN, color=INK, linewidth=0.8, linestyle=":")
-        axes.set_yticks([-row for row in range(len(kinds))], kinds)
-        axes.set_ylim(0.6 - len(kinds), 0.6)
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-
-    return svg(draw, width=7.0, height=max(1.0 + 0.36 * len(kinds), 2.4))
-
-
 def confidence(counts: Sequence[int], before: Sequence[int] | None = None) -> str:
     """Draw the histogram of confidence over [0, 1], and that of the run before as a line."""
 
     def draw(axes: Axes) -> None:
         _two_runs(axes, [i / len(counts) for i in range(len(counts) + 1)], counts, before)
-        axes.set(xlabel="confidence", xlim=(0, 1))
+        axes.set(xlabel="confidence, from 0 to 1", xlim=(0, 1))
 
     return svg(draw, width=5.2, height=3.0)
 
@@ -250,45 +216,6 @@ def throughput(edges_s: Sequence[float], ads_per_s: Sequence[float]) -> str:
         axes.set_xlim(0, edges_s[-1] / seconds)
 
     return svg(draw, width=5.2, height=3.0)
-
-
-def transition_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
-    """Draw how many ads went from each label (rows) to each other one (columns)."""
-    size = len(labels)
-    names = [
-        label if len(label) <= NAME_CHARACTERS else f"{label[: NAME_CHARACTERS - 1]}…"
-        for label in labels
-    ]
-    most = max(max(row) for row in counts) or 1
-
-    def draw(axes: Axes) -> None:
-        for row, numbers in enumerate(counts):
-            for column, count in enumerate(numbers):
-                if count:
-                    shade = 0.12 + 0.88 * (count / most) ** 0.5
-                    axes.add_patch(
-                        Rectangle(
-                            (column - 0.5, row - 0.5),
-                            1,
-                            1,
-                            color=COLOURS[0],
-                            alpha=shade,
-                            linewidth=0,
-                        )
-                    )
-        axes.set(
-            xlim=(-0.5, size - 0.5),
-            ylim=(size - 0.5, -0.5),
-            xlabel="label in B",
-            ylabel="label in A",
-        )
-        axes.set_xticks(
-            range(size), names, rotation=60, ha="right", rotation_mode="anchor"
-        )
-        axes.set_yticks(range(size), names)
-        axes.set_aspect("equal")
-
-    return svg(draw, width=3.4 + 0.3 * size, height=3.0 + 0.3 * size)
 
 
 def _diagonal(axes: Axes) -> None:

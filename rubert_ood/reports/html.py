@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -12,20 +13,23 @@ from markupsafe import Markup
 from rubert_ood.ads.text import EXCERPT_CHARACTERS
 from rubert_ood.comparing.document import DiffDocument
 from rubert_ood.plain import printable, printable_lines
-from rubert_ood.reports import figures
+from rubert_ood.reports import figures, good
+from rubert_ood.reports.confusions import confusion_matrix, transition_matrix
+from rubert_ood.reports.counting import counted
 from rubert_ood.reports.curves import Histograms
-from rubert_ood.reports.diff_findings import (
-    diff_findings,
-    most_churned,
-    transition_counts,
+from rubert_ood.reports.diff_findings import diff_findings
+from rubert_ood.reports.evaluation import (
+    EXAMPLES_PER_PAIR,
+    NUM_CONFUSIONS,
+    Confusion,
+    Evaluation,
 )
-from rubert_ood.reports.evaluation import Evaluation
-from rubert_ood.reports.verdict import WEAK_F1, measured_kinds
+from rubert_ood.reports.facts import evaluation_facts
+from rubert_ood.reports.matrix import detector_matrices
 
 CHANGED_PAIRS = 50
 MAX_TRANSITIONS = 300
 """Pairs of labels on the page of a diff; diff.json has them all."""
-MAX_MATRIX_LABELS = 20
 
 
 @lru_cache(maxsize=1)
@@ -38,18 +42,16 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"data_uri": _data_uri, "when": _when}
-    script = environment.get_template("sort.js").render()
+    environment.filters |= {"data_uri": _data_uri, "when": _when, "counted": counted}
+    script = environment.get_template("page.js").render()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    environment.globals |= {"measured_kinds": measured_kinds}
+    environment.globals |= {"script": script, "script_hash": f"sha256-{digest}"}
     environment.globals |= {
-        "script": script,
-        "script_hash": f"sha256-{digest}",
-        "WEAK_F1": WEAK_F1,
-    }
-    environment.globals |= {
+        "good": good,
         "CHANGED_PAIRS": CHANGED_PAIRS,
+        "EXAMPLES_PER_PAIR": EXAMPLES_PER_PAIR,
         "EXCERPT_CHARACTERS": EXCERPT_CHARACTERS,
+        "NUM_CONFUSIONS": NUM_CONFUSIONS,
     }
     return environment
 
@@ -74,15 +76,29 @@ def _when(iso_time: str) -> str:
 
 
 def render(template: str, **values: object) -> str:
-    """Fill a template of this package."""
-    return _environment().get_template(template).render(values)
+    """Fill a template of this package; its sections gather in `contents`."""
+    return _environment().get_template(template).render(values, contents=[])
 
 
 def evaluation_html(evaluation: Evaluation) -> str:
     """Render an evaluation."""
     return render(
-        "evaluation.html.j2", e=evaluation, figures=_evaluation_figures(evaluation)
+        "evaluation.html.j2",
+        e=evaluation,
+        rows=evaluation_facts(evaluation),
+        figures=_evaluation_figures(evaluation),
+        matrices=detector_matrices(evaluation.detectors),
+        confusions=confusion_matrix(evaluation.confusions),
+        taken_for=_taken_for(evaluation.confusions),
     )
+
+
+def _taken_for(confusions: Sequence[Confusion]) -> dict[str, tuple[int, str]]:
+    """Return what each class is most often taken for, and the number of that confusion."""
+    found: dict[str, tuple[int, str]] = {}
+    for number, pair in enumerate(confusions, start=1):
+        found.setdefault(pair.true, (number, pair.predicted))
+    return found
 
 
 def _evaluation_figures(evaluation: Evaluation) -> dict[str, str]:
@@ -99,14 +115,6 @@ def _evaluation_figures(evaluation: Evaluation) -> dict[str, str]:
         "risk": figures.risk_coverage(evaluation.risk_coverage.curve),
         "d2": figures.d2_histograms(histograms, evaluation.d2_limit),
     }
-    aurocs = {}
-    for result in evaluation.detectors:
-        kinds = measured_kinds(result).items()
-        aurocs[result.detector] = {
-            printable(kind): metrics.auroc for kind, metrics in kinds
-        }
-    if any(aurocs.values()):
-        drawn["detectors"] = figures.detectors(aurocs)
     if evaluation.ood_kinds:
         lines = {printable(kind.kind): kind.roc for kind in evaluation.ood_kinds}
         height = figures.ridges_height(len(histograms.counts))
@@ -124,18 +132,11 @@ def _named_sets(histograms: Histograms) -> Histograms:
 
 def diff_html(document: DiffDocument) -> str:
     """Render the differences of two runs."""
-    transitions = document.transitions
-    labels = most_churned(transitions, MAX_MATRIX_LABELS)
-    names, counts = list(map(printable, labels)), transition_counts(transitions, labels)
-    drawn = {"transitions": figures.transition_matrix(names, counts)} if labels else {}
-    return (
-        _environment()
-        .get_template("diff.html.j2")
-        .render(
-            d=document,
-            figures=drawn,
-            findings=diff_findings(document),
-            transitions=transitions[:MAX_TRANSITIONS],
-            num_labels_drawn=len(labels),
-        )
+    transitions = document.transitions[:MAX_TRANSITIONS]
+    return render(
+        "diff.html.j2",
+        d=document,
+        findings=diff_findings(document),
+        transitions=transitions,
+        matrix=transition_matrix(transitions),
     )

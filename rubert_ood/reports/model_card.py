@@ -3,6 +3,7 @@
 import yaml
 
 from rubert_ood.plain import markdown, printable
+from rubert_ood.reports import good
 from rubert_ood.reports.evaluation import Context, Evaluation
 from rubert_ood.training.stack import StackReport
 
@@ -31,21 +32,21 @@ def model_card(evaluation: Evaluation) -> str:
 # Classifier of Russian private ads, version {markdown(context.version)}
 
 {_origin(context)}
-Text is `clean(title + " " + description)`; `text.json` holds what the cleaner removes.
+It reads `clean(title + " " + description)`, and `text.json` holds what the cleaner removes.
 
 {findings}
 
 | | |
 |---|---|
-| accuracy | {headline.accuracy:.4f} |
-| macro-F1 | {headline.macro_f1:.4f} |
+| accuracy, larger is better | {headline.accuracy:.4f} |
+| macro-F1, larger is better | {headline.macro_f1:.4f} |
 | temperature T | {headline.temperature:.4f} |
-| ECE after T | {headline.ece_after:.4f} |
-| d2 threshold ({headline.calibrated_on}) | {headline.threshold:,.2f} |
+| ECE after T, {good.ECE} | {headline.ece_after:.4f} |
+| d2 threshold ({headline.calibrated_on}), a squared distance | {headline.threshold:,.2f} |
 {_stack(stack)}
-`AutoModelForSequenceClassification.from_pretrained` loads this folder for plain labels{alone}.
-Labels with temperature, OOD flag and "Other" come from `rubert-ood predict` and `rubert-ood score`.
-The whole evaluation is in `evaluation.html`.
+Load this folder with `AutoModelForSequenceClassification.from_pretrained` for plain labels{alone}.
+Use `rubert-ood predict` or `rubert-ood score` for labels with temperature, OOD flag and "Other". Open
+`evaluation.html` for the whole evaluation.
 """
 
 
@@ -65,11 +66,12 @@ def _origin(context: Context) -> str:
     parts = []
     if context.base_model:
         count = "" if context.num_train is None else f" on {context.num_train:,} ads"
-        parts.append(f"Fine-tuned from {markdown(context.base_model)}{count}.")
+        parts.append(f"It was fine-tuned from {markdown(context.base_model)}{count}.")
     if context.tuned_from:
         older = markdown(context.tuned_from)
         parts.append(
-            f"Thresholds tuned from version {older}, measured on the ads that chose them."
+            f"The thresholds were tuned from version {older}, and measured on the ads that"
+            " chose them."
         )
         parts.append(markdown(context.tuned_for or ""))
     return " ".join(parts)

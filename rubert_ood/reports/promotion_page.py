@@ -7,7 +7,10 @@ from matplotlib.axes import Axes
 
 from rubert_ood.plain import printable
 from rubert_ood.promotion.document import Change, ClassRow, Comparison, Promotion
+from rubert_ood.reports.checks import shown_check
+from rubert_ood.reports.counting import counted
 from rubert_ood.reports.evaluation import Finding
+from rubert_ood.reports.facts import Fact
 from rubert_ood.reports.html import render
 from rubert_ood.reports.svg import COLOURS, INK, svg
 
@@ -39,9 +42,32 @@ def promotion_html(promotion: Promotion) -> str:
         p=promotion,
         c=found,
         measures=measure_rows(found),
+        facts=promotion_facts(promotion),
         findings=promotion_findings(promotion),
+        checks=[shown_check(check) for check in promotion.checks],
         figures={"classes": f1_changes(compared)} if compared else {},
     )
+
+
+def promotion_facts(promotion: Promotion) -> list[Fact]:
+    """Return the measures that a limit is set for, with that limit."""
+    checks = {check.check: shown_check(check) for check in promotion.checks}
+    new, champion = promotion.comparison.new, promotion.comparison.champion
+    facts = []
+    for name, key, limit, pattern in (
+        ("Accuracy", "accuracy", "min_accuracy", "{:.2%}"),
+        ("Macro-F1", "macro_f1", "min_macro_f1", "{:.2%}"),
+        ("ECE", "ece", "max_ece", "{:.4f}"),
+        ("False alarms", "false_alarms", "max_false_alarms", "{:.2%}"),
+        ("Labelled Other", "other_rate", "max_other_rate", "{:.2%}"),
+    ):
+        note = f"champion {pattern.format(getattr(champion, key))}" if champion else ""
+        value, check = pattern.format(getattr(new, key)), checks.get(limit)
+        if check is None:
+            facts.append(Fact(name, value, note))
+        else:
+            facts.append(Fact(name, value, note, f"good: {check.limit}", check.ok))
+    return facts
 
 
 def measure_rows(found: Comparison) -> list[MeasureRow]:
@@ -72,20 +98,18 @@ def promotion_findings(promotion: Promotion) -> list[Finding]:
     found = promotion.comparison
     findings = []
     for check in promotion.failed:
-        text = f"{check.check}: {check.value:.4g} against the limit {check.limit:g}."
-        findings.append(Finding(False, text))
+        findings.append(Finding(False, shown_check(check).sentence))
     if found.champion is not None:
         findings += _against_champion(found)
     for text, labels in (
-        ("New classes", found.labels_added),
-        ("Classes that the new bundle lacks", found.labels_removed),
+        ("The new bundle adds these classes", found.labels_added),
+        ("The new bundle lacks these classes", found.labels_removed),
     ):
         if labels:
             findings.append(Finding(False, f"{text}: {', '.join(labels)}."))
     if found.num_unreadable:
-        text = (
-            f"{found.num_unreadable:,} test ads are left out: a bundle cannot read them."
-        )
+        ads = counted(found.num_unreadable, "test ad")
+        text = f"The comparison leaves out {ads}, which a bundle cannot read."
         findings.append(Finding(True, text))
     if found.champion is None:
         findings.append(_alone(promotion))
@@ -95,8 +119,8 @@ def promotion_findings(promotion: Promotion) -> list[Finding]:
 def _alone(promotion: Promotion) -> Finding:
     """Say why there was no comparison."""
     if promotion.champion is None:
-        return Finding(True, "There was no champion to compare with.")
-    text = "The champion could not be read: nothing was compared with it."
+        return Finding(True, "The comparison had no champion.")
+    text = "The champion could not be read, so nothing was compared with it."
     return Finding(False, text)
 
 
@@ -104,23 +128,23 @@ def _against_champion(found: Comparison) -> list[Finding]:
     findings = []
     for name, change in (("Accuracy", found.accuracy), ("Macro-F1", found.macro_f1)):
         if change is not None:
-            text = f"{name} changes by {_points(change.value)} {_between(change)}."
+            text = f"{name} changes by {_points(change.value)}, {_between(change)}."
             findings.append(Finding(change.upper >= 0, text))
     alone = found.discordant
     if alone is not None:
         text = (
-            f"{alone.only_new:,} test ads are right by the new bundle alone,"
-            f" {alone.only_champion:,} by the champion alone (McNemar p = {alone.p:.2g})."
+            f"The new bundle alone gets {counted(alone.only_new, 'test ad')} right, and"
+            f" the champion alone {alone.only_champion:,} (McNemar's p is {alone.p:.2g})."
         )
         findings.append(Finding(alone.only_new >= alone.only_champion, text))
     if found.churn is not None:
         text = (
-            f"{found.churn.rate:.1%} of {found.churn.num_ads:,} ads of the catalogue would"
-            " get another label."
+            f"Of {counted(found.churn.num_ads, 'ad')} of the catalogue"
+            f" {found.churn.rate:.1%} would get another label."
         )
         findings.append(Finding(True, text))
     if found.speed_ratio is not None:
-        text = f"It is {found.speed_ratio:.2f} times as fast as the champion."
+        text = f"The new bundle is {found.speed_ratio:.2f} times as fast as the champion."
         findings.append(Finding(True, text))
     return findings
 
@@ -130,7 +154,9 @@ def _points(share: float) -> str:
 
 
 def _between(change: Change) -> str:
-    return f"({100 * change.lower:+.1f} to {100 * change.upper:+.1f})"
+    return (
+        f"between {100 * change.lower:+.1f} and {100 * change.upper:+.1f} by the interval"
+    )
 
 
 def f1_changes(rows: Sequence[ClassRow]) -> str:

@@ -6,8 +6,11 @@ from rubert_ood import storage
 from rubert_ood.comparing.document import ChangedLabels
 from rubert_ood.progress import StepLog
 from rubert_ood.reports import figures
-from rubert_ood.reports.drift import Rates, drift, label_shares
+from rubert_ood.reports.checks import shown_check
+from rubert_ood.reports.drift import drift, label_shares
 from rubert_ood.reports.html import render
+from rubert_ood.reports.night import judged
+from rubert_ood.reports.run_facts import run_facts
 from rubert_ood.runs.manifest import Manifest, report_uri
 from rubert_ood.runs.profile import TOKEN_EDGES
 
@@ -45,19 +48,20 @@ def run_html(
 
     changes: what became of the ads that both runs have.
     """
+    moves = drift(manifest, previous) if previous else None
     return render(
         "run.html.j2",
         m=manifest,
+        night=judged(manifest, previous, moves),
+        facts=run_facts(manifest, previous),
         figures=_figures(manifest, previous),
-        drift=drift(manifest, previous) if previous else None,
+        drift=moves,
         changes=changes,
         classes=_label_rows(manifest, previous),
-        rates=Rates.of(manifest.counts),
-        rates_before=Rates.of(previous.counts) if previous else None,
         previous=previous,
         rejecting=manifest.rejecting,
         slowest=manifest.slowest,
-        failed=[check for check in manifest.gate if not check.ok],
+        gate=[shown_check(check) for check in manifest.gate],
     )
 
 

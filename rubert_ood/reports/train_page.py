@@ -4,7 +4,9 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rubert_ood.reports.evaluation import Context, TrainingRun
+from rubert_ood.reports import good
+from rubert_ood.reports.counting import counted
+from rubert_ood.reports.evaluation import Context, Finding, TrainingRun
 from rubert_ood.reports.html import render
 from rubert_ood.reports.training_figures import shown_measures, training_figure
 
@@ -40,6 +42,7 @@ def train_html(context: Context) -> str:
         kept=kept_run(runs, context),
         macro_f1=Spread.of(runs, "valid_macro_f1"),
         accuracy=Spread.of(runs, "valid_accuracy"),
+        findings=train_findings(runs, kept_run(runs, context)),
         figures=[(measure, training_figure(runs, measure)) for measure in measures],
     )
 
@@ -47,3 +50,39 @@ def train_html(context: Context) -> str:
 def kept_run(runs: Sequence[TrainingRun], context: Context) -> TrainingRun:
     """Return the run that the bundle holds."""
     return next(run for run in runs if run.seed == context.seed)
+
+
+def train_findings(runs: Sequence[TrainingRun], kept: TrainingRun) -> list[Finding]:
+    """Say whether the training ended where it should, and how much the seed decides."""
+    findings = [_end(kept), _fit(kept)]
+    if len(runs) > 1:
+        findings.append(_seeds(Spread.of(runs, "valid_macro_f1"), len(runs)))
+    return findings
+
+
+def _end(kept: TrainingRun) -> Finding:
+    last = len(kept.history)
+    if kept.best_epoch < last:
+        after = counted(last - kept.best_epoch, "epoch")
+        return Finding(True, f"Macro-F1 on valid did not improve in {after} after it.")
+    text = "The last epoch was the best, so more epochs may help."
+    return Finding(last == 1, text if last > 1 else "The training had one epoch.")
+
+
+def _fit(kept: TrainingRun) -> Finding:
+    losses = [float(epoch["valid_loss"]) for epoch in kept.history]
+    best = float(kept.best["valid_loss"])
+    rise = best / max(min(losses), 1e-9) - 1
+    text = (
+        f"The valid loss of the kept epoch is {best:.4f} nats, {rise:.0%} above the"
+        f" smallest ({good.LOSS_RISE})."
+    )
+    return Finding(good.LOSS_RISE.holds(rise), text)
+
+
+def _seeds(spread: Spread, number: int) -> Finding:
+    text = (
+        f"The macro-F1 of {number} seeds differs by {spread.deviation:.2%} (standard"
+        f" deviation, {good.SEED_SPREAD})."
+    )
+    return Finding(good.SEED_SPREAD.holds(spread.deviation), text)

@@ -26,21 +26,29 @@ class Measure:
 
 MEASURES = (
     Measure(
-        "loss",
+        "loss, nats per ad",
         ("train_loss", "valid_loss"),
-        "Loss of train (line), with dropout, and of valid (dashed).",
+        "Loss of train (line), with dropout, and of valid (dashed). Smaller is better.",
     ),
-    Measure("macro-F1 on valid", ("valid_macro_f1",), "What chooses the epoch."),
     Measure(
-        "learning rate", ("learning_rate",), "Of head and top layer, mean over the epoch."
+        "macro-F1 on valid",
+        ("valid_macro_f1",),
+        "It chooses the epoch. Larger is better.",
+    ),
+    Measure(
+        "learning rate",
+        ("learning_rate",),
+        "That of head and top layer, the mean over the epoch.",
     ),
     Measure(
         "gradient norm",
         ("grad_norm",),
-        "Mean over the steps of the epoch, before each is clipped.",
+        "The mean over the steps of the epoch, before each is clipped.",
     ),
     Measure(
-        "tokens per second", ("train_tokens_per_s",), "All workers, without padding."
+        "tokens per second",
+        ("train_tokens_per_s",),
+        "The sum of all workers, without padding. Larger is better.",
     ),
 )
 

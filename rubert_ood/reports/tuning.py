@@ -37,15 +37,15 @@ def target_of(min_precision: float | None) -> dict[str, float | str]:
 def in_words(min_precision: float | None, reached: Measures) -> str:
     """Say what was asked for and what was reached, for the report and the model card."""
     target = (
-        f"precision of {min_precision:g}" if min_precision else "the largest macro-F1"
+        f"a precision of {min_precision:.1%}" if min_precision else "the largest macro-F1"
     )
     right = ""
     if reached.precision is not None:
-        interval = f"95 % interval from {reached.precision_low:.3f}"
-        right = f" {reached.precision:.3f} of the kept ads are right ({interval}),"
+        interval = f"95% interval from {reached.precision_low:.1%}"
+        right = f" Of the kept ads {reached.precision:.1%} are right ({interval})."
     return (
-        f"Tuned for {target}:{right} {reached.coverage:.1%} of the ads are kept,"
-        f" macro-F1 with Other {reached.macro_f1:.3f}."
+        f"The target was {target}.{right} The thresholds keep {reached.coverage:.1%} of"
+        f" the ads, and macro-F1 with Other is {reached.macro_f1:.1%}."
     )
 
 
@@ -69,12 +69,12 @@ def warn_of_tuned(tuned: FittedModel, measures: Measures) -> None:
     """Warn of a decision that flags nothing, and of one that the gate of a run will refuse."""
     if tuned.decision.ood_conf_gate == 0:
         log.warning(
-            "the confidence gate is 0: not one ad will be flagged OOD;"
-            " on these texts flagging did not pay"
+            "tuning found that flagging does not pay on these texts: with a confidence gate"
+            " of 0 no ad will be flagged OOD"
         )
     other = 1 - measures.coverage
     if other > GateSettings().max_other_rate:
         log.warning(
-            f"{other:.0%} of ads will end as Other:"
-            " a run needs gate.max_other_rate above that"
+            f"{other:.0%} of the ads will end as Other: set gate.max_other_rate above that,"
+            " or the gate of a run refuses it"
         )

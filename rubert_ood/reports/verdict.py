@@ -4,30 +4,15 @@ from collections.abc import Sequence
 
 from rubert_ood.ood.comparison import DetectorResult
 from rubert_ood.ood.metrics import ClassMetrics, OodMetrics
+from rubert_ood.reports import good
+from rubert_ood.reports.counting import counted
 from rubert_ood.reports.evaluation import Evaluation, Finding, HardCase, Headline, OodKind
 from rubert_ood.settings import DecisionSettings
 from rubert_ood.training.baseline import Baseline
 from rubert_ood.training.stack import StackReport
 
-GOOD_ECE = 0.05
-GOOD_OOD_RATE = 0.01
-"""In-domain ads flagged as OOD."""
-GOOD_KEPT_OUT = 0.5
-"""Share of OOD texts that end as Other."""
-WEAK_F1 = 0.8
-GOOD_HARD_CASES = 0.8
-GOOD_FAR_RATE = 1.5
-"""Ads called far over those that the conformal rule was asked for."""
-GOOD_CONFORMAL_OOD_RATE = 0.05
-"""In-domain ads flagged as OOD by a rule whose alpha somebody chose."""
-GOOD_OTHER_RATE = 0.1
-"""In-domain ads that get no class."""
-FEW_ADS = 100
-"""Fewer test or calibration ads tell little, whatever they say."""
 NAMED_CLASSES = 5
 LEFT_OUT = "classes left out"
-BETTER_AUROC = 0.05
-"""Lead of another detector that is worth telling."""
 
 
 def verdict(evaluation: Evaluation) -> list[Finding]:
@@ -53,23 +38,21 @@ def verdict(evaluation: Evaluation) -> list[Finding]:
 
 def _accuracy(headline: Headline, baseline: Baseline | None) -> Finding:
     text = (
-        f"Accuracy {headline.accuracy:.1%}, macro-F1 {headline.macro_f1:.1%}"
-        f" on {headline.num_test:,} test ads"
+        f"Accuracy is {headline.accuracy:.1%} and macro-F1 {headline.macro_f1:.1%}"
+        f" on {counted(headline.num_test, 'test ad')}."
     )
-    if headline.num_test < FEW_ADS:
-        return Finding(False, f"{text}: too few to tell.")
+    if not good.TEST_ADS.holds(headline.num_test):
+        return Finding(False, f"{text} So few tell little ({good.TEST_ADS}).")
     if baseline is None:
-        return Finding(True, f"{text}.")
+        return Finding(True, text)
     ahead = headline.accuracy - baseline.accuracy
     side = "above" if ahead >= 0 else "below"
     points = f"{abs(ahead) * 100:.1f} points"
     sample = ""
     if baseline.num_train is not None:
-        sample = f", trained on a sample of {baseline.num_train:,} ads"
-    text = (
-        f"{text}: {points} {side} TF-IDF + LinearSVC ({baseline.accuracy:.1%}{sample})."
-    )
-    return Finding(ahead >= 0, text)
+        sample = f", trained on a sample of {counted(baseline.num_train, 'ad')}"
+    name = f"TF-IDF + LinearSVC ({baseline.accuracy:.1%}{sample})"
+    return Finding(ahead >= 0, f"{text} That is {points} {side} {name}.")
 
 
 def _words(stack: StackReport) -> Finding:
@@ -84,77 +67,84 @@ def _words(stack: StackReport) -> Finding:
 
 
 def _calibration(headline: Headline) -> Finding:
-    before = f"{headline.ece_before:.1%} before T"
-    if headline.ece_by_chance is not None:
-        before += f", {headline.ece_by_chance:.1%} by chance on so many ads"
-    text = f"Confidence is off by {headline.ece_after:.1%} on average (ECE; {before})"
-    if headline.at_bound:
-        text += f"; T = {headline.temperature:g} ended at its bound: confidence cannot be trusted."
-        return Finding(False, text)
-    return Finding(
-        headline.ece_after <= GOOD_ECE, f"{text}; T = {headline.temperature:.3f}."
+    off = f"Confidence is off by {headline.ece_after:.1%} on average"
+    before = (
+        f"It was off by {headline.ece_before:.1%} before T = {headline.temperature:.3g}."
     )
+    text = f"{off} (ECE {headline.ece_after:.3f}, {good.ECE}). {before}"
+    if headline.ece_by_chance is not None:
+        text += f" Chance alone makes {headline.ece_by_chance:.1%} on so many ads."
+    if headline.at_bound:
+        text += " T ended at its bound, so do not trust confidence."
+    return Finding(good.ECE.holds(headline.ece_after) and not headline.at_bound, text)
 
 
 def _calibration_rows(headline: Headline) -> Finding:
-    count = f"{headline.num_calibration:,}"
+    count = headline.num_calibration
     if headline.calibrated_on == "valid":
         text = (
-            f"T and the thresholds rest on the {count} valid ads, which also chose the checkpoint:"
-            " they look better than new ads will, so more of these are flagged. Set"
-            " split.calibration_fraction, or give calibration_uri."
+            f"T and the thresholds rest on {counted(count, 'valid ad')}, which also chose"
+            " the checkpoint. They look better than new ads will, so more of these get"
+            " flagged. Set split.calibration_fraction, or give calibration_uri."
         )
         return Finding(False, text)
-    text = f"T and the thresholds rest on {count} ads that neither trained nor chose the checkpoint"
-    if headline.num_calibration < FEW_ADS:
-        return Finding(False, f"{text}: too few, give some hundred.")
-    return Finding(True, f"{text}.")
+    text = (
+        f"T and the thresholds rest on {counted(count, 'ad')} that neither trained nor"
+        " chose the checkpoint."
+    )
+    if not good.CALIBRATION_ADS.holds(count):
+        return Finding(False, f"{text} Give more of them ({good.CALIBRATION_ADS}).")
+    return Finding(True, text)
 
 
 def _false_alarms(headline: Headline, decision: DecisionSettings) -> Finding:
+    limit = good_ood_rate(decision)
     text = (
-        f"Of the in-domain test ads {headline.far_rate:.2%} lie far by the {decision.rule} rule,"
-        f" and {headline.ood_rate:.2%} are flagged OOD, since they are not confident either;"
-        f" {headline.other_rate:.2%} end as Other."
+        f"The {decision.rule} rule calls {headline.far_rate:.2%} of the test ads far."
+        f" {headline.ood_rate:.2%} are flagged OOD, being unsure as well ({limit})."
+        f" {headline.other_rate:.2%} end as Other ({good.OTHER_RATE})."
     )
-    few_other = headline.other_rate <= GOOD_OTHER_RATE
+    ok = limit.holds(headline.ood_rate) and good.OTHER_RATE.holds(headline.other_rate)
     if decision.rule != "conformal":
-        return Finding(headline.ood_rate <= GOOD_OOD_RATE and few_other, text)
+        return Finding(ok, text)
     alpha = decision.conformal_alpha
-    few_far = headline.far_rate <= GOOD_FAR_RATE * alpha
-    few_ood = headline.ood_rate <= GOOD_CONFORMAL_OOD_RATE
     text += f" The rule was asked for {alpha:.2%} far."
-    return Finding(few_far and few_ood and few_other, text)
+    return Finding(ok and headline.far_rate <= good.FAR_FACTOR * alpha, text)
+
+
+def good_ood_rate(decision: DecisionSettings) -> good.Good:
+    """Return what is good of the in-domain ads that a rule flags."""
+    is_chosen = decision.rule == "conformal"
+    return good.CONFORMAL_OOD_RATE if is_chosen else good.OOD_RATE
 
 
 def _classes(rows: Sequence[ClassMetrics]) -> Finding:
     measured = [row for row in rows if row.support]
-    weak = [row for row in measured if row.f1 < WEAK_F1]
+    weak = [row for row in measured if not good.CLASS_F1.holds(row.f1)]
     weak.sort(key=lambda row: row.f1)
+    bound = f"{good.CLASS_F1.bound:g}"
     unknown = ""
     if len(measured) < len(rows):
-        unknown = f" {len(rows) - len(measured)} class(es) have no test ad."
+        without = len(rows) - len(measured)
+        verb = "has" if without == 1 else "have"
+        unknown = f" {counted(without, 'class', 'classes')} {verb} no test ad."
     if not weak:
-        text = f"Every class that was measured has F1 of at least {WEAK_F1:g}.{unknown}"
+        text = f"Every class that was measured has F1 of at least {bound}.{unknown}"
         return Finding(not unknown, text)
     names = ", ".join(f"{row.label} ({row.f1:.2f})" for row in weak[:NAMED_CLASSES])
     more = f" and {len(weak) - NAMED_CLASSES} more" if len(weak) > NAMED_CLASSES else ""
-    text = f"{len(weak)} class(es) have F1 below {WEAK_F1:g}: {names}{more}.{unknown}"
-    return Finding(False, text)
+    verb = "has" if len(weak) == 1 else "have"
+    number = counted(len(weak), "class", "classes")
+    return Finding(False, f"{number} {verb} F1 below {bound}: {names}{more}.{unknown}")
 
 
 def _ood_texts(kinds: Sequence[OodKind]) -> Finding:
-    missed = [kind for kind in kinds if kind.caught < GOOD_KEPT_OUT]
+    bound = f"{good.KEPT_OUT.bound:.0%}"
+    missed = [kind for kind in kinds if not good.KEPT_OUT.holds(kind.caught)]
     if not missed:
-        text = (
-            f"At least {GOOD_KEPT_OUT:.0%} of every OOD kind is kept out of the classes."
-        )
-        return Finding(True, text)
+        return Finding(True, f"At least {bound} of every OOD kind ends as Other.")
     names = ", ".join(f"{kind.kind} ({kind.caught:.0%})" for kind in missed)
-    text = (
-        "Most texts of these OOD kinds get an ordinary label (share that ends as Other)"
-    )
-    return Finding(False, f"{text}: {names}.")
+    return Finding(False, f"Less than {bound} of these OOD kinds ends as Other: {names}.")
 
 
 def _better_detectors(detectors: Sequence[DetectorResult]) -> Finding:
@@ -164,17 +154,17 @@ def _better_detectors(detectors: Sequence[DetectorResult]) -> Finding:
     for kind, metrics in measured_kinds(ours).items():
         aurocs = {other.detector: measured_kinds(other)[kind].auroc for other in others}
         name = max(aurocs, key=lambda name: aurocs[name])
-        if aurocs[name] >= metrics.auroc + BETTER_AUROC:
+        if aurocs[name] >= metrics.auroc + good.AUROC_LEAD:
             better.append(
                 f"{kind} ({name} {aurocs[name]:.2f} against {metrics.auroc:.2f})"
             )
+    lead = f"AUROC higher by {good.AUROC_LEAD:g} or more"
     if better:
-        text = (
-            f"Other detectors tell these kinds apart better (AUROC): {', '.join(better)}."
-        )
-        return Finding(False, text)
-    text = f"No other detector is clearly better than {ours.detector}, which decides."
-    return Finding(True, text)
+        text = f"Other detectors tell these kinds apart better, with {lead}: "
+        return Finding(False, f"{text}{', '.join(better)}.")
+    return Finding(
+        True, f"{ours.detector} decides, and no other detector has {lead} on any kind."
+    )
 
 
 def measured_kinds(result: DetectorResult) -> dict[str, OodMetrics]:
@@ -187,5 +177,8 @@ def measured_kinds(result: DetectorResult) -> dict[str, OodMetrics]:
 
 def _hard_cases(cases: Sequence[HardCase]) -> Finding:
     right = sum(case.ok for case in cases)
-    text = f"{right} of {len(cases)} hard cases are right."
-    return Finding(right >= GOOD_HARD_CASES * len(cases), text)
+    verb = "is" if right == 1 else "are"
+    text = (
+        f"{right} of {counted(len(cases), 'hard case')} {verb} right ({good.HARD_CASES})."
+    )
+    return Finding(good.HARD_CASES.holds(right / len(cases)), text)

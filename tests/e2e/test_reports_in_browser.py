@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -23,10 +24,11 @@ from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.reference import Reference
 from rubert_ood.promotion.document import Promotion
 from rubert_ood.reports.evaluate import Material, evaluate
-from rubert_ood.reports.evaluation import Context, Evaluation
+from rubert_ood.reports.evaluation import Context, Evaluation, TrainingRun
 from rubert_ood.reports.html import diff_html, evaluation_html
 from rubert_ood.reports.promotion_page import promotion_html
 from rubert_ood.reports.run_page import run_html
+from rubert_ood.reports.train_page import train_html
 from rubert_ood.runs.manifest import Manifest
 from rubert_ood.runs.profile import token_histogram
 from rubert_ood.settings import DecisionSettings, FitSettings
@@ -45,8 +47,10 @@ LAUNCH = (
 )
 NUM_CLASSES, NUM_DIMENSIONS = 50, 60
 LONG_WORD = "длинноеслово" * 15
-FIGURES = {"evaluation": 7, "run": 3, "diff": 1, "promotion": 1}
-MOVING_COLUMNS = {"evaluation": 20, "run": 11, "diff": 10, "promotion": 14}
+FIGURES = {"evaluation": 6, "run": 3, "diff": 0, "promotion": 1, "train": 5}
+MOVING_COLUMNS = {"evaluation": 40, "run": 11, "diff": 10, "promotion": 14, "train": 8}
+PAGES = list(FIGURES)
+NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]\d+)?")
 
 
 def launch(playwright: Playwright) -> Browser:
@@ -246,6 +250,35 @@ def manifest(seed: int) -> Manifest:
     return Manifest.model_validate(content)
 
 
+def training() -> Context:
+    """Three seeds of five epochs."""
+    runs = []
+    for seed in (42, 43, 44):
+        history = [
+            {
+                "epoch": n,
+                "train_loss": 2 / n,
+                "valid_loss": 1.5 / n + seed / 1000,
+                "valid_accuracy": 0.7 + n / 50 + seed / 1000,
+                "valid_macro_f1": 0.7 + n / 60 + seed / 1000,
+                "learning_rate": 1e-4 / n,
+                "grad_norm": 1.0 + n / seed,
+                "train_tokens_per_s": 9000.0 + n * seed,
+            }
+            for n in range(1, 6)
+        ]
+        runs.append(TrainingRun(seed=seed, best_epoch=5, history=history))
+    return Context(
+        version="v1",
+        base_model=f"{ATTACK} {LONG_WORD}",
+        num_train=7200,
+        seed=44,
+        best_epoch=5,
+        runs=runs,
+        settings={"optimiser": {"learning_rate": 2e-5, "patience": LONG_WORD}},
+    )
+
+
 def changes() -> ChangedLabels:
     """What a comparison by ad id says."""
     names = categories()
@@ -370,13 +403,21 @@ def promotion() -> Promotion:
 
 
 @pytest.fixture(scope="module")
-def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def measured() -> Evaluation:
+    return evaluation()
+
+
+@pytest.fixture(scope="module")
+def reports(
+    tmp_path_factory: pytest.TempPathFactory, measured: Evaluation
+) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("reports")
     pages = {
-        "evaluation": evaluation_html(evaluation()),
+        "evaluation": evaluation_html(measured),
         "run": run_html(manifest(1), manifest(2), changes()),
         "diff": diff_html(difference()),
         "promotion": promotion_html(promotion()),
+        "train": train_html(training()),
     }
     for name, html in pages.items():
         (folder / f"{name}.html").write_text(html, encoding="utf-8")
@@ -391,14 +432,16 @@ def numbers(page: Page, table: int, column: int) -> list[float]:
         .locator(f"tbody tr > :nth-child({column + 1})")
         .all_inner_texts()
     )
-    return [
-        float(cell.rstrip("%").replace(",", "") or "-inf") for cell in cells
-    ]  # a blank sorts below all numbers
+    found = []
+    for cell in cells:
+        number = NUMBER.search(cell.replace(",", ""))
+        found.append(float(number.group() if number else "-inf"))  # a blank sorts lowest
+    return found
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 800, 390])
-@pytest.mark.parametrize("name", ["evaluation", "run", "diff", "promotion"])
+@pytest.mark.parametrize("name", PAGES)
 def test_report_page_is_quiet_offline_and_fits(browser, reports, name, width, scheme):
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     noise, requests = [], []
@@ -428,10 +471,11 @@ def test_report_page_is_quiet_offline_and_fits(browser, reports, name, width, sc
     page.close()
 
 
-@pytest.mark.parametrize("name", ["evaluation", "run", "diff", "promotion"])
+@pytest.mark.parametrize("name", PAGES)
 def test_report_table_sorts_numeric_columns_as_numbers_both_ways(browser, reports, name):
     page = browser.new_page()
     page.goto(reports[name].as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
     tables = page.locator("table.sortable")
     columns_that_moved = 0
     for table in range(tables.count()):
@@ -472,7 +516,7 @@ def test_report_table_moves_rows_whole_and_sorts_names_by_keyboard(browser, repo
 def test_report_hard_cases_sort_by_mark(browser, reports):
     page = browser.new_page()
     page.goto(reports["evaluation"].as_uri())
-    cases = page.locator("#hard + .scroll table")
+    cases = page.get_by_role("region", name="Hard cases").locator("table")
     marks = cases.locator("tbody tr > :first-child").all_inner_texts()
     assert marks == sorted(marks)  # what is wrong comes first
     assert set(marks) == {"!", "✓"}
@@ -513,4 +557,94 @@ def test_report_figures_follow_the_colour_scheme_and_print_is_light(browser, rep
         page.evaluate("getComputedStyle(document.body).backgroundColor")
         == "rgb(255, 255, 255)"
     )
+    page.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("name", PAGES)
+def test_report_contents_stay_and_lead_to_each_section(browser, reports, name, width):
+    page = browser.new_page(viewport={"width": width, "height": 700})
+    page.goto(reports[name].as_uri())
+    contents = page.get_by_role("navigation", name="Contents")
+    heads = page.locator("h2")
+    assert contents.locator("a").count() == heads.count() + 1 > 3
+    page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+    assert page.evaluate("window.scrollY") > 700
+    assert contents.bounding_box()["y"] == 0
+    for link in contents.locator("a").all()[1:]:
+        link.click()
+        place = link.get_attribute("href")
+        top = page.locator(place).bounding_box()["y"]
+        box = contents.bounding_box()
+        assert box["y"] == 0
+        assert box["height"] <= top < 700, place
+    page.close()
+
+
+def test_click_on_a_confusion_shows_its_ads(browser, reports, measured):
+    page = browser.new_page(viewport={"width": 1280, "height": 700})
+    page.goto(reports["evaluation"].as_uri())
+    cells = page.get_by_role("region", name="Confusion matrix").locator("td a")
+    assert cells.count() > 10
+    for number, press in ((0, "mouse"), (3, "keyboard")):
+        cell = cells.nth(number)
+        place = cell.get_attribute("href")
+        pair = measured.confusions[int(place.rpartition("-")[2]) - 1]
+        assert cell.inner_text() == str(pair.count)
+        assert cell.get_attribute("title") == f"{pair.true} → {pair.predicted}"
+        ads = page.locator(f"{place} li")
+        assert not ads.first.is_visible()
+        if press == "mouse":
+            cell.click()
+        else:
+            cell.focus()
+            page.keyboard.press("Enter")
+        ads.first.wait_for(state="visible")
+        shown = [" ".join(text.split()) for text in ads.all_inner_texts()]
+        texts = zip(pair.confidences, pair.examples, strict=True)
+        assert shown == [f"{sure:.3f} {' '.join(text.split())}" for sure, text in texts]
+        assert 0 <= ads.first.bounding_box()["y"] < 700
+    page.close()
+
+
+def test_confusion_that_is_named_in_the_address_is_open(browser, reports):
+    page = browser.new_page()
+    page.goto(reports["evaluation"].as_uri() + "#confusion-2")
+    page.locator("#confusion-2 li").first.wait_for(state="visible")
+    assert not page.locator("#confusion-1 li").first.is_visible()
+    page.close()
+
+
+def test_detector_matrices_mark_the_best_of_each_row_and_not_by_colour_alone(
+    browser, reports
+):
+    page = browser.new_page()
+    page.goto(reports["evaluation"].as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    regions = page.get_by_role("region", name="Detectors by")
+    assert regions.count() == 5
+    for region in regions.all():
+        best = min if "FPR95" in region.get_attribute("aria-label") else max
+        rows = region.locator("tbody tr")
+        assert rows.count() >= 6
+        for row in rows.all():
+            shown = row.locator("td").all_inner_texts()
+            marked = row.locator("td.best")
+            top = best(shown, key=lambda text: float(text.rstrip("%")))
+            assert set(marked.all_inner_texts()) == {top}
+            assert marked.count() == shown.count(top)
+            mark = "getComputedStyle(cell, '::before').content"
+            assert "\u2605" in marked.first.evaluate(f"cell => {mark}")
+    page.close()
+
+
+def test_run_report_says_first_whether_the_night_was_ordinary(browser, reports):
+    page = browser.new_page()
+    page.goto(reports["run"].as_uri())
+    verdict = page.locator("main p").first
+    assert verdict.inner_text().startswith("Not an ordinary night: the gate refused")
+    links = page.get_by_role("region", name="Verdict").get_by_role("link")
+    assert links.count() > 2
+    for link in links.all():
+        assert page.locator(link.get_attribute("href")).count() == 1
     page.close()

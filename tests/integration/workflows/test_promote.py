@@ -114,7 +114,7 @@ def test_promote_of_the_first_bundle_keeps_its_own_limits_and_has_a_record(pair,
     (record,) = records(pair)
     assert (record.outcome, record.champion) == ("accepted", None)
     folder = Path(pair.root, champion.promotion).parent
-    assert "Accepted as the first champion" in (folder / "promotion.html").read_text()
+    assert "The bundle is the first champion" in (folder / "promotion.html").read_text()
     assert "promote   good is compared with nothing: the first bundle" in caplog.messages
     assert f"report    {folder}/promotion.html" in caplog.messages
 
@@ -150,7 +150,7 @@ def test_promote_of_a_worse_bundle_is_refused_with_reasons_and_the_champion_stay
     refused = records(pair)[-1]
     reason, _, page = line.partition("; see ")
     assert (refused.outcome, refused.refusal_reason) == ("refused", reason)
-    assert "Refused: 2 limits are not kept." in Path(page).read_text()
+    assert "The bundle is refused, since it breaks 2 of" in Path(page).read_text()
     assert refused.champion.fingerprint == pair.good.fingerprint
     assert {check.check for check in refused.failed} == {"max_accuracy_loss", "max_churn"}
     assert refused.comparison.accuracy.upper < 0

@@ -341,7 +341,8 @@ def test_the_report_compares_two_real_runs(settings, ads, bundle, tmp_path):
     has not seen."""
     first = score(settings)
     table = ads.slice(0, NUM_ADS)
-    longer = pa.array([f"{text} {text}" for text in table["description"].to_pylist()])
+    texts = table["description"].to_pylist()
+    longer = pa.array([" ".join([text] * 4) for text in texts])
     cities = pa.array(
         [
             "Новый Город" if n % 2 else city
@@ -373,7 +374,7 @@ def test_the_report_compares_two_real_runs(settings, ads, bundle, tmp_path):
     )
     html = run_html(second, first, changes)
     for heading in ("Drift", "Changed labels", "Top OOD ads", "Unseen cities"):
-        assert f"<h2>{heading}</h2>" in html
+        assert f">{heading}</h2>" in html
     assert "tokens per ad, unseen cities" in html  # what moved
     texts = {
         bundle.cleaner.clean(ad_text(*pair))[:200]

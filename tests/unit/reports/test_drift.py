@@ -77,13 +77,12 @@ def test_drift_numbers_are_those_of_the_ads():
         assert (found[name].now, found[name].before) == tuple(
             f"{share:.2%}" for share in shares
         )
-        assert found[name].change == f"{100 * (shares[0] - shares[1]):+.2f}"
+        assert found[name].change == f"{100 * (shares[0] - shares[1]):+.2f} points"
     shares = [(ads["label"] == "Other").mean() for ads in (now, before)]
     assert found["Other rate"].now == f"{shares[0]:.2%}"
     sure = [(ads["confidence"][10:] >= 0.95).mean() for ads in (now, before)]
-    assert (
-        found["confidence of 0.95 or more"].change == f"{100 * (sure[0] - sure[1]):+.2f}"
-    )
+    change = found["confidence of 0.95 or more"].change
+    assert change == f"{100 * (sure[0] - sure[1]):+.2f} points"
     means = [ads["num_tokens"][10:].mean() for ads in (now, before)]
     assert found["tokens per ad"].now == f"{means[0]:.1f}"
     assert found["tokens per ad"].change == f"{means[0] / means[1] - 1:+.1%}"
@@ -188,7 +187,7 @@ def test_drift_of_what_one_run_did_not_count_is_none(missing):
         old = [pair[0], Manifest.model_validate_json(to_json(content))]
         result = drift(*old)
         assert row not in result.moved
-        assert len(result.rows) == 6
+        assert len(result.rows) == 7
         old[1] = changed(
             old[1], token_histogram=[1, 2, 3]
         )  # another version, in other bins

@@ -19,7 +19,12 @@ from rubert_ood.ood.reference import Reference
 from rubert_ood.ood.temperature import TemperatureFit
 from rubert_ood.reports.curves import CURVE_POINTS
 from rubert_ood.reports.evaluate import EXAMPLE_CHARACTERS, Material, evaluate
-from rubert_ood.reports.evaluation import Context, Evaluation, Headline
+from rubert_ood.reports.evaluation import (
+    EXAMPLES_PER_PAIR,
+    Context,
+    Evaluation,
+    Headline,
+)
 from rubert_ood.settings import DecisionSettings
 from rubert_ood.training.baseline import Baseline
 
@@ -186,7 +191,7 @@ def test_confusions_come_with_the_surest_distinct_ads(evaluation, model, splits,
     test = splits["test"]
     predicted_N, confidence_N = (
         test.logits_NC.argmax(axis=1),
-        softmax(test.logits_NC, axis=1).max(axis=1),
+        softmax(test.logits_NC / model.temperature.temperature, axis=1).max(axis=1),
     )
     matrix = metrics.confusion_matrix(test.labels_N, predicted_N)
     assert (
@@ -208,7 +213,10 @@ def test_confusions_come_with_the_surest_distinct_ads(evaluation, model, splits,
         assert pair["share_of_true"] == pytest.approx(len(rows) / 50)
         by_confidence = sorted(rows, key=lambda row: -confidence_N[row])
         distinct = list(dict.fromkeys(texts[row] for row in by_confidence))
-        assert pair["examples"] == distinct[:2]
+        assert pair["examples"] == distinct[:EXAMPLES_PER_PAIR]
+        surest = {texts[row]: row for row in reversed(by_confidence)}
+        sure = [confidence_N[surest[text]] for text in pair["examples"]]
+        assert pair["confidences"] == pytest.approx(sure)
 
 
 def test_an_example_ad_is_not_repeated_and_is_cut(model, splits):
@@ -377,7 +385,7 @@ def test_evaluation_json_keeps_its_keys_and_is_read_back(measured, evaluation):
         "num_train": 400,
     }
     assert set(evaluation["confusions"][0]) == {
-        *("true", "predicted", "count", "share_of_true", "examples")
+        *("true", "predicted", "count", "share_of_true", "examples", "confidences")
     }
     assert set(evaluation["detectors"][0]["kinds"]["news"]) == {
         *("auroc", "aupr_out", "aupr_in", "fpr95", "caught")

@@ -19,7 +19,6 @@ DRAWINGS = {
         {"новости": POINTS, "cost $5 & <b>$6": POINTS}, "x", "y", diagonal=True
     ),
     "reliability": lambda: figures.reliability(BINS, BINS),
-    "detectors": lambda: figures.detectors({"MSP": {"код": 0.4}, "energy": {"код": 0.9}}),
     "risk_coverage": lambda: figures.risk_coverage(POINTS),
     "d2_histograms": lambda: figures.d2_histograms(HISTOGRAMS, 50.0),
     "confidence": lambda: figures.confidence([0, 2, 8]),
@@ -27,9 +26,6 @@ DRAWINGS = {
     "lengths": lambda: figures.lengths([0, 1, 2, 3, 4, 6], [0, 0, 5, 0, 3, 0]),
     "lengths of two runs": lambda: figures.lengths(
         [0, 1, 2, 3, 4, 6], [0, 0, 5, 0, 3, 0], [1, 0, 0, 0, 0, 0]
-    ),
-    "transition_matrix": lambda: figures.transition_matrix(
-        ["Шины", "Other"], [[0, 7], [2, 0]]
     ),
     "throughput": lambda: figures.throughput([0.0, 10.0, 20.0], [5.0, 7.0]),
 }
@@ -71,25 +67,6 @@ def test_shares_have_the_height_that_they_say():
     assert {"0%", "20%", "80%"} <= words(
         DRAWINGS["confidence"]()
     )  # 8 of 10 in the last bin
-
-
-def test_cells_of_the_matrix_lie_at_their_labels_and_are_darker_for_more():
-    svg = figures.transition_matrix(
-        ["Шины", "ж" * 50, "Other"], [[0, 8, 0], [2, 0, 0], [0, 0, 0]]
-    )
-    assert {"Шины", "Other", "ж" * 21 + "…", "label in A", "label in B"} <= words(svg)
-    corners = r'<path d="M ([\d.]+) ([\d.]+)\s+L ([\d.]+) [^"]*" clip-path="[^"]*" '
-    cells = re.findall(corners + r'style="fill: #3b82c4(?:; opacity: ([\d.]+))?"', svg)
-    (x_most, y_most, end, most), (x_least, y_least, _, least) = cells
-    assert (most, float(least)) == (
-        "",
-        pytest.approx(0.12 + 0.88 * 0.5),
-    )  # no opacity: full colour
-    assert float(x_most) == pytest.approx(
-        float(x_least) + float(end) - float(x_most), abs=0.01
-    )
-    assert float(y_most) < float(y_least)  # SVG counts from the top
-    assert float(end) - float(x_most) > 8  # points: wide enough to be seen
 
 
 @pytest.mark.parametrize(

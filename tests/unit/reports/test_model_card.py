@@ -43,10 +43,10 @@ def evaluation() -> dict[str, Any]:
 def test_findings_and_numbers_stand_in_the_card(evaluation):
     card = model_card(_typed(evaluation))
     assert "# Classifier of Russian private ads, version v1" in card
-    assert "Fine-tuned from ru/bert on 1,200 ads." in card
+    assert "It was fine-tuned from ru/bert on 1,200 ads." in card
     assert "- Accuracy 90.0%." in card
     assert "- CAUTION: 1 class(es) have F1 below 0.6: Шины и диски (0.41)." in card
-    assert "| accuracy | 0.9000 |" in card
+    assert "| accuracy, larger is better | 0.9000 |" in card
 
 
 def test_a_name_of_a_class_is_text_in_the_card_never_markup_and_never_a_control_character(

@@ -26,26 +26,29 @@ def text_of(html: str) -> str:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({}, "Refused: 1 limit is not kept. The champion stays."),
+        ({}, "The bundle is refused, since it breaks 1 of 2 limits. The champion stays."),
         (
             {"outcome": "accepted", "checks": []},
-            "Accepted: all 0 limits are kept.",
+            "The bundle is the champion now, and keeps all 0 limits.",
         ),
         (
             {"outcome": "forced", "forced": "it reads windows"},
-            "By force: it reads windows",
+            "The bundle is the champion by force. The reason given is “it reads windows”.",
         ),
-        ({"champion": None}, "Refused: 1 limit is not kept. There still is no champion."),
+        (
+            {"champion": None},
+            "since it breaks 1 of 2 limits. A champion is still missing.",
+        ),
         (
             {"champion": None, "outcome": "accepted", "checks": []},
-            "Accepted as the first champion: all 0 limits of its own are kept.",
+            "The bundle is the first champion, and keeps all 0 limits of its own.",
         ),
     ],
 )
 def test_promotion_html_says_the_verdict_first(changes, sentence):
     page = text_of(promotion_html(promotion(**changes)))
     assert sentence in page
-    assert page.index(sentence) < page.index("Limits")
+    assert page.index(sentence) < page.index("is v2 (")
 
 
 def test_promotion_html_names_both_bundles_and_what_was_measured():
@@ -61,13 +64,13 @@ def test_promotion_html_names_both_bundles_and_what_was_measured():
     page = text_of(promotion_html(promotion(comparison=found)))
     for piece in (
         "Promotion of bundle v2 over v1",
-        "New: bundle v2 ( 222222222222 )",
-        "Champion: bundle v1 ( 111111111111 )",
+        "The new bundle is v2 ( 222222222222 )",
+        "The champion is v1 ( 111111111111 )",
         "A B 7 2 +5",
         "Книги Кошки 3 1.50%",
-        "3 of 200 ads from all over s3://catalogue",
+        "200 ads from all over s3://catalogue , and 3 of them change",
         "AUROC of OOD: talk 0.9000 0.9000 +0.0000",
-        "max_churn 0.4 0.3",
+        "max_churn share of ads with another label 40.00% at most 30%",
     ):
         assert piece in page, piece
 
@@ -85,11 +88,11 @@ def test_promotion_html_of_a_first_bundle_has_no_column_of_a_champion():
     )
     html = promotion_html(promotion(champion=None, comparison=found))
     page = text_of(html)
-    assert "There was no champion to compare with." in page
+    assert "The comparison had no champion." in page
     assert "right alone" not in page
     assert "<figure>" not in html
-    assert "A B 7 Test ads by their class" in page
-    assert "Without evaluation.ood_uri nothing is said of OOD texts." in page
+    assert "A B 7 The numbers count test ads by their class" in page
+    assert "Give evaluation.ood_uri to measure OOD texts as well." in page
 
 
 def test_promotion_html_of_a_champion_that_could_not_be_read_does_not_say_there_was_none():
@@ -97,8 +100,8 @@ def test_promotion_html_of_a_champion_that_could_not_be_read_does_not_say_there_
     changes = {"outcome": "forced", "forced": "the disk is gone"}
     page = text_of(promotion_html(promotion(comparison=found, **changes)))
     assert "By force: the disk is gone" in page
-    assert "The champion could not be read: nothing was compared with it." in page
-    assert "There was no champion" not in page
+    assert "The champion could not be read, so nothing was compared with it." in page
+    assert "The comparison had no champion" not in page
 
 
 def test_promotion_html_escapes_labels_and_reasons():
@@ -117,18 +120,24 @@ def test_promotion_findings_begin_with_the_limits_that_are_not_kept():
     )
     findings = promotion_findings(promotion(comparison=found))
     assert [(item.ok, item.text) for item in findings] == [
-        (False, "max_churn: 0.4 against the limit 0.3."),
-        (False, "Accuracy changes by -3.0 points (-4.0 to -2.0)."),
-        (True, "Macro-F1 changes by +0.0 points (-0.5 to +0.5)."),
         (
             False,
-            "4 test ads are right by the new bundle alone, 34 by the champion alone"
-            " (McNemar p = 1e-06).",
+            "The share of ads with another label is 40.00%, and max_churn allows at most 30%.",
         ),
-        (True, "5.0% of 100 ads of the catalogue would get another label."),
-        (True, "It is 1.00 times as fast as the champion."),
-        (False, "Classes that the new bundle lacks: Шины."),
-        (True, "2 test ads are left out: a bundle cannot read them."),
+        (
+            False,
+            "Accuracy changes by -3.0 points, between -4.0 and -2.0 by the interval.",
+        ),
+        (True, "Macro-F1 changes by +0.0 points, between -0.5 and +0.5 by the interval."),
+        (
+            False,
+            "The new bundle alone gets 4 test ads right, and the champion alone 34"
+            " (McNemar's p is 1e-06).",
+        ),
+        (True, "Of 100 ads of the catalogue 5.0% would get another label."),
+        (True, "The new bundle is 1.00 times as fast as the champion."),
+        (False, "The new bundle lacks these classes: Шины."),
+        (True, "The comparison leaves out 2 test ads, which a bundle cannot read."),
     ]
 
 

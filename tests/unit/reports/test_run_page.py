@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from rubert_ood.comparing.document import ChangedLabels, ChangedPair
@@ -77,6 +79,13 @@ def _counted(manifest: Manifest, **counts: int) -> Manifest:
     return changed(manifest, counts=manifest.counts.model_dump() | counts)
 
 
+def at_most(count: int, num_now: int, num_before: int) -> str:
+    """How far the share of two runs may move: by what a thousandth of all nights exceeds."""
+    share = count / (num_now + num_before)
+    deviation = math.sqrt(share * (1 - share) * (1 / num_now + 1 / num_before))
+    return f"at most {100 * 3.290527 * deviation:.2f} points or 1.5 times"
+
+
 def test_hostile_texts_of_a_run_are_inert(full_manifest):
     previous = changed(full_manifest, classes={ATTACK: 5})
     changes = _changes(5, 0.2, [_pair(ATTACK, ATTACK, 1, [ATTACK])])
@@ -95,9 +104,9 @@ def test_texts_of_a_run_that_act_are_shown_as_escapes(full_manifest):
 
 def test_ads_that_were_cut_are_shown_with_their_share(full_manifest):
     cut = _counted(full_manifest, rows_cut=99)
-    assert Page(run_html(cut, None)).says("Cut 10.00% 99 ads: too long, read in part")
+    assert Page(run_html(cut, None)).says("Cut 10.00% 99 ads, too long and read in part")
     assert Page(run_html(cut, cut)).says(
-        "Cut 10.00% 99 ads, before 10.00%: too long, read in part"
+        "Cut 10.00% 99 ads, before 10.00%, too long and read in part"
     )
 
 
@@ -108,22 +117,34 @@ def test_run_report(full_manifest):
         classes={"Книги": 300, "Обувь": 100},
     )
     page = Page(run_html(full_manifest, previous))
-    assert page.says("Not published: the gate refused this run.")
-    assert page.says("max_ood_rate: 0.0333 against the limit 0.02.")
-    assert page.says("1 input file was quarantined")
+    assert page.says(
+        "Not an ordinary night: the gate refused the run. 4 of 13 checks stand out, first the OOD"
+        " rate, 3.33% with at most 2% allowed."
+    )
+    assert page.says("It is not published, so readers see what they saw before.")
+    assert page.says("The OOD rate is 3.33%, and max_ood_rate allows at most 2%.")
+    assert page.says("The run lacks the ads of 1 quarantined file.")
     assert page.says("OOD 3.33% 33 ads, before 1.00%")
     assert page.says("Other 6.67% 66 ads, before 2.00%")
     assert page.says("Rejected 1.00% 10 ads")
     assert page.says("Folded 20.00%")  # 1 - 792 / 990
-    assert page.says("Started 2026-11-24 09:59:55 UTC, ended 2026-11-24 10:01:30 UTC.")
+    assert page.says(
+        "It started 2026-11-24 09:59:55 UTC and ended 2026-11-24 10:01:30 UTC."
+    )
     assert page.tables["Labels"] == [
-        ["label", "ads", "share", "before", "change"],
+        ["label", "ads", "share", "before", "change, points"],
         ["Книги", "700", "70.71%", "75.00%", "-4.29"],
         ["Кошки", "224", "22.63%", "0.00%", "+22.63"],
         ["Other", "66", "6.67%", "0.00%", "+6.67"],
         ["Обувь", "0", "0.00%", "25.00%", "-25.00"],
     ]
-    assert page.tables["Gate"][2] == ["!", "max_ood_rate", "0.0333", "0.02"]
+    assert page.tables["Gate"][2] == [
+        "!",
+        "max_ood_rate",
+        "OOD rate",
+        "3.33%",
+        "at most 2%",
+    ]
     assert page.tables["Rejected rows"][2] == ["null ad_id", "3"]
     assert [row[3] for row in page.tables["Slowest shards"][1:]] == ["4.0"] * 10
 
@@ -137,24 +158,54 @@ def test_run_report_of_drift_and_of_single_ads(full_manifest):
         cities={"rows": 100, "rows_unseen": 1, "unseen": {}},
     )
     page = Page(run_html(full_manifest, previous))
+    assert page.says("Since run before of 2026-11-23 1 of 7 measures moved: OOD rate.")
     assert page.says(
-        "2 of 6 measures moved since run before of 2026-11-23, the last published one: OOD rate,"
-        " unseen c"
-    )
-    assert page.says(
-        "That run had another bundle, v0: what moved may be the model, not the ads."
+        "The run before had another bundle, v0. What moved may be the model, not the ads."
     )
     assert page.tables["Drift"] == [
-        ["steady", "measure", "now", "before", "change", "distance"],
-        ["✓", "label shares", "", "", "", "0.0000"],
-        ["!", "OOD rate", "3.33%", "1.01%", "+2.32", ""],
-        ["✓", "Other rate", "6.67%", "6.67%", "+0.00", ""],
-        ["✓", "confidence of 0.95 or more", "20.00%", "20.00%", "+0.00", "0.0000"],
-        ["✓", "tokens per ad", "45.6", "45.6", "+0.0%", "0.0000"],
-        ["!", "unseen cities", "2.00%", "1.00%", "+1.00", ""],
+        [
+            *("steady", "measure", "now", "before", "change", "distance"),
+            "usual",
+        ],
+        ["✓", "label shares", "", "", "", "0.0000", "a distance of at most 0.100"],
+        ["!", "OOD rate", "3.33%", "1.01%", "+2.32 points", "", at_most(43, 990, 990)],
+        ["✓", "Other rate", "6.67%", "6.67%", "+0.00 points", "", at_most(132, 990, 990)],
+        [
+            *("✓", "confidence of 0.95 or more", "20.00%", "20.00%", "+0.00 points"),
+            *("0.0000", "a distance of at most 0.458"),
+        ],
+        [
+            "✓",
+            "tokens per ad",
+            "45.6",
+            "45.6",
+            "+0.0%",
+            "0.0000",
+            "a distance of at most 0.389",
+        ],
+        [
+            "✓",
+            "unseen cities",
+            "2.00%",
+            "1.00%",
+            "+1.00 points",
+            "",
+            at_most(19, 900, 100),
+        ],
+        [
+            "✓",
+            "rejected rows",
+            "1.00%",
+            "1.00%",
+            "+0.00 points",
+            "",
+            at_most(20, 1000, 1000),
+        ],
     ]
     assert page.says("Padding 3.1%")
-    assert page.says("18 of 900 ads with a city (2.00%)")
+    assert page.says(
+        "Training has not seen the city of 18 of 900 ads with a city (2.00%)."
+    )
     assert page.tables["Unseen cities"][1:] == [[ATTACK, "10"], ["тверь", "3"]]
     ad = f"{ATTACK} текст{ATTACK}0 in s3://ads/a.parquet"
     assert page.tables["Top OOD ads"][1] == [
@@ -174,16 +225,22 @@ def test_run_report_after_a_run_of_an_earlier_version(full_manifest):
     later = ("token_histogram", "padding_share", "cities", "top_ood")
     previous = changed(full_manifest, run_id="before", **dict.fromkeys(later))
     page = Page(run_html(full_manifest, previous))
-    assert page.says(
-        "Nothing moved since run before of 2026-11-24, the last published one."
-    )
-    assert page.tables["Drift"][5] == ["✓", "tokens per ad", "45.6", "45.6", "+0.0%", ""]
-    assert page.tables["Drift"][6] == ["✓", "unseen cities", "2.00%", "", "", ""]
+    assert page.says("Nothing moved since run before of 2026-11-24.")
+    assert page.tables["Drift"][5] == [
+        "✓",
+        "tokens per ad",
+        "45.6",
+        "45.6",
+        "+0.0%",
+        "",
+        "",
+    ]
+    assert page.tables["Drift"][6] == ["✓", "unseen cities", "2.00%", "", "", "", ""]
     now = changed(
         full_manifest, **dict.fromkeys(later)
     )  # as made again from such receipts
     page = Page(run_html(now, previous))
-    assert len(page.tables["Drift"]) == 6
+    assert len(page.tables["Drift"]) == 7
     assert not page.says("Padding")
     assert {"Unseen cities", "Top OOD ads"}.isdisjoint(page.tables)
 
@@ -200,15 +257,14 @@ def test_run_report_of_changed_labels(full_manifest):
     changes = _changes(123_456, 0.0213, pairs)
     page = Page(run_html(full_manifest, full_manifest, changes))
     assert page.says(
-        "123,456 ads are in this run and in the last published one; 2.13% of them have another"
-        " label now."
+        "Of 123,456 ads in both runs 2.13% have another label now (good: at most 5%)."
     )
     assert page.tables["Changed labels"][:2] == [
         ["before", "now", "ads", "examples (ad ids)"],
         ["Книги", "класс 0", "2,000", "id0, 007"],
     ]
     assert len(page.tables["Changed labels"]) == 51
-    assert page.says("The 50 most frequent of 60 pairs.")
+    assert page.says("These are the 50 most frequent of 60 pairs.")
     none = _changes(5, 0.0, [])
     assert (
         "Changed labels" not in Page(run_html(full_manifest, full_manifest, none)).tables
@@ -220,7 +276,7 @@ def test_run_report_of_the_least_manifest(manifest):
     html = run_html(manifest, None)
     assert_self_contained(html)
     page = Page(html)
-    assert page.says("Published: readers of latest.json see this run.")
+    assert page.says("It is published: readers of latest.json see this run.")
     assert page.tables == {
         "Labels": [
             ["label", "ads", "share"],
@@ -242,7 +298,8 @@ def test_run_report_before_the_first_shard(manifest):
     )
     page = Page(run_html(manifest, None))
     assert page.says(
-        "Partial: 0 of 5,000 ads are done. The same command goes on from there."
+        "Not an ordinary night: the run stopped after 0 of 5,000 ads. Nothing of it is published."
+        " Start the same command again to go on from there."
     )
     assert page.says("OOD –")
 
@@ -254,8 +311,8 @@ def test_run_page_says_what_was_reused(full_manifest):
     page = Page(run_html(changed(manifest, reuse=reuse), None))
     rows = full_manifest.counts.rows_scored
     assert page.says(f"{930 / rows:.2%}")
-    assert page.says("930 ads; 61 texts scored, 7 of them checked against run old")
-    assert not Page(run_html(manifest, None)).says("checked against run")
+    assert page.says("930 ads from run old. 61 texts scored, 7 of them to check it")
+    assert not Page(run_html(manifest, None)).says("of them to check it")
 
 
 def test_run_page_says_why_reuse_was_stopped_and_where_no_index_was(full_manifest):
@@ -271,7 +328,14 @@ def test_run_page_says_why_reuse_was_stopped_and_where_no_index_was(full_manifes
     html = run_html(changed(manifest, reuse=reuse, reuse_stop=stop), None)
     assert_self_contained(html)
     page = Page(html)
-    assert page.says(
-        "were checked 2 differ (label, is_ood differ). Every text is scored."
-    )
+    assert page.says("that were checked 2 differ (label, is_ood differ).")
     assert page.says("3 shards found no index of")
+
+
+def test_run_page_leads_from_each_finding_to_a_section_that_is_there(full_manifest):
+    previous = changed(_counted(full_manifest, rows_ood=1), run_id="before")
+    page = Page(run_html(full_manifest, previous))
+    ids = {tag["id"] for _, tag in page.tags if "id" in tag}
+    links = [tag["href"] for name, tag in page.tags if name == "a"]
+    assert {"#drift", "#gate", "#quarantined-files"} <= set(links)
+    assert {link.removeprefix("#") for link in links} <= ids

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from rubert_ood.reports.evaluation import Context, TrainingRun
-from rubert_ood.reports.train_page import Spread, train_html
+from rubert_ood.reports.train_page import Spread, train_findings, train_html
 from tests.unit.reports.test_html import ATTACK, Page, assert_self_contained
 
 
@@ -58,14 +58,14 @@ def test_train_html_says_which_run_and_epoch_were_kept(context):
     assert ATTACK not in html
     text = " ".join("".join(Page(html).text).split())
     assert "The bundle holds seed 43, the best of 3 on valid." in text
-    assert "Macro-F1 on valid0.82000.7500 to 0.8200 over the seeds" in text
-    assert "Macro-F1, mean of the seeds0.7767deviation of one run 0.0379" in text
+    assert "Macro-F1 on valid82.00%75.00% to 82.00% over the seeds" in text
+    assert "Macro-F1, mean of the seeds77.67%deviation of one run 3.79%" in text
     assert "Epoch that was kept2 of 3" in text
     kept = re.findall(r"<td>(kept[^<]*)</td>", html)
     assert kept == ["kept", "kept in the bundle", "kept"]
     names = re.findall(r'alt="([^"]*)"', html)
     assert names == [
-        "loss in each epoch",
+        "loss, nats per ad in each epoch",
         "macro-F1 on valid in each epoch",
         "learning rate in each epoch",
         "gradient norm in each epoch",
@@ -84,4 +84,47 @@ def test_train_html_leaves_out_what_an_earlier_version_did_not_note(context):
     old = context.model_copy(update={"runs": [run(43, 0.5, more=False)]})
     html = train_html(old)
     names = re.findall(r'alt="([^"]*)"', html)
-    assert names == ["loss in each epoch", "macro-F1 on valid in each epoch"]
+    assert names == ["loss, nats per ad in each epoch", "macro-F1 on valid in each epoch"]
+
+
+@pytest.mark.parametrize(
+    ("scores", "ok", "text"),
+    [
+        (
+            (0.7, 0.8, 0.79),
+            True,
+            "Macro-F1 on valid did not improve in 1 epoch after it.",
+        ),
+        ((0.7, 0.8), False, "The last epoch was the best, so more epochs may help."),
+        ((0.7,), True, "The training had one epoch."),
+    ],
+)
+def test_train_findings_say_whether_the_training_was_long_enough(scores, ok, text):
+    one = run(42, *scores)
+    found = train_findings([one], one)
+    assert (found[0].ok, found[0].text) == (ok, text)
+    assert len(found) == 2
+
+
+def test_train_findings_compare_the_loss_that_was_kept_with_the_smallest():
+    one = run(42, 0.7, 0.8, 0.75)
+    one.history[1]["valid_loss"] = 1.9
+    found = train_findings([one], one)
+    assert not found[1].ok
+    assert found[1].text == (
+        "The valid loss of the kept epoch is 1.9000 nats, 27% above the smallest"
+        " (good: at most 20%)."
+    )
+
+
+def test_train_page_begins_with_the_verdict(context):
+    html = train_html(context)
+    page = Page(html)
+    assert page.says(
+        "The training ended with 1 thing to look at: epoch 2 of 3 was kept, with macro-F1"
+        " 82.00% on valid."
+    )
+    assert page.says(
+        "The macro-F1 of 3 seeds differs by 3.79% (standard deviation, good: at most 2%)."
+    )
+    assert html.index("The training ended") < html.index("<dl")

@@ -44,12 +44,13 @@ def test_tuning_json_names_target_origin_and_what_was_reached(
 
 def test_a_tuning_is_told_in_words():
     assert in_words(0.9, AFTER) == (
-        "Tuned for precision of 0.9: 0.950 of the kept ads are right (95 % interval from 0.900),"
-        " 60.0% of the ads are kept, macro-F1 with Other 0.600."
+        "The target was a precision of 90.0%. Of the kept ads 95.0% are right (95% interval"
+        " from 90.0%). The thresholds keep 60.0% of the ads, and macro-F1 with Other is 60.0%."
     )
     nothing = Measures(None, None, 0.0, 0.0, 0.1, None)
     assert in_words(None, nothing) == (
-        "Tuned for the largest macro-F1: 0.0% of the ads are kept, macro-F1 with Other 0.100."
+        "The target was the largest macro-F1. The thresholds keep 0.0% of the ads, and macro-F1"
+        " with Other is 10.0%."
     )
 
 
@@ -68,5 +69,5 @@ def test_a_decision_that_flags_nothing_or_too_much_is_warned_of(model, caplog):
     closed = model.decision.model_copy(update={"ood_conf_gate": 0.0})
     mostly_other = Measures(0.95, 0.9, 0.4, 0.35, 0.6, None)
     warn_of_tuned(replace(model, decision=closed), mostly_other)
-    assert "the confidence gate is 0" in caplog.text
-    assert "60% of ads will end as Other" in caplog.text
+    assert "with a confidence gate of 0" in caplog.text
+    assert "60% of the ads will end as Other" in caplog.text

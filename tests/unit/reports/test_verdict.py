@@ -99,25 +99,37 @@ def test_the_conformal_rule_is_held_to_its_promise():
             0,
             "(97.0%, trained on a sample of 50,000 ads)",
         ),
-        (lambda e: e["headline"].update(ece_after=0.08), 1, "8.0%"),
+        (
+            lambda e: e["headline"].update(ece_after=0.08),
+            1,
+            "8.0% on average (ECE 0.080, good: at most 0.05)",
+        ),
         (
             lambda e: e["headline"].update(ece_after=0.06, ece_by_chance=0.031),
             1,
-            "(ECE; 4.0% before T, 3.1% by chance on so many ads)",
+            "off by 4.0% before T = 1.2. Chance alone makes 3.1% on so many ads.",
         ),
         (
             lambda e: e["headline"].update(at_bound=True, temperature=0.5),
             1,
-            "ended at its bound",
+            "T ended at its bound, so do not trust confidence.",
         ),
         (
             lambda e: e["headline"].update(calibrated_on="valid"),
             2,
-            "720 valid ads, which also chose the checkpoint",
+            "720 valid ads, which also chose the checkpoint.",
         ),
         (lambda e: e["headline"].update(ood_rate=0.03), 3, "3.00%"),
-        (lambda e: e["headline"].update(other_rate=0.11), 3, "11.00% end as Other"),
-        (lambda e: e["headline"].update(num_test=99), 0, "99 test ads: too few to tell"),
+        (
+            lambda e: e["headline"].update(other_rate=0.11),
+            3,
+            "11.00% end as Other (good: at most 10%)",
+        ),
+        (
+            lambda e: e["headline"].update(num_test=99),
+            0,
+            "99 test ads. So few tell little (good: at least 100).",
+        ),
         (
             lambda e: e["headline"].update(num_calibration=99),
             2,
@@ -127,12 +139,12 @@ def test_the_conformal_rule_is_held_to_its_promise():
         (
             lambda e: e["per_class"][0].update(f1=0.0, support=0),
             4,
-            "1 class(es) have no test ad",
+            "1 class has no test ad",
         ),
         (
             lambda e: e.update(per_class=[{"label": "К", "f1": 0.5, "support": 1}] * 7),
             4,
-            "К (0.50) and 2 more",
+            "7 classes have F1 below 0.8: К (0.50)",
         ),
         (lambda e: e["ood_kinds"][1].update(caught=0.4), 5, "code (40%)"),
         (
@@ -151,7 +163,7 @@ def test_the_conformal_rule_is_held_to_its_promise():
         (
             lambda e: e.update(hard_cases=[{"ok": True}] * 7 + [{"ok": False}] * 3),
             7,
-            "7 of 10",
+            "7 of 10 hard cases are right (good: at least 80%).",
         ),
     ],
 )

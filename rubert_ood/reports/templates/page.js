@@ -22,3 +22,12 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
+const reveal = () => {
+  const place = location.hash && document.getElementById(location.hash.slice(1));
+  const folded = place && place.closest("details");
+  if (!folded || folded.open) return;
+  folded.open = true;
+  place.scrollIntoView();
+};
+addEventListener("hashchange", reveal);
+reveal();
