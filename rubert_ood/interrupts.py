@@ -129,8 +129,9 @@ def watched(job: Callable[[], int], say: Callable[[str], None]) -> int:
     if status < 0:
         how = f"by {signal.Signals(-status).name}"
     say(
-        f"error: the process of this job ended from outside ({how}): Ray's raylet or GCS on this"
-        " machine is gone, or memory was short; see dmesg and Ray's logs"
+        f"error: the process of this job was ended from outside ({how}). Ray"
+        " stopped on this machine, or memory ran out: see dmesg and Ray's"
+        " logs"
     )
     return PartialRunError.exit_code
 

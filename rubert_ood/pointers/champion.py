@@ -43,7 +43,7 @@ class Champion(PointerRecord):
 CHAMPIONS = Kind(
     file=CHAMPION_FILE,
     schema=TypeAdapter(Champion),
-    mend="restore it; without it no bundle is the champion, and none can be rolled back to",
+    mend="Restore it: without it there is no champion, and no rollback",
     noun="bundle",
     named="promoted",
     publishers="promotions",
@@ -105,8 +105,8 @@ def resolve(uri: str) -> BundleName:
     champion = look(root_uri).champion
     if champion is None and not storage.exists(storage.join(uri, MANIFEST)):
         raise BundleError(
-            f"{uri}: no bundle of this folder was promoted; `rubert-ood promote` does so,"
-            " or name a version"
+            f"{uri}: no bundle of this folder was promoted. Run `rubert-ood"
+            " promote`, or name a version"
         )
     return champion or BundleName(uri=uri, fingerprint="")
 
@@ -123,11 +123,13 @@ def open_bundle(uri: str | os.PathLike[str]) -> Bundle:
         return bundle
     if bundle.fingerprint != name.fingerprint:
         raise BundleError(
-            f"{name.uri}: not the bundle that was promoted, its fingerprint is"
-            f" {bundle.fingerprint[:12]} where {CHAMPION_FILE} says {name.fingerprint[:12]};"
-            " restore it, or roll back"
+            f"{name.uri}: this is not the promoted bundle: its fingerprint"
+            f" is {bundle.fingerprint[:12]}, not {name.fingerprint[:12]}"
+            f" ({CHAMPION_FILE}). Restore the bundle, or roll back"
         )
-    log.info("%s is %s, fingerprint %s", name.alias, name.version, name.fingerprint[:12])
+    log.info(
+        "%s names %s, fingerprint %s", name.alias, name.version, name.fingerprint[:12]
+    )
     return replace(bundle, alias=name.alias)
 
 

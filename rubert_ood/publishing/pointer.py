@@ -15,9 +15,7 @@ from rubert_ood.runs.manifest import Manifest
 from rubert_ood.runs.record import Day, Moment
 
 POINTER_FILE = "latest.json"
-MEND = (
-    "restore it; without it nothing counts as published, and no run can be rolled back to"
-)
+MEND = "Restore it: without it nothing is published, and there is no rollback"
 
 
 class Pointer(PointerRecord):

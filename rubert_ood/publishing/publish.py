@@ -34,8 +34,8 @@ from rubert_ood.settings import GateSettings
 
 log = StepLog("publish")
 UNSAFE = (
-    "this server ignores the conditions of a put (If-Match, If-None-Match): "
-    "two publishers at the same time may lose a run from the history, so start one at a time"
+    "this server ignores conditional puts (If-Match, If-None-Match). Start"
+    " one publisher at a time, or the history may lose a run"
 )
 
 
@@ -81,7 +81,7 @@ def publish_run(
         swapped = all(_swap(place, judged, compared) for place in targets)
         return note_published(judged) if swapped else None
 
-    busy = f"other publishers swap {POINTER_FILE} all the time; publish again"
+    busy = f"other publishers keep swapping {POINTER_FILE}. Publish again"
     published = until_swapped(attempt, f"{manifest.output_uri}: {busy}")
     drop_parts(manifest.run_uri)
     return published

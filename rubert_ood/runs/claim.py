@@ -38,7 +38,7 @@ class Claimant(Record):
     def __str__(self) -> str:
         """Name it for a message."""
         if not self.token:
-            return "another start, which has ended"
+            return "another process, which has ended"
         return f"process {self.pid} on {self.host} (started {self.started_at})"
 
 
@@ -62,7 +62,7 @@ class Claim:
         self._checked = time.monotonic()
         older, _ = _look(run_uri)
         if older.token:
-            log.warning("claimed before by %s, which had not finished", older)
+            log.warning("takes over the claim of %s, which had not finished", older)
         storage.put_bytes(_uri(run_uri), _json(me))
 
     def check(self, *, now: bool = False) -> None:
@@ -89,8 +89,9 @@ def check_claim(run_uri: str, token: str) -> None:
     claimant = _parse(run_uri, storage.read_optional(_uri(run_uri)))
     if claimant.token != token:
         raise PartialRunError(
-            f"{_uri(run_uri)}: this run is claimed by {claimant};"
-            " this start ends, nothing is lost or doubled"
+            f"{_uri(run_uri)}: {claimant} has claimed this run, so this"
+            " process stops. Nothing is lost or doubled, and the other one"
+            " goes on"
         )
 
 

@@ -242,8 +242,9 @@ def save_plan(plan: Plan) -> Plan:
             if older.identity.get(name) != value
         ]
         raise SettingsError(
-            f"{plan.run_uri} holds a run with other {', '.join(changed)};"
-            " give another run_id, or what that run had"
+            f"{plan.run_uri}: this folder holds a run with another"
+            f" {', '.join(changed)}. Give another run_id, or the values of"
+            " that run"
         )
     return replace(plan, reuse=older.reuse)
 

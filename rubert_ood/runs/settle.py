@@ -29,5 +29,5 @@ def settle(
         check_claim()
         return data if storage.swap_bytes(uri, data, version) else None
 
-    busy = "another process writes it all the time; the same command goes on from there"
+    busy = "another process keeps writing this file. Run the same command again to resume"
     return until_swapped(attempt, f"{uri}: {busy}")
