@@ -173,7 +173,8 @@ def run(arguments: list[str]) -> int:
         )
     except RubertOodError as error:
         if not interrupts.received():
-            terminal.say(f"error: {error}")
+            for line in error.lines:
+                terminal.say(f"error: {line}")
             return error.exit_code
         # what the error says is how the interrupt looked from below
         return _interrupted(name)

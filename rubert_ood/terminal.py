@@ -57,7 +57,10 @@ def say(line: str) -> None:
 def show(text: str) -> None:
     """Write results to standard output; ClosedPipeError when nobody reads, OutputError else."""
     if sys.stdout is None:
-        raise OutputError("standard output is closed: the results have nowhere to go")
+        raise OutputError(
+            "standard output is closed, so no result can be printed. Open it,"
+            " or redirect it to a file"
+        )
     try:
         print(text, flush=True)
     except BrokenPipeError as error:

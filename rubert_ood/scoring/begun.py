@@ -34,13 +34,17 @@ def as_begun(plan: Plan, bundle: Bundle, settings: DaySettings) -> tuple[Plan, B
         try:
             older = load_bundle(name.uri, fingerprint=name.fingerprint)
         except BundleError as error:
-            log.warning("a run of today is not gone on with: %s", error)
+            log.warning(
+                "does not resume an unfinished run of today, because its bundle"
+                " is gone: %s",
+                error,
+            )
             continue
         older = replace(older, alias=bundle.alias)
         same = make_plan(settings, older)
         if same.fingerprint == begun.fingerprint:
             log.info(
-                "goes on with bundle %s, the champion when this run was planned",
+                "resumes with bundle %s, the champion when this run was planned",
                 name.version,
             )
             return same, older

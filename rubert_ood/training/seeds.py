@@ -29,8 +29,8 @@ def train_seeds(
         trained.append(model)
         if settings.seeds > 1:
             log.info(
-                f"seed {seed}, {len(trained)} of {settings.seeds}:"
-                f" macro-F1 {model.best[SCORE]:.4f} at epoch {model.epoch}"
+                f"seed {seed} ({len(trained)} of {settings.seeds})  macro-F1"
+                f" {model.best[SCORE]:.4f} at epoch {model.epoch}"
             )
     return trained
 

@@ -44,7 +44,7 @@ def pretrain(settings: PretrainSettings) -> str:
     identity = _identity(settings, digest_of_files(files))
     finished = read_finished(uri, identity)
     if finished:
-        log.info("%s  is there already", uri)
+        log.info("%s exists already, nothing to do", uri)
         return uri
     check_pretraining(settings)
     run = training_run(settings, version)

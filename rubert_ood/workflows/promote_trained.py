@@ -33,7 +33,7 @@ def promote_trained(bundle: Bundle, settings: TrainSettings) -> Champion:
         return promote(wanted)
     with ray_session(settings):
         champion = _on_a_gpu(wanted)
-    log.info("the champion is %s, by %s", champion.version, champion.promotion)
+    log.info("the champion is now %s, by %s", champion.version, champion.promotion)
     return champion
 
 
