@@ -109,7 +109,7 @@ def test_score_starts_with_the_first_node_uses_the_second_and_outlives_the_loss_
     cluster.kill_node(first)
     assert run.finish(RUN_S) == 0, run.log()
 
-    assert "waits for the first of 3 GPU(s): 1 node(s) without" in run.log()
+    assert "waits for the first of 3 GPUs, which none of 1 node has" in run.log()
     assert re.search(rf"score +up to 3 actor\(s\), {NUM_SHARDS} shards", run.log())
     whole = new_run("whole", "--executor", "local")
     whole.start()

@@ -155,5 +155,5 @@ def test_missing_gpu_is_noticed_before_anything_is_written(
     process = _start(_arguments(source, bundle.uri, output, "--compute.use_gpu"))
     _, said = process.communicate(timeout=120)
     assert process.returncode == 2
-    assert "torch sees no GPU here" in said
+    assert "torch finds no GPU on this machine" in said
     assert not output.exists()

@@ -59,11 +59,11 @@ def _activation(folder: Path) -> None:
 FAULTS = {
     "infinite": (
         _infinite,
-        "weight bert.pooler.dense.bias holds numbers that are not finite",
+        "the weight bert.pooler.dense.bias holds NaN or infinite numbers",
     ),
-    "no_pad_token": (_no_pad_token, "its tokenizer has no pad token"),
+    "no_pad_token": (_no_pad_token, "the tokenizer has no pad token"),
     "other_encoder": (_other_encoder, "the checkpoint lacks, or has in another shape, "),
-    "activation": (_activation, "no checkpoint that loads"),
+    "activation": (_activation, "the checkpoint does not load"),
 }
 
 
@@ -138,7 +138,9 @@ def test_an_evaluation_that_cannot_be_read_is_left_out_with_a_warning(
     caplog.set_level(logging.WARNING)
     assert read_evaluation(bundle) is None
     (line,) = [record.getMessage() for record in caplog.records]
-    assert line.startswith(f"bundle    {copy}: evaluation.json is left out: ")
+    assert line.startswith(
+        f"bundle    {copy}: ignores evaluation.json, which is damaged: "
+    )
     assert "\n" not in line
     assert compare_evaluations(read_evaluation(bundle), None).headline == []
 

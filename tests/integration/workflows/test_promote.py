@@ -115,7 +115,9 @@ def test_promote_of_the_first_bundle_keeps_its_own_limits_and_has_a_record(pair,
     assert (record.outcome, record.champion) == ("accepted", None)
     folder = Path(pair.root, champion.promotion).parent
     assert "Accepted as the first champion" in (folder / "promotion.html").read_text()
-    assert "promote   good is compared with nothing: the first bundle" in caplog.messages
+    assert (
+        "promote   compares good with nothing (it is the first bundle)" in caplog.messages
+    )
     assert f"report    {folder}/promotion.html" in caplog.messages
 
 
@@ -134,7 +136,7 @@ def test_promote_twice_is_harmless(pair, caplog):
     assert promote(settings) == first
     assert Path(pair.root, "champion.json").read_bytes() == before
     assert len(records(pair)) == 1
-    assert caplog.messages[-1].endswith("good: the champion already, nothing to do")
+    assert caplog.messages[-1].endswith("good is the champion already, nothing to do")
 
 
 def test_promote_of_a_worse_bundle_is_refused_with_reasons_and_the_champion_stays(pair):
@@ -142,7 +144,9 @@ def test_promote_of_a_worse_bundle_is_refused_with_reasons_and_the_champion_stay
     with pytest.raises(PublicationRefusedError) as caught:
         promote(pair.settings(pair.bad, limits=NO_LOSS))
     line = str(caught.value)
-    assert line.startswith(f"{pair.bad.uri}: not promoted, bundle kept: ")
+    assert line.startswith(
+        f"{pair.bad.uri}: the limits refuse this bundle, which is kept but not promoted: "
+    )
     assert "limits.max_accuracy_loss: " in line
     assert "limits.max_churn: " in line
     assert caught.value.exit_code == 5
@@ -193,14 +197,14 @@ def test_rollback_of_bundles_goes_back_and_the_bad_one_needs_force_from_then_on(
     assert champion == look(pair.root).pointer
     assert (champion.version, champion.taken_back) == ("good", ["bad"])
     assert caplog.messages[-1] == (
-        "rollback  bundle bad is taken back; the champion is good"
+        "rollback  rolled back the bundle bad, the champion is now good"
     )
     with pytest.raises(PublicationRefusedError, match=r"was rolled back \(toys\)"):
         promote(pair.settings(pair.bad))
     assert promote(pair.settings(pair.bad, force="toys are right")).version == "bad"
     again = RollbackSettings(output_uri=pair.root, bundles=True)
     assert rollback(again).version == "good"
-    with pytest.raises(InputError, match="only one bundle was promoted; no way back"):
+    with pytest.raises(InputError, match="only one bundle was promoted here, so nothing"):
         rollback(again)
 
 
@@ -224,9 +228,7 @@ def test_promote_while_another_bundle_is_promoted_says_so(pair, monkeypatch):
 def test_promote_without_the_champion_s_files_wants_force(pair):
     promote(pair.settings(pair.good))
     Path(pair.good.uri, "model.safetensors").unlink()
-    with pytest.raises(
-        BundleError, match=r"the champion cannot be compared with: .*--force"
-    ):
+    with pytest.raises(BundleError, match="the champion cannot be loaded. .*--force"):
         promote(pair.settings(pair.bad))
     champion = promote(pair.settings(pair.bad, force="the disk is gone"))
     assert champion.paths == ["bad", "good"]
@@ -391,7 +393,7 @@ def test_backfill_scores_all_days_with_the_champion_of_its_start(pair, monkeypat
 
 
 def test_a_version_that_is_called_champion_is_refused(pair):
-    with pytest.raises(SettingsError, match="champion stands for the bundle"):
+    with pytest.raises(SettingsError, match="the name champion is reserved"):
         new_bundle_uri(str(pair.folder), "champion")
 
 

@@ -88,7 +88,9 @@ def test_a_derived_bundle_takes_another_fit(derived, fitted, tmp_path):
     assert tuned.fitted.temperature == fitted.temperature
     assert sorted(tuned.subheads.heads) == sorted(SUBS)
     assert (tmp_path / "v3" / "README.md").read_text() == "tuned"
-    with pytest.raises(BundleError, match="this bundle exists; give another version"):
+    with pytest.raises(
+        BundleError, match="this bundle exists already. Give another version"
+    ):
         derive_bundle(derived, str(tmp_path / "v3"))
 
 
@@ -216,7 +218,7 @@ def test_a_carried_column_of_that_name_is_refused_only_where_there_are_sub_heads
     }
     make_plan(ScoreSettings(bundle_uri=bundle.uri, **values), bundle)
     with pytest.raises(
-        SettingsError, match="'sub_label' would stand in the output twice"
+        SettingsError, match="the output has a column 'sub_label' already"
     ):
         make_plan(ScoreSettings(bundle_uri=derived.uri, **values), derived)
 

@@ -53,7 +53,7 @@ def test_ray_and_this_process_give_the_same_features_in_the_same_order(
 
 def _refuse() -> str:
     raise BundleError(
-        "bundle: text.json differs from the manifest; restore it or train again"
+        "bundle: text.json differs from the manifest. Restore it, or train again"
     )
 
 

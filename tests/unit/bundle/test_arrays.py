@@ -43,5 +43,5 @@ def test_an_array_laid_out_otherwise_is_named(found, message):
 
 def test_numbers_that_are_not_finite_are_refused(tmp_path):
     folder = _write(tmp_path, means=np.array([[1.0], [np.inf]]))
-    with pytest.raises(ValueError, match="means holds numbers that are not finite"):
+    with pytest.raises(ValueError, match="the array means holds NaN or infinite numbers"):
         read_arrays(folder, "a.safetensors", EXPECTED)

@@ -53,7 +53,7 @@ def test_a_config_that_fits_is_accepted(config):
         ({"id2label": {"0": "а"}}, "it has 1 classes"),
         ({"label2id": {"а": 1, "б": 0}}, "label2id is not the inverse"),
         ({"hidden_size": 16}, "the statistics were fitted on H = 8"),
-        ({"max_position_embeddings": 19}, "positions for 19 tokens"),
+        ({"max_position_embeddings": 19}, "at most 19 tokens"),
     ],
 )
 def test_a_config_of_another_model_is_named(config, changes, message):

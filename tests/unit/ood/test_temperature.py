@@ -73,7 +73,7 @@ def test_nll_is_the_mean_over_ads():
 
 
 def test_fit_temperature_of_no_rows_is_an_error():
-    with pytest.raises(SchemaError, match="not a row"):
+    with pytest.raises(SchemaError, match="no rows"):
         fit_temperature(np.zeros((0, 3)), np.zeros(0, int))
 
 

@@ -73,7 +73,10 @@ def test_a_refused_run_keeps_the_pointer_and_its_output(out):
     bad = a_manifest(out, "r2", rows_ood=21)
     with pytest.raises(
         PublicationRefusedError,
-        match=r"r2: not published, output kept: gate\.max_ood_rate: 0\.2100",
+        match=(
+            "r2: the gate refuses this run, which is kept but not published:"
+            r" gate\.max_ood_rate: 0\.2100"
+        ),
     ) as e:
         _publish(bad)
     assert e.value.exit_code == 5
@@ -100,7 +103,7 @@ def test_publish_names_every_failed_check(out):
 def test_too_many_rejected_rows_are_an_error_rate(out):
     manifest = a_manifest(out, rows_in=102, rows_rejected=2)
     with pytest.raises(
-        ErrorRateError, match=r"gate\.max_error_rate: 0\.0196 against 0\.01"
+        ErrorRateError, match=r"gate\.max_error_rate is 0\.01, found 0\.0196"
     ) as error:
         _publish(manifest)
     assert error.value.exit_code == 4
@@ -362,7 +365,7 @@ def test_a_run_without_a_scored_row_is_refused_whatever_the_gate_says(out):
     put_manifest(changed(manifest, rejected_reasons={"ad_id is null": 7}))
     with pytest.raises(
         ErrorRateError,
-        match=r"none of its 10 ads was scored, .* 7 rejected, 3 in quarantined",
+        match="none of the 10 ads was scored, .* 7 rejected, 3 in quarantined",
     ) as error:
         publish_run(manifest, wide_open)
     assert error.value.exit_code == 4
@@ -426,7 +429,7 @@ def test_publish_judges_quarantined_files_and_duplicate_ids(out):
     manifest = a_manifest(out, bytes_in=1000, bytes_quarantined=11)
     with pytest.raises(
         PublicationRefusedError,
-        match=r"gate\.max_quarantined_share: 0\.0110 against 0\.01",
+        match=r"gate\.max_quarantined_share is 0\.01, found 0\.0110",
     ):
         _publish(manifest)
     _publish(manifest, max_quarantined_share=0.011)
@@ -434,12 +437,12 @@ def test_publish_judges_quarantined_files_and_duplicate_ids(out):
         a_manifest(out, "r2"), duplicates={"ids": 1, "rows": 2, "examples": []}
     )
     with pytest.raises(
-        PublicationRefusedError, match=r"gate\.max_duplicate_rate: 0\.0200 against 0\.01"
+        PublicationRefusedError, match=r"gate\.max_duplicate_rate is 0\.01, found 0\.0200"
     ):
         _publish(twice)
     aside = a_manifest(out, "r3", rows_planned=105, rows_quarantined=5)
     with pytest.raises(
-        ErrorRateError, match=r"gate\.max_error_rate: 0\.0476 against 0\.01"
+        ErrorRateError, match=r"gate\.max_error_rate is 0\.01, found 0\.0476"
     ):
         _publish(aside)
 

@@ -93,7 +93,7 @@ def test_missing_files_name_the_first_of_several_strangers_and_their_number(run)
     with pytest.raises(VerificationError) as caught:
         _missing(run)
     assert str(caught.value) == (
-        f"{run.folder}: a/x is not a file of this run (3 such); remove it"
+        f"{run.folder}: a/x is not a file of this run (3 files in all). Remove it"
     )
 
 

@@ -12,7 +12,7 @@ def _nothing() -> None:
 
 
 def _claimed() -> None:
-    raise PartialRunError("this run is claimed by another")
+    raise PartialRunError("has claimed this run another")
 
 
 @pytest.fixture

@@ -54,5 +54,5 @@ def test_published_run_with_a_column_that_tables_lack_names_it(tmp_path):
 def test_published_run_without_a_part_is_an_input_error(tmp_path):
     out = str(tmp_path)
     publish_run(put_run(out, "r1", num_parts=0), OPEN, force="nothing to sell")
-    with pytest.raises(InputError, match="none of its shards was scored"):
+    with pytest.raises(InputError, match="no shard of this run was scored"):
         _ = published_run(out).schema
