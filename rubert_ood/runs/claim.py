@@ -38,7 +38,7 @@ class Claimant(Record):
     def __str__(self) -> str:
         """Name it for a message."""
         if not self.token:
-            return "another process, which has ended"
+            return "another process (which has ended)"
         return f"process {self.pid} on {self.host} (started {self.started_at})"
 
 

@@ -27,7 +27,10 @@ from rubert_ood.settings import ScoreSettings
 log = StepLog("score")
 
 MAX_LOSSES = 3
-LOST = "the process died in each of 3 attempts (out of memory, or a crash in native code)"
+LOST = (
+    f"the process died in each of {MAX_LOSSES} attempts"
+    " (out of memory, or a crash in native code)"
+)
 
 
 def score_shards(

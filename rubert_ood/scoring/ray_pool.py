@@ -128,7 +128,7 @@ def _wait(place: Resources, count: int, timeout_s: float) -> list[Resources]:
             said_at = now
             left_s = timeout_s - (now - changed_at)
             log.info(
-                "waits for the first of %s, which none of %s has (%.0f s left)",
+                "waits for the first of %s (%s without, %.0f s left)",
                 count_of(count, kind),
                 count_of(len(nodes), "node"),
                 left_s,

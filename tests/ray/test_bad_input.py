@@ -78,7 +78,7 @@ def test_every_bad_file_is_named_and_every_good_row_is_scored(
             _bytes(
                 next(slices).set_column(2, "description", pa.array(np.arange(ROWS) / 2))
             ),
-            "column 'description' holds double, expected text",
+            "column 'description' has the type double. Convert it to text",
         ),
         "nested": (
             _bytes(next(slices).set_column(2, "description", nested)),

@@ -195,13 +195,13 @@ def test_predict_and_embed_of_other_columns_than_settings_say_what_to_give(model
         with pytest.raises(SettingsError) as caught:
             method(["x"], columns={"description": "text"})
         assert str(caught.value) == (
-            "columns: give a ColumnSettings, not {'description': 'text'}"
+            "columns: {'description': 'text'} does not fit. Give a ColumnSettings"
         )
 
 
 @pytest.mark.parametrize("uri", [None, 5, [], b"x"])
 def test_load_of_what_is_not_a_uri_is_one_line(uri):
-    with pytest.raises(SettingsError, match="^a URI must be text, and this is of type"):
+    with pytest.raises(SettingsError, match=r"^a URI must be text, and this is of type"):
         load(uri)
 
 
@@ -221,7 +221,9 @@ def test_load_from_where_nothing_can_lie_is_one_line(uri, line):
 
 def test_load_takes_a_path_object_and_only_a_bool_for_use_gpu(bundle):
     assert load(Path(bundle.uri)).bundle.fingerprint == bundle.fingerprint
-    with pytest.raises(SettingsError, match=r"^use_gpu: give True or False, not 'yes'$"):
+    with pytest.raises(
+        SettingsError, match=r"^use_gpu: 'yes' does not fit. Give True or False$"
+    ):
         load(bundle.uri, use_gpu="yes")
 
 

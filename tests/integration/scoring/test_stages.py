@@ -332,7 +332,7 @@ def test_a_start_that_was_taken_over_writes_no_part_any_more(make_run):
     result = write(item, job)
     assert (result.fault, "process" in result.failure) == ("run", True)
     newer.release()  # and none after the newer one has ended
-    assert "claimed by another process, which has ended" in write(item, job).failure
+    assert "another process (which has ended) has claimed" in write(item, job).failure
     after = {path: path.stat().st_mtime_ns for path in before}
     assert {path.name for path in before if before[path] != after[path]} == {
         "runner.json"

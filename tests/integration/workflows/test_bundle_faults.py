@@ -62,7 +62,7 @@ FAULTS = {
         "the weight bert.pooler.dense.bias holds NaN or infinite numbers",
     ),
     "no_pad_token": (_no_pad_token, "the tokenizer has no pad token"),
-    "other_encoder": (_other_encoder, "the checkpoint lacks, or has in another shape, "),
+    "other_encoder": (_other_encoder, "the checkpoint has "),
     "activation": (_activation, "the checkpoint does not load"),
 }
 

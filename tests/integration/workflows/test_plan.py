@@ -39,9 +39,9 @@ def test_plan_says_what_a_run_waits_for(settings, caplog, monkeypatch):
         monkeypatch.setattr(workflow, "estimate", lambda *_, found=measured, **__: found)
         plan(settings)
     times = "encoding takes 0.200 ms per ad on one core, the network 0.050 ms on"
-    assert f"{times} 2 cores: encoding is the bottleneck\n" in caplog.text
+    assert f"encoding is the bottleneck ({times} 2 cores)\n" in caplog.text
     wanted = "Each GPU has 2 cores for encoding, and needs 4, and one for its actor"
-    assert f"{times} the GPU: encoding is the bottleneck with {wanted}" in caplog.text
+    assert f"encoding is the bottleneck ({times} the GPU). {wanted}" in caplog.text
 
 
 def test_plan_says_how_much_is_reused_and_what_is_left(settings, caplog, monkeypatch):
@@ -54,11 +54,9 @@ def test_plan_says_how_much_is_reused_and_what_is_left(settings, caplog, monkeyp
     monkeypatch.setattr(workflow, "estimate", lambda *_, **__: measured)
     plan(settings)
     # 300 ads at 0.001 + 0.0199 s on two nodes
-    line = (
-        "90.0% of the texts are in the index of before: about 270 ads are not scored, 3 s"
-    )
-    assert f"{line} are left on 2 such node(s)" in caplog.text
-    assert "30 s on 2 such node(s)" in caplog.text
+    line = "90.0% of the texts (about 270 ads) are in the index of before"
+    assert f"reuse leaves 3 s on 2 such nodes: {line}" in caplog.text
+    assert "the run takes 30 s on 2 such nodes" in caplog.text
 
 
 @pytest.mark.parametrize(

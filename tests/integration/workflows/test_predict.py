@@ -137,8 +137,8 @@ def test_without_a_text_the_line_says_how_to_give_one(
     with pytest.raises(
         InputError,
         match=(
-            "^texts: there are none. Give them as arguments, or one per line on"
-            " standard input$"
+            r"^texts: there are none. Give them as arguments, or one per line on"
+            r" standard input$"
         ),
     ):
         predict()

@@ -86,7 +86,7 @@ def test_version_with_other_settings_or_data_is_refused(settings, trainings, ads
     ):
         workflow.pretrain(settings.model_copy(update={"optimiser": other}))
     write_parquet(settings.input_uri, ads.slice(0, 400))
-    with pytest.raises(SettingsError, match="made with another value of catalogue."):
+    with pytest.raises(SettingsError, match=r"made with another value of catalogue."):
         workflow.pretrain(settings)
     shutil.rmtree(uri)  # begun, but not finished
     with pytest.raises(
@@ -100,8 +100,8 @@ def test_catalogue_of_empty_ads_is_refused(settings, trainings, monkeypatch):
     with pytest.raises(
         InputError,
         match=(
-            "ads.parquet: no ad has readable text. Check columns.description, and give"
-            " other ads"
+            r"ads.parquet: no ad has readable text. Check columns.description, and give"
+            r" other ads"
         ),
     ):
         workflow.pretrain(settings)

@@ -228,7 +228,7 @@ def test_promote_while_another_bundle_is_promoted_says_so(pair, monkeypatch):
 def test_promote_without_the_champion_s_files_wants_force(pair):
     promote(pair.settings(pair.good))
     Path(pair.good.uri, "model.safetensors").unlink()
-    with pytest.raises(BundleError, match="the champion cannot be loaded. .*--force"):
+    with pytest.raises(BundleError, match=r"the champion cannot be loaded. .*--force"):
         promote(pair.settings(pair.bad))
     champion = promote(pair.settings(pair.bad, force="the disk is gone"))
     assert champion.paths == ["bad", "good"]
@@ -360,7 +360,7 @@ def test_score_after_a_promotion_is_a_full_night_and_the_next_one_reuses_again(
     full = score(night(pair, 22))
     assert full.counts.rows_reused == 0
     assert full.reuse is None
-    (line,) = [line for line in caplog.messages if "every text is scored" in line]
+    (line,) = [line for line in caplog.messages if "scores every text" in line]
     assert "another bundle" in line
     assert score(night(pair, 23)).counts.rows_reused > 0
 

@@ -204,7 +204,7 @@ def test_score_that_finds_a_wrong_result_scores_everything(
     _assert_same(rows, _rows(full))
     said = [r.getMessage() for r in caplog.records if "stopped" in r.getMessage()]
     assert len(said) == 1
-    assert f"differ: {stop.reason}" in said[0]
+    assert f"differ ({stop.reason})" in said[0]
     verify(VerifySettings(run_uri=second.run_uri))
     third = night(table, 4)  # from the second one, whose index is right
     assert third.counts.rows_reused > 100
@@ -284,7 +284,7 @@ def test_score_and_publish_of_a_run_build_its_index_again(night, ads, spoil):
     ):
         spoil(folder)
         with pytest.raises(
-            VerificationError, match="_run/reuse/.*to build the index again"
+            VerificationError, match=r"_run/reuse/.*to build the index again"
         ):
             verify(VerifySettings(run_uri=first.run_uri))
         again()
@@ -330,7 +330,7 @@ def test_score_of_another_bundle_passes_the_last_run_over_and_refuses_it_by_name
     assert second.reuse is None
     line = f"scores every text, because {first.run_uri} has another bundle"
     assert caplog.text.count(line) == 1
-    with pytest.raises(SettingsError, match="^reuse: .* has another bundle. Give auto"):
+    with pytest.raises(SettingsError, match=r"^reuse: .* has another bundle. Give auto"):
         night(ads.slice(0, 60), 3, bundle_uri=other.uri, reuse=first.run_uri)
 
 
@@ -346,7 +346,7 @@ def test_score_with_another_precision_or_code_does_not_reuse(
 
     monkeypatch.setattr(planning, "_identity", changed)
     assert night(ads.slice(0, 60), 2).reuse is None
-    with pytest.raises(SettingsError, match=f"has another {name};"):
+    with pytest.raises(SettingsError, match=rf"has another {name}\."):
         night(ads.slice(0, 60), 3, reuse=first.run_uri)
 
 

@@ -104,8 +104,8 @@ def test_a_csv_with_another_delimiter_than_given_says_so(tmp_path: Path) -> None
     with pytest.raises(
         InputError,
         match=(
-            "line 2 has 3 columns, the header has 2. Mend the row, or set"
-            " columns.delimiter (now ',')"
+            r"line 2 has 3 columns, the header has 2. Mend the row, or set"
+            r" columns.delimiter .now ','"
         ),
     ):
         inspect(uri)

@@ -196,8 +196,9 @@ def test_the_reserved_label_is_named_with_its_row(tmp_path: Path) -> None:
         tmp_path / "a.csv", "description,category", "a,Others", "b,other", "c,Other"
     )
     line = message(SchemaError, read_labelled, uri, COLUMNS)
-    assert (
-        line == f"{uri}: row 3: the label 'Other' is reserved for doubtful ads; rename it"
+    assert line == (
+        f"{uri}: row 3: column 'category' holds the label 'Other', which is"
+        " reserved for doubtful ads. Rename it"
     )
 
 
@@ -368,11 +369,8 @@ def test_a_class_too_small_to_split_is_named(counts: dict[str, int], count: int)
         ]
     )
     line = message(SchemaError, split, table, SplitSettings())
-    start = (
-        f"no stratified split of {table.num_rows} ads is possible; the smallest class 'Шины' has"
-        f" {count}: "
-    )
-    assert line.startswith(start)
+    assert line.startswith(f"{table.num_rows} ads cannot be split by class: ")
+    assert f"The smallest class, 'Шины', has {count}: " in line
 
 
 # cleaning and numbering
@@ -565,8 +563,8 @@ def test_load_dataset_removes_only_cities_of_train(tmp_path: Path) -> None:
 def test_an_unknown_label_outside_train_is_named(tmp_path: Path, part: str) -> None:
     settings = separate(tmp_path, **{part: [("лодка", "Лодки")]})
     assert message(SchemaError, load_dataset, settings) == (
-        f"{tmp_path / part}.parquet: row 1, counted without a header: column 'category':"
-        " label 'Лодки' does not occur among the training labels"
+        f"{tmp_path / part}.parquet: row 1 (without the header): column"
+        " 'category': the training split has no label 'Лодки'"
     )
 
 

@@ -220,7 +220,7 @@ def test_given_ads_of_nothing_are_no_ads(nothing):
 
 def test_given_ads_of_a_frame_without_a_column_name_the_description():
     with pytest.raises(
-        SchemaError, match="no column 'description' .*. It has no columns at all$"
+        SchemaError, match=r"no column 'description' .*. It has no columns at all$"
     ):
         given_ads(pd.DataFrame(index=[1, 2]), COLUMNS)
 

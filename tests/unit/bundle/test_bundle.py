@@ -396,7 +396,7 @@ def test_a_bundle_that_changed_during_the_job_is_refused(bundle):
 def test_write_bundle_never_changes_an_existing_bundle(bundle, small_checkpoint, copy):
     before = {path.name: path.read_bytes() for path in copy.iterdir()}
     with pytest.raises(
-        BundleError, match="this bundle exists already. Give another version"
+        BundleError, match=r"this bundle exists already. Give another version"
     ):
         _write(bundle, copy, small_checkpoint)
     assert {path.name: path.read_bytes() for path in copy.iterdir()} == before

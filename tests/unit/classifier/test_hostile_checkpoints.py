@@ -183,7 +183,7 @@ def test_an_adapter_beside_the_weights_is_refused_and_not_followed_to_its_base_m
     (checkpoint / "adapter_config.json").write_text(json.dumps(adapter))
     with pytest.raises(
         BundleError,
-        match="holds an adapter, not a whole model. Merge it into its base model first",
+        match=r"holds an adapter, not a whole model. Merge it into its base model first",
     ):
         load_network(str(checkpoint))
     assert offline == []

@@ -74,7 +74,7 @@ def test_resolve_of_the_champion_is_its_version_and_fingerprint(root, bundles):
 
 def test_resolve_of_a_champion_that_is_not_there_says_how_to_make_one(root):
     with pytest.raises(
-        BundleError, match="no bundle .* was promoted. Run `rubert-ood promote"
+        BundleError, match=r"no bundle .* was promoted. Run `rubert-ood promote"
     ):
         resolve(f"{root}/champion")
 

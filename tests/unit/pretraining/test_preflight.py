@@ -62,7 +62,7 @@ def test_damaged_weights_are_refused(checkpoint):
     name = "bert.encoder.layer.0.output.dense.weight"
     whole = weights.pop(name)
     save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})
-    assert f"{name} for one" in _refusal(_settings(checkpoint), BundleError)
+    assert f"such as {name}." in _refusal(_settings(checkpoint), BundleError)
     weights[name] = torch.full_like(whole, torch.nan)
     save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})
     assert "not finite" in _refusal(_settings(checkpoint), BundleError)

@@ -57,7 +57,7 @@ def test_finished_checkpoint_is_found_by_what_it_was_made_of(written):
 
 def test_finished_checkpoint_of_other_settings_is_refused(written):
     with pytest.raises(
-        SettingsError, match="made with another value of optimiser. Give another"
+        SettingsError, match=r"made with another value of optimiser. Give another"
     ):
         read_finished(written, IDENTITY | {"optimiser": "{...}"})
 
@@ -65,7 +65,7 @@ def test_finished_checkpoint_of_other_settings_is_refused(written):
 def test_damaged_record_is_one_line(written):
     storage.put_bytes(f"{written}/pretraining.json", b'{"format": 1}')
     with pytest.raises(
-        InputError, match="pretraining.json: the file is damaged (version: Field"
+        InputError, match=r"pretraining.json: the file is damaged .version: Field"
     ):
         read_finished(written, IDENTITY)
 

@@ -70,7 +70,7 @@ def test_put_record_writes_the_record_with_its_page_beside_it(root, bundles):
     assert Path(root, path).with_name("promotion.html").read_text() == "<html>"
     assert put_record(root, promotion, "<html>") == path
     other = promotion.model_copy(update={"forced": "another start"})
-    with pytest.raises(PartialRunError, match="began at the same moment. Start again"):
+    with pytest.raises(PartialRunError, match=r"began at the same moment. Start again"):
         put_record(root, other, "<html>")
 
 

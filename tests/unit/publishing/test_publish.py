@@ -365,7 +365,7 @@ def test_a_run_without_a_scored_row_is_refused_whatever_the_gate_says(out):
     put_manifest(changed(manifest, rejected_reasons={"ad_id is null": 7}))
     with pytest.raises(
         ErrorRateError,
-        match="none of the 10 ads was scored, .* 7 rejected, 3 in quarantined",
+        match=r"none of the 10 ads was scored, .* 7 rejected, 3 in quarantined",
     ) as error:
         publish_run(manifest, wide_open)
     assert error.value.exit_code == 4

@@ -183,7 +183,7 @@ def test_a_backfill_that_was_killed_is_not_published_over_a_later_one(out):
     ]
     with pytest.raises(
         PublicationRefusedError,
-        match=r"rollback --output_uri \S+run_date=2026-11-20` takes that one",
+        match=r"Run `rollback --output_uri \S+run_date=2026-11-20` first",
     ):
         publish_day(killed)
     assert [

@@ -112,7 +112,7 @@ def test_with_reuse_of_another_index_than_the_manifest_names_refuses_it(plans):
 def test_with_reuse_of_what_is_not_a_run_and_of_the_run_itself_says_which(plans):
     _, second = plans
     with pytest.raises(
-        SettingsError, match="^reuse: .*/Never is not the folder of a run. Give auto"
+        SettingsError, match=r"^reuse: .*/Never is not the folder of a run. Give auto"
     ):
         with_reuse(second, _settings(reuse="Never"))
     with pytest.raises(

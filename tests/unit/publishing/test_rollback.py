@@ -88,7 +88,7 @@ def test_a_rollback_while_another_run_is_published_takes_back_nothing(out, monke
     patch_storage(monkeypatch, "swap_bytes", late)
     with pytest.raises(
         PublicationRefusedError,
-        match="nothing was rolled back, because .*run_id=r3 was published meanwhile",
+        match=r"nothing was rolled back, because .*run_id=r3 was published meanwhile",
     ):
         roll_back(out, "wrong labels")
     assert (read_pointer(out).run_id, read_pointer(out).taken_back) == ("r3", [])

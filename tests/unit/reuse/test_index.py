@@ -192,7 +192,7 @@ def test_fetch_index_of_a_damaged_run_names_the_file_of_the_run(reused):
     (path,) = folder.glob("texts-*")
     _end_zeroed(path)
     with pytest.raises(
-        InputError, match=f"^{path}: the file is damaged (.*`publish` of that run"
+        InputError, match=f"^{path}: the file is damaged .*`publish` of that run"
     ):
         fetch_index(reused.run_uri, reused.index_sha256)
 

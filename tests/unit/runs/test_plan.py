@@ -275,7 +275,7 @@ def test_a_run_folder_of_other_work_is_refused_and_the_difference_named(
         dataclasses.replace(bundle, fingerprint="0"),
     )
     with pytest.raises(
-        SettingsError, match="another bundle, embedding. Give another run_id"
+        SettingsError, match=r"another bundle, embedding. Give another run_id"
     ):
         save_plan(other)
     assert load_plan(plan.run_uri) == plan
@@ -301,7 +301,8 @@ def test_save_plan_of_two_starts_at_once_lets_one_win_and_names_the_difference(
     patch_storage(monkeypatch, "create_bytes", late)
     if honest:
         with pytest.raises(
-            SettingsError, match="holds a run with another embedding. Give another run_id"
+            SettingsError,
+            match=r"holds a run with another embedding. Give another run_id",
         ):
             save_plan(ours)
         assert load_plan(ours.run_uri) == theirs
@@ -354,7 +355,7 @@ def _wrong_type(path):
             SchemaError,
             r"no column 'description' \(setting columns\.description\)",
         ),
-        (_wrong_type, SchemaError, "column 'description' holds double"),
+        (_wrong_type, SchemaError, "column 'description' has the type double"),
     ],
 )
 def test_plan_with_a_bad_file_ends_the_job_or_quarantines_it(
@@ -476,7 +477,8 @@ def test_plan_of_nothing_to_score_is_an_input_error(bundle, tmp_path):
         make_plan(_settings(folder), bundle)
     (folder / "c.parquet").write_bytes(b"")
     with pytest.raises(
-        InputError, match=r"no row can be scored in 3 files .*c\.parquet: not readable"
+        InputError,
+        match=r"no row can be scored in 3 files .*c\.parquet: the file cannot be read",
     ) as error:
         make_plan(_settings(folder, on_bad_file="quarantine"), bundle)
     assert error.value.exit_code == 3

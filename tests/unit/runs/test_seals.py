@@ -80,7 +80,7 @@ def test_a_damaged_seal_or_layout_is_named(run):
     ):
         storage.put_bytes(uri, b'{"fingerprint": 5}')
         with pytest.raises(
-            InputError, match=f"{uri}: the file is damaged (.*Restore or delete it"
+            InputError, match=f"{uri}: the file is damaged .*Restore or delete it"
         ):
             find(run.plan, "data-00001-of-00003.parquet")
 

@@ -27,7 +27,7 @@ def _ads(path: Path) -> None:
 )
 def test_check_apart_refuses_an_output_in_the_input(tmp_path, source, target):
     _ads(tmp_path / "in" / "a.parquet")
-    with pytest.raises(SettingsError, match="^output_uri: .* lies inside the input"):
+    with pytest.raises(SettingsError, match=r"^output_uri: .* lies inside the input"):
         check_apart(f"{tmp_path}/{source}", f"{tmp_path}/{target}")
 
 
@@ -36,7 +36,7 @@ def test_check_apart_refuses_an_output_in_the_input(tmp_path, source, target):
 )
 def test_check_apart_refuses_an_input_in_the_output(tmp_path, source, target):
     _ads(tmp_path / "out" / "in" / "a.parquet")
-    with pytest.raises(SettingsError, match="^input_uri: .* lies inside the output"):
+    with pytest.raises(SettingsError, match=r"^input_uri: .* lies inside the output"):
         check_apart(f"{tmp_path}/{source}", f"{tmp_path}/{target}".rstrip("/"))
 
 

@@ -150,7 +150,7 @@ def test_score_shards_quarantines_no_more_than_max_failed_shards(play):
 
     with pytest.raises(
         PartialRunError,
-        match=r"max_quarantined_shards: more than 1 shard were quarantined\.\*b: damaged",
+        match=r"max_quarantined_shards: more than 1 shard was quarantined\.\*b: damaged",
     ):
         play(two_bad, on_bad_file="quarantine", max_quarantined_shards=1)
     assert set(play(two_bad, on_bad_file="quarantine", max_quarantined_shards=2)) == {
@@ -182,14 +182,14 @@ def test_score_shards_tries_again_while_nodes_come_and_go_but_not_for_ever(play)
         return ([], {}, "stalled") if number == 1 else (todo, {}, "")
 
     assert play(second_has_nodes, nodes_changed=True) == {}
-    with pytest.raises(PartialRunError, match="stalled. Run the same command again"):
+    with pytest.raises(PartialRunError, match=r"stalled. Run the same command again"):
         play(lambda number, todo: ([], {}, "stalled"), nodes_changed=True)
     assert len(play.passes) == MAX_LOSSES
 
 
 def test_score_shards_ends_the_run_when_a_pass_stalls_and_did_nothing(play):
     with pytest.raises(
-        PartialRunError, match="no shard moved. Run the same command again to resume"
+        PartialRunError, match=r"no shard moved. Run the same command again to resume"
     ):
         play(lambda number, todo: (todo[:2] if number == 1 else [], {}, "no shard moved"))
     assert play.passes == [[0, 1, 2, 3, 4], [2, 3, 4]]

@@ -143,7 +143,7 @@ def test_seal_file_of_a_start_whose_claim_has_ended_puts_nothing(run):
     older = Claim(run.plan.run_uri)
     newer = Claim(run.plan.run_uri)
     result = seal_file(run.groups()[0], _job(run, older.token))
-    assert "has claimed this run process" in result.failure
+    assert "has claimed this run" in result.failure
     assert _files(run) == {}
     assert seal_file(run.groups()[0], _job(run, newer.token)).failure == ""
 

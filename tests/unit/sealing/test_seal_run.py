@@ -85,7 +85,7 @@ def test_seal_run_of_a_start_that_was_taken_over_stops_and_says_so(unsealed, mon
     monkeypatch.setattr(seal_run, "seal_file", overtaken)
     with pytest.raises(PartialRunError) as error:
         seal_run.seal_run(unsealed.plan, unsealed.by_id, SETTINGS, claim)
-    assert "has claimed this run process" in str(error.value)
+    assert "has claimed this run" in str(error.value)
     assert "the run stopped" not in str(error.value)
     assert unsealed.files == []
 
@@ -102,7 +102,7 @@ def test_seal_run_whose_file_fails_stops_resumable(unsealed, monkeypatch):
         patch.setattr(seal_run, "seal_file", fails_at_the_second)
         with pytest.raises(
             PartialRunError,
-            match="Run the same command again to resume. Reason: s3://b: storage",
+            match=r"Run the same command again to resume. Reason: s3://b: storage",
         ):
             _seal(unsealed)
     (path,) = unsealed.files

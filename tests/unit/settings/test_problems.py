@@ -109,8 +109,8 @@ def test_control_characters_in_a_uri_are_refused_by_the_name_of_the_setting() ->
 def test_expect_names_the_argument_and_what_it_wants() -> None:
     assert (
         message(lambda: expect({}, GateSettings))
-        == "settings: give a GateSettings, not {}"
+        == "settings: {} does not fit. Give a GateSettings"
     )
-    line = "use_gpu: give True or False, not 'yes'"
+    line = "use_gpu: 'yes' does not fit. Give True or False"
     assert message(lambda: expect("yes", bool, "use_gpu")) == line
     expect(GateSettings(), GateSettings)

@@ -152,7 +152,4 @@ def test_a_complaint_about_yaml_does_not_quote_the_file(config) -> None:
 @pytest.mark.parametrize("content", ["split:\n", "split: null\n", "split: ~\n"])
 def test_an_empty_group_is_refused_with_what_to_do(config, content: str) -> None:
     line = message(train, "--config", config(f"input_uri: in\n{content}"))
-    assert (
-        line
-        == "split: nothing is set in this group; set something in it, or leave the line out"
-    )
+    assert line == "split: the group is empty. Set something in it, or leave the line out"
