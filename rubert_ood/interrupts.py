@@ -1,8 +1,8 @@
-"""How a job ends before its time.
+"""How a job ends when it is interrupted.
 
-SIGTERM goes the way of Ctrl-C, so that whoever cleans up after the one does so after the other; a
-second signal ends the process at once. Ray's native code ends its process without a word when the
-raylet or the GCS on its machine is gone: a job on Ray therefore runs in a process of its own
+SIGTERM goes the way of Ctrl-C, so that whoever cleans up after the one does so after the other;
+a second signal ends the process at once. Ray's native code ends its process without a word when
+the raylet or the GCS on its machine is gone: a job on Ray therefore runs in a process of its own
 (`watched`), and the one that was started says how it ended.
 """
 

@@ -1,8 +1,7 @@
 """Where Ray keeps the files of a cluster that a job starts for itself, and for how long.
 
-Each start has a folder of its own and holds a lock on it, which the kernel takes away when the
-process ends, however it ends. A folder whose lock is free belongs to nobody any more: the next
-start removes it.
+Each start has a folder of its own and holds a lock on it, which the kernel releases when the
+process ends. A folder whose lock is free belongs to nobody any more: the next start removes it.
 """
 
 import os

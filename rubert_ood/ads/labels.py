@@ -153,6 +153,6 @@ def label_index(labels: Iterable[str]) -> dict[str, int]:
 
 
 def hint(label: str, known: Iterable[str]) -> str:
-    """Name the known label that differs from an unknown one only in case; "" if there is none."""
+    """Suggest the known label that differs from an unknown one only in case, or nothing."""
     alike = [repr(name) for name in known if name.casefold() == label.casefold()]
     return f". Did you mean {alike[0]}?" if alike else ""

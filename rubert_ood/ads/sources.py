@@ -58,7 +58,7 @@ class Tables:
 def list_tables(uri: str) -> list[FileInfo]:
     """List the Parquet and CSV files under a URI, and warn of the files that are not read.
 
-    Raises InputError when there are none, or when something below may not be listed.
+    Raises InputError when there are none, or when a folder below cannot be listed.
     """
     tables = survey_tables(uri)
     for name, reason in tables.unreadable.items():

@@ -104,7 +104,7 @@ def fetch(uri: str, manifest: Manifest) -> str:
 
 
 def read_manifest(uri: str) -> Manifest:
-    """Read and check the manifest; BundleError when there is none that this version reads."""
+    """Read and check the manifest; BundleError unless this version can read it."""
     try:
         data = storage.read_bytes(storage.join(uri, MANIFEST))
     except InputError as error:
@@ -137,7 +137,7 @@ def read_manifest(uri: str) -> Manifest:
 def _format_of(data: bytes) -> object:
     """Return the format that a manifest names.
 
-    Of a damaged one our own: what is wrong is told when it is parsed.
+    For a damaged one return our own: the parser then says what is wrong.
     """
     try:
         return json.loads(data)["format"]

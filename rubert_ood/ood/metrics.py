@@ -39,7 +39,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """How well one class is told; support counts its ads."""
+    """Precision, recall and F1 of one class; support counts its ads."""
 
     label: str
     precision: float

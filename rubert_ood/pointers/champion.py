@@ -43,7 +43,7 @@ class Champion(PointerRecord):
 CHAMPIONS = Kind(
     file=CHAMPION_FILE,
     schema=TypeAdapter(Champion),
-    mend="Restore it: without it there is no champion, and no rollback",
+    mend="Restore it: without it no bundle is the champion, and none can come back",
     noun="bundle",
     named="promoted",
     publishers="promotions",
@@ -52,7 +52,7 @@ CHAMPIONS = Kind(
 
 @dataclass(frozen=True)
 class ChampionPlace(PlaceOf[Champion]):
-    """The folder of some bundles, and their champion as it was when somebody looked."""
+    """The folder of some bundles, and the champion that was read there."""
 
     kind: Kind[Champion] = CHAMPIONS
 
@@ -88,15 +88,15 @@ class ChampionPlace(PlaceOf[Champion]):
 
 
 def look(root_uri: str) -> ChampionPlace:
-    """Read champion.json; InputError when what lies there is none."""
+    """Read champion.json; InputError when it is damaged."""
     return ChampionPlace(root_uri, *find(root_uri, CHAMPIONS))
 
 
 def resolve(uri: str) -> BundleName:
-    """Return what a URI stands for: the champion where it ends so, else itself.
+    """Return the bundle of a URI, which may end in the alias `champion`.
 
-    Of any other URI version and fingerprint are not known before the bundle is read. Raises
-    BundleError where the champion is asked for and there is none.
+    For other URIs version and fingerprint are unknown until the bundle is read. Raises
+    BundleError when the folder has no champion.
     """
     uri = storage.absolute(uri)
     root_uri, _, name = uri.rpartition("/")

@@ -13,11 +13,11 @@ def take_back(
     pointer_to: Callable[[str], P],
     reason: str,
 ) -> tuple[P, str]:
-    """Let a pointer name what it named before; return the new pointer, and the path taken back.
+    """Swap a pointer back to what it named before; return it, and the path that was taken back.
 
-    `pointer_to` makes a pointer to the folder of a URI, and raises when it is not whole enough any
-    more to be read. Raises InputError when nothing was named before, and PublicationRefusedError
-    when something else is named in the meantime: nobody has seen that one.
+    `pointer_to` makes a pointer to the folder of a URI, and raises when the folder can no longer
+    be read. Raises InputError when nothing was named before, and PublicationRefusedError when
+    something else is named in the meantime: nobody has seen that one.
     """
     seen = look()
     root_uri, kind, bad = seen.root_uri, seen.kind, ""

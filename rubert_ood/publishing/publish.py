@@ -93,7 +93,7 @@ def keep_run(
     settings: GateSettings,
     claim: Callable[[], object],
 ) -> None:
-    """Note a run that shall not be published, with its gate; ErrorRateError if nothing was
+    """Record the gate of a run that is not to be published; ErrorRateError if nothing was
     scored."""
     changes: dict[str, object] = {"gate": check_gate(manifest, previous, settings)}
     empty = nothing_scored(manifest)
@@ -135,7 +135,7 @@ def _warn_if_unsafe(judged: Manifest) -> None:
 
 
 def _swap(place: Place, manifest: Manifest, compared: Comparison | None) -> bool:
-    """Swap one pointer; say whether that took place, be it that other publishers followed."""
+    """Swap one pointer; say whether that took place, even if other publishers followed."""
     pointer = place.pointer_to(manifest).replacing(place.pointer)
     before = compared.before if compared else None
     is_first_of_day = place.pointer is None and place.root_uri == day_uri(

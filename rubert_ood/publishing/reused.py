@@ -26,8 +26,8 @@ MIN_CHECKED = 200
 def with_reuse(plan: Plan, settings: CatalogueSettings) -> Plan:
     """Name in a new plan the run whose results it takes over; a plan that is saved keeps its own.
 
-    Raises SettingsError, one line that names what differs, where the settings name a run that does
-    not fit; the last published run is passed over with a word.
+    Raises SettingsError, one line that names what differs, when the settings name a run that
+    does not fit. The last published run is skipped with a log line if it does not fit.
     """
     saved = storage.join(plan.run_uri, "_run", PLAN_FILE)
     if settings.reuse == "never" or storage.exists(saved):

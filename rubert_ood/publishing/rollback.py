@@ -11,10 +11,11 @@ log = StepLog("rollback")
 
 
 def roll_back(root_uri: str, reason: str) -> Pointer:
-    """Let a pointer name the run that was published before; return the new pointer.
+    """Swap a pointer back to the run that was published before; return it.
 
-    Raises InputError when there is none, or when it is not whole enough any more to be read, and
-    PublicationRefusedError when another run is published in the meantime: nobody has seen that one.
+    Raises InputError when there is none, or when its folder can no longer be read, and
+    PublicationRefusedError when another run is published in the meantime: nobody has seen that
+    one.
     """
     place = Place(root_uri, None, "")
 

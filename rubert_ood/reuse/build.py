@@ -215,7 +215,7 @@ def _put_file(run_uri: str, number: int, path: str, claim: Ask) -> IndexFile:
 
 
 def _settle(uri: str, data: bytes, claim: Ask) -> None:
-    """Put an object where there is none, or another one; the claim is asked before each put."""
+    """Create or replace an object, and check the claim before each put."""
     claim()
     if storage.create_bytes(uri, data):
         return

@@ -113,7 +113,7 @@ class Index:
 def fetch_index(run_uri: str, sha256: str) -> Index:
     """Copy the index of a run to this node, once for all processes, and open it.
 
-    Raises InputError when it is gone, damaged or another one than that of this sha256.
+    Raises InputError when it is missing, damaged or has another sha256.
     """
     document, found = read_document(run_uri)
     if found != sha256:
@@ -172,7 +172,8 @@ def _remove_damaged(folder: str, check: Callable[[str], None]) -> None:
 
 
 def _remove_old(parent: str, key: str) -> None:
-    """Remove the copies of other indexes that nobody has opened for hours: one comes each night."""
+    """Remove copies of other indexes that no process has opened for hours: each night brings
+    one."""
     with suppress(FileNotFoundError):
         for name in os.listdir(parent):
             path = os.path.join(parent, name)

@@ -102,7 +102,7 @@ def read_object(uri: str) -> bytes:
 
 
 def open_parquet(uri: str, data: bytes) -> pq.ParquetFile:
-    """Open the bytes of a Parquet file; VerificationError when they are none."""
+    """Open the bytes of a Parquet file; VerificationError when they cannot be read."""
     try:
         return pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:

@@ -1,9 +1,9 @@
-"""The claim: the newest start may write a run, an older one that still lives stops and says so.
+"""The claim: the newest start may write a run, an older one that still runs stops.
 
-Two starts at once do little harm (each writes the same rows), but the older one wastes its machines
-and must not publish, nor write into what the newer one has published by now: its workers ask before
-each object (`check_claim`), and replace none that is good (`write.py`). A start never waits for a
-lease to end: the start before it may be dead, and mostly is.
+Two starts at once do little harm (each writes the same rows), but the older one wastes its
+machines and must not publish, nor write into what the newer one has published by now: its
+workers ask before each object (`check_claim`), and replace none that is good (`write.py`). A
+start never waits for a lease to end: the start before it may be dead, and mostly is.
 """
 
 import os
@@ -78,7 +78,7 @@ class Claim:
         return _look(self._run_uri)[0].token == self.token
 
     def release(self) -> None:
-        """Say that nobody works on the run any more, unless somebody else does by now."""
+        """Give the claim up, unless a newer start has taken it over."""
         claimant, version = _look(self._run_uri)
         if claimant.token == self.token:
             storage.swap_bytes(_uri(self._run_uri), _json(NOBODY), version)

@@ -227,8 +227,8 @@ def run_folder(output_uri: str, run_date: date, run_id: str) -> str:
 def save_plan(plan: Plan) -> Plan:
     """Write the plan into its run folder; a folder that belongs to other work is refused.
 
-    Of two starts at once with other work the one that is first wins; the other is told so. Returns
-    the plan with the run that the one which is there reuses.
+    When two starts with different work race, the first wins and the other is refused. Returns
+    the plan with the reused run of the saved plan.
     """
     uri = storage.join(plan.run_uri, "_run", PLAN_FILE)
     if not storage.exists(uri):

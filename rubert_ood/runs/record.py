@@ -34,7 +34,7 @@ class Record(BaseModel):
 def parse(uri: str, data: bytes, schema: TypeAdapter[T], *, mend: str = RESTORE) -> T:
     """Read a control file; InputError, one line with the URI, when it is not what the schema says.
 
-    mend: what the user shall do with such a file; "" where the caller says it.
+    mend: what the user should do with a damaged file; "" if the caller says it.
     """
     try:
         return schema.validate_json(data)

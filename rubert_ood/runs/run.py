@@ -26,7 +26,7 @@ class Run:
 
     @property
     def manifest(self) -> Manifest:
-        """What became of it, as it stands there now. Raises InputError where there is none."""
+        """The manifest of the run, read now. Raises InputError when it is missing."""
         return read_manifest(self.uri)
 
     @property

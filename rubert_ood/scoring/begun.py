@@ -1,4 +1,4 @@
-"""A run that was begun with the champion goes on with that bundle, whichever is promoted since."""
+"""Resume a run with the bundle with which it began, even if another one was promoted since."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -15,7 +15,7 @@ log = StepLog("plan")
 def check_input(settings: DaySettings) -> tuple[Plan, Bundle]:
     """Load the bundle, make the plan, and say what is in it.
 
-    The champion is resolved here, once: a run that was begun goes on with the bundle of its plan.
+    The champion is resolved here, once: an unfinished run keeps the bundle of its plan.
     """
     bundle = open_bundle(settings.bundle_uri)
     plan = make_plan(settings, bundle)

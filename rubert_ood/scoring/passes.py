@@ -43,9 +43,9 @@ def score_shards(
     """Score shards in passes, until each has its receipt or is quarantined with its reason.
 
     A shard that gets lost with its process (out of memory, a crash in native code, a dead node)
-    enters the next pass; lost in three passes, it is quarantined. Raises PartialRunError when the
-    run stops half-way, or when another start has claimed it by now; what is done stays done, and
-    the same call goes on from there.
+    enters the next pass; lost in three passes, it is quarantined. Raises PartialRunError when
+    the run stops half-way, or when another start has claimed it by now; what is done stays done,
+    and the same call resumes.
     """
     num_done = len(plan.shards) - len(todo)
     if num_done:
@@ -85,7 +85,7 @@ class _Passes:
         """Reasons of those that were quarantined."""
 
     def score(self, todo: list[Shard]) -> list[Shard]:
-        """Send shards through the stages once; return those that shall be tried again."""
+        """Send shards through the stages once; return those to try again."""
         results, stalled, nodes_changed = {}, "", False
         try:
             for result in self._results(todo):

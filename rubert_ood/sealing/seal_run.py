@@ -30,8 +30,8 @@ def seal_run(
     """Seal what has no seal, and the files named in `again`.
 
     Raises PartialRunError when shards are not scored, when storage or the cluster fails, or when
-    another start has claimed the run by now; what is sealed stays sealed, and the same call goes on
-    from there. Raises PartMismatchError when parts are missing or do not match their receipts: no
+    another start has claimed the run by now; what is sealed stays sealed, and the same call
+    resumes. Raises PartMismatchError when parts are missing or do not match their receipts: no
     file is sealed from them.
     """
     todo = unsealed(plan, receipts, claim, again)

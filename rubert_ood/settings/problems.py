@@ -84,6 +84,17 @@ def setting_names(
             yield from setting_names(field.annotation, f"{prefix}{name}.", kind=kind)
 
 
+def setting_descriptions(
+    model: type[BaseModel], prefix: str = ""
+) -> Iterator[tuple[str, str]]:
+    """Yield the dotted name of each setting of a job with its description, groups left out."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from setting_descriptions(field.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", " ".join((field.description or "").split())
+
+
 def _hint(name: str, model: type[BaseModel]) -> str:
     """Name the setting that is most like it: the same name elsewhere, or a similar one."""
     names = list(setting_names(model))

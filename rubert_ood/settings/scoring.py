@@ -51,9 +51,9 @@ class CatalogueSettings(JobSettings):
     compute: ScoringComputeSettings = ScoringComputeSettings()
     gate: GateSettings = GateSettings()
     reuse: str = Field("auto", min_length=1)
-    """Run whose results to take over for texts that it scored with the same bundle, numeric
-    precision and code. auto: the last published run of the output. never: score every text. Or name
-    a run folder."""
+    """Run whose results to take over. It must have scored with the same bundle, numeric precision
+    and code. auto: the last published run of the output. never: score every text. Or name a run
+    folder."""
     reuse_check_fraction: float = Field(0.001, gt=0, le=1)
     """Share of the reused texts to score again and compare, but at least about 200. A difference
     beyond the numeric precision stops reuse, and every text is scored."""

@@ -135,9 +135,9 @@ class ScoringComputeSettings(ComputeSettings):
     """What scoring runs on."""
 
     num_workers: int | None = Field(None, gt=0)
-    """Largest number of Ray actors that hold the model. On GPU each actor has a GPU, the job asks
+    """Largest number of Ray actors that hold the model. On GPU each actor has a GPU. The job asks
     the autoscaler for them, starts with the first, and returns them. Default: one per GPU of the
-    cluster, but at least 8; on CPU one per node."""
+    cluster, but at least 8, and on CPU one per node."""
 
 
 class FeatureComputeSettings(ComputeSettings):
@@ -153,9 +153,9 @@ class DecisionSettings(Group):
     """When an ad is out of domain (OOD), and when its class is trusted. The bundle keeps it."""
 
     rule: Literal["notebook", "conformal"] = "notebook"
-    """OOD rule, which says when an ad is far. notebook: d2 > alpha * threshold and z > z_thr, which
-    does not bound the false alarms. conformal: ood_p <= conformal_alpha, which bounds the false
-    alarms on ads like the calibration ads."""
+    """OOD rule, which says when an ad is far. notebook: d2 > alpha * threshold and z > z_thr. The
+    false-alarm rate has no bound. conformal: ood_p <= conformal_alpha, which bounds the false-alarm
+    rate on ads like the calibration ads."""
     alpha: float = Field(1.10, gt=0)
     """Factor on the d2 threshold (notebook rule)."""
     z_thr: float = 4.0
@@ -209,8 +209,8 @@ class GateSettings(Group):
     min_rows_ratio: float = Field(0.5, ge=0)
     """Smallest ratio of scored ads to those of the last published run."""
     max_churn: float = Field(0.3, ge=0, le=1)
-    """Largest share of ads whose label differs from that of the previous run of the same day, over
-    the ads in both (`backfill` only)."""
+    """Largest share of ads whose label differs from the previous run of the same day (`backfill`
+    only)."""
 
 
 class TablesSettings(Group):

@@ -57,7 +57,7 @@ class FitSettings(Group):
 
     temperature_of: Literal["confidence", "classes"] = "confidence"
     """What the temperature T calibrates. confidence: how often the best class is right, by which
-    scoring decides. classes: the probability of every class, as in the notebook; wrong labels then
+    scoring decides. classes: the probability of every class, as in the notebook. Wrong labels then
     lower the confidence of all ads."""
     temperature_min: float = Field(0.5, gt=0)
     """Lower bound of the temperature T."""
@@ -86,8 +86,8 @@ class TrainingComputeSettings(FeatureComputeSettings):
     """Train on one GPU per worker (NCCL) instead of CPU (gloo)."""
     precision: Precision | None = None
     """Numeric precision of scoring, in which T, statistics and thresholds are fitted. A GPU trains
-    in it too. int8 (and bf16, where the CPU has it) is faster on CPU, and refused if it answers
-    otherwise than fp32. Default: bf16 with use_gpu, else fp32."""
+    in it too. On CPU int8 is faster, and so is bf16 where the CPU has it. The bundle is refused if
+    it answers otherwise than fp32. Default: bf16 with use_gpu, else fp32."""
     token_budget: int | None = Field(None, gt=0)
     """Tokens per batch, padding included. A training step with more takes several passes whose
     gradients add up. Default: a step is one pass, and features take the budget of scoring."""

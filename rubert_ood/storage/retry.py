@@ -94,7 +94,7 @@ def retried(
 
 
 def _announce(state: tenacity.RetryCallState) -> None:
-    """Say that storage is slow to answer, once a retry takes long enough for somebody to wonder."""
+    """Log that storage is slow to answer, once the wait before a retry is noticeable."""
     if state.outcome is not None and state.upcoming_sleep >= LONGEST_WAIT_S / 3:
         log.warning(
             "%s (tries again in %.0f s)",

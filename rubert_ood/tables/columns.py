@@ -1,5 +1,5 @@
-"""Which columns a table can have. What the formats have not, or what engines read otherwise than it
-was written, is refused by name."""
+"""Which columns a table can have. Types that a format lacks, or that engines read back
+differently, are refused by name."""
 
 from collections.abc import Iterable, Iterator
 

@@ -58,7 +58,7 @@ def follow_pointer(output_uri: str, tables: Iterable[TableNote]) -> None:
 
 
 def _is_a_failure(error: BaseException) -> bool:
-    """Tell what a catalog, store or library raises, be it a panic of Rust, from orders to stop."""
+    """Tell failures of a catalog, store or library (Rust panics included) from orders to stop."""
     return isinstance(error, Exception) or type(error).__module__ == RUST
 
 

@@ -95,7 +95,7 @@ def _check_counts(dataset: Dataset) -> None:
 
 
 def warn_of_waiting(compute: TrainingComputeSettings) -> None:
-    """Say that the cluster is too small as it is."""
+    """Warn that the cluster is smaller than the training asks for."""
     wanted = {
         "CPU": compute.num_workers * compute.cpus_per_worker,
         "GPU": compute.num_workers * compute.use_gpu,

@@ -59,7 +59,7 @@ class TrainedModel:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A training by its name; the same name goes on where it stopped."""
+    """A training by its name; the same name resumes it."""
 
     folder_uri: str
     """Where its checkpoints lie, in a folder of its name."""
@@ -178,7 +178,7 @@ def _scaling(compute: TrainingComputeSettings) -> ray.train.ScalingConfig:
 def _failure(run_name: str, error: ray.train.TrainingFailedError) -> RubertOodError:
     """Make the error of the job from those of its workers.
 
-    One that would come again does not say `go on`.
+    A failure that would recur does not offer to resume.
     """
     failures = getattr(error, "worker_failures", None) or {0: error}
     causes = [getattr(failure, "_base_exc", failure) for failure in failures.values()]

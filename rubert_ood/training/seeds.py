@@ -18,8 +18,8 @@ def train_seeds(
 ) -> list[TrainedModel]:
     """Train once with each seed; the dataset has passed `check_training`.
 
-    The same run_name goes on where it stopped: trainings that have ended are read from their
-    checkpoints. Raises as `fine_tune` does.
+    The same run_name resumes: finished trainings are read from their checkpoints. Raises as
+    `fine_tune` does.
     """
     trained = []
     for name, one in seeded(settings, run_name):

@@ -1,7 +1,7 @@
-"""The whole mission on a generated catalogue and a small BERT, with one command.
+"""Every step on a generated catalogue and a small BERT, with one command.
 
 The tables, the small BERT and its pretraining are made once for the same settings and the same
-code; a demo that was stopped goes on with its pretraining.
+code; a stopped demo resumes its pretraining.
 """
 
 import os

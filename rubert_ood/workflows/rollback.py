@@ -16,8 +16,7 @@ log = StepLog("rollback")
 
 
 def rollback(settings: RollbackSettings) -> Pointer | Champion:
-    """Let the pointer name the run that was published before the present one, or the champion
-    before."""
+    """Roll back to the run that was published before, or to the previous champion."""
     expect(settings, RollbackSettings)
     if settings.bundles:
         return _roll_back_champion(settings)

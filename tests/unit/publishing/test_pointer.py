@@ -86,7 +86,7 @@ def test_read_pointer_of_a_damaged_file_is_one_line_with_what_to_do(out, data, r
     line = str(caught.value)
     assert line.startswith(f"{out}/latest.json: the file is damaged ({reason}")
     assert line.endswith(
-        "Restore it: without it nothing is published, and there is no rollback"
+        "Restore it: without it nothing is published, and no run can come back"
     )
     assert "\n" not in line
 
