@@ -43,13 +43,10 @@ class SubHead:
             or (shapes[0][0], *shapes[1]) != (num_names, num_names)
         ):
             raise BundleError(
-                f"a sub-head of {num_names} sub-categories has arrays of"
-                f" shapes {shapes}. Train the sub-heads again"
+                f"a sub-head of {num_names} sub-categories has arrays of shapes {shapes}"
             )
         if not (np.isfinite(self.weights_SH).all() and np.isfinite(self.biases_S).all()):
-            raise BundleError(
-                "a sub-head holds NaN or infinite numbers. Train the sub-heads again"
-            )
+            raise BundleError("a sub-head holds NaN or infinite numbers")
 
     def probabilities(self, cls_NH: np.ndarray) -> np.ndarray:
         """Return float64 (N, S)."""

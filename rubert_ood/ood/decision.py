@@ -42,7 +42,7 @@ class Thresholds:
         if not np.isfinite([self.threshold, self.mu, self.sigma]).all() or self.sigma < 0:
             raise BundleError(
                 f"threshold {self.threshold}, mu {self.mu} or sigma"
-                f" {self.sigma} is negative or not finite. Train again"
+                f" {self.sigma} is negative or not finite"
             )
         if (
             d2.ndim != 1
@@ -51,8 +51,7 @@ class Thresholds:
             or (np.diff(d2) < 0).any()
         ):
             raise BundleError(
-                "calibration_d2 needs at least 2 finite distances in"
-                " ascending order. Train again"
+                "calibration_d2 needs at least 2 finite distances in ascending order"
             )
 
 

@@ -40,32 +40,27 @@ class MahalanobisStatistics:
             if array.ndim != 2 or array.size == 0:
                 raise BundleError(
                     f"Mahalanobis {name} has the shape {array.shape}, where"
-                    " a non-empty matrix is expected. Train again"
+                    " a non-empty matrix is expected"
                 )
             if not np.isfinite(array).all():
-                raise BundleError(
-                    f"Mahalanobis {name} holds NaN or infinite numbers, so"
-                    " the bundle is damaged. Restore it, or train again"
-                )
+                raise BundleError(f"Mahalanobis {name} holds NaN or infinite numbers")
         hidden = self.means_CH.shape[1]
         if self.precision_HH.shape != (hidden, hidden):
             raise BundleError(
                 "Mahalanobis precision_HH has the shape"
-                f" {self.precision_HH.shape}, but means_CH has H = {hidden}."
-                " Train again"
+                f" {self.precision_HH.shape}, but means_CH has H = {hidden}"
             )
         asymmetry = np.abs(self.precision_HH - self.precision_HH.T).max()
         if asymmetry > SYMMETRY_TOLERANCE * np.abs(self.precision_HH).max():
             raise BundleError(
                 "the Mahalanobis precision matrix is not symmetric (off by"
-                f" {asymmetry:.3g}). Restore the bundle, or train again"
+                f" {asymmetry:.3g})"
             )
         try:
             _ = self.factor_HH
         except np.linalg.LinAlgError:
             raise BundleError(
-                "the Mahalanobis precision matrix is not positive definite."
-                " Restore the bundle, or train again"
+                "the Mahalanobis precision matrix is not positive definite"
             ) from None
 
     def distance(

@@ -79,7 +79,7 @@ def check_rejected(plan: Plan, shard: Shard, receipt: Receipt) -> None:
 def check_value(uri: str, name: str, value: object, noted: object) -> None:
     """Raise VerificationError where a file has another value than its receipt."""
     if value != noted:
-        raise VerificationError(f"{uri}: {name} is {value}, but its receipt says {noted}")
+        raise VerificationError(f"{uri}: {name} is {value}, its receipt says {noted}")
 
 
 def check_origin(uri: str, parquet: pq.ParquetFile, plan: Plan) -> None:

@@ -24,7 +24,7 @@ def check_names(names: Iterable[str], taken: Iterable[str]) -> None:
             )
         if name in taken:
             raise SettingsError(
-                f"carry_columns: the output has a column {name!r} already."
+                f"carry_columns: {name!r} is a column of the output already."
                 " Leave the column out, or rename it"
             )
         taken.add(name)

@@ -203,8 +203,7 @@ class RollbackSettings(JobSettings):
 
 
 class PredictSettings(JobSettings):
-    """Classify texts, given as arguments or one per line on standard input, and print the
-    decisions."""
+    """Classify texts (arguments, or one per line on standard input), and print the decisions."""
 
     bundle_uri: str = Field(min_length=1)
     """Bundle to classify with (a folder, or BUNDLES/champion)."""

@@ -7,18 +7,31 @@ from rubert_ood.reuse.build import check_index
 from rubert_ood.runs.manifest import find_manifest
 from rubert_ood.runs.plan import load_plan
 from rubert_ood.runs.reuse import IndexName
-from rubert_ood.runs.verify import check_manifest, complete_manifest, verify_run
+from rubert_ood.runs.verify import (
+    PartMismatchError,
+    SealMismatchError,
+    check_manifest,
+    complete_manifest,
+    verify_run,
+)
 from rubert_ood.settings import VerifySettings
 from rubert_ood.settings.problems import expect
 
 log = StepLog("verified")
+MEND = (
+    "Run its `score` command again to mend it, or if readers see it,"
+    " `rollback` and score under another run_id"
+)
 
 
 def verify(settings: VerifySettings) -> None:
     """Verify a run; VerificationError names the first thing that is not as it was written."""
     expect(settings, VerifySettings)
     plan = load_plan(settings.run_uri)
-    verified = verify_run(plan)
+    try:
+        verified = verify_run(plan)
+    except (PartMismatchError, SealMismatchError) as error:
+        raise VerificationError(f"{error}. {MEND}") from error
     noted = find_manifest(plan.run_uri)
     counted = complete_manifest(plan, verified)
     if noted and noted.is_whole:

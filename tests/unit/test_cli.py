@@ -75,7 +75,7 @@ def flags(help_text: str) -> list[str]:
     for option in re.split(r"\n  (?=\S)", options):
         name, _, description = option.partition("  ")
         default = re.search(
-            r"\((?:(required)|default(?: factory)?: (.*))\)\s*$",
+            r"\((?:(required)|default: (.*))\)\s*$",
             description.split("\n\n")[0],
         )
         if default:
@@ -130,10 +130,7 @@ def test_help_of_a_verb_begins_with_a_short_usage_and_what_it_does(run) -> None:
     assert output.splitlines()[:3] == [
         "usage: rubert-ood predict [--SETTING VALUE ...] [TEXTS ...]",
         "",
-        (
-            "Classify texts, given as arguments or one per line on standard input,"
-            " and print the decisions."
-        ),
+        "Classify texts (arguments, or one per line on standard input), and print the decisions.",
     ]
     assert run("verify", "--help")[1].startswith(
         "usage: rubert-ood verify [--SETTING VALUE ...]\n\n"
@@ -212,7 +209,7 @@ def test_shortened_flag_is_unknown(run) -> None:
         ),
         (
             ["evaluate", "--bundle_uri", "b"],
-            "input_uri: missing; Name the ads or set it in the YAML file",
+            "input_uri: missing. Give --input_uri, or set it in the YAML file",
         ),
         (
             ["train"],

@@ -251,8 +251,7 @@ def test_predict_of_an_id_column_that_was_named_asks_for_it(model):
     with pytest.raises(
         SchemaError,
         match=(
-            r"^ads: the file has no column 'id' \(setting columns\.ad_id\)\. Run"
-            " `rubert-ood verify` on its run"
+            r"^ads: the table has no column 'id' \(setting columns\.ad_id\)\. Name one"
         ),
     ):
         model.predict(

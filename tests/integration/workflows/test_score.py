@@ -194,7 +194,7 @@ def test_a_file_that_was_damaged_is_sealed_again_before_publication(settings, ca
     second.write_bytes(second.read_bytes()[:-200])
     time = third.stat().st_mtime_ns
     min(run_dir.glob("_parts/*.scored")).unlink()  # of the first file
-    with pytest.raises(VerificationError, match=r"\(2 such\)"):
+    with pytest.raises(VerificationError, match=r"\(2 problems in all\)"):
         verify(VerifySettings(run_uri=str(run_dir)))
     assert score(settings).outcome == "published"
     assert "seals 2 files again: " in caplog.text

@@ -649,7 +649,7 @@ def test_read_texts_of_a_wrong_type_names_the_column(
 ) -> None:
     uri = put_parquet(tmp_path / "a.parquet", text=text, kind=["x"])
     assert message(SchemaError, read_texts, uri, "kind", TextCleaner()).startswith(
-        f"{uri}: column 'text' holds "
+        f"{uri}: column 'text' has the type "
     )
 
 

@@ -157,7 +157,7 @@ def test_an_id_or_label_is_text_or_an_integer(role: str, kind: pa.DataType) -> N
 
 
 def test_optional_columns_are_checked_too() -> None:
-    with pytest.raises(SchemaError, match="column 'title' holds double"):
+    with pytest.raises(SchemaError, match="column 'title' has the type double"):
         resolve_columns(
             "f", pa.schema([("title", pa.float64())]), ColumnSettings(), ["title"]
         )

@@ -156,7 +156,7 @@ def test_list_tables_of_a_place_without_tables_names_it(tmp_path: Path) -> None:
     with pytest.raises(
         InputError,
         match=(
-            f"^{tmp_path}: no .* is here (but other files, such as {tmp_path}/a.json)$"
+            rf"^{tmp_path}: no .* is here \(but other files, such as {tmp_path}/a.json\)"
         ),
     ):
         list_tables(str(tmp_path))

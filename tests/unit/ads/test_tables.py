@@ -335,7 +335,7 @@ def test_a_repeated_csv_column_is_named(tmp_path: Path, header: str) -> None:
             b"id,text\n" + b"1,x\n" * 5_000 + "2,шины\n".encode("cp1251"),
             "Save the file as UTF-8",
         ),
-        (b'"id,text\n' + b"x" * 200_000, "line 1: unexpected end of data"),
+        (b'"id,text\n' + b"x" * 200_000, "line 1 is damaged (unexpected end of data"),
     ],
     ids=[
         "empty",
@@ -462,7 +462,7 @@ def test_read_rows_of_a_file_that_changes_while_it_is_read_says_so(
         change(path)
 
     monkeypatch.setattr(tables, "_batches", slow)
-    assert "changed since the plan" in message(
+    assert "changed after the job planned" in message(
         InputChangedError, read_version, str(path), version
     )
 

@@ -198,7 +198,7 @@ def test_a_broken_phone_pattern_is_a_setting_error() -> None:
     with pytest.raises(
         SettingsError,
         match=(
-            r"^cleaner\.phone_pattern: it is not a valid regular expression \(.+$\)\."
+            r"^cleaner\.phone_pattern: it is not a valid regular expression \(.+\)\."
             " Correct it"
         ),
     ):

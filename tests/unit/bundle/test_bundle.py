@@ -296,7 +296,7 @@ def test_load_bundle_of_an_earlier_version_is_one_line(copy):
     with pytest.raises(
         BundleError,
         match=(
-            r"rubert_ood 0\.1\.9 wrote it in a form .*it lacks 'long_text'.*train"
+            r"rubert_ood 0\.1\.9 wrote it in a form .*it lacks 'long_text'.*Train"
             " again"
         ),
     ):
@@ -320,7 +320,7 @@ def test_load_bundle_names_a_file_that_grew(copy):
         (
             "{}",
             (
-                r"manifest\.json: it lacks 'format'; .* and 3 more; Restore it, or"
+                r"manifest\.json: it lacks 'format', .* and 3 more. Restore it, or"
                 " train again"
             ),
         ),

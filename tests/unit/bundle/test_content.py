@@ -285,7 +285,10 @@ CASES: dict[str, tuple[Change, str]] = {
         array(STATISTICS, "means", first(np.nan)),
         "the array means holds NaN or infinite numbers",
     ),
-    "means_absent": (without(STATISTICS, "means"), r"it lacks 'means' \(1 such\)"),
+    "means_absent": (
+        without(STATISTICS, "means"),
+        r"it lacks the array 'means' \(1 missing in all\)",
+    ),
     "means_more": (
         more(STATISTICS, "medians", np.zeros(3)),
         r"it has an unknown array 'medians'",
@@ -396,7 +399,7 @@ CASES: dict[str, tuple[Change, str]] = {
     # network
     "layer_missing": (
         without(WEIGHTS, LAYER),
-        rf"model.safetensors: it lacks '{LAYER}' \(1 such\)",
+        rf"model.safetensors: it lacks the array '{LAYER}' \(1 missing in all\)",
     ),
     "layer_more": (
         more(WEIGHTS, "bert.encoder.layer.2.x", np.zeros(2, np.float32)),
@@ -418,7 +421,7 @@ CASES: dict[str, tuple[Change, str]] = {
     "weights_empty": (text(WEIGHTS, ""), "model.safetensors: "),
     "config_layers": (
         keys("config.json", num_hidden_layers=3),
-        r"it lacks 'bert.encoder.layer.2.* \(16 such\)",
+        r"it lacks the array 'bert.encoder.layer.2.* \(16 missing in all\)",
     ),
     "config_layers_many": (
         keys("config.json", num_hidden_layers=10**9),

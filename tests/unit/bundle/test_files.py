@@ -75,6 +75,6 @@ def test_a_document_that_does_not_parse_is_one_line_with_its_key(data, message):
 
 def test_a_document_of_another_version_says_so():
     with pytest.raises(
-        BundleError, match=r"rubert_ood 0\.1\.0 wrote it in a form .* train again"
+        BundleError, match=r"rubert_ood 0\.1\.0 wrote it in a form .* Train again"
     ):
         parse("/b", "a.json", b"{}", LabelsDocument, code_version="0.1.0")

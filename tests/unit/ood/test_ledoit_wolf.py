@@ -143,7 +143,7 @@ def test_fit_mahalanobis_names_unusable_rows():
     with pytest.raises(SchemaError, match="no training rows to fit"):
         ClassSums.of(x_NH[:0], labels_N[:0], num_classes=C).means()
     with pytest.raises(
-        SchemaError, match=r"class number 4 has no training row \(2 such\)"
+        SchemaError, match=r"class number 4 has no training rows \(2 classes in all\)"
     ):
         ClassSums.of(x_NH, labels_N % 4, num_classes=C).means()
     with pytest.raises(

@@ -219,7 +219,7 @@ def test_a_damaged_manifest_beside_a_day_does_not_stop_its_backfill(out, caplog)
     broken.parent.mkdir(parents=True)
     broken.write_text("[]")
     assert publish_day(manifest).outcome == "published"
-    assert f"looks for the previous run: {broken}: damaged" in caplog.text
+    assert f"looks for the previous run: {broken}: the file is damaged" in caplog.text
 
 
 def test_a_run_that_another_pointer_still_names_is_not_called_rolled_back(out, caplog):

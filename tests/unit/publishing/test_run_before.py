@@ -90,4 +90,4 @@ def test_run_before_passes_over_a_damaged_manifest_and_names_it(out, caplog):
     broken.parent.mkdir(parents=True)
     broken.write_text("[]")
     assert run_before(f"{out}/run_date={DAY}/run_id=new", []).run_id == "good"
-    assert f"looks for the previous run: {broken}: damaged" in caplog.text
+    assert f"looks for the previous run: {broken}: the file is damaged" in caplog.text

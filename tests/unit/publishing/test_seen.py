@@ -176,7 +176,8 @@ def test_refusal_of_an_old_backfill_says_to_roll_the_day_back(out):
 def test_check_not_rolled_back_gives_the_reason_of_the_manifest_first(out):
     run = changed(a_manifest(out), outcome="rolled_back", rollback_reason="noted")
     with pytest.raises(
-        PublicationRefusedError, match=r"r1: was rolled back \(noted\); .*--force"
+        PublicationRefusedError,
+        match=r"r1: this run was rolled back \(noted\)\. .*--force",
     ):
         check_not_rolled_back(run, [], run.run_uri)
 
@@ -221,4 +222,4 @@ def test_manifest_at_a_pointer_whose_run_is_gone_is_none_and_says_so(out, caplog
     _name(out, run)
     shutil.rmtree(run.run_uri)
     assert manifest_at(look(out)) is None
-    assert f"{run.run_uri} the last published run, is gone" in caplog.text
+    assert f"{run.run_uri}, the last published run, is gone" in caplog.text

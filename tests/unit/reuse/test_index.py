@@ -191,9 +191,7 @@ def test_fetch_index_of_a_damaged_run_names_the_file_of_the_run(reused):
     folder = Path(index_uri(reused.run_uri))
     (path,) = folder.glob("texts-*")
     _end_zeroed(path)
-    with pytest.raises(
-        InputError, match=f"^{path}: the file is damaged .*`publish` of that run"
-    ):
+    with pytest.raises(InputError, match=f"^{path} is damaged .*`publish` on that run"):
         fetch_index(reused.run_uri, reused.index_sha256)
 
 

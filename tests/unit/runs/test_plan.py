@@ -384,12 +384,12 @@ def test_plan_with_a_bad_file_ends_the_job_or_quarantines_it(
         (
             "fp32",
             {"compute": ScoringComputeSettings(precision="int8")},
-            r"bundle v1 was fitted in fp32, .* or train with compute.precision int8",
+            r"bundle v1 was fitted in fp32 .* or train with compute.precision int8",
         ),
         (
             "int8",
             {"compute": ScoringComputeSettings(precision="fp32")},
-            r"bundle v1 was fitted in int8, .* or train with compute.precision fp32",
+            r"bundle v1 was fitted in int8 .* or train with compute.precision fp32",
         ),
         (
             "int8",
@@ -430,7 +430,7 @@ def test_a_carried_column_has_one_type_in_all_files(bundle, tmp_path):
         )
     with pytest.raises(
         SchemaError,
-        match=r"b\.parquet: column 'price' holds string, but int64 in .*a\.parquet;",
+        match=r"b\.parquet: column 'price' has the type string, but int64 in .*a\.parquet;",
     ):
         make_plan(_settings(folder, carry_columns=("price",)), bundle)
     plan = make_plan(

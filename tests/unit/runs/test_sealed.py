@@ -125,7 +125,5 @@ def test_verify_of_a_published_run_that_lost_a_receipt_says_what_to_do(run):
 def test_verify_of_a_run_that_runs_again_does_not_take_the_manifest(run):
     _publish(run, "running")
     _lose_one(run)
-    with pytest.raises(
-        PartialRunError, match=r"1 of 3 files are not sealed .*; run again"
-    ):
+    with pytest.raises(PartialRunError, match=r"1 of 3 files are not sealed\. Run its"):
         verify_run(run.plan)

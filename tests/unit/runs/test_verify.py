@@ -91,7 +91,7 @@ def test_receipts_of_another_fingerprint_are_none(run):
 def test_verify_of_a_run_with_a_missing_receipt_is_partial(run):
     (run.folder / "_run" / "receipts" / f"{run.plan.shards[1].shard_id}.json").unlink()
     with pytest.raises(
-        PartialRunError, match="1 of 12 shards are not scored; run again"
+        PartialRunError, match=r"1 of 12 shards are not scored. Run its"
     ) as error:
         verify_run(run.plan)
     assert error.value.exit_code == 6
@@ -100,7 +100,7 @@ def test_verify_of_a_run_with_a_missing_receipt_is_partial(run):
 def test_verify_names_a_missing_part(run):
     run.part(3).unlink()
     with pytest.raises(
-        VerificationError, match=rf"{run.part(3).name} is missing \(1 such\)"
+        VerificationError, match=rf"{run.part(3).name} is missing \(1 problem in all\)"
     ) as error:
         verify_run(run.plan)
     assert error.value.exit_code == 1
@@ -275,7 +275,7 @@ def test_verify_finds_every_bad_part_so_that_all_can_be_scored_again(run):
     run.part(3).unlink()
     _take(run, 5, lambda rows: rows[1:])
     (run.folder / run.plan.shards[0].rejected_name).unlink()
-    with pytest.raises(PartMismatchError, match=r"\(3 such\)") as error:
+    with pytest.raises(PartMismatchError, match=r"\(3 problems in all\)") as error:
         verify_run(run.plan)
     assert set(error.value.shard_ids) == {
         run.plan.shards[number].shard_id for number in (0, 3, 5)

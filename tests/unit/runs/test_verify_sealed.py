@@ -65,7 +65,7 @@ def test_verify_names_every_file_that_is_missing_or_damaged(published):
     first.unlink()
     third.write_bytes(third.read_bytes()[:-9])
     with pytest.raises(
-        SealMismatchError, match=rf"{first.name} is missing \(2 such\)"
+        SealMismatchError, match=rf"{first.name} is missing \(2 problems in all\)"
     ) as error:
         verify_run(published.plan)
     assert sorted(error.value.paths) == [first.name, third.name]

@@ -60,7 +60,9 @@ def test_seal_run_seals_what_is_left_and_what_is_named(run, caplog):
 def test_seal_run_names_all_bad_parts_and_seals_the_other_files(unsealed):
     unsealed.part(1).unlink()
     unsealed.part(9).unlink()
-    with pytest.raises(PartMismatchError, match=r"no such file.* \(2 such\)") as error:
+    with pytest.raises(
+        PartMismatchError, match=r"no such file.* \(2 problems in all\)"
+    ) as error:
         _seal(unsealed)
     shards = unsealed.plan.shards
     assert error.value.shard_ids == [shards[1].shard_id, shards[9].shard_id]

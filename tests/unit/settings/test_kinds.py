@@ -58,7 +58,7 @@ def test_what_yaml_reads_as_something_else_is_not_a_date(config, value: str) -> 
 
 def test_a_date_that_does_not_exist_is_refused() -> None:
     assert message(score, *SCORE, "--run_date=2026-02-30").startswith(
-        "run_date: this date does not exist (day is out of range)"
+        "run_date: this date does not exist (day is out of range"
     )
 
 

@@ -39,7 +39,8 @@ def _score(**values: Any) -> ScoreSettings:
         ),
         (
             lambda: ScoreSettings(input_uri="in", output_uri="out"),
-            "bundle_uri: missing. Give --bundle_uri, or set it in the YAML file",
+            "bundle_uri: missing. Give --bundle_uri, or set it in the YAML file:"
+            " bundle to score with (a folder, or BUNDLES/champion)",
         ),
         (
             lambda: TrainSettings(input_uri="x", split={"calibration_fraction": 5}),

@@ -119,7 +119,7 @@ def test_old_flag_sets_the_new_setting_and_warns_once(job, old, new, caplog) -> 
     assert found(loaded, new) == VALUES[old]
     assert caplog.messages == [warning(f"--{old}", f"--{new}")]
     with pytest.raises(
-        SettingsError, match=f"^--{old} and --{new}: the old and the new name"
+        SettingsError, match=f"^--{old} and --{new}: these are the old and the new name"
     ):
         load(job, *flag(old, VALUES[old]), *flag(new, VALUES[old]))
 
@@ -133,7 +133,7 @@ def test_old_variable_sets_the_new_setting_and_warns_once(
     assert caplog.messages == [warning(variable(old), variable(new))]
     monkeypatch.setenv(variable(new), str(VALUES[old]))
     with pytest.raises(
-        SettingsError, match=f"^{variable(old)} and {variable(new)}: the old"
+        SettingsError, match=f"^{variable(old)} and {variable(new)}: these are the old"
     ):
         load(job)
 
@@ -147,7 +147,7 @@ def test_old_name_in_a_file_sets_the_new_setting_and_warns_once(
     assert caplog.messages == [warning(old, new)]
     both = nested(old, VALUES[old]) | nested(new, VALUES[old])
     with pytest.raises(
-        SettingsError, match=f"^{old} and {new}: the old and the new name"
+        SettingsError, match=f"^{old} and {new}: these are the old and the new name"
     ):
         load(job, "--config", config(json.dumps(both)))
 
@@ -160,7 +160,7 @@ def test_old_keyword_argument_sets_the_new_setting_and_warns_once(
     assert found(loaded, new) == VALUES[old]
     assert caplog.messages == [warning(old, new)]
     with pytest.raises(
-        SettingsError, match=f"^{old} and {new}: the old and the new name"
+        SettingsError, match=f"^{old} and {new}: these are the old and the new name"
     ):
         job(**NEEDED[job], **nested(old, VALUES[old]) | nested(new, VALUES[old]))
 
@@ -300,7 +300,7 @@ def test_words_behind_the_double_dash_stay_as_they_are() -> None:
 def test_old_group_that_is_not_one_names_the_new_settings(config, content) -> None:
     said = (
         "^workers: this is not a group of settings. Use the new names:"
-        " workers.num_workers is compute.num_workers now"
+        " workers.num_workers is now compute.num_workers"
     )
     with pytest.raises(SettingsError, match=said):
         load(TrainSettings, "--config", config(content))
@@ -319,6 +319,6 @@ def test_old_group_in_a_variable_that_is_not_one_names_the_new_settings(
 ) -> None:
     monkeypatch.setenv("RUBERT_OOD_WORKERS", "3")
     with pytest.raises(
-        SettingsError, match=r"^RUBERT_OOD_WORKERS: not a group of settings"
+        SettingsError, match=r"^RUBERT_OOD_WORKERS: this is not a group of settings"
     ):
         load(TrainSettings)

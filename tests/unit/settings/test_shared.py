@@ -66,7 +66,7 @@ def test_null_on_the_command_line_switches_a_column_off():
             {"ad_id": "description"},
             "description and ad_id name the same column 'description'",
         ),
-        ({"description": ""}, "description: String should have at least 1 character"),
+        ({"description": ""}, "description: must have at least 1 character"),
     ],
 )
 def test_two_roles_in_one_column_or_no_name_are_refused(names, line) -> None:

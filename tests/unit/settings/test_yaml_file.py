@@ -84,10 +84,10 @@ def test_a_file_of_other_storage_is_refused() -> None:
         ),
         (
             f"input_uri: {'[' * 30}{']' * 30}\n",
-            "line 1: the file is the file is nested too deeply",
+            "line 1: the file is nested too deeply",
         ),
         (f"input_uri: {'[' * 5_000}{']' * 5_000}\n", "the file is nested too deeply"),
-        ("a: &a [*a]\n", "line 1: the file is the file is nested too deeply"),
+        ("a: &a [*a]\n", "line 1: the file is nested too deeply"),
         (f"# {'x' * 2**20}\n", "the file is larger than 1,048,576 bytes"),
         ("run_date: 2026-02-30\n", "day is out of range for month"),
         (

@@ -60,7 +60,7 @@ def test_check_columns_names_what_they_do_not_have(kind):
 def test_check_columns_takes_a_part_without_vectors_and_refuses_one_with_them():
     check_columns(part_schema([], None, {}, subheads=True))
     with pytest.raises(
-        SchemaError, match="column 'embedding' is of type fixed_size_list"
+        SchemaError, match="column 'embedding' has the type fixed_size_list"
     ):
         check_columns(part_schema([], 4, {}))
 

@@ -111,7 +111,9 @@ def test_a_catalog_that_nothing_describes_is_said_to_be_so(out, monkeypatch):
     for name in ("TYPE", "URI", "WAREHOUSE"):
         monkeypatch.delenv(f"PYICEBERG_CATALOG__{CATALOG.upper()}__{name}")
     error = publish(out, "r1", "10:00:00")
-    assert error.startswith(f"catalog {CATALOG!r}: URI missing")
+    assert error.startswith(
+        f"the configuration of catalog {CATALOG!r} is wrong: URI missing"
+    )
 
 
 def make_table(*columns: NestedField, spec: PartitionSpec | None = None) -> None:

@@ -77,7 +77,7 @@ def test_check_tables_asks_nothing_of_a_run_without_tables(plan):
 def test_check_tables_refuses_vectors_and_carried_columns_that_no_table_has(plan):
     check_tables(plan, BOTH)
     with pytest.raises(
-        SettingsError, match=r"^tables\.delta: column 'embedding' is of type"
+        SettingsError, match=r"^tables\.delta: column 'embedding' has the type"
     ):
         check_tables(dataclasses.replace(plan, embedding=True), BOTH)
     schema = pa.schema([("price", pa.int64()), ("code", pa.uint8())])
