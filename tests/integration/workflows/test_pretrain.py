@@ -90,7 +90,7 @@ def test_version_with_other_settings_or_data_is_refused(settings, trainings, ads
         workflow.pretrain(settings)
     shutil.rmtree(uri)  # begun, but not finished
     with pytest.raises(
-        SettingsError, match="'v1' began with another value of catalogue;"
+        SettingsError, match="'v1' began with another value of catalogue"
     ):
         workflow.pretrain(settings)
 

@@ -294,7 +294,7 @@ def test_an_old_command_does_not_take_readers_back(settings, caplog):
     caplog.set_level("INFO", logger="rubert_ood")
     assert score(_with(settings, run_id="first")) == first
     assert _pointer(settings)["run_id"] == "second"
-    assert "already, nothing to do; readers see a later run" in caplog.text
+    assert "already, nothing to do. Readers see a later run" in caplog.text
 
 
 def test_a_run_that_the_gate_refused_is_kept_and_published_by_force(settings):

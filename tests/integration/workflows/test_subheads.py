@@ -218,7 +218,7 @@ def test_a_carried_column_of_that_name_is_refused_only_where_there_are_sub_heads
     }
     make_plan(ScoreSettings(bundle_uri=bundle.uri, **values), bundle)
     with pytest.raises(
-        SettingsError, match="the output has a column 'sub_label' already"
+        SettingsError, match="'sub_label' is a column of the output already"
     ):
         make_plan(ScoreSettings(bundle_uri=derived.uri, **values), derived)
 

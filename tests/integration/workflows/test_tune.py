@@ -182,7 +182,7 @@ def test_tune_on_too_few_ads_names_them(bundle, labelled, tmp_path, request):
     with pytest.raises(
         SettingsError,
         match=(
-            r"conformal_alpha: 0\.01 .* needs at least 99 calibration rows, and there"
+            r"conformal_alpha: 0\.01 needs at least 99 calibration rows, and there"
             " are 60"
         ),
     ):

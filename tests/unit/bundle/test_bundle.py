@@ -365,7 +365,7 @@ def test_load_bundle_with_a_file_outside_the_folder_is_refused(copy, name):
 
     (copy.parent / "x").write_text("Карточка\n", "utf-8")
     _edit_manifest(copy, plant)
-    with pytest.raises(BundleError, match="refused"):
+    with pytest.raises(BundleError, match="Restore the bundle"):
         load_bundle(str(copy))
 
 

@@ -165,7 +165,7 @@ CASES: dict[str, tuple[Change, str]] = {
     ),
     "t_absent": (
         keys("temperature.json", del_temperature=0),
-        r"temperature.json: it lacks 'temperature'; restore",
+        r"temperature.json: it lacks 'temperature'. Restore",
     ),
     "t_list": (
         text("temperature.json", "[1.5]"),
@@ -546,7 +546,7 @@ def test_a_bundle_that_is_signed_and_wrong_is_one_line_that_names_its_file(copy,
     assert line.startswith(f"{copy}: ")
     assert "\n" not in line
     assert len(line) < 700
-    assert line.endswith(("Restore it, or train again", "train again"))
+    assert line.endswith(("Restore it, or train again", "Train again"))
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_look_before_any_promotion_finds_no_champion(root):
 def test_look_at_a_damaged_file_is_one_line_with_what_to_do(root):
     storage.put_bytes(f"{root}/champion.json", b'{"path": "v1"}')
     with pytest.raises(
-        InputError, match=r"champion\.json: the file is damaged \(version: .*restore"
+        InputError, match=r"champion\.json: the file is damaged \(version: .*Restore"
     ):
         look(root)
 

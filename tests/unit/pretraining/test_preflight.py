@@ -54,7 +54,9 @@ def test_checkpoint_of_another_type_is_refused(checkpoint):
 
 def test_length_that_the_model_lacks_is_refused(checkpoint):
     message = _refusal(_settings(checkpoint, max_length=513), SettingsError)
-    assert message == "max_length: the model reads at most 512 tokens, and 513 are set"
+    assert message == (
+        "max_length: the model reads at most 512 tokens, and 513 are set. Lower max_length"
+    )
 
 
 def test_damaged_weights_are_refused(checkpoint):
@@ -65,7 +67,7 @@ def test_damaged_weights_are_refused(checkpoint):
     assert f"such as {name}." in _refusal(_settings(checkpoint), BundleError)
     weights[name] = torch.full_like(whole, torch.nan)
     save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})
-    assert "not finite" in _refusal(_settings(checkpoint), BundleError)
+    assert "NaN or infinite" in _refusal(_settings(checkpoint), BundleError)
 
 
 @pytest.mark.parametrize(

@@ -137,4 +137,4 @@ def test_say_reuse_warns_where_never_comes_too_late(plans, caplog):
     _leave(first, 50)
     planned = with_reuse(second, _settings(reuse=first.run_uri))
     say_reuse(planned, _settings(reuse="never"))
-    assert "give another run_id to score all" in caplog.text
+    assert "Give another run_id to score all" in caplog.text

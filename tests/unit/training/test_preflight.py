@@ -118,7 +118,8 @@ def test_preflight_refuses_more_tokens_than_positions(dataset, settings):
     long = settings.model_copy(update={"text": TextSettings(max_length=513)})
     assert (
         _line(SettingsError, dataset, long)
-        == "text.max_length: the model reads at most 512 tokens, and 513 are set"
+        == "text.max_length: the model reads at most 512 tokens, and 513 are set."
+        " Lower text.max_length"
     )
 
 

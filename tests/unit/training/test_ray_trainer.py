@@ -78,7 +78,7 @@ def test_run_that_began_with_something_else_is_refused(tmp_path):
     run.begin({"base_model": "a", "labels": ["x"], "num_workers": 2})
     run.begin({"base_model": "a", "labels": ["x"], "num_workers": 2})
     with pytest.raises(
-        SettingsError, match="'v1' began with another value of labels, num_workers;"
+        SettingsError, match="'v1' began with another value of labels, num_workers"
     ):
         run.begin({"base_model": "a", "labels": ["y"], "num_workers": 1})
 
