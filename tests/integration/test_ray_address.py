@@ -80,7 +80,7 @@ def test_check_address_where_nobody_answers_is_refused_at_once(scheme: str) -> N
         probe.bind(("127.0.0.1", 0))
         address = f"{scheme}127.0.0.1:{probe.getsockname()[1]}"
     assert message(address).startswith(
-        f"ray_address: no Ray cluster answers at {address}: "
+        f"ray_address: no Ray cluster answers at {address} ("
     )
 
 

@@ -90,7 +90,7 @@ def test_a_run_stops_with_exit_2_and_does_not_say_that_it_goes_on(
     assert type(caught.value) is SettingsError
     assert caught.value.exit_code == 2
     assert "\n" not in str(caught.value)
-    assert "goes on" not in str(caught.value)
+    assert "resume" not in str(caught.value)
     (run_dir,) = (tmp_path / "out").glob("run_date=*/run_id=*")
     assert (
         json.loads((run_dir / "_run" / "manifest.json").read_text())["outcome"]

@@ -89,9 +89,7 @@ def test_version_with_other_settings_or_data_is_refused(settings, trainings, ads
     with pytest.raises(SettingsError, match=r"made with another value of catalogue."):
         workflow.pretrain(settings)
     shutil.rmtree(uri)  # begun, but not finished
-    with pytest.raises(
-        SettingsError, match="'v1' began with another value of catalogue"
-    ):
+    with pytest.raises(SettingsError, match="'v1' began with another value of catalogue"):
         workflow.pretrain(settings)
 
 

@@ -123,7 +123,9 @@ def test_promote_of_the_first_bundle_keeps_its_own_limits_and_has_a_record(pair,
 
 def test_promote_of_a_first_bundle_that_is_not_good_enough_is_refused(pair):
     limits = OPEN.model_copy(update={"min_accuracy": 0.999})
-    with pytest.raises(PublicationRefusedError, match=r"limits\.min_accuracy: 0\.9"):
+    with pytest.raises(
+        PublicationRefusedError, match=r"limits\.min_accuracy is 0\.999, found 0\.9"
+    ):
         promote(pair.settings(pair.good, limits=limits))
     assert look(pair.root).pointer is None
 
@@ -147,8 +149,8 @@ def test_promote_of_a_worse_bundle_is_refused_with_reasons_and_the_champion_stay
     assert line.startswith(
         f"{pair.bad.uri}: the limits refuse this bundle, which is kept but not promoted: "
     )
-    assert "limits.max_accuracy_loss: " in line
-    assert "limits.max_churn: " in line
+    assert "limits.max_accuracy_loss is " in line
+    assert "limits.max_churn is " in line
     assert caught.value.exit_code == 5
     assert look(pair.root).pointer.paths == ["good"]
     refused = records(pair)[-1]
@@ -183,7 +185,7 @@ def test_promote_by_force_keeps_the_reason_in_pointer_and_record(pair):
     assert champion.history == ["good"]
     record = records(pair)[-1]
     assert (record.outcome, record.forced) == ("forced", reason)
-    assert record.refusal_reason.startswith(f"{pair.bad.uri}: not promoted")
+    assert record.refusal_reason.startswith(f"{pair.bad.uri}: the limits refuse")
 
 
 def test_rollback_of_bundles_goes_back_and_the_bad_one_needs_force_from_then_on(

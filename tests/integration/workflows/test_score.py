@@ -239,7 +239,8 @@ def test_score_whose_parts_cannot_be_removed_is_published_and_says_so(
         patch.setattr(parts, "remove_files", refuse)
         assert score(settings).outcome == "published"
     assert (
-        "the could not remove , which readers never see: access is denied" in caplog.text
+        "the parts could not be removed, which readers never see: access is denied"
+        in caplog.text
     )
     run_dir = _run_dir(settings)
     assert len(list(run_dir.glob("_parts/*"))) == NUM_ADS // SHARD_ROWS
@@ -450,7 +451,7 @@ def test_score_with_a_pointer_that_is_not_ours_ends_before_it_plans(settings, co
     path = Path(settings.output_uri, "latest.json")
     path.parent.mkdir()
     path.write_text(content)
-    with pytest.raises(InputError, match=rf"{path}: damaged"):
+    with pytest.raises(InputError, match=rf"{path}: the file is damaged"):
         score(settings)
     assert list(Path(settings.output_uri).rglob("*")) == [path]
     assert path.read_text() == content

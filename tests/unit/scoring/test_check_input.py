@@ -35,7 +35,9 @@ def test_check_input_says_what_would_be_scored_quarantined_and_empty(
     assert (plan.num_rows, len(plan.shards), len(plan.quarantined)) == (2, 1, 1)
     assert "plan      2 ads in 1 shard, 1 quarantined file, bundle v1" in caplog.messages
     assert f"plan      {tmp_path}/in/b.parquet: this file has no rows" in caplog.messages
-    assert f"plan      quarantines a file: {plan.quarantined[0].reason}" in caplog.messages
+    assert (
+        f"plan      quarantines a file: {plan.quarantined[0].reason}" in caplog.messages
+    )
     assert f"run       {plan.run_uri}" in caplog.messages
     assert not (tmp_path / "out").exists()
 

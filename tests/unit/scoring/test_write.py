@@ -240,7 +240,10 @@ def test_write_that_meets_a_damaged_receipt_stops_the_run_and_sets_no_shard_asid
     (path,) = (empty_run.folder / "_run" / "receipts").iterdir()
     path.write_text(json.dumps([1]))
     result = write(late, _job(empty_run, ""))
-    assert (result.fault, f"{path}: damaged" in result.failure) == ("run", True)
+    assert (result.fault, f"{path}: the file is damaged" in result.failure) == (
+        "run",
+        True,
+    )
 
 
 def test_write_of_two_starts_gives_receipts_of_the_parts_that_are_there(
