@@ -161,7 +161,8 @@ class DecisionSettings(Group):
     z_thr: float = 4.0
     """Smallest z, in standard deviations of d2 over the calibration ads (notebook rule)."""
     conformal_alpha: float = Field(0.01, gt=0, lt=1)
-    """False-alarm rate before the confidence gate, as a share of in-domain ads (conformal rule)."""
+    """Rate of false alarms before the confidence gate, as a share of in-domain ads (conformal
+    rule)."""
     ood_conf_gate: float = Field(0.75, ge=0, le=1.01)
     """Confidence gate: an ad with at least this confidence is never OOD. Above 1 every far ad is
     OOD."""

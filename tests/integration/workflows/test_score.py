@@ -134,7 +134,7 @@ def test_score_stops_at_more_than_max_failed_shards(damaged):
         PartialRunError,
         match=(
             "max_quarantined_shards: more than 1 shard was"
-            r" quarantined\.\*\.parquet: the file cannot be read"
+            r" quarantined.*\.parquet: the file cannot be read"
         ),
     ):
         score(_with(damaged, max_quarantined_shards=1))

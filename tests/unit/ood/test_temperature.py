@@ -91,7 +91,7 @@ def test_fit_temperature_refuses_unusable_input():
         fit_temperature(np.full((3, 2), np.nan), np.zeros(3, int))
     with pytest.raises(SchemaError, match="must lie in 0 to 1"):
         fit_temperature(logits, np.full(3, -1))
-    with pytest.raises(SettingsError, match="temperature_min 3"):
+    with pytest.raises(SettingsError, match="temperature_min: 3"):
         fit_temperature(logits, np.zeros(3, int), lower=3, upper=2)
 
 

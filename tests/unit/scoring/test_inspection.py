@@ -112,5 +112,5 @@ def test_inspect_files_names_a_delimiter_other_than_the_comma(tmp_path, caplog):
     (tmp_path / "a.csv").write_text("ad_id;description\n1;диван\n")
     (tmp_path / "b.csv").write_text("ad_id,description\n1,диван\n")
     _inspect(tmp_path)
-    lines = [line for line in caplog.messages if "separated" in line]
+    lines = [line for line in caplog.messages if "delimiter" in line]
     assert lines == ["plan      reads 1 CSV file with the delimiter ';'"]

@@ -116,7 +116,7 @@ def test_size_actors_on_gpu_asks_until_the_first_is_there_and_says_so(cluster, c
     assert pool == ray_pool.ActorPool(4, ray_pool.GPU_ACTOR_CPUS, per_node=1)
     assert (cluster.most_asked, cluster.asked) == (4, [])
     said = "score     waits for the first of 4 GPUs (1 node without"
-    assert [message.split(";")[0] for message in caplog.messages] == [said, said]
+    assert [message.split(",")[0] for message in caplog.messages] == [said, said]
 
 
 @pytest.mark.parametrize(
