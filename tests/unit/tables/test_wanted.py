@@ -83,7 +83,7 @@ def test_check_tables_refuses_vectors_and_carried_columns_that_no_table_has(plan
     schema = pa.schema([("price", pa.int64()), ("code", pa.uint8())])
     carrying = dataclasses.replace(plan, carry_schema=pack_schema(schema))
     with pytest.raises(
-        SettingsError, match=r"^tables\.iceberg: column 'code' is of type"
+        SettingsError, match=r"^tables\.iceberg: column 'code' has the type"
     ):
         check_tables(carrying, TablesSettings(iceberg="a.b"))
 

@@ -20,7 +20,7 @@ def test_rollback_returns_to_the_run_before_and_names_both(tmp_path, caplog):
     assert pointer.run_id == "r1"
     assert pointer.rolled_back.reason == "wrong labels"
     assert caplog.messages[-1] == (
-        "rolled back rollback  run_date=2026-11-24/run_id=r2, readers now see"
+        "rollback  rolled back run_date=2026-11-24/run_id=r2, readers now see"
         " run_date=2026-11-24/run_id=r1"
     )
 
