@@ -364,7 +364,7 @@ def promotion() -> Promotion:
             {"check": "min_test_ads", "value": 5000, "limit": 200, "ok": True},
         ],
         "outcome": "refused",
-        "refusal_reason": "limits.max_accuracy_loss is 0.01, found 0.012",
+        "refusal_reason": "limits.max_accuracy_loss: 0.012 against 0.01",
     }
     return Promotion.model_validate_json(json.dumps(content))
 
