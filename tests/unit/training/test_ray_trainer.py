@@ -167,7 +167,7 @@ LOST = RuntimeError("Connection closed by peer [127.0.0.1]")
             [StorageUnavailableError("s3: slow")],
             PartialRunError,
             6,
-            "training v1 stopped, .*: s3: slow",
+            "the training v1 stopped.*: s3: slow",
         ),
     ],
 )
