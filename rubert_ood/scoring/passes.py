@@ -97,8 +97,8 @@ class _Passes:
         limit = self._settings.max_quarantined_shards
         if len(self._quarantined) > limit:
             raise PartialRunError(
-                "max_quarantined_shards: more than"
-                f" {count_of(limit, 'shard')} were quarantined. Mend the"
+                "max_quarantined_shards: the run quarantined more than"
+                f" {count_of(limit, 'shard')}. Mend the"
                 " input, or raise the limit, then run the same command"
                 f" again. Last reason: {self._quarantined[-1]}"
             )

@@ -133,8 +133,8 @@ def test_score_stops_at_more_than_max_failed_shards(damaged):
     with pytest.raises(
         PartialRunError,
         match=(
-            "max_quarantined_shards: more than 1 shard was"
-            r" quarantined.*\.parquet: the file cannot be read"
+            r"max_quarantined_shards: the run quarantined more than 1 shard.*"
+            r".*\.parquet: the file cannot be read"
         ),
     ):
         score(_with(damaged, max_quarantined_shards=1))
