@@ -150,7 +150,7 @@ def test_score_shards_quarantines_no_more_than_max_failed_shards(play):
 
     with pytest.raises(
         PartialRunError,
-        match=r"max_quarantined_shards: quarantined more than 1 shard.*b: damaged",
+        match=r"max_quarantined_shards: the run quarantined more than 1 shard.*b: damaged",
     ):
         play(two_bad, on_bad_file="quarantine", max_quarantined_shards=1)
     assert set(play(two_bad, on_bad_file="quarantine", max_quarantined_shards=2)) == {
