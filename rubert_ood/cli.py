@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 
 INTERRUPTED, TERMINATED, CLOSED_PIPE = 130, 143, 141
 """Exit codes, as shells give them for SIGINT, SIGTERM and SIGPIPE."""
-STARTS_ANEW = "; the same command starts anew"
+STARTS_ANEW = ". Run the same command again to start anew"
 GOES_ON = {
-    "score": "; the same command goes on from here",
-    "backfill": "; the same command goes on from here",
-    "train": "; with the same --version it goes on from its newest checkpoint",
-    "pretrain": "; with the same --version it goes on from its newest checkpoint",
+    "score": ". Run the same command again to resume",
+    "backfill": ". Run the same command again to resume",
+    "train": (
+        ". Run it again with the same --version to resume from its newest checkpoint"
+    ),
+    "pretrain": (
+        ". Run it again with the same --version to resume from its newest checkpoint"
+    ),
 }
 
 
@@ -51,15 +55,17 @@ VERBS = {
     "demo": Verb(
         "DemoSettings",
         "demo:demo",
-        "run everything on a generated catalogue and a small BERT",
+        "run every step on a generated catalogue, with a small BERT",
     ),
     "pretrain": Verb(
         "PretrainSettings",
         "pretrain:pretrain",
-        "teach a base model the words of unlabelled ads, before training",
+        "pretrain a base model on unlabelled ads (masked language modelling)",
     ),
     "train": Verb(
-        "TrainSettings", "train:train", "fine-tune, fit, evaluate, write a bundle"
+        "TrainSettings",
+        "train:train",
+        "fine-tune a model, fit the OOD rule, evaluate, write a bundle",
     ),
     "evaluate": Verb(
         "EvaluateSettings",
@@ -69,32 +75,32 @@ VERBS = {
     "tune": Verb(
         "TuneSettings",
         "tune:tune",
-        "choose thresholds for a target, write a new bundle version",
+        "choose the thresholds for a target, write a new bundle",
     ),
     "subheads": Verb(
         "SubheadsSettings",
         "subheads:subheads",
-        "train finer classes on a bundle, as a new version",
+        "train sub-heads (finer classes), write a new bundle",
     ),
     "plan": Verb(
         "PlanSettings",
         "plan:plan",
-        "check the input of a scoring job, estimate its time; write nothing",
+        "check the input of a scoring job and estimate its time (dry run)",
     ),
     "score": Verb(
         "ScoreSettings",
         "score:score",
-        "score a catalogue, verify, publish, report; or resume",
+        "score a catalogue, verify, publish, report (resumes a stopped run)",
     ),
     "diff": Verb(
         "DiffSettings",
         "diff:diff",
-        "compare two runs, or two bundles on the same ads",
+        "compare two runs ad by ad, or two bundles on the same ads",
     ),
     "backfill": Verb(
         "BackfillSettings",
         "backfill:backfill",
-        "score past days again, compare, publish by gate",
+        "score past days again, compare, publish each through the gate",
     ),
     "verify": Verb(
         "VerifySettings",
@@ -104,17 +110,17 @@ VERBS = {
     "publish": Verb(
         "PublishSettings",
         "publish:publish",
-        "apply the gate to a run and swap the pointer",
+        "publish a run: apply the gate, swap the pointer",
     ),
     "promote": Verb(
         "PromoteSettings",
         "promote:promote",
-        "compare a bundle with the champion, make it the champion",
+        "compare a bundle with the champion, and replace the champion",
     ),
     "rollback": Verb(
         "RollbackSettings",
         "rollback:rollback",
-        "go back to the run, or the bundle, before the present one",
+        "go back to the previous run, or to the previous champion",
     ),
     "predict": Verb(
         "PredictSettings", "predict:predict", "classify texts and print the decision"
@@ -170,7 +176,8 @@ def run(arguments: list[str]) -> int:
         )
     except RubertOodError as error:
         if not interrupts.received():
-            terminal.say(f"error: {error}")
+            for line in error.lines:
+                terminal.say(f"error: {line}")
             return error.exit_code
         # what the error says is how the interrupt looked from below
         return _interrupted(name)
@@ -183,7 +190,7 @@ def run(arguments: list[str]) -> int:
             interrupts.received()
         ):  # a library turned the interrupt into an error of its own
             return _interrupted(name)
-        logging.exception("internal error, please report it")
+        logging.exception("internal error. Please report it with this trace")
         return 1
     return 0
 
@@ -197,8 +204,8 @@ def _verb(arguments: list[str]) -> tuple[str, list[str]]:
             " and know when not to trust the answer."
         ),
         epilog=(
-            "`rubert-ood VERB --help` shows every setting."
-            " Flags beat RUBERT_OOD_* variables, those beat --config."
+            "`rubert-ood VERB --help` shows every setting. Flags override"
+            " RUBERT_OOD_* variables, which override the --config file."
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

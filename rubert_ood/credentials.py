@@ -7,8 +7,8 @@ from rubert_ood.plain import printable
 SHOWN_CHARACTERS = 120
 NOT_SHOWN = "a value that is not shown, since it holds credentials"
 NO_PLACE = (
-    "holds credentials, which have no place in a setting;"
-    " S3 credentials come from the AWS environment"
+    "holds credentials, which no setting may hold. Give S3 credentials in"
+    " the AWS environment"
 )
 
 _USER = re.compile(

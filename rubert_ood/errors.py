@@ -26,6 +26,11 @@ class RubertOodError(Exception):
         """Keep the message; a control character in it, of a path say, becomes its escape."""
         super().__init__(printable(message))
 
+    @property
+    def lines(self) -> list[str]:
+        """What a terminal shows: one line for each problem."""
+        return [str(self)]
+
 
 class VerificationError(RubertOodError):
     """The parts of a run do not match its receipts."""
@@ -34,9 +39,19 @@ class VerificationError(RubertOodError):
 
 
 class SettingsError(RubertOodError):
-    """A setting is wrong or missing."""
+    """A setting is wrong or missing, or several are."""
 
     exit_code = 2
+
+    def __init__(self, *problems: str) -> None:
+        """Keep what is wrong with each setting; the message has all in one line."""
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+    @property
+    def lines(self) -> list[str]:
+        """What a terminal shows: one line for each problem."""
+        return list(map(printable, self.problems))
 
 
 class SchemaError(RubertOodError):

@@ -1,8 +1,8 @@
-"""How a job ends before its time.
+"""How a job ends when it is interrupted.
 
-SIGTERM goes the way of Ctrl-C, so that whoever cleans up after the one does so after the other; a
-second signal ends the process at once. Ray's native code ends its process without a word when the
-raylet or the GCS on its machine is gone: a job on Ray therefore runs in a process of its own
+SIGTERM goes the way of Ctrl-C, so that whoever cleans up after the one does so after the other;
+a second signal ends the process at once. Ray's native code ends its process without a word when
+the raylet or the GCS on its machine is gone: a job on Ray therefore runs in a process of its own
 (`watched`), and the one that was started says how it ended.
 """
 
@@ -129,8 +129,9 @@ def watched(job: Callable[[], int], say: Callable[[str], None]) -> int:
     if status < 0:
         how = f"by {signal.Signals(-status).name}"
     say(
-        f"error: the process of this job ended from outside ({how}): Ray's raylet or GCS on this"
-        " machine is gone, or memory was short; see dmesg and Ray's logs"
+        f"error: the process of this job was ended from outside ({how}). Ray"
+        " stopped on this machine, or memory ran out: see dmesg and Ray's"
+        " logs"
     )
     return PartialRunError.exit_code
 

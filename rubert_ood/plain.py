@@ -1,4 +1,4 @@
-"""Text of others on its way to a terminal, a log or a page: nothing in it may act."""
+"""Text on its way to a terminal, a log or a page: nothing in what others wrote may act."""
 
 import re
 import unicodedata
@@ -30,6 +30,11 @@ def _acts(char: str) -> bool:
 
 def _escaped(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")
+
+
+def count_of(number: int, noun: str, plural: str = "") -> str:
+    """Return a count with its noun, as `1 file` or `2,000 files`."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def printable_lines(text: str) -> str:

@@ -17,8 +17,8 @@ def check_address(address: str, setting: str) -> None:
     scheme, _, place = address.rpartition("://")
     if scheme in ("http", "https"):
         raise SettingsError(
-            f"{setting}: {address} is the dashboard, for `ray job submit`;"
-            " give HOST:6379, ray://HOST:10001 or auto"
+            f"{setting}: {address} is the address of the dashboard (for `ray"
+            " job submit`). Give HOST:6379, ray://HOST:10001 or auto"
         )
     host, _, port = place.rpartition(":")
     if (
@@ -28,15 +28,18 @@ def check_address(address: str, setting: str) -> None:
         or not 0 < int(port) < 2**16
     ):
         raise SettingsError(
-            f"{setting}: {address} is not an address;"
-            " give HOST:6379, ray://HOST:10001, auto or local"
+            f"{setting}: {address} is not an address. Give HOST:6379,"
+            " ray://HOST:10001, auto or local"
         )
     try:
         socket.create_connection(
             (host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S
         ).close()
     except OSError as error:
-        raise SettingsError(f"{setting}: nobody answers at {address}: {error}") from error
+        raise SettingsError(
+            f"{setting}: no Ray cluster answers at {address} ({error}). Start"
+            " it, or correct the address"
+        ) from error
     _check_answer(place, f"{setting}: {address}", is_client=bool(scheme))
 
 
@@ -56,22 +59,25 @@ def _check_answer(place: str, named: str, *, is_client: bool) -> None:
             )
     except grpc.FutureTimeoutError as error:
         raise SettingsError(
-            f"{named} is not a Ray cluster: what listens there does not answer as one does"
+            f"{named} answers, but is not a Ray cluster. Correct the address"
         ) from error
     except grpc.RpcError as error:
         code = error.code()
         if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
             reason = (
-                "the cluster refuses the token;"
-                " set RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH as on its nodes"
+                "the cluster refuses the token. Set RAY_AUTH_MODE and"
+                " RAY_AUTH_TOKEN_PATH as on its nodes"
             )
         elif code == grpc.StatusCode.UNIMPLEMENTED:
             reason = (
-                "a Ray service listens there, but not the cluster's GCS:"
-                " give the port 6379, or ray:// for 10001"
+                "this port is not that of the cluster's GCS. Give port"
+                " 6379, or ray:// with port 10001"
             )
         else:
-            reason = f"the cluster does not answer ({code.name})"
+            reason = (
+                f"the cluster does not answer ({code.name}). Check that its head"
+                " node runs"
+            )
         raise SettingsError(f"{named}: {reason}") from error
     finally:
         channel.close()

@@ -1,8 +1,7 @@
 """Where Ray keeps the files of a cluster that a job starts for itself, and for how long.
 
-Each start has a folder of its own and holds a lock on it, which the kernel takes away when the
-process ends, however it ends. A folder whose lock is free belongs to nobody any more: the next
-start removes it.
+Each start has a folder of its own and holds a lock on it, which the kernel releases when the
+process ends. A folder whose lock is free belongs to nobody any more: the next start removes it.
 """
 
 import os
@@ -11,6 +10,7 @@ import uuid
 
 from rubert_ood import storage
 from rubert_ood.errors import SettingsError
+from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
 from rubert_ood.storage.folders import CACHE_DIR, private_cache
 
@@ -42,8 +42,8 @@ def session_folder() -> str:
         os.mkdir(folder, 0o700)
     if removed:
         log.info(
-            "%d old session folder(s) of jobs that are gone removed from %s",
-            removed,
+            "removed %s of ended jobs from %s",
+            count_of(removed, "session folder"),
             cache,
         )
     return folder
@@ -58,11 +58,11 @@ def _parent() -> str:
         if given:
             longest = room - len(name) - 1
             raise SettingsError(
-                f"RAY_TMPDIR: {given} is over {longest} bytes,"
-                " too long for the sockets of Ray"
+                f"RAY_TMPDIR: {given} is longer than {longest} bytes, too"
+                " long for the sockets of Ray. Give a shorter path"
             )
         log.info(
-            "its files lie in %s: the path of TMPDIR is too long for sockets",
+            "keeps its files in %s, because the path of TMPDIR is too long for sockets",
             SHORT_PARENT,
         )
         folder = os.path.join(SHORT_PARENT, name)

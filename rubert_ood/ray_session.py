@@ -11,6 +11,7 @@ from unittest import mock
 
 from rubert_ood import interrupts
 from rubert_ood.errors import PartialRunError, RubertOodError, SettingsError
+from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
 from rubert_ood.ray_address import check_address
 from rubert_ood.ray_folder import session_folder
@@ -99,7 +100,9 @@ def _breakdown_explained() -> Iterator[None]:
     except RayTaskError:
         raise
     except RayError as error:
-        raise PartialRunError(f"Ray: {one_line(error)}") from error
+        raise PartialRunError(
+            f"Ray failed. Run the same command again. Ray says: {one_line(error)}"
+        ) from error
 
 
 def _quieten() -> None:
@@ -121,7 +124,8 @@ def _log_resources() -> None:
     num_nodes = sum(node["Alive"] for node in ray.nodes())
     resources = ray.cluster_resources()
     cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
-    log.info("%d node(s), %g CPU, %g GPU", num_nodes, cpus, gpus)
+    units = count_of(int(cpus), "CPU"), count_of(int(gpus), "GPU")
+    log.info("%s, %s, %s", count_of(num_nodes, "node"), *units)
 
 
 def is_own_cluster(settings: RayJobSettings) -> bool:
@@ -158,9 +162,12 @@ def _join(given: str | None) -> None:
     except Exception as error:
         if own:
             raise PartialRunError(
-                f"Ray does not start on this machine: {one_line(error)}"
+                "Ray does not start on this machine. Run the same command"
+                f" again. Ray says: {one_line(error)}"
             ) from error
-        raise SettingsError(f"{setting}: {address}: {one_line(error)}") from error
+        raise SettingsError(
+            f"{setting}: the job cannot join {address}. Ray says: {one_line(error)}"
+        ) from error
 
 
 @contextmanager

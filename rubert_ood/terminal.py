@@ -44,20 +44,24 @@ class PlainFormatter(logging.Formatter):
         return super().formatMessage(record)
 
     def formatException(self, ei: object) -> str:
-        """Return a stack trace, made harmless likewise."""
+        """Return a stack trace with control characters escaped."""
         return printable_lines(super().formatException(ei))  # type: ignore[arg-type]
 
 
 def say(line: str) -> None:
-    """Write the last word of a job to standard error; a terminal that is gone gets none."""
+    """Write a line to standard error; a closed terminal is ignored."""
     with contextlib.suppress(OSError, ValueError):
         print(printable(line), file=sys.stderr, flush=True)
 
 
 def show(text: str) -> None:
-    """Write results to standard output; ClosedPipeError when nobody reads, OutputError else."""
+    """Write results to standard output; ClosedPipeError when its reader is gone, else
+    OutputError."""
     if sys.stdout is None:
-        raise OutputError("standard output is closed: the results have nowhere to go")
+        raise OutputError(
+            "standard output is closed, so no result can be printed. Open it,"
+            " or redirect it to a file"
+        )
     try:
         print(text, flush=True)
     except BrokenPipeError as error:

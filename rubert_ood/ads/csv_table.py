@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from rubert_ood.errors import InputError, SchemaError
+from rubert_ood.plain import count_of
 
 CSV_NAME = re.compile(
     r".*\.(csv|tsv)(\.(gz|gzip|bz2|zst|lz4|xz))?", re.IGNORECASE | re.DOTALL
@@ -38,7 +39,9 @@ def read_csv(
     duplicate = {name for name in names if names.count(name) > 1}
     if duplicate:
         name = sorted(duplicate)[0]
-        raise SchemaError(f"{uri}: the column name {name!r} stands in the header twice")
+        raise SchemaError(
+            f"{uri}: the header has the column {name!r} twice. Rename or drop one"
+        )
     _check_rows(uri, content, names, delimiter)
     try:
         table = pyarrow.csv.read_csv(
@@ -59,15 +62,15 @@ def read_csv(
 
 
 def _unreadable(uri: str, reason: str) -> InputError:
-    return InputError(f"{uri}: not readable as CSV: {reason}")
+    return InputError(f"{uri}: the file cannot be read as CSV: {reason}")
 
 
 def _without_cells(error: pa.ArrowException) -> str:
     if "invalid UTF8" in str(error):
-        return "the text is not UTF-8; save it as UTF-8"
+        return "the text is not UTF-8. Save the file as UTF-8"
     if "Empty CSV file" in str(error):
         return "Empty CSV file"
-    return "its rows do not fit its header"
+    return "a row does not fit the header. Mend the row"
 
 
 def _decompressed(uri: str, file: BinaryIO) -> bytes:
@@ -80,7 +83,9 @@ def _decompressed(uri: str, file: BinaryIO) -> bytes:
             packed = pa.BufferReader(content)
             return bytes(pa.CompressedInputStream(packed, CODECS[suffix]).read())
     except (lzma.LZMAError, EOFError, OSError) as error:
-        raise _unreadable(uri, f"it does not decompress: {error}") from error
+        raise _unreadable(
+            uri, f"it does not decompress ({error}). Write the file again"
+        ) from error
     return content
 
 
@@ -101,7 +106,7 @@ def _first_row(uri: str, content: bytes, delimiter: str) -> list[str]:
     try:
         return next((row for row in csv.reader(text, delimiter=delimiter) if row), [])
     except UnicodeDecodeError as error:
-        raise _unreadable(uri, "the text is not UTF-8; save it as UTF-8") from error
+        raise _unreadable(uri, "the text is not UTF-8. Save the file as UTF-8") from error
     except csv.Error as error:
         raise _unreadable(uri, str(error)) from error
 
@@ -124,12 +129,15 @@ def _check_rows(
     try:
         for row in rows:
             if row and len(row) != len(names):
-                hint = f", separated by {delimiter!r} (columns.delimiter)"
+                found = count_of(len(row), "column")
                 raise _unreadable(
                     uri,
-                    f"the row that begins in line {line} has {len(row)} columns,"
-                    f" the header {len(names)}{hint}",
+                    f"the row that begins in line {line} has {found}, the"
+                    f" header has {len(names)}. Mend the row, or set"
+                    f" columns.delimiter (now {delimiter!r})",
                 )
             line = rows.line_num + 1
     except csv.Error as error:
-        raise _unreadable(uri, f"the row that begins in line {line}: {error}") from error
+        raise _unreadable(
+            uri, f"the row that begins in line {line} is damaged ({error}). Mend the row"
+        ) from error

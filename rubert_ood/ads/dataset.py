@@ -26,6 +26,7 @@ from rubert_ood.ads.surveyed_table import SurveyedTable, survey_tables
 from rubert_ood.ads.text import TextCleaner
 from rubert_ood.ads.workers import LocalWorkers, Workers
 from rubert_ood.errors import InputError, SchemaError
+from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
 from rubert_ood.settings import CleanerSettings, SplitSettings, TrainSettings
 
@@ -78,7 +79,8 @@ def load_dataset(settings: TrainSettings, workers: Workers | None = None) -> Dat
     labels = table.labels()
     if len(labels) < 2:
         raise SchemaError(
-            f"training needs at least 2 classes, found {len(labels)}: {labels}"
+            "training needs at least 2 classes, and the ads have"
+            f" {len(labels)}: {labels}. Give ads of more classes"
         )
     warn_of_case(labels)
     codes_N = table.codes(labels)
@@ -93,7 +95,8 @@ def load_dataset(settings: TrainSettings, workers: Workers | None = None) -> Dat
     num_empty = len(codes_N) - sum(map(len, ads))
     if num_empty:
         log.warning(
-            "%d labelled ads have no readable text after cleaning: left out", num_empty
+            "leaves out %s: no readable text is left after cleaning",
+            count_of(num_empty, "labelled ad"),
         )
     dataset = Dataset(labels, cleaner, *ads[: len(rows)])
     _check_filled(dataset)
@@ -109,13 +112,13 @@ def _rows_of_splits(
         return np.split(np.arange(ends[-1]), ends[:-1])
     given = settings.split
     if len(codes_N) > given.max_stratified_rows:
-        hashed = "id" if table.has_ids else "id, or of its text where a file has no ids"
+        hashed = "id" if table.has_ids else "id, or its text in files without ids"
         log.info(
-            f"{len(codes_N):,} ads, more than split.max_stratified_rows: split by the hash"
-            f" of each ad's {hashed}, seed {given.seed}"
+            f"splits {len(codes_N):,} ads by the hash of each {hashed}, seed {given.seed}"
+            " (more ads than split.max_stratified_rows)"
         )
         return hashed_rows(table.shares(), given)
-    log.info(f"split stratified by class, seed {given.seed}")
+    log.info(f"splits each class in the same shares, seed {given.seed}")
     draw = partial(stratified_rows, labels=table.labels(), settings=given)
     return next(iter(workers.map(draw, [codes_N])))
 
@@ -141,14 +144,14 @@ def _check_filled(dataset: Dataset) -> None:
     counts = np.bincount(dataset.train.labels_N, minlength=len(labels))
     if counts.min() == 0:
         raise SchemaError(
-            f"class {labels[int(counts.argmin())]!r} has no training ad with text;"
-            " add some or drop it"
+            f"class {labels[int(counts.argmin())]!r} has no training ad with"
+            " text. Add ads of it, or drop the class"
         )
     for name in SPLITS:
         ads = getattr(dataset, name)
         if ads is not None and not len(ads):
             raise InputError(
-                f"no {name} ad has text after cleaning; give more {name} ads"
+                f"no {name} ad has text after cleaning. Give more {name} ads"
             )
 
 

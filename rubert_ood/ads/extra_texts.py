@@ -50,7 +50,9 @@ def read_texts(
         schema = inspect(file.uri, version=file.version).schema
         for name in ("text", group):
             if name not in schema.names:
-                raise SchemaError(f"{file.uri}: no column {name!r}; {has(schema)}")
+                raise SchemaError(
+                    f"{file.uri}: the table has no column {name!r}. {has(schema)}"
+                )
             check_type(file.uri, schema, name, allow_integer=name == group)
         table = read_rows(file.uri, ["text", group], version=file.version)
         texts, values = decoded(as_text(table["text"])), decoded(as_text(table[group]))
@@ -61,7 +63,7 @@ def read_texts(
             if cleaned:
                 rows.append((text, cleaned, normal_label(value)))
     if not rows:
-        raise InputError(f"{uri}: no row with text and {group}")
+        raise InputError(f"{uri}: no row has both text and {group}. Fill in both columns")
     return rows
 
 

@@ -52,8 +52,8 @@ def given_ads(ads: Ads, columns: ColumnSettings) -> GivenAds:
         ads = [ads]
     if isinstance(ads, bytes | dict) or not _is_list(ads):
         raise SchemaError(
-            f"{PLACE}: expected a DataFrame,"
-            f" an Arrow table or texts, not {type(ads).__name__}"
+            f"{PLACE}: {type(ads).__name__} is not supported. Give a"
+            " DataFrame, an Arrow table or a list of texts"
         )
     return GivenAds(_plain_texts(pd.Series(list(ads), dtype=object)), None, None)
 
@@ -85,7 +85,10 @@ def _column(table: pa.Table, name: str | None) -> list[str | None]:
     values = list[str | None]()
     for row, value in enumerate(decoded(as_text(table[name]))):
         if isinstance(value, bytes):
-            raise SchemaError(f"{PLACE}: column {name!r}, row {row}: not UTF-8")
+            raise SchemaError(
+                f"{PLACE}: column {name!r}, row {row}: the text is not UTF-8."
+                " Decode it first"
+            )
         values.append(value)
     return values
 
@@ -115,6 +118,6 @@ def _array(column: pd.Series, name: object) -> pa.Array | pa.ChunkedArray:
         return pa.array(column, from_pandas=True)
     except (pa.ArrowException, UnicodeError, TypeError):  # their words quote a value
         raise SchemaError(
-            f"{PLACE}: column {name!r} holds values that are not text;"
-            " expected text or nothing"
+            f"{PLACE}: column {name!r} holds values that are not text."
+            " Convert them to text, or to None"
         ) from None

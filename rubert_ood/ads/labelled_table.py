@@ -63,8 +63,8 @@ class LabelledShard:
     ) -> pa.Array:
         """Return the labels of the shard in normal form.
 
-        Raises SchemaError that names file, row and column of the first that is none, or is not
-        among the known ones, if there are such.
+        Raises SchemaError that names file, row and column of the first label that is missing or
+        unknown.
         """
         name, start = self.columns["category"], self.start
         labels = read_labels(self.uri, name, column, rewriter, start=start)
@@ -125,5 +125,5 @@ def read_labelled(
     rewriter.report()
     joined = pa.concat_tables(tables)
     if joined.num_rows == 0:
-        raise InputError(f"{uri}: the table has no rows")
+        raise InputError(f"{uri}: the table has no rows. Name a table with labelled ads")
     return joined

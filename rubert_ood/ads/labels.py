@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from rubert_ood.ads.schema import as_text, decoded
 from rubert_ood.errors import SchemaError
+from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
 
 log = StepLog("data")
@@ -66,11 +67,11 @@ class Rewriter:
         ]
         rest = len(self._changed) - len(shown)
         log.warning(
-            "%d label(s), %d spelling(s), were brought into normal form: %s%s",
-            self._changed.total(),
-            len(self._changed),
-            "; ".join(shown),
-            f"; and {rest} more" if rest else "",
+            "rewrote %s in normal form, %s in all: %s%s",
+            count_of(self._changed.total(), "label"),
+            count_of(len(self._changed), "spelling"),
+            ", ".join(shown),
+            f", and {rest} more" if rest else "",
         )
 
 
@@ -97,17 +98,19 @@ def read_labels(
     for row, value in enumerate(decoded(as_text(column)), start):
         where = f"{uri}: row {row + 1}: column {name!r}"
         if isinstance(value, bytes):
-            raise SchemaError(f"{where} holds a label that is not UTF-8")
+            raise SchemaError(
+                f"{where} holds a label that is not UTF-8. Write it as UTF-8"
+            )
         label = rewriter.normal(value or "")
         if is_missing(label):
             written = f" but {label!r}" if label else ""
             raise SchemaError(
-                f"{where} has no label{written}; fill it in or drop the row"
+                f"{where} has no label{written}. Fill it in, or drop the row"
             )
         if label == RESERVED_LABEL:
             raise SchemaError(
-                f"{uri}: row {row + 1}: the label {RESERVED_LABEL!r} is reserved for doubtful ads;"
-                " rename it"
+                f"{where} holds the label {RESERVED_LABEL!r}, which is"
+                " reserved for doubtful ads. Rename it"
             )
         labels.append(label)
     return pa.array(labels, pa.string())
@@ -121,8 +124,9 @@ def check_known(
     for row, label in enumerate(column.to_pylist(), start):
         if label not in index:
             raise SchemaError(
-                f"{uri}: row {row + 1}, counted without a header: column {name!r}: label {label!r}"
-                f" does not occur among the training labels{hint(label, known)}"
+                f"{uri}: row {row + 1} (without the header): column"
+                f" {name!r}: the training split has no label"
+                f" {label!r}{hint(label, known)}"
             )
 
 
@@ -134,8 +138,12 @@ def warn_of_case(labels: Iterable[str]) -> None:
     alike = [" / ".join(map(repr, group)) for group in groups.values() if len(group) > 1]
     if alike:
         shown = "; ".join(alike[:NUM_SHOWN])
-        more = f"; and {len(alike) - NUM_SHOWN} more" if len(alike) > NUM_SHOWN else ""
-        log.warning("classes whose names differ only in case: %s%s", shown, more)
+        more = f", and {len(alike) - NUM_SHOWN} more" if len(alike) > NUM_SHOWN else ""
+        log.warning(
+            "some classes differ only in case, and train as different classes: %s%s",
+            shown,
+            more,
+        )
 
 
 def label_index(labels: Iterable[str]) -> dict[str, int]:
@@ -145,6 +153,6 @@ def label_index(labels: Iterable[str]) -> dict[str, int]:
 
 
 def hint(label: str, known: Iterable[str]) -> str:
-    """Name the known label that differs from an unknown one only in case; "" if there is none."""
+    """Suggest the known label that differs from an unknown one only in case, or nothing."""
     alike = [repr(name) for name in known if name.casefold() == label.casefold()]
-    return f"; is it {alike[0]}?" if alike else ""
+    return f". Did you mean {alike[0]}?" if alike else ""

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from rubert_ood import storage
 from rubert_ood.errors import InputError, RubertOodError, SettingsError
+from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
 from rubert_ood.storage.listing import FileInfo, Listing, list_below
 
@@ -28,7 +29,8 @@ def drop_tables(listing: Listing) -> tuple[list[FileInfo], list[FileInfo]]:
     for file in listing.files:
         if match := HUDI.fullmatch(file.uri):
             raise InputError(
-                f"{match[1]}: a Hudi table, which is not supported; export its newest state"
+                f"{match[1]}: Hudi tables are not supported. Export the"
+                " newest state as Parquet"
             )
     kept, dropped = listing.files, list[FileInfo]()
     for root, read in _tables_in(listing).items():
@@ -41,8 +43,8 @@ def drop_tables(listing: Listing) -> tuple[list[FileInfo], list[FileInfo]]:
             if uri not in names and not _is_log(root, uri)
         ]
         log.info(
-            f"{root}: {len(current):,} file(s) by the log of the table,"
-            f" {len(left):,} others are not of it"
+            f"{root}: reads the {count_of(len(current), 'file')} that the table's log"
+            f" names, and leaves out {len(left):,}"
         )
         kept = [file for file in kept if not file.uri.startswith(f"{root}/")] + current
         dropped += left
@@ -56,8 +58,8 @@ def refuse_parts_of_tables(listing: Listing) -> None:
     for _ in range(PARENTS_LOOKED_AT + 1):
         if folder not in known and _is_table(folder):
             raise InputError(
-                f"{listing.base}: lies in the table {folder}, whose log says which files count;"
-                " name that folder"
+                f"{listing.base}: this is a part of the table {folder}. Name"
+                " that folder, whose log says which files count"
             )
         folder = folder.rpartition("/")[0]
         if not folder.removeprefix("s3:").strip("/"):
@@ -96,7 +98,7 @@ def _single(root: str, uri: str) -> FileInfo:
     found = list_below(uri, missing_ok=True).files
     if len(found) != 1:
         raise InputError(
-            f"{root}: its log names {uri}, which is not there; repair the table"
+            f"{root}: the table's log names {uri}, which is missing. Repair the table"
         )
     return found[0]
 
@@ -118,18 +120,18 @@ def _delta_files(root: str) -> list[str]:
         )
     if deleted:
         raise InputError(
-            f"{root}: rows of this Delta table are deleted by vectors;"
-            " run REORG ... APPLY (PURGE) on it"
+            f"{root}: this Delta table has deletion vectors, which are not"
+            " supported. Run REORG TABLE ... APPLY (PURGE) on it"
         )
     if metadata.configuration.get("delta.columnMapping.mode", "none") != "none":
         raise InputError(
-            f"{root}: this Delta table maps its column names,"
-            " which is not supported; export it"
+            f"{root}: this Delta table uses column mapping, which is not"
+            " supported. Export the table as Parquet"
         )
     if metadata.partition_columns:
         names = ", ".join(metadata.partition_columns)
         log.warning(
-            "%s: its partition columns are not in its files, and not read: %s",
+            "%s: does not read the partition columns, which are not in the files: %s",
             root,
             names,
         )
@@ -159,19 +161,21 @@ def _iceberg_files(root: str) -> list[str]:
     renamed = [sorted(found) for found in names.values() if len(found) > 1]
     if renamed:
         raise InputError(
-            f"{root}: a column of this Iceberg table was renamed ({' to '.join(renamed[0])});"
-            " rewrite it"
+            f"{root}: a column of this Iceberg table was renamed"
+            f" ({' to '.join(renamed[0])}), which is not supported. Rewrite"
+            " the table"
         )
     for task in tasks:
         if task.delete_files:
             raise InputError(
-                f"{root}: rows of this Iceberg table are deleted by files;"
-                " run rewrite_data_files on it"
+                f"{root}: this Iceberg table has delete files, which are not"
+                " supported. Run rewrite_data_files on it"
             )
         if task.file.file_format.name != "PARQUET":
             raise InputError(
-                f"{root}: this Iceberg table has {task.file.file_format.name} files;"
-                " only Parquet is read"
+                f"{root}: this Iceberg table has"
+                f" {task.file.file_format.name} files, and only Parquet is"
+                " supported. Rewrite the table"
             )
     return sorted({_resolved(root, task.file.file_path) for task in tasks})
 
@@ -196,7 +200,8 @@ def _resolved(root: str, path: str) -> str:
 
 def _lacking(root: str, kind: str, extra: str) -> SettingsError:
     return SettingsError(
-        f"{root}: a table of {kind}; to read it, pip install 'rubert_ood[{extra}]'"
+        f"{root}: this {kind} table needs an extra package. Run pip install"
+        f" 'rubert_ood[{extra}]'"
     )
 
 
@@ -209,7 +214,10 @@ def _translated(root: str, kind: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{root}: this {kind} table cannot be read: {reason}") from error
+        raise InputError(
+            f"{root}: this {kind} table cannot be read ({reason}). Repair or"
+            " export the table"
+        ) from error
 
 
 def s3_options(prefix: str) -> dict[str, str]:

@@ -25,7 +25,8 @@ MAX_SAMPLES = 6
 LOOPS = (_constants.MAX_REPEAT, _constants.MIN_REPEAT, _constants.POSSESSIVE_REPEAT)
 CHARACTERS = (_constants.IN, _constants.LITERAL, _constants.NOT_LITERAL, _constants.ANY)
 TOO_SLOW = (
-    "the time that it takes explodes with the length of a text; put no loop into a loop"
+    "its run time explodes with the length of a text. Remove nested"
+    " repetitions, such as (a+)+"
 )
 
 
@@ -34,17 +35,21 @@ def compile_bounded(pattern: str) -> re.Pattern[str]:
     """Compile a pattern whose matches become a space; ValueError says what is wrong with it."""
     if len(pattern) > MAX_CHARACTERS:
         raise ValueError(
-            f"it has {len(pattern)} characters, at most {MAX_CHARACTERS} are read"
+            f"it has {len(pattern):,} characters, more than"
+            f" {MAX_CHARACTERS:,}. Shorten it"
         )
     try:
         compiled = re.compile(pattern)
         loops = list(_loops(_parser.parse(pattern), ""))
     except (re.error, OverflowError, RecursionError) as error:
-        raise ValueError(f"it is not a regular expression: {error}") from error
+        raise ValueError(
+            f"it is not a valid regular expression ({error}). Correct it"
+        ) from error
     for text in ("", CANDIDATES):
         if any(not match.group() for match in compiled.finditer(text)):
             raise ValueError(
-                "it matches where there is nothing; (?!) is a pattern that removes nothing"
+                "it matches the empty text. Require a character, or give"
+                " (?!) to remove nothing"
             )
     for loop in loops:
         for word in loop.words:

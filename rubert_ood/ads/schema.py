@@ -34,7 +34,8 @@ def resolve_columns(
             if role in OPTIONAL and role not in columns.model_fields_set:
                 continue
             raise SchemaError(
-                f"{uri}: no column {name!r} (setting columns.{role}); {has(schema)}"
+                f"{uri}: the table has no column {name!r} (setting"
+                f" columns.{role}). {has(schema)}"
             )
         check_type(
             uri, schema, name, allow_integer=role in ("ad_id", "category", "subcategory")
@@ -42,14 +43,21 @@ def resolve_columns(
         found[role] = name
     for name in carry:
         if name not in schema.names:
-            raise SchemaError(f"{uri}: no column {name!r} (carry_columns); {has(schema)}")
+            raise SchemaError(
+                f"{uri}: the table has no column {name!r} (setting"
+                f" carry_columns). {has(schema)}"
+            )
         _check_once(uri, schema, name)
     return found
 
 
 def has(schema: pa.Schema) -> str:
     """Say which columns a table has."""
-    return f"it has: {', '.join(schema.names)}" if schema.names else "it has no columns"
+    return (
+        f"Name one that it has: {', '.join(schema.names)}"
+        if schema.names
+        else "It has no columns at all"
+    )
 
 
 def city_column(schema: pa.Schema, columns: ColumnSettings) -> dict[str, str]:
@@ -62,7 +70,9 @@ def city_column(schema: pa.Schema, columns: ColumnSettings) -> dict[str, str]:
 
 def _check_once(uri: str, schema: pa.Schema, name: str) -> None:
     if schema.names.count(name) > 1:
-        raise SchemaError(f"{uri}: there are two columns {name!r}; rename or drop one")
+        raise SchemaError(
+            f"{uri}: the table has two columns {name!r}. Rename or drop one"
+        )
 
 
 def check_type(
@@ -86,7 +96,8 @@ def check_type(
     ):
         wanted = "text or integers" if allow_integer else "text"
         raise SchemaError(
-            f"{uri}: column {field.name!r} holds {field.type}, expected {wanted}"
+            f"{uri}: column {field.name!r} has the type {field.type}."
+            f" Convert it to {wanted}"
         )
 
 

@@ -9,6 +9,7 @@ from rubert_ood import storage
 from rubert_ood.ads.csv_table import is_csv
 from rubert_ood.ads.lakehouse import drop_tables, refuse_parts_of_tables
 from rubert_ood.errors import InputError
+from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
 from rubert_ood.storage.listing import (
     FileInfo,
@@ -57,7 +58,7 @@ class Tables:
 def list_tables(uri: str) -> list[FileInfo]:
     """List the Parquet and CSV files under a URI, and warn of the files that are not read.
 
-    Raises InputError when there are none, or when something below may not be listed.
+    Raises InputError when there are none, or when a folder below cannot be listed.
     """
     tables = survey_tables(uri)
     for name, reason in tables.unreadable.items():
@@ -85,7 +86,7 @@ def survey_tables(uri: str) -> Tables:
         else:
             unreadable[name] = reason
     for name in listing.loops:
-        log.warning("%s: a link to a folder above it; it is read once", name)
+        log.warning("%s: links to a folder above itself, which is read only once", name)
     if not files and not unreadable:
         raise InputError(_nothing_here(uri, others))
     return Tables(
@@ -98,8 +99,8 @@ def warn_of_ignored(ignored: Ignored, step: str) -> None:
     if ignored.num_files:
         more = ", ..." if ignored.num_files > len(ignored.names) else ""
         StepLog(step).warning(
-            f"{ignored.num_files:,} file(s) are not read,"
-            f" {ignored.num_like_data:,} of them look like data:"
+            f"does not read {count_of(ignored.num_files, 'file')}"
+            f" ({ignored.num_like_data:,} like data, gate.max_ignored_files):"
             f" {', '.join(ignored.names)}{more}"
         )
 
@@ -150,5 +151,5 @@ def _looks_like_data(file: FileInfo) -> bool:
 
 
 def _nothing_here(uri: str, others: list[FileInfo]) -> str:
-    found = f"; there is {others[0].uri}, which is neither" if others else ""
-    return f"{uri}: no Parquet or CSV file here{found}"
+    found = f" (but other files, such as {others[0].uri})" if others else ""
+    return f"{uri}: no Parquet or CSV file is here{found}. Check the path"

@@ -33,8 +33,9 @@ def stratified_rows(
         rarest_C = counts_C == counts_C.min()
         smallest = int(codes_N[rarest_C[codes_N]][0])
         raise SchemaError(
-            f"no stratified split of {len(codes_N)} ads is possible;"
-            f" the smallest class {labels[smallest]!r} has {counts_C[smallest]}: {error}"
+            f"{len(codes_N):,} ads cannot be split by class: {error}. The"
+            f" smallest class, {labels[smallest]!r}, has"
+            f" {counts_C[smallest]}: add ads of it, or drop it"
         ) from error
 
 

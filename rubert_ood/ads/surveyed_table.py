@@ -84,7 +84,9 @@ def survey_tables(settings: TrainSettings, workers: Workers) -> SurveyedTable:
         files = list(workers.map(look, list_tables(uri)))
         num_rows = sum(map(len, files))
         if num_rows == 0:
-            raise InputError(f"{uri}: the table has no rows")
+            raise InputError(
+                f"{uri}: the table has no rows. Name a table with labelled ads"
+            )
         shards = list(cut(files))
         wanted = _wanted(settings, table, num_rows)
         found = list(workers.map(partial(survey_shard, wanted=wanted), shards))

@@ -74,11 +74,14 @@ def _check_claim(
     """Refuse a footer whose numbers cannot be true, before anything of that size is made."""
     size = file.seek(0, os.SEEK_END)
     if num_rows != sum(row_groups) or min(row_groups, default=0) < 0:
-        raise InputError(f"{uri}: not readable as Parquet: its footer contradicts itself")
+        raise InputError(
+            f"{uri}: the file cannot be read as Parquet: its footer contradicts"
+            " itself. Write the file again"
+        )
     if num_rows > min(MAX_ROWS, size * MAX_ROWS_PER_BYTE):
         raise InputError(
-            f"{uri}: not readable as Parquet:"
-            f" its footer claims {num_rows:,} rows in {size:,} bytes"
+            f"{uri}: the file cannot be read as Parquet: its footer claims"
+            f" {num_rows:,} rows in {size:,} bytes. Write the file again"
         )
 
 
@@ -195,7 +198,9 @@ def _opened(uri: str, version: str) -> Iterator[Any]:
                 raise
             kind = "CSV" if is_csv(uri) else "Parquet"
             reason = " ".join(str(error).split())[:300]
-            raise InputError(f"{uri}: not readable as {kind}: {reason}") from error
+            raise InputError(
+                f"{uri}: the file cannot be read as {kind}: {reason}"
+            ) from error
         _check_version(uri, path, file, version)
 
 
@@ -215,7 +220,8 @@ def _planned(uri: str, version: str) -> Iterator[None]:
 
 def _changed(uri: str) -> InputChangedError:
     return InputChangedError(
-        f"the input changed since the plan: {uri}; start again, which plans anew"
+        f"{uri}: this file changed after the job planned its work. Start the"
+        " job again, so that it plans anew"
     )
 
 

@@ -40,14 +40,20 @@ def layouts(folder: str, name: str) -> dict[str, Layout]:
 def check_layouts(found: Mapping[str, Layout], expected: Mapping[str, Layout]) -> None:
     """Raise ValueError that names the first array which is missing, unknown or otherwise."""
     for key in sorted(expected.keys() - found.keys()):
-        raise ValueError(f"it lacks {key!r} ({len(expected.keys() - found.keys())} such)")
+        raise ValueError(
+            f"it lacks the array {key!r}"
+            f" ({len(expected.keys() - found.keys()):,} missing in all)"
+        )
     for key in sorted(found.keys() - expected.keys()):
         raise ValueError(
-            f"it has an unknown array {key!r} ({len(found.keys() - expected.keys())} such)"
+            f"it has an unknown array {key!r}"
+            f" ({len(found.keys() - expected.keys()):,} unknown in all)"
         )
     for key, wanted in expected.items():
         if not wanted.fits(found[key]):
-            raise ValueError(f"{key} is {found[key]}, expected {wanted}")
+            raise ValueError(
+                f"the array {key} is {found[key]}, where {wanted} is expected"
+            )
 
 
 def read_arrays(
@@ -59,5 +65,5 @@ def read_arrays(
         arrays = {key: file.get_tensor(key) for key in expected}
     for key, array in arrays.items():
         if not np.isfinite(array).all():
-            raise ValueError(f"{key} holds numbers that are not finite")
+            raise ValueError(f"the array {key} holds NaN or infinite numbers")
     return arrays

@@ -164,7 +164,7 @@ def derive_bundle(
 def check_new(uri: str) -> None:
     """Raise BundleError when a bundle is there already."""
     if storage.exists(storage.join(uri, MANIFEST)):
-        raise BundleError(f"{uri}: this bundle exists; give another version")
+        raise BundleError(f"{uri}: this bundle exists already. Give another version")
 
 
 def new_bundle_uri(
@@ -182,7 +182,8 @@ def new_bundle_uri(
     """
     if version in (CHAMPION, CHAMPION_FILE):
         raise SettingsError(
-            f"version: {version} stands for the bundle that is promoted; give another"
+            f"version: the name {version} is reserved for the promoted"
+            " bundle. Give another name"
         )
     if output_uri is None:
         return storage.join(beside.rpartition("/")[0], version)
@@ -214,7 +215,9 @@ def load_bundle(
     uri = storage.absolute(uri)
     manifest = read_manifest(uri)
     if fingerprint is not None and manifest.fingerprint != fingerprint:
-        raise BundleError(f"{uri}: the bundle changed during the job; start again")
+        raise BundleError(
+            f"{uri}: the bundle changed while the job was running. Start the job again"
+        )
     folder = fetch(uri, manifest) if storage.is_s3(uri) else uri
     try:
         check_files(uri, folder, manifest)

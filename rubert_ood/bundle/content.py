@@ -252,7 +252,8 @@ def _check_moments(thresholds: Thresholds) -> None:
         atol=MOMENT_TOLERANCE * d2.max(),
     ):
         raise ValueError(
-            f"calibration_d2 has another mean or deviation than {THRESHOLD} says"
+            "mean or standard deviation of calibration_d2 differs from mu"
+            f" or sigma of {THRESHOLD}"
         )
     if not d2[0] >= 0 or not d2[0] <= thresholds.threshold <= d2[-1]:
         raise ValueError(

@@ -16,7 +16,7 @@ def checked_names(names: list[str]) -> list[str]:
         if not name.strip() or name == OTHER:
             raise ValueError(f"{name!r} cannot be the name of a class")
         if names.count(name) > 1:
-            raise ValueError(f"the class {name!r} stands in it twice")
+            raise ValueError(f"it names the class {name!r} twice")
     return names
 
 

@@ -66,5 +66,7 @@ def read_evaluation(bundle: Bundle) -> EvaluationSummary | None:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
         reason = printable(f"{place}: {problem['msg']}")
-        log.warning("%s: %s is left out: %s", bundle.uri, EVALUATION, reason)
+        log.warning(
+            "%s: ignores %s, which is damaged: %s", bundle.uri, EVALUATION, reason
+        )
         return None

@@ -106,29 +106,32 @@ def fetch(uri: str, manifest: Manifest) -> str:
 
 
 def read_manifest(uri: str) -> Manifest:
-    """Read and check the manifest; BundleError when there is none that this version reads."""
+    """Read and check the manifest; BundleError unless this version can read it."""
     try:
         data = storage.read_bytes(storage.join(uri, MANIFEST))
     except InputError as error:
-        raise BundleError(f"{uri}: no bundle here ({error})") from error
+        raise BundleError(
+            f"{uri}: no bundle is here ({error}). Name the folder of a bundle"
+        ) from error
     kind = _format_of(data)
     if kind not in (FORMAT, STACKED):
         raise BundleError(
-            f"{uri}: bundle format {kind!r:.40}, this version of rubert_ood reads {FORMAT}"
-            f" and {STACKED}"
+            f"{uri}: the bundle has format {kind!r:.40}, and this version"
+            f" reads formats {FORMAT} and {STACKED}. Use the version that wrote it, or"
+            " train again"
         )
     manifest = parse(uri, MANIFEST, data, Manifest)
     for name in manifest.files:
         _check_name(uri, name)
     if _fingerprint(manifest.files) != manifest.fingerprint:
         raise BundleError(
-            f"{uri}: {MANIFEST} does not match its own fingerprint;"
-            " restore it or train again"
+            f"{uri}: {MANIFEST} does not match its own fingerprint. Restore"
+            " it, or train again"
         )
     if manifest.version != printable(manifest.version):
         raise BundleError(
-            f"{uri}: {MANIFEST}: version holds control characters;"
-            " restore it or train again"
+            f"{uri}: {MANIFEST}: version holds control characters. Restore"
+            " it, or train again"
         )
     return manifest
 
@@ -136,7 +139,7 @@ def read_manifest(uri: str) -> Manifest:
 def _format_of(data: bytes) -> object:
     """Return the format that a manifest names.
 
-    Of a damaged one our own: what is wrong is told when it is parsed.
+    For a damaged one return our own: the parser then says what is wrong.
     """
     try:
         return json.loads(data)["format"]
@@ -147,11 +150,13 @@ def _format_of(data: bytes) -> object:
 def _check_name(uri: str, name: str) -> None:
     if not PLAIN_NAME.fullmatch(name):
         raise BundleError(
-            f"{uri}: {MANIFEST} names {name!r}, which is not a plain file name; refused"
+            f"{uri}: {MANIFEST} names {name!r}, which is not a plain file"
+            " name. Restore the bundle from its source"
         )
     if not name.endswith(KINDS) or name in REDIRECTIONS:
         raise BundleError(
-            f"{uri}: {MANIFEST} names {name}, which a bundle never holds; refused"
+            f"{uri}: {MANIFEST} names {name}, which no bundle may hold."
+            " Restore the bundle from its source"
         )
 
 
@@ -161,15 +166,15 @@ def check_files(uri: str, folder: str, manifest: Manifest) -> None:
     if unlisted:
         # transformers would read some names, adapter_config.json for one, without being asked
         raise BundleError(
-            f"{uri}: {printable(unlisted[0])} is not in the manifest; remove it"
+            f"{uri}: {printable(unlisted[0])} is not in the manifest. Remove this file"
         )
     for name, expected in manifest.files.items():
         path = os.path.join(folder, name)
         if not os.path.isfile(path):
-            raise BundleError(f"{uri}: {name} is missing; restore it or train again")
+            raise BundleError(f"{uri}: {name} is missing. Restore it, or train again")
         if os.path.getsize(path) != expected.size or _describe(path) != expected:
             raise BundleError(
-                f"{uri}: {name} differs from the manifest; restore it or train again"
+                f"{uri}: {name} differs from the manifest. Restore it, or train again"
             )
 
 
@@ -196,11 +201,11 @@ def parse(
         return model.model_validate_json(data, strict=True)
     except ValidationError as error:
         problems = [_in_words(problem) for problem in error.errors()]
-        reason = "; ".join(problems[:3]) + (
+        reason = ", ".join(problems[:3]) + (
             f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         )
     except (ValueError, RecursionError) as error:
-        reason = f"it is not JSON: {' '.join(str(error).split())[:200]}"
+        reason = f"it does not hold JSON ({' '.join(str(error).split())[:200]})"
     raise refusal(uri, name, reason, code_version=code_version)
 
 
@@ -210,9 +215,9 @@ def refusal(
     """Say what is wrong with a file of a bundle, and whether another version wrote it."""
     if code_version != __version__:
         writer = f"rubert_ood {printable(code_version)}"
-        older = f"{writer} wrote it otherwise than this version reads it"
-        return BundleError(f"{uri}: {name}: {older}: {reason}; train again")
-    return BundleError(f"{uri}: {name}: {reason}; restore it or train again")
+        older = f"{writer} wrote it in a form that this version does not read"
+        return BundleError(f"{uri}: {name}: {older} ({reason}). Train again")
+    return BundleError(f"{uri}: {name}: {reason}. Restore it, or train again")
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -221,7 +226,7 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(content) < len(pairs):
         names = [name for name, _ in pairs]
         duplicate = next(name for name in content if names.count(name) > 1)
-        raise ValueError(f"the key {duplicate!r} stands in it twice")
+        raise ValueError(f"it has the key {duplicate!r} twice")
     return content
 
 
@@ -234,7 +239,7 @@ def _in_words(problem: "ErrorDetails") -> str:
     message = problem["msg"].removeprefix("Value error, ")
     message = message.removeprefix("Input should be ").removeprefix("Invalid JSON: ")
     if problem["type"] == "json_invalid":
-        return f"it is not JSON: {message}"
+        return f"it does not hold JSON ({message})"
     wanted = message if problem["type"] == "value_error" else f"expected {message}"
     got = problem["input"]
     shown = f", got {got!r:.40}" if isinstance(got, str | int | float | None) else ""

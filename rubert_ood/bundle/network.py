@@ -50,7 +50,8 @@ def check_config(
     """Raise ValueError unless it describes a classifier of these labels, H and lengths."""
     if not config.architectures[0].endswith(HEAD) or config.is_decoder:
         raise ValueError(
-            f"it describes {config.architectures[0]!r}, expected an encoder ...{HEAD}"
+            f"it describes the network {config.architectures[0]!r}, where an"
+            f" encoder ...{HEAD} is expected"
         )
     names = []
     for number in range(len(config.id2label)):
@@ -67,20 +68,23 @@ def check_config(
             else f"it has {len(names)} classes"
         )
         wanted = repr(labels[wrong[0]]) if wrong else len(labels)
-        raise ValueError(f"id2label: {where}, label_mapping.json says {wanted}")
+        raise ValueError(
+            f"id2label differs from label_mapping.json: {where}, not {wanted}"
+        )
     if config.label2id is not None and config.label2id != {
         name: number for number, name in enumerate(labels)
     }:
         raise ValueError("label2id is not the inverse of id2label")
     if config.hidden_size not in (None, hidden):
         raise ValueError(
-            f"hidden_size: {config.hidden_size}, the statistics were fitted on H = {hidden}"
+            f"hidden_size is {config.hidden_size}, but the statistics were"
+            f" fitted on H = {hidden}"
         )
     limit = max_positions_of(config.model_dump())
     if max_length > limit:
         raise ValueError(
-            f"it has positions for {limit} tokens,"
-            f" text.json asks for max_length {max_length}"
+            f"the network reads at most {limit:,} tokens, but text.json has"
+            f" max_length {max_length:,}"
         )
 
 
@@ -89,7 +93,9 @@ def check_weights(folder: str, config: NetworkConfig, labels: list[str]) -> None
     found = layouts(folder, WEIGHTS)
     for key, layout in found.items():
         if layout.dtype not in FLOATS:
-            raise ValueError(f"{key} is {layout}, expected floating point numbers")
+            raise ValueError(
+                f"the weight {key} is {layout}, where floating-point numbers are expected"
+            )
     if config.model_type == "bert":
         # any width of number will do: it is computed in float32
         expected = {
@@ -112,9 +118,7 @@ def _bert_shapes(config: NetworkConfig, num_classes: int) -> Shapes:
     layers, heads = config.num_hidden_layers, config.num_attention_heads
     hidden, inner, positions, kinds = [size or 0 for size in sizes]
     if not (all(sizes) and layers and heads) or hidden % heads:
-        raise ValueError(
-            f"{CONFIG}: the sizes of its layers are missing, or do not fit each other"
-        )
+        raise ValueError(f"{CONFIG}: layer sizes are missing, or do not fit each other")
     embeddings = {"word": config.vocab_size, "position": positions, "token_type": kinds}
     shapes: Shapes = _norm("bert.embeddings.LayerNorm", hidden)
     for name, rows in embeddings.items():
@@ -146,11 +150,11 @@ def check_tokenizer(folder: str, config: NetworkConfig) -> None:
         tokenizer = Tokenizer.from_file(os.path.join(folder, TOKENIZER))
     except Exception as error:  # the library raises nothing narrower
         raise ValueError(
-            f"it is not a tokenizer: {' '.join(str(error).split())[:200]}"
+            f"it does not hold a tokenizer ({' '.join(str(error).split())[:200]})"
         ) from error
     largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
     if not 0 <= largest < config.vocab_size:
         raise ValueError(
-            f"its ids reach {largest},"
-            f" the network has embeddings for 0..{config.vocab_size - 1}"
+            f"its token ids go up to {largest}, but the network has"
+            f" embeddings for 0 to {config.vocab_size - 1}"
         )

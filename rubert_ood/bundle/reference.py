@@ -40,9 +40,13 @@ def read_reference(folder: str, labels: list[str], hidden: int) -> Reference:
 def _check(split: str, outputs: Outputs, num_classes: int) -> None:
     lengths = {len(outputs.logits_NC), len(outputs.cls_NH), len(outputs.labels_N)}
     if len(lengths) > 1 or lengths == {0}:
-        raise ValueError(f"the arrays of {split} have different numbers of rows, or none")
+        raise ValueError(
+            f"the arrays of the {split} split have different numbers of rows, or none"
+        )
     if outputs.labels_N.min() < -1 or outputs.labels_N.max() >= num_classes:
-        raise ValueError(f"the labels of {split} do not fit {num_classes} classes")
+        raise ValueError(
+            f"the labels of the {split} split do not fit {num_classes} classes"
+        )
 
 
 def write_reference(folder: str, reference: Reference) -> None:

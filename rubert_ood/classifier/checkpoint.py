@@ -19,6 +19,7 @@ from transformers.utils import logging as transformers_logging
 from rubert_ood import storage
 from rubert_ood.classifier.positions import max_positions_of
 from rubert_ood.errors import BundleError, RubertOodError
+from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
 from rubert_ood.storage import folders
 from rubert_ood.storage.listing import list_below
@@ -41,7 +42,8 @@ def local_checkpoint(uri: str) -> str:
     if not storage.is_s3(uri):
         if uri.startswith(("/", ".", "~")) and not os.path.exists(uri):
             raise BundleError(
-                f"{uri}: no such folder; give a hub name, a folder or an s3:// URI"
+                f"{uri}: this folder does not exist. Give a hub name, a"
+                " folder or an s3:// URI"
             )
         return uri
     listing = list_below(uri)
@@ -55,7 +57,9 @@ def local_checkpoint(uri: str) -> str:
         ):
             files.append(file)
     if not files:
-        raise BundleError(f"{uri}: no checkpoint here")
+        raise BundleError(
+            f"{uri}: no checkpoint is here. Give a hub name, a folder or an s3:// URI"
+        )
     state = hashlib.sha256(
         "".join(f"{f.uri}{f.size}{f.version}" for f in files).encode()
     ).hexdigest()[:16]
@@ -69,19 +73,20 @@ def load_tokenizer(uri: str) -> Any:
     tokenizer = _load(AutoTokenizer, uri)
     if not tokenizer.is_fast:
         raise BundleError(
-            f"{uri}: its tokenizer is written in Python and cannot cut texts into windows;"
-            " use another"
+            f"{uri}: the tokenizer is written in Python and cannot cut texts"
+            " into windows. Use a checkpoint with tokenizer.json"
         )
     with _reading(uri):
         first = tokenizer("а")["input_ids"][:1]
     if tokenizer.cls_token_id is None or first != [tokenizer.cls_token_id]:
         raise BundleError(
-            f"{uri}: its tokenizer puts no CLS token first; use a BERT-type checkpoint"
+            f"{uri}: the tokenizer does not put a CLS token first. Use a"
+            " BERT-type checkpoint"
         )
     if tokenizer.pad_token_id is None:
         raise BundleError(
-            f"{uri}: its tokenizer has no pad token;"
-            " name one (pad_token) in tokenizer_config.json"
+            f"{uri}: the tokenizer has no pad token. Name one as pad_token"
+            " in tokenizer_config.json"
         )
     return tokenizer
 
@@ -116,8 +121,8 @@ def load_for_pretraining(uri: str) -> Any:
     config = load_config(uri)
     if config.model_type != "bert" or config.is_decoder:
         raise BundleError(
-            f"{uri}: pretraining is for encoders of type bert, this one is"
-            f" {config.model_type!r:.40}; use another checkpoint"
+            f"{uri}: pretraining needs a BERT encoder, and this one is"
+            f" {config.model_type!r:.40}. Use another checkpoint"
         )
     network, found = _load(
         BertForPreTraining,
@@ -139,23 +144,27 @@ def _check_weights(
     unknown = set(found["unexpected_keys"])
     if new_head:
         fresh = sorted(key for key in new if not _in_encoder(key, network))
-        log.info("new weights, not from %s: %s", uri, ", ".join(fresh) or "none")
+        log.info(
+            "starts these weights anew, which %s does not have: %s",
+            uri,
+            ", ".join(fresh) or "none",
+        )
         new = {key for key in new if _in_encoder(key, network)}
         unknown = {key for key in unknown if _in_encoder(key, network)}
     for keys, what in (
-        (new, "lacks, or has in another shape,"),
-        (unknown, "has beside what config.json describes"),
+        (new, "missing or of another shape"),
+        (unknown, "that config.json does not describe"),
     ):
         if keys:
             raise BundleError(
-                f"{uri}: the checkpoint {what} {len(keys)} weight(s), {min(keys)} for one;"
-                " use a whole one"
+                f"{uri}: the checkpoint has {count_of(len(keys), 'weight')} {what},"
+                f" such as {min(keys)}. Use a complete checkpoint"
             )
     for key, weight in network.named_parameters():
         if not torch.isfinite(weight).all():
             raise BundleError(
-                f"{uri}: weight {key} holds numbers that are not finite;"
-                " use another checkpoint"
+                f"{uri}: the weight {key} holds NaN or infinite numbers. Use"
+                " another checkpoint"
             )
 
 
@@ -169,20 +178,20 @@ def load_config(uri: str) -> Any:
     """Load config.json; BundleError when it asks for code or for weights of another kind."""
     if os.path.exists(os.path.join(local_checkpoint(uri), "adapter_config.json")):
         raise BundleError(
-            f"{uri}: the checkpoint holds an adapter, not a whole model;"
-            " merge it into its model first"
+            f"{uri}: the checkpoint holds an adapter, not a whole model."
+            " Merge it into its base model first"
         )
     config = _load(AutoConfig, uri)
     attention = getattr(config, "_attn_implementation", None)
     if attention not in PLAIN_ATTENTION:
         raise BundleError(
-            f"{uri}: config.json asks for the attention {attention!r:.100};"
-            " remove it (attn_implementation)"
+            f"{uri}: config.json asks for the attention {attention!r:.100},"
+            " which is not supported. Remove attn_implementation"
         )
     if getattr(config, "quantization_config", None):
         raise BundleError(
-            f"{uri}: its weights are quantised;"
-            " use the plain checkpoint, int8 is a setting (precision)"
+            f"{uri}: the weights are quantised already. Use the plain"
+            " checkpoint, and set compute.precision to int8"
         )
     return config
 
@@ -200,8 +209,9 @@ def check_ids(uri: str, tokenizer: Any, network: Any) -> None:
     )
     if largest >= rows:
         raise BundleError(
-            f"{uri}: the ids of its tokenizer reach {largest}, its network has embeddings for"
-            f" 0..{rows - 1}; use the tokenizer that belongs to it"
+            f"{uri}: token ids go up to {largest}, but the network has"
+            f" embeddings for 0 to {rows - 1}. Use the tokenizer of this"
+            " network"
         )
 
 
@@ -215,7 +225,8 @@ def _reading(uri: str) -> Iterator[None]:
     except Exception as error:  # it cannot be foretold
         reason = " ".join(str(error).split())[:300]
         raise BundleError(
-            f"{uri}: no checkpoint that loads (hub name, folder or s3:// URI): {reason}"
+            f"{uri}: the checkpoint does not load: {reason}. Check the hub"
+            " name, folder or s3:// URI"
         ) from error
 
 

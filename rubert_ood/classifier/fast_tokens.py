@@ -64,10 +64,15 @@ def _fast_tokenizer(backend: Any) -> Any:
         sample = sample_texts(backend)
         is_equal = _fast_ids(fast, sample) == plain_ids(backend, sample)
     except Exception as error:  # the real tokenizer needs none of it
-        log.warning("nanotoken is not used: %s", " ".join(str(error).split())[:300])
+        log.warning(
+            "does not use nanotoken, tokenizing will be slower: %s",
+            " ".join(str(error).split())[:300],
+        )
         return None
     if not is_equal:
-        log.warning("nanotoken is not used: its ids differ from those of the tokenizer")
+        log.warning(
+            "does not use nanotoken, tokenizing will be slower: its token ids differ"
+        )
         return None
     return fast
 

@@ -78,7 +78,7 @@ class TextFolder:
         self._is_taken: list[np.ndarray] = []
 
     def add(self, ad: str | None) -> None:
-        """Take the next ad; None stands for one that shall not be read."""
+        """Take the next ad; None stands for an ad that is not read."""
         self._number_of_ads.append(-1 if ad is None else self._number(ad))
 
     def finish(self) -> tuple[pa.Table, pa.Int64Array]:

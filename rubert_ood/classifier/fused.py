@@ -113,11 +113,13 @@ def _agrees(
         difference = float((run(*inputs).float() - expected.float()).abs().max())
     except Exception as error:  # a compiler may fail in any way
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        log.warning("%s does not run here, the GPU will be slower: %s", name, reason)
+        log.warning(
+            "%s does not run on this GPU, so scoring will be slower: %s", name, reason
+        )
         return False
     if difference > TOLERANCE:
         log.warning(
-            "%s gives other numbers here (by %.2g); it is not used, the GPU will be slower",
+            "%s differs by %.2g on this GPU and is not used, so scoring will be slower",
             name,
             difference,
         )

@@ -80,22 +80,26 @@ def choose_device(use_gpu: bool, precision: Precision | None = None) -> Device:
     if not use_gpu:
         if precision == "bf16" and not _multiplies_bf16():
             log.warning(
-                "compute.precision bf16: this processor has no products in bf16 (AVX512-BF16, AMX);"
-                " it will be slower than fp32"
+                "compute.precision: bf16 is slower than fp32 on this CPU,"
+                " which lacks AVX512-BF16 and AMX"
             )
         return Device(torch.device("cpu"), precision or "fp32")
     if precision == "int8":
         raise SettingsError(
-            "compute.precision: int8 is for CPU;"
-            " set compute.use_gpu to false, or train in another one"
+            "compute.precision: int8 runs on CPU only. Set compute.use_gpu"
+            " to false, or train in fp32 or bf16"
         )
     if not torch.cuda.is_available():
-        raise SettingsError("compute.use_gpu is true, but torch sees no GPU here")
+        raise SettingsError(
+            "compute.use_gpu: torch finds no GPU on this machine. Set it to"
+            " false, or install a GPU build of torch"
+        )
     # without `including_emulation=False` older GPUs would say yes, and emulate it slowly
     has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     if precision == "bf16" and not has_bf16:
         raise SettingsError(
-            "compute.precision: this GPU has no bf16; train with compute.precision fp32"
+            "compute.precision: this GPU does not support bf16. Train with"
+            " compute.precision fp32"
         )
     return Device(torch.device("cuda"), precision or ("bf16" if has_bf16 else "fp32"))
 

@@ -114,7 +114,7 @@ class WordModel:
 
         raise BundleError(
             f"stack.json: scikit-learn {sklearn.__version__} reads words otherwise than"
-            f" {self.made_by}, which fitted them; install that version, or train again"
+            f" {self.made_by}, which fitted them. Install that version, or train again"
         )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.special import softmax
 
 from rubert_ood.errors import BundleError, SchemaError
+from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
 from rubert_ood.settings import SubheadsSettings
 
@@ -42,13 +43,10 @@ class SubHead:
             or (shapes[0][0], *shapes[1]) != (num_names, num_names)
         ):
             raise BundleError(
-                f"a sub-head of {num_names} names has arrays of shapes {shapes}:"
-                " train it again"
+                f"a sub-head of {num_names} sub-categories has arrays of shapes {shapes}"
             )
         if not (np.isfinite(self.weights_SH).all() and np.isfinite(self.biases_S).all()):
-            raise BundleError(
-                "a sub-head holds numbers that are not finite: train it again"
-            )
+            raise BundleError("a sub-head holds NaN or infinite numbers")
 
     def probabilities(self, cls_NH: np.ndarray) -> np.ndarray:
         """Return float64 (N, S)."""
@@ -106,14 +104,15 @@ def fit_subheads(
         names = sorted(name for name, count in counts.items() if count >= least)
         for name in sorted(counts.keys() - set(names)):
             log.warning(
-                "%s / %s: left out, it has only %d ad(s)",
+                "%s / %s: leaves out this sub-category, which has only %s",
                 category,
                 name,
-                counts[name],
+                count_of(counts[name], "ad"),
             )
         if len(names) < 2:
             log.warning(
-                "%s: no sub-head, sub-categories with enough ads: %d",
+                "%s: trains no sub-head, which needs 2 sub-categories with enough ads"
+                " (found %d)",
                 category,
                 len(names),
             )
@@ -124,8 +123,9 @@ def fit_subheads(
         )
     if not heads:
         raise SchemaError(
-            "no category has two sub-categories of at least min_rows_per_class"
-            f" ({settings.min_rows_per_class}) ads: give more ads"
+            "no category has two sub-categories of at least"
+            f" {settings.min_rows_per_class} ads (min_rows_per_class). Give"
+            " more ads"
         )
     used = settings.model_dump(
         include={"min_rows_per_class", "test_fraction", "regularisation", "seed"}

@@ -25,13 +25,13 @@ def compare_runs(
     """
     a, b = read_run(a_uri), read_run(b_uri)
     document = compare(a, b, executor=executor)
-    churn = "no ad is in both"
+    churn = "no ad in common"
     if document.churn_rate is not None:
-        churn = f"{document.churn_rate:.2%} changed their label"
+        churn = f"{document.churn_rate:.2%} of the common ads changed their label"
     ads = document.ads
     log.info(
-        f"{ads.both:,} ads in both,"
-        f" {ads.only_a:,} only in A, {ads.only_b:,} only in B: {churn}"
+        f"{churn} ({ads.both:,} ads in both, {ads.only_a:,} only in A,"
+        f" {ads.only_b:,} only in B)"
     )
     return document
 
@@ -48,8 +48,9 @@ def compare(
     for run, rows in ((a, total.rows.a), (b, total.rows.b)):
         if rows != run.num_rows:
             raise VerificationError(
-                f"{run.side.run_uri}: {rows} rows were compared, its receipts say {run.num_rows};"
-                " run verify"
+                f"{run.side.run_uri}: compared {rows:,} rows, but the"
+                f" receipts count {run.num_rows:,}. Run `rubert-ood verify`"
+                " on this run"
             )
     return summary(a.side, b.side, total)
 

@@ -60,7 +60,7 @@ def partitions(a: WholeRun, b: WholeRun) -> Iterator[Counts]:
             yield Counts.model_validate_json(result["counts"])
     except (ray.exceptions.RayError, ExecutionTimeoutError) as error:
         raise PartialRunError(
-            "the comparison stopped, the same command repeats it:"
+            "the comparison stopped. Run the same command again. Ray says:"
             f" {' '.join(str(error).split())[-500:]}"
         ) from error
 

@@ -57,8 +57,9 @@ def read_run(run_uri: str) -> WholeRun:
     manifest = read_manifest(plan.run_uri)
     if not manifest.is_whole:
         raise InputError(
-            f"{plan.run_uri}: this run is not complete (outcome {manifest.outcome});"
-            " finish it first"
+            f"{plan.run_uri}: this run is not complete (outcome"
+            f" {manifest.outcome}). Run its `score` command again to finish"
+            " it"
         )
     files, source = _sealed_files(manifest), "files"
     if not plan.is_sealed:
@@ -66,8 +67,9 @@ def read_run(run_uri: str) -> WholeRun:
     num_rows, expected = sum(rows for _, rows in files), manifest.counts.rows_scored
     if num_rows != expected:
         raise VerificationError(
-            f"{plan.run_uri}: its {source} have {num_rows} rows, its manifest {expected}:"
-            " run verify on it"
+            f"{plan.run_uri}: the {source} have {num_rows:,} rows, but the"
+            f" manifest counts {expected:,}. Run `rubert-ood verify` on this"
+            " run"
         )
     side = Side(
         rows=num_rows,
@@ -104,7 +106,10 @@ def read_piece(piece: Piece, *, in_b: bool) -> pa.Table:
     try:
         table = read_rows(piece.uri, COLUMNS, start=piece.start, stop=piece.stop)
     except KeyError as error:
-        raise InputError(f"{piece.uri}: no column {error}") from error
+        raise InputError(
+            f"{piece.uri}: the file has no column {error}. Run `rubert-ood"
+            " verify` on its run"
+        ) from error
     side = pa.repeat(pa.scalar(in_b), table.num_rows)
     return table.append_column("in_b", side).cast(ROW_SCHEMA)
 

@@ -48,10 +48,13 @@ def check_agreement(agreement: Agreement, precision: Precision) -> None:
     same = agreement.argmax_agreement
     shift = abs(agreement.flag_rate - agreement.flag_rate_fp32)
     if same < MIN_ARGMAX_AGREEMENT or shift > MAX_FLAG_RATE_SHIFT:
-        classes = f"{same:.4f} of the best classes are as in fp32"
-        flags = f"the OOD rate moves by {shift:.4f}"
+        classes = f"{same:.2%} of the best classes agree with fp32"
+        flags = f"the OOD rate differs by {shift:.2%}"
         raise PublicationRefusedError(
-            f"precision {precision}: on valid {classes} (limit {MIN_ARGMAX_AGREEMENT:g})"
-            f" and {flags} (limit {MAX_FLAG_RATE_SHIFT:g}); no bundle is written,"
-            " the same version with precision fp32 goes on from the trained checkpoint"
+            f"compute.precision: {precision} differs too much from fp32, so"
+            f" no bundle was written. On valid {classes} (at least"
+            f" {MIN_ARGMAX_AGREEMENT:g}) and {flags} (at most"
+            f" {MAX_FLAG_RATE_SHIFT:g}). Train again with the same version"
+            " and compute.precision fp32, which resumes from the trained"
+            " checkpoint"
         )

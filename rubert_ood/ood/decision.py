@@ -41,8 +41,8 @@ class Thresholds:
         object.__setattr__(self, "calibration_d2", d2)
         if not np.isfinite([self.threshold, self.mu, self.sigma]).all() or self.sigma < 0:
             raise BundleError(
-                f"threshold {self.threshold}, mu {self.mu}, sigma {self.sigma}:"
-                " not finite or negative; fit again"
+                f"threshold {self.threshold}, mu {self.mu} or sigma"
+                f" {self.sigma} is negative or not finite"
             )
         if (
             d2.ndim != 1
@@ -51,7 +51,7 @@ class Thresholds:
             or (np.diff(d2) < 0).any()
         ):
             raise BundleError(
-                "calibration_d2 must be two or more finite distances in ascending order: fit again"
+                "calibration_d2 needs at least 2 finite distances in ascending order"
             )
 
 
@@ -99,7 +99,8 @@ def fit_thresholds(d2_N: ArrayLike, *, quantile: float = 0.995) -> Thresholds:
     d2 = np.sort(np.asarray(d2_N, dtype=np.float64))
     if len(d2) < 2:
         raise SchemaError(
-            f"thresholds need at least 2 calibration rows, found {len(d2)}: give more"
+            "thresholds need at least 2 calibration rows, and there are"
+            f" {len(d2)}. Give more"
         )
     return Thresholds(
         float(np.quantile(d2, quantile)), float(d2.mean()), float(d2.std(ddof=1)), d2
@@ -127,8 +128,8 @@ def decide(
     )
     d2_N, _ = statistics.distance(cls_NH)
     if len(d2_N) != len(probabilities_NC):
-        rows = f"{len(probabilities_NC)} rows of logits but {len(d2_N)} of features"
-        raise BundleError(f"{rows}: use one forward pass")
+        rows = f"logits have {len(probabilities_NC)} rows, but features have {len(d2_N)}"
+        raise BundleError(f"{rows}. Take both from one forward pass")
 
     # stable: the lower class comes first on ties
     order_NC = np.argsort(-probabilities_NC, axis=1, kind="stable")
@@ -197,9 +198,10 @@ def check_rule(settings: DecisionSettings, num_calibration: int) -> None:
     if not can_flag(settings, num_calibration):
         needed = math.ceil(1 / settings.conformal_alpha) - 1
         raise SettingsError(
-            f"conformal_alpha {settings.conformal_alpha:g} of the conformal rule needs at least"
-            f" {needed} calibration rows, found {num_calibration};"
-            " give more, a larger conformal_alpha, or rule notebook"
+            f"decision.conformal_alpha: {settings.conformal_alpha:g} needs"
+            f" at least {needed:,} calibration rows, and there are"
+            f" {num_calibration:,}. Give more rows, raise conformal_alpha,"
+            " or set the rule to notebook"
         )
 
 
@@ -235,14 +237,15 @@ def _checked_logits(
     num_fitted = len(statistics.means_CH)
     if logits.ndim != 2 or not logits.shape[1] == len(labels) == num_fitted:
         raise BundleError(
-            f"logits have shape {logits.shape}, but there are {len(labels)} labels and {num_fitted}"
-            " fitted classes: use the parts of one bundle"
+            f"logits have the shape {logits.shape}, but there are"
+            f" {len(labels)} labels and {num_fitted} fitted classes. Use the"
+            " parts of one bundle"
         )
     finite_N = np.isfinite(logits).all(axis=1)
     if not finite_N.all():
         row = int(np.argmin(finite_N))
         raise BundleError(
-            f"logits of row {row} are not finite: the checkpoint is damaged or diverged;"
-            " train again"
+            f"the logits of row {row} are not finite, so the checkpoint is"
+            " damaged or diverged. Train again"
         )
     return logits

@@ -15,6 +15,7 @@ from scipy.sparse import csr_array
 
 from rubert_ood.errors import SchemaError
 from rubert_ood.ood.mahalanobis import Floats, MahalanobisStatistics, finite_features
+from rubert_ood.plain import count_of
 
 MIN_SHRINKAGE = 1e-10
 """Keeps the covariance invertible where features depend on each other and rows are so many that
@@ -57,12 +58,14 @@ class ClassSums:
         empty = np.flatnonzero(self.counts_C == 0)
         if not self.counts_C.any():
             raise SchemaError(
-                "no training row to fit the Mahalanobis statistics on: give train rows"
+                "there are no training rows to fit the Mahalanobis"
+                " statistics on. Give training ads"
             )
         if len(empty):
             raise SchemaError(
-                f"class number {empty[0]} has no training row ({len(empty)} such):"
-                " give it rows or drop the label"
+                f"class number {empty[0]} has no training rows"
+                f" ({count_of(len(empty), 'class', 'classes')} in all). Give"
+                " it ads, or drop the label"
             )
         return np.asarray(self.sums_CH / self.counts_C[:, None])
 
@@ -119,8 +122,8 @@ def statistics_of(means_CH: Floats, sums: ResidualSums) -> MahalanobisStatistics
         variance <= (np.finfo(np.float64).eps * np.abs(means_CH).max()) ** 2
     ):  # nothing but rounding
         raise SchemaError(
-            "every train ad equals its class mean, no covariance can be fitted:"
-            " give more per class"
+            "no covariance can be fitted, since each training ad equals its"
+            " class mean. Give more different ads per class"
         )
     shrinkage = sums.shrinkage()
     weight = max(shrinkage, MIN_SHRINKAGE)
@@ -149,11 +152,11 @@ def fit_mahalanobis(
 def _check_labels(labels: NDArray[np.integer], num_rows: int, num_classes: int) -> None:
     if len(labels) != num_rows:
         raise SchemaError(
-            f"{num_rows} rows of features for {len(labels)} labels:"
-            " they must come from the same split"
+            f"features have {num_rows} rows, but there are {len(labels)}"
+            " labels. Take both from the same split"
         )
     if num_rows and (labels.min() < 0 or labels.max() >= num_classes):
         raise SchemaError(
-            f"labels {labels.min()}..{labels.max()} do not fit {num_classes} classes:"
-            f" 0..{num_classes - 1}"
+            f"labels go from {labels.min()} to {labels.max()}, but must lie"
+            f" in 0 to {num_classes - 1}. Number the classes from 0"
         )

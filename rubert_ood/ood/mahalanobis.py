@@ -39,30 +39,28 @@ class MahalanobisStatistics:
             object.__setattr__(self, name, array)
             if array.ndim != 2 or array.size == 0:
                 raise BundleError(
-                    f"Mahalanobis {name} has shape {array.shape},"
-                    " expected a non-empty matrix: fit again"
+                    f"Mahalanobis {name} has the shape {array.shape}, where"
+                    " a non-empty matrix is expected"
                 )
             if not np.isfinite(array).all():
-                raise BundleError(
-                    f"Mahalanobis {name} holds numbers that are not finite: the bundle is damaged;"
-                    " fit again"
-                )
+                raise BundleError(f"Mahalanobis {name} holds NaN or infinite numbers")
         hidden = self.means_CH.shape[1]
         if self.precision_HH.shape != (hidden, hidden):
             raise BundleError(
-                f"Mahalanobis precision_HH has shape {self.precision_HH.shape},"
-                f" means_CH has H = {hidden}: fit again"
+                "Mahalanobis precision_HH has the shape"
+                f" {self.precision_HH.shape}, but means_CH has H = {hidden}"
             )
         asymmetry = np.abs(self.precision_HH - self.precision_HH.T).max()
         if asymmetry > SYMMETRY_TOLERANCE * np.abs(self.precision_HH).max():
             raise BundleError(
-                f"Mahalanobis precision_HH is not symmetric (off by {asymmetry:.3g}): fit again"
+                "the Mahalanobis precision matrix is not symmetric (off by"
+                f" {asymmetry:.3g})"
             )
         try:
             _ = self.factor_HH
         except np.linalg.LinAlgError:
             raise BundleError(
-                "Mahalanobis precision_HH is not positive definite: fit again"
+                "the Mahalanobis precision matrix is not positive definite"
             ) from None
 
     def distance(
@@ -78,8 +76,9 @@ class MahalanobisStatistics:
         hidden = self.means_CH.shape[1]
         if cls.ndim != 2 or cls.shape[1] != hidden:
             raise BundleError(
-                f"features have shape {cls.shape}, but the Mahalanobis statistics were fitted on H"
-                f" = {hidden}: use the statistics of this model"
+                f"features have the shape {cls.shape}, but the statistics"
+                f" were fitted on H = {hidden}. Use the statistics of this"
+                " model"
             )
         d2_N = np.empty(len(cls), dtype=np.float64)
         nearest_N = np.empty(len(cls), dtype=np.int64)
@@ -174,7 +173,7 @@ def finite_features(
     if not finite_n.all():
         row = first_row + int(np.argmin(finite_n))
         raise error(
-            f"CLS features of row {row} are not finite: the checkpoint is damaged or diverged;"
-            " train again"
+            f"the CLS features of row {row} are not finite, so the"
+            " checkpoint is damaged or diverged. Train again"
         )
     return x_nH

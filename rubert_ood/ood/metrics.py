@@ -39,7 +39,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """How well one class is told; support counts its ads."""
+    """Precision, recall and F1 of one class; support counts its ads."""
 
     label: str
     precision: float
@@ -236,12 +236,14 @@ def _class_indices(
     for name, indices in (("labels", labels), ("predictions", predicted)):
         if len(indices) != len(labels):
             raise SchemaError(
-                f"{len(labels)} labels for {len(indices)} {name}:"
-                " they must belong to the same ads"
+                f"there are {len(labels)} labels, but {len(indices)} {name}."
+                " Take both from the same ads"
             )
         if indices.min() < 0 or indices.max() >= num_classes:
             raise SchemaError(
-                f"{name} {indices.min()}..{indices.max()} do not fit {num_classes} class names"
+                f"{name} go from {indices.min()} to {indices.max()}, but"
+                f" must lie in 0 to {num_classes - 1}. Number the classes"
+                " from 0"
             )
     return labels, predicted
 
@@ -249,6 +251,5 @@ def _class_indices(
 def _require_rows(rows: Sized) -> None:
     if len(rows) == 0:
         raise InputError(
-            "no ads to measure: the split or one side of the comparison is empty;"
-            " give it rows"
+            "there are no ads to measure, since the split is empty. Give it ads"
         )

@@ -68,8 +68,8 @@ def fit_temperature(
     """
     if not 0 < lower < upper:
         raise SettingsError(
-            f"fit.temperature_min {lower:g} must be above 0 and below fit.temperature_max"
-            f" {upper:g}: change one"
+            f"fit.temperature_min: {lower:g} is not between 0 and"
+            f" fit.temperature_max ({upper:g}). Change one of them"
         )
     relative_NC = relative_logits(logits_NC, labels_N)
     mean_nll = _mean_nll if of == "classes" else _mean_nll_of_confidence
@@ -113,26 +113,24 @@ def relative_logits(logits_NC: ArrayLike, labels_N: ArrayLike) -> NDArray[np.flo
     logits = np.asarray(logits_NC, dtype=np.float64)
     labels = np.asarray(labels_N)
     if len(logits) == 0:
-        raise SchemaError(
-            "there is not a row to measure the NLL on: give calibration rows"
-        )
+        raise SchemaError("there are no rows to measure the NLL on. Give calibration ads")
     if len(logits) != len(labels):
         raise SchemaError(
-            f"{len(logits)} rows of logits for {len(labels)} labels:"
-            " they must come from the same split"
+            f"logits have {len(logits)} rows, but there are {len(labels)}"
+            " labels. Take both from the same split"
         )
     finite_N = np.isfinite(logits).all(axis=1)
     if not finite_N.all():
         row = int(np.argmin(finite_N))
         raise BundleError(
-            f"logits of row {row} are not finite: the checkpoint is damaged or diverged;"
-            " train again"
+            f"the logits of row {row} are not finite, so the checkpoint is"
+            " damaged or diverged. Train again"
         )
     num_classes = logits.shape[1]
     if labels.min() < 0 or labels.max() >= num_classes:
         raise SchemaError(
-            f"labels {labels.min()}..{labels.max()} do not fit {num_classes} classes:"
-            f" 0..{num_classes - 1}"
+            f"labels go from {labels.min()} to {labels.max()}, but must lie"
+            f" in 0 to {num_classes - 1}. Number the classes from 0"
         )
     return logits - logits[np.arange(len(labels)), labels][:, None]
 

@@ -87,10 +87,10 @@ def choose_decision(
             best = found
     if best is None:
         raise PublicationRefusedError(
-            f"min_precision: no threshold reaches {min_precision:g}"
-            f" on {ads_needed(min_precision):,} or more kept ads,"
-            f" the best precision on so many is {best_precision:.4f};"
-            " lower it, give more ads, or train a better model"
+            f"min_precision: no threshold reaches {min_precision:g} on at"
+            f" least {ads_needed(min_precision):,} kept ads (best:"
+            f" {best_precision:.4f}). Lower min_precision, give more ads, or"
+            " train a better model"
         )
     return best.settings
 

@@ -42,7 +42,7 @@ class Champion(PointerRecord):
 CHAMPIONS = Kind(
     file=CHAMPION_FILE,
     schema=TypeAdapter(Champion),
-    mend="restore it; without it no bundle is the champion, and none can be rolled back to",
+    mend="Restore it: without it no bundle is the champion, and none can come back",
     noun="bundle",
     named="promoted",
     publishers="promotions",
@@ -51,7 +51,7 @@ CHAMPIONS = Kind(
 
 @dataclass(frozen=True)
 class ChampionPlace(PlaceOf[Champion]):
-    """The folder of some bundles, and their champion as it was when somebody looked."""
+    """The folder of some bundles, and the champion that was read there."""
 
     kind: Kind[Champion] = CHAMPIONS
 
@@ -87,15 +87,15 @@ class ChampionPlace(PlaceOf[Champion]):
 
 
 def look(root_uri: str) -> ChampionPlace:
-    """Read champion.json; InputError when what lies there is none."""
+    """Read champion.json; InputError when it is damaged."""
     return ChampionPlace(root_uri, *find(root_uri, CHAMPIONS))
 
 
 def resolve(uri: str) -> BundleName:
-    """Return what a URI stands for: the champion where it ends so, else itself.
+    """Return the bundle of a URI, which may end in the alias `champion`.
 
-    Of any other URI version and fingerprint are not known before the bundle is read. Raises
-    BundleError where the champion is asked for and there is none.
+    For other URIs version and fingerprint are unknown until the bundle is read. Raises
+    BundleError when the folder has no champion.
     """
     uri = storage.absolute(uri)
     root_uri, _, name = uri.rpartition("/")
@@ -104,8 +104,8 @@ def resolve(uri: str) -> BundleName:
     champion = look(root_uri).champion
     if champion is None and not storage.exists(storage.join(uri, MANIFEST)):
         raise BundleError(
-            f"{uri}: no bundle of this folder was promoted; `rubert-ood promote` does so,"
-            " or name a version"
+            f"{uri}: no bundle of this folder was promoted. Run `rubert-ood"
+            " promote`, or name a version"
         )
     return champion or BundleName(uri=uri, fingerprint="")
 
@@ -122,11 +122,13 @@ def open_bundle(uri: str | os.PathLike[str]) -> Bundle:
         return bundle
     if bundle.fingerprint != name.fingerprint:
         raise BundleError(
-            f"{name.uri}: not the bundle that was promoted, its fingerprint is"
-            f" {bundle.fingerprint[:12]} where {CHAMPION_FILE} says {name.fingerprint[:12]};"
-            " restore it, or roll back"
+            f"{name.uri}: this is not the promoted bundle: its fingerprint"
+            f" is {bundle.fingerprint[:12]}, not {name.fingerprint[:12]}"
+            f" ({CHAMPION_FILE}). Restore the bundle, or roll back"
         )
-    log.info("%s is %s, fingerprint %s", name.alias, name.version, name.fingerprint[:12])
+    log.info(
+        "%s names %s, fingerprint %s", name.alias, name.version, name.fingerprint[:12]
+    )
     return replace(bundle, alias=name.alias)
 
 

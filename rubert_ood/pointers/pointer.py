@@ -80,7 +80,7 @@ class Kind(Generic[P]):
 
 @dataclass(frozen=True)
 class PlaceOf(Generic[P]):
-    """The root of a pointer, and the pointer as it was when somebody looked."""
+    """The root of a pointer, and the pointer that was read there."""
 
     root_uri: str
     pointer: P | None
@@ -110,7 +110,7 @@ class PlaceOf(Generic[P]):
 
 
 def find(root_uri: str, kind: Kind[P]) -> tuple[P | None, str]:
-    """Read a pointer, and its version for `swap`; InputError when what lies there is none."""
+    """Read a pointer, and its version for `swap`; InputError when it is damaged."""
     uri = storage.join(root_uri, kind.file)
     data, version = storage.read_versioned(uri)
     if data is None:
@@ -131,7 +131,7 @@ def swap(place: PlaceOf[P], pointer: P) -> P | None:
 
 
 def is_swapped(now: PointerRecord | None, path: str, older: PointerRecord | None) -> bool:
-    """Say whether a swap from `older` to the folder at `path` took place, be it that others
+    """Say whether a swap from `older` to the folder at `path` took place, even if others
     followed."""
     if now is None or path not in now.paths:
         return False

@@ -13,11 +13,11 @@ def take_back(
     pointer_to: Callable[[str], P],
     reason: str,
 ) -> tuple[P, str]:
-    """Let a pointer name what it named before; return the new pointer, and the path taken back.
+    """Swap a pointer back to what it named before; return it, and the path that was taken back.
 
-    `pointer_to` makes a pointer to the folder of a URI, and raises when it is not whole enough any
-    more to be read. Raises InputError when nothing was named before, and PublicationRefusedError
-    when something else is named in the meantime: nobody has seen that one.
+    `pointer_to` makes a pointer to the folder of a URI, and raises when the folder can no longer
+    be read. Raises InputError when nothing was named before, and PublicationRefusedError when
+    something else is named in the meantime: nobody has seen that one.
     """
     seen = look()
     root_uri, kind, bad = seen.root_uri, seen.kind, ""
@@ -29,13 +29,14 @@ def take_back(
         if older is None or not older.history:
             number = "no" if older is None else "only one"
             raise InputError(
-                f"{root_uri}: {number} {kind.noun} was {kind.named}; no way back"
+                f"{root_uri}: {number} {kind.noun} was {kind.named} here,"
+                " so nothing can be rolled back to"
             )
         if bad not in ("", older.path):
             raise PublicationRefusedError(
-                f"{place.uri}: not rolled back,"
-                f" {older.path} was {kind.named} meanwhile;"
-                " look at that one, then start again"
+                f"{place.uri}: nothing was rolled back, because {older.path}"
+                f" was {kind.named} meanwhile. Check that {kind.noun}, then"
+                " start again"
             )
         bad = older.path
         before = storage.join(root_uri, older.history[0])
@@ -45,7 +46,6 @@ def take_back(
         return now if is_back else None
 
     busy = (
-        f"{root_uri}: other {kind.publishers} swap"
-        f" {kind.file} all the time; roll back again"
+        f"{root_uri}: other {kind.publishers} keep swapping {kind.file}. Roll back again"
     )
     return until_swapped(attempt, busy), bad

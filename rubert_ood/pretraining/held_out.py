@@ -37,7 +37,7 @@ def measure_held_out(
     if not loss <= MOST_NATS:  # NaN is not, either
         raise SettingsError(
             "optimiser.learning_rate: training diverged,"
-            f" the held-out loss is {loss:.4g}; lower it"
+            f" the held-out loss is {loss:.4g}. Lower it"
         )
     return {
         "held_out_tokens": num_hidden,

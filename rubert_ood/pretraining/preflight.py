@@ -29,31 +29,34 @@ def check_pretraining(settings: PretrainSettings) -> None:
     tokenizer = load_tokenizer(uri)
     if tokenizer.mask_token_id is None:
         raise BundleError(
-            f"{uri}: its tokenizer has no mask token, so no word can be hidden;"
-            " name one (mask_token) in tokenizer_config.json"
+            f"{uri}: the tokenizer has no mask token. Name one as mask_token"
+            " in tokenizer_config.json"
         )
     network = load_for_pretraining(uri)
     limit = max_positions(uri)
     if max_length > limit:
         raise SettingsError(
-            f"max_length: {max_length} is over the model's {limit} tokens; lower it"
+            f"max_length: the model reads at most {limit:,} tokens, and"
+            f" {max_length:,} are set. Lower max_length"
         )
     check_ids(uri, tokenizer, network)
     share = settings.masking.word_fraction
     masker = Masker.of(tokenizer, share)
     if not len(masker.ordinary_ids):
-        raise BundleError(f"{uri}: its tokenizer has special tokens only; use another")
+        raise BundleError(
+            f"{uri}: the tokenizer has special tokens only. Use another checkpoint"
+        )
     try:
         loss = _loss_of_longest(network, masker, max_length)
     except Exception as error:  # the network of another's checkpoint may fail in any way
         reason = " ".join(str(error).split())[:300]
         raise BundleError(
-            f"{uri}: its network fails on a text of {max_length} tokens: {reason}"
+            f"{uri}: the network fails on a text of {max_length:,} tokens"
+            f" ({reason}). Use another checkpoint"
         ) from error
     if not np.isfinite(loss):
         raise BundleError(
-            f"{uri}: its network answers with numbers that are not finite;"
-            " use another checkpoint"
+            f"{uri}: the network computes NaN or infinite numbers. Use another checkpoint"
         )
 
 
@@ -75,16 +78,21 @@ def check_counts(settings: PretrainSettings, num_train: int, num_held_out: int) 
     """Raise InputError when there are too few ads to train on, or to measure."""
     total = num_train + num_held_out
     if not total:
-        raise InputError(f"{settings.input_uri}: no ad has readable text")
+        raise InputError(
+            f"{settings.input_uri}: no ad has readable text. Check"
+            " columns.description, and give other ads"
+        )
     num_workers = settings.compute.num_workers
     wanted = num_workers * settings.optimiser.batch_size
     if num_train < wanted:
         raise InputError(
-            f"{settings.input_uri}: {num_train} ads do not fill one batch of every worker"
-            f" ({wanted}): give more, or lower compute.num_workers or optimiser.batch_size"
+            f"{settings.input_uri}: {num_train:,} ads do not fill one batch"
+            f" of each worker ({wanted:,} ads). Give more ads, or lower"
+            " compute.num_workers or optimiser.batch_size"
         )
     if num_held_out < num_workers:
         raise InputError(
-            f"{settings.input_uri}: {num_held_out} of {total} ads are held"
-            " out, fewer than workers; give more ads, or raise masking.held_out_fraction"
+            f"{settings.input_uri}: only {num_held_out:,} of {total:,} ads"
+            " are held out, fewer than compute.num_workers. Give more ads,"
+            " or raise masking.held_out_fraction"
         )

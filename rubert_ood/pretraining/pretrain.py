@@ -27,8 +27,7 @@ def pretrain_on(
 ) -> TrainedModel:
     """Train on the workers and copy the checkpoint with the smallest held-out loss into work_dir.
 
-    A run that was stopped goes on. Raises PartialRunError only for what another attempt may not
-    meet.
+    A stopped run is resumed. Raises PartialRunError only for failures that a retry may avoid.
     """
     config = {
         "base_model": everywhere(settings.base_model),

@@ -63,8 +63,8 @@ def read_finished(uri: str, identity: Mapping[str, str]) -> Pretraining | None:
     changed = [key for key, value in identity.items() if found.identity.get(key) != value]
     if changed:
         raise SettingsError(
-            f"{uri}: this checkpoint was made with other {', '.join(changed)};"
-            " give another version"
+            f"{uri}: this checkpoint was made with another value of"
+            f" {', '.join(changed)}. Give another version"
         )
     return found
 
@@ -77,7 +77,7 @@ def check_free(uri: str, base_model: str) -> None:
     is_taken = not storage.is_s3(uri) and storage.exists(uri)
     if is_taken or base_model.rstrip("/") == uri:
         raise SettingsError(
-            f"{uri}: holds something else than this pretraining; give another version"
+            f"{uri}: it holds something else than this pretraining. Give another version"
         )
 
 
@@ -108,15 +108,15 @@ def card(record: Pretraining) -> str:
 
 # Encoder of Russian private ads, version {markdown(record.version)}
 
-Pretrained from {base_model} on {record.num_train:,} unlabelled ads: it guessed whole words that
-were hidden from it. {record.num_held_out:,} other ads measure how well. Epoch {record.epoch} was
-kept. Fine-tune it with `rubert-ood train --base_model`; `AutoModelForMaskedLM` loads it as well.
+Pretrained from {base_model} on {record.num_train:,} unlabelled ads, with whole words masked.
+The held-out loss is that of {record.num_held_out:,} other ads. Epoch {record.epoch} was kept.
+Fine-tune it with `rubert-ood train --base_model`. `AutoModelForMaskedLM` loads it too.
 
-| epoch | loss | held-out loss | perplexity | guessed right | tokens |
+| epoch | loss | held-out loss | perplexity | accuracy | tokens |
 |---|---|---|---|---|---|
 {rows}
 
-Losses are in nats for each hidden token. Made by rubert_ood {record.code_version}.
+Losses are in nats per masked token. Made by rubert_ood {record.code_version}.
 
 ```yaml
 {settings}```

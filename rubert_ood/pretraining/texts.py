@@ -102,7 +102,7 @@ def look_at_catalogue(uri: str, columns: ColumnSettings) -> list[LabelledShard]:
     with ThreadPoolExecutor(SNIFF_THREADS) as pool:
         files = list(pool.map(look, list_tables(uri)))
     if not sum(map(len, files)):
-        raise InputError(f"{uri}: the table has no rows")
+        raise InputError(f"{uri}: the table has no rows. Name a table with ads")
     return files
 
 
@@ -133,8 +133,8 @@ def read_catalogue(files: Sequence[LabelledShard], reader: TokenReader) -> Token
         progress.add(len(piece.shard))
     num_train, num_held_out = counts.tolist()
     log.info(
-        f"{num_train:,} ads to train on, {num_held_out:,} held out,"
-        f" {total - num_train - num_held_out:,} without readable text left out"
+        f"trains on {num_train:,} ads, holds out {num_held_out:,}, leaves"
+        f" out {total - num_train - num_held_out:,} without readable text"
     )
     return TokenBlocks(ray.data.from_arrow_refs(blocks), num_train, num_held_out)
 

@@ -78,7 +78,10 @@ def _measured(
     asked = [Asked.of(answers, material) for answers in timed.answers]
     is_read_N = np.logical_and.reduce([side.test.is_read_N for side in asked])
     if not is_read_N.any():
-        raise InputError(f"{settings.test_uri}: not an ad that the bundles can read")
+        raise InputError(
+            f"{settings.test_uri}: no ad has text that both bundles can read."
+            " Give other labelled ads"
+        )
     tests = [side.test.take(is_read_N) for side in asked]
     judged = _judged(bundles, material, tests, is_read_N)
     measured = _measures(judged, tests, asked, timed.ads_per_s)

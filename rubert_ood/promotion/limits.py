@@ -92,12 +92,13 @@ def refusal(
     for check in checks:
         if check.ok:
             continue
-        reason = f"limits.{check.check}: {check.value:.4g} against {check.limit:g}"
+        reason = f"limits.{check.check} is {check.limit:g}, found {check.value:.4g}"
         if worst is not None and check.check == "max_class_f1_loss":
             reason += f" (class {worst.label})"
         reasons.append(reason)
     if not reasons:
         return None
     return PublicationRefusedError(
-        f"{uri}: not promoted, bundle kept: {'; '.join(reasons)}"
+        f"{uri}: the limits refuse this bundle, which is kept but not"
+        f" promoted: {', '.join(reasons)}"
     )

@@ -92,7 +92,9 @@ def read_sample(uri: str, columns: ColumnSettings, num_ads: int) -> list[str]:
         tables = list(pool.map(look, files))
     rows = [sum(table.row_groups) for table in tables]
     if not sum(rows):
-        raise InputError(f"{uri}: the catalogue has no rows to sample")
+        raise InputError(
+            f"{uri}: the catalogue has no rows. Name one with ads in sample_uri"
+        )
     ends = np.cumsum(rows)
     texts = list[str]()
     for start, stop in _pieces(int(ends[-1]), num_ads):

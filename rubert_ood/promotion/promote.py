@@ -29,8 +29,8 @@ RECORDS = "_promotions"
 """Folder of the records, beside the bundles; no version has such a name."""
 RECORD, PAGE = "promotion.json", "promotion.html"
 UNSAFE = (
-    "this server ignores the conditions of a put (If-Match, If-None-Match): of two promotions at"
-    " the same time one may be lost from the history, so start one at a time"
+    "this server ignores conditional puts (If-Match, If-None-Match). Start"
+    " one promotion at a time, or the history may lose one"
 )
 
 
@@ -41,8 +41,9 @@ def is_champion(place: ChampionPlace, bundle: Bundle) -> bool:
         return False
     if named.fingerprint != bundle.fingerprint:
         raise BundleError(
-            f"{bundle.uri}: not the bundle that was promoted, though {place.uri} names it:"
-            " restore it, or give the new one a version of its own"
+            f"{bundle.uri}: this is not the promoted bundle, though"
+            f" {place.uri} names it. Restore that bundle, or give the new"
+            " one another version"
         )
     return True
 
@@ -55,7 +56,8 @@ def check_not_taken_back(place: ChampionPlace, bundle: Bundle | BundleName) -> N
     is_this = last is not None and last.path == place.path_of(bundle.uri)
     reason = last.reason if last and is_this else f"{place.uri} says so"
     raise PublicationRefusedError(
-        f"{bundle.uri}: was rolled back ({reason}); to promote it again give --force REASON"
+        f"{bundle.uri}: this bundle was rolled back ({reason}). Give --force"
+        " REASON to promote it again"
     )
 
 
@@ -99,8 +101,8 @@ def put_record(root_uri: str, promotion: Promotion, page: str) -> str:
     is_ours = storage.create_bytes(uri, data)
     if not is_ours and storage.read_bytes(uri) != data:
         raise PartialRunError(
-            f"{uri}: another promotion of this bundle"
-            " began at the same moment; start again"
+            f"{uri}: another promotion of this bundle began at the same"
+            " moment. Start again"
         )
     if storage.ignores_conditions(uri, data):
         log.warning("%s: %s", root_uri, UNSAFE)
@@ -125,8 +127,8 @@ def make_champion(root_uri: str, promotion: Promotion, record: str) -> Champion:
         if _fingerprint(now) != _fingerprint(compared):
             version = now.version if now else "no bundle"
             raise PartialRunError(
-                f"{place.uri}: {version} became the champion"
-                " meanwhile; the same command compares with that"
+                f"{place.uri}: {version} became the champion meanwhile. Run"
+                " the same command again to compare with it"
             )
         if not promotion.forced:
             check_not_taken_back(place, promotion.bundle)
@@ -140,7 +142,7 @@ def make_champion(root_uri: str, promotion: Promotion, record: str) -> Champion:
         path, older = pointer.path, place.pointer
         return after if is_swapped(after, path, older) else None
 
-    busy = f"other promotions swap {CHAMPION_FILE} all the time; promote again"
+    busy = f"other promotions keep swapping {CHAMPION_FILE}. Promote again"
     return until_swapped(attempt, f"{root_uri}: {busy}")
 
 

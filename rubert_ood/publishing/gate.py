@@ -51,13 +51,16 @@ def gate_error(run_uri: str, gate: list[Check]) -> RubertOodError | None:
     if not failed:
         return None
     named = [
-        f"gate.{check.check}: {check.value:.4f} against {check.limit:g}"
+        f"gate.{check.check} is {check.limit:g}, found {check.value:.4f}"
         for check in failed
     ]
     kind = (
         ErrorRateError if failed[0].check == "max_error_rate" else PublicationRefusedError
     )
-    return kind(f"{run_uri}: not published, output kept: {'; '.join(named)}")
+    return kind(
+        f"{run_uri}: the gate refuses this run, which is kept but not published:"
+        f" {', '.join(named)}"
+    )
 
 
 def nothing_scored(manifest: Manifest) -> ErrorRateError | None:
@@ -66,10 +69,11 @@ def nothing_scored(manifest: Manifest) -> ErrorRateError | None:
     if counts.rows_scored:
         return None
     reason = next(
-        iter(manifest.rejected_reasons), "see quarantined_shards in its manifest"
+        iter(manifest.rejected_reasons), "see quarantined_shards in the manifest"
     )
     return ErrorRateError(
-        f"{manifest.run_uri}: none of its {counts.rows_planned} ads was scored, output kept: "
-        f"{counts.rows_rejected} rejected, {counts.rows_quarantined} in quarantined shards;"
-        f" first reason: {reason}"
+        f"{manifest.run_uri}: none of the {counts.rows_planned:,} ads was"
+        f" scored ({counts.rows_rejected:,} rejected,"
+        f" {counts.rows_quarantined:,} in quarantined shards). First reason:"
+        f" {reason}"
     )

@@ -15,9 +15,7 @@ from rubert_ood.runs.manifest import Manifest
 from rubert_ood.runs.record import Day, Moment
 
 POINTER_FILE = "latest.json"
-MEND = (
-    "restore it; without it nothing counts as published, and no run can be rolled back to"
-)
+MEND = "Restore it: without it nothing is published, and no run can come back"
 
 
 class Pointer(PointerRecord):
@@ -43,7 +41,7 @@ RUNS = Kind(
 
 @dataclass(frozen=True)
 class Place(PlaceOf[Pointer]):
-    """The root of a pointer to a run, and that pointer as it was when somebody looked."""
+    """The root of a pointer to a run, and the pointer that was read there."""
 
     kind: Kind[Pointer] = RUNS
 
@@ -60,7 +58,7 @@ class Place(PlaceOf[Pointer]):
 
 
 def look(root_uri: str) -> Place:
-    """Read a pointer; InputError when what lies there is none."""
+    """Read a pointer; InputError when it is damaged."""
     return Place(root_uri, *find(root_uri, RUNS))
 
 

@@ -34,8 +34,8 @@ from rubert_ood.settings import GateSettings
 
 log = StepLog("publish")
 UNSAFE = (
-    "this server ignores the conditions of a put (If-Match, If-None-Match): "
-    "two publishers at the same time may lose a run from the history, so start one at a time"
+    "this server ignores conditional puts (If-Match, If-None-Match). Start"
+    " one publisher at a time, or the history may lose a run"
 )
 
 
@@ -81,7 +81,7 @@ def publish_run(
         swapped = all(_swap(place, judged, compared) for place in targets)
         return note_published(judged) if swapped else None
 
-    busy = f"other publishers swap {POINTER_FILE} all the time; publish again"
+    busy = f"other publishers keep swapping {POINTER_FILE}. Publish again"
     published = until_swapped(attempt, f"{manifest.output_uri}: {busy}")
     drop_parts(manifest.run_uri)
     return published
@@ -93,7 +93,7 @@ def keep_run(
     settings: GateSettings,
     claim: Callable[[], object],
 ) -> None:
-    """Note a run that shall not be published, with its gate; ErrorRateError if nothing was
+    """Record the gate of a run that is not to be published; ErrorRateError if nothing was
     scored."""
     changes: dict[str, object] = {"gate": check_gate(manifest, previous, settings)}
     empty = nothing_scored(manifest)
@@ -135,7 +135,7 @@ def _warn_if_unsafe(judged: Manifest) -> None:
 
 
 def _swap(place: Place, manifest: Manifest, compared: Comparison | None) -> bool:
-    """Swap one pointer; say whether that took place, be it that other publishers followed."""
+    """Swap one pointer; say whether that took place, even if other publishers followed."""
     pointer = place.pointer_to(manifest).replacing(place.pointer)
     before = compared.before if compared else None
     is_first_of_day = place.pointer is None and place.root_uri == day_uri(

@@ -26,8 +26,8 @@ MIN_CHECKED = 200
 def with_reuse(plan: Plan, settings: CatalogueSettings) -> Plan:
     """Name in a new plan the run whose results it takes over; a plan that is saved keeps its own.
 
-    Raises SettingsError, one line that names what differs, where the settings name a run that does
-    not fit; the last published run is passed over with a word.
+    Raises SettingsError, one line that names what differs, when the settings name a run that
+    does not fit. The last published run is skipped with a log line if it does not fit.
     """
     saved = storage.join(plan.run_uri, "_run", PLAN_FILE)
     if settings.reuse == "never" or storage.exists(saved):
@@ -38,7 +38,7 @@ def with_reuse(plan: Plan, settings: CatalogueSettings) -> Plan:
             return replace(plan, reuse=_fitting(plan, named, settings))
         except InputError as error:
             raise SettingsError(
-                f"reuse: {error}; give auto, never, or the folder of a run that fits"
+                f"reuse: {error}. Give auto, never, or the folder of a run that fits"
             ) from error
     place = look(plan.output_uri)
     if place.pointer is None or place.names(plan.run_uri):
@@ -47,7 +47,7 @@ def with_reuse(plan: Plan, settings: CatalogueSettings) -> Plan:
     try:
         return replace(plan, reuse=_fitting(plan, published, settings))
     except InputError as error:
-        log.info("every text is scored: %s", error)
+        log.info("scores every text, because %s", error)
         return plan
 
 
@@ -55,10 +55,11 @@ def say_reuse(plan: Plan, settings: CatalogueSettings) -> None:
     """Say which run is reused, and where the settings name another one than the plan does."""
     if plan.reuse is None:
         return
-    log.info("texts of %s are not scored again", plan.reuse.run_uri)
+    log.info("takes over the results of %s for the same texts", plan.reuse.run_uri)
     if settings.reuse == "never":
         log.warning(
-            "never: this run was planned to reuse results; give another run_id to score all"
+            "reuse: never has no effect, because the plan of this run"
+            " reuses results. Give another run_id to score all"
         )
 
 
@@ -66,14 +67,14 @@ def _fitting(plan: Plan, run_uri: str, settings: CatalogueSettings) -> ReusedRun
     """Return a run as a plan names it; InputError that says why its results do not fit."""
     manifest = find_manifest(run_uri)
     if run_uri == plan.run_uri:
-        raise InputError(f"{run_uri} is the run that is planned")
+        raise InputError(f"{run_uri} is the planned run itself")
     if manifest is None:
-        raise InputError(f"{run_uri}: no run is there")
+        raise InputError(f"{run_uri} is not the folder of a run")
     if manifest.index is None:
         raise InputError(f"{run_uri} has no index of its texts")
     document, sha256 = read_document(run_uri)
     if sha256 != manifest.index.sha256:
-        raise InputError(f"{run_uri} has another index than its manifest says")
+        raise InputError(f"the index of {run_uri} is not the one in its manifest")
     reason = _difference(plan, document, settings)
     if reason:
         raise InputError(f"{run_uri} has {reason}")
@@ -88,12 +89,12 @@ def _fitting(plan: Plan, run_uri: str, settings: CatalogueSettings) -> ReusedRun
 
 def _difference(plan: Plan, document: IndexDocument, settings: CatalogueSettings) -> str:
     if document.format > FORMAT:
-        return "an index of a later version"
+        return "an index of a later version of rubert_ood"
     different = differences(result_identity(plan), document.identity)
     if different:
         return f"another {', '.join(different)}"
     if plan.run_id in (document.run_id, *document.layout.names):
-        return f"results of a run_id {plan.run_id} too, which rows could not tell apart"
+        return f"results under the same run_id {plan.run_id}"
     if settings.embedding and document.layout.hidden_size is None:
         return "no embeddings"
     return ""

@@ -11,10 +11,11 @@ log = StepLog("rollback")
 
 
 def roll_back(root_uri: str, reason: str) -> Pointer:
-    """Let a pointer name the run that was published before; return the new pointer.
+    """Swap a pointer back to the run that was published before; return it.
 
-    Raises InputError when there is none, or when it is not whole enough any more to be read, and
-    PublicationRefusedError when another run is published in the meantime: nobody has seen that one.
+    Raises InputError when there is none, or when its folder can no longer be read, and
+    PublicationRefusedError when another run is published in the meantime: nobody has seen that
+    one.
     """
     place = Place(root_uri, None, "")
 
@@ -35,7 +36,7 @@ def _note_rollback(run_uri: str, reason: str) -> None:
         pointers = named_by(run_uri)
         if pointers:
             names = " and ".join(pointers)
-            log.warning("%s still names that run; roll it back there too", names)
+            log.warning("%s still names that run. Roll it back there too", names)
             return found.model_copy(update={"pointers": pointers})
         taken_back = {"outcome": "rolled_back", "rollback_reason": reason, "pointers": []}
         return found.model_copy(update=taken_back)
@@ -43,9 +44,7 @@ def _note_rollback(run_uri: str, reason: str) -> None:
     try:
         if revise_manifest(run_uri, change) is None:
             log.warning(
-                "%s: the run that was taken back has no manifest any more", run_uri
+                "%s: the run was rolled back, but its manifest is missing", run_uri
             )
     except InputError as error:
-        log.warning(
-            "the manifest of the run that was taken back cannot be read: %s", error
-        )
+        log.warning("the run was rolled back, but its manifest cannot be read: %s", error)

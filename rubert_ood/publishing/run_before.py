@@ -22,7 +22,7 @@ def run_before(run_uri: str, places: list[Place]) -> Manifest | None:
         found = find_manifest(other_uri)
         if found:
             return found
-        log.warning("%s was published for this day and is gone", other_uri)
+        log.warning("%s was published for this day, but its folder is gone", other_uri)
     return max(_complete(run_uri), key=_rank, default=None)
 
 
@@ -43,7 +43,10 @@ def _complete(run_uri: str) -> Iterator[Manifest]:
         try:
             found = find_manifest(other_uri)
         except InputError as error:  # no run of ours, or a damaged one that nobody reads
-            log.warning("a folder of this day is not compared with: %s", error)
+            log.warning(
+                "ignores a folder of this day when it looks for the previous run: %s",
+                error,
+            )
             continue
         if found and found.outcome in ("published", "complete"):
             yield found

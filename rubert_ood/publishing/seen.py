@@ -79,8 +79,8 @@ class Seen:
         now = run_before(run_uri, self.places)
         if _uri_of(now) != _uri_of(self.compared.before):
             raise PartialRunError(
-                f"{run_uri}: another run of this day came in between;"
-                " the same command compares again"
+                f"{run_uri}: another run of this day was published"
+                " meanwhile. Run the same command again to compare with it"
             )
         goes_on = catalogue in targets or catalogue.names(run_uri)
         return (newest or now) if goes_on else (now or newest)
@@ -98,14 +98,15 @@ class Seen:
     def _too_old(self, place: Place) -> PublicationRefusedError:
         run, named = self.manifest, place.pointer
         assert named is not None
-        back = "`publish --force REASON` goes back to it"
+        back = "Run `publish --force REASON` to go back to it"
         if place.root_uri != run.output_uri:
-            back = f"`rollback --output_uri {place.root_uri}` takes that one back first"
+            back = f"Run `rollback --output_uri {place.root_uri}` first"
         own = f"run_date {run.run_date}, finished {run.finished_at}"
         other = f"run_date {named.run_date}, finished {_finished_at(place)}"
         return PublicationRefusedError(
-            f"{run.run_uri}: not published, output kept: it is older ({own})"
-            f" than {named.path} ({other}), which {place.uri} names; {back}"
+            f"{run.run_uri}: this run is kept but not published, because it"
+            f" is older ({own}) than {named.path} ({other}), which"
+            f" {place.uri} names. {back}"
         )
 
 
@@ -124,8 +125,8 @@ def check_not_rolled_back(
         reason = reason or (last.reason if last and is_this else f"{place.uri} says so")
     if reason:
         raise PublicationRefusedError(
-            f"{run_uri}: was rolled back ({reason});"
-            " to publish it again give --force REASON to `publish`"
+            f"{run_uri}: this run was rolled back ({reason}). Run `publish"
+            " --force REASON` to publish it again"
         )
 
 
@@ -138,7 +139,7 @@ def manifest_at(place: Place, *, other_than: str = "") -> Manifest | None:
     found, _ = manifest_and_version(run_uri)
     if found is None:  # removed by retention, say: nothing to be compared with
         log.warning(
-            "%s is gone, so nothing is compared with the last published run", run_uri
+            "%s, the last published run, is gone. The gate compares with nothing", run_uri
         )
     return found
 

@@ -45,8 +45,8 @@ It reads `clean(title + " " + description)`, and `text.json` holds what the clea
 | d2 threshold ({headline.calibrated_on}), a squared distance | {headline.threshold:,.2f} |
 {_stack(stack)}
 Load this folder with `AutoModelForSequenceClassification.from_pretrained` for plain labels{alone}.
-Use `rubert-ood predict` or `rubert-ood score` for labels with temperature, OOD flag and "Other". Open
-`evaluation.html` for the whole evaluation.
+Use `rubert-ood predict` or `rubert-ood score` for labels with temperature, OOD flag and "Other".
+Open `evaluation.html` for the whole evaluation.
 """
 
 

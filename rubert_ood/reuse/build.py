@@ -64,7 +64,7 @@ def with_index(plan: Plan, manifest: Manifest, claim: Ask = lambda: None) -> Man
     """
     counts, parts = manifest.counts, manifest.parts_sha256
     if counts.rows_scored == counts.rows_empty:
-        log.info("no text was scored: no index is left for the next run")
+        log.info("leaves no index for the next run, because no text was scored")
         return manifest.model_copy(update={"index": None})
     try:
         name = _whole_index(plan, manifest)
@@ -78,8 +78,8 @@ def with_index(plan: Plan, manifest: Manifest, claim: Ask = lambda: None) -> Man
         if not isinstance(error, PLAIN):
             reason = f"{plan.run_uri}: {type(error).__name__}"
         log.warning(
-            "no index is left for the next run, which scores every text: %s;"
-            " once that is mended, `publish` of this run builds it",
+            "leaves no index, so the next run scores every text. Mend this,"
+            " then run `publish` on this run to build it: %s",
             reason,
         )
     return manifest.model_copy(update={"index": name})
@@ -100,7 +100,7 @@ def _whole_index(plan: Plan, manifest: Manifest) -> IndexName | None:
             _check_named(plan.run_uri, found.sha256, manifest.index)
         check_files(plan.run_uri, document)
     except InputError as error:
-        log.warning("the index is built again: %s", error)
+        log.warning("builds the index again, because %s", error)
         return None
     return found
 
@@ -110,7 +110,7 @@ def check_files(run_uri: str, document: IndexDocument) -> None:
     for file in document.files:
         uri = storage.join(index_uri(run_uri), file.name)
         if sha256_of(storage.read_bytes(uri)) != file.sha256:
-            raise InputError(f"{uri}: damaged, its sha256 is not that of index.json")
+            raise InputError(f"{uri} is damaged (its sha256 differs from index.json)")
 
 
 def check_index(run_uri: str, name: IndexName) -> None:
@@ -123,7 +123,7 @@ def check_index(run_uri: str, name: IndexName) -> None:
 def _check_named(run_uri: str, sha256: str, name: IndexName) -> None:
     if sha256 != name.sha256:
         uri = document_uri(run_uri)
-        raise InputError(f"{uri}: its sha256 is not that of the manifest")
+        raise InputError(f"{uri} is damaged (its sha256 differs from the manifest)")
 
 
 def read_files(plan: Plan, files: Sequence[DataFile]) -> Iterator[pa.Table]:
@@ -166,7 +166,9 @@ def build_index(
                 buckets = Buckets(folder, writer.dtype, count)
             buckets.add(*writer.records(texts))
         if writer is None or buckets is None:
-            raise InputError(f"{plan.run_uri}: no text was scored")
+            raise InputError(
+                f"{plan.run_uri}: no text was scored, so there is nothing to index"
+            )
         files, num_written = [], 0
         for number, (ids_T, records_T) in enumerate(buckets.sorted()):
             path = os.path.join(folder, "segment")
@@ -184,7 +186,7 @@ def build_index(
     )
     data = storage.to_json(document)
     _settle(document_uri(plan.run_uri), data, claim)
-    log.info(f"an index of {num_written:,} texts for the next run")
+    log.info(f"leaves an index of {num_written:,} texts for the next run")
     return name_of(document, data)
 
 
@@ -213,7 +215,7 @@ def _put_file(run_uri: str, number: int, path: str, claim: Ask) -> IndexFile:
 
 
 def _settle(uri: str, data: bytes, claim: Ask) -> None:
-    """Put an object where there is none, or another one; the claim is asked before each put."""
+    """Create or replace an object, and check the claim before each put."""
     claim()
     if storage.create_bytes(uri, data):
         return
@@ -222,4 +224,4 @@ def _settle(uri: str, data: bytes, claim: Ask) -> None:
         return
     claim()
     if not storage.swap_bytes(uri, data, version) and storage.read_optional(uri) != data:
-        raise OutputError(f"{uri}: another process writes it; start again")
+        raise OutputError(f"{uri}: another process writes this file too. Start again")

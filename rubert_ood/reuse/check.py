@@ -65,7 +65,9 @@ def compare(
         missing = noted.num_rows - len(found)
         return Compared(noted.num_rows, missing, "some texts have no result now")
     if ("sub_label" in now.schema.names) != ("sub_label" in noted.schema.names):
-        return Compared(noted.num_rows, noted.num_rows, "only one of both has sub_label")
+        return Compared(
+            noted.num_rows, noted.num_rows, "only one of the two has sub_label"
+        )
     texts = _Pair(now.take(rows), noted, TOLERANCES[precision])
     wrong = texts.wrong(turns)
     if not wrong:

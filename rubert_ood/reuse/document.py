@@ -64,7 +64,7 @@ def document_uri(run_uri: str) -> str:
 
 
 def read_document(run_uri: str) -> tuple[IndexDocument, str]:
-    """Read the index.json of a run, and its sha256; InputError when there is none."""
+    """Read the index.json of a run, and its sha256; InputError when it is missing."""
     data = storage.read_bytes(document_uri(run_uri))
     return parse_document(run_uri, data), sha256_of(data)
 

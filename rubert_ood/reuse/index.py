@@ -76,7 +76,7 @@ class Index:
         except (sqlite3.Error, InputError) as error:
             with suppress(OSError):
                 os.unlink(os.path.join(self._folder, STAMP))
-            raise InputError(f"{self._folder}: damaged, {error}") from error
+            raise InputError(f"{self._folder} is damaged ({error})") from error
 
     def _find(self, keys: list[str]) -> tuple[NDArray[np.int64], Records]:
         layout, num_files = self.document.layout, len(self.document.files)
@@ -113,11 +113,11 @@ class Index:
 def fetch_index(run_uri: str, sha256: str) -> Index:
     """Copy the index of a run to this node, once for all processes, and open it.
 
-    Raises InputError when it is gone, damaged or another one than that of this sha256.
+    Raises InputError when it is missing, damaged or has another sha256.
     """
     document, found = read_document(run_uri)
     if found != sha256:
-        raise InputError(f"{index_uri(run_uri)}: another index than the plan names")
+        raise InputError(f"{index_uri(run_uri)} is not the index that the plan names")
     source, expected = index_uri(run_uri), {DOCUMENT: sha256}
     for file in document.files:
         expected[file.name] = file.sha256
@@ -141,8 +141,8 @@ def _check_copy(folder: str, *, source: str, expected: dict[str, str]) -> None:
             if file_digest(data, "sha256").hexdigest() != digest:
                 uri = storage.join(source, name)
                 raise InputError(
-                    f"{uri}: damaged, its sha256 is not that of index.json;"
-                    " `publish` of that run builds it again"
+                    f"{uri} is damaged (its sha256 differs from index.json)."
+                    " Run `publish` on that run to build it again"
                 )
     with open(path, "w", encoding="utf-8") as file:
         file.write(stamp)
@@ -167,12 +167,13 @@ def _remove_damaged(folder: str, check: Callable[[str], None]) -> None:
         try:
             check(folder)
         except (InputError, OSError, UnicodeError):
-            log.warning("%s: changed since it was copied, it is fetched again", folder)
+            log.warning("fetches %s again, because the copy has changed", folder)
             shutil.rmtree(folder)
 
 
 def _remove_old(parent: str, key: str) -> None:
-    """Remove the copies of other indexes that nobody has opened for hours: one comes each night."""
+    """Remove copies of other indexes that no process has opened for hours: each night brings
+    one."""
     with suppress(FileNotFoundError):
         for name in os.listdir(parent):
             path = os.path.join(parent, name)
@@ -194,7 +195,7 @@ def open_index(reused: ReusedRun) -> Index | None:
     except StorageUnavailableError:
         raise
     except (RubertOodError, OSError, sqlite3.Error) as error:
-        log.warning("nothing is reused, every text is scored: %s", error)
+        log.warning("scores every text, because the index cannot be used: %s", error)
         return None
 
 
@@ -215,7 +216,7 @@ class Taker:
         try:
             table, records_T = self._index.results(keys)
         except InputError as error:
-            log.warning("the index is not readable, these texts are scored: %s", error)
+            log.warning("scores these texts, because the index cannot be read: %s", error)
             self.failed = True
             return self._index.document.layout.schema.empty_table()
         is_checked = (records_T["tail"] ^ self._salt) <= self._limit

@@ -83,7 +83,7 @@ class Layout(Record):
             if field.name in CODED:
                 is_none = flat == NONE
                 if (flat[~is_none] >= len(names)).any():
-                    raise InputError(f"a record holds a {field.name} without a name")
+                    raise InputError(f"a record has an unknown {field.name}")
                 codes = pa.array(flat.astype(np.int32), mask=is_none)
                 array = names.take(codes)
             else:
@@ -144,7 +144,7 @@ class RecordWriter:
         for name in found.dictionary.to_pylist():
             codes.append(self._codes.setdefault(name, len(self._codes) - 1))
         if len(self._codes) > NONE:
-            raise InputError("more than 65,535 labels and runs: an index holds no more")
+            raise InputError("an index holds at most 65,535 labels and runs")
         return np.array(codes, np.int64)[found.indices.to_numpy()]
 
 

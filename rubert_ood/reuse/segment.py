@@ -64,5 +64,5 @@ class Segment:
         width = self._dtype.itemsize
         for record in records:  # one that is too long would shift those behind it
             if not isinstance(record, bytes) or len(record) != width:
-                raise sqlite3.DatabaseError(f"a record is not of {width} bytes")
+                raise sqlite3.DatabaseError(f"a record does not have {width} bytes")
         return heads_T, np.frombuffer(b"".join(records), self._dtype)

@@ -43,7 +43,8 @@ def check_part(
     check_conserved(uri, shard, receipt)
     if receipt.part_sha256 != hashlib.sha256(data).hexdigest():
         raise VerificationError(
-            f"{uri}: changed since it was written: its sha256 is not that of its receipt"
+            f"{uri}: the part changed after it was written (its sha256"
+            " differs from the receipt)"
         )
     return part
 
@@ -53,11 +54,12 @@ def check_conserved(uri: str, shard: Shard, receipt: Receipt) -> None:
     settled = receipt.rows_scored + receipt.rows_rejected
     if receipt.rows_in != shard.num_rows or receipt.rows_in != settled:
         raise VerificationError(
-            f"{uri}: {receipt.rows_in} rows in, {receipt.rows_scored} scored:"
-            " rows were lost or doubled"
+            f"{uri}: rows were lost or doubled ({receipt.rows_in:,} read,"
+            f" {receipt.rows_scored:,} scored, {receipt.rows_rejected:,}"
+            " rejected)"
         )
     if receipt.ids_in != (receipt.ids_out + receipt.ids_rejected) % DIGEST_MODULUS:
-        raise VerificationError(f"{uri}: its ad ids are not those of the input")
+        raise VerificationError(f"{uri}: the ad ids differ from those of the input")
 
 
 def check_rejected(plan: Plan, shard: Shard, receipt: Receipt) -> None:
@@ -87,7 +89,7 @@ def check_origin(uri: str, parquet: pq.ParquetFile, plan: Plan) -> None:
     for key, value in expected.items():
         if metadata.get(f"rubert_ood.{key}".encode(), b"").decode() != value:
             raise VerificationError(
-                f"{uri}: written by another {key.removesuffix('_id')}"
+                f"{uri}: another {key.removesuffix('_id')} wrote this file"
             )
 
 
@@ -100,7 +102,7 @@ def read_object(uri: str) -> bytes:
 
 
 def open_parquet(uri: str, data: bytes) -> pq.ParquetFile:
-    """Open the bytes of a Parquet file; VerificationError when they are none."""
+    """Open the bytes of a Parquet file; VerificationError when they cannot be read."""
     try:
         return pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
@@ -124,12 +126,13 @@ def check_columns(uri: str, parquet: pq.ParquetFile, columns: Sequence[str]) -> 
     LATER_COLUMNS need not be."""
     metadata = _metadata(parquet)
     written_by = metadata.get(b"rubert_ood.code_version", b"?").decode()
-    hint = f"; rubert_ood {written_by} wrote it, verify it with that version"
+    hint = f". Verify it with rubert_ood {written_by}, which wrote it"
     present = {*parquet.schema_arrow.names, *LATER_COLUMNS}
     for name in columns:
         if name not in present:
             raise VerificationError(
-                f"{uri}: no column {name!r}{'' if written_by == __version__ else hint}"
+                f"{uri}: the file has no column"
+                f" {name!r}{'' if written_by == __version__ else hint}"
             )
 
 
@@ -140,4 +143,4 @@ def _metadata(parquet: pq.ParquetFile) -> Mapping[bytes, bytes]:
 def unreadable(uri: str, error: Exception) -> VerificationError:
     """Return the error that says why a file cannot be read."""
     reason = " ".join(str(error).split())
-    return VerificationError(f"{uri}: not readable as Parquet: {reason}")
+    return VerificationError(f"{uri}: the file cannot be read as Parquet: {reason}")

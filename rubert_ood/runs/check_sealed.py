@@ -37,7 +37,8 @@ def check_sealed(plan: Plan, group: Group, seal: Seal) -> pa.ChunkedArray:
     data = read_object(uri)
     if hashlib.sha256(data).hexdigest() != seal.sha256:
         raise VerificationError(
-            f"{uri}: changed since it was sealed: its sha256 is not that of its seal"
+            f"{uri}: the file changed after it was sealed (its sha256"
+            " differs from the seal)"
         )
     parquet = open_parquet(uri, data)
     check_origin(uri, parquet, plan)

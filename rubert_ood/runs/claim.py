@@ -1,9 +1,9 @@
-"""The claim: the newest start may write a run, an older one that still lives stops and says so.
+"""The claim: the newest start may write a run, an older one that still runs stops.
 
-Two starts at once do little harm (each writes the same rows), but the older one wastes its machines
-and must not publish, nor write into what the newer one has published by now: its workers ask before
-each object (`check_claim`), and replace none that is good (`write.py`). A start never waits for a
-lease to end: the start before it may be dead, and mostly is.
+Two starts at once do little harm (each writes the same rows), but the older one wastes its
+machines and must not publish, nor write into what the newer one has published by now: its
+workers ask before each object (`check_claim`), and replace none that is good (`write.py`). A
+start never waits for a lease to end: the start before it may be dead, and mostly is.
 """
 
 import os
@@ -38,7 +38,7 @@ class Claimant(Record):
     def __str__(self) -> str:
         """Name it for a message."""
         if not self.token:
-            return "another start, which has ended"
+            return "another process (which has ended)"
         return f"process {self.pid} on {self.host} (started {self.started_at})"
 
 
@@ -62,7 +62,7 @@ class Claim:
         self._checked = time.monotonic()
         older, _ = _look(run_uri)
         if older.token:
-            log.warning("claimed before by %s, which had not finished", older)
+            log.warning("takes over the claim of %s, which had not finished", older)
         storage.put_bytes(_uri(run_uri), _json(me))
 
     def check(self, *, now: bool = False) -> None:
@@ -78,7 +78,7 @@ class Claim:
         return _look(self._run_uri)[0].token == self.token
 
     def release(self) -> None:
-        """Say that nobody works on the run any more, unless somebody else does by now."""
+        """Give the claim up, unless a newer start has taken it over."""
         claimant, version = _look(self._run_uri)
         if claimant.token == self.token:
             storage.swap_bytes(_uri(self._run_uri), _json(NOBODY), version)
@@ -89,8 +89,9 @@ def check_claim(run_uri: str, token: str) -> None:
     claimant = _parse(run_uri, storage.read_optional(_uri(run_uri)))
     if claimant.token != token:
         raise PartialRunError(
-            f"{_uri(run_uri)}: this run is claimed by {claimant};"
-            " this start ends, nothing is lost or doubled"
+            f"{_uri(run_uri)}: {claimant} has claimed this run, so this"
+            " process stops. Nothing is lost or doubled, and the other one"
+            " goes on"
         )
 
 

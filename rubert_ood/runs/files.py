@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Mapping
 
 from rubert_ood.errors import VerificationError
+from rubert_ood.plain import count_of
 from rubert_ood.runs.plan import Plan
 from rubert_ood.runs.receipts import Receipt
 from rubert_ood.storage.listing import Listing, list_below
@@ -56,7 +57,8 @@ def _refuse_others(run_uri: str, names: set[str], expected: Mapping[str, str]) -
     others = sorted(filter(_is_read, names - expected.keys()))
     if others:
         raise VerificationError(
-            f"{run_uri}: {others[0]} is not a file of this run ({len(others)} such); remove it"
+            f"{run_uri}: {others[0]} is not a file of this run"
+            f" ({count_of(len(others), 'file')} in all). Remove it"
         )
 
 

@@ -243,5 +243,5 @@ def revise_manifest(
             return (found,)
         return (manifest,) if swap_manifest(manifest, version) else None
 
-    busy = f"{manifest_uri(run_uri)}: other processes write it all the time; start again"
+    busy = f"{manifest_uri(run_uri)}: other processes keep writing this file. Start again"
     return until_swapped(attempt, busy)[0]

@@ -2,6 +2,7 @@
 
 from rubert_ood import storage
 from rubert_ood.errors import RubertOodError
+from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
 from rubert_ood.runs.plan import PART_SUFFIX, PARTS
 from rubert_ood.storage.folders import remove_files
@@ -21,10 +22,13 @@ def drop_parts(run_uri: str) -> None:
             _parts(run_uri)
         )  # S3 says of no single object that it may not be removed
     except RubertOodError as error:
-        log.warning("its parts are still there, for no reader: %s", error)
+        log.warning("the parts could not be removed, which readers never see: %s", error)
     else:
         if left:
-            log.warning("%s: %d parts could not be removed, for no reader", run_uri, left)
+            parts = count_of(left, "part")
+            log.warning(
+                "%s: could not remove %s, which readers never see", run_uri, parts
+            )
 
 
 def _parts(run_uri: str) -> list[str]:

@@ -227,8 +227,8 @@ def run_folder(output_uri: str, run_date: date, run_id: str) -> str:
 def save_plan(plan: Plan) -> Plan:
     """Write the plan into its run folder; a folder that belongs to other work is refused.
 
-    Of two starts at once with other work the one that is first wins; the other is told so. Returns
-    the plan with the run that the one which is there reuses.
+    When two starts with different work race, the first wins and the other is refused. Returns
+    the plan with the reused run of the saved plan.
     """
     uri = storage.join(plan.run_uri, "_run", PLAN_FILE)
     if not storage.exists(uri):
@@ -242,8 +242,9 @@ def save_plan(plan: Plan) -> Plan:
             if older.identity.get(name) != value
         ]
         raise SettingsError(
-            f"{plan.run_uri} holds a run with other {', '.join(changed)};"
-            " give another run_id, or what that run had"
+            f"{plan.run_uri}: this folder holds a run with another"
+            f" {', '.join(changed)}. Give another run_id, or the values of"
+            " that run"
         )
     return replace(plan, reuse=older.reuse)
 

@@ -104,7 +104,7 @@ class Receipt(PartCounts, Settled):
     @classmethod
     def _check_bins(cls, profile: ShardProfile) -> ShardProfile:
         if len(profile.token_histogram) not in (0, len(TOKEN_EDGES)):
-            raise ValueError(f"token_histogram has not {len(TOKEN_EDGES)} bins")
+            raise ValueError(f"token_histogram does not have {len(TOKEN_EDGES)} bins")
         return profile
 
 
@@ -250,7 +250,10 @@ def is_receipt_of(uri: str, data: bytes, fingerprint: str) -> bool:
     """Say whether a record is of this fingerprint; InputError when it is damaged."""
     settled = parse(uri, data, SETTLED)
     if not uri.endswith(f"/{settled.shard_id}.json"):
-        raise InputError(f"{uri}: damaged, it is of shard {settled.shard_id}; {RESTORE}")
+        raise InputError(
+            f"{uri}: the file is damaged (it belongs to shard"
+            f" {settled.shard_id}). {RESTORE}"
+        )
     return settled.fingerprint == fingerprint
 
 

@@ -20,7 +20,7 @@ from pydantic import (
 from rubert_ood.errors import InputError
 
 T = TypeVar("T")
-RESTORE = "restore or delete it"
+RESTORE = "Restore or delete it"
 
 
 class Record(BaseModel):
@@ -34,7 +34,7 @@ class Record(BaseModel):
 def parse(uri: str, data: bytes, schema: TypeAdapter[T], *, mend: str = RESTORE) -> T:
     """Read a control file; InputError, one line with the URI, when it is not what the schema says.
 
-    mend: what the user shall do with such a file; "" where the caller says it.
+    mend: what the user should do with a damaged file; "" if the caller says it.
     """
     try:
         return schema.validate_json(data)
@@ -43,12 +43,12 @@ def parse(uri: str, data: bytes, schema: TypeAdapter[T], *, mend: str = RESTORE)
             include_url=False, include_context=False, include_input=False
         )[0]
         if first["type"] == "json_invalid":
-            reason = "it holds no JSON"
+            reason = "it does not hold JSON"
         else:
             place = ".".join(map(str, first["loc"])) or "content"
             reason = f"{place}: {first['msg'].removeprefix('Value error, ')}"
-        advice = f"; {mend}" if mend else ""
-        raise InputError(f"{uri}: damaged, {reason}{advice}") from None
+        advice = f". {mend}" if mend else ""
+        raise InputError(f"{uri}: the file is damaged ({reason}){advice}") from None
 
 
 def _inside(path: str) -> str:
@@ -59,19 +59,19 @@ def _inside(path: str) -> str:
         or not path.isprintable()
         or posixpath.isabs(path)
     ):
-        raise ValueError("not a path below the folder of this file")
+        raise ValueError("the path is not below the folder of this file")
     return path
 
 
 def _day(text: str) -> str:
     if date.fromisoformat(text).isoformat() != text:
-        raise ValueError("not a date such as 2026-11-24")
+        raise ValueError("the date is not written as 2026-11-24")
     return text
 
 
 def _moment(text: str) -> str:
     if datetime.fromisoformat(text).tzinfo is None:
-        raise ValueError("a time without its zone")
+        raise ValueError("the time has no zone")
     return text
 
 

@@ -26,7 +26,7 @@ class Run:
 
     @property
     def manifest(self) -> Manifest:
-        """What became of it, as it stands there now. Raises InputError where there is none."""
+        """The manifest of the run, read now. Raises InputError when it is missing."""
         return read_manifest(self.uri)
 
     @property
@@ -46,11 +46,12 @@ class Run:
         names = None if columns is None else _names(columns)
         manifest = self.manifest
         if not manifest.parts_sha256:
-            raise InputError(f"{self.uri}: none of its shards was scored")
+            raise InputError(f"{self.uri}: no shard of this run was scored")
         if not manifest.files:
             raise InputError(
-                f"{self.uri}: its files are not sealed yet (outcome {manifest.outcome});"
-                " finish it first"
+                f"{self.uri}: this run is not complete (outcome"
+                f" {manifest.outcome}). Run its `score` command again to"
+                " finish it"
             )
         tables = []
         for file in manifest.files:
@@ -69,7 +70,9 @@ def _names(columns: Sequence[str]) -> list[str]:
     is_list = isinstance(columns, Iterable) and not isinstance(columns, str | bytes)
     names = list(columns) if is_list else []
     if not is_list or not all(isinstance(name, str) for name in names):
-        raise SettingsError(f"columns: give a list of names, not {shown(columns)}")
+        raise SettingsError(
+            f"columns: {shown(columns)} is not a list of names. Give a list"
+        )
     return names
 
 
@@ -79,10 +82,15 @@ def _read_file(uri: str, sha256: str, names: list[str] | None) -> pa.Table:
     data = storage.read_bytes(uri)
     if hashlib.sha256(data).hexdigest() != sha256:
         raise VerificationError(
-            f"{uri}: changed since it was written: its sha256 is not that of its manifest"
+            f"{uri}: the file changed after it was written (its sha256"
+            " differs from the manifest). Run `rubert-ood verify` on its"
+            " run"
         )
     found = pq.read_schema(io.BytesIO(data)).names
     for name in names or []:
         if name not in found:
-            raise SchemaError(f"{uri}: no column {name!r}; it has: {', '.join(found)}")
+            raise SchemaError(
+                f"{uri}: the file has no column {name!r}. Name one that it has:"
+                f" {', '.join(found)}"
+            )
     return pq.read_table(io.BytesIO(data), columns=["ad_id"] if names == [] else names)

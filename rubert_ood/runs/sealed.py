@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from rubert_ood.errors import PartialRunError, RubertOodError, VerificationError
+from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
 from rubert_ood.runs.manifest import find_manifest
 from rubert_ood.runs.part_counts import add_counts
@@ -41,12 +42,12 @@ def read_sealed(plan: Plan, receipts: Mapping[str, Receipt]) -> list[tuple[Group
         noted = _noted(plan, receipts, layout)
         if noted:
             num_lost = sum(group.path not in seals for group, _ in noted)
-            some = "its layout" if is_lost else f"{num_lost} seal(s)"
-            log.warning("%s: lost %s, the manifest is taken", plan.run_uri, some)
+            some = "the layout" if is_lost else count_of(num_lost, "seal")
+            log.warning("%s: lost %s, goes by the manifest", plan.run_uri, some)
             return [(group, seals.get(group.path, seal)) for group, seal in noted]
         num_missing = len(groups) - len(seals)
-        some = "its" if is_lost else f"{num_missing} of {len(groups)}"
-        raise not_whole(plan, f"{some} files are not sealed from their parts")
+        some = "the" if is_lost else f"{num_missing} of {len(groups)}"
+        raise not_whole(plan, f"{some} files are not sealed")
     return [(group, seals[group.path]) for group in groups]
 
 
@@ -56,10 +57,13 @@ def not_whole(plan: Plan, what: str) -> RubertOodError:
     manifest = find_manifest(plan.run_uri)
     if manifest and manifest.outcome in READERS_SAW:
         return VerificationError(
-            f"{plan.run_uri}: {what}, which a run that was published does not make good;"
-            " score under another run_id, after `rollback` if readers see this one"
+            f"{plan.run_uri}: {what}, which a published run cannot mend. Run"
+            " `rollback` if readers see this run, then score under another"
+            " run_id"
         )
-    return PartialRunError(f"{plan.run_uri}: {what}; run again")
+    return PartialRunError(
+        f"{plan.run_uri}: {what}. Run its `score` command again to resume"
+    )
 
 
 def _noted(

@@ -120,7 +120,8 @@ def find_layout(plan: Plan) -> Layout | None:
     starts = found.starts
     if starts[0] or starts != sorted(set(starts)) or starts[-1] >= len(plan.shards):
         raise InputError(
-            f"{uri}: damaged, starts: not shards of the plan, ascending from 0; {RESTORE}"
+            f"{uri}: the file is damaged (starts must be shards of the plan,"
+            f" ascending from 0). {RESTORE}"
         )
     return found
 

@@ -12,7 +12,7 @@ def settle(
     check_claim: Callable[[], object],
     is_good: Callable[[bytes], bool],
 ) -> bytes:
-    """Put an object where there is none, or for one that is not good; return what is there.
+    """Create an object, or replace one that is not good; return what is stored then.
 
     The claim is asked before each put, and after the look at what is there: so whatever a newer
     start writes is another version, and is not replaced. `check_claim` raises where this process
@@ -29,5 +29,5 @@ def settle(
         check_claim()
         return data if storage.swap_bytes(uri, data, version) else None
 
-    busy = "another process writes it all the time; the same command goes on from there"
+    busy = "another process keeps writing this file. Run the same command again to resume"
     return until_swapped(attempt, f"{uri}: {busy}")

@@ -48,4 +48,4 @@ def note_stop(plan: Plan, claim: Claim, outcome: Outcome, started_at: str) -> No
             note_unfinished(plan, claim, outcome, started_at)
             claim.release()
     except RubertOodError as error:
-        log.warning("its manifest could not be written: %s", error)
+        log.warning("could not note in the manifest how the run stopped: %s", error)

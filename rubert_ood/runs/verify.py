@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from rubert_ood.clock import utc_now
 from rubert_ood.errors import PartialRunError, VerificationError
+from rubert_ood.plain import count_of
 from rubert_ood.progress import Progress
 from rubert_ood.runs.ahead import map_ahead
 from rubert_ood.runs.checks import Check, file_checks, shard_checks, sources
@@ -129,7 +130,7 @@ def check_settled(
     )
     if num_missing:
         raise not_whole(
-            plan, f"{num_missing} of {len(plan.shards)} shards are not scored"
+            plan, f"{num_missing:,} of {len(plan.shards):,} shards are not scored"
         )
     return quarantined
 
@@ -166,7 +167,7 @@ def _raise_problems(problems: dict[str, str], paths: list[str]) -> None:
         return
     shard_ids = [owner for owner in problems if owner not in paths]
     first = problems[shard_ids[0]] if shard_ids else next(iter(problems.values()))
-    message = f"{first} ({len(problems)} such)"
+    message = f"{first} ({count_of(len(problems), 'problem')} in all)"
     if shard_ids:
         raise PartMismatchError(message, shard_ids)
     raise SealMismatchError(message, list(problems))
@@ -192,7 +193,8 @@ def complete_manifest(
     stop = find_stop(plan.run_uri) if plan.reuse else None
     if stop is not None and counted.counts.texts_reused:  # since the receipts were read
         raise PartialRunError(
-            f"{plan.run_uri}: reuse was stopped; the same command scores the rest"
+            f"{plan.run_uri}: the check of reused results stopped reuse. Run"
+            " the same command again to score the rest"
         )
     manifest = counted.model_copy(update={"reuse_stop": stop})
     if noted is None or noted.parts_sha256 != manifest.parts_sha256:
@@ -207,8 +209,8 @@ def check_manifest(found: Manifest, recomputed: Manifest) -> None:
     for name in counted:
         if noted[name] != counted[name]:
             raise VerificationError(
-                f"{manifest_uri(recomputed.run_uri)}:"
-                f" {name} is not what the receipts add up to"
+                f"{manifest_uri(recomputed.run_uri)}: {name} differs from"
+                " what the receipts add up to. Restore the manifest"
             )
 
 

@@ -18,15 +18,15 @@ def check_apart(input_uri: str, output_uri: str) -> None:
     part = [*target, "run_date=2026-01-01", "run_id=x", "part.parquet"]
     if _leads_to(source, part, is_literal):
         raise SettingsError(
-            f"output_uri: {output_uri} lies in the input {input_uri};"
-            " name a folder outside of it"
+            f"output_uri: {output_uri} lies inside the input {input_uri}."
+            " Name a folder outside of it"
         )
     base = source if is_literal else _names(literal_head(input_uri))
     is_below = len(base) > len(target) and base[: len(target)] == target
     if is_below and not (is_literal and _is_one_file(input_uri)):
         raise SettingsError(
-            f"input_uri: {input_uri} lies in the output {output_uri};"
-            " name an output outside of it"
+            f"input_uri: {input_uri} lies inside the output {output_uri}."
+            " Name an output outside of it"
         )
 
 

@@ -1,4 +1,4 @@
-"""A run that was begun with the champion goes on with that bundle, whichever is promoted since."""
+"""Resume a run with the bundle with which it began, even if another one was promoted since."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -36,11 +36,11 @@ def as_begun(plan: Plan, bundle: Bundle, settings: DaySettings) -> tuple[Plan, B
             older = replace(older, alias=bundle.alias)
             same = make_plan(settings, older)
         except (BundleError, SettingsError) as error:
-            log.warning("a run of today is not gone on with: %s", error)
+            log.warning("does not resume an unfinished run of today: %s", error)
             continue
         if same.fingerprint == begun.fingerprint:
             log.info(
-                "goes on with bundle %s, the champion when this run was planned",
+                "resumes with bundle %s, the champion when this run was planned",
                 name.version,
             )
             return same, older

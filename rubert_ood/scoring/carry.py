@@ -18,13 +18,14 @@ def check_names(names: Iterable[str], taken: Iterable[str]) -> None:
     for name in names:
         if name in PARTITIONS:
             raise SettingsError(
-                f"carry_columns: {name!r} is a partition of the output (its folders are named by"
-                " it); leave it out or rename it"
+                f"carry_columns: {name!r} is a partition of the output,"
+                " whose folders it names. Leave the column out, or rename"
+                " it"
             )
         if name in taken:
             raise SettingsError(
-                f"carry_columns: {name!r} would stand in the output twice;"
-                " leave it out or rename it"
+                f"carry_columns: {name!r} is a column of the output already."
+                " Leave the column out, or rename it"
             )
         taken.add(name)
 
@@ -69,8 +70,9 @@ class CarriedTypes:
             )
         except pa.ArrowException:
             raise SchemaError(
-                f"{uri}: column {name!r} holds {kind}, but {known} in {self._files[name]}; "
-                "a carried column needs one type in all files"
+                f"{uri}: column {name!r} has the type {kind}, but {known} in"
+                f" {self._files[name]}. Give a carried column one type in"
+                " all files"
             ) from None
 
 
@@ -81,8 +83,8 @@ def cast_carried(uri: str, column: pa.ChunkedArray, field: pa.Field) -> pa.Chunk
         return as_plain(column).cast(field.type)
     except pa.ArrowException:  # its words quote the value
         raise SchemaError(
-            f"{uri}: column {field.name!r}:"
-            f" a value does not fit {field.type}, which it has over all files"
+            f"{uri}: column {field.name!r}: a value does not fit"
+            f" {field.type}, the type over all files. Convert the column"
         ) from None
 
 

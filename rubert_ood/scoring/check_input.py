@@ -1,6 +1,7 @@
 """The first step of a run: load the bundle, check the input, and say what would be scored."""
 
 from rubert_ood.bundle import Bundle
+from rubert_ood.plain import count_of
 from rubert_ood.pointers.champion import open_bundle
 from rubert_ood.progress import StepLog
 from rubert_ood.runs.plan import Plan
@@ -14,23 +15,24 @@ log = StepLog("plan")
 def check_input(settings: DaySettings) -> tuple[Plan, Bundle]:
     """Load the bundle, make the plan, and say what is in it.
 
-    The champion is resolved here, once: a run that was begun goes on with the bundle of its plan.
+    The champion is resolved here, once: an unfinished run keeps the bundle of its plan.
     """
     bundle = open_bundle(settings.bundle_uri)
     plan = make_plan(settings, bundle)
     if bundle.alias:
         plan, bundle = as_begun(plan, bundle, settings)
     log.info(
-        f"{plan.num_rows:,} ads in {len(plan.shards):,} shards,"
-        f" {len(plan.quarantined):,} file(s) quarantined, bundle {plan.bundle.version}"
+        f"{count_of(plan.num_rows, 'ad')} in {count_of(len(plan.shards), 'shard')},"
+        f" {count_of(len(plan.quarantined), 'quarantined file')},"
+        f" bundle {plan.bundle.version}"
     )
     for file in plan.quarantined:
-        log.warning("quarantined: %s", file.reason)
+        log.warning("quarantines a file: %s", file.reason)
     for uri in plan.empty_files:
-        log.warning("%s: has no rows", uri)
+        log.warning("%s: this file has no rows", uri)
     run_log = StepLog("run")
     run_log.info("%s", plan.run_uri)
     if "run_date" not in settings.model_fields_set:
         day, zone = settings.run_date, settings.run_timezone
-        run_log.info("run_date is %s, today in %s (run_timezone)", day, zone)
+        run_log.info("run_date is %s: today in %s (run_timezone)", day, zone)
     return plan, bundle

@@ -169,8 +169,9 @@ def in_one_piece(rows: pa.Table, shard: Shard) -> pa.Table:
         whole = None
     if whole is None or any(column.num_chunks > 1 for column in whole.columns):
         raise InputError(
-            f"{shard.uri}: rows {shard.start:,} to {shard.stop:,} carry more than 2 GB of text in"
-            " one column; give a smaller shard_rows, or carry fewer columns"
+            f"{shard.uri}: rows {shard.start:,} to {shard.stop:,} carry more"
+            " than 2 GB of text in one column. Lower shard_rows, or carry"
+            " fewer columns"
         )
     return whole
 

@@ -157,7 +157,9 @@ def _num_found(index: Index | None, keys: list[str]) -> int:
     try:
         return len(index.find(keys)[0]) if index else 0
     except InputError as error:
-        log.warning("the index is not readable: %s", error)
+        log.warning(
+            "estimates without reuse, because the index cannot be read: %s", error
+        )
         return 0
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
 from rubert_ood.runs.plan import Shard
 from rubert_ood.scoring.encode import encode
@@ -46,7 +47,8 @@ class LocalExecutor:
         self, job: ScoringJob, shards: list[Shard], *, alone: bool = False
     ) -> Iterator[ShardResult]:
         """Score one shard after the other, and yield each result at once."""
-        StepLog("score").info("%d shards in this process", len(shards))
+        num_shards = count_of(len(shards), "shard")
+        StepLog("score").info("scores %s in this process", num_shards)
         scorer = Scorer(job)
         with _threads(len(os.sched_getaffinity(0))):
             for shard in shards:

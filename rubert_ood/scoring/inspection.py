@@ -11,6 +11,7 @@ from rubert_ood.ads.schema import city_column, resolve_columns
 from rubert_ood.ads.sources import Tables
 from rubert_ood.ads.tables import inspect
 from rubert_ood.errors import InputError, SchemaError
+from rubert_ood.plain import count_of
 from rubert_ood.progress import Progress, StepLog
 from rubert_ood.runs.plan import QuarantinedFile, Shard, digest
 from rubert_ood.scoring.carry import CarriedTypes
@@ -136,7 +137,9 @@ def _say_delimiters(result: Inspected) -> None:
     counts = Counter(table.delimiter for table in result.good)
     for delimiter, count in counts.items():
         if delimiter not in ("", ","):
-            log.info("%d CSV file(s) separated by %r", count, delimiter)
+            log.info(
+                "reads %s with the delimiter %r", count_of(count, "CSV file"), delimiter
+            )
 
 
 def _cut(row_groups: list[int], shard_rows: int) -> Iterator[tuple[int, int]]:

@@ -97,7 +97,7 @@ def attempt(stage: Callable[[ShardItem], ShardItem], item: ShardItem) -> ShardIt
     except RubertOodError as error:
         return _failed(item, error, FAULT_RUN)
     except Exception as error:  # the boundary of this process: the driver decides
-        log.exception("shard failed")  # Ray keeps this in the log of the worker
+        log.exception("a shard failed")  # Ray keeps this in the log of the worker
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         return replace(item, failure=reason[:LONGEST_REASON], fault=FAULT_UNKNOWN)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from rubert_ood import interrupts
 from rubert_ood.errors import PartialRunError, SettingsError
+from rubert_ood.plain import count_of
 from rubert_ood.progress import Progress, StepLog
 from rubert_ood.runs.claim import Claim
 from rubert_ood.runs.plan import Plan, Shard
@@ -26,7 +27,10 @@ from rubert_ood.settings import ScoreSettings
 log = StepLog("score")
 
 MAX_LOSSES = 3
-LOST = "its process died each time that it was tried: out of memory, or a crash in native code"
+LOST = (
+    f"the process died in each of {MAX_LOSSES} attempts"
+    " (out of memory, or a crash in native code)"
+)
 
 
 def score_shards(
@@ -39,13 +43,13 @@ def score_shards(
     """Score shards in passes, until each has its receipt or is quarantined with its reason.
 
     A shard that gets lost with its process (out of memory, a crash in native code, a dead node)
-    enters the next pass; lost in three passes, it is quarantined. Raises PartialRunError when the
-    run stops half-way, or when another start has claimed it by now; what is done stays done, and
-    the same call goes on from there.
+    enters the next pass; lost in three passes, it is quarantined. Raises PartialRunError when
+    the run stops half-way, or when another start has claimed it by now; what is done stays done,
+    and the same call resumes.
     """
     num_done = len(plan.shards) - len(todo)
     if num_done:
-        log.info("%d of %d shards are done already", num_done, len(plan.shards))
+        log.info("resumes with %d of %d shards done", num_done, len(plan.shards))
     passes = _Passes(plan, todo, settings, claim, executor)
     while todo:
         todo = passes.score(todo)
@@ -81,7 +85,7 @@ class _Passes:
         """Reasons of those that were quarantined."""
 
     def score(self, todo: list[Shard]) -> list[Shard]:
-        """Send shards through the stages once; return those that shall be tried again."""
+        """Send shards through the stages once; return those to try again."""
         results, stalled, nodes_changed = {}, "", False
         try:
             for result in self._results(todo):
@@ -93,8 +97,10 @@ class _Passes:
         limit = self._settings.max_quarantined_shards
         if len(self._quarantined) > limit:
             raise PartialRunError(
-                f"more than max_quarantined_shards ({limit}) are quarantined:"
-                f" {self._quarantined[-1]}"
+                "max_quarantined_shards: the run quarantined more than"
+                f" {count_of(limit, 'shard')}. Mend the"
+                " input, or raise the limit, then run the same command"
+                f" again. Last reason: {self._quarantined[-1]}"
             )
         self._check_progress(
             stalled,
@@ -106,7 +112,9 @@ class _Passes:
         num_lost = len(again) - len(stale)
         if num_lost:
             log.warning(
-                "%d shard(s) did not come back, tried again  %s", num_lost, stalled
+                "tries %s again, which got lost  %s",
+                count_of(num_lost, "shard"),
+                stalled,
             )
         return again
 
@@ -118,7 +126,7 @@ class _Passes:
         self._passes_in_vain += 1
         if not nodes_changed or self._passes_in_vain == MAX_LOSSES:
             raise PartialRunError(
-                f"{self._plan.run_uri}: {stalled}; the same command goes on from there"
+                f"{self._plan.run_uri}: {stalled}. Run the same command again to resume"
             )
 
     def end(self) -> None:
@@ -129,8 +137,9 @@ class _Passes:
         num_shards = len(self._plan.shards)
         num_done = num_shards - len(self._unreadable) - len(self._quarantined)
         raise PartialRunError(
-            f"{num_done} of {num_shards} shards are scored; mend the file, or set on_bad_file to"
-            " quarantine, and the same command goes on from there:"
+            f"{num_done:,} of {num_shards:,} shards are scored, the others"
+            " cannot be read. Mend the file, or set on_bad_file to"
+            " quarantine, then run the same command again. First reason:"
             f" {self._unreadable[0]}"
         )
 
@@ -154,11 +163,12 @@ class _Passes:
 
     def _stop_at(self, result: ShardResult) -> None:
         if result.fault == FAULT_SETUP:
-            raise SettingsError(f"the run stops, and would stop again: {result.failure}")
+            raise SettingsError(result.failure)
         if result.fault == FAULT_RUN:
             self._claim.check(now=True)  # the plainer words, if that is the fault
             raise PartialRunError(
-                f"the run stops, the same command goes on from there: {result.failure}"
+                "the run stopped. Run the same command again to resume."
+                f" Reason: {result.failure}"
             )
         if result.fault == FAULT_CHANGED and self._settings.on_bad_file == "fail":
             raise PartialRunError(result.failure)
@@ -189,7 +199,7 @@ class _Passes:
         is_lost = self._losses[shard.shard_id] == MAX_LOSSES
         if is_lost or result.fault in (FAULT_SHARD, FAULT_CHANGED):
             put_quarantine(self._plan, shard, result.failure)
-            log.warning("shard %s is quarantined: %s", shard.shard_id, result.failure)
+            log.warning("quarantines shard %s: %s", shard.shard_id, result.failure)
             self._quarantined.append(result.failure)
             return False
         return True

@@ -9,6 +9,7 @@ from rubert_ood import __version__, storage
 from rubert_ood.ads.sources import Tables, survey_tables, warn_of_ignored
 from rubert_ood.bundle import Bundle, check_compute
 from rubert_ood.errors import InputError
+from rubert_ood.plain import count_of
 from rubert_ood.pointers.champion import name_of
 from rubert_ood.predictor import ADS_AT_ONCE, TOKEN_BUDGET
 from rubert_ood.progress import StepLog
@@ -85,7 +86,8 @@ def _check_settings(settings: DaySettings, bundle: Bundle) -> None:
     check_compute(bundle, settings.compute)
     if bundle.precision == "bf16" and not settings.compute.use_gpu:
         log.warning(
-            "bundle %s was fitted in bf16: slow on CPU; train with compute.precision fp32",
+            "the bundle %s was fitted in bf16, which is slow on CPU. Set"
+            " compute.use_gpu, or train with compute.precision fp32",
             bundle.version,
         )
 
@@ -99,7 +101,8 @@ def _find_files(settings: DaySettings, output_uri: str) -> Tables:
     limit = settings.gate.max_ignored_files
     if found.ignored.num_like_data > limit:
         log.warning(
-            "the gate will refuse to publish this run: gate.max_ignored_files is %d",
+            "the gate will refuse this run, because gate.max_ignored_files"
+            " is %d. Move these files, or raise the limit",
             limit,
         )
     return found
@@ -108,9 +111,10 @@ def _find_files(settings: DaySettings, output_uri: str) -> Tables:
 def _nothing_to_score(
     settings: DaySettings, found: Tables, inspected: Inspected
 ) -> InputError:
-    reasons = "; ".join(file.reason for file in inspected.quarantined[:3])
-    nothing = f"no rows to score in {len(found.files)} file(s) {reasons}".rstrip()
-    return InputError(f"{settings.input_uri}: {nothing}")
+    reasons = ", ".join(file.reason for file in inspected.quarantined[:3])
+    why = f" (quarantined: {reasons})" if reasons else ""
+    files = count_of(len(found.files), "file")
+    return InputError(f"{settings.input_uri}: no row can be scored in {files}{why}")
 
 
 def _identity(

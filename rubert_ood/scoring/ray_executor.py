@@ -18,6 +18,7 @@ import ray.data
 import ray.exceptions
 from ray.data.exceptions import ExecutionTimeoutError
 
+from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
 from rubert_ood.ray_session import TASK_RETRIES, one_line
 from rubert_ood.runs.plan import Shard
@@ -89,7 +90,9 @@ class RayExecutor:
         pool = size_actors(self._settings, len(shards))
         nodes = living_nodes().keys()
         up_to = "up to " if job.plan.use_gpu else ""
-        log.info("%s%d actor(s), %d shards", up_to, pool.num_actors, len(shards))
+        num_shards = count_of(len(shards), "shard")
+        actors = count_of(pool.num_actors, "actor")
+        log.info("scores %s in %s%s", num_shards, up_to, actors)
         in_flight = 1 if alone else IN_FLIGHT[job.plan.use_gpu]
         results = _graph(job, shards, pool, in_flight)
         # a shard lost with its process stops no other
@@ -100,9 +103,10 @@ class RayExecutor:
                 yield ShardResult(**row)
         except ExecutionTimeoutError as error:
             raise ExecutorStalledError(
-                f"no shard moved for {timeout_s:g} s (no_progress_timeout_s): storage or a node"
-                " does not answer, the cluster lacks what the actors ask for,"
-                " or one shard takes longer (shard_rows)",
+                f"no shard made progress for {timeout_s:g} s"
+                " (no_progress_timeout_s). Storage or a node does not"
+                " answer, the cluster lacks CPUs or GPUs, or a shard takes"
+                " longer (shard_rows)",
                 nodes_changed=nodes != living_nodes().keys(),
             ) from error
         except ray.exceptions.RayError as error:

@@ -17,6 +17,7 @@ import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from rubert_ood.errors import PartialRunError, SettingsError
+from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
 from rubert_ood.ray_session import is_own_cluster
 from rubert_ood.settings import ScoreSettings
@@ -77,8 +78,8 @@ def _gpu_actors(settings: ScoreSettings, num_shards: int) -> ActorPool:
     place = {"GPU": 1, "CPU": GPU_ACTOR_CPUS}
     if is_own_cluster(settings) and not _nodes_with(place):
         raise SettingsError(
-            "compute.use_gpu: this machine has no GPU, and no other joins a cluster that the job"
-            " starts itself; name one in ray_address"
+            "compute.use_gpu: this machine has no GPU. Name a cluster with"
+            " GPUs in ray_address, or set compute.use_gpu to false"
         )
     there = int(sum(node.get("GPU", 0) for node in living_nodes().values()))
     most = settings.compute.num_workers or max(there, GPUS_TO_ASK_FOR)
@@ -119,17 +120,17 @@ def _wait(place: Resources, count: int, timeout_s: float) -> list[Resources]:
             nodes, changed_at = set(living_nodes()), now
         if now - changed_at > timeout_s:
             raise PartialRunError(
-                f"no node of the cluster has a {kind} for work, and none came or went for"
-                f" {timeout_s:g} s (no_progress_timeout_s); the same command goes on from there"
+                f"no node of the cluster has a free {kind}, and none came or"
+                f" went for {timeout_s:g} s (no_progress_timeout_s). Add a"
+                " node, then run the same command again to resume"
             )
         if now - said_at > SAY_EVERY_S:
             said_at = now
             left_s = timeout_s - (now - changed_at)
             log.info(
-                "waits for the first of %d %s(s): %d node(s) without; %.0f s left",
-                count,
-                kind,
-                len(nodes),
+                "waits for the first of %s (%s without, %.0f s left)",
+                count_of(count, kind),
+                count_of(len(nodes), "node"),
                 left_s,
             )
         time.sleep(POLL_S)

@@ -56,7 +56,10 @@ def _put_shard(item: ShardItem, job: ScoringJob) -> ShardItem:
     if item.mismatch:
         _stop_reuse(item, job)
     if item.reused.num_rows and job.is_stopped:
-        reason = "results were taken over before reuse was stopped; it is scored again"
+        reason = (
+            "the shard reused results before the check stopped reuse, so it is"
+            " scored again"
+        )
         return replace(item, failure=reason, fault=FAULT_STALE)
     try:
         rejected = rejected_rows(item.shard, item.rows)

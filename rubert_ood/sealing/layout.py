@@ -28,7 +28,8 @@ def settled_layout(
         found = find_layout(plan)
     if found is None:
         raise PartialRunError(
-            f"{layout_uri(plan.run_uri)}: of another run; delete it, then the same command goes on"
+            f"{layout_uri(plan.run_uri)}: this file belongs to another run."
+            " Delete it, then run the same command again to resume"
         )
     return found
 

@@ -41,7 +41,8 @@ def seal_on_cluster(
             yield ray.get(done)
     except ray.exceptions.RayError as error:
         raise PartialRunError(
-            f"sealing stopped, the same command goes on from there: {one_line(error)}"
+            "sealing stopped. Run the same command again to resume. Ray"
+            f" says: {one_line(error)}"
         ) from error
     finally:
         with suppress(ray.exceptions.RayError):
@@ -65,8 +66,9 @@ def _wait(
         if done:
             return done[0], others
     raise PartialRunError(
-        f"no file was sealed for {timeout_s:g} s (no_progress_timeout_s): storage or a node does"
-        " not answer, or the cluster has no CPU free; the same command goes on from there"
+        f"no file was sealed for {timeout_s:g} s (no_progress_timeout_s)."
+        " Storage or a node does not answer, or the cluster has no free"
+        " CPU. Run the same command again to resume"
     )
 
 

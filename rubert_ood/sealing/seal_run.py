@@ -5,6 +5,7 @@ from functools import partial
 
 from rubert_ood import interrupts
 from rubert_ood.errors import PartialRunError
+from rubert_ood.plain import count_of
 from rubert_ood.progress import Progress, StepLog
 from rubert_ood.ray_session import ray_session
 from rubert_ood.runs.claim import Claim
@@ -29,20 +30,22 @@ def seal_run(
     """Seal what has no seal, and the files named in `again`.
 
     Raises PartialRunError when shards are not scored, when storage or the cluster fails, or when
-    another start has claimed the run by now; what is sealed stays sealed, and the same call goes on
-    from there. Raises PartMismatchError when parts are missing or do not match their receipts: no
+    another start has claimed the run by now; what is sealed stays sealed, and the same call
+    resumes. Raises PartMismatchError when parts are missing or do not match their receipts: no
     file is sealed from them.
     """
     todo = unsealed(plan, receipts, claim, again)
     if not todo:
         return
     num_parts = sum(len(group.shards) for group in todo)
-    log.info("%d parts into %d file(s)", num_parts, len(todo))
+    parts, files = count_of(num_parts, "part"), count_of(len(todo), "file")
+    log.info("seals %s into %s", parts, files)
     with ray_session(settings):
         bad = _seal(todo, SealJob(plan.without_shards(), claim.token), settings, claim)
     if bad:
         first = next(iter(bad.values()))
-        raise PartMismatchError(f"{first} ({len(bad)} such)", list(bad))
+        problems = count_of(len(bad), "problem")
+        raise PartMismatchError(f"{first} ({problems} in all)", list(bad))
 
 
 def _seal(
@@ -55,7 +58,8 @@ def _seal(
         if result.failure:
             claim.check(now=True)  # the plainer words, if that is the fault
             raise PartialRunError(
-                f"the run stops, the same command goes on from there: {result.failure}"
+                "the run stopped. Run the same command again to resume."
+                f" Reason: {result.failure}"
             )
         bad |= result.bad_parts
         progress.add(rows[result.path])

@@ -29,6 +29,7 @@ class JobSettings(BaseSettings):
         env_nested_delimiter="__",
         use_attribute_docstrings=True,
         cli_implicit_flags=True,
+        cli_use_class_docs_for_groups=True,
         cli_hide_none_type=True,
         cli_avoid_json=True,
         cli_parse_none_str="null",
@@ -69,12 +70,13 @@ class RayJobSettings(JobSettings):
     """Base of the jobs that run on Ray."""
 
     ray_address: str | None = None
-    """Cluster to join (`auto`, `ray://HOST:10001`). Default: RAY_ADDRESS, else a cluster on this
-    machine."""
+    """Ray cluster to join (`auto`, HOST:6379 or `ray://HOST:10001`). Default: RAY_ADDRESS, else a
+    new cluster on this machine."""
 
 
 class ExecutorSettings(RayJobSettings):
     """Base of the jobs that run on Ray, or in this process alone."""
 
     executor: Literal["ray", "local"] = "ray"
-    """local: one shard after the other in this process, without Ray, for a laptop and for tests."""
+    """ray: score shards in parallel on Ray. local: score one shard after another in this process,
+    for a laptop and for tests."""

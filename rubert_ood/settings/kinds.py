@@ -25,10 +25,10 @@ def _day(value: object) -> date:
         try:
             return date.fromisoformat(value)
         except ValueError as error:
-            raise ValueError(f"no such date: {error}") from error
+            raise ValueError(f"this date does not exist ({error})") from error
     if isinstance(value, date) and not isinstance(value, datetime):
         return value
-    raise ValueError("a date is written YYYY-MM-DD, such as 2026-11-24")
+    raise ValueError("write the date as YYYY-MM-DD, such as 2026-11-24")
 
 
 def time_zone(name: str) -> tzinfo:
@@ -40,7 +40,7 @@ def time_zone(name: str) -> tzinfo:
     except (ValueError, OSError, KeyError) as error:
         found = get_close_matches(name, available_timezones(), 1) or ["Europe/Moscow"]
         raise ValueError(
-            f"no such time zone; give an IANA name, such as {found[0]}"
+            f"this time zone does not exist. Give an IANA name, such as {found[0]}"
         ) from error
 
 
@@ -80,5 +80,5 @@ def checked(name: str | None, value: object) -> object:
     if not is_path or not isinstance(value, str):
         return value
     if CONTROLS.search(value):
-        raise ValueError("a path or URI holds no control characters")
+        raise ValueError("a path or URI must not hold control characters")
     return os.path.expanduser(value)

@@ -1,6 +1,7 @@
 """Load the settings of a job, and say in one line what is wrong with them."""
 
 import functools
+import inspect
 import os
 from collections.abc import Iterator
 from typing import TypeVar
@@ -21,7 +22,7 @@ from rubert_ood.settings.renamed import (
 from rubert_ood.settings.sources import (
     ENV_PREFIX,
     WHOLE,
-    WholeTexts,
+    Flags,
     refuse,
     variable_name,
 )
@@ -47,7 +48,7 @@ def load_settings(
     Raises SettingsError with one line per wrong setting; `--help` prints every setting and exits.
     """
     configured = _of_program(model, program)
-    source = WholeTexts(configured)
+    source = Flags(configured)
     source.root_parser.usage = f"%(prog)s [--SETTING VALUE ...]{_positional(model)}"
     source.root_parser.error = functools.partial(refuse, source.root_parser)
     with one_line(model):
@@ -65,9 +66,8 @@ def load_settings(
 @functools.cache
 def _of_program(model: type[Settings], program: str) -> type[Settings]:
     """Derive the model that names the program in its help."""
-    return type(
-        model.__name__, (model,), {"__doc__": model.__doc__}, cli_prog_name=program
-    )
+    said = {"__doc__": inspect.getdoc(model)}
+    return type(model.__name__, (model,), said, cli_prog_name=program)
 
 
 def _positional(model: type[JobSettings]) -> str:
@@ -88,11 +88,13 @@ def _warn_of_idle_variables(model: type[JobSettings]) -> None:
     without = [name for name in names if name.startswith(ENV_PREFIX) and name not in ours]
     of_others = [name for name in without if name in others]
     if of_others:
-        log.info("%s: no effect with this job", ", ".join(of_others))
+        log.info("%s: this job ignores it", ", ".join(of_others))
     for name in without:
         if name not in others:
             hint = nearest(name, map(variable_name, known), prefix=ENV_PREFIX)
-            log.warning("%s: no effect, no job has such a setting%s", name, hint)
+            log.warning(
+                "%s: every job ignores it, since the setting does not exist%s", name, hint
+            )
 
 
 def _variables(names: list[str]) -> set[str]:

@@ -1,6 +1,7 @@
 """Say in one line what is wrong with settings, wherever they come from."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,9 @@ from rubert_ood.settings.kinds import nearest
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+SHOULD = re.compile(r"^(Input|String|Tuple|List|Value) should")
+"""How pydantic begins to say what a value must be."""
+
 
 @contextlib.contextmanager
 def one_line(model: type[BaseModel]) -> Iterator[None]:
@@ -26,7 +30,7 @@ def one_line(model: type[BaseModel]) -> Iterator[None]:
         for problem in error.errors():
             if problem["type"] != "default_factory_not_called":
                 lines.append(_line(problem, model))
-        raise SettingsError("; ".join(lines)) from error
+        raise SettingsError(*lines) from error
     except SourceError as error:
         raise SettingsError(str(error)) from error
 
@@ -35,18 +39,19 @@ def expect(value: object, kind: type, name: str = "settings") -> None:
     """Raise SettingsError unless an argument of a function is of this class."""
     if not isinstance(value, kind):
         article = "True or False" if kind is bool else f"a {kind.__name__}"
-        raise SettingsError(f"{name}: give {article}, not {shown(value)}")
+        raise SettingsError(f"{name}: {shown(value)} does not fit. Give {article}")
 
 
 def _line(problem: "ErrorDetails", model: type[BaseModel]) -> str:
     name = printable(".".join([str(part) for part in problem["loc"]]))
     if problem["type"] == "missing":
-        return f"{name}: missing; give --{name} or set it in the YAML file"
+        what = _what_it_is(name, model)
+        return f"{name}: missing. Give --{name}, or set it in the YAML file{what}"
     if problem["type"] == "extra_forbidden":
-        return f"{name}: no such setting{_hint(name, model)}; `--help` lists them"
+        return f"{name}: no such setting{_hint(name, model)}. `--help` lists them"
     if problem["type"].startswith("model_") and problem["input"] is None:
-        return f"{name}: nothing is set in this group; set something in it, or leave the line out"
-    message = problem["msg"].removeprefix("Value error, ")
+        return f"{name}: the group is empty. Set something in it, or leave the line out"
+    message = SHOULD.sub("must", problem["msg"].removeprefix("Value error, "))
     if isinstance(
         problem["input"], dict | BaseModel
     ):  # of a group: it names its settings
@@ -61,6 +66,13 @@ def _line(problem: "ErrorDetails", model: type[BaseModel]) -> str:
     return f"{name}: {message} (got {got})"
 
 
+def _what_it_is(name: str, model: type[BaseModel]) -> str:
+    """Return the first sentence of the description of a setting, as the end of another one."""
+    words = " ".join((model.model_fields[name].description or "").split())
+    first = words.split(". ")[0].rstrip(".")
+    return f": {first[0].lower()}{first[1:]}" if first else ""
+
+
 def setting_names(
     model: type[BaseModel], prefix: str = "", *, kind: type | None = None
 ) -> Iterator[str]:
@@ -70,6 +82,17 @@ def setting_names(
             yield f"{prefix}{name}"
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from setting_names(field.annotation, f"{prefix}{name}.", kind=kind)
+
+
+def setting_descriptions(
+    model: type[BaseModel], prefix: str = ""
+) -> Iterator[tuple[str, str]]:
+    """Yield the dotted name of each setting of a job with its description, groups left out."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from setting_descriptions(field.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", " ".join((field.description or "").split())
 
 
 def _hint(name: str, model: type[BaseModel]) -> str:

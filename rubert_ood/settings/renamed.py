@@ -120,8 +120,11 @@ def _check_groups(job: type, values: Mapping[str, Any], spelled: Spelling) -> No
             names = [
                 name for name in renamed(job).items() if name[0].startswith(f"{group}.")
             ]
-            said = ", ".join([f"{spelled(a)} is {spelled(b)} now" for a, b in names])
-            raise SettingsError(f"{spelled(group)}: not a group of settings; {said}")
+            said = ", ".join([f"{spelled(a)} is now {spelled(b)}" for a, b in names])
+            raise SettingsError(
+                f"{spelled(group)}: this is not a group of settings. Use the new"
+                f" names: {said}"
+            )
 
 
 def _is_one_of(job: type, jobs: str) -> bool:
@@ -182,12 +185,20 @@ def _put(values: dict[str, Any], name: str, value: object, old: str, new: str) -
 
 
 def _both(old: str, new: str) -> str:
-    return f"{old} and {new}: the old and the new name of one setting; leave {old} out"
+    return (
+        f"{old} and {new}: these are the old and the new name of one setting."
+        f" Leave {old} out"
+    )
 
 
 def _warn(old: str, new: str) -> None:
-    log.warning("%s: is %s now; the old name works for this version", old, new)
+    log.warning(
+        "%s: this setting is now %s. Use the new name, the next version drops"
+        " the old one",
+        old,
+        new,
+    )
 
 
 def _say_idle(name: str) -> None:
-    log.info("%s: no effect with this job", name)
+    log.info("%s: this job ignores it", name)

@@ -43,21 +43,22 @@ class Group(BaseModel):
 
 
 class ColumnSettings(Group):
-    """Names of the columns in the ads table."""
+    """Names of the columns in the table of ads."""
 
     ad_id: str = Field("ad_id", min_length=1)
-    """Unique id of an ad, text or integer; scoring only."""
+    """Column with the unique id of an ad, as text or integer. Only scoring reads it."""
     title: str | None = Field("title", min_length=1)
-    """Title. Used if the table has it; a name given here explicitly must exist."""
+    """Column with the title. A table may lack it, unless you name it here."""
     description: str = Field("description", min_length=1)
-    """Description: the one text column that must exist."""
+    """Column with the description, the one text column that every table must have."""
     category: str = Field("category", min_length=1)
-    """Label; training and evaluation only."""
+    """Column with the label (the category). Only training and evaluation read it."""
     city: str | None = Field("city", min_length=1)
-    """City. Training learns the names that are removed from the text; scoring counts ads of cities
-    that training has not seen, for the report. Used if the table has it."""
+    """Column with the city. Training learns from it which city names to remove from the text.
+    Scoring counts the ads of unknown cities for the report. A table may lack it, unless you name it
+    here."""
     delimiter: str | None = Field(None, min_length=1, max_length=1)
-    """Separator of CSV files. Default: recognised from the header: comma, semicolon, tab or |."""
+    """Delimiter of CSV files. Default: comma, semicolon, tab or |, whichever the header shows."""
 
     @model_validator(mode="after")
     def _a_column_for_each(self) -> "ColumnSettings":
@@ -71,35 +72,38 @@ class ColumnSettings(Group):
             name = getattr(self, role)
             if name is not None and roles.setdefault(name, role) != role:
                 raise ValueError(
-                    f"{roles[name]} and {role} are both column {name!r}; name two columns"
-                    " (title and city may be null)"
+                    f"{roles[name]} and {role} name the same column"
+                    f" {name!r}. Name two columns (title and city may be"
+                    " null)"
                 )
         return self
 
 
 class TextSettings(Group):
-    """What is read of a text. The bundle keeps it: T, statistics and thresholds are fitted on texts
-    that are read as in scoring. Fine-tuning itself always takes the first max_length tokens."""
+    """What the model reads of a text. The bundle keeps it, so that scoring reads texts as the fit
+    of T, statistics and thresholds did. Fine-tuning always takes the first max_length tokens."""
 
     max_length: int = Field(196, ge=8)
     """Tokens that the network reads at once, special tokens included."""
     mode: Literal["truncate", "window"] = "truncate"
-    """Of a longer text, truncate: the first max_length tokens. window: overlapping windows of
-    max_length tokens; logits and CLS of an ad are the means over its windows, weighted by their
-    tokens. The time grows with the tokens."""
+    """How to read a text of more than max_length tokens. truncate: read its first max_length
+    tokens. window: read overlapping windows of max_length tokens, and average logits and CLS over
+    them, weighted by their tokens. The time grows with the tokens."""
     stride: int = Field(48, ge=0)
-    """window: tokens that neighbouring windows share, at most half of max_length. A word at the
-    seam is read whole."""
+    """Tokens that neighbouring windows share (mode window). At most half of max_length."""
     max_windows: int = Field(8, gt=0)
-    """window: windows per ad; what lies behind is cut, and counted as such. 8 windows of 196 are
-    about 1,200 tokens."""
+    """Windows per ad (mode window). Text behind the last window is cut, and the report counts such
+    ads. 8 windows of 196 tokens are about 1,200 tokens."""
 
     @field_validator("mode", mode="before")
     @classmethod
     def _renamed_mode(cls, value: object) -> object:
         if value != "chunk":
             return value
-        log.warning("text.mode: chunk is window now; the old name works for this version")
+        log.warning(
+            "text.mode: chunk is now window. Use the new name, the next version"
+            " drops the old one"
+        )
         return "window"
 
     @model_validator(mode="after")
@@ -107,9 +111,10 @@ class TextSettings(Group):
         if self.mode == "window" and 2 * self.stride > self.max_length:
             is_given = "stride" in self.model_fields_set
             raise ValueError(
-                f"text.stride: {self.stride}{'' if is_given else ' (its default)'} is more than"
-                f" half of text.max_length ({self.max_length}), so that most of an ad"
-                " would be read twice; lower it"
+                "text.stride:"
+                f" {self.stride}{'' if is_given else ' (its default)'} is"
+                f" more than half of text.max_length ({self.max_length}), so"
+                " most tokens would be read twice. Lower text.stride"
             )
         return self
 
@@ -118,107 +123,105 @@ class ComputeSettings(Group):
     """What the model runs on."""
 
     use_gpu: bool = False
-    """Run the model on GPU."""
+    """Run the model on a GPU."""
     precision: Precision | None = None
-    """Numeric precision: that in which the bundle was fitted, others are refused. Default: the
-    bundle's."""
+    """Numeric precision of the model. Only the precision in which the bundle was fitted is
+    accepted. Default: that of the bundle."""
     token_budget: int | None = Field(None, gt=0)
-    """Tokens of one batch, with its padding where there is some. Default: 131,072 on GPU, 2,048 on
-    CPU, where each thread has a batch of its own."""
+    """Tokens per batch, padding included. Default: 131,072 on a GPU, 2,048 per thread on CPU."""
 
 
 class ScoringComputeSettings(ComputeSettings):
-    """What a catalogue is scored on."""
+    """What scoring runs on."""
 
     num_workers: int | None = Field(None, gt=0)
-    """The most actors that hold the model. On GPU each has one; the job asks the autoscaler for
-    them, starts with the first, and gives them back. Default: one per GPU that is there, at least
-    8 (the autoscaler starts what its node types allow); without GPUs one per node that is there."""
+    """Largest number of Ray actors that hold the model. On GPU each actor has a GPU. The job asks
+    the autoscaler for them, starts with the first, and returns them. Default: one per GPU of the
+    cluster, but at least 8, and on CPU one per node."""
 
 
 class FeatureComputeSettings(ComputeSettings):
-    """What labelled ads are run through the model on."""
+    """What the model runs on when it computes labelled ads."""
 
     num_workers: int = Field(1, gt=0)
-    """Actors that hold the model."""
+    """Ray actors that hold the model."""
     cpus_per_worker: float = Field(1, gt=0)
-    """Logical CPUs, and torch threads, of each worker."""
+    """Logical CPUs of each worker, and its torch threads."""
 
 
 class DecisionSettings(Group):
-    """When an ad is out of domain, and when a class is trusted. Kept in the bundle."""
+    """When an ad is out of domain (OOD), and when its class is trusted. The bundle keeps it."""
 
     rule: Literal["notebook", "conformal"] = "notebook"
-    """notebook: far is d2 > alpha * threshold and z > z_thr, with whatever false-alarm rate that
-    has. conformal: far is ood_p <= conformal_alpha, which bounds the false-alarm rate on ads like
-    the calibration rows."""
+    """OOD rule, which says when an ad is far. notebook: d2 > alpha * threshold and z > z_thr. The
+    false-alarm rate has no bound. conformal: ood_p <= conformal_alpha, which bounds the false-alarm
+    rate on ads like the calibration ads."""
     alpha: float = Field(1.10, gt=0)
-    """Factor on the d2 threshold; notebook rule."""
+    """Factor on the d2 threshold (notebook rule)."""
     z_thr: float = 4.0
-    """Standard deviations above the mean d2 of the calibration rows; notebook rule."""
+    """Smallest z, in standard deviations of d2 over the calibration ads (notebook rule)."""
     conformal_alpha: float = Field(0.01, gt=0, lt=1)
-    """Share of in-domain ads that may be taken for far, before the confidence gate; conformal
-    rule."""
+    """Rate of false alarms before the confidence gate, as a share of in-domain ads (conformal
+    rule)."""
     ood_conf_gate: float = Field(0.75, ge=0, le=1.01)
-    """The confidence gate: an ad classified with at least this confidence is never OOD, whatever
-    the rule; above 1 every far ad is."""
+    """Confidence gate: an ad with at least this confidence is never OOD. Above 1 every far ad is
+    OOD."""
     tau_other: float = Field(0.35, ge=0, le=1)
-    """Below this confidence the label is Other."""
+    """Confidence below which the label is Other."""
     top_k: int = Field(5, gt=0)
-    """Best classes kept per ad."""
+    """Number of best classes to keep per ad."""
 
 
 class OodTextSettings(Group):
-    """Texts beside ads that a bundle is measured on."""
+    """OOD texts on which to measure the bundle."""
 
     ood_uri: str | None = None
-    """Table with columns text, kind: out-of-domain texts, by kind."""
+    """Table of out-of-domain texts with the columns text and kind."""
 
 
 class EvaluationSettings(OodTextSettings):
-    """Optional extra material of the evaluation report."""
+    """Optional material of the evaluation report."""
 
     hard_cases_uri: str | None = None
-    """Table with columns text, label: hand-written ads and the label that you expect."""
+    """Table of hand-written ads with the columns text and label (the label that you expect)."""
     baseline: bool = True
-    """Train TF-IDF + LinearSVC on the same split and print it beside the model."""
+    """Train TF-IDF + LinearSVC on the same split, and show it beside the model."""
 
 
 class GateSettings(Group):
-    """What a run must satisfy to be published."""
+    """Limits that a run must keep to be published."""
 
     max_error_rate: float = Field(0.01, ge=0, le=1)
-    """Rows that were rejected, or lie in quarantined shards, over all planned rows."""
+    """Largest share of planned rows that are rejected or lie in quarantined shards."""
     max_quarantined_share: float = Field(0.01, ge=0, le=1)
-    """Bytes of the quarantined input files over the bytes of all input files."""
+    """Largest share of quarantined input files, by bytes."""
     max_duplicate_rate: float = Field(0.01, ge=0, le=1)
-    """Duplicate ids, each counted once less than it occurs, over scored ads."""
+    """Largest share of duplicate ids over the scored ads. An id that occurs n times counts n - 1
+    times."""
     max_ood_rate: float = Field(0.2, ge=0, le=1)
-    """OOD ads over scored ads."""
+    """Largest share of OOD ads over the scored ads."""
     max_other_rate: float = Field(0.5, ge=0, le=1)
-    """Ads labelled Other over scored ads."""
+    """Largest share of ads labelled Other over the scored ads."""
     max_class_shift: float = Field(0.3, ge=0, le=1)
-    """Jensen-Shannon distance (base 2) between the label shares of this run and of the last
-    published one."""
+    """Largest Jensen-Shannon distance (base 2) between the label shares of this run and of the last
+    published run."""
     max_ignored_files: int = Field(0, ge=0)
-    """Files below the input that look like data and are not read: neither Parquet nor CSV."""
+    """Largest number of files in the input that look like data, but are neither Parquet nor CSV."""
     min_rows_ratio: float = Field(0.5, ge=0)
-    """Scored ads over those of the last published run."""
+    """Smallest ratio of scored ads to those of the last published run."""
     max_churn: float = Field(0.3, ge=0, le=1)
-    """`backfill` only: ads whose label is another than in the run of that date before, over the ads
-    in both."""
+    """Largest share of ads whose label differs from the previous run of the same day (`backfill`
+    only)."""
 
 
 class TablesSettings(Group):
-    """Tables for engines that read such; each holds the run that the pointer of the catalogue
-    names. A failure there spoils nothing: see `tables` in the manifest."""
+    """Iceberg and Delta tables that always hold the published run. A failure there does not fail
+    the run: see `tables` in the manifest."""
 
     delta: bool = False
-    """Keep a Delta table in OUTPUT: OUTPUT/_delta_log names the files of the run. Needs the extra
-    `delta`."""
+    """Keep a Delta table in OUTPUT, whose log is OUTPUT/_delta_log. Needs the extra `delta`."""
     iceberg: str | None = Field(None, pattern=r"^[^.\s]+(\.[^.\s]+)+$")
-    """Keep an Iceberg table, NAMESPACE.NAME; it is made if there is none. Needs the extra
-    `iceberg`."""
+    """Name of an Iceberg table to keep, which is created if missing. Needs the extra `iceberg`."""
     catalog: str = Field("default", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
-    """Catalog of the Iceberg table, by its name in the configuration of pyiceberg (.pyiceberg.yaml,
-    or PYICEBERG_CATALOG__NAME__URI and the like), where its secrets are."""
+    """Catalog of the Iceberg table, as named in the configuration of pyiceberg (.pyiceberg.yaml or
+    PYICEBERG_CATALOG__NAME__URI), which holds its secrets."""

@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import inspect
 import json
 import os
 import sys
@@ -20,6 +21,7 @@ from rubert_ood.credentials import shown
 from rubert_ood.errors import SettingsError
 from rubert_ood.plain import printable
 from rubert_ood.settings import renamed
+from rubert_ood.settings.help import explanation, placeholder
 from rubert_ood.settings.kinds import nearest
 from rubert_ood.settings.yaml_file import read_yaml
 
@@ -133,8 +135,23 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-class WholeTexts(CliSettingsSource[Any]):
-    """Flags, with the positional texts as they are: the base class would cut them at commas."""
+class Flags(CliSettingsSource[Any]):
+    """Flags, with help in plain words. Positional texts stay as they are: the base class would cut
+    them at commas."""
+
+    def __init__(self, settings_cls: type[BaseSettings]) -> None:
+        super().__init__(settings_cls)
+        for group in self.root_parser._action_groups:
+            group.description = group.description and inspect.cleandoc(group.description)
+
+    def _help_format(
+        self, field_name: str, field_info: FieldInfo, model_default: Any, *_others: Any
+    ) -> str:
+        self._shown = field_name  # its placeholder is asked for next
+        return explanation(field_name, field_info, model_default).replace("%", "%%")
+
+    def _metavar_format(self, obj: Any) -> str:
+        return placeholder(self._shown, obj)
 
     def _merge_parsed_list(self, parsed_list: list[str], field_name: str) -> str:
         if field_name == WHOLE:
@@ -164,7 +181,10 @@ def refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
         message = found + (
             " ".join(listed)
             if listed
-            else "a value without its flag; write --SETTING VALUE; a switch is --x or --no-x"
+            else (
+                "a value without its flag. Write --SETTING VALUE, or --x and"
+                " --no-x for a switch"
+            )
         )
     elif "invalid choice: " in message:
         prefix, found, words = message.partition("invalid choice: ")

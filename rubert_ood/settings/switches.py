@@ -40,5 +40,6 @@ def _switch(flag: str, value: str) -> str:
     if value.lower() in NO:
         return no_flag
     raise SettingsError(
-        f"{flag}: a switch takes true or false (got {shown(value)}); write {flag} or {no_flag}"
+        f"{flag}: a switch takes true or false, not {shown(value)}. Write"
+        f" {flag} or {no_flag}"
     )

@@ -25,12 +25,15 @@ def read_yaml(uri: str) -> dict[str, Any]:
         raise SettingsError(f"config: {error}") from error
     if len(data) > MAX_BYTES:
         raise SettingsError(
-            f"{uri}: over {MAX_BYTES:,} bytes, which no file of settings needs"
+            f"{uri}: the file is larger than {MAX_BYTES:,} bytes. Give a"
+            " YAML file of settings"
         )
     try:
         content = _parsed(data)
     except yaml.YAMLError as error:
-        raise SettingsError(f"{uri}: not YAML: {_reason(error)}") from error
+        raise SettingsError(
+            f"{uri}: the file is not valid YAML: {_reason(error)}"
+        ) from error
     except _RefusedError as error:
         raise SettingsError(f"{uri}: {error}") from error
     except (
@@ -39,15 +42,13 @@ def read_yaml(uri: str) -> dict[str, Any]:
         OverflowError,
     ) as error:  # e.g. the date 2026-02-30
         reason = (
-            "nested too deeply"
+            "the file is nested too deeply"
             if isinstance(error, RecursionError)
             else printable(str(error))
         )
         raise SettingsError(f"{uri}: {reason}") from error
     if not isinstance(content, dict):
-        raise SettingsError(
-            f"{uri}: expected `setting: value` lines, found {type(content).__name__}"
-        )
+        raise SettingsError(f"{uri}: the file must hold lines of `setting: value`")
     return content
 
 
@@ -95,7 +96,7 @@ class _Check:
             kind = (
                 "is nested too deeply"
                 if depth > MAX_DEPTH
-                else "has too many values, aliases counted"
+                else (f"has too many values (more than {MAX_NODES:,}, aliases included)")
             )
             raise _RefusedError(f"line {_line(node)}: the file {kind}")
         if isinstance(node, yaml.SequenceNode):
@@ -107,8 +108,8 @@ class _Check:
                 name = f"{place}{_key(key)}"
                 if key.tag != MERGE_TAG and name in lines:
                     raise _RefusedError(
-                        f"line {_line(key)}: {name} is given twice,"
-                        f" first in line {lines[name]}"
+                        f"line {_line(key)}: {name} is given twice, first in"
+                        f" line {lines[name]}. Remove one"
                     )
                 lines[name] = _line(key)
                 self.visit(
@@ -119,13 +120,13 @@ class _Check:
 def _key(node: yaml.Node) -> str:
     if not isinstance(node, yaml.ScalarNode):
         raise _RefusedError(
-            f"line {_line(node)}: a list or a group stands where a setting's name should"
+            f"line {_line(node)}: a list or a group is not the name of a setting"
         )
     if node.tag not in (TEXT_TAG, MERGE_TAG):
         kind = node.tag.rpartition(":")[2]
         raise _RefusedError(
-            f"line {_line(node)}:"
-            f" {printable(node.value)!r} is not the name of a setting but a {kind}"
+            f"line {_line(node)}: the {kind} {printable(node.value)!r} is"
+            " not the name of a setting"
         )
     return printable(node.value)
 

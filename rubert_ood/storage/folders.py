@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from rubert_ood import storage
 from rubert_ood.errors import OutputError, SettingsError
+from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
 from rubert_ood.storage import leftovers
 from rubert_ood.storage.retry import explained, retried
@@ -158,8 +159,8 @@ def _remove_dead_copies(parent: str, held_key: str) -> None:
             removed += 1
     if removed:
         log.info(
-            "%d unfinished copies of processes that are gone removed from %s",
-            removed,
+            "removed %s of ended processes from %s",
+            count_of(removed, "unfinished copy", "unfinished copies"),
             parent,
         )
 
@@ -175,8 +176,8 @@ def private_cache(folder: str = "") -> str:
         found = os.lstat(folder)
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
             raise SettingsError(
-                f"{folder} is not this user's folder;"
-                " remove it or set TMPDIR to a private folder"
+                f"{folder}: this folder belongs to another user. Remove it,"
+                " or set TMPDIR to a private folder"
             )
         os.chmod(folder, 0o700)
     return folder

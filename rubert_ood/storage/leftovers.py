@@ -14,6 +14,7 @@ import time
 import uuid
 from functools import lru_cache
 
+from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
 
 log = StepLog("storage")
@@ -53,8 +54,8 @@ def remove_leftovers(folder: str, *, deep: bool = False) -> int:
         folders[:] = [name for name in folders if deep and not name.startswith(".")]
     if removed:
         log.info(
-            "%d unfinished file(s) of processes that are gone removed from %s",
-            removed,
+            "removed %s of ended processes from %s",
+            count_of(removed, "unfinished file"),
             folder,
         )
     return removed

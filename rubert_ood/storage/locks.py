@@ -55,14 +55,12 @@ def _open_lock(path: str) -> int:
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENXIO):
                 raise OutputError(
-                    f"{path}: something that is not a lock file lies there; remove it"
+                    f"{path}: this is not a lock file. Remove it"
                 ) from error
             raise
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
             return descriptor
         os.close(descriptor)
-        raise OutputError(
-            f"{path}: something that is not a lock file lies there; remove it"
-        )
+        raise OutputError(f"{path}: this is not a lock file. Remove it")
     assert denied is not None
     raise denied

@@ -82,19 +82,22 @@ def _path(uri: str) -> str:
     if holds_credentials(uri):
         raise InputError(f"a URI {NO_PLACE}")
     if CONTROLS.search(uri):
-        raise InputError(f"{uri}: a URI holds no control characters")
+        raise InputError(f"{uri}: a URI must not hold control characters")
     if not uri:
-        raise InputError("a URI is empty; name a local path or s3://BUCKET/KEY")
+        raise InputError("a URI is empty. Give a local path or s3://BUCKET/KEY")
     if is_s3(uri):
         path = uri.split("://", 1)[1].strip("/")
         if not path:
-            raise InputError(f"{uri}: name a bucket")
+            raise InputError(f"{uri}: the bucket is missing. Give s3://BUCKET/KEY")
         return path
     path = uri
     if uri.startswith("file://"):
         path = uri.removeprefix("file://").removeprefix("localhost")
     if "://" in uri and (path is uri or not path.startswith("/")):
-        raise InputError(f"{uri}: storage is a local path or s3://BUCKET/KEY")
+        raise InputError(
+            f"{uri}: this kind of storage is not supported. Give a local path or"
+            " s3://BUCKET/KEY"
+        )
     return os.path.abspath(os.path.expanduser(path))
 
 
@@ -121,7 +124,8 @@ def absolute(uri: str | os.PathLike[str]) -> str:
     if not isinstance(text, str):
         kind = type(text).__name__
         raise SettingsError(
-            f"a URI is a local path or s3://BUCKET/KEY, not of type {kind}"
+            f"a URI must be text, and this is of type {kind}. Give a local"
+            " path or s3://BUCKET/KEY"
         )
     path = _path(text)
     return text.rstrip("/") if is_s3(text) else path
@@ -172,7 +176,7 @@ def read_json(uri: str) -> Any:
         return json.loads(read_bytes(uri))
     except (ValueError, RecursionError) as error:
         raise InputError(
-            f"{uri}: damaged, it holds no JSON; restore or delete it"
+            f"{uri}: the file is damaged (it does not hold JSON). Restore or delete it"
         ) from error
 
 

@@ -41,11 +41,11 @@ PASSING_BOTOCORE = (
 
 REASONS = (
     (FileNotFoundError, "no such file, folder or bucket"),
-    (IsADirectoryError, "a folder, where a file is expected"),
-    (NotADirectoryError, "not a folder, or below a file"),
+    (IsADirectoryError, "this is a folder, where a file is expected"),
+    (NotADirectoryError, "this is not a folder"),
     (
         PermissionError,
-        "access denied; check the credentials and the policy of the bucket",
+        ("access is denied. Check the credentials and the policy of the bucket"),
     ),
 )
 
@@ -60,7 +60,7 @@ def retry_s() -> float:
         return max(float(text), 0.0)
     except ValueError as error:
         raise SettingsError(
-            f"{RETRY_VARIABLE}: {text!r} is not a number of seconds"
+            f"{RETRY_VARIABLE}: {text!r} is not a number. Give seconds, such as 60"
         ) from error
 
 
@@ -94,10 +94,10 @@ def retried(
 
 
 def _announce(state: tenacity.RetryCallState) -> None:
-    """Say that storage is slow to answer, once a retry takes long enough for somebody to wonder."""
+    """Log that storage is slow to answer, once the wait before a retry is noticeable."""
     if state.outcome is not None and state.upcoming_sleep >= LONGEST_WAIT_S / 3:
         log.warning(
-            "%s; tried again in %.0f s",
+            "%s (tries again in %.0f s)",
             state.outcome.exception(),
             state.upcoming_sleep,
         )

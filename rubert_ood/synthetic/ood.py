@@ -32,7 +32,8 @@ def _distinct_texts(kind: str, entry: Entry, num_texts: int, seed: int) -> list[
         texts[_joined(rendered, entry["separator"])] = None
     if len(texts) < num_texts:
         raise ValueError(
-            f"out_of_domain.yaml: kind {kind!r} yields only {len(texts)} texts of {num_texts}"
+            f"out_of_domain.yaml: kind {kind!r} gives only {len(texts)} of"
+            f" {num_texts} texts. Add phrases"
         )
     return list(texts)
 

@@ -1,5 +1,5 @@
-"""Which columns a table can have. What the formats have not, or what engines read otherwise than it
-was written, is refused by name."""
+"""Which columns a table can have. Types that a format lacks, or that engines read back
+differently, are refused by name."""
 
 from collections.abc import Iterable, Iterator
 
@@ -35,8 +35,9 @@ def check_columns(fields: Iterable[pa.Field]) -> None:
     for field in fields:
         if not _fits(field.type):
             raise SchemaError(
-                f"column {field.name!r} is of type {field.type}, which tables of Iceberg"
-                " and Delta do not have; leave it out, or give it another type in the input"
+                f"column {field.name!r} has the type {field.type}, which"
+                " Iceberg and Delta do not support. Leave the column out,"
+                " or convert it in the input"
             )
     check_names(_names(fields))
 
@@ -48,8 +49,8 @@ def check_names(names: Iterable[str]) -> None:
         other = known.setdefault(name.lower(), name)
         if other != name:
             raise SchemaError(
-                f"columns {other!r} and {name!r} differ only in case, which readers of"
-                " tables do not tell apart; rename one of them, or leave it out"
+                f"columns {other!r} and {name!r} differ only in case, which"
+                " readers of tables ignore. Rename one, or leave it out"
             )
 
 

@@ -117,21 +117,21 @@ def _check_fits(table: "DeltaTable") -> None:
     ):  # readers take such a column from the log, where it is null
         names = ", ".join(found.partition_columns)
         raise SchemaError(
-            f"it is partitioned by {names}, and the files of a run are not;"
-            " move _delta_log away"
+            f"it is partitioned by {names}, but the files of a run are not."
+            " Move _delta_log away"
         )
     if found.configuration.get(APPEND_ONLY, "").lower() == "true":
         raise SchemaError(
-            f"its property {APPEND_ONLY} is true, and each run takes the place of the one"
-            " before; unset it, or move _delta_log away"
+            f"its property {APPEND_ONLY} is true, but each run replaces the"
+            " one before. Unset it, or move _delta_log away"
         )
     mode = found.configuration.get(COLUMN_MAPPING, "none")
     features = {*(table.protocol().reader_features or [])}
     features |= {"columnMapping"} if mode != "none" else set()
     for name in sorted(FOREIGN & features):
         raise SchemaError(
-            f"it has the feature {name}, with which a file is not what engines read of it;"
-            " drop the feature, or move _delta_log away"
+            f"it has the feature {name}, which is not supported. Drop the"
+            " feature, or move _delta_log away"
         )
 
 

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from rubert_ood import storage
 from rubert_ood.errors import PartialRunError
+from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
 from rubert_ood.publishing.pointer import look
 from rubert_ood.runs.manifest import Manifest, TableNote, revise_manifest
@@ -25,7 +26,7 @@ ATTEMPTS = 10
 """Looks at a table; three do where nobody else writes: make it, fill it, see that it is so."""
 RUST = "pyo3_runtime"
 """Module of PanicException, which derives from BaseException and cannot be imported."""
-AGAIN = "the next score, publish or rollback tries again"
+AGAIN = "The next score, publish or rollback tries again"
 
 
 class Table(Protocol):
@@ -57,7 +58,7 @@ def follow_pointer(output_uri: str, tables: Iterable[TableNote]) -> None:
 
 
 def _is_a_failure(error: BaseException) -> bool:
-    """Tell what a catalog, store or library raises, be it a panic of Rust, from orders to stop."""
+    """Tell failures of a catalog, store or library (Rust panics included) from orders to stop."""
     return isinstance(error, Exception) or type(error).__module__ == RUST
 
 
@@ -72,9 +73,11 @@ def _settle(output_uri: str, note: TableNote) -> tuple[PublishedRun | None, int 
             return run, version
         if table.replace(run):
             name = f"{note.kind} table {note.name}"
-            log.info("%s: %d file(s) of %s", name, len(run.files), run.path)
+            files = count_of(len(run.files), "file")
+            log.info("%s now holds %s of %s", name, files, run.path)
     raise PartialRunError(
-        f"{ATTEMPTS} commits were refused, as if others wrote it all the time"
+        f"{ATTEMPTS} commits in a row were refused, because other writers"
+        " keep changing the table"
     )
 
 
@@ -89,7 +92,7 @@ def _note_failure(output_uri: str, table: TableNote, error: BaseException) -> No
     """Say why a table does not hold the run that the pointer names."""
     reason = reason_of(error)
     name = f"{table.kind} table {table.name}"
-    log.warning("%s does not hold the published run: %s; %s", name, reason, AGAIN)
+    log.warning("%s does not hold the published run. %s. Reason: %s", name, AGAIN, reason)
     pointer = look(output_uri).pointer
     if pointer is not None:
         run_uri = storage.join(output_uri, pointer.path)

@@ -42,7 +42,9 @@ class IcebergTable:
             ValueError,
             ImportError,
         ) as error:  # of the configuration: no file was read
-            raise SettingsError(f"catalog {catalog!r}: {error}") from error
+            raise SettingsError(
+                f"the configuration of catalog {catalog!r} is wrong: {error}"
+            ) from error
         self._table: Table | None = None
 
     def look(self) -> tuple[Mapping[str, str], int | None]:
@@ -95,8 +97,8 @@ class IcebergTable:
                     update.union_by_name(pa.schema([field]))
                 except (ValidationError, ValueError) as error:  # of types alone
                     raise SchemaError(
-                        f"{error}; drop column {field.name!r} from the table,"
-                        " or name another table"
+                        f"{error}. Drop column {field.name!r} from the"
+                        " table, or name another table"
                     ) from error
         _check_fits(change.table_metadata.schema(), schema)
 
@@ -123,7 +125,8 @@ def _check_unpartitioned(table: "Table") -> None:
     names = ", ".join(field.name for field in table.spec().fields)
     if names:
         raise SchemaError(
-            f"it is partitioned by {names}, and the files of a run are not; name another table"
+            f"it is partitioned by {names}, but the files of a run are not."
+            " Name another table"
         )
 
 
@@ -140,8 +143,8 @@ def _check_fits(there: "Schema", run: pa.Schema) -> None:
         above = name.rpartition(".")[0]
         if field.required and name not in here and (not above or above in here):
             raise SchemaError(
-                f"its column {name!r} is required, and the run lacks it;"
-                " make it optional, or name another table"
+                f"its column {name!r} is required, but the run lacks it."
+                " Make it optional, or name another table"
             )
 
 

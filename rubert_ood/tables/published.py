@@ -54,7 +54,7 @@ class PublishedRun:
         """
         names = [file.path for file in self.manifest.files]
         if not names:
-            raise InputError(f"{self.manifest.run_uri}: none of its shards was scored")
+            raise InputError(f"{self.manifest.run_uri}: no shard of this run was scored")
         uri = storage.join(self.manifest.run_uri, names[0])
         filesystem, path = storage.arrow_filesystem(uri)
         found = pq.read_schema(path, filesystem=filesystem)

@@ -1,4 +1,4 @@
-"""What may be said of a failure in somebody else's code: no value of an ad."""
+"""What a log may say of a failure in a library: never a value of an ad."""
 
 import re
 

@@ -55,7 +55,7 @@ def _noted(run_uri: str) -> list[TableNote]:
     try:
         manifest = find_manifest(run_uri)
     except InputError as error:
-        log.warning("which tables followed that run is not known: %s", error)
+        log.warning("does not know which tables follow that run: %s", error)
         return []
     return manifest.tables if manifest else []
 
@@ -84,10 +84,11 @@ def check_table(output_uri: str, kind: str) -> None:
     library = LIBRARIES[kind]
     if find_spec(library) is None:
         raise SettingsError(
-            f"tables.{kind}: {library} is not installed; pip install 'rubert_ood[{kind}]'"
+            f"tables.{kind}: the package {library} is missing. Run pip"
+            f" install 'rubert_ood[{kind}]'"
         )
     if OF_A_URL.search(output_uri):
         raise SettingsError(
-            f"tables: {output_uri}: libraries of tables take %, ? and # for something else;"
-            " name another output_uri"
+            f"output_uri: {output_uri} holds %, ? or #, which table"
+            " libraries do not read as text. Name another output_uri"
         )

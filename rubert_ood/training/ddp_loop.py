@@ -238,5 +238,5 @@ class Trainer:
 
 
 def _milestones(num_steps: int) -> set[int]:
-    """Return after how many steps of an epoch a line is told."""
+    """Return the numbers of steps of an epoch after which a line is logged."""
     return {round(num_steps * k / LINES_PER_EPOCH) for k in range(1, LINES_PER_EPOCH)}

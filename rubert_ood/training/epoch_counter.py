@@ -52,8 +52,8 @@ class EpochCounter:
         loss, num_losses, num_tokens = np.sum(sums, axis=0).tolist()
         if not math.isfinite(loss):
             raise SettingsError(
-                "optimiser.learning_rate: training diverged,"
-                f" the loss of epoch {epoch + 1} is not finite; lower it"
+                "optimiser.learning_rate: training diverged (the loss of"
+                f" epoch {epoch + 1} is not finite). Lower it"
             )
         before, seconds = self._before, time.monotonic() - self._started
         return EpochSums(

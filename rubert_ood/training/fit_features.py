@@ -11,6 +11,7 @@ from rubert_ood.ood.fit import CalibratedOn, FittedModel, fit
 from rubert_ood.ood.ledoit_wolf import ClassSums, ResidualSums, statistics_of
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
 from rubert_ood.ood.outputs import Outputs, sample_rows
+from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
 from rubert_ood.settings import DecisionSettings, FitSettings
 from rubert_ood.training.features import Features
@@ -36,7 +37,7 @@ def measured_splits(dataset: Dataset) -> Dataset:
         chosen[name] = ads.take(sample_rows(len(ads), MAX_MEASURED_ADS))
         if len(chosen[name]) < len(ads):
             log.info(
-                f"{name}: {MAX_MEASURED_ADS:,} of {len(ads):,} ads are measured, a sample"
+                f"measures a sample of {name}: {MAX_MEASURED_ADS:,} of {len(ads):,} ads"
             )
     return replace(dataset, **chosen)
 
@@ -59,8 +60,8 @@ def fit_statistics(features: Features, labels: list[str]) -> MahalanobisStatisti
     few = [labels[number] for number in np.flatnonzero(sums.counts_C < FEW_ADS)]
     if few:
         log.warning(
-            "%d class(es) have fewer than %d train ads: %s",
-            len(few),
+            "fits %s on fewer than %d training ads each: %s",
+            count_of(len(few), "class", "classes"),
             FEW_ADS,
             ", ".join(few[:5]),
         )

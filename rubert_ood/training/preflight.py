@@ -37,13 +37,15 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
     wanted = settings.compute.num_workers * settings.optimiser.batch_size
     if len(dataset.train) < wanted:
         raise SchemaError(
-            f"{len(dataset.train)} training ads do not fill one batch of every worker ({wanted}):"
-            " give more, or lower compute.num_workers or optimiser.batch_size"
+            f"{len(dataset.train):,} training ads do not fill one batch of"
+            f" each worker ({wanted:,} ads). Give more ads, or lower"
+            " compute.num_workers or optimiser.batch_size"
         )
     limit = max_positions(uri)
     if max_length > limit:
         raise SettingsError(
-            f"text.max_length: {max_length} is over the model's {limit} tokens; lower it"
+            f"text.max_length: the model reads at most {limit:,} tokens, and"
+            f" {max_length:,} are set. Lower text.max_length"
         )
     tokenizer, network = load_tokenizer(uri), load_network(uri, dataset.labels)
     check_ids(uri, tokenizer, network)
@@ -59,20 +61,20 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
     except Exception as error:  # the network of another's checkpoint may fail in any way
         reason = " ".join(str(error).split())[:300]
         raise BundleError(
-            f"{uri}: its network fails on a text of {longest} tokens: {reason}"
+            f"{uri}: the network fails on a text of {longest:,} tokens"
+            f" ({reason}). Use another checkpoint"
         ) from error
     if logits_NC.shape != (2, len(dataset.labels)) or cls_NH.shape != (
         2,
         network.config.hidden_size,
     ):
         raise BundleError(
-            f"{uri}: its network answers in shapes {logits_NC.shape}, {cls_NH.shape};"
-            " use a BERT type"
+            f"{uri}: the network gives the shapes {logits_NC.shape} and"
+            f" {cls_NH.shape}. Use a BERT-type checkpoint"
         )
     if not (torch.isfinite(logits_NC).all() and torch.isfinite(cls_NH).all()):
         raise BundleError(
-            f"{uri}: its network answers with numbers that are not finite;"
-            " use another checkpoint"
+            f"{uri}: the network computes NaN or infinite numbers. Use another checkpoint"
         )
 
 
@@ -82,18 +84,18 @@ def _check_counts(dataset: Dataset) -> None:
     split = dataset.calibration or dataset.valid
     if len(split) < MIN_CALIBRATION_ADS:
         raise SchemaError(
-            f"thresholds need at least {MIN_CALIBRATION_ADS} {name} ads with text,"
-            f" found {len(split)}: give more"
+            f"thresholds need at least {MIN_CALIBRATION_ADS} {name} ads with"
+            f" text, and there are {len(split)}. Give more"
         )
     if not dataset.train.num_with_two_texts():
         raise SchemaError(
-            "no class has two different training texts, so nothing can be fitted:"
-            " give more ads"
+            "no class has two different training texts, so nothing can be"
+            " fitted. Give more ads"
         )
 
 
 def warn_of_waiting(compute: TrainingComputeSettings) -> None:
-    """Say that the cluster is too small as it is."""
+    """Warn that the cluster is smaller than the training asks for."""
     wanted = {
         "CPU": compute.num_workers * compute.cpus_per_worker,
         "GPU": compute.num_workers * compute.use_gpu,
@@ -102,8 +104,9 @@ def warn_of_waiting(compute: TrainingComputeSettings) -> None:
     for name, count in wanted.items():
         if count > there.get(name, 0):
             log.warning(
-                f"waits for {count:g} {name}, the cluster has {there.get(name, 0):g}: "
-                "an autoscaler may add some; otherwise stop and ask for less"
+                f"waits for {count:g} {name}, of which the cluster has"
+                f" {there.get(name, 0):g}. Add nodes, or stop and lower"
+                " compute.num_workers"
             )
 
 

@@ -162,8 +162,9 @@ def _complete(
         first_rows.append(rows_n.min(initial=len(seen_N)))
     if seen_N.any():
         raise RubertOodError(
-            f"features of {len(wanted)} ads:"
-            f" {np.count_nonzero(seen_N)} rows were lost or doubled"
+            f"{np.count_nonzero(seen_N):,} of {len(wanted):,} feature rows"
+            " were lost or doubled. Run the same command again, and report"
+            " it"
         )
     return [blocks[place] for place in np.argsort(first_rows, kind="stable")]
 

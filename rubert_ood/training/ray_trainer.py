@@ -59,7 +59,7 @@ class TrainedModel:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A training by its name; the same name goes on where it stopped."""
+    """A training by its name; the same name resumes it."""
 
     folder_uri: str
     """Where its checkpoints lie, in a folder of its name."""
@@ -80,8 +80,8 @@ class TrainingRun:
         changed = [name for name, value in identity.items() if older.get(name) != value]
         if changed:
             raise SettingsError(
-                f"version {self.name!r} began with other {', '.join(changed)};"
-                " give another version"
+                f"version: the training {self.name!r} began with another"
+                f" value of {', '.join(changed)}. Give another version"
             )
 
     def fit(
@@ -138,7 +138,9 @@ class TrainingRun:
             if "epoch" in kept[1]:  # the others lie within an epoch
                 checkpoints.append(kept)
         if not checkpoints:
-            raise RubertOodError(f"training at {result.path} reported no checkpoint")
+            raise RubertOodError(
+                f"the training at {result.path} left no checkpoint. Give another version"
+            )
         sign = 1 if self.better == "max" else -1
         best, metrics = max(
             checkpoints, key=lambda item: (sign * item[1][self.metric], -item[1]["epoch"])
@@ -176,7 +178,7 @@ def _scaling(compute: TrainingComputeSettings) -> ray.train.ScalingConfig:
 def _failure(run_name: str, error: ray.train.TrainingFailedError) -> RubertOodError:
     """Make the error of the job from those of its workers.
 
-    One that would come again does not say `go on`.
+    A failure that would recur does not offer to resume.
     """
     failures = getattr(error, "worker_failures", None) or {0: error}
     causes = [getattr(failure, "_base_exc", failure) for failure in failures.values()]
@@ -185,15 +187,17 @@ def _failure(run_name: str, error: ray.train.TrainingFailedError) -> RubertOodEr
             return type(cause)(str(cause))
         if isinstance(cause, torch.OutOfMemoryError):
             return SettingsError(
-                "compute.token_budget: the memory of the GPU does not hold a forward pass;"
-                " set or lower it (a step stays optimiser.batch_size ads)"
+                "compute.token_budget: a forward pass does not fit in GPU"
+                " memory. Set or lower it (a step keeps"
+                " optimiser.batch_size ads)"
             )
         if isinstance(cause, RECURRING):
             return RubertOodError(
-                f"training {run_name} failed, and would fail again: {_line(cause)}"
+                f"the training {run_name} failed, and would fail again: {_line(cause)}"
             )
     return PartialRunError(
-        f"training {run_name} stopped, the same version goes on from its newest checkpoint:"
+        f"the training {run_name} stopped. Run it again with the same"
+        " version to resume from its newest checkpoint. Reason:"
         f" {_line(causes[0])}"
     )
 

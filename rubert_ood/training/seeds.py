@@ -18,8 +18,8 @@ def train_seeds(
 ) -> list[TrainedModel]:
     """Train once with each seed; the dataset has passed `check_training`.
 
-    The same run_name goes on where it stopped: trainings that have ended are read from their
-    checkpoints. Raises as `fine_tune` does.
+    The same run_name resumes: finished trainings are read from their checkpoints. Raises as
+    `fine_tune` does.
     """
     trained = []
     for name, one in seeded(settings, run_name):
@@ -29,8 +29,8 @@ def train_seeds(
         trained.append(model)
         if settings.seeds > 1:
             log.info(
-                f"seed {seed}, {len(trained)} of {settings.seeds}:"
-                f" macro-F1 {model.best[SCORE]:.4f} at epoch {model.epoch}"
+                f"seed {seed} ({len(trained)} of {settings.seeds})  macro-F1"
+                f" {model.best[SCORE]:.4f} at epoch {model.epoch}"
             )
     return trained
 

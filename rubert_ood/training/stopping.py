@@ -15,7 +15,8 @@ Epochs = Sequence[Mapping[str, int | float]]
 
 
 def best_epoch(history: Epochs) -> int:
-    """Return the first epoch with the best macro-F1 on valid, counted from 1; 0: there is none."""
+    """Return the first epoch with the best macro-F1 on valid, counted from 1; 0 before the
+    first."""
     scores = [epoch[SCORE] for epoch in history]
     return scores.index(max(scores)) + 1 if scores else 0
 

@@ -11,6 +11,7 @@ from rubert_ood.ads.dataset import LabelledAds
 from rubert_ood.errors import InputError, SettingsError
 from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.tuning import ads_needed
+from rubert_ood.plain import count_of
 from rubert_ood.settings import TuneSettings
 
 MIN_ADS = 100
@@ -26,8 +27,8 @@ def halves(ads: LabelledAds, settings: TuneSettings) -> dict[str, LabelledAds]:
 
     if len(ads) < MIN_ADS:
         raise InputError(
-            f"{settings.input_uri}: {len(ads)} ads with text are too few to tune on;"
-            f" give at least {MIN_ADS}"
+            f"{settings.input_uri}: {count_of(len(ads), 'ad')} with text are"
+            f" too few to tune on. Give at least {MIN_ADS}"
         )
     counts = np.unique(ads.labels_N, return_counts=True)[1]
     can_stratify = counts.min() > 1 and len(counts) <= len(ads) // 2
@@ -45,8 +46,9 @@ def check_target(settings: TuneSettings, num_texts: int) -> None:
     needed = ads_needed(settings.min_precision)
     if needed > num_texts:
         raise SettingsError(
-            f"min_precision: {settings.min_precision:g} can be told from {needed:,} kept ads or"
-            f" more, there are only {num_texts:,} to choose on; give more, or a lower target"
+            f"min_precision: {settings.min_precision:g} needs at least"
+            f" {needed:,} ads to choose on, and there are {num_texts:,}."
+            " Give more ads, or a lower target"
         )
 
 

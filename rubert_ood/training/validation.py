@@ -48,7 +48,7 @@ def measure_valid(
     if not math.isfinite(loss):
         raise SettingsError(
             "optimiser.learning_rate: training diverged,"
-            " the loss on valid is not finite; lower it"
+            " the loss on valid is not finite. Lower it"
         )
     accuracy = accuracy_score(labels_N, predicted_N)
     macro_f1 = f1_score(labels_N, predicted_N, average="macro")

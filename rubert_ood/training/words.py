@@ -59,8 +59,8 @@ def fit_words(train: LabelledAds, num_classes: int) -> WordModel:
         svm.fit(counter.fit_transform(heads), train.labels_N)
     except ValueError as error:  # of scikit-learn, which quotes no text
         raise SchemaError(
-            f"baseline: stack cannot learn words from {len(heads):,} train ads ({error});"
-            " set baseline to compare"
+            f"baseline: stack cannot learn words from {len(heads):,} train ads ({error})."
+            " Set baseline to compare"
         ) from error
     weights_CV, biases_C = _one_vs_rest(svm, num_classes)
     words = WordModel(

@@ -7,6 +7,7 @@ from rubert_ood import storage
 from rubert_ood.comparing.compare import compare_runs
 from rubert_ood.comparing.document import changed_labels
 from rubert_ood.errors import InputError, RubertOodError
+from rubert_ood.plain import count_of
 from rubert_ood.pointers.champion import resolve
 from rubert_ood.progress import StepLog
 from rubert_ood.publishing.pointer import day_uri, look
@@ -47,7 +48,7 @@ class BackfilledDay(Record):
         churn = (
             ""
             if self.churn_rate is None
-            else f"{self.churn_rate:.2%} changed their label  "
+            else f"{self.churn_rate:.2%} of the ads changed their label  "
         )
         return f"{self.run_date}  {self.outcome:<9}  {churn}{self.error or self.run_uri}"
 
@@ -79,7 +80,8 @@ def backfill(settings: BackfillSettings) -> list[BackfilledDay]:
     if errors:
         worst = min(errors, key=lambda error: WORST_FIRST.index(error.exit_code))
         summed = RubertOodError(
-            f"{len(errors)} of {num_days} day(s) failed, the worst: {worst}"
+            f"{len(errors)} of {count_of(num_days, 'day')} failed. Run the"
+            f" same command again to resume. Worst day: {worst}"
         )
         summed.exit_code = worst.exit_code
         raise summed
@@ -108,7 +110,7 @@ def _score_day(settings: BackfillSettings, day: date, reuse: str) -> BackfilledD
     before = run_before(run_uri, [look(day_uri(run_uri)), look(manifest.output_uri)])
     churn_rate, changes = None, None
     if before is None:
-        StepLog("diff").info("none: %s had no run before", day)
+        StepLog("diff").info("compares with nothing, because %s had no run before", day)
     else:
         document = compare_runs(before.run_uri, run_uri, executor=settings.executor)
         write_diff(document, storage.join(run_uri, "_run"))

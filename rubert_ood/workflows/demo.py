@@ -1,7 +1,7 @@
-"""The whole mission on a generated catalogue and a small BERT, with one command.
+"""Every step on a generated catalogue and a small BERT, with one command.
 
 The tables, the small BERT and its pretraining are made once for the same settings and the same
-code; a demo that was stopped goes on with its pretraining.
+code; a stopped demo resumes its pretraining.
 """
 
 import os
@@ -76,12 +76,12 @@ def demo(settings: DemoSettings) -> None:
         "test accuracy (TF-IDF + LinearSVC)": accuracy,
         "test macro-F1 (TF-IDF + LinearSVC)": macro_f1,
         "temperature T": f"{headline.temperature:.3f}",
-        "mean d2 of train to its own class (= H)": f"{headline.mean_d2_own_class:,.1f}",
-        "mean d2 of test to the nearest class": f"{headline.mean_d2['test']:,.1f}",
+        "mean d2 of train ads to their own class (= H)": f"{headline.mean_d2_own_class:,.1f}",
+        "mean d2 of test ads to the nearest class": f"{headline.mean_d2['test']:,.1f}",
         "ads scored": f"{counts.rows_scored:,}",
         "OOD rate": f"{counts.rows_ood / counts.rows_scored:.2%}",
         "Other rate": f"{counts.rows_other / counts.rows_scored:.2%}",
-        "speed, start-up included": f"{manifest.rows_per_s:,.0f} ads/s",
+        "speed with start-up": f"{manifest.rows_per_s:,.0f} ads/s",
         "time": f"{time.monotonic() - started:.0f} s",
     }
     _show(results)
@@ -161,7 +161,7 @@ def _made(settings: DemoSettings, ads: DemoAds, small_bert: str) -> str:
     wanted = settings.model_dump(mode="json", include=MATERIAL) | {"code": code_digest()}
     made = storage.read_json(place) if storage.exists(place) else {}
     if made.get("settings") == wanted:
-        log.info("%s and %s are there already", ads.folder, small_bert)
+        log.info("reuses %s and %s of an earlier demo", ads.folder, small_bert)
         return str(made["pretrained"])
     version = version_name(None)
     _generate(settings, ads, small_bert)
@@ -177,13 +177,13 @@ def _generate(settings: DemoSettings, ads: DemoAds, small_bert: str) -> None:
     )
     elapsed_s = time.monotonic() - started
     log.info(
-        f"{settings.num_train:,} labelled ads, {settings.num_score:,} to score"
-        f"  {elapsed_s:.0f} s"
+        f"generated {settings.num_train:,} labelled ads and"
+        f" {settings.num_score:,} ads to score  {elapsed_s:.0f} s"
     )
     texts = list[str]()
     for file in look_at_catalogue(ads.catalogue, ColumnSettings()):
         texts += clean_texts(file, TextCleaner())[1]
     build_small_bert(texts, small_bert, seed=settings.seed)
     StepLog("model").info(
-        "small BERT of 2 layers x 128 with random weights: %s", small_bert
+        "built a small BERT (2 layers, width 128, random weights): %s", small_bert
     )

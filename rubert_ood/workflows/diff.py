@@ -33,16 +33,15 @@ def diff(settings: DiffSettings) -> DiffDocument:
     b_uri, b_is_run = _recognised(settings.b_uri)
     if a_is_run != b_is_run:
         raise InputError(
-            f"{settings.a_uri} and {settings.b_uri}: one is a run, the other a bundle;"
-            " name two of a kind"
+            f"{settings.a_uri} and {settings.b_uri}: one is a run, the other"
+            " is a bundle. Name two runs or two bundles"
         )
     if not a_is_run and not settings.input_uri:
         raise SettingsError(
-            "input_uri: two bundles are compared on ads that both score;"
-            " give --input_uri ADS"
+            "input_uri: it is missing. Name the ads on which the two bundles are compared"
         )
     if a_is_run and settings.input_uri:
-        log.warning("input_uri: no effect, two runs are compared as they are")
+        log.warning("input_uri: two runs are compared without it, so it has no effect")
     with ray_session(settings):
         if a_is_run:
             document = compare_runs(a_uri, b_uri, executor=settings.executor)
@@ -67,8 +66,9 @@ def _recognised(uri: str) -> tuple[str, bool]:
     if storage.exists(storage.join(bundle_uri, MANIFEST)):
         return bundle_uri, False
     raise InputError(
-        f"{uri}: neither a run folder (OUTPUT/run_date=.../run_id=...),"
-        f" nor a root of published output (with {POINTER_FILE}), nor a bundle"
+        f"{uri}: this is neither a run folder"
+        " (OUTPUT/run_date=.../run_id=...), nor a published output"
+        f" ({POINTER_FILE}), nor a bundle. Check the path"
     )
 
 
@@ -77,7 +77,7 @@ def _compare_bundles(a_uri: str, b_uri: str, settings: DiffSettings) -> DiffDocu
     evaluations = []
     for name, uri in (("A", a_uri), ("B", b_uri)):
         bundle = load_bundle(uri)
-        log.info("%s is bundle %s", name, bundle.version)
+        log.info("%s is the bundle %s", name, bundle.version)
         evaluations.append(read_evaluation(bundle))
     a_run = score(_score_settings(settings, a_uri, "a"))
     b_run = score(_score_settings(settings, b_uri, "b"))

@@ -22,7 +22,7 @@ def evaluate_bundle(settings: EvaluateSettings) -> Evaluation:
     known = bundle.fitted.labels
     table = read_labelled(settings.input_uri, settings.columns, known=known)
     ads = clean_labelled(table, bundle.cleaner, bundle.fitted.labels, traits=True)
-    log.info(f"{len(ads):,} labelled ads, bundle {bundle.version}")
+    log.info(f"measures the bundle {bundle.version} on {len(ads):,} labelled ads")
     extra = load_extra_texts(settings.evaluation, bundle.cleaner)
     with ray_session(settings):
         outputs = bundle_outputs(

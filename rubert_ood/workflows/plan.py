@@ -4,6 +4,7 @@ is written."""
 import os
 
 from rubert_ood.bundle import Bundle
+from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
 from rubert_ood.publishing.reused import with_reuse
 from rubert_ood.runs.plan import Plan
@@ -26,12 +27,14 @@ def plan(settings: PlanSettings) -> Plan:
 def _estimate(run_plan: Plan, bundle: Bundle, settings: PlanSettings) -> None:
     measured = estimate(run_plan, bundle, for_s=settings.estimate_s)
     if measured is None:
-        log.warning("none: no row could be read")
+        log.warning("gives no estimate, because no row could be read")
         return
-    device = "GPU" if run_plan.use_gpu else f"{len(os.sched_getaffinity(0))} cores"
+    num_cores = count_of(len(os.sched_getaffinity(0)), "core")
+    device = "GPU" if run_plan.use_gpu else num_cores
     log.info(
-        f"{measured.ads_per_s:,.1f} ads/s in {run_plan.precision} on this machine ({device}),"
-        f" measured on {measured.num_ads:,} ads of {measured.tokens_per_ad:.1f} tokens"
+        f"{measured.ads_per_s:,.1f} ads/s in {run_plan.precision} on this"
+        f" machine ({device}), measured on {measured.num_ads:,} ads of"
+        f" {measured.tokens_per_ad:.1f} tokens"
     )
     log.info("%s", _bottleneck(measured))
     num_nodes = settings.compute.num_workers or 1
@@ -39,33 +42,34 @@ def _estimate(run_plan: Plan, bundle: Bundle, settings: PlanSettings) -> None:
     hours = run_plan.num_rows / measured.ads_per_s / num_nodes / 3600
     work = f"{run_plan.num_rows:,} ads, about {num_tokens:,.0f} tokens"
     log.info(
-        f"{work}, {len(run_plan.shards):,} parts:"
-        f" {_duration(hours)} on {num_nodes} such node(s),"
+        f"the run takes {_duration(hours)} on {count_of(num_nodes, 'such node')},"
         f" {_duration(hours / 10)} on {10 * num_nodes}"
+        f" ({work}, {count_of(len(run_plan.shards), 'shard')})"
     )
     if run_plan.reuse:
         left = run_plan.num_rows / measured.ads_per_s_with_reuse / num_nodes / 3600
         num_reused = run_plan.num_rows * measured.reused_share
         StepLog("reuse").info(
-            f"{measured.reused_share:.1%} of the texts are in the index of"
-            f" {run_plan.reuse.run_uri}: about {num_reused:,.0f} ads are not scored,"
-            f" {_duration(left)} are left on {num_nodes} such node(s)"
+            f"reuse leaves {_duration(left)} on {count_of(num_nodes, 'such node')}:"
+            f" {measured.reused_share:.1%} of the texts (about {num_reused:,.0f} ads)"
+            f" are in the index of {run_plan.reuse.run_uri}"
         )
 
 
 def _bottleneck(measured: Estimate) -> str:
     """Say what takes how long, which of the two the run waits for, and how many cores help."""
     encode_ms, network_ms = 1000 * measured.encode_core_s, 1000 * measured.network_s
-    place = "the GPU" if measured.use_gpu else f"{measured.cores} cores"
+    cores = count_of(measured.cores, "core")
+    place = "the GPU" if measured.use_gpu else cores
     found = (
-        f"encoding takes {encode_ms:,.3f} ms of one core an ad, the network {network_ms:,.3f} ms of"
-        f" {place}: {measured.bottleneck} is the bottleneck"
+        f"{measured.bottleneck} is the bottleneck (encoding takes {encode_ms:,.3f} ms"
+        f" per ad on one core, the network {network_ms:,.3f} ms on {place})"
     )
     if not measured.use_gpu:
         return found
     return (
-        f"{found} with {measured.cores} core(s) to encode for each GPU;"
-        f" it wants {measured.wanted_cores}, and one for its actor"
+        f"{found}. Each GPU has {cores} for encoding,"
+        f" and needs {measured.wanted_cores}, and one for its actor"
     )
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from rubert_ood import terminal
 from rubert_ood.bundle import Bundle, check_compute
 from rubert_ood.errors import InputError
-from rubert_ood.plain import printable
+from rubert_ood.plain import count_of, printable
 from rubert_ood.pointers.champion import open_bundle
 from rubert_ood.predictor import Model
 from rubert_ood.progress import StepLog
@@ -32,7 +32,8 @@ def predict(settings: PredictSettings) -> list[Result]:
     texts = _decoded(given, "utf-8") if given else _decoded(*_lines_of_input())
     if not texts:
         raise InputError(
-            "no text: give texts as arguments, or one a line on standard input"
+            "texts: there are none. Give them as arguments, or one per line"
+            " on standard input"
         )
     results = predict_texts(open_bundle(settings.bundle_uri), texts, settings.compute)
     for number, result in enumerate(results):
@@ -62,9 +63,9 @@ def _decoded(lines: list[bytes], encoding: str) -> list[str]:
         num_damaged += line.decode(encoding, "ignore") != texts[-1]
     if num_damaged:
         log.warning(
-            "%d text(s) hold bytes that are not %s, read as U+FFFD",
-            num_damaged,
+            "read bytes that are not %s as U+FFFD in %s",
             encoding,
+            count_of(num_damaged, "text"),
         )
     return texts
 
@@ -114,7 +115,7 @@ def _paragraph(result: Result) -> str:
     text = printable(result["text"])
     if result["status"] == "empty":
         reason = (
-            "the model knows no sign of this text"
+            "the model knows no character of this text"
             if result["cleaned"]
             else "no text is left after cleaning"
         )

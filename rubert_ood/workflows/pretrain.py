@@ -45,7 +45,7 @@ def pretrain(settings: PretrainSettings) -> str:
     identity = _identity(settings, digest_of_files(files))
     finished = read_finished(uri, identity)
     if finished:
-        log.info("%s  is there already", uri)
+        log.info("%s exists already, nothing to do", uri)
         return uri
     base_model = everywhere(settings.base_model)
     check_free(uri, base_model)

@@ -33,13 +33,15 @@ def promote(settings: PromoteSettings) -> Champion:
     root_uri = new.uri.rpartition("/")[0]
     place = look(root_uri)
     if place.pointer and is_champion(place, new):
-        log.info("%s: the champion already, nothing to do", new.uri)
+        log.info("%s is the champion already, nothing to do", new.uri)
         return place.pointer
     if not settings.force:
         check_not_taken_back(place, new)
     champion = _champion(place, settings)
-    compared_with = "nothing: the first bundle" if champion is None else champion.version
-    log.info("%s is compared with %s", new.version, compared_with)
+    compared_with = (
+        "nothing (it is the first bundle)" if champion is None else champion.version
+    )
+    log.info("compares %s with %s", new.version, compared_with)
     found = compare(new, champion, settings)
     promotion = judge(new, place.champion, found, settings)
     record = put_record(root_uri, promotion, promotion_html(promotion))
@@ -47,12 +49,14 @@ def promote(settings: PromoteSettings) -> Champion:
     page_uri = storage.join(root_uri, record.rpartition("/")[0], PAGE)
     StepLog("report").info("%s", page_uri)
     if promotion.outcome == "refused":
-        reason = f"{promotion.refusal_reason}; see {page_uri}"
+        reason = f"{promotion.refusal_reason}. See {page_uri}"
         raise PublicationRefusedError(reason)
     pointer = make_champion(root_uri, promotion, record)
-    log.info("%s is promoted, fingerprint %s", new.version, new.fingerprint[:12])
+    log.info("promoted %s, fingerprint %s", new.version, new.fingerprint[:12])
     if pointer.path != place.path_of(new.uri):
-        log.warning("%s followed it, and is the champion", pointer.version)
+        log.warning(
+            "another promotion followed, so %s is the champion now", pointer.version
+        )
     return pointer
 
 
@@ -68,10 +72,14 @@ def _champion(place: ChampionPlace, settings: PromoteSettings) -> Bundle | None:
     except BundleError as error:
         if not settings.force:
             raise BundleError(
-                f"the champion cannot be compared with: {error}; restore it, roll back, or"
-                " promote without a comparison by --force REASON"
+                "the champion cannot be loaded. Restore it, roll back, or"
+                " promote without a comparison (--force REASON). Reason:"
+                f" {error}"
             ) from error
-        log.warning("promoted without a comparison: %s", error)
+        log.warning(
+            "promotes without a comparison, because the champion cannot be loaded: %s",
+            error,
+        )
         return None
 
 
@@ -82,8 +90,8 @@ def _say(promotion: Promotion) -> None:
     if champion is not None and found.accuracy is not None:
         change = found.accuracy
         line += (
-            f"  against {champion.accuracy:.4f}, {champion.macro_f1:.4f},"
-            f" {champion.ece:.4f}: accuracy {change.value:+.4f}"
+            f"  (champion {champion.accuracy:.4f}, {champion.macro_f1:.4f},"
+            f" {champion.ece:.4f})  accuracy change {change.value:+.4f}"
             f" ({change.lower:+.4f} to {change.upper:+.4f})"
         )
     log.info("%s on %s ads", line, f"{found.num_ads:,}")

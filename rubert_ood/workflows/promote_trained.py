@@ -33,7 +33,7 @@ def promote_trained(bundle: Bundle, settings: TrainSettings) -> Champion:
         return promote(wanted)
     with ray_session(settings):
         champion = _on_a_gpu(wanted)
-    log.info("the champion is %s, by %s", champion.version, champion.promotion)
+    log.info("the champion is now %s, by %s", champion.version, champion.promotion)
     return champion
 
 
@@ -54,7 +54,7 @@ def _promote_settings(bundle: Bundle, settings: TrainSettings) -> PromoteSetting
 
 
 def _on_a_gpu(wanted: PromoteSettings) -> Champion:
-    """Promote in one task of Ray: the node of the driver mostly lacks a GPU."""
+    """Promote in one Ray task, because the driver's node often lacks a GPU."""
     import ray
     from ray.exceptions import RayTaskError
 

@@ -28,8 +28,9 @@ def publish(settings: PublishSettings) -> Manifest:
     catalogue = look(plan.output_uri)
     if catalogue.pointer and not catalogue.names(plan.run_uri):
         raise PublicationRefusedError(
-            f"{plan.run_uri}: was published before {catalogue.pointer.path}, which readers see"
-            " now; `publish --force REASON` goes back to it"
+            f"{plan.run_uri}: this run was published before"
+            f" {catalogue.pointer.path}, which readers see now. Run `publish"
+            " --force REASON` to go back to it"
         )
     log.info("%s", plan.run_uri)
     return read_manifest(plan.run_uri)

@@ -16,14 +16,13 @@ log = StepLog("rollback")
 
 
 def rollback(settings: RollbackSettings) -> Pointer | Champion:
-    """Let the pointer name the run that was published before the present one, or the champion
-    before."""
+    """Roll back to the run that was published before, or to the previous champion."""
     expect(settings, RollbackSettings)
     if settings.bundles:
         return _roll_back_champion(settings)
     root_uri = storage.absolute(settings.output_uri)
     pointer = roll_back(root_uri, settings.reason)
-    log.info("%s is taken back; published is %s", pointer.taken_back[0], pointer.path)
+    log.info("rolled back %s, readers now see %s", pointer.taken_back[0], pointer.path)
     run_uri = storage.join(root_uri, pointer.path)
     output_uri = run_uri.rsplit("/", 2)[0]  # the root may be the folder of a day
     follow_pointer(output_uri, known_tables(output_uri, settings.tables))
@@ -33,5 +32,5 @@ def rollback(settings: RollbackSettings) -> Pointer | Champion:
 def _roll_back_champion(settings: RollbackSettings) -> Champion:
     root_uri = bundles_folder(settings.output_uri)
     now, taken_back = champion.roll_back(root_uri, settings.reason)
-    log.info("bundle %s is taken back; the champion is %s", taken_back, now.version)
+    log.info("rolled back the bundle %s, the champion is now %s", taken_back, now.version)
     return now

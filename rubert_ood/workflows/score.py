@@ -14,6 +14,7 @@ from rubert_ood.errors import (
     RubertOodError,
     SettingsError,
 )
+from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
 from rubert_ood.publishing.pointer import Place, day_uri, look, named_by
 from rubert_ood.publishing.publish import keep_run, note_published, publish_run
@@ -54,7 +55,7 @@ from rubert_ood.tables.follow import follow_pointer
 from rubert_ood.tables.wanted import check_tables, wanted_tables
 
 log = StepLog("run")
-LATER = "; readers see a later run, `publish` would go back to this one"
+LATER = ". Readers see a later run: `publish --force REASON` goes back to this one"
 
 
 def score(settings: ScoreSettings) -> Manifest:
@@ -122,7 +123,7 @@ def _published_already(plan: Plan, settings: ScoreSettings) -> Manifest | None:
     if not storage.exists(report_uri(run_uri)):
         write_report(found, _run_before(catalogue, run_uri))
     later = "" if named_by(run_uri) else LATER
-    StepLog("published").info("%s: already, nothing to do%s", run_uri, later)
+    StepLog("published").info("%s is published already, nothing to do%s", run_uri, later)
     return read_manifest(run_uri)
 
 
@@ -131,7 +132,7 @@ def _warn_if_late(plan: Plan, settings: ScoreSettings) -> None:
     pointer = look(plan.output_uri).pointer
     if settings.publish and pointer and pointer.run_date > plan.run_date:
         log.warning(
-            "readers see %s, a later day: this run is scored, and not published",
+            "scores this run without publishing it, because readers see a later day (%s)",
             pointer.path,
         )
 
@@ -174,7 +175,8 @@ def _mended(
         return _seal_and_verify(plan, receipts, settings, claim)
     except PartMismatchError as error:
         bad = set(error.shard_ids)
-        StepLog("verify").warning("%d part(s) are scored again: %s", len(bad), error)
+        parts = count_of(len(bad), "part")
+        StepLog("verify").warning("scores %s again: %s", parts, error)
     claim.check(
         now=True
     )  # a newer start may have published by now, and dropped the parts
@@ -193,7 +195,8 @@ def _seal_and_verify(
         return verify_run(plan, receipts)
     except SealMismatchError as error:
         bad = error.paths
-        StepLog("verify").warning("%d file(s) are sealed again: %s", len(bad), error)
+        files = count_of(len(bad), "file")
+        StepLog("verify").warning("seals %s again: %s", files, error)
     seal_run(plan, receipts, settings, claim, bad)
     return verify_run(plan, receipts)
 
@@ -204,7 +207,7 @@ def _stale_shards(plan: Plan) -> list[Shard]:
     if stop is None:
         return []
     StepLog("reuse").warning(
-        "stopped, every text is scored: of %d results of %s that were checked %d differ: %s",
+        "stopped reuse and scores every text: of %d checked results of %s %d differ (%s)",
         stop.texts_checked,
         stop.reused_uri,
         stop.texts_mismatched,
@@ -249,13 +252,16 @@ def _say_what_is_missing(manifest: Manifest) -> None:
     num_duplicates = manifest.duplicates.rows if manifest.duplicates else 0
     num_shards_alone = manifest.counts.shards_without_index
     if num_shards_alone:
-        log.warning("%d shard(s) found no index to reuse", num_shards_alone)
+        log.warning(
+            "scored every text of %s, which found no index to reuse",
+            count_of(num_shards_alone, "shard"),
+        )
     if num_files or num_shards or num_duplicates:
         log.warning(
-            "without %d quarantined file(s) and %d quarantined shard(s); %d duplicate ids",
-            num_files,
-            num_shards,
-            num_duplicates,
+            "the run lacks %s and %s, and has %s",
+            count_of(num_files, "quarantined file"),
+            count_of(num_shards, "quarantined shard"),
+            count_of(num_duplicates, "duplicate id"),
         )
 
 
@@ -273,6 +279,10 @@ def _changes(
             )
         write_diff(document, storage.join(manifest.run_uri, "_run"))
     except RubertOodError as error:
-        StepLog("diff").warning("the report does not say which labels changed: %s", error)
+        StepLog("diff").warning(
+            "the report will not show which labels changed, because the"
+            " comparison failed: %s",
+            error,
+        )
         return None
     return changed_labels(document)

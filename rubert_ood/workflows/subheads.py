@@ -32,12 +32,12 @@ def subheads(settings: SubheadsSettings) -> Bundle:
     ads, pairs = clean_subcategories(table, bundle.cleaner, bundle.fitted.labels)
     if not len(ads):
         raise SchemaError(
-            f"{settings.input_uri}: no ad has a text"
-            f" and a sub-category ({settings.columns.subcategory})"
+            f"{settings.input_uri}: no ad has both text and a sub-category"
+            f" (column {settings.columns.subcategory!r}). Fill in both"
         )
     log.info(
-        f"{len(ads):,} of {table.num_rows:,} ads have text and a sub-category,"
-        f" bundle {bundle.version}"
+        f"trains on the {len(ads):,} of {table.num_rows:,} ads with text and"
+        f" a sub-category, bundle {bundle.version}"
     )
     with ray_session(settings):
         outputs = bundle_outputs(
@@ -52,9 +52,10 @@ def subheads(settings: SubheadsSettings) -> Bundle:
     for category, head in fitted.heads.items():
         measured = head.measured
         StepLog("subheads").info(
-            f"{category}: {len(head.names)} sub-categories,"
-            f" accuracy {measured['accuracy']:.4f} on {measured['num_test']:,} held-out ads"
-            f" (the most frequent one: {measured['majority_accuracy']:.4f})"
+            f"{category}: accuracy {measured['accuracy']:.4f} over"
+            f" {len(head.names)} sub-categories, on {measured['num_test']:,}"
+            " held-out ads (most frequent one:"
+            f" {measured['majority_accuracy']:.4f})"
         )
     derived = derive_bundle(bundle, uri, subheads=fitted)
     StepLog("bundle").info("%s  fingerprint %s", derived.uri, derived.fingerprint[:12])

@@ -116,7 +116,7 @@ def _baseline(
         return None
     num_train, sample = baseline.num_train, ""
     if num_train is not None:
-        sample = f"  of {num_train:,} of {len(dataset.train):,} train ads"
+        sample = f"  trained on {num_train:,} of {len(dataset.train):,} train ads"
     StepLog("baseline").info(
         f"TF-IDF + LinearSVC  accuracy {baseline.accuracy:.4f}"
         f"  macro-F1 {baseline.macro_f1:.4f}{sample}"
@@ -224,9 +224,9 @@ def _compare(
     plain_fitted = _fit(features, plain, run.dataset, run.settings)
     agreement = agreement_with_fp32(fitted, valid, plain_fitted, plain["valid"])
     StepLog(precision).info(
-        f"argmax as in fp32 {agreement.argmax_agreement:.4f}"
-        f"  OOD rate {agreement.flag_rate:.4f} (fp32 {agreement.flag_rate_fp32:.4f})"
-        f"  mean d2 x{agreement.mean_d2_ratio:.4f}"
+        f"best class as in fp32 {agreement.argmax_agreement:.2%}  OOD rate"
+        f" {agreement.flag_rate:.2%} (fp32 {agreement.flag_rate_fp32:.2%}) "
+        f" mean d2 x{agreement.mean_d2_ratio:.4f}"
     )
     check_agreement(agreement, precision)
     return agreement
@@ -289,4 +289,6 @@ def _warn_of_idle_settings(settings: TrainSettings) -> None:
         for name in (
             sorted(names & getattr(settings, group).model_fields_set) if is_idle else []
         ):
-            StepLog("settings").warning("%s.%s: no effect with %s", group, name, reason)
+            StepLog("settings").warning(
+                "%s.%s: this setting has no effect with %s", group, name, reason
+            )

@@ -57,7 +57,8 @@ def tune(settings: TuneSettings) -> Bundle:
     extra = load_extra_texts(settings.evaluation, bundle.cleaner)
     check_target(settings, _num_texts(splits, extra))
     log.info(
-        f"{len(ads):,} labelled ads: one half fits T and thresholds, the other chooses"
+        f"fits T and thresholds on one half of {len(ads):,} labelled ads,"
+        " chooses on the other"
     )
     with ray_session(settings):
         outputs = bundle_outputs(

@@ -49,7 +49,9 @@ def ui(settings: UiSettings) -> None:
         log.info("loading the network of bundle %s", bundle.version)
         model = Model(bundle, use_gpu=compute.use_gpu, token_budget=compute.token_budget)
         state = State(model.with_network(), NearestAds(bundle), run)
-        log.info("ready; open this address in a browser, Ctrl-C ends the page")
+        log.info(
+            "serves the page at the address below. Open it in a browser, and end it with Ctrl-C"
+        )
         url = serve.address(listening, settings.host)
         terminal.show(f"{url}?token={token}" if token else url)
         serve.serve(make_app(state, access), listening)
@@ -79,6 +81,6 @@ def _run(uri: str, bundle: Bundle) -> RunSearch:
     if scored_with.fingerprint != bundle.fingerprint:
         raise SettingsError(
             f"run_uri: this run was scored with bundle {scored_with.version},"
-            f" not with {bundle.version}; give --bundle_uri {scored_with.uri}"
+            f" not with {bundle.version}. Give --bundle_uri {scored_with.uri}"
         )
     return run

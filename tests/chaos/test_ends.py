@@ -98,7 +98,7 @@ def test_sigterm_while_scoring_is_noted_and_the_same_command_goes_on(
     at_work(run)
     assert run.process is not None
     run.process.send_signal(signal.SIGTERM)
-    ends(run, TERMINATED, "terminated; the same command goes on from here")
+    ends(run, TERMINATED, "terminated. Run the same command again to resume")
     assert noted(run) == ("interrupted", {})
     goes_on(run)
 
@@ -109,14 +109,14 @@ def test_sigterm_to_all_processes_at_once_is_noted(run: ScoreRun) -> None:
     at_work(run)
     for process in [run.process, *family(run)]:
         process.send_signal(signal.SIGTERM)
-    ends(run, TERMINATED, "terminated; the same command goes on from here")
+    ends(run, TERMINATED, "terminated. Run the same command again to resume")
 
 
 def test_ctrl_c_while_ray_starts_is_noted(run: ScoreRun) -> None:
     wait_for(lambda: family(run, "gcs_server"), "Ray to start", LONGEST_END_S)
     assert run.process is not None
     run.process.send_signal(signal.SIGINT)
-    ends(run, INTERRUPTED, "interrupted; the same command goes on from here")
+    ends(run, INTERRUPTED, "interrupted. Run the same command again to resume")
     assert noted(run) == ("interrupted", {})
 
 
@@ -134,7 +134,7 @@ def test_a_dead_process_of_ray_is_one_line_and_exit_6(run: ScoreRun, title: str)
     (victim, *_) = family(run, title)
     victim.kill()
     started = time.monotonic()
-    ends(run, PARTIAL, r"error: .*the same command goes on from (t)?here")
+    ends(run, PARTIAL, "error: .*[Rr]un the same command again")
     assert time.monotonic() - started < LONGEST_END_S
 
 

@@ -109,8 +109,8 @@ def test_score_starts_with_the_first_node_uses_the_second_and_outlives_the_loss_
     cluster.kill_node(first)
     assert run.finish(RUN_S) == 0, run.log()
 
-    assert "waits for the first of 3 GPU(s): 1 node(s) without" in run.log()
-    assert re.search(rf"score +up to 3 actor\(s\), {NUM_SHARDS} shards", run.log())
+    assert "waits for the first of 3 GPUs (1 node without" in run.log()
+    assert re.search(rf"score +scores {NUM_SHARDS} shards in up to 3 actors", run.log())
     whole = new_run("whole", "--executor", "local")
     whole.start()
     assert whole.finish(RUN_S) == 0, whole.log()
@@ -141,7 +141,7 @@ def test_a_shard_that_kills_its_actor_takes_others_along_once_and_is_lost_alone(
     assert "process died" in aside["reason"]
     assert run.rows()["ad_id"].to_pylist() == good["ad_id"].to_pylist()
     assert len(attempts.read_text().splitlines()) == MAX_LOSSES
-    lost = re.findall(r"(\d+) shard\(s\) did not come back", run.log())
+    lost = re.findall(r"(\d+) shards\? again, which got lost", run.log())
     assert len(lost) == MAX_LOSSES - 1
     assert 1 <= int(lost[0]) <= IN_FLIGHT[True]
     assert lost[1] == "1", run.log()

@@ -277,7 +277,7 @@ def check_outcome(chaos: Chaos, undisturbed: ScoreRun) -> None:
     assert len(done) == NUM_SHARDS
     for before, log in zip(chaos.done_before, run.logs, strict=True):
         assert {name: done[name] for name in before} == before
-        begun = re.search(r"score +\d+ actor\(s\), (\d+) shards", log.read_text())
+        begun = re.search(r"score +scores (\d+) shards? in", log.read_text())
         assert begun is None or int(begun[1]) == NUM_SHARDS - len(
             before
         )  # None: killed before it got there

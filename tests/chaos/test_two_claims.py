@@ -45,7 +45,7 @@ def test_two_starts_of_one_run_do_no_harm(
     assert sorted(codes) in ([0, 0], [0, PARTIAL]), log
     errors = re.findall(r"^error: .*$", log, flags=re.MULTILINE)
     assert len(errors) == codes.count(PARTIAL), log
-    assert all("is claimed by" in error for error in errors), log
+    assert all("has claimed this run" in error for error in errors), log
 
     same_rows(first.rows(), undisturbed.rows())
     assert first.rejected() == undisturbed.rejected()

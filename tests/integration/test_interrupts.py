@@ -126,7 +126,7 @@ def test_a_process_that_ends_without_a_word_gets_one_line_and_exit_6(
 ) -> None:
     code, (line,) = finish(start(f"def job():\n    {end}\n{WATCHED}"))
     assert code == 6
-    assert line.startswith(f"error: the process of this job ended from outside {how}")
+    assert line.startswith(f"error: the process of this job was ended from outside {how}")
 
 
 @pytest.mark.parametrize(

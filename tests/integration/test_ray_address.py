@@ -68,7 +68,9 @@ def test_check_address_of_a_port_that_is_not_ray_is_refused_soon(
 ) -> None:
     address = f"{scheme}127.0.0.1:{request.getfixturevalue(server)}"
     started = time.monotonic()
-    assert message(address).startswith(f"ray_address: {address} is not a Ray cluster: ")
+    assert message(address).startswith(
+        f"ray_address: {address} answers, but is not a Ray cluster. "
+    )
     assert time.monotonic() - started < 20  # ray's import included
 
 
@@ -77,13 +79,16 @@ def test_check_address_where_nobody_answers_is_refused_at_once(scheme: str) -> N
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"{scheme}127.0.0.1:{probe.getsockname()[1]}"
-    assert message(address).startswith(f"ray_address: nobody answers at {address}: ")
+    assert message(address).startswith(
+        f"ray_address: no Ray cluster answers at {address} ("
+    )
 
 
 @pytest.mark.parametrize("address", ["http://head:8265", "https://head"])
 def test_check_address_of_the_dashboard_says_what_to_give_instead(address: str) -> None:
     assert message(address).startswith(
-        f"ray_address: {address} is the dashboard, for `ray job submit`; give HOST:6379"
+        f"ray_address: {address} is the address of the dashboard (for `ray job"
+        " submit`). Give HOST:6379"
     )
 
 
@@ -93,7 +98,7 @@ def test_check_address_of_the_dashboard_says_what_to_give_instead(address: str) 
 )
 def test_check_address_of_what_is_not_one_says_what_to_give_instead(address: str) -> None:
     assert message(address).startswith(
-        f"ray_address: {address} is not an address; give HOST:6379, "
+        f"ray_address: {address} is not an address. Give HOST:6379, "
     )
 
 

@@ -17,6 +17,6 @@ def test_another_port_of_a_cluster_is_refused_with_the_right_one(ray_local) -> N
     address = f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
     with pytest.raises(
         SettingsError,
-        match=rf"^ray_address: {address}: a Ray service listens there, but not the",
+        match=f"^ray_address: {address}: this port is not that of the",
     ):
         check_address(address, "ray_address")

@@ -53,11 +53,23 @@ def test_every_bad_file_is_named_and_every_good_row_is_scored(
     slices = iter(ads.slice(start, ROWS) for start in range(0, 400, ROWS))
     nested = pa.array([{"text": text} for text in ads["description"][:ROWS].to_pylist()])
     bad = {
-        "truncated_footer": (_bytes(next(slices))[:-30], "not readable as Parquet"),
-        "truncated_half": (_bytes(next(slices))[:800], "not readable as Parquet"),
-        "corrupt_page": (_corrupt_page(_bytes(next(slices))), "not readable as Parquet"),
-        "no_parquet": (b"<html>503 Slow Down</html>" * 9, "not readable as Parquet"),
-        "no_bytes": (b"", "not readable as Parquet"),
+        "truncated_footer": (
+            _bytes(next(slices))[:-30],
+            "the file cannot be read as Parquet",
+        ),
+        "truncated_half": (
+            _bytes(next(slices))[:800],
+            "the file cannot be read as Parquet",
+        ),
+        "corrupt_page": (
+            _corrupt_page(_bytes(next(slices))),
+            "the file cannot be read as Parquet",
+        ),
+        "no_parquet": (
+            b"<html>503 Slow Down</html>" * 9,
+            "the file cannot be read as Parquet",
+        ),
+        "no_bytes": (b"", "the file cannot be read as Parquet"),
         "no_column": (
             _bytes(next(slices).drop_columns(["description"])),
             r"no column 'description' \(setting columns",
@@ -66,7 +78,7 @@ def test_every_bad_file_is_named_and_every_good_row_is_scored(
             _bytes(
                 next(slices).set_column(2, "description", pa.array(np.arange(ROWS) / 2))
             ),
-            "column 'description' holds double, expected text",
+            "column 'description' has the type double. Convert it to text",
         ),
         "nested": (
             _bytes(next(slices).set_column(2, "description", nested)),

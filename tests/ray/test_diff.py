@@ -226,7 +226,7 @@ def test_diff_compares_two_bundles_on_the_same_ads(
     settings = DiffSettings(
         a_uri=trained_bundle, b_uri=retrained_bundle, output_uri=str(tmp_path / "out")
     )
-    with pytest.raises(SettingsError, match="give --input_uri"):
+    with pytest.raises(SettingsError, match="Name the ads"):
         diff(settings)
     with pytest.raises(InputError, match="neither a run folder"):
         diff(settings.model_copy(update={"a_uri": str(tmp_path)}))
@@ -237,7 +237,7 @@ def test_diff_compares_two_bundles_on_the_same_ads(
     pairs = zip(a["label"].to_pylist(), b["label"].to_pylist(), strict=True)
     assert found.changed == sum(was != now for was, now in pairs) > 0
     assert not list((tmp_path / "out").rglob("latest.json"))
-    with pytest.raises(InputError, match="one is a run, the other a bundle"):
+    with pytest.raises(InputError, match="one is a run, the other is a bundle"):
         diff(settings.model_copy(update={"a_uri": found.a.run_uri}))
 
 

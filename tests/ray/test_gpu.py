@@ -33,7 +33,7 @@ from tests.conftest import read_parts, write_parquet
 MAX_LENGTH, NUM_ADS = 48, 200
 BOUNDS = {"fp32": 1e-4, "bf16": 0.1}
 """Of CLS, whose numbers are about 1; bf16 has 8 bits of mantissa."""
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU")
 DEVICES = ["cpu", pytest.param("cuda", marks=needs_gpu)]
 
 
@@ -93,9 +93,7 @@ def manifest(trained, labelled_ads, tmp_path_factory, device) -> Manifest:
 
 def test_asking_for_a_gpu_that_is_not_there_is_one_line(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(
-        SettingsError, match=r"compute\.use_gpu is true, but torch sees no GPU"
-    ):
+    with pytest.raises(SettingsError, match=r"compute\.use_gpu: torch finds no GPU"):
         choose_device(True)
 
 

@@ -84,7 +84,9 @@ def test_a_damaged_page_costs_its_shard_only(
     assert manifest.outcome == "published"
     (aside,) = manifest.quarantined_shards
     assert (aside.uri, aside.start, aside.stop) == (str(copy / "b.parquet"), 0, 100)
-    assert aside.reason.startswith(f"{copy}/b.parquet: not readable as Parquet: ")
+    assert aside.reason.startswith(
+        f"{copy}/b.parquet: the file cannot be read as Parquet: "
+    )
     assert manifest.counts.rows_quarantined == 100
     same_rows(
         read_parts(manifest.run_uri),
@@ -130,7 +132,7 @@ def test_a_file_that_is_replaced_during_the_run_stops_it_and_the_same_command_pl
     settings = _settings(replaced_after_the_plan, trained_bundle, tmp_path / "out")
     with pytest.raises(
         PartialRunError,
-        match=rf"^the input changed since the plan: {replaced_after_the_plan}/b\.",
+        match=rf"^{replaced_after_the_plan}/b.* changed after the job planned",
     ):
         score(settings)
     assert not (tmp_path / "out" / "latest.json").exists()
@@ -154,7 +156,10 @@ def test_a_file_that_is_replaced_during_the_run_is_quarantined_by_choice(
     reasons = {shard.reason for shard in manifest.quarantined_shards}
     path = replaced_after_the_plan / "b.parquet"
     assert reasons == {
-        f"the input changed since the plan: {path}; start again, which plans anew"
+        (
+            f"{path}: this file changed after the job planned its work. Start the"
+            " job again, so that it plans anew"
+        )
     }
     assert manifest.counts.rows_quarantined == 300
     same_rows(read_parts(manifest.run_uri), undisturbed[:300])
@@ -224,7 +229,7 @@ def test_a_run_whose_storage_hangs_ends_in_time(
     )
     began = time.monotonic()
     try:
-        with pytest.raises(PartialRunError, match="no shard moved for 15 s"):
+        with pytest.raises(PartialRunError, match="no shard made progress for 15 s"):
             score(settings)
     finally:
         Path(release).touch()

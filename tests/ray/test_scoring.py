@@ -208,7 +208,10 @@ def test_a_file_that_breaks_during_the_run_ends_partial_and_names_it(
     settings = _settings((str(source), None), trained_bundle, tmp_path / "out")
     with pytest.raises(
         PartialRunError,
-        match=r"[23] of 4 shards are scored.*broken\.parquet: not readable as Parquet",
+        match=(
+            r"[23] of 4 shards are scored.*broken\.parquet: the file cannot be read as"
+            " Parquet"
+        ),
     ):
         score(settings)
     manifest = json.loads(

@@ -395,7 +395,7 @@ def test_what_is_denied_is_not_asked_for_again(key, s3, proxy, direct, monkeypat
     monkeypatch.setenv(
         "AWS_SECRET_ACCESS_KEY", "read-secret"
     )  # right for read-key, which may not write
-    with pytest.raises(OutputError, match=f"{s3}/closed/put: access denied"):
+    with pytest.raises(OutputError, match=f"{s3}/closed/put: access is denied"):
         storage.put_bytes(f"{s3}/closed/put", b"x")
     assert most_often(proxy) == 1
     if key == "read-key":
@@ -408,7 +408,7 @@ def test_what_is_denied_is_not_asked_for_again(key, s3, proxy, direct, monkeypat
         lambda: read_rows(f"{s3}/closed", ["row"]),
     ):
         proxy.requests.clear()
-        with pytest.raises(InputError, match=f"{s3}/closed: access denied"):
+        with pytest.raises(InputError, match=f"{s3}/closed: access is denied"):
             operation()
         assert most_often(proxy) == 1
 

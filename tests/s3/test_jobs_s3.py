@@ -107,7 +107,7 @@ def test_train_and_score_with_everything_on_s3(s3, s3_env, labelled_ads, tiny_be
     wrong = _run({**s3_env, "AWS_SECRET_ACCESS_KEY": "nope"}, "score", "--config", config)
     assert wrong.returncode == 2
     assert wrong.stderr.count("\n") == 1
-    assert wrong.stderr.startswith(f"error: config: {config}: access denied")
+    assert wrong.stderr.startswith(f"error: config: {config}: access is denied")
 
 
 def test_pretrain_with_everything_on_s3(s3, s3_env, labelled_ads, tiny_bert):
@@ -128,7 +128,7 @@ def test_pretrain_with_everything_on_s3(s3, s3_env, labelled_ads, tiny_bert):
     assert network.config.num_labels == 2
     again = _run(s3_env, "pretrain", *arguments)
     assert again.returncode == 0
-    assert f"{uri}  is there already" in again.stderr
+    assert f"{uri} exists already, nothing to do" in again.stderr
 
 
 @pytest.mark.parametrize(
@@ -150,25 +150,28 @@ def test_pretrain_with_everything_on_s3(s3, s3_env, labelled_ads, tiny_bert):
             {"bundle_uri": "s3://marketplace/no-bundle"},
             {},
             2,
-            "s3://marketplace/no-bundle: no bundle here",
+            "s3://marketplace/no-bundle: no bundle is here",
         ),
         (
             {},
             {"AWS_SECRET_ACCESS_KEY": "wrong-secret"},
             3,
-            "s3://marketplace/elsewhere/latest.json: access denied",
+            "s3://marketplace/elsewhere/latest.json: access is denied",
         ),
         (
             {},
             {"AWS_ACCESS_KEY_ID": "nobody"},
             3,
-            "s3://marketplace/elsewhere/latest.json: access denied",
+            "s3://marketplace/elsewhere/latest.json: access is denied",
         ),
         (
             {},
             {"AWS_ACCESS_KEY_ID": "read-key", "AWS_SECRET_ACCESS_KEY": "read-secret"},
             2,
-            "/_run/plan.json: access denied; check the credentials and the policy of the bucket",
+            (
+                "/_run/plan.json: access is denied. Check the credentials and the"
+                " policy of the bucket"
+            ),
         ),
         (
             {},

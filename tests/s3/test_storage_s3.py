@@ -141,7 +141,7 @@ def test_s3_object_that_is_missing_is_named(s3, uri, message):
 def test_s3_wrong_key_is_one_line(s3, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     storage.objects._s3.cache_clear()
-    with pytest.raises(InputError, match=f"{s3}/ready: access denied") as caught:
+    with pytest.raises(InputError, match=f"{s3}/ready: access is denied") as caught:
         storage.read_bytes(f"{s3}/ready")
     assert "wrong" not in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -75,7 +75,7 @@ def flags(help_text: str) -> list[str]:
     for option in re.split(r"\n  (?=\S)", options):
         name, _, description = option.partition("  ")
         default = re.search(
-            r"\((?:(required)|default(?: factory)?: (.*))\)\s*$",
+            r"\((?:(required)|default: (.*))\)\s*$",
             description.split("\n\n")[0],
         )
         if default:
@@ -130,7 +130,7 @@ def test_help_of_a_verb_begins_with_a_short_usage_and_what_it_does(run) -> None:
     assert output.splitlines()[:3] == [
         "usage: rubert-ood predict [--SETTING VALUE ...] [TEXTS ...]",
         "",
-        "Classify texts, given as arguments or one a line on standard input; print the decision.",
+        "Classify texts (arguments, or one per line on standard input), and print the decisions.",
     ]
     assert run("verify", "--help")[1].startswith(
         "usage: rubert-ood verify [--SETTING VALUE ...]\n\n"
@@ -202,16 +202,22 @@ def test_shortened_flag_is_unknown(run) -> None:
             "gate.max_ood_rate: ",
         ),
         (["demo", "--num_train", "10"], "num_train: "),
-        (["verify"], "run_uri: missing; give --run_uri or set it in the YAML file"),
+        (["verify"], "run_uri: missing. Give --run_uri, or set it in the YAML file"),
         (
             ["predict", "текст"],
-            "bundle_uri: missing; give --bundle_uri or set it in the YAML file",
+            "bundle_uri: missing. Give --bundle_uri, or set it in the YAML file",
         ),
         (
             ["evaluate", "--bundle_uri", "b"],
-            "input_uri: missing; give --input_uri or set it in the YAML file",
+            "input_uri: missing. Give --input_uri, or set it in the YAML file",
         ),
-        (["train"], "give either input_uri, or all of train_uri, valid_uri and test_uri"),
+        (
+            ["train"],
+            (
+                "input_uri: give this one alone, or give train_uri, valid_uri and"
+                " test_uri together"
+            ),
+        ),
     ],
 )
 def test_a_bad_setting_is_one_line(run, arguments: list[str], lines: str) -> None:
@@ -225,14 +231,17 @@ def test_a_bad_setting_is_one_line(run, arguments: list[str], lines: str) -> Non
     [
         (
             "input_uri: x\noptimizer: {seed: 1}\n",
-            "optimizer: no such setting (did you mean optimiser?); `--help` lists them",
+            ("optimizer: no such setting (did you mean optimiser?). `--help` lists them"),
         ),
         (
             "input_uri: x\noptimiser: {sead: 1}\n",
-            "optimiser.sead: no such setting (did you mean optimiser.seed?); `--help` lists them",
+            (
+                "optimiser.sead: no such setting (did you mean optimiser.seed?)."
+                " `--help` lists them"
+            ),
         ),
-        ("input_uri: [x\n: }\n", "{uri}: not YAML: "),
-        ("- input_uri\n", "{uri}: expected `setting: value` lines, found list"),
+        ("input_uri: [x\n: }\n", "{uri}: the file is not valid YAML: "),
+        ("- input_uri\n", "{uri}: the file must hold lines of `setting: value`"),
         (None, "config: {uri}: no such file, folder or bucket"),
     ],
 )
@@ -257,13 +266,20 @@ def test_an_error_of_ours_is_one_line_with_its_exit_code(
     run, workflow, error: type[errors.RubertOodError]
 ) -> None:
     def fail(_settings: VerifySettings) -> None:
-        raise error("ads.csv: no column 'x'")
+        raise error(
+            "ads.csv: the file has no column 'x'. Run `rubert-ood verify` on its run"
+        )
 
     workflow(fail)
     assert run("verify", "--run_uri", "x") == (
         error.exit_code,
         "",
-        ["error: ads.csv: no column 'x'"],
+        [
+            (
+                "error: ads.csv: the file has no column 'x'. Run `rubert-ood verify` on"
+                " its run"
+            )
+        ],
     )
 
 
@@ -280,7 +296,10 @@ def test_interrupted_verb_exits_130(run, workflow) -> None:
 
     workflow(interrupt)
     code, _, lines = run("verify", "--run_uri", "x")
-    assert (code, lines) == (130, ["interrupted; the same command starts anew"])
+    assert (code, lines) == (
+        130,
+        ["interrupted. Run the same command again to start anew"],
+    )
     assert set(cli.GOES_ON) < set(cli.VERBS)
 
 
@@ -293,7 +312,7 @@ def test_a_fault_of_the_program_is_1_and_keeps_its_trace(
     workflow(fail)
     assert cli.run(["verify", "--run_uri", "x"]) == 1
     (record,) = caplog.records
-    assert record.getMessage() == "internal error, please report it"
+    assert record.getMessage() == "internal error. Please report it with this trace"
     assert record.exc_info[0] is ZeroDivisionError
 
 
@@ -315,7 +334,7 @@ def test_what_an_interrupt_looks_like_from_below_is_still_an_interrupt(
     assert run("verify", "--run_uri", "x") == (
         128 + number,
         "",
-        [f"{word}; the same command starts anew"],
+        [f"{word}. Run the same command again to start anew"],
     )
 
 
@@ -389,4 +408,7 @@ def test_an_interrupt_during_the_imports_is_130_in_one_line(monkeypatch, capsys)
     monkeypatch.setattr(cli.terminal, "prepare", lambda: None)
     monkeypatch.setattr(sys, "argv", ["rubert-ood"])
     assert cli.main("verify") == 130
-    assert capsys.readouterr().err == "interrupted; the same command starts anew\n"
+    assert (
+        capsys.readouterr().err
+        == "interrupted. Run the same command again to start anew\n"
+    )

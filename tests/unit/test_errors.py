@@ -24,10 +24,15 @@ EXIT_CODES = {
 
 @pytest.mark.parametrize(("name", "code"), EXIT_CODES.items())
 def test_errors_have_these_exit_codes(name: str, code: int) -> None:
-    error = getattr(errors, name)("ads.csv: no column 'x'")
+    error = getattr(errors, name)(
+        "ads.csv: the file has no column 'x'. Run `rubert-ood verify` on its run"
+    )
     assert isinstance(error, errors.RubertOodError)
     assert error.exit_code == code
-    assert str(error) == "ads.csv: no column 'x'"
+    assert (
+        str(error)
+        == "ads.csv: the file has no column 'x'. Run `rubert-ood verify` on its run"
+    )
 
 
 def test_error_message_with_a_line_feed_is_one_line() -> None:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rubert_ood.plain import markdown, printable, printable_lines
+from rubert_ood.plain import count_of, markdown, printable, printable_lines
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,17 @@ def test_markdown_shows_markup_as_it_is() -> None:
 
 def test_markdown_of_a_plain_name_is_the_name() -> None:
     assert markdown("Шины и диски") == "Шины и диски"
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "text"),
+    [
+        (0, ["file"], "0 files"),
+        (1, ["file"], "1 file"),
+        (2_000, ["file"], "2,000 files"),
+        (1, ["copy", "copies"], "1 copy"),
+        (3, ["copy", "copies"], "3 copies"),
+    ],
+)
+def test_count_of_has_the_right_number(number, words, text):
+    assert count_of(number, *words) == text

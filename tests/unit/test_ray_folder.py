@@ -61,7 +61,7 @@ def test_ray_folders_of_a_killed_process_are_removed_and_those_of_a_living_one_a
     assert not (cache / f".{theirs.name}.lock").exists()
     assert ours.is_dir()
     assert caplog.messages == [
-        f"ray       1 old session folder(s) of jobs that are gone removed from {cache}"
+        f"ray       removed 1 session folder of ended jobs from {cache}"
     ]
 
 
@@ -90,7 +90,10 @@ def test_a_ray_tmpdir_that_is_too_long_is_refused(
     monkeypatch.setenv("RAY_TMPDIR", f"{tmp_path}/{'x' * 70}")
     with pytest.raises(
         SettingsError,
-        match=r"^RAY_TMPDIR: .* is over \d+ bytes, too long for the sockets of Ray$",
+        match=(
+            r"^RAY_TMPDIR: .* is longer than \d+ bytes, too long for the sockets of"
+            r" Ray\. Give a shorter path$"
+        ),
     ):
         session_folder()
     assert os.listdir(tmp_path) == []

@@ -108,7 +108,7 @@ def test_ray_that_does_not_start_is_one_line(
 def test_a_breakdown_of_ray_means_that_again_may_help(
     fake: list[Any], error: Exception
 ) -> None:
-    assert raised(error, PartialRunError).startswith("Ray: ")
+    assert raised(error, PartialRunError).startswith("Ray failed. ")
     assert fake[-1] == "shutdown"
 
 
@@ -145,7 +145,7 @@ def test_messages_of_ray_are_short_plain_log_lines(
             {"lines": ["\x1b[33mRaylet\x1b[0m is gone.\n  more"]}, False
         )
     assert caplog.messages == [
-        "ray       1 node(s), 2 CPU, 0 GPU",
+        "ray       1 node, 2 CPUs, 0 GPUs",
         "ray       Raylet is gone.",
     ]
 

@@ -30,6 +30,6 @@ def test_in_one_piece_with_more_than_2_gb_in_a_column_is_one_clear_line(huge, is
     with pytest.raises(InputError) as caught:
         in_one_piece(rows, SHARD)
     assert str(caught.value) == (
-        "in/ads.parquet: rows 10 to 12 carry more than 2 GB of text in one column; give a smaller"
-        " shard_rows, or carry fewer columns"
+        "in/ads.parquet: rows 10 to 12 carry more than 2 GB of text in one"
+        " column. Lower shard_rows, or carry fewer columns"
     )

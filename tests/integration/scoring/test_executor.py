@@ -75,7 +75,7 @@ def test_score_with_the_local_executor_publishes_and_imports_no_ray(
     code, said = _end(_start(_arguments(source, bundle.uri, tmp_path), SPY + COMMAND))
     assert code == 0, said
     assert "True" not in said.split()
-    assert f"{SHARDS} shards in this process" in said
+    assert f"scores {SHARDS} shards in this process" in said
     assert read_parts(_run_dir(tmp_path))["ad_id"].to_pylist() == [
         str(n) for n in range(800)
     ]
@@ -88,7 +88,9 @@ def test_score_with_the_local_executor_ends_with_6_after_a_bad_file(
     damage_first_page(copy / "ads.parquet")
     code, said = _end(_start(_arguments(copy, bundle.uri, tmp_path / "out")))
     assert code == 6, said
-    assert f"{SHARDS - 1} of {SHARDS} shards are scored; mend the file" in said
+    assert (
+        f"{SHARDS - 1} of {SHARDS} shards are scored, the others cannot be read" in said
+    )
 
 
 def test_score_with_the_local_executor_ends_with_2_at_a_damaged_bundle(
@@ -120,7 +122,7 @@ def test_score_with_the_local_executor_goes_on_after_a_signal(source, bundle, tm
     assert 0 < done < SHARDS
     code, said = _end(_start(arguments))
     assert code == 0, said
-    assert f"{done} of {SHARDS} shards are done already" in said
+    assert f"resumes with {done} of {SHARDS} shards done" in said
 
 
 def test_local_executor_gives_torch_its_threads_back(full_run, tmp_path):
@@ -155,5 +157,5 @@ def test_missing_gpu_is_noticed_before_anything_is_written(
     process = _start(_arguments(source, bundle.uri, output, "--compute.use_gpu"))
     _, said = process.communicate(timeout=120)
     assert process.returncode == 2
-    assert "torch sees no GPU here" in said
+    assert "torch finds no GPU on this machine" in said
     assert not output.exists()

@@ -57,7 +57,11 @@ def test_backfill_refuses_a_day_of_too_much_churn_and_goes_on(ads, bundle, tmp_p
         to_date=date(2026, 11, 20),
     )
     with pytest.raises(
-        RubertOodError, match=r"2 of 2 day\(s\) failed, the worst: .*gate\.max_churn"
+        RubertOodError,
+        match=(
+            r"2 of 2 days failed\. Run the same command again to resume\. Worst day:"
+            r" .*gate\.max_churn"
+        ),
     ) as failure:
         workflow.backfill(settings)
     assert failure.value.exit_code == 5

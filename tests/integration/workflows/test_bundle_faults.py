@@ -59,11 +59,11 @@ def _activation(folder: Path) -> None:
 FAULTS = {
     "infinite": (
         _infinite,
-        "weight bert.pooler.dense.bias holds numbers that are not finite",
+        "the weight bert.pooler.dense.bias holds NaN or infinite numbers",
     ),
-    "no_pad_token": (_no_pad_token, "its tokenizer has no pad token"),
-    "other_encoder": (_other_encoder, "the checkpoint lacks, or has in another shape, "),
-    "activation": (_activation, "no checkpoint that loads"),
+    "no_pad_token": (_no_pad_token, "the tokenizer has no pad token"),
+    "other_encoder": (_other_encoder, "the checkpoint has "),
+    "activation": (_activation, "the checkpoint does not load"),
 }
 
 
@@ -90,7 +90,7 @@ def test_a_run_stops_with_exit_2_and_does_not_say_that_it_goes_on(
     assert type(caught.value) is SettingsError
     assert caught.value.exit_code == 2
     assert "\n" not in str(caught.value)
-    assert "goes on" not in str(caught.value)
+    assert "resume" not in str(caught.value)
     (run_dir,) = (tmp_path / "out").glob("run_date=*/run_id=*")
     assert (
         json.loads((run_dir / "_run" / "manifest.json").read_text())["outcome"]
@@ -138,7 +138,9 @@ def test_an_evaluation_that_cannot_be_read_is_left_out_with_a_warning(
     caplog.set_level(logging.WARNING)
     assert read_evaluation(bundle) is None
     (line,) = [record.getMessage() for record in caplog.records]
-    assert line.startswith(f"bundle    {copy}: evaluation.json is left out: ")
+    assert line.startswith(
+        f"bundle    {copy}: ignores evaluation.json, which is damaged: "
+    )
     assert "\n" not in line
     assert compare_evaluations(read_evaluation(bundle), None).headline == []
 

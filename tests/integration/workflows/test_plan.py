@@ -27,9 +27,9 @@ def test_plan_prints_an_estimate_and_writes_nothing(
     assert "0.1 ads/s in fp32 on this machine" in caplog.text
     # 300 ads at 0.05 ads/s are 6,000 s of one node
     assert (
-        "300 ads, about 9,000 tokens, 3 parts: 50 min on 2 such node(s), 300 s on 20"
-        in caplog.text
-    )
+        "the run takes 50 min on 2 such nodes, 300 s on 20 (300 ads, about 9,000"
+        " tokens, 3 shards)"
+    ) in caplog.text
 
 
 def test_plan_says_what_a_run_waits_for(settings, caplog, monkeypatch):
@@ -38,10 +38,10 @@ def test_plan_says_what_a_run_waits_for(settings, caplog, monkeypatch):
         measured = Estimate(500, 30.0, 0.0002, 0.00005, cores=2, use_gpu=use_gpu)
         monkeypatch.setattr(workflow, "estimate", lambda *_, found=measured, **__: found)
         plan(settings)
-    times = "encoding takes 0.200 ms of one core an ad, the network 0.050 ms of"
-    assert f"{times} 2 cores: encoding is the bottleneck\n" in caplog.text
-    wanted = "2 core(s) to encode for each GPU; it wants 4, and one for its actor"
-    assert f"{times} the GPU: encoding is the bottleneck with {wanted}" in caplog.text
+    times = "encoding takes 0.200 ms per ad on one core, the network 0.050 ms on"
+    assert f"encoding is the bottleneck ({times} 2 cores)\n" in caplog.text
+    wanted = "Each GPU has 2 cores for encoding, and needs 4, and one for its actor"
+    assert f"encoding is the bottleneck ({times} the GPU). {wanted}" in caplog.text
 
 
 def test_plan_says_how_much_is_reused_and_what_is_left(settings, caplog, monkeypatch):
@@ -54,11 +54,9 @@ def test_plan_says_how_much_is_reused_and_what_is_left(settings, caplog, monkeyp
     monkeypatch.setattr(workflow, "estimate", lambda *_, **__: measured)
     plan(settings)
     # 300 ads at 0.001 + 0.0199 s on two nodes
-    line = (
-        "90.0% of the texts are in the index of before: about 270 ads are not scored, 3 s"
-    )
-    assert f"{line} are left on 2 such node(s)" in caplog.text
-    assert "30 s on 2 such node(s)" in caplog.text
+    line = "90.0% of the texts (about 270 ads) are in the index of before"
+    assert f"reuse leaves 3 s on 2 such nodes: {line}" in caplog.text
+    assert "the run takes 30 s on 2 such nodes" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -82,4 +80,4 @@ def test_plan_without_a_row_that_can_be_read_has_no_estimate(
 ):
     monkeypatch.setattr(workflow, "estimate", lambda *_, **__: None)
     plan(settings)
-    assert "estimate  none: no row could be read" in caplog.text
+    assert "estimate  gives no estimate, because no row could be read" in caplog.text

@@ -115,7 +115,7 @@ def test_bytes_that_are_no_text_are_replaced_and_counted(
     give(monkeypatch, b"\xd0\xb4\xff\n\xd0\xb4\n\xef\xbf\xbd\n", encoding)
     assert [result["text"] for result in predict()] == ["д\ufffd", "д", "\ufffd"]
     assert caplog.messages == [
-        "predict   1 text(s) hold bytes that are not utf-8, read as U+FFFD"
+        "predict   read bytes that are not utf-8 as U+FFFD in 1 text"
     ]
     caplog.clear()
     assert [result["text"] for result in predict("д\udcff", "д")] == ["д\ufffd", "д"]
@@ -136,7 +136,10 @@ def test_without_a_text_the_line_says_how_to_give_one(
     monkeypatch.setattr(sys, "stdin", stdin)
     with pytest.raises(
         InputError,
-        match=r"^no text: give texts as arguments, or one a line on standard input$",
+        match=(
+            r"^texts: there are none. Give them as arguments, or one per line on"
+            r" standard input$"
+        ),
     ):
         predict()
 

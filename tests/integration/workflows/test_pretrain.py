@@ -82,19 +82,25 @@ def test_version_with_other_settings_or_data_is_refused(settings, trainings, ads
     uri = workflow.pretrain(settings)
     other = PretrainOptimiserSettings(num_epochs=2)
     with pytest.raises(
-        SettingsError, match=r"v1: this checkpoint was made with other opt"
+        SettingsError, match="v1: this checkpoint was made with another value of opt"
     ):
         workflow.pretrain(settings.model_copy(update={"optimiser": other}))
     write_parquet(settings.input_uri, ads.slice(0, 400))
-    with pytest.raises(SettingsError, match=r"made with other catalogue;"):
+    with pytest.raises(SettingsError, match=r"made with another value of catalogue."):
         workflow.pretrain(settings)
     shutil.rmtree(uri)  # begun, but not finished
-    with pytest.raises(SettingsError, match=r"'v1' began with other catalogue;"):
+    with pytest.raises(SettingsError, match="'v1' began with another value of catalogue"):
         workflow.pretrain(settings)
 
 
 def test_catalogue_of_empty_ads_is_refused(settings, trainings, monkeypatch):
     monkeypatch.setattr(workflow, "read_catalogue", lambda *_: TokenBlocks(None, 0, 0))
-    with pytest.raises(InputError, match=r"ads.parquet: no ad has readable text"):
+    with pytest.raises(
+        InputError,
+        match=(
+            r"ads.parquet: no ad has readable text. Check columns.description, and give"
+            r" other ads"
+        ),
+    ):
         workflow.pretrain(settings)
     assert trainings == []

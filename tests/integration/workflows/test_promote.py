@@ -115,13 +115,17 @@ def test_promote_of_the_first_bundle_keeps_its_own_limits_and_has_a_record(pair,
     assert (record.outcome, record.champion) == ("accepted", None)
     folder = Path(pair.root, champion.promotion).parent
     assert "The bundle is the first champion" in (folder / "promotion.html").read_text()
-    assert "promote   good is compared with nothing: the first bundle" in caplog.messages
+    assert (
+        "promote   compares good with nothing (it is the first bundle)" in caplog.messages
+    )
     assert f"report    {folder}/promotion.html" in caplog.messages
 
 
 def test_promote_of_a_first_bundle_that_is_not_good_enough_is_refused(pair):
     limits = OPEN.model_copy(update={"min_accuracy": 0.999})
-    with pytest.raises(PublicationRefusedError, match=r"limits\.min_accuracy: 0\.9"):
+    with pytest.raises(
+        PublicationRefusedError, match=r"limits\.min_accuracy is 0\.999, found 0\.9"
+    ):
         promote(pair.settings(pair.good, limits=limits))
     assert look(pair.root).pointer is None
 
@@ -134,7 +138,7 @@ def test_promote_twice_is_harmless(pair, caplog):
     assert promote(settings) == first
     assert Path(pair.root, "champion.json").read_bytes() == before
     assert len(records(pair)) == 1
-    assert caplog.messages[-1].endswith("good: the champion already, nothing to do")
+    assert caplog.messages[-1].endswith("good is the champion already, nothing to do")
 
 
 def test_promote_of_a_worse_bundle_is_refused_with_reasons_and_the_champion_stays(pair):
@@ -142,9 +146,11 @@ def test_promote_of_a_worse_bundle_is_refused_with_reasons_and_the_champion_stay
     with pytest.raises(PublicationRefusedError) as caught:
         promote(pair.settings(pair.bad, limits=NO_LOSS))
     line = str(caught.value)
-    assert line.startswith(f"{pair.bad.uri}: not promoted, bundle kept: ")
-    assert "limits.max_accuracy_loss: " in line
-    assert "limits.max_churn: " in line
+    assert line.startswith(
+        f"{pair.bad.uri}: the limits refuse this bundle, which is kept but not promoted: "
+    )
+    assert "limits.max_accuracy_loss is " in line
+    assert "limits.max_churn is " in line
     assert caught.value.exit_code == 5
     assert look(pair.root).pointer.paths == ["good"]
     refused = records(pair)[-1]
@@ -179,7 +185,7 @@ def test_promote_by_force_keeps_the_reason_in_pointer_and_record(pair):
     assert champion.history == ["good"]
     record = records(pair)[-1]
     assert (record.outcome, record.forced) == ("forced", reason)
-    assert record.refusal_reason.startswith(f"{pair.bad.uri}: not promoted")
+    assert record.refusal_reason.startswith(f"{pair.bad.uri}: the limits refuse")
 
 
 def test_rollback_of_bundles_goes_back_and_the_bad_one_needs_force_from_then_on(
@@ -193,14 +199,14 @@ def test_rollback_of_bundles_goes_back_and_the_bad_one_needs_force_from_then_on(
     assert champion == look(pair.root).pointer
     assert (champion.version, champion.taken_back) == ("good", ["bad"])
     assert caplog.messages[-1] == (
-        "rollback  bundle bad is taken back; the champion is good"
+        "rollback  rolled back the bundle bad, the champion is now good"
     )
     with pytest.raises(PublicationRefusedError, match=r"was rolled back \(toys\)"):
         promote(pair.settings(pair.bad))
     assert promote(pair.settings(pair.bad, force="toys are right")).version == "bad"
     again = RollbackSettings(output_uri=pair.root, bundles=True)
     assert rollback(again).version == "good"
-    with pytest.raises(InputError, match="only one bundle was promoted; no way back"):
+    with pytest.raises(InputError, match="only one bundle was promoted here, so nothing"):
         rollback(again)
 
 
@@ -224,9 +230,7 @@ def test_promote_while_another_bundle_is_promoted_says_so(pair, monkeypatch):
 def test_promote_without_the_champion_s_files_wants_force(pair):
     promote(pair.settings(pair.good))
     Path(pair.good.uri, "model.safetensors").unlink()
-    with pytest.raises(
-        BundleError, match=r"the champion cannot be compared with: .*--force"
-    ):
+    with pytest.raises(BundleError, match=r"the champion cannot be loaded. .*--force"):
         promote(pair.settings(pair.bad))
     champion = promote(pair.settings(pair.bad, force="the disk is gone"))
     assert champion.paths == ["bad", "good"]
@@ -358,7 +362,7 @@ def test_score_after_a_promotion_is_a_full_night_and_the_next_one_reuses_again(
     full = score(night(pair, 22))
     assert full.counts.rows_reused == 0
     assert full.reuse is None
-    (line,) = [line for line in caplog.messages if "every text is scored" in line]
+    (line,) = [line for line in caplog.messages if "scores every text" in line]
     assert "another bundle" in line
     assert score(night(pair, 23)).counts.rows_reused > 0
 
@@ -393,7 +397,7 @@ def test_backfill_scores_all_days_with_the_champion_of_its_start(pair, monkeypat
 @pytest.mark.parametrize("version", ["champion", "champion.json"])
 def test_a_version_that_is_called_champion_is_refused(pair, version):
     """A folder of the pointer's name would stand in its way."""
-    with pytest.raises(SettingsError, match=f"{version} stands for the bundle"):
+    with pytest.raises(SettingsError, match=f"the name {version} is reserved"):
         new_bundle_uri(str(pair.folder), version)
 
 

@@ -204,7 +204,7 @@ def test_score_that_finds_a_wrong_result_scores_everything(
     _assert_same(rows, _rows(full))
     said = [r.getMessage() for r in caplog.records if "stopped" in r.getMessage()]
     assert len(said) == 1
-    assert f"differ: {stop.reason}" in said[0]
+    assert f"differ ({stop.reason})" in said[0]
     verify(VerifySettings(run_uri=second.run_uri))
     third = night(table, 4)  # from the second one, whose index is right
     assert third.counts.rows_reused > 100
@@ -266,7 +266,7 @@ def test_score_without_the_index_that_was_planned_scores_every_text_and_says_so_
     assert second.counts.rows_reused == 0
     assert second.counts.shards_without_index == len(load_plan(second.run_uri).shards)
     said = [
-        r.getMessage() for r in caplog.records if "nothing is reused" in r.getMessage()
+        r.getMessage() for r in caplog.records if "scores every text" in r.getMessage()
     ]
     assert len(said) == 1
 
@@ -283,7 +283,9 @@ def test_score_and_publish_of_a_run_build_its_index_again(night, ads, spoil):
         lambda: publish(PublishSettings(run_uri=first.run_uri, gate=strict)),
     ):
         spoil(folder)
-        with pytest.raises(VerificationError, match=r"_run/reuse/.*builds it again"):
+        with pytest.raises(
+            VerificationError, match=r"_run/reuse/.*to build the index again"
+        ):
             verify(VerifySettings(run_uri=first.run_uri))
         again()
         names = {path.name for path in folder.iterdir() if path.suffix != ".lock"}
@@ -326,9 +328,9 @@ def test_score_of_another_bundle_passes_the_last_run_over_and_refuses_it_by_name
     second = night(ads.slice(0, 60), 2, bundle_uri=other.uri)
     assert second.counts.rows_reused == 0
     assert second.reuse is None
-    line = f"every text is scored: {first.run_uri} has another bundle"
+    line = f"scores every text, because {first.run_uri} has another bundle"
     assert caplog.text.count(line) == 1
-    with pytest.raises(SettingsError, match=r"^reuse: .* has another bundle; give auto"):
+    with pytest.raises(SettingsError, match=r"^reuse: .* has another bundle. Give auto"):
         night(ads.slice(0, 60), 3, bundle_uri=other.uri, reuse=first.run_uri)
 
 
@@ -344,7 +346,7 @@ def test_score_with_another_precision_or_code_does_not_reuse(
 
     monkeypatch.setattr(planning, "_identity", changed)
     assert night(ads.slice(0, 60), 2).reuse is None
-    with pytest.raises(SettingsError, match=f"has another {name};"):
+    with pytest.raises(SettingsError, match=rf"has another {name}\."):
         night(ads.slice(0, 60), 3, reuse=first.run_uri)
 
 
@@ -382,7 +384,10 @@ def _stops(*_):
 
 
 def test_score_refuses_a_run_that_is_not_there(night, ads, tmp_path):
-    words = r"^reuse: .*/none: no run is there; give auto, never, or the folder of a run"
+    words = (
+        "^reuse: .*/none is not the folder of a run. Give auto, never, or the folder"
+        " of a run"
+    )
     with pytest.raises(SettingsError, match=words):
         night(ads.slice(0, 30), 1, reuse=str(tmp_path / "none"))
 

@@ -123,7 +123,7 @@ def _pointer(settings: ScoreSettings) -> dict:
 
 def test_score_gate_counts_quarantined_shards(damaged):
     with pytest.raises(
-        ErrorRateError, match=r"gate\.max_error_rate: 0\.3333 against 0\.3"
+        ErrorRateError, match=r"gate\.max_error_rate is 0\.3, found 0\.3333"
     ):
         score(_with(damaged, gate=_gate(max_error_rate=0.3)))
     assert not Path(damaged.output_uri, "latest.json").exists()
@@ -132,7 +132,10 @@ def test_score_gate_counts_quarantined_shards(damaged):
 def test_score_stops_at_more_than_max_failed_shards(damaged):
     with pytest.raises(
         PartialRunError,
-        match=r"more than max_quarantined_shards \(1\) are quarantined: .*\.parquet: not readable",
+        match=(
+            r"max_quarantined_shards: the run quarantined more than 1 shard"
+            r".*\.parquet: the file cannot be read"
+        ),
     ):
         score(_with(damaged, max_quarantined_shards=1))
     manifest = _manifest(_run_dir(damaged))
@@ -170,10 +173,10 @@ def test_a_part_that_was_damaged_is_scored_again_before_it_is_sealed(
     second.write_bytes(second.read_bytes()[:-200])
     shutil.copy(others[0], third)
     receipts = {path: path.stat().st_mtime_ns for path in run_dir.glob("_run/receipts/*")}
-    with pytest.raises(PartialRunError, match="its files are not sealed"):
+    with pytest.raises(PartialRunError, match="the files are not sealed"):
         verify(VerifySettings(run_uri=str(run_dir)))
     assert score(settings).outcome == "published"
-    assert "3 part(s) are scored again: " in caplog.text
+    assert "scores 3 parts again: " in caplog.text
     assert read_parts(run_dir).equals(pa.concat_tables(undisturbed))
     now = {path: path.stat().st_mtime_ns for path in run_dir.glob("_run/receipts/*")}
     assert now == receipts  # the parts are those that the receipts describe
@@ -191,11 +194,11 @@ def test_a_file_that_was_damaged_is_sealed_again_before_publication(settings, ca
     second.write_bytes(second.read_bytes()[:-200])
     time = third.stat().st_mtime_ns
     min(run_dir.glob("_parts/*.scored")).unlink()  # of the first file
-    with pytest.raises(VerificationError, match=r"\(2 such\)"):
+    with pytest.raises(VerificationError, match=r"\(2 problems in all\)"):
         verify(VerifySettings(run_uri=str(run_dir)))
     assert score(settings).outcome == "published"
-    assert "2 file(s) are sealed again: " in caplog.text
-    assert "1 part(s) are scored again: " in caplog.text
+    assert "seals 2 files again: " in caplog.text
+    assert "scores 1 part again: " in caplog.text
     assert read_parts(run_dir).equals(undisturbed)
     assert [path.read_bytes() for path in (first, second, third)] == contents
     assert third.stat().st_mtime_ns == time
@@ -230,12 +233,15 @@ def test_score_whose_parts_cannot_be_removed_is_published_and_says_so(
     settings, monkeypatch, caplog
 ):
     def refuse(_: object) -> None:
-        raise OutputError("access denied")
+        raise OutputError("access is denied")
 
     with monkeypatch.context() as patch:
         patch.setattr(parts, "remove_files", refuse)
         assert score(settings).outcome == "published"
-    assert "its parts are still there, for no reader: access denied" in caplog.text
+    assert (
+        "the parts could not be removed, which readers never see: access is denied"
+        in caplog.text
+    )
     run_dir = _run_dir(settings)
     assert len(list(run_dir.glob("_parts/*"))) == NUM_ADS // SHARD_ROWS
     assert score(settings).outcome == "published"  # already: the next start removes them
@@ -255,7 +261,7 @@ def test_a_start_that_was_taken_over_stops_and_harms_nothing(settings, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(workflow, "Claim", TakenOver)
-        with pytest.raises(PartialRunError, match="this run is claimed by process"):
+        with pytest.raises(PartialRunError, match="has claimed this run"):
             score(settings)
     run_dir = _run_dir(settings)
     assert len(list(run_dir.glob("_run/receipts/*"))) == 1
@@ -273,7 +279,7 @@ def test_a_run_that_was_rolled_back_is_not_published_by_the_next_start(settings)
         PublicationRefusedError, match=r"was rolled back \(wrong labels\)"
     ):
         score(_with(settings, run_id="second"))
-    with pytest.raises(PublicationRefusedError, match="give --force REASON"):
+    with pytest.raises(PublicationRefusedError, match="Run `publish --force REASON`"):
         publish(PublishSettings(run_uri=second.run_uri, gate=WIDE_OPEN))
     assert _pointer(settings) == pointer
     verify(VerifySettings(run_uri=second.run_uri))
@@ -289,7 +295,7 @@ def test_an_old_command_does_not_take_readers_back(settings, caplog):
     caplog.set_level("INFO", logger="rubert_ood")
     assert score(_with(settings, run_id="first")) == first
     assert _pointer(settings)["run_id"] == "second"
-    assert "already, nothing to do; readers see a later run" in caplog.text
+    assert "already, nothing to do. Readers see a later run" in caplog.text
 
 
 def test_a_run_that_the_gate_refused_is_kept_and_published_by_force(settings):
@@ -327,7 +333,8 @@ def test_score_names_duplicate_ids_within_and_across_files(settings, ads, tmp_pa
     }
     assert read_parts(manifest.run_uri)["ad_id"].to_pylist() == ids  # all are scored
     with pytest.raises(
-        PublicationRefusedError, match=r"gate\.max_duplicate_rate: 0\.0250 against 0\.001"
+        PublicationRefusedError,
+        match=r"gate\.max_duplicate_rate is 0\.001, found 0\.0250",
     ):
         publish(
             PublishSettings(
@@ -392,7 +399,8 @@ def test_a_run_whose_files_have_other_rows_than_its_manifest_is_not_compared(set
     (file,) = manifest.files
     put_manifest(changed(manifest, files=[file.model_copy(update={"rows": 100})]))
     with pytest.raises(
-        VerificationError, match=f"its files have 100 rows, .* {NUM_ADS}: run verify"
+        VerificationError,
+        match=rf"the files have 100 rows, .* {NUM_ADS}\. Run `rubert-ood verify`",
     ):
         read_run(manifest.run_uri)
 
@@ -403,7 +411,7 @@ def test_a_comparison_that_fails_spoils_nothing(settings, ads, tmp_path, caplog)
     source = str(_write_source(ads.slice(NUM_ADS, NUM_ADS), tmp_path / "in"))
     second = score(_with(settings, input_uri=source))
     assert second.outcome == "published"
-    assert "the report does not say which labels changed" in caplog.text
+    assert "the report will not show which labels changed" in caplog.text
     third = score(_with(settings, input_uri=source, run_id="quiet", report_changes=False))
     assert not (Path(third.run_uri) / "_run" / "diff.json").exists()
 
@@ -444,7 +452,7 @@ def test_score_with_a_pointer_that_is_not_ours_ends_before_it_plans(settings, co
     path = Path(settings.output_uri, "latest.json")
     path.parent.mkdir()
     path.write_text(content)
-    with pytest.raises(InputError, match=rf"{path}: damaged"):
+    with pytest.raises(InputError, match=rf"{path}: the file is damaged"):
         score(settings)
     assert list(Path(settings.output_uri).rglob("*")) == [path]
     assert path.read_text() == content
@@ -465,7 +473,7 @@ def test_score_with_a_control_file_that_is_not_ours_erases_nothing(settings, nam
         for path in Path(settings.output_uri).rglob("*")
         if path.is_file()
     }
-    with pytest.raises(InputError, match=rf"{path}: damaged, content: "):
+    with pytest.raises(InputError, match=f"{path}: the file is damaged .content: "):
         score(settings)
     assert {path: path.read_bytes() for path in before} == before
 
@@ -491,7 +499,10 @@ def test_score_of_an_earlier_day_that_was_killed_is_finished_and_not_published(
     with pytest.raises(PublicationRefusedError, match="it is older") as error:
         score(yesterday)
     assert error.value.exit_code == 5
-    assert "a later day: this run is scored, and not published" in caplog.text
+    assert (
+        "scores this run without publishing it, because readers see a later day"
+        in caplog.text
+    )
     assert _pointer(settings) == pointer
     run_dir = Path(settings.output_uri, "run_date=2026-11-23", "run_id=r23")
     assert read_parts(run_dir).num_rows == NUM_ADS
@@ -557,7 +568,7 @@ def test_score_that_another_start_overtakes_before_its_claim_touches_nothing(
 
     monkeypatch.setattr(workflow, "Claim", Slow)
     # and not: sealed again
-    with pytest.raises(VerificationError, match="changed since it was sealed"):
+    with pytest.raises(VerificationError, match="changed after it was sealed"):
         score(settings)
     assert read_manifest(str(_run_dir(settings))) == whole[0]
 
@@ -569,7 +580,7 @@ def test_score_where_no_row_was_scored_is_no_success(settings, ads, tmp_path, pu
     source = _write_source(table.set_column(0, "ad_id", nothing), tmp_path / "in")
     assert table.schema.names[0] == "ad_id"
     with pytest.raises(
-        ErrorRateError, match=rf"none of its {NUM_ADS} ads was scored.* ad_id is null"
+        ErrorRateError, match=f"none of the {NUM_ADS} ads was scored.* ad_id is null"
     ) as error:
         score(_with(settings, input_uri=str(source), publish=publishes))
     assert error.value.exit_code == 4

@@ -101,8 +101,8 @@ def test_train_of_large_splits_measures_a_sample_of_each(
     assert (headline.num_test, headline.num_calibration) == (30, 30)
     assert (context.num_test, context.num_valid) == (100, 40)
     lines = [record.getMessage() for record in caplog.records]
-    assert "fit       test: 30 of 100 ads are measured, a sample" in lines
-    assert "fit       valid: 30 of 40 ads are measured, a sample" in lines
+    assert "fit       measures a sample of test: 30 of 100 ads" in lines
+    assert "fit       measures a sample of valid: 30 of 40 ads" in lines
 
 
 def test_a_bundle_reads_long_ads_as_its_fit_did(settings, gathered):
@@ -149,7 +149,7 @@ def test_a_bundle_that_int8_would_spoil_is_not_written(settings, gathered, monke
     )
     with pytest.raises(
         PublicationRefusedError,
-        match=r"precision int8: on valid 0.9800 .* \(limit 0.99\)",
+        match=r"precision: int8 differs .* 98\.00% .* \(at least 0\.99\)",
     ):
         workflow.train(settings.model_copy(update={"compute": INT8}))
     assert not Path(settings.output_uri, "bundles").exists()
@@ -173,8 +173,8 @@ def test_settings_that_change_nothing_are_named(settings, gathered, caplog):
     )
     workflow._warn_of_idle_settings(loaded)
     assert [record.getMessage() for record in caplog.records] == [
-        "settings  text.stride: no effect with mode truncate",
-        "settings  decision.alpha: no effect with rule conformal",
+        "settings  text.stride: this setting has no effect with mode truncate",
+        "settings  decision.alpha: this setting has no effect with rule conformal",
     ]
     caplog.clear()
     workflow.train(settings)
@@ -188,7 +188,7 @@ def test_too_few_ads_for_the_rule_are_named_before_anything_is_trained(
         update={"rule": "conformal", "conformal_alpha": 0.001}
     )
     with pytest.raises(
-        SettingsError, match="needs at least 999 calibration rows, found 40"
+        SettingsError, match="needs at least 999 calibration rows, and there are 40"
     ):
         workflow.train(settings.model_copy(update={"decision": strict}))
     assert gathered == []

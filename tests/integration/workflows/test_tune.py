@@ -165,7 +165,9 @@ def test_tune_to_a_target_out_of_reach_writes_nothing(
     bundle, labelled, tmp_path, request
 ):
     before = sorted(Path(bundle.uri).parent.iterdir())
-    with pytest.raises(PublicationRefusedError, match="lower it, give more ads"):
+    with pytest.raises(
+        PublicationRefusedError, match="Lower min_precision, give more ads"
+    ):
         workflow.tune(
             _settings(bundle, tmp_path, version=request.node.name, min_precision=0.98)
         )
@@ -179,7 +181,10 @@ def test_tune_on_too_few_ads_names_them(bundle, labelled, tmp_path, request):
     write_parquet(tmp_path / "ads.parquet", labelled.slice(0, 120))
     with pytest.raises(
         SettingsError,
-        match=r"conformal_alpha 0\.01 .* needs at least 99 calibration rows, found 60",
+        match=(
+            r"conformal_alpha: 0\.01 needs at least 99 calibration rows, and there"
+            " are 60"
+        ),
     ):
         workflow.tune(
             _settings(bundle, tmp_path, version=request.node.name, rule="conformal")
@@ -191,7 +196,7 @@ def test_a_target_that_so_few_ads_cannot_show_is_refused_before_the_work(
 ):
     with pytest.raises(
         SettingsError,
-        match=r"0\.999 can be told from 1,000 kept ads or more, there are only 250",
+        match=r"0\.999 needs at least 1,000 ads to choose on, and there are 250",
     ):
         workflow.tune(
             _settings(bundle, tmp_path, version=request.node.name, min_precision=0.999)

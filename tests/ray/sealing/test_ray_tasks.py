@@ -50,7 +50,7 @@ def test_seal_on_cluster_names_bad_parts_and_seals_the_other_files(unsealed):
 def test_seal_on_cluster_of_a_start_without_the_claim_says_so_in_its_words(unsealed):
     run, _ = unsealed
     results = _seal(run, token="of nobody")
-    assert all("this run is claimed by" in result.failure for result in results)
+    assert all("has claimed this run" in result.failure for result in results)
     assert run.files == []
 
 
@@ -62,7 +62,7 @@ def _dies(*_: object) -> SealResult:
 def test_seal_on_cluster_whose_workers_die_each_time_is_partial(unsealed, monkeypatch):
     run, _ = unsealed
     monkeypatch.setattr(ray_tasks, "seal_file", _dies)
-    with pytest.raises(PartialRunError, match="the same command goes on from there"):
+    with pytest.raises(PartialRunError, match="Run the same command again to resume"):
         _seal(run)
 
 

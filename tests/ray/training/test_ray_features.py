@@ -54,7 +54,7 @@ def test_ray_and_this_process_give_the_same_features_in_the_same_order(
 
 def _refuse() -> Bundle:
     raise BundleError(
-        "bundle: text.json differs from the manifest; restore it or train again"
+        "bundle: text.json differs from the manifest. Restore it, or train again"
     )
 
 

@@ -68,7 +68,8 @@ def test_read_csv_unpacks_by_the_suffix(tmp_path: Path, suffix: str) -> None:
 def test_read_csv_that_does_not_unpack_is_named(tmp_path: Path, suffix: str) -> None:
     uri = put(tmp_path / f"a.csv.{suffix}", b"id,text\n1,2\n")
     with pytest.raises(
-        InputError, match=rf"^{uri}: not readable as CSV: it does not decompress"
+        InputError,
+        match=f"^{uri}: the file cannot be read as CSV: it does not decompress",
     ):
         inspect(uri)
 
@@ -101,6 +102,10 @@ def test_no_message_of_a_bad_csv_quotes_a_cell(
 def test_a_csv_with_another_delimiter_than_given_says_so(tmp_path: Path) -> None:
     uri = put(tmp_path / "a.csv", "id,text\n1;диван, новый, стол\n")
     with pytest.raises(
-        InputError, match=r"line 2 has 3 columns, the header 2, separated by ','"
+        InputError,
+        match=(
+            r"line 2 has 3 columns, the header has 2. Mend the row, or set"
+            r" columns.delimiter .now ','"
+        ),
     ):
         inspect(uri)

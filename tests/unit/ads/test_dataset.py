@@ -137,9 +137,9 @@ def test_read_labelled_with_title_null_reads_no_title(tmp_path: Path) -> None:
 def test_an_explicit_name_must_exist(tmp_path: Path, name: str) -> None:
     uri = put_csv(tmp_path / "a.csv", "description,category", "b,c")
     line = message(SchemaError, read_labelled, uri, ColumnSettings(**{name: name}))
-    assert (
-        line
-        == f"{uri}: no column '{name}' (setting columns.{name}); it has: description, category"
+    assert line == (
+        f"{uri}: the table has no column '{name}' (setting columns.{name})."
+        " Name one that it has: description, category"
     )
 
 
@@ -147,17 +147,16 @@ def test_a_column_missing_in_the_second_file_names_that_file(tmp_path: Path) -> 
     put_csv(tmp_path / "a.csv", "description,category", "b,c")
     put_csv(tmp_path / "b.csv", "description,label", "b,c")
     line = message(SchemaError, read_labelled, str(tmp_path), COLUMNS)
-    assert (
-        line
-        == f"{tmp_path}/b.csv: no column 'category' (setting columns.category); it has:"
-        " description, label"
+    assert line == (
+        f"{tmp_path}/b.csv: the table has no column 'category' (setting"
+        " columns.category). Name one that it has: description, label"
     )
 
 
 def test_a_column_of_a_wrong_type_is_named(tmp_path: Path) -> None:
     uri = put_parquet(tmp_path / "a.parquet", description=[1.5], category=["x"])
     line = message(SchemaError, read_labelled, uri, COLUMNS)
-    assert line == f"{uri}: column 'description' holds double, expected text"
+    assert line == f"{uri}: column 'description' has the type double. Convert it to text"
 
 
 def test_two_columns_of_one_name_are_named(tmp_path: Path) -> None:
@@ -167,7 +166,7 @@ def test_two_columns_of_one_name_are_named(tmp_path: Path) -> None:
         uri,
     )
     assert message(SchemaError, read_labelled, uri, COLUMNS).startswith(
-        f"{uri}: there are two columns 'category'"
+        f"{uri}: the table has two columns 'category'"
     )
 
 
@@ -175,9 +174,8 @@ def test_two_columns_of_one_name_are_named(tmp_path: Path) -> None:
 def test_an_empty_csv_label_is_named_with_its_row(tmp_path: Path, label: str) -> None:
     uri = put_csv(tmp_path / "a.csv", "description,category", "a,А", "b,Б", f"c,{label}")
     line = message(SchemaError, read_labelled, uri, COLUMNS)
-    assert (
-        line
-        == f"{uri}: row 3: column 'category' has no label; fill it in or drop the row"
+    assert line == (
+        f"{uri}: row 3: column 'category' has no label. Fill it in, or drop the row"
     )
 
 
@@ -188,8 +186,8 @@ def test_a_null_label_is_named_with_its_row_across_row_groups(tmp_path: Path) ->
         pa.table({"description": ["т"] * 100, "метка": labels}), uri, row_group_size=7
     )
     line = message(SchemaError, read_labelled, uri, ColumnSettings(category="метка"))
-    assert (
-        line == f"{uri}: row 100: column 'метка' has no label; fill it in or drop the row"
+    assert line == (
+        f"{uri}: row 100: column 'метка' has no label. Fill it in, or drop the row"
     )
 
 
@@ -198,8 +196,9 @@ def test_the_reserved_label_is_named_with_its_row(tmp_path: Path) -> None:
         tmp_path / "a.csv", "description,category", "a,Others", "b,other", "c,Other"
     )
     line = message(SchemaError, read_labelled, uri, COLUMNS)
-    assert (
-        line == f"{uri}: row 3: the label 'Other' is reserved for doubtful ads; rename it"
+    assert line == (
+        f"{uri}: row 3: column 'category' holds the label 'Other', which is"
+        " reserved for doubtful ads. Rename it"
     )
 
 
@@ -208,7 +207,10 @@ def test_a_label_that_is_not_utf8_is_named_with_its_row(tmp_path: Path) -> None:
         tmp_path / "a.parquet", description=["a", "b"], category=not_utf8(b"x", CP1251)
     )
     line = message(SchemaError, read_labelled, uri, COLUMNS)
-    assert line == f"{uri}: row 2: column 'category' holds a label that is not UTF-8"
+    assert line == (
+        f"{uri}: row 2: column 'category' holds a label that is not UTF-8. Write it"
+        " as UTF-8"
+    )
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
@@ -224,7 +226,7 @@ def test_a_table_without_rows_is_named(tmp_path: Path, kind: str) -> None:
         )
     assert (
         message(InputError, read_labelled, uri, COLUMNS)
-        == f"{uri}: the table has no rows"
+        == f"{uri}: the table has no rows. Name a table with labelled ads"
     )
 
 
@@ -367,11 +369,8 @@ def test_a_class_too_small_to_split_is_named(counts: dict[str, int], count: int)
         ]
     )
     line = message(SchemaError, split, table, SplitSettings())
-    start = (
-        f"no stratified split of {table.num_rows} ads is possible; the smallest class 'Шины' has"
-        f" {count}: "
-    )
-    assert line.startswith(start)
+    assert line.startswith(f"{table.num_rows} ads cannot be split by class: ")
+    assert f"The smallest class, 'Шины', has {count}: " in line
 
 
 # cleaning and numbering
@@ -564,8 +563,8 @@ def test_load_dataset_removes_only_cities_of_train(tmp_path: Path) -> None:
 def test_an_unknown_label_outside_train_is_named(tmp_path: Path, part: str) -> None:
     settings = separate(tmp_path, **{part: [("лодка", "Лодки")]})
     assert message(SchemaError, load_dataset, settings) == (
-        f"{tmp_path / part}.parquet: row 1, counted without a header: column 'category':"
-        " label 'Лодки' does not occur among the training labels"
+        f"{tmp_path / part}.parquet: row 1 (without the header): column"
+        " 'category': the training split has no label 'Лодки'"
     )
 
 
@@ -574,7 +573,7 @@ def test_a_part_without_text_is_named(tmp_path: Path, part: str) -> None:
     settings = separate(tmp_path, **{part: [("торг", "Мебель")]})
     assert (
         message(InputError, load_dataset, settings)
-        == f"no {part} ad has text after cleaning; give more {part} ads"
+        == f"no {part} ad has text after cleaning. Give more {part} ads"
     )
 
 
@@ -583,7 +582,10 @@ def test_load_dataset_of_one_class_is_refused(tmp_path: Path) -> None:
         tmp_path / "ads.parquet", *[(f"диван {row}", "Мебель") for row in range(50)]
     )
     line = message(SchemaError, load_dataset, TrainSettings(input_uri=uri))
-    assert line == "training needs at least 2 classes, found 1: ['Мебель']"
+    assert line == (
+        "training needs at least 2 classes, and the ads have 1: ['Мебель']. Give ads"
+        " of more classes"
+    )
 
 
 def test_a_class_without_text_is_named(tmp_path: Path) -> None:
@@ -592,7 +594,10 @@ def test_a_class_without_text_is_named(tmp_path: Path) -> None:
         train=[("диван", "Мебель"), ("кот", "Животные"), ("торг", "Шины"), ("", "Шины")],
     )
     line = message(SchemaError, load_dataset, settings)
-    assert line == "class 'Шины' has no training ad with text; add some or drop it"
+    assert (
+        line
+        == "class 'Шины' has no training ad with text. Add ads of it, or drop the class"
+    )
 
 
 def test_ads_without_text_are_counted_in_a_warning(
@@ -604,7 +609,7 @@ def test_ads_without_text_are_counted_in_a_warning(
         )
     )
     assert [record.getMessage() for record in caplog.records] == [
-        "data      2 labelled ads have no readable text after cleaning: left out"
+        ("data      leaves out 2 labelled ads: no readable text is left after cleaning")
     ]
 
 
@@ -633,9 +638,8 @@ def test_read_texts_gives_text_and_group(tmp_path: Path) -> None:
 
 def test_read_texts_without_a_column_names_it(tmp_path: Path) -> None:
     uri = put_csv(tmp_path / "a.csv", "text,label", "a,b")
-    assert (
-        message(SchemaError, read_texts, uri, "kind", TextCleaner())
-        == f"{uri}: no column 'kind'; it has: text, label"
+    assert message(SchemaError, read_texts, uri, "kind", TextCleaner()) == (
+        f"{uri}: the table has no column 'kind'. Name one that it has: text, label"
     )
 
 
@@ -645,7 +649,7 @@ def test_read_texts_of_a_wrong_type_names_the_column(
 ) -> None:
     uri = put_parquet(tmp_path / "a.parquet", text=text, kind=["x"])
     assert message(SchemaError, read_texts, uri, "kind", TextCleaner()).startswith(
-        f"{uri}: column 'text' holds "
+        f"{uri}: column 'text' has the type "
     )
 
 
@@ -653,7 +657,7 @@ def test_read_texts_of_no_text_at_all_is_an_error(tmp_path: Path) -> None:
     uri = put_csv(tmp_path / "a.csv", "text,kind", "торг,news")
     assert (
         message(InputError, read_texts, uri, "kind", TextCleaner())
-        == f"{uri}: no row with text and kind"
+        == f"{uri}: no row has both text and kind. Fill in both columns"
     )
 
 
@@ -702,4 +706,4 @@ def test_sub_categories_may_be_integers(tmp_path):
 
 
 def test_table_without_columns_says_so() -> None:
-    assert has(pa.schema([])) == "it has no columns"
+    assert has(pa.schema([])) == "It has no columns at all"

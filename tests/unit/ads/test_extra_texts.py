@@ -54,5 +54,8 @@ def test_load_extra_texts_makes_a_part_of_each_kind_of_ood_text(tmp_path: Path) 
 
 def test_load_extra_texts_of_a_file_without_text_names_it(tmp_path: Path) -> None:
     uri = put(tmp_path / "ood.csv", "text,kind", ",news")
-    with pytest.raises(InputError, match=r"ood\.csv: no row with text and kind"):
+    with pytest.raises(
+        InputError,
+        match=r"ood\.csv: no row has both text and kind\. Fill in both columns",
+    ):
         load_extra_texts(EvaluationSettings(ood_uri=uri), CLEANER)

@@ -27,54 +27,93 @@ def _not_utf8() -> pa.Table:
 WRONG = {
     "no description": (
         pd.DataFrame({"title": ["x"]}),
-        "ads: no column 'description' (setting columns.description); it has: title",
+        (
+            "ads: the table has no column 'description' (setting"
+            " columns.description). Name one that it has: title"
+        ),
     ),
     "numbers": (
         pd.DataFrame({"description": [5]}),
-        "ads: column 'description' holds int64, expected text",
+        "ads: column 'description' has the type int64. Convert it to text",
     ),
     "mixed": (
         pd.DataFrame({"title": ["x", 5], "description": ["x", "x"]}),
-        "ads: column 'title' holds values that are not text; expected text or nothing",
+        (
+            "ads: column 'title' holds values that are not text. Convert them to"
+            " text, or to None"
+        ),
     ),
     "lists": (
         pd.DataFrame({"description": [["x"]]}),
-        "ads: column 'description' holds list<item: string>, expected text",
+        ("ads: column 'description' has the type list<item: string>. Convert it to text"),
     ),
     "objects": (
         pd.DataFrame({"description": [object()]}),
-        "ads: column 'description' holds values that are not text; expected text or nothing",
+        (
+            "ads: column 'description' holds values that are not text. Convert them"
+            " to text, or to None"
+        ),
     ),
     "twice": (
         pd.DataFrame([["x", "y"]], columns=["description"] * 2),
-        "ads: there are two columns 'description'; rename or drop one",
+        "ads: the table has two columns 'description'. Rename or drop one",
     ),
-    "not UTF-8": (_not_utf8(), "ads: column 'description', row 1: not UTF-8"),
+    "not UTF-8": (
+        _not_utf8(),
+        "ads: column 'description', row 1: the text is not UTF-8. Decode it first",
+    ),
     "half of a character alone": (
         "\ud800",
-        "ads: column 'text' holds values that are not text; expected text or nothing",
+        (
+            "ads: column 'text' holds values that are not text. Convert them to text,"
+            " or to None"
+        ),
     ),
     "half of a character": (
         ["\ud800"],
-        "ads: column 'text' holds values that are not text; expected text or nothing",
+        (
+            "ads: column 'text' holds values that are not text. Convert them to text,"
+            " or to None"
+        ),
     ),
-    "list of numbers": ([5], "ads: column 'text' holds int64, expected text"),
-    "bytes": (b"x", "ads: expected a DataFrame, an Arrow table or texts, not bytes"),
-    "dict": ({"x": 1}, "ads: expected a DataFrame, an Arrow table or texts, not dict"),
+    "list of numbers": ([5], "ads: column 'text' has the type int64. Convert it to text"),
+    "bytes": (
+        b"x",
+        (
+            "ads: bytes is not supported. Give a DataFrame, an Arrow table or a list of"
+            " texts"
+        ),
+    ),
+    "dict": (
+        {"x": 1},
+        (
+            "ads: dict is not supported. Give a DataFrame, an Arrow table or a list of"
+            " texts"
+        ),
+    ),
     "ids that are not UTF-8": (
         _not_utf8()
         .rename_columns(["title", "ad_id"])
         .append_column("description", COLUMN[:2]),
-        "ads: column 'ad_id', row 1: not UTF-8",
+        "ads: column 'ad_id', row 1: the text is not UTF-8. Decode it first",
     ),
     "an array without dimensions": (
         np.array("x"),
-        "ads: expected a DataFrame, an Arrow table or texts, not ndarray",
+        (
+            "ads: ndarray is not supported. Give a DataFrame, an Arrow table or a"
+            " list of texts"
+        ),
     ),
-    "number": (5, "ads: expected a DataFrame, an Arrow table or texts, not int"),
+    "number": (
+        5,
+        (
+            "ads: int is not supported. Give a DataFrame, an Arrow table or a list of"
+            " texts"
+        ),
+    ),
     "ids": (
         pd.DataFrame({"ad_id": [1.5], "description": ["x"]}),
-        "ads: column 'ad_id' holds double, expected text or integers",
+        "ads: column 'ad_id' has the type double. Convert it to text or integers",
     ),
 }
 
@@ -95,7 +134,8 @@ def test_given_ads_without_a_column_that_was_named_are_refused(setting, column):
     with pytest.raises(SchemaError) as caught:
         given_ads(pd.DataFrame({"description": ["x"]}), columns)
     assert str(caught.value) == (
-        f"ads: no column '{column}' (setting columns.{setting}); it has: description"
+        f"ads: the table has no column '{column}' (setting columns.{setting})."
+        " Name one that it has: description"
     )
 
 
@@ -180,7 +220,7 @@ def test_given_ads_of_nothing_are_no_ads(nothing):
 
 def test_given_ads_of_a_frame_without_a_column_name_the_description():
     with pytest.raises(
-        SchemaError, match=r"no column 'description' .*; it has no columns$"
+        SchemaError, match=r"no column 'description' .*. It has no columns at all$"
     ):
         given_ads(pd.DataFrame(index=[1, 2]), COLUMNS)
 

@@ -121,7 +121,7 @@ def test_an_arrow_schema_that_does_not_fit_the_columns_is_one_line_or_not_used(
         try:
             assert read_rows(uri, COLUMNS)["category"].to_pylist() == ["Мебель"]
         except InputError as error:
-            assert str(error).startswith(f"{uri}: not readable as Parquet: ")  # noqa: PT017
+            assert str(error).startswith(f"{uri}: the file cannot be read as Parquet: ")  # noqa: PT017
         assert not marker.exists()
 
 
@@ -160,5 +160,7 @@ def test_a_crafted_footer_is_one_line(tmp_path, footer, length):
     for read in (inspect, lambda uri: read_rows(uri, COLUMNS)):
         with pytest.raises(InputError) as caught:
             read(uri)
-        assert str(caught.value).startswith(f"{uri}: not readable as Parquet: ")
+        assert str(caught.value).startswith(
+            f"{uri}: the file cannot be read as Parquet: "
+        )
         assert "\n" not in str(caught.value)

@@ -65,9 +65,12 @@ def test_label_that_is_wrong_is_named_by_its_row_in_the_file(tmp_path, monkeypat
     uri = _put(tmp_path / "a.parquet", 30, category=categories)
     shard = list(cut(_files(uri)))[1]
     column = shard.read(["category"])["category"]
-    with pytest.raises(SchemaError, match=r"a\.parquet: row 18: the label 'Other'"):
+    with pytest.raises(
+        SchemaError,
+        match=r"a\.parquet: row 18: column 'category' holds the label 'Other'",
+    ):
         shard.normal_labels(column, Rewriter(), ())
-    with pytest.raises(SchemaError, match=r"a\.parquet: row 11, .* label 'класс' does"):
+    with pytest.raises(SchemaError, match=r"a\.parquet: row 11 .* has no label 'класс'"):
         shard.normal_labels(column.slice(0, 5), Rewriter(), ("другой",))
 
 

@@ -79,9 +79,11 @@ def test_spellings_that_look_the_same_are_one_class_and_counted(tmp_path, caplog
     table = read_labelled(put(tmp_path / "a.parquet", labels), COLUMNS)
     assert table["category"].to_pylist() == ["Йод"] * 4 + ["Мебель"] * 4
     assert [record.getMessage() for record in caplog.records] == [
-        "data      5 label(s), 5 spelling(s), were brought into normal form: 'Йод ' -> 'Йод';"
-        " 'Йод\\xa0' -> 'Йод'; '\\u0418\\u0306\\u043e\\u0434' -> 'Йод'; 'Мебель\\u200b' ->"
-        " 'Мебель'; ' Мебель' -> 'Мебель'"
+        (
+            "data      rewrote 5 labels in normal form, 5 spellings in all: 'Йод ' ->"
+            r" 'Йод', 'Йод\xa0' -> 'Йод', '\u0418\u0306\u043e\u0434' -> 'Йод',"
+            r" 'Мебель\u200b' -> 'Мебель', ' Мебель' -> 'Мебель'"
+        )
     ]
 
 
@@ -90,10 +92,10 @@ def test_only_the_most_frequent_spellings_are_named(tmp_path, caplog):
     read_labelled(put(tmp_path / "a.parquet", labels), COLUMNS)
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith(
-        "data      11 label(s), 8 spelling(s), were brought into normal form: 'класс  7' ->"
-        " 'класс 7';"
+        "data      rewrote 11 labels in normal form, 8 spellings in all: 'класс"
+        "  7' -> 'класс 7',"
     )
-    assert line.endswith("; and 3 more")
+    assert line.endswith(", and 3 more")
 
 
 def test_labels_in_normal_form_are_not_mentioned(tmp_path, caplog):
@@ -109,16 +111,18 @@ def test_a_missing_label_written_as_text_is_named_with_file_row_and_column(
     with pytest.raises(SchemaError) as caught:
         read_labelled(uri, COLUMNS)
     label = word.strip()
-    assert (
-        str(caught.value)
-        == f"{uri}: row 2: column 'category' has no label but {label!r}; fill it in or drop the row"
+    assert str(caught.value) == (
+        f"{uri}: row 2: column 'category' has no label but {label!r}. Fill it"
+        " in, or drop the row"
     )
 
 
 @pytest.mark.parametrize("word", ["Other", " Other", "Other\u00a0", "Ot\u200bher"])
 def test_the_reserved_label_is_known_in_every_spelling(tmp_path, word):
     uri = put(tmp_path / "a.parquet", ["Мебель", word])
-    with pytest.raises(SchemaError, match="row 2: the label 'Other' is reserved"):
+    with pytest.raises(
+        SchemaError, match="row 2: column 'category' holds the label 'Other'"
+    ):
         read_labelled(uri, COLUMNS)
 
 
@@ -130,7 +134,10 @@ def test_integer_labels_are_read_as_before(tmp_path):
 def test_classes_that_differ_only_in_case_are_named(caplog):
     warn_of_case(["Йод", "ЙОД", "Мебель", "мебель", "Мебель б/у"])
     assert [record.getMessage() for record in caplog.records] == [
-        "data      classes whose names differ only in case: 'ЙОД' / 'Йод'; 'Мебель' / 'мебель'"
+        (
+            "data      some classes differ only in case, and train as different"
+            " classes: 'ЙОД' / 'Йод'; 'Мебель' / 'мебель'"
+        )
     ]
 
 
@@ -140,7 +147,9 @@ def test_a_training_table_is_warned_of_case_once(tmp_path, caplog):
     assert dataset.labels == ["ЙОД", "Йод", "йод"]
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 2
-    assert lines[1].endswith("differ only in case: 'ЙОД' / 'Йод' / 'йод'")
+    assert lines[1].endswith(
+        "differ only in case, and train as different classes: 'ЙОД' / 'Йод' / 'йод'"
+    )
 
 
 def test_a_bundle_of_an_older_version_knows_its_labels_in_normal_form_too():
@@ -151,7 +160,8 @@ def test_a_bundle_of_an_older_version_knows_its_labels_in_normal_form_too():
 def test_an_unknown_label_that_differs_in_case_names_the_one_that_may_be_meant(tmp_path):
     uri = put(tmp_path / "a.parquet", ["мебель"])
     with pytest.raises(
-        SchemaError, match=r"row 1, .* label 'мебель' does not occur .*; is it 'Мебель'\?"
+        SchemaError,
+        match=r"row 1 .* has no label 'мебель'\. Did you mean 'Мебель'\?",
     ):
         read_labelled(uri, COLUMNS, known=["Йод", "Мебель"])
 
@@ -175,7 +185,9 @@ def test_subcategories_have_the_same_normal_form_and_the_same_words_for_none(
     assert pairs == [("Мебель", "Столы"), ("Мебель", "Двери белые")]
     assert ads.labels_N.tolist() == [0, 0, 1]
     assert (
-        caplog.records[0].getMessage().startswith("data      2 label(s), 2 spelling(s)")
+        caplog.records[0]
+        .getMessage()
+        .startswith("data      rewrote 2 labels in normal form, 2 spellings")
     )
 
 

@@ -62,9 +62,9 @@ def test_an_optional_column_named_explicitly_must_exist(
     with pytest.raises(SchemaError) as caught:
         resolve_columns("ads.csv", schema, ColumnSettings(**{role: name}), ROLES)
     rest = ", ".join(schema.names)
-    assert (
-        str(caught.value)
-        == f"ads.csv: no column '{name}' (setting columns.{role}); it has: {rest}"
+    assert str(caught.value) == (
+        f"ads.csv: the table has no column '{name}' (setting columns.{role})."
+        f" Name one that it has: {rest}"
     )
 
 
@@ -84,15 +84,19 @@ def test_a_missing_column_is_named_with_what_the_table_has(role: str) -> None:
             ColumnSettings(),
             [role],
         )
-    assert (
-        str(caught.value)
-        == f"s3://b/ads.csv: no column '{role}' (setting columns.{role}); it has: a, b"
+    assert str(caught.value) == (
+        f"s3://b/ads.csv: the table has no column '{role}' (setting"
+        f" columns.{role}). Name one that it has: a, b"
     )
 
 
 def test_a_missing_carried_column_is_named() -> None:
     with pytest.raises(
-        SchemaError, match=r"^f: no column 'price' \(carry_columns\); it has: ad_id, "
+        SchemaError,
+        match=(
+            r"^f: the table has no column 'price' \(setting carry_columns\)\. Name one"
+            " that it has: ad_id, "
+        ),
     ):
         resolve_columns("f", FULL, ColumnSettings(), ["ad_id"], carry=["city", "price"])
 
@@ -103,7 +107,7 @@ def test_two_columns_of_one_name_are_an_error_if_they_are_read(
 ) -> None:
     names = ["ad_id", "price", "price"] if carry else ["ad_id", "ad_id"]
     schema = pa.schema([(name, pa.string()) for name in names])
-    with pytest.raises(SchemaError, match=rf"^f: there are two columns '{names[-1]}'"):
+    with pytest.raises(SchemaError, match=f"^f: the table has two columns '{names[-1]}'"):
         resolve_columns("f", schema, ColumnSettings(), ["ad_id"], carry=carry)
 
 
@@ -135,7 +139,9 @@ OTHER_TYPES = [
 def test_a_text_column_of_another_type_is_named(role: str, kind: pa.DataType) -> None:
     with pytest.raises(SchemaError) as caught:
         resolve_columns("f", pa.schema([(role, kind)]), ColumnSettings(), [role])
-    assert str(caught.value) == f"f: column '{role}' holds {kind}, expected text"
+    assert (
+        str(caught.value) == f"f: column '{role}' has the type {kind}. Convert it to text"
+    )
 
 
 @pytest.mark.parametrize("role", ["ad_id", "category"])
@@ -143,15 +149,15 @@ def test_a_text_column_of_another_type_is_named(role: str, kind: pa.DataType) ->
 def test_an_id_or_label_is_text_or_an_integer(role: str, kind: pa.DataType) -> None:
     with pytest.raises(SchemaError) as caught:
         resolve_columns("f", pa.schema([(role, kind)]), ColumnSettings(), [role])
-    assert (
-        str(caught.value) == f"f: column '{role}' holds {kind}, expected text or integers"
+    assert str(caught.value) == (
+        f"f: column '{role}' has the type {kind}. Convert it to text or integers"
     )
     for good in TEXT_TYPES + INTEGER_TYPES:
         check_type("f", pa.schema([(role, good)]), role, allow_integer=True)
 
 
 def test_optional_columns_are_checked_too() -> None:
-    with pytest.raises(SchemaError, match="column 'title' holds double"):
+    with pytest.raises(SchemaError, match="column 'title' has the type double"):
         resolve_columns(
             "f", pa.schema([("title", pa.float64())]), ColumnSettings(), ["title"]
         )

@@ -140,18 +140,24 @@ def test_list_tables_warns_of_the_files_that_are_not_read(
     with caplog.at_level(logging.WARNING):
         list_tables(str(tmp_path))
     assert caplog.messages == [
-        f"data      2 file(s) are not read, 1 of them look like data: {tmp_path}/b.json,"
-        f" {tmp_path}/c.md"
+        (
+            "data      does not read 2 files (1 like data, gate.max_ignored_files):"
+            f" {tmp_path}/b.json, {tmp_path}/c.md"
+        )
     ]
 
 
 def test_list_tables_of_a_place_without_tables_names_it(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=rf"^{tmp_path}: no Parquet or CSV file here$"):
+    with pytest.raises(
+        InputError, match=f"^{tmp_path}: no Parquet or CSV file is here. Check the path"
+    ):
         list_tables(str(tmp_path))
     put(tmp_path / "a.json")
     with pytest.raises(
         InputError,
-        match=rf"^{tmp_path}: no .* here; there is {tmp_path}/a.json, which is neither$",
+        match=(
+            rf"^{tmp_path}: no .* is here \(but other files, such as {tmp_path}/a.json\)"
+        ),
     ):
         list_tables(str(tmp_path))
     with pytest.raises(InputError, match="no such file, folder or bucket"):
@@ -166,5 +172,8 @@ def test_a_loop_of_links_is_said_once(
     with caplog.at_level(logging.WARNING):
         assert names(list_tables(str(tmp_path)), tmp_path) == ["a.csv"]
     assert caplog.messages == [
-        f"data      {tmp_path}/up: a link to a folder above it; it is read once"
+        (
+            f"data      {tmp_path}/up: links to a folder above itself, which is read"
+            " only once"
+        )
     ]

@@ -78,8 +78,8 @@ def test_load_dataset_of_many_rows_splits_by_the_hash_and_says_so(settings, capl
     assert sum(sizes) == 600
     np.testing.assert_allclose(sizes, [384, 96, 120], atol=45)
     line = (
-        "data      600 ads, more than split.max_stratified_rows: split by the hash of each"
-        " ad's id, seed 42"
+        "data      splits 600 ads by the hash of each id, seed 42 (more ads than"
+        " split.max_stratified_rows)"
     )
     assert line in [record.getMessage() for record in caplog.records]
 
@@ -88,4 +88,4 @@ def test_load_dataset_of_few_rows_says_that_it_is_stratified(settings, caplog):
     caplog.set_level("INFO")
     load_dataset(settings)
     lines = [record.getMessage() for record in caplog.records]
-    assert "data      split stratified by class, seed 42" in lines
+    assert "data      splits each class in the same shares, seed 42" in lines

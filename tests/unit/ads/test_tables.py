@@ -157,7 +157,7 @@ def test_read_rows_reads_only_the_row_groups_of_the_range(tmp_path: Path) -> Non
     uri.write_bytes(content)
     assert read_rows(str(uri), ["id"], start=1_000, stop=1_500) == rows[1_000:1_500]
     assert message(InputError, read_rows, str(uri), ["id"]).startswith(
-        f"{uri}: not readable as Parquet: "
+        f"{uri}: the file cannot be read as Parquet: "
     )
 
 
@@ -189,10 +189,10 @@ def test_read_rows_keeps_column_types(tmp_path: Path, column: pa.Array) -> None:
 def test_a_file_that_is_no_parquet_is_named(tmp_path: Path, content: bytes) -> None:
     uri = put(tmp_path / "a.parquet", content)
     assert message(InputError, inspect, uri).startswith(
-        f"{uri}: not readable as Parquet: "
+        f"{uri}: the file cannot be read as Parquet: "
     )
     assert message(InputError, read_rows, uri, ["text"]).startswith(
-        f"{uri}: not readable as Parquet: "
+        f"{uri}: the file cannot be read as Parquet: "
     )
 
 
@@ -201,7 +201,7 @@ def test_a_truncated_parquet_file_is_named(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": range(1_000)}), uri)
     uri.write_bytes(uri.read_bytes()[:-200])
     assert message(InputError, inspect, str(uri)).startswith(
-        f"{uri}: not readable as Parquet: "
+        f"{uri}: the file cannot be read as Parquet: "
     )
 
 
@@ -303,7 +303,7 @@ def test_a_repeated_csv_column_is_named(tmp_path: Path, header: str) -> None:
     uri = put(tmp_path / "a.csv", f"{header}\n1,2,3\n")
     assert (
         message(SchemaError, inspect, uri)
-        == f"{uri}: the column name 'id' stands in the header twice"
+        == f"{uri}: the header has the column 'id' twice. Rename or drop one"
     )
 
 
@@ -313,23 +313,29 @@ def test_a_repeated_csv_column_is_named(tmp_path: Path, header: str) -> None:
         (b"", "Empty CSV file"),
         (
             b"id,text\n1,x\n2\n",
-            "the row that begins in line 3 has 1 columns, the header 2",
+            "the row that begins in line 3 has 1 column, the header has 2",
         ),
         (
             b"id,text\n1,x\n2,y,z\n",
-            "the row that begins in line 3 has 3 columns, the header 2",
+            "the row that begins in line 3 has 3 columns, the header has 2",
         ),
-        ("id,text\n1,шины\n".encode("cp1251"), "the text is not UTF-8; save it as UTF-8"),
+        (
+            "id,text\n1,шины\n".encode("cp1251"),
+            "the text is not UTF-8. Save the file as UTF-8",
+        ),
         (
             "номер,текст\n1,x\n".encode("cp1251"),
-            "the text is not UTF-8; save it as UTF-8",
+            "the text is not UTF-8. Save the file as UTF-8",
         ),
-        ("id,text\n1,x\n".encode("utf-16"), "the text is not UTF-8; save it as UTF-8"),
+        (
+            "id,text\n1,x\n".encode("utf-16"),
+            "the text is not UTF-8. Save the file as UTF-8",
+        ),
         (
             b"id,text\n" + b"1,x\n" * 5_000 + "2,шины\n".encode("cp1251"),
-            "save it as UTF-8",
+            "Save the file as UTF-8",
         ),
-        (b'"id,text\n' + b"x" * 200_000, "line 1: unexpected end of data"),
+        (b'"id,text\n' + b"x" * 200_000, "line 1 is damaged (unexpected end of data"),
     ],
     ids=[
         "empty",
@@ -350,7 +356,7 @@ def test_a_csv_that_cannot_be_read_is_named_with_the_reason(
         message(InputError, inspect, uri),
         message(InputError, read_rows, uri, ["text"]),
     ):
-        assert line.startswith(f"{uri}: not readable as CSV: ")
+        assert line.startswith(f"{uri}: the file cannot be read as CSV: ")
         assert reason in line
 
 
@@ -360,7 +366,8 @@ def test_an_unclosed_quote_is_named_and_loses_no_rows(tmp_path):
     with pytest.raises(
         InputError,
         match=(
-            r"ads\.csv: not readable as CSV: the row that begins in line 2: unexpected end of data"
+            r"ads\.csv: the file cannot be read as CSV: the row that begins in"
+            r" line 2 is damaged \(unexpected end of data"
         ),
     ):
         read_rows(str(path), ["ad_id"])
@@ -425,7 +432,10 @@ def test_read_rows_of_a_file_that_changed_since_it_was_listed_says_so(
     version = list_below(str(path)).files[0].version
     assert read_rows(str(path), ["id"], version=version)["id"].to_pylist() == ["1"]
     change(path)
-    expected = f"the input changed since the plan: {path}; start again, which plans anew"
+    expected = (
+        f"{path}: this file changed after the job planned its work. Start the job"
+        " again, so that it plans anew"
+    )
     assert message(InputChangedError, inspect_version, str(path), version) == expected
     assert message(InputChangedError, read_version, str(path), version) == expected
 
@@ -452,7 +462,7 @@ def test_read_rows_of_a_file_that_changes_while_it_is_read_says_so(
         change(path)
 
     monkeypatch.setattr(tables, "_batches", slow)
-    assert "changed since the plan" in message(
+    assert "changed after the job planned" in message(
         InputChangedError, read_version, str(path), version
     )
 

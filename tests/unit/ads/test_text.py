@@ -197,7 +197,10 @@ def test_cleaner_with_nothing_to_remove_leaves_the_text() -> None:
 def test_a_broken_phone_pattern_is_a_setting_error() -> None:
     with pytest.raises(
         SettingsError,
-        match=r"^cleaner\.phone_pattern: it is not a regular expression: .+$",
+        match=(
+            r"^cleaner\.phone_pattern: it is not a valid regular expression \(.+\)\."
+            " Correct it"
+        ),
     ):
         TextCleaner(phone_pattern="(")
 

@@ -29,7 +29,10 @@ def test_arrays_that_fit_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("found", "message"),
     [
-        ({"means": Layout("F64", (2, 3))}, r"it lacks 'labels' \(1 such\)"),
+        (
+            {"means": Layout("F64", (2, 3))},
+            r"it lacks the array 'labels' \(1 missing in all\)",
+        ),
         ({**EXPECTED, "more": Layout("F64", (1,))}, "unknown array 'more'"),
         ({**EXPECTED, "means": Layout("F32", (2, 3))}, "means is F32"),
         ({**EXPECTED, "means": Layout("F64", (3, 3))}, r"means is F64 \(3, 3\)"),
@@ -43,5 +46,5 @@ def test_an_array_laid_out_otherwise_is_named(found, message):
 
 def test_numbers_that_are_not_finite_are_refused(tmp_path):
     folder = _write(tmp_path, means=np.array([[1.0], [np.inf]]))
-    with pytest.raises(ValueError, match="means holds numbers that are not finite"):
+    with pytest.raises(ValueError, match="the array means holds NaN or infinite numbers"):
         read_arrays(folder, "a.safetensors", EXPECTED)

@@ -165,7 +165,7 @@ CASES: dict[str, tuple[Change, str]] = {
     ),
     "t_absent": (
         keys("temperature.json", del_temperature=0),
-        r"temperature.json: it lacks 'temperature'; restore",
+        r"temperature.json: it lacks 'temperature'. Restore",
     ),
     "t_list": (
         text("temperature.json", "[1.5]"),
@@ -173,7 +173,7 @@ CASES: dict[str, tuple[Change, str]] = {
     ),
     "t_twice": (
         replaced("temperature.json", "{", '{"temperature": 1.0,'),
-        "the key 'temperature' stands in it twice",
+        "it has the key 'temperature' twice",
     ),
     "t_unknown_key": (
         keys("temperature.json", temprature=1),
@@ -181,17 +181,17 @@ CASES: dict[str, tuple[Change, str]] = {
     ),
     "t_huge": (
         text("temperature.json", '{"temperature": 1' + "0" * 5000 + "}"),
-        "temperature.json: it is not JSON",
+        "temperature.json: it does not hold JSON",
     ),
     "t_deep": (
         text("temperature.json", "[" * 200_000),
-        "temperature.json: it is not JSON",
+        "temperature.json: it does not hold JSON",
     ),
     "t_not_utf8": (
         text("temperature.json", b'{"temperature": "\xff"}'),
-        "temperature.json: it is not JSON",
+        "temperature.json: it does not hold JSON",
     ),
-    "t_empty": (text("temperature.json", ""), "temperature.json: it is not JSON"),
+    "t_empty": (text("temperature.json", ""), "temperature.json: it does not hold JSON"),
     "t_worsens": (
         keys("temperature.json", nll_after=512.0),
         "nll_after 512 is more than nll_before",
@@ -215,11 +215,11 @@ CASES: dict[str, tuple[Change, str]] = {
     ),
     "sigma_moved": (
         keys("ood_threshold.json", sigma=0.0),
-        "calibration_d2 has another mean or deviation",
+        "standard deviation of calibration_d2 differs",
     ),
     "mu_moved": (
         keys("ood_threshold.json", mu=1.0),
-        "calibration_d2 has another mean or deviation",
+        "standard deviation of calibration_d2 differs",
     ),
     "rule_unknown": (
         keys("ood_threshold.json", rule="always"),
@@ -241,15 +241,15 @@ CASES: dict[str, tuple[Change, str]] = {
     # classes
     "names_swapped": (
         names(*LABELS[::-1]),
-        r"id2label: class 0 is 'Животные', label_mapping.json says 'Ш",
+        "id2label differs from label_mapping.json: class 0 is 'Животные', not 'Ш",
     ),
     "names_fewer": (
         names(*LABELS[:4]),
-        r"means is F64 \(5, 32\), expected F64 \(4, 'any'\)",
+        r"the array means is F64 \(5, 32\), where F64 \(4, 'any'\) is expected",
     ),
     "names_twice": (
         names(*LABELS[:4], LABELS[0]),
-        "the class 'Животные' stands in it twice",
+        "it names the class 'Животные' twice",
     ),
     "names_empty": (names(*LABELS[:4], ""), "'' cannot be the name of a class"),
     "names_blank": (names(*LABELS[:4], " \u00a0"), "cannot be the name of a class"),
@@ -270,7 +270,7 @@ CASES: dict[str, tuple[Change, str]] = {
     ),
     "names_surrogate": (
         replaced("label_mapping.json", "Мебель", "\\ud800"),
-        "label_mapping.json: it is not JSON",
+        "label_mapping.json: it does not hold JSON",
     ),
     # statistics
     "means_transposed": (
@@ -279,24 +279,27 @@ CASES: dict[str, tuple[Change, str]] = {
     ),
     "means_single": (
         array(STATISTICS, "means", lambda a: a.astype(np.float32)),
-        r"means is F32 \(5, 32\), expected F64",
+        r"the array means is F32 \(5, 32\), where F64 is expected",
     ),
     "means_nan": (
         array(STATISTICS, "means", first(np.nan)),
-        "means holds numbers that are not finite",
+        "the array means holds NaN or infinite numbers",
     ),
-    "means_absent": (without(STATISTICS, "means"), r"it lacks 'means' \(1 such\)"),
+    "means_absent": (
+        without(STATISTICS, "means"),
+        r"it lacks the array 'means' \(1 missing in all\)",
+    ),
     "means_more": (
         more(STATISTICS, "medians", np.zeros(3)),
         r"it has an unknown array 'medians'",
     ),
     "means_narrow": (
         array(STATISTICS, "means", lambda a: a[:, :16].copy()),
-        "precision_HH has shape",
+        "precision_HH has the shape",
     ),
     "precision_crooked": (
         array(STATISTICS, "precision", first(-1e6)),
-        "precision_HH is not positive definite",
+        "precision matrix is not positive definite",
     ),
     "precision_asymmetric": (
         array(STATISTICS, "precision", lambda a: a + np.triu(a, 1)),
@@ -312,15 +315,15 @@ CASES: dict[str, tuple[Change, str]] = {
     ),
     "d2_infinite": (
         array(STATISTICS, "calibration_d2", first(-np.inf)),
-        "calibration_d2 holds numbers",
+        "calibration_d2 holds NaN",
     ),
     "d2_one": (
         array(STATISTICS, "calibration_d2", lambda a: a[:1].copy()),
-        "two or more finite distances",
+        "at least 2 finite distances",
     ),
     "d2_other": (
         array(STATISTICS, "calibration_d2", lambda a: 2 * a),
-        "has another mean or deviation",
+        "standard deviation of calibration_d2 differs",
     ),
     "statistics_cut": (half(STATISTICS), "ood_statistics.safetensors: "),
     "statistics_text": (text(STATISTICS, "{}"), "ood_statistics.safetensors: "),
@@ -333,8 +336,11 @@ CASES: dict[str, tuple[Change, str]] = {
         cleaner(phone_pattern=r"8800(\d|\d\d)*x"),
         "the time .* explodes",
     ),
-    "pattern_broken": (cleaner(phone_pattern="("), "it is not a regular expression"),
-    "pattern_empty": (cleaner(phone_pattern=""), "it matches where there is nothing"),
+    "pattern_broken": (
+        cleaner(phone_pattern="("),
+        "it is not a valid regular expression",
+    ),
+    "pattern_empty": (cleaner(phone_pattern=""), "it matches the empty text"),
     "pattern_number": (
         cleaner(phone_pattern=5),
         "cleaner.phone_pattern: expected a valid string, got 5",
@@ -358,7 +364,7 @@ CASES: dict[str, tuple[Change, str]] = {
     ),
     "max_length_over": (
         keys("text.json", max_length=513),
-        "it has positions for 512 tokens, text.json asks for",
+        "the network reads at most 512 tokens, but text.json has",
     ),
     "stride_wide": (
         keys("text.json", long_text={"mode": "chunk", "stride": 60, "max_chunks": 2}),
@@ -393,7 +399,7 @@ CASES: dict[str, tuple[Change, str]] = {
     # network
     "layer_missing": (
         without(WEIGHTS, LAYER),
-        rf"model.safetensors: it lacks '{LAYER}' \(1 such\)",
+        rf"model.safetensors: it lacks the array '{LAYER}' \(1 missing in all\)",
     ),
     "layer_more": (
         more(WEIGHTS, "bert.encoder.layer.2.x", np.zeros(2, np.float32)),
@@ -401,11 +407,11 @@ CASES: dict[str, tuple[Change, str]] = {
     ),
     "layer_shape": (
         array(WEIGHTS, LAYER, lambda a: a[:, :8].copy()),
-        rf"{LAYER} is F32 \(32, 8\), expected F32 \(32, 128\)",
+        rf"the array {LAYER} is F32 \(32, 8\), where F32 \(32, 128\) is expected",
     ),
     "layer_integers": (
         array(WEIGHTS, LAYER, lambda a: a.astype(np.int32)),
-        "expected floating point numbers",
+        "floating-point numbers are expected",
     ),
     "head_of_other_classes": (
         array(WEIGHTS, "classifier.weight", lambda a: a[:4].copy()),
@@ -415,7 +421,7 @@ CASES: dict[str, tuple[Change, str]] = {
     "weights_empty": (text(WEIGHTS, ""), "model.safetensors: "),
     "config_layers": (
         keys("config.json", num_hidden_layers=3),
-        r"it lacks 'bert.encoder.layer.2.* \(16 such\)",
+        r"it lacks the array 'bert.encoder.layer.2.* \(16 missing in all\)",
     ),
     "config_layers_many": (
         keys("config.json", num_hidden_layers=10**9),
@@ -423,7 +429,7 @@ CASES: dict[str, tuple[Change, str]] = {
     ),
     "config_hidden": (
         keys("config.json", hidden_size=64),
-        "hidden_size: 64, the statistics were fitted on H = 32",
+        "hidden_size is 64, but the statistics were fitted on H = 32",
     ),
     "config_vocabulary": (
         keys("config.json", vocab_size=10),
@@ -431,7 +437,7 @@ CASES: dict[str, tuple[Change, str]] = {
     ),
     "config_heads": (
         keys("config.json", num_attention_heads=5),
-        "the sizes of its layers are missing, or do not fit",
+        "layer sizes are missing, or do not fit",
     ),
     "config_decoder": (keys("config.json", is_decoder=True), "config.json: it describes"),
     "config_task": (
@@ -457,11 +463,11 @@ CASES: dict[str, tuple[Change, str]] = {
     ),
     "tokenizer_text": (
         text("tokenizer.json", "[]"),
-        "tokenizer.json: it is not a tokenizer",
+        "tokenizer.json: it does not hold a tokenizer",
     ),
     "tokenizer_empty": (
         text("tokenizer.json", ""),
-        "tokenizer.json: it is not a tokenizer",
+        "tokenizer.json: it does not hold a tokenizer",
     ),
     "tokenizer_ids": (
         replaced(
@@ -481,7 +487,7 @@ CASES: dict[str, tuple[Change, str]] = {
             )
             + ",",
         ),
-        r"tokenizer.json: its ids reach",
+        "tokenizer.json: its token ids go up to",
     ),
     # reference
     "reference_narrow": (
@@ -507,14 +513,14 @@ CASES: dict[str, tuple[Change, str]] = {
         "'Other' cannot be the name of a class",
     ),
     "subhead_names": (subhead(names=["Двери"]), "subheads.json: categories.0.names"),
-    "subhead_names_twice": (subhead(names=["Двери", "Двери"]), "stands in it twice"),
+    "subhead_names_twice": (subhead(names=["Двери", "Двери"]), "twice"),
     "subhead_names_more": (
         subhead(names=["А", "Б", "В"]),
-        r"0.weights is F64 \(2, 32\), expected F64 \(3, 32\)",
+        r"the array 0.weights is F64 \(2, 32\), where F64 \(3, 32\) is expected",
     ),
     "subhead_nan": (
         array(SUBHEADS, "0.biases", first(np.nan)),
-        "0.biases holds numbers that are not finite",
+        "the array 0.biases holds NaN or infinite numbers",
     ),
     "subhead_single": (
         array(SUBHEADS, "0.biases", lambda a: a.astype(np.float32)),
@@ -540,7 +546,7 @@ def test_a_bundle_that_is_signed_and_wrong_is_one_line_that_names_its_file(copy,
     assert line.startswith(f"{copy}: ")
     assert "\n" not in line
     assert len(line) < 700
-    assert line.endswith(("restore it or train again", "train again"))
+    assert line.endswith(("Restore it, or train again", "Train again"))
 
 
 @pytest.mark.parametrize(
@@ -559,7 +565,7 @@ def test_bundle_file_that_the_manifest_does_not_ask_for_either_is_missed(copy, n
     (copy / name).unlink()
     sign(copy)
     with pytest.raises(
-        BundleError, match=rf"{name}: it is missing; restore it or train again"
+        BundleError, match=f"{name}: it is missing. Restore it, or train again"
     ):
         load_bundle(str(copy))
 
@@ -581,7 +587,9 @@ def test_bundle_file_that_may_hold_code_is_refused_although_it_is_signed(copy, n
     sign(copy)
     with pytest.raises(
         BundleError,
-        match=rf"manifest.json names {name}, which a bundle never holds; refused",
+        match=(
+            f"manifest.json names {name}, which no bundle may hold. Restore the bundle"
+        ),
     ):
         load_bundle(str(copy))
 
@@ -591,7 +599,7 @@ def test_bundle_file_that_may_hold_code_is_refused_although_it_is_signed(copy, n
     [
         (
             lambda arrays: arrays["train_cls"].fill(np.nan),
-            "train_cls holds numbers that are not finite",
+            "the array train_cls holds NaN or infinite numbers",
         ),
         (
             lambda arrays: arrays.update(train_labels=np.arange(6)),
@@ -599,11 +607,11 @@ def test_bundle_file_that_may_hold_code_is_refused_although_it_is_signed(copy, n
         ),
         (
             lambda arrays: arrays["train_labels"].fill(5),
-            "the labels of train do not fit 5 classes",
+            "the labels of the train split do not fit 5 classes",
         ),
         (
             lambda arrays: arrays["calibration_labels"].fill(-2),
-            "the labels of calibration do not fit 5 classes",
+            "the labels of the calibration split do not fit 5 classes",
         ),
     ],
 )
@@ -642,7 +650,8 @@ def test_bundle_file_larger_than_the_manifest_says_is_refused_unread(copy):
 def test_bundle_file_name_with_an_escape_sequence_is_not_printed(copy):
     (copy / "\x1b]0;title\x07").touch()
     with pytest.raises(
-        BundleError, match=r"\\x1b\]0;title\\x07 is not in the manifest; remove it"
+        BundleError,
+        match=r"\\x1b\]0;title\\x07 is not in the manifest\. Remove this file",
     ) as caught:
         load_bundle(str(copy))
     assert "\x1b" not in str(caught.value)

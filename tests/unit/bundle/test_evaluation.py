@@ -45,4 +45,4 @@ def test_an_evaluation_that_cannot_be_read_is_left_out_with_a_warning(
     tmp_path, caplog, content
 ):
     assert _read(tmp_path, content) is None
-    assert "evaluation.json is left out: " in caplog.text
+    assert "ignores evaluation.json, which is damaged: " in caplog.text

@@ -29,7 +29,7 @@ def test_files_that_are_put_are_those_of_the_manifest(bundle_uri):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "bundle format 2, this version of rubert_ood reads 3"),
+        ({"format": 2}, "the bundle has format 2, and this version reads format 3"),
         ({"fingerprint": "0"}, "does not match its own fingerprint"),
         (
             {"files": {"../a": {"sha256": "0" * 64, "size": 1}}},
@@ -37,7 +37,7 @@ def test_files_that_are_put_are_those_of_the_manifest(bundle_uri):
         ),
         (
             {"files": {"a.pkl": {"sha256": "0" * 64, "size": 1}}},
-            "which a bundle never holds",
+            "which no bundle may hold",
         ),
         ({"files": 5}, "files: expected"),
     ],
@@ -54,17 +54,17 @@ def test_a_manifest_that_says_otherwise_is_refused(bundle_uri, changes, message)
 
 
 def test_a_folder_without_a_manifest_is_not_a_bundle(tmp_path):
-    with pytest.raises(BundleError, match="no bundle here"):
+    with pytest.raises(BundleError, match="no bundle is here"):
         read_manifest(str(tmp_path))
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"{", "a.json: it is not JSON"),
+        (b"{", "a.json: it does not hold JSON"),
         (b"{}", "a.json: it lacks 'labels'"),
         (b'{"labels": [1, "b"]}', r"a.json: labels.0: expected a valid string, got 1"),
-        (b'{"labels": [], "labels": []}', "the key 'labels' stands in it twice"),
+        (b'{"labels": [], "labels": []}', "it has the key 'labels' twice"),
         (b'{"labels": ["a", "b"], "x": 1}', "it has an unknown key 'x'"),
     ],
 )
@@ -75,6 +75,6 @@ def test_a_document_that_does_not_parse_is_one_line_with_its_key(data, message):
 
 def test_a_document_of_another_version_says_so():
     with pytest.raises(
-        BundleError, match=r"rubert_ood 0\.1\.0 wrote it otherwise .* train again"
+        BundleError, match=r"rubert_ood 0\.1\.0 wrote it in a form .* Train again"
     ):
         parse("/b", "a.json", b"{}", LabelsDocument, code_version="0.1.0")

@@ -44,16 +44,19 @@ def test_a_config_that_fits_is_accepted(config):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"architectures": ["BertModel"]}, "expected an encoder"),
-        ({"is_decoder": True}, "expected an encoder"),
+        (
+            {"architectures": ["BertModel"]},
+            "an encoder ...ForSequenceClassification is expected",
+        ),
+        ({"is_decoder": True}, "an encoder ...ForSequenceClassification is expected"),
         (
             {"id2label": {"0": "а", "1": "в"}},
-            "class 1 is 'в', label_mapping.json says 'б'",
+            "class 1 is 'в', not 'б'",
         ),
         ({"id2label": {"0": "а"}}, "it has 1 classes"),
         ({"label2id": {"а": 1, "б": 0}}, "label2id is not the inverse"),
         ({"hidden_size": 16}, "the statistics were fitted on H = 8"),
-        ({"max_position_embeddings": 19}, "positions for 19 tokens"),
+        ({"max_position_embeddings": 19}, "at most 19 tokens"),
     ],
 )
 def test_a_config_of_another_model_is_named(config, changes, message):

@@ -53,7 +53,8 @@ def test_subheads_that_are_written_come_back(subheads, tmp_path):
 def test_arrays_of_another_width_are_refused(subheads, tmp_path):
     write_subheads(str(tmp_path), subheads)
     with pytest.raises(
-        ValueError, match=r"0\.weights is F64 \(3, 4\), expected F64 \(3, 5\)"
+        ValueError,
+        match=r"the array 0\.weights is F64 \(3, 4\), where F64 \(3, 5\) is expected",
     ):
         read_subheads(str(tmp_path), _described(tmp_path), H + 1)
 

@@ -105,7 +105,7 @@ def test_load_network_of_a_missing_folder_is_one_line(tmp_path):
     for load in (load_network, load_tokenizer, max_positions):
         with pytest.raises(BundleError) as error:
             load(folder)
-        assert str(error.value).startswith(f"{folder}: no such folder; give")
+        assert str(error.value).startswith(f"{folder}: this folder does not exist. Give")
         assert "\n" not in str(error.value)
 
 
@@ -116,7 +116,7 @@ def test_load_network_of_damaged_weights_is_a_bundle_error(checkpoint, damage):
         data = file.read()
     with open(path, "wb") as file:
         file.write({"cut": data[:-1000], "empty": b"", "noise": b"\xff" * 64}[damage])
-    with pytest.raises(BundleError, match="no checkpoint that loads"):
+    with pytest.raises(BundleError, match="the checkpoint does not load"):
         load_network(checkpoint)
 
 
@@ -125,7 +125,7 @@ def test_load_tokenizer_without_cls_first_is_refused(checkpoint):
     _edit(path, post_processor=None)
     tokenizer_class = {"tokenizer_class": "PreTrainedTokenizerFast"}
     _edit(os.path.join(checkpoint, "tokenizer_config.json"), **tokenizer_class)
-    with pytest.raises(BundleError, match="puts no CLS token first"):
+    with pytest.raises(BundleError, match="does not put a CLS token first"):
         load_tokenizer(checkpoint)
 
 
@@ -164,7 +164,7 @@ def test_load_network_gives_the_labels_of_a_saved_head(small_checkpoint):
 
 @pytest.mark.parametrize("uri", ["/nope", "./nope", "~/nope"])
 def test_path_that_does_not_exist_is_not_taken_for_a_name_of_the_hub(uri: str) -> None:
-    with pytest.raises(BundleError, match=rf"^{uri}: no such folder; give"):
+    with pytest.raises(BundleError, match=f"^{uri}: this folder does not exist. Give"):
         local_checkpoint(uri)
 
 

@@ -83,9 +83,17 @@ def test_subhead_is_the_logistic_regression_of_sklearn(ads, fitted, category, na
 
 def test_subheads_of_too_few_ads_are_named_and_left_out(ads, caplog):
     assert list(fit_subheads(*ads, SETTINGS).heads) == ["Животные", "Мебель"]
-    assert "Мебель / Пуфы: left out, it has only 3 ad(s)" in caplog.text
-    assert "Книги / Атласы: left out, it has only 5 ad(s)" in caplog.text
-    assert "Книги: no sub-head, sub-categories with enough ads: 1" in caplog.text
+    assert (
+        "Мебель / Пуфы: leaves out this sub-category, which has only 3 ads" in caplog.text
+    )
+    assert (
+        "Книги / Атласы: leaves out this sub-category, which has only 5 ads"
+        in caplog.text
+    )
+    assert (
+        "Книги: trains no sub-head, which needs 2 sub-categories with enough ads"
+        " (found 1)"
+    ) in caplog.text
 
 
 def test_subheads_give_nothing_to_ads_without_a_head(ads, fitted):
@@ -101,7 +109,7 @@ def test_subheads_with_nothing_to_train_on_are_one_line(ads):
     settings = SETTINGS.model_copy(update={"min_rows_per_class": 70})
     with pytest.raises(
         SchemaError,
-        match=r"no category has two sub-categories of at least min_rows_per_class \(70\)",
+        match="no category has two sub-categories of at least 70 ads",
     ):
         fit_subheads(*ads, settings)
 

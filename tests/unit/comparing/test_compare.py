@@ -42,5 +42,5 @@ def test_counts_are_those_of_a_merge_in_pandas(two_runs):
 def test_rows_that_the_receipts_do_not_know_are_refused(two_runs):
     a, b = two_runs
     a.files.pop()
-    with pytest.raises(VerificationError, match=r"160 rows were compared, .* say 200"):
+    with pytest.raises(VerificationError, match=r"compared 160 rows, .* count 200"):
         compare(a, b, executor="local")

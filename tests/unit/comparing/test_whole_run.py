@@ -36,7 +36,13 @@ def test_a_file_that_is_missing_or_lacks_a_column_is_named(tmp_path):
     with pytest.raises(InputError, match=r"part\.parquet"):
         read_piece(Piece(str(path), 0, None), in_b=False)
     pq.write_table(pa.table({"ad_id": ["1"]}), path)
-    with pytest.raises(InputError, match=r"part\.parquet: no column .*label"):
+    with pytest.raises(
+        InputError,
+        match=(
+            r"part\.parquet: the file has no column .*label.*\. Run `rubert-ood verify` on"
+            " its run"
+        ),
+    ):
         read_piece(Piece(str(path), 0, None), in_b=False)
 
 

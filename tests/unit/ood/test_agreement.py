@@ -57,7 +57,7 @@ def test_agreement_that_is_close_enough_is_accepted():
 def test_agreement_with_other_answers_is_refused(change, precision):
     with pytest.raises(
         PublicationRefusedError,
-        match=f"precision {precision}: on valid .* no bundle is written",
+        match=f"precision: {precision} differs .* no bundle was written",
     ) as error:
         check_agreement(replace(GOOD, **change), precision)
     assert error.value.exit_code == 5

@@ -117,7 +117,7 @@ def test_fit_thresholds_are_quantile_mean_and_deviation():
     assert got.mu == pytest.approx(sum(d2) / 801)
     assert got.sigma == pytest.approx(math.sqrt(sum((v - got.mu) ** 2 for v in d2) / 800))
     assert got.calibration_d2.tolist() == ordered
-    with pytest.raises(SchemaError, match="found 1"):
+    with pytest.raises(SchemaError, match="there are 1"):
         fit_thresholds(np.ones(1))
 
 
@@ -134,7 +134,7 @@ def test_conformal_p_counts_ties():
 @pytest.mark.parametrize(
     ("logits", "cls", "message"),
     [
-        (np.zeros((2, 4)), np.zeros((3, 1)), "2 rows of logits but 3"),
+        (np.zeros((2, 4)), np.zeros((3, 1)), "logits have 2 rows, but features have 3"),
         (np.zeros((2, 3)), np.zeros((2, 1)), "4 labels"),
         (np.zeros((2, 5)), np.zeros((2, 1)), "4 labels"),
         (np.array([[0.0] * 4, [np.nan] * 4]), np.zeros((2, 1)), "logits of row 1"),
@@ -222,7 +222,10 @@ def test_check_rule_refuses_one_that_can_flag_nothing():
     check_rule(settings, 99)
     with pytest.raises(
         SettingsError,
-        match=r"conformal_alpha 0\.01 .* needs at least 99 calibration rows, found 98",
+        match=(
+            r"conformal_alpha: 0\.01 needs at least 99 calibration rows, and there"
+            " are 98"
+        ),
     ):
         check_rule(settings, 98)
     check_rule(DecisionSettings(), 2)

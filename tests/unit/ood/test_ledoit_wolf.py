@@ -140,11 +140,13 @@ def test_fit_mahalanobis_of_a_class_of_one_row_takes_it_as_mean():
 
 def test_fit_mahalanobis_names_unusable_rows():
     x_NH, labels_N = _data()
-    with pytest.raises(SchemaError, match="no training row to fit"):
+    with pytest.raises(SchemaError, match="no training rows to fit"):
         ClassSums.of(x_NH[:0], labels_N[:0], num_classes=C).means()
     with pytest.raises(
-        SchemaError, match=r"class number 4 has no training row \(2 such\)"
+        SchemaError, match=r"class number 4 has no training rows \(2 classes in all\)"
     ):
         ClassSums.of(x_NH, labels_N % 4, num_classes=C).means()
-    with pytest.raises(SchemaError, match="900 rows of features for 3 labels"):
+    with pytest.raises(
+        SchemaError, match="features have 900 rows, but there are 3 labels"
+    ):
         ClassSums.of(x_NH, labels_N[:3], num_classes=C)

@@ -155,10 +155,10 @@ def test_tuning_to_a_target_out_of_reach_is_refused():
     )
     with pytest.raises(
         PublicationRefusedError,
-        match=r"reaches 0\.95 on 20 or more kept .* so many is 0\.[1-5]",
+        match=r"reaches 0\.95 on at least 20 kept ads .best: 0\.[1-5]",
     ):
         choose_decision(model("notebook"), noise, None, min_precision=0.95)
     with pytest.raises(
-        PublicationRefusedError, match="on 1,000 or more kept ads"
+        PublicationRefusedError, match="on at least 1,000 kept ads"
     ):  # there are only 100
         choose_decision(model("notebook"), noise, None, min_precision=0.999)

@@ -60,7 +60,8 @@ def test_take_back_while_something_else_is_named_takes_nothing_back(root, monkey
 
     patch_storage(monkeypatch, "swap_bytes", late)
     with pytest.raises(
-        PublicationRefusedError, match=r"not rolled back, v4 was promoted meanwhile"
+        PublicationRefusedError,
+        match="nothing was rolled back, because v4 was promoted meanwhile",
     ):
         _back(root)
     assert look(root).pointer.paths == ["v4", "v3", "v2", "v1"]
@@ -70,10 +71,12 @@ def test_take_back_while_others_swap_all_the_time_ends_after_some_attempts(
     root, monkeypatch
 ):
     patch_storage(monkeypatch, "swap_bytes", lambda *_: False)
-    with pytest.raises(PartialRunError, match=r"other promotions swap champion\.json"):
+    with pytest.raises(
+        PartialRunError, match=r"other promotions keep swapping champion\.json"
+    ):
         _back(root)
 
 
 def test_take_back_of_nothing_says_so(tmp_path):
-    with pytest.raises(InputError, match="no bundle was promoted; no way back"):
+    with pytest.raises(InputError, match="no bundle was promoted here, so nothing"):
         _back(str(tmp_path))

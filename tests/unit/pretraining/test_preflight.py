@@ -40,7 +40,7 @@ def test_checkpoint_of_a_bert_is_taken_with_its_head_or_without(checkpoint):
 def test_tokenizer_without_a_mask_token_is_refused(checkpoint):
     edit(checkpoint, "tokenizer_config.json", mask_token=None)
     message = _refusal(_settings(checkpoint), BundleError)
-    assert "its tokenizer has no mask token" in message
+    assert "the tokenizer has no mask token" in message
 
 
 def test_checkpoint_of_another_type_is_refused(checkpoint):
@@ -49,12 +49,14 @@ def test_checkpoint_of_another_type_is_refused(checkpoint):
     )
     RobertaForMaskedLM(config).save_pretrained(checkpoint)
     message = _refusal(_settings(checkpoint), BundleError)
-    assert "pretraining is for encoders of type bert, this one is 'roberta'" in message
+    assert "pretraining needs a BERT encoder, and this one is 'roberta'" in message
 
 
 def test_length_that_the_model_lacks_is_refused(checkpoint):
     message = _refusal(_settings(checkpoint, max_length=513), SettingsError)
-    assert message == "max_length: 513 is over the model's 512 tokens; lower it"
+    assert message == (
+        "max_length: the model reads at most 512 tokens, and 513 are set. Lower max_length"
+    )
 
 
 def test_damaged_weights_are_refused(checkpoint):
@@ -62,18 +64,30 @@ def test_damaged_weights_are_refused(checkpoint):
     name = "bert.encoder.layer.0.output.dense.weight"
     whole = weights.pop(name)
     save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})
-    assert f"{name} for one" in _refusal(_settings(checkpoint), BundleError)
+    assert f"such as {name}." in _refusal(_settings(checkpoint), BundleError)
     weights[name] = torch.full_like(whole, torch.nan)
     save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})
-    assert "not finite" in _refusal(_settings(checkpoint), BundleError)
+    assert "NaN or infinite" in _refusal(_settings(checkpoint), BundleError)
 
 
 @pytest.mark.parametrize(
     ("counts", "message"),
     [
-        ((0, 0), "ads: no ad has readable text"),
-        ((63, 9), "ads: 63 ads do not fill one batch of every worker (64): give more"),
-        ((64, 1), "ads: 1 of 65 ads are held out, fewer than workers; give more ads"),
+        (
+            (0, 0),
+            (
+                "ads: no ad has readable text. Check columns.description, and give other"
+                " ads"
+            ),
+        ),
+        ((63, 9), "ads: 63 ads do not fill one batch of each worker (64 ads). Give more"),
+        (
+            (64, 1),
+            (
+                "ads: only 1 of 65 ads are held out, fewer than compute.num_workers. Give"
+                " more ads"
+            ),
+        ),
     ],
 )
 def test_too_few_ads_are_refused(counts, message):

@@ -70,13 +70,16 @@ def test_catalogue_without_rows_or_text_column_is_refused(tmp_path):
     empty = write_parquet(
         tmp_path / "empty.parquet", pa.table({"description": pa.array([], pa.string())})
     )
-    with pytest.raises(InputError, match=r"empty.parquet: the table has no rows"):
+    with pytest.raises(
+        InputError,
+        match=r"empty.parquet: the table has no rows. Name a table with ads",
+    ):
         look_at_catalogue(empty, ColumnSettings())
     other = write_parquet(tmp_path / "other.parquet", pa.table({"text": ["диван"]}))
     with pytest.raises(SchemaError, match=r"no column 'description'"):
         look_at_catalogue(other, ColumnSettings())
     (tmp_path / "folder").mkdir()
-    with pytest.raises(InputError, match=r"no Parquet or CSV file here"):
+    with pytest.raises(InputError, match="no Parquet or CSV file is here"):
         look_at_catalogue(str(tmp_path / "folder"), ColumnSettings())
 
 

@@ -151,9 +151,9 @@ def test_refusal_names_each_limit_with_its_value_and_the_class():
     checks = check_limits(found, LIMITS)
     error = refusal("/b/v2", checks, worst_class(found, LIMITS))
     assert str(error) == (
-        "/b/v2: not promoted, bundle kept:"
-        " limits.max_class_f1_loss: 0.06 against 0.05 (class Книги);"
-        " limits.min_speed_ratio: 0.25 against 0.5"
+        "/b/v2: the limits refuse this bundle, which is kept but not promoted:"
+        " limits.max_class_f1_loss is 0.05, found 0.06 (class Книги),"
+        " limits.min_speed_ratio is 0.5, found 0.25"
     )
     assert error.exit_code == 5
     assert refusal("/b/v2", check_limits(comparison(), LIMITS), None) is None

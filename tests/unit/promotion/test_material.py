@@ -49,7 +49,7 @@ def test_read_sample_of_fewer_ads_than_are_asked_for_takes_all(tmp_path):
 
 def test_read_sample_of_a_catalogue_without_rows_or_column_says_so(tmp_path):
     catalogue(tmp_path / "empty", [0])
-    with pytest.raises(InputError, match="the catalogue has no rows to sample"):
+    with pytest.raises(InputError, match="the catalogue has no rows"):
         read_sample(str(tmp_path / "empty"), PLAIN, 10)
     write_parquet(tmp_path / "other" / "a.parquet", pa.table({"text": ["x"]}))
     with pytest.raises(SchemaError, match="no column 'description'"):

@@ -57,7 +57,7 @@ def test_judge_says_what_becomes_of_a_bundle_and_why(root, bundles):
     slow = comparison(speed_ratio=0.1)
     refused = judge(bundles[0], None, slow, settings())
     assert refused.outcome == "refused"
-    assert refused.refusal_reason.endswith("limits.min_speed_ratio: 0.1 against 0.5")
+    assert refused.refusal_reason.endswith("limits.min_speed_ratio is 0.5, found 0.1")
     forced = judge(bundles[0], None, slow, settings(force="it reads windows"))
     assert (forced.outcome, forced.forced) == ("forced", "it reads windows")
     assert forced.refusal_reason == refused.refusal_reason
@@ -80,7 +80,7 @@ def test_put_record_writes_the_record_with_its_page_beside_it(root, bundles):
     assert Path(root, path).with_name("promotion.html").read_text() == "<html>"
     assert put_record(root, promotion, "<html>") == path
     other = promotion.model_copy(update={"forced": "another start"})
-    with pytest.raises(PartialRunError, match="began at the same moment; start again"):
+    with pytest.raises(PartialRunError, match=r"began at the same moment. Start again"):
         put_record(root, other, "<html>")
 
 
@@ -104,8 +104,8 @@ def test_make_champion_of_two_at_once_lets_one_win_and_tells_the_other(root, bun
     with pytest.raises(PartialRunError) as caught:
         make_champion(root, ours, "_promotions/ours.json")
     assert str(caught.value) == (
-        f"{root}/champion.json: v3 became the champion meanwhile;"
-        " the same command compares with that"
+        f"{root}/champion.json: v3 became the champion meanwhile. Run the same"
+        " command again to compare with it"
     )
     assert look(root).pointer.paths == ["v3", "v1"]
 
@@ -184,7 +184,9 @@ def test_make_champion_while_others_swap_all_the_time_ends_after_some_attempts(
 ):
     promotion = attempt(root, bundles[0])
     monkeypatch.setattr(promote, "swap", lambda *_: None)
-    with pytest.raises(PartialRunError, match=r"other promotions swap champion\.json"):
+    with pytest.raises(
+        PartialRunError, match=r"other promotions keep swapping champion\.json"
+    ):
         make_champion(root, promotion, "_promotions/x.json")
 
 
@@ -197,7 +199,7 @@ def test_is_champion_knows_the_bundle_by_its_fingerprint(root, bundles, bundle):
     replaced = name_of(bundles[0]).model_copy(update={"fingerprint": "0" * 64})
     other = look(root).pointer.model_copy(update={"fingerprint": replaced.fingerprint})
     storage.put_json(place.uri, other)
-    with pytest.raises(BundleError, match="not the bundle that was promoted"):
+    with pytest.raises(BundleError, match="this is not the promoted bundle"):
         is_champion(look(root), bundles[0])
 
 
@@ -208,7 +210,7 @@ def test_check_not_taken_back_names_the_reason(root, bundles):
     check_not_taken_back(look(root), bundles[2])
     with pytest.raises(
         PublicationRefusedError,
-        match=r"v2: was rolled back \(wrong labels\); to promote it again give --force",
+        match=r"v2: this bundle was rolled back \(wrong labels\)\. Give --force",
     ):
         check_not_taken_back(look(root), bundles[1])
     make(root, bundles[2])

@@ -84,5 +84,5 @@ def test_gate_of_nothing_scored_says_its_first_reason():
         a_manifest(classes={}, rows_planned=3, rows_rejected=3),
         rejected_reasons={"ad_id is null": 3},
     )
-    assert "none of its 3 ads was scored" in str(nothing_scored(empty))
+    assert "none of the 3 ads was scored" in str(nothing_scored(empty))
     assert "ad_id is null" in str(nothing_scored(empty))

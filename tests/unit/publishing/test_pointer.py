@@ -62,18 +62,21 @@ def test_read_pointer_of_version_0_2_0_has_no_memory_of_what_it_did_not_write(ou
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"{", "it holds no JSON"),
+        (b"{", "it does not hold JSON"),
         (b"[]", "content: "),
         (b'{"path": "a/b", "run_id": "r1"}', "run_date: "),
         (
             b'{"path": "../a", "run_id": "r", "run_date": "2026-11-24"}',
-            "path: not a path below the folder of this file",
+            "path: the path is not below the folder of this file",
         ),
         (
             b'{"path": "a", "run_id": "r", "run_date": "2026-11-24", "history": ["/etc"]}',
-            "history.0: not a path below",
+            "history.0: the path is not below",
         ),
-        (b'{"path": "a", "run_id": "r", "run_date": "20261124"}', "run_date: not a date"),
+        (
+            b'{"path": "a", "run_id": "r", "run_date": "20261124"}',
+            "run_date: the date is not",
+        ),
     ],
 )
 def test_read_pointer_of_a_damaged_file_is_one_line_with_what_to_do(out, data, reason):
@@ -81,10 +84,9 @@ def test_read_pointer_of_a_damaged_file_is_one_line_with_what_to_do(out, data, r
     with pytest.raises(InputError) as caught:
         read_pointer(out)
     line = str(caught.value)
-    assert line.startswith(f"{out}/latest.json: damaged, {reason}")
+    assert line.startswith(f"{out}/latest.json: the file is damaged ({reason}")
     assert line.endswith(
-        "restore it; without it nothing counts as published, and no run can"
-        " be rolled back to"
+        "Restore it: without it nothing is published, and no run can come back"
     )
     assert "\n" not in line
 

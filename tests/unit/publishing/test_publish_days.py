@@ -74,7 +74,7 @@ def test_churn_over_the_limit_is_refused_and_said(out):
     publish_run(put_run(out, "2026-11-20", "night"), OPEN)
     manifest = put_run(out, "2026-11-20", "again")
     with pytest.raises(
-        PublicationRefusedError, match=r"gate\.max_churn: 0\.3100 against 0\.3"
+        PublicationRefusedError, match=r"gate\.max_churn is 0\.3, found 0\.3100"
     ):
         publish_day(manifest, GateSettings(max_class_shift=1), churn_rate=0.31)
     noted = read_manifest(manifest.run_uri)
@@ -139,7 +139,9 @@ def test_a_run_that_came_in_between_is_not_overwritten_unseen(out, monkeypatch):
     manifest = put_run(out, "2026-11-20", "again")
     before = run_before_of(manifest)
     publish_day(put_run(out, "2026-11-20", "rival"))
-    with pytest.raises(PartialRunError, match="another run of this day came in between"):
+    with pytest.raises(
+        PartialRunError, match="another run of this day was published meanwhile"
+    ):
         publish_run(manifest, OPEN, compared=Comparison(before, 0.1))
     assert named(out, "2026-11-20") == "rival"
 
@@ -152,7 +154,9 @@ def test_a_run_that_came_in_between_is_not_overwritten_unseen(out, monkeypatch):
         return real(place, pointer)
 
     monkeypatch.setattr(publish, "swap", rival_first)
-    with pytest.raises(PartialRunError, match="another run of this day came in between"):
+    with pytest.raises(
+        PartialRunError, match="another run of this day was published meanwhile"
+    ):
         publish_run(manifest, OPEN, compared=Comparison(before, 0.1))
     assert named(out, "2026-11-20") == "second_rival"
 
@@ -179,7 +183,7 @@ def test_a_backfill_that_was_killed_is_not_published_over_a_later_one(out):
     ]
     with pytest.raises(
         PublicationRefusedError,
-        match=r"rollback --output_uri \S+run_date=2026-11-20` takes that one",
+        match=r"Run `rollback --output_uri \S+run_date=2026-11-20` first",
     ):
         publish_day(killed)
     assert [
@@ -215,7 +219,7 @@ def test_a_damaged_manifest_beside_a_day_does_not_stop_its_backfill(out, caplog)
     broken.parent.mkdir(parents=True)
     broken.write_text("[]")
     assert publish_day(manifest).outcome == "published"
-    assert f"is not compared with: {broken}: damaged" in caplog.text
+    assert f"looks for the previous run: {broken}: the file is damaged" in caplog.text
 
 
 def test_a_run_that_another_pointer_still_names_is_not_called_rolled_back(out, caplog):

@@ -93,7 +93,7 @@ def test_with_reuse_of_a_run_without_an_index_says_so(plans, published, caplog):
     if published:
         _publish(first)
         assert with_reuse(second, _settings()).reuse is None
-        line = f"every text is scored: {first.run_uri} has no index of its texts"
+        line = f"scores every text, because {first.run_uri} has no index of its texts"
         assert caplog.text.count(line) == 1
     with pytest.raises(
         SettingsError, match=r"^reuse: .* has no index of its texts; give"
@@ -105,18 +105,18 @@ def test_with_reuse_of_another_index_than_the_manifest_names_refuses_it(plans):
     first, second = plans
     _leave(first, 50)
     build_index(first, [random_rows(60)], 60, "parts", lambda: None)
-    with pytest.raises(SettingsError, match="has another index than its manifest says"):
+    with pytest.raises(SettingsError, match="is not the one in its manifest"):
         with_reuse(second, _settings(reuse=first.run_uri))
 
 
 def test_with_reuse_of_what_is_not_a_run_and_of_the_run_itself_says_which(plans):
     _, second = plans
     with pytest.raises(
-        SettingsError, match=r"^reuse: .*/Never: no run is there; give auto"
+        SettingsError, match=r"^reuse: .*/Never is not the folder of a run. Give auto"
     ):
         with_reuse(second, _settings(reuse="Never"))
     with pytest.raises(
-        SettingsError, match=f"^reuse: {second.run_uri} is the run that is pl"
+        SettingsError, match=f"^reuse: {second.run_uri} is the planned run itself"
     ):
         with_reuse(second, _settings(reuse=second.run_uri))
 
@@ -125,10 +125,10 @@ def test_with_reuse_of_a_run_of_the_same_id_says_that_rows_could_not_be_told_apa
     first, second = plans
     _leave(first, 50)
     same = replace(second, run_id=first.run_id)
-    with pytest.raises(SettingsError, match="results of a run_id night1 too, which rows"):
+    with pytest.raises(SettingsError, match="results under the same run_id night1"):
         with_reuse(same, _settings(reuse=first.run_uri))
     older = replace(second, run_id="night")  # whose results the index carries on
-    with pytest.raises(SettingsError, match="results of a run_id night too"):
+    with pytest.raises(SettingsError, match="results under the same run_id night"):
         with_reuse(older, _settings(reuse=first.run_uri))
 
 
@@ -137,4 +137,4 @@ def test_say_reuse_warns_where_never_comes_too_late(plans, caplog):
     _leave(first, 50)
     planned = with_reuse(second, _settings(reuse=first.run_uri))
     say_reuse(planned, _settings(reuse="never"))
-    assert "give another run_id to score all" in caplog.text
+    assert "Give another run_id to score all" in caplog.text

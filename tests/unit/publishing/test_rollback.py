@@ -42,7 +42,7 @@ def test_rolling_back_goes_from_run_to_run(out):
         assert pointer.taken_back[0] == bad
         stored = read_manifest(runs[current].run_uri)
         assert (stored.outcome, stored.rollback_reason) == ("rolled_back", "wrong labels")
-    with pytest.raises(InputError, match="only one run was published; no way back"):
+    with pytest.raises(InputError, match="only one run was published here, so nothing"):
         roll_back(out, "again")
     assert read_pointer(out).run_id == "r1"
     _publish(a_manifest(out, "r4"))
@@ -88,7 +88,7 @@ def test_a_rollback_while_another_run_is_published_takes_back_nothing(out, monke
     patch_storage(monkeypatch, "swap_bytes", late)
     with pytest.raises(
         PublicationRefusedError,
-        match=r"not rolled back, .*run_id=r3 was published meanwhile",
+        match=r"nothing was rolled back, because .*run_id=r3 was published meanwhile",
     ):
         roll_back(out, "wrong labels")
     assert (read_pointer(out).run_id, read_pointer(out).taken_back) == ("r3", [])

@@ -61,9 +61,10 @@ def test_run_before_passes_over_a_published_run_that_is_gone_and_says_so(out, ca
     put_run(out, DAY, "kept")
     day = _place(f"{out}/run_date={DAY}", "run_id=gone", "run_id=kept")
     assert run_before(f"{out}/run_date={DAY}/run_id=new", [day]).run_id == "kept"
-    assert f"{out}/run_date={DAY}/run_id=gone was published for this day and is gone" in (
-        caplog.text
-    )
+    assert (
+        f"{out}/run_date={DAY}/run_id=gone was published for this day, but its"
+        " folder is gone"
+    ) in (caplog.text)
 
 
 def test_run_before_passes_over_runs_of_other_days_that_the_catalogue_names(out):
@@ -89,4 +90,4 @@ def test_run_before_passes_over_a_damaged_manifest_and_names_it(out, caplog):
     broken.parent.mkdir(parents=True)
     broken.write_text("[]")
     assert run_before(f"{out}/run_date={DAY}/run_id=new", []).run_id == "good"
-    assert f"is not compared with: {broken}: damaged" in caplog.text
+    assert f"looks for the previous run: {broken}: the file is damaged" in caplog.text

@@ -113,7 +113,9 @@ def test_replaced_of_a_day_is_its_own_run_before_unless_it_goes_on_in_the_catalo
 def test_replaced_where_another_run_of_the_day_came_in_between_is_partial(out):
     seen = Seen.look(put_run(out, DAY, "again"), NOTHING)
     put_run(out, DAY, "rival")
-    with pytest.raises(PartialRunError, match="another run of this day came in between"):
+    with pytest.raises(
+        PartialRunError, match="another run of this day was published meanwhile"
+    ):
         seen.replaced(seen.targets(force=False))
 
 
@@ -125,7 +127,7 @@ def test_refusal_of_a_run_that_passes_is_none_and_a_failed_check_is_named(out):
     failed = Check(check="max_ood_rate", value=0.3, limit=0.2, ok=False)
     refusal = seen.refusal(targets, [passed, failed])
     assert isinstance(refusal, PublicationRefusedError)
-    assert "gate.max_ood_rate: 0.3000 against 0.2" in str(refusal)
+    assert "gate.max_ood_rate is 0.2, found 0.3000" in str(refusal)
 
 
 def test_refusal_of_a_run_without_a_scored_row_comes_before_the_gate(out):
@@ -135,7 +137,7 @@ def test_refusal_of_a_run_without_a_scored_row_comes_before_the_gate(out):
     failed = Check(check="max_ood_rate", value=0.3, limit=0.2, ok=False)
     refusal = seen.refusal(seen.targets(force=False), [failed])
     assert isinstance(refusal, ErrorRateError)
-    assert "none of its 3 ads was scored" in str(refusal)
+    assert "none of the 3 ads was scored" in str(refusal)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +162,7 @@ def test_refusal_of_a_run_of_the_same_day_goes_by_the_moment_it_was_finished(
         assert f"(run_date {DAY}, finished {finished_at}) than run_date={DAY}" in str(
             refusal
         )
-        assert str(refusal).endswith("`publish --force REASON` goes back to it")
+        assert str(refusal).endswith("Run `publish --force REASON` to go back to it")
 
 
 def test_refusal_of_an_old_backfill_says_to_roll_the_day_back(out):
@@ -168,15 +170,14 @@ def test_refusal_of_an_old_backfill_says_to_roll_the_day_back(out):
     _name(root, put_run(out, DAY, "named", finished="10"))
     seen = Seen.look(put_run(out, DAY, "late", finished="09"), NOTHING)
     refusal = seen.refusal(seen.targets(force=False), [])
-    assert str(refusal).endswith(
-        f"`rollback --output_uri {root}` takes that one back first"
-    )
+    assert str(refusal).endswith(f"Run `rollback --output_uri {root}` first")
 
 
 def test_check_not_rolled_back_gives_the_reason_of_the_manifest_first(out):
     run = changed(a_manifest(out), outcome="rolled_back", rollback_reason="noted")
     with pytest.raises(
-        PublicationRefusedError, match=r"r1: was rolled back \(noted\); .*--force"
+        PublicationRefusedError,
+        match=r"r1: this run was rolled back \(noted\)\. .*--force",
     ):
         check_not_rolled_back(run, [], run.run_uri)
 
@@ -221,4 +222,4 @@ def test_manifest_at_a_pointer_whose_run_is_gone_is_none_and_says_so(out, caplog
     _name(out, run)
     shutil.rmtree(run.run_uri)
     assert manifest_at(look(out)) is None
-    assert f"{run.run_uri} is gone, so nothing is compared" in caplog.text
+    assert f"{run.run_uri}, the last published run, is gone" in caplog.text

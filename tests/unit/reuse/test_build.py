@@ -149,9 +149,10 @@ def test_with_index_that_fails_says_so_without_a_value_and_spoils_nothing(
     assert with_index(run.plan, _manifest(run)).index is None
     (record,) = caplog.records
     said = reason.format(run.plan.run_uri)
-    assert f"which scores every text: {said}; once that is mended, `publish`" in (
-        record.getMessage()
-    )
+    assert (
+        "so the next run scores every text. Mend this, then run `publish` on this run"
+        f" to build it: {said}"
+    ) in (record.getMessage())
     assert "Иван" not in caplog.text
     assert "8 912" not in caplog.text
 
@@ -219,7 +220,7 @@ def test_with_index_whose_document_is_not_the_one_of_the_manifest_is_built_again
     caplog.clear()
     assert with_index(run.plan, manifest) == manifest
     assert path.read_bytes() == whole
-    assert caplog.text.count("the index is built again: ") == 1
+    assert caplog.text.count("builds the index again, because ") == 1
 
 
 def test_read_files_yields_them_in_the_order_of_the_plan(run):

@@ -33,5 +33,7 @@ def test_differences_name_what_changes_a_result(full_run, name):
 def test_read_document_that_is_damaged_leaves_it_to_the_caller_what_to_do(tmp_path):
     run_uri = str(tmp_path)
     put_bytes(document_uri(run_uri), b"{")
-    with pytest.raises(InputError, match=r"index\.json: damaged, it holds no JSON$"):
+    with pytest.raises(
+        InputError, match=r"index\.json: the file is damaged \(it does not hold JSON\)$"
+    ):
         read_document(run_uri)

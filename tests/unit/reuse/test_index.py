@@ -58,11 +58,11 @@ def test_open_index_that_is_damaged_or_gone_is_none_and_said_once(reused, spoil,
     with pytest.raises(InputError):
         fetch_index(reused.run_uri, reused.index_sha256)
     assert [open_index(reused), open_index(reused)] == [None, None]
-    assert caplog.text.count("nothing is reused, every text is scored") == 1
+    assert caplog.text.count("scores every text, because the index cannot be used") == 1
 
 
 def test_fetch_index_of_another_sha256_is_refused(reused):
-    with pytest.raises(InputError, match="another index than the plan names"):
+    with pytest.raises(InputError, match="is not the index that the plan names"):
         fetch_index(reused.run_uri, "0" * 64)
 
 
@@ -134,7 +134,7 @@ def test_taker_of_a_copy_with_damaged_records_takes_nothing_over_and_says_where(
         database.execute(change, (spoil(record), head))
     taker = Taker(index, reused, "ab" * 32)
     assert (taker(KEYS).num_rows, taker.failed, taker.checks().num_rows) == (0, True, 0)
-    assert "these texts are scored: " in caplog.text
+    assert "scores these texts, because the index cannot be read: " in caplog.text
     assert str(path.parent) in caplog.text
     again = fetch_index(reused.run_uri, reused.index_sha256)  # by a later process
     assert Taker(again, reused, "ab" * 32)(KEYS).num_rows > 1_500
@@ -157,7 +157,7 @@ def test_fetch_index_whose_copy_changed_fetches_it_again(reused, spoil, caplog):
     index = fetch_index(reused.run_uri, reused.index_sha256)
     assert path.read_bytes() == good
     assert len(index.find(KEYS)[0]) == 2_000
-    assert caplog.text.count("changed since it was copied") == 1
+    assert caplog.text.count("because the copy has changed") == 1
 
 
 def test_fetch_index_compares_a_copy_again_only_after_the_machine_has_started_again(
@@ -184,14 +184,14 @@ def test_fetch_index_compares_a_copy_again_only_after_the_machine_has_started_ag
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     index = fetch_index(reused.run_uri, reused.index_sha256)
     assert len(index.find(KEYS)[0]) == 2_000
-    assert "changed since it was copied" in caplog.text
+    assert "because the copy has changed" in caplog.text
 
 
 def test_fetch_index_of_a_damaged_run_names_the_file_of_the_run(reused):
     folder = Path(index_uri(reused.run_uri))
     (path,) = folder.glob("texts-*")
     _end_zeroed(path)
-    with pytest.raises(InputError, match=rf"^{path}: damaged, .*`publish` of that run"):
+    with pytest.raises(InputError, match=f"^{path} is damaged .*`publish` on that run"):
         fetch_index(reused.run_uri, reused.index_sha256)
 
 

@@ -69,7 +69,7 @@ def test_to_table_of_a_code_without_a_name_is_refused():
     for code in (len(layout.names), NONE - 1):
         damaged = records.copy()
         damaged["topk_labels"][2, 1] = code
-        with pytest.raises(InputError, match="holds a topk_labels without a name"):
+        with pytest.raises(InputError, match="has an unknown topk_labels"):
             layout.to_table(keys, damaged)
     damaged["topk_labels"][2, 1] = NONE
     assert layout.to_table(keys, damaged)["topk_labels"][2].as_py()[1] is None

@@ -55,7 +55,7 @@ def test_find_of_a_record_of_another_width_says_so(segment, record):
         database.executemany(
             change, [(record, some[0]), (b"\0" * (24 - len(record)), some[1])]
         )
-    with pytest.raises(sqlite3.DatabaseError, match="a record is not of 12 bytes"):
+    with pytest.raises(sqlite3.DatabaseError, match="a record does not have 12 bytes"):
         Segment(path, DTYPE).find(heads.tolist())
 
 

@@ -21,16 +21,16 @@ def test_claim_is_held_until_it_is_released(tmp_path, caplog):
     claim.release()
     assert _claimant(tmp_path) == {}
     Claim(str(tmp_path))
-    assert "claimed before" not in caplog.text
+    assert "takes over the claim" not in caplog.text
 
 
 def test_claim_of_the_newest_start_takes_over_and_the_older_one_says_so(tmp_path, caplog):
     first = Claim(str(tmp_path))
     second = Claim(str(tmp_path))
-    assert f"claimed before by process {os.getpid()} on " in caplog.text
+    assert f"takes over the claim of process {os.getpid()} on " in caplog.text
     with pytest.raises(
         PartialRunError,
-        match=rf"runner.json: this run is claimed by process {os.getpid()} on ",
+        match=f"runner.json: process {os.getpid()} on .* has claimed this run",
     ) as e:
         first.check(now=True)
     assert e.value.exit_code == 6
@@ -56,6 +56,6 @@ def test_claim_check_names_a_run_that_the_newer_start_has_finished(tmp_path):
     first = Claim(str(tmp_path))
     Claim(str(tmp_path)).release()
     with pytest.raises(
-        PartialRunError, match="claimed by another start, which has ended"
+        PartialRunError, match=r"another process \(which has ended\) has claimed"
     ):
         first.check(now=True)

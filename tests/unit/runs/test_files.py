@@ -93,7 +93,7 @@ def test_missing_files_name_the_first_of_several_strangers_and_their_number(run)
     with pytest.raises(VerificationError) as caught:
         _missing(run)
     assert str(caught.value) == (
-        f"{run.folder}: a/x is not a file of this run (3 such); remove it"
+        f"{run.folder}: a/x is not a file of this run (3 files in all). Remove it"
     )
 
 
@@ -125,7 +125,7 @@ def test_missing_files_with_a_file_that_a_reader_would_take_for_ads_names_its_pa
     shutil.copy(run.files[0], path)
     with pytest.raises(
         VerificationError,
-        match=rf"{run.folder}: {name} is not a file of this run \(1 such\)",
+        match=rf"{run.folder}: {name} is not a file of this run \(1 file in all\)",
     ):
         _missing(run)
 

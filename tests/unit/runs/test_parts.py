@@ -41,6 +41,6 @@ def test_drop_parts_that_fails_spoils_nothing_and_is_said(run, monkeypatch, capl
     caplog.set_level(logging.WARNING)
     monkeypatch.setattr(parts, "remove_files", fail)
     drop_parts(run.plan.run_uri)
-    said = f"{left} parts could not be removed" if left else "storage does not answer"
+    said = f"could not remove {left} part" if left else "storage does not answer"
     assert said in caplog.text
     assert len(list((run.folder / "_parts").iterdir())) == 12

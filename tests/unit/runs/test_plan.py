@@ -275,7 +275,7 @@ def test_a_run_folder_of_other_work_is_refused_and_the_difference_named(
         dataclasses.replace(bundle, fingerprint="0"),
     )
     with pytest.raises(
-        SettingsError, match="other bundle, embedding; give another run_id"
+        SettingsError, match=r"another bundle, embedding. Give another run_id"
     ):
         save_plan(other)
     assert load_plan(plan.run_uri) == plan
@@ -301,13 +301,14 @@ def test_save_plan_of_two_starts_at_once_lets_one_win_and_names_the_difference(
     patch_storage(monkeypatch, "create_bytes", late)
     if honest:
         with pytest.raises(
-            SettingsError, match="holds a run with other embedding; give another run_id"
+            SettingsError,
+            match=r"holds a run with another embedding. Give another run_id",
         ):
             save_plan(ours)
         assert load_plan(ours.run_uri) == theirs
     else:  # the later one wins, and the other would see it at its next start
         save_plan(ours)
-        with pytest.raises(SettingsError, match="holds a run with other embedding"):
+        with pytest.raises(SettingsError, match="holds a run with another embedding"):
             save_plan(theirs)
 
 
@@ -346,15 +347,15 @@ def _wrong_type(path):
     ("spoil", "error", "reason"),
     [
         (_bad_footer, InputError, "not readable|thrift|Parquet"),
-        (_no_bytes, InputError, "not readable as Parquet"),
-        (_cut_short, InputError, "not readable as Parquet"),
-        (_no_parquet, InputError, "not readable as Parquet"),
+        (_no_bytes, InputError, "the file cannot be read as Parquet"),
+        (_cut_short, InputError, "the file cannot be read as Parquet"),
+        (_no_parquet, InputError, "the file cannot be read as Parquet"),
         (
             _no_description,
             SchemaError,
             r"no column 'description' \(setting columns\.description\)",
         ),
-        (_wrong_type, SchemaError, "column 'description' holds double"),
+        (_wrong_type, SchemaError, "column 'description' has the type double"),
     ],
 )
 def test_plan_with_a_bad_file_ends_the_job_or_quarantines_it(
@@ -383,17 +384,20 @@ def test_plan_with_a_bad_file_ends_the_job_or_quarantines_it(
         (
             "fp32",
             {"compute": ScoringComputeSettings(precision="int8")},
-            r"bundle v1 was fitted in fp32, .* or train with compute.precision int8",
+            r"bundle v1 was fitted in fp32 .* or train with compute.precision int8",
         ),
         (
             "int8",
             {"compute": ScoringComputeSettings(precision="fp32")},
-            r"bundle v1 was fitted in int8, .* or train with compute.precision fp32",
+            r"bundle v1 was fitted in int8 .* or train with compute.precision fp32",
         ),
         (
             "int8",
             {"compute": ScoringComputeSettings(use_gpu=True)},
-            r"compute.use_gpu: the bundle v1 was fitted in int8, which is for CPU",
+            (
+                "compute.use_gpu: the bundle v1 was fitted in int8, which runs on CPU"
+                " only. Leave the setting out"
+            ),
         ),
     ],
 )
@@ -426,7 +430,7 @@ def test_a_carried_column_has_one_type_in_all_files(bundle, tmp_path):
         )
     with pytest.raises(
         SchemaError,
-        match=r"b\.parquet: column 'price' holds string, but int64 in .*a\.parquet;",
+        match=r"b\.parquet: column 'price' has the type string, but int64 in .*a\.parquet;",
     ):
         make_plan(_settings(folder, carry_columns=("price",)), bundle)
     plan = make_plan(
@@ -443,7 +447,7 @@ def test_a_carried_column_has_one_type_in_all_files(bundle, tmp_path):
 
 def test_a_carried_column_that_is_missing_is_named(bundle, catalogue):
     with pytest.raises(
-        SchemaError, match=r"a\.parquet: no column 'price' \(carry_columns\)"
+        SchemaError, match=r"a\.parquet: no column 'price' \(setting carry_columns\)"
     ):
         make_plan(_settings(catalogue, carry_columns=("price",)), bundle)
 
@@ -465,15 +469,16 @@ def test_a_carried_column_cannot_have_the_name_of_another_output_column(
 def test_plan_of_nothing_to_score_is_an_input_error(bundle, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
-    with pytest.raises(InputError, match="no Parquet or CSV file here"):
+    with pytest.raises(InputError, match="no Parquet or CSV file is here"):
         make_plan(_settings(folder), bundle)
     _write(folder / "a.parquet", [])
     _write(folder / "b.parquet", [0, 0])
-    with pytest.raises(InputError, match=r"no rows to score in 2 file\(s\)"):
+    with pytest.raises(InputError, match="no row can be scored in 2 files"):
         make_plan(_settings(folder), bundle)
     (folder / "c.parquet").write_bytes(b"")
     with pytest.raises(
-        InputError, match=r"no rows to score in 3 file\(s\) .*c\.parquet: not readable"
+        InputError,
+        match=r"no row can be scored in 3 files .*c\.parquet: the file cannot be read",
     ) as error:
         make_plan(_settings(folder, on_bad_file="quarantine"), bundle)
     assert error.value.exit_code == 3
@@ -507,7 +512,7 @@ def test_plan_of_csv_input_has_shards_of_its_rows(bundle, tmp_path):
     assert [(shard.start, shard.stop) for shard in plan.shards] == [(0, 10), (10, 25)]
     assert plan.shards[0].columns == {"ad_id": "ad_id", "description": "description"}
     (folder / "empty.csv").write_bytes(b"")
-    with pytest.raises(InputError, match=r"empty\.csv: not readable as CSV"):
+    with pytest.raises(InputError, match=r"empty\.csv: the file cannot be read as CSV"):
         make_plan(_settings(folder), bundle)
 
 

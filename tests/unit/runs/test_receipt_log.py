@@ -200,7 +200,9 @@ def test_a_receipt_of_another_run_or_a_damaged_one_is_not_copied(plan):
     path = Path(receipt_uri(plan.run_uri, plan.shards[9].shard_id))
     path.write_text("{")
     log.add(plan.shards[9].shard_id)
-    with pytest.raises(InputError, match=f"{path}: damaged, it holds no JSON"):
+    with pytest.raises(
+        InputError, match=f"{path}: the file is damaged .it does not hold JSON"
+    ):
         _read(plan)
     path.unlink()
     assert _read(plan) == expected

@@ -71,7 +71,7 @@ def _error(run, kind: str) -> str:
         READERS[kind][1](run)
     text = str(caught.value)
     assert caught.value.exit_code == 3
-    assert text.startswith(f"{_path(run, kind)}: damaged, ")
+    assert text.startswith(f"{_path(run, kind)}: the file is damaged (")
     assert "\n" not in text
     return text
 
@@ -175,7 +175,7 @@ def test_a_control_file_lacks_no_field_that_is_used(whole_run, kind):
         ("receipt", {"confidence_histogram": [1]}, "confidence_histogram"),
         ("receipt", {"profile": {"token_histogram": [1]}}, "token_histogram"),
         ("receipt", {"profile": {"top_ood": [{"text_key": "x"}]}}, "profile.top_ood.0."),
-        ("receipt", {"shard_id": "00001-12345678"}, "it is of shard 00001-12345678"),
+        ("receipt", {"shard_id": "00001-12345678"}, "it belongs to shard 00001-12345678"),
         ("receipt", {"shard_id": "../../x"}, "shard_id"),
         ("quarantine", {"rows_in": -1}, "rows_in"),
         ("plan", {"shards": [{"shard_id": "../../x"}]}, "shards.0."),
@@ -210,7 +210,7 @@ def test_a_control_file_with_a_wrong_value_names_the_field(
 def test_a_pointer_never_leads_out_of_its_folder(whole_run, path, field):
     changed = POINTER | {field: path if field == "path" else [path]}
     _path(whole_run, "latest").write_text(json.dumps(changed))
-    assert "not a path below the folder of this file" in _error(whole_run, "latest")
+    assert "the path is not below the folder of this file" in _error(whole_run, "latest")
 
 
 def test_control_files_of_later_versions_are_read(whole_run):

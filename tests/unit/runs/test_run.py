@@ -75,7 +75,10 @@ def test_to_table_of_a_run_whose_files_are_not_sealed_yet_says_so(run):
     receipts = {receipt.shard_id: receipt for receipt in run.receipts}
     manifest = Manifest.of(run.plan, receipts, outcome="partial", started_at=STARTED)
     storage.put_json(manifest_uri(run.plan.run_uri), manifest)
-    line = "its files are not sealed yet (outcome partial); finish it first"
+    line = (
+        "this run is not complete (outcome partial). Run its `score` command again to"
+        " finish it"
+    )
     message = _message(InputError, Run(run.plan.run_uri).to_table)
     assert message == f"{run.folder}: {line}"
 
@@ -101,7 +104,7 @@ def test_to_table_of_a_run_without_a_scored_shard_says_so(run):
     whole = _note(run, without=tuple(range(12)))
     with pytest.raises(InputError) as caught:
         whole.to_table()
-    assert str(caught.value) == f"{run.folder}: none of its shards was scored"
+    assert str(caught.value) == f"{run.folder}: no shard of this run was scored"
 
 
 def test_run_of_a_folder_without_a_manifest_is_an_input_error_when_it_is_asked(run):
@@ -130,7 +133,10 @@ def _message(kind: type[RubertOodError], function, *arguments) -> str:
 def test_to_table_of_a_damaged_file_names_it(run, damage):
     whole = _note(run)
     run.files[1].write_bytes(damage)
-    line = f"{run.files[1]}: changed since it was written: its sha256 is not that of its manifest"
+    line = (
+        f"{run.files[1]}: the file changed after it was written (its sha256 differs"
+        " from the manifest). Run `rubert-ood verify` on its run"
+    )
     assert _message(VerificationError, whole.to_table) == line
     assert _message(VerificationError, whole.to_pandas, ["label"]) == line
 
@@ -138,12 +144,15 @@ def test_to_table_of_a_damaged_file_names_it(run, damage):
 def test_to_table_of_a_file_that_was_written_anew_names_it(run):
     whole = _note(run)
     pq.write_table(pq.read_table(run.files[1]).slice(1), run.files[1])
-    assert "changed since it was written" in _message(VerificationError, whole.to_table)
+    assert "changed after it was written" in _message(VerificationError, whole.to_table)
 
 
 def test_to_table_of_a_column_that_is_not_there_names_both(run):
     line = _message(SchemaError, _note(run).to_table, ["ad_id", "lable"])
-    assert line.startswith(f"{run.files[0]}: no column 'lable'; it has: ad_id, label, ")
+    assert line.startswith(
+        f"{run.files[0]}: the file has no column 'lable'. Name one that it has:"
+        " ad_id, label, "
+    )
 
 
 @pytest.mark.parametrize(
@@ -152,7 +161,7 @@ def test_to_table_of_a_column_that_is_not_there_names_both(run):
 )
 def test_to_table_of_what_is_not_a_list_of_names_says_so(run, columns, shown):
     line = _message(SettingsError, _note(run).to_table, columns)
-    assert line == f"columns: give a list of names, not {shown}"
+    assert line == f"columns: {shown} is not a list of names. Give a list"
 
 
 def test_to_table_of_no_columns_keeps_the_number_of_rows(run):
@@ -169,7 +178,10 @@ def test_to_table_has_ids_that_are_text_and_never_null(run):
 
 def test_run_takes_a_path_object_and_refuses_what_is_not_a_uri(tmp_path):
     assert Run(tmp_path / "run_id=x").uri == f"{tmp_path}/run_id=x"
-    line = "a URI is a local path or s3://BUCKET/KEY, not of type NoneType"
+    line = (
+        "a URI must be text, and this is of type NoneType. Give a local path or"
+        " s3://BUCKET/KEY"
+    )
     assert _message(SettingsError, Run, None) == line
 
 

@@ -56,7 +56,7 @@ def test_verify_of_a_published_run_that_lost_seals_or_layout_takes_the_manifest(
     assert (verified.files, verified.duplicates) == (before.files, before.duplicates)
     manifest = complete_manifest(run.plan, verified)
     check_manifest(complete_manifest(run.plan, before), manifest)
-    assert "the manifest is taken" in caplog.text
+    assert "goes by the manifest" in caplog.text
 
 
 @pytest.mark.parametrize("starts", [(0, 1), (0, 7, 8), (0, 11), (0, 3, 7, 8, 10, 11)])
@@ -93,11 +93,12 @@ def test_verify_of_a_published_run_whose_manifest_is_of_others_says_what_to_do(
 ):
     _publish(run, **edit)
     lose(run)
-    words = "not sealed from their parts, which a run that was published does not make"
+    words = "files are not sealed, which a published run cannot mend"
     with pytest.raises(VerificationError, match=words) as error:
         verify_run(run.plan)
-    assert "score under another run_id, after `rollback` if readers see" in str(
-        error.value
+    assert (
+        "Run `rollback` if readers see this run, then score under another run_id"
+        in str(error.value)
     )
 
 
@@ -107,7 +108,7 @@ def test_verify_finds_a_file_that_is_not_the_one_of_the_manifest(run):
     path = run.files[2]
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(
-        VerificationError, match=f"{path.name}: changed since it was sealed"
+        VerificationError, match=f"{path.name}: changed after it was sealed"
     ):
         verify_run(run.plan)
 
@@ -116,7 +117,7 @@ def test_verify_of_a_published_run_that_lost_a_receipt_says_what_to_do(run):
     _publish(run)
     shard = run.plan.shards[5]
     (run.folder / "_run" / "receipts" / f"{shard.shard_id}.json").unlink()
-    words = "1 of 12 shards are not scored, which a run that was published does not"
+    words = "1 of 12 shards are not scored, which a published run cannot mend"
     with pytest.raises(VerificationError, match=words):
         verify_run(run.plan)
 
@@ -124,7 +125,5 @@ def test_verify_of_a_published_run_that_lost_a_receipt_says_what_to_do(run):
 def test_verify_of_a_run_that_runs_again_does_not_take_the_manifest(run):
     _publish(run, "running")
     _lose_one(run)
-    with pytest.raises(
-        PartialRunError, match=r"1 of 3 files are not sealed .*; run again"
-    ):
+    with pytest.raises(PartialRunError, match=r"1 of 3 files are not sealed\. Run its"):
         verify_run(run.plan)

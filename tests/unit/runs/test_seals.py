@@ -79,7 +79,9 @@ def test_a_damaged_seal_or_layout_is_named(run):
         (layout_uri(run.plan.run_uri), lambda plan, _: find_layout(plan)),
     ):
         storage.put_bytes(uri, b'{"fingerprint": 5}')
-        with pytest.raises(InputError, match=f"{uri}: damaged, .*restore or delete it"):
+        with pytest.raises(
+            InputError, match=f"{uri}: the file is damaged .*Restore or delete it"
+        ):
             find(run.plan, "data-00001-of-00003.parquet")
 
 
@@ -88,7 +90,10 @@ def test_a_layout_of_shards_that_the_plan_has_not_is_named(run, starts):
     uri = layout_uri(run.plan.run_uri)
     content = json.loads(storage.read_bytes(uri))
     storage.put_json(uri, content | {"starts": starts})
-    words = f"{uri}: damaged, starts: not shards of the plan, .*; restore or delete it"
+    words = (
+        f"{uri}: the file is damaged (starts must be shards of the plan, .* Restore"
+        " or delete it"
+    )
     with pytest.raises(InputError, match=words):
         find_layout(run.plan)
 

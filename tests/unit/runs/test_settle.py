@@ -12,7 +12,7 @@ def _nothing() -> None:
 
 
 def _claimed() -> None:
-    raise PartialRunError("this run is claimed by another")
+    raise PartialRunError("another has claimed this run")
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_settle_replaces_one_that_is_not_good(uri):
 
 
 def test_settle_of_a_start_whose_claim_has_ended_puts_nothing(uri):
-    with pytest.raises(PartialRunError, match="claimed by another"):
+    with pytest.raises(PartialRunError, match="another has claimed"):
         settle(uri, b"own", _claimed, lambda _: False)
     assert not storage.exists(uri)
 

@@ -91,7 +91,7 @@ def test_receipts_of_another_fingerprint_are_none(run):
 def test_verify_of_a_run_with_a_missing_receipt_is_partial(run):
     (run.folder / "_run" / "receipts" / f"{run.plan.shards[1].shard_id}.json").unlink()
     with pytest.raises(
-        PartialRunError, match="1 of 12 shards are not scored; run again"
+        PartialRunError, match=r"1 of 12 shards are not scored. Run its"
     ) as error:
         verify_run(run.plan)
     assert error.value.exit_code == 6
@@ -100,7 +100,7 @@ def test_verify_of_a_run_with_a_missing_receipt_is_partial(run):
 def test_verify_names_a_missing_part(run):
     run.part(3).unlink()
     with pytest.raises(
-        VerificationError, match=rf"{run.part(3).name} is missing \(1 such\)"
+        VerificationError, match=rf"{run.part(3).name} is missing \(1 problem in all\)"
     ) as error:
         verify_run(run.plan)
     assert error.value.exit_code == 1
@@ -119,7 +119,7 @@ def test_verify_finds_the_part_of_another_run_in_its_place(run, tmp_path):
     score_plan(plan)
     shutil.copy(tmp_path / "other" / run.part(2).name, run.part(2))
     with pytest.raises(
-        VerificationError, match=rf"{run.part(2).name}: written by another run"
+        VerificationError, match=f"{run.part(2).name}: another run wrote this file"
     ):
         verify_run(run.plan)
 
@@ -129,7 +129,7 @@ def test_verify_finds_a_part_of_another_bundle(run):
     metadata = table.schema.metadata | {b"rubert_ood.bundle": b"0" * 64}
     pq.write_table(table.replace_schema_metadata(metadata), run.part(2))
     with pytest.raises(
-        VerificationError, match=rf"{run.part(2).name}: written by another bundle"
+        VerificationError, match=f"{run.part(2).name}: another bundle wrote this file"
     ):
         verify_run(run.plan)
 
@@ -221,14 +221,18 @@ def test_a_row_that_the_writer_lost_is_found_though_part_and_receipt_agree(run):
 def test_an_id_that_the_writer_changed_is_found_though_part_and_receipt_agree(run):
     _change(run, 2, "ad_id", 0, "another")
     _forge_receipt(run, 2)
-    with pytest.raises(VerificationError, match="its ad ids are not those of the input"):
+    with pytest.raises(
+        VerificationError, match="the ad ids differ from those of the input"
+    ):
         verify_run(run.plan)
 
 
 def test_a_row_doubled_in_place_of_another_is_found_though_part_and_receipt_agree(run):
     _take(run, 2, lambda rows: [rows[1], *rows[1:]])
     _forge_receipt(run, 2)
-    with pytest.raises(VerificationError, match="its ad ids are not those of the input"):
+    with pytest.raises(
+        VerificationError, match="the ad ids differ from those of the input"
+    ):
         verify_run(run.plan)
 
 
@@ -263,7 +267,7 @@ def test_verify_of_digests_that_wrap_round_passes(make_run):
 
 def test_verify_finds_an_edited_score_though_no_count_changes(run):
     _change(run, 1, "ood_distance", 0, 1.5)
-    with pytest.raises(VerificationError, match="changed since it was written"):
+    with pytest.raises(VerificationError, match="changed after it was written"):
         verify_run(run.plan)
 
 
@@ -271,7 +275,7 @@ def test_verify_finds_every_bad_part_so_that_all_can_be_scored_again(run):
     run.part(3).unlink()
     _take(run, 5, lambda rows: rows[1:])
     (run.folder / run.plan.shards[0].rejected_name).unlink()
-    with pytest.raises(PartMismatchError, match=r"\(3 such\)") as error:
+    with pytest.raises(PartMismatchError, match=r"\(3 problems in all\)") as error:
         verify_run(run.plan)
     assert set(error.value.shard_ids) == {
         run.plan.shards[number].shard_id for number in (0, 3, 5)
@@ -390,7 +394,11 @@ def test_verify_finds_an_edited_manifest(run, edit):
     check_manifest(_read(content), manifest)
     edit(content)
     with pytest.raises(
-        VerificationError, match=r"manifest\.json: \w+ is not what the receipts add up to"
+        VerificationError,
+        match=(
+            r"manifest\.json: \w+ differs from what the receipts add up to\. Restore"
+            " the manifest"
+        ),
     ):
         check_manifest(_read(content), manifest)
 

@@ -56,7 +56,7 @@ def test_verify_of_a_run_that_is_not_sealed_is_partial(run):
         verify_run(run.plan)
     assert error.value.exit_code == 6
     (run.folder / "_run" / "layout.json").unlink()
-    with pytest.raises(PartialRunError, match="its files are not sealed from their"):
+    with pytest.raises(PartialRunError, match="the files are not sealed"):
         verify_run(run.plan)
 
 
@@ -65,7 +65,7 @@ def test_verify_names_every_file_that_is_missing_or_damaged(published):
     first.unlink()
     third.write_bytes(third.read_bytes()[:-9])
     with pytest.raises(
-        SealMismatchError, match=rf"{first.name} is missing \(2 such\)"
+        SealMismatchError, match=rf"{first.name} is missing \(2 problems in all\)"
     ) as error:
         verify_run(published.plan)
     assert sorted(error.value.paths) == [first.name, third.name]
@@ -115,7 +115,9 @@ def test_manifest_lists_the_files_and_an_edit_is_found(published):
         file = manifest.files[1].model_copy(update=change)
         files = [manifest.files[0], file, manifest.files[2]]
         edited = manifest.model_copy(update={"files": files})
-        with pytest.raises(VerificationError, match="files is not what the receipts"):
+        with pytest.raises(
+            VerificationError, match="files differs from what the receipts"
+        ):
             check_manifest(edited, manifest)
 
 

@@ -27,7 +27,7 @@ def _ads(path: Path) -> None:
 )
 def test_check_apart_refuses_an_output_in_the_input(tmp_path, source, target):
     _ads(tmp_path / "in" / "a.parquet")
-    with pytest.raises(SettingsError, match=r"^output_uri: .* lies in the input"):
+    with pytest.raises(SettingsError, match=r"^output_uri: .* lies inside the input"):
         check_apart(f"{tmp_path}/{source}", f"{tmp_path}/{target}")
 
 
@@ -36,7 +36,7 @@ def test_check_apart_refuses_an_output_in_the_input(tmp_path, source, target):
 )
 def test_check_apart_refuses_an_input_in_the_output(tmp_path, source, target):
     _ads(tmp_path / "out" / "in" / "a.parquet")
-    with pytest.raises(SettingsError, match=r"^input_uri: .* lies in the output"):
+    with pytest.raises(SettingsError, match=r"^input_uri: .* lies inside the output"):
         check_apart(f"{tmp_path}/{source}", f"{tmp_path}/{target}".rstrip("/"))
 
 
@@ -58,7 +58,7 @@ def test_check_apart_lets_neighbours_be(tmp_path, source, target):
 def test_check_apart_sees_through_links(tmp_path):
     _ads(tmp_path / "in" / "a.parquet")
     (tmp_path / "link").symlink_to(tmp_path / "in")
-    with pytest.raises(SettingsError, match="lies in the input"):
+    with pytest.raises(SettingsError, match="lies inside the input"):
         check_apart(f"{tmp_path}/in", f"{tmp_path}/link/out")
 
 

@@ -73,7 +73,7 @@ def test_check_input_writes_what_the_champion_was_into_the_plan(
     save_plan(plan)
     assert load_plan(plan.run_uri).bundle == plan.bundle
     short = bundles[0].fingerprint[:12]
-    line = f"bundle    {tmp_path}/bundles/champion is v1, fingerprint {short}"
+    line = f"bundle    {tmp_path}/bundles/champion names v1, fingerprint {short}"
     assert line in caplog.messages
 
 
@@ -95,7 +95,7 @@ def test_check_input_of_a_run_that_was_begun_keeps_its_bundle(
     assert bundle.fingerprint == bundles[0].fingerprint
     assert (plan.run_uri, plan.fingerprint) == (begun.run_uri, begun.fingerprint)
     assert save_plan(plan).bundle == begun.bundle
-    assert any("goes on with bundle v1" in line for line in caplog.messages)
+    assert any("resumes with bundle v1" in line for line in caplog.messages)
 
 
 @pytest.mark.parametrize("outcome", ["published", "refused", "rolled_back"])
@@ -143,7 +143,9 @@ def test_check_input_of_a_run_whose_bundle_is_gone_is_planned_anew(
     shutil.rmtree(bundles[0].uri)
     plan, _ = check_input(night())
     assert plan.bundle.fingerprint == bundles[1].fingerprint
-    assert any("a run of today is not gone on with" in line for line in caplog.messages)
+    assert any(
+        "does not resume an unfinished run of today" in line for line in caplog.messages
+    )
 
 
 def test_check_input_on_hardware_that_the_bundle_before_does_not_take_is_planned_anew(

@@ -63,8 +63,8 @@ def test_carried_types_that_do_not_fit_name_both_files(
     carried.add("b.parquet", pa.schema([("x", one)]))
     with pytest.raises(SchemaError) as error:
         carried.add("c.parquet", pa.schema([("x", other)]))
-    assert str(error.value).startswith("c.parquet: column 'x' holds ")
-    assert "in b.parquet; a carried column needs one type" in str(error.value)
+    assert str(error.value).startswith("c.parquet: column 'x' has the type ")
+    assert "in b.parquet. Give a carried column one type" in str(error.value)
     assert carried.schema().field("x").type == one
 
 
@@ -86,9 +86,9 @@ def test_cast_carried_of_a_value_that_does_not_fit_names_file_and_column_but_not
     column = pa.chunked_array([[2**53 + 1]])
     with pytest.raises(SchemaError) as error:
         cast_carried("a.parquet", column, pa.field("price", pa.float64()))
-    assert (
-        str(error.value)
-        == "a.parquet: column 'price': a value does not fit double, which it has over all files"
+    assert str(error.value) == (
+        "a.parquet: column 'price': a value does not fit double, the type over"
+        " all files. Convert the column"
     )
 
 

@@ -33,11 +33,11 @@ def test_check_input_says_what_would_be_scored_quarantined_and_empty(
     plan, loaded = check_input(settings)
     assert loaded.fingerprint == bundle.fingerprint
     assert (plan.num_rows, len(plan.shards), len(plan.quarantined)) == (2, 1, 1)
+    assert "plan      2 ads in 1 shard, 1 quarantined file, bundle v1" in caplog.messages
+    assert f"plan      {tmp_path}/in/b.parquet: this file has no rows" in caplog.messages
     assert (
-        "plan      2 ads in 1 shards, 1 file(s) quarantined, bundle v1" in caplog.messages
+        f"plan      quarantines a file: {plan.quarantined[0].reason}" in caplog.messages
     )
-    assert f"plan      {tmp_path}/in/b.parquet: has no rows" in caplog.messages
-    assert f"plan      quarantined: {plan.quarantined[0].reason}" in caplog.messages
     assert f"run       {plan.run_uri}" in caplog.messages
     assert not (tmp_path / "out").exists()
 
@@ -46,7 +46,7 @@ def test_check_input_says_which_day_it_took_only_where_none_was_given(settings, 
     caplog.set_level(logging.INFO)
     check_input(settings)
     day = settings.run_date
-    line = f"run       run_date is {day}, today in UTC (run_timezone)"
+    line = f"run       run_date is {day}: today in UTC (run_timezone)"
     assert caplog.messages[-1] == line
     caplog.clear()
     given = settings.model_dump(exclude_unset=True) | {"run_date": day}

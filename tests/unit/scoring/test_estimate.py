@@ -57,7 +57,9 @@ def test_estimate_names_what_cannot_be_read_and_leaves_it_out(
     damage_first_page(tmp_path / "in" / "b.parquet")
     run_plan = make_plan(settings, bundle)
     assert estimate(run_plan, bundle, for_s=1e9).num_ads == 200
-    assert re.search(r"estimate .*/b\.parquet: not readable as Parquet", caplog.text)
+    assert re.search(
+        r"estimate .*/b\.parquet: the file cannot be read as Parquet", caplog.text
+    )
 
 
 def test_estimate_without_a_row_that_can_be_read_is_none(settings, bundle, tmp_path):

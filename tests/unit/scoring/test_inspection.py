@@ -88,7 +88,10 @@ def test_inspect_files_ends_at_a_bad_file_or_quarantines_it_with_its_size(tmp_pa
     pq.write_table(ADS, tmp_path / "a.parquet")
     bad = tmp_path / "b.parquet"
     pq.write_table(ADS.drop_columns(["description"]), bad)
-    with pytest.raises(SchemaError, match=r"b\.parquet: no column 'description'"):
+    with pytest.raises(
+        SchemaError,
+        match=(r"b\.parquet: the table has no column 'description'"),
+    ):
         _inspect(tmp_path)
     found = _inspect(tmp_path, on_bad_file="quarantine")
     assert [table.file.uri for table in found.good] == [f"{tmp_path}/a.parquet"]
@@ -109,5 +112,5 @@ def test_inspect_files_names_a_delimiter_other_than_the_comma(tmp_path, caplog):
     (tmp_path / "a.csv").write_text("ad_id;description\n1;диван\n")
     (tmp_path / "b.csv").write_text("ad_id,description\n1,диван\n")
     _inspect(tmp_path)
-    lines = [line for line in caplog.messages if "separated" in line]
-    assert lines == ["plan      1 CSV file(s) separated by ';'"]
+    lines = [line for line in caplog.messages if "delimiter" in line]
+    assert lines == ["plan      reads 1 CSV file with the delimiter ';'"]

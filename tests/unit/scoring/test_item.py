@@ -20,7 +20,14 @@ from rubert_ood.scoring.item import LONGEST_REASON, ShardItem, attempt
     ("error", "fault", "reason"),
     [
         (InputError("a.parquet: damaged"), "shard", "a.parquet: damaged"),
-        (SchemaError("a.parquet: no column 'x'"), "shard", "a.parquet: no column 'x'"),
+        (
+            SchemaError(
+                "a.parquet: the file has no column 'x'. Run `rubert-ood verify` on its"
+                " run"
+            ),
+            "shard",
+            ("a.parquet: the file has no column 'x'. Run `rubert-ood verify` on its run"),
+        ),
         (InputChangedError("a.parquet: changed"), "changed", "a.parquet: changed"),
         (StorageUnavailableError("s3://b/k: gone"), "run", "s3://b/k: gone"),
         (BundleError("b: differs"), "setup", "b: differs"),

@@ -71,9 +71,9 @@ def test_make_plan_says_that_the_gate_will_refuse_files_that_look_like_data(
     planned(bundle, tmp_path / "in", gate={"max_ignored_files": 1})
     assert "refuse" not in caplog.text
     planned(bundle, tmp_path / "in")
-    assert (
-        caplog.messages[-1]
-        == "plan      the gate will refuse to publish this run: gate.max_ignored_files is 0"
+    assert caplog.messages[-1] == (
+        "plan      the gate will refuse this run, because gate.max_ignored_files"
+        " is 0. Move these files, or raise the limit"
     )
 
 
@@ -135,7 +135,7 @@ def test_make_plan_recognises_the_delimiter_or_takes_the_one_that_is_set(
     with caplog.at_level("INFO"):
         plan = planned(bundle, tmp_path / "in")
     assert [(shard.num_rows, shard.delimiter) for shard in plan.shards] == [(2, ";")]
-    assert "plan      1 CSV file(s) separated by ';'" in caplog.messages
+    assert "plan      reads 1 CSV file with the delimiter ';'" in caplog.messages
     (tmp_path / "in" / "a.csv").write_text("ad_id^description\n1^диван\n")
     plan = planned(bundle, tmp_path / "in", columns={"delimiter": "^"})
     assert [shard.delimiter for shard in plan.shards] == ["^"]

@@ -96,9 +96,7 @@ def test_size_actors_never_ask_for_less_than_ray_counts(cluster):
 
 def test_size_actors_without_a_cpu_ends_the_run_resumable(cluster):
     cluster.looks = [_cpus(0)]
-    with pytest.raises(
-        PartialRunError, match="no node of the cluster has a CPU for work"
-    ):
+    with pytest.raises(PartialRunError, match="no node of the cluster has a free CPU"):
         _size(no_progress_timeout_s=20)
     assert 20 < cluster.now < 25
     assert cluster.asked == []
@@ -117,8 +115,8 @@ def test_size_actors_on_gpu_asks_until_the_first_is_there_and_says_so(cluster, c
     pool = _on_gpu(num_workers=4)
     assert pool == ray_pool.ActorPool(4, ray_pool.GPU_ACTOR_CPUS, per_node=1)
     assert (cluster.most_asked, cluster.asked) == (4, [])
-    said = "score     waits for the first of 4 GPU(s): 1 node(s) without"
-    assert [message.split(";")[0] for message in caplog.messages] == [said, said]
+    said = "score     waits for the first of 4 GPUs (1 node without"
+    assert [message.split(",")[0] for message in caplog.messages] == [said, said]
 
 
 @pytest.mark.parametrize(

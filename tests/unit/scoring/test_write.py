@@ -150,7 +150,7 @@ def test_write_of_a_worker_that_sleeps_before_a_put_changes_nothing_published(
     found.pop(empty_run.plan.shards[0].part_name, None)  # which nobody reads any more
     assert found == published
     assert (
-        "is claimed by" in result.failure or not result.failure
+        "has claimed this run" in result.failure or not result.failure
     )  # what it would put is there
     verify_run(empty_run.plan)
     assert read_pointer(empty_run.plan.output_uri).run_id == empty_run.plan.run_id
@@ -206,7 +206,7 @@ def test_write_replaces_a_part_that_was_edited_after_its_receipt(empty_run, scor
         empty_run.part(0),
     )
     (receipt,) = read_receipts(plan.run_uri, plan.fingerprint).values()
-    with pytest.raises(VerificationError, match="changed since it was written"):
+    with pytest.raises(VerificationError, match="changed after it was written"):
         check_part(plan, plan.shards[0], receipt)
     assert not write(late, _job(empty_run, "")).failure
     _verify(empty_run)
@@ -240,7 +240,10 @@ def test_write_that_meets_a_damaged_receipt_stops_the_run_and_sets_no_shard_asid
     (path,) = (empty_run.folder / "_run" / "receipts").iterdir()
     path.write_text(json.dumps([1]))
     result = write(late, _job(empty_run, ""))
-    assert (result.fault, f"{path}: damaged" in result.failure) == ("run", True)
+    assert (result.fault, f"{path}: the file is damaged" in result.failure) == (
+        "run",
+        True,
+    )
 
 
 def test_write_of_two_starts_gives_receipts_of_the_parts_that_are_there(

@@ -99,5 +99,8 @@ def test_settled_layout_of_another_run_is_refused(full_run, tmp_path):
     plan = dataclasses.replace(plan, run_uri=str(tmp_path))
     other = Layout(fingerprint="another", starts=[0])
     storage.put_json(layout_uri(plan.run_uri), other)
-    with pytest.raises(PartialRunError, match=r"layout\.json: of another run; delete it"):
+    with pytest.raises(
+        PartialRunError,
+        match=r"layout\.json: this file belongs to another run\. Delete it",
+    ):
         settled_layout(plan, receipts, lambda: None)

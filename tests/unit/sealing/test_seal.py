@@ -117,7 +117,7 @@ def test_seal_file_names_every_bad_part_and_puts_nothing(run, bad):
     assert result.failure == ""
     for place in bad:
         line = result.bad_parts[run.plan.shards[place].shard_id]
-        assert line.startswith(f"{run.part(place)}: not readable as Parquet")
+        assert line.startswith(f"{run.part(place)}: the file cannot be read as Parquet")
     assert _files(run) == {}
 
 
@@ -143,7 +143,7 @@ def test_seal_file_of_a_start_whose_claim_has_ended_puts_nothing(run):
     older = Claim(run.plan.run_uri)
     newer = Claim(run.plan.run_uri)
     result = seal_file(run.groups()[0], _job(run, older.token))
-    assert "is claimed by process" in result.failure
+    assert "has claimed this run" in result.failure
     assert _files(run) == {}
     assert seal_file(run.groups()[0], _job(run, newer.token)).failure == ""
 
@@ -179,7 +179,7 @@ def test_seal_file_of_a_task_that_sleeps_before_a_put_changes_nothing_published(
     published.pop("not yet")
     assert len(published) == 6
     assert _files(run) == published
-    assert "is claimed by" in result.failure or not result.failure
+    assert "has claimed this run" in result.failure or not result.failure
     verify_run(run.plan)
 
 

@@ -32,7 +32,7 @@ def _seal(run, again: tuple[str, ...] = ()) -> None:
 def test_seal_run_seals_all_files_and_says_how_many(unsealed, caplog):
     caplog.set_level(logging.INFO)
     _seal(unsealed)
-    assert "12 parts into 3 file(s)" in caplog.text
+    assert "seals 12 parts into 3 files" in caplog.text
     verified = verify_run(unsealed.plan)
     assert [file.path for file in verified.files] == [p.name for p in unsealed.files]
 
@@ -52,7 +52,7 @@ def test_seal_run_seals_what_is_left_and_what_is_named(run, caplog):
     (run.folder / "_run" / "seals" / f"{second.stem}.json").unlink()
     third.unlink()
     _seal(run, (third.name,))
-    assert "7 parts into 2 file(s)" in caplog.text
+    assert "seals 7 parts into 2 files" in caplog.text
     assert [path.read_bytes() for path in (first, second, third)] == contents
     verify_run(run.plan)
 
@@ -60,7 +60,9 @@ def test_seal_run_seals_what_is_left_and_what_is_named(run, caplog):
 def test_seal_run_names_all_bad_parts_and_seals_the_other_files(unsealed):
     unsealed.part(1).unlink()
     unsealed.part(9).unlink()
-    with pytest.raises(PartMismatchError, match=r"no such file.* \(2 such\)") as error:
+    with pytest.raises(
+        PartMismatchError, match=r"no such file.* \(2 problems in all\)"
+    ) as error:
         _seal(unsealed)
     shards = unsealed.plan.shards
     assert error.value.shard_ids == [shards[1].shard_id, shards[9].shard_id]
@@ -85,8 +87,8 @@ def test_seal_run_of_a_start_that_was_taken_over_stops_and_says_so(unsealed, mon
     monkeypatch.setattr(seal_run, "seal_file", overtaken)
     with pytest.raises(PartialRunError) as error:
         seal_run.seal_run(unsealed.plan, unsealed.by_id, SETTINGS, claim)
-    assert "this run is claimed by process" in str(error.value)
-    assert "the run stops" not in str(error.value)
+    assert "has claimed this run" in str(error.value)
+    assert "the run stopped" not in str(error.value)
     assert unsealed.files == []
 
 
@@ -101,7 +103,8 @@ def test_seal_run_whose_file_fails_stops_resumable(unsealed, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(seal_run, "seal_file", fails_at_the_second)
         with pytest.raises(
-            PartialRunError, match="the same command goes on from there: s3://b: storage"
+            PartialRunError,
+            match=r"Run the same command again to resume. Reason: s3://b: storage",
         ):
             _seal(unsealed)
     (path,) = unsealed.files

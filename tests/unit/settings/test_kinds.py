@@ -36,7 +36,7 @@ BAD_DATES = [
 def test_a_date_in_another_format_is_refused_wherever_it_comes_from(
     config, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
-    expected = "run_date: a date is written YYYY-MM-DD, such as 2026-11-24 (got "
+    expected = "run_date: write the date as YYYY-MM-DD, such as 2026-11-24 (got "
     assert message(score, *SCORE, f"--run_date={value}").startswith(expected)
     assert message(
         score, *SCORE, "--config", config(f"run_date: '{value}'\n")
@@ -52,13 +52,13 @@ def test_a_date_in_another_format_is_refused_wherever_it_comes_from(
 def test_what_yaml_reads_as_something_else_is_not_a_date(config, value: str) -> None:
     line = message(score, *SCORE, "--config", config(f"run_date: {value}\n"))
     assert line.startswith(
-        "run_date: a date is written YYYY-MM-DD, such as 2026-11-24 (got "
+        "run_date: write the date as YYYY-MM-DD, such as 2026-11-24 (got "
     )
 
 
 def test_a_date_that_does_not_exist_is_refused() -> None:
     assert message(score, *SCORE, "--run_date=2026-02-30").startswith(
-        "run_date: no such date: day is out of range"
+        "run_date: this date does not exist (day is out of range"
     )
 
 
@@ -109,7 +109,9 @@ def test_today_is_that_of_utc_whatever_the_machine_thinks(
 )
 def test_a_time_zone_that_does_not_exist_is_one_line(zone: str, near: str) -> None:
     line = message(score, *SCORE, f"--run_timezone={zone}")
-    assert line.startswith("run_timezone: no such time zone; give an IANA name, such as ")
+    assert line.startswith(
+        "run_timezone: this time zone does not exist. Give an IANA name, such as "
+    )
     assert zone != "Europe/Moskow" or f"such as {near} (got" in line
     assert "run_date" not in line
 

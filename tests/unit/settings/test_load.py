@@ -46,18 +46,18 @@ def test_a_bad_value_of_the_environment_names_the_setting(
         ("fit: {threshold_quantile: .nan}", "fit.threshold_quantile: "),
         (
             "optimizer: {num_epochs: 1}",
-            "optimizer: no such setting (did you mean optimiser?); `--help` lists them",
+            ("optimizer: no such setting (did you mean optimiser?). `--help` lists them"),
         ),
         (
             "optimiser: {epochs: 1}",
             (
-                "optimiser.epochs: no such setting (did you mean optimiser.num_epochs?); `--help`"
-                " lists them"
+                "optimiser.epochs: no such setting (did you mean"
+                " optimiser.num_epochs?). `--help` lists them"
             ),
         ),
         (
             "aws_secret_access_key: x",
-            "aws_secret_access_key: no such setting; `--help` lists them",
+            "aws_secret_access_key: no such setting. `--help` lists them",
         ),
     ],
 )
@@ -70,9 +70,10 @@ def test_a_bad_value_of_the_file_names_the_setting(
 
 def test_missing_settings_are_all_named() -> None:
     line = message(score, "--bundle_uri", "b")
-    assert (
-        line == "input_uri: missing; give --input_uri or set it in the YAML file; "
-        "output_uri: missing; give --output_uri or set it in the YAML file"
+    assert line == (
+        "input_uri: missing. Give --input_uri, or set it in the YAML file: ads to score,"
+        " Parquet or CSV (file, folder or glob); output_uri: missing. Give --output_uri,"
+        " or set it in the YAML file: root of the published output, OUTPUT"
     )
 
 
@@ -98,14 +99,17 @@ def test_a_variable_that_no_job_reads_is_named_with_the_nearest_one(
     score(*SCORE)
     assert caplog.messages == [
         (
-            "settings  RUBERT_OOD_FIT__THRESHOLD_QUANTILE, RUBERT_OOD_WORKERS__USE_GPU:"
-            " no effect with this job"
+            "settings  RUBERT_OOD_FIT__THRESHOLD_QUANTILE,"
+            " RUBERT_OOD_WORKERS__USE_GPU: this job ignores it"
         ),
         (
-            "settings  RUBERT_OOD_CARY_COLUMNS: no effect, no job has such a setting "
-            "(did you mean RUBERT_OOD_CARRY_COLUMNS?)"
+            "settings  RUBERT_OOD_CARY_COLUMNS: every job ignores it, since the"
+            " setting does not exist (did you mean RUBERT_OOD_CARRY_COLUMNS?)"
         ),
-        "settings  RUBERT_OOD_NOPE: no effect, no job has such a setting",
+        (
+            "settings  RUBERT_OOD_NOPE: every job ignores it, since the setting does"
+            " not exist"
+        ),
     ]
 
 

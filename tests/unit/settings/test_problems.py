@@ -31,32 +31,35 @@ def _score(**values: Any) -> ScoreSettings:
     [
         (
             lambda: _score(executor="x"),
-            "executor: Input should be 'ray' or 'local' (got 'x')",
+            "executor: must be 'ray' or 'local' (got 'x')",
         ),
         (
             lambda: _score(executer="ray"),
-            "executer: no such setting (did you mean executor?); `--help` lists them",
+            ("executer: no such setting (did you mean executor?). `--help` lists them"),
         ),
         (
             lambda: ScoreSettings(input_uri="in", output_uri="out"),
-            "bundle_uri: missing; give --bundle_uri or set it in the YAML file",
+            "bundle_uri: missing. Give --bundle_uri, or set it in the YAML file:"
+            " bundle to score with (a folder, or BUNDLES/champion)",
         ),
         (
             lambda: TrainSettings(input_uri="x", split={"calibration_fraction": 5}),
-            "split.calibration_fraction: Input should be less than 1 (got 5)",
+            "split.calibration_fraction: must be less than 1 (got 5)",
         ),
         (
             lambda: SplitSettings(calibration_fraction=5),
-            "calibration_fraction: Input should be less than 1 (got 5)",
+            "calibration_fraction: must be less than 1 (got 5)",
         ),
         (
             lambda: ColumnSettings(descr="x"),
-            "descr: no such setting (did you mean description?); `--help` lists them",
+            ("descr: no such setting (did you mean description?). `--help` lists them"),
         ),
         (
             lambda: _score(run_id=5, gate={"max_ood_rate": 3}),
-            "run_id: Input should be a valid string (got 5);"
-            " gate.max_ood_rate: Input should be less than or equal to 1 (got 3)",
+            (
+                "run_id: must be a valid string (got 5); gate.max_ood_rate: must be"
+                " less than or equal to 1 (got 3)"
+            ),
         ),
     ],
 )
@@ -99,7 +102,7 @@ def test_path_objects_are_taken_for_every_uri() -> None:
 
 
 def test_control_characters_in_a_uri_are_refused_by_the_name_of_the_setting() -> None:
-    line = "input_uri: a path or URI holds no control characters (got 'a\\x00b')"
+    line = r"input_uri: a path or URI must not hold control characters (got 'a\x00b')"
     assert message(lambda: _score(input_uri="a\0b")) == line
     assert message(lambda: _score(output_uri="a\nb")).startswith("output_uri: a path")
 
@@ -107,8 +110,8 @@ def test_control_characters_in_a_uri_are_refused_by_the_name_of_the_setting() ->
 def test_expect_names_the_argument_and_what_it_wants() -> None:
     assert (
         message(lambda: expect({}, GateSettings))
-        == "settings: give a GateSettings, not {}"
+        == "settings: {} does not fit. Give a GateSettings"
     )
-    line = "use_gpu: give True or False, not 'yes'"
+    line = "use_gpu: 'yes' does not fit. Give True or False"
     assert message(lambda: expect("yes", bool, "use_gpu")) == line
     expect(GateSettings(), GateSettings)

@@ -89,7 +89,7 @@ def test_a_diff_names_two_things_by_place_or_in_its_file(config, monkeypatch) ->
     )
     assert (by_file.a_uri, by_file.b_uri) == ("x", "y")
     for arguments in ([], ["x"]):
-        with pytest.raises(SettingsError, match="name two runs or two bundles"):
+        with pytest.raises(SettingsError, match="give two runs or two bundles"):
             load_settings(DiffSettings, arguments, program="rubert-ood diff")
 
 
@@ -98,9 +98,9 @@ def test_a_diff_names_two_things_by_place_or_in_its_file(config, monkeypatch) ->
     [
         (
             {"--to_date": "2026-11-17"},
-            "to_date 2026-11-17 is before from_date 2026-11-18",
+            r"to_date: 2026-11-17 is before from_date \(2026-11-18\)\. Give a later day",
         ),
-        ({"--input_uri": "in"}, r"several days with one input; write \{run_date\}"),
+        ({"--input_uri": "in"}, r"several days would have one input. Write \{run_date\}"),
     ],
 )
 def test_a_backfill_is_a_range_of_days(changes, complaint) -> None:

@@ -12,7 +12,7 @@ def test_windows_that_mostly_overlap_are_refused() -> None:
     windows = (*TRAIN, "--text.mode", "window", "--text.max_length", "64")
     line = message(train, *windows, "--text.stride", "33")
     assert line.startswith(
-        "text.stride: 33 is more than half of text.max_length (64), so that most of"
+        "text.stride: 33 is more than half of text.max_length (64), so most tokens"
     )
     line = message(train, *windows)
     assert line.startswith("text.stride: 48 (its default) is more than half")
@@ -58,12 +58,15 @@ def test_null_on_the_command_line_switches_a_column_off():
     [
         (
             {"title": "text", "description": "text"},
-            "title and description are both column",
+            "title and description name the same column",
         ),
-        ({"description": "title"}, "title and description are both column 'title'"),
-        ({"category": "x", "city": "x"}, "category and city are both column 'x'"),
-        ({"ad_id": "description"}, "description and ad_id are both column 'description'"),
-        ({"description": ""}, "description: String should have at least 1 character"),
+        ({"description": "title"}, "title and description name the same column 'title'"),
+        ({"category": "x", "city": "x"}, "category and city name the same column 'x'"),
+        (
+            {"ad_id": "description"},
+            "description and ad_id name the same column 'description'",
+        ),
+        ({"description": ""}, "description: must have at least 1 character"),
     ],
 )
 def test_two_roles_in_one_column_or_no_name_are_refused(names, line) -> None:

@@ -23,8 +23,8 @@ def test_switch_takes_true_and_false(words: list[str], use_gpu: bool) -> None:
 
 def test_switch_with_another_value_is_refused() -> None:
     assert message(score, *SCORE, "--compute.use_gpu=banana") == (
-        "--compute.use_gpu: a switch takes true or false (got 'banana');"
-        " write --compute.use_gpu or --no-compute.use_gpu"
+        "--compute.use_gpu: a switch takes true or false, not 'banana'. Write"
+        " --compute.use_gpu or --no-compute.use_gpu"
     )
 
 

@@ -11,13 +11,19 @@ from tests.unit.settings.jobs import TRAIN, message, train
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("input_uri: [x\n: : }", "not YAML: while parsing"),
-        ("input_uri: 'x", "not YAML: while scanning"),
-        ("\tinput_uri: x", "not YAML: while scanning"),
-        ("input_uri: Москва\n".encode("cp1251"), "not YAML: unacceptable character"),
-        ("!!python/object:os.system x", "not YAML: could not determine a constructor"),
-        ("- input_uri", "expected `setting: value` lines, found list"),
-        ("just a line", "expected `setting: value` lines, found str"),
+        ("input_uri: [x\n: : }", "the file is not valid YAML: while parsing"),
+        ("input_uri: 'x", "the file is not valid YAML: while scanning"),
+        ("\tinput_uri: x", "the file is not valid YAML: while scanning"),
+        (
+            "input_uri: Москва\n".encode("cp1251"),
+            "the file is not valid YAML: unacceptable character",
+        ),
+        (
+            "!!python/object:os.system x",
+            "the file is not valid YAML: could not determine a constructor",
+        ),
+        ("- input_uri", "the file must hold lines of `setting: value`"),
+        ("just a line", "the file must hold lines of `setting: value`"),
     ],
 )
 def test_a_file_that_is_not_yaml_is_named(
@@ -40,8 +46,9 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
 
 def test_a_file_of_other_storage_is_refused() -> None:
     line = message(train, "--config", "gs://bucket/job.yaml", *TRAIN)
-    assert (
-        line == "config: gs://bucket/job.yaml: storage is a local path or s3://BUCKET/KEY"
+    assert line == (
+        "config: gs://bucket/job.yaml: this kind of storage is not supported."
+        " Give a local path or s3://BUCKET/KEY"
     )
 
 
@@ -50,46 +57,55 @@ def test_a_file_of_other_storage_is_refused() -> None:
     [
         (
             "input_uri: a\nversion: v\ninput_uri: b\n",
-            "line 3: input_uri is given twice, first in line 1",
+            "line 3: input_uri is given twice, first in line 1. Remove one",
         ),
         (
             "input_uri: a\nsplit:\n  seed: 1\n  test_fraction: 0.1\n  seed: 2\n",
-            "line 5: split.seed is given twice, first in line 3",
+            "line 5: split.seed is given twice, first in line 3. Remove one",
         ),
         (
             "split: {seed: 1}\noptimiser: {}\n'split': {seed: 2}\n",
-            "line 3: split is given twice, first in line 1",
+            "line 3: split is given twice, first in line 1. Remove one",
         ),
         (
             'evaluation: {ood_uri: a, "ood_uri": b}\n',
-            "line 1: evaluation.ood_uri is given twice, first in line 1",
+            ("line 1: evaluation.ood_uri is given twice, first in line 1. Remove one"),
         ),
-        ("1: x\n", "line 1: '1' is not the name of a setting but a int"),
-        ("yes: x\n", "line 1: 'yes' is not the name of a setting but a bool"),
-        ("~: x\n", "line 1: '~' is not the name of a setting but a null"),
+        ("1: x\n", "line 1: the int '1' is not the name of a setting"),
+        ("yes: x\n", "line 1: the bool 'yes' is not the name of a setting"),
+        ("~: x\n", "line 1: the null '~' is not the name of a setting"),
         (
             "split: {2026-11-24: x}\n",
-            "line 1: '2026-11-24' is not the name of a setting but a timestamp",
+            "line 1: the timestamp '2026-11-24' is not the name of a setting",
         ),
         (
             "? [a, b]\n: x\n",
-            "line 1: a list or a group stands where a setting's name should",
+            "line 1: a list or a group is not the name of a setting",
         ),
-        (f"input_uri: {'[' * 30}{']' * 30}\n", "line 1: the file is nested too deeply"),
-        (f"input_uri: {'[' * 5_000}{']' * 5_000}\n", "nested too deeply"),
+        (
+            f"input_uri: {'[' * 30}{']' * 30}\n",
+            "line 1: the file is nested too deeply",
+        ),
+        (f"input_uri: {'[' * 5_000}{']' * 5_000}\n", "the file is nested too deeply"),
         ("a: &a [*a]\n", "line 1: the file is nested too deeply"),
-        (f"# {'x' * 2**20}\n", "over 1,048,576 bytes, which no file of settings needs"),
+        (f"# {'x' * 2**20}\n", "the file is larger than 1,048,576 bytes"),
         ("run_date: 2026-02-30\n", "day is out of range for month"),
         (
             "split:\n\tseed: 1\n",
-            "not YAML: while scanning for the next token, found character '\\t' that ",
+            (
+                "the file is not valid YAML: while scanning for the next token, found"
+                r" character '\t' that "
+            ),
         ),
-        ("version: \x00\n", "not YAML: unacceptable character"),
+        ("version: \x00\n", "the file is not valid YAML: unacceptable character"),
         (
             "version: a\n---\nversion: b\n",
-            "not YAML: expected a single document in the stream, but found another",
+            (
+                "the file is not valid YAML: expected a single document in the"
+                " stream, but found another"
+            ),
         ),
-        (b"\x7fELF\x02\x01\x01\x00\xff\xfe", "not YAML: "),
+        (b"\x7fELF\x02\x01\x01\x00\xff\xfe", "the file is not valid YAML: "),
     ],
 )
 def test_a_file_that_a_reader_may_misread_is_refused_with_its_line(
@@ -106,7 +122,7 @@ def test_aliases_that_multiply_are_refused_before_they_are_expanded(config) -> N
         lines.append(f"a{number}: &a{number} [{', '.join([f'*a{number - 1}'] * 9)}]")
     uri = config("\n".join(lines))
     assert message(train, "--config", uri).endswith(
-        "the file has too many values, aliases counted"
+        "the file has too many values (more than 20,000, aliases included)"
     )
 
 
@@ -136,7 +152,4 @@ def test_a_complaint_about_yaml_does_not_quote_the_file(config) -> None:
 @pytest.mark.parametrize("content", ["split:\n", "split: null\n", "split: ~\n"])
 def test_an_empty_group_is_refused_with_what_to_do(config, content: str) -> None:
     line = message(train, "--config", config(f"input_uri: in\n{content}"))
-    assert (
-        line
-        == "split: nothing is set in this group; set something in it, or leave the line out"
-    )
+    assert line == "split: the group is empty. Set something in it, or leave the line out"

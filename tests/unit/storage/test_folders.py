@@ -206,12 +206,12 @@ def test_a_cache_that_somebody_else_put_there_is_refused(
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
     cache.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(SettingsError, match="is not this user's folder"):
+    with pytest.raises(SettingsError, match="this folder belongs to another user"):
         folders.private_cache()
     cache.unlink()
     cache.mkdir()
     monkeypatch.setattr(os, "getuid", lambda: cache.stat().st_uid + 1)
-    with pytest.raises(SettingsError, match="is not this user's folder"):
+    with pytest.raises(SettingsError, match="this folder belongs to another user"):
         folders.private_cache()
 
 
@@ -241,7 +241,7 @@ def test_a_copy_that_a_killed_fetch_left_is_removed_by_the_next_one(
     } == {
         *("v1", "v9", ".fetch-v2-live", ".fetch-recent"),
     }
-    assert "3 unfinished copies of processes that are gone removed" in caplog.text
+    assert "removed 3 unfinished copies of ended processes" in caplog.text
 
 
 def test_a_folder_that_a_killed_copy_left_is_removed_by_the_next_one(

@@ -62,7 +62,7 @@ def test_leftovers_of_a_dead_process_are_removed_and_those_of_a_living_one_are_n
         ),
     }
     assert caplog.messages == [
-        f"storage   2 unfinished file(s) of processes that are gone removed from {tmp_path}",
+        (f"storage   removed 2 unfinished files of ended processes from {tmp_path}"),
     ]
 
 

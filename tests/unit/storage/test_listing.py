@@ -89,7 +89,7 @@ def test_list_below_names_what_is_not_utf8(tmp_path: Path) -> None:
     listing = list_below(str(tmp_path))
     assert [file.uri for file in listing.files] == [f"{tmp_path}/a.csv"]
     assert listing.unreadable == {
-        f"{tmp_path}/\\udcff.csv": "this name is not UTF-8; rename it"
+        f"{tmp_path}/\\udcff.csv": "this name is not UTF-8. Rename it"
     }
 
 
@@ -123,9 +123,9 @@ def test_list_below_a_folder_that_may_not_be_listed_names_it(tmp_path: Path) -> 
     )
     found, refused = out.stdout.strip().splitlines()
     assert found.startswith(
-        f"['{folder}/a.csv'] {{'{folder}/closed': 'this folder may not be listed"
+        f"['{folder}/a.csv'] {{'{folder}/closed': 'this folder cannot be listed"
     )
-    assert refused.startswith(f"{folder}/closed: access denied")
+    assert refused.startswith(f"{folder}/closed: access is denied")
 
 
 def test_list_below_nothing_is_an_error_unless_it_may_be_missing(tmp_path: Path) -> None:

@@ -30,10 +30,7 @@ def test_locked_behind_a_link_is_refused_and_nothing_is_written_behind_it(
     (tmp_path / ".b.lock").symlink_to(tmp_path / "absent")
     for name in ("a", "b"):
         line = message(storage.swap_bytes, f"{tmp_path}/{name}", b"", "version")
-        assert (
-            line
-            == f"{tmp_path}/.{name}.lock: something that is not a lock file lies there; remove it"
-        )
+        assert line == f"{tmp_path}/.{name}.lock: this is not a lock file. Remove it"
     assert (tmp_path / "precious").read_text() == "x"
     assert not (tmp_path / "absent").exists()
 
@@ -89,4 +86,6 @@ def test_locked_file_that_cannot_be_opened_is_denied_in_one_line(
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(os, "open", deny)
-    assert "access denied" in message(storage.swap_bytes, f"{tmp_path}/a", b"", "version")
+    assert "access is denied" in message(
+        storage.swap_bytes, f"{tmp_path}/a", b"", "version"
+    )

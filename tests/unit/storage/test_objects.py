@@ -65,18 +65,21 @@ def test_absolute_takes_path_objects_and_a_slash_at_the_end(tmp_path: Path) -> N
 @pytest.mark.parametrize("uri", [None, 5, [], b"x"])
 def test_absolute_of_what_is_not_text_names_its_type(uri: object) -> None:
     kind = type(uri).__name__
-    line = f"a URI is a local path or s3://BUCKET/KEY, not of type {kind}"
+    line = (
+        f"a URI must be text, and this is of type {kind}. Give a local path or"
+        " s3://BUCKET/KEY"
+    )
     assert message(storage.absolute, uri) == line
 
 
 @pytest.mark.parametrize(
     ("uri", "line"),
     [
-        ("", "a URI is empty; name a local path or s3://BUCKET/KEY"),
-        ("s3://", "s3://: name a bucket"),
-        ("s3:///", "s3:///: name a bucket"),
-        ("a\0b", "a\\x00b: a URI holds no control characters"),
-        ("s3://bucket/a\nb", "s3://bucket/a\\nb: a URI holds no control characters"),
+        ("", "a URI is empty. Give a local path or s3://BUCKET/KEY"),
+        ("s3://", "s3://: the bucket is missing. Give s3://BUCKET/KEY"),
+        ("s3:///", "s3:///: the bucket is missing. Give s3://BUCKET/KEY"),
+        ("a\0b", r"a\x00b: a URI must not hold control characters"),
+        ("s3://bucket/a\nb", r"s3://bucket/a\nb: a URI must not hold control characters"),
     ],
 )
 def test_uri_where_nothing_can_lie_is_refused_in_one_line(uri: str, line: str) -> None:
@@ -98,11 +101,17 @@ def test_uri_where_nothing_can_lie_is_refused_in_one_line(uri: str, line: str) -
     ],
 )
 def test_uri_of_other_storage_is_refused(uri: str, function) -> None:
-    assert message(function, uri) == f"{uri}: storage is a local path or s3://BUCKET/KEY"
+    assert message(function, uri) == (
+        f"{uri}: this kind of storage is not supported. Give a local path or"
+        " s3://BUCKET/KEY"
+    )
 
 
 def test_put_bytes_to_other_storage_is_refused(tmp_path: Path) -> None:
-    expected = "gs://b/x: storage is a local path or s3://BUCKET/KEY"
+    expected = (
+        "gs://b/x: this kind of storage is not supported. Give a local path or"
+        " s3://BUCKET/KEY"
+    )
     assert message(storage.put_bytes, "gs://b/x", b"") == expected
     assert message(storage.swap_bytes, "gs://b/x", b"", "") == expected
 
@@ -310,7 +319,7 @@ def test_read_optional_of_what_is_not_there_is_none(tmp_path: Path) -> None:
 
 def test_read_json_of_what_nests_too_deep_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "deep.json").write_text("[" * 100_000)
-    assert "damaged, it holds no JSON" in message(
+    assert "the file is damaged (it does not hold JSON)" in message(
         storage.read_json, f"{tmp_path}/deep.json"
     )
 
@@ -365,7 +374,7 @@ def test_a_file_uri_is_an_absolute_path_of_this_machine() -> None:
         == "/data/a"
     )
     assert message(storage.absolute, "file://host/data").startswith(
-        "file://host/data: storage is a local path or "
+        "file://host/data: this kind of storage is not supported"
     )
 
 

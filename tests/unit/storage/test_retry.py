@@ -39,20 +39,20 @@ def _quick(monkeypatch):
         (_s3_error(404, "NoSuchBucket"), "u: no such file, folder or bucket"),
         (
             PermissionError("x"),
-            "u: access denied; check the credentials and the policy of the bucket",
+            ("u: access is denied. Check the credentials and the policy of the bucket"),
         ),
         (
             _s3_error(403, "InvalidAccessKeyId"),
-            "u: access denied; check the credentials and the policy of the bucket",
+            ("u: access is denied. Check the credentials and the policy of the bucket"),
         ),
         (OSError("two\n  lines"), "u: two lines"),
         (
             IsADirectoryError(errno.EISDIR, "Is", "/u"),
-            "u: a folder, where a file is expected",
+            "u: this is a folder, where a file is expected",
         ),
         (
             NotADirectoryError(errno.ENOTDIR, "Is", "/u"),
-            "u: not a folder, or below a file",
+            "u: this is not a folder",
         ),
         (
             OSError(errno.ENOSPC, "No space left on device"),
@@ -182,6 +182,7 @@ def test_retried_operation_whose_error_does_not_pass_is_tried_once(
 def test_retry_limit_that_is_not_a_number_is_named(monkeypatch) -> None:
     monkeypatch.setenv("RUBERT_OOD_RETRY_S", "2 min")
     with pytest.raises(
-        SettingsError, match="RUBERT_OOD_RETRY_S: '2 min' is not a number of seconds"
+        SettingsError,
+        match=r"RUBERT_OOD_RETRY_S: '2 min' is not a number. Give seconds, such as 60",
     ):
         retried(lambda uri: None)("u")

@@ -23,5 +23,5 @@ def test_out_of_domain_says_when_a_kind_runs_out(monkeypatch: pytest.MonkeyPatch
     entry = {"num_more": [0, 0], "separator": " ", "slots": {}, "first": ["one {1-2}"]}
     monkeypatch.setattr("rubert_ood.synthetic.ood.load_data", lambda _: {"short": entry})
     assert sorted(out_of_domain_texts(2, seed=1)["short"]) == ["one 1", "one 2"]
-    with pytest.raises(ValueError, match="'short' yields only 2 texts of 3"):
+    with pytest.raises(ValueError, match="'short' gives only 2 of 3 texts"):
         out_of_domain_texts(3, seed=1)

@@ -52,15 +52,15 @@ def test_check_columns_names_what_they_do_not_have(kind):
     with pytest.raises(SchemaError) as error:
         check_columns([pa.field("a", pa.string()), pa.field("b", kind)])
     assert str(error.value) == (
-        f"column 'b' is of type {kind}, which tables of Iceberg and Delta do not have;"
-        " leave it out, or give it another type in the input"
+        f"column 'b' has the type {kind}, which Iceberg and Delta do not"
+        " support. Leave the column out, or convert it in the input"
     )
 
 
 def test_check_columns_takes_a_part_without_vectors_and_refuses_one_with_them():
     check_columns(part_schema([], None, {}, subheads=True))
     with pytest.raises(
-        SchemaError, match="column 'embedding' is of type fixed_size_list"
+        SchemaError, match="column 'embedding' has the type fixed_size_list"
     ):
         check_columns(part_schema([], 4, {}))
 
@@ -79,8 +79,8 @@ def test_check_columns_refuses_names_that_differ_only_in_case(fields, first, sec
     with pytest.raises(SchemaError) as error:
         check_columns(schema)
     assert str(error.value) == (
-        f"columns {first!r} and {second!r} differ only in case, which readers of tables"
-        " do not tell apart; rename one of them, or leave it out"
+        f"columns {first!r} and {second!r} differ only in case, which readers"
+        " of tables ignore. Rename one, or leave it out"
     )
 
 

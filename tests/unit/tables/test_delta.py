@@ -103,8 +103,8 @@ def test_replace_refuses_a_table_whose_rows_others_delete_by_vectors(out):
     )
     error = publish(out, "r2", "11:00:00")
     assert error == (
-        "it has the feature deletionVectors, with which a file is not what engines read of"
-        " it; drop the feature, or move _delta_log away"
+        "it has the feature deletionVectors, which is not supported. Drop the"
+        " feature, or move _delta_log away"
     )
 
 
@@ -113,7 +113,7 @@ def test_replace_refuses_a_table_with_partitions_and_leaves_it_readable(out):
     write_deltalake(out, before, partition_by=["city"])
     error = publish(out, "r1", "10:00:00", city=pa.array(["M", "M", "K"]))
     assert error == (
-        "it is partitioned by city, and the files of a run are not; move _delta_log away"
+        "it is partitioned by city, but the files of a run are not. Move _delta_log away"
     )
     assert DeltaTable(out).version() == 0
     assert delta_rows(out).select(["ad_id", "city"]).to_pylist() == before.to_pylist()
@@ -126,8 +126,8 @@ def test_replace_names_the_property_that_keeps_a_table_from_being_replaced(out):
     table = pa.table({"ad_id": ["x"]})
     write_deltalake(out, table, configuration={"delta.appendOnly": "true"})
     assert publish(out, "r1", "10:00:00") == (
-        "its property delta.appendOnly is true, and each run takes the place of the one"
-        " before; unset it, or move _delta_log away"
+        "its property delta.appendOnly is true, but each run replaces the one"
+        " before. Unset it, or move _delta_log away"
     )
     DeltaTable(out).alter.set_table_properties({"delta.appendOnly": "false"})
     follow_pointer(out, [delta(out)])

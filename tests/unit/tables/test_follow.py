@@ -68,8 +68,8 @@ def test_follow_in_a_folder_that_libraries_take_for_another_says_so(out, name):
     output_uri = f"{out}/{name}"
     for note in put_published(output_uri, "r1").tables:
         assert note.error == (
-            f"tables: {output_uri}: libraries of tables take %, ? and # for something else;"
-            " name another output_uri"
+            f"output_uri: {output_uri} holds %, ? or #, which table libraries do"
+            " not read as text. Name another output_uri"
         )
     assert [path.name for path in Path(out).iterdir()] == [name]
 
@@ -224,9 +224,9 @@ def test_follow_that_fails_is_one_line_and_stands_in_the_manifest(
         follow_pointer(out, both(out))
     (line,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert line.startswith(
-        f"tables    iceberg table {ICEBERG_NAME} does not hold the published run: "
+        f"tables    iceberg table {ICEBERG_NAME} does not hold the published"
+        " run. The next score, publish or rollback tries again. Reason: "
     )
-    assert line.endswith("; the next score, publish or rollback tries again")
     assert "\n" not in line
     failed, done = read_manifest(manifest.run_uri).tables
     assert "unable to open database file" in failed.error
@@ -322,8 +322,14 @@ def test_follow_without_the_library_names_the_command(out, monkeypatch, caplog):
     publish_run(put_run(out, "r1"), OPEN)
     monkeypatch.setattr("rubert_ood.tables.wanted.find_spec", lambda _: None)
     follow_pointer(out, both(out))
-    assert "pyiceberg is not installed; pip install 'rubert_ood[iceberg]'" in caplog.text
-    assert "deltalake is not installed; pip install 'rubert_ood[delta]'" in caplog.text
+    assert (
+        "the package pyiceberg is missing. Run pip install 'rubert_ood[iceberg]'"
+        in caplog.text
+    )
+    assert (
+        "the package deltalake is missing. Run pip install 'rubert_ood[delta]'"
+        in caplog.text
+    )
 
 
 def test_follow_takes_back_what_others_wrote_into_the_tables(out):
@@ -340,4 +346,6 @@ def test_follow_that_others_outrun_all_the_time_ends(out, monkeypatch, caplog):
     publish_run(put_run(out, "r1"), OPEN)
     monkeypatch.setattr("rubert_ood.tables.delta.DeltaLog.replace", lambda *_: False)
     follow_pointer(out, [delta(out)])
-    assert "10 commits were refused, as if others wrote it all the time" in caplog.text
+    assert (
+        "10 commits in a row were refused, because other writers keep changing the table"
+    ) in caplog.text

@@ -63,8 +63,8 @@ def test_replace_with_a_column_of_another_type_says_what_to_do_and_changes_nothi
     assert publish(out, "r1", "10:00:00", price=pa.array([1, 2, 3])) == ""
     error = publish(out, "r2", "11:00:00", price=pa.array(["1", "2", "3"]))
     assert error == (
-        "Cannot change column type: price: long -> string;"
-        " drop column 'price' from the table, or name another table"
+        "Cannot change column type: price: long -> string. Drop column 'price'"
+        " from the table, or name another table"
     )
     assert ids(iceberg_rows()) == expected_ids("r1")
     with (
@@ -111,7 +111,9 @@ def test_a_catalog_that_nothing_describes_is_said_to_be_so(out, monkeypatch):
     for name in ("TYPE", "URI", "WAREHOUSE"):
         monkeypatch.delenv(f"PYICEBERG_CATALOG__{CATALOG.upper()}__{name}")
     error = publish(out, "r1", "10:00:00")
-    assert error.startswith(f"catalog {CATALOG!r}: URI missing")
+    assert error.startswith(
+        f"the configuration of catalog {CATALOG!r} is wrong: URI missing"
+    )
 
 
 def make_table(*columns: NestedField, spec: PartitionSpec | None = None) -> None:
@@ -130,7 +132,8 @@ def test_replace_refuses_a_table_with_partitions_and_says_no_value(
     )
     error = publish(out, "r1", "10:00:00", phone=pa.array(["+7 916", "+7 917", None]))
     assert error == (
-        "it is partitioned by by_phone, and the files of a run are not; name another table"
+        "it is partitioned by by_phone, but the files of a run are not. Name"
+        " another table"
     )
     assert "+7 91" not in caplog.text
     assert catalog().load_table(ICEBERG_NAME).properties == {}
@@ -149,8 +152,8 @@ def test_replace_names_the_required_column_that_a_run_lacks(out, capfd, inner):
     catalog().create_namespace("ads")
     catalog().create_table(ICEBERG_NAME, pa.schema([column]))
     assert publish(out, "r1", "10:00:00", **carried) == (
-        f"its column {name!r} is required, and the run lacks it;"
-        " make it optional, or name another table"
+        f"its column {name!r} is required, but the run lacks it. Make it"
+        " optional, or name another table"
     )
     printed = capfd.readouterr()
     assert "Dataframe field" not in printed.out + printed.err
@@ -179,7 +182,7 @@ def test_replace_refuses_a_table_whose_columns_are_twins_of_those_of_the_run(out
 def test_replace_of_a_list_by_a_struct_names_the_column(out):
     assert publish(out, "r1", "10:00:00", tags=pa.array([["a"], [], None])) == ""
     error = publish(out, "r2", "11:00:00", tags=pa.array([{"b": 1}, None, None]))
-    assert error.endswith("; drop column 'tags' from the table, or name another table")
+    assert error.endswith(". Drop column 'tags' from the table, or name another table")
 
 
 def test_replace_after_a_run_without_rows_warns_of_nothing(out):

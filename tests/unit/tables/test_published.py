@@ -47,12 +47,12 @@ def test_published_run_has_columns_that_may_all_be_null(tmp_path):
 def test_published_run_with_a_column_that_tables_lack_names_it(tmp_path):
     out = str(tmp_path)
     publish_run(put_run(out, "r1", code=pa.array([1, 2, 3], pa.uint32())), OPEN)
-    with pytest.raises(SchemaError, match="column 'code' is of type uint32"):
+    with pytest.raises(SchemaError, match="column 'code' has the type uint32"):
         _ = published_run(out).schema
 
 
 def test_published_run_without_a_part_is_an_input_error(tmp_path):
     out = str(tmp_path)
     publish_run(put_run(out, "r1", num_parts=0), OPEN, force="nothing to sell")
-    with pytest.raises(InputError, match="none of its shards was scored"):
+    with pytest.raises(InputError, match="no shard of this run was scored"):
         _ = published_run(out).schema

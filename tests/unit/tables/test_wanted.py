@@ -67,7 +67,7 @@ def test_known_tables_of_a_damaged_manifest_are_said_to_be_unknown(out, caplog):
     with open(path, "w") as file:
         file.write("{")
     assert known_tables(out, TablesSettings()) == []
-    assert "which tables followed that run is not known" in caplog.text
+    assert "does not know which tables follow that run" in caplog.text
 
 
 def test_check_tables_asks_nothing_of_a_run_without_tables(plan):
@@ -77,13 +77,13 @@ def test_check_tables_asks_nothing_of_a_run_without_tables(plan):
 def test_check_tables_refuses_vectors_and_carried_columns_that_no_table_has(plan):
     check_tables(plan, BOTH)
     with pytest.raises(
-        SettingsError, match=r"^tables\.delta: column 'embedding' is of type"
+        SettingsError, match=r"^tables\.delta: column 'embedding' has the type"
     ):
         check_tables(dataclasses.replace(plan, embedding=True), BOTH)
     schema = pa.schema([("price", pa.int64()), ("code", pa.uint8())])
     carrying = dataclasses.replace(plan, carry_schema=pack_schema(schema))
     with pytest.raises(
-        SettingsError, match=r"^tables\.iceberg: column 'code' is of type"
+        SettingsError, match=r"^tables\.iceberg: column 'code' has the type"
     ):
         check_tables(carrying, TablesSettings(iceberg="a.b"))
 
@@ -109,6 +109,9 @@ def test_check_tables_names_the_command_that_installs_a_library(plan, monkeypatc
     monkeypatch.setattr("rubert_ood.tables.wanted.find_spec", lambda _: None)
     with pytest.raises(
         SettingsError,
-        match=r"tables\.delta: deltalake is not installed; pip install 'rubert_ood\[delta\]'",
+        match=(
+            r"tables\.delta: the package deltalake is missing\. Run pip install"
+            r" 'rubert_ood\[delta\]'"
+        ),
     ):
         check_tables(plan, BOTH)

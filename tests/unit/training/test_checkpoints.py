@@ -58,7 +58,7 @@ def test_state_of_version_0_4_lies_between_epochs(tmp_path):
 
 def test_state_that_is_damaged_is_one_line(tmp_path):
     (tmp_path / "state.json").write_text('{"epoch": "two"}')
-    with pytest.raises(InputError, match=r"state\.json: damaged, epoch"):
+    with pytest.raises(InputError, match=r"state\.json: the file is damaged \(epoch"):
         read_state(str(tmp_path))
 
 

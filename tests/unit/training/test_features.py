@@ -67,7 +67,7 @@ def test_long_texts_are_pooled_over_their_windows(small_checkpoint, ad_texts):
 def test_a_checkpoint_that_is_refused_ends_the_pass_with_its_own_error(ad_texts):
     def refuse() -> Bundle:
         raise BundleError(
-            "bundle: text.json differs from the manifest; restore it or train again"
+            "bundle: text.json differs from the manifest. Restore it, or train again"
         )
 
     with pytest.raises(BundleError, match=r"^bundle: text.json differs"):

@@ -68,7 +68,7 @@ def test_classes_of_few_train_ads_are_named(caplog):
     few = train.take(np.flatnonzero((train.labels_N != 1) | (np.arange(31) < 15)))
     with caplog.at_level(logging.WARNING):
         fit_statistics(LocalFeatures({"train": few}), LABELS)
-    assert "1 class(es) have fewer than 10 train ads: б" in caplog.text
+    assert "fits 1 class on fewer than 10 training ads each: б" in caplog.text
 
 
 def test_fitting_splits_are_those_that_the_dataset_has():

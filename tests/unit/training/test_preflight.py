@@ -74,7 +74,10 @@ def test_a_base_model_that_fits_passes_and_says_which_weights_are_new(
     caplog.set_level("INFO")
     check_training(dataset, settings)
     assert [record.getMessage() for record in caplog.records] == [
-        f"train     new weights, not from {settings.base_model}: classifier.bias, classifier.weight"
+        (
+            f"train     starts these weights anew, which {settings.base_model} does"
+            " not have: classifier.bias, classifier.weight"
+        )
     ]
 
 
@@ -86,9 +89,8 @@ def test_preflight_refuses_one_row_to_calibrate_on(
 ):
     calibration = None if num_calibration is None else part(num_calibration)
     few = dataclasses.replace(dataset, valid=part(num_valid), calibration=calibration)
-    assert (
-        _line(SchemaError, few, settings)
-        == f"thresholds need at least 2 {name} ads with text, found 1: give more"
+    assert _line(SchemaError, few, settings) == (
+        f"thresholds need at least 2 {name} ads with text, and there are 1. Give more"
     )
 
 
@@ -107,7 +109,8 @@ def test_preflight_refuses_classes_of_one_text_each(dataset, settings):
 def test_preflight_refuses_fewer_ads_than_a_batch_of_every_worker(dataset, settings):
     four = settings.model_copy(update={"compute": TrainingComputeSettings(num_workers=4)})
     assert _line(SchemaError, dataset, four).startswith(
-        "48 training ads do not fill one batch of every worker (64): give more, or lower"
+        "48 training ads do not fill one batch of each worker (64 ads). Give more"
+        " ads, or lower"
     )
 
 
@@ -115,7 +118,8 @@ def test_preflight_refuses_more_tokens_than_positions(dataset, settings):
     long = settings.model_copy(update={"text": TextSettings(max_length=513)})
     assert (
         _line(SettingsError, dataset, long)
-        == "text.max_length: 513 is over the model's 512 tokens; lower it"
+        == "text.max_length: the model reads at most 512 tokens, and 513 are set."
+        " Lower text.max_length"
     )
 
 
@@ -126,9 +130,8 @@ def test_preflight_refuses_a_tokenizer_without_pad_token(dataset, settings, chec
         del_pad_token=0,
         tokenizer_class="PreTrainedTokenizerFast",
     )
-    assert (
-        _line(BundleError, dataset, settings)
-        == f"{checkpoint}: its tokenizer has no pad token; name one (pad_token) in"
+    assert _line(BundleError, dataset, settings) == (
+        f"{checkpoint}: the tokenizer has no pad token. Name one as pad_token in"
         " tokenizer_config.json"
     )
 
@@ -140,10 +143,9 @@ def test_preflight_refuses_ids_beyond_the_embedding(dataset, settings, checkpoin
     save_file(weights, checkpoint / "model.safetensors", {"format": "pt"})
     edit(checkpoint, "config.json", vocab_size=300)
     largest = max(load_tokenizer(str(checkpoint)).get_vocab().values())
-    assert (
-        _line(BundleError, dataset, settings)
-        == f"{checkpoint}: the ids of its tokenizer reach {largest}, its network has embeddings for"
-        " 0..299; use the tokenizer that belongs to it"
+    assert _line(BundleError, dataset, settings) == (
+        f"{checkpoint}: token ids go up to {largest}, but the network has"
+        " embeddings for 0 to 299. Use the tokenizer of this network"
     )
 
 
@@ -153,14 +155,14 @@ def test_preflight_refuses_ids_beyond_the_embedding(dataset, settings, checkpoin
         (
             3,
             (
-                "lacks, or has in another shape, 16 weight(s),"
+                "has 16 weights missing or of another shape, such as"
                 " bert.encoder.layer.2.attention.output.LayerNorm.bias"
             ),
         ),
         (
             1,
             (
-                "has beside what config.json describes 16 weight(s),"
+                "has 16 weights that config.json does not describe, such as"
                 " bert.encoder.layer.1.attention.output.LayerNorm.bias"
             ),
         ),
@@ -172,7 +174,7 @@ def test_preflight_refuses_missing_layers_and_too_many(
     edit(checkpoint, "config.json", num_hidden_layers=layers)
     assert (
         _line(BundleError, dataset, settings)
-        == f"{checkpoint}: the checkpoint {message} for one; use a whole one"
+        == f"{checkpoint}: the checkpoint {message}. Use a complete checkpoint"
     )
 
 
@@ -181,9 +183,8 @@ def test_preflight_refuses_weights_that_are_not_finite(dataset, settings, checkp
     weights["bert.encoder.layer.0.output.dense.bias"][3] = float("inf")
     save_file(weights, checkpoint / "model.safetensors", {"format": "pt"})
     assert (
-        "weight bert.encoder.layer.0.output.dense.bias holds numbers that are not finite"
-        in _line(BundleError, dataset, settings)
-    )
+        "the weight bert.encoder.layer.0.output.dense.bias holds NaN or infinite numbers"
+    ) in _line(BundleError, dataset, settings)
 
 
 def test_a_network_that_fails_on_long_texts_is_found_by_running_it(
@@ -192,13 +193,13 @@ def test_a_network_that_fails_on_long_texts_is_found_by_running_it(
     monkeypatch.setattr(preflight, "max_positions", lambda uri: 4096)
     long = settings.model_copy(update={"text": TextSettings(max_length=600)})
     assert _line(BundleError, dataset, long).startswith(
-        f"{checkpoint}: its network fails on a text of 600 tokens: "
+        f"{checkpoint}: the network fails on a text of 600 tokens ("
     )
 
 
 def test_preflight_refuses_a_base_model_that_is_missing(dataset, settings):
     gone = settings.model_copy(update={"base_model": f"{settings.base_model}-gone"})
-    assert "-gone: no such folder" in _line(BundleError, dataset, gone)
+    assert "-gone: this folder does not exist" in _line(BundleError, dataset, gone)
 
 
 @pytest.mark.parametrize("kind", [BertModel, BertForPreTraining, AutoModelForMaskedLM])
@@ -264,9 +265,7 @@ def test_weights_of_another_architecture_are_refused(
     shutil.copyfile(
         tmp_path / "other" / "model.safetensors", checkpoint / "model.safetensors"
     )
-    assert "the checkpoint lacks, or has in another shape, " in _line(
-        BundleError, dataset, settings
-    )
+    assert "the checkpoint has " in _line(BundleError, dataset, settings)
 
 
 def test_a_classifier_with_a_layer_missing_is_never_loaded_with_random_numbers(
@@ -284,7 +283,7 @@ def test_a_classifier_with_a_layer_missing_is_never_loaded_with_random_numbers(
         )
         with pytest.raises(
             BundleError,
-            match=rf"lacks, or has in another shape, 1 weight\(s\), {name} for one",
+            match=f"has 1 weight missing or of another shape, such as {name}",
         ):
             load_network(str(checkpoint))
 
@@ -320,10 +319,21 @@ def test_on_cpu_the_precision_needs_nobody_to_be_asked():
             True,
             False,
             "bf16",
-            "compute.precision: this GPU has no bf16; train with compute.precision fp32",
+            (
+                "compute.precision: this GPU does not support bf16. Train with"
+                " compute.precision fp32"
+            ),
         ),
         (True, False, "int8", "int8"),
-        (False, False, None, "compute.use_gpu is true, but torch sees no GPU here"),
+        (
+            False,
+            False,
+            None,
+            (
+                "compute.use_gpu: torch finds no GPU on this machine. Set it to false, or"
+                " install a GPU build of torch"
+            ),
+        ),
     ],
 )
 def test_a_worker_with_a_gpu_is_asked_what_it_has(

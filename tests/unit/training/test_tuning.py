@@ -49,7 +49,7 @@ def test_a_target_that_so_few_ads_cannot_show_is_refused():
     check_target(_settings(min_precision=0.99), 100)
     check_target(_settings(), 1)
     with pytest.raises(
-        SettingsError, match=r"0\.99 can be told from 100 kept ads .* only 99"
+        SettingsError, match=r"0\.99 needs at least 100 ads .* there are 99"
     ):
         check_target(_settings(min_precision=0.99), 99)
 

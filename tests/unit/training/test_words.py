@@ -74,7 +74,7 @@ def test_fit_words_keeps_the_most_frequent_n_grams_within_its_bounds(
 )
 def test_fit_words_of_nothing_to_learn_is_refused_in_one_line(texts, labels):
     with pytest.raises(
-        SchemaError, match=r"^baseline: stack .* set baseline to compare$"
+        SchemaError, match=r"^baseline: stack .* Set baseline to compare$"
     ):
         fit_words(LabelledAds(texts, np.array(labels)), 2)
 

@@ -20,7 +20,7 @@ def test_rollback_returns_to_the_run_before_and_names_both(tmp_path, caplog):
     assert pointer.run_id == "r1"
     assert pointer.rolled_back.reason == "wrong labels"
     assert caplog.messages[-1] == (
-        "rollback  run_date=2026-11-24/run_id=r2 is taken back; published is"
+        "rollback  rolled back run_date=2026-11-24/run_id=r2, readers now see"
         " run_date=2026-11-24/run_id=r1"
     )
 
@@ -34,8 +34,8 @@ def test_rollback_takes_a_relative_output(tmp_path, monkeypatch):
 
 def test_rollback_of_an_output_without_a_second_run_is_an_input_error(tmp_path):
     settings = RollbackSettings(output_uri=str(tmp_path), reason="x")
-    with pytest.raises(InputError, match="no run was published; no way back"):
+    with pytest.raises(InputError, match="no run was published here, so nothing"):
         rollback(settings)
     publish_run(put_run(str(tmp_path), "2026-11-24", "r1"), OPEN)
-    with pytest.raises(InputError, match="only one run was published; no way back"):
+    with pytest.raises(InputError, match="only one run was published here, so nothing"):
         rollback(settings)

@@ -27,7 +27,7 @@ def test_verify_of_a_run_as_it_was_written_says_how_much_it_read(place, full_run
     rows = sum(receipt.rows_scored for receipt in full_run.receipts)
     assert (
         caplog.messages[-1]
-        == f"verified  3 file(s) of 12 parts, {rows} ads: all as the receipts say"
+        == f"verified  3 files of 12 parts, {rows} ads: all match their receipts"
     )
 
 
@@ -44,7 +44,10 @@ def test_verify_of_a_published_run_finds_an_edited_manifest(place):
     _edit(run_uri, rows_ood=manifest.counts.rows_ood + 1)
     with pytest.raises(
         VerificationError,
-        match=r"manifest\.json: counts is not what the receipts add up to",
+        match=(
+            r"manifest\.json: counts differs from what the receipts add up to\."
+            " Restore the manifest"
+        ),
     ):
         verify(VerifySettings(run_uri=run_uri))
 
@@ -63,7 +66,7 @@ def test_verify_of_a_published_run_whose_index_is_damaged_says_once_what_builds_
         path.write_text(edited if content == "edited" else content, "utf-8")
     with pytest.raises(VerificationError, match=f"{path}: ") as error:
         verify(VerifySettings(run_uri=run_uri))
-    assert str(error.value).count("builds it again") == 1
+    assert str(error.value).count("to build the index again") == 1
     publish(PublishSettings(run_uri=run_uri, gate=OPEN))
     verify(VerifySettings(run_uri=run_uri))
 
