@@ -3,16 +3,18 @@
 # make unit    tests/unit, a minute
 # make chaos   kill -9 of everything, 30 times              make memory  peak memory of 200,000 and of 2,000,000 ads
 # make bench   tokens per second against the floor and against other engines, 15 minutes
+# make docs    the docs site, in build/site               make pictures  drawings and screenshots of docs/pictures
 # make gpu     tests and figures of one GPU, with PYTHON and PYTHONPATH as they are (no network, no .venv), 9 minutes
 VENV := .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PARALLEL := --numprocesses 2 --dist loadscope
+MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 STAMP := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE # every worker would compile every module anew
 
-.PHONY: demo test unit coverage chaos memory bench gpu check format install lock clean
+.PHONY: demo test unit coverage chaos memory bench docs pictures gpu check format install lock clean
 .DEFAULT_GOAL := demo
 
 demo: install
@@ -39,6 +41,12 @@ bench: install
 	$(PIP_INSTALL) --editable ".[dev,bench,spark]"
 	$(BIN)/python -m benchmarks.speed
 
+docs: install
+	$(MKDOCS)
+
+pictures: install
+	$(BIN)/python -m docs_tools.pictures
+
 gpu:
 	$(PYTHON) -m benchmarks.gpu
 
@@ -47,6 +55,7 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(MKDOCS)
 
 format: install
 	$(BIN)/ruff format .
@@ -66,4 +75,4 @@ lock: install
 	mv constraints.new constraints.txt
 
 clean:
-	rm -rf $(VENV) demo output build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	rm -rf $(VENV) demo output build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

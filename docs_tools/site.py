@@ -1,0 +1,55 @@
+"""Hooks of mkdocs: pages that are generated, pages that lie elsewhere in the repository, their
+links."""
+
+import posixpath
+import re
+import sys
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from docs_tools import reference  # noqa: E402
+
+ELSEWHERE = {
+    "CHANGELOG.md": "project/changelog.md",
+    "CONTRIBUTING.md": "project/contributing.md",
+    "SECURITY.md": "project/security.md",
+    "benchmarks/README.md": "project/benchmarks.md",
+    "benchmarks/results/recipes.md": "project/recipes.md",
+}
+"""Pages outside docs/, and where they stand on the site."""
+LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)#\s]+)(#[^)\s]*)?(?=\))")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that are generated, and those that lie elsewhere."""
+    for src_uri, content in reference.pages().items():
+        files.append(File.generated(config, src_uri, content=content))
+    for path, src_uri in ELSEWHERE.items():
+        files.append(File.generated(config, src_uri, abs_src_path=str(ROOT / path)))
+    return files
+
+
+def on_page_markdown(
+    markdown: str, page: Page, config: MkDocsConfig, files: Files
+) -> str:
+    """Lead the links between docs/ and the rest of the repository to the pages of the site."""
+    return relinked(markdown, page.file.src_uri)
+
+
+def relinked(markdown: str, src_uri: str) -> str:
+    """Replace links that hold in the repository by those that hold on the site."""
+    places = {site: path for path, site in ELSEWHERE.items()}
+    here = posixpath.dirname(places.get(src_uri, f"docs/{src_uri}"))
+
+    def place(match: re.Match[str]) -> str:
+        path = posixpath.normpath(posixpath.join(here, match[1]))
+        target = ELSEWHERE.get(path, path.removeprefix("docs/"))
+        return posixpath.relpath(target, posixpath.dirname(src_uri)) + (match[2] or "")
+
+    return LINK.sub(place, markdown)
