@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures"
+ROOT = Path(__file__).resolve().parents[1]
+PICTURES = ROOT / "docs" / "pictures"
 BLUE, GREEN, GREY, INK = "#e3e9fb", "#dff3e4", "#f1f1f4", "#1d2433"
 EDGES = {BLUE: "#5b74d6", GREEN: "#3f9a58", GREY: "#9aa0ad"}
 STYLE = (
