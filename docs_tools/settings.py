@@ -1,5 +1,6 @@
 """The page of all settings: of each verb, and of the groups that several verbs share."""
 
+import re
 import types
 from collections.abc import Iterator
 from datetime import date
@@ -154,13 +155,14 @@ def paragraph(model: type[BaseModel]) -> str:
 
 
 def title(model: type[BaseModel]) -> str:
-    """Return the name of a group as a heading."""
-    return model.__name__.removesuffix("Settings")
+    """Return the name of a group as a heading, in words."""
+    name = model.__name__.removesuffix("Settings")
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).capitalize()
 
 
 def anchor(model: type[BaseModel]) -> str:
     """Return the address of a group on the page."""
-    return title(model).lower()
+    return title(model).lower().replace(" ", "-")
 
 
 def cell(text: str) -> str:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
@@ -23,6 +24,12 @@ ELSEWHERE = {
     "benchmarks/results/recipes.md": "project/recipes.md",
 }
 """Pages outside docs/, and where they stand on the site."""
+FETCHED = re.compile(
+    r"""<(?:script|img|source|iframe)\b[^>]*\bsrc(?:set)?=["']?(?:https?:)?//[^"' >]+"""
+    r"""|<link\b(?=[^>]*\brel=["']?(?:stylesheet|icon|preload|preconnect))[^>]*"""
+    r"""href=["']?(?:https?:)?//[^"' >]+|(?:@import|url\()["' ]*https?:[^)]+"""
+)
+"""What a browser would ask another server for."""
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)#\s]+)(#[^)\s]*)?(?=\))")
 
 
@@ -40,6 +47,20 @@ def on_page_markdown(
 ) -> str:
     """Lead the links between docs/ and the rest of the repository to the pages of the site."""
     return relinked(markdown, page.file.src_uri)
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Refuse a site that makes the reader's browser ask another server for anything."""
+    for path in sorted(Path(config.site_dir).rglob("*")):
+        if path.suffix in (".html", ".css"):
+            found = fetched(path.read_text("utf-8"))
+            if found:
+                raise PluginError(f"{path}: asks another server: {found[0]}")
+
+
+def fetched(content: str) -> list[str]:
+    """Return what a page or a style sheet would ask another server for."""
+    return FETCHED.findall(content)
 
 
 def relinked(markdown: str, src_uri: str) -> str:

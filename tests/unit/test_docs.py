@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel
 
 from docs_tools import columns, drawings, exit_codes, files, reference, settings
-from docs_tools.site import ELSEWHERE, relinked
+from docs_tools.site import ELSEWHERE, fetched, relinked
 from rubert_ood import cli, errors
 from rubert_ood.runs.part import ERROR_SCHEMA, part_schema
 
@@ -53,7 +53,7 @@ def test_lines_of_the_docs_have_at_most_120_characters_but_for_tables() -> None:
         for page in PAGES
         if page.name not in OF_OTHERS
         for number, line in enumerate(page.read_text("utf-8").splitlines(), start=1)
-        if len(line) > MAX_WIDTH and not line.startswith(("|", "  <img"))
+        if len(line) > MAX_WIDTH and not line.lstrip().startswith(("|", "<img"))
     ]
     assert wide == []
 
@@ -224,3 +224,21 @@ def test_drawings_are_those_of_the_script_and_ask_for_nothing() -> None:
         assert (drawings.PICTURES / f"{name}.svg").read_text("utf-8") == svg
         assert ET.fromstring(svg).tag.endswith("svg")
         assert re.findall(r"(?:href|src|url\((?!#)|@import)", svg) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "is_quiet"),
+    [
+        ('<script src="https://unpkg.com/x.js"></script>', False),
+        ('<link rel="stylesheet" href="//fonts.example/css">', False),
+        ("<link rel=preconnect href=https://fonts.gstatic.com crossorigin>", False),
+        ("a { background: url(https://x.example/a.png) }", False),
+        ('<a href="https://example.org">a link that a reader follows</a>', True),
+        ('<link rel="canonical" href="https://example.org/">', True),
+        ('<script src="assets/x.js"></script><img src="../pictures/flow.svg">', True),
+    ],
+)
+def test_site_is_refused_where_a_browser_would_ask_another_server(
+    content, is_quiet
+) -> None:
+    assert (fetched(content) == []) is is_quiet
