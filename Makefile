@@ -1,9 +1,9 @@
-# make demo    the whole job on a generated catalogue      make check   lint, types, import floors
+# make demo    the whole job on a generated catalogue      make check   lint, types, import floors, docs
 # make test    the test suite, without chaos, 25 minutes    make install the environment alone
 # make unit    tests/unit, a minute
 # make chaos   kill -9 of everything, 30 times              make memory  peak memory of 200,000 and of 2,000,000 ads
 # make bench   tokens per second against the floor and against other engines, 15 minutes
-# make docs    the docs site, in build/site               make pictures  drawings and screenshots of docs/pictures
+# make docs    the docs site, in build/site                make pictures  drawings and screenshots of docs/pictures
 # make gpu     tests and figures of one GPU, with PYTHON and PYTHONPATH as they are (no network, no .venv), 9 minutes
 VENV := .venv
 PYTHON ?= python3

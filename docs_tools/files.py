@@ -25,6 +25,8 @@ from rubert_ood.runs.receipts import QuarantineRecord, Receipt
 from rubert_ood.runs.reuse import ReuseStop
 from rubert_ood.runs.seals import Layout, Seal
 
+Package = griffe.Object | griffe.Alias
+
 
 @dataclass(frozen=True)
 class FileOfOurs:
@@ -107,7 +109,7 @@ BUNDLE_FILES = [
 """What lies in OUTPUT/bundles/VERSION; what is beside it."""
 
 
-def files_page(title: str, listed: list[FileOfOurs], package: griffe.Object) -> str:
+def files_page(title: str, listed: list[FileOfOurs], package: Package) -> str:
     """Return the files of a folder, and the fields of those that are JSON."""
     lines = [f"# {title}", "", "| file | |", "|---|---|"]
     lines += [f"| `{file.path}` | {file.purpose} |" for file in listed]
@@ -117,7 +119,7 @@ def files_page(title: str, listed: list[FileOfOurs], package: griffe.Object) -> 
     return "\n".join(lines) + "\n"
 
 
-def schemas(package: griffe.Object) -> dict[str, str]:
+def schemas(package: Package) -> dict[str, str]:
     """Return the JSON schema of each file by its place."""
     found = {}
     for file in (*RUN_FILES, *BUNDLE_FILES):
@@ -127,7 +129,7 @@ def schemas(package: griffe.Object) -> dict[str, str]:
     return found
 
 
-def schema_of(record: type, package: griffe.Object) -> dict[str, Any]:
+def schema_of(record: type, package: Package) -> dict[str, Any]:
     """Return the schema of a record as it is written, with what the code says of each field."""
     schema = TypeAdapter(record).json_schema(mode="serialization")
     for name, text in _said_of(record, package).items():
@@ -137,7 +139,7 @@ def schema_of(record: type, package: griffe.Object) -> dict[str, Any]:
     return schema
 
 
-def _fields(file: FileOfOurs, package: griffe.Object) -> Iterator[str]:
+def _fields(file: FileOfOurs, package: Package) -> Iterator[str]:
     assert file.record
     schema = schema_of(file.record, package)
     required = schema.get("required", [])
@@ -171,7 +173,7 @@ def _alias(record: type, name: str) -> str:
     return (field and field.alias) or name
 
 
-def _said_of(record: type, package: griffe.Object) -> dict[str, str]:
+def _said_of(record: type, package: Package) -> dict[str, str]:
     """Return the docstring below each field, of a record and of those that it comes from."""
     said: dict[str, str] = {}
     for base in reversed(record.__mro__):

@@ -10,12 +10,15 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 from docs_tools.drawings import PICTURES, ROOT, draw
 
+Scheme = Literal["light", "dark"]
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 DEMO = ROOT / "demo"
 WIDTH, HEIGHT = 1200, 860
 """Of the window, in CSS pixels: what a person sees first."""
@@ -37,7 +40,7 @@ class Shot:
 
     name: str
     page: Path
-    scheme: str
+    scheme: Scheme
 
 
 def shots(demo: Path) -> Iterator[Shot]:
@@ -50,7 +53,7 @@ def shots(demo: Path) -> Iterator[Shot]:
         newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
         if newest is None:
             raise RuntimeError(f"{demo}: no {name} page; run `make demo`")
-        for scheme in ("light", "dark"):
+        for scheme in SCHEMES:
             yield Shot(f"{name}_{scheme}.png", newest, scheme)
 
 
@@ -75,7 +78,7 @@ def main() -> None:
     draw()
     if not list(DEMO.glob("scored/run_date=*/run_id=*/_run/report.html")):
         rubert_ood = Path(sys.executable).with_name("rubert-ood")
-        command = [rubert_ood, "demo", "--output_uri", DEMO, "--ray_address", "local"]
+        command = f"{rubert_ood} demo --output_uri {DEMO} --ray_address local".split()
         subprocess.run(command, check=True, cwd=ROOT)
     path = shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:

@@ -9,7 +9,7 @@ import griffe
 
 from docs_tools.columns import columns_page
 from docs_tools.exit_codes import exit_codes_page
-from docs_tools.files import BUNDLE_FILES, RUN_FILES, files_page, schemas
+from docs_tools.files import BUNDLE_FILES, RUN_FILES, Package, files_page, schemas
 from docs_tools.settings import settings_page
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -85,7 +85,7 @@ def floors() -> list[list[str]]:
     return [re.findall(r"rubert_ood\.(\w+)", floor) for floor in contract["layers"]]
 
 
-def modules_page(package: griffe.Object) -> str:
+def modules_page(package: Package) -> str:
     """Return what each module does, by the first sentence of its docstring."""
     lines = ["# Modules", ""]
     lines += ["A module imports only from floors below its own; `make check` holds that."]
@@ -96,7 +96,7 @@ def modules_page(package: griffe.Object) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _room(room: griffe.Object) -> Iterator[str]:
+def _room(room: Package) -> Iterator[str]:
     yield f"**{room.name}**: {_first_sentence(room)}"
     modules = room.modules.items()
     inside = {name: module for name, module in modules if not module.is_alias}
@@ -106,7 +106,7 @@ def _room(room: griffe.Object) -> Iterator[str]:
         yield f"- `{name}`: {_first_sentence(inside[name])}"
 
 
-def _first_sentence(module: griffe.Object) -> str:
+def _first_sentence(module: Package) -> str:
     text = module.docstring.value if module.docstring else ""
     paragraph = " ".join(text.partition("\n\n")[0].split())
     return paragraph.replace("<", "&lt;").replace("*", r"\*")

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from docs_tools import columns, drawings, exit_codes, files, reference, settings
 from docs_tools.site import ELSEWHERE, fetched, relinked
-from rubert_ood import cli, errors
+from rubert_ood import __version__, cli, errors
 from rubert_ood.runs.part import ERROR_SCHEMA, part_schema
 
 ROOT = Path(__file__).parents[2]
@@ -242,3 +242,20 @@ def test_site_is_refused_where_a_browser_would_ask_another_server(
     content, is_quiet
 ) -> None:
     assert (fetched(content) == []) is is_quiet
+
+
+# the front garden
+
+
+def test_citation_names_the_version_of_the_package() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert citation["version"] == __version__
+
+
+def test_hooks_of_a_commit_are_the_tools_of_make_check() -> None:
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))
+    (local,) = config["repos"]
+    tools = {hook["entry"].split()[0].rpartition("/")[2] for hook in local["hooks"]}
+    check = (ROOT / "Makefile").read_text("utf-8").partition("\ncheck: ")[2]
+    used = set(re.findall(r"\$\(BIN\)/([\w-]+)", check.partition("\n\n")[0]))
+    assert tools == used == {"ruff", "mypy", "lint-imports"}
