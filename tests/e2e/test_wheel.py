@@ -129,7 +129,7 @@ def test_installed_wheel_runs_the_demo_without_a_checkout(installed, tmp_path):
     assert str(ROOT) not in path
     done = subprocess.run(
         [installed / "rubert-ood", "demo", "--num_train", "3000", "--num_score", "500",
-         "--num_epochs", "1", "--ray_address", "local"],
+         "--ray_address", "local"],
         cwd=tmp_path, env=bare(dict(os.environ)), capture_output=True, text=True, timeout=500,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

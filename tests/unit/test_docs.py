@@ -252,6 +252,23 @@ def test_citation_names_the_version_of_the_package() -> None:
     assert citation["version"] == __version__
 
 
+def test_changelog_groups_the_changes_of_each_version() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    for version in text.split("\n## ")[1:]:
+        intro, *groups = version.split("\n### ")
+        assert "\n- " not in intro
+        kinds = [group.partition("\n")[0] for group in groups]
+        assert kinds
+        assert set(kinds) <= {
+            "Added",
+            "Changed",
+            "Deprecated",
+            "Removed",
+            "Fixed",
+            "Security",
+        }
+
+
 def test_hooks_of_a_commit_are_the_tools_of_make_check() -> None:
     config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))
     (local,) = config["repos"]
