@@ -1,10 +1,11 @@
-# make demo    the whole job on a generated catalogue      make check   lint, types, import floors
+# make demo    the whole job on a generated catalogue      make check   lint, types, import floors, docs
 # make test    the test suite, without chaos, 25 minutes    make install the environment alone
 # make unit    tests/unit, a minute
 # make chaos   kill -9 of everything, 30 times              make memory  peak memory of 200,000 and of 2,000,000 ads
 # make bench   tokens per second against the floor and against other engines, 15 minutes
 # make image   the container, VARIANT=cpu or cuda (deploy/README.md)
 # make sbom    what is in it, as CycloneDX                  make audit   known vulnerabilities of what is pinned
+# make docs    the docs site, in build/site                make pictures  drawings and screenshots of docs/pictures
 # make gpu     tests and figures of one GPU, with PYTHON and PYTHONPATH as they are (no network, no .venv), 9 minutes
 VENV := .venv
 PYTHON ?= python3
@@ -12,6 +13,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS ?= constraints.txt
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
 PARALLEL := --numprocesses 2 --dist loadscope
+MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 STAMP := $(VENV)/.installed
 IMAGE ?= rubert-ood
 VARIANT ?= cpu
@@ -21,7 +23,7 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' rubert_ood/__init__.p
 TOOLS := build/tools/bin
 unexport PYTHONDONTWRITEBYTECODE # every worker would compile every module anew
 
-.PHONY: demo test unit coverage chaos memory bench gpu image sbom audit check format install lock clean
+.PHONY: demo test unit coverage chaos memory bench docs pictures gpu image sbom audit check format install lock clean
 .DEFAULT_GOAL := demo
 
 demo: install
@@ -47,6 +49,12 @@ memory: install
 bench: install
 	$(PIP_INSTALL) --editable ".[dev,bench,spark]"
 	$(BIN)/python -m benchmarks.speed
+
+docs: install
+	$(MKDOCS)
+
+pictures: install
+	$(BIN)/python -m docs_tools.pictures
 
 gpu:
 	$(PYTHON) -m benchmarks.gpu
@@ -77,6 +85,7 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(MKDOCS)
 
 format: install
 	$(BIN)/ruff format .
@@ -96,4 +105,4 @@ lock: install
 	mv constraints.new constraints.txt
 
 clean:
-	rm -rf $(VENV) demo output build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	rm -rf $(VENV) demo output build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

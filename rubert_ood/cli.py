@@ -133,7 +133,7 @@ VERBS = {
 
 def main(*before: str) -> int:
     """Run the command line of this process, with `before` in front; return its exit code
-    (README.md, "Exit codes").
+    (docs: reference, exit codes).
 
     A job on Ray runs in a process of its own, and ends with this one: Ray may end its process
     without a word.

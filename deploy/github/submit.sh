@@ -41,5 +41,5 @@ for attempt in 1 2 3 4 5 6 7 8 9; do
         sleep "${POLL_S:-30}"
     done
 done
-echo "nine attempts of $run_date have failed: look at them (docs/operations.md)" | tee -a "$summary"
+echo "nine attempts of $run_date have failed: look at them (docs/runbook.md)" | tee -a "$summary"
 exit 6

@@ -1,4 +1,4 @@
-"""docs/readers.md, run: its examples read what is published, from a folder and from S3."""
+"""docs/how_to/readers.md, run: its examples read what is published, from a folder and from S3."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from rubert_ood.workflows.score import score
 from tests.conftest import read_parts, write_parquet
 from tests.s3.server import BUCKET, seaweedfs
 
-PAGE = Path(__file__).parents[2] / "docs" / "readers.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how_to" / "readers.md"
 PLACE = 'OUTPUT = "scored"'
 COLLECT = """
 import json, sys

@@ -171,7 +171,8 @@ def test_cluster_yaml_copies_nothing_bulky_or_private(config: dict[str, Any]) ->
     mounted = {
         local for local in config["file_mounts"].values() if not local.startswith("~")
     }
-    assert mounted == {"pyproject.toml", "constraints.txt", "README.md", "rubert_ood"}
+    read_by_setuptools = {"pyproject.toml", "constraints.txt", "README.md", "LICENSE"}
+    assert mounted == read_by_setuptools | {"rubert_ood"}
 
 
 def test_cluster_yaml_mounts_exist(config: dict[str, Any]) -> None:

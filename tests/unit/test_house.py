@@ -1,4 +1,4 @@
-"""What docs/design.md says of the house, measured: size of functions and modules, air, test files.
+"""What CONTRIBUTING.md says of the house, measured: size of functions and modules, air, test files.
 
 Ruff, mypy and import-linter check the rest (`make check`).
 """

@@ -53,7 +53,7 @@ WRITES = [
     "report.html",
     "runner.json released",
 ]
-"""What one run writes, in order; docs/recovery.md has a row for each."""
+"""What one run writes, in order; docs/explanation/recovery.md has a row for each."""
 
 
 class Killed(BaseException):

@@ -36,8 +36,8 @@ LETTERS = "абвгдеёжзийклмнопрстуфхцчшщъыьэюяА�
 def expected(
     text: str, cities: tuple[str, ...] = CITIES, noise: tuple[str, ...] = NOISE
 ) -> str:
-    """Clean by the rules of docs/design.md, with one plain alternation sorted by length instead of
-    a prefix tree."""
+    """Clean by the rules of docs/explanation/method.md, with one plain alternation sorted by length
+    instead of a prefix tree."""
     text = re.sub(r"(\+?\d[\d\-\s]{6,}\d)", " ", text)
     for words in (cities, noise):
         longest_first = sorted(words, key=len, reverse=True)

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 
 def sign(folder: Path, **changes: Any) -> None:
-    """Write the manifest anew, over the files as they are now, by the rule of docs/design.md."""
+    """Write the manifest anew, over the files as they are now, by the rule of the bundle."""
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
     files = {}
     for path in sorted(folder.iterdir()):
