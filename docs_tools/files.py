@@ -99,6 +99,7 @@ BUNDLE_FILES = [
     FileOfOurs("reference.safetensors", "features of train and calibration ads"),
     FileOfOurs("subheads.json", "finer classes, if trained", documents.SubheadsDocument),
     FileOfOurs("subheads.safetensors", "their weights"),
+    FileOfOurs("stack.json, stack.safetensors", "words beside the network, if they gain"),
     FileOfOurs("evaluation.json", "how good it is, for programs", Evaluation),
     FileOfOurs("evaluation.html, train.html, README.md", "how good it is, for people"),
     FileOfOurs("tuning.json", "of a bundle that `tune` wrote", Tuning),
