@@ -221,6 +221,7 @@ def test_score_stopped_by_a_wrong_result_had_written_parts_that_it_then_replaced
     last = ads["ad_id"].slice(70, 30)  # of b.parquet, so those of the last shard
     is_last = pc.is_in(parts["ad_id"], value_set=last.combine_chunks())
     keys = set(parts.filter(is_last)["text_key"].to_pylist())
+    keys -= set(parts.filter(pc.invert(is_last))["text_key"].to_pylist())
     _spoil(first, keys, "confidence", 0.5)
     seen = []
     plain = workflow._stale_shards
