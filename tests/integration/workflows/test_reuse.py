@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from rubert_ood.bundle import derive_bundle
@@ -216,8 +217,11 @@ def test_score_stopped_by_a_wrong_result_had_written_parts_that_it_then_replaced
 ):
     """Some shards had their receipt before the stop: it takes two passes."""
     first = night(ads.slice(0, 200), 1)
-    wrong = read_parts(first.run_uri)
-    keys = set(wrong["text_key"].to_pylist()[-30:])
+    parts = read_parts(first.run_uri)
+    last = ads["ad_id"].slice(70, 30)  # of b.parquet, so those of the last shard
+    is_last = pc.is_in(parts["ad_id"], value_set=last.combine_chunks())
+    keys = set(parts.filter(is_last)["text_key"].to_pylist())
+    keys -= set(parts.filter(pc.invert(is_last))["text_key"].to_pylist())
     _spoil(first, keys, "confidence", 0.5)
     seen = []
     plain = workflow._stale_shards
