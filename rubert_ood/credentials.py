@@ -7,7 +7,7 @@ from rubert_ood.plain import printable
 SHOWN_CHARACTERS = 120
 NOT_SHOWN = "a value that is not shown, since it holds credentials"
 NO_PLACE = (
-    "holds credentials, which no setting may hold. Give S3 credentials in"
+    "holds credentials, which no setting may hold. Put S3 credentials in"
     " the AWS environment"
 )
 

@@ -18,7 +18,7 @@ def check_address(address: str, setting: str) -> None:
     if scheme in ("http", "https"):
         raise SettingsError(
             f"{setting}: {address} is the address of the dashboard (for `ray"
-            " job submit`). Give HOST:6379, ray://HOST:10001 or auto"
+            " job submit`). Use HOST:6379, ray://HOST:10001 or auto"
         )
     host, _, port = place.rpartition(":")
     if (
@@ -28,7 +28,7 @@ def check_address(address: str, setting: str) -> None:
         or not 0 < int(port) < 2**16
     ):
         raise SettingsError(
-            f"{setting}: {address} is not an address. Give HOST:6379,"
+            f"{setting}: {address} is not an address. Use HOST:6379,"
             " ray://HOST:10001, auto or local"
         )
     try:
@@ -70,7 +70,7 @@ def _check_answer(place: str, named: str, *, is_client: bool) -> None:
             )
         elif code == grpc.StatusCode.UNIMPLEMENTED:
             reason = (
-                "this port is not that of the cluster's GCS. Give port"
+                "this port is not that of the cluster's GCS. Use port"
                 " 6379, or ray:// with port 10001"
             )
         else:

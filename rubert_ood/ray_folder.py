@@ -59,7 +59,7 @@ def _parent() -> str:
             longest = room - len(name) - 1
             raise SettingsError(
                 f"RAY_TMPDIR: {given} is longer than {longest} bytes, too"
-                " long for the sockets of Ray. Give a shorter path"
+                " long for the sockets of Ray. Use a shorter path"
             )
         log.info(
             "keeps its files in %s, because the path of TMPDIR is too long for sockets",

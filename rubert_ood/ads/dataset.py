@@ -80,7 +80,7 @@ def load_dataset(settings: TrainSettings, workers: Workers | None = None) -> Dat
     if len(labels) < 2:
         raise SchemaError(
             "training needs at least 2 classes, and the ads have"
-            f" {len(labels)}: {labels}. Give ads of more classes"
+            f" {len(labels)}: {labels}. Add ads of more classes"
         )
     warn_of_case(labels)
     codes_N = table.codes(labels)
@@ -150,9 +150,7 @@ def _check_filled(dataset: Dataset) -> None:
     for name in SPLITS:
         ads = getattr(dataset, name)
         if ads is not None and not len(ads):
-            raise InputError(
-                f"no {name} ad has text after cleaning. Give more {name} ads"
-            )
+            raise InputError(f"no {name} ad has text after cleaning. Add more {name} ads")
 
 
 def split(table: pa.Table, settings: SplitSettings) -> list[pa.Table]:

@@ -52,7 +52,7 @@ def given_ads(ads: Ads, columns: ColumnSettings) -> GivenAds:
         ads = [ads]
     if isinstance(ads, bytes | dict) or not _is_list(ads):
         raise SchemaError(
-            f"{PLACE}: {type(ads).__name__} is not supported. Give a"
+            f"{PLACE}: {type(ads).__name__} is not supported. Use a"
             " DataFrame, an Arrow table or a list of texts"
         )
     return GivenAds(_plain_texts(pd.Series(list(ads), dtype=object)), None, None)

@@ -125,5 +125,5 @@ def read_labelled(
     rewriter.report()
     joined = pa.concat_tables(tables)
     if joined.num_rows == 0:
-        raise InputError(f"{uri}: the table has no rows. Name a table with labelled ads")
+        raise InputError(f"{uri}: the table has no rows. Use a table with labelled ads")
     return joined

@@ -58,7 +58,7 @@ def refuse_parts_of_tables(listing: Listing) -> None:
     for _ in range(PARENTS_LOOKED_AT + 1):
         if folder not in known and _is_table(folder):
             raise InputError(
-                f"{listing.base}: this is a part of the table {folder}. Name"
+                f"{listing.base}: this is a part of the table {folder}. Use"
                 " that folder, whose log says which files count"
             )
         folder = folder.rpartition("/")[0]

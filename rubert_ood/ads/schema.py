@@ -54,7 +54,7 @@ def resolve_columns(
 def has(schema: pa.Schema) -> str:
     """Say which columns a table has."""
     return (
-        f"Name one that it has: {', '.join(schema.names)}"
+        f"Use one that it has: {', '.join(schema.names)}"
         if schema.names
         else "It has no columns at all"
     )

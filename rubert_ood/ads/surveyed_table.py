@@ -85,7 +85,7 @@ def survey_tables(settings: TrainSettings, workers: Workers) -> SurveyedTable:
         num_rows = sum(map(len, files))
         if num_rows == 0:
             raise InputError(
-                f"{uri}: the table has no rows. Name a table with labelled ads"
+                f"{uri}: the table has no rows. Use a table with labelled ads"
             )
         shards = list(cut(files))
         wanted = _wanted(settings, table, num_rows)

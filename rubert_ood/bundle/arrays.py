@@ -17,7 +17,8 @@ class Layout:
     """None where any length will do."""
 
     def __str__(self) -> str:
-        return f"{self.dtype} {tuple('any' if size is None else size for size in self.shape)}"
+        sizes = ["any" if size is None else str(size) for size in self.shape]
+        return f"{self.dtype} ({', '.join(sizes)})"
 
     def fits(self, other: "Layout") -> bool:
         """Say whether an array laid out like `other` may stand here; None takes any size."""

@@ -164,7 +164,7 @@ def derive_bundle(
 def check_new(uri: str) -> None:
     """Raise BundleError when a bundle is there already."""
     if storage.exists(storage.join(uri, MANIFEST)):
-        raise BundleError(f"{uri}: this bundle exists already. Give another version")
+        raise BundleError(f"{uri}: this bundle exists already. Choose another version")
 
 
 def new_bundle_uri(
@@ -183,7 +183,7 @@ def new_bundle_uri(
     if version in (CHAMPION, CHAMPION_FILE):
         raise SettingsError(
             f"version: the name {version} is reserved for the promoted"
-            " bundle. Give another name"
+            " bundle. Choose another name"
         )
     if output_uri is None:
         return storage.join(beside.rpartition("/")[0], version)

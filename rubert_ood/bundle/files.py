@@ -111,7 +111,7 @@ def read_manifest(uri: str) -> Manifest:
         data = storage.read_bytes(storage.join(uri, MANIFEST))
     except InputError as error:
         raise BundleError(
-            f"{uri}: no bundle is here ({error}). Name the folder of a bundle"
+            f"{uri}: no bundle is here ({error}). Use the folder of a bundle"
         ) from error
     kind = _format_of(data)
     if kind not in (FORMAT, STACKED):

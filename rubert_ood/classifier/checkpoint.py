@@ -42,7 +42,7 @@ def local_checkpoint(uri: str) -> str:
     if not storage.is_s3(uri):
         if uri.startswith(("/", ".", "~")) and not os.path.exists(uri):
             raise BundleError(
-                f"{uri}: this folder does not exist. Give a hub name, a"
+                f"{uri}: this folder does not exist. Use a hub name, a"
                 " folder or an s3:// URI"
             )
         return uri
@@ -58,7 +58,7 @@ def local_checkpoint(uri: str) -> str:
             files.append(file)
     if not files:
         raise BundleError(
-            f"{uri}: no checkpoint is here. Give a hub name, a folder or an s3:// URI"
+            f"{uri}: no checkpoint is here. Use a hub name, a folder or an s3:// URI"
         )
     state = hashlib.sha256(
         "".join(f"{f.uri}{f.size}{f.version}" for f in files).encode()
@@ -85,7 +85,7 @@ def load_tokenizer(uri: str) -> Any:
         )
     if tokenizer.pad_token_id is None:
         raise BundleError(
-            f"{uri}: the tokenizer has no pad token. Name one as pad_token"
+            f"{uri}: the tokenizer has no pad token. Set pad_token"
             " in tokenizer_config.json"
         )
     return tokenizer

@@ -100,7 +100,7 @@ def fit_thresholds(d2_N: ArrayLike, *, quantile: float = 0.995) -> Thresholds:
     if len(d2) < 2:
         raise SchemaError(
             "thresholds need at least 2 calibration rows, and there are"
-            f" {len(d2)}. Give more"
+            f" {len(d2)}. Add more"
         )
     return Thresholds(
         float(np.quantile(d2, quantile)), float(d2.mean()), float(d2.std(ddof=1)), d2
@@ -200,7 +200,7 @@ def check_rule(settings: DecisionSettings, num_calibration: int) -> None:
         raise SettingsError(
             f"decision.conformal_alpha: {settings.conformal_alpha:g} needs"
             f" at least {needed:,} calibration rows, and there are"
-            f" {num_calibration:,}. Give more rows, raise conformal_alpha,"
+            f" {num_calibration:,}. Add more rows, raise conformal_alpha,"
             " or set the rule to notebook"
         )
 

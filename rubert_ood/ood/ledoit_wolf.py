@@ -59,7 +59,7 @@ class ClassSums:
         if not self.counts_C.any():
             raise SchemaError(
                 "there are no training rows to fit the Mahalanobis"
-                " statistics on. Give training ads"
+                " statistics on. Add training ads"
             )
         if len(empty):
             raise SchemaError(
@@ -123,7 +123,7 @@ def statistics_of(means_CH: Floats, sums: ResidualSums) -> MahalanobisStatistics
     ):  # nothing but rounding
         raise SchemaError(
             "no covariance can be fitted, since each training ad equals its"
-            " class mean. Give more different ads per class"
+            " class mean. Add more different ads per class"
         )
     shrinkage = sums.shrinkage()
     weight = max(shrinkage, MIN_SHRINKAGE)

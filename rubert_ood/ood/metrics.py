@@ -250,6 +250,4 @@ def _class_indices(
 
 def _require_rows(rows: Sized) -> None:
     if len(rows) == 0:
-        raise InputError(
-            "there are no ads to measure, since the split is empty. Give it ads"
-        )
+        raise InputError("there are no ads to measure, since the split is empty. Add ads")

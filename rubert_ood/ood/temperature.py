@@ -113,7 +113,7 @@ def relative_logits(logits_NC: ArrayLike, labels_N: ArrayLike) -> NDArray[np.flo
     logits = np.asarray(logits_NC, dtype=np.float64)
     labels = np.asarray(labels_N)
     if len(logits) == 0:
-        raise SchemaError("there are no rows to measure the NLL on. Give calibration ads")
+        raise SchemaError("there are no rows to measure the NLL on. Add calibration ads")
     if len(logits) != len(labels):
         raise SchemaError(
             f"logits have {len(logits)} rows, but there are {len(labels)}"

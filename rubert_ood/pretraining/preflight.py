@@ -29,7 +29,7 @@ def check_pretraining(settings: PretrainSettings) -> None:
     tokenizer = load_tokenizer(uri)
     if tokenizer.mask_token_id is None:
         raise BundleError(
-            f"{uri}: the tokenizer has no mask token. Name one as mask_token"
+            f"{uri}: the tokenizer has no mask token. Set mask_token"
             " in tokenizer_config.json"
         )
     network = load_for_pretraining(uri)
@@ -87,12 +87,12 @@ def check_counts(settings: PretrainSettings, num_train: int, num_held_out: int) 
     if num_train < wanted:
         raise InputError(
             f"{settings.input_uri}: {num_train:,} ads do not fill one batch"
-            f" of each worker ({wanted:,} ads). Give more ads, or lower"
+            f" of each worker ({wanted:,} ads). Add more ads, or lower"
             " compute.num_workers or optimiser.batch_size"
         )
     if num_held_out < num_workers:
         raise InputError(
             f"{settings.input_uri}: only {num_held_out:,} of {total:,} ads"
-            " are held out, fewer than compute.num_workers. Give more ads,"
+            " are held out, fewer than compute.num_workers. Add more ads,"
             " or raise masking.held_out_fraction"
         )

@@ -64,7 +64,7 @@ def read_finished(uri: str, identity: Mapping[str, str]) -> Pretraining | None:
     if changed:
         raise SettingsError(
             f"{uri}: this checkpoint was made with another value of"
-            f" {', '.join(changed)}. Give another version"
+            f" {', '.join(changed)}. Choose another version"
         )
     return found
 
@@ -77,7 +77,7 @@ def check_free(uri: str, base_model: str) -> None:
     is_taken = not storage.is_s3(uri) and storage.exists(uri)
     if is_taken or base_model.rstrip("/") == uri:
         raise SettingsError(
-            f"{uri}: it holds something else than this pretraining. Give another version"
+            f"{uri}: it holds something else than this pretraining. Choose another version"
         )
 
 

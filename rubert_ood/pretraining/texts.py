@@ -102,7 +102,7 @@ def look_at_catalogue(uri: str, columns: ColumnSettings) -> list[LabelledShard]:
     with ThreadPoolExecutor(SNIFF_THREADS) as pool:
         files = list(pool.map(look, list_tables(uri)))
     if not sum(map(len, files)):
-        raise InputError(f"{uri}: the table has no rows. Name a table with ads")
+        raise InputError(f"{uri}: the table has no rows. Use a table with ads")
     return files
 
 

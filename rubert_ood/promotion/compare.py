@@ -80,7 +80,7 @@ def _measured(
     if not is_read_N.any():
         raise InputError(
             f"{settings.test_uri}: no ad has text that both bundles can read."
-            " Give other labelled ads"
+            " Use other labelled ads"
         )
     tests = [side.test.take(is_read_N) for side in asked]
     judged = _judged(bundles, material, tests, is_read_N)

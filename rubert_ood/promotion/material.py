@@ -93,7 +93,7 @@ def read_sample(uri: str, columns: ColumnSettings, num_ads: int) -> list[str]:
     rows = [sum(table.row_groups) for table in tables]
     if not sum(rows):
         raise InputError(
-            f"{uri}: the catalogue has no rows. Name one with ads in sample_uri"
+            f"{uri}: the catalogue has no rows. Use one with ads in sample_uri"
         )
     ends = np.cumsum(rows)
     texts = list[str]()

@@ -56,7 +56,7 @@ def check_not_taken_back(place: ChampionPlace, bundle: Bundle | BundleName) -> N
     is_this = last is not None and last.path == place.path_of(bundle.uri)
     reason = last.reason if last and is_this else f"{place.uri} says so"
     raise PublicationRefusedError(
-        f"{bundle.uri}: this bundle was rolled back ({reason}). Give --force"
+        f"{bundle.uri}: this bundle was rolled back ({reason}). Pass --force"
         " REASON to promote it again"
     )
 

@@ -38,7 +38,7 @@ def with_reuse(plan: Plan, settings: CatalogueSettings) -> Plan:
             return replace(plan, reuse=_fitting(plan, named, settings))
         except InputError as error:
             raise SettingsError(
-                f"reuse: {error}. Give auto, never, or the folder of a run that fits"
+                f"reuse: {error}. Set it to auto, which finds a run by itself, or to never"
             ) from error
     place = look(plan.output_uri)
     if place.pointer is None or place.names(plan.run_uri):
@@ -59,7 +59,7 @@ def say_reuse(plan: Plan, settings: CatalogueSettings) -> None:
     if settings.reuse == "never":
         log.warning(
             "reuse: never has no effect, because the plan of this run"
-            " reuses results. Give another run_id to score all"
+            " reuses results. Choose another run_id to score all"
         )
 
 

@@ -93,7 +93,7 @@ def _calibration_rows(headline: Headline) -> Finding:
         " chose the checkpoint."
     )
     if not good.CALIBRATION_ADS.holds(count):
-        return Finding(False, f"{text} Give more of them ({good.CALIBRATION_ADS}).")
+        return Finding(False, f"{text} Add more of them ({good.CALIBRATION_ADS}).")
     return Finding(True, text)
 
 

@@ -110,7 +110,7 @@ def check_files(run_uri: str, document: IndexDocument) -> None:
     for file in document.files:
         uri = storage.join(index_uri(run_uri), file.name)
         if sha256_of(storage.read_bytes(uri)) != file.sha256:
-            raise InputError(f"{uri} is damaged (its sha256 differs from index.json)")
+            raise InputError(f"{uri}: it is damaged (its sha256 differs from index.json)")
 
 
 def check_index(run_uri: str, name: IndexName) -> None:
@@ -123,7 +123,7 @@ def check_index(run_uri: str, name: IndexName) -> None:
 def _check_named(run_uri: str, sha256: str, name: IndexName) -> None:
     if sha256 != name.sha256:
         uri = document_uri(run_uri)
-        raise InputError(f"{uri} is damaged (its sha256 differs from the manifest)")
+        raise InputError(f"{uri}: it is damaged (its sha256 differs from the manifest)")
 
 
 def read_files(plan: Plan, files: Sequence[DataFile]) -> Iterator[pa.Table]:

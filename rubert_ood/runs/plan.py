@@ -243,8 +243,8 @@ def save_plan(plan: Plan) -> Plan:
         ]
         raise SettingsError(
             f"{plan.run_uri}: this folder holds a run with another"
-            f" {', '.join(changed)}. Give another run_id, or the values of"
-            " that run"
+            f" {', '.join(changed)}. Choose another run_id, or set the"
+            " values of that run"
         )
     return replace(plan, reuse=older.reuse)
 

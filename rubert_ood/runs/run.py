@@ -71,7 +71,7 @@ def _names(columns: Sequence[str]) -> list[str]:
     names = list(columns) if is_list else []
     if not is_list or not all(isinstance(name, str) for name in names):
         raise SettingsError(
-            f"columns: {shown(columns)} is not a list of names. Give a list"
+            f"columns: {shown(columns)} is not a list of names. Use a list"
         )
     return names
 
@@ -90,7 +90,7 @@ def _read_file(uri: str, sha256: str, names: list[str] | None) -> pa.Table:
     for name in names or []:
         if name not in found:
             raise SchemaError(
-                f"{uri}: the file has no column {name!r}. Name one that it has:"
+                f"{uri}: the file has no column {name!r}. Use one that it has:"
                 f" {', '.join(found)}"
             )
     return pq.read_table(io.BytesIO(data), columns=["ad_id"] if names == [] else names)

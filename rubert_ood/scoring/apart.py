@@ -19,14 +19,14 @@ def check_apart(input_uri: str, output_uri: str) -> None:
     if _leads_to(source, part, is_literal):
         raise SettingsError(
             f"output_uri: {output_uri} lies inside the input {input_uri}."
-            " Name a folder outside of it"
+            " Use a folder outside of it"
         )
     base = source if is_literal else _names(literal_head(input_uri))
     is_below = len(base) > len(target) and base[: len(target)] == target
     if is_below and not (is_literal and _is_one_file(input_uri)):
         raise SettingsError(
             f"input_uri: {input_uri} lies inside the output {output_uri}."
-            " Name an output outside of it"
+            " Use an output outside of it"
         )
 
 

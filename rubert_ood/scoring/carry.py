@@ -71,8 +71,8 @@ class CarriedTypes:
         except pa.ArrowException:
             raise SchemaError(
                 f"{uri}: column {name!r} has the type {kind}, but {known} in"
-                f" {self._files[name]}. Give a carried column one type in"
-                " all files"
+                f" {self._files[name]}. Convert it to the"
+                " same type in all files"
             ) from None
 
 

@@ -78,7 +78,7 @@ def _gpu_actors(settings: ScoreSettings, num_shards: int) -> ActorPool:
     place = {"GPU": 1, "CPU": GPU_ACTOR_CPUS}
     if is_own_cluster(settings) and not _nodes_with(place):
         raise SettingsError(
-            "compute.use_gpu: this machine has no GPU. Name a cluster with"
+            "compute.use_gpu: this machine has no GPU. Use a cluster with"
             " GPUs in ray_address, or set compute.use_gpu to false"
         )
     there = int(sum(node.get("GPU", 0) for node in living_nodes().values()))

@@ -40,7 +40,7 @@ def time_zone(name: str) -> tzinfo:
     except (ValueError, OSError, KeyError) as error:
         found = get_close_matches(name, available_timezones(), 1) or ["Europe/Moscow"]
         raise ValueError(
-            f"this time zone does not exist. Give an IANA name, such as {found[0]}"
+            f"this time zone does not exist. Use an IANA name, such as {found[0]}"
         ) from error
 
 

@@ -39,14 +39,14 @@ def expect(value: object, kind: type, name: str = "settings") -> None:
     """Raise SettingsError unless an argument of a function is of this class."""
     if not isinstance(value, kind):
         article = "True or False" if kind is bool else f"a {kind.__name__}"
-        raise SettingsError(f"{name}: {shown(value)} does not fit. Give {article}")
+        raise SettingsError(f"{name}: {shown(value)} does not fit. Use {article}")
 
 
 def _line(problem: "ErrorDetails", model: type[BaseModel]) -> str:
     name = printable(".".join([str(part) for part in problem["loc"]]))
     if problem["type"] == "missing":
         what = _what_it_is(name, model)
-        return f"{name}: missing. Give --{name}, or set it in the YAML file{what}"
+        return f"{name}: missing. Pass --{name}, or set it in the YAML file{what}"
     if problem["type"] == "extra_forbidden":
         return f"{name}: no such setting{_hint(name, model)}. `--help` lists them"
     if problem["type"].startswith("model_") and problem["input"] is None:

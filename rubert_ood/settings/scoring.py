@@ -120,7 +120,7 @@ class BackfillSettings(CatalogueSettings, RunSettings):
     def _not_of_one_day(cls, values: object) -> object:
         if isinstance(values, dict) and "run_date" in values:
             raise ValueError(
-                "run_date: a backfill has no such setting. Give from_date and"
+                "run_date: a backfill has no such setting. Use from_date and"
                 " to_date instead"
             )
         return values
@@ -130,7 +130,7 @@ class BackfillSettings(CatalogueSettings, RunSettings):
         if self.to_date < self.from_date:
             raise ValueError(
                 f"to_date: {self.to_date} is before from_date"
-                f" ({self.from_date}). Give a later day"
+                f" ({self.from_date}). Choose a later day"
             )
         if self.to_date > self.from_date and "{run_date}" not in self.input_uri:
             raise ValueError(

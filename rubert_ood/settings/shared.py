@@ -73,7 +73,7 @@ class ColumnSettings(Group):
             if name is not None and roles.setdefault(name, role) != role:
                 raise ValueError(
                     f"{roles[name]} and {role} name the same column"
-                    f" {name!r}. Name two columns (title and city may be"
+                    f" {name!r}. Use two columns (title and city may be"
                     " null)"
                 )
         return self

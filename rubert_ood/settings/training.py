@@ -159,7 +159,7 @@ class TrainSettings(RayJobSettings):
     def _ads_to_promote_by(self) -> "TrainSettings":
         if self.promote and not (self.promotion.test_uri or self.test_uri):
             raise ValueError(
-                "promotion.test_uri: promote needs it. Name labelled ads"
+                "promotion.test_uri: promote needs it. Use labelled ads"
                 " that trained neither bundle"
             )
         return self

@@ -25,7 +25,7 @@ def read_yaml(uri: str) -> dict[str, Any]:
         raise SettingsError(f"config: {error}") from error
     if len(data) > MAX_BYTES:
         raise SettingsError(
-            f"{uri}: the file is larger than {MAX_BYTES:,} bytes. Give a"
+            f"{uri}: the file is larger than {MAX_BYTES:,} bytes. Use a"
             " YAML file of settings"
         )
     try:

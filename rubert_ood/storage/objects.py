@@ -84,18 +84,18 @@ def _path(uri: str) -> str:
     if CONTROLS.search(uri):
         raise InputError(f"{uri}: a URI must not hold control characters")
     if not uri:
-        raise InputError("a URI is empty. Give a local path or s3://BUCKET/KEY")
+        raise InputError("a URI is empty. Use a local path or s3://BUCKET/KEY")
     if is_s3(uri):
         path = uri.split("://", 1)[1].strip("/")
         if not path:
-            raise InputError(f"{uri}: the bucket is missing. Give s3://BUCKET/KEY")
+            raise InputError(f"{uri}: the bucket is missing. Use s3://BUCKET/KEY")
         return path
     path = uri
     if uri.startswith("file://"):
         path = uri.removeprefix("file://").removeprefix("localhost")
     if "://" in uri and (path is uri or not path.startswith("/")):
         raise InputError(
-            f"{uri}: this kind of storage is not supported. Give a local path or"
+            f"{uri}: this kind of storage is not supported. Use a local path or"
             " s3://BUCKET/KEY"
         )
     return os.path.abspath(os.path.expanduser(path))
@@ -124,7 +124,7 @@ def absolute(uri: str | os.PathLike[str]) -> str:
     if not isinstance(text, str):
         kind = type(text).__name__
         raise SettingsError(
-            f"a URI must be text, and this is of type {kind}. Give a local"
+            f"a URI must be text, and this is of type {kind}. Use a local"
             " path or s3://BUCKET/KEY"
         )
     path = _path(text)

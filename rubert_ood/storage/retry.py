@@ -60,7 +60,7 @@ def retry_s() -> float:
         return max(float(text), 0.0)
     except ValueError as error:
         raise SettingsError(
-            f"{RETRY_VARIABLE}: {text!r} is not a number. Give seconds, such as 60"
+            f"{RETRY_VARIABLE}: {text!r} is not a number. Set a number of seconds, such as 60"
         ) from error
 
 

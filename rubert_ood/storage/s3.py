@@ -19,7 +19,7 @@ def bucket_owner() -> str | None:
     owner = os.environ.get(OWNER_VARIABLE)
     if owner is not None and not re.fullmatch("[0-9]{12}", owner):
         raise SettingsError(
-            f"{OWNER_VARIABLE}: {owner!r} is not an AWS account. Give its 12 digits"
+            f"{OWNER_VARIABLE}: {owner!r} is not an AWS account. Set its 12 digits"
         )
     return owner
 

@@ -126,7 +126,7 @@ def _check_unpartitioned(table: "Table") -> None:
     if names:
         raise SchemaError(
             f"it is partitioned by {names}, but the files of a run are not."
-            " Name another table"
+            " Use another table"
         )
 
 

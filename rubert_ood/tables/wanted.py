@@ -90,5 +90,5 @@ def check_table(output_uri: str, kind: str) -> None:
     if OF_A_URL.search(output_uri):
         raise SettingsError(
             f"output_uri: {output_uri} holds %, ? or #, which table"
-            " libraries do not read as text. Name another output_uri"
+            " libraries do not read as text. Use another output_uri"
         )

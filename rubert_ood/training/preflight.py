@@ -38,7 +38,7 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
     if len(dataset.train) < wanted:
         raise SchemaError(
             f"{len(dataset.train):,} training ads do not fill one batch of"
-            f" each worker ({wanted:,} ads). Give more ads, or lower"
+            f" each worker ({wanted:,} ads). Add more ads, or lower"
             " compute.num_workers or optimiser.batch_size"
         )
     limit = max_positions(uri)
@@ -85,12 +85,12 @@ def _check_counts(dataset: Dataset) -> None:
     if len(split) < MIN_CALIBRATION_ADS:
         raise SchemaError(
             f"thresholds need at least {MIN_CALIBRATION_ADS} {name} ads with"
-            f" text, and there are {len(split)}. Give more"
+            f" text, and there are {len(split)}. Add more"
         )
     if not dataset.train.num_with_two_texts():
         raise SchemaError(
             "no class has two different training texts, so nothing can be"
-            " fitted. Give more ads"
+            " fitted. Add more ads"
         )
 
 

@@ -81,7 +81,7 @@ class TrainingRun:
         if changed:
             raise SettingsError(
                 f"version: the training {self.name!r} began with another"
-                f" value of {', '.join(changed)}. Give another version"
+                f" value of {', '.join(changed)}. Choose another version"
             )
 
     def fit(
@@ -139,7 +139,7 @@ class TrainingRun:
                 checkpoints.append(kept)
         if not checkpoints:
             raise RubertOodError(
-                f"the training at {result.path} left no checkpoint. Give another version"
+                f"the training at {result.path} left no checkpoint. Choose another version"
             )
         sign = 1 if self.better == "max" else -1
         best, metrics = max(

@@ -28,7 +28,7 @@ def halves(ads: LabelledAds, settings: TuneSettings) -> dict[str, LabelledAds]:
     if len(ads) < MIN_ADS:
         raise InputError(
             f"{settings.input_uri}: {count_of(len(ads), 'ad')} with text are"
-            f" too few to tune on. Give at least {MIN_ADS}"
+            f" too few to tune on. Add at least {MIN_ADS}"
         )
     counts = np.unique(ads.labels_N, return_counts=True)[1]
     can_stratify = counts.min() > 1 and len(counts) <= len(ads) // 2
@@ -48,7 +48,7 @@ def check_target(settings: TuneSettings, num_texts: int) -> None:
         raise SettingsError(
             f"min_precision: {settings.min_precision:g} needs at least"
             f" {needed:,} ads to choose on, and there are {num_texts:,}."
-            " Give more ads, or a lower target"
+            " Add more ads, or a lower target"
         )
 
 

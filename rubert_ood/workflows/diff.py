@@ -34,11 +34,11 @@ def diff(settings: DiffSettings) -> DiffDocument:
     if a_is_run != b_is_run:
         raise InputError(
             f"{settings.a_uri} and {settings.b_uri}: one is a run, the other"
-            " is a bundle. Name two runs or two bundles"
+            " is a bundle. Use two runs or two bundles"
         )
     if not a_is_run and not settings.input_uri:
         raise SettingsError(
-            "input_uri: it is missing. Name the ads on which the two bundles are compared"
+            "input_uri: it is missing. Set it to the ads to compare the two bundles on"
         )
     if a_is_run and settings.input_uri:
         log.warning("input_uri: two runs are compared without it, so it has no effect")

@@ -32,7 +32,7 @@ def predict(settings: PredictSettings) -> list[Result]:
     texts = _decoded(given, "utf-8") if given else _decoded(*_lines_of_input())
     if not texts:
         raise InputError(
-            "texts: there are none. Give them as arguments, or one per line"
+            "texts: there are none. Pass them as arguments, or one per line"
             " on standard input"
         )
     results = predict_texts(open_bundle(settings.bundle_uri), texts, settings.compute)

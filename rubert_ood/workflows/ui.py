@@ -81,6 +81,6 @@ def _run(uri: str, bundle: Bundle) -> RunSearch:
     if scored_with.fingerprint != bundle.fingerprint:
         raise SettingsError(
             f"run_uri: this run was scored with bundle {scored_with.version},"
-            f" not with {bundle.version}. Give --bundle_uri {scored_with.uri}"
+            f" not with {bundle.version}. Pass --bundle_uri {scored_with.uri}"
         )
     return run

@@ -70,7 +70,7 @@ def test_each_verb_names_the_settings_that_it_wants(verb, wanted):
     for given in (None, {}, "x", GateSettings(), wanted):
         with pytest.raises(rubert_ood.errors.SettingsError) as caught:
             getattr(rubert_ood, verb)(given)
-        assert str(caught.value).endswith(f" does not fit. Give a {wanted}")
+        assert str(caught.value).endswith(f" does not fit. Use a {wanted}")
         assert "\n" not in str(caught.value)
 
 

@@ -102,6 +102,6 @@ def test_help_into_a_pipe_that_closes_leaves_no_trace() -> None:
 def test_command_in_a_watched_process_has_the_exit_codes_of_the_others() -> None:
     result = program("score", "--input_uri", "x")
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.startswith("error: bundle_uri: missing. Give --bundle_uri")
+    assert result.stderr.startswith("error: bundle_uri: missing. Pass --bundle_uri")
     assert program("score", "--help").returncode == 0
     assert program("score", "--nope").returncode == 2

@@ -88,7 +88,7 @@ def test_check_address_where_nobody_answers_is_refused_at_once(scheme: str) -> N
 def test_check_address_of_the_dashboard_says_what_to_give_instead(address: str) -> None:
     assert message(address).startswith(
         f"ray_address: {address} is the address of the dashboard (for `ray job"
-        " submit`). Give HOST:6379"
+        " submit`). Use HOST:6379"
     )
 
 
@@ -98,7 +98,7 @@ def test_check_address_of_the_dashboard_says_what_to_give_instead(address: str) 
 )
 def test_check_address_of_what_is_not_one_says_what_to_give_instead(address: str) -> None:
     assert message(address).startswith(
-        f"ray_address: {address} is not an address. Give HOST:6379, "
+        f"ray_address: {address} is not an address. Use HOST:6379, "
     )
 
 

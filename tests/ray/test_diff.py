@@ -226,7 +226,7 @@ def test_diff_compares_two_bundles_on_the_same_ads(
     settings = DiffSettings(
         a_uri=trained_bundle, b_uri=retrained_bundle, output_uri=str(tmp_path / "out")
     )
-    with pytest.raises(SettingsError, match="Name the ads"):
+    with pytest.raises(SettingsError, match="Set it to the ads"):
         diff(settings)
     with pytest.raises(InputError, match="neither a run folder"):
         diff(settings.model_copy(update={"a_uri": str(tmp_path)}))

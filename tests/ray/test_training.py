@@ -502,7 +502,7 @@ def test_a_version_that_began_with_other_data_is_refused(
         SettingsError,
         match=(
             r"version: the training 'two-workers' began with another value of labelled"
-            r" ads. Give another"
+            r" ads. Choose another"
         ),
     ):
         fine_tune(fewer, train_settings, run_name="two-workers", work_dir=str(tmp_path))

@@ -202,14 +202,14 @@ def test_shortened_flag_is_unknown(run) -> None:
             "gate.max_ood_rate: ",
         ),
         (["demo", "--num_train", "10"], "num_train: "),
-        (["verify"], "run_uri: missing. Give --run_uri, or set it in the YAML file"),
+        (["verify"], "run_uri: missing. Pass --run_uri, or set it in the YAML file"),
         (
             ["predict", "текст"],
-            "bundle_uri: missing. Give --bundle_uri, or set it in the YAML file",
+            "bundle_uri: missing. Pass --bundle_uri, or set it in the YAML file",
         ),
         (
             ["evaluate", "--bundle_uri", "b"],
-            "input_uri: missing. Give --input_uri, or set it in the YAML file",
+            "input_uri: missing. Pass --input_uri, or set it in the YAML file",
         ),
         (
             ["train"],

@@ -124,7 +124,7 @@ def test_descriptions_of_settings_are_short_plain_sentences() -> None:
 @pytest.mark.parametrize(
     ("text", "num_faults"),
     [
-        ("{}: the table has no rows. Name a table with ads", 0),
+        ("{}: the table has no rows. Use a table with ads", 0),
         ("{}: 3 file(s) are gone; start again", 2),
         ("there is no way back.", 2),
         (" ".join(["word"] * 21), 1),

@@ -209,7 +209,7 @@ def test_predict_and_embed_of_a_wrong_table_are_one_line_that_names_the_column(m
             method(pd.DataFrame({"title": ["x"]}))
         assert str(caught.value) == (
             "ads: the table has no column 'description' (setting"
-            " columns.description). Name one that it has: title"
+            " columns.description). Use one that it has: title"
         )
 
 
@@ -218,7 +218,7 @@ def test_predict_and_embed_of_other_columns_than_settings_say_what_to_give(model
         with pytest.raises(SettingsError) as caught:
             method(["x"], columns={"description": "text"})
         assert str(caught.value) == (
-            "columns: {'description': 'text'} does not fit. Give a ColumnSettings"
+            "columns: {'description': 'text'} does not fit. Use a ColumnSettings"
         )
 
 
@@ -231,8 +231,8 @@ def test_load_of_what_is_not_a_uri_is_one_line(uri):
 @pytest.mark.parametrize(
     ("uri", "line"),
     [
-        ("", "a URI is empty. Give a local path or s3://BUCKET/KEY"),
-        ("s3://", "s3://: the bucket is missing. Give s3://BUCKET/KEY"),
+        ("", "a URI is empty. Use a local path or s3://BUCKET/KEY"),
+        ("s3://", "s3://: the bucket is missing. Use s3://BUCKET/KEY"),
         ("a\nb", r"a\nb: a URI must not hold control characters"),
     ],
 )
@@ -245,7 +245,7 @@ def test_load_from_where_nothing_can_lie_is_one_line(uri, line):
 def test_load_takes_a_path_object_and_only_a_bool_for_use_gpu(bundle):
     assert load(Path(bundle.uri)).bundle.fingerprint == bundle.fingerprint
     with pytest.raises(
-        SettingsError, match=r"^use_gpu: 'yes' does not fit. Give True or False$"
+        SettingsError, match=r"^use_gpu: 'yes' does not fit. Use True or False$"
     ):
         load(bundle.uri, use_gpu="yes")
 
@@ -274,7 +274,7 @@ def test_predict_of_an_id_column_that_was_named_asks_for_it(model):
     with pytest.raises(
         SchemaError,
         match=(
-            r"^ads: the table has no column 'id' \(setting columns\.ad_id\)\. Name one"
+            r"^ads: the table has no column 'id' \(setting columns\.ad_id\)\. Use one"
         ),
     ):
         model.predict(

@@ -92,7 +92,7 @@ def test_a_ray_tmpdir_that_is_too_long_is_refused(
         SettingsError,
         match=(
             r"^RAY_TMPDIR: .* is longer than \d+ bytes, too long for the sockets of"
-            r" Ray\. Give a shorter path$"
+            r" Ray\. Use a shorter path$"
         ),
     ):
         session_folder()

@@ -137,7 +137,7 @@ def test_without_a_text_the_line_says_how_to_give_one(
     with pytest.raises(
         InputError,
         match=(
-            r"^texts: there are none. Give them as arguments, or one per line on"
+            r"^texts: there are none. Pass them as arguments, or one per line on"
             r" standard input$"
         ),
     ):

@@ -334,7 +334,9 @@ def test_score_of_another_bundle_passes_the_last_run_over_and_refuses_it_by_name
     assert second.reuse is None
     line = f"scores every text, because {first.run_uri} has another bundle"
     assert caplog.text.count(line) == 1
-    with pytest.raises(SettingsError, match=r"^reuse: .* has another bundle. Give auto"):
+    with pytest.raises(
+        SettingsError, match=r"^reuse: .* has another bundle. Set it to auto"
+    ):
         night(ads.slice(0, 60), 3, bundle_uri=other.uri, reuse=first.run_uri)
 
 
@@ -388,10 +390,7 @@ def _stops(*_):
 
 
 def test_score_refuses_a_run_that_is_not_there(night, ads, tmp_path):
-    words = (
-        "^reuse: .*/none is not the folder of a run. Give auto, never, or the folder"
-        " of a run"
-    )
+    words = "^reuse: .*/none is not the folder of a run. Set it to auto, which finds"
     with pytest.raises(SettingsError, match=words):
         night(ads.slice(0, 30), 1, reuse=str(tmp_path / "none"))
 

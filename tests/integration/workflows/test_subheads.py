@@ -89,7 +89,7 @@ def test_a_derived_bundle_takes_another_fit(derived, fitted, tmp_path):
     assert sorted(tuned.subheads.heads) == sorted(SUBS)
     assert (tmp_path / "v3" / "README.md").read_text() == "tuned"
     with pytest.raises(
-        BundleError, match=r"this bundle exists already. Give another version"
+        BundleError, match=r"this bundle exists already. Choose another version"
     ):
         derive_bundle(derived, str(tmp_path / "v3"))
 

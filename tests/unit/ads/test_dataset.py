@@ -139,7 +139,7 @@ def test_an_explicit_name_must_exist(tmp_path: Path, name: str) -> None:
     line = message(SchemaError, read_labelled, uri, ColumnSettings(**{name: name}))
     assert line == (
         f"{uri}: the table has no column '{name}' (setting columns.{name})."
-        " Name one that it has: description, category"
+        " Use one that it has: description, category"
     )
 
 
@@ -149,7 +149,7 @@ def test_a_column_missing_in_the_second_file_names_that_file(tmp_path: Path) -> 
     line = message(SchemaError, read_labelled, str(tmp_path), COLUMNS)
     assert line == (
         f"{tmp_path}/b.csv: the table has no column 'category' (setting"
-        " columns.category). Name one that it has: description, label"
+        " columns.category). Use one that it has: description, label"
     )
 
 
@@ -226,7 +226,7 @@ def test_a_table_without_rows_is_named(tmp_path: Path, kind: str) -> None:
         )
     assert (
         message(InputError, read_labelled, uri, COLUMNS)
-        == f"{uri}: the table has no rows. Name a table with labelled ads"
+        == f"{uri}: the table has no rows. Use a table with labelled ads"
     )
 
 
@@ -573,7 +573,7 @@ def test_a_part_without_text_is_named(tmp_path: Path, part: str) -> None:
     settings = separate(tmp_path, **{part: [("торг", "Мебель")]})
     assert (
         message(InputError, load_dataset, settings)
-        == f"no {part} ad has text after cleaning. Give more {part} ads"
+        == f"no {part} ad has text after cleaning. Add more {part} ads"
     )
 
 
@@ -583,7 +583,7 @@ def test_load_dataset_of_one_class_is_refused(tmp_path: Path) -> None:
     )
     line = message(SchemaError, load_dataset, TrainSettings(input_uri=uri))
     assert line == (
-        "training needs at least 2 classes, and the ads have 1: ['Мебель']. Give ads"
+        "training needs at least 2 classes, and the ads have 1: ['Мебель']. Add ads"
         " of more classes"
     )
 
@@ -639,7 +639,7 @@ def test_read_texts_gives_text_and_group(tmp_path: Path) -> None:
 def test_read_texts_without_a_column_names_it(tmp_path: Path) -> None:
     uri = put_csv(tmp_path / "a.csv", "text,label", "a,b")
     assert message(SchemaError, read_texts, uri, "kind", TextCleaner()) == (
-        f"{uri}: the table has no column 'kind'. Name one that it has: text, label"
+        f"{uri}: the table has no column 'kind'. Use one that it has: text, label"
     )
 
 

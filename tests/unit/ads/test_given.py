@@ -29,7 +29,7 @@ WRONG = {
         pd.DataFrame({"title": ["x"]}),
         (
             "ads: the table has no column 'description' (setting"
-            " columns.description). Name one that it has: title"
+            " columns.description). Use one that it has: title"
         ),
     ),
     "numbers": (
@@ -80,14 +80,14 @@ WRONG = {
     "bytes": (
         b"x",
         (
-            "ads: bytes is not supported. Give a DataFrame, an Arrow table or a list of"
+            "ads: bytes is not supported. Use a DataFrame, an Arrow table or a list of"
             " texts"
         ),
     ),
     "dict": (
         {"x": 1},
         (
-            "ads: dict is not supported. Give a DataFrame, an Arrow table or a list of"
+            "ads: dict is not supported. Use a DataFrame, an Arrow table or a list of"
             " texts"
         ),
     ),
@@ -100,16 +100,13 @@ WRONG = {
     "an array without dimensions": (
         np.array("x"),
         (
-            "ads: ndarray is not supported. Give a DataFrame, an Arrow table or a"
+            "ads: ndarray is not supported. Use a DataFrame, an Arrow table or a"
             " list of texts"
         ),
     ),
     "number": (
         5,
-        (
-            "ads: int is not supported. Give a DataFrame, an Arrow table or a list of"
-            " texts"
-        ),
+        ("ads: int is not supported. Use a DataFrame, an Arrow table or a list of texts"),
     ),
     "ids": (
         pd.DataFrame({"ad_id": [1.5], "description": ["x"]}),
@@ -135,7 +132,7 @@ def test_given_ads_without_a_column_that_was_named_are_refused(setting, column):
         given_ads(pd.DataFrame({"description": ["x"]}), columns)
     assert str(caught.value) == (
         f"ads: the table has no column '{column}' (setting columns.{setting})."
-        " Name one that it has: description"
+        " Use one that it has: description"
     )
 
 

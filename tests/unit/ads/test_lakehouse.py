@@ -100,7 +100,7 @@ def test_files_of_a_delta_table_without_its_log_are_refused(
 ) -> None:
     with pytest.raises(
         InputError,
-        match=f"this is a part of the table {delta}. Name that folder",
+        match=f"this is a part of the table {delta}. Use that folder",
     ):
         list_tables(f"{delta}/{pattern}")
     (file, *_) = delta.glob("*.parquet")

@@ -64,7 +64,7 @@ def test_an_optional_column_named_explicitly_must_exist(
     rest = ", ".join(schema.names)
     assert str(caught.value) == (
         f"ads.csv: the table has no column '{name}' (setting columns.{role})."
-        f" Name one that it has: {rest}"
+        f" Use one that it has: {rest}"
     )
 
 
@@ -86,7 +86,7 @@ def test_a_missing_column_is_named_with_what_the_table_has(role: str) -> None:
         )
     assert str(caught.value) == (
         f"s3://b/ads.csv: the table has no column '{role}' (setting"
-        f" columns.{role}). Name one that it has: a, b"
+        f" columns.{role}). Use one that it has: a, b"
     )
 
 
@@ -94,7 +94,7 @@ def test_a_missing_carried_column_is_named() -> None:
     with pytest.raises(
         SchemaError,
         match=(
-            r"^f: the table has no column 'price' \(setting carry_columns\)\. Name one"
+            r"^f: the table has no column 'price' \(setting carry_columns\)\. Use one"
             " that it has: ad_id, "
         ),
     ):

@@ -327,7 +327,7 @@ def test_load_bundle_names_a_file_that_grew(copy):
         ('{"format": 3, "files": {"a": 1}}', "it lacks 'version'"),
         (
             '{"format": 1, "files": {}}',
-            "the bundle has format 1, and this version reads format 3",
+            "the bundle has format 1, and this version reads formats 3",
         ),
         ('{"format": [3], "files": {}}', r"the bundle has format \[3\]"),
         ("[" * 100_000, r"manifest\.json: it does not hold JSON"),
@@ -396,7 +396,7 @@ def test_a_bundle_that_changed_during_the_job_is_refused(bundle):
 def test_write_bundle_never_changes_an_existing_bundle(bundle, small_checkpoint, copy):
     before = {path.name: path.read_bytes() for path in copy.iterdir()}
     with pytest.raises(
-        BundleError, match=r"this bundle exists already. Give another version"
+        BundleError, match=r"this bundle exists already. Choose another version"
     ):
         _write(bundle, copy, small_checkpoint)
     assert {path.name: path.read_bytes() for path in copy.iterdir()} == before

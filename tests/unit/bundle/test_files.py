@@ -29,7 +29,7 @@ def test_files_that_are_put_are_those_of_the_manifest(bundle_uri):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "the bundle has format 2, and this version reads format 3"),
+        ({"format": 2}, "the bundle has format 2, and this version reads formats 3"),
         ({"fingerprint": "0"}, "does not match its own fingerprint"),
         (
             {"files": {"../a": {"sha256": "0" * 64, "size": 1}}},

@@ -77,10 +77,10 @@ def _array(name, make):
         (_edit(weight=-1.0), "stack.json: weight"),
         (_edit(weight="1"), "stack.json: weight"),
         (_edit(ngrams=["диван", "диван"]), "stands in it twice"),
-        (_edit(ngrams=["диван"]), "stack.safetensors: idf is F32"),
+        (_edit(ngrams=["диван"]), "stack.safetensors: the array idf is F32"),
         (_edit(code="x"), "unknown key 'code'"),
         (_array("weights", lambda a: a[:, :4].copy()), "weights is F32"),
-        (_array("idf", lambda a: a * np.float32(np.nan)), "not finite"),
+        (_array("idf", lambda a: a * np.float32(np.nan)), "NaN or infinite"),
         (_array("biases", lambda a: a.astype(np.float64)), "biases is F64"),
     ],
 )

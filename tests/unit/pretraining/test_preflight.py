@@ -80,11 +80,11 @@ def test_damaged_weights_are_refused(checkpoint):
                 " ads"
             ),
         ),
-        ((63, 9), "ads: 63 ads do not fill one batch of each worker (64 ads). Give more"),
+        ((63, 9), "ads: 63 ads do not fill one batch of each worker (64 ads). Add more"),
         (
             (64, 1),
             (
-                "ads: only 1 of 65 ads are held out, fewer than compute.num_workers. Give"
+                "ads: only 1 of 65 ads are held out, fewer than compute.num_workers. Add"
                 " more ads"
             ),
         ),

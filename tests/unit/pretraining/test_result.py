@@ -58,7 +58,7 @@ def test_finished_checkpoint_is_found_by_what_it_was_made_of(written):
 
 def test_finished_checkpoint_of_other_settings_is_refused(written):
     with pytest.raises(
-        SettingsError, match=r"made with another value of optimiser. Give another"
+        SettingsError, match=r"made with another value of optimiser. Choose another"
     ):
         read_finished(written, IDENTITY | {"optimiser": "{...}"})
 
@@ -75,7 +75,7 @@ def test_folder_that_holds_something_else_is_refused_before_hours_of_training(tm
     uri = pretrained_uri(str(tmp_path), "mine")
     check_free(uri, "org/bert")
     (tmp_path / "pretrained" / "mine").mkdir(parents=True)
-    with pytest.raises(SettingsError, match=r"mine: holds something else .* version"):
+    with pytest.raises(SettingsError, match=r"mine: it holds something else .* version"):
         check_free(uri, "org/bert")
     with pytest.raises(SettingsError, match="holds something else"):
         check_free("s3://b/pretrained/mine", "s3://b/pretrained/mine/")

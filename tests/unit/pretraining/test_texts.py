@@ -72,7 +72,7 @@ def test_catalogue_without_rows_or_text_column_is_refused(tmp_path):
     )
     with pytest.raises(
         InputError,
-        match=r"empty.parquet: the table has no rows. Name a table with ads",
+        match=r"empty.parquet: the table has no rows. Use a table with ads",
     ):
         look_at_catalogue(empty, ColumnSettings())
     other = write_parquet(tmp_path / "other.parquet", pa.table({"text": ["диван"]}))

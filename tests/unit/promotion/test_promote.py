@@ -172,7 +172,9 @@ def test_make_champion_of_a_bundle_that_was_promoted_and_rolled_back_meanwhile_w
     ours, theirs = attempt(root, bundles[1]), attempt(root, bundles[1])
     make_champion(root, theirs, "_promotions/theirs.json")
     roll_back(root, "toys")
-    with pytest.raises(PublicationRefusedError, match=r"v2: was rolled back \(toys\)"):
+    with pytest.raises(
+        PublicationRefusedError, match=r"v2: this bundle was rolled back \(toys\)"
+    ):
         make_champion(root, ours, "_promotions/ours.json")
     assert look(root).pointer.paths == ["v1"]
     forced = ours.model_copy(update={"forced": "toys are right"})
@@ -210,7 +212,7 @@ def test_check_not_taken_back_names_the_reason(root, bundles):
     check_not_taken_back(look(root), bundles[2])
     with pytest.raises(
         PublicationRefusedError,
-        match=r"v2: this bundle was rolled back \(wrong labels\)\. Give --force",
+        match=r"v2: this bundle was rolled back \(wrong labels\)\. Pass --force",
     ):
         check_not_taken_back(look(root), bundles[1])
     make(root, bundles[2])

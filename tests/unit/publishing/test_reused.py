@@ -96,7 +96,7 @@ def test_with_reuse_of_a_run_without_an_index_says_so(plans, published, caplog):
         line = f"scores every text, because {first.run_uri} has no index of its texts"
         assert caplog.text.count(line) == 1
     with pytest.raises(
-        SettingsError, match=r"^reuse: .* has no index of its texts; give"
+        SettingsError, match=r"^reuse: .* has no index of its texts. Set it"
     ):
         with_reuse(second, _settings(reuse=first.run_uri))
 
@@ -112,7 +112,8 @@ def test_with_reuse_of_another_index_than_the_manifest_names_refuses_it(plans):
 def test_with_reuse_of_what_is_not_a_run_and_of_the_run_itself_says_which(plans):
     _, second = plans
     with pytest.raises(
-        SettingsError, match=r"^reuse: .*/Never is not the folder of a run. Give auto"
+        SettingsError,
+        match=r"^reuse: .*/Never is not the folder of a run. Set it to auto",
     ):
         with_reuse(second, _settings(reuse="Never"))
     with pytest.raises(
@@ -137,4 +138,4 @@ def test_say_reuse_warns_where_never_comes_too_late(plans, caplog):
     _leave(first, 50)
     planned = with_reuse(second, _settings(reuse=first.run_uri))
     say_reuse(planned, _settings(reuse="never"))
-    assert "Give another run_id to score all" in caplog.text
+    assert "Choose another run_id to score all" in caplog.text

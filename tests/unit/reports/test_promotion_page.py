@@ -92,14 +92,14 @@ def test_promotion_html_of_a_first_bundle_has_no_column_of_a_champion():
     assert "right alone" not in page
     assert "<figure>" not in html
     assert "A B 7 The numbers count test ads by their class" in page
-    assert "Give evaluation.ood_uri to measure OOD texts as well." in page
+    assert "Set evaluation.ood_uri to measure OOD texts as well." in page
 
 
 def test_promotion_html_of_a_champion_that_could_not_be_read_does_not_say_there_was_none():
     found = comparison(champion=None, accuracy=None, macro_f1=None, churn=None)
     changes = {"outcome": "forced", "forced": "the disk is gone"}
     page = text_of(promotion_html(promotion(comparison=found, **changes)))
-    assert "By force: the disk is gone" in page
+    assert "The reason given is “the disk is gone”" in page
     assert "The champion could not be read, so nothing was compared with it." in page
     assert "The comparison had no champion" not in page
 

@@ -275,7 +275,7 @@ def test_a_run_folder_of_other_work_is_refused_and_the_difference_named(
         dataclasses.replace(bundle, fingerprint="0"),
     )
     with pytest.raises(
-        SettingsError, match=r"another bundle, embedding. Give another run_id"
+        SettingsError, match=r"another bundle, embedding. Choose another run_id"
     ):
         save_plan(other)
     assert load_plan(plan.run_uri) == plan
@@ -302,7 +302,7 @@ def test_save_plan_of_two_starts_at_once_lets_one_win_and_names_the_difference(
     if honest:
         with pytest.raises(
             SettingsError,
-            match=r"holds a run with another embedding. Give another run_id",
+            match=r"holds a run with another embedding. Choose another run_id",
         ):
             save_plan(ours)
         assert load_plan(ours.run_uri) == theirs
@@ -430,7 +430,7 @@ def test_a_carried_column_has_one_type_in_all_files(bundle, tmp_path):
         )
     with pytest.raises(
         SchemaError,
-        match=r"b\.parquet: column 'price' has the type string, but int64 in .*a\.parquet;",
+        match=r"b\.parquet: column 'price' has the type string, but int64 in .*a\.parquet\.",
     ):
         make_plan(_settings(folder, carry_columns=("price",)), bundle)
     plan = make_plan(
@@ -447,7 +447,8 @@ def test_a_carried_column_has_one_type_in_all_files(bundle, tmp_path):
 
 def test_a_carried_column_that_is_missing_is_named(bundle, catalogue):
     with pytest.raises(
-        SchemaError, match=r"a\.parquet: no column 'price' \(setting carry_columns\)"
+        SchemaError,
+        match=r"a\.parquet: the table has no column 'price' \(setting carry_columns\)",
     ):
         make_plan(_settings(catalogue, carry_columns=("price",)), bundle)
 

@@ -150,7 +150,7 @@ def test_to_table_of_a_file_that_was_written_anew_names_it(run):
 def test_to_table_of_a_column_that_is_not_there_names_both(run):
     line = _message(SchemaError, _note(run).to_table, ["ad_id", "lable"])
     assert line.startswith(
-        f"{run.files[0]}: the file has no column 'lable'. Name one that it has:"
+        f"{run.files[0]}: the file has no column 'lable'. Use one that it has:"
         " ad_id, label, "
     )
 
@@ -161,7 +161,7 @@ def test_to_table_of_a_column_that_is_not_there_names_both(run):
 )
 def test_to_table_of_what_is_not_a_list_of_names_says_so(run, columns, shown):
     line = _message(SettingsError, _note(run).to_table, columns)
-    assert line == f"columns: {shown} is not a list of names. Give a list"
+    assert line == f"columns: {shown} is not a list of names. Use a list"
 
 
 def test_to_table_of_no_columns_keeps_the_number_of_rows(run):
@@ -179,7 +179,7 @@ def test_to_table_has_ids_that_are_text_and_never_null(run):
 def test_run_takes_a_path_object_and_refuses_what_is_not_a_uri(tmp_path):
     assert Run(tmp_path / "run_id=x").uri == f"{tmp_path}/run_id=x"
     line = (
-        "a URI must be text, and this is of type NoneType. Give a local path or"
+        "a URI must be text, and this is of type NoneType. Use a local path or"
         " s3://BUCKET/KEY"
     )
     assert _message(SettingsError, Run, None) == line

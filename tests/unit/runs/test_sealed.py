@@ -108,7 +108,7 @@ def test_verify_finds_a_file_that_is_not_the_one_of_the_manifest(run):
     path = run.files[2]
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(
-        VerificationError, match=f"{path.name}: changed after it was sealed"
+        VerificationError, match=f"{path.name}: the file changed after it was sealed"
     ):
         verify_run(run.plan)
 

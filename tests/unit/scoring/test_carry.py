@@ -64,7 +64,7 @@ def test_carried_types_that_do_not_fit_name_both_files(
     with pytest.raises(SchemaError) as error:
         carried.add("c.parquet", pa.schema([("x", other)]))
     assert str(error.value).startswith("c.parquet: column 'x' has the type ")
-    assert "in b.parquet. Give a carried column one type" in str(error.value)
+    assert "in b.parquet. Convert it to the" in str(error.value)
     assert carried.schema().field("x").type == one
 
 

@@ -110,7 +110,7 @@ def test_today_is_that_of_utc_whatever_the_machine_thinks(
 def test_a_time_zone_that_does_not_exist_is_one_line(zone: str, near: str) -> None:
     line = message(score, *SCORE, f"--run_timezone={zone}")
     assert line.startswith(
-        "run_timezone: this time zone does not exist. Give an IANA name, such as "
+        "run_timezone: this time zone does not exist. Use an IANA name, such as "
     )
     assert zone != "Europe/Moskow" or f"such as {near} (got" in line
     assert "run_date" not in line

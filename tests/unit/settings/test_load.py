@@ -71,8 +71,8 @@ def test_a_bad_value_of_the_file_names_the_setting(
 def test_missing_settings_are_all_named() -> None:
     line = message(score, "--bundle_uri", "b")
     assert line == (
-        "input_uri: missing. Give --input_uri, or set it in the YAML file: ads to score,"
-        " Parquet or CSV (file, folder or glob); output_uri: missing. Give --output_uri,"
+        "input_uri: missing. Pass --input_uri, or set it in the YAML file: ads to score,"
+        " Parquet or CSV (file, folder or glob); output_uri: missing. Pass --output_uri,"
         " or set it in the YAML file: root of the published output, OUTPUT"
     )
 

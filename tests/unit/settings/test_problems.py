@@ -39,7 +39,7 @@ def _score(**values: Any) -> ScoreSettings:
         ),
         (
             lambda: ScoreSettings(input_uri="in", output_uri="out"),
-            "bundle_uri: missing. Give --bundle_uri, or set it in the YAML file:"
+            "bundle_uri: missing. Pass --bundle_uri, or set it in the YAML file:"
             " bundle to score with (a folder, or BUNDLES/champion)",
         ),
         (
@@ -110,8 +110,8 @@ def test_control_characters_in_a_uri_are_refused_by_the_name_of_the_setting() ->
 def test_expect_names_the_argument_and_what_it_wants() -> None:
     assert (
         message(lambda: expect({}, GateSettings))
-        == "settings: {} does not fit. Give a GateSettings"
+        == "settings: {} does not fit. Use a GateSettings"
     )
-    line = "use_gpu: 'yes' does not fit. Give True or False"
+    line = "use_gpu: 'yes' does not fit. Use True or False"
     assert message(lambda: expect("yes", bool, "use_gpu")) == line
     expect(GateSettings(), GateSettings)

@@ -48,7 +48,7 @@ def test_train_promotes_by_ads_of_its_own_or_by_its_test_ads() -> None:
     assert train(*apart).promote
     assert not train(*TRAIN).promote
     assert message(train, *TRAIN, "--promote") == (
-        "promotion.test_uri: promote needs it. Name labelled ads that trained"
+        "promotion.test_uri: promote needs it. Use labelled ads that trained"
         " neither bundle"
     )
 

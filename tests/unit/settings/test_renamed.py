@@ -309,7 +309,7 @@ def test_old_group_that_is_not_one_names_the_new_settings(config, content) -> No
 def test_backfill_in_a_file_refuses_a_run_date(config) -> None:
     with pytest.raises(
         SettingsError,
-        match=r"^run_date: a backfill has no such setting. Give from_date and to_date",
+        match=r"^run_date: a backfill has no such setting. Use from_date and to_date",
     ):
         load(BackfillSettings, "--config", config("run_date: 2026-11-18"))
 

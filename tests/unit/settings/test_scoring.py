@@ -98,7 +98,7 @@ def test_a_diff_names_two_things_by_place_or_in_its_file(config, monkeypatch) ->
     [
         (
             {"--to_date": "2026-11-17"},
-            r"to_date: 2026-11-17 is before from_date \(2026-11-18\)\. Give a later day",
+            r"to_date: 2026-11-17 is before from_date \(2026-11-18\)\. Choose a later day",
         ),
         ({"--input_uri": "in"}, r"several days would have one input. Write \{run_date\}"),
     ],

@@ -48,7 +48,7 @@ def test_a_file_of_other_storage_is_refused() -> None:
     line = message(train, "--config", "gs://bucket/job.yaml", *TRAIN)
     assert line == (
         "config: gs://bucket/job.yaml: this kind of storage is not supported."
-        " Give a local path or s3://BUCKET/KEY"
+        " Use a local path or s3://BUCKET/KEY"
     )
 
 

@@ -66,7 +66,7 @@ def test_absolute_takes_path_objects_and_a_slash_at_the_end(tmp_path: Path) -> N
 def test_absolute_of_what_is_not_text_names_its_type(uri: object) -> None:
     kind = type(uri).__name__
     line = (
-        f"a URI must be text, and this is of type {kind}. Give a local path or"
+        f"a URI must be text, and this is of type {kind}. Use a local path or"
         " s3://BUCKET/KEY"
     )
     assert message(storage.absolute, uri) == line
@@ -75,9 +75,9 @@ def test_absolute_of_what_is_not_text_names_its_type(uri: object) -> None:
 @pytest.mark.parametrize(
     ("uri", "line"),
     [
-        ("", "a URI is empty. Give a local path or s3://BUCKET/KEY"),
-        ("s3://", "s3://: the bucket is missing. Give s3://BUCKET/KEY"),
-        ("s3:///", "s3:///: the bucket is missing. Give s3://BUCKET/KEY"),
+        ("", "a URI is empty. Use a local path or s3://BUCKET/KEY"),
+        ("s3://", "s3://: the bucket is missing. Use s3://BUCKET/KEY"),
+        ("s3:///", "s3:///: the bucket is missing. Use s3://BUCKET/KEY"),
         ("a\0b", r"a\x00b: a URI must not hold control characters"),
         ("s3://bucket/a\nb", r"s3://bucket/a\nb: a URI must not hold control characters"),
     ],
@@ -102,14 +102,14 @@ def test_uri_where_nothing_can_lie_is_refused_in_one_line(uri: str, line: str) -
 )
 def test_uri_of_other_storage_is_refused(uri: str, function) -> None:
     assert message(function, uri) == (
-        f"{uri}: this kind of storage is not supported. Give a local path or"
+        f"{uri}: this kind of storage is not supported. Use a local path or"
         " s3://BUCKET/KEY"
     )
 
 
 def test_put_bytes_to_other_storage_is_refused(tmp_path: Path) -> None:
     expected = (
-        "gs://b/x: this kind of storage is not supported. Give a local path or"
+        "gs://b/x: this kind of storage is not supported. Use a local path or"
         " s3://BUCKET/KEY"
     )
     assert message(storage.put_bytes, "gs://b/x", b"") == expected

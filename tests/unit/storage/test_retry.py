@@ -183,6 +183,6 @@ def test_retry_limit_that_is_not_a_number_is_named(monkeypatch) -> None:
     monkeypatch.setenv("RUBERT_OOD_RETRY_S", "2 min")
     with pytest.raises(
         SettingsError,
-        match=r"RUBERT_OOD_RETRY_S: '2 min' is not a number. Give seconds, such as 60",
+        match=r"RUBERT_OOD_RETRY_S: '2 min' is not a number. Set a number of seconds, such as 60",
     ):
         retried(lambda uri: None)("u")

@@ -156,6 +156,6 @@ def test_s3_bucket_owner_that_is_not_an_account_is_refused(
     for function in (bucket_owner, lambda: storage.read_bytes("s3://b/x")):
         with pytest.raises(
             SettingsError,
-            match=r"^RUBERT_OOD_BUCKET_OWNER: .* is not an AWS account. Give its 12",
+            match=r"^RUBERT_OOD_BUCKET_OWNER: .* is not an AWS account. Set its 12",
         ):
             function()

@@ -69,7 +69,7 @@ def test_follow_in_a_folder_that_libraries_take_for_another_says_so(out, name):
     for note in put_published(output_uri, "r1").tables:
         assert note.error == (
             f"output_uri: {output_uri} holds %, ? or #, which table libraries do"
-            " not read as text. Name another output_uri"
+            " not read as text. Use another output_uri"
         )
     assert [path.name for path in Path(out).iterdir()] == [name]
 

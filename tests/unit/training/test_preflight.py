@@ -90,7 +90,7 @@ def test_preflight_refuses_one_row_to_calibrate_on(
     calibration = None if num_calibration is None else part(num_calibration)
     few = dataclasses.replace(dataset, valid=part(num_valid), calibration=calibration)
     assert _line(SchemaError, few, settings) == (
-        f"thresholds need at least 2 {name} ads with text, and there are 1. Give more"
+        f"thresholds need at least 2 {name} ads with text, and there are 1. Add more"
     )
 
 
@@ -109,7 +109,7 @@ def test_preflight_refuses_classes_of_one_text_each(dataset, settings):
 def test_preflight_refuses_fewer_ads_than_a_batch_of_every_worker(dataset, settings):
     four = settings.model_copy(update={"compute": TrainingComputeSettings(num_workers=4)})
     assert _line(SchemaError, dataset, four).startswith(
-        "48 training ads do not fill one batch of each worker (64 ads). Give more"
+        "48 training ads do not fill one batch of each worker (64 ads). Add more"
         " ads, or lower"
     )
 
@@ -131,7 +131,7 @@ def test_preflight_refuses_a_tokenizer_without_pad_token(dataset, settings, chec
         tokenizer_class="PreTrainedTokenizerFast",
     )
     assert _line(BundleError, dataset, settings) == (
-        f"{checkpoint}: the tokenizer has no pad token. Name one as pad_token in"
+        f"{checkpoint}: the tokenizer has no pad token. Set pad_token in"
         " tokenizer_config.json"
     )
 

@@ -71,7 +71,7 @@ def test_read_upload_of_parquet_reads_its_rows():
         (b"abc", "a.parquet", InputError, "the file is not Parquet, though its name says so"),
         (b"\xffa,b\n1,2", "a.csv", SchemaError, "the header is not UTF-8; save the file as UTF-8"),
         (b"x\n" * (MAX_ADS + 1), "a.txt", InputError, f"the file has more than {MAX_ADS} ads"),
-        (b"price\n1\n", "a.csv", SchemaError, "the file: no column 'description'"),
+        (b"price\n1\n", "a.csv", SchemaError, "the file: the table has no column 'description'"),
     ],
 )  # fmt: skip
 def test_read_upload_of_what_cannot_be_read_is_one_line(data, name, error, line):
@@ -90,5 +90,5 @@ def test_read_upload_of_parquet_with_too_many_ads_is_refused():
 
 
 def test_read_upload_of_numbers_where_text_should_be_names_the_column():
-    with pytest.raises(SchemaError, match="column 'description' holds double"):
+    with pytest.raises(SchemaError, match="column 'description' has the type double"):
         read_upload(parquet(pa.table({"description": [1.5]})), "a.parquet")
