@@ -139,7 +139,7 @@ def _training_settings(
         output_uri=root,
         base_model=base_model,
         recipe=settings.recipe,
-        baseline="stack",
+        baseline="compare" if settings.recipe == "notebook" else "stack",
         optimiser=OptimiserSettings(
             learning_rate=1e-3,
             num_epochs=settings.num_epochs,
