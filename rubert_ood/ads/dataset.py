@@ -150,7 +150,9 @@ def _check_filled(dataset: Dataset) -> None:
     for name in SPLITS:
         ads = getattr(dataset, name)
         if ads is not None and not len(ads):
-            raise InputError(f"no {name} ad has text after cleaning. Add more {name} ads")
+            raise InputError(
+                f"no ad of the {name} split has text after cleaning. Add ads to it"
+            )
 
 
 def split(table: pa.Table, settings: SplitSettings) -> list[pa.Table]:

@@ -53,8 +53,8 @@ def check_agreement(agreement: Agreement, precision: Precision) -> None:
         raise PublicationRefusedError(
             f"compute.precision: {precision} differs too much from fp32, so"
             f" no bundle was written. On valid {classes} (at least"
-            f" {MIN_ARGMAX_AGREEMENT:g}) and {flags} (at most"
-            f" {MAX_FLAG_RATE_SHIFT:g}). Train again with the same version"
+            f" {MIN_ARGMAX_AGREEMENT:.0%}) and {flags} (at most"
+            f" {MAX_FLAG_RATE_SHIFT:.1%}). Train again with the same version"
             " and compute.precision fp32, which resumes from the trained"
             " checkpoint"
         )

@@ -79,8 +79,8 @@ def _measured(
     is_read_N = np.logical_and.reduce([side.test.is_read_N for side in asked])
     if not is_read_N.any():
         raise InputError(
-            f"{settings.test_uri}: no ad has text that both bundles can read."
-            " Use other labelled ads"
+            f"{settings.test_uri}: every ad is empty for one of the two"
+            " bundles after cleaning. Use other labelled ads"
         )
     tests = [side.test.take(is_read_N) for side in asked]
     judged = _judged(bundles, material, tests, is_read_N)

@@ -77,7 +77,7 @@ def _fitting(plan: Plan, run_uri: str, settings: CatalogueSettings) -> ReusedRun
         raise InputError(f"the index of {run_uri} is not the one in its manifest")
     reason = _difference(plan, document, settings)
     if reason:
-        raise InputError(f"{run_uri} has {reason}")
+        raise InputError(f"{run_uri} {reason}")
     fraction = max(settings.reuse_check_fraction, MIN_CHECKED / max(document.texts, 1))
     return ReusedRun(
         run_uri=run_uri,
@@ -89,12 +89,12 @@ def _fitting(plan: Plan, run_uri: str, settings: CatalogueSettings) -> ReusedRun
 
 def _difference(plan: Plan, document: IndexDocument, settings: CatalogueSettings) -> str:
     if document.format > FORMAT:
-        return "an index of a later version of rubert_ood"
+        return "has an index of a later version of rubert_ood"
     different = differences(result_identity(plan), document.identity)
     if different:
-        return f"another {', '.join(different)}"
+        return f"was scored with another {', '.join(different)}"
     if plan.run_id in (document.run_id, *document.layout.names):
-        return f"results under the same run_id {plan.run_id}"
+        return f"has results under the same run_id {plan.run_id}"
     if settings.embedding and document.layout.hidden_size is None:
-        return "no embeddings"
+        return "has no embeddings"
     return ""

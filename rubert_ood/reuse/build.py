@@ -78,8 +78,8 @@ def with_index(plan: Plan, manifest: Manifest, claim: Ask = lambda: None) -> Man
         if not isinstance(error, PLAIN):
             reason = f"{plan.run_uri}: {type(error).__name__}"
         log.warning(
-            "leaves no index, so the next run scores every text. Mend this,"
-            " then run `publish` on this run to build it: %s",
+            "this run is complete, but leaves no index. Run `publish` on it to"
+            " build one, or the next run scores every text. Reason: %s",
             reason,
         )
     return manifest.model_copy(update={"index": name})

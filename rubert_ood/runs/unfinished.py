@@ -48,4 +48,8 @@ def note_stop(plan: Plan, claim: Claim, outcome: Outcome, started_at: str) -> No
             note_unfinished(plan, claim, outcome, started_at)
             claim.release()
     except RubertOodError as error:
-        log.warning("could not note in the manifest how the run stopped: %s", error)
+        log.warning(
+            "could not note in the manifest how the run stopped, which the same"
+            " command does not need: %s",
+            error,
+        )

@@ -167,8 +167,7 @@ class _Passes:
         if result.fault == FAULT_RUN:
             self._claim.check(now=True)  # the plainer words, if that is the fault
             raise PartialRunError(
-                "the run stopped. Run the same command again to resume."
-                f" Reason: {result.failure}"
+                f"the run stopped. The same command resumes it. Reason: {result.failure}"
             )
         if result.fault == FAULT_CHANGED and self._settings.on_bad_file == "fail":
             raise PartialRunError(result.failure)

@@ -101,8 +101,10 @@ def _find_files(settings: DaySettings, output_uri: str) -> Tables:
     limit = settings.gate.max_ignored_files
     if found.ignored.num_like_data > limit:
         log.warning(
-            "the gate will refuse this run, because gate.max_ignored_files"
-            " is %d. Move these files, or raise the limit",
+            "the gate will refuse this run, because it ignores %s and"
+            " gate.max_ignored_files is %d. Move the files named above, or"
+            " raise the limit",
+            count_of(found.ignored.num_like_data, "file"),
             limit,
         )
     return found

@@ -58,8 +58,7 @@ def _seal(
         if result.failure:
             claim.check(now=True)  # the plainer words, if that is the fault
             raise PartialRunError(
-                "the run stopped. Run the same command again to resume."
-                f" Reason: {result.failure}"
+                f"the run stopped. The same command resumes it. Reason: {result.failure}"
             )
         bad |= result.bad_parts
         progress.add(rows[result.path])

@@ -196,7 +196,7 @@ def _seal_and_verify(
     except SealMismatchError as error:
         bad = error.paths
         files = count_of(len(bad), "file")
-        StepLog("verify").warning("seals %s again: %s", files, error)
+        StepLog("verify").warning("seals %s again, and goes on: %s", files, error)
     seal_run(plan, receipts, settings, claim, bad)
     return verify_run(plan, receipts)
 

@@ -332,10 +332,10 @@ def test_score_of_another_bundle_passes_the_last_run_over_and_refuses_it_by_name
     second = night(ads.slice(0, 60), 2, bundle_uri=other.uri)
     assert second.counts.rows_reused == 0
     assert second.reuse is None
-    line = f"scores every text, because {first.run_uri} has another bundle"
+    line = f"scores every text, because {first.run_uri} was scored with another bundle"
     assert caplog.text.count(line) == 1
     with pytest.raises(
-        SettingsError, match=r"^reuse: .* has another bundle. Set it to auto"
+        SettingsError, match=r"^reuse: .* was scored with another bundle. Set it to auto"
     ):
         night(ads.slice(0, 60), 3, bundle_uri=other.uri, reuse=first.run_uri)
 
@@ -352,7 +352,7 @@ def test_score_with_another_precision_or_code_does_not_reuse(
 
     monkeypatch.setattr(planning, "_identity", changed)
     assert night(ads.slice(0, 60), 2).reuse is None
-    with pytest.raises(SettingsError, match=rf"has another {name}\."):
+    with pytest.raises(SettingsError, match=rf"was scored with another {name}\."):
         night(ads.slice(0, 60), 3, reuse=first.run_uri)
 
 

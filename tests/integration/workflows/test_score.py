@@ -197,7 +197,7 @@ def test_a_file_that_was_damaged_is_sealed_again_before_publication(settings, ca
     with pytest.raises(VerificationError, match=r"\(2 problems in all\)"):
         verify(VerifySettings(run_uri=str(run_dir)))
     assert score(settings).outcome == "published"
-    assert "seals 2 files again: " in caplog.text
+    assert "seals 2 files again, and goes on: " in caplog.text
     assert "scores 1 part again: " in caplog.text
     assert read_parts(run_dir).equals(undisturbed)
     assert [path.read_bytes() for path in (first, second, third)] == contents

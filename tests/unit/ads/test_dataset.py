@@ -573,7 +573,7 @@ def test_a_part_without_text_is_named(tmp_path: Path, part: str) -> None:
     settings = separate(tmp_path, **{part: [("торг", "Мебель")]})
     assert (
         message(InputError, load_dataset, settings)
-        == f"no {part} ad has text after cleaning. Add more {part} ads"
+        == f"no ad of the {part} split has text after cleaning. Add ads to it"
     )
 
 

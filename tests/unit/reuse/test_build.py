@@ -150,8 +150,8 @@ def test_with_index_that_fails_says_so_without_a_value_and_spoils_nothing(
     (record,) = caplog.records
     said = reason.format(run.plan.run_uri)
     assert (
-        "so the next run scores every text. Mend this, then run `publish` on this run"
-        f" to build it: {said}"
+        "this run is complete, but leaves no index. Run `publish` on it to build one, or"
+        f" the next run scores every text. Reason: {said}"
     ) in (record.getMessage())
     assert "Иван" not in caplog.text
     assert "8 912" not in caplog.text

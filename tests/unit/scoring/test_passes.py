@@ -214,7 +214,7 @@ def test_score_shards_takes_a_shard_with_a_receipt_as_done_though_its_message_go
         (
             FAULT_RUN,
             PartialRunError,
-            "^the run stopped. Run the same command again to resume. Reason: why$",
+            "^the run stopped. The same command resumes it. Reason: why$",
         ),
         (FAULT_CHANGED, PartialRunError, r"^why$"),
     ],

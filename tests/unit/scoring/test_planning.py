@@ -72,8 +72,8 @@ def test_make_plan_says_that_the_gate_will_refuse_files_that_look_like_data(
     assert "refuse" not in caplog.text
     planned(bundle, tmp_path / "in")
     assert caplog.messages[-1] == (
-        "plan      the gate will refuse this run, because gate.max_ignored_files"
-        " is 0. Move these files, or raise the limit"
+        "plan      the gate will refuse this run, because it ignores 1 file and"
+        " gate.max_ignored_files is 0. Move the files named above, or raise the limit"
     )
 
 
