@@ -171,7 +171,7 @@ def _sealed(manifest: Manifest) -> Manifest:
     if not manifest.is_whole or not manifest.files:
         raise InputError(
             f"{manifest.run_uri}: run_uri: this run has no files for readers yet (outcome"
-            f" {manifest.outcome}); finish it first"
+            f" {manifest.outcome}). Finish it first"
         )
     return manifest
 
@@ -209,7 +209,7 @@ def _query(manifest: Manifest, sql: str, values: list[object]) -> list[dict[str,
         except (duckdb.Error, OSError) as error:
             kind = type(error).__name__
             raise InputError(
-                f"{manifest.run_uri}: its files cannot be read ({kind}); see"
+                f"{manifest.run_uri}: its files cannot be read ({kind}). See"
                 " `rubert-ood verify`"
             ) from error
     return [dict(zip(names, row, strict=True)) for row in rows]

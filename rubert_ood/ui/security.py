@@ -114,13 +114,13 @@ class Guard:
         """Return the answer to a request that may not pass."""
         access = self._access
         if not access.knows(headers.get("host", "")):
-            return _plain(400, "this page has another name; see --server_names")
+            return _plain(400, "this page has another name. Set --server_names")
         query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
         if scope["method"] == "GET" and access.token and "token" in query:
             if access.admits(query["token"]):
                 return self._welcome(scope, query)
             return _plain(
-                401, "the token is another one; take the address that the command printed"
+                401, "the token is another one. Take the address that the command printed"
             )
         bearer = _bearer(headers)
         if not access.admits(bearer or _cookie(headers, access.cookie)):
@@ -150,7 +150,7 @@ class Guard:
 
     def _too_large(self) -> Response:
         limit = f"{self._access.max_bytes / 1e6:g} MB"
-        return _plain(413, f"the file is larger than {limit}; send a smaller one")
+        return _plain(413, f"the file is larger than {limit}. Send a smaller one")
 
 
 async def _whole_body(receive: Receive, max_bytes: int) -> bytes | None:

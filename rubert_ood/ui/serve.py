@@ -27,7 +27,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else type(error).__name__
         raise SettingsError(
-            f"host {host}, port {port}: {reason}; give another --port (0 takes any free one)"
+            f"host {host}, port {port}: {reason}. Pass another --port (0 takes any free one)"
         ) from error
 
 

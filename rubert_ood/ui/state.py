@@ -50,8 +50,8 @@ class State:
         """Explain an ad; InputError where it is longer than the page reads."""
         if len(text) > MAX_CHARACTERS:
             raise InputError(
-                f"the ad has {len(text):,} characters; the page explains at most"
-                f" {MAX_CHARACTERS:,}; send it as a file"
+                f"the ad has {len(text):,} characters, and the page explains at most"
+                f" {MAX_CHARACTERS:,}. Send it as a file"
             )
         with self._one_at_a_time:
             return explain(self.model, self.nearest, text)

@@ -48,7 +48,7 @@ def read_upload(data: bytes, name: str, *, each_line: bool = False) -> list[Give
     for row in readers[_kind(data, name, each_line)](data):
         if len(rows) == MAX_ADS:
             raise InputError(
-                f"the file has more than {MAX_ADS} ads; send fewer, or score it with"
+                f"the file has more than {MAX_ADS} ads. Send fewer, or score it with"
                 " `rubert-ood score`"
             )
         rows.append(row)
@@ -87,7 +87,7 @@ def _csv(data: bytes) -> Iterator[GivenRow]:
         for number, row in enumerate((row for row in rows if row), start=1):
             yield _csv_row(number, row, len(header), places)
     except csv.Error as error:
-        raise InputError(f"line {rows.line_num}: {error}; save it as CSV again") from None
+        raise InputError(f"line {rows.line_num}: {error}. Save it as CSV again") from None
 
 
 def _csv_row(
@@ -105,7 +105,7 @@ def _csv_row(
 def _places(header: list[str]) -> dict[str, int]:
     """Return where each role stands in a header."""
     if any(name != _text(name.encode("utf-8", "surrogateescape")) for name in header):
-        raise SchemaError("the header is not UTF-8; save the file as UTF-8")
+        raise SchemaError("the header is not UTF-8. Save the file as UTF-8")
     schema = pa.schema([pa.field(name, pa.string()) for name in header])
     found = _columns(schema)
     return {role: header.index(name) for role, name in found.items()}

@@ -154,7 +154,7 @@ def test_promote_of_a_worse_bundle_is_refused_with_reasons_and_the_champion_stay
     assert caught.value.exit_code == 5
     assert look(pair.root).pointer.paths == ["good"]
     refused = records(pair)[-1]
-    reason, _, page = line.partition("; see ")
+    reason, _, page = line.partition(". See ")
     assert (refused.outcome, refused.refusal_reason) == ("refused", reason)
     assert "The bundle is refused, since it breaks 2 of" in Path(page).read_text()
     assert refused.champion.fingerprint == pair.good.fingerprint

@@ -192,7 +192,7 @@ def test_score_that_finds_a_wrong_result_scores_everything(
         pa.compute.is_in(pa.compute.field("ad_id"), ads["ad_id"].slice(70, 30))
     )
     assert _spoil(first, set(last["text_key"].to_pylist()), column, value) > 20
-    second = night(table, 2)
+    second = night(table, 2, reuse_check_fraction=0.5)
     stop = second.reuse_stop
     assert stop.texts_mismatched > 0
     assert stop.reused_uri == first.run_uri
@@ -233,7 +233,7 @@ def test_score_stopped_by_a_wrong_result_had_written_parts_that_it_then_replaced
         return plain(plan)
 
     monkeypatch.setattr(workflow, "_stale_shards", stale)
-    second = night(_renamed(ads.slice(0, 200), "x"), 2)
+    second = night(_renamed(ads.slice(0, 200), "x"), 2, reuse_check_fraction=0.5)
     assert seen[0] > 0
     assert second.counts.rows_reused == 0
 

@@ -221,7 +221,9 @@ def test_features_of_a_bundle_and_its_evaluation_are_those_of_the_mix(
     assert again.stack is None
     assert again.context.stack_weight == bundle.stack.weight
     page = " ".join((tmp_path / "evaluation.html").read_text().split())
-    assert f"Words are mixed with the network, weight {bundle.stack.weight:.3f}." in page
+    assert (
+        f"It mixes words with the network, with weight {bundle.stack.weight:.3f}." in page
+    )
 
 
 def test_tune_of_a_bundle_with_a_stack_keeps_it_and_fits_t_on_the_mix(

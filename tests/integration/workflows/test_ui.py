@@ -35,6 +35,7 @@ def started(*arguments: str, **variables: str) -> tuple[subprocess.Popen[str], s
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | variables,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert process.stdout is not None
     return process, process.stdout.readline().strip()
@@ -65,7 +66,7 @@ def test_ui_serves_the_page_until_it_is_interrupted_and_logs_no_text(bundle):
     assert code == 130
     assert SECRET not in log
     assert "Traceback" not in log
-    assert log.splitlines()[-1] == "interrupted; the same command starts anew"
+    assert log.splitlines()[-1] == "interrupted. Run the same command again to start anew"
 
 
 @pytest.mark.timeout(START_TIMEOUT_S)
@@ -90,12 +91,12 @@ def test_ui_refuses_a_token_that_protects_little(bundle, monkeypatch, token):
     monkeypatch.setenv(TOKEN_VARIABLE, token)
     with pytest.raises(SettingsError) as caught:
         ui(UiSettings(bundle_uri=bundle.uri))
-    assert str(caught.value).startswith(f"{TOKEN_VARIABLE}: give ")
+    assert str(caught.value).startswith(f"{TOKEN_VARIABLE}: ")
     assert token not in str(caught.value)
 
 
 def test_ui_of_a_bundle_that_is_not_there_names_it(tmp_path):
-    with pytest.raises(BundleError, match="no bundle here"):
+    with pytest.raises(BundleError, match="no bundle is here"):
         ui(UiSettings(bundle_uri=str(tmp_path / "none")))
 
 
@@ -110,8 +111,8 @@ def test_ui_of_a_run_of_another_bundle_names_both(bundle, run):
     with pytest.raises(SettingsError) as caught:
         ui(UiSettings(bundle_uri=bundle.uri, run_uri=str(run.folder)))
     assert str(caught.value) == (
-        f"run_uri: this run was scored with bundle v9, not with {bundle.version};"
-        " give --bundle_uri s3://b/v9"
+        f"run_uri: this run was scored with bundle v9, not with {bundle.version}."
+        " Pass --bundle_uri s3://b/v9"
     )
 
 

@@ -105,7 +105,7 @@ def test_load_network_of_a_missing_folder_is_one_line(tmp_path):
     for load in (load_network, load_tokenizer, max_positions):
         with pytest.raises(BundleError) as error:
             load(folder)
-        assert str(error.value).startswith(f"{folder}: this folder does not exist. Give")
+        assert str(error.value).startswith(f"{folder}: this folder does not exist. Use")
         assert "\n" not in str(error.value)
 
 
@@ -164,7 +164,7 @@ def test_load_network_gives_the_labels_of_a_saved_head(small_checkpoint):
 
 @pytest.mark.parametrize("uri", ["/nope", "./nope", "~/nope"])
 def test_path_that_does_not_exist_is_not_taken_for_a_name_of_the_hub(uri: str) -> None:
-    with pytest.raises(BundleError, match=f"^{uri}: this folder does not exist. Give"):
+    with pytest.raises(BundleError, match=f"^{uri}: this folder does not exist. Use"):
         local_checkpoint(uri)
 
 

@@ -130,7 +130,7 @@ def test_compare_leaves_out_ads_that_hold_nothing_to_read(pair, tmp_path):
     found = compare(pair.bad, pair.good, pair.settings(pair.bad, test_uri=uri))
     assert (found.num_ads, found.num_unreadable) == (2, 2)
     uri = write_parquet(tmp_path / "none.parquet", table.slice(0, 2))
-    with pytest.raises(InputError, match="no ad has text that both bundles can read"):
+    with pytest.raises(InputError, match="every ad is empty for one of the two bundles"):
         compare(pair.bad, pair.good, pair.settings(pair.bad, test_uri=uri))
 
 

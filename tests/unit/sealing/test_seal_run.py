@@ -104,7 +104,7 @@ def test_seal_run_whose_file_fails_stops_resumable(unsealed, monkeypatch):
         patch.setattr(seal_run, "seal_file", fails_at_the_second)
         with pytest.raises(
             PartialRunError,
-            match=r"Run the same command again to resume. Reason: s3://b: storage",
+            match=r"The same command resumes it. Reason: s3://b: storage",
         ):
             _seal(unsealed)
     (path,) = unsealed.files

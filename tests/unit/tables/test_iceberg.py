@@ -132,8 +132,7 @@ def test_replace_refuses_a_table_with_partitions_and_says_no_value(
     )
     error = publish(out, "r1", "10:00:00", phone=pa.array(["+7 916", "+7 917", None]))
     assert error == (
-        "it is partitioned by by_phone, but the files of a run are not. Name"
-        " another table"
+        "it is partitioned by by_phone, but the files of a run are not. Use another table"
     )
     assert "+7 91" not in caplog.text
     assert catalog().load_table(ICEBERG_NAME).properties == {}

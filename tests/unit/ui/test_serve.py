@@ -28,7 +28,7 @@ def test_listen_on_a_taken_port_is_one_line():
         port = listening.getsockname()[1]
         with pytest.raises(SettingsError) as caught:
             listen("127.0.0.1", port)
-    line = f"host 127.0.0.1, port {port}: Address already in use; give another --port"
+    line = f"host 127.0.0.1, port {port}: Address already in use. Pass another --port"
     assert str(caught.value).startswith(line)
 
 

@@ -69,7 +69,7 @@ def test_read_upload_of_parquet_reads_its_rows():
         (b"description\n", "a.csv", InputError, "the file has no ad"),
         (b"PAR1xxxxPAR1", "a", InputError, "the file is not readable as Parquet"),
         (b"abc", "a.parquet", InputError, "the file is not Parquet, though its name says so"),
-        (b"\xffa,b\n1,2", "a.csv", SchemaError, "the header is not UTF-8; save the file as UTF-8"),
+        (b"\xffa,b\n1,2", "a.csv", SchemaError, "the header is not UTF-8. Save the file as UTF-8"),
         (b"x\n" * (MAX_ADS + 1), "a.txt", InputError, f"the file has more than {MAX_ADS} ads"),
         (b"price\n1\n", "a.csv", SchemaError, "the file: the table has no column 'description'"),
     ],
