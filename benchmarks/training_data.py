@@ -76,13 +76,15 @@ def go_through(config: dict[str, Any]) -> None:
     from rubert_ood.training.checkpoints import TrainingState, save_checkpoint
     from rubert_ood.training.ddp_loop import tokens_of
     from rubert_ood.training.order import Order
+    from rubert_ood.training.stopping import KEPT_BY
 
     settings = OptimiserSettings(**config["optimiser"])
     train = tokens_of("train")
     order = Order(train.lengths_N, settings.batch_size, 1, settings.seed)
     for rows in order.steps(0):
         Layout(pad_id=None).batches(train.take(rows))
-    metrics = {"epoch": 1, "train_loss": 0.0, "valid_macro_f1": 0.0}
+    measures = ("train_loss", "valid_loss", "valid_accuracy", "valid_macro_f1", KEPT_BY)
+    metrics: dict[str, float] = {"epoch": 1} | dict.fromkeys(measures, 0.0)
     with tempfile.TemporaryDirectory() as folder:
         saved = (
             load_network(config["base_model"], config["labels"]),
