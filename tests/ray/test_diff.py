@@ -293,7 +293,10 @@ def test_backfill_goes_on_over_bad_days_and_never_turns_the_catalogue_back(
             > 0
         )
         assert manifest["outcome"] == "published"
-        assert "Published" in (run_dir / "_run" / "report.html").read_text()
+        assert (
+            "It is published: readers of"
+            in (run_dir / "_run" / "report.html").read_text()
+        )
     assert manifests["run_date=2026-11-20"]["pointers"] == [
         "run_date=2026-11-20/latest.json"
     ]
