@@ -82,13 +82,13 @@ def test_every_bad_file_is_named_and_every_good_row_is_scored(
         ),
         "nested": (
             _bytes(next(slices).set_column(2, "description", nested)),
-            r"column 'description' holds struct<",
+            r"column 'description' has the type struct<",
         ),
         "list_ids": (
             _bytes(
                 next(slices).set_column(0, "ad_id", pa.array([[n] for n in range(ROWS)]))
             ),
-            "column 'ad_id' holds list<",
+            "column 'ad_id' has the type list<",
         ),
     }
     good = {

@@ -93,7 +93,7 @@ def test_a_damaged_page_costs_its_shard_only(
         pa.concat_tables([undisturbed[:300], undisturbed[400:]]),
     )
     report = Path(manifest.run_uri, "_run", "report.html").read_text()
-    assert "1 shard was quarantined during the run; 100 ads are not scored" in report
+    assert "The run lacks 100 ads of 1 quarantined shard." in report
 
     before = {path: path.stat().st_mtime_ns for path in Path(manifest.run_uri).rglob("*")}
     assert (
