@@ -507,5 +507,5 @@ def test_a_version_that_began_with_other_data_is_refused(
     ):
         fine_tune(fewer, train_settings, run_name="two-workers", work_dir=str(tmp_path))
     other = _with(train_settings, optimiser={"num_epochs": 40})
-    with pytest.raises(SettingsError, match=r"other optimiser"):
+    with pytest.raises(SettingsError, match=r"another value of optimiser"):
         fine_tune(dataset, other, run_name="two-workers", work_dir=str(tmp_path))
