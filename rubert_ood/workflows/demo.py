@@ -142,6 +142,7 @@ def _training_settings(
         baseline="compare" if settings.recipe == "notebook" else "stack",
         optimiser=OptimiserSettings(
             learning_rate=1e-3,
+            layer_decay=1.0,  # the weights are random: no layer holds what a small rate would keep
             num_epochs=settings.num_epochs,
             warmup_fraction=0.1,
             seed=settings.seed,
