@@ -289,7 +289,7 @@ class DemoSettings(RayJobSettings):
     """Epochs of pretraining on the catalogue before fine-tuning. 0: none. So few ads teach the
     small BERT little: three epochs lower the accuracy."""
     recipe: RecipeName = "default"
-    """Recipe of the fine-tuning, except learning rate, layer_decay, warm-up and number of epochs."""
+    """Recipe of the fine-tuning, except learning_rate, layer_decay, warm-up and num_epochs."""
     num_epochs: int = Field(4, gt=0)
     """Number of training epochs."""
     seed: Seed = 42
