@@ -22,6 +22,7 @@ STARTS_ANEW = ". Run the same command again to start anew"
 GOES_ON = {
     "score": ". Run the same command again to resume",
     "backfill": ". Run the same command again to resume",
+    "submit": ". The job goes on. Run the same command again to wait for it",
     "train": (
         ". Run it again with the same --version to resume from its newest checkpoint"
     ),
@@ -121,6 +122,11 @@ VERBS = {
         "RollbackSettings",
         "rollback:rollback",
         "go back to the previous run, or to the previous champion",
+    ),
+    "submit": Verb(
+        "SubmitSettings",
+        "submit:submit",
+        "submit a job to a Ray cluster, wait for it, end with its exit code",
     ),
     "predict": Verb(
         "PredictSettings", "predict:predict", "classify texts and print the decision"

@@ -11,7 +11,8 @@ RubertOodError                 1
 |- PublicationRefusedError     5
 |- PartialRunError             6
    |- InputChangedError        6
-   `- StorageUnavailableError  6
+   |- StorageUnavailableError  6
+   `- JobFailedError           6
 """
 
 from rubert_ood.plain import printable
@@ -102,3 +103,12 @@ class InputChangedError(PartialRunError):
 
 class StorageUnavailableError(PartialRunError):
     """Storage did not answer; what is done stays done."""
+
+
+class JobFailedError(PartialRunError):
+    """The submitted job failed, and its exit code is this one, or it was ended from outside."""
+
+    def __init__(self, message: str = "", exit_code: int = 6) -> None:
+        """Keep the exit code of the job, 1 to 6."""
+        super().__init__(message)
+        self.exit_code = exit_code

@@ -53,6 +53,7 @@ from rubert_ood.settings.shared import (
     TextSettings,
 )
 from rubert_ood.settings.sources import PlainParser
+from rubert_ood.settings.submitting import SubmitSettings
 from rubert_ood.settings.training import (
     NOISE_WORDS,
     PHONE_PATTERN,
@@ -116,6 +117,7 @@ __all__ = [
     "SplitSettings",
     "SubheadColumnSettings",
     "SubheadsSettings",
+    "SubmitSettings",
     "TablesSettings",
     "TextSettings",
     "TrainSettings",

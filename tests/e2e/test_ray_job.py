@@ -4,6 +4,7 @@ it by default."""
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -133,12 +134,15 @@ def _submit(
         time.sleep(2)
 
 
-SUBMIT = ROOT / "deploy" / "github" / "submit.sh"
 ENDS_AS_TOLD = """
 import sys
+import time
 from pathlib import Path
 
-sys.exit(int(Path(sys.argv[1]).read_text()))
+print("score     1/2 ads", flush=True)
+while not Path("CODE").exists():
+    time.sleep(0.2)
+sys.exit(int(Path("CODE").read_text()))
 """
 SLEEPS_LIKE_A_JOB = """
 import sys
@@ -166,41 +170,59 @@ sys.exit(watched(job, print))
 """
 
 
-def test_submit_script_of_the_nightly_workflow(cluster, tmp_path):
+def test_submit_waits_for_the_job_of_the_day_and_ends_with_its_exit_code(
+    cluster, tmp_path
+):
     environment, address = cluster
-    (tmp_path / "job.py").write_text(ENDS_AS_TOLD)
+    (tmp_path / "jobs").mkdir()
+    code = tmp_path / "code"
+    script = ENDS_AS_TOLD.replace("CODE", str(code))
+    (tmp_path / "jobs" / "score.py").write_text(script)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = environment | {
-        "PATH": path,
-        "RAY_API_SERVER_ADDRESS": address,
-        "POLL_S": "1",
-    }
-    environment["SUBMIT"] = f"{sys.executable} job.py {tmp_path / 'code'}"
+    environment = environment | {"PATH": path}
+    words = [sys.executable, "-m", "rubert_ood.cli", "submit", "--address", address]
+    words += ["--run_date", "2026-11-27", "--poll_s", "0.5"]
 
-    def night(code: int) -> tuple[int, str]:
-        (tmp_path / "code").write_text(str(code))
-        done = subprocess.run(
-            [SUBMIT, "2026-11-27", tmp_path / "summary"],
+    def start(*more: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*words, *more],
             cwd=tmp_path,
             env=environment,
-            capture_output=True,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=200,
         )
-        return done.returncode, done.stdout
 
-    code, said = night(5)
-    assert code == 5, said
-    assert "submitting score-2026-11-27-1" in said
-    code, said = night(0)  # the day's second start, after a failed one
-    assert code == 0, said
-    assert "submitting score-2026-11-27-2" in said
-    code, said = night(5)  # and after one that succeeded
-    assert code == 0, said
-    assert "submitting" not in said
-    summary = (tmp_path / "summary").read_text().splitlines()
-    assert summary[0] == "score-2026-11-27-1 ended with exit code 5"
-    assert summary[-1] == "score-2026-11-27-2 succeeded"
+    first = start()
+    assert first.stderr
+    for line in first.stderr:
+        if "1/2 ads" in line:
+            break
+    first.send_signal(signal.SIGINT)  # the waiting ends, the job goes on
+    assert first.wait(timeout=60) == 130
+    assert "The job goes on" in first.stderr.read()
+    second = start()
+    code.write_text("5")
+    _, said = second.communicate(timeout=120)
+    assert second.returncode == 5, said
+    assert "finds score-2026-11-27" in said
+    assert "submits" not in said
+    code.write_text("0")
+    third = start()  # after a failed one
+    _, said = third.communicate(timeout=120)
+    assert third.returncode == 0, said
+    assert "submits score-2026-11-27-2" in said
+    fourth = start()  # and after one that succeeded
+    _, said = fourth.communicate(timeout=120)
+    assert fourth.returncode == 0, said
+    assert "nothing to do" in said
+    wrong = environment | {TOKEN_FILE: str(tmp_path / "other")}
+    (tmp_path / "other").write_text("f" * 64)
+    refused = subprocess.run(
+        words, cwd=tmp_path, env=wrong, capture_output=True, text=True, timeout=60
+    )
+    assert refused.returncode == 2, refused.stderr
+    assert "refuses the token" in refused.stderr
+    assert "f" * 64 not in refused.stderr
 
 
 def test_hook_of_the_head_pod_ends_a_job_resumable(cluster, tmp_path):

@@ -172,7 +172,8 @@ def test_exit_codes_page_has_each_code_of_the_code() -> None:
     signals = {cli.INTERRUPTED, cli.TERMINATED, cli.CLOSED_PIPE}
     assert set(exit_codes.MEANING) == {0, *found} | signals
     assert found[6] == [
-        errors.InputChangedError, errors.PartialRunError, errors.StorageUnavailableError,
+        errors.InputChangedError, errors.JobFailedError, errors.PartialRunError,
+        errors.StorageUnavailableError,
     ]  # fmt: skip
 
 

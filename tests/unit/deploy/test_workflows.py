@@ -16,7 +16,6 @@ from tests.unit.deploy.composed import KUBERAY, ROOT
 BIN = Path(sys.executable).parent
 GITHUB = ROOT / ".github"
 WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
-SUBMIT = ROOT / "deploy" / "github" / "submit.sh"
 
 
 def checked(schema: str, *paths: Path) -> subprocess.CompletedProcess[str]:
@@ -113,7 +112,7 @@ def test_ci_tests_every_python_that_the_package_admits():
     assert 'requires-python = ">=3.11"' in (ROOT / "pyproject.toml").read_text()
 
 
-@pytest.mark.parametrize("path", [*WORKFLOWS, SUBMIT], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_the_shell_of_a_workflow_is_valid(path):
     is_script = path.suffix == ".sh"
     scripts = (
@@ -143,4 +142,4 @@ def test_nightly_has_no_key_of_aws():
     text = (GITHUB / "workflows" / "nightly.yml").read_text()
     assert set(re.findall(r"secrets\.(\w+)", text)) == {"RAY_TOKEN"}
     assert "id-token: write" in text
-    assert "--follow" not in text + SUBMIT.read_text()
+    assert "--follow" not in text

@@ -1,0 +1,1 @@
+"""What surrounds a job: its submission to a cluster, from any machine."""
