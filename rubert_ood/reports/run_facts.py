@@ -62,7 +62,19 @@ def _speed(manifest: Manifest) -> list[Fact]:
         Fact("Speed", f"{manifest.rows_per_s:,.0f} ads/s", "start-up included"),
         Fact("Actors idle", idle, "of the time, between two shards", smaller),
         Fact("Time", _time(manifest.elapsed_s), "this start only"),
+        *_cost(manifest),
     ]
+
+
+def _cost(manifest: Manifest) -> list[Fact]:
+    cost = manifest.cost
+    if cost is None:
+        return []
+    hours = f"{cost.node_seconds / HOUR_S:,.2f} node-hours"
+    note = (
+        f"{hours} at {cost.per_node_hour:g} {cost.currency}, compute of this start only"
+    )
+    return [Fact("Cost", cost.text, note)]
 
 
 def _rate(

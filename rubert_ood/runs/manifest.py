@@ -10,6 +10,7 @@ from rubert_ood import __version__, storage
 from rubert_ood.ads.sources import Ignored
 from rubert_ood.clock import utc_now
 from rubert_ood.errors import PartialRunError
+from rubert_ood.runs.cost import Cost
 from rubert_ood.runs.duplicate_ids import Duplicates
 from rubert_ood.runs.plan import BundleName, Plan, QuarantinedFile, older_part_name
 from rubert_ood.runs.receipts import QuarantinedShard, Receipt
@@ -82,6 +83,8 @@ class Manifest(Sums):
     elapsed_s: float
     """Of the last start alone, as rows_per_s."""
     rows_per_s: float
+    cost: Cost | None = None
+    """Of the last start alone; None without a price."""
     quarantined: list[QuarantinedFile] = Field([])
     empty_files: list[str] = Field([])
     ignored: Ignored | None = None

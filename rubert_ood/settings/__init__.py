@@ -11,6 +11,7 @@ Reports (`evaluate`, `diff`) lie in OUTPUT.
 
 from rubert_ood.settings.base import ExecutorSettings, JobSettings, RayJobSettings
 from rubert_ood.settings.load import load_settings
+from rubert_ood.settings.operating import Event, NotifySettings, PriceSettings
 from rubert_ood.settings.optimiser import OptimiserSettings, RecipeName
 from rubert_ood.settings.pretraining import (
     MaskingSettings,
@@ -86,6 +87,7 @@ __all__ = [
     "DiffSettings",
     "EvaluateSettings",
     "EvaluationSettings",
+    "Event",
     "ExecutorSettings",
     "FeatureComputeSettings",
     "FitSettings",
@@ -93,6 +95,7 @@ __all__ = [
     "Group",
     "JobSettings",
     "MaskingSettings",
+    "NotifySettings",
     "OodTextSettings",
     "OptimiserSettings",
     "PlainParser",
@@ -103,6 +106,7 @@ __all__ = [
     "PretrainComputeSettings",
     "PretrainOptimiserSettings",
     "PretrainSettings",
+    "PriceSettings",
     "PromoteSettings",
     "PromotionLimits",
     "PromotionSettings",

@@ -7,6 +7,7 @@ from pydantic_settings import CliPositionalArg
 
 from rubert_ood.settings.base import PLAIN_NAME, ExecutorSettings, JobSettings
 from rubert_ood.settings.kinds import UTC_NAME, Day, ZoneName, today
+from rubert_ood.settings.operating import NotifySettings, PriceSettings
 from rubert_ood.settings.shared import (
     ColumnSettings,
     ComputeSettings,
@@ -49,6 +50,7 @@ class CatalogueSettings(JobSettings):
     ad_id: sorted, so that readers find ids and ranges by the statistics. The sorting task needs
     about ten times target_file_mb of memory."""
     compute: ScoringComputeSettings = ScoringComputeSettings()
+    price: PriceSettings = PriceSettings()
     gate: GateSettings = GateSettings()
     reuse: str = Field("auto", min_length=1)
     """Run whose results to take over. It must have scored with the same bundle, numeric precision
@@ -83,6 +85,7 @@ class RunSettings(ExecutorSettings):
     takes, and than the autoscaler needs to add a node."""
     publish: bool = True
     """Publish the run if the gate accepts it."""
+    notify: NotifySettings = NotifySettings()
     tables: TablesSettings = TablesSettings()
 
 

@@ -10,6 +10,7 @@ from rubert_ood.errors import InputError, RubertOodError
 from rubert_ood.plain import count_of
 from rubert_ood.pointers.champion import resolve
 from rubert_ood.progress import StepLog
+from rubert_ood.publishing.notice import tell_backfill
 from rubert_ood.publishing.pointer import day_uri, look
 from rubert_ood.publishing.publish import publish_run
 from rubert_ood.publishing.run_before import run_before
@@ -20,7 +21,7 @@ from rubert_ood.reports.run_page import write_report
 from rubert_ood.reuse.document import read_document
 from rubert_ood.runs.manifest import Manifest, read_manifest
 from rubert_ood.runs.record import Record
-from rubert_ood.settings import BackfillSettings, ScoreSettings
+from rubert_ood.settings import BackfillSettings, NotifySettings, ScoreSettings
 from rubert_ood.tables.follow import follow_pointer
 from rubert_ood.tables.wanted import wanted_tables
 from rubert_ood.workflows.score import score
@@ -84,7 +85,9 @@ def backfill(settings: BackfillSettings) -> list[BackfilledDay]:
             f" same command again to resume. Worst day: {worst}"
         )
         summed.exit_code = worst.exit_code
+        tell_backfill(settings, summed)
         raise summed
+    tell_backfill(settings, None)
     return results
 
 
@@ -146,5 +149,6 @@ def _score_settings(settings: BackfillSettings, day: date, reuse: str) -> ScoreS
         "publish": False,
         "report_changes": False,
         "reuse": reuse,
+        "notify": NotifySettings(on=()),
     }
     return ScoreSettings.model_construct(**values | own)

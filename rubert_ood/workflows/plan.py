@@ -7,6 +7,7 @@ from rubert_ood.bundle import Bundle
 from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
 from rubert_ood.publishing.reused import with_reuse
+from rubert_ood.runs.cost import cost_of
 from rubert_ood.runs.plan import Plan
 from rubert_ood.scoring.check_input import check_input
 from rubert_ood.scoring.estimate import Estimate, estimate
@@ -46,6 +47,12 @@ def _estimate(run_plan: Plan, bundle: Bundle, settings: PlanSettings) -> None:
         f" {_duration(hours / 10)} on {10 * num_nodes}"
         f" ({work}, {count_of(len(run_plan.shards), 'shard')})"
     )
+    price = cost_of(hours * num_nodes * 3600, settings.price)
+    if price:
+        per_hour = f"{price.per_node_hour:g} {price.currency}"
+        log.info(
+            f"the run costs about {price.text} for compute, at {per_hour} a node-hour"
+        )
     if run_plan.reuse:
         left = run_plan.num_rows / measured.ads_per_s_with_reuse / num_nodes / 3600
         num_reused = run_plan.num_rows * measured.reused_share

@@ -14,8 +14,15 @@ from rubert_ood.errors import (
     RubertOodError,
     SettingsError,
 )
+from rubert_ood.operating.node_seconds import NodeSeconds, nodes_of_ray, one_node
 from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
+from rubert_ood.publishing.notice import (
+    Told,
+    errors_told,
+    say_what_is_missing,
+    tell_end,
+)
 from rubert_ood.publishing.pointer import Place, day_uri, look, named_by
 from rubert_ood.publishing.publish import keep_run, note_published, publish_run
 from rubert_ood.publishing.reused import say_reuse, with_reuse
@@ -25,6 +32,7 @@ from rubert_ood.reports.documents import write_diff
 from rubert_ood.reports.run_page import write_report
 from rubert_ood.reuse.build import with_index
 from rubert_ood.runs.claim import Claim
+from rubert_ood.runs.cost import cost_of
 from rubert_ood.runs.manifest import (
     Manifest,
     Outcome,
@@ -60,6 +68,14 @@ LATER = ". Readers see a later run: `publish --force REASON` goes back to this o
 
 def score(settings: ScoreSettings) -> Manifest:
     """Run the scoring job to its end, or go on with a stopped one; return the manifest."""
+    nodes = one_node if settings.executor == "local" else nodes_of_ray
+    with NodeSeconds(nodes) as held, errors_told(settings) as told:
+        manifest = _run(settings, held, told)
+    tell_end(settings, manifest)
+    return manifest
+
+
+def _run(settings: ScoreSettings, held: NodeSeconds, told: Told) -> Manifest:
     started_at = utc_now()
     # if not ours, it ends the job here
     manifest_at(look(storage.absolute(settings.output_uri)))
@@ -68,6 +84,7 @@ def score(settings: ScoreSettings) -> Manifest:
     plan, bundle = check_input(settings)
     check_tables(plan, settings.tables, subheads=bundle.subheads is not None)
     plan = save_plan(with_reuse(plan, settings))
+    told.run_uri = plan.run_uri
     published = _published_already(plan, settings)
     if published:
         return published
@@ -88,6 +105,9 @@ def score(settings: ScoreSettings) -> Manifest:
         if settings.publish or settings.reuse != "never":
             ask = partial(claim.check, now=True)
             complete = with_index(plan, complete, ask)
+        complete = complete.model_copy(
+            update={"cost": cost_of(held.total, settings.price)}
+        )
         manifest = _publish(complete, settings, claim)
     except (PartialRunError, SettingsError, KeyboardInterrupt) as stop:
         outcome: Outcome = (
@@ -242,27 +262,9 @@ def _publish(complete: Manifest, settings: ScoreSettings, claim: Claim) -> Manif
     write_report(manifest, previous, _changes(manifest, previous, settings))
     if refused:
         raise refused
-    _say_what_is_missing(manifest)
+    say_what_is_missing(manifest)
     StepLog(manifest.outcome).info("%s", run_uri)
     return manifest
-
-
-def _say_what_is_missing(manifest: Manifest) -> None:
-    num_files, num_shards = len(manifest.quarantined), len(manifest.quarantined_shards)
-    num_duplicates = manifest.duplicates.rows if manifest.duplicates else 0
-    num_shards_alone = manifest.counts.shards_without_index
-    if num_shards_alone:
-        log.warning(
-            "scored every text of %s, which found no index to reuse",
-            count_of(num_shards_alone, "shard"),
-        )
-    if num_files or num_shards or num_duplicates:
-        log.warning(
-            "the run lacks %s and %s, and has %s",
-            count_of(num_files, "quarantined file"),
-            count_of(num_shards, "quarantined shard"),
-            count_of(num_duplicates, "duplicate id"),
-        )
 
 
 def _changes(

@@ -31,6 +31,7 @@ from rubert_ood.runs.manifest import Manifest, read_manifest
 from rubert_ood.sealing import layout
 from rubert_ood.settings import (
     GateSettings,
+    PriceSettings,
     PublishSettings,
     RollbackSettings,
     ScoreSettings,
@@ -310,6 +311,19 @@ def test_a_run_that_the_gate_refused_is_kept_and_published_by_force(settings):
     manifest = _manifest(run_dir)
     assert (manifest["outcome"], manifest["forced"]) == ("published", "seen by hand")
     assert _pointer(settings)["path"] == str(run_dir.relative_to(settings.output_uri))
+
+
+def test_score_tells_the_webhook_and_writes_down_the_cost(settings, webhook):
+    price = PriceSettings(per_node_hour=3600.0, currency="EUR")
+    manifest = score(_with(settings, price=price))
+    kept = _manifest(_run_dir(settings))["cost"]
+    assert 0 < kept["amount"] == kept["node_seconds"] <= manifest.elapsed_s + 1
+    strict = _with(settings, run_id="second", gate=_gate(max_other_rate=0.0))
+    with pytest.raises(PublicationRefusedError):
+        score(strict)
+    first, second = webhook.bodies
+    assert (first["event"], first["cost"]) == ("published", f"{kept['amount']:,.2f} EUR")
+    assert (second["event"], second["run_id"]) == ("refused", "second")
 
 
 def test_score_names_duplicate_ids_within_and_across_files(settings, ads, tmp_path):

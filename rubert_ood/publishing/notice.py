@@ -1,0 +1,127 @@
+"""What people are told of the end of a run or of a backfill: the log, and a webhook."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rubert_ood.errors import (
+    ErrorRateError,
+    PartialRunError,
+    PublicationRefusedError,
+    RubertOodError,
+)
+from rubert_ood.operating.notify import Value, notify
+from rubert_ood.plain import count_of
+from rubert_ood.progress import StepLog
+from rubert_ood.runs.manifest import Manifest, find_manifest
+from rubert_ood.settings import BackfillSettings, Event, ScoreSettings
+
+log = StepLog("run")
+REFUSALS = (ErrorRateError, PublicationRefusedError)
+STOPS = (PartialRunError, KeyboardInterrupt)
+REFUSED = {error.exit_code for error in REFUSALS}
+
+
+def tell_end(settings: ScoreSettings, manifest: Manifest) -> None:
+    """Tell how a run ended: published, or complete."""
+    event: Event = "published" if manifest.outcome == "published" else "complete"
+    notify(settings.notify, event, _of_run(manifest, event))
+
+
+@dataclass
+class Told:
+    """What is known of a run when an error ends it."""
+
+    run_uri: str | None = None
+
+
+@contextmanager
+def errors_told(settings: ScoreSettings) -> Iterator[Told]:
+    """Tell what stops a run, and let it pass; the run is filled in once it is planned."""
+    told = Told()
+    try:
+        yield told
+    except (RubertOodError, KeyboardInterrupt) as error:
+        event = event_of(error)
+        manifest = _manifest_of(told.run_uri) if event in settings.notify.on else None
+        said: dict[str, Value] = {"event": event, "job": "score", "run_uri": told.run_uri}
+        if manifest is not None:
+            said = _of_run(manifest, event)
+        said |= {"run_date": settings.run_date.isoformat(), "error": _reason(error)}
+        notify(settings.notify, event, said)
+        raise
+
+
+def _manifest_of(run_uri: str | None) -> Manifest | None:
+    try:
+        return find_manifest(run_uri) if run_uri else None
+    except RubertOodError:  # the storage may be what stopped the run
+        return None
+
+
+def tell_backfill(settings: BackfillSettings, error: RubertOodError | None) -> None:
+    """Tell once how all days of a backfill ended."""
+    event: Event = "published" if settings.publish else "complete"
+    if error is not None:
+        event = event_of(error)
+    said = {
+        "event": event,
+        "job": "backfill",
+        "run_date": f"{settings.from_date} to {settings.to_date}",
+        "error": _reason(error) if error else None,
+    }
+    notify(settings.notify, event, said)
+
+
+def say_what_is_missing(manifest: Manifest) -> None:
+    """Log what a complete run lacks."""
+    num_files, num_shards = len(manifest.quarantined), len(manifest.quarantined_shards)
+    num_duplicates = manifest.duplicates.rows if manifest.duplicates else 0
+    num_shards_alone = manifest.counts.shards_without_index
+    if num_shards_alone:
+        log.warning(
+            "scored every text of %s, which found no index to reuse",
+            count_of(num_shards_alone, "shard"),
+        )
+    if num_files or num_shards or num_duplicates:
+        log.warning(
+            "the run lacks %s and %s, and has %s",
+            count_of(num_files, "quarantined file"),
+            count_of(num_shards, "quarantined shard"),
+            count_of(num_duplicates, "duplicate id"),
+        )
+
+
+def event_of(error: BaseException) -> Event:
+    """Return which end an error is: by its class, or by the exit code of one that sums others."""
+    exit_code = getattr(error, "exit_code", 0)
+    if isinstance(error, REFUSALS) or exit_code in REFUSED:
+        return "refused"
+    if isinstance(error, STOPS) or exit_code == PartialRunError.exit_code:
+        return "partial"
+    return "failed"
+
+
+def _of_run(manifest: Manifest, event: Event) -> dict[str, Value]:
+    counts = manifest.counts
+    scored = max(counts.rows_scored, 1)
+    return {
+        "event": event,
+        "job": "score",
+        "run_date": manifest.run_date,
+        "run_id": manifest.run_id,
+        "run_uri": manifest.run_uri,
+        "bundle": manifest.bundle.version,
+        "rows_in": counts.rows_in,
+        "rows_scored": counts.rows_scored,
+        "rows_rejected": counts.rows_rejected,
+        "ood_share": round(counts.rows_ood / scored, 6),
+        "other_share": round(counts.rows_other / scored, 6),
+        "elapsed_s": round(manifest.elapsed_s, 1),
+        "cost": manifest.cost.text if manifest.cost else None,
+        "error": None,
+    }
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) if isinstance(error, RubertOodError) else type(error).__name__

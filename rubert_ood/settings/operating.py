@@ -1,0 +1,32 @@
+"""What those who operate a job want to know of it: a notice of its end, and what it cost."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from rubert_ood.settings.shared import Group
+
+Event = Literal["published", "complete", "refused", "partial", "failed"]
+
+
+class NotifySettings(Group):
+    """A message to a webhook when a run ends. The variable RUBERT_OOD_NOTIFY_URL has the address,
+    which is a secret. Without it nothing is sent."""
+
+    on: tuple[Event, ...] = ("published", "refused", "partial", "failed")
+    """Ends to report. A complete run is not to be published. A refused one failed the gate. The
+    same command resumes a partial one."""
+    body: Literal["json", "slack"] = "json"
+    """What is sent. json: an object with run_id, outcome, counts and error. slack: one text, for an
+    incoming webhook of Slack or Mattermost."""
+    timeout_s: float = Field(10, gt=0, le=120)
+    """How long one of three tries may take. The run itself does not depend on it."""
+
+
+class PriceSettings(Group):
+    """The price of the machines, for the estimate of `plan` and the report of `score`."""
+
+    per_node_hour: float | None = Field(None, ge=0)
+    """Price of one node for an hour. Only compute is counted, neither storage nor traffic."""
+    currency: str = Field("USD", min_length=1, max_length=8)
+    """Word behind the amount."""
