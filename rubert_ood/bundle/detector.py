@@ -1,0 +1,143 @@
+"""The file of the detector that decides, where that is not Mahalanobis.
+
+Shapes: C classes, H hidden, R reference ads, n calibration ads.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from rubert_ood.bundle.arrays import Layout, layouts, read_arrays
+from rubert_ood.bundle.files import DETECTOR, write_arrays
+from rubert_ood.ood.chosen import ChosenDetector
+from rubert_ood.ood.detectors import (
+    SINGLE,
+    Detector,
+    Energy,
+    Mahalanobis,
+    MaxLogit,
+    Msp,
+    NearestNeighbours,
+    RelativeMahalanobis,
+    UnitMahalanobis,
+)
+from rubert_ood.ood.mahalanobis import MahalanobisStatistics
+from rubert_ood.settings import DetectorName
+
+SCORES = "calibration."
+"""Prefix of the arrays that hold the scores of the calibration ads, by detector."""
+GAUSSIANS = {"mahalanobis++": "unit", "relative_mahalanobis": "background"}
+"""Prefix of the arrays of a detector that fits means and a precision matrix."""
+SUMS = "combined.calibration"
+NEIGHBOURS = "knn.reference"
+
+
+def write_detector(folder: str, detector: ChosenDetector) -> None:
+    """Write the arrays of its parts, and their scores of the calibration ads."""
+    arrays = {}
+    for name, part in detector.parts.items():
+        arrays |= _arrays_of(part)
+        arrays[f"{SCORES}{name}"] = detector.calibration[name]
+    if detector.combined_n is not None:
+        arrays[SUMS] = detector.combined_n
+    write_arrays(folder, DETECTOR, arrays)
+
+
+def _arrays_of(part: Detector) -> dict[str, np.ndarray]:
+    match part:
+        case UnitMahalanobis(statistics):
+            return _written("mahalanobis++", statistics)
+        case RelativeMahalanobis(_, background):
+            return _written("relative_mahalanobis", background)
+        case NearestNeighbours(reference_RH):
+            return {NEIGHBOURS: reference_RH}
+    return {}
+
+
+def _written(name: str, statistics: MahalanobisStatistics) -> dict[str, np.ndarray]:
+    prefix = GAUSSIANS[name]
+    return {
+        f"{prefix}.means": statistics.means_CH,
+        f"{prefix}.precision": statistics.precision_HH,
+        f"{prefix}.shrinkage": np.array([statistics.shrinkage]),
+    }
+
+
+def read_detector(
+    folder: str,
+    name: DetectorName,
+    *,
+    statistics: MahalanobisStatistics,
+    temperature: float,
+) -> ChosenDetector | None:
+    """Read the file; None if Mahalanobis decides.
+
+    Raises ValueError when it does not hold what the detector needs.
+    """
+    if name == "mahalanobis":
+        return None
+    found = layouts(folder, DETECTOR)
+    parts = [part for part in SINGLE if f"{SCORES}{part}" in found]
+    if not parts or (name != "combined" and parts != [name]):
+        raise ValueError(f"it holds no scores of the detector {name}")
+    expected = _expected(parts, name == "combined", statistics.means_CH.shape[1])
+    arrays = read_arrays(folder, DETECTOR, expected)
+    scores = {part: _ascending(arrays, f"{SCORES}{part}") for part in parts}
+    sums = _ascending(arrays, SUMS) if name == "combined" else None
+    lengths = {len(scores_n) for scores_n in scores.values()}
+    if len(lengths) > 1 or (sums is not None and lengths != {len(sums)}):
+        raise ValueError("its scores are of different numbers of calibration ads")
+    detectors = {part: _detector(part, arrays, statistics, temperature) for part in parts}
+    return ChosenDetector(name, detectors, scores, sums)
+
+
+def _expected(parts: list[DetectorName], is_combined: bool, hidden: int) -> dict:
+    expected = {f"{SCORES}{part}": Layout("F64", (None,)) for part in parts}
+    if is_combined:
+        expected[SUMS] = Layout("F64", (None,))
+    if "knn" in parts:
+        expected[NEIGHBOURS] = Layout("F32", (None, hidden))
+    for part, prefix in GAUSSIANS.items():
+        if part in parts:
+            expected[f"{prefix}.means"] = Layout("F64", (None, hidden))
+            expected[f"{prefix}.precision"] = Layout("F64", (hidden, hidden))
+            expected[f"{prefix}.shrinkage"] = Layout("F64", (1,))
+    return expected
+
+
+def _ascending(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    scores_n = arrays[name]
+    if len(scores_n) < 2 or (np.diff(scores_n) < 0).any():
+        raise ValueError(f"the array {name} needs at least 2 scores in ascending order")
+    return scores_n
+
+
+def _detector(
+    name: DetectorName,
+    arrays: Mapping[str, np.ndarray],
+    statistics: MahalanobisStatistics,
+    temperature: float,
+) -> Detector:
+    match name:
+        case "mahalanobis++":
+            return UnitMahalanobis(_gaussian(name, arrays))
+        case "relative_mahalanobis":
+            return RelativeMahalanobis(statistics, _gaussian(name, arrays))
+        case "knn":
+            return NearestNeighbours(arrays[NEIGHBOURS])
+        case "msp":
+            return Msp(temperature)
+        case "max_logit":
+            return MaxLogit()
+        case "energy":
+            return Energy()
+    return Mahalanobis(statistics)
+
+
+def _gaussian(name: str, arrays: Mapping[str, np.ndarray]) -> MahalanobisStatistics:
+    prefix = GAUSSIANS[name]
+    return MahalanobisStatistics(
+        arrays[f"{prefix}.means"],
+        arrays[f"{prefix}.precision"],
+        float(arrays[f"{prefix}.shrinkage"][0]),
+    )
