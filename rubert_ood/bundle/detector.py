@@ -34,7 +34,7 @@ NEIGHBOURS = "knn.reference"
 
 def write_detector(folder: str, detector: ChosenDetector) -> None:
     """Write the arrays of its parts, and their scores of the calibration ads."""
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for name, part in detector.parts.items():
         arrays |= _arrays_of(part)
         arrays[f"{SCORES}{name}"] = detector.calibration[name]

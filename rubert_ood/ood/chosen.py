@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rubert_ood.ood.conformal import conformal_p, fisher, fisher_of_calibration
-from rubert_ood.ood.detectors import Detector, fit_detector
+from rubert_ood.ood.detectors import TITLES, Detector, fit_detector, fit_detectors
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
 from rubert_ood.ood.outputs import Outputs
 from rubert_ood.settings import DetectorName
@@ -37,28 +37,41 @@ class ChosenDetector:
     combined_n: Floats | None = None
     """Of `combined`: every Fisher's sum, ascending."""
 
+    @property
+    def title(self) -> str:
+        """How reports call it."""
+        return TITLES[self.name]
+
     def p(self, logits_NC: np.ndarray, cls_NH: np.ndarray) -> Floats:
         """Return the conformal p of each ad, in (0, 1]: float64 (N,)."""
-        scores = {name: part(logits_NC, cls_NH) for name, part in self.parts.items()}
-        return self.p_of(scores)
+        return self.p_of(self._scores(logits_NC, cls_NH))
 
     def p_of(self, scores: Mapping[DetectorName, Floats]) -> Floats:
         """Return the same of the scores of each part, wherever they were computed."""
-        if self.combined_n is None:
-            return conformal_p(scores[self.name], self.calibration[self.name])
-        return conformal_p(self.sums(scores), self.combined_n)
+        return conformal_p(self.score_of(scores), self.ranking_n)
 
-    def sums(self, scores: Mapping[DetectorName, Floats]) -> Floats:
-        """Return Fisher's sum of the parts, float64 (N,)."""
+    @property
+    def ranking_n(self) -> Floats:
+        """The scores that p ranks an ad among, ascending."""
+        return self.calibration[self.name] if self.combined_n is None else self.combined_n
+
+    def score(self, logits_NC: np.ndarray, cls_NH: np.ndarray) -> Floats:
+        """Return what p ranks, float64 (N,): larger means more out of domain."""
+        return self.score_of(self._scores(logits_NC, cls_NH))
+
+    def score_of(self, scores: Mapping[DetectorName, Floats]) -> Floats:
+        """Return the same of the scores of each part: its own, or Fisher's sum."""
+        if self.combined_n is None:
+            return scores[self.name]
         p_values = [
             conformal_p(scores[name], self.calibration[name]) for name in self.parts
         ]
         return fisher(p_values)
 
-    def score(self, logits_NC: np.ndarray, cls_NH: np.ndarray) -> Floats:
-        """Return what p ranks, float64 (N,): larger means more out of domain."""
-        scores = {name: part(logits_NC, cls_NH) for name, part in self.parts.items()}
-        return scores[self.name] if self.combined_n is None else self.sums(scores)
+    def _scores(
+        self, logits_NC: np.ndarray, cls_NH: np.ndarray
+    ) -> dict[DetectorName, Floats]:
+        return {name: part(logits_NC, cls_NH) for name, part in self.parts.items()}
 
 
 def fit_chosen(
@@ -80,6 +93,25 @@ def fit_chosen(
             temperature=temperature,
         )
     return calibrated(name, parts, calibration)
+
+
+def rank_all(
+    train: Outputs,
+    calibration: Outputs,
+    *,
+    statistics: MahalanobisStatistics,
+    temperature: float,
+) -> dict[str, ChosenDetector]:
+    """Return every detector by its title, `combined` last; all from one fit of each."""
+    parts = fit_detectors(
+        train.cls_NH, train.labels_N, statistics=statistics, temperature=temperature
+    )
+    found = {}
+    for name, title in TITLES.items():
+        of_it = COMBINED if name == "combined" else (name,)
+        chosen = {part: parts[TITLES[part]] for part in of_it}
+        found[title] = calibrated(name, chosen, calibration)
+    return found
 
 
 def calibrated(

@@ -35,7 +35,7 @@ TITLES: dict[DetectorName, str] = {
     "combined": COMBINED,
 }
 """How reports call them, by the value of the setting."""
-SINGLE = tuple(name for name in TITLES if name != "combined")
+SINGLE: tuple[DetectorName, ...] = tuple(name for name in TITLES if name != "combined")
 MAX_NEIGHBOUR_ADS = 2_000
 NEIGHBOUR_ROWS = 1_024
 SHORTEST = 1e-12

@@ -9,6 +9,7 @@ from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, model_seri
 
 from rubert_ood.ood.comparison import DetectorResult, RuleResult
 from rubert_ood.ood.metrics import ClassMetrics, ConfusionPair, ReliabilityBin
+from rubert_ood.ood.recommend import Recommendation
 from rubert_ood.reports.curves import ClassCurves, Histograms, Points, RiskCoverage
 from rubert_ood.runs.record import Record
 from rubert_ood.settings import DecisionSettings
@@ -173,10 +174,12 @@ class Evaluation(Record):
     curves: ClassCurves
     risk_coverage: RiskCoverage
     d2_histograms: Histograms
-    d2_limit: float
-    """d2 above which an ad is far."""
+    d2_limit: float | None
+    """d2 above which an ad is far; null where another detector than Mahalanobis decides."""
     rules: list[RuleResult]
     detectors: list[DetectorResult]
+    recommended: Recommendation | None = None
+    """Detector to decide with; null where none was measured on OOD texts or classes left out."""
     slices: list[Slice]
     hard_cases: list[HardCase]
     ood_kinds: list[OodKind]

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 from rubert_ood.ood.comparison import DetectorResult
+from rubert_ood.ood.detectors import TITLES
 from rubert_ood.ood.metrics import ClassMetrics, OodMetrics
+from rubert_ood.ood.recommend import Recommendation, recommend
 from rubert_ood.reports import good
 from rubert_ood.reports.counting import counted
 from rubert_ood.reports.evaluation import Evaluation, Finding, HardCase, Headline, OodKind
@@ -30,7 +32,7 @@ def verdict(evaluation: Evaluation) -> list[Finding]:
     if evaluation.ood_kinds:
         findings.append(_ood_texts(evaluation.ood_kinds))
     if evaluation.detectors and measured_kinds(evaluation.detectors[0]):
-        findings.append(_better_detectors(evaluation.detectors))
+        findings.append(_better_detectors(evaluation))
     if evaluation.hard_cases:
         findings.append(_hard_cases(evaluation.hard_cases))
     return findings
@@ -147,9 +149,22 @@ def _ood_texts(kinds: Sequence[OodKind]) -> Finding:
     return Finding(False, f"Less than {bound} of these OOD kinds ends as Other: {names}.")
 
 
-def _better_detectors(detectors: Sequence[DetectorResult]) -> Finding:
+def recommended_detector(
+    detectors: Sequence[DetectorResult], decision: DecisionSettings
+) -> Recommendation | None:
+    """Return the detector to decide with, by AUROC; None where nothing was measured."""
+    aurocs = {}
+    for result in detectors:
+        kinds = measured_kinds(result)
+        aurocs[result.detector] = {kind: kinds[kind].auroc for kind in kinds}
+    return recommend(aurocs, decision.detector) if aurocs else None
+
+
+def _better_detectors(evaluation: Evaluation) -> Finding:
     """Name the kinds that another detector keeps apart clearly better than the one that decides."""
-    ours, *others = detectors
+    title = TITLES[evaluation.decision.detector]
+    others = [found for found in evaluation.detectors if found.detector != title]
+    ours = next(found for found in evaluation.detectors if found.detector == title)
     better = []
     for kind, metrics in measured_kinds(ours).items():
         aurocs = {other.detector: measured_kinds(other)[kind].auroc for other in others}
