@@ -13,13 +13,11 @@ from rubert_ood.ood.chosen import ChosenDetector
 from rubert_ood.ood.detectors import (
     SINGLE,
     Detector,
-    Energy,
     Mahalanobis,
-    MaxLogit,
-    Msp,
     NearestNeighbours,
     RelativeMahalanobis,
     UnitMahalanobis,
+    of_logits,
 )
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
 from rubert_ood.settings import DetectorName
@@ -29,28 +27,32 @@ SCORES = "calibration."
 GAUSSIANS = {"mahalanobis++": "unit", "relative_mahalanobis": "background"}
 """Prefix of the arrays of a detector that fits means and a precision matrix."""
 SUMS = "combined.calibration"
-NEIGHBOURS = "knn.reference"
+NEIGHBOURS = ("knn", "nearest_neighbour")
+"""Detectors that keep train ads."""
 
 
 def write_detector(folder: str, detector: ChosenDetector) -> None:
     """Write the arrays of its parts, and their scores of the calibration ads."""
     arrays: dict[str, np.ndarray] = {}
     for name, part in detector.parts.items():
-        arrays |= _arrays_of(part)
+        arrays |= _arrays_of(name, part)
         arrays[f"{SCORES}{name}"] = detector.calibration[name]
     if detector.combined_n is not None:
         arrays[SUMS] = detector.combined_n
     write_arrays(folder, DETECTOR, arrays)
 
 
-def _arrays_of(part: Detector) -> dict[str, np.ndarray]:
+def _arrays_of(name: DetectorName, part: Detector) -> dict[str, np.ndarray]:
     match part:
         case UnitMahalanobis(statistics):
-            return _written("mahalanobis++", statistics)
+            return _written(name, statistics)
         case RelativeMahalanobis(_, background):
-            return _written("relative_mahalanobis", background)
-        case NearestNeighbours(reference_RH):
-            return {NEIGHBOURS: reference_RH}
+            return _written(name, background)
+        case NearestNeighbours():
+            return {
+                f"{name}.reference": part.reference_RH,
+                f"{name}.k": np.array([part.k]),
+            }
     return {}
 
 
@@ -95,8 +97,10 @@ def _expected(parts: list[DetectorName], is_combined: bool, hidden: int) -> dict
     expected = {f"{SCORES}{part}": Layout("F64", (None,)) for part in parts}
     if is_combined:
         expected[SUMS] = Layout("F64", (None,))
-    if "knn" in parts:
-        expected[NEIGHBOURS] = Layout("F32", (None, hidden))
+    for part in NEIGHBOURS:
+        if part in parts:
+            expected[f"{part}.reference"] = Layout("F32", (None, hidden))
+            expected[f"{part}.k"] = Layout("I64", (1,))
     for part, prefix in GAUSSIANS.items():
         if part in parts:
             expected[f"{prefix}.means"] = Layout("F64", (None, hidden))
@@ -123,15 +127,18 @@ def _detector(
             return UnitMahalanobis(_gaussian(name, arrays))
         case "relative_mahalanobis":
             return RelativeMahalanobis(statistics, _gaussian(name, arrays))
-        case "knn":
-            return NearestNeighbours(arrays[NEIGHBOURS])
-        case "msp":
-            return Msp(temperature)
-        case "max_logit":
-            return MaxLogit()
-        case "energy":
-            return Energy()
-    return Mahalanobis(statistics)
+        case "knn" | "nearest_neighbour":
+            return _neighbours(name, arrays)
+        case "mahalanobis":
+            return Mahalanobis(statistics)
+    return of_logits(name, temperature)
+
+
+def _neighbours(name: str, arrays: Mapping[str, np.ndarray]) -> NearestNeighbours:
+    reference_RH, k = arrays[f"{name}.reference"], int(arrays[f"{name}.k"][0])
+    if not 1 <= k <= len(reference_RH):
+        raise ValueError(f"{name}.k is {k}, and there are {len(reference_RH):,} ads")
+    return NearestNeighbours(reference_RH, k)
 
 
 def _gaussian(name: str, arrays: Mapping[str, np.ndarray]) -> MahalanobisStatistics:

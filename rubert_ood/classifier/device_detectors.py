@@ -72,8 +72,8 @@ class _Part:
                 self._gaussians = DeviceGaussians(statistics, device)
             case RelativeMahalanobis(_, background):
                 self._gaussians = DeviceGaussians(background, device)
-            case NearestNeighbours(reference_RH):
-                self._reference_RH = device.put(reference_RH).double()
+            case NearestNeighbours(reference_RH, _):
+                self._reference_RH = device.put(reference_RH)
 
     def score(
         self,
@@ -90,8 +90,8 @@ class _Part:
                 return self._gaussians.distance(unit_NH)[0]
             case RelativeMahalanobis():
                 return d2_N - self._gaussians.distance(cls_NH)[0]
-            case NearestNeighbours(_):
-                return self._neighbour_distance(unit_NH, self._detector.k)
+            case NearestNeighbours(_, k):
+                return self._neighbour_distance(unit_NH.float(), k)
             case Msp(temperature):
                 return 1 - torch.softmax(logits_NC / temperature, dim=1).amax(1)
             case MaxLogit():
@@ -105,4 +105,4 @@ class _Part:
         for unit_nH in unit_NH.split(NEIGHBOUR_ROWS):
             cosines_nR = unit_nH @ self._reference_RH.T
             found.append(cosines_nR.topk(k, dim=1).values[:, -1])
-        return (2 - 2 * torch.cat(found)).clamp_min(0).sqrt()
+        return (2 - 2 * torch.cat(found).double()).clamp_min(0).sqrt()

@@ -22,7 +22,9 @@ from rubert_ood.settings import DetectorName
 
 Floats = NDArray[np.float64]
 
-COMBINED: tuple[DetectorName, ...] = ("mahalanobis", "mahalanobis++", "knn", "energy")
+COMBINED: tuple[DetectorName, ...] = ("mahalanobis", "nearest_neighbour", "energy")
+"""One of each sort: Gaussians and single ads see texts that are far from the classes, logits those
+between them. Others of a sort follow the one that is there, and add its noise again."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -123,9 +123,8 @@ def leave_classes_out(
         is_out_N = fold_C[test.labels_N]
         if is_out_N.all() or not is_out_N.any():
             continue
-        known, calibration = (
-            _without(split, fold_C) for split in (reference.train, reference.calibration)
-        )
+        known = _without(reference.train, fold_C)
+        calibration = _without(reference.calibration, fold_C)
         classes, numbers_N = np.unique(known.labels_N, return_inverse=True)
         statistics = fit_mahalanobis(known.cls_NH, numbers_N, len(classes))
         detectors = rank_all(

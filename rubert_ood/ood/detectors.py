@@ -29,6 +29,7 @@ TITLES: dict[DetectorName, str] = {
     "relative_mahalanobis": "relative Mahalanobis",
     "mahalanobis++": "Mahalanobis++",
     "knn": f"{NUM_NEIGHBOURS} nearest neighbours",
+    "nearest_neighbour": "nearest neighbour",
     "msp": "MSP",
     "max_logit": "max logit",
     "energy": "energy",
@@ -36,7 +37,8 @@ TITLES: dict[DetectorName, str] = {
 }
 """How reports call them, by the value of the setting."""
 SINGLE: tuple[DetectorName, ...] = tuple(name for name in TITLES if name != "combined")
-MAX_NEIGHBOUR_ADS = 2_000
+MAX_NEIGHBOUR_ADS = 5_000
+"""With H = 768 so many are 8 MFLOP an ad, a thousandth of a BERT-base of 40 tokens."""
 NEIGHBOUR_ROWS = 1_024
 SHORTEST = 1e-12
 """Norm of the shortest vector that has a direction."""
@@ -163,17 +165,15 @@ class NearestNeighbours:
 
     reference_RH: NDArray[np.float32]
     """Unit vectors."""
+    k: int
+    """Which neighbour counts, at most R."""
 
     @classmethod
-    def fit(cls, train_cls_NH: Floats) -> "NearestNeighbours":
+    def fit(cls, train_cls_NH: Floats, k: int) -> "NearestNeighbours":
         """Keep a repeatable sample of the train ads."""
         rows = sample_rows(len(train_cls_NH), MAX_NEIGHBOUR_ADS)
-        return cls(_unit(train_cls_NH[rows]).astype(np.float32))
-
-    @property
-    def k(self) -> int:
-        """Which neighbour counts."""
-        return min(NUM_NEIGHBOURS, len(self.reference_RH))
+        reference_RH = _unit(train_cls_NH[rows]).astype(np.float32)
+        return cls(reference_RH, min(k, len(reference_RH)))
 
     def __call__(self, _logits_NC: Floats, cls_NH: Floats) -> NDArray[np.float64]:
         """Return the score of each ad; memory beyond it: (NEIGHBOUR_ROWS, R) float32."""
@@ -182,10 +182,17 @@ class NearestNeighbours:
         for start in range(0, len(unit_NH), NEIGHBOUR_ROWS):
             rows = slice(start, start + NEIGHBOUR_ROWS)
             cosine_nR = unit_NH[rows] @ self.reference_RH.T
-            place = cosine_nR.shape[1] - self.k
-            cosine_nR.partition(place, axis=1)
-            cosine_N[rows] = cosine_nR[:, place]
+            cosine_N[rows] = _largest(cosine_nR, self.k)
         return np.sqrt(np.maximum(2 - 2 * cosine_N.astype(np.float64), 0))
+
+
+def _largest(values_nR: NDArray[np.float32], k: int) -> NDArray[np.float32]:
+    """Return the k-th largest of each row, (n,); the order of the rows' values may change."""
+    if k == 1:
+        return np.asarray(values_nR.max(axis=1))
+    place = values_nR.shape[1] - k
+    values_nR.partition(place, axis=1)
+    return values_nR[:, place]
 
 
 def fit_detector(
@@ -204,15 +211,22 @@ def fit_detector(
             return RelativeMahalanobis.fit(statistics, train_cls_NH)
         case "mahalanobis++":
             return UnitMahalanobis.fit(train_cls_NH, labels_N)
-        case "knn":
-            return NearestNeighbours.fit(train_cls_NH)
+        case "knn" | "nearest_neighbour":
+            k = NUM_NEIGHBOURS if name == "knn" else 1
+            return NearestNeighbours.fit(train_cls_NH, k)
+    return of_logits(name, temperature)
+
+
+def of_logits(name: DetectorName, temperature: float) -> Detector:
+    """Return a detector that needs no features; ValueError for the name of another."""
+    match name:
         case "msp":
             return Msp(temperature)
         case "max_logit":
             return MaxLogit()
         case "energy":
             return Energy()
-    raise ValueError(f"{name} is not a single detector")
+    raise ValueError(f"{name} is not a single detector of logits")
 
 
 def fit_detectors(

@@ -9,33 +9,60 @@ from rubert_ood.ood.recommend import Recommendation, recommend
 from rubert_ood.reports import good
 from rubert_ood.reports.counting import counted
 from rubert_ood.reports.evaluation import Evaluation, Finding, HardCase, Headline, OodKind
+from rubert_ood.reports.mend import EVALUATION, Mend, let_decide
 from rubert_ood.settings import DecisionSettings
 from rubert_ood.training.baseline import Baseline
 from rubert_ood.training.stack import StackReport
 
 NAMED_CLASSES = 5
 LEFT_OUT = "classes left out"
+ORDER = (
+    "accuracy",
+    "words",
+    "calibration",
+    "calibration_rows",
+    "false_alarms",
+    "classes",
+    "ood_texts",
+    "detectors",
+    "hard_cases",
+)
+"""Of the findings, by what they are about."""
 
 
 def verdict(evaluation: Evaluation) -> list[Finding]:
     """Judge the numbers alone."""
     headline = evaluation.headline
-    findings = [
-        _accuracy(headline, evaluation.baseline),
-        _calibration(headline),
-        _calibration_rows(headline),
-        _false_alarms(headline, evaluation.decision),
-        _classes(evaluation.per_class),
-    ]
+    found = {
+        "accuracy": _accuracy(headline, evaluation.baseline),
+        "calibration": _calibration(headline),
+        "calibration_rows": _calibration_rows(headline),
+        "false_alarms": _false_alarms(headline, evaluation.decision),
+        "classes": _classes(evaluation.per_class),
+    }
     if evaluation.stack and evaluation.stack.is_kept:
-        findings.insert(1, _words(evaluation.stack))
+        found["words"] = _words(evaluation.stack)
     if evaluation.ood_kinds:
-        findings.append(_ood_texts(evaluation.ood_kinds))
+        found["ood_texts"] = _ood_texts(evaluation.ood_kinds)
     if evaluation.detectors and measured_kinds(evaluation.detectors[0]):
-        findings.append(_better_detectors(evaluation))
+        found["detectors"] = _better_detectors(evaluation)
     if evaluation.hard_cases:
-        findings.append(_hard_cases(evaluation.hard_cases))
-    return findings
+        found["hard_cases"] = _hard_cases(evaluation.hard_cases)
+    mends = _mends(evaluation)
+    return [found[name].mended_by(mends[name]) for name in ORDER if name in found]
+
+
+def _mends(evaluation: Evaluation) -> dict[str, Mend]:
+    """Return what to do about each finding, where the numbers ask for something else than usual."""
+    headline, mends = evaluation.headline, dict(EVALUATION)
+    if not good.TEST_ADS.holds(headline.num_test):
+        mends["accuracy"] = mends["test_ads"]
+    if headline.at_bound:
+        mends["calibration"] = mends["at_bound"]
+    best = evaluation.recommended
+    if best and best.detector != evaluation.decision.detector:
+        mends["detectors"] = let_decide(best.detector)
+    return mends
 
 
 def _accuracy(headline: Headline, baseline: Baseline | None) -> Finding:
@@ -87,7 +114,7 @@ def _calibration_rows(headline: Headline) -> Finding:
         text = (
             f"T and the thresholds rest on {counted(count, 'valid ad')}, which also chose"
             " the checkpoint. They look better than new ads will, so more of these get"
-            " flagged. Set split.calibration_fraction, or give calibration_uri."
+            " flagged."
         )
         return Finding(False, text)
     text = (

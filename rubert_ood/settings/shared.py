@@ -24,6 +24,7 @@ DetectorName = Literal[
     "relative_mahalanobis",
     "mahalanobis++",
     "knn",
+    "nearest_neighbour",
     "msp",
     "max_logit",
     "energy",

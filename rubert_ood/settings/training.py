@@ -233,8 +233,8 @@ class TuneSettings(ExecutorSettings):
     rule: Literal["notebook", "conformal"] | None = None
     """OOD rule of the new bundle. Default: that of the old bundle."""
     detector: DetectorName | None = None
-    """Detector of the new bundle (decision.detector), fitted on the features that the old one keeps.
-    All but mahalanobis decide by the conformal rule. Default: that of the old bundle."""
+    """Detector of the new bundle (decision.detector), fitted on the features that the old one
+    keeps. All but mahalanobis need the conformal rule. Default: that of the old bundle."""
     seed: Seed = 42
     """Seed of the two halves."""
     columns: ColumnSettings = ColumnSettings()
