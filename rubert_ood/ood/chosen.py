@@ -44,9 +44,14 @@ class ChosenDetector:
         """How reports call it."""
         return TITLES[self.name]
 
-    def p(self, logits_NC: np.ndarray, cls_NH: np.ndarray) -> Floats:
-        """Return the conformal p of each ad, in (0, 1]: float64 (N,)."""
-        return self.p_of(self._scores(logits_NC, cls_NH))
+    def p(
+        self, logits_NC: np.ndarray, cls_NH: np.ndarray, d2_N: Floats | None = None
+    ) -> Floats:
+        """Return the conformal p of each ad, in (0, 1]: float64 (N,).
+
+        d2_N: the score of `mahalanobis`, where it was computed before.
+        """
+        return self.p_of(self._scores(logits_NC, cls_NH, d2_N))
 
     def p_of(self, scores: Mapping[DetectorName, Floats]) -> Floats:
         """Return the same of the scores of each part, wherever they were computed."""
@@ -59,7 +64,7 @@ class ChosenDetector:
 
     def score(self, logits_NC: np.ndarray, cls_NH: np.ndarray) -> Floats:
         """Return what p ranks, float64 (N,): larger means more out of domain."""
-        return self.score_of(self._scores(logits_NC, cls_NH))
+        return self.score_of(self._scores(logits_NC, cls_NH, None))
 
     def score_of(self, scores: Mapping[DetectorName, Floats]) -> Floats:
         """Return the same of the scores of each part: its own, or Fisher's sum."""
@@ -71,9 +76,15 @@ class ChosenDetector:
         return fisher(p_values)
 
     def _scores(
-        self, logits_NC: np.ndarray, cls_NH: np.ndarray
+        self, logits_NC: np.ndarray, cls_NH: np.ndarray, d2_N: Floats | None
     ) -> dict[DetectorName, Floats]:
-        return {name: part(logits_NC, cls_NH) for name, part in self.parts.items()}
+        scores: dict[DetectorName, Floats] = {}
+        for name, part in self.parts.items():
+            if name == "mahalanobis" and d2_N is not None:
+                scores[name] = d2_N
+            else:
+                scores[name] = part(logits_NC, cls_NH)
+        return scores
 
 
 def fit_chosen(

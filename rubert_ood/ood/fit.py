@@ -62,7 +62,7 @@ class FittedModel:
             statistics=self.statistics,
             top_k=self.decision.top_k,
         )
-        p_N = self.detector.p(logits_NC, cls_NH) if self.detector else None
+        p_N = self.detector.p(logits_NC, cls_NH, d2_N) if self.detector else None
         return self.decide_on(top, d2_N, p_N)
 
     def decide_on(
