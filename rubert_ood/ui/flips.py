@@ -105,8 +105,8 @@ def outcome(fitted: FittedModel, numbers: Numbers, choice: Choice) -> Outcome:
     """
     settings, thresholds = _rule(fitted, choice)
     p_N = None
-    if settings.detector != "mahalanobis" and numbers.p is not None:
-        p_N = np.array([numbers.p])
+    if settings.detector != "mahalanobis":
+        p_N = np.array([_p(numbers)])
     classes = [_number(fitted, label) for label in numbers.labels]
     top = TopClasses(np.array([classes]), np.array([numbers.scores]))
     decided = decide_on(
@@ -220,6 +220,12 @@ def _rule(fitted: FittedModel, choice: Choice) -> tuple[DecisionSettings, Thresh
         d2_N = thresholds.calibration_d2
         thresholds = fit_thresholds(d2_N, quantile=choice.threshold_quantile)
     return settings, thresholds
+
+
+def _p(numbers: Numbers) -> float:
+    if numbers.p is None:
+        raise SchemaError("p: this bundle decides by it. Load the page again")
+    return numbers.p
 
 
 def _number(fitted: FittedModel, label: str) -> int:

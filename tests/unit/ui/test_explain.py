@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rubert_ood.bundle.bundle import derive_bundle
-from rubert_ood.errors import InputError
+from rubert_ood.errors import InputError, SchemaError
 from rubert_ood.ood.fit import fit
 from rubert_ood.predictor import Model
 from rubert_ood.settings import DecisionSettings, FitSettings
@@ -145,3 +145,9 @@ def test_explain_of_another_detector_under_the_notebook_rule_is_of_distances(
     assert outcome.p == (1 + as_far) / (len(calibration) + 1)
     assert shown.detector == "Mahalanobis"
     assert outcome.d2_limit is not None
+
+
+def test_decided_without_the_p_that_decides_is_refused(detecting, texts):
+    numbers = detecting.explained(texts[0]).numbers.model_copy(update={"p": None})
+    with pytest.raises(SchemaError, match="this bundle decides by it"):
+        detecting.decided(numbers, Choice())
