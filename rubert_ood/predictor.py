@@ -95,8 +95,8 @@ class Model:
         return int(self.bundle.fitted.statistics.means_CH.shape[1])
 
     @property
-    def d2_limit(self) -> float:
-        """The squared distance above which an ad is far, by the rule of the bundle."""
+    def d2_limit(self) -> float | None:
+        """The squared distance above which an ad is far; None if another detector decides."""
         return d2_limit(self.bundle.fitted.decision, self.bundle.fitted.thresholds)
 
     @property
@@ -175,7 +175,7 @@ class Model:
             topk_scores
             is_ood          whether the ad is out of domain
             ood_distance    float64: d2, squared Mahalanobis distance to the nearest class
-            ood_z, ood_p    its z, and its conformal p-value
+            ood_z, ood_p    its z, and the conformal p-value of the detector that decides
             status          ok, or empty: nothing to read, then Other without scores (null)
             num_tokens      that were read, num_chunks windows; is_cut: not to the end of the ad
             text_key        the same for ads of the same cleaned text

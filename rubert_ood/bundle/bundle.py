@@ -4,6 +4,7 @@ config.json, model.safetensors, tokenizer*   HF layout, for AutoModelForSequence
 label_mapping.json                           {"labels": [...]}
 temperature.json, ood_threshold.json         T and the decision rule
 ood_statistics.safetensors                   class means, precision matrix, calibration d2; float64
+detector.safetensors                         the detector that decides, if not Mahalanobis
 reference.safetensors                        features of train and calibration rows, for detectors
 text.json                                    the cleaner, and how texts are read
 subheads.json, subheads.safetensors          finer classes inside a class, where they were trained

@@ -24,6 +24,7 @@ from rubert_ood.bundle.arrays import (
     layouts,
     read_arrays,
 )
+from rubert_ood.bundle.detector import read_detector, write_detector
 from rubert_ood.bundle.documents import (
     LabelsDocument,
     PrecisionDocument,
@@ -32,8 +33,10 @@ from rubert_ood.bundle.documents import (
     TemperatureDocument,
     TextDocument,
     ThresholdDocument,
+    said,
 )
 from rubert_ood.bundle.files import (
+    DETECTOR,
     parse,
     refusal,
     write_arrays,
@@ -178,6 +181,9 @@ class BundleReader:
         temperature = self.document(TEMPERATURE, TemperatureDocument)
         rule = self.document(THRESHOLD, ThresholdDocument)
         f64 = partial(Layout, "F64")
+        decision = DecisionSettings(
+            **rule.model_dump(include=set(DecisionSettings.model_fields))
+        )
         with self.reading(STATISTICS):
             expected = {
                 "means": f64((len(labels), None)),
@@ -192,15 +198,21 @@ class BundleReader:
                 rule.threshold, rule.mu, rule.sigma, arrays["calibration_d2"]
             )
             _check_moments(thresholds)
+        with self.reading(DETECTOR):
+            detector = read_detector(
+                self.folder,
+                decision.detector,
+                statistics=statistics,
+                temperature=temperature.temperature,
+            )
         return FittedModel(
             labels=labels,
             temperature=TemperatureFit(**temperature.model_dump()),
             statistics=statistics,
             thresholds=thresholds,
-            decision=DecisionSettings(
-                **rule.model_dump(include=set(DecisionSettings.model_fields))
-            ),
+            decision=decision,
             calibrated_on=rule.calibrated_on,
+            detector=detector,
         )
 
     def _check_network(
@@ -272,7 +284,7 @@ def write_fitted(folder: str, fitted: FittedModel) -> None:
         "sigma": thresholds.sigma,
         "shrinkage": fitted.statistics.shrinkage,
         "calibrated_on": fitted.calibrated_on,
-        **fitted.decision.model_dump(),
+        **said(fitted.decision),
     }
     write_json(folder, THRESHOLD, rule)
     arrays = {
@@ -281,3 +293,6 @@ def write_fitted(folder: str, fitted: FittedModel) -> None:
         "calibration_d2": thresholds.calibration_d2,
     }
     write_arrays(folder, STATISTICS, arrays)
+    Path(folder, DETECTOR).unlink(missing_ok=True)  # of the bundle that it comes from
+    if fitted.detector is not None:
+        write_detector(folder, fitted.detector)

@@ -20,13 +20,17 @@ def checked_names(names: list[str]) -> list[str]:
     return names
 
 
+LATER = "detector"
+"""Stands in a bundle only where it is not mahalanobis: older versions read all others."""
+
+
 def _whole(settings: BaseModel) -> None:
     """Raise ValueError when a setting was left to its default.
 
     The bundle was fitted with some value of it.
     """
     for name in type(settings).model_fields:
-        if name not in settings.model_fields_set:
+        if name not in settings.model_fields_set and name != LATER:
             raise ValueError(f"it lacks {name!r}")
 
 
@@ -68,6 +72,12 @@ class ThresholdDocument(Document, DecisionSettings):
     def _is_whole(self) -> "ThresholdDocument":
         _whole(self)
         return self
+
+
+def said(decision: DecisionSettings) -> dict[str, Any]:
+    """Return what ood_threshold.json says of the decision."""
+    is_other = decision.detector != "mahalanobis"
+    return decision.model_dump(exclude=None if is_other else {LATER})
 
 
 class CleanerDocument(Document):

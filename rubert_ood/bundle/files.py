@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -23,9 +23,10 @@ from rubert_ood.storage import folders
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-FORMAT, STACKED = 3, 4
-"""With a stack it is another one: a version that knows none would decide on the network alone."""
-STACK = "stack.json"
+FORMAT, STACKED, DETECTING = 3, 4, 5
+"""With a stack, or another detector than Mahalanobis, it is another one: a version that knows none
+would decide otherwise."""
+STACK, DETECTOR = "stack.json", "detector.safetensors"
 MANIFEST = "manifest.json"
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 KINDS = (".json", ".safetensors", ".txt", ".model", ".md", ".html")
@@ -82,7 +83,7 @@ def put_files(
     for name in sorted(os.listdir(folder)):
         files[name] = _describe(os.path.join(folder, name))
     manifest = Manifest(
-        format=STACKED if STACK in files else FORMAT,
+        format=_format_for(files),
         version=uri.rstrip("/").rpartition("/")[2],
         created_at=utc_now(),
         code_version=__version__,
@@ -92,6 +93,12 @@ def put_files(
     )
     write_text(folder, MANIFEST, manifest.model_dump_json(indent=1, exclude_none=True))
     folders.put_folder(folder, uri, last=MANIFEST)
+
+
+def _format_for(files: Collection[str]) -> int:
+    if DETECTOR in files:
+        return DETECTING
+    return STACKED if STACK in files else FORMAT
 
 
 def fetch(uri: str, manifest: Manifest) -> str:
@@ -114,10 +121,10 @@ def read_manifest(uri: str) -> Manifest:
             f"{uri}: no bundle is here ({error}). Use the folder of a bundle"
         ) from error
     kind = _format_of(data)
-    if kind not in (FORMAT, STACKED):
+    if kind not in (FORMAT, STACKED, DETECTING):
         raise BundleError(
             f"{uri}: the bundle has format {kind!r:.40}, and this version"
-            f" reads formats {FORMAT} and {STACKED}. Use the version that wrote it, or"
+            f" reads formats {FORMAT} to {DETECTING}. Use the version that wrote it, or"
             " train again"
         )
     manifest = parse(uri, MANIFEST, data, Manifest)

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from rubert_ood.classifier.classifier import Classifier, Outputs
+from rubert_ood.classifier.device_detectors import DeviceDetector, DeviceGaussians
 from rubert_ood.classifier.precision import Device
 from rubert_ood.classifier.span import Mark, Span
 from rubert_ood.classifier.tokens import num_tokens
@@ -39,6 +40,8 @@ class InFlight:
     """bool (N,)."""
     is_near: torch.Tensor
     """bool (N,): another class is as near as rounding can tell."""
+    detector_scores: torch.Tensor | None
+    """float64 (N, P): of each part of the detector, if that is not Mahalanobis."""
     span: Span
 
     @property
@@ -56,23 +59,27 @@ class InFlight:
         if len(near) > 0:
             d2_N[near], _ = fitted.statistics.distance(self.cls_TH[near])
         top = TopClasses(self.classes.numpy(), self.scores.numpy())
-        return fitted.decide_on(top, d2_N)
+        return fitted.decide_on(top, d2_N, self._p(fitted))
+
+    def _p(self, fitted: FittedModel) -> NDArray[np.float64] | None:
+        detector = fitted.detector
+        if detector is None or self.detector_scores is None:
+            return None
+        columns = self.detector_scores.numpy().T
+        return detector.p_of(dict(zip(detector.parts, columns, strict=True)))
 
 
 class DeviceDecision:
     """What was fitted, on the device of the network."""
 
     def __init__(self, fitted: FittedModel, device: Device) -> None:
-        statistics = fitted.statistics
         self.device = device
         self.temperature = fitted.temperature.temperature
         self.num_top = min(fitted.decision.top_k, len(fitted.labels))
-        self.means_CH = device.put(statistics.means_CH)
-        self.centre_H = device.put(statistics.centre_H)
-        self.directions_CH = device.put(statistics.directions_CH)
-        self.offsets_C = device.put(statistics.offsets_C)
-        self.factor_HH = device.put(statistics.factor_HH)
-        self.search_error = statistics.search_error
+        self.gaussians = DeviceGaussians(fitted.statistics, device)
+        self.detector: DeviceDetector | None = None
+        if fitted.detector is not None:
+            self.detector = DeviceDetector(fitted.detector, device)
 
     @torch.inference_mode()
     def start(self, classifier: Classifier, read: Windows, token_budget: int) -> InFlight:
@@ -87,7 +94,10 @@ class DeviceDecision:
     @torch.inference_mode()
     def of(self, logits_NC: torch.Tensor, cls_NH: torch.Tensor, begun: Mark) -> InFlight:
         """Ask for what depends on outputs that are on the device, float32."""
-        d2_N, is_near_N = self._distance(cls_NH.double())
+        d2_N, is_near_N = self.gaussians.distance(cls_NH.double())
+        scores_NP = None
+        if self.detector is not None:
+            scores_NP = self.detector.scores(logits_NC.double(), cls_NH.double(), d2_N)
         classes_Nk, scores_Nk = self._top(logits_NC.double())
         is_finite_N = logits_NC.isfinite().all(1) & cls_NH.isfinite().all(1)
         fetch = self.device.fetch
@@ -99,19 +109,9 @@ class DeviceDecision:
             scores=fetch(scores_Nk),
             is_finite=fetch(is_finite_N),
             is_near=fetch(is_near_N),
+            detector_scores=None if scores_NP is None else fetch(scores_NP),
             span=Span(begun, self.device.mark()),
         )
-
-    def _distance(self, x_NH: torch.Tensor) -> Outputs:
-        """Return d2 to the nearest class, and whether another one may be the nearest: (N,) each."""
-        centred_NH = x_NH - self.centre_H
-        halves_NC = self.offsets_C - centred_NH @ self.directions_CH.T
-        least_N, nearest_N = halves_NC.min(dim=1)
-        whitened_NH = (x_NH - self.means_CH[nearest_N]) @ self.factor_HH
-        factor, longest = self.search_error
-        slack_N = factor * (torch.linalg.vector_norm(centred_NH, dim=1) + longest)
-        is_close_NC = halves_NC <= (least_N + slack_N)[:, None]
-        return whitened_NH.square().sum(1), is_close_NC.sum(1) > 1
 
     def _top(self, logits_NC: torch.Tensor) -> Outputs:
         """Return the best classes and their probabilities; the lower class comes first on ties."""

@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 
-from rubert_ood.ood.decision import OTHER, can_flag, conformal_p
-from rubert_ood.ood.detectors import Detector, fit_detectors
+from rubert_ood.ood.chosen import ChosenDetector, rank_all
+from rubert_ood.ood.conformal import conformal_p
+from rubert_ood.ood.decision import OTHER, can_flag
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
 from rubert_ood.ood.metrics import OodMetrics, ood_metrics
@@ -79,40 +80,41 @@ def compare_detectors(
     kinds: Mapping[str, Outputs],
 ) -> list[DetectorResult]:
     """Measure every detector on the test ads and each kind of OOD text."""
-    train, temperature = reference.train, fitted.temperature.temperature
-    detectors = fit_detectors(
-        train.cls_NH,
-        train.labels_N,
+    temperature = fitted.temperature.temperature
+    detectors = rank_all(
+        reference.train,
+        reference.calibration,
         statistics=fitted.statistics,
         temperature=temperature,
     )
-    left_out = leave_classes_out(train, test, temperature=temperature)
+    if fitted.detector is not None:
+        detectors[fitted.detector.title] = fitted.detector
+    left_out = leave_classes_out(reference, test, temperature=temperature)
     alpha = fitted.decision.conformal_alpha
     results = []
     for name, detector in detectors.items():
-        calibration = np.sort(_score(detector, reference.calibration))
         inside_N = _score(detector, test)
         measured = {}
         for kind, outputs in kinds.items():
             scores_N = _score(detector, outputs)
             metrics = ood_metrics(inside_N, scores_N)
-            share = _flagged(scores_N, calibration, alpha)
+            share = _flagged(scores_N, detector, alpha)
             measured[kind] = KindMetrics(**asdict(metrics), caught=share)
-        flagged = _flagged(inside_N, calibration, alpha)
+        flagged = _flagged(inside_N, detector, alpha)
         results.append(DetectorResult(name, flagged, measured, left_out.get(name)))
     return results
 
 
-def _flagged(scores_N: np.ndarray, calibration: np.ndarray, alpha: float) -> float:
-    return float(np.mean(conformal_p(scores_N, calibration) <= alpha))
+def _flagged(scores_N: np.ndarray, detector: ChosenDetector, alpha: float) -> float:
+    return float(np.mean(conformal_p(scores_N, detector.ranking_n) <= alpha))
 
 
 def leave_classes_out(
-    train: Outputs, test: Outputs, *, temperature: float
+    reference: Reference, test: Outputs, *, temperature: float
 ) -> dict[str, OodMetrics]:
     """Return the metrics by detector, means over folds of classes that are OOD in turn: near OOD.
 
-    The detectors do not know the classes of a fold: its train ads and its logits are left out. The
+    The detectors do not know the classes of a fold: its ads and its logits are left out. The
     encoder has seen them in training, so a category that is really new is harder. Empty with fewer
     than two classes a fold.
     """
@@ -121,18 +123,28 @@ def leave_classes_out(
         is_out_N = fold_C[test.labels_N]
         if is_out_N.all() or not is_out_N.any():
             continue
-        known = train.take(np.flatnonzero(~fold_C[train.labels_N]))
+        known = _without(reference.train, fold_C)
+        calibration = _without(reference.calibration, fold_C)
         classes, numbers_N = np.unique(known.labels_N, return_inverse=True)
         statistics = fit_mahalanobis(known.cls_NH, numbers_N, len(classes))
-        detectors = fit_detectors(
-            known.cls_NH, numbers_N, statistics=statistics, temperature=temperature
+        detectors = rank_all(
+            replace(known, labels_N=numbers_N),
+            calibration,
+            statistics=statistics,
+            temperature=temperature,
         )
         logits_NC = test.logits_NC[:, ~fold_C]
         for name, detector in detectors.items():
-            scores_N = detector(logits_NC, test.cls_NH)
+            scores_N = detector.score(logits_NC, test.cls_NH)
             metrics = ood_metrics(scores_N[~is_out_N], scores_N[is_out_N])
             results.setdefault(name, []).append(metrics)
     return {name: _mean(folds) for name, folds in results.items()}
+
+
+def _without(outputs: Outputs, fold_C: np.ndarray) -> Outputs:
+    """Return the ads of the other classes, without the logits of the fold."""
+    known = outputs.take(np.flatnonzero(~fold_C[outputs.labels_N]))
+    return replace(known, logits_NC=known.logits_NC[:, ~fold_C])
 
 
 def _folds(num_classes: int) -> Iterator[np.ndarray]:
@@ -184,5 +196,5 @@ def _rates(fitted: FittedModel, decision: DecisionSettings, outputs: Outputs) ->
     )
 
 
-def _score(detector: Detector, outputs: Outputs) -> np.ndarray:
-    return detector(outputs.logits_NC, outputs.cls_NH)
+def _score(detector: ChosenDetector, outputs: Outputs) -> np.ndarray:
+    return detector.score(outputs.logits_NC, outputs.cls_NH)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rubert_ood.errors import BundleError, SchemaError, SettingsError
+from rubert_ood.ood.conformal import conformal_p
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
 from rubert_ood.ood.temperature import softmax
 from rubert_ood.settings import DecisionSettings
@@ -68,7 +69,7 @@ class Decisions:
     topk_scores_Nk: NDArray[np.float64]
     """Their probabilities, descending."""
     is_far_N: NDArray[np.bool_]
-    """What the rule says of d2 alone, before the confidence gate."""
+    """What the rule says of d2 or ood_p alone, before the confidence gate."""
     is_ood_N: NDArray[np.bool_]
     """Far, and not confident."""
     ood_distance_N: NDArray[np.float64]
@@ -77,7 +78,7 @@ class Decisions:
     """d2 in standard deviations above the mean of the calibration rows."""
     ood_p_N: NDArray[np.float64]
     """Conformal p-value, in (0, 1]: the share of calibration ads at least as far away, this ad
-    included."""
+    included; of the detector that decides."""
     predicted_N: NDArray[np.int64]
     """Index of the best class, before OTHER."""
 
@@ -123,6 +124,27 @@ def decide(
     ood_p <= conformal_alpha and confidence >= tau_other. Raises BundleError if logits, features,
     labels and statistics do not fit each other or hold non-finite numbers.
     """
+    top, d2_N = measured(
+        logits_NC,
+        cls_NH,
+        labels=labels,
+        temperature=temperature,
+        statistics=statistics,
+        top_k=settings.top_k,
+    )
+    return decide_on(top, d2_N, labels=labels, thresholds=thresholds, settings=settings)
+
+
+def measured(
+    logits_NC: ArrayLike,
+    cls_NH: ArrayLike,
+    *,
+    labels: Sequence[str],
+    temperature: float,
+    statistics: MahalanobisStatistics,
+    top_k: int,
+) -> tuple[TopClasses, NDArray[np.float64]]:
+    """Return what `decide` rests on, the best classes and d2 of each ad; errors are its own."""
     probabilities_NC = softmax(
         _checked_logits(logits_NC, labels, statistics), temperature
     )
@@ -133,26 +155,30 @@ def decide(
 
     # stable: the lower class comes first on ties
     order_NC = np.argsort(-probabilities_NC, axis=1, kind="stable")
-    top_Nk = order_NC[:, : settings.top_k]
+    top_Nk = order_NC[:, :top_k]
     scores_Nk = np.take_along_axis(probabilities_NC, top_Nk, axis=1)
-    top = TopClasses(top_Nk.astype(np.int64), scores_Nk)
-    return decide_on(top, d2_N, labels=labels, thresholds=thresholds, settings=settings)
+    return TopClasses(top_Nk.astype(np.int64), scores_Nk), d2_N
 
 
 def decide_on(
     top: TopClasses,
     d2_N: NDArray[np.float64],
+    p_N: NDArray[np.float64] | None = None,
     *,
     labels: Sequence[str],
     thresholds: Thresholds,
     settings: DecisionSettings,
 ) -> Decisions:
-    """Apply the rules of `decide` to the best classes and d2 of each ad."""
+    """Apply the rules of `decide` to the best classes and d2 of each ad.
+
+    p_N: conformal p of the detector that decides; None where that is d2.
+    """
     predicted_N = top.classes_Nk[:, 0].copy()
     confidence_N = top.scores_Nk[:, 0].copy()
 
     z_N = (d2_N - thresholds.mu) / (thresholds.sigma + SIGMA_FLOOR)
-    p_N = conformal_p(d2_N, thresholds.calibration_d2)
+    if p_N is None:
+        p_N = conformal_p(d2_N, thresholds.calibration_d2)
     is_far_N = is_far(d2_N, z_N, p_N, threshold=thresholds.threshold, settings=settings)
     is_ood_N = is_far_N & (confidence_N < settings.ood_conf_gate)
     names_C = np.array(labels, dtype=object)
@@ -205,9 +231,14 @@ def check_rule(settings: DecisionSettings, num_calibration: int) -> None:
         )
 
 
-def d2_limit(settings: DecisionSettings, thresholds: Thresholds) -> float:
-    """Return the d2 above which an ad is far by the rule of the settings."""
+def d2_limit(settings: DecisionSettings, thresholds: Thresholds) -> float | None:
+    """Return the d2 above which an ad is far by the rule of the settings.
+
+    None where another detector than Mahalanobis decides.
+    """
     if settings.rule == "conformal":
+        if settings.detector != "mahalanobis":
+            return None
         # far if at most this many calibration rows are as far
         d2 = thresholds.calibration_d2
         allowed = math.floor(settings.conformal_alpha * (len(d2) + 1) * (1 + 1e-12)) - 1
@@ -216,18 +247,6 @@ def d2_limit(settings: DecisionSettings, thresholds: Thresholds) -> float:
         settings.alpha * thresholds.threshold,
         thresholds.mu + settings.z_thr * thresholds.sigma,
     )
-
-
-def conformal_p(
-    d2_N: NDArray[np.float64], calibration_d2: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return (1 + #{calibration d2 >= d2}) / (n + 1); calibration_d2 ascending.
-
-    Source: Laxhammar and Falkman 2010, conformal anomaly detection; Bates et al. 2023, equation 2.
-    """
-    num_calibration = len(calibration_d2)
-    num_at_least_N = num_calibration - np.searchsorted(calibration_d2, d2_N, side="left")
-    return np.asarray((1.0 + num_at_least_N) / (num_calibration + 1.0))
 
 
 def _checked_logits(

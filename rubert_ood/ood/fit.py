@@ -9,14 +9,16 @@ from typing import Literal
 
 import numpy as np
 
+from rubert_ood.errors import BundleError
+from rubert_ood.ood.chosen import ChosenDetector, fit_chosen
 from rubert_ood.ood.decision import (
     Decisions,
     Thresholds,
     TopClasses,
     check_rule,
-    decide,
     decide_on,
     fit_thresholds,
+    measured,
 )
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
 from rubert_ood.ood.outputs import Outputs
@@ -38,24 +40,42 @@ class FittedModel:
     calibrated_on: CalibratedOn = "valid"
     """The rows of T and thresholds: valid, which chose the checkpoint as well, or rows of their
     own."""
+    detector: ChosenDetector | None = None
+    """What decides instead of Mahalanobis."""
+
+    def __post_init__(self) -> None:
+        """Raise BundleError unless the detector is the one that the settings name."""
+        name = self.detector.name if self.detector else "mahalanobis"
+        if name != self.decision.detector:
+            raise BundleError(
+                f"decision.detector is {self.decision.detector}, but {name} was"
+                " fitted. Use `tune --detector` to set one"
+            )
 
     def decide(self, logits_NC: np.ndarray, cls_NH: np.ndarray) -> Decisions:
         """Return class, confidence and OOD verdict of logits (N, C) and CLS (N, H)."""
-        return decide(
+        top, d2_N = measured(
             logits_NC,
             cls_NH,
             labels=self.labels,
             temperature=self.temperature.temperature,
             statistics=self.statistics,
-            thresholds=self.thresholds,
-            settings=self.decision,
+            top_k=self.decision.top_k,
         )
+        p_N = self.detector.p(logits_NC, cls_NH, d2_N) if self.detector else None
+        return self.decide_on(top, d2_N, p_N)
 
-    def decide_on(self, top: TopClasses, d2_N: np.ndarray) -> Decisions:
-        """Return the same of the best classes and d2 of each ad, wherever they were computed."""
+    def decide_on(
+        self, top: TopClasses, d2_N: np.ndarray, p_N: np.ndarray | None
+    ) -> Decisions:
+        """Return the same of the best classes and d2 of each ad, wherever they were computed.
+
+        p_N: conformal p of `detector`; None without one.
+        """
         return decide_on(
             top,
             d2_N,
+            p_N,
             labels=self.labels,
             thresholds=self.thresholds,
             settings=self.decision,
@@ -70,10 +90,12 @@ def fit(
     settings: FitSettings,
     decision: DecisionSettings,
     calibrated_on: CalibratedOn = "valid",
+    train: Outputs | None = None,
 ) -> FittedModel:
     """Fit T and the thresholds on the calibration rows.
 
-    Raises SettingsError when they are too few for the decision rule.
+    train: a sample of the training ads, for another detector than Mahalanobis. Raises SettingsError
+    when the calibration rows are too few for the decision rule.
     """
     check_rule(decision, len(calibration))
     temperature = fit_temperature(
@@ -84,7 +106,22 @@ def fit(
         of=settings.temperature_of,
     )
     d2_N, _ = statistics.distance(calibration.cls_NH)
-    thresholds = fit_thresholds(d2_N, quantile=settings.threshold_quantile)
+    detector = None
+    if decision.detector != "mahalanobis":
+        assert train is not None
+        detector = fit_chosen(
+            decision.detector,
+            train,
+            calibration,
+            statistics=statistics,
+            temperature=temperature.temperature,
+        )
     return FittedModel(
-        list(labels), temperature, statistics, thresholds, decision, calibrated_on
+        list(labels),
+        temperature,
+        statistics,
+        fit_thresholds(d2_N, quantile=settings.threshold_quantile),
+        decision,
+        calibrated_on,
+        detector,
     )

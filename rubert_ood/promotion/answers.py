@@ -30,9 +30,10 @@ class Answers:
     best_N: NDArray[np.object_]
     """str: the best class; None where there was nothing to read."""
     confidence_N: NDArray[np.float64]
-    """NaN where there was nothing to read, as d2."""
+    """NaN where there was nothing to read, as far_N."""
     is_ood_N: NDArray[np.bool_]
-    d2_N: NDArray[np.float64]
+    far_N: NDArray[np.float64]
+    """What the bundle judges by, larger where farther: d2, or -ood_p of another detector."""
     is_read_N: NDArray[np.bool_]
     """Whether there was something to read."""
 
@@ -82,7 +83,9 @@ def ask(models: Sequence[Model], texts: list[str]) -> Timed:
             seconds_MP[which, number] = time.perf_counter() - started
         progress.add(len(piece))
     ads_P = np.array([min(size, len(texts) - start) for start in starts])
-    answers = [_joined(pa.concat_tables(pieces)) for pieces in tables]
+    answers = []
+    for model, pieces in zip(models, tables, strict=True):
+        answers.append(_joined(pa.concat_tables(pieces), model))
     return Timed(answers, seconds_MP, ads_P)
 
 
@@ -90,7 +93,10 @@ def _answers(model: Model, texts: list[str]) -> pa.Table:
     return model.predict(pa.table({"description": pa.array(texts, pa.string())}))
 
 
-def _joined(rows: pa.Table) -> Answers:
+def _joined(rows: pa.Table, model: Model) -> Answers:
+    far = rows["ood_distance"]
+    if model.d2_limit is None:
+        far = pc.negate(rows["ood_p"])
     topk = rows["topk_labels"].combine_chunks()
     best = pc.list_element(topk, 0) if len(topk) else pa.array([], pa.string())
     return Answers(
@@ -98,6 +104,6 @@ def _joined(rows: pa.Table) -> Answers:
         best_N=best.to_numpy(zero_copy_only=False),
         confidence_N=rows["confidence"].to_numpy().astype(np.float64),
         is_ood_N=rows["is_ood"].to_numpy(),
-        d2_N=rows["ood_distance"].to_numpy(),
+        far_N=far.to_numpy(),
         is_read_N=pc.equal(rows["status"], STATUS_OK).to_numpy(),
     )

@@ -158,12 +158,12 @@ def _ece(confidence_N: NDArray[np.float64], is_right_N: NDArray[np.bool_]) -> fl
 
 
 def _aurocs(test: Answers, ood: dict[str, Answers]) -> dict[str, float]:
-    """Return AUROC of d2 for each kind of OOD text of which there is something to read."""
+    """Return AUROC for each kind of OOD text of which there is something to read."""
     aurocs = {}
     for kind, answers in ood.items():
-        d2_N = answers.d2_N[answers.is_read_N]
-        if len(d2_N):
-            aurocs[kind] = ood_metrics(test.d2_N, d2_N).auroc
+        far_N = answers.far_N[answers.is_read_N]
+        if len(far_N):
+            aurocs[kind] = ood_metrics(test.far_N, far_N).auroc
     return aurocs
 
 

@@ -27,7 +27,7 @@ class Measures(Record):
     other_rate: float
     """Share of the test ads labelled Other; an ad that this bundle alone cannot read is one."""
     ood_auroc: dict[str, float] = Field({})
-    """By kind of OOD text: how d2 keeps it apart from the test ads."""
+    """By kind of OOD text: how d2, or ood_p of another detector, keeps it apart from test ads."""
     ads_per_s: float
     """From the text to the decision, on the machine of the comparison."""
 

@@ -37,7 +37,7 @@ from rubert_ood.reports.evaluation import (
     OodKind,
     Slice,
 )
-from rubert_ood.reports.verdict import verdict
+from rubert_ood.reports.verdict import recommended_detector, verdict
 from rubert_ood.training.baseline import Baseline
 from rubert_ood.training.stack import StackReport
 
@@ -119,6 +119,7 @@ def evaluate(
         d2_limit=d2_limit(fitted.decision, fitted.thresholds),
         rules=compare_rules(fitted, test=test, kinds=kinds),
         detectors=detectors,
+        recommended=recommended_detector(detectors, fitted.decision),
         slices=_slices(material.test_ads.traits, decisions, correct_N),
         hard_cases=_hard_cases(fitted, material),
         ood_kinds=[

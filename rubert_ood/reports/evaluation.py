@@ -3,13 +3,16 @@
 Other jobs read it through `bundle/evaluation.py`, which takes every version.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, model_serializer
 
 from rubert_ood.ood.comparison import DetectorResult, RuleResult
 from rubert_ood.ood.metrics import ClassMetrics, ConfusionPair, ReliabilityBin
+from rubert_ood.ood.recommend import Recommendation
 from rubert_ood.reports.curves import ClassCurves, Histograms, Points, RiskCoverage
+from rubert_ood.reports.mend import Mend
 from rubert_ood.runs.record import Record
 from rubert_ood.settings import DecisionSettings
 from rubert_ood.training.baseline import Baseline
@@ -107,6 +110,16 @@ class Finding:
     ok: bool
     """False: it calls for attention."""
     text: str
+    advice: str = ""
+    """What to do about it; files of 0.4.0 and before do not say it."""
+    command: str = ""
+    """The command that does it, words in capitals to fill in."""
+
+    def mended_by(self, mend: Mend, known: Mapping[str, str] | None = None) -> "Finding":
+        """Return the same with what to do, where it calls for attention."""
+        if self.ok:
+            return self
+        return replace(self, advice=mend.advice, command=mend.filled(known or {}))
 
 
 @dataclass(frozen=True)
@@ -173,10 +186,12 @@ class Evaluation(Record):
     curves: ClassCurves
     risk_coverage: RiskCoverage
     d2_histograms: Histograms
-    d2_limit: float
-    """d2 above which an ad is far."""
+    d2_limit: float | None
+    """d2 above which an ad is far; null where another detector than Mahalanobis decides."""
     rules: list[RuleResult]
     detectors: list[DetectorResult]
+    recommended: Recommendation | None = None
+    """Detector to decide with; null where none was measured on OOD texts or classes left out."""
     slices: list[Slice]
     hard_cases: list[HardCase]
     ood_kinds: list[OodKind]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from rubert_ood.ood.detectors import TITLES
 from rubert_ood.reports import good
 from rubert_ood.reports.evaluation import Evaluation, Headline
 from rubert_ood.reports.verdict import good_ood_rate
@@ -108,12 +109,11 @@ def _distances(evaluation: Evaluation) -> list[Fact]:
     """Return what describes d2, a squared distance without a unit: no side is good."""
     headline = evaluation.headline
     split = headline.calibrated_on
+    limit = f"p of {TITLES[evaluation.decision.detector]} decides, not d2"
+    if evaluation.d2_limit is not None:
+        limit = f"an ad is far above {evaluation.d2_limit:,.1f}"
     facts = [
-        Fact(
-            "d2 threshold",
-            f"{headline.threshold:,.1f}",
-            f"an ad is far above {evaluation.d2_limit:,.1f}",
-        ),
+        Fact("d2 threshold", f"{headline.threshold:,.1f}", limit),
         Fact(
             "Mean d2 of " + split,
             f"{headline.mu:,.1f}",

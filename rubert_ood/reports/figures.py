@@ -89,8 +89,25 @@ def reliability(before: Sequence[ReliabilityBin], after: Sequence[ReliabilityBin
     return svg(draw, width=4.0, height=CURVE_HEIGHT)
 
 
-def d2_histograms(histograms: Histograms, limit: float) -> str:
-    """Draw one ridge per set on a shared log axis of d2, and the limit above which an ad is far."""
+def _limit(axes: Axes, limit: float) -> None:
+    axes.axvline(limit, color=LIMIT, linewidth=1.2, linestyle="-")
+    axes.annotate(
+        f"limit {limit:,.0f}",
+        (limit, 1.0),
+        xytext=(4, 0),
+        ha="left",
+        va="top",
+        color=LIMIT,
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+    )
+
+
+def d2_histograms(histograms: Histograms, limit: float | None) -> str:
+    """Draw one ridge per set on a shared log axis of d2, and the limit above which an ad is far.
+
+    limit: None where d2 does not decide.
+    """
     edges, sets = histograms.edges, histograms.counts
 
     def draw(axes: Axes) -> None:
@@ -100,17 +117,8 @@ def d2_histograms(histograms: Histograms, limit: float) -> str:
             axes.stairs(
                 heights, edges, baseline=-row, fill=True, color=colour, alpha=0.75
             )
-        axes.axvline(limit, color=LIMIT, linewidth=1.2, linestyle="-")
-        axes.annotate(
-            f"limit {limit:,.0f}",
-            (limit, 1.0),
-            xytext=(4, 0),
-            ha="left",
-            va="top",
-            color=LIMIT,
-            xycoords=("data", "axes fraction"),
-            textcoords="offset points",
-        )
+        if limit is not None:
+            _limit(axes, limit)
         axes.set(
             xscale="log",
             xlabel="d2 to the nearest class (squared distance, no unit)",

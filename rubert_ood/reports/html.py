@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from rubert_ood.ads.text import EXCERPT_CHARACTERS
 from rubert_ood.comparing.document import DiffDocument
+from rubert_ood.ood.detectors import TITLES
 from rubert_ood.plain import printable, printable_lines
 from rubert_ood.reports import figures, good
 from rubert_ood.reports.confusions import confusion_matrix, transition_matrix
@@ -82,9 +83,12 @@ def render(template: str, **values: object) -> str:
 
 def evaluation_html(evaluation: Evaluation) -> str:
     """Render an evaluation."""
+    recommended = evaluation.recommended
     return render(
         "evaluation.html.j2",
         e=evaluation,
+        decides=TITLES[evaluation.decision.detector],
+        recommended=TITLES[recommended.detector] if recommended else "",
         rows=evaluation_facts(evaluation),
         figures=_evaluation_figures(evaluation),
         matrices=detector_matrices(evaluation.detectors),

@@ -4,7 +4,7 @@ import yaml
 
 from rubert_ood.plain import markdown, printable
 from rubert_ood.reports import good
-from rubert_ood.reports.evaluation import Context, Evaluation
+from rubert_ood.reports.evaluation import Context, Evaluation, Finding
 from rubert_ood.training.stack import StackReport
 
 
@@ -23,7 +23,7 @@ def model_card(evaluation: Evaluation) -> str:
     is_mixed = context.stack_weight is not None or (stack is not None and stack.is_kept)
     alone = ", those of the network alone" if is_mixed else ""
     findings = "\n".join(
-        f"- {'' if item.ok else 'CAUTION: '}{markdown(item.text)}"
+        f"- {'' if item.ok else 'CAUTION: '}{markdown(item.text)}{_mended(item)}"
         for item in evaluation.verdict
     )
     return f"""---
@@ -48,6 +48,11 @@ Load this folder with `AutoModelForSequenceClassification.from_pretrained` for p
 Use `rubert-ood predict` or `rubert-ood score` for labels with temperature, OOD flag and "Other".
 Open `evaluation.html` for the whole evaluation.
 """
+
+
+def _mended(finding: Finding) -> str:
+    """Return what to do about a finding, behind its text; "" where there is nothing to do."""
+    return f" {finding.advice}: `{finding.command}`" if finding.command else ""
 
 
 def _stack(stack: StackReport | None) -> str:

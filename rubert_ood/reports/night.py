@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from rubert_ood.reports.counting import counted
 from rubert_ood.reports.drift import Drift
+from rubert_ood.reports.mend import BEFORE, BUNDLE, CATALOGUE, OUTPUT, RUN
 from rubert_ood.reports.night_checks import NightCheck, night_checks
 from rubert_ood.runs.manifest import Manifest
 
@@ -19,11 +20,17 @@ class Night:
     """What readers see, and what to do."""
     checks: list[NightCheck]
     """The most urgent first."""
+    known: dict[str, str]
+    """URIs of the run, by the words that stand for them in a command."""
 
     @property
     def standing_out(self) -> list[NightCheck]:
         """The checks that call for attention."""
         return [check for check in self.checks if not check.ok]
+
+    def command(self, check: NightCheck) -> str:
+        """Return the command that mends what a check found."""
+        return check.mend.filled(self.known)
 
 
 def judged(manifest: Manifest, previous: Manifest | None, drift: Drift | None) -> Night:
@@ -32,12 +39,18 @@ def judged(manifest: Manifest, previous: Manifest | None, drift: Drift | None) -
     previous: the run that it is compared with; None for the first one. drift: of the two.
     """
     checks = night_checks(manifest, previous, drift)
+    known = {RUN: manifest.run_uri, CATALOGUE: manifest.input_uri}
+    known[BUNDLE] = manifest.bundle.uri
+    known[OUTPUT] = manifest.output_uri
+    if previous is not None:
+        known[BEFORE] = previous.run_uri
     lead = _lead(manifest)
     found = _found(checks)
     if lead or found:
         why = ". ".join([part for part in (lead, found) if part])
-        return Night(False, f"Not an ordinary night: {why}.", _state(manifest), checks)
-    return Night(True, _ordinary(manifest, previous), _state(manifest), checks)
+        sentence = f"Not an ordinary night: {why}."
+        return Night(False, sentence, _state(manifest), checks, known)
+    return Night(True, _ordinary(manifest, previous), _state(manifest), checks, known)
 
 
 def _lead(manifest: Manifest) -> str:

@@ -7,6 +7,7 @@ from rubert_ood.reports import good
 from rubert_ood.reports.checks import shown_check
 from rubert_ood.reports.counting import counted
 from rubert_ood.reports.drift import Drift, Ratio
+from rubert_ood.reports.mend import GATE, NIGHT, UNKNOWN, Mend
 from rubert_ood.runs.manifest import Manifest
 
 LONG_ENOUGH_S = 60
@@ -26,6 +27,8 @@ class NightCheck:
     """A sentence for the list."""
     section: str
     """Id of the section of the page that shows more."""
+    mend: Mend
+    """What to do about it."""
 
 
 def night_checks(
@@ -47,18 +50,19 @@ def _gate(manifest: Manifest) -> Iterator[NightCheck]:
     for check in manifest.gate:
         shown = shown_check(check)
         brief = f"the {shown.what}, {shown.value} with {shown.limit} allowed"
-        yield NightCheck(check.ok, brief, shown.sentence, "gate")
+        mend = GATE.get(check.check, UNKNOWN)
+        yield NightCheck(check.ok, brief, shown.sentence, "gate", mend)
 
 
 def _quarantine(manifest: Manifest) -> Iterator[NightCheck]:
     files, shards = manifest.quarantined, manifest.quarantined_shards
     number = counted(len(files), "quarantined file")
     text = f"The run lacks the ads of {number}."
-    yield NightCheck(not files, number, text, "quarantined-files")
+    yield NightCheck(not files, number, text, "quarantined-files", NIGHT["quarantined"])
     number = counted(len(shards), "quarantined shard")
     ads = counted(manifest.counts.rows_quarantined, "ad")
     text = f"The run lacks {ads} of {number}."
-    yield NightCheck(not shards, number, text, "quarantined-shards")
+    yield NightCheck(not shards, number, text, "quarantined-shards", NIGHT["shards"])
 
 
 def _input(manifest: Manifest) -> Iterator[NightCheck]:
@@ -66,12 +70,12 @@ def _input(manifest: Manifest) -> Iterator[NightCheck]:
         found = manifest.duplicates
         ids, rows = counted(found.ids, "duplicate id"), counted(found.rows, "row")
         text = f"The input has {ids}, which is {rows} too many. All of them are scored."
-        yield NightCheck(not found.rows, ids, text, "duplicate-ids")
+        yield NightCheck(not found.rows, ids, text, "duplicate-ids", NIGHT["duplicates"])
     if manifest.ignored is not None:
         number = manifest.ignored.num_like_data
         files = counted(number, "unread file")
         text = f"The input has {files} with the look of data, neither Parquet nor CSV."
-        yield NightCheck(not number, files, text, "unread-files")
+        yield NightCheck(not number, files, text, "unread-files", NIGHT["ignored"])
 
 
 def _reuse(manifest: Manifest) -> Iterator[NightCheck]:
@@ -85,10 +89,12 @@ def _reuse(manifest: Manifest) -> Iterator[NightCheck]:
             f" results of {stop.reused_uri} that were checked"
             f" {stop.texts_mismatched:,} differ ({stop.reason})."
         )
-    yield NightCheck(stop is None, "a stop of reuse", text, "top")
+    yield NightCheck(stop is None, "a stop of reuse", text, "top", NIGHT["reuse"])
     shards = counted(missing, "shard")
     text = f"{shards} found no index of {manifest.reuse.run_uri}. Every text there was scored."
-    yield NightCheck(not missing, f"{shards} without an index to reuse", text, "top")
+    yield NightCheck(
+        not missing, f"{shards} without an index to reuse", text, "top", NIGHT["reuse"]
+    )
 
 
 def _rejected(manifest: Manifest) -> NightCheck:
@@ -96,7 +102,9 @@ def _rejected(manifest: Manifest) -> NightCheck:
     share = Ratio(counts.rows_rejected, counts.rows_in).share or 0.0
     rows = counted(counts.rows_rejected, "rejected row")
     text = f"Of all rows {share:.2%} were rejected ({good.REJECTED})."
-    return NightCheck(good.REJECTED.holds(share), rows, text, "rejected-rows")
+    return NightCheck(
+        good.REJECTED.holds(share), rows, text, "rejected-rows", NIGHT["rejected"]
+    )
 
 
 def _number_of_ads(manifest: Manifest, previous: Manifest) -> NightCheck:
@@ -104,13 +112,17 @@ def _number_of_ads(manifest: Manifest, previous: Manifest) -> NightCheck:
     numbers = f"{now:,} against {before:,}"
     is_near = abs(now - before) <= good.MOVED_ROWS * before
     text = f"The number of ads moved by more than {good.MOVED_ROWS:.0%}, {numbers}."
-    return NightCheck(is_near, f"the number of ads, {numbers}", text, "top")
+    return NightCheck(
+        is_near, f"the number of ads, {numbers}", text, "top", NIGHT["rows"]
+    )
 
 
 def _drift(drift: Drift | None) -> Iterator[NightCheck]:
     for row in drift.rows if drift else []:
         text = f"“{row.what}” moved, {row.numbers}. Usual is {row.steady}."
-        yield NightCheck(not row.moved, f"the {row.what}, {row.numbers}", text, "drift")
+        yield NightCheck(
+            not row.moved, f"the {row.what}, {row.numbers}", text, "drift", NIGHT["drift"]
+        )
 
 
 def _speed(manifest: Manifest, previous: Manifest) -> Iterator[NightCheck]:
@@ -122,7 +134,9 @@ def _speed(manifest: Manifest, previous: Manifest) -> Iterator[NightCheck]:
     now, before = manifest.rows_per_s, previous.rows_per_s
     numbers = f"{now:,.0f} against {before:,.0f} ads/s"
     text = f"The run was slower than {good.SLOW:.0%} of the run before, {numbers}."
-    yield NightCheck(now >= good.SLOW * before, f"the speed, {numbers}", text, "speed")
+    yield NightCheck(
+        now >= good.SLOW * before, f"the speed, {numbers}", text, "speed", NIGHT["speed"]
+    )
 
 
 def _reused(manifest: Manifest) -> float:

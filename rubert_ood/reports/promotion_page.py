@@ -12,6 +12,8 @@ from rubert_ood.reports.counting import counted
 from rubert_ood.reports.evaluation import Finding
 from rubert_ood.reports.facts import Fact
 from rubert_ood.reports.html import render
+from rubert_ood.reports.mend import ADS, BUNDLE, CHAMPION, UNKNOWN
+from rubert_ood.reports.mend import PROMOTION as MENDS
 from rubert_ood.reports.svg import COLOURS, INK, svg
 
 NAME_CHARACTERS = 22
@@ -97,8 +99,16 @@ def promotion_findings(promotion: Promotion) -> list[Finding]:
     """Say what speaks against the new bundle, then what else stands out."""
     found = promotion.comparison
     findings = []
+    known = {BUNDLE: promotion.bundle.uri, ADS: found.test_uri}
+    if promotion.champion is not None:
+        known[CHAMPION] = promotion.champion.uri
     for check in promotion.failed:
-        findings.append(Finding(False, shown_check(check).sentence))
+        finding = Finding(False, shown_check(check).sentence)
+        mend = MENDS.get(check.check, UNKNOWN)
+        # what a promotion is measured on must not fit what it measures
+        is_measuring = mend.command.startswith("promote")
+        given = known if is_measuring else {**known, ADS: ADS}
+        findings.append(finding.mended_by(mend, given))
     if found.champion is not None:
         findings += _against_champion(found)
     for text, labels in (

@@ -3,37 +3,66 @@
 from collections.abc import Sequence
 
 from rubert_ood.ood.comparison import DetectorResult
+from rubert_ood.ood.detectors import TITLES
 from rubert_ood.ood.metrics import ClassMetrics, OodMetrics
+from rubert_ood.ood.recommend import Recommendation, recommend
 from rubert_ood.reports import good
 from rubert_ood.reports.counting import counted
 from rubert_ood.reports.evaluation import Evaluation, Finding, HardCase, Headline, OodKind
+from rubert_ood.reports.mend import EVALUATION, Mend, let_decide
 from rubert_ood.settings import DecisionSettings
 from rubert_ood.training.baseline import Baseline
 from rubert_ood.training.stack import StackReport
 
 NAMED_CLASSES = 5
 LEFT_OUT = "classes left out"
+ORDER = (
+    "accuracy",
+    "words",
+    "calibration",
+    "calibration_rows",
+    "false_alarms",
+    "classes",
+    "ood_texts",
+    "detectors",
+    "hard_cases",
+)
+"""Of the findings, by what they are about."""
 
 
 def verdict(evaluation: Evaluation) -> list[Finding]:
     """Judge the numbers alone."""
     headline = evaluation.headline
-    findings = [
-        _accuracy(headline, evaluation.baseline),
-        _calibration(headline),
-        _calibration_rows(headline),
-        _false_alarms(headline, evaluation.decision),
-        _classes(evaluation.per_class),
-    ]
+    found = {
+        "accuracy": _accuracy(headline, evaluation.baseline),
+        "calibration": _calibration(headline),
+        "calibration_rows": _calibration_rows(headline),
+        "false_alarms": _false_alarms(headline, evaluation.decision),
+        "classes": _classes(evaluation.per_class),
+    }
     if evaluation.stack and evaluation.stack.is_kept:
-        findings.insert(1, _words(evaluation.stack))
+        found["words"] = _words(evaluation.stack)
     if evaluation.ood_kinds:
-        findings.append(_ood_texts(evaluation.ood_kinds))
+        found["ood_texts"] = _ood_texts(evaluation.ood_kinds)
     if evaluation.detectors and measured_kinds(evaluation.detectors[0]):
-        findings.append(_better_detectors(evaluation.detectors))
+        found["detectors"] = _better_detectors(evaluation)
     if evaluation.hard_cases:
-        findings.append(_hard_cases(evaluation.hard_cases))
-    return findings
+        found["hard_cases"] = _hard_cases(evaluation.hard_cases)
+    mends = _mends(evaluation)
+    return [found[name].mended_by(mends[name]) for name in ORDER if name in found]
+
+
+def _mends(evaluation: Evaluation) -> dict[str, Mend]:
+    """Return what to do about each finding, where the numbers ask for something else than usual."""
+    headline, mends = evaluation.headline, dict(EVALUATION)
+    if not good.TEST_ADS.holds(headline.num_test):
+        mends["accuracy"] = mends["test_ads"]
+    if headline.at_bound:
+        mends["calibration"] = mends["at_bound"]
+    best = evaluation.recommended
+    if best and best.detector != evaluation.decision.detector:
+        mends["detectors"] = let_decide(best.detector)
+    return mends
 
 
 def _accuracy(headline: Headline, baseline: Baseline | None) -> Finding:
@@ -85,7 +114,7 @@ def _calibration_rows(headline: Headline) -> Finding:
         text = (
             f"T and the thresholds rest on {counted(count, 'valid ad')}, which also chose"
             " the checkpoint. They look better than new ads will, so more of these get"
-            " flagged. Set split.calibration_fraction, or give calibration_uri."
+            " flagged."
         )
         return Finding(False, text)
     text = (
@@ -147,9 +176,22 @@ def _ood_texts(kinds: Sequence[OodKind]) -> Finding:
     return Finding(False, f"Less than {bound} of these OOD kinds ends as Other: {names}.")
 
 
-def _better_detectors(detectors: Sequence[DetectorResult]) -> Finding:
+def recommended_detector(
+    detectors: Sequence[DetectorResult], decision: DecisionSettings
+) -> Recommendation | None:
+    """Return the detector to decide with, by AUROC; None where nothing was measured."""
+    aurocs = {}
+    for result in detectors:
+        kinds = measured_kinds(result)
+        aurocs[result.detector] = {kind: kinds[kind].auroc for kind in kinds}
+    return recommend(aurocs, decision.detector) if aurocs else None
+
+
+def _better_detectors(evaluation: Evaluation) -> Finding:
     """Name the kinds that another detector keeps apart clearly better than the one that decides."""
-    ours, *others = detectors
+    title = TITLES[evaluation.decision.detector]
+    others = [found for found in evaluation.detectors if found.detector != title]
+    ours = next(found for found in evaluation.detectors if found.detector == title)
     better = []
     for kind, metrics in measured_kinds(ours).items():
         aurocs = {other.detector: measured_kinds(other)[kind].auroc for other in others}

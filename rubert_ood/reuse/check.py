@@ -36,13 +36,22 @@ TOLERANCES: dict[Precision, Tolerance] = {
 """Batches of other texts change the last bits: in bf16 those of three digits, and in int8 a row is
 rounded by the largest value of its batch."""
 
+P_SLOPE = 30
+"""Share by which a p-value moves, over the share by which its score does: a score has a tail of a
+tenth of itself or so, and its p-value falls to a twentieth there."""
+
 
 @dataclass(frozen=True)
 class Turns:
     """Where a decision turns: beside them it may be another one, within the tolerance."""
 
     confidences: Sequence[float]
-    d2: float
+    d2: float | None
+    """None where another detector than Mahalanobis decides."""
+    p: float | None = None
+    """ood_p, where such a detector decides."""
+    p_step: float = 0.0
+    """The smallest difference of two p-values: one calibration ad."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +120,14 @@ class _Pair:
         """Say of which texts rounding may turn the decision: bool (T,)."""
         limit = self._tolerance
         confidence_T = self._values("confidence")[1]
-        d2_T = self._values("ood_distance")[1]
-        near_T = np.abs(d2_T / turns.d2 - 1) <= limit.distance
+        near_T = np.zeros(self._now.num_rows, bool)
+        if turns.d2 is not None:
+            d2_T = self._values("ood_distance")[1]
+            near_T |= np.abs(d2_T / turns.d2 - 1) <= limit.distance
+        if turns.p is not None:
+            apart_T = np.abs(self._values("ood_p")[1] - turns.p)
+            moves = P_SLOPE * limit.distance * turns.p
+            near_T |= apart_T <= moves + 2 * turns.p_step
         for turn in turns.confidences:
             near_T |= np.abs(confidence_T - turn) <= limit.score
         return near_T | self._is_tied()[:, 0]

@@ -70,8 +70,12 @@ class Scorer:
 
 def checked(item: ShardItem, model: Model) -> ShardItem:
     """Compare what an index notes of some texts with what the model says of them now."""
-    rule = model.bundle.fitted.decision
+    fitted = model.bundle.fitted
+    rule = fitted.decision
     turns = Turns((rule.tau_other, rule.ood_conf_gate), model.d2_limit)
+    if model.d2_limit is None:
+        step = 1 / (len(fitted.thresholds.calibration_d2) + 1)
+        turns = replace(turns, p=rule.conformal_alpha, p_step=step)
     found = compare(item.texts, item.checks, model.bundle.precision, turns)
     counts = item.reuse.model_copy(update={"texts_mismatched": found.num_different})
     nothing = item.checks.slice(0, 0)

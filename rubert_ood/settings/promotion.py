@@ -30,7 +30,8 @@ class PromotionLimits(Group):
     max_other_rate: float = Field(0.5, ge=0, le=1)
     """Largest share of test ads labelled Other."""
     min_ood_auroc: float = Field(0.5, ge=0, le=1)
-    """Smallest AUROC of d2 between test ads and each kind of OOD text. Needs evaluation.ood_uri."""
+    """Smallest AUROC between test ads and each kind of OOD text, of d2 or of the ood_p of another
+    detector. Needs evaluation.ood_uri."""
     max_accuracy_loss: float = Field(0.01, ge=0, le=1)
     """Largest loss of accuracy that the confidence interval may allow. With few test ads even an
     equal bundle is refused."""

@@ -19,6 +19,17 @@ log = StepLog("settings")
 
 Precision = Literal["fp32", "bf16", "int8"]
 SortBy = Literal["none", "ad_id"]
+DetectorName = Literal[
+    "mahalanobis",
+    "relative_mahalanobis",
+    "mahalanobis++",
+    "knn",
+    "nearest_neighbour",
+    "msp",
+    "max_logit",
+    "energy",
+    "combined",
+]
 
 
 class Group(BaseModel):
@@ -170,6 +181,18 @@ class DecisionSettings(Group):
     """Confidence below which the label is Other."""
     top_k: int = Field(5, gt=0)
     """Number of best classes to keep per ad."""
+    detector: DetectorName = "mahalanobis"
+    """Detector that ood_p is of. combined: the p-values of several detectors together. All but
+    mahalanobis need rule conformal, as the notebook rule compares distances."""
+
+    @model_validator(mode="after")
+    def _detector_has_its_rule(self) -> "DecisionSettings":
+        if self.detector != "mahalanobis" and self.rule != "conformal":
+            raise ValueError(
+                f"decision.detector: {self.detector} decides by its p-value,"
+                f" and the rule is {self.rule}. Set decision.rule to conformal"
+            )
+        return self
 
 
 class OodTextSettings(Group):

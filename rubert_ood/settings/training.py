@@ -11,6 +11,7 @@ from rubert_ood.settings.promotion import PromotionSettings
 from rubert_ood.settings.shared import (
     ColumnSettings,
     DecisionSettings,
+    DetectorName,
     EvaluationSettings,
     FeatureComputeSettings,
     Group,
@@ -231,6 +232,9 @@ class TuneSettings(ExecutorSettings):
     evaluation.ood_uri is given)."""
     rule: Literal["notebook", "conformal"] | None = None
     """OOD rule of the new bundle. Default: that of the old bundle."""
+    detector: DetectorName | None = None
+    """Detector of the new bundle (decision.detector), fitted on the features that the old one
+    keeps. All but mahalanobis need the conformal rule. Default: that of the old bundle."""
     seed: Seed = 42
     """Seed of the two halves."""
     columns: ColumnSettings = ColumnSettings()

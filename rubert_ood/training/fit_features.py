@@ -86,6 +86,7 @@ def fit_features(
         settings=settings,
         decision=decision,
         calibrated_on=rows,
+        train=outputs.get("train"),
     )
 
 

@@ -8,11 +8,14 @@ from collections.abc import Mapping
 import numpy as np
 
 from rubert_ood.ads.dataset import LabelledAds
-from rubert_ood.errors import InputError, SettingsError
+from rubert_ood.bundle import Bundle, load_reference
+from rubert_ood.bundle.reference import REFERENCE
+from rubert_ood.errors import BundleError, InputError, SettingsError
 from rubert_ood.ood.outputs import Outputs
+from rubert_ood.ood.reference import Reference
 from rubert_ood.ood.tuning import ads_needed
 from rubert_ood.plain import count_of
-from rubert_ood.settings import TuneSettings
+from rubert_ood.settings import DecisionSettings, DetectorName, TuneSettings
 
 MIN_ADS = 100
 """Half of them fits T and thresholds, half chooses: with fewer, both are chance."""
@@ -39,6 +42,36 @@ def halves(ads: LabelledAds, settings: TuneSettings) -> dict[str, LabelledAds]:
         stratify=ads.labels_N if can_stratify else None,
     )
     return {"calibration": ads.take(calibration), "test": ads.take(test)}
+
+
+def starting_decision(now: DecisionSettings, settings: TuneSettings) -> DecisionSettings:
+    """Return the decision of a bundle with the rule and the detector that the settings name.
+
+    Of one alone the other follows: the notebook rule is Mahalanobis's, other detectors have the
+    conformal one. Raises SettingsError where both are given and do not fit.
+    """
+    rule, detector = settings.rule, settings.detector
+    if rule == "notebook" and detector is None:
+        detector = "mahalanobis"
+    if rule is None and detector not in (None, "mahalanobis"):
+        rule = "conformal"
+    values = now.model_dump()
+    values |= {"rule": rule or now.rule, "detector": detector or now.detector}
+    return DecisionSettings(**values)
+
+
+def reference_for(bundle: Bundle, detector: DetectorName) -> Reference | None:
+    """Return the features that a bundle keeps; None if it was written without.
+
+    Raises BundleError where the detector is fitted on them.
+    """
+    found = load_reference(bundle)
+    if found is None and detector != "mahalanobis":
+        raise BundleError(
+            f"{bundle.uri}: {REFERENCE} is missing, and the detector {detector}"
+            " is fitted on it. Train a new bundle, or set the detector to mahalanobis"
+        )
+    return found
 
 
 def check_target(settings: TuneSettings, num_texts: int) -> None:

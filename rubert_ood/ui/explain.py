@@ -100,11 +100,13 @@ def _windows(model: Model, texts: pa.Table) -> list[list[Token]]:
 
 
 def _numbers(model: Model, passed: ForwardPass) -> Numbers:
-    decisions = passed.outputs.decide(model.bundle.fitted)
+    fitted = model.bundle.fitted
+    decisions = passed.outputs.decide(fitted)
     return Numbers(
         labels=decisions.topk_labels_Nk[0].tolist(),
         scores=decisions.topk_scores_Nk[0].tolist(),
         d2=float(decisions.ood_distance_N[0]),
+        p=float(decisions.ood_p_N[0]) if fitted.detector else None,
     )
 
 

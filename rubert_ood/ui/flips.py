@@ -37,6 +37,8 @@ class Numbers(BaseModel):
     """The best classes, by score."""
     scores: list[float]
     d2: float = Field(ge=0)
+    p: float | None = Field(None, gt=0, le=1)
+    """ood_p of the detector that decides; None where that is Mahalanobis."""
 
     @model_validator(mode="after")
     def _one_score_each(self) -> "Numbers":
@@ -72,8 +74,8 @@ class Outcome:
     d2: float
     z: float
     p: float
-    d2_limit: float
-    """d2 above which an ad is far."""
+    d2_limit: float | None
+    """d2 above which an ad is far; None where another detector than Mahalanobis decides."""
     thresholds: Thresholds
     settings: DecisionSettings
 
@@ -102,11 +104,15 @@ def outcome(fitted: FittedModel, numbers: Numbers, choice: Choice) -> Outcome:
     bundle lacks.
     """
     settings, thresholds = _rule(fitted, choice)
+    p_N = None
+    if settings.detector != "mahalanobis":
+        p_N = np.array([_p(numbers)])
     classes = [_number(fitted, label) for label in numbers.labels]
     top = TopClasses(np.array([classes]), np.array([numbers.scores]))
     decided = decide_on(
         top,
         np.array([numbers.d2]),
+        p_N,
         labels=fitted.labels,
         thresholds=thresholds,
         settings=settings,
@@ -204,13 +210,22 @@ def _shorter(value: float, end: float) -> Iterator[float]:
 
 def _rule(fitted: FittedModel, choice: Choice) -> tuple[DecisionSettings, Thresholds]:
     changed = choice.model_dump(exclude={QUANTILE}, exclude_none=True)
-    settings = DecisionSettings(**{**fitted.decision.model_dump(), **changed})
+    values = {**fitted.decision.model_dump(), **changed}
+    if values["rule"] == "notebook":
+        values["detector"] = "mahalanobis"  # the rule compares distances
+    settings = DecisionSettings(**values)
     thresholds = fitted.thresholds
     check_rule(settings, len(thresholds.calibration_d2))
     if choice.threshold_quantile is not None:
         d2_N = thresholds.calibration_d2
         thresholds = fit_thresholds(d2_N, quantile=choice.threshold_quantile)
     return settings, thresholds
+
+
+def _p(numbers: Numbers) -> float:
+    if numbers.p is None:
+        raise SchemaError("p: this bundle decides by it. Load the page again")
+    return numbers.p
 
 
 def _number(fitted: FittedModel, label: str) -> int:

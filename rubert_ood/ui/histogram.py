@@ -46,14 +46,16 @@ class Histogram:
     bars: list[Bar]
     ticks: list[Tick]
     ad_x: float
-    limit_x: float
+    limit_x: float | None
+    """None where d2 has no limit, since another detector decides."""
     num_ads: int
     num_as_far: int
     """Calibration ads that are at least as far as this one."""
 
 
 def histogram(outcome: Outcome) -> Histogram:
-    """Draw d2 of the calibration ads, of one ad, and the limit."""
+    """Draw d2 of the calibration ads, of one ad, and the limit if there is one."""
+    limit = outcome.d2_limit
     d2_N = outcome.thresholds.calibration_d2
     axis = _axis(outcome)
     edges = np.geomspace(axis.low, axis.high, NUM_BINS + 1)
@@ -63,14 +65,14 @@ def histogram(outcome: Outcome) -> Histogram:
     for place, count in enumerate(counts.tolist()):
         low, high = float(edges[place]), float(edges[place + 1])
         height = HEIGHT * count / counts.max()
-        is_beyond = low >= outcome.d2_limit
+        is_beyond = limit is not None and low >= limit
         x = place * step
         bars.append(Bar(x, step, height, low, high, count, is_beyond))
     return Histogram(
         bars=bars,
         ticks=_ticks(axis),
         ad_x=axis.place(outcome.d2),
-        limit_x=axis.place(outcome.d2_limit),
+        limit_x=None if limit is None else axis.place(limit),
         num_ads=len(d2_N),
         num_as_far=int((d2_N >= outcome.d2).sum()),
     )
@@ -89,7 +91,9 @@ class _Axis:
 
 def _axis(outcome: Outcome) -> _Axis:
     d2_N = outcome.thresholds.calibration_d2
-    shown = [*d2_N[[0, -1]].tolist(), outcome.d2, outcome.d2_limit]
+    shown = [*d2_N[[0, -1]].tolist(), outcome.d2]
+    if outcome.d2_limit is not None:
+        shown.append(outcome.d2_limit)
     positive = [d2 for d2 in shown if d2 > 0] or [1.0]
     return _Axis(min(positive) / MARGIN, max(positive) * MARGIN)
 

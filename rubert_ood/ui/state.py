@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from rubert_ood.errors import InputError
+from rubert_ood.ood.detectors import TITLES
 from rubert_ood.predictor import Model
 from rubert_ood.ui.batch import ScoredRow, score_rows
 from rubert_ood.ui.explain import MAX_CHARACTERS, Explanation, explain
@@ -33,6 +34,8 @@ class Decided:
     steps: list[Step]
     histogram: Histogram
     flips: list[Flip]
+    detector: str
+    """The title of what ood_p is of."""
     now: dict[str, float]
     """The thresholds that decided, by setting."""
 
@@ -74,5 +77,6 @@ class State:
             steps=steps(found),
             histogram=histogram(found),
             flips=flips(fitted, numbers, choice),
+            detector=TITLES[found.settings.detector],
             now=now,
         )

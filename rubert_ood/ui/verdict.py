@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from rubert_ood.ood.decision import OTHER
+from rubert_ood.ood.detectors import TITLES
 from rubert_ood.ui.flips import Outcome
 
 
@@ -57,9 +58,10 @@ def sentence(outcome: Outcome) -> str:
             " that is too little for a label."
         )
     if outcome.is_far:
+        what = "that" if outcome.d2_limit is None else "the distance"
         return (
             f"The text is unlike every class, but the model is {sure} sure,"
-            " which outweighs the distance."
+            f" which outweighs {what}."
         )
     return (
         f"The model is {sure} sure, and the text is near enough to the ads that it was"
@@ -71,7 +73,9 @@ def _distance(outcome: Outcome) -> str:
     settings, thresholds = outcome.settings, outcome.thresholds
     if settings.rule == "conformal":
         sign = "≤" if outcome.is_far else ">"
-        return f"p {outcome.p:.4f} {sign} conformal_alpha {settings.conformal_alpha:g}"
+        named = "" if outcome.d2_limit is not None else f" of {TITLES[settings.detector]}"
+        alpha = f"conformal_alpha {settings.conformal_alpha:g}"
+        return f"p{named} {outcome.p:.4f} {sign} {alpha}"
     limit = settings.alpha * thresholds.threshold
     far = (
         f"d2 {outcome.d2:,.1f} {_sign(outcome.d2 <= limit, '≤')} alpha"

@@ -10,7 +10,6 @@ from rubert_ood.bundle import (
     Bundle,
     check_new,
     derive_bundle,
-    load_reference,
     new_bundle_uri,
     version_name,
 )
@@ -19,7 +18,7 @@ from rubert_ood.clock import utc_now
 from rubert_ood.ood.decision import check_rule
 from rubert_ood.ood.fit import FittedModel, fit
 from rubert_ood.ood.outputs import Outputs
-from rubert_ood.ood.reference import Reference, make_reference
+from rubert_ood.ood.reference import make_reference
 from rubert_ood.ood.tuning import Measures, choose_decision, measure
 from rubert_ood.pointers.champion import open_bundle
 from rubert_ood.progress import StepLog
@@ -37,7 +36,13 @@ from rubert_ood.reports.tuning import (
 )
 from rubert_ood.settings import DecisionSettings, TuneSettings
 from rubert_ood.training.features import bundle_outputs
-from rubert_ood.training.tuning import check_target, halves, join_ood
+from rubert_ood.training.tuning import (
+    check_target,
+    halves,
+    join_ood,
+    reference_for,
+    starting_decision,
+)
 
 log = StepLog("data")
 
@@ -52,7 +57,8 @@ def tune(settings: TuneSettings) -> Bundle:
     table = read_labelled(settings.input_uri, settings.columns, known=known)
     ads = clean_labelled(table, bundle.cleaner, bundle.fitted.labels, traits=True)
     splits = halves(ads, settings)
-    decision = _starting_decision(bundle, settings)
+    decision = starting_decision(bundle.fitted.decision, settings)
+    older = reference_for(bundle, decision.detector)
     check_rule(decision, len(splits["calibration"]))
     extra = load_extra_texts(settings.evaluation, bundle.cleaner)
     check_target(settings, _num_texts(splits, extra))
@@ -67,8 +73,9 @@ def tune(settings: TuneSettings) -> Bundle:
             compute=settings.compute,
             executor=settings.executor,
         )
-    tuned, tuning = _tune(bundle, outputs, settings, decision)
-    reference = _reference(bundle, outputs["calibration"])
+    kept = {"train": older.train} if older else {}
+    tuned, tuning = _tune(bundle, {**outputs, **kept}, settings, decision)
+    reference = make_reference(older.train, outputs["calibration"]) if older else None
     evaluation = evaluate(
         tuned,
         Material.of(outputs, extra=extra, test_ads=splits["test"]),
@@ -87,11 +94,6 @@ def tune(settings: TuneSettings) -> Bundle:
     report_uri = storage.join(storage.absolute(derived.uri), "evaluation.html")
     StepLog("report").info("%s", report_uri)
     return derived
-
-
-def _starting_decision(bundle: Bundle, settings: TuneSettings) -> DecisionSettings:
-    rule = settings.rule or bundle.fitted.decision.rule
-    return bundle.fitted.decision.model_copy(update={"rule": rule})
 
 
 def _num_texts(splits: Mapping[str, LabelledAds], extra: ExtraTexts) -> int:
@@ -117,6 +119,7 @@ def _tune(
         settings=settings.fit,
         decision=decision,
         calibrated_on="calibration",
+        train=outputs.get("train"),
     )
     ads, ood = outputs["test"], join_ood(outputs)
     chosen = choose_decision(fitted, ads, ood, min_precision=settings.min_precision)
@@ -133,11 +136,6 @@ def _tune(
         decision=chosen,
     )
     return tuned, tuning
-
-
-def _reference(bundle: Bundle, calibration: Outputs) -> Reference | None:
-    older = load_reference(bundle)
-    return make_reference(older.train, calibration) if older else None
 
 
 def _context(
@@ -159,6 +157,6 @@ def _context(
         num_test=num_test,
         stack_weight=bundle.stack.weight if bundle.stack else None,
         settings=settings.model_dump(
-            mode="json", include={"min_precision", "rule", "fit", "seed"}
+            mode="json", include={"min_precision", "rule", "detector", "fit", "seed"}
         ),
     )

@@ -7,18 +7,27 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from scipy.special import softmax
+from scipy.special import logsumexp, softmax
 from sklearn.model_selection import train_test_split
 
+from rubert_ood.ads.dataset import LabelledAds
 from rubert_ood.ads.text import ad_text
-from rubert_ood.bundle import load_bundle
+from rubert_ood.bundle import derive_bundle, load_bundle
 from rubert_ood.errors import (
     BundleError,
     InputError,
     PublicationRefusedError,
     SettingsError,
 )
-from rubert_ood.settings import EvaluationSettings, FitSettings, TuneSettings
+from rubert_ood.ood.reference import Reference
+from rubert_ood.predictor import Model
+from rubert_ood.settings import (
+    EvaluationSettings,
+    FeatureComputeSettings,
+    FitSettings,
+    TuneSettings,
+)
+from rubert_ood.training.features import bundle_outputs
 from rubert_ood.workflows import tune as workflow
 from rubert_ood.workflows.predict import predict_texts
 from tests.conftest import write_parquet
@@ -201,3 +210,55 @@ def test_a_target_that_so_few_ads_cannot_show_is_refused_before_the_work(
         workflow.tune(
             _settings(bundle, tmp_path, version=request.node.name, min_precision=0.999)
         )
+
+
+def test_tune_sets_a_detector_on_the_features_that_the_bundle_keeps(
+    bundle, labelled, tmp_path, request
+):
+    """Its p is counted again: among the half that fits, by the detector fitted on the reference."""
+    texts = [ad_text(*pair) for pair in _pairs(labelled)]
+    labels_N = np.array([LABELS.index(name) for name in labelled["category"].to_pylist()])
+    ads = LabelledAds([bundle.cleaner.clean(text) for text in texts], labels_N)
+    outputs = bundle_outputs(
+        bundle, {"ads": ads}, compute=FeatureComputeSettings(), executor="local"
+    )["ads"]
+    kept = derive_bundle(
+        bundle,
+        str(tmp_path / "bundles" / "kept"),
+        reference=Reference(outputs.take(np.arange(0, 500, 2)), outputs),
+    )
+    tuned = workflow.tune(
+        _settings(kept, tmp_path, version=request.node.name[:60], detector="energy")
+    )
+    decision = tuned.fitted.decision
+    assert (decision.rule, decision.detector) == ("conformal", "energy")
+    assert json.loads(Path(tuned.uri, "manifest.json").read_text())["format"] == 5
+    fitting, _ = train_test_split(
+        np.arange(len(texts)), test_size=0.5, random_state=42, stratify=labels_N
+    )
+    energy_N = -logsumexp(outputs.logits_NC.astype(float), axis=1)
+    got = Model(tuned).predict(labelled)
+    expected = [(1 + np.sum(energy_N[fitting] >= s - 1e-9)) / 251 for s in energy_N]
+    np.testing.assert_allclose(got["ood_p"].to_numpy(), expected, atol=1.5 / 251)
+    evaluation = json.loads(Path(tuned.uri, "evaluation.json").read_text())
+    assert evaluation["d2_limit"] is None
+    assert evaluation["decision"]["detector"] == "energy"
+    back = workflow.tune(_settings(tuned, tmp_path, version="back", rule="notebook"))
+    assert back.fitted.detector is None
+    assert not Path(back.uri, "detector.safetensors").exists()
+    assert json.loads(Path(back.uri, "manifest.json").read_text())["format"] == 3
+
+
+def test_tune_to_a_detector_on_a_bundle_without_features_names_what_is_missing(
+    bundle, labelled, tmp_path, request
+):
+    missing = r"reference\.safetensors is missing, and the detector knn is fitted on it"
+    with pytest.raises(BundleError, match=missing):
+        workflow.tune(
+            _settings(bundle, tmp_path, version=request.node.name[:60], detector="knn")
+        )
+
+
+def _pairs(table: pa.Table) -> list[tuple[str, str]]:
+    columns = table["title"].to_pylist(), table["description"].to_pylist()
+    return list(zip(*columns, strict=True))

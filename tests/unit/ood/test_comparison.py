@@ -51,8 +51,8 @@ def test_comparison_measures_every_detector_on_the_same_ads(fitted):
         statistics=fitted.statistics,
         temperature=fitted.temperature.temperature,
     )
-    assert [entry.detector for entry in entries] == list(detectors)
-    for entry in entries:
+    assert [entry.detector for entry in entries] == [*detectors, "combined"]
+    for entry in entries[:-1]:
         score = detectors[entry.detector]
         inside_N = score(TEST.logits_NC, TEST.cls_NH)
         threshold = np.sort(score(VALID.logits_NC, VALID.cls_NH))[
@@ -73,7 +73,7 @@ def test_comparison_measures_every_detector_on_the_same_ads(fitted):
 
 def test_comparison_hides_the_classes_left_out_from_the_detectors():
     """By hand: fit on the other classes, and see how far the ads of the fold are kept apart."""
-    results = leave_classes_out(TRAIN, TEST, temperature=1.0)
+    results = leave_classes_out(Reference(TRAIN, VALID), TEST, temperature=1.0)
     fold_C = np.random.default_rng(0).permutation(C) % comparison.NUM_FOLDS
     aurocs = []
     for fold in range(comparison.NUM_FOLDS):
@@ -93,7 +93,7 @@ def test_comparison_hides_the_classes_left_out_from_the_detectors():
 
 def test_comparison_with_too_few_classes_leaves_none_out():
     few = Outputs(TRAIN.logits_NC[:, :9], TRAIN.cls_NH, TRAIN.labels_N % 9)
-    assert leave_classes_out(few, few, temperature=1.0) == {}
+    assert leave_classes_out(Reference(few, few), few, temperature=1.0) == {}
 
 
 def test_comparison_with_a_class_without_a_reference_row_goes_on(fitted):

@@ -17,6 +17,7 @@ class Oracle:
 
     def __init__(self, name: str, seconds: float, calls: list) -> None:
         self.name, self.seconds, self.calls = name, seconds, calls
+        self.d2_limit = 1.0 if name == "slow" else None
 
     def predict(self, table: pa.Table) -> pa.Table:
         texts = table["description"].to_pylist()
@@ -33,6 +34,7 @@ class Oracle:
                 "topk_labels": pa.array(best, pa.list_(pa.string())),
                 "is_ood": [False for _ in texts],
                 "ood_distance": pa.array([2.0 if ok else None for ok in is_read]),
+                "ood_p": pa.array([0.25 if ok else None for ok in is_read]),
                 "status": ["ok" if ok else "empty" for ok in is_read],
             }
         )
@@ -66,7 +68,7 @@ def test_ask_returns_the_answers_of_each_in_the_order_of_the_texts(asked):
         expected = [f"{name} {text}" if text.strip() else None for text in texts]
         assert found.best_N.tolist() == expected
         assert found.is_read_N.tolist() == [bool(text.strip()) for text in texts]
-        assert np.isnan(found.d2_N).sum() == np.isnan(found.confidence_N).sum() == 1
+        assert np.isnan(found.far_N).sum() == np.isnan(found.confidence_N).sum() == 1
         assert found.label_N[6] == "Other"
         assert found.take(slice(5, 8)).best_N.tolist() == expected[5:8]
 
@@ -82,3 +84,9 @@ def test_ask_measures_the_speed_of_each_and_their_ratio(asked):
 def test_speed_ratio_is_the_median_so_that_one_stall_changes_nothing():
     seconds_MP = np.array([[1.0, 1.0, 50.0], [2.0, 2.0, 2.0]])
     assert Timed([], seconds_MP, np.array([4, 4, 4])).speed_ratio == 2
+
+
+def test_ask_judges_by_p_where_another_detector_than_mahalanobis_decides(asked):
+    slow, fast = asked[0].answers
+    assert set(slow.far_N[slow.is_read_N]) == {2.0}
+    assert set(fast.far_N[fast.is_read_N]) == {-0.25}

@@ -373,6 +373,7 @@ def test_evaluation_json_keeps_its_keys_and_is_read_back(measured, evaluation):
             "d2_limit",
             "rules",
             "detectors",
+            "recommended",
             "slices",
             "hard_cases",
             "ood_kinds",

@@ -1,5 +1,7 @@
 """The first sentence of a run report, for every way that a night can go."""
 
+import shlex
+
 import pytest
 
 from rubert_ood.reports.drift import drift
@@ -97,3 +99,15 @@ def test_state_says_what_readers_see(manifest):
     assert night(replaced, None).state == (
         "It was published, and a later run has replaced it since."
     )
+
+
+def test_night_fills_the_uris_of_the_run_into_the_commands(manifest):
+    content = {"quarantined": [{"uri": "a.csv", "reason": "damaged"}]}
+    content["input_uri"] = "/my ads"
+    night = judged(changed(manifest, **content), manifest, None)
+    (check,) = [check for check in night.standing_out if "file" in check.brief]
+    words = shlex.split(night.command(check))
+    assert words[:2] == ["rubert-ood", "plan"]
+    given = dict(zip(words[2::2], words[3::2], strict=True))
+    assert given["--input_uri"] == "/my ads"
+    assert given["--bundle_uri"] == (manifest.bundle.uri or "BUNDLE")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from rubert_ood.cli import VERBS
 from rubert_ood.reports.drift import drift
 from rubert_ood.reports.night_checks import NightCheck, night_checks
 from rubert_ood.runs.manifest import Manifest
@@ -89,7 +90,9 @@ def test_a_check_that_stands_out_says_what_and_where(
     manifest, content, brief, text, section
 ):
     run = changed(manifest, **content)
-    assert standing_out(run, manifest) == [NightCheck(False, brief, text, section)]
+    (found,) = standing_out(run, manifest)
+    assert found == NightCheck(False, brief, text, section, found.mend)
+    assert found.mend.command.split()[0] in VERBS
 
 
 @pytest.mark.parametrize(

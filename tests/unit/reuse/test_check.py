@@ -115,3 +115,22 @@ def test_compare_lets_classes_of_the_same_score_change_places(rows):
 def test_compare_of_a_text_without_a_result_now_counts_it(rows):
     found = compare(rows.slice(0, 4), rows, "fp32", TURNS)
     assert (found.num_texts, found.num_different) == (6, 2)
+
+
+@pytest.mark.parametrize(
+    ("precision", "p", "is_near"),
+    [
+        ("fp32", 0.0101, True),
+        ("fp32", 0.011, False),
+        ("bf16", 0.015, True),
+        ("bf16", 0.03, False),
+    ],
+)
+def test_compare_lets_is_ood_turn_beside_the_p_of_another_detector(
+    rows, precision, p, is_near
+):
+    """30 times the tolerance of the score, and two calibration ads."""
+    turns = Turns((0.35, 0.75), None, p=0.01, p_step=1e-4)
+    noted = _with(rows, ood_p=[p] * 6)
+    now = _with(noted, is_ood=[True] * 6)
+    assert compare(now, noted, precision, turns).num_different == (0 if is_near else 6)

@@ -51,6 +51,7 @@ def test_train_settings_defaults_are_the_method() -> None:
         "ood_conf_gate": 0.75,
         "tau_other": 0.35,
         "top_k": 5,
+        "detector": "mahalanobis",
     }
 
 

@@ -94,3 +94,23 @@ def test_measured_splits_are_samples_of_all_but_train(monkeypatch):
     assert numbers == sorted(set(numbers))
     assert measured.valid.labels_N.tolist() == [number % 3 for number in numbers]
     assert measured.test.texts == dataset.test.texts
+
+
+def test_fit_features_with_a_detector_fits_it_on_train_and_ranks_calibration_ads():
+    outputs = {"train": _outputs(200, 1), "calibration": _outputs(99, 3)}
+    outputs["valid"] = _outputs(60, 2)
+    fitted = fit_features(
+        LocalFeatures(outputs),
+        outputs,
+        LABELS,
+        settings=FitSettings(),
+        decision=DecisionSettings(rule="conformal", detector="nearest_neighbour"),
+    )
+    unit = {}
+    for name in ("train", "calibration"):
+        x_NH = outputs[name].cls_NH.astype(np.float64)
+        unit[name] = x_NH / np.linalg.norm(x_NH, axis=1, keepdims=True)
+    away_NN = np.linalg.norm(unit["calibration"][:, None] - unit["train"][None], axis=2)
+    ranking = fitted.detector.calibration["nearest_neighbour"]
+    np.testing.assert_allclose(ranking, np.sort(away_NN.min(axis=1)), atol=1e-3)
+    assert fitted.detector.name == "nearest_neighbour"

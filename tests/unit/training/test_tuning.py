@@ -6,8 +6,13 @@ import pytest
 from rubert_ood.ads.dataset import LabelledAds
 from rubert_ood.errors import InputError, SettingsError
 from rubert_ood.ood.outputs import Outputs
-from rubert_ood.settings import TuneSettings
-from rubert_ood.training.tuning import check_target, halves, join_ood
+from rubert_ood.settings import DecisionSettings, TuneSettings
+from rubert_ood.training.tuning import (
+    check_target,
+    halves,
+    join_ood,
+    starting_decision,
+)
 
 
 def _settings(**changes) -> TuneSettings:
@@ -64,3 +69,33 @@ def test_ood_texts_of_all_kinds_are_joined_in_order():
     assert joined.logits_NC[:, 0].tolist() == [1, 1, 3, 3]
     assert joined.cls_NH.shape == (4, 4)
     assert join_ood({"test": part(0)}) is None
+
+
+@pytest.mark.parametrize(
+    ("now", "given", "expected"),
+    [
+        (("notebook", "mahalanobis"), {}, ("notebook", "mahalanobis")),
+        (("notebook", "mahalanobis"), {"detector": "knn"}, ("conformal", "knn")),
+        (("conformal", "knn"), {}, ("conformal", "knn")),
+        (("conformal", "knn"), {"rule": "notebook"}, ("notebook", "mahalanobis")),
+        (("conformal", "knn"), {"detector": "mahalanobis"}, ("conformal", "mahalanobis")),
+        (
+            ("notebook", "mahalanobis"),
+            {"rule": "conformal"},
+            ("conformal", "mahalanobis"),
+        ),
+    ],
+)
+def test_starting_decision_takes_what_is_given_and_what_goes_with_it(
+    now, given, expected
+):
+    rule, detector = now
+    decision = DecisionSettings(rule=rule, detector=detector, tau_other=0.2)
+    found = starting_decision(decision, _settings(**given))
+    assert (found.rule, found.detector, found.tau_other) == (*expected, 0.2)
+
+
+def test_starting_decision_of_a_detector_with_the_notebook_rule_is_refused():
+    wrong = _settings(rule="notebook", detector="energy")
+    with pytest.raises(SettingsError, match="energy decides by its p-value"):
+        starting_decision(DecisionSettings(), wrong)

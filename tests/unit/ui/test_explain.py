@@ -3,10 +3,17 @@
 import numpy as np
 import pytest
 
-from rubert_ood.errors import InputError
+from rubert_ood.bundle.bundle import derive_bundle
+from rubert_ood.errors import InputError, SchemaError
+from rubert_ood.ood.fit import fit
+from rubert_ood.predictor import Model
+from rubert_ood.settings import DecisionSettings, FitSettings
 from rubert_ood.ui.cleaned import UNREAD
 from rubert_ood.ui.explain import MAX_CHARACTERS
-from rubert_ood.ui.flips import Choice
+from rubert_ood.ui.flips import Choice, bundle_choice
+from rubert_ood.ui.nearest import NearestAds
+from rubert_ood.ui.pages import render
+from rubert_ood.ui.state import State
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +84,70 @@ def test_explain_of_a_long_ad_shows_where_reading_ends(state):
 def test_explain_of_an_ad_beyond_all_bounds_is_refused(state):
     with pytest.raises(InputError, match=r"^the ad has 20,001 characters"):
         state.explained("x" * (MAX_CHARACTERS + 1))
+
+
+@pytest.fixture(scope="module")
+def detecting(referenced, reference, tmp_path_factory):
+    """The page of a bundle whose `combined` detector decides."""
+    fitted = referenced.fitted
+    chosen = {"rule": "conformal", "conformal_alpha": 0.1, "detector": "combined"}
+    detector = fit(
+        fitted.statistics,
+        reference.calibration,
+        labels=fitted.labels,
+        settings=FitSettings(),
+        decision=DecisionSettings(**{**fitted.decision.model_dump(), **chosen}),
+        train=reference.train,
+    )
+    uri = str(tmp_path_factory.mktemp("detecting") / "v3")
+    bundle = derive_bundle(referenced, uri, fitted=detector)
+    return State(Model(bundle).with_network(), NearestAds(bundle))
+
+
+def test_explain_of_another_detector_shows_its_p_and_no_limit_of_d2(detecting, texts):
+    decided = 0
+    for text in texts:
+        explanation = detecting.explained(text)
+        if explanation.numbers is None:
+            continue
+        decided += 1
+        row = explanation.row
+        shown = detecting.decided(explanation.numbers, Choice())
+        assert (shown.outcome.p, shown.detector) == (row["ood_p"], "combined")
+        assert shown.outcome.answer == (row["label"], row["is_ood"])
+        assert shown.outcome.is_far == (row["ood_p"] <= 0.1)
+        assert shown.histogram.limit_x is shown.outcome.d2_limit is None
+        html = render(
+            "ad",
+            e=explanation,
+            nearest=detecting.nearest,
+            bundle=detecting.model.bundle,
+            d=shown,
+            in_bundle=bundle_choice(detecting.model.bundle.fitted).model_dump(),
+            flags="",
+            yaml="",
+        )
+        assert f"p of combined is <b>{row['ood_p']:.4f}</b>" in html
+        assert "by combined" in html
+        assert ">limit<" not in html
+        assert "the limit" not in html
+    assert decided > 20
+
+
+def test_explain_of_another_detector_under_the_notebook_rule_is_of_distances(
+    detecting, texts
+):
+    numbers = detecting.explained(texts[0]).numbers
+    shown = detecting.decided(numbers, Choice(rule="notebook"))
+    outcome = shown.outcome
+    calibration = outcome.thresholds.calibration_d2
+    as_far = (calibration >= numbers.d2).sum()
+    assert outcome.p == (1 + as_far) / (len(calibration) + 1)
+    assert shown.detector == "Mahalanobis"
+    assert outcome.d2_limit is not None
+
+
+def test_decided_without_the_p_that_decides_is_refused(detecting, texts):
+    numbers = detecting.explained(texts[0]).numbers.model_copy(update={"p": None})
+    with pytest.raises(SchemaError, match="this bundle decides by it"):
+        detecting.decided(numbers, Choice())

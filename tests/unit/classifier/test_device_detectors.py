@@ -1,0 +1,43 @@
+"""Scores of detectors as tensors beside numpy's."""
+
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+
+from rubert_ood.classifier.device_decision import DeviceDecision
+from rubert_ood.classifier.precision import Device
+from rubert_ood.settings import DetectorName
+from tests.unit.classifier.test_attention import DEVICES
+from tests.unit.ood.test_chosen import FAR, TEST, fitted
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", get_args(DetectorName))
+def test_device_detector_decides_as_numpy_does(name, device):
+    model = fitted(name)
+    here = Device(torch.device(device), "fp32")
+    decision = DeviceDecision(model, here)
+    for outputs in (TEST, FAR):
+        logits, cls = here.put(outputs.logits_NC), here.put(outputs.cls_NH)
+        got = decision.of(logits, cls, here.mark()).decide(model)
+        expected = model.decide(outputs.logits_NC, outputs.cls_NH)
+        np.testing.assert_allclose(got.ood_p_N, expected.ood_p_N, atol=1e-12)
+        np.testing.assert_array_equal(got.is_ood_N, expected.is_ood_N)
+        np.testing.assert_allclose(got.ood_distance_N, expected.ood_distance_N)
+
+
+@pytest.mark.parametrize("name", get_args(DetectorName))
+def test_device_detector_gives_the_scores_of_numpy(name):
+    model = fitted(name)
+    if model.detector is None:
+        assert name == "mahalanobis"
+        return
+    here = Device(torch.device("cpu"), "fp32")
+    decision = DeviceDecision(model, here)
+    logits, cls = here.put(TEST.logits_NC), here.put(TEST.cls_NH)
+    got = decision.of(logits, cls, here.mark()).detector_scores.numpy()
+    for column, part in enumerate(model.detector.parts.values()):
+        expected = part(TEST.logits_NC, TEST.cls_NH)
+        np.testing.assert_allclose(got[:, column], expected, rtol=1e-5)
