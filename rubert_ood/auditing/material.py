@@ -60,10 +60,12 @@ def read_ads(
     if not joined.num_rows:
         raise InputError(f"{uri}: the table has no rows. Use a table with labelled ads")
     made = cleaner or build_cleaner(joined, CleanerSettings())
-    return _cleaned(joined, made.clean)
+    return cleaned_ads(joined, made.clean)
 
 
-def _cleaned(table: pa.Table, clean: Callable[[str], str]) -> AuditAds:
+def cleaned_ads(table: pa.Table, clean: Callable[[str], str]) -> AuditAds:
+    """Clean the ads of a table, which has the columns file and row beside those of ads; ads
+    without text are left out."""
     kept, texts = list[int](), list[str]()
     pairs = zip(decoded(table["title"]), decoded(table["description"]), strict=True)
     for row, (title, description) in enumerate(pairs):

@@ -16,7 +16,7 @@ def test_alpha_of_the_example_of_its_author_is_as_he_says() -> None:
         "4444",
         "1121",
         "2222",
-        "5555",
+        "555",
         "11",
         "3",
     ]
