@@ -2,7 +2,7 @@
 
 Source: Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset
 Labels", equations 1 and 2 and section 3.2. These lines give what cleanlab 2.9 gives with
-`filter_by="confident_learning"`; a dependency of 30,000 lines would not earn its place.
+`filter_by="confident_learning"`; a dependency of 25,000 lines would not earn its place.
 Shapes: N ads, C classes.
 """
 

@@ -56,7 +56,7 @@ def test_audit_of_planted_labels_finds_four_of_five(
         assert row["label"] == table["category"][row["row"] - 1].as_py()
     assert sum(pair.count for pair in found.pairs) == len(suspects)
     page = (tmp_path / "audit.html").read_text("utf-8")
-    assert f"{len(suspects)} labels of 1,999 are probably wrong" in page
+    assert f"{len(suspects)} of 1,999 labels are in doubt" in page
     assert pq.read_table(tmp_path / "suspects.parquet").num_rows == len(suspects)
     for name in ("audit.html", "suspects.csv"):
         assert "345-67-89" not in (tmp_path / name).read_text("utf-8")
