@@ -131,6 +131,21 @@ VERBS = {
     "predict": Verb(
         "PredictSettings", "predict:predict", "classify texts and print the decision"
     ),
+    "export-annotate": Verb(
+        "ExportAnnotateSettings",
+        "export_annotate:export_annotate",
+        "pick ads of a run for people to label (Label Studio, CSV)",
+    ),
+    "import-annotate": Verb(
+        "ImportAnnotateSettings",
+        "import_annotate:import_annotate",
+        "make labelled ads of the answers, and measure the run",
+    ),
+    "audit-labels": Verb(
+        "AuditLabelsSettings",
+        "audit_labels:audit_labels",
+        "find labels that are probably wrong (confident learning)",
+    ),
     "ui": Verb(
         "UiSettings", "ui:ui", "serve a page to try texts, and to look into a run"
     ),

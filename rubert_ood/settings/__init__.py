@@ -9,6 +9,12 @@ bundle that it comes from where no `output_uri` is given. OUTPUT may be the fold
 Reports (`evaluate`, `diff`) lie in OUTPUT.
 """
 
+from rubert_ood.settings.annotating import (
+    ExportAnnotateSettings,
+    ImportAnnotateSettings,
+    MixSettings,
+)
+from rubert_ood.settings.auditing import AuditLabelsSettings
 from rubert_ood.settings.base import ExecutorSettings, JobSettings, RayJobSettings
 from rubert_ood.settings.load import load_settings
 from rubert_ood.settings.operating import Event, NotifySettings, PriceSettings
@@ -76,6 +82,7 @@ from rubert_ood.settings.ui import UiSettings
 __all__ = [
     "NOISE_WORDS",
     "PHONE_PATTERN",
+    "AuditLabelsSettings",
     "BackfillSettings",
     "CatalogueSettings",
     "CleanerSettings",
@@ -91,12 +98,15 @@ __all__ = [
     "EvaluationSettings",
     "Event",
     "ExecutorSettings",
+    "ExportAnnotateSettings",
     "FeatureComputeSettings",
     "FitSettings",
     "GateSettings",
     "Group",
+    "ImportAnnotateSettings",
     "JobSettings",
     "MaskingSettings",
+    "MixSettings",
     "NotifySettings",
     "OodTextSettings",
     "OptimiserSettings",

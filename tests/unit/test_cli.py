@@ -16,18 +16,9 @@ from rubert_ood.settings import VerifySettings
 SURFACE = Path(__file__).parent / "cli_surface.txt"
 UPDATE = os.environ.get("RUBERT_OOD_UPDATE") == "1"
 VERBS = [
-    *("backfill", "demo", "diff", "evaluate", "plan", "predict", "pretrain", "promote"),
-    *(
-        "publish",
-        "rollback",
-        "score",
-        "subheads",
-        "submit",
-        "train",
-        "tune",
-        "ui",
-        "verify",
-    ),
+    *("audit-labels", "backfill", "demo", "diff", "evaluate", "export-annotate"),
+    *("import-annotate", "plan", "predict", "pretrain", "promote", "publish", "rollback"),
+    *("score", "subheads", "submit", "train", "tune", "ui", "verify"),
 ]
 SCORE = ["--input_uri", "in", "--bundle_uri", "b", "--output_uri", "out"]
 
@@ -125,7 +116,7 @@ def test_the_recorded_surface_lists_every_setting() -> None:
 def test_help_lists_every_verb(run) -> None:
     code, output, _ = run("--help")
     assert code == 0
-    assert sorted(re.findall(r"^    (\w+) ", output, flags=re.MULTILINE)) == VERBS
+    assert sorted(re.findall(r"^    ([\w-]+)\s", output, flags=re.MULTILINE)) == VERBS
     for verb in cli.VERBS.values():
         assert verb.summary in output
 

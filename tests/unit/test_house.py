@@ -30,11 +30,24 @@ MAX_UNTYPED_RECORDS = 40
 MEDIAN_MODULE_LINES = 120
 MAX_MEAN_LINE = 40
 SHARED = {
+    "annotating/answers.py": "integration/workflows/test_annotate.py",
+    "annotating/choose.py": "integration/workflows/test_annotate.py",
+    "annotating/document.py": "integration/workflows/test_annotate.py",
+    "annotating/label_studio.py": "integration/workflows/test_annotate.py",
+    "annotating/labelled.py": "integration/workflows/test_annotate.py",
+    "annotating/look.py": "integration/workflows/test_annotate.py",
+    "annotating/made.py": "integration/workflows/test_annotate.py",
+    "annotating/texts.py": "integration/workflows/test_annotate.py",
+    "auditing/audit.py": "integration/workflows/test_audit.py",
+    "auditing/material.py": "integration/workflows/test_audit.py",
     "bundle/reference.py": "unit/bundle/test_content.py",
     "pretraining/held_out.py": "ray/pretraining/test_pretraining.py",
     "pretraining/layout.py": "unit/pretraining/test_masked_network.py",
     "pretraining/pretrain.py": "ray/pretraining/test_pretraining.py",
+    "reports/audit_page.py": "integration/workflows/test_audit.py",
     "runs/unfinished.py": "integration/workflows/test_score.py",
+    "settings/annotating.py": "unit/annotating/test_mix.py",
+    "settings/auditing.py": "integration/workflows/test_audit.py",
     "settings/ui.py": "integration/workflows/test_ui.py",
     "training/ddp_loop.py": "ray/test_training.py",
     "training/fine_tune.py": "ray/test_training.py",
@@ -42,7 +55,10 @@ SHARED = {
     "ui/advice.py": "unit/ui/test_flips.py",
     "ui/pages.py": "unit/ui/test_server.py",
     "ui/state.py": "unit/ui/test_explain.py",
+    "workflows/audit_labels.py": "integration/workflows/test_audit.py",
     "workflows/diff.py": "ray/test_diff.py",
+    "workflows/export_annotate.py": "integration/workflows/test_annotate.py",
+    "workflows/import_annotate.py": "integration/workflows/test_annotate.py",
     "workflows/promote_trained.py": "integration/workflows/test_promote.py",
 }
 """Modules that are tested in a file of another name."""

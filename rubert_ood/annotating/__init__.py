@@ -1,0 +1,1 @@
+"""Which ads of a run people label, and what becomes of their answers."""

@@ -1,0 +1,1 @@
+"""Which labels of labelled ads are probably wrong."""
