@@ -95,7 +95,9 @@ def test_ci_runs_the_commands_of_the_readme():
     commands = [step.get("run", "") for step in steps(GITHUB / "workflows" / "ci.yml")]
     targets = set(re.findall(r"^make (\w+)", "\n".join(commands), re.M))
     makefile = (ROOT / "Makefile").read_text()
-    assert {"check", "test", "unit", "image", "sbom", "audit", "install"} == targets
+    assert targets == {
+        "check", "test", "unit", "orchestrators", "image", "sbom", "audit", "install",
+    }  # fmt: skip
     for target in targets:
         assert re.search(rf"^{target}:", makefile, re.M)
     ours = (ROOT / ".ci" / "run").read_text()
