@@ -237,6 +237,8 @@ def _verb(arguments: list[str]) -> tuple[str, list[str]]:
     for name, verb in VERBS.items():
         verbs.add_parser(name, help=verb.summary, add_help=False)
     chosen, rest = parser.parse_known_args(arguments)
+    if chosen.verb == "submit":
+        rest = _settings().with_job(rest)
     return chosen.verb, rest
 
 

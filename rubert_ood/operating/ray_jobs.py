@@ -68,7 +68,7 @@ class RayJobs:
 
     def submit(self, submission_id: str, command: str, working_dir: str | None) -> None:
         """Submit a command under an id; one that was taken meanwhile is not submitted twice."""
-        environment: dict[str, Any] = {}
+        environment: dict[str, object] = {}
         if working_dir:
             environment = {"working_dir": working_dir, "excludes": NOT_UPLOADED}
         with self._answer():

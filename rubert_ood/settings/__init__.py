@@ -16,6 +16,7 @@ from rubert_ood.settings.annotating import (
 )
 from rubert_ood.settings.auditing import AuditLabelsSettings
 from rubert_ood.settings.base import ExecutorSettings, JobSettings, RayJobSettings
+from rubert_ood.settings.job_line import with_job
 from rubert_ood.settings.load import load_settings
 from rubert_ood.settings.operating import Event, NotifySettings, PriceSettings
 from rubert_ood.settings.optimiser import OptimiserSettings, RecipeName
@@ -142,4 +143,5 @@ __all__ = [
     "UiSettings",
     "VerifySettings",
     "load_settings",
+    "with_job",
 ]

@@ -73,8 +73,10 @@ def _of_program(model: type[Settings], program: str) -> type[Settings]:
 
 def _positional(model: type[JobSettings]) -> str:
     """Say what stands on the command line without a flag."""
-    return " [TEXTS ...]" * ("texts" in model.model_fields) + " A B" * (
-        "a_uri" in model.model_fields
+    return (
+        " [TEXTS ...]" * ("texts" in model.model_fields)
+        + " A B" * ("a_uri" in model.model_fields)
+        + " [JOB ...]" * ("job_words" in model.model_fields)
     )
 
 

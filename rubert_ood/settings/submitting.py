@@ -8,32 +8,30 @@ from pydantic import Field, field_validator
 from rubert_ood.settings.base import PLAIN_NAME, JobSettings
 from rubert_ood.settings.kinds import UTC_NAME, Day, ZoneName, today
 
-JobName = Literal["score", "backfill", "train", "pretrain", "promote"]
+JobName = Literal["score", "plan", "backfill", "train", "pretrain", "promote"]
 
 
 class SubmitSettings(JobSettings):
-    """Submit a job to a Ray cluster, wait for it, and end with its exit code. A day has one job:
-    the same command finds it and waits for it. It needs neither torch nor a bundle here."""
+    """Submit a job to a Ray cluster, wait for it, and end with its exit code. What follows the name
+    of the job are settings of the job. A day has one job, which the same command finds again."""
 
     job: JobName = "score"
-    """Job to submit: jobs/JOB.py of the working directory."""
-    job_config: str | None = Field(None, min_length=1)
-    """YAML file of the job, as a path in the working directory, or s3://. Default: jobs/JOB.yaml"""
-    job_settings: tuple[str, ...] = ()
-    """Settings that override the file, as NAME=VALUE, such as compute.use_gpu=false."""
+    """Job to submit."""
+    job_words: tuple[str, ...] = ()
+    """Flags of the job, such as --config jobs/score.yaml. On the command line they follow its name.
+    Default: the file jobs/JOB.yaml"""
     run_timezone: ZoneName = UTC_NAME
     """Time zone of run_date, as an IANA name such as Europe/Moscow."""
     run_date: Day = Field(default_factory=today)
-    """Day of the job. It is part of the submission id JOB-DAY, and `score` takes it as its own
-    run_date. Set it where a later retry must find the job of the first start."""
+    """Day of the job. It is part of the submission id JOB-DAY, and `score` and `plan` take it as
+    their own. Set it where a later retry must find the job of the first start."""
     name: str | None = Field(None, pattern=PLAIN_NAME)
     """Submission id to use instead of JOB-DAY."""
     address: str | None = Field(None, min_length=1)
     """Address of the cluster's dashboard, http://HOST:8265. Default: RAY_API_SERVER_ADDRESS, else
     http://127.0.0.1:8265. A token comes from RAY_AUTH_TOKEN_PATH, as for `ray job submit`."""
     working_dir: str = Field(".", min_length=1)
-    """Folder to upload, with jobs/ and the package. `none`: the cluster's image has the package,
-    and the job runs from there."""
+    """Folder to upload, with jobs/ and the package. none: run what the image of the cluster has."""
     poll_s: float = Field(10, gt=0)
     """Time between two questions for the state of the job."""
     max_silence_s: float = Field(1800, gt=0)
@@ -41,16 +39,6 @@ class SubmitSettings(JobSettings):
     and the job goes on."""
     stop: bool = False
     """Stop the job instead of submitting one. The same command without it resumes its work."""
-
-    @field_validator("job_settings")
-    @classmethod
-    def _names_and_values(cls, given: tuple[str, ...]) -> tuple[str, ...]:
-        for place, text in enumerate(given, 1):
-            if not re.match(r"[a-z_]+(\.[a-z_0-9]+)*=", text):
-                raise ValueError(
-                    f"entry {place} is not NAME=VALUE. Write compute.use_gpu=false"
-                )
-        return given
 
     @field_validator("address")
     @classmethod

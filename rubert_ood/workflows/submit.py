@@ -8,6 +8,9 @@ from rubert_ood.settings import SubmitSettings
 from rubert_ood.settings.problems import expect
 
 IN_THE_IMAGE = "none"
+OF_A_DAY = ("score", "plan")
+FILE_OF = {"plan": "score"}
+"""Jobs whose YAML file bears the name of another."""
 
 
 def submit(settings: SubmitSettings) -> None:
@@ -33,13 +36,19 @@ def submit(settings: SubmitSettings) -> None:
 
 def job_command(settings: SubmitSettings) -> str:
     """Return the command line that the cluster runs."""
-    job = settings.job
-    words = ["python", f"jobs/{job}.py"]
+    job, words = settings.job, list(settings.job_words)
     if settings.working_dir == IN_THE_IMAGE:
-        words = ["rubert-ood", job]
-    words += ["--config", settings.job_config or f"jobs/{job}.yaml"]
-    if job == "score":
-        words += ["--run_date", str(settings.run_date)]
-    for given in settings.job_settings:
-        words.append(f"--{given}")
-    return shlex.join(words)
+        command = ["rubert-ood", job]
+    elif job == "plan":  # no file of jobs/ is for it
+        command = ["python", "-m", "rubert_ood.cli", job]
+    else:
+        command = ["python", f"jobs/{job}.py"]
+    if not _is_given("config", words):
+        command += ["--config", f"jobs/{FILE_OF.get(job, job)}.yaml"]
+    if job in OF_A_DAY and not _is_given("run_date", words):
+        command += ["--run_date", str(settings.run_date)]
+    return shlex.join([*command, *words])
+
+
+def _is_given(name: str, words: list[str]) -> bool:
+    return any(word.partition("=")[0] == f"--{name}" for word in words)

@@ -188,7 +188,7 @@ def test_submit_waits_for_the_job_of_the_day_and_ends_with_its_exit_code(
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = environment | {"PATH": path}
     words = [sys.executable, "-m", "rubert_ood.cli", "submit", "--address", address]
-    words += ["--run_date", "2026-11-27", "--poll_s", "0.5"]
+    words += ["--poll_s", "0.5", "score", "--run_date", "2026-11-27"]
 
     def start(*more: str) -> subprocess.Popen[str]:
         return subprocess.Popen(

@@ -129,7 +129,7 @@ sys.exit(main())
 def test_submit_works_where_torch_is_not_installed(ray_cluster, settings_of):
     ray_cluster.endings = [ended("FAILED", 5)]
     words = ["submit", "--address", ray_cluster.url, "--working_dir", "none"]
-    words += ["--run_date", DAY, "--poll_s", "0.1"]
+    words += ["--poll_s", "0.1", "score", "--run_date", DAY]
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_TORCH, *words],
         env=os.environ,

@@ -7,7 +7,6 @@ from rubert_ood.settings import SubmitSettings
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"job_settings": ("use_gpu",)}, r"^job_settings: entry 1 is not NAME=VALUE"),
         ({"address": "auto"}, r"^address: not the address of a dashboard"),
         ({"address": "http://user:secret@host:8265"}, r"^address: holds credentials"),
     ],

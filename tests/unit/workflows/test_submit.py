@@ -7,17 +7,26 @@ DAY = "2026-11-27"
 
 
 def test_job_command_is_one_that_score_understands(tmp_path):
-    (tmp_path / "night.yaml").write_text("input_uri: a\nbundle_uri: b\noutput_uri: c\n")
-    given = ("compute.use_gpu=false", "gate.max_ood_rate=0.2")
-    settings = SubmitSettings(
-        job_config=str(tmp_path / "night.yaml"), run_date=DAY, job_settings=given
-    )
+    config = tmp_path / "night of all.yaml"
+    config.write_text("input_uri: a\nbundle_uri: b\noutput_uri: c\n")
+    given = ("--config", str(config), "--no-compute.use_gpu", "--gate.max_ood_rate=0.2")
+    settings = SubmitSettings(run_date=DAY, job_words=given)
     words = shlex.split(job_command(settings))
     assert words[:2] == ["python", "jobs/score.py"]
     read = load_settings(ScoreSettings, words[2:], program="score")
     assert str(read.run_date) == DAY
     assert read.gate.max_ood_rate == 0.2
-    assert not read.compute.use_gpu
+
+
+def test_job_command_keeps_the_day_that_the_job_was_given():
+    settings = SubmitSettings(run_date=DAY, job_words=("--run_date=2026-11-20",))
+    assert DAY not in job_command(settings)
+
+
+def test_job_command_of_plan_reads_the_file_of_score():
+    words = shlex.split(job_command(SubmitSettings(job="plan", run_date=DAY)))
+    assert words[:4] == ["python", "-m", "rubert_ood.cli", "plan"]
+    assert words[4:] == ["--config", "jobs/score.yaml", "--run_date", DAY]
 
 
 def test_job_command_from_the_image_is_the_installed_program():
