@@ -58,7 +58,9 @@ SCORED = total(s.ROWS_SCORED)
 SINCE_START = f"(time() - min by (model) ({s.STARTED.exported}{MODEL}))"
 READ = f"({SCORED} + {total(s.ROWS_REJECTED)})"
 BUSY, IDLE = rate(s.BUSY, "NodeAddress"), rate(s.IDLE, "NodeAddress")
-TOKENS, PADDED = rate(s.TOKENS, "model"), rate(s.PADDED_TOKENS, "model")
+TOKENS = rate(s.TOKENS, "model")
+PADDED = f"({rate(s.PADDED_TOKENS, 'model')} or 0 * {TOKENS})"
+"""Ray has no counter that was never above 0, and packed batches have no padding."""
 ROWS = {
     "The run": [
         Panel("Ads done", "Of the ads of the plan, those of earlier starts included.",

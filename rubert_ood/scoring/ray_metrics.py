@@ -1,6 +1,9 @@
 """The series as objects of Ray, made once in a process: the scorer's in each actor, the driver's in
 the driver."""
 
+import time
+from threading import Lock, Thread
+
 from rubert_ood.scoring.item import ShardItem
 from rubert_ood.scoring.series import (
     BUSY,
@@ -11,6 +14,10 @@ from rubert_ood.scoring.series import (
     Series,
 )
 
+REPEAT_S = 1.0
+"""Ray 2.60 exports a gauge once for each time that it is set, and its agent forgets one that misses
+two exports; between two shards may be minutes."""
+
 
 class RaySender:
     """Sends values of series to Ray, which exports them every ten seconds."""
@@ -19,6 +26,9 @@ class RaySender:
         """`model` is the version of the bundle."""
         self._tags = {"model": model}
         self._metrics: dict[Series, object] = {}
+        self._values: dict[Series, float] = {}
+        """Of gauges, as they were set last."""
+        self._lock = Lock()
 
     def send(self, series: Series, value: float) -> None:
         """Set a gauge, add to a counter, or observe a value."""
@@ -28,11 +38,31 @@ class RaySender:
         if metric is None:
             metric = self._metrics[series] = self._made(series)
         if isinstance(metric, Gauge):
-            metric.set(value)
+            with self._lock:
+                self._values[series] = value
+                metric.set(value)
         elif isinstance(metric, Histogram):
             metric.observe(value)
         elif isinstance(metric, Counter) and value > 0:  # Ray refuses to add 0
             metric.inc(value)
+
+    def keep_repeating(self) -> None:
+        """Set the gauges again and again, while Ray is there and no other sender does so."""
+        global _repeating
+        _repeating = self
+        Thread(target=self._repeat, daemon=True).start()
+
+    def _repeat(self) -> None:
+        import ray
+        from ray.util.metrics import Gauge
+
+        while ray.is_initialized() and _repeating is self:
+            with self._lock:
+                for series, value in self._values.items():
+                    metric = self._metrics[series]
+                    if isinstance(metric, Gauge):
+                        metric.set(value)
+            time.sleep(REPEAT_S)
 
     def _made(self, series: Series) -> object:
         from ray.util.metrics import Counter, Gauge, Histogram
@@ -46,6 +76,10 @@ class RaySender:
         else:
             metric = Counter(series.name, text, tag_keys=TAGS)
         return metric.set_default_tags(self._tags)
+
+
+_repeating: RaySender | None = None
+"""The last run of this process."""
 
 
 class ScorerMetrics:

@@ -60,7 +60,9 @@ def make_sender(settings: ScoreSettings, model: str) -> Sender:
         return NoSender()
     from rubert_ood.scoring.ray_metrics import RaySender
 
-    return RaySender(model)
+    sender = RaySender(model)
+    sender.keep_repeating()
+    return sender
 
 
 class RunMetrics:
