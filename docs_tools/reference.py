@@ -10,6 +10,7 @@ import griffe
 from docs_tools.columns import columns_page
 from docs_tools.exit_codes import exit_codes_page
 from docs_tools.files import BUNDLE_FILES, RUN_FILES, Package, files_page, schemas
+from docs_tools.metrics import metrics_page
 from docs_tools.settings import settings_page
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,6 +22,7 @@ These pages are made from the code when the site is built, so they say what this
 - [Columns](columns.md): what a row of the predictions holds
 - [Exit codes](exit_codes.md): what a job ends with, and whether the same command helps
 - [Files of a run](run_files.md) and [files of a bundle](bundle_files.md), with their JSON schemas
+- [Metrics](metrics.md): every series that a run sends, with kind and unit
 - [Python API](python.md): what `import rubert_ood` offers
 - [Modules](modules.md): which module does what, floor by floor
 """
@@ -59,6 +61,7 @@ def pages() -> dict[str, str]:
         "exit_codes.md": exit_codes_page(),
         "run_files.md": files_page("Files of a run", RUN_FILES, package),
         "bundle_files.md": files_page("Files of a bundle", BUNDLE_FILES, package),
+        "metrics.md": metrics_page(),
         "python.md": python_page(),
         "modules.md": modules_page(package),
         **schemas(package),

@@ -85,6 +85,7 @@ def ray_local() -> Iterator[None]:
     from rubert_ood.ray_session import RAY_ENV, ray_session
 
     os.environ.update(RAY_ENV)
+    os.environ.update({"RAY_metrics_report_interval_ms": "1000"})  # some scrape it
     import ray
 
     ray.init(

@@ -1,6 +1,7 @@
 """A shard as Ray Data carries it: an Arrow table of one row."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
+from typing import Any
 
 import pyarrow as pa
 
@@ -9,6 +10,7 @@ from rubert_ood.runs.profile import ShardProfile
 from rubert_ood.runs.receipts import Timing
 from rubert_ood.runs.reuse import ReuseCounts
 from rubert_ood.scoring.item import ShardItem, ShardResult
+from rubert_ood.scoring.shard_counts import ShardCounts
 
 SHARD = pa.struct(
     [
@@ -49,8 +51,19 @@ ITEM = pa.schema(
 )
 TABLES = ("rows", "texts", "reused", "checks")
 """Columns that hold a table: a large list of structs. They are there once a stage has made them."""
+COUNTS = pa.struct(
+    [
+        (field.name, pa.float64() if field.type is float else pa.int64())
+        for field in fields(ShardCounts)
+    ]
+)
 RESULT = pa.schema(
-    [("shard_id", pa.string()), ("failure", pa.string()), ("fault", pa.string())]
+    [
+        ("shard_id", pa.string()),
+        ("failure", pa.string()),
+        ("fault", pa.string()),
+        ("counts", COUNTS),
+    ]
 )
 
 
@@ -89,6 +102,11 @@ def from_batch(batch: pa.Table) -> ShardItem:
 def result_batch(result: ShardResult) -> pa.Table:
     """Lay a result out as one row of RESULT."""
     return pa.Table.from_pylist([asdict(result)], schema=RESULT)
+
+
+def result_of(row: dict[str, Any]) -> ShardResult:
+    """Read a row that `result_batch` made."""
+    return ShardResult(**{**row, "counts": ShardCounts(**row["counts"])})
 
 
 def _as_list(table: pa.Table) -> pa.LargeListArray:

@@ -37,6 +37,7 @@ from rubert_ood.runs.plan import Shard
 from rubert_ood.runs.profile import ShardProfile
 from rubert_ood.runs.receipts import Timing
 from rubert_ood.runs.reuse import ReuseCounts
+from rubert_ood.scoring.shard_counts import NO_COUNTS, ShardCounts
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,8 @@ class ShardItem:
     timing: Timing = NO_TIME
     profile: ShardProfile = field(default_factory=ShardProfile)
     """What is known of it so far."""
+    counts: ShardCounts = NO_COUNTS
+    """Known when its receipt is."""
     failure: str = ""
     fault: str = ""
 
@@ -79,6 +82,7 @@ class ShardResult:
     failure: str = ""
     """Why it has no part; "" if it has one, and its receipt."""
     fault: str = ""
+    counts: ShardCounts = field(default=NO_COUNTS, compare=False)
 
 
 def attempt(stage: Callable[[ShardItem], ShardItem], item: ShardItem) -> ShardItem:

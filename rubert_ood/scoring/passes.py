@@ -22,7 +22,9 @@ from rubert_ood.scoring.item import (
     ShardResult,
 )
 from rubert_ood.scoring.job import ScoringJob
+from rubert_ood.scoring.run_metrics import RunMetrics, make_sender
 from rubert_ood.settings import ScoreSettings
+from rubert_ood.settings.deadline import deadline_of
 
 log = StepLog("score")
 
@@ -76,6 +78,8 @@ class _Passes:
         self._log.wait_for(todo)
         done = plan.num_rows - sum(shard.num_rows for shard in todo)
         self._progress = Progress("score", plan.num_rows, "ads", done=done)
+        sender = make_sender(settings, plan.bundle.version)
+        self._metrics = RunMetrics(plan, todo, deadline_of(settings), sender)
         self._losses = Counter[str]()
         self._passes_in_vain = 0
         """In a row, in which no shard moved."""
@@ -156,6 +160,7 @@ class _Passes:
             self._stop_at(result)
             if not result.fault:
                 self._progress.add(rows[result.shard_id])
+                self._metrics.add(rows[result.shard_id], result.counts)
                 self._log.add(result.shard_id)
             yield result
             self._claim.check()
@@ -200,5 +205,6 @@ class _Passes:
             put_quarantine(self._plan, shard, result.failure)
             log.warning("quarantines shard %s: %s", shard.shard_id, result.failure)
             self._quarantined.append(result.failure)
+            self._metrics.add_quarantined()
             return False
         return True

@@ -22,11 +22,12 @@ from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
 from rubert_ood.ray_session import TASK_RETRIES, one_line
 from rubert_ood.runs.plan import Shard
-from rubert_ood.scoring.batch import from_batch, result_batch, to_batch
+from rubert_ood.scoring.batch import from_batch, result_batch, result_of, to_batch
 from rubert_ood.scoring.encode import encode
 from rubert_ood.scoring.executor import ExecutorStalledError
 from rubert_ood.scoring.item import ShardItem, ShardResult
 from rubert_ood.scoring.job import ScoringJob
+from rubert_ood.scoring.ray_metrics import RaySender, ScorerMetrics
 from rubert_ood.scoring.ray_pool import (
     ENCODE_CPUS,
     WRITE_CPUS,
@@ -58,6 +59,7 @@ class ScorerActor:
     def __init__(self, job: ScoringJob, actors_per_node: int) -> None:
         num_cores = len(os.sched_getaffinity(0))
         self._scorer = Scorer(job, num_threads=max(1, num_cores // actors_per_node))
+        self._metrics = ScorerMetrics(RaySender(job.plan.bundle.version))
         Thread(target=self._warm_up, daemon=True).start()
 
     def _warm_up(self) -> None:
@@ -67,7 +69,9 @@ class ScorerActor:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Score one shard; Ray calls this for each block."""
-        return to_batch(self._scorer(from_batch(batch)))
+        scored = self._scorer(from_batch(batch))
+        self._metrics.add(scored)
+        return to_batch(scored)
 
 
 def write_batch(batch: pa.Table, job: ScoringJob) -> pa.Table:
@@ -100,7 +104,7 @@ class RayExecutor:
         results.context.execution_no_progress_timeout_s = timeout_s
         try:
             for row in results.iter_rows():
-                yield ShardResult(**row)
+                yield result_of(row)
         except ExecutionTimeoutError as error:
             raise ExecutorStalledError(
                 f"no shard made progress for {timeout_s:g} s"

@@ -41,6 +41,7 @@ from rubert_ood.runs.reuse import ReuseStop, stop_reuse
 from rubert_ood.runs.settle import settle
 from rubert_ood.scoring.item import FAULT_STALE, ShardItem, ShardResult, attempt
 from rubert_ood.scoring.job import ScoringJob
+from rubert_ood.scoring.shard_counts import ShardCounts
 
 NEVER_DIFFERS = ("ad_id", "status", "text_key")
 """Columns that two attempts at a shard agree on, where the last bits of a score may differ."""
@@ -49,7 +50,8 @@ NEVER_DIFFERS = ("ad_id", "status", "text_key")
 def write(item: ShardItem, job: ScoringJob) -> ShardResult:
     """Put the rejected rows, the part, and last the receipt; say what became of the shard."""
     written = attempt(partial(_put_shard, job=job), item)
-    return ShardResult(item.shard.shard_id, written.failure, written.fault)
+    shard_id = item.shard.shard_id
+    return ShardResult(shard_id, written.failure, written.fault, written.counts)
 
 
 def _put_shard(item: ShardItem, job: ScoringJob) -> ShardItem:
@@ -65,11 +67,12 @@ def _put_shard(item: ShardItem, job: ScoringJob) -> ShardItem:
         rejected = rejected_rows(item.shard, item.rows)
         if rejected.num_rows:
             _put_rejected(rejected, item.shard, job)
-        _put_receipt(_receipt_of(item, rejected, _put_part(item, job), job), job)
+        receipt = _receipt_of(item, rejected, _put_part(item, job), job)
+        _put_receipt(receipt, job)
     except InputError as error:
         # of a file of the run itself: the input was read long before
         raise PartialRunError(str(error)) from error
-    return item
+    return replace(item, counts=ShardCounts.of(receipt, job.plan.run_id))
 
 
 def _stop_reuse(item: ShardItem, job: ScoringJob) -> None:

@@ -93,6 +93,10 @@ class ScoreSettings(DaySettings, RunSettings):
     """Score a catalogue: plan, score, verify, publish, report. The same command resumes a stopped
     run."""
 
+    deadline_h: float | None = Field(None, gt=0, le=72)
+    """Hours after the start of run_date by which the last ad should be scored. By the clock of
+    run_timezone 6 is 06:00, and 30 is 06:00 of the day after. A run that will be late says so in
+    its log and its metrics, and goes on. Default: no deadline."""
     report_changes: bool = True
     """Compare the run with the last published one ad by ad, and show in the report which labels
     changed. Takes about 15 s per million ads on 2 cores. See also _run/diff.html."""

@@ -7,11 +7,18 @@ from rubert_ood.runs.plan import Shard
 from rubert_ood.runs.profile import Cities, ShardProfile
 from rubert_ood.runs.receipts import Timing
 from rubert_ood.runs.reuse import ReuseCounts
-from rubert_ood.scoring.batch import RESULT, from_batch, result_batch, to_batch
+from rubert_ood.scoring.batch import (
+    RESULT,
+    from_batch,
+    result_batch,
+    result_of,
+    to_batch,
+)
 from rubert_ood.scoring.encode import encode
 from rubert_ood.scoring.item import ShardItem, ShardResult
 from rubert_ood.scoring.job import ScoringJob
 from rubert_ood.scoring.scorer import Scorer
+from rubert_ood.scoring.shard_counts import ShardCounts
 
 SHARD = Shard("00000-ab", "s3://b/ads.csv", {"ad_id": "id", "title": "t"}, 5, 9, "v", ";")
 
@@ -90,6 +97,13 @@ def test_to_batch_does_not_copy_the_rows(full_run):
 def test_result_batch_is_one_row_of_text():
     batch = result_batch(ShardResult("00000-ab", "why", "run"))
     assert batch.schema == RESULT
-    assert batch.to_pylist() == [
-        {"shard_id": "00000-ab", "failure": "why", "fault": "run"}
-    ]
+    (row,) = batch.drop_columns("counts").to_pylist()
+    assert row == {"shard_id": "00000-ab", "failure": "why", "fault": "run"}
+
+
+def test_result_of_a_batch_has_the_counts_that_were_laid_out():
+    counts = ShardCounts(rows_scored=7, rows_ood=2, rows_other=3, seconds=1.25)
+    (row,) = result_batch(ShardResult("00000-ab", counts=counts)).to_pylist()
+    assert row["counts"]["rows_scored"] == 7
+    assert result_of(row) == ShardResult("00000-ab")
+    assert result_of(row).counts == counts
