@@ -23,6 +23,7 @@ from rubert_ood.settings.promotion import (
     PromoteSettings,
     PromotionLimits,
     PromotionSettings,
+    SignSettings,
 )
 from rubert_ood.settings.scoring import (
     BackfillSettings,
@@ -112,6 +113,7 @@ __all__ = [
     "RunSettings",
     "ScoreSettings",
     "ScoringComputeSettings",
+    "SignSettings",
     "SortBy",
     "SplitSettings",
     "SubheadColumnSettings",

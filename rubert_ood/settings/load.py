@@ -36,8 +36,9 @@ OTHER_VARIABLES = (
     "RUBERT_OOD_RETRY_S",
     "RUBERT_OOD_BUCKET_OWNER",
     "RUBERT_OOD_UI_TOKEN",
+    "RUBERT_OOD_SIGNING_PASSWORD",
 )
-"""Variables of the storage, which every process of a job reads by itself, and a secret."""
+"""Variables of the storage, which every process of a job reads by itself, and secrets."""
 
 
 def load_settings(

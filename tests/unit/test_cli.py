@@ -17,7 +17,17 @@ SURFACE = Path(__file__).parent / "cli_surface.txt"
 UPDATE = os.environ.get("RUBERT_OOD_UPDATE") == "1"
 VERBS = [
     *("backfill", "demo", "diff", "evaluate", "plan", "predict", "pretrain", "promote"),
-    *("publish", "rollback", "score", "subheads", "train", "tune", "ui", "verify"),
+    *(
+        "publish",
+        "rollback",
+        "score",
+        "sign",
+        "subheads",
+        "train",
+        "tune",
+        "ui",
+        "verify",
+    ),
 ]
 SCORE = ["--input_uri", "in", "--bundle_uri", "b", "--output_uri", "out"]
 
