@@ -113,6 +113,11 @@ VERBS = {
         "publish:publish",
         "publish a run: apply the gate, swap the pointer",
     ),
+    "sign": Verb(
+        "SignSettings",
+        "sign:sign",
+        "sign a bundle with a private key",
+    ),
     "promote": Verb(
         "PromoteSettings",
         "promote:promote",

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from rubert_ood import storage
 from rubert_ood.bundle import CHAMPION, CHAMPION_FILE, Bundle, load_bundle
 from rubert_ood.bundle.files import MANIFEST, read_manifest
+from rubert_ood.bundle.signature import check_signature
 from rubert_ood.clock import utc_now
 from rubert_ood.errors import BundleError
 from rubert_ood.pointers.pointer import Kind, PlaceOf, PointerRecord, find
@@ -110,14 +111,18 @@ def resolve(uri: str) -> BundleName:
     return champion or BundleName(uri=uri, fingerprint="")
 
 
-def open_bundle(uri: str | os.PathLike[str]) -> Bundle:
+def open_bundle(
+    uri: str | os.PathLike[str], require_signature: str | None = None
+) -> Bundle:
     """Load a bundle, or the champion of its folder, and say which that is.
+
+    `require_signature` is the path of a public key, by which the bundle must be signed.
 
     Raises BundleError as `load_bundle` does, and where the champion is not the bundle that was
     promoted.
     """
     name = resolve(storage.absolute(uri))
-    bundle = load_bundle(name.uri)
+    bundle = load_signed(name.uri, require_signature)
     if not name.alias:
         return bundle
     if bundle.fingerprint != name.fingerprint:
@@ -130,6 +135,19 @@ def open_bundle(uri: str | os.PathLike[str]) -> Bundle:
         "%s names %s, fingerprint %s", name.alias, name.version, name.fingerprint[:12]
     )
     return replace(bundle, alias=name.alias)
+
+
+def load_signed(
+    uri: str, key_path: str | None, *, fingerprint: str | None = None
+) -> Bundle:
+    """Load a bundle, after a look at its signature where a key is given.
+
+    Raises BundleError as `load_bundle` does, and where the bundle lacks that signature.
+    """
+    if key_path is None:
+        return load_bundle(uri, fingerprint=fingerprint)
+    signed = check_signature(uri, key_path)
+    return load_bundle(uri, fingerprint=fingerprint or signed.fingerprint)
 
 
 def name_of(bundle: Bundle) -> BundleName:

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from rubert_ood import storage
-from rubert_ood.bundle import Bundle, load_bundle
+from rubert_ood.bundle import Bundle
 from rubert_ood.errors import BundleError, SettingsError
+from rubert_ood.pointers.champion import load_signed
 from rubert_ood.progress import StepLog
 from rubert_ood.runs.manifest import find_manifest
 from rubert_ood.runs.plan import BundleName, Plan, PlanIdentity, find_identity
@@ -32,7 +33,8 @@ def as_begun(plan: Plan, bundle: Bundle, settings: DaySettings) -> tuple[Plan, B
         return plan, bundle
     for begun, name in _begun_today(plan):
         try:
-            older = load_bundle(name.uri, fingerprint=name.fingerprint)
+            key = settings.require_signature
+            older = load_signed(name.uri, key, fingerprint=name.fingerprint)
             older = replace(older, alias=bundle.alias)
             same = make_plan(settings, older)
         except (BundleError, SettingsError) as error:

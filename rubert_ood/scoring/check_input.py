@@ -17,7 +17,7 @@ def check_input(settings: DaySettings) -> tuple[Plan, Bundle]:
 
     The champion is resolved here, once: an unfinished run keeps the bundle of its plan.
     """
-    bundle = open_bundle(settings.bundle_uri)
+    bundle = open_bundle(settings.bundle_uri, settings.require_signature)
     plan = make_plan(settings, bundle)
     if bundle.alias:
         plan, bundle = as_begun(plan, bundle, settings)

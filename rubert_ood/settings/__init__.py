@@ -31,6 +31,7 @@ from rubert_ood.settings.promotion import (
     PromoteSettings,
     PromotionLimits,
     PromotionSettings,
+    SignSettings,
 )
 from rubert_ood.settings.scoring import (
     BackfillSettings,
@@ -130,6 +131,7 @@ __all__ = [
     "RunSettings",
     "ScoreSettings",
     "ScoringComputeSettings",
+    "SignSettings",
     "SortBy",
     "SplitSettings",
     "SubheadColumnSettings",

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from rubert_ood.settings.kinds import checked
@@ -72,6 +72,14 @@ class RayJobSettings(JobSettings):
     ray_address: str | None = None
     """Ray cluster to join (`auto`, HOST:6379 or `ray://HOST:10001`). Default: RAY_ADDRESS, else a
     new cluster on this machine."""
+
+
+class SignedSettings(JobSettings):
+    """Base of the jobs that can ask for a signed bundle."""
+
+    require_signature: str | None = Field(None, min_length=1)
+    """Local path of a public key, an elliptic-curve key in PEM form. A bundle that its owner has
+    not signed (`rubert-ood sign`) is refused before it is loaded. Needs the extra `signing`."""
 
 
 class ExecutorSettings(RayJobSettings):

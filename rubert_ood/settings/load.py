@@ -37,6 +37,7 @@ OTHER_VARIABLES = (
     "RUBERT_OOD_BUCKET_OWNER",
     "RUBERT_OOD_UI_TOKEN",
     "RUBERT_OOD_NOTIFY_URL",
+    "RUBERT_OOD_SIGNING_PASSWORD",
 )
 """Variables of the storage, which every process of a job reads by itself, and secrets."""
 

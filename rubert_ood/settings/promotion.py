@@ -1,8 +1,9 @@
-"""The settings of a promotion: what a new bundle must keep to become the champion."""
+"""The settings of a promotion (what a new bundle must keep to become the champion), and of a
+signature."""
 
 from pydantic import Field
 
-from rubert_ood.settings.base import JobSettings
+from rubert_ood.settings.base import JobSettings, SignedSettings
 from rubert_ood.settings.shared import (
     ColumnSettings,
     ComputeSettings,
@@ -65,7 +66,7 @@ class PromotionSettings(Group):
     limits: PromotionLimits = PromotionLimits()
 
 
-class PromoteSettings(JobSettings):
+class PromoteSettings(SignedSettings):
     """Compare a bundle with the champion on the same ads, and promote it if it keeps the limits."""
 
     bundle_uri: str = Field(min_length=1)
@@ -83,3 +84,13 @@ class PromoteSettings(JobSettings):
     force: str | None = Field(None, min_length=1)
     """Promote whatever the limits say, or after a rollback, for this reason. champion.json and the
     record keep it."""
+
+
+class SignSettings(JobSettings):
+    """Sign a bundle with a private key, so that others can tell who made it."""
+
+    bundle_uri: str = Field(min_length=1)
+    """Bundle to sign (a folder, or BUNDLES/champion). The signature is BUNDLES/VERSION.sig."""
+    key: str = Field(min_length=1)
+    """Local path of the private key, an elliptic-curve key in PEM form. Its password, if it has
+    one, comes from the variable RUBERT_OOD_SIGNING_PASSWORD."""

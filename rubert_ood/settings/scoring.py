@@ -5,7 +5,12 @@ from typing import Literal
 from pydantic import Field, model_validator
 from pydantic_settings import CliPositionalArg
 
-from rubert_ood.settings.base import PLAIN_NAME, ExecutorSettings, JobSettings
+from rubert_ood.settings.base import (
+    PLAIN_NAME,
+    ExecutorSettings,
+    JobSettings,
+    SignedSettings,
+)
 from rubert_ood.settings.kinds import UTC_NAME, Day, ZoneName, today
 from rubert_ood.settings.operating import NotifySettings, PriceSettings
 from rubert_ood.settings.shared import (
@@ -18,7 +23,7 @@ from rubert_ood.settings.shared import (
 )
 
 
-class CatalogueSettings(JobSettings):
+class CatalogueSettings(SignedSettings):
     """Base of what plans a run: which ads, which bundle, and how the output looks."""
 
     input_uri: str = Field(min_length=1)
@@ -209,7 +214,7 @@ class RollbackSettings(JobSettings):
     """Without any, the tables in the manifests of both runs."""
 
 
-class PredictSettings(JobSettings):
+class PredictSettings(SignedSettings):
     """Classify texts (arguments, or one per line on standard input), and print the decisions."""
 
     bundle_uri: str = Field(min_length=1)

@@ -2,11 +2,11 @@
 
 from pydantic import Field
 
-from rubert_ood.settings.base import JobSettings
+from rubert_ood.settings.base import SignedSettings
 from rubert_ood.settings.shared import ComputeSettings
 
 
-class UiSettings(JobSettings):
+class UiSettings(SignedSettings):
     """Serve one page on which a person tries texts on a bundle, and looks ads up in a run. Nothing
     is written. Ctrl-C ends it."""
 

@@ -35,7 +35,11 @@ def predict(settings: PredictSettings) -> list[Result]:
             "texts: there are none. Pass them as arguments, or one per line"
             " on standard input"
         )
-    results = predict_texts(open_bundle(settings.bundle_uri), texts, settings.compute)
+    results = predict_texts(
+        open_bundle(settings.bundle_uri, settings.require_signature),
+        texts,
+        settings.compute,
+    )
     for number, result in enumerate(results):
         between = "\n" if number else ""
         terminal.show(

@@ -1,9 +1,15 @@
 """Compare a bundle with the champion of its folder, and make it the champion by limits."""
 
 from rubert_ood import storage
-from rubert_ood.bundle import Bundle, load_bundle
+from rubert_ood.bundle import Bundle
 from rubert_ood.errors import BundleError, PublicationRefusedError
-from rubert_ood.pointers.champion import Champion, ChampionPlace, look, open_bundle
+from rubert_ood.pointers.champion import (
+    Champion,
+    ChampionPlace,
+    load_signed,
+    look,
+    open_bundle,
+)
 from rubert_ood.progress import StepLog
 from rubert_ood.promotion.compare import compare
 from rubert_ood.promotion.document import Promotion
@@ -29,7 +35,7 @@ def promote(settings: PromoteSettings) -> Champion:
     says why.
     """
     expect(settings, PromoteSettings)
-    new = open_bundle(settings.bundle_uri)
+    new = open_bundle(settings.bundle_uri, settings.require_signature)
     root_uri = new.uri.rpartition("/")[0]
     place = look(root_uri)
     if place.pointer and is_champion(place, new):
@@ -66,7 +72,7 @@ def _champion(place: ChampionPlace, settings: PromoteSettings) -> Bundle | None:
     if name is None:
         return None
     try:
-        champion = load_bundle(name.uri)
+        champion = load_signed(name.uri, settings.require_signature)
         is_champion(place, champion)
         return champion
     except BundleError as error:

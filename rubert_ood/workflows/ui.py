@@ -35,7 +35,7 @@ def ui(settings: UiSettings) -> None:
             raise
         raise SettingsError(NEEDS_EXTRA) from error
     token = _token(is_open=not security.is_loopback(settings.host))
-    bundle = open_bundle(settings.bundle_uri)
+    bundle = open_bundle(settings.bundle_uri, settings.require_signature)
     compute = settings.compute
     check_compute(bundle, compute)
     run = _run(settings.run_uri, bundle) if settings.run_uri else None

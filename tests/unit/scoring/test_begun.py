@@ -155,14 +155,14 @@ def test_check_input_on_hardware_that_the_bundle_before_does_not_take_is_planned
     promote(0)
     save_plan(check_input(night())[0])
     promote(1)
-    real, first = begun.load_bundle, bundles[0].fingerprint
+    real, first = begun.load_signed, bundles[0].fingerprint
 
-    def int8(uri, **given):
-        found = real(uri, **given)
+    def int8(uri, key, **given):
+        found = real(uri, key, **given)
         is_first = found.fingerprint == first
         return replace(found, precision="int8") if is_first else found
 
-    monkeypatch.setattr(begun, "load_bundle", int8)
+    monkeypatch.setattr(begun, "load_signed", int8)
     plan, _ = check_input(night(compute={"use_gpu": True}))
     assert plan.bundle.fingerprint == bundles[1].fingerprint
     assert any("v1 was fitted in int8" in line for line in caplog.messages)
