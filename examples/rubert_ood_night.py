@@ -70,20 +70,25 @@ def day_of(moment: datetime) -> str:
 
 def plan(day: str) -> list[str]:
     """Return the command that checks input and settings of a night; it writes nothing."""
-    config = ["--config", "jobs/score.yaml", "--run_date", day]
-    return ["rubert-ood", "plan", *config, "--estimate_s", "0"]
+    return submitted("plan", "jobs/score.yaml", "--run_date", day)
 
 
 def score(day: str) -> list[str]:
     """Return the command of a night."""
-    return ["rubert-ood", "submit", "--job", "score", "--run_date", day]
+    return submitted("score", "jobs/score.yaml", "--run_date", day)
 
 
 def score_again(first: str, last: str) -> list[str]:
     """Return the command that scores past days again, each from its own input. `score` would
     take tonight's ads for them."""
-    days = ["--from_date", first, "--to_date", last]
-    return ["rubert-ood", "submit", "--job", "backfill", "--run_date", last, "--", *days]
+    return submitted(
+        "backfill", "jobs/backfill.yaml", "--from_date", first, "--to_date", last
+    )
+
+
+def submitted(verb: str, config: str, *flags: str) -> list[str]:
+    """Return the command that runs a verb on the cluster and ends with its exit code."""
+    return ["rubert-ood", "submit", verb, "--config", config, *flags]
 
 
 class Command:

@@ -45,8 +45,7 @@ def finished(context: OpExecutionContext, words: list[str]) -> None:
     if code == 0:
         return
     ending = night.ending(code)
-    step = "plan" if "plan" in words else words[3]
-    text = f"{step} ended with {code}: {ending.says}. Goes to: {ending.whom}"
+    text = f"{words[2]} ended with {code}: {ending.says}. Goes to: {ending.whom}"
     if context.retry_number + 1 < ending.tries:
         context.log.warning(text)
         raise RetryRequested(ending.tries - 1, WAIT_S * 2**context.retry_number)

@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-NIGHT = "submit --job score --run_date"
-PLAN = "plan --config jobs/score.yaml --run_date"
+NIGHT = "submit score --config jobs/score.yaml --run_date"
+PLAN = "submit plan --config jobs/score.yaml --run_date"
 PROGRAM = """#!/bin/sh
-verb=$1
-[ "$verb" = plan ] || verb=$3
-echo "$*" >> calls
-echo "$verb" >> verbs
-code=$(sed -n "$(grep -cx "$verb" verbs)p" "ends_of_$verb")
-exit "${code:-$(tail -n 1 "ends_of_$verb")}"
+echo "$@" >> calls
+echo "$2 speaks"
+code=$(sed -n "$(grep -c "^submit $2 " calls)p" "ends_of_$2")
+exit "${code:-$(tail -n 1 "ends_of_$2")}"
 """
 
 

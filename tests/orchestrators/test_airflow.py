@@ -83,7 +83,7 @@ def test_night_that_ends_with_a_code_is_retried_or_fails(
     run = dag.test(logical_date=DUE)
     assert states(run) == {"plan": ("success", 1), "score": (state, tries)}
     assert str(run.state) == state
-    assert program.calls == [f"{PLAN} {DAY} --estimate_s 0", *[f"{NIGHT} {DAY}"] * tries]
+    assert program.calls == [f"{PLAN} {DAY}", *[f"{NIGHT} {DAY}"] * tries]
     expected = [] if state == "success" else [f"score ended with {codes[-1]}: "]
     assert [said in text for said, text in zip(expected, alerts.texts, strict=True)] == [
         True
@@ -94,7 +94,7 @@ def test_night_whose_plan_fails_scores_nothing(dag, program, alerts):
     program.ends("plan", 3)
     run = dag.test(logical_date=DUE)
     assert states(run) == {"plan": ("failed", 1), "score": ("upstream_failed", 0)}
-    assert program.calls == [f"{PLAN} {DAY} --estimate_s 0"]
+    assert program.calls == [f"{PLAN} {DAY}"]
     assert len(alerts.texts) == 1
     assert "Goes to: the owners of the ads" in alerts.texts[0]
 
@@ -133,18 +133,18 @@ def test_run_of_a_backfill_scores_its_day_again_and_skips_the_plan(
     assert states(run)["plan"][0] == "skipped"
     assert states(run)["score"] == ("success", 1)
     assert program.calls == [
-        f"submit --job backfill --run_date {DAY} -- --from_date {DAY} --to_date {DAY}"
+        f"submit backfill --config jobs/backfill.yaml --from_date {DAY} --to_date {DAY}"
     ]
 
 
 def test_run_that_was_started_by_hand_has_the_date_that_it_was_given(dag, program):
     dag.test(logical_date=None, run_after=DUE, run_conf={"run_date": "2026-11-20"})
-    assert program.calls == [f"{PLAN} 2026-11-20 --estimate_s 0", f"{NIGHT} 2026-11-20"]
+    assert program.calls == [f"{PLAN} 2026-11-20", f"{NIGHT} 2026-11-20"]
 
 
 def test_run_that_was_started_by_hand_without_a_date_has_that_of_its_start(dag, program):
     dag.test(logical_date=None, run_after=DUE + timedelta(days=1))
-    assert program.calls == [f"{PLAN} {NEXT_DAY} --estimate_s 0", f"{NIGHT} {NEXT_DAY}"]
+    assert program.calls == [f"{PLAN} {NEXT_DAY}", f"{NIGHT} {NEXT_DAY}"]
 
 
 def test_schedule_gives_the_day_in_moscow_and_no_night_twice(module):

@@ -73,7 +73,7 @@ def test_night_that_ends_with_a_code_is_retried_or_fails(
     result = run(night, instance)
     assert ended(result, "plan") == ("STEP_SUCCESS", 1)
     assert ended(result, "score") == (end, tries)
-    assert program.calls == [f"{PLAN} {DAY} --estimate_s 0", *[f"{NIGHT} {DAY}"] * tries]
+    assert program.calls == [f"{PLAN} {DAY}", *[f"{NIGHT} {DAY}"] * tries]
     assert result.success == (end == "STEP_SUCCESS")
     assert len(alerts.texts) == (end == "STEP_FAILURE")
     assert all(f"score ended with {codes[-1]}: " in text for text in alerts.texts)
@@ -84,7 +84,7 @@ def test_night_whose_plan_fails_scores_nothing(night, instance, program, alerts)
     result = run(night, instance)
     assert ended(result, "plan") == ("STEP_FAILURE", 1)
     assert ended(result, "score") == ("not started", 0)
-    assert program.calls == [f"{PLAN} {DAY} --estimate_s 0"]
+    assert program.calls == [f"{PLAN} {DAY}"]
     assert len(alerts.texts) == 1
     assert "Goes to: the owners of the ads" in alerts.texts[0]
 
@@ -105,5 +105,5 @@ def test_backfill_of_a_range_is_one_command_over_its_days(module, instance, prog
     result = dagster.materialize([module.past_days], instance=instance, tags=tags)
     assert result.success
     assert program.calls == [
-        "submit --job backfill --run_date 2026-11-24 -- --from_date 2026-11-18 --to_date 2026-11-24"
+        "submit backfill --config jobs/backfill.yaml --from_date 2026-11-18 --to_date 2026-11-24"
     ]

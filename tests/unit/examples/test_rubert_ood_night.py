@@ -14,11 +14,13 @@ from docs_tools.exit_codes import MEANING
 from rubert_ood.settings import (
     BackfillSettings,
     PlanSettings,
+    ScoreSettings,
     load_settings,
 )
 from tests.orchestrators.fake_program import Webhook
 
 ROOT = Path(__file__).parents[3]
+MODELS = {"plan": PlanSettings, "score": ScoreSettings, "backfill": BackfillSettings}
 
 
 @pytest.fixture(scope="module")
@@ -76,18 +78,20 @@ def test_day_of_a_moment_is_that_of_moscow(night, moment, day):
 
 
 def test_commands_are_those_of_the_product_with_settings_that_it_has(night):
-    config = str(ROOT / "jobs" / "score.yaml")
-    words = [config if w == "jobs/score.yaml" else w for w in night.plan("2026-11-24")]
-    settings = load_settings(PlanSettings, words[2:], program="plan")
-    assert (settings.run_date, settings.estimate_s) == (date(2026, 11, 24), 0)
-    assert night.score("2026-11-24")[1:] == [
-        "submit", "--job", "score", "--run_date", "2026-11-24",
-    ]  # fmt: skip
-    words = night.score_again("2026-11-18", "2026-11-24")
-    days = words[words.index("--") + 1 :]
-    config = ["--config", str(ROOT / "jobs" / "backfill.yaml")]
-    again = load_settings(BackfillSettings, [*config, *days], program="backfill")
-    assert (again.from_date, again.to_date) == (date(2026, 11, 18), date(2026, 11, 24))
+    first, last = date(2026, 11, 18), date(2026, 11, 24)
+    commands = [
+        (night.plan("2026-11-24"), {"run_date": last}),
+        (night.score("2026-11-24"), {"run_date": last}),
+        (
+            night.score_again("2026-11-18", "2026-11-24"),
+            {"from_date": first, "to_date": last},
+        ),
+    ]
+    for (program, submit, verb, *words), expected in commands:
+        assert (program, submit) == ("rubert-ood", "submit")
+        words[1] = str(ROOT / words[1])
+        settings = load_settings(MODELS[verb], words, program=verb)
+        assert {name: getattr(settings, name) for name in expected} == expected
 
 
 def test_run_says_each_line_and_returns_the_exit_code(night, tmp_path, monkeypatch):
