@@ -6,7 +6,6 @@ from typing import get_args
 from rubert_ood.settings.submitting import JobName
 
 SWITCHES = ("--stop", "--no-stop")
-RUN_DATE = "--run_date"
 
 
 def with_job(words: list[str]) -> list[str]:
@@ -20,14 +19,16 @@ def with_job(words: list[str]) -> list[str]:
         if word in get_args(JobName) and (not is_value or before in SWITCHES):
             given = words[place + 1 :]
             flags = [*words[:place], "--job", word, "--job_words", json.dumps(given)]
-            return [*flags, *_run_date(given)]
+            day = value_of("run_date", given)
+            return [*flags, "--run_date", day] if day else flags
     return words
 
 
-def _run_date(given: list[str]) -> list[str]:
-    for place, word in enumerate(given):
-        name, _, value = word.partition("=")
-        if name == RUN_DATE:
-            following = given[place + 1 : place + 2]
-            return [RUN_DATE, *([value] if value else following)]
-    return []
+def value_of(name: str, words: list[str]) -> str | None:
+    """Return what a flag among the words is given; None where it is not there."""
+    for place, word in enumerate(words):
+        flag, sign, value = word.partition("=")
+        if flag == f"--{name}":
+            following = "".join(words[place + 1 : place + 2])
+            return value if sign else following
+    return None

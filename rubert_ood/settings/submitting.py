@@ -26,7 +26,8 @@ class SubmitSettings(JobSettings):
     """Day of the job. It is part of the submission id JOB-DAY, and `score` and `plan` take it as
     their own. Set it where a later retry must find the job of the first start."""
     name: str | None = Field(None, pattern=PLAIN_NAME)
-    """Submission id to use instead of JOB-DAY."""
+    """Submission id, needed where the job has neither a day nor a version. The same id is the same
+    job, and is not run twice."""
     address: str | None = Field(None, min_length=1)
     """Address of the cluster's dashboard, http://HOST:8265. Default: RAY_API_SERVER_ADDRESS, else
     http://127.0.0.1:8265. A token comes from RAY_AUTH_TOKEN_PATH, as for `ray job submit`."""

@@ -2,9 +2,11 @@
 
 import shlex
 
+from rubert_ood.errors import SettingsError
 from rubert_ood.operating.follow import DayJob, Patience
 from rubert_ood.operating.ray_jobs import RayJobs
 from rubert_ood.settings import SubmitSettings
+from rubert_ood.settings.job_line import value_of
 from rubert_ood.settings.problems import expect
 
 IN_THE_IMAGE = "none"
@@ -23,7 +25,7 @@ def submit(settings: SubmitSettings) -> None:
     is_installed = settings.working_dir == IN_THE_IMAGE
     day_job = DayJob(
         RayJobs(settings.address),
-        settings.name or f"{settings.job}-{settings.run_date}",
+        submission_id(settings),
         job_command(settings),
         None if is_installed else settings.working_dir,
         Patience(settings.max_silence_s, settings.poll_s),
@@ -50,5 +52,26 @@ def job_command(settings: SubmitSettings) -> str:
     return shlex.join([*command, *words])
 
 
+def submission_id(settings: SubmitSettings) -> str:
+    """Return the id that each start of the same work finds again: of a day, a range of days, or a
+    version.
+
+    Raises SettingsError for a job that has none of them.
+    """
+    job, words = settings.job, list(settings.job_words)
+    if settings.name:
+        return settings.name
+    if job in OF_A_DAY:
+        return f"{job}-{settings.run_date}"
+    for names in (("from_date", "to_date"), ("version",)):
+        values = [value_of(name, words) for name in names]
+        if all(values):
+            return "-".join([job, *map(str, values)])
+    raise SettingsError(
+        f"name: missing. A second {job} of the day would be taken for the first. Pass --name"
+        f" before {job}, or {'its days' if job == 'backfill' else 'its --version'} behind it"
+    )
+
+
 def _is_given(name: str, words: list[str]) -> bool:
-    return any(word.partition("=")[0] == f"--{name}" for word in words)
+    return value_of(name, words) is not None

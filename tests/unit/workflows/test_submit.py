@@ -1,7 +1,10 @@
 import shlex
 
+import pytest
+
+from rubert_ood.errors import SettingsError
 from rubert_ood.settings import ScoreSettings, SubmitSettings, load_settings
-from rubert_ood.workflows.submit import job_command
+from rubert_ood.workflows.submit import job_command, submission_id
 
 DAY = "2026-11-27"
 
@@ -32,3 +35,30 @@ def test_job_command_of_plan_reads_the_file_of_score():
 def test_job_command_from_the_image_is_the_installed_program():
     settings = SubmitSettings(job="train", working_dir="none", run_date=DAY)
     assert job_command(settings) == "rubert-ood train --config jobs/train.yaml"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"run_date": DAY}, f"score-{DAY}"),
+        ({"job": "plan", "run_date": DAY}, f"plan-{DAY}"),
+        ({"job": "train", "job_words": ("--version=v7",)}, "train-v7"),
+        (
+            {
+                "job": "backfill",
+                "job_words": ("--from_date", "2026-11-01", "--to_date", DAY),
+            },
+            f"backfill-2026-11-01-{DAY}",
+        ),
+        ({"job": "promote", "name": "try-2"}, "try-2"),
+    ],
+)
+def test_submission_id_is_that_of_the_work(given, expected):
+    assert submission_id(SubmitSettings(**given)) == expected
+
+
+@pytest.mark.parametrize("job", ["train", "promote", "backfill", "pretrain"])
+def test_submission_id_of_a_job_without_day_and_version_asks_for_a_name(job):
+    with pytest.raises(SettingsError, match=r"^name: missing") as caught:
+        submission_id(SubmitSettings(job=job))
+    assert "\n" not in str(caught.value)
