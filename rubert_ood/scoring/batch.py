@@ -45,12 +45,13 @@ ITEM = pa.schema(
         ("mismatch", pa.string()),
         ("failure", pa.string()),
         ("fault", pa.string()),
+        ("trace", pa.string()),
     ]
 )
 TABLES = ("rows", "texts", "reused", "checks")
 """Columns that hold a table: a large list of structs. They are there once a stage has made them."""
 RESULT = pa.schema(
-    [("shard_id", pa.string()), ("failure", pa.string()), ("fault", pa.string())]
+    [(name, pa.string()) for name in ("shard_id", "failure", "fault", "trace")]
 )
 
 
@@ -64,6 +65,7 @@ def to_batch(item: ShardItem) -> pa.Table:
         "mismatch": item.mismatch,
         "failure": item.failure,
         "fault": item.fault,
+        "trace": item.trace,
     }
     batch = pa.Table.from_pylist([values], schema=ITEM)
     for name in TABLES:

@@ -49,7 +49,8 @@ NEVER_DIFFERS = ("ad_id", "status", "text_key")
 def write(item: ShardItem, job: ScoringJob) -> ShardResult:
     """Put the rejected rows, the part, and last the receipt; say what became of the shard."""
     written = attempt(partial(_put_shard, job=job), item)
-    return ShardResult(item.shard.shard_id, written.failure, written.fault)
+    shard_id = item.shard.shard_id
+    return ShardResult(shard_id, written.failure, written.fault, written.trace)
 
 
 def _put_shard(item: ShardItem, job: ScoringJob) -> ShardItem:
