@@ -138,8 +138,7 @@ def test_log_of_a_run_has_the_trace_of_a_shard_and_no_word_of_an_ad(
         raise ValueError(f"cannot cast {PHONE}")
 
     monkeypatch.setattr("rubert_ood.scoring.encode.encode_rows", choke)
-    with pytest.raises(PartialRunError):
-        score(settings)
+    score(settings)  # both shards are quarantined
     (lines,) = _logs(settings)
     (shard_id, *_) = sorted({line["shard"] for line in lines if line["shard"]})
     failed = [line for line in lines if line["message"].startswith("shard ")]
