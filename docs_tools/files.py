@@ -58,6 +58,7 @@ RUN_FILES = [
     FileOfOurs(
         "_run/quarantine/SHARD.json", "why a shard was not scored", QuarantineRecord
     ),
+    FileOfOurs("_run/log/START-TOKEN.jsonl", "the log of one start of the job"),
     FileOfOurs("_run/layout.json", "which shards go into which file", Layout),
     FileOfOurs("_run/seals/FILE.json", "says that a published file is whole", Seal),
     FileOfOurs("_run/reuse/index.json", "the index of results by text", IndexDocument),

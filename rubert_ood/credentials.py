@@ -1,5 +1,6 @@
 """Credentials where they do not belong: recognised, so that they are refused, never echoed."""
 
+import os
 import re
 
 from rubert_ood.plain import printable
@@ -27,6 +28,35 @@ _KEY_ID = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b")
 def holds_credentials(text: str) -> bool:
     """Say whether a URI or a value names a user, a key, a signature or a password."""
     return any(pattern.search(text) for pattern in (_USER, _QUERY, _KEY_ID))
+
+
+_REDACTED = (
+    (
+        re.compile(r"://[^/?#\s]*@|://[^/?#\s:]*:(?!\d{1,5}(?:[/?#]|$))[^?#\s]*@"),
+        "://***/",
+    ),
+    (re.compile(r"\b(s3a?://)(?!arn:)[^/?#\s]*:\S*"), r"\1***"),
+    (re.compile(f"({_QUERY.pattern})[^&;#\\s'\"]*", re.IGNORECASE), r"\1***"),
+    (_KEY_ID, "***"),
+    (re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]+", re.IGNORECASE), r"\1 ***"),
+)
+_SECRET_NAME = re.compile(
+    r"TOKEN|SECRET|PASSWORD|ACCESS_KEY|API_KEY|HEADERS|NOTIFY_URL", re.IGNORECASE
+)
+"""Of environment variables whose value is shown nowhere; not those that hold a path to one."""
+_SHORTEST_SECRET = 6
+
+
+def without_credentials(text: str) -> str:
+    """Return a text with *** in place of users, keys, signatures and passwords, and of what the
+    environment holds as secret (tokens, the webhook's address)."""
+    for name, value in os.environ.items():
+        is_secret = _SECRET_NAME.search(name) and not name.upper().endswith("PATH")
+        if is_secret and len(value.strip()) >= _SHORTEST_SECRET:
+            text = text.replace(value.strip(), "***")
+    for pattern, shown_as in _REDACTED:
+        text = pattern.sub(shown_as, text)
+    return text
 
 
 def shown(value: object) -> str:

@@ -20,7 +20,8 @@ class StepLog(logging.LoggerAdapter[logging.Logger]):
     def process(
         self, msg: object, kwargs: MutableMapping[str, Any]
     ) -> tuple[str, MutableMapping[str, Any]]:
-        """Put the name of the step before a message."""
+        """Put the name of the step before a message, and into the record (`step`)."""
+        kwargs["extra"] = {"step": self.step, **(kwargs.get("extra") or {})}
         return f"{self.step:<9} {msg}", kwargs
 
 
@@ -45,7 +46,9 @@ class Progress:
             left_s = (self.total - self.done) / rate if rate else 0
             end = f"  {time_left(left_s)}" if self.done < self.total else ""
             done = f"{self.done:,}/{self.total:,} {self.unit}"
-            self._log.info(f"{done}  {rate:,.0f} {self.unit}/s{end}")
+            # a record of a line that the next one replaces
+            passing = {"passing": bool(end)}
+            self._log.info(f"{done}  {rate:,.0f} {self.unit}/s{end}", extra=passing)
 
 
 def time_left(seconds: float) -> str:

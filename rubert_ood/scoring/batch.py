@@ -47,6 +47,7 @@ ITEM = pa.schema(
         ("mismatch", pa.string()),
         ("failure", pa.string()),
         ("fault", pa.string()),
+        ("trace", pa.string()),
     ]
 )
 TABLES = ("rows", "texts", "reused", "checks")
@@ -63,6 +64,7 @@ RESULT = pa.schema(
         ("failure", pa.string()),
         ("fault", pa.string()),
         ("counts", COUNTS),
+        ("trace", pa.string()),
     ]
 )
 
@@ -77,6 +79,7 @@ def to_batch(item: ShardItem) -> pa.Table:
         "mismatch": item.mismatch,
         "failure": item.failure,
         "fault": item.fault,
+        "trace": item.trace,
     }
     batch = pa.Table.from_pylist([values], schema=ITEM)
     for name in TABLES:

@@ -38,12 +38,12 @@ from rubert_ood.runs.profile import ShardProfile
 from rubert_ood.runs.receipts import Timing
 from rubert_ood.runs.reuse import ReuseCounts
 from rubert_ood.scoring.shard_counts import NO_COUNTS, ShardCounts
+from rubert_ood.traces import last_lines, said
 
 log = logging.getLogger(__name__)
 
 FAULT_SHARD, FAULT_CHANGED, FAULT_UNKNOWN = "shard", "changed", "unknown"
 FAULT_RUN, FAULT_SETUP, FAULT_STALE = "run", "setup", "stale"
-LONGEST_REASON = 500
 NO_TIME = Timing(started=0, busy_s=0, idle_s=0)
 
 
@@ -72,6 +72,8 @@ class ShardItem:
     """Known when its receipt is."""
     failure: str = ""
     fault: str = ""
+    trace: str = ""
+    """Where an exception came from: the last lines of its stack trace, without data."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ class ShardResult:
     failure: str = ""
     """Why it has no part; "" if it has one, and its receipt."""
     fault: str = ""
+    trace: str = ""
+    """The last lines of a stack trace, without data, where an exception of no kind of ours came."""
     counts: ShardCounts = field(default=NO_COUNTS, compare=False)
 
 
@@ -101,9 +105,10 @@ def attempt(stage: Callable[[ShardItem], ShardItem], item: ShardItem) -> ShardIt
     except RubertOodError as error:
         return _failed(item, error, FAULT_RUN)
     except Exception as error:  # the boundary of this process: the driver decides
-        log.exception("a shard failed")  # Ray keeps this in the log of the worker
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        return replace(item, failure=reason[:LONGEST_REASON], fault=FAULT_UNKNOWN)
+        # Ray keeps this in the log of the worker
+        log.exception("a shard failed", extra={"shard": item.shard.shard_id})
+        trace = "\n".join(last_lines(error))
+        return replace(item, failure=said(error), fault=FAULT_UNKNOWN, trace=trace)
 
 
 def _failed(item: ShardItem, error: RubertOodError, fault: str) -> ShardItem:

@@ -157,6 +157,13 @@ class _Passes:
         # a shard that was lost may have killed its process, and others with it
         alone = any(self._losses[name] for name in rows)
         for result in self._executor.run(self._job, todo, alone=alone):
+            if result.trace:
+                log.warning(
+                    "shard %s failed: %s",
+                    result.shard_id,
+                    result.failure,
+                    extra=_of(result),
+                )
             self._stop_at(result)
             if not result.fault:
                 self._progress.add(rows[result.shard_id])
@@ -203,8 +210,18 @@ class _Passes:
         is_lost = self._losses[shard.shard_id] == MAX_LOSSES
         if is_lost or result.fault in (FAULT_SHARD, FAULT_CHANGED):
             put_quarantine(self._plan, shard, result.failure)
-            log.warning("quarantines shard %s: %s", shard.shard_id, result.failure)
+            log.warning(
+                "quarantines shard %s: %s",
+                shard.shard_id,
+                result.failure,
+                extra={"shard": shard.shard_id},
+            )
             self._quarantined.append(result.failure)
             self._metrics.add_quarantined()
             return False
         return True
+
+
+def _of(result: ShardResult) -> dict[str, object]:
+    """Return what the log of the run has of a failure beside its message."""
+    return {"shard": result.shard_id, "lines": result.trace.split("\n")}

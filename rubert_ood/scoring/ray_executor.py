@@ -38,6 +38,7 @@ from rubert_ood.scoring.ray_pool import (
 from rubert_ood.scoring.scorer import Scorer
 from rubert_ood.scoring.write import write
 from rubert_ood.settings import ScoreSettings
+from rubert_ood.traces import last_lines
 
 log = StepLog("score")
 
@@ -113,6 +114,11 @@ class RayExecutor:
                 " longer (shard_rows)",
                 nodes_changed=nodes != living_nodes().keys(),
             ) from error
+        except ray.exceptions.RayTaskError as error:
+            # outside of the stages, whose exceptions come back as data
+            trace = last_lines(error)
+            log.warning("a task of Ray failed: %s", trace[-1], extra={"lines": trace})
+            raise ExecutorStalledError(f"a task failed: {trace[-1]}") from error
         except ray.exceptions.RayError as error:
             raise ExecutorStalledError(one_line(error)) from error
 

@@ -51,7 +51,9 @@ def write(item: ShardItem, job: ScoringJob) -> ShardResult:
     """Put the rejected rows, the part, and last the receipt; say what became of the shard."""
     written = attempt(partial(_put_shard, job=job), item)
     shard_id = item.shard.shard_id
-    return ShardResult(shard_id, written.failure, written.fault, written.counts)
+    return ShardResult(
+        shard_id, written.failure, written.fault, written.trace, written.counts
+    )
 
 
 def _put_shard(item: ShardItem, job: ScoringJob) -> ShardItem:

@@ -4,6 +4,7 @@ import functools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Concatenate, ParamSpec, TypeVar
 
 import tenacity
@@ -49,12 +50,27 @@ REASONS = (
     ),
 )
 
+_LIMIT_S: ContextVar[float | None] = ContextVar("_LIMIT_S", default=None)
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
+@contextmanager
+def tried_for(seconds: float) -> Iterator[None]:
+    """Let storage operations of this thread be tried again for so many seconds (0: one try)."""
+    before = _LIMIT_S.set(seconds)
+    try:
+        yield
+    finally:
+        _LIMIT_S.reset(before)
+
+
 def retry_s() -> float:
     """Return for how long, in seconds, a storage operation is tried again."""
+    limit_s = _LIMIT_S.get()
+    if limit_s is not None:
+        return limit_s
     text = os.environ.get(RETRY_VARIABLE, str(DEFAULT_RETRY_S))
     try:
         return max(float(text), 0.0)

@@ -15,6 +15,7 @@ from rubert_ood.errors import (
     SettingsError,
 )
 from rubert_ood.operating.node_seconds import NodeSeconds, nodes_of_ray, one_node
+from rubert_ood.operating.run_log import RunLog
 from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
 from rubert_ood.publishing.notice import (
@@ -69,13 +70,16 @@ LATER = ". Readers see a later run: `publish --force REASON` goes back to this o
 def score(settings: ScoreSettings) -> Manifest:
     """Run the scoring job to its end, or go on with a stopped one; return the manifest."""
     nodes = one_node if settings.executor == "local" else nodes_of_ray
-    with NodeSeconds(nodes) as held, errors_told(settings) as told:
-        manifest = _run(settings, held, told)
-    tell_end(settings, manifest)
+    with RunLog() as kept:
+        with NodeSeconds(nodes) as held, errors_told(settings) as told:
+            manifest = _run(settings, held, told, kept)
+        tell_end(settings, manifest)
     return manifest
 
 
-def _run(settings: ScoreSettings, held: NodeSeconds, told: Told) -> Manifest:
+def _run(
+    settings: ScoreSettings, held: NodeSeconds, told: Told, kept: RunLog
+) -> Manifest:
     started_at = utc_now()
     # if not ours, it ends the job here
     manifest_at(look(storage.absolute(settings.output_uri)))
@@ -96,6 +100,7 @@ def _run(settings: ScoreSettings, held: NodeSeconds, told: Told) -> Manifest:
     if published:
         claim.release()
         return published
+    kept.place(plan.run_uri, plan.run_id, claim.token)
     try:
         remove_leftovers(plan.output_uri, plan.run_uri)
         say_reuse(plan, settings)

@@ -13,7 +13,7 @@ from rubert_ood.errors import (
     StorageUnavailableError,
 )
 from rubert_ood.runs.plan import Shard
-from rubert_ood.scoring.item import LONGEST_REASON, ShardItem, attempt
+from rubert_ood.scoring.item import ShardItem, attempt
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,7 @@ def test_attempt_of_a_stage_that_fails_travels_on_as_data(error, fault, reason):
 
     failed = attempt(stage, item)
     assert (failed.shard, failed.failure, failed.fault) == (item.shard, reason, fault)
+    assert bool(failed.trace) == (fault == "unknown")
     assert (
         attempt(lambda _: pytest.fail("a failed shard entered the next stage"), failed)
         == failed
@@ -59,11 +60,16 @@ def test_attempt_of_a_stage_that_succeeds_returns_what_it_made():
 
 def test_attempt_cuts_the_words_of_an_unknown_error_and_keeps_it_in_the_log(caplog):
     def stage(_):
-        raise ValueError("x" * 10_000)
+        raise ValueError("8 912 " + "x" * 10_000)
 
     failed = attempt(stage, ShardItem(Shard("1", "a.parquet", {}, 0, 1)))
-    assert failed.failure == ("ValueError: " + "x" * 10_000)[:LONGEST_REASON]
+    assert failed.failure == "ValueError: # ### " + "x" * 194
+    *frames, last = failed.trace.split("\n")
+    assert last == failed.failure
+    assert frames[-1].startswith(f"{__file__}:")
+    assert frames[-1].endswith(" in stage")
     assert caplog.records[-1].exc_info[0] is ValueError
+    assert caplog.records[-1].shard == "1"
 
 
 def test_attempt_lets_an_interrupt_through():

@@ -46,8 +46,8 @@ class MadeUp:
         done, faults, stalled = self._outcome_of(len(self.passes), self.passes[-1])
         for number in done:
             yield ShardResult(self._shards[number].shard_id)
-        for number, (fault, reason) in faults.items():
-            yield ShardResult(self._shards[number].shard_id, reason, fault)
+        for number, (fault, reason, *trace) in faults.items():
+            yield ShardResult(self._shards[number].shard_id, reason, fault, *trace)
         if stalled:
             raise ExecutorStalledError(stalled, nodes_changed=self.nodes_changed)
 
@@ -105,6 +105,21 @@ def test_score_shards_tries_an_unknown_fault_again_and_then_names_it(play):
     )
     assert len(play.passes) == MAX_LOSSES
     assert quarantined[2].reason == "KeyError: 'x'"
+
+
+def test_score_shards_logs_a_failure_with_its_shard_and_its_trace(play, caplog):
+    trace = "rubert_ood/scoring/encode.py:88 in encode_rows\nKeyError: 'x'"
+    fault = (FAULT_UNKNOWN, "KeyError: 'x'", trace)
+    play(lambda number, todo: ([n for n in todo if n != 2], {2: fault}, ""))
+    shard_id = play.shards[2].shard_id
+    logged = [record for record in caplog.records if getattr(record, "shard", "")]
+    failed, quarantined = logged[:MAX_LOSSES], logged[MAX_LOSSES:]
+    assert {record.shard for record in logged} == {shard_id}
+    assert {record.step for record in logged} == {"score"}
+    assert [record.lines for record in failed] == [trace.split("\n")] * MAX_LOSSES
+    assert [record.getMessage() for record in quarantined] == [
+        f"score     quarantines shard {shard_id}: KeyError: 'x'"
+    ]
 
 
 def test_score_shards_quarantines_an_unreadable_shard_at_once(play):

@@ -14,7 +14,7 @@ from rubert_ood.errors import (
     SettingsError,
     StorageUnavailableError,
 )
-from rubert_ood.storage.retry import explained, retried
+from rubert_ood.storage.retry import explained, retried, tried_for
 
 
 def _s3_error(status: int, code: str) -> OSError:
@@ -186,3 +186,13 @@ def test_retry_limit_that_is_not_a_number_is_named(monkeypatch) -> None:
         match=r"RUBERT_OOD_RETRY_S: '2 min' is not a number. Set a number of seconds, such as 60",
     ):
         retried(lambda uri: None)("u")
+
+
+def test_retried_operation_within_tried_for_0_is_tried_once_and_then_as_before() -> None:
+    operation, calls = _failing(TimeoutError("no answer"), 10**6)
+    with pytest.raises(StorageUnavailableError), tried_for(0):
+        operation("s3://bucket/key", 1)
+    assert len(calls) == 1
+    with pytest.raises(StorageUnavailableError):
+        operation("s3://bucket/key", 1)
+    assert len(calls) > 4
