@@ -17,6 +17,7 @@ from rubert_ood.errors import (
 from rubert_ood.operating.node_seconds import NodeSeconds, nodes_of_ray, one_node
 from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
+from rubert_ood.publishing.lineage import Lineage, lineage_of
 from rubert_ood.publishing.notice import (
     Told,
     errors_told,
@@ -69,13 +70,20 @@ LATER = ". Readers see a later run: `publish --force REASON` goes back to this o
 def score(settings: ScoreSettings) -> Manifest:
     """Run the scoring job to its end, or go on with a stopped one; return the manifest."""
     nodes = one_node if settings.executor == "local" else nodes_of_ray
-    with NodeSeconds(nodes) as held, errors_told(settings) as told:
-        manifest = _run(settings, held, told)
+    with (
+        NodeSeconds(nodes) as held,
+        errors_told(settings) as told,
+        lineage_of(settings) as lineage,
+    ):
+        manifest = _run(settings, held, told, lineage)
+        lineage.ended(manifest)
     tell_end(settings, manifest)
     return manifest
 
 
-def _run(settings: ScoreSettings, held: NodeSeconds, told: Told) -> Manifest:
+def _run(
+    settings: ScoreSettings, held: NodeSeconds, told: Told, lineage: Lineage
+) -> Manifest:
     started_at = utc_now()
     # if not ours, it ends the job here
     manifest_at(look(storage.absolute(settings.output_uri)))
@@ -85,6 +93,7 @@ def _run(settings: ScoreSettings, held: NodeSeconds, told: Told) -> Manifest:
     check_tables(plan, settings.tables, subheads=bundle.subheads is not None)
     plan = save_plan(with_reuse(plan, settings))
     told.run_uri = plan.run_uri
+    lineage.planned(plan)
     published = _published_already(plan, settings)
     if published:
         return published
