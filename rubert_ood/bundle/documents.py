@@ -74,7 +74,7 @@ class ThresholdDocument(Document, DecisionSettings):
         return self
 
 
-def said(decision: DecisionSettings) -> dict[str, Any]:
+def said(decision: DecisionSettings) -> dict[str, object]:
     """Return what ood_threshold.json says of the decision."""
     is_other = decision.detector != "mahalanobis"
     return decision.model_dump(exclude=None if is_other else {LATER})

@@ -19,6 +19,7 @@ EXIT_CODES = {
     "PartialRunError": 6,
     "InputChangedError": 6,
     "StorageUnavailableError": 6,
+    "JobFailedError": 6,
 }
 
 
