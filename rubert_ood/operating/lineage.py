@@ -61,7 +61,7 @@ class Sender:
         with suppress(KeyboardInterrupt):  # the run has ended: only its events have not
             self._thread.join(timeout_s)
         if self._thread.is_alive():
-            kinds = " and ".join(self._unsent)
+            kinds = " and ".join(self._unsent) or "the last event"
             log.warning("gives up %s, which is not sent after %g s", kinds, timeout_s)
             return False
         return True

@@ -7,7 +7,7 @@ import pytest
 from openlineage.client.event_v2 import Job, Run, RunEvent, RunState
 
 from rubert_ood.errors import SettingsError
-from rubert_ood.operating.lineage import open_sender
+from rubert_ood.operating.lineage import Sender, open_sender
 from tests.webhook import SECRET
 
 
@@ -95,6 +95,24 @@ def test_sender_of_an_event_that_cannot_be_made_sends_the_next(lineage_server, c
     assert sender.close(10)
     assert "could not send START (ZeroDivisionError)" in caplog.text
     assert len(lineage_server.bodies) == 1
+
+
+class _KeepsEvents:
+    """A client that sends at its end, and does not come to it."""
+
+    def emit(self, event: object) -> None:
+        pass
+
+    def close(self, timeout: float) -> bool:
+        time.sleep(2)
+        return False
+
+
+def test_sender_whose_client_does_not_end_gives_up_in_time(caplog):
+    sender = Sender(_KeepsEvents())
+    sender.send("FAIL", lambda: _event("FAIL"))
+    assert not sender.close(0.3)
+    assert "gives up the last event, which is not sent after 0.3 s" in caplog.text
 
 
 def test_open_sender_without_a_transport_says_what_to_set(no_lineage, caplog):
