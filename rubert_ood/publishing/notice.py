@@ -13,7 +13,9 @@ from rubert_ood.errors import (
 from rubert_ood.operating.notify import Value, notify
 from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
+from rubert_ood.publishing.pointer import look
 from rubert_ood.runs.manifest import Manifest, find_manifest
+from rubert_ood.runs.plan import Plan
 from rubert_ood.settings import BackfillSettings, Event, ScoreSettings
 
 log = StepLog("run")
@@ -89,6 +91,16 @@ def say_what_is_missing(manifest: Manifest) -> None:
             count_of(num_files, "quarantined file"),
             count_of(num_shards, "quarantined shard"),
             count_of(num_duplicates, "duplicate id"),
+        )
+
+
+def warn_if_late(plan: Plan, *, publish: bool) -> None:
+    """Say before hours of work that the run will not be published; the publisher decides."""
+    pointer = look(plan.output_uri).pointer
+    if publish and pointer and pointer.run_date > plan.run_date:
+        log.warning(
+            "scores this run without publishing it, because readers see a later day (%s)",
+            pointer.path,
         )
 
 

@@ -18,7 +18,12 @@ from rubert_ood.settings.auditing import AuditLabelsSettings
 from rubert_ood.settings.base import ExecutorSettings, JobSettings, RayJobSettings
 from rubert_ood.settings.job_line import with_job
 from rubert_ood.settings.load import load_settings
-from rubert_ood.settings.operating import Event, NotifySettings, PriceSettings
+from rubert_ood.settings.operating import (
+    Event,
+    LineageSettings,
+    NotifySettings,
+    PriceSettings,
+)
 from rubert_ood.settings.optimiser import OptimiserSettings, RecipeName
 from rubert_ood.settings.pretraining import (
     MaskingSettings,
@@ -107,6 +112,7 @@ __all__ = [
     "Group",
     "ImportAnnotateSettings",
     "JobSettings",
+    "LineageSettings",
     "MaskingSettings",
     "MixSettings",
     "NotifySettings",

@@ -1,4 +1,4 @@
-"""What those who operate a job want to know of it: a notice of its end, and what it cost."""
+"""What those who operate a job want to know of it: a notice of its end, its lineage, its cost."""
 
 from typing import Literal
 
@@ -21,6 +21,19 @@ class NotifySettings(Group):
     incoming webhook of Slack or Mattermost."""
     timeout_s: float = Field(10, gt=0, le=120)
     """How long one of three tries may take. The run itself does not depend on it."""
+
+
+class LineageSettings(Group):
+    """Events of OpenLineage for a data catalogue (extra `lineage`). Where they go stands in the
+    configuration of OpenLineage: the variable OPENLINEAGE_URL, or a file openlineage.yml."""
+
+    send: bool = False
+    """Send one event when the run is planned, and one when it ends."""
+    namespace: str = Field("rubert_ood", min_length=1, max_length=200)
+    """Namespace of the job. Choose one for each catalogue."""
+    timeout_s: float = Field(30, gt=0, le=300)
+    """How long the end of a run may wait until the events are sent. The run itself does not depend
+    on them."""
 
 
 class PriceSettings(Group):

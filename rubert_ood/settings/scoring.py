@@ -12,7 +12,7 @@ from rubert_ood.settings.base import (
     SignedSettings,
 )
 from rubert_ood.settings.kinds import UTC_NAME, Day, ZoneName, today
-from rubert_ood.settings.operating import NotifySettings, PriceSettings
+from rubert_ood.settings.operating import LineageSettings, NotifySettings, PriceSettings
 from rubert_ood.settings.shared import (
     ColumnSettings,
     ComputeSettings,
@@ -91,6 +91,7 @@ class RunSettings(ExecutorSettings):
     publish: bool = True
     """Publish the run if the gate accepts it."""
     notify: NotifySettings = NotifySettings()
+    lineage: LineageSettings = LineageSettings()
     tables: TablesSettings = TablesSettings()
 
 

@@ -18,11 +18,13 @@ from rubert_ood.operating.node_seconds import NodeSeconds, nodes_of_ray, one_nod
 from rubert_ood.operating.run_log import RunLog
 from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
+from rubert_ood.publishing.lineage import Lineage, lineage_of
 from rubert_ood.publishing.notice import (
     Told,
     errors_told,
     say_what_is_missing,
     tell_end,
+    warn_if_late,
 )
 from rubert_ood.publishing.pointer import Place, day_uri, look, named_by
 from rubert_ood.publishing.publish import keep_run, note_published, publish_run
@@ -70,15 +72,24 @@ LATER = ". Readers see a later run: `publish --force REASON` goes back to this o
 def score(settings: ScoreSettings) -> Manifest:
     """Run the scoring job to its end, or go on with a stopped one; return the manifest."""
     nodes = one_node if settings.executor == "local" else nodes_of_ray
-    with RunLog() as kept:
-        with NodeSeconds(nodes) as held, errors_told(settings) as told:
-            manifest = _run(settings, held, told, kept)
+    with (
+        RunLog() as kept,
+        NodeSeconds(nodes) as held,
+        errors_told(settings) as told,
+        lineage_of(settings) as lineage,
+    ):
+        manifest = _run(settings, held, told, kept, lineage)
+        lineage.ended(manifest)
         tell_end(settings, manifest)
     return manifest
 
 
 def _run(
-    settings: ScoreSettings, held: NodeSeconds, told: Told, kept: RunLog
+    settings: ScoreSettings,
+    held: NodeSeconds,
+    told: Told,
+    kept: RunLog,
+    lineage: Lineage,
 ) -> Manifest:
     started_at = utc_now()
     # if not ours, it ends the job here
@@ -89,10 +100,11 @@ def _run(
     check_tables(plan, settings.tables, subheads=bundle.subheads is not None)
     plan = save_plan(with_reuse(plan, settings))
     told.run_uri = plan.run_uri
+    lineage.planned(plan)
     published = _published_already(plan, settings)
     if published:
         return published
-    _warn_if_late(plan, settings)
+    warn_if_late(plan, publish=settings.publish)
     claim = Claim(plan.run_uri)
     published = _published_already(
         plan, settings
@@ -150,16 +162,6 @@ def _published_already(plan: Plan, settings: ScoreSettings) -> Manifest | None:
     later = "" if named_by(run_uri) else LATER
     StepLog("published").info("%s is published already, nothing to do%s", run_uri, later)
     return read_manifest(run_uri)
-
-
-def _warn_if_late(plan: Plan, settings: ScoreSettings) -> None:
-    """Say before hours of work that the run will not be published; the publisher decides."""
-    pointer = look(plan.output_uri).pointer
-    if settings.publish and pointer and pointer.run_date > plan.run_date:
-        log.warning(
-            "scores this run without publishing it, because readers see a later day (%s)",
-            pointer.path,
-        )
 
 
 def _run_before(catalogue: Place, run_uri: str) -> Manifest | None:
