@@ -99,5 +99,9 @@ def lineage_server(no_lineage, monkeypatch) -> Iterator[Webhook]:
     retry = '{"total": 1, "backoff_factor": 0}'
     monkeypatch.setenv("OPENLINEAGE__TRANSPORT__RETRY", retry)
     yield server
+    server.hangs_s = 0
+    for thread in threading.enumerate():  # no line of theirs in the log of the next test
+        if thread.name == "lineage":
+            thread.join()
     server.shutdown()
     server.server_close()

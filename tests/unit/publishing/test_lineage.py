@@ -76,7 +76,7 @@ def test_lineage_that_nobody_asked_for_is_silent(settings, lineage_server, caplo
 
 
 def test_lineage_that_hangs_spoils_nothing(settings, lineage_server, caplog):
-    lineage_server.hangs_s = 3
+    lineage_server.hangs_s = 1.5
     short = LineageSettings(send=True, timeout_s=0.2)
     with lineage_of(settings.model_copy(update={"lineage": short})) as lineage:
         lineage.planned(a_plan(settings.output_uri, 2))
