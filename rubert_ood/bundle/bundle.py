@@ -8,6 +8,7 @@ reference.safetensors                        features of train and calibration r
 text.json                                    the cleaner, and how texts are read
 subheads.json, subheads.safetensors          finer classes inside a class, where they were trained
 stack.json, stack.safetensors                words that are added to the logits, where they gain
+promises.json                                what its decision promises, and of how many rows
 precision.json                               its numeric precision; int8: compared with fp32
 evaluation.json, evaluation.html, README.md  how good it is, for programs and for people
 train.html                                   how its training went, where it comes from one

@@ -48,6 +48,7 @@ from rubert_ood.bundle.network import (
     check_tokenizer,
     check_weights,
 )
+from rubert_ood.bundle.promises import PROMISES, PromisesDocument, write_promises
 from rubert_ood.bundle.reference import REFERENCE, read_reference, reference_layout
 from rubert_ood.bundle.stack import STACK, STACK_ARRAYS, read_stack
 from rubert_ood.bundle.subheads import (
@@ -62,6 +63,7 @@ from rubert_ood.errors import RubertOodError
 from rubert_ood.ood.decision import Thresholds
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
+from rubert_ood.ood.promise import Promise
 from rubert_ood.ood.reference import Reference
 from rubert_ood.ood.temperature import TemperatureFit
 from rubert_ood.settings import DecisionSettings, Precision
@@ -201,7 +203,13 @@ class BundleReader:
                 **rule.model_dump(include=set(DecisionSettings.model_fields))
             ),
             calibrated_on=rule.calibrated_on,
+            promises=self._promises(),
         )
+
+    def _promises(self) -> tuple[Promise, ...]:
+        if PROMISES not in self.files:
+            return ()
+        return tuple(self.document(PROMISES, PromisesDocument).promises)
 
     def _check_network(
         self,
@@ -281,3 +289,4 @@ def write_fitted(folder: str, fitted: FittedModel) -> None:
         "calibration_d2": thresholds.calibration_d2,
     }
     write_arrays(folder, STATISTICS, arrays)
+    write_promises(folder, fitted.promises)

@@ -20,6 +20,7 @@ from rubert_ood.ood.decision import (
 )
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
 from rubert_ood.ood.outputs import Outputs
+from rubert_ood.ood.promise import Promise
 from rubert_ood.ood.temperature import TemperatureFit, fit_temperature
 from rubert_ood.settings import DecisionSettings, FitSettings
 
@@ -38,6 +39,8 @@ class FittedModel:
     calibrated_on: CalibratedOn = "valid"
     """The rows of T and thresholds: valid, which chose the checkpoint as well, or rows of their
     own."""
+    promises: tuple[Promise, ...] = ()
+    """What the decision promises; all of it holds at once, with the confidence that each names."""
 
     def decide(self, logits_NC: np.ndarray, cls_NH: np.ndarray) -> Decisions:
         """Return class, confidence and OOD verdict of logits (N, C) and CLS (N, H)."""

@@ -21,7 +21,8 @@ MIN_ADS = 100
 def halves(ads: LabelledAds, settings: TuneSettings) -> dict[str, LabelledAds]:
     """Cut the ads in two, `calibration` and `test`, stratified where every class has two of them.
 
-    Raises InputError on too few.
+    At random where something is promised: a split by class would tie the half that tests to the
+    half that chooses. Raises InputError on too few.
     """
     from sklearn.model_selection import train_test_split
 
@@ -36,7 +37,7 @@ def halves(ads: LabelledAds, settings: TuneSettings) -> dict[str, LabelledAds]:
         np.arange(len(ads)),
         test_size=0.5,
         random_state=settings.seed,
-        stratify=ads.labels_N if can_stratify else None,
+        stratify=ads.labels_N if can_stratify and not settings.confidence else None,
     )
     return {"calibration": ads.take(calibration), "test": ads.take(test)}
 

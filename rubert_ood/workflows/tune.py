@@ -1,7 +1,6 @@
 """Choose the thresholds of a bundle for a stated target, and write them as a new version."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from rubert_ood import storage
 from rubert_ood.ads.dataset import LabelledAds, clean_labelled, read_labelled
@@ -20,7 +19,7 @@ from rubert_ood.ood.decision import check_rule
 from rubert_ood.ood.fit import FittedModel, fit
 from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.reference import Reference, make_reference
-from rubert_ood.ood.tuning import Measures, choose_decision, measure
+from rubert_ood.ood.tuning import measure
 from rubert_ood.pointers.champion import open_bundle
 from rubert_ood.progress import StepLog
 from rubert_ood.ray_session import ray_session
@@ -32,12 +31,20 @@ from rubert_ood.reports.tuning import (
     Tuning,
     in_words,
     log_measures,
+    say_promises,
     target_of,
     warn_of_tuned,
 )
 from rubert_ood.settings import DecisionSettings, TuneSettings
 from rubert_ood.training.features import bundle_outputs
-from rubert_ood.training.tuning import check_target, halves, join_ood
+from rubert_ood.training.promising import (
+    ads_needed,
+    choose,
+    each_text_once,
+    promised_rule,
+    rows_to_choose_on,
+)
+from rubert_ood.training.tuning import check_target, halves
 
 log = StepLog("data")
 
@@ -51,10 +58,12 @@ def tune(settings: TuneSettings) -> Bundle:
     known = bundle.fitted.labels
     table = read_labelled(settings.input_uri, settings.columns, known=known)
     ads = clean_labelled(table, bundle.cleaner, bundle.fitted.labels, traits=True)
-    splits = halves(ads, settings)
-    decision = _starting_decision(bundle, settings)
-    check_rule(decision, len(splits["calibration"]))
     extra = load_extra_texts(settings.evaluation, bundle.cleaner)
+    if settings.confidence:
+        ads, extra = each_text_once(ads, extra)
+    splits = halves(ads, settings)
+    decision = _starting_decision(bundle, settings, len(splits["calibration"]))
+    check_rule(decision, len(splits["calibration"]))
     check_target(settings, _num_texts(splits, extra))
     log.info(
         f"fits T and thresholds on one half of {len(ads):,} labelled ads,"
@@ -73,9 +82,7 @@ def tune(settings: TuneSettings) -> Bundle:
         tuned,
         Material.of(outputs, extra=extra, test_ads=splits["test"]),
         reference=reference,
-        context=_context(
-            version, bundle, settings, tuning.after, num_test=len(splits["test"])
-        ),
+        context=_context(version, bundle, settings, tuning, num_test=len(splits["test"])),
     )
     documents = evaluation_documents(evaluation)
     documents["tuning.json"] = storage.to_json(tuning).decode()
@@ -89,9 +96,12 @@ def tune(settings: TuneSettings) -> Bundle:
     return derived
 
 
-def _starting_decision(bundle: Bundle, settings: TuneSettings) -> DecisionSettings:
+def _starting_decision(
+    bundle: Bundle, settings: TuneSettings, num_calibration: int
+) -> DecisionSettings:
     rule = settings.rule or bundle.fitted.decision.rule
-    return bundle.fitted.decision.model_copy(update={"rule": rule})
+    decision = bundle.fitted.decision.model_copy(update={"rule": rule})
+    return promised_rule(decision, settings, num_calibration)
 
 
 def _num_texts(splits: Mapping[str, LabelledAds], extra: ExtraTexts) -> int:
@@ -118,19 +128,23 @@ def _tune(
         decision=decision,
         calibrated_on="calibration",
     )
-    ads, ood = outputs["test"], join_ood(outputs)
-    chosen = choose_decision(fitted, ads, ood, min_precision=settings.min_precision)
-    tuned = replace(fitted, decision=chosen)
+    order, test = rows_to_choose_on(outputs, settings)
+    tuned = choose(fitted, order, test, settings)
+    ads, ood = test.ads, test.ood
     before, after = measure(bundle.fitted, ads, ood), measure(tuned, ads, ood)
     log_measures("before", bundle.fitted, before)
     log_measures("after", tuned, after)
     warn_of_tuned(tuned, after)
+    needed = ads_needed(settings, after, test)
+    say_promises(tuned.promises, needed)
     tuning = Tuning(
-        target=target_of(settings.min_precision),
+        target=target_of(settings),
         origin=bundle.fingerprint,
         before=before,
         after=after,
-        decision=chosen,
+        decision=tuned.decision,
+        promises=list(tuned.promises),
+        ads_needed=needed,
     )
     return tuned, tuning
 
@@ -144,7 +158,7 @@ def _context(
     version: str,
     bundle: Bundle,
     settings: TuneSettings,
-    reached: Measures,
+    tuning: Tuning,
     *,
     num_test: int,
 ) -> Context:
@@ -155,10 +169,11 @@ def _context(
         version=version,
         created_at=utc_now(),
         tuned_from=bundle.version,
-        tuned_for=in_words(settings.min_precision, reached),
+        tuned_for=in_words(settings, tuning.after, tuning.promises),
         num_test=num_test,
         stack_weight=bundle.stack.weight if bundle.stack else None,
         settings=settings.model_dump(
-            mode="json", include={"min_precision", "rule", "fit", "seed"}
+            mode="json",
+            include={"min_precision", "max_flagged", "confidence", "rule", "fit", "seed"},
         ),
     )

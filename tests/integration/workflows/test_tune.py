@@ -2,12 +2,15 @@
 `predict`."""
 
 import json
+import logging
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from scipy.special import softmax
+from scipy.stats import binom
 from sklearn.model_selection import train_test_split
 
 from rubert_ood.ads.text import ad_text
@@ -131,6 +134,55 @@ def test_tune_writes_a_bundle_that_keeps_its_promise_and_the_old_one_its_bytes(
     assert _precision_and_coverage(again, labelled)[0] >= target
     with pytest.raises(BundleError, match="this bundle exists"):
         workflow.tune(_settings(bundle, tmp_path, version=version))
+
+
+def test_tune_promises_what_the_rows_that_test_show(
+    bundle, labelled, tmp_path, request, caplog
+):
+    write_parquet(tmp_path / "ads.parquet", pa.concat_tables([labelled, labelled]))
+    with caplog.at_level(logging.INFO):
+        tuned = workflow.tune(
+            _settings(
+                bundle,
+                tmp_path,
+                version=request.node.name,
+                rule="conformal",
+                min_precision=0.3,
+                max_flagged=0.05,
+                confidence=0.9,
+            )
+        )
+    columns = (labelled["title"].to_pylist(), labelled["description"].to_pylist())
+    texts = [bundle.cleaner.clean(ad_text(*pair)) for pair in zip(*columns, strict=True)]
+    first = [row for row, text in enumerate(texts) if text not in texts[:row]]
+    left_out = 2 * labelled.num_rows - len(first)
+    assert f"leaves out {left_out} rows with the text of another" in caplog.text
+    calibration, test = train_test_split(first, test_size=0.5, random_state=42)
+    flagged, precision = tuned.fitted.promises
+    assert (flagged.kind, flagged.num_rows) == ("flagged", len(calibration))
+    allowed, total = flagged.num_against, flagged.num_rows
+    assert binom.cdf(allowed, total, 0.05) <= 0.05 < binom.cdf(allowed + 1, total, 0.05)
+    half = labelled.take(test)
+    pairs = zip(half["title"].to_pylist(), half["description"].to_pylist(), strict=True)
+    results = predict_texts(tuned, [ad_text(*pair) for pair in pairs])
+    labels = [result["label"] for result in results]
+    all_pairs = zip(labels, half["category"].to_pylist(), strict=True)
+    kept = [pair for pair in all_pairs if pair[0] != "Other"]
+    wrong = sum(ours != theirs for ours, theirs in kept)
+    assert (precision.num_rows, precision.num_against) == (len(kept), wrong)
+    assert binom.cdf(wrong, len(kept), 0.7) <= 0.05
+    content = json.loads(Path(tuned.uri, "tuning.json").read_text())
+    assert content["target"] == {
+        "min_precision": 0.3,
+        "max_flagged": 0.05,
+        "confidence": 0.9,
+    }
+    assert content["promises"] == [asdict(flagged), asdict(precision)]
+    assert content["ads_needed"].keys() == {"min_precision", "max_flagged"}
+    assert (
+        "With a confidence of 0.9 at least 0.3"
+        in Path(tuned.uri, "README.md").read_text()
+    )
 
 
 def test_ood_texts_and_the_other_rule(bundle, labelled, tmp_path, request):
