@@ -96,7 +96,7 @@ class Model:
 
     @property
     def d2_limit(self) -> float:
-        """The squared distance above which an ad is far, by the rule of the bundle."""
+        """The squared distance above which an ad is far; classes may have limits of their own."""
         return d2_limit(self.bundle.fitted.decision, self.bundle.fitted.thresholds)
 
     @property

@@ -24,6 +24,7 @@ from rubert_ood.bundle.arrays import (
     layouts,
     read_arrays,
 )
+from rubert_ood.bundle.class_limits import class_limits, class_limits_entry
 from rubert_ood.bundle.documents import (
     LabelsDocument,
     PrecisionDocument,
@@ -191,7 +192,11 @@ class BundleReader:
                 arrays["means"], arrays["precision"], rule.shrinkage
             )
             thresholds = Thresholds(
-                rule.threshold, rule.mu, rule.sigma, arrays["calibration_d2"]
+                rule.threshold,
+                rule.mu,
+                rule.sigma,
+                arrays["calibration_d2"],
+                class_limits(rule.class_limits, labels),
             )
             _check_moments(thresholds)
         return FittedModel(
@@ -281,6 +286,7 @@ def write_fitted(folder: str, fitted: FittedModel) -> None:
         "shrinkage": fitted.statistics.shrinkage,
         "calibrated_on": fitted.calibrated_on,
         **fitted.decision.model_dump(),
+        **class_limits_entry(fitted),
     }
     write_json(folder, THRESHOLD, rule)
     arrays = {

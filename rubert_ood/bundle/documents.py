@@ -20,13 +20,17 @@ def checked_names(names: list[str]) -> list[str]:
     return names
 
 
+OPTIONAL = {"class_limits"}
+"""What only some bundles say."""
+
+
 def _whole(settings: BaseModel) -> None:
     """Raise ValueError when a setting was left to its default.
 
     The bundle was fitted with some value of it.
     """
     for name in type(settings).model_fields:
-        if name not in settings.model_fields_set:
+        if name not in settings.model_fields_set and name not in OPTIONAL:
             raise ValueError(f"it lacks {name!r}")
 
 
@@ -55,6 +59,15 @@ class TemperatureDocument(Document):
         return self
 
 
+class ClassLimitDocument(Document):
+    """Where far begins for ads of a predicted class."""
+
+    label: str
+    alpha: float = Field(ge=0, lt=1)
+    num_rows: int = Field(ge=0)
+    is_pooled: bool
+
+
 class ThresholdDocument(Document, DecisionSettings):
     """The decision rule, and what it compares with."""
 
@@ -63,6 +76,8 @@ class ThresholdDocument(Document, DecisionSettings):
     sigma: float = Field(ge=0)
     shrinkage: float = Field(ge=0, le=1)
     calibrated_on: CalibratedOn
+    class_limits: list[ClassLimitDocument] | None = None
+    """Those of the classes, in their order; None, as in older bundles: one limit for all."""
 
     @model_validator(mode="after")
     def _is_whole(self) -> "ThresholdDocument":

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from rubert_ood.errors import PublicationRefusedError
-from rubert_ood.ood.decision import OTHER, Decisions, is_far
+from rubert_ood.ood.decision import OTHER, Decisions, is_far, p_limit
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.outputs import Outputs
 from rubert_ood.settings import DecisionSettings
@@ -242,7 +242,13 @@ def _is_ood(
 ) -> np.ndarray:
     """Say what these settings would have flagged."""
     measures = decisions.ood_distance_N, decisions.ood_z_N, decisions.ood_p_N
-    far_N = is_far(*measures, threshold=model.thresholds.threshold, settings=settings)
+    thresholds = model.thresholds
+    far_N = is_far(
+        *measures,
+        p_limit=p_limit(thresholds, settings, decisions.predicted_N),
+        threshold=thresholds.threshold,
+        settings=settings,
+    )
     return far_N & (decisions.confidence_N < settings.ood_conf_gate)
 
 

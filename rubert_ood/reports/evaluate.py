@@ -25,6 +25,7 @@ from rubert_ood.ood.metrics import (
 from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.reference import Reference
 from rubert_ood.ood.temperature import nll, softmax
+from rubert_ood.reports.class_limits import class_limits
 from rubert_ood.reports.curves import class_curves, histograms, ood_roc, risk_coverage
 from rubert_ood.reports.evaluation import (
     EXAMPLES_PER_PAIR,
@@ -124,6 +125,7 @@ def evaluate(
         ood_kinds=[
             _ood_kind(fitted, kind, split, decisions) for kind, split in kinds.items()
         ],
+        class_limits=class_limits(fitted, decisions),
     )
     return evaluation.model_copy(update={"verdict": verdict(evaluation)})
 

@@ -9,6 +9,7 @@ from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, model_seri
 
 from rubert_ood.ood.comparison import DetectorResult, RuleResult
 from rubert_ood.ood.metrics import ClassMetrics, ConfusionPair, ReliabilityBin
+from rubert_ood.reports.class_limits import ClassLimit
 from rubert_ood.reports.curves import ClassCurves, Histograms, Points, RiskCoverage
 from rubert_ood.runs.record import Record
 from rubert_ood.settings import DecisionSettings
@@ -174,10 +175,12 @@ class Evaluation(Record):
     risk_coverage: RiskCoverage
     d2_histograms: Histograms
     d2_limit: float
-    """d2 above which an ad is far."""
+    """d2 above which an ad is far, unless its class has a limit of its own."""
     rules: list[RuleResult]
     detectors: list[DetectorResult]
     slices: list[Slice]
     hard_cases: list[HardCase]
     ood_kinds: list[OodKind]
+    class_limits: list[ClassLimit] = Field([])
+    """Of a bundle whose classes have limits of their own; empty: one limit serves all."""
     verdict: list[Finding] = Field([])

@@ -108,12 +108,11 @@ def _distances(evaluation: Evaluation) -> list[Fact]:
     """Return what describes d2, a squared distance without a unit: no side is good."""
     headline = evaluation.headline
     split = headline.calibrated_on
+    limit = f"an ad is far above {evaluation.d2_limit:,.1f}"
+    if evaluation.class_limits:
+        limit = "each class has a limit for far"
     facts = [
-        Fact(
-            "d2 threshold",
-            f"{headline.threshold:,.1f}",
-            f"an ad is far above {evaluation.d2_limit:,.1f}",
-        ),
+        Fact("d2 threshold", f"{headline.threshold:,.1f}", limit),
         Fact(
             "Mean d2 of " + split,
             f"{headline.mu:,.1f}",

@@ -42,7 +42,8 @@ class Turns:
     """Where a decision turns: beside them it may be another one, within the tolerance."""
 
     confidences: Sequence[float]
-    d2: float
+    d2_limits: NDArray[np.float64]
+    """One, or one of each class."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,9 @@ class _Pair:
         limit = self._tolerance
         confidence_T = self._values("confidence")[1]
         d2_T = self._values("ood_distance")[1]
-        near_T = np.abs(d2_T / turns.d2 - 1) <= limit.distance
+        near_T = np.zeros(len(d2_T), bool)
+        for turn in turns.d2_limits:
+            near_T |= np.abs(d2_T / turn - 1) <= limit.distance
         for turn in turns.confidences:
             near_T |= np.abs(confidence_T - turn) <= limit.score
         return near_T | self._is_tied()[:, 0]

@@ -7,6 +7,7 @@ from threading import Lock
 import pyarrow as pa
 
 from rubert_ood.classifier.span import Span
+from rubert_ood.ood.decision import d2_limits
 from rubert_ood.predictor import Model
 from rubert_ood.reuse.check import Turns, compare
 from rubert_ood.score_table import ForwardPass
@@ -70,8 +71,10 @@ class Scorer:
 
 def checked(item: ShardItem, model: Model) -> ShardItem:
     """Compare what an index notes of some texts with what the model says of them now."""
-    rule = model.bundle.fitted.decision
-    turns = Turns((rule.tau_other, rule.ood_conf_gate), model.d2_limit)
+    fitted = model.bundle.fitted
+    rule = fitted.decision
+    limits = d2_limits(rule, fitted.thresholds)
+    turns = Turns((rule.tau_other, rule.ood_conf_gate), limits)
     found = compare(item.texts, item.checks, model.bundle.precision, turns)
     counts = item.reuse.model_copy(update={"texts_mismatched": found.num_different})
     nothing = item.checks.slice(0, 0)

@@ -20,6 +20,9 @@ class PromiseSettings(ExecutorSettings):
     confidence: float | None = Field(None, ge=0.5, lt=1)
     """How sure the promises of min_precision and max_flagged are, all of them at once. Default:
     min_precision is measured, not promised."""
+    per_class: bool = False
+    """Give each predicted class a limit of its own for far. Needs the conformal rule. Classes with
+    too few ads share one. max_flagged then holds for each class."""
     rule: Literal["notebook", "conformal"] | None = None
     """OOD rule of the new bundle. Default: that of the old bundle."""
 
@@ -33,8 +36,9 @@ class PromiseSettings(ExecutorSettings):
             )
         if self.max_flagged is not None and self.confidence is None:
             raise ValueError("confidence: max_flagged needs it. Pass 0.95, for example")
-        if self.max_flagged is not None and self.rule == "notebook":
-            raise ValueError("rule: max_flagged needs the conformal rule. Pass conformal")
+        for name in ("max_flagged", "per_class"):
+            if getattr(self, name) and self.rule == "notebook":
+                raise ValueError(f"rule: {name} needs the conformal rule. Pass conformal")
         return self
 
     @property

@@ -12,7 +12,6 @@ import numpy as np
 from rubert_ood.ads.dataset import LabelledAds
 from rubert_ood.ads.extra_texts import ExtraTexts
 from rubert_ood.errors import SettingsError
-from rubert_ood.ood.decision import conformal_p
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.promise import Promise, least_rows, most_allowed
@@ -115,8 +114,12 @@ def choose(
     """
     promises, max_share = [], 1.0
     if settings.max_flagged is not None and settings.confidence is not None:
-        promises.append(_flagged(fitted, settings.max_flagged, settings.confidence))
+        promises.append(
+            _flagged(fitted, order.ads, settings.max_flagged, settings.confidence)
+        )
         max_share = fitted.decision.conformal_alpha
+    if settings.per_class:
+        max_share = 0.0  # the limits stand: no other strength is tried
     target = _target(settings)
     if target is None or settings.confidence is None:
         chosen = choose_decision(
@@ -141,15 +144,17 @@ def _target(settings: TuneSettings) -> Target | None:
     return Target(settings.min_precision, confidence, risk)
 
 
-def _flagged(fitted: FittedModel, level: float, confidence: float) -> Promise:
-    d2_N = fitted.thresholds.calibration_d2
-    far_N = conformal_p(d2_N, d2_N) <= fitted.decision.conformal_alpha
+def _flagged(
+    fitted: FittedModel, calibration: Outputs, level: float, confidence: float
+) -> Promise:
+    decided = fitted.decide(calibration.logits_NC, calibration.cls_NH)
+    by_class = fitted.thresholds.by_class
     return Promise(
-        kind="flagged",
+        kind="flagged" if by_class is None else "flagged_per_class",
         level=level,
         confidence=confidence,
-        num_rows=len(d2_N),
-        num_against=int(far_N.sum()),
+        num_rows=len(calibration),
+        num_against=int(decided.is_far_N.sum()),
     )
 
 

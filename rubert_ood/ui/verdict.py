@@ -71,7 +71,8 @@ def _distance(outcome: Outcome) -> str:
     settings, thresholds = outcome.settings, outcome.thresholds
     if settings.rule == "conformal":
         sign = "≤" if outcome.is_far else ">"
-        return f"p {outcome.p:.4f} {sign} conformal_alpha {settings.conformal_alpha:g}"
+        name = "conformal_alpha" if thresholds.by_class is None else "limit of the class"
+        return f"p {outcome.p:.4f} {sign} {name} {outcome.p_limit:g}"
     limit = settings.alpha * thresholds.threshold
     far = (
         f"d2 {outcome.d2:,.1f} {_sign(outcome.d2 <= limit, '≤')} alpha"

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from rubert_ood import storage
 from rubert_ood.ads.dataset import LabelledAds, clean_labelled, read_labelled
 from rubert_ood.ads.extra_texts import ExtraTexts, load_extra_texts
@@ -36,6 +38,11 @@ from rubert_ood.reports.tuning import (
     warn_of_tuned,
 )
 from rubert_ood.settings import DecisionSettings, TuneSettings
+from rubert_ood.training.class_limits import (
+    say_class_limits,
+    train_shares,
+    with_class_limits,
+)
 from rubert_ood.training.features import bundle_outputs
 from rubert_ood.training.promising import (
     ads_needed,
@@ -65,6 +72,7 @@ def tune(settings: TuneSettings) -> Bundle:
     decision = _starting_decision(bundle, settings, len(splits["calibration"]))
     check_rule(decision, len(splits["calibration"]))
     check_target(settings, _num_texts(splits, extra))
+    shares_C = train_shares(bundle) if settings.per_class else None
     log.info(
         f"fits T and thresholds on one half of {len(ads):,} labelled ads,"
         " chooses on the other"
@@ -76,7 +84,7 @@ def tune(settings: TuneSettings) -> Bundle:
             compute=settings.compute,
             executor=settings.executor,
         )
-    tuned, tuning = _tune(bundle, outputs, settings, decision)
+    tuned, tuning = _tune(bundle, outputs, settings, decision, shares_C)
     reference = _reference(bundle, outputs["calibration"])
     evaluation = evaluate(
         tuned,
@@ -115,10 +123,12 @@ def _tune(
     outputs: Mapping[str, Outputs],
     settings: TuneSettings,
     decision: DecisionSettings,
+    shares_C: np.ndarray | None,
 ) -> tuple[FittedModel, Tuning]:
     """Fit T and thresholds on one half, choose on the other.
 
-    The statistics stay those of the training.
+    The statistics stay those of the training. shares_C: of the classes among the train ads, where
+    each gets a limit of its own.
     """
     fitted = fit(
         bundle.fitted.statistics,
@@ -128,6 +138,9 @@ def _tune(
         decision=decision,
         calibrated_on="calibration",
     )
+    if shares_C is not None:
+        fitted = with_class_limits(fitted, outputs["calibration"], shares_C, settings)
+        say_class_limits(fitted)
     order, test = rows_to_choose_on(outputs, settings)
     tuned = choose(fitted, order, test, settings)
     ads, ood = test.ads, test.ood
@@ -174,6 +187,14 @@ def _context(
         stack_weight=bundle.stack.weight if bundle.stack else None,
         settings=settings.model_dump(
             mode="json",
-            include={"min_precision", "max_flagged", "confidence", "rule", "fit", "seed"},
+            include={
+                "min_precision",
+                "max_flagged",
+                "confidence",
+                "per_class",
+                "rule",
+                "fit",
+                "seed",
+            },
         ),
     )

@@ -3,7 +3,7 @@
 
 import json
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +14,15 @@ from scipy.stats import binom
 from sklearn.model_selection import train_test_split
 
 from rubert_ood.ads.text import ad_text
-from rubert_ood.bundle import load_bundle
+from rubert_ood.bundle import derive_bundle, load_bundle
 from rubert_ood.errors import (
     BundleError,
     InputError,
     PublicationRefusedError,
     SettingsError,
 )
+from rubert_ood.ood.outputs import Outputs
+from rubert_ood.ood.reference import Reference
 from rubert_ood.settings import EvaluationSettings, FitSettings, TuneSettings
 from rubert_ood.workflows import tune as workflow
 from rubert_ood.workflows.predict import predict_texts
@@ -182,6 +184,48 @@ def test_tune_promises_what_the_rows_that_test_show(
     assert (
         "With a confidence of 0.9 at least 0.3"
         in Path(tuned.uri, "README.md").read_text()
+    )
+
+
+def test_tune_gives_each_class_a_limit_that_scoring_takes(
+    bundle, labelled, tmp_path, request
+):
+    version = request.node.name
+    settings = {"version": version, "rule": "conformal", "per_class": True}
+    with pytest.raises(BundleError, match=r"needs reference\.safetensors"):
+        workflow.tune(_settings(bundle, tmp_path, **settings))
+    rng = np.random.default_rng(0)
+    logits_NC, cls_NH = rng.normal(size=(100, 5)), rng.normal(size=(100, 32))
+    labels_N = np.repeat(np.arange(5), [40, 30, 18, 8, 4])
+    train = Outputs(logits_NC.astype(np.float32), cls_NH.astype(np.float32), labels_N)
+    thresholds = bundle.fitted.decision.model_copy(update={"conformal_alpha": 0.05})
+    whole = derive_bundle(
+        bundle,
+        str(tmp_path / "bundles" / "whole"),
+        fitted=replace(bundle.fitted, decision=thresholds),
+        reference=Reference(train, train),
+    )
+    tuned = workflow.tune(_settings(whole, tmp_path, **settings))
+    limits = tuned.fitted.thresholds.by_class
+    assert limits.is_pooled_C.tolist() == [False] * 3 + [True] * 2
+    half = _choosing_half(labelled)
+    texts = [
+        ad_text(*pair)
+        for pair in zip(
+            half["title"].to_pylist(), half["description"].to_pylist(), strict=True
+        )
+    ]
+    gate, num_far = tuned.fitted.decision.ood_conf_gate, 0
+    for result in predict_texts(tuned, texts):
+        best = tuned.fitted.labels.index(result["topk_labels"][0])
+        is_far = result["ood_p"] <= limits.alpha_C[best]
+        assert result["is_ood"] == (is_far and result["confidence"] < gate)
+        num_far += is_far
+    content = json.loads(Path(tuned.uri, "evaluation.json").read_text())
+    listed = content["class_limits"]
+    assert [limit["num_rows"] for limit in listed] == limits.num_rows_C.tolist()
+    assert sum(limit["far"] * limit["num_test"] for limit in listed) == pytest.approx(
+        num_far
     )
 
 

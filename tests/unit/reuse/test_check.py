@@ -5,7 +5,7 @@ import pytest
 from rubert_ood.reuse.check import TOLERANCES, Turns, compare
 from tests.unit.reuse.tables import random_rows
 
-TURNS = Turns((0.35, 0.75), 100.0)
+TURNS = Turns((0.35, 0.75), np.array([100.0]))
 
 
 def _with(table: pa.Table, **columns: object) -> pa.Table:
@@ -103,7 +103,12 @@ def test_compare_lets_the_last_bits_turn_a_decision_that_stands_beside_its_turn(
 ):
     now = _with(rows, **beside)
     noted = _with(now, label=["Other"] * 6, is_ood=[True] * 6)
-    assert compare(now, noted, "fp32", TURNS).num_different == 0
+    by_class = Turns(TURNS.confidences, np.array([30.0, 100.0, 400.0]))
+    for turns in (TURNS, by_class):
+        assert compare(now, noted, "fp32", turns).num_different == 0
+    elsewhere = Turns([], np.array([30.0, 400.0]))
+    if "topk_scores" not in beside:
+        assert compare(now, noted, "fp32", elsewhere).num_different == 6
 
 
 def test_compare_lets_classes_of_the_same_score_change_places(rows):

@@ -19,6 +19,10 @@ def asked(**changes) -> TuneSettings:
             {"max_flagged": 0.01, "confidence": 0.9, "rule": "notebook"},
             "rule: max_flagged needs the conformal rule",
         ),
+        (
+            {"per_class": True, "rule": "notebook"},
+            "rule: per_class needs the conformal rule",
+        ),
         ({"min_precision": 0.9, "confidence": 0.4}, "confidence: .* 0.5"),
     ],
 )
