@@ -10,6 +10,7 @@ import numpy as np
 from rubert_ood.ads.dataset import LabelledAds
 from rubert_ood.errors import InputError, SettingsError
 from rubert_ood.ood.outputs import Outputs
+from rubert_ood.ood.promise import least_rows
 from rubert_ood.ood.tuning import ads_needed
 from rubert_ood.plain import count_of
 from rubert_ood.settings import TuneSettings
@@ -43,8 +44,13 @@ def halves(ads: LabelledAds, settings: TuneSettings) -> dict[str, LabelledAds]:
 
 
 def check_target(settings: TuneSettings, num_texts: int) -> None:
-    """Raise SettingsError when so few texts cannot show such a min_precision."""
+    """Raise SettingsError when so few texts cannot show such a min_precision.
+
+    To promise it, even all of them right would have to be enough.
+    """
     needed = ads_needed(settings.min_precision)
+    if settings.min_precision and settings.confidence:
+        needed = least_rows(1 - settings.min_precision, settings.risk)
     if needed > num_texts:
         raise SettingsError(
             f"min_precision: {settings.min_precision:g} needs at least"
