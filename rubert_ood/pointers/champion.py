@@ -139,6 +139,7 @@ def name_of(bundle: Bundle) -> BundleName:
         version=bundle.version,
         fingerprint=bundle.fingerprint,
         alias=bundle.alias,
+        promises=list(bundle.fitted.promises),
     )
 
 
