@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from docs_tools.settings import cell
 from rubert_ood.bundle import documents, files
+from rubert_ood.bundle.promises import PromisesDocument
 from rubert_ood.comparing.document import DiffDocument
 from rubert_ood.pointers.champion import Champion
 from rubert_ood.pretraining.result import Pretraining
@@ -86,6 +87,7 @@ BUNDLE_FILES = [
     ),
     FileOfOurs("temperature.json", "T", documents.TemperatureDocument),
     FileOfOurs("ood_threshold.json", "the decision rule", documents.ThresholdDocument),
+    FileOfOurs("promises.json", "what the decision promises", PromisesDocument),
     FileOfOurs(
         "text.json", "the cleaner, and how texts are read", documents.TextDocument
     ),

@@ -26,7 +26,7 @@ from rubert_ood.classifier.fold import TakeOver, TextFolder
 from rubert_ood.classifier.span import SharedClock
 from rubert_ood.classifier.tokens import num_tokens
 from rubert_ood.ood.blas import one_blas_thread
-from rubert_ood.ood.decision import d2_limit
+from rubert_ood.ood.limits import d2_limit
 from rubert_ood.pointers.champion import open_bundle
 from rubert_ood.runs.part import part_schema, unfold
 from rubert_ood.score_table import ForwardPass, HostOutputs, score_table
@@ -96,7 +96,7 @@ class Model:
 
     @property
     def d2_limit(self) -> float | None:
-        """The squared distance above which an ad is far; None if another detector decides."""
+        """d2 above which an ad is far, unless by class; None if another detector decides."""
         return d2_limit(self.bundle.fitted.decision, self.bundle.fitted.thresholds)
 
     @property

@@ -9,6 +9,7 @@ reference.safetensors                        features of train and calibration r
 text.json                                    the cleaner, and how texts are read
 subheads.json, subheads.safetensors          finer classes inside a class, where they were trained
 stack.json, stack.safetensors                words that are added to the logits, where they gain
+promises.json                                what its decision promises, and of how many rows
 precision.json                               its numeric precision; int8: compared with fp32
 evaluation.json, evaluation.html, README.md  how good it is, for programs and for people
 train.html                                   how its training went, where it comes from one
@@ -30,7 +31,6 @@ from rubert_ood.bundle.content import (
     PRECISION,
     TEXT,
     BundleReader,
-    write_fitted,
 )
 from rubert_ood.bundle.documents import TextDocument
 from rubert_ood.bundle.files import (
@@ -46,6 +46,7 @@ from rubert_ood.bundle.files import (
 from rubert_ood.bundle.reference import write_reference
 from rubert_ood.bundle.stack import write_stack
 from rubert_ood.bundle.subheads import write_subheads
+from rubert_ood.bundle.write_fitted import write_fitted
 from rubert_ood.classifier.stack import Stack
 from rubert_ood.classifier.subheads import SubHeads
 from rubert_ood.errors import BundleError, SettingsError

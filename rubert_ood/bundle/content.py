@@ -7,7 +7,7 @@ Shapes: C classes, H hidden.
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -24,7 +24,8 @@ from rubert_ood.bundle.arrays import (
     layouts,
     read_arrays,
 )
-from rubert_ood.bundle.detector import read_detector, write_detector
+from rubert_ood.bundle.class_limits import class_limits
+from rubert_ood.bundle.detector import read_detector
 from rubert_ood.bundle.documents import (
     LabelsDocument,
     PrecisionDocument,
@@ -33,14 +34,11 @@ from rubert_ood.bundle.documents import (
     TemperatureDocument,
     TextDocument,
     ThresholdDocument,
-    said,
 )
 from rubert_ood.bundle.files import (
     DETECTOR,
     parse,
     refusal,
-    write_arrays,
-    write_json,
 )
 from rubert_ood.bundle.network import (
     CONFIG,
@@ -51,6 +49,7 @@ from rubert_ood.bundle.network import (
     check_tokenizer,
     check_weights,
 )
+from rubert_ood.bundle.promises import PROMISES, PromisesDocument
 from rubert_ood.bundle.reference import REFERENCE, read_reference, reference_layout
 from rubert_ood.bundle.stack import STACK, STACK_ARRAYS, read_stack
 from rubert_ood.bundle.subheads import (
@@ -65,6 +64,7 @@ from rubert_ood.errors import RubertOodError
 from rubert_ood.ood.decision import Thresholds
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
+from rubert_ood.ood.promise import Promise
 from rubert_ood.ood.reference import Reference
 from rubert_ood.ood.temperature import TemperatureFit
 from rubert_ood.settings import DecisionSettings, Precision
@@ -195,7 +195,11 @@ class BundleReader:
                 arrays["means"], arrays["precision"], rule.shrinkage
             )
             thresholds = Thresholds(
-                rule.threshold, rule.mu, rule.sigma, arrays["calibration_d2"]
+                rule.threshold,
+                rule.mu,
+                rule.sigma,
+                arrays["calibration_d2"],
+                class_limits(rule.class_limits, labels),
             )
             _check_moments(thresholds)
         with self.reading(DETECTOR):
@@ -213,7 +217,13 @@ class BundleReader:
             decision=decision,
             calibrated_on=rule.calibrated_on,
             detector=detector,
+            promises=self._promises(),
         )
+
+    def _promises(self) -> tuple[Promise, ...]:
+        if PROMISES not in self.files:
+            return ()
+        return tuple(self.document(PROMISES, PromisesDocument).promises)
 
     def _check_network(
         self,
@@ -271,28 +281,3 @@ def _check_moments(thresholds: Thresholds) -> None:
         raise ValueError(
             f"the threshold of {THRESHOLD} is not a quantile of calibration_d2"
         )
-
-
-def write_fitted(folder: str, fitted: FittedModel) -> None:
-    """Put classes, temperature, thresholds and statistics into a folder, each in its file."""
-    thresholds = fitted.thresholds
-    write_json(folder, LABELS, {"labels": fitted.labels})
-    write_json(folder, TEMPERATURE, asdict(fitted.temperature))
-    rule = {
-        "threshold": thresholds.threshold,
-        "mu": thresholds.mu,
-        "sigma": thresholds.sigma,
-        "shrinkage": fitted.statistics.shrinkage,
-        "calibrated_on": fitted.calibrated_on,
-        **said(fitted.decision),
-    }
-    write_json(folder, THRESHOLD, rule)
-    arrays = {
-        "means": fitted.statistics.means_CH,
-        "precision": fitted.statistics.precision_HH,
-        "calibration_d2": thresholds.calibration_d2,
-    }
-    write_arrays(folder, STATISTICS, arrays)
-    Path(folder, DETECTOR).unlink(missing_ok=True)  # of the bundle that it comes from
-    if fitted.detector is not None:
-        write_detector(folder, fitted.detector)

@@ -20,8 +20,9 @@ def checked_names(names: list[str]) -> list[str]:
     return names
 
 
-LATER = "detector"
-"""Stands in a bundle only where it is not mahalanobis: older versions read all others."""
+OPTIONAL = {"class_limits", "detector"}
+"""What only some bundles say; the detector where it is not mahalanobis, as older versions read all
+others."""
 
 
 def _whole(settings: BaseModel) -> None:
@@ -30,7 +31,7 @@ def _whole(settings: BaseModel) -> None:
     The bundle was fitted with some value of it.
     """
     for name in type(settings).model_fields:
-        if name not in settings.model_fields_set and name != LATER:
+        if name not in settings.model_fields_set and name not in OPTIONAL:
             raise ValueError(f"it lacks {name!r}")
 
 
@@ -59,6 +60,15 @@ class TemperatureDocument(Document):
         return self
 
 
+class ClassLimitDocument(Document):
+    """Where far begins for ads of a predicted class."""
+
+    label: str
+    alpha: float = Field(ge=0, lt=1)
+    num_rows: int = Field(ge=0)
+    is_pooled: bool
+
+
 class ThresholdDocument(Document, DecisionSettings):
     """The decision rule, and what it compares with."""
 
@@ -67,6 +77,8 @@ class ThresholdDocument(Document, DecisionSettings):
     sigma: float = Field(ge=0)
     shrinkage: float = Field(ge=0, le=1)
     calibrated_on: CalibratedOn
+    class_limits: list[ClassLimitDocument] | None = None
+    """Those of the classes, in their order; None, as in older bundles: one limit for all."""
 
     @model_validator(mode="after")
     def _is_whole(self) -> "ThresholdDocument":
@@ -77,7 +89,7 @@ class ThresholdDocument(Document, DecisionSettings):
 def said(decision: DecisionSettings) -> dict[str, object]:
     """Return what ood_threshold.json says of the decision."""
     is_other = decision.detector != "mahalanobis"
-    return decision.model_dump(exclude=None if is_other else {LATER})
+    return decision.model_dump(exclude=None if is_other else {"detector"})
 
 
 class CleanerDocument(Document):

@@ -14,7 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rubert_ood.ood.conformal import conformal_p, fisher, fisher_of_calibration
+from rubert_ood.ood.conformal import (
+    conformal_p,
+    fisher,
+    fisher_among,
+    fisher_of_calibration,
+)
 from rubert_ood.ood.detectors import TITLES, Detector, fit_detector, fit_detectors
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
 from rubert_ood.ood.outputs import Outputs
@@ -56,6 +61,16 @@ class ChosenDetector:
     def p_of(self, scores: Mapping[DetectorName, Floats]) -> Floats:
         """Return the same of the scores of each part, wherever they were computed."""
         return conformal_p(self.score_of(scores), self.ranking_n)
+
+    def p_of_calibration(self, logits_nC: np.ndarray, cls_nH: np.ndarray) -> Floats:
+        """Return the p of the calibration ads among themselves, in their order: float64 (n,).
+
+        Of `combined` by the statistic that they are ranked with, as `fisher_among` has it.
+        """
+        scores = self._scores(logits_nC, cls_nH, None)
+        if self.combined_n is None:
+            return self.p_of(scores)
+        return conformal_p(fisher_among(list(scores.values())), self.combined_n)
 
     @property
     def ranking_n(self) -> Floats:

@@ -33,8 +33,8 @@ def fisher(p_values: Sequence[Floats]) -> Floats:
     return np.asarray(-2 * np.sum(np.log(p_values), axis=0), dtype=np.float64)
 
 
-def fisher_of_calibration(scores_Dn: Sequence[Floats]) -> Floats:
-    """Return the statistic of the calibration ads themselves, ascending: float64 (n,).
+def fisher_among(scores_Dn: Sequence[Floats]) -> Floats:
+    """Return the statistic of the calibration ads themselves, in their order: float64 (n,).
 
     Ranked among these, the statistic of a new ad has a conformal p of its own, which is valid
     whatever the dependence of the detectors: P(p <= alpha) <= alpha. Proof: with the new ad in the
@@ -48,4 +48,9 @@ def fisher_of_calibration(scores_Dn: Sequence[Floats]) -> Floats:
         ordered_n = np.sort(scores_n)
         one = 1 / (len(ordered_n) + 1.0)  # that conformal_p adds for a new ad
         p_values.append(conformal_p(scores_n, ordered_n) - one)
-    return np.sort(fisher(p_values))
+    return fisher(p_values)
+
+
+def fisher_of_calibration(scores_Dn: Sequence[Floats]) -> Floats:
+    """Return `fisher_among` ascending, as p-values of new ads need it: float64 (n,)."""
+    return np.sort(fisher_among(scores_Dn))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rubert_ood.errors import BundleError, SchemaError, SettingsError
+from rubert_ood.ood.class_limits import ClassLimits
 from rubert_ood.ood.conformal import conformal_p
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
 from rubert_ood.ood.temperature import softmax
@@ -36,6 +37,8 @@ class Thresholds:
     """Standard deviation with ddof = 1."""
     calibration_d2: NDArray[np.float64]
     """Every d2, ascending."""
+    by_class: ClassLimits | None = None
+    """Limits of the conformal rule by predicted class; None: conformal_alpha for all."""
 
     def __post_init__(self) -> None:
         d2 = np.asarray(self.calibration_d2, dtype=np.float64)
@@ -179,7 +182,10 @@ def decide_on(
     z_N = (d2_N - thresholds.mu) / (thresholds.sigma + SIGMA_FLOOR)
     if p_N is None:
         p_N = conformal_p(d2_N, thresholds.calibration_d2)
-    is_far_N = is_far(d2_N, z_N, p_N, threshold=thresholds.threshold, settings=settings)
+    limit = p_limit(thresholds, settings, predicted_N)
+    is_far_N = is_far(
+        d2_N, z_N, p_N, p_limit=limit, threshold=thresholds.threshold, settings=settings
+    )
     is_ood_N = is_far_N & (confidence_N < settings.ood_conf_gate)
     names_C = np.array(labels, dtype=object)
     trusted_N = ~is_ood_N & (confidence_N >= settings.tau_other)
@@ -202,13 +208,26 @@ def is_far(
     z_N: NDArray[np.float64],
     p_N: NDArray[np.float64],
     *,
+    p_limit: float | NDArray[np.float64],
     threshold: float,
     settings: DecisionSettings,
 ) -> NDArray[np.bool_]:
-    """Apply the rule of the settings to d2, its z and its conformal p: bool (N,)."""
+    """Apply the rule of the settings to d2, its z and its conformal p: bool (N,).
+
+    p_limit: that of `p_limit`, for all or of each ad.
+    """
     if settings.rule == "conformal":
-        return np.asarray(p_N <= settings.conformal_alpha)
+        return np.asarray(p_N <= p_limit)
     return np.asarray((d2_N > settings.alpha * threshold) & (z_N > settings.z_thr))
+
+
+def p_limit(
+    thresholds: Thresholds, settings: DecisionSettings, predicted_N: NDArray[np.int64]
+) -> float | NDArray[np.float64]:
+    """Return the p at which an ad is far: one for all, or (N,) by its predicted class."""
+    if thresholds.by_class is None:
+        return settings.conformal_alpha
+    return thresholds.by_class.alpha_C[predicted_N]
 
 
 def can_flag(settings: DecisionSettings, num_calibration: int) -> bool:
@@ -229,24 +248,6 @@ def check_rule(settings: DecisionSettings, num_calibration: int) -> None:
             f" {num_calibration:,}. Add more rows, raise conformal_alpha,"
             " or set the rule to notebook"
         )
-
-
-def d2_limit(settings: DecisionSettings, thresholds: Thresholds) -> float | None:
-    """Return the d2 above which an ad is far by the rule of the settings.
-
-    None where another detector than Mahalanobis decides.
-    """
-    if settings.rule == "conformal":
-        if settings.detector != "mahalanobis":
-            return None
-        # far if at most this many calibration rows are as far
-        d2 = thresholds.calibration_d2
-        allowed = math.floor(settings.conformal_alpha * (len(d2) + 1) * (1 + 1e-12)) - 1
-        return float(d2[len(d2) - 1 - min(max(allowed, 0), len(d2) - 1)])
-    return max(
-        settings.alpha * thresholds.threshold,
-        thresholds.mu + settings.z_thr * thresholds.sigma,
-    )
 
 
 def _checked_logits(

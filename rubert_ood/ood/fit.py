@@ -11,6 +11,7 @@ import numpy as np
 
 from rubert_ood.errors import BundleError
 from rubert_ood.ood.chosen import ChosenDetector, fit_chosen
+from rubert_ood.ood.conformal import conformal_p
 from rubert_ood.ood.decision import (
     Decisions,
     Thresholds,
@@ -22,6 +23,7 @@ from rubert_ood.ood.decision import (
 )
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
 from rubert_ood.ood.outputs import Outputs
+from rubert_ood.ood.promise import Promise
 from rubert_ood.ood.temperature import TemperatureFit, fit_temperature
 from rubert_ood.settings import DecisionSettings, FitSettings
 
@@ -42,6 +44,8 @@ class FittedModel:
     own."""
     detector: ChosenDetector | None = None
     """What decides instead of Mahalanobis."""
+    promises: tuple[Promise, ...] = ()
+    """What the decision promises; all of it holds at once, with the confidence that each names."""
 
     def __post_init__(self) -> None:
         """Raise BundleError unless the detector is the one that the settings name."""
@@ -64,6 +68,14 @@ class FittedModel:
         )
         p_N = self.detector.p(logits_NC, cls_NH, d2_N) if self.detector else None
         return self.decide_on(top, d2_N, p_N)
+
+    def p_of_calibration(self, calibration: Outputs) -> np.ndarray:
+        """Return ood_p of the rows that fitted the thresholds, among themselves: float64 (n,)."""
+        logits_nC, cls_nH = calibration.logits_NC, calibration.cls_NH
+        if self.detector is not None:
+            return self.detector.p_of_calibration(logits_nC, cls_nH)
+        d2_n, _ = self.statistics.distance(cls_nH)
+        return conformal_p(d2_n, self.thresholds.calibration_d2)
 
     def decide_on(
         self, top: TopClasses, d2_N: np.ndarray, p_N: np.ndarray | None

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from rubert_ood.errors import PublicationRefusedError
-from rubert_ood.ood.decision import OTHER, Decisions, is_far
+from rubert_ood.ood.decision import OTHER, Decisions, is_far, p_limit
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.outputs import Outputs
 from rubert_ood.settings import DecisionSettings
@@ -45,11 +45,13 @@ class Measures:
 
 
 @dataclass(frozen=True)
-class _Curves:
+class Curves:
     """What each tau_other gives, (T,)."""
 
     kept_T: np.ndarray
     """Ads and OOD texts that get one of the classes."""
+    right_T: np.ndarray
+    """Those of them that get the right one."""
     precision_T: np.ndarray
     coverage_T: np.ndarray
     macro_f1_T: np.ndarray
@@ -64,20 +66,25 @@ class _Best:
 
 
 def choose_decision(
-    model: FittedModel, ads: Outputs, ood: Outputs | None, *, min_precision: float | None
+    model: FittedModel,
+    ads: Outputs,
+    ood: Outputs | None,
+    *,
+    min_precision: float | None,
+    max_share: float = 1.0,
 ) -> DecisionSettings:
     """Return the settings of the largest coverage at such a min_precision.
 
-    Without one those of the largest macro-F1.
-    The rule stays the model's own. On ties the largest coverage, then the smallest tau_other.
-    Raises PublicationRefusedError when no combination reaches min_precision, on 1 / (1 -
-    min_precision) kept ads at least.
+    Without one those of the largest macro-F1. No strength of the rule is tried that calls more
+    than max_share of the calibration ads far. The rule stays the model's own. On ties the largest
+    coverage, then the smallest tau_other. Raises PublicationRefusedError when no combination
+    reaches min_precision, on 1 / (1 - min_precision) kept ads at least.
     """
     best: _Best | None = None
     best_precision = 0.0
-    decided = _decide(model, ads, ood)
-    for settings in _candidates(model) if ood is not None else [model.decision]:
-        curves = _curves(model, settings, ads.labels_N, *decided, TAUS_T)
+    decided = decide_both(model, ads, ood)
+    for settings in candidates(model, max_share) if ood is not None else [model.decision]:
+        curves = count_curves(model, settings, ads.labels_N, *decided, TAUS_T)
         enough_T = curves.kept_T >= ads_needed(min_precision)
         best_precision = max(
             best_precision, float(curves.precision_T[enough_T].max(initial=0.0))
@@ -96,7 +103,7 @@ def choose_decision(
 
 
 def _best_tau(
-    settings: DecisionSettings, curves: _Curves, min_precision: float | None
+    settings: DecisionSettings, curves: Curves, min_precision: float | None
 ) -> _Best | None:
     """Return the settings with their best tau_other; None where none reaches min_precision."""
     values_T = curves.macro_f1_T
@@ -121,7 +128,7 @@ def ads_needed(min_precision: float | None) -> int:
 
 def measure(model: FittedModel, ads: Outputs, ood: Outputs | None) -> Measures:
     """Measure the decision of a model on ads, and on OOD texts where there are some."""
-    decisions, decisions_of_ood = _decide(model, ads, ood)
+    decisions, decisions_of_ood = decide_both(model, ads, ood)
     kept_N = decisions.label_N != OTHER
     right = int((kept_N & (decisions.predicted_N == ads.labels_N)).sum())
     ood_kept = 0
@@ -130,7 +137,7 @@ def measure(model: FittedModel, ads: Outputs, ood: Outputs | None) -> Measures:
     kept = int(kept_N.sum()) + ood_kept
     interval = binomtest(right, kept).proportion_ci(method="wilson") if kept else None
     taus_T = np.array([model.decision.tau_other])
-    curves = _curves(
+    curves = count_curves(
         model, model.decision, ads.labels_N, decisions, decisions_of_ood, taus_T
     )
     return Measures(
@@ -143,8 +150,8 @@ def measure(model: FittedModel, ads: Outputs, ood: Outputs | None) -> Measures:
     )
 
 
-def _candidates(model: FittedModel) -> Iterator[DecisionSettings]:
-    """Yield every strength of the rule with every confidence gate.
+def candidates(model: FittedModel, max_share: float = 1.0) -> Iterator[DecisionSettings]:
+    """Yield every strength of the rule up to max_share with every confidence gate.
 
     Where nothing is flagged the strength says nothing.
     """
@@ -153,7 +160,7 @@ def _candidates(model: FittedModel) -> Iterator[DecisionSettings]:
     strengths = [
         _strength(model, share)
         for share in FAR_SHARES
-        if share * len(model.thresholds.calibration_d2) >= 1
+        if share * len(model.thresholds.calibration_d2) >= 1 and share <= max_share
     ]
     for strength in [{}, *strengths]:  # the present one as well
         for gate in GATES[1:]:
@@ -179,7 +186,7 @@ def _strength(model: FittedModel, share: float) -> dict[str, float]:
     }
 
 
-def _decide(
+def decide_both(
     model: FittedModel, ads: Outputs, ood: Outputs | None
 ) -> tuple[Decisions, Decisions | None]:
     """Decide on both once: what the settings change follows from distances and confidences."""
@@ -187,14 +194,14 @@ def _decide(
     return ours, None if ood is None else model.decide(ood.logits_NC, ood.cls_NH)
 
 
-def _curves(
+def count_curves(
     model: FittedModel,
     settings: DecisionSettings,
     labels_N: np.ndarray,
     ads: Decisions,
     ood: Decisions | None,
     taus_T: np.ndarray,
-) -> _Curves:
+) -> Curves:
     """Count, for every tau_other at once, what is kept and what of it is right."""
     num_classes, num_ads = len(model.labels), len(labels_N)
     in_domain_N = ~_is_ood(model, settings, ads)
@@ -217,11 +224,16 @@ def _curves(
         ood_out_T = num_ood - (all_kept_T - kept_ads_T)
         out_T = num_ads + num_ood - all_kept_T
         sum_T, count_T = sum_T + _f1(ood_out_T, out_T, np.array(num_ood)), count_T + 1
+    right_T = right_TC.sum(axis=1)
     precision_T = np.divide(
-        right_TC.sum(axis=1), all_kept_T, out=np.zeros(len(taus_T)), where=all_kept_T > 0
+        right_T, all_kept_T, out=np.zeros(len(taus_T)), where=all_kept_T > 0
     )
-    return _Curves(
-        all_kept_T, precision_T, kept_ads_T / num_ads, sum_T / np.maximum(count_T, 1)
+    return Curves(
+        all_kept_T,
+        right_T,
+        precision_T,
+        kept_ads_T / num_ads,
+        sum_T / np.maximum(count_T, 1),
     )
 
 
@@ -230,7 +242,13 @@ def _is_ood(
 ) -> np.ndarray:
     """Say what these settings would have flagged."""
     measures = decisions.ood_distance_N, decisions.ood_z_N, decisions.ood_p_N
-    far_N = is_far(*measures, threshold=model.thresholds.threshold, settings=settings)
+    thresholds = model.thresholds
+    far_N = is_far(
+        *measures,
+        p_limit=p_limit(thresholds, settings, decisions.predicted_N),
+        threshold=thresholds.threshold,
+        settings=settings,
+    )
     return far_N & (decisions.confidence_N < settings.ood_conf_gate)
 
 

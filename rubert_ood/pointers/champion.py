@@ -157,6 +157,7 @@ def name_of(bundle: Bundle) -> BundleName:
         version=bundle.version,
         fingerprint=bundle.fingerprint,
         alias=bundle.alias,
+        promises=list(bundle.fitted.promises),
     )
 
 

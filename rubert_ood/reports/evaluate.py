@@ -12,8 +12,9 @@ import numpy as np
 from rubert_ood.ads.dataset import Ads
 from rubert_ood.ads.extra_texts import ExtraTexts
 from rubert_ood.ood.comparison import compare_detectors, compare_rules
-from rubert_ood.ood.decision import OTHER, Decisions, d2_limit
+from rubert_ood.ood.decision import OTHER, Decisions
 from rubert_ood.ood.fit import FittedModel
+from rubert_ood.ood.limits import d2_limit
 from rubert_ood.ood.metrics import (
     ClassificationMetrics,
     chance_ece,
@@ -25,6 +26,7 @@ from rubert_ood.ood.metrics import (
 from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.reference import Reference
 from rubert_ood.ood.temperature import nll, softmax
+from rubert_ood.reports.class_limits import class_limits
 from rubert_ood.reports.curves import class_curves, histograms, ood_roc, risk_coverage
 from rubert_ood.reports.evaluation import (
     EXAMPLES_PER_PAIR,
@@ -125,6 +127,7 @@ def evaluate(
         ood_kinds=[
             _ood_kind(fitted, kind, split, decisions) for kind, split in kinds.items()
         ],
+        class_limits=class_limits(fitted, decisions),
     )
     return evaluation.model_copy(update={"verdict": verdict(evaluation)})
 

@@ -11,6 +11,7 @@ from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, model_seri
 from rubert_ood.ood.comparison import DetectorResult, RuleResult
 from rubert_ood.ood.metrics import ClassMetrics, ConfusionPair, ReliabilityBin
 from rubert_ood.ood.recommend import Recommendation
+from rubert_ood.reports.class_limits import ClassLimit
 from rubert_ood.reports.curves import ClassCurves, Histograms, Points, RiskCoverage
 from rubert_ood.reports.mend import Mend
 from rubert_ood.runs.record import Record
@@ -187,7 +188,8 @@ class Evaluation(Record):
     risk_coverage: RiskCoverage
     d2_histograms: Histograms
     d2_limit: float | None
-    """d2 above which an ad is far; null where another detector than Mahalanobis decides."""
+    """d2 above which an ad is far, unless its class has a limit of its own; null where another
+    detector than Mahalanobis decides."""
     rules: list[RuleResult]
     detectors: list[DetectorResult]
     recommended: Recommendation | None = None
@@ -195,4 +197,6 @@ class Evaluation(Record):
     slices: list[Slice]
     hard_cases: list[HardCase]
     ood_kinds: list[OodKind]
+    class_limits: list[ClassLimit] = Field([])
+    """Of a bundle whose classes have limits of their own; empty: one limit serves all."""
     verdict: list[Finding] = Field([])

@@ -112,6 +112,8 @@ def _distances(evaluation: Evaluation) -> list[Fact]:
     limit = f"p of {TITLES[evaluation.decision.detector]} decides, not d2"
     if evaluation.d2_limit is not None:
         limit = f"an ad is far above {evaluation.d2_limit:,.1f}"
+        if evaluation.class_limits:
+            limit = "each class has a limit for far"
     facts = [
         Fact("d2 threshold", f"{headline.threshold:,.1f}", limit),
         Fact(

@@ -1,14 +1,20 @@
 """What a tuning reached: tuning.json, and the words of the report and of the log."""
 
+from collections.abc import Mapping, Sequence
+
 from pydantic import ConfigDict, Field
 
 from rubert_ood.ood.fit import FittedModel
+from rubert_ood.ood.promise import Promise
 from rubert_ood.ood.tuning import Measures
+from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
 from rubert_ood.runs.record import Record
 from rubert_ood.settings import DecisionSettings, GateSettings
+from rubert_ood.settings.promises import PromiseSettings
 
 log = StepLog("tune")
+promise_log = StepLog("promise")
 
 FORMAT = 1
 """Of tuning.json. Files of 0.3.0 have no number, and `foreign_kept` instead of `ood_kept`."""
@@ -21,21 +27,31 @@ class Tuning(Record):
 
     format: int = FORMAT
     target: dict[str, float | str]
-    """{"min_precision": number} or {"maximise": "macro_f1"}."""
+    """{"min_precision": number} or {"maximise": "macro_f1"}, and max_flagged and confidence where
+    they were asked for."""
     origin: str = Field(alias="from")
     """Fingerprint of the bundle that was tuned."""
     before: Measures
     after: Measures
     decision: DecisionSettings
+    promises: list[Promise] = Field([])
+    """What the bundle promises; older files promise nothing."""
+    ads_needed: dict[str, int | None] = Field({})
+    """By target, about how many labelled ads a promise of it needs; null: no number would do."""
 
 
-def target_of(min_precision: float | None) -> dict[str, float | str]:
+def target_of(settings: PromiseSettings) -> dict[str, float | str]:
     """Return what tuning.json names as its target."""
-    return {"min_precision": min_precision} if min_precision else {"maximise": "macro_f1"}
+    wanted = {"min_precision", "max_flagged", "confidence"}
+    named: dict[str, float | str] = settings.model_dump(include=wanted, exclude_none=True)
+    return named if settings.min_precision else {"maximise": "macro_f1", **named}
 
 
-def in_words(min_precision: float | None, reached: Measures) -> str:
-    """Say what was asked for and what was reached, for the report and the model card."""
+def in_words(
+    settings: PromiseSettings, reached: Measures, promises: Sequence[Promise] = ()
+) -> str:
+    """Say what was asked for, reached and promised, for the report and the model card."""
+    min_precision = settings.min_precision
     target = (
         f"a precision of {min_precision:.1%}" if min_precision else "the largest macro-F1"
     )
@@ -46,7 +62,26 @@ def in_words(min_precision: float | None, reached: Measures) -> str:
     return (
         f"The target was {target}.{right} The thresholds keep {reached.coverage:.1%} of"
         f" the ads, and macro-F1 with Other is {reached.macro_f1:.1%}."
+        f"{''.join([f' {promise.in_words()}' for promise in promises])}"
     )
+
+
+def say_promises(promises: Sequence[Promise], needed: Mapping[str, int | None]) -> None:
+    """Log what is promised, and how many labelled ads a promise needs in any case."""
+    for promise in promises:
+        promise_log.info("%s", promise.in_words().removesuffix("."))
+    for name, number in needed.items():
+        if number is None:
+            promise_log.warning(
+                "%s: no number of ads would do for a promise at this precision", name
+            )
+        else:
+            promise_log.info(
+                "%s: a promise needs about %s in all%s",
+                name,
+                count_of(number, "labelled ad"),
+                "" if promises else ". Pass confidence to ask for one",
+            )
 
 
 def log_measures(name: str, model: FittedModel, measures: Measures) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rubert_ood.settings import Precision
 
 Mask = NDArray[np.bool_]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,11 @@ class Turns:
     """Where a decision turns: beside them it may be another one, within the tolerance."""
 
     confidences: Sequence[float]
-    d2: float | None
-    """None where another detector than Mahalanobis decides."""
-    p: float | None = None
-    """ood_p, where such a detector decides."""
-    p_step: float = 0.0
+    d2_limits: Floats
+    """One, or one of each class; none where another detector than Mahalanobis decides."""
+    p_limits: Floats
+    """Of ood_p, where such a detector decides: one, or one of each class."""
+    p_step: float
     """The smallest difference of two p-values: one calibration ad."""
 
 
@@ -121,12 +122,12 @@ class _Pair:
         limit = self._tolerance
         confidence_T = self._values("confidence")[1]
         near_T = np.zeros(self._now.num_rows, bool)
-        if turns.d2 is not None:
-            d2_T = self._values("ood_distance")[1]
-            near_T |= np.abs(d2_T / turns.d2 - 1) <= limit.distance
-        if turns.p is not None:
-            apart_T = np.abs(self._values("ood_p")[1] - turns.p)
-            moves = P_SLOPE * limit.distance * turns.p
+        d2_T = self._values("ood_distance")[1]
+        for turn in turns.d2_limits:
+            near_T |= np.abs(d2_T / turn - 1) <= limit.distance
+        for turn in turns.p_limits:
+            apart_T = np.abs(self._values("ood_p")[1] - turn)
+            moves = P_SLOPE * limit.distance * turn
             near_T |= apart_T <= moves + 2 * turns.p_step
         for turn in turns.confidences:
             near_T |= np.abs(confidence_T - turn) <= limit.score

@@ -17,6 +17,7 @@ from typing import Annotated, Self
 
 import pyarrow as pa
 from pydantic import (
+    Field,
     PlainSerializer,
     TypeAdapter,
     ValidatorFunctionWrapHandler,
@@ -26,6 +27,7 @@ from pydantic import (
 from rubert_ood import storage
 from rubert_ood.ads.sources import Ignored
 from rubert_ood.errors import SettingsError
+from rubert_ood.ood.promise import Promise
 from rubert_ood.runs.record import Count, Day, PlainName, Record, parse
 from rubert_ood.runs.reuse import ReusedRun
 from rubert_ood.settings import Precision, SortBy
@@ -129,6 +131,8 @@ class BundleName(Record):
     fingerprint: str
     alias: str = ""
     """The URI of the champion, where the job was given that; resolved when the run was planned."""
+    promises: list[Promise] = Field([])
+    """What its decision promises of ads like those that tested it."""
 
 
 class QuarantinedFile(Record):

@@ -26,6 +26,8 @@ def check_input(settings: DaySettings) -> tuple[Plan, Bundle]:
         f" {count_of(len(plan.quarantined), 'quarantined file')},"
         f" bundle {plan.bundle.version}"
     )
+    for promise in plan.bundle.promises:
+        log.info("the bundle promises: %s", promise.in_words().removesuffix("."))
     for file in plan.quarantined:
         log.warning("quarantines a file: %s", file.reason)
     for uri in plan.empty_files:

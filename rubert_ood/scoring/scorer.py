@@ -7,6 +7,7 @@ from threading import Lock
 import pyarrow as pa
 
 from rubert_ood.classifier.span import Span
+from rubert_ood.ood.limits import d2_limits, p_limits
 from rubert_ood.predictor import Model
 from rubert_ood.reuse.check import Turns, compare
 from rubert_ood.score_table import ForwardPass
@@ -72,10 +73,13 @@ def checked(item: ShardItem, model: Model) -> ShardItem:
     """Compare what an index notes of some texts with what the model says of them now."""
     fitted = model.bundle.fitted
     rule = fitted.decision
-    turns = Turns((rule.tau_other, rule.ood_conf_gate), model.d2_limit)
-    if model.d2_limit is None:
-        step = 1 / (len(fitted.thresholds.calibration_d2) + 1)
-        turns = replace(turns, p=rule.conformal_alpha, p_step=step)
+    thresholds = fitted.thresholds
+    turns = Turns(
+        (rule.tau_other, rule.ood_conf_gate),
+        d2_limits(rule, thresholds),
+        p_limits(rule, thresholds),
+        p_step=1 / (len(thresholds.calibration_d2) + 1),
+    )
     found = compare(item.texts, item.checks, model.bundle.precision, turns)
     counts = item.reuse.model_copy(update={"texts_mismatched": found.num_different})
     nothing = item.checks.slice(0, 0)

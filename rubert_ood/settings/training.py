@@ -7,11 +7,11 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from rubert_ood.settings.base import PLAIN_NAME, ExecutorSettings, RayJobSettings
 from rubert_ood.settings.kinds import Seed
 from rubert_ood.settings.optimiser import OptimiserSettings, RecipeName
+from rubert_ood.settings.promises import PromiseSettings
 from rubert_ood.settings.promotion import PromotionSettings
 from rubert_ood.settings.shared import (
     ColumnSettings,
     DecisionSettings,
-    DetectorName,
     EvaluationSettings,
     FeatureComputeSettings,
     Group,
@@ -212,7 +212,7 @@ class EvaluateSettings(ExecutorSettings):
     evaluation: EvaluationSettings = EvaluationSettings(baseline=False)
 
 
-class TuneSettings(ExecutorSettings):
+class TuneSettings(PromiseSettings):
     """Choose tau_other, the confidence gate and the strength of the OOD rule for a target. Write a
     new bundle."""
 
@@ -226,15 +226,6 @@ class TuneSettings(ExecutorSettings):
     folder of the old bundle."""
     version: str | None = Field(None, pattern=PLAIN_NAME)
     """Name of the new bundle. Default: the UTC time of the start."""
-    min_precision: float | None = Field(None, gt=0, lt=1)
-    """Target: the smallest share of right classes among the kept ads, of which as many as possible
-    are kept. Default: no target, but the largest macro-F1 (with Other as a class if
-    evaluation.ood_uri is given)."""
-    rule: Literal["notebook", "conformal"] | None = None
-    """OOD rule of the new bundle. Default: that of the old bundle."""
-    detector: DetectorName | None = None
-    """Detector of the new bundle (decision.detector), fitted on the features that the old one
-    keeps. All but mahalanobis need the conformal rule. Default: that of the old bundle."""
     seed: Seed = 42
     """Seed of the two halves."""
     columns: ColumnSettings = ColumnSettings()

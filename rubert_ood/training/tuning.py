@@ -12,6 +12,7 @@ from rubert_ood.bundle import Bundle, load_reference
 from rubert_ood.bundle.reference import REFERENCE
 from rubert_ood.errors import BundleError, InputError, SettingsError
 from rubert_ood.ood.outputs import Outputs
+from rubert_ood.ood.promise import least_rows
 from rubert_ood.ood.reference import Reference
 from rubert_ood.ood.tuning import ads_needed
 from rubert_ood.plain import count_of
@@ -24,7 +25,8 @@ MIN_ADS = 100
 def halves(ads: LabelledAds, settings: TuneSettings) -> dict[str, LabelledAds]:
     """Cut the ads in two, `calibration` and `test`, stratified where every class has two of them.
 
-    Raises InputError on too few.
+    At random where something is promised: a split by class would tie the half that tests to the
+    half that chooses. Raises InputError on too few.
     """
     from sklearn.model_selection import train_test_split
 
@@ -39,7 +41,7 @@ def halves(ads: LabelledAds, settings: TuneSettings) -> dict[str, LabelledAds]:
         np.arange(len(ads)),
         test_size=0.5,
         random_state=settings.seed,
-        stratify=ads.labels_N if can_stratify else None,
+        stratify=ads.labels_N if can_stratify and not settings.confidence else None,
     )
     return {"calibration": ads.take(calibration), "test": ads.take(test)}
 
@@ -75,8 +77,13 @@ def reference_for(bundle: Bundle, detector: DetectorName) -> Reference | None:
 
 
 def check_target(settings: TuneSettings, num_texts: int) -> None:
-    """Raise SettingsError when so few texts cannot show such a min_precision."""
+    """Raise SettingsError when so few texts cannot show such a min_precision.
+
+    To promise it, even all of them right would have to be enough.
+    """
     needed = ads_needed(settings.min_precision)
+    if settings.min_precision and settings.confidence:
+        needed = least_rows(1 - settings.min_precision, settings.risk)
     if needed > num_texts:
         raise SettingsError(
             f"min_precision: {settings.min_precision:g} needs at least"

@@ -5,7 +5,7 @@ Nothing is written. The thresholds lie in the bundle, and `train` takes them as 
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -16,11 +16,12 @@ from rubert_ood.ood.decision import (
     Thresholds,
     TopClasses,
     check_rule,
-    d2_limit,
     decide_on,
     fit_thresholds,
+    p_limit,
 )
 from rubert_ood.ood.fit import FittedModel
+from rubert_ood.ood.limits import d2_at, d2_limit
 from rubert_ood.settings import DecisionSettings
 
 QUANTILE = "threshold_quantile"
@@ -74,6 +75,8 @@ class Outcome:
     d2: float
     z: float
     p: float
+    p_limit: float
+    """Conformal p at which an ad is far: of all, or of the class that it was taken for."""
     d2_limit: float | None
     """d2 above which an ad is far; None where another detector than Mahalanobis decides."""
     thresholds: Thresholds
@@ -117,6 +120,10 @@ def outcome(fitted: FittedModel, numbers: Numbers, choice: Choice) -> Outcome:
         thresholds=thresholds,
         settings=settings,
     )
+    limit = float(np.ravel(p_limit(thresholds, settings, decided.predicted_N))[0])
+    d2 = d2_limit(settings, thresholds)
+    if d2 is not None and settings.rule == "conformal":
+        d2 = d2_at(limit, thresholds)
     return Outcome(
         label=str(decided.label_N[0]),
         best=numbers.labels[0],
@@ -126,7 +133,8 @@ def outcome(fitted: FittedModel, numbers: Numbers, choice: Choice) -> Outcome:
         d2=numbers.d2,
         z=float(decided.ood_z_N[0]),
         p=float(decided.ood_p_N[0]),
-        d2_limit=d2_limit(settings, thresholds),
+        p_limit=limit,
+        d2_limit=d2,
         thresholds=thresholds,
         settings=settings,
     )
@@ -145,6 +153,8 @@ def bundle_choice(fitted: FittedModel) -> Choice:
 def ranges(fitted: FittedModel, rule: str) -> dict[str, tuple[float, float]]:
     """Return the settings that the rule looks at, each with the values that are tried."""
     shared = {"tau_other": (0.0, 1.0), "ood_conf_gate": (0.0, 1.01)}
+    if rule == "conformal" and fitted.thresholds.by_class is not None:
+        return shared  # the limits of the classes stand
     if rule == "conformal":
         smallest = 1 / (len(fitted.thresholds.calibration_d2) + 1)
         least = math.ceil(smallest * 10**DIGITS) / 10**DIGITS
@@ -219,7 +229,10 @@ def _rule(fitted: FittedModel, choice: Choice) -> tuple[DecisionSettings, Thresh
     if choice.threshold_quantile is not None:
         d2_N = thresholds.calibration_d2
         thresholds = fit_thresholds(d2_N, quantile=choice.threshold_quantile)
-    return settings, thresholds
+    by_class = fitted.thresholds.by_class
+    if settings.conformal_alpha != fitted.decision.conformal_alpha:
+        by_class = None  # one limit for all is tried
+    return settings, replace(thresholds, by_class=by_class)
 
 
 def _p(numbers: Numbers) -> float:

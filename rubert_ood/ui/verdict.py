@@ -74,8 +74,8 @@ def _distance(outcome: Outcome) -> str:
     if settings.rule == "conformal":
         sign = "≤" if outcome.is_far else ">"
         named = "" if outcome.d2_limit is not None else f" of {TITLES[settings.detector]}"
-        alpha = f"conformal_alpha {settings.conformal_alpha:g}"
-        return f"p{named} {outcome.p:.4f} {sign} {alpha}"
+        name = "conformal_alpha" if thresholds.by_class is None else "limit of the class"
+        return f"p{named} {outcome.p:.4f} {sign} {name} {outcome.p_limit:g}"
     limit = settings.alpha * thresholds.threshold
     far = (
         f"d2 {outcome.d2:,.1f} {_sign(outcome.d2 <= limit, '≤')} alpha"

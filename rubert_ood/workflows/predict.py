@@ -35,11 +35,10 @@ def predict(settings: PredictSettings) -> list[Result]:
             "texts: there are none. Pass them as arguments, or one per line"
             " on standard input"
         )
-    results = predict_texts(
-        open_bundle(settings.bundle_uri, settings.require_signature),
-        texts,
-        settings.compute,
-    )
+    bundle = open_bundle(settings.bundle_uri, settings.require_signature)
+    for promise in bundle.fitted.promises:
+        log.info("the bundle promises: %s", promise.in_words().removesuffix("."))
+    results = predict_texts(bundle, texts, settings.compute)
     for number, result in enumerate(results):
         between = "\n" if number else ""
         terminal.show(

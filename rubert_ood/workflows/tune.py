@@ -1,7 +1,8 @@
 """Choose the thresholds of a bundle for a stated target, and write them as a new version."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+
+import numpy as np
 
 from rubert_ood import storage
 from rubert_ood.ads.dataset import LabelledAds, clean_labelled, read_labelled
@@ -19,7 +20,7 @@ from rubert_ood.ood.decision import check_rule
 from rubert_ood.ood.fit import FittedModel, fit
 from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.reference import make_reference
-from rubert_ood.ood.tuning import Measures, choose_decision, measure
+from rubert_ood.ood.tuning import measure
 from rubert_ood.pointers.champion import open_bundle
 from rubert_ood.progress import StepLog
 from rubert_ood.ray_session import ray_session
@@ -31,15 +32,27 @@ from rubert_ood.reports.tuning import (
     Tuning,
     in_words,
     log_measures,
+    say_promises,
     target_of,
     warn_of_tuned,
 )
 from rubert_ood.settings import DecisionSettings, TuneSettings
+from rubert_ood.training.class_limits import (
+    say_class_limits,
+    train_shares,
+    with_class_limits,
+)
 from rubert_ood.training.features import bundle_outputs
+from rubert_ood.training.promising import (
+    ads_needed,
+    choose,
+    each_text_once,
+    promised_rule,
+    rows_to_choose_on,
+)
 from rubert_ood.training.tuning import (
     check_target,
     halves,
-    join_ood,
     reference_for,
     starting_decision,
 )
@@ -56,12 +69,17 @@ def tune(settings: TuneSettings) -> Bundle:
     known = bundle.fitted.labels
     table = read_labelled(settings.input_uri, settings.columns, known=known)
     ads = clean_labelled(table, bundle.cleaner, bundle.fitted.labels, traits=True)
-    splits = halves(ads, settings)
-    decision = starting_decision(bundle.fitted.decision, settings)
-    older = reference_for(bundle, decision.detector)
-    check_rule(decision, len(splits["calibration"]))
     extra = load_extra_texts(settings.evaluation, bundle.cleaner)
+    if settings.confidence:
+        ads, extra = each_text_once(ads, extra)
+    splits = halves(ads, settings)
+    num_calibration = len(splits["calibration"])
+    decision = starting_decision(bundle.fitted.decision, settings)
+    decision = promised_rule(decision, settings, num_calibration)
+    older = reference_for(bundle, decision.detector)
+    check_rule(decision, num_calibration)
     check_target(settings, _num_texts(splits, extra))
+    shares_C = train_shares(bundle) if settings.per_class else None
     log.info(
         f"fits T and thresholds on one half of {len(ads):,} labelled ads,"
         " chooses on the other"
@@ -74,15 +92,13 @@ def tune(settings: TuneSettings) -> Bundle:
             executor=settings.executor,
         )
     kept = {"train": older.train} if older else {}
-    tuned, tuning = _tune(bundle, {**outputs, **kept}, settings, decision)
+    tuned, tuning = _tune(bundle, {**outputs, **kept}, settings, decision, shares_C)
     reference = make_reference(older.train, outputs["calibration"]) if older else None
     evaluation = evaluate(
         tuned,
         Material.of(outputs, extra=extra, test_ads=splits["test"]),
         reference=reference,
-        context=_context(
-            version, bundle, settings, tuning.after, num_test=len(splits["test"])
-        ),
+        context=_context(version, bundle, settings, tuning, num_test=len(splits["test"])),
     )
     documents = evaluation_documents(evaluation)
     documents["tuning.json"] = storage.to_json(tuning).decode()
@@ -107,10 +123,12 @@ def _tune(
     outputs: Mapping[str, Outputs],
     settings: TuneSettings,
     decision: DecisionSettings,
+    shares_C: np.ndarray | None,
 ) -> tuple[FittedModel, Tuning]:
     """Fit T and thresholds on one half, choose on the other.
 
-    The statistics stay those of the training.
+    The statistics stay those of the training. shares_C: of the classes among the train ads, where
+    each gets a limit of its own.
     """
     fitted = fit(
         bundle.fitted.statistics,
@@ -121,19 +139,26 @@ def _tune(
         calibrated_on="calibration",
         train=outputs.get("train"),
     )
-    ads, ood = outputs["test"], join_ood(outputs)
-    chosen = choose_decision(fitted, ads, ood, min_precision=settings.min_precision)
-    tuned = replace(fitted, decision=chosen)
+    if shares_C is not None:
+        fitted = with_class_limits(fitted, outputs["calibration"], shares_C, settings)
+        say_class_limits(fitted)
+    order, test = rows_to_choose_on(outputs, settings)
+    tuned = choose(fitted, order, test, settings)
+    ads, ood = test.ads, test.ood
     before, after = measure(bundle.fitted, ads, ood), measure(tuned, ads, ood)
     log_measures("before", bundle.fitted, before)
     log_measures("after", tuned, after)
     warn_of_tuned(tuned, after)
+    needed = ads_needed(settings, after, test)
+    say_promises(tuned.promises, needed)
     tuning = Tuning(
-        target=target_of(settings.min_precision),
+        target=target_of(settings),
         origin=bundle.fingerprint,
         before=before,
         after=after,
-        decision=chosen,
+        decision=tuned.decision,
+        promises=list(tuned.promises),
+        ads_needed=needed,
     )
     return tuned, tuning
 
@@ -142,7 +167,7 @@ def _context(
     version: str,
     bundle: Bundle,
     settings: TuneSettings,
-    reached: Measures,
+    tuning: Tuning,
     *,
     num_test: int,
 ) -> Context:
@@ -153,10 +178,20 @@ def _context(
         version=version,
         created_at=utc_now(),
         tuned_from=bundle.version,
-        tuned_for=in_words(settings.min_precision, reached),
+        tuned_for=in_words(settings, tuning.after, tuning.promises),
         num_test=num_test,
         stack_weight=bundle.stack.weight if bundle.stack else None,
         settings=settings.model_dump(
-            mode="json", include={"min_precision", "rule", "detector", "fit", "seed"}
+            mode="json",
+            include={
+                "min_precision",
+                "max_flagged",
+                "confidence",
+                "per_class",
+                "rule",
+                "detector",
+                "fit",
+                "seed",
+            },
         ),
     )

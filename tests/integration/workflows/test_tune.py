@@ -2,12 +2,15 @@
 `predict`."""
 
 import json
+import logging
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from scipy.special import logsumexp, softmax
+from scipy.stats import binom
 from sklearn.model_selection import train_test_split
 
 from rubert_ood.ads.dataset import LabelledAds
@@ -19,6 +22,7 @@ from rubert_ood.errors import (
     PublicationRefusedError,
     SettingsError,
 )
+from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.reference import Reference
 from rubert_ood.predictor import Model
 from rubert_ood.settings import (
@@ -140,6 +144,97 @@ def test_tune_writes_a_bundle_that_keeps_its_promise_and_the_old_one_its_bytes(
     assert _precision_and_coverage(again, labelled)[0] >= target
     with pytest.raises(BundleError, match="this bundle exists"):
         workflow.tune(_settings(bundle, tmp_path, version=version))
+
+
+def test_tune_promises_what_the_rows_that_test_show(
+    bundle, labelled, tmp_path, request, caplog
+):
+    write_parquet(tmp_path / "ads.parquet", pa.concat_tables([labelled, labelled]))
+    with caplog.at_level(logging.INFO):
+        tuned = workflow.tune(
+            _settings(
+                bundle,
+                tmp_path,
+                version=request.node.name,
+                rule="conformal",
+                min_precision=0.3,
+                max_flagged=0.05,
+                confidence=0.9,
+            )
+        )
+    columns = (labelled["title"].to_pylist(), labelled["description"].to_pylist())
+    texts = [bundle.cleaner.clean(ad_text(*pair)) for pair in zip(*columns, strict=True)]
+    first = [row for row, text in enumerate(texts) if text not in texts[:row]]
+    left_out = 2 * labelled.num_rows - len(first)
+    assert f"leaves out {left_out} rows with the text of another" in caplog.text
+    calibration, test = train_test_split(first, test_size=0.5, random_state=42)
+    flagged, precision = tuned.fitted.promises
+    assert (flagged.kind, flagged.num_rows) == ("flagged", len(calibration))
+    allowed, total = flagged.num_against, flagged.num_rows
+    assert binom.cdf(allowed, total, 0.05) <= 0.05 < binom.cdf(allowed + 1, total, 0.05)
+    half = labelled.take(test)
+    pairs = zip(half["title"].to_pylist(), half["description"].to_pylist(), strict=True)
+    results = predict_texts(tuned, [ad_text(*pair) for pair in pairs])
+    labels = [result["label"] for result in results]
+    all_pairs = zip(labels, half["category"].to_pylist(), strict=True)
+    kept = [pair for pair in all_pairs if pair[0] != "Other"]
+    wrong = sum(ours != theirs for ours, theirs in kept)
+    assert (precision.num_rows, precision.num_against) == (len(kept), wrong)
+    assert binom.cdf(wrong, len(kept), 0.7) <= 0.05
+    content = json.loads(Path(tuned.uri, "tuning.json").read_text())
+    assert content["target"] == {
+        "min_precision": 0.3,
+        "max_flagged": 0.05,
+        "confidence": 0.9,
+    }
+    assert content["promises"] == [asdict(flagged), asdict(precision)]
+    assert content["ads_needed"].keys() == {"min_precision", "max_flagged"}
+    assert (
+        "With a confidence of 0.9 at least 0.3"
+        in Path(tuned.uri, "README.md").read_text()
+    )
+
+
+def test_tune_gives_each_class_a_limit_that_scoring_takes(
+    bundle, labelled, tmp_path, request
+):
+    version = request.node.name
+    settings = {"version": version, "rule": "conformal", "per_class": True}
+    with pytest.raises(BundleError, match=r"needs reference\.safetensors"):
+        workflow.tune(_settings(bundle, tmp_path, **settings))
+    rng = np.random.default_rng(0)
+    logits_NC, cls_NH = rng.normal(size=(100, 5)), rng.normal(size=(100, 32))
+    labels_N = np.repeat(np.arange(5), [40, 30, 18, 8, 4])
+    train = Outputs(logits_NC.astype(np.float32), cls_NH.astype(np.float32), labels_N)
+    thresholds = bundle.fitted.decision.model_copy(update={"conformal_alpha": 0.05})
+    whole = derive_bundle(
+        bundle,
+        str(tmp_path / "bundles" / "whole"),
+        fitted=replace(bundle.fitted, decision=thresholds),
+        reference=Reference(train, train),
+    )
+    tuned = workflow.tune(_settings(whole, tmp_path, **settings))
+    limits = tuned.fitted.thresholds.by_class
+    assert limits.is_pooled_C.tolist() == [False] * 3 + [True] * 2
+    half = _choosing_half(labelled)
+    texts = [
+        ad_text(*pair)
+        for pair in zip(
+            half["title"].to_pylist(), half["description"].to_pylist(), strict=True
+        )
+    ]
+    gate, num_far = tuned.fitted.decision.ood_conf_gate, 0
+    for result in predict_texts(tuned, texts):
+        best = tuned.fitted.labels.index(result["topk_labels"][0])
+        is_far = result["ood_p"] <= limits.alpha_C[best]
+        assert result["is_ood"] == (is_far and result["confidence"] < gate)
+        num_far += is_far
+    content = json.loads(Path(tuned.uri, "evaluation.json").read_text())
+    listed = content["class_limits"]
+    assert [limit["num_rows"] for limit in listed] == limits.num_rows_C.tolist()
+    assert sum(limit["far"] * limit["num_test"] for limit in listed) == pytest.approx(
+        num_far
+    )
 
 
 def test_ood_texts_and_the_other_rule(bundle, labelled, tmp_path, request):

@@ -1,6 +1,6 @@
 """Distance and best classes as tensors beside ood.decision.decide, which is numpy's."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,7 @@ from rubert_ood.classifier.device_decision import DeviceDecision
 from rubert_ood.classifier.precision import Device
 from rubert_ood.classifier.windows import Windows, cut
 from rubert_ood.errors import BundleError
+from rubert_ood.ood.class_limits import ClassLimits
 from rubert_ood.ood.decision import Decisions, fit_thresholds
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
@@ -73,6 +74,13 @@ def case(name: str) -> tuple[FittedModel, np.ndarray, np.ndarray]:
         means_CH = means_CH.astype(np.float32).astype(float)
     elif name == "conformal, every far ad":
         rule = {"rule": "conformal", "ood_conf_gate": 1.01, "top_k": 50}
+    elif name == "limits by class":
+        rule = {"rule": "conformal", "ood_conf_gate": 1.01}
+        fitted = fitted_model(means_CH, precision_HH, **rule)
+        p_C = np.linspace(0.0, 0.9, NUM_CLASSES)
+        limits = ClassLimits(p_C, np.zeros(NUM_CLASSES, int), np.zeros(NUM_CLASSES, bool))
+        thresholds = replace(fitted.thresholds, by_class=limits)
+        return replace(fitted, thresholds=thresholds), logits_NC, cls_NH
     elif name == "no ads":
         cls_NH, logits_NC = cls_NH[:0], logits_NC[:0]
     return fitted_model(means_CH, precision_HH, **rule), logits_NC, cls_NH
@@ -88,6 +96,7 @@ CASES = [
     "one class",
     "ads at a mean",
     "conformal, every far ad",
+    "limits by class",
     "no ads",
 ]
 
@@ -116,6 +125,16 @@ def test_device_decides_as_numpy(name, device):
             np.testing.assert_allclose(mine, theirs, rtol=1e-9, atol=1e-9)
         else:
             np.testing.assert_array_equal(mine, theirs, field.name)
+
+
+def test_device_takes_the_limit_of_the_predicted_class():
+    fitted, logits_NC, cls_NH = case("limits by class")
+    got = decide_on_device(fitted, logits_NC, cls_NH, "cpu")
+    p_C = fitted.thresholds.by_class.alpha_C
+    for row in range(NUM_ADS):
+        predicted = int(np.argmax(logits_NC[row]))
+        assert got.is_far_N[row] == (got.ood_p_N[row] <= p_C[predicted])
+    assert 0 < got.is_far_N.sum() < NUM_ADS
 
 
 def test_device_leaves_to_numpy_the_ads_between_classes_that_rounding_cannot_tell_apart():

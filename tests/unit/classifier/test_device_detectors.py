@@ -11,6 +11,7 @@ from rubert_ood.classifier.precision import Device
 from rubert_ood.settings import DetectorName
 from tests.unit.classifier.test_attention import DEVICES
 from tests.unit.ood.test_chosen import FAR, TEST, fitted
+from tests.unit.ood.test_limits import by_class
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -26,6 +27,20 @@ def test_device_detector_decides_as_numpy_does(name, device):
         np.testing.assert_allclose(got.ood_p_N, expected.ood_p_N, atol=1e-12)
         np.testing.assert_array_equal(got.is_ood_N, expected.is_ood_N)
         np.testing.assert_allclose(got.ood_distance_N, expected.ood_distance_N)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", ["combined", "energy"])
+def test_device_detector_with_limits_by_class_decides_as_numpy_does(name, device):
+    model = by_class(fitted(name))
+    here = Device(torch.device(device), "fp32")
+    decision = DeviceDecision(model, here)
+    logits, cls = here.put(TEST.logits_NC), here.put(TEST.cls_NH)
+    got = decision.of(logits, cls, here.mark()).decide(model)
+    expected = model.decide(TEST.logits_NC, TEST.cls_NH)
+    np.testing.assert_array_equal(got.is_far_N, expected.is_far_N)
+    np.testing.assert_array_equal(got.label_N, expected.label_N)
+    assert 0 < got.is_far_N.sum() < len(got.is_far_N)
 
 
 @pytest.mark.parametrize("name", get_args(DetectorName))

@@ -8,10 +8,10 @@ import pytest
 
 from rubert_ood.errors import BundleError, SettingsError
 from rubert_ood.ood.chosen import COMBINED, fit_chosen, rank_all
-from rubert_ood.ood.decision import d2_limit
 from rubert_ood.ood.detectors import TITLES, fit_detectors
 from rubert_ood.ood.fit import FittedModel, fit
 from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
+from rubert_ood.ood.limits import d2_limit
 from rubert_ood.ood.outputs import Outputs
 from rubert_ood.settings import DecisionSettings, DetectorName, FitSettings
 

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from rubert_ood.errors import BundleError, SchemaError, SettingsError
+from rubert_ood.ood.conformal import conformal_p
 from rubert_ood.ood.decision import (
     Thresholds,
     check_rule,
-    conformal_p,
-    d2_limit,
     decide,
     fit_thresholds,
 )
+from rubert_ood.ood.limits import d2_limit
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
 from rubert_ood.settings import DecisionSettings
 

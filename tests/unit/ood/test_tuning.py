@@ -102,7 +102,7 @@ def test_tuning_finds_the_best_combination(rule, min_precision, ood, monkeypatch
     name = "macro_f1" if min_precision is None else "coverage"
     tried = 0
     for settings, tau in product(
-        tuning._candidates(fitted) if ood else [fitted.decision], tuning.TAUS_T
+        tuning.candidates(fitted) if ood else [fitted.decision], tuning.TAUS_T
     ):
         theirs = by_hand(
             replace(

@@ -377,6 +377,7 @@ def test_evaluation_json_keeps_its_keys_and_is_read_back(measured, evaluation):
             "slices",
             "hard_cases",
             "ood_kinds",
+            "class_limits",
         ),
         "verdict",
     ]

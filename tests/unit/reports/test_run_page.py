@@ -3,6 +3,7 @@ import math
 import pytest
 
 from rubert_ood.comparing.document import ChangedLabels, ChangedPair
+from rubert_ood.ood.promise import Promise
 from rubert_ood.reports.run_page import run_html
 from rubert_ood.runs.manifest import Manifest
 from rubert_ood.runs.sums import Counts
@@ -339,3 +340,11 @@ def test_run_page_leads_from_each_finding_to_a_section_that_is_there(full_manife
     links = [tag["href"] for name, tag in page.tags if name == "a"]
     assert {"#drift", "#gate", "#quarantined-files"} <= set(links)
     assert {link.removeprefix("#") for link in links} <= ids
+
+
+def test_the_page_says_what_the_bundle_promises(manifest):
+    assert "promises" not in run_html(manifest, None)
+    promise = Promise("precision", 0.98, 0.95, 1240, 12)
+    bundle = manifest.bundle.model_copy(update={"promises": [promise]})
+    page = run_html(manifest.model_copy(update={"bundle": bundle}), None)
+    assert promise.in_words() in page

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -5,7 +7,12 @@ import pytest
 from rubert_ood.reuse.check import TOLERANCES, Turns, compare
 from tests.unit.reuse.tables import random_rows
 
-TURNS = Turns((0.35, 0.75), 100.0)
+
+def turns_at(*d2_limits: float) -> Turns:
+    return Turns((0.35, 0.75), np.array(d2_limits), p_limits=np.array([]), p_step=0.0)
+
+
+TURNS = turns_at(100.0)
 
 
 def _with(table: pa.Table, **columns: object) -> pa.Table:
@@ -103,7 +110,12 @@ def test_compare_lets_the_last_bits_turn_a_decision_that_stands_beside_its_turn(
 ):
     now = _with(rows, **beside)
     noted = _with(now, label=["Other"] * 6, is_ood=[True] * 6)
-    assert compare(now, noted, "fp32", TURNS).num_different == 0
+    by_class = turns_at(30.0, 100.0, 400.0)
+    for turns in (TURNS, by_class):
+        assert compare(now, noted, "fp32", turns).num_different == 0
+    elsewhere = replace(turns_at(30.0, 400.0), confidences=[])
+    if "topk_scores" not in beside:
+        assert compare(now, noted, "fp32", elsewhere).num_different == 6
 
 
 def test_compare_lets_classes_of_the_same_score_change_places(rows):
@@ -130,7 +142,17 @@ def test_compare_lets_is_ood_turn_beside_the_p_of_another_detector(
     rows, precision, p, is_near
 ):
     """30 times the tolerance of the score, and two calibration ads."""
-    turns = Turns((0.35, 0.75), None, p=0.01, p_step=1e-4)
+    turns = replace(turns_at(), p_limits=np.array([0.01]), p_step=1e-4)
     noted = _with(rows, ood_p=[p] * 6)
     now = _with(noted, is_ood=[True] * 6)
     assert compare(now, noted, precision, turns).num_different == (0 if is_near else 6)
+
+
+@pytest.mark.parametrize(
+    ("p", "is_near"), [(0.0101, True), (0.0503, True), (0.03, False), (0.2, False)]
+)
+def test_compare_lets_is_ood_turn_beside_the_p_of_any_class(rows, p, is_near):
+    turns = replace(turns_at(), p_limits=np.array([0.01, 0.05]), p_step=1e-4)
+    noted = _with(rows, ood_p=[p] * 6, ood_distance=[100.0] * 6)
+    now = _with(noted, is_ood=[True] * 6)
+    assert compare(now, noted, "fp32", turns).num_different == (0 if is_near else 6)

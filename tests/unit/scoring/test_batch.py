@@ -98,7 +98,12 @@ def test_result_batch_is_one_row_of_text():
     batch = result_batch(ShardResult("00000-ab", "why", "run"))
     assert batch.schema == RESULT
     (row,) = batch.drop_columns("counts").to_pylist()
-    assert row == {"shard_id": "00000-ab", "failure": "why", "fault": "run"}
+    assert row == {
+        "shard_id": "00000-ab",
+        "failure": "why",
+        "fault": "run",
+        "trace": "",
+    }
 
 
 def test_result_of_a_batch_has_the_counts_that_were_laid_out():

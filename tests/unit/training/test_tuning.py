@@ -57,6 +57,10 @@ def test_a_target_that_so_few_ads_cannot_show_is_refused():
         SettingsError, match=r"0\.99 needs at least 100 ads .* there are 99"
     ):
         check_target(_settings(min_precision=0.99), 99)
+    promised = _settings(min_precision=0.99, confidence=0.95)
+    check_target(promised, 299)  # 0.99 ** 299 = 0.0496
+    with pytest.raises(SettingsError, match=r"at least 299 ads .* there are 298"):
+        check_target(promised, 298)
 
 
 def test_ood_texts_of_all_kinds_are_joined_in_order():

@@ -1,11 +1,14 @@
 """What would change an answer: checked against the rule written out, and by trying it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import yaml
 from pydantic import ValidationError
 
 from rubert_ood.errors import SchemaError, SettingsError
+from rubert_ood.ood.class_limits import ClassLimits
 from rubert_ood.ui import advice
 from rubert_ood.ui.flips import (
     Choice,
@@ -15,6 +18,7 @@ from rubert_ood.ui.flips import (
     outcome,
     ranges,
 )
+from rubert_ood.ui.verdict import steps
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +147,30 @@ def test_advice_is_flags_and_yaml_that_train_reads(fitted):
     by_yaml = TrainSettings(input_uri="in", **loaded)
     assert (by_yaml.decision, by_yaml.fit) == (settings.decision, settings.fit)
     assert (advice.flags(Choice()), advice.as_yaml(Choice())) == ("", "")
+
+
+@pytest.fixture(scope="module")
+def limited(fitted):
+    """The bundle with limits by class: the first class is hardly ever far, the others often."""
+    alpha_C = np.array([0.01, *[0.4] * (len(fitted.labels) - 1)])
+    none_C = np.zeros(len(alpha_C), bool)
+    limits = ClassLimits(alpha_C, np.zeros(len(alpha_C), int), none_C)
+    decision = fitted.decision.model_copy(update={"rule": "conformal"})
+    thresholds = replace(fitted.thresholds, by_class=limits)
+    return replace(fitted, thresholds=thresholds, decision=decision)
+
+
+def test_outcome_takes_the_limit_of_the_class_until_another_alpha_is_tried(limited):
+    d2 = float(np.quantile(limited.thresholds.calibration_d2, 0.8))
+    found = []
+    for best in range(2):
+        row = Numbers(labels=limited.labels[best : best + 1], scores=[0.5], d2=d2)
+        given = outcome(limited, row, bundle_choice(limited))
+        assert given.is_far == (given.p <= given.p_limit) == (d2 > given.d2_limit)
+        tried = outcome(limited, row, Choice(conformal_alpha=0.3))
+        assert (tried.p_limit, tried.is_far) == (0.3, True)
+        assert "of the class" in steps(given)[0].fact
+        assert "conformal_alpha 0.3" in steps(tried)[0].fact
+        found.append((given.p_limit, given.is_far))
+    assert found == [(0.01, False), (0.4, True)]
+    assert "conformal_alpha" not in ranges(limited, "conformal")
