@@ -25,8 +25,20 @@ def _rows(manifest: Manifest, previous: Manifest | None) -> list[Fact]:
         Fact("Scored", f"{counts.rows_scored:,}", empty),
         _rate("Rejected", "rows_rejected", manifest, previous),
         _rate("OOD", "rows_ood", manifest, previous, "max_ood_rate"),
+        *_flags(manifest),
         _rate("Other", "rows_other", manifest, previous, "max_other_rate"),
     ]
+
+
+def _flags(manifest: Manifest) -> list[Fact]:
+    """Return how many of the OOD flags may be false; nothing without flags, or counts of them."""
+    flags = manifest.ood_flags
+    if flags is None or not flags.num_flagged:
+        return []
+    kept = f"{flags.sound:,} flags, those of smallest p, hold at {flags.level:.0%}"
+    advice = "for fewer, tune with a smaller conformal_alpha"
+    value = f"at most {flags.false_share:.0%}"
+    return [Fact("False OOD flags", value, f"{kept}; {advice}")]
 
 
 def _texts(manifest: Manifest, previous: Manifest | None) -> list[Fact]:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from rubert_ood.ads.text import TextCleaner, normalised
+from rubert_ood.runs.night_sums import NightSums, add_sums
 from rubert_ood.runs.plan import Shard
 from rubert_ood.runs.record import Count, Record
 
@@ -86,6 +87,8 @@ class ShardProfile(Record):
     """What it computed beside them."""
     token_histogram: list[Count] = Field([], max_length=len(TOKEN_EDGES))
     """Ads by length, in the bins of TOKEN_EDGES; empty where they were not counted."""
+    night: NightSums | None = None
+    """None where it was not counted."""
 
 
 class CityCounter:
@@ -160,7 +163,8 @@ class ProfileTally:
         self._padded_tokens = 0
         self._scored_tokens: int | None = 0
         self._lengths = np.zeros(len(TOKEN_EDGES), np.int64)
-        self._num_profiles = self._num_counted = 0
+        self._num_profiles = self._num_counted = self._num_nights = 0
+        self._night: NightSums | None = None
 
     def add(self, profile: ShardProfile) -> None:
         """Add the profile of one shard."""
@@ -173,6 +177,9 @@ class ProfileTally:
         if profile.token_histogram:
             self._num_counted += 1
             self._lengths += profile.token_histogram
+        if profile.night is not None:
+            self._num_nights += 1
+            self._night = add_sums(self._night, profile.night)
         if profile.cities is not None:
             self._add_cities(profile.cities)
         for ad in profile.top_ood:
@@ -204,6 +211,7 @@ class ProfileTally:
             scored_tokens=self._scored_tokens,
             padded_tokens=self._padded_tokens,
             token_histogram=self._lengths.tolist() if counted else [],
+            night=self._night if self._num_nights == self._num_profiles else None,
         )
 
     def _farthest(self) -> list[FarAd]:

@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import Field
 
 from rubert_ood.ood.decision import OTHER
+from rubert_ood.runs.night_sums import NightSums, OodFlags, ood_flags
 from rubert_ood.runs.part import DIGEST_MODULUS
 from rubert_ood.runs.part_counts import CONFIDENCE_BINS
 from rubert_ood.runs.plan import Plan
@@ -70,6 +71,10 @@ class Sums(ShardSums):
     """Padding in what the network computed; None where it was not counted."""
     cities: Cities | None = None
     top_ood: list[FarAd] | None = None
+    night_sums: NightSums | None = None
+    """None where a receipt of an older version is among them."""
+    ood_flags: OodFlags | None = None
+    """None with night_sums."""
 
 
 class Tally:
@@ -131,6 +136,8 @@ class Tally:
             padding_share=profile.padded_tokens / max(scored + profile.padded_tokens, 1),
             cities=profile.cities,
             top_ood=profile.top_ood or None,
+            night_sums=profile.night,
+            ood_flags=None if profile.night is None else ood_flags(profile.night),
         )
 
     def _digest(self, name: str) -> int:

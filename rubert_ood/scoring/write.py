@@ -20,6 +20,7 @@ from rubert_ood import __version__, storage
 from rubert_ood.ads.schema import decoded
 from rubert_ood.errors import InputError, PartialRunError
 from rubert_ood.runs.claim import check_claim
+from rubert_ood.runs.night_sums import night_sums
 from rubert_ood.runs.part import (
     ERROR_SCHEMA,
     SCORED_IN,
@@ -137,6 +138,7 @@ def _receipt_of(
         update={
             "top_ood": top_ood(item.shard, written.table, _excerpts(item)),
             "token_histogram": token_histogram(written.table["num_tokens"].to_numpy()),
+            "night": night_sums(written.table),
         }
     )
     return make_receipt(

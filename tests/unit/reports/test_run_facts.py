@@ -50,3 +50,13 @@ def test_run_facts_write_the_time_in_a_unit_that_fits(manifest, seconds, text):
 def test_run_facts_without_rows_divide_by_nothing(manifest):
     nothing = dict.fromkeys(manifest.counts.model_dump(), 0)
     assert facts(counted(manifest, **nothing))["OOD"].value == "–"
+
+
+def test_run_facts_say_how_many_flags_may_be_false(manifest):
+    assert "False OOD flags" not in facts(manifest)  # as an older version counted
+    flags = {"num_flagged": 40, "false_share": 0.25, "sound": 30, "level": 0.1}
+    found = facts(changed(manifest, ood_flags=flags))["False OOD flags"]
+    assert found.value == "at most 25%"
+    assert found.note.startswith("30 flags, those of smallest p, hold at 10%;")
+    nothing = changed(manifest, ood_flags={**flags, "num_flagged": 0})
+    assert "False OOD flags" not in facts(nothing)
