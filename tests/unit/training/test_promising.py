@@ -141,6 +141,9 @@ def test_a_bound_that_so_few_ads_cannot_show_or_on_another_rule_is_refused():
     assert promised_rule(CONFORMAL, settings, 149).conformal_alpha == 1 / 150
     with pytest.raises(SettingsError, match="the bundle has the notebook rule"):
         promised_rule(DecisionSettings(), settings, 1000)
+    combined = DecisionSettings(rule="conformal", detector="combined")
+    with pytest.raises(SettingsError, match="not proven for the detector combined"):
+        promised_rule(combined, settings, 1000)
 
 
 def test_both_promises_are_kept_by_one_decision():
