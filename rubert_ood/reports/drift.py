@@ -4,7 +4,8 @@ manifests alone."""
 from dataclasses import dataclass, replace
 
 from rubert_ood.reports import good
-from rubert_ood.reports.noise import distance_noise, rate_noise
+from rubert_ood.reports.noise import CHANCE, distance_noise, rate_noise
+from rubert_ood.reports.two_nights import moves
 from rubert_ood.runs.manifest import Manifest
 from rubert_ood.runs.part_counts import CONFIDENCE_BINS
 from rubert_ood.runs.shift import class_shift, shift
@@ -82,6 +83,7 @@ def drift(manifest: Manifest, previous: Manifest) -> Drift:
         _length(manifest, previous),
         _rate("unseen cities", _unseen(manifest), _unseen(previous)),
         _rate("rejected rows", _rejected(now), _rejected(before)),
+        *_tested(manifest, previous),
     ]
     is_same = manifest.bundle.fingerprint == previous.bundle.fingerprint
     return Drift(
@@ -89,6 +91,20 @@ def drift(manifest: Manifest, previous: Manifest) -> Drift:
         largest=_largest_moves(manifest, previous),
         bundle_before="" if is_same else previous.bundle.version or "?",
     )
+
+
+def _tested(manifest: Manifest, previous: Manifest) -> list[Measure]:
+    steady = f"less than {100 * good.MOVED_POINTS:g} points, or p above {CHANCE:g}"
+    return [
+        Measure(
+            move.what,
+            change=f"p {move.p:.2g}",
+            distance=move.difference,
+            moved=move.moved,
+            steady=steady,
+        )
+        for move in moves(manifest, previous)
+    ]
 
 
 def label_shares(manifest: Manifest) -> dict[str, float]:

@@ -36,7 +36,7 @@ def _flags(manifest: Manifest) -> list[Fact]:
     if flags is None or not flags.num_flagged:
         return []
     kept = f"{flags.sound:,} flags, those of smallest p, hold at {flags.level:.0%}"
-    advice = "for fewer, tune with a smaller conformal_alpha"
+    advice = "for fewer, choose the thresholds again with tune"
     value = f"at most {flags.false_share:.0%}"
     return [Fact("False OOD flags", value, f"{kept}; {advice}")]
 
