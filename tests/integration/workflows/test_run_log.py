@@ -10,7 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from rubert_ood import storage
-from rubert_ood.errors import PartialRunError, StorageUnavailableError
+from rubert_ood.errors import (
+    ErrorRateError,
+    PartialRunError,
+    StorageUnavailableError,
+)
 from rubert_ood.interrupts import Terminated
 from rubert_ood.reports import run_page
 from rubert_ood.runs.manifest import read_manifest
@@ -138,7 +142,8 @@ def test_log_of_a_run_has_the_trace_of_a_shard_and_no_word_of_an_ad(
         raise ValueError(f"cannot cast {PHONE}")
 
     monkeypatch.setattr("rubert_ood.scoring.encode.encode_rows", choke)
-    score(settings)  # both shards are quarantined
+    with pytest.raises(ErrorRateError):  # every shard is quarantined
+        score(settings)
     (lines,) = _logs(settings)
     (shard_id, *_) = sorted({line["shard"] for line in lines if line["shard"]})
     failed = [line for line in lines if line["message"].startswith("shard ")]
