@@ -158,6 +158,7 @@ def test_log_of_a_run_has_the_trace_of_a_shard_and_no_word_of_an_ad(
 def test_run_whose_storage_goes_down_ends_as_before_and_not_later(settings, monkeypatch):
     """Each write fails from the second receipt on; the log adds no patience of its own."""
     put, down = storage.put_bytes, []
+    monkeypatch.setenv("RUBERT_OOD_RETRY_S", "1")
 
     def fail(uri, data):
         raise StorageUnavailableError(f"{uri}: storage does not answer")
