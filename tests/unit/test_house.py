@@ -41,6 +41,7 @@ SHARED = {
     "auditing/audit.py": "integration/workflows/test_audit.py",
     "auditing/material.py": "integration/workflows/test_audit.py",
     "bundle/reference.py": "unit/bundle/test_content.py",
+    "bundle/write_fitted.py": "unit/bundle/test_bundle.py",
     "pretraining/held_out.py": "ray/pretraining/test_pretraining.py",
     "pretraining/layout.py": "unit/pretraining/test_masked_network.py",
     "pretraining/pretrain.py": "ray/pretraining/test_pretraining.py",

@@ -52,7 +52,8 @@ def _made_up(monkeypatch: pytest.MonkeyPatch) -> None:
         ]
 
     monkeypatch.setattr(workflow, "predict_texts", predict_texts)
-    monkeypatch.setattr(workflow, "open_bundle", lambda uri, key: None)
+    bundle = SimpleNamespace(fitted=SimpleNamespace(promises=()))
+    monkeypatch.setattr(workflow, "open_bundle", lambda uri, key: bundle)
 
 
 def predict(*texts: str, json_lines: bool = False) -> list[dict[str, Any]]:
