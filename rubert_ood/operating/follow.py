@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from rubert_ood import interrupts
 from rubert_ood.errors import JobFailedError, PartialRunError
 from rubert_ood.operating.ray_jobs import JobState, NoAnswerError, RayJobs
 from rubert_ood.plain import count_of
@@ -36,6 +37,7 @@ class Patience:
         """Return the answer; PartialRunError after `max_silence_s` without one."""
         silent_since = None
         while True:
+            interrupts.raise_received()  # which a library may have taken for itself
             try:
                 answer = question()
             except NoAnswerError as error:

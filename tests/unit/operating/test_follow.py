@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from rubert_ood.errors import JobFailedError, PartialRunError
+from rubert_ood.operating import follow
 from rubert_ood.operating.follow import exit_code_of
 from rubert_ood.operating.ray_jobs import ADDRESS_VARIABLE, JobState
 from rubert_ood.settings import SubmitSettings
@@ -84,6 +85,18 @@ def test_submit_asks_again_when_the_connection_breaks(ray_cluster, settings_of, 
     assert caught.value.exit_code == 4
     assert len(ray_cluster.submitted) == 1
     assert "ended with exit code 4, after 1 break of the connection" in caplog.text
+
+
+def test_submit_ends_by_an_interrupt_that_a_library_took_for_itself(
+    ray_cluster, settings_of, monkeypatch
+):
+    def raise_received() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(follow.interrupts, "raise_received", raise_received)
+    with pytest.raises(KeyboardInterrupt):
+        submit(settings_of())
+    assert not ray_cluster.submitted
 
 
 def test_submit_gives_up_after_its_limit(ray_cluster, settings_of):
