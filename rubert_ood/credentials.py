@@ -12,30 +12,27 @@ NO_PLACE = (
     " the AWS environment"
 )
 
-_USER = re.compile(
-    r"://[^/?#\s]*@|://[^/?#\s:]*:(?!\d{1,5}(?:[/?#]|$))[^?#\s]*@|\bs3a?://(?!arn:)[^/?#\s]*:"
-)
-"""user@host, user:password@host (the password may hold a slash), KEY:SECRET for a bucket;
-HOST:PORT is neither."""
+_USER = re.compile(r"://[^/?#\s]*@|://[^/?#\s:]*:(?!\d{1,5}(?:[/?#]|$))[^?#\s]*@")
+"""user@host, user:password@host (the password may hold a slash); HOST:PORT is neither."""
+_BUCKET = re.compile(r"\b(s3a?://)(?!arn:)[^/?#\s]*:")
+"""KEY:SECRET for a bucket."""
 _QUERY = re.compile(
     r"[?&;](?:x-amz-(?:signature|credential|security-token)|awsaccesskeyid|signature|sig|"
     r"[a-z_-]*(?:token|secret|password|passwd|api[_-]?key|access[_-]?key)[a-z_-]*)=",
     re.IGNORECASE,
 )
 _KEY_ID = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b")
+_PATTERNS = (_USER, _BUCKET, _QUERY, _KEY_ID)
 
 
 def holds_credentials(text: str) -> bool:
     """Say whether a URI or a value names a user, a key, a signature or a password."""
-    return any(pattern.search(text) for pattern in (_USER, _QUERY, _KEY_ID))
+    return any(pattern.search(text) for pattern in _PATTERNS)
 
 
 _REDACTED = (
-    (
-        re.compile(r"://[^/?#\s]*@|://[^/?#\s:]*:(?!\d{1,5}(?:[/?#]|$))[^?#\s]*@"),
-        "://***/",
-    ),
-    (re.compile(r"\b(s3a?://)(?!arn:)[^/?#\s]*:\S*"), r"\1***"),
+    (_USER, "://***/"),
+    (re.compile(rf"{_BUCKET.pattern}\S*"), r"\1***"),
     (re.compile(f"({_QUERY.pattern})[^&;#\\s'\"]*", re.IGNORECASE), r"\1***"),
     (_KEY_ID, "***"),
     (re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]+", re.IGNORECASE), r"\1 ***"),

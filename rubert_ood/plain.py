@@ -10,6 +10,7 @@ ACTING = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 separators."""
 CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 """What no path or URI may hold, although a file system may allow it."""
+DIGIT = re.compile(r"\d")
 MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~&!])")
 
 
@@ -30,6 +31,11 @@ def _acts(char: str) -> bool:
 
 def _escaped(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")
+
+
+def without_digits(text: str) -> str:
+    """Write # for each digit: what somebody else wrote may hold a phone number."""
+    return DIGIT.sub("#", text)
 
 
 def count_of(number: int, noun: str, plural: str = "") -> str:

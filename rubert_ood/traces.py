@@ -8,12 +8,11 @@ import re
 import traceback
 
 from rubert_ood.errors import RubertOodError
-from rubert_ood.plain import printable
+from rubert_ood.plain import printable, without_digits
 
 MAX_LINES = 20
 SHOWN_CHARACTERS = 200
 _FRAME = re.compile(r'File "(?P<file>[^"\n]+)", line (?P<line>\d+), in (?P<name>\S+)')
-_DIGIT = re.compile(r"\d")
 _PACKAGES = re.compile(r".*/(?:site-packages|dist-packages)/")
 
 
@@ -21,7 +20,7 @@ def said(error: BaseException) -> str:
     """Return class and message in one line; of another's message 200 characters, digits as #."""
     name, text = type(error).__name__, " ".join(str(error).split())
     if not isinstance(error, RubertOodError):
-        text = _DIGIT.sub("#", text[:SHOWN_CHARACTERS])
+        text = without_digits(text[:SHOWN_CHARACTERS])
     return printable(f"{name}: {text}" if text else name)
 
 

@@ -141,3 +141,10 @@ def _check_rows(
         raise _unreadable(
             uri, f"the row that begins in line {line} is damaged ({error}). Mend the row"
         ) from error
+
+
+def to_csv(table: pa.Table) -> bytes:
+    """Return a table as CSV in UTF-8, with a header and commas."""
+    sink = io.BytesIO()
+    pyarrow.csv.write_csv(table, sink)
+    return sink.getvalue()

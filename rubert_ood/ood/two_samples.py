@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 AT_ONCE = 100
 """Re-divisions that are drawn together."""
 ENOUGH = 10
-"""So many that differ as much end the test: the p-value is no small one."""
+"""So many that differ as much end the test: the p-value is not small."""
 MOST = 4_900
 """Re-divisions of a test that finds something: the smallest p-value is 1 / 4,901."""
 SEED = 0

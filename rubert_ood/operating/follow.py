@@ -18,7 +18,6 @@ MAX_ATTEMPTS = 9
 HALF_WAY = PartialRunError.exit_code
 REAL_CODES = range(7)
 """Exit codes that a job of this package ends with by itself."""
-LAST_LINES = 5
 
 Answer = TypeVar("Answer")
 

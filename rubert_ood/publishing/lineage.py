@@ -5,10 +5,9 @@ from contextlib import contextmanager
 from uuid import NAMESPACE_URL, uuid5
 
 from rubert_ood.clock import utc_now
-from rubert_ood.errors import RubertOodError
 from rubert_ood.operating.lineage import Sender, open_sender
 from rubert_ood.publishing.lineage_events import End, Start, run_event
-from rubert_ood.publishing.notice import event_of
+from rubert_ood.publishing.notice import event_of, reason_of
 from rubert_ood.runs.manifest import Manifest, find_manifest
 from rubert_ood.runs.plan import Plan
 from rubert_ood.settings import ScoreSettings
@@ -49,9 +48,7 @@ class Lineage:
         """Tell what stopped the start, once it was planned."""
         event = event_of(error)
         outcome = "interrupted" if isinstance(error, KeyboardInterrupt) else event
-        is_ours = isinstance(error, RubertOodError)
-        reason = str(error) if is_ours else type(error).__name__
-        self._end(End(KIND_OF[event], outcome, reason))
+        self._end(End(KIND_OF[event], outcome, reason_of(error)))
 
     def close(self) -> None:
         """Wait for what is not sent yet, as long as the settings say."""

@@ -49,7 +49,7 @@ def errors_told(settings: ScoreSettings) -> Iterator[Told]:
         said: dict[str, Value] = {"event": event, "job": "score", "run_uri": told.run_uri}
         if manifest is not None:
             said = _of_run(manifest, event)
-        said |= {"run_date": settings.run_date.isoformat(), "error": _reason(error)}
+        said |= {"run_date": settings.run_date.isoformat(), "error": reason_of(error)}
         notify(settings.notify, event, said)
         raise
 
@@ -70,7 +70,7 @@ def tell_backfill(settings: BackfillSettings, error: RubertOodError | None) -> N
         "event": event,
         "job": "backfill",
         "run_date": f"{settings.from_date} to {settings.to_date}",
-        "error": _reason(error) if error else None,
+        "error": reason_of(error) if error else None,
     }
     notify(settings.notify, event, said)
 
@@ -135,5 +135,6 @@ def _of_run(manifest: Manifest, event: Event) -> dict[str, Value]:
     }
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+    """Return the message of an error of ours; of another only its class, which quotes no ad."""
     return str(error) if isinstance(error, RubertOodError) else type(error).__name__

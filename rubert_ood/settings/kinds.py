@@ -2,10 +2,10 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, tzinfo
 from difflib import get_close_matches
-from typing import Annotated, Any
+from typing import Annotated
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -56,9 +56,9 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 ZoneName = Annotated[str, AfterValidator(_zone_name)]
 
 
-def today(values: dict[str, Any]) -> date:
+def today(values: Mapping[str, object]) -> date:
     """Return the day that it is now in the zone `run_timezone` of the settings."""
-    return datetime.now(time_zone(values["run_timezone"])).date()
+    return datetime.now(time_zone(str(values["run_timezone"]))).date()
 
 
 def nearest(name: str, names: Iterable[str], *, prefix: str = "") -> str:

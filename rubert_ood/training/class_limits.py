@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from rubert_ood.bundle import Bundle, load_reference
+from rubert_ood.bundle import Bundle
 from rubert_ood.errors import BundleError, SettingsError
 from rubert_ood.ood.class_limits import (
     SLACK,
@@ -21,6 +21,7 @@ from rubert_ood.ood.class_limits import (
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.promise import least_rows, most_allowed
+from rubert_ood.ood.reference import Reference
 from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
 from rubert_ood.settings import DecisionSettings, TuneSettings
@@ -28,12 +29,11 @@ from rubert_ood.settings import DecisionSettings, TuneSettings
 log = StepLog("classes")
 
 
-def train_shares(bundle: Bundle) -> np.ndarray:
+def train_shares(bundle: Bundle, reference: Reference | None) -> np.ndarray:
     """Return the share of each class among the train ads, (C,).
 
-    Raises BundleError where the bundle has no sample of them.
+    reference: what the bundle keeps of them. Raises BundleError where that is nothing.
     """
-    reference = load_reference(bundle)
     if reference is None:
         raise BundleError(
             f"{bundle.uri}: per_class needs reference.safetensors, which this bundle"

@@ -1,13 +1,10 @@
 """Find labels that are probably wrong."""
 
-import io
-
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv
 from numpy.typing import NDArray
 
 from rubert_ood import storage
+from rubert_ood.ads.csv_table import to_csv
 from rubert_ood.ads.labelled_ads import LabelledAds
 from rubert_ood.auditing.audit import Audit, audit
 from rubert_ood.auditing.folds import (
@@ -82,11 +79,9 @@ def _write(found: Audit, bundle: Bundle | None, settings: AuditLabelsSettings) -
         max_suspects=settings.max_suspects,
     )
     output_uri = storage.absolute(settings.output_uri)
-    csv = io.BytesIO()
-    pa.csv.write_csv(found.suspects, csv)
     for name, data in (
         ("suspects.parquet", to_parquet(found.suspects)),
-        ("suspects.csv", csv.getvalue()),
+        ("suspects.csv", to_csv(found.suspects)),
         ("audit.html", page.encode()),
     ):
         storage.put_bytes(storage.join(output_uri, name), data)

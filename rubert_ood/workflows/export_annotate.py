@@ -114,8 +114,7 @@ def _say(uri: str, export: Export, wanted: dict[str, int]) -> None:
     num_wanted, num_taken = sum(wanted.values()), sum(export.taken.values())
     if num_taken < num_wanted:
         log.warning(f"the run has {num_taken:,} such ads, of {num_wanted:,} wanted")
-    short = {kind: n for kind, n in lacking(wanted, export.taken).items() if n}
-    for kind, number in short.items():
+    for kind, number in lacking(wanted, export.taken).items():
         log.info(f"{kind}: {count_of(number, 'ad')} fewer than its share")
     if export.taken.get(RANDOM, 0):
         ads = count_of(export.num_eligible, "ad")

@@ -1,18 +1,16 @@
 """Turn the answers of annotators into labelled ads, and measure the run by its random control."""
 
-import io
-import re
 from collections.abc import Sequence
 
 import pyarrow as pa
-import pyarrow.csv
 
 from rubert_ood import storage
+from rubert_ood.ads.csv_table import to_csv
 from rubert_ood.annotating.answers import Votes, collect, read_answers
 from rubert_ood.annotating.document import Export, read_export
 from rubert_ood.annotating.labelled import Imported, decide_answers
 from rubert_ood.errors import InputError
-from rubert_ood.plain import count_of, printable
+from rubert_ood.plain import count_of, printable, without_digits
 from rubert_ood.progress import StepLog
 from rubert_ood.runs.part import to_parquet
 from rubert_ood.settings import ImportAnnotateSettings
@@ -22,7 +20,6 @@ log = StepLog("import")
 
 NUM_NAMED = 5
 NAME_CHARACTERS = 40
-DIGIT = re.compile(r"\d")
 
 
 def import_annotate(settings: ImportAnnotateSettings) -> Imported:
@@ -55,12 +52,8 @@ def import_annotate(settings: ImportAnnotateSettings) -> Imported:
 
 
 def _write(uri: str, table: pa.Table) -> None:
-    if uri.lower().endswith(".csv"):
-        sink = io.BytesIO()
-        pyarrow.csv.write_csv(table, sink)
-        storage.put_bytes(uri, sink.getvalue())
-    else:
-        storage.put_bytes(uri, to_parquet(table))
+    is_csv = uri.lower().endswith(".csv")
+    storage.put_bytes(uri, to_csv(table) if is_csv else to_parquet(table))
 
 
 def _say_left_out(found: Imported, votes: Votes) -> None:
@@ -85,7 +78,7 @@ def _say_left_out(found: Imported, votes: Votes) -> None:
 
 def _masked(name: str) -> str:
     """Return the beginning of what somebody wrote, without digits: it may be a phone number."""
-    return DIGIT.sub("#", printable(name)[:NAME_CHARACTERS])
+    return without_digits(printable(name)[:NAME_CHARACTERS])
 
 
 def _named(tasks: Sequence[int]) -> str:

@@ -71,7 +71,8 @@ LATER = ". Readers see a later run: `publish --force REASON` goes back to this o
 
 def score(settings: ScoreSettings) -> Manifest:
     """Run the scoring job to its end, or go on with a stopped one; return the manifest."""
-    nodes = one_node if settings.executor == "local" else nodes_of_ray
+    is_alone = settings.executor == "local" or settings.price.per_node_hour is None
+    nodes = one_node if is_alone else nodes_of_ray
     with (
         RunLog() as kept,
         NodeSeconds(nodes) as held,

@@ -79,7 +79,7 @@ def tune(settings: TuneSettings) -> Bundle:
     older = reference_for(bundle, decision.detector)
     check_rule(decision, num_calibration)
     check_target(settings, _num_texts(splits, extra))
-    shares_C = train_shares(bundle) if settings.per_class else None
+    shares_C = train_shares(bundle, older) if settings.per_class else None
     log.info(
         f"fits T and thresholds on one half of {len(ads):,} labelled ads,"
         " chooses on the other"
