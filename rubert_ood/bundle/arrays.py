@@ -1,7 +1,7 @@
 """The arrays of a bundle: names, dtypes and shapes are looked at before a number is read."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,8 +62,13 @@ def read_arrays(
 ) -> dict[str, np.ndarray]:
     """Read the arrays. Raises ValueError unless they are as expected and every number is finite."""
     check_layouts(layouts(folder, name), expected)
+    return read_named(folder, name, expected)
+
+
+def read_named(folder: str, name: str, keys: Iterable[str]) -> dict[str, np.ndarray]:
+    """Read some arrays of a file. Raises ValueError unless every number is finite."""
     with safe_open(os.path.join(folder, name), "np") as file:
-        arrays = {key: file.get_tensor(key) for key in expected}
+        arrays = {key: file.get_tensor(key) for key in keys}
     for key, array in arrays.items():
         if not np.isfinite(array).all():
             raise ValueError(f"the array {key} holds NaN or infinite numbers")

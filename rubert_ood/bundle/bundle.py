@@ -43,7 +43,11 @@ from rubert_ood.bundle.files import (
     write_json,
     write_text,
 )
-from rubert_ood.bundle.reference import write_reference
+from rubert_ood.bundle.reference import (
+    REFERENCE,
+    read_calibration,
+    write_reference,
+)
 from rubert_ood.bundle.stack import write_stack
 from rubert_ood.bundle.subheads import write_subheads
 from rubert_ood.bundle.write_fitted import write_fitted
@@ -52,6 +56,7 @@ from rubert_ood.classifier.subheads import SubHeads
 from rubert_ood.errors import BundleError, SettingsError
 from rubert_ood.ood.agreement import Agreement
 from rubert_ood.ood.fit import FittedModel
+from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.reference import Reference
 from rubert_ood.settings import Precision, TextSettings
 
@@ -244,6 +249,19 @@ def load_bundle(
         subheads=content.subheads,
         stack=content.stack,
     )
+
+
+def load_calibration(bundle: Bundle) -> Outputs | None:
+    """Read the calibration ads of a bundle, a sample of at most 20,000; None if it has none."""
+    files = os.listdir(bundle.folder)
+    if REFERENCE not in files:
+        return None
+    fitted = bundle.fitted
+    reader = BundleReader(bundle.uri, bundle.folder, files)
+    with reader.reading(REFERENCE):
+        return read_calibration(
+            bundle.folder, fitted.labels, fitted.statistics.means_CH.shape[1]
+        )
 
 
 def load_reference(bundle: Bundle) -> Reference | None:

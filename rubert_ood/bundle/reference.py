@@ -5,7 +5,13 @@ Shapes: C classes, H hidden.
 
 from dataclasses import astuple
 
-from rubert_ood.bundle.arrays import Layout, read_arrays
+from rubert_ood.bundle.arrays import (
+    Layout,
+    check_layouts,
+    layouts,
+    read_arrays,
+    read_named,
+)
 from rubert_ood.bundle.files import write_arrays
 from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.reference import Reference
@@ -47,6 +53,16 @@ def _check(split: str, outputs: Outputs, num_classes: int) -> None:
         raise ValueError(
             f"the labels of the {split} split do not fit {num_classes} classes"
         )
+
+
+def read_calibration(folder: str, labels: list[str], hidden: int) -> Outputs:
+    """Read the calibration ads alone. Raises ValueError as `read_reference` does."""
+    expected = reference_layout(len(labels), hidden)
+    check_layouts(layouts(folder, REFERENCE), expected)
+    arrays = read_named(folder, REFERENCE, [f"calibration_{kind}" for kind in KINDS])
+    outputs = Outputs(*arrays.values())
+    _check("calibration", outputs, len(labels))
+    return outputs
 
 
 def write_reference(folder: str, reference: Reference) -> None:

@@ -110,6 +110,9 @@ NIGHT = {
     "rejected": GATE["max_error_rate"],
     "rows": Mend("See which ads came and went", _DIFF),
     "drift": Mend("See which ads have another label now", _DIFF),
+    "accuracy": Mend(
+        "Label a sample of its ads", f"export-annotate --run_uri {RUN} --num 500"
+    ),
     "speed": Mend(
         "Estimate the speed of this machine",
         f"plan --input_uri {CATALOGUE} --bundle_uri {BUNDLE} --output_uri {OUTPUT}"

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rubert_ood.reports import good
+from rubert_ood.reports.accuracy import accuracy_fall
 from rubert_ood.reports.checks import shown_check
 from rubert_ood.reports.counting import counted
 from rubert_ood.reports.drift import Drift, Ratio
@@ -42,6 +43,7 @@ def night_checks(
         return checks
     checks.append(_number_of_ads(manifest, previous))
     checks += _drift(drift)
+    checks += _accuracy(manifest, previous)
     checks += _speed(manifest, previous)
     return checks
 
@@ -123,6 +125,20 @@ def _drift(drift: Drift | None) -> Iterator[NightCheck]:
         yield NightCheck(
             not row.moved, f"the {row.what}, {row.numbers}", text, "drift", NIGHT["drift"]
         )
+
+
+def _accuracy(manifest: Manifest, previous: Manifest) -> Iterator[NightCheck]:
+    """Compare the estimated accuracy of two runs of one bundle."""
+    fall = accuracy_fall(manifest, previous)
+    if fall is None:
+        return
+    numbers = f"{fall.now:.1%} against {fall.before:.1%}"
+    text = (
+        f"The estimated accuracy fell, {numbers}, where chance explains"
+        f" {100 * fall.noise:.1f} points. Only labels tell whether it did."
+    )
+    brief = f"the estimated accuracy, {numbers}"
+    yield NightCheck(not fall.is_alarm, brief, text, "top", NIGHT["accuracy"])
 
 
 def _speed(manifest: Manifest, previous: Manifest) -> Iterator[NightCheck]:

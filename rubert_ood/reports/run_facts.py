@@ -27,7 +27,22 @@ def _rows(manifest: Manifest, previous: Manifest | None) -> list[Fact]:
         _rate("OOD", "rows_ood", manifest, previous, "max_ood_rate"),
         *_flags(manifest),
         _rate("Other", "rows_other", manifest, previous, "max_other_rate"),
+        *_accuracy(manifest),
     ]
+
+
+def _accuracy(manifest: Manifest) -> list[Fact]:
+    """Return the accuracy as it is estimated without labels, or why it is not."""
+    estimates = manifest.estimates
+    if estimates is None:
+        return []
+    found = estimates.accuracy
+    if found is None:
+        return [Fact("Estimated accuracy", "–", estimates.missing)]
+    ends = f"{found.low:.1%} to {found.high:.1%}"
+    ads = counted(found.num_calibration, "calibration ad")
+    note = f"{ends} with 95% confidence; {found.measured:.1%} on {ads}"
+    return [Fact("Estimated accuracy", f"{found.value:.1%}", note)]
 
 
 def _flags(manifest: Manifest) -> list[Fact]:

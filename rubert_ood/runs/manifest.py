@@ -12,6 +12,7 @@ from rubert_ood.clock import utc_now
 from rubert_ood.errors import PartialRunError
 from rubert_ood.runs.cost import Cost
 from rubert_ood.runs.duplicate_ids import Duplicates
+from rubert_ood.runs.estimates import NightEstimates
 from rubert_ood.runs.plan import BundleName, Plan, QuarantinedFile, older_part_name
 from rubert_ood.runs.receipts import QuarantinedShard, Receipt
 from rubert_ood.runs.record import Day, Moment, Record, RelativePath, parse
@@ -99,6 +100,8 @@ class Manifest(Sums):
     """Why everything was scored all the same."""
     index: IndexName | None = None
     """Of the texts of this run, for later ones."""
+    estimates: NightEstimates | None = None
+    """What can be said without labels; None in a run of an older version."""
     refusal_reason: str = ""
     rollback_reason: str = ""
     files: list[DataFile] = Field([])

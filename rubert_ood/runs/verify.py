@@ -48,6 +48,13 @@ COMPARED = {
 """What a manifest must say alike when it is made again from the receipts."""
 
 
+KEPT = (
+    *("started_at", "finished_at", "elapsed_s", "rows_per_s"),
+    *("index", "estimates", "tables"),
+)
+"""What a manifest that is made again takes from the one before, while the parts are the same."""
+
+
 @dataclass(frozen=True)
 class VerifiedRun:
     """The records of a run that agree with its files."""
@@ -199,8 +206,7 @@ def complete_manifest(
     manifest = counted.model_copy(update={"reuse_stop": stop})
     if noted is None or noted.parts_sha256 != manifest.parts_sha256:
         return manifest
-    names = ("started_at", "finished_at", "elapsed_s", "rows_per_s", "index", "tables")
-    return manifest.model_copy(update={name: getattr(noted, name) for name in names})
+    return manifest.model_copy(update={name: getattr(noted, name) for name in KEPT})
 
 
 def check_manifest(found: Manifest, recomputed: Manifest) -> None:

@@ -14,6 +14,7 @@ from rubert_ood.errors import (
     RubertOodError,
     SettingsError,
 )
+from rubert_ood.nights.estimates import with_estimates
 from rubert_ood.operating.node_seconds import NodeSeconds, nodes_of_ray, one_node
 from rubert_ood.operating.run_log import RunLog
 from rubert_ood.plain import count_of
@@ -123,9 +124,8 @@ def _run(
         if settings.publish or settings.reuse != "never":
             ask = partial(claim.check, now=True)
             complete = with_index(plan, complete, ask)
-        complete = complete.model_copy(
-            update={"cost": cost_of(held.total, settings.price)}
-        )
+        cost = {"cost": cost_of(held.total, settings.price)}
+        complete = with_estimates(complete.model_copy(update=cost), bundle)
         manifest = _publish(complete, settings, claim)
     except (PartialRunError, SettingsError, KeyboardInterrupt) as stop:
         outcome: Outcome = (

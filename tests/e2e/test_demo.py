@@ -99,6 +99,22 @@ def test_demo_catalogue_is_labelled_as_well_as_the_test_split(demo, evaluation):
     assert right > evaluation["headline"]["accuracy"] - 0.04
 
 
+def test_demo_accuracy_is_estimated_near_a_truth_that_scoring_never_saw(demo):
+    manifest = json.loads((demo.run / "_run" / "manifest.json").read_text())
+    columns = ["ad_id", "category"]
+    catalogue = pq.read_table(demo.folder / "ads" / "catalogue", columns=columns)
+    truth = dict(zip(*(catalogue[name].to_pylist() for name in columns), strict=True))
+    rows = read_parts(demo.run).select(["ad_id", "topk_labels", "status"]).to_pylist()
+    right = [
+        row["topk_labels"][0] == truth[row["ad_id"]]
+        for row in rows
+        if row["status"] == "ok"
+    ]
+    found = manifest["estimates"]["accuracy"]
+    assert found["low"] < found["value"] < found["high"]
+    assert abs(found["value"] - np.mean(right)) < 0.025
+
+
 def test_demo_bundle_is_a_plain_hugging_face_model(demo, evaluation):
     model = AutoModelForSequenceClassification.from_pretrained(demo.bundle)
     assert [model.config.id2label[number] for number in range(50)] == evaluation["labels"]

@@ -46,6 +46,7 @@ SHARED = {
     "pretraining/layout.py": "unit/pretraining/test_masked_network.py",
     "pretraining/pretrain.py": "ray/pretraining/test_pretraining.py",
     "reports/audit_page.py": "integration/workflows/test_audit.py",
+    "runs/estimates.py": "unit/nights/test_estimates.py",
     "runs/unfinished.py": "integration/workflows/test_score.py",
     "settings/annotating.py": "unit/annotating/test_mix.py",
     "settings/auditing.py": "integration/workflows/test_audit.py",

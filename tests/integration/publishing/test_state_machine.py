@@ -35,6 +35,7 @@ from rubert_ood.comparing.counts import ROW_SCHEMA, count_partition
 from rubert_ood.comparing.document import Side
 from rubert_ood.comparing.summary import summary
 from rubert_ood.errors import PartialRunError, RubertOodError
+from rubert_ood.nights import estimates
 from rubert_ood.reports import run_page
 from rubert_ood.runs import receipts as ledger
 from rubert_ood.runs import verify
@@ -241,6 +242,7 @@ class Publication(RuleBasedStateMachine):
             "check_input",
             lambda settings: (_plan(settings.run_date, settings.run_id), bundle),
         )
+        patch(estimates, "load_calibration", lambda _: None)
         patch(run_page, "run_html", lambda *_: "report")
         patch(workflow, "score_shards", self._score_shards)
         patch(

@@ -15,6 +15,7 @@ from rubert_ood import __version__
 from rubert_ood.bundle import (
     BundleContent,
     load_bundle,
+    load_calibration,
     load_reference,
     new_bundle_uri,
     write_bundle,
@@ -92,9 +93,12 @@ def test_load_bundle_gives_the_reference_exactly(bundle, small_checkpoint, tmp_p
         )
         for n in (7, 3)
     ]
-    got = load_reference(
-        _write(bundle, tmp_path / "v2", small_checkpoint, reference=Reference(*parts))
-    )
+    assert load_calibration(bundle) is None
+    newer = _write(bundle, tmp_path / "v2", small_checkpoint, reference=Reference(*parts))
+    got = load_reference(newer)
+    alone = load_calibration(newer)
+    np.testing.assert_array_equal(alone.logits_NC, parts[1].logits_NC)
+    np.testing.assert_array_equal(alone.labels_N, parts[1].labels_N)
     for ours, theirs in zip((got.train, got.calibration), parts, strict=True):
         for name in ("logits_NC", "cls_NH", "labels_N"):
             np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
