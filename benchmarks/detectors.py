@@ -6,11 +6,12 @@ first half of the ads calibrates, the second measures. AUROC by kind; the share 
 1 % false alarms of the measured ads; and the false alarms of each at alpha = 1 % over 2,000 random
 splits of the ads in two: their mean must not be above 1 %.
 
-The rules that combine p-values: Fisher's sum with a conformal p of its own (`combined`; Bates et
-al. 2023, "Testing for outliers with conformal p-values"), and three that are valid under any
-dependence, or nearly, without it: the harmonic mean (Wilson 2019; its valid multiple e log K from
-Vovk and Wang 2020), Cauchy's (Liu and Xie 2020), Simes's. All are ranked for AUROC; their own
-bound is what the last two columns show.
+The rules that combine the p-values of the same detectors: the harmonic mean (which scoring takes)
+and Fisher's sum (Fisher 1932), each with a conformal p of its own (Bates et al. 2023, "Testing for
+outliers with conformal p-values"), and three that are valid under any dependence, or nearly,
+without it: the harmonic mean (Wilson 2019; its valid multiple e log K from Vovk and Wang 2020),
+Cauchy's (Liu and Xie 2020), Simes's. All are ranked for AUROC; their own bound is what the last two
+columns show.
 """
 
 import argparse
@@ -23,19 +24,28 @@ from scipy.stats import cauchy
 from rubert_ood.ads.dataset import clean_labelled, read_labelled
 from rubert_ood.ads.extra_texts import load_extra_texts
 from rubert_ood.bundle import Bundle, load_bundle, load_reference
-from rubert_ood.ood.chosen import COMBINED
 from rubert_ood.ood.comparison import leave_classes_out
-from rubert_ood.ood.conformal import conformal_p, fisher, fisher_of_calibration
-from rubert_ood.ood.detectors import TITLES, fit_detectors
+from rubert_ood.ood.conformal import combine, combine_calibration, conformal_p
+from rubert_ood.ood.detectors import COMBINED, TITLES, fit_detectors
 from rubert_ood.ood.metrics import ood_metrics
 from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.reference import Reference
-from rubert_ood.settings import ColumnSettings, EvaluationSettings, FeatureComputeSettings
+from rubert_ood.settings import (
+    ColumnSettings,
+    DetectorName,
+    EvaluationSettings,
+    FeatureComputeSettings,
+)
 from rubert_ood.training.features import bundle_outputs
 
 ALPHA, NUM_SPLITS = 0.01, 2_000
 Scores = dict[str, np.ndarray]
 """By kind of text; `test` and `calibration` are ads."""
+
+
+def fisher(p_DN: np.ndarray) -> np.ndarray:
+    """Return -2 sum log p, large where p is small."""
+    return -2 * np.log(p_DN).sum(axis=0)
 
 
 def harmonic(p_DN: np.ndarray) -> np.ndarray:
@@ -56,42 +66,60 @@ def simes(p_DN: np.ndarray) -> np.ndarray:
 
 
 RULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "harmonic mean": harmonic,
+    "without ranks": harmonic,
     "Cauchy": cauchy_p,
     "Simes": simes,
 }
+WAYS = ("harmonic mean", "Fisher", *RULES)
 
 
-def p_values(calibration_Dn: list[np.ndarray], scores_DN: list[np.ndarray]) -> np.ndarray:
+def p_values(scores: list[Scores], kind: str) -> np.ndarray:
     """Return the conformal p of each detector, (D, N)."""
-    pairs = zip(scores_DN, calibration_Dn, strict=True)
-    return np.array([conformal_p(scores, np.sort(ranked)) for scores, ranked in pairs])
+    return np.array([conformal_p(own[kind], ranked_of(own)) for own in scores])
 
 
-def p_by_way(parts: dict[str, Scores], kind: str) -> Scores:
+def ranked_of(scores: Scores) -> np.ndarray:
+    """Return the scores of the calibration ads, ascending."""
+    return np.sort(scores["calibration"])
+
+
+def parts_of(scores: dict[str, Scores], name: DetectorName) -> list[Scores]:
+    """Return the scores of the detectors that one is combined of."""
+    return [scores[TITLES[part]] for part in COMBINED[name]]
+
+
+def p_by_way(scores: dict[str, Scores], kind: str) -> Scores:
     """Return p of each detector and of each combination for one kind of text."""
     found = {}
-    for name, scores in parts.items():
-        found[name] = conformal_p(scores[kind], np.sort(scores["calibration"]))
-    chosen = [parts[TITLES[name]] for name in COMBINED]
-    ranked = [scores["calibration"] for scores in chosen]
-    p_DN = p_values(ranked, [scores[kind] for scores in chosen])
-    found["combined"] = conformal_p(fisher(list(p_DN)), fisher_of_calibration(ranked))
-    for name, rule in RULES.items():
-        found[name] = rule(p_DN)
+    for name, own in scores.items():
+        found[name] = conformal_p(own[kind], ranked_of(own))
+    for name in COMBINED:
+        parts = parts_of(scores, name)
+        p_DN = p_values(parts, kind)
+        among_Dn = [own["calibration"] for own in parts]
+        one = 1 / (len(among_Dn[0]) + 1)
+        ranked_Dn = p_values(parts, "calibration") - one
+        for way in WAYS:
+            if way == "harmonic mean":
+                p_N = conformal_p(combine(list(p_DN)), combine_calibration(among_Dn))
+            elif way == "Fisher":
+                p_N = conformal_p(fisher(p_DN), np.sort(fisher(ranked_Dn)))
+            else:
+                p_N = RULES[way](p_DN)
+            found[f"{TITLES[name]}: {way}"] = p_N
     return found
 
 
-def ranking(parts: dict[str, Scores], way: str, kind: str) -> np.ndarray:
+def ranking(scores: dict[str, Scores], way: str, kind: str) -> np.ndarray:
     """Return what orders the texts: the score itself, or the combination of p-values."""
-    if way in parts:
-        return parts[way][kind]
-    chosen = [parts[TITLES[name]] for name in COMBINED]
-    ranked = [scores["calibration"] for scores in chosen]
-    p_DN = p_values(ranked, [scores[kind] for scores in chosen])
-    if way == "combined":
-        return fisher(list(p_DN))
-    return -np.log(RULES[way](p_DN))
+    if way in scores:
+        return scores[way][kind]
+    title, _, rule = way.partition(": ")
+    (name,) = (name for name in COMBINED if TITLES[name] == title)
+    p_DN = p_values(parts_of(scores, name), kind)
+    if rule == "harmonic mean":
+        return combine(list(p_DN))
+    return fisher(p_DN) if rule == "Fisher" else -np.log(RULES[rule](p_DN))
 
 
 def false_alarms(parts: dict[str, Scores]) -> dict[str, np.ndarray]:
@@ -120,15 +148,12 @@ def scores_of(
     """Return the scores of every detector."""
     train, fitted = reference.train, bundle.fitted
     detectors = fit_detectors(
-        train.cls_NH,
-        train.labels_N,
+        train,
         statistics=fitted.statistics,
         temperature=fitted.temperature.temperature,
     )
     return {
-        title: {
-            name: found(split.logits_NC, split.cls_NH) for name, split in splits.items()
-        }
+        title: {name: found(split) for name, split in splits.items()}
         for title, found in detectors.items()
     }
 
@@ -171,14 +196,15 @@ def main() -> None:
         temperature=bundle.fitted.temperature.temperature,
     )
     rates = false_alarms(parts)
-    print(f"{len(splits['test'])} measured ads, as many calibrate; combined: {COMBINED}")
+    print(f"{len(splits['test'])} measured ads, as many calibrate; {COMBINED}")
     head = ["way", *kinds, "left out", "detected", "false alarms", "95 % of splits"]
     print(f"| {' | '.join(head)} |", "|---" * len(head) + "|", sep="\n")
-    for way in [*parts, "combined", *RULES]:
+    for way in rates:
         inside_N = ranking(parts, way, "test")
         outside = [ranking(parts, way, kind) for kind in kinds]
         cells = [f"{ood_metrics(inside_N, scores).auroc:.3f}" for scores in outside]
-        cells.append(f"{near[way].auroc:.3f}" if way in near else "")
+        title = way.removesuffix(": harmonic mean")
+        cells.append(f"{near[title].auroc:.3f}" if title in near else "")
         limit = np.quantile(inside_N, 1 - ALPHA)
         cells.append(" / ".join(f"{np.mean(scores > limit):.0%}" for scores in outside))
         cells += [f"{rates[way].mean():.2%}", f"{np.quantile(rates[way], 0.95):.2%}"]

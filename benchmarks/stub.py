@@ -60,7 +60,7 @@ def build_bundle(
     tokenizer.save_pretrained(folder / "checkpoint")
     device = device or choose_device(False)
     classifier = Classifier(network, tokenizer, device)
-    logits_NC, cls_NH = classifier.run(
+    logits_NC, cls_NH, _ = classifier.run(
         tokenize(tokenizer, texts[:NUM_SCORED], max_length), token_budget=4096
     )
     rng = np.random.default_rng(0)

@@ -27,6 +27,7 @@ from rubert_ood.classifier.span import SharedClock
 from rubert_ood.classifier.tokens import num_tokens
 from rubert_ood.ood.blas import one_blas_thread
 from rubert_ood.ood.limits import d2_limit
+from rubert_ood.ood.outputs import Outputs
 from rubert_ood.pointers.champion import open_bundle
 from rubert_ood.runs.part import part_schema, unfold
 from rubert_ood.score_table import ForwardPass, HostOutputs, score_table
@@ -205,7 +206,7 @@ class Model:
         cls_NH = np.full((len(given.texts), self.hidden_size), np.nan, np.float32)
         for start, piece in self._pieces(given):
             texts, text_index = self._read(piece)
-            _, cls_TH = self.outputs(texts)
+            cls_TH = self.outputs(texts).cls_NH
             filled = np.flatnonzero(text_index.is_valid())
             cls_NH[start + filled] = cls_TH[text_index.drop_null().to_numpy()]
         return cls_NH
@@ -223,13 +224,11 @@ class Model:
             bundle.cleaner, self.tokenizer, bundle.text, take_over, bundle.stack
         )
 
-    def outputs(self, texts: pa.Table) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Run the network on what the reader made: logits (T, C), mixed, and CLS (T, H)."""
+    def outputs(self, texts: pa.Table) -> Outputs:
+        """Run the network on what the reader made: T texts, without labels."""
         return self._run(windows.Windows.of(texts))
 
-    def _run(
-        self, read: windows.Windows
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _run(self, read: windows.Windows) -> Outputs:
         return windows.run(self.classifier, read, token_budget=self.token_budget)
 
     def score(self, texts: pa.Table, *, embedding: bool = False) -> pa.Table:
@@ -245,8 +244,8 @@ class Model:
         if self.use_gpu:
             outputs = self._decision.start(self.classifier, read, self.token_budget)
         else:
-            (logits_TC, cls_TH), span = self._clock.time(partial(self._run, read))
-            outputs = HostOutputs(logits_TC, cls_TH, span)
+            found, span = self._clock.time(partial(self._run, read))
+            outputs = HostOutputs(found, span)
         return ForwardPass(texts, read.num_windows_N, outputs)
 
     def finish(self, passed: ForwardPass, *, embedding: bool = False) -> pa.Table:

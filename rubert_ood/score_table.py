@@ -16,6 +16,7 @@ from rubert_ood.classifier.subheads import SubHeads
 from rubert_ood.classifier.windows import IDS, WORD_LOGITS
 from rubert_ood.ood.decision import Decisions
 from rubert_ood.ood.fit import FittedModel
+from rubert_ood.ood.outputs import Outputs
 from rubert_ood.runs.part import SCORE_FIELDS, SUBHEAD_FIELDS
 
 if TYPE_CHECKING:
@@ -36,13 +37,17 @@ class ForwardPass:
 class HostOutputs:
     """What a CPU computed."""
 
-    logits_TC: NDArray[np.float32]
-    cls_TH: NDArray[np.float32]
+    outputs: Outputs
     span: Span
+
+    @property
+    def cls_TH(self) -> NDArray[np.float32]:
+        """CLS of each text."""
+        return self.outputs.cls_NH
 
     def decide(self, fitted: FittedModel) -> Decisions:
         """Decide on each text in numpy, to the same bits wherever the same shard is scored."""
-        return fitted.decide(self.logits_TC, self.cls_TH)
+        return fitted.decide(self.outputs)
 
 
 def score_table(passed: ForwardPass, bundle: Bundle, *, embedding: bool) -> pa.Table:

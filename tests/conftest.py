@@ -241,13 +241,13 @@ def trained_bundle(
     network.save_pretrained(folder / "checkpoint")
     tokenizer.save_pretrained(folder / "checkpoint")
     classifier = Classifier(network, tokenizer, choose_device(False))
-    (_, train_cls), (valid_logits, valid_cls) = (
+    (_, train_cls, _), (valid_logits, valid_cls, valid_tokens) = (
         classifier.run(tokenize(tokenizer, part.texts, 48), token_budget=4096)
         for part in (train, valid)
     )
     fitted = fit(
         fit_mahalanobis(train_cls, train.labels_N, len(labels)),
-        Outputs(valid_logits, valid_cls, valid.labels_N),
+        Outputs(valid_logits, valid_cls, valid.labels_N, valid_tokens),
         labels=labels,
         settings=FitSettings(),
         decision=DecisionSettings(),

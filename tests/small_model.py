@@ -71,19 +71,17 @@ def small_checkpoint(ad_texts, tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="session")
-def one_by_one() -> Callable[[str, list[str], int], tuple[np.ndarray, np.ndarray]]:
-    """Return logits (N, C) and CLS (N, H) as plain transformers gives them, one text at a time,
-    without padding."""
+def one_by_one() -> Callable[[str, list[str], int], tuple[np.ndarray, ...]]:
+    """Return logits (N, C), CLS (N, H) and the mean (N, H) of the tokens before the last layer as
+    plain transformers gives them, one text at a time, without padding."""
 
-    def run(
-        folder: str, texts: list[str], max_length: int
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def run(folder: str, texts: list[str], max_length: int) -> tuple[np.ndarray, ...]:
         import torch
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
         network = AutoModelForSequenceClassification.from_pretrained(folder).eval()
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        logits, cls = [], []
+        logits, cls, tokens = [], [], []
         for text in texts:
             inputs = tokenizer(
                 text, truncation=True, max_length=max_length, return_tensors="pt"
@@ -92,7 +90,8 @@ def one_by_one() -> Callable[[str, list[str], int], tuple[np.ndarray, np.ndarray
                 output = network(**inputs, output_hidden_states=True)
             logits.append(output.logits[0].numpy())
             cls.append(output.hidden_states[-1][0, 0].numpy())
-        return np.array(logits), np.array(cls)
+            tokens.append(output.hidden_states[-2][0].mean(dim=0).numpy())
+        return np.array(logits), np.array(cls), np.array(tokens)
 
     return run
 
@@ -108,7 +107,7 @@ def fitted(small_checkpoint, ad_texts, one_by_one):
     from rubert_ood.ood.outputs import Outputs
     from rubert_ood.settings import DecisionSettings, FitSettings
 
-    logits_NC, cls_NH = one_by_one(small_checkpoint, ad_texts, MAX_LENGTH)
+    logits_NC, cls_NH, _ = one_by_one(small_checkpoint, ad_texts, MAX_LENGTH)
     rng = np.random.default_rng(0)
     labels_N = np.array([rng.choice(5, p=p) for p in softmax(logits_NC / 1.5, axis=1)])
     return fit(

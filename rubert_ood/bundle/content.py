@@ -163,10 +163,9 @@ class BundleReader:
         self._check_network(fitted.labels, hidden, text.max_length)
         if REFERENCE in self.files:
             with self.reading(REFERENCE):
-                check_layouts(
-                    layouts(self.folder, REFERENCE),
-                    reference_layout(len(fitted.labels), hidden),
-                )
+                found = layouts(self.folder, REFERENCE)
+                expected = reference_layout(found, len(fitted.labels), hidden)
+                check_layouts(found, expected)
         return Content(
             fitted,
             cleaner,

@@ -11,11 +11,13 @@ from rubert_ood.bundle.arrays import Layout, layouts, read_arrays
 from rubert_ood.bundle.files import DETECTOR, write_arrays
 from rubert_ood.ood.chosen import ChosenDetector
 from rubert_ood.ood.detectors import (
+    COMBINED,
     SINGLE,
     Detector,
     Mahalanobis,
     NearestNeighbours,
     RelativeMahalanobis,
+    TokenMahalanobis,
     UnitMahalanobis,
     of_logits,
 )
@@ -24,9 +26,13 @@ from rubert_ood.settings import DetectorName
 
 SCORES = "calibration."
 """Prefix of the arrays that hold the scores of the calibration ads, by detector."""
-GAUSSIANS = {"mahalanobis++": "unit", "relative_mahalanobis": "background"}
+GAUSSIANS = {
+    "mahalanobis++": "unit",
+    "mahalanobis++_tokens": "tokens",
+    "relative_mahalanobis": "background",
+}
 """Prefix of the arrays of a detector that fits means and a precision matrix."""
-SUMS = "combined.calibration"
+SUMS = "combined.harmonic"
 NEIGHBOURS = ("knn", "nearest_neighbour")
 """Detectors that keep train ads."""
 
@@ -44,7 +50,7 @@ def write_detector(folder: str, detector: ChosenDetector) -> None:
 
 def _arrays_of(name: DetectorName, part: Detector) -> dict[str, np.ndarray]:
     match part:
-        case UnitMahalanobis(statistics):
+        case UnitMahalanobis(statistics) | TokenMahalanobis(statistics):
             return _written(name, statistics)
         case RelativeMahalanobis(_, background):
             return _written(name, background)
@@ -80,12 +86,12 @@ def read_detector(
         return None
     found = layouts(folder, DETECTOR)
     parts = [part for part in SINGLE if f"{SCORES}{part}" in found]
-    if not parts or (name != "combined" and parts != [name]):
+    if not parts or (name not in COMBINED and parts != [name]):
         raise ValueError(f"it holds no scores of the detector {name}")
-    expected = _expected(parts, name == "combined", statistics.means_CH.shape[1])
+    expected = _expected(parts, name in COMBINED, statistics.means_CH.shape[1])
     arrays = read_arrays(folder, DETECTOR, expected)
     scores = {part: _ascending(arrays, f"{SCORES}{part}") for part in parts}
-    sums = _ascending(arrays, SUMS) if name == "combined" else None
+    sums = _ascending(arrays, SUMS) if name in COMBINED else None
     lengths = {len(scores_n) for scores_n in scores.values()}
     if len(lengths) > 1 or (sums is not None and lengths != {len(sums)}):
         raise ValueError("its scores are of different numbers of calibration ads")
@@ -125,6 +131,8 @@ def _detector(
     match name:
         case "mahalanobis++":
             return UnitMahalanobis(_gaussian(name, arrays))
+        case "mahalanobis++_tokens":
+            return TokenMahalanobis(_gaussian(name, arrays))
         case "relative_mahalanobis":
             return RelativeMahalanobis(statistics, _gaussian(name, arrays))
         case "knn" | "nearest_neighbour":

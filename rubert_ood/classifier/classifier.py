@@ -1,10 +1,10 @@
-"""The classifier: one forward pass turns tokens into logits and the last CLS vector of each text.
+"""The classifier: one forward pass turns tokens into logits and features of each text.
 
 Shapes: N ads, L tokens, C classes, H hidden.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -25,8 +25,21 @@ from rubert_ood.classifier.tokens import (
 )
 from rubert_ood.settings import Precision
 
-Outputs = tuple[torch.Tensor, torch.Tensor]
-"""Logits (n, C) and CLS (n, H) of a batch."""
+Array = TypeVar("Array")
+
+
+class Answer(NamedTuple, Generic[Array]):
+    """What the network says of N texts, float32."""
+
+    logits: Array
+    """(N, C)."""
+    cls: Array
+    """(N, H), CLS of the last layer, before any pooler."""
+    tokens: Array
+    """(N, H), mean of the vectors of all tokens that enter the last layer."""
+
+
+Tensors = Answer[torch.Tensor]
 
 
 class ClsTap:
@@ -76,25 +89,24 @@ class Classifier:
         return self._packs and self.device.device.type == "cpu"
 
     @torch.inference_mode()
-    def forward(self, ids_NL: torch.Tensor, mask_NL: torch.Tensor) -> Outputs:
-        """Return float32 logits (N, C) and CLS (N, H)."""
+    def forward(self, ids_NL: torch.Tensor, mask_NL: torch.Tensor) -> Tensors:
+        """Run the network on a padded batch."""
         with self.device.context():
-            logits_NC = self.network(input_ids=ids_NL, attention_mask=mask_NL).logits
+            found = self.network(
+                input_ids=ids_NL, attention_mask=mask_NL, output_hidden_states=True
+            )
         assert self._tap.cls_NH is not None
-        return logits_NC.float(), self._tap.cls_NH.float()
+        weights_NL1 = mask_NL[:, :, None] / mask_NL.sum(1)[:, None, None]
+        tokens_NH = (found.hidden_states[-2].float() * weights_NL1).sum(1)
+        return Answer(found.logits.float(), self._tap.cls_NH.float(), tokens_NH)
 
-    def run(
-        self, ids: pa.ListArray, *, token_budget: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Score unpadded token ids in length-ordered batches; the rows come back in input order.
-
-        Returns float32 logits (N, C) and CLS (N, H).
-        """
-        logits_NC, cls_NH = self.outputs(ids, token_budget=token_budget)
-        return logits_NC.cpu().numpy(), cls_NH.cpu().numpy()
+    def run(self, ids: pa.ListArray, *, token_budget: int) -> Answer[np.ndarray]:
+        """Score unpadded token ids in length-ordered batches; the rows come back in input order."""
+        found = self.outputs(ids, token_budget=token_budget)
+        return Answer(*(tensor.cpu().numpy() for tensor in found))
 
     @torch.inference_mode()
-    def outputs(self, ids: pa.ListArray, *, token_budget: int) -> Outputs:
+    def outputs(self, ids: pa.ListArray, *, token_budget: int) -> Tensors:
         """Do as `run`, and leave the tensors on the device: a GPU may still compute them.
 
         It gets all batches at once, so that it never waits for the host.
@@ -102,13 +114,14 @@ class Classifier:
         config, batches = self.network.config, self._batches(ids, token_budget)
         if not batches:
             none_NC = torch.empty(0, config.num_labels, device=self.device.device)
-            return none_NC, none_NC.new_empty(0, config.hidden_size)
+            none_NH = none_NC.new_empty(0, config.hidden_size)
+            return Answer(none_NC, none_NH, none_NH)
         found = self._run_packed(ids, batches) if self._packs else []
         if not self._packs:
             found = [self._forward_padded(ids, rows) for rows in batches]
         rows_N = self.device.put(np.concatenate(batches))
-        logits, cls = zip(*found, strict=True)
-        return _in_input_order(logits, rows_N), _in_input_order(cls, rows_N)
+        columns = zip(*found, strict=True)
+        return Answer(*(_in_input_order(column, rows_N) for column in columns))
 
     def padded_tokens(self, ids: pa.ListArray, *, token_budget: int) -> int:
         """Count the padding that `run` computes beside the tokens; none where ads are packed."""
@@ -122,7 +135,7 @@ class Classifier:
         self,
         ids: pa.ListArray,
         batches: list[np.ndarray],
-    ) -> list[Outputs]:
+    ) -> list[Tensors]:
         """Lay all ads out at once, in the order of the batches, and run batch after batch."""
         ids_T, lengths = pack(ids, np.concatenate(batches))
         num_ads = [len(rows) for rows in batches]
@@ -138,11 +151,11 @@ class Classifier:
         return [self._forward_packed(batch) for batch in laid_out]
 
     @torch.inference_mode()
-    def _forward_packed(self, batch: packed.PackedBatch) -> Outputs:
-        logits_NC, cls_NH = packed.forward(self.network, batch, self.device.dtype)
-        return logits_NC.float(), cls_NH.float()
+    def _forward_packed(self, batch: packed.PackedBatch) -> Tensors:
+        found = packed.forward(self.network, batch, self.device.dtype)
+        return Answer(*(tensor.float() for tensor in found))
 
-    def _forward_padded(self, ids: pa.ListArray, rows: np.ndarray) -> Outputs:
+    def _forward_padded(self, ids: pa.ListArray, rows: np.ndarray) -> Tensors:
         ids_NL, mask_NL = pad(ids, rows, self.tokenizer.pad_token_id)
         return self.forward(self.device.put(ids_NL), self.device.put(mask_NL))
 

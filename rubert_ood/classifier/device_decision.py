@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rubert_ood.classifier.classifier import Classifier, Outputs
+from rubert_ood.classifier.classifier import Answer, Classifier, Tensors
 from rubert_ood.classifier.device_detectors import DeviceDetector, DeviceGaussians
 from rubert_ood.classifier.precision import Device
 from rubert_ood.classifier.span import Mark, Span
@@ -20,6 +20,7 @@ from rubert_ood.classifier.tokens import num_tokens
 from rubert_ood.classifier.windows import Windows
 from rubert_ood.ood.decision import Decisions, TopClasses
 from rubert_ood.ood.fit import FittedModel
+from rubert_ood.ood.outputs import Outputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +31,8 @@ class InFlight:
     """float32 (N, C)."""
     cls: torch.Tensor
     """float32 (N, H)."""
+    tokens: torch.Tensor
+    """float32 (N, H), on the device still."""
     d2: torch.Tensor
     """float64 (N,)."""
     classes: torch.Tensor
@@ -53,7 +56,8 @@ class InFlight:
         """Wait for the device, and decide. Raises BundleError as numpy's `decide` does."""
         self.span.ended.synchronize()
         if not self.is_finite.all():
-            return fitted.decide(self.logits.numpy(), self.cls_TH)  # it names the row
+            read = self.logits.numpy(), self.cls_TH, self.tokens.cpu().numpy()
+            return fitted.decide(Outputs.unlabelled(*read))  # it names the row
         d2_N = self.d2.numpy()
         near = np.flatnonzero(self.is_near.numpy())
         if len(near) > 0:
@@ -85,25 +89,27 @@ class DeviceDecision:
     def start(self, classifier: Classifier, read: Windows, token_budget: int) -> InFlight:
         """Ask for the forward pass, and for all that depends on it."""
         begun = self.device.mark()
-        logits_WC, cls_WH = classifier.outputs(read.ids, token_budget=token_budget)
-        logits_NC = self._pool(logits_WC, read)
+        found = classifier.outputs(read.ids, token_budget=token_budget)
+        pooled = Answer(*(self._pool(outputs_WX, read) for outputs_WX in found))
         if read.word_logits_NC is not None:
-            logits_NC = logits_NC + self.device.put(read.word_logits_NC)
-        return self.of(logits_NC, self._pool(cls_WH, read), begun)
+            words_NC = self.device.put(read.word_logits_NC)
+            pooled = pooled._replace(logits=pooled.logits + words_NC)
+        return self.of(pooled, begun)
 
     @torch.inference_mode()
-    def of(self, logits_NC: torch.Tensor, cls_NH: torch.Tensor, begun: Mark) -> InFlight:
-        """Ask for what depends on outputs that are on the device, float32."""
-        d2_N, is_near_N = self.gaussians.distance(cls_NH.double())
+    def of(self, found: Tensors, begun: Mark) -> InFlight:
+        """Ask for what depends on outputs that are on the device."""
+        d2_N, is_near_N = self.gaussians.distance(found.cls.double())
         scores_NP = None
         if self.detector is not None:
-            scores_NP = self.detector.scores(logits_NC.double(), cls_NH.double(), d2_N)
-        classes_Nk, scores_Nk = self._top(logits_NC.double())
-        is_finite_N = logits_NC.isfinite().all(1) & cls_NH.isfinite().all(1)
+            scores_NP = self.detector.scores(found, d2_N)
+        classes_Nk, scores_Nk = self._top(found.logits.double())
+        is_finite_N = torch.stack([part.isfinite().all(1) for part in found]).all(0)
         fetch = self.device.fetch
         return InFlight(
-            logits=fetch(logits_NC),
-            cls=fetch(cls_NH),
+            logits=fetch(found.logits),
+            cls=fetch(found.cls),
+            tokens=found.tokens,
             d2=fetch(d2_N),
             classes=fetch(classes_Nk),
             scores=fetch(scores_Nk),
@@ -113,7 +119,7 @@ class DeviceDecision:
             span=Span(begun, self.device.mark()),
         )
 
-    def _top(self, logits_NC: torch.Tensor) -> Outputs:
+    def _top(self, logits_NC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the best classes and their probabilities; the lower class comes first on ties."""
         probabilities_NC = torch.softmax(logits_NC / self.temperature, dim=1)
         scores_NC, order_NC = probabilities_NC.sort(dim=1, descending=True, stable=True)

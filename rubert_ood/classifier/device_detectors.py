@@ -6,6 +6,7 @@ reference ads, P parts of the detector.
 
 import torch
 
+from rubert_ood.classifier.classifier import Answer, Tensors
 from rubert_ood.classifier.precision import Device
 from rubert_ood.ood.chosen import ChosenDetector
 from rubert_ood.ood.detectors import (
@@ -18,6 +19,7 @@ from rubert_ood.ood.detectors import (
     Msp,
     NearestNeighbours,
     RelativeMahalanobis,
+    TokenMahalanobis,
     UnitMahalanobis,
 )
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
@@ -52,13 +54,10 @@ class DeviceDetector:
     def __init__(self, detector: ChosenDetector, device: Device) -> None:
         self._parts = [_Part(part, device) for part in detector.parts.values()]
 
-    def scores(
-        self, logits_NC: torch.Tensor, cls_NH: torch.Tensor, d2_N: torch.Tensor
-    ) -> torch.Tensor:
-        """Return the score of each part, (N, P); all float64."""
-        lengths_N = torch.linalg.vector_norm(cls_NH, dim=1)
-        unit_NH = cls_NH / lengths_N.clamp_min(SHORTEST)[:, None]
-        scores = [part.score(logits_NC, cls_NH, unit_NH, d2_N) for part in self._parts]
+    def scores(self, found: Tensors, d2_N: torch.Tensor) -> torch.Tensor:
+        """Return the score of each part, float64 (N, P)."""
+        found = Answer(*(outputs.double() for outputs in found))
+        scores = [part.score(found, d2_N) for part in self._parts]
         return torch.stack(scores, dim=1)
 
 
@@ -68,37 +67,27 @@ class _Part:
     def __init__(self, detector: Detector, device: Device) -> None:
         self._detector = detector
         match detector:
-            case UnitMahalanobis(statistics):
+            case UnitMahalanobis(statistics) | TokenMahalanobis(statistics):
                 self._gaussians = DeviceGaussians(statistics, device)
             case RelativeMahalanobis(_, background):
                 self._gaussians = DeviceGaussians(background, device)
             case NearestNeighbours(reference_RH, _):
                 self._reference_RH = device.put(reference_RH)
 
-    def score(
-        self,
-        logits_NC: torch.Tensor,
-        cls_NH: torch.Tensor,
-        unit_NH: torch.Tensor,
-        d2_N: torch.Tensor,
-    ) -> torch.Tensor:
-        """Return the score of each text, float64 (N,)."""
+    def score(self, found: Tensors, d2_N: torch.Tensor) -> torch.Tensor:
+        """Return the score of each text, float64 (N,); all are float64."""
         match self._detector:
             case Mahalanobis():
                 return d2_N
             case UnitMahalanobis():
-                return self._gaussians.distance(unit_NH)[0]
+                return self._gaussians.distance(_unit(found.cls))[0]
+            case TokenMahalanobis():
+                return self._gaussians.distance(_unit(found.tokens))[0]
             case RelativeMahalanobis():
-                return d2_N - self._gaussians.distance(cls_NH)[0]
+                return d2_N - self._gaussians.distance(found.cls)[0]
             case NearestNeighbours(_, k):
-                return self._neighbour_distance(unit_NH.float(), k)
-            case Msp(temperature):
-                return 1 - torch.softmax(logits_NC / temperature, dim=1).amax(1)
-            case MaxLogit():
-                return -logits_NC.amax(1)
-            case Energy():
-                return -torch.logsumexp(logits_NC, dim=1)
-        raise TypeError(f"{type(self._detector).__name__} has no form on a device")
+                return self._neighbour_distance(_unit(found.cls).float(), k)
+        return _of_logits(self._detector, found.logits)
 
     def _neighbour_distance(self, unit_NH: torch.Tensor, k: int) -> torch.Tensor:
         found = []
@@ -106,3 +95,19 @@ class _Part:
             cosines_nR = unit_nH @ self._reference_RH.T
             found.append(cosines_nR.topk(k, dim=1).values[:, -1])
         return (2 - 2 * torch.cat(found).double()).clamp_min(0).sqrt()
+
+
+def _of_logits(detector: Detector, logits_NC: torch.Tensor) -> torch.Tensor:
+    match detector:
+        case Msp(temperature):
+            return 1 - torch.softmax(logits_NC / temperature, dim=1).amax(1)
+        case MaxLogit():
+            return -logits_NC.amax(1)
+        case Energy():
+            return -torch.logsumexp(logits_NC, dim=1)
+    raise TypeError(f"{type(detector).__name__} has no form on a device")
+
+
+def _unit(features_NH: torch.Tensor) -> torch.Tensor:
+    lengths_N = torch.linalg.vector_norm(features_NH, dim=1)
+    return features_NH / lengths_N.clamp_min(SHORTEST)[:, None]

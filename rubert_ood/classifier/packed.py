@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn.functional import layer_norm
+from torch.nn.functional import embedding_bag, layer_norm
 from transformers import BertForSequenceClassification
 
 from rubert_ood.classifier.attention import Attention
@@ -65,8 +65,9 @@ def store_in_bf16(network: Any) -> None:
 
 def forward(
     network: Any, batch: PackedBatch, dtype: torch.dtype = torch.float32
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return fp32 logits (N, C) and CLS (N, H) of the last layer, before the pooler.
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return fp32 logits (N, C), CLS (N, H) of the last layer, before the pooler, and the mean
+    (N, H) of all tokens that enter that layer.
 
     dtype: that of the encoder's layers.
     """
@@ -75,10 +76,17 @@ def forward(
     *layers, last = bert.encoder.layer
     for layer in layers:
         hidden_TH = run_layer(layer, hidden_TH, hidden_TH, attend)
-    first_NH = hidden_TH[lengths_N.cumsum(0) - lengths_N]
+    starts_N = lengths_N.cumsum(0) - lengths_N
+    first_NH = hidden_TH[starts_N]
     cls_NH = run_layer(last, first_NH, hidden_TH, attend, cls_alone=True)
     pooled_NH = network.dropout(bert.pooler(cls_NH[:, None]))
-    return network.classifier(pooled_NH), cls_NH
+    return network.classifier(pooled_NH), cls_NH, mean_of_each(hidden_TH, starts_N)
+
+
+def mean_of_each(hidden_TH: torch.Tensor, starts_N: torch.Tensor) -> torch.Tensor:
+    """Return the mean of the rows of each ad, fp32 (N, H)."""
+    places_T = torch.arange(len(hidden_TH), device=hidden_TH.device)
+    return embedding_bag(places_T, hidden_TH.float(), starts_N, mode="mean")
 
 
 def embed(bert: Any, ids_T: torch.Tensor, lengths_N: torch.Tensor) -> torch.Tensor:

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from rubert_ood.classifier.tokens import first_tokens, num_tokens, special_frame
+from rubert_ood.ood.outputs import Outputs
 from rubert_ood.settings import TextSettings
 
 if TYPE_CHECKING:
@@ -156,15 +157,15 @@ def _is_visible(text: str) -> bool:
     )
 
 
-def run(
-    classifier: "Classifier", windows: Windows, *, token_budget: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Score every window, return one row per text: float32 logits (N, C) and CLS (N, H).
+def run(classifier: "Classifier", windows: Windows, *, token_budget: int) -> Outputs:
+    """Score every window, return one row per text, without labels.
 
     The logits are those that everything is decided on: with a stack the words are in them.
     """
-    logits_WC, cls_WH = classifier.run(windows.ids, token_budget=token_budget)
-    return windows.mixed(pool(logits_WC, windows)), pool(cls_WH, windows)
+    found = classifier.run(windows.ids, token_budget=token_budget)
+    logits_NC = windows.mixed(pool(found.logits, windows))
+    cls_NH, tokens_NH = pool(found.cls, windows), pool(found.tokens, windows)
+    return Outputs.unlabelled(logits_NC, cls_NH, tokens_NH)
 
 
 def pool(outputs_WX: np.ndarray, windows: Windows) -> np.ndarray:

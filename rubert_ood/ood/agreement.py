@@ -33,8 +33,8 @@ def agreement_with_fp32(
 
     Each model decides with the statistics of its own numbers.
     """
-    ours = fitted.decide(outputs.logits_NC, outputs.cls_NH)
-    theirs = plain.decide(plain_outputs.logits_NC, plain_outputs.cls_NH)
+    ours = fitted.decide(outputs)
+    theirs = plain.decide(plain_outputs)
     return Agreement(
         argmax_agreement=float(np.mean(ours.predicted_N == theirs.predicted_N)),
         flag_rate=float(ours.is_ood_N.mean()),

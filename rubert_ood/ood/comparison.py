@@ -93,10 +93,10 @@ def compare_detectors(
     alpha = fitted.decision.conformal_alpha
     results = []
     for name, detector in detectors.items():
-        inside_N = _score(detector, test)
+        inside_N = detector.score(test)
         measured = {}
         for kind, outputs in kinds.items():
-            scores_N = _score(detector, outputs)
+            scores_N = detector.score(outputs)
             metrics = ood_metrics(inside_N, scores_N)
             share = _flagged(scores_N, detector, alpha)
             measured[kind] = KindMetrics(**asdict(metrics), caught=share)
@@ -133,9 +133,9 @@ def leave_classes_out(
             statistics=statistics,
             temperature=temperature,
         )
-        logits_NC = test.logits_NC[:, ~fold_C]
+        known_logits = replace(test, logits_NC=test.logits_NC[:, ~fold_C])
         for name, detector in detectors.items():
-            scores_N = detector.score(logits_NC, test.cls_NH)
+            scores_N = detector.score(known_logits)
             metrics = ood_metrics(scores_N[~is_out_N], scores_N[is_out_N])
             results.setdefault(name, []).append(metrics)
     return {name: _mean(folds) for name, folds in results.items()}
@@ -188,13 +188,9 @@ def compare_rules(
 
 def _rates(fitted: FittedModel, decision: DecisionSettings, outputs: Outputs) -> Rates:
     model = replace(fitted, decision=decision)
-    decisions = model.decide(outputs.logits_NC, outputs.cls_NH)
+    decisions = model.decide(outputs)
     return Rates(
         far=float(decisions.is_far_N.mean()),
         flagged=float(decisions.is_ood_N.mean()),
         other=float((decisions.label_N == OTHER).mean()),
     )
-
-
-def _score(detector: ChosenDetector, outputs: Outputs) -> np.ndarray:
-    return detector.score(outputs.logits_NC, outputs.cls_NH)

@@ -24,16 +24,17 @@ def conformal_p(scores_N: Floats, calibration_n: Floats) -> Floats:
     return np.asarray((1.0 + num_at_least_N) / (num_calibration + 1.0))
 
 
-def fisher(p_values: Sequence[Floats]) -> Floats:
-    """Return -2 sum log p of each ad, which is large where the p-values are small: float64 (N,).
+def combine(p_values: Sequence[Floats]) -> Floats:
+    """Return sum 1 / p of each ad, which is large where one of the p-values is small: float64 (N,).
 
-    Source: Fisher 1932, "Statistical Methods for Research Workers", section 21.1. Its chi-squared
-    law is not used, as the detectors depend on each other: see `fisher_of_calibration`.
+    D divided by it is their harmonic mean. Source: Wilson 2019, "The harmonic mean p-value for
+    combining dependent tests", equation 1. Its law is not used, as it holds for many p-values
+    alone: see `combine_among`.
     """
-    return np.asarray(-2 * np.sum(np.log(p_values), axis=0), dtype=np.float64)
+    return np.asarray(np.sum(1 / np.asarray(p_values), axis=0), dtype=np.float64)
 
 
-def fisher_among(scores_Dn: Sequence[Floats]) -> Floats:
+def combine_among(scores_Dn: Sequence[Floats]) -> Floats:
     """Return the statistic of the calibration ads themselves, in their order: float64 (n,).
 
     Ranked among these, the statistic of a new ad has a conformal p of its own, which is valid
@@ -48,9 +49,9 @@ def fisher_among(scores_Dn: Sequence[Floats]) -> Floats:
         ordered_n = np.sort(scores_n)
         one = 1 / (len(ordered_n) + 1.0)  # that conformal_p adds for a new ad
         p_values.append(conformal_p(scores_n, ordered_n) - one)
-    return fisher(p_values)
+    return combine(p_values)
 
 
-def fisher_of_calibration(scores_Dn: Sequence[Floats]) -> Floats:
-    """Return `fisher_among` ascending, as p-values of new ads need it: float64 (n,)."""
-    return np.sort(fisher_among(scores_Dn))
+def combine_calibration(scores_Dn: Sequence[Floats]) -> Floats:
+    """Return `combine_among` ascending, as p-values of new ads need it: float64 (n,)."""
+    return np.sort(combine_among(scores_Dn))

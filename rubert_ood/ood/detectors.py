@@ -1,6 +1,6 @@
 """Scores of how unlike the training set an ad is: larger means more out of domain.
 
-A detector is a function of logits (N, C) and CLS (N, H) that returns float64 (N,). The evaluation
+A detector is a function of the outputs of a network that returns float64 (N,). The evaluation
 compares all on the same outputs of the same model; `decision.detector` says which one decides.
 Shapes: N ads, C classes, H hidden, R reference ads.
 """
@@ -12,31 +12,41 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from rubert_ood.errors import BundleError
 from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
-from rubert_ood.ood.outputs import sample_rows
+from rubert_ood.ood.outputs import Outputs, sample_rows
 from rubert_ood.ood.temperature import softmax
 from rubert_ood.settings import DetectorName
 
 Floats = NDArray[np.floating]
-Detector = Callable[[Floats, Floats], NDArray[np.float64]]
+Detector = Callable[[Outputs], NDArray[np.float64]]
 
 MAHALANOBIS = "Mahalanobis"
-COMBINED = "combined"
 NUM_NEIGHBOURS = 10
 TITLES: dict[DetectorName, str] = {
     "mahalanobis": MAHALANOBIS,
     "relative_mahalanobis": "relative Mahalanobis",
     "mahalanobis++": "Mahalanobis++",
+    "mahalanobis++_tokens": "Mahalanobis++ of tokens",
     "knn": f"{NUM_NEIGHBOURS} nearest neighbours",
     "nearest_neighbour": "nearest neighbour",
     "msp": "MSP",
     "max_logit": "max logit",
     "energy": "energy",
-    "combined": COMBINED,
+    "combined": "combined",
+    "combined_tokens": "combined with tokens",
 }
 """How reports call them, by the value of the setting."""
-SINGLE: tuple[DetectorName, ...] = tuple(name for name in TITLES if name != "combined")
+COMBINED: dict[DetectorName, tuple[DetectorName, ...]] = {
+    "combined": ("mahalanobis", "nearest_neighbour", "energy"),
+    "combined_tokens": ("mahalanobis++_tokens", "energy"),
+}
+"""What they are made of, one of each sort: Gaussians, single ads and tokens see texts that are far
+from the classes, logits those between them. Others of a sort follow the one that is there, and add
+its noise again. The first is of the last layer alone; the second pays where the layers before it
+were pretrained."""
+SINGLE: tuple[DetectorName, ...] = tuple(name for name in TITLES if name not in COMBINED)
 MAX_NEIGHBOUR_ADS = 5_000
 """With H = 768 so many are 8 MFLOP an ad, a thousandth of a BERT-base of 40 tokens."""
 NEIGHBOUR_ROWS = 1_024
@@ -73,27 +83,27 @@ class Msp:
 
     temperature: float
 
-    def __call__(self, logits_NC: Floats, _cls_NH: Floats) -> NDArray[np.float64]:
+    def __call__(self, outputs: Outputs) -> NDArray[np.float64]:
         """Return the score of each ad."""
-        return msp(logits_NC, self.temperature)
+        return msp(outputs.logits_NC, self.temperature)
 
 
 @dataclass(frozen=True)
 class MaxLogit:
     """The negated largest logit."""
 
-    def __call__(self, logits_NC: Floats, _cls_NH: Floats) -> NDArray[np.float64]:
+    def __call__(self, outputs: Outputs) -> NDArray[np.float64]:
         """Return the score of each ad."""
-        return max_logit(logits_NC)
+        return max_logit(outputs.logits_NC)
 
 
 @dataclass(frozen=True)
 class Energy:
     """Energy at T = 1."""
 
-    def __call__(self, logits_NC: Floats, _cls_NH: Floats) -> NDArray[np.float64]:
+    def __call__(self, outputs: Outputs) -> NDArray[np.float64]:
         """Return the score of each ad."""
-        return energy(logits_NC)
+        return energy(outputs.logits_NC)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,9 +112,9 @@ class Mahalanobis:
 
     statistics: MahalanobisStatistics
 
-    def __call__(self, _logits_NC: Floats, cls_NH: Floats) -> NDArray[np.float64]:
+    def __call__(self, outputs: Outputs) -> NDArray[np.float64]:
         """Return the score of each ad."""
-        return self.statistics.distance(cls_NH)[0]
+        return self.statistics.distance(outputs.cls_NH)[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,8 +137,9 @@ class RelativeMahalanobis:
         one_class_N = np.zeros(len(train_cls_NH), np.int64)
         return cls(statistics, fit_mahalanobis(train_cls_NH, one_class_N, 1))
 
-    def __call__(self, _logits_NC: Floats, cls_NH: Floats) -> NDArray[np.float64]:
+    def __call__(self, outputs: Outputs) -> NDArray[np.float64]:
         """Return the score of each ad."""
+        cls_NH = outputs.cls_NH
         return self.statistics.distance(cls_NH)[0] - self.background.distance(cls_NH)[0]
 
 
@@ -147,12 +158,30 @@ class UnitMahalanobis:
         cls, train_cls_NH: Floats, labels_N: NDArray[np.integer]
     ) -> "UnitMahalanobis":
         """Fit on the classes that occur."""
-        classes, numbers_N = np.unique(labels_N, return_inverse=True)
-        return cls(fit_mahalanobis(_unit(train_cls_NH), numbers_N, len(classes)))
+        return cls(_fit_unit(train_cls_NH, labels_N))
 
-    def __call__(self, _logits_NC: Floats, cls_NH: Floats) -> NDArray[np.float64]:
+    def __call__(self, outputs: Outputs) -> NDArray[np.float64]:
         """Return the score of each ad."""
-        return self.statistics.distance(_unit(cls_NH))[0]
+        return self.statistics.distance(_unit(outputs.cls_NH))[0]
+
+
+@dataclass(frozen=True, eq=False)
+class TokenMahalanobis:
+    """The same of the mean of all tokens that enter the last layer.
+
+    CLS of the last layer is trained to tell the classes apart, and forgets what else a text is.
+    """
+
+    statistics: MahalanobisStatistics
+
+    @classmethod
+    def fit(cls, train: Outputs) -> "TokenMahalanobis":
+        """Fit on the classes that occur. Raises BundleError where the token means are missing."""
+        return cls(_fit_unit(_tokens(train), train.labels_N))
+
+    def __call__(self, outputs: Outputs) -> NDArray[np.float64]:
+        """Return the score of each ad."""
+        return self.statistics.distance(_unit(_tokens(outputs)))[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,9 +204,9 @@ class NearestNeighbours:
         reference_RH = _unit(train_cls_NH[rows]).astype(np.float32)
         return cls(reference_RH, min(k, len(reference_RH)))
 
-    def __call__(self, _logits_NC: Floats, cls_NH: Floats) -> NDArray[np.float64]:
+    def __call__(self, outputs: Outputs) -> NDArray[np.float64]:
         """Return the score of each ad; memory beyond it: (NEIGHBOUR_ROWS, R) float32."""
-        unit_NH = _unit(cls_NH).astype(np.float32)
+        unit_NH = _unit(outputs.cls_NH).astype(np.float32)
         cosine_N = np.empty(len(unit_NH), np.float32)
         for start in range(0, len(unit_NH), NEIGHBOUR_ROWS):
             rows = slice(start, start + NEIGHBOUR_ROWS)
@@ -197,23 +226,27 @@ def _largest(values_nR: NDArray[np.float32], k: int) -> NDArray[np.float32]:
 
 def fit_detector(
     name: DetectorName,
-    train_cls_NH: Floats,
-    labels_N: NDArray[np.integer],
+    train: Outputs,
     *,
     statistics: MahalanobisStatistics,
     temperature: float,
 ) -> Detector:
-    """Return one detector; `combined` is made of several (chosen.py)."""
+    """Return one detector; those of COMBINED are made of several (chosen.py).
+
+    Raises BundleError where it needs token means, and the train ads have none.
+    """
     match name:
         case "mahalanobis":
             return Mahalanobis(statistics)
         case "relative_mahalanobis":
-            return RelativeMahalanobis.fit(statistics, train_cls_NH)
+            return RelativeMahalanobis.fit(statistics, train.cls_NH)
         case "mahalanobis++":
-            return UnitMahalanobis.fit(train_cls_NH, labels_N)
+            return UnitMahalanobis.fit(train.cls_NH, train.labels_N)
+        case "mahalanobis++_tokens":
+            return TokenMahalanobis.fit(train)
         case "knn" | "nearest_neighbour":
             k = NUM_NEIGHBOURS if name == "knn" else 1
-            return NearestNeighbours.fit(train_cls_NH, k)
+            return NearestNeighbours.fit(train.cls_NH, k)
     return of_logits(name, temperature)
 
 
@@ -230,27 +263,42 @@ def of_logits(name: DetectorName, temperature: float) -> Detector:
 
 
 def fit_detectors(
-    train_cls_NH: Floats,
-    labels_N: NDArray[np.integer],
-    *,
-    statistics: MahalanobisStatistics,
-    temperature: float,
+    train: Outputs, *, statistics: MahalanobisStatistics, temperature: float
 ) -> dict[str, Detector]:
-    """Return every single detector by its title.
+    """Return every single detector by its title; without token means all that need none.
 
-    `statistics` are those of the bundle; the train features may be a sample of what these were
-    fitted on.
+    `statistics` are those of the bundle; the train ads may be a sample of what these were fitted
+    on.
     """
     found = {}
     for name in SINGLE:
+        if name == "mahalanobis++_tokens" and train.tokens_NH is None:
+            continue
         found[TITLES[name]] = fit_detector(
-            name, train_cls_NH, labels_N, statistics=statistics, temperature=temperature
+            name, train, statistics=statistics, temperature=temperature
         )
     return found
 
 
-def _unit(cls_NH: Floats) -> NDArray[np.float64]:
-    x_NH = cls_NH.astype(np.float64)
+def _fit_unit(
+    features_NH: Floats, labels_N: NDArray[np.integer]
+) -> MahalanobisStatistics:
+    classes, numbers_N = np.unique(labels_N, return_inverse=True)
+    return fit_mahalanobis(_unit(features_NH), numbers_N, len(classes))
+
+
+def _tokens(outputs: Outputs) -> Floats:
+    if outputs.tokens_NH is None:
+        raise BundleError(
+            f"reference.safetensors: the detector {TITLES['mahalanobis++_tokens']}"
+            " needs the token means of the train ads, and they are missing."
+            " Train again, or set another detector"
+        )
+    return outputs.tokens_NH
+
+
+def _unit(features_NH: Floats) -> NDArray[np.float64]:
+    x_NH = features_NH.astype(np.float64)
     return np.asarray(
         x_NH / np.maximum(np.linalg.norm(x_NH, axis=1, keepdims=True), SHORTEST)
     )

@@ -56,25 +56,24 @@ class FittedModel:
                 " fitted. Use `tune --detector` to set one"
             )
 
-    def decide(self, logits_NC: np.ndarray, cls_NH: np.ndarray) -> Decisions:
-        """Return class, confidence and OOD verdict of logits (N, C) and CLS (N, H)."""
+    def decide(self, outputs: Outputs) -> Decisions:
+        """Return class, confidence and OOD verdict of each ad."""
         top, d2_N = measured(
-            logits_NC,
-            cls_NH,
+            outputs.logits_NC,
+            outputs.cls_NH,
             labels=self.labels,
             temperature=self.temperature.temperature,
             statistics=self.statistics,
             top_k=self.decision.top_k,
         )
-        p_N = self.detector.p(logits_NC, cls_NH, d2_N) if self.detector else None
+        p_N = self.detector.p(outputs) if self.detector else None
         return self.decide_on(top, d2_N, p_N)
 
     def p_of_calibration(self, calibration: Outputs) -> np.ndarray:
         """Return ood_p of the rows that fitted the thresholds, among themselves: float64 (n,)."""
-        logits_nC, cls_nH = calibration.logits_NC, calibration.cls_NH
         if self.detector is not None:
-            return self.detector.p_of_calibration(logits_nC, cls_nH)
-        d2_n, _ = self.statistics.distance(cls_nH)
+            return self.detector.p_of_calibration(calibration)
+        d2_n, _ = self.statistics.distance(calibration.cls_NH)
         return conformal_p(d2_n, self.thresholds.calibration_d2)
 
     def decide_on(

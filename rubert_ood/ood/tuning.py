@@ -190,8 +190,8 @@ def decide_both(
     model: FittedModel, ads: Outputs, ood: Outputs | None
 ) -> tuple[Decisions, Decisions | None]:
     """Decide on both once: what the settings change follows from distances and confidences."""
-    ours = model.decide(ads.logits_NC, ads.cls_NH)
-    return ours, None if ood is None else model.decide(ood.logits_NC, ood.cls_NH)
+    ours = model.decide(ads)
+    return ours, None if ood is None else model.decide(ood)
 
 
 def count_curves(

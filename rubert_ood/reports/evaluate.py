@@ -96,7 +96,7 @@ def evaluate(
     reference: what detectors are fitted on; without it they are not compared.
     """
     test, kinds = material.test, material.ood
-    decisions = fitted.decide(test.logits_NC, test.cls_NH)
+    decisions = fitted.decide(test)
     correct_N = decisions.predicted_N == test.labels_N
     p_raw_NC = softmax(test.logits_NC)
     p_NC = softmax(test.logits_NC, fitted.temperature.temperature)
@@ -248,7 +248,7 @@ def _hard_cases(fitted: FittedModel, material: Material) -> list[HardCase]:
     outputs = material.hard_case_outputs
     if outputs is None:
         return []
-    decisions = fitted.decide(outputs.logits_NC, outputs.cls_NH)
+    decisions = fitted.decide(outputs)
     cases = []
     for row, (text, expected) in enumerate(material.hard_cases):
         case = HardCase(
@@ -268,7 +268,7 @@ def _hard_cases(fitted: FittedModel, material: Material) -> list[HardCase]:
 def _ood_kind(
     fitted: FittedModel, kind: str, outputs: Outputs, test: Decisions
 ) -> OodKind:
-    decisions = fitted.decide(outputs.logits_NC, outputs.cls_NH)
+    decisions = fitted.decide(outputs)
     return OodKind(
         kind=kind,
         num_texts=len(decisions.is_ood_N),

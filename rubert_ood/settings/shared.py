@@ -23,12 +23,14 @@ DetectorName = Literal[
     "mahalanobis",
     "relative_mahalanobis",
     "mahalanobis++",
+    "mahalanobis++_tokens",
     "knn",
     "nearest_neighbour",
     "msp",
     "max_logit",
     "energy",
     "combined",
+    "combined_tokens",
 ]
 
 
@@ -182,8 +184,9 @@ class DecisionSettings(Group):
     top_k: int = Field(5, gt=0)
     """Number of best classes to keep per ad."""
     detector: DetectorName = "mahalanobis"
-    """Detector that ood_p is of. combined: the p-values of several detectors together. All but
-    mahalanobis need rule conformal, as the notebook rule compares distances."""
+    """Detector that ood_p is of. combined: the p-values of several detectors of the last layer
+    together; combined_tokens: of one of it, and one of the tokens before it. All but mahalanobis
+    need rule conformal, as the notebook rule compares distances."""
 
     @model_validator(mode="after")
     def _detector_has_its_rule(self) -> "DecisionSettings":

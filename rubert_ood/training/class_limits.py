@@ -67,7 +67,7 @@ def with_class_limits(
             f" {int(np.ceil(SLACK * needed)):,} of the {len(calibration):,} ads in one"
             " half. Add ads, or leave per_class out"
         )
-    decided = fitted.decide(calibration.logits_NC, calibration.cls_NH)
+    decided = fitted.decide(calibration)
     if settings.max_flagged is None:
         allowed = partial(conformal_allowed, alpha=fitted.decision.conformal_alpha)
     else:

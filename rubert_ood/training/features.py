@@ -4,7 +4,7 @@ Shapes: N ads of all splits, n ads of a batch, C classes, H hidden.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, reduce
 from operator import add
 from typing import Literal, Protocol, TypeVar
@@ -72,10 +72,8 @@ class LoadedReader:
     text: TextSettings
     stack: Stack | None
 
-    def read(
-        self, texts: list[str], token_budget: int | None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return logits, float32 (n, C), as they are decided on, and CLS, float32 (n, H)."""
+    def read(self, texts: list[str], token_budget: int | None) -> Outputs:
+        """Return what the network says of the texts, as it is decided on, without labels."""
         classifier = self.classifier
         cut = windows.cut(classifier.tokenizer, texts, self.text, self.stack)
         usual = TOKEN_BUDGET[classifier.device.device.type == "cuda"]
@@ -119,16 +117,12 @@ class LocalFeatures:
         progress = Progress("features", sum(len(ads) for ads in splits.values()), "ads")
         outputs = {}
         for name, ads in splits.items():
-            logits, features = [], []
+            parts = list[Outputs]()
             for start in range(0, len(ads), BATCH_ADS):
                 texts = list(ads.texts[start : start + BATCH_ADS])
-                logits_nC, cls_nH = loaded.read(texts, compute.token_budget)
-                logits.append(logits_nC)
-                features.append(cls_nH)
+                parts.append(loaded.read(texts, compute.token_budget))
                 progress.add(len(texts))
-            outputs[name] = Outputs(
-                np.concatenate(logits), np.concatenate(features), ads.labels_N
-            )
+            outputs[name] = replace(Outputs.concat(parts), labels_N=ads.labels_N)
         return cls(outputs)
 
     def gather(self, max_rows: Mapping[str, int] | None = None) -> dict[str, Outputs]:

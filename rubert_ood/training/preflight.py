@@ -57,7 +57,7 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
             torch.from_numpy(array)
             for array in pad(ids, np.arange(2), tokenizer.pad_token_id)
         )
-        logits_NC, cls_NH = classifier.forward(*inputs)
+        logits_NC, cls_NH, _ = classifier.forward(*inputs)
     except Exception as error:  # the network of another's checkpoint may fail in any way
         reason = " ".join(str(error).split())[:300]
         raise BundleError(

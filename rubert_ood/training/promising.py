@@ -77,10 +77,10 @@ def promised_rule(
             f"max_flagged: this needs the conformal rule, and the bundle has the"
             f" {decision.rule} rule. Pass rule conformal as well"
         )
-    if decision.detector == COMBINED:
+    if decision.detector in COMBINED:
         raise SettingsError(
-            f"max_flagged: a promise is not proven for the detector {COMBINED}, whose"
-            " score ranks among the same ads. Choose a single detector, such as energy"
+            f"max_flagged: a promise is not proven for the detector {decision.detector},"
+            " whose score ranks among the same ads. Choose a single detector, such as energy"
         )
     allowed = most_allowed(num_calibration, limit, settings.risk)
     if allowed < 0:
@@ -154,7 +154,7 @@ def _target(settings: TuneSettings) -> Target | None:
 def _flagged(
     fitted: FittedModel, calibration: Outputs, level: float, confidence: float
 ) -> Promise:
-    decided = fitted.decide(calibration.logits_NC, calibration.cls_NH)
+    decided = fitted.decide(calibration)
     by_class = fitted.thresholds.by_class
     limit = p_limit(fitted.thresholds, fitted.decision, decided.predicted_N)
     return Promise(

@@ -4,7 +4,7 @@ Shapes: N ads of all splits, C classes, H hidden.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, reduce
 from operator import add
 
@@ -48,13 +48,10 @@ class _FeatureActor:
         if self.failure:
             return {FAILURE: np.array([self.failure], object)}
         texts = batch["text"].tolist()
-        logits_nC, cls_nH = self.loaded.read(texts, self.token_budget)
-        return {
-            "row": batch["row"],
-            "label": batch["label"],
-            "logits": logits_nC,
-            "cls": cls_nH,
-        }
+        found = replace(
+            self.loaded.read(texts, self.token_budget), labels_N=batch["label"]
+        )
+        return {"row": batch["row"], **found.arrays()}
 
 
 @dataclass(frozen=True)
@@ -62,8 +59,8 @@ class RayFeatures:
     """Outputs in the object store of the cluster, which spills to disk: the driver holds none."""
 
     blocks: list[ray.ObjectRef]
-    """Tables with columns row, label, logits, cls, in the order of their rows: the same ads give
-    the same sums, to the last bit."""
+    """Tables with columns row, logits, cls, labels, tokens, in order of their rows: the same ads
+    give the same sums, to the last bit."""
     rows: dict[str, np.ndarray]
     """Rows of each split, ascending; no row of another one lies between them."""
 
@@ -102,11 +99,10 @@ class RayFeatures:
             (picked,) = run_tasks(partial(_pick, rows_N=rows_N[chosen]), self.blocks)
             parts = list(results(picked))
             columns = {}
-            order = np.argsort(np.concatenate([part["row"] for part in parts]))
-            for column in ("logits", "cls", "label"):
-                joined = np.concatenate([part[column] for part in parts])
-                columns[column] = joined[order]
-            outputs[name] = Outputs(columns["logits"], columns["cls"], columns["label"])
+            for column in parts[0]:
+                columns[column] = np.concatenate([part[column] for part in parts])
+            order = np.argsort(columns.pop("row"))
+            outputs[name] = Outputs.of(columns).take(order)
         return outputs
 
     def sum_up(
@@ -209,7 +205,7 @@ def _sum_of_blocks(
         inside = np.flatnonzero((rows >= span.start) & (rows < span.stop))
         for start in range(0, max(1, len(inside)), num_ads):
             chosen = inside[start : start + num_ads]
-            part = summarise(columns["cls"][chosen], columns["label"][chosen])
+            part = summarise(columns["cls"][chosen], columns["labels"][chosen])
             sums = [reduce(add, [*sums, part])]
     return sums[0]
 

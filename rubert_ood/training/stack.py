@@ -6,7 +6,7 @@ Shapes: N ads, C classes.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -120,7 +120,7 @@ def try_stack(
     mixed = Mixture(added=added).of(outputs)
     words_alone = {}
     for name, split in outputs.items():
-        words_alone[name] = Outputs(margins[name], split.cls_NH, split.labels_N)
+        words_alone[name] = replace(split, logits_NC=margins[name])
     small = fit.model_copy(update={"temperature_min": SMALLEST_T})
     on_valid, on_test = list[Score](), list[Score]()
     for way, bounds in ((outputs, fit), (words_alone, small), (mixed, fit)):

@@ -51,7 +51,7 @@ class PackedNetwork(torch.nn.Module):
         """Return logits (N, C); equal lengths lie side by side."""
         attend = attention_with_dropout(self.network.bert, lengths_N)
         batch = packed.PackedBatch(ids_T, lengths_N, attend)
-        logits_NC, _ = packed.forward(self.network, batch)
+        logits_NC, *_ = packed.forward(self.network, batch)
         return logits_NC
 
 

@@ -97,8 +97,4 @@ def join_ood(outputs: Mapping[str, Outputs]) -> Outputs | None:
     kinds = [split for name, split in outputs.items() if name.startswith("ood/")]
     if not kinds:
         return None
-    return Outputs(
-        np.concatenate([split.logits_NC for split in kinds]),
-        np.concatenate([split.cls_NH for split in kinds]),
-        np.concatenate([split.labels_N for split in kinds]),
-    )
+    return Outputs.concat(kinds)

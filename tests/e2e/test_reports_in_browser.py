@@ -82,7 +82,7 @@ def features(num: int, seed: int, *, noise: float = 1.0, off: float = 0.0) -> Ou
     )
     cls_NH[:, NUM_CLASSES:] += off
     logits_NC = 1.5 * cls_NH[:, :NUM_CLASSES] / (1 + off)
-    return Outputs(logits_NC, cls_NH, labels_N)
+    return Outputs(logits_NC, cls_NH, labels_N, cls_NH)
 
 
 def evaluation() -> Evaluation:

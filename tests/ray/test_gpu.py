@@ -104,7 +104,7 @@ def test_classifier_agrees_with_one_ad_at_a_time_in_fp32(
     folder = load_bundle(trained_bundle).folder
     classifier = Classifier.load(folder, use_gpu=device == "cuda", precision=precision)
     ids = tokenize(classifier.tokenizer, texts, MAX_LENGTH)
-    logits_NC, cls_NH = classifier.run(ids, token_budget=4096)
+    logits_NC, cls_NH, _ = classifier.run(ids, token_budget=4096)
     expected_logits_NC, expected_cls_NH = plain
     np.testing.assert_allclose(cls_NH, expected_cls_NH, rtol=0, atol=BOUNDS[precision])
     same = logits_NC.argmax(1) == expected_logits_NC.argmax(1)
@@ -118,7 +118,7 @@ def test_classifier_agrees_with_padded_transformers_at_the_same_precision(
     folder = load_bundle(trained_bundle).folder
     classifier = Classifier.load(folder, use_gpu=device == "cuda", precision=precision)
     ids = tokenize(classifier.tokenizer, texts, MAX_LENGTH)
-    _, cls_NH = classifier.run(ids, token_budget=4096)
+    _, cls_NH, _ = classifier.run(ids, token_budget=4096)
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
     network = load_network(folder).to(device, dtype).eval()
     options = {"padding": True, "truncation": True, "max_length": MAX_LENGTH}

@@ -416,7 +416,7 @@ def test_features_come_in_order_each_row_once(two_workers, dataset):
     for name, ads in parts.items():
         for row in range(0, len(ads), 17):
             ids = tokenize(classifier.tokenizer, [ads.texts[row]], 48)
-            logits, cls = classifier.run(ids, token_budget=48)
+            logits, cls, _ = classifier.run(ids, token_budget=48)
             np.testing.assert_allclose(
                 features[name].logits_NC[row], logits[0], atol=1e-5
             )
@@ -484,7 +484,8 @@ def test_features_of_long_texts_are_pooled_over_their_windows(two_workers, datas
     classifier = Classifier.load(two_workers.checkpoint_uri)
     read = windows.cut(classifier.tokenizer, texts, windowed)
     assert set(read.num_windows_N) >= {1, 4}
-    logits_NC, cls_NH = windows.run(classifier, read, token_budget=4096)
+    outputs = windows.run(classifier, read, token_budget=4096)
+    logits_NC, cls_NH = outputs.logits_NC, outputs.cls_NH
     np.testing.assert_allclose(features.logits_NC, logits_NC, atol=1e-5)
     np.testing.assert_allclose(features.cls_NH, cls_NH, atol=1e-5)
 

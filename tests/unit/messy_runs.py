@@ -255,7 +255,7 @@ def by_the_rule(bundle, one_by_one):
         temperature = json.loads((folder / "temperature.json").read_text())["temperature"]
         rule = json.loads((folder / "ood_threshold.json").read_text())
         arrays = load_file(folder / "ood_statistics.safetensors")
-        logits_NC, cls_NH = one_by_one(bundle.folder, texts, bundle.text.max_length)
+        logits_NC, cls_NH, _ = one_by_one(bundle.folder, texts, bundle.text.max_length)
         results = []
         for logits, cls in zip(
             logits_NC.astype(np.float64), cls_NH.astype(np.float64), strict=True

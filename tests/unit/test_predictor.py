@@ -16,6 +16,7 @@ from sklearn.svm import LinearSVC
 
 from rubert_ood.ads.text import ad_text
 from rubert_ood.errors import BundleError, InputError, SchemaError, SettingsError
+from rubert_ood.ood.outputs import Outputs
 from rubert_ood.predictor import ADS_AT_ONCE, Model, load
 from rubert_ood.settings import ColumnSettings
 from tests.unit.messy_runs import Run, score_plan
@@ -123,15 +124,17 @@ def test_predict_with_a_stack_is_the_rule_on_logits_that_were_mixed_by_hand(
     heads = [text[:4_096] for text in ad_texts[:300]]
     svm.fit(tfidf.fit_transform(heads), word_labels[:300])
     texts = [text for text in ad_texts[300:400] if text and len(text) < 4_096]
-    logits_NC, cls_NH = one_by_one(stacked.folder, texts, stacked.text.max_length)
+    logits_NC, cls_NH, _ = one_by_one(stacked.folder, texts, stacked.text.max_length)
     margins_NC = svm.decision_function(tfidf.transform(texts))
-    expected = stacked.fitted.decide(logits_NC + 1.25 * margins_NC, cls_NH)
+    expected = stacked.fitted.decide(
+        Outputs.unlabelled(logits_NC + 1.25 * margins_NC, cls_NH, cls_NH)
+    )
     rows = Model(stacked).predict(texts)
     assert rows["label"].tolist() == expected.label_N.tolist()
     assert rows["is_ood"].tolist() == expected.is_ood_N.tolist()
     scores = np.stack(rows["topk_scores"])
     np.testing.assert_allclose(scores, expected.topk_scores_Nk, atol=1e-3)
-    alone = stacked.fitted.decide(logits_NC, cls_NH)
+    alone = stacked.fitted.decide(Outputs.unlabelled(logits_NC, cls_NH, cls_NH))
     assert (alone.label_N != expected.label_N).mean() > 0.1
 
 

@@ -35,9 +35,9 @@ def test_finish_of_forward_in_another_thread_is_score(model, texts):
 
 def test_forward_holds_what_the_network_says(model, texts):
     passed = model.forward(texts)
-    logits_TC, cls_TH = model.outputs(texts)
-    np.testing.assert_array_equal(passed.outputs.logits_TC, logits_TC)
-    np.testing.assert_array_equal(passed.outputs.cls_TH, cls_TH)
+    expected = model.outputs(texts).arrays()
+    for name, array in passed.outputs.outputs.arrays().items():
+        np.testing.assert_array_equal(array, expected[name])
 
 
 def test_score_table_has_the_columns_of_the_texts_but_no_token_ids(model, texts):
@@ -48,6 +48,6 @@ def test_score_table_has_the_columns_of_the_texts_but_no_token_ids(model, texts)
     assert table.num_rows == texts.num_rows
     distances = table["ood_distance"].to_numpy()
     statistics = model.bundle.fitted.statistics
-    centred_TCH = model.outputs(texts)[1][:, None].astype(float) - statistics.means_CH
+    centred_TCH = model.outputs(texts).cls_NH[:, None].astype(float) - statistics.means_CH
     d2_TC = np.einsum("tch,hk,tck->tc", centred_TCH, statistics.precision_HH, centred_TCH)
     np.testing.assert_allclose(distances, d2_TC.min(axis=1), rtol=1e-9)

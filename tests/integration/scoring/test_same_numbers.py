@@ -27,7 +27,7 @@ from tests.small_model import LABELS, MAX_LENGTH
 def alone(small_checkpoint, ad_texts, fitted, one_by_one) -> dict[str, np.ndarray]:
     """Label, confidence and d2 of every ad, computed alone in fp32 and decided by the formulas of
     the method."""
-    logits_NC, cls_NH = one_by_one(small_checkpoint, ad_texts, MAX_LENGTH)
+    logits_NC, cls_NH, _ = one_by_one(small_checkpoint, ad_texts, MAX_LENGTH)
     p_NC = softmax(logits_NC.astype(np.float64) / fitted.temperature.temperature, axis=1)
     differences_NCH = cls_NH[:, None].astype(np.float64) - fitted.statistics.means_CH
     d2_N = np.einsum(

@@ -118,7 +118,8 @@ def bundles(ads, checkpoint, tmp_path_factory) -> dict[str, str]:
     uris = {}
     for text in (TextSettings(max_length=MAX_LENGTH), WINDOWS):
         read = windows.cut(classifier.tokenizer, texts, text)
-        logits_NC, cls_NH = windows.run(classifier, read, token_budget=4096)
+        outputs = windows.run(classifier, read, token_budget=4096)
+        logits_NC, cls_NH = outputs.logits_NC, outputs.cls_NH
         fitted = fit(
             fit_mahalanobis(cls_NH[:200], labels_N[:200], len(LABELS)),
             Outputs(logits_NC[200:], cls_NH[200:], labels_N[200:]),
@@ -214,7 +215,7 @@ def test_a_run_reads_ads_as_prediction_does_and_counts_what_it_cut(
     part = pq.read_table(Path(plan.run_uri) / plan.shards[0].part_name).to_pylist()
     classifier = Classifier.load(bundle.folder)
     read = windows.cut(classifier.tokenizer, texts, bundle.text)
-    _, cls_NH = windows.run(classifier, read, token_budget=4096)
+    cls_NH = windows.run(classifier, read, token_budget=4096).cls_NH
     for row, alone, cls in zip(part, predict_texts(bundle, texts), cls_NH, strict=True):
         if alone["status"] == "empty":
             assert (row["num_chunks"], row["num_tokens"], row["is_cut"]) == (0, 0, False)

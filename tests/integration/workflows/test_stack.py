@@ -103,7 +103,7 @@ def by_hand(settings, trained, one_by_one):
 
     def split(name: str):
         ads = getattr(dataset, name)
-        logits_NC, _ = one_by_one(bundle.folder, ads.texts, MAX_LENGTH)
+        logits_NC, *_ = one_by_one(bundle.folder, ads.texts, MAX_LENGTH)
         heads = [text[:MAX_CHARACTERS] for text in ads.texts]
         return logits_NC, svm.decision_function(tfidf.transform(heads)), ads.labels_N
 

@@ -100,7 +100,7 @@ def expected(bundle, table, one_by_one):
     transformers."""
     pairs = zip(table["title"].to_pylist(), table["description"].to_pylist(), strict=True)
     texts = [bundle.cleaner.clean(ad_text(*pair)) for pair in pairs]
-    _, cls_NH = one_by_one(bundle.folder, texts, MAX_LENGTH)
+    _, cls_NH, _ = one_by_one(bundle.folder, texts, MAX_LENGTH)
     categories, subs = (table[name].to_pylist() for name in ("category", "subcategory"))
     found = {}
     for category in SUBS:

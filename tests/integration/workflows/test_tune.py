@@ -42,7 +42,7 @@ from tests.small_model import LABELS, MAX_LENGTH
 def labelled(ads, ad_texts, small_checkpoint, one_by_one, tmp_path) -> pa.Table:
     """Ads whose labels are as sure as the model is: the more confident it is, the more often it is
     right."""
-    logits_NC, _ = one_by_one(small_checkpoint, ad_texts, MAX_LENGTH)
+    logits_NC, *_ = one_by_one(small_checkpoint, ad_texts, MAX_LENGTH)
     rng = np.random.default_rng(1)
     labels = [LABELS[rng.choice(5, p=p)] for p in softmax(logits_NC, axis=1)]
     table = ads.set_column(

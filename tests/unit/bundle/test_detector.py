@@ -26,8 +26,7 @@ def test_detector_that_is_written_is_read_with_the_same_p(tmp_path, name):
     got = read_detector(
         str(tmp_path), name, statistics=STATISTICS, temperature=temperature
     )
-    inputs = TEST.logits_NC, TEST.cls_NH
-    np.testing.assert_array_equal(got.p(*inputs), detector.p(*inputs))
+    np.testing.assert_array_equal(got.p(TEST), detector.p(TEST))
     assert [*got.parts] == [*detector.parts]
 
 

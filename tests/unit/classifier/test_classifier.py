@@ -43,7 +43,7 @@ def test_classifier_run_in_any_batches_equals_one_ad_at_a_time(
 ):
     classifier = Classifier.load(small_checkpoint)
     ids = tokenize(classifier.tokenizer, texts, 196)
-    logits_NC, cls_NH = classifier.run(ids, token_budget=token_budget)
+    logits_NC, cls_NH, _ = classifier.run(ids, token_budget=token_budget)
     assert logits_NC.dtype == cls_NH.dtype == np.float32
     np.testing.assert_array_equal(logits_NC.argmax(1), expected[0].argmax(1))
     np.testing.assert_allclose(logits_NC, expected[0], atol=1e-5, rtol=1e-5)
@@ -109,7 +109,7 @@ def test_classifier_pads_other_architectures(small_checkpoint, texts):
     network = RobertaForSequenceClassification(config)
     classifier = Classifier(network, tokenizer, choose_device(False))
     ids = tokenize(tokenizer, texts[:20], 196)
-    logits_NC, cls_NH = classifier.run(ids, token_budget=500)
+    logits_NC, cls_NH, _ = classifier.run(ids, token_budget=500)
     for row, one in enumerate(ids.to_pylist()):
         with torch.no_grad():
             output = network(input_ids=torch.tensor([one]), output_hidden_states=True)
@@ -151,7 +151,7 @@ def test_classifier_runs_each_layer_once_a_batch_and_the_last_on_cls_alone(
 
 def test_classifier_run_of_no_texts_gives_empty_arrays(small_checkpoint):
     classifier = Classifier.load(small_checkpoint)
-    logits_NC, cls_NH = classifier.run(
+    logits_NC, cls_NH, _ = classifier.run(
         tokenize(classifier.tokenizer, [], 196), token_budget=100
     )
     assert logits_NC.shape == (0, 5)
@@ -166,7 +166,7 @@ def test_classifier_run_has_no_gradient_and_no_dropout(small_checkpoint):
     )
     assert not classifier.network.training
     ids_NL = torch.tensor([[2, 5, 3]])
-    logits_NC, cls_NH = classifier.forward(ids_NL, torch.ones_like(ids_NL))
+    logits_NC, cls_NH, _ = classifier.forward(ids_NL, torch.ones_like(ids_NL))
     assert not logits_NC.requires_grad
     assert not cls_NH.requires_grad
 
@@ -178,7 +178,7 @@ def test_classifier_of_pytorch_bin_equals_that_of_safetensors(
     torch.save(load_file(weights), os.path.join(checkpoint, "pytorch_model.bin"))
     os.unlink(weights)
     classifier = Classifier.load(checkpoint)
-    logits_NC, cls_NH = classifier.run(
+    logits_NC, cls_NH, _ = classifier.run(
         tokenize(classifier.tokenizer, texts, 196), token_budget=4096
     )
     np.testing.assert_allclose(logits_NC, expected[0], atol=1e-5, rtol=1e-5)

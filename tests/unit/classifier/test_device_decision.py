@@ -10,7 +10,7 @@ import torch
 from rubert_ood.classifier import attention, windows
 from rubert_ood.classifier.attention import flash, small_tiles
 from rubert_ood.classifier.checkpoint import load_network
-from rubert_ood.classifier.classifier import Classifier
+from rubert_ood.classifier.classifier import Answer, Classifier
 from rubert_ood.classifier.device_decision import DeviceDecision
 from rubert_ood.classifier.precision import Device
 from rubert_ood.classifier.windows import Windows, cut
@@ -19,6 +19,7 @@ from rubert_ood.ood.class_limits import ClassLimits
 from rubert_ood.ood.decision import Decisions, fit_thresholds
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
+from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.temperature import TemperatureFit
 from rubert_ood.predictor import Model
 from rubert_ood.settings import DecisionSettings, TextSettings
@@ -101,14 +102,16 @@ CASES = [
 ]
 
 
+def on(device: Device, logits_NC: np.ndarray, cls_NH: np.ndarray) -> Answer[torch.Tensor]:
+    return Answer(*(device.put(array) for array in (logits_NC, cls_NH, cls_NH)))
+
+
 def decide_on_device(
     fitted: FittedModel, logits_NC: np.ndarray, cls_NH: np.ndarray, name: str
 ) -> Decisions:
     device = Device(torch.device(name), "fp32")
     decision = DeviceDecision(fitted, device)
-    return decision.of(device.put(logits_NC), device.put(cls_NH), device.mark()).decide(
-        fitted
-    )
+    return decision.of(on(device, logits_NC, cls_NH), device.mark()).decide(fitted)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -116,7 +119,7 @@ def decide_on_device(
 def test_device_decides_as_numpy(name, device):
     fitted, logits_NC, cls_NH = case(name)
     got = decide_on_device(fitted, logits_NC, cls_NH, device)
-    expected = fitted.decide(logits_NC, cls_NH)
+    expected = fitted.decide(Outputs.unlabelled(logits_NC, cls_NH, cls_NH))
     for field in fields(Decisions):
         mine, theirs = (getattr(found, field.name) for found in (got, expected))
         assert mine.shape == theirs.shape, field.name
@@ -141,7 +144,7 @@ def test_device_leaves_to_numpy_the_ads_between_classes_that_rounding_cannot_tel
     fitted, logits_NC, cls_NH = case("half way between two means")
     device = Device(torch.device("cpu"), "fp32")
     decision = DeviceDecision(fitted, device)
-    found = decision.of(device.put(logits_NC), device.put(cls_NH), device.mark())
+    found = decision.of(on(device, logits_NC, cls_NH), device.mark())
     assert found.is_near.tolist() == [True] * 50 + [False] * (NUM_ADS - 50)
     found.d2.numpy()[:50] = -1.0
     d2_N = found.decide(fitted).ood_distance_N
@@ -228,6 +231,7 @@ def test_forward_pass_and_decision_ask_the_device_for_no_value_and_mix_no_device
     shapes = {
         "logits": (31, len(model.labels)),
         "cls": (31, model.hidden_size),
+        "tokens": (31, model.hidden_size),
         "d2": (31,),
         "classes": (31, num_top),
         "scores": (31, num_top),
@@ -264,12 +268,12 @@ def test_device_mixes_words_in_as_numpy_does(stacked, ad_texts, device, mode):
     texts = [*ad_texts[:40], "слово " * 90]
     read = cut(classifier.tokenizer, texts, text, stacked.stack)
     plain = cut(classifier.tokenizer, texts, text)
-    logits_NC, cls_NH = windows.run(classifier, plain, token_budget=400)
-    mixed_NC = logits_NC + stacked.stack.logits(texts)
-    assert (mixed_NC.argmax(1) != logits_NC.argmax(1)).any()
+    outputs = windows.run(classifier, plain, token_budget=400)
+    mixed = outputs.plus(stacked.stack.logits(texts))
+    assert (mixed.logits_NC.argmax(1) != outputs.logits_NC.argmax(1)).any()
     decision = DeviceDecision(stacked.fitted, classifier.device)
     got = decision.start(classifier, read, 400).decide(stacked.fitted)
-    expected = stacked.fitted.decide(mixed_NC, cls_NH)
+    expected = stacked.fitted.decide(mixed)
     np.testing.assert_array_equal(got.label_N, expected.label_N)
     np.testing.assert_allclose(got.topk_scores_Nk, expected.topk_scores_Nk, atol=1e-5)
     np.testing.assert_allclose(got.ood_distance_N, expected.ood_distance_N, rtol=1e-4)

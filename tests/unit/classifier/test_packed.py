@@ -52,14 +52,15 @@ def packed_batch(lengths: list[int], kind: type, device: str) -> PackedBatch:
     return PackedBatch(ids_T, lengths_N, kind(np.array(lengths), lengths_N))
 
 
-def one_by_one(network, batch: PackedBatch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return logits and CLS by transformers."""
-    logits, cls = [], []
+def one_by_one(network, batch: PackedBatch) -> tuple[torch.Tensor, ...]:
+    """Return logits, CLS and the mean of the tokens before the last layer, by transformers."""
+    logits, cls, tokens = [], [], []
     for ids in batch.ids_T.split(batch.lengths_N.tolist()):
         output = network(input_ids=ids[None], output_hidden_states=True)
         logits.append(output.logits)
         cls.append(output.hidden_states[-1][:, 0])
-    return torch.cat(logits), torch.cat(cls)
+        tokens.append(output.hidden_states[-2].float().mean(dim=1))
+    return torch.cat(logits), torch.cat(cls), torch.cat(tokens)
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -187,7 +187,8 @@ def test_windows_run_gives_the_weighted_mean_of_each_window_alone(
     classifier._packs = packs
     settings = TextSettings(max_length=64, mode="window", stride=12, max_windows=5)
     read = cut(classifier.tokenizer, texts, settings)
-    logits_NC, cls_NH = windows.run(classifier, read, token_budget=500)
+    outputs = windows.run(classifier, read, token_budget=500)
+    logits_NC, cls_NH = outputs.logits_NC, outputs.cls_NH
     network = AutoModelForSequenceClassification.from_pretrained(small_checkpoint).eval()
     num_long = 0
     for row, text in enumerate(texts):
@@ -212,10 +213,10 @@ def test_windows_run_of_short_ads_gives_the_same_bits_as_without(classifier, ad_
     read = cut(classifier.tokenizer, short, TextSettings(max_length=196, mode="window"))
     assert set(read.num_windows_N) == {1}
     plain = classifier.run(tokenize(classifier.tokenizer, short, 196), token_budget=1000)
-    for ours, theirs in zip(
-        windows.run(classifier, read, token_budget=1000), plain, strict=True
-    ):
-        np.testing.assert_array_equal(ours, theirs)
+    ours = windows.run(classifier, read, token_budget=1000)
+    np.testing.assert_array_equal(ours.logits_NC, plain.logits)
+    np.testing.assert_array_equal(ours.cls_NH, plain.cls)
+    np.testing.assert_array_equal(ours.tokens_NH, plain.tokens)
 
 
 @pytest.mark.parametrize("mode", ["truncate", "window"])
@@ -225,8 +226,10 @@ def test_windows_run_adds_the_words_of_a_text_once_whatever_its_windows(
     settings = TextSettings(max_length=64, mode=mode, stride=12)
     plain = cut(classifier.tokenizer, texts, settings)
     mixed = cut(classifier.tokenizer, texts, settings, stack)
-    logits_NC, cls_NH = windows.run(classifier, plain, token_budget=500)
-    got_NC, got_NH = windows.run(classifier, mixed, token_budget=500)
+    outputs = windows.run(classifier, plain, token_budget=500)
+    logits_NC, cls_NH = outputs.logits_NC, outputs.cls_NH
+    outputs = windows.run(classifier, mixed, token_budget=500)
+    got_NC, got_NH = outputs.logits_NC, outputs.cls_NH
     np.testing.assert_array_equal(got_NC, logits_NC + stack.logits(texts))
     np.testing.assert_array_equal(got_NH, cls_NH)
     there = Windows.of(pa.table(mixed.columns()))
@@ -308,5 +311,6 @@ def test_windows_of_no_texts_are_none(classifier, mode):
         classifier.tokenizer, [], TextSettings(max_length=64, mode=mode, stride=10)
     )
     assert Windows.of(pa.table(read.columns())).ids.equals(read.ids)
-    logits_NC, cls_NH = windows.run(classifier, read, token_budget=100)
+    outputs = windows.run(classifier, read, token_budget=100)
+    logits_NC, cls_NH = outputs.logits_NC, outputs.cls_NH
     assert (logits_NC.shape, cls_NH.shape) == ((0, 5), (0, 32))

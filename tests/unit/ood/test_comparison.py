@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 
 from rubert_ood.ood import comparison
 from rubert_ood.ood.comparison import compare_detectors, compare_rules, leave_classes_out
-from rubert_ood.ood.detectors import MAHALANOBIS, fit_detectors
+from rubert_ood.ood.detectors import COMBINED, MAHALANOBIS, TITLES, fit_detectors
 from rubert_ood.ood.fit import fit
 from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
 from rubert_ood.ood.outputs import Outputs
@@ -24,7 +24,11 @@ def ads(num: int, seed: int, *, noise: float = 1.0, off: float = 0.0) -> Outputs
     cls_NH = CENTRES_CH[labels_N] + noise * rng.normal(size=(num, H))
     cls_NH[:, C:] += off
     logits_NC = cls_NH @ CENTRES_CH.T / (4 + off)
-    return Outputs(logits_NC.astype(np.float32), cls_NH.astype(np.float32), labels_N)
+    tokens_NH = cls_NH + rng.normal(size=cls_NH.shape) / 2
+    logits_NC, cls_NH, tokens_NH = (
+        array.astype(np.float32) for array in (logits_NC, cls_NH, tokens_NH)
+    )
+    return Outputs(logits_NC, cls_NH, labels_N, tokens_NH)
 
 
 TRAIN, VALID, TEST = ads(600, 1), ads(300, 2), ads(400, 3)
@@ -46,21 +50,19 @@ def fitted():
 def test_comparison_measures_every_detector_on_the_same_ads(fitted):
     entries = compare_detectors(fitted, Reference(TRAIN, VALID), test=TEST, kinds=KINDS)
     detectors = fit_detectors(
-        TRAIN.cls_NH,
-        TRAIN.labels_N,
+        TRAIN,
         statistics=fitted.statistics,
         temperature=fitted.temperature.temperature,
     )
-    assert [entry.detector for entry in entries] == [*detectors, "combined"]
-    for entry in entries[:-1]:
+    combined = [TITLES[name] for name in COMBINED]
+    assert [entry.detector for entry in entries] == [*detectors, *combined]
+    for entry in entries[:-2]:
         score = detectors[entry.detector]
-        inside_N = score(TEST.logits_NC, TEST.cls_NH)
-        threshold = np.sort(score(VALID.logits_NC, VALID.cls_NH))[
-            -15
-        ]  # 15 of 301 are 5 %, this ad among them
+        inside_N = score(TEST)
+        threshold = np.sort(score(VALID))[-15]  # 15 of 301 are 5 %, this ad among them
         assert entry.flagged == np.mean(inside_N > threshold)
         for kind, outside in KINDS.items():
-            outside_N = score(outside.logits_NC, outside.cls_NH)
+            outside_N = score(outside)
             truth = np.r_[np.zeros(len(inside_N)), np.ones(len(outside_N))]
             expected = roc_auc_score(truth, np.r_[inside_N, outside_N])
             assert entry.kinds[kind].auroc == pytest.approx(expected)

@@ -6,8 +6,10 @@ from scipy.spatial.distance import cdist, mahalanobis
 from scipy.special import log_softmax
 from sklearn.covariance import LedoitWolf
 
+from rubert_ood.errors import BundleError
 from rubert_ood.ood.detectors import MAHALANOBIS, energy, fit_detectors, max_logit, msp
 from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
+from rubert_ood.ood.outputs import Outputs
 
 C, H = 4, 6
 
@@ -31,7 +33,17 @@ def data():
 def fitted(data):
     train_NH, labels_N, *_ = data
     statistics = fit_mahalanobis(train_NH, labels_N, C)
-    return fit_detectors(train_NH, labels_N, statistics=statistics, temperature=1.7)
+    train = Outputs(np.zeros((len(train_NH), C)), train_NH, labels_N, _tokens(train_NH))
+    return fit_detectors(train, statistics=statistics, temperature=1.7)
+
+
+def _tokens(cls_NH: np.ndarray) -> np.ndarray:
+    """Other features than CLS."""
+    return np.roll(cls_NH, 1, axis=1) * 2 + 1
+
+
+def _of(logits_NC: np.ndarray, cls_NH: np.ndarray) -> Outputs:
+    return Outputs.unlabelled(logits_NC, cls_NH, _tokens(cls_NH))
 
 
 def _precision(residuals_NH: np.ndarray) -> np.ndarray:
@@ -71,9 +83,9 @@ def test_detectors_mahalanobis_and_relative_mahalanobis_by_hand(data, fitted):
     d2_0 = np.array(
         [mahalanobis(x, x_NH.mean(0), background) ** 2 for x in cls_NH.astype(float)]
     )
-    np.testing.assert_allclose(fitted[MAHALANOBIS](logits_NC, cls_NH), d2, rtol=1e-9)
+    np.testing.assert_allclose(fitted[MAHALANOBIS](_of(logits_NC, cls_NH)), d2, rtol=1e-9)
     np.testing.assert_allclose(
-        fitted["relative Mahalanobis"](logits_NC, cls_NH), d2 - d2_0, rtol=1e-7
+        fitted["relative Mahalanobis"](_of(logits_NC, cls_NH)), d2 - d2_0, rtol=1e-7
     )
 
 
@@ -82,10 +94,9 @@ def test_detector_relative_mahalanobis_of_an_ordinary_ad_is_nothing(data, fitted
     scales it is not."""
     train_NH, labels_N, logits_NC, _ = data
     own_N = fit_mahalanobis(train_NH, labels_N, C).own_class_distance(train_NH, labels_N)
-    relative_N = fitted["relative Mahalanobis"](logits_NC, train_NH)
-    nearer_N = own_N - fitted[MAHALANOBIS](
-        logits_NC, train_NH
-    )  # the nearest class need not be the own one
+    relative_N = fitted["relative Mahalanobis"](_of(logits_NC, train_NH))
+    # the nearest class need not be the own one
+    nearer_N = own_N - fitted[MAHALANOBIS](_of(logits_NC, train_NH))
     assert np.mean(relative_N + nearer_N) == pytest.approx(0, abs=1e-9)
 
 
@@ -99,11 +110,33 @@ def test_detector_mahalanobis_of_unit_vectors(data, fitted):
     precision = _precision(unit - means[labels_N])
     expected = [min((x - m) @ precision @ (x - m) for m in means) for x in query]
     np.testing.assert_allclose(
-        fitted["Mahalanobis++"](logits_NC, cls_NH), expected, rtol=1e-7
+        fitted["Mahalanobis++"](_of(logits_NC, cls_NH)), expected, rtol=1e-7
     )
     np.testing.assert_allclose(
-        fitted["Mahalanobis++"](logits_NC, 7 * cls_NH), expected, rtol=1e-5
+        fitted["Mahalanobis++"](_of(logits_NC, 7 * cls_NH)), expected, rtol=1e-5
     )
+
+
+def test_detector_mahalanobis_of_unit_token_means(data, fitted):
+    train_NH, labels_N, logits_NC, cls_NH = data
+    train, query = _tokens(train_NH), _tokens(cls_NH)
+    statistics = fit_mahalanobis(train, labels_N, C)
+    other = fit_detectors(
+        Outputs(np.zeros((len(train), C)), train, labels_N),
+        statistics=statistics,
+        temperature=1.0,
+    )
+    np.testing.assert_allclose(
+        fitted["Mahalanobis++ of tokens"](_of(logits_NC, cls_NH)),
+        other["Mahalanobis++"](Outputs.unlabelled(logits_NC, query, query)),
+    )
+    assert "Mahalanobis++ of tokens" not in other
+
+
+def test_detector_of_tokens_without_token_means_says_what_to_do(fitted):
+    old = Outputs(np.zeros((2, C)), np.ones((2, H)), np.zeros(2, int))
+    with pytest.raises(BundleError, match="Train again, or set another detector"):
+        fitted["Mahalanobis++ of tokens"](old)
 
 
 def test_detector_nearest_neighbours_equals_brute_force(data, fitted):
@@ -114,7 +147,7 @@ def test_detector_nearest_neighbours_equals_brute_force(data, fitted):
     )
     expected = np.sort(cdist(query, unit), axis=1)[:, 9]
     np.testing.assert_allclose(
-        fitted["10 nearest neighbours"](logits_NC, cls_NH), expected, atol=1e-6
+        fitted["10 nearest neighbours"](_of(logits_NC, cls_NH)), expected, atol=1e-6
     )
 
 
@@ -124,8 +157,7 @@ def test_detectors_give_more_to_what_is_further_out(data, fitted, shift):
     train_NH, labels_N, *_ = data
     sure_NC = 8.0 * np.eye(C)[labels_N]
     for name, detector in fitted.items():
-        inside = detector(sure_NC, train_NH)
-        outside = detector(
-            np.full_like(sure_NC, 1.0), np.roll(train_NH, 1, axis=1)[::-1] * -1 + shift
-        )
+        inside = detector(_of(sure_NC, train_NH))
+        far_NH = np.roll(train_NH, 1, axis=1)[::-1] * -1 + shift
+        outside = detector(_of(np.full_like(sure_NC, 1.0), far_NH))
         assert np.median(outside) > np.median(inside), name

@@ -74,7 +74,7 @@ def test_fit_takes_its_threshold_from_the_nearest_class_of_calibration_rows(
 
 def test_fitted_model_decides_with_its_own_temperature_and_labels(statistics) -> None:
     model, ads = fitted(statistics, rows(400, 2), tau_other=0.0), rows(50, 3)
-    decisions = model.decide(ads.logits_NC, ads.cls_NH)
+    decisions = model.decide(ads)
     p_NC = softmax(ads.logits_NC / model.temperature.temperature, axis=1)
     assert decisions.topk_labels_Nk[:, 0].tolist() == [
         LABELS[best] for best in p_NC.argmax(axis=1)

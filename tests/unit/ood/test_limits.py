@@ -49,8 +49,8 @@ def test_limits_of_classes_say_nothing_under_the_notebook_rule():
 @pytest.mark.parametrize("name", get_args(DetectorName))
 def test_limit_of_a_class_is_compared_with_the_p_of_what_decides(name):
     model = fitted(name)
-    got = by_class(model).decide(TEST.logits_NC, TEST.cls_NH)
-    p_N = model.decide(TEST.logits_NC, TEST.cls_NH).ood_p_N
+    got = by_class(model).decide(TEST)
+    p_N = model.decide(TEST).ood_p_N
     best_N = TEST.logits_NC.argmax(axis=1)
     by_hand = [p <= ALPHA_C[best] for p, best in zip(p_N, best_N, strict=True)]
     assert got.is_far_N.tolist() == by_hand

@@ -59,7 +59,7 @@ def true_precision(
 def test_promised_precision_is_missed_in_at_most_5_percent_of_draws():
     rng = np.random.default_rng(1)
     fitted, world = model(rng), ads(rng, 100_000)
-    decided = fitted.decide(world.logits_NC, world.cls_NH)
+    decided = fitted.decide(world)
     is_right_N = decided.predicted_N == world.labels_N
     missed, coverages = 0, []
     for _ in range(300):

@@ -43,16 +43,14 @@ def model(rule: str):
 
 def by_hand(fitted, ood) -> dict[str, float]:
     """Decide every ad and ask sklearn."""
-    decided = fitted.decide(ADS.logits_NC, ADS.cls_NH)
+    decided = fitted.decide(ADS)
     predicted = [str(label) for label in decided.label_N]
     true = [fitted.labels[c] for c in ADS.labels_N]
     kept = [p != "Other" for p in predicted]
     right = sum(p == t for p, t in zip(predicted, true, strict=True))
     labels, num_kept = fitted.labels, sum(kept)
     if ood is not None:
-        others = [
-            str(label) for label in fitted.decide(ood.logits_NC, ood.cls_NH).label_N
-        ]
+        others = [str(label) for label in fitted.decide(ood).label_N]
         predicted, true, labels = (
             predicted + others,
             true + ["Other"] * len(others),
@@ -132,7 +130,7 @@ def test_tuning_strength_calls_that_share_of_calibration_ads_far(rule):
             fitted,
             decision=fitted.decision.model_copy(update=tuning._strength(fitted, share)),
         )
-        far = stronger.decide(CALIBRATION.logits_NC, CALIBRATION.cls_NH).is_far_N
+        far = stronger.decide(CALIBRATION).is_far_N
         assert far.mean() == pytest.approx(share, abs=2 / len(CALIBRATION))
 
 

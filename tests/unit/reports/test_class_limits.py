@@ -27,7 +27,7 @@ def limited(model):
 
 def test_limits_are_told_with_the_test_ads_beyond_them(limited, splits):
     test = splits["test"]
-    decided = limited.decide(test.logits_NC, test.cls_NH)
+    decided = limited.decide(test)
     listed = class_limits(limited, decided)
     assert [limit.label for limit in listed] == LABELS
     assert [limit.num_rows for limit in listed] == [40, 5, 30, 45]

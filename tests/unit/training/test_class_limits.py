@@ -56,7 +56,7 @@ def test_limits_of_classes_keep_alpha_in_each_where_one_limit_does_not():
     new = outputs(40_000, 1)
     shares = []
     for one in (model, fitted()):
-        decided = one.decide(new.logits_NC, new.cls_NH)
+        decided = one.decide(new)
         far_N, classes_N = decided.is_far_N, decided.predicted_N
         shares.append([far_N[classes_N == c].mean() for c in range(5)])
     assert np.max(shares[0]) < 0.1
@@ -95,10 +95,10 @@ def test_a_promise_of_each_class_shares_the_risk_among_the_limits():
     tuned = choose(model, rows, Rows(outputs(500, 2), None), settings)
     (promise,) = tuned.promises
     assert (promise.kind, promise.num_rows) == ("flagged_per_class", 1_000)
-    decided = tuned.decide(CALIBRATION.logits_NC, CALIBRATION.cls_NH)
+    decided = tuned.decide(CALIBRATION)
     assert promise.num_against == decided.is_far_N.sum()
     new = outputs(40_000, 3)
-    decided = tuned.decide(new.logits_NC, new.cls_NH)
+    decided = tuned.decide(new)
     assert model.thresholds.by_class.is_pooled_C.tolist() == [False] * 3 + [True] * 2
     for group in ([0], [1], [2], [3, 4]):
         assert decided.is_far_N[np.isin(decided.predicted_N, group)].mean() <= 0.1

@@ -38,11 +38,12 @@ def test_features_come_in_order_each_row_once(
     texts = ad_texts[:100]
     features = _compute(_parts(texts), small_checkpoint)
     outputs = features.gather()
-    logits_NC, cls_NH = one_by_one(small_checkpoint, texts, MAX_LENGTH)
+    logits_NC, cls_NH, tokens_NH = one_by_one(small_checkpoint, texts, MAX_LENGTH)
     assert list(outputs) == ["valid", "train"]
     for name, rows in (("valid", slice(0, 30)), ("train", slice(30, 100))):
         np.testing.assert_allclose(outputs[name].logits_NC, logits_NC[rows], atol=1e-4)
         np.testing.assert_allclose(outputs[name].cls_NH, cls_NH[rows], atol=1e-4)
+        np.testing.assert_allclose(outputs[name].tokens_NH, tokens_NH[rows], atol=1e-4)
         assert outputs[name].labels_N.tolist() == [n % 5 for n in range(100)][rows]
     sample = features.gather({"train": 9})
     assert (len(sample["valid"]), len(sample["train"])) == (30, 9)
@@ -60,8 +61,10 @@ def test_long_texts_are_pooled_over_their_windows(small_checkpoint, ad_texts):
     features = _compute(_parts([*texts, *texts, *texts]), small_checkpoint, text)
     classifier = Classifier.load(small_checkpoint)
     read = windows.cut(classifier.tokenizer, texts, text)
-    _, cls_NH = windows.run(classifier, read, token_budget=4096)
-    np.testing.assert_allclose(features.gather()["valid"].cls_NH[:12], cls_NH, atol=1e-4)
+    expected = windows.run(classifier, read, token_budget=4096)
+    found = features.gather()["valid"].take(np.arange(12))
+    np.testing.assert_allclose(found.cls_NH, expected.cls_NH, atol=1e-4)
+    np.testing.assert_allclose(found.tokens_NH, expected.tokens_NH, atol=1e-4)
 
 
 def test_a_checkpoint_that_is_refused_ends_the_pass_with_its_own_error(ad_texts):
@@ -77,5 +80,5 @@ def test_a_checkpoint_that_is_refused_ends_the_pass_with_its_own_error(ad_texts)
 def test_a_bundle_reads_as_it_scores(bundle, ad_texts, one_by_one):
     ads = LabelledAds(ad_texts[:20], np.zeros(20, np.int64))
     outputs = bundle_outputs(bundle, {"test": ads}, compute=COMPUTE, executor="local")
-    logits_NC, _ = one_by_one(bundle.folder, ad_texts[:20], MAX_LENGTH)
+    logits_NC, *_ = one_by_one(bundle.folder, ad_texts[:20], MAX_LENGTH)
     np.testing.assert_allclose(outputs["test"].logits_NC, logits_NC, atol=1e-4)

@@ -156,7 +156,7 @@ def test_both_promises_are_kept_by_one_decision():
     d2_N = calibration.cls_NH[:, 0] ** 2
     far_N = conformal_p(d2_N, np.sort(d2_N)) <= tuned.decision.conformal_alpha
     assert (flagged.num_rows, flagged.num_against) == (400, far_N.sum())
-    decided = tuned.decide(test.logits_NC, test.cls_NH)
+    decided = tuned.decide(test)
     kept_N = decided.label_N != "Other"
     wrong_N = kept_N & (decided.predicted_N != test.labels_N)
     assert (precision.num_rows, precision.num_against) == (kept_N.sum(), wrong_N.sum())

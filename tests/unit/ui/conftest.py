@@ -1,11 +1,12 @@
 """A model with a reference sample, and the page's state around it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from rubert_ood.bundle import load_bundle
 from rubert_ood.bundle.bundle import derive_bundle
-from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.reference import Reference
 from rubert_ood.predictor import Model
 from rubert_ood.ui.nearest import NearestAds
@@ -20,12 +21,14 @@ def model(bundle):
 @pytest.fixture(scope="session")
 def reference(model, ads):
     """The outputs of 100 ads, in a bundle beside the one without any."""
-    texts = ads["description"].to_pylist()[:100]
-    cls_NH = model.embed(texts)
-    known = np.flatnonzero(np.isfinite(cls_NH).all(axis=1))
-    labels_N = np.arange(len(known)) % len(model.labels)
-    logits_NC = np.zeros((len(known), len(model.labels)), np.float32)
-    outputs = Outputs(logits_NC, cls_NH[known], labels_N.astype(np.int64))
+    reader = model.reader()
+    for text in ads["description"].to_pylist()[:100]:
+        reader.add(text)
+    outputs = model.outputs(reader.finish()[0])
+    labels_N = np.arange(len(outputs)) % len(model.labels)
+    outputs = replace(
+        outputs, logits_NC=np.zeros_like(outputs.logits_NC), labels_N=labels_N
+    )
     return Reference(outputs, outputs)
 
 
