@@ -184,9 +184,9 @@ class DecisionSettings(Group):
     top_k: int = Field(5, gt=0)
     """Number of best classes to keep per ad."""
     detector: DetectorName = "mahalanobis"
-    """Detector that ood_p is of. combined: the p-values of several detectors of the last layer
-    together; combined_tokens: of one of it, and one of the tokens before it. All but mahalanobis
-    need rule conformal, as the notebook rule compares distances."""
+    """Detector that ood_p is of. combined: the p-values of several detectors of the last layer.
+    combined_tokens: of one of them, and of one of the tokens before it. All but mahalanobis need
+    rule conformal, as the notebook rule compares distances."""
 
     @model_validator(mode="after")
     def _detector_has_its_rule(self) -> "DecisionSettings":
