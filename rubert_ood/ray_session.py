@@ -53,6 +53,12 @@ RAY_ENV = {
 }
 """What Ray reads when it starts, unless the environment says otherwise."""
 
+OWN_ENV = {
+    # a process of each training that waits for nodes to be taken away; here is but one
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+}
+"""What Ray reads in the driver of a cluster of our own, unless the environment says otherwise."""
+
 
 @contextmanager
 def ray_session(settings: RayJobSettings) -> Iterator[None]:
@@ -72,12 +78,13 @@ def ray_session(settings: RayJobSettings) -> Iterator[None]:
     import ray
 
     joined = not ray.is_initialized()
+    environment = OWN_ENV if joined and is_own_cluster(settings) else {}
     if joined:
         ray._private.worker.print_to_stdstream = _log_message
         _join(settings.ray_address)
     _quieten()
     try:
-        with _breakdown_explained():
+        with _breakdown_explained(), _set_by_default(environment):
             if joined:
                 _log_resources()
             yield
@@ -88,6 +95,18 @@ def ray_session(settings: RayJobSettings) -> Iterator[None]:
     finally:
         if joined:
             ray.shutdown()
+
+
+@contextmanager
+def _set_by_default(environment: Mapping[str, str]) -> Iterator[None]:
+    """Set what the environment lacks, for as long as this lasts."""
+    added = environment.keys() - os.environ.keys()
+    os.environ.update({name: environment[name] for name in added})
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
 
 
 @contextmanager

@@ -8,12 +8,7 @@ from threading import Lock
 from typing import Any
 
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    BertForPreTraining,
-)
+from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from rubert_ood import storage
@@ -97,6 +92,9 @@ def load_network(uri: str, labels: list[str] | None = None) -> Any:
     Raises BundleError when the checkpoint lacks a weight of the encoder, has one that the encoder
     does not know, or holds a number that is not finite: no layer is ever left at random.
     """
+    # a task that only reads texts needs no networks, whose import takes 2 s of a core
+    from transformers import AutoModelForSequenceClassification
+
     config = load_config(uri)
     if labels is not None:
         config.id2label = dict(enumerate(labels))
@@ -118,6 +116,8 @@ def load_for_pretraining(uri: str) -> Any:
 
     Raises BundleError as `load_network`, and when the checkpoint is not a BERT.
     """
+    from transformers import BertForPreTraining
+
     config = load_config(uri)
     if config.model_type != "bert" or config.is_decoder:
         raise BundleError(

@@ -7,19 +7,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from operator import add
-from typing import Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import numpy as np
 
 from rubert_ood.ads.labelled_ads import Ads
 from rubert_ood.bundle import Bundle, check_compute, load_bundle
 from rubert_ood.classifier import windows
-from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.classifier.stack import Stack
 from rubert_ood.ood.outputs import Outputs, sample_rows
 from rubert_ood.predictor import TOKEN_BUDGET
 from rubert_ood.progress import Progress
 from rubert_ood.settings import FeatureComputeSettings, Precision, TextSettings
+
+if TYPE_CHECKING:
+    from rubert_ood.classifier.classifier import Classifier
 
 BATCH_ADS = 512
 SUM_ADS = 8192
@@ -54,6 +56,8 @@ class Reader:
 
     def load(self, *, use_gpu: bool) -> "LoadedReader":
         """Load the network here, and the stack of a bundle; int8 is computed on CPU."""
+        from rubert_ood.classifier.classifier import Classifier
+
         where, stack = self.checkpoint, None
         if not isinstance(where, str):
             bundle = where()
@@ -68,7 +72,7 @@ class Reader:
 class LoadedReader:
     """A network at hand, and how texts are read."""
 
-    classifier: Classifier
+    classifier: "Classifier"
     text: TextSettings
     stack: Stack | None
 

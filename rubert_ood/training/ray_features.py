@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import ray
 import ray.data
-import torch
 from ray.data.block import BlockAccessor
 
 from rubert_ood import errors
@@ -35,6 +34,8 @@ SUMMED_BLOCKS, SUMMED_SUMS = 16, 8
 
 class _FeatureActor:
     def __init__(self, reader: Reader, compute: FeatureComputeSettings) -> None:
+        import torch  # the tasks below need none
+
         torch.set_num_threads(int(max(1, compute.cpus_per_worker)))
         self.token_budget = compute.token_budget
         self.failure = ""

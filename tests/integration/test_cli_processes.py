@@ -81,6 +81,14 @@ def test_import_of_text_ood_and_reports_brings_neither_torch_nor_ray() -> None:
     assert imported(["torch", "ray"], WITHOUT_TORCH_AND_RAY) == []
 
 
+def test_import_of_what_tasks_do_brings_no_networks() -> None:
+    """Each new process of a cluster would wait for them, one after the other on few cores."""
+    networks = ["transformers.modeling_utils", "torch._dynamo", "sklearn", "matplotlib"]
+    assert imported(networks, ["rubert_ood.training.token_dataset"]) == []
+    tasks = ["rubert_ood.scoring.encode", "rubert_ood.training.ray_features"]
+    assert imported(["torch", "transformers", *networks], tasks) == []
+
+
 @pytest.mark.parametrize("shell", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", "> /dev/full"])
 def test_command_with_closed_streams_leaves_no_trace(shell: str) -> None:
     result = program("verify", "--run_uri", "/absent/диван", shell=shell)

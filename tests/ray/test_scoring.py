@@ -11,10 +11,10 @@ import pytest
 
 from rubert_ood.bundle import load_bundle
 from rubert_ood.errors import PartialRunError
+from rubert_ood.predictor import Model
 from rubert_ood.runs.receipts import read_receipts
 from rubert_ood.settings import GateSettings, ScoreSettings, ScoringComputeSettings
 from rubert_ood.synthetic.catalogue import generate_ads
-from rubert_ood.workflows.predict import predict_texts
 from rubert_ood.workflows.score import score
 from tests.conftest import read_parts, same_rows, write_parquet
 
@@ -115,9 +115,9 @@ def test_run_scores_every_ad_as_if_it_were_alone(undisturbed, catalogue, trained
         f"{table['title'][row].as_py() or ''} {table['description'][row].as_py() or ''}"
         for row in rows
     ]
-    bundle = load_bundle(trained_bundle)
+    model = Model(load_bundle(trained_bundle))
     for row, text in zip(rows, texts, strict=True):
-        (alone,) = predict_texts(bundle, [text])
+        (alone,) = model.predict(pa.table({"description": [text]})).to_pylist()
         got = parts.slice(row, 1).to_pylist()[0]
         assert (got["label"], got["status"]) == (alone["label"], alone["status"])
         if alone["status"] == "ok":
@@ -154,20 +154,7 @@ def test_run_manifest_counts_and_report_agree(undisturbed):
     )
 
 
-def test_run_with_two_actors_gives_the_same_rows(
-    undisturbed, catalogue, trained_bundle, tmp_path
-):
-    settings = _settings(
-        catalogue,
-        trained_bundle,
-        tmp_path,
-        carry_columns=("city", "price"),
-        compute=ScoringComputeSettings(num_workers=2),
-    )
-    same_rows(read_parts(score(settings).run_uri), undisturbed[1])
-
-
-def test_run_with_other_shards_and_batches_gives_the_same_rows(
+def test_run_with_two_actors_other_shards_and_batches_gives_the_same_rows(
     undisturbed, catalogue, trained_bundle, tmp_path
 ):
     settings = _settings(
@@ -176,7 +163,7 @@ def test_run_with_other_shards_and_batches_gives_the_same_rows(
         tmp_path,
         carry_columns=("city", "price"),
         shard_rows=900,
-        compute=ScoringComputeSettings(token_budget=200),
+        compute=ScoringComputeSettings(num_workers=2, token_budget=200),
     )
     same_rows(read_parts(score(settings).run_uri), undisturbed[1])
 

@@ -1,6 +1,7 @@
 """What ray_session makes of Ray's failures; Ray itself is made up here."""
 
 import logging
+import os
 import signal
 from typing import Any
 
@@ -148,6 +149,24 @@ def test_messages_of_ray_are_short_plain_log_lines(
         "ray       1 node, 2 CPUs, 0 GPUs",
         "ray       Raylet is gone.",
     ]
+
+
+@pytest.mark.parametrize(("address", "expected"), [(None, "0"), ("head:6379", None)])
+def test_trainings_on_a_cluster_of_our_own_watch_no_nodes(
+    fake: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    address: str | None,
+    expected: str | None,
+) -> None:
+    (name,) = cluster.OWN_ENV
+    monkeypatch.delenv(name, raising=False)
+    with ray_session(settings(address)):
+        assert os.environ.get(name) == expected
+    assert name not in os.environ
+    monkeypatch.setenv(name, "1")
+    with ray_session(settings(address)):
+        assert os.environ[name] == "1"
+    assert os.environ[name] == "1"
 
 
 def test_a_driver_gives_up_on_a_dead_gcs_within_a_minute() -> None:
