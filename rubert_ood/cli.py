@@ -118,6 +118,11 @@ VERBS = {
         "sign:sign",
         "sign a bundle with a private key",
     ),
+    "push": Verb(
+        "PushSettings",
+        "push:push",
+        "push a bundle to the Hugging Face hub, in one commit",
+    ),
     "promote": Verb(
         "PromoteSettings",
         "promote:promote",

@@ -59,6 +59,7 @@ from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.reference import Reference
 from rubert_ood.settings import Precision, TextSettings
+from rubert_ood.storage.hub import is_hub
 
 BUNDLES = "bundles"
 CHAMPION = "champion"
@@ -169,7 +170,12 @@ def derive_bundle(
 
 
 def check_new(uri: str) -> None:
-    """Raise BundleError when a bundle is there already."""
+    """Raise BundleError when a bundle is there already, or none can be written there."""
+    if is_hub(uri):
+        raise BundleError(
+            f"{uri}: a new bundle cannot be written to the hub. Set output_uri, and use"
+            " `rubert-ood push` afterwards"
+        )
     if storage.exists(storage.join(uri, MANIFEST)):
         raise BundleError(f"{uri}: this bundle exists already. Choose another version")
 
@@ -225,11 +231,11 @@ def load_bundle(
         raise BundleError(
             f"{uri}: the bundle changed while the job was running. Start the job again"
         )
-    folder = fetch(uri, manifest) if storage.is_s3(uri) else uri
+    folder = fetch(uri, manifest) if storage.is_remote(uri) else uri
     try:
         check_files(uri, folder, manifest)
     except BundleError:
-        if not storage.is_s3(uri):
+        if not storage.is_remote(uri):
             raise
         # the copy on this node went bad; the bundle may be whole
         shutil.rmtree(folder, ignore_errors=True)

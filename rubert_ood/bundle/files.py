@@ -102,7 +102,7 @@ def _format_for(files: Collection[str]) -> int:
 
 
 def fetch(uri: str, manifest: Manifest) -> str:
-    """Copy a bundle from S3 to this node, once; it is checked before it takes its place."""
+    """Copy a bundle from S3 or the hub to this node, once; checked before it takes its place."""
     return folders.fetch_folder(
         uri,
         "bundles",

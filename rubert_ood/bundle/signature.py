@@ -33,7 +33,7 @@ def sign_bundle(uri: str, key_path: str) -> str:
     uri = storage.absolute(uri)
     manifest = read_manifest(uri)
     data = storage.read_bytes(storage.join(uri, MANIFEST))
-    check_files(uri, fetch(uri, manifest) if storage.is_s3(uri) else uri, manifest)
+    check_files(uri, fetch(uri, manifest) if storage.is_remote(uri) else uri, manifest)
     password = os.environ.get(PASSWORD_VARIABLE)
     secret = password.encode() if password else None
     config = signing.Config()

@@ -21,6 +21,7 @@ from rubert_ood.pointers.take_back import take_back
 from rubert_ood.progress import StepLog
 from rubert_ood.runs.plan import BundleName
 from rubert_ood.runs.record import Moment, RelativePath
+from rubert_ood.storage import hub
 
 log = StepLog("bundle")
 
@@ -95,10 +96,12 @@ def look(root_uri: str) -> ChampionPlace:
 def resolve(uri: str) -> BundleName:
     """Return the bundle of a URI, which may end in the alias `champion`.
 
-    For other URIs version and fingerprint are unknown until the bundle is read. Raises
-    BundleError when the folder has no champion.
+    For other URIs version and fingerprint are unknown until the bundle is read; one of the hub
+    names a commit from here on. Raises BundleError when the folder has no champion.
     """
     uri = storage.absolute(uri)
+    if hub.is_hub(uri):
+        return BundleName(uri=hub.at_commit(uri), fingerprint="")
     root_uri, _, name = uri.rpartition("/")
     if name != CHAMPION:
         return BundleName(uri=uri, fingerprint="")

@@ -67,6 +67,7 @@ from rubert_ood.settings.shared import (
     TablesSettings,
     TextSettings,
 )
+from rubert_ood.settings.sharing import PushSettings
 from rubert_ood.settings.sources import PlainParser
 from rubert_ood.settings.submitting import SubmitSettings
 from rubert_ood.settings.training import (
@@ -131,6 +132,7 @@ __all__ = [
     "PromotionLimits",
     "PromotionSettings",
     "PublishSettings",
+    "PushSettings",
     "RayJobSettings",
     "RecipeName",
     "RollbackSettings",

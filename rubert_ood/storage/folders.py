@@ -13,7 +13,7 @@ from rubert_ood import storage
 from rubert_ood.errors import OutputError, SettingsError
 from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
-from rubert_ood.storage import leftovers
+from rubert_ood.storage import hub, leftovers
 from rubert_ood.storage.retry import explained, retried
 
 COPY_THREADS = 8
@@ -95,6 +95,9 @@ def _upload(uri: str, local_path: str) -> None:
 
 @retried
 def _download(uri: str, local_path: str) -> None:
+    if hub.is_hub(uri):
+        hub.download(uri, local_path)
+        return
     fs, path = storage.filesystem(uri)
     with explained(uri):
         fs.get_file(path, local_path)

@@ -12,6 +12,7 @@ import shutil
 import socket
 import time
 import uuid
+from collections.abc import Iterator
 from functools import lru_cache
 
 from rubert_ood.plain import count_of
@@ -103,3 +104,19 @@ def _machine() -> str:
     with contextlib.suppress(OSError):
         parts.append(os.readlink("/proc/self/ns/pid"))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+@contextlib.contextmanager
+def staged(path: str, data: bytes) -> Iterator[str]:
+    """Write a file that is on disk but has not got its name yet; yield the name it has."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    written = os.path.join(os.path.dirname(path), staged_name())
+    try:
+        with open(written, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield written
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(written)

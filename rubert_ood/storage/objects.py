@@ -5,20 +5,18 @@ role, never from settings. Every process builds its own filesystem, so no key is
 failure that may pass is tried again.
 """
 
-import contextlib
 import errno
 import hashlib
 import json
 import os
 import posixpath
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from rubert_ood.credentials import NO_PLACE, holds_credentials
 from rubert_ood.errors import InputError, OutputError, SettingsError
 from rubert_ood.plain import CONTROLS
-from rubert_ood.storage import leftovers
+from rubert_ood.storage import hub, leftovers
 from rubert_ood.storage.locks import locked
 from rubert_ood.storage.retry import explained, retried
 
@@ -37,6 +35,11 @@ NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 def is_s3(uri: str) -> bool:
     """Say whether a URI leads to S3."""
     return uri.startswith(("s3://", "s3a://"))
+
+
+def is_remote(uri: str) -> bool:
+    """Say whether what lies there is copied to this disk before it is used."""
+    return is_s3(uri) or hub.is_hub(uri)
 
 
 @lru_cache(maxsize=1)
@@ -127,6 +130,8 @@ def absolute(uri: str | os.PathLike[str]) -> str:
             f"a URI must be text, and this is of type {kind}. Use a local"
             " path or s3://BUCKET/KEY"
         )
+    if hub.is_hub(text):
+        return hub.plain(text)
     path = _path(text)
     return text.rstrip("/") if is_s3(text) else path
 
@@ -142,6 +147,8 @@ def exists(uri: str) -> bool:
 @retried
 def read_bytes(uri: str) -> bytes:
     """Return an object; InputError when there is none."""
+    if hub.is_hub(uri):
+        return hub.read_bytes(uri)
     fs, path = filesystem(uri)
     with explained(uri):
         return fs.cat_file(path)
@@ -188,24 +195,8 @@ def put_bytes(uri: str, data: bytes) -> None:
         if is_s3(uri):
             upload(fs._pipe_file, path, data, size=len(data))
             return
-        with _staged(path, data) as staged:
+        with leftovers.staged(path, data) as staged:
             os.replace(staged, path)
-
-
-@contextlib.contextmanager
-def _staged(path: str, data: bytes) -> Iterator[str]:
-    """Write a file that is on disk but has not got its name yet; yield the name it has."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    staged = os.path.join(os.path.dirname(path), leftovers.staged_name())
-    try:
-        with open(staged, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        yield staged
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(staged)
 
 
 def read_versioned(uri: str) -> tuple[bytes | None, str]:
@@ -247,7 +238,7 @@ def swap_bytes(uri: str, data: bytes, version: str) -> bool:
         if is_s3(uri):
             return _put_on_condition(uri, data, version)
         if not version:
-            with _staged(path, data) as staged:
+            with leftovers.staged(path, data) as staged:
                 return _name_if_free(staged, path)
         with locked(path):
             if read_versioned(uri)[1] != version:

@@ -45,6 +45,13 @@ def test_readme_has_at_most_90_lines() -> None:
     assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= MAX_README_LINES
 
 
+def test_readme_names_every_verb() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    verbs = text[text.index("| to | verbs") : text.index("## Beside")]
+    named = {name.split()[0] for name in re.findall(r"`([a-z][a-z -]*)`", verbs)}
+    assert named - {"rubert-ood"} == set(cli.VERBS)
+
+
 def test_lines_of_the_docs_have_at_most_120_characters_but_for_tables() -> None:
     wide = [
         f"{page.relative_to(ROOT)}:{number}"

@@ -11,6 +11,7 @@ from rubert_ood.errors import PartialRunError, StorageUnavailableError
 from rubert_ood.interrupts import Terminated
 from rubert_ood.operating.run_log import MAX_CHARACTERS, Kept, RunLog
 from rubert_ood.progress import StepLog
+from rubert_ood.storage import leftovers
 from tests.conftest import patch_storage
 
 log = StepLog("score")
@@ -153,7 +154,7 @@ def test_run_log_asks_storage_that_is_down_once(tmp_path, monkeypatch, caplog) -
 
     monkeypatch.delenv("RUBERT_OOD_RETRY_S", raising=False)
     monkeypatch.setattr(storage.objects, "filesystem", lambda uri: ("", uri))
-    monkeypatch.setattr(storage.objects, "_staged", lambda path, _: refuse(path))
+    monkeypatch.setattr(leftovers, "staged", lambda path, _: refuse(path))
     began = time.monotonic()
     with RunLog() as kept:
         kept.place(str(tmp_path), "night")
