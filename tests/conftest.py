@@ -32,7 +32,12 @@ with suppress(ModuleNotFoundError):  # a bare GPU machine has none, and needs no
 if "PYTEST_XDIST_WORKER" in os.environ:  # one process per core: more threads only wait
     os.environ["OMP_NUM_THREADS"] = "1"
 
-pytest_plugins = ["tests.small_model", "tests.webhook", "tests.lineage_server"]
+pytest_plugins = [
+    "tests.small_model",
+    "tests.webhook",
+    "tests.lineage_server",
+    "tests.mlflow_server",
+]
 
 NUM_CLASSES = 10
 ADS_PER_CLASS = 200
