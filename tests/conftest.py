@@ -37,6 +37,7 @@ pytest_plugins = [
     "tests.webhook",
     "tests.lineage_server",
     "tests.hub_server",
+    "tests.mlflow_server",
 ]
 
 NUM_CLASSES = 10

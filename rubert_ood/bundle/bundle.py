@@ -89,6 +89,8 @@ class Bundle:
     """What words add to the logits of the network; T is fitted on the sum."""
     alias: str = ""
     """The URI by which it was asked for, where that is of a pointer to it."""
+    registered: str = ""
+    """Its version in an MLflow registry, where it was asked for by one."""
 
 
 @dataclass(frozen=True)

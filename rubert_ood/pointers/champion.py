@@ -17,6 +17,7 @@ from rubert_ood.bundle.signature import check_signature
 from rubert_ood.clock import utc_now
 from rubert_ood.errors import BundleError
 from rubert_ood.pointers.pointer import Kind, PlaceOf, PointerRecord, find
+from rubert_ood.pointers.registered import is_registered, resolve_registered
 from rubert_ood.pointers.take_back import take_back
 from rubert_ood.progress import StepLog
 from rubert_ood.runs.plan import BundleName
@@ -93,12 +94,16 @@ def look(root_uri: str) -> ChampionPlace:
     return ChampionPlace(root_uri, *find(root_uri, CHAMPIONS))
 
 
-def resolve(uri: str) -> BundleName:
-    """Return the bundle of a URI, which may end in the alias `champion`.
+def resolve(uri: str | os.PathLike[str]) -> BundleName:
+    """Return the bundle of a URI, which may end in the alias `champion`, or be that of a model
+    version in a registry (registered.py).
 
     For other URIs version and fingerprint are unknown until the bundle is read; one of the hub
-    names a commit from here on. Raises BundleError when the folder has no champion.
+    names a commit from here on. Raises BundleError when the folder has no champion, and as
+    `resolve_registered` does.
     """
+    if is_registered(uri):
+        return resolve_registered(uri)
     uri = storage.absolute(uri)
     if hub.is_hub(uri):
         return BundleName(uri=hub.at_commit(uri), fingerprint="")
@@ -117,14 +122,14 @@ def resolve(uri: str) -> BundleName:
 def open_bundle(
     uri: str | os.PathLike[str], require_signature: str | None = None
 ) -> Bundle:
-    """Load a bundle, or the champion of its folder, and say which that is.
+    """Load a bundle, or the one that an alias stands for, and say which that is.
 
     `require_signature` is the path of a public key, by which the bundle must be signed.
 
     Raises BundleError as `load_bundle` does, and where the champion is not the bundle that was
-    promoted.
+    promoted; SettingsError and StorageUnavailableError as `resolve` does.
     """
-    name = resolve(storage.absolute(uri))
+    name = resolve(uri)
     bundle = load_signed(name.uri, require_signature)
     if not name.alias:
         return bundle
@@ -134,10 +139,9 @@ def open_bundle(
             f" is {bundle.fingerprint[:12]}, not {name.fingerprint[:12]}"
             f" ({CHAMPION_FILE}). Restore the bundle, or roll back"
         )
-    log.info(
-        "%s names %s, fingerprint %s", name.alias, name.version, name.fingerprint[:12]
-    )
-    return replace(bundle, alias=name.alias)
+    named = f"{name.version} ({name.registered})" if name.registered else name.version
+    log.info("%s names %s, fingerprint %s", name.alias, named, name.fingerprint[:12])
+    return replace(bundle, alias=name.alias, registered=name.registered)
 
 
 def load_signed(
@@ -160,6 +164,7 @@ def name_of(bundle: Bundle) -> BundleName:
         version=bundle.version,
         fingerprint=bundle.fingerprint,
         alias=bundle.alias,
+        registered=bundle.registered,
         promises=list(bundle.fitted.promises),
     )
 

@@ -130,7 +130,10 @@ class BundleName(Record):
     version: str = ""
     fingerprint: str
     alias: str = ""
-    """The URI of the champion, where the job was given that; resolved when the run was planned."""
+    """The URI of the champion or of a registered model, where the job was given that; resolved when
+    the run was planned."""
+    registered: str = ""
+    """models:/NAME/VERSION, where that or an alias of it was given; older records do not say."""
     promises: list[Promise] = Field([])
     """What its decision promises of ads like those that tested it."""
 

@@ -35,15 +35,16 @@ def as_begun(plan: Plan, bundle: Bundle, settings: DaySettings) -> tuple[Plan, B
         try:
             key = settings.require_signature
             older = load_signed(name.uri, key, fingerprint=name.fingerprint)
-            older = replace(older, alias=bundle.alias)
+            older = replace(older, alias=name.alias, registered=name.registered)
             same = make_plan(settings, older)
         except (BundleError, SettingsError) as error:
             log.warning("does not resume an unfinished run of today: %s", error)
             continue
         if same.fingerprint == begun.fingerprint:
             log.info(
-                "resumes with bundle %s, the champion when this run was planned",
+                "resumes with bundle %s, which %s named when this run was planned",
                 name.version,
+                name.alias,
             )
             return same, older
     return plan, bundle

@@ -90,7 +90,8 @@ class SignSettings(JobSettings):
     """Sign a bundle with a private key, so that others can tell who made it."""
 
     bundle_uri: str = Field(min_length=1)
-    """Bundle to sign (a folder, or BUNDLES/champion). The signature is BUNDLES/VERSION.sig."""
+    """Bundle to sign (a folder, BUNDLES/champion or models:/NAME@ALIAS). The signature is
+    BUNDLES/VERSION.sig."""
     key: str = Field(min_length=1)
     """Local path of the private key, an elliptic-curve key in PEM form. Its password, if it has
     one, comes from the variable RUBERT_OOD_SIGNING_PASSWORD."""

@@ -29,7 +29,7 @@ class CatalogueSettings(SignedSettings):
     input_uri: str = Field(min_length=1)
     """Ads to score, Parquet or CSV (file, folder or glob)."""
     bundle_uri: str = Field(min_length=1)
-    """Bundle to score with (a folder, or BUNDLES/champion)."""
+    """Bundle to score with (a folder, BUNDLES/champion or models:/NAME@ALIAS)."""
     output_uri: str = Field(min_length=1)
     """Root of the published output, OUTPUT. The run goes to OUTPUT/run_date=.../run_id=..., the
     pointer is OUTPUT/latest.json."""
@@ -219,7 +219,7 @@ class PredictSettings(SignedSettings):
     """Classify texts (arguments, or one per line on standard input), and print the decisions."""
 
     bundle_uri: str = Field(min_length=1)
-    """Bundle to classify with (a folder, or BUNDLES/champion)."""
+    """Bundle to classify with (a folder, BUNDLES/champion or models:/NAME@ALIAS)."""
     json_lines: bool = False
     """Print one JSON object per line, for programs."""
     compute: ComputeSettings = ComputeSettings()

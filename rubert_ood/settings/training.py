@@ -201,7 +201,7 @@ class EvaluateSettings(ExecutorSettings):
     """Measure a bundle on labelled ads, and write the report."""
 
     bundle_uri: str = Field(min_length=1)
-    """Bundle to measure (a folder, or BUNDLES/champion)."""
+    """Bundle to measure (a folder, BUNDLES/champion or models:/NAME@ALIAS)."""
     input_uri: str = Field(min_length=1)
     """Labelled ads, CSV or Parquet. Ads on which the bundle was trained make the report too
     good."""

@@ -14,6 +14,7 @@ from rubert_ood.comparing.document import DiffDocument
 from rubert_ood.comparing.evaluations import compare_evaluations
 from rubert_ood.errors import InputError, SettingsError
 from rubert_ood.pointers.champion import resolve
+from rubert_ood.pointers.registered import is_registered
 from rubert_ood.progress import StepLog
 from rubert_ood.publishing.pointer import POINTER_FILE, read_pointer
 from rubert_ood.ray_session import ray_session
@@ -56,6 +57,8 @@ def _recognised(uri: str) -> tuple[str, bool]:
 
     InputError when it is neither.
     """
+    if is_registered(uri):
+        return resolve(uri).uri, False
     uri = storage.absolute(uri)
     if storage.exists(manifest_uri(uri)):
         return uri, True

@@ -110,6 +110,7 @@ def test_plan_of_the_same_input_is_the_same(bundle, catalogue):
         "version": "v1",
         "fingerprint": bundle.fingerprint,
         "alias": "",
+        "registered": "",
         "promises": [],
     }
 

@@ -10,6 +10,7 @@ import pytest
 from rubert_ood.bundle import derive_bundle
 from rubert_ood.pointers.champion import look, name_of
 from rubert_ood.pointers.pointer import swap
+from rubert_ood.pointers.registered import FINGERPRINT_TAG, URI_TAG
 from rubert_ood.runs.manifest import Manifest, manifest_uri
 from rubert_ood.runs.plan import load_plan, save_plan
 from rubert_ood.scoring import begun
@@ -193,3 +194,27 @@ def test_check_input_after_the_champion_came_back_finds_its_own_run(
     promote(0)
     plan, _ = check_input(night())
     assert plan.run_uri == first.run_uri
+
+
+def test_check_input_writes_what_a_registered_alias_was_into_the_plan_and_keeps_it(
+    night, bundles, mlflow_server, caplog
+):
+    for bundle in bundles:
+        tags = {URI_TAG: bundle.uri, FINGERPRINT_TAG: bundle.fingerprint}
+        mlflow_server.register("ads", "s3://elsewhere/x", tags)
+    mlflow_server.aliases["ads", "best"] = "1"
+    settings = night(bundle_uri="models:/ads@best")
+    begun, _ = check_input(settings)
+    named = load_plan(save_plan(begun).run_uri).bundle
+    assert (named.uri, named.version) == (bundles[0].uri, "v1")
+    assert named.fingerprint == bundles[0].fingerprint
+    assert (named.alias, named.registered) == ("models:/ads@best", "models:/ads/1")
+    mlflow_server.aliases["ads", "best"] = "2"
+    caplog.set_level(logging.INFO)
+    plan, bundle = check_input(settings)
+    assert bundle.fingerprint == bundles[0].fingerprint
+    assert save_plan(plan).bundle == named
+    line = (
+        "resumes with bundle v1, which models:/ads@best named when this run was planned"
+    )
+    assert any(line in message for message in caplog.messages)

@@ -40,7 +40,7 @@ def _score(**values: Any) -> ScoreSettings:
         (
             lambda: ScoreSettings(input_uri="in", output_uri="out"),
             "bundle_uri: missing. Pass --bundle_uri, or set it in the YAML file:"
-            " bundle to score with (a folder, or BUNDLES/champion)",
+            " bundle to score with (a folder, BUNDLES/champion or models:/NAME@ALIAS)",
         ),
         (
             lambda: TrainSettings(input_uri="x", split={"calibration_fraction": 5}),
