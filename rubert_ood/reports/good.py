@@ -65,6 +65,8 @@ MOVED_DISTANCE = 0.1
 """Jensen-Shannon distance from which a distribution has moved: ads that are a sixth longer, say."""
 MOVED_FACTOR, MOVED_POINTS = 1.5, 0.005
 """A rate has moved when it changed by this factor, and by this much."""
+FIRST_NIGHT_POINTS = 0.02
+"""The same against calibration ads, which were chosen otherwise than the ads of a night."""
 ACCURACY_FALL = 0.01
 """Points of estimated accuracy that a night may lose, beyond its noise."""
 MOVED_ROWS = 0.2

@@ -110,6 +110,10 @@ NIGHT = {
     "rejected": GATE["max_error_rate"],
     "rows": Mend("See which ads came and went", _DIFF),
     "drift": Mend("See which ads have another label now", _DIFF),
+    "calibration": Mend(
+        "Label a sample of its ads, then choose the thresholds again on them with tune",
+        f"export-annotate --run_uri {RUN} --num 500",
+    ),
     "accuracy": Mend(
         "Label a sample of its ads", f"export-annotate --run_uri {RUN} --num 500"
     ),

@@ -8,6 +8,7 @@ from rubert_ood.reports.accuracy import accuracy_fall
 from rubert_ood.reports.checks import shown_check
 from rubert_ood.reports.counting import counted
 from rubert_ood.reports.drift import Drift, Ratio
+from rubert_ood.reports.first_night import first_night
 from rubert_ood.reports.mend import GATE, NIGHT, UNKNOWN, Mend
 from rubert_ood.runs.manifest import Manifest
 
@@ -38,6 +39,7 @@ def night_checks(
     """Return the checks that apply, the most urgent first."""
     checks = [*_gate(manifest), *_quarantine(manifest), *_input(manifest)]
     checks += _reuse(manifest)
+    checks += _first_night(manifest, previous)
     if previous is None:
         checks.append(_rejected(manifest))
         return checks
@@ -125,6 +127,19 @@ def _drift(drift: Drift | None) -> Iterator[NightCheck]:
         yield NightCheck(
             not row.moved, f"the {row.what}, {row.numbers}", text, "drift", NIGHT["drift"]
         )
+
+
+def _first_night(manifest: Manifest, previous: Manifest | None) -> Iterator[NightCheck]:
+    """Compare a night whose bundle has none before it with the calibration ads."""
+    for row in first_night(manifest, previous):
+        numbers = f"{row.now} of the ads against {row.before} of the calibration ads"
+        text = (
+            f"“{row.what}” is unlike the calibration ads, {numbers}."
+            f" Usual is {row.steady}."
+        )
+        brief = f"{row.what}, {numbers}"
+        mend = NIGHT["calibration"]
+        yield NightCheck(not row.moved, brief, text, "first-night", mend)
 
 
 def _accuracy(manifest: Manifest, previous: Manifest) -> Iterator[NightCheck]:

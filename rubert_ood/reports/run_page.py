@@ -8,6 +8,7 @@ from rubert_ood.progress import StepLog
 from rubert_ood.reports import figures
 from rubert_ood.reports.checks import shown_check
 from rubert_ood.reports.drift import drift, label_shares
+from rubert_ood.reports.first_night import first_night
 from rubert_ood.reports.html import render
 from rubert_ood.reports.night import judged
 from rubert_ood.reports.run_facts import run_facts
@@ -56,8 +57,10 @@ def run_html(
         facts=run_facts(manifest, previous),
         figures=_figures(manifest, previous),
         drift=moves,
+        first_night=first_night(manifest, previous),
         changes=changes,
         classes=_label_rows(manifest, previous),
+        shares=manifest.estimates.shares if manifest.estimates else None,
         previous=previous,
         rejecting=manifest.rejecting,
         slowest=manifest.slowest,

@@ -37,8 +37,8 @@ def moves(manifest: Manifest, previous: Manifest) -> list[Move]:
         return []
     found = {}
     for what, name in (("confidence, tested", "confidence"), ("ood_p, tested", "p")):
-        now_B = _texts(getattr(now, name), manifest)
-        found[what] = histogram_test(now_B, _texts(getattr(before, name), previous))
+        now_B = text_counts(getattr(now, name), manifest)
+        found[what] = histogram_test(now_B, text_counts(getattr(before, name), previous))
     adjusted = holm([test.p for test in found.values()])
     return [
         Move(what, test.difference, p)
@@ -46,7 +46,8 @@ def moves(manifest: Manifest, previous: Manifest) -> list[Move]:
     ]
 
 
-def _texts(ads_B: list[int], manifest: Manifest) -> NDArray[np.int64]:
+def text_counts(ads_B: list[int], manifest: Manifest) -> NDArray[np.int64]:
+    """Return how many different texts the counted ads of a run are, about."""
     counts = manifest.counts
     share = min(1.0, counts.unique_texts / max(counts.rows_scored, 1))
     return np.rint(np.array(ads_B) * (share or 1.0)).astype(np.int64)

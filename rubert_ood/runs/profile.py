@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from rubert_ood.ads.text import TextCleaner, normalised
+from rubert_ood.runs.night_sample import NightSample
 from rubert_ood.runs.night_sums import NightSums, add_sums
 from rubert_ood.runs.plan import Shard
 from rubert_ood.runs.record import Count, Record
@@ -89,6 +90,8 @@ class ShardProfile(Record):
     """Ads by length, in the bins of TOKEN_EDGES; empty where they were not counted."""
     night: NightSums | None = None
     """None where it was not counted."""
+    sample: NightSample | None = None
+    """Of a shard: what it adds to the sample of the night; None where it kept none."""
 
 
 class CityCounter:

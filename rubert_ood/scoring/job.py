@@ -6,6 +6,7 @@ from functools import lru_cache
 from rubert_ood.bundle import Bundle, load_bundle
 from rubert_ood.predictor import Model
 from rubert_ood.reuse.index import Index, Taker, open_index
+from rubert_ood.runs.night_sample import sample_limit
 from rubert_ood.runs.plan import Plan
 from rubert_ood.runs.reuse import find_stop
 
@@ -32,11 +33,13 @@ class ScoringJob:
     claim: str = ""
     """Token of the start that must have claimed the run when a part is written; "" asks for
     none."""
+    sample_limit: int = 0
+    """Key below which an ad is in the sample of the night."""
 
     @classmethod
     def of(cls, plan: Plan, claim: str = "") -> "ScoringJob":
         """Leave the lists of shards and files behind: they would ride with every task."""
-        return cls(plan.without_shards(), claim)
+        return cls(plan.without_shards(), claim, sample_limit(plan.num_rows))
 
     def model(self) -> Model:
         """Return the model of the run; its network is not loaded yet."""

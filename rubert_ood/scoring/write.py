@@ -20,6 +20,7 @@ from rubert_ood import __version__, storage
 from rubert_ood.ads.schema import decoded
 from rubert_ood.errors import InputError, PartialRunError
 from rubert_ood.runs.claim import check_claim
+from rubert_ood.runs.night_sample import night_sample
 from rubert_ood.runs.night_sums import night_sums
 from rubert_ood.runs.part import (
     ERROR_SCHEMA,
@@ -139,6 +140,7 @@ def _receipt_of(
             "top_ood": top_ood(item.shard, written.table, _excerpts(item)),
             "token_histogram": token_histogram(written.table["num_tokens"].to_numpy()),
             "night": night_sums(written.table),
+            "sample": night_sample(written.table, job.sample_limit),
         }
     )
     return make_receipt(

@@ -125,7 +125,8 @@ def _run(
             ask = partial(claim.check, now=True)
             complete = with_index(plan, complete, ask)
         cost = {"cost": cost_of(held.total, settings.price)}
-        complete = with_estimates(complete.model_copy(update=cost), bundle)
+        complete = complete.model_copy(update=cost)
+        complete = with_estimates(complete, bundle, verified.receipts)
         manifest = _publish(complete, settings, claim)
     except (PartialRunError, SettingsError, KeyboardInterrupt) as stop:
         outcome: Outcome = (

@@ -12,12 +12,19 @@ from rubert_ood.nights.estimates import with_estimates
 from rubert_ood.ood.outputs import Outputs
 from rubert_ood.runs.estimates import NightEstimates
 from rubert_ood.runs.manifest import Manifest
+from rubert_ood.runs.night_sample import NightSample
 from rubert_ood.runs.night_sums import CONFIDENCE_LIMITS, P_LIMITS
-from tests.unit.made_up_receipts import a_plan
+from rubert_ood.runs.profile import ShardProfile
+from rubert_ood.runs.receipts import Receipt
+from tests.unit.made_up_receipts import a_plan, a_receipt
 from tests.unit.publishing.manifests import changed
 
 BUNDLE = SimpleNamespace(
-    fitted=SimpleNamespace(temperature=SimpleNamespace(temperature=2.0))
+    fitted=SimpleNamespace(
+        temperature=SimpleNamespace(temperature=2.0),
+        labels=["Книги", "Кошки"],
+        p_of_calibration=lambda ads: (1 + np.arange(len(ads))) / (1 + len(ads)),
+    )
 )
 
 
@@ -46,9 +53,32 @@ def night(tmp_path, confidence: float, num: int = 1_000) -> Manifest:
     return changed(manifest, night_sums=sums, counts=counts)
 
 
-def estimated(monkeypatch, manifest: Manifest, found: Outputs | None) -> NightEstimates:
+def receipts(tmp_path, *samples: NightSample | None) -> dict[str, Receipt]:
+    """Receipts that say nothing but which ads are in the sample."""
+    plan = a_plan(str(tmp_path), len(samples))
+    found = {}
+    for number, sample in enumerate(samples):
+        receipt = a_receipt(plan, number, profile=ShardProfile(sample=sample))
+        found[receipt.shard_id] = receipt
+    return found
+
+
+def sampled(first: int, num: int, label: str) -> NightSample:
+    """Ads that are all of one class, as sure as the calibration ads."""
+    numbers = list(range(first, first + num))
+    names = sorted(["Книги", "Кошки"], key=lambda name: name != label)
+    p = [[0.731059, 0.268941]] * num
+    return NightSample(key=numbers, text=numbers, names=names, best=[[0, 1]] * num, p=p)
+
+
+def estimated(
+    monkeypatch,
+    manifest: Manifest,
+    found: Outputs | None,
+    of: dict[str, Receipt] | None = None,
+) -> NightEstimates:
     monkeypatch.setattr(estimates, "load_calibration", lambda _: found)
-    got = with_estimates(manifest, BUNDLE).estimates
+    got = with_estimates(manifest, BUNDLE, of or {}).estimates
     assert got is not None
     return got
 
@@ -103,5 +133,51 @@ def test_with_estimates_of_a_bundle_that_is_gone_spoils_nothing(monkeypatch, tmp
         raise BundleError("v7: reference.safetensors is missing. Restore it")
 
     monkeypatch.setattr(estimates, "load_calibration", gone)
-    got = with_estimates(night(tmp_path, 0.7), BUNDLE).estimates
+    got = with_estimates(night(tmp_path, 0.7), BUNDLE, {}).estimates
     assert got.missing == "v7: reference.safetensors is missing. Restore it"
+    assert got.shares_missing == got.missing
+
+
+def test_with_estimates_counts_and_corrects_the_classes_of_all_receipts(
+    monkeypatch, tmp_path
+):
+    of = receipts(tmp_path, sampled(0, 30, "Книги"), sampled(30, 70, "Кошки"))
+    both = calibration(400, 108)
+    logits_NC = np.where(
+        np.arange(400)[:, None] % 2, both.logits_NC[:, ::-1], both.logits_NC
+    )
+    mixed = replace(both, logits_NC=logits_NC)
+    got = estimated(monkeypatch, night(tmp_path, 0.7), mixed, of).shares
+    assert {share.name: share.counted for share in got.classes} == {
+        "Книги": 0.3,
+        "Кошки": 0.7,
+    }
+    # an ad is as the other class with 0.269: 0.731 s + 0.269 (1 - s) of them look like cats
+    cats = (0.7 - 0.268941) / (0.731059 - 0.268941)
+    assert got.classes[0].value == pytest.approx(cats, abs=0.002)
+    assert (got.num_ads, got.num_texts, got.num_calibration) == (100, 100, 400)
+
+
+def test_with_estimates_without_a_sample_says_why_shares_are_missing(
+    monkeypatch, tmp_path, caplog
+):
+    run, found = night(tmp_path, 0.7), calibration(400, 80)
+    older = receipts(tmp_path, sampled(0, 30, "Книги"), None)
+    reason = "an older version scored a part of it, and kept no sample"
+    assert estimated(monkeypatch, run, found, older).shares_missing == reason
+    assert f"does not correct the class shares of this run: {reason}" in caplog.text
+    few = receipts(tmp_path, sampled(0, 29, "Книги"))
+    assert "29 ads" in estimated(monkeypatch, run, found, few).shares_missing
+    assert estimated(monkeypatch, run, None, few).shares is None
+
+
+def test_with_estimates_counts_the_calibration_ads_for_a_first_night(
+    monkeypatch, tmp_path
+):
+    got = estimated(monkeypatch, night(tmp_path, 0.7), calibration(99, 10)).calibration
+    assert got.num_ads == 99
+    assert got.confidence[CONFIDENCE_LIMITS.index(0.75)] == 99  # 0.731 each
+    assert sum(got.p[: P_LIMITS.index(0.1) + 1]) == 10  # p is 0.01, 0.02, ...
+    few = estimated(monkeypatch, night(tmp_path, 0.7), calibration(9, 1))
+    assert few.calibration.num_ads == 9
+    assert estimated(monkeypatch, night(tmp_path, 0.7), None).calibration is None
