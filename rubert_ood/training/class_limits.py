@@ -86,9 +86,11 @@ def say_class_limits(fitted: FittedModel) -> None:
         return
     names_C = np.array(fitted.labels, dtype=object)
     own = count_of(int((~limits.is_pooled_C).sum()), "class", "classes")
-    pooled = ", ".join(names_C[limits.is_pooled_C]) or "none"
-    rows = count_of(int(limits.num_rows_C[limits.is_pooled_C].sum()), "ad")
-    log.info("%s with a limit of their own, pooled with %s: %s", own, rows, pooled)
+    log.info("%s with a limit of their own", own)
+    pooled = ", ".join(names_C[limits.is_pooled_C])
+    if pooled:
+        rows = count_of(int(limits.num_rows_C[limits.is_pooled_C].sum()), "ad")
+        log.info("classes that share a limit, with %s together: %s", rows, pooled)
     silent = ", ".join(names_C[limits.alpha_C == 0])
     if silent:
         log.warning(
