@@ -34,7 +34,7 @@ def reference_layout(
         expected[f"{split}_logits"] = Layout("F32", (None, num_classes))
         expected[f"{split}_cls"] = Layout("F32", (None, hidden))
         expected[f"{split}_labels"] = Layout("I64", (None,))
-        if f"{SPLITS[0]}_tokens" in found:
+        if f"{split}_tokens" in found:
             expected[f"{split}_tokens"] = Layout("F32", (None, hidden))
     return expected
 

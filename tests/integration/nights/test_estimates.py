@@ -20,7 +20,7 @@ def calibrated(
     bundle, small_checkpoint, ad_texts, one_by_one, tmp_path_factory
 ) -> Bundle:
     """The bundle, with the ads in it that it was calibrated on."""
-    logits_NC, cls_NH = one_by_one(small_checkpoint, ad_texts[400:], MAX_LENGTH)
+    logits_NC, cls_NH, _ = one_by_one(small_checkpoint, ad_texts[400:], MAX_LENGTH)
     found = Outputs(logits_NC, cls_NH, logits_NC.argmax(axis=1).astype(np.int64))
     uri = str(tmp_path_factory.mktemp("bundles") / "calibrated")
     return derive_bundle(bundle, uri, reference=Reference(found, found))

@@ -248,7 +248,8 @@ def test_tune_of_a_bundle_with_a_stack_keeps_it_and_fits_t_on_the_mix(
     ads = clean_labelled(table, bundle.cleaner, LABELS)
     half = halves(ads, TuneSettings(bundle_uri="b", input_uri="i"))["calibration"]
     outputs = Model(bundle).outputs(_read(bundle, half.texts))
-    expected = fit_temperature(outputs[0], half.labels_N, of="confidence").temperature
+    fit = fit_temperature(outputs.logits_NC, half.labels_N, of="confidence")
+    expected = fit.temperature
     assert tuned.fitted.temperature.temperature == pytest.approx(expected, rel=1e-3)
 
 

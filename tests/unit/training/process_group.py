@@ -9,7 +9,9 @@ import torch.distributed
 
 
 def _run(function: Callable, rank: int, folder: Path, results: multiprocessing.Queue):
-    torch.set_num_threads(1)  # a fork has none of the threads that its parent computed with
+    torch.set_num_threads(
+        1
+    )  # a fork has none of the threads that its parent computed with
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/group", rank=rank, world_size=2
     )
