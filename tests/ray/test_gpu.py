@@ -32,7 +32,7 @@ from tests.conftest import read_parts, write_parquet
 
 MAX_LENGTH, NUM_ADS = 48, 200
 BOUNDS = {"fp32": 1e-4, "bf16": 0.1}
-"""Of CLS, whose numbers are about 1; bf16 has 8 bits of mantissa."""
+"""Of CLS and token means, whose numbers are about 1; bf16 has 8 bits of mantissa."""
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU")
 DEVICES = ["cpu", pytest.param("cuda", marks=needs_gpu)]
 
@@ -104,10 +104,11 @@ def test_classifier_agrees_with_one_ad_at_a_time_in_fp32(
     folder = load_bundle(trained_bundle).folder
     classifier = Classifier.load(folder, use_gpu=device == "cuda", precision=precision)
     ids = tokenize(classifier.tokenizer, texts, MAX_LENGTH)
-    logits_NC, cls_NH, _ = classifier.run(ids, token_budget=4096)
-    expected_logits_NC, expected_cls_NH = plain
-    np.testing.assert_allclose(cls_NH, expected_cls_NH, rtol=0, atol=BOUNDS[precision])
-    same = logits_NC.argmax(1) == expected_logits_NC.argmax(1)
+    found = classifier.run(ids, token_budget=4096)
+    logits_NC, cls_NH, tokens_NH = plain
+    np.testing.assert_allclose(found.cls, cls_NH, rtol=0, atol=BOUNDS[precision])
+    np.testing.assert_allclose(found.tokens, tokens_NH, rtol=0, atol=BOUNDS[precision])
+    same = found.logits.argmax(1) == logits_NC.argmax(1)
     assert np.mean(same) > 0.98
 
 
@@ -136,9 +137,10 @@ def test_classifier_gives_the_same_numbers_whatever_the_token_budget(
     classifier = Classifier.load(folder, use_gpu=device == "cuda", precision="fp32")
     ids = tokenize(classifier.tokenizer, texts, MAX_LENGTH)
     few, many = (
-        classifier.run(ids, token_budget=budget)[1] for budget in (MAX_LENGTH, 65_536)
+        classifier.run(ids, token_budget=budget) for budget in (MAX_LENGTH, 65_536)
     )
-    np.testing.assert_allclose(few, many, rtol=0, atol=BOUNDS["fp32"])
+    for ours, theirs in zip(few, many, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=BOUNDS["fp32"])
 
 
 def test_training_by_ddp_learns(trained):
