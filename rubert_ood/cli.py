@@ -118,6 +118,11 @@ VERBS = {
         "sign:sign",
         "sign a bundle with a private key",
     ),
+    "register": Verb(
+        "RegisterSettings",
+        "register:register",
+        "send a bundle's training to MLflow, and register the bundle",
+    ),
     "promote": Verb(
         "PromoteSettings",
         "promote:promote",

@@ -21,6 +21,7 @@ from rubert_ood.settings.load import load_settings
 from rubert_ood.settings.operating import (
     Event,
     LineageSettings,
+    MlflowSettings,
     NotifySettings,
     PriceSettings,
 )
@@ -36,6 +37,7 @@ from rubert_ood.settings.promotion import (
     PromoteSettings,
     PromotionLimits,
     PromotionSettings,
+    RegisterSettings,
     SignSettings,
 )
 from rubert_ood.settings.scoring import (
@@ -115,6 +117,7 @@ __all__ = [
     "LineageSettings",
     "MaskingSettings",
     "MixSettings",
+    "MlflowSettings",
     "NotifySettings",
     "OodTextSettings",
     "OptimiserSettings",
@@ -133,6 +136,7 @@ __all__ = [
     "PublishSettings",
     "RayJobSettings",
     "RecipeName",
+    "RegisterSettings",
     "RollbackSettings",
     "RunSettings",
     "ScoreSettings",

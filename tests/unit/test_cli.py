@@ -17,8 +17,8 @@ SURFACE = Path(__file__).parent / "cli_surface.txt"
 UPDATE = os.environ.get("RUBERT_OOD_UPDATE") == "1"
 VERBS = [
     *("audit-labels", "backfill", "demo", "diff", "evaluate", "export-annotate"),
-    *("import-annotate", "plan", "predict", "pretrain", "promote", "publish", "rollback"),
-    *("score", "sign", "subheads", "submit", "train", "tune", "ui", "verify"),
+    *("import-annotate", "plan", "predict", "pretrain", "promote", "publish", "register"),
+    *("rollback", "score", "sign", "subheads", "submit", "train", "tune", "ui", "verify"),
 ]
 SCORE = ["--input_uri", "in", "--bundle_uri", "b", "--output_uri", "out"]
 
