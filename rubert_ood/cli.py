@@ -123,6 +123,11 @@ VERBS = {
         "push:push",
         "push a bundle to the Hugging Face hub, in one commit",
     ),
+    "register": Verb(
+        "RegisterSettings",
+        "register:register",
+        "send a bundle's training to MLflow, and register the bundle",
+    ),
     "promote": Verb(
         "PromoteSettings",
         "promote:promote",

@@ -5,6 +5,7 @@ tests/orchestrators/test_mlflow.py asks the same of MLflow's own server.
 
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -34,6 +35,8 @@ class MlflowServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.experiments: dict[str, str] = {}
         """Name -> id."""
+        self.deleted: set[str] = set()
+        """Experiments, by name."""
         self.runs: dict[str, dict] = {}
         """Id -> info, params, metrics, tags."""
         self.models: dict[str, list[dict]] = {}
@@ -90,6 +93,9 @@ def answer(server: MlflowServer, path: str, said: dict) -> dict:
         return _version(server, said["name"], number)
     if path == "model-versions/get":
         return _version(server, said["name"], said["version"])
+    if path == "model-versions/search":
+        name = re.fullmatch("name='(.*)'", said["filter"])[1]
+        return {"model_versions": server.models.get(name, [])}
     if path == "registered-models/create":
         if said["name"] in server.models:
             raise RefusalError(400, "RESOURCE_ALREADY_EXISTS")
@@ -102,9 +108,12 @@ def answer(server: MlflowServer, path: str, said: dict) -> dict:
         if name not in server.experiments:
             raise _missing("Experiment")
         shown = {"name": name, "experiment_id": server.experiments[name]}
-        return {"experiment": shown | {"lifecycle_stage": "active"}}
+        stage = "deleted" if name in server.deleted else "active"
+        return {"experiment": shown | {"lifecycle_stage": stage}}
     if path == "experiments/create":
-        number = server.experiments.setdefault(said["name"], str(len(server.experiments)))
+        if said["name"] in server.experiments:
+            raise RefusalError(400, "RESOURCE_ALREADY_EXISTS")
+        server.experiments[said["name"]] = number = str(len(server.experiments) + 1)
         return {"experiment_id": number}
     return _run(server, path, said)
 
@@ -120,7 +129,23 @@ def _create_version(server: MlflowServer, said: dict) -> dict:
     return {"model_version": made}
 
 
+def _found_runs(server: MlflowServer, said: dict) -> list[dict]:
+    tag, value = re.fullmatch("tags.`(.*)` = '(.*)'", said["filter"]).groups()
+    found = []
+    for run in server.runs.values():
+        is_there = run["experiment_id"] in said["experiment_ids"]
+        if is_there and run["tags"].get(tag) == value:
+            found.append({"info": _info(run), "data": {}})
+    return found[: said["max_results"]]
+
+
+def _info(run: dict) -> dict:
+    return {key: run[key] for key in ("run_id", "run_uuid", "run_name", "status")}
+
+
 def _run(server: MlflowServer, path: str, said: dict) -> dict:
+    if path == "runs/search":
+        return {"runs": _found_runs(server, said)}
     if path == "runs/create":
         run_id = f"run{len(server.runs):029d}"
         info = {
@@ -138,13 +163,15 @@ def _run(server: MlflowServer, path: str, said: dict) -> dict:
     if said["run_id"] not in server.runs:
         raise _missing("Run")
     run = server.runs[said["run_id"]]
+    if path == "runs/get":
+        return {"run": {"info": _info(run), "data": {}}}
     if path == "runs/log-batch":
         run["params"] |= tags_of(said.get("params", []))
         run["metrics"] += said.get("metrics", [])
         run["tags"] |= tags_of(said.get("tags", []))
         return {}
     if path == "runs/update":
-        run["status"] = said["status"]
+        run |= {"status": said["status"], "end_time": said["end_time"]}
         return {"run_info": {key: run[key] for key in ("run_id", "status")}}
     raise _missing(path)
 

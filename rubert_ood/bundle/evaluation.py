@@ -5,6 +5,7 @@ format number among them, what is used again; whatever else stands there is left
 """
 
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -15,6 +16,7 @@ from rubert_ood.progress import StepLog
 log = StepLog("bundle")
 
 EVALUATION = "evaluation.json"
+M = TypeVar("M", bound=BaseModel)
 
 
 class Origin(BaseModel):
@@ -57,11 +59,17 @@ class EvaluationSummary(BaseModel):
 
 def read_evaluation(bundle: Bundle) -> EvaluationSummary | None:
     """Return what a bundle says of itself; None when it says nothing that can be read."""
+    return read_as(bundle, EvaluationSummary)
+
+
+def read_as(bundle: Bundle, schema: type[M]) -> M | None:
+    """Return of evaluation.json what a schema asks for; None, with a line of the log where the file
+    is damaged, when that cannot be read."""
     path = Path(bundle.folder, EVALUATION)
     if not path.is_file():
         return None
     try:
-        return EvaluationSummary.model_validate_json(path.read_bytes())
+        return schema.model_validate_json(path.read_bytes())
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])

@@ -8,7 +8,7 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
-from rubert_ood.errors import SettingsError
+from rubert_ood.errors import RubertOodError, SettingsError, StorageUnavailableError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -24,6 +24,8 @@ BOUNDS = {
 }
 """Seconds of a request, and how often it is repeated; MLflow's own would last for many minutes.
 What the environment says already stays."""
+SHOWS_NO_ADDRESS = "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"
+"""MLflow would otherwise print the address of a run, with the password in it."""
 TELLS_NOBODY = "MLFLOW_DISABLE_TELEMETRY"
 """MLflow would otherwise report its use to its makers."""
 SPEAKING_LOGS = {
@@ -51,6 +53,7 @@ def open_client(asked_by: str) -> "MlflowClient":
     for name, bound in BOUNDS.items():
         os.environ.setdefault(name, bound)
     os.environ.setdefault(TELLS_NOBODY, "true")
+    os.environ[SHOWS_NO_ADDRESS] = "true"
     try:
         from mlflow import MlflowClient
     except ModuleNotFoundError as error:
@@ -99,3 +102,11 @@ def reason_of(error: Exception) -> str:
     if code == "INTERNAL_ERROR":
         return "the MLflow server does not answer, or fails"
     return f"the MLflow server cannot do it ({code or type(error).__name__})"
+
+
+def refusal(asked_by: str, error: Exception) -> RubertOodError:
+    """Return the error that ends a verb, by whether it may pass."""
+    line = f"{asked_by}: {reason_of(error)}"
+    if may_pass(error):
+        return StorageUnavailableError(f"{line}. Run the same command again")
+    return SettingsError(line)

@@ -9,19 +9,9 @@ from typing import TYPE_CHECKING, TypeGuard
 
 from rubert_ood import storage
 from rubert_ood.bundle.files import read_manifest
-from rubert_ood.errors import (
-    BundleError,
-    RubertOodError,
-    SettingsError,
-    StorageUnavailableError,
-)
-from rubert_ood.operating.mlflow_client import (
-    UNKNOWN,
-    code_of,
-    may_pass,
-    open_client,
-    reason_of,
-)
+from rubert_ood.errors import BundleError, RubertOodError, SettingsError
+from rubert_ood.operating.mlflow_client import UNKNOWN, code_of, open_client, refusal
+from rubert_ood.pointers.mlflow_run import FINGERPRINT_TAG, URI_TAG
 from rubert_ood.runs.plan import BundleName
 
 if TYPE_CHECKING:
@@ -31,9 +21,6 @@ SCHEME = "models:/"
 FORM = re.compile(
     r"models:/(?P<name>[^/@:]+)(?:@(?P<alias>[^/@:]+)|/(?P<version>[0-9]+))"
 )
-URI_TAG = "rubert_ood.bundle_uri"
-"""Of a model version: where its bundle lies, if that is not its source."""
-FINGERPRINT_TAG = "rubert_ood.fingerprint"
 
 
 def is_registered(uri: str | os.PathLike[str]) -> TypeGuard[str]:
@@ -44,9 +31,9 @@ def is_registered(uri: str | os.PathLike[str]) -> TypeGuard[str]:
 def resolve_registered(uri: str) -> BundleName:
     """Return the bundle of a model version, where it is the one that was registered.
 
-    Raises SettingsError for a URI of another form, and where the extra or the address is missing;
-    BundleError where there is no such version, where a tag is missing, and where another bundle
-    lies there; StorageUnavailableError where the server does not answer.
+    Raises SettingsError for a URI of another form, where the extra or the address is missing, and
+    where the server refuses; BundleError where there is no such version, where a tag is missing,
+    and where another bundle lies there; StorageUnavailableError where the server does not answer.
     """
     found = _ask(uri)
     version = f"version {found.version}"
@@ -92,19 +79,14 @@ def _ask(uri: str) -> "ModelVersion":
         if alias:
             return client.get_model_version_by_alias(name, alias)
         return client.get_model_version(name, version)
-    except (
-        Exception
-    ) as error:  # of the client, of what it is built on, of a proxy before it
-        raise _refusal(uri, error) from error
+    except Exception as error:  # of the client, or of what it is built on
+        raise _unanswered(uri, error) from error
 
 
-def _refusal(uri: str, error: Exception) -> RubertOodError:
+def _unanswered(uri: str, error: Exception) -> RubertOodError:
     if code_of(error) in UNKNOWN:
         return BundleError(
             f"{uri}: the MLflow registry has no such model, version or alias. Check the"
             " name, or register the bundle"
         )
-    reason = reason_of(error)
-    if may_pass(error):
-        return StorageUnavailableError(f"{uri}: {reason}. Run the same command again")
-    return BundleError(f"{uri}: {reason}")
+    return refusal(uri, error)

@@ -81,7 +81,7 @@ def run_event(
         eventType=event_v2.RunState[kind],
         eventTime=at,
         run=event_v2.Run(start.run_id, _run_facets(start, end, found)),
-        job=event_v2.Job(start.namespace, start.job, _job_facets()),
+        job=event_v2.Job(start.namespace, start.job, job_facets()),
         inputs=inputs,
         outputs=[output],
         producer=PRODUCER,
@@ -91,18 +91,23 @@ def run_event(
 def _run_facets(
     start: Start, end: End | None, found: Manifest | None
 ) -> dict[str, object]:
-    from openlineage.client.facet_v2 import RunFacet, error_message_run, nominal_time_run
+    from openlineage.client.facet_v2 import RunFacet, nominal_time_run
 
     first, last = _day(start.plan.run_date, start.time_zone)
     nominal = nominal_time_run.NominalTimeRunFacet(first, last, producer=PRODUCER)
     facts = _facts(start, end, found)
     own = RunFacet(producer=PRODUCER).with_additional_properties(**facts)
-    facets = {"nominalTime": nominal, OWN_FACET: own}
-    if end is not None and end.error:
-        facets["errorMessage"] = error_message_run.ErrorMessageRunFacet(
-            end.error, "python", producer=PRODUCER
-        )
-    return facets
+    return {"nominalTime": nominal, OWN_FACET: own, **error_facet(end)}
+
+
+def error_facet(end: End | None) -> dict[str, object]:
+    """Return the facet that says what stopped a start; none for one that was not stopped."""
+    from openlineage.client.facet_v2 import error_message_run
+
+    if end is None or not end.error:
+        return {}
+    facet = error_message_run.ErrorMessageRunFacet(end.error, "python", producer=PRODUCER)
+    return {"errorMessage": facet}
 
 
 def _facts(start: Start, end: End | None, found: Manifest | None) -> Mapping[str, object]:
@@ -131,7 +136,8 @@ def _day(run_date: str, zone_name: str) -> tuple[str, str]:
     return midnights[0].isoformat(), midnights[1].isoformat()
 
 
-def _job_facets() -> dict[str, object]:
+def job_facets() -> dict[str, object]:
+    """Return the facets that say what kind of job this is."""
     from openlineage.client.facet_v2 import job_type_job
 
     kind = job_type_job.JobTypeJobFacet(

@@ -21,6 +21,7 @@ from rubert_ood.settings.load import load_settings
 from rubert_ood.settings.operating import (
     Event,
     LineageSettings,
+    MlflowSettings,
     NotifySettings,
     PriceSettings,
 )
@@ -36,6 +37,7 @@ from rubert_ood.settings.promotion import (
     PromoteSettings,
     PromotionLimits,
     PromotionSettings,
+    RegisterSettings,
     SignSettings,
 )
 from rubert_ood.settings.scoring import (
@@ -116,6 +118,7 @@ __all__ = [
     "LineageSettings",
     "MaskingSettings",
     "MixSettings",
+    "MlflowSettings",
     "NotifySettings",
     "OodTextSettings",
     "OptimiserSettings",
@@ -135,6 +138,7 @@ __all__ = [
     "PushSettings",
     "RayJobSettings",
     "RecipeName",
+    "RegisterSettings",
     "RollbackSettings",
     "RunSettings",
     "ScoreSettings",

@@ -2,11 +2,13 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rubert_ood.settings.shared import Group
 
 Event = Literal["published", "complete", "refused", "partial", "failed"]
+MLFLOW_NAME = r"^\w[\w .-]{0,199}$"
+"""What a name in models:/NAME@ALIAS cannot hold is left out."""
 
 
 class NotifySettings(Group):
@@ -23,12 +25,33 @@ class NotifySettings(Group):
     """How long one of three tries may take. The run itself does not depend on it."""
 
 
+class MlflowSettings(Group):
+    """The log of a training in MLflow, and the bundle as a registered model (extra `mlflow`). The
+    variable MLFLOW_TRACKING_URI has the address of the server, which may hold a password."""
+
+    experiment: str | None = Field(None, pattern=MLFLOW_NAME)
+    """Experiment that gets a run: settings, metrics by epoch, figures of the evaluation. It is
+    created if missing. Default: nothing is sent."""
+    register_as: str | None = Field(None, pattern=MLFLOW_NAME)
+    """Registered model that gets the bundle as a new version, for models:/NAME/VERSION. It is
+    created if missing. Needs mlflow.experiment."""
+
+    @model_validator(mode="after")
+    def _a_version_has_a_run(self) -> "MlflowSettings":
+        if self.register_as and not self.experiment:
+            raise ValueError(
+                "mlflow.experiment: mlflow.register_as needs it. Set the experiment of"
+                " the run"
+            )
+        return self
+
+
 class LineageSettings(Group):
     """Events of OpenLineage for a data catalogue (extra `lineage`). Where they go stands in the
     configuration of OpenLineage: the variable OPENLINEAGE_URL, or a file openlineage.yml."""
 
     send: bool = False
-    """Send one event when the run is planned, and one when it ends."""
+    """Send one event when the work is planned, and one when it ends."""
     namespace: str = Field("rubert_ood", min_length=1, max_length=200)
     """Namespace of the job. Choose one for each catalogue."""
     timeout_s: float = Field(30, gt=0, le=300)

@@ -1,9 +1,10 @@
 """The settings of a promotion (what a new bundle must keep to become the champion), and of a
 signature."""
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rubert_ood.settings.base import JobSettings, SignedSettings
+from rubert_ood.settings.operating import MlflowSettings
 from rubert_ood.settings.shared import (
     ColumnSettings,
     ComputeSettings,
@@ -95,3 +96,18 @@ class SignSettings(JobSettings):
     key: str = Field(min_length=1)
     """Local path of the private key, an elliptic-curve key in PEM form. Its password, if it has
     one, comes from the variable RUBERT_OOD_SIGNING_PASSWORD."""
+
+
+class RegisterSettings(JobSettings):
+    """Send what is known of a bundle to MLflow, and register it as a version of a model. Repeated,
+    it sends what is missing."""
+
+    bundle_uri: str = Field(min_length=1)
+    """Bundle to register (a folder, or BUNDLES/champion)."""
+    mlflow: MlflowSettings = MlflowSettings()
+
+    @model_validator(mode="after")
+    def _an_experiment(self) -> "RegisterSettings":
+        if not self.mlflow.experiment:
+            raise ValueError("mlflow.experiment: missing. Pass --mlflow.experiment")
+        return self

@@ -6,6 +6,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from rubert_ood.settings.base import PLAIN_NAME, ExecutorSettings, RayJobSettings
 from rubert_ood.settings.kinds import Seed
+from rubert_ood.settings.operating import LineageSettings, MlflowSettings
 from rubert_ood.settings.optimiser import OptimiserSettings, RecipeName
 from rubert_ood.settings.promises import PromiseSettings
 from rubert_ood.settings.promotion import PromotionSettings
@@ -155,6 +156,8 @@ class TrainSettings(RayJobSettings):
     """Compare the new bundle with the champion at the end, and promote it if it keeps the limits.
     Otherwise the job exits with 5, and the bundle stays."""
     promotion: PromotionSettings = PromotionSettings()
+    mlflow: MlflowSettings = MlflowSettings()
+    lineage: LineageSettings = LineageSettings()
 
     @model_validator(mode="after")
     def _ads_to_promote_by(self) -> "TrainSettings":

@@ -1,6 +1,7 @@
 """Fine-tune, fit, evaluate, write a bundle."""
 
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -23,13 +24,14 @@ from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.outputs import Outputs, sample_rows
 from rubert_ood.ood.reference import MAX_REFERENCE_ROWS, make_reference
 from rubert_ood.progress import StepLog
+from rubert_ood.publishing.training_lineage import TrainingLineage, training_lineage
 from rubert_ood.ray_session import ray_session
 from rubert_ood.reports.documents import evaluation_documents
 from rubert_ood.reports.evaluate import Material, evaluate
 from rubert_ood.reports.evaluation import Context, Evaluation, TrainingRun
 from rubert_ood.reports.model_card import model_card
 from rubert_ood.reports.train_page import PAGE, train_html
-from rubert_ood.settings import Precision, SplitSettings, TrainSettings
+from rubert_ood.settings import Precision, TrainSettings
 from rubert_ood.settings.problems import expect
 from rubert_ood.training.baseline import Baseline, baseline_of
 from rubert_ood.training.features import Features, Reader, compute_features
@@ -39,6 +41,7 @@ from rubert_ood.training.fit_features import (
     log_fit,
     measured_splits,
 )
+from rubert_ood.training.idle_settings import warn_of_idle_settings
 from rubert_ood.training.preflight import check_training, precision_of_workers
 from rubert_ood.training.ray_trainer import TrainedModel
 from rubert_ood.training.ray_workers import RayWorkers
@@ -46,6 +49,7 @@ from rubert_ood.training.seeds import best_model, train_seeds
 from rubert_ood.training.stack import Mixture, try_stack
 from rubert_ood.training.words import learn_words, margins_of
 from rubert_ood.workflows.promote_trained import check_promotion, promote_trained
+from rubert_ood.workflows.register import check_mlflow, register_trained
 
 log = StepLog("bundle")
 
@@ -69,11 +73,20 @@ class _Run:
 def train(settings: TrainSettings) -> tuple[Bundle, Evaluation]:
     """Run the training job; return the bundle and its evaluation."""
     expect(settings, TrainSettings)
+    with training_lineage(settings) as lineage:
+        return _train(settings, lineage)
+
+
+def _train(
+    settings: TrainSettings, lineage: TrainingLineage
+) -> tuple[Bundle, Evaluation]:
+    started_at_ms = time.time_ns() // 1_000_000
     version = version_name(settings.version)
     bundle_uri = new_bundle_uri(settings.output_uri, version)
     check_new(bundle_uri)
     check_promotion(settings)
-    _warn_of_idle_settings(settings)
+    check_mlflow(settings.mlflow)
+    warn_of_idle_settings(settings)
     with ray_session(settings), tempfile.TemporaryDirectory() as work_dir:
         workers = RayWorkers()
         dataset = load_dataset(settings, workers)
@@ -82,6 +95,7 @@ def train(settings: TrainSettings) -> tuple[Bundle, Evaluation]:
         calibration = measured.calibration or measured.valid
         check_rule(settings.decision, len(calibration))
         check_training(dataset, settings)
+        lineage.planned(bundle_uri, {"bundleVersion": version})
         extra = load_extra_texts(settings.evaluation, dataset.cleaner)
         run = _Run(
             settings,
@@ -100,9 +114,24 @@ def train(settings: TrainSettings) -> tuple[Bundle, Evaluation]:
     log.info("%s  fingerprint %s", bundle.uri, bundle.fingerprint[:12])
     for page in ("evaluation.html", PAGE):
         StepLog("report").info("%s", storage.join(bundle.uri, page))
+    bundle = register_trained(bundle, settings.mlflow, started_at_ms)
+    lineage.ended(bundle.fingerprint, _facts(bundle, evaluation))
     if settings.promote:
         promote_trained(bundle, settings)
     return bundle, evaluation
+
+
+def _facts(bundle: Bundle, evaluation: Evaluation) -> dict[str, object]:
+    context, headline = evaluation.context, evaluation.headline
+    return {
+        "bundleFingerprint": bundle.fingerprint,
+        "registered": bundle.registered,
+        "trainAds": context.num_train,
+        "testAds": context.num_test,
+        "classes": context.num_classes,
+        "accuracy": headline.accuracy,
+        "macroF1": headline.macro_f1,
+    }
 
 
 def _baseline(
@@ -266,29 +295,3 @@ def _log_data(dataset: Dataset) -> None:
         f" {len(dataset.calibration or ()):,} calibration ads,"
         f" {len(dataset.cleaner.cities):,} cities"
     )
-
-
-def _warn_of_idle_settings(settings: TrainSettings) -> None:
-    """Name what was set and changes nothing."""
-    idle = [
-        (
-            "text",
-            {"stride", "max_windows"},
-            "mode truncate",
-            settings.text.mode == "truncate",
-        ),
-        (
-            "decision",
-            {"alpha", "z_thr"},
-            "rule conformal",
-            settings.decision.rule == "conformal",
-        ),
-        ("split", {*SplitSettings.model_fields}, "train_uri", settings.input_uri is None),
-    ]
-    for group, names, reason, is_idle in idle:
-        for name in (
-            sorted(names & getattr(settings, group).model_fields_set) if is_idle else []
-        ):
-            StepLog("settings").warning(
-                "%s.%s: this setting has no effect with %s", group, name, reason
-            )

@@ -18,6 +18,7 @@ UPDATE = os.environ.get("RUBERT_OOD_UPDATE") == "1"
 VERBS = [
     *("audit-labels", "backfill", "demo", "diff", "evaluate", "export-annotate"),
     *("import-annotate", "plan", "predict", "pretrain", "promote", "publish", "push"),
+    "register",
     *("rollback", "score", "sign", "subheads", "submit", "train", "tune", "ui", "verify"),
 ]
 SCORE = ["--input_uri", "in", "--bundle_uri", "b", "--output_uri", "out"]

@@ -62,6 +62,7 @@ SHARED = {
     "workflows/export_annotate.py": "integration/workflows/test_annotate.py",
     "workflows/import_annotate.py": "integration/workflows/test_annotate.py",
     "workflows/promote_trained.py": "integration/workflows/test_promote.py",
+    "workflows/register.py": "integration/workflows/test_train.py",
 }
 """Modules that are tested in a file of another name."""
 

@@ -13,18 +13,26 @@ from rubert_ood.ads.dataset import LocalWorkers
 from rubert_ood.bundle import load_bundle
 from rubert_ood.errors import PublicationRefusedError, SettingsError
 from rubert_ood.ood.agreement import Agreement
-from rubert_ood.pointers.champion import look
+from rubert_ood.pointers.champion import look, resolve
 from rubert_ood.settings import (
+    DecisionSettings,
     EvaluationSettings,
+    LineageSettings,
+    MlflowSettings,
     PromotionSettings,
+    RegisterSettings,
     TextSettings,
     TrainingComputeSettings,
     TrainSettings,
+    load_settings,
 )
 from rubert_ood.training import fit_features
 from rubert_ood.training.features import compute_features
 from rubert_ood.training.ray_trainer import TrainedModel
 from rubert_ood.workflows import train as workflow
+from rubert_ood.workflows.register import register
+from tests.lineage_server import check_event
+from tests.mlflow_server import PASSWORD
 from tests.small_model import LABELS
 from tests.unit.promotion.bundles import OPEN
 
@@ -156,29 +164,10 @@ def test_a_bundle_that_int8_would_spoil_is_not_written(settings, gathered, monke
 
 
 def test_settings_that_change_nothing_are_named(settings, gathered, caplog):
-    from rubert_ood.settings import load_settings
-
-    arguments = [
-        "--text.stride",
-        "10",
-        "--decision.alpha",
-        "1.2",
-        "--decision.rule",
-        "conformal",
-    ]
-    loaded = load_settings(
-        TrainSettings,
-        ["--input_uri", str(settings.input_uri), *arguments],
-        program="train",
-    )
-    workflow._warn_of_idle_settings(loaded)
-    assert [record.getMessage() for record in caplog.records] == [
-        "settings  text.stride: this setting has no effect with mode truncate",
-        "settings  decision.alpha: this setting has no effect with rule conformal",
-    ]
-    caplog.clear()
-    workflow.train(settings)
-    assert "no effect" not in caplog.text
+    decision = DecisionSettings(rule="conformal", conformal_alpha=0.1, alpha=1.2)
+    workflow.train(settings.model_copy(update={"decision": decision}))
+    line = "decision.alpha: this setting has no effect with rule conformal"
+    assert caplog.text.count(line) == 1
 
 
 def test_too_few_ads_for_the_rule_are_named_before_anything_is_trained(
@@ -209,3 +198,86 @@ def test_train_with_promote_promotes_its_bundle_and_one_that_is_refused_stays(
         workflow.train(settings.model_copy(update=wanted))
     assert look(root).pointer.paths == ["v1"]
     assert load_bundle(f"{root}/v2").version == "v2"
+
+
+MLFLOW = {"mlflow": MlflowSettings(experiment="ads", register_as="ads")}
+
+
+def test_train_with_mlflow_sends_its_epochs_and_registers_its_bundle(
+    settings, gathered, mlflow_server
+):
+    bundle, evaluation = workflow.train(settings.model_copy(update=MLFLOW))
+    assert bundle.registered == "models:/ads/1"
+    (run,) = mlflow_server.runs.values()
+    assert (run["status"], run["run_name"]) == ("FINISHED", "v1")
+    assert run["start_time"] < run["end_time"]
+    found = {(one["key"], one["step"]): one["value"] for one in run["metrics"]}
+    assert found["train_loss", 1] == 1.5
+    assert found["seed_43/valid_macro_f1", 1] == 0.3
+    assert found["evaluation/accuracy", 0] == evaluation.headline.accuracy
+    assert run["params"]["text.max_length"] == str(settings.text.max_length)
+    assert resolve("models:/ads/1").fingerprint == bundle.fingerprint
+
+
+@pytest.mark.parametrize(
+    "path", ["runs/create", "runs/log-batch", "model-versions/create"]
+)
+def test_train_whose_mlflow_fails_ends_well_with_one_warning(
+    settings, gathered, mlflow_server, caplog, path
+):
+    mlflow_server.fails_at = path
+    bundle, _ = workflow.train(settings.model_copy(update=MLFLOW))
+    assert load_bundle(bundle.uri).fingerprint == bundle.fingerprint
+    assert bundle.registered == ""
+    (line,) = [text for text in caplog.messages if text.startswith("mlflow")]
+    command = (
+        f"rubert-ood register --bundle_uri {bundle.uri} --mlflow.experiment ads"
+        " --mlflow.register_as ads"
+    )
+    assert "does not answer, or fails" in line
+    assert line.endswith(f"Run `{command}`")
+    assert PASSWORD not in caplog.text
+    mlflow_server.fails_at = ""
+    arguments = command.split()[2:]
+    loaded = load_settings(RegisterSettings, arguments, program="rubert-ood register")
+    assert register(loaded).registered == "models:/ads/1"
+    assert [run["status"] for run in mlflow_server.runs.values()] == ["FINISHED"]
+
+
+def test_train_with_mlflow_and_no_address_is_refused_before_anything_is_read(
+    settings, gathered, no_mlflow
+):
+    with pytest.raises(SettingsError, match=r"^mlflow\.experiment: .* Set the variable"):
+        workflow.train(settings.model_copy(update=MLFLOW))
+    assert gathered == []
+
+
+def test_train_with_lineage_sends_which_ads_became_which_bundle(
+    settings, gathered, lineage_server
+):
+    wanted = {"lineage": LineageSettings(send=True, namespace="shop")}
+    bundle, evaluation = workflow.train(settings.model_copy(update=wanted))
+    first, last = lineage_server.bodies
+    for body in (first, last):
+        check_event(body)
+        assert [table["name"] for table in body["inputs"]] == [settings.input_uri]
+        assert body["outputs"][0]["name"] == bundle.uri
+    assert (first["eventType"], last["eventType"]) == ("START", "COMPLETE")
+    assert first["eventTime"] < last["eventTime"]
+    own = last["run"]["facets"]["rubertOod_training"]
+    assert own["bundleFingerprint"] == bundle.fingerprint
+    assert own["accuracy"] == evaluation.headline.accuracy
+    assert own["trainAds"] == evaluation.context.num_train
+
+
+def test_train_with_lineage_whose_bundle_is_refused_ends_its_start(
+    settings, gathered, lineage_server, monkeypatch
+):
+    bad = Agreement(0.98, 0.0, 0.0, 1.0)
+    monkeypatch.setattr(workflow, "agreement_with_fp32", lambda *_: bad)
+    wanted = {"lineage": LineageSettings(send=True), "compute": INT8}
+    with pytest.raises(PublicationRefusedError):
+        workflow.train(settings.model_copy(update=wanted))
+    assert [body["eventType"] for body in lineage_server.bodies] == ["START", "FAIL"]
+    facets = lineage_server.bodies[-1]["run"]["facets"]
+    assert facets["rubertOod_training"]["outcome"] == "refused"

@@ -6,6 +6,7 @@ import pytest
 
 from rubert_ood.operating.mlflow_client import (
     BOUNDS,
+    SHOWS_NO_ADDRESS,
     TELLS_NOBODY,
     code_of,
     may_pass,
@@ -30,7 +31,7 @@ def test_open_client_bounds_what_the_environment_leaves_open(address, monkeypatc
 def test_open_client_names_variables_that_mlflow_reads(address):
     from mlflow import environment_variables
 
-    for name in (*BOUNDS, TELLS_NOBODY):
+    for name in (*BOUNDS, TELLS_NOBODY, SHOWS_NO_ADDRESS):
         assert getattr(environment_variables, name).name == name
 
 

@@ -10,12 +10,8 @@ import pytest
 from rubert_ood.bundle import Bundle, derive_bundle
 from rubert_ood.errors import BundleError, SettingsError, StorageUnavailableError
 from rubert_ood.pointers.champion import name_of, open_bundle, resolve
-from rubert_ood.pointers.registered import (
-    FINGERPRINT_TAG,
-    URI_TAG,
-    is_registered,
-    resolve_registered,
-)
+from rubert_ood.pointers.mlflow_run import FINGERPRINT_TAG, URI_TAG
+from rubert_ood.pointers.registered import is_registered, resolve_registered
 from rubert_ood.runs.plan import BundleName
 from tests.mlflow_server import PASSWORD
 
@@ -138,8 +134,8 @@ def test_resolve_of_a_bundle_that_was_replaced_is_refused(registry, bundles):
         ([503, 503], StorageUnavailableError, "does not answer, or fails. Run the same"),
         ([502, 200], None, ""),
         (["TEMPORARILY_UNAVAILABLE"], StorageUnavailableError, "Run the same command"),
-        (["PERMISSION_DENIED"], BundleError, "refuses the credentials. Check MLFLOW_"),
-        ([401], BundleError, "refuses the credentials. Check MLFLOW_"),
+        (["PERMISSION_DENIED"], SettingsError, "refuses the credentials. Check MLFLOW_"),
+        ([401], SettingsError, "refuses the credentials. Check MLFLOW_"),
     ],
 )
 def test_resolve_where_the_server_fails_is_one_line_without_the_address(

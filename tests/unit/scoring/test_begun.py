@@ -9,8 +9,8 @@ import pytest
 
 from rubert_ood.bundle import derive_bundle
 from rubert_ood.pointers.champion import look, name_of
+from rubert_ood.pointers.mlflow_run import FINGERPRINT_TAG, URI_TAG
 from rubert_ood.pointers.pointer import swap
-from rubert_ood.pointers.registered import FINGERPRINT_TAG, URI_TAG
 from rubert_ood.runs.manifest import Manifest, manifest_uri
 from rubert_ood.runs.plan import load_plan, save_plan
 from rubert_ood.scoring import begun

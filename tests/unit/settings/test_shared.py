@@ -37,6 +37,8 @@ def test_every_group_refuses_unknown_names(config: Callable[[str], str]) -> None
             "evaluation",
             "promotion",
             "promotion.limits",
+            "mlflow",
+            "lineage",
         ),
     }
     for name in found:

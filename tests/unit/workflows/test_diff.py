@@ -3,7 +3,7 @@
 import pytest
 
 from rubert_ood.errors import InputError, SettingsError
-from rubert_ood.pointers.registered import FINGERPRINT_TAG, URI_TAG
+from rubert_ood.pointers.mlflow_run import FINGERPRINT_TAG, URI_TAG
 from rubert_ood.runs.manifest import Manifest, manifest_uri
 from rubert_ood.runs.plan import load_plan
 from rubert_ood.settings import DiffSettings
