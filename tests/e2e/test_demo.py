@@ -115,6 +115,25 @@ def test_demo_accuracy_is_estimated_near_a_truth_that_scoring_never_saw(demo):
     assert abs(found["value"] - np.mean(right)) < 0.025
 
 
+def test_demo_class_shares_are_near_a_truth_that_scoring_never_saw(demo):
+    manifest = json.loads((demo.run / "_run" / "manifest.json").read_text())
+    columns = ["ad_id", "category"]
+    catalogue = pq.read_table(demo.folder / "ads" / "catalogue", columns=columns)
+    truth = dict(zip(*(catalogue[name].to_pylist() for name in columns), strict=True))
+    rows = read_parts(demo.run).select(["ad_id", "is_ood", "status"]).to_pylist()
+    in_domain = [
+        truth[row["ad_id"]] for row in rows if row["status"] == "ok" and not row["is_ood"]
+    ]
+    found = manifest["estimates"]["shares"]
+    assert 3_900 < found["num_ads"] <= 4_000
+    inside = 0
+    for share in found["classes"]:
+        true_share = in_domain.count(share["name"]) / len(in_domain)
+        assert abs(share["value"] - true_share) < 0.02
+        inside += share["low"] <= true_share <= share["high"]
+    assert inside >= 0.8 * len(found["classes"])
+
+
 def test_demo_bundle_is_a_plain_hugging_face_model(demo, evaluation):
     model = AutoModelForSequenceClassification.from_pretrained(demo.bundle)
     assert [model.config.id2label[number] for number in range(50)] == evaluation["labels"]

@@ -71,13 +71,17 @@ def test_first_night_with_a_twentieth_of_foreign_texts_stands_out(manifest, seed
     assert 8 < float(rows[2][2].rstrip("%")) < 12  # 5 % of them, and 5 % foreign ones
     assert rows[2][3] == "4.90%"  # 2, 3, ... 50 of 1,001
     assert page.says("Label a sample of its ads")
+    assert page.says("No run was published before this one, so its confidence and ood_p")
 
 
 def test_first_night_is_looked_at_where_the_bundle_is_another_than_before(manifest):
     run = night(manifest, 1, foreign=0.05)
     assert first_night(run, run) == []
     other = run.bundle.model_copy(update={"fingerprint": "other"})
-    assert len(first_night(run, run.model_copy(update={"bundle": other}))) == 2
+    before = run.model_copy(update={"bundle": other})
+    assert len(first_night(run, before)) == 2
+    page = Page(run_html(run, before))
+    assert page.says("The run before had another bundle than v1, so its confidence")
 
 
 def test_first_night_without_calibration_ads_or_sums_is_not_compared(manifest):

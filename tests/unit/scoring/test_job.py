@@ -4,6 +4,7 @@ import pickle
 import pytest
 
 from rubert_ood.errors import BundleError
+from rubert_ood.runs.night_sample import sample_limit
 from rubert_ood.runs.plan import BundleName
 from rubert_ood.scoring.job import ScoringJob
 
@@ -16,6 +17,7 @@ def test_scoring_job_of_a_plan_leaves_its_lists_behind_and_keeps_the_rest(full_r
         value = getattr(job.plan, field.name)
         assert value == ([] if field.name in lists else getattr(plan, field.name))
     assert job.claim == "token"
+    assert job.sample_limit == sample_limit(plan.num_rows) > 0
     assert len(plan.shards) == 12
     assert pickle.loads(pickle.dumps(job)) == job
 
