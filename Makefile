@@ -3,6 +3,7 @@
 # make unit    tests/unit, a minute
 # make chaos   kill -9 of everything, 30 times              make memory  peak memory of 200,000 and of 2,000,000 ads
 # make orchestrators  the examples of Airflow and Dagster, each in an environment of its own, 3 minutes
+# make mlflow  a bundle in the registry of MLflow's own server, from an environment of its own, 2 minutes
 # make bench   tokens per second against the floor and against other engines, 15 minutes
 # make image   the container, VARIANT=cpu or cuda (deploy/README.md)
 # make sbom    what is in it, as CycloneDX                  make audit   known vulnerabilities of what is pinned
@@ -24,7 +25,7 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' rubert_ood/__init__.p
 TOOLS := build/tools/bin
 unexport PYTHONDONTWRITEBYTECODE # every worker would compile every module anew
 
-.PHONY: demo test unit coverage chaos memory orchestrators bench docs pictures gpu image sbom audit check format install lock clean
+.PHONY: demo test unit coverage chaos memory orchestrators mlflow bench docs pictures gpu image sbom audit check format install lock clean
 .DEFAULT_GOAL := demo
 
 demo: install
@@ -55,6 +56,9 @@ build/%/.installed: examples/%/requirements.txt | $(TOOLS)
 	$(TOOLS)/uv venv --quiet --clear --python $(PYTHON) $(@D)
 	$(TOOLS)/uv pip install --quiet --python $(@D)/bin/python --requirement $< pytest
 	touch $@
+
+mlflow: install build/mlflow/.installed
+	$(BIN)/pytest tests/orchestrators/test_mlflow.py
 
 bench: install
 	$(PIP_INSTALL) --editable ".[dev,bench,spark]"

@@ -87,6 +87,8 @@ def _version(server: MlflowServer, name: str, number: str) -> dict:
 def answer(server: MlflowServer, path: str, said: dict) -> dict:
     """Do what a request asks for."""
     if path == "registered-models/alias":
+        if said["name"] not in server.models:
+            raise _missing("Registered Model")
         number = server.aliases.get((said["name"], said["alias"]))
         if number is None:
             raise RefusalError(400, "INVALID_PARAMETER_VALUE", "alias not found")
