@@ -1,6 +1,7 @@
 # make demo    the whole job on a generated catalogue      make check   lint, types, import floors, docs
 # make test    the test suite, without chaos, 25 minutes    make install the environment alone
 # make unit    tests/unit, a minute
+# make lowest  tests/unit and tests/integration with the lowest versions that pyproject.toml admits, in build/lowest
 # make chaos   kill -9 of everything, 30 times              make memory  peak memory of 200,000 and of 2,000,000 ads
 # make orchestrators  the examples of Airflow and Dagster, each in an environment of its own, 3 minutes
 # make mlflow  a bundle in the registry of MLflow's own server, from an environment of its own, 2 minutes
@@ -17,6 +18,9 @@ PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constrai
 PARALLEL := --numprocesses 2 --dist loadscope
 MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 STAMP := $(VENV)/.installed
+LOWEST := build/lowest
+RANGES := delta fast-tokenizer iceberg lineage notebook signing ui
+TORCH ?=
 IMAGE ?= rubert-ood
 VARIANT ?= cpu
 EXTRAS ?=
@@ -25,7 +29,7 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' rubert_ood/__init__.p
 TOOLS := build/tools/bin
 unexport PYTHONDONTWRITEBYTECODE # every worker would compile every module anew
 
-.PHONY: demo test unit coverage chaos memory orchestrators mlflow bench docs pictures gpu image sbom audit check format install lock clean
+.PHONY: demo test unit lowest coverage chaos memory orchestrators mlflow bench docs pictures gpu image sbom audit check format install lock clean
 .DEFAULT_GOAL := demo
 
 demo: install
@@ -38,6 +42,9 @@ test: install
 
 unit: install
 	$(BIN)/pytest $(PARALLEL) --hypothesis-profile quick tests/unit
+
+lowest: $(LOWEST)/.installed
+	$(LOWEST)/bin/pytest $(PARALLEL) --hypothesis-profile quick tests/unit tests/integration
 
 coverage: install
 	$(BIN)/pytest $(PARALLEL) --cov=rubert_ood tests/unit tests/integration
@@ -91,9 +98,18 @@ $(TOOLS):
 	$(PYTHON) -m venv build/tools
 	$(TOOLS)/pip install --quiet --disable-pip-version-check cyclonedx-bom==7.5.0 pip-audit==2.10.1 uv==0.13.9
 
-# --only-binary: the lowest of which this Python has a wheel, where pip would compile for an hour
-build/lowest.txt: pyproject.toml | $(TOOLS)
-	$(TOOLS)/uv pip compile --quiet --only-binary :all: --python $(PYTHON) --resolution lowest-direct --output-file $@ pyproject.toml
+# --only-binary: the lowest of which this Python has a wheel, where pip would compile for an hour. The tools of `dev` are the
+# newest that fit. pip installs torch, from where it finds it (PIP_EXTRA_INDEX_URL); TORCH=2.13.0 asks for another than the lowest.
+$(LOWEST).txt: pyproject.toml | $(TOOLS)
+	echo "torch$(addprefix ==,$(TORCH))" > build/torch.txt
+	$(TOOLS)/uv pip compile --quiet --only-binary :all: --python $(PYTHON) --resolution lowest-direct --constraint build/torch.txt \
+	  $(addprefix --extra ,$(RANGES)) --output-file $@ pyproject.toml
+
+$(LOWEST)/.installed: $(LOWEST).txt
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/pip install --quiet --disable-pip-version-check --constraint $< torch
+	$(TOOLS)/uv pip install --quiet --python $(LOWEST)/bin/python --constraint $< --editable ".[dev]"
+	touch $@
 
 check: install
 	$(BIN)/ruff format --check .

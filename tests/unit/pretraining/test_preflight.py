@@ -60,7 +60,9 @@ def test_length_that_the_model_lacks_is_refused(checkpoint):
 
 
 def test_damaged_weights_are_refused(checkpoint):
-    weights = load_file(checkpoint / "model.safetensors")
+    mapped = load_file(checkpoint / "model.safetensors")
+    # copies: the file that these are mapped from is written over
+    weights = {key: tensor.clone() for key, tensor in mapped.items()}
     name = "bert.encoder.layer.0.output.dense.weight"
     whole = weights.pop(name)
     save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})
