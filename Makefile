@@ -38,7 +38,7 @@ demo: install
 test: install
 	$(BIN)/pytest $(PARALLEL) tests/unit tests/integration
 	$(BIN)/pytest $(PARALLEL) --no-loadscope-reorder tests/ray tests/s3
-	$(BIN)/pytest tests/e2e
+	$(BIN)/pytest $(PARALLEL) --no-loadscope-reorder tests/e2e
 
 unit: install
 	$(BIN)/pytest $(PARALLEL) --hypothesis-profile quick tests/unit

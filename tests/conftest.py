@@ -88,9 +88,9 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def ray_local() -> Iterator[None]:
     """One Ray for all tests that only need one; started as the jobs start it."""
-    from rubert_ood.ray_session import RAY_ENV, ray_session
+    from rubert_ood.ray_session import OWN_ENV, RAY_ENV, ray_session
 
-    os.environ.update(RAY_ENV)
+    os.environ.update(RAY_ENV | OWN_ENV)
     os.environ.update({"RAY_metrics_report_interval_ms": "1000"})  # some scrape it
     import ray
 

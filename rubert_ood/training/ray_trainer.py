@@ -5,6 +5,7 @@ What the workers do is the caller's: ddp_loop.py, pretraining/loop.py.
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -35,6 +36,9 @@ RECURRING = (
     ValueError,
 )
 """What the same data and settings would raise again; a RuntimeError may be a lost connection."""
+SNAPSHOT = "checkpoint_manager_snapshot.json"
+"""Ray Train's list of the checkpoints of a training."""
+History = list[dict[str, int | float]]
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class TrainedModel:
     checkpoint_dir: str
     """Local copy in HF layout, without the training state."""
     epoch: int
-    history: list[dict[str, int | float]]
+    history: History
     """One entry per epoch: epoch, train_loss, train_tokens, train_tokens_per_s (all workers,
     without padding), and what the loop measured after it."""
     seed: int = 0
@@ -83,6 +87,18 @@ class TrainingRun:
                 f"version: the training {self.name!r} began with another"
                 f" value of {', '.join(changed)}. Choose another version"
             )
+
+    def finished(self, is_over: Callable[[History], bool]) -> ray.train.Result | None:
+        """Return what a training of this name left, if it has ended: it needs no worker."""
+        if not storage.exists(storage.join(self.folder_uri, self.name, SNAPSHOT)):
+            return None
+        fs, path = storage.arrow_filesystem(self.folder_uri)
+        with suppress(Exception):  # of what cannot be read, `fit` says why
+            place = storage.join(path, self.name)
+            result = ray.train.Result.from_path(place, storage_filesystem=fs)
+            if is_over(_history_of(result)):
+                return result
+        return None
 
     def fit(
         self,
@@ -145,15 +161,19 @@ class TrainingRun:
         best, metrics = max(
             checkpoints, key=lambda item: (sign * item[1][self.metric], -item[1]["epoch"])
         )
-        # the newest, which need not be among the best that were kept
-        with result.checkpoint.as_directory() as folder:
-            history = [*read_state(folder).history]
+        history = _history_of(result)
         folder = best.to_directory(os.path.join(work_dir, "best_checkpoint"))
         for name in os.listdir(folder):
             if name.endswith(TRAINING_STATE):
                 os.unlink(os.path.join(folder, name))
         uri = f"s3://{best.path}" if storage.is_s3(self.folder_uri) else best.path
         return TrainedModel(uri, folder, metrics["epoch"], history)
+
+
+def _history_of(result: ray.train.Result) -> History:
+    """Read it from the newest checkpoint, which need not be among the best that were kept."""
+    with result.checkpoint.as_directory() as folder:
+        return [*read_state(folder).history]
 
 
 def _of_worker(compute: TrainingComputeSettings) -> dict[str, Any]:

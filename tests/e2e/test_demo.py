@@ -171,8 +171,10 @@ def test_predict_with_the_bundle_of_the_demo_prints_decisions(demo):
 
 
 def test_evaluate_on_new_ads_with_the_bundle_of_the_demo(demo, tmp_path):
+    ads = pq.read_table(demo.folder / "ads" / "train").slice(0, 3_000)
+    pq.write_table(ads, tmp_path / "ads.parquet")
     result = rubert_ood(
-        "evaluate", "--bundle_uri", demo.bundle, "--input_uri", demo.folder / "ads" / "train",
+        "evaluate", "--bundle_uri", demo.bundle, "--input_uri", tmp_path / "ads.parquet",
         "--output_uri", tmp_path,
         "--evaluation.hard_cases_uri", demo.folder / "ads" / "hard_cases.parquet",
         "--ray_address", "local",

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -97,20 +98,23 @@ def _end_cluster(environment: dict[str, str]) -> None:
 def test_score_by_ray_job_submit(demo, cluster, tmp_path):
     environment, address = cluster
     config = tmp_path / "score.yaml"
+    catalogue = demo.folder / "ads" / "catalogue" / "part-00000.parquet"
+    ads = pq.read_table(catalogue).slice(0, 2_000)
+    pq.write_table(ads, tmp_path / "ads.parquet", row_group_size=1_000)
     settings = {
-        "input_uri": str(demo.folder / "ads" / "catalogue" / "part-00000.parquet"),
+        "input_uri": str(tmp_path / "ads.parquet"),
         "bundle_uri": str(demo.bundle),
         "output_uri": str(tmp_path / "scored"),
-        "shard_rows": 4000,
+        "shard_rows": 1_000,
     }
     config.write_text(json.dumps(settings))
     result = _submit_when_ready(environment, address, config)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "10,000/10,000 ads" in result.stdout
+    assert "2,000/2,000 ads" in result.stdout
     assert json.loads((tmp_path / "scored" / "latest.json").read_text())["run_id"]
     assert (
         read_parts(next((tmp_path / "scored").glob("run_date=*/run_id=*"))).num_rows
-        == 10_000
+        == 2_000
     )
     config.write_text(json.dumps(settings | {"input_uri": str(tmp_path / "nothing")}))
     failed = _submit(environment, address, config)

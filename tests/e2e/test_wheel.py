@@ -128,7 +128,7 @@ def test_installed_wheel_runs_the_demo_without_a_checkout(installed, tmp_path):
     assert Path(place).is_relative_to(installed.parent)
     assert str(ROOT) not in path
     done = subprocess.run(
-        [installed / "rubert-ood", "demo", "--num_train", "3000", "--num_score", "500",
+        [installed / "rubert-ood", "demo", "--num_train", "2000", "--num_score", "500",
          "--ray_address", "local"],
         cwd=tmp_path, env=bare(dict(os.environ)), capture_output=True, text=True, timeout=500,
     )  # fmt: skip

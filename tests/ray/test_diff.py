@@ -111,7 +111,7 @@ def two_runs(
     ads, trained_bundle, retrained_bundle, tmp_path_factory
 ) -> tuple[Manifest, Manifest]:
     """A: all ads but the last 20, one id twice. B: all but the first 30, another rule, 25 other
-    texts."""
+    texts. They are scored in this process: only what compares them is tried on Ray."""
     ids = ads["ad_id"].to_pylist()
     before = _with_column(ads, "ad_id", [*ids[:50], ids[60], *ids[51:]]).slice(
         0, NUM_ADS - 20
@@ -119,8 +119,10 @@ def two_runs(
     descriptions = ads["description"].to_pylist()
     descriptions[100:125] = descriptions[200:225]
     after = _with_column(ads, "description", descriptions).slice(30)
-    a = _score(before, trained_bundle, tmp_path_factory.mktemp("a"))
-    b = _score(after, retrained_bundle, tmp_path_factory.mktemp("b"), publish=False)
+    here = {"executor": "local"}
+    a = _score(before, trained_bundle, tmp_path_factory.mktemp("a"), **here)
+    folder = tmp_path_factory.mktemp("b")
+    b = _score(after, retrained_bundle, folder, publish=False, **here)
     return a, b
 
 
@@ -252,7 +254,10 @@ def test_backfill_goes_on_over_bad_days_and_never_turns_the_catalogue_back(
     nights = [
         score(
             ScoreSettings(
-                **old, input_uri=str(source / day), run_date=date.fromisoformat(day)
+                **old,
+                input_uri=str(source / day),
+                run_date=date.fromisoformat(day),
+                executor="local",
             )
         )
         for day in ("2026-11-20", "2026-11-22")

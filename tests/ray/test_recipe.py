@@ -21,6 +21,7 @@ from rubert_ood.settings import (
 from rubert_ood.training.ddp_loop import Trainer
 from rubert_ood.training.features import Reader, compute_features
 from rubert_ood.training.fine_tune import fine_tune
+from rubert_ood.training.ray_trainer import TrainingRun
 from rubert_ood.training.seeds import best_model, train_seeds
 from rubert_ood.training.stopping import KEPT_BY, is_over
 
@@ -37,16 +38,29 @@ def dataset(train_settings) -> Dataset:
     return dataclasses.replace(whole, train=few)
 
 
-@pytest.fixture
-def settings(train_settings, tmp_path) -> TrainSettings:
+def _settings(train_settings, folder: Path) -> TrainSettings:
     return TrainSettings(
         input_uri=train_settings.input_uri,
-        output_uri=str(tmp_path),
+        output_uri=str(folder),
         base_model=train_settings.base_model,
         optimiser=OptimiserSettings(learning_rate=RATE, batch_size=BATCH, num_epochs=2),
         text=TextSettings(max_length=48),
         compute=TrainingComputeSettings(num_workers=1),
     )
+
+
+@pytest.fixture
+def settings(train_settings, tmp_path) -> TrainSettings:
+    return _settings(train_settings, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def seeds(train_settings, dataset, tmp_path_factory):
+    """Two trainings of a version, and their settings."""
+    folder = tmp_path_factory.mktemp("seeds")
+    settings = _settings(train_settings, folder).model_copy(update={"seeds": 2})
+    models = train_seeds(dataset, settings, run_name="v1", work_dir=str(folder / "w"))
+    return models, settings
 
 
 def _with(settings: TrainSettings, **change: object) -> TrainSettings:
@@ -72,21 +86,21 @@ def _train_from(config: dict) -> None:
 
 
 def test_default_recipe_measures_what_it_keeps_and_resumes_exactly(
-    dataset, settings, tmp_path, monkeypatch
+    dataset, seeds, settings, tmp_path, monkeypatch
 ):
-    whole = fine_tune(dataset, settings, run_name="whole", work_dir=str(tmp_path / "w"))
+    (whole, _), of_seeds = seeds
     outputs = compute_features(
         {"valid": dataset.valid},
         Reader(whole.checkpoint_uri, settings.text, "fp32"),
         compute=FeatureComputeSettings(),
-        executor="ray",
+        executor="local",
     ).gather()["valid"]
     expected = f1_score(
         dataset.valid.labels_N, outputs.logits_NC.argmax(1), average="macro"
     )
     assert whole.best["valid_macro_f1"] == pytest.approx(expected, abs=1e-12)
     assert {"grad_norm", "learning_rate"} <= whole.best.keys()
-    first = _checkpoint(tmp_path, "whole", 1)
+    first = _checkpoint(Path(of_seeds.output_uri), "v1", 1)
     monkeypatch.setattr(
         "rubert_ood.training.fine_tune.train_worker",
         lambda config: _train_from(config | {"checkpoint": str(first)}),
@@ -98,8 +112,8 @@ def test_default_recipe_measures_what_it_keeps_and_resumes_exactly(
         timed = {TIMED: new[TIMED]}
         assert old | timed == new
     last = [
-        load_file(_checkpoint(tmp_path, name, 2) / "model.safetensors")
-        for name in ("whole", "resumed")
+        load_file(_checkpoint(Path(folder), name, 2) / "model.safetensors")
+        for folder, name in ((of_seeds.output_uri, "v1"), (tmp_path, "resumed"))
     ]
     for name, weight in last[0].items():
         np.testing.assert_array_equal(weight, last[1][name], err_msg=name)
@@ -116,25 +130,25 @@ def test_default_recipe_stops_when_epochs_bring_nothing(dataset, settings, tmp_p
     assert KEPT_BY not in trained.best
 
 
-def _must_be_over(config: dict) -> None:
-    trainer = Trainer(config, ray.train.get_checkpoint())
-    assert is_over(trainer.history, trainer.settings)
-
-
 def test_train_seeds_trains_each_once_and_knows_the_best(
-    dataset, settings, tmp_path, monkeypatch
+    dataset, seeds, tmp_path, monkeypatch
 ):
-    settings = _with(settings, num_epochs=1).model_copy(update={"seeds": 2})
-    first, second = train_seeds(
-        dataset, settings, run_name="v1", work_dir=str(tmp_path / "w")
-    )
+    (first, second), settings = seeds
     assert [first.seed, second.seed] == [42, 43]
     assert first.history[0]["train_loss"] != second.history[0]["train_loss"]
-    runs = {path.name for path in Path(tmp_path, "training").iterdir() if path.is_dir()}
+    folder = Path(settings.output_uri, "training")
+    runs = {path.name for path in folder.iterdir() if path.is_dir()}
     assert runs == {"v1", "v1-seed43"}
     scores = [model.best["valid_macro_f1"] for model in (first, second)]
     assert best_model([first, second]).best["valid_macro_f1"] == max(scores)
 
-    monkeypatch.setattr("rubert_ood.training.fine_tune.train_worker", _must_be_over)
+    monkeypatch.setattr(TrainingRun, "fit", None)  # they have ended: nothing is started
     again = train_seeds(dataset, settings, run_name="v1", work_dir=str(tmp_path / "a"))
     assert [model.history for model in again] == [first.history, second.history]
+    for model, before in zip(again, (first, second), strict=True):
+        assert (model.seed, model.epoch) == (before.seed, before.epoch)
+        weights = load_file(Path(model.checkpoint_dir, "model.safetensors"))
+        for name, weight in load_file(
+            Path(before.checkpoint_dir, "model.safetensors")
+        ).items():
+            np.testing.assert_array_equal(weights[name], weight, err_msg=name)

@@ -58,9 +58,10 @@ def source(ads, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(ray_local, source, trained_bundle, tmp_path_factory) -> pa.Table:
-    return read_parts(
-        score(_settings(source, trained_bundle, tmp_path_factory.mktemp("whole"))).run_uri
-    )
+    """The rows of this process, which are those of Ray (test_scoring.py)."""
+    folder = tmp_path_factory.mktemp("whole")
+    settings = _settings(source, trained_bundle, folder, executor="local")
+    return read_parts(score(settings).run_uri)
 
 
 def _settings(source, bundle, output, **changes) -> ScoreSettings:
@@ -224,13 +225,12 @@ def test_a_run_whose_storage_hangs_ends_in_time(
         return encode_batch(batch, job)
 
     monkeypatch.setattr(ray_executor, "encode_batch", hanging_encode)
-    settings = _settings(
-        source, trained_bundle, tmp_path / "out", no_progress_timeout_s=15
-    )
+    settings = _settings(source, trained_bundle, tmp_path / "out")
+    impatient = settings.model_copy(update={"no_progress_timeout_s": 5.0})
     began = time.monotonic()
     try:
-        with pytest.raises(PartialRunError, match="no shard made progress for 15 s"):
-            score(settings)
+        with pytest.raises(PartialRunError, match="no shard made progress for 5 s"):
+            score(impatient)
     finally:
         Path(release).touch()
         ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])

@@ -37,7 +37,7 @@ def night(ray_local, trained_bundle, tmp_path):
             run_date=date(2026, 11, day),
             gate=GateSettings(max_ood_rate=1, max_other_rate=1, max_class_shift=1),
             shard_rows=200,
-            compute=ScoringComputeSettings(num_workers=2),
+            compute=ScoringComputeSettings(num_workers=1),
             **options,
         )
         return score(settings)
@@ -51,11 +51,11 @@ def _sorted(manifest: Manifest) -> pa.Table:
 
 
 def test_score_reuses_on_a_cluster_and_ends_it_at_a_wrong_result(night, ads):
-    first = night(ads.slice(0, 1_000), 1)
+    first = night(ads.slice(0, 1_000), 1, executor="local")
     order = np.random.default_rng(0).permutation(1_000) + 200
     table = ads.take(order)
     second = night(table, 2)
-    full = night(table, 3, output="full", reuse="never")
+    full = night(table, 3, output="full", reuse="never", executor="local")
     same_rows(_sorted(second), _sorted(full))
     assert second.counts.rows_reused > 600
     assert second.counts.texts_checked > 10

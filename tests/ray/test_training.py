@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import shutil
 import threading
 import time
 from collections import Counter
@@ -23,11 +22,10 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss
 from transformers import AutoTokenizer
 
 from rubert_ood.ads.dataset import LabelledAds, load_dataset
-from rubert_ood.bundle import Bundle
-from rubert_ood.errors import BundleError, PartialRunError, RubertOodError, SettingsError
+from rubert_ood.errors import SettingsError
 from rubert_ood.ood.temperature import softmax
 from rubert_ood.settings import FeatureComputeSettings, TextSettings, TrainSettings
-from rubert_ood.training.ddp_loop import Trainer, train_worker
+from rubert_ood.training.ddp_loop import train_worker
 from rubert_ood.training.features import Reader, compute_features
 from rubert_ood.training.fine_tune import fine_tune
 from rubert_ood.training.order import Order
@@ -51,6 +49,18 @@ def two_workers(train_settings, dataset, tmp_path_factory):
     return fine_tune(dataset, train_settings, run_name="two-workers", work_dir=work_dir)
 
 
+@pytest.fixture(scope="module")
+def features(two_workers, dataset):
+    """What the kept checkpoint says of all splits, in the object store."""
+    parts = {"valid": dataset.valid, "train": dataset.train, "test": dataset.test}
+    return compute_features(
+        parts,
+        Reader(two_workers.checkpoint_uri, TextSettings(max_length=48), "fp32"),
+        compute=FeatureComputeSettings(),
+        executor="ray",
+    )
+
+
 def _with(settings: TrainSettings, **groups: dict) -> TrainSettings:
     return settings.model_copy(
         update={
@@ -66,22 +76,17 @@ def test_history_has_every_epoch_and_every_valid_row_once(two_workers, dataset):
 
 
 def test_valid_metrics_equal_a_recomputation_from_the_kept_checkpoint(
-    two_workers, dataset
+    two_workers, dataset, features
 ):
-    features = compute_features(
-        {"valid": dataset.valid},
-        Reader(two_workers.checkpoint_uri, TextSettings(max_length=48), "fp32"),
-        compute=FeatureComputeSettings(),
-        executor="ray",
-    ).gather()["valid"]
-    predicted = features.logits_NC.argmax(1)
+    valid = features.gather()["valid"]
+    predicted = valid.logits_NC.argmax(1)
     best = two_workers.history[two_workers.epoch - 1]
     assert best["valid_accuracy"] == accuracy_score(dataset.valid.labels_N, predicted)
     assert best["valid_macro_f1"] == f1_score(
         dataset.valid.labels_N, predicted, average="macro"
     )
     expected = log_loss(
-        dataset.valid.labels_N, softmax(features.logits_NC), labels=range(10)
+        dataset.valid.labels_N, softmax(valid.logits_NC), labels=range(10)
     )
     assert best["valid_loss"] == pytest.approx(expected, rel=1e-4)
 
@@ -130,28 +135,6 @@ def _kill_a_training_worker() -> list[int]:
                 process.kill()
                 return [process.pid]
     return []
-
-
-def test_a_killed_worker_costs_at_most_an_epoch(dataset, train_settings, tmp_path):
-    settings = _with(train_settings, optimiser={"num_epochs": 3})
-    settings = settings.model_copy(update={"output_uri": str(tmp_path)})
-    killed = []
-
-    def kill_after_first_checkpoint() -> None:
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and not killed:
-            if list(Path(tmp_path).glob("training/killed/checkpoint_*/state.json")):
-                killed.extend(_kill_a_training_worker())
-            time.sleep(0.05)
-
-    killer = threading.Thread(target=kill_after_first_checkpoint)
-    killer.start()
-    trained = fine_tune(
-        dataset, settings, run_name="killed", work_dir=str(tmp_path / "work")
-    )
-    killer.join()
-    assert killed
-    assert [entry["epoch"] for entry in trained.history] == [1, 2, 3]
 
 
 STEPS = "steps.jsonl"
@@ -219,6 +202,7 @@ def test_a_worker_lost_within_an_epoch_costs_no_step_before_the_checkpoint(
     notes.unlink()
     peace = _with(settings, compute={"checkpoint_every_s": 600.0})
     whole = fine_tune(dataset, peace, run_name="peace", work_dir=str(tmp_path / "w2"))
+    assert [entry["epoch"] for entry in lost.history] == [1, 2]
     names = ("train_loss", "train_tokens", "valid_loss", "valid_macro_f1")
     for one, other in zip(lost.history, whole.history, strict=True):
         assert [one[name] for name in names] == pytest.approx(
@@ -228,80 +212,8 @@ def test_a_worker_lost_within_an_epoch_costs_no_step_before_the_checkpoint(
         np.testing.assert_array_equal(_weights_of(lost)[name], weight, err_msg=name)
 
 
-def _train_from(config: dict) -> None:
-    """Go on from a given checkpoint, whatever Ray Train would have offered."""
-    trainer = Trainer(config, ray.train.Checkpoint.from_directory(config["checkpoint"]))
-    assert trainer.epoch == 1
-    while trainer.epoch < trainer.settings.num_epochs:
-        trained = trainer.train_epoch()
-        trainer.report_epoch(
-            {"epoch": trainer.epoch + 1, **trained, **trainer.validate()}
-        )
-    rates = [group["lr"] for group in trainer.stepper.optimiser.param_groups]
-    Path(config["result"]).write_text(
-        json.dumps({"rates": rates, "history": trainer.history})
-    )
-
-
-def test_resumes_from_an_earlier_checkpoint_with_its_schedule(
-    dataset, train_settings, tmp_path, monkeypatch
-):
-    """The newest checkpoint may be lost: epoch 1 of 2 must do, and the learning rate must still end
-    at 0."""
-    settings = _with(
-        train_settings, compute={"num_workers": 1}, optimiser={"num_epochs": 2}
-    )
-    settings = settings.model_copy(update={"output_uri": str(tmp_path)})
-    fine_tune(dataset, settings, run_name="whole", work_dir=str(tmp_path / "w1"))
-    first = next(
-        folder
-        for folder in sorted(Path(tmp_path).glob("training/whole/checkpoint_*"))
-        if json.loads((folder / "state.json").read_text())["epoch"] == 1
-    )
-    result = tmp_path / "result.json"
-    monkeypatch.setattr(
-        "rubert_ood.training.fine_tune.train_worker",
-        lambda config: _train_from(
-            config | {"checkpoint": str(first), "result": str(result)}
-        ),
-    )
-    fine_tune(dataset, settings, run_name="resumed", work_dir=str(tmp_path / "w2"))
-    content = json.loads(result.read_text())
-    assert content["rates"] == [0.0, 0.0]
-    assert [entry["epoch"] for entry in content["history"]] == [1, 2]
-
-
 def _weights_of(trained: TrainedModel) -> dict[str, np.ndarray]:
     return load_file(Path(trained.checkpoint_dir, "model.safetensors"))
-
-
-def test_a_step_in_several_passes_is_the_step_of_one(dataset, train_settings, tmp_path):
-    """Two workers, gradients added up over passes of at most 160 tokens, no dropout."""
-    base = shutil.copytree(train_settings.base_model, tmp_path / "base")
-    config = json.loads((base / "config.json").read_text())
-    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    (base / "config.json").write_text(json.dumps(config))
-    few = LabelledAds(dataset.train.texts[:320], dataset.train.labels_N[:320])
-    dataset = dataclasses.replace(dataset, train=few)
-    trained = []
-    for budget in (None, 160):
-        settings = _with(
-            train_settings, compute={"token_budget": budget}, optimiser={"num_epochs": 1}
-        ).model_copy(update={"output_uri": str(tmp_path), "base_model": str(base)})
-        name = f"budget-{budget}"
-        trained.append(
-            fine_tune(dataset, settings, run_name=name, work_dir=str(tmp_path / name))
-        )
-    whole, cut = trained
-    assert cut.history[0]["train_loss"] == pytest.approx(
-        whole.history[0]["train_loss"], rel=1e-4
-    )
-    expected = _weights_of(whole)
-    for name, weight in _weights_of(cut).items():
-        # the gradient of key biases is 0 but for rounding, which AdamW enlarges
-        if not name.endswith("key.bias"):
-            distance = np.linalg.norm(weight - expected[name])
-            assert distance <= 0.01 * np.linalg.norm(expected[name]), name
 
 
 def _that_fails_once(train_settings, tmp_path):
@@ -325,42 +237,9 @@ def test_a_gpu_that_a_worker_lacks_is_one_line_before_the_first_step(
     assert not list(tmp_path.glob("training/no-gpu/checkpoint_*"))
 
 
-def _raise(config: dict) -> None:
-    raise RuntimeError(f"no luck with {config['base_model']}")
-
-
-def test_a_training_that_fails_for_good_is_one_line(
-    dataset, train_settings, tmp_path, monkeypatch
-):
-    monkeypatch.setattr("rubert_ood.training.fine_tune.train_worker", _raise)
-    settings = _that_fails_once(train_settings, tmp_path)
-    with pytest.raises(
-        PartialRunError, match=r"training fails stopped.*no luck with"
-    ) as caught:
-        fine_tune(dataset, settings, run_name="fails", work_dir=str(tmp_path / "work"))
-    assert "\n" not in str(caught.value)
-
-
 def test_valid_is_no_multiple_of_the_workers(dataset, train_settings):
     """Otherwise the tests above would not see a lost or doubled row."""
     assert len(dataset.valid) % train_settings.compute.num_workers == 1
-
-
-def _wrong(config: dict) -> None:
-    raise ValueError(f"no sense in {config['base_model']}")
-
-
-def test_a_training_that_would_fail_again_does_not_say_that_it_goes_on(
-    dataset, train_settings, tmp_path, monkeypatch
-):
-    monkeypatch.setattr("rubert_ood.training.fine_tune.train_worker", _wrong)
-    settings = _that_fails_once(train_settings, tmp_path)
-    with pytest.raises(
-        RubertOodError,
-        match=r"^the training wrong failed, and would fail again: ValueError: no sense",
-    ) as caught:
-        fine_tune(dataset, settings, run_name="wrong", work_dir=str(tmp_path / "work"))
-    assert caught.value.exit_code == 1
 
 
 def test_a_training_that_diverges_names_the_setting(dataset, train_settings, tmp_path):
@@ -379,63 +258,8 @@ def test_a_training_that_diverges_names_the_setting(dataset, train_settings, tmp
         fine_tune(dataset, settings, run_name="diverges", work_dir=str(tmp_path / "work"))
 
 
-def _refuse() -> Bundle:
-    raise BundleError(
-        "bundle: text.json differs from the manifest. Restore it, or train again"
-    )
-
-
-def test_a_bundle_that_a_node_refuses_ends_its_job_in_one_line(dataset):
-    with pytest.raises(
-        BundleError,
-        match=(
-            r"^bundle: text.json differs from the manifest. Restore it, or train again$"
-        ),
-    ):
-        compute_features(
-            {"test": dataset.test},
-            Reader(_refuse, TextSettings(max_length=48), "fp32"),
-            compute=FeatureComputeSettings(),
-            executor="ray",
-        )
-
-
-def test_features_come_in_order_each_row_once(two_workers, dataset):
-    from rubert_ood.classifier.classifier import Classifier
-    from rubert_ood.classifier.tokens import tokenize
-
-    parts = {"test": dataset.test, "valid": dataset.valid}
-    stored = compute_features(
-        parts,
-        Reader(two_workers.checkpoint_uri, TextSettings(max_length=48), "fp32"),
-        compute=FeatureComputeSettings(num_workers=2),
-        executor="ray",
-    )
-    features = stored.gather()
-    classifier = Classifier.load(two_workers.checkpoint_uri)
-    for name, ads in parts.items():
-        for row in range(0, len(ads), 17):
-            ids = tokenize(classifier.tokenizer, [ads.texts[row]], 48)
-            logits, cls, _ = classifier.run(ids, token_budget=48)
-            np.testing.assert_allclose(
-                features[name].logits_NC[row], logits[0], atol=1e-5
-            )
-            np.testing.assert_allclose(features[name].cls_NH[row], cls[0], atol=1e-5)
-        np.testing.assert_array_equal(features[name].labels_N, ads.labels_N)
-    sample = stored.gather(
-        {"test": 50}
-    )  # of all parts the same rows, but of test only so many
-    np.testing.assert_array_equal(sample["valid"].cls_NH, features["valid"].cls_NH)
-    whole, chosen = (
-        Counter(cls.tobytes() for cls in part["test"].cls_NH)
-        for part in (features, sample)
-    )
-    assert chosen.total() == 50
-    assert chosen <= whole  # equal texts have equal features
-
-
 def test_statistics_are_fitted_on_stored_features_without_gathering_them(
-    two_workers, dataset, monkeypatch
+    features, dataset, monkeypatch
 ):
     """Two passes over batches on the workers against sklearn on all rows at once."""
     from sklearn.covariance import LedoitWolf
@@ -446,15 +270,8 @@ def test_statistics_are_fitted_on_stored_features_without_gathering_them(
     monkeypatch.setattr(
         module, "SUM_ADS", 300
     )  # several sums, and one that two parts share
-    parts = {"valid": dataset.valid, "train": dataset.train, "test": dataset.test}
-    stored = compute_features(
-        parts,
-        Reader(two_workers.checkpoint_uri, TextSettings(max_length=48), "fp32"),
-        compute=FeatureComputeSettings(),
-        executor="ray",
-    )
-    statistics = fit_statistics(stored, dataset.labels)
-    train = stored.gather()["train"]
+    statistics = fit_statistics(features, dataset.labels)
+    train = features.gather()["train"]
     x_NH = train.cls_NH.astype(np.float64)
     means_CH = np.stack(
         [x_NH[train.labels_N == c].mean(0) for c in range(len(dataset.labels))]
@@ -467,27 +284,6 @@ def test_statistics_are_fitted_on_stored_features_without_gathering_them(
     np.testing.assert_allclose(
         ratio, expected, rtol=1e-8, atol=1e-8 * np.abs(expected).max()
     )
-
-
-def test_features_of_long_texts_are_pooled_over_their_windows(two_workers, dataset):
-    from rubert_ood.classifier import windows
-    from rubert_ood.classifier.classifier import Classifier
-
-    texts = [" ".join(dataset.test.texts[n : n + 1 + n % 4]) for n in range(0, 60, 5)]
-    windowed = TextSettings(max_length=48, mode="window", stride=10, max_windows=4)
-    features = compute_features(
-        {"long": LabelledAds(texts, np.zeros(len(texts), np.int64))},
-        Reader(two_workers.checkpoint_uri, windowed, "fp32"),
-        compute=FeatureComputeSettings(),
-        executor="ray",
-    ).gather()["long"]
-    classifier = Classifier.load(two_workers.checkpoint_uri)
-    read = windows.cut(classifier.tokenizer, texts, windowed)
-    assert set(read.num_windows_N) >= {1, 4}
-    outputs = windows.run(classifier, read, token_budget=4096)
-    logits_NC, cls_NH = outputs.logits_NC, outputs.cls_NH
-    np.testing.assert_allclose(features.logits_NC, logits_NC, atol=1e-5)
-    np.testing.assert_allclose(features.cls_NH, cls_NH, atol=1e-5)
 
 
 def test_a_version_that_began_with_other_data_is_refused(

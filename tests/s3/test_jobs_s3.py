@@ -49,7 +49,7 @@ def test_train_and_score_with_everything_on_s3(s3, s3_env, labelled_ads, tiny_be
         "--version",
         "v1",
         "--optimiser.num_epochs",
-        "2",
+        "1",
         "--text.max_length",
         "48",
     ]
@@ -111,7 +111,8 @@ def test_train_and_score_with_everything_on_s3(s3, s3_env, labelled_ads, tiny_be
 
 
 def test_pretrain_with_everything_on_s3(s3, s3_env, labelled_ads, tiny_bert):
-    write_parquet(f"{s3}/unlabelled/ads.parquet", labelled_ads.select(["description"]))
+    texts = labelled_ads.select(["description"]).slice(0, 1_000)
+    write_parquet(f"{s3}/unlabelled/ads.parquet", texts)
     for name in os.listdir(tiny_bert):
         with open(os.path.join(tiny_bert, name), "rb") as file:
             storage.put_bytes(f"{s3}/tiny_bert/{name}", file.read())

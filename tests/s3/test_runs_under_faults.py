@@ -66,7 +66,7 @@ def catalogue(tmp_path_factory):
     return folder
 
 
-def start(folder, output, environment):
+def start(folder, output, environment, executor="ray"):
     """Score the ads of FOLDER/ads with FOLDER/bundle."""
     command = [
         sys.executable,
@@ -95,7 +95,7 @@ def start(folder, output, environment):
         "--no_progress_timeout_s",
         "60",
     ]
-    command += ["--ray_address", "local"]
+    command += ["--ray_address", "local", "--executor", executor]
     environment = {**os.environ, **environment}
     return subprocess.Popen(
         command,
@@ -108,11 +108,12 @@ def start(folder, output, environment):
 
 @pytest.fixture(scope="module")
 def undisturbed(catalogue, trained_bundle, tmp_path_factory):
-    """The predictions of a run on this machine's disk."""
+    """The predictions of a run on this machine's disk, in one process (tests/ray/test_scoring.py:
+    they are those of Ray)."""
     folder = tmp_path_factory.mktemp("undisturbed")
     (folder / "ads").symlink_to(catalogue)
     (folder / "bundle").symlink_to(trained_bundle)
-    process = start(folder, str(folder), {})
+    process = start(folder, str(folder), {}, executor="local")
     _, stderr = process.communicate(timeout=180)
     assert process.returncode == 0, stderr
     parts = read_parts(str(folder / "run_date=2026-11-24" / "run_id=night"))

@@ -43,6 +43,9 @@ def test_ray_and_this_process_give_the_same_features_in_the_same_order(
                 ours[name].logits_NC, theirs[name].logits_NC, atol=1e-5
             )
             np.testing.assert_allclose(ours[name].cls_NH, theirs[name].cls_NH, atol=1e-5)
+            np.testing.assert_allclose(
+                ours[name].tokens_NH, theirs[name].tokens_NH, atol=1e-5
+            )
 
     def sums(cls_nH: np.ndarray, labels_n: np.ndarray) -> ClassSums:
         return ClassSums.of(cls_nH, labels_n, num_classes=7)

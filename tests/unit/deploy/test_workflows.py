@@ -96,7 +96,8 @@ def test_ci_runs_the_commands_of_the_readme():
     targets = set(re.findall(r"^make (\w+)", "\n".join(commands), re.M))
     makefile = (ROOT / "Makefile").read_text()
     assert targets == {
-        "check", "test", "unit", "lowest", "orchestrators", "mlflow", "image", "sbom", "audit", "install",
+        "check", "test", "unit", "lowest", "orchestrators", "mlflow", "image", "sbom", "audit",
+        "install",
     }  # fmt: skip
     for target in targets:
         assert re.search(rf"^{target}:", makefile, re.M)

@@ -186,3 +186,12 @@ def test_a_failure_that_would_come_again_is_not_one_to_go_on_from(
 def test_a_failure_without_workers_may_pass():
     error = _failure("v1", ray.train.ControllerError(RuntimeError("the node is gone")))
     assert type(error) is PartialRunError
+
+
+@pytest.mark.parametrize("snapshot", [None, "", "{}"])
+def test_a_training_without_a_list_of_checkpoints_has_not_finished(tmp_path, snapshot):
+    """Ray Train says what is wrong with a damaged one, when it is asked to go on."""
+    if snapshot is not None:
+        (tmp_path / "v1").mkdir()
+        (tmp_path / "v1" / "checkpoint_manager_snapshot.json").write_text(snapshot)
+    assert _run(tmp_path).finished(lambda history: True) is None
