@@ -250,6 +250,11 @@ def fit_detector(
     return of_logits(name, temperature)
 
 
+def needs_tokens(name: DetectorName) -> bool:
+    """Say whether a detector, or a part of it, reads the token means."""
+    return "mahalanobis++_tokens" in COMBINED.get(name, (name,))
+
+
 def of_logits(name: DetectorName, temperature: float) -> Detector:
     """Return a detector that needs no features; ValueError for the name of another."""
     match name:

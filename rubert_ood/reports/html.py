@@ -92,9 +92,16 @@ def evaluation_html(evaluation: Evaluation) -> str:
         rows=evaluation_facts(evaluation),
         figures=_evaluation_figures(evaluation),
         matrices=detector_matrices(evaluation.detectors),
+        has_tokens=_has_tokens(evaluation),
         confusions=confusion_matrix(evaluation.confusions),
         taken_for=_taken_for(evaluation.confusions),
     )
+
+
+def _has_tokens(evaluation: Evaluation) -> bool:
+    """Say whether a detector of tokens was measured."""
+    measured = {result.detector for result in evaluation.detectors}
+    return TITLES["mahalanobis++_tokens"] in measured
 
 
 def _taken_for(confusions: Sequence[Confusion]) -> dict[str, tuple[int, str]]:

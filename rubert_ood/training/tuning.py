@@ -11,6 +11,7 @@ from rubert_ood.ads.dataset import LabelledAds
 from rubert_ood.bundle import Bundle, load_reference
 from rubert_ood.bundle.reference import REFERENCE
 from rubert_ood.errors import BundleError, InputError, SettingsError
+from rubert_ood.ood.detectors import needs_tokens
 from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.promise import least_rows
 from rubert_ood.ood.reference import Reference
@@ -72,6 +73,12 @@ def reference_for(bundle: Bundle, detector: DetectorName) -> Reference | None:
         raise BundleError(
             f"{bundle.uri}: {REFERENCE} is missing, and the detector {detector}"
             " is fitted on it. Train a new bundle, or set the detector to mahalanobis"
+        )
+    if found is not None and needs_tokens(detector) and found.train.tokens_NH is None:
+        raise BundleError(
+            f"{bundle.uri}: {REFERENCE} of an older version has no token means, which"
+            f" the detector {detector} is fitted on. Train a new bundle, or set another"
+            " detector"
         )
     return found
 

@@ -354,6 +354,26 @@ def test_tune_to_a_detector_on_a_bundle_without_features_names_what_is_missing(
         )
 
 
+def test_tune_to_a_detector_of_tokens_on_an_older_bundle_says_so_before_any_work(
+    bundle, labelled, tmp_path, request, monkeypatch
+):
+    rng = np.random.default_rng(0)
+    logits_NC, cls_NH = rng.normal(size=(60, 5)), rng.normal(size=(60, 32))
+    old = Outputs(
+        logits_NC.astype(np.float32), cls_NH.astype(np.float32), np.arange(60) % 5
+    )
+    older = derive_bundle(
+        bundle, str(tmp_path / "bundles" / "older"), reference=Reference(old, old)
+    )
+    monkeypatch.setattr(workflow, "bundle_outputs", None)
+    for detector in ("combined_tokens", "mahalanobis++_tokens"):
+        settings = _settings(
+            older, tmp_path, version=request.node.name[:60], detector=detector
+        )
+        with pytest.raises(BundleError, match="older version has no token means"):
+            workflow.tune(settings)
+
+
 def _pairs(table: pa.Table) -> list[tuple[str, str]]:
     columns = table["title"].to_pylist(), table["description"].to_pylist()
     return list(zip(*columns, strict=True))

@@ -236,6 +236,15 @@ def test_evaluation_tables_and_facts(evaluation):
     assert not page.says("Not measured")
 
 
+def test_evaluation_of_an_older_bundle_says_that_detectors_of_tokens_are_not_measured(
+    evaluation,
+):
+    kept = [found for found in evaluation.detectors if "tokens" not in found.detector]
+    assert 0 < len(kept) < len(evaluation.detectors)
+    older = evaluation.model_copy(update={"detectors": kept})
+    assert Page(evaluation_html(older)).says("Not measured: detectors of tokens")
+
+
 def test_evaluation_of_the_test_split_alone(model, splits):
     material = Material(
         {"test": splits["test"]}, LabelledAds(["текст"] * 200, splits["test"].labels_N)
