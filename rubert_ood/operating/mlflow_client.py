@@ -47,7 +47,8 @@ CREDENTIALS = (
 def open_client(asked_by: str) -> "MlflowClient":
     """Return a client of the server that the environment names; nothing is asked yet.
 
-    `asked_by` begins the message. Raises SettingsError where the address or the extra is missing.
+    `asked_by` begins the message. Raises SettingsError where the address or the extra is missing,
+    or the client does not take the address.
     """
     _check_addresses(asked_by)
     for name, bound in BOUNDS.items():
@@ -65,7 +66,10 @@ def open_client(asked_by: str) -> "MlflowClient":
         ) from error
     for name, level in SPEAKING_LOGS.items():
         logging.getLogger(name).setLevel(level)
-    return MlflowClient()
+    try:
+        return MlflowClient()
+    except Exception as error:  # an address that none of its stores takes
+        raise refusal(asked_by, error) from error
 
 
 def _check_addresses(asked_by: str) -> None:

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from rubert_ood.errors import SettingsError
 from rubert_ood.operating.mlflow_client import (
     BOUNDS,
     SHOWS_NO_ADDRESS,
@@ -61,3 +62,9 @@ def test_reason_of_an_error_of_another_library_is_its_kind():
         False,
         "the MLflow server cannot do it (OSError)",
     )
+
+
+def test_open_client_of_an_address_that_no_store_takes_is_one_line(address, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "databricks-nothing")
+    with pytest.raises(SettingsError, match=r"^x: the MLflow server cannot do it \(INV"):
+        open_client("x")
