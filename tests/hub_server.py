@@ -167,7 +167,9 @@ class Handler(BaseHTTPRequestHandler):
         if repo_id in self.server.repos:
             self._json({"error": "it exists", "url": f"{self.server.url}/{repo_id}"}, 409)
             return
-        self.server.create(repo_id, private=asked["visibility"] == "private")
+        # older versions of huggingface_hub say private, newer ones visibility
+        private = asked.get("private", asked.get("visibility") == "private")
+        self.server.create(repo_id, private=private)
         self._json({"url": f"{self.server.url}/{repo_id}"})
 
     def info(self, repo_id: str, revision: str) -> None:
