@@ -19,7 +19,7 @@ PARALLEL := --numprocesses 2 --dist loadscope
 MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 STAMP := $(VENV)/.installed
 LOWEST := build/lowest
-RANGES := delta fast-tokenizer iceberg lineage notebook signing ui
+RANGES := $(filter-out docs,$(shell sed -n 's/.*"rubert_ood\[\(.*\)\]".*/\1/p' pyproject.toml | tr , ' '))
 TORCH ?=
 IMAGE ?= rubert-ood
 VARIANT ?= cpu
