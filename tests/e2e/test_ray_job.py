@@ -4,10 +4,12 @@ it by default."""
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -33,9 +35,9 @@ def _free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
+def cluster():
     """Yield the environment and the address for `ray job submit`."""
-    folder = tmp_path_factory.mktemp("ray", numbered=True)
+    folder = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))  # sockets have short names
     (folder / "token").write_text("0123456789abcdef" * 4)
     port, dashboard = _free_port(), _free_port()
     environment = {
@@ -70,6 +72,7 @@ def cluster(tmp_path_factory):
         yield environment, f"http://127.0.0.1:{dashboard}"
     finally:
         _end_cluster(environment)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _submit_when_ready(environment: dict[str, str], address: str, config: Path):
