@@ -36,7 +36,7 @@ def bare_model(
 ) -> Callable[[pa.ListArray], Output]:
     """Our forward pass, on token ids: what the pipeline would do if everything else were free."""
     classifier = Classifier.load(bundle.folder, use_gpu=use_gpu, precision=precision)
-    return lambda ids: classifier.run(ids, token_budget=token_budget)
+    return lambda ids: classifier.run(ids, token_budget=token_budget)[:2]
 
 
 def padded_model(bundle: Bundle, token_budget: int) -> Callable[[pa.ListArray], Output]:
@@ -44,7 +44,7 @@ def padded_model(bundle: Bundle, token_budget: int) -> Callable[[pa.ListArray], 
     classifier = Classifier.load(bundle.folder)
     classifier.network, classifier._packs = load_network(bundle.folder).eval(), False
     classifier._tap = ClsTap(classifier.network)
-    return lambda ids: classifier.run(ids, token_budget=token_budget)
+    return lambda ids: classifier.run(ids, token_budget=token_budget)[:2]
 
 
 def notebook(bundle: Bundle, _token_budget: int) -> Way:
