@@ -54,7 +54,7 @@ def estimated_accuracy(
     """Return the share of right best classes among ads of which only sums of confidence are known.
 
     total and squares: sums of the confidence of each ad, and of its square. num_texts: different
-    texts among them, since ads of one text are no news. The interval (normal) holds the noise of
+    texts among them, since ads of one text tell the same. The interval (normal) holds the noise of
     both samples, not a change in what confidence is worth.
     """
     mean = total / num_ads

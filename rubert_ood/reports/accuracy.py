@@ -42,7 +42,7 @@ def accuracy_fall(manifest: Manifest, previous: Manifest) -> Fall | None:
 
 
 def _variance(manifest: Manifest) -> float:
-    """Return the variance of the mean confidence; ads of one text are no news."""
+    """Return the variance of the mean confidence; ads of one text tell the same."""
     sums = manifest.night_sums
     if sums is None or not sums.num_ads:
         return 0.0

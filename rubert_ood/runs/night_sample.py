@@ -33,7 +33,7 @@ class NightSample(Record):
     key: list[Count] = Field([])
     """Hash of each ad id."""
     text: list[Count] = Field([])
-    """Hash of each text: ads of one text are no news of their own."""
+    """Hash of each text: ads of one text tell the same."""
     names: list[str] = Field([])
     """Classes that occur."""
     best: list[list[Count]] = Field([])
