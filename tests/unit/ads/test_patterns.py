@@ -57,7 +57,8 @@ def test_a_pattern_whose_time_explodes_is_refused_in_a_second(pattern):
     [
         ("(", "it is not a valid regular expression"),
         (r"\d{99999999999}", "it is not a valid regular expression"),
-        ("(" * 400 + ")" * 400, "it is not a valid regular expression"),
+        # 3.11 cannot read it, 3.12 can
+        ("(" * 400 + ")" * 400, "not a valid regular expression|the empty text"),
         ("a" * 1001, "it has 1,001 characters, more than 1,000"),
         ("", "it matches the empty text"),
         (r"\b", "it matches the empty text"),
