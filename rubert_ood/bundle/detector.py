@@ -17,7 +17,6 @@ from rubert_ood.ood.detectors import (
     Mahalanobis,
     NearestNeighbours,
     RelativeMahalanobis,
-    TokenMahalanobis,
     UnitMahalanobis,
     of_logits,
 )
@@ -50,7 +49,7 @@ def write_detector(folder: str, detector: ChosenDetector) -> None:
 
 def _arrays_of(name: DetectorName, part: Detector) -> dict[str, np.ndarray]:
     match part:
-        case UnitMahalanobis(statistics) | TokenMahalanobis(statistics):
+        case UnitMahalanobis(statistics):
             return _written(name, statistics)
         case RelativeMahalanobis(_, background):
             return _written(name, background)
@@ -132,7 +131,7 @@ def _detector(
         case "mahalanobis++":
             return UnitMahalanobis(_gaussian(name, arrays))
         case "mahalanobis++_tokens":
-            return TokenMahalanobis(_gaussian(name, arrays))
+            return UnitMahalanobis(_gaussian(name, arrays), of_tokens=True)
         case "relative_mahalanobis":
             return RelativeMahalanobis(statistics, _gaussian(name, arrays))
         case "knn" | "nearest_neighbour":

@@ -19,7 +19,6 @@ from rubert_ood.ood.detectors import (
     Msp,
     NearestNeighbours,
     RelativeMahalanobis,
-    TokenMahalanobis,
     UnitMahalanobis,
 )
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
@@ -67,7 +66,7 @@ class _Part:
     def __init__(self, detector: Detector, device: Device) -> None:
         self._detector = detector
         match detector:
-            case UnitMahalanobis(statistics) | TokenMahalanobis(statistics):
+            case UnitMahalanobis(statistics):
                 self._gaussians = DeviceGaussians(statistics, device)
             case RelativeMahalanobis(_, background):
                 self._gaussians = DeviceGaussians(background, device)
@@ -79,10 +78,9 @@ class _Part:
         match self._detector:
             case Mahalanobis():
                 return d2_N
-            case UnitMahalanobis():
-                return self._gaussians.distance(_unit(found.cls))[0]
-            case TokenMahalanobis():
-                return self._gaussians.distance(_unit(found.tokens))[0]
+            case UnitMahalanobis(_, of_tokens):
+                features_NH = found.tokens if of_tokens else found.cls
+                return self._gaussians.distance(_unit(features_NH))[0]
             case RelativeMahalanobis():
                 return d2_N - self._gaussians.distance(found.cls)[0]
             case NearestNeighbours(_, k):

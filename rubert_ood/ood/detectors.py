@@ -152,36 +152,22 @@ class UnitMahalanobis:
     """
 
     statistics: MahalanobisStatistics
+    of_tokens: bool = False
+    """Of the mean of all tokens that enter the last layer, not of CLS, which is trained to tell the
+    classes apart and forgets what else a text is."""
 
     @classmethod
-    def fit(
-        cls, train_cls_NH: Floats, labels_N: NDArray[np.integer]
-    ) -> "UnitMahalanobis":
-        """Fit on the classes that occur."""
-        return cls(_fit_unit(train_cls_NH, labels_N))
-
-    def __call__(self, outputs: Outputs) -> NDArray[np.float64]:
-        """Return the score of each ad."""
-        return self.statistics.distance(_unit(outputs.cls_NH))[0]
-
-
-@dataclass(frozen=True, eq=False)
-class TokenMahalanobis:
-    """The same of the mean of all tokens that enter the last layer.
-
-    CLS of the last layer is trained to tell the classes apart, and forgets what else a text is.
-    """
-
-    statistics: MahalanobisStatistics
-
-    @classmethod
-    def fit(cls, train: Outputs) -> "TokenMahalanobis":
+    def fit(cls, train: Outputs, *, of_tokens: bool = False) -> "UnitMahalanobis":
         """Fit on the classes that occur. Raises BundleError where the token means are missing."""
-        return cls(_fit_unit(_tokens(train), train.labels_N))
+        features_NH = _tokens(train) if of_tokens else train.cls_NH
+        classes, numbers_N = np.unique(train.labels_N, return_inverse=True)
+        statistics = fit_mahalanobis(_unit(features_NH), numbers_N, len(classes))
+        return cls(statistics, of_tokens)
 
     def __call__(self, outputs: Outputs) -> NDArray[np.float64]:
         """Return the score of each ad."""
-        return self.statistics.distance(_unit(_tokens(outputs)))[0]
+        features_NH = _tokens(outputs) if self.of_tokens else outputs.cls_NH
+        return self.statistics.distance(_unit(features_NH))[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,9 +227,9 @@ def fit_detector(
         case "relative_mahalanobis":
             return RelativeMahalanobis.fit(statistics, train.cls_NH)
         case "mahalanobis++":
-            return UnitMahalanobis.fit(train.cls_NH, train.labels_N)
+            return UnitMahalanobis.fit(train)
         case "mahalanobis++_tokens":
-            return TokenMahalanobis.fit(train)
+            return UnitMahalanobis.fit(train, of_tokens=True)
         case "knn" | "nearest_neighbour":
             k = NUM_NEIGHBOURS if name == "knn" else 1
             return NearestNeighbours.fit(train.cls_NH, k)
@@ -283,13 +269,6 @@ def fit_detectors(
             name, train, statistics=statistics, temperature=temperature
         )
     return found
-
-
-def _fit_unit(
-    features_NH: Floats, labels_N: NDArray[np.integer]
-) -> MahalanobisStatistics:
-    classes, numbers_N = np.unique(labels_N, return_inverse=True)
-    return fit_mahalanobis(_unit(features_NH), numbers_N, len(classes))
 
 
 def _tokens(outputs: Outputs) -> Floats:

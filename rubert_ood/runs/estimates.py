@@ -67,10 +67,9 @@ class NightEstimates(Record):
 
     accuracy: AccuracyEstimate | None = None
     missing: str = ""
-    """Why there is no estimate of the accuracy; "" where there is one."""
+    """Why the accuracy is not estimated; "" where it is."""
     shares: ShareEstimates | None = None
     shares_missing: str = ""
-    """Why there is no estimate of shares; "" where there is one, or an older version did not
-    look."""
+    """Why shares are not estimated; "" where they are, or an older version did not look."""
     calibration: CalibrationSums | None = None
     """What the first night of a bundle is compared with; None where the bundle has none."""

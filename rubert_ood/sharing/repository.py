@@ -30,10 +30,10 @@ class Repository:
     """A repository and one of its branches; every failure is one line."""
 
     def __init__(self, repo_id: str, revision: str) -> None:
-        """Raise SettingsError where there is no token: nothing can be written without one."""
+        """Raise SettingsError where the token is missing: nothing can be written without one."""
         if get_token() is None:
             raise SettingsError(
-                "the hub wants a token, and there is none. Set HF_TOKEN, or log in by"
+                "the hub wants a token, and it is missing. Set HF_TOKEN, or log in by"
                 " `hf auth login`"
             )
         self.repo_id, self.revision = repo_id, revision

@@ -99,11 +99,16 @@ def test_demo_catalogue_is_labelled_as_well_as_the_test_split(demo, evaluation):
     assert right > evaluation["headline"]["accuracy"] - 0.04
 
 
-def test_demo_accuracy_is_estimated_near_a_truth_that_scoring_never_saw(demo):
-    manifest = json.loads((demo.run / "_run" / "manifest.json").read_text())
+def _truth(demo) -> dict[str, str]:
+    """The category of each ad of the catalogue, which scoring never saw."""
     columns = ["ad_id", "category"]
     catalogue = pq.read_table(demo.folder / "ads" / "catalogue", columns=columns)
-    truth = dict(zip(*(catalogue[name].to_pylist() for name in columns), strict=True))
+    return dict(zip(*(catalogue[name].to_pylist() for name in columns), strict=True))
+
+
+def test_demo_accuracy_is_estimated_near_a_truth_that_scoring_never_saw(demo):
+    manifest = json.loads((demo.run / "_run" / "manifest.json").read_text())
+    truth = _truth(demo)
     rows = read_parts(demo.run).select(["ad_id", "topk_labels", "status"]).to_pylist()
     right = [
         row["topk_labels"][0] == truth[row["ad_id"]]
@@ -117,9 +122,7 @@ def test_demo_accuracy_is_estimated_near_a_truth_that_scoring_never_saw(demo):
 
 def test_demo_class_shares_are_near_a_truth_that_scoring_never_saw(demo):
     manifest = json.loads((demo.run / "_run" / "manifest.json").read_text())
-    columns = ["ad_id", "category"]
-    catalogue = pq.read_table(demo.folder / "ads" / "catalogue", columns=columns)
-    truth = dict(zip(*(catalogue[name].to_pylist() for name in columns), strict=True))
+    truth = _truth(demo)
     rows = read_parts(demo.run).select(["ad_id", "is_ood", "status"]).to_pylist()
     in_domain = [
         truth[row["ad_id"]] for row in rows if row["status"] == "ok" and not row["is_ood"]
