@@ -15,7 +15,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 CONSTRAINTS ?= constraints.txt
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
-PARALLEL := --numprocesses 2 --dist loadscope
+PARALLEL := --numprocesses 2 --dist loadscope --no-loadscope-reorder
 MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 STAMP := $(VENV)/.installed
 LOWEST := build/lowest
@@ -36,18 +36,17 @@ demo: install
 	$(BIN)/rubert-ood demo
 
 test: install
-	$(BIN)/pytest $(PARALLEL) tests/unit tests/integration
-	$(BIN)/pytest $(PARALLEL) --no-loadscope-reorder tests/ray tests/s3
-	$(BIN)/pytest $(PARALLEL) --no-loadscope-reorder tests/e2e
+	$(BIN)/pytest $(PARALLEL) tests/integration tests/unit
+	$(BIN)/pytest $(PARALLEL) tests/e2e tests/ray tests/s3
 
 unit: install
 	$(BIN)/pytest $(PARALLEL) --hypothesis-profile quick tests/unit
 
 lowest: $(LOWEST)/.installed
-	$(LOWEST)/bin/pytest $(PARALLEL) --hypothesis-profile quick tests/unit tests/integration
+	$(LOWEST)/bin/pytest $(PARALLEL) --hypothesis-profile quick tests/integration tests/unit
 
 coverage: install
-	$(BIN)/pytest $(PARALLEL) --cov=rubert_ood tests/unit tests/integration
+	$(BIN)/pytest $(PARALLEL) --cov=rubert_ood tests/integration tests/unit
 
 chaos: install
 	CHAOS_TRIALS=30 $(BIN)/pytest tests/chaos

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -44,16 +45,39 @@ NUM_CLASSES = 10
 ADS_PER_CLASS = 200
 TESTS = Path(__file__).parent
 MARKED_FOLDERS = ("ray", "s3", "e2e", "chaos")
+LONG_FIRST = (
+    "e2e",
+    "s3/test_runs_under_faults.py",
+    "s3/test_jobs_s3.py",
+    "ray/pretraining",
+    "ray/test_training.py",
+    "ray/test_recipe.py",
+    "ray/test_gpu.py",
+    "s3/test_faults.py",
+)
+"""What starts first, and the rest fills the last minutes of both processes of tests. What end to
+end starts has none of the environment that `ray_local` sets for its process."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test by its folder, and those that start Chromium by their fixture."""
+    """Mark each test by its folder, and those that start Chromium by their fixture; put the long
+    modules first."""
+    items.sort(key=lambda item: start_of(item.path))
     for item in items:
         folder = part_of(item.path)
         if folder in MARKED_FOLDERS:
             item.add_marker(folder)
         if "browser" in item.fixturenames:
             item.add_marker("browser")
+
+
+def start_of(path: Path) -> int:
+    """Return the place of a test file among those that start."""
+    name = path.relative_to(TESTS)
+    for place, first in enumerate(LONG_FIRST):
+        if name.is_relative_to(first):
+            return place
+    return len(LONG_FIRST)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -91,16 +115,18 @@ def ray_local() -> Iterator[None]:
     from rubert_ood.ray_session import OWN_ENV, RAY_ENV, ray_session
 
     os.environ.update(RAY_ENV | OWN_ENV)
-    os.environ.update({"RAY_metrics_report_interval_ms": "1000"})  # some scrape it
+    os.environ.update({"RAY_metrics_report_interval_ms": "2000"})  # some scrape it
     import ray
+    from ray._private.node import Node
 
-    ray.init(
-        address="local",
-        num_cpus=4,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    with mock.patch.object(Node, "start_log_monitor"):  # it reads all logs, for nobody
+        ray.init(
+            address="local",
+            num_cpus=4,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
     with ray_session(TrainSettings(input_uri="unused")):
         yield
     ray.shutdown()
