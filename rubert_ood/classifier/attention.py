@@ -130,9 +130,11 @@ def flash(*rows: torch.Tensor, limits: Limits, scale: float) -> torch.Tensor:
     return varlen_attn(*rows, *ends, limits.most_queries, limits.most_keys, **scaled)
 
 
-def small_tiles(*rows: torch.Tensor, limits: Limits, scale: float) -> torch.Tensor:
+def small_tiles(
+    *rows: torch.Tensor, limits: Limits, scale: float, dropout_p: float = 0.0
+) -> torch.Tensor:
     """The memory-efficient kernel of scaled_dot_product_attention (Rabe and Staats, 2021), which
-    takes packed ads: tiles of 64 queries, any numbers."""
+    takes packed ads: tiles of 64 queries, any numbers; it has gradients and dropout."""
     found = efficient_attention(
         *[part_RAD[None] for part_RAD in rows],
         None,
@@ -140,11 +142,12 @@ def small_tiles(*rows: torch.Tensor, limits: Limits, scale: float) -> torch.Tens
         limits.key_ends,
         limits.most_queries,
         limits.most_keys,
-        dropout_p=0.0,
+        dropout_p=dropout_p,
         custom_mask_type=0,
+        compute_log_sumexp=torch.is_grad_enabled(),
         scale=scale,
     )
-    return found[0][0]
+    return found[0].squeeze(0)
 
 
 class Packed:

@@ -57,9 +57,7 @@ def compute(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return logits (N, C), float32, and labels (N,) of a batch, on the device."""
     batch = batch.to(device.device)
-    with device.context():
-        logits_NC = model(*batch.inputs)
-    return logits_NC.float(), batch.labels_N
+    return model(*batch.inputs).float(), batch.labels_N
 
 
 def seed_dropout(device: torch.device, seed: int) -> None:
