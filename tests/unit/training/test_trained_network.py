@@ -24,6 +24,8 @@ from rubert_ood.training.trained_network import (
 
 CPU = Device(torch.device("cpu"), "fp32")
 BF16 = Device(torch.device("cpu"), "bf16")
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+DEVICES = ["cpu", pytest.param("cuda", marks=needs_gpu)]
 SHAPE = {
     "vocab_size": 300,
     "hidden_size": 48,
@@ -116,14 +118,17 @@ def test_packed_network_drops_attention_and_pooled_vector_as_transformers_does()
     assert torch.equal(packed(*inputs).detach(), still)
 
 
-def test_network_in_bf16_has_gradients_near_those_of_fp32_in_fp32():
+@pytest.mark.parametrize("where", DEVICES)
+def test_network_in_bf16_has_gradients_near_those_of_fp32_in_fp32(where):
     plain = _bert(num_layers=3)
     expected_NC = torch.cat([plain(ad[None]).logits for ad in _ads()])
     _loss(expected_NC).backward()
     network = _bert(num_layers=3)
-    packed = trained_network(network, BF16)
+    packed = trained_network(network, Device(torch.device(where), "bf16")).to(where)
     assert isinstance(packed, PackedNetwork)
-    logits_NC = packed(torch.cat(_ads()), *EXTENT)
+    lengths_N, lengths = EXTENT
+    inputs = torch.cat(_ads()).to(where), lengths_N.to(where), lengths
+    logits_NC = packed(*inputs).cpu()
     assert logits_NC.dtype == torch.float32
     assert not torch.equal(logits_NC, expected_NC)
     np.testing.assert_allclose(logits_NC.detach(), expected_NC.detach(), atol=0.05)
@@ -131,7 +136,7 @@ def test_network_in_bf16_has_gradients_near_those_of_fp32_in_fp32():
     exact = dict(plain.named_parameters())
     for name, weight in network.named_parameters():
         assert weight.dtype == weight.grad.dtype == torch.float32
-        difference = float((weight.grad - exact[name].grad).norm())
+        difference = float((weight.grad.cpu() - exact[name].grad).norm())
         scale = float(exact[name].grad.norm())
         assert difference < 0.05 * scale + 1e-3, name
 
