@@ -2,7 +2,8 @@
 
 The ads of a batch lie one after another in one matrix, ads of equal length side by side. Every
 linear layer is one GEMM over real tokens; attention stays inside each ad (attention.py). Modules
-and weights are those of the loaded network, on CPU and GPU; on CPU training takes the same way.
+and weights are those of the loaded network, ours (bert.py) or that of transformers, on CPU and GPU;
+on CPU training takes the same way.
 
 Shapes: T tokens, N ads; Q rows, T or N; A heads of D dimensions; H hidden.
 """
@@ -12,7 +13,6 @@ from typing import Any
 
 import torch
 from torch.nn.functional import embedding_bag, layer_norm
-from transformers import BertForSequenceClassification
 
 from rubert_ood.classifier.attention import Attention
 
@@ -29,10 +29,12 @@ class PackedBatch:
 
 
 def can_pack(network: Any) -> bool:
-    """Say whether `forward` knows this architecture; other encoders take their own forward pass."""
-    return (
-        type(network) is BertForSequenceClassification and not network.config.is_decoder
-    )
+    """Say whether `forward` knows this architecture; other encoders take their own forward pass.
+
+    By the name of the class: its import, that of transformers, takes seconds.
+    """
+    name = type(network).__name__
+    return name == "BertForSequenceClassification" and not network.config.is_decoder
 
 
 class NormInFp32(torch.nn.Module):
