@@ -118,14 +118,6 @@ class Kernel(Protocol):
         """Return (Q, A, D) for query, key and value of as many numbers a head."""
 
 
-def flash(*rows: torch.Tensor, limits: Limits, scale: float) -> torch.Tensor:
-    """FlashAttention; it wants bf16 or fp16, a GPU since Ampere, and D of at most 256."""
-    ends = limits.query_ends, limits.key_ends
-    # torch 2.10 does not know the argument
-    scaled = {} if scale == rows[0].shape[2] ** -0.5 else {"scale": scale}
-    return varlen_attn(*rows, *ends, limits.most_queries, limits.most_keys, **scaled)
-
-
 def varlen_attn(*arguments: Any, **options: Any) -> torch.Tensor:
     """Run torch's kernel over ads of any lengths, which lies on no CPU. Its import brings torch's
     compiler, 1.5 s of a core, and fails where torch was built without it."""
@@ -134,6 +126,14 @@ def varlen_attn(*arguments: Any, **options: Any) -> torch.Tensor:
     from torch.nn.attention import varlen
 
     return varlen.varlen_attn(*arguments, **options)
+
+
+def flash(*rows: torch.Tensor, limits: Limits, scale: float) -> torch.Tensor:
+    """FlashAttention; it wants bf16 or fp16, a GPU since Ampere, and D of at most 256."""
+    ends = limits.query_ends, limits.key_ends
+    # torch 2.10 does not know the argument
+    scaled = {} if scale == rows[0].shape[2] ** -0.5 else {"scale": scale}
+    return varlen_attn(*rows, *ends, limits.most_queries, limits.most_keys, **scaled)
 
 
 def small_tiles(*rows: torch.Tensor, limits: Limits, scale: float) -> torch.Tensor:

@@ -2,8 +2,7 @@
 
 The ads of a batch lie one after another in one matrix, ads of equal length side by side. Every
 linear layer is one GEMM over real tokens; attention stays inside each ad (attention.py). Modules
-and weights are those of the loaded network, ours (bert.py) or that of transformers, on CPU and GPU;
-on CPU training takes the same way.
+and weights are those of the loaded network, on CPU and GPU; on CPU training takes the same way.
 
 Shapes: T tokens, N ads; Q rows, T or N; A heads of D dimensions; H hidden.
 """
