@@ -11,10 +11,6 @@ import numpy as np
 import torch
 from torch.nn.functional import pad, scaled_dot_product_attention
 
-try:
-    from torch.nn.attention.varlen import varlen_attn
-except ImportError:  # torch was built without it
-    varlen_attn = None
 efficient_attention = torch.ops.aten._efficient_attention_forward
 
 HEAD_MULTIPLE = 8
@@ -122,6 +118,16 @@ class Kernel(Protocol):
         """Return (Q, A, D) for query, key and value of as many numbers a head."""
 
 
+def varlen_attn(*arguments: Any, **options: Any) -> torch.Tensor:
+    """Run torch's kernel over ads of any lengths, which lies on no CPU. Its import brings torch's
+    compiler, 1.5 s of a core, and fails where torch was built without it."""
+    if arguments[0].device.type == "cpu":
+        raise NotImplementedError("this kernel needs a GPU")
+    from torch.nn.attention import varlen
+
+    return varlen.varlen_attn(*arguments, **options)
+
+
 def flash(*rows: torch.Tensor, limits: Limits, scale: float) -> torch.Tensor:
     """FlashAttention; it wants bf16 or fp16, a GPU since Ampere, and D of at most 256."""
     ends = limits.query_ends, limits.key_ends
@@ -210,7 +216,7 @@ def can_use(
         inputs = queries, key_TAD, value_TAD
         try:
             found = packed(*inputs, cls_alone=cls_alone)
-        except (RuntimeError, TypeError, ValueError):
+        except (ImportError, RuntimeError, TypeError, ValueError):
             return False
         expected = plain(*inputs, cls_alone=cls_alone)
         atol = TRIAL_TOLERANCES[dtype]

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch.nn.functional import embedding_bag, layer_norm
-from transformers import BertForSequenceClassification
 
 from rubert_ood.classifier.attention import Attention
 
@@ -30,10 +29,12 @@ class PackedBatch:
 
 
 def can_pack(network: Any) -> bool:
-    """Say whether `forward` knows this architecture; other encoders take their own forward pass."""
-    return (
-        type(network) is BertForSequenceClassification and not network.config.is_decoder
-    )
+    """Say whether `forward` knows this architecture; other encoders take their own forward pass.
+
+    By the name of the class: its import, that of transformers, takes seconds.
+    """
+    name = type(network).__name__
+    return name == "BertForSequenceClassification" and not network.config.is_decoder
 
 
 class NormInFp32(torch.nn.Module):
