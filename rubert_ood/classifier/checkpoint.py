@@ -8,10 +8,11 @@ from threading import Lock
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from rubert_ood import storage
+from rubert_ood.classifier import bert
 from rubert_ood.classifier.positions import max_positions_of
 from rubert_ood.errors import BundleError, RubertOodError
 from rubert_ood.plain import count_of
@@ -86,13 +87,19 @@ def load_tokenizer(uri: str) -> Any:
     return tokenizer
 
 
+def load_for_scoring(uri: str) -> Any:
+    """Load a classifier as `load_network`; an ordinary BERT without transformers' networks."""
+    network = bert.load(local_checkpoint(uri))
+    return load_network(uri) if network is None else network
+
+
 def load_network(uri: str, labels: list[str] | None = None) -> Any:
     """Load a classifier, every weight from the checkpoint; `labels`: a new head on its encoder.
 
     Raises BundleError when the checkpoint lacks a weight of the encoder, has one that the encoder
     does not know, or holds a number that is not finite: no layer is ever left at random.
     """
-    # a task that only reads texts needs no networks, whose import takes 2 s of a core
+    # scoring a BERT and reading texts need no networks, whose import takes 3 s of a core
     from transformers import AutoModelForSequenceClassification
 
     config = load_config(uri)
@@ -181,6 +188,8 @@ def load_config(uri: str) -> Any:
             f"{uri}: the checkpoint holds an adapter, not a whole model."
             " Merge it into its base model first"
         )
+    from transformers import AutoConfig
+
     config = _load(AutoConfig, uri)
     attention = getattr(config, "_attn_implementation", None)
     if attention not in PLAIN_ATTENTION:
