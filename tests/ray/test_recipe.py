@@ -69,9 +69,9 @@ def _with(settings: TrainSettings, **change: object) -> TrainSettings:
 
 
 def _checkpoint(folder: Path, name: str, epoch: int) -> Path:
-    for checkpoint in folder.glob(f"training/{name}/checkpoint_*"):
-        if json.loads((checkpoint / "state.json").read_text())["epoch"] == epoch:
-            return checkpoint
+    for state in folder.glob(f"training/{name}/checkpoint_*/state.json"):
+        if json.loads(state.read_text())["epoch"] == epoch:
+            return state.parent
     raise AssertionError(f"no checkpoint of epoch {epoch}")
 
 
