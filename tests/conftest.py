@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from unittest import mock
@@ -19,7 +19,7 @@ from rubert_ood.settings import (
     TrainingComputeSettings,
     TrainSettings,
 )
-from rubert_ood.storage import put_bytes
+from rubert_ood.storage import locked, put_bytes
 from rubert_ood.synthetic.catalogue import categories, generate_ads
 
 with suppress(ModuleNotFoundError):  # a bare GPU machine has none, and needs none
@@ -132,6 +132,26 @@ def ray_local() -> Iterator[None]:
     ray.shutdown()
 
 
+def shared_folder(factory: pytest.TempPathFactory) -> Path:
+    """Return the folder that all processes of these tests share."""
+    folder = factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+def made_once(
+    factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]
+) -> Path:
+    """Fill a folder in the first process of tests that needs it; another one waits. Return it."""
+    folder = shared_folder(factory) / name
+    made = folder.with_suffix(".made")
+    with locked(str(folder)):
+        if not made.exists():
+            folder.mkdir(exist_ok=True)
+            make(folder)
+            made.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def labelled_ads() -> pa.Table:
     """Ads of ten classes, 200 each, in random order."""
@@ -154,11 +174,13 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory, labelled_ads: pa.Table) 
     """A checkpoint of one layer x 64 with random weights."""
     from rubert_ood.synthetic.small_bert import BertShape, build_small_bert
 
-    folder = tmp_path_factory.mktemp("tiny_bert")
     texts = labelled_ads["description"].to_pylist()
-    return build_small_bert(
-        texts, str(folder), BertShape(3000, hidden_size=64, num_layers=1, num_heads=2)
-    )
+    shape = BertShape(3000, hidden_size=64, num_layers=1, num_heads=2)
+
+    def build(folder: Path) -> None:
+        build_small_bert(texts, str(folder), shape)
+
+    return str(made_once(tmp_path_factory, "tiny_bert", build))
 
 
 @pytest.fixture(scope="session")
@@ -226,6 +248,15 @@ def trained_bundle(
 ) -> str:
     """A real bundle: the tiny BERT trained in plain torch for a few seconds, fitted on its own
     features."""
+
+    def train(folder: Path) -> None:
+        train_bundle(folder, labelled_ads, tiny_bert)
+
+    return str(made_once(tmp_path_factory, "trained", train) / "bundle")
+
+
+def train_bundle(folder: Path, labelled_ads: pa.Table, tiny_bert: str) -> None:
+    """Write FOLDER/bundle."""
     import torch
 
     from rubert_ood.ads.dataset import build_cleaner, clean_labelled, split
@@ -269,7 +300,6 @@ def trained_bundle(
             loss.backward()
             optimiser.step()
     torch.set_num_threads(num_threads)
-    folder = tmp_path_factory.mktemp("trained")
     network.save_pretrained(folder / "checkpoint")
     tokenizer.save_pretrained(folder / "checkpoint")
     classifier = Classifier(network, tokenizer, choose_device(False))
@@ -284,9 +314,8 @@ def trained_bundle(
         settings=FitSettings(),
         decision=DecisionSettings(),
     )
-    uri = str(folder / "bundle")
     write_bundle(
-        uri,
+        str(folder / "bundle"),
         BundleContent(
             checkpoint_dir=str(folder / "checkpoint"),
             fitted=fitted,
@@ -295,7 +324,6 @@ def trained_bundle(
             documents={"README.md": "# tiny"},
         ),
     )
-    return uri
 
 
 def read_parts(run_uri: str) -> pa.Table:

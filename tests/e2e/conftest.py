@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from rubert_ood.storage import locked
+from tests.conftest import made_once, shared_folder
 from tests.e2e.wheel import CHECKOUT, Installed, build_and_install
 
 DEMO_TIMEOUT_S = 1200
@@ -66,13 +67,7 @@ def rubert_ood(
     return run([command, *arguments], timeout=timeout, **options)
 
 
-def shared_folder(factory: pytest.TempPathFactory) -> Path:
-    """Return the folder that all processes of these tests share."""
-    folder = factory.getbasetemp()
-    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
-
-
-def made_once(folder: Path, make: Callable[[], subprocess.CompletedProcess[str]]) -> Demo:
+def run_once(folder: Path, make: Callable[[], subprocess.CompletedProcess[str]]) -> Demo:
     """Run a demo in the first process of tests that needs it; another one waits, and looks at
     it."""
     said = folder.with_suffix(".json")
@@ -89,18 +84,14 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     """The demo as it is, on a Ray of its own."""
     folder = shared_folder(tmp_path_factory) / "demo"
     command = ("demo", "--output_uri", folder, "--ray_address", "local")
-    return made_once(folder, lambda: rubert_ood(*command, timeout=DEMO_TIMEOUT_S))
+    return run_once(folder, lambda: rubert_ood(*command, timeout=DEMO_TIMEOUT_S))
 
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     """Build sdist and wheel, as `python -m build` does; install the wheel into an environment of
     its own."""
-    folder = shared_folder(tmp_path_factory) / "installed"
-    with locked(str(folder)):
-        if not folder.exists():
-            build_and_install(folder)
-    return Installed(folder)
+    return Installed(made_once(tmp_path_factory, "installed", build_and_install))
 
 
 @pytest.fixture(scope="session")
@@ -110,7 +101,7 @@ def notebook_demo(tmp_path_factory: pytest.TempPathFactory, installed: Installed
     place.mkdir(exist_ok=True)
     command = [installed.bin / "rubert-ood", "demo", "--ray_address", "local"]
     command += ["--num_train", 4_000, "--num_score", 1_000, "--recipe", "notebook"]
-    return made_once(
+    return run_once(
         place / "demo",
         lambda: run(command, timeout=DEMO_TIMEOUT_S, without=CHECKOUT, cwd=place),
     )
