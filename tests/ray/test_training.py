@@ -242,22 +242,6 @@ def test_valid_is_no_multiple_of_the_workers(dataset, train_settings):
     assert len(dataset.valid) % train_settings.compute.num_workers == 1
 
 
-def test_a_training_that_diverges_names_the_setting(dataset, train_settings, tmp_path):
-    settings = _with(
-        train_settings,
-        compute={"num_workers": 1, "max_failures": 0},
-        optimiser={"learning_rate": 1e30, "max_grad_norm": 1e9},
-    )
-    few = LabelledAds(dataset.train.texts[:320], dataset.train.labels_N[:320])
-    dataset = dataclasses.replace(dataset, train=few)
-    settings = settings.model_copy(update={"output_uri": str(tmp_path)})
-    with pytest.raises(
-        SettingsError,
-        match=r"^optimiser.learning_rate: training diverged .the loss of epoch 1 is not",
-    ):
-        fine_tune(dataset, settings, run_name="diverges", work_dir=str(tmp_path / "work"))
-
-
 def test_statistics_are_fitted_on_stored_features_without_gathering_them(
     features, dataset, monkeypatch
 ):
