@@ -197,7 +197,7 @@ def train_settings(
         split=SplitSettings(test_fraction=0.1, valid_fraction=0.25),
         recipe="notebook",
         optimiser=OptimiserSettings(
-            num_epochs=8, learning_rate=3e-3, batch_size=16, warmup_fraction=0.1
+            num_epochs=5, learning_rate=3e-3, batch_size=16, warmup_fraction=0.1
         ),
         text=TextSettings(max_length=48),
         compute=TrainingComputeSettings(num_workers=2),

@@ -67,7 +67,6 @@ def trained(ray_local, train_settings, tmp_path_factory, device) -> Trained:
     compute = {"num_workers": 1, "use_gpu": use_gpu, "precision": "bf16"}
     update = {
         "compute": train_settings.compute.model_copy(update=compute),
-        "optimiser": train_settings.optimiser.model_copy(update={"num_epochs": 5}),
         "evaluation": EvaluationSettings(baseline=False),
         "output_uri": str(tmp_path_factory.mktemp(f"trained-{device}")),
     }

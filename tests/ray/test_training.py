@@ -70,8 +70,11 @@ def _with(settings: TrainSettings, **groups: dict) -> TrainSettings:
     )
 
 
-def test_history_has_every_epoch_and_every_valid_row_once(two_workers, dataset):
-    assert [entry["epoch"] for entry in two_workers.history] == list(range(1, 9))
+def test_history_has_every_epoch_and_every_valid_row_once(
+    two_workers, dataset, train_settings
+):
+    epochs = [*range(1, train_settings.optimiser.num_epochs + 1)]
+    assert [entry["epoch"] for entry in two_workers.history] == epochs
     assert {entry["valid_rows"] for entry in two_workers.history} == {len(dataset.valid)}
 
 
@@ -172,7 +175,7 @@ def _lost_within_an_epoch(tmp_path: Path, killed: list[int]) -> None:
 
 
 def test_a_worker_lost_within_an_epoch_costs_no_step_before_the_checkpoint(
-    dataset, train_settings, tmp_path, monkeypatch
+    two_workers, dataset, train_settings, tmp_path, monkeypatch
 ):
     """Rows are counted by their numbers, and the weights are those of a training in peace."""
     notes = tmp_path / STEPS
@@ -180,35 +183,33 @@ def test_a_worker_lost_within_an_epoch_costs_no_step_before_the_checkpoint(
         "rubert_ood.training.fine_tune.train_worker",
         lambda config: _note_steps(config | {"notes": str(notes)}),
     )
-    settings = _with(
-        train_settings, optimiser={"num_epochs": 2}, compute={"checkpoint_every_s": 0.4}
-    ).model_copy(update={"output_uri": str(tmp_path)})
+    settings = _with(train_settings, compute={"checkpoint_every_s": 0.4})
+    settings = settings.model_copy(update={"output_uri": str(tmp_path)})
     killed: list[int] = []
     killer = threading.Thread(target=_lost_within_an_epoch, args=(tmp_path, killed))
     killer.start()
-    lost = fine_tune(dataset, settings, run_name="lost", work_dir=str(tmp_path / "w1"))
+    lost = fine_tune(dataset, settings, run_name="lost", work_dir=str(tmp_path / "w"))
     killer.join()
     assert killed
     steps = [json.loads(line) for line in notes.read_text().splitlines()]
     resumed = max(step["start"] for step in steps if step["epoch"] == 1)
     assert resumed > 0
-    for epoch in range(2):
+    for epoch in range(settings.optimiser.num_epochs):
         of_epoch = [step for step in steps if step["epoch"] == epoch]
         times = Counter(row for step in of_epoch for row in step["rows"])
         assert len(times) == len(dataset.train) // 2 * 2
         again = {step["step"] for step in of_epoch if times[step["rows"][0]] > 1}
         assert min(again, default=resumed) >= resumed
-        assert max(times.values()) <= (1 if epoch == 0 else 2)
-    notes.unlink()
-    peace = _with(settings, compute={"checkpoint_every_s": 600.0})
-    whole = fine_tune(dataset, peace, run_name="peace", work_dir=str(tmp_path / "w2"))
-    assert [entry["epoch"] for entry in lost.history] == [1, 2]
-    names = ("train_loss", "train_tokens", "valid_loss", "valid_macro_f1")
-    for one, other in zip(lost.history, whole.history, strict=True):
+        assert max(times.values()) <= (2 if epoch == 1 else 1)
+    names = ("epoch", "train_loss", "train_tokens", "valid_macro_f1")
+    for one, other in zip(lost.history, two_workers.history, strict=True):
         assert [one[name] for name in names] == pytest.approx(
             [other[name] for name in names], rel=1e-12
         )
-    for name, weight in _weights_of(whole).items():
+        # a sum of float32, of which a new process may round one otherwise
+        assert one["valid_loss"] == pytest.approx(other["valid_loss"], rel=1e-7)
+    assert lost.epoch == two_workers.epoch > 2
+    for name, weight in _weights_of(two_workers).items():
         np.testing.assert_array_equal(_weights_of(lost)[name], weight, err_msg=name)
 
 
