@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from docs_tools.settings import cell
 from rubert_ood.bundle import documents, files
 from rubert_ood.bundle.promises import PromisesDocument
+from rubert_ood.classifier.tokenizer import SpecialIds
 from rubert_ood.comparing.document import DiffDocument
 from rubert_ood.pointers.champion import Champion
 from rubert_ood.pretraining.result import Pretraining
@@ -79,6 +80,9 @@ BUNDLE_FILES = [
     FileOfOurs("manifest.json", "sha256 of every other file", files.Manifest),
     FileOfOurs(
         "config.json, model.safetensors, tokenizer*", "the network, as on the hub"
+    ),
+    FileOfOurs(
+        "special_ids.json", "which ids of tokenizer.json are not of texts", SpecialIds
     ),
     FileOfOurs(
         "label_mapping.json",

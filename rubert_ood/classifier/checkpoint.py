@@ -14,6 +14,7 @@ from transformers.utils import logging as transformers_logging
 from rubert_ood import storage
 from rubert_ood.classifier import bert
 from rubert_ood.classifier.positions import max_positions_of
+from rubert_ood.classifier.tokenizer import TextTokenizer, largest_id
 from rubert_ood.errors import BundleError, RubertOodError
 from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
@@ -64,8 +65,8 @@ def local_checkpoint(uri: str) -> str:
     )
 
 
-def load_tokenizer(uri: str) -> Any:
-    """Load a tokenizer, which must put CLS first, pad, and be able to cut into windows."""
+def load_pretrained_tokenizer(uri: str) -> Any:
+    """Load a tokenizer of transformers: it must put CLS first, pad, and be able to cut windows."""
     tokenizer = _load(AutoTokenizer, uri)
     if not tokenizer.is_fast:
         raise BundleError(
@@ -210,12 +211,10 @@ def max_positions(uri: str) -> int:
     return max_positions_of(load_config(uri).to_dict())
 
 
-def check_ids(uri: str, tokenizer: Any, network: Any) -> None:
+def check_ids(uri: str, tokenizer: TextTokenizer, network: Any) -> None:
     """Raise BundleError unless every id of the tokenizer has an embedding."""
-    largest, rows = (
-        max(tokenizer.get_vocab().values()),
-        network.get_input_embeddings().num_embeddings,
-    )
+    largest = largest_id(tokenizer.backend)
+    rows = network.get_input_embeddings().num_embeddings
     if largest >= rows:
         raise BundleError(
             f"{uri}: token ids go up to {largest}, but the network has"

@@ -8,14 +8,10 @@ import ray
 import torch
 
 from rubert_ood.ads.dataset import Dataset
-from rubert_ood.classifier.checkpoint import (
-    check_ids,
-    load_network,
-    load_tokenizer,
-    max_positions,
-)
+from rubert_ood.classifier.checkpoint import check_ids, load_network, max_positions
 from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.classifier.precision import choose_device
+from rubert_ood.classifier.tokenizer import load_tokenizer
 from rubert_ood.classifier.tokens import pad, tokenize
 from rubert_ood.errors import BundleError, SchemaError, SettingsError
 from rubert_ood.progress import StepLog
@@ -54,8 +50,7 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
     try:
         classifier = Classifier(network, tokenizer, choose_device(False))
         inputs = (
-            torch.from_numpy(array)
-            for array in pad(ids, np.arange(2), tokenizer.pad_token_id)
+            torch.from_numpy(array) for array in pad(ids, np.arange(2), tokenizer.ids.pad)
         )
         logits_NC, cls_NH, _ = classifier.forward(*inputs)
     except Exception as error:  # the network of another's checkpoint may fail in any way
