@@ -152,7 +152,7 @@ model = rubert_ood.load({bundle.uri!r})
 label = model.predict(["велосипед"])["label"][0]
 Classifier.load(model.bundle.folder, precision="int8")
 Classifier.load(model.bundle.folder, precision="bf16")
-names = {{"torch", "transformers.modeling_utils", "torch._dynamo", "sympy"}}
+names = {{"torch", "transformers", "torch._dynamo", "sympy"}}
 print(label, *(names & set(sys.modules)), sep="\\n")
 """
     command = [sys.executable, "-W", "ignore", "-c", code]
