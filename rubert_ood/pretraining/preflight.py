@@ -84,7 +84,7 @@ def check_counts(settings: PretrainSettings, num_train: int, num_held_out: int) 
     if not total:
         raise InputError(
             f"{settings.input_uri}: no ad has readable text. Check"
-            " columns.description, and give other ads"
+            " columns.description, or use other ads"
         )
     num_workers = settings.compute.num_workers
     wanted = num_workers * settings.optimiser.batch_size
