@@ -29,7 +29,7 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' rubert_ood/__init__.p
 TOOLS := build/tools/bin
 unexport PYTHONDONTWRITEBYTECODE # every worker would compile every module anew
 
-.PHONY: demo test unit lowest coverage chaos memory orchestrators mlflow bench docs pictures gpu image sbom audit check format install lock clean
+.PHONY: demo test unit lowest coverage chaos memory orchestrators mlflow bench docs pictures gpu image sbom audit check lint types format install lock clean
 .DEFAULT_GOAL := demo
 
 demo: install
@@ -111,12 +111,15 @@ $(LOWEST)/.installed: $(LOWEST).txt
 	$(TOOLS)/uv pip install --quiet --python $(LOWEST)/bin/python --constraint $< --editable ".[dev]"
 	touch $@
 
-check: install
+check: lint types docs
+
+lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(MKDOCS)
+
+types: install
+	$(BIN)/mypy
 
 format: install
 	$(BIN)/ruff format .
@@ -127,7 +130,8 @@ install: $(STAMP)
 $(STAMP): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11; try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { echo "no venv module; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
-	$(PIP_INSTALL) --editable ".[dev]"
+	$(PIP_INSTALL) --no-compile --editable ".[dev]"
+	@$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true # in some packages are templates, which are not Python
 	@touch $(STAMP)
 
 lock: install

@@ -166,11 +166,6 @@ def test_predict_with_the_bundle_of_the_demo_prints_decisions(demo):
         input="\n".join(texts) + "\n",
     )
     assert piped.stdout == result.stdout
-    people = rubert_ood("predict", "--bundle_uri", demo.bundle, texts[0])
-    assert f"d2 {rows[0]['ood_distance']:,.1f}" in people.stdout
-    nothing = rubert_ood("predict", "--bundle_uri", demo.bundle, input="")
-    assert nothing.returncode == 3
-    assert nothing.stderr.startswith("error: texts: there are none")
 
 
 def test_evaluate_on_new_ads_with_the_bundle_of_the_demo(demo, tmp_path):

@@ -2,6 +2,7 @@
 S3."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import s3fs
 
-from rubert_ood import storage
+from rubert_ood import cli, ray_session, storage
 from rubert_ood.bundle import load_bundle
 from rubert_ood.classifier.checkpoint import load_network
 from rubert_ood.publishing.pointer import read_pointer
@@ -192,9 +193,13 @@ def test_pretrain_with_everything_on_s3(s3, s3_env, labelled_ads, tiny_bert):
     ],
 )
 def test_what_is_wrong_on_s3_is_one_line_before_any_actor(
-    s3, s3_env, trained_bundle, changes, environment, code, message
+    s3, trained_bundle, monkeypatch, capsys, caplog, changes, environment, code, message
 ):
     storage.put_bytes(f"{s3}/ads/a.csv", "ad_id,description\n1,диван\n".encode())
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    storage.objects._s3.cache_clear()
+    s3fs.S3FileSystem.clear_instance_cache()
     values = {
         "input_uri": f"{s3}/ads",
         "bundle_uri": trained_bundle,
@@ -202,14 +207,18 @@ def test_what_is_wrong_on_s3_is_one_line_before_any_actor(
         **changes,
     }
     arguments = [part for name, value in values.items() for part in (f"--{name}", value)]
-    result = _run({**s3_env, **environment}, "score", *arguments)
-    assert result.returncode == code, result.stderr
-    last = result.stderr.strip().splitlines()[-1]
+    started = []
+    monkeypatch.setattr(ray_session, "_quieten", lambda: started.append("ray"))
+    with caplog.at_level(logging.INFO):
+        found = cli.run(["score", *arguments])
+    said = capsys.readouterr().err
+    assert found == code, said
+    last = said.strip().splitlines()[-1]
     assert last.startswith("error: ")
     assert message in last
-    assert "Traceback" not in result.stderr
-    assert "  ray  " not in result.stderr  # the line of a session that has begun
-    assert "wrong-secret" not in result.stderr
+    assert started == []
+    assert "Traceback" not in said + caplog.text
+    assert "wrong-secret" not in said + caplog.text
 
 
 def test_credentials_that_expire_are_fetched_again(s3, s3_env, tmp_path, monkeypatch):

@@ -1,4 +1,5 @@
-"""`score --executor local`, as the command: without Ray, with the exit codes of any run."""
+"""`score --executor local`, as the command: without Ray, with the exit codes of any run. What no
+process of its own shows better is run in this one."""
 
 import json
 import os
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pytest
 import torch
 
+from rubert_ood import cli
 from rubert_ood.scoring.executor import LocalExecutor, make_executor
 from rubert_ood.scoring.item import ShardResult
 from rubert_ood.scoring.job import ScoringJob
@@ -82,11 +84,12 @@ def test_score_with_the_local_executor_publishes_and_imports_no_ray(
 
 
 def test_score_with_the_local_executor_ends_with_6_after_a_bad_file(
-    source, bundle, tmp_path
+    source, bundle, tmp_path, capsys
 ):
     copy = Path(shutil.copytree(source, tmp_path / "in"))
     damage_first_page(copy / "ads.parquet")
-    code, said = _end(_start(_arguments(copy, bundle.uri, tmp_path / "out")))
+    code = cli.run(["score", *_arguments(copy, bundle.uri, tmp_path / "out")])
+    said = capsys.readouterr().err
     assert code == 6, said
     assert (
         f"{SHARDS - 1} of {SHARDS} shards are scored, the others cannot be read" in said
@@ -94,11 +97,12 @@ def test_score_with_the_local_executor_ends_with_6_after_a_bad_file(
 
 
 def test_score_with_the_local_executor_ends_with_2_at_a_damaged_bundle(
-    source, bundle, tmp_path
+    source, bundle, tmp_path, capsys
 ):
     copy = Path(shutil.copytree(bundle.folder, tmp_path / "bundle"))
     (copy / "temperature.json").write_text("{}")
-    code, said = _end(_start(_arguments(source, str(copy), tmp_path / "out")))
+    code = cli.run(["score", *_arguments(source, str(copy), tmp_path / "out")])
+    said = capsys.readouterr().err
     assert (code, "temperature.json" in said) == (2, True), said
 
 
@@ -151,11 +155,10 @@ def test_make_executor_takes_what_the_settings_name():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_missing_gpu_is_noticed_before_anything_is_written(
-    source, bundle, tmp_path
+    source, bundle, tmp_path, capsys
 ) -> None:
     output = tmp_path / "out"
-    process = _start(_arguments(source, bundle.uri, output, "--compute.use_gpu"))
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 2
-    assert "torch finds no GPU on this machine" in said
+    arguments = _arguments(source, bundle.uri, output, "--compute.use_gpu")
+    assert cli.run(["score", *arguments]) == 2
+    assert "torch finds no GPU on this machine" in capsys.readouterr().err
     assert not output.exists()
