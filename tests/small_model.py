@@ -75,9 +75,10 @@ def padded_classifier(folder: str):
     """Return a classifier that takes the way of other architectures: the BERT of transformers, in
     batches that are filled up."""
     from rubert_ood.classifier import packed
-    from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
+    from rubert_ood.classifier.checkpoint import load_network
     from rubert_ood.classifier.classifier import Classifier
     from rubert_ood.classifier.precision import choose_device
+    from rubert_ood.classifier.tokenizer import load_tokenizer
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(packed, "can_pack", lambda _: False)
