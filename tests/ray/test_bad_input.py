@@ -244,6 +244,7 @@ def test_ten_thousand_mutated_ads_go_through(ray_local, trained_bundle, tmp_path
         bundle_uri=trained_bundle,
         output_uri=str(tmp_path / "out"),
         gate=WIDE_OPEN,
+        executor="local",  # which writes what Ray writes (test_scoring.py)
     )
     manifest = score(settings)
     good = [n for n in range(num_ads) if _is_utf8(titles[n]) and _is_utf8(texts[n])]

@@ -225,9 +225,13 @@ def test_diff_names_a_missing_file_and_an_unfinished_run(two_runs, tmp_path):
 def test_diff_compares_two_bundles_on_the_same_ads(
     ads, trained_bundle, retrained_bundle, tmp_path
 ):
+    """In this process: that one start of Ray scores several runs is shown by the backfill."""
     write_parquet(tmp_path / "in.parquet", ads)
     settings = DiffSettings(
-        a_uri=trained_bundle, b_uri=retrained_bundle, output_uri=str(tmp_path / "out")
+        a_uri=trained_bundle,
+        b_uri=retrained_bundle,
+        output_uri=str(tmp_path / "out"),
+        executor="local",
     )
     with pytest.raises(SettingsError, match="Set it to the ads"):
         diff(settings)
@@ -321,11 +325,8 @@ def test_backfill_goes_on_over_bad_days_and_never_turns_the_catalogue_back(
     write_parquet(source / "2026-11-21" / "a.parquet", ads.slice(0, 200))
     times = {path: path.stat().st_mtime_ns for path in out.rglob("data-*.parquet")}
     assert times
-    results = backfill(
-        settings.model_copy(
-            update={"gate": WIDE_OPEN.model_copy(update={"max_churn": 0.0})}
-        )
-    )
+    strict = WIDE_OPEN.model_copy(update={"max_churn": 0.0})
+    results = backfill(settings.model_copy(update={"gate": strict, "executor": "local"}))
     assert [result.outcome for result in results] == ["published"] * 3
     assert {path: path.stat().st_mtime_ns for path in times} == times
     assert json.loads((out / "latest.json").read_text()) == catalogue

@@ -151,6 +151,7 @@ def test_a_file_that_is_replaced_during_the_run_is_quarantined_by_choice(
         trained_bundle,
         tmp_path / "out",
         on_bad_file="quarantine",
+        executor="local",  # how the fault comes back from Ray is shown above
     )
     manifest = score(settings)
     assert manifest.outcome == "published"

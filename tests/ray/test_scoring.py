@@ -21,7 +21,7 @@ from tests.conftest import read_parts, same_rows, write_parquet
 TIMINGS = {"seconds", "scorer_busy_s", "scorer_idle_s", "finished_at"}
 """What may differ of a receipt: when, and how long."""
 
-NUM_ADS = 3000
+NUM_ADS = 1500
 SHARD_ROWS = 250
 
 
@@ -44,8 +44,8 @@ def catalogue(tmp_path_factory):
             table.schema.get_field_index(name), name, pa.array(values, pa.string())
         )
     folder = tmp_path_factory.mktemp("catalogue")
-    write_parquet(folder / "a.parquet", table.slice(0, 1700), row_group_size=100)
-    write_parquet(folder / "b.parquet", table.slice(1700), row_group_size=2000)
+    write_parquet(folder / "a.parquet", table.slice(0, 850), row_group_size=100)
+    write_parquet(folder / "b.parquet", table.slice(850), row_group_size=2000)
     return str(folder), table
 
 
@@ -162,7 +162,7 @@ def test_run_with_two_actors_other_shards_and_batches_gives_the_same_rows(
         trained_bundle,
         tmp_path,
         carry_columns=("city", "price"),
-        shard_rows=900,
+        shard_rows=450,
         compute=ScoringComputeSettings(num_workers=2, token_budget=200),
     )
     same_rows(read_parts(score(settings).run_uri), undisturbed[1])

@@ -1,4 +1,5 @@
-"""Words beside the network on a real Ray: learned where the texts lie, scored as `predict` does."""
+"""Words and sub-heads beside the network on a real Ray: learned where the texts lie, scored as
+`predict` does."""
 
 from functools import partial
 
@@ -7,14 +8,20 @@ import pyarrow as pa
 import pytest
 
 from rubert_ood.ads.dataset import LabelledAds, LocalWorkers, load_dataset
-from rubert_ood.bundle import BundleContent, load_bundle, write_bundle
+from rubert_ood.bundle import Bundle, BundleContent, load_bundle, write_bundle
 from rubert_ood.classifier.stack import Stack
 from rubert_ood.predictor import Model
-from rubert_ood.settings import FeatureComputeSettings, GateSettings, ScoreSettings
+from rubert_ood.settings import (
+    FeatureComputeSettings,
+    GateSettings,
+    ScoreSettings,
+    SubheadsSettings,
+)
 from rubert_ood.training.features import bundle_outputs
 from rubert_ood.training.ray_workers import RayWorkers
 from rubert_ood.training.words import learn_words, margins_of
 from rubert_ood.workflows.score import score
+from rubert_ood.workflows.subheads import subheads
 from tests.conftest import read_parts, same_rows, write_parquet
 
 pytestmark = pytest.mark.usefixtures("ray_local")
@@ -68,23 +75,63 @@ def test_features_on_a_cluster_have_the_words_of_the_bundle(stacked, learned):
     assert np.abs(words_NC).mean() > 0.5
 
 
-def test_score_with_a_stack_writes_the_rows_of_predict(stacked, labelled_ads, tmp_path):
-    source = write_parquet(tmp_path / "in" / "ads.parquet", labelled_ads)
+@pytest.fixture(scope="module")
+def with_subheads(stacked, labelled_ads, tmp_path_factory) -> Bundle:
+    """Sub-heads for some of four classes, trained on features that the cluster computes."""
+    folder = tmp_path_factory.mktemp("subheads")
+    categories = labelled_ads["category"].to_pylist()
+    fine = {*sorted({*categories})[:4]}
+    kinds = []
+    for category, price in zip(
+        categories, labelled_ads["price"].to_pylist(), strict=True
+    ):
+        kind = "дорого" if price and price > 5000 else "недорого"
+        kinds.append(kind if category in fine else None)
+    table = labelled_ads.append_column("kind", pa.array(kinds, pa.string()))
+    bundle = subheads(
+        SubheadsSettings(
+            bundle_uri=stacked.uri,
+            input_uri=write_parquet(folder / "labelled.parquet", table),
+            output_uri=str(folder / "bundles"),
+            version="fine",
+            columns={"subcategory": "kind"},
+            min_rows_per_class=5,
+        )
+    )
+    assert {*bundle.subheads.heads} <= fine
+    assert len(bundle.subheads.heads) >= 2
+    assert bundle.stack
+    return bundle
+
+
+def test_score_with_a_stack_and_subheads_writes_the_rows_of_predict(
+    with_subheads, labelled_ads, tmp_path
+):
+    write_parquet(tmp_path / "in" / "ads.parquet", labelled_ads)
     manifest = score(
         ScoreSettings(
             input_uri=str(tmp_path / "in"),
-            bundle_uri=stacked.uri,
+            bundle_uri=with_subheads.uri,
             output_uri=str(tmp_path / "out"),
             gate=GateSettings(max_ood_rate=1, max_other_rate=1),
             shard_rows=700,
         )
     )
     assert manifest.outcome == "published"
-    assert source
-    rows = Model(load_bundle(stacked.uri)).predict(labelled_ads)
+    rows = Model(load_bundle(with_subheads.uri)).predict(labelled_ads)
     names = [*rows.schema.names]
     by_id = [("ad_id", "ascending")]
     got = read_parts(manifest.run_uri).select(names).sort_by(by_id)
     ids = pa.array(map(str, rows["ad_id"].to_pylist()), pa.string())
     rows = rows.set_column(names.index("ad_id"), "ad_id", ids).sort_by(by_id)
     same_rows(got, rows)
+    sub_labels = got["sub_label"].to_pylist()
+    assert sub_labels == rows["sub_label"].to_pylist()
+    heads = with_subheads.subheads.heads
+    for label, sub_label in zip(got["label"].to_pylist(), sub_labels, strict=True):
+        assert (sub_label is not None) == (label in heads)
+    found, expected = (
+        table["sub_confidence"].to_numpy().astype(float) for table in (got, rows)
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert np.isfinite(found).sum() > 100
