@@ -62,7 +62,7 @@ def _token(*, is_open: bool) -> str | None:
     given = os.environ.get(TOKEN_VARIABLE, "")
     if given and len(given) < MIN_TOKEN_CHARACTERS:
         raise SettingsError(
-            f"{TOKEN_VARIABLE}: the token is short. Use at least"
+            f"{TOKEN_VARIABLE}: the token has few characters. Use at least"
             f" {MIN_TOKEN_CHARACTERS} characters, or unset it for a new one"
         )
     if given and not given.isascii():

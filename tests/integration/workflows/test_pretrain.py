@@ -98,7 +98,7 @@ def test_catalogue_of_empty_ads_is_refused(settings, trainings, monkeypatch):
     with pytest.raises(
         InputError,
         match=(
-            r"ads.parquet: no ad has readable text. Check columns.description, and give"
+            r"ads.parquet: no ad has readable text. Check columns.description, or use"
             r" other ads"
         ),
     ):
