@@ -17,12 +17,12 @@ from functools import partial
 from pathlib import Path
 from random import Random
 from statistics import median
-from typing import Any
 
 os.environ.setdefault("RAYON_NUM_THREADS", "1")  # before tokenizers is imported
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from transformers import AutoTokenizer
 
 from benchmarks.floor import machine
 from benchmarks.stub import MAX_LENGTH, build_bundle
@@ -30,12 +30,12 @@ from rubert_ood.ads.sources import list_tables
 from rubert_ood.ads.tables import read_rows
 from rubert_ood.ads.text import TextCleaner, ad_text, text_key
 from rubert_ood.bundle import Bundle, load_bundle
-from rubert_ood.classifier.checkpoint import load_tokenizer
 from rubert_ood.classifier.fast_tokens import (
     _fast_tokenizer,
     plain_ids,
     token_ids,
 )
+from rubert_ood.classifier.tokenizer import TextTokenizer, load_tokenizer
 from rubert_ood.classifier.tokens import num_tokens
 from rubert_ood.classifier.windows import Windows, cut, is_blank
 from rubert_ood.predictor import Model
@@ -63,7 +63,8 @@ class Ads:
     bundle: Bundle
     texts: list[str]
     """As they are written: title and description."""
-    tokenizer: Any
+    tokenizer: TextTokenizer
+    tokenizer_folder: str
 
     def model(self, num_cities: int) -> Model:
         cleaner = TextCleaner(cities=self.cities(num_cities))
@@ -95,12 +96,14 @@ def read_ads(input_uri: str | None, num_ads: int, folder: Path) -> Ads:
     rows = zip(table["title"].to_pylist(), table["description"].to_pylist(), strict=True)
     texts = [ad_text(*row) for row in rows]
     if input_uri is None:
-        tokenizer = load_tokenizer(bundle.folder)
+        tokenizer_folder = bundle.folder
     else:
         cleaned = map(bundle.cleaner.clean, texts)
-        tokenizer = load_tokenizer(build_small_bert(cleaned, str(folder / "own"), SHAPE))
+        tokenizer_folder = build_small_bert(cleaned, str(folder / "own"), SHAPE)
+    tokenizer = load_tokenizer(tokenizer_folder)
     names = {name: name for name in columns}
-    return Ads(Shard("0", path, names, 0, len(texts)), bundle, texts, tokenizer)
+    shard = Shard("0", path, names, 0, len(texts))
+    return Ads(shard, bundle, texts, tokenizer, tokenizer_folder)
 
 
 def steps(ads: Ads) -> dict[str, Callable[[], object]]:
@@ -113,14 +116,15 @@ def steps(ads: Ads) -> dict[str, Callable[[], object]]:
         ]
     cleaner = TextCleaner(cities=ads.cities(50))
     texts = [text for text in map(cleaner.clean, ads.texts) if text]
-    backend, settings = ads.tokenizer.backend_tokenizer, TextSettings()
+    backend, settings = ads.tokenizer.backend, TextSettings()
     windows = cut(ads.tokenizer, texts, settings)
     limit = settings.max_length
     calls["text keys"] = lambda: [text_key(text) for text in texts]
     calls["tokenizer"] = lambda: plain_ids(backend, texts)
     if _fast_tokenizer(backend) is not None:
         calls["nanotoken"] = lambda: token_ids(backend, texts)
-    calls["tokenizer of transformers, with overflow"] = lambda: ads.tokenizer(
+    pretrained = AutoTokenizer.from_pretrained(ads.tokenizer_folder)
+    calls["tokenizer of transformers, with overflow"] = lambda: pretrained(
         texts, truncation=True, max_length=limit, return_overflowing_tokens=True
     )
     calls["tokenize and cut windows"] = lambda: cut(ads.tokenizer, texts, settings)

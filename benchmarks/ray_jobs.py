@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.ways import PIPELINE_BATCHES, make_pipeline
 from rubert_ood.bundle import Bundle
-from rubert_ood.classifier.checkpoint import load_tokenizer
+from rubert_ood.classifier.tokenizer import load_tokenizer
 from rubert_ood.classifier.tokens import num_tokens, tokenize
 from rubert_ood.runs.claim import Claim
 from rubert_ood.runs.plan import save_plan

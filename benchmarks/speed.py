@@ -35,7 +35,8 @@ from rubert_ood.ads.sources import list_tables
 from rubert_ood.ads.tables import read_rows
 from rubert_ood.ads.text import ad_text
 from rubert_ood.bundle import Bundle, load_bundle
-from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
+from rubert_ood.classifier.checkpoint import load_network
+from rubert_ood.classifier.tokenizer import load_tokenizer
 from rubert_ood.classifier.tokens import length_batches, num_tokens, pack, pad, tokenize
 from rubert_ood.predictor import TOKEN_BUDGET
 from rubert_ood.ray_session import ray_session

@@ -7,9 +7,10 @@ import pyarrow as pa
 
 from rubert_ood.ads.dataset import build_cleaner, clean_labelled
 from rubert_ood.bundle import BundleContent, write_bundle
-from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
+from rubert_ood.classifier.checkpoint import load_network, load_pretrained_tokenizer
 from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.classifier.precision import Device, choose_device
+from rubert_ood.classifier.tokenizer import load_tokenizer
 from rubert_ood.classifier.tokens import tokenize
 from rubert_ood.ood.fit import fit
 from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
@@ -57,7 +58,7 @@ def build_bundle(
     base = build_small_bert(texts, str(folder / "base"), shape)
     tokenizer, network = load_tokenizer(base), load_network(base, labels)
     network.save_pretrained(folder / "checkpoint")
-    tokenizer.save_pretrained(folder / "checkpoint")
+    load_pretrained_tokenizer(base).save_pretrained(folder / "checkpoint")
     device = device or choose_device(False)
     classifier = Classifier(network, tokenizer, device)
     logits_NC, cls_NH, _ = classifier.run(

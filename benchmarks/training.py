@@ -34,7 +34,7 @@ from transformers import (
 from benchmarks.floor import machine
 from benchmarks.stub import SHAPES
 from rubert_ood.ads.dataset import Dataset, LabelledAds, load_dataset
-from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
+from rubert_ood.classifier.checkpoint import load_network, load_pretrained_tokenizer
 from rubert_ood.ray_session import RAY_ENV, ray_session
 from rubert_ood.settings import (
     OptimiserSettings,
@@ -98,7 +98,7 @@ def trainer_rate(
     dataset: Dataset, settings: TrainSettings, padding: bool | str, name: str
 ) -> float:
     torch.set_num_threads(THREADS)
-    tokenizer = load_tokenizer(settings.base_model)
+    tokenizer = load_pretrained_tokenizer(settings.base_model)
     encoded = tokenizer(
         dataset.train.texts,
         truncation=True,

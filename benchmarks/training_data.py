@@ -71,7 +71,7 @@ def write_ads(folder: Path, num_ads: int) -> str:
 
 def go_through(config: dict[str, Any]) -> None:
     """Be the worker of a training that computes nothing: lay out the steps of an epoch, report."""
-    from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
+    from rubert_ood.classifier.checkpoint import load_network, load_pretrained_tokenizer
     from rubert_ood.training.batches import Layout
     from rubert_ood.training.checkpoints import TrainingState, save_checkpoint
     from rubert_ood.training.ddp_loop import tokens_of
@@ -88,7 +88,7 @@ def go_through(config: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         saved = (
             load_network(config["base_model"], config["labels"]),
-            load_tokenizer(config["base_model"]),
+            load_pretrained_tokenizer(config["base_model"]),
         )
         state = TrainingState(epoch=1, history=(metrics,))
         save_checkpoint(folder, state, saved, {})

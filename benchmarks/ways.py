@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from transformers import AutoTokenizer
 
 from rubert_ood.bundle import Bundle
-from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
+from rubert_ood.classifier.checkpoint import load_network
 from rubert_ood.classifier.classifier import Classifier, ClsTap
+from rubert_ood.classifier.tokenizer import load_tokenizer
 from rubert_ood.classifier.tokens import length_batches, num_tokens, pad, tokenize
 from rubert_ood.settings import Precision
 
@@ -50,7 +52,8 @@ def padded_model(bundle: Bundle, token_budget: int) -> Callable[[pa.ListArray], 
 def notebook(bundle: Bundle, _token_budget: int) -> Way:
     """Batches of 32 in file order, padded, one pass for the logits and another for CLS; without its
     distances."""
-    network, tokenizer = load_network(bundle.folder).eval(), load_tokenizer(bundle.folder)
+    network = load_network(bundle.folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(bundle.folder)
 
     @torch.inference_mode()
     def run(texts: list[str]) -> Output:
@@ -141,7 +144,7 @@ def transformers_model(
     both: Any = _Both(network)
     if compiler is not None:
         both = torch.compile(both, dynamic=True, backend=compiler)
-    pad_id = load_tokenizer(bundle.folder).pad_token_id
+    pad_id = load_tokenizer(bundle.folder).ids.pad
 
     @torch.inference_mode()
     def run(ids: pa.ListArray) -> Output:
@@ -251,7 +254,7 @@ def _in_length_order(
         outputs: list[list[np.ndarray]] = []
         batches = length_batches(num_tokens(ids), token_budget)
         for rows in batches:
-            outputs.append(engine(*pad(ids, rows, tokenizer.pad_token_id)))
+            outputs.append(engine(*pad(ids, rows, tokenizer.ids.pad)))
         order = np.argsort(np.concatenate(batches))
         logits, cls = (
             np.concatenate([output[number] for output in outputs])[order]

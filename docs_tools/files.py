@@ -11,8 +11,10 @@ from pydantic import TypeAdapter
 from docs_tools.settings import cell
 from rubert_ood.bundle import documents, files
 from rubert_ood.bundle.promises import PromisesDocument
+from rubert_ood.classifier.tokenizer import SpecialIds
 from rubert_ood.comparing.document import DiffDocument
 from rubert_ood.pointers.champion import Champion
+from rubert_ood.pointers.unsent import Unsent
 from rubert_ood.pretraining.result import Pretraining
 from rubert_ood.promotion.document import Promotion
 from rubert_ood.publishing.pointer import Pointer
@@ -81,6 +83,9 @@ BUNDLE_FILES = [
         "config.json, model.safetensors, tokenizer*", "the network, as on the hub"
     ),
     FileOfOurs(
+        "special_ids.json", "which ids of tokenizer.json are not of texts", SpecialIds
+    ),
+    FileOfOurs(
         "label_mapping.json",
         "classes in the order of the logits",
         documents.LabelsDocument,
@@ -108,6 +113,7 @@ BUNDLE_FILES = [
     FileOfOurs("tuning.json", "of a bundle that `tune` wrote", Tuning),
     FileOfOurs("../champion.json", "the bundle that is promoted", Champion),
     FileOfOurs("../_promotions/*/promotion.json", "each attempt at it", Promotion),
+    FileOfOurs("../_unsent/VERSION.json", "what MLflow lacks of a training", Unsent),
     FileOfOurs("pretrained/VERSION/pretraining.json", "of `pretrain`", Pretraining),
 ]
 """What lies in OUTPUT/bundles/VERSION; what is beside it."""

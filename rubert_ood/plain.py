@@ -11,6 +11,8 @@ separators."""
 CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 """What no path or URI may hold, although a file system may allow it."""
 DIGIT = re.compile(r"\d")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""How a cell begins that a spreadsheet would compute: ads are hostile text."""
 MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~&!])")
 
 
@@ -41,6 +43,17 @@ def without_digits(text: str) -> str:
 def count_of(number: int, noun: str, plural: str = "") -> str:
     """Return a count with its noun, as `1 file` or `2,000 files`."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def safe_cell(text: str) -> str:
+    """Return a text that no spreadsheet takes for a formula: an apostrophe stands in front.
+
+    A number with its sign is none.
+    """
+    is_number = text[:1] in ("+", "-") and text[1:].isdecimal()
+    if is_number or not text.startswith(FORMULA):
+        return text
+    return f"'{text}"
 
 
 def printable_lines(text: str) -> str:

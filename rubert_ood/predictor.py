@@ -24,6 +24,7 @@ from rubert_ood.bundle import Bundle, load_bundle
 from rubert_ood.classifier import windows
 from rubert_ood.classifier.fold import TakeOver, TextFolder
 from rubert_ood.classifier.span import SharedClock
+from rubert_ood.classifier.tokenizer import TextTokenizer, load_tokenizer
 from rubert_ood.classifier.tokens import num_tokens
 from rubert_ood.ood.blas import one_blas_thread
 from rubert_ood.ood.limits import d2_limit
@@ -37,7 +38,6 @@ from rubert_ood.widget import make_widget
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
-    from transformers import PreTrainedTokenizerBase
 
     from rubert_ood.classifier.classifier import Classifier
     from rubert_ood.classifier.device_decision import DeviceDecision
@@ -70,7 +70,7 @@ class Model:
         self.token_budget = token_budget or TOKEN_BUDGET[use_gpu]
         """Tokens of one batch, with its padding where there is some."""
         self._loading = RLock()
-        self._tokenizer: PreTrainedTokenizerBase | None = None
+        self._tokenizer: TextTokenizer | None = None
         self._classifier: Classifier | None = None
         self._on_device: DeviceDecision | None = None
         self._clock = SharedClock()
@@ -101,12 +101,10 @@ class Model:
         return d2_limit(self.bundle.fitted.decision, self.bundle.fitted.thresholds)
 
     @property
-    def tokenizer(self) -> "PreTrainedTokenizerBase":
+    def tokenizer(self) -> TextTokenizer:
         """The tokenizer of the bundle, loaded once."""
         with self._loading:
             if self._tokenizer is None:
-                from rubert_ood.classifier.checkpoint import load_tokenizer
-
                 self._tokenizer = load_tokenizer(self.bundle.folder)
             return self._tokenizer
 

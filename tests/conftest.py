@@ -261,9 +261,10 @@ def train_bundle(folder: Path, labelled_ads: pa.Table, tiny_bert: str) -> None:
 
     from rubert_ood.ads.dataset import build_cleaner, clean_labelled, split
     from rubert_ood.bundle import BundleContent, write_bundle
-    from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
+    from rubert_ood.classifier.checkpoint import load_network, load_pretrained_tokenizer
     from rubert_ood.classifier.classifier import Classifier
     from rubert_ood.classifier.precision import choose_device
+    from rubert_ood.classifier.tokenizer import TextTokenizer
     from rubert_ood.classifier.tokens import pad, tokenize
     from rubert_ood.ood.fit import fit
     from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
@@ -280,7 +281,8 @@ def train_bundle(folder: Path, labelled_ads: pa.Table, tiny_bert: str) -> None:
     cleaner = build_cleaner(parts[0], CleanerSettings())
     train, valid, _ = (clean_labelled(part, cleaner, labels) for part in parts)
     torch.manual_seed(0)
-    tokenizer, network = load_tokenizer(tiny_bert), load_network(tiny_bert, labels)
+    pretrained = load_pretrained_tokenizer(tiny_bert)
+    tokenizer, network = TextTokenizer.of(pretrained), load_network(tiny_bert, labels)
     ids = tokenize(tokenizer, train.texts, 48)
     optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3, fused=True)
     order = np.random.default_rng(0)
@@ -289,8 +291,7 @@ def train_bundle(folder: Path, labelled_ads: pa.Table, tiny_bert: str) -> None:
     for _ in range(6):
         for rows in np.array_split(order.permutation(len(train)), len(train) // 32):
             ids_NL, mask_NL = (
-                torch.from_numpy(array)
-                for array in pad(ids, rows, tokenizer.pad_token_id)
+                torch.from_numpy(array) for array in pad(ids, rows, tokenizer.ids.pad)
             )
             logits_NC = network(input_ids=ids_NL, attention_mask=mask_NL).logits
             loss = torch.nn.functional.cross_entropy(
@@ -301,7 +302,7 @@ def train_bundle(folder: Path, labelled_ads: pa.Table, tiny_bert: str) -> None:
             optimiser.step()
     torch.set_num_threads(num_threads)
     network.save_pretrained(folder / "checkpoint")
-    tokenizer.save_pretrained(folder / "checkpoint")
+    pretrained.save_pretrained(folder / "checkpoint")
     classifier = Classifier(network, tokenizer, choose_device(False))
     (_, train_cls, _), (valid_logits, valid_cls, valid_tokens) = (
         classifier.run(tokenize(tokenizer, part.texts, 48), token_budget=4096)

@@ -44,15 +44,16 @@ def small_checkpoint(ad_texts, tmp_path_factory) -> str:
     """A random BERT (H 32, 1000 word pieces) with a head of 5 classes, centred so that its answers
     differ by ad."""
     import torch
+    from transformers import AutoTokenizer
 
-    from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
+    from rubert_ood.classifier.checkpoint import load_network
     from rubert_ood.synthetic.small_bert import BertShape, build_small_bert
 
     folder = str(tmp_path_factory.mktemp("checkpoint"))
     build_small_bert(ad_texts, folder, BertShape(1000, hidden_size=32))
     torch.manual_seed(0)
     network = load_network(folder, LABELS).eval()
-    inputs = load_tokenizer(folder)(
+    inputs = AutoTokenizer.from_pretrained(folder)(
         ad_texts,
         truncation=True,
         max_length=MAX_LENGTH,
@@ -74,9 +75,10 @@ def padded_classifier(folder: str):
     """Return a classifier that takes the way of other architectures: the BERT of transformers, in
     batches that are filled up."""
     from rubert_ood.classifier import packed
-    from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
+    from rubert_ood.classifier.checkpoint import load_network
     from rubert_ood.classifier.classifier import Classifier
     from rubert_ood.classifier.precision import choose_device
+    from rubert_ood.classifier.tokenizer import load_tokenizer
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(packed, "can_pack", lambda _: False)

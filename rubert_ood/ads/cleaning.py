@@ -16,6 +16,10 @@ from rubert_ood.ads.schema import decoded
 from rubert_ood.ads.splits import SPLITS
 from rubert_ood.ads.text import TextCleaner, ad_text
 from rubert_ood.ads.traits import ad_traits
+from rubert_ood.plain import count_of
+from rubert_ood.progress import StepLog
+
+log = StepLog("data")
 
 ROLES = ("title", "description", "city")
 TEST = SPLITS.index("test")
@@ -82,15 +86,25 @@ def clean_table(
 def clean_labelled(
     table: pa.Table, cleaner: TextCleaner, labels: list[str], *, traits: bool = False
 ) -> LabelledAds:
-    """Clean and number the ads; ads without text are dropped.
+    """Clean and number the ads; ads without text are dropped, and counted in the log.
 
     Every category is one of the labels: `read_labelled` with `known` has seen to that.
     """
     kept, block = clean_table(table, cleaner, np.full(table.num_rows, traits))
+    warn_of_empty(table.num_rows - len(kept))
     index = label_index(labels)
     numbers = [index[name] for name in table["category"].take(pa.array(kept)).to_pylist()]
     block = block.set_column(1, "label", pa.array(numbers, pa.int64()))
     return LabelledAds.of([block if traits else block.select([*COLUMNS])])
+
+
+def warn_of_empty(number: int) -> None:
+    """Say how many ads are left out since they have no text; nothing where none is."""
+    if number:
+        log.warning(
+            "leaves out %s: no readable text is left after cleaning",
+            count_of(number, "labelled ad"),
+        )
 
 
 def clean_subcategories(

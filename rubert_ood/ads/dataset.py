@@ -16,6 +16,7 @@ from rubert_ood.ads.cleaning import (
     clean_labelled,
     clean_shard,
     clean_subcategories,
+    warn_of_empty,
 )
 from rubert_ood.ads.labelled_ads import Ads, LabelledAds
 from rubert_ood.ads.labelled_table import read_labelled
@@ -26,7 +27,6 @@ from rubert_ood.ads.surveyed_table import SurveyedTable, survey_tables
 from rubert_ood.ads.text import TextCleaner
 from rubert_ood.ads.workers import LocalWorkers, Workers
 from rubert_ood.errors import InputError, SchemaError
-from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
 from rubert_ood.settings import CleanerSettings, SplitSettings, TrainSettings
 
@@ -92,12 +92,7 @@ def load_dataset(settings: TrainSettings, workers: Workers | None = None) -> Dat
         splits, places = splits_N[there], places_N[there]
         tasks.append(CleanTask(shard, splits, places, codes_N[there]))
     ads = workers.make_ads(partial(clean_shard, cleaner=cleaner), tasks)
-    num_empty = len(codes_N) - sum(map(len, ads))
-    if num_empty:
-        log.warning(
-            "leaves out %s: no readable text is left after cleaning",
-            count_of(num_empty, "labelled ad"),
-        )
+    warn_of_empty(len(codes_N) - sum(map(len, ads)))
     dataset = Dataset(labels, cleaner, *ads[: len(rows)])
     _check_filled(dataset)
     return dataset

@@ -5,13 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from rubert_ood.ads.dataset import LabelledAds
-from rubert_ood.ads.labels import normal_label
+from rubert_ood.ads.labels import is_missing, normal_label
 from rubert_ood.ads.schema import as_text, check_type, decoded, has
 from rubert_ood.ads.sources import list_tables
 from rubert_ood.ads.tables import inspect, read_rows
 from rubert_ood.ads.text import TextCleaner
 from rubert_ood.errors import InputError, SchemaError
+from rubert_ood.plain import count_of
+from rubert_ood.progress import StepLog
 from rubert_ood.settings import EvaluationSettings
+
+log = StepLog("data")
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,11 @@ def read_texts(
     group: str,
     cleaner: TextCleaner,
 ) -> list[tuple[str, str, str]]:
-    """Read a table of text and `group`: (text, cleaned text, group) for each row with text."""
-    rows = []
+    """Read a table of text and `group`: (text, cleaned text, group) for each row with both.
+
+    Rows that lack one of them are counted in the log.
+    """
+    rows, num_left_out = [], 0
     for file in list_tables(uri):
         schema = inspect(file.uri, version=file.version).schema
         for name in ("text", group):
@@ -57,13 +64,22 @@ def read_texts(
         table = read_rows(file.uri, ["text", group], version=file.version)
         texts, values = decoded(as_text(table["text"])), decoded(as_text(table[group]))
         for text, value in zip(texts, values, strict=True):
-            if not isinstance(text, str) or not isinstance(value, str):
-                continue
-            cleaned = cleaner.clean(text)
-            if cleaned:
-                rows.append((text, cleaned, normal_label(value)))
+            written = text if isinstance(text, str) else ""
+            cleaned = cleaner.clean(written)
+            name = normal_label(value) if isinstance(value, str) else ""
+            if cleaned and not is_missing(name):
+                rows.append((written, cleaned, name))
+            else:
+                num_left_out += 1
     if not rows:
         raise InputError(f"{uri}: no row has both text and {group}. Fill in both columns")
+    if num_left_out:
+        log.warning(
+            "%s: leaves out %s without readable text or %s",
+            uri,
+            count_of(num_left_out, "row"),
+            group,
+        )
     return rows
 
 

@@ -37,10 +37,11 @@ def drop_tables(listing: Listing) -> tuple[list[FileInfo], list[FileInfo]]:
         inside = {file.uri: file for file in kept if file.uri.startswith(f"{root}/")}
         names = read(root)
         current = [inside[uri] if uri in inside else _single(root, uri) for uri in names]
+        counted = set(names)
         left = [
             file
             for uri, file in inside.items()
-            if uri not in names and not _is_log(root, uri)
+            if uri not in counted and not _is_log(root, uri)
         ]
         log.info(
             f"{root}: reads the {count_of(len(current), 'file')} that the table's log"

@@ -48,7 +48,7 @@ def compile_bounded(pattern: str) -> re.Pattern[str]:
     for text in ("", CANDIDATES):
         if any(not match.group() for match in compiled.finditer(text)):
             raise ValueError(
-                "it matches the empty text. Require a character, or give"
+                "it matches the empty text. Require a character, or use"
                 " (?!) to remove nothing"
             )
     for loop in loops:

@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable
 
+from rubert_ood.ads.text import ad_text
+
 MANY_CAPITALS = 0.5
 LENGTHS = ((5, "up to 5 words"), (20, "6 to 20 words"), (60, "21 to 60 words"))
 LONG = "over 60 words"
@@ -17,7 +19,7 @@ def ad_traits(
     cleaned: str,
 ) -> dict[str, str]:
     """Name the slices that an ad lies in: length (of the cleaned text), title, capitals."""
-    written = f"{title or ''} {description or ''}"
+    written = ad_text(title, description)
     letters = [letter for letter in written if letter.isalpha()]
     shouts = sum(letter.isupper() for letter in letters) > MANY_CAPITALS * len(letters)
     num_words = len(cleaned.split())

@@ -4,6 +4,7 @@ import csv
 import io
 
 from rubert_ood.annotating.document import Export
+from rubert_ood.plain import safe_cell
 
 COLUMNS = (
     "task",
@@ -15,8 +16,6 @@ COLUMNS = (
     "sub_answer",
     "annotator",
 )
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""How a cell begins that a spreadsheet would compute: ads are hostile text."""
 
 
 def sheet(export: Export) -> bytes:
@@ -33,8 +32,3 @@ def sheet(export: Export) -> bytes:
         texts = map(safe_cell, (task.title, task.description, task.city))
         rows.writerow([task.task, task.key, *texts, "", "", ""])
     return sink.getvalue().encode("utf-8-sig")
-
-
-def safe_cell(text: str) -> str:
-    """Return a text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(FORMULA) else text

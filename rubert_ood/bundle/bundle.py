@@ -1,6 +1,7 @@
 """A bundle: one folder, local or s3://, that is one model version and holds all that scoring needs.
 
 config.json, model.safetensors, tokenizer*   HF layout, for AutoModelForSequenceClassification
+special_ids.json                             which token ids are not of texts; for tokenizer.json
 label_mapping.json                           {"labels": [...]}
 temperature.json, ood_threshold.json         T and the decision rule
 ood_statistics.safetensors                   class means, precision matrix, calibration d2; float64
@@ -50,6 +51,7 @@ from rubert_ood.bundle.reference import (
 )
 from rubert_ood.bundle.stack import write_stack
 from rubert_ood.bundle.subheads import write_subheads
+from rubert_ood.bundle.tokenizer import write_tokenizer
 from rubert_ood.bundle.write_fitted import write_fitted
 from rubert_ood.classifier.stack import Stack
 from rubert_ood.classifier.subheads import SubHeads
@@ -120,6 +122,7 @@ def write_bundle(uri: str, content: BundleContent) -> Bundle:
         for name in os.listdir(content.checkpoint_dir):
             source = os.path.join(content.checkpoint_dir, name)
             shutil.copyfile(source, os.path.join(folder, name))
+        write_tokenizer(folder)
         write_json(folder, TEXT, text.model_dump())
         write_json(
             folder, PRECISION, {"precision": content.precision, "agreement": agreement}

@@ -42,7 +42,6 @@ from rubert_ood.bundle.files import (
 )
 from rubert_ood.bundle.network import (
     CONFIG,
-    TOKENIZER,
     WEIGHTS,
     NetworkConfig,
     check_config,
@@ -60,6 +59,12 @@ from rubert_ood.bundle.subheads import (
 )
 from rubert_ood.classifier.stack import Stack
 from rubert_ood.classifier.subheads import SubHeads
+from rubert_ood.classifier.tokenizer import (
+    SPECIAL_IDS,
+    TOKENIZER,
+    SpecialIds,
+    TextTokenizer,
+)
 from rubert_ood.errors import RubertOodError
 from rubert_ood.ood.decision import Thresholds
 from rubert_ood.ood.fit import FittedModel
@@ -236,7 +241,11 @@ class BundleReader:
         with self.reading(WEIGHTS):
             check_weights(self.folder, config, labels)
         with self.reading(TOKENIZER):
-            check_tokenizer(self.folder, config)
+            backend = check_tokenizer(self.folder, config)
+        if SPECIAL_IDS in self.files:
+            ids = self.document(SPECIAL_IDS, SpecialIds)
+            with self.reading(SPECIAL_IDS):
+                TextTokenizer(backend, ids)
 
     def _subheads(self, labels: list[str], hidden: int) -> SubHeads | None:
         if SUBHEADS not in self.files and SUBHEAD_ARRAYS not in self.files:

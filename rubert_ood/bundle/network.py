@@ -6,7 +6,6 @@ BERT, are checked where they are loaded (classifier/checkpoint.py). Shapes: C cl
 intermediate.
 """
 
-import os
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,8 +13,9 @@ from tokenizers import Tokenizer
 
 from rubert_ood.bundle.arrays import Layout, check_layouts, layouts
 from rubert_ood.classifier.positions import max_positions_of
+from rubert_ood.classifier.tokenizer import largest_id, read_backend
 
-CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
 FLOATS = ("F64", "F32", "F16", "BF16")
 HEAD = "ForSequenceClassification"
 
@@ -144,17 +144,13 @@ def _norm(name: str, size: int) -> Shapes:
     return {f"{name}.weight": (size,), f"{name}.bias": (size,)}
 
 
-def check_tokenizer(folder: str, config: NetworkConfig) -> None:
-    """Raise ValueError unless the tokenizer loads and each of its ids has an embedding."""
-    try:
-        tokenizer = Tokenizer.from_file(os.path.join(folder, TOKENIZER))
-    except Exception as error:  # the library raises nothing narrower
-        raise ValueError(
-            f"it does not hold a tokenizer ({' '.join(str(error).split())[:200]})"
-        ) from error
-    largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+def check_tokenizer(folder: str, config: NetworkConfig) -> Tokenizer:
+    """Return tokenizer.json; ValueError unless it loads and each of its ids has an embedding."""
+    backend = read_backend(folder)
+    largest = largest_id(backend)
     if not 0 <= largest < config.vocab_size:
         raise ValueError(
             f"its token ids go up to {largest}, but the network has"
             f" embeddings for 0 to {config.vocab_size - 1}"
         )
+    return backend

@@ -1,4 +1,8 @@
-"""Load a checkpoint, or refuse it in one line: config, tokenizer and weights, never code."""
+"""Load a checkpoint, or refuse it in one line: config, tokenizer and weights, never code.
+
+transformers, whose import takes seconds, is imported by what needs it: a process that scores a BERT
+of a bundle does not.
+"""
 
 import hashlib
 import os
@@ -8,12 +12,11 @@ from threading import Lock
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
 from rubert_ood import storage
 from rubert_ood.classifier import bert
 from rubert_ood.classifier.positions import max_positions_of
+from rubert_ood.classifier.tokenizer import TextTokenizer, largest_id
 from rubert_ood.errors import BundleError, RubertOodError
 from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
@@ -28,9 +31,6 @@ PLAIN_ATTENTION = (None, "eager", "sdpa")
 """Ways to compute attention that are part of torch; others may be fetched from a hub, and run."""
 _LOADING = Lock()
 """transformers builds a network on the meta device, which another thread would share meanwhile."""
-
-transformers_logging.set_verbosity_error()
-transformers_logging.disable_progress_bar()
 
 
 def local_checkpoint(uri: str) -> str:
@@ -64,8 +64,10 @@ def local_checkpoint(uri: str) -> str:
     )
 
 
-def load_tokenizer(uri: str) -> Any:
-    """Load a tokenizer, which must put CLS first, pad, and be able to cut into windows."""
+def load_pretrained_tokenizer(uri: str) -> Any:
+    """Load a tokenizer of transformers: it must put CLS first, pad, and be able to cut windows."""
+    from transformers import AutoTokenizer
+
     tokenizer = _load(AutoTokenizer, uri)
     if not tokenizer.is_fast:
         raise BundleError(
@@ -99,7 +101,6 @@ def load_network(uri: str, labels: list[str] | None = None) -> Any:
     Raises BundleError when the checkpoint lacks a weight of the encoder, has one that the encoder
     does not know, or holds a number that is not finite: no layer is ever left at random.
     """
-    # scoring a BERT and reading texts need no networks, whose import takes 3 s of a core
     from transformers import AutoModelForSequenceClassification
 
     config = load_config(uri)
@@ -210,12 +211,10 @@ def max_positions(uri: str) -> int:
     return max_positions_of(load_config(uri).to_dict())
 
 
-def check_ids(uri: str, tokenizer: Any, network: Any) -> None:
+def check_ids(uri: str, tokenizer: TextTokenizer, network: Any) -> None:
     """Raise BundleError unless every id of the tokenizer has an embedding."""
-    largest, rows = (
-        max(tokenizer.get_vocab().values()),
-        network.get_input_embeddings().num_embeddings,
-    )
+    largest = largest_id(tokenizer.backend)
+    rows = network.get_input_embeddings().num_embeddings
     if largest >= rows:
         raise BundleError(
             f"{uri}: token ids go up to {largest}, but the network has"
@@ -240,6 +239,10 @@ def _reading(uri: str) -> Iterator[None]:
 
 
 def _load(loader: Any, uri: str, **options: Any) -> Any:
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     with _LOADING, _reading(uri):
         return loader.from_pretrained(
             local_checkpoint(uri), trust_remote_code=False, **options

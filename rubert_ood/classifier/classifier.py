@@ -13,12 +13,9 @@ import torch
 from rubert_ood.classifier import fused, onednn, packed
 from rubert_ood.classifier.attention import choose_attention
 from rubert_ood.classifier.batch_threads import run_batches
-from rubert_ood.classifier.checkpoint import (
-    check_ids,
-    load_for_scoring,
-    load_tokenizer,
-)
+from rubert_ood.classifier.checkpoint import check_ids, load_for_scoring
 from rubert_ood.classifier.precision import Device, choose_device
+from rubert_ood.classifier.tokenizer import TextTokenizer, load_tokenizer
 from rubert_ood.classifier.tokens import (
     length_batches,
     num_padding,
@@ -60,7 +57,7 @@ class ClsTap:
 class Classifier:
     """A network and its tokenizer, ready to score; the network is owned, and may be rebuilt."""
 
-    def __init__(self, network: Any, tokenizer: Any, device: Device) -> None:
+    def __init__(self, network: Any, tokenizer: TextTokenizer, device: Device) -> None:
         self._packs = packed.can_pack(network)
         self.network = device.prepare(network)
         self.tokenizer = tokenizer
@@ -160,7 +157,7 @@ class Classifier:
         return Answer(*(tensor.float() for tensor in found))
 
     def _forward_padded(self, ids: pa.ListArray, rows: np.ndarray) -> Tensors:
-        ids_NL, mask_NL = pad(ids, rows, self.tokenizer.pad_token_id)
+        ids_NL, mask_NL = pad(ids, rows, self.tokenizer.ids.pad)
         return self.forward(self.device.put(ids_NL), self.device.put(mask_NL))
 
 

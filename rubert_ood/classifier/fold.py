@@ -16,12 +16,11 @@ import pyarrow as pa
 
 from rubert_ood.ads.text import EXCERPT_CHARACTERS, TextCleaner, text_key
 from rubert_ood.classifier.shorten import without_runs
+from rubert_ood.classifier.tokenizer import TextTokenizer
 from rubert_ood.classifier.windows import Windows, cut, is_blank
 from rubert_ood.settings import TextSettings
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
     from rubert_ood.classifier.stack import Stack
 
 HEAD_CHARACTERS = 8_192
@@ -55,7 +54,7 @@ class TextFolder:
     def __init__(
         self,
         cleaner: TextCleaner,
-        tokenizer: "PreTrainedTokenizerBase",
+        tokenizer: TextTokenizer,
         settings: TextSettings,
         take_over: TakeOver | None = None,
         stack: "Stack | None" = None,
@@ -142,7 +141,7 @@ class TextFolder:
             if text.whole is not None and not (is_cut and self._has_words(text))
         ]
         for text in unsure:
-            backend = self._tokenizer.backend_tokenizer
+            backend = self._tokenizer.backend
             whole = without_runs(backend, text.whole or "", self._most_tokens)
             text.cleaned = self._cleaner.clean(whole)
             text.whole = None

@@ -4,16 +4,13 @@ Shapes: N ads, L tokens of the longest ad in a batch.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from rubert_ood.classifier.fast_tokens import token_ids
 from rubert_ood.classifier.shorten import MARGIN_TOKENS, shortened_tokens
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from rubert_ood.classifier.tokenizer import TextTokenizer
 
 CHARACTERS_PER_TOKEN = 8
 """Of a text, so many characters for each token that is wanted are tokenized first. Russian takes
@@ -26,7 +23,7 @@ SLICE_CHARACTERS = 500_000
 
 
 def first_tokens(
-    tokenizer: "PreTrainedTokenizerBase", texts: list[str], limit: int
+    tokenizer: TextTokenizer, texts: list[str], limit: int
 ) -> tuple[list[list[int]], np.ndarray]:
     """Return at most `limit` token ids of each text, from its start, without special tokens.
 
@@ -34,7 +31,7 @@ def first_tokens(
     to a space, so that memory does not grow with the texts. The second value says which texts have
     more tokens: bool (N,).
     """
-    backend = _backend(tokenizer)
+    backend = tokenizer.backend
     heads = [_head(text, limit * CHARACTERS_PER_TOKEN) for text in texts]
     found, has_more = [], []
     for rows in _slices(heads):
@@ -48,30 +45,11 @@ def first_tokens(
     return found, np.array(has_more, dtype=bool)
 
 
-def special_frame(tokenizer: "PreTrainedTokenizerBase") -> tuple[list[int], list[int]]:
-    """Return the special tokens that stand before and behind every text."""
-    encoding = _backend(tokenizer).encode("a")
-    text = np.flatnonzero(np.array(encoding.special_tokens_mask) == 0)
-    return encoding.ids[: text[0]], encoding.ids[text[-1] + 1 :]
-
-
-def tokenize(
-    tokenizer: "PreTrainedTokenizerBase", texts: list[str], max_length: int
-) -> pa.ListArray:
+def tokenize(tokenizer: TextTokenizer, texts: list[str], max_length: int) -> pa.ListArray:
     """Return the unpadded token ids of each text, special ones included, cut: list<int32>."""
-    before, behind = special_frame(tokenizer)
+    before, behind = tokenizer.before, tokenizer.behind
     found, _ = first_tokens(tokenizer, texts, max_length - len(before) - len(behind))
     return pa.array([before + ids + behind for ids in found], pa.list_(pa.int32()))
-
-
-def _backend(tokenizer: "PreTrainedTokenizerBase") -> Any:
-    """Return the Rust tokenizer, made to neither cut nor fill up."""
-    backend = tokenizer.backend_tokenizer
-    if backend.truncation is not None:
-        backend.no_truncation()
-    if backend.padding is not None:
-        backend.no_padding()
-    return backend
 
 
 def _head(text: str, num_characters: int) -> str:

@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from rubert_ood.classifier.tokens import first_tokens, num_tokens, special_frame
+from rubert_ood.classifier.tokenizer import TextTokenizer
+from rubert_ood.classifier.tokens import first_tokens, num_tokens
 from rubert_ood.ood.outputs import Outputs
 from rubert_ood.settings import TextSettings
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
     from rubert_ood.classifier.classifier import Classifier
     from rubert_ood.classifier.stack import Stack
 
@@ -102,7 +101,7 @@ def _word_logits(table: pa.Table) -> np.ndarray | None:
 
 
 def cut(
-    tokenizer: "PreTrainedTokenizerBase",
+    tokenizer: TextTokenizer,
     texts: list[str],
     settings: TextSettings,
     stack: "Stack | None" = None,
@@ -112,7 +111,7 @@ def cut(
     The special tokens stand in every window; `stride` does not count them. A stack reads the words
     of the whole texts.
     """
-    before, behind = special_frame(tokenizer)
+    before, behind = tokenizer.before, tokenizer.behind
     size = settings.max_length - len(before) - len(behind)
     step, max_windows = size, 1
     if settings.mode == "window":
@@ -133,9 +132,7 @@ def cut(
     )
 
 
-def is_blank(
-    tokenizer: "PreTrainedTokenizerBase", texts: list[str], windows: Windows
-) -> np.ndarray:
+def is_blank(tokenizer: TextTokenizer, texts: list[str], windows: Windows) -> np.ndarray:
     """Say which texts are nothing to the model: bool (N,).
 
     It reads only special and unknown tokens of them, or they have no character that can be seen,
@@ -143,7 +140,7 @@ def is_blank(
     """
     owners_W = np.repeat(np.arange(len(texts)), windows.num_windows_N)
     owners_T = np.repeat(owners_W, num_tokens(windows.ids))
-    is_word_T = ~np.isin(windows.ids.flatten().to_numpy(), tokenizer.all_special_ids)
+    is_word_T = ~tokenizer.is_special(windows.ids.flatten().to_numpy())
     num_words_N = np.bincount(owners_T[is_word_T], minlength=len(texts))
     return (num_words_N == 0) | np.array(
         [not _is_visible(text) for text in texts], dtype=bool

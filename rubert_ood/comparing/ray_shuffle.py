@@ -23,6 +23,7 @@ from rubert_ood.errors import (
     StorageUnavailableError,
 )
 from rubert_ood.ray_session import TASK_RETRIES
+from rubert_ood.traces import last_lines
 
 READ_ROWS = 100_000
 """Rows that one task reads, at least: the parts of an older run are much smaller."""
@@ -61,7 +62,7 @@ def partitions(a: WholeRun, b: WholeRun) -> Iterator[Counts]:
     except (ray.exceptions.RayError, ExecutionTimeoutError) as error:
         raise PartialRunError(
             "the comparison stopped. Run the same command again. Ray says:"
-            f" {' '.join(str(error).split())[-500:]}"
+            f" {last_lines(error)[-1]}"
         ) from error
 
 

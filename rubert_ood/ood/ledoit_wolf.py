@@ -64,8 +64,8 @@ class ClassSums:
         if len(empty):
             raise SchemaError(
                 f"class number {empty[0]} has no training rows"
-                f" ({count_of(len(empty), 'class', 'classes')} in all). Give"
-                " it ads, or drop the label"
+                f" ({count_of(len(empty), 'class', 'classes')} in all). Add"
+                " ads of it, or drop the label"
             )
         return np.asarray(self.sums_CH / self.counts_C[:, None])
 

@@ -96,7 +96,7 @@ def choose_decision(
         raise PublicationRefusedError(
             f"min_precision: no threshold reaches {min_precision:g} on at"
             f" least {ads_needed(min_precision):,} kept ads (best:"
-            f" {best_precision:.4f}). Lower min_precision, give more ads, or"
+            f" {best_precision:.4f}). Lower min_precision, add ads, or"
             " train a better model"
         )
     return best.settings

@@ -132,7 +132,7 @@ class DayJob:
                     f"{job_id}: the cluster does not know the job any more, since it was started"
                     " anew. Run the same command again to submit the rest"
                 )
-            printed = self._print_from(printed, job_id)
+            printed = self._print_from(printed, job_id, is_whole=state.is_over)
             if state.is_over:
                 break
             self.patience.sleep(self.patience.poll_s)
@@ -146,12 +146,13 @@ class DayJob:
         if state.status != "SUCCEEDED":
             raise JobFailedError(f"{job_id} {ending_of(state)}", exit_code_of(state))
 
-    def _print_from(self, printed: int, job_id: str) -> int:
-        """Print the whole lines beyond those printed; return how many characters are printed."""
+    def _print_from(self, printed: int, job_id: str, *, is_whole: bool) -> int:
+        """Print the whole lines beyond those printed, at the end also one that was cut off; return
+        how many characters are printed."""
         text = self.patience.ask(lambda: self.jobs.log(job_id))
         if len(text) < printed:  # the file was cut
             printed = 0
-        end = text.rfind("\n") + 1
+        end = len(text) if is_whole else text.rfind("\n") + 1
         for line in text[printed:end].splitlines():
             say(line)
         return max(end, printed)

@@ -18,6 +18,7 @@ NOT_UPLOADED = [".git", ".venv", "build", "demo", "output", ".ray_token"]
 """Folders of a checkout that a job does not need, and the token of nightly.yml."""
 SHOWN_CHARACTERS = 200
 STATUS = re.compile(r"status code (\d{3})")
+UNKNOWN = 404
 CANNOT_DO = (400, 401, 403, 422)
 """Statuses of HTTP after which the same question has the same answer."""
 
@@ -60,7 +61,7 @@ class RayJobs:
             try:
                 found = self._connected().get_job_info(submission_id)
             except RuntimeError as error:
-                if "404" in str(error):
+                if _status(error) == UNKNOWN:
                     return None
                 raise
         status = getattr(found.status, "value", str(found.status))
@@ -124,10 +125,15 @@ class RayJobs:
         except (requests.exceptions.RequestException, ConnectionError) as error:
             raise NoAnswerError(type(error).__name__) from error
         except RuntimeError as error:
-            found = STATUS.search(str(error))
-            raise _by_status(error, int(found[1]) if found else 0) from error
+            raise _by_status(error, _status(error)) from error
         except ValueError as error:
             raise NoAnswerError("the answer is not that of Ray's Jobs API") from error
+
+
+def _status(error: RuntimeError) -> int:
+    """Return the status of HTTP that Ray's client names in its words; 0 without one."""
+    found = STATUS.search(str(error))
+    return int(found[1]) if found else 0
 
 
 def _by_status(error: Exception, status: int) -> RubertOodError:

@@ -114,7 +114,7 @@ def resolve(uri: str | os.PathLike[str]) -> BundleName:
     if champion is None and not storage.exists(storage.join(uri, MANIFEST)):
         raise BundleError(
             f"{uri}: no bundle of this folder was promoted. Run `rubert-ood"
-            " promote`, or name a version"
+            " promote`, or use the URI of a version"
         )
     return champion or BundleName(uri=uri, fingerprint="")
 
@@ -129,7 +129,11 @@ def open_bundle(
     Raises BundleError as `load_bundle` does, and where the champion is not the bundle that was
     promoted; SettingsError and StorageUnavailableError as `resolve` does.
     """
-    name = resolve(uri)
+    return open_named(resolve(uri), require_signature)
+
+
+def open_named(name: BundleName, require_signature: str | None = None) -> Bundle:
+    """Load a bundle that was resolved before, as `open_bundle` does."""
     bundle = load_signed(name.uri, require_signature)
     if not name.alias:
         return bundle

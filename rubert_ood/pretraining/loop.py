@@ -79,7 +79,7 @@ class Pretrainer:
         self.device = choose_device(config["use_gpu"], config["precision"])
         self.measured_s = 0.0
         base_model = config["base_model"]
-        self.tokenizer = pretrained.load_tokenizer(base_model)
+        self.tokenizer = pretrained.load_pretrained_tokenizer(base_model)
         torch.manual_seed(settings.seed)
         self.state = TrainingState()
         if checkpoint is None:

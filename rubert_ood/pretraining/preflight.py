@@ -10,10 +10,11 @@ from torch.nn.functional import cross_entropy
 from rubert_ood.classifier.checkpoint import (
     check_ids,
     load_for_pretraining,
-    load_tokenizer,
+    load_pretrained_tokenizer,
     max_positions,
 )
 from rubert_ood.classifier.precision import Device
+from rubert_ood.classifier.tokenizer import TextTokenizer
 from rubert_ood.errors import BundleError, InputError, SettingsError
 from rubert_ood.pretraining.layout import MaskedLayout
 from rubert_ood.pretraining.masked_network import masked_network
@@ -29,7 +30,7 @@ def check_pretraining(settings: PretrainSettings) -> None:
     Raises SettingsError on sizes that do not fit, BundleError on the base model.
     """
     uri, max_length = settings.base_model, settings.max_length
-    tokenizer = load_tokenizer(uri)
+    tokenizer = load_pretrained_tokenizer(uri)
     if tokenizer.mask_token_id is None:
         raise BundleError(
             f"{uri}: the tokenizer has no mask token. Set mask_token"
@@ -42,7 +43,7 @@ def check_pretraining(settings: PretrainSettings) -> None:
             f"max_length: the model reads at most {limit:,} tokens, and"
             f" {max_length:,} are set. Lower max_length"
         )
-    check_ids(uri, tokenizer, network)
+    check_ids(uri, TextTokenizer.of(tokenizer), network)
     share = settings.masking.word_fraction
     masker = Masker.of(tokenizer, share)
     if not len(masker.ordinary_ids):
@@ -83,7 +84,7 @@ def check_counts(settings: PretrainSettings, num_train: int, num_held_out: int) 
     if not total:
         raise InputError(
             f"{settings.input_uri}: no ad has readable text. Check"
-            " columns.description, and give other ads"
+            " columns.description, or use other ads"
         )
     num_workers = settings.compute.num_workers
     wanted = num_workers * settings.optimiser.batch_size

@@ -19,7 +19,7 @@ from rubert_ood.ads.schema import decoded
 from rubert_ood.ads.sources import SNIFF_THREADS, list_tables
 from rubert_ood.ads.splits import share_of
 from rubert_ood.ads.text import TextCleaner, ad_text
-from rubert_ood.classifier.checkpoint import load_tokenizer
+from rubert_ood.classifier.tokenizer import load_tokenizer
 from rubert_ood.classifier.tokens import tokenize
 from rubert_ood.errors import InputError
 from rubert_ood.progress import Progress, StepLog
@@ -58,7 +58,7 @@ class TokenReader:
         rows, texts = clean_texts(piece.shard, self.cleaner)
         tokenizer = load_tokenizer(self.base_model)
         ids = tokenize(tokenizer, texts, self.max_length)
-        has_words_n = _has_words(ids, tokenizer.all_special_ids)
+        has_words_n = _has_words(ids, tokenizer.ids.special)
         shares = [share_of(text, SPLIT_SEED) for text in texts]
         is_held_out_n = np.array(shares) < self.held_out_fraction
         kinds_n = np.where(is_held_out_n, HELD_OUT, TRAIN)

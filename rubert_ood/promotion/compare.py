@@ -91,7 +91,7 @@ def _measured(
     return Comparison(
         test_uri=settings.test_uri,
         num_ads=len(judged.labels_N),
-        num_unreadable=int((~is_read_N).sum()),
+        num_unreadable=int((~is_read_N).sum()) + material.num_not_utf8,
         sample_uri=settings.sample_uri,
         device="GPU" if settings.compute.use_gpu else "CPU",
         new=measured[0],

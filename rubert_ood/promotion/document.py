@@ -101,7 +101,7 @@ class Comparison(Record):
     num_ads: Count
     """Test ads that both can read."""
     num_unreadable: Count
-    """Test ads that one of them cannot read: not compared."""
+    """Test ads that one of them cannot read, or that are not UTF-8: not compared."""
     sample_uri: str | None = None
     device: str
     new: Measures

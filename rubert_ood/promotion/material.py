@@ -34,6 +34,8 @@ class Material:
     ood: dict[str, list[str]] = field(default_factory=dict)
     """By kind."""
     sample: list[str] = field(default_factory=list)
+    num_not_utf8: int = 0
+    """Labelled ads that are not here."""
 
 
 def read_material(
@@ -41,7 +43,8 @@ def read_material(
 ) -> Material:
     """Read what the settings name; `known` labels are those of either bundle.
 
-    Ads that are not UTF-8 are left out. `cleaner` says which OOD texts hold something to read.
+    Ads that are not UTF-8 are left out and counted. `cleaner` says which OOD texts hold something
+    to read.
     """
     table = read_labelled(
         settings.test_uri,
@@ -66,7 +69,7 @@ def read_material(
             settings.columns,
             settings.sample_ads,
         )
-    return Material(texts, labels, ood, sample)
+    return Material(texts, labels, ood, sample, table.num_rows - len(texts))
 
 
 def _texts(table: pa.Table) -> list[str | None]:

@@ -42,8 +42,8 @@ def is_champion(place: ChampionPlace, bundle: Bundle) -> bool:
     if named.fingerprint != bundle.fingerprint:
         raise BundleError(
             f"{bundle.uri}: this is not the promoted bundle, though"
-            f" {place.uri} names it. Restore that bundle, or give the new"
-            " one another version"
+            f" {place.uri} names it. Restore that bundle, or write the"
+            " new one under another version"
         )
     return True
 

@@ -13,10 +13,9 @@ from markupsafe import Markup
 from rubert_ood.ads.text import EXCERPT_CHARACTERS
 from rubert_ood.comparing.document import DiffDocument
 from rubert_ood.ood.detectors import TITLES
-from rubert_ood.plain import printable, printable_lines
+from rubert_ood.plain import count_of, printable, printable_lines
 from rubert_ood.reports import figures, good
 from rubert_ood.reports.confusions import confusion_matrix, transition_matrix
-from rubert_ood.reports.counting import counted
 from rubert_ood.reports.curves import Histograms
 from rubert_ood.reports.diff_findings import diff_findings
 from rubert_ood.reports.evaluation import (
@@ -43,7 +42,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"data_uri": _data_uri, "when": _when, "counted": counted}
+    environment.filters |= {"data_uri": _data_uri, "when": _when, "count_of": count_of}
     script = environment.get_template("page.js").render()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment.globals |= {"script": script, "script_hash": f"sha256-{digest}"}

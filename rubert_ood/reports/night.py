@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from rubert_ood.reports.counting import counted
+from rubert_ood.plain import count_of
 from rubert_ood.reports.drift import Drift
 from rubert_ood.reports.mend import BEFORE, BUNDLE, CATALOGUE, OUTPUT, RUN
 from rubert_ood.reports.night_checks import NightCheck, night_checks
@@ -63,7 +63,7 @@ def _lead(manifest: Manifest) -> str:
         return "the run was rolled back"
     if not manifest.is_whole:
         counts = manifest.counts
-        done = f"{counts.rows_in:,} of {counted(counts.rows_planned, 'ad')}"
+        done = f"{counts.rows_in:,} of {count_of(counts.rows_planned, 'ad')}"
         return f"the run stopped after {done}"
     return ""
 
@@ -73,7 +73,7 @@ def _found(checks: list[NightCheck]) -> str:
     found = [check for check in checks if not check.ok]
     if not found:
         return ""
-    number = f"{len(found)} of {counted(len(checks), 'check')}"
+    number = f"{len(found)} of {count_of(len(checks), 'check')}"
     if len(found) == 1:
         return f"{number} stands out, {found[0].brief}"
     return f"{number} stand out, first {found[0].brief}"
@@ -82,7 +82,7 @@ def _found(checks: list[NightCheck]) -> str:
 def _ordinary(manifest: Manifest, previous: Manifest | None) -> str:
     counts = manifest.counts
     rejected = f", {counts.rows_rejected:,} rejected" if counts.rows_rejected else ""
-    done = f"{counted(counts.rows_scored, 'ad')} scored{rejected}"
+    done = f"{count_of(counts.rows_scored, 'ad')} scored{rejected}"
     if previous is None:
         return (
             f"An ordinary night, as far as a first run can tell: {done} and nothing"

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from rubert_ood.plain import count_of
 from rubert_ood.reports import good
 from rubert_ood.reports.accuracy import accuracy_fall
 from rubert_ood.reports.checks import shown_check
-from rubert_ood.reports.counting import counted
 from rubert_ood.reports.drift import Drift, Ratio
 from rubert_ood.reports.first_night import first_night
 from rubert_ood.reports.mend import GATE, NIGHT, UNKNOWN, Mend
@@ -60,11 +60,11 @@ def _gate(manifest: Manifest) -> Iterator[NightCheck]:
 
 def _quarantine(manifest: Manifest) -> Iterator[NightCheck]:
     files, shards = manifest.quarantined, manifest.quarantined_shards
-    number = counted(len(files), "quarantined file")
+    number = count_of(len(files), "quarantined file")
     text = f"The run lacks the ads of {number}."
     yield NightCheck(not files, number, text, "quarantined-files", NIGHT["quarantined"])
-    number = counted(len(shards), "quarantined shard")
-    ads = counted(manifest.counts.rows_quarantined, "ad")
+    number = count_of(len(shards), "quarantined shard")
+    ads = count_of(manifest.counts.rows_quarantined, "ad")
     text = f"The run lacks {ads} of {number}."
     yield NightCheck(not shards, number, text, "quarantined-shards", NIGHT["shards"])
 
@@ -72,12 +72,12 @@ def _quarantine(manifest: Manifest) -> Iterator[NightCheck]:
 def _input(manifest: Manifest) -> Iterator[NightCheck]:
     if manifest.duplicates is not None:
         found = manifest.duplicates
-        ids, rows = counted(found.ids, "duplicate id"), counted(found.rows, "row")
+        ids, rows = count_of(found.ids, "duplicate id"), count_of(found.rows, "row")
         text = f"The input has {ids}, which is {rows} too many. All of them are scored."
         yield NightCheck(not found.rows, ids, text, "duplicate-ids", NIGHT["duplicates"])
     if manifest.ignored is not None:
         number = manifest.ignored.num_like_data
-        files = counted(number, "unread file")
+        files = count_of(number, "unread file")
         text = f"The input has {files} with the look of data, neither Parquet nor CSV."
         yield NightCheck(not number, files, text, "unread-files", NIGHT["ignored"])
 
@@ -94,7 +94,7 @@ def _reuse(manifest: Manifest) -> Iterator[NightCheck]:
             f" {stop.texts_mismatched:,} differ ({stop.reason})."
         )
     yield NightCheck(stop is None, "a stop of reuse", text, "top", NIGHT["reuse"])
-    shards = counted(missing, "shard")
+    shards = count_of(missing, "shard")
     text = f"{shards} found no index of {manifest.reuse.run_uri}. Every text there was scored."
     yield NightCheck(
         not missing, f"{shards} without an index to reuse", text, "top", NIGHT["reuse"]
@@ -104,7 +104,7 @@ def _reuse(manifest: Manifest) -> Iterator[NightCheck]:
 def _rejected(manifest: Manifest) -> NightCheck:
     counts = manifest.counts
     share = Ratio(counts.rows_rejected, counts.rows_in).share or 0.0
-    rows = counted(counts.rows_rejected, "rejected row")
+    rows = count_of(counts.rows_rejected, "rejected row")
     text = f"Of all rows {share:.2%} were rejected ({good.REJECTED})."
     return NightCheck(
         good.REJECTED.holds(share), rows, text, "rejected-rows", NIGHT["rejected"]

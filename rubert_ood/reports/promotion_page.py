@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 
-from rubert_ood.plain import printable
+from rubert_ood.plain import count_of, printable
 from rubert_ood.promotion.document import Change, ClassRow, Comparison, Promotion
 from rubert_ood.reports.checks import shown_check
-from rubert_ood.reports.counting import counted
 from rubert_ood.reports.evaluation import Finding
 from rubert_ood.reports.facts import Fact
 from rubert_ood.reports.html import render
@@ -118,7 +117,7 @@ def promotion_findings(promotion: Promotion) -> list[Finding]:
         if labels:
             findings.append(Finding(False, f"{text}: {', '.join(labels)}."))
     if found.num_unreadable:
-        ads = counted(found.num_unreadable, "test ad")
+        ads = count_of(found.num_unreadable, "test ad")
         text = f"The comparison leaves out {ads}, which a bundle cannot read."
         findings.append(Finding(True, text))
     if found.champion is None:
@@ -143,13 +142,13 @@ def _against_champion(found: Comparison) -> list[Finding]:
     alone = found.discordant
     if alone is not None:
         text = (
-            f"The new bundle alone gets {counted(alone.only_new, 'test ad')} right, and"
+            f"The new bundle alone gets {count_of(alone.only_new, 'test ad')} right, and"
             f" the champion alone {alone.only_champion:,} (McNemar's p is {alone.p:.2g})."
         )
         findings.append(Finding(alone.only_new >= alone.only_champion, text))
     if found.churn is not None:
         text = (
-            f"Of {counted(found.churn.num_ads, 'ad')} of the catalogue"
+            f"Of {count_of(found.churn.num_ads, 'ad')} of the catalogue"
             f" {found.churn.rate:.1%} would get another label."
         )
         findings.append(Finding(True, text))

@@ -1,7 +1,7 @@
 """The numbers at the top of the run report."""
 
+from rubert_ood.plain import count_of
 from rubert_ood.reports.checks import shown_check
-from rubert_ood.reports.counting import counted
 from rubert_ood.reports.drift import Ratio
 from rubert_ood.reports.facts import Fact
 from rubert_ood.runs.manifest import Manifest
@@ -40,7 +40,7 @@ def _accuracy(manifest: Manifest) -> list[Fact]:
     if found is None:
         return [Fact("Estimated accuracy", "–", estimates.missing)]
     ends = f"{found.low:.1%} to {found.high:.1%}"
-    ads = counted(found.num_calibration, "calibration ad")
+    ads = count_of(found.num_calibration, "calibration ad")
     note = f"{ends} with 95% confidence; {found.measured:.1%} on {ads}"
     return [Fact("Estimated accuracy", f"{found.value:.1%}", note)]
 
@@ -63,8 +63,8 @@ def _texts(manifest: Manifest, previous: Manifest | None) -> list[Fact]:
     facts = [Fact("Folded", _share(folded), "same text as another ad, scored once")]
     if manifest.reuse:
         note = (
-            f"{counted(counts.rows_reused, 'ad')} from run {manifest.reuse.run_id}."
-            f" {counted(counts.texts_scored, 'text')} scored,"
+            f"{count_of(counts.rows_reused, 'ad')} from run {manifest.reuse.run_id}."
+            f" {count_of(counts.texts_scored, 'text')} scored,"
             f" {counts.texts_checked:,} of them to check it"
         )
         facts.append(Fact("Reused", _share(Ratio(counts.rows_reused, scored)), note))
@@ -112,7 +112,7 @@ def _rate(
     limit: str = "",
 ) -> Fact:
     """Return a share of this run, beside that of the run before and the limit of the gate."""
-    note = counted(getattr(manifest.counts, key), "ad")
+    note = count_of(getattr(manifest.counts, key), "ad")
     if previous is not None and _ratio(previous.counts, key).share is not None:
         note += f", before {_share(_ratio(previous.counts, key))}"
     value = _share(_ratio(manifest.counts, key))

@@ -4,8 +4,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rubert_ood.plain import count_of
 from rubert_ood.reports import good
-from rubert_ood.reports.counting import counted
 from rubert_ood.reports.evaluation import Context, Finding, TrainingRun
 from rubert_ood.reports.html import render
 from rubert_ood.reports.training_figures import shown_measures, training_figure
@@ -63,7 +63,7 @@ def train_findings(runs: Sequence[TrainingRun], kept: TrainingRun) -> list[Findi
 def _end(kept: TrainingRun) -> Finding:
     last = len(kept.history)
     if kept.best_epoch < last:
-        after = counted(last - kept.best_epoch, "epoch")
+        after = count_of(last - kept.best_epoch, "epoch")
         return Finding(True, f"Macro-F1 on valid did not improve in {after} after it.")
     text = "The last epoch was the best, so more epochs may help."
     return Finding(last == 1, text if last > 1 else "The training had one epoch.")

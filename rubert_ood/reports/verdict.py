@@ -6,8 +6,8 @@ from rubert_ood.ood.comparison import DetectorResult
 from rubert_ood.ood.detectors import TITLES
 from rubert_ood.ood.metrics import ClassMetrics, OodMetrics
 from rubert_ood.ood.recommend import Recommendation, recommend
+from rubert_ood.plain import count_of
 from rubert_ood.reports import good
-from rubert_ood.reports.counting import counted
 from rubert_ood.reports.evaluation import Evaluation, Finding, HardCase, Headline, OodKind
 from rubert_ood.reports.mend import EVALUATION, Mend, let_decide
 from rubert_ood.settings import DecisionSettings
@@ -68,7 +68,7 @@ def _mends(evaluation: Evaluation) -> dict[str, Mend]:
 def _accuracy(headline: Headline, baseline: Baseline | None) -> Finding:
     text = (
         f"Accuracy is {headline.accuracy:.1%} and macro-F1 {headline.macro_f1:.1%}"
-        f" on {counted(headline.num_test, 'test ad')}."
+        f" on {count_of(headline.num_test, 'test ad')}."
     )
     if not good.TEST_ADS.holds(headline.num_test):
         return Finding(False, f"{text} So few tell little ({good.TEST_ADS}).")
@@ -79,7 +79,7 @@ def _accuracy(headline: Headline, baseline: Baseline | None) -> Finding:
     points = f"{abs(ahead) * 100:.1f} points"
     sample = ""
     if baseline.num_train is not None:
-        sample = f", trained on a sample of {counted(baseline.num_train, 'ad')}"
+        sample = f", trained on a sample of {count_of(baseline.num_train, 'ad')}"
     name = f"TF-IDF + LinearSVC ({baseline.accuracy:.1%}{sample})"
     return Finding(ahead >= 0, f"{text} That is {points} {side} {name}.")
 
@@ -112,13 +112,13 @@ def _calibration_rows(headline: Headline) -> Finding:
     count = headline.num_calibration
     if headline.calibrated_on == "valid":
         text = (
-            f"T and the thresholds rest on {counted(count, 'valid ad')}, which also chose"
+            f"T and the thresholds rest on {count_of(count, 'valid ad')}, which also chose"
             " the checkpoint. They look better than new ads will, so more of these get"
             " flagged."
         )
         return Finding(False, text)
     text = (
-        f"T and the thresholds rest on {counted(count, 'ad')} that neither trained nor"
+        f"T and the thresholds rest on {count_of(count, 'ad')} that neither trained nor"
         " chose the checkpoint."
     )
     if not good.CALIBRATION_ADS.holds(count):
@@ -156,14 +156,14 @@ def _classes(rows: Sequence[ClassMetrics]) -> Finding:
     if len(measured) < len(rows):
         without = len(rows) - len(measured)
         verb = "has" if without == 1 else "have"
-        unknown = f" {counted(without, 'class', 'classes')} {verb} no test ad."
+        unknown = f" {count_of(without, 'class', 'classes')} {verb} no test ad."
     if not weak:
         text = f"Every class that was measured has F1 of at least {bound}.{unknown}"
         return Finding(not unknown, text)
     names = ", ".join(f"{row.label} ({row.f1:.2f})" for row in weak[:NAMED_CLASSES])
     more = f" and {len(weak) - NAMED_CLASSES} more" if len(weak) > NAMED_CLASSES else ""
     verb = "has" if len(weak) == 1 else "have"
-    number = counted(len(weak), "class", "classes")
+    number = count_of(len(weak), "class", "classes")
     return Finding(False, f"{number} {verb} F1 below {bound}: {names}{more}.{unknown}")
 
 
@@ -220,7 +220,5 @@ def measured_kinds(result: DetectorResult) -> dict[str, OodMetrics]:
 def _hard_cases(cases: Sequence[HardCase]) -> Finding:
     right = sum(case.ok for case in cases)
     verb = "is" if right == 1 else "are"
-    text = (
-        f"{right} of {counted(len(cases), 'hard case')} {verb} right ({good.HARD_CASES})."
-    )
+    text = f"{right} of {count_of(len(cases), 'hard case')} {verb} right ({good.HARD_CASES})."
     return Finding(good.HARD_CASES.holds(right / len(cases)), text)

@@ -2,7 +2,11 @@
 
 from collections.abc import Mapping
 
-from rubert_ood.errors import RubertOodError
+from rubert_ood.errors import (
+    ErrorRateError,
+    PublicationRefusedError,
+    RubertOodError,
+)
 from rubert_ood.progress import StepLog
 from rubert_ood.runs.claim import Claim
 from rubert_ood.runs.manifest import Manifest, Outcome, revise_manifest
@@ -40,13 +44,16 @@ def note_unfinished(
     revise_manifest(plan.run_uri, change, lambda: claim.check(now=True))
 
 
-def note_stop(plan: Plan, claim: Claim, outcome: Outcome, started_at: str) -> None:
-    """Note how a run stopped, if it still is ours and storage answers; the error that stopped it is
-    what matters."""
+def note_stop(plan: Plan, claim: Claim, stop: BaseException, started_at: str) -> None:
+    """Note how a run stopped, and give the claim up, if it still is ours and storage answers; the
+    error that stopped it is what matters. What the gate refuses is noted before."""
+    outcome: Outcome = "interrupted" if isinstance(stop, KeyboardInterrupt) else "partial"
     try:
-        if claim.holds():
+        if not claim.holds():
+            return
+        if not isinstance(stop, ErrorRateError | PublicationRefusedError):
             note_unfinished(plan, claim, outcome, started_at)
-            claim.release()
+        claim.release()
     except RubertOodError as error:
         log.warning(
             "could not note in the manifest how the run stopped, which the same"

@@ -2,9 +2,9 @@
 
 from rubert_ood.bundle import Bundle
 from rubert_ood.plain import count_of
-from rubert_ood.pointers.champion import open_bundle
+from rubert_ood.pointers.champion import open_named, resolve
 from rubert_ood.progress import StepLog
-from rubert_ood.runs.plan import Plan
+from rubert_ood.runs.plan import BundleName, Plan
 from rubert_ood.scoring.begun import as_begun
 from rubert_ood.scoring.planning import make_plan
 from rubert_ood.settings import DaySettings
@@ -12,14 +12,17 @@ from rubert_ood.settings import DaySettings
 log = StepLog("plan")
 
 
-def check_input(settings: DaySettings) -> tuple[Plan, Bundle]:
+def check_input(
+    settings: DaySettings, named: BundleName | None = None
+) -> tuple[Plan, Bundle]:
     """Load the bundle, make the plan, and say what is in it.
 
-    The champion is resolved here, once: an unfinished run keeps the bundle of its plan.
+    The champion is resolved here, once: an unfinished run keeps the bundle of its plan. With
+    `named` it was resolved before, and each run has this bundle.
     """
-    bundle = open_bundle(settings.bundle_uri, settings.require_signature)
+    bundle = open_named(named or resolve(settings.bundle_uri), settings.require_signature)
     plan = make_plan(settings, bundle)
-    if bundle.alias:
+    if bundle.alias and named is None:
         plan, bundle = as_begun(plan, bundle, settings)
     log.info(
         f"{count_of(plan.num_rows, 'ad')} in {count_of(len(plan.shards), 'shard')},"

@@ -33,6 +33,7 @@ from rubert_ood.runs.part import (
 from rubert_ood.runs.plan import Shard
 from rubert_ood.runs.profile import token_histogram, top_ood
 from rubert_ood.runs.receipts import (
+    RECEIPT,
     Receipt,
     Written,
     find_receipt,
@@ -169,7 +170,7 @@ def _put_receipt(receipt: Receipt, job: ScoringJob) -> None:
         return _is_receipt_of(found, receipt)
 
     uri = receipt_uri(plan.run_uri, receipt.shard_id)
-    _settle(uri, storage.to_json(receipt), job, is_good)
+    _settle(uri, RECEIPT.dump_json(receipt), job, is_good)
 
 
 def _settle(

@@ -22,12 +22,12 @@ from rubert_ood.runs.plan import Plan
 from rubert_ood.runs.seals import Group, Seal, find_seal, seal_uri
 from rubert_ood.runs.settle import settle
 from rubert_ood.sealing.rows import to_file
+from rubert_ood.traces import said
 
 log = logging.getLogger(__name__)
 
 PARTS_AT_ONCE = 8
 """They are small, and on S3 each takes the time of a request."""
-LONGEST_REASON = 500
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,7 @@ def seal_file(group: Group, job: SealJob) -> SealResult:
         return SealResult(group.path, str(error))
     except Exception as error:  # the boundary of this process: the driver decides
         log.exception("a file was not sealed")  # Ray keeps this in the log of the worker
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        return SealResult(group.path, reason[:LONGEST_REASON])
+        return SealResult(group.path, said(error))
 
 
 def _seal(group: Group, job: SealJob) -> dict[str, str]:

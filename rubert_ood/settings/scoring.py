@@ -175,8 +175,8 @@ class DiffSettings(ExecutorSettings):
     def _two_things(self) -> "DiffSettings":
         if not self.a_uri or not self.b_uri:
             raise ValueError(
-                "a_uri and b_uri: give two runs or two bundles, as"
-                " `rubert-ood diff A B` or in the YAML file"
+                "a_uri and b_uri: one of them is missing. Use two runs or two"
+                " bundles, as `rubert-ood diff A B` or in the YAML file"
             )
         return self
 

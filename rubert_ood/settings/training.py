@@ -112,7 +112,7 @@ class TrainSettings(RayJobSettings):
     """Fine-tune a BERT-type model, fit T and the OOD statistics, evaluate, and write one bundle."""
 
     input_uri: str | None = None
-    """Labelled ads, CSV or Parquet (file, folder or glob), which `split` splits. Or give train_uri,
+    """Labelled ads, CSV or Parquet (file, folder or glob), which `split` splits. Or set train_uri,
     valid_uri and test_uri."""
     train_uri: str | None = None
     """Labelled ads to train on."""
@@ -189,13 +189,13 @@ class TrainSettings(RayJobSettings):
         is_part = any(separate) and not all(separate)
         if bool(self.input_uri) == any(separate) or is_part:
             raise ValueError(
-                "input_uri: give this one alone, or give train_uri,"
-                " valid_uri and test_uri together"
+                "input_uri: there must be one kind of input. Set it alone, or set"
+                " train_uri, valid_uri and test_uri together"
             )
         if self.calibration_uri and self.input_uri:
             raise ValueError(
                 "calibration_uri: this goes with train_uri only. With"
-                " input_uri give split.calibration_fraction"
+                " input_uri set split.calibration_fraction"
             )
         return self
 

@@ -23,7 +23,7 @@ LEFT_BY_WRITERS = re.compile(
 """Names that writers of tables leave behind, and hidden ones: readers everywhere pass them over."""
 GLOB_CHARACTERS = re.compile(r"[*?\[]")
 LEADS_NOWHERE = "this link leads nowhere. Restore its target, or remove it"
-NOT_LISTED = "this folder cannot be listed. Grant access to it, or name the other folders"
+NOT_LISTED = "this folder cannot be listed. Grant access to it, or use the other folders"
 NOT_A_FILE = "this is neither a file nor a folder. Remove it"
 NOT_UTF8 = "this name is not UTF-8. Rename it"
 

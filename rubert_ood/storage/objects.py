@@ -180,11 +180,18 @@ def read_optional(uri: str) -> bytes | None:
 def read_json(uri: str) -> Any:
     """Read a JSON object that this package wrote; InputError when it is damaged."""
     try:
-        return json.loads(read_bytes(uri))
+        content = json.loads(read_bytes(uri))
     except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"{uri}: the file is damaged (it does not hold JSON). Restore or delete it"
-        ) from error
+        raise _damaged(uri, "JSON") from error
+    if not isinstance(content, dict):
+        raise _damaged(uri, "a JSON object")
+    return content
+
+
+def _damaged(uri: str, kind: str) -> InputError:
+    return InputError(
+        f"{uri}: the file is damaged (it does not hold {kind}). Restore or delete it"
+    )
 
 
 @retried

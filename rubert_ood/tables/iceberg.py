@@ -98,7 +98,7 @@ class IcebergTable:
                 except (ValidationError, ValueError) as error:  # of types alone
                     raise SchemaError(
                         f"{error}. Drop column {field.name!r} from the"
-                        " table, or name another table"
+                        " table, or choose another table"
                     ) from error
         _check_fits(change.table_metadata.schema(), schema)
 
@@ -144,7 +144,7 @@ def _check_fits(there: "Schema", run: pa.Schema) -> None:
         if field.required and name not in here and (not above or above in here):
             raise SchemaError(
                 f"its column {name!r} is required, but the run lacks it."
-                " Make it optional, or name another table"
+                " Make it optional, or choose another table"
             )
 
 

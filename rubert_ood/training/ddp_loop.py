@@ -18,7 +18,7 @@ import ray.train
 import ray.train.torch
 import torch
 
-from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
+from rubert_ood.classifier.checkpoint import load_network, load_pretrained_tokenizer
 from rubert_ood.classifier.precision import choose_device
 from rubert_ood.settings import OptimiserSettings
 from rubert_ood.training.batches import Batch, Layout
@@ -96,7 +96,7 @@ class Trainer:
 
     def _load(self, config: dict[str, Any], checkpoint: Any) -> None:
         """Take network and state from a checkpoint; without one, begin with the base model."""
-        self.tokenizer = load_tokenizer(config["base_model"])
+        self.tokenizer = load_pretrained_tokenizer(config["base_model"])
         self.state = TrainingState()
         if checkpoint is None:
             self.network = load_network(config["base_model"], config["labels"])

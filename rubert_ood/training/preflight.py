@@ -5,18 +5,13 @@ Shapes: N texts, L tokens, C classes, H hidden.
 
 import numpy as np
 import ray
-import torch
 
 from rubert_ood.ads.dataset import Dataset
-from rubert_ood.classifier.checkpoint import (
-    check_ids,
-    load_network,
-    load_tokenizer,
-    max_positions,
-)
+from rubert_ood.classifier.checkpoint import check_ids, load_network, max_positions
 from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.classifier.precision import choose_device
-from rubert_ood.classifier.tokens import pad, tokenize
+from rubert_ood.classifier.tokenizer import load_tokenizer
+from rubert_ood.classifier.tokens import tokenize
 from rubert_ood.errors import BundleError, SchemaError, SettingsError
 from rubert_ood.progress import StepLog
 from rubert_ood.settings import Precision, TrainingComputeSettings, TrainSettings
@@ -53,11 +48,7 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
     longest = len(ids[0])
     try:
         classifier = Classifier(network, tokenizer, choose_device(False))
-        inputs = (
-            torch.from_numpy(array)
-            for array in pad(ids, np.arange(2), tokenizer.pad_token_id)
-        )
-        logits_NC, cls_NH, _ = classifier.forward(*inputs)
+        logits_NC, cls_NH, _ = classifier.run(ids, token_budget=2 * longest)
     except Exception as error:  # the network of another's checkpoint may fail in any way
         reason = " ".join(str(error).split())[:300]
         raise BundleError(
@@ -72,7 +63,7 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
             f"{uri}: the network gives the shapes {logits_NC.shape} and"
             f" {cls_NH.shape}. Use a BERT-type checkpoint"
         )
-    if not (torch.isfinite(logits_NC).all() and torch.isfinite(cls_NH).all()):
+    if not (np.isfinite(logits_NC).all() and np.isfinite(cls_NH).all()):
         raise BundleError(
             f"{uri}: the network computes NaN or infinite numbers. Use another checkpoint"
         )

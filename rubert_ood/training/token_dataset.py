@@ -2,20 +2,16 @@
 
 import os
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import ray.data
 
 from rubert_ood import storage
 from rubert_ood.ads.dataset import Ads
-from rubert_ood.classifier.checkpoint import load_tokenizer
+from rubert_ood.classifier.tokenizer import TextTokenizer, load_tokenizer
 from rubert_ood.classifier.tokens import tokenize
 from rubert_ood.ray_session import TASK_RETRIES
 from rubert_ood.training.cluster_ads import blocks_of
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 BATCH_TEXTS = 4_096
 
@@ -47,6 +43,6 @@ def tokenise(block: pa.Table, *, base_model: str, max_length: int) -> pa.Table:
 
 
 @lru_cache(maxsize=1)
-def _tokenizer(base_model: str) -> "PreTrainedTokenizerBase":
+def _tokenizer(base_model: str) -> TextTokenizer:
     """Load the tokenizer once in each process."""
     return load_tokenizer(base_model)

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from rubert_ood.plain import safe_cell
 from rubert_ood.predictor import Model
 from rubert_ood.ui.uploads import GivenRow
 
 BAD = "bad row"
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What makes a spreadsheet compute a cell."""
 COLUMNS = (
     "label",
     "confidence",
@@ -68,18 +67,10 @@ def as_csv(rows: list[ScoredRow]) -> str:
         cells[status] = cells[status] or BAD
         given = row.given
         writer.writerow(
-            [given.number, harmless(given.ad_id), *map(_cell, cells), given.problem]
+            [given.number, safe_cell(given.ad_id), *map(_cell, cells), given.problem]
         )
     return file.getvalue()
 
 
-def harmless(text: str) -> str:
-    """Put an apostrophe before what a spreadsheet would compute; a number is none."""
-    is_number = text[:1] in ("+", "-") and text[1:].isdecimal()
-    if is_number or not text.startswith(FORMULA):
-        return text
-    return f"'{text}"
-
-
 def _cell(value: object) -> object:
-    return harmless(value) if isinstance(value, str) else value
+    return safe_cell(value) if isinstance(value, str) else value

@@ -11,7 +11,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from rubert_ood.ads.given import given_ads
-from rubert_ood.classifier.tokens import special_frame
 from rubert_ood.classifier.windows import IDS
 from rubert_ood.predictor import Model
 from rubert_ood.runs.part import unfold
@@ -89,9 +88,10 @@ def _pieces(model: Model, text: str, row: dict[str, object]) -> list[Piece]:
     traced = trace(model.bundle.cleaner, text)
     if not row["is_cut"]:
         return pieces(traced)
-    before, behind = special_frame(model.tokenizer)
-    num_tokens = int(str(row["num_tokens"])) - len(before) - len(behind)
-    num_read = num_characters_read(model.tokenizer, traced.cleaned, num_tokens)
+    tokenizer = model.tokenizer
+    num_special = len(tokenizer.before) + len(tokenizer.behind)
+    num_tokens = int(str(row["num_tokens"])) - num_special
+    num_read = num_characters_read(tokenizer, traced.cleaned, num_tokens)
     return pieces(traced, num_read=num_read)
 
 

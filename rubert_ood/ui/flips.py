@@ -44,7 +44,7 @@ class Numbers(BaseModel):
     @model_validator(mode="after")
     def _one_score_each(self) -> "Numbers":
         if len(self.scores) != len(self.labels):
-            raise ValueError("scores: give one for each label")
+            raise ValueError("scores: there must be one for each label")
         return self
 
 

@@ -1,6 +1,7 @@
 """Find labels that are probably wrong."""
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from rubert_ood import storage
@@ -16,7 +17,7 @@ from rubert_ood.auditing.folds import (
 from rubert_ood.auditing.material import AuditAds, read_ads
 from rubert_ood.bundle import Bundle
 from rubert_ood.errors import SchemaError
-from rubert_ood.plain import count_of
+from rubert_ood.plain import count_of, safe_cell
 from rubert_ood.pointers.champion import open_bundle
 from rubert_ood.progress import StepLog
 from rubert_ood.ray_session import ray_session
@@ -81,11 +82,20 @@ def _write(found: Audit, bundle: Bundle | None, settings: AuditLabelsSettings) -
     output_uri = storage.absolute(settings.output_uri)
     for name, data in (
         ("suspects.parquet", to_parquet(found.suspects)),
-        ("suspects.csv", to_csv(found.suspects)),
+        ("suspects.csv", to_csv(_safe(found.suspects))),
         ("audit.html", page.encode()),
     ):
         storage.put_bytes(storage.join(output_uri, name), data)
     StepLog("report").info("%s", storage.join(output_uri, "audit.html"))
+
+
+def _safe(table: pa.Table) -> pa.Table:
+    """Return the suspects without a cell that a spreadsheet would compute."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_string(field.type):
+            cells = [text and safe_cell(text) for text in table[field.name].to_pylist()]
+            table = table.set_column(place, field, pa.array(cells, field.type))
+    return table
 
 
 def _say(found: Audit) -> None:
@@ -98,7 +108,7 @@ def _say(found: Audit) -> None:
         log.info("%s -> %s: %s", pair.label, pair.suggested, f"{pair.count:,}")
     if found.small_classes:
         classes = count_of(len(found.small_classes), "class", "classes")
-        log.warning("%s have too few texts to be judged", classes)
+        log.warning("cannot judge %s of too few texts", classes)
     if found.num_unreadable:
         ads = count_of(found.num_unreadable, "ad")
         log.warning("leaves out %s: no readable text is left after cleaning", ads)

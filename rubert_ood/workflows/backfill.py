@@ -20,6 +20,7 @@ from rubert_ood.reports.documents import write_diff
 from rubert_ood.reports.run_page import write_report
 from rubert_ood.reuse.document import read_document
 from rubert_ood.runs.manifest import Manifest, read_manifest
+from rubert_ood.runs.plan import BundleName
 from rubert_ood.runs.record import Record
 from rubert_ood.settings import BackfillSettings, NotifySettings, ScoreSettings
 from rubert_ood.tables.follow import follow_pointer
@@ -61,8 +62,7 @@ def backfill(settings: BackfillSettings) -> list[BackfilledDay]:
     worst day.
     """
     # one bundle for all days, whatever is promoted meanwhile
-    named = {"bundle_uri": resolve(settings.bundle_uri).uri}
-    settings = settings.model_copy(update=named)
+    named = resolve(settings.bundle_uri)
     num_days = (settings.to_date - settings.from_date).days + 1
     results, errors = list[BackfilledDay](), list[RubertOodError]()
     reuse = settings.reuse
@@ -70,7 +70,7 @@ def backfill(settings: BackfillSettings) -> list[BackfilledDay]:
         for number in range(num_days):
             day = settings.from_date + timedelta(days=number)
             try:
-                results.append(_score_day(settings, day, reuse))
+                results.append(_score_day(settings, day, named, reuse))
                 reuse = _next_reuse(settings, results[-1]) or reuse
             except RubertOodError as error:
                 log.error("%s: %s", day, error)
@@ -103,9 +103,11 @@ def _next_reuse(settings: BackfillSettings, done: BackfilledDay) -> str | None:
     return done.run_uri if whole else None
 
 
-def _score_day(settings: BackfillSettings, day: date, reuse: str) -> BackfilledDay:
+def _score_day(
+    settings: BackfillSettings, day: date, named: BundleName, reuse: str
+) -> BackfilledDay:
     """Score a day, compare it, publish it; a day that is published already is left as it is."""
-    manifest = score(_score_settings(settings, day, reuse))
+    manifest = score(_score_settings(settings, day, reuse), named)
     if manifest.outcome == "published":
         churn = [check.value for check in manifest.gate if check.check == "max_churn"]
         return _done(manifest, churn[0] if churn else None)

@@ -22,6 +22,7 @@ from rubert_ood.reports.documents import write_diff
 from rubert_ood.runs.manifest import manifest_uri
 from rubert_ood.settings import DiffSettings, GateSettings, ScoreSettings
 from rubert_ood.settings.problems import expect
+from rubert_ood.storage import hub
 from rubert_ood.workflows.score import score
 
 log = StepLog("diff")
@@ -57,7 +58,7 @@ def _recognised(uri: str) -> tuple[str, bool]:
 
     InputError when it is neither.
     """
-    if is_registered(uri):
+    if is_registered(uri) or hub.is_hub(uri):
         return resolve(uri).uri, False
     uri = storage.absolute(uri)
     if storage.exists(manifest_uri(uri)):

@@ -4,6 +4,7 @@ from rubert_ood import storage
 from rubert_ood.ads.dataset import clean_labelled, read_labelled
 from rubert_ood.ads.extra_texts import load_extra_texts
 from rubert_ood.bundle import load_reference
+from rubert_ood.errors import InputError
 from rubert_ood.pointers.champion import open_bundle
 from rubert_ood.progress import StepLog
 from rubert_ood.ray_session import ray_session
@@ -22,6 +23,10 @@ def evaluate_bundle(settings: EvaluateSettings) -> Evaluation:
     known = bundle.fitted.labels
     table = read_labelled(settings.input_uri, settings.columns, known=known)
     ads = clean_labelled(table, bundle.cleaner, bundle.fitted.labels, traits=True)
+    if not len(ads):
+        raise InputError(
+            f"{settings.input_uri}: no ad has text after cleaning. Use other labelled ads"
+        )
     log.info(f"measures the bundle {bundle.version} on {len(ads):,} labelled ads")
     extra = load_extra_texts(settings.evaluation, bundle.cleaner)
     with ray_session(settings):

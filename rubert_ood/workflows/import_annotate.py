@@ -104,7 +104,7 @@ def _say(export: Export, found: Imported) -> None:
         )
     if found.num_control_open:
         log.warning(
-            "%s of the random control have no decided answer, which may bias the accuracy",
+            "lacks a decided answer to %s of the random control, which may bias the accuracy",
             count_of(found.num_control_open, "ad"),
         )
     if found.alpha is not None:

@@ -2,7 +2,7 @@
 
 from rubert_ood import storage
 from rubert_ood.bundle import Bundle
-from rubert_ood.errors import BundleError, PublicationRefusedError
+from rubert_ood.errors import BundleError, PublicationRefusedError, SettingsError
 from rubert_ood.pointers.champion import (
     Champion,
     ChampionPlace,
@@ -24,6 +24,7 @@ from rubert_ood.promotion.promote import (
 from rubert_ood.reports.promotion_page import promotion_html
 from rubert_ood.settings import PromoteSettings
 from rubert_ood.settings.problems import expect
+from rubert_ood.storage import hub
 
 log = StepLog("promote")
 
@@ -35,6 +36,11 @@ def promote(settings: PromoteSettings) -> Champion:
     says why.
     """
     expect(settings, PromoteSettings)
+    if hub.is_hub(settings.bundle_uri):
+        raise SettingsError(
+            f"bundle_uri: {settings.bundle_uri} is on a hub, which keeps no champion."
+            " Use a bundle in a folder or in S3"
+        )
     new = open_bundle(settings.bundle_uri, settings.require_signature)
     root_uri = new.uri.rpartition("/")[0]
     place = look(root_uri)

@@ -8,6 +8,7 @@ from rubert_ood.errors import RubertOodError
 from rubert_ood.operating.mlflow_client import open_client, reason_of, refusal
 from rubert_ood.pointers.champion import open_bundle
 from rubert_ood.pointers.register import register_bundle
+from rubert_ood.pointers.unsent import forget_unsent, note_unsent
 from rubert_ood.progress import StepLog
 from rubert_ood.settings import MlflowSettings, RegisterSettings
 from rubert_ood.settings.problems import expect
@@ -29,6 +30,7 @@ def register(settings: RegisterSettings) -> Bundle:
         raise
     except Exception as error:  # of MLflow's client, of what it is built on
         raise refusal("register", error) from error
+    forget_unsent(bundle, settings.mlflow)
     return replace(bundle, registered=named)
 
 
@@ -43,21 +45,25 @@ def register_trained(
 ) -> Bundle:
     """Register the bundle of a training at its end; return it, with the version that it is.
 
-    A failure costs one warning, and `registered` stays empty: the bundle is written.
+    A failure costs one warning, and a note beside the bundle; `registered` stays empty.
     """
     if not settings.experiment:
         return bundle
+    command = _command(bundle, settings)
+    note_unsent(bundle, settings, command)
     try:
         named = register_bundle(bundle, settings, started_at_ms=started_at_ms)
     except Exception as error:  # whatever it is, the training is done
         ours = isinstance(error, RubertOodError)
         reason = str(error) if ours else reason_of(error)
+        note_unsent(bundle, settings, command, reason)
         log.warning(
             "the bundle is whole, but not all of its training was sent (%s). Run `%s`",
             reason,
-            _command(bundle, settings),
+            command,
         )
         return bundle
+    forget_unsent(bundle, settings)
     return replace(bundle, registered=named)
 
 

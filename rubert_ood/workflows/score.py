@@ -1,18 +1,17 @@
 """The nightly job: score, verify, publish, report; or go on with a stopped run."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from rubert_ood import storage
+from rubert_ood.bundle import Bundle
 from rubert_ood.clock import utc_now
 from rubert_ood.comparing.compare import compare_runs
 from rubert_ood.comparing.document import ChangedLabels, changed_labels
 from rubert_ood.errors import (
     ErrorRateError,
-    PartialRunError,
     PublicationRefusedError,
     RubertOodError,
-    SettingsError,
 )
 from rubert_ood.nights.estimates import with_estimates
 from rubert_ood.operating.node_seconds import NodeSeconds, nodes_of_ray, one_node
@@ -39,16 +38,14 @@ from rubert_ood.runs.claim import Claim
 from rubert_ood.runs.cost import cost_of
 from rubert_ood.runs.manifest import (
     Manifest,
-    Outcome,
     find_manifest,
     read_manifest,
     report_uri,
 )
 from rubert_ood.runs.parts import drop_parts
-from rubert_ood.runs.plan import Plan, Shard, save_plan
+from rubert_ood.runs.plan import BundleName, Plan, Shard, save_plan
 from rubert_ood.runs.receipt_log import ReceiptLog
-from rubert_ood.runs.receipts import Receipt, read_quarantine, read_receipts
-from rubert_ood.runs.reuse import find_stop
+from rubert_ood.runs.receipts import Receipt, read_receipts
 from rubert_ood.runs.unfinished import note_stop, note_unfinished
 from rubert_ood.runs.verify import (
     PartMismatchError,
@@ -60,6 +57,7 @@ from rubert_ood.runs.verify import (
 from rubert_ood.scoring.check_input import check_input
 from rubert_ood.scoring.executor import check_device, make_executor
 from rubert_ood.scoring.passes import score_shards
+from rubert_ood.scoring.stale import stale_shards
 from rubert_ood.sealing.seal_run import seal_run
 from rubert_ood.settings import ScoreSettings
 from rubert_ood.storage.folders import remove_leftovers
@@ -70,8 +68,11 @@ log = StepLog("run")
 LATER = ". Readers see a later run: `publish --force REASON` goes back to this one"
 
 
-def score(settings: ScoreSettings) -> Manifest:
-    """Run the scoring job to its end, or go on with a stopped one; return the manifest."""
+def score(settings: ScoreSettings, named: BundleName | None = None) -> Manifest:
+    """Run the scoring job to its end, or go on with a stopped one; return the manifest.
+
+    `named` is the bundle where it was resolved before, for several runs.
+    """
     is_alone = settings.executor == "local" or settings.price.per_node_hour is None
     nodes = one_node if is_alone else nodes_of_ray
     with (
@@ -80,7 +81,8 @@ def score(settings: ScoreSettings) -> Manifest:
         errors_told(settings) as told,
         lineage_of(settings) as lineage,
     ):
-        manifest = _run(settings, held, told, kept, lineage)
+        check = partial(check_input, settings, named)
+        manifest = _run(settings, check, held, told, kept, lineage)
         lineage.ended(manifest)
         tell_end(settings, manifest)
     return manifest
@@ -88,6 +90,7 @@ def score(settings: ScoreSettings) -> Manifest:
 
 def _run(
     settings: ScoreSettings,
+    check: Callable[[], tuple[Plan, Bundle]],
     held: NodeSeconds,
     told: Told,
     kept: RunLog,
@@ -98,7 +101,7 @@ def _run(
     manifest_at(look(storage.absolute(settings.output_uri)))
     if settings.executor == "local":  # on Ray the nodes decide
         check_device(settings.compute.use_gpu)
-    plan, bundle = check_input(settings)
+    plan, bundle = check()
     check_tables(plan, settings.tables, subheads=bundle.subheads is not None)
     plan = save_plan(with_reuse(plan, settings))
     told.run_uri = plan.run_uri
@@ -128,11 +131,8 @@ def _run(
         complete = complete.model_copy(update=cost)
         complete = with_estimates(complete, bundle, verified.receipts)
         manifest = _publish(complete, settings, claim)
-    except (PartialRunError, SettingsError, KeyboardInterrupt) as stop:
-        outcome: Outcome = (
-            "interrupted" if isinstance(stop, KeyboardInterrupt) else "partial"
-        )
-        note_stop(plan, claim, outcome, started_at)
+    except (RubertOodError, KeyboardInterrupt) as stop:
+        note_stop(plan, claim, stop, started_at)
         raise
     claim.release()
     return manifest
@@ -189,7 +189,7 @@ def _score_and_verify(
     note_unfinished(plan, claim, "running", started_at, receipts)
     with ray_session(settings):  # one for scoring and sealing
         _score(todo, plan, settings, claim)
-        again = _stale_shards(plan)
+        again = stale_shards(plan)
         if again:
             _score(again, plan, settings, claim)
         receipts = read_receipts(plan.run_uri, plan.fingerprint)
@@ -228,23 +228,6 @@ def _seal_and_verify(
         StepLog("verify").warning("seals %s again, and goes on: %s", files, error)
     seal_run(plan, receipts, settings, claim, bad)
     return verify_run(plan, receipts)
-
-
-def _stale_shards(plan: Plan) -> list[Shard]:
-    """Return the shards that took results over before reuse was stopped, and say why it was."""
-    stop = find_stop(plan.run_uri) if plan.reuse else None
-    if stop is None:
-        return []
-    StepLog("reuse").warning(
-        "stopped reuse and scores every text: of %d checked results of %s %d differ (%s)",
-        stop.texts_checked,
-        stop.reused_uri,
-        stop.texts_mismatched,
-        stop.reason,
-    )
-    settled = set(read_receipts(plan.run_uri, plan.fingerprint))
-    settled |= set(read_quarantine(plan.run_uri, plan.fingerprint))
-    return [shard for shard in plan.shards if shard.shard_id not in settled]
 
 
 def _score(todo: list[Shard], plan: Plan, settings: ScoreSettings, claim: Claim) -> None:

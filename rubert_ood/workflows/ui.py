@@ -62,11 +62,13 @@ def _token(*, is_open: bool) -> str | None:
     given = os.environ.get(TOKEN_VARIABLE, "")
     if given and len(given) < MIN_TOKEN_CHARACTERS:
         raise SettingsError(
-            f"{TOKEN_VARIABLE}: give at least {MIN_TOKEN_CHARACTERS} characters,"
-            " or leave it out for a new one"
+            f"{TOKEN_VARIABLE}: the token has few characters. Use at least"
+            f" {MIN_TOKEN_CHARACTERS} characters, or unset it for a new one"
         )
     if given and not given.isascii():
-        raise SettingsError(f"{TOKEN_VARIABLE}: give letters and digits alone")
+        raise SettingsError(
+            f"{TOKEN_VARIABLE}: the token is not ASCII. Use letters and digits"
+        )
     if given or not is_open:
         return given or None
     return secrets.token_urlsafe(TOKEN_BYTES)

@@ -1,11 +1,13 @@
 """The command line as a process: how soon it answers, what it imports, streams that are closed."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
 from rubert_ood.cli import VERBS
 
@@ -89,6 +91,32 @@ def test_import_of_what_tasks_do_brings_no_networks() -> None:
     assert imported(["torch", "transformers", *networks], tasks) == []
 
 
+READ = """
+import sys
+from rubert_ood.bundle import load_bundle
+from rubert_ood.predictor import Model
+reader = Model(load_bundle(sys.argv[1])).reader()
+for text in sys.argv[2:]:
+    reader.add(text)
+texts, _ = reader.finish()
+print(texts["windows"].to_pylist())
+print([name for name in ("torch", "transformers", "ray") if name in sys.modules])
+"""
+
+
+def test_process_that_reads_texts_of_a_bundle_has_neither_torch_nor_transformers(
+    bundle,
+) -> None:
+    """It is what every encode task of a run does, and `predict` before its network is there."""
+    texts = ["диван угловой раскладной", "шкаф [MASK] новый"]
+    command = [sys.executable, "-c", READ, bundle.folder, *texts]
+    ids, heavy = subprocess.check_output(command, text=True).splitlines()
+    cleaned = [bundle.cleaner.clean(text) for text in texts]
+    plain = AutoTokenizer.from_pretrained(bundle.folder)
+    assert json.loads(ids) == [[plain(text)["input_ids"]] for text in cleaned]
+    assert heavy == "[]"
+
+
 @pytest.mark.parametrize("shell", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", "> /dev/full"])
 def test_command_with_closed_streams_leaves_no_trace(shell: str) -> None:
     result = program("verify", "--run_uri", "/absent/диван", shell=shell)
@@ -124,7 +152,7 @@ model = rubert_ood.load({bundle.uri!r})
 label = model.predict(["велосипед"])["label"][0]
 Classifier.load(model.bundle.folder, precision="int8")
 Classifier.load(model.bundle.folder, precision="bf16")
-names = {{"torch", "transformers.modeling_utils", "torch._dynamo", "sympy"}}
+names = {{"torch", "transformers", "torch._dynamo", "sympy"}}
 print(label, *(names & set(sys.modules)), sep="\\n")
 """
     command = [sys.executable, "-W", "ignore", "-c", code]

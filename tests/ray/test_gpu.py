@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 from rubert_ood.bundle import Bundle, load_bundle
-from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
+from rubert_ood.classifier.checkpoint import load_network
 from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.classifier.precision import choose_device
 from rubert_ood.classifier.tokens import tokenize
@@ -122,7 +123,8 @@ def test_classifier_agrees_with_padded_transformers_at_the_same_precision(
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
     network = load_network(folder).to(device, dtype).eval()
     options = {"padding": True, "truncation": True, "max_length": MAX_LENGTH}
-    batch = load_tokenizer(folder)(texts, **options, return_tensors="pt").to(device)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    batch = tokenizer(texts, **options, return_tensors="pt").to(device)
     with torch.inference_mode():
         hidden_NLH = network.bert(**batch).last_hidden_state
     padded_NH = hidden_NLH[:, 0].float().cpu().numpy()

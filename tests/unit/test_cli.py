@@ -216,8 +216,8 @@ def test_shortened_flag_is_unknown(run) -> None:
         (
             ["train"],
             (
-                "input_uri: give this one alone, or give train_uri, valid_uri and"
-                " test_uri together"
+                "input_uri: there must be one kind of input. Set it alone, or set"
+                " train_uri, valid_uri and test_uri together"
             ),
         ),
     ],

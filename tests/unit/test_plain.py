@@ -2,7 +2,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rubert_ood.plain import count_of, markdown, printable, printable_lines
+from rubert_ood.plain import (
+    count_of,
+    markdown,
+    printable,
+    printable_lines,
+    safe_cell,
+)
 
 
 @pytest.mark.parametrize(
@@ -59,3 +65,15 @@ def test_markdown_of_a_plain_name_is_the_name() -> None:
 )
 def test_count_of_has_the_right_number(number, words, text):
     assert count_of(number, *words) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "=HYPERLINK(1)", "+a", "@x", "-a", "\tx", "\r=1"]
+)
+def test_safe_cell_puts_an_apostrophe_before_a_formula(text):
+    assert safe_cell(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("text", ["", "-5", "+79", "диван", "a=1"])
+def test_safe_cell_leaves_numbers_and_words(text):
+    assert safe_cell(text) == text

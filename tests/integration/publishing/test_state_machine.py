@@ -240,7 +240,7 @@ class Publication(RuleBasedStateMachine):
         patch(
             workflow,
             "check_input",
-            lambda settings: (_plan(settings.run_date, settings.run_id), bundle),
+            lambda settings, _: (_plan(settings.run_date, settings.run_id), bundle),
         )
         patch(estimates, "load_calibration", lambda _: None)
         patch(run_page, "run_html", lambda *_: "report")
@@ -342,10 +342,13 @@ class Publication(RuleBasedStateMachine):
         day, run_id = run
         settings = BackfillSettings(**COMMON, from_date=day, to_date=day, run_id=run_id)
         name = f"backfill {day} {run_id}"
+        bundle = BundleName(fingerprint="b" * 64)
         self._go_on(
             self._start(
                 name,
-                lambda: backfill_workflow._score_day(settings, day, settings.reuse),
+                lambda: backfill_workflow._score_day(
+                    settings, day, bundle, settings.reuse
+                ),
                 skew_s,
             ),
             until,

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from rubert_ood import storage
+from rubert_ood.errors import InputError
 from rubert_ood.settings import EvaluateSettings, EvaluationSettings
 from rubert_ood.workflows.evaluate import evaluate_bundle
 from rubert_ood.workflows.predict import predict_texts
@@ -65,6 +66,16 @@ def test_evaluate_writes_what_predict_says_of_the_same_ads(settings, bundle, ads
         "<h1>Evaluation of bundle v1</h1>"
         in Path(settings.output_uri, "evaluation.html").read_text()
     )
+
+
+def test_evaluate_of_ads_without_any_text_is_one_line(settings, tmp_path):
+    table = pa.table({"description": ["торг", "  "], "category": LABELS[:2]})
+    write_parquet(tmp_path / "empty.parquet", table)
+    uri = str(tmp_path / "empty.parquet")
+    with pytest.raises(
+        InputError, match=f"^{uri}: no ad has text after cleaning. Use other labelled ads"
+    ):
+        evaluate_bundle(settings.model_copy(update={"input_uri": uri}))
 
 
 def test_evaluate_in_this_process_starts_no_ray(settings):

@@ -13,9 +13,10 @@ from transformers import AutoTokenizer
 from rubert_ood.ads.text import TextCleaner
 from rubert_ood.bundle import BundleContent, load_bundle, write_bundle
 from rubert_ood.classifier import windows
-from rubert_ood.classifier.checkpoint import load_network, load_tokenizer
+from rubert_ood.classifier.checkpoint import load_network
 from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.classifier.precision import choose_device
+from rubert_ood.classifier.tokenizer import load_tokenizer
 from rubert_ood.ood.fit import fit
 from rubert_ood.ood.ledoit_wolf import fit_mahalanobis
 from rubert_ood.ood.outputs import Outputs
@@ -85,7 +86,8 @@ def checkpoint(ads, tmp_path_factory) -> str:
     build_small_bert(
         ads[0], folder, BertShape(300, hidden_size=32, num_layers=1, num_heads=1)
     )
-    tokenizer, network = load_tokenizer(folder), load_network(folder, LABELS)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    network = load_network(folder, LABELS)
     torch.manual_seed(0)
     with torch.no_grad():
         for weight in network.parameters():

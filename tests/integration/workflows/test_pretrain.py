@@ -11,7 +11,7 @@ from transformers import AutoModelForMaskedLM
 from rubert_ood.classifier.checkpoint import (
     load_for_pretraining,
     load_network,
-    load_tokenizer,
+    load_pretrained_tokenizer,
 )
 from rubert_ood.errors import InputError, SettingsError
 from rubert_ood.pretraining.texts import TokenBlocks
@@ -51,7 +51,7 @@ def trainings(small_checkpoint, monkeypatch, tmp_path) -> list[str]:
         names.append(run.name)
         folder = tmp_path / f"trained-{len(names)}"
         load_for_pretraining(small_checkpoint).save_pretrained(folder)
-        load_tokenizer(small_checkpoint).save_pretrained(folder)
+        load_pretrained_tokenizer(small_checkpoint).save_pretrained(folder)
         return TrainedModel("", str(folder), 1, [METRICS])
 
     monkeypatch.setattr(workflow, "pretrain_on", pretrain_on)
@@ -98,7 +98,7 @@ def test_catalogue_of_empty_ads_is_refused(settings, trainings, monkeypatch):
     with pytest.raises(
         InputError,
         match=(
-            r"ads.parquet: no ad has readable text. Check columns.description, and give"
+            r"ads.parquet: no ad has readable text. Check columns.description, or use"
             r" other ads"
         ),
     ):

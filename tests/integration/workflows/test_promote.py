@@ -371,8 +371,8 @@ def test_backfill_scores_all_days_with_the_champion_of_its_start(pair, monkeypat
     promote(pair.settings(pair.good))
     days: list[Manifest] = []
 
-    def scored(settings):
-        days.append(score(settings))
+    def scored(settings, named):
+        days.append(score(settings, named))
         if len(days) == 1:
             promote(pair.settings(pair.bad))
         return days[-1]
@@ -391,6 +391,7 @@ def test_backfill_scores_all_days_with_the_champion_of_its_start(pair, monkeypat
         Path(pair.folder, day).symlink_to(pair.folder / "catalogue")
     backfill(settings)
     assert [day.bundle.version for day in days] == ["good", "good"]
+    assert [day.bundle.alias for day in days] == [f"{pair.root}/champion"] * 2
     assert [find_manifest(day.run_uri).outcome for day in days] == ["published"] * 2
 
 

@@ -1,6 +1,7 @@
 """Nights that take over what an earlier one scored, in this process without Ray."""
 
 import hashlib
+import json
 import sqlite3
 from collections import Counter
 from datetime import date
@@ -224,15 +225,15 @@ def test_score_stopped_by_a_wrong_result_had_written_parts_that_it_then_replaced
     keys -= set(parts.filter(pc.invert(is_last))["text_key"].to_pylist())
     _spoil(first, keys, "confidence", 0.5)
     seen = []
-    plain = workflow._stale_shards
+    plain = workflow.stale_shards
 
     def stale(plan):
         folder = Path(plan.run_uri, "_run", "receipts")
-        texts = [path.read_text() for path in folder.iterdir()]
-        seen.append(sum('"texts_reused": 0' not in text for text in texts))
+        receipts = [json.loads(path.read_bytes()) for path in folder.iterdir()]
+        seen.append(sum(bool(one["reuse"]["texts_reused"]) for one in receipts))
         return plain(plan)
 
-    monkeypatch.setattr(workflow, "_stale_shards", stale)
+    monkeypatch.setattr(workflow, "stale_shards", stale)
     second = night(_renamed(ads.slice(0, 200), "x"), 2, reuse_check_fraction=0.5)
     assert seen[0] > 0
     assert second.counts.rows_reused == 0

@@ -185,6 +185,21 @@ def test_a_part_that_was_damaged_is_scored_again_before_it_is_sealed(
     verify(VerifySettings(run_uri=str(run_dir)))
 
 
+@pytest.mark.parametrize("error", [OutputError, VerificationError])
+def test_a_run_that_any_error_of_ours_stops_does_not_look_as_if_it_went_on(
+    settings, monkeypatch, error
+):
+    def stop(*_: object) -> None:
+        raise error("at sealing")
+
+    monkeypatch.setattr(workflow, "seal_run", stop)
+    with pytest.raises(error, match="at sealing"):
+        score(settings)
+    run_dir = _run_dir(settings)
+    assert _manifest(run_dir)["outcome"] == "partial"
+    assert json.loads((run_dir / "_run" / "runner.json").read_text()) == {}
+
+
 @pytest.mark.usefixtures("in_three_files")
 def test_a_file_that_was_damaged_is_sealed_again_before_publication(settings, caplog):
     run_dir = Path(score(_with(settings, publish=False)).run_uri)
@@ -305,6 +320,7 @@ def test_a_run_that_the_gate_refused_is_kept_and_published_by_force(settings):
         score(_with(settings, gate=strict))
     run_dir = _run_dir(settings)
     assert _manifest(run_dir)["outcome"] == "refused"
+    assert json.loads((run_dir / "_run" / "runner.json").read_text()) == {}
     assert read_parts(run_dir).num_rows == NUM_ADS
     assert not Path(settings.output_uri, "latest.json").exists()
     publish(PublishSettings(run_uri=str(run_dir), gate=strict, force="seen by hand"))
@@ -317,7 +333,8 @@ def test_score_tells_the_webhook_and_writes_down_the_cost(settings, webhook):
     price = PriceSettings(per_node_hour=3600.0, currency="EUR")
     manifest = score(_with(settings, price=price))
     kept = _manifest(_run_dir(settings))["cost"]
-    assert 0 < kept["amount"] == kept["node_seconds"] <= manifest.elapsed_s + 1
+    assert 0 < kept["node_seconds"] <= manifest.elapsed_s + 1
+    assert kept["amount"] == pytest.approx(kept["node_seconds"])
     strict = _with(settings, run_id="second", gate=_gate(max_other_rate=0.0))
     with pytest.raises(PublicationRefusedError):
         score(strict)

@@ -1,6 +1,7 @@
 """The driver's part of training: the fine-tuning and the gathering are replaced by a checkpoint in
 this process."""
 
+import json
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from rubert_ood.bundle import load_bundle
 from rubert_ood.errors import PublicationRefusedError, SettingsError
 from rubert_ood.ood.agreement import Agreement
 from rubert_ood.pointers.champion import look, resolve
+from rubert_ood.pointers.unsent import unsent_uri
 from rubert_ood.settings import (
     DecisionSettings,
     EvaluationSettings,
@@ -217,6 +219,7 @@ def test_train_with_mlflow_sends_its_epochs_and_registers_its_bundle(
     assert found["evaluation/accuracy", 0] == evaluation.headline.accuracy
     assert run["params"]["text.max_length"] == str(settings.text.max_length)
     assert resolve("models:/ads/1").fingerprint == bundle.fingerprint
+    assert not Path(unsent_uri(bundle.uri)).exists()
 
 
 @pytest.mark.parametrize(
@@ -236,11 +239,15 @@ def test_train_whose_mlflow_fails_ends_well_with_one_warning(
     )
     assert "does not answer, or fails" in line
     assert line.endswith(f"Run `{command}`")
+    note = json.loads(Path(unsent_uri(bundle.uri)).read_bytes())
+    assert note["command"] == command
+    assert f"({note['reason']})" in line
     assert PASSWORD not in caplog.text
     mlflow_server.fails_at = ""
     arguments = command.split()[2:]
     loaded = load_settings(RegisterSettings, arguments, program="rubert-ood register")
     assert register(loaded).registered == "models:/ads/1"
+    assert not Path(unsent_uri(bundle.uri)).exists()
     assert [run["status"] for run in mlflow_server.runs.values()] == ["FINISHED"]
 
 

@@ -269,9 +269,7 @@ def test_tune_to_a_target_out_of_reach_writes_nothing(
     bundle, labelled, tmp_path, request
 ):
     before = sorted(Path(bundle.uri).parent.iterdir())
-    with pytest.raises(
-        PublicationRefusedError, match="Lower min_precision, give more ads"
-    ):
+    with pytest.raises(PublicationRefusedError, match="Lower min_precision, add ads"):
         workflow.tune(
             _settings(bundle, tmp_path, version=request.node.name, min_precision=0.98)
         )

@@ -2,7 +2,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rubert_ood.ads.cleaning import CleanTask, clean_shard, clean_table
+from rubert_ood.ads.cleaning import (
+    CleanTask,
+    clean_labelled,
+    clean_shard,
+    clean_table,
+)
 from rubert_ood.ads.labelled_table import whole_file
 from rubert_ood.ads.sources import list_tables
 from rubert_ood.ads.text import TextCleaner
@@ -21,6 +26,14 @@ def test_clean_table_leaves_out_rows_without_text():
     assert kept.tolist() == [0, 2, 3, 4]
     assert block["text"].to_pylist() == ["диван бу", "кот рыжий", "шины", "стол дубовый"]
     assert block["city"].null_count == block["length"].null_count == 4
+
+
+def test_clean_labelled_counts_the_ads_without_text(caplog):
+    ads = clean_labelled(pa.table(ROWS), TextCleaner(), ["а", "ж", "м"])
+    assert ads.labels_N.tolist() == [2, 1, 0, 2]
+    assert caplog.messages == [
+        "data      leaves out 1 labelled ad: no readable text is left after cleaning"
+    ]
 
 
 def test_clean_shard_puts_each_row_into_its_split(tmp_path):

@@ -52,6 +52,27 @@ def test_load_extra_texts_makes_a_part_of_each_kind_of_ood_text(tmp_path: Path) 
     assert all((part.labels_N == -1).all() for part in extra.splits.values())
 
 
+def test_load_extra_texts_counts_rows_that_lack_text_or_kind(
+    tmp_path: Path, caplog
+) -> None:
+    uri = put(
+        tmp_path / "ood.csv",
+        "text,kind",
+        "Матч отложен,news",
+        "торг,news",
+        "print(1),",
+        ",code",
+        "Курс упал,NaN",
+    )
+    extra = load_extra_texts(EvaluationSettings(ood_uri=uri), CLEANER)
+    assert {name: part.texts for name, part in extra.splits.items()} == {
+        "ood/news": ["матч отложен"]
+    }
+    assert caplog.messages == [
+        f"data      {uri}: leaves out 4 rows without readable text or kind"
+    ]
+
+
 def test_load_extra_texts_of_a_file_without_text_names_it(tmp_path: Path) -> None:
     uri = put(tmp_path / "ood.csv", "text,kind", ",news")
     with pytest.raises(

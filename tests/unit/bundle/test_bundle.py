@@ -36,6 +36,7 @@ FILES = {
     "ood_statistics.safetensors",
     "ood_threshold.json",
     "precision.json",
+    "special_ids.json",
     "temperature.json",
     "text.json",
     "tokenizer.json",

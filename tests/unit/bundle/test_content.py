@@ -489,6 +489,39 @@ CASES: dict[str, tuple[Change, str]] = {
         ),
         "tokenizer.json: its token ids go up to",
     ),
+    # special ids
+    "special_ids_text": (
+        text("special_ids.json", "[]"),
+        "special_ids.json: expected an object",
+    ),
+    "special_ids_without_cls": (
+        keys("special_ids.json", del_cls=0),
+        "special_ids.json: it lacks 'cls'",
+    ),
+    "special_ids_without_pad": (
+        keys("special_ids.json", pad=None),
+        "special_ids.json: pad: expected a valid integer",
+    ),
+    "special_ids_of_another_cls": (
+        keys("special_ids.json", cls=3),
+        "special_ids.json: the tokenizer does not put the id 3 first, as CLS",
+    ),
+    "special_ids_of_a_pad_that_is_a_word": (
+        keys("special_ids.json", pad=7),
+        "special_ids.json: the ids of CLS and pad are not among the special ones",
+    ),
+    "special_ids_beyond_the_tokenizer": (
+        keys("special_ids.json", special=[0, 1, 2, 3, 4, 5000]),
+        "special_ids.json: the tokenizer has no token with the id 5000",
+    ),
+    "special_ids_of_another_format": (
+        keys("special_ids.json", format=2),
+        "special_ids.json: format: expected less than or equal to 1",
+    ),
+    "tokenizer_without_cls": (
+        keys("tokenizer.json", post_processor=None),
+        "special_ids.json: the tokenizer does not put the id 2 first, as CLS",
+    ),
     # reference
     "reference_narrow": (
         array(REFERENCE, "train_cls", lambda a: a[:, :8].copy()),

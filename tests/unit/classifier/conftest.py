@@ -11,7 +11,7 @@ from tokenizers import (
     processors,
     trainers,
 )
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 SPECIAL = ["<s>", "</s>", "<unk>", "<pad>", "<mask>"]
 
@@ -59,9 +59,7 @@ def _unigram(
 def tokenizers_by_kind(small_checkpoint, ad_texts) -> dict[str, PreTrainedTokenizerFast]:
     """WordPiece with and without accents, byte-level BPE as in RoBERTa, Unigram as in XLM-R, and
     one without words."""
-    from rubert_ood.classifier.checkpoint import load_tokenizer
-
-    wordpiece = load_tokenizer(small_checkpoint)
+    wordpiece = AutoTokenizer.from_pretrained(small_checkpoint)
     without_accents = Tokenizer.from_str(wordpiece.backend_tokenizer.to_str())
     without_accents.normalizer = normalizers.BertNormalizer(strip_accents=True)
     texts = ad_texts[:150]

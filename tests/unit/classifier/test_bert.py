@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForSequenceClassification
 
-from rubert_ood.classifier import bert, onednn
+from rubert_ood.classifier import bert, fused, onednn
 from rubert_ood.classifier.checkpoint import load_for_scoring, load_network
 from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.classifier.precision import Device
@@ -102,6 +102,25 @@ def test_network_of_each_activation_is_that_of_transformers(
         own = by_transformers(folder, ids)
         for got, wanted in zip(ours, own, strict=True):
             torch.testing.assert_close(got, wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_network_fused_as_on_a_gpu_gives_the_bits_of_transformers_modules(
+    tmp_path, ids, monkeypatch
+):
+    """Here without the compiler of its kernels, as in test_fused."""
+    monkeypatch.setattr(fused, "compiled", lambda: fused.sum_then_norm)
+    monkeypatch.setattr(onednn, "can_use", lambda *_: False)
+    folder, cpu = save(tmp_path, "deep"), torch.device("cpu")
+    found = []
+    for network in (bert.load(folder), load_network(folder)):
+        classifier = Classifier(network, None, Device(cpu, "bf16"))
+        fused.use_fused(classifier.network, cpu)
+        kinds = [type(module) for module in classifier.network.modules()]
+        assert kinds.count(fused.ProductThenGelu) == 5
+        assert kinds.count(fused.SumThenNorm) == 8
+        found.append(classifier.outputs(ids, token_budget=30))
+    for got, wanted in zip(*found, strict=True):
+        assert torch.equal(got, wanted)
 
 
 def by_transformers(folder: str, ids: pa.ListArray) -> list[torch.Tensor]:

@@ -15,7 +15,7 @@ from transformers import (
 from rubert_ood.classifier.checkpoint import (
     load_for_pretraining,
     load_network,
-    load_tokenizer,
+    load_pretrained_tokenizer,
     local_checkpoint,
     max_positions,
 )
@@ -102,7 +102,7 @@ def test_load_network_does_not_execute_code_inside_a_checkpoint(
 
 def test_load_network_of_a_missing_folder_is_one_line(tmp_path):
     folder = str(tmp_path / "nothing")
-    for load in (load_network, load_tokenizer, max_positions):
+    for load in (load_network, load_pretrained_tokenizer, max_positions):
         with pytest.raises(BundleError) as error:
             load(folder)
         assert str(error.value).startswith(f"{folder}: this folder does not exist. Use")
@@ -126,7 +126,7 @@ def test_load_tokenizer_without_cls_first_is_refused(checkpoint):
     tokenizer_class = {"tokenizer_class": "PreTrainedTokenizerFast"}
     _edit(os.path.join(checkpoint, "tokenizer_config.json"), **tokenizer_class)
     with pytest.raises(BundleError, match="does not put a CLS token first"):
-        load_tokenizer(checkpoint)
+        load_pretrained_tokenizer(checkpoint)
 
 
 def test_max_positions_come_from_config_and_tokenizer(small_checkpoint, tmp_path):

@@ -13,10 +13,10 @@ from transformers import (
 
 from rubert_ood.classifier.checkpoint import (
     load_network,
-    load_tokenizer,
 )
 from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.classifier.precision import choose_device
+from rubert_ood.classifier.tokenizer import load_tokenizer
 from rubert_ood.classifier.tokens import num_tokens, packed_batches, tokenize
 from tests.small_model import padded_classifier
 

@@ -9,7 +9,7 @@ import torch
 
 from rubert_ood.classifier import attention, windows
 from rubert_ood.classifier.attention import flash, small_tiles
-from rubert_ood.classifier.checkpoint import load_network
+from rubert_ood.classifier.checkpoint import load_for_scoring
 from rubert_ood.classifier.classifier import Answer, Classifier
 from rubert_ood.classifier.device_decision import DeviceDecision
 from rubert_ood.classifier.precision import Device
@@ -220,7 +220,7 @@ def test_forward_pass_and_decision_ask_the_device_for_no_value_and_mix_no_device
         Device, "put", lambda _, array: torch.from_numpy(array).to("meta")
     )
     model = Model(bundle)
-    network = load_network(bundle.folder)
+    network = load_for_scoring(bundle.folder)
     classifier = Classifier(network, None, Device(torch.device("meta"), "bf16"))
     assert classifier._attention.args[0] == (kernel,)
     settings = TextSettings(max_length=24, mode=mode, stride=4)

@@ -4,14 +4,14 @@ from types import SimpleNamespace
 import pytest
 
 from rubert_ood.classifier import fast_tokens
-from rubert_ood.classifier.checkpoint import load_tokenizer
 from rubert_ood.classifier.fast_tokens import _fast_tokenizer, sample_texts, token_ids
+from rubert_ood.classifier.tokenizer import load_tokenizer
 
 
 @pytest.fixture
 def backend(small_checkpoint):
     """A backend of its own, so that nothing is remembered of it."""
-    return load_tokenizer(small_checkpoint).backend_tokenizer
+    return load_tokenizer(small_checkpoint).backend
 
 
 def one_by_one(backend, texts):

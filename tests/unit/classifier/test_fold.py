@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from rubert_ood.ads.text import text_key
 from rubert_ood.classifier import fold
-from rubert_ood.classifier.checkpoint import load_tokenizer
 from rubert_ood.classifier.fold import HEAD_CHARACTERS, TextFolder
+from rubert_ood.classifier.tokenizer import load_tokenizer
 from rubert_ood.classifier.windows import Windows, cut
 
 PIECES = [
@@ -62,7 +62,7 @@ def test_fold_head_of_an_ad_has_the_tokens_of_the_whole_ad(
         table, rows = folded(bundle, tokenizer, ads)
     cleaned = [bundle.cleaner.clean(ad) for ad in ads]
     read = cut(tokenizer, cleaned, bundle.text)
-    special = set(tokenizer.all_special_ids)
+    special = set(tokenizer.ids.special)
     ids = table["windows"].to_pylist()
     for number, row in enumerate(rows):
         (expected,) = read.ids.to_pylist()[number : number + 1]

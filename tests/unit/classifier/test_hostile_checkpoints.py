@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from rubert_ood.classifier.checkpoint import (
     load_config,
     load_network,
-    load_tokenizer,
+    load_pretrained_tokenizer,
     max_positions,
 )
 from rubert_ood.classifier.classifier import Classifier
@@ -172,7 +172,7 @@ def test_a_config_that_cannot_do_without_is_refused_in_one_line(
 def test_a_tokenizer_of_its_own_class_runs_no_code(checkpoint, marker, offline, changes):
     edit(checkpoint, "tokenizer_config.json", **changes)
     with suppress(BundleError):  # a class that is not known may be refused
-        tokenizer = load_tokenizer(str(checkpoint))
+        tokenizer = load_pretrained_tokenizer(str(checkpoint))
         assert tokenizer("диван")["input_ids"][0] == tokenizer.cls_token_id
     assert not marker.exists()
     assert offline == []
@@ -229,7 +229,7 @@ def test_a_damaged_document_of_a_checkpoint_is_one_line(
     checkpoint, offline, name, content
 ):
     (checkpoint / name).write_bytes(content)
-    load = load_config if name == "config.json" else load_tokenizer
+    load = load_config if name == "config.json" else load_pretrained_tokenizer
     with pytest.raises(BundleError) as caught:
         load(str(checkpoint))
     assert "\n" not in str(caught.value)
@@ -241,7 +241,7 @@ def test_a_damaged_document_of_a_checkpoint_is_one_line(
 def test_a_tokenizer_that_loads_and_cannot_encode_is_one_line(checkpoint, value):
     edit(checkpoint, "tokenizer_config.json", model_max_length=value)
     with pytest.raises(BundleError, match="the checkpoint does not load"):
-        load_tokenizer(str(checkpoint))
+        load_pretrained_tokenizer(str(checkpoint))
 
 
 def test_max_positions_come_from_a_checked_config(checkpoint):

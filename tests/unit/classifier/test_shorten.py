@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from rubert_ood.classifier import shorten, tokens
 from rubert_ood.classifier.fast_tokens import token_ids
 from rubert_ood.classifier.shorten import shortened_tokens, without_runs
+from rubert_ood.classifier.tokenizer import TextTokenizer
 from rubert_ood.classifier.tokens import first_tokens
 
 PIECES = [
@@ -76,7 +77,7 @@ def test_shorten_keeps_the_first_tokens_of_a_hostile_text(
         patch.setattr(tokens, "CHARACTERS_PER_TOKEN", first)
         patch.setattr(shorten, "FIRST_CHARACTERS_PER_TOKEN", second)
         patch.setattr(shorten, "SLICE_CHARACTERS", slice_characters)
-        (got,), has_more = first_tokens(tokenizer, [text], limit)
+        (got,), has_more = first_tokens(TextTokenizer.of(tokenizer), [text], limit)
     expected = ids_of(tokenizer, text)
     assert got == expected[:limit]
     assert has_more.tolist() == [len(expected) > limit]
@@ -94,7 +95,9 @@ def test_shorten_keeps_the_first_tokens_of_a_hostile_text(
 )
 def test_shorten_finds_a_text_behind_a_million_characters(tokenizers_by_kind, before):
     tokenizer = tokenizers_by_kind["wordpiece"]
-    (got,), has_more = first_tokens(tokenizer, [f"{before} диван угловой"], 196)
+    (got,), has_more = first_tokens(
+        TextTokenizer.of(tokenizer), [f"{before} диван угловой"], 196
+    )
     word = [tokenizer.unk_token_id] if "ж" in before else []
     assert got == word + ids_of(tokenizer, "диван угловой")
     assert not has_more[0]
@@ -106,7 +109,7 @@ def test_shorten_reads_a_word_without_end_so_far_and_counts_it_as_cut(
     monkeypatch.setattr(shorten, "MOST_CHARACTERS", 5_000)
     tokenizer = tokenizers_by_kind["unigram"]
     (got,), has_more = first_tokens(
-        tokenizer, ["ѣ" * 100_000], 196
+        TextTokenizer.of(tokenizer), ["ѣ" * 100_000], 196
     )  # one unknown token, however long
     assert got == ids_of(tokenizer, "ѣ" * 10)
     assert len(got) < 196
@@ -149,7 +152,9 @@ def test_a_text_is_tokenized_from_a_few_of_its_characters(
         return token_ids(backend, texts)
 
     monkeypatch.setattr(tokens, "token_ids", watched)
-    (got,), has_more = first_tokens(tokenizer, ["диван угловой " * 100_000], 196)
+    (got,), has_more = first_tokens(
+        TextTokenizer.of(tokenizer), ["диван угловой " * 100_000], 196
+    )
     assert (len(got), has_more[0]) == (196, True)
     assert sum(seen) <= 196 * tokens.CHARACTERS_PER_TOKEN
 

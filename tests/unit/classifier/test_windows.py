@@ -4,11 +4,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rubert_ood.classifier import windows
-from rubert_ood.classifier.checkpoint import load_tokenizer
 from rubert_ood.classifier.classifier import Classifier
+from rubert_ood.classifier.tokenizer import TextTokenizer, load_tokenizer
 from rubert_ood.classifier.tokens import tokenize
 from rubert_ood.classifier.windows import COLUMNS, Windows, cut, is_blank, pool
 from rubert_ood.settings import TextSettings
@@ -52,10 +52,10 @@ def _by_hand(
 def test_windows_are_those_of_a_loop(
     small_checkpoint, texts, max_length, stride, max_windows
 ):
-    tokenizer = load_tokenizer(small_checkpoint)
+    tokenizer = AutoTokenizer.from_pretrained(small_checkpoint)
     stride = min(stride, max_length // 2)
     read = cut(
-        tokenizer,
+        load_tokenizer(small_checkpoint),
         texts,
         TextSettings(
             max_length=max_length, mode="window", stride=stride, max_windows=max_windows
@@ -74,11 +74,10 @@ def test_windows_are_those_of_a_loop(
 def test_windows_in_mode_truncate_are_the_plain_tokenizer(
     small_checkpoint, texts, max_length
 ):
-    tokenizer = load_tokenizer(small_checkpoint)
-    read = cut(tokenizer, texts, TextSettings(max_length=max_length))
-    plain = load_tokenizer(small_checkpoint)(
-        texts, truncation=True, max_length=max_length
-    )["input_ids"]
+    tokenizer = AutoTokenizer.from_pretrained(small_checkpoint)
+    plain = tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
+    settings = TextSettings(max_length=max_length)
+    read = cut(load_tokenizer(small_checkpoint), texts, settings)
     assert read.ids.to_pylist() == plain
     assert set(read.num_windows_N) == {1}
     assert read.num_tokens_N.tolist() == [len(ids) for ids in plain]
@@ -90,8 +89,8 @@ def test_windows_in_mode_truncate_are_the_plain_tokenizer(
 def test_windows_of_every_tokenizer_are_the_overflow_of_the_plain_call(
     tokenizers_by_kind, texts, mode, max_windows
 ):
-    """Also after a call that leaves truncation and padding switched on in the tokenizer that both
-    share."""
+    """Also after a call that leaves truncation and padding switched on in the tokenizer that it is
+    made of."""
     settings = TextSettings(max_length=48, mode=mode, stride=10, max_windows=max_windows)
     for tokenizer in tokenizers_by_kind.values():
         plain = tokenizer(
@@ -102,7 +101,7 @@ def test_windows_of_every_tokenizer_are_the_overflow_of_the_plain_call(
             return_overflowing_tokens=True,
             padding="max_length",
         )
-        read = cut(tokenizer, texts, settings)
+        read = cut(TextTokenizer.of(tokenizer), texts, settings)
         owners = plain["overflow_to_sample_mapping"]
         expected = []
         for text in range(len(texts)):
@@ -158,8 +157,9 @@ def test_windows_do_not_count_what_lies_behind_the_last(tokenizers_by_kind):
 
 
 def _blank(tokenizer, texts: list[str], mode: str) -> list[bool]:
-    read = cut(tokenizer, texts, TextSettings(max_length=48, mode=mode, stride=10))
-    return is_blank(tokenizer, texts, read).tolist()
+    ours = TextTokenizer.of(tokenizer)
+    read = cut(ours, texts, TextSettings(max_length=48, mode=mode, stride=10))
+    return is_blank(ours, texts, read).tolist()
 
 
 def test_windows_select_takes_whole_texts(classifier, texts):
@@ -191,9 +191,10 @@ def test_windows_run_gives_the_weighted_mean_of_each_window_alone(
     outputs = windows.run(classifier, read, token_budget=500)
     logits_NC, cls_NH = outputs.logits_NC, outputs.cls_NH
     network = AutoModelForSequenceClassification.from_pretrained(small_checkpoint).eval()
+    tokenizer = AutoTokenizer.from_pretrained(small_checkpoint)
     num_long = 0
     for row, text in enumerate(texts):
-        chunks, _, _ = _by_hand(classifier.tokenizer, text, 64, 12, 5)
+        chunks, _, _ = _by_hand(tokenizer, text, 64, 12, 5)
         total, logits, cls = 0, 0.0, 0.0
         for ids in chunks:
             with torch.no_grad():
@@ -208,8 +209,11 @@ def test_windows_run_gives_the_weighted_mean_of_each_window_alone(
     assert logits_NC.dtype == cls_NH.dtype == np.float32
 
 
-def test_windows_run_of_short_ads_gives_the_same_bits_as_without(classifier, ad_texts):
-    short = [text for text in ad_texts if len(classifier.tokenizer.tokenize(text)) <= 194]
+def test_windows_run_of_short_ads_gives_the_same_bits_as_without(
+    classifier, small_checkpoint, ad_texts
+):
+    tokenizer = AutoTokenizer.from_pretrained(small_checkpoint)
+    short = [text for text in ad_texts if len(tokenizer.tokenize(text)) <= 194]
     assert len(short) > 400
     read = cut(classifier.tokenizer, short, TextSettings(max_length=196, mode="window"))
     assert set(read.num_windows_N) == {1}
@@ -280,7 +284,8 @@ def test_the_network_reads_each_token_once_and_each_overlap_twice(
     settings = TextSettings(max_length=64, mode="window", stride=12, max_windows=100)
     read = cut(classifier.tokenizer, texts, settings)
     windows.run(classifier, read, token_budget=500)
-    lengths = [len(classifier.tokenizer.tokenize(text)) for text in texts]
+    tokenizer = AutoTokenizer.from_pretrained(small_checkpoint)
+    lengths = [len(tokenizer.tokenize(text)) for text in texts]
     assert max(lengths) > 1000
     num_windows = [
         max(1, -(-(length - 12) // 50)) for length in lengths

@@ -24,6 +24,8 @@ class Cluster:
         """So many of the next questions for a job get no answer."""
         self.refusal = 0
         """Status of HTTP for all questions."""
+        self.says = "refused"
+        """What stands beside it."""
         self.url = ""
 
 
@@ -47,7 +49,7 @@ def cluster() -> Iterator[Cluster]:
 
         def do_GET(self) -> None:
             if state.refusal:
-                return self._answer("refused", state.refusal)
+                return self._answer(state.says, state.refusal)
             if self.path == "/api/version":
                 return self._answer({"version": "4", "ray_version": ray.__version__})
             _, _, _, job_id, *rest = self.path.split("/")

@@ -41,6 +41,16 @@ def test_submit_prints_each_line_of_the_job_once(ray_cluster, settings_of, capfd
     assert said == ["score     1/2 ads", "score     2/2 ads"]
 
 
+def test_submit_prints_the_last_line_of_a_job_that_was_cut_off_in_it(
+    ray_cluster, settings_of, capfd
+):
+    ray_cluster.endings = [ended("FAILED", 1, "score     1/2 ads\nerror: out of mem")]
+    with pytest.raises(JobFailedError):
+        submit(settings_of())
+    said = capfd.readouterr().err.splitlines()
+    assert said == ["score     1/2 ads", "error: out of mem"]
+
+
 def test_submit_twice_runs_one_job(ray_cluster, settings_of, caplog):
     ray_cluster.endings = [ended("SUCCEEDED", 0)]
     submit(settings_of())

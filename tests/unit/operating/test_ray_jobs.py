@@ -19,6 +19,15 @@ def test_find_a_job_that_the_cluster_does_not_know_returns_none(ray_cluster):
     assert RayJobs(ray_cluster.url).find("nothing") is None
 
 
+def test_find_of_a_failing_cluster_whose_words_hold_404_does_not_take_the_job_for_unknown(
+    ray_cluster,
+):
+    """Else the job of the day would be submitted a second time."""
+    ray_cluster.refusal, ray_cluster.says = 500, "no answer from 10.0.0.4:40404"
+    with pytest.raises(NoAnswerError):
+        RayJobs(ray_cluster.url).find("score-2026-11-27")
+
+
 def test_find_reads_status_and_exit_code(ray_cluster):
     ray_cluster.jobs["a"] = {"status": "FAILED", "driver_exit_code": 4, "message": "m"}
     found = RayJobs(ray_cluster.url).find("a")

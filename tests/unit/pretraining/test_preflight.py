@@ -77,10 +77,7 @@ def test_damaged_weights_are_refused(checkpoint):
     [
         (
             (0, 0),
-            (
-                "ads: no ad has readable text. Check columns.description, and give other"
-                " ads"
-            ),
+            ("ads: no ad has readable text. Check columns.description, or use other ads"),
         ),
         ((63, 9), "ads: 63 ads do not fill one batch of each worker (64 ads). Add more"),
         (

@@ -82,3 +82,4 @@ def test_read_material_joins_title_and_description_and_keeps_kinds_apart(tmp_pat
     assert found.labels == ["Мебель", "Кошки", "Мебель"]
     assert found.ood == {"шум": ["qqq", "два"], "счёт": ["раз"]}
     assert found.sample == []
+    assert found.num_not_utf8 == 1

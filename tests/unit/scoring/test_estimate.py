@@ -3,9 +3,9 @@ import re
 from dataclasses import replace
 
 import pytest
+from transformers import AutoTokenizer
 
 from rubert_ood.ads.text import ad_text
-from rubert_ood.classifier.checkpoint import load_tokenizer
 from rubert_ood.runs.plan import Shard
 from rubert_ood.scoring.estimate import PIECE_ROWS, Estimate, _pieces, estimate
 from rubert_ood.scoring.planning import make_plan
@@ -25,7 +25,7 @@ def test_estimate_of_a_long_time_scores_every_ad_once(settings, bundle, ads):
     measured = estimate(run_plan, bundle, for_s=1e9)
     pairs = zip(ads["title"].to_pylist(), ads["description"].to_pylist(), strict=True)
     texts = [bundle.cleaner.clean(ad_text(*pair)) for pair in pairs][:NUM_ADS]
-    ids = load_tokenizer(bundle.folder)(
+    ids = AutoTokenizer.from_pretrained(bundle.folder)(
         texts, truncation=True, max_length=bundle.text.max_length
     )["input_ids"]
     # shards of 100 rows are pieces of their own, and a text is computed once in each

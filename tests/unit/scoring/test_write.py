@@ -169,6 +169,14 @@ def test_write_of_a_shard_whose_part_has_no_receipt_keeps_the_part_and_describes
     assert max(ad.ood_distance for ad in receipt.profile.top_ood) == max(distances)
 
 
+def test_write_puts_a_receipt_of_one_line_that_says_the_same(empty_run, scored):
+    assert not write(scored[0], _job(empty_run, "")).failure
+    (path,) = (empty_run.folder / "_run" / "receipts").glob("*.json")
+    assert len(path.read_bytes().splitlines()) == 1
+    (receipt,) = _verify(empty_run).receipts.values()
+    assert json.loads(path.read_bytes()) == json.loads(storage.to_json(receipt))
+
+
 def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-50])
 

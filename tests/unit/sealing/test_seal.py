@@ -200,3 +200,16 @@ def test_seal_file_of_two_starts_at_once_seals_what_is_there(run, monkeypatch):
     for other in run.groups()[1:]:
         assert seal_file(other, _job(run, newer[0].token)).failure == ""
     verify_run(run.plan)
+
+
+def test_seal_file_says_of_a_library_s_error_no_more_than_a_log_may_hold(
+    run, monkeypatch
+):
+    def fail(*_: object) -> bytes:
+        raise ValueError(f"cannot cast 89123456789 {'слово ' * 100}")
+
+    monkeypatch.setattr(module, "to_file", fail)
+    run = _unsealed(run)
+    failure = seal_file(run.groups()[0], _job(run)).failure
+    assert failure.startswith("ValueError: cannot cast ###########")
+    assert len(failure) <= 250

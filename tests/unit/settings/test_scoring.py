@@ -89,7 +89,7 @@ def test_a_diff_names_two_things_by_place_or_in_its_file(config, monkeypatch) ->
     )
     assert (by_file.a_uri, by_file.b_uri) == ("x", "y")
     for arguments in ([], ["x"]):
-        with pytest.raises(SettingsError, match="give two runs or two bundles"):
+        with pytest.raises(SettingsError, match="Use two runs or two bundles"):
             load_settings(DiffSettings, arguments, program="rubert-ood diff")
 
 

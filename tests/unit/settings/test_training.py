@@ -129,8 +129,8 @@ def test_temperature_bounds_out_of_order_are_refused(bounds: tuple[str, str]) ->
 def test_train_settings_without_one_kind_of_input_are_refused(given: list[str]) -> None:
     line = message(train, *[f"--{name}_uri={name}" for name in given])
     assert line == (
-        "input_uri: give this one alone, or give train_uri, valid_uri and test_uri"
-        " together"
+        "input_uri: there must be one kind of input. Set it alone, or set train_uri,"
+        " valid_uri and test_uri together"
     )
 
 

@@ -324,6 +324,14 @@ def test_read_json_of_what_nests_too_deep_is_one_line(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("content", ["[]", "3", "null", '"text"'])
+def test_read_json_of_what_is_not_an_object_is_one_line(tmp_path: Path, content) -> None:
+    (tmp_path / "x.json").write_text(content)
+    assert "the file is damaged (it does not hold a JSON object)" in message(
+        storage.read_json, f"{tmp_path}/x.json"
+    )
+
+
 def test_swap_bytes_of_many_at_once_builds_each_on_the_one_before(tmp_path: Path) -> None:
     uri = f"{tmp_path}/counter"
     storage.put_bytes(uri, b"0")

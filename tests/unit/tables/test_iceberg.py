@@ -64,7 +64,7 @@ def test_replace_with_a_column_of_another_type_says_what_to_do_and_changes_nothi
     error = publish(out, "r2", "11:00:00", price=pa.array(["1", "2", "3"]))
     assert error == (
         "Cannot change column type: price: long -> string. Drop column 'price'"
-        " from the table, or name another table"
+        " from the table, or choose another table"
     )
     assert ids(iceberg_rows()) == expected_ids("r1")
     with (
@@ -152,7 +152,7 @@ def test_replace_names_the_required_column_that_a_run_lacks(out, capfd, inner):
     catalog().create_table(ICEBERG_NAME, pa.schema([column]))
     assert publish(out, "r1", "10:00:00", **carried) == (
         f"its column {name!r} is required, but the run lacks it. Make it"
-        " optional, or name another table"
+        " optional, or choose another table"
     )
     printed = capfd.readouterr()
     assert "Dataframe field" not in printed.out + printed.err
@@ -181,7 +181,7 @@ def test_replace_refuses_a_table_whose_columns_are_twins_of_those_of_the_run(out
 def test_replace_of_a_list_by_a_struct_names_the_column(out):
     assert publish(out, "r1", "10:00:00", tags=pa.array([["a"], [], None])) == ""
     error = publish(out, "r2", "11:00:00", tags=pa.array([{"b": 1}, None, None]))
-    assert error.endswith(". Drop column 'tags' from the table, or name another table")
+    assert error.endswith(". Drop column 'tags' from the table, or choose another table")
 
 
 def test_replace_after_a_run_without_rows_warns_of_nothing(out):

@@ -4,9 +4,8 @@ import csv
 import io
 
 import pandas as pd
-import pytest
 
-from rubert_ood.ui.batch import COLUMNS, as_csv, harmless, score_rows
+from rubert_ood.ui.batch import COLUMNS, as_csv, score_rows
 from rubert_ood.ui.uploads import read_upload
 
 
@@ -32,13 +31,3 @@ def test_as_csv_has_a_line_for_each_row_and_no_text(model):
     assert [row["problem"] for row in rows] == ["", "1 columns, the header has 2", ""]
     assert float(rows[0]["confidence"]) == model.predict(["диван"])["confidence"][0]
     assert "диван" not in text
-
-
-@pytest.mark.parametrize("text", ["=1+1", "+a", "@x", "-a", "\tx", "\r=1"])
-def test_harmless_puts_an_apostrophe_before_a_formula(text):
-    assert harmless(text) == f"'{text}"
-
-
-@pytest.mark.parametrize("text", ["", "-5", "+79", "диван", "a=1"])
-def test_harmless_leaves_numbers_and_words(text):
-    assert harmless(text) == text

@@ -31,3 +31,9 @@ def test_diff_of_a_registered_model_and_a_run_is_refused(registered, place):
     put_json(manifest_uri(run_uri), manifest)
     with pytest.raises(InputError, match="one is a run, the other is a bundle"):
         diff(DiffSettings(a_uri=registered, b_uri=run_uri))
+
+
+def test_diff_of_two_bundles_of_a_hub_asks_for_the_ads(hub):
+    hub.create("shop/ads", **{"manifest.json": b"{}"})
+    with pytest.raises(SettingsError, match=r"^input_uri: it is missing"):
+        diff(DiffSettings(a_uri="hf://shop/ads", b_uri="hf://shop/ads@main"))
