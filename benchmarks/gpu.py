@@ -25,6 +25,13 @@ ROOT = Path(__file__).parents[1]
 DEADLINE_S = 525
 """Of all steps; a minute less than a machine of ten minutes."""
 FIGURES = "figures.jsonl"
+KERNEL_TESTS = [
+    "tests/unit/classifier/test_attention.py",
+    "tests/unit/classifier/test_fused.py",
+    "tests/unit/classifier/test_packed.py",
+    "tests/unit/training/test_trained_attention.py",
+    "tests/unit/training/test_trained_network.py",
+]
 LOG_CHARACTERS = 20_000
 
 
@@ -47,7 +54,7 @@ class Outcome:
 def steps(device: str, folder: Path, shapes: list[str], keywords: str) -> list[Step]:
     """Return what is run, in order."""
     python = [sys.executable, "-m"]
-    tests = ["pytest", "-q", "-p", "no:cacheprovider", "tests/ray/test_gpu.py"]
+    pytest = [*python, "pytest", "-q", "-p", "no:cacheprovider"]
     chosen = f"{device} and ({keywords})" if keywords else device
 
     def measure(name: str, *shape: str) -> list[str]:
@@ -55,7 +62,8 @@ def steps(device: str, folder: Path, shapes: list[str], keywords: str) -> list[S
 
     found = [
         Step("prepare", measure("prepare", ",".join(shapes)), 100),
-        Step("tests", [*python, *tests, "-k", chosen], 200),
+        Step("kernels", [*pytest, *KERNEL_TESTS, "-k", device], 60),
+        Step("tests", [*pytest, "tests/ray/test_gpu.py", "-k", chosen], 200),
     ]
     for shape in shapes:
         found.append(Step(f"{shape}: Parquet to Parquet", measure("ray", shape), 140))

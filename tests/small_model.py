@@ -71,6 +71,21 @@ def small_checkpoint(ad_texts, tmp_path_factory) -> str:
     return folder
 
 
+def padded_classifier(folder: str):
+    """Return a classifier that takes the way of other architectures: the BERT of transformers, in
+    batches that are filled up."""
+    from rubert_ood.classifier import packed
+    from rubert_ood.classifier.checkpoint import load_network
+    from rubert_ood.classifier.classifier import Classifier
+    from rubert_ood.classifier.precision import choose_device
+    from rubert_ood.classifier.tokenizer import load_tokenizer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packed, "can_pack", lambda _: False)
+        network = load_network(folder).train()  # which the classifier ends
+        return Classifier(network, load_tokenizer(folder), choose_device(False))
+
+
 @pytest.fixture(scope="session")
 def one_by_one() -> Callable[[str, list[str], int], tuple[np.ndarray, ...]]:
     """Return logits (N, C), CLS (N, H) and the mean (N, H) of the tokens before the last layer as

@@ -11,10 +11,6 @@ import numpy as np
 import torch
 from torch.nn.functional import pad, scaled_dot_product_attention
 
-try:
-    from torch.nn.attention.varlen import varlen_attn
-except ImportError:  # torch was built without it
-    varlen_attn = None
 efficient_attention = torch.ops.aten._efficient_attention_forward
 
 HEAD_MULTIPLE = 8
@@ -122,6 +118,16 @@ class Kernel(Protocol):
         """Return (Q, A, D) for query, key and value of as many numbers a head."""
 
 
+def varlen_attn(*arguments: Any, **options: Any) -> torch.Tensor:
+    """Run torch's kernel over ads of any lengths, which lies on no CPU. Its import brings torch's
+    compiler, 1.5 s of a core, and fails where torch was built without it."""
+    if arguments[0].device.type == "cpu":
+        raise NotImplementedError("this kernel needs a GPU")
+    from torch.nn.attention import varlen
+
+    return varlen.varlen_attn(*arguments, **options)
+
+
 def flash(*rows: torch.Tensor, limits: Limits, scale: float) -> torch.Tensor:
     """FlashAttention; it wants bf16 or fp16, a GPU since Ampere, and D of at most 256."""
     ends = limits.query_ends, limits.key_ends
@@ -130,9 +136,11 @@ def flash(*rows: torch.Tensor, limits: Limits, scale: float) -> torch.Tensor:
     return varlen_attn(*rows, *ends, limits.most_queries, limits.most_keys, **scaled)
 
 
-def small_tiles(*rows: torch.Tensor, limits: Limits, scale: float) -> torch.Tensor:
+def small_tiles(
+    *rows: torch.Tensor, limits: Limits, scale: float, dropout_p: float = 0.0
+) -> torch.Tensor:
     """The memory-efficient kernel of scaled_dot_product_attention (Rabe and Staats, 2021), which
-    takes packed ads: tiles of 64 queries, any numbers."""
+    takes packed ads: tiles of 64 queries, any numbers; it has gradients and dropout."""
     found = efficient_attention(
         *[part_RAD[None] for part_RAD in rows],
         None,
@@ -140,11 +148,12 @@ def small_tiles(*rows: torch.Tensor, limits: Limits, scale: float) -> torch.Tens
         limits.key_ends,
         limits.most_queries,
         limits.most_keys,
-        dropout_p=0.0,
+        dropout_p=dropout_p,
         custom_mask_type=0,
+        compute_log_sumexp=torch.is_grad_enabled(),
         scale=scale,
     )
-    return found[0][0]
+    return found[0].squeeze(0)
 
 
 class Packed:
@@ -207,7 +216,7 @@ def can_use(
         inputs = queries, key_TAD, value_TAD
         try:
             found = packed(*inputs, cls_alone=cls_alone)
-        except (RuntimeError, TypeError, ValueError):
+        except (ImportError, RuntimeError, TypeError, ValueError):
             return False
         expected = plain(*inputs, cls_alone=cls_alone)
         atol = TRIAL_TOLERANCES[dtype]

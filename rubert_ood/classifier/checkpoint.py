@@ -8,10 +8,9 @@ from threading import Lock
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
 from rubert_ood import storage
+from rubert_ood.classifier import bert
 from rubert_ood.classifier.positions import max_positions_of
 from rubert_ood.classifier.tokenizer import TextTokenizer, largest_id
 from rubert_ood.errors import BundleError, RubertOodError
@@ -28,9 +27,6 @@ PLAIN_ATTENTION = (None, "eager", "sdpa")
 """Ways to compute attention that are part of torch; others may be fetched from a hub, and run."""
 _LOADING = Lock()
 """transformers builds a network on the meta device, which another thread would share meanwhile."""
-
-transformers_logging.set_verbosity_error()
-transformers_logging.disable_progress_bar()
 
 
 def local_checkpoint(uri: str) -> str:
@@ -66,6 +62,9 @@ def local_checkpoint(uri: str) -> str:
 
 def load_pretrained_tokenizer(uri: str) -> Any:
     """Load a tokenizer of transformers: it must put CLS first, pad, and be able to cut windows."""
+    # scoring by a bundle needs none of transformers, whose import takes a second of a core
+    from transformers import AutoTokenizer
+
     tokenizer = _load(AutoTokenizer, uri)
     if not tokenizer.is_fast:
         raise BundleError(
@@ -87,13 +86,19 @@ def load_pretrained_tokenizer(uri: str) -> Any:
     return tokenizer
 
 
+def load_for_scoring(uri: str) -> Any:
+    """Load a classifier as `load_network`; an ordinary BERT without transformers' networks."""
+    network = bert.load(local_checkpoint(uri))
+    return load_network(uri) if network is None else network
+
+
 def load_network(uri: str, labels: list[str] | None = None) -> Any:
     """Load a classifier, every weight from the checkpoint; `labels`: a new head on its encoder.
 
     Raises BundleError when the checkpoint lacks a weight of the encoder, has one that the encoder
     does not know, or holds a number that is not finite: no layer is ever left at random.
     """
-    # a task that only reads texts needs no networks, whose import takes 2 s of a core
+    # scoring a BERT and reading texts need no networks, whose import takes 3 s of a core
     from transformers import AutoModelForSequenceClassification
 
     config = load_config(uri)
@@ -182,6 +187,8 @@ def load_config(uri: str) -> Any:
             f"{uri}: the checkpoint holds an adapter, not a whole model."
             " Merge it into its base model first"
         )
+    from transformers import AutoConfig
+
     config = _load(AutoConfig, uri)
     attention = getattr(config, "_attn_implementation", None)
     if attention not in PLAIN_ATTENTION:
@@ -230,6 +237,10 @@ def _reading(uri: str) -> Iterator[None]:
 
 
 def _load(loader: Any, uri: str, **options: Any) -> Any:
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     with _LOADING, _reading(uri):
         return loader.from_pretrained(
             local_checkpoint(uri), trust_remote_code=False, **options

@@ -13,7 +13,7 @@ import torch
 from rubert_ood.classifier import fused, onednn, packed
 from rubert_ood.classifier.attention import choose_attention
 from rubert_ood.classifier.batch_threads import run_batches
-from rubert_ood.classifier.checkpoint import check_ids, load_network
+from rubert_ood.classifier.checkpoint import check_ids, load_for_scoring
 from rubert_ood.classifier.precision import Device, choose_device
 from rubert_ood.classifier.tokenizer import TextTokenizer, load_tokenizer
 from rubert_ood.classifier.tokens import (
@@ -62,8 +62,8 @@ class Classifier:
         self.network = device.prepare(network)
         self.tokenizer = tokenizer
         self.device = device
-        self._tap = ClsTap(self.network)
         if not self._packs:
+            self._tap = ClsTap(self.network)
             return
         if device.precision == "bf16":
             packed.store_in_bf16(self.network)
@@ -80,7 +80,7 @@ class Classifier:
     ) -> "Classifier":
         """Load a checkpoint; SettingsError when the device lacks what is asked for."""
         device = choose_device(use_gpu, precision)
-        network, tokenizer = load_network(uri), load_tokenizer(uri)
+        network, tokenizer = load_for_scoring(uri), load_tokenizer(uri)
         check_ids(uri, tokenizer, network)
         return cls(network, tokenizer, device)
 
@@ -91,7 +91,7 @@ class Classifier:
 
     @torch.inference_mode()
     def forward(self, ids_NL: torch.Tensor, mask_NL: torch.Tensor) -> Tensors:
-        """Run the network on a padded batch."""
+        """Run a network that is not packed on a padded batch."""
         with self.device.context():
             found = self.network(
                 input_ids=ids_NL, attention_mask=mask_NL, output_hidden_states=True
@@ -114,7 +114,7 @@ class Classifier:
         """
         config, batches = self.network.config, self._batches(ids, token_budget)
         if not batches:
-            none_NC = torch.empty(0, config.num_labels, device=self.device.device)
+            none_NC = torch.empty(0, len(config.id2label), device=self.device.device)
             none_NH = none_NC.new_empty(0, config.hidden_size)
             return Answer(none_NC, none_NH, none_NH)
         found = self._run_packed(ids, batches) if self._packs else []

@@ -2,17 +2,17 @@
 
 The ads of a batch lie one after another in one matrix, ads of equal length side by side. Every
 linear layer is one GEMM over real tokens; attention stays inside each ad (attention.py). Modules
-and weights are those of the loaded network, on CPU and GPU; on CPU training takes the same way.
+and weights are those of the loaded network, on CPU and GPU; training takes the same way.
 
 Shapes: T tokens, N ads; Q rows, T or N; A heads of D dimensions; H hidden.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.nn.functional import embedding_bag, layer_norm
-from transformers import BertForSequenceClassification
 
 from rubert_ood.classifier.attention import Attention
 
@@ -29,10 +29,12 @@ class PackedBatch:
 
 
 def can_pack(network: Any) -> bool:
-    """Say whether `forward` knows this architecture; other encoders take their own forward pass."""
-    return (
-        type(network) is BertForSequenceClassification and not network.config.is_decoder
-    )
+    """Say whether `forward` knows this architecture; other encoders take their own forward pass.
+
+    By the name of the class: its import, that of transformers, takes seconds.
+    """
+    name = type(network).__name__
+    return name == "BertForSequenceClassification" and not network.config.is_decoder
 
 
 class NormInFp32(torch.nn.Module):
@@ -71,16 +73,29 @@ def forward(
 
     dtype: that of the encoder's layers.
     """
-    bert, attend, lengths_N = network.bert, batch.attend, batch.lengths_N
+    bert, lengths_N = network.bert, batch.lengths_N
     hidden_TH = embed(bert, batch.ids_T, lengths_N).to(dtype)
-    *layers, last = bert.encoder.layer
-    for layer in layers:
-        hidden_TH = run_layer(layer, hidden_TH, hidden_TH, attend)
+    cls_NH, hidden_TH = run_layers(bert.encoder.layer, hidden_TH, batch)
     starts_N = lengths_N.cumsum(0) - lengths_N
+    return classify(network, cls_NH), cls_NH, mean_of_each(hidden_TH, starts_N)
+
+
+def run_layers(
+    layers: Iterable[Any], hidden_TH: torch.Tensor, batch: PackedBatch
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return CLS (N, H) of the last layer, and the rows (T, H) that enter it."""
+    *before, last = layers
+    for layer in before:
+        hidden_TH = run_layer(layer, hidden_TH, hidden_TH, batch.attend)
+    starts_N = batch.lengths_N.cumsum(0) - batch.lengths_N
     first_NH = hidden_TH[starts_N]
-    cls_NH = run_layer(last, first_NH, hidden_TH, attend, cls_alone=True)
-    pooled_NH = network.dropout(bert.pooler(cls_NH[:, None]))
-    return network.classifier(pooled_NH), cls_NH, mean_of_each(hidden_TH, starts_N)
+    return run_layer(last, first_NH, hidden_TH, batch.attend, cls_alone=True), hidden_TH
+
+
+def classify(network: Any, cls_NH: torch.Tensor) -> torch.Tensor:
+    """Return logits (N, C) by pooler and head."""
+    pooled_NH = network.dropout(network.bert.pooler(cls_NH[:, None]))
+    return network.classifier(pooled_NH)
 
 
 def mean_of_each(hidden_TH: torch.Tensor, starts_N: torch.Tensor) -> torch.Tensor:

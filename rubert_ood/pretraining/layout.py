@@ -12,7 +12,7 @@ import torch
 
 from rubert_ood.classifier.tokens import length_batches, num_tokens, pack, pad
 from rubert_ood.pretraining.masking import Masker
-from rubert_ood.training.batches import PREFETCHED_STEPS, Batch, prefetched
+from rubert_ood.training.batches import PREFETCHED_STEPS, Batch, Input, prefetched
 
 Step = tuple[pa.ListArray, np.random.Generator]
 """The ids of the ads of a step, and what draws the words that are hidden."""
@@ -64,7 +64,9 @@ class MaskedLayout:
             ids_NL, mask_NL = pad(ids, rows, self.pad_id)
             places_T = np.flatnonzero(mask_NL)
             arrays = ids_NL, mask_NL, places_T[masked.places_M]
-        inputs = tuple(map(self._tensor, arrays))
+        inputs: tuple[Input, ...] = tuple(map(self._tensor, arrays))
+        if self.pad_id is None:
+            inputs = (*inputs, lengths_N)
         hidden_M = self._tensor(masked.hidden_M)
         return Batch(inputs, hidden_M, len(ids_T))
 

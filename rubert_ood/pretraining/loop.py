@@ -88,7 +88,7 @@ class Pretrainer:
             with checkpoint.as_directory() as folder:
                 self.state = checkpoints.read_state(folder)
                 self.network = pretrained.load_for_pretraining(folder)
-        self.forward = masked_network(self.network, self.device.device)
+        self.forward = masked_network(self.network, self.device)
         self.layout = self._layout(config)
         ads = tokens_of("ads")
         self.drawn = Drawn.of(ads, size, seed=settings.seed, rank=self.rank)
@@ -157,7 +157,7 @@ class Pretrainer:
     def measure(self) -> dict[str, float]:
         """Measure the held-out ads of all workers."""
         started = time.monotonic()
-        self.network.eval()
+        self.forward.eval()
         steps = self.layout.of_steps(self.drawn.held_out())
         metrics = measure_held_out(self.forward, steps, self.device)
         self.measured_s = time.monotonic() - started

@@ -13,12 +13,15 @@ from rubert_ood.classifier.checkpoint import (
     load_pretrained_tokenizer,
     max_positions,
 )
+from rubert_ood.classifier.precision import Device
 from rubert_ood.classifier.tokenizer import TextTokenizer
 from rubert_ood.errors import BundleError, InputError, SettingsError
 from rubert_ood.pretraining.layout import MaskedLayout
 from rubert_ood.pretraining.masked_network import masked_network
 from rubert_ood.pretraining.masking import Masker
 from rubert_ood.settings import PretrainSettings
+
+CPU = Device(torch.device("cpu"), "fp32")
 
 
 def check_pretraining(settings: PretrainSettings) -> None:
@@ -69,7 +72,7 @@ def _loss_of_longest(network: Any, masker: Masker, max_length: int) -> float:
     layout = MaskedLayout(masker, pad_id=None)
     step = ids, np.random.default_rng(0)
     (batch,) = layout.batches(step)
-    forward = masked_network(network.eval(), torch.device("cpu"))
+    forward = masked_network(network, CPU).eval()
     logits_MV = forward(*batch.inputs)
     loss = cross_entropy(logits_MV, batch.labels_N)
     return float(loss)

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,22 +18,27 @@ from rubert_ood.classifier.tokens import length_batches, num_tokens, pack, pad
 PREFETCHED_STEPS = 4
 
 Item = TypeVar("Item")
+Input: TypeAlias = torch.Tensor | np.ndarray
 
 
 @dataclass(frozen=True)
 class Batch:
     """The ads of one forward pass."""
 
-    inputs: tuple[torch.Tensor, ...]
-    """Packed: ids (T,), lengths (N,). Padded: ids (N, L), mask (N, L). int64. What the network
-    takes beside them follows."""
+    inputs: tuple[Input, ...]
+    """Packed: ids (T,), lengths (N,), and the lengths again as an array that stays on the host.
+    Padded: ids (N, L), mask (N, L). int64. What the network takes beside them follows."""
     labels_N: torch.Tensor
     num_tokens: int
     """Real ones."""
 
     def to(self, device: torch.device) -> "Batch":
         """Copy to the device, without a wait where the memory is pinned."""
-        moved = [tensor.to(device, non_blocking=True) for tensor in self.inputs]
+        moved: list[Input] = []
+        for part in self.inputs:
+            if isinstance(part, torch.Tensor):
+                part = part.to(device, non_blocking=True)
+            moved.append(part)
         return Batch(
             tuple(moved),
             self.labels_N.to(device, non_blocking=True),
@@ -66,7 +71,9 @@ class Layout:
     def _batch(self, ids: pa.ListArray, labels_N: np.ndarray, rows: np.ndarray) -> Batch:
         pad_id = self.pad_id
         arrays = pack(ids, rows) if pad_id is None else pad(ids, rows, pad_id)
-        inputs = (self._tensor(arrays[0]), self._tensor(arrays[1]))
+        inputs: tuple[Input, ...] = tuple(map(self._tensor, arrays))
+        if pad_id is None:
+            inputs = (*inputs, arrays[1])
         num_real = int(num_tokens(ids)[rows].sum())
         return Batch(inputs, self._tensor(labels_N[rows]), num_real)
 

@@ -79,7 +79,7 @@ class Trainer:
         self.validation_s = 0.0
         torch.manual_seed(self.settings.seed)
         self._load(config, checkpoint)
-        self.forward = trained_network(self.network, self.device.device)
+        self.forward = trained_network(self.network, self.device)
         model = ray.train.torch.prepare_model(
             self.forward, parallel_strategy_kwargs={"gradient_as_bucket_view": True}
         )
@@ -186,7 +186,7 @@ class Trainer:
     def validate(self) -> dict[str, float]:
         """Measure valid over the rows of all workers, each row once."""
         started = time.monotonic()
-        self.network.eval()
+        self.forward.eval()
         by_length = np.argsort(self.valid.lengths_N, kind="stable")
         mine = by_length[self.rank :: self.order.num_workers]
         size = self.settings.eval_batch_size

@@ -38,8 +38,11 @@ def report(tmp_path_factory):
 
 
 def test_gpu_command_runs_every_step(report):
-    assert [step["outcome"] for step in report["steps"]] == ["ok"] * 4
-    assert "4 passed" in report["steps"][1]["log"]
+    assert [step["outcome"] for step in report["steps"]] == ["ok"] * 5
+    prepare, kernels, tests, *_ = report["steps"]
+    assert prepare["name"] == "prepare"
+    assert " passed" in kernels["log"]
+    assert "4 passed" in tests["log"]
 
 
 def test_gpu_command_measures_every_way_and_the_stages(report):

@@ -141,3 +141,21 @@ def test_command_in_a_watched_process_has_the_exit_codes_of_the_others() -> None
     assert result.stderr.startswith("error: bundle_uri: missing. Pass --bundle_uri")
     assert program("score", "--help").returncode == 0
     assert program("score", "--nope").returncode == 2
+
+
+def test_scoring_by_a_bert_brings_nothing_of_transformers(bundle) -> None:
+    """Nor torch's compiler: each process that scores would wait for them, and a notebook."""
+    code = f"""
+import sys, rubert_ood
+from rubert_ood.classifier.classifier import Classifier
+model = rubert_ood.load({bundle.uri!r})
+label = model.predict(["велосипед"])["label"][0]
+Classifier.load(model.bundle.folder, precision="int8")
+Classifier.load(model.bundle.folder, precision="bf16")
+names = {{"torch", "transformers", "torch._dynamo", "sympy"}}
+print(label, *(names & set(sys.modules)), sep="\\n")
+"""
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    found = subprocess.check_output(command, text=True).splitlines()
+    assert found[0] in [*bundle.fitted.labels, "Other"]
+    assert found[1:] == ["torch"]

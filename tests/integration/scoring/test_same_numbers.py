@@ -20,7 +20,7 @@ from rubert_ood.scoring.planning import make_plan
 from rubert_ood.scoring.scorer import Scorer
 from rubert_ood.scoring.write import write
 from rubert_ood.settings import ScoreSettings
-from tests.small_model import LABELS, MAX_LENGTH
+from tests.small_model import LABELS, MAX_LENGTH, padded_classifier
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,8 @@ def test_scores_of_an_ad_do_not_depend_on_its_batch(
     save_plan(plan)
     job = ScoringJob.of(plan)
     scorer = Scorer(job)
-    scorer.model().classifier._packs = packs
+    if not packs:
+        scorer.model()._classifier = padded_classifier(bundle.folder)
     before = torch.get_num_threads()
     torch.set_num_threads(num_threads)
     try:

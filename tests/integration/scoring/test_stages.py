@@ -28,6 +28,7 @@ from rubert_ood.scoring.planning import make_plan
 from rubert_ood.scoring.scorer import Scorer
 from rubert_ood.scoring.write import rejected_rows, write
 from rubert_ood.settings import PredictSettings, ScoreSettings, ScoringComputeSettings
+from tests.small_model import padded_classifier
 from tests.unit.messy_runs import REASONS, score_plan
 
 TIMINGS = {"seconds", "scorer_busy_s", "scorer_idle_s", "finished_at"}
@@ -296,13 +297,12 @@ def test_an_actor_that_waits_for_its_next_shard_is_idle(make_run):
 
 
 def test_padding_of_the_scorer_goes_into_the_manifest(full_run, tmp_path):
-    """As a GPU computes it, in batches that are filled up."""
     plan = dataclasses.replace(full_run.plan, run_uri=str(tmp_path))
     job = ScoringJob.of(plan)
     scorer = Scorer(job)
-    scorer.model().classifier._packs = False
-    shapes = []
-    scorer.model().classifier.network.bert.embeddings.register_forward_hook(
+    model, shapes = scorer.model(), []
+    model._classifier = padded_classifier(model.bundle.folder)
+    model.classifier.network.bert.embeddings.register_forward_hook(
         lambda _, __, out: shapes.append(out.shape[:2])
     )
     for shard in plan.shards:

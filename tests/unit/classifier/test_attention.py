@@ -68,6 +68,7 @@ def plain_efficient(
         0,
         None,
     )
+    assert options.pop("compute_log_sumexp") == torch.is_grad_enabled()
     ends = cu_seqlens_q, cu_seqlens_k, max_seqlen_q, max_seqlen_k
     found = plain_varlen(query[0], key[0], value[0], *ends, **options)
     return found[None], torch.empty(0)

@@ -2,6 +2,7 @@ import os
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -17,6 +18,7 @@ from rubert_ood.classifier.classifier import Classifier
 from rubert_ood.classifier.precision import choose_device
 from rubert_ood.classifier.tokenizer import load_tokenizer
 from rubert_ood.classifier.tokens import num_tokens, packed_batches, tokenize
+from tests.small_model import padded_classifier
 
 
 @pytest.fixture
@@ -54,10 +56,7 @@ def test_classifier_run_in_any_batches_equals_one_ad_at_a_time(
 
 @pytest.fixture
 def padded(small_checkpoint) -> Classifier:
-    """The way of other architectures."""
-    classifier = Classifier.load(small_checkpoint)
-    classifier._packs = False
-    return classifier
+    return padded_classifier(small_checkpoint)
 
 
 @pytest.mark.parametrize("token_budget", [1, 300, 10**6])
@@ -158,17 +157,19 @@ def test_classifier_run_of_no_texts_gives_empty_arrays(small_checkpoint):
     assert cls_NH.shape == (0, 32)
 
 
-def test_classifier_run_has_no_gradient_and_no_dropout(small_checkpoint):
-    classifier = Classifier(
-        load_network(small_checkpoint).train(),
-        load_tokenizer(small_checkpoint),
-        choose_device(False),
-    )
-    assert not classifier.network.training
-    ids_NL = torch.tensor([[2, 5, 3]])
-    logits_NC, cls_NH, _ = classifier.forward(ids_NL, torch.ones_like(ids_NL))
-    assert not logits_NC.requires_grad
-    assert not cls_NH.requires_grad
+def test_classifier_run_has_no_gradient_and_no_dropout(small_checkpoint, padded):
+    ids, ids_NL = pa.array([[2, 5, 3]]), torch.tensor([[2, 5, 3]])
+    network = load_network(small_checkpoint).train()
+    tokenizer = load_tokenizer(small_checkpoint)
+    packed = Classifier(network, tokenizer, choose_device(False))
+    assert not packed.network.training
+    assert not padded.network.training
+    for found in (
+        packed.outputs(ids, token_budget=100),
+        padded.forward(ids_NL, torch.ones_like(ids_NL)),
+    ):
+        assert not found.logits.requires_grad
+        assert not found.cls.requires_grad
 
 
 def test_classifier_of_pytorch_bin_equals_that_of_safetensors(

@@ -93,9 +93,11 @@ def test_a_config_that_asks_for_code_is_loaded_without_it(
     checkpoint, marker, offline, name
 ):
     edit(checkpoint, "config.json", **IGNORED[name])
-    network = Classifier.load(str(checkpoint)).network
-    assert type(network).__module__ == "transformers.models.bert.modeling_bert"
-    assert network.config._attn_implementation == "sdpa"
+    ours = Classifier.load(str(checkpoint)).network
+    assert type(ours).__module__ == "rubert_ood.classifier.bert"
+    theirs = load_network(str(checkpoint))
+    assert type(theirs).__module__ == "transformers.models.bert.modeling_bert"
+    assert theirs.config._attn_implementation == "sdpa"
     assert not marker.exists()
     assert offline == []
 

@@ -12,6 +12,7 @@ from rubert_ood.classifier.tokenizer import TextTokenizer, load_tokenizer
 from rubert_ood.classifier.tokens import tokenize
 from rubert_ood.classifier.windows import COLUMNS, Windows, cut, is_blank, pool
 from rubert_ood.settings import TextSettings
+from tests.small_model import padded_classifier
 
 
 @pytest.fixture(scope="module")
@@ -183,8 +184,8 @@ def test_windows_select_takes_whole_texts(classifier, texts):
 def test_windows_run_gives_the_weighted_mean_of_each_window_alone(
     small_checkpoint, texts, packs
 ):
-    classifier = Classifier.load(small_checkpoint)
-    classifier._packs = packs
+    load = Classifier.load if packs else padded_classifier
+    classifier = load(small_checkpoint)
     settings = TextSettings(max_length=64, mode="window", stride=12, max_windows=5)
     read = cut(classifier.tokenizer, texts, settings)
     outputs = windows.run(classifier, read, token_budget=500)

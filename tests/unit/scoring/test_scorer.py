@@ -15,6 +15,7 @@ from rubert_ood.scoring.encode import encode
 from rubert_ood.scoring.item import ShardItem
 from rubert_ood.scoring.job import ScoringJob
 from rubert_ood.scoring.scorer import Scorer
+from tests.small_model import padded_classifier
 from tests.unit.messy_runs import REASONS
 
 
@@ -166,7 +167,8 @@ def test_scorer_counts_the_padding_and_keeps_the_rest_of_the_profile(full_run):
     job = ScoringJob.of(full_run.plan)
     item = encode(ShardItem(full_run.plan.shards[1]), job)
     scorer = Scorer(job)
-    scorer.model().classifier._packs = False  # batches that are filled up, as on a GPU
+    model = scorer.model()
+    model._classifier = padded_classifier(model.bundle.folder)
     profile = scorer(item).profile
     counts = {
         "scored_tokens": profile.scored_tokens,

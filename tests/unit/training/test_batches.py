@@ -26,7 +26,9 @@ LENGTHS = [3, 5, 2, 5, 8, 1, 3]
 
 def test_layout_packs_a_whole_step_with_equal_lengths_side_by_side():
     (batch,) = Layout(pad_id=None).batches(_ads(LENGTHS))
-    ids_T, lengths_N = batch.inputs
+    ids_T, lengths_N, lengths = batch.inputs
+    assert isinstance(lengths, np.ndarray)
+    assert lengths.tolist() == lengths_N.tolist()
     assert lengths_N.tolist() == sorted(LENGTHS, reverse=True)
     assert batch.num_tokens == sum(LENGTHS) == len(ids_T)
     expected = batch.labels_N.repeat_interleave(lengths_N)

@@ -17,7 +17,8 @@ from rubert_ood.training.optimiser import make_optimiser, make_schedule
 from rubert_ood.training.steps import Stepper, seed_dropout, summed_loss
 from rubert_ood.training.trained_network import PaddedNetwork, trained_network
 
-CPU = torch.device("cpu")
+CPU = Device(torch.device("cpu"), "fp32")
+BF16 = Device(torch.device("cpu"), "bf16")
 PAD, NUM_CLASSES, NUM_STEPS, NUM_ADS = 0, 6, 5, 13
 SETTINGS = OptimiserSettings(learning_rate=1e-3, max_grad_norm=0.5, num_epochs=1).by(
     "notebook"
@@ -113,8 +114,8 @@ def _assert_trained_as(network, losses, expected) -> None:
 @pytest.mark.parametrize("packed", [True, False])
 def test_stepper_of_any_cut_trains_as_one_padded_batch(steps, expected, budget, packed):
     network = _network()
-    model = trained_network(network, CPU) if packed else PaddedNetwork(network)
-    stepper = _stepper(model, network, Device(CPU, "fp32"))
+    model = trained_network(network, CPU) if packed else PaddedNetwork(network, CPU)
+    stepper = _stepper(model, network, CPU)
     layout = Layout(pad_id=None if packed else PAD, token_budget=budget)
     losses = [float(stepper.take(layout.batches(step))) for step in steps]
     _assert_trained_as(network, losses, expected)
@@ -138,7 +139,7 @@ def test_stepper_of_ddp_syncs_once_a_step_and_trains_as_one_batch(
         return done
 
     model.register_comm_hook(None, count)
-    stepper = _stepper(model, network, Device(CPU, "fp32"))
+    stepper = _stepper(model, network, CPU)
     layout = Layout(pad_id=None, token_budget=60)
     losses = []
     for step in steps:
@@ -149,10 +150,12 @@ def test_stepper_of_ddp_syncs_once_a_step_and_trains_as_one_batch(
     _assert_trained_as(network, losses, expected)
 
 
-def test_stepper_in_bf16_comes_near_fp32(steps, expected):
+@pytest.mark.parametrize("packed", [True, False])
+def test_stepper_in_bf16_comes_near_fp32(steps, expected, packed):
     network = _network()
-    stepper = _stepper(PaddedNetwork(network), network, Device(CPU, "bf16"))
-    layout = Layout(pad_id=PAD)
+    model = trained_network(network, BF16) if packed else PaddedNetwork(network, BF16)
+    stepper = _stepper(model, network, BF16)
+    layout = Layout(pad_id=None if packed else PAD)
     losses = [float(stepper.take(layout.batches(step))) for step in steps]
     np.testing.assert_allclose(losses, expected[0], rtol=0.02)
     assert losses != expected[0]
@@ -183,7 +186,7 @@ def test_stepper_tells_the_norm_of_each_gradient_after_the_weights_have_changed(
         told.append((float(norm), not torch.equal(network.classifier.bias, start)))
 
     stepper = dataclasses.replace(
-        _stepper(PaddedNetwork(network), network, Device(CPU, "fp32")), after_step=note
+        _stepper(PaddedNetwork(network, CPU), network, CPU), after_step=note
     )
     batches = Layout(pad_id=PAD).batches(steps[0])
     stepper.take(batches)
