@@ -143,7 +143,7 @@ def test_command_in_a_watched_process_has_the_exit_codes_of_the_others() -> None
     assert program("score", "--nope").returncode == 2
 
 
-def test_scoring_by_a_bert_brings_no_networks_of_transformers(bundle) -> None:
+def test_scoring_by_a_bert_brings_nothing_of_transformers(bundle) -> None:
     """Nor torch's compiler: each process that scores would wait for them, and a notebook."""
     code = f"""
 import sys, rubert_ood
