@@ -96,7 +96,7 @@ def read_labels(
     """
     labels = []
     for row, value in enumerate(decoded(as_text(column)), start):
-        where = f"{uri}: row {row + 1}: column {name!r}"
+        where = f"{uri}: row {row + 1} (without the header): column {name!r}"
         if isinstance(value, bytes):
             raise SchemaError(
                 f"{where} holds a label that is not UTF-8. Write it as UTF-8"

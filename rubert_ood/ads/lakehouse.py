@@ -5,9 +5,9 @@ those files would get wrong (deletion vectors, renamed columns) is refused.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from rubert_ood import storage
@@ -15,6 +15,9 @@ from rubert_ood.errors import InputError, RubertOodError, SettingsError
 from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
 from rubert_ood.storage.listing import FileInfo, Listing, list_below
+
+if TYPE_CHECKING:
+    from pyiceberg.schema import Schema
 
 log = StepLog("data")
 
@@ -154,18 +157,8 @@ def _iceberg_files(root: str) -> list[str]:
     with _translated(root, "Iceberg"):
         options = s3_options("s3.") if storage.is_s3(root) else {}
         table = StaticTable.from_metadata(_newest_metadata(root), options)
-        names: dict[int, set[str]] = {}
-        for schema in table.metadata.schemas:
-            for field in schema.fields:
-                names.setdefault(field.field_id, set()).add(field.name)
+        _check_columns(root, table.metadata.schemas)
         tasks = list(table.scan().plan_files())
-    renamed = [sorted(found) for found in names.values() if len(found) > 1]
-    if renamed:
-        raise InputError(
-            f"{root}: a column of this Iceberg table was renamed"
-            f" ({' to '.join(renamed[0])}), which is not supported. Rewrite"
-            " the table"
-        )
     for task in tasks:
         if task.delete_files:
             raise InputError(
@@ -179,6 +172,30 @@ def _iceberg_files(root: str) -> list[str]:
                 " supported. Rewrite the table"
             )
     return sorted({_resolved(root, task.file.file_path) for task in tasks})
+
+
+def _check_columns(root: str, schemas: Sequence["Schema"]) -> None:
+    """Refuse a table whose files have a column under another name, or another column under its
+    name: files are read by name."""
+    names: dict[int, set[str]] = {}
+    ids: dict[str, set[int]] = {}
+    for schema in schemas:
+        for field in schema.fields:
+            names.setdefault(field.field_id, set()).add(field.name)
+            ids.setdefault(field.name, set()).add(field.field_id)
+    renamed = [sorted(found) for found in names.values() if len(found) > 1]
+    if renamed:
+        raise InputError(
+            f"{root}: a column of this Iceberg table was renamed"
+            f" ({' to '.join(renamed[0])}), which is not supported. Rewrite"
+            " the table"
+        )
+    added_again = [name for name, found in ids.items() if len(found) > 1]
+    if added_again:
+        raise InputError(
+            f"{root}: column {added_again[0]!r} of this Iceberg table was dropped"
+            " and added again, which is not supported. Rewrite the table"
+        )
 
 
 def _newest_metadata(root: str) -> str:

@@ -92,7 +92,7 @@ def refusal(
     for check in checks:
         if check.ok:
             continue
-        reason = f"limits.{check.check} is {check.limit:g}, found {check.value:.4g}"
+        reason = f"limits.{check.against()}"
         if worst is not None and check.check == "max_class_f1_loss":
             reason += f" (class {worst.label})"
         reasons.append(reason)

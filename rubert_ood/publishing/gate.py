@@ -50,10 +50,7 @@ def gate_error(run_uri: str, gate: list[Check]) -> RubertOodError | None:
     failed = [check for check in gate if not check.ok]
     if not failed:
         return None
-    named = [
-        f"gate.{check.check} is {check.limit:g}, found {check.value:.4f}"
-        for check in failed
-    ]
+    named = [f"gate.{check.against()}" for check in failed]
     kind = (
         ErrorRateError if failed[0].check == "max_error_rate" else PublicationRefusedError
     )

@@ -43,6 +43,15 @@ class Check(Record):
     limit: float
     ok: bool
 
+    def against(self) -> str:
+        """Say limit and value, for a message; the value has the digits that tell them apart."""
+        limit = _in_digits(self.limit, 6)
+        for digits in range(4, 18):
+            found = _in_digits(self.value, digits)
+            if found != limit:
+                break
+        return f"{self.check} is {limit}, found {found}"
+
 
 class TableNote(Record):
     """A table that was to follow the pointer to this run, and what came of it."""
@@ -251,3 +260,9 @@ def revise_manifest(
 
     busy = f"{manifest_uri(run_uri)}: other processes keep writing this file. Start again"
     return until_swapped(attempt, busy)[0]
+
+
+def _in_digits(number: float, digits: int) -> str:
+    """Return a number in so many digits, a whole one in all of its own."""
+    is_whole = float(number).is_integer()
+    return f"{number:.0f}" if is_whole else f"{number:.{digits}g}"

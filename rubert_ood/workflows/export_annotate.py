@@ -40,8 +40,10 @@ def export_annotate(settings: ExportAnnotateSettings) -> Export:
     output_uri = storage.absolute(settings.output_uri)
     name = settings.name or new_name()
     uri = storage.join(output_uri, name)
-    if not storage.create_bytes(storage.join(uri, BEGUN), new_name().encode()):
-        raise OutputError(f"{uri}: this export exists already. Choose another name")
+    begun_uri = storage.join(uri, BEGUN)
+    taken = OutputError(f"{uri}: this export exists already. Choose another name")
+    if storage.exists(begun_uri):
+        raise taken
     register = Register(output_uri).read()
     wanted = numbers(settings.num, settings.mix)
     pools = Pools.of(wanted, settings.seed)
@@ -55,6 +57,9 @@ def export_annotate(settings: ExportAnnotateSettings) -> Export:
     places = dict.fromkeys(zip(rows["ad_id"], rows["text_key"], strict=True))
     texts = read_texts(load_plan(manifest.run_uri), places, bundle.cleaner)
     candidates = candidates_of(pools, texts)
+    # after the reads: an export that they stopped may run again under its name
+    if not storage.create_bytes(begun_uri, new_name().encode()):
+        raise taken
     for _ in range(ATTEMPTS):
         choice = choose(pools, candidates, register, wanted, settings.max_similarity)
         num_no_text = len(places) - len(candidates)

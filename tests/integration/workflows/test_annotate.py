@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +24,12 @@ from rubert_ood.ads.dataset import read_labelled
 from rubert_ood.ads.text import ad_text, text_key
 from rubert_ood.annotating.label_studio import NOT_AN_AD
 from rubert_ood.bundle import derive_bundle, load_bundle
-from rubert_ood.errors import InputError, OutputError, SettingsError
+from rubert_ood.errors import (
+    InputError,
+    OutputError,
+    SettingsError,
+    StorageUnavailableError,
+)
 from rubert_ood.predictor import Model
 from rubert_ood.settings import (
     ColumnSettings,
@@ -35,6 +41,7 @@ from rubert_ood.settings import (
     ScoreSettings,
 )
 from rubert_ood.synthetic.catalogue import generate_ads, out_of_domain_texts
+from rubert_ood.workflows import export_annotate as workflow
 from rubert_ood.workflows.export_annotate import export_annotate
 from rubert_ood.workflows.import_annotate import import_annotate
 from rubert_ood.workflows.score import score
@@ -244,6 +251,17 @@ def test_export_under_a_name_that_is_taken_is_refused(run_uri, tmp_path):
     _export(run_uri, tmp_path, num=5, name="one")
     with pytest.raises(OutputError, match="exists already"):
         _export(run_uri, tmp_path, num=5, name="one")
+
+
+def test_export_that_storage_stopped_runs_again_under_its_name(
+    run_uri, tmp_path, monkeypatch
+):
+    gone = StorageUnavailableError("run the same command again")
+    with monkeypatch.context() as patch:
+        patch.setattr(workflow, "read_texts", Mock(side_effect=gone))
+        with pytest.raises(StorageUnavailableError):
+            _export(run_uri, tmp_path, num=5, name="one")
+    assert _export(run_uri, tmp_path, num=5, name="one").name == "one"
 
 
 def test_export_of_a_run_whose_ads_are_all_taken_is_refused(run_uri, tmp_path):

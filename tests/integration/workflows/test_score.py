@@ -365,7 +365,7 @@ def test_score_names_duplicate_ids_within_and_across_files(settings, ads, tmp_pa
     assert read_parts(manifest.run_uri)["ad_id"].to_pylist() == ids  # all are scored
     with pytest.raises(
         PublicationRefusedError,
-        match=r"gate\.max_duplicate_rate is 0\.001, found 0\.0250",
+        match=r"gate\.max_duplicate_rate is 0\.001, found 0\.025",
     ):
         publish(
             PublishSettings(

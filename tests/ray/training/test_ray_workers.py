@@ -40,5 +40,6 @@ def test_error_of_a_shard_is_that_of_the_package(tmp_path, train_settings, label
     with pytest.raises(SchemaError) as caught:
         load_dataset(settings, RayWorkers())
     assert str(caught.value) == (
-        f"{uri}: row 1501: column 'category' has no label. Fill it in, or drop the row"
+        f"{uri}: row 1501 (without the header): column 'category' has no label. Fill it"
+        " in, or drop the row"
     )

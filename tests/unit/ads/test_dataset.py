@@ -175,7 +175,8 @@ def test_an_empty_csv_label_is_named_with_its_row(tmp_path: Path, label: str) ->
     uri = put_csv(tmp_path / "a.csv", "description,category", "a,А", "b,Б", f"c,{label}")
     line = message(SchemaError, read_labelled, uri, COLUMNS)
     assert line == (
-        f"{uri}: row 3: column 'category' has no label. Fill it in, or drop the row"
+        f"{uri}: row 3 (without the header): column 'category' has no label. Fill it in,"
+        " or drop the row"
     )
 
 
@@ -187,7 +188,8 @@ def test_a_null_label_is_named_with_its_row_across_row_groups(tmp_path: Path) ->
     )
     line = message(SchemaError, read_labelled, uri, ColumnSettings(category="метка"))
     assert line == (
-        f"{uri}: row 100: column 'метка' has no label. Fill it in, or drop the row"
+        f"{uri}: row 100 (without the header): column 'метка' has no label. Fill it in,"
+        " or drop the row"
     )
 
 
@@ -197,8 +199,8 @@ def test_the_reserved_label_is_named_with_its_row(tmp_path: Path) -> None:
     )
     line = message(SchemaError, read_labelled, uri, COLUMNS)
     assert line == (
-        f"{uri}: row 3: column 'category' holds the label 'Other', which is"
-        " reserved for doubtful ads. Rename it"
+        f"{uri}: row 3 (without the header): column 'category' holds the label 'Other',"
+        " which is reserved for doubtful ads. Rename it"
     )
 
 
@@ -208,8 +210,8 @@ def test_a_label_that_is_not_utf8_is_named_with_its_row(tmp_path: Path) -> None:
     )
     line = message(SchemaError, read_labelled, uri, COLUMNS)
     assert line == (
-        f"{uri}: row 2: column 'category' holds a label that is not UTF-8. Write it"
-        " as UTF-8"
+        f"{uri}: row 2 (without the header): column 'category' holds a label that is not"
+        " UTF-8. Write it as UTF-8"
     )
 
 

@@ -112,8 +112,8 @@ def test_a_missing_label_written_as_text_is_named_with_file_row_and_column(
         read_labelled(uri, COLUMNS)
     label = word.strip()
     assert str(caught.value) == (
-        f"{uri}: row 2: column 'category' has no label but {label!r}. Fill it"
-        " in, or drop the row"
+        f"{uri}: row 2 (without the header): column 'category' has no label but"
+        f" {label!r}. Fill it in, or drop the row"
     )
 
 
@@ -121,7 +121,7 @@ def test_a_missing_label_written_as_text_is_named_with_file_row_and_column(
 def test_the_reserved_label_is_known_in_every_spelling(tmp_path, word):
     uri = put(tmp_path / "a.parquet", ["Мебель", word])
     with pytest.raises(
-        SchemaError, match="row 2: column 'category' holds the label 'Other'"
+        SchemaError, match=r"row 2 \(.*\): column 'category' holds the label 'Other'"
     ):
         read_labelled(uri, COLUMNS)
 

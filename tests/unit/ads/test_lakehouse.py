@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 from pyiceberg.catalog.memory import InMemoryCatalog
+from pyiceberg.types import StringType
 
 from rubert_ood.ads.sources import list_tables, survey_tables
 from rubert_ood.errors import InputError, SettingsError
@@ -142,6 +143,20 @@ def test_an_iceberg_table_with_a_renamed_column_is_refused(iceberg) -> None:
     with pytest.raises(
         InputError,
         match=r"a column of this Iceberg table was renamed \(description to text\)",
+    ):
+        list_tables(str(folder_of(iceberg)))
+
+
+def test_an_iceberg_table_with_a_column_of_an_older_name_is_refused(iceberg) -> None:
+    """The files that are there have texts under the name of the new column, which has none yet."""
+    with iceberg.update_schema() as change:
+        change.delete_column("description")
+    with iceberg.update_schema() as change:
+        change.add_column("description", StringType())
+    assert iceberg.scan().to_arrow()["description"].to_pylist() == [None, None]
+    with pytest.raises(
+        InputError,
+        match="column 'description' of this Iceberg table was dropped and added",
     ):
         list_tables(str(folder_of(iceberg)))
 

@@ -75,7 +75,7 @@ def test_a_refused_run_keeps_the_pointer_and_its_output(out):
         PublicationRefusedError,
         match=(
             "r2: the gate refuses this run, which is kept but not published:"
-            r" gate\.max_ood_rate is 0\.2, found 0\.2100"
+            r" gate\.max_ood_rate is 0\.2, found 0\.21"
         ),
     ) as e:
         _publish(bad)
@@ -95,7 +95,7 @@ def test_a_first_run_that_is_refused_leaves_no_pointer(out):
 def test_publish_names_every_failed_check(out):
     with pytest.raises(
         PublicationRefusedError,
-        match=r"max_ood_rate is 0\.01, found 0\.0500, gate\.max_other_rate is 0\.01, found 0\.1000",
+        match=r"max_ood_rate is 0\.01, found 0\.05, gate\.max_other_rate is 0\.01, found 0\.1",
     ):
         _publish(a_manifest(out), max_ood_rate=0.01, max_other_rate=0.01)
 
@@ -118,7 +118,7 @@ def test_too_many_rejected_rows_are_an_error_rate(out):
 def test_publish_compares_the_second_run_with_the_first(out):
     _publish(a_manifest(out, "r1", {"Мебель": 100}))
     with pytest.raises(
-        PublicationRefusedError, match=r"max_class_shift is 0\.3, found 1\.0000"
+        PublicationRefusedError, match=r"max_class_shift is 0\.3, found 1"
     ):
         _publish(a_manifest(out, "r2", {"Шины": 100}))
     second = _publish(a_manifest(out, "r3", {"Мебель": 90, "Шины": 10}))
@@ -130,7 +130,7 @@ def test_publish_compares_the_second_run_with_the_first(out):
     )  # compared with r3, the last published one, not with r1
     assert read_pointer(out).run_id == "r4"
     with pytest.raises(
-        PublicationRefusedError, match=r"min_rows_ratio is 0\.5, found 0\.4900"
+        PublicationRefusedError, match=r"min_rows_ratio is 0\.5, found 0\.49"
     ):
         _publish(a_manifest(out, "r5", {"Мебель": 44, "Шины": 5}))
 
@@ -429,7 +429,7 @@ def test_publish_judges_quarantined_files_and_duplicate_ids(out):
     manifest = a_manifest(out, bytes_in=1000, bytes_quarantined=11)
     with pytest.raises(
         PublicationRefusedError,
-        match=r"gate\.max_quarantined_share is 0\.01, found 0\.0110",
+        match=r"gate\.max_quarantined_share is 0\.01, found 0\.011",
     ):
         _publish(manifest)
     _publish(manifest, max_quarantined_share=0.011)
@@ -437,7 +437,7 @@ def test_publish_judges_quarantined_files_and_duplicate_ids(out):
         a_manifest(out, "r2"), duplicates={"ids": 1, "rows": 2, "examples": []}
     )
     with pytest.raises(
-        PublicationRefusedError, match=r"gate\.max_duplicate_rate is 0\.01, found 0\.0200"
+        PublicationRefusedError, match=r"gate\.max_duplicate_rate is 0\.01, found 0\.02"
     ):
         _publish(twice)
     aside = a_manifest(out, "r3", rows_planned=105, rows_quarantined=5)

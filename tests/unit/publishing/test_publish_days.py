@@ -74,7 +74,7 @@ def test_churn_over_the_limit_is_refused_and_said(out):
     publish_run(put_run(out, "2026-11-20", "night"), OPEN)
     manifest = put_run(out, "2026-11-20", "again")
     with pytest.raises(
-        PublicationRefusedError, match=r"gate\.max_churn is 0\.3, found 0\.3100"
+        PublicationRefusedError, match=r"gate\.max_churn is 0\.3, found 0\.31"
     ):
         publish_day(manifest, GateSettings(max_class_shift=1), churn_rate=0.31)
     noted = read_manifest(manifest.run_uri)

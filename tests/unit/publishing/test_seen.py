@@ -127,7 +127,7 @@ def test_refusal_of_a_run_that_passes_is_none_and_a_failed_check_is_named(out):
     failed = Check(check="max_ood_rate", value=0.3, limit=0.2, ok=False)
     refusal = seen.refusal(targets, [passed, failed])
     assert isinstance(refusal, PublicationRefusedError)
-    assert "gate.max_ood_rate is 0.2, found 0.3000" in str(refusal)
+    assert "gate.max_ood_rate is 0.2, found 0.3" in str(refusal)
 
 
 def test_refusal_of_a_run_without_a_scored_row_comes_before_the_gate(out):

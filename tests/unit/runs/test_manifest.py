@@ -12,6 +12,7 @@ from rubert_ood import __version__, storage
 from rubert_ood.errors import PartialRunError
 from rubert_ood.runs.manifest import (
     SWAP_ATTEMPTS,
+    Check,
     Manifest,
     read_manifest,
     revise_manifest,
@@ -31,6 +32,24 @@ def _digest(ids) -> int:
         sum(int(pd.util.hash_array(np.array([value], object))[0]) for value in ids)
         % 2**64
     )
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "words"),
+    [
+        (0.2, 0.25, "x is 0.2, found 0.25"),
+        (0.01, 1 / 21, "x is 0.01, found 0.04762"),
+        (0.2, 0.200_01, "x is 0.2, found 0.20001"),
+        (0.2, 0.200_000_01, "x is 0.2, found 0.20000001"),
+        (20_000, 12_345, "x is 20000, found 12345"),
+        (3_000_000, 2_999_999, "x is 3000000, found 2999999"),
+    ],
+)
+def test_a_check_against_its_limit_has_the_digits_that_tell_them_apart(
+    limit, value, words
+):
+    check = Check(check="x", value=value, limit=limit, ok=False)
+    assert check.against() == words
 
 
 def test_the_manifest_adds_up_to_the_whole_catalogue(full_run, messy_rows):
