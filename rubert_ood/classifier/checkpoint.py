@@ -64,6 +64,14 @@ def local_checkpoint(uri: str) -> str:
     )
 
 
+def quiet_transformers() -> None:
+    """Keep transformers, which is imported for it, from printing."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
 def load_pretrained_tokenizer(uri: str) -> Any:
     """Load a tokenizer of transformers: it must put CLS first, pad, and be able to cut windows."""
     from transformers import AutoTokenizer
@@ -239,10 +247,7 @@ def _reading(uri: str) -> Iterator[None]:
 
 
 def _load(loader: Any, uri: str, **options: Any) -> Any:
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    quiet_transformers()
     with _LOADING, _reading(uri):
         return loader.from_pretrained(
             local_checkpoint(uri), trust_remote_code=False, **options

@@ -13,6 +13,8 @@ import torch
 from tokenizers import BertWordPieceTokenizer
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
+from rubert_ood.classifier.checkpoint import quiet_transformers
+
 
 @dataclass(frozen=True)
 class BertShape:
@@ -46,6 +48,7 @@ def build_small_bert(
 
     The same texts in the same order, and the same seed, give the same bytes.
     """
+    quiet_transformers()
     wordpiece = _trained_wordpiece(list(texts), shape.vocab_size)
     os.makedirs(folder, exist_ok=True)
     tokenizer = BertTokenizerFast(
