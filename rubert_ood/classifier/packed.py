@@ -9,6 +9,7 @@ Shapes: T tokens, N ads; Q rows, T or N; A heads of D dimensions; H hidden.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -26,6 +27,11 @@ class PackedBatch:
     lengths_N: torch.Tensor
     """int64."""
     attend: Attention
+
+    @cached_property
+    def starts_N(self) -> torch.Tensor:
+        """Where each ad begins, int64."""
+        return self.lengths_N.cumsum(0) - self.lengths_N
 
 
 def can_pack(network: Any) -> bool:
@@ -73,11 +79,10 @@ def forward(
 
     dtype: that of the encoder's layers.
     """
-    bert, lengths_N = network.bert, batch.lengths_N
-    hidden_TH = embed(bert, batch.ids_T, lengths_N).to(dtype)
+    bert = network.bert
+    hidden_TH = embed(bert, batch).to(dtype)
     cls_NH, hidden_TH = run_layers(bert.encoder.layer, hidden_TH, batch)
-    starts_N = lengths_N.cumsum(0) - lengths_N
-    return classify(network, cls_NH), cls_NH, mean_of_each(hidden_TH, starts_N)
+    return classify(network, cls_NH), cls_NH, mean_of_each(hidden_TH, batch.starts_N)
 
 
 def run_layers(
@@ -87,8 +92,7 @@ def run_layers(
     *before, last = layers
     for layer in before:
         hidden_TH = run_layer(layer, hidden_TH, hidden_TH, batch.attend)
-    starts_N = batch.lengths_N.cumsum(0) - batch.lengths_N
-    first_NH = hidden_TH[starts_N]
+    first_NH = hidden_TH[batch.starts_N]
     return run_layer(last, first_NH, hidden_TH, batch.attend, cls_alone=True), hidden_TH
 
 
@@ -104,11 +108,11 @@ def mean_of_each(hidden_TH: torch.Tensor, starts_N: torch.Tensor) -> torch.Tenso
     return embedding_bag(places_T, hidden_TH.float(), starts_N, mode="mean")
 
 
-def embed(bert: Any, ids_T: torch.Tensor, lengths_N: torch.Tensor) -> torch.Tensor:
+def embed(bert: Any, batch: PackedBatch) -> torch.Tensor:
     """Return the embedding of each token at its place in its ad: (T, H)."""
-    starts_N = lengths_N.cumsum(0) - lengths_N
+    ids_T = batch.ids_T
     num_tokens = len(ids_T)  # given, so that a GPU is not waited for
-    starts_T = starts_N.repeat_interleave(lengths_N, output_size=num_tokens)
+    starts_T = batch.starts_N.repeat_interleave(batch.lengths_N, output_size=num_tokens)
     positions_T = torch.arange(num_tokens, device=ids_T.device) - starts_T
     return bert.embeddings(input_ids=ids_T[None], position_ids=positions_T[None])[0]
 

@@ -118,7 +118,7 @@ def largest_id(backend: Tokenizer) -> int:
 
 
 def _frame(backend: Tokenizer) -> tuple[list[int], list[int]]:
-    """Return what stands before and behind a text; ValueError where there is no text."""
+    """Return what stands before and behind a text; ValueError where a text has no tokens."""
     try:
         encoding = backend.encode("a")
     except Exception as error:  # the library raises nothing narrower

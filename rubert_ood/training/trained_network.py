@@ -91,4 +91,4 @@ class PackedEncoder(torch.nn.Module):
 
     def embed(self, batch: PackedBatch) -> torch.Tensor:
         """Return the rows (T, H) that enter the first layer."""
-        return packed.embed(self.bert, batch.ids_T, batch.lengths_N).to(self.dtype)
+        return packed.embed(self.bert, batch).to(self.dtype)
