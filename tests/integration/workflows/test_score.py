@@ -368,6 +368,15 @@ def test_score_tells_the_webhook_and_writes_down_the_cost(settings, webhook):
     assert (second["event"], second["run_id"]) == ("refused", "second")
 
 
+def test_a_run_that_is_published_later_keeps_what_it_cost_to_score(settings):
+    priced = _with(settings, price=PriceSettings(per_node_hour=3600.0))
+    cost = score(_with(priced, publish=False)).cost
+    assert cost is not None
+    assert score(_with(priced, publish=False)).cost == cost
+    settings = PublishSettings(run_uri=str(_run_dir(settings)), gate=WIDE_OPEN)
+    assert publish(settings).cost == cost
+
+
 def test_score_names_duplicate_ids_within_and_across_files(settings, ads, tmp_path):
     half = NUM_ADS // 2
     ids = ads["ad_id"].to_pylist()[:NUM_ADS]

@@ -190,7 +190,6 @@ def test_s3_endpoint_without_a_scheme_is_a_setting_that_is_wrong(answers, monkey
         storage.read_bytes("s3://bucket/key")
 
 
-
 @pytest.mark.parametrize(
     "owner",
     [
