@@ -128,8 +128,8 @@ def _run(
         if settings.publish or settings.reuse != "never":
             ask = partial(claim.check, now=True)
             complete = with_index(plan, complete, ask)
-        cost = {"cost": cost_of(held.total, settings.price)}
-        complete = complete.model_copy(update=cost)
+        cost = complete.cost or cost_of(held.total, settings.price)
+        complete = complete.model_copy(update={"cost": cost})
         complete = with_estimates(complete, bundle, verified.receipts)
         manifest = _publish(complete, settings, claim)
     except BaseException as stop:  # a bug, too, leaves no run that is `running` for ever
