@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from rubert_ood.ads.absent import warn_of_absent
 from rubert_ood.ads.schema import city_column, resolve_columns
 from rubert_ood.ads.sources import Tables
 from rubert_ood.ads.tables import inspect
@@ -80,6 +81,8 @@ def inspect_files(
             except (SchemaError, InputError) as error:
                 _quarantine(result, file, error, settings)
     _say_delimiters(result)
+    columns = [table.columns for table in result.good]
+    warn_of_absent(columns, settings.columns, step="plan")
     return result
 
 
