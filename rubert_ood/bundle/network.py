@@ -40,7 +40,7 @@ class NetworkConfig(BaseModel):
     num_hidden_layers: int | None = Field(None, gt=0, le=1000)
     num_attention_heads: Size | None = None
     intermediate_size: Size | None = None
-    type_vocab_size: Size | None = None
+    type_vocab_size: int | None = Field(None, ge=0, le=10_000_000)
     is_decoder: bool = False
 
 

@@ -4,6 +4,7 @@ Shapes: N texts, L tokens, C classes, H hidden.
 """
 
 import numpy as np
+import pyarrow as pa
 import ray
 
 from rubert_ood.ads.dataset import Dataset
@@ -19,6 +20,9 @@ from rubert_ood.settings import Precision, TrainingComputeSettings, TrainSetting
 log = StepLog("train")
 
 MIN_CALIBRATION_ADS = 2
+SAME = 1e-3
+"""Of the largest number, between a text alone and one beside padding: far above rounding in fp32,
+which is some 1e-6, and far below what a network makes of padding that it reads."""
 
 
 def check_training(dataset: Dataset, settings: TrainSettings) -> None:
@@ -45,20 +49,23 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
     tokenizer, network = load_tokenizer(uri), load_network(uri, dataset.labels)
     check_ids(uri, tokenizer, network)
     ids = tokenize(tokenizer, ["а " * max_length, "а"], max_length)
-    longest = len(ids[0])
+    _check_run(uri, Classifier(network, tokenizer, choose_device(False)), ids)
+
+
+def _check_run(uri: str, classifier: Classifier, ids: pa.ListArray) -> None:
+    """Raise BundleError unless the network computes what is wanted of two texts, long and short."""
+    longest, config = len(ids[0]), classifier.network.config
     try:
-        classifier = Classifier(network, tokenizer, choose_device(False))
         logits_NC, cls_NH, _ = classifier.run(ids, token_budget=2 * longest)
+        alone = classifier.run(ids[1:], token_budget=longest)
     except Exception as error:  # the network of another's checkpoint may fail in any way
         reason = " ".join(str(error).split())[:300]
         raise BundleError(
             f"{uri}: the network fails on a text of {longest:,} tokens"
             f" ({reason}). Use another checkpoint"
         ) from error
-    if logits_NC.shape != (2, len(dataset.labels)) or cls_NH.shape != (
-        2,
-        network.config.hidden_size,
-    ):
+    expected = (2, len(config.id2label)), (2, config.hidden_size)
+    if (logits_NC.shape, cls_NH.shape) != expected:
         raise BundleError(
             f"{uri}: the network gives the shapes {logits_NC.shape} and"
             f" {cls_NH.shape}. Use a BERT-type checkpoint"
@@ -67,6 +74,17 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
         raise BundleError(
             f"{uri}: the network computes NaN or infinite numbers. Use another checkpoint"
         )
+    pairs = (logits_NC[1:], alone.logits), (cls_NH[1:], alone.cls)
+    if not all(_is_close(*pair) for pair in pairs):
+        raise BundleError(
+            f"{uri}: the network reads padding as if it were text, so that scores depend"
+            " on the batch. Use a BERT-type checkpoint"
+        )
+
+
+def _is_close(found: np.ndarray, wanted: np.ndarray) -> bool:
+    """Say whether two arrays are equal to far more than rounding."""
+    return bool(np.abs(found - wanted).max() <= SAME * np.abs(wanted).max())
 
 
 def _check_counts(dataset: Dataset) -> None:
