@@ -43,7 +43,7 @@ from rubert_ood.bundle.files import (
 from rubert_ood.bundle.network import (
     CONFIG,
     WEIGHTS,
-    NetworkConfig,
+    bert_shapes,
     check_config,
     check_tokenizer,
     check_weights,
@@ -57,6 +57,7 @@ from rubert_ood.bundle.subheads import (
     check_categories,
     read_subheads,
 )
+from rubert_ood.classifier.network_config import BertSizes, NetworkConfig
 from rubert_ood.classifier.stack import Stack
 from rubert_ood.classifier.subheads import SubHeads
 from rubert_ood.classifier.tokenizer import (
@@ -238,8 +239,11 @@ class BundleReader:
         config = self.document(CONFIG, NetworkConfig)
         with self.reading(CONFIG):
             check_config(config, labels, hidden=hidden, max_length=max_length)
+        shapes = None
+        if config.model_type == "bert":
+            shapes = bert_shapes(self.document(CONFIG, BertSizes), len(labels))
         with self.reading(WEIGHTS):
-            check_weights(self.folder, config, labels)
+            check_weights(self.folder, shapes)
         with self.reading(TOKENIZER):
             backend = check_tokenizer(self.folder, config)
         if SPECIAL_IDS in self.files:
