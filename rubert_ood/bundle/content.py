@@ -106,6 +106,7 @@ class Content:
     cleaner: TextCleaner
     text: TextDocument
     precision: Precision
+    tokenizer: TextTokenizer | None
     subheads: SubHeads | None
     stack: Stack | None
 
@@ -166,7 +167,7 @@ class BundleReader:
             cleaner = TextCleaner.from_dict(text.cleaner.model_dump())
         precision = self.document(PRECISION, PrecisionDocument).precision
         hidden = fitted.statistics.means_CH.shape[1]
-        self._check_network(fitted.labels, hidden, text.max_length)
+        tokenizer = self._network(fitted.labels, hidden, text.max_length)
         if REFERENCE in self.files:
             with self.reading(REFERENCE):
                 found = layouts(self.folder, REFERENCE)
@@ -177,6 +178,7 @@ class BundleReader:
             cleaner,
             text,
             precision,
+            tokenizer,
             self._subheads(fitted.labels, hidden),
             self._stack(len(fitted.labels)),
         )
@@ -230,12 +232,10 @@ class BundleReader:
             return ()
         return tuple(self.document(PROMISES, PromisesDocument).promises)
 
-    def _check_network(
-        self,
-        labels: list[str],
-        hidden: int,
-        max_length: int,
-    ) -> None:
+    def _network(
+        self, labels: list[str], hidden: int, max_length: int
+    ) -> TextTokenizer | None:
+        """Check the network, and return its tokenizer unless transformers has to read it."""
         config = self.document(CONFIG, NetworkConfig)
         with self.reading(CONFIG):
             check_config(config, labels, hidden=hidden, max_length=max_length)
@@ -246,10 +246,11 @@ class BundleReader:
             check_weights(self.folder, shapes)
         with self.reading(TOKENIZER):
             backend = check_tokenizer(self.folder, config)
-        if SPECIAL_IDS in self.files:
-            ids = self.document(SPECIAL_IDS, SpecialIds)
-            with self.reading(SPECIAL_IDS):
-                TextTokenizer(backend, ids)
+        if SPECIAL_IDS not in self.files:
+            return None
+        ids = self.document(SPECIAL_IDS, SpecialIds)
+        with self.reading(SPECIAL_IDS):
+            return TextTokenizer(backend, ids)
 
     def _subheads(self, labels: list[str], hidden: int) -> SubHeads | None:
         if SUBHEADS not in self.files and SUBHEAD_ARRAYS not in self.files:

@@ -37,6 +37,17 @@ class SpecialIds(BaseModel):
     splits_special: bool = False
     """Whether `[CLS]` in a text is read as five characters, not as the special token."""
 
+    @classmethod
+    def of(cls, pretrained: Any) -> "SpecialIds":
+        """Ask a fast tokenizer of transformers."""
+        return cls(
+            cls=pretrained.cls_token_id,
+            pad=pretrained.pad_token_id,
+            unknown=pretrained.unk_token_id,
+            special=sorted(set(pretrained.all_special_ids)),
+            splits_special=pretrained.backend_tokenizer.encode_special_tokens,
+        )
+
 
 class TextTokenizer:
     """The tokenizer of a network. It owns its backend, which neither cuts nor fills up."""
@@ -54,15 +65,8 @@ class TextTokenizer:
     @classmethod
     def of(cls, pretrained: Any) -> "TextTokenizer":
         """Take over what a fast tokenizer of transformers does, which is left as it is."""
-        backend = pretrained.backend_tokenizer
-        ids = SpecialIds(
-            cls=pretrained.cls_token_id,
-            pad=pretrained.pad_token_id,
-            unknown=pretrained.unk_token_id,
-            special=sorted(set(pretrained.all_special_ids)),
-            splits_special=backend.encode_special_tokens,
-        )
-        return cls(Tokenizer.from_str(backend.to_str()), ids)
+        backend = Tokenizer.from_str(pretrained.backend_tokenizer.to_str())
+        return cls(backend, SpecialIds.of(pretrained))
 
     @classmethod
     def read(cls, folder: str) -> "TextTokenizer":

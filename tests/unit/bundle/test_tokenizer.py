@@ -186,6 +186,17 @@ def test_bundle_keeps_the_tokenizer_as_it_is_where_transformers_does(
     assert caplog.text == ""
 
 
+def test_write_tokenizer_reads_tokenizer_json_once(texts, tmp_path, monkeypatch):
+    """Beside transformers, which reads it in its own way."""
+    folder = _saved("lower-cased with accents", texts, tmp_path)
+    calls = []
+    real = bundle_tokenizer.read_backend
+    counted = lambda folder: calls.append(folder) or real(folder)  # noqa: E731
+    monkeypatch.setattr(bundle_tokenizer, "read_backend", counted)
+    write_tokenizer(str(folder))
+    assert calls == [str(folder)]
+
+
 def test_bundle_keeps_what_transformers_makes_of_a_tokenizer_that_says_otherwise(
     texts, tmp_path, caplog
 ):
@@ -219,14 +230,14 @@ def test_bundle_is_left_to_transformers_where_what_it_keeps_gives_other_ids(
     texts, tmp_path, caplog, monkeypatch
 ):
     folder = _saved("lower-cased", texts, tmp_path)
-    read = TextTokenizer.read
+    read = bundle_tokenizer.read_backend
 
-    def spoilt(folder: str) -> TextTokenizer:
-        tokenizer = read(folder)
-        tokenizer.backend.normalizer = normalizers.BertNormalizer(lowercase=False)
-        return tokenizer
+    def spoilt(folder: str) -> Tokenizer:
+        backend = read(folder)
+        backend.normalizer = normalizers.BertNormalizer(lowercase=False)
+        return backend
 
-    monkeypatch.setattr(bundle_tokenizer.TextTokenizer, "read", spoilt)
+    monkeypatch.setattr(bundle_tokenizer, "read_backend", spoilt)
     write_tokenizer(str(folder))
     monkeypatch.undo()
     assert not (folder / SPECIAL_IDS).exists()
