@@ -4,7 +4,6 @@ transformers, whose import takes seconds, is imported by what needs it: a proces
 of a bundle does not.
 """
 
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,55 +12,20 @@ from typing import Any
 
 import torch
 
-from rubert_ood import storage
 from rubert_ood.classifier import bert
+from rubert_ood.classifier.local_checkpoint import local_checkpoint
 from rubert_ood.classifier.positions import max_positions_of
 from rubert_ood.classifier.tokenizer import TextTokenizer, largest_id
 from rubert_ood.errors import BundleError, RubertOodError
 from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
-from rubert_ood.storage import folders
-from rubert_ood.storage.listing import list_below
 
 log = StepLog("train")
 
-TRAINING_STATE = (".pt", "state.json")
-"""Files of a training checkpoint that only training reads."""
 PLAIN_ATTENTION = (None, "eager", "sdpa")
 """Ways to compute attention that are part of torch; others may be fetched from a hub, and run."""
 _LOADING = Lock()
 """transformers builds a network on the meta device, which another thread would share meanwhile."""
-
-
-def local_checkpoint(uri: str) -> str:
-    """Return what transformers can load; an s3:// checkpoint is copied to this node once."""
-    if not storage.is_s3(uri):
-        if uri.startswith(("/", ".", "~")) and not os.path.exists(uri):
-            raise BundleError(
-                f"{uri}: this folder does not exist. Use a hub name, a"
-                " folder or an s3:// URI"
-            )
-        return uri
-    listing = list_below(uri)
-    files = []
-    for file in listing.files:
-        name = listing.inner(file.uri)
-        if (
-            "/" not in name
-            and not name.startswith(("_", "."))
-            and not name.endswith(TRAINING_STATE)
-        ):
-            files.append(file)
-    if not files:
-        raise BundleError(
-            f"{uri}: no checkpoint is here. Use a hub name, a folder or an s3:// URI"
-        )
-    state = hashlib.sha256(
-        "".join(f"{f.uri}{f.size}{f.version}" for f in files).encode()
-    ).hexdigest()[:16]
-    return folders.fetch_folder(
-        uri, "checkpoints", state, [file.uri.rpartition("/")[2] for file in files]
-    )
 
 
 def quiet_transformers() -> None:

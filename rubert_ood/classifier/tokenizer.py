@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from tokenizers import Tokenizer
 
+from rubert_ood.classifier.local_checkpoint import local_checkpoint
 from rubert_ood.errors import BundleError
 
 TOKENIZER, SPECIAL_IDS = "tokenizer.json", "special_ids.json"
@@ -92,19 +93,22 @@ def read_backend(folder: str) -> Tokenizer:
         raise ValueError(f"it does not hold a tokenizer ({reason})") from error
 
 
-def has_special_ids(uri: str) -> bool:
-    """Say whether a folder was written with its special ids; no other place is."""
-    return os.path.exists(os.path.join(uri, SPECIAL_IDS))
+def save_tokenizer(pretrained: Any, folder: str) -> None:
+    """Save a fast tokenizer of transformers, which then is not needed to read it."""
+    pretrained.save_pretrained(folder)
+    ids = SpecialIds.of(pretrained)
+    Path(folder, SPECIAL_IDS).write_text(ids.model_dump_json(), "utf-8")
 
 
 def load_tokenizer(uri: str) -> TextTokenizer:
-    """Load the tokenizer of a bundle, or of a base model: a folder, a hub name or an s3:// URI.
+    """Load the tokenizer of a bundle or a checkpoint: a folder, a hub name or an s3:// URI.
 
     Raises BundleError unless it puts CLS first and has a pad token.
     """
     try:
-        if has_special_ids(uri):
-            return TextTokenizer.read(uri)
+        folder = local_checkpoint(uri)
+        if os.path.exists(os.path.join(folder, SPECIAL_IDS)):
+            return TextTokenizer.read(folder)
         # what it imports takes seconds
         from rubert_ood.classifier.checkpoint import load_pretrained_tokenizer
 
