@@ -41,8 +41,6 @@ from rubert_ood.bundle.files import (
     refusal,
 )
 from rubert_ood.bundle.network import (
-    CONFIG,
-    WEIGHTS,
     bert_shapes,
     check_config,
     check_tokenizer,
@@ -57,6 +55,7 @@ from rubert_ood.bundle.subheads import (
     check_categories,
     read_subheads,
 )
+from rubert_ood.classifier.local_checkpoint import CONFIG, WEIGHTS
 from rubert_ood.classifier.network_config import BertSizes, NetworkConfig
 from rubert_ood.classifier.stack import Stack
 from rubert_ood.classifier.subheads import SubHeads

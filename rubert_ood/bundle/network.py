@@ -9,11 +9,11 @@ intermediate.
 from tokenizers import Tokenizer
 
 from rubert_ood.bundle.arrays import Layout, check_layouts, layouts
+from rubert_ood.classifier.local_checkpoint import WEIGHTS
 from rubert_ood.classifier.network_config import BertSizes, NetworkConfig
 from rubert_ood.classifier.positions import max_positions_of
 from rubert_ood.classifier.tokenizer import largest_id, read_backend
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
 FLOATS = ("F64", "F32", "F16", "BF16")
 HEAD = "ForSequenceClassification"
 

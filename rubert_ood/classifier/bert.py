@@ -20,9 +20,9 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
 
+from rubert_ood.classifier.local_checkpoint import ADAPTER, CONFIG, WEIGHTS
 from rubert_ood.classifier.network_config import BertSizes
 
-CONFIG, WEIGHTS, ADAPTER = "config.json", "model.safetensors", "adapter_config.json"
 NUMBERS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 

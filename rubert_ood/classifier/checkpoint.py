@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from rubert_ood.classifier import bert
-from rubert_ood.classifier.local_checkpoint import local_checkpoint
+from rubert_ood.classifier.local_checkpoint import ADAPTER, local_checkpoint
 from rubert_ood.classifier.positions import max_positions_of
 from rubert_ood.classifier.tokenizer import TextTokenizer, largest_id
 from rubert_ood.errors import BundleError, RubertOodError
@@ -79,16 +79,9 @@ def load_network(uri: str, labels: list[str] | None = None) -> Any:
     if labels is not None:
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: number for number, label in enumerate(labels)}
-    network, found = _load(
-        AutoModelForSequenceClassification,
-        uri,
-        config=config,
-        dtype=torch.float32,
-        ignore_mismatched_sizes=True,  # they are looked at below
-        output_loading_info=True,
+    return _load_checked(
+        AutoModelForSequenceClassification, uri, config, new_head=labels is not None
     )
-    _check_weights(uri, network, found, new_head=labels is not None)
-    return network
 
 
 def load_for_pretraining(uri: str) -> Any:
@@ -104,15 +97,20 @@ def load_for_pretraining(uri: str) -> Any:
             f"{uri}: pretraining needs a BERT encoder, and this one is"
             f" {config.model_type!r:.40}. Use another checkpoint"
         )
+    return _load_checked(BertForPreTraining, uri, config, new_head=True)
+
+
+def _load_checked(loader: Any, uri: str, config: Any, *, new_head: bool) -> Any:
+    """Load a network in fp32, and look at what transformers would let pass."""
     network, found = _load(
-        BertForPreTraining,
+        loader,
         uri,
         config=config,
         dtype=torch.float32,
         ignore_mismatched_sizes=True,  # they are looked at below
         output_loading_info=True,
     )
-    _check_weights(uri, network, found, new_head=True)
+    _check_weights(uri, network, found, new_head=new_head)
     return network
 
 
@@ -156,7 +154,7 @@ def _in_encoder(key: str, network: Any) -> bool:
 
 def load_config(uri: str) -> Any:
     """Load config.json; BundleError when it asks for code or for weights of another kind."""
-    if os.path.exists(os.path.join(local_checkpoint(uri), "adapter_config.json")):
+    if os.path.exists(os.path.join(local_checkpoint(uri), ADAPTER)):
         raise BundleError(
             f"{uri}: the checkpoint holds an adapter, not a whole model."
             " Merge it into its base model first"

@@ -8,6 +8,7 @@ from rubert_ood.errors import BundleError
 from rubert_ood.storage import folders
 from rubert_ood.storage.listing import list_below
 
+CONFIG, WEIGHTS, ADAPTER = "config.json", "model.safetensors", "adapter_config.json"
 TRAINING_STATE = (".pt", "state.json")
 """Files of a training checkpoint that only training reads."""
 
