@@ -68,9 +68,7 @@ class Ads:
 
     def model(self, num_cities: int) -> Model:
         cleaner = TextCleaner(cities=self.cities(num_cities))
-        model = Model(replace(self.bundle, cleaner=cleaner))
-        model._tokenizer = self.tokenizer
-        return model
+        return Model(replace(self.bundle, cleaner=cleaner, own_tokenizer=self.tokenizer))
 
     def cities(self, number: int) -> list[str]:
         """Return the cities that the bundle knows, then names of random letters."""

@@ -72,6 +72,7 @@ def write_ads(folder: Path, num_ads: int) -> str:
 def go_through(config: dict[str, Any]) -> None:
     """Be the worker of a training that computes nothing: lay out the steps of an epoch, report."""
     from rubert_ood.classifier.checkpoint import load_network, load_pretrained_tokenizer
+    from rubert_ood.classifier.tokenizer import save_tokenizer
     from rubert_ood.training.batches import Layout
     from rubert_ood.training.checkpoints import TrainingState, save_checkpoint
     from rubert_ood.training.ddp_loop import tokens_of
@@ -86,12 +87,10 @@ def go_through(config: dict[str, Any]) -> None:
     measures = ("train_loss", "valid_loss", "valid_accuracy", "valid_macro_f1", KEPT_BY)
     metrics: dict[str, float] = {"epoch": 1} | dict.fromkeys(measures, 0.0)
     with tempfile.TemporaryDirectory() as folder:
-        saved = (
-            load_network(config["base_model"], config["labels"]),
-            load_pretrained_tokenizer(config["base_model"]),
-        )
+        save_tokenizer(load_pretrained_tokenizer(config["base_model"]), folder)
+        network = load_network(config["base_model"], config["labels"])
         state = TrainingState(epoch=1, history=(metrics,))
-        save_checkpoint(folder, state, saved, {})
+        save_checkpoint(folder, state, network, {})
         checkpoint = ray.train.Checkpoint.from_directory(folder)
         ray.train.report(metrics, checkpoint=checkpoint)
 

@@ -24,7 +24,7 @@ from rubert_ood.bundle import Bundle, load_bundle
 from rubert_ood.classifier import windows
 from rubert_ood.classifier.fold import TakeOver, TextFolder
 from rubert_ood.classifier.span import SharedClock
-from rubert_ood.classifier.tokenizer import TextTokenizer, load_tokenizer
+from rubert_ood.classifier.tokenizer import TextTokenizer
 from rubert_ood.classifier.tokens import num_tokens
 from rubert_ood.ood.blas import one_blas_thread
 from rubert_ood.ood.limits import d2_limit
@@ -102,10 +102,10 @@ class Model:
 
     @property
     def tokenizer(self) -> TextTokenizer:
-        """The tokenizer of the bundle, loaded once."""
+        """The tokenizer of the bundle, read once."""
         with self._loading:
             if self._tokenizer is None:
-                self._tokenizer = load_tokenizer(self.bundle.folder)
+                self._tokenizer = self.bundle.tokenizer()
             return self._tokenizer
 
     @property
@@ -117,6 +117,7 @@ class Model:
 
                 self._classifier = Classifier.load(
                     self.bundle.folder,
+                    self.tokenizer,
                     use_gpu=self.use_gpu,
                     precision=self.bundle.precision,
                 )

@@ -23,7 +23,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
 from rubert_ood import storage
@@ -55,6 +55,7 @@ from rubert_ood.bundle.tokenizer import write_tokenizer
 from rubert_ood.bundle.write_fitted import write_fitted
 from rubert_ood.classifier.stack import Stack
 from rubert_ood.classifier.subheads import SubHeads
+from rubert_ood.classifier.tokenizer import TextTokenizer, load_tokenizer
 from rubert_ood.errors import BundleError, SettingsError
 from rubert_ood.ood.agreement import Agreement
 from rubert_ood.ood.fit import FittedModel
@@ -93,6 +94,12 @@ class Bundle:
     """The URI by which it was asked for, where that is of a pointer to it."""
     registered: str = ""
     """Its version in an MLflow registry, where it was asked for by one."""
+    own_tokenizer: TextTokenizer | None = field(default=None, compare=False, repr=False)
+    """None: an older bundle, which transformers reads."""
+
+    def tokenizer(self) -> TextTokenizer:
+        """Return its tokenizer, the same each time unless transformers reads it anew."""
+        return self.own_tokenizer or load_tokenizer(self.folder)
 
 
 @dataclass(frozen=True)
@@ -259,6 +266,7 @@ def load_bundle(
         precision=content.precision,
         subheads=content.subheads,
         stack=content.stack,
+        own_tokenizer=content.tokenizer,
     )
 
 

@@ -41,9 +41,7 @@ from rubert_ood.bundle.files import (
     refusal,
 )
 from rubert_ood.bundle.network import (
-    CONFIG,
-    WEIGHTS,
-    NetworkConfig,
+    bert_shapes,
     check_config,
     check_tokenizer,
     check_weights,
@@ -57,6 +55,8 @@ from rubert_ood.bundle.subheads import (
     check_categories,
     read_subheads,
 )
+from rubert_ood.classifier.local_checkpoint import CONFIG, WEIGHTS
+from rubert_ood.classifier.network_config import BertSizes, NetworkConfig
 from rubert_ood.classifier.stack import Stack
 from rubert_ood.classifier.subheads import SubHeads
 from rubert_ood.classifier.tokenizer import (
@@ -105,6 +105,7 @@ class Content:
     cleaner: TextCleaner
     text: TextDocument
     precision: Precision
+    tokenizer: TextTokenizer | None
     subheads: SubHeads | None
     stack: Stack | None
 
@@ -165,7 +166,7 @@ class BundleReader:
             cleaner = TextCleaner.from_dict(text.cleaner.model_dump())
         precision = self.document(PRECISION, PrecisionDocument).precision
         hidden = fitted.statistics.means_CH.shape[1]
-        self._check_network(fitted.labels, hidden, text.max_length)
+        tokenizer = self._network(fitted.labels, hidden, text.max_length)
         if REFERENCE in self.files:
             with self.reading(REFERENCE):
                 found = layouts(self.folder, REFERENCE)
@@ -176,6 +177,7 @@ class BundleReader:
             cleaner,
             text,
             precision,
+            tokenizer,
             self._subheads(fitted.labels, hidden),
             self._stack(len(fitted.labels)),
         )
@@ -229,23 +231,25 @@ class BundleReader:
             return ()
         return tuple(self.document(PROMISES, PromisesDocument).promises)
 
-    def _check_network(
-        self,
-        labels: list[str],
-        hidden: int,
-        max_length: int,
-    ) -> None:
+    def _network(
+        self, labels: list[str], hidden: int, max_length: int
+    ) -> TextTokenizer | None:
+        """Check the network, and return its tokenizer unless transformers has to read it."""
         config = self.document(CONFIG, NetworkConfig)
         with self.reading(CONFIG):
             check_config(config, labels, hidden=hidden, max_length=max_length)
+        shapes = None
+        if config.model_type == "bert":
+            shapes = bert_shapes(self.document(CONFIG, BertSizes), len(labels))
         with self.reading(WEIGHTS):
-            check_weights(self.folder, config, labels)
+            check_weights(self.folder, shapes)
         with self.reading(TOKENIZER):
             backend = check_tokenizer(self.folder, config)
-        if SPECIAL_IDS in self.files:
-            ids = self.document(SPECIAL_IDS, SpecialIds)
-            with self.reading(SPECIAL_IDS):
-                TextTokenizer(backend, ids)
+        if SPECIAL_IDS not in self.files:
+            return None
+        ids = self.document(SPECIAL_IDS, SpecialIds)
+        with self.reading(SPECIAL_IDS):
+            return TextTokenizer(backend, ids)
 
     def _subheads(self, labels: list[str], hidden: int) -> SubHeads | None:
         if SUBHEADS not in self.files and SUBHEAD_ARRAYS not in self.files:

@@ -6,42 +6,18 @@ BERT, are checked where they are loaded (classifier/checkpoint.py). Shapes: C cl
 intermediate.
 """
 
-from typing import Annotated
-
-from pydantic import BaseModel, ConfigDict, Field
 from tokenizers import Tokenizer
 
 from rubert_ood.bundle.arrays import Layout, check_layouts, layouts
+from rubert_ood.classifier.local_checkpoint import WEIGHTS
+from rubert_ood.classifier.network_config import BertSizes, NetworkConfig
 from rubert_ood.classifier.positions import max_positions_of
 from rubert_ood.classifier.tokenizer import largest_id, read_backend
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
 FLOATS = ("F64", "F32", "F16", "BF16")
 HEAD = "ForSequenceClassification"
 
 Shapes = dict[str, tuple[int, ...]]
-Size = Annotated[int, Field(gt=0, le=10_000_000)]
-
-
-class NetworkConfig(BaseModel):
-    """What this program relies on in config.json; transformers reads the rest."""
-
-    model_config = ConfigDict(frozen=True, strict=True)
-
-    model_type: str
-    architectures: list[str] = Field(min_length=1)
-    id2label: dict[str, str] = {"0": "LABEL_0", "1": "LABEL_1"}
-    """The default is that of transformers, which leaves its defaults out."""
-    label2id: dict[str, int] | None = None
-    hidden_size: Size | None = None
-    vocab_size: Size
-    max_position_embeddings: Size | None = None
-    pad_token_id: int | None = None
-    num_hidden_layers: int | None = Field(None, gt=0, le=1000)
-    num_attention_heads: Size | None = None
-    intermediate_size: Size | None = None
-    type_vocab_size: Size | None = None
-    is_decoder: bool = False
 
 
 def check_config(
@@ -88,42 +64,35 @@ def check_config(
         )
 
 
-def check_weights(folder: str, config: NetworkConfig, labels: list[str]) -> None:
-    """Raise ValueError unless model.safetensors holds the layers of the config, and no others."""
+def check_weights(folder: str, shapes: Shapes | None) -> None:
+    """Raise ValueError unless model.safetensors holds numbers, of these shapes where they are
+    known."""
     found = layouts(folder, WEIGHTS)
     for key, layout in found.items():
         if layout.dtype not in FLOATS:
             raise ValueError(
                 f"the weight {key} is {layout}, where floating-point numbers are expected"
             )
-    if config.model_type == "bert":
+    if shapes is not None:
         # any width of number will do: it is computed in float32
-        expected = {
-            key: Layout("F32", shape)
-            for key, shape in _bert_shapes(config, len(labels)).items()
-        }
+        expected = {key: Layout("F32", shape) for key, shape in shapes.items()}
         check_layouts(
             {key: Layout("F32", layout.shape) for key, layout in found.items()}, expected
         )
 
 
-def _bert_shapes(config: NetworkConfig, num_classes: int) -> Shapes:
+def bert_shapes(config: BertSizes, num_classes: int) -> Shapes:
     """Return the shape of every weight of BertForSequenceClassification, by name."""
-    sizes = (
-        config.hidden_size,
-        config.intermediate_size,
-        config.max_position_embeddings,
-        config.type_vocab_size,
-    )
-    layers, heads = config.num_hidden_layers, config.num_attention_heads
-    hidden, inner, positions, kinds = [size or 0 for size in sizes]
-    if not (all(sizes) and layers and heads) or hidden % heads:
-        raise ValueError(f"{CONFIG}: layer sizes are missing, or do not fit each other")
-    embeddings = {"word": config.vocab_size, "position": positions, "token_type": kinds}
-    shapes: Shapes = _norm("bert.embeddings.LayerNorm", hidden)
+    hidden, inner = config.hidden_size, config.intermediate_size
+    embeddings = {
+        "word": config.vocab_size,
+        "position": config.max_position_embeddings,
+        "token_type": config.type_vocab_size,
+    }
+    shapes = _norm("bert.embeddings.LayerNorm", hidden)
     for name, rows in embeddings.items():
         shapes[f"bert.embeddings.{name}_embeddings.weight"] = (rows, hidden)
-    for number in range(layers):
+    for number in range(config.num_hidden_layers):
         layer = f"bert.encoder.layer.{number}"
         for name in ("query", "key", "value"):
             shapes |= _linear(f"{layer}.attention.self.{name}", hidden, hidden)

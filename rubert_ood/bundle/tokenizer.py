@@ -17,6 +17,7 @@ from rubert_ood.classifier.fast_tokens import plain_ids, sample_texts
 from rubert_ood.classifier.tokenizer import (
     SPECIAL_IDS,
     TOKENIZER,
+    SpecialIds,
     TextTokenizer,
     read_backend,
 )
@@ -39,21 +40,23 @@ def write_tokenizer(folder: str) -> None:
     from rubert_ood.classifier.checkpoint import load_pretrained_tokenizer
 
     pretrained = load_pretrained_tokenizer(folder)
-    made = TextTokenizer.of(pretrained)
-    changed = _changed_parts(read_backend(folder), made.backend)
+    made = TextTokenizer(pretrained.backend_tokenizer, SpecialIds.of(pretrained))
+    written = read_backend(folder)
+    changed = _changed_parts(written, made.backend)
     if changed:
         log.warning(
             f"keeps {TOKENIZER} as transformers reads it: of the checkpoint's file"
             f" it takes no notice of {', '.join(changed)}"
         )
         made.backend.save(os.path.join(folder, TOKENIZER))
-    write_json(folder, SPECIAL_IDS, made.ids.model_dump())
-    if not _is_equal(TextTokenizer.read(folder), pretrained.backend_tokenizer):
-        log.warning(
-            f"leaves out {SPECIAL_IDS}: {TOKENIZER} alone gives other token ids than"
-            " transformers, which stays needed to read with this bundle"
-        )
-        Path(folder, SPECIAL_IDS).unlink()
+        written = read_backend(folder)
+    if _is_equal(TextTokenizer(written, made.ids), made):
+        write_json(folder, SPECIAL_IDS, made.ids.model_dump())
+        return
+    log.warning(
+        f"leaves out {SPECIAL_IDS}: {TOKENIZER} alone gives other token ids than"
+        " transformers, which stays needed to read with this bundle"
+    )
 
 
 def _changed_parts(written: Tokenizer, made: Tokenizer) -> list[str]:
@@ -62,9 +65,7 @@ def _changed_parts(written: Tokenizer, made: Tokenizer) -> list[str]:
     return [part for part in PARTS if before.get(part) != after.get(part)]
 
 
-def _is_equal(read: TextTokenizer, backend: Tokenizer) -> bool:
+def _is_equal(read: TextTokenizer, made: TextTokenizer) -> bool:
     """Compare token ids, on texts that tokenizers have been at odds about."""
-    backend.no_truncation()
-    backend.no_padding()
-    texts = sample_texts(backend)
-    return plain_ids(read.backend, texts) == plain_ids(backend, texts)
+    texts = sample_texts(made.backend)
+    return plain_ids(read.backend, texts) == plain_ids(made.backend, texts)

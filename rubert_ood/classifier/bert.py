@@ -11,19 +11,19 @@ import math
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
 
-CONFIG, WEIGHTS, ADAPTER = "config.json", "model.safetensors", "adapter_config.json"
-NUMBERS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+from rubert_ood.classifier.local_checkpoint import ADAPTER, CONFIG, WEIGHTS
+from rubert_ood.classifier.network_config import BertSizes
 
-Size = Annotated[int, Field(gt=0, le=10_000_000)]
+NUMBERS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 def gelu_new(rows: torch.Tensor) -> torch.Tensor:
@@ -43,21 +43,12 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
-class BertConfig(BaseModel):
+class BertConfig(BertSizes):
     """An ordinary config.json. What stands here as None or False is what may not stand there."""
-
-    model_config = ConfigDict(frozen=True, strict=True)
 
     model_type: Literal["bert"]
     architectures: tuple[Literal["BertForSequenceClassification"]]
     id2label: dict[str, str] = Field(min_length=1)
-    vocab_size: Size
-    hidden_size: Size
-    num_hidden_layers: int = Field(gt=0, le=1000)
-    num_attention_heads: Size
-    intermediate_size: Size
-    max_position_embeddings: Size
-    type_vocab_size: Size
     hidden_act: str
     layer_norm_eps: float = Field(gt=0, allow_inf_nan=False)
     is_decoder: Literal[False] = False
@@ -71,16 +62,6 @@ class BertConfig(BaseModel):
     quantization_config: None = None
     configuration_files: None = None
     transformers_weights: None = None
-
-    @property
-    def head_size(self) -> int:
-        """D, the numbers of an attention head."""
-        return self.hidden_size // self.num_attention_heads
-
-    def is_known(self) -> bool:
-        """Say whether the sizes fit each other, and the activation is one of ours."""
-        fits = self.head_size * self.num_attention_heads == self.hidden_size
-        return fits and self.hidden_act in ACTIVATIONS
 
 
 def load(folder: str) -> "BertForSequenceClassification | None":
@@ -96,22 +77,18 @@ def load(folder: str) -> "BertForSequenceClassification | None":
         weights = load_file(os.path.join(folder, WEIGHTS))
     except (OSError, ValidationError, SafetensorError):
         return None
-    if not config.is_known():
-        return None
-    network = BertForSequenceClassification(config)
-    if shapes(weights) != shapes(network.state_dict()):
+    if config.hidden_act not in ACTIVATIONS:
         return None
     for name, weight in weights.items():
         if weight.dtype not in NUMBERS or not torch.isfinite(weight).all():
             return None
         weights[name] = weight.float()
-    network.load_state_dict(weights, assign=True)
+    network = BertForSequenceClassification(config)
+    try:
+        network.load_state_dict(weights, assign=True)
+    except RuntimeError:  # other names or shapes
+        return None
     return network.requires_grad_(False)
-
-
-def shapes(weights: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each weight, by name."""
-    return {name: tuple(weight.shape) for name, weight in weights.items()}
 
 
 # Weights are without numbers (on the meta device) until they are loaded.
@@ -159,7 +136,7 @@ class SelfAttention(nn.Module):
         super().__init__()
         hidden = config.hidden_size
         self.num_attention_heads = config.num_attention_heads
-        self.attention_head_size = config.head_size
+        self.attention_head_size = hidden // config.num_attention_heads
         self.query = linear(hidden, hidden)
         self.key = linear(hidden, hidden)
         self.value = linear(hidden, hidden)

@@ -4,7 +4,6 @@ transformers, whose import takes seconds, is imported by what needs it: a proces
 of a bundle does not.
 """
 
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,55 +12,20 @@ from typing import Any
 
 import torch
 
-from rubert_ood import storage
 from rubert_ood.classifier import bert
+from rubert_ood.classifier.local_checkpoint import ADAPTER, local_checkpoint
 from rubert_ood.classifier.positions import max_positions_of
 from rubert_ood.classifier.tokenizer import TextTokenizer, largest_id
 from rubert_ood.errors import BundleError, RubertOodError
 from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
-from rubert_ood.storage import folders
-from rubert_ood.storage.listing import list_below
 
 log = StepLog("train")
 
-TRAINING_STATE = (".pt", "state.json")
-"""Files of a training checkpoint that only training reads."""
 PLAIN_ATTENTION = (None, "eager", "sdpa")
 """Ways to compute attention that are part of torch; others may be fetched from a hub, and run."""
 _LOADING = Lock()
 """transformers builds a network on the meta device, which another thread would share meanwhile."""
-
-
-def local_checkpoint(uri: str) -> str:
-    """Return what transformers can load; an s3:// checkpoint is copied to this node once."""
-    if not storage.is_s3(uri):
-        if uri.startswith(("/", ".", "~")) and not os.path.exists(uri):
-            raise BundleError(
-                f"{uri}: this folder does not exist. Use a hub name, a"
-                " folder or an s3:// URI"
-            )
-        return uri
-    listing = list_below(uri)
-    files = []
-    for file in listing.files:
-        name = listing.inner(file.uri)
-        if (
-            "/" not in name
-            and not name.startswith(("_", "."))
-            and not name.endswith(TRAINING_STATE)
-        ):
-            files.append(file)
-    if not files:
-        raise BundleError(
-            f"{uri}: no checkpoint is here. Use a hub name, a folder or an s3:// URI"
-        )
-    state = hashlib.sha256(
-        "".join(f"{f.uri}{f.size}{f.version}" for f in files).encode()
-    ).hexdigest()[:16]
-    return folders.fetch_folder(
-        uri, "checkpoints", state, [file.uri.rpartition("/")[2] for file in files]
-    )
 
 
 def quiet_transformers() -> None:
@@ -115,16 +79,9 @@ def load_network(uri: str, labels: list[str] | None = None) -> Any:
     if labels is not None:
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: number for number, label in enumerate(labels)}
-    network, found = _load(
-        AutoModelForSequenceClassification,
-        uri,
-        config=config,
-        dtype=torch.float32,
-        ignore_mismatched_sizes=True,  # they are looked at below
-        output_loading_info=True,
+    return _load_checked(
+        AutoModelForSequenceClassification, uri, config, new_head=labels is not None
     )
-    _check_weights(uri, network, found, new_head=labels is not None)
-    return network
 
 
 def load_for_pretraining(uri: str) -> Any:
@@ -140,15 +97,20 @@ def load_for_pretraining(uri: str) -> Any:
             f"{uri}: pretraining needs a BERT encoder, and this one is"
             f" {config.model_type!r:.40}. Use another checkpoint"
         )
+    return _load_checked(BertForPreTraining, uri, config, new_head=True)
+
+
+def _load_checked(loader: Any, uri: str, config: Any, *, new_head: bool) -> Any:
+    """Load a network in fp32, and look at what transformers would let pass."""
     network, found = _load(
-        BertForPreTraining,
+        loader,
         uri,
         config=config,
         dtype=torch.float32,
         ignore_mismatched_sizes=True,  # they are looked at below
         output_loading_info=True,
     )
-    _check_weights(uri, network, found, new_head=True)
+    _check_weights(uri, network, found, new_head=new_head)
     return network
 
 
@@ -192,7 +154,7 @@ def _in_encoder(key: str, network: Any) -> bool:
 
 def load_config(uri: str) -> Any:
     """Load config.json; BundleError when it asks for code or for weights of another kind."""
-    if os.path.exists(os.path.join(local_checkpoint(uri), "adapter_config.json")):
+    if os.path.exists(os.path.join(local_checkpoint(uri), ADAPTER)):
         raise BundleError(
             f"{uri}: the checkpoint holds an adapter, not a whole model."
             " Merge it into its base model first"

@@ -76,11 +76,19 @@ class Classifier:
 
     @classmethod
     def load(
-        cls, uri: str, *, use_gpu: bool = False, precision: Precision | None = None
+        cls,
+        uri: str,
+        tokenizer: TextTokenizer | None = None,
+        *,
+        use_gpu: bool = False,
+        precision: Precision | None = None,
     ) -> "Classifier":
-        """Load a checkpoint; SettingsError when the device lacks what is asked for."""
+        """Load a checkpoint, and its tokenizer unless that is given.
+
+        Raises SettingsError when the device lacks what is asked for.
+        """
         device = choose_device(use_gpu, precision)
-        network, tokenizer = load_for_scoring(uri), load_tokenizer(uri)
+        network, tokenizer = load_for_scoring(uri), tokenizer or load_tokenizer(uri)
         check_ids(uri, tokenizer, network)
         return cls(network, tokenizer, device)
 

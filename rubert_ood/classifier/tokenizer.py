@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from tokenizers import Tokenizer
 
+from rubert_ood.classifier.local_checkpoint import local_checkpoint
 from rubert_ood.errors import BundleError
 
 TOKENIZER, SPECIAL_IDS = "tokenizer.json", "special_ids.json"
@@ -37,6 +38,17 @@ class SpecialIds(BaseModel):
     splits_special: bool = False
     """Whether `[CLS]` in a text is read as five characters, not as the special token."""
 
+    @classmethod
+    def of(cls, pretrained: Any) -> "SpecialIds":
+        """Ask a fast tokenizer of transformers."""
+        return cls(
+            cls=pretrained.cls_token_id,
+            pad=pretrained.pad_token_id,
+            unknown=pretrained.unk_token_id,
+            special=sorted(set(pretrained.all_special_ids)),
+            splits_special=pretrained.backend_tokenizer.encode_special_tokens,
+        )
+
 
 class TextTokenizer:
     """The tokenizer of a network. It owns its backend, which neither cuts nor fills up."""
@@ -54,15 +66,8 @@ class TextTokenizer:
     @classmethod
     def of(cls, pretrained: Any) -> "TextTokenizer":
         """Take over what a fast tokenizer of transformers does, which is left as it is."""
-        backend = pretrained.backend_tokenizer
-        ids = SpecialIds(
-            cls=pretrained.cls_token_id,
-            pad=pretrained.pad_token_id,
-            unknown=pretrained.unk_token_id,
-            special=sorted(set(pretrained.all_special_ids)),
-            splits_special=backend.encode_special_tokens,
-        )
-        return cls(Tokenizer.from_str(backend.to_str()), ids)
+        backend = Tokenizer.from_str(pretrained.backend_tokenizer.to_str())
+        return cls(backend, SpecialIds.of(pretrained))
 
     @classmethod
     def read(cls, folder: str) -> "TextTokenizer":
@@ -88,19 +93,22 @@ def read_backend(folder: str) -> Tokenizer:
         raise ValueError(f"it does not hold a tokenizer ({reason})") from error
 
 
-def has_special_ids(uri: str) -> bool:
-    """Say whether a folder was written with its special ids; no other place is."""
-    return os.path.exists(os.path.join(uri, SPECIAL_IDS))
+def save_tokenizer(pretrained: Any, folder: str) -> None:
+    """Save a fast tokenizer of transformers, which then is not needed to read it."""
+    pretrained.save_pretrained(folder)
+    ids = SpecialIds.of(pretrained)
+    Path(folder, SPECIAL_IDS).write_text(ids.model_dump_json(), "utf-8")
 
 
 def load_tokenizer(uri: str) -> TextTokenizer:
-    """Load the tokenizer of a bundle, or of a base model: a folder, a hub name or an s3:// URI.
+    """Load the tokenizer of a bundle or a checkpoint: a folder, a hub name or an s3:// URI.
 
     Raises BundleError unless it puts CLS first and has a pad token.
     """
     try:
-        if has_special_ids(uri):
-            return TextTokenizer.read(uri)
+        folder = local_checkpoint(uri)
+        if os.path.exists(os.path.join(folder, SPECIAL_IDS)):
+            return TextTokenizer.read(folder)
         # what it imports takes seconds
         from rubert_ood.classifier.checkpoint import load_pretrained_tokenizer
 

@@ -181,8 +181,8 @@ class Pretrainer:
         self.clock.restart()
         if self.rank == 0:
             with tempfile.TemporaryDirectory() as folder:
-                saved = (self.network, self.tokenizer)
-                checkpoints.save_checkpoint(folder, state, saved, self.parts)
+                self.tokenizer.save_pretrained(folder)
+                checkpoints.save_checkpoint(folder, state, self.network, self.parts)
                 there = ray.train.Checkpoint.from_directory(folder)
                 ray.train.report(metrics, checkpoint=there)
         else:

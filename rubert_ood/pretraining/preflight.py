@@ -11,15 +11,15 @@ from rubert_ood.classifier.checkpoint import (
     check_ids,
     load_for_pretraining,
     load_pretrained_tokenizer,
-    max_positions,
 )
 from rubert_ood.classifier.precision import Device
 from rubert_ood.classifier.tokenizer import TextTokenizer
-from rubert_ood.errors import BundleError, InputError, SettingsError
+from rubert_ood.errors import BundleError, InputError
 from rubert_ood.pretraining.layout import MaskedLayout
 from rubert_ood.pretraining.masked_network import masked_network
 from rubert_ood.pretraining.masking import Masker
 from rubert_ood.settings import PretrainSettings
+from rubert_ood.training.preflight import check_finite, check_length, trial
 
 CPU = Device(torch.device("cpu"), "fp32")
 
@@ -37,12 +37,7 @@ def check_pretraining(settings: PretrainSettings) -> None:
             " in tokenizer_config.json"
         )
     network = load_for_pretraining(uri)
-    limit = max_positions(uri)
-    if max_length > limit:
-        raise SettingsError(
-            f"max_length: the model reads at most {limit:,} tokens, and"
-            f" {max_length:,} are set. Lower max_length"
-        )
+    check_length(uri, "max_length", max_length)
     check_ids(uri, TextTokenizer.of(tokenizer), network)
     share = settings.masking.word_fraction
     masker = Masker.of(tokenizer, share)
@@ -50,18 +45,9 @@ def check_pretraining(settings: PretrainSettings) -> None:
         raise BundleError(
             f"{uri}: the tokenizer has special tokens only. Use another checkpoint"
         )
-    try:
+    with trial(uri, max_length):
         loss = _loss_of_longest(network, masker, max_length)
-    except Exception as error:  # the network of another's checkpoint may fail in any way
-        reason = " ".join(str(error).split())[:300]
-        raise BundleError(
-            f"{uri}: the network fails on a text of {max_length:,} tokens"
-            f" ({reason}). Use another checkpoint"
-        ) from error
-    if not np.isfinite(loss):
-        raise BundleError(
-            f"{uri}: the network computes NaN or infinite numbers. Use another checkpoint"
-        )
+    check_finite(uri, loss)
 
 
 @torch.inference_mode()

@@ -25,7 +25,7 @@ EARLY = 0.9
 
 
 class Saved(Protocol):
-    """A network or a tokenizer of transformers."""
+    """A network of transformers."""
 
     def save_pretrained(self, folder: str) -> object:
         """Write it into a folder."""
@@ -77,12 +77,11 @@ class TrainingState(Record):
 def save_checkpoint(
     folder: str,
     state: TrainingState,
-    pretrained: tuple[Saved, ...],
+    network: Saved,
     parts: dict[str, Stateful],
 ) -> None:
-    """Write a checkpoint: what transformers reads again, the state of parts, and how far it is."""
-    for saved in pretrained:
-        saved.save_pretrained(folder)
+    """Write a checkpoint, beside its tokenizer: the network, the state of parts, how far it is."""
+    network.save_pretrained(folder)
     states = {name: part.state_dict() for name, part in parts.items()}
     torch.save(states, os.path.join(folder, OPTIMISER_FILE))
     with open(os.path.join(folder, STATE_FILE), "w") as file:

@@ -20,6 +20,7 @@ import torch
 
 from rubert_ood.classifier.checkpoint import load_network, load_pretrained_tokenizer
 from rubert_ood.classifier.precision import choose_device
+from rubert_ood.classifier.tokenizer import save_tokenizer
 from rubert_ood.settings import OptimiserSettings
 from rubert_ood.training.batches import Batch, Layout
 from rubert_ood.training.checkpoints import (
@@ -222,8 +223,8 @@ class Trainer:
         self.clock.restart()
         if self.rank == 0:
             with tempfile.TemporaryDirectory() as folder:
-                saved = (self.network, self.tokenizer)
-                save_checkpoint(folder, state, saved, self.parts)
+                save_tokenizer(self.tokenizer, folder)
+                save_checkpoint(folder, state, self.network, self.parts)
                 found = ray.train.Checkpoint.from_directory(folder)
                 ray.train.report(metrics, checkpoint=found)
         else:

@@ -58,12 +58,15 @@ class Reader:
         """Load the network here, and the stack of a bundle; int8 is computed on CPU."""
         from rubert_ood.classifier.classifier import Classifier
 
-        where, stack = self.checkpoint, None
+        where, tokenizer, stack = self.checkpoint, None, None
         if not isinstance(where, str):
             bundle = where()
-            where, stack = bundle.folder, bundle.stack
+            where, tokenizer, stack = bundle.folder, bundle.tokenizer(), bundle.stack
         classifier = Classifier.load(
-            where, use_gpu=use_gpu and self.precision != "int8", precision=self.precision
+            where,
+            tokenizer,
+            use_gpu=use_gpu and self.precision != "int8",
+            precision=self.precision,
         )
         return LoadedReader(classifier, self.text, stack)
 

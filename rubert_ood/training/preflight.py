@@ -3,7 +3,11 @@
 Shapes: N texts, L tokens, C classes, H hidden.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
+import pyarrow as pa
 import ray
 
 from rubert_ood.ads.dataset import Dataset
@@ -19,6 +23,9 @@ from rubert_ood.settings import Precision, TrainingComputeSettings, TrainSetting
 log = StepLog("train")
 
 MIN_CALIBRATION_ADS = 2
+SAME = 1e-3
+"""Of the largest number, between a text alone and one beside padding: far above rounding in fp32,
+which is some 1e-6, and far below what a network makes of padding that it reads."""
 
 
 def check_training(dataset: Dataset, settings: TrainSettings) -> None:
@@ -36,37 +43,68 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
             f" each worker ({wanted:,} ads). Add more ads, or lower"
             " compute.num_workers or optimiser.batch_size"
         )
-    limit = max_positions(uri)
-    if max_length > limit:
-        raise SettingsError(
-            f"text.max_length: the model reads at most {limit:,} tokens, and"
-            f" {max_length:,} are set. Lower text.max_length"
-        )
+    check_length(uri, "text.max_length", max_length)
     tokenizer, network = load_tokenizer(uri), load_network(uri, dataset.labels)
     check_ids(uri, tokenizer, network)
     ids = tokenize(tokenizer, ["а " * max_length, "а"], max_length)
-    longest = len(ids[0])
-    try:
-        classifier = Classifier(network, tokenizer, choose_device(False))
+    _check_run(uri, Classifier(network, tokenizer, choose_device(False)), ids)
+
+
+def _check_run(uri: str, classifier: Classifier, ids: pa.ListArray) -> None:
+    """Raise BundleError unless the network computes what is wanted of two texts, long and short."""
+    longest, config = len(ids[0]), classifier.network.config
+    with trial(uri, longest):
         logits_NC, cls_NH, _ = classifier.run(ids, token_budget=2 * longest)
-    except Exception as error:  # the network of another's checkpoint may fail in any way
-        reason = " ".join(str(error).split())[:300]
-        raise BundleError(
-            f"{uri}: the network fails on a text of {longest:,} tokens"
-            f" ({reason}). Use another checkpoint"
-        ) from error
-    if logits_NC.shape != (2, len(dataset.labels)) or cls_NH.shape != (
-        2,
-        network.config.hidden_size,
-    ):
+        alone = classifier.run(ids[1:], token_budget=longest)
+    expected = (2, len(config.id2label)), (2, config.hidden_size)
+    if (logits_NC.shape, cls_NH.shape) != expected:
         raise BundleError(
             f"{uri}: the network gives the shapes {logits_NC.shape} and"
             f" {cls_NH.shape}. Use a BERT-type checkpoint"
         )
-    if not (np.isfinite(logits_NC).all() and np.isfinite(cls_NH).all()):
+    check_finite(uri, logits_NC, cls_NH)
+    pairs = (logits_NC[1:], alone.logits), (cls_NH[1:], alone.cls)
+    if not all(_is_close(*pair) for pair in pairs):
+        raise BundleError(
+            f"{uri}: the network reads padding as if it were text, so that scores depend"
+            " on the batch. Use a BERT-type checkpoint"
+        )
+
+
+def check_length(uri: str, setting: str, max_length: int) -> None:
+    """Raise SettingsError, which names the setting, when a checkpoint reads fewer tokens."""
+    limit = max_positions(uri)
+    if max_length > limit:
+        raise SettingsError(
+            f"{setting}: the model reads at most {limit:,} tokens, and"
+            f" {max_length:,} are set. Lower {setting}"
+        )
+
+
+@contextmanager
+def trial(uri: str, num_tokens: int) -> Iterator[None]:
+    """Turn whatever another's network does to a text of so many tokens into a BundleError."""
+    try:
+        yield
+    except Exception as error:  # it cannot be foretold
+        reason = " ".join(str(error).split())[:300]
+        raise BundleError(
+            f"{uri}: the network fails on a text of {num_tokens:,} tokens"
+            f" ({reason}). Use another checkpoint"
+        ) from error
+
+
+def check_finite(uri: str, *computed: np.ndarray | float) -> None:
+    """Raise BundleError when a network computes other numbers than finite ones."""
+    if not all(np.isfinite(numbers).all() for numbers in computed):
         raise BundleError(
             f"{uri}: the network computes NaN or infinite numbers. Use another checkpoint"
         )
+
+
+def _is_close(found: np.ndarray, wanted: np.ndarray) -> bool:
+    """Say whether two arrays are equal to far more than rounding."""
+    return bool(np.abs(found - wanted).max() <= SAME * np.abs(wanted).max())
 
 
 def _check_counts(dataset: Dataset) -> None:

@@ -15,7 +15,7 @@ import ray.train.torch
 import torch
 
 from rubert_ood import storage
-from rubert_ood.classifier.checkpoint import TRAINING_STATE
+from rubert_ood.classifier.local_checkpoint import TRAINING_STATE
 from rubert_ood.errors import PartialRunError, RubertOodError, SettingsError
 from rubert_ood.settings import TrainingComputeSettings
 from rubert_ood.training.checkpoints import read_state

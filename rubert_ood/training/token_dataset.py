@@ -19,11 +19,12 @@ BATCH_TEXTS = 4_096
 def token_dataset(ads: Ads, base_model: str, max_length: int) -> ray.data.Dataset:
     """Tokenize the ads once; columns row, label and ids, list<int32>, in the object store.
 
-    Raises BundleError when a node cannot read the tokenizer.
+    base_model is the name that `everywhere` gives. Raises BundleError when a node cannot read its
+    tokenizer.
     """
     texts = ray.data.from_arrow_refs(blocks_of(ads))
     tokenised = texts.map_batches(
-        partial(tokenise, base_model=everywhere(base_model), max_length=max_length),
+        partial(tokenise, base_model=base_model, max_length=max_length),
         batch_size=BATCH_TEXTS,
         batch_format="pyarrow",
         **TASK_RETRIES,

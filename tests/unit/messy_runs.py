@@ -3,9 +3,10 @@
 import dataclasses
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from rubert_ood.bundle import Bundle
 from rubert_ood.runs.manifest import Manifest
 from rubert_ood.runs.plan import Plan
 from rubert_ood.runs.receipts import Receipt
@@ -242,63 +244,63 @@ def full_run(make_run) -> Run:
     return make_run(carry_columns=carried, embedding=True, starts=(0, 5, 9))
 
 
-@pytest.fixture(scope="session")
-def by_the_rule(bundle, one_by_one):
+def decide_by_the_rule(
+    bundle: Bundle, one_by_one: Callable[..., Any], texts: list[str]
+) -> list[dict[str, Any]]:
     """Decide on cleaned texts one at a time: plain transformers, and the decision rule written out
     in numpy."""
+    from safetensors.numpy import load_file
 
-    def decide(texts: list[str]) -> list[dict[str, Any]]:
-        from safetensors.numpy import load_file
+    folder = Path(bundle.folder)
+    labels = json.loads((folder / "label_mapping.json").read_text("utf-8"))["labels"]
+    temperature = json.loads((folder / "temperature.json").read_text())["temperature"]
+    rule = json.loads((folder / "ood_threshold.json").read_text())
+    arrays = load_file(folder / "ood_statistics.safetensors")
+    logits_NC, cls_NH, _ = one_by_one(bundle.folder, texts, bundle.text.max_length)
+    results = []
+    for logits, cls in zip(
+        logits_NC.astype(np.float64), cls_NH.astype(np.float64), strict=True
+    ):
+        weights = np.exp((logits - logits.max()) / temperature)
+        p = weights / weights.sum()
+        best = np.argsort(-p)
+        d2 = min(
+            (cls - mean) @ arrays["precision"] @ (cls - mean) for mean in arrays["means"]
+        )
+        z = (d2 - rule["mu"]) / (rule["sigma"] + 1e-9)
+        tests = [
+            d2 - rule["alpha"] * rule["threshold"],
+            z - rule["z_thr"],
+            rule["ood_conf_gate"] - p.max(),
+        ]
+        ood = all(value > 0 for value in tests)
+        trusted = p.max() - rule["tau_other"]
+        results.append(
+            {
+                "label": labels[best[0]] if not ood and trusted >= 0 else "Other",
+                "confidence": p.max(),
+                "topk_labels": [labels[c] for c in best[: rule["top_k"]]],
+                "topk_scores": p[best[: rule["top_k"]]],
+                "is_ood": ood,
+                "ood_distance": d2,
+                "ood_z": z,
+                "ood_p": (1 + (arrays["calibration_d2"] >= d2).sum())
+                / (1 + len(arrays["calibration_d2"])),
+                "embedding": cls,
+                # rounding may decide: float32 forward passes of another batch differ in the
+                # last digits
+                "close_call": min(abs(v) for v in [*tests, trusted, *np.diff(p[best])])
+                < 1e-4
+                or np.abs(arrays["calibration_d2"] - d2).min() < 1e-3,
+            }
+        )
+    return results
 
-        folder = Path(bundle.folder)
-        labels = json.loads((folder / "label_mapping.json").read_text("utf-8"))["labels"]
-        temperature = json.loads((folder / "temperature.json").read_text())["temperature"]
-        rule = json.loads((folder / "ood_threshold.json").read_text())
-        arrays = load_file(folder / "ood_statistics.safetensors")
-        logits_NC, cls_NH, _ = one_by_one(bundle.folder, texts, bundle.text.max_length)
-        results = []
-        for logits, cls in zip(
-            logits_NC.astype(np.float64), cls_NH.astype(np.float64), strict=True
-        ):
-            weights = np.exp((logits - logits.max()) / temperature)
-            p = weights / weights.sum()
-            best = np.argsort(-p)
-            d2 = min(
-                (cls - mean) @ arrays["precision"] @ (cls - mean)
-                for mean in arrays["means"]
-            )
-            z = (d2 - rule["mu"]) / (rule["sigma"] + 1e-9)
-            tests = [
-                d2 - rule["alpha"] * rule["threshold"],
-                z - rule["z_thr"],
-                rule["ood_conf_gate"] - p.max(),
-            ]
-            ood = all(value > 0 for value in tests)
-            trusted = p.max() - rule["tau_other"]
-            results.append(
-                {
-                    "label": labels[best[0]] if not ood and trusted >= 0 else "Other",
-                    "confidence": p.max(),
-                    "topk_labels": [labels[c] for c in best[: rule["top_k"]]],
-                    "topk_scores": p[best[: rule["top_k"]]],
-                    "is_ood": ood,
-                    "ood_distance": d2,
-                    "ood_z": z,
-                    "ood_p": (1 + (arrays["calibration_d2"] >= d2).sum())
-                    / (1 + len(arrays["calibration_d2"])),
-                    "embedding": cls,
-                    # rounding may decide: float32 forward passes of another batch differ in the
-                    # last digits
-                    "close_call": min(
-                        abs(v) for v in [*tests, trusted, *np.diff(p[best])]
-                    )
-                    < 1e-4
-                    or np.abs(arrays["calibration_d2"] - d2).min() < 1e-3,
-                }
-            )
-        return results
 
-    return decide
+@pytest.fixture(scope="session")
+def by_the_rule(bundle, one_by_one):
+    """Decide on cleaned texts by the bundle of the tests."""
+    return partial(decide_by_the_rule, bundle, one_by_one)
 
 
 @pytest.fixture

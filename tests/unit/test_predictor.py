@@ -15,6 +15,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.svm import LinearSVC
 
 from rubert_ood.ads.text import ad_text
+from rubert_ood.bundle import network
+from rubert_ood.classifier import tokenizer
 from rubert_ood.errors import BundleError, InputError, SchemaError, SettingsError
 from rubert_ood.ood.outputs import Outputs
 from rubert_ood.predictor import ADS_AT_ONCE, Model, load
@@ -305,15 +307,32 @@ def test_load_reads_no_network_until_it_is_needed_and_then_once(bundle, monkeypa
     calls = []
     real = Classifier.load
 
-    def counted(folder, **options):
+    def counted(folder, tokenizer, **options):
         calls.append(folder)
-        return real(folder, **options)
+        return real(folder, tokenizer, **options)
 
     monkeypatch.setattr(Classifier, "load", counted)
     model = load(bundle.uri)
     assert (model.labels, model.hidden_size, calls) == (bundle.fitted.labels, 32, [])
     model.predict("Диван")
     model.embed(["шины"])
+    assert calls == [bundle.folder]
+
+
+def test_load_reads_tokenizer_json_once(bundle, monkeypatch):
+    """It takes 0.1 s for a vocabulary of 120,000."""
+    calls = []
+    real = tokenizer.read_backend
+
+    def counted(folder):
+        calls.append(folder)
+        return real(folder)
+
+    for module in (tokenizer, network):
+        monkeypatch.setattr(module, "read_backend", counted)
+    model = load(bundle.uri)
+    model.predict("Диван")
+    assert model.classifier.tokenizer is model.tokenizer
     assert calls == [bundle.folder]
 
 

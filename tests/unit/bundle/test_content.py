@@ -437,7 +437,15 @@ CASES: dict[str, tuple[Change, str]] = {
     ),
     "config_heads": (
         keys("config.json", num_attention_heads=5),
-        "layer sizes are missing, or do not fit",
+        "config.json: hidden_size 32 is not a multiple of num_attention_heads 5",
+    ),
+    "config_without_a_size": (
+        keys("config.json", del_intermediate_size=0),
+        "config.json: it lacks 'intermediate_size'",
+    ),
+    "config_kinds_none": (
+        keys("config.json", type_vocab_size=0),
+        "config.json: type_vocab_size: expected greater than 0, got 0",
     ),
     "config_decoder": (keys("config.json", is_decoder=True), "config.json: it describes"),
     "config_task": (

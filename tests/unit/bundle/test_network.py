@@ -5,8 +5,8 @@ import json
 import pytest
 from transformers import BertConfig, BertForSequenceClassification
 
-from rubert_ood.bundle import network
-from rubert_ood.bundle.network import NetworkConfig, check_config
+from rubert_ood.bundle.network import bert_shapes, check_config
+from rubert_ood.classifier.network_config import BertSizes
 
 LABELS = ["а", "б"]
 
@@ -26,15 +26,15 @@ def config() -> BertConfig:
     )
 
 
-def _read(config: BertConfig, **changes) -> NetworkConfig:
+def _read(config: BertConfig, **changes) -> BertSizes:
     content = json.loads(config.to_json_string(use_diff=False)) | changes
-    return NetworkConfig.model_validate_json(json.dumps(content))
+    return BertSizes.model_validate_json(json.dumps(content))
 
 
 def test_shapes_of_the_weights_are_those_of_transformers(config):
     weights = BertForSequenceClassification(config).state_dict()
     expected = {name: tuple(weight.shape) for name, weight in weights.items()}
-    assert network._bert_shapes(_read(config), len(LABELS)) == expected
+    assert bert_shapes(_read(config), len(LABELS)) == expected
 
 
 def test_a_config_that_fits_is_accepted(config):

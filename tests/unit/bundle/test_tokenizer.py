@@ -18,20 +18,22 @@ from tokenizers import (
 )
 from transformers import (
     AutoTokenizer,
-    BertTokenizerFast,
     PreTrainedTokenizerFast,
-    RobertaTokenizerFast,
-    XLMRobertaTokenizer,
 )
 
 from rubert_ood.bundle import tokenizer as bundle_tokenizer
 from rubert_ood.bundle.tokenizer import write_tokenizer
 from rubert_ood.classifier.tokenizer import SPECIAL_IDS, TextTokenizer, load_tokenizer
 from rubert_ood.classifier.tokens import tokenize
+from tests.unit.bundle.made_tokenizers import (
+    SPECIAL,
+    bert_tokenizer,
+    learned,
+    roberta_tokenizer,
+    xlm_roberta_tokenizer,
+)
 from tests.unit.bundle.signed import edit
 
-SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-BERT_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 NASTY = [
     "",
     " ",
@@ -52,49 +54,6 @@ NASTY = [
 ]
 
 
-def _learned(
-    tokenizer: Tokenizer, trainer: trainers.Trainer, texts: list[str]
-) -> Tokenizer:
-    tokenizer.train_from_iterator(texts, trainer)
-    return tokenizer
-
-
-def _bert(texts: list[str], **options: bool) -> PreTrainedTokenizerFast:
-    learning = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    learning.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
-    learning.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=800, special_tokens=BERT_SPECIAL, show_progress=False
-    )
-    vocabulary = _learned(learning, trainer, texts).get_vocab()
-    return BertTokenizerFast(vocab=vocabulary, **options)
-
-
-def _roberta(texts: list[str], **options: bool) -> PreTrainedTokenizerFast:
-    learning = Tokenizer(models.BPE())
-    learning.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(
-        vocab_size=800,
-        special_tokens=SPECIAL,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    learned = _learned(learning, trainer, texts)
-    model = json.loads(learned.to_str())["model"]
-    merges = [tuple(pair) for pair in model["merges"]]
-    return RobertaTokenizerFast(vocab=model["vocab"], merges=merges, **options)
-
-
-def _xlm_roberta(texts: list[str]) -> PreTrainedTokenizerFast:
-    learning = Tokenizer(models.Unigram())
-    learning.pre_tokenizer = pre_tokenizers.Metaspace()
-    trainer = trainers.UnigramTrainer(
-        vocab_size=600, special_tokens=SPECIAL, unk_token="<unk>", show_progress=False
-    )
-    model = json.loads(_learned(learning, trainer, texts).to_str())["model"]
-    return XLMRobertaTokenizer(vocab=[tuple(pair) for pair in model["vocab"]])
-
-
 def _generic(texts: list[str]) -> PreTrainedTokenizerFast:
     """A tokenizer of no class of its own, with a normalizer that joins characters."""
     learning = Tokenizer(models.Unigram())
@@ -105,19 +64,19 @@ def _generic(texts: list[str]) -> PreTrainedTokenizerFast:
     trainer = trainers.UnigramTrainer(
         vocab_size=500, special_tokens=SPECIAL, unk_token="<unk>", show_progress=False
     )
-    learned = _learned(learning, trainer, texts)
-    learned.post_processor = processors.TemplateProcessing(
+    made = learned(learning, trainer, texts)
+    made.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
-    learned.enable_truncation(16)
-    learned.enable_padding(pad_id=1, pad_token="<pad>", length=16)
+    made.enable_truncation(16)
+    made.enable_padding(pad_id=1, pad_token="<pad>", length=16)
     roles = ("cls_token", "pad_token", "sep_token", "unk_token", "mask_token")
     names = dict(zip(roles, SPECIAL, strict=True))
-    return PreTrainedTokenizerFast(tokenizer_object=learned, **names)
+    return PreTrainedTokenizerFast(tokenizer_object=made, **names)
 
 
 def _with_tokens_of_its_own(texts: list[str]) -> PreTrainedTokenizerFast:
-    made = _bert(texts, do_lower_case=True)
+    made = bert_tokenizer(texts, do_lower_case=True)
     made.add_tokens(
         [AddedToken("<цена>", lstrip=True), AddedToken("б/у", normalized=True)]
     )
@@ -126,20 +85,20 @@ def _with_tokens_of_its_own(texts: list[str]) -> PreTrainedTokenizerFast:
 
 
 def _that_splits_special_tokens(texts: list[str]) -> PreTrainedTokenizerFast:
-    return _bert(texts, do_lower_case=False, split_special_tokens=True)
+    return bert_tokenizer(texts, do_lower_case=False, split_special_tokens=True)
 
 
 Maker = Callable[[list[str]], PreTrainedTokenizerFast]
 KINDS: dict[str, tuple[str, Maker]] = {
-    "cased": ("bert", lambda texts: _bert(texts, do_lower_case=False)),
-    "lower-cased": ("bert", lambda texts: _bert(texts, do_lower_case=True)),
+    "cased": ("bert", lambda texts: bert_tokenizer(texts, do_lower_case=False)),
+    "lower-cased": ("bert", lambda texts: bert_tokenizer(texts, do_lower_case=True)),
     "lower-cased with accents": (
         "bert",
-        lambda texts: _bert(texts, do_lower_case=True, strip_accents=False),
+        lambda texts: bert_tokenizer(texts, do_lower_case=True, strip_accents=False),
     ),
     "cased without accents, Chinese in words": (
         "bert",
-        lambda texts: _bert(
+        lambda texts: bert_tokenizer(
             texts,
             do_lower_case=False,
             strip_accents=True,
@@ -148,12 +107,12 @@ KINDS: dict[str, tuple[str, Maker]] = {
     ),
     "tokens of its own": ("bert", _with_tokens_of_its_own),
     "splits special tokens": ("bert", _that_splits_special_tokens),
-    "bytes": ("roberta", _roberta),
+    "bytes": ("roberta", roberta_tokenizer),
     "bytes with a space first": (
         "roberta",
-        lambda texts: _roberta(texts, add_prefix_space=True),
+        lambda texts: roberta_tokenizer(texts, add_prefix_space=True),
     ),
-    "unigram": ("xlm-roberta", _xlm_roberta),
+    "unigram": ("xlm-roberta", xlm_roberta_tokenizer),
     "of no class": ("xlm-roberta", _generic),
 }
 
@@ -227,6 +186,17 @@ def test_bundle_keeps_the_tokenizer_as_it_is_where_transformers_does(
     assert caplog.text == ""
 
 
+def test_write_tokenizer_reads_tokenizer_json_once(texts, tmp_path, monkeypatch):
+    """Beside transformers, which reads it in its own way."""
+    folder = _saved("lower-cased with accents", texts, tmp_path)
+    calls = []
+    real = bundle_tokenizer.read_backend
+    counted = lambda folder: calls.append(folder) or real(folder)  # noqa: E731
+    monkeypatch.setattr(bundle_tokenizer, "read_backend", counted)
+    write_tokenizer(str(folder))
+    assert calls == [str(folder)]
+
+
 def test_bundle_keeps_what_transformers_makes_of_a_tokenizer_that_says_otherwise(
     texts, tmp_path, caplog
 ):
@@ -260,14 +230,14 @@ def test_bundle_is_left_to_transformers_where_what_it_keeps_gives_other_ids(
     texts, tmp_path, caplog, monkeypatch
 ):
     folder = _saved("lower-cased", texts, tmp_path)
-    read = TextTokenizer.read
+    read = bundle_tokenizer.read_backend
 
-    def spoilt(folder: str) -> TextTokenizer:
-        tokenizer = read(folder)
-        tokenizer.backend.normalizer = normalizers.BertNormalizer(lowercase=False)
-        return tokenizer
+    def spoilt(folder: str) -> Tokenizer:
+        backend = read(folder)
+        backend.normalizer = normalizers.BertNormalizer(lowercase=False)
+        return backend
 
-    monkeypatch.setattr(bundle_tokenizer.TextTokenizer, "read", spoilt)
+    monkeypatch.setattr(bundle_tokenizer, "read_backend", spoilt)
     write_tokenizer(str(folder))
     monkeypatch.undo()
     assert not (folder / SPECIAL_IDS).exists()

@@ -16,7 +16,6 @@ from rubert_ood.classifier.checkpoint import (
     load_for_pretraining,
     load_network,
     load_pretrained_tokenizer,
-    local_checkpoint,
     max_positions,
 )
 from rubert_ood.classifier.classifier import Classifier
@@ -160,12 +159,6 @@ def test_load_network_of_a_bare_encoder_gets_a_head(small_checkpoint, tmp_path):
 
 def test_load_network_gives_the_labels_of_a_saved_head(small_checkpoint):
     assert load_network(small_checkpoint).config.id2label[1] == "Квартиры"
-
-
-@pytest.mark.parametrize("uri", ["/nope", "./nope", "~/nope"])
-def test_path_that_does_not_exist_is_not_taken_for_a_name_of_the_hub(uri: str) -> None:
-    with pytest.raises(BundleError, match=f"^{uri}: this folder does not exist. Use"):
-        local_checkpoint(uri)
 
 
 def test_load_for_pretraining_takes_head_and_pooler_and_makes_what_is_missing(

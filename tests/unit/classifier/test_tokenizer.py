@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
+from rubert_ood.classifier import checkpoint
 from rubert_ood.classifier.tokenizer import (
     SPECIAL_IDS,
     SpecialIds,
@@ -16,6 +17,7 @@ from rubert_ood.classifier.tokenizer import (
     largest_id,
     load_tokenizer,
     read_backend,
+    save_tokenizer,
 )
 from rubert_ood.classifier.tokens import tokenize
 from rubert_ood.errors import BundleError
@@ -105,6 +107,27 @@ def test_special_token_in_a_text_is_split_where_the_special_ids_say_so(folder):
     assert mask_id not in ids
     plain = AutoTokenizer.from_pretrained(folder, split_special_tokens=True)
     assert ids == plain(text)["input_ids"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tokenizer_of_a_training_checkpoint_is_read_without_transformers(
+    tokenizers_by_kind, kind, ad_texts, tmp_path, monkeypatch
+):
+    plain = tokenizers_by_kind[kind]
+    plain(ad_texts[:20], truncation=True, max_length=9, padding="max_length")
+    save_tokenizer(plain, str(tmp_path))
+    expected = AutoTokenizer.from_pretrained(tmp_path)
+    monkeypatch.delattr(checkpoint, "load_pretrained_tokenizer")
+    ids = tokenize(load_tokenizer(str(tmp_path)), ad_texts[:200], 10_000).to_pylist()
+    for got, text in zip(ids, ad_texts, strict=False):
+        assert got == expected(text, truncation=False, padding=False)["input_ids"]
+
+
+def test_tokenizer_that_splits_special_tokens_is_saved_so(folder, tmp_path):
+    plain = AutoTokenizer.from_pretrained(folder, split_special_tokens=True)
+    save_tokenizer(plain, str(tmp_path / "saved"))
+    ids = tokenize(load_tokenizer(str(tmp_path / "saved")), ["[MASK] диван"], 99)
+    assert ids.to_pylist() == [plain("[MASK] диван")["input_ids"]]
 
 
 FAULTS = {

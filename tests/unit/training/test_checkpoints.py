@@ -37,7 +37,7 @@ def test_checkpoint_gives_back_state_network_and_optimiser(tmp_path):
     history = ({"epoch": 1, "valid_macro_f1": 0.5, "valid_loss": float("inf")},)
     state = TrainingState(epoch=1, history=history, step=7, sums=sums)
     _, optimiser = _optimiser()
-    save_checkpoint(str(tmp_path), state, (_Saved(),), {"optimiser": optimiser})
+    save_checkpoint(str(tmp_path), state, _Saved(), {"optimiser": optimiser})
     assert read_state(str(tmp_path)) == state
     assert (tmp_path / "model.txt").read_text() == "weights"
     fresh = torch.optim.AdamW(torch.nn.Linear(3, 2).parameters(), lr=0.9)

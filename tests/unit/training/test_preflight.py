@@ -257,6 +257,49 @@ def test_other_encoders_get_a_head_and_come_back_whole(tmp_path, model_type, siz
     assert again.config.id2label == dict(enumerate(LABELS))
 
 
+SIZES = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
+READ_PADDING = {
+    "convbert": {
+        "embedding_size": 16,
+        "num_attention_heads": 4,
+        "initializer_range": 0.3,
+    },
+    "fnet": {},
+    "xlnet": {"n_layer": 2, "d_model": 16, "n_head": 2, "d_inner": 32},
+}
+
+
+@pytest.mark.parametrize("model_type", READ_PADDING)
+def test_preflight_refuses_an_encoder_that_reads_padding(
+    dataset, settings, checkpoint, model_type
+):
+    sizes = SIZES | READ_PADDING[model_type]
+    config = AutoConfig.for_model(model_type, vocab_size=1000, **sizes)
+    torch.manual_seed(0)
+    AutoModel.from_config(config).save_pretrained(checkpoint)
+    short = settings.model_copy(update={"text": TextSettings(max_length=32)})
+    assert _line(BundleError, dataset, short) == (
+        f"{checkpoint}: the network reads padding as if it were text, so that scores"
+        " depend on the batch. Use a BERT-type checkpoint"
+    )
+
+
+@pytest.mark.parametrize(
+    ("model_type", "sizes"),
+    [
+        ("electra", SIZES | {"embedding_size": 16, "num_attention_heads": 4}),
+        ("deberta-v2", SIZES | {"num_attention_heads": 4}),
+    ],
+)
+def test_preflight_accepts_an_encoder_that_reads_no_padding(
+    dataset, settings, checkpoint, model_type, sizes
+):
+    config = AutoConfig.for_model(model_type, vocab_size=1000, **sizes)
+    torch.manual_seed(0)
+    AutoModel.from_config(config).save_pretrained(checkpoint)
+    check_training(dataset, settings)
+
+
 def test_weights_of_another_architecture_are_refused(
     tmp_path, checkpoint, dataset, settings
 ):
