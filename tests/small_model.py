@@ -1,13 +1,16 @@
 """A tiny BERT, a bundle made from it, and the plain one-ad-at-a-time computation that both are
 compared with."""
 
+import hashlib
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from tests.conftest import made_once
 from tests.unit.messy_runs import (
     by_the_rule,
     full_run,
@@ -43,13 +46,21 @@ def ad_texts(ads) -> list[str]:
 def small_checkpoint(ad_texts, tmp_path_factory) -> str:
     """A random BERT (H 32, 1000 word pieces) with a head of 5 classes, centred so that its answers
     differ by ad."""
+
+    def build(folder: Path) -> None:
+        build_small_checkpoint(ad_texts, str(folder))
+
+    return str(made_once(tmp_path_factory, "checkpoint", build))
+
+
+def build_small_checkpoint(ad_texts: list[str], folder: str) -> None:
+    """Write it into the folder."""
     import torch
     from transformers import AutoTokenizer
 
     from rubert_ood.classifier.checkpoint import load_network
     from rubert_ood.synthetic.small_bert import BertShape, build_small_bert
 
-    folder = str(tmp_path_factory.mktemp("checkpoint"))
     build_small_bert(ad_texts, folder, BertShape(1000, hidden_size=32))
     torch.manual_seed(0)
     network = load_network(folder, LABELS).eval()
@@ -68,7 +79,6 @@ def small_checkpoint(ad_texts, tmp_path_factory) -> str:
         network.classifier.weight.normal_().mul_(0.2 / pooled_NH.std(0))
         network.classifier.bias.copy_(-network.classifier.weight @ pooled_NH.mean(0))
     network.save_pretrained(folder)
-    return folder
 
 
 def padded_classifier(folder: str):
@@ -87,29 +97,53 @@ def padded_classifier(folder: str):
 
 
 @pytest.fixture(scope="session")
-def one_by_one() -> Callable[[str, list[str], int], tuple[np.ndarray, ...]]:
+def one_by_one(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str, list[str], int], tuple[np.ndarray, ...]]:
     """Return logits (N, C), CLS (N, H) and the mean (N, H) of the tokens before the last layer as
-    plain transformers gives them, one text at a time, without padding."""
+    plain transformers gives them, one text at a time, without padding.
+
+    The same files and texts are computed once for all processes of tests.
+    """
 
     def run(folder: str, texts: list[str], max_length: int) -> tuple[np.ndarray, ...]:
-        import torch
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        def compute(place: Path) -> None:
+            arrays = outputs_one_by_one(folder, texts, max_length)
+            np.savez(place / "outputs.npz", *arrays)
 
-        network = AutoModelForSequenceClassification.from_pretrained(folder).eval()
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        logits, cls, tokens = [], [], []
-        for text in texts:
-            inputs = tokenizer(
-                text, truncation=True, max_length=max_length, return_tensors="pt"
-            )
-            with torch.no_grad():
-                output = network(**inputs, output_hidden_states=True)
-            logits.append(output.logits[0].numpy())
-            cls.append(output.hidden_states[-1][0, 0].numpy())
-            tokens.append(output.hidden_states[-2][0].mean(dim=0).numpy())
-        return np.array(logits), np.array(cls), np.array(tokens)
+        key = hashlib.sha256(repr((texts, max_length)).encode())
+        for path in sorted(Path(folder).iterdir()):
+            if path.is_file():
+                key.update(
+                    path.name.encode() + hashlib.sha256(path.read_bytes()).digest()
+                )
+        name = f"one_by_one_{key.hexdigest()}"
+        with np.load(made_once(tmp_path_factory, name, compute) / "outputs.npz") as kept:
+            return tuple(kept[array] for array in kept.files)
 
     return run
+
+
+def outputs_one_by_one(
+    folder: str, texts: list[str], max_length: int
+) -> tuple[np.ndarray, ...]:
+    """Compute what `one_by_one` returns."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    network = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    logits, cls, tokens = [], [], []
+    for text in texts:
+        inputs = tokenizer(
+            text, truncation=True, max_length=max_length, return_tensors="pt"
+        )
+        with torch.no_grad():
+            output = network(**inputs, output_hidden_states=True)
+        logits.append(output.logits[0].numpy())
+        cls.append(output.hidden_states[-1][0, 0].numpy())
+        tokens.append(output.hidden_states[-2][0].mean(dim=0).numpy())
+    return np.array(logits), np.array(cls), np.array(tokens)
 
 
 @pytest.fixture(scope="session")
