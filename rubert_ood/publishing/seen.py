@@ -60,7 +60,7 @@ class Seen:
     def targets(self, *, force: bool) -> list[Place]:
         """Return the pointers to swap; those behind the first one only go forward in time."""
         first, *others = self.places
-        forward = [place for place in others if not _is_older(self.manifest, place)]
+        forward = [place for place in others if not is_older(self.manifest, place)]
         return [place for place in (first, *forward) if self._is_new_to(place, force)]
 
     def _is_new_to(self, place: Place, force: bool) -> bool:
@@ -91,7 +91,7 @@ class Seen:
         if refusal:
             return refusal
         for place in targets:
-            if _is_older(self.manifest, place):
+            if is_older(self.manifest, place):
                 return self._too_old(place)
         return None
 
@@ -144,7 +144,7 @@ def manifest_at(place: Place, *, other_than: str = "") -> Manifest | None:
     return found
 
 
-def _is_older(manifest: Manifest, place: Place) -> bool:
+def is_older(manifest: Manifest, place: Place) -> bool:
     """Say whether a run is older than the one that a pointer names; of the same second none is."""
     named = place.pointer
     if named is None or manifest.run_date > named.run_date:
