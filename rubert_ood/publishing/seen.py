@@ -114,16 +114,17 @@ def check_not_rolled_back(
     noted: Manifest | None, places: list[Place], run_uri: str
 ) -> None:
     """Raise PublicationRefusedError when the run was taken back; `noted` is its manifest."""
-    reason = ""
+    reasons = list[str]()
     if noted is not None and noted.outcome == "rolled_back":
-        reason = noted.rollback_reason
+        reasons.append(noted.rollback_reason)
     for place in places:
         if place.pointer is None or not place.took_back(run_uri):
             continue
         last = place.pointer.rolled_back
         is_this = last is not None and last.path == place.path_of(run_uri)
-        reason = reason or (last.reason if last and is_this else f"{place.uri} says so")
-    if reason:
+        reasons.append(last.reason if last and is_this else f"{place.uri} says so")
+    if reasons:
+        reason = next(filter(None, reasons), "no reason given")
         raise PublicationRefusedError(
             f"{run_uri}: this run was rolled back ({reason}). Run `publish"
             " --force REASON` to publish it again"
