@@ -80,6 +80,7 @@ def inspect_files(
             except (SchemaError, InputError) as error:
                 _quarantine(result, file, error, settings)
     _say_delimiters(result)
+    _say_missing_titles(result, settings.columns.title)
     return result
 
 
@@ -140,6 +141,24 @@ def _say_delimiters(result: Inspected) -> None:
             log.info(
                 "reads %s with the delimiter %r", count_of(count, "CSV file"), delimiter
             )
+
+
+def _say_missing_titles(result: Inspected, title: str | None) -> None:
+    """Name what is read by half: tables with rows and without a title, where one is expected."""
+    uris = []
+    for table in result.good:
+        if "title" not in table.columns and any(table.row_groups):
+            uris.append(table.file.uri)
+    if title is None or not uris:
+        return
+    log.warning(
+        "%s: the table has no column %r, so no title of its ads is read (so in %d of %s)."
+        " Set columns.title to the column that has it, or to null",
+        uris[0],
+        title,
+        len(uris),
+        count_of(len(result.good), "file"),
+    )
 
 
 def _cut(row_groups: list[int], shard_rows: int) -> Iterator[tuple[int, int]]:
