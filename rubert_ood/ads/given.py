@@ -7,6 +7,7 @@ from typing import TypeAlias
 import pandas as pd
 import pyarrow as pa
 
+from rubert_ood.ads.absent import warn_of_other_case
 from rubert_ood.ads.schema import as_text, decoded, resolve_columns
 from rubert_ood.ads.text import ad_text
 from rubert_ood.errors import SchemaError
@@ -72,6 +73,7 @@ def _texts(table: pa.Table, columns: ColumnSettings) -> list[str]:
     if columns.ad_id in table.schema.names or "ad_id" in columns.model_fields_set:
         roles.append("ad_id")
     names = resolve_columns(PLACE, table.schema, columns, roles)
+    warn_of_other_case(table.schema.names, columns)
     titles = _column(table, names.get("title"))
     descriptions = _column(table, names["description"])
     _column(table, names.get("ad_id"))  # refused here: they go back as they are given
@@ -116,7 +118,8 @@ def _array(column: pd.Series, name: object) -> pa.Array | pa.ChunkedArray:
         return pa.nulls(len(column))
     try:
         return pa.array(column, from_pandas=True)
-    except (pa.ArrowException, UnicodeError, TypeError):  # their words quote a value
+    except (pa.ArrowException, UnicodeError, TypeError, OverflowError):
+        # their words quote a value
         raise SchemaError(
             f"{PLACE}: column {name!r} holds values that are not text."
             " Convert them to text, or to None"

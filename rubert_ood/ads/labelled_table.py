@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
+from rubert_ood.ads.absent import warn_of_absent
 from rubert_ood.ads.csv_table import is_csv
 from rubert_ood.ads.labels import Rewriter, check_known, read_labels
 from rubert_ood.ads.schema import as_text, resolve_columns
@@ -114,15 +115,17 @@ def read_labelled(
     them is a SchemaError that names file, row and column.
     """
     roles = (*ROLES, *extra)
-    tables = []
+    tables, found = [], []
     rewriter = Rewriter()
     for file in list_tables(uri):
         whole = whole_file(file, columns, roles)
+        found.append(whole.columns)
         table = whole.read(roles)
         labels = whole.normal_labels(table["category"], rewriter, known)
         place = table.schema.names.index("category")
         tables.append(table.set_column(place, "category", labels))
     rewriter.report()
+    warn_of_absent(found, columns)
     joined = pa.concat_tables(tables)
     if joined.num_rows == 0:
         raise InputError(f"{uri}: the table has no rows. Use a table with labelled ads")

@@ -151,5 +151,8 @@ def _looks_like_data(file: FileInfo) -> bool:
 
 
 def _nothing_here(uri: str, others: list[FileInfo]) -> str:
-    found = f" (but other files, such as {others[0].uri})" if others else ""
-    return f"{uri}: no Parquet or CSV file is here{found}. Check the path"
+    missing = f"{uri}: no Parquet or CSV file is here"
+    if not others:
+        return f"{missing}. Check the path"
+    found = f"{missing} (but other files, such as {others[0].uri})"
+    return f"{found}. Convert them to Parquet or CSV, or check the path"

@@ -62,13 +62,13 @@ def survey_shard(shard: LabelledShard, wanted: Survey) -> Surveyed:
     normal = shard.normal_labels(table["category"], rewriter, wanted.known)
     labels, codes_n = _coded(normal.to_pylist())
     cities = _texts(table["city"]) if wanted.cities else []
-    names, city_codes_n = _coded(cities)
+    city_names, city_codes_n = _coded(cities)
     shares_n = np.empty(0)
     if wanted.hash_seed is not None:
         names = _names(shard, table["ad_id"])
         shares = [share_of(name, wanted.hash_seed) for name in names]
         shares_n = np.array(shares)
-    return Surveyed(labels, codes_n, names, city_codes_n, shares_n, rewriter)
+    return Surveyed(labels, codes_n, city_names, city_codes_n, shares_n, rewriter)
 
 
 def _coded(values: Sequence[str | None]) -> tuple[list[str], np.ndarray]:

@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 
+from rubert_ood.ads.absent import warn_of_absent
 from rubert_ood.ads.labelled_table import LabelledShard, cut, whole_file
 from rubert_ood.ads.labels import Rewriter, label_index
 from rubert_ood.ads.sources import list_tables
@@ -89,6 +90,9 @@ def survey_tables(settings: TrainSettings, workers: Workers) -> SurveyedTable:
             )
         shards = list(cut(files))
         wanted = _wanted(settings, table, num_rows)
+        columns = [file.columns for file in files]
+        roles = ("title", "city") if wanted.cities else ("title",)
+        warn_of_absent(columns, settings.columns, roles=roles)
         found = list(workers.map(partial(survey_shard, wanted=wanted), shards))
         rewriter = Rewriter()
         for part in found:

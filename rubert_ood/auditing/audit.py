@@ -58,7 +58,8 @@ class Audit:
     accuracy: float
     """Share of ads whose most probable class is their label."""
     small_classes: list[str]
-    """Classes with fewer different texts than folds, whose labels cannot be judged."""
+    """Classes with fewer different texts than folds: their labels cannot be judged, and no other ad
+    is suggested to be of them."""
     suspects: pa.Table
     pairs: list[Pair]
     conflicts: list[Conflict]
@@ -66,10 +67,10 @@ class Audit:
 
 def audit(ads: AuditAds, probabilities_NC: NDArray[np.float64], folds: int) -> Audit:
     """Judge the labels by out-of-fold probabilities."""
-    found = suspect(probabilities_NC, ads.labels_N)
     texts = {(key, label) for key, label in zip(ads.keys_N, ads.labels_N, strict=True)}
     counts_C = np.bincount([label for _, label in texts], minlength=len(ads.labels))
     is_small_C = counts_C < folds
+    found = suspect(probabilities_NC, ads.labels_N, is_small_C)
     rows = found.suspects(ads.labels_N)
     rows = rows[~is_small_C[ads.labels_N[rows]]]
     conflicts, conflicting = _conflicts(ads)

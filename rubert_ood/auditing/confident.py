@@ -20,8 +20,6 @@ class Suspicion:
 
     thresholds_C: NDArray[np.float64]
     """Mean probability of a class over the ads that have its label; NaN of a class without ads."""
-    joint_CC: NDArray[np.int64]
-    """Ads by given label (row) and the class that they are confidently of (column)."""
     suggested_N: NDArray[np.int64]
     """The class that an ad is confidently of; its own label where it is of none."""
     margin_N: NDArray[np.float64]
@@ -29,15 +27,23 @@ class Suspicion:
     more doubtful."""
 
     def suspects(self, labels_N: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the ads off the diagonal of the joint, the most doubtful first."""
-        rows = np.flatnonzero(self.suggested_N != labels_N)
+        """Return the ads that are confidently of another class than their label, the most doubtful
+        first; none whose label is its most probable class."""
+        is_suspect_N = (self.suggested_N != labels_N) & (self.margin_N < 0)
+        rows = np.flatnonzero(is_suspect_N)
         return rows[np.argsort(self.margin_N[rows], kind="stable")]
 
 
 def suspect(
-    probabilities_NC: NDArray[np.float64], labels_N: NDArray[np.int64]
+    probabilities_NC: NDArray[np.float64],
+    labels_N: NDArray[np.int64],
+    is_small_C: NDArray[np.bool_] | None = None,
 ) -> Suspicion:
-    """Judge each label by probabilities of a model that did not learn from it."""
+    """Judge each label by probabilities of a model that did not learn from it.
+
+    is_small_C: classes that no ad is suggested to be of. The mean probability of a class of few ads
+    is next to nothing, which every ad exceeds.
+    """
     num, num_classes = probabilities_NC.shape
     every = np.arange(num)
     own_N = probabilities_NC[every, labels_N]
@@ -46,13 +52,12 @@ def suspect(
     known_C = counts_C > 0
     thresholds_C = np.full(num_classes, np.nan)
     thresholds_C[known_C] = sums_C[known_C] / counts_C[known_C]
-    limits_C = np.where(known_C, thresholds_C, np.inf)
+    suggests_C = known_C if is_small_C is None else known_C & ~is_small_C
+    limits_C = np.where(suggests_C, thresholds_C, np.inf)
     above_NC = probabilities_NC >= limits_C - TOLERANCE
     best_N = np.where(above_NC, probabilities_NC, -1.0).argmax(axis=1)
     suggested_N = np.where(above_NC.any(axis=1), best_N, labels_N)
-    joint_CC = np.zeros((num_classes, num_classes), np.int64)
-    np.add.at(joint_CC, (labels_N, suggested_N), above_NC.any(axis=1).astype(np.int64))
     others_NC = probabilities_NC.copy()
     others_NC[every, labels_N] = -1.0
     margin_N = own_N - others_NC.max(axis=1)
-    return Suspicion(thresholds_C, joint_CC, suggested_N, margin_N)
+    return Suspicion(thresholds_C, suggested_N, margin_N)

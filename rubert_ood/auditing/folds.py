@@ -3,6 +3,7 @@
 Shapes: N ads, C classes, H hidden, n ads of a fold.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -34,7 +35,8 @@ def cut_folds(
     """Cut the ads into folds by class, all ads of one text in one; return rows of (the others,
     the fold).
 
-    Raises SchemaError where no class has so many texts.
+    Raises SchemaError where no class has so many texts, or where all ads beside those of a fold are
+    of one class.
     """
     _, first_T, text_N = np.unique(keys_N, return_index=True, return_inverse=True)
     counts = np.bincount(labels_N[first_T])
@@ -45,13 +47,24 @@ def cut_folds(
         )
     cutter = StratifiedKFold(num, shuffle=True, random_state=seed)
     fold_T = np.zeros(len(first_T), np.int64)
-    for number, (_, rows_T) in enumerate(cutter.split(first_T, labels_N[first_T])):
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", UserWarning
+        )  # of small classes: the audit says so
+        parts = list(cutter.split(first_T, labels_N[first_T]))
+    for number, (_, rows_T) in enumerate(parts):
         fold_T[rows_T] = number
     fold_N = fold_T[text_N]
-    return [
-        (np.flatnonzero(fold_N != number), np.flatnonzero(fold_N == number))
-        for number in range(num)
-    ]
+    folds = list[Fold]()
+    for number in range(num):
+        others, fold = np.flatnonzero(fold_N != number), np.flatnonzero(fold_N == number)
+        if len(np.unique(labels_N[others])) < 2:
+            raise SchemaError(
+                f"an audit in {num} folds needs two classes in each, and all ads beside"
+                " one fold are of one class. Add ads of other classes"
+            )
+        folds.append((others, fold))
+    return folds
 
 
 def out_of_fold(

@@ -14,6 +14,7 @@ import pyarrow as pa
 import ray.data
 
 from rubert_ood import storage
+from rubert_ood.ads.absent import warn_of_absent
 from rubert_ood.ads.labelled_table import LabelledShard, cut, whole_file
 from rubert_ood.ads.schema import decoded
 from rubert_ood.ads.sources import SNIFF_THREADS, list_tables
@@ -103,6 +104,7 @@ def look_at_catalogue(uri: str, columns: ColumnSettings) -> list[LabelledShard]:
         files = list(pool.map(look, list_tables(uri)))
     if not sum(map(len, files)):
         raise InputError(f"{uri}: the table has no rows. Use a table with ads")
+    warn_of_absent([file.columns for file in files], columns)
     return files
 
 

@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
+from rubert_ood.ads.absent import warn_of_absent
 from rubert_ood.ads.dataset import read_labelled
 from rubert_ood.ads.extra_texts import read_texts
 from rubert_ood.ads.schema import as_text, decoded, resolve_columns
@@ -98,6 +99,7 @@ def read_sample(uri: str, columns: ColumnSettings, num_ads: int) -> list[str]:
         raise InputError(
             f"{uri}: the catalogue has no rows. Use one with ads in sample_uri"
         )
+    warn_of_absent([_titled(table, columns) for table in tables], columns)
     ends = np.cumsum(rows)
     texts = list[str]()
     for start, stop in _pieces(int(ends[-1]), num_ads):
@@ -131,6 +133,12 @@ def _pieces(num_rows: int, num_ads: int) -> list[tuple[int, int]]:
 
 def _inspect(file: FileInfo, columns: ColumnSettings) -> TableInfo:
     return inspect(file.uri, version=file.version, delimiter=columns.delimiter or "")
+
+
+def _titled(table: TableInfo, columns: ColumnSettings) -> dict[str, str]:
+    """Return {"title": its column} if the table has one."""
+    name = columns.title
+    return {"title": name} if name in table.schema.names and name else {}
 
 
 def _read(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from rubert_ood.ads.absent import warn_of_absent
 from rubert_ood.ads.schema import city_column, resolve_columns
 from rubert_ood.ads.sources import Tables
 from rubert_ood.ads.tables import inspect
@@ -80,7 +81,8 @@ def inspect_files(
             except (SchemaError, InputError) as error:
                 _quarantine(result, file, error, settings)
     _say_delimiters(result)
-    _say_missing_titles(result, settings.columns.title)
+    columns = [table.columns for table in result.good]
+    warn_of_absent(columns, settings.columns, step="plan")
     return result
 
 
@@ -141,24 +143,6 @@ def _say_delimiters(result: Inspected) -> None:
             log.info(
                 "reads %s with the delimiter %r", count_of(count, "CSV file"), delimiter
             )
-
-
-def _say_missing_titles(result: Inspected, title: str | None) -> None:
-    """Name what is read by half: tables with rows and without a title, where one is expected."""
-    uris = []
-    for table in result.good:
-        if "title" not in table.columns and any(table.row_groups):
-            uris.append(table.file.uri)
-    if title is None or not uris:
-        return
-    log.warning(
-        "%s: the table has no column %r, so no title of its ads is read (so in %d of %s)."
-        " Set columns.title to the column that has it, or to null",
-        uris[0],
-        title,
-        len(uris),
-        count_of(len(result.good), "file"),
-    )
 
 
 def _cut(row_groups: list[int], shard_rows: int) -> Iterator[tuple[int, int]]:

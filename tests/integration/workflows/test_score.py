@@ -670,3 +670,45 @@ def test_score_that_is_interrupted_late_leaves_the_manifest_of_a_whole_run(
     with pytest.raises(KeyboardInterrupt):
         score(settings)
     assert _manifest(_run_dir(settings))["outcome"] == "published"
+
+
+def test_score_that_a_bug_ends_is_noted_gives_its_claim_up_and_goes_on(
+    settings, monkeypatch
+):
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("Продам +7 900 123-45-67")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workflow, "seal_run", fail)
+        with pytest.raises(ZeroDivisionError):
+            score(settings)
+    run_dir = _run_dir(settings)
+    assert _manifest(run_dir)["outcome"] == "partial"
+    assert json.loads((run_dir / "_run/runner.json").read_text()) == {}
+    assert score(settings).outcome == "published"
+
+
+@pytest.mark.parametrize("gate", [{}, {"max_ood_rate": 0.0}])
+def test_report_that_fails_changes_nothing_else_and_comes_with_the_next_start(
+    settings, monkeypatch, caplog, gate
+):
+    """Neither what the gate said, nor the exit code."""
+
+    def fail(*_: object) -> str:
+        raise ZeroDivisionError("Продам +7 900 123-45-67")
+
+    settings = _with(settings, gate=_gate(**gate))
+    with monkeypatch.context() as patch:
+        patch.setattr(run_page, "run_html", fail)
+        if gate:
+            with pytest.raises(PublicationRefusedError, match="max_ood_rate"):
+                score(settings)
+        else:
+            assert score(settings).outcome == "published"
+    (warning,) = [r for r in caplog.records if "could not be written" in r.message]
+    assert "Reason: ZeroDivisionError in " in warning.message
+    assert "Продам" not in caplog.text
+    report = _run_dir(settings) / "_run/report.html"
+    assert not report.exists()
+    score(_with(settings, gate=WIDE_OPEN))
+    assert report.exists()

@@ -605,11 +605,11 @@ def test_a_class_without_text_is_named(tmp_path: Path) -> None:
 def test_ads_without_text_are_counted_in_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    load_dataset(
-        separate(
-            tmp_path, test=[("диван", "Мебель"), ("торг", "Мебель"), ("", "Животные")]
-        )
+    settings = separate(
+        tmp_path, test=[("диван", "Мебель"), ("торг", "Мебель"), ("", "Животные")]
     )
+    columns = ColumnSettings(title=None, city=None)
+    load_dataset(settings.model_copy(update={"columns": columns}))
     assert [record.getMessage() for record in caplog.records] == [
         ("data      leaves out 2 labelled ads: no readable text is left after cleaning")
     ]

@@ -43,6 +43,13 @@ WRONG = {
             " text, or to None"
         ),
     ),
+    "an id of more than 64 bits": (
+        pd.DataFrame({"ad_id": [1, 10**30], "description": ["x", "x"]}),
+        (
+            "ads: column 'ad_id' holds values that are not text. Convert them to text,"
+            " or to None"
+        ),
+    ),
     "lists": (
         pd.DataFrame({"description": [["x"]]}),
         ("ads: column 'description' has the type list<item: string>. Convert it to text"),

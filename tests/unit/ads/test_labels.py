@@ -23,9 +23,8 @@ NFD = unicodedata.normalize("NFD", "Йод")
 
 def put(path: Path, labels: list[str | None], **more: list[str]) -> str:
     descriptions = [f"вещь номер {number}" for number in range(len(labels))]
-    pq.write_table(
-        pa.table({"description": descriptions, "category": labels, **more}), path
-    )
+    table = {"title": ["вещь"] * len(labels), "description": descriptions, **more}
+    pq.write_table(pa.table(table | {"category": labels}), path)
     return str(path)
 
 
@@ -142,7 +141,8 @@ def test_classes_that_differ_only_in_case_are_named(caplog):
 
 
 def test_a_training_table_is_warned_of_case_once(tmp_path, caplog):
-    uri = put(tmp_path / "a.parquet", ["Йод", "ЙОД", "йод "] * 40)
+    labels = ["Йод", "ЙОД", "йод "] * 40
+    uri = put(tmp_path / "a.parquet", labels, city=["Уфа"] * 120)
     dataset = load_dataset(TrainSettings(input_uri=uri))
     assert dataset.labels == ["ЙОД", "Йод", "йод"]
     lines = [record.getMessage() for record in caplog.records]

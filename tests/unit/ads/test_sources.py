@@ -157,6 +157,7 @@ def test_list_tables_of_a_place_without_tables_names_it(tmp_path: Path) -> None:
         InputError,
         match=(
             rf"^{tmp_path}: no .* is here \(but other files, such as {tmp_path}/a.json\)"
+            r"\. Convert them to Parquet or CSV, or check the path$"
         ),
     ):
         list_tables(str(tmp_path))

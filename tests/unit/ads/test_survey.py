@@ -43,6 +43,7 @@ def test_survey_hashes_the_id_and_of_an_ad_without_one_the_text(shard):
     without = LabelledShard(shard.uri, shard.version, "", columns, 0, 4)
     texts = ["а 1", " 2", "в 3", "г 4"]
     found = survey_shard(without, Survey(hash_seed=5))
+    assert found.cities == ["Уфа", "Орск"]
     np.testing.assert_array_equal(found.shares_n, [share_of(text, 5) for text in texts])
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from rubert_ood.ads import labelled_table
 from rubert_ood.ads.dataset import LocalWorkers, load_dataset, read_labelled
+from rubert_ood.ads.splits import share_of
 from rubert_ood.ads.surveyed_table import survey_tables
 from rubert_ood.settings import (
     CleanerSettings,
@@ -82,6 +83,16 @@ def test_load_dataset_of_many_rows_splits_by_the_hash_and_says_so(settings, capl
         " split.max_stratified_rows)"
     )
     assert line in [record.getMessage() for record in caplog.records]
+
+
+@pytest.mark.usefixtures("in_shards")
+def test_cities_of_a_table_that_is_split_by_the_hash_are_those_of_its_train_ads(settings):
+    given = settings.split.model_copy(update={"max_stratified_rows": 599})
+    dataset = load_dataset(settings.model_copy(update={"split": given}))
+    ads = pq.read_table(settings.input_uri).to_pylist()
+    train = [ad for ad in ads if share_of(ad["ad_id"], given.seed) < 0.8 * 0.8]
+    cities = {ad["city"].lower() for ad in train if ad["city"]}
+    assert dataset.cleaner.cities == sorted(cities)
 
 
 def test_load_dataset_of_few_rows_says_that_it_is_stratified(settings, caplog):

@@ -22,6 +22,20 @@ def test_folds_of_too_few_texts_are_refused() -> None:
         cut_folds(np.array(["a", "b", "a"], object), np.zeros(3, np.int64), 5, seed=1)
 
 
+def test_folds_that_leave_one_class_to_learn_from_are_refused() -> None:
+    keys_N = np.array([f"k{n}" for n in range(11)], object)
+    labels_N = np.append(np.zeros(10, np.int64), 1)
+    with pytest.raises(SchemaError, match="all ads beside one fold are of one class"):
+        cut_folds(keys_N, labels_N, 5, seed=1)
+
+
+@pytest.mark.filterwarnings("error")
+def test_folds_of_a_small_class_are_cut_without_a_warning() -> None:
+    keys_N = np.array([f"k{n}" for n in range(21)], object)
+    labels_N = np.append(np.arange(20) % 2, 2)
+    assert len(cut_folds(keys_N, labels_N, 5, seed=1)) == 5
+
+
 def test_probabilities_of_features_are_out_of_fold_and_whole() -> None:
     rng = np.random.default_rng(0)
     labels_N = np.arange(90) % 3

@@ -107,22 +107,6 @@ def test_inspect_files_quarantines_a_carried_column_of_a_type_that_does_not_fit(
     assert [file.uri for file in found.quarantined] == [f"{tmp_path}/b.parquet"]
 
 
-def test_inspect_files_says_which_tables_lack_the_title_unless_none_is_expected(
-    tmp_path, caplog
-):
-    titled = ADS.append_column("title", pa.array(["a", "b"]))
-    for name, table in (("a", titled), ("b", ADS), ("c", ADS), ("d", ADS.slice(0, 0))):
-        pq.write_table(table, tmp_path / f"{name}.parquet")
-    found = _inspect(tmp_path)
-    assert ["title" in table.columns for table in found.good] == [True] + 3 * [False]
-    (line,) = [line for line in caplog.messages if "title" in line]
-    assert f"{tmp_path}/b.parquet: the table has no column 'title'" in line
-    assert "(so in 2 of 4 files). Set columns.title to" in line
-    caplog.clear()
-    _inspect(tmp_path, columns={"title": None})
-    assert caplog.messages == []
-
-
 def test_inspect_files_names_a_delimiter_other_than_the_comma(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     (tmp_path / "a.csv").write_text("ad_id;description\n1;диван\n")
