@@ -5,7 +5,6 @@ streams; then one partition after the other is compared. In memory are one piece
 """
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -16,11 +15,13 @@ import pyarrow as pa
 from rubert_ood.comparing import whole_run
 from rubert_ood.comparing.counts import ROW_SCHEMA, Counts, count_partition
 from rubert_ood.comparing.whole_run import WholeRun, all_pieces, read_piece
+from rubert_ood.storage.scratch import scratch_folder
 
 
 def partitions(a: WholeRun, b: WholeRun) -> Iterator[Counts]:
-    """Yield the counts of each partition. Raises as `read_piece`."""
-    with tempfile.TemporaryDirectory(prefix="rubert_ood_diff_") as folder:
+    """Yield the counts of each partition. Raises as `read_piece`, and OutputError where the local
+    disk fails."""
+    with scratch_folder("rubert_ood_diff_") as folder:
         num_partitions = whole_run.num_partitions(a, b)
         paths = []
         for number in range(num_partitions):

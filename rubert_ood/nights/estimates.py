@@ -78,6 +78,8 @@ def _accuracy(
     manifest: Manifest, bundle: Bundle, calibration: Outputs | str
 ) -> AccuracyEstimate | str:
     sums = manifest.night_sums
+    if manifest.counts.rows_quarantined == manifest.counts.rows_planned:
+        return "all of its shards are quarantined"
     if sums is None:
         return "an older version scored a part of it, and did not add confidence up"
     if not sums.num_ads:

@@ -13,7 +13,8 @@ from rubert_ood.errors import (
 from rubert_ood.operating.notify import Value, notify
 from rubert_ood.plain import count_of
 from rubert_ood.progress import StepLog
-from rubert_ood.publishing.pointer import look
+from rubert_ood.publishing.pointer import POINTER_FILE, Place, look, named_by
+from rubert_ood.publishing.seen import is_older
 from rubert_ood.runs.manifest import Manifest, find_manifest
 from rubert_ood.runs.plan import Plan
 from rubert_ood.settings import BackfillSettings, Event, ScoreSettings
@@ -91,6 +92,23 @@ def say_what_is_missing(manifest: Manifest) -> None:
             count_of(num_files, "quarantined file"),
             count_of(num_shards, "quarantined shard"),
             count_of(num_duplicates, "duplicate id"),
+        )
+
+
+def say_published_already(found: Manifest, catalogue: Place) -> None:
+    """Log that nothing is left to do of a published run, or what readers see instead of it."""
+    run_uri, log = found.run_uri, StepLog("published")
+    if named_by(run_uri):
+        log.info("%s is published already, nothing to do", run_uri)
+    elif catalogue.remembers(run_uri) or is_older(found, catalogue):
+        back = "Readers see a later run: `publish --force REASON` goes back to this one"
+        log.info("%s is published already, nothing to do. %s", run_uri, back)
+    else:
+        log.warning(
+            "%s is published already, but no pointer names it any more. Restore %s,"
+            " or run `publish` on this run",
+            run_uri,
+            POINTER_FILE,
         )
 
 

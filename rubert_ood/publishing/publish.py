@@ -68,6 +68,7 @@ def publish_run(
         is_mended = seen.was_published and not targets and not force
         refusal = None if force or is_mended else seen.refusal(targets, gate)
         if refusal and seen.was_published:
+            _note_if_named(seen)
             raise refusal
         judged = _judged(seen, gate, force, refusal)
         if is_mended and seen.noted:  # by what it was published stays
@@ -126,6 +127,15 @@ def _judged(
         "refusal_reason": reason,
     }
     return seen.manifest.model_copy(update=changes)
+
+
+def _note_if_named(seen: Seen) -> None:
+    """Note as published a run that the pointer of its day names, though that of the catalogue may
+    not move to it any more."""
+    names = named_by(seen.manifest.run_uri)
+    if names and seen.noted and seen.noted.outcome != "published":
+        note_published(seen.noted)
+        log.warning("%s names this run all the same", " and ".join(names))
 
 
 def _warn_if_unsafe(judged: Manifest) -> None:

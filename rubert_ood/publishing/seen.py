@@ -60,7 +60,7 @@ class Seen:
     def targets(self, *, force: bool) -> list[Place]:
         """Return the pointers to swap; those behind the first one only go forward in time."""
         first, *others = self.places
-        forward = [place for place in others if not _is_older(self.manifest, place)]
+        forward = [place for place in others if not is_older(self.manifest, place)]
         return [place for place in (first, *forward) if self._is_new_to(place, force)]
 
     def _is_new_to(self, place: Place, force: bool) -> bool:
@@ -91,7 +91,7 @@ class Seen:
         if refusal:
             return refusal
         for place in targets:
-            if _is_older(self.manifest, place):
+            if is_older(self.manifest, place):
                 return self._too_old(place)
         return None
 
@@ -114,16 +114,17 @@ def check_not_rolled_back(
     noted: Manifest | None, places: list[Place], run_uri: str
 ) -> None:
     """Raise PublicationRefusedError when the run was taken back; `noted` is its manifest."""
-    reason = ""
+    reasons = list[str]()
     if noted is not None and noted.outcome == "rolled_back":
-        reason = noted.rollback_reason
+        reasons.append(noted.rollback_reason)
     for place in places:
         if place.pointer is None or not place.took_back(run_uri):
             continue
         last = place.pointer.rolled_back
         is_this = last is not None and last.path == place.path_of(run_uri)
-        reason = reason or (last.reason if last and is_this else f"{place.uri} says so")
-    if reason:
+        reasons.append(last.reason if last and is_this else f"{place.uri} says so")
+    if reasons:
+        reason = next(filter(None, reasons), "no reason given")
         raise PublicationRefusedError(
             f"{run_uri}: this run was rolled back ({reason}). Run `publish"
             " --force REASON` to publish it again"
@@ -144,7 +145,7 @@ def manifest_at(place: Place, *, other_than: str = "") -> Manifest | None:
     return found
 
 
-def _is_older(manifest: Manifest, place: Place) -> bool:
+def is_older(manifest: Manifest, place: Place) -> bool:
     """Say whether a run is older than the one that a pointer names; of the same second none is."""
     named = place.pointer
     if named is None or manifest.run_date > named.run_date:

@@ -6,7 +6,6 @@ the examples.
 """
 
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 
 import duckdb
@@ -14,11 +13,15 @@ import pyarrow as pa
 from pydantic import Field
 
 from rubert_ood.runs.record import Count, Record
+from rubert_ood.storage.scratch import scratch_folder
 
 MEMORY_LIMIT = "64MB"
 NUM_EXAMPLES = 20
 EXAMPLE_CHARACTERS = 100
 IDS_SCHEMA = pa.schema([pa.field("ad_id", pa.string()), pa.field("shard", pa.int64())])
+
+DISK_FAILURES = (duckdb.OperationalError, duckdb.FatalException)
+"""What DuckDB raises where the disk is full, or fails."""
 
 SETUP = f"""
 SET memory_limit = '{MEMORY_LIMIT}';
@@ -65,9 +68,12 @@ class Duplicates(Record):
 
 
 def find_duplicates(ids: Iterator[pa.Table], shard_uris: Sequence[str]) -> Duplicates:
-    """Count the duplicate ids in tables of IDS_SCHEMA, whose `shard` is a place in shard_uris."""
+    """Count the duplicate ids in tables of IDS_SCHEMA, whose `shard` is a place in shard_uris.
+
+    Raises OutputError where the local disk fails.
+    """
     with (
-        tempfile.TemporaryDirectory() as folder,
+        scratch_folder("rubert_ood_ids_", *DISK_FAILURES) as folder,
         duckdb.connect(os.path.join(folder, "ids.duckdb")) as database,
     ):
         database.execute(SETUP)

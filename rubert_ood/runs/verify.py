@@ -50,7 +50,7 @@ COMPARED = {
 
 KEPT = (
     *("started_at", "finished_at", "elapsed_s", "rows_per_s"),
-    *("cost", "index", "estimates", "tables"),
+    *("code_version", "cost", "index", "estimates", "tables"),
 )
 """What a manifest that is made again takes from the one before, while the parts are the same."""
 

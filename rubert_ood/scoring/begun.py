@@ -31,7 +31,7 @@ def as_begun(plan: Plan, bundle: Bundle, settings: DaySettings) -> tuple[Plan, B
     own = find_identity(plan.run_uri)
     if own is not None and own.fingerprint == plan.fingerprint:
         return plan, bundle
-    for begun, name in _begun_today(plan):
+    for run_uri, begun, name in _begun_today(plan, settings):
         try:
             key = settings.require_signature
             older = load_signed(name.uri, key, fingerprint=name.fingerprint)
@@ -40,7 +40,7 @@ def as_begun(plan: Plan, bundle: Bundle, settings: DaySettings) -> tuple[Plan, B
         except (BundleError, SettingsError) as error:
             log.warning("does not resume an unfinished run of today: %s", error)
             continue
-        if same.fingerprint == begun.fingerprint:
+        if (same.run_uri, same.fingerprint) == (run_uri, begun.fingerprint):
             log.info(
                 "resumes with bundle %s, which %s named when this run was planned",
                 name.version,
@@ -50,15 +50,20 @@ def as_begun(plan: Plan, bundle: Bundle, settings: DaySettings) -> tuple[Plan, B
     return plan, bundle
 
 
-def _begun_today(plan: Plan) -> Iterator[tuple[PlanIdentity, BundleName]]:
-    """Yield the unfinished runs of the day that differ by the bundle at most, and their bundles."""
+def _begun_today(
+    plan: Plan, settings: DaySettings
+) -> Iterator[tuple[str, PlanIdentity, BundleName]]:
+    """Yield the unfinished runs of the day that differ by the bundle at most, and their bundles;
+    under a run_id only that run: another one is not resumed."""
     for run_uri in _folders(plan.run_uri.rpartition("/")[0]):
+        if settings.run_id and run_uri != plan.run_uri:
+            continue
         begun = find_identity(run_uri)
         if begun is None or begun.bundle is None or not _is_same_work(begun, plan):
             continue
         manifest = find_manifest(run_uri)
         if manifest is None or manifest.outcome not in DONE:
-            yield begun, begun.bundle
+            yield run_uri, begun, begun.bundle
 
 
 def _folders(day: str) -> list[str]:

@@ -105,9 +105,9 @@ def attempt(stage: Callable[[ShardItem], ShardItem], item: ShardItem) -> ShardIt
     except RubertOodError as error:
         return _failed(item, error, FAULT_RUN)
     except Exception as error:  # the boundary of this process: the driver decides
-        # Ray keeps this in the log of the worker
-        log.exception("a shard failed", extra={"shard": item.shard.shard_id})
         trace = "\n".join(last_lines(error))
+        # Ray keeps this in the log of the worker; what the error itself says may quote an ad
+        log.error("a shard failed\n%s", trace, extra={"shard": item.shard.shard_id})
         return replace(item, failure=said(error), fault=FAULT_UNKNOWN, trace=trace)
 
 

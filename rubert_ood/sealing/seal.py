@@ -22,7 +22,7 @@ from rubert_ood.runs.plan import Plan
 from rubert_ood.runs.seals import Group, Seal, find_seal, seal_uri
 from rubert_ood.runs.settle import settle
 from rubert_ood.sealing.rows import to_file
-from rubert_ood.traces import said
+from rubert_ood.traces import last_lines, said
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,8 @@ def seal_file(group: Group, job: SealJob) -> SealResult:
     except RubertOodError as error:
         return SealResult(group.path, str(error))
     except Exception as error:  # the boundary of this process: the driver decides
-        log.exception("a file was not sealed")  # Ray keeps this in the log of the worker
+        # Ray keeps this in the log of the worker; what the error itself says may quote an ad
+        log.error("a file was not sealed\n%s", "\n".join(last_lines(error)))
         return SealResult(group.path, said(error))
 
 

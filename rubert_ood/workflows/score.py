@@ -22,11 +22,12 @@ from rubert_ood.publishing.lineage import Lineage, lineage_of
 from rubert_ood.publishing.notice import (
     Told,
     errors_told,
+    say_published_already,
     say_what_is_missing,
     tell_end,
     warn_if_late,
 )
-from rubert_ood.publishing.pointer import Place, day_uri, look, named_by
+from rubert_ood.publishing.pointer import Place, day_uri, look
 from rubert_ood.publishing.publish import keep_run, note_published, publish_run
 from rubert_ood.publishing.reused import say_reuse, with_reuse
 from rubert_ood.publishing.seen import check_not_rolled_back, manifest_at
@@ -66,7 +67,6 @@ from rubert_ood.tables.reason import reason_of
 from rubert_ood.tables.wanted import check_tables, wanted_tables
 
 log = StepLog("run")
-LATER = ". Readers see a later run: `publish --force REASON` goes back to this one"
 
 
 def score(settings: ScoreSettings, named: BundleName | None = None) -> Manifest:
@@ -162,8 +162,7 @@ def _published_already(plan: Plan, settings: ScoreSettings) -> Manifest | None:
     follow_pointer(plan.output_uri, wanted_tables(plan.output_uri, settings.tables))
     if not storage.exists(report_uri(run_uri)):
         write_report(found, _run_before(catalogue, run_uri))
-    later = "" if named_by(run_uri) else LATER
-    StepLog("published").info("%s is published already, nothing to do%s", run_uri, later)
+    say_published_already(found, catalogue)
     return read_manifest(run_uri)
 
 

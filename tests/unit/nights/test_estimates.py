@@ -124,6 +124,9 @@ def test_with_estimates_without_material_says_so_in_one_line(
 def test_with_estimates_of_receipts_that_did_not_count_is_missing(monkeypatch, tmp_path):
     older = night(tmp_path, 0.7).model_copy(update={"night_sums": None})
     assert "an older version" in estimated(monkeypatch, older, None).missing
+    counts = older.counts.model_copy(update={"rows_quarantined": 10})
+    none = older.model_copy(update={"counts": counts})
+    assert estimated(monkeypatch, none, None).missing.startswith("all of its shards")
     empty = night(tmp_path, 0.7, num=0)
     assert "no ad of it has a text" in estimated(monkeypatch, empty, None).missing
 

@@ -11,8 +11,18 @@ from rubert_ood.errors import (
     SettingsError,
     StorageUnavailableError,
 )
-from rubert_ood.publishing.notice import errors_told, event_of, tell_backfill, tell_end
+from rubert_ood.publishing.notice import (
+    errors_told,
+    event_of,
+    say_published_already,
+    tell_backfill,
+    tell_end,
+)
+from rubert_ood.publishing.pointer import look
+from rubert_ood.publishing.publish import publish_run
+from rubert_ood.runs.manifest import read_manifest
 from rubert_ood.settings import BackfillSettings, ScoreSettings
+from tests.unit.publishing.days import OPEN, put_run
 from tests.unit.publishing.manifests import a_manifest, changed, put_manifest
 
 DAY = "2026-11-24"
@@ -50,6 +60,33 @@ def test_tell_end_of_a_published_run_has_its_counts(webhook, settings):
     assert told["event"] == "published"
     assert (told["rows_scored"], told["ood_share"]) == (100, 0.05)
     assert told["run_uri"] == manifest.run_uri
+
+
+def test_say_published_already_says_what_readers_see(tmp_path, caplog):
+    caplog.set_level("INFO")
+    out = str(tmp_path)
+    pointers = []
+    for name, hour in (("r1", "10"), ("r2", "11")):
+        publish_run(put_run(out, DAY, name, finished=hour), OPEN)
+        pointers.append((tmp_path / "latest.json").read_bytes())
+    older, newer = (
+        read_manifest(f"{out}/run_date={DAY}/run_id={n}") for n in ("r1", "r2")
+    )
+
+    def said(manifest, pointer):
+        caplog.clear()
+        if pointer is None:
+            (tmp_path / "latest.json").unlink()
+        else:
+            (tmp_path / "latest.json").write_bytes(pointer)
+        say_published_already(manifest, look(out))
+        return caplog.text
+
+    assert said(newer, pointers[1]).endswith("r2 is published already, nothing to do\n")
+    assert "nothing to do. Readers see a later run" in said(older, pointers[1])
+    lost = "but no pointer names it any more. Restore latest.json, or run `publish`"
+    assert lost in said(newer, pointers[0])  # as it was restored from a copy of before
+    assert lost in said(newer, None)
 
 
 def test_tell_end_of_a_complete_run_is_silent_unless_it_is_asked_for(webhook, settings):

@@ -161,6 +161,34 @@ def test_a_run_that_came_in_between_is_not_overwritten_unseen(out, monkeypatch):
     assert named(out, "2026-11-20") == "second_rival"
 
 
+def test_a_day_whose_catalogue_another_run_took_meanwhile_is_noted_as_published(
+    out, monkeypatch, caplog
+):
+    """The pointer of the day is swapped by then: its readers see the run, whatever comes after."""
+    day = "2026-11-24"
+    publish_run(put_run(out, day, "night"), OPEN)
+    backfilled = put_run(out, day, "backfilled", finished="12")
+    swap, rivals = (
+        storage.swap_bytes,
+        [put_run(out, day, "rival", finished="11", rows=1000)],
+    )
+
+    def late(uri, data, version):
+        if rivals and uri == f"{out}/latest.json":
+            publish_run(rivals.pop(), OPEN)
+        return swap(uri, data, version)
+
+    patch_storage(monkeypatch, "swap_bytes", late)
+    strict = OPEN.model_copy(update={"min_rows_ratio": 0.9})
+    with pytest.raises(PublicationRefusedError, match=r"min_rows_ratio is 0\.9, found 0"):
+        publish_day(backfilled, strict)
+    assert (named(out, day), named(out)) == ("backfilled", "rival")
+    noted = read_manifest(backfilled.run_uri)
+    pointer = f"run_date={day}/latest.json"
+    assert (noted.outcome, noted.pointers) == ("published", [pointer])
+    assert f"{pointer} names this run all the same" in caplog.text
+
+
 def test_a_day_is_rolled_back_by_the_same_code(out):
     publish_run(put_run(out, "2026-11-24", "night24"), OPEN)
     first, second = (

@@ -53,6 +53,15 @@ def test_rolling_back_goes_from_run_to_run(out):
     assert read_pointer(out).history == ["run_date=2026-11-24/run_id=r1"]
 
 
+def test_a_run_that_was_rolled_back_without_a_word_is_not_published_again(out):
+    """As by `--reason "$REASON"` where the variable is not set."""
+    runs = [_publish(a_manifest(out, name)) for name in ("r1", "r2")]
+    roll_back(out, "")
+    with pytest.raises(PublicationRefusedError, match=r"rolled back \(no reason given\)"):
+        publish_run(runs[1], GateSettings(max_class_shift=1))
+    assert read_pointer(out).run_id == "r1"
+
+
 def test_rollback_of_nothing_is_refused(out):
     with pytest.raises(InputError, match="no run was published"):
         roll_back(out, "x")

@@ -16,11 +16,16 @@ import pytest
 from rubert_ood import storage
 from rubert_ood.errors import PartialRunError, VerificationError
 from rubert_ood.publishing.gate import check_gate
-from rubert_ood.runs.manifest import Manifest
+from rubert_ood.runs.manifest import Manifest, manifest_uri
 from rubert_ood.runs.part_counts import part_counts
 from rubert_ood.runs.profile import token_histogram
 from rubert_ood.runs.receipts import put_quarantine
-from rubert_ood.runs.verify import PartMismatchError, check_manifest, verify_run
+from rubert_ood.runs.verify import (
+    PartMismatchError,
+    check_manifest,
+    complete_manifest,
+    verify_run,
+)
 from rubert_ood.settings import GateSettings
 from tests.unit.messy_runs import REASONS, score_plan
 
@@ -420,3 +425,14 @@ def test_a_receipt_written_twice_at_two_times_is_no_edit(run):
     )
     assert again.slowest != manifest.slowest
     check_manifest(manifest, again)
+
+
+def test_complete_manifest_of_a_run_that_an_older_version_scored_says_so(run):
+    """As `publish` by a newer version makes it: what scored the ads stays what it was."""
+    verified = verify_run(run.plan)
+    manifest = complete_manifest(run.plan, verified, STARTED)
+    storage.put_json(
+        manifest_uri(run.plan.run_uri),
+        manifest.model_copy(update={"code_version": "0.1.7"}),
+    )
+    assert complete_manifest(run.plan, verified).code_version == "0.1.7"

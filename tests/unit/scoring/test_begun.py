@@ -127,6 +127,24 @@ def test_check_input_of_other_work_takes_the_champion_of_now(
     assert plan.bundle.fingerprint == bundles[1].fingerprint
 
 
+@pytest.mark.parametrize(("before", "after"), [("a", "b"), (None, "b"), ("a", None)])
+def test_check_input_of_another_run_id_takes_the_champion_of_now(
+    night, promote, bundles, before, after, caplog
+):
+    """It is what one does to get rid of a run that stands still, or was scored by the wrong
+    bundle: nothing of that run is resumed."""
+    caplog.set_level(logging.INFO)
+    promote(0)
+    stuck, _ = check_input(night(run_id=before))
+    save_plan(stuck)
+    _note(stuck, "partial")
+    promote(1)
+    plan, bundle = check_input(night(run_id=after))
+    assert plan.run_uri != stuck.run_uri
+    assert plan.bundle.fingerprint == bundles[1].fingerprint == bundle.fingerprint
+    assert not any("resumes with" in line for line in caplog.messages)
+
+
 def test_check_input_with_a_version_never_goes_on_with_another(night, promote, bundles):
     promote(0)
     save_plan(check_input(night())[0])

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import io
+import logging
 import shutil
 
 import pyarrow as pa
@@ -203,7 +204,7 @@ def test_seal_file_of_two_starts_at_once_seals_what_is_there(run, monkeypatch):
 
 
 def test_seal_file_says_of_a_library_s_error_no_more_than_a_log_may_hold(
-    run, monkeypatch
+    run, monkeypatch, caplog
 ):
     def fail(*_: object) -> bytes:
         raise ValueError(f"cannot cast 89123456789 {'слово ' * 100}")
@@ -213,3 +214,6 @@ def test_seal_file_says_of_a_library_s_error_no_more_than_a_log_may_hold(
     failure = seal_file(run.groups()[0], _job(run)).failure
     assert failure.startswith("ValueError: cannot cast ###########")
     assert len(failure) <= 250
+    shown = logging.Formatter().format(caplog.records[-1])
+    assert "test_seal.py:" in shown
+    assert "89123456789" not in shown
