@@ -73,6 +73,15 @@ def test_each_text_counts_once_and_what_is_left_out_is_counted(caplog):
     assert caplog.text == ""
 
 
+def test_text_of_two_kinds_counts_in_the_first_and_an_emptied_kind_is_left_out(caplog):
+    kinds = {"ood/код": ["x", "y"], "ood/шум": ["z", "y"], "ood/копия": ["x", "z"]}
+    splits = {name: labelled(texts) for name, texts in kinds.items()}
+    _, left = each_text_once(labelled(["стол"]), ExtraTexts([], splits))
+    found = {name: split.texts for name, split in left.splits.items()}
+    assert found == {"ood/код": ["x", "y"], "ood/шум": ["z"]}
+    assert "leaves out 3 rows with the text of another" in caplog.text
+
+
 def test_halves_that_promise_are_random_not_split_by_class():
     ads = labelled([str(n) for n in range(400)], [0, 1] * 200)
     measured = halves(ads, asked(min_precision=0.9))
