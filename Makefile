@@ -10,6 +10,7 @@
 # make sbom    what is in it, as CycloneDX                  make audit   known vulnerabilities of what is pinned
 # make docs    the docs site, in build/site                make pictures  drawings and screenshots of docs/pictures
 # make gpu     tests and figures of one GPU, with PYTHON and PYTHONPATH as they are (no network, no .venv), 9 minutes
+# make gpu-training  the same of training: its kernels, its steps in four ways, a whole training
 VENV := .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
@@ -29,7 +30,7 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' rubert_ood/__init__.p
 TOOLS := build/tools/bin
 unexport PYTHONDONTWRITEBYTECODE # every worker would compile every module anew
 
-.PHONY: demo test unit lowest coverage chaos memory orchestrators mlflow bench docs pictures gpu image sbom audit check lint types format install lock clean
+.PHONY: demo test unit lowest coverage chaos memory orchestrators mlflow bench docs pictures gpu gpu-training image sbom audit check lint types format install lock clean
 .DEFAULT_GOAL := demo
 
 demo: install
@@ -78,6 +79,9 @@ pictures: install
 
 gpu:
 	$(PYTHON) -m benchmarks.gpu
+
+gpu-training:
+	$(PYTHON) -m benchmarks.gpu --part training
 
 image:
 	base=$$(deploy/docker/resolve_digest.sh $(BASE_TAG)) && docker build --file deploy/docker/Dockerfile --build-arg BASE_IMAGE="$$base" \

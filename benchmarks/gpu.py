@@ -1,5 +1,5 @@
 """One GPU at work: its tests, then its figures, in less than nine minutes: make gpu, or python -m
-benchmarks.gpu --device cuda
+benchmarks.gpu --device cuda; and of training: make gpu-training, or the same with --part training
 
 Needs neither network nor .venv: whatever PYTHON and PYTHONPATH find is used. Each step is a process
 with a limit of its own; one that fails is told in the report, and the others run. Writes a dated
@@ -32,6 +32,9 @@ KERNEL_TESTS = [
     "tests/unit/training/test_trained_attention.py",
     "tests/unit/training/test_trained_network.py",
 ]
+PYTHON = [sys.executable, "-m"]
+WHOLE_TRAINING = ["benchmarks.training", "--device", "cuda", "--shape", "base"]
+WHOLE_TRAINING += ["--batch", "128", "--epochs", "3", "--ads", "3000", "--rounds", "1"]
 LOG_CHARACTERS = 20_000
 
 
@@ -51,24 +54,48 @@ class Outcome:
     log: str
 
 
-def steps(device: str, folder: Path, shapes: list[str], keywords: str) -> list[Step]:
-    """Return what is run, in order."""
-    python = [sys.executable, "-m"]
-    pytest = [*python, "pytest", "-q", "-p", "no:cacheprovider"]
-    chosen = f"{device} and ({keywords})" if keywords else device
+@dataclass(frozen=True)
+class Steps:
+    """What can be run on a device, in the folder of the figures."""
 
-    def measure(name: str, *shape: str) -> list[str]:
-        return [*python, "benchmarks.gpu_steps", name, str(folder), device, *shape]
+    device: str
+    folder: Path
+    shapes: list[str]
+    keywords: str
 
-    found = [
-        Step("prepare", measure("prepare", ",".join(shapes)), 100),
-        Step("kernels", [*pytest, *KERNEL_TESTS, "-k", device], 60),
-        Step("tests", [*pytest, "tests/ray/test_gpu.py", "-k", chosen], 200),
-    ]
-    for shape in shapes:
-        found.append(Step(f"{shape}: Parquet to Parquet", measure("ray", shape), 140))
-        found.append(Step(f"{shape}: forward pass", measure("forward", shape), 120))
-    return found
+    def of(self, part: str) -> list[Step]:
+        """Return what is run, in order."""
+        found = [
+            Step("prepare", self._measure("prepare", ",".join(self.shapes)), 100),
+            Step("kernels", self._pytest(*KERNEL_TESTS, "-k", self.device), 60),
+        ]
+        return found + (self.scoring() if part == "scoring" else self.training())
+
+    def scoring(self) -> list[Step]:
+        chosen = f"{self.device} and ({self.keywords})" if self.keywords else self.device
+        tests = self._pytest("tests/ray/test_gpu.py", "-k", chosen)
+        found = [Step("tests", tests, 200)]
+        for shape in self.shapes:
+            on_ray, forward = self._measure("ray", shape), self._measure("forward", shape)
+            found.append(Step(f"{shape}: Parquet to Parquet", on_ray, 140))
+            found.append(Step(f"{shape}: forward pass", forward, 120))
+        return found
+
+    def training(self) -> list[Step]:
+        found = []
+        for shape in self.shapes:
+            steps = self._measure("train", shape)
+            found.append(Step(f"{shape}: steps of training", steps, 160))
+        if self.device == "cuda":
+            found.append(Step("training", [*PYTHON, *WHOLE_TRAINING], 300))
+        return found
+
+    def _measure(self, name: str, shapes: str) -> list[str]:
+        module = "benchmarks.gpu_steps"
+        return [*PYTHON, module, name, str(self.folder), self.device, shapes]
+
+    def _pytest(self, *arguments: str) -> list[str]:
+        return [*PYTHON, "pytest", "-q", "-p", "no:cacheprovider", *arguments]
 
 
 def run(step: Step, deadline: float) -> Outcome:
@@ -124,7 +151,8 @@ def read_figures(folder: Path) -> list[Line]:
 
 
 def write(report: Line, folders: list[Path]) -> None:
-    name = f"gpu-{report['device']}-{report['date']}"
+    part = "" if report["part"] == "scoring" else f"-{report['part']}"
+    name = f"gpu{part}-{report['device']}-{report['date']}"
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(report, indent=1, ensure_ascii=False)
@@ -138,19 +166,27 @@ def main() -> None:
     )
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument(
-        "--shapes", nargs="+", choices=("base", "small"), default=["base", "small"]
+        "--shapes",
+        nargs="+",
+        choices=("base", "small"),
+        help="default: base and small; base for training",
     )
+    parser.add_argument("--part", choices=("scoring", "training"), default="scoring")
     parser.add_argument("--tests", default="", help="only tests that match (pytest -k)")
     parser.add_argument("--output_dir", type=Path, default=ROOT / "benchmarks/results")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    both = ["base", "small"] if arguments.part == "scoring" else ["base"]
+    shapes = arguments.shapes or both
     now, deadline = datetime.now(), time.monotonic() + DEADLINE_S
     report: Line = {
         "title": "One GPU" if arguments.device == "cuda" else "The GPU command on CPU",
         "device": arguments.device,
         "date": now.strftime("%Y-%m-%dT%H%M"),
-        "command": f"python -m benchmarks.gpu --device {arguments.device}",
-        "shapes": arguments.shapes,
+        "part": arguments.part,
+        "command": f"python -m benchmarks.gpu --device {arguments.device}"
+        f" --part {arguments.part}",
+        "shapes": shapes,
         "machine": {},
         "steps": [],
         "figures": [],
@@ -160,8 +196,8 @@ def main() -> None:
         folders.append(Path(os.environ["OUT"]))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        todo = steps(arguments.device, folder, arguments.shapes, arguments.tests)
-        for step in todo:
+        todo = Steps(arguments.device, folder, shapes, arguments.tests)
+        for step in todo.of(arguments.part):
             outcome = run(step, deadline)
             print(f"{outcome.seconds:4.0f} s  {step.name}: {outcome.outcome}", flush=True)
             report["steps"].append(asdict(outcome))

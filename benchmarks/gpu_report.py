@@ -1,4 +1,4 @@
-"""What `make gpu` found, as Markdown."""
+"""What `make gpu` and `make gpu-training` found, as Markdown."""
 
 from typing import Any
 
@@ -32,7 +32,10 @@ def markdown(report: Line) -> str:
             f"- {line['kind']}: {line['shape']} {line['name']}: {line['reason']}"
         )
     for step in report["steps"]:
-        if step["outcome"] != "ok":
+        if step["name"] == "training":
+            lines += ["", "## A whole training", "", "```"]
+            lines += [*step["log"].splitlines()[-40:], "```"]
+        elif step["outcome"] != "ok":
             lines += ["", f"## End of the log of {step['name']}", "", "```"]
             lines += [*step["log"].splitlines()[-40:], "```"]
     return "\n".join(lines).rstrip() + "\n"
@@ -43,6 +46,8 @@ def _shape(name: str, report: Line) -> list[str]:
     floors = [line for line in figures if line["kind"] == "floor"]
     found = [line for line in figures if line["kind"] == "way"]
     lines = [f"## {name}", ""]
+    if report["part"] == "training":
+        return [*lines, *_training(figures), ""]
     if floors:
         lines += [_floor(floors[0], report["machine"].get("gpu")), ""]
     lines += [
@@ -69,6 +74,24 @@ def _shape(name: str, report: Line) -> list[str]:
             ]
             lines.append(f"Stages, one after the other: {', '.join(shares)}.")
     return [*lines, ""]
+
+
+def _training(figures: list[Line]) -> list[str]:
+    lines = [
+        "Steps alone, in bf16: real tokens a second; host: the share of the time until the host has"
+        " started all of them.",
+        "",
+        "| way | ads of a step | tokens/s | ms of a step | host | start-up, s |",
+        "|---|---|---|---|---|---|",
+    ]
+    for line in figures:
+        if line["kind"] == "training":
+            lines.append(
+                f"| {line['name']} | {line['ads']} | {line['tokens_per_s']:,.0f} |"
+                f" {line['ms_of_a_step']:.1f} | {line['host_share']:.0%} |"
+                f" {line['start_up_s']:.1f} |"
+            )
+    return lines
 
 
 def _floor(floor: Line, gpu: str | None) -> str:

@@ -1,4 +1,4 @@
-"""The measurements of `make gpu`; each is a process of its own, started by benchmarks.gpu.
+"""The measurements of `make gpu` and `make gpu-training`, each in a process of its own.
 
 Figures are appended to FOLDER/figures.jsonl as soon as they are known: what a process has measured
 before it fails, or runs out of time, is in the report. A way that fails does not stop the next one.
@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from benchmarks import ways
+from benchmarks import gpu_training, ways
 from benchmarks.floor import gemm_rates, linear_flops, machine
 from benchmarks.gpu import FIGURES
 from benchmarks.gpu_watch import watched_gpu
@@ -62,11 +62,23 @@ class Sizes:
     vocabulary_ads: int
     """That the vocabulary is learned from."""
     compiler: str
+    trained_ads: int
+    """That the steps of training are drawn from."""
+    ads_of_a_step: tuple[int, ...]
 
 
 SIZES = {
     "cuda": Sizes(
-        SHAPES, 20_000, {"base": 12, "small": 20}, 3.0, 4_096, 10_240, 10_000, "inductor"
+        SHAPES,
+        20_000,
+        {"base": 12, "small": 20},
+        3.0,
+        4_096,
+        10_240,
+        10_000,
+        "inductor",
+        2_048,
+        (32, 64, 128),
     ),
     "cpu": Sizes(
         {
@@ -80,6 +92,8 @@ SIZES = {
         192,
         1_000,
         "aot_eager",
+        64,
+        (8,),
     ),
 }
 
@@ -265,7 +279,31 @@ def on_ray(work: Work) -> bool:
     return work.attempt("stages", stages) and is_good
 
 
-STEPS = {"prepare": prepare, "forward": forward, "ray": on_ray}
+def train(work: Work) -> bool:
+    """Measure steps of training, way by way and by the ads of a step, in one process."""
+    bundle, sizes, device = work.bundle(), work.sizes, choose_device(work.use_gpu, "bf16")
+    ads = pq.read_table(f"{work.input_uri}/0.parquet").slice(0, sizes.trained_ads)
+    sample, network = Sample(ads, bundle), load_network(bundle.folder)
+    is_good = True
+    for name, make in gpu_training.ways(sizes.compiler).items():
+        for num_ads in sizes.ads_of_a_step:
+            steps = gpu_training.random_steps(
+                sample.ids, num_ads, len(bundle.fitted.labels)
+            )
+
+            def measure(
+                name: str = name,
+                make: gpu_training.Make = make,
+                steps: list[pa.Table] = steps,
+            ) -> None:
+                found = gpu_training.measure(make, network, device, steps, sizes.seconds)
+                work.note("training", name, {"ads": len(steps[0]), **found})
+
+            is_good &= work.attempt(f"{name}, {num_ads} ads", measure)
+    return is_good
+
+
+STEPS = {"prepare": prepare, "forward": forward, "ray": on_ray, "train": train}
 
 
 def main() -> None:

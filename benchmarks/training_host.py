@@ -18,20 +18,16 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import BertConfig, BertForSequenceClassification
 
 from benchmarks.floor import machine
+from benchmarks.training_ways import Ours, Padded, Way
 from rubert_ood.classifier.precision import Device
-from rubert_ood.settings import OptimiserSettings
-from rubert_ood.training.batches import Batch
-from rubert_ood.training.optimiser import make_optimiser, make_schedule
-from rubert_ood.training.steps import Stepper
-from rubert_ood.training.trained_network import trained_network
 
 NUM_ADS, LENGTH, NUM_CLASSES = 4, 8, 10
-SETTINGS = OptimiserSettings(learning_rate=1e-3).by("notebook")
 WARM_UP = 3
 NO_KERNEL = {
     "_record_function_enter_new",
@@ -69,36 +65,9 @@ def network() -> BertForSequenceClassification:
     return BertForSequenceClassification(config).train()
 
 
-def our_step(ids_NL: torch.Tensor, labels_N: torch.Tensor) -> Step:
-    weights = network()
-    optimiser = make_optimiser(weights, SETTINGS)
-    stepper = Stepper(
-        trained_network(weights, DEVICE),
-        DEVICE,
-        optimiser,
-        make_schedule(optimiser, SETTINGS, 1_000_000),
-        SETTINGS.max_grad_norm,
-    )
-    lengths = np.full(NUM_ADS, LENGTH)
-    inputs = ids_NL.flatten(), torch.from_numpy(lengths), lengths
-    batch = Batch(inputs, labels_N, NUM_ADS * LENGTH)
-    return lambda: stepper.take([batch])
-
-
-def trainer_step(ids_NL: torch.Tensor, labels_N: torch.Tensor) -> Step:
-    plain = network()
-    optimiser = torch.optim.AdamW(plain.parameters(), fused=True)
-    mask_NL = torch.ones_like(ids_NL)
-
-    def step() -> None:
-        optimiser.zero_grad()
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            found = plain(input_ids=ids_NL, attention_mask=mask_NL, labels=labels_N)
-        found.loss.backward()
-        torch.nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
-        optimiser.step()
-
-    return step
+def taking(way: Way, ads: pa.Table) -> Step:
+    batch = way.lay_out(ads)
+    return lambda: way.take(batch)
 
 
 class Operators(TorchDispatchMode):
@@ -130,11 +99,16 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    ads = (
-        torch.randint(0, 100, (NUM_ADS, LENGTH)),
-        torch.randint(0, NUM_CLASSES, (NUM_ADS,)),
+    rng = np.random.default_rng(0)
+    ids = pa.FixedSizeListArray.from_arrays(
+        rng.integers(1, 100, NUM_ADS * LENGTH, dtype=np.int32), LENGTH
     )
-    steps = {"ours": our_step(*ads), "Trainer's step": trainer_step(*ads)}
+    labels_N = rng.integers(0, NUM_CLASSES, NUM_ADS)
+    ads = pa.table({"ids": ids.cast(pa.list_(pa.int32())), "label": labels_N})
+    steps = {
+        "ours": taking(Ours(network(), DEVICE), ads),
+        "Trainer's step": taking(Padded(network(), DEVICE), ads),
+    }
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(WARM_UP + rounds):
         for name, step in steps.items():

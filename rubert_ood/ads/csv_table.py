@@ -78,7 +78,7 @@ def _decompressed(uri: str, file: BinaryIO) -> bytes:
     content = bytes(file.read())
     try:
         if suffix == "xz":
-            return lzma.decompress(content)
+            return _from_xz(content)
         if suffix in CODECS:
             packed = pa.BufferReader(content)
             return bytes(pa.CompressedInputStream(packed, CODECS[suffix]).read())
@@ -87,6 +87,19 @@ def _decompressed(uri: str, file: BinaryIO) -> bytes:
             uri, f"it does not decompress ({error}). Write the file again"
         ) from error
     return content
+
+
+def _from_xz(content: bytes) -> bytes:
+    """Decompress all streams of an xz file; `lzma` would leave out those after the first one that
+    is damaged."""
+    found = []
+    while content:
+        stream = lzma.LZMADecompressor()
+        found.append(stream.decompress(content))
+        if not stream.eof:
+            raise EOFError("it ends before its end marker")
+        content = stream.unused_data.lstrip(b"\0")  # padding
+    return b"".join(found)
 
 
 def _header(uri: str, content: bytes, delimiter: str) -> tuple[list[str], str]:

@@ -43,12 +43,15 @@ def read_ads(
 ) -> AuditAds:
     """Read labelled ads, cleaned as a bundle does, or as a training of these ads would.
 
-    Raises SchemaError and InputError as `read_labelled`.
+    Raises SchemaError and InputError as `read_labelled`. A table may lack ids, unless their column
+    is named.
     """
     tables, rewriter = [], Rewriter()
+    roles = (*ROLES, "ad_id")
+    wanted = roles if "ad_id" in columns.model_fields_set else ROLES
     for file in list_tables(uri):
-        whole = whole_file(file, columns)
-        table = whole.read((*ROLES, "ad_id"))
+        whole = whole_file(file, columns, wanted)
+        table = whole.read(roles)
         labels = whole.normal_labels(table["category"], rewriter, ())
         place = table.schema.names.index("category")
         table = table.set_column(place, "category", labels)

@@ -10,6 +10,7 @@ import tempfile
 from rubert_ood import storage
 from rubert_ood.bundle.files import MANIFEST, Manifest, check_files, fetch, read_manifest
 from rubert_ood.errors import BundleError, InputError, SettingsError
+from rubert_ood.storage.hub import is_hub
 
 PASSWORD_VARIABLE = "RUBERT_OOD_SIGNING_PASSWORD"
 NEEDS_EXTRA = "signatures need the extra `signing`. Use pip install 'rubert_ood[signing]'"
@@ -70,6 +71,11 @@ def check_signature(uri: str, key_path: str) -> Manifest:
     except ModuleNotFoundError as error:
         raise _without_extra(error) from error
     uri = storage.absolute(uri)
+    if is_hub(uri):
+        raise SettingsError(
+            f"require_signature: {uri} lies on a hub, where no signature lies beside it."
+            " Use a bundle on disk or S3"
+        )
     manifest = read_manifest(uri)
     config = verifying.Config()
     try:

@@ -3,7 +3,11 @@
 from collections.abc import Callable
 
 from rubert_ood import storage
-from rubert_ood.errors import InputError, PublicationRefusedError
+from rubert_ood.errors import (
+    InputError,
+    PublicationRefusedError,
+    StorageUnavailableError,
+)
 from rubert_ood.pointers.pointer import P, PlaceOf, swap
 from rubert_ood.runs.manifest import until_swapped
 
@@ -17,7 +21,8 @@ def take_back(
 
     `pointer_to` makes a pointer to the folder of a URI, and raises when the folder can no longer
     be read. Raises InputError when nothing was named before, and PublicationRefusedError when
-    something else is named in the meantime: nobody has seen that one.
+    something else is named in the meantime: nobody has seen that one. StorageUnavailableError says
+    where it is not known whether the swap took place.
     """
     seen = look()
     root_uri, kind, bad = seen.root_uri, seen.kind, ""
@@ -41,7 +46,13 @@ def take_back(
         bad = older.path
         before = storage.join(root_uri, older.history[0])
         target = pointer_to(before)
-        now = swap(place, target.taking_back(older, reason))
+        try:
+            now = swap(place, target.taking_back(older, reason))
+        except StorageUnavailableError as error:
+            raise StorageUnavailableError(
+                f"{error}. {bad} may be rolled back all the same. Look at"
+                f" {place.uri} before you start again, which would take one more back"
+            ) from error
         is_back = now is not None and bad in now.taken_back
         return now if is_back else None
 

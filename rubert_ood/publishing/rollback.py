@@ -1,7 +1,7 @@
 """Take the run that readers see back: the pointer names the one before, and what it took back."""
 
 from rubert_ood import storage
-from rubert_ood.errors import InputError
+from rubert_ood.errors import RubertOodError
 from rubert_ood.pointers.take_back import take_back
 from rubert_ood.progress import StepLog
 from rubert_ood.publishing.pointer import Place, Pointer, look, named_by
@@ -46,5 +46,7 @@ def _note_rollback(run_uri: str, reason: str) -> None:
             log.warning(
                 "%s: the run was rolled back, but its manifest is missing", run_uri
             )
-    except InputError as error:
-        log.warning("the run was rolled back, but its manifest cannot be read: %s", error)
+    except RubertOodError as error:  # started again, `rollback` would take one more back
+        log.warning(
+            "the run was rolled back, but its manifest does not say so: %s", error
+        )

@@ -14,6 +14,7 @@ from rubert_ood.reports.night import judged
 from rubert_ood.reports.run_facts import run_facts
 from rubert_ood.runs.manifest import Manifest, report_uri
 from rubert_ood.runs.profile import TOKEN_EDGES
+from rubert_ood.tables.reason import reason_of
 
 log = StepLog("report")
 
@@ -36,9 +37,21 @@ class LabelRow:
 def write_report(
     manifest: Manifest, previous: Manifest | None, changes: ChangedLabels | None = None
 ) -> None:
-    """Write the report of a run, beside the run that it is compared with."""
+    """Write the report of a run, beside the run that it is compared with.
+
+    The run is done: a failure here is a line of the log, and changes nothing else.
+    """
     uri = report_uri(manifest.run_uri)
-    storage.put_bytes(uri, run_html(manifest, previous, changes).encode())
+    try:
+        storage.put_bytes(uri, run_html(manifest, previous, changes).encode())
+    except Exception as error:
+        log.warning(
+            "%s could not be written; all else of the run is done. Run the same command again to"
+            " write it. Reason: %s",
+            uri,
+            reason_of(error),
+        )
+        return
     log.info("%s", uri)
 
 

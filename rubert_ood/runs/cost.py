@@ -7,7 +7,7 @@ HOUR_S = 3600
 
 
 class Cost(Record):
-    """An estimate of compute alone, of the last start of a run."""
+    """An estimate of compute alone, of the last start that scored."""
 
     node_seconds: float
     per_node_hour: float

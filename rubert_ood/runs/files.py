@@ -25,14 +25,16 @@ def missing_files(
     or in an older run whose part, are not; by the path of the file, and by the id of the shard.
 
     `sealed` are the paths of the sealed files. Raises VerificationError that names, below the run
-    folder, a file which is not of the run.
+    folder, a file which is not of the run. Rejected rows of a shard that was quarantined after they
+    were written are of the run, and nothing counts them.
     """
     listing = list_below(plan.run_uri)
     present = {listing.inner(file.uri) for file in listing.files}
-    expected = {path: path for path in sealed}
+    expected, spare = {path: path for path in sealed}, set[str]()
     for shard in plan.shards:
         receipt = receipts.get(shard.shard_id)
         if receipt is None:
+            spare.add(shard.rejected_name)
             continue
         if not plan.is_sealed:
             expected[shard.older_part_name] = shard.shard_id
@@ -40,7 +42,7 @@ def missing_files(
             is_older = not plan.is_sealed and shard.older_rejected_name in present
             name = shard.older_rejected_name if is_older else shard.rejected_name
             expected[name] = shard.shard_id
-    _refuse_others(plan.run_uri, _all_names(listing), expected)
+    _refuse_others(plan.run_uri, _all_names(listing) - spare, expected)
     return {
         owner: f"{plan.run_uri}: {name} is missing"
         for name, owner in expected.items()

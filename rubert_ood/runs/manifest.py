@@ -1,7 +1,7 @@
 """The manifest of a run: what it is, what its receipts add up to, and what became of it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, model_validator
@@ -94,7 +94,7 @@ class Manifest(Sums):
     """Of the last start alone, as rows_per_s."""
     rows_per_s: float
     cost: Cost | None = None
-    """Of the last start alone; None without a price."""
+    """Of the last start that scored; None without a price."""
     quarantined: list[QuarantinedFile] = Field([])
     empty_files: list[str] = Field([])
     ignored: Ignored | None = None
@@ -150,9 +150,10 @@ class Manifest(Sums):
         tally = Tally(plan, receipts)
         failed = {} if quarantined is None else quarantined
         sums = tally.sums(failed[name] for name in failed if name not in receipts)
-        finished_at = utc_now()
-        ended = datetime.fromisoformat(finished_at)
-        elapsed_s = (ended - datetime.fromisoformat(started_at)).total_seconds()
+        # not by finished_at, a whole second; a clock may have been set back
+        passed = datetime.now(UTC) - datetime.fromisoformat(started_at)
+        elapsed_s = max(passed.total_seconds(), 0.0)
+        rows = tally.rows_since(started_at)
         return cls(
             **dict(sums),
             format=FORMAT,
@@ -166,9 +167,9 @@ class Manifest(Sums):
             bundle=plan.bundle,
             outcome=outcome,
             started_at=started_at,
-            finished_at=finished_at,
+            finished_at=utc_now(),
             elapsed_s=elapsed_s,
-            rows_per_s=tally.rows_since(started_at) / max(elapsed_s, 1e-9),
+            rows_per_s=rows / elapsed_s if elapsed_s else 0.0,
             quarantined=plan.quarantined,
             empty_files=plan.empty_files,
             ignored=plan.ignored,

@@ -54,9 +54,10 @@ def note_stop(plan: Plan, claim: Claim, stop: BaseException, started_at: str) ->
         if not isinstance(stop, ErrorRateError | PublicationRefusedError):
             note_unfinished(plan, claim, outcome, started_at)
         claim.release()
-    except RubertOodError as error:
+    except Exception as error:
+        reason = error if isinstance(error, RubertOodError) else type(error).__name__
         log.warning(
             "could not note in the manifest how the run stopped, which the same"
             " command does not need: %s",
-            error,
+            reason,
         )

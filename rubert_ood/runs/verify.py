@@ -50,7 +50,7 @@ COMPARED = {
 
 KEPT = (
     *("started_at", "finished_at", "elapsed_s", "rows_per_s"),
-    *("index", "estimates", "tables"),
+    *("cost", "index", "estimates", "tables"),
 )
 """What a manifest that is made again takes from the one before, while the parts are the same."""
 

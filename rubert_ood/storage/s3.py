@@ -40,10 +40,28 @@ class OwnedS3FileSystem(S3FileSystem):
             self.session = AioSession(**self.kwargs)
             self.session.register("provide-client-params.s3", _add_owner)
             self._session_is_owned = False  # or s3fs would replace it
-        return await super().set_session(refresh=refresh)
+        try:
+            return await super().set_session(refresh=refresh)
+        except ValueError as error:  # of botocore, before any request
+            if "Invalid endpoint" not in str(error):
+                raise
+            raise SettingsError(
+                "AWS_ENDPOINT_URL, or endpoint_url of the AWS profile: this is not an"
+                " address. Set it to one such as https://HOST:PORT"
+            ) from error
 
     _connect = set_session
     connect = sync_wrapper(set_session)
+
+    async def _exists(self, path: str) -> bool:
+        """Ask for a bucket as for an object: of one s3fs says no, whatever the failure was."""
+        try:
+            await self._info(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    exists = sync_wrapper(_exists)
 
 
 def _add_owner(params: dict[str, Any], model: Any, **_: Any) -> dict[str, Any] | None:

@@ -74,8 +74,14 @@ def backfill(settings: BackfillSettings) -> list[BackfilledDay]:
                 reuse = _next_reuse(settings, results[-1]) or reuse
             except RubertOodError as error:
                 log.error("%s: %s", day, error)
-                errors.append(error)
-                results.append(BackfilledDay(run_date=day.isoformat(), error=str(error)))
+                failed = error
+            except Exception as error:
+                log.exception("%s: internal error. Please report it with this trace", day)
+                failed = RubertOodError(f"internal error ({type(error).__name__})")
+            else:
+                continue
+            errors.append(failed)
+            results.append(BackfilledDay(run_date=day.isoformat(), error=str(failed)))
     for result in results:
         log.info("%s", result)
     if errors:

@@ -2,6 +2,7 @@
 
 from rubert_ood import storage
 from rubert_ood.bundle import bundles_folder
+from rubert_ood.errors import RubertOodError
 from rubert_ood.pointers import champion
 from rubert_ood.pointers.champion import Champion
 from rubert_ood.progress import StepLog
@@ -25,7 +26,10 @@ def rollback(settings: RollbackSettings) -> Pointer | Champion:
     log.info("rolled back %s, readers now see %s", pointer.taken_back[0], pointer.path)
     run_uri = storage.join(root_uri, pointer.path)
     output_uri = run_uri.rsplit("/", 2)[0]  # the root may be the folder of a day
-    follow_pointer(output_uri, known_tables(output_uri, settings.tables))
+    try:
+        follow_pointer(output_uri, known_tables(output_uri, settings.tables))
+    except RubertOodError as error:  # started again, this would take one more run back
+        log.warning("the run is rolled back, but tables may not follow: %s", error)
     return pointer
 
 

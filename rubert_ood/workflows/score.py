@@ -62,6 +62,7 @@ from rubert_ood.sealing.seal_run import seal_run
 from rubert_ood.settings import ScoreSettings
 from rubert_ood.storage.folders import remove_leftovers
 from rubert_ood.tables.follow import follow_pointer
+from rubert_ood.tables.reason import reason_of
 from rubert_ood.tables.wanted import check_tables, wanted_tables
 
 log = StepLog("run")
@@ -127,11 +128,11 @@ def _run(
         if settings.publish or settings.reuse != "never":
             ask = partial(claim.check, now=True)
             complete = with_index(plan, complete, ask)
-        cost = {"cost": cost_of(held.total, settings.price)}
-        complete = complete.model_copy(update=cost)
+        cost = complete.cost or cost_of(held.total, settings.price)
+        complete = complete.model_copy(update={"cost": cost})
         complete = with_estimates(complete, bundle, verified.receipts)
         manifest = _publish(complete, settings, claim)
-    except (RubertOodError, KeyboardInterrupt) as stop:
+    except BaseException as stop:  # a bug, too, leaves no run that is `running` for ever
         note_stop(plan, claim, stop, started_at)
         raise
     claim.release()
@@ -272,11 +273,11 @@ def _changes(
                 previous.run_uri, manifest.run_uri, executor=settings.executor
             )
         write_diff(document, storage.join(manifest.run_uri, "_run"))
-    except RubertOodError as error:
+    except Exception as error:
         StepLog("diff").warning(
             "the report will not show which labels changed, because the"
             " comparison failed: %s",
-            error,
+            reason_of(error),
         )
         return None
     return changed_labels(document)

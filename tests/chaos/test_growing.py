@@ -141,7 +141,7 @@ def test_a_shard_that_kills_its_actor_takes_others_along_once_and_is_lost_alone(
     assert "process died" in aside["reason"]
     assert run.rows()["ad_id"].to_pylist() == good["ad_id"].to_pylist()
     assert len(attempts.read_text().splitlines()) == MAX_LOSSES
-    lost = re.findall(r"(\d+) shards\? again, which got lost", run.log())
+    lost = re.findall(r"(\d+) shards? again, which got lost", run.log())
     assert len(lost) == MAX_LOSSES - 1
     assert 1 <= int(lost[0]) <= IN_FLIGHT[True]
     assert lost[1] == "1", run.log()

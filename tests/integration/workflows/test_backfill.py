@@ -105,3 +105,35 @@ def test_backfill_with_a_new_bundle_reuses_the_day_before(
     for before, day in itertools.pairwise(days):
         assert day.reuse.run_uri == before.run_uri
         assert day.counts.rows_reused > 20
+
+
+def test_backfill_goes_on_after_a_day_that_meets_a_bug(
+    ads, bundle, tmp_path, monkeypatch, caplog
+):
+    for day in (19, 20):
+        folder = tmp_path / "in" / f"2026-11-{day}"
+        write_parquet(folder / "a.parquet", ads.slice(0, 30))
+    settings = BackfillSettings(
+        output_uri=str(tmp_path / "out"),
+        gate=GateSettings(max_ood_rate=1, max_other_rate=1, max_class_shift=1),
+        executor="local",
+        bundle_uri=bundle.uri,
+        input_uri=str(tmp_path / "in" / "{run_date}"),
+        from_date=date(2026, 11, 19),
+        to_date=date(2026, 11, 20),
+    )
+
+    def fail_once(*arguments):
+        monkeypatch.setattr(workflow, "score", score)
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(workflow, "score", fail_once)
+    with pytest.raises(
+        RubertOodError, match=r"1 of 2 days failed.*ZeroDivision"
+    ) as error:
+        workflow.backfill(settings)
+    assert error.value.exit_code == 1
+    assert "2026-11-19: internal error. Please report it with this trace" in caplog.text
+    assert "in fail_once" in caplog.text
+    (manifest,) = (tmp_path / "out").glob("run_date=*/*/_run/manifest.json")
+    assert json.loads(manifest.read_text())["outcome"] == "published"

@@ -28,6 +28,7 @@ from rubert_ood.reports.run_page import run_html
 from rubert_ood.runs import parts
 from rubert_ood.runs.claim import Claim
 from rubert_ood.runs.manifest import Manifest, read_manifest
+from rubert_ood.scoring import write
 from rubert_ood.sealing import layout
 from rubert_ood.settings import (
     GateSettings,
@@ -128,6 +129,30 @@ def test_score_gate_counts_quarantined_shards(damaged):
     ):
         score(_with(damaged, gate=_gate(max_error_rate=0.3)))
     assert not Path(damaged.output_uri, "latest.json").exists()
+
+
+def test_score_publishes_without_a_shard_that_failed_after_its_rejected_rows_were_put(
+    settings, ads, tmp_path, monkeypatch
+):
+    """Nobody counts these rows as rejected: they are rows of a quarantined shard."""
+    ids = [None, *ads["ad_id"].to_pylist()[1:40]]
+    place = ads.schema.get_field_index("ad_id")
+    table = ads.slice(0, 40).set_column(place, "ad_id", pa.array(ids, pa.string()))
+    write_parquet(tmp_path / "in" / "a.parquet", table, row_group_size=SHARD_ROWS)
+    part_table = write.part_table
+
+    def out_of_memory(rows: pa.Table, *others: object) -> pa.Table:
+        if rows["reason"].null_count < len(rows):
+            raise MemoryError
+        return part_table(rows, *others)
+
+    monkeypatch.setattr(write, "part_table", out_of_memory)
+    manifest = score(_with(settings, input_uri=str(tmp_path / "in")))
+    counts = manifest.counts
+    found = (counts.rows_scored, counts.rows_rejected, counts.rows_quarantined)
+    assert (manifest.outcome, found) == ("published", (20, 0, 20))
+    assert len(list(_run_dir(settings).glob("_errors/*.rejected"))) == 1
+    verify(VerifySettings(run_uri=manifest.run_uri))
 
 
 def test_score_stops_at_more_than_max_failed_shards(damaged):
@@ -341,6 +366,15 @@ def test_score_tells_the_webhook_and_writes_down_the_cost(settings, webhook):
     first, second = webhook.bodies
     assert (first["event"], first["cost"]) == ("published", f"{kept['amount']:,.2f} EUR")
     assert (second["event"], second["run_id"]) == ("refused", "second")
+
+
+def test_a_run_that_is_published_later_keeps_what_it_cost_to_score(settings):
+    priced = _with(settings, price=PriceSettings(per_node_hour=3600.0))
+    cost = score(_with(priced, publish=False)).cost
+    assert cost is not None
+    assert score(_with(priced, publish=False)).cost == cost
+    settings = PublishSettings(run_uri=str(_run_dir(settings)), gate=WIDE_OPEN)
+    assert publish(settings).cost == cost
 
 
 def test_score_names_duplicate_ids_within_and_across_files(settings, ads, tmp_path):
@@ -636,3 +670,45 @@ def test_score_that_is_interrupted_late_leaves_the_manifest_of_a_whole_run(
     with pytest.raises(KeyboardInterrupt):
         score(settings)
     assert _manifest(_run_dir(settings))["outcome"] == "published"
+
+
+def test_score_that_a_bug_ends_is_noted_gives_its_claim_up_and_goes_on(
+    settings, monkeypatch
+):
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("Продам +7 900 123-45-67")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workflow, "seal_run", fail)
+        with pytest.raises(ZeroDivisionError):
+            score(settings)
+    run_dir = _run_dir(settings)
+    assert _manifest(run_dir)["outcome"] == "partial"
+    assert json.loads((run_dir / "_run/runner.json").read_text()) == {}
+    assert score(settings).outcome == "published"
+
+
+@pytest.mark.parametrize("gate", [{}, {"max_ood_rate": 0.0}])
+def test_report_that_fails_changes_nothing_else_and_comes_with_the_next_start(
+    settings, monkeypatch, caplog, gate
+):
+    """Neither what the gate said, nor the exit code."""
+
+    def fail(*_: object) -> str:
+        raise ZeroDivisionError("Продам +7 900 123-45-67")
+
+    settings = _with(settings, gate=_gate(**gate))
+    with monkeypatch.context() as patch:
+        patch.setattr(run_page, "run_html", fail)
+        if gate:
+            with pytest.raises(PublicationRefusedError, match="max_ood_rate"):
+                score(settings)
+        else:
+            assert score(settings).outcome == "published"
+    (warning,) = [r for r in caplog.records if "could not be written" in r.message]
+    assert "Reason: ZeroDivisionError in " in warning.message
+    assert "Продам" not in caplog.text
+    report = _run_dir(settings) / "_run/report.html"
+    assert not report.exists()
+    score(_with(settings, gate=WIDE_OPEN))
+    assert report.exists()

@@ -11,6 +11,13 @@ from rubert_ood.errors import InputError
 from rubert_ood.storage.listing import list_below
 
 PHONE = "8 900 123-45-67"
+PACKERS = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "zst": lambda data: pa.compress(data, "zstd", asbytes=True),
+    "lz4": lambda data: pa.Codec("lz4").compress(data, asbytes=True),
+}
 
 
 def put(path: Path, content: str | bytes) -> str:
@@ -48,13 +55,7 @@ def test_read_csv_takes_a_delimiter_that_is_given(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["gz", "bz2", "zst", "lz4", "xz", "GZ"])
 def test_read_csv_unpacks_by_the_suffix(tmp_path: Path, suffix: str) -> None:
     plain = "id,text\n007,диван\n008,стол\n".encode()
-    packed = {
-        "gz": gzip.compress,
-        "bz2": bz2.compress,
-        "xz": lzma.compress,
-        "zst": lambda data: pa.compress(data, "zstd", asbytes=True),
-        "lz4": lambda data: pa.Codec("lz4").compress(data, asbytes=True),
-    }[suffix.lower()](plain)
+    packed = PACKERS[suffix.lower()](plain)
     uri = put(tmp_path / f"a.csv.{suffix}", packed)
     version = list_below(uri).files[0].version
     assert inspect(uri, version=version).row_groups == [2]
@@ -71,6 +72,22 @@ def test_read_csv_that_does_not_unpack_is_named(tmp_path: Path, suffix: str) -> 
         InputError,
         match=f"^{uri}: the file cannot be read as CSV: it does not decompress",
     ):
+        inspect(uri)
+
+
+@pytest.mark.parametrize("suffix", ["gz", "bz2", "zst", "lz4", "xz"])
+@pytest.mark.parametrize(
+    "damage", [lambda packed: b"x" + packed[1:], lambda packed: packed[:-9]]
+)
+def test_read_csv_whose_second_stream_is_damaged_is_not_the_first_alone(
+    tmp_path: Path, suffix: str, damage
+) -> None:
+    first, second = b"id,text\n1,a\n", b"2,b\n"
+    pack = PACKERS[suffix]
+    uri = put(tmp_path / f"a.csv.{suffix}", pack(first) + pack(second))
+    assert inspect(uri).row_groups == [2]
+    uri = put(tmp_path / f"b.csv.{suffix}", pack(first) + damage(pack(second)))
+    with pytest.raises(InputError, match="it does not decompress"):
         inspect(uri)
 
 

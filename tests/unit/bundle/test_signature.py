@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import serialization as pem
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from rubert_ood.bundle import derive_bundle
-from rubert_ood.bundle.signature import sign_bundle, signature_uri
+from rubert_ood.bundle.signature import check_signature, sign_bundle, signature_uri
 from rubert_ood.errors import BundleError, SettingsError
 from rubert_ood.pointers import champion
 from rubert_ood.pointers.champion import open_bundle
@@ -64,6 +64,11 @@ def test_open_bundle_with_its_signature_loads_the_same_bundle(signed, pair, load
     found = open_bundle(signed, pair[1])
     assert loads == [signed]
     assert found.fingerprint == open_bundle(signed).fingerprint
+
+
+def test_bundle_of_a_hub_has_no_signature_and_is_not_asked_for_one(pair):
+    with pytest.raises(SettingsError, match=r"lies on a hub.*bundle on disk or S3"):
+        check_signature("hf://avito/ads@0123", pair[1])
 
 
 def test_signature_is_of_manifest_json_for_other_tools_too(signed, pair):

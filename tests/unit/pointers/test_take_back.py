@@ -3,7 +3,12 @@
 import pytest
 
 from rubert_ood import storage
-from rubert_ood.errors import InputError, PartialRunError, PublicationRefusedError
+from rubert_ood.errors import (
+    InputError,
+    PartialRunError,
+    PublicationRefusedError,
+    StorageUnavailableError,
+)
 from rubert_ood.pointers.champion import Champion, ChampionPlace, look
 from rubert_ood.pointers.pointer import swap
 from rubert_ood.pointers.take_back import take_back
@@ -48,6 +53,24 @@ def test_take_back_whose_answer_got_lost_goes_one_step(root, monkeypatch):
     )
     assert _back(root)[0].path == "v2"
     assert look(root).pointer.history == ["v1"]
+
+
+def test_take_back_that_may_have_taken_place_asks_to_look_before_it_is_repeated(
+    root, monkeypatch
+):
+    real = storage.swap_bytes
+
+    def loses_the_answer(uri, data, version):
+        real(uri, data, version)
+        raise StorageUnavailableError(f"{uri}: storage does not answer")
+
+    patch_storage(monkeypatch, "swap_bytes", loses_the_answer)
+    with pytest.raises(
+        StorageUnavailableError,
+        match=r"v3 may be rolled back .* Look at .*champion\.json",
+    ):
+        _back(root)
+    assert look(root).pointer.path == "v2"
 
 
 def test_take_back_while_something_else_is_named_takes_nothing_back(root, monkeypatch):

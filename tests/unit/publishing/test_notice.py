@@ -76,6 +76,13 @@ def test_errors_told_of_a_run_names_it_and_lets_the_error_pass(webhook, settings
     assert said["error"] == "gate.max_ood_rate is 0.1, found 0.2"
 
 
+def test_errors_told_of_a_bug_has_its_class_alone(webhook, settings):
+    with pytest.raises(ZeroDivisionError), errors_told(settings):
+        raise ZeroDivisionError("Продам диван")
+    (said,) = webhook.bodies
+    assert (said["event"], said["error"]) == ("failed", "ZeroDivisionError")
+
+
 def test_errors_told_before_the_run_is_planned_have_the_day(webhook, settings):
     with pytest.raises(InputError), errors_told(settings):
         raise InputError("in: no such file")

@@ -4,7 +4,11 @@ from pathlib import Path
 import pytest
 
 from rubert_ood import storage
-from rubert_ood.errors import InputError, PublicationRefusedError
+from rubert_ood.errors import (
+    InputError,
+    PublicationRefusedError,
+    StorageUnavailableError,
+)
 from rubert_ood.publishing.pointer import read_pointer
 from rubert_ood.publishing.publish import publish_run
 from rubert_ood.publishing.rollback import roll_back
@@ -73,6 +77,26 @@ def test_a_rollback_whose_answer_got_lost_takes_back_one_run_only(out, monkeypat
     )
     assert roll_back(out, "x").run_id == "r2"
     assert read_pointer(out).history == ["run_date=2026-11-24/run_id=r1"]
+
+
+def test_a_rollback_that_cannot_be_noted_has_taken_place_and_says_so(
+    out, monkeypatch, caplog
+):
+    """An error would say that the same command goes on, and it would take one more run back."""
+    runs = [_publish(a_manifest(out, name)) for name in ("r1", "r2", "r3")]
+    swap = storage.swap_bytes
+
+    def fails(uri, data, version):
+        if uri.endswith("manifest.json"):
+            raise StorageUnavailableError(f"{uri}: storage does not answer")
+        return swap(uri, data, version)
+
+    patch_storage(monkeypatch, "swap_bytes", fails)
+    assert roll_back(out, "wrong labels").run_id == "r2"
+    assert "rolled back, but its manifest does not say so" in caplog.text
+    patch_storage(monkeypatch, "swap_bytes", swap)
+    with pytest.raises(PublicationRefusedError, match=r"rolled back \(wrong labels\)"):
+        publish_run(runs[2], GateSettings(max_class_shift=1))
 
 
 def test_a_rollback_while_another_run_is_published_takes_back_nothing(out, monkeypatch):

@@ -76,6 +76,13 @@ def test_missing_files_refuse_rejected_rows_of_a_shard_that_rejected_none(run):
         _missing(run)
 
 
+def test_missing_files_take_rejected_rows_of_a_shard_that_was_quarantined_after_them(run):
+    shard = run.plan.shards[4]
+    assert (run.folder / shard.rejected_name).exists()
+    others = {r.shard_id: r for r in run.receipts if r.shard_id != shard.shard_id}
+    assert missing_files(run.plan, others, FILES) == {}
+
+
 def test_missing_files_of_version_0_2_0_take_rejected_rows_by_their_older_name(older_run):
     run, shard = older_run, older_run.plan.shards[4]
     new, old = run.folder / shard.rejected_name, run.folder / shard.older_rejected_name

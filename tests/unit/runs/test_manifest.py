@@ -1,3 +1,4 @@
+import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -255,6 +256,27 @@ def test_speed_counts_only_the_shards_of_this_start(full_run):
         full_run.plan, same_second, outcome="complete", started_at=started
     )
     assert again.rows_per_s == pytest.approx(40 / again.elapsed_s)
+
+
+@pytest.mark.parametrize("ahead_s", [0.0, 30.0])
+def test_speed_of_a_short_start_or_by_a_clock_that_was_set_back_is_no_fantasy(
+    full_run, ahead_s
+):
+    started = datetime.now(UTC) + timedelta(seconds=ahead_s)
+    ended = (started + timedelta(seconds=1)).isoformat(timespec="milliseconds")
+    receipts = {
+        receipt.shard_id: receipt.model_copy(update={"finished_at": ended})
+        for receipt in full_run.receipts
+    }
+    time.sleep(0.02)
+    manifest = Manifest.of(
+        full_run.plan,
+        receipts,
+        outcome="complete",
+        started_at=started.isoformat(timespec="milliseconds"),
+    )
+    assert manifest.elapsed_s >= 0
+    assert manifest.rows_per_s <= full_run.plan.num_rows / 0.02
 
 
 def test_a_manifest_comes_back_from_storage(run):

@@ -31,6 +31,16 @@ def test_stale_shards_after_a_stop_are_those_without_a_result_of_this_run(plan, 
     assert "of 9 checked results of /before 2 differ (x)" in caplog.text
 
 
+def test_stale_shards_have_those_that_an_earlier_start_quarantined_and_a_later_one_reused(
+    plan,
+):
+    """The record of the earlier start is still there: the receipt that it lost to counts no
+    more, and its rows would be missing."""
+    put_quarantine(plan, plan.shards[1], "out of memory")
+    stop_reuse(plan.run_uri, STOP)
+    assert stale_shards(plan) == [plan.shards[1], plan.shards[3]]
+
+
 def test_stale_shards_without_a_stop_are_none(plan):
     assert stale_shards(plan) == []
 

@@ -8,7 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from rubert_ood import storage
-from rubert_ood.errors import SettingsError
+from rubert_ood.errors import InputError, SettingsError
+from rubert_ood.storage import retry
 from rubert_ood.storage.listing import list_below
 from rubert_ood.storage.s3 import OwnedS3FileSystem, bucket_owner
 
@@ -136,6 +137,57 @@ def test_s3_client_travels_to_workers_and_reads_their_environment(monkeypatch) -
     assert isinstance(
         pickle.loads(pickle.dumps(storage.filesystem("s3://b/x")[0])), OwnedS3FileSystem
     )
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Status codes that a server gives to the next requests; then 200."""
+    codes: list[int] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            self.send_response(codes.pop(0) if codes else 200)
+            self.end_headers()
+
+        do_GET = do_HEAD = answer
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    storage.objects._s3.cache_clear()
+    yield codes
+    storage.objects._s3.cache_clear()
+    server.shutdown()
+
+
+def test_s3_exists_of_a_bucket_waits_for_storage_that_is_busy(answers, monkeypatch):
+    monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.01)
+    answers += [503] * 5
+    assert storage.exists("s3://bucket")
+    assert answers == []
+
+
+def test_s3_exists_of_a_bucket_that_is_denied_says_so(answers):
+    answers += [403] * 2
+    with pytest.raises(InputError, match="s3://bucket: access is denied"):
+        storage.exists("s3://bucket")
+
+
+def test_s3_exists_of_a_bucket_that_is_not_there_is_false(answers):
+    answers += [404] * 2
+    assert not storage.exists("s3://bucket")
+
+
+def test_s3_endpoint_without_a_scheme_is_a_setting_that_is_wrong(answers, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "localhost:8333")
+    with pytest.raises(SettingsError, match=r"^AWS_ENDPOINT_URL, .* not an address\."):
+        storage.read_bytes("s3://bucket/key")
 
 
 @pytest.mark.parametrize(
