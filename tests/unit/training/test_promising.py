@@ -10,7 +10,7 @@ from rubert_ood.ads.dataset import LabelledAds
 from rubert_ood.ads.extra_texts import ExtraTexts
 from rubert_ood.errors import SettingsError
 from rubert_ood.ood.conformal import conformal_p
-from rubert_ood.ood.decision import fit_thresholds
+from rubert_ood.ood.decision import check_rule, fit_thresholds
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.limits import d2_limit
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
@@ -186,3 +186,9 @@ def test_ads_needed_are_told_whether_or_not_something_is_promised():
     assert promised["max_flagged"] == 2 * np.ceil(np.log(0.025) / np.log(0.98))
     assert ads_needed(asked(), reached, test) == {}
     assert ads_needed(asked(min_precision=0.96), reached, test) == {"min_precision": None}
+
+
+def test_bound_on_flagged_ads_is_kept_by_any_number_of_rows_that_can_show_it():
+    settings = asked(max_flagged=0.01, confidence=0.95, rule="conformal")
+    for num_rows in range(299, 1_000):
+        check_rule(promised_rule(CONFORMAL, settings, num_rows), num_rows)
