@@ -163,7 +163,9 @@ def outputs_of(bundle: Bundle, arguments: argparse.Namespace) -> dict[str, Outpu
     labels = bundle.fitted.labels
     table = read_labelled(arguments.ads, ColumnSettings(), known=labels)
     ads = clean_labelled(table, bundle.cleaner, labels)
-    extra = load_extra_texts(EvaluationSettings(ood_uri=arguments.ood), bundle.cleaner)
+    extra = load_extra_texts(
+        EvaluationSettings(ood_uri=arguments.ood), bundle.cleaner, bundle.fitted.labels
+    )
     compute = FeatureComputeSettings()
     found = bundle_outputs(
         bundle, {"ads": ads, **extra.splits}, compute=compute, executor="local"

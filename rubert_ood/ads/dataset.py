@@ -20,7 +20,7 @@ from rubert_ood.ads.cleaning import (
 )
 from rubert_ood.ads.labelled_ads import Ads, LabelledAds
 from rubert_ood.ads.labelled_table import read_labelled
-from rubert_ood.ads.labels import warn_of_case
+from rubert_ood.ads.labels import warn_of_alike
 from rubert_ood.ads.schema import decoded
 from rubert_ood.ads.splits import SPLITS, hashed_rows, stratified_rows
 from rubert_ood.ads.surveyed_table import SurveyedTable, survey_tables
@@ -82,7 +82,7 @@ def load_dataset(settings: TrainSettings, workers: Workers | None = None) -> Dat
             "training needs at least 2 classes, and the ads have"
             f" {len(labels)}: {labels}. Add ads of more classes"
         )
-    warn_of_case(labels)
+    warn_of_alike(labels)
     codes_N = table.codes(labels)
     rows = _rows_of_splits(table, codes_N, settings, workers)
     splits_N, places_N = _places(rows, len(codes_N))

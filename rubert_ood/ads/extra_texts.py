@@ -1,11 +1,18 @@
 """Hard cases and out-of-domain texts: what an evaluation measures beside ads."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from rubert_ood.ads.dataset import LabelledAds
-from rubert_ood.ads.labels import is_missing, normal_label
+from rubert_ood.ads.labels import (
+    RESERVED_LABEL,
+    hint,
+    is_missing,
+    label_index,
+    normal_label,
+)
 from rubert_ood.ads.schema import as_text, check_type, decoded, has
 from rubert_ood.ads.sources import list_tables
 from rubert_ood.ads.tables import inspect, read_rows
@@ -28,12 +35,15 @@ class ExtraTexts:
     """`hard_cases`, and `ood/KIND` for each kind; their classes are unknown (-1)."""
 
 
-def load_extra_texts(settings: EvaluationSettings, cleaner: TextCleaner) -> ExtraTexts:
-    """Read what the settings name."""
+def load_extra_texts(
+    settings: EvaluationSettings, cleaner: TextCleaner, labels: Sequence[str]
+) -> ExtraTexts:
+    """Read what the settings name; a hard case may expect one of the labels, or Other."""
     splits, hard_cases = {}, []
     if settings.hard_cases_uri:
         rows = read_texts(settings.hard_cases_uri, "label", cleaner)
-        hard_cases = [(text, label) for text, _, label in rows]
+        expected = _expected([label for _, _, label in rows], labels)
+        hard_cases = [(row[0], label) for row, label in zip(rows, expected, strict=True)]
         splits["hard_cases"] = _unlabelled([cleaned for _, cleaned, _ in rows])
     if settings.ood_uri:
         kinds: dict[str, list[str]] = {}
@@ -41,6 +51,21 @@ def load_extra_texts(settings: EvaluationSettings, cleaner: TextCleaner) -> Extr
             kinds.setdefault(kind, []).append(cleaned)
         splits |= {f"ood/{kind}": _unlabelled(texts) for kind, texts in kinds.items()}
     return ExtraTexts(hard_cases, splits)
+
+
+def _expected(names: Sequence[str], labels: Sequence[str]) -> list[str]:
+    """Return the labels that hard cases expect, as the model calls them; warn of what it lacks."""
+    index = label_index(labels)
+    expected = [labels[index[name]] if name in index else name for name in names]
+    unknown = [name for name in expected if name not in (*labels, RESERVED_LABEL)]
+    if unknown:
+        log.warning(
+            "%s can never be right: no class is called %r%s",
+            count_of(len(unknown), "hard case"),
+            unknown[0],
+            hint(unknown[0], labels) or ". Correct the label",
+        )
+    return expected
 
 
 def read_texts(

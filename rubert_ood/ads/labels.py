@@ -1,13 +1,13 @@
 """One normal form of labels: what looks the same is the same class.
 
 NFC, no control or format characters (zero-width, soft hyphen, byte order mark), white space of any
-kind and length as one space, none at the ends. Case stays: labels that differ in nothing else are
-named in a warning.
+kind and length as one space, none at the ends. Case stays, and so do Latin letters among Cyrillic
+ones: labels that differ in nothing else are named in a warning.
 """
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pyarrow as pa
 
@@ -23,6 +23,9 @@ MISSING_WORDS = frozenset(("nan", "null", "none", "<na>"))
 """What programs write for a missing value, in any case."""
 INVISIBLE = ("Cc", "Cf")
 NUM_SHOWN = 5
+LATIN, CYRILLIC = "abcehkmoptxy", "авсенкмортху"
+"""Letters that look the same in lower case or in capitals."""
+LOOKALIKES = str.maketrans(LATIN, CYRILLIC)
 
 
 def normal_label(text: str) -> str:
@@ -130,17 +133,43 @@ def check_known(
             )
 
 
-def warn_of_case(labels: Iterable[str]) -> None:
-    """Name labels that differ only in case: probably one class that became several."""
+def warn_of_alike(labels: Iterable[str]) -> None:
+    """Name labels that differ only in case, or in letters that look the same: probably one class
+    that became several."""
+    ordered = sorted(labels)
+    of_case = _groups(ordered, str.casefold)
+    _warn("case", [" / ".join(map(repr, group)) for group in of_case])
+    one_of_each = {label.casefold(): label for label in reversed(ordered)}
+    of_letters = _groups(sorted(one_of_each.values()), _look)
+    shown = [" / ".join(map(_with_latin, group)) for group in of_letters]
+    _warn("letters of two alphabets", shown)
+
+
+def _groups(labels: Iterable[str], key: Callable[[str], str]) -> list[list[str]]:
     groups: dict[str, list[str]] = {}
-    for label in sorted(labels):
-        groups.setdefault(label.casefold(), []).append(label)
-    alike = [" / ".join(map(repr, group)) for group in groups.values() if len(group) > 1]
+    for label in labels:
+        groups.setdefault(key(label), []).append(label)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _look(label: str) -> str:
+    """Return what labels that look the same have in common."""
+    return label.casefold().translate(LOOKALIKES)
+
+
+def _with_latin(label: str) -> str:
+    """Show a label with its Latin letters beside it, since the eye does not see them."""
+    latin = "".join(letter for letter in label if letter.casefold() in LATIN)
+    return f"{label!r} (Latin: {latin})" if latin else repr(label)
+
+
+def _warn(what: str, alike: list[str]) -> None:
     if alike:
         shown = "; ".join(alike[:NUM_SHOWN])
         more = f", and {len(alike) - NUM_SHOWN} more" if len(alike) > NUM_SHOWN else ""
         log.warning(
-            "some classes differ only in case, and train as different classes: %s%s",
+            "some classes differ only in %s, and train as different classes: %s%s",
+            what,
             shown,
             more,
         )
@@ -153,6 +182,13 @@ def label_index(labels: Iterable[str]) -> dict[str, int]:
 
 
 def hint(label: str, known: Iterable[str]) -> str:
-    """Suggest the known label that differs from an unknown one only in case, or nothing."""
-    alike = [repr(name) for name in known if name.casefold() == label.casefold()]
-    return f". Did you mean {alike[0]}?" if alike else ""
+    """Suggest the known label that differs from an unknown one only in case, or in letters that
+    look the same, or nothing."""
+    names = list(known)
+    for name in names:
+        if name.casefold() == label.casefold():
+            return f". Did you mean {name!r}?"
+    for name in names:
+        if _look(name) == _look(label):
+            return f". Did you mean {_with_latin(name)}, and not {_with_latin(label)}?"
+    return ""

@@ -11,6 +11,7 @@ from rubert_ood.ads.labels import label_index, normal_label
 from rubert_ood.ads.schema import has
 from rubert_ood.ads.tables import inspect, read_rows
 from rubert_ood.annotating.label_studio import ANSWER, FINER, NO_CLASS, NOT_AN_AD
+from rubert_ood.annotating.sheet import KEY_MARK
 from rubert_ood.errors import InputError, SchemaError
 from rubert_ood.ood.decision import OTHER
 
@@ -96,7 +97,7 @@ def _read_csv(uri: str) -> Iterator[Answer | str]:
     for row in table.to_pylist():
         values = {name: row.get(name) or "" for name in (*NEEDED, *OPTIONAL)}
         yield Answer(
-            values["key"].strip(),
+            values["key"].strip().removeprefix(KEY_MARK),  # older exports have none
             values["annotator"].strip(),
             values["answer"],
             values["sub_answer"],

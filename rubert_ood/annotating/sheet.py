@@ -18,6 +18,11 @@ COLUMNS = (
 )
 
 
+KEY_MARK = "ad-"
+"""Before a key: spreadsheets take one of digits alone, or with an e among them, for a number, and
+round it."""
+
+
 def sheet(export: Export) -> bytes:
     """Return the tasks as CSV in UTF-8 with its mark, which spreadsheets want; the answers are
     empty.
@@ -30,5 +35,5 @@ def sheet(export: Export) -> bytes:
     rows.writerow(COLUMNS)
     for task in export.tasks:
         texts = map(safe_cell, (task.title, task.description, task.city))
-        rows.writerow([task.task, task.key, *texts, "", "", ""])
+        rows.writerow([task.task, f"{KEY_MARK}{task.key}", *texts, "", "", ""])
     return sink.getvalue().encode("utf-8-sig")

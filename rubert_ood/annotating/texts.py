@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rubert_ood.ads.ad_key import known_ad
 from rubert_ood.ads.csv_table import is_csv
 from rubert_ood.ads.schema import as_text, decoded
 from rubert_ood.ads.tables import read_rows
-from rubert_ood.ads.text import TextCleaner, ad_text, text_key
+from rubert_ood.ads.text import TextCleaner, ad_text
 from rubert_ood.errors import InputChangedError, InputError
 from rubert_ood.progress import Progress
 from rubert_ood.runs.plan import Plan, Shard
@@ -45,7 +46,7 @@ def read_texts(
     progress = Progress("texts", plan.num_rows, "ads")
     for shard in _spans(plan):
         for ad_id, ad in _read(shard, ids):
-            key = ad_id, text_key(cleaner.clean(ad.text))
+            key = ad_id, known_ad(ad.text, cleaner).key
             if key in wanted:
                 found.setdefault(key, ad)
         if len(found) == len(wanted):

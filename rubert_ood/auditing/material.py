@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from rubert_ood.ads.absent import warn_of_absent
 from rubert_ood.ads.dataset import build_cleaner
 from rubert_ood.ads.labelled_table import ROLES, whole_file
 from rubert_ood.ads.labels import Rewriter
@@ -46,11 +47,12 @@ def read_ads(
     Raises SchemaError and InputError as `read_labelled`. A table may lack ids, unless their column
     is named.
     """
-    tables, rewriter = [], Rewriter()
+    tables, found, rewriter = [], [], Rewriter()
     roles = (*ROLES, "ad_id")
     wanted = roles if "ad_id" in columns.model_fields_set else ROLES
     for file in list_tables(uri):
         whole = whole_file(file, columns, wanted)
+        found.append(whole.columns)
         table = whole.read(roles)
         labels = whole.normal_labels(table["category"], rewriter, ())
         place = table.schema.names.index("category")
@@ -59,6 +61,8 @@ def read_ads(
         name = pa.array([file.uri] * len(whole), pa.string())
         tables.append(table.append_column("file", name))
     rewriter.report()
+    absent = ("title",) if cleaner else ("title", "city")
+    warn_of_absent(found, columns, roles=absent)
     joined = pa.concat_tables(tables)
     if not joined.num_rows:
         raise InputError(f"{uri}: the table has no rows. Use a table with labelled ads")

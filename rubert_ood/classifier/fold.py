@@ -1,10 +1,9 @@
 """The different texts of some ads: each is cleaned, known by its key, and tokenized once, a few
 megabytes at a time; those whose results are known already are not tokenized.
 
-Of an ad of more than HEAD_CHARACTERS the head is cleaned, and the whole ad only where the head has
-too few tokens: so an ad of megabytes costs what its head costs. The key of such an ad is that of
-its cleaned head and of its rest as it is written. The same holds for the words that a stack reads:
-they are those at the beginning of the cleaned ad.
+Of a long ad (`ads/ad_key.py`) the head is cleaned, and the whole ad only where the head has too few
+tokens. The same holds for the words that a stack reads: they are those at the beginning of the
+cleaned ad.
 """
 
 from collections.abc import Callable
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from rubert_ood.ads.text import EXCERPT_CHARACTERS, TextCleaner, text_key
+from rubert_ood.ads.ad_key import known_ad
+from rubert_ood.ads.text import EXCERPT_CHARACTERS, TextCleaner
 from rubert_ood.classifier.shorten import without_runs
 from rubert_ood.classifier.tokenizer import TextTokenizer
 from rubert_ood.classifier.windows import Windows, cut, is_blank
@@ -23,7 +23,6 @@ from rubert_ood.settings import TextSettings
 if TYPE_CHECKING:
     from rubert_ood.classifier.stack import Stack
 
-HEAD_CHARACTERS = 8_192
 MARGIN_CHARACTERS = 256
 """At the end of a head: what is removed there, such as a phone number, may go on behind it."""
 PENDING_CHARACTERS = 1_000_000
@@ -104,17 +103,13 @@ class TextFolder:
 
     def _number(self, ad: str) -> int:
         """Return the number of the text of an ad; -1 if nothing is left of it after cleaning."""
-        size = _head_size(ad)
-        cleaned = self._cleaner.clean(ad[:size])
-        is_long = size < len(ad)
-        if not cleaned and not is_long:
+        known = known_ad(ad, self._cleaner)
+        key = known.key
+        if not key:
             return -1
-        key = text_key(cleaned)
-        if is_long:  # a cleaned text has no capital letters, and so never this key
-            key = text_key(f"LONG {key} {text_key(ad[size:])}")
         if key not in self._numbers:
             self._numbers[key] = len(self._numbers)
-            self._pending.append(_Text(key, cleaned, ad if is_long else None))
+            self._pending.append(_Text(key, known.cleaned, ad if known.is_long else None))
             self._pending_characters += len(ad)
             if self._pending_characters > PENDING_CHARACTERS:
                 self._flush()
@@ -165,10 +160,3 @@ class TextFolder:
 
 def _excerpts(texts: list[_Text]) -> pa.StringArray:
     return pa.array([text.cleaned[:EXCERPT_CHARACTERS] for text in texts], pa.string())
-
-
-def _head_size(ad: str) -> int:
-    if len(ad) <= HEAD_CHARACTERS:
-        return len(ad)
-    space = ad.rfind(" ", HEAD_CHARACTERS // 2, HEAD_CHARACTERS)
-    return space if space > 0 else HEAD_CHARACTERS

@@ -124,7 +124,7 @@ def fit_subheads(
     if not heads:
         raise SchemaError(
             "no category has two sub-categories of at least"
-            f" {settings.min_rows_per_class} ads (min_rows_per_class). Give"
+            f" {settings.min_rows_per_class} ads (min_rows_per_class). Add"
             " more ads"
         )
     used = settings.model_dump(

@@ -232,16 +232,27 @@ def p_limit(
 
 def can_flag(settings: DecisionSettings, num_calibration: int) -> bool:
     """Say whether the rule can call anything far: the smallest p-value of n rows is 1 / (n + 1)."""
-    return (
-        settings.rule != "conformal"
-        or settings.conformal_alpha * (num_calibration + 1) >= 1
-    )
+    # compared as `is_far` does: the product is a bit below 1 for some n with alpha = 1 / (n + 1)
+    smallest = _smallest_p(num_calibration)
+    return settings.rule != "conformal" or smallest <= settings.conformal_alpha
+
+
+def rows_for(alpha: float) -> int:
+    """Return the least number of calibration rows among which p can be as small as alpha."""
+    rows = math.ceil(1 / alpha) - 2  # one less than it is but for rounding
+    while _smallest_p(rows) > alpha:
+        rows += 1
+    return rows
+
+
+def _smallest_p(num_calibration: int) -> float:
+    return 1.0 / (num_calibration + 1.0)
 
 
 def check_rule(settings: DecisionSettings, num_calibration: int) -> None:
     """Raise SettingsError when the rule can flag nothing."""
     if not can_flag(settings, num_calibration):
-        needed = math.ceil(1 / settings.conformal_alpha) - 1
+        needed = rows_for(settings.conformal_alpha)
         raise SettingsError(
             f"decision.conformal_alpha: {settings.conformal_alpha:g} needs"
             f" at least {needed:,} calibration rows, and there are"

@@ -18,6 +18,7 @@ from rubert_ood.ood.class_limits import (
     num_groups,
     pooled_classes,
 )
+from rubert_ood.ood.decision import rows_for
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.promise import least_rows, most_allowed
@@ -103,5 +104,5 @@ def say_class_limits(fitted: FittedModel) -> None:
 def _needed(settings: TuneSettings, decision: DecisionSettings, num_classes: int) -> int:
     """Return the rows without which the limit of a class can call nothing far."""
     if settings.max_flagged is None:
-        return int(np.ceil(1 / decision.conformal_alpha)) - 1
+        return rows_for(decision.conformal_alpha)
     return least_rows(settings.max_flagged, settings.risk / num_classes)

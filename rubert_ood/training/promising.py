@@ -4,7 +4,7 @@ The half of the labelled ads that fits T and d2 also bounds how many ordinary ad
 orders what is tested for precision; the other half tests precision, and had no say in anything.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -31,18 +31,21 @@ USUAL_CONFIDENCE = 0.95
 
 
 def each_text_once(ads: LabelledAds, extra: ExtraTexts) -> tuple[LabelledAds, ExtraTexts]:
-    """Keep the first of the ads, and of the OOD texts, that have the same text.
+    """Keep the first of the ads, and of the OOD texts of all kinds, that have the same text.
 
     Re-posts are not drawn independently: one text in both halves would test what it has chosen.
     """
     found = ads.take(_first_of_each(ads.texts))
     num_dropped = len(ads) - len(found)
-    splits = {}
+    splits, seen = {}, set[str]()
     for name, split in extra.splits.items():
-        splits[name] = split
+        kept = split
         if name.startswith("ood/"):
-            splits[name] = split.take(_first_of_each(split.texts))
-            num_dropped += len(split) - len(splits[name])
+            kept = split.take(_first_of_each(split.texts, seen))
+            seen.update(split.texts)
+            num_dropped += len(split) - len(kept)
+        if len(kept):
+            splits[name] = kept
     if num_dropped:
         log.warning(
             "counts each text once: leaves out %s with the text of another",
@@ -51,10 +54,11 @@ def each_text_once(ads: LabelledAds, extra: ExtraTexts) -> tuple[LabelledAds, Ex
     return found, replace(extra, splits=splits)
 
 
-def _first_of_each(texts: list[str]) -> np.ndarray:
-    """Return the rows, ascending, whose text stands in no row before."""
+def _first_of_each(texts: list[str], seen: Collection[str] = ()) -> np.ndarray:
+    """Return the rows, ascending, whose text stands in no row before, and is not `seen`."""
     rows = {text: row for row, text in reversed(list(enumerate(texts)))}
-    return np.array(sorted(rows.values()), np.int64)
+    first = [row for text, row in rows.items() if text not in seen]
+    return np.array(sorted(first), np.int64)
 
 
 def promised_rule(

@@ -108,7 +108,9 @@ def _say(found: Audit) -> None:
         log.info("%s -> %s: %s", pair.label, pair.suggested, f"{pair.count:,}")
     if found.small_classes:
         classes = count_of(len(found.small_classes), "class", "classes")
-        log.warning("cannot judge %s of too few texts", classes)
+        names = ", ".join(map(repr, found.small_classes[:NUM_NAMED]))
+        more = ", ..." if len(found.small_classes) > NUM_NAMED else ""
+        log.warning("cannot judge %s of too few texts: %s%s", classes, names, more)
     if found.num_unreadable:
         ads = count_of(found.num_unreadable, "ad")
         log.warning("leaves out %s: no readable text is left after cleaning", ads)

@@ -28,7 +28,7 @@ def evaluate_bundle(settings: EvaluateSettings) -> Evaluation:
             f"{settings.input_uri}: no ad has text after cleaning. Use other labelled ads"
         )
     log.info(f"measures the bundle {bundle.version} on {len(ads):,} labelled ads")
-    extra = load_extra_texts(settings.evaluation, bundle.cleaner)
+    extra = load_extra_texts(settings.evaluation, bundle.cleaner, known)
     with ray_session(settings):
         outputs = bundle_outputs(
             bundle,

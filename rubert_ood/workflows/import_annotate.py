@@ -38,14 +38,18 @@ def import_annotate(settings: ImportAnnotateSettings) -> Imported:
     )
     found = decide_answers(export, votes)
     _say_left_out(found, votes)
-    if not found.rows:
-        raise InputError(
-            f"{settings.answers_uri}: no ad of this export has a class by majority."
-            " Use the answers of this export"
-        )
-    _write(settings.output_uri, found.table())
     if settings.not_ads_uri and found.not_ads:
         _write(settings.not_ads_uri, found.not_ads_table())
+        log.info("%s", storage.absolute(settings.not_ads_uri))
+    if not found.rows:
+        without = (
+            f"{len(found.not_ads):,} are not ads, {found.num_no_class:,} of no class"
+        )
+        raise InputError(
+            f"{settings.answers_uri}: no ad of this export has a class by majority"
+            f" ({without}). Use answers of this export that are classes"
+        )
+    _write(settings.output_uri, found.table())
     _say(export, found)
     log.info("%s", storage.absolute(settings.output_uri))
     return found

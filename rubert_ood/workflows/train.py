@@ -96,7 +96,7 @@ def _train(
         check_rule(settings.decision, len(calibration))
         check_training(dataset, settings)
         lineage.planned(bundle_uri, {"bundleVersion": version})
-        extra = load_extra_texts(settings.evaluation, dataset.cleaner)
+        extra = load_extra_texts(settings.evaluation, dataset.cleaner, dataset.labels)
         run = _Run(
             settings,
             version,

@@ -69,7 +69,7 @@ def tune(settings: TuneSettings) -> Bundle:
     known = bundle.fitted.labels
     table = read_labelled(settings.input_uri, settings.columns, known=known)
     ads = clean_labelled(table, bundle.cleaner, bundle.fitted.labels, traits=True)
-    extra = load_extra_texts(settings.evaluation, bundle.cleaner)
+    extra = load_extra_texts(settings.evaluation, bundle.cleaner, known)
     if settings.confidence:
         ads, extra = each_text_once(ads, extra)
     splits = halves(ads, settings)

@@ -192,7 +192,7 @@ def test_export_writes_tasks_that_label_studio_imports(run_uri, trained_bundle, 
     rows = list(
         csv.DictReader(io.StringIO((folder / "tasks.csv").read_text("utf-8-sig")))
     )
-    assert [row["key"] for row in rows] == [task.key for task in export.tasks]
+    assert [row["key"] for row in rows] == [f"ad-{task.key}" for task in export.tasks]
 
 
 def test_exports_one_after_the_other_never_take_an_ad_or_text_twice(

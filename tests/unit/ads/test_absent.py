@@ -8,6 +8,8 @@ import pytest
 from rubert_ood.ads.absent import warn_of_absent
 from rubert_ood.ads.dataset import load_dataset, read_labelled
 from rubert_ood.ads.given import given_ads
+from rubert_ood.ads.text import TextCleaner
+from rubert_ood.auditing.material import read_ads
 from rubert_ood.pretraining.texts import look_at_catalogue
 from rubert_ood.promotion.material import read_sample
 from rubert_ood.settings import (
@@ -69,6 +71,14 @@ def test_pretraining_says_that_a_title_is_absent(folder, caplog):
 
 def test_sample_of_a_promotion_says_that_a_title_is_absent(folder, caplog):
     read_sample(folder, ColumnSettings(), 10)
+    assert _warnings(caplog) == [TITLE]
+
+
+def test_audit_says_what_is_absent_cities_where_it_makes_its_own_cleaner(folder, caplog):
+    read_ads(folder, ColumnSettings())
+    assert _warnings(caplog) == [TITLE, CITY]
+    caplog.clear()
+    read_ads(folder, ColumnSettings(), TextCleaner())
     assert _warnings(caplog) == [TITLE]
 
 

@@ -8,6 +8,7 @@ from rubert_ood.errors import InputError
 from rubert_ood.settings import EvaluationSettings
 
 CLEANER = TextCleaner(cities={"Уфа"})
+LABELS = ["Животные", "Мебель"]
 
 
 def put(path: Path, *lines: str) -> str:
@@ -16,7 +17,7 @@ def put(path: Path, *lines: str) -> str:
 
 
 def test_load_extra_texts_of_settings_that_name_none_is_empty() -> None:
-    extra = load_extra_texts(EvaluationSettings(), CLEANER)
+    extra = load_extra_texts(EvaluationSettings(), CLEANER, LABELS)
     assert (extra.hard_cases, extra.splits) == ([], {})
 
 
@@ -29,11 +30,31 @@ def test_load_extra_texts_keeps_hard_cases_as_written_and_cleans_them(
         "Продам ДИВАН Уфа,Мебель",
         "Рыжий кот,Животные",
     )
-    extra = load_extra_texts(EvaluationSettings(hard_cases_uri=uri), CLEANER)
+    extra = load_extra_texts(EvaluationSettings(hard_cases_uri=uri), CLEANER, LABELS)
     assert extra.hard_cases == [("Продам ДИВАН Уфа", "Мебель"), ("Рыжий кот", "Животные")]
     assert list(extra.splits) == ["hard_cases"]
     assert extra.splits["hard_cases"].texts == ["диван", "рыжий кот"]
     assert extra.splits["hard_cases"].labels_N.tolist() == [-1, -1]
+
+
+def test_hard_case_of_a_class_that_is_not_there_is_named(tmp_path: Path, caplog) -> None:
+    uri = put(tmp_path / "h.csv", "text,label", "диван,мебель", "кот,Кот", "шум,Other")
+    extra = load_extra_texts(EvaluationSettings(hard_cases_uri=uri), CLEANER, LABELS)
+    assert [label for _, label in extra.hard_cases] == ["мебель", "Кот", "Other"]
+    assert caplog.messages == [
+        "data      2 hard cases can never be right: no class is called 'мебель'. Did you"
+        " mean 'Мебель'?"
+    ]
+
+
+def test_hard_case_expects_a_label_of_an_older_bundle_as_that_writes_it(
+    tmp_path: Path, caplog
+) -> None:
+    uri = put(tmp_path / "h.csv", "text,label", "диван,Дом и сад")
+    settings = EvaluationSettings(hard_cases_uri=uri)
+    extra = load_extra_texts(settings, CLEANER, ["Дом  и сад ", "Мебель"])
+    assert extra.hard_cases == [("диван", "Дом  и сад ")]
+    assert caplog.messages == []
 
 
 def test_load_extra_texts_makes_a_part_of_each_kind_of_ood_text(tmp_path: Path) -> None:
@@ -44,7 +65,7 @@ def test_load_extra_texts_makes_a_part_of_each_kind_of_ood_text(tmp_path: Path) 
         "print(1),code",
         "Курс упал,news",
     )
-    extra = load_extra_texts(EvaluationSettings(ood_uri=uri), CLEANER)
+    extra = load_extra_texts(EvaluationSettings(ood_uri=uri), CLEANER, LABELS)
     assert {name: part.texts for name, part in extra.splits.items()} == {
         "ood/news": ["матч отложен", "курс упал"],
         "ood/code": ["print(1)"],
@@ -64,7 +85,7 @@ def test_load_extra_texts_counts_rows_that_lack_text_or_kind(
         ",code",
         "Курс упал,NaN",
     )
-    extra = load_extra_texts(EvaluationSettings(ood_uri=uri), CLEANER)
+    extra = load_extra_texts(EvaluationSettings(ood_uri=uri), CLEANER, LABELS)
     assert {name: part.texts for name, part in extra.splits.items()} == {
         "ood/news": ["матч отложен"]
     }
@@ -79,4 +100,4 @@ def test_load_extra_texts_of_a_file_without_text_names_it(tmp_path: Path) -> Non
         InputError,
         match=r"ood\.csv: no row has both text and kind\. Fill in both columns",
     ):
-        load_extra_texts(EvaluationSettings(ood_uri=uri), CLEANER)
+        load_extra_texts(EvaluationSettings(ood_uri=uri), CLEANER, LABELS)

@@ -12,7 +12,7 @@ from rubert_ood.ads.dataset import (
     read_labelled,
 )
 from rubert_ood.ads.extra_texts import read_texts
-from rubert_ood.ads.labels import is_missing, label_index, normal_label, warn_of_case
+from rubert_ood.ads.labels import is_missing, label_index, normal_label, warn_of_alike
 from rubert_ood.ads.text import TextCleaner
 from rubert_ood.errors import SchemaError
 from rubert_ood.settings import ColumnSettings, SubheadColumnSettings, TrainSettings
@@ -131,13 +131,37 @@ def test_integer_labels_are_read_as_before(tmp_path):
 
 
 def test_classes_that_differ_only_in_case_are_named(caplog):
-    warn_of_case(["Йод", "ЙОД", "Мебель", "мебель", "Мебель б/у"])
+    warn_of_alike(["Йод", "ЙОД", "Мебель", "мебель", "Мебель б/у"])
     assert [record.getMessage() for record in caplog.records] == [
         (
             "data      some classes differ only in case, and train as different"
             " classes: 'ЙОД' / 'Йод'; 'Мебель' / 'мебель'"
         )
     ]
+
+
+def test_classes_that_differ_only_in_alphabet_are_named_with_the_letters(caplog):
+    warn_of_alike(["Спорт", "Cпoрт", "Кино", "COM", "кино"])
+    assert caplog.messages == [
+        "data      some classes differ only in case, and train as different classes:"
+        " 'Кино' / 'кино'",
+        "data      some classes differ only in letters of two alphabets, and train as"
+        " different classes: 'Cпoрт' (Latin: Co) / 'Спорт'",
+    ]
+
+
+def test_classes_of_two_alphabets_that_look_otherwise_are_not_named(caplog):
+    warn_of_alike(["Авто", "Avto", "BMW", "БМВ", "Дом", "Том"])
+    assert caplog.messages == []
+
+
+def test_label_in_another_alphabet_is_told_from_the_known_one(tmp_path):
+    uri = put(tmp_path / "a.parquet", ["Cпорт"])
+    with pytest.raises(SchemaError) as raised:
+        read_labelled(uri, COLUMNS, known=["Спорт", "Мебель"])
+    assert str(raised.value).endswith(
+        "has no label 'Cпорт'. Did you mean 'Спорт', and not 'Cпорт' (Latin: C)?"
+    )
 
 
 def test_a_training_table_is_warned_of_case_once(tmp_path, caplog):

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rubert_ood.ads import ad_key
+from rubert_ood.ads.ad_key import HEAD_CHARACTERS
 from rubert_ood.ads.text import text_key
 from rubert_ood.classifier import fold
-from rubert_ood.classifier.fold import HEAD_CHARACTERS, TextFolder
+from rubert_ood.classifier.fold import TextFolder
 from rubert_ood.classifier.tokenizer import load_tokenizer
 from rubert_ood.classifier.windows import Windows, cut
 
@@ -57,7 +59,7 @@ def test_fold_head_of_an_ad_has_the_tokens_of_the_whole_ad(
 ):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fold, "PENDING_CHARACTERS", pending)
-        patch.setattr(fold, "HEAD_CHARACTERS", head)
+        patch.setattr(ad_key, "HEAD_CHARACTERS", head)
         patch.setattr(fold, "MARGIN_CHARACTERS", 60)
         table, rows = folded(bundle, tokenizer, ads)
     cleaned = [bundle.cleaner.clean(ad) for ad in ads]
@@ -87,7 +89,7 @@ def test_fold_adds_the_logits_of_the_words_of_the_whole_ad(
     folder = TextFolder(bundle.cleaner, tokenizer, bundle.text, stack=short)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fold, "PENDING_CHARACTERS", pending)
-        patch.setattr(fold, "HEAD_CHARACTERS", 200)
+        patch.setattr(ad_key, "HEAD_CHARACTERS", 200)
         patch.setattr(fold, "MARGIN_CHARACTERS", 60)
         for ad in ads:
             folder.add(ad)
@@ -123,7 +125,7 @@ def test_fold_takes_over_what_is_known_and_gives_every_ad_the_same_text(
 ):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fold, "PENDING_CHARACTERS", pending)
-        patch.setattr(fold, "HEAD_CHARACTERS", 200)
+        patch.setattr(ad_key, "HEAD_CHARACTERS", 200)
         patch.setattr(fold, "MARGIN_CHARACTERS", 60)
         plain, plain_rows = folded(bundle, tokenizer, ads)
         keys = plain["text_key"].to_pylist()
@@ -181,7 +183,7 @@ def test_fold_keeps_long_ads_apart_that_differ_anywhere(bundle, tokenizer):
 def test_fold_key_of_a_long_ad_cannot_be_written_as_an_ad(bundle, tokenizer):
     """An ad may hold whatever the key of another is made of: its letters become small first."""
     long = "диван угловой " * 2_000
-    size = fold._head_size(long)
+    size = ad_key._head_size(long)
     forged = f"LONG {text_key(bundle.cleaner.clean(long[:size]))} {text_key(long[size:])}"
     _, rows = folded(bundle, tokenizer, [long, forged])
     assert rows == [0, 1]

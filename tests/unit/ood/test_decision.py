@@ -7,9 +7,11 @@ from rubert_ood.errors import BundleError, SchemaError, SettingsError
 from rubert_ood.ood.conformal import conformal_p
 from rubert_ood.ood.decision import (
     Thresholds,
+    can_flag,
     check_rule,
     decide,
     fit_thresholds,
+    rows_for,
 )
 from rubert_ood.ood.limits import d2_limit
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
@@ -229,3 +231,16 @@ def test_check_rule_refuses_one_that_can_flag_nothing():
     ):
         check_rule(settings, 98)
     check_rule(DecisionSettings(), 2)
+
+
+def test_rule_can_flag_what_is_as_small_as_the_smallest_p_of_any_number_of_rows():
+    for num_rows in range(1, 3_000):
+        alpha = 1 / (num_rows + 1)
+        settings = DecisionSettings(rule="conformal", conformal_alpha=alpha)
+        smallest = conformal_p(np.array([np.inf]), np.arange(num_rows, dtype=float))
+        assert can_flag(settings, num_rows) == (smallest[0] <= alpha)
+        check_rule(settings, num_rows)
+        assert not can_flag(settings, num_rows - 1)
+        assert rows_for(alpha) == num_rows
+        assert rows_for(np.nextafter(alpha, 0)) == num_rows + 1
+        assert rows_for(np.nextafter(alpha, 1)) == num_rows

@@ -10,7 +10,7 @@ from rubert_ood.ads.dataset import LabelledAds
 from rubert_ood.ads.extra_texts import ExtraTexts
 from rubert_ood.errors import SettingsError
 from rubert_ood.ood.conformal import conformal_p
-from rubert_ood.ood.decision import fit_thresholds
+from rubert_ood.ood.decision import check_rule, fit_thresholds
 from rubert_ood.ood.fit import FittedModel
 from rubert_ood.ood.limits import d2_limit
 from rubert_ood.ood.mahalanobis import MahalanobisStatistics
@@ -71,6 +71,15 @@ def test_each_text_counts_once_and_what_is_left_out_is_counted(caplog):
     caplog.clear()
     assert each_text_once(found, NO_TEXTS)[0].texts == found.texts
     assert caplog.text == ""
+
+
+def test_text_of_two_kinds_counts_in_the_first_and_an_emptied_kind_is_left_out(caplog):
+    kinds = {"ood/код": ["x", "y"], "ood/шум": ["z", "y"], "ood/копия": ["x", "z"]}
+    splits = {name: labelled(texts) for name, texts in kinds.items()}
+    _, left = each_text_once(labelled(["стол"]), ExtraTexts([], splits))
+    found = {name: split.texts for name, split in left.splits.items()}
+    assert found == {"ood/код": ["x", "y"], "ood/шум": ["z"]}
+    assert "leaves out 3 rows with the text of another" in caplog.text
 
 
 def test_halves_that_promise_are_random_not_split_by_class():
@@ -177,3 +186,9 @@ def test_ads_needed_are_told_whether_or_not_something_is_promised():
     assert promised["max_flagged"] == 2 * np.ceil(np.log(0.025) / np.log(0.98))
     assert ads_needed(asked(), reached, test) == {}
     assert ads_needed(asked(min_precision=0.96), reached, test) == {"min_precision": None}
+
+
+def test_bound_on_flagged_ads_is_kept_by_any_number_of_rows_that_can_show_it():
+    settings = asked(max_flagged=0.01, confidence=0.95, rule="conformal")
+    for num_rows in range(299, 1_000):
+        check_rule(promised_rule(CONFORMAL, settings, num_rows), num_rows)
