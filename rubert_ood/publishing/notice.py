@@ -44,7 +44,7 @@ def errors_told(settings: ScoreSettings) -> Iterator[Told]:
     told = Told()
     try:
         yield told
-    except BaseException as error:
+    except (Exception, KeyboardInterrupt) as error:
         event = event_of(error)
         manifest = _manifest_of(told.run_uri) if event in settings.notify.on else None
         said: dict[str, Value] = {"event": event, "job": "score", "run_uri": told.run_uri}

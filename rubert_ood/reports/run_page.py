@@ -1,9 +1,11 @@
 """The report of a scoring run, from its manifest."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from rubert_ood import storage
 from rubert_ood.comparing.document import ChangedLabels
+from rubert_ood.errors import RubertOodError
 from rubert_ood.progress import StepLog
 from rubert_ood.reports import figures
 from rubert_ood.reports.checks import shown_check
@@ -14,6 +16,7 @@ from rubert_ood.reports.night import judged
 from rubert_ood.reports.run_facts import run_facts
 from rubert_ood.runs.manifest import Manifest, report_uri
 from rubert_ood.runs.profile import TOKEN_EDGES
+from rubert_ood.storage.folders import remove_files
 from rubert_ood.tables.reason import reason_of
 
 log = StepLog("report")
@@ -51,6 +54,10 @@ def write_report(
             uri,
             reason_of(error),
         )
+        with suppress(
+            RubertOodError
+        ):  # one of an earlier end of the run would look like its own
+            remove_files([uri])
         return
     log.info("%s", uri)
 

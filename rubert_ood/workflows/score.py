@@ -132,7 +132,7 @@ def _run(
         complete = complete.model_copy(update={"cost": cost})
         complete = with_estimates(complete, bundle, verified.receipts)
         manifest = _publish(complete, settings, claim)
-    except BaseException as stop:  # a bug, too, leaves no run that is `running` for ever
+    except (Exception, KeyboardInterrupt) as stop:  # a bug, too, leaves none `running`
         note_stop(plan, claim, stop, started_at)
         raise
     claim.release()
