@@ -26,7 +26,7 @@ from pydantic import (
 
 from rubert_ood import storage
 from rubert_ood.ads.sources import Ignored
-from rubert_ood.errors import SettingsError
+from rubert_ood.errors import InputError, SettingsError
 from rubert_ood.ood.promise import Promise
 from rubert_ood.runs.record import Count, Day, PlainName, Record, parse
 from rubert_ood.runs.reuse import ReusedRun
@@ -268,7 +268,13 @@ def load_plan(run_uri: str) -> Plan:
     none."""
     run_uri = storage.absolute(run_uri)
     uri = storage.join(run_uri, "_run", PLAN_FILE)
-    plan = parse(uri, storage.read_bytes(uri), PLAN)
+    data = storage.read_optional(uri)
+    if data is None:
+        raise InputError(
+            f"{run_uri}: this is not the folder of a run (it has no _run/{PLAN_FILE})."
+            " Use one such as OUTPUT/run_date=DAY/run_id=ID"
+        )
+    plan = parse(uri, data, PLAN)
     return replace(plan, run_uri=run_uri, output_uri=run_uri.rsplit("/", 2)[0])
 
 
