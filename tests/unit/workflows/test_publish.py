@@ -98,5 +98,5 @@ def test_publish_of_a_run_that_is_not_whole_is_partial(place, out):
 
 
 def test_publish_of_a_folder_that_is_not_a_run_is_an_input_error(tmp_path):
-    with pytest.raises(InputError, match=r"plan\.json: no such file"):
+    with pytest.raises(InputError, match="not the folder of a run"):
         _publish(str(tmp_path))

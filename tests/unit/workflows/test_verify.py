@@ -80,5 +80,5 @@ def test_verify_of_a_run_whose_file_is_gone_names_it(place, full_run):
 
 
 def test_verify_of_a_folder_that_is_not_a_run_is_an_input_error(tmp_path):
-    with pytest.raises(InputError, match=r"plan\.json: no such file"):
+    with pytest.raises(InputError, match="not the folder of a run"):
         verify(VerifySettings(run_uri=str(tmp_path)))
