@@ -17,11 +17,11 @@ def test_scorer_actor_loads_before_a_shard_comes_and_remembers_no_failure(
 
     load, calls = Classifier.load, []
 
-    def flaky(folder, **options):
+    def flaky(folder, *arguments, **options):
         calls.append(folder)
         if len(calls) == 1:
             raise StorageUnavailableError("not now")
-        return load(folder, **options)
+        return load(folder, *arguments, **options)
 
     monkeypatch.setattr(Classifier, "load", flaky)
     job = ScoringJob.of(full_run.plan)

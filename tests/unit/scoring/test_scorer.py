@@ -47,11 +47,11 @@ def test_scorer_scores_identical_texts_once(full_run, messy_rows, bundle):
 def test_scorer_whose_model_failed_to_load_tries_again(full_run, monkeypatch):
     load, calls = Classifier.load, []
 
-    def flaky(folder, **options):
+    def flaky(folder, *arguments, **options):
         calls.append(folder)
         if len(calls) == 1:
             raise StorageUnavailableError("not now")
-        return load(folder, **options)
+        return load(folder, *arguments, **options)
 
     monkeypatch.setattr(Classifier, "load", flaky)
     job = ScoringJob.of(full_run.plan)
