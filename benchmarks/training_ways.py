@@ -47,7 +47,17 @@ class Way(Protocol):
         """Change the weights once; return the mean loss, on the device."""
 
 
-class Ours:
+class LaidOut:
+    """Lays the ads of a step out as one batch."""
+
+    layout: Layout
+
+    def lay_out(self, ads: pa.Table) -> Batch:
+        (batch,) = self.layout.batches(ads)
+        return batch
+
+
+class Ours(LaidOut):
     """The step of our training."""
 
     def __init__(self, network: Any, device: Device) -> None:
@@ -61,15 +71,11 @@ class Ours:
             self.model, device, optimiser, schedule, SETTINGS.max_grad_norm
         )
 
-    def lay_out(self, ads: pa.Table) -> Batch:
-        (batch,) = self.layout.batches(ads)
-        return batch
-
     def take(self, batch: Batch) -> torch.Tensor:
         return self.stepper.take([batch])
 
 
-class Padded:
+class Padded(LaidOut):
     """The step inside the Trainer of Hugging Face, without what the Trainer does around it."""
 
     def __init__(self, network: Any, device: Device) -> None:
@@ -77,10 +83,6 @@ class Padded:
         self.network = network.to(device.device).train()
         self.layout = Layout(PAD_ID, pinned=device.device.type == "cuda")
         self.optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, fused=True)
-
-    def lay_out(self, ads: pa.Table) -> Batch:
-        (batch,) = self.layout.batches(ads)
-        return batch
 
     def take(self, batch: Batch) -> torch.Tensor:
         batch = batch.to(self.device.device)

@@ -112,3 +112,8 @@ class JobFailedError(PartialRunError):
         """Keep the exit code of the job, 1 to 6."""
         super().__init__(message)
         self.exit_code = exit_code
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the message of an error of ours; of another only its class, which quotes no ad."""
+    return str(error) if isinstance(error, RubertOodError) else type(error).__name__

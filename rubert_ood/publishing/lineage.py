@@ -7,9 +7,10 @@ from typing import TypeVar
 from uuid import NAMESPACE_URL, uuid5
 
 from rubert_ood.clock import utc_now
+from rubert_ood.errors import reason_of
 from rubert_ood.operating.lineage import Sender, open_sender
 from rubert_ood.publishing.lineage_events import End, Start, run_event
-from rubert_ood.publishing.notice import event_of, reason_of
+from rubert_ood.publishing.notice import event_of
 from rubert_ood.runs.manifest import Manifest, find_manifest
 from rubert_ood.runs.plan import Plan
 from rubert_ood.settings import LineageSettings, ScoreSettings

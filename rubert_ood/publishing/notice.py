@@ -9,6 +9,7 @@ from rubert_ood.errors import (
     PartialRunError,
     PublicationRefusedError,
     RubertOodError,
+    reason_of,
 )
 from rubert_ood.operating.notify import Value, notify
 from rubert_ood.plain import count_of
@@ -151,8 +152,3 @@ def _of_run(manifest: Manifest, event: Event) -> dict[str, Value]:
         "cost": manifest.cost.text if manifest.cost else None,
         "error": None,
     }
-
-
-def reason_of(error: BaseException) -> str:
-    """Return the message of an error of ours; of another only its class, which quotes no ad."""
-    return str(error) if isinstance(error, RubertOodError) else type(error).__name__

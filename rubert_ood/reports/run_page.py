@@ -54,10 +54,8 @@ def write_report(
             uri,
             reason_of(error),
         )
-        with suppress(
-            RubertOodError
-        ):  # one of an earlier end of the run would look like its own
-            remove_files([uri])
+        with suppress(RubertOodError):
+            remove_files([uri])  # that of an earlier end would look like its own
         return
     log.info("%s", uri)
 

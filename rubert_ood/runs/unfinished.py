@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from rubert_ood.errors import (
     ErrorRateError,
     PublicationRefusedError,
-    RubertOodError,
+    reason_of,
 )
 from rubert_ood.progress import StepLog
 from rubert_ood.runs.claim import Claim
@@ -55,9 +55,8 @@ def note_stop(plan: Plan, claim: Claim, stop: BaseException, started_at: str) ->
             note_unfinished(plan, claim, outcome, started_at)
         claim.release()
     except Exception as error:
-        reason = error if isinstance(error, RubertOodError) else type(error).__name__
         log.warning(
             "could not note in the manifest how the run stopped, which the same"
             " command does not need: %s",
-            reason,
+            reason_of(error),
         )

@@ -3,6 +3,7 @@
 import http.server
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -28,12 +29,32 @@ BODIES = {
 }
 
 
+class Quiet(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def serving(handler: type[Quiet], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let a handler answer for S3."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    storage.objects._s3.cache_clear()
+    yield
+    storage.objects._s3.cache_clear()
+    server.shutdown()
+
+
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str | None]]]:
     """Each request as its method, with what it asks for, and the owner that it expects."""
     requests: list[tuple[str, str | None]] = []
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(Quiet):
         protocol_version = "HTTP/1.1"
 
         def answer(self) -> None:
@@ -64,19 +85,8 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str | Non
 
         do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    storage.objects._s3.cache_clear()
-    yield requests
-    storage.objects._s3.cache_clear()
-    server.shutdown()
+    with serving(Handler, monkeypatch):
+        yield requests
 
 
 def use_all_operations(tmp_path) -> None:
@@ -144,26 +154,15 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """Status codes that a server gives to the next requests; then 200."""
     codes: list[int] = []
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def answer(self) -> None:
             self.send_response(codes.pop(0) if codes else 200)
             self.end_headers()
 
         do_GET = do_HEAD = answer
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    storage.objects._s3.cache_clear()
-    yield codes
-    storage.objects._s3.cache_clear()
-    server.shutdown()
+    with serving(Handler, monkeypatch):
+        yield codes
 
 
 def test_s3_exists_of_a_bucket_waits_for_storage_that_is_busy(answers, monkeypatch):
