@@ -19,6 +19,7 @@ CSV_NAME = re.compile(
 CODECS = {"gz": "gzip", "gzip": "gzip", "bz2": "bz2", "zst": "zstd", "lz4": "lz4"}
 DELIMITERS = (",", ";", "\t", "|")
 """What a header is tried with, the most usual first."""
+SPREADSHEET_HINT = re.compile(rb'(\xef\xbb\xbf)?\s*"?sep=.?"?\s*[\r\n]', re.IGNORECASE)
 csv.field_size_limit(2**31 - 1)
 
 
@@ -104,6 +105,10 @@ def _from_xz(content: bytes) -> bytes:
 
 def _header(uri: str, content: bytes, delimiter: str) -> tuple[list[str], str]:
     """Return the column names, and the delimiter that separates them."""
+    if SPREADSHEET_HINT.match(content):
+        raise _unreadable(
+            uri, "the first line, `sep=`, is a hint for spreadsheets. Remove that line"
+        )
     candidates = [delimiter] if delimiter else DELIMITERS
     headers = {candidate: _first_row(uri, content, candidate) for candidate in candidates}
     plain = [

@@ -17,6 +17,7 @@ from rubert_ood import __version__, storage
 from rubert_ood.runs.manifest import Manifest
 from rubert_ood.runs.plan import Plan
 from rubert_ood.settings.kinds import time_zone
+from rubert_ood.storage.hub import SCHEME, is_hub
 
 PRODUCER = f"pkg:generic/rubert-ood@{__version__}"
 OWN_FACET = "rubertOod_scoring"
@@ -54,6 +55,8 @@ def dataset_name(uri: str) -> tuple[str, str]:
     glob = GLOB.search(uri)
     if glob:
         uri = uri[: glob.start()].rpartition("/")[0]
+    if is_hub(uri):  # the rules name no hub
+        return "hf", uri.removeprefix(SCHEME)
     if not storage.is_s3(uri):
         return "file", uri or "/"
     bucket, _, key = uri.partition("://")[2].partition("/")

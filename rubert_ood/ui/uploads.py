@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rubert_ood.ads.absent import nearly_the_title
 from rubert_ood.ads.csv_table import DELIMITERS
 from rubert_ood.ads.schema import as_text, decoded, resolve_columns
 from rubert_ood.ads.text import ad_text
@@ -139,6 +140,11 @@ def _columns(schema: pa.Schema) -> dict[str, str]:
     columns = ColumnSettings()
     if "description" not in schema.names and "text" in schema.names:
         columns = ColumnSettings(description="text")
+    near = nearly_the_title(schema.names, columns)
+    if near is not None:
+        raise SchemaError(
+            f"the file has the column {near!r}, not {columns.title!r}. Rename it"
+        )
     roles = [role for role in ROLES if role != "ad_id" or "ad_id" in schema.names]
     return resolve_columns("the file", schema, columns, roles)
 

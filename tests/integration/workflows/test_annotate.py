@@ -253,15 +253,29 @@ def test_export_under_a_name_that_is_taken_is_refused(run_uri, tmp_path):
         _export(run_uri, tmp_path, num=5, name="one")
 
 
-def test_export_that_storage_stopped_runs_again_under_its_name(
-    run_uri, tmp_path, monkeypatch
+@pytest.mark.parametrize("step", ["read_texts", "choose", "_write"])
+@pytest.mark.parametrize(
+    "error", [StorageUnavailableError("run the same command again"), KeyboardInterrupt()]
+)
+def test_export_that_was_stopped_runs_again_under_its_name(
+    step, error, run_uri, tmp_path, monkeypatch
 ):
-    gone = StorageUnavailableError("run the same command again")
     with monkeypatch.context() as patch:
-        patch.setattr(workflow, "read_texts", Mock(side_effect=gone))
-        with pytest.raises(StorageUnavailableError):
+        patch.setattr(workflow, step, Mock(side_effect=error))
+        with pytest.raises(type(error)):
             _export(run_uri, tmp_path, num=5, name="one")
     assert _export(run_uri, tmp_path, num=5, name="one").name == "one"
+
+
+def test_export_that_failed_once_it_was_noted_keeps_its_name(
+    run_uri, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(workflow, "_say", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            _export(run_uri, tmp_path, num=5, name="one")
+    with pytest.raises(OutputError, match="exists already"):
+        _export(run_uri, tmp_path, num=5, name="one")
 
 
 def test_export_of_a_run_whose_ads_are_all_taken_is_refused(run_uri, tmp_path):

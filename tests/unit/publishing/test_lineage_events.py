@@ -39,6 +39,7 @@ def _as_sent(event: object) -> dict:
         ("/data/ads/", ("file", "/data/ads")),
         ("/data/ads/part-?.csv", ("file", "/data/ads")),
         ("/*.csv", ("file", "/")),
+        ("hf://market/ads@0c4f", ("hf", "market/ads@0c4f")),
     ],
 )
 def test_dataset_name_is_by_the_rules_of_openlineage(uri, name):

@@ -72,6 +72,7 @@ def test_read_upload_of_parquet_reads_its_rows():
         (b"\xffa,b\n1,2", "a.csv", SchemaError, "the header is not UTF-8. Save the file as UTF-8"),
         (b"x\n" * (MAX_ADS + 1), "a.txt", InputError, f"the file has more than {MAX_ADS} ads"),
         (b"price\n1\n", "a.csv", SchemaError, "the file: the table has no column 'description'"),
+        (b"Title,description\na,b", "a.csv", SchemaError, "the file has the column 'Title', not"),
     ],
 )  # fmt: skip
 def test_read_upload_of_what_cannot_be_read_is_one_line(data, name, error, line):
