@@ -86,7 +86,9 @@ GATE = {
     "max_duplicate_rate": Mend(
         "Remove the duplicate ids from the input, then score again", _SCORE
     ),
-    "max_ignored_files": Mend("Name the files to read, then score again", _SCORE),
+    "max_ignored_files": Mend(
+        "Choose the files to read as the input, then score again", _SCORE
+    ),
     "max_ood_rate": Mend("Choose the thresholds again on labelled ads", _TUNE),
     "max_other_rate": Mend("Choose the thresholds again on labelled ads", _TUNE),
     "max_class_shift": Mend("See which ads have another label now", _DIFF),
