@@ -126,10 +126,11 @@ def check_known(
     index = label_index(known)
     for row, label in enumerate(column.to_pylist(), start):
         if label not in index:
+            advice = hint(label, known) or ". Correct the label, or drop the row"
             raise SchemaError(
                 f"{uri}: row {row + 1} (without the header): column"
                 f" {name!r}: the training split has no label"
-                f" {label!r}{hint(label, known)}"
+                f" {label!r}{advice}"
             )
 
 

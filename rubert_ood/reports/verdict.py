@@ -55,6 +55,8 @@ def verdict(evaluation: Evaluation) -> list[Finding]:
 def _mends(evaluation: Evaluation) -> dict[str, Mend]:
     """Return what to do about each finding, where the numbers ask for something else than usual."""
     headline, mends = evaluation.headline, dict(EVALUATION)
+    if evaluation.stack:  # words were tried
+        mends["accuracy"] = mends["more_ads"]
     if not good.TEST_ADS.holds(headline.num_test):
         mends["accuracy"] = mends["test_ads"]
     if headline.at_bound:

@@ -1,5 +1,6 @@
 """What a manifest estimates, against the calibration ads of the bundle."""
 
+import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -78,7 +79,8 @@ def estimated(
     of: dict[str, Receipt] | None = None,
 ) -> NightEstimates:
     monkeypatch.setattr(estimates, "load_calibration", lambda _: found)
-    got = with_estimates(manifest, BUNDLE, of or {}).estimates
+    plan = a_plan("/out", len(of or {}))
+    got = with_estimates(manifest, BUNDLE, plan, of or {}).estimates
     assert got is not None
     return got
 
@@ -136,7 +138,8 @@ def test_with_estimates_of_a_bundle_that_is_gone_spoils_nothing(monkeypatch, tmp
         raise BundleError("v7: reference.safetensors is missing. Restore it")
 
     monkeypatch.setattr(estimates, "load_calibration", gone)
-    got = with_estimates(night(tmp_path, 0.7), BUNDLE, {}).estimates
+    plan = a_plan(str(tmp_path), 0)
+    got = with_estimates(night(tmp_path, 0.7), BUNDLE, plan, {}).estimates
     assert got.missing == "v7: reference.safetensors is missing. Restore it"
     assert got.shares_missing == got.missing
 
@@ -159,6 +162,30 @@ def test_with_estimates_counts_and_corrects_the_classes_of_all_receipts(
     cats = (0.7 - 0.268941) / (0.731059 - 0.268941)
     assert got.classes[0].value == pytest.approx(cats, abs=0.002)
     assert (got.num_ads, got.num_texts, got.num_calibration) == (100, 100, 400)
+
+
+def test_with_estimates_reads_receipts_in_the_order_of_the_plan_and_keeps_none(
+    monkeypatch, tmp_path
+):
+    class Asked(dict):
+        """Receipts that note who asks for which, and how many are held at that time."""
+
+        def __getitem__(self, shard_id: str) -> Receipt:
+            found = super().__getitem__(shard_id).model_copy(deep=True)
+            held.append(sum(one() is not None for one in made))
+            made.append(weakref.ref(found.profile.sample))
+            asked.append(shard_id)
+            return found
+
+    asked, held, made = list[str](), list[int](), list[weakref.ref]()
+    of = receipts(tmp_path, *[sampled(n, 1, "Книги") for n in range(40)])
+    plan = a_plan(str(tmp_path), 40)
+    # beyond 99,999 the ids of shards are not in the order of the plan
+    plan = replace(plan, shards=[*plan.shards[20:], *plan.shards[:20]])
+    monkeypatch.setattr(estimates, "load_calibration", lambda _: calibration(400, 80))
+    with_estimates(night(tmp_path, 0.7), BUNDLE, plan, Asked(of))
+    assert asked == [shard.shard_id for shard in plan.shards]
+    assert max(held) <= 2
 
 
 def test_with_estimates_without_a_sample_says_why_shares_are_missing(

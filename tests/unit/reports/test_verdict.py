@@ -10,6 +10,7 @@ from rubert_ood.reports.evaluation import Evaluation, HardCase, Headline, OodKin
 from rubert_ood.reports.verdict import verdict
 from rubert_ood.settings import DecisionSettings
 from rubert_ood.training.baseline import Baseline
+from rubert_ood.training.stack import Score, StackReport, ThreeWays
 
 
 def good_evaluation() -> dict[str, Any]:
@@ -173,3 +174,17 @@ def test_verdict_names_what_is_wrong(spoil, finding, says):
     findings = verdict(typed(evaluation))
     assert [number for number, item in enumerate(findings) if not item.ok] == [finding]
     assert says in findings[finding].text
+
+
+@pytest.mark.parametrize("is_kept", [None, True, False])
+def test_verdict_advises_to_mix_words_only_where_that_was_not_tried(is_kept):
+    content = good_evaluation()
+    content["baseline"].update(accuracy=0.97)
+    evaluation = typed(content)
+    if is_kept is not None:
+        same = ThreeWays(Score(0.9, 0.9), Score(0.9, 0.9), Score(0.95, 0.95))
+        report = StackReport(is_kept, 1.0, 1_000, 500, valid=same, test=same)
+        evaluation = evaluation.model_copy(update={"stack": report})
+    advice = verdict(evaluation)[0].advice
+    expected = "Mix words with the network" if is_kept is None else "Train with more ads"
+    assert advice == expected
