@@ -36,12 +36,12 @@ def read_csv(
     """
     content = _decompressed(uri, file)
     names, delimiter = _header(uri, content, delimiter)
-    duplicate = {name for name in names if names.count(name) > 1}
-    if duplicate:
-        name = sorted(duplicate)[0]
-        raise SchemaError(
-            f"{uri}: the header has the column {name!r} twice. Rename or drop one"
-        )
+    for place, name in enumerate(names):  # by place: it may be an ad, and no header
+        if name in names[:place]:
+            raise SchemaError(
+                f"{uri}: columns {names.index(name) + 1} and {place + 1} of the header"
+                " have the same name. Rename or drop one"
+            )
     _check_rows(uri, content, names, delimiter)
     try:
         table = pyarrow.csv.read_csv(

@@ -296,14 +296,23 @@ def test_a_csv_with_a_header_alone_has_no_row_group(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "header",
-    ["id,text,id", "\ufeffid,text,id", 'text,"id","id"', '"a\nb",id,id', "\nid,id"],
+    ("header", "places"),
+    [
+        ("id,text,id", "1 and 3"),
+        ("\ufeffid,text,id", "1 and 3"),
+        ('text,"id","id"', "2 and 3"),
+        ('"a\nb",id,id', "2 and 3"),
+        ("\nid,id", "1 and 2"),
+        ("8 916 123-45-67,диван,8 916 123-45-67", "1 and 3"),
+    ],
 )
-def test_a_repeated_csv_column_is_named(tmp_path: Path, header: str) -> None:
+def test_a_repeated_csv_column_is_named_by_its_places(
+    tmp_path: Path, header: str, places: str
+) -> None:
+    """By its name a file without a header would tell what stands in an ad."""
     uri = put(tmp_path / "a.csv", f"{header}\n1,2,3\n")
-    assert (
-        message(SchemaError, inspect, uri)
-        == f"{uri}: the header has the column 'id' twice. Rename or drop one"
+    assert message(SchemaError, inspect, uri) == (
+        f"{uri}: columns {places} of the header have the same name. Rename or drop one"
     )
 
 
