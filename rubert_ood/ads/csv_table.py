@@ -4,7 +4,6 @@ import csv
 import io
 import lzma
 import re
-from collections.abc import Sequence
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -27,9 +26,7 @@ def is_csv(uri: str) -> bool:
     return CSV_NAME.fullmatch(uri) is not None
 
 
-def read_csv(
-    uri: str, file: BinaryIO, columns: Sequence[str] | None, delimiter: str
-) -> tuple[pa.Table, str]:
+def read_csv(uri: str, file: BinaryIO, delimiter: str) -> tuple[pa.Table, str]:
     """Read a CSV file, every column as text (`007` stays `007`); return it and its delimiter.
 
     An empty delimiter is recognised from the header: the one that makes most columns of it.
@@ -50,8 +47,7 @@ def read_csv(
                 delimiter=delimiter, newlines_in_values=True
             ),
             convert_options=pyarrow.csv.ConvertOptions(
-                column_types={name: pa.string() for name in names},
-                include_columns=list(columns) if columns else None,
+                column_types={name: pa.string() for name in names}
             ),
         )
     except pa.ArrowException as error:
