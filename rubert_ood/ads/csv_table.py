@@ -4,7 +4,6 @@ import csv
 import io
 import lzma
 import re
-from collections.abc import Sequence
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -28,21 +27,19 @@ def is_csv(uri: str) -> bool:
     return CSV_NAME.fullmatch(uri) is not None
 
 
-def read_csv(
-    uri: str, file: BinaryIO, columns: Sequence[str] | None, delimiter: str
-) -> tuple[pa.Table, str]:
+def read_csv(uri: str, file: BinaryIO, delimiter: str) -> tuple[pa.Table, str]:
     """Read a CSV file, every column as text (`007` stays `007`); return it and its delimiter.
 
     An empty delimiter is recognised from the header: the one that makes most columns of it.
     """
     content = _decompressed(uri, file)
     names, delimiter = _header(uri, content, delimiter)
-    duplicate = {name for name in names if names.count(name) > 1}
-    if duplicate:
-        name = sorted(duplicate)[0]
-        raise SchemaError(
-            f"{uri}: the header has the column {name!r} twice. Rename or drop one"
-        )
+    for place, name in enumerate(names):  # by place: it may be an ad, and no header
+        if name in names[:place]:
+            raise SchemaError(
+                f"{uri}: columns {names.index(name) + 1} and {place + 1} of the header"
+                " have the same name. Rename or drop one"
+            )
     _check_rows(uri, content, names, delimiter)
     try:
         table = pyarrow.csv.read_csv(
@@ -51,8 +48,7 @@ def read_csv(
                 delimiter=delimiter, newlines_in_values=True
             ),
             convert_options=pyarrow.csv.ConvertOptions(
-                column_types={name: pa.string() for name in names},
-                include_columns=list(columns) if columns else None,
+                column_types={name: pa.string() for name in names}
             ),
         )
     except pa.ArrowException as error:

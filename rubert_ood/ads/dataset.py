@@ -20,7 +20,7 @@ from rubert_ood.ads.cleaning import (
 )
 from rubert_ood.ads.labelled_ads import Ads, LabelledAds
 from rubert_ood.ads.labelled_table import read_labelled
-from rubert_ood.ads.labels import warn_of_alike
+from rubert_ood.ads.labels import shown, warn_of_alike
 from rubert_ood.ads.schema import decoded
 from rubert_ood.ads.splits import SPLITS, hashed_rows, stratified_rows
 from rubert_ood.ads.surveyed_table import SurveyedTable, survey_tables
@@ -80,7 +80,7 @@ def load_dataset(settings: TrainSettings, workers: Workers | None = None) -> Dat
     if len(labels) < 2:
         raise SchemaError(
             "training needs at least 2 classes, and the ads have"
-            f" {len(labels)}: {labels}. Add ads of more classes"
+            f" {len(labels)}: {', '.join(map(shown, labels))}. Add ads of more classes"
         )
     warn_of_alike(labels)
     codes_N = table.codes(labels)
@@ -139,7 +139,7 @@ def _check_filled(dataset: Dataset) -> None:
     counts = np.bincount(dataset.train.labels_N, minlength=len(labels))
     if counts.min() == 0:
         raise SchemaError(
-            f"class {labels[int(counts.argmin())]!r} has no training ad with"
+            f"class {shown(labels[int(counts.argmin())])} has no training ad with"
             " text. Add ads of it, or drop the class"
         )
     for name in SPLITS:

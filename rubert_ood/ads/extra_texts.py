@@ -12,6 +12,7 @@ from rubert_ood.ads.labels import (
     is_missing,
     label_index,
     normal_label,
+    shown,
 )
 from rubert_ood.ads.schema import as_text, check_type, decoded, has
 from rubert_ood.ads.sources import list_tables
@@ -60,9 +61,9 @@ def _expected(names: Sequence[str], labels: Sequence[str]) -> list[str]:
     unknown = [name for name in expected if name not in (*labels, RESERVED_LABEL)]
     if unknown:
         log.warning(
-            "%s can never be right: no class is called %r%s",
+            "%s can never be right: no class is called %s%s",
             count_of(len(unknown), "hard case"),
-            unknown[0],
+            shown(unknown[0]),
             hint(unknown[0], labels) or ". Correct the label",
         )
     return expected
@@ -83,7 +84,8 @@ def read_texts(
         for name in ("text", group):
             if name not in schema.names:
                 raise SchemaError(
-                    f"{file.uri}: the table has no column {name!r}. {has(schema)}"
+                    f"{file.uri}: the table has no column {name!r}."
+                    f" {has(file.uri, schema, ('text', group))}"
                 )
             check_type(file.uri, schema, name, allow_integer=name == group)
         table = read_rows(file.uri, ["text", group], version=file.version)

@@ -5,6 +5,7 @@ kind and length as one space, none at the ends. Case stays, and so do Latin lett
 ones: labels that differ in nothing else are named in a warning.
 """
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -23,6 +24,10 @@ MISSING_WORDS = frozenset(("nan", "null", "none", "<na>"))
 """What programs write for a missing value, in any case."""
 INVISIBLE = ("Cc", "Cf")
 NUM_SHOWN = 5
+MAX_SHOWN = 60
+"""Characters of a label that a message quotes."""
+DIGITS = re.compile(r"\d(?:[\s()+.-]*\d){6}")
+"""As many as a phone number has."""
 LATIN, CYRILLIC = "abcehkmoptxy", "авсенкмортху"
 """Letters that look the same in lower case or in capitals."""
 LOOKALIKES = str.maketrans(LATIN, CYRILLIC)
@@ -64,16 +69,16 @@ class Rewriter:
         """Say in one line what was changed; nothing if nothing was."""
         if not self._changed:
             return
-        shown = [
+        named = [
             _change(text, self._known[text])
             for text, _ in self._changed.most_common(NUM_SHOWN)
         ]
-        rest = len(self._changed) - len(shown)
+        rest = len(self._changed) - len(named)
         log.warning(
             "rewrote %s in normal form, %s in all: %s%s",
             count_of(self._changed.total(), "label"),
             count_of(len(self._changed), "spelling"),
-            ", ".join(shown),
+            ", ".join(named),
             f", and {rest} more" if rest else "",
         )
 
@@ -81,7 +86,16 @@ class Rewriter:
 def _change(text: str, label: str) -> str:
     """Show both forms so that they differ to the eye: letters in pieces look like whole ones."""
     looks_same = unicodedata.normalize("NFC", repr(text)) == repr(label)
+    if shown(label) != repr(label):
+        return shown(label)
     return f"{ascii(text) if looks_same else repr(text)} -> {label!r}"
+
+
+def shown(label: str) -> str:
+    """Quote a label in a message; of what can be an ad, from a wrong column, tell the length."""
+    if len(label) > MAX_SHOWN or DIGITS.search(label):
+        return f"(a text of {len(label):,} characters)"
+    return repr(label)
 
 
 def is_missing(label: str) -> bool:
@@ -130,7 +144,7 @@ def check_known(
             raise SchemaError(
                 f"{uri}: row {row + 1} (without the header): column"
                 f" {name!r}: the training split has no label"
-                f" {label!r}{advice}"
+                f" {shown(label)}{advice}"
             )
 
 
@@ -139,11 +153,11 @@ def warn_of_alike(labels: Iterable[str]) -> None:
     that became several."""
     ordered = sorted(labels)
     of_case = _groups(ordered, str.casefold)
-    _warn("case", [" / ".join(map(repr, group)) for group in of_case])
+    _warn("case", [" / ".join(map(shown, group)) for group in of_case])
     one_of_each = {label.casefold(): label for label in reversed(ordered)}
     of_letters = _groups(sorted(one_of_each.values()), _look)
-    shown = [" / ".join(map(_with_latin, group)) for group in of_letters]
-    _warn("letters of two alphabets", shown)
+    named = [" / ".join(map(_with_latin, group)) for group in of_letters]
+    _warn("letters of two alphabets", named)
 
 
 def _groups(labels: Iterable[str], key: Callable[[str], str]) -> list[list[str]]:
@@ -161,17 +175,17 @@ def _look(label: str) -> str:
 def _with_latin(label: str) -> str:
     """Show a label with its Latin letters beside it, since the eye does not see them."""
     latin = "".join(letter for letter in label if letter.casefold() in LATIN)
-    return f"{label!r} (Latin: {latin})" if latin else repr(label)
+    return f"{shown(label)} (Latin: {latin})" if latin else shown(label)
 
 
 def _warn(what: str, alike: list[str]) -> None:
     if alike:
-        shown = "; ".join(alike[:NUM_SHOWN])
+        named = "; ".join(alike[:NUM_SHOWN])
         more = f", and {len(alike) - NUM_SHOWN} more" if len(alike) > NUM_SHOWN else ""
         log.warning(
             "some classes differ only in %s, and train as different classes: %s%s",
             what,
-            shown,
+            named,
             more,
         )
 
@@ -188,7 +202,7 @@ def hint(label: str, known: Iterable[str]) -> str:
     names = list(known)
     for name in names:
         if name.casefold() == label.casefold():
-            return f". Did you mean {name!r}?"
+            return f". Did you mean {shown(name)}?"
     for name in names:
         if _look(name) == _look(label):
             return f". Did you mean {_with_latin(name)}, and not {_with_latin(label)}?"

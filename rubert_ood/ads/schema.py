@@ -1,13 +1,17 @@
 """The columns that an ads table must hold, and their one normal form: text as pa.string()."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rubert_ood.ads.csv_table import is_csv
 from rubert_ood.errors import SchemaError
 from rubert_ood.settings import ColumnSettings
 
+PLAIN_COLUMN = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
+"""What no Russian text looks like."""
 OPTIONAL = ("title", "city")
 MOST_BYTES = 2**30
 """Of values in one array; an array of text can hold twice as many."""
@@ -19,13 +23,14 @@ def resolve_columns(
     columns: ColumnSettings,
     roles: Iterable[str],
     *,
-    carry: Iterable[str] = (),
+    carry: Sequence[str] = (),
 ) -> dict[str, str]:
     """Map each role (`ad_id`, `title`, ...) to its column; optional roles may be absent.
 
     Raises SchemaError that names the table, the setting, the column and what the table has instead.
     """
     found = {}
+    wanted = [*columns.model_dump().values(), *carry]
     for role in roles:
         name = getattr(columns, role)
         if name is None:
@@ -35,7 +40,7 @@ def resolve_columns(
                 continue
             raise SchemaError(
                 f"{uri}: the table has no column {name!r} (setting"
-                f" columns.{role}). {has(schema)}"
+                f" columns.{role}). {has(uri, schema, wanted)}"
             )
         check_type(
             uri, schema, name, allow_integer=role in ("ad_id", "category", "subcategory")
@@ -45,19 +50,27 @@ def resolve_columns(
         if name not in schema.names:
             raise SchemaError(
                 f"{uri}: the table has no column {name!r} (setting"
-                f" carry_columns). {has(schema)}"
+                f" carry_columns). {has(uri, schema, wanted)}"
             )
         _check_once(uri, schema, name)
     return found
 
 
-def has(schema: pa.Schema) -> str:
-    """Say which columns a table has."""
-    return (
-        f"Use one that it has: {', '.join(schema.names)}"
-        if schema.names
-        else "It has no columns at all"
+def has(uri: str, schema: pa.Schema, wanted: Iterable[str]) -> str:
+    """Say which columns a table has; not of a CSV file that may begin with an ad, not with its
+    header, which would tell what stands in the ad."""
+    names = schema.names
+    if not names:
+        return "It has no columns at all"
+    is_header = {*wanted} & {*names} or all(
+        PLAIN_COLUMN.fullmatch(name) for name in names
     )
+    if is_csv(uri) and not is_header:
+        return (
+            "Its first line has no name that is looked for. Write the names of the"
+            " columns there"
+        )
+    return f"Use one that it has: {', '.join(names)}"
 
 
 def city_column(schema: pa.Schema, columns: ColumnSettings) -> dict[str, str]:

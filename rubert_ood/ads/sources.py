@@ -100,7 +100,7 @@ def warn_of_ignored(ignored: Ignored, step: str) -> None:
         more = ", ..." if ignored.num_files > len(ignored.names) else ""
         StepLog(step).warning(
             f"does not read {count_of(ignored.num_files, 'file')}"
-            f" ({ignored.num_like_data:,} like data, gate.max_ignored_files):"
+            f" ({ignored.num_like_data:,} like data):"
             f" {', '.join(ignored.names)}{more}"
         )
 

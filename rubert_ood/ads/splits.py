@@ -8,9 +8,12 @@ from hashlib import blake2b
 
 import numpy as np
 
+from rubert_ood.ads.labels import shown
 from rubert_ood.errors import SchemaError
 from rubert_ood.settings import SplitSettings
 
+SMALL_CLASSES = " Classes with too few members"
+"""Here scikit-learn begins to list all of them."""
 SPLITS = ("train", "valid", "test", "calibration")
 
 
@@ -24,17 +27,14 @@ def stratified_rows(
     """
     try:
         return _drawn(codes_N, settings)
-    except ValueError:
-        names_N = np.array(labels, dtype=object)[codes_N]
-    try:
-        return _drawn(names_N, settings)  # again, for the names in its words
     except ValueError as error:
         counts_C = np.bincount(codes_N, minlength=len(labels))
         rarest_C = counts_C == counts_C.min()
         smallest = int(codes_N[rarest_C[codes_N]][0])
+        reason = str(error).partition(SMALL_CLASSES)[0].removesuffix(".")
         raise SchemaError(
-            f"{len(codes_N):,} ads cannot be split by class: {error}. The"
-            f" smallest class, {labels[smallest]!r}, has"
+            f"{len(codes_N):,} ads cannot be split by class: {reason}. The smallest of"
+            f" {len(labels):,} classes, {shown(labels[smallest])}, has"
             f" {counts_C[smallest]}: add ads of it, or drop it"
         ) from error
 

@@ -24,6 +24,11 @@ MAX_ROWS_PER_BYTE = 1_000
 """A footer that claims more rows is refused: nothing packs ids and texts so tightly."""
 
 
+_KEPT: dict[tuple[str, str, str], pa.Table] = {}
+"""The CSV file of which this process has read rows, and not the last ones: any row takes all of
+it, and to read it for each shard would take the square of its rows."""
+
+
 class _File(Protocol):
     """What fsspec opens: an object on S3 has `details`, a local file `fileno`."""
 
@@ -52,7 +57,7 @@ def inspect(uri: str, *, version: str = "", delimiter: str = "") -> TableInfo:
     """
     with _opened(uri, version) as file:
         if is_csv(uri):
-            table, found = read_csv(uri, file, None, delimiter)
+            table, found = read_csv(uri, file, delimiter)
             return TableInfo(
                 table.schema, [table.num_rows] if table.num_rows else [], found
             )
@@ -124,14 +129,33 @@ def iter_rows(
     """
     with _opened(uri, version) as file:
         if is_csv(uri):
-            length = None if stop is None else stop - start
-            table = read_csv(uri, file, columns, delimiter)[0].slice(start, length)
+            table = _csv_rows(uri, file, columns, (start, stop), version, delimiter)
             yield _no_rows(table.schema)
             yield from table.to_batches(batch_rows)
             return
         parquet = pq.ParquetFile(file, buffer_size=BUFFER_BYTES)
         yield _no_rows(pa.schema([parquet.schema_arrow.field(name) for name in columns]))
         yield from _batches(parquet, columns, start, stop, batch_rows)
+
+
+def _csv_rows(
+    uri: str,
+    file: BinaryIO,
+    columns: Sequence[str],
+    rows: tuple[int, int | None],
+    version: str,
+    delimiter: str,
+) -> pa.Table:
+    """Read a range of rows; the file is kept until its last rows are read."""
+    start, stop = rows
+    key = (uri, version, delimiter)
+    table = _KEPT.get(key)
+    if table is None:
+        table, _ = read_csv(uri, file, delimiter)
+    _KEPT.clear()
+    if version and stop is not None and stop < table.num_rows:
+        _KEPT[key] = table
+    return table.select(columns).slice(start, None if stop is None else stop - start)
 
 
 def _no_rows(schema: pa.Schema) -> pa.RecordBatch:

@@ -90,7 +90,8 @@ def _read_csv(uri: str) -> Iterator[Answer | str]:
     for name in NEEDED:
         if name not in names:
             raise SchemaError(
-                f"{uri}: the table has no column {name!r}. {has(info.schema)}"
+                f"{uri}: the table has no column {name!r}."
+                f" {has(uri, info.schema, NEEDED)}"
             )
     columns = [*NEEDED, *(name for name in OPTIONAL if name in names)]
     table = read_rows(uri, columns, delimiter=info.delimiter)

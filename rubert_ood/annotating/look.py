@@ -52,7 +52,9 @@ def _columns(uri: str) -> list[str]:
     schema = inspect(uri).schema
     for name in (*NEEDED, *RANKED):
         if name not in schema.names:
-            raise SchemaError(f"{uri}: the file has no column {name!r}. {has(schema)}")
+            raise SchemaError(
+                f"{uri}: the file has no column {name!r}. {has(uri, schema, NEEDED)}"
+            )
     finer = [name for name in FINER if name in schema.names]
     return [*NEEDED, *RANKED, *finer]
 

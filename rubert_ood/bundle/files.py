@@ -117,6 +117,8 @@ def read_manifest(uri: str) -> Manifest:
     try:
         data = storage.read_bytes(storage.join(uri, MANIFEST))
     except InputError as error:
+        if not isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            raise BundleError(str(error)) from error
         raise BundleError(
             f"{uri}: no bundle is here ({error}). Use the folder of a bundle"
         ) from error

@@ -29,9 +29,12 @@ _LOADING = Lock()
 
 
 def quiet_transformers() -> None:
-    """Keep transformers, which is imported for it, from printing."""
+    """Keep transformers, which is imported for it, from printing, and the hub from a line for each
+    try to reach it."""
+    from huggingface_hub.utils import logging as hub
     from transformers.utils import logging
 
+    hub.set_verbosity_error()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
 
@@ -201,7 +204,7 @@ def _reading(uri: str) -> Iterator[None]:
     except RubertOodError:
         raise
     except Exception as error:  # it cannot be foretold
-        reason = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).split())[:300].rstrip(".")
         raise BundleError(
             f"{uri}: the checkpoint does not load: {reason}. Check the hub"
             " name, folder or s3:// URI"

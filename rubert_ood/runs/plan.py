@@ -249,7 +249,7 @@ def save_plan(plan: Plan) -> Plan:
             if older.identity.get(name) != value
         ]
         raise SettingsError(
-            f"{plan.run_uri}: this folder holds a run with another"
+            f"{plan.run_uri}: this folder holds a run that differs in"
             f" {', '.join(changed)}. Choose another run_id, or set the"
             " values of that run"
         )

@@ -89,10 +89,10 @@ def _path(uri: str) -> str:
     if not uri:
         raise InputError("a URI is empty. Use a local path or s3://BUCKET/KEY")
     if is_s3(uri):
-        path = uri.split("://", 1)[1].strip("/")
-        if not path:
+        path = uri.split("://", 1)[1]
+        if not path or path.startswith("/"):
             raise InputError(f"{uri}: the bucket is missing. Use s3://BUCKET/KEY")
-        return path
+        return path.rstrip("/")
     path = uri
     if uri.startswith("file://"):
         path = uri.removeprefix("file://").removeprefix("localhost")

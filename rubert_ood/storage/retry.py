@@ -44,10 +44,12 @@ REASONS = (
     (FileNotFoundError, "no such file, folder or bucket"),
     (IsADirectoryError, "this is a folder, where a file is expected"),
     (NotADirectoryError, "this is not a folder"),
-    (
-        PermissionError,
-        ("access is denied. Check the credentials and the policy of the bucket"),
-    ),
+)
+DENIED = "access is denied. Check its owner and its mode"
+DENIED_THERE = "access is denied. Check the credentials and the policy of the bucket"
+NO_CREDENTIALS = (
+    "no credentials were found. Set AWS_PROFILE or the other AWS variables, or use an"
+    " instance role"
 )
 
 _LIMIT_S: ContextVar[float | None] = ContextVar("_LIMIT_S", default=None)
@@ -134,9 +136,17 @@ def explained(uri: str, kind: type[RubertOodError] = InputError) -> Iterator[Non
             raise StorageUnavailableError(
                 f"{uri}: storage does not answer: {reason}"
             ) from error
-        reasons = [text for kinds, text in REASONS if isinstance(error, kinds)]
-        reason = reasons[0] if reasons else reason
-        raise kind(f"{uri}: {reason}") from error
+        raise kind(f"{uri}: {_reason(uri, error) or reason}") from error
+
+
+def _reason(uri: str, error: Exception) -> str:
+    """Say in our words why it failed; "" where there are none."""
+    if isinstance(error, PermissionError):
+        return DENIED if uri.startswith("/") else DENIED_THERE
+    if type(error).__name__ == "NoCredentialsError":
+        return NO_CREDENTIALS
+    reasons = [text for kinds, text in REASONS if isinstance(error, kinds)]
+    return reasons[0] if reasons else ""
 
 
 def _passes(error: BaseException) -> bool:

@@ -179,7 +179,7 @@ def test_pretrain_with_everything_on_s3(s3, s3_env, labelled_ads, tiny_bert):
             {},
             {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""},
             3,
-            "s3://marketplace/elsewhere/latest.json: Unable to",
+            "s3://marketplace/elsewhere/latest.json: no credentials were found. Set",
         ),
     ],
     ids=[

@@ -25,6 +25,8 @@ PAGES = [*sorted(DOCS.rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.m
 FILE_ENDS = {"json", "html"}
 MAX_WIDTH, MAX_README_LINES = 120, 90
 VERBS = "|".join(cli.VERBS)
+TEST = r"([\w/]*test_\w+\.py)(?:::(\w+))?"
+"""A test as a page names it: its file, and its name where there is one."""
 
 
 def names(model: type[BaseModel]) -> set[str]:
@@ -85,6 +87,21 @@ def test_settings_that_prose_names_with_a_group_exist() -> None:
             if rest in FILE_ENDS:
                 continue
             assert group not in groups or name in known, (page.name, name)
+
+
+def test_tests_that_the_docs_name_exist() -> None:
+    """A claim that names its test is shown by that test, or by nothing."""
+    tests = sorted((ROOT / "tests").rglob("test_*.py"))
+    seen = 0
+    for page in PAGES:
+        for path, name in re.findall(TEST, page.read_text("utf-8")):
+            files = [file for file in tests if file.as_posix().endswith(f"/{path}")]
+            assert files, (page.name, path)
+            if name:
+                found = [f"def {name}(" in file.read_text("utf-8") for file in files]
+                assert any(found), (page.name, path, name)
+                seen += 1
+    assert seen > 30
 
 
 def test_commands_of_a_page_are_its_words_without_comments() -> None:

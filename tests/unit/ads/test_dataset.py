@@ -372,7 +372,7 @@ def test_a_class_too_small_to_split_is_named(counts: dict[str, int], count: int)
     )
     line = message(SchemaError, split, table, SplitSettings())
     assert line.startswith(f"{table.num_rows} ads cannot be split by class: ")
-    assert f"The smallest class, 'Шины', has {count}: " in line
+    assert f"The smallest of 2 classes, 'Шины', has {count}: " in line
 
 
 # cleaning and numbering
@@ -586,7 +586,7 @@ def test_load_dataset_of_one_class_is_refused(tmp_path: Path) -> None:
     )
     line = message(SchemaError, load_dataset, TrainSettings(input_uri=uri))
     assert line == (
-        "training needs at least 2 classes, and the ads have 1: ['Мебель']. Add ads"
+        "training needs at least 2 classes, and the ads have 1: 'Мебель'. Add ads"
         " of more classes"
     )
 
@@ -709,4 +709,4 @@ def test_sub_categories_may_be_integers(tmp_path):
 
 
 def test_table_without_columns_says_so() -> None:
-    assert has(pa.schema([])) == "It has no columns at all"
+    assert has("ads.csv", pa.schema([]), []) == "It has no columns at all"

@@ -97,6 +97,26 @@ def test_only_the_most_frequent_spellings_are_named(tmp_path, caplog):
     assert line.endswith(", and 3 more")
 
 
+def test_texts_in_the_column_of_labels_are_counted_and_not_told(tmp_path, caplog):
+    """A wrong `columns.category`: what a message says of labels must not hold an ad."""
+    texts = ["Диван,  8 916 123-45-67", "ДИВАН, 8 916 123-45-67", "Очень " * 20]
+    uri = put(tmp_path / "a.parquet", texts)
+    table = read_labelled(uri, COLUMNS)
+    warn_of_alike([*{*table["category"].to_pylist()}, "диван, 8 916 123-45-67"])
+    with pytest.raises(SchemaError) as caught:
+        read_labelled(uri, COLUMNS, known=["Мебель", "ДИВАН, 8 916 123-45-67"])
+    said = [*caplog.messages, str(caught.value)]
+    assert "(a text of 22 characters)" in said[0]
+    assert "(a text of 119 characters)" in said[0]
+    assert "(a text of 22 characters) / (a text of 22 characters)" in said[1]
+    assert str(caught.value).endswith(
+        "no label (a text of 22 characters). Did you mean (a text of 22 characters)?"
+    )
+    for line in said:
+        assert "916" not in line
+        assert "Очень" not in line
+
+
 def test_labels_in_normal_form_are_not_mentioned(tmp_path, caplog):
     read_labelled(put(tmp_path / "a.parquet", ["Мебель", "МЕБЕЛЬ"]), COLUMNS)
     assert caplog.records == []

@@ -90,6 +90,38 @@ def test_a_missing_column_is_named_with_what_the_table_has(role: str) -> None:
     )
 
 
+@pytest.mark.parametrize("role", ["ad_id", "description", "category"])
+@pytest.mark.parametrize(
+    "first_line",
+    [
+        ["1", "Продам диван, 8 916 123-45-67"],
+        ["a1", "диван"],
+        ["диван", "8 916 123-45-67", "Мебель", "Уфа"],
+    ],
+)
+def test_an_ad_that_stands_for_the_header_of_a_csv_is_not_told(
+    role: str, first_line: list[str]
+) -> None:
+    schema = pa.schema([(cell, pa.string()) for cell in first_line])
+    with pytest.raises(SchemaError) as caught:
+        resolve_columns("ads.CSV.gz", schema, ColumnSettings(), [role])
+    assert str(caught.value) == (
+        f"ads.CSV.gz: the table has no column '{role}' (setting columns.{role})."
+        " Its first line has no name that is looked for. Write the names of the columns"
+        " there"
+    )
+
+
+def test_a_header_in_russian_is_told_where_one_of_its_names_is_looked_for() -> None:
+    schema = pa.schema([("ид", pa.string()), ("Описание", pa.string())])
+    columns = ColumnSettings(description="Описание")
+    for uri in ("ads.csv", "ads.parquet"):
+        with pytest.raises(SchemaError, match=r"Use one that it has: ид, Описание$"):
+            resolve_columns(uri, schema, columns, ["ad_id"])
+    with pytest.raises(SchemaError, match=r"Use one that it has: ид, Описание$"):
+        resolve_columns("ads.parquet", schema, ColumnSettings(), ["ad_id"])
+
+
 def test_a_missing_carried_column_is_named() -> None:
     with pytest.raises(
         SchemaError,

@@ -141,7 +141,7 @@ def test_list_tables_warns_of_the_files_that_are_not_read(
         list_tables(str(tmp_path))
     assert caplog.messages == [
         (
-            "data      does not read 2 files (1 like data, gate.max_ignored_files):"
+            "data      does not read 2 files (1 like data):"
             f" {tmp_path}/b.json, {tmp_path}/c.md"
         )
     ]

@@ -37,6 +37,24 @@ def test_stratified_rows_of_a_class_that_is_too_small_name_it():
         stratified_rows(codes, ["Авто", "Шины"], SplitSettings())
     line = str(caught.value)
     assert line.startswith("51 ads cannot be split by class: ")
+    assert line.endswith(
+        "The smallest of 2 classes, 'Шины', has 1: add ads of it, or drop it"
+    )
+
+
+@pytest.mark.parametrize("length", [0, 80])
+def test_stratified_rows_by_a_column_of_texts_tell_no_text(length):
+    """A wrong `columns.category` makes a class of each ad: no phone, no list of all of them."""
+    texts = [
+        f"Диван, {number:02d} звоните 8 (916) 123-45-{number:02d}{'!' * length}"
+        for number in range(60)
+    ]
+    with pytest.raises(SchemaError) as caught:
+        stratified_rows(np.arange(60), texts, SplitSettings())
+    line = str(caught.value)
+    assert "звоните" not in line
+    assert f"The smallest of 60 classes, (a text of {len(texts[0])} characters)," in line
+    assert len(line) < 300
 
 
 def test_hashed_rows_have_the_shares_of_the_settings_and_each_row_once():

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rubert_ood.ads import tables
+from rubert_ood.ads.csv_table import read_csv
 from rubert_ood.ads.tables import TableInfo, inspect, iter_rows, read_rows
 from rubert_ood.errors import InputChangedError, InputError, RubertOodError, SchemaError
 from rubert_ood.storage.listing import list_below
@@ -287,6 +288,51 @@ def test_a_long_csv_is_cut_like_a_slice(tmp_path: Path) -> None:
     assert part["text"].to_pylist() == [f"{text}\n" for text in texts[9_990:15_000]]
 
 
+def test_read_rows_of_the_shards_of_a_csv_reads_it_through_once(
+    tmp_path: Path, monkeypatch
+) -> None:
+    """Each shard took the time of the whole file, all shards together its square."""
+    rows = [f"{row},объявление {row}" for row in range(1_000)]
+    uris, read = [], []
+    for name in ("a.csv", "b.csv"):
+        uris.append(put(tmp_path / name, "\n".join(["id,text", *rows])))
+    versions = [file.version for file in list_below(str(tmp_path)).files]
+
+    def counted(uri, *arguments):
+        read.append(uri)
+        return read_csv(uri, *arguments)
+
+    monkeypatch.setattr(tables, "read_csv", counted)
+    found = []
+    for uri, version in zip(uris, versions, strict=True):
+        for start in range(0, 1_000, 100):
+            for columns in (["id"], ["text", "id"]):
+                table = read_rows(
+                    uri, columns, start=start, stop=start + 100, version=version
+                )
+            found += zip(
+                *[table[name].to_pylist() for name in ("id", "text")], strict=True
+            )
+    expected = [tuple(row.split(",")) for row in rows]
+    assert found == expected * 2
+    # the last rows are read twice here, and then nothing is kept
+    assert read == [uris[0], uris[0], uris[1], uris[1]]
+    assert tables._KEPT == {}
+
+
+def test_read_rows_of_a_csv_that_is_kept_knows_that_it_changed(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    uri = put(path, "id\n1\n2\n")
+    version = list_below(uri).files[0].version
+    assert read_rows(uri, ["id"], stop=1, version=version)["id"].to_pylist() == ["1"]
+    path.write_text("id\n3\n4\n")
+    with pytest.raises(InputChangedError):
+        read_rows(uri, ["id"], start=1, stop=2, version=version)
+    newer = list_below(uri).files[0].version
+    table = read_rows(uri, ["id"], start=1, stop=2, version=newer)
+    assert table["id"].to_pylist() == ["4"]
+
+
 def test_a_csv_with_a_header_alone_has_no_row_group(tmp_path: Path) -> None:
     uri = put(tmp_path / "a.csv", "id,text\n")
     assert inspect(uri) == TableInfo(
@@ -296,14 +342,23 @@ def test_a_csv_with_a_header_alone_has_no_row_group(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "header",
-    ["id,text,id", "\ufeffid,text,id", 'text,"id","id"', '"a\nb",id,id', "\nid,id"],
+    ("header", "places"),
+    [
+        ("id,text,id", "1 and 3"),
+        ("\ufeffid,text,id", "1 and 3"),
+        ('text,"id","id"', "2 and 3"),
+        ('"a\nb",id,id', "2 and 3"),
+        ("\nid,id", "1 and 2"),
+        ("8 916 123-45-67,диван,8 916 123-45-67", "1 and 3"),
+    ],
 )
-def test_a_repeated_csv_column_is_named(tmp_path: Path, header: str) -> None:
+def test_a_repeated_csv_column_is_named_by_its_places(
+    tmp_path: Path, header: str, places: str
+) -> None:
+    """By its name a file without a header would tell what stands in an ad."""
     uri = put(tmp_path / "a.csv", f"{header}\n1,2,3\n")
-    assert (
-        message(SchemaError, inspect, uri)
-        == f"{uri}: the header has the column 'id' twice. Rename or drop one"
+    assert message(SchemaError, inspect, uri) == (
+        f"{uri}: columns {places} of the header have the same name. Rename or drop one"
     )
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -11,7 +12,7 @@ import torch
 from safetensors.numpy import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from rubert_ood import __version__
+from rubert_ood import __version__, storage
 from rubert_ood.bundle import (
     BundleContent,
     load_bundle,
@@ -26,6 +27,7 @@ from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.reference import Reference
 from rubert_ood.settings import DecisionSettings, TextSettings
 from rubert_ood.storage import folders
+from rubert_ood.storage.retry import explained
 
 FILES = {
     "README.md",
@@ -359,6 +361,21 @@ def test_load_bundle_of_a_folder_without_a_manifest_is_refused(copy, content, me
 def test_load_bundle_of_a_folder_that_is_missing_names_it(tmp_path):
     with pytest.raises(BundleError, match="no bundle is here"):
         load_bundle(str(tmp_path / "nothing"))
+
+
+def test_load_bundle_that_may_not_be_read_does_not_say_that_none_is_there(
+    copy, monkeypatch
+):
+    def denied(uri):
+        with explained(uri):
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(storage, "read_bytes", denied)
+    with pytest.raises(BundleError) as caught:
+        load_bundle(str(copy))
+    assert str(caught.value) == (
+        f"{copy}/manifest.json: access is denied. Check its owner and its mode"
+    )
 
 
 @pytest.mark.parametrize(

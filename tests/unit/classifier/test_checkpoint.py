@@ -1,4 +1,5 @@
 import json
+import logging
 import os
 import pickle
 import shutil
@@ -7,12 +8,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import (
+    AutoConfig,
     AutoModelForSequenceClassification,
     BertModel,
     RobertaConfig,
 )
 
 from rubert_ood.classifier.checkpoint import (
+    load_config,
     load_for_pretraining,
     load_network,
     load_pretrained_tokenizer,
@@ -175,3 +178,23 @@ def test_load_for_pretraining_takes_head_and_pooler_and_makes_what_is_missing(
     second = load_for_pretraining(str(tmp_path / "first"))
     for name, weight in first.state_dict().items():
         assert torch.equal(second.state_dict()[name], weight), name
+
+
+def test_hub_that_is_not_reached_is_one_line(monkeypatch):
+    """Without a line for each try, and with one full stop."""
+    logger = logging.getLogger("huggingface_hub")
+    logger.setLevel(logging.WARNING)
+    shown = []
+
+    def unreachable(*_, **__):
+        shown.append(logger.getChild("utils._http").isEnabledFor(logging.WARNING))
+        raise OSError("We couldn't connect to the hub.")
+
+    monkeypatch.setattr(AutoConfig, "from_pretrained", unreachable)
+    with pytest.raises(BundleError) as caught:
+        load_config("DeepPavlov/rubert-base-cased")
+    assert shown == [False]
+    assert str(caught.value) == (
+        "DeepPavlov/rubert-base-cased: the checkpoint does not load: We couldn't connect"
+        " to the hub. Check the hub name, folder or s3:// URI"
+    )

@@ -277,7 +277,7 @@ def test_a_run_folder_of_other_work_is_refused_and_the_difference_named(
         dataclasses.replace(bundle, fingerprint="0"),
     )
     with pytest.raises(
-        SettingsError, match=r"another bundle, embedding. Choose another run_id"
+        SettingsError, match=r"that differs in bundle, embedding. Choose another run_id"
     ):
         save_plan(other)
     assert load_plan(plan.run_uri) == plan
@@ -304,13 +304,13 @@ def test_save_plan_of_two_starts_at_once_lets_one_win_and_names_the_difference(
     if honest:
         with pytest.raises(
             SettingsError,
-            match=r"holds a run with another embedding. Choose another run_id",
+            match=r"holds a run that differs in embedding. Choose another run_id",
         ):
             save_plan(ours)
         assert load_plan(ours.run_uri) == theirs
     else:  # the later one wins, and the other would see it at its next start
         save_plan(ours)
-        with pytest.raises(SettingsError, match="holds a run with another embedding"):
+        with pytest.raises(SettingsError, match="holds a run that differs in embedding"):
             save_plan(theirs)
 
 

@@ -78,6 +78,7 @@ def test_absolute_of_what_is_not_text_names_its_type(uri: object) -> None:
         ("", "a URI is empty. Use a local path or s3://BUCKET/KEY"),
         ("s3://", "s3://: the bucket is missing. Use s3://BUCKET/KEY"),
         ("s3:///", "s3:///: the bucket is missing. Use s3://BUCKET/KEY"),
+        ("s3:///ads", "s3:///ads: the bucket is missing. Use s3://BUCKET/KEY"),
         ("a\0b", r"a\x00b: a URI must not hold control characters"),
         ("s3://bucket/a\nb", r"s3://bucket/a\nb: a URI must not hold control characters"),
     ],

@@ -58,7 +58,11 @@ def _quick(monkeypatch):
             OSError(errno.ENOSPC, "No space left on device"),
             "u: [Errno 28] No space left on device",
         ),
-        (botocore.exceptions.NoCredentialsError(), "u: Unable to locate credentials"),
+        (
+            botocore.exceptions.NoCredentialsError(),
+            "u: no credentials were found. Set AWS_PROFILE or the other AWS variables,"
+            " or use an instance role",
+        ),
     ],
 )
 @pytest.mark.parametrize("kind", [InputError, OutputError])
@@ -69,6 +73,13 @@ def test_retried_error_that_does_not_pass_becomes_one_line(
         raise error
     assert str(caught.value) == line
     assert caught.value.__cause__ is error
+
+
+def test_explained_denial_of_a_local_file_speaks_of_no_bucket() -> None:
+    with pytest.raises(InputError) as caught, explained("/data/ads.csv"):
+        raise PermissionError(errno.EACCES, "Permission denied")
+    line = str(caught.value)
+    assert line == "/data/ads.csv: access is denied. Check its owner and its mode"
 
 
 @pytest.mark.parametrize(
