@@ -10,7 +10,7 @@ from rubert_ood.errors import InputError, RubertOodError
 from rubert_ood.plain import count_of
 from rubert_ood.pointers.champion import resolve
 from rubert_ood.progress import StepLog
-from rubert_ood.publishing.notice import tell_backfill
+from rubert_ood.publishing.notice import backfill_told
 from rubert_ood.publishing.pointer import day_uri, look
 from rubert_ood.publishing.publish import publish_run
 from rubert_ood.publishing.run_before import run_before
@@ -61,6 +61,11 @@ def backfill(settings: BackfillSettings) -> list[BackfilledDay]:
     A day that fails stops no other. Raises RubertOodError at the end, with the exit code of the
     worst day.
     """
+    with backfill_told(settings):
+        return _all_days(settings)
+
+
+def _all_days(settings: BackfillSettings) -> list[BackfilledDay]:
     # one bundle for all days, whatever is promoted meanwhile
     named = resolve(settings.bundle_uri)
     num_days = (settings.to_date - settings.from_date).days + 1
@@ -91,9 +96,7 @@ def backfill(settings: BackfillSettings) -> list[BackfilledDay]:
             f" same command again to resume. Worst day: {worst}"
         )
         summed.exit_code = worst.exit_code
-        tell_backfill(settings, summed)
         raise summed
-    tell_backfill(settings, None)
     return results
 
 
