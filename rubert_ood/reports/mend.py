@@ -39,10 +39,10 @@ _DIFF = f"diff {BEFORE} {RUN}"
 _PROMOTE = f"promote --bundle_uri {BUNDLE} --test_uri {ADS}"
 
 
-def let_decide(detector: str) -> Mend:
+def let_decide(detector: str, only_if: str = "") -> Mend:
     """Return how to make another detector decide."""
     return Mend(
-        f"Let {detector} decide",
+        f"Let {detector} decide{only_if}",
         f"{_TUNE} --evaluation.ood_uri {OOD_TEXTS} --detector {detector}",
     )
 
@@ -51,7 +51,10 @@ EVALUATION = {
     "test_ads": Mend(
         "Measure on more ads", f"evaluate --bundle_uri {BUNDLE} --input_uri {ADS}"
     ),
-    "accuracy": Mend("Mix words with the network", f"{_TRAIN} --baseline stack"),
+    "accuracy": Mend(
+        "Train with more ads, and mix words with the network",
+        f"{_TRAIN} --baseline stack",
+    ),
     "words": Mend("Train without them", f"{_TRAIN} --baseline compare"),
     "calibration": Mend("Fit T on other ads", _TUNE),
     "at_bound": Mend(
@@ -67,7 +70,10 @@ EVALUATION = {
         "Choose the thresholds on such texts",
         f"{_TUNE} --evaluation.ood_uri {OOD_TEXTS}",
     ),
-    "detectors": let_decide("combined"),
+    "detectors": Mend(
+        "Measure which detector tells such texts apart, and let it decide",
+        f"evaluate --bundle_uri {BUNDLE} --input_uri {ADS} --evaluation.ood_uri {OOD_TEXTS}",
+    ),
     "hard_cases": Mend("Train with ads like these", _TRAIN),
 }
 """By finding of the evaluation."""
