@@ -4,6 +4,7 @@ import csv
 import io
 import lzma
 import re
+from collections.abc import Sequence
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -27,7 +28,9 @@ def is_csv(uri: str) -> bool:
     return CSV_NAME.fullmatch(uri) is not None
 
 
-def read_csv(uri: str, file: BinaryIO, delimiter: str) -> tuple[pa.Table, str]:
+def read_csv(
+    uri: str, file: BinaryIO, delimiter: str, columns: Sequence[str] | None = None
+) -> tuple[pa.Table, str]:
     """Read a CSV file, every column as text (`007` stays `007`); return it and its delimiter.
 
     An empty delimiter is recognised from the header: the one that makes most columns of it.
@@ -48,7 +51,8 @@ def read_csv(uri: str, file: BinaryIO, delimiter: str) -> tuple[pa.Table, str]:
                 delimiter=delimiter, newlines_in_values=True
             ),
             convert_options=pyarrow.csv.ConvertOptions(
-                column_types={name: pa.string() for name in names}
+                column_types={name: pa.string() for name in names},
+                include_columns=list(columns) if columns else None,
             ),
         )
     except pa.ArrowException as error:

@@ -24,8 +24,8 @@ from rubert_ood.runs.receipts import Receipt
 
 log = StepLog("night")
 FEWEST = 30
-"""Labelled ads, and ads of a night, below which nothing is estimated: an interval of 36 points
-tells nothing."""
+"""Labelled ads, and different texts of a night, below which nothing is estimated: an interval of
+36 points tells nothing, and one of a single text is a guess."""
 
 
 def with_estimates(
@@ -85,6 +85,9 @@ def _accuracy(
         return "an older version scored a part of it, and did not add confidence up"
     if not sums.num_ads:
         return "no ad of it has a text"
+    num_texts = min(manifest.counts.unique_texts, sums.num_ads)
+    if num_texts < FEWEST:
+        return f"it has {count_of(num_texts, 'different text')}, of {FEWEST} needed"
     if isinstance(calibration, str):
         return calibration
     worth = worth_of(calibration, bundle.fitted.temperature.temperature)
@@ -93,7 +96,7 @@ def _accuracy(
         sums.confidence_sum,
         sums.confidence_squares,
         worth=worth,
-        num_texts=min(manifest.counts.unique_texts, sums.num_ads),
+        num_texts=num_texts,
     )
     return AccuracyEstimate(
         value=found.value,
@@ -126,9 +129,10 @@ def _shares(
     sample = merged(samples)
     if sample is None:
         return "an older version scored a part of it, and kept no sample"
-    if len(sample.key) < FEWEST:
-        ads = count_of(len(sample.key), "ad")
-        return f"its sample has {ads} with a text and no OOD flag, of {FEWEST} needed"
+    num_texts = len(set(sample.text))
+    if num_texts < FEWEST:
+        texts = count_of(num_texts, "different text")
+        return f"its sample has {texts} without an OOD flag, of {FEWEST} needed"
     if isinstance(calibration, str):
         return calibration
     fitted = bundle.fitted

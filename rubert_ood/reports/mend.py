@@ -39,10 +39,10 @@ _DIFF = f"diff {BEFORE} {RUN}"
 _PROMOTE = f"promote --bundle_uri {BUNDLE} --test_uri {ADS}"
 
 
-def let_decide(detector: str) -> Mend:
+def let_decide(detector: str, only_if: str = "") -> Mend:
     """Return how to make another detector decide."""
     return Mend(
-        f"Let {detector} decide",
+        f"Let {detector} decide{only_if}",
         f"{_TUNE} --evaluation.ood_uri {OOD_TEXTS} --detector {detector}",
     )
 
@@ -68,7 +68,10 @@ EVALUATION = {
         "Choose the thresholds on such texts",
         f"{_TUNE} --evaluation.ood_uri {OOD_TEXTS}",
     ),
-    "detectors": let_decide("combined"),
+    "detectors": Mend(
+        "Measure which detector tells such texts apart, and let it decide",
+        f"evaluate --bundle_uri {BUNDLE} --input_uri {ADS} --evaluation.ood_uri {OOD_TEXTS}",
+    ),
     "hard_cases": Mend("Train with ads like these", _TRAIN),
 }
 """By finding of the evaluation."""

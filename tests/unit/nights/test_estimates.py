@@ -133,6 +133,23 @@ def test_with_estimates_of_receipts_that_did_not_count_is_missing(monkeypatch, t
     assert "no ad of it has a text" in estimated(monkeypatch, empty, None).missing
 
 
+def test_with_estimates_of_a_night_of_few_texts_are_missing(monkeypatch, tmp_path):
+    """However many ads repeat them: the spread of one text is none, and so its interval lies."""
+    few = night(tmp_path, 0.7, num=29)
+    got = estimated(monkeypatch, few, calibration(400, 80))
+    assert got.accuracy is None
+    assert got.missing == "it has 29 different texts, of 30 needed"
+    many = night(tmp_path, 0.7)
+    counts = many.counts.model_copy(update={"unique_texts": 1})
+    sample = sampled(0, 100, "Книги").model_copy(update={"text": [7] * 100})
+    of = receipts(tmp_path, sample)
+    repeated = many.model_copy(update={"counts": counts})
+    got = estimated(monkeypatch, repeated, calibration(400, 80), of)
+    assert got.missing == "it has 1 different text, of 30 needed"
+    assert got.shares is None
+    assert got.shares_missing.startswith("its sample has 1 different text")
+
+
 def test_with_estimates_of_a_bundle_that_is_gone_spoils_nothing(monkeypatch, tmp_path):
     def gone(_: object) -> None:
         raise BundleError("v7: reference.safetensors is missing. Restore it")
@@ -197,7 +214,7 @@ def test_with_estimates_without_a_sample_says_why_shares_are_missing(
     assert estimated(monkeypatch, run, found, older).shares_missing == reason
     assert f"does not correct the class shares of this run: {reason}" in caplog.text
     few = receipts(tmp_path, sampled(0, 29, "Книги"))
-    assert "29 ads" in estimated(monkeypatch, run, found, few).shares_missing
+    assert "29 different texts" in estimated(monkeypatch, run, found, few).shares_missing
     assert estimated(monkeypatch, run, None, few).shares is None
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from rubert_ood.ood.comparison import DetectorResult, KindMetrics
 from rubert_ood.ood.metrics import ClassMetrics
+from rubert_ood.ood.recommend import Recommendation
 from rubert_ood.reports.evaluation import Evaluation, HardCase, Headline, OodKind
 from rubert_ood.reports.verdict import verdict
 from rubert_ood.settings import DecisionSettings
@@ -188,3 +189,25 @@ def test_verdict_advises_to_mix_words_only_where_that_was_not_tried(is_kept):
     advice = verdict(evaluation)[0].advice
     expected = "Mix words with the network" if is_kept is None else "Train with more ads"
     assert advice == expected
+
+
+@pytest.mark.parametrize(
+    ("recommended", "advice"),
+    [
+        ("energy", "Let energy decide"),
+        ("combined", "Let msp decide if news matters most"),
+    ],
+)
+def test_verdict_lets_the_recommended_detector_decide_never_the_one_that_does(
+    recommended, advice
+):
+    """The one that decides may be the best of all kinds together, and miss one of them."""
+    evaluation = good_evaluation()
+    evaluation["decision"] = {"rule": "conformal", "detector": "combined"}
+    evaluation["detectors"][0]["detector"] = "combined"
+    evaluation["detectors"][1]["kinds"]["news"]["auroc"] = 0.96
+    best = Recommendation(recommended, 0.0, 0.06, "news")
+    found = typed(evaluation).model_copy(update={"recommended": best})
+    (finding,) = [item for item in verdict(found) if not item.ok]
+    assert finding.advice == advice
+    assert finding.command.endswith(f" --detector {advice.split()[1]}")

@@ -1,6 +1,7 @@
 """The demo makes its material once for the same settings."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,14 @@ def test_material_that_was_interrupted_is_made_again(monkeypatch, generated, tmp
             _made(tmp_path, seed=1)
     _made(tmp_path, seed=1)
     assert generated == [1]
+
+
+def test_command_to_try_is_one_that_a_shell_reads(tmp_path, capsys):
+    bundle = tmp_path / "демо [1]" / "bundles" / "v 1"
+    demo._show_places(str(bundle), str(tmp_path / "run"))
+    shown = capsys.readouterr().out
+    (line,) = [line for line in shown.splitlines() if line.startswith("try:")]
+    program, verb, flag, path, text = shlex.split(line.removeprefix("try:"))
+    assert (program, verb, flag) == ("rubert-ood", "predict", "--bundle_uri")
+    assert Path(path).resolve() == bundle
+    assert text.startswith("Продам")
