@@ -38,7 +38,7 @@ def make_widget(model: Predicts) -> "VBox":
     answer = ipywidgets.HTML()
 
     def classify(_: object) -> None:
-        button.disabled = True
+        button.disabled, answer.value = True, ""
         try:
             answer.value = answer_html(model.predict(text.value).iloc[0])
         finally:

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -43,6 +44,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"data_uri": _data_uri, "when": _when, "count_of": count_of}
+    environment.filters["setting"] = _setting
     script = environment.get_template("page.js").render()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment.globals |= {"script": script, "script_hash": f"sha256-{digest}"}
@@ -63,6 +65,11 @@ def _plain(value: object) -> object:
         if isinstance(value, str) and not isinstance(value, Markup)
         else value
     )
+
+
+def _setting(value: object) -> str:
+    """Write the value of a setting as its YAML file has it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _data_uri(svg: str) -> str:

@@ -211,7 +211,18 @@ class EvaluationSettings(OodTextSettings):
     hard_cases_uri: str | None = None
     """Table of hand-written ads with the columns text and label (the label that you expect)."""
     baseline: bool = True
-    """Train TF-IDF + LinearSVC on the same split, and show it beside the model."""
+    """Train TF-IDF + LinearSVC on the same split, and show it beside the model. Only `train` has
+    ads to train it on."""
+
+
+def without_baseline(given: EvaluationSettings) -> EvaluationSettings:
+    """Refuse a baseline that was asked for where nothing could train it."""
+    if given.baseline and "baseline" in given.model_fields_set:
+        raise ValueError(
+            "evaluation.baseline: this job has no ads to train a baseline on. Leave it"
+            " out, or see the evaluation that `train` wrote into the bundle"
+        )
+    return given
 
 
 class GateSettings(Group):

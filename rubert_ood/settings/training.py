@@ -18,6 +18,7 @@ from rubert_ood.settings.shared import (
     Group,
     Precision,
     TextSettings,
+    without_baseline,
 )
 
 PHONE_PATTERN = r"(\+?\d[\d\-\s]{6,}\d)"
@@ -213,6 +214,7 @@ class EvaluateSettings(ExecutorSettings):
     columns: ColumnSettings = ColumnSettings()
     compute: FeatureComputeSettings = FeatureComputeSettings()
     evaluation: EvaluationSettings = EvaluationSettings(baseline=False)
+    _check_evaluation = field_validator("evaluation")(without_baseline)
 
 
 class TuneSettings(PromiseSettings):
@@ -235,6 +237,7 @@ class TuneSettings(PromiseSettings):
     compute: FeatureComputeSettings = FeatureComputeSettings()
     fit: FitSettings = FitSettings()
     evaluation: EvaluationSettings = EvaluationSettings(baseline=False)
+    _check_evaluation = field_validator("evaluation")(without_baseline)
 
 
 class SubheadColumnSettings(ColumnSettings):

@@ -204,7 +204,7 @@ def test_lines_and_files_are_classified_and_come_back_as_csv(opened, state, tmp_
         rows = list(csv.DictReader(file))
     assert [row["ad_id"] for row in rows] == ["a1", ""]
     assert rows[0]["label"] == state.model.predict(["диван"])["label"][0]
-    assert rows[1]["problem"] == "1 columns, the header has 2"
+    assert rows[1]["problem"] == "1 column, the header has 2"
 
 
 def test_run_is_paged_filtered_and_searched(opened, state):

@@ -38,15 +38,16 @@ def test_widget_of_a_text_with_nothing_to_read_says_so(model):
     assert answer.value == "<p><b>Other</b>: there is nothing to read in this text.</p>"
 
 
-def test_widget_frees_its_button_after_an_error(caplog):
+def test_widget_after_an_error_frees_its_button_and_keeps_no_older_answer(caplog):
     class Broken:
         def predict(self, ads: str) -> pd.DataFrame:
             raise ValueError("broken")
 
-    _, button, _ = make_widget(Broken()).children
+    _, button, answer = make_widget(Broken()).children
+    answer.value = "of the text before"
     button.click()  # ipywidgets logs what went wrong
     assert "broken" in caplog.text
-    assert not button.disabled
+    assert (button.disabled, answer.value) == (False, "")
 
 
 def test_answer_html_escapes_labels():

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+import yaml
 from sklearn.metrics import f1_score
 
 from rubert_ood.reports.evaluation import Context, TrainingRun
@@ -131,6 +132,18 @@ def test_train_findings_compare_the_loss_that_was_kept_with_the_smallest():
         "The valid loss of the kept epoch is 1.9000 nats, 27% above the smallest"
         " (good: at most 20%)."
     )
+
+
+def test_train_html_writes_settings_as_a_yaml_file_has_them(context):
+    optimiser = {"learning_rate": None, "patience": 3, "recipe": "notebook"}
+    settings = {"optimiser": optimiser, "compute": {"use_gpu": False, "names": ["а"]}}
+    html = train_html(context.model_copy(update={"settings": settings}))
+    shown = re.findall(r"<span>(\w+) <code>([^<]*)</code></span>", html)
+    quoted = [(name, value.replace("&#34;", '"')) for name, value in shown]
+    assert [(name, yaml.safe_load(value)) for name, value in quoted] == [
+        *optimiser.items(),
+        *settings["compute"].items(),
+    ]
 
 
 def test_train_page_begins_with_the_verdict(context):

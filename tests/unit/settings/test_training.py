@@ -3,7 +3,12 @@
 import pytest
 
 from rubert_ood.errors import SettingsError
-from rubert_ood.settings import TrainSettings, load_settings
+from rubert_ood.settings import (
+    EvaluateSettings,
+    TrainSettings,
+    TuneSettings,
+    load_settings,
+)
 from tests.unit.settings.jobs import TRAIN, message, train
 
 
@@ -150,3 +155,12 @@ def test_a_version_that_is_not_a_plain_name_is_refused(version):
         load_settings(
             TrainSettings, ["--input_uri", "x", "--version", version], program="train"
         )
+
+
+@pytest.mark.parametrize("job", [EvaluateSettings, TuneSettings])
+def test_a_baseline_is_refused_where_there_are_no_train_ads(job):
+    given = ["--bundle_uri", "x", "--input_uri", "y", "--evaluation.ood_uri", "z"]
+    loaded = load_settings(job, given, program="x")
+    assert loaded.evaluation.ood_uri == "z"
+    with pytest.raises(SettingsError, match=r"^evaluation\.baseline: .* Leave it out"):
+        load_settings(job, [*given, "--evaluation.baseline"], program="x")
