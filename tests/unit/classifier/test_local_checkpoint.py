@@ -6,7 +6,7 @@ from rubert_ood.classifier.local_checkpoint import local_checkpoint
 from rubert_ood.errors import BundleError
 
 
-@pytest.mark.parametrize("uri", ["/nope", "./nope", "~/nope"])
+@pytest.mark.parametrize("uri", ["/nope/bert", "./nope/bert", "~/nope/bert"])
 def test_path_that_does_not_exist_is_not_taken_for_a_name_of_the_hub(uri: str) -> None:
     with pytest.raises(BundleError, match=f"^{uri}: this folder does not exist. Use"):
         local_checkpoint(uri)
