@@ -5,6 +5,7 @@ from rubert_ood.ads.dataset import clean_labelled, read_labelled
 from rubert_ood.ads.extra_texts import load_extra_texts
 from rubert_ood.bundle import load_reference
 from rubert_ood.errors import InputError
+from rubert_ood.plain import count_of
 from rubert_ood.pointers.champion import open_bundle
 from rubert_ood.progress import StepLog
 from rubert_ood.ray_session import ray_session
@@ -27,7 +28,9 @@ def evaluate_bundle(settings: EvaluateSettings) -> Evaluation:
         raise InputError(
             f"{settings.input_uri}: no ad has text after cleaning. Use other labelled ads"
         )
-    log.info(f"measures the bundle {bundle.version} on {len(ads):,} labelled ads")
+    log.info(
+        f"measures the bundle {bundle.version} on {count_of(len(ads), 'labelled ad')}"
+    )
     extra = load_extra_texts(settings.evaluation, bundle.cleaner, known)
     with ray_session(settings):
         outputs = bundle_outputs(

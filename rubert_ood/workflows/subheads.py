@@ -1,6 +1,7 @@
 """Train sub-heads on the fixed features of a bundle; the bundle with them is a new version."""
 
 from rubert_ood.ads.dataset import clean_subcategories, read_labelled
+from rubert_ood.ads.labels import check_subcategories
 from rubert_ood.bundle import (
     Bundle,
     check_new,
@@ -30,6 +31,7 @@ def subheads(settings: SubheadsSettings) -> Bundle:
         settings.input_uri, settings.columns, extra=("subcategory",), known=known
     )
     ads, pairs = clean_subcategories(table, bundle.cleaner, bundle.fitted.labels)
+    check_subcategories(settings.input_uri, settings.columns.subcategory, pairs)
     if not len(ads):
         raise SchemaError(
             f"{settings.input_uri}: no ad has both text and a sub-category"
