@@ -52,6 +52,8 @@ def _line(problem: "ErrorDetails", model: type[BaseModel]) -> str:
     if problem["type"].startswith("model_") and problem["input"] is None:
         return f"{name}: the group is empty. Set something in it, or leave the line out"
     message = SHOULD.sub("must", problem["msg"].removeprefix("Value error, "))
+    if problem["type"] in ("tuple_type", "list_type"):
+        message = "must be a list. Use [a, b]"
     if isinstance(
         problem["input"], dict | BaseModel
     ):  # of a group: it names its settings
