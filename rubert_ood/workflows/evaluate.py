@@ -14,6 +14,7 @@ from rubert_ood.reports.evaluate import Material, evaluate
 from rubert_ood.reports.evaluation import Context, Evaluation
 from rubert_ood.settings import EvaluateSettings
 from rubert_ood.training.features import bundle_outputs
+from rubert_ood.training.readable import readable_ads
 
 log = StepLog("data")
 
@@ -23,7 +24,7 @@ def evaluate_bundle(settings: EvaluateSettings) -> Evaluation:
     bundle = open_bundle(settings.bundle_uri)
     known = bundle.fitted.labels
     table = read_labelled(settings.input_uri, settings.columns, known=known)
-    ads = clean_labelled(table, bundle.cleaner, bundle.fitted.labels, traits=True)
+    ads = readable_ads(clean_labelled(table, bundle.cleaner, known, traits=True), bundle)
     if not len(ads):
         raise InputError(
             f"{settings.input_uri}: no ad has text after cleaning. Use other labelled ads"
