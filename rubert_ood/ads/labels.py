@@ -148,6 +148,23 @@ def check_known(
             )
 
 
+def check_subcategories(uri: str, name: str, pairs: Iterable[tuple[str, str]]) -> None:
+    """Raise SchemaError, naming the column, where a sub-category has the name of doubtful ads; warn
+    of those of one category that look alike.
+
+    pairs: (category, sub-category), each once.
+    """
+    shown = []
+    for category, subcategory in pairs:
+        if subcategory == RESERVED_LABEL:
+            raise SchemaError(
+                f"{uri}: column {name!r}: a sub-category of {category!r} is called"
+                f" {RESERVED_LABEL!r}, which is reserved for doubtful ads. Rename it"
+            )
+        shown.append(f"{category} / {subcategory}")
+    warn_of_alike(shown)
+
+
 def warn_of_alike(labels: Iterable[str]) -> None:
     """Name labels that differ only in case, or in letters that look the same: probably one class
     that became several."""

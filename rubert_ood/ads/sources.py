@@ -53,6 +53,8 @@ class Tables:
     ignored: Ignored
     unreadable: dict[str, str]
     """URI -> what is wrong: a link that leads nowhere, a folder that may not be listed."""
+    folders: list[str]
+    """The folders on a disk whose files are read, as they were reached, links and all; sorted."""
 
 
 def list_tables(uri: str) -> list[FileInfo]:
@@ -89,9 +91,11 @@ def survey_tables(uri: str) -> Tables:
         log.warning("%s: links to a folder above itself, which is read only once", name)
     if not files and not unreadable:
         raise InputError(_nothing_here(uri, others))
-    return Tables(
-        sorted(files, key=lambda file: file.uri), _ignored(others, dropped), unreadable
-    )
+    files.sort(key=lambda file: file.uri)
+    read = [
+        name for name in listing.folders if not is_left_by_writer(listing.inner(name))
+    ]
+    return Tables(files, _ignored(others, dropped), unreadable, sorted(read))
 
 
 def warn_of_ignored(ignored: Ignored, step: str) -> None:

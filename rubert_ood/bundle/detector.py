@@ -34,6 +34,8 @@ GAUSSIANS = {
 SUMS = "combined.harmonic"
 NEIGHBOURS = ("knn", "nearest_neighbour")
 """Detectors that keep train ads."""
+ROUNDING = 1e-4
+"""Relative: of unit vectors in float32, and of sums."""
 
 
 def write_detector(folder: str, detector: ChosenDetector) -> None:
@@ -85,8 +87,11 @@ def read_detector(
         return None
     found = layouts(folder, DETECTOR)
     parts = [part for part in SINGLE if f"{SCORES}{part}" in found]
-    if not parts or (name not in COMBINED and parts != [name]):
-        raise ValueError(f"it holds no scores of the detector {name}")
+    wanted = COMBINED.get(name, (name,))
+    if set(parts) != set(wanted):
+        raise ValueError(
+            f"it does not hold the scores of the detector {name}: {', '.join(wanted)}"
+        )
     expected = _expected(parts, name in COMBINED, statistics.means_CH.shape[1])
     arrays = read_arrays(folder, DETECTOR, expected)
     scores = {part: _ascending(arrays, f"{SCORES}{part}") for part in parts}
@@ -94,6 +99,8 @@ def read_detector(
     lengths = {len(scores_n) for scores_n in scores.values()}
     if len(lengths) > 1 or (sums is not None and lengths != {len(sums)}):
         raise ValueError("its scores are of different numbers of calibration ads")
+    if sums is not None:
+        _check_sums(sums, len(parts))
     detectors = {part: _detector(part, arrays, statistics, temperature) for part in parts}
     return ChosenDetector(name, detectors, scores, sums)
 
@@ -121,6 +128,13 @@ def _ascending(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     return scores_n
 
 
+def _check_sums(sums_n: np.ndarray, num_parts: int) -> None:
+    """Raise ValueError unless each can be a sum of 1 / p, where p is from 1 / (n + 1) to 1."""
+    largest = num_parts * (len(sums_n) + 1) * (1 + ROUNDING)
+    if not num_parts <= sums_n[0] <= sums_n[-1] <= largest:
+        raise ValueError(f"the array {SUMS} holds what is not a sum of 1 / p")
+
+
 def _detector(
     name: DetectorName,
     arrays: Mapping[str, np.ndarray],
@@ -145,6 +159,9 @@ def _neighbours(name: str, arrays: Mapping[str, np.ndarray]) -> NearestNeighbour
     reference_RH, k = arrays[f"{name}.reference"], int(arrays[f"{name}.k"][0])
     if not 1 <= k <= len(reference_RH):
         raise ValueError(f"{name}.k is {k}, and there are {len(reference_RH):,} ads")
+    lengths_R = np.linalg.norm(reference_RH, axis=1)
+    if np.abs(lengths_R - 1).max() > ROUNDING:
+        raise ValueError(f"{name}.reference holds vectors whose length is not 1")
     return NearestNeighbours(reference_RH, k)
 
 

@@ -3,7 +3,7 @@
 from rubert_ood.bundle.arrays import Layout, read_arrays
 from rubert_ood.bundle.documents import StackDocument
 from rubert_ood.bundle.files import STACK, write_arrays, write_json
-from rubert_ood.classifier.stack import Stack, WordModel
+from rubert_ood.classifier.stack import Stack, WordModel, probe_texts
 
 __all__ = ["STACK", "STACK_ARRAYS", "read_stack", "write_stack"]
 
@@ -34,11 +34,12 @@ def write_stack(folder: str, stack: Stack) -> None:
 def read_stack(folder: str, description: StackDocument, num_classes: int) -> Stack:
     """Read the arrays. Raises ValueError unless they are as described."""
     num_ngrams = len(description.ngrams)
+    num_probes = len(probe_texts(description.ngrams))
     expected = {
         "idf": Layout("F32", (num_ngrams,)),
         "weights": Layout("F32", (num_ngrams, num_classes)),
         "biases": Layout("F32", (num_classes,)),
-        "probes": Layout("F32", (None, num_classes)),
+        "probes": Layout("F32", (num_probes, num_classes)),
     }
     arrays = read_arrays(folder, STACK_ARRAYS, expected)
     words = WordModel(

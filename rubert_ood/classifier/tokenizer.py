@@ -141,8 +141,12 @@ def _check(tokenizer: TextTokenizer) -> None:
     ids = tokenizer.ids
     if tokenizer.before[:1] != [ids.cls]:
         raise ValueError(f"the tokenizer does not put the id {ids.cls} first, as CLS")
-    if not {ids.cls, ids.pad} <= set(ids.special):
-        raise ValueError("the ids of CLS and pad are not among the special ones")
+    named = {ids.cls, ids.pad} if ids.unknown is None else {ids.cls, ids.pad, ids.unknown}
+    if not named <= set(ids.special):
+        raise ValueError(
+            "the ids of CLS, pad and what is unknown are not among the special ones"
+        )
     for number in ids.special:
-        if tokenizer.backend.id_to_token(number) is None:
+        is_id = 0 <= number < 2**32  # the library takes no other number
+        if not is_id or tokenizer.backend.id_to_token(number) is None:
             raise ValueError(f"the tokenizer has no token with the id {number}")

@@ -1,6 +1,7 @@
 """Input and output must lie apart: a run may not read what a run has written."""
 
 import os
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 from rubert_ood import storage
@@ -28,6 +29,24 @@ def check_apart(input_uri: str, output_uri: str) -> None:
             f"input_uri: {input_uri} lies inside the output {output_uri}."
             " Use an output outside of it"
         )
+
+
+def check_links_apart(folders: Iterable[str], output_uri: str) -> None:
+    """Raise SettingsError when a link below the input leads to the output, or above it.
+
+    folders: those that are read, as they were reached.
+    """
+    target = _names(output_uri)
+    for folder in folders:
+        real = _names(folder)
+        if real == folder.strip("/").split("/"):
+            continue
+        shorter = min(len(real), len(target))
+        if real[:shorter] == target[:shorter]:
+            raise SettingsError(
+                f"input_uri: {folder} leads by a link to the output {output_uri}."
+                " Remove the link, or use an output elsewhere"
+            )
 
 
 def _leads_to(source: list[str], part: list[str], is_literal: bool) -> bool:

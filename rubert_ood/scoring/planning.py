@@ -22,7 +22,7 @@ from rubert_ood.runs.plan import (
     pack_schema,
     run_folder,
 )
-from rubert_ood.scoring.apart import check_apart
+from rubert_ood.scoring.apart import check_apart, check_links_apart
 from rubert_ood.scoring.carry import CarriedTypes, check_names
 from rubert_ood.scoring.inspection import Inspected, cut_files, inspect_files
 from rubert_ood.settings import DaySettings, Precision
@@ -97,6 +97,8 @@ def _find_files(settings: DaySettings, output_uri: str) -> Tables:
     input_uri = storage.absolute(settings.input_uri)
     check_apart(input_uri, output_uri)
     found = survey_tables(input_uri)
+    if not storage.is_s3(output_uri):
+        check_links_apart(found.folders, output_uri)
     warn_of_ignored(found.ignored, "plan")
     limit = settings.gate.max_ignored_files
     if found.ignored.num_like_data > limit:

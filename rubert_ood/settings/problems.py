@@ -51,7 +51,7 @@ def _line(problem: "ErrorDetails", model: type[BaseModel]) -> str:
         return f"{name}: no such setting{_hint(name, model)}. `--help` lists them"
     if problem["type"].startswith("model_") and problem["input"] is None:
         return f"{name}: the group is empty. Set something in it, or leave the line out"
-    message = SHOULD.sub("must", problem["msg"].removeprefix("Value error, "))
+    message = _message(problem)
     if isinstance(
         problem["input"], dict | BaseModel
     ):  # of a group: it names its settings
@@ -64,6 +64,12 @@ def _line(problem: "ErrorDetails", model: type[BaseModel]) -> str:
     if got == NOT_SHOWN:
         return f"{name}: {message}"
     return f"{name}: {message} (got {got})"
+
+
+def _message(problem: "ErrorDetails") -> str:
+    if problem["type"] in ("tuple_type", "list_type"):
+        return "must be a list. Use [a, b]"
+    return SHOULD.sub("must", problem["msg"].removeprefix("Value error, "))
 
 
 def _what_it_is(name: str, model: type[BaseModel]) -> str:

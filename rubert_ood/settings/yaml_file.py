@@ -14,6 +14,7 @@ MAX_DEPTH = 20
 MAX_NODES = 20_000
 """Values of a file, those of an alias counted wherever it stands."""
 TEXT_TAG, MERGE_TAG = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
+TIME_TAG = "tag:yaml.org,2002:timestamp"
 
 
 def read_yaml(uri: str) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def read_yaml(uri: str) -> dict[str, Any]:
         RecursionError,
         ValueError,
         OverflowError,
-    ) as error:  # e.g. the date 2026-02-30
+    ) as error:  # e.g. a number of 5,000 digits
         reason = (
             "the file is nested too deeply"
             if isinstance(error, RecursionError)
@@ -50,6 +51,15 @@ def read_yaml(uri: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise SettingsError(f"{uri}: the file must hold lines of `setting: value`")
     return content
+
+
+class _Loader(yaml.SafeLoader):
+    """Dates stay text: the setting that holds one says what is wrong with it."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - as the base class has it
+        first: [(tag, regexp) for tag, regexp in found if tag != TIME_TAG]
+        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 class _RefusedError(Exception):
@@ -72,7 +82,7 @@ def _read(uri: str) -> bytes:
 
 
 def _parsed(data: bytes) -> object:
-    loader = yaml.SafeLoader(data)
+    loader = _Loader(data)
     try:
         root = loader.get_single_node()
         if root is None:

@@ -16,7 +16,6 @@ from rubert_ood.ood.outputs import Outputs
 from rubert_ood.ood.promise import least_rows
 from rubert_ood.ood.reference import Reference
 from rubert_ood.ood.tuning import ads_needed
-from rubert_ood.plain import count_of
 from rubert_ood.settings import DecisionSettings, DetectorName, TuneSettings
 
 MIN_ADS = 100
@@ -33,8 +32,8 @@ def halves(ads: LabelledAds, settings: TuneSettings) -> dict[str, LabelledAds]:
 
     if len(ads) < MIN_ADS:
         raise InputError(
-            f"{settings.input_uri}: {count_of(len(ads), 'ad')} with text are"
-            f" too few to tune on. Add at least {MIN_ADS}"
+            f"{settings.input_uri}: tuning needs at least {MIN_ADS} ads with text,"
+            f" and there are {len(ads)}. Add more"
         )
     counts = np.unique(ads.labels_N, return_counts=True)[1]
     can_stratify = counts.min() > 1 and len(counts) <= len(ads) // 2
@@ -93,7 +92,7 @@ def check_target(settings: TuneSettings, num_texts: int) -> None:
         needed = least_rows(1 - settings.min_precision, settings.risk)
     if needed > num_texts:
         raise SettingsError(
-            f"min_precision: {settings.min_precision:g} needs at least"
+            f"min_precision: {settings.min_precision} needs at least"
             f" {needed:,} ads to choose on, and there are {num_texts:,}."
             " Add more ads, or a lower target"
         )

@@ -5,6 +5,7 @@ from rubert_ood.ads.dataset import clean_labelled, read_labelled
 from rubert_ood.ads.extra_texts import load_extra_texts
 from rubert_ood.bundle import load_reference
 from rubert_ood.errors import InputError
+from rubert_ood.plain import count_of
 from rubert_ood.pointers.champion import open_bundle
 from rubert_ood.progress import StepLog
 from rubert_ood.ray_session import ray_session
@@ -13,6 +14,7 @@ from rubert_ood.reports.evaluate import Material, evaluate
 from rubert_ood.reports.evaluation import Context, Evaluation
 from rubert_ood.settings import EvaluateSettings
 from rubert_ood.training.features import bundle_outputs
+from rubert_ood.training.readable import readable_ads
 
 log = StepLog("data")
 
@@ -22,12 +24,14 @@ def evaluate_bundle(settings: EvaluateSettings) -> Evaluation:
     bundle = open_bundle(settings.bundle_uri)
     known = bundle.fitted.labels
     table = read_labelled(settings.input_uri, settings.columns, known=known)
-    ads = clean_labelled(table, bundle.cleaner, bundle.fitted.labels, traits=True)
+    ads = readable_ads(clean_labelled(table, bundle.cleaner, known, traits=True), bundle)
     if not len(ads):
         raise InputError(
             f"{settings.input_uri}: no ad has text after cleaning. Use other labelled ads"
         )
-    log.info(f"measures the bundle {bundle.version} on {len(ads):,} labelled ads")
+    log.info(
+        f"measures the bundle {bundle.version} on {count_of(len(ads), 'labelled ad')}"
+    )
     extra = load_extra_texts(settings.evaluation, bundle.cleaner, known)
     with ray_session(settings):
         outputs = bundle_outputs(

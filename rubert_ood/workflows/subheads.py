@@ -1,6 +1,7 @@
 """Train sub-heads on the fixed features of a bundle; the bundle with them is a new version."""
 
 from rubert_ood.ads.dataset import clean_subcategories, read_labelled
+from rubert_ood.ads.labels import check_subcategories
 from rubert_ood.bundle import (
     Bundle,
     check_new,
@@ -15,6 +16,7 @@ from rubert_ood.progress import StepLog
 from rubert_ood.ray_session import ray_session
 from rubert_ood.settings import SubheadsSettings
 from rubert_ood.training.features import bundle_outputs
+from rubert_ood.training.readable import readable_ads
 
 log = StepLog("data")
 
@@ -30,6 +32,8 @@ def subheads(settings: SubheadsSettings) -> Bundle:
         settings.input_uri, settings.columns, extra=("subcategory",), known=known
     )
     ads, pairs = clean_subcategories(table, bundle.cleaner, bundle.fitted.labels)
+    ads = readable_ads(ads, bundle)
+    check_subcategories(settings.input_uri, settings.columns.subcategory, pairs)
     if not len(ads):
         raise SchemaError(
             f"{settings.input_uri}: no ad has both text and a sub-category"

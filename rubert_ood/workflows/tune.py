@@ -50,6 +50,7 @@ from rubert_ood.training.promising import (
     promised_rule,
     rows_to_choose_on,
 )
+from rubert_ood.training.readable import readable_ads
 from rubert_ood.training.tuning import (
     check_target,
     halves,
@@ -68,7 +69,7 @@ def tune(settings: TuneSettings) -> Bundle:
     check_new(uri)
     known = bundle.fitted.labels
     table = read_labelled(settings.input_uri, settings.columns, known=known)
-    ads = clean_labelled(table, bundle.cleaner, bundle.fitted.labels, traits=True)
+    ads = readable_ads(clean_labelled(table, bundle.cleaner, known, traits=True), bundle)
     extra = load_extra_texts(settings.evaluation, bundle.cleaner, known)
     if settings.confidence:
         ads, extra = each_text_once(ads, extra)

@@ -78,6 +78,31 @@ def test_evaluate_of_ads_without_any_text_is_one_line(settings, tmp_path):
         evaluate_bundle(settings.model_copy(update={"input_uri": uri}))
 
 
+def test_evaluate_leaves_out_the_ads_that_a_run_answers_without_the_network(
+    settings, bundle, tmp_path, caplog
+):
+    texts = ["диван угловой", "\u200b", "漢字", "\ufffd\ufffd", "стол"]
+    results = predict_texts(bundle, texts)
+    is_ok = [result["status"] == "ok" for result in results]
+    assert sum(is_ok) < len(texts)
+    table = pa.table({"description": texts, "category": LABELS[:5]})
+    write_parquet(tmp_path / "some.parquet", table)
+    uri = str(tmp_path / "some.parquet")
+    evaluation = evaluate_bundle(settings.model_copy(update={"input_uri": uri}))
+    assert evaluation.headline.num_test == sum(is_ok)
+    right = [
+        result["topk_labels"][0] == label
+        for result, label in zip(results, LABELS, strict=True)
+        if result["status"] == "ok"
+    ]
+    assert evaluation.headline.accuracy == np.mean(right)
+    num = len(texts) - sum(is_ok)
+    assert (
+        f"data      leaves out {num} labelled ads: the model knows no character of them"
+        in caplog.messages
+    )
+
+
 def test_evaluate_in_this_process_starts_no_ray(settings):
     evaluate_bundle(settings)
     if "ray" in sys.modules:

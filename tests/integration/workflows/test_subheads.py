@@ -250,4 +250,12 @@ def test_subheads_of_bad_input_is_one_line(bundle, table, tmp_path):
         SchemaError, match=r"ads\.parquet: no ad has both text and a sub-category"
     ):
         workflow.subheads(_settings(bundle, none, tmp_path))
+    subs = [
+        "Other" if sub == "Столы" else sub for sub in table["subcategory"].to_pylist()
+    ]
+    reserved = table.set_column(
+        table.schema.names.index("subcategory"), "subcategory", pa.array(subs)
+    )
+    with pytest.raises(SchemaError, match=r"ads\.parquet: column 'subcategory': .*Other"):
+        workflow.subheads(_settings(bundle, reserved, tmp_path))
     assert not (tmp_path / "v2").exists()

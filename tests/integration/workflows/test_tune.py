@@ -278,7 +278,9 @@ def test_tune_to_a_target_out_of_reach_writes_nothing(
 
 def test_tune_on_too_few_ads_names_them(bundle, labelled, tmp_path, request):
     write_parquet(tmp_path / "ads.parquet", labelled.slice(0, 99))
-    with pytest.raises(InputError, match=r"ads\.parquet: 99 ads with text are too few"):
+    with pytest.raises(
+        InputError, match=r"ads\.parquet: .* 100 ads .*, and there are 99\."
+    ):
         workflow.tune(_settings(bundle, tmp_path, version=request.node.name))
     write_parquet(tmp_path / "ads.parquet", labelled.slice(0, 120))
     with pytest.raises(

@@ -12,7 +12,13 @@ from rubert_ood.ads.dataset import (
     read_labelled,
 )
 from rubert_ood.ads.extra_texts import read_texts
-from rubert_ood.ads.labels import is_missing, label_index, normal_label, warn_of_alike
+from rubert_ood.ads.labels import (
+    check_subcategories,
+    is_missing,
+    label_index,
+    normal_label,
+    warn_of_alike,
+)
 from rubert_ood.ads.text import TextCleaner
 from rubert_ood.errors import SchemaError
 from rubert_ood.settings import ColumnSettings, SubheadColumnSettings, TrainSettings
@@ -173,6 +179,24 @@ def test_classes_that_differ_only_in_alphabet_are_named_with_the_letters(caplog)
 def test_classes_of_two_alphabets_that_look_otherwise_are_not_named(caplog):
     warn_of_alike(["Авто", "Avto", "BMW", "БМВ", "Дом", "Том"])
     assert caplog.messages == []
+
+
+def test_subcategories_of_one_category_that_look_alike_are_named(caplog):
+    pairs = [("Мебель", "Столы"), ("Мебель", "столы"), ("Дача", "столы")]
+    check_subcategories("a.csv", "fine", pairs)
+    assert caplog.messages == [
+        "data      some classes differ only in case, and train as different classes:"
+        " 'Мебель / Столы' / 'Мебель / столы'"
+    ]
+
+
+def test_subcategory_with_the_name_of_doubtful_ads_is_refused():
+    with pytest.raises(SchemaError) as raised:
+        check_subcategories("a.csv", "fine", [("Мебель", "Столы"), ("Мебель", "Other")])
+    assert str(raised.value) == (
+        "a.csv: column 'fine': a sub-category of 'Мебель' is called 'Other', which is"
+        " reserved for doubtful ads. Rename it"
+    )
 
 
 def test_label_in_another_alphabet_is_told_from_the_known_one(tmp_path):

@@ -516,7 +516,7 @@ CASES: dict[str, tuple[Change, str]] = {
     ),
     "special_ids_of_a_pad_that_is_a_word": (
         keys("special_ids.json", pad=7),
-        "special_ids.json: the ids of CLS and pad are not among the special ones",
+        "special_ids.json: the ids of CLS, pad and what is unknown are not among the special ones",
     ),
     "special_ids_beyond_the_tokenizer": (
         keys("special_ids.json", special=[0, 1, 2, 3, 4, 5000]),

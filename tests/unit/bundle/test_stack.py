@@ -81,6 +81,8 @@ def _array(name, make):
         (_edit(code="x"), "unknown key 'code'"),
         (_array("weights", lambda a: a[:, :4].copy()), "weights is F32"),
         (_array("idf", lambda a: a * np.float32(np.nan)), "NaN or infinite"),
+        (_array("probes", lambda a: a[:-1].copy()), "probes is F32"),
+        (_array("probes", lambda a: a[:0].copy()), "probes is F32"),
         (_array("biases", lambda a: a.astype(np.float64)), "biases is F64"),
     ],
 )

@@ -139,11 +139,23 @@ FAULTS = {
     ),
     "pad_is_a_word": (
         '{"cls": 2, "pad": 9, "special": [2]}',
-        "the ids of CLS and pad are not among the special ones",
+        "the ids of CLS, pad and what is unknown are not among the special ones",
     ),
     "unknown_id": (
         '{"cls": 2, "pad": 0, "special": [0, 2, 99999]}',
         "the tokenizer has no token with the id 99999",
+    ),
+    "negative_id": (
+        '{"cls": 2, "pad": 0, "special": [-1, 0, 2]}',
+        "the tokenizer has no token with the id -1",
+    ),
+    "id_without_end": (
+        '{"cls": 2, "pad": 0, "special": [0, 2, 1000000000000]}',
+        "the tokenizer has no token with the id 1000000000000",
+    ),
+    "unknown_is_a_word": (
+        '{"cls": 2, "pad": 0, "unknown": 9, "special": [0, 2]}',
+        "the ids of CLS, pad and what is unknown are not among the special ones",
     ),
 }
 

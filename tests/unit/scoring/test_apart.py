@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 
 from rubert_ood import storage
+from rubert_ood.ads.sources import survey_tables
 from rubert_ood.errors import SettingsError
-from rubert_ood.scoring.apart import check_apart
+from rubert_ood.scoring.apart import check_apart, check_links_apart
 
 
 def _ads(path: Path) -> None:
@@ -91,3 +92,33 @@ def test_check_apart_takes_the_root_for_a_folder_that_holds_all(tmp_path):
         check_apart("/", str(tmp_path / "out"))
     with pytest.raises(SettingsError, match=r"^input_uri: "):
         check_apart(str(tmp_path / "in"), "/")
+
+
+@pytest.mark.parametrize("link", ["in/day=1", "in/deep/day=1"])
+@pytest.mark.parametrize("leads_to", ["out", "out/run_date=2026-11-01", "elsewhere"])
+@pytest.mark.parametrize("source", ["in", "in/*"])
+def test_check_links_apart_refuses_a_link_that_leads_to_the_output(
+    tmp_path, source, link, leads_to
+):
+    _ads(tmp_path / "in" / "deep" / "a.csv")
+    (tmp_path / leads_to).mkdir(parents=True)
+    (tmp_path / link).symlink_to(tmp_path / leads_to)
+    output = "elsewhere/out" if leads_to == "elsewhere" else "out"
+    folders = survey_tables(f"{tmp_path}/{source}").folders
+    with pytest.raises(SettingsError) as refused:
+        check_links_apart(folders, f"{tmp_path}/{output}")
+    assert str(refused.value) == (
+        f"input_uri: {tmp_path}/{link} leads by a link to the output {tmp_path}/{output}."
+        " Remove the link, or use an output elsewhere"
+    )
+
+
+def test_check_links_apart_lets_links_elsewhere_and_hidden_ones_be(tmp_path):
+    _ads(tmp_path / "in" / "a.csv")
+    for name in ("out", "ads"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "in" / "day=1").symlink_to(tmp_path / "ads")
+    (tmp_path / "in" / ".before").symlink_to(tmp_path / "out")
+    folders = survey_tables(str(tmp_path / "in")).folders
+    assert folders == [str(tmp_path / "in"), str(tmp_path / "in" / "day=1")]
+    check_links_apart(folders, str(tmp_path / "out"))

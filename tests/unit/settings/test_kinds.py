@@ -56,10 +56,11 @@ def test_what_yaml_reads_as_something_else_is_not_a_date(config, value: str) -> 
     )
 
 
-def test_a_date_that_does_not_exist_is_refused() -> None:
-    assert message(score, *SCORE, "--run_date=2026-02-30").startswith(
-        "run_date: this date does not exist (day is out of range"
-    )
+def test_a_date_that_does_not_exist_is_refused(config) -> None:
+    expected = "run_date: this date does not exist (day is out of range"
+    assert message(score, *SCORE, "--run_date=2026-02-30").startswith(expected)
+    path = config("run_date: 2026-02-30\n")
+    assert message(score, *SCORE, "--config", path).startswith(expected)
 
 
 @pytest.mark.parametrize("content", ["run_date: 2026-11-24", "run_date: '2026-11-24'"])

@@ -34,6 +34,10 @@ def _score(**values: Any) -> ScoreSettings:
             "executor: must be 'ray' or 'local' (got 'x')",
         ),
         (
+            lambda: _score(carry_columns="city,price"),
+            "carry_columns: must be a list. Use [a, b] (got 'city,price')",
+        ),
+        (
             lambda: _score(executer="ray"),
             ("executer: no such setting (did you mean executor?). `--help` lists them"),
         ),
