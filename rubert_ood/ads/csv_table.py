@@ -70,7 +70,7 @@ def _without_cells(error: pa.ArrowException) -> str:
     if "invalid UTF8" in str(error):
         return "the text is not UTF-8. Save the file as UTF-8"
     if "Empty CSV file" in str(error):
-        return "Empty CSV file"
+        return "it is empty. Write its header, or remove the file"
     return "a row does not fit the header. Mend the row"
 
 

@@ -154,15 +154,15 @@ def check_subcategories(uri: str, name: str, pairs: Iterable[tuple[str, str]]) -
 
     pairs: (category, sub-category), each once.
     """
-    shown = []
+    names = []
     for category, subcategory in pairs:
         if subcategory == RESERVED_LABEL:
             raise SchemaError(
-                f"{uri}: column {name!r}: a sub-category of {category!r} is called"
+                f"{uri}: column {name!r}: a sub-category of {shown(category)} is called"
                 f" {RESERVED_LABEL!r}, which is reserved for doubtful ads. Rename it"
             )
-        shown.append(f"{category} / {subcategory}")
-    warn_of_alike(shown)
+        names.append(f"{category} / {subcategory}")
+    warn_of_alike(names)
 
 
 def warn_of_alike(labels: Iterable[str]) -> None:

@@ -363,7 +363,7 @@ def test_a_repeated_csv_column_is_named_by_its_places(
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "Empty CSV file"),
+        (b"", "it is empty. Write its header"),
         (
             b"id,text\n1,x\n2\n",
             "the row that begins in line 3 has 1 column, the header has 2",
