@@ -11,7 +11,8 @@ from rubert_ood.annotating.pools import ID_HASH, Pools, id_hashes
 from rubert_ood.annotating.register import Register
 from rubert_ood.errors import InputError, SchemaError
 from rubert_ood.progress import Progress
-from rubert_ood.runs.manifest import Manifest, read_manifest
+from rubert_ood.runs.manifest import Manifest, find_manifest
+from rubert_ood.runs.plan import load_plan
 
 PIECE_ROWS = 2**17
 """Rows that are read at a time: a row group of a sealed file."""
@@ -22,12 +23,17 @@ FINER = ("sub_label", "sub_confidence")
 
 
 def whole_run(run_uri: str) -> Manifest:
-    """Read the manifest of a run; InputError where it was not scored to its end."""
-    manifest = read_manifest(storage.absolute(run_uri))
-    if not manifest.is_whole or not manifest.files:
+    """Read the manifest of a run; InputError where it was not scored to its end, or is not a
+    run."""
+    run_uri = storage.absolute(run_uri)
+    manifest = find_manifest(run_uri)
+    if manifest is None:
+        load_plan(run_uri)  # refuses what is not the folder of a run
+    if manifest is None or not manifest.is_whole or not manifest.files:
+        outcome = manifest.outcome if manifest else "planned"
         raise InputError(
-            f"{manifest.run_uri}: this run is not complete (outcome"
-            f" {manifest.outcome}). Run its `score` command again to finish it"
+            f"{run_uri}: this run is not complete (outcome {outcome})."
+            " Run its `score` command again to finish it"
         )
     return manifest
 

@@ -331,6 +331,19 @@ def test_export_of_a_run_whose_ads_are_all_taken_is_refused(run_uri, tmp_path):
         _export(run_uri, tmp_path, **changes)
 
 
+def test_export_of_what_is_not_a_whole_run_is_one_line(run_uri, tmp_path):
+    above = Path(run_uri).parent
+    with pytest.raises(InputError, match="not the folder of a run") as refused:
+        _export(str(above), tmp_path)
+    assert "run_id=ID" in str(refused.value)
+    planned = tmp_path / "planned" / "run_date=2026-11-24" / "run_id=x"
+    (planned / "_run").mkdir(parents=True)
+    plan = Path(run_uri) / "_run" / "plan.json"
+    (planned / "_run" / "plan.json").write_bytes(plan.read_bytes())
+    with pytest.raises(InputError, match=r"not complete \(outcome planned\)"):
+        _export(str(planned), tmp_path)
+
+
 def test_export_with_another_bundle_is_refused(run_uri, trained_bundle, tmp_path):
     with pytest.raises(SettingsError, match="not the bundle of this run"):
         _export(run_uri, tmp_path, bundle_uri=trained_bundle)

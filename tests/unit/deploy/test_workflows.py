@@ -1,5 +1,7 @@
 """The workflows, by the schemas that GitHub publishes and by zizmor. No GitHub runs here."""
 
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -146,3 +148,83 @@ def test_nightly_has_no_key_of_aws():
     assert set(re.findall(r"secrets\.(\w+)", text)) == {"RAY_TOKEN"}
     assert "id-token: write" in text
     assert "--follow" not in text
+
+
+AWS = """
+import json, sys, jmespath
+words = dict(zip(sys.argv[3:-1:2], sys.argv[4::2]))
+if sys.argv[1] == "s3":
+    _, _, _, source, target = sys.argv
+    key = source.partition("//")[2].partition("/")[2]
+    objects = json.load(open("objects.json"))
+    if key not in objects:
+        sys.exit(1)
+    open(target, "w").write(objects[key])
+    sys.exit()
+pages = json.load(open("pages.json"))
+if words["--output"] == "text":  # each page by itself, as the program does
+    found = [jmespath.search(words["--query"], page) for page in pages]
+    print(*found, sep="\\n")
+else:
+    whole = [one for page in pages for one in page.get("Contents", [])]
+    page = {"Contents": whole} if whole else {}
+    print(json.dumps(jmespath.search(words["--query"], page)))
+"""
+
+
+def outcome_of(
+    tmp_path: Path, pages: list[Any], objects: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run the step of the nightly that reads the manifest, against an `aws` of our own."""
+    (step,) = [
+        step
+        for step in steps(GITHUB / "workflows" / "nightly.yml")
+        if step.get("name", "").startswith("Outcome")
+    ]
+    (tmp_path / "pages.json").write_text(json.dumps(pages))
+    (tmp_path / "objects.json").write_text(json.dumps(objects))
+    fake = tmp_path / "aws"
+    fake.write_text(f"#!{sys.executable}\n{AWS}")
+    fake.chmod(0o755)
+    env = os.environ | {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "OUTPUT": "s3://marketplace/classified",
+        "RUN_DATE": "2026-11-25",
+        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
+    }
+    command = ["bash", "-e", "-c", step["run"]]
+    return subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True)
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
+@pytest.mark.parametrize(
+    ("outcome", "code"), [("published", 0), ("refused", 5), ("interrupted", 6)]
+)
+def test_nightly_ends_with_the_outcome_of_the_newest_run_of_any_number_of_objects(
+    tmp_path, outcome, code
+):
+    day = "classified/run_date=2026-11-25"
+    older, newer = (f"{day}/run_id={name}/_run/manifest.json" for name in "ab")
+    parts = [{"Key": f"{day}/run_id=a/{n}", "LastModified": "3"} for n in range(1_000)]
+    pages = [
+        {"Contents": [{"Key": newer, "LastModified": "2"}, *parts]},
+        {"Contents": [{"Key": older, "LastModified": "1"}]},
+        {"Contents": parts},
+    ]
+    objects = {
+        newer: json.dumps({"outcome": outcome}),
+        older: json.dumps({"outcome": "failed"}),
+        newer.replace("manifest.json", "report.html"): "<p>",
+    }
+    done = outcome_of(tmp_path, pages, objects)
+    assert done.returncode == code, done.stderr
+    said = f"s3://marketplace/{day}/run_id=b: {outcome}\n"
+    assert (tmp_path / "summary").read_text() == said
+    assert (tmp_path / "build" / "night" / "report.html").exists()
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
+def test_nightly_without_a_run_of_the_day_says_so(tmp_path):
+    done = outcome_of(tmp_path, [{}], {})
+    assert done.returncode == 6
+    assert done.stdout == "no run of 2026-11-25 has a manifest\n"

@@ -55,6 +55,12 @@ def test_mend_tables_have_every_check():
     assert set(ORDER) <= set(EVALUATION)
 
 
+def test_mend_of_rejected_rows_scores_again_since_plan_reads_no_rows():
+    for check in (GATE["max_error_rate"], NIGHT["rejected"]):
+        assert check.command.startswith("score ")
+        assert "_errors" in check.advice
+
+
 def test_mend_fills_in_known_uris_as_one_word_each():
     known = {"BUNDLE": "/b/my bundles/v1", "ADS": ""}
     filled = MENDS["gate.max_ood_rate"].filled(known)

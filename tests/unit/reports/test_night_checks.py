@@ -134,3 +134,14 @@ def test_a_slow_run_stands_out_where_speeds_can_be_compared(manifest):
     assert standing_out(changed(slow, rows_per_s=5.3), manifest) == []
     assert standing_out(changed(slow, elapsed_s=59.0), manifest) == []
     assert standing_out(slow, counted(manifest, rows_reused=900)) == []
+
+
+@pytest.mark.parametrize(
+    ("ratio", "limit"), [(0.137, "0.13"), (0.499, "0.49"), (0.004, "0")]
+)
+def test_command_that_accepts_fewer_ads_admits_those_of_the_run(manifest, ratio, limit):
+    gate = [{"check": "min_rows_ratio", "value": ratio, "limit": 0.5, "ok": False}]
+    check = standing_out(changed(manifest, gate=gate), None)[0]
+    assert check.section == "gate"
+    assert check.mend.command == f"publish --run_uri RUN --gate.min_rows_ratio {limit}"
+    assert float(limit) <= ratio
