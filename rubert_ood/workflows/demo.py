@@ -5,6 +5,7 @@ code; a stopped demo resumes its pretraining.
 """
 
 import os
+import shlex
 import time
 from collections.abc import Mapping
 
@@ -101,7 +102,7 @@ def _show(results: Mapping[str, str]) -> None:
 
 
 def _show_places(bundle_uri: str, run_uri: str) -> None:
-    bundle_path = os.path.relpath(bundle_uri)
+    bundle_path = shlex.quote(os.path.relpath(bundle_uri))
     places = {
         "evaluation": storage.join(bundle_uri, "evaluation.html"),
         "run report": storage.join(run_uri, "_run", "report.html"),
