@@ -149,6 +149,7 @@ def a_receipt(number: int, fingerprint: str) -> str:
     """The JSON of a receipt of SHARD_ROWS ads, with places for what tells its shard."""
     import numpy as np
 
+    from rubert_ood.runs.night_sums import CONFIDENCE_LIMITS, P_LIMITS
     from rubert_ood.runs.profile import TOKEN_EDGES
     from rubert_ood.runs.receipts import Receipt
     from rubert_ood.storage import to_json
@@ -175,6 +176,21 @@ def a_receipt(number: int, fingerprint: str) -> str:
                 "uri": "FILE_URI",
             }
         )
+    sums = {
+        "confidence": [SHARD_ROWS] + [0] * (len(CONFIDENCE_LIMITS) - 1),
+        "p": [SHARD_ROWS] + [0] * (len(P_LIMITS) - 1),
+        "p_flagged": [20] + [0] * (len(P_LIMITS) - 1),
+        "p_last": 1e-4,
+        "confidence_sum": 0.9 * SHARD_ROWS,
+        "confidence_squares": 0.81 * SHARD_ROWS,
+    }
+    sample = {
+        "key": [number],
+        "text": [number],
+        "names": labels[:5],
+        "best": [[0, 1, 2, 3, 4]],
+        "p": [[0.6, 0.1, 0.1, 0.1, 0.1]],
+    }
     cities = {"rows": SHARD_ROWS, "rows_unseen": 9, "unseen": {"тверь": 5, "псков": 4}}
     content = {
         "format": 2,
@@ -204,6 +220,8 @@ def a_receipt(number: int, fingerprint: str) -> str:
             "scored_tokens": 80,
             "padded_tokens": 0,
             "token_histogram": lengths.tolist(),
+            "night": sums,
+            "sample": sample if number < 5 else {},  # one shard in a hundred has an ad
         },
         "part_sha256": "PART_SHA",
         "part_bytes": 179_000,
@@ -345,10 +363,12 @@ def the_receipts(found: Any) -> Any:
 
 def publish(folder: Path, num_shards: int, steps: Steps) -> None:
     """Add up, the gate, the pointer and the page; and what verify compares then."""
+    from rubert_ood.nights.estimates import samples_of
     from rubert_ood.publishing.publish import publish_run
     from rubert_ood.reports.run_page import write_report
     from rubert_ood.runs.duplicate_ids import Duplicates
     from rubert_ood.runs.manifest import find_manifest
+    from rubert_ood.runs.night_sample import merged
     from rubert_ood.runs.verify import VerifiedRun, check_manifest, complete_manifest
 
     found = the_plan(folder)
@@ -358,6 +378,8 @@ def publish(folder: Path, num_shards: int, steps: Steps) -> None:
     with steps("add up"):
         manifest = complete_manifest(found, verified, STARTED)
     assert manifest.counts.rows_scored == SHARD_ROWS * num_shards
+    with steps("samples of the night"):
+        assert merged(samples_of(found, receipts)) is not None
     with steps("publish"):
         published = publish_run(manifest, settings(folder).gate)
     assert published.outcome == "published"

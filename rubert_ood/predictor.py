@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from rubert_ood.ads.given import Ads, GivenAds, given_ads
+from rubert_ood.ads.given import Ads, ArrowStream, GivenAds, given_ads
 from rubert_ood.bundle import Bundle, load_bundle
 from rubert_ood.classifier import windows
 from rubert_ood.classifier.fold import TakeOver, TextFolder
@@ -153,7 +153,7 @@ class Model:
     @overload
     def predict(
         self,
-        ads: pa.Table,
+        ads: ArrowStream,
         *,
         columns: ColumnSettings | None = None,
         embedding: bool = False,
@@ -164,9 +164,10 @@ class Model:
     ) -> pd.DataFrame | pa.Table:
         """Classify ads: one row per ad, in their order, as the nightly job writes it.
 
-        `ads` is a DataFrame or an Arrow table with title and description (`columns` names them
-        otherwise), a list or Series of texts, or one text. An Arrow table comes back as one, all
-        else as a DataFrame with the index of the ads, if they have one. Columns:
+        `ads` is a DataFrame or an Arrow table (of pyarrow, polars, DuckDB, ...) with title and
+        description (`columns` names them otherwise), a list or Series of texts, or one text. An
+        Arrow table comes back as one of pyarrow, all else as a DataFrame with the index of the
+        ads, if they have one. Columns:
 
             ad_id           as given, if given (the parts of a run hold it as text)
             label           class, or Other where the model does not trust itself
@@ -186,7 +187,7 @@ class Model:
         """
         given = given_ads(ads, _columns(columns))
         table = self._rows(given, embedding=embedding)
-        if isinstance(ads, pa.Table):
+        if given.is_arrow:
             ids = given.ad_id
             return table if ids is None else table.add_column(0, "ad_id", ids)
         frame = table.to_pandas()

@@ -42,15 +42,24 @@ def warn_of_absent(
 
 def warn_of_other_case(names: Iterable[str], columns: ColumnSettings) -> None:
     """Name the column of a table in a notebook that is nearly the title, and is not read."""
+    name = nearly_the_title(names, columns)
+    if name is not None:
+        StepLog("predict").warning(
+            "reads the ads without a title: the column is called %r, not %r."
+            " Rename it, or pass columns",
+            name,
+            columns.title,
+        )
+
+
+def nearly_the_title(names: Iterable[str], columns: ColumnSettings) -> str | None:
+    """Return the column whose name is that of the title but for case and spaces at its ends; None
+    where the title itself is there."""
     names = list(names)
     wanted = columns.title
     if wanted is None or wanted in names:
-        return
+        return None
     for name in names:
         if name.strip().casefold() == wanted.strip().casefold():
-            StepLog("predict").warning(
-                "reads the ads without a title: the column is called %r, not %r."
-                " Rename it, or pass columns",
-                name,
-                wanted,
-            )
+            return name
+    return None

@@ -4,6 +4,7 @@ import csv
 import io
 import lzma
 import re
+from collections.abc import Sequence
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ CSV_NAME = re.compile(
 CODECS = {"gz": "gzip", "gzip": "gzip", "bz2": "bz2", "zst": "zstd", "lz4": "lz4"}
 DELIMITERS = (",", ";", "\t", "|")
 """What a header is tried with, the most usual first."""
+SPREADSHEET_HINT = re.compile(rb'(\xef\xbb\xbf)?\s*"?sep=.?"?\s*[\r\n]', re.IGNORECASE)
 csv.field_size_limit(2**31 - 1)
 
 
@@ -26,7 +28,9 @@ def is_csv(uri: str) -> bool:
     return CSV_NAME.fullmatch(uri) is not None
 
 
-def read_csv(uri: str, file: BinaryIO, delimiter: str) -> tuple[pa.Table, str]:
+def read_csv(
+    uri: str, file: BinaryIO, delimiter: str, columns: Sequence[str] | None = None
+) -> tuple[pa.Table, str]:
     """Read a CSV file, every column as text (`007` stays `007`); return it and its delimiter.
 
     An empty delimiter is recognised from the header: the one that makes most columns of it.
@@ -47,7 +51,8 @@ def read_csv(uri: str, file: BinaryIO, delimiter: str) -> tuple[pa.Table, str]:
                 delimiter=delimiter, newlines_in_values=True
             ),
             convert_options=pyarrow.csv.ConvertOptions(
-                column_types={name: pa.string() for name in names}
+                column_types={name: pa.string() for name in names},
+                include_columns=list(columns) if columns else None,
             ),
         )
     except pa.ArrowException as error:
@@ -100,6 +105,10 @@ def _from_xz(content: bytes) -> bytes:
 
 def _header(uri: str, content: bytes, delimiter: str) -> tuple[list[str], str]:
     """Return the column names, and the delimiter that separates them."""
+    if SPREADSHEET_HINT.match(content):
+        raise _unreadable(
+            uri, "the first line, `sep=`, is a hint for spreadsheets. Remove that line"
+        )
     candidates = [delimiter] if delimiter else DELIMITERS
     headers = {candidate: _first_row(uri, content, candidate) for candidate in candidates}
     plain = [

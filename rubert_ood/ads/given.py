@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias, TypeGuard
 
 import pandas as pd
 import pyarrow as pa
@@ -13,7 +13,15 @@ from rubert_ood.ads.text import ad_text
 from rubert_ood.errors import SchemaError
 from rubert_ood.settings import ColumnSettings
 
-Ads: TypeAlias = pd.DataFrame | pa.Table | pd.Series | Iterable[str | None] | str
+
+class ArrowStream(Protocol):
+    """A table that gives its columns as Arrow: of pyarrow, polars, DuckDB and others."""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Return them (the Arrow PyCapsule interface)."""
+
+
+Ads: TypeAlias = pd.DataFrame | ArrowStream | pd.Series | Iterable[str | None] | str
 PLACE = "ads"
 """What error messages call the table."""
 TEXT = "text"
@@ -30,6 +38,8 @@ class GivenAds:
     """The ids as they are given; None without such a column."""
     index: pd.Index | None
     """Of a DataFrame or Series."""
+    is_arrow: bool = False
+    """Whether they were given as a table of Arrow."""
 
 
 def given_ads(ads: Ads, columns: ColumnSettings) -> GivenAds:
@@ -43,12 +53,14 @@ def given_ads(ads: Ads, columns: ColumnSettings) -> GivenAds:
         texts = _texts(table, columns)
         has_ids = columns.ad_id in table.schema.names
         return GivenAds(texts, ads[columns.ad_id] if has_ids else None, ads.index)
-    if isinstance(ads, pa.Table):
-        texts = _texts(ads, columns)
-        has_ids = columns.ad_id in ads.schema.names
-        return GivenAds(texts, ads[columns.ad_id] if has_ids else None, None)
     if isinstance(ads, pd.Series):
         return GivenAds(_plain_texts(ads), None, ads.index)
+    arrow = _arrow_table(ads)
+    if arrow is not None:
+        texts = _texts(arrow, columns)
+        has_ids = columns.ad_id in arrow.schema.names
+        ids = arrow[columns.ad_id] if has_ids else None
+        return GivenAds(texts, ids, None, is_arrow=True)
     if isinstance(ads, str):
         ads = [ads]
     if isinstance(ads, bytes | dict) or not _is_list(ads):
@@ -59,7 +71,20 @@ def given_ads(ads: Ads, columns: ColumnSettings) -> GivenAds:
     return GivenAds(_plain_texts(pd.Series(list(ads), dtype=object)), None, None)
 
 
-def _is_list(ads: object) -> bool:
+def _arrow_table(ads: Ads) -> pa.Table | None:
+    """Return a table that gives its columns as Arrow; None of anything else."""
+    if not hasattr(ads, "__arrow_c_stream__"):
+        return None
+    try:
+        reader = pa.RecordBatchReader.from_stream(ads)
+    except pa.ArrowInvalid:  # one column: a list of texts
+        return None
+    # pyarrow 26 cannot join an empty batch that came so
+    batches = [batch for batch in reader if batch.num_rows]
+    return pa.Table.from_batches(batches, reader.schema)
+
+
+def _is_list(ads: object) -> TypeGuard[Iterable[str | None]]:
     """Say whether it can be gone through: an array without dimensions only looks so."""
     try:
         iter(ads)  # type: ignore[call-overload]

@@ -140,10 +140,11 @@ def check_known(
     index = label_index(known)
     for row, label in enumerate(column.to_pylist(), start):
         if label not in index:
+            advice = hint(label, known) or ". Correct the label, or drop the row"
             raise SchemaError(
                 f"{uri}: row {row + 1} (without the header): column"
                 f" {name!r}: the training split has no label"
-                f" {shown(label)}{hint(label, known)}"
+                f" {shown(label)}{advice}"
             )
 
 

@@ -24,7 +24,7 @@ MAX_ROWS_PER_BYTE = 1_000
 """A footer that claims more rows is refused: nothing packs ids and texts so tightly."""
 
 
-_KEPT: dict[tuple[str, str, str], pa.Table] = {}
+_KEPT: dict[tuple[str, ...], pa.Table] = {}
 """The CSV file of which this process has read rows, and not the last ones: any row takes all of
 it, and to read it for each shard would take the square of its rows."""
 
@@ -148,14 +148,14 @@ def _csv_rows(
 ) -> pa.Table:
     """Read a range of rows; the file is kept until its last rows are read."""
     start, stop = rows
-    key = (uri, version, delimiter)
+    key = (uri, version, delimiter, *columns)
     table = _KEPT.get(key)
     if table is None:
-        table, _ = read_csv(uri, file, delimiter)
+        table, _ = read_csv(uri, file, delimiter, columns)
     _KEPT.clear()
     if version and stop is not None and stop < table.num_rows:
         _KEPT[key] = table
-    return table.select(columns).slice(start, None if stop is None else stop - start)
+    return table.slice(start, None if stop is None else stop - start)
 
 
 def _no_rows(schema: pa.Schema) -> pa.RecordBatch:

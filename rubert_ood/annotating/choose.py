@@ -102,21 +102,21 @@ def choose(
     places = {(ad.ad_id, ad.keys.text): number for number, ad in enumerate(fresh)}
     spread = Spread([ad.plain for ad in fresh])
     drawn = _rows(pools.pools[RANDOM].rows, places)[: wanted[RANDOM]]
-    texts = set[str]()
+    taken = list[Candidate]()
     for row in _draw(choice, fresh, drawn, pools.num_eligible):
         spread.take(row)
-        texts.add(fresh[row].plain)
+        taken.append(fresh[row])
     similar = set[int]()
     for kind in KINDS[1:]:
         number = wanted[kind]
         if kind == LEAST_SURE:
             number = sum(lacking(wanted, choice.taken).values())
-        rows = _of_new_texts(_rows(pools.pools[kind].rows, places), fresh, texts)
+        rows = _of_new_ads(_rows(pools.pools[kind].rows, places), fresh, taken)
         picked, near = _pick(spread, np.array(rows, np.int64), number, max_similarity)
         similar |= near
         for row in picked:
             choice.ads.append(Chosen(fresh[row], kind))
-            texts.add(fresh[row].plain)
+            taken.append(fresh[row])
     choice.num_similar = len(similar)
     return choice
 
@@ -131,15 +131,21 @@ def _pick(
     return picked + more, near | also_near if len(picked) < number else near
 
 
-def _of_new_texts(
-    rows: Sequence[int], fresh: Sequence[Candidate], texts: set[str]
+def _of_new_ads(
+    rows: Sequence[int], fresh: Sequence[Candidate], taken: Sequence[Candidate]
 ) -> list[int]:
-    """Return one row for each text that was not taken yet."""
-    first: dict[str, int] = {}
+    """Return one row for each id and for each text that was not taken yet."""
+    texts = {candidate.plain for candidate in taken}
+    ids = {candidate.ad_id for candidate in taken}
+    first = list[int]()
     for row in rows:
-        if fresh[row].plain not in texts:
-            first.setdefault(fresh[row].plain, row)
-    return list(first.values())
+        candidate = fresh[row]
+        if candidate.plain in texts or candidate.ad_id in ids:
+            continue
+        texts.add(candidate.plain)
+        ids.add(candidate.ad_id)
+        first.append(row)
+    return first
 
 
 def _rows(rows: pd.DataFrame, places: Mapping[tuple[str, str], int]) -> list[int]:

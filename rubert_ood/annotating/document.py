@@ -16,7 +16,7 @@ class Task(Record):
     task: Count
     """Its number in the export, from 1."""
     key: str
-    """Hash of its id."""
+    """Hash of its id and text, in older exports of its id alone."""
     ad_id: str
     title: str
     description: str

@@ -5,12 +5,14 @@ import math
 from uuid import uuid4
 
 from rubert_ood import __version__
-from rubert_ood.annotating.choose import Choice, Chosen
+from rubert_ood.annotating.choose import Candidate, Choice, Chosen
 from rubert_ood.annotating.document import Export, Task
 from rubert_ood.annotating.pools import Pools
 from rubert_ood.bundle import Bundle
 from rubert_ood.clock import utc_now
 from rubert_ood.runs.manifest import Manifest
+
+KEY_BYTES = 8
 
 
 def new_name() -> str:
@@ -65,7 +67,7 @@ def _task(number: int, chosen: Chosen) -> Task:
     row, ad = candidate.row, candidate.ad
     return Task(
         task=number,
-        key=candidate.keys.ad,
+        key=_key(candidate),
         ad_id=candidate.ad_id,
         title=ad.title,
         description=ad.description,
@@ -82,6 +84,12 @@ def _task(number: int, chosen: Chosen) -> Task:
         sub_label=_text(row.get("sub_label")),
         sub_confidence=_number(row.get("sub_confidence")),
     )
+
+
+def _key(candidate: Candidate) -> str:
+    """Return what tells a task from others: the random control may draw two ads of one id."""
+    words = f"{candidate.keys.ad} {candidate.keys.plain}"
+    return hashlib.blake2b(words.encode(), digest_size=KEY_BYTES).hexdigest()
 
 
 def _text(value: object) -> str:

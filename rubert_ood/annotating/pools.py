@@ -31,7 +31,7 @@ class Pool:
 
     size: int
     is_random: bool = False
-    """Then ads of one text all stay, so that the sample remains one of ads."""
+    """Then ads of one text, or of one id, all stay, so that the sample remains one of ads."""
     rows: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def add(self, rows: pd.DataFrame) -> None:
@@ -45,7 +45,7 @@ class Pool:
         known = [table for table in (self.rows, rows) if len(table)]
         ordered = pd.concat(known).sort_values([FIRST, SECOND, ID_HASH], kind="stable")
         if not self.is_random:
-            ordered = ordered.drop_duplicates("text_key")
+            ordered = ordered.drop_duplicates("text_key").drop_duplicates("ad_id")
         self.rows = ordered.head(self.size).reset_index(drop=True)
 
 

@@ -62,6 +62,8 @@ class Register:
     """Hashes of ids."""
     texts: set[str] = field(default_factory=set)
     plain: set[str] = field(default_factory=set)
+    exports: set[str] = field(default_factory=set)
+    """Their names."""
 
     def uri(self, number: int) -> str:
         """Return where the entry of this number lies, counted from 1."""
@@ -78,6 +80,7 @@ class Register:
 
     def _note(self, entry: Entry) -> None:
         self.num_read += 1
+        self.exports.add(entry.export)
         for keys in entry.ads:
             self.ads.add(int(keys.ad, 16))
             self.texts.add(keys.text)

@@ -141,10 +141,12 @@ def context(
     """Let the chosen rows attend to the tokens of their own ad: (Q, H)."""
     attention = layer.attention.self
     heads = -1, attention.num_attention_heads, attention.attention_head_size
-    context_QAD = attend(
-        attention.query(queries_QH).view(heads),
-        attention.key(hidden_TH).view(heads),
-        attention.value(hidden_TH).view(heads),
-        cls_alone=cls_alone,
-    )
+    together = getattr(attention, "query_key_value", None)
+    if together is not None:  # of a layer whose queries are all tokens
+        rows = together(hidden_TH).chunk(3, dim=1)
+    else:
+        keys_TH, values_TH = attention.key(hidden_TH), attention.value(hidden_TH)
+        rows = attention.query(queries_QH), keys_TH, values_TH
+    query_QAD, key_TAD, value_TAD = [part.view(heads) for part in rows]
+    context_QAD = attend(query_QAD, key_TAD, value_TAD, cls_alone=cls_alone)
     return context_QAD.flatten(1)

@@ -1,6 +1,6 @@
 """Estimates of a complete run, made from its receipts and the calibration ads of its bundle."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from rubert_ood.bundle import Bundle, load_calibration
 from rubert_ood.errors import RubertOodError
@@ -19,16 +19,17 @@ from rubert_ood.runs.estimates import (
 from rubert_ood.runs.manifest import Manifest
 from rubert_ood.runs.night_sample import NightSample, merged
 from rubert_ood.runs.night_sums import CONFIDENCE_LIMITS, P_LIMITS, binned
+from rubert_ood.runs.plan import Plan
 from rubert_ood.runs.receipts import Receipt
 
 log = StepLog("night")
 FEWEST = 30
-"""Labelled ads, and ads of a night, below which nothing is estimated: an interval of 36 points
-tells nothing."""
+"""Labelled ads, and different texts of a night, below which nothing is estimated: an interval of
+36 points tells nothing, and one of a single text is a guess."""
 
 
 def with_estimates(
-    manifest: Manifest, bundle: Bundle, receipts: Mapping[str, Receipt]
+    manifest: Manifest, bundle: Bundle, plan: Plan, receipts: Mapping[str, Receipt]
 ) -> Manifest:
     """Return a complete manifest with what can be estimated; what cannot is said in one line."""
     found = NightEstimates()
@@ -36,7 +37,7 @@ def with_estimates(
         all_ads = load_calibration(bundle)
         calibration = _labelled(all_ads)
         accuracy = _accuracy(manifest, bundle, calibration)
-        shares = _shares(receipts, bundle, calibration)
+        shares = _shares(samples_of(plan, receipts), bundle, calibration)
         if all_ads is not None:
             found = NightEstimates(calibration=calibration_sums(bundle, all_ads))
     except RubertOodError as error:  # the run itself is whole
@@ -84,6 +85,9 @@ def _accuracy(
         return "an older version scored a part of it, and did not add confidence up"
     if not sums.num_ads:
         return "no ad of it has a text"
+    num_texts = min(manifest.counts.unique_texts, sums.num_ads)
+    if num_texts < FEWEST:
+        return f"it has {count_of(num_texts, 'different text')}, of {FEWEST} needed"
     if isinstance(calibration, str):
         return calibration
     worth = worth_of(calibration, bundle.fitted.temperature.temperature)
@@ -92,7 +96,7 @@ def _accuracy(
         sums.confidence_sum,
         sums.confidence_squares,
         worth=worth,
-        num_texts=min(manifest.counts.unique_texts, sums.num_ads),
+        num_texts=num_texts,
     )
     return AccuracyEstimate(
         value=found.value,
@@ -110,19 +114,25 @@ def worth_of(calibration: Outputs, temperature: float) -> Worth:
     return Worth.of(p_NC.max(axis=1), right_N)
 
 
+def samples_of(
+    plan: Plan, receipts: Mapping[str, Receipt]
+) -> Iterator[NightSample | None]:
+    """Yield that of each shard, in the order of the plan: each batch of receipts is read once."""
+    for shard in plan.shards:
+        if shard.shard_id in receipts:
+            yield receipts[shard.shard_id].profile.sample
+
+
 def _shares(
-    receipts: Mapping[str, Receipt], bundle: Bundle, calibration: Outputs | str
+    samples: Iterator[NightSample | None], bundle: Bundle, calibration: Outputs | str
 ) -> ShareEstimates | str:
-    samples = list[NightSample]()
-    for shard_id in sorted(receipts):
-        sample = receipts[shard_id].profile.sample
-        if sample is None:
-            return "an older version scored a part of it, and kept no sample"
-        samples.append(sample)
     sample = merged(samples)
-    if len(sample.key) < FEWEST:
-        ads = count_of(len(sample.key), "ad")
-        return f"its sample has {ads} with a text and no OOD flag, of {FEWEST} needed"
+    if sample is None:
+        return "an older version scored a part of it, and kept no sample"
+    num_texts = len(set(sample.text))
+    if num_texts < FEWEST:
+        texts = count_of(num_texts, "different text")
+        return f"its sample has {texts} without an OOD flag, of {FEWEST} needed"
     if isinstance(calibration, str):
         return calibration
     fitted = bundle.fitted

@@ -5,10 +5,10 @@ Source: the specification 2-0-2, https://openlineage.io/spec/2-0-2/OpenLineage.j
 for the names of data sets, https://openlineage.io/docs/spec/naming.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,10 +17,11 @@ from rubert_ood import __version__, storage
 from rubert_ood.runs.manifest import Manifest
 from rubert_ood.runs.plan import Plan
 from rubert_ood.settings.kinds import time_zone
+from rubert_ood.storage.hub import SCHEME, is_hub
+from rubert_ood.storage.listing import literal_head
 
 PRODUCER = f"pkg:generic/rubert-ood@{__version__}"
 OWN_FACET = "rubertOod_scoring"
-GLOB = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,26 @@ class End:
 
 
 def dataset_name(uri: str) -> tuple[str, str]:
-    """Return namespace and name of the data set at a URI; a glob stands for the folder above it."""
+    """Return namespace and name of the data set at a URI."""
     uri = storage.absolute(uri)
-    glob = GLOB.search(uri)
-    if glob:
-        uri = uri[: glob.start()].rpartition("/")[0]
+    if is_hub(uri):  # the rules name no hub
+        return "hf", uri.removeprefix(SCHEME)
     if not storage.is_s3(uri):
         return "file", uri or "/"
     bucket, _, key = uri.partition("://")[2].partition("/")
     return f"s3://{bucket}", key or "/"
+
+
+def input_name(uri: str) -> tuple[str, str]:
+    """Return that of an input: a glob stands for the folder above it.
+
+    A local path that exists is none, whatever characters it has, as where it is read; on S3 no
+    request is made to tell.
+    """
+    uri = storage.absolute(uri)
+    if storage.is_s3(uri) or not Path(uri).exists():
+        uri = literal_head(uri) or "/"
+    return dataset_name(uri)
 
 
 def run_event(
@@ -71,8 +83,9 @@ def run_event(
     from openlineage.client import event_v2
 
     kind = end.kind if end else "START"
-    named = (start.plan.input_uri, start.plan.bundle.uri)
-    inputs = [event_v2.InputDataset(*dataset_name(uri)) for uri in named if uri]
+    inputs = [event_v2.InputDataset(*input_name(start.plan.input_uri))]
+    if start.plan.bundle.uri:
+        inputs.append(event_v2.InputDataset(*dataset_name(start.plan.bundle.uri)))
     output = event_v2.OutputDataset(*dataset_name(start.plan.run_uri))
     if found is not None and found.is_whole:
         inputs[0].inputFacets = _read(found)

@@ -63,16 +63,23 @@ def _manifest_of(run_uri: str | None) -> Manifest | None:
         return None
 
 
-def tell_backfill(settings: BackfillSettings, error: RubertOodError | None) -> None:
-    """Tell once how all days of a backfill ended."""
-    event: Event = "published" if settings.publish else "complete"
-    if error is not None:
-        event = event_of(error)
-    said = {
+@contextmanager
+def backfill_told(settings: BackfillSettings) -> Iterator[None]:
+    """Tell once how all days of a backfill ended, or what stopped it, and let that pass."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as error:
+        _tell_backfill(settings, event_of(error), reason_of(error))
+        raise
+    _tell_backfill(settings, "published" if settings.publish else "complete", None)
+
+
+def _tell_backfill(settings: BackfillSettings, event: Event, error: str | None) -> None:
+    said: dict[str, Value] = {
         "event": event,
         "job": "backfill",
         "run_date": f"{settings.from_date} to {settings.to_date}",
-        "error": reason_of(error) if error else None,
+        "error": error,
     }
     notify(settings.notify, event, said)
 

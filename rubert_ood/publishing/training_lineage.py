@@ -14,6 +14,7 @@ from rubert_ood.publishing.lineage_events import (
     End,
     dataset_name,
     error_facet,
+    input_name,
     job_facets,
 )
 from rubert_ood.settings import TrainSettings
@@ -57,7 +58,7 @@ def training_event(training: Training, at: str, end: End | None) -> object:
 
     inputs = []
     for uri in training.input_uris:
-        inputs.append(event_v2.InputDataset(*dataset_name(uri)))
+        inputs.append(event_v2.InputDataset(*input_name(uri)))
     output = event_v2.OutputDataset(*dataset_name(training.bundle_uri))
     if training.fingerprint:
         output.facets = _version(training.fingerprint)

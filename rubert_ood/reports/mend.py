@@ -39,10 +39,10 @@ _DIFF = f"diff {BEFORE} {RUN}"
 _PROMOTE = f"promote --bundle_uri {BUNDLE} --test_uri {ADS}"
 
 
-def let_decide(detector: str) -> Mend:
+def let_decide(detector: str, only_if: str = "") -> Mend:
     """Return how to make another detector decide."""
     return Mend(
-        f"Let {detector} decide",
+        f"Let {detector} decide{only_if}",
         f"{_TUNE} --evaluation.ood_uri {OOD_TEXTS} --detector {detector}",
     )
 
@@ -52,6 +52,7 @@ EVALUATION = {
         "Measure on more ads", f"evaluate --bundle_uri {BUNDLE} --input_uri {ADS}"
     ),
     "accuracy": Mend("Mix words with the network", f"{_TRAIN} --baseline stack"),
+    "more_ads": Mend("Train with more ads", _TRAIN),
     "words": Mend("Train without them", f"{_TRAIN} --baseline compare"),
     "calibration": Mend("Fit T on other ads", _TUNE),
     "at_bound": Mend(
@@ -67,7 +68,10 @@ EVALUATION = {
         "Choose the thresholds on such texts",
         f"{_TUNE} --evaluation.ood_uri {OOD_TEXTS}",
     ),
-    "detectors": let_decide("combined"),
+    "detectors": Mend(
+        "Measure which detector tells such texts apart, and let it decide",
+        f"evaluate --bundle_uri {BUNDLE} --input_uri {ADS} --evaluation.ood_uri {OOD_TEXTS}",
+    ),
     "hard_cases": Mend("Train with ads like these", _TRAIN),
 }
 """By finding of the evaluation."""
@@ -86,7 +90,9 @@ GATE = {
     "max_duplicate_rate": Mend(
         "Remove the duplicate ids from the input, then score again", _SCORE
     ),
-    "max_ignored_files": Mend("Name the files to read, then score again", _SCORE),
+    "max_ignored_files": Mend(
+        "Choose the files to read as the input, then score again", _SCORE
+    ),
     "max_ood_rate": Mend("Choose the thresholds again on labelled ads", _TUNE),
     "max_other_rate": Mend("Choose the thresholds again on labelled ads", _TUNE),
     "max_class_shift": Mend("See which ads have another label now", _DIFF),
@@ -128,7 +134,7 @@ NIGHT = {
 _SAMPLE = f"{_PROMOTE} --sample_uri {CATALOGUE}"
 PROMOTION = {
     "min_test_ads": Mend("Compare on more labelled ads", _PROMOTE),
-    "min_accuracy": EVALUATION["accuracy"],
+    "min_accuracy": EVALUATION["more_ads"],
     "min_macro_f1": EVALUATION["classes"],
     "max_ece": EVALUATION["calibration"],
     "max_false_alarms": EVALUATION["false_alarms"],

@@ -42,7 +42,7 @@ def train_html(context: Context) -> str:
         kept=kept_run(runs, context),
         macro_f1=Spread.of(runs, "valid_macro_f1"),
         accuracy=Spread.of(runs, "valid_accuracy"),
-        findings=train_findings(runs, kept_run(runs, context)),
+        findings=train_findings(runs, kept_run(runs, context), context.num_classes),
         figures=[(measure, training_figure(runs, measure)) for measure in measures],
     )
 
@@ -52,12 +52,29 @@ def kept_run(runs: Sequence[TrainingRun], context: Context) -> TrainingRun:
     return next(run for run in runs if run.seed == context.seed)
 
 
-def train_findings(runs: Sequence[TrainingRun], kept: TrainingRun) -> list[Finding]:
-    """Say whether the training ended where it should, and how much the seed decides."""
+def train_findings(
+    runs: Sequence[TrainingRun], kept: TrainingRun, num_classes: int | None
+) -> list[Finding]:
+    """Say whether the training ended where it should, and how much the seed decides.
+
+    num_classes: None where an earlier version did not note it.
+    """
     findings = [_end(kept), _fit(kept)]
+    if num_classes and float(kept.best["valid_macro_f1"]) <= 1 / num_classes:
+        findings.insert(0, _nothing_learned(kept, num_classes))
     if len(runs) > 1:
         findings.append(_seeds(Spread.of(runs, "valid_macro_f1"), len(runs)))
     return findings
+
+
+def _nothing_learned(kept: TrainingRun, num_classes: int) -> Finding:
+    """Say so of a macro-F1 that one class for every ad can have: the other classes have F1 of 0."""
+    text = (
+        f"The network has learned nothing: macro-F1 is {kept.best['valid_macro_f1']:.2%}"
+        f" on valid, and one class for every ad makes up to {1 / num_classes:.2%}. Raise"
+        " optimiser.num_epochs or optimiser.learning_rate."
+    )
+    return Finding(False, text)
 
 
 def _end(kept: TrainingRun) -> Finding:

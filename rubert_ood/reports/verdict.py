@@ -1,6 +1,7 @@
 """The first lines of the evaluation report: can this model be trusted, and where not."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rubert_ood.ood.comparison import DetectorResult
 from rubert_ood.ood.detectors import TITLES
@@ -10,7 +11,7 @@ from rubert_ood.plain import count_of
 from rubert_ood.reports import good
 from rubert_ood.reports.evaluation import Evaluation, Finding, HardCase, Headline, OodKind
 from rubert_ood.reports.mend import EVALUATION, Mend, let_decide
-from rubert_ood.settings import DecisionSettings
+from rubert_ood.settings import DecisionSettings, DetectorName
 from rubert_ood.training.baseline import Baseline
 from rubert_ood.training.stack import StackReport
 
@@ -45,7 +46,7 @@ def verdict(evaluation: Evaluation) -> list[Finding]:
     if evaluation.ood_kinds:
         found["ood_texts"] = _ood_texts(evaluation.ood_kinds)
     if evaluation.detectors and measured_kinds(evaluation.detectors[0]):
-        found["detectors"] = _better_detectors(evaluation)
+        found["detectors"] = _detectors(evaluation)
     if evaluation.hard_cases:
         found["hard_cases"] = _hard_cases(evaluation.hard_cases)
     mends = _mends(evaluation)
@@ -55,13 +56,21 @@ def verdict(evaluation: Evaluation) -> list[Finding]:
 def _mends(evaluation: Evaluation) -> dict[str, Mend]:
     """Return what to do about each finding, where the numbers ask for something else than usual."""
     headline, mends = evaluation.headline, dict(EVALUATION)
+    if evaluation.stack:  # words were tried
+        mends["accuracy"] = mends["more_ads"]
     if not good.TEST_ADS.holds(headline.num_test):
         mends["accuracy"] = mends["test_ads"]
     if headline.at_bound:
         mends["calibration"] = mends["at_bound"]
     best = evaluation.recommended
+    better = _better_detectors(evaluation)
     if best and best.detector != evaluation.decision.detector:
         mends["detectors"] = let_decide(best.detector)
+    elif better:
+        # on all kinds together none is better than the one that decides
+        leader = max(better, key=lambda one: one.auroc - one.ours)
+        only_if = f" if {leader.kind} matters most"
+        mends["detectors"] = let_decide(leader.detector, only_if)
     return mends
 
 
@@ -187,25 +196,47 @@ def recommended_detector(
     return recommend(aurocs, decision.detector) if aurocs else None
 
 
-def _better_detectors(evaluation: Evaluation) -> Finding:
-    """Name the kinds that another detector keeps apart clearly better than the one that decides."""
-    title = TITLES[evaluation.decision.detector]
-    others = [found for found in evaluation.detectors if found.detector != title]
-    ours = next(found for found in evaluation.detectors if found.detector == title)
+@dataclass(frozen=True)
+class _Better:
+    """A kind that another detector keeps apart clearly better than the one that decides."""
+
+    kind: str
+    detector: DetectorName
+    auroc: float
+    ours: float
+    """AUROC of the one that decides."""
+
+    @property
+    def in_words(self) -> str:
+        title = TITLES[self.detector]
+        return f"{self.kind} ({title} {self.auroc:.2f} against {self.ours:.2f})"
+
+
+def _better_detectors(evaluation: Evaluation) -> list[_Better]:
+    """Return the best other detector of each kind where it leads."""
+    kinds_of = {found.detector: measured_kinds(found) for found in evaluation.detectors}
+    now = TITLES[evaluation.decision.detector]
+    ours = kinds_of.pop(now, {})
+    names = {title: name for name, title in TITLES.items()}
     better = []
-    for kind, metrics in measured_kinds(ours).items():
-        aurocs = {other.detector: measured_kinds(other)[kind].auroc for other in others}
-        name = max(aurocs, key=lambda name: aurocs[name])
-        if aurocs[name] >= metrics.auroc + good.AUROC_LEAD:
-            better.append(
-                f"{kind} ({name} {aurocs[name]:.2f} against {metrics.auroc:.2f})"
-            )
+    for kind, metrics in ours.items():
+        aurocs = {title: kinds[kind].auroc for title, kinds in kinds_of.items()}
+        title = max(aurocs, key=lambda title: aurocs[title])
+        if aurocs[title] >= metrics.auroc + good.AUROC_LEAD:
+            better.append(_Better(kind, names[title], aurocs[title], metrics.auroc))
+    return better
+
+
+def _detectors(evaluation: Evaluation) -> Finding:
+    better = _better_detectors(evaluation)
     lead = f"AUROC higher by {good.AUROC_LEAD:g} or more"
     if better:
-        text = f"Other detectors tell these kinds apart better, with {lead}: "
-        return Finding(False, f"{text}{', '.join(better)}.")
+        kinds = ", ".join(one.in_words for one in better)
+        text = f"Other detectors tell these kinds apart better, with {lead}: {kinds}."
+        return Finding(False, text)
+    title = TITLES[evaluation.decision.detector]
     return Finding(
-        True, f"{ours.detector} decides, and no other detector has {lead} on any kind."
+        True, f"{title} decides, and no other detector has {lead} on any kind."
     )
 
 

@@ -95,11 +95,16 @@ def _hashes(values: pa.ChunkedArray, num_bits: int) -> NDArray[np.uint64]:
     return np.asarray(hashes_N >> np.uint64(64 - num_bits))
 
 
-def merged(samples: Iterable[NightSample]) -> NightSample:
-    """Merge samples of shards, in the order of the plan, into that of the run: the lowest keys."""
+def merged(samples: Iterable[NightSample | None]) -> NightSample | None:
+    """Merge samples of shards, in the order of the plan, into that of the run: the lowest keys.
+
+    None where a shard has none.
+    """
     number_of = dict[str, int]()
     keys, texts, bests, scores = list[int](), list[int](), [], []
     for sample in samples:
+        if sample is None:
+            return None
         numbers = [number_of.setdefault(name, len(number_of)) for name in sample.names]
         keys += sample.key
         texts += sample.text

@@ -13,21 +13,28 @@ PARTITIONS = ("run_date", "run_id")
 
 
 def check_names(names: Iterable[str], taken: Iterable[str]) -> None:
-    """Raise SettingsError when a name would stand in the output twice."""
-    taken = set(taken)
+    """Raise SettingsError when a name would stand in the output twice for a reader that does not
+    tell upper from lower case, as DuckDB, Spark and Trino."""
+    known = {name.lower(): name for name in taken}
     for name in names:
-        if name in PARTITIONS:
+        if name.lower() in PARTITIONS:
             raise SettingsError(
                 f"carry_columns: {name!r} is a partition of the output,"
                 " whose folders it names. Leave the column out, or rename"
                 " it"
             )
-        if name in taken:
+        other = known.setdefault(name.lower(), "")
+        if other == name:
             raise SettingsError(
                 f"carry_columns: {name!r} is a column of the output already."
                 " Leave the column out, or rename it"
             )
-        taken.add(name)
+        if other:
+            raise SettingsError(
+                f"carry_columns: {name!r} differs only in case from the column"
+                f" {other!r} of the output. Leave the column out, or rename it"
+            )
+        known[name.lower()] = name
 
 
 class CarriedTypes:

@@ -5,6 +5,7 @@ import itertools
 import math
 import os
 import time
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -45,6 +46,8 @@ class Estimate:
     use_gpu: bool
     reused_share: float = 0.0
     """Different texts that are in the index of the run which is reused."""
+    checked_share: float = 0.0
+    """Share of these that are scored all the same."""
 
     @property
     def encode_s(self) -> float:
@@ -61,7 +64,8 @@ class Estimate:
     @property
     def ads_per_s_with_reuse(self) -> float:
         """Rate where the network is not asked for texts that are found; encoding counts whole."""
-        network_s = self.network_s * (1 - self.reused_share)
+        saved = self.reused_share * (1 - self.checked_share)
+        network_s = self.network_s * (1 - saved)
         return replace(self, network_s=network_s, reused_share=0.0).ads_per_s
 
     @property
@@ -121,6 +125,7 @@ def estimate(plan: Plan, bundle: Bundle, *, for_s: float) -> Estimate | None:
         _encoding_cores(plan.use_gpu),
         plan.use_gpu,
         sums.num_found / max(sums.num_texts, 1),
+        plan.reuse.check_fraction if plan.reuse else 0.0,
     )
 
 
@@ -164,12 +169,20 @@ def _num_found(index: Index | None, keys: list[str]) -> int:
 
 
 def _pieces(shards: list[Shard], rows: int) -> Iterator[Shard]:
-    """Yield one piece of every shard, in random order, then the next piece of every shard."""
+    """Yield one piece of every shard, in random order, then another piece of every shard."""
     order = np.random.default_rng(0).permutation(len(shards))
-    for offset in itertools.count(0, rows):
-        longer = [shards[n] for n in order if offset < shards[n].num_rows]
+    for turn in itertools.count():
+        longer = [shards[n] for n in order if turn * rows < shards[n].num_rows]
         if not longer:
             return
         for shard in longer:
-            start = shard.start + offset
-            yield replace(shard, start=start, stop=min(shard.stop, start + rows))
+            yield _piece(shard, rows, turn)
+
+
+def _piece(shard: Shard, rows: int, turn: int) -> Shard:
+    """Return a piece of a shard, another one in each turn, in random order: the beginning of files
+    tells little, since new ads often stand at the end."""
+    num_pieces = math.ceil(shard.num_rows / rows)
+    random = np.random.default_rng(zlib.crc32(shard.shard_id.encode()))
+    start = shard.start + rows * int(random.permutation(num_pieces)[turn])
+    return replace(shard, start=start, stop=min(shard.stop, start + rows))

@@ -86,8 +86,8 @@ class RunSettings(ExecutorSettings):
     max_quarantined_shards: int = Field(10, ge=0)
     """Largest number of shards to quarantine during the run. One more stops the run."""
     no_progress_timeout_s: float = Field(300, gt=0)
-    """Time without progress after which the run stops, and can be resumed. Give more than one shard
-    takes, and than the autoscaler needs to add a node."""
+    """Time without progress after which the run stops, and can be resumed. Set it above the time of
+    one shard, and above the time that the autoscaler needs to add a node."""
     publish: bool = True
     """Publish the run if the gate accepts it."""
     notify: NotifySettings = NotifySettings()

@@ -90,17 +90,17 @@ class _Trial:
         """Return the context, and the gradients of queries, keys and values, in fp32."""
         lengths = np.array(TRIAL_LENGTHS)
         noise = torch.Generator().manual_seed(0)
-        rows = torch.randn(4, int(lengths.sum()), *self.heads, generator=noise)
+        # side by side, as a layer has them
+        rows = torch.randn(int(lengths.sum()), 4, *self.heads, generator=noise)
         query_QAD, key_TAD, value_TAD, weights_QAD = rows.to(
             self.device.device, self.device.dtype
-        )
+        ).unbind(1)
         lengths_N = torch.from_numpy(lengths).to(self.device.device)
         if self.cls_alone:
             cls_N = lengths_N.cumsum(0) - lengths_N
             query_QAD, weights_QAD = query_QAD[cls_N], weights_QAD[cls_N]
         inputs = [query_QAD, key_TAD, value_TAD]
-        for tensor in inputs:
-            tensor.requires_grad_()
+        inputs = [tensor.detach().requires_grad_() for tensor in inputs]
         attend = make(lengths, lengths_N, dropout_p)
         context_QAD = attend(*inputs, cls_alone=self.cls_alone)
         (context_QAD * weights_QAD).sum().backward()

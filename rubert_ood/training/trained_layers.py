@@ -3,46 +3,71 @@
 In bf16 each layer has a twin without weights of its own, which takes those of the layer, cast once
 for a pass by one kernel; its gradients come back in fp32 by another. Autocast would cast them one
 by one, and the rows before every product: on a GPU a step of small batches then waits for the
-processor that starts its kernels. As in scoring the norm that makes the CLS vector is fp32.
+processor that starts its kernels. For the same reason queries, keys and values are one product
+where they are of the same rows: in all layers but the last. As in scoring the norm that makes the
+CLS vector is fp32.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 import torch
 
 from rubert_ood.classifier.packed import NormInFp32
 
+BF16 = torch.bfloat16
+Item = TypeVar("Item")
+
 
 class _InBf16(torch.autograd.Function):
-    """Cast many weights at once; their gradients are cast back at once."""
+    """Cast many weights at once, some of them into one matrix; their gradients are cast back at
+    once."""
 
     @staticmethod
-    def forward(_context: Any, *weights: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return _cast(weights, torch.bfloat16)
+    def forward(
+        context: Any, together: Sequence[int], *weights: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        sizes = [len(weight) for weight in weights]
+        context.groups = list(_groups(together, sizes))
+        found, parts = list[torch.Tensor](), list[torch.Tensor]()
+        for group, rows in zip(_groups(together, weights), context.groups, strict=True):
+            shape = sum(rows), *group[0].shape[1:]
+            found.append(torch.empty(shape, dtype=BF16, device=group[0].device))
+            parts += _split(found[-1], rows)
+        torch._foreach_copy_(parts, list(weights))
+        return tuple(found)
 
     @staticmethod
-    def backward(_context: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return _cast(gradients, torch.float32)
+    def backward(context: Any, *gradients: torch.Tensor) -> tuple[Any, ...]:
+        parts = list[torch.Tensor]()
+        for gradient, rows in zip(gradients, context.groups, strict=True):
+            parts += _split(gradient, rows)
+        found = [torch.empty_like(part, dtype=torch.float32) for part in parts]
+        torch._foreach_copy_(found, parts)
+        return None, *found
 
 
-def _cast(
-    tensors: tuple[torch.Tensor, ...], dtype: torch.dtype
-) -> tuple[torch.Tensor, ...]:
-    found = [torch.empty_like(tensor, dtype=dtype) for tensor in tensors]
-    torch._foreach_copy_(found, list(tensors))
-    return tuple(found)
+def _split(tensor: torch.Tensor, rows: list[int]) -> Sequence[torch.Tensor]:
+    return tensor.split(rows) if len(rows) > 1 else [tensor]
+
+
+def _groups(together: Sequence[int], items: Sequence[Item]) -> Iterator[list[Item]]:
+    """Cut the items into groups of so many."""
+    remaining = iter(items)
+    for number in together:
+        yield list(islice(remaining, number))
 
 
 @dataclass(frozen=True)
 class _Slot:
-    """Where a twin has a weight of its layer."""
+    """Where a twin has weights of its layer, one below the other."""
 
     module: torch.nn.Module
     name: str
-    weight: torch.nn.Parameter
+    weights: tuple[torch.nn.Parameter, ...]
 
 
 class LayersInBf16(torch.nn.Module):
@@ -53,13 +78,19 @@ class LayersInBf16(torch.nn.Module):
         self.twins = torch.nn.ModuleList([_twin(layer) for layer in layers])
         norm, last = layers[-1].output.LayerNorm, self.twins[-1]
         last.output.LayerNorm = torch.nn.Identity()
-        self._slots = [list(_emptied(twin)) for twin in self.twins]
+        self._slots = []
+        for twin in self.twins:
+            joined = _joined(twin.attention.self) if twin is not last else []
+            self._slots.append([*joined, *_emptied(twin)])
         last.output.LayerNorm = NormInFp32(norm)
 
     def forward(self) -> list[Any]:
         """Return the layers for one pass, with the weights of this moment."""
         for slots in self._slots:
-            cast = _InBf16.apply(*[slot.weight for slot in slots])
+            weights = list[torch.nn.Parameter]()
+            for slot in slots:
+                weights += slot.weights
+            cast = _InBf16.apply([len(slot.weights) for slot in slots], *weights)
             for slot, weight in zip(slots, cast, strict=True):
                 # setattr of a module looks through its tables first: 2,000 times a second
                 slot.module.__dict__[slot.name] = weight
@@ -84,9 +115,22 @@ def _twin(layer: torch.nn.Module) -> Any:
     return copy.deepcopy(layer, shared)
 
 
+def _joined(attention: Any) -> list[_Slot]:
+    """Make one layer of those of queries, keys and values, and return its slots."""
+    parts = attention.query, attention.key, attention.value
+    together = attention.query_key_value = attention.query
+    del attention.query, attention.key, attention.value
+    slots = [_Slot(together, "weight", tuple(part.weight for part in parts))]
+    if together.bias is not None:
+        slots.append(_Slot(together, "bias", tuple(part.bias for part in parts)))
+    for slot in slots:
+        delattr(together, slot.name)
+    return slots
+
+
 def _emptied(twin: torch.nn.Module) -> Iterator[_Slot]:
     """Take the weights out of a twin, and yield where they belong."""
     for module in twin.modules():
         for name, weight in list(module.named_parameters(recurse=False)):
             delattr(module, name)
-            yield _Slot(module, name, weight)
+            yield _Slot(module, name, (weight,))

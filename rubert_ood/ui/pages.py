@@ -6,7 +6,7 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from rubert_ood.plain import printable_lines
+from rubert_ood.plain import count_of, printable_lines
 
 STATIC = {
     "ui.css": "text/css",
@@ -26,7 +26,12 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "share": share, "cell": cell}
+    environment.filters |= {
+        "number": number,
+        "share": share,
+        "cell": cell,
+        "count_of": count_of,
+    }
     return environment
 
 

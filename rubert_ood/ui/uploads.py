@@ -12,16 +12,22 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rubert_ood.ads.absent import nearly_the_title
 from rubert_ood.ads.csv_table import DELIMITERS
 from rubert_ood.ads.schema import as_text, decoded, resolve_columns
 from rubert_ood.ads.text import ad_text
 from rubert_ood.errors import InputError, SchemaError
+from rubert_ood.plain import count_of
 from rubert_ood.settings import ColumnSettings
 
 MAX_ADS = 500
 MAX_BYTES = 5_000_000
 ROLES = ("ad_id", "title", "description")
 PARQUET_MAGIC = b"PAR1"
+BINARY = b"\0"
+"""No text has it; workbooks, archives and UTF-16 do."""
+ARCHIVES = (b"PK\3\4", b"\x1f\x8b")
+"""How workbooks of Excel and files of gzip begin."""
 LINES, CSV, PARQUET = "lines", "csv", "parquet"
 
 
@@ -65,6 +71,8 @@ def _kind(data: bytes, name: str, each_line: bool) -> str:
     lower = name.lower()
     if lower.endswith((".parquet", ".pq")):
         raise InputError("the file is not Parquet, though its name says so")
+    if BINARY in data or data.startswith(ARCHIVES):
+        raise InputError("the file is not text. Save it as CSV in UTF-8, or as Parquet")
     return CSV if lower.endswith((".csv", ".tsv")) else LINES
 
 
@@ -83,6 +91,8 @@ def _csv(data: bytes) -> Iterator[GivenRow]:
     rows = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter)
     try:
         header = next((row for row in rows if row), [])
+        if not header:
+            return
         places = _places(header)
         for number, row in enumerate((row for row in rows if row), start=1):
             yield _csv_row(number, row, len(header), places)
@@ -94,7 +104,7 @@ def _csv_row(
     number: int, row: list[str], num_columns: int, places: dict[str, int]
 ) -> GivenRow:
     if len(row) != num_columns:
-        problem = f"{len(row)} columns, the header has {num_columns}"
+        problem = f"{count_of(len(row), 'column')}, the header has {num_columns}"
         return GivenRow(number, problem=problem)
     cells = {}
     for role, place in places.items():
@@ -139,6 +149,11 @@ def _columns(schema: pa.Schema) -> dict[str, str]:
     columns = ColumnSettings()
     if "description" not in schema.names and "text" in schema.names:
         columns = ColumnSettings(description="text")
+    near = nearly_the_title(schema.names, columns)
+    if near is not None:
+        raise SchemaError(
+            f"the file has the column {near!r}, not {columns.title!r}. Rename it"
+        )
     roles = [role for role in ROLES if role != "ad_id" or "ad_id" in schema.names]
     return resolve_columns("the file", schema, columns, roles)
 

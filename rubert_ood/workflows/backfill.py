@@ -7,10 +7,11 @@ from rubert_ood import storage
 from rubert_ood.comparing.compare import compare_runs
 from rubert_ood.comparing.document import changed_labels
 from rubert_ood.errors import InputError, RubertOodError
+from rubert_ood.operating.run_log import RunLog
 from rubert_ood.plain import count_of
 from rubert_ood.pointers.champion import resolve
 from rubert_ood.progress import StepLog
-from rubert_ood.publishing.notice import tell_backfill
+from rubert_ood.publishing.notice import backfill_told
 from rubert_ood.publishing.pointer import day_uri, look
 from rubert_ood.publishing.publish import publish_run
 from rubert_ood.publishing.run_before import run_before
@@ -61,6 +62,11 @@ def backfill(settings: BackfillSettings) -> list[BackfilledDay]:
     A day that fails stops no other. Raises RubertOodError at the end, with the exit code of the
     worst day.
     """
+    with backfill_told(settings):
+        return _all_days(settings)
+
+
+def _all_days(settings: BackfillSettings) -> list[BackfilledDay]:
     # one bundle for all days, whatever is promoted meanwhile
     named = resolve(settings.bundle_uri)
     num_days = (settings.to_date - settings.from_date).days + 1
@@ -91,9 +97,7 @@ def backfill(settings: BackfillSettings) -> list[BackfilledDay]:
             f" same command again to resume. Worst day: {worst}"
         )
         summed.exit_code = worst.exit_code
-        tell_backfill(settings, summed)
         raise summed
-    tell_backfill(settings, None)
     return results
 
 
@@ -117,11 +121,20 @@ def _score_day(
     if manifest.outcome == "published":
         churn = [check.value for check in manifest.gate if check.check == "max_churn"]
         return _done(manifest, churn[0] if churn else None)
+    with RunLog() as kept:  # that of the scoring has ended
+        kept.place(manifest.run_uri, manifest.run_id)
+        return _compare_and_publish(settings, manifest)
+
+
+def _compare_and_publish(settings: BackfillSettings, manifest: Manifest) -> BackfilledDay:
+    """Compare the run of a day with the one before, and publish it by the gate."""
     run_uri = manifest.run_uri
     before = run_before(run_uri, [look(day_uri(run_uri)), look(manifest.output_uri)])
     churn_rate, changes = None, None
     if before is None:
-        StepLog("diff").info("compares with nothing, because %s had no run before", day)
+        StepLog("diff").info(
+            "compares with nothing, because %s had no run before", manifest.run_date
+        )
     else:
         document = compare_runs(before.run_uri, run_uri, executor=settings.executor)
         write_diff(document, storage.join(run_uri, "_run"))

@@ -1,5 +1,8 @@
 """Pick ads of a scored run for people to label."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
 from rubert_ood import storage
 from rubert_ood.annotating.choose import candidates_of, choose
 from rubert_ood.annotating.document import FILE, Export
@@ -12,7 +15,13 @@ from rubert_ood.annotating.register import Register
 from rubert_ood.annotating.sheet import sheet
 from rubert_ood.annotating.texts import read_texts
 from rubert_ood.bundle import Bundle
-from rubert_ood.errors import InputError, OutputError, PartialRunError, SettingsError
+from rubert_ood.errors import (
+    InputError,
+    OutputError,
+    PartialRunError,
+    RubertOodError,
+    SettingsError,
+)
 from rubert_ood.plain import count_of
 from rubert_ood.pointers.champion import open_bundle
 from rubert_ood.progress import StepLog
@@ -20,6 +29,7 @@ from rubert_ood.runs.manifest import Manifest
 from rubert_ood.runs.plan import load_plan
 from rubert_ood.settings import ExportAnnotateSettings
 from rubert_ood.settings.problems import expect
+from rubert_ood.storage.folders import remove_files
 
 log = StepLog("export")
 
@@ -40,10 +50,8 @@ def export_annotate(settings: ExportAnnotateSettings) -> Export:
     output_uri = storage.absolute(settings.output_uri)
     name = settings.name or new_name()
     uri = storage.join(output_uri, name)
-    begun_uri = storage.join(uri, BEGUN)
-    taken = OutputError(f"{uri}: this export exists already. Choose another name")
-    if storage.exists(begun_uri):
-        raise taken
+    if storage.exists(storage.join(uri, BEGUN)):
+        raise _exists(uri)
     register = Register(output_uri).read()
     wanted = numbers(settings.num, settings.mix)
     pools = Pools.of(wanted, settings.seed)
@@ -57,27 +65,45 @@ def export_annotate(settings: ExportAnnotateSettings) -> Export:
     places = dict.fromkeys(zip(rows["ad_id"], rows["text_key"], strict=True))
     texts = read_texts(load_plan(manifest.run_uri), places, bundle.cleaner)
     candidates = candidates_of(pools, texts)
-    # after the reads: an export that they stopped may run again under its name
+    with _taking_name(output_uri, name):
+        for _ in range(ATTEMPTS):
+            choice = choose(pools, candidates, register, wanted, settings.max_similarity)
+            num_no_text = len(places) - len(candidates)
+            export = make_export(name, manifest, bundle, pools, choice, num_no_text)
+            if not choice.ads:
+                raise InputError(
+                    f"{manifest.run_uri}: no candidate is left that was not exported"
+                    " before. Use another run"
+                )
+            _write(uri, export, settings)
+            keys = [chosen.candidate.keys for chosen in choice.ads]
+            if register.take(name, manifest.run_id, export.created_at, keys):
+                _say(uri, export, wanted)
+                return export
+            log.info("another export was first, so this one chooses again")
+            register.read()
+        busy = "other exports keep coming first. Export again"
+        raise PartialRunError(f"{output_uri}: {busy}")
+
+
+@contextmanager
+def _taking_name(output_uri: str, name: str) -> Iterator[None]:
+    """Take the name of an export, and give it back where the export fails before it is noted."""
+    uri = storage.join(output_uri, name)
+    begun_uri = storage.join(uri, BEGUN)
     if not storage.create_bytes(begun_uri, new_name().encode()):
-        raise taken
-    for _ in range(ATTEMPTS):
-        choice = choose(pools, candidates, register, wanted, settings.max_similarity)
-        num_no_text = len(places) - len(candidates)
-        export = make_export(name, manifest, bundle, pools, choice, num_no_text)
-        if not choice.ads:
-            raise InputError(
-                f"{manifest.run_uri}: no candidate is left that was not exported"
-                " before. Use another run"
-            )
-        _write(uri, export, settings)
-        keys = [chosen.candidate.keys for chosen in choice.ads]
-        if register.take(name, manifest.run_id, export.created_at, keys):
-            _say(uri, export, wanted)
-            return export
-        log.info("another export was first, so this one chooses again")
-        register.read()
-    busy = "other exports keep coming first. Export again"
-    raise PartialRunError(f"{output_uri}: {busy}")
+        raise _exists(uri)
+    try:
+        yield
+    except (Exception, KeyboardInterrupt):
+        with suppress(RubertOodError):
+            if name not in Register(output_uri).read().exports:
+                remove_files([begun_uri])
+        raise
+
+
+def _exists(uri: str) -> OutputError:
+    return OutputError(f"{uri}: this export exists already. Choose another name")
 
 
 def _bundle(manifest: Manifest, settings: ExportAnnotateSettings) -> Bundle:

@@ -130,7 +130,7 @@ def _run(
             complete = with_index(plan, complete, ask)
         cost = complete.cost or cost_of(held.total, settings.price)
         complete = complete.model_copy(update={"cost": cost})
-        complete = with_estimates(complete, bundle, verified.receipts)
+        complete = with_estimates(complete, bundle, plan, verified.receipts)
         manifest = _publish(complete, settings, claim)
     except (Exception, KeyboardInterrupt) as stop:  # a bug, too, leaves none `running`
         note_stop(plan, claim, stop, started_at)

@@ -219,8 +219,9 @@ def test_exports_one_after_the_other_never_take_an_ad_or_text_twice(
 def test_exports_at_once_take_different_ads(run_uri, tmp_path):
     with ThreadPoolExecutor(3) as pool:
         exports = list(pool.map(lambda _: _export(run_uri, tmp_path, num=50), range(3)))
-    keys = [task.key for export in exports for task in export.tasks]
-    assert len(keys) == len(set(keys))
+    for name in ("key", "ad_id"):
+        found = [getattr(task, name) for export in exports for task in export.tasks]
+        assert len(found) == len(set(found))
     assert sorted(path.name for path in (tmp_path / "_register").glob("*.json")) == [
         f"{number:08d}.json" for number in (1, 2, 3)
     ]
@@ -228,6 +229,48 @@ def test_exports_at_once_take_different_ads(run_uri, tmp_path):
         tasks = json.loads((tmp_path / export.name / "tasks.json").read_text("utf-8"))
         written = [task["data"]["key"] for task in tasks]
         assert written == [task.key for task in export.tasks]
+
+
+def test_answers_of_ads_that_share_an_id_stay_apart(catalogue, loose_bundle, tmp_path):
+    """Ads of one id are all scored, and only the random control may draw two of them."""
+    ids = pa.array([str(number // 50) for number in range(catalogue.num_rows)])
+    shared = catalogue.set_column(0, "ad_id", ids)
+    write_parquet(tmp_path / "ads.parquet", shared.drop_columns("category"))
+    scored = score(
+        ScoreSettings(
+            bundle_uri=loose_bundle,
+            input_uri=str(tmp_path / "ads.parquet"),
+            output_uri=str(tmp_path / "scored"),
+            executor="local",
+            gate=WIDE_OPEN,
+        )
+    )
+    export = _export(scored.run_uri, tmp_path)
+    assert len({task.key for task in export.tasks}) == len(export.tasks)
+    picked = [task.ad_id for task in export.tasks if task.kind != "random"]
+    drawn = [task.ad_id for task in export.tasks if task.kind == "random"]
+    assert len(picked) == len(set(picked)) > 0
+    assert not set(picked) & set(drawn)
+    assert len(drawn) > len(set(drawn))
+    titles = zip(
+        shared["title"].to_pylist(), shared["description"].to_pylist(), strict=True
+    )
+    truth = dict(zip(titles, shared["category"].to_pylist(), strict=True))
+    tasks = json.loads((tmp_path / export.name / "tasks.json").read_text("utf-8"))
+    for task in tasks:
+        words = task["data"]["title"], task["data"]["description"]
+        task["annotations"] = [_annotation(truth[words])]
+    (tmp_path / "answers.json").write_text(json.dumps(tasks), "utf-8")
+    found = import_annotate(
+        ImportAnnotateSettings(
+            export_uri=str(tmp_path / export.name),
+            answers_uri=str(tmp_path / "answers.json"),
+            output_uri=str(tmp_path / "labelled.parquet"),
+        )
+    )
+    assert len(found.rows) + len(found.not_ads) == len(export.tasks)
+    for row in found.rows:
+        assert row["category"] == truth[row["title"], row["description"]]
 
 
 def test_export_of_near_duplicates_takes_one(run_uri, tmp_path):
@@ -253,15 +296,29 @@ def test_export_under_a_name_that_is_taken_is_refused(run_uri, tmp_path):
         _export(run_uri, tmp_path, num=5, name="one")
 
 
-def test_export_that_storage_stopped_runs_again_under_its_name(
-    run_uri, tmp_path, monkeypatch
+@pytest.mark.parametrize("step", ["read_texts", "choose", "_write"])
+@pytest.mark.parametrize(
+    "error", [StorageUnavailableError("run the same command again"), KeyboardInterrupt()]
+)
+def test_export_that_was_stopped_runs_again_under_its_name(
+    step, error, run_uri, tmp_path, monkeypatch
 ):
-    gone = StorageUnavailableError("run the same command again")
     with monkeypatch.context() as patch:
-        patch.setattr(workflow, "read_texts", Mock(side_effect=gone))
-        with pytest.raises(StorageUnavailableError):
+        patch.setattr(workflow, step, Mock(side_effect=error))
+        with pytest.raises(type(error)):
             _export(run_uri, tmp_path, num=5, name="one")
     assert _export(run_uri, tmp_path, num=5, name="one").name == "one"
+
+
+def test_export_that_failed_once_it_was_noted_keeps_its_name(
+    run_uri, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(workflow, "_say", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            _export(run_uri, tmp_path, num=5, name="one")
+    with pytest.raises(OutputError, match="exists already"):
+        _export(run_uri, tmp_path, num=5, name="one")
 
 
 def test_export_of_a_run_whose_ads_are_all_taken_is_refused(run_uri, tmp_path):

@@ -76,6 +76,13 @@ def test_backfill_refuses_a_day_of_too_much_churn_and_goes_on(ads, bundle, tmp_p
     assert manifest["outcome"] == "refused"
     assert churn == pytest.approx(sum(label != "Other" for label in before) / 60)
     assert read_parts(str(refused)).num_rows == 60
+    logs = [path.read_text("utf-8") for path in (refused / "_run" / "log").glob("*")]
+    (of_the_gate,) = [text for text in logs if "gate.max_churn" in text]
+    last = json.loads(of_the_gate.splitlines()[-1])
+    assert (last["stage"], last["run_id"]) == (
+        "end",
+        refused.name.removeprefix("run_id="),
+    )
 
 
 def test_backfill_with_a_new_bundle_reuses_the_day_before(

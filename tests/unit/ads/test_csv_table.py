@@ -116,6 +116,16 @@ def test_no_message_of_a_bad_csv_quotes_a_cell(
         assert not {word for word in (PHONE, "диван", "900") if word in said}
 
 
+@pytest.mark.parametrize("delimiter", ["", ";"])
+@pytest.mark.parametrize("line", ["sep=;", "\ufeffSEP=;", '"sep=;"', "sep=\t"])
+def test_a_csv_that_begins_with_a_hint_for_spreadsheets_says_so(
+    tmp_path: Path, line: str, delimiter: str
+) -> None:
+    uri = put(tmp_path / "a.csv", f"{line}\r\nid;text\r\n1;диван\r\n")
+    with pytest.raises(InputError, match=r"a hint for spreadsheets. Remove that line"):
+        inspect(uri, delimiter=delimiter)
+
+
 def test_a_csv_with_another_delimiter_than_given_says_so(tmp_path: Path) -> None:
     uri = put(tmp_path / "a.csv", "id,text\n1;диван, новый, стол\n")
     with pytest.raises(

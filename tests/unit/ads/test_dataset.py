@@ -566,7 +566,8 @@ def test_an_unknown_label_outside_train_is_named(tmp_path: Path, part: str) -> N
     settings = separate(tmp_path, **{part: [("лодка", "Лодки")]})
     assert message(SchemaError, load_dataset, settings) == (
         f"{tmp_path / part}.parquet: row 1 (without the header): column"
-        " 'category': the training split has no label 'Лодки'"
+        " 'category': the training split has no label 'Лодки'. Correct the label, or drop"
+        " the row"
     )
 
 

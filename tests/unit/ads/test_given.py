@@ -2,8 +2,10 @@
 
 import datetime
 
+import duckdb
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 
@@ -173,6 +175,32 @@ def test_given_ads_of_an_arrow_table_are_the_same_for_every_type_of_text(column)
     assert found.texts == TEXTS
     assert found.ad_id.combine_chunks().equals(ids)
     assert found.index is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda table: table.to_batches()[0],
+        lambda table: table.to_reader(),
+        pl.from_arrow,
+        lambda table: duckdb.from_arrow(table),
+    ],
+    ids=["record batch", "reader", "polars", "DuckDB"],
+)
+def test_given_ads_of_what_gives_its_columns_as_arrow_are_those_of_the_arrow_table(given):
+    columns = {"ad_id": ["4", "3", "2", "1"], "title": TITLES, "description": COLUMN}
+    found = given_ads(given(pa.table(columns)), COLUMNS)
+    assert found.texts == TEXTS
+    assert found.ad_id.to_pylist() == ["4", "3", "2", "1"]
+    assert found.is_arrow
+
+
+def test_given_ads_of_one_arrow_or_polars_column_are_texts():
+    for texts in (COLUMN, pa.chunked_array([COLUMN]), pl.Series(DESCRIPTIONS)):
+        found = given_ads(texts, COLUMNS)
+        assert found.texts == [" угловой", " стол", " ", " "]
+        assert found.index is None
+        assert not found.is_arrow
 
 
 @pytest.mark.parametrize(

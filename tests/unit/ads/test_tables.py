@@ -306,17 +306,15 @@ def test_read_rows_of_the_shards_of_a_csv_reads_it_through_once(
     found = []
     for uri, version in zip(uris, versions, strict=True):
         for start in range(0, 1_000, 100):
-            for columns in (["id"], ["text", "id"]):
-                table = read_rows(
-                    uri, columns, start=start, stop=start + 100, version=version
-                )
+            table = read_rows(
+                uri, ["text", "id"], start=start, stop=start + 100, version=version
+            )
             found += zip(
                 *[table[name].to_pylist() for name in ("id", "text")], strict=True
             )
     expected = [tuple(row.split(",")) for row in rows]
     assert found == expected * 2
-    # the last rows are read twice here, and then nothing is kept
-    assert read == [uris[0], uris[0], uris[1], uris[1]]
+    assert read == uris
     assert tables._KEPT == {}
 
 

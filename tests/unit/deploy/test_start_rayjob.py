@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -14,9 +15,12 @@ import pytest
 from tests.unit.deploy.composed import KUBERAY, composed, faults, one
 
 SCRIPT = KUBERAY / "base" / "start_rayjob.py"
-MINUTE = 29_400_420
-"""2025-11-24 23:00 UTC: in Moscow the next day."""
-NAME = "rubert-ood-score-2025-11-25"
+NIGHT = datetime.now(UTC).replace(hour=23, minute=0, second=0) - timedelta(days=1)
+"""Yesterday at 23:00 UTC: in Moscow the next day."""
+MINUTE = int(NIGHT.timestamp()) // 60
+YESTERDAY = NIGHT.date().isoformat()
+TODAY = (NIGHT.date() + timedelta(days=1)).isoformat()
+NAME = f"rubert-ood-score-{TODAY}"
 REFUSED = "Job entrypoint command failed with exit code 5, last available logs"
 
 
@@ -86,6 +90,7 @@ def night(
     cluster: Cluster,
     job: str = f"rubert-ood-nightly-{MINUTE}",
     pattern: str = "rubert-ood-score",
+    uid: str = "1f0e-uid",
 ) -> subprocess.CompletedProcess[str]:
     """Run the script as its container does."""
     env = os.environ | {
@@ -94,7 +99,7 @@ def night(
         "NAMESPACE": "rubert-ood",
         "TIME_ZONE": "Europe/Moscow",
         "JOB_NAME": job,
-        "JOB_UID": "1f0e-uid",
+        "JOB_UID": uid,
     }
     command = [sys.executable, str(SCRIPT), pattern]
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
@@ -119,7 +124,7 @@ def test_start_creates_the_rayjob_of_the_night_and_waits():
     assert changed == {"suspend", "jobId", "entrypoint"}
     assert created["spec"]["suspend"] is False
     assert created["spec"]["jobId"] == NAME
-    assert created["spec"]["entrypoint"].endswith(" --run_date 2025-11-25")
+    assert created["spec"]["entrypoint"].endswith(f" --run_date {TODAY}")
     assert created["metadata"]["ownerReferences"][0]["uid"] == "1f0e-uid"
     assert faults(created) == []
     assert done.stdout.count("Running RUNNING") == 1
@@ -134,6 +139,40 @@ def test_start_of_a_night_that_was_started_waits_for_it():
     assert len(cluster.created) == 1
 
 
+FAILED = {"jobDeploymentStatus": "Failed", "jobStatus": "FAILED", "message": REFUSED}
+
+
+def test_start_after_a_night_that_failed_makes_the_next_attempt():
+    cluster = Cluster([FAILED])
+    assert night(cluster).returncode == 5
+    assert night(cluster).returncode == 5  # its own pod, which came back
+    assert len(cluster.created) == 1
+    cluster.statuses = [FAILED, RUNNING, SUCCEEDED]
+    by_hand = night(cluster, job=f"score-{MINUTE}", uid="another")
+    assert (by_hand.returncode, by_hand.stderr) == (0, "")
+    assert [one["metadata"]["name"] for one in cluster.created] == [NAME, f"{NAME}-2"]
+    assert cluster.created[1]["spec"]["jobId"] == f"{NAME}-2"
+    assert cluster.created[1]["spec"]["entrypoint"].endswith(f" --run_date {TODAY}")
+    assert faults(cluster.created[1]) == []
+
+
+def test_start_after_a_night_that_succeeded_has_nothing_to_do():
+    cluster = Cluster([SUCCEEDED])
+    assert night(cluster).returncode == 0
+    assert night(cluster, job=f"score-{MINUTE}", uid="another").returncode == 0
+    assert len(cluster.created) == 1
+
+
+def test_start_of_the_tenth_attempt_of_a_day_ends_with_the_failure_of_the_last():
+    cluster = Cluster([FAILED])
+    for number in range(9):
+        assert night(cluster, uid=f"uid-{number}").returncode == 5
+    tenth = night(cluster, uid="uid-10")
+    assert tenth.returncode == 5
+    assert "9 RayJobs" in tenth.stdout
+    assert len(cluster.created) == 9
+
+
 @pytest.mark.parametrize("broken", [None, 503, 429])
 def test_start_goes_on_after_a_break_of_the_connection(broken):
     cluster = Cluster([RUNNING, broken, broken, SUCCEEDED])
@@ -143,7 +182,9 @@ def test_start_goes_on_after_a_break_of_the_connection(broken):
 @pytest.mark.parametrize(
     ("status", "code"),
     [
-        ({"jobDeploymentStatus": "Failed", "jobStatus": "FAILED", "message": REFUSED}, 5),
+        (FAILED, 5),
+        (FAILED | {"message": REFUSED.replace("code 5", "code 137")}, 6),
+        (FAILED | {"message": REFUSED.replace("code 5", "code -9")}, 6),
         (
             {
                 "jobDeploymentStatus": "Failed",
@@ -169,6 +210,7 @@ def test_start_without_a_pattern_says_so():
 
 def test_run_date_of_a_job_that_was_made_by_hand_is_today():
     run_date = script().run_date
-    assert run_date(f"rubert-ood-nightly-{MINUTE}", "UTC") == "2025-11-24"
-    assert run_date(f"rubert-ood-nightly-{MINUTE}", "Europe/Moscow") == "2025-11-25"
-    assert run_date("score-now", "UTC") >= "2026-11-27"
+    assert run_date(f"rubert-ood-nightly-{MINUTE}", "UTC") == YESTERDAY
+    assert run_date(f"rubert-ood-nightly-{MINUTE}", "Europe/Moscow") == TODAY
+    for name in ("score-now", "score-2", "score-20261127", "score"):
+        assert run_date(name, "UTC") == datetime.now(UTC).date().isoformat()

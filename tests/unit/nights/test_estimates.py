@@ -1,5 +1,6 @@
 """What a manifest estimates, against the calibration ads of the bundle."""
 
+import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -78,7 +79,8 @@ def estimated(
     of: dict[str, Receipt] | None = None,
 ) -> NightEstimates:
     monkeypatch.setattr(estimates, "load_calibration", lambda _: found)
-    got = with_estimates(manifest, BUNDLE, of or {}).estimates
+    plan = a_plan("/out", len(of or {}))
+    got = with_estimates(manifest, BUNDLE, plan, of or {}).estimates
     assert got is not None
     return got
 
@@ -131,12 +133,30 @@ def test_with_estimates_of_receipts_that_did_not_count_is_missing(monkeypatch, t
     assert "no ad of it has a text" in estimated(monkeypatch, empty, None).missing
 
 
+def test_with_estimates_of_a_night_of_few_texts_are_missing(monkeypatch, tmp_path):
+    """However many ads repeat them: the spread of one text is none, and so its interval lies."""
+    few = night(tmp_path, 0.7, num=29)
+    got = estimated(monkeypatch, few, calibration(400, 80))
+    assert got.accuracy is None
+    assert got.missing == "it has 29 different texts, of 30 needed"
+    many = night(tmp_path, 0.7)
+    counts = many.counts.model_copy(update={"unique_texts": 1})
+    sample = sampled(0, 100, "Книги").model_copy(update={"text": [7] * 100})
+    of = receipts(tmp_path, sample)
+    repeated = many.model_copy(update={"counts": counts})
+    got = estimated(monkeypatch, repeated, calibration(400, 80), of)
+    assert got.missing == "it has 1 different text, of 30 needed"
+    assert got.shares is None
+    assert got.shares_missing.startswith("its sample has 1 different text")
+
+
 def test_with_estimates_of_a_bundle_that_is_gone_spoils_nothing(monkeypatch, tmp_path):
     def gone(_: object) -> None:
         raise BundleError("v7: reference.safetensors is missing. Restore it")
 
     monkeypatch.setattr(estimates, "load_calibration", gone)
-    got = with_estimates(night(tmp_path, 0.7), BUNDLE, {}).estimates
+    plan = a_plan(str(tmp_path), 0)
+    got = with_estimates(night(tmp_path, 0.7), BUNDLE, plan, {}).estimates
     assert got.missing == "v7: reference.safetensors is missing. Restore it"
     assert got.shares_missing == got.missing
 
@@ -161,6 +181,30 @@ def test_with_estimates_counts_and_corrects_the_classes_of_all_receipts(
     assert (got.num_ads, got.num_texts, got.num_calibration) == (100, 100, 400)
 
 
+def test_with_estimates_reads_receipts_in_the_order_of_the_plan_and_keeps_none(
+    monkeypatch, tmp_path
+):
+    class Asked(dict):
+        """Receipts that note who asks for which, and how many are held at that time."""
+
+        def __getitem__(self, shard_id: str) -> Receipt:
+            found = super().__getitem__(shard_id).model_copy(deep=True)
+            held.append(sum(one() is not None for one in made))
+            made.append(weakref.ref(found.profile.sample))
+            asked.append(shard_id)
+            return found
+
+    asked, held, made = list[str](), list[int](), list[weakref.ref]()
+    of = receipts(tmp_path, *[sampled(n, 1, "Книги") for n in range(40)])
+    plan = a_plan(str(tmp_path), 40)
+    # beyond 99,999 the ids of shards are not in the order of the plan
+    plan = replace(plan, shards=[*plan.shards[20:], *plan.shards[:20]])
+    monkeypatch.setattr(estimates, "load_calibration", lambda _: calibration(400, 80))
+    with_estimates(night(tmp_path, 0.7), BUNDLE, plan, Asked(of))
+    assert asked == [shard.shard_id for shard in plan.shards]
+    assert max(held) <= 2
+
+
 def test_with_estimates_without_a_sample_says_why_shares_are_missing(
     monkeypatch, tmp_path, caplog
 ):
@@ -170,7 +214,7 @@ def test_with_estimates_without_a_sample_says_why_shares_are_missing(
     assert estimated(monkeypatch, run, found, older).shares_missing == reason
     assert f"does not correct the class shares of this run: {reason}" in caplog.text
     few = receipts(tmp_path, sampled(0, 29, "Книги"))
-    assert "29 ads" in estimated(monkeypatch, run, found, few).shares_missing
+    assert "29 different texts" in estimated(monkeypatch, run, found, few).shares_missing
     assert estimated(monkeypatch, run, None, few).shares is None
 
 

@@ -7,7 +7,13 @@ import pyarrow.parquet as pq
 import pytest
 from openlineage.client.serde import Serde
 
-from rubert_ood.publishing.lineage_events import End, Start, dataset_name, run_event
+from rubert_ood.publishing.lineage_events import (
+    End,
+    Start,
+    dataset_name,
+    input_name,
+    run_event,
+)
 from rubert_ood.runs.plan import BundleName
 from rubert_ood.runs.seals import DataFile
 from tests.lineage_server import check_event
@@ -35,14 +41,40 @@ def _as_sent(event: object) -> dict:
         ("s3://ads/day/a.parquet", ("s3://ads", "day/a.parquet")),
         ("s3a://ads/day/", ("s3://ads", "day")),
         ("s3://ads", ("s3://ads", "/")),
-        ("s3://ads/day=*/x/*.csv", ("s3://ads", "/")),
         ("/data/ads/", ("file", "/data/ads")),
-        ("/data/ads/part-?.csv", ("file", "/data/ads")),
-        ("/*.csv", ("file", "/")),
+        ("hf://market/ads@0c4f", ("hf", "market/ads@0c4f")),
     ],
 )
 def test_dataset_name_is_by_the_rules_of_openlineage(uri, name):
     assert dataset_name(uri) == name
+    assert input_name(uri) == name
+
+
+@pytest.mark.parametrize(
+    ("uri", "name"),
+    [
+        ("s3://ads/day=*/x/*.csv", ("s3://ads", "/")),
+        ("/data/ads/part-?.csv", ("file", "/data/ads")),
+        ("/*.csv", ("file", "/")),
+    ],
+)
+def test_input_name_of_a_glob_is_the_folder_above_it(uri, name):
+    assert input_name(uri) == name
+
+
+def test_names_of_folders_with_brackets_are_whole(start, tmp_path):
+    folder = tmp_path / "Объявления [2]"
+    folder.mkdir()
+    plan = replace(
+        start.plan,
+        input_uri=str(folder),
+        run_uri="/out [1]/run",
+        bundle=BundleName(uri="s3://m/b [1]/v1", fingerprint="b" * 64),
+    )
+    sent = _as_sent(run_event(replace(start, plan=plan), NOW))
+    check_event(sent)
+    names = [item["name"] for item in sent["inputs"] + sent["outputs"]]
+    assert names == [str(folder), "b [1]/v1", "/out [1]/run"]
 
 
 def test_run_event_of_a_start_names_ads_bundle_and_run(start):

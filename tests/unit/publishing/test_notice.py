@@ -12,10 +12,10 @@ from rubert_ood.errors import (
     StorageUnavailableError,
 )
 from rubert_ood.publishing.notice import (
+    backfill_told,
     errors_told,
     event_of,
     say_published_already,
-    tell_backfill,
     tell_end,
 )
 from rubert_ood.publishing.pointer import look
@@ -134,15 +134,20 @@ def test_errors_told_spoil_nothing_where_the_webhook_fails(webhook, settings, ca
     assert "could not tell the webhook" in caplog.text
 
 
-def test_tell_backfill_has_both_days_and_the_worst_error(webhook):
+def test_backfill_told_has_both_days_and_what_stopped_it(webhook):
     day = datetime.date.fromisoformat(DAY)
     settings = BackfillSettings(
         input_uri="in", bundle_uri="b", output_uri="o", from_date=day, to_date=day
     )
     worst = RubertOodError("1 of 1 day failed")
     worst.exit_code = 5
-    tell_backfill(settings, worst)
-    tell_backfill(settings, None)
-    refused, published = webhook.bodies
+    for stop in (worst, KeyboardInterrupt(), InputError("b: no bundle is here")):
+        with pytest.raises(type(stop)), backfill_told(settings):
+            raise stop
+    with backfill_told(settings):
+        pass
+    refused, partial, failed, published = webhook.bodies
+    assert (partial["event"], failed["event"]) == ("partial", "failed")
+    assert failed["error"] == "b: no bundle is here"
     assert (refused["event"], refused["run_date"]) == ("refused", f"{DAY} to {DAY}")
     assert (published["event"], published["error"]) == ("published", None)

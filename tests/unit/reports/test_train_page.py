@@ -2,7 +2,9 @@
 
 import re
 
+import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 
 from rubert_ood.reports.evaluation import Context, TrainingRun
 from rubert_ood.reports.train_page import Spread, train_findings, train_html
@@ -101,15 +103,29 @@ def test_train_html_leaves_out_what_an_earlier_version_did_not_note(context):
 )
 def test_train_findings_say_whether_the_training_was_long_enough(scores, ok, text):
     one = run(42, *scores)
-    found = train_findings([one], one)
+    found = train_findings([one], one, 3)
     assert (found[0].ok, found[0].text) == (ok, text)
     assert len(found) == 2
+
+
+@pytest.mark.parametrize(("score", "is_nothing"), [(0.02, True), (0.0201, False)])
+def test_train_findings_of_one_class_for_every_ad_say_that_nothing_was_learned(
+    score, is_nothing
+):
+    labels_N = np.arange(500) % 50
+    constant = f1_score(labels_N, np.zeros(500), average="macro", zero_division=0)
+    assert constant <= 1 / 50
+    one = run(42, score)
+    found = train_findings([one], one, 50)
+    assert ("learned nothing: macro-F1 is 2.00%" in found[0].text) is is_nothing
+    assert found[0].ok is not is_nothing
+    assert "nothing" not in train_findings([one], one, None)[0].text
 
 
 def test_train_findings_compare_the_loss_that_was_kept_with_the_smallest():
     one = run(42, 0.7, 0.8, 0.75)
     one.history[1]["valid_loss"] = 1.9
-    found = train_findings([one], one)
+    found = train_findings([one], one, 3)
     assert not found[1].ok
     assert found[1].text == (
         "The valid loss of the kept epoch is 1.9000 nats, 27% above the smallest"

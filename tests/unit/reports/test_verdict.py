@@ -6,10 +6,12 @@ import pytest
 
 from rubert_ood.ood.comparison import DetectorResult, KindMetrics
 from rubert_ood.ood.metrics import ClassMetrics
+from rubert_ood.ood.recommend import Recommendation
 from rubert_ood.reports.evaluation import Evaluation, HardCase, Headline, OodKind
 from rubert_ood.reports.verdict import verdict
 from rubert_ood.settings import DecisionSettings
 from rubert_ood.training.baseline import Baseline
+from rubert_ood.training.stack import Score, StackReport, ThreeWays
 
 
 def good_evaluation() -> dict[str, Any]:
@@ -173,3 +175,39 @@ def test_verdict_names_what_is_wrong(spoil, finding, says):
     findings = verdict(typed(evaluation))
     assert [number for number, item in enumerate(findings) if not item.ok] == [finding]
     assert says in findings[finding].text
+
+
+@pytest.mark.parametrize("is_kept", [None, True, False])
+def test_verdict_advises_to_mix_words_only_where_that_was_not_tried(is_kept):
+    content = good_evaluation()
+    content["baseline"].update(accuracy=0.97)
+    evaluation = typed(content)
+    if is_kept is not None:
+        same = ThreeWays(Score(0.9, 0.9), Score(0.9, 0.9), Score(0.95, 0.95))
+        report = StackReport(is_kept, 1.0, 1_000, 500, valid=same, test=same)
+        evaluation = evaluation.model_copy(update={"stack": report})
+    advice = verdict(evaluation)[0].advice
+    expected = "Mix words with the network" if is_kept is None else "Train with more ads"
+    assert advice == expected
+
+
+@pytest.mark.parametrize(
+    ("recommended", "advice"),
+    [
+        ("energy", "Let energy decide"),
+        ("combined", "Let msp decide if news matters most"),
+    ],
+)
+def test_verdict_lets_the_recommended_detector_decide_never_the_one_that_does(
+    recommended, advice
+):
+    """The one that decides may be the best of all kinds together, and miss one of them."""
+    evaluation = good_evaluation()
+    evaluation["decision"] = {"rule": "conformal", "detector": "combined"}
+    evaluation["detectors"][0]["detector"] = "combined"
+    evaluation["detectors"][1]["kinds"]["news"]["auroc"] = 0.96
+    best = Recommendation(recommended, 0.0, 0.06, "news")
+    found = typed(evaluation).model_copy(update={"recommended": best})
+    (finding,) = [item for item in verdict(found) if not item.ok]
+    assert finding.advice == advice
+    assert finding.command.endswith(f" --detector {advice.split()[1]}")

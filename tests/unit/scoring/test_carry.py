@@ -93,11 +93,29 @@ def test_cast_carried_of_a_value_that_does_not_fit_names_file_and_column_but_not
 
 
 @pytest.mark.parametrize(
-    "names", [("run_date",), ("price", "run_id"), ("label",), ("price", "price")]
+    "names",
+    [
+        ("run_date",),
+        ("price", "run_id"),
+        ("label",),
+        ("price", "price"),
+        ("RUN_ID",),
+        ("Label",),
+        ("price", "Price"),
+    ],
 )
 def test_check_names_refuses_a_name_that_the_output_has(names: tuple[str, ...]) -> None:
     with pytest.raises(SettingsError, match=f"carry_columns: '{names[-1]}'"):
         check_names(names, ["ad_id", "label"])
+
+
+def test_check_names_of_a_name_in_another_case_names_both_columns() -> None:
+    with pytest.raises(SettingsError) as error:
+        check_names(["price", "AD_ID"], ["ad_id", "label"])
+    assert str(error.value) == (
+        "carry_columns: 'AD_ID' differs only in case from the column 'ad_id' of the"
+        " output. Leave the column out, or rename it"
+    )
 
 
 def test_carried_schema_survives_as_text() -> None:

@@ -85,8 +85,17 @@ def test_pieces_of_shards_are_one_of_each_before_the_next_and_hold_every_row_onc
             if piece.uri == shard.uri
             for row in range(piece.start, piece.stop)
         ]
-        assert found == list(range(shard.start, shard.stop))
+        assert sorted(found) == list(range(shard.start, shard.stop))
     assert list(_pieces([], rows)) == []
+
+
+def test_first_pieces_of_many_shards_stand_all_over_them():
+    rows, num_shards = 10, 400
+    shards = [Shard(f"{n:05d}-ab", str(n), {}, 0, 10 * rows) for n in range(num_shards)]
+    first = list(_pieces(shards, rows))[:num_shards]
+    places = [piece.start // rows for piece in first]
+    # 40 shards begin at each of ten places, with a standard deviation of 6
+    assert [15 < places.count(place) < 65 for place in range(10)] == [True] * 10
 
 
 def _estimate(encode_core_s: float, *, cores: int, use_gpu: bool) -> Estimate:
@@ -111,3 +120,7 @@ def test_estimate_with_reuse_asks_the_network_for_the_texts_that_are_left():
     measured = replace(_estimate(0.001, cores=2, use_gpu=False), reused_share=0.75)
     assert round(measured.ads_per_s) == 667
     assert round(measured.ads_per_s_with_reuse) == round(1 / (0.0005 + 0.00025))
+    checked = replace(
+        measured, checked_share=0.2
+    )  # of 0.75 a fifth is asked all the same
+    assert round(checked.ads_per_s_with_reuse) == round(1 / (0.0005 + 0.0004))

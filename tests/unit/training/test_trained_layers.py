@@ -2,10 +2,12 @@
 
 import copy
 
+import numpy as np
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-from rubert_ood.classifier.packed import NormInFp32
+from rubert_ood.classifier.attention import ByLength
+from rubert_ood.classifier.packed import NormInFp32, context
 from rubert_ood.training.trained_layers import LayersInBf16, LayersInFp32
 
 
@@ -54,6 +56,36 @@ def test_gradients_are_those_of_the_cast_layer_in_fp32():
         assert torch.equal(weight.grad, expected[name].grad.float()), name
         with_gradient += 1
     assert with_gradient == 10
+
+
+def test_attention_and_its_gradients_are_those_of_the_cast_layer():
+    layers = _layers()
+    cast = copy.deepcopy(layers).to(torch.bfloat16)
+    lengths = np.array([4, 3])
+    attend = ByLength(lengths, torch.from_numpy(lengths))
+    for twin, one in zip(LayersInBf16(layers)(), cast, strict=True):
+        rows = _rows(2), _rows(2)
+        found, expected = [
+            context(layer, part.requires_grad_(), part, attend)
+            for layer, part in zip((twin, one), rows, strict=True)
+        ]
+        torch.testing.assert_close(found, expected)
+        for part in (found, expected):
+            (part * _rows(3)).sum().backward()
+        # the cast layer rounds each of the three products before it adds them up
+        torch.testing.assert_close(rows[0].grad, rows[1].grad, atol=0.02, rtol=0.02)
+    expected = dict(cast.named_parameters())
+    for name, weight in layers.named_parameters():
+        if ".self." in name:
+            assert weight.grad.dtype == torch.float32
+            assert expected[name].grad.abs().max() > 0
+            torch.testing.assert_close(weight.grad.bfloat16(), expected[name].grad)
+
+
+def test_queries_keys_and_values_are_one_product_in_all_layers_but_the_last():
+    first, last = LayersInBf16(_layers())()
+    assert first.attention.self.query_key_value.weight.shape == (96, 32)
+    assert last.attention.self.query.weight.shape == (32, 32)
 
 
 def test_gradients_of_several_passes_add_up_in_fp32():

@@ -6,6 +6,7 @@ import io
 import pandas as pd
 
 from rubert_ood.ui.batch import COLUMNS, as_csv, score_rows
+from rubert_ood.ui.pages import render
 from rubert_ood.ui.uploads import read_upload
 
 
@@ -28,6 +29,13 @@ def test_as_csv_has_a_line_for_each_row_and_no_text(model):
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
     assert [row["ad_id"] for row in rows] == ["1", "", "'=3"]
     assert [row["status"] for row in rows] == ["ok", "bad row", "empty"]
-    assert [row["problem"] for row in rows] == ["", "1 columns, the header has 2", ""]
+    assert [row["problem"] for row in rows] == ["", "1 column, the header has 2", ""]
     assert float(rows[0]["confidence"]) == model.predict(["диван"])["confidence"][0]
     assert "диван" not in text
+
+
+def test_the_page_counts_one_bad_row_in_the_singular(model):
+    rows = score_rows(model, read_upload("description,city\nдиван\n".encode(), "a.csv"))
+    html = render("rows", rows=rows, has_texts=False)
+    assert 'data-said="0 classified, 1 bad row"' in html
+    assert "bad row: 1 column, the header has 2" in html

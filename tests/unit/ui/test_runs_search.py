@@ -122,6 +122,20 @@ def test_history_lists_published_runs_newest_first(sealed, full_run, table):
     assert all(past.row["ad_id"] == ad_id for past in found)
 
 
+def test_search_below_a_folder_with_brackets_reads_that_folder_alone(full_run, tmp_path):
+    other, ours = tmp_path / "out 2", tmp_path / "out [2]"
+    for output in (other, ours):
+        folder = output / "run_date=2026-11-24" / f"run_id={full_run.plan.run_id}"
+        shutil.copytree(full_run.folder, folder)
+    first = next(folder.glob("data-*.parquet"))  # of ours: one ad is another one
+    rows = pq.read_table(first)
+    ids = ["в скобках", *rows["ad_id"].to_pylist()[1:]]
+    place = rows.schema.get_field_index("ad_id")
+    pq.write_table(rows.set_column(place, rows.schema.field(place), [ids]), first)
+    finish(folder, full_run, run_uri=str(folder), output_uri=str(ours))
+    assert RunSearch(str(folder)).find("в скобках") is not None
+
+
 def test_history_is_bounded(search, monkeypatch):
     monkeypatch.setattr(runs_search, "MAX_RUNS", 1)
     assert len(search.history("x")) == 1

@@ -131,7 +131,7 @@ def test_file_of_csv_is_scored_and_bad_rows_stay(client, state):
     answer = client.post("/file?name=file.csv", content=data).json()
     rows = list(csv.DictReader(io.StringIO(answer["csv"])))
     assert rows[0]["label"] == state.model.predict(["диван"])["label"][0]
-    assert rows[1]["problem"] == "1 columns, the header has 2"
+    assert rows[1]["problem"] == "1 column, the header has 2"
     assert "1 could not be read" in answer["html"]
 
 

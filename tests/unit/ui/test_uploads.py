@@ -67,11 +67,16 @@ def test_read_upload_of_parquet_reads_its_rows():
         (b"", "a.txt", InputError, "the file has no ad"),
         (b"\n \n", "a.txt", InputError, "the file has no ad"),
         (b"description\n", "a.csv", InputError, "the file has no ad"),
+        (b"", "a.csv", InputError, "the file has no ad"),
+        (b"PK\3\4 workbook", "a.xlsx", InputError, "the file is not text. Save it as CSV in UTF-8"),
+        (b"\x1f\x8b\x08 archive", "a.csv.gz", InputError, "the file is not text"),
+        ("диван\nкресло".encode("utf-16"), "a.txt", InputError, "the file is not text"),
         (b"PAR1xxxxPAR1", "a", InputError, "the file is not readable as Parquet"),
         (b"abc", "a.parquet", InputError, "the file is not Parquet, though its name says so"),
         (b"\xffa,b\n1,2", "a.csv", SchemaError, "the header is not UTF-8. Save the file as UTF-8"),
         (b"x\n" * (MAX_ADS + 1), "a.txt", InputError, f"the file has more than {MAX_ADS} ads"),
         (b"price\n1\n", "a.csv", SchemaError, "the file: the table has no column 'description'"),
+        (b"Title,description\na,b", "a.csv", SchemaError, "the file has the column 'Title', not"),
     ],
 )  # fmt: skip
 def test_read_upload_of_what_cannot_be_read_is_one_line(data, name, error, line):
