@@ -4,6 +4,7 @@ and flags."""
 import argparse
 import importlib
 import logging
+import os
 import signal
 import sys
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from rubert_ood import __version__, interrupts, terminal
-from rubert_ood.errors import RubertOodError
+from rubert_ood.errors import InputError, RubertOodError
 
 if TYPE_CHECKING:
     from rubert_ood.settings import JobSettings
@@ -203,6 +204,7 @@ def run(arguments: list[str]) -> int:
     name = arguments[0] if arguments else ""
     try:
         name, rest = _verb(arguments)
+        _check_working_directory()
         loaded = _settings().load_settings(
             VERBS[name].settings, rest, program=f"rubert-ood {name}"
         )
@@ -229,6 +231,17 @@ def run(arguments: list[str]) -> int:
         logging.exception("internal error. Please report it with this trace")
         return 1
     return 0
+
+
+def _check_working_directory() -> None:
+    """Raise InputError where there is none: relative paths and MKL would fail in words of their
+    own."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise InputError(
+            "the working directory was removed. Change to another one"
+        ) from None
 
 
 def _verb(arguments: list[str]) -> tuple[str, list[str]]:

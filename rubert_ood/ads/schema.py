@@ -68,7 +68,7 @@ def has(uri: str, schema: pa.Schema, wanted: Iterable[str]) -> str:
     if is_csv(uri) and not is_header:
         return (
             "Its first line has no name that is looked for. Write the names of the"
-            " columns there"
+            " columns there, or check the delimiter"
         )
     return f"Use one that it has: {', '.join(names)}"
 

@@ -95,5 +95,21 @@ def cast_carried(uri: str, column: pa.ChunkedArray, field: pa.Field) -> pa.Chunk
         ) from None
 
 
+def not_utf8(column: pa.ChunkedArray) -> list[int]:
+    """Return the rows with text, be it inside a list or struct, that is not UTF-8: DuckDB and
+    polars refuse a whole file for one."""
+    if _is_valid(column):
+        return []
+    return [row for row in range(len(column)) if not _is_valid(column.take([row]))]
+
+
+def _is_valid(column: pa.ChunkedArray) -> bool:
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
 def _is_binary(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))

@@ -17,7 +17,7 @@ from rubert_ood.runs.plan import Shard, unpack_schema
 from rubert_ood.runs.profile import Cities, CityCounter, ShardProfile
 from rubert_ood.runs.receipts import Timing
 from rubert_ood.runs.reuse import ReuseCounts
-from rubert_ood.scoring.carry import cast_carried
+from rubert_ood.scoring.carry import cast_carried, not_utf8
 from rubert_ood.scoring.item import ShardItem, attempt
 from rubert_ood.scoring.job import Reuse, ScoringJob
 from rubert_ood.storage.retry import retried
@@ -126,15 +126,28 @@ class _Encoder:
         self._carried: dict[str, list[pa.Array]] = {name: [] for name in carry.names}
 
     def add(self, table: pa.Table) -> None:
+        faults = self._add_carried(table)
         columns = [_values(table, self._shard.columns.get(role)) for role in ROLES]
-        for ad_id, title, description, city in zip(*columns, strict=True):
-            self._add_row(ad_id, title, description, city)
-        for name, chunks in self._carried.items():
-            chunks += cast_carried(self._uri, table[name], self._carry.field(name)).chunks
+        noted = [faults.get(row) for row in range(table.num_rows)]
+        for ad_id, title, description, city, fault in zip(*columns, noted, strict=True):
+            self._add_row(ad_id, title, description, city, fault)
 
-    def _add_row(self, ad_id: Cell, title: Cell, description: Cell, city: Cell) -> None:
+    def _add_carried(self, table: pa.Table) -> dict[int, str]:
+        """Keep the carried columns; return which rows no reader of the output could read, and
+        why."""
+        faults = {}
+        for name, chunks in self._carried.items():
+            column = cast_carried(self._uri, table[name], self._carry.field(name))
+            chunks += column.chunks
+            for row in not_utf8(column):
+                faults[row] = f"{name} is not UTF-8"
+        return faults
+
+    def _add_row(
+        self, ad_id: Cell, title: Cell, description: Cell, city: Cell, fault: str | None
+    ) -> None:
         self._ad_ids.append(_kept_id(ad_id))
-        reason = _reject_reason(ad_id, title, description)
+        reason = _reject_reason(ad_id, title, description) or fault
         self._reasons.append(reason)
         if reason is not None:
             self._texts.add(None)

@@ -34,8 +34,7 @@ class Executor(Protocol):
         """Encode, score and write shards; yield what became of each as it comes out, in any order.
 
         A shard that is lost with its process does not come back; `alone`, it takes no other along.
-        Raises ExecutorStalledError, and
-        RubertOodError where no shard can be scored.
+        Raises ExecutorStalledError, and RubertOodError where no shard can be scored.
         """
         ...
 

@@ -380,6 +380,20 @@ def test_a_wrong_verb_echoes_neither_controls_nor_credentials(
     assert not [line for line in lines if "\x1b" in line or "SECRET" in line]
 
 
+def test_working_directory_that_was_removed_is_one_line(
+    run, workflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    ran: list[VerifySettings] = []
+    workflow(ran.append)
+    line = "error: the working directory was removed. Change to another one"
+    assert run("verify", "--run_uri", "out/run") == (3, "", [line])
+    assert ran == []
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_workflow_exists(verb: str) -> None:
     """The module is not imported (it may need torch): its file must define the function."""

@@ -3,6 +3,7 @@ import os
 import time
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -426,6 +427,39 @@ def test_an_id_that_is_too_long_is_rejected_and_kept_short(make_run):
         f"{huge[:100]}...",
     ]
     assert run.receipts[0].rejected_reasons == {"ad_id is longer than 1,000 bytes": 3}
+    verify_run(run.plan)
+
+
+def _text(values: list[bytes | None]) -> pa.Array:
+    """Make a column of text of any bytes, as a careless writer does."""
+    plain = pa.array(values, pa.binary())
+    return pa.Array.from_buffers(pa.string(), len(plain), plain.buffers())
+
+
+@pytest.mark.parametrize("kind", ["text", "dictionary", "list"])
+def test_an_ad_whose_carried_text_is_not_utf8_is_rejected(make_run, kind):
+    """One such value, and DuckDB and polars refuse the whole file."""
+    ads = _plain_ads()
+    note = _text([b"x", b"\xff", None, "ж".encode()] * 3)
+    if kind == "dictionary":
+        indices = pa.array([0, 1, None, 2] * 3, pa.int32())
+        values = _text([b"x", b"\xff", "ж".encode()])
+        note = pa.DictionaryArray.from_arrays(indices, values)
+    if kind == "list":
+        note = pa.ListArray.from_arrays(list(range(13)), note)
+    run = make_run(pa.table(ads | {"note": note}), carry_columns=("title", "note"))
+    parts = [run.part(n).as_posix() for n in range(len(run.receipts))]
+    found = duckdb.sql(f"select ad_id, note from read_parquet({parts}) order by all")
+    texts = ["x", None, "ж"] * 3
+    expected = [
+        (str(number), [text] if kind == "list" else text)
+        for number, text in zip([n for n in range(12) if n % 4 != 1], texts, strict=True)
+    ]
+    assert found.fetchall() == sorted(expected)
+    errors = [pq.read_table(path) for path in (run.folder / "_errors").iterdir()]
+    rejected = pa.concat_tables(errors).sort_by("row")
+    assert rejected["row"].to_pylist() == [1, 5, 9]
+    assert set(rejected["reason"].to_pylist()) == {"note is not UTF-8"}
     verify_run(run.plan)
 
 

@@ -108,7 +108,7 @@ def test_an_ad_that_stands_for_the_header_of_a_csv_is_not_told(
     assert str(caught.value) == (
         f"ads.CSV.gz: the table has no column '{role}' (setting columns.{role})."
         " Its first line has no name that is looked for. Write the names of the columns"
-        " there"
+        " there, or check the delimiter"
     )
 
 

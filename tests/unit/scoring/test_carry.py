@@ -3,7 +3,7 @@ import pytest
 
 from rubert_ood.errors import SchemaError, SettingsError
 from rubert_ood.runs.plan import pack_schema, unpack_schema
-from rubert_ood.scoring.carry import CarriedTypes, cast_carried, check_names
+from rubert_ood.scoring.carry import CarriedTypes, cast_carried, check_names, not_utf8
 
 TEXT_DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 
@@ -122,3 +122,14 @@ def test_carried_schema_survives_as_text() -> None:
     schema = pa.schema([("x", pa.list_(pa.timestamp("us", "UTC"))), ("y", pa.string())])
     assert unpack_schema(pack_schema(schema)) == schema
     assert unpack_schema("") == pa.schema([])
+
+
+def test_not_utf8_names_the_rows_in_every_chunk() -> None:
+    plain = pa.array([b"x", None, b"\xff", b"\xed\xa0\x80", "ж".encode()], pa.binary())
+    text = pa.Array.from_buffers(pa.string(), len(plain), plain.buffers())
+    assert not_utf8(pa.chunked_array([text[:2], text[2:4], text])) == [2, 3, 6, 7]
+    assert not_utf8(pa.chunked_array([text[:2], text[4:]])) == []
+    assert not_utf8(pa.chunked_array([plain])) == []
+    assert not_utf8(pa.chunked_array([], pa.string())) == []
+    inside = pa.StructArray.from_arrays([text], ["a"])
+    assert not_utf8(pa.chunked_array([inside])) == [2, 3]
