@@ -16,7 +16,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 CONSTRAINTS ?= constraints.txt
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
-PARALLEL := --numprocesses 2 --dist loadscope --no-loadscope-reorder
+PARALLEL := --numprocesses 3 --dist loadscope --no-loadscope-reorder
 MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 STAMP := $(VENV)/.installed
 LOWEST := build/lowest

@@ -147,10 +147,14 @@ def test_score_refuses_vectors_in_tables_before_any_work(night, out):
 
 
 def test_score_refuses_carried_columns_that_are_twins_before_any_work(night, out, ads):
-    settings = night("r1", carry_columns=("Label",))
-    twins = ads.slice(0, 30).append_column("Label", ads.slice(0, 30)["title"])
+    settings = night("r1", carry_columns=("seller",))
+    some = ads.slice(0, 30)
+    seller = pa.StructArray.from_arrays([pa.array(range(30))] * 2, ["id", "Id"])
+    twins = some.append_column("seller", seller)
     write_parquet(Path(settings.input_uri, "a.parquet"), twins)
-    with pytest.raises(SettingsError, match="columns 'label' and 'Label' differ only"):
+    with pytest.raises(
+        SettingsError, match=r"columns 'seller\.id' and 'seller\.Id' differ"
+    ):
         score(settings)
     assert not Path(out).exists()
 

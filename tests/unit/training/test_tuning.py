@@ -46,7 +46,7 @@ def test_a_class_of_one_ad_does_not_stop_the_cut():
 
 
 def test_too_few_ads_are_named():
-    with pytest.raises(InputError, match=r"ads\.parquet: 99 ads with text are too few"):
+    with pytest.raises(InputError, match=r"at least 100 ads with text, and there are 99"):
         halves(_ads([0] * 99), _settings())
 
 
