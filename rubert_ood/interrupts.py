@@ -8,6 +8,7 @@ the raylet or the GCS on its machine is gone: a job on Ray therefore runs in a p
 
 import ctypes
 import os
+import select
 import signal
 import sys
 import time
@@ -117,8 +118,7 @@ def watched(job: Callable[[], int], say: Callable[[str], None]) -> int:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, pass_on)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-    # empty when the process is gone, and its end of the pipe with it
-    said = os.read(reader, 1)
+    said = _read_byte(reader)
     if said:
         _reap(child)
         return said[0]
@@ -134,6 +134,20 @@ def watched(job: Callable[[], int], say: Callable[[str], None]) -> int:
         " logs"
     )
     return PartialRunError.exit_code
+
+
+def _read_byte(reader: int) -> bytes:
+    """Wait for a byte; "" when the process is gone, and its end of the pipe with it.
+
+    Python runs the handler of a signal between two of its steps, so one that came right before a
+    wait would wait as well: here it writes to a pipe that ends the wait.
+    """
+    woken, waker = os.pipe()
+    os.set_blocking(waker, False)
+    signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+    while reader not in (ready := select.select([reader, woken], [], [])[0]):
+        os.read(ready[0], 1)
+    return os.read(reader, 1)
 
 
 def _exit_code(job: Callable[[], int]) -> int:

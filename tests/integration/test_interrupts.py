@@ -18,7 +18,8 @@ def job():
     interrupts.install()
     try:
         print("works", flush=True)
-        time.sleep(60)
+        for _ in range(600):
+            time.sleep(0.1)  # not once for long: a signal right before would wait as well
     except KeyboardInterrupt as stop:
         print(type(stop).__name__, flush=True)
         {cleanup}
@@ -32,6 +33,17 @@ def slow_fork():
     time.sleep(1 if child else 0)
     return child
 os.fork = slow_fork
+"""
+SIGNAL_BEFORE_THE_WAIT = """
+import ctypes, operator, select
+from functools import partial
+wait, kill = select.select, ctypes.CDLL(None).kill
+def signalled(*files):
+    select.select = wait
+    time.sleep(0.5)  # the job works
+    steps = partial(kill, os.getpid(), signal.SIGTERM), partial(wait, *files)
+    return list(map(operator.call, steps))[1]  # no step of Python in between
+select.select = signalled
 """
 ALONE = "sys.exit(job())"
 WATCHED = "sys.exit(interrupts.watched(job, lambda line: print(line, flush=True)))"
@@ -72,6 +84,13 @@ def test_a_signal_ends_a_job_after_it_has_cleaned_up(
     assert finish(process) == outcome
 
 
+def test_a_signal_that_comes_right_before_the_watching_process_waits_is_passed_on() -> (
+    None
+):
+    process = working(SIGNAL_BEFORE_THE_WAIT + WATCHED)
+    assert finish(process) == (143, ["Terminated"])
+
+
 def test_a_signal_that_comes_before_the_watching_process_is_ready_is_passed_on() -> None:
     process = working(SLOW_FORK + WATCHED)
     process.send_signal(signal.SIGTERM)
@@ -104,7 +123,7 @@ def test_the_same_signal_to_all_processes_of_a_job_is_one() -> None:
 
 
 def test_an_ignored_signal_stays_ignored() -> None:
-    code = WORK.format(cleanup="pass").replace("time.sleep(60)", "time.sleep(1)")
+    code = WORK.format(cleanup="pass").replace("range(600)", "range(10)")
     process = start(f"signal.signal(signal.SIGINT, signal.SIG_IGN)\n{code}{WATCHED}")
     assert process.stdout is not None
     process.stdout.readline()
