@@ -1,5 +1,5 @@
 # make demo    the whole job on a generated catalogue      make check   lint, types, import floors, docs
-# make test    the test suite, without chaos, 30 minutes    make install the environment alone
+# make test    the test suite, without chaos, 25 minutes    make install the environment alone
 # make unit    tests/unit, a minute
 # make lowest  tests/unit and tests/integration with the lowest versions that pyproject.toml admits, in build/lowest
 # make chaos   kill -9 of everything, 30 times              make memory  peak memory of 200,000 and of 2,000,000 ads
@@ -16,7 +16,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 CONSTRAINTS ?= constraints.txt
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
-PARALLEL := --numprocesses 3 --dist loadscope --no-loadscope-reorder
+PARALLEL := --numprocesses 2 --dist loadscope --no-loadscope-reorder
 MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 STAMP := $(VENV)/.installed
 LOWEST := build/lowest
