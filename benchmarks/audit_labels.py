@@ -1,10 +1,11 @@
-"""How many planted wrong labels an audit finds, and how many of its suspects are planted.
+"""How many planted wrong labels an audit finds, and how many of its suspects are planted: python -m
+benchmarks.audit_labels
 
-python -m benchmarks.audit_labels [NUM_ADS] [SEED]
+Prints JSON.
 """
 
+import argparse
 import json
-import sys
 import time
 
 import numpy as np
@@ -22,8 +23,13 @@ FOLDS = 5
 
 
 def main() -> None:
-    num_ads = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
-    seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--ads", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    num_ads, seed = given.ads, given.seed
     table = pa.Table.from_batches(list(generate_ads(num_ads, seed=seed, balanced=True)))
     rng = np.random.default_rng(seed)
     labels = np.array(table["category"].to_pylist(), object)
