@@ -85,9 +85,9 @@ class Rewriter:
 
 def _change(text: str, label: str) -> str:
     """Show both forms so that they differ to the eye: letters in pieces look like whole ones."""
-    looks_same = unicodedata.normalize("NFC", repr(text)) == repr(label)
     if shown(label) != repr(label):
         return shown(label)
+    looks_same = unicodedata.normalize("NFC", repr(text)) == repr(label)
     return f"{ascii(text) if looks_same else repr(text)} -> {label!r}"
 
 

@@ -23,13 +23,13 @@ def check_names(names: Iterable[str], taken: Iterable[str]) -> None:
                 " whose folders it names. Leave the column out, or rename"
                 " it"
             )
-        other = known.setdefault(name.lower(), "")
+        other = known.get(name.lower())
         if other == name:
             raise SettingsError(
                 f"carry_columns: {name!r} is a column of the output already."
                 " Leave the column out, or rename it"
             )
-        if other:
+        if other is not None:
             raise SettingsError(
                 f"carry_columns: {name!r} differs only in case from the column"
                 f" {other!r} of the output. Leave the column out, or rename it"

@@ -99,8 +99,8 @@ class _Trial:
         if self.cls_alone:
             cls_N = lengths_N.cumsum(0) - lengths_N
             query_QAD, weights_QAD = query_QAD[cls_N], weights_QAD[cls_N]
-        inputs = [query_QAD, key_TAD, value_TAD]
-        inputs = [tensor.detach().requires_grad_() for tensor in inputs]
+        parts = query_QAD, key_TAD, value_TAD
+        inputs = [part.detach().requires_grad_() for part in parts]
         attend = make(lengths, lengths_N, dropout_p)
         context_QAD = attend(*inputs, cls_alone=self.cls_alone)
         (context_QAD * weights_QAD).sum().backward()

@@ -11,15 +11,11 @@ CLS vector is fp32.
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
 from rubert_ood.classifier.packed import NormInFp32
-
-BF16 = torch.bfloat16
-Item = TypeVar("Item")
 
 
 class _InBf16(torch.autograd.Function):
@@ -28,37 +24,30 @@ class _InBf16(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        context: Any, together: Sequence[int], *weights: torch.Tensor
+        context: Any, rows: list[list[int]], *weights: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
-        sizes = [len(weight) for weight in weights]
-        context.groups = list(_groups(together, sizes))
+        context.rows = rows
         found, parts = list[torch.Tensor](), list[torch.Tensor]()
-        for group, rows in zip(_groups(together, weights), context.groups, strict=True):
-            shape = sum(rows), *group[0].shape[1:]
-            found.append(torch.empty(shape, dtype=BF16, device=group[0].device))
-            parts += _split(found[-1], rows)
+        for sizes in rows:
+            first = weights[len(parts)]
+            shape = sum(sizes), *first.shape[1:]
+            found.append(torch.empty(shape, dtype=torch.bfloat16, device=first.device))
+            parts += _split(found[-1], sizes)
         torch._foreach_copy_(parts, list(weights))
         return tuple(found)
 
     @staticmethod
     def backward(context: Any, *gradients: torch.Tensor) -> tuple[Any, ...]:
         parts = list[torch.Tensor]()
-        for gradient, rows in zip(gradients, context.groups, strict=True):
-            parts += _split(gradient, rows)
+        for gradient, sizes in zip(gradients, context.rows, strict=True):
+            parts += _split(gradient, sizes)
         found = [torch.empty_like(part, dtype=torch.float32) for part in parts]
         torch._foreach_copy_(found, parts)
         return None, *found
 
 
-def _split(tensor: torch.Tensor, rows: list[int]) -> Sequence[torch.Tensor]:
-    return tensor.split(rows) if len(rows) > 1 else [tensor]
-
-
-def _groups(together: Sequence[int], items: Sequence[Item]) -> Iterator[list[Item]]:
-    """Cut the items into groups of so many."""
-    remaining = iter(items)
-    for number in together:
-        yield list(islice(remaining, number))
+def _split(tensor: torch.Tensor, sizes: list[int]) -> Sequence[torch.Tensor]:
+    return tensor.split(sizes) if len(sizes) > 1 else [tensor]
 
 
 @dataclass(frozen=True)
@@ -68,6 +57,31 @@ class _Slot:
     module: torch.nn.Module
     name: str
     weights: tuple[torch.nn.Parameter, ...]
+
+
+@dataclass(frozen=True)
+class _Slots:
+    """Those of a twin, and what a pass casts for them."""
+
+    slots: list[_Slot]
+    rows: list[list[int]]
+    """Of each weight, by slot."""
+    weights: list[torch.nn.Parameter]
+
+    @classmethod
+    def of(cls, slots: list[_Slot]) -> "_Slots":
+        rows, weights = list[list[int]](), list[torch.nn.Parameter]()
+        for slot in slots:
+            rows.append([len(weight) for weight in slot.weights])
+            weights += slot.weights
+        return cls(slots, rows, weights)
+
+    def fill(self) -> None:
+        """Put the weights of this moment where they belong."""
+        cast = _InBf16.apply(self.rows, *self.weights)
+        for slot, weight in zip(self.slots, cast, strict=True):
+            # setattr of a module looks through its tables first: 2,000 times a second
+            slot.module.__dict__[slot.name] = weight
 
 
 class LayersInBf16(torch.nn.Module):
@@ -81,19 +95,13 @@ class LayersInBf16(torch.nn.Module):
         self._slots = []
         for twin in self.twins:
             joined = _joined(twin.attention.self) if twin is not last else []
-            self._slots.append([*joined, *_emptied(twin)])
+            self._slots.append(_Slots.of([*joined, *_emptied(twin)]))
         last.output.LayerNorm = NormInFp32(norm)
 
     def forward(self) -> list[Any]:
         """Return the layers for one pass, with the weights of this moment."""
         for slots in self._slots:
-            weights = list[torch.nn.Parameter]()
-            for slot in slots:
-                weights += slot.weights
-            cast = _InBf16.apply([len(slot.weights) for slot in slots], *weights)
-            for slot, weight in zip(slots, cast, strict=True):
-                # setattr of a module looks through its tables first: 2,000 times a second
-                slot.module.__dict__[slot.name] = weight
+            slots.fill()
         return list(self.twins)
 
 

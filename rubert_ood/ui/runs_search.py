@@ -4,7 +4,7 @@ DuckDB reads the Parquet files of the run row group by row group and stops when 
 memory does not grow with the run; nothing is fetched from the network but the files.
 """
 
-import re
+import glob
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,7 +33,6 @@ OPTIONS = {
 }
 FILES = "read_parquet(?, hive_partitioning = false)"
 """Of a run; the names of its folders are no columns."""
-OF_A_GLOB = re.compile(r"[*?\[]")
 PUBLISHED = ("published", "rolled_back")
 
 
@@ -203,8 +202,10 @@ def _find(manifest: Manifest, ad_id: str) -> dict[str, object] | None:
 
 def _query(manifest: Manifest, sql: str, values: list[object]) -> list[dict[str, object]]:
     uris = []
-    for file in manifest.files:
-        uris.append(_literal(storage.join(manifest.run_uri, file.path)))
+    for (
+        file
+    ) in manifest.files:  # DuckDB takes a path for a pattern: `x [2]` would be `x 2`
+        uris.append(glob.escape(storage.join(manifest.run_uri, file.path)))
     with _connected(manifest.run_uri) as database:
         try:
             result = database.execute(sql, [uris, *values])
@@ -217,11 +218,6 @@ def _query(manifest: Manifest, sql: str, values: list[object]) -> list[dict[str,
                 " `rubert-ood verify`"
             ) from error
     return [dict(zip(names, row, strict=True)) for row in rows]
-
-
-def _literal(uri: str) -> str:
-    """Return a pattern that DuckDB takes for this URI alone: `x [2]` would also be `x 2`."""
-    return OF_A_GLOB.sub(r"[\g<0>]", uri)
 
 
 @contextmanager

@@ -91,11 +91,15 @@ def loose_bundle(trained_bundle, tmp_path_factory) -> str:
 
 @pytest.fixture(scope="module")
 def run_uri(catalogue, loose_bundle, tmp_path_factory) -> str:
-    folder = tmp_path_factory.mktemp("annotate")
-    write_parquet(folder / "ads.parquet", catalogue.drop_columns("category"))
+    return _scored(catalogue, loose_bundle, tmp_path_factory.mktemp("annotate"))
+
+
+def _scored(ads: pa.Table, bundle_uri: str, folder: Path) -> str:
+    """Score ads without their labels; return the URI of the run."""
+    write_parquet(folder / "ads.parquet", ads.drop_columns("category"))
     scored = score(
         ScoreSettings(
-            bundle_uri=loose_bundle,
+            bundle_uri=bundle_uri,
             input_uri=str(folder / "ads.parquet"),
             output_uri=str(folder / "scored"),
             run_date=date(2026, 11, 24),
@@ -235,17 +239,7 @@ def test_answers_of_ads_that_share_an_id_stay_apart(catalogue, loose_bundle, tmp
     """Ads of one id are all scored, and only the random control may draw two of them."""
     ids = pa.array([str(number // 50) for number in range(catalogue.num_rows)])
     shared = catalogue.set_column(0, "ad_id", ids)
-    write_parquet(tmp_path / "ads.parquet", shared.drop_columns("category"))
-    scored = score(
-        ScoreSettings(
-            bundle_uri=loose_bundle,
-            input_uri=str(tmp_path / "ads.parquet"),
-            output_uri=str(tmp_path / "scored"),
-            executor="local",
-            gate=WIDE_OPEN,
-        )
-    )
-    export = _export(scored.run_uri, tmp_path)
+    export = _export(_scored(shared, loose_bundle, tmp_path), tmp_path)
     assert len({task.key for task in export.tasks}) == len(export.tasks)
     picked = [task.ad_id for task in export.tasks if task.kind != "random"]
     drawn = [task.ad_id for task in export.tasks if task.kind == "random"]
